@@ -1,0 +1,124 @@
+"""Find every trick: the files of this folder, plug-ins' entry points (`ablate.tricks`), files by path.
+
+Records are read without running the files (`literal.py`); a trick's code is imported when it is used.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import MappingProxyType, ModuleType
+
+from ablate.catalogue import literal
+from ablate.records.errors import InputError, unknown
+from ablate.records.trick import SEAMS, Trick
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A trick's record, and where its code is."""
+
+    trick: Trick
+    path: Path
+    module: str
+
+    def load(self) -> ModuleType:
+        """The trick's module (imports torch)."""
+        return _load(self.module, self.path)
+
+    @property
+    def description(self) -> str:
+        return literal.description(self.path)
+
+
+class Registry(Mapping[str, Trick]):
+    """Name -> record, with the code behind each name. Duplicate names are an error."""
+
+    def __init__(self, entries: Iterable[Entry]) -> None:
+        self._entries: dict[str, Entry] = {}
+        for entry in entries:
+            name = entry.trick.name
+            if name in self._entries:
+                raise InputError(f"two tricks are called '{name}': {self._entries[name].path} and {entry.path}")
+            self._entries[name] = entry
+        slots = {entry.trick.slot for entry in self._entries.values()}
+        for name in self._entries:
+            if name in slots:
+                raise InputError(f"the trick '{name}' has the name of a slot")
+
+    def __getitem__(self, name: str) -> Trick:
+        return self.entry(name).trick
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def entry(self, name: str) -> Entry:
+        if name not in self._entries:
+            raise KeyError(name)
+        return self._entries[name]
+
+    def find(self, name: str) -> Entry:
+        """The entry of `name`; raises InputError with a guess where there is none."""
+        if name not in self._entries:
+            raise unknown("trick", name, self._entries)
+        return self._entries[name]
+
+    def code(self, name: str) -> ModuleType:
+        return self.entry(name).load()
+
+    def of_seam(self, seam: str) -> list[Trick]:
+        return [trick for trick in self.values() if trick.seam == seam]
+
+    def slots(self) -> Mapping[str, tuple[str, ...]]:
+        """Slot -> the names of its tricks, in catalogue order."""
+        found: dict[str, tuple[str, ...]] = {}
+        for trick in self.values():
+            if trick.slot:
+                found[trick.slot] = (*found.get(trick.slot, ()), trick.name)
+        return MappingProxyType(found)
+
+    def plus(self, files: Iterable[Path]) -> Registry:
+        """This registry and the tricks in `files` (a user's own, by path)."""
+        own = [Entry(literal.read(path), path.resolve(), "") for path in files]
+        return Registry([*self._entries.values(), *own])
+
+
+@cache
+def registry() -> Registry:
+    """The tricks that ship, and those of installed plug-ins."""
+    entries = []
+    for seam in SEAMS:
+        for path in sorted((HERE / seam).glob("[a-z]*.py")):
+            entries.append(Entry(literal.read(path), path, f"{__package__}.{seam}.{path.stem}"))
+    for point in entry_points(group="ablate.tricks"):
+        spec = importlib.util.find_spec(point.module)
+        if spec is None or spec.origin is None:
+            raise InputError(f"the plug-in '{point.name}' names a module that does not exist: {point.module}")
+        path = Path(spec.origin)
+        entries.append(Entry(literal.read(path), path, point.module))
+    return Registry(entries)
+
+
+@cache
+def _load(module: str, path: Path) -> ModuleType:
+    if module:
+        return importlib.import_module(module)
+    spec = importlib.util.spec_from_file_location(f"ablate_own_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise InputError(f"{path} is not a Python file")
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded

@@ -1,0 +1,1 @@
+"""Plain frozen records: tricks, recipes, runs, study files, errors. Imports nothing heavy."""

@@ -1,0 +1,146 @@
+"""A recipe: an immutable mapping trick -> settings, with a canonical form, a hash and a file form."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from ablate.records.errors import Conflict, InputError, unknown
+from ablate.records.trick import Trick, Value
+
+Settings = Mapping[str, Value]
+Catalogue = Mapping[str, Trick]
+
+
+class Recipe(Mapping[str, Settings]):
+    """Trick name -> its settings. Complete (every parameter named), checked, hashable.
+
+    Make one with `Recipe.of(catalogue, {...})`, which fills in defaults and checks everything.
+    The canonical form is JSON with sorted keys; two equal recipes have equal hashes on every machine.
+    """
+
+    __slots__ = ("_hash", "_tricks")
+
+    def __init__(self, tricks: Mapping[str, Settings]) -> None:
+        self._tricks = MappingProxyType(
+            {name: MappingProxyType(dict(sorted(tricks[name].items()))) for name in sorted(tricks)}
+        )
+        self._hash = hashlib.sha256(self.canonical().encode()).hexdigest()[:12]
+
+    @classmethod
+    def of(cls, catalogue: Catalogue, tricks: Mapping[str, Any]) -> Recipe:
+        """Check `tricks` against the catalogue and fill in defaults.
+
+        A value may be a table of settings, or `true` for the defaults. A slot's name may stand for the
+        trick in it: `optimizer = {name = "adam", lr = 0.001}`. Raises InputError, Conflict.
+        """
+        checked: dict[str, dict[str, Value]] = {}
+        slots = {trick.slot for trick in catalogue.values() if trick.slot}
+        for key, given in tricks.items():
+            settings = {} if given is True else given
+            if given is False:
+                continue
+            if isinstance(given, str) and key in slots:
+                settings = {"name": given}
+            if not isinstance(settings, Mapping):
+                raise InputError(f"'{key}' must be a table of settings or true, not {given!r}")
+            name = key
+            if key in slots and key not in catalogue or "name" in settings and key in slots:
+                if "name" not in settings:
+                    raise InputError(f"the slot '{key}' needs a name", hint=f'{key} = {{ name = "…" }}')
+                settings = dict(settings)
+                name = str(settings.pop("name"))
+                if name in ("none", "baseline"):
+                    continue
+                members = [t.name for t in catalogue.values() if t.slot == key]
+                if name not in members:
+                    raise unknown(f"{key}", name, members)
+            if name not in catalogue:
+                raise unknown("trick", name, [*catalogue, *slots])
+            if name in checked:
+                raise InputError(f"'{name}' is set twice")
+            trick = catalogue[name]
+            for parameter in settings:
+                trick.parameter(parameter)
+            checked[name] = {
+                parameter.name: parameter.check(
+                    settings.get(parameter.name, parameter.default), f"{name}.{parameter.name}"
+                )
+                for parameter in trick.parameters
+            }
+        recipe = cls(checked)
+        recipe.check(catalogue)
+        return recipe
+
+    def check(self, catalogue: Catalogue) -> None:
+        """Raise Conflict where two tricks of one slot, or two declared enemies, are both on."""
+        names = list(self)
+        for i, name in enumerate(names):
+            for other in names[i + 1 :]:
+                if clash := conflict(catalogue[name], catalogue[other]):
+                    raise Conflict(clash, hint="turn one of them off")
+
+    def canonical(self) -> str:
+        return json.dumps(self.plain(), sort_keys=True, separators=(",", ":"), allow_nan=True)
+
+    def plain(self) -> dict[str, dict[str, Value]]:
+        return {name: dict(settings) for name, settings in self._tricks.items()}
+
+    @property
+    def hash(self) -> str:
+        return self._hash
+
+    def slot(self, catalogue: Catalogue, slot: str) -> str | None:
+        """The trick that is on in `slot`, or None."""
+        return next((name for name in self if catalogue[name].slot == slot), None)
+
+    def with_trick(self, catalogue: Catalogue, name: str, settings: Mapping[str, Any] | None = None) -> Recipe:
+        """This recipe with `name` on (defaults unless given); what stood in its slot goes out."""
+        trick = catalogue[name]
+        kept = {
+            other: dict(self[other])
+            for other in self
+            if other != name and not (trick.slot and catalogue[other].slot == trick.slot)
+        }
+        return Recipe.of(catalogue, {**kept, name: dict(settings or {})})
+
+    def without(self, *names: str) -> Recipe:
+        return Recipe({name: settings for name, settings in self._tricks.items() if name not in names})
+
+    def map(self, change: Callable[[str, dict[str, Value]], dict[str, Value]]) -> Recipe:
+        """A recipe with each trick's settings passed through `change(name, settings)`."""
+        return Recipe({name: change(name, dict(settings)) for name, settings in self._tricks.items()})
+
+    def __getitem__(self, name: str) -> Settings:
+        return self._tricks[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tricks)
+
+    def __len__(self) -> int:
+        return len(self._tricks)
+
+    def __hash__(self) -> int:
+        return hash(self._hash)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Recipe) and self.canonical() == other.canonical()
+
+    def __repr__(self) -> str:
+        return f"Recipe({self.canonical()})"
+
+    def __reduce__(self) -> tuple[type[Recipe], tuple[dict[str, dict[str, Value]]]]:
+        return Recipe, (self.plain(),)
+
+
+def conflict(one: Trick, other: Trick) -> str:
+    """Why the two cannot be on together, in a few words, or an empty string."""
+    if one.slot and one.slot == other.slot:
+        return f"'{one.name}' and '{other.name}' both fill the slot '{one.slot}'"
+    for a, b in ((one, other), (other, one)):
+        if b.name in a.conflicts or (b.slot and b.slot in a.conflicts):
+            return f"'{a.name}' cannot be on together with '{b.name}'"
+    return ""

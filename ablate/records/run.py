@@ -1,0 +1,64 @@
+"""A run: what is trained (its identity) and what came of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from ablate.records.recipe import Recipe
+
+
+class Outcome(StrEnum):
+    """How a run ended. `diverged` is a result: shown, ranked last, never dropped."""
+
+    COMPLETE = "complete"
+    PRUNED = "pruned"
+    DIVERGED = "diverged"
+    OUT_OF_MEMORY = "out_of_memory"
+    INTERRUPTED = "interrupted"
+    FAILED = "failed"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run need not be trained again."""
+        return self is not Outcome.INTERRUPTED
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One training, asked for: (task, recipe, seed, budget). `epochs` is the budget."""
+
+    task: str
+    recipe: Recipe
+    seed: int
+    epochs: int
+
+    @property
+    def identity(self) -> str:
+        """16 hexadecimal digits, equal for equal runs on every machine."""
+        text = json.dumps([self.task, self.recipe.canonical(), self.seed, self.epochs])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of a run.
+
+    `metrics`: `split/metric` -> value of the weights that are scored, e.g. `validation/accuracy`.
+    `curves`: `split/metric` -> one value an epoch (position 0 is epoch 1).
+    `scores`: split -> per-example score (classification: probability of the true class; regression:
+    squared error), in the split's order.
+    `epochs`: epochs trained. `seconds`: the group's wall time divided by its lanes (lanes share time, so
+    this is no measure of one trick's cost).
+    """
+
+    outcome: Outcome
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    curves: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    scores: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    epochs: int = 0
+    seconds: float = 0.0
+    note: str = ""

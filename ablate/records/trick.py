@@ -1,0 +1,167 @@
+"""The record of a trick: everything that is known of it, in one place, as plain literals.
+
+The search space, the card of `ablate tricks NAME`, the documentation, the report's "claimed / measured"
+row and the conformance tests are all made from this record. It is written as a literal at the end of the
+trick's file, so that it can be read without running the file (and so without importing torch).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isfinite
+from typing import Literal
+
+from ablate.records.errors import InputError, unknown
+
+Value = bool | int | float | str
+Seam = Literal[
+    "data", "model", "criterion", "objective", "gradient", "optimizer", "schedule", "precision", "evaluation"
+]
+SEAMS: tuple[Seam, ...] = (
+    "data", "model", "criterion", "objective", "gradient", "optimizer", "schedule", "precision", "evaluation",
+)  # fmt: skip
+REQUIREMENTS = (
+    "classification", "regression", "image", "tabular", "text", "convolution", "normalisable", "activation",
+    "embedding", "shape-preserving block", "spatial model",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One setting of a trick.
+
+    A number has `low` and `high` (the search range, inclusive); a choice has `choices`; a boolean has
+    neither. `neutral` is the value at which the trick does nothing, bit for bit; None where there is none.
+    `lane` says whether lanes of one fused group may differ in it; a parameter that changes tensor shapes,
+    the batch size or the number of passes cannot.
+    """
+
+    name: str
+    default: Value
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    neutral: Value | None = None
+    choices: tuple[Value, ...] = ()
+    lane: bool = True
+    meaning: str = ""
+
+    def __post_init__(self) -> None:
+        if self.choices and self.default not in self.choices:
+            raise ValueError(f"{self.name}: default {self.default!r} is not one of {self.choices}")
+        if self.is_number and (self.low is None or self.high is None or not self.low <= self.high):
+            raise ValueError(f"{self.name}: a number needs low <= high")
+        if self.log and not (self.low or 0) > 0:
+            raise ValueError(f"{self.name}: a log range needs low > 0")
+
+    @property
+    def is_number(self) -> bool:
+        return not self.choices and not isinstance(self.default, bool)
+
+    @property
+    def is_integer(self) -> bool:
+        return self.is_number and isinstance(self.default, int)
+
+    def check(self, value: Value, where: str) -> Value:
+        """`value` in this parameter's type. Raises InputError with `where` (e.g. `dropout.p`) in the text.
+
+        Any finite number of the right sign is accepted, also outside the *search* range: a range says
+        where to look, not what is legal. A neutral value is always legal.
+        """
+        if self.neutral is not None and type(value) is not bool and value == self.neutral:
+            return self.neutral
+        if self.choices:
+            if value not in self.choices:
+                raise unknown(f"value of {where}", str(value), [str(choice) for choice in self.choices])
+            return next(choice for choice in self.choices if choice == value)
+        if isinstance(self.default, bool):
+            if not isinstance(value, bool):
+                raise InputError(f"{where} must be true or false, not {value!r}")
+            return value
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise InputError(f"{where} must be a number, not {value!r}")
+        if not isfinite(value):
+            raise InputError(f"{where} must be finite, not {value!r}")
+        assert self.low is not None
+        if value < 0 <= self.low:
+            raise InputError(f"{where} must not be negative, not {value!r}")
+        if self.is_integer:
+            if value != int(value):
+                raise InputError(f"{where} must be a whole number, not {value!r}")
+            return int(value)
+        return float(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a claim or a formula comes from."""
+
+    title: str
+    authors: str
+    year: int
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What the literature promises, in the metric in which it promises it.
+
+    `metric` is a metric's name (`accuracy`, `ece`, `log_loss`, `robust_accuracy`), or a cost
+    (`time`, `memory`, `steps_to_target`); `direction` is what is promised of it.
+    """
+
+    metric: str
+    direction: Literal["up", "down", "same"]
+    statement: str
+    source: Source
+    contested: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Trick:
+    """One switchable change to training. See `docs/architecture.md` for the adapter that each seam asks for.
+
+    `lane=False` says that a run with the trick and a run without it cannot share a fused group.
+    `applies_to` names what the task or model must have (`REQUIREMENTS`); `conflicts` names tricks or slots
+    that cannot be on with it. `searched=False` keeps a trick out of the search (cost-only tricks).
+    """
+
+    name: str
+    title: str
+    seam: Seam
+    claims: tuple[Claim, ...]
+    slot: str | None = None
+    parameters: tuple[Parameter, ...] = ()
+    applies_to: tuple[str, ...] = ()
+    conflicts: tuple[str, ...] = ()
+    lane: bool = True
+    searched: bool = True
+    roles: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.seam not in SEAMS:
+            raise ValueError(f"{self.name}: unknown seam {self.seam!r}")
+        for need in self.applies_to:
+            if need not in REQUIREMENTS:
+                raise ValueError(f"{self.name}: unknown requirement {need!r}")
+        names = [parameter.name for parameter in self.parameters]
+        if len(set(names)) != len(names):
+            raise ValueError(f"{self.name}: a parameter is declared twice")
+
+    def parameter(self, name: str) -> Parameter:
+        for parameter in self.parameters:
+            if parameter.name == name:
+                return parameter
+        raise unknown(f"parameter of {self.name}", name, [p.name for p in self.parameters])
+
+    @property
+    def defaults(self) -> dict[str, Value]:
+        return {parameter.name: parameter.default for parameter in self.parameters}
+
+    @property
+    def neutral(self) -> dict[str, Value] | None:
+        """Settings at which the trick does nothing, or None where it has no such setting."""
+        if all(parameter.neutral is None for parameter in self.parameters):
+            return None
+        return {p.name: p.default if p.neutral is None else p.neutral for p in self.parameters}
+
