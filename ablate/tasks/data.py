@@ -1,0 +1,155 @@
+"""From what people hold data in (tensors, arrays, frames, map-style Datasets) to plain CPU tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, IterableDataset
+
+from ablate.records.errors import InputError
+from ablate.tasks.split import Split
+
+PAIR = "give a pair (x, y) of tensors, arrays or frames, or a torch Dataset"
+
+
+def pair(data: Any, where: str) -> tuple[Any, Any]:
+    """`data` as (x, y), still in their own forms. `where` is the split's name, for messages."""
+    if isinstance(data, Split):
+        return data.x, data.y
+    if isinstance(data, IterableDataset):
+        raise InputError(
+            f"{where} is an IterableDataset, which has no length", hint="give a map-style Dataset"
+        )
+    if isinstance(data, Dataset):
+        return _stack(data, where)
+    if isinstance(data, tuple | list) and len(data) == 2:
+        return data[0], data[1]
+    if isinstance(data, pd.DataFrame):
+        hint = "give the pair (frame[features], frame[target])"
+        raise InputError(f"{where} is one frame, and nothing says which column is the target", hint=hint)
+    raise InputError(f"{where} must be a pair (x, y), not {_what(data)}", hint=PAIR)
+
+
+def _stack(data: Dataset[Any], where: str) -> tuple[Tensor, Any]:
+    size = len(data) if hasattr(data, "__len__") else 0
+    if size == 0:
+        raise InputError(f"{where} is empty", hint="a split needs at least one example")
+    xs, ys = [], []
+    for row in range(size):
+        item = data[row]
+        if not isinstance(item, tuple | list) or len(item) != 2:
+            raise InputError(f"{where}: item {row} of the Dataset is {_what(item)}", hint="return (x, y)")
+        xs.append(torch.as_tensor(np.asarray(item[0]) if not isinstance(item[0], Tensor) else item[0]))
+        ys.append(item[1].detach().cpu().numpy() if isinstance(item[1], Tensor) else np.asarray(item[1]))
+        if xs[-1].shape != xs[0].shape:
+            raise InputError(
+                f"{where}: item {row} has shape {list(xs[-1].shape)}, item 0 has {list(xs[0].shape)}",
+                hint="bring all examples to one shape (resize, pad) in the Dataset",
+            )
+    return torch.stack(xs), np.stack(ys)
+
+
+def inputs(x: Any, where: str, text: bool) -> Tensor:
+    """`x` as a contiguous float32 tensor `[N, ...]` (int64 where it holds token ids)."""
+    _named_columns(x, where)
+    values = _tensor(x, f"{where} x")
+    if values.ndim < 2:
+        raise InputError(
+            f"{where} x has shape {list(values.shape)}",
+            hint="examples need a shape: [N, features], [N, C, H, W]",
+        )
+    if text and values.is_floating_point():
+        raise InputError(
+            f"{where} x holds {values.dtype}, but token ids are whole numbers", hint="give int64"
+        )
+    return values.to(torch.int64 if text else torch.float32).contiguous()
+
+
+def _named_columns(x: Any, where: str) -> None:
+    """Say which column of a frame cannot be used, since a column has a name that the person knows."""
+    if not isinstance(x, pd.DataFrame):
+        return
+    for name in x.columns:
+        column = x[name]
+        if not (pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column)):
+            hint = "encode it first, for example with pandas.get_dummies"
+            raise InputError(f"{where}: column '{name}' holds {column.dtype}, not numbers", hint=hint)
+        if missing := int(column.isna().sum()):
+            hint = "fill them or drop the rows first"
+            raise InputError(f"{where}: column '{name}' has {missing} missing values", hint=hint)
+
+
+def targets(ys: Mapping[str, Any], criterion: str) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """The splits' targets as tensors, and the classes' names where labels were text.
+
+    Classification: int64 `[N]`; text is numbered by the sorted names in the training data. Regression:
+    float32 `[N, D]`.
+    """
+    if criterion == "regression":
+        return {where: _numbers(y, where) for where, y in ys.items()}, ()
+    arrays = {where: _array(y, where) for where, y in ys.items()}
+    if arrays["train"].dtype.kind not in "OUST":
+        return {where: _labels(array, where) for where, array in arrays.items()}, ()
+    names = sorted({str(label) for label in arrays["train"]})
+    number = {label: index for index, label in enumerate(names)}
+    coded = {}
+    for where, array in arrays.items():
+        if strangers := sorted({str(label) for label in array} - set(number)):
+            raise InputError(f"{where} has the label '{strangers[0]}', which training data never shows")
+        coded[where] = torch.tensor([number[str(label)] for label in array], dtype=torch.int64)
+    return coded, tuple(names)
+
+
+def _numbers(y: Any, where: str) -> Tensor:
+    values = _tensor(y, f"{where} y").to(torch.float32)
+    if values.ndim not in (1, 2):
+        raise InputError(f"{where} y has shape {list(values.shape)}", hint="regression takes [N] or [N, D]")
+    return values.reshape(len(values), -1).contiguous()
+
+
+def _labels(array: np.ndarray, where: str) -> Tensor:
+    if array.dtype.kind == "f" and not (np.isfinite(array) & (array == np.round(array))).all():
+        bad = array[~(np.isfinite(array) & (array == np.round(array)))][0]
+        hint = 'labels are 0 … classes-1; for numbers use criterion="regression"'
+        raise InputError(f"{where} y holds {bad:g}, which is no whole number", hint=hint)
+    if array.dtype.kind not in "fiub":
+        raise InputError(
+            f"{where} y holds {array.dtype}", hint="labels are whole numbers 0 … classes-1, or text"
+        )
+    labels = torch.from_numpy(array.astype(np.int64))
+    if len(labels) and int(labels.min()) < 0:
+        hint = "number the classes 0 … classes-1"
+        raise InputError(f"{where} y holds the label {int(labels.min())}", hint=hint)
+    return labels
+
+
+def _array(y: Any, where: str) -> np.ndarray:
+    array = y.detach().cpu().numpy() if isinstance(y, Tensor) else np.asarray(y)
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim != 1:
+        hint = "classification takes one label for each example, [N]; from one-hot, y.argmax(1)"
+        raise InputError(f"{where} y has shape {list(array.shape)}", hint=hint)
+    return array
+
+
+def _tensor(values: Any, where: str) -> Tensor:
+    if isinstance(values, Tensor):
+        if values.is_complex():
+            raise InputError(f"{where} holds complex numbers", hint="give real numbers")
+        return values.detach().cpu()
+    array = np.asarray(values)
+    if array.dtype.kind not in "fiub":
+        raise InputError(f"{where} holds {array.dtype}, not numbers", hint=PAIR)
+    if array.dtype != np.float32:
+        array = array.astype(np.int64 if array.dtype.kind in "iub" else np.float64)
+    return torch.from_numpy(np.array(array))
+
+
+def _what(value: Any) -> str:
+    return f"a {type(value).__name__}" + (f" of {len(value)}" if isinstance(value, tuple | list) else "")

@@ -1,0 +1,81 @@
+"""The metrics that a task can be judged by: name, direction, meaning. No torch here: `ablate tasks` reads it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ablate.records.errors import InputError, did_you_mean, unknown
+
+Criterion = Literal["classification", "regression"]
+Direction = Literal["higher", "lower"]
+CRITERIA: tuple[Criterion, ...] = ("classification", "regression")
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric: its name, which way is better, and what it says."""
+
+    name: str
+    direction: Direction
+    meaning: str
+
+
+METRICS: dict[Criterion, dict[str, Metric]] = {
+    "classification": {
+        metric.name: metric
+        for metric in (
+            Metric("accuracy", "higher", "share of examples whose largest logit is the true class"),
+            Metric(
+                "loss", "lower", "the plain criterion: cross-entropy in nats, without any trick's changes"
+            ),
+            Metric("log_loss", "lower", "cross-entropy in nats (the same number as loss)"),
+            Metric("balanced_accuracy", "higher", "recall averaged over the classes that occur"),
+            Metric("worst_class_recall", "higher", "recall of the class that is recognised worst"),
+            Metric("ece", "lower", "expected calibration error, 15 bins of equal width"),
+        )
+    },
+    "regression": {
+        metric.name: metric
+        for metric in (
+            Metric("rmse", "lower", "root mean squared error, averaged over outputs"),
+            Metric("loss", "lower", "the plain criterion: mean squared error, without any trick's changes"),
+            Metric("mae", "lower", "mean absolute error"),
+            Metric("r2", "higher", "share of the target's variance that is explained, averaged over outputs"),
+        )
+    },
+}
+DEFAULT: dict[Criterion, str] = {"classification": "validation/accuracy", "regression": "validation/rmse"}
+
+
+def metric_info(criterion: Criterion, metric: str) -> Metric:
+    """The entry for `accuracy` or `validation/accuracy`. Raises InputError for a name that is not there."""
+    name = metric.rpartition("/")[2]
+    table = METRICS[criterion]
+    if name not in table:
+        elsewhere = next((other for other in CRITERIA if name in METRICS[other]), None)
+        if elsewhere and not did_you_mean(name, table):
+            raise InputError(
+                f"metric '{metric}' belongs to {elsewhere}, and this task is a {criterion}",
+                hint=f"known: {', '.join(sorted(table))}",
+            )
+        raise unknown(f"{criterion} metric", name, table)
+    return table[name]
+
+
+def selection_metric(criterion: Criterion, metric: str | None) -> str:
+    """The full name `validation/NAME` of the metric that search and ranking look at.
+
+    Raises InputError for an unknown name, and for any split but validation: test data is for `confirm`.
+    """
+    if metric is None:
+        return DEFAULT[criterion]
+    if not isinstance(metric, str):
+        raise InputError(f"metric must be a name such as '{DEFAULT[criterion]}', not {metric!r}")
+    split, _, name = metric.rpartition("/")
+    if split not in ("", "validation"):
+        raise InputError(
+            f"metric '{metric}' is not measured on validation data",
+            hint=f"write 'validation/{name}': training data flatters, and test data is kept for confirm",
+        )
+    return f"validation/{metric_info(criterion, name).name}"

@@ -1,0 +1,31 @@
+"""The built-in tasks' models: small and plain. No norm layers and no dropout, which are tricks' business."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from torch import nn
+
+
+def convnet(image: tuple[int, int, int], widths: tuple[int, ...], pools: int, outputs: int) -> nn.Sequential:
+    """3×3 convolutions with ReLU, a 2×2 max-pool after each of the first `pools`, and a linear head.
+
+    image: (C, H, W). Maps `[B, C, H, W]` to `[B, outputs]`. Where two widths are equal and nothing is pooled
+    between them, convolution and ReLU form a block that keeps its shape (which a skip connection needs).
+    """
+    channels, height, width = image
+    layers: list[nn.Module] = []
+    for index, (before, after) in enumerate(pairwise((channels, *widths))):
+        layers += [nn.Conv2d(before, after, kernel_size=3, padding=1), nn.ReLU()]
+        if index < pools:
+            layers.append(nn.MaxPool2d(2))
+    features = widths[-1] * (height >> pools) * (width >> pools)
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(features, outputs))
+
+
+def perceptron(inputs: int, widths: tuple[int, ...], outputs: int) -> nn.Sequential:
+    """Linear layers with ReLU between. Maps `[B, inputs]` to `[B, outputs]`."""
+    layers: list[nn.Module] = []
+    for before, after in pairwise((inputs, *widths)):
+        layers += [nn.Linear(before, after), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(widths[-1], outputs))

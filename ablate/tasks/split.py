@@ -1,0 +1,68 @@
+"""Splits of a data set, and how missing ones are taken from the training data: for ever the same way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ablate.records.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Examples and targets, held on the CPU.
+
+    x: float32 `[N, C, H, W]` (images), `[N, F]` (tables) or any `[N, ...]`; token ids are int64 `[N, T]`.
+    y: int64 `[N]` for classification; float32 `[N, D]` for regression (D = 1 for a single target).
+    """
+
+    x: Tensor
+    y: Tensor
+
+    def __post_init__(self) -> None:
+        if len(self.x) != len(self.y):
+            raise InputError(
+                f"x has {len(self.x)} rows and y has {len(self.y)}", hint="give one y for each x"
+            )
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def take(self, rows: np.ndarray) -> Split:
+        """The examples at `rows` (int64 indices), in that order."""
+        index = torch.from_numpy(np.ascontiguousarray(rows))
+        return Split(self.x[index], self.y[index])
+
+
+def shuffled(count: int, seed: int = 0) -> np.ndarray:
+    """A permutation of 0 … count-1 that is the same on every machine and with every library version.
+
+    Orders the numbers by their image under the mixer of SplitMix64 (Steele, Lea & Flood, 2014), so that no
+    random generator's stream is relied on.
+    """
+    with np.errstate(over="ignore"):
+        z = (np.arange(count, dtype=np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+        z += np.uint64(seed) * np.uint64(0xD1B54A32D192ED03)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        z ^= z >> np.uint64(31)
+    return np.argsort(z, kind="stable")
+
+
+def deal(count: int, pattern: str, strata: np.ndarray | None = None, seed: int = 0) -> dict[str, np.ndarray]:
+    """Deal `count` rows out to parts, like cards: `pattern` "TVSTT" gives 3/5 to T and 1/5 each to V and S.
+
+    With `strata` (int `[count]`) each stratum is dealt out on its own, beginning at the pattern's first
+    letter: a class of one example goes to training, and every class keeps its share within one example.
+    Returns sorted row numbers for each letter.
+    """
+    order = shuffled(count, seed)
+    place = np.empty(count, dtype=np.int64)
+    groups = [order] if strata is None else [order[strata[order] == value] for value in np.unique(strata)]
+    for rows in groups:
+        place[rows] = np.arange(len(rows)) % len(pattern)
+    letters = np.array(list(pattern))[place]
+    return {letter: np.flatnonzero(letters == letter) for letter in dict.fromkeys(pattern)}

@@ -1,0 +1,206 @@
+"""Task: a model, its data, and what is to be minimised. What a user builds to bring his own."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+from torch import nn
+
+from ablate.records.errors import InputError, unknown
+from ablate.tasks import data as forms
+from ablate.tasks.metric_table import CRITERIA, Criterion, Direction, metric_info, selection_metric
+from ablate.tasks.split import Split, deal
+
+Kind = Literal["image", "tabular", "text", "other"]
+KINDS: tuple[Kind, ...] = ("image", "tabular", "text", "other")
+SPLITS = ("train", "validation", "test")
+LETTERS = {"train": "T", "validation": "V", "test": "S"}
+
+
+@dataclass(frozen=True, init=False, eq=False)
+class Task:
+    """A model, its data and its criterion.
+
+    model: makes a fresh `nn.Module` at each call; it maps a batch x to logits `[B, classes]` or, for
+        regression, to `[B, D]`.
+    train, validation, test: pairs (x, y) of tensors, NumPy arrays or pandas objects, or map-style Datasets.
+        A missing validation or test split is dealt out of the training data (a fifth each, stratified by
+        class, always the same rows) and `notes` says so; `test=False` does without a test split, and then
+        nothing can be confirmed.
+    criterion: "classification" (y: labels 0 … classes-1, or text) or "regression" (y: numbers).
+    metric: what search and ranking look at, "validation/accuracy" or "validation/rmse" unless said otherwise.
+    epochs, batch_size: the budget of a run, and the baseline's batch size.
+    kind: "image", "tabular", "text" or "other"; told from x's shape unless given (text must be given).
+    flips: whether an image mirrored left to right keeps its label.
+
+    Raises InputError. Only what can be told without running the model is checked here; `check` does the rest.
+    """
+
+    model: Callable[[], nn.Module]
+    train: Split
+    validation: Split
+    test: Split | None
+    criterion: Criterion
+    metric: str
+    epochs: int
+    batch_size: int
+    name: str
+    title: str
+    kind: Kind
+    flips: bool
+    labels: tuple[str, ...]
+    notes: tuple[str, ...]
+    source: str
+    source_sha256: str
+
+    def __init__(
+        self,
+        model: Callable[[], nn.Module],
+        train: Any,
+        validation: Any = None,
+        test: Any = None,
+        criterion: str = "classification",
+        metric: str | None = None,
+        epochs: int = 20,
+        batch_size: int = 64,
+        name: str = "",
+        title: str = "",
+        kind: str | None = None,
+        flips: bool = False,
+        labels: tuple[str, ...] = (),
+        notes: tuple[str, ...] = (),
+        source: str = "",
+        source_sha256: str = "",
+    ) -> None:
+        if isinstance(model, nn.Module) or not callable(model):
+            what = f"a ready {type(model).__name__}" if isinstance(model, nn.Module) else repr(model)
+            hint = "every run needs fresh weights: model=lambda: MyNet()"
+            raise InputError(f"model must be a function that makes a module, not {what}", hint=hint)
+        if criterion not in CRITERIA:
+            raise unknown("criterion", str(criterion), CRITERIA)
+        if kind is not None and kind not in KINDS:
+            raise unknown("kind", str(kind), KINDS)
+        given = {"train": train, "validation": validation}
+        if test is not False:
+            given["test"] = test
+        splits, found, dealt = _splits(given, criterion, text=kind == "text")
+        values = {
+            "model": model,
+            "train": splits["train"],
+            "validation": splits["validation"],
+            "test": splits.get("test"),
+            "criterion": criterion,
+            "metric": selection_metric(criterion, metric),
+            "epochs": _positive("epochs", epochs),
+            "batch_size": _positive("batch_size", batch_size),
+            "name": name,
+            "title": title or name,
+            "kind": kind or _kind(splits["train"]),
+            "flips": bool(flips),
+            "labels": tuple(labels) or found,
+            "notes": (*notes, *dealt),
+            "source": source,
+            "source_sha256": source_sha256,
+        }
+        for field, value in values.items():
+            object.__setattr__(self, field, value)
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The splits that there are, by name."""
+        given = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {where: split for where, split in given.items() if split is not None}
+
+    @cached_property
+    def classes(self) -> int | None:
+        """Number of classes (one more than the largest label, or the number of names); None in regression."""
+        if self.criterion == "regression":
+            return None
+        return max(len(self.labels), *(int(split.y.max()) + 1 for split in self.splits.values()))
+
+    @property
+    def outputs(self) -> int:
+        """Width of the model's output: classes, or the number of targets."""
+        return self.train.y.shape[1] if self.classes is None else self.classes
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one example, without the batch dimension."""
+        return tuple(self.train.x.shape[1:])
+
+    @property
+    def provides(self) -> frozenset[str]:
+        """Words of `records.trick.REQUIREMENTS` that the data tell; the model's words come from surgery."""
+        return frozenset({self.criterion, self.kind} - {"other"})
+
+    @property
+    def direction(self) -> Direction:
+        """Which way the metric is better: "higher" or "lower"."""
+        return metric_info(self.criterion, self.metric).direction
+
+    @cached_property
+    def data_sha256(self) -> str:
+        """SHA-256 of every split's numbers and shapes: tells when data changed under a ledger."""
+        digest = hashlib.sha256(self.criterion.encode())
+        for where, split in self.splits.items():
+            digest.update(f"{where} {list(split.x.shape)} {list(split.y.shape)}".encode())
+            digest.update(split.x.numpy().data)
+            digest.update(split.y.numpy().data)
+        return digest.hexdigest()
+
+
+def _splits(
+    given: dict[str, Any], criterion: Criterion, text: bool
+) -> tuple[dict[str, Split], tuple[str, ...], tuple[str, ...]]:
+    """The splits as tensors, the classes' names, and notes on the splits that were dealt out."""
+    pairs = {where: forms.pair(value, where) for where, value in given.items() if value is not None}
+    if "train" not in pairs:
+        raise InputError("train is missing", hint=forms.PAIR)
+    ys, labels = forms.targets({where: y for where, (_, y) in pairs.items()}, criterion)
+    splits = {}
+    for where, (x, _) in pairs.items():
+        x = forms.inputs(x, where, text)
+        if len(x) != len(ys[where]):
+            raise InputError(
+                f"{where}: x has {len(x)} rows and y has {len(ys[where])}", hint="give one y for each x"
+            )
+        if len(x) == 0:
+            raise InputError(f"{where} is empty", hint="a split needs at least one example")
+        splits[where] = Split(x, ys[where])
+    missing = [where for where in SPLITS if where in given and where not in splits]
+    if not missing:
+        return splits, labels, ()
+    train, notes = splits["train"], []
+    pattern = "T" + "".join(LETTERS[where] for where in missing)
+    parts = deal(len(train), pattern.ljust(5, "T"), _strata(train, criterion))
+    if not all(len(parts[LETTERS[where]]) for where in missing):
+        raise InputError(
+            f"train has {len(train)} examples, too few to take {' and '.join(missing)} data from",
+            hint="give validation=(x, y) and test=(x, y), or more data",
+        )
+    for where in missing:
+        splits[where] = train.take(parts[LETTERS[where]])
+        how = "stratified by class" if criterion == "classification" else "at random"
+        notes.append(
+            f"no {where} data was given: {len(splits[where])} training examples, {how}, stand in for it"
+        )
+    splits["train"] = train.take(parts["T"])
+    return splits, labels, tuple(notes)
+
+
+def _strata(split: Split, criterion: Criterion) -> Any:
+    return split.y.numpy() if criterion == "classification" else None
+
+
+def _kind(split: Split) -> Kind:
+    return {4: "image", 2: "tabular"}.get(split.x.ndim, "other")  # type: ignore[return-value]
+
+
+def _positive(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InputError(f"{name} must be a whole number of at least 1, not {value!r}")
+    return value
