@@ -1,0 +1,1 @@
+"""The single source of truth about runs: one SQLite file per study, one driver, a lock."""

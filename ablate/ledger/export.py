@@ -1,0 +1,102 @@
+"""Entries as plain rows for `runs.csv` and `curves.csv`, and CSV files that no spreadsheet runs.
+
+Same entries, same bytes: columns are sorted, rows stand in the ledger's order, numbers are written as the
+shortest decimal that reads back as the same double (`nan`, `inf`, `-inf` where they are not finite).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ablate.ledger.entry import Entry
+from ablate.records.files import write_text
+
+Row = dict[str, Any]
+RUN_COLUMNS = ("run", "stage", "recipe", "seed", "wave", "outcome", "epochs")
+CURVE_COLUMNS = ("run", "metric", "epoch", "value")
+_NUMBER = re.compile(r"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|inf|nan)", re.IGNORECASE | re.ASCII)
+# What spreadsheets take for the beginning of a formula (OWASP, "CSV injection"), full-width forms as well.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+
+
+def runs_rows(entries: Iterable[Entry]) -> list[Row]:
+    """One row a run: RUN_COLUMNS, one column a trick (`dropout.on`: 0 or 1) and a parameter (`dropout.p`),
+    one a metric (`validation/accuracy`), `seconds`.
+
+    `run` is the identity, `recipe` the hash, `epochs` the epochs trained. Every row has every column; None
+    where a trick is off or a metric was not measured.
+    """
+    entries = list(entries)
+    recipes = [entry.run.recipe for entry in entries]
+    settings = {(name, parameter) for recipe in recipes for name in recipe for parameter in recipe[name]}
+    tricks = sorted({name for recipe in recipes for name in recipe})
+    metrics = sorted({metric for entry in entries for metric in entry.result.metrics})
+    rows: list[Row] = []
+    for entry in entries:
+        run, result, recipe = entry.run, entry.result, entry.run.recipe
+        head = (
+            run.identity,
+            entry.stage,
+            recipe.hash,
+            run.seed,
+            entry.wave,
+            str(result.outcome),
+            result.epochs,
+        )
+        row: Row = dict(zip(RUN_COLUMNS, head, strict=True))
+        for name in tricks:
+            row[f"{name}.on"] = int(name in recipe)
+            for parameter in sorted(parameter for trick, parameter in settings if trick == name):
+                row[f"{name}.{parameter}"] = recipe[name].get(parameter) if name in recipe else None
+        row.update({metric: result.metrics.get(metric) for metric in metrics})
+        row["seconds"] = result.seconds
+        rows.append(row)
+    return rows
+
+
+def curves_rows(entries: Iterable[Entry]) -> list[Row]:
+    """One row a run, metric and epoch (from 1): CURVE_COLUMNS. Runs in order, metrics sorted."""
+    return [
+        {"run": entry.identity, "metric": metric, "epoch": epoch, "value": value}
+        for entry in entries
+        for metric, curve in sorted(entry.result.curves.items())
+        for epoch, value in enumerate(curve, start=1)
+    ]
+
+
+def write_csv(
+    path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None
+) -> None:
+    """Write `rows` atomically as CSV: UTF-8, comma, `\\n`. `columns`: those of the first row unless given.
+
+    Text (a header as well) that a spreadsheet would take for a formula gets a leading apostrophe. Raises
+    InputError where the file cannot be written, ValueError for a row with other columns.
+    """
+    columns = list(columns if columns is not None else rows[0] if rows else ())
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    if columns:
+        writer.writerow([_cell(column) for column in columns])
+    for row in rows:
+        if row.keys() != set(columns):
+            raise ValueError(
+                f"the columns of a row differ from the header: {sorted(row.keys() ^ set(columns))}"
+            )
+        writer.writerow([_cell(row[column]) for column in columns])
+    write_text(path, text.getvalue())
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return repr(float(value))  # a NumPy double is a float with another repr
+    text = str(value)
+    return f"'{text}" if text.startswith(_FORMULA) and not _NUMBER.fullmatch(text) else text

@@ -1,0 +1,76 @@
+"""What a ledger holds, read and checked as a whole: every row's checksum, and the seal over all of them.
+
+The seal is the sum of all rows' digests modulo 2^128, written in the same transaction as the rows. Row
+checksums find a changed row; the seal also finds one that is missing, doubled or from another state of the
+file, which is what a lost page or a half-applied journal looks like.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass, field
+
+from ablate.ledger.rows import COLUMNS, digest, intact
+from ablate.ledger.schema import SELECT_RUNS
+from ablate.records.run import Outcome
+
+_POSITION, _IDENTITY, _OUTCOME = (COLUMNS.index(name) for name in ("position", "identity", "outcome"))
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a run stands in the table `runs`."""
+
+    position: int
+    digest: str
+    finished: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A document in the table `facts`, still encoded."""
+
+    position: int
+    digest: str
+    document: str
+
+
+@dataclass(slots=True)
+class Index:
+    """identity -> place, key -> fact, the last position given out, and the state of the seal."""
+
+    runs: dict[str, Place] = field(default_factory=dict)
+    facts: dict[str, Fact] = field(default_factory=dict)
+    last_run: int = 0
+    last_fact: int = 0
+    seal: int = 0
+
+    def copy(self) -> Index:
+        return Index(dict(self.runs), dict(self.facts), self.last_run, self.last_fact, self.seal)
+
+    @property
+    def sealed(self) -> str:
+        return f"{self.seal % 2**128:032x}"
+
+
+def read_index(connection: sqlite3.Connection) -> Index:
+    """Check the whole ledger but the scores. Call inside a transaction. Raises ValueError, sqlite3.Error."""
+    index = Index()
+    for row in connection.execute(SELECT_RUNS + " ORDER BY position"):
+        position, identity, mark = row[_POSITION], row[_IDENTITY], row[-1]
+        if not intact(row) or identity in index.runs:
+            raise ValueError("a run's checksum is wrong")
+        index.runs[identity] = Place(position, mark, Outcome(row[_OUTCOME]).finished)
+        index.last_run = max(index.last_run, position)
+        index.seal += int(mark, 16)
+    for position, key, document, mark in connection.execute(
+        "SELECT position, key, document, digest FROM facts ORDER BY position"
+    ):
+        if digest((position, key, document)) != mark or key in index.facts:
+            raise ValueError("a fact's checksum is wrong")
+        index.facts[key] = Fact(position, mark, document)
+        index.last_fact = max(index.last_fact, position)
+        index.seal += int(mark, 16)
+    if connection.execute("SELECT digest FROM seal").fetchall() != [(index.sealed,)]:
+        raise ValueError("rows are missing")
+    return index

@@ -1,0 +1,105 @@
+"""One driver per ledger: a lock file beside it, held by `flock`, that names the process that holds it.
+
+The kernel drops the lock when the process dies, however it dies, so there is no stale lock to remove by
+hand. The file itself is removed on release; who takes the lock therefore checks that the file it locked is
+still the one at the path. POSIX only (Linux, macOS, WSL): Windows has no `flock`.
+
+A forked child shares the parent's lock and would keep it after the parent was killed, so a child closes
+its copy at once. The command line is not written down: it may hold passwords.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ablate.records.errors import AblateError
+from ablate.records.files import cannot_write
+
+_held: set[int] = set()
+
+
+class Lock:
+    """Held from `Lock(path)` to `release()`. `path` is the ledger's; the lock is `NAME.lock` beside it.
+
+    Raises AblateError, naming the holder, when another process has it; InputError when the lock file
+    cannot be made.
+    """
+
+    def __init__(self, path: Path) -> None:
+        real = Path(os.path.realpath(path))  # two links to one ledger must meet at one lock
+        self.path = real.with_suffix(".lock") if real.suffix == ".db" else real.with_name(real.name + ".lock")
+        try:
+            self._descriptor = self._take(path)
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+        _held.add(self._descriptor)
+
+    def release(self) -> None:
+        """Let the next driver in. A second call does nothing."""
+        if self._descriptor in _held:
+            _held.discard(self._descriptor)
+            with suppress(OSError):  # a folder that became read-only: the lock goes with the descriptor
+                self.path.unlink()
+            os.close(self._descriptor)
+
+    def _take(self, ledger: Path) -> int:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if _same_file(descriptor, self.path):
+                    os.ftruncate(descriptor, 0)
+                    os.pwrite(descriptor, _myself(), 0)
+                    return descriptor
+                os.close(descriptor)  # its last holder removed it between our open and our lock
+            except BlockingIOError:
+                holder = _holder(descriptor)
+                os.close(descriptor)
+                raise AblateError(
+                    f"{ledger} is in use by {holder}",
+                    hint="wait until it ends, or stop it; only one may write",
+                ) from None
+            except BaseException:
+                os.close(descriptor)
+                raise
+
+
+def _same_file(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _myself() -> bytes:
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    return json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": since}).encode() + b"\n"
+
+
+def _holder(descriptor: int) -> str:
+    """Who holds the lock, in words. The holder writes its name just after locking: wait a moment for it."""
+    for _ in range(20):
+        with suppress(ValueError, TypeError, KeyError):
+            told = json.loads(os.pread(descriptor, 1000, 0))
+            host = "".join(letter for letter in str(told["host"])[:80] if letter.isprintable())
+            since = datetime.fromisoformat(told["since"]).isoformat(sep=" ", timespec="seconds")
+            return f"process {int(told['pid'])} on {host} (since {since})"
+        time.sleep(0.01)
+    return "another process"
+
+
+def _forget_in_child() -> None:
+    for descriptor in _held:
+        os.close(descriptor)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_forget_in_child)

@@ -1,0 +1,95 @@
+"""An entry as a row of the table `runs`, and back, with a checksum that finds a flipped bit.
+
+Every column is readable with any SQLite tool; only `scores` is packed. `digest` is BLAKE2b over all
+columns before it. `scores` stands last and has a digest of its own, so that checking a ledger and reading
+entries without scores never touch the bulk of the file. Digests guard against damage, not against malice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from typing import Any
+
+from ablate.ledger.codec import decode, encode, pack, unpack
+from ablate.ledger.entry import Entry
+from ablate.records.errors import InputError
+from ablate.records.recipe import Recipe
+from ablate.records.run import Outcome, Result, Run
+
+COLUMNS = (
+    "position", "identity", "stage", "wave", "trial", "arm",
+    "task", "recipe", "seed", "budget",
+    "outcome", "epochs", "seconds", "note", "metrics", "curves", "scores_digest",
+)  # fmt: skip
+Row = tuple[Any, ...]
+
+
+def digest(values: Sequence[Any]) -> str:
+    """32 hexadecimal digits over any columns. `ascii` is total over what SQLite can return and, unlike
+    `repr`, does not depend on the Unicode tables of the Python at hand."""
+    return blake2b(ascii(tuple(values)).encode(), digest_size=16).hexdigest()
+
+
+def to_row(position: int, entry: Entry) -> Row:
+    """COLUMNS, then `digest`, then `scores`. Raises InputError for what the file cannot hold."""
+    run, result = entry.run, entry.result
+    for name, number in (
+        ("seed", run.seed),
+        ("budget", run.epochs),
+        ("wave", entry.wave),
+        ("trial", entry.trial),
+    ):
+        if not -(2**63) <= number < 2**63:
+            raise InputError(f"the {name} {number} does not fit into 64 bits", hint="choose a smaller one")
+    for name, text in (("task", run.task), ("stage", entry.stage), ("arm", entry.arm)):
+        if _utf8(text) != text:
+            raise InputError(f"the {name} {text!r} is not valid Unicode", hint="rename it")
+    scores = pack({split: tuple(map(float, values)) for split, values in result.scores.items()})
+    # SQLite keeps neither NaN (it becomes NULL) nor the sign of zero in a REAL column.
+    seconds = None if result.seconds != result.seconds else float(result.seconds) + 0.0
+    columns = (
+        position, run.identity, entry.stage, entry.wave, entry.trial, entry.arm,
+        run.task, encode(run.recipe.plain()), run.seed, run.epochs,
+        str(result.outcome), result.epochs, seconds, _utf8(result.note),
+        encode({name: float(value) for name, value in result.metrics.items()}),
+        encode({name: [float(value) for value in curve] for name, curve in result.curves.items()}),
+        digest([scores]),
+    )  # fmt: skip
+    return (*columns, digest(columns), scores)
+
+
+def intact(row: Row) -> bool:
+    """Whether the columns agree with their digest. `row`: COLUMNS, `digest`."""
+    return bool(digest(row[: len(COLUMNS)]) == row[len(COLUMNS)])
+
+
+def from_row(row: Row, scores: bytes | None) -> Entry:
+    """The entry in a row (COLUMNS, `digest`); `scores` is the packed column, None to leave scores out.
+
+    Raises ValueError (zlib.error, KeyError, TypeError, AttributeError from forged text) where the row is
+    not what `to_row` wrote.
+    """
+    if not intact(row):
+        raise ValueError("a run's checksum is wrong")
+    cells = dict(zip(COLUMNS, row, strict=False))
+    if scores is not None and digest([scores]) != cells["scores_digest"]:
+        raise ValueError("the checksum of a run's scores is wrong")
+    run = Run(cells["task"], Recipe(decode(cells["recipe"])), cells["seed"], cells["budget"])
+    if run.identity != cells["identity"]:
+        raise ValueError("a run's identity is wrong")
+    curves: Mapping[str, list[float]] = decode(cells["curves"])
+    result = Result(
+        outcome=Outcome(cells["outcome"]),
+        metrics=decode(cells["metrics"]),
+        curves={name: tuple(curve) for name, curve in curves.items()},
+        scores=unpack(scores) if scores else {},
+        epochs=cells["epochs"],
+        seconds=float("nan") if cells["seconds"] is None else cells["seconds"],
+        note=cells["note"],
+    )
+    return Entry(run, result, cells["stage"], cells["wave"], cells["trial"], cells["arm"])
+
+
+def _utf8(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,0 +1,252 @@
+"""The ledger: what is known about runs, in one SQLite file.
+
+*Journal.* A rollback journal (`journal_mode=DELETE`) with `synchronous=FULL`, one commit per `record`.
+Between commits the `.db` file is all there is, so copying that one file copies the study. A write-ahead log
+would keep the last runs in a second file: a copy without it, or with a bit of it flipped, silently loses
+runs that were acknowledged, and its readers need to write shared memory beside the ledger. A kill in
+the middle of a commit leaves the journal behind, and whoever opens the ledger next rolls back to the state
+before that `record`, which had not returned. A copy taken of the `.db` alone at that moment is torn; the
+checks below find it. Readers take SQLite's own shared lock for the milliseconds of a query; the driver waits
+for them, and they for it.
+
+*Belief.* Opening reads every row and checks it against its digest, and all of them against the seal
+(`index`): a damaged file gives one line, never a wrong number and never a run less than were recorded. The
+bulk (per-example scores) is checked when it is read.
+
+*One writer.* `write=True` takes the lock file (`lock`). Should someone remove it and start a second driver,
+the first one finds the foreign commit and stops before it writes.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+from ablate.ledger import schema
+from ablate.ledger.codec import decode, encode
+from ablate.ledger.entry import Entry
+from ablate.ledger.index import Fact, Index, Place, read_index
+from ablate.ledger.lock import Lock
+from ablate.ledger.rows import digest, from_row, to_row
+from ablate.records.errors import AblateError
+from ablate.records.files import cannot_write, write_bytes
+
+T = TypeVar("T")
+Statement = tuple[str, tuple[Any, ...]]
+_NONSENSE = (ValueError, KeyError, TypeError, AttributeError, RecursionError, zlib.error)
+
+
+class Ledger:
+    """An open ledger. Use it from one thread, as a context manager: `with Ledger.open(path, write=True)`."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection, lock: Lock | None) -> None:
+        self.path = path
+        self._connection = connection
+        self._lock = lock
+        self._index: Index | None = None
+        self._version = -1
+        self._reading(lambda index: None)
+
+    @classmethod
+    def open(cls, path: str | Path, *, write: bool) -> Ledger:
+        """Open the ledger at `path`; with `write`, make it if it is missing and be its only driver.
+
+        Raises InputError (missing, foreign, of another version, damaged, unwritable), AblateError (another
+        driver has it: the line names the process).
+        """
+        path = Path(path)
+        lock = Lock(path) if write else None
+        try:
+            if write and not path.exists():
+                _create(path)
+            schema.check_header(path)
+            with _explained(path):
+                connection = schema.connect(path, write=write)
+            try:
+                return cls(path, connection, lock)
+            except BaseException:
+                connection.close()
+                raise
+        except BaseException:
+            if lock:
+                lock.release()
+            raise
+
+    def record(self, entries: Iterable[Entry]) -> None:
+        """Write `entries` in one transaction; when this returns, they are on the disk.
+
+        An identity is recorded once: one that is there and finished (or twice in `entries`) raises
+        AblateError and nothing is written; an interrupted one is replaced, at the end of the order.
+        """
+        entries = list(entries)
+
+        def change(index: Index) -> list[Statement]:
+            statements: list[Statement] = []
+            for entry in entries:
+                identity = entry.identity
+                if old := index.runs.pop(identity, None):
+                    statements.append(("DELETE FROM runs WHERE position = ?", (old.position,)))
+                    index.seal -= int(old.digest, 16)
+                index.last_run += 1
+                row = to_row(index.last_run, entry)
+                statements.append((schema.INSERT_RUN, row))
+                index.runs[identity] = Place(index.last_run, row[-2], entry.result.outcome.finished)
+                index.seal += int(row[-2], 16)
+            return statements
+
+        seen: set[str] = set()
+        known = self._reading(lambda index: index.runs)
+        for identity in (entry.identity for entry in entries):
+            if identity in seen or (identity in known and known[identity].finished):
+                raise AblateError(
+                    f"the run {identity} is already in {self.path}", hint="a finished run is kept"
+                )
+            seen.add(identity)
+        if entries:
+            self._writing(change)
+
+    def finished(self) -> set[str]:
+        """Identities of the runs that need not be trained again."""
+        return self._reading(lambda index: {name for name, place in index.runs.items() if place.finished})
+
+    def entries(self, stage: str | None = None, *, scores: bool = True) -> list[Entry]:
+        """All entries (of one stage), in the order in which they were recorded.
+
+        `scores=False` leaves per-example scores out (empty), which is much faster where there are many.
+        """
+        wanted, values = ("", ()) if stage is None else (" WHERE stage = ?", (stage,))
+        return self._reading(lambda index: self._select(wanted + " ORDER BY position", values, scores))
+
+    def get(self, identity: str) -> Entry | None:
+        """The entry of a run, or None."""
+
+        def look(index: Index) -> Entry | None:
+            place = index.runs.get(identity)
+            if place is None:
+                return None
+            return self._select(" WHERE position = ?", (place.position,), True)[0]
+
+        return self._reading(look)
+
+    def put(self, key: str, document: Any) -> None:
+        """Keep a JSON document (a declared design, the environment, timings) under `key`; the last one counts.
+
+        Raises TypeError for what is not a plain document (see `codec.encode`).
+        """
+        text = encode(document)
+
+        def change(index: Index) -> list[Statement]:
+            old = index.facts.get(key)
+            if old:
+                index.seal -= int(old.digest, 16)
+            else:
+                index.last_fact += 1
+            position = old.position if old else index.last_fact
+            mark = digest((position, key, text))
+            index.facts[key] = Fact(position, mark, text)
+            index.seal += int(mark, 16)
+            return [("INSERT OR REPLACE INTO facts VALUES (?, ?, ?, ?)", (position, key, text, mark))]
+
+        self._writing(change)
+
+    def fact(self, key: str, default: Any = None) -> Any:
+        """The document under `key`, a fresh copy, or `default`."""
+        return self._reading(
+            lambda index: decode(index.facts[key].document) if key in index.facts else default
+        )
+
+    def facts(self) -> dict[str, Any]:
+        """Every document, in the order in which the keys were first used."""
+        return self._reading(lambda index: {key: decode(fact.document) for key, fact in index.facts.items()})
+
+    def close(self) -> None:
+        """Close the file and let the next driver in. A second call does nothing."""
+        self._connection.close()
+        if self._lock:
+            self._lock.release()
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _select(self, clause: str, values: tuple[Any, ...], scores: bool) -> list[Entry]:
+        if scores:
+            rows = self._connection.execute(schema.SELECT_RUNS_AND_SCORES + clause, values)
+            return [from_row(row[:-1], row[-1]) for row in rows]
+        return [from_row(row, None) for row in self._connection.execute(schema.SELECT_RUNS + clause, values)]
+
+    def _reading(self, look: Callable[[Index], T]) -> T:
+        """`look` at one state of the file, checked again if another process has written since."""
+        with _explained(self.path):
+            self._connection.execute("BEGIN")
+            try:
+                # The first statement that reads the file fixes the state that the transaction sees.
+                self._connection.execute("SELECT digest FROM seal").fetchone()
+                version = self._data_version()
+                if self._index is None or version != self._version:
+                    self._index, self._version = read_index(self._connection), version
+                return look(self._index)
+            finally:
+                self._roll_back()
+
+    def _writing(self, change: Callable[[Index], list[Statement]]) -> None:
+        """Commit the statements of `change`, which brings its copy of the index to the state after them."""
+        if self._lock is None:
+            raise AblateError(f"{self.path} is open for reading only")
+        index = self._reading(lambda index: index.copy())
+        statements = change(index)
+        # Whatever goes wrong from here on, what the file holds is read from the file again.
+        self._index = None
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            if self._data_version() != self._version:
+                raise AblateError(f"another process has written to {self.path}", hint="run only one driver")
+            for statement, values in statements:
+                self._connection.execute(statement, values)
+            self._connection.execute("UPDATE seal SET digest = ?", (index.sealed,))
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise schema.explain(self.path, error) from error
+        finally:
+            self._roll_back()
+        self._index = index
+
+    def _data_version(self) -> int:
+        """A number that changes when another connection has committed."""
+        (version,) = self._connection.execute("PRAGMA data_version").fetchone()
+        return int(version)
+
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:
+            with suppress(sqlite3.Error):  # the error that brought us here says more
+                self._connection.execute("ROLLBACK")
+
+
+def _create(path: Path) -> None:
+    """An empty ledger, whole from its first moment. Called under the lock."""
+    for suffix in ("-journal", "-wal"):  # left by a ledger that was removed: would be played into the new one
+        try:
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        except OSError as error:
+            raise cannot_write(path, error) from error
+    write_bytes(path, schema.empty())
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn what SQLite and damaged content raise into one line about `path`."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise schema.explain(path, error) from error
+    except _NONSENSE as error:
+        raise schema.damaged(path, str(error)) from error

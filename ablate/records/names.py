@@ -1,0 +1,27 @@
+"""Names that become file names: checked once, so that nothing is written outside its folder."""
+
+from __future__ import annotations
+
+import re
+
+from ablate.records.errors import InputError
+
+LONGEST = 64
+_SAFE = re.compile(rf"[A-Za-z0-9](?:[A-Za-z0-9._-]{{0,{LONGEST - 2}}}[A-Za-z0-9_-])?", re.ASCII)
+# Device names of Windows: a folder of studies may travel there, and `nul.db` would swallow its ledger.
+_DEVICES = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?", re.IGNORECASE | re.ASCII)
+
+
+def check_name(name: str) -> str:
+    """`name` itself, if it is a safe study name: it cannot climb out of a folder or name a device.
+
+    1 to 64 of the letters a–z, A–Z, digits, `.`, `_`, `-`; starts with a letter or digit and does not end
+    with a dot. Raises InputError.
+    """
+    if not _SAFE.fullmatch(name) or ".." in name or _DEVICES.fullmatch(name):
+        shown = name if len(name) <= LONGEST else name[:LONGEST] + "…"
+        raise InputError(
+            f"{shown!r} cannot be a study's name",
+            hint=f"use 1 to {LONGEST} letters, digits, '-', '_' or single dots, starting with a letter or digit",
+        )
+    return name
