@@ -1,0 +1,148 @@
+"""Metrics for K lanes at once, in float64, so that no lane's value depends on which lanes sit beside it.
+
+All reductions are pairwise trees of elementwise additions (`tree_sum`), or exact (maxima, counts): a library
+sum may split its work by the tensor's whole size and then rounds differently for another K. Where a lane's
+output is not finite, each of its metrics is NaN; a diverged lane has no accuracy, not even a bad one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+
+import torch
+from torch import Tensor
+
+from ablate.tasks.metric_table import METRICS, Criterion, metric_info
+
+ECE_BINS = 15
+CHUNK = 1 << 24  # float64 numbers held at once: 128 MiB
+
+
+def tree_sum(values: Tensor) -> Tensor:
+    """Sum over the last dimension in a fixed order: `[..., N]` to `[...]`, rounding error O(log N)."""
+    while (size := values.shape[-1]) > 1:
+        half = (size + 1) // 2
+        folded = values[..., :half].clone()
+        folded[..., : size - half] += values[..., half:]
+        values = folded
+    return values[..., 0]
+
+
+def metrics(criterion: Criterion, output: Tensor, y: Tensor, only: Collection[str] | None = None) -> Metrics:
+    """The criterion's metrics of `output` `[K, N, C or D]` against `y`, each `[K]`; `only` names some of them."""
+    compute = classification_metrics if criterion == "classification" else regression_metrics
+    return compute(output, y, only)
+
+
+Metrics = dict[str, Tensor]
+
+
+def classification_metrics(logits: Tensor, y: Tensor, only: Collection[str] | None = None) -> Metrics:
+    """Metrics of `METRICS["classification"]`: logits `[K, N, C]`, y int64 `[N]`; each value `[K]` float64.
+
+    `ece` is the expected calibration error of Guo et al. (2017, arXiv 1706.04599, eq. 3) over 15 bins of equal
+    width on the largest probability. Recalls are over the classes that occur in y, as in scikit-learn.
+    """
+    return _by_lanes(_classification, "classification", logits, y, only)
+
+
+def regression_metrics(prediction: Tensor, y: Tensor, only: Collection[str] | None = None) -> Metrics:
+    """Metrics of `METRICS["regression"]`: prediction `[K, N, D]`, y `[N, D]`; each value `[K]` float64.
+
+    With several outputs `rmse` and `r2` are averages over outputs, as in scikit-learn; `r2` of a constant
+    target is 1 for a perfect prediction and else 0.
+    """
+    return _by_lanes(_regression, "regression", prediction, y, only)
+
+
+def per_example_scores(criterion: Criterion, output: Tensor, y: Tensor) -> Tensor:
+    """One float64 score for each lane and example, `[K, N]`.
+
+    Classification: probability of the true class. Regression: squared error, averaged over outputs.
+    """
+    output, y = _float64(output), y.to(output.device)
+    if criterion == "classification":
+        return _log_probability(output).gather(-1, y.expand(len(output), -1).unsqueeze(-1)).squeeze(-1).exp()
+    return tree_sum((output - _float64(y)).square()) / y.shape[-1]
+
+
+def _by_lanes(
+    compute: Callable[[Tensor, Tensor], Iterator[tuple[str, Callable[[], Tensor]]]],
+    criterion: Criterion,
+    output: Tensor,
+    y: Tensor,
+    only: Collection[str] | None,
+) -> Metrics:
+    """Compute in chunks of lanes that fit `CHUNK`, and blank the lanes whose output is not finite."""
+    wanted = {metric_info(criterion, name).name for name in (METRICS[criterion] if only is None else only)}
+    width = max(output.shape[-1], ECE_BINS if criterion == "classification" else 1)
+    pieces: list[Metrics] = []
+    for lanes in torch.split(output, max(1, CHUNK // (output.shape[1] * width))):
+        lanes = _float64(lanes)
+        broken = ~lanes.isfinite().flatten(1).all(1)
+        named = compute(lanes, y.to(lanes.device))
+        pieces.append({n: value().masked_fill(broken, torch.nan) for n, value in named if n in wanted})
+    return {name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]}
+
+
+def _classification(logits: Tensor, y: Tensor) -> Iterator[tuple[str, Callable[[], Tensor]]]:
+    lanes, count, classes = logits.shape
+    log_probability = _log_probability(logits)
+    top = log_probability.amax(-1)
+    # The first of equal logits wins on every device; argmax leaves ties open.
+    numbers = torch.arange(classes, device=logits.device)
+    predicted = torch.where(logits == logits.amax(-1, keepdim=True), numbers, classes).amin(-1)
+    correct = (predicted == y).double()
+
+    def loss() -> Tensor:
+        return -tree_sum(log_probability.gather(-1, y.expand(lanes, count).unsqueeze(-1)).squeeze(-1)) / count
+
+    def recalls() -> Tensor:
+        members = torch.nn.functional.one_hot(y, classes).double()
+        occurring = members.any(0)
+        return (correct @ members)[:, occurring] / members.sum(0)[occurring]  # counts: exact in any order
+
+    def ece() -> Tensor:
+        gap = correct - top.exp()
+        bin_of = (top.exp() * ECE_BINS).ceil().clamp(1, ECE_BINS) - 1
+        bins = torch.arange(ECE_BINS, device=logits.device).unsqueeze(-1)
+        in_bin = tree_sum(torch.where(bin_of.unsqueeze(1) == bins, gap.unsqueeze(1), 0.0))
+        return tree_sum(in_bin.abs()) / count
+
+    yield "accuracy", lambda: tree_sum(correct) / count
+    yield "loss", loss
+    yield "log_loss", loss
+    yield "balanced_accuracy", lambda: _mean(recalls())
+    yield "worst_class_recall", lambda: recalls().amin(-1)
+    yield "ece", ece
+
+
+def _regression(prediction: Tensor, y: Tensor) -> Iterator[tuple[str, Callable[[], Tensor]]]:
+    y = _float64(y)
+    error = (prediction - y).transpose(1, 2)
+    squared = tree_sum(error.square())  # [K, D]
+    centred = y - tree_sum(y.T).div(len(y))
+    total = tree_sum(centred.square().T)  # [D]
+
+    def r2() -> Tensor:
+        constant = torch.where(squared == 0, 1.0, 0.0)
+        return _mean(torch.where(total == 0, constant, 1 - squared / torch.where(total == 0, 1.0, total)))
+
+    yield "rmse", lambda: _mean((squared / len(y)).sqrt())
+    yield "loss", lambda: _mean(squared / len(y))
+    yield "mae", lambda: _mean(tree_sum(error.abs()) / len(y))
+    yield "r2", r2
+
+
+def _mean(values: Tensor) -> Tensor:
+    return tree_sum(values) / values.shape[-1]
+
+
+def _log_probability(logits: Tensor) -> Tensor:
+    shifted = logits - logits.amax(-1, keepdim=True)
+    return shifted - tree_sum(shifted.exp()).log().unsqueeze(-1)
+
+
+def _float64(values: Tensor) -> Tensor:
+    # Apple's GPUs have no float64.
+    return (values.cpu() if values.device.type == "mps" else values).double().contiguous()
