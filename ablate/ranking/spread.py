@@ -1,0 +1,153 @@
+"""How runs scatter: σ by arm, correlation of runs that share a seed, P(A > B), runs far from the fit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import optimize, stats
+
+from ablate.ranking.coding import is_active, nuisance_columns
+from ablate.ranking.effects import Effects
+from ablate.ranking.least_squares import Matrix, least_squares
+
+FAR = 6.0  # robust standard deviations; a normal sample of 100 has one in 5 million tables
+
+
+@dataclass(frozen=True, slots=True)
+class Correlation:
+    """An estimate with its interval; NaN where the data do not determine it. `n`: pairs or blocks."""
+
+    estimate: float
+    low: float
+    high: float
+    n: int
+
+
+def arms(fitted: Effects, frame: pd.DataFrame) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Row masks (with, without) of the used runs, one pair per effect."""
+    by_name = {factor.name: factor for factor in fitted.factors}
+    masks = []
+    for term in fitted.terms:
+        factor = by_name[term.factor]
+        active = is_active(frame, factor, fitted.factors) & fitted.used
+        values = frame[term.factor].to_numpy()
+        masks.append((active & (values == term.level), active & (values == factor.levels[0])))
+    return masks
+
+
+def spread_by_arm(fitted: Effects, frame: pd.DataFrame) -> pd.DataFrame:
+    """`trick, level, sigma_with, sigma_without, runs_with, runs_without, p`: run-to-run σ in each arm.
+
+    From the residuals, each weighed by what the fit left of it: σ² = Σ r² / Σ (1 - leverage). p: Brown &
+    Forsythe's test of equal spread, not adjusted.
+    """
+    slack = 1 - fitted.leverage
+    rows = []
+    for term, (with_it, without) in zip(fitted.terms, arms(fitted, frame), strict=True):
+        sides = []
+        for mask in (with_it, without):
+            left = float(slack[mask].sum())
+            sides.append(
+                float(np.sqrt(np.square(fitted.residuals[mask]).sum() / left)) if left > 1e-9 else np.nan
+            )
+        p = np.nan
+        if min(with_it.sum(), without.sum()) >= 3 and np.nanmax(np.nan_to_num(sides)) > 0:
+            scaled = fitted.residuals / np.sqrt(np.maximum(slack, 1e-9))
+            p = float(stats.levene(scaled[with_it], scaled[without], center="median").pvalue)
+        rows.append(
+            {
+                "trick": term.factor,
+                "level": term.level,
+                "sigma_with": sides[0],
+                "sigma_without": sides[1],
+                "runs_with": int(with_it.sum()),
+                "runs_without": int(without.sum()),
+                "p": p,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def seed_correlation(fitted: Effects, frame: pd.DataFrame, *, confidence: float = 0.95) -> Correlation:
+    """ρ̂, the share of variance that runs of one block (one seed, one wave) have in common.
+
+    One-way random effects on what the tricks leave over, interval from the F distribution (Searle,
+    Linear Models, 1971). With the two blocks of one wave the interval is wide, and says so.
+    """
+    nothing = Correlation(np.nan, np.nan, np.nan, 0)
+    if "block" not in frame.columns:
+        return nothing
+    used = fitted.used
+    blocks = frame["block"].to_numpy()[used]
+    labels, sizes = np.unique(blocks, return_counts=True)
+    if len(labels) < 2 or fitted.df < 1:
+        return nothing
+    y = fitted.runs.values[used][None, :]
+    columns = fitted.columns[used]
+    full = least_squares(np.concatenate([columns, nuisance_columns(frame)[used]], axis=1), y)
+    plain = least_squares(np.concatenate([columns, np.ones((len(blocks), 1))], axis=1), y)
+    between = float(np.square(plain.residuals).sum() - np.square(full.residuals).sum())
+    freedom = float(plain.df[0] - full.df[0])
+    if freedom < 1 or not full.sigma[0] > 0:
+        return nothing
+    ratio = between / freedom / float(full.sigma[0]) ** 2
+    size = (len(blocks) - np.square(sizes).sum() / len(blocks)) / (len(labels) - 1)
+
+    def share(f: float) -> float:
+        return float((f - 1) / (f - 1 + size))
+
+    tail = (1 - confidence) / 2
+    low = share(ratio / float(stats.f.ppf(1 - tail, freedom, full.df[0])))
+    high = share(ratio / float(stats.f.ppf(tail, freedom, full.df[0])))
+    return Correlation(share(ratio), low, high, len(labels))
+
+
+def probability_of_improvement(
+    fitted: Effects, frame: pd.DataFrame, *, confidence: float = 0.95
+) -> pd.DataFrame:
+    """P(A > B): the chance that one run with the trick beats one without. `trick, level, probability, low, high`.
+
+    Mann-Whitney on outcomes cleared of the other effects; interval by Newcombe (2006), Stat. Med. 25:559,
+    method 5. 0.5 is no effect, 0.75 a worthwhile one (Bouthillier et al. 2021, arXiv:2103.03098).
+    """
+    rows = []
+    for i, (term, (with_it, without)) in enumerate(zip(fitted.terms, arms(fitted, frame), strict=True)):
+        cleared = fitted.residuals + fitted.columns[:, i] * fitted.estimate[i]
+        value, low, high = mann_whitney(cleared[with_it], cleared[without], confidence=confidence)
+        rows.append(
+            {"trick": term.factor, "level": term.level, "probability": value, "low": low, "high": high}
+        )
+    return pd.DataFrame(rows)
+
+
+def mann_whitney(one: Matrix, other: Matrix, *, confidence: float = 0.95) -> tuple[float, float, float]:
+    """P(one > other) + ½ P(equal), and its interval. NaN for an empty or unknown sample."""
+    n, m = len(one), len(other)
+    if n == 0 or m == 0 or not (np.isfinite(one).all() and np.isfinite(other).all()):
+        return np.nan, np.nan, np.nan
+    difference = one[:, None] - other[None, :]
+    scale = max(float(np.abs(one).max()), float(np.abs(other).max()), 1e-300)
+    tied = np.abs(difference) <= 1e-12 * scale
+    estimate = float(np.where(tied, 0.5, difference > 0).mean())
+    z = float(stats.norm.ppf((1 + confidence) / 2))
+    middle = (n + m) / 2 - 1
+
+    def gap(theta: float) -> float:
+        shape = 1 + middle * ((1 - theta) / (2 - theta) + theta / (1 + theta))
+        return (theta - estimate) ** 2 - z * z * theta * (1 - theta) * shape / (n * m)
+
+    low = 0.0 if estimate == 0 else float(optimize.brentq(gap, 0.0, estimate))
+    high = 1.0 if estimate == 1 else float(optimize.brentq(gap, estimate, 1.0))
+    return estimate, low, high
+
+
+def far_runs(fitted: Effects) -> list[int]:
+    """Positions of used runs whose residual is more than six robust standard deviations out."""
+    if fitted.df < 3 or not fitted.sigma > 0:
+        return []
+    scaled = fitted.residuals / np.sqrt(np.maximum(1 - fitted.leverage, 1e-9))
+    typical = 1.4826 * float(np.nanmedian(np.abs(scaled)))
+    far = np.abs(np.nan_to_num(scaled)) > FAR * max(typical, 1e-12 * fitted.sigma)
+    return [int(i) for i in np.flatnonzero(far)]
