@@ -48,7 +48,7 @@ class Recipe(Mapping[str, Settings]):
             if not isinstance(settings, Mapping):
                 raise InputError(f"'{key}' must be a table of settings or true, not {given!r}")
             name = key
-            if key in slots and key not in catalogue or "name" in settings and key in slots:
+            if (key in slots and key not in catalogue) or ("name" in settings and key in slots):
                 if "name" not in settings:
                     raise InputError(f"the slot '{key}' needs a name", hint=f'{key} = {{ name = "…" }}')
                 settings = dict(settings)

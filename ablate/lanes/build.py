@@ -1,0 +1,86 @@
+"""Build the lanes' models: the user's factory under each lane's seed, then the surgery of its tricks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from types import SimpleNamespace
+
+import torch
+from torch import Tensor, nn
+
+from ablate.catalogue.registry import Registry
+from ablate.records.errors import NotApplicable
+from ablate.records.run import Run
+from ablate.seams.draws import stream_number
+from ablate.seams.tensors import LaneTensors, Layout, Spec
+from ablate.surgery.net import Net, Place, open_net
+
+
+def seeded(seed: int, purpose: str) -> int:
+    """A seed for torch's own generator: a pure function of the run's seed and the purpose."""
+    return stream_number(f"{purpose} {seed}") & 0x7FFFFFFF
+
+
+def build_module(factory: Callable[[], nn.Module], seed: int) -> nn.Module:
+    """The user's model, made under the lane's seed; torch's global generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seeded(seed, "init"))
+        return factory()
+
+
+def build_net(
+    factory: Callable[[], nn.Module],
+    run: Run,
+    catalogue: Registry,
+    example: Tensor,
+    names: Iterable[str],
+    places: tuple[Place, ...] | None = None,
+) -> Net:
+    """One lane's model with the model-seam tricks `names` applied (those the run lacks: switched off).
+
+    Raises NotApplicable where a trick that the run has finds nothing to act on.
+    """
+    net = open_net(build_module(factory, run.seed), example, places)
+    tricks = [catalogue[name] for name in names]
+    for trick in sorted(tricks, key=lambda trick: (trick.slot == "init", trick.name)):
+        code = catalogue.code(trick.name)
+        adapter = getattr(code, "model", None)
+        if adapter is None:
+            continue
+        on = trick.name in run.recipe
+        values = run.recipe[trick.name] if on else (trick.neutral or trick.defaults)
+        generator = torch.Generator().manual_seed(seeded(run.seed, f"surgery {trick.name}"))
+        adapter(net, SimpleNamespace(on=on, generator=generator, **values))
+        if on and not net.touched.get(trick.name):
+            raise NotApplicable(f"'{trick.name}' finds nothing to act on in this model")
+    return net
+
+
+def layout_of(nets: Sequence[Net], own: Sequence[str]) -> tuple[Layout, list[dict[str, str]]]:
+    """The common layout of the lanes' parameters, and for each lane {common name: its own name}.
+
+    Order: the user's parameters `own` in their order, then those that tricks added, by name. So a lane's
+    parameters stand in the same order alone and in any group.
+    """
+    specs: dict[str, Spec] = {}
+    names = []
+    for net in nets:
+        mapping = {}
+        for name, spec in net.specs().items():
+            mapping[spec.name] = name
+            known = specs.setdefault(spec.name, spec)
+            assert known.shape == spec.shape, f"{spec.name}: lanes of one group must agree in shape"
+        names.append(mapping)
+    place = {name: i for i, name in enumerate(own)}
+    order = sorted(specs, key=lambda name: (place.get(name, len(place)), name))
+    return Layout([specs[name] for name in order]), names
+
+
+def initial(nets: Sequence[Net], names: Sequence[dict[str, str]], layout: Layout) -> LaneTensors:
+    """The lanes' initial parameters as one flat matrix; zeros for what a lane does not have."""
+    lanes = LaneTensors(layout, torch.zeros(len(nets), layout.width))
+    for lane, (net, mapping) in enumerate(zip(nets, names, strict=True)):
+        parameters = dict(net.module.named_parameters())
+        for common, own in mapping.items():
+            lanes[common][lane].copy_(parameters[own].detach())
+    return lanes

@@ -1,0 +1,57 @@
+"""A task's splits on the device, and the order in which lanes see the training examples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ablate.seams.draws import Draws, step_keys
+from ablate.tasks.split import Split
+from ablate.tasks.task import Task
+
+
+@dataclass(frozen=True)
+class DeviceSplit:
+    """`x` `[N, …]`; `y` as in the task; `target` float32: one-hot `[N, C]` or values `[N, D]`."""
+
+    x: Tensor
+    y: Tensor
+    target: Tensor
+
+    @classmethod
+    def of(cls, split: Split, classes: int | None, device: torch.device) -> DeviceSplit:
+        y = split.y.to(device)
+        target = y if classes is None else F.one_hot(y, classes).to(torch.float32)
+        return cls(split.x.to(device), y, target)
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+
+def device_splits(task: Task, device: torch.device) -> dict[str, DeviceSplit]:
+    return {name: DeviceSplit.of(split, task.classes, device) for name, split in task.splits.items()}
+
+
+class Order:
+    """Which examples each lane sees at its step: a fresh permutation every epoch, drawn by counter.
+
+    An epoch has floor(N / B) steps (one at least); the examples that are left over differ from epoch to epoch.
+    """
+
+    def __init__(self, examples: int, batch_size: int) -> None:
+        self.examples = examples
+        self.batch_size = min(batch_size, examples)
+        self.steps_per_epoch = max(1, examples // self.batch_size)
+        self._permutation: Tensor | None = None
+
+    def shuffle(self, seeds: Tensor, epochs: Tensor) -> None:
+        """Permutations for lanes with seed keys int32 `[K]` in their epochs int64 `[K]` (the first is 0)."""
+        self._permutation = Draws(step_keys(seeds, epochs)).permutation("order", self.examples)
+
+    def at(self, within: int) -> Tensor:
+        """int64 `[K, B]`: the examples of step `within` of the epoch. `shuffle` comes first."""
+        assert self._permutation is not None
+        return self._permutation[:, within * self.batch_size : (within + 1) * self.batch_size]

@@ -1,0 +1,212 @@
+"""The forward pass of K lanes: one vmapped call, or one lane after another.
+
+Which is faster depends on the machine and the model: under vmap, convolutions become grouped convolutions,
+which on a CPU are slower than a loop; small linear layers become one batched product, which is many times
+faster. Both compute each lane by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from ablate.surgery.layers import ACTIVATIONS, DROPOUTS, NORMS, RandomLayer
+from ablate.surgery.net import Net
+
+Weights = Mapping[str, Tensor]
+
+
+class Forward(Protocol):
+    """K models. `weights` are `[K, *shape]` by common name; buffers belong to the object."""
+
+    kernel: str
+
+    def __call__(self, weights: Weights, x: Tensor, keys: Tensor, training: bool) -> Tensor: ...
+    def buffers(self) -> dict[str, Tensor]: ...
+    def load_buffers(self, buffers: Mapping[str, Tensor]) -> None: ...
+    def take(self, lanes: Tensor) -> None: ...
+    def extend(self, other: Forward) -> None: ...
+    def own_names(self, lane: int) -> dict[str, str]:
+        """A lane's parameters: own name -> common name."""
+        ...
+
+    def module_of(self, lane: int) -> nn.Module:
+        """A copy of the lane's module with its buffers; the parameters' values are not set."""
+        ...
+
+
+class Loop:
+    """One lane after another. Each lane's model holds only what that lane uses."""
+
+    kernel = "loop"
+
+    def __init__(self, nets: Sequence[Net], names: Sequence[dict[str, str]], *, reseed: bool = False) -> None:
+        self.modules = [net.module for net in nets]
+        self.names = list(names)
+        self.reseed = reseed
+
+    def __call__(self, weights: Weights, x: Tensor, keys: Tensor, training: bool) -> Tensor:
+        columns = {name: tensor.unbind(0) for name, tensor in weights.items()}
+        outputs = []
+        for lane, (module, names, own) in enumerate(zip(self.modules, self.names, x.unbind(0), strict=True)):
+            module.train(training)
+            state = {actual: columns[common][lane] for common, actual in names.items()}
+            if training:
+                for path in random_keys(module):
+                    state[path] = keys[lane]
+            with torch.random.fork_rng(devices=[], enabled=self.reseed):
+                if self.reseed:
+                    torch.manual_seed(int(keys[lane]) & 0x7FFFFFFF)
+                outputs.append(functional_call(module, state, (own,)))
+        return torch.stack(outputs)
+
+    def buffers(self) -> dict[str, Tensor]:
+        return {
+            f"{lane}/{name}": buffer[None]
+            for lane, module in enumerate(self.modules)
+            for name, buffer in module.named_buffers()
+        }
+
+    def load_buffers(self, buffers: Mapping[str, Tensor]) -> None:
+        own = self.buffers()
+        for name, value in buffers.items():
+            own[name].copy_(value)
+
+    def take(self, lanes: Tensor) -> None:
+        self.modules = [self.modules[i] for i in lanes.tolist()]
+        self.names = [self.names[i] for i in lanes.tolist()]
+
+    def extend(self, other: Forward) -> None:
+        assert isinstance(other, Loop)
+        self.modules += other.modules
+        self.names += other.names
+
+    def own_names(self, lane: int) -> dict[str, str]:
+        return {own: common for common, own in self.names[lane].items()}
+
+    def module_of(self, lane: int) -> nn.Module:
+        return deepcopy(self.modules[lane])
+
+
+class Vmap:
+    """One vmapped call of a single module that holds what any lane of the group uses."""
+
+    kernel = "vmap"
+
+    def __init__(self, nets: Sequence[Net], names: Sequence[dict[str, str]]) -> None:
+        self.module = nets[0].module
+        self.names = names[0]
+        self.random = random_keys(self.module)
+        stacks = [dict(net.module.named_buffers()) for net in nets]
+        self._buffers = {
+            name: torch.stack([stack[name] for stack in stacks])
+            for name in stacks[0]
+            if name not in self.random
+        }
+
+    def __call__(self, weights: Weights, x: Tensor, keys: Tensor, training: bool) -> Tensor:
+        self.module.train(training)
+        state = {actual: weights[common] for common, actual in self.names.items()}
+        state |= self._buffers
+        state |= dict.fromkeys(self.random, keys)
+
+        def one(own: dict[str, Tensor], value: Tensor) -> Tensor:
+            return functional_call(self.module, own, (value,))
+
+        return vmap(one, randomness="error")(state, x)
+
+    def buffers(self) -> dict[str, Tensor]:
+        return self._buffers
+
+    def load_buffers(self, buffers: Mapping[str, Tensor]) -> None:
+        for name, value in buffers.items():
+            self._buffers[name].copy_(value)
+
+    def take(self, lanes: Tensor) -> None:
+        self._buffers = {name: buffer[lanes] for name, buffer in self._buffers.items()}
+
+    def extend(self, other: Forward) -> None:
+        assert isinstance(other, Vmap)
+        self._buffers = {
+            name: torch.cat([buffer, other._buffers[name]]) for name, buffer in self._buffers.items()
+        }
+
+    def own_names(self, lane: int) -> dict[str, str]:
+        return {own: common for common, own in self.names.items()}
+
+    def module_of(self, lane: int) -> nn.Module:
+        module = deepcopy(self.module)
+        for name, buffer in self._buffers.items():
+            module.get_buffer(name).copy_(buffer[lane])
+        return module
+
+
+def random_keys(module: nn.Module) -> list[str]:
+    """Names of the key buffers of the layers that draw."""
+    found: list[str] | None = module.__dict__.get("_ablate_random_keys")
+    if found is None:
+        found = [
+            f"{path}.key" if path else "key"
+            for path, layer in module.named_modules()
+            if isinstance(layer, RandomLayer)
+        ]
+        module.__dict__["_ablate_random_keys"] = found
+    return found
+
+
+PLAIN = (nn.Linear, nn.Flatten, nn.Identity, nn.Sequential, *ACTIVATIONS, *NORMS, *DROPOUTS)
+
+
+def favours_vmap(module: nn.Module, device: torch.device) -> bool:
+    """Whether vmap is the faster kernel: always on a GPU; on a CPU where all leaves are linear and pointwise."""
+    if device.type != "cpu":
+        return True
+    leaves = [layer for layer in module.modules() if not list(layer.children())]
+    return bool(leaves) and all(isinstance(layer, PLAIN) for layer in leaves)
+
+
+def why_not_vmap(module: nn.Module, x: Tensor) -> str:
+    """Why the model cannot be vmapped, in a few words; empty where it can. Changes nothing in the model."""
+    state = {name: tensor.detach().clone()[None] for name, tensor in module.named_parameters()}
+    state |= {name: tensor.detach().clone()[None] for name, tensor in module.named_buffers()}
+
+    def one(own: dict[str, Tensor], value: Tensor) -> Tensor:
+        return functional_call(module, own, (value,))
+
+    was_training = module.training
+    module.train()
+    try:
+        with torch.no_grad():
+            vmap(one, randomness="error")(state, x[None])
+    except (RuntimeError, NotImplementedError, TypeError, ValueError, AttributeError) as error:
+        return " ".join(str(error).split())[:160] or type(error).__name__
+    finally:
+        module.train(was_training)
+    return ""
+
+
+def draws_from_torch(module: nn.Module, x: Tensor) -> bool:
+    """Whether a training forward pass takes numbers from torch's global generator."""
+    was_training = module.training
+    module.train()
+    kept = {name: buffer.clone() for name, buffer in module.named_buffers()}
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            before = torch.random.get_rng_state()
+            module(x)
+            return not torch.equal(before, torch.random.get_rng_state())
+    finally:
+        module.train(was_training)
+        for name, buffer in module.named_buffers():
+            buffer.copy_(kept[name])
+
+
+def forward_of(
+    nets: Sequence[Net], names: Sequence[dict[str, str]], kernel: str, *, reseed: bool
+) -> Forward:
+    return Vmap(nets, names) if kernel == "vmap" else Loop(nets, names, reseed=reseed)

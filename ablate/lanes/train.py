@@ -1,0 +1,221 @@
+"""Train a group of runs to their ends: epochs, evaluation, masking, compaction, results."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ablate.lanes.trainer import Bench, Trainer
+from ablate.records.run import Outcome, Result, Run
+from ablate.tasks.metrics import metrics, per_example_scores
+
+LOSS = "validation/loss"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is told after each epoch: the runs still training, the epoch that each has finished, their metrics."""
+
+    runs: tuple[Run, ...]
+    epochs: tuple[int, ...]
+    metrics: dict[str, tuple[float, ...]]
+
+
+Watch = Callable[[Report], Sequence[bool] | None]
+"""Called after each epoch; returns which lanes to prune (or None)."""
+
+
+@dataclass
+class Trace:
+    """One run's record while it trains."""
+
+    curves: dict[str, list[float]] = field(default_factory=dict)
+    best: int = 0
+    outputs: dict[str, Tensor] = field(default_factory=dict)
+
+    def add(self, values: dict[str, float]) -> None:
+        for name, value in values.items():
+            self.curves.setdefault(name, []).append(value)
+
+
+def train(
+    bench: Bench, runs: Sequence[Run], *, splits: Sequence[str] = ("validation",), watch: Watch | None = None
+) -> list[Result]:
+    """Train `runs` (of one structure) as lanes. Results in the order of `runs`.
+
+    Out of memory: the group is halved and trained again; a single run that does not fit ends
+    `out_of_memory`. A model that cannot be vmapped is trained one lane at a time.
+    """
+    if bench.solo and len(runs) > 1:
+        return [result for run in runs for result in train(bench, [run], splits=splits, watch=watch)]
+    try:
+        return Training(bench, runs, splits, watch).finish()
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        note = " ".join(str(error).split())[:200]
+    if len(runs) == 1:
+        return [Result(Outcome.OUT_OF_MEMORY, note=note)]
+    half = len(runs) // 2
+    return [
+        result
+        for part in (runs[:half], runs[half:])
+        for result in train(bench, part, splits=splits, watch=watch)
+    ]
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+class Training:
+    """A trainer and the traces of its runs, epoch by epoch."""
+
+    def __init__(
+        self, bench: Bench, runs: Sequence[Run], splits: Sequence[str], watch: Watch | None = None
+    ) -> None:
+        self.trainer = Trainer(bench, runs)
+        self.bench = bench
+        self.splits = tuple(dict.fromkeys(("validation", *splits)))
+        self.watch = watch
+        self.order = [run.identity for run in runs]
+        self.traces = {run.identity: Trace() for run in runs}
+        self.results: dict[str, Result] = {}
+        self.totals = torch.zeros(3, len(runs), device=bench.device)
+        self.seconds = {run.identity: 0.0 for run in runs}
+
+    @property
+    def done(self) -> bool:
+        return self.trainer.lanes == 0
+
+    def finish(self) -> list[Result]:
+        while not self.done:
+            self.epoch()
+        return [self.results[identity] for identity in self.order]
+
+    def epoch(self) -> None:
+        """Train to the end of the epoch (from wherever it stands), evaluate, end what is over."""
+        started = time.perf_counter()
+        while True:
+            self.step()
+            if self.trainer.within == 0 or not bool(self.trainer.alive.any()):
+                break
+        self._evaluate()
+        share = (time.perf_counter() - started) / self.trainer.lanes
+        for run in self.trainer.group.runs:
+            self.seconds[run.identity] += share
+        self._end()
+
+    def step(self) -> None:
+        loss, right = self.trainer.step()
+        self.totals += torch.stack([loss, right, torch.ones_like(loss)])
+
+    def _evaluate(self) -> None:
+        """Add this epoch's metrics to the traces, and keep the outputs of the epoch that is scored."""
+        trainer, task = self.trainer, self.bench.task
+        mean = (self.totals[:2] / self.totals[2]).double()
+        self.totals = torch.zeros_like(self.totals)
+        values = {"train/loss": mean[0]}
+        if task.criterion == "classification":
+            values["train/accuracy"] = mean[1]
+        outputs = {split: trainer.predict(split) for split in self.splits}
+        for name, value in metrics(
+            task.criterion, outputs["validation"], self.bench.splits["validation"].y
+        ).items():
+            values[f"validation/{name}"] = value
+        columns = {name: value.tolist() for name, value in values.items()}
+        for lane, run in enumerate(trainer.group.runs):
+            self.traces[run.identity].add({name: column[lane] for name, column in columns.items()})
+        best = self._scored_epochs()
+        for lane, run in enumerate(trainer.group.runs):
+            trace = self.traces[run.identity]
+            now = len(trace.curves[LOSS])
+            if best[lane] == now or not trace.outputs:
+                trace.best = now
+                trace.outputs = {split: output[lane] for split, output in outputs.items()}
+
+    def _histories(self) -> Tensor:
+        """Validation losses so far, `[K, E]`, padded at the left with infinity where a lane is younger."""
+        rows = [self.traces[run.identity].curves[LOSS] for run in self.trainer.group.runs]
+        longest = max(map(len, rows))
+        padded = [[float("inf")] * (longest - len(row)) + row for row in rows]
+        return torch.tensor(padded, dtype=torch.float64)
+
+    def _scored_epochs(self) -> list[int]:
+        """The epoch (the first is 1) whose weights are scored, for each lane: the last, unless a trick says."""
+        history = self._histories()
+        own = [len(self.traces[run.identity].curves[LOSS]) for run in self.trainer.group.runs]
+        scored = list(own)
+        for active, choose in self.trainer.group.ports("choose"):
+            best, _ = choose(history, active.settings)
+            for lane, on in enumerate(active.settings.on.tolist()):
+                if on:
+                    scored[lane] = int(best[lane]) + 1 - (history.shape[1] - own[lane])
+        return scored
+
+    def _stops(self) -> list[bool]:
+        """Lanes that a trick ends before their budget."""
+        stop = torch.zeros(self.trainer.lanes, dtype=torch.bool)
+        for active, choose in self.trainer.group.ports("choose"):
+            stop |= choose(self._histories(), active.settings)[1].cpu() & active.settings.on.cpu()
+        return stop.tolist()
+
+    def _end(self) -> None:
+        """Turn the lanes that are over into results, and compact the rest."""
+        runs = self.trainer.group.runs
+        ages = [len(self.traces[run.identity].curves[LOSS]) for run in runs]
+        stops = self._stops()
+        alive = self.trainer.alive.tolist()
+        pruned: Sequence[bool] = [False] * len(runs)
+        if self.watch is not None:
+            names = sorted({name for run in runs for name in self.traces[run.identity].curves})
+            last = {n: tuple(self.traces[run.identity].curves[n][-1] for run in runs) for n in names}
+            pruned = self.watch(Report(runs, tuple(ages), last)) or pruned
+        keep = []
+        for lane, run in enumerate(runs):
+            finite = torch.isfinite(torch.tensor(self.traces[run.identity].curves[LOSS][-1])).item()
+            if not alive[lane] or not finite:
+                self._result(run, Outcome.DIVERGED)
+            elif ages[lane] >= run.epochs or stops[lane]:
+                self._result(run, Outcome.COMPLETE)
+            elif pruned[lane]:
+                self._result(run, Outcome.PRUNED)
+            else:
+                keep.append(lane)
+        if len(keep) < len(runs):
+            lanes = torch.tensor(keep, dtype=torch.int64, device=self.bench.device)
+            self.trainer.take(lanes)
+            self.totals = self.totals[:, lanes]
+
+    def _result(self, run: Run, outcome: Outcome) -> None:
+        trace, task = self.traces[run.identity], self.bench.task
+        values, scores = {}, {}
+        for split in self.splits:
+            output, y = trace.outputs[split][None], self.bench.splits[split].y
+            for name, value in metrics(task.criterion, output, y).items():
+                values[f"{split}/{name}"] = float("nan") if outcome is Outcome.DIVERGED else value.item()
+            if outcome is not Outcome.DIVERGED:
+                scores[split] = tuple(per_example_scores(task.criterion, output, y)[0].tolist())
+        epochs = len(trace.curves[LOSS])
+        if outcome is Outcome.COMPLETE:
+            for name in ("loss", "accuracy"):
+                if f"train/{name}" in trace.curves:
+                    values[f"train/{name}"] = trace.curves[f"train/{name}"][trace.best - 1]
+        note = ""
+        if outcome is Outcome.DIVERGED:
+            note = f"not finite in epoch {epochs}"
+        elif trace.best != epochs:
+            note = f"scored at epoch {trace.best}"
+        self.results[run.identity] = Result(
+            outcome,
+            metrics=values,
+            curves={name: tuple(curve) for name, curve in trace.curves.items()},
+            scores=scores,
+            epochs=epochs,
+            seconds=self.seconds[run.identity],
+            note=note,
+        )

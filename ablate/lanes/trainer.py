@@ -1,0 +1,275 @@
+"""K lanes and one training step.
+
+A Trainer holds everything that training changes, always with lanes as the first dimension, so that taking
+some lanes out, putting lanes in, saving and restoring are the same few lines for all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ablate.catalogue.registry import Registry
+from ablate.lanes import build
+from ablate.lanes.data import DeviceSplit, Order, device_splits
+from ablate.lanes.forward import draws_from_torch, favours_vmap, forward_of, why_not_vmap
+from ablate.lanes.group import Group
+from ablate.lanes.loss import lane_losses
+from ablate.lanes.update import Optimizers, change_gradients, schedule_factor, unused_gradients_are_zero
+from ablate.records.run import Run
+from ablate.seams.batch import Batch
+from ablate.seams.draws import Draws, seed_keys, step_keys
+from ablate.seams.tensors import LaneTensors, Layout
+from ablate.surgery.net import Place, trace
+from ablate.tasks.task import Task
+
+Weights = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What the groups of one task share: the data on the device and what a look at the model told.
+
+    `kernel` is "vmap" or "loop"; `solo` says why lanes must run one at a time, and is empty where they need not.
+    """
+
+    task: Task
+    catalogue: Registry
+    device: torch.device
+    splits: dict[str, DeviceSplit]
+    places: tuple[Place, ...]
+    parameters: tuple[str, ...]
+    kernel: str
+    solo: str
+    reseed: bool
+
+    @classmethod
+    def of(cls, task: Task, catalogue: Registry, device: torch.device, kernel: str | None = None) -> Bench:
+        """Look at the model once. `kernel` overrides the choice between "vmap" and "loop"."""
+        module = build.build_module(task.model, 0)
+        example = task.train.x[:2]
+        places = trace(module, example)
+        net = build.open_net(module, example, places)
+        reseed = draws_from_torch(net.module, example)
+        solo = "it draws from torch's global generator" if reseed else why_not_vmap(net.module, example)
+        if kernel is None or solo:
+            kernel = "vmap" if not solo and favours_vmap(module, device) else "loop"
+        names = tuple(spec.name for spec in net.specs().values())
+        return cls(task, catalogue, device, device_splits(task, device), places, names, kernel, solo, reseed)
+
+
+class Trainer:
+    """K runs of one structure, trained together, one step at a time."""
+
+    def __init__(self, bench: Bench, runs: Sequence[Run]) -> None:
+        self.bench = bench
+        self.group = Group(runs, bench.catalogue, bench.device)
+        task = bench.task
+        surgeries = [active.name for active in self.group.of_seam("model") + self.group.of_seam("precision")]
+        example = task.train.x[:2]
+        nets = [
+            build.build_net(
+                task.model, run, bench.catalogue, example,
+                surgeries if bench.kernel == "vmap" else [name for name in surgeries if name in run.recipe],
+                bench.places,
+            )
+            for run in runs
+        ]  # fmt: skip
+        for net in nets:
+            net.module.to(bench.device)
+        layout, names = build.layout_of(nets, bench.parameters)
+        self.weights = build.initial(nets, names, layout).to(bench.device)
+        self.forward = forward_of(nets, names, bench.kernel, reseed=bench.reseed)
+        self.leaves = _leaves(self.weights)
+        self.optimizers = Optimizers(self.group, self.weights)
+        self.order = Order(len(bench.splits["train"]), self._batch_size())
+        self.seeds = seed_keys([run.seed for run in runs], bench.device)
+        lanes = len(runs)
+        self.steps = torch.zeros(lanes, dtype=torch.int64, device=bench.device)
+        self.within = 0  # step within the epoch: the same for all lanes, whatever epoch each is in
+        self.stale = False
+        self.alive = torch.ones(lanes, dtype=torch.bool, device=bench.device)
+        self.extra: dict[str, dict[str, Tensor]] = {
+            active.name: prepare(self.weights, active.settings) for active, prepare in self.group.ports("begin")
+        }
+        self.epochs = runs[0].epochs
+
+    @property
+    def lanes(self) -> int:
+        return self.weights.lanes
+
+    @property
+    def layout(self) -> Layout:
+        return self.weights.layout
+
+    @property
+    def total_steps(self) -> int:
+        return self.epochs * self.order.steps_per_epoch
+
+    def _batch_size(self) -> int:
+        for active, size in self.group.ports("batch_size"):
+            return int(size(active.settings))
+        return self.bench.task.batch_size
+
+    def batch(self, draws: Draws) -> Batch:
+        train = self.bench.splits["train"]
+        if self.within == 0 or self.stale:
+            self.order.shuffle(self.seeds, self.steps // self.order.steps_per_epoch)
+            self.stale = False
+        index = self.order.at(self.within)
+        batch = Batch(train.x[index], train.target[index], index)
+        for active, change in self.group.ports("batch"):
+            batch = change(batch, draws.within(active.name), active.settings)
+        return batch
+
+    def step(self, rate: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Train one step. Returns (loss `[K]`, share of examples right `[K]`; zero for regression).
+
+        `rate` `[K]` multiplies the learning rates (for a range test). A lane whose loss or gradient is not
+        finite is masked from this step on: its weights stay as they are, no other lane is touched.
+        """
+        keys = step_keys(self.seeds, self.steps)
+        batch = self.batch(Draws(keys))
+        seen: list[Tensor] = []
+
+        def loss(weights: Weights, batch: Batch) -> Tensor:
+            outputs = self.outputs(weights, batch.x, keys, training=True)
+            if not seen:
+                seen.append(outputs.detach())
+            return lane_losses(
+                outputs, batch, weights, self.group,
+                classification=self.bench.task.criterion == "classification",
+            )  # fmt: skip
+
+        objective = loss
+        for active, wrap in self.group.ports("objective"):
+            objective = _nested(wrap, objective, active.settings)
+        losses = objective(self.leaves, batch)
+        scaled = losses
+        for active, scale in self.group.ports("scale"):
+            scaled = scale(scaled, self.extra[active.name], active.settings)
+        found = torch.autograd.grad(scaled.sum(), list(self.leaves.values()), allow_unused=True)
+        with torch.no_grad():
+            named = unused_gradients_are_zero(list(found), self.leaves)
+            gradients = self.weights.like(self.layout.pack(named, self.lanes))
+            self._update(losses.detach(), gradients, rate)
+            return losses.detach(), self._right(seen[0], batch)
+
+    def _update(self, losses: Tensor, gradients: LaneTensors, rate: Tensor | None) -> None:
+        skip = torch.zeros_like(self.alive)
+        for active, unscale in self.group.ports("unscale"):
+            gradients, overflow = unscale(gradients, self.extra[active.name], active.settings)
+            skip = skip | overflow
+        finite = losses.isfinite() & (gradients.flat.sum(dim=1).isfinite() | skip)
+        self.alive = self.alive & finite
+        gradients = change_gradients(self.group, gradients, self.weights)
+        factor = schedule_factor(self.group, self.steps, self.total_steps, self.order.steps_per_epoch)
+        if rate is not None:
+            factor = factor * rate
+        moved = self.alive & ~skip
+        new = self.optimizers.update(self.group, self.weights, gradients, factor, self.steps + 1, moved)
+        self.weights.flat.copy_(torch.where(moved[:, None], new, self.weights.flat))
+        self.steps = self.steps + 1
+        self.within = (self.within + 1) % self.order.steps_per_epoch
+        for active, average in self.group.ports("average"):
+            average(self.extra[active.name], self.weights, self.steps, active.settings)
+
+    def outputs(self, weights: Weights, x: Tensor, keys: Tensor, *, training: bool) -> Tensor:
+        """Model outputs `[K, B, C or D]`, float32."""
+        with ExitStack() as stack:
+            for active, context in self.group.ports("context"):
+                stack.enter_context(context(active.settings, x.device))
+            outputs = self.forward(weights, x, keys, training)
+        outputs = outputs.to(torch.float32)
+        return outputs.unsqueeze(-1) if outputs.ndim == 2 else outputs
+
+    def scored_weights(self) -> LaneTensors:
+        """The weights that evaluation looks at: the lanes' own, or an average of them."""
+        weights = self.weights
+        for active, averaged in self.group.ports("averaged"):
+            weights = averaged(self.extra[active.name], weights, active.settings)
+        return weights
+
+    @torch.no_grad()
+    def predict(self, split: str, most: int = 4096) -> Tensor:
+        """Outputs in evaluation mode for a whole split: `[K, N, C or D]`, at most `most` examples at a time."""
+        weights = dict(self.scored_weights().items())
+        keys = self.seeds
+        parts = []
+        for x in self.bench.splits[split].x.split(max(1, most // self.lanes)):
+            stacked = x.expand(self.lanes, *x.shape)
+            outputs = self.outputs(weights, stacked, keys, training=False)
+            for active, views in self.group.ports("views"):
+                outputs = views(
+                    lambda seen: self.outputs(weights, seen, keys, training=False),
+                    stacked, outputs, active.settings,
+                )  # fmt: skip
+            parts.append(outputs)
+        return torch.cat(parts, dim=1)
+
+    def _right(self, outputs: Tensor, batch: Batch) -> Tensor:
+        if self.bench.task.criterion != "classification":
+            return outputs.new_zeros(self.lanes)
+        hit = outputs.argmax(dim=-1) == batch.target.argmax(dim=-1)
+        return hit.to(torch.float32).mean(dim=1)
+
+    def take(self, lanes: Tensor) -> None:
+        """Keep the lanes at the positions `lanes` (int64), in that order."""
+        self.group.take(lanes)
+        self.forward.take(lanes)
+        self.optimizers.take(lanes)
+        self.weights = self.weights.take(lanes)
+        self.leaves = _leaves(self.weights)
+        self.seeds, self.steps, self.alive = self.seeds[lanes], self.steps[lanes], self.alive[lanes]
+        self.stale = True
+        self.extra = {
+            trick: {name: tensor[lanes] for name, tensor in state.items()} for trick, state in self.extra.items()
+        }
+
+    def extend(self, other: Trainer) -> None:
+        """Put the lanes of `other` behind these (refill). Both must stand at the beginning of an epoch.
+
+        `other` must have been built for the same structure, and with the vmap kernel for the same tricks.
+        """
+        if self.within or other.within:
+            raise ValueError("lanes can only be put together between epochs")
+        if list(self.layout.specs) != list(other.layout.specs):
+            raise ValueError("the lanes' parameters differ")
+        self.optimizers.extend(other.optimizers, self.lanes)
+        self.group.extend(other.group)
+        self.forward.extend(other.forward)
+        self.weights = self.weights.like(torch.cat([self.weights.flat, other.weights.flat]))
+        self.leaves = _leaves(self.weights)
+        self.seeds = torch.cat([self.seeds, other.seeds])
+        self.steps = torch.cat([self.steps, other.steps])
+        self.alive = torch.cat([self.alive, other.alive])
+        self.stale = True
+        self.extra = {
+            trick: {name: torch.cat([tensor, other.extra[trick][name]]) for name, tensor in state.items()}
+            for trick, state in self.extra.items()
+        }
+
+    def model(self, lane: int) -> nn.Module:
+        """One lane's model as an ordinary module of its own, with the weights and buffers that are scored."""
+        module = self.forward.module_of(lane)
+        tensors = self.scored_weights()
+        with torch.no_grad():
+            for own, common in self.forward.own_names(lane).items():
+                module.get_parameter(own).copy_(tensors[common][lane])
+        return module
+
+
+def _leaves(weights: LaneTensors) -> dict[str, Tensor]:
+    """Views of the flat matrix that gradients are taken with respect to. They follow its changes."""
+    return {name: tensor.detach().requires_grad_() for name, tensor in weights.items()}
+
+
+def _nested(wrap, inner, settings):  # type: ignore[no-untyped-def]
+    def objective(weights: Weights, batch: Batch) -> Tensor:
+        return wrap(inner, weights, batch, settings)
+
+    return objective

@@ -1,0 +1,112 @@
+"""A model's parameters for K lanes: one flat `[K, P]` matrix, and named `[K, *shape]` views of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Role = Literal["weight", "bias", "norm", "embedding", "other"]
+ALIGN = 16
+"""Each tensor's place in the flat matrix starts at a multiple of this many numbers, so that every element is
+handled by the vectorised path of an elementwise kernel whatever K is: the scalar path that treats the tail
+of an array may round differently."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """One parameter of one lane. `head`: belongs to the last affine layer."""
+
+    name: str
+    shape: tuple[int, ...]
+    role: Role = "other"
+    head: bool = False
+
+    @property
+    def size(self) -> int:
+        return prod(self.shape)
+
+
+class Layout:
+    """Where each parameter stands in the flat matrix."""
+
+    def __init__(self, specs: list[Spec]) -> None:
+        self.specs = {spec.name: spec for spec in specs}
+        self.offsets: dict[str, int] = {}
+        width = 0
+        for spec in specs:
+            self.offsets[spec.name] = width
+            width += -(-spec.size // ALIGN) * ALIGN
+        self.width = width
+
+    def pack(self, tensors: Mapping[str, Tensor], lanes: int) -> Tensor:
+        """`[K, *shape]` tensors by name -> a new flat `[K, P]`; zeros where a name is missing."""
+        first = next(iter(tensors.values()))
+        parts = []
+        for name, spec in self.specs.items():
+            padding = -spec.size % ALIGN
+            tensor = tensors.get(name)
+            if tensor is None:
+                parts.append(first.new_zeros(lanes, spec.size + padding))
+                continue
+            parts.append(tensor.reshape(lanes, -1))
+            if padding:
+                parts.append(first.new_zeros(lanes, padding))
+        return torch.cat(parts, dim=1)
+
+
+class LaneTensors(Mapping[str, Tensor]):
+    """Name -> `[K, *shape]` view; `.flat` is the whole as `[K, P]` (elementwise rules use it directly).
+
+    Padding between tensors is zero and stays zero under any rule that maps (w=0, g=0) to 0.
+    """
+
+    def __init__(self, layout: Layout, flat: Tensor) -> None:
+        self.layout = layout
+        self.flat = flat
+
+    def __getitem__(self, name: str) -> Tensor:
+        spec, start = self.layout.specs[name], self.layout.offsets[name]
+        return self.flat[:, start : start + spec.size].view(-1, *spec.shape)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.layout.specs)
+
+    def __len__(self) -> int:
+        return len(self.layout.specs)
+
+    @property
+    def lanes(self) -> int:
+        return self.flat.shape[0]
+
+    def spec(self, name: str) -> Spec:
+        return self.layout.specs[name]
+
+    def like(self, flat: Tensor) -> LaneTensors:
+        return LaneTensors(self.layout, flat)
+
+    def take(self, lanes: Tensor) -> LaneTensors:
+        return self.like(self.flat[lanes])
+
+    def to(self, device: torch.device) -> LaneTensors:
+        return self.like(self.flat.to(device))
+
+    def map(self, change: Callable[[Spec, Tensor], Tensor]) -> LaneTensors:
+        """New tensors, each `change(spec, tensor)` of the same shape."""
+        changed = {name: change(self.spec(name), tensor) for name, tensor in self.items()}
+        return self.like(self.layout.pack(changed, self.lanes))
+
+    def norm(self) -> Tensor:
+        """Global L2 norm of each lane, `[K]`.
+
+        Squares are summed tensor by tensor, in order, so that tensors that a lane does not use (zeros) leave
+        the rounding as it is: the norm of a lane is the same alone and in any group.
+        """
+        total = self.flat.new_zeros(self.lanes)
+        for tensor in self.values():
+            total = total + tensor.reshape(self.lanes, -1).square().sum(dim=1)
+        return total.sqrt()

@@ -1,0 +1,220 @@
+"""Layers that surgery puts into a model. Each handles one lane's tensors; vmap or a loop makes K of them.
+
+Hyperparameters are buffers (0-dim tensors), so that stacking lanes stacks them too. There is no
+data-dependent control flow in any of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ablate.seams.draws import bits, keep_mask, stream_number, to_uniform
+
+
+class Hyper(nn.Module):
+    """A module with hyperparameters as float32 buffers of no dimension."""
+
+    def __init__(self, **values: float) -> None:
+        super().__init__()
+        for name, value in values.items():
+            self.register_buffer(name, torch.tensor(float(value)))
+
+
+class RandomLayer(Hyper):
+    """A layer that draws. The engine puts the lane's key of the step into the buffer `key`.
+
+    `stream` names the draw; two layers of one model need two names (use the place in the model).
+    """
+
+    key: Tensor
+
+    def __init__(self, stream: str, **values: float) -> None:
+        super().__init__(**values)
+        self.stream = stream_number(stream)
+        self.register_buffer("key", torch.zeros((), dtype=torch.int32))
+
+    def keep(self, shape: torch.Size, p: Tensor) -> Tensor:
+        """bool of `shape`, True with probability 1 − p."""
+        return keep_mask(self.key, self.stream, tuple(shape), p)
+
+    def uniform(self, shape: tuple[int, ...]) -> Tensor:
+        return to_uniform(bits(self.key, self.stream, shape))
+
+
+class Dropout(RandomLayer):
+    """Inverted dropout: y = x · keep / (1 − p) in training, the identity in evaluation (1207.0580)."""
+
+    p: Tensor
+
+    def __init__(self, p: float, stream: str) -> None:
+        super().__init__(stream, p=p)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        return x * (self.keep(x.shape, self.p) / (1 - self.p))
+
+
+class Gate(Hyper):
+    """A 0/1 buffer: whether this lane has the thing it gates."""
+
+    on: Tensor
+
+    def __init__(self, on: bool) -> None:
+        super().__init__(on=float(on))
+
+
+class Site(nn.Module):
+    """A convolution or linear layer with the places around it where tricks act.
+
+    forward: x -> before -> layer(with its weight passed through `weight_transforms`) -> after
+             [+ residual · the site's own input].
+
+    Attributes that are not a Site's own are the layer's (`site.weight`), so that a model which looks at its
+    layer still finds it.
+    """
+
+    def __init__(self, layer: nn.Module, path: str) -> None:
+        super().__init__()
+        self.before = nn.ModuleList()
+        self.layer = layer
+        self.weight_transforms = nn.ModuleList()
+        self.bias_gate: Gate | None = None
+        self.after = nn.ModuleList()
+        self.residual: nn.Module | None = None
+        self.path = path
+
+    def __getattr__(self, name: str) -> object:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("layer"), name)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x
+        for module in self.before:
+            y = module(y)
+        y = self._affine(y)
+        for module in self.after:
+            y = module(y)
+        return y if self.residual is None else self.residual(x, y)
+
+    def _affine(self, x: Tensor) -> Tensor:
+        layer = self.layer
+        if (not self.weight_transforms and self.bias_gate is None) or not isinstance(layer, AFFINE):
+            return layer(x)
+        weight, bias = layer.weight, layer.bias
+        for transform in self.weight_transforms:
+            weight = transform(weight)
+        if bias is not None and self.bias_gate is not None:
+            bias = bias * self.bias_gate.on
+        if isinstance(layer, nn.Linear):
+            return F.linear(x, weight, bias)
+        return layer._conv_forward(x, weight, bias)  # type: ignore[operator]
+
+
+AFFINE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+NORMS = (
+    nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm, nn.GroupNorm,
+    nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, nn.RMSNorm,
+)  # fmt: skip
+ACTIVATIONS = (
+    nn.ReLU, nn.LeakyReLU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.ELU, nn.SELU, nn.Mish, nn.Hardswish,
+    nn.ReLU6, nn.Softplus, nn.PReLU,
+)  # fmt: skip
+DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
+
+
+class Switch(nn.Module):
+    """The layer of a slot: one of several branches, chosen per lane.
+
+    `otherwise` is what stood there (the identity where nothing did) and is used by lanes that have none of
+    the branches. Only the branches that some lane of the group has are built. Lanes run their branch one
+    after another at this one place (see `escape`), so that a lane's numbers are those of its branch alone.
+    """
+
+    choice: Tensor
+
+    def __init__(self, otherwise: nn.Module) -> None:
+        super().__init__()
+        self.otherwise = otherwise
+        self.branches = nn.ModuleDict()
+        self.register_buffer("choice", torch.tensor(-1))
+
+    def add(self, name: str, branch: nn.Module, on: bool) -> None:
+        if on:
+            self.choice.fill_(len(self.branches))
+        self.branches[name] = branch
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.branches:
+            return self.otherwise(x)
+        return escape(self, self._choose, x)
+
+    def _choose(self, x: Tensor) -> Tensor:
+        chosen = int(self.choice)
+        branch = self.otherwise if chosen < 0 else list(self.branches.values())[chosen]
+        return branch(x)
+
+
+class _Escape(torch.autograd.Function):
+    """Leaves vmap at one place: its vmap rule is handed the stacked tensors and runs lane by lane.
+
+    The operations inside the rule are ordinary ones, recorded by autograd as usual.
+    """
+
+    generate_vmap_rule = False
+
+    @staticmethod
+    def forward(call: Callable[..., Tensor], names: tuple[str, ...], *tensors: Tensor) -> Tensor:
+        raise RuntimeError("only called under vmap")
+
+    @staticmethod
+    def setup_context(ctx: object, inputs: tuple[object, ...], output: object) -> None:
+        raise RuntimeError("only called under vmap")
+
+    @staticmethod
+    def vmap(info, in_dims, call, names, *tensors):  # type: ignore[no-untyped-def]
+        lanes = [
+            (tensor,) * info.batch_size if dim is None else tensor.unbind(dim)
+            for tensor, dim in zip(tensors, in_dims[2:], strict=True)
+        ]
+        outputs = [
+            call(dict(zip(names, state, strict=True)), x) for x, *state in zip(*lanes, strict=True)
+        ]
+        return torch.stack(outputs), 0
+
+
+def escape(module: nn.Module, call: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """`call(x)`, lane by lane where `x` or the module's state is stacked by vmap; else just `call(x)`.
+
+    `call` must be a method of `module` that uses no other tensors than `x` and the module's own.
+    """
+    if not torch._C._functorch.is_batchedtensor(x):
+        return call(x)
+    state = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+
+    def lane(own: dict[str, Tensor], value: Tensor) -> Tensor:
+        with _swapped(module, own):
+            return call(value)
+
+    return _Escape.apply(lane, tuple(state), x, *state.values())
+
+
+class _swapped:
+    """Within it, `module`'s parameters and buffers are the given tensors."""
+
+    def __init__(self, module: nn.Module, tensors: dict[str, Tensor]) -> None:
+        self.accessor = torch.nn.utils._named_member_accessor.NamedMemberAccessor(module)
+        self.tensors = tensors
+
+    def __enter__(self) -> None:
+        self.before, _ = self.accessor.swap_tensors_dict(self.tensors, allow_missing=True)
+
+    def __exit__(self, *error: object) -> None:
+        self.accessor.swap_tensors_dict(self.before, allow_missing=True)

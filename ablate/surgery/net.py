@@ -1,0 +1,194 @@
+"""A model laid open for surgery: where its layers are, in the order they run, and their shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from ablate.seams.tensors import Role, Spec
+from ablate.surgery.layers import ACTIVATIONS, AFFINE, CONVOLUTIONS, DROPOUTS, NORMS, Dropout, Site, Switch
+
+LEAVES = (*AFFINE, *ACTIVATIONS, *NORMS, *DROPOUTS, nn.Embedding, nn.Upsample)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A layer of the user's model. `path` as in `named_modules`; shapes with the batch dimension."""
+
+    path: str
+    kind: type[nn.Module]
+    input: tuple[int, ...]
+    output: tuple[int, ...]
+
+
+@dataclass
+class Net:
+    """A model and its places, in the order in which they run.
+
+    `module` is changed in place by surgery; each lane has its own. `touched` counts what a trick changed:
+    a trick whose count is zero was not applicable.
+    """
+
+    module: nn.Module
+    places: tuple[Place, ...]
+    touched: dict[str, int] = field(default_factory=dict)
+    _replaced: dict[str, nn.Module] = field(default_factory=dict)
+
+    def layer(self, path: str) -> nn.Module:
+        return self.module.get_submodule(path)
+
+    def count(self, trick: str, number: int = 1) -> None:
+        self.touched[trick] = self.touched.get(trick, 0) + number
+
+    @property
+    def head(self) -> str | None:
+        """Path of the last affine layer: the head, which surgery leaves alone."""
+        return next((place.path for place in reversed(self.places) if issubclass(place.kind, AFFINE)), None)
+
+    def of(self, *kinds: type[nn.Module]) -> list[Place]:
+        return [place for place in self.places if issubclass(place.kind, kinds)]
+
+    def hidden(self) -> list[Place]:
+        """Affine layers, without the head."""
+        return [place for place in self.of(*AFFINE) if place.path != self.head]
+
+    def site(self, place: Place) -> Site:
+        """The Site around an affine layer; made on the first call."""
+        if place.path not in self._replaced:
+            site = Site(self.layer(place.path), place.path)
+            self.replace(place.path, site)
+        found = self._replaced[place.path]
+        assert isinstance(found, Site)
+        return found
+
+    def sites(self) -> Iterator[tuple[Place, Site]]:
+        for place in self.hidden():
+            yield place, self.site(place)
+
+    def switch(self, place: Place) -> Switch:
+        """The Switch that stands in for a norm or activation layer; made on the first call."""
+        if place.path not in self._replaced:
+            self.replace(place.path, Switch(self.layer(place.path)))
+        found = self._replaced[place.path]
+        assert isinstance(found, Switch)
+        return found
+
+    def replace(self, path: str, module: nn.Module) -> None:
+        parent, _, name = path.rpartition(".")
+        if not path:
+            self.module = module
+        else:
+            setattr(self.module.get_submodule(parent), name, module)
+        self._replaced[path] = module
+
+    def norm_switches(self) -> Iterator[tuple[Switch, int, int]]:
+        """(switch, channels, spatial dimensions) wherever a normalisation stands or could stand.
+
+        Where the model has norm layers: those. Else: after each hidden affine layer, before the
+        non-linearity. Channels are dimension 1 of the activations.
+        """
+        own = self.of(*NORMS)
+        if own:
+            for place in own:
+                yield self.switch(place), place.output[1], len(place.output) - 2
+            return
+        for place, site in self.sites():
+            existing = [module for module in site.after if isinstance(module, Switch)]
+            if not existing:
+                existing = [Switch(nn.Identity())]
+                site.after.append(existing[0])
+            yield existing[0], place.output[1], len(place.output) - 2
+
+    def common_name(self, name: str) -> str:
+        """A parameter's or buffer's name as in the user's own model, without what surgery put around it."""
+        for path in self._replaced:
+            for wrapper in ("layer", "otherwise"):
+                inner = ".".join(filter(None, (path, wrapper, "")))
+                if name.startswith(inner):
+                    outer = f"{path}." if path else ""
+                    return outer + name.removeprefix(inner)
+        return name
+
+    def specs(self) -> dict[str, Spec]:
+        """Own name -> common name, shape and role of every parameter, in order."""
+        head = self.head
+        found = {}
+        for name, parameter in self.module.named_parameters():
+            owner = self.module.get_submodule(name.rpartition(".")[0])
+            role: Role = "other"
+            if isinstance(owner, nn.Embedding):
+                role = "embedding"
+            elif isinstance(owner, NORMS) or "branches" in name.split("."):
+                role = "norm"
+            elif parameter.ndim >= 2:
+                role = "weight"
+            elif name.endswith("bias"):
+                role = "bias"
+            common = self.common_name(name)
+            in_head = head is not None and (not head or common.startswith(f"{head}."))
+            found[name] = Spec(common, tuple(parameter.shape), role, in_head)
+        return found
+
+
+def open_net(module: nn.Module, example: Tensor, places: tuple[Place, ...] | None = None) -> Net:
+    """Lay a model open. `example` `[B, …]` is run through it once to see the order and the shapes.
+
+    `places` of an equal model may be handed in to spare that. Dropout layers become counter-based ones.
+    """
+    net = Net(module, trace(module, example) if places is None else places)
+    for place in net.of(*DROPOUTS):
+        layer = net.layer(place.path)
+        if isinstance(layer, nn.Dropout):
+            net.replace(place.path, Dropout(layer.p, f"model/{place.path}"))
+    return net
+
+
+def trace(module: nn.Module, example: Tensor) -> tuple[Place, ...]:
+    """The layers in the order in which they first run. Leaves the module's buffers and the RNG untouched."""
+    places: list[Place] = []
+    seen: set[str] = set()
+    handles = []
+
+    def note(path: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        def hook(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            if path not in seen and isinstance(output, Tensor) and inputs:
+                seen.add(path)
+                places.append(Place(path, type(layer), tuple(inputs[0].shape), tuple(output.shape)))
+
+        return hook
+
+    for path, layer in module.named_modules():
+        if isinstance(layer, LEAVES):
+            handles.append(layer.register_forward_hook(note(path)))
+    was_training = module.training
+    try:
+        module.eval()
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            module(example)
+    finally:
+        module.train(was_training)
+        for handle in handles:
+            handle.remove()
+    return tuple(places)
+
+
+def provides(net: Net) -> frozenset[str]:
+    """What of `records.trick.REQUIREMENTS` the model itself has."""
+    found = set()
+    hidden = net.hidden()
+    if any(issubclass(place.kind, CONVOLUTIONS) for place in net.places):
+        found.add("convolution")
+    if hidden or net.of(*NORMS):
+        found.add("normalisable")
+    if net.of(*ACTIVATIONS):
+        found.add("activation")
+    if net.of(nn.Embedding):
+        found.add("embedding")
+    if any(place.input == place.output for place in hidden):
+        found.add("shape-preserving block")
+    if any(len(place.output) == 4 for place in hidden):
+        found.add("spatial model")
+    return frozenset(found)
