@@ -91,7 +91,7 @@ def connect(path: Path, *, write: bool) -> sqlite3.Connection:
         connection.execute("PRAGMA temp_store = MEMORY")
         if write:
             connection.execute("PRAGMA journal_mode = DELETE")
-            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA synchronous = EXTRA")
         else:
             connection.execute("PRAGMA query_only = ON")
         if (

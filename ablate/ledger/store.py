@@ -1,6 +1,6 @@
 """The ledger: what is known about runs, in one SQLite file.
 
-*Journal.* A rollback journal (`journal_mode=DELETE`) with `synchronous=FULL`, one commit per `record`.
+*Journal.* A rollback journal (`journal_mode=DELETE`) with `synchronous=EXTRA`, one commit per `record`.
 Between commits the `.db` file is all there is, so copying that one file copies the study. A write-ahead log
 would keep the last runs in a second file: a copy without it, or with a bit of it flipped, silently loses
 runs that were acknowledged, and its readers need to write shared memory beside the ledger. A kill in
@@ -192,6 +192,8 @@ class Ledger:
                 # The first statement that reads the file fixes the state that the transaction sees.
                 self._connection.execute("SELECT digest FROM seal").fetchone()
                 version = self._data_version()
+                if self._lock and self._version not in (-1, version):
+                    raise self._foreign()
                 if self._index is None or version != self._version:
                     self._index, self._version = read_index(self._connection), version
                 return look(self._index)
@@ -209,7 +211,7 @@ class Ledger:
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             if self._data_version() != self._version:
-                raise AblateError(f"another process has written to {self.path}", hint="run only one driver")
+                raise self._foreign()
             for statement, values in statements:
                 self._connection.execute(statement, values)
             self._connection.execute("UPDATE seal SET digest = ?", (index.sealed,))
@@ -224,6 +226,9 @@ class Ledger:
         """A number that changes when another connection has committed."""
         (version,) = self._connection.execute("PRAGMA data_version").fetchone()
         return int(version)
+
+    def _foreign(self) -> AblateError:
+        return AblateError(f"another process has written to {self.path}", hint="run only one driver")
 
     def _roll_back(self) -> None:
         if self._connection.in_transaction:
