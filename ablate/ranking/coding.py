@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -26,6 +27,11 @@ class Term:
     @property
     def label(self) -> str:
         return self.factor if self.two_level else f"{self.factor}={self.level}"
+
+
+def lines(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table as plain dicts."""
+    return cast(list[dict[str, Any]], table.to_dict("records"))
 
 
 def require(frame: pd.DataFrame, names: Sequence[str], kind: str = "column") -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ablate.ranking.coding import check_levels, is_active
+from ablate.ranking.coding import check_levels, is_active, lines
 from ablate.ranking.design import Factor
 from ablate.ranking.outcomes import classify
 from ablate.ranking.sequential import holm
@@ -82,16 +82,18 @@ def failure_effects(
                     "difference": a / n - b / m if n and m else np.nan,
                     "low": low,
                     "high": high,
-                    "p": float(stats.fisher_exact([[a, n - a], [b, m - b]])[1]) if n and m else np.nan,
+                    "p": float(stats.fisher_exact(np.array([[a, n - a], [b, m - b]]))[1])
+                    if n and m
+                    else np.nan,
                 }
             )
     table = pd.DataFrame(rows)
     table["p_adjusted"] = holm(table["p"].to_numpy(dtype=float))
     table["note"] = [
-        f"{row.failed_with} of {row.runs_with} runs failed with it, {row.failed_without} of "
-        f"{row.runs_without} without: the mean is of the survivors"
-        if row.failed_with + row.failed_without
+        f"{row['failed_with']} of {row['runs_with']} runs failed with it, {row['failed_without']} of "
+        f"{row['runs_without']} without: the mean is of the survivors"
+        if row["failed_with"] + row["failed_without"]
         else ""
-        for row in table.itertuples()
+        for row in lines(table)
     ]
     return table

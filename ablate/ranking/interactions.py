@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ablate.ranking.coding import nuisance_columns
+from ablate.ranking.coding import lines, nuisance_columns
 from ablate.ranking.design import Factor
 from ablate.ranking.effects import Effects
 from ablate.ranking.sequential import holm
@@ -76,22 +77,26 @@ def note_interacts(average: pd.DataFrame, single: pd.DataFrame) -> pd.DataFrame:
     two estimates around zero differ in sign half of the time.
     """
     single = single.copy()
-    known = {(row.trick, row.level): row for row in average.itertuples()}
+    known = {(row["trick"], row["level"]): row for row in lines(average)}
     notes = []
-    for row in single.itertuples():
-        note = str(row.note)
-        other = known.get((row.trick, row.level))
-        if other is not None and row.effect * other.effect < 0:
-            variance = row.se**2, other.se**2
-            total = sum(variance)
-            if total > 0:
-                df = total**2 / (variance[0] ** 2 / max(row.df, 1) + variance[1] ** 2 / max(other.df, 1))
-                half = float(stats.t.ppf(0.975, df)) * np.sqrt(total)
-                if abs(row.effect - other.effect) > half:
-                    note = "; ".join(["interacts: the average has the other sign", *([note] if note else [])])
+    for row in lines(single):
+        note = str(row["note"])
+        other = known.get((row["trick"], row["level"]))
+        if other is not None and row["effect"] * other["effect"] < 0 and _differs(row, other):
+            note = "; ".join(["interacts: the average has the other sign", *([note] if note else [])])
         notes.append(note)
     single["note"] = notes
     return single
+
+
+def _differs(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two estimates differ by more than their noise (Welch, 95 %)."""
+    mine, its = one["se"] ** 2, other["se"] ** 2
+    if not mine + its > 0:
+        return False
+    df = (mine + its) ** 2 / (mine**2 / max(one["df"], 1) + its**2 / max(other["df"], 1))
+    half = float(stats.t.ppf(0.975, df)) * float(np.sqrt(mine + its))
+    return bool(abs(one["effect"] - other["effect"]) > half)
 
 
 def _separate(one: str, other: str, factors: tuple[Factor, ...]) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy import optimize, stats
 
 from ablate.ranking.coding import is_active, nuisance_columns
@@ -25,7 +26,7 @@ class Correlation:
     n: int
 
 
-def arms(fitted: Effects, frame: pd.DataFrame) -> list[tuple[np.ndarray, np.ndarray]]:
+def arms(fitted: Effects, frame: pd.DataFrame) -> list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
     """Row masks (with, without) of the used runs, one pair per effect."""
     by_name = {factor.name: factor for factor in fitted.factors}
     masks = []
@@ -138,8 +139,10 @@ def mann_whitney(one: Matrix, other: Matrix, *, confidence: float = 0.95) -> tup
         shape = 1 + middle * ((1 - theta) / (2 - theta) + theta / (1 + theta))
         return (theta - estimate) ** 2 - z * z * theta * (1 - theta) * shape / (n * m)
 
-    low = 0.0 if estimate == 0 else float(optimize.brentq(gap, 0.0, estimate))
-    high = 1.0 if estimate == 1 else float(optimize.brentq(gap, estimate, 1.0))
+    # At 0 and 1 the estimate itself solves the equation; the interval ends at the other root.
+    nudge = 1e-9 if estimate in (0, 1) else 0.0
+    low = 0.0 if estimate == 0 else float(optimize.brentq(gap, 0.0, estimate - nudge))
+    high = 1.0 if estimate == 1 else float(optimize.brentq(gap, estimate + nudge, 1.0))
     return estimate, low, high
 
 

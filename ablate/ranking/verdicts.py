@@ -10,7 +10,6 @@ import pandas as pd
 from ablate.ranking.design import PLACEBO
 from ablate.ranking.sequential import (
     MARGIN_IN_SIGMA,
-    Array,
     decide,
     equivalence,
     half_width,
@@ -89,6 +88,11 @@ def verdicts(
     return table
 
 
+def word(code: int) -> Verdict:
+    """The word for a code of `decide`."""
+    return _WORDS[code]
+
+
 def decided(table: pd.DataFrame) -> bool:
     """Whether no further wave is needed: every trick but the placebo has its verdict.
 
@@ -107,8 +111,8 @@ def _more_runs(
     if not (np.isfinite(effect) and se > 0 and df >= 1):
         return None
     waves = np.arange(1, _FURTHEST + 1)
-    later_se: Array = se * np.sqrt(runs / (runs + waves * unit))
-    later_df: Array = df + waves * unit
+    later_se = np.asarray(se * np.sqrt(runs / (runs + waves * unit)), dtype=np.float64)
+    later_df = np.asarray(df + waves * unit, dtype=np.float64)
     sign = two_sided(np.full(len(waves), effect), later_se, later_df) <= level / family
     small = equivalence(np.full(len(waves), effect), later_se, later_df, margin) <= level
     enough = np.flatnonzero(sign | small)
