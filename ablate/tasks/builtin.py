@@ -4,38 +4,169 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
-from sklearn.datasets import load_digits
+import pandas as pd
+import torch
+from sklearn import datasets
 from torch import nn
 
-from ablate.records.errors import unknown
-from ablate.tasks.listing import CARDS
-from ablate.tasks.models import convnet
-from ablate.tasks.split import deal
+from ablate.records.errors import InputError, unknown
+from ablate.tasks import sources
+from ablate.tasks.listing import CARDS, TaskCard
+from ablate.tasks.models import convnet, perceptron
+from ablate.tasks.split import deal, shuffled
+from ablate.tasks.tabular import encode, standardise
 from ablate.tasks.task import Task
 
-Parts = dict[str, tuple[np.ndarray, np.ndarray]]
-SIXTY_TWENTY_TWENTY = "TVSTT"
+Rows = dict[str, np.ndarray]
+FIFTHS = "TVSTT"  # 60 % training, 20 % validation, 20 % test
+LONGTAIL_RATIO = 20
+ADULT = (
+    "age", "workclass", "weight", "education", "education years", "marital status", "occupation", "relationship",
+    "race", "sex", "capital gain", "capital loss", "hours per week", "country", "income",
+)  # fmt: skip
 
 
-def _digits() -> Task:
-    pixels, labels = load_digits(return_X_y=True)
-    images = pixels.reshape(-1, 1, 8, 8)
-    rows = deal(len(labels), SIXTY_TWENTY_TWENTY, labels)
-    mean, std = images[rows["T"]].mean(), images[rows["T"]].std()
-    images = (images - mean) / std
-    split = {letter: (images[part], labels[part].astype(np.int64)) for letter, part in rows.items()}
-    return _task(
-        "digits",
-        partial(convnet, (1, 8, 8), (16, 16, 16), 1, 10),
-        split,
-        notes=(f"pixels are scaled to mean 0 and deviation 1 by training data ({mean:.3f}, {std:.3f})",),
+def _digits(card: TaskCard) -> Task:
+    pixels, labels = datasets.load_digits(return_X_y=True)
+    rows = deal(len(labels), FIFTHS, labels)
+    notes: tuple[str, ...] = ()
+    if card.name == "digits-longtail":
+        rows["T"] = _longtail(rows["T"], labels)
+        notes = (
+            f"training classes thin out exponentially, {LONGTAIL_RATIO} to 1; the other splits are balanced",
+        )
+    return _images(card, pixels.reshape(-1, 1, 8, 8), labels, rows, (16, 16, 16), pools=1, notes=notes)
+
+
+def _longtail(rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Class c keeps n_max · ratio^(-c/(C-1)) examples (Cui et al. 2019, arXiv 1901.05555)."""
+    rows = rows[shuffled(len(rows))]
+    counts = np.bincount(labels[rows])
+    keep = np.round(counts.max() * LONGTAIL_RATIO ** (-np.arange(len(counts)) / (len(counts) - 1))).astype(
+        int
+    )
+    kept = [rows[labels[rows] == label][:count] for label, count in enumerate(keep)]
+    return np.sort(np.concatenate(kept))
+
+
+def _mnist(card: TaskCard) -> Task:
+    files = sources.located(card)
+    if not files:
+        table, target = sources.fetched(card)
+        pixels, labels = table.to_numpy(np.uint8).reshape(-1, 28, 28), target.to_numpy().astype(np.int64)
+        fit = np.arange(60_000)
+    else:
+        x, y, x_test, y_test = sources.arrays(files[0], "x_train", "y_train", "x_test", "y_test")
+        pixels, labels, fit = np.concatenate([x, x_test]), np.concatenate([y, y_test]), np.arange(len(x))
+    parts = deal(len(fit), "TVTTTT", labels[fit])  # about 50,000 and 10,000
+    rows = {"T": fit[parts["T"]], "V": fit[parts["V"]], "S": np.arange(len(fit), len(labels))}
+    flips = card.name == "fashion-mnist"
+    return _images(
+        card, pixels[:, None], labels, rows, (16, 32, 32), pools=2, flips=flips, epochs=5, batch_size=128
     )
 
 
-def _task(name: str, model: Callable[[], nn.Module], split: Parts, notes: tuple[str, ...]) -> Task:
-    card = CARDS[name]
+def _cifar10(card: TaskCard) -> Task:
+    (path,) = sources.located(card)
+    x, labels = sources.arrays(path, "x", "y")
+    rows = deal(len(labels), FIFTHS, labels)
+    return _images(card, x.transpose(0, 3, 1, 2), labels, rows, (32, 64, 64), pools=2, flips=True)
+
+
+def _images(
+    card: TaskCard,
+    pixels: np.ndarray,
+    labels: np.ndarray,
+    rows: Rows,
+    widths: tuple[int, ...],
+    pools: int,
+    notes: tuple[str, ...] = (),
+    **options: Any,
+) -> Task:
+    """A task of images `[N, C, H, W]`, each channel scaled by the training images' mean and deviation."""
+    if pixels.ndim != 4 or len(pixels) != len(labels):
+        raise InputError(
+            f"task '{card.name}': images {pixels.shape} and labels {labels.shape} do not fit together"
+        )
+    moments = [_moments(pixels[rows["T"], channel]) for channel in range(pixels.shape[1])]
+    mean, deviation = (
+        torch.tensor(column).float().reshape(1, -1, 1, 1) for column in zip(*moments, strict=True)
+    )
+    x = torch.from_numpy(pixels.astype(np.float32)).sub_(mean).div_(deviation)
+    figures = "; ".join(f"{m:.3f}, {d:.3f}" for m, d in moments)
+    notes = (*notes, f"pixels are scaled to mean 0 and deviation 1 by training data ({figures})")
+    channels, height, width = pixels.shape[1:]
+    model = partial(convnet, (channels, height, width), widths, pools, int(labels.max()) + 1)
+    return _task(card, model, x, labels, rows, notes=notes, **options)
+
+
+def _moments(pixels: np.ndarray) -> tuple[float, float]:
+    """Mean and deviation of whole numbers, summed exactly, a thousand images at a time."""
+    total = squares = 0.0
+    for piece in np.array_split(pixels, len(pixels) // 1000 + 1):
+        piece = piece.astype(np.float64)
+        total, squares = total + piece.sum(), squares + np.square(piece).sum()
+    mean = total / pixels.size
+    return float(mean), float(np.sqrt(squares / pixels.size - mean**2))
+
+
+def _small_table(loader: Callable[..., Any], card: TaskCard) -> Task:
+    table, target = loader(return_X_y=True, as_frame=True)
+    strata = target.to_numpy() if card.criterion == "classification" else None
+    return _table(card, table, target.to_numpy(), deal(len(table), FIFTHS, strata))
+
+
+def _mammography(card: TaskCard) -> Task:
+    files = sources.located(card)
+    if not files:
+        table, target = sources.fetched(card)
+    else:
+        whole = sources.frame(files[0], header=None, quotechar="'")
+        table, target = whole.iloc[:, :-1], whole.iloc[:, -1]
+    labels = (target.astype(str).to_numpy() == "1").astype(np.int64)
+    return _table(card, table, labels, deal(len(labels), FIFTHS, labels), batch_size=128)
+
+
+def _adult(card: TaskCard) -> Task:
+    files = sources.located(card)
+    train, test = (sources.frame(path, names=ADULT, skipinitialspace=True, na_values="?") for path in files)
+    whole = pd.concat([train, test], ignore_index=True)
+    labels = whole.pop("income").str.startswith(">50K").to_numpy().astype(np.int64)
+    parts = deal(len(train), "TVTTT", labels[: len(train)])
+    rows = {"T": parts["T"], "V": parts["V"], "S": np.arange(len(train), len(whole))}
+    return _table(card, whole, labels, rows, epochs=5, batch_size=256)
+
+
+def _california(card: TaskCard) -> Task:
+    (path,) = sources.located(card)
+    whole = sources.frame(path)
+    target = whole.pop("median_house_value").to_numpy(np.float64)
+    return _table(card, whole, target, deal(len(target), FIFTHS), batch_size=256)
+
+
+def _table(card: TaskCard, table: pd.DataFrame, target: np.ndarray, rows: Rows, **options: Any) -> Task:
+    x, notes = encode(
+        table.rename(columns=lambda name: f"column {name}" if isinstance(name, int) else name), rows["T"]
+    )
+    if card.criterion == "regression":
+        target, mean, deviation = standardise(target, rows["T"])
+        notes += (
+            f"the target is standardised by training data: its mean {mean:.6g} is 0, its deviation {deviation:.6g} is 1",
+        )
+        outputs = 1
+    else:
+        outputs = int(target.max()) + 1
+    model = partial(perceptron, x.shape[1], (64, 64), outputs)
+    return _task(card, model, torch.from_numpy(x), target, rows, notes=notes, **options)
+
+
+def _task(
+    card: TaskCard, model: Callable[[], nn.Module], x: torch.Tensor, y: np.ndarray, rows: Rows, **options: Any
+) -> Task:
+    split = {letter: (x[torch.from_numpy(index)], y[index]) for letter, index in rows.items()}
     return Task(
         model=model,
         train=split["T"],
@@ -47,15 +178,27 @@ def _task(name: str, model: Callable[[], nn.Module], split: Parts, notes: tuple[
         title=card.title,
         kind=card.kind,
         source=card.name,
-        notes=notes,
+        **options,
     )
 
 
-BUILDERS: dict[str, Callable[[], Task]] = {"digits": _digits}
+BUILDERS: dict[str, Callable[[TaskCard], Task]] = {
+    "digits": _digits,
+    "digits-longtail": _digits,
+    "breast-cancer": partial(_small_table, datasets.load_breast_cancer),
+    "wine": partial(_small_table, datasets.load_wine),
+    "diabetes": partial(_small_table, datasets.load_diabetes),
+    "mnist": _mnist,
+    "fashion-mnist": _mnist,
+    "cifar10-4k": _cifar10,
+    "mammography": _mammography,
+    "adult": _adult,
+    "california-housing": _california,
+}
 
 
 def builtin(name: str) -> Task:
     """The built-in task of that name. Raises InputError: unknown name, or its data is not there."""
     if name not in BUILDERS:
         raise unknown("task", name, CARDS)
-    return BUILDERS[name]()
+    return BUILDERS[name](CARDS[name])

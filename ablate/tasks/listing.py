@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from ablate.tasks.metric_table import Criterion
+
+DEFAULT_TASK = "digits"
+DATA, FETCH = "ABLATE_DATA", "ABLATE_FETCH"
+UCI_DIGITS = "UCI Optical Recognition of Handwritten Digits, in scikit-learn (load_digits)"
 
 
 @dataclass(frozen=True, slots=True)
 class TaskCard:
     """What is known of a built-in task before it is loaded.
 
-    needs: a file under `$ABLATE_DATA`, or "" where the data comes with scikit-learn.
-    openml: name and version on openml.org, or None where it cannot be fetched.
+    needs: files under the folder `$ABLATE_DATA`; none where the data comes with scikit-learn.
+    openml: the data set's name on openml.org, if it may be fetched from there on request; or "".
     """
 
     name: str
@@ -21,18 +28,64 @@ class TaskCard:
     kind: str
     metric: str
     source: str
-    needs: str = ""
-    openml: tuple[str, int] | None = None
+    needs: tuple[str, ...] = ()
+    openml: str = ""
+
+    def missing(self, environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+        """The needed files that are not under `$ABLATE_DATA`."""
+        folder = environment.get(DATA, "")
+        return tuple(file for file in self.needs if not (folder and (Path(folder) / file).is_file()))
+
+    def ready(self, environment: Mapping[str, str] = os.environ) -> bool:
+        """Whether the task can be loaded here and now."""
+        return not self.missing(environment) or bool(self.openml and environment.get(FETCH) == "1")
 
 
-_ACCURACY = "validation/accuracy"
-DEFAULT_TASK = "digits"
-CARDS: dict[str, TaskCard] = {
-    card.name: card
-    for card in (
-        TaskCard(
-            "digits", "Handwritten digits, 8×8 pixels", "classification", "image", _ACCURACY,
-            "scikit-learn load_digits: UCI Optical Recognition of Handwritten Digits, 1,797 images",
-        ),
-    )
-}  # fmt: skip
+def _image(
+    name: str, title: str, source: str, metric: str = "accuracy", needs: str = "", openml: str = ""
+) -> TaskCard:
+    files = (needs,) if needs else ()
+    return TaskCard(name, title, "classification", "image", f"validation/{metric}", source, files, openml)
+
+
+def _table(
+    name: str, title: str, metric: str, source: str, needs: tuple[str, ...] = (), openml: str = ""
+) -> TaskCard:
+    criterion: Criterion = "regression" if metric == "rmse" else "classification"
+    return TaskCard(name, title, criterion, "tabular", f"validation/{metric}", source, needs, openml)
+
+
+_ALL = (
+    _image("digits", "Handwritten digits, 8×8 pixels", UCI_DIGITS),
+    _image(
+        "digits-longtail", "Handwritten digits, training classes thinned from 109 images to 5",
+        UCI_DIGITS, "balanced_accuracy",
+    ),
+    _table("breast-cancer", "Breast tumours, 30 measurements", "accuracy", "UCI Wisconsin Diagnostic, in scikit-learn"),
+    _table("wine", "Wines of three growers, 13 analyses", "accuracy", "UCI Wine, in scikit-learn"),
+    _table("diabetes", "Progress of diabetes after a year", "rmse", "Efron et al. 2004, in scikit-learn"),
+    _image(
+        "mnist", "Handwritten digits, 28×28 pixels", "LeCun et al. 1998, CC BY-SA 3.0",
+        needs="mnist.npz", openml="mnist_784",
+    ),
+    _image(
+        "fashion-mnist", "Articles of clothing, 28×28 pixels", "Xiao et al. 2017, MIT",
+        needs="fashion_mnist.npz", openml="Fashion-MNIST",
+    ),
+    _image(
+        "cifar10-4k", "The first 4,000 training images of CIFAR-10", "Krizhevsky 2009", needs="cifar10_4k.npz",
+    ),
+    _table(
+        "mammography", "Microcalcifications, 2.3 % positive", "balanced_accuracy", "Woods et al. 1993, OpenML",
+        ("tabular/mammography.csv",), "mammography",
+    ),
+    _table(
+        "adult", "Income above 50,000 dollars, 1994 census", "accuracy", "UCI Adult (Kohavi 1996)",
+        ("tabular/adult-train.csv", "tabular/adult-test.csv"),
+    ),
+    _table(
+        "california-housing", "Median house values of districts", "rmse", "1990 US census (Pace & Barry 1997)",
+        ("tabular/california_housing.csv",),
+    ),
+)  # fmt: skip
+CARDS: dict[str, TaskCard] = {card.name: card for card in _ALL}

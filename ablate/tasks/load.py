@@ -1,11 +1,114 @@
-"""From what a person types, `digits` or `my_task.py:task`, to a Task."""
+"""From what a person types, `digits` or `my_task.py:task`, to a Task. Works the same in every worker process."""
 
 from __future__ import annotations
 
+import hashlib
+import importlib.abc
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ablate.records.errors import InputError, unknown
 from ablate.tasks.builtin import builtin
+from ablate.tasks.guard import UsersCode, repeatable
+from ablate.tasks.listing import CARDS
 from ablate.tasks.task import Task
 
 
 def load(name: str) -> Task:
-    """The task of that name. Raises InputError."""
-    return builtin(name)
+    """The built-in task of that name, or the Task that `path/file.py:attribute` holds or returns.
+
+    Only the file that was typed is imported, and `task.source_sha256` is the hash of the bytes that ran. Its
+    folder is added to the end of `sys.path`, so that it can import its neighbours. Raises InputError: unknown
+    name, data not there, no such file or attribute, or a file that raises (file, line and exception are named).
+    """
+    path, attribute = _parted(name)
+    if path is None:
+        return builtin(name)
+    content = _read(path)
+    with repeatable():
+        module = _imported(path, content)
+        found = getattr(module, attribute, None)
+        if found is None:
+            known = [key for key, value in vars(module).items() if isinstance(value, Task)]
+            if not known:
+                hint = f"write {attribute} = ablate.Task(model=…, train=(x, y)) in it"
+                raise InputError(f"{path} holds no '{attribute}', and no task under another name", hint=hint)
+            raise unknown(f"task in {path}", attribute, known)
+        if callable(found) and not isinstance(found, Task | type):
+            with UsersCode(f"{attribute}() of {path}", path):
+                found = found()
+    if not isinstance(found, Task):
+        hint = "it must be an ablate.Task, or a function that takes nothing and returns one"
+        raise InputError(f"'{attribute}' in {path} is a {type(found).__name__}", hint=hint)
+    stem = re.sub(r"[^\w.-]+", "-", path.stem)
+    return found.called(
+        found.name or (stem if attribute == "task" else f"{stem}-{attribute}"),
+        source=name,
+        source_sha256=hashlib.sha256(content).hexdigest(),
+    )
+
+
+def _parted(name: str) -> tuple[Path | None, str]:
+    """(file, attribute), or (None, "") for the name of a built-in task."""
+    if name in CARDS:
+        return None, ""
+    file, colon, attribute = name.rpartition(":")
+    if colon and file.endswith(".py") and attribute.isidentifier():
+        return Path(file), attribute
+    if name.endswith(".py") or (colon and file.endswith(".py")):
+        path = name if name.endswith(".py") else file
+        raise InputError(f"'{name}' does not say which task in the file", hint=f"write {path}:task")
+    error = unknown("task", name, CARDS)
+    raise InputError(error.message, hint=f"{error.hint}; your own task is named as my_task.py:task")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise InputError(
+            f"there is no file {path}", hint="give its path from the folder you are in"
+        ) from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror})") from error
+
+
+def _imported(path: Path, content: bytes) -> ModuleType:
+    """Run the file as a fresh module. It stays in `sys.modules`, which dataclasses and pickling rely on."""
+    digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
+    name = f"ablate_task_{re.sub(r'[^0-9A-Za-z_]', '_', path.stem)}_{digest}"
+    spec = importlib.util.spec_from_loader(name, _Source(path, content), origin=str(path))
+    assert spec is not None
+    assert spec.loader is not None
+    spec.has_location = True
+    module = importlib.util.module_from_spec(spec)
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:
+        sys.path.append(folder)
+    sys.modules[name] = module
+    loaded = False
+    try:
+        with UsersCode(f"the task file {path}", path):
+            spec.loader.exec_module(module)
+        loaded = True
+    finally:
+        if not loaded:
+            del sys.modules[name]
+    return module
+
+
+class _Source(importlib.abc.SourceLoader):
+    """Runs exactly the bytes that were hashed, and leaves no compiled copy beside the user's file."""
+
+    def __init__(self, path: Path, content: bytes) -> None:
+        self.path, self.content = path, content
+
+    def get_filename(self, fullname: str) -> str:
+        return str(self.path)
+
+    def get_data(self, path: Any) -> bytes:
+        return self.content

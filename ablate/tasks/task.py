@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, Literal
 
@@ -18,10 +19,11 @@ from ablate.tasks.split import Split, deal
 Kind = Literal["image", "tabular", "text", "other"]
 KINDS: tuple[Kind, ...] = ("image", "tabular", "text", "other")
 SPLITS = ("train", "validation", "test")
+NAME = re.compile(r"\w[\w.-]*")  # it becomes a folder's name
 LETTERS = {"train": "T", "validation": "V", "test": "S"}
 
 
-@dataclass(frozen=True, init=False, eq=False)
+@dataclass(frozen=True, init=False, eq=False, repr=False)
 class Task:
     """A model, its data and its criterion.
 
@@ -84,6 +86,8 @@ class Task:
             raise unknown("criterion", str(criterion), CRITERIA)
         if kind is not None and kind not in KINDS:
             raise unknown("kind", str(kind), KINDS)
+        if name and not NAME.fullmatch(name):
+            raise InputError(f"'{name}' cannot name a task", hint="use letters, digits, '-', '_' and '.'")
         given = {"train": train, "validation": validation}
         if test is not False:
             given["test"] = test
@@ -141,6 +145,22 @@ class Task:
     def direction(self) -> Direction:
         """Which way the metric is better: "higher" or "lower"."""
         return metric_info(self.criterion, self.metric).direction
+
+    def but(self, **changes: Any) -> Task:
+        """This task with some of the constructor's arguments changed, checked again: `task.but(epochs=5)`.
+
+        (`dataclasses.replace` would take a missing test split for one that is to be dealt out.)
+        """
+        stored = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Task(**{**stored, "test": False if self.test is None else self.test, **changes})
+
+    def called(self, name: str, *, source: str, source_sha256: str = "") -> Task:
+        """This task under the name that it was loaded by."""
+        return self.but(name=name, title=self.title or name, source=source, source_sha256=source_sha256)
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{where} {len(split)}" for where, split in self.splits.items())
+        return f"Task({self.name!r}, {self.criterion}, x {list(self.input_shape)}, {sizes})"
 
     @cached_property
     def data_sha256(self) -> str:

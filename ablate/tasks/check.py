@@ -1,0 +1,154 @@
+"""Is this task fit to be trained? Runs the model once on a few examples, before anything is written."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from ablate.records.errors import InputError
+from ablate.tasks.guard import UsersCode, repeatable
+from ablate.tasks.split import Split
+from ablate.tasks.task import Task
+
+BATCH = 8
+
+
+def check(task: Task) -> tuple[str, ...]:
+    """Raise InputError for data or a model that cannot be trained; return what is odd but can.
+
+    Leaves every random generator as it was. Costs two models, one forward pass of 8 examples, and a pass over
+    the data.
+    """
+    _shapes(task)
+    for where, split in task.splits.items():
+        _finite(split.x, f"{where} x")
+        _finite(split.y, f"{where} y")
+    notes = _targets(task)
+    with repeatable():
+        _outputs(task, _fresh_model(task))
+    return (*notes, *_shared_rows(task))
+
+
+def _shapes(task: Task) -> None:
+    train = task.train
+    for where, split in task.splits.items():
+        for letter, ours, theirs in (("x", split.x, train.x), ("y", split.y, train.y)):
+            if ours.shape[1:] != theirs.shape[1:]:
+                raise InputError(
+                    f"{where} {letter} has examples of shape {list(ours.shape[1:])}, "
+                    f"train {letter} of shape {list(theirs.shape[1:])}",
+                    hint="prepare all splits in the same way",
+                )
+
+
+def _finite(values: Tensor, where: str) -> None:
+    if not values.is_floating_point():
+        return
+    bad = ~values.isfinite().flatten(1).all(1)
+    if count := int(bad.sum()):
+        row = int(bad.nonzero()[0])
+        what = "NaN" if values[row].isnan().any() else "infinity"
+        rows = "1 example" if count == 1 else f"{count} examples"
+        hint = "fill the gaps or drop those examples"
+        raise InputError(f"{where} holds {what} in {rows}, first at row {row}", hint=hint)
+
+
+def _targets(task: Task) -> list[str]:
+    y = task.train.y
+    if task.classes is None:
+        constant = (y == y[0]).all(0)
+        if constant.any():
+            column = int(constant.nonzero()[0])
+            raise InputError(f"train y is {float(y[0, column]):g} everywhere: there is nothing to learn")
+        return []
+    counts = y.bincount(minlength=task.classes)
+    if int((counts > 0).sum()) == 1:
+        hint = "give examples of at least two classes"
+        raise InputError(f"train y holds one class only, {int(y[0])}", hint=hint)
+    absent = (counts == 0).nonzero().flatten().tolist()
+    if not absent:
+        return []
+    names = ", ".join(str(label) for label in absent[:5]) + (", …" if len(absent) > 5 else "")
+    return [f"{len(absent)} of {task.classes} classes have no training example: {names}"]
+
+
+def _users_file(task: Task) -> Path | None:
+    file = task.source.rpartition(":")[0]
+    return Path(file) if task.source_sha256 and file else None
+
+
+def _fresh_model(task: Task) -> nn.Module:
+    with UsersCode("making the model", _users_file(task)):
+        model, other = task.model(), task.model()
+    if not isinstance(model, nn.Module):
+        hint = "model=lambda: MyNet()"
+        raise InputError(f"model() returned a {type(model).__name__}, not an nn.Module", hint=hint)
+    parameters = list(model.parameters())
+    if any(is_lazy(parameter) for parameter in parameters):
+        raise InputError("the model has lazy layers, whose sizes are not known yet", hint="give the sizes")
+    if not any(parameter.requires_grad for parameter in parameters):
+        raise InputError("the model has no trainable parameters", hint="there is nothing to train")
+    if {id(parameter) for parameter in parameters} & {id(parameter) for parameter in other.parameters()}:
+        hint = "build it inside the function: model=lambda: MyNet()"
+        raise InputError("model() gives the same module, or the same weights, at each call", hint=hint)
+    return model
+
+
+def _outputs(task: Task, model: nn.Module) -> None:
+    x = task.train.x[:BATCH]
+    hint = f"its input is {str(x.dtype).removeprefix('torch.')} of shape {list(x.shape)}"
+    with UsersCode("the model's forward pass", _users_file(task), hint), torch.no_grad():
+        output = model.train()(x)
+    if not isinstance(output, Tensor):
+        hint = "return one tensor [batch, outputs]"
+        raise InputError(f"the model returned a {type(output).__name__}, not a tensor", hint=hint)
+    wanted, got = [len(x), task.outputs], list(output.shape)
+    if got != wanted:
+        raise _wrong_shape(task, got, wanted)
+    if not output.is_floating_point():
+        raise InputError(f"the model returned {output.dtype}", hint="return floating-point logits")
+    if not output.isfinite().all():
+        hint = "look at its initialisation, and at the scale of the inputs"
+        raise InputError("the fresh model's output is not finite (NaN or infinity)", hint=hint)
+
+
+def _wrong_shape(task: Task, got: list[int], wanted: list[int]) -> InputError:
+    message = f"the model's output has shape {got}, expected {wanted}"
+    if task.classes is None:
+        if got == wanted[:1] and wanted[1] == 1:
+            return InputError(message, hint="end forward with .unsqueeze(1)")
+        return InputError(
+            message, hint=f"regression on {task.outputs} target(s) takes [batch, {task.outputs}]"
+        )
+    if len(got) == 2 and got[0] == wanted[0] and got[1] < wanted[1]:
+        where, label = max(
+            ((where, int(s.y.max())) for where, s in task.splits.items()), key=lambda pair: pair[1]
+        )
+        return InputError(
+            f"{where} y holds the label {label}, but the model has {got[1]} outputs",
+            hint=f"number the classes 0 … {got[1] - 1}, or give the model {wanted[1]} outputs",
+        )
+    return InputError(
+        message, hint=f"classification takes logits [batch, classes], here {task.classes} classes"
+    )
+
+
+def _shared_rows(task: Task) -> list[str]:
+    """Examples of one split that stand, bit for bit, in another: they flatter it."""
+    rows = {where: _rows(split) for where, split in task.splits.items()}
+    notes = []
+    for one, other in combinations(rows, 2):
+        known = set(rows[one])
+        if shared := sum(row in known for row in rows[other]):
+            notes.append(
+                f"{shared} of {len(rows[other])} {other} examples also stand in {one} data, with equal inputs"
+            )
+    return notes
+
+
+def _rows(split: Split) -> list[int]:
+    return [hash(row.tobytes()) for row in split.x.flatten(1).numpy()]

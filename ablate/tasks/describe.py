@@ -1,0 +1,55 @@
+"""A task in facts: what the commands print, and what lr-find measures the initial loss against."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ablate.tasks.task import Task
+
+
+def describe(task: Task) -> dict[str, Any]:
+    """The task as plain values, ready for JSON. Makes one model, to count its parameters."""
+    with torch.random.fork_rng(devices=[]):
+        parameters = sum(parameter.numel() for parameter in task.model().parameters())
+    facts: dict[str, Any] = {
+        "name": task.name,
+        "title": task.title,
+        "criterion": task.criterion,
+        "kind": task.kind,
+        "source": task.source,
+        "source_sha256": task.source_sha256,
+        "data_sha256": task.data_sha256,
+        "input_shape": list(task.input_shape),
+        "outputs": task.outputs,
+        "classes": task.classes,
+        "labels": list(task.labels),
+        "splits": {where: len(split) for where, split in task.splits.items()},
+        "metric": task.metric,
+        "direction": task.direction,
+        "epochs": task.epochs,
+        "batch_size": task.batch_size,
+        "flips": task.flips,
+        "parameters": parameters,
+        "prior_loss": prior_loss(task),
+        "notes": list(task.notes),
+    }
+    if task.classes is not None:
+        facts["class_counts"] = {
+            where: split.y.bincount(minlength=task.classes).tolist() for where, split in task.splits.items()
+        }
+    return facts
+
+
+def prior_loss(task: Task) -> float:
+    """The best loss of a model that ignores its input, on training data.
+
+    Classification: entropy of the class frequencies in nats (ln C where classes are balanced). Regression: the
+    targets' variance, averaged over outputs.
+    """
+    y = task.train.y
+    if task.classes is None:
+        return float(y.double().var(0, correction=0).mean())
+    share = y.bincount().double() / len(y)
+    return float(-torch.special.xlogy(share, share).sum())

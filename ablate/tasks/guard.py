@@ -1,0 +1,73 @@
+"""The border to code that the user wrote: what it raises becomes one line, and what it draws is repeatable."""
+
+from __future__ import annotations
+
+import random
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import torch
+
+from ablate.records.errors import InputError
+
+
+class UsersCode:
+    """Context in which the user's code runs: whatever it raises comes out as one InputError.
+
+    doing: what it was asked for ("the model's forward pass"). file: the user's file, whose innermost line on
+    the way to the error is named; without one, the place of the error itself. An InputError is passed on with
+    its place. Ctrl-C is not touched; `sys.exit` counts as an error, since a task file must not end the program.
+    The traceback stays at hand as the cause, for `--debug`.
+    """
+
+    def __init__(self, doing: str, file: Path | None = None, hint: str = "") -> None:
+        self.doing, self.file, self.hint = doing, file, hint
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not isinstance(error, Exception | SystemExit):
+            return
+        place = _place(error, trace, self.file)
+        if isinstance(error, InputError):
+            raise InputError(
+                f"{place}: {error.message}" if place else error.message, hint=error.hint
+            ) from error
+        text = " ".join(str(error.msg if isinstance(error, SyntaxError) else error).split())
+        said = f"{type(error).__name__}: {text}" if text else type(error).__name__
+        where = f" at {place}" if place else ""
+        raise InputError(f"{self.doing} failed{where}: {said}", hint=self.hint) from error
+
+
+def _place(error: BaseException, trace: TracebackType | None, file: Path | None) -> str:
+    """`my_task.py:7`, or "" where the error comes from no user's file."""
+    if file is None:
+        return ""
+    if isinstance(error, SyntaxError) and error.filename == str(file):
+        return f"{file}:{error.lineno}"
+    lines = [frame.lineno for frame in traceback.extract_tb(trace) if frame.filename == str(file)]
+    return f"{file}:{lines[-1]}" if lines else ""
+
+
+@contextmanager
+def repeatable(seed: int = 0) -> Iterator[None]:
+    """Seed the global generators (Python's, NumPy's, torch's on the CPU) and give them back as they were.
+
+    So a task file that draws its data or its split at random gives the same in every worker and on resume.
+    """
+    python, numpy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        try:
+            random.seed(seed)
+            np.random.seed(seed)
+            torch.manual_seed(seed)
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)
