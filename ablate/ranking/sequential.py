@@ -61,6 +61,11 @@ def half_width(se: Array, df: Array, confidence: float) -> Array:
     return np.asarray(stats.t.ppf((1 + confidence) / 2, np.maximum(df, 1))) * se
 
 
+def smallness_level(level: float) -> float:
+    """The level of each one-sided test of smallness, given the level of the look."""
+    return min(level, 0.025)
+
+
 def decide(
     effect: Array, se: Array, df: Array, margin: Array | float, level: float
 ) -> tuple[NDArray[np.int8], Array]:
@@ -68,10 +73,12 @@ def decide(
 
     +1 helps, -1 hurts (adjusted p ≤ `level`), 0 no measurable effect (TOST p ≤ `level`), 2 undecided.
     A sign that is certain wins over smallness: "helps, by less than the margin" is the truer sentence.
+    The tests of smallness are never taken above 0.025, so that "no measurable effect" always shows a 95 %
+    interval that lies inside the margin's band.
     """
     adjusted = holm(two_sided(effect, se, df))
     code = np.full(np.shape(effect), 2, dtype=np.int8)
-    code[equivalence(effect, se, df, margin) <= level] = 0
+    code[equivalence(effect, se, df, margin) <= smallness_level(level)] = 0
     significant = adjusted <= level
     code[significant] = np.sign(effect[significant]).astype(np.int8)
     return code, adjusted

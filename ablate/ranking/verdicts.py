@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from ablate.ranking.coding import lines
 from ablate.ranking.design import PLACEBO
 from ablate.ranking.sequential import (
     MARGIN_IN_SIGMA,
@@ -14,6 +15,7 @@ from ablate.ranking.sequential import (
     equivalence,
     half_width,
     nominal_level,
+    smallness_level,
     two_sided,
 )
 from ablate.records.errors import InputError
@@ -22,7 +24,7 @@ Verdict = Literal["helps", "hurts", "no measurable effect", "undecided", "explor
 VERDICTS: tuple[Verdict, ...] = ("helps", "hurts", "no measurable effect", "undecided", "exploratory")
 _WORDS: dict[int, Verdict] = {1: "helps", -1: "hurts", 0: "no measurable effect", 2: "undecided"}
 NOT_DECIDABLE = "not decidable within budget"
-_FURTHEST = 200  # waves that the forecast looks ahead
+_FURTHEST = 1000  # waves (or pairs) that the forecast looks ahead
 
 
 def verdicts(
@@ -39,10 +41,10 @@ def verdicts(
 
     Holm over the rows; every look at Pocock's level for `looks` looks (0.0221 for three). `margin`: the
     smallest effect worth having, in the metric's units; None: 0.95 `sigma` (default: the table's own
-    residual σ), marked `margin_auto`. `wave_runs`: runs of one wave, by which "≈ N more runs" is counted;
-    `total_runs`: runs so far (default: the largest `runs`). `more_runs` is missing where the verdict
-    stands, and where no feasible number of runs would decide; the forecast takes the present estimate for
-    the truth. Raises InputError for a margin that is not positive or a look beyond the plan.
+    residual σ), marked `margin_auto`. `wave_runs`: runs of one wave, by which "≈ N more runs" is counted
+    (default: pairs of runs); `total_runs`: runs so far (default: the largest `runs`, for pairs each row's
+    own). `more_runs` is missing where the verdict stands, and where no feasible number of runs would
+    decide; the forecast takes the present estimate for the truth. Raises InputError for a margin that is not positive or a look beyond the plan.
     """
     if not 1 <= look <= looks:
         raise InputError(f"look {look} of {looks} was not planned")
@@ -57,28 +59,22 @@ def verdicts(
     # Nothing varied and nothing differed (a placebo on equal seeds): zero, exactly.
     exact = (effect == 0) & (se == 0)
     code[exact] = 0
-    runs = int(total_runs if total_runs is not None else table["runs"].max())
-    unit = wave_runs or runs
-    budget = (looks - look) * unit
     family = max(1, int((code[np.isfinite(adjusted)] % 2 == 0).sum()))
-    more = [
-        _more_runs(effect[i], se[i], df[i], margins[i], level, family, runs, unit) if code[i] == 2 else None
-        for i in range(len(table))
-    ]
+    unit = wave_runs or 2
+    budget = None if looks == 1 else (looks - look) * unit
     half = half_width(se, df, 0.95)
-    notes = [
-        _note(
-            int(code[i]),
-            effect[i],
-            margins[i],
-            half[i],
-            more[i],
-            budget,
-            unit,
-            table.loc[index],
-        )
-        for i, index in enumerate(table.index)
-    ]
+    more: list[int | None] = []
+    notes = []
+    for i, row in enumerate(lines(table)):
+        runs = total_runs or (int(table["runs"].max()) if wave_runs else row["runs"])
+        needed = None
+        if code[i] == 2:
+            needed = _more_runs(effect[i], se[i], df[i], margins[i], level, family, runs, unit)
+            note = _forecast(needed, budget, wave_runs) if np.isfinite(effect[i]) else ""
+        else:
+            note = _size(int(code[i]), abs(effect[i]), half[i], margins[i])
+        more.append(needed)
+        notes.append("; ".join(text for text in (note, row.get("note", "")) if text))
     table["p_adjusted"] = np.where(exact, 1.0, adjusted)
     table["verdict"] = [_WORDS[int(value)] for value in code]
     table["margin"] = margins
@@ -114,31 +110,24 @@ def _more_runs(
     later_se = np.asarray(se * np.sqrt(runs / (runs + waves * unit)), dtype=np.float64)
     later_df = np.asarray(df + waves * unit, dtype=np.float64)
     sign = two_sided(np.full(len(waves), effect), later_se, later_df) <= level / family
-    small = equivalence(np.full(len(waves), effect), later_se, later_df, margin) <= level
+    small = equivalence(np.full(len(waves), effect), later_se, later_df, margin) <= smallness_level(level)
     enough = np.flatnonzero(sign | small)
     return int(waves[enough[0]] * unit) if len(enough) else None
 
 
-def _note(
-    code: int,
-    effect: float,
-    margin: float,
-    half: float,
-    more: int | None,
-    budget: int,
-    unit: int,
-    row: pd.Series,
-) -> str:
-    notes = []
-    if abs(code) == 1:
-        if abs(effect) - half >= margin:
-            notes.append("by at least the margin")
-        elif abs(effect) + half <= margin:
-            notes.append("by less than the margin")
-    elif code == 2 and np.isfinite(effect):
-        if more is None or more > budget:
-            notes.append(NOT_DECIDABLE)
-        if more is not None:
-            waves = more // unit
-            notes.append(f"≈ {more} more runs ({waves} wave{'s' if waves > 1 else ''})")
-    return "; ".join([*notes, *([row["note"]] if row.get("note") else [])])
+def _forecast(needed: int | None, budget: int | None, wave_runs: int | None) -> str:
+    """What it would take to decide; `budget` None: no plan of looks limits it."""
+    if needed is None:
+        return NOT_DECIDABLE
+    waves = f" ({needed // wave_runs} wave{'s' if needed > wave_runs else ''})" if wave_runs else ""
+    more = f"≈ {needed} more runs{waves}"
+    return more if budget is None or needed <= budget else f"{NOT_DECIDABLE}: {more}"
+
+
+def _size(code: int, effect: float, half: float, margin: float) -> str:
+    """How a certain effect stands to the margin."""
+    if code and effect - half >= margin:
+        return "by at least the margin"
+    if code and effect + half <= margin:
+        return "by less than the margin"
+    return ""
