@@ -111,8 +111,30 @@ class Vmap:
 
     def __call__(self, weights: Weights, x: Tensor, keys: Tensor, training: bool) -> Tensor:
         self.module.train(training)
+        if len(x) == 1:
+            return self._single(weights, x, keys)
+        return self._call(weights, x, keys, self._buffers)
+
+    def _single(self, weights: Weights, x: Tensor, keys: Tensor) -> Tensor:
+        """A lane alone, beside a copy of itself that is thrown away.
+
+        A batched product of one matrix is handed to another routine (for a single column a matrix-vector
+        product) that adds up in another order; of two or more, each is what it is among a hundred.
+        """
+
+        def twice(tensor: Tensor) -> Tensor:
+            return torch.cat([tensor, tensor.detach()])
+
+        buffers = {name: twice(buffer) for name, buffer in self._buffers.items()}
+        pair = {name: twice(weight) for name, weight in weights.items()}
+        outputs = self._call(pair, twice(x), twice(keys), buffers)
+        for name, buffer in self._buffers.items():
+            buffer.copy_(buffers[name][:1])
+        return outputs[:1]
+
+    def _call(self, weights: Weights, x: Tensor, keys: Tensor, buffers: Mapping[str, Tensor]) -> Tensor:
         state = {actual: weights[common] for common, actual in self.names.items()}
-        state |= self._buffers
+        state |= buffers
         state |= dict.fromkeys(self.random, keys)
 
         def one(own: dict[str, Tensor], value: Tensor) -> Tensor:

@@ -68,15 +68,33 @@ class Gate(Hyper):
         super().__init__(on=float(on))
 
 
-class Site(nn.Module):
+class StandIn(nn.Module):
+    """A module in the place of one of the user's, which is its submodule `inner`.
+
+    Attributes that it does not have are the inner module's, so that a model which looks at its layer
+    (`self.fc.weight`) still finds it.
+    """
+
+    inner: str
+
+    def __getattr__(self, name: str) -> object:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__(self.inner), name)
+
+
+class Site(StandIn):
     """A convolution or linear layer with the places around it where tricks act.
 
-    forward: x -> before -> layer(with its weight passed through `weight_transforms`) -> after
+    forward: x -> before -> layer(with its weight passed through `weight_transforms`) -> norm -> after
              [+ residual · the site's own input].
 
-    Attributes that are not a Site's own are the layer's (`site.weight`), so that a model which looks at its
-    layer still finds it.
+    `norm` has a place of its own, not one in the list `after`, so that it comes first whichever tricks
+    the group has.
     """
+
+    inner = "layer"
 
     def __init__(self, layer: nn.Module, path: str) -> None:
         super().__init__()
@@ -84,21 +102,25 @@ class Site(nn.Module):
         self.layer = layer
         self.weight_transforms = nn.ModuleList()
         self.bias_gate: Gate | None = None
+        self.norm: Switch | None = None
         self.after = nn.ModuleList()
         self.residual: nn.Module | None = None
         self.path = path
 
-    def __getattr__(self, name: str) -> object:
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(super().__getattr__("layer"), name)
+    def drop_bias(self, on: bool) -> None:
+        """Leave the layer's bias out in this lane if `on`; builds the gate in any case."""
+        if self.bias_gate is None:
+            self.bias_gate = Gate(True)
+        if on:
+            self.bias_gate.on.fill_(0)
 
     def forward(self, x: Tensor) -> Tensor:
         y = x
         for module in self.before:
             y = module(y)
         y = self._affine(y)
+        if self.norm is not None:
+            y = self.norm(y)
         for module in self.after:
             y = module(y)
         return y if self.residual is None else self.residual(x, y)
@@ -127,39 +149,59 @@ ACTIVATIONS = (
     nn.ReLU, nn.LeakyReLU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.ELU, nn.SELU, nn.Mish, nn.Hardswish,
     nn.ReLU6, nn.Softplus, nn.PReLU,
 )  # fmt: skip
+EXACT = (nn.ReLU, nn.LeakyReLU, nn.ReLU6, nn.PReLU)
+"""Activations whose vectorised and scalar code round alike; of the others, the last few elements of a tensor
+may round differently, and which are last depends on how many lanes there are."""
 DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 
 
-class Switch(nn.Module):
+class Switch(StandIn):
     """The layer of a slot: one of several branches, chosen per lane.
 
     `otherwise` is what stood there (the identity where nothing did) and is used by lanes that have none of
     the branches. Only the branches that some lane of the group has are built. Lanes run their branch one
     after another at this one place (see `escape`), so that a lane's numbers are those of its branch alone.
+
+    `alone`: lanes run one after another also where there are no branches, because under vmap `otherwise`
+    would round differently for different numbers of lanes.
+    `channels_last`: channels are the last dimension here (tokens `[B, T, C]`); branches still see them as
+    dimension 1. `otherwise` sees what it always saw.
     """
 
+    inner = "otherwise"
     choice: Tensor
 
-    def __init__(self, otherwise: nn.Module) -> None:
+    def __init__(self, otherwise: nn.Module, *, alone: bool = False, channels_last: bool = False) -> None:
         super().__init__()
         self.otherwise = otherwise
         self.branches = nn.ModuleDict()
+        self.alone = alone
+        self.channels_last = channels_last
         self.register_buffer("choice", torch.tensor(-1))
 
     def add(self, name: str, branch: nn.Module, on: bool) -> None:
+        """A further branch, chosen in this lane if `on`; else its parameters are zero, so that a penalty on
+        all weights is the same as in a model without it."""
         if on:
             self.choice.fill_(len(self.branches))
+        else:
+            for parameter in branch.parameters():
+                nn.init.zeros_(parameter)
         self.branches[name] = branch
 
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.branches:
-            return self.otherwise(x)
-        return escape(self, self._choose, x)
+    @property
+    def chosen(self) -> nn.Module:
+        number = int(self.choice)
+        return self.otherwise if number < 0 else list(self.branches.values())[number]
 
-    def _choose(self, x: Tensor) -> Tensor:
-        chosen = int(self.choice)
-        branch = self.otherwise if chosen < 0 else list(self.branches.values())[chosen]
-        return branch(x)
+    def forward(self, x: Tensor) -> Tensor:
+        return escape(self, self._run, x) if self.alone or self.branches else self.otherwise(x)
+
+    def _run(self, x: Tensor) -> Tensor:
+        chosen = self.chosen
+        if chosen is not self.otherwise and self.channels_last:
+            return chosen(x.movedim(-1, 1)).movedim(1, -1)
+        return chosen(x)
 
 
 class _Escape(torch.autograd.Function):
@@ -184,9 +226,7 @@ class _Escape(torch.autograd.Function):
             (tensor,) * info.batch_size if dim is None else tensor.unbind(dim)
             for tensor, dim in zip(tensors, in_dims[2:], strict=True)
         ]
-        outputs = [
-            call(dict(zip(names, state, strict=True)), x) for x, *state in zip(*lanes, strict=True)
-        ]
+        outputs = [call(dict(zip(names, state, strict=True)), x) for x, *state in zip(*lanes, strict=True)]
         return torch.stack(outputs), 0
 
 

@@ -9,7 +9,17 @@ import torch
 from torch import Tensor, nn
 
 from ablate.seams.tensors import Role, Spec
-from ablate.surgery.layers import ACTIVATIONS, AFFINE, CONVOLUTIONS, DROPOUTS, NORMS, Dropout, Site, Switch
+from ablate.surgery.layers import (
+    ACTIVATIONS,
+    AFFINE,
+    CONVOLUTIONS,
+    DROPOUTS,
+    EXACT,
+    NORMS,
+    Dropout,
+    Site,
+    Switch,
+)
 
 LEAVES = (*AFFINE, *ACTIVATIONS, *NORMS, *DROPOUTS, nn.Embedding, nn.Upsample)
 
@@ -71,36 +81,48 @@ class Net:
     def switch(self, place: Place) -> Switch:
         """The Switch that stands in for a norm or activation layer; made on the first call."""
         if place.path not in self._replaced:
-            self.replace(place.path, Switch(self.layer(place.path)))
+            layer = self.layer(place.path)
+            if getattr(layer, "inplace", False):
+                layer.inplace = False  # the input may be a view of all lanes' values, which autograd protects
+            alone = not isinstance(layer, EXACT)
+            self.replace(place.path, Switch(layer, alone=alone, channels_last=_channels_last(place, layer)))
         found = self._replaced[place.path]
         assert isinstance(found, Switch)
         return found
 
     def replace(self, path: str, module: nn.Module) -> None:
-        parent, _, name = path.rpartition(".")
+        """Put `module` where the layer `path` stands, under every name by which the model holds that layer."""
+        old = self.layer(path)
+        holders = [
+            (parent, name)
+            for parent in self.module.modules()
+            for name, child in parent._modules.items()
+            if child is old
+        ]
+        for parent, name in holders:
+            setattr(parent, name, module)
         if not path:
             self.module = module
-        else:
-            setattr(self.module.get_submodule(parent), name, module)
         self._replaced[path] = module
 
     def norm_switches(self) -> Iterator[tuple[Switch, int, int]]:
         """(switch, channels, spatial dimensions) wherever a normalisation stands or could stand.
 
         Where the model has norm layers: those. Else: after each hidden affine layer, before the
-        non-linearity. Channels are dimension 1 of the activations.
+        non-linearity. Branches see channels as dimension 1 of the activations, also where the model has
+        them last (`switch.channels_last`: then the other dimension is tokens).
         """
         own = self.of(*NORMS)
         if own:
-            for place in own:
-                yield self.switch(place), place.output[1], len(place.output) - 2
-            return
-        for place, site in self.sites():
-            existing = [module for module in site.after if isinstance(module, Switch)]
-            if not existing:
-                existing = [Switch(nn.Identity())]
-                site.after.append(existing[0])
-            yield existing[0], place.output[1], len(place.output) - 2
+            found = [(self.switch(place), place) for place in own]
+        else:
+            found = []
+            for place, site in self.sites():
+                if site.norm is None:
+                    site.norm = Switch(nn.Identity(), channels_last=_channels_last(place, site.layer))
+                found.append((site.norm, place))
+        for switch, place in found:
+            yield switch, place.output[-1 if switch.channels_last else 1], len(place.output) - 2
 
     def common_name(self, name: str) -> str:
         """A parameter's or buffer's name as in the user's own model, without what surgery put around it."""
@@ -136,14 +158,27 @@ class Net:
 def open_net(module: nn.Module, example: Tensor, places: tuple[Place, ...] | None = None) -> Net:
     """Lay a model open. `example` `[B, …]` is run through it once to see the order and the shapes.
 
-    `places` of an equal model may be handed in to spare that. Dropout layers become counter-based ones.
+    `places` of an equal model may be handed in to spare that. Dropout layers become counter-based ones, and
+    layers that would round differently with other lanes beside them go into a Switch.
     """
     net = Net(module, trace(module, example) if places is None else places)
     for place in net.of(*DROPOUTS):
         layer = net.layer(place.path)
         if isinstance(layer, nn.Dropout):
             net.replace(place.path, Dropout(layer.p, f"model/{place.path}"))
+    for place in net.of(*NORMS, *ACTIVATIONS):
+        if not issubclass(place.kind, EXACT):
+            net.switch(place)
     return net
+
+
+def _channels_last(place: Place, layer: nn.Module) -> bool:
+    """Whether channels are the last of more than two dimensions: tokens through a linear layer, or its norm."""
+    if len(place.output) < 3:
+        return False
+    if isinstance(layer, nn.LayerNorm | nn.RMSNorm):
+        return len(layer.normalized_shape) == 1
+    return isinstance(layer, nn.Linear)
 
 
 def trace(module: nn.Module, example: Tensor) -> tuple[Place, ...]:

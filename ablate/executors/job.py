@@ -1,0 +1,54 @@
+"""What an executor runs: one group of runs, from a description that can be sent to another process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+
+from ablate.catalogue.registry import registry
+from ablate.lanes.train import Report, train
+from ablate.lanes.trainer import Bench
+from ablate.records.errors import InputError
+from ablate.records.run import Result, Run
+from ablate.tasks.load import load
+
+Progress = Callable[[int], None]
+"""Told how many lane-epochs were trained since the last call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A group of runs of one structure, and where and how to train it.
+
+    `reference` is what the user typed for the task (a name, or `file.py:attribute`); only that is ever
+    imported. `sha256` is the task file's when the driver read it: a worker that finds another refuses.
+    """
+
+    reference: str
+    runs: tuple[Run, ...]
+    splits: tuple[str, ...] = ("validation",)
+    device: str = "cpu"
+    kernel: str | None = None
+    sha256: str = ""
+
+
+@lru_cache(maxsize=4)
+def bench_of(reference: str, device: str, kernel: str | None = None) -> Bench:
+    """The bench of a task, made once a process."""
+    return Bench.of(load(reference), registry(), torch.device(device), kernel)
+
+
+def work(job: Job, progress: Progress | None = None) -> list[Result]:
+    """Train a job's runs. Results in the order of its runs."""
+    bench = bench_of(job.reference, job.device, job.kernel)
+    if job.sha256 and bench.task.source_sha256 != job.sha256:
+        raise InputError(f"{job.reference} changed while the study ran", hint="run the command again")
+
+    def watch(report: Report) -> None:
+        if progress is not None:
+            progress(len(report.runs))
+
+    return train(bench, job.runs, splits=job.splits, watch=watch)

@@ -1,0 +1,77 @@
+"""Run jobs in worker processes of one thread each.
+
+On a CPU two processes of one thread train small models faster than one process of two threads, and a
+single thread adds up in one order, so that results do not depend on the machine's number of cores.
+Workers leave Ctrl-C to the driver, and end when the driver ends, however it ends.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing.queues import SimpleQueue
+from typing import Any
+
+from ablate.executors.job import Progress
+
+_queue: SimpleQueue[int | None] | None = None
+
+
+class Processes(ProcessPoolExecutor):
+    """A pool of `workers` processes; `progress` is called in the driver."""
+
+    def __init__(self, workers: int, progress: Progress | None = None) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.workers = workers
+        self._progress: SimpleQueue[int | None] = context.SimpleQueue()
+        super().__init__(workers, context, _begin, (self._progress, os.getpid()))
+        self._listener = threading.Thread(target=_listen, args=(self._progress, progress), daemon=True)
+        self._listener.start()
+
+    def submit(self, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        return super().submit(_call, call, args, kwargs)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        super().shutdown(wait, cancel_futures=cancel_futures)
+        if self._listener.is_alive():
+            self._progress.put(None)
+            self._listener.join(timeout=5)
+
+    def kill(self) -> None:
+        """End the workers at once; what they were training is lost (the ledger has the rest)."""
+        for process in list((self._processes or {}).values()):
+            process.kill()
+        self.shutdown(wait=True, cancel_futures=True)
+
+
+def _begin(queue: SimpleQueue[int | None], driver: int) -> None:
+    global _queue
+    import torch
+
+    _queue = queue
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    threading.Thread(target=_watch, args=(driver,), daemon=True).start()
+
+
+def _watch(driver: int) -> None:
+    """End this process when the driver is gone (also by kill -9, after which nobody tells it)."""
+    while os.getppid() == driver:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+def _call(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    assert _queue is not None
+    return call(*args, progress=_queue.put, **kwargs)
+
+
+def _listen(queue: SimpleQueue[int | None], progress: Progress | None) -> None:
+    while (trained := queue.get()) is not None:
+        if progress is not None:
+            progress(trained)

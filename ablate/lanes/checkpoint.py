@@ -1,0 +1,117 @@
+"""Save and restore a group in the middle of training, exactly.
+
+Randomness is counter-based, so weights, buffers, optimizer state, averages and counters are all there is.
+A checkpoint is a SHA-256 digest and behind it a flat mapping of tensors and one JSON text: a damaged one is
+noticed, and it is read with `weights_only=True`, so it cannot carry code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import pickle
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ablate.lanes.train import Trace, Training
+from ablate.lanes.trainer import Bench, Trainer
+from ablate.records.errors import InputError
+from ablate.records.files import write_bytes
+from ablate.records.recipe import Recipe
+from ablate.records.run import Run
+
+FORMAT = 1
+
+
+def trainer_state(trainer: Trainer) -> dict[str, Tensor]:
+    """Copies of everything that training changes, by name."""
+    state = {
+        "weights": trainer.weights.flat,
+        "seeds": trainer.seeds,
+        "steps": trainer.steps,
+        "alive": trainer.alive,
+        "within": torch.tensor(trainer.within),
+    }
+    state |= {f"buffer/{name}": buffer for name, buffer in trainer.forward.buffers().items()}
+    for part in trainer.optimizers.parts:
+        state[f"lanes/{part.name}"] = part.lanes
+        state |= {f"optimizer/{part.name}/{name}": tensor for name, tensor in part.state.items()}
+    for trick, extra in trainer.extra.items():
+        state |= {f"extra/{trick}/{name}": tensor for name, tensor in extra.items()}
+    return {name: tensor.detach().clone() for name, tensor in state.items()}
+
+
+def restore_trainer(trainer: Trainer, state: dict[str, Tensor]) -> None:
+    """Put a trainer of the same runs into the state that `trainer_state` gave."""
+    device = trainer.bench.device
+    state = {name: tensor.to(device) for name, tensor in state.items()}
+    trainer.weights.flat.copy_(state["weights"])
+    trainer.steps, trainer.alive = state["steps"].clone(), state["alive"].clone()
+    trainer.within, trainer.stale = int(state["within"]), True
+    trainer.forward.load_buffers(
+        {name.removeprefix("buffer/"): t for name, t in state.items() if name.startswith("buffer/")}
+    )
+    for part in trainer.optimizers.parts:
+        part.lanes = state[f"lanes/{part.name}"].clone()
+        part.state = _with_prefix(state, f"optimizer/{part.name}/")
+    trainer.extra = {trick: _with_prefix(state, f"extra/{trick}/") for trick in trainer.extra}
+
+
+def _with_prefix(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {n.removeprefix(prefix): t.clone() for n, t in state.items() if n.startswith(prefix)}
+
+
+def save(path: Path, training: Training) -> None:
+    """Write a group's state in the middle of training; atomic."""
+    about = {
+        "format": FORMAT,
+        "runs": [
+            {"task": run.task, "recipe": run.recipe.plain(), "seed": run.seed, "epochs": run.epochs}
+            for run in training.trainer.group.runs
+        ],
+        "splits": training.splits,
+        "traces": [
+            {"curves": training.traces[run.identity].curves, "best": training.traces[run.identity].best}
+            for run in training.trainer.group.runs
+        ],
+        "seconds": [training.seconds[run.identity] for run in training.trainer.group.runs],
+    }
+    tensors = {f"trainer/{name}": tensor for name, tensor in trainer_state(training.trainer).items()}
+    tensors["totals"] = training.totals.clone()
+    for lane, run in enumerate(training.trainer.group.runs):
+        for split, output in training.traces[run.identity].outputs.items():
+            tensors[f"outputs/{lane}/{split}"] = output
+    buffer = io.BytesIO()
+    torch.save({"about": json.dumps(about), "tensors": tensors}, buffer)
+    payload = buffer.getvalue()
+    write_bytes(path, hashlib.sha256(payload).digest() + payload)
+
+
+def load(path: Path, bench: Bench) -> Training:
+    """The group of a checkpoint, standing where it was saved. Raises InputError for a file that is none."""
+    try:
+        whole = path.read_bytes()
+        digest, payload = whole[:32], whole[32:]
+        if hashlib.sha256(payload).digest() != digest:
+            raise ValueError("damaged")
+        saved = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+        about, tensors = json.loads(saved["about"]), saved["tensors"]
+        if about["format"] != FORMAT:
+            raise InputError(f"{path} is a checkpoint of format {about['format']}, this is {FORMAT}")
+        runs = [
+            Run(row["task"], Recipe(row["recipe"]), row["seed"], row["epochs"]) for row in about["runs"]
+        ]
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
+        raise InputError(f"{path} is no checkpoint that can be read", hint="train again") from error
+    training = Training(bench, runs, about["splits"])
+    restore_trainer(training.trainer, _with_prefix(tensors, "trainer/"))
+    training.totals = tensors["totals"].to(bench.device)
+    for lane, (run, row) in enumerate(zip(runs, about["traces"], strict=True)):
+        training.traces[run.identity] = Trace(
+            row["curves"], row["best"], _with_prefix(tensors, f"outputs/{lane}/")
+        )
+        training.seconds[run.identity] = about["seconds"][lane]
+    return training

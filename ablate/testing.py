@@ -1,0 +1,291 @@
+"""The public conformance suite: what every trick and every task must satisfy, built in or plugged in.
+
+    from ablate.testing import check_trick
+    check_trick("dropout")            # or Path("my_trick.py")
+
+Each check raises AssertionError with what was expected. The small models here are for checking, not for use.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ablate.catalogue import literal
+from ablate.catalogue.registry import Registry, registry
+from ablate.lanes.applicable import applicable
+from ablate.lanes.checkpoint import restore_trainer, trainer_state
+from ablate.lanes.trainer import Bench, Trainer
+from ablate.records.recipe import Recipe, conflict
+from ablate.records.run import Run
+from ablate.records.trick import SEAMS, Trick, Value
+from ablate.tasks.task import Task
+
+PORTS: Mapping[str, frozenset[str]] = {
+    "data": frozenset({"batch", "batch_size", "position", "sample"}),
+    "model": frozenset({"model"}),
+    "criterion": frozenset(
+        {"target", "logits", "example_loss", "example_weight", "mean_loss", "penalty"}
+    ),
+    "objective": frozenset({"objective"}),
+    "gradient": frozenset({"gradient"}),
+    "optimizer": frozenset({"state", "update", "decay"}),
+    "schedule": frozenset({"factor"}),
+    "precision": frozenset({"context", "begin", "scale", "unscale", "model"}),
+    "evaluation": frozenset({"begin", "average", "averaged", "choose", "views"}),
+}
+STEPS = 20
+OPTIMIZER = {"momentum": {"lr": 0.03, "momentum": 0.9}}
+
+
+def small_tasks() -> dict[str, Task]:
+    """Three tasks of a second each: feature maps, a table, a regression."""
+    generator = torch.Generator().manual_seed(7)
+
+    def numbers(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    labels = torch.arange(120) % 3
+    images = numbers(120, 1, 6, 6) + labels[:, None, None, None] * 0.5
+    rows = numbers(120, 5) + labels[:, None] * 0.5
+
+    def convolutions() -> nn.Module:
+        return nn.Sequential(
+            nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(),
+            nn.MaxPool2d(2), nn.Flatten(), nn.Linear(72, 3),
+        )  # fmt: skip
+
+    def perceptron(outputs: int) -> Callable[[], nn.Module]:
+        return lambda: nn.Sequential(
+            nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, outputs)
+        )
+
+    def task(name: str, model: Callable[[], nn.Module], x: Tensor, y: Tensor, criterion: str) -> Task:
+        return Task(
+            model, (x[:72], y[:72]), (x[72:96], y[72:96]), (x[96:], y[96:]),
+            criterion=criterion, epochs=4, batch_size=12, name=name,
+        )  # fmt: skip
+
+    return {
+        "images": task("images", convolutions, images, labels, "classification"),
+        "table": task("table", perceptron(3), rows, labels, "classification"),
+        "regression": task("regression", perceptron(1), rows, rows[:, :1].sin(), "regression"),
+    }
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A catalogue and the small tasks' benches."""
+
+    catalogue: Registry
+    benches: Mapping[str, Bench]
+
+    def where(self, trick: str) -> list[Bench]:
+        """The benches to which the trick applies."""
+        return [bench for bench in self.benches.values() if not applicable(bench, [trick])[trick]]
+
+    def run(self, bench: Bench, tricks: Mapping[str, Any], seed: int = 0) -> Run:
+        """A run with the tricks on top of SGD with momentum, or of the optimizer among them."""
+        fills = {self.catalogue[name].slot for name in tricks}
+        base = {} if "optimizer" in fills else OPTIMIZER
+        return Run(bench.task.name, Recipe.of(self.catalogue, {**base, **tricks}), seed, bench.task.epochs)
+
+
+@cache
+def suite(*files: Path) -> Suite:
+    catalogue = registry().plus(files) if files else registry()
+    device = torch.device("cpu")
+    return Suite(catalogue, {name: Bench.of(t, catalogue, device) for name, t in small_tasks().items()})
+
+
+def check_trick(trick: str | Path) -> None:
+    """Run the whole conformance suite for a trick: a name in the catalogue, or the path of a file."""
+    if isinstance(trick, Path):
+        checks, name = suite(trick), literal.read(trick).name
+    else:
+        checks, name = suite(), trick
+    for check in CHECKS:
+        check(checks, name)
+
+
+def check_record(checks: Suite, name: str) -> None:
+    """The literal is the record that the code has; it names claims, sources and ports of its seam."""
+    entry = checks.catalogue.find(name)
+    trick, code = entry.trick, entry.load()
+    assert code.TRICK == trick, f"{name}: TRICK is no literal"
+    assert len(entry.description.splitlines()) >= 3, f"{name}: the file needs a docstring with formula and lineage"
+    assert trick.claims, f"{name}: a trick needs a claim"
+    for claim in trick.claims:
+        assert claim.statement, f"{name}: a claim needs a statement"
+        assert claim.source.title, f"{name}: a claim needs a source"
+    ports = ports_of(code)
+    assert ports, f"{name}: no port; a {trick.seam} trick has one of {sorted(PORTS[trick.seam])}"
+    assert ports <= PORTS[trick.seam], f"{name}: {sorted(ports - PORTS[trick.seam])} belong to another seam"
+
+
+def ports_of(code: Any) -> set[str]:
+    known = frozenset().union(*(PORTS[seam] for seam in SEAMS))
+    return {
+        port for port in known if inspect.isfunction(getattr(code, port, None)) and getattr(code, port).__module__ == code.__name__
+    }
+
+
+def check_neutral_is_baseline(checks: Suite, name: str) -> None:
+    """Neutral settings give the baseline's weights, bit for bit, after 20 steps."""
+    neutral = checks.catalogue[name].neutral
+    if neutral is None or checks.catalogue[name].slot == "optimizer":
+        return
+    for bench in checks.where(name):
+        base = advance(bench, [checks.run(bench, {})])
+        same = advance(bench, [checks.run(bench, {name: neutral})])
+        for parameter, value in lane_state(base, 0).items():
+            other = lane_state(same, 0)[parameter]
+            assert torch.equal(value, other), f"{name}: neutral is not the baseline ({bench.task.name}, {parameter})"
+
+
+def check_default_acts(checks: Suite, name: str) -> None:
+    """The default setting changes weights, outputs, or the epoch that is scored: else it is mislabelled."""
+    trick = checks.catalogue[name]
+    if name == "placebo":
+        return
+    places = checks.where(name)
+    assert places, f"{name}: applies to none of the small tasks; extend ablate.testing.small_tasks"
+    for bench in places:
+        if promises_equality(trick):
+            continue
+        base = advance(bench, [checks.run(bench, {})])
+        changed = advance(bench, [checks.run(bench, acting(trick))])
+        one, other = lane_state(base, 0), lane_state(changed, 0)
+        same = one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+        outputs = torch.equal(base.predict("validation"), changed.predict("validation"))
+        assert not (same and outputs) or "choose" in ports_of(checks.catalogue.code(name)), (
+            f"{name}: the default changes nothing ({bench.task.name})"
+        )
+
+
+def promises_equality(trick: Trick) -> bool:
+    """A precision trick that promises an equal result (recompute) need not change anything."""
+    return trick.seam == "precision"
+
+
+def acting(trick: Trick) -> dict[str, dict[str, Value]]:
+    """The trick with settings that act also on the small tasks: the strongest of each number's range."""
+    settings = dict(trick.defaults)
+    for parameter in trick.parameters:
+        if parameter.is_number and parameter.neutral is not None and parameter.lane:
+            far = parameter.high if parameter.neutral == parameter.low else parameter.low
+            assert far is not None
+            settings[parameter.name] = int(far) if parameter.is_integer else (far + parameter.default) / 2
+    return {trick.name: settings}
+
+
+def check_lanes_equal_alone(checks: Suite, name: str) -> None:
+    """Lanes with different settings, and without the trick, are each what they are alone, bit for bit."""
+    trick = checks.catalogue[name]
+    for bench in checks.where(name):
+        runs = [checks.run(bench, settings, seed) for seed, settings in enumerate(variants(trick))]
+        if trick.lane and not any(not parameter.lane for parameter in trick.parameters):
+            runs.insert(1, checks.run(bench, {}, 9))
+        together = advance(bench, runs)
+        for lane, run in enumerate(runs):
+            alone = advance(bench, [run])
+            assert_same_lane(together, lane, alone, 0, f"{name} in {bench.task.name}, lane {lane}")
+
+
+def variants(trick: Trick, count: int = 3) -> list[dict[str, dict[str, Value]]]:
+    """`count` settings that differ in all that lanes may differ in."""
+    made = []
+    for i in range(count):
+        settings = dict(trick.defaults)
+        for parameter in trick.parameters:
+            if not parameter.lane:
+                continue
+            if parameter.choices:
+                settings[parameter.name] = parameter.choices[i % len(parameter.choices)]
+            elif isinstance(parameter.default, bool):
+                settings[parameter.name] = bool(i % 2)
+            elif i and parameter.low is not None and parameter.high is not None:
+                mean = (parameter.default * (3 - i) + max(parameter.low, min(parameter.high, 1.0)) * i) / 3
+                settings[parameter.name] = max(1, round(mean)) if parameter.is_integer else mean
+        made.append({trick.name: settings})
+    return made
+
+
+def check_resume_is_exact(checks: Suite, name: str) -> None:
+    """Saved in the middle of an epoch and restored into a fresh trainer, training goes on as if nothing was."""
+    trick = checks.catalogue[name]
+    for bench in checks.where(name):
+        runs = [checks.run(bench, settings, seed) for seed, settings in enumerate(variants(trick, 2))]
+        whole = advance(bench, runs)
+        broken = advance(bench, runs, steps=STEPS // 2 + 1)
+        state = trainer_state(broken)
+        resumed = Trainer(bench, runs)
+        restore_trainer(resumed, state)
+        advance(bench, runs, steps=STEPS - (STEPS // 2 + 1), trainer=resumed)
+        for lane in range(len(runs)):
+            assert_same_lane(whole, lane, resumed, lane, f"{name} resumed in {bench.task.name}")
+
+
+def check_works_with_others(checks: Suite, name: str) -> None:
+    """With every other trick a step can be taken and an evaluation made, or the conflict is declared."""
+    trick = checks.catalogue[name]
+    for bench in checks.where(name)[:1]:
+        possible = applicable(bench)
+        for other in checks.catalogue.values():
+            if other.name == name or possible[other.name] or conflict(trick, other):
+                continue
+            run = checks.run(bench, {name: trick.defaults, other.name: other.defaults})
+            trainer = advance(bench, [run], steps=2)
+            assert trainer.alive.all(), f"{name} with {other.name} diverges within two steps"
+            assert trainer.predict("validation").isfinite().all(), f"{name} with {other.name}"
+
+
+def check_model_is_left_alone(checks: Suite, name: str) -> None:
+    """Surgery works on the engine's own copies: a module that the user's factory hands out stays as it was."""
+    for bench in checks.where(name):
+        module = bench.task.model()
+        before = {key: value.clone() for key, value in module.state_dict().items()}
+        layers = [type(layer) for layer in module.modules()]
+        advance(bench, [checks.run(bench, acting(checks.catalogue[name]))], steps=1)
+        assert layers == [type(layer) for layer in module.modules()]
+        assert all(torch.equal(before[key], value) for key, value in module.state_dict().items())
+
+
+CHECKS = (
+    check_record,
+    check_neutral_is_baseline,
+    check_default_acts,
+    check_lanes_equal_alone,
+    check_resume_is_exact,
+    check_works_with_others,
+    check_model_is_left_alone,
+)
+
+
+def advance(bench: Bench, runs: list[Run], steps: int = STEPS, trainer: Trainer | None = None) -> Trainer:
+    """A trainer of `runs`, some steps on."""
+    trainer = trainer or Trainer(bench, runs)
+    for _ in range(steps):
+        trainer.step()
+    return trainer
+
+
+def lane_state(trainer: Trainer, lane: int) -> dict[str, Tensor]:
+    """The parameters that the lane's model uses, by common name."""
+    own = trainer.forward.own_names(lane).values()
+    return {name: trainer.weights[name][lane] for name in trainer.weights if name in own}
+
+
+def assert_same_lane(one: Trainer, i: int, other: Trainer, j: int, what: str) -> None:
+    """Equal weights (of what both have) and equal outputs, bit for bit."""
+    first, second = lane_state(one, i), lane_state(other, j)
+    for name in first.keys() & second.keys():
+        assert torch.equal(first[name], second[name]), f"{what}: {name} differs"
+    assert torch.equal(one.predict("validation")[i], other.predict("validation")[j]), f"{what}: outputs differ"

@@ -1,0 +1,22 @@
+"""What every test shares: one thread, and where the real data is."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+
+def pytest_configure() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The folder of real data sets, or a skip that says what is missing."""
+    given = os.environ.get("ABLATE_DATA", "")
+    if not given or not Path(given).is_dir():
+        pytest.skip("ABLATE_DATA does not name a folder with the real data sets")
+    return Path(given)
