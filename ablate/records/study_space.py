@@ -1,0 +1,118 @@
+"""The section [space] of a study file: which tricks are searched, and where to look for their parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
+
+from ablate.records import toml
+from ablate.records.errors import unknown
+from ablate.records.recipe import Catalogue
+from ablate.records.table import Table
+from ablate.records.trick import Parameter, Trick, Value
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """Where to look for one parameter: `low` and `high` (None: the trick's own), or `choices`."""
+
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[Value, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceSection:
+    """Which tricks are searched: patterns for names, seams or slots; trick -> parameter -> override."""
+
+    include: tuple[str, ...] = ("*",)
+    exclude: tuple[str, ...] = ()
+    overrides: Mapping[str, Mapping[str, Override]] = field(default_factory=dict)
+
+    def holds(self, trick: Trick) -> bool:
+        return any(matches(pattern, trick) for pattern in self.include) and not any(
+            matches(pattern, trick) for pattern in self.exclude
+        )
+
+
+def matches(pattern: str, trick: Trick) -> bool:
+    """Whether `pattern` (a name or a glob) is this trick's name, its seam or its slot."""
+    return any(fnmatchcase(name, pattern) for name in (trick.name, trick.seam, trick.slot) if name)
+
+
+def read_space(table: Table, catalogue: Catalogue) -> SpaceSection:
+    """The section in `table`. Raises InputError with the line."""
+    patterns = {key: table.texts(key, default) for key, default in (("include", ("*",)), ("exclude", ()))}
+    for key, found in patterns.items():
+        for i, pattern in enumerate(found):
+            if not any(matches(pattern, trick) for trick in catalogue.values()):
+                names = {n for t in catalogue.values() for n in (t.name, t.seam, t.slot) if n}
+                with table.at(key, i):
+                    raise unknown("trick, seam or slot", pattern, names)
+    overrides = {}
+    for name in table.data:
+        if name in patterns:
+            continue
+        if name not in catalogue:
+            with table.at(name):
+                raise unknown("trick", name, [*catalogue, *patterns])
+        inner = table.table(name)
+        overrides[name] = {key: _override(inner, key, catalogue[name]) for key in inner.data}
+    return SpaceSection(patterns["include"], patterns["exclude"], overrides)
+
+
+def _override(tricks: Table, key: str, trick: Trick) -> Override:
+    with tricks.at(key):
+        parameter = trick.parameter(key)
+    where = f"{trick.name}.{key}"
+    if not isinstance(tricks.data[key], Mapping):
+        hint = f"write {key} = {{ low = …, high = … }} or {{ choices = [{toml.value(parameter.default)}] }}"
+        raise tricks.fail(f"{where} must be a table, not {tricks.data[key]!r}", key, hint=hint)
+    table = tricks.table(key)
+    table.only(("low", "high", "choices"))
+    if "choices" in table.data:
+        return Override(choices=_choices(table, parameter, where))
+    if not parameter.is_number:
+        raise tricks.fail(f"{where} is no number, so it has no range", key, hint="write { choices = […] }")
+    ends = {}
+    for end in ("low", "high"):
+        if (given := table.number(end)) is not None:
+            with table.at(end):
+                ends[end] = float(parameter.check(given, f"{where}.{end}"))
+    low, high = (ends.get(end, getattr(parameter, end)) for end in ("low", "high"))
+    if low >= high:
+        hint = f"{key} = {{ choices = [{toml.value(low)}] }} fixes it" if low == high else "swap them"
+        raise tricks.fail(
+            f"the range of {where} is empty: low {low} is not below high {high}", key, hint=hint
+        )
+    if parameter.log and low <= 0:
+        raise tricks.fail(f"{where} is searched on a log scale, so low must be above 0, not {low}", key)
+    return Override(ends.get("low"), ends.get("high"))
+
+
+def _choices(table: Table, parameter: Parameter, where: str) -> tuple[Value, ...]:
+    given = table.data["choices"]
+    if len(table.data) > 1:
+        raise table.fail(f"{where} has both a range and choices", hint="keep one of them")
+    if not isinstance(given, list) or not given:
+        raise table.fail(f"{where}.choices must be a list of values, not {given!r}", "choices")
+    found: list[Value] = []
+    for i, item in enumerate(given):
+        with table.at("choices", i):
+            checked = parameter.check(item, where)
+        if checked in found:
+            raise table.fail(f"{where}.choices holds {item!r} twice", "choices", i)
+        found.append(checked)
+    return tuple(found)
+
+
+def written(overrides: Mapping[str, Override]) -> dict[str, Any]:
+    """One trick's overrides as a TOML table."""
+    return {
+        name: {
+            end: found for end in Override.__slots__ if (found := getattr(override, end)) not in (None, ())
+        }
+        for name, override in overrides.items()
+    }
