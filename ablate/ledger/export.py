@@ -21,7 +21,7 @@ RUN_COLUMNS = ("run", "stage", "recipe", "seed", "wave", "outcome", "epochs")
 CURVE_COLUMNS = ("run", "metric", "epoch", "value")
 _NUMBER = re.compile(r"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|inf|nan)", re.IGNORECASE | re.ASCII)
 # What spreadsheets take for the beginning of a formula (OWASP, "CSV injection"), full-width forms as well.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+_FORMULA = ("=", "+", "-", "@", "\t", "\n", "＝", "＋", "－", "＠")
 
 
 def runs_rows(entries: Iterable[Entry]) -> list[Row]:
@@ -74,7 +74,8 @@ def write_csv(
 ) -> None:
     """Write `rows` atomically as CSV: UTF-8, comma, `\\n`. `columns`: those of the first row unless given.
 
-    Text (a header as well) that a spreadsheet would take for a formula gets a leading apostrophe. Raises
+    Text (a header as well) that a spreadsheet would take for a formula gets a leading apostrophe; line
+    ends inside a cell become `\\n`. Raises
     InputError where the file cannot be written, ValueError for a row with other columns.
     """
     columns = list(columns if columns is not None else rows[0] if rows else ())
@@ -98,5 +99,6 @@ def _cell(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, float):
         return repr(float(value))  # a NumPy double is a float with another repr
-    text = str(value)
+    # A bare carriage return ends a row for most readers, and Python's csv writes it unquoted.
+    text = str(value).replace("\r\n", "\n").replace("\r", "\n")
     return f"'{text}" if text.startswith(_FORMULA) and not _NUMBER.fullmatch(text) else text

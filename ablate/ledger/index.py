@@ -14,7 +14,7 @@ from ablate.ledger.rows import COLUMNS, digest, intact
 from ablate.ledger.schema import SELECT_RUNS
 from ablate.records.run import Outcome
 
-_POSITION, _IDENTITY, _OUTCOME = (COLUMNS.index(name) for name in ("position", "identity", "outcome"))
+_POSITION, _IDENTITY, _STAGE, _OUTCOME = map(COLUMNS.index, ("position", "identity", "stage", "outcome"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,7 @@ class Place:
 
     position: int
     digest: str
+    stage: str
     finished: bool
 
 
@@ -57,19 +58,23 @@ def read_index(connection: sqlite3.Connection) -> Index:
     """Check the whole ledger but the scores. Call inside a transaction. Raises ValueError, sqlite3.Error."""
     index = Index()
     for row in connection.execute(SELECT_RUNS + " ORDER BY position"):
-        position, identity, mark = row[_POSITION], row[_IDENTITY], row[-1]
+        position, identity, stage, mark = row[_POSITION], row[_IDENTITY], row[_STAGE], row[-1]
         if not intact(row) or identity in index.runs:
             raise ValueError("a run's checksum is wrong")
-        index.runs[identity] = Place(position, mark, Outcome(row[_OUTCOME]).finished)
-        index.last_run = max(index.last_run, position)
+        if position <= index.last_run:  # SQLite walks the tree; exchanged pages come in the wrong order
+            raise ValueError("runs are out of order")
+        index.runs[identity] = Place(position, mark, stage, Outcome(row[_OUTCOME]).finished)
+        index.last_run = position
         index.seal += int(mark, 16)
     for position, key, document, mark in connection.execute(
         "SELECT position, key, document, digest FROM facts ORDER BY position"
     ):
         if digest((position, key, document)) != mark or key in index.facts:
             raise ValueError("a fact's checksum is wrong")
+        if position <= index.last_fact:
+            raise ValueError("facts are out of order")
         index.facts[key] = Fact(position, mark, document)
-        index.last_fact = max(index.last_fact, position)
+        index.last_fact = position
         index.seal += int(mark, 16)
     if connection.execute("SELECT digest FROM seal").fetchall() != [(index.sealed,)]:
         raise ValueError("rows are missing")

@@ -48,6 +48,7 @@ class Lock:
             with suppress(OSError):  # a folder that became read-only: the lock goes with the descriptor
                 self.path.unlink()
             os.close(self._descriptor)
+            self._descriptor = -1  # the number may soon belong to another file
 
     def _take(self, ledger: Path) -> int:
         self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -26,7 +26,10 @@ class Progress:
 
 def distinct(runs: Iterable[Run]) -> list[Run]:
     """`runs` without repetitions, the first of each kept in its place."""
-    return list({run.identity: run for run in reversed(list(runs))}.values())[::-1]
+    first: dict[str, Run] = {}
+    for run in runs:
+        first.setdefault(run.identity, run)
+    return list(first.values())
 
 
 def pending(planned: Iterable[Run], finished: Set[str]) -> list[Run]:

@@ -56,6 +56,10 @@ def check_header(path: Path) -> None:
         regular = stat.S_ISREG(os.stat(path).st_mode)
         head = _first_bytes(path) if regular else b""
     except FileNotFoundError:
+        if path.is_symlink():
+            raise InputError(
+                f"the link {path} leads nowhere", hint="remove it, or restore what it named"
+            ) from None
         raise InputError(f"there is no ledger {path}", hint="run the study first: `ablate study`") from None
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or type(error).__name__}") from error

@@ -19,6 +19,7 @@ the first one finds the foreign commit and stops before it writes.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -38,7 +39,7 @@ from ablate.records.files import cannot_write, write_bytes
 
 T = TypeVar("T")
 Statement = tuple[str, tuple[Any, ...]]
-_NONSENSE = (ValueError, KeyError, TypeError, AttributeError, RecursionError, zlib.error)
+_NONSENSE = (ValueError, LookupError, TypeError, AttributeError, RecursionError, zlib.error)
 
 
 class Ledger:
@@ -62,7 +63,7 @@ class Ledger:
         path = Path(path)
         lock = Lock(path) if write else None
         try:
-            if write and not path.exists():
+            if write and not os.path.lexists(path):
                 _create(path)
             schema.check_header(path)
             with _explained(path):
@@ -95,7 +96,9 @@ class Ledger:
                 index.last_run += 1
                 row = to_row(index.last_run, entry)
                 statements.append((schema.INSERT_RUN, row))
-                index.runs[identity] = Place(index.last_run, row[-2], entry.result.outcome.finished)
+                index.runs[identity] = Place(
+                    index.last_run, row[-2], entry.stage, entry.result.outcome.finished
+                )
                 index.seal += int(row[-2], 16)
             return statements
 
@@ -120,7 +123,15 @@ class Ledger:
         `scores=False` leaves per-example scores out (empty), which is much faster where there are many.
         """
         wanted, values = ("", ()) if stage is None else (" WHERE stage = ?", (stage,))
-        return self._reading(lambda index: self._select(wanted + " ORDER BY position", values, scores))
+
+        def look(index: Index) -> list[Entry]:
+            read = self._select(wanted + " ORDER BY position", values, scores)
+            known = [name for name, place in index.runs.items() if stage in (None, place.stage)]
+            if [entry.identity for entry in read] != known:
+                raise ValueError("rows are missing")
+            return read
+
+        return self._reading(look)
 
     def get(self, identity: str) -> Entry | None:
         """The entry of a run, or None."""

@@ -21,6 +21,7 @@ _HINTS = {
     errno.EACCES: "choose a folder that you may write to",
     errno.EPERM: "choose a folder that you may write to",
     errno.EROFS: "choose a folder that you may write to",
+    errno.EEXIST: "a file stands where a folder should",
     errno.ENOTDIR: "a part of the path is a file, not a folder",
     errno.EISDIR: "a folder of that name is in the way",
     errno.ENAMETOOLONG: "choose a shorter name",
