@@ -6,13 +6,14 @@ data-dependent control flow in any of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ablate.seams.draws import bits, keep_mask, stream_number, to_uniform
+from ablate.surgery.escape import escape
 
 
 class Hyper(nn.Module):
@@ -77,7 +78,7 @@ class StandIn(nn.Module):
 
     inner: str
 
-    def __getattr__(self, name: str) -> object:
+    def __getattr__(self, name: str) -> Any:
         try:
             return super().__getattr__(name)
         except AttributeError:
@@ -128,7 +129,8 @@ class Site(StandIn):
     def _affine(self, x: Tensor) -> Tensor:
         layer = self.layer
         if (not self.weight_transforms and self.bias_gate is None) or not isinstance(layer, AFFINE):
-            return layer(x)
+            plain: Tensor = layer(x)
+            return plain
         weight, bias = layer.weight, layer.bias
         for transform in self.weight_transforms:
             weight = transform(weight)
@@ -136,7 +138,8 @@ class Site(StandIn):
             bias = bias * self.bias_gate.on
         if isinstance(layer, nn.Linear):
             return F.linear(x, weight, bias)
-        return layer._conv_forward(x, weight, bias)  # type: ignore[operator]
+        convolved: Tensor = layer._conv_forward(x, weight, bias)
+        return convolved
 
 
 AFFINE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -195,66 +198,16 @@ class Switch(StandIn):
         return self.otherwise if number < 0 else list(self.branches.values())[number]
 
     def forward(self, x: Tensor) -> Tensor:
-        return escape(self, self._run, x) if self.alone or self.branches else self.otherwise(x)
+        if self.alone or self.branches:
+            return escape(self, self._run, x)
+        y: Tensor = self.otherwise(x)
+        return y
 
     def _run(self, x: Tensor) -> Tensor:
         chosen = self.chosen
+        y: Tensor
         if chosen is not self.otherwise and self.channels_last:
-            return chosen(x.movedim(-1, 1)).movedim(1, -1)
-        return chosen(x)
-
-
-class _Escape(torch.autograd.Function):
-    """Leaves vmap at one place: its vmap rule is handed the stacked tensors and runs lane by lane.
-
-    The operations inside the rule are ordinary ones, recorded by autograd as usual.
-    """
-
-    generate_vmap_rule = False
-
-    @staticmethod
-    def forward(call: Callable[..., Tensor], names: tuple[str, ...], *tensors: Tensor) -> Tensor:
-        raise RuntimeError("only called under vmap")
-
-    @staticmethod
-    def setup_context(ctx: object, inputs: tuple[object, ...], output: object) -> None:
-        raise RuntimeError("only called under vmap")
-
-    @staticmethod
-    def vmap(info, in_dims, call, names, *tensors):  # type: ignore[no-untyped-def]
-        lanes = [
-            (tensor,) * info.batch_size if dim is None else tensor.unbind(dim)
-            for tensor, dim in zip(tensors, in_dims[2:], strict=True)
-        ]
-        outputs = [call(dict(zip(names, state, strict=True)), x) for x, *state in zip(*lanes, strict=True)]
-        return torch.stack(outputs), 0
-
-
-def escape(module: nn.Module, call: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """`call(x)`, lane by lane where `x` or the module's state is stacked by vmap; else just `call(x)`.
-
-    `call` must be a method of `module` that uses no other tensors than `x` and the module's own.
-    """
-    if not torch._C._functorch.is_batchedtensor(x):
-        return call(x)
-    state = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-
-    def lane(own: dict[str, Tensor], value: Tensor) -> Tensor:
-        with _swapped(module, own):
-            return call(value)
-
-    return _Escape.apply(lane, tuple(state), x, *state.values())
-
-
-class _swapped:
-    """Within it, `module`'s parameters and buffers are the given tensors."""
-
-    def __init__(self, module: nn.Module, tensors: dict[str, Tensor]) -> None:
-        self.accessor = torch.nn.utils._named_member_accessor.NamedMemberAccessor(module)
-        self.tensors = tensors
-
-    def __enter__(self) -> None:
-        self.before, _ = self.accessor.swap_tensors_dict(self.tensors, allow_missing=True)
-
-    def __exit__(self, *error: object) -> None:
-        self.accessor.swap_tensors_dict(self.before, allow_missing=True)
+            y = chosen(x.movedim(-1, 1))
+            return y.movedim(1, -1)
+        y = chosen(x)
+        return y

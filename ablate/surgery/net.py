@@ -83,7 +83,8 @@ class Net:
         if place.path not in self._replaced:
             layer = self.layer(place.path)
             if getattr(layer, "inplace", False):
-                layer.inplace = False  # the input may be a view of all lanes' values, which autograd protects
+                # The input may be a view of all lanes' values, which autograd protects from being overwritten.
+                layer.inplace = False  # type: ignore[assignment]
             alone = not isinstance(layer, EXACT)
             self.replace(place.path, Switch(layer, alone=alone, channels_last=_channels_last(place, layer)))
         found = self._replaced[place.path]
@@ -127,10 +128,10 @@ class Net:
     def common_name(self, name: str) -> str:
         """A parameter's or buffer's name as in the user's own model, without what surgery put around it."""
         for path in self._replaced:
+            outer = f"{path}." if path else ""
             for wrapper in ("layer", "otherwise"):
-                inner = ".".join(filter(None, (path, wrapper, "")))
+                inner = f"{outer}{wrapper}."
                 if name.startswith(inner):
-                    outer = f"{path}." if path else ""
                     return outer + name.removeprefix(inner)
         return name
 
