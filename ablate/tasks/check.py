@@ -86,7 +86,9 @@ def _fresh_model(task: Task) -> nn.Module:
         model, other = task.model(), task.model()
     if not isinstance(model, nn.Module):
         hint = "model=lambda: MyNet()"
-        raise InputError(f"model() returned a {type(model).__name__}, not an nn.Module", hint=hint)
+        raise InputError(
+            f"model() returned an object of type {type(model).__name__}, not an nn.Module", hint=hint
+        )
     parameters = list(model.parameters())
     if any(is_lazy(parameter) for parameter in parameters):
         raise InputError("the model has lazy layers, whose sizes are not known yet", hint="give the sizes")
@@ -105,7 +107,9 @@ def _outputs(task: Task, model: nn.Module) -> None:
         output = model.train()(x)
     if not isinstance(output, Tensor):
         hint = "return one tensor [batch, outputs]"
-        raise InputError(f"the model returned a {type(output).__name__}, not a tensor", hint=hint)
+        raise InputError(
+            f"the model returned an object of type {type(output).__name__}, not a tensor", hint=hint
+        )
     wanted, got = [len(x), task.outputs], list(output.shape)
     if got != wanted:
         raise _wrong_shape(task, got, wanted)

@@ -95,6 +95,9 @@ def targets(ys: Mapping[str, Any], criterion: str) -> tuple[dict[str, Tensor], t
     arrays = {where: _array(y, where) for where, y in ys.items()}
     if arrays["train"].dtype.kind not in "OUST":
         return {where: _labels(array, where) for where, array in arrays.items()}, ()
+    for where, array in arrays.items():
+        if gaps := int(pd.isna(array).sum()):
+            raise InputError(f"{where} y has {gaps} missing labels", hint="drop those examples")
     names = sorted({str(label) for label in arrays["train"]})
     number = {label: index for index, label in enumerate(names)}
     coded = {}
@@ -129,7 +132,7 @@ def _labels(array: np.ndarray, where: str) -> Tensor:
 
 
 def _array(y: Any, where: str) -> np.ndarray:
-    array = y.detach().cpu().numpy() if isinstance(y, Tensor) else np.asarray(y)
+    array = y.detach().cpu().numpy() if isinstance(y, Tensor) else _plain(y)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1:
@@ -138,12 +141,23 @@ def _array(y: Any, where: str) -> np.ndarray:
     return array
 
 
+def _plain(values: Any) -> np.ndarray:
+    """As an array; pandas' nullable numbers (Int64, Float64, boolean) become float64 with NaN for a gap."""
+    if isinstance(values, pd.DataFrame | pd.Series):
+        kinds = values.dtypes if isinstance(values, pd.DataFrame) else [values.dtype]
+        if any(pd.api.types.is_extension_array_dtype(kind) for kind in kinds) and all(
+            pd.api.types.is_numeric_dtype(kind) for kind in kinds
+        ):
+            return values.to_numpy(dtype=np.float64, na_value=np.nan)
+    return np.asarray(values)
+
+
 def _tensor(values: Any, where: str) -> Tensor:
     if isinstance(values, Tensor):
         if values.is_complex():
             raise InputError(f"{where} holds complex numbers", hint="give real numbers")
         return values.detach().cpu()
-    array = np.asarray(values)
+    array = _plain(values)
     if array.dtype.kind not in "fiub":
         raise InputError(f"{where} holds {array.dtype}, not numbers", hint=PAIR)
     if array.dtype != np.float32:

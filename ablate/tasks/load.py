@@ -43,7 +43,7 @@ def load(name: str) -> Task:
                 found = found()
     if not isinstance(found, Task):
         hint = "it must be an ablate.Task, or a function that takes nothing and returns one"
-        raise InputError(f"'{attribute}' in {path} is a {type(found).__name__}", hint=hint)
+        raise InputError(f"'{attribute}' in {path} is of type {type(found).__name__}", hint=hint)
     stem = re.sub(r"[^\w.-]+", "-", path.stem)
     return found.called(
         found.name or (stem if attribute == "task" else f"{stem}-{attribute}"),

@@ -28,7 +28,7 @@ def encode(table: pd.DataFrame, train: np.ndarray) -> tuple[np.ndarray, tuple[st
             if gaps[train].any():
                 columns.append(gaps.astype(np.float64))
                 notes.append(
-                    f"{name}: {gaps.sum()} gaps filled by the training median, and marked in a column"
+                    f"{name}: gaps ({gaps.sum()}) are filled by the training median and marked in a column"
                 )
         else:
             text = column.astype(object).where(column.notna(), GAP).astype(str).to_numpy()
@@ -37,10 +37,10 @@ def encode(table: pd.DataFrame, train: np.ndarray) -> tuple[np.ndarray, tuple[st
             texts.append(len(levels))
     if texts:
         notes.insert(
-            0, f"{len(texts)} text columns became {sum(texts)} columns of 0 and 1, one for each level"
+            0, f"text columns ({len(texts)}) became {sum(texts)} columns of 0 and 1, one for each level"
         )
     if numbers:
-        notes.insert(0, f"{numbers} numeric columns are scaled to mean 0 and deviation 1 by training data")
+        notes.insert(0, f"numeric columns ({numbers}) are scaled to mean 0 and deviation 1 by training data")
     return np.stack(columns, axis=1).astype(np.float32), tuple(notes)
 
 
