@@ -150,7 +150,7 @@ def warnings_of(
         said.append(f"{row['trick']} changes the failure rate: {row['note']}")
     if excluded:
         said.append(f"{excluded} pruned or unfinished runs were left out")
-    if far := far_runs(fitted):
+    if far := far_runs(fitted, frame):
         said.append(
             f"{len(far)} runs lie far from the fit (positions {', '.join(map(str, far[:8]))}): collapses or "
             "heavy tails, with which no interval holds; set a collapse threshold"

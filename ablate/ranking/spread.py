@@ -13,6 +13,7 @@ from ablate.ranking.coding import is_active, nuisance_columns
 from ablate.ranking.effects import Effects
 from ablate.ranking.least_squares import Matrix, least_squares
 
+SUSPECT = 3.5  # robust standard deviations at which a run is set aside for a second look
 FAR = 6.0  # robust standard deviations; a normal sample of 100 has one in 5 million tables
 
 
@@ -146,11 +147,36 @@ def mann_whitney(one: Matrix, other: Matrix, *, confidence: float = 0.95) -> tup
     return estimate, low, high
 
 
-def far_runs(fitted: Effects) -> list[int]:
-    """Positions of used runs whose residual is more than six robust standard deviations out."""
-    if fitted.df < 3 or not fitted.sigma > 0:
-        return []
-    scaled = fitted.residuals / np.sqrt(np.maximum(1 - fitted.leverage, 1e-9))
-    typical = 1.4826 * float(np.nanmedian(np.abs(scaled)))
-    far = np.abs(np.nan_to_num(scaled)) > FAR * max(typical, 1e-12 * fitted.sigma)
-    return [int(i) for i in np.flatnonzero(far)]
+def far_runs(fitted: Effects, frame: pd.DataFrame) -> list[int]:
+    """Positions of used runs that lie more than six robust standard deviations from where the others put them."""
+    everything = np.concatenate([fitted.columns, nuisance_columns(frame)], axis=1)
+    return outlying(everything, np.where(fitted.used, fitted.runs.values, np.nan))
+
+
+def outlying(columns: Matrix, y: Matrix) -> list[int]:
+    """Positions of values of `y` [n] far from the regression on `columns` [n, p] of the rest.
+
+    Several collapses hide one another in an ordinary fit, so the most deviant run is set aside and the rest
+    fitted anew, for up to a fifth of the runs; those set aside are then judged by the last fit.
+    """
+    kept = np.array(y, dtype=float)
+    aside: list[int] = []
+    typical = np.inf
+    coefficients = np.full(columns.shape[1], np.nan)
+    while True:
+        fit = least_squares(columns, kept)
+        if fit.df[0] < 3 or not fit.sigma[0] > 0:
+            break
+        slack = 1 - fit.leverage[0]
+        scaled = np.abs(fit.residuals[0]) / np.sqrt(np.where(slack > 1e-9, slack, np.inf))
+        typical, coefficients = 1.4826 * float(np.nanmedian(scaled)), fit.coefficients[0]
+        worst = int(np.nanargmax(scaled))
+        if scaled[worst] <= SUSPECT * typical or len(aside) >= len(y) // 5:
+            break
+        aside.append(worst)
+        kept[worst] = np.nan
+    if not aside or np.isnan(coefficients).any():
+        # Setting aside left an effect undetermined: then these runs alone carry it, which is far enough.
+        return sorted(aside)
+    far = np.abs(y - columns @ coefficients) > FAR * typical
+    return sorted(i for i in aside if far[i])

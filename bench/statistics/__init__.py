@@ -1,0 +1,1 @@
+"""The ranking's statistics, validated by simulation: `python -m bench.statistics`."""
