@@ -62,6 +62,8 @@ def test_an_attribute_is_a_task_or_a_function_that_returns_one(file):
 def test_loading_is_repeatable_also_in_another_process_and_leaves_the_generators_alone(file, tmp_path):
     file(GOOD)
     torch.manual_seed(5)
+    random.seed(5)
+    np.random.seed(5)
     state = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
     first = load("my_task.py:task").data_sha256
     torch.randn(3)
