@@ -1,0 +1,128 @@
+"""Models as people write them, and surgery on one of them: what tests of the model seam share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ablate.catalogue.registry import registry
+from ablate.lanes.train import train
+from ablate.lanes.trainer import Bench
+from ablate.records.recipe import Recipe
+from ablate.records.run import Run
+from ablate.surgery.net import Net, open_net
+from ablate.tasks.task import Task
+
+
+def cnn() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(1, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 6, 3, padding=1), nn.ReLU(inplace=True),
+        nn.MaxPool2d(2), nn.Flatten(), nn.Linear(54, 8), nn.ReLU(), nn.Linear(8, 3),
+    )  # fmt: skip
+
+
+def mlp() -> nn.Module:
+    return nn.Sequential(
+        nn.Linear(5, 7), nn.ReLU(), nn.Linear(7, 7), nn.ReLU(), nn.Linear(7, 4), nn.ReLU(), nn.Linear(4, 3)
+    )
+
+
+class Functional(nn.Module):
+    """ReLU as a function: no activation module to be found."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.head = nn.Linear(5, 6), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(F.relu(self.first(x)))
+
+
+class OwnNorm(nn.Module):
+    """Norm layers of its own, and a head that is reached through an attribute of an attribute."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(1, 4, 3, bias=False),
+            nn.BatchNorm2d(4),
+            nn.ReLU(),
+            nn.Conv2d(4, 6, 3),
+            nn.BatchNorm2d(6),
+        )
+        self.parts = nn.ModuleDict({"head": nn.Linear(6, 3)})
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.parts.head(F.relu(self.body(x)).mean(dim=(2, 3)))  # type: ignore[union-attr, operator]
+
+
+class Shared(nn.Module):
+    """One hidden layer that runs three times, and one activation for all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.act = nn.ReLU()
+        self.first, self.middle = nn.Linear(5, 6), nn.Linear(6, 6)
+        self.body = nn.Sequential(self.middle, self.act, self.middle, self.act)
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.act(self.middle(self.body(self.act(self.first(x))))))
+
+
+MODELS: Mapping[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "cnn": (cnn, (1, 6, 6)),
+    "mlp": (mlp, (5,)),
+    "functional": (Functional, (5,)),
+    "own_norm": (OwnNorm, (1, 7, 7)),
+    "shared": (Shared, (5,)),
+}
+
+
+def operated(trick: str, name: str, *, on: bool = True, seed: int = 0, **settings: Any) -> Net:
+    """The model `name`, made under `seed`, after surgery by `trick` with these settings."""
+    factory, shape = MODELS[name]
+    torch.manual_seed(seed)
+    net = open_net(factory(), torch.zeros(2, *shape))
+    values = {**registry()[trick].defaults, **settings}
+    generator = torch.Generator().manual_seed(seed)
+    registry().code(trick).model(net, SimpleNamespace(on=on, generator=generator, **values))
+    return net
+
+
+def inputs(name: str, examples: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(examples, *MODELS[name][1], generator=generator)
+
+
+def bench_of(name: str, kernel: str | None = None) -> Bench:
+    """A bench for a small classification with the model `name`."""
+    factory, shape = MODELS[name]
+    generator = torch.Generator().manual_seed(3)
+    y = torch.arange(95) % 3
+    x = torch.randn(95, *shape, generator=generator) + y.reshape(-1, *[1] * len(shape)) * 0.5
+    task = Task(
+        factory, (x[:57], y[:57]), (x[57:], y[57:]), test=False, epochs=3, batch_size=19, name=f"small-{name}"
+    )
+    return Bench.of(task, registry(), torch.device("cpu"), kernel)
+
+
+def assert_lanes_equal_alone(
+    name: str, recipes: Sequence[Mapping[str, Any]], kernel: str | None = None
+) -> None:
+    """Runs with the recipes' tricks (on top of momentum) give together what each gives alone, bit for bit."""
+    bench = bench_of(name, kernel)
+    tricks = [Recipe.of(registry(), {"momentum": {"lr": 0.1}, **recipe}) for recipe in recipes]
+    runs = [Run(bench.task.name, recipe, seed, 3) for seed, recipe in enumerate(tricks)]
+    together = train(bench, runs)
+    for run, result in zip(runs, together, strict=True):
+        (alone,) = train(bench, [run])
+        assert alone.metrics == result.metrics, run.recipe
+        assert alone.curves == result.curves, run.recipe
+    different = {tuple(result.curves["train/loss"]) for result in together}
+    assert len(different) == len(runs), "settings that act the same prove nothing"

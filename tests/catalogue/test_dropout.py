@@ -1,0 +1,138 @@
+"""Dropout: masks, scaling, profile and places, against plain loops in float64."""
+
+from __future__ import annotations
+
+import random
+from types import SimpleNamespace
+
+import pytest
+import torch
+from model_cases import MODELS, assert_lanes_equal_alone, bench_of, inputs, operated
+from torch import nn
+
+from ablate.catalogue.model.dropout import HiddenDropout, probabilities
+from ablate.catalogue.registry import registry
+from ablate.lanes.trainer import Trainer
+from ablate.records.errors import InputError, NotApplicable
+from ablate.records.recipe import Recipe
+from ablate.records.run import Run
+from ablate.surgery.net import open_net
+from ablate.testing import check_trick
+
+
+def keyed(layer: HiddenDropout, step: int) -> HiddenDropout:
+    layer.key.fill_(step * 7919 + 1)
+    return layer
+
+
+def test_a_unit_is_kept_or_dropped_and_scaled_as_the_papers_say() -> None:
+    for case in range(120):
+        rng = random.Random(case)
+        p, inverted = rng.uniform(0, 0.8), case % 2 == 0
+        layer = keyed(HiddenDropout(p, "here", inverted), case)
+        shape = [rng.randint(1, 9) for _ in range(rng.randint(2, 4))]
+        x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+        layer.train()
+        y = layer(x)
+        scale = 1 / (1 - float(layer.p)) if inverted else 1.0
+        (slope,) = torch.autograd.grad(y.sum(), x)
+        for value, out, gradient in zip(
+            x.flatten().tolist(), y.flatten().tolist(), slope.flatten().tolist(), strict=True
+        ):
+            kept = out != 0
+            assert out == pytest.approx(value * scale if kept else 0, rel=1e-6)
+            assert gradient == pytest.approx(scale if kept else 0, rel=1e-6)
+        layer.eval()
+        torch.testing.assert_close(layer(x), x if inverted else x * (1 - p), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.8])
+def test_the_share_of_dropped_units_is_p_and_masks_change_with_the_step(p: float) -> None:
+    layer = HiddenDropout(p, "here", True)
+    x = torch.ones(40, 1000)
+    masks = [keyed(layer, step)(x) == 0 for step in range(5)]
+    for mask in masks:
+        assert mask.double().mean().item() == pytest.approx(p, abs=4 * (p * (1 - p) / x.numel()) ** 0.5)
+        by_unit = (mask.double().mean(dim=0) - p).square().mean().item()  # examples are independent
+        assert by_unit == pytest.approx(p * (1 - p) / 40, rel=0.2)
+    agree = (masks[0] == masks[1]).double().mean().item()
+    assert agree == pytest.approx(p * p + (1 - p) ** 2, abs=0.02)
+    assert not torch.equal(masks[0], keyed(HiddenDropout(p, "there", True), 0)(x) == 0)
+
+
+def test_training_and_evaluation_agree_on_average() -> None:
+    """Section 4: the scaling makes a unit's expected input the same in both."""
+    for inverted in (True, False):
+        layer = keyed(HiddenDropout(0.5, "here", inverted), 1)
+        x = torch.full((100_000,), 3.0)
+        train = layer(x).mean().item()
+        assert train == pytest.approx(layer.eval()(x).mean().item(), rel=0.02)
+
+
+def test_profile_rises_to_p() -> None:
+    assert probabilities(0.4, 4, "rising") == pytest.approx([0.1, 0.2, 0.3, 0.4])
+    assert probabilities(0.4, 3, "flat") == [0.4] * 3
+    assert probabilities(0.3, 1, "rising") == [0.3]
+
+
+@pytest.mark.parametrize(
+    ("name", "places"),
+    [
+        ("cnn", ["2", "6", "8"]),
+        ("mlp", ["2", "4", "6"]),
+        ("functional", ["head"]),
+        ("own_norm", ["body.3", "parts.head"]),
+        ("shared", ["middle", "head"]),
+    ],
+)
+def test_hidden_units_are_masked_and_inputs_are_not(name: str, places: list[str]) -> None:
+    net = operated("dropout", name, p=0.5)
+    found = [path for path, module in net.module.named_modules() if isinstance(module, HiddenDropout)]
+    assert found == [f"{place}.before.0" for place in places]
+    assert net.touched["dropout"] == len(places)
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_neutral_and_evaluation_are_the_model_bit_for_bit(name: str) -> None:
+    factory, _ = MODELS[name]
+    torch.manual_seed(0)
+    plain, x = factory().eval(), inputs(name, 6)
+    assert torch.equal(operated("dropout", name, p=0.0).module.eval()(x), plain(x))
+    assert torch.equal(operated("dropout", name, p=0.7).module.eval()(x), plain(x))
+    assert torch.equal(operated("dropout", name, p=0.0).module.train()(x), plain.train()(x))
+
+
+def test_a_model_without_hidden_layers_is_not_applicable() -> None:
+    bench = bench_of("mlp")
+    object.__setattr__(bench.task, "model", lambda: nn.Linear(5, 3))
+    object.__setattr__(bench, "places", open_net(nn.Linear(5, 3), torch.zeros(2, 5)).places)
+    recipe = Recipe.of(registry(), {"momentum": True, "dropout": True})
+    with pytest.raises(NotApplicable, match="dropout"):
+        Trainer(bench, [Run("small", recipe, 0, 1)])
+
+
+def test_dropping_everything_is_refused_before_the_model_is_touched() -> None:
+    module = MODELS["mlp"][0]()
+    net = open_net(module, inputs("mlp", 2))
+    before = list(module.modules())
+    with pytest.raises(InputError, match=r"dropout\.p must be below 1"):
+        registry().code("dropout").model(
+            net, SimpleNamespace(p=1.0, profile="flat", scaling="training", on=True)
+        )
+    assert list(module.modules()) == before
+
+
+@pytest.mark.parametrize("name", ["cnn", "mlp", "own_norm", "shared"])
+@pytest.mark.parametrize("kernel", ["loop", "vmap"])
+def test_lanes_equal_alone(name: str, kernel: str) -> None:
+    recipes = [
+        {"dropout": {"p": 0.3}},
+        {},
+        {"dropout": {"p": 0.6, "profile": "rising"}},
+        {"dropout": {"p": 0.6, "scaling": "evaluation"}},
+    ]
+    assert_lanes_equal_alone(name, recipes, kernel)
+
+
+def test_conformance() -> None:
+    check_trick("dropout")
