@@ -1,0 +1,26 @@
+"""Plain SGD against torch.optim.SGD, and against the formula by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from optimizer_cases import SHAPES, Problem, assert_equal_to, from_torch, train_lanes
+
+from ablate.testing import check_trick
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_equals_torch(seed: int) -> None:
+    assert_equal_to("sgd", from_torch(torch.optim.SGD), seed)
+
+
+def test_equals_momentum_without_momentum() -> None:
+    problem = Problem(2, 3)
+    found = train_lanes([{"sgd": {"lr": 0.3}}, {"sgd": {"lr": 0.01}}], problem)
+    other = train_lanes([{"momentum": {"lr": lr, "momentum": 0.0}} for lr in (0.3, 0.01)], problem)
+    for name in SHAPES:
+        assert torch.equal(found[name], other[name])
+
+
+def test_conforms() -> None:
+    check_trick("sgd")
