@@ -1,0 +1,28 @@
+"""Adagrad against torch.optim.Adagrad; its rates only fall."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from optimizer_cases import assert_equal_to, from_torch
+
+from ablate.catalogue.optimizer.adagrad import adagrad_step
+from ablate.testing import check_trick
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_equals_torch(seed: int) -> None:
+    assert_equal_to("adagrad", from_torch(torch.optim.Adagrad), seed)
+
+
+def test_steps_fall_as_one_over_the_root_of_their_number() -> None:
+    w = s = torch.zeros(1, 3, dtype=torch.float64)
+    g = torch.tensor([[0.01, 1.0, 100.0]], dtype=torch.float64)
+    for step in range(1, 101):
+        before = w
+        w, s = adagrad_step(w, g, s, torch.tensor([[0.5]]), torch.tensor([[0.0]]))
+        torch.testing.assert_close(before - w, torch.full_like(w, 0.5 / step**0.5), rtol=1e-10, atol=0)
+
+
+def test_conforms() -> None:
+    check_trick("adagrad")
