@@ -1,0 +1,29 @@
+"""RMSprop against torch.optim.RMSprop; it forgets, which Adagrad does not."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from optimizer_cases import assert_equal_to, from_torch
+
+from ablate.catalogue.optimizer.rmsprop import rmsprop_step
+from ablate.testing import check_trick
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_equals_torch(seed: int) -> None:
+    assert_equal_to("rmsprop", from_torch(torch.optim.RMSprop), seed)
+
+
+def test_a_burst_of_large_gradients_is_forgotten() -> None:
+    w = s = torch.zeros(1, 1, dtype=torch.float64)
+    lr, alpha, eps = (torch.tensor([[x]], dtype=torch.float64) for x in (0.1, 0.9, 1e-12))
+    for step in range(600):
+        before = w
+        g = torch.full_like(w, 1e3 if step < 10 else 1.0)
+        w, s = rmsprop_step(w, g, s, lr, alpha, eps)
+    assert (before - w).item() == pytest.approx(0.1, rel=1e-9)
+
+
+def test_conforms() -> None:
+    check_trick("rmsprop")
