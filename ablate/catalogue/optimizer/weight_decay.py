@@ -1,0 +1,83 @@
+"""Weight decay around any optimizer: through the gradient (L2) or on the weights themselves (decoupled).
+
+    l2:         g ← g + λ w               before the rule, which may rescale it
+    decoupled:  w ← w · (1 − lr · λ)      beside the rule, with the scheduled rate
+
+Shapes: w, g are `[K, P]`; lr, λ are `[K]`. For plain SGD the two are one; for adaptive rules they are not. It
+acts on every parameter, as `weight_decay` in torch does. Clipping, where on, has already been done.
+Lineage: Krogh & Hertz 1991; Loshchilov & Hutter 2017 (decoupled); `weight_decay` of `torch.optim`.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from ablate.records.trick import Claim, Parameter, Source, Trick
+from ablate.seams.settings import Settings
+from ablate.seams.tensors import LaneTensors
+
+
+def l2(w: Tensor, g: Tensor, rate: Tensor) -> Tensor:
+    """g + λ w, all `[K, P]`, rate `[K, 1]`. Where λ = 0 it is g itself, also the sign of its zeros."""
+    return (g + rate * w).where(rate > 0, g)
+
+
+def decoupled(w: Tensor, lr: Tensor, rate: Tensor) -> Tensor:
+    """w · (1 − lr λ), w `[K, P]`, settings `[K, 1]`."""
+    return w * (1 - lr * rate)
+
+
+@lru_cache(maxsize=64)
+def is_decoupled(modes: tuple[str, ...], device: torch.device) -> Tensor:
+    """bool `[K]`. Kept, because a copy to the device at each step would make the step wait."""
+    return torch.tensor([mode == "decoupled" for mode in modes], device=device)
+
+
+def decay(
+    weights: LaneTensors, gradients: LaneTensors, lr: Tensor, p: Settings
+) -> tuple[LaneTensors, LaneTensors]:
+    w, g = weights.flat, gradients.flat
+    apart = is_decoupled(p.mode, w.device)
+    zero = torch.zeros_like(p.decay)
+    through, beside = zero.where(apart, p.decay), p.decay.where(apart, zero)
+    shrunk = decoupled(w, lr.unsqueeze(1), beside.unsqueeze(1))
+    return weights.like(shrunk), gradients.like(l2(w, g, through.unsqueeze(1)))
+
+
+TRICK = Trick(
+    name="weight_decay",
+    title="Weight decay",
+    seam="optimizer",
+    parameters=(
+        Parameter("decay", 5e-4, low=1e-6, high=1e-1, log=True, neutral=0.0, meaning="strength"),
+        Parameter("mode", "l2", choices=("l2", "decoupled"), meaning="into the gradient, or beside it"),
+    ),
+    conflicts=("adamw",),
+    claims=(
+        Claim(
+            metric="accuracy",
+            direction="up",
+            statement="suppresses weights that the data do not ask for and some of the noise in the targets",
+            source=Source(
+                "A Simple Weight Decay Can Improve Generalization",
+                "Krogh, Hertz",
+                1991,
+                "https://papers.nips.cc/paper/1991/hash/8eefcfdf5990e441f0fb6f3fad709e21-Abstract.html",
+            ),
+        ),
+        Claim(
+            metric="accuracy",
+            direction="up",
+            statement="decoupled from the gradient it regularises adaptive methods as it does SGD",
+            source=Source(
+                "Decoupled Weight Decay Regularization",
+                "Loshchilov, Hutter",
+                2017,
+                "https://arxiv.org/abs/1711.05101",
+            ),
+        ),
+    ),
+)
