@@ -1,0 +1,63 @@
+"""From a ledger to `reports/NAME/`: the page and its data, every file whole or not there, equal for equal ledgers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ablate.ledger.entry import Entry
+from ablate.ledger.export import CURVE_COLUMNS, RUN_COLUMNS, curves_rows, write_csv
+from ablate.ledger.store import Ledger
+from ablate.records.files import write_text
+from ablate.report.clean import clean
+from ablate.report.collect import collect
+from ablate.report.data import RANKING_COLUMNS, ReportData
+from ablate.report.documents import json_text, recipe_toml, study_document
+from ablate.report.page import render
+
+
+def build(ledger_path: Path, folder: Path) -> Path:
+    """Write the report of the ledger into `folder` and return the path of its `index.html`.
+
+    Raises InputError where the ledger cannot be read or the folder cannot be written to. Everything is
+    made before the first file is written; the page is written last, so that it never points at old data.
+    """
+    with Ledger.open(ledger_path, write=False) as ledger:
+        entries = ledger.entries(scores=False)
+        data = collect(ledger)
+    page = render(data)
+    texts = {
+        **{f"plots/{picture.name}.svg": picture.file for picture in page.pictures},
+        "lr-find.json": json_text(data.lr_find),
+        "study.json": json_text(study_document(data)),
+        "recipe.toml": recipe_toml(data.winner, data.name),
+    }
+    write_data(folder, data, entries)
+    for name, text in texts.items():
+        write_text(folder / name, text)
+    for stale in sorted((folder / "plots").glob("*.svg")):
+        if f"plots/{stale.name}" not in texts:
+            stale.unlink()
+    write_text(folder / "index.html", page.html)
+    return folder / "index.html"
+
+
+def write_data(folder: Path, data: ReportData, entries: list[Entry]) -> None:
+    """`ranking.csv`, `runs.csv`, `curves.csv`; with their header where there is nothing yet."""
+    write_csv(folder / "ranking.csv", _plain(data.ranking), RANKING_COLUMNS)
+    columns = list(data.run_rows[0]) if data.run_rows else [*RUN_COLUMNS, "seconds"]
+    write_csv(folder / "runs.csv", data.run_rows, columns)
+    write_csv(folder / "curves.csv", [clean(row) for row in curves_rows(entries)], CURVE_COLUMNS)
+
+
+def _plain(frame: pd.DataFrame | None) -> list[dict[str, Any]]:
+    """Rows of the ranking with None where a value is missing."""
+    if frame is None:
+        return []
+    rows = frame.reindex(columns=list(RANKING_COLUMNS)).astype(object)
+    return [
+        {str(key): None if value is None or value != value else value for key, value in row.items()}
+        for row in rows.to_dict("records")
+    ]

@@ -1,0 +1,76 @@
+"""Text that came from outside, made harmless once, at the door: secrets masked, control characters shown.
+
+Everything that a user, a task file or a cluster can name passes through `clean` before a table, a plot or
+the page sees it. HTML escaping is Jinja's (autoescape), XML escaping the SVG writer's, CSV the ledger's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+MASK = "***"
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+_SECRET = (
+    r"pass(?:word|wd|phrase)?|pwd|secret|token|credentials?|authorization|auth|signature|sig"
+    r"|(?:api|access|private|account|secret|shared|session)[_-]?(?:access[_-]?)?(?:key|token|secret)(?:[_-]?id)?|key"
+)
+# The user part of a URL may hold "@" itself (a password typed unescaped): greedy up to the last "@" of it.
+_USER = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)(?P<user>[^\s/?#\"'<>]*)@", re.IGNORECASE)
+_QUERY = re.compile(
+    rf"(?P<key>[?&;]\s*(?:[\w.-]*[_.-])?(?:{_SECRET})=)(?P<value>[^&;#\s\"'<>]+)", re.IGNORECASE
+)
+_FLAG = re.compile(
+    rf"(?P<key>(?:^|[\s\"'{{,])-{{0,2}}(?:[\w-]*[_-])?(?:{_SECRET})\"?\s*(?:=|:)\s*[\"']?)(?P<value>[^\s\"',}}]+)",
+    re.IGNORECASE,
+)
+_OPTION = re.compile(
+    rf"(?P<key>--(?:[\w-]*-)?(?:{_SECRET})\s+[\"']?)(?P<value>[^\s\"'-][^\s\"']*)", re.IGNORECASE
+)
+# What no font shows and some readers obey: control characters but newline, overrides of the reading
+# direction, halves of surrogate pairs and code points that are no characters (XML refuses both).
+_UNSHOWABLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufdd0-\ufdef\ufeff\ufffe\uffff]"
+)
+
+
+def mask_secrets(text: str) -> str:
+    """`text` with passwords, tokens and keys in URLs, query strings and assignments replaced by `***`."""
+    text = _USER.sub(lambda m: m["scheme"] + _masked_user(m["user"]) + "@", text)
+    for pattern in (_QUERY, _FLAG, _OPTION):
+        text = pattern.sub(lambda m: m["key"] + MASK, text)
+    return text
+
+
+def clean_text(text: str) -> str:
+    """`text` without secrets and with unshowable characters replaced by U+FFFD; tabs become spaces."""
+    return _UNSHOWABLE.sub(REPLACEMENT, mask_secrets(text).replace("\t", " ").replace("\r\n", "\n"))
+
+
+def clean(value: Any) -> Any:
+    """`clean_text` on every string in a plain document, keys as well; all else as it is."""
+    if isinstance(value, str):
+        return clean_text(value)
+    if isinstance(value, Mapping):
+        return {clean(key): clean(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [clean(item) for item in value]
+    return value
+
+
+def shorten(text: str, length: int) -> str:
+    """One line of at most `length` characters, cut in the middle, where names differ least."""
+    line = " ".join(text.split())
+    if len(line) <= length:
+        return line
+    head = (length - 1) * 2 // 3
+    return f"{line[:head]}…{line[-(length - 1 - head) :]}"
+
+
+def _masked_user(user: str) -> str:
+    """`name:password` -> `name:***`; a lone user part may be a token, so a long one is masked whole."""
+    name, colon, _ = user.partition(":")
+    if colon:
+        return f"{name}:{MASK}"
+    return MASK if len(name) > 20 else name

@@ -1,0 +1,187 @@
+"""From a ledger to `ReportData`: facts as they are, runs as rows, effects by the ranking room."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import pandas as pd
+
+from ablate.catalogue.registry import registry
+from ablate.ledger.entry import Entry
+from ablate.ledger.export import runs_rows
+from ablate.ranking.table import ranking_table
+from ablate.records.run import Outcome
+from ablate.records.trick import Trick
+from ablate.report.clean import clean, clean_text
+from ablate.report.confirmed import confirmed
+from ablate.report.data import Document, ReportData
+from ablate.report.explored import explored
+from ablate.report.ranked import ranked
+
+
+class Source(Protocol):
+    """What is needed of a ledger; `Ledger` has it."""
+
+    def entries(self, stage: str | None = None, *, scores: bool = True) -> list[Entry]: ...
+    def facts(self) -> dict[str, Any]: ...
+
+
+def collect(ledger: Source, catalogue: Mapping[str, Trick] | None = None) -> ReportData:
+    """Everything the page shows, cleaned of secrets and unshowable characters.
+
+    `catalogue`: trick records for titles and claims (default: all installed). Raises InputError where
+    what the ledger declares (its design, say) cannot be read.
+    """
+    facts = ledger.facts()
+    entries = ledger.entries(scores=False)
+    study = dict(facts.get("study") or {})
+    study.setdefault("metric", next(iter(_metrics(entries)), "validation/loss"))
+    metric = str(study["metric"])
+    higher = not str(study.get("direction", "maximize")).lower().startswith(("min", "lower", "down"))
+    records = registry() if catalogue is None else catalogue
+    baseline = dict(facts.get("baseline") or {})
+    search = _search(facts.get("search"), entries, metric, higher=higher)
+    trials = sum(entry.stage == "search" for entry in entries) or None
+    rank = ranked(facts.get("rank"), entries, metric, higher=higher, trials=trials)
+    plan = rank.plan if rank else None
+    confirm, drops = confirmed(
+        facts.get("confirm"),
+        entries,
+        metric,
+        higher=higher,
+        margin=(facts.get("rank") or {}).get("margin"),
+        factors=plan.factors if plan else (),
+    )
+    costs = _costs(facts.get("costs"))
+    ranking = ranking_table(
+        average=rank.average if rank else None,
+        drop_one=drops,
+        exploratory=explored(entries, baseline, records, metric, higher=higher),
+        costs=_ratios(costs),
+    )
+    return ReportData(
+        study=clean(study),
+        environment=clean(facts.get("environment") or {}),
+        task=clean(facts.get("task") or {}),
+        baseline=clean(baseline),
+        applicable=clean(facts.get("applicable") or {}),
+        lr_find=clean(facts.get("lr-find")),
+        search=clean(search),
+        design=clean(rank.design if rank else None),
+        ranking=_clean_frame(_with_claims(ranking, records)) if len(ranking) else None,
+        diagnostics=clean(rank.diagnostics if rank else None),
+        confirm=clean(confirm),
+        costs=_clean_frame(costs),
+        timings=clean(facts.get("timings") or {}),
+        run_rows=clean(runs_rows(entries)),
+        labels=[
+            {
+                "trial": entry.trial,
+                "arm": clean_text(entry.arm),
+                "note": clean_text(entry.result.note),
+                "budget": entry.run.epochs,
+            }
+            for entry in entries
+        ],
+        curves=clean(_curves(entries, facts)),
+        recipes={entry.run.recipe.hash: clean(entry.run.recipe.plain()) for entry in entries},
+        tricks=clean({name: _describe(trick) for name, trick in records.items()}),
+    )
+
+
+def _metrics(entries: Sequence[Entry]) -> list[str]:
+    return sorted({name for entry in entries for name in entry.result.metrics})
+
+
+def _search(fact: Any, entries: Sequence[Entry], metric: str, *, higher: bool) -> Document | None:
+    """The fact, with the best complete trial found in the runs where the driver has not come to name it."""
+    trials = [entry for entry in entries if entry.stage == "search"]
+    if not fact and not trials:
+        return None
+    document = dict(fact or {})
+    done = [e for e in trials if e.result.outcome is Outcome.COMPLETE and metric in e.result.metrics]
+    done = [entry for entry in done if entry.result.metrics[metric] == entry.result.metrics[metric]]
+    if not document.get("best") and done:
+        best = (max if higher else min)(done, key=lambda entry: entry.result.metrics[metric])
+        document["best"] = {
+            "trial": best.trial,
+            "recipe": best.run.recipe.plain(),
+            "value": best.result.metrics[metric],
+        }
+    return document
+
+
+def _curves(entries: Sequence[Entry], facts: Mapping[str, Any]) -> list[Document]:
+    """Learning curves of winner and baseline from `confirm`; before that, of the best five trials."""
+    chosen = [entry for entry in entries if entry.stage == "confirm" and entry.arm in ("winner", "baseline")]
+    if not chosen:
+        best = ((facts.get("search") or {}).get("best") or {}).get("trial", -1)
+        chosen = [e for e in entries if e.stage == "search" and e.trial == best and best >= 0]
+    return [
+        {
+            "run": entry.identity,
+            "stage": entry.stage,
+            "arm": entry.arm or f"trial {entry.trial}",
+            "seed": entry.run.seed,
+            "metric": metric,
+            "values": list(values),
+        }
+        for entry in chosen
+        for metric, values in sorted(entry.result.curves.items())
+    ]
+
+
+def _costs(fact: Any) -> pd.DataFrame | None:
+    if not fact:
+        return None
+    columns = ["trick", "ms_per_step", "time_ratio", "memory_ratio", "n"]
+    table = pd.DataFrame(list(fact)).reindex(columns=columns)
+    numbers = table[columns[1:]].apply(pd.to_numeric, errors="coerce")
+    return pd.concat([table[["trick"]], numbers], axis=1)
+
+
+def _ratios(costs: pd.DataFrame | None) -> dict[str, tuple[float, float]]:
+    """Trick -> (time ratio, memory ratio)."""
+    if costs is None:
+        return {}
+    return {str(row["trick"]): (row["time_ratio"], row["memory_ratio"]) for row in costs.to_dict("records")}
+
+
+def _with_claims(ranking: pd.DataFrame, records: Mapping[str, Trick]) -> pd.DataFrame:
+    """Which metric the literature's claim is about, from the record, where the ranking does not say."""
+    ranking = ranking.copy()
+    claimed = [
+        records[trick].claims[0].metric if trick in records and records[trick].claims else None
+        for trick in ranking["trick"]
+    ]
+    given = ranking["claim_metric"].to_list() if "claim_metric" in ranking else [None] * len(ranking)
+    ranking["claim_metric"] = [
+        value if isinstance(value, str) and value else claim
+        for value, claim in zip(given, claimed, strict=True)
+    ]
+    return ranking
+
+
+def _describe(trick: Trick) -> Document:
+    claim = trick.claims[0] if trick.claims else None
+    return {
+        "title": trick.title,
+        "seam": trick.seam,
+        "slot": trick.slot or "",
+        "statement": claim.statement if claim else "",
+        "source": f"{claim.source.authors} {claim.source.year}" if claim else "",
+        "work": claim.source.title if claim else "",
+        "contested": claim.contested if claim else "",
+    }
+
+
+def _clean_frame(frame: pd.DataFrame | None) -> pd.DataFrame | None:
+    """`clean_text` on every string cell."""
+    if frame is None:
+        return None
+    frame = frame.copy()
+    for column in frame.columns:
+        if frame[column].dtype.kind not in "fiub":
+            frame[column] = [clean_text(cell) if isinstance(cell, str) else cell for cell in frame[column]]
+    return frame

@@ -1,0 +1,104 @@
+"""What the page is made from: plain data, so that it can be made without a ledger and without training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from ablate.report.numbers import Units
+
+Document = dict[str, Any]
+RANKING_COLUMNS = (
+    "trick", "level", "estimand", "metric", "direction", "effect", "low", "high", "level_of_confidence",
+    "p_adjusted", "verdict", "margin", "runs", "runs_failed", "claim_metric", "claim_effect", "claim_low",
+    "claim_high", "claim_verdict", "time_ratio", "memory_ratio", "note",
+)  # fmt: skip
+PLACEBO = "placebo"
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """Everything that the report shows. A stage that has not run is None.
+
+    `study`, `environment`, `task`, `baseline`, `applicable`, `timings`: the ledger's facts of that name.
+    `lr_find`: the document of `lr-find.json`.
+    `search`: the fact, plus `best` (trial, recipe, value).
+    `design`: kind, note, factors, rows (`identity, levels, seed, block, wave`), margin, margin_source,
+    alpha, looks, around, aliases (`effect, other, correlation, orders`).
+    `ranking`: RANKING_COLUMNS, effects signed so that positive helps.
+    `diagnostics`: sigma, arms (σ with and without each trick), residuals, rho, rank_intervals,
+    interactions, methods (a paragraph), estimand (a sentence).
+    `confirm`: arms, seeds, metric, values (arm -> seed -> value), gain and drops (paired differences).
+    `costs`: trick, ms_per_step, time_ratio, memory_ratio, n.
+    `run_rows`: as in `runs.csv`; `labels`: trial, arm, note and budget of the same runs, in the same order.
+    `curves`: one dict a run and metric: run, stage, arm, seed, metric, values (one an epoch).
+    `recipes`: recipe hash -> recipe. `tricks`: name -> title, statement, source, url, seam of its record.
+    """
+
+    study: Document
+    environment: Document = field(default_factory=dict)
+    task: Document = field(default_factory=dict)
+    baseline: Document = field(default_factory=dict)
+    applicable: dict[str, str] = field(default_factory=dict)
+    lr_find: Document | None = None
+    search: Document | None = None
+    design: Document | None = None
+    ranking: pd.DataFrame | None = None
+    diagnostics: Document | None = None
+    confirm: Document | None = None
+    costs: pd.DataFrame | None = None
+    timings: Document = field(default_factory=dict)
+    run_rows: list[Document] = field(default_factory=list)
+    labels: list[Document] = field(default_factory=list)
+    curves: list[Document] = field(default_factory=list)
+    recipes: dict[str, Document] = field(default_factory=dict)
+    tricks: dict[str, Document] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return str(self.study.get("name", "study"))
+
+    @property
+    def metric(self) -> str:
+        """The metric that the study optimises, e.g. `validation/accuracy`."""
+        return str(self.study.get("metric", "validation/loss"))
+
+    @property
+    def higher_is_better(self) -> bool:
+        return not str(self.study.get("direction", "maximize")).lower().startswith(("min", "lower", "down"))
+
+    @property
+    def units(self) -> Units:
+        return Units.of(self.metric)
+
+    @cached_property
+    def runs(self) -> pd.DataFrame:
+        """`run_rows` and `labels` side by side, one line a run."""
+        rows = [{**row, **label} for row, label in zip(self.run_rows, self.labels, strict=True)]
+        columns = ["run", "stage", "recipe", "seed", "wave", "outcome", "epochs", "seconds", "trial", "arm"]
+        frame = pd.DataFrame(rows) if rows else pd.DataFrame(columns=columns)
+        if self.metric not in frame:
+            frame[self.metric] = float("nan")
+        return frame
+
+    def stage(self, name: str) -> pd.DataFrame:
+        """The runs of one stage, in the order in which they were recorded."""
+        return self.runs[self.runs["stage"] == name]
+
+    def title(self, trick: str) -> str:
+        """The record's title of a trick, or its name made readable."""
+        return str(self.tricks.get(trick, {}).get("title") or trick.replace("_", " "))
+
+    @property
+    def winner(self) -> Document | None:
+        """The recipe that the report recommends: confirmed, else what was ranked around, else the best trial."""
+        if self.confirm and "winner" in self.confirm.get("arms", {}):
+            return dict(self.confirm["arms"]["winner"])
+        if self.design and self.design.get("around"):
+            return dict(self.design["around"])
+        if self.search and (self.search.get("best") or {}).get("recipe"):
+            return dict(self.search["best"]["recipe"])
+        return None

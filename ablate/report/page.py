@@ -1,0 +1,126 @@
+"""The page: sections in the order in which a reader asks, each from data or with the command that makes it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from ablate.report import sections
+from ablate.report.data import ReportData
+from ablate.report.plots.palette import DARK, LIGHT
+from ablate.report.plots.picture import Picture
+from ablate.report.verdict import verdict
+
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """`command`: what makes this part, where the stage has not run; then `content` is empty."""
+
+    name: str
+    title: str
+    content: dict[str, Any] = field(default_factory=dict)
+    command: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The HTML and the pictures in it (for `plots/`)."""
+
+    html: str
+    pictures: tuple[Picture, ...]
+
+
+def render(data: ReportData) -> Page:
+    """One self-contained HTML file: no script, no request, every string escaped."""
+    shown = [_section(data, *entry) for entry in _ORDER]
+    pictures = tuple(picture for section in shown for picture in _pictures(section.content))
+    style = _stylesheet()
+    html = (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            data=data,
+            verdict=verdict(data),
+            header=sections.header(data),
+            sections=shown,
+            style=Markup(style),
+            style_hash="sha256-" + base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+        )
+    )
+    return Page(html, pictures)
+
+
+def _section(
+    data: ReportData,
+    name: str,
+    title: str,
+    command: str,
+    build: Callable[[ReportData], dict[str, Any] | None],
+) -> Section:
+    content = build(data)
+    if content is None:
+        return Section(
+            name, title, command=command.format(study=data.name, task=data.study.get("task", data.name))
+        )
+    return Section(name, title, content)
+
+
+_ORDER = (
+    ("ranking", "Which tricks earn their place", "ablate rank {study}", sections.ranking),
+    (
+        "confirmation",
+        "Confirmation on fresh seeds",
+        "ablate study {study} --stages confirm",
+        sections.confirmation,
+    ),
+    ("search", "The search", "ablate study {study} --stages search", sections.search),
+    ("lr-find", "Finding the learning rate", "ablate lr-find {task}", sections.lr_find),
+    ("curves", "Learning curves", "ablate study {study}", sections.learning_curves),
+    ("failures", "Failures and divergences", "ablate study {study}", sections.failures),
+    ("costs", "What each trick costs", "ablate rank {study}", sections.costs),
+    ("design", "Design and diagnostics", "ablate plan {study}", sections.design),
+    ("reproduce", "How to reproduce", "", sections.reproduce),
+)
+
+
+def _pictures(content: Any) -> list[Picture]:
+    """Every picture anywhere in a section's content, in order."""
+    if isinstance(content, Picture):
+        return [content]
+    if isinstance(content, dict):
+        content = list(content.values())
+    if isinstance(content, list | tuple):
+        return [picture for item in content for picture in _pictures(item)]
+    return []
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["drawing"] = lambda picture: Markup(picture.svg)  # escaped by the XML writer
+    return environment
+
+
+def _stylesheet() -> str:
+    """The stylesheet with the palette of the plots in front: the same blue everywhere."""
+
+    def variables(palette: dict[str, str]) -> str:
+        return "".join(f"--{role}:{colour};" for role, colour in palette.items())
+
+    root = f":root{{{variables(LIGHT)}}}\n@media (prefers-color-scheme:dark){{@media screen{{:root{{{variables(DARK)}}}}}}}\n"
+    return "\n" + root + (_TEMPLATES / "style.css").read_text(encoding="utf-8")

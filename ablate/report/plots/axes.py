@@ -1,0 +1,87 @@
+"""Small helpers that several plots share: axes, dots by the thousand, smoothing, labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
+from numpy.typing import ArrayLike
+
+from ablate.report.numbers import minus, power_of_ten
+from ablate.report.plots.palette import GREY, MUTED
+
+
+def plain_numbers(ax: Axes, which: str = "both") -> None:
+    """True minus signs and no offsets on linear axes."""
+    for name, axis in (("x", ax.xaxis), ("y", ax.yaxis)):
+        if which in ("both", name):
+            axis.set_major_formatter(FuncFormatter(lambda value, _: minus(f"{value:.10g}")))
+
+
+def log_axis(ax: Axes, which: str, low: float, high: float) -> None:
+    """A logarithmic axis with ticks at powers of ten as `10⁻³`; at 1, 2, 5 where it spans little."""
+    axis = ax.xaxis if which == "x" else ax.yaxis
+    (ax.set_xscale if which == "x" else ax.set_yscale)("log")
+    narrow = low > 0 and high / low < 30
+    axis.set_major_locator(LogLocator(10, subs=(1.0, 2.0, 5.0) if narrow else (1.0,), numticks=7))
+    axis.set_minor_locator(LogLocator(10, subs=(), numticks=2))
+    label = (lambda value, _: f"{value:.3g}") if narrow else (lambda value, _: power_of_ten(value))
+    axis.set_major_formatter(FuncFormatter(label))
+
+
+def whole_numbers(ax: Axes, which: str = "x") -> None:
+    """Ticks at whole numbers only (epochs, trials)."""
+    (ax.xaxis if which == "x" else ax.yaxis).set_major_locator(MaxNLocator(integer=True, nbins=8))
+
+
+def dots(ax: Axes, x: ArrayLike, y: ArrayLike, *, colour: str, size: float = 4.0, alpha: float = 0.6) -> None:
+    """Round dots as one path (a stroke of no length with round ends): about 15 bytes each in the file."""
+    points = np.column_stack([np.asarray(x, dtype=float), np.asarray(y, dtype=float)])
+    points = points[np.isfinite(points).all(axis=1)]
+    if not len(points):
+        return
+    codes = np.tile(np.array([Path.MOVETO, Path.LINETO], dtype=Path.code_type), len(points))
+    path = Path(np.repeat(points, 2, axis=0), codes)
+    path.should_simplify = False
+    ax.add_patch(
+        PathPatch(path, fill=False, edgecolor=colour, linewidth=size, capstyle="round", alpha=alpha, zorder=3)
+    )
+    ax.update_datalim(points)
+    ax.autoscale_view()
+
+
+def smooth(values: Sequence[float], window: int = 0) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Centred moving average, shorter at the ends; gaps (NaN) are left out of it. Default: a tenth, odd."""
+    window = window or max(3, len(values) // 10 | 1)
+    series = pd.Series(np.asarray(values, dtype=float).copy())
+    return series.rolling(window, center=True, min_periods=1).mean().to_numpy()
+
+
+def thin(length: int, most: int) -> np.ndarray[Any, np.dtype[np.intp]]:
+    """Positions of at most `most` evenly spaced points, first and last among them."""
+    if length <= most:
+        return np.arange(length)
+    return np.unique(np.linspace(0, length - 1, most).round().astype(int))
+
+
+def note(ax: Axes, text: str) -> None:
+    """A word in the middle of a panel that has nothing to show."""
+    ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", color=MUTED)
+    ax.set_xticks([])
+    ax.set_yticks([])
+
+
+def zero_line(ax: Axes, *, vertical: bool = True) -> None:
+    (ax.axvline if vertical else ax.axhline)(0, color=GREY, linewidth=1.1, zorder=1)
+
+
+def finite(values: ArrayLike) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """The finite values, as an array."""
+    array = np.asarray(values, dtype=float)
+    return array[np.isfinite(array)]

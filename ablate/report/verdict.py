@@ -1,0 +1,227 @@
+"""The first thing on the page: what came out, in a sentence, as strong as the data allow and no stronger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pandas as pd
+
+from ablate.report.data import PLACEBO, ReportData
+from ablate.report.numbers import NONE, Units, count, duration, plural, setting
+from ablate.report.plots.slices import slices_of
+
+ORDER = ("helps", "hurts", "no measurable effect", "undecided", "exploratory")
+_ESTIMANDS = ("average", "drop-one", "add-one", "exploratory")
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One figure of the summary: a number, what it is, and what it rests on."""
+
+    value: str
+    unit: str
+    name: str
+    basis: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`tone`: good | bad | open. `doubts`: what a careful reader has to know before believing it."""
+
+    tone: str
+    headline: str
+    detail: str
+    tiles: tuple[Tile, ...]
+    groups: tuple[tuple[str, tuple[str, ...]], ...]
+    doubts: tuple[str, ...]
+
+
+def verdict(data: ReportData) -> Verdict:
+    tone, headline, detail = _sentence(data)
+    return Verdict(tone, headline, detail, tuple(_tiles(data)), tuple(_groups(data)), tuple(_doubts(data)))
+
+
+def main_rows(data: ReportData) -> pd.DataFrame | None:
+    """The rows of the ranking's leading estimand: the average if there is one, else the next."""
+    if data.ranking is None:
+        return None
+    for estimand in _ESTIMANDS:
+        rows = data.ranking[data.ranking["estimand"] == estimand]
+        if len(rows):
+            return rows
+    return None
+
+
+def label(data: ReportData, trick: str, level: str) -> str:
+    """How a row of the ranking is called: `batch_norm`, or `optimizer: adam` for a level of a slot."""
+    return trick if level in ("on", "", "nan", "None", "True", "true") else f"{trick}: {level}"
+
+
+def labels(data: ReportData, rows: pd.DataFrame) -> list[str]:
+    return [label(data, str(row.trick), str(row.level)) for row in rows.itertuples()]
+
+
+def _sentence(data: ReportData) -> tuple[str, str, str]:
+    gain = (data.confirm or {}).get("gain")
+    if gain:
+        return _confirmed(data, gain)
+    rows = main_rows(data)
+    if rows is not None and str(rows["estimand"].iloc[0]) != "exploratory":
+        counted = rows[rows["trick"] != PLACEBO]["verdict"].value_counts()
+        parts = [
+            f"{int(counted[kind])} {_verb(kind, int(counted[kind]))}"
+            for kind in ORDER
+            if counted.get(kind, 0)
+        ]
+        sentence = f"Of {plural(int(counted.sum()), 'trick')} measured, {_join(parts)}."
+        return "open", sentence, "The recipe has not been confirmed on fresh seeds and the test split yet."
+    best = (data.search or {}).get("best")
+    if best:
+        value = data.units.value(best.get("value"))
+        trials = plural(len(data.stage("search")), "trial")
+        return (
+            "open",
+            f"The best of {trials} reached {value} {data.metric}.",
+            "The best of many is optimistic, and nothing here is a designed comparison yet: rank and confirm before believing it.",
+        )
+    if len(data.runs):
+        complete = int((data.runs["outcome"] == "complete").sum())
+        if complete == 0:
+            return (
+                "bad",
+                f"None of {plural(len(data.runs), 'run')} finished with a value.",
+                "See how they ended under Failures.",
+            )
+        return (
+            "open",
+            f"{plural(complete, 'run')} finished; the search has not come to a best recipe yet.",
+            "",
+        )
+    return "open", "No run has finished yet.", "The sections below name the command that makes each part."
+
+
+def _confirmed(data: ReportData, gain: dict) -> tuple[str, str, str]:
+    confirm = data.confirm or {}
+    metric = str(confirm.get("metric", data.metric))
+    units = Units.of(metric)
+    size = f"{units.effect(abs(gain['effect'])).lstrip('+')}{units.difference}"
+    interval = f"{units.interval(gain['low'], gain['high'])}{units.difference}"
+    basis = (
+        f"{100 * gain['level']:g} % interval {interval}; {plural(gain['n'], 'fresh paired seed')}, {metric}; "
+        f"better on {gain['wins']} of {gain['n']} seeds."
+    )
+    if gain["low"] > 0:
+        return "good", f"The recipe found beats the baseline by {size}.", basis[0].upper() + basis[1:]
+    if gain["high"] < 0:
+        return (
+            "bad",
+            f"The recipe found is worse than the baseline by {size}: keep the baseline.",
+            basis[0].upper() + basis[1:],
+        )
+    return (
+        "open",
+        "No gain of the recipe found over the baseline could be shown.",
+        f"Estimated difference {units.effect(gain['effect'])}{units.difference}, {basis}",
+    )
+
+
+def _tiles(data: ReportData) -> Iterator[Tile]:
+    confirm = data.confirm or {}
+    gain, values = confirm.get("gain"), confirm.get("values") or {}
+    if gain:
+        units = Units.of(str(confirm["metric"]))
+        yield Tile(units.effect(gain["effect"]), units.difference, "gain over the baseline",
+                   f"{units.interval(gain['low'], gain['high'])}, n = {gain['n']} pairs")  # fmt: skip
+        for arm in ("winner", "baseline"):
+            scores = list((values.get(arm) or {}).values())
+            if scores:
+                yield Tile(units.value(sum(scores) / len(scores)), "", f"{arm}, {confirm['metric']}",
+                           f"{units.value(min(scores))} to {units.value(max(scores))}, n = {len(scores)} seeds")  # fmt: skip
+    elif data.search and data.search.get("best"):
+        yield Tile(data.units.value(data.search["best"].get("value")), "", f"best trial, {data.metric}",
+                   f"the best of {plural(len(data.stage('search')), 'trial')}: optimistic")  # fmt: skip
+    runs = data.runs
+    if len(runs):
+        lost = int(runs["outcome"].isin(["diverged", "failed", "out_of_memory"]).sum())
+        took = sum(value for value in data.timings.values() if isinstance(value, int | float))
+        yield Tile(count(len(runs)), "", "training runs",
+                   (f"{lost} diverged or failed" if lost else "none diverged or failed") + (f", {duration(took)}" if took else ""))  # fmt: skip
+
+
+def _groups(data: ReportData) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Verdict -> the tricks that have it, strongest first."""
+    rows = main_rows(data)
+    if rows is None:
+        return
+    rows = rows[rows["trick"] != PLACEBO]
+    for kind in ORDER[:4]:
+        chosen = rows[rows["verdict"] == kind]
+        chosen = chosen.reindex(chosen["effect"].abs().sort_values(ascending=False, kind="stable").index)
+        if len(chosen):
+            yield kind, tuple(labels(data, chosen))
+
+
+def _doubts(data: ReportData) -> Iterator[str]:
+    diagnostics = data.diagnostics or {}
+    rows = main_rows(data)
+    if rows is not None:
+        nothing = rows[(rows["trick"] == PLACEBO) & rows["verdict"].isin(["helps", "hurts"])]
+        if len(nothing):
+            yield "the placebo, which does nothing, was found to have an effect: the model of the noise is wrong, trust no verdict here"
+    yield from diagnostics.get("warnings") or []
+    design = data.design or {}
+    if design.get("missing"):
+        yield f"{design['missing']} of {design['planned']} designed runs have not been trained yet: run the same command again to resume"
+    if design.get("problem"):
+        yield f"no effect can be estimated: {design['problem']}"
+    for panel in search_slices(data):
+        if panel.edge:
+            yield panel.advice
+    for step in (data.lr_find or {}).get("steps") or []:
+        if step.get("verdict") == "fail":
+            yield f"lr-find, step {step.get('step')} ({step.get('name')}) failed: learning rate and weight decay rest on it"
+    failed = (data.confirm or {}).get("failed") or {}
+    for arm, number in failed.items():
+        if number:
+            yield f"{plural(number, 'run')} of the arm “{arm}” failed in the confirmation and are not in its mean"
+
+
+def search_slices(data: ReportData) -> list:
+    """Every parameter of the search over its range; see `plots.slices`."""
+    if not data.search or not data.search.get("space"):
+        return []
+    best = (data.search.get("best") or {}).get("recipe") or {}
+    return slices_of(data.stage("search"), data.search["space"], best, data.metric)
+
+
+def recipe_rows(data: ReportData, recipe: dict) -> list[tuple[str, str, str, str]]:
+    """Trick, its settings, its verdict in the ranking, and where it comes from (baseline or added)."""
+    rows = main_rows(data)
+    known = {}
+    if rows is not None:
+        for row in rows.itertuples():
+            known[str(row.trick)] = known[str(row.level)] = str(row.verdict)
+    lines = []
+    for name, settings in recipe.items():
+        shown = ", ".join(f"{key} = {setting(value)}" for key, value in dict(settings or {}).items()) or NONE
+        origin = (
+            "baseline"
+            if data.baseline.get(name) == settings
+            else "changed"
+            if name in data.baseline
+            else "added"
+        )
+        lines.append((name, shown, known.get(name, ""), origin))
+    return lines
+
+
+def _verb(kind: str, number: int) -> str:
+    plain = {"helps": ("helps", "help"), "hurts": ("hurts", "hurt"),
+             "no measurable effect": ("has no measurable effect", "have no measurable effect"),
+             "undecided": ("is undecided", "are undecided"), "exploratory": ("is exploratory", "are exploratory")}  # fmt: skip
+    return plain[kind][number != 1]
+
+
+def _join(parts: list[str]) -> str:
+    return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
