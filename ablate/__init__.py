@@ -1,5 +1,51 @@
-"""ablate: which training tricks earn their place? The public API, imported lazily."""
+"""ablate: which training tricks earn their place?
+
+The public API, imported lazily: `ablate.Task` describes a model and its data; the records describe tricks,
+recipes and runs. `import ablate` itself imports nothing heavy.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ablate.records.errors import AblateError, InputError
+    from ablate.records.recipe import Recipe
+    from ablate.records.run import Outcome, Result, Run
+    from ablate.records.trick import Claim, Parameter, Source, Trick
+    from ablate.tasks.task import Task
+
 __version__ = "0.1.0"
+_HOMES = {
+    "Task": "ablate.tasks.task",
+    "Recipe": "ablate.records.recipe",
+    "Run": "ablate.records.run",
+    "Result": "ablate.records.run",
+    "Outcome": "ablate.records.run",
+    "Trick": "ablate.records.trick",
+    "Parameter": "ablate.records.trick",
+    "Claim": "ablate.records.trick",
+    "Source": "ablate.records.trick",
+    "AblateError": "ablate.records.errors",
+    "InputError": "ablate.records.errors",
+}
+__all__ = [
+    "AblateError",
+    "Claim",
+    "InputError",
+    "Outcome",
+    "Parameter",
+    "Recipe",
+    "Result",
+    "Run",
+    "Source",
+    "Task",
+    "Trick",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'ablate' has no attribute '{name}'")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -25,6 +25,7 @@ class Job:
 
     `reference` is what the user typed for the task (a name, or `file.py:attribute`); only that is ever
     imported. `sha256` is the task file's when the driver read it: a worker that finds another refuses.
+    `prune`: called after each epoch with the `Report`, says which lanes to end.
     """
 
     reference: str
@@ -33,6 +34,7 @@ class Job:
     device: str = "cpu"
     kernel: str | None = None
     sha256: str = ""
+    prune: Callable[[Report], Sequence[bool] | None] | None = None
 
 
 @lru_cache(maxsize=4)
@@ -47,8 +49,9 @@ def work(job: Job, progress: Progress | None = None) -> list[Result]:
     if job.sha256 and bench.task.source_sha256 != job.sha256:
         raise InputError(f"{job.reference} changed while the study ran", hint="run the command again")
 
-    def watch(report: Report) -> None:
+    def watch(report: Report) -> Sequence[bool] | None:
         if progress is not None:
             progress(len(report.runs))
+        return job.prune(report) if job.prune is not None else None
 
     return train(bench, job.runs, splits=job.splits, watch=watch)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ablate.lanes.trainer import Bench, Trainer
 from ablate.records.run import Outcome, Result, Run
@@ -87,6 +87,7 @@ class Training:
         self.results: dict[str, Result] = {}
         self.totals = torch.zeros(3, len(runs), device=bench.device)
         self.seconds = {run.identity: 0.0 for run in runs}
+        self.last_model: nn.Module | None = None  # of a run alone, when it has ended
 
     @property
     def done(self) -> bool:
@@ -187,6 +188,8 @@ class Training:
             else:
                 keep.append(lane)
         if len(keep) < len(runs):
+            if len(self.order) == 1:
+                self.last_model = self.trainer.model(0)
             lanes = torch.tensor(keep, dtype=torch.int64, device=self.bench.device)
             self.trainer.take(lanes)
             self.totals = self.totals[:, lanes]

@@ -1,0 +1,100 @@
+"""The command line: `ablate`. One file per command; here they are put together, and errors become one line."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from ablate import __version__
+from ablate.cli import (
+    doctor,
+    lr_find,
+    plan,
+    rank,
+    report,
+    study,
+    tasks,
+    train,
+    tricks,
+)
+from ablate.records.errors import AblateError
+
+HELP = """Which training tricks earn their place?
+
+    ablate study                     the main job, on scikit-learn's digits
+    ablate study my_task.py:task     the same for your own model and data
+    ablate lr-find my_task.py:task   a sound learning rate, in six steps
+    ablate tricks                    what can be switched on
+
+Everything resumes by being run again.
+"""
+app = typer.Typer(
+    help=HELP, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)  # fmt: skip
+
+for name, command in {
+    "study": study.study,
+    "lr-find": lr_find.lr_find,
+    "rank": rank.rank,
+    "plan": plan.plan,
+    "train": train.train,
+    "tricks": tricks.tricks,
+    "tasks": tasks.tasks,
+    "report": report.report,
+    "doctor": doctor.doctor,
+}.items():
+    app.command(name)(command)
+
+
+class Terminated(BaseException):
+    """SIGTERM or SIGUSR1 was received."""
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ablate {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks instead of one line.")] = False,
+) -> None:
+    del version, debug
+
+
+def main() -> None:
+    """Run a command; exit codes: 0 done, 1 failed, 2 bad input, 130 Ctrl-C, 143 terminated."""
+    debug = "--debug" in sys.argv[1:]
+    signal.signal(signal.SIGTERM, _terminate)
+    if hasattr(signal, "SIGUSR1"):
+        signal.signal(signal.SIGUSR1, _terminate)
+    try:
+        app()
+    except AblateError as error:
+        if debug:
+            raise
+        typer.echo(f"ablate: {error}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("ablate: interrupted; what is finished is kept: run the same command to go on", err=True)
+        sys.exit(130)
+    except Terminated:
+        typer.echo("ablate: terminated; what is finished is kept: run the same command to go on", err=True)
+        sys.exit(143)
+
+
+if __name__ == "__main__":
+    main()

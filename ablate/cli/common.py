@@ -1,0 +1,37 @@
+"""Options that several commands share, and how output is printed."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output, nothing else.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
+Lanes = Annotated[int, typer.Option(help="Most runs that train together (0: chosen by the kernel).", min=0)]
+Workers = Annotated[int, typer.Option(help="Worker processes on a CPU (0: one a core).", min=0)]
+ExecutorName = Annotated[str, typer.Option("--executor", help="auto, inline, processes.")]
+Studies = Annotated[Path, typer.Option(help="Folder of study files and ledgers.")]
+Out = Annotated[Path, typer.Option("--out", help="Folder of reports.")]
+Seed = Annotated[int | None, typer.Option(help="The study's seed (0 to 2147483647).", min=0, max=2**31 - 1)]
+
+
+def print_json(document: Any) -> None:
+    """One JSON document; what is not finite becomes null, as JSON knows no such number."""
+    typer.echo(json.dumps(_plain(document), indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, bool | int | float | str) or value is None:
+        return value
+    return value.item() if hasattr(value, "item") else str(value)

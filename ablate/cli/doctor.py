@@ -1,0 +1,64 @@
+"""`ablate doctor`: what this machine has."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from ablate.cli.common import Device, Json, Out, Studies, print_json
+
+
+def doctor(
+    device: Device = "auto",
+    studies: Studies = Path("studies"),
+    out: Out = Path("reports"),
+    json: Json = False,
+) -> None:
+    """Device, versions, memory, writable folders, data found. Exit code 1 where something is missing.
+
+    Example: ablate doctor --json
+    """
+    import torch
+
+    from ablate.catalogue.registry import registry
+    from ablate.study.environment import device_of, environment
+
+    found: dict[str, Any] = environment(device_of(device))
+    found["threads"] = torch.get_num_threads()
+    found["memory_gib"] = memory()
+    found["tricks"] = len(registry())
+    problems = []
+    for name, folder in (("studies", studies), ("reports", out)):
+        parent = folder if folder.exists() else folder.absolute().parent
+        writable = os.access(parent, os.W_OK)
+        found[name] = f"{folder} ({'writable' if writable else 'NOT writable'})"
+        if not writable:
+            problems.append(f"the folder {folder} cannot be written: name another with --studies or --out")
+    data = os.environ.get("ABLATE_DATA", "")
+    found["ABLATE_DATA"] = data or "not set (only some tasks need it)"
+    if data and not Path(data).is_dir():
+        problems.append(f"ABLATE_DATA names {data}, which is no folder")
+    found["problems"] = problems
+    if json:
+        print_json(found)
+    else:
+        for key, value in found.items():
+            if key != "problems" and value != "":
+                typer.echo(f"{key}: {value}")
+        for problem in problems:
+            typer.echo(f"problem: {problem}")
+        if not problems:
+            typer.echo("all is well")
+    if problems:
+        raise typer.Exit(1)
+
+
+def memory() -> float | None:
+    """Physical memory in GiB, where the system tells."""
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    except (ValueError, OSError, AttributeError):
+        return None

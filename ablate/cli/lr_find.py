@@ -1,0 +1,63 @@
+"""`ablate lr-find`: the six-step protocol."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ablate.cli.common import Device, ExecutorName, Json, Lanes, Out, Quiet, Seed, Studies, Workers, print_json
+
+
+def lr_find(
+    given: Annotated[str, typer.Argument(metavar="[TASK]", help="A task, file.py:name, or a study file.")] = "digits",
+    seed: Seed = None,
+    epochs: Annotated[int | None, typer.Option(help="Budget of a run.", min=1)] = None,
+    device: Device = "auto",
+    lanes: Lanes = 0,
+    workers: Workers = 0,
+    executor: ExecutorName = "auto",
+    studies: Studies = Path("studies"),
+    out: Out = Path("reports"),
+    force: Annotated[bool, typer.Option(help="Go on where a gate fails.")] = False,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Find a sound learning rate and weight decay in six steps, each a gate with a verdict.
+
+    Exit code 0 when all steps pass or warn, 1 when one fails.
+    Examples: ablate lr-find · ablate lr-find my_task.py:task --json
+    """
+    from ablate.cli.running import run_stages
+    from ablate.cli.steps import show_steps
+    from ablate.records.errors import AblateError, InputError
+
+    try:
+        told = run_stages(
+            given, ["lr-find"], seed=seed, epochs=epochs, device=device, lanes=lanes, workers=workers,
+            executor=executor, studies=studies, out=out, force=force, quiet=quiet or json,
+        )  # fmt: skip
+        document = told.data.lr_find or {}
+    except InputError:
+        raise
+    except AblateError:
+        document = stored(given, studies)
+        if not document:
+            raise
+    if json:
+        print_json(document)
+    else:
+        show_steps(document)
+    if any(step["verdict"] == "fail" for step in document["steps"]):
+        raise typer.Exit(1)
+
+
+def stored(given: str, studies: Path) -> dict:  # type: ignore[type-arg]
+    """The protocol's document in the ledger of the study; empty where there is none."""
+    from ablate.ledger.store import Ledger
+    from ablate.study.opening import Options, find
+
+    name = find(given, Options(studies)).name
+    with Ledger.open(studies / f"{name}.db", write=False) as ledger:
+        return ledger.fact("lr-find") or {}

@@ -1,0 +1,101 @@
+"""Progress on standard error: a bar a stage on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from ablate.ledger.entry import Entry
+
+EVERY = 10.0
+"""Seconds between plain lines."""
+
+
+class Shown:
+    """The driver's `Progress`, as a person sees it. Use as a context manager.
+
+    `metric`: what "best so far" is about; `higher`: whether more of it is better.
+    """
+
+    def __init__(self, metric: str, *, higher: bool, quiet: bool = False) -> None:
+        self.console = Console(stderr=True, highlight=False)
+        self.metric, self.higher, self.quiet = metric, higher, quiet
+        self.live = self.console.is_terminal and not quiet
+        self.bar = Progress(
+            TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(),
+            TextColumn("lane-epochs"), TimeRemainingColumn(), TextColumn("{task.fields[told]}"),
+            console=self.console, disable=not self.live,
+        )  # fmt: skip
+        self.task: TaskID | None = None
+        self.name = ""
+        self.total = self.done = self.runs = 0
+        self.counts: dict[str, int] = {}
+        self.best: float | None = None
+        self.began = self.told = time.monotonic()
+
+    def __enter__(self) -> Shown:
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bar.stop()
+
+    def stage(self, name: str, lane_epochs: int) -> None:
+        if self.task is not None:
+            self.bar.update(self.task, visible=False)
+        self.name, self.total, self.done, self.runs = name, lane_epochs, 0, 0
+        self.counts, self.best = {}, None
+        self.began = self.told = time.monotonic()
+        self.task = self.bar.add_task(escape(name), total=lane_epochs, told="")
+        self._line(f"{name}: {lane_epochs} lane-epochs")
+
+    def trained(self, lane_epochs: int) -> None:
+        self.done = min(self.total, self.done + lane_epochs)
+        if self.task is not None:
+            self.bar.update(self.task, completed=self.done)
+        if time.monotonic() - self.told > EVERY:
+            self.told = time.monotonic()
+            self._line(f"{self.name}: {self.done}/{self.total} lane-epochs, {self._told()}")
+
+    def result(self, entry: Entry) -> None:
+        self.runs += 1
+        outcome = str(entry.result.outcome)
+        self.counts[outcome] = self.counts.get(outcome, 0) + 1
+        value = entry.result.metrics.get(self.metric, float("nan"))
+        if outcome == "complete" and value == value:
+            better = self.best is None or (value > self.best if self.higher else value < self.best)
+            self.best = value if better else self.best
+        if self.task is not None:
+            self.bar.update(self.task, told=escape(self._told()))
+
+    def say(self, line: str) -> None:
+        if not self.quiet:
+            self.console.print(escape(line))
+
+    def finish(self, name: str, seconds: float) -> None:
+        if self.task is not None:
+            self.bar.update(self.task, visible=False)
+            self.task = None
+        self._line(f"{name}: done in {seconds:.1f} s", always=True)
+
+    def _told(self) -> str:
+        minutes = max(time.monotonic() - self.began, 1e-9) / 60
+        parts = [f"{self.runs} runs", f"{self.runs / minutes:.0f} runs/min"]
+        if self.best is not None:
+            parts.append(f"best {self.metric} {self.best:.4f}")
+        parts += [f"{count} {outcome}" for outcome, count in self.counts.items() if outcome != "complete"]
+        return ", ".join(parts)
+
+    def _line(self, line: str, *, always: bool = False) -> None:
+        """A plain line where there is no bar (or one that is to stay)."""
+        if not self.quiet and (always or not self.live):
+            print(line, file=sys.stderr, flush=True) if not self.live else self.console.print(escape(line))  # noqa: T201

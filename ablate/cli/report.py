@@ -1,0 +1,31 @@
+"""`ablate report`: the page again, from the ledger."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ablate.cli.common import Json, Out, Studies, print_json
+
+
+def report(
+    given: Annotated[str, typer.Argument(metavar="[STUDY]", help="The study's name, or its ledger.")] = "digits",
+    studies: Studies = Path("studies"),
+    out: Out = Path("reports"),
+    json: Json = False,
+) -> None:
+    """Write the report of a study from its ledger; trains nothing, changes nothing in the ledger.
+
+    Examples: ablate report · ablate report digits --out /tmp/reports
+    """
+    from ablate.records.names import check_name
+    from ablate.report.build import build
+
+    ledger = Path(given) if given.endswith(".db") else studies / f"{check_name(given)}.db"
+    page = build(ledger, out / check_name(ledger.stem))
+    if json:
+        print_json({"study": ledger.stem, "report": str(page)})
+    else:
+        typer.echo(f"report: {page}")

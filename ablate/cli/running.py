@@ -1,0 +1,109 @@
+"""Run stages of a study for a command: open, show progress, and tell what came out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from ablate.cli.progress import Shown
+from ablate.records.study import StudyFile
+from ablate.report.collect import collect
+from ablate.report.data import ReportData
+from ablate.report.verdict import verdict_sentence
+from ablate.study.driver import STAGES, run_study
+from ablate.study.opening import Opened, Options, find, session_of
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a command says at its end."""
+
+    name: str
+    stages: tuple[str, ...]
+    data: ReportData
+    page: Path | None
+
+    @property
+    def document(self) -> dict[str, Any]:
+        ranking = self.data.ranking
+        return {
+            "study": self.data.study,
+            "stages": list(self.stages),
+            "report": str(self.page) if self.page else None,
+            "lr_find": self.data.lr_find,
+            "search": self.data.search,
+            "confirm": self.data.confirm,
+            "ranking": [] if ranking is None else ranking.to_dict("records"),
+            "timings": self.data.timings,
+        }
+
+    def show(self) -> None:
+        """The ranking as a table, the verdict as a sentence, and where the report is."""
+        console = Console(highlight=False)
+        ranking = self.data.ranking
+        if ranking is not None and {"rank", "confirm"} & set(self.stages):
+            console.print(ranking_table(ranking))
+        console.print(verdict_sentence(self.data), markup=False)
+        if self.page:
+            console.print(f"report: {self.page}", markup=False, soft_wrap=True)
+
+
+def ranking_table(ranking: Any) -> Table:
+    """The average effects as a Rich table."""
+    table = Table(box=None, pad_edge=False)
+    for column, justify in (("trick", "left"), ("effect", "right"), ("interval", "right"), ("verdict", "left"), ("runs", "right")):
+        table.add_column(column, justify=justify)  # type: ignore[arg-type]
+    for row in ranking[ranking["estimand"] == "average"].to_dict("records"):
+        table.add_row(
+            row["trick"], f"{row['effect']:+.4f}", f"[{row['low']:+.4f}, {row['high']:+.4f}]".replace("[", r"\["),
+            row["verdict"], str(row["runs"]),
+        )  # fmt: skip
+    return table
+
+
+def changed(study: StudyFile, trials: int | None, seed: int | None, epochs: int | None) -> StudyFile:
+    """The study file with what the command line said."""
+    if trials is not None:
+        study = replace(study, search=replace(study.search, trials=trials))
+    if seed is not None:
+        study = replace(study, seed=seed)
+    return study if epochs is None else replace(study, epochs=epochs)
+
+
+def run_stages(
+    given: str,
+    stages: Sequence[str],
+    *,
+    trials: int | None = None,
+    seed: int | None = None,
+    epochs: int | None = None,
+    device: str = "auto",
+    lanes: int = 0,
+    workers: int = 0,
+    executor: str = "auto",
+    studies: Path = Path("studies"),
+    out: Path = Path("reports"),
+    force: bool = False,
+    quiet: bool = False,
+    change: Any = None,
+) -> Told:
+    """Open the study that was asked for, run `stages` (all where none is named), collect what came out."""
+    from ablate.study.driver import check_stages
+
+    chosen = check_stages(stages or STAGES)
+    options = Options(studies, out, device, lanes, workers, executor)
+    opened = find(given, options)
+    study = changed(opened.study, trials, seed, epochs)
+    study = change(study) if change else study
+    opened = Opened(opened.name, study, opened.task, opened.text if study == opened.study else study.to_toml())
+    metric = study.metric or opened.task.metric
+    with Shown(metric, higher=opened.task.direction == "higher", quiet=quiet) as progress:
+        with session_of(opened, options, progress) as session:
+            page = run_study(session, options, chosen, force=force)
+            data = collect(session.ledger)
+    return Told(opened.name, chosen, data, page)

@@ -1,0 +1,43 @@
+"""`ablate study`: the main job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ablate.cli.common import Device, ExecutorName, Json, Lanes, Out, Quiet, Seed, Studies, Workers, print_json
+
+
+def study(
+    given: Annotated[str, typer.Argument(metavar="[STUDY]", help="A study file, its name, a task, or file.py:name.")] = "digits",
+    trials: Annotated[int | None, typer.Option(help="Trials of the search.", min=1)] = None,
+    stages: Annotated[str, typer.Option(help="Which stages, by commas: lr-find,search,rank,confirm,report.")] = "",
+    seed: Seed = None,
+    epochs: Annotated[int | None, typer.Option(help="Budget of a run.", min=1)] = None,
+    device: Device = "auto",
+    lanes: Lanes = 0,
+    workers: Workers = 0,
+    executor: ExecutorName = "auto",
+    studies: Studies = Path("studies"),
+    out: Out = Path("reports"),
+    force: Annotated[bool, typer.Option(help="Go on where a gate of lr-find fails.")] = False,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Find a learning rate, search, rank every trick, confirm, report. Run it again to resume.
+
+    Examples: ablate study · ablate study --trials 200 · ablate study my_task.py:task --stages search,rank
+    """
+    from ablate.cli.running import run_stages
+
+    chosen = [stage.strip() for stage in stages.split(",") if stage.strip()]
+    told = run_stages(
+        given, chosen, trials=trials, seed=seed, epochs=epochs, device=device, lanes=lanes, workers=workers,
+        executor=executor, studies=studies, out=out, force=force, quiet=quiet or json,
+    )  # fmt: skip
+    if json:
+        print_json(told.document)
+    else:
+        told.show()

@@ -1,0 +1,64 @@
+"""`ablate train`: one run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ablate.cli.common import Device, Json, Out, Quiet, print_json
+
+if TYPE_CHECKING:
+    from ablate.lanes.train import Report
+
+
+def train(
+    task: Annotated[str, typer.Argument(metavar="[TASK]", help="A task, or file.py:name.")] = "digits",
+    recipe: Annotated[Path | None, typer.Option(help="A recipe file; else SGD with momentum at --lr.")] = None,
+    lr: Annotated[float, typer.Option(help="Learning rate where no recipe is given.")] = 0.05,
+    seed: Annotated[int, typer.Option(help="The run's seed.", min=0, max=2**31 - 1)] = 0,
+    epochs: Annotated[int | None, typer.Option(help="Budget; else the task's.", min=1)] = None,
+    device: Device = "auto",
+    out: Out = Path("reports"),
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Train one recipe once, with a line an epoch; keeps the weights. Run it again to resume.
+
+    Examples: ablate train digits --seed 3 · ablate train my_task.py:task --recipe recipe.toml
+    """
+    from ablate.catalogue.registry import registry
+    from ablate.records.recipe import Recipe
+    from ablate.study.environment import device_of
+    from ablate.study.recipes import read_recipe
+    from ablate.study.single import train_single
+    from ablate.tasks.check import check
+    from ablate.tasks.load import load
+
+    loaded = load(task)
+    check(loaded)
+    catalogue = registry()
+    chosen = read_recipe(recipe, catalogue) if recipe else Recipe.of(catalogue, {"momentum": {"lr": lr}})
+
+    def told(report: Report) -> None:
+        if not quiet and not json:
+            values = ", ".join(f"{name} {value[0]:.4f}" for name, value in report.metrics.items() if "loss" in name or name == loaded.metric)
+            typer.echo(f"epoch {report.epochs[0]}: {values}", err=True)
+
+    done = train_single(
+        loaded, chosen, seed=seed, epochs=epochs, device=device_of(device), folder=out / loaded.name, told=told
+    )
+    if json:
+        print_json(
+            {
+                "run": done.run.identity, "task": done.run.task, "recipe": done.run.recipe.plain(),
+                "seed": seed, "epochs": done.result.epochs, "outcome": str(done.result.outcome),
+                "metrics": dict(done.result.metrics), "curves": {k: list(v) for k, v in done.result.curves.items()},
+                "seconds": done.result.seconds, "weights": str(done.weights), "resumed_from_epoch": done.resumed,
+            }
+        )  # fmt: skip
+        return
+    for name, value in sorted(done.result.metrics.items()):
+        typer.echo(f"{name}: {value:.4f}")
+    typer.echo(f"weights: {done.weights}")

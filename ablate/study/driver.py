@@ -1,0 +1,150 @@
+"""The stages of a study, in order: lr-find → search → rank → confirm → report. Each resumes by being run again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ablate.lanes.applicable import applicable
+from ablate.protocol.run import lr_find
+from ablate.records.errors import AblateError, InputError, unknown
+from ablate.records.recipe import Recipe
+from ablate.report.build import build
+from ablate.report.ranked import Ranked
+from ablate.search.space import Space
+from ablate.study.confirm import confirm
+from ablate.study.opening import Options, make_folder
+from ablate.study.rank import rank
+from ablate.study.search import search
+from ablate.study.session import Planned, Session
+
+STAGES = ("lr-find", "search", "rank", "confirm", "report")
+
+
+def check_stages(given: Sequence[str]) -> tuple[str, ...]:
+    """The stages in their order. Raises InputError for a name that is none."""
+    for name in given:
+        if name not in STAGES:
+            raise unknown("stage", name, STAGES)
+    return tuple(stage for stage in STAGES if stage in given)
+
+
+def run_study(session: Session, options: Options, stages: Sequence[str] = STAGES, *, force: bool = False) -> Path | None:
+    """Run `stages`; the path of the report, if it is one of them."""
+    stages = check_stages(stages)
+    folder = options.reports / session.name
+    if "report" in stages:
+        make_folder(folder)
+    possible = applicable(session.bench)
+    session.ledger.put("applicable", possible)
+    if "lr-find" in stages:
+        timed(session, "lr-find", lambda: find_rate(session, force=force))
+    baseline = baseline_of(session)
+    if {"search", "rank", "confirm"} & set(stages):
+        session.ledger.put("baseline", baseline.plain())
+        _search_rank_confirm(session, baseline, possible, stages)
+    if "report" not in stages:
+        return None
+    return timed(session, "report", lambda: build(session.ledger.path, folder))
+
+
+def _search_rank_confirm(
+    session: Session, baseline: Recipe, possible: dict[str, str], stages: Sequence[str]
+) -> None:
+    space = space_of(session, baseline, possible)
+    if "search" in stages:
+        note_search(session, space)
+        timed(session, "search", lambda: search(session, space))
+    winner = around(session, baseline)
+    found: Ranked | None = None
+    if "rank" in stages:
+        candidates = space.tricks
+        found = timed(session, "rank", lambda: rank(session, winner, baseline, candidates))
+    if "confirm" in stages:
+        timed(session, "confirm", lambda: confirm(session, winner, baseline, found))
+
+
+def timed(session: Session, stage: str, call: Callable[[], Any]) -> Any:
+    """Run a stage and add its time to what it took so far."""
+    started = time.perf_counter()
+    try:
+        return call()
+    finally:
+        seconds = time.perf_counter() - started
+        if stage != "report":
+            timings = session.ledger.fact("timings", {})
+            session.ledger.put("timings", {**timings, stage: timings.get(stage, 0.0) + seconds})
+        session.progress.finish(stage, seconds)
+
+
+def find_rate(session: Session, *, force: bool = False) -> dict[str, Any]:
+    """The six-step protocol, if the ledger does not have it yet. Raises AblateError where a gate fails."""
+    document = session.ledger.fact("lr-find")
+    if document is None or not document.get("complete"):
+
+        def train(runs: Sequence[Any], arm: str) -> list[Any]:
+            planned = [Planned(run, "lr-find", arm=arm) for run in runs]
+            session.progress.stage(f"lr-find, {arm}", sum(run.epochs for run in runs))
+            return [entry.result for entry in session.train(planned)]
+
+        document = lr_find(
+            session.bench, train, task=session.bench.task.name, seed=session.study.seed, force=force,
+            say=session.progress.say,
+        )  # fmt: skip
+        session.ledger.put("lr-find", document)
+    failed = [step for step in document["steps"] if step["verdict"] == "fail"]
+    if failed and not force:
+        first = failed[0]
+        finding = first["findings"][0] if first["findings"] else {"message": "", "advice": ""}
+        raise AblateError(
+            f"lr-find step {first['step']} ({first['name']}) failed: {finding['message']}",
+            hint=finding["advice"] or "look at: ablate lr-find, or go on with --force",
+        )
+    return document
+
+
+def baseline_of(session: Session) -> Recipe:
+    """The study's baseline, with the learning rate (and weight decay) that lr-find found."""
+    document = session.ledger.fact("lr-find") or {}
+    study, catalogue = session.study, session.bench.catalogue
+    rate = document.get("learning_rate")
+    if study.needs_lr_find and rate is None:
+        raise InputError("the baseline's lr is left to lr-find", hint="run the stage lr-find, or give a number")
+    baseline = study.baseline_recipe(catalogue, rate)
+    decay = document.get("weight_decay") or 0.0
+    if study.needs_lr_find and decay > 0 and "weight_decay" not in baseline:
+        baseline = baseline.with_trick(catalogue, "weight_decay", {"decay": decay})
+    return baseline
+
+
+def space_of(session: Session, baseline: Recipe, possible: dict[str, str]) -> Space:
+    document = session.ledger.fact("lr-find") or {}
+    return Space.of(
+        session.bench.catalogue, session.study, possible, baseline, lr_center=document.get("learning_rate")
+    )
+
+
+def note_search(session: Session, space: Space) -> None:
+    asked = session.study.search
+    fact = session.ledger.fact("search", {})
+    session.ledger.put(
+        "search",
+        {**fact, "trials": asked.trials, "sampler": asked.sampler, "pruner": asked.pruner, "space": space.plain()},
+    )
+
+
+def around(session: Session, baseline: Recipe) -> Recipe:
+    """The recipe that ranking and confirmation stand on: the search's best, the baseline, or a file's."""
+    asked = session.study.rank.around
+    if asked == "baseline":
+        return baseline
+    best = (session.ledger.fact("search") or {}).get("best")
+    if asked == "best":
+        if not best:
+            raise InputError("there is no best recipe yet", hint="run the stage search, or rank --around baseline")
+        return Recipe(best["recipe"])
+    from ablate.study.recipes import read_recipe
+
+    return read_recipe(Path(asked), session.bench.catalogue)

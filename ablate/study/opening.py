@@ -1,0 +1,196 @@
+"""Open a study: from what a person typed to a session with a ledger, a task on its device and workers."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ablate.catalogue.registry import registry
+from ablate.executors.inline import Inline
+from ablate.executors.processes import Processes
+from ablate.lanes.trainer import Bench
+from ablate.ledger.store import Ledger
+from ablate.records import study as studies
+from ablate.records.errors import InputError
+from ablate.records.names import check_name
+from ablate.records.study import StudyFile
+from ablate.study.environment import device_of, environment
+from ablate.study.progress import Progress, Silent
+from ablate.study.session import Session
+from ablate.tasks.check import check
+from ablate.tasks.describe import describe
+from ablate.tasks.load import load
+from ablate.tasks.task import Task
+
+LANES = {"loop": 10, "vmap": 32}
+
+
+@dataclass(frozen=True)
+class Options:
+    """Where and how a study runs; none of it changes a result."""
+
+    studies: Path = Path("studies")
+    reports: Path = Path("reports")
+    device: str = "auto"
+    lanes: int = 0
+    workers: int = 0
+    executor: str = "auto"
+    command: str = field(default_factory=lambda: shlex.join(["ablate", *sys.argv[1:]]))
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A study as it was asked for, before anything is touched."""
+
+    name: str
+    study: StudyFile
+    task: Task
+    text: str
+
+
+def find(given: str, options: Options) -> Opened:
+    """`given` is a study file, the name of one in the studies folder, a task's name, or `file.py:attribute`.
+
+    The task is loaded and checked; nothing is written. Raises InputError.
+    """
+    file = Path(given)
+    named = options.studies / f"{given}.toml"
+    if given.endswith(".toml"):
+        name = check_name(file.stem)
+    elif "/" not in given and ".py" not in given and named.is_file():
+        file, name = named, check_name(given)
+    else:
+        task = load(given)
+        check(task)
+        return Opened(check_name(task.name), studies.default(given), task, studies.default(given).to_toml())
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise InputError(f"there is no study file {file}", hint="give its path from the folder you are in") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"the study file {file} cannot be read: {error}") from error
+    study = studies.parse(text, str(file), catalogue=registry())
+    task = load(_beside(study.task, file))
+    check(task)
+    return Opened(name, study, task, text)
+
+
+def _beside(reference: str, file: Path) -> str:
+    """A task file that a study names is looked for where the person stands, then beside the study file."""
+    path, colon, attribute = reference.rpartition(":")
+    if colon and path.endswith(".py") and not Path(path).is_file() and (file.parent / path).is_file():
+        return f"{file.parent / path}:{attribute}"
+    return reference
+
+
+@contextmanager
+def session_of(opened: Opened, options: Options, progress: Progress | None = None) -> Iterator[Session]:
+    """An open session: ledger locked, facts noted, workers started. Leaving it ends the workers."""
+    progress = progress or Silent()
+    device = device_of(options.device)
+    task = with_choices(opened)
+    bench = Bench.of(task, registry(), device)
+    if bench.solo:
+        progress.say(f"the model cannot be vmapped ({bench.solo}): lanes run one at a time (K = 1)")
+    make_folder(options.studies)
+    with Ledger.open(options.studies / f"{opened.name}.db", write=True) as ledger:
+        note_facts(ledger, opened, task, device, options, progress)
+        workers = worker_count(options, device)
+        executor = Processes(workers, progress.trained) if workers > 1 else Inline(progress.trained)
+        lanes = options.lanes or (64 if device.type == "cuda" else LANES[bench.kernel])
+        session = Session(opened.name, opened.study, bench, ledger, executor, workers, lanes, progress)
+        started = time.perf_counter()
+        clean = False
+        try:
+            yield session
+            clean = True
+        finally:
+            if isinstance(executor, Processes) and not clean:
+                executor.kill()
+            else:
+                executor.shutdown()
+            progress.say(f"session of {time.perf_counter() - started:.0f} s")
+
+
+def with_choices(opened: Opened) -> Task:
+    """The task with the metric that the study file asks for."""
+    return opened.task.but(metric=opened.study.metric) if opened.study.metric else opened.task
+
+
+def make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"the folder {folder} cannot be made ({error.strerror})", hint="name another with --studies or --out"
+        ) from error
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"the folder {folder} cannot be written", hint="name another with --studies or --out")
+
+
+def worker_count(options: Options, device: torch.device) -> int:
+    """One process on a GPU; on a CPU one a core, each of one thread."""
+    if options.executor not in ("auto", "inline", "processes"):
+        raise InputError(f"unknown executor '{options.executor}'", hint="known: auto, inline, processes")
+    if options.executor == "inline" or device.type != "cpu":
+        torch.set_num_threads(1)
+        return 1
+    return options.workers or os.cpu_count() or 1
+
+
+def note_facts(
+    ledger: Ledger, opened: Opened, task: Task, device: torch.device, options: Options, progress: Progress
+) -> None:
+    """Write down what is studied; refuse a ledger of another study, say so where the task's file changed."""
+    essential = replace(opened.study, search=replace(opened.study.search, trials=1)).to_toml()
+    fact: dict[str, Any] = {
+        "name": opened.name,
+        "task": opened.study.task,
+        "metric": task.metric,
+        "direction": task.direction,
+        "epochs": opened.study.epochs or task.epochs,
+        "seed": opened.study.seed,
+        "file": opened.text,
+        "sha256": hashlib.sha256(opened.text.encode()).hexdigest(),
+        "essential": essential,
+        "command": options.command,
+        "created": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+    }
+    before = ledger.fact("study")
+    if before:
+        if before["essential"] != essential:
+            raise InputError(
+                f"{ledger.path} was made from another study: {_difference(before['essential'], essential)}",
+                hint="give the study another name, or remove the ledger to begin again",
+            )
+        fact["created"] = before["created"]
+    about = describe(task)
+    known = ledger.fact("task")
+    if known and known.get("data_sha256") != about.get("data_sha256"):
+        raise InputError(
+            f"the data of '{task.name}' changed since {ledger.path} was begun",
+            hint="give the study another name, or remove the ledger to begin again",
+        )
+    if known and known.get("source_sha256") != about.get("source_sha256"):
+        progress.say(f"{task.source} has changed since the study was begun; finished runs are kept")
+    ledger.put("study", fact)
+    ledger.put("task", about)
+    ledger.put("environment", environment(device))
+
+
+def _difference(one: str, other: str) -> str:
+    """The first line in which two study files differ."""
+    for before, now in zip(one.splitlines(), other.splitlines(), strict=False):
+        if before != now:
+            return f"then '{before}', now '{now}'"
+    return "one has more sections"

@@ -1,0 +1,96 @@
+"""What a study would run, how long it would take, what it could find. Runs nothing but a stop-watch."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+
+from ablate.catalogue.registry import registry
+from ablate.lanes.applicable import applicable
+from ablate.lanes.group import grouped
+from ablate.lanes.trainer import Bench, Trainer
+from ablate.ranking.power import design_power
+from ablate.ranking.screening import screening
+from ablate.records.recipe import Recipe
+from ablate.records.run import Run
+from ablate.search.generations import Suggester
+from ablate.search.space import Space
+from ablate.study.opening import LANES, Opened, Options, with_choices, worker_count
+from ablate.study.environment import device_of
+from ablate.study.rank import array
+from ablate.study.search import FINALISTS, GENERATION, REPEATS
+from ablate.study.session import cost
+
+WATCHED = 12
+"""Steps that are timed."""
+
+
+def plan(opened: Opened, options: Options) -> dict[str, Any]:
+    """The plan as a JSON-ready document."""
+    device = device_of(options.device)
+    bench = Bench.of(with_choices(opened), registry(), device)
+    study, catalogue = opened.study, registry()
+    workers = worker_count(options, device)
+    lanes = 1 if bench.solo else options.lanes or (64 if device.type == "cuda" else LANES[bench.kernel])
+    epochs = study.epochs or bench.task.epochs
+    baseline = study.baseline_recipe(catalogue, 0.05)
+    possible = applicable(bench)
+    space = Space.of(catalogue, study, possible, baseline, lr_center=0.05)
+    suggester = Suggester(space, sampler="random", seed=study.seed, generation=GENERATION, lanes=lanes)
+    trials: list[Run] = []
+    number = 0
+    while len(trials) < study.search.trials:
+        trials += [Run(bench.task.name, s.recipe, s.number, epochs) for s in suggester.generation(number, {})]
+        number += 1
+    trials = trials[: study.search.trials]
+    groups = [g for start in range(0, len(trials), GENERATION) for g in grouped(trials[start : start + GENERATION], catalogue, lanes)]
+    laid = array(_Facts(bench, study), baseline, baseline, space.tricks)  # type: ignore[arg-type]
+    design = screening(laid.factors, wave=1, seed=study.seed)
+    rank_runs = len(design.rows)
+    seconds = step_seconds(bench, baseline, lanes) * (len(bench.task.train) // bench.task.batch_size) * epochs
+    confirm_runs = study.confirm.seeds * 4
+    measured = sum(cost(group) for group in groups) / (len(trials) * epochs / 64)
+    estimate = {
+        "search": len(trials) * seconds * measured / workers,
+        "select": FINALISTS * REPEATS * seconds / workers,
+        "rank (each wave)": rank_runs * seconds / workers,
+        "confirm": confirm_runs * seconds / workers,
+    }
+    power = {f"{size:g}": design_power(design, size)["power"].min() for size in (0.5, 1.0, 1.5, 2.0)}
+    return {
+        "study": opened.name, "task": bench.task.name, "device": str(device), "kernel": bench.kernel,
+        "alone_because": bench.solo, "lanes": lanes, "workers": workers, "epochs": epochs,
+        "space": {"dimensions": len(space.plain()), "tricks": list(space.tricks), "log10_combinations": space.log10_combinations},
+        "not_applicable": {name: why for name, why in possible.items() if why},
+        "search": {"trials": len(trials), "groups": len(groups), "mean_lanes": len(trials) / len(groups)},
+        "rank": {
+            "design": design.note, "factors": [factor.name for factor in design.factors],
+            "runs_per_wave": rank_runs, "waves_at_most": study.rank.waves,
+            "power_of_one_wave": power, "left_out": dict(laid.left_out),
+        },
+        "confirm": {"runs_about": confirm_runs, "seeds": study.confirm.seeds},
+        "seconds_per_run": seconds, "estimate_seconds": estimate,
+    }  # fmt: skip
+
+
+class _Facts:
+    """What `array` needs of a session."""
+
+    def __init__(self, bench: Bench, study: Any) -> None:
+        self.bench, self.study = bench, study
+
+
+def step_seconds(bench: Bench, recipe: Recipe, lanes: int) -> float:
+    """Median seconds of one lane's step, with `lanes` together, in one process of one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    trainer = Trainer(bench, [Run(bench.task.name, recipe, seed, 1) for seed in range(lanes)])
+    times = []
+    for _ in range(WATCHED):
+        started = time.perf_counter()
+        trainer.step()
+        times.append(time.perf_counter() - started)
+    torch.set_num_threads(threads)
+    return sorted(times)[WATCHED // 2] / lanes

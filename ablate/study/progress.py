@@ -1,0 +1,29 @@
+"""What the driver tells while it works. Commands show it; the default says nothing."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ablate.ledger.entry import Entry
+
+
+class Progress(Protocol):
+    """Told of stages, of lane-epochs trained, of results, of remarks. Called from several threads."""
+
+    def stage(self, name: str, lane_epochs: int) -> None:
+        """A stage begins, or its size has become known: so many lane-epochs are to be trained."""
+
+    def trained(self, lane_epochs: int) -> None: ...
+    def result(self, entry: Entry) -> None: ...
+    def say(self, line: str) -> None: ...
+    def finish(self, name: str, seconds: float) -> None: ...
+
+
+class Silent:
+    """Tells nobody."""
+
+    def stage(self, name: str, lane_epochs: int) -> None: ...
+    def trained(self, lane_epochs: int) -> None: ...
+    def result(self, entry: Entry) -> None: ...
+    def say(self, line: str) -> None: ...
+    def finish(self, name: str, seconds: float) -> None: ...

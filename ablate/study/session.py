@@ -1,0 +1,148 @@
+"""An open study: its file, task, ledger and executor, and the one way in which runs get trained.
+
+Work is computed as planned − finished. A group's results are recorded in one transaction when it is done;
+what was in flight at a kill is trained again, what was recorded never is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from dataclasses import dataclass, replace
+
+from ablate.executors.job import Job, work
+from ablate.lanes.group import grouped
+from ablate.lanes.trainer import Bench
+from ablate.ledger.entry import Entry
+from ablate.ledger.plan import distinct
+from ablate.ledger.store import Ledger
+from ablate.records.errors import AblateError
+from ablate.records.recipe import Recipe
+from ablate.records.run import Outcome, Result, Run
+from ablate.records.study import StudyFile
+from ablate.study.progress import Progress
+
+ENOUGH = 6
+"""So many failed runs and not one that trained: the model or the task is broken, not a recipe."""
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A run that a stage wants, and what the ledger is to note beside it."""
+
+    run: Run
+    stage: str
+    wave: int = 0
+    trial: int = -1
+    arm: str = ""
+
+
+@dataclass
+class Session:
+    """Everything that the stages share. `lanes`: the most runs that train together."""
+
+    name: str
+    study: StudyFile
+    bench: Bench
+    ledger: Ledger
+    executor: Executor
+    workers: int
+    lanes: int
+    progress: Progress
+
+    def __post_init__(self) -> None:
+        self._flying: dict[Future[list[Result]], tuple[list[Planned], Job]] = {}
+        self._trained = self._failed = 0
+
+    @property
+    def epochs(self) -> int:
+        return self.study.epochs or self.bench.task.epochs
+
+    @property
+    def metric(self) -> str:
+        return self.study.metric or self.bench.task.metric
+
+    @property
+    def higher(self) -> bool:
+        return self.bench.task.direction == "higher"
+
+    def run(self, recipe: Recipe, seed: int, epochs: int | None = None) -> Run:
+        return Run(self.bench.task.name, recipe, seed, epochs or self.epochs)
+
+    def score(self, entry: Entry) -> float:
+        """The metric of an entry, signed so that higher is better; NaN where it has none."""
+        value = entry.result.metrics.get(self.metric, float("nan"))
+        return value if self.higher else -value
+
+    def train(self, planned: Sequence[Planned], splits: Sequence[str] = ("validation",)) -> list[Entry]:
+        """Train what of `planned` is not finished; the entries of all, in the order of the plan."""
+        self.submit(planned, splits)
+        return self.collect(planned)
+
+    def submit(
+        self,
+        planned: Iterable[Planned],
+        splits: Sequence[str] = ("validation",),
+        prune: Callable[..., Sequence[bool]] | None = None,
+    ) -> None:
+        """Send what is neither finished nor under way to the executor, in groups, longest first."""
+        known = self.ledger.finished() | {
+            one.run.identity for several, _ in self._flying.values() for one in several
+        }
+        wanted = {one.run.identity: one for one in reversed(list(planned)) if one.run.identity not in known}
+        runs = distinct(one.run for one in reversed(wanted.values()))
+        groups = grouped(runs, self.bench.catalogue, 1 if self.bench.solo else self.lanes)
+        task = self.bench.task
+        for group in sorted(groups, key=lambda group: -cost(group)):
+            job = Job(
+                task.source or task.name, tuple(group), tuple(splits), str(self.bench.device),
+                self.bench.kernel, task.source_sha256, prune,
+            )  # fmt: skip
+            self._fly([wanted[run.identity] for run in group], job)
+
+    def _fly(self, planned: list[Planned], job: Job) -> None:
+        self._flying[self.executor.submit(work, job)] = (planned, job)
+
+    def collect(self, planned: Sequence[Planned]) -> list[Entry]:
+        """Wait until every run of `planned` is in the ledger, recording whatever finishes meanwhile."""
+        identities = [one.run.identity for one in planned]
+        while not self.ledger.finished() >= set(identities):
+            done, _ = wait(self._flying, return_when=FIRST_COMPLETED)
+            for future in done:
+                self._land(future)
+        return [entry for identity in identities if (entry := self.ledger.get(identity)) is not None]
+
+    def _land(self, future: Future[list[Result]]) -> None:
+        planned, job = self._flying.pop(future)
+        error = future.exception()
+        if isinstance(error, AblateError) or (error is not None and not isinstance(error, Exception)):
+            raise error
+        if error is not None and len(planned) > 1:
+            # One run of the group may be at fault: each is tried alone.
+            for one in planned:
+                self._fly([one], replace(job, runs=(one.run,)))
+            return
+        results = future.result() if error is None else [self._failure(error)]
+        self._trained += sum(result.outcome is not Outcome.FAILED for result in results)
+        entries = [
+            Entry(one.run, result, one.stage, one.wave, one.trial, one.arm)
+            for one, result in zip(planned, results, strict=True)
+        ]
+        self.ledger.record(entries)
+        for entry in entries:
+            self.progress.result(entry)
+
+    def _failure(self, error: BaseException) -> Result:
+        note = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        self._failed += 1
+        if self._failed >= ENOUGH and not self._trained:
+            raise AblateError(f"every run failed: {note}", hint="try one with: ablate train TASK")
+        return Result(Outcome.FAILED, note=note)
+
+
+def cost(group: Sequence[Run]) -> float:
+    """A rough measure of a group's time, to send the longest first: small batches mean many steps."""
+    run = group[0]
+    size = run.recipe.get("batch_size", {}).get("size", 64)
+    passes = 2 if any(name in run.recipe for name in ("fgsm",)) else 1
+    return len(group) * run.epochs * passes / float(size)
