@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pandas as pd
 from scipy import stats
@@ -22,7 +24,7 @@ def rank_intervals(fitted: Effects, *, confidence: float = 0.95) -> pd.DataFrame
     ranks[known] = stats.rankdata(-estimate[known])
     low, high = np.ones(count, dtype=int), np.full(count, count)
     if known.sum() >= 2 and fitted.df >= 1:
-        critical = float(stats.studentized_range.ppf(confidence, int(known.sum()), fitted.df)) / np.sqrt(2)
+        critical = _tukey(confidence, int(known.sum()), fitted.df)
         variance = np.diag(fitted.covariance)
         spread = np.sqrt(np.maximum(variance[:, None] + variance[None, :] - 2 * fitted.covariance, 0))
         both = known[:, None] & known[None, :]
@@ -38,3 +40,9 @@ def rank_intervals(fitted: Effects, *, confidence: float = 0.95) -> pd.DataFrame
             "rank_high": high,
         }
     )
+
+
+@cache
+def _tukey(confidence: float, count: int, df: float) -> float:
+    """How many standard errors of a difference separate two of `count` effects."""
+    return float(stats.studentized_range.ppf(confidence, count, df)) / float(np.sqrt(2))

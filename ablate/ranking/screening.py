@@ -26,9 +26,9 @@ def screening(factors: Sequence[Factor], *, wave: int, seed: int) -> Design:
     Four or fewer: the full factorial, repeated under fresh seeds to at least 16 runs.
 
     A factor with L > 2 levels is assigned in equal shares (within one run), the same in both halves:
-    what is even under the mirror is orthogonal to every two-level main effect, which is odd. What such a
-    slot does differently with and without a trick is only partly clear of other effects (`alias_table`
-    shows how far), and falls elsewhere in every wave.
+    what is even under the mirror is orthogonal to every two-level main effect, which is odd. Interactions
+    with such a slot, and interactions of others with it or with a conditional trick, are only partly
+    clear (`alias_table` shows how far), and fall elsewhere in every wave.
     A `must_have` is fixed at `levels[1]`; a conditional one is off where its parent is.
     Raises InputError for more than 47 columns, a wave below 1, or nothing to vary.
     """

@@ -13,7 +13,7 @@ from ablate.ranking.coding import is_active, nuisance_columns
 from ablate.ranking.effects import Effects
 from ablate.ranking.least_squares import Matrix, least_squares
 
-SUSPECT = 3.5  # robust standard deviations at which a run is set aside for a second look
+_SWEEPS = 30
 FAR = 6.0  # robust standard deviations; a normal sample of 100 has one in 5 million tables
 
 
@@ -42,20 +42,19 @@ def arms(fitted: Effects, frame: pd.DataFrame) -> list[tuple[NDArray[np.bool_], 
 def spread_by_arm(fitted: Effects, frame: pd.DataFrame) -> pd.DataFrame:
     """`trick, level, sigma_with, sigma_without, runs_with, runs_without, p`: run-to-run σ in each arm.
 
-    From the residuals, each weighed by what the fit left of it: σ² = Σ r² / Σ (1 - leverage). p: Brown &
-    Forsythe's test of equal spread, not adjusted.
+    The fit smears each arm's noise over the other's residuals; solving for the variances whose expected
+    squared residuals are those observed undoes that (MINQUE, Rao 1970, JASA 65:161). Zero where the
+    solution is negative. p: Brown & Forsythe's test of equal spread, not adjusted.
     """
+    x = np.concatenate([fitted.columns, nuisance_columns(frame)], axis=1)[fitted.used]
+    share = np.square(np.eye(len(x)) - x @ np.linalg.pinv(x))
+    squares = np.square(fitted.residuals[fitted.used])
     slack = 1 - fitted.leverage
     rows = []
     for term, (with_it, without) in zip(fitted.terms, arms(fitted, frame), strict=True):
-        sides = []
-        for mask in (with_it, without):
-            left = float(slack[mask].sum())
-            sides.append(
-                float(np.sqrt(np.square(fitted.residuals[mask]).sum() / left)) if left > 1e-9 else np.nan
-            )
+        sides = _sides(share, squares, with_it[fitted.used], without[fitted.used])
         p = np.nan
-        if min(with_it.sum(), without.sum()) >= 3 and np.nanmax(np.nan_to_num(sides)) > 0:
+        if min(with_it.sum(), without.sum()) >= 3 and max(np.nan_to_num(sides)) > 0:
             scaled = fitted.residuals / np.sqrt(np.maximum(slack, 1e-9))
             p = float(stats.levene(scaled[with_it], scaled[without], center="median").pvalue)
         rows.append(
@@ -70,6 +69,20 @@ def spread_by_arm(fitted: Effects, frame: pd.DataFrame) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def _sides(
+    share: Matrix, squares: Matrix, with_it: NDArray[np.bool_], without: NDArray[np.bool_]
+) -> tuple[float, float]:
+    """σ of the two arms; `share` [n, n]: how much of each run's variance is in each squared residual."""
+    groups = [group for group in (with_it, without, ~with_it & ~without) if group.any()]
+    if len(groups) < 2 or not (with_it.any() and without.any()):
+        return np.nan, np.nan
+    system = np.array([[share[np.ix_(one, other)].sum() for other in groups] for one in groups])
+    if np.linalg.cond(system) > 1e8:
+        return np.nan, np.nan
+    variances = np.linalg.solve(system, np.array([squares[group].sum() for group in groups]))
+    return float(np.sqrt(max(variances[0], 0.0))), float(np.sqrt(max(variances[1], 0.0)))
 
 
 def seed_correlation(fitted: Effects, frame: pd.DataFrame, *, confidence: float = 0.95) -> Correlation:
@@ -156,27 +169,28 @@ def far_runs(fitted: Effects, frame: pd.DataFrame) -> list[int]:
 def outlying(columns: Matrix, y: Matrix) -> list[int]:
     """Positions of values of `y` [n] far from the regression on `columns` [n, p] of the rest.
 
-    Several collapses hide one another in an ordinary fit, so the most deviant run is set aside and the rest
-    fitted anew, for up to a fifth of the runs; those set aside are then judged by the last fit.
+    Against a least-absolute-deviations fit, which a few collapses cannot pull over (in a least-squares fit
+    they hide one another); its scale is the median size of the residuals that are free to differ from zero.
     """
-    kept = np.array(y, dtype=float)
-    aside: list[int] = []
-    typical = np.inf
-    coefficients = np.full(columns.shape[1], np.nan)
-    while True:
-        fit = least_squares(columns, kept)
-        if fit.df[0] < 3 or not fit.sigma[0] > 0:
-            break
-        slack = 1 - fit.leverage[0]
-        scaled = np.abs(fit.residuals[0]) / np.sqrt(np.where(slack > 1e-9, slack, np.inf))
-        typical, coefficients = 1.4826 * float(np.nanmedian(scaled)), fit.coefficients[0]
-        worst = int(np.nanargmax(scaled))
-        if scaled[worst] <= SUSPECT * typical or len(aside) >= len(y) // 5:
-            break
-        aside.append(worst)
-        kept[worst] = np.nan
-    if not aside or np.isnan(coefficients).any():
-        # Setting aside left an effect undetermined: then these runs alone carry it, which is far enough.
-        return sorted(aside)
-    far = np.abs(y - columns @ coefficients) > FAR * typical
-    return sorted(i for i in aside if far[i])
+    present = np.flatnonzero(np.isfinite(y))
+    x, values = columns[present], y[present]
+    freedom = len(present) - int(np.linalg.matrix_rank(x)) if len(present) else 0
+    if freedom < 3:
+        return []
+    residuals = np.abs(values - x @ _least_absolute(x, values))
+    typical = 1.4826 * float(np.median(np.sort(residuals)[-freedom:]))
+    floor = 1e-9 * float(np.abs(values).max())
+    return [int(i) for i in present[residuals > max(FAR * typical, floor)]]
+
+
+def _least_absolute(x: Matrix, y: Matrix) -> Matrix:
+    """Coefficients that minimise Σ |y - x b|, by reweighted least squares (Schlossmacher, JASA 68, 1973)."""
+    weights = np.ones(len(y))
+    ridge = 1e-10 * float(np.square(x).sum()) * np.eye(x.shape[1])
+    coefficients = np.zeros(x.shape[1])
+    for _ in range(_SWEEPS):
+        scaled = x.T * weights
+        coefficients = np.linalg.solve(scaled @ x + ridge * weights.max() / len(y), scaled @ y)
+        residuals = np.abs(y - x @ coefficients)
+        weights = 1 / np.maximum(residuals, max(1e-4 * float(np.median(residuals)), 1e-300))
+    return coefficients

@@ -128,6 +128,11 @@ def explanation(world: World, name: str) -> str:
             "above the target: interactions stay in the pooled residual variance, so intervals are wider than "
             "need be, never narrower"
         )
+    if name == "the same, worst trick" and world.effects == MIXED and world.truth != "additive":
+        return (
+            "the levels of a slot and a conditional trick are only partly clear of other tricks' interactions, "
+            "which fall elsewhere in every wave"
+        )
     if name == "right verdict, effects ≥ 1σ" and world.effects == MIXED:
         return (
             "a conditional trick is informed by half of the runs and a level of a three-level slot by two "
