@@ -60,10 +60,10 @@ class StudyFile:
     epochs: int | None = None
     seed: int = 0
     baseline: Mapping[str, Any] = field(default_factory=lambda: dict(DEFAULT_BASELINE))
-    space: SpaceSection = SpaceSection()
-    search: SearchSection = SearchSection()
-    rank: RankSection = RankSection()
-    confirm: ConfirmSection = ConfirmSection()
+    space: SpaceSection = field(default_factory=SpaceSection)
+    search: SearchSection = field(default_factory=SearchSection)
+    rank: RankSection = field(default_factory=RankSection)
+    confirm: ConfirmSection = field(default_factory=ConfirmSection)
 
     @property
     def needs_lr_find(self) -> bool:

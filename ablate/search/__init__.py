@@ -1,0 +1,1 @@
+"""The only importer of optuna: recipe space and suggestions, samplers, pruning, importances."""

@@ -1,0 +1,90 @@
+"""One dimension of the search space: a number in a range, or one of some choices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import isfinite
+
+from ablate.records.errors import InputError
+from ablate.records.study_space import Override
+from ablate.records.trick import Parameter, Trick, Value
+
+LR = "lr"
+DECADE = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Dimension:
+    """`name` is a slot, a trick, or `trick.parameter`; `choices` are empty for a number in [low, high].
+
+    `structural` says that the lanes of one group must agree in it.
+    """
+
+    name: str
+    choices: tuple[Value, ...] = ()
+    low: float = 0.0
+    high: float = 0.0
+    log: bool = False
+    integer: bool = False
+    structural: bool = False
+
+    @property
+    def constant(self) -> Value | None:
+        """The only value that there is, or None where there are several."""
+        if self.choices:
+            return self.choices[0] if len(self.choices) == 1 else None
+        if self.low < self.high:
+            return None
+        return int(self.low) if self.integer else self.low
+
+    def holds(self, value: Value) -> bool:
+        if self.choices:
+            return any(choice == value and type(choice) is type(value) for choice in self.choices)
+        if isinstance(value, str | bool) or (self.integer and value != int(value)):
+            return False
+        return self.low <= value <= self.high
+
+
+def dimension(trick: Trick, parameter: Parameter, override: Override | None) -> Dimension:
+    """Where to look for `parameter`: the study file's override, else the record's range."""
+    name = f"{trick.name}.{parameter.name}"
+    structural = not (trick.lane and parameter.lane)
+    if override and override.choices:
+        return Dimension(name, override.choices, structural=structural)
+    if not parameter.is_number:
+        return Dimension(name, parameter.choices or (False, True), structural=structural)
+    low, high = parameter.low, parameter.high
+    if override:
+        low = low if override.low is None else override.low
+        high = high if override.high is None else override.high
+    assert low is not None
+    assert high is not None
+    return Dimension(name, (), low, high, parameter.log, parameter.is_integer, structural)
+
+
+def around_lr(found: Dimension, centers: Sequence[float]) -> Dimension:
+    """A learning rate's range cut to a decade on either side of all `centers`.
+
+    The baseline's optimizer has one center, the rate that lr-find found for it. Another optimizer has two:
+    its record's default d, and d · (found rate ÷ the default of the baseline's optimizer), because a task
+    that wants three times the usual rate of one rule often wants more of another too, but rules scale
+    differently with the size of gradients; the range covers both readings.
+    """
+    inside = [min(max(center, found.low), found.high) for center in centers]
+    low = max(found.low, min(inside) / DECADE)
+    return replace(found, low=low, high=min(found.high, max(inside) * DECADE))
+
+
+def widened(found: Dimension, value: Value, *, fixed: bool) -> Dimension:
+    """`found`, made to hold the baseline's own `value`. Raises InputError where the user set the range."""
+    if found.holds(value):
+        return found
+    if fixed or isinstance(value, str) or not isfinite(value) or (found.log and value <= 0):
+        raise InputError(
+            f"the baseline's {found.name} = {value} lies outside the range that is searched",
+            hint="widen the range in [space] or change the baseline",
+        )
+    if found.choices:
+        return replace(found, choices=(*found.choices, value))
+    return replace(found, low=min(found.low, value), high=max(found.high, value))

@@ -1,0 +1,45 @@
+"""Optuna's samplers, and a `Dimension` as Optuna's distribution."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.samplers import BaseSampler, GPSampler, TPESampler
+
+from ablate.records.errors import InputError, unknown
+from ablate.records.study import Sampler
+from ablate.search.dimension import Dimension
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)  # it announces every study and trial otherwise
+_NEEDS: dict[str, str] = {"gp": "torch", "qmc": "scipy"}
+SAMPLERS: tuple[Sampler, ...] = ("tpe", "random", "qmc", "gp")
+
+
+def check_sampler(name: str) -> None:
+    """Raises InputError for a sampler that does not exist or lacks its package."""
+    if name not in SAMPLERS:
+        raise unknown("sampler", name, SAMPLERS)
+    if name in _NEEDS and find_spec(_NEEDS[name]) is None:
+        raise InputError(f"the sampler '{name}' needs {_NEEDS[name]}", hint=f"pip install {_NEEDS[name]}")
+
+
+def optuna_sampler(name: str, seed: int) -> BaseSampler:
+    """The sampler that learns from results, seeded. One trial is enough for it to start: the caller decides."""
+    if name == "gp":
+        return GPSampler(seed=seed, n_startup_trials=1, deterministic_objective=False)
+    return TPESampler(seed=seed, n_startup_trials=1)
+
+
+def distribution(found: Dimension) -> BaseDistribution:
+    if found.choices:
+        return CategoricalDistribution(found.choices)
+    if found.integer:
+        return IntDistribution(int(found.low), int(found.high), log=found.log)
+    return FloatDistribution(found.low, found.high, log=found.log)

@@ -1,0 +1,260 @@
+"""The search space of a study: every trick that applies, at once; recipes <-> the parameters of a trial.
+
+A slot is one categorical over its tricks (the optimizer's always holds one, another slot may hold "none");
+every other trick is an on/off categorical under its own name; `trick.parameter` is there whenever its trick
+is on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import log10
+
+from ablate.records.errors import InputError
+from ablate.records.recipe import Catalogue, Recipe, conflict
+from ablate.records.study import StudyFile
+from ablate.records.study_space import Override
+from ablate.records.trick import Trick, Value
+from ablate.search.dimension import LR, Dimension, around_lr, dimension, widened
+
+NONE = "none"
+OPTIMIZER = "optimizer"
+Params = Mapping[str, Value]
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """`dimensions` counts everything that is varied; `log10_combinations` is of slots and switches alone."""
+
+    dimensions: int
+    log10_combinations: float
+
+
+@dataclass(frozen=True)
+class Space:
+    """What is searched. Make one with `Space.of`.
+
+    `switches`: slots and on/off tricks, structural ones first, in the order in which they are suggested.
+    `settings`: trick -> its parameters, for the tricks that are searched.
+    `always`: tricks that are on in every recipe; those without `settings` stay as in the baseline.
+    `left_out`: trick -> why it is not searched.
+    """
+
+    catalogue: Catalogue
+    baseline: Recipe
+    switches: tuple[Dimension, ...]
+    settings: Mapping[str, tuple[Dimension, ...]]
+    always: tuple[str, ...]
+    left_out: Mapping[str, str]
+
+    @classmethod
+    def of(
+        cls,
+        catalogue: Catalogue,
+        study: StudyFile,
+        applicable: Mapping[str, str],
+        baseline: Recipe,
+        lr_center: float | None = None,
+    ) -> Space:
+        """The space of `study` around `baseline`.
+
+        `applicable`: trick -> why the model or the task cannot take it, or "" (also where it is missing).
+        `lr_center`: the rate that lr-find found for the baseline's optimizer; None: the baseline's own.
+        Raises InputError where nothing is left to search or the baseline lies outside a range of the user's.
+        """
+        left_out = _left_out(catalogue, study, applicable, baseline)
+        searched = [trick for name, trick in catalogue.items() if name not in left_out]
+        switches = [_toggle(trick) for trick in searched if not trick.slot]
+        for slot in dict.fromkeys(trick.slot for trick in searched if trick.slot):
+            switches.append(_slot(slot, catalogue, left_out, baseline))
+        switches = [switch for switch in switches if switch.constant is None]
+        switches.sort(key=lambda switch: not switch.structural)
+        settings = {
+            trick.name: _settings(
+                trick, study.space.overrides.get(trick.name, {}), catalogue, baseline, lr_center
+            )
+            for trick in searched
+        }
+        names = {trick.name for trick in searched if not trick.slot}
+        names.update(str(choice) for switch in switches for choice in switch.choices)
+        always = tuple(name for name in baseline if name not in names)
+        space = cls(catalogue, baseline, tuple(switches), settings, always, left_out)
+        if space.size().dimensions == 0:
+            raise InputError("nothing is left to search", hint="widen include in [space], or exclude less")
+        return space
+
+    def dimensions(self) -> Iterator[Dimension]:
+        """Everything that is varied: the switches, then the parameters."""
+        yield from self.switches
+        for settings in self.settings.values():
+            yield from (found for found in settings if found.constant is None)
+
+    def size(self) -> Size:
+        return Size(
+            sum(1 for _ in self.dimensions()), sum(log10(len(switch.choices)) for switch in self.switches)
+        )
+
+    def on(self, params: Params) -> list[str]:
+        """The tricks that are on in `params`, structural ones first among those that are switched."""
+        switched = [_held(switch, params[switch.name]) for switch in self.switches]
+        return [*self.always, *(name for name in switched if name != NONE)]
+
+    def from_params(self, params: Params) -> Recipe:
+        """The complete recipe. Raises Conflict where `params` turn two enemies on, KeyError where one is missing."""
+        tricks: dict[str, Mapping[str, Value]] = {}
+        for name in self.on(params):
+            if name in self.settings:
+                tricks[name] = {
+                    found.name.removeprefix(f"{name}."): params[found.name]
+                    if found.constant is None
+                    else found.constant
+                    for found in self.settings[name]
+                }
+            else:
+                tricks[name] = self.baseline[name]
+        return Recipe.of(self.catalogue, tricks)
+
+    def to_params(self, recipe: Recipe) -> dict[str, Value]:
+        """The parameters of `recipe`: switches, then `trick.parameter` of what is on.
+
+        A trick at neutral settings that no range holds (weight decay 0 on a log scale) counts as off.
+        Raises InputError where the recipe lies outside the space.
+        """
+        on = {name for name in recipe if name in self.always or not self._idle(name, recipe[name])}
+        params: dict[str, Value] = {}
+        for switch in self.switches:
+            if switch.choices[0] is False:
+                params[switch.name] = switch.name in on
+            else:
+                params[switch.name] = next((c for c in switch.choices if c in on), NONE)
+            if not switch.holds(params[switch.name]):
+                raise InputError(f"the slot '{switch.name}' cannot be empty in this space")
+        if beyond := on - set(self.on(params)):
+            raise InputError(f"the recipe has {', '.join(sorted(beyond))}, outside the space")
+        for name in self.on(params):
+            if name not in recipe:
+                raise InputError(f"the recipe lacks '{name}', which is on in this whole space")
+            for found in self.settings.get(name, ()):
+                value = recipe[name][found.name.removeprefix(f"{name}.")]
+                if not found.holds(value):
+                    raise InputError(f"{found.name} = {value} lies outside the space")
+                if found.constant is None:
+                    params[found.name] = value
+        return params
+
+    def settled(self, params: Params, order: Sequence[str]) -> dict[str, Value]:
+        """`params` without conflicts: of two enemies the one that is always on stays, then the optimizer, then
+        the structural one (lanes of a group must agree in it), then the one that stands first in `order`.
+        """
+        rank = {name: i for i, name in enumerate(order)}
+        kept = [self.catalogue[name] for name in self.always]
+        settled = dict(params)
+        for switch in sorted(
+            self.switches, key=lambda s: (s.name != OPTIMIZER, not s.structural, rank.get(s.name, len(rank)))
+        ):
+            name = _held(switch, params[switch.name])
+            if name == NONE:
+                continue
+            if not any(conflict(self.catalogue[name], other) for other in kept):
+                kept.append(self.catalogue[name])
+                continue
+            settled[switch.name] = False if switch.choices[0] is False else switch.choices[0]
+            for found in self.settings[name]:
+                settled.pop(found.name, None)
+        return settled
+
+    def _idle(self, name: str, settings: Mapping[str, Value]) -> bool:
+        """Whether the trick does nothing at `settings`, which the space cannot say but by turning it off."""
+        held = {found.name: found for found in self.settings.get(name, ())}
+        return _neutral(self.catalogue[name], settings) and not all(
+            held[f"{name}.{key}"].holds(value) for key, value in settings.items() if f"{name}.{key}" in held
+        )
+
+
+def _neutral(trick: Trick, settings: Mapping[str, Value]) -> bool:
+    own = [parameter for parameter in trick.parameters if parameter.neutral is not None]
+    return bool(own) and all(settings[parameter.name] == parameter.neutral for parameter in own)
+
+
+def _held(switch: Dimension, chosen: Value) -> str:
+    """The trick that `switch` turns on at `chosen`, or "none"."""
+    if switch.choices[0] is False:
+        return switch.name if chosen else NONE
+    return str(chosen)
+
+
+def _left_out(
+    catalogue: Catalogue, study: StudyFile, applicable: Mapping[str, str], baseline: Recipe
+) -> dict[str, str]:
+    left_out = {}
+    for name, trick in catalogue.items():
+        if not study.space.holds(trick):
+            left_out[name] = "left out by the study file"
+        elif not trick.searched:
+            left_out[name] = "ranked by its cost, not searched"
+        elif reason := applicable.get(name, ""):
+            left_out[name] = reason
+    fixed = [name for name in baseline if name in left_out]
+    for name, trick in catalogue.items():
+        others = (
+            catalogue[other] for other in fixed if catalogue[other].slot != trick.slot or not trick.slot
+        )
+        if name not in left_out and (clash := next(filter(None, (conflict(trick, o) for o in others)), "")):
+            left_out[name] = f"{clash}, which the baseline has"
+    return left_out
+
+
+def _structural(trick: Trick) -> bool:
+    """Whether turning `trick` on or off changes the group: see `lanes.group.structure`."""
+    return not trick.lane or any(not parameter.lane for parameter in trick.parameters)
+
+
+def _toggle(trick: Trick) -> Dimension:
+    return Dimension(trick.name, (False, True), structural=_structural(trick))
+
+
+def _slot(slot: str, catalogue: Catalogue, left_out: Mapping[str, str], baseline: Recipe) -> Dimension:
+    """The baseline's own trick stays a choice also where it is not searched; the slot is then never empty.
+
+    The first choice is what stands in the slot where a conflict drives another one out.
+    """
+    members = [t for t in catalogue.values() if t.slot == slot and t.name not in left_out]
+    choices = [trick.name for trick in members]
+    own = baseline.slot(catalogue, slot)
+    if own and (slot == OPTIMIZER or own in left_out):
+        choices = [own, *(name for name in choices if name != own)]
+    else:
+        choices = [NONE, *choices]
+    return Dimension(slot, tuple(choices), structural=any(_structural(trick) for trick in members))
+
+
+def _settings(
+    trick: Trick,
+    overrides: Mapping[str, Override],
+    catalogue: Catalogue,
+    baseline: Recipe,
+    lr_center: float | None,
+) -> tuple[Dimension, ...]:
+    at_neutral = trick.name in baseline and trick.slot != OPTIMIZER and _neutral(trick, baseline[trick.name])
+    found = []
+    for parameter in trick.parameters:
+        override = overrides.get(parameter.name)
+        one = dimension(trick, parameter, override)
+        if parameter.name == LR and trick.slot == OPTIMIZER and override is None:
+            one = around_lr(one, _centers(trick, catalogue, baseline, lr_center))
+        if trick.name in baseline and not (at_neutral and parameter.neutral is not None):
+            one = widened(one, baseline[trick.name][parameter.name], fixed=override is not None)
+        found.append(one)
+    return tuple(found)
+
+
+def _centers(trick: Trick, catalogue: Catalogue, baseline: Recipe, lr_center: float | None) -> list[float]:
+    default = float(trick.parameter(LR).default)
+    own = baseline.slot(catalogue, OPTIMIZER)
+    if own is None or LR not in baseline[own]:
+        return [default]
+    center = float(baseline[own][LR]) if lr_center is None else lr_center
+    if own == trick.name:
+        return [center]
+    return [default, default * center / float(catalogue[own].parameter(LR).default)]
