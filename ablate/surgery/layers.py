@@ -169,15 +169,24 @@ class Switch(StandIn):
     would round differently for different numbers of lanes.
     `channels_last`: channels are the last dimension here (tokens `[B, T, C]`); branches still see them as
     dimension 1. `otherwise` sees what it always saw.
+    `shape`: of the activations that pass here, with the example's batch dimension first.
     """
 
     inner = "otherwise"
     choice: Tensor
 
-    def __init__(self, otherwise: nn.Module, *, alone: bool = False, channels_last: bool = False) -> None:
+    def __init__(
+        self,
+        otherwise: nn.Module,
+        *,
+        alone: bool = False,
+        channels_last: bool = False,
+        shape: tuple[int, ...] = (),
+    ) -> None:
         super().__init__()
         self.otherwise = otherwise
         self.branches = nn.ModuleDict()
+        self.shape = shape
         self.alone = alone
         self.channels_last = channels_last
         self.register_buffer("choice", torch.tensor(-1))

@@ -85,8 +85,7 @@ class Net:
             if getattr(layer, "inplace", False):
                 # The input may be a view of all lanes' values, which autograd protects from being overwritten.
                 layer.inplace = False  # type: ignore[assignment]
-            alone = not isinstance(layer, EXACT)
-            self.replace(place.path, Switch(layer, alone=alone, channels_last=_channels_last(place, layer)))
+            self.replace(place.path, _switch(place, layer, alone=not isinstance(layer, EXACT)))
         found = self._replaced[place.path]
         assert isinstance(found, Switch)
         return found
@@ -120,7 +119,7 @@ class Net:
             found = []
             for place, site in self.sites():
                 if site.norm is None:
-                    site.norm = Switch(nn.Identity(), channels_last=_channels_last(place, site.layer))
+                    site.norm = _switch(place, site.layer, otherwise=nn.Identity())
                 found.append((site.norm, place))
         for switch, place in found:
             yield switch, place.output[-1 if switch.channels_last else 1], len(place.output) - 2
@@ -173,13 +172,19 @@ def open_net(module: nn.Module, example: Tensor, places: tuple[Place, ...] | Non
     return net
 
 
-def _channels_last(place: Place, layer: nn.Module) -> bool:
-    """Whether channels are the last of more than two dimensions: tokens through a linear layer, or its norm."""
-    if len(place.output) < 3:
-        return False
-    if isinstance(layer, nn.LayerNorm | nn.RMSNorm):
-        return len(layer.normalized_shape) == 1
-    return isinstance(layer, nn.Linear)
+def _switch(
+    place: Place, layer: nn.Module, *, otherwise: nn.Module | None = None, alone: bool = False
+) -> Switch:
+    """A Switch in the place of `layer`, or of `otherwise` behind it.
+
+    Channels are the last of more than two dimensions where tokens go through a linear layer or its norm.
+    """
+    channels_last = len(place.output) > 2 and (
+        len(layer.normalized_shape) == 1
+        if isinstance(layer, nn.LayerNorm | nn.RMSNorm)
+        else isinstance(layer, nn.Linear)
+    )
+    return Switch(otherwise or layer, alone=alone, channels_last=channels_last, shape=place.output)
 
 
 def trace(module: nn.Module, example: Tensor) -> tuple[Place, ...]:

@@ -1,0 +1,195 @@
+"""Gradient checkpointing for one lane's model: a segment keeps its input only, and runs again in the backward pass.
+
+`torch.utils.checkpoint` hooks saved tensors, which vmap forbids. Here a segment is one autograd function: outside
+vmap it is called with the lane's tensors; under vmap its rule is handed the stacked ones, and the segment runs
+vmapped inside of it, forward and again backward. Either way the same operations see the same numbers, so that
+results and gradients are equal bit for bit:
+
+- buffers (running statistics) are changed by the first run alone; the second works on copies from before it;
+- counter-based layers draw the same mask from the same key; torch's global generators are set back;
+- the second run is under the autocast of the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeGuard
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+Run = Callable[[Mapping[str, Tensor], Tensor], Tensor]
+
+
+class Recomputing(nn.Sequential):
+    """An `nn.Sequential` cut into segments of `size` modules. Names and modules are those of the original."""
+
+    size: int
+
+    @classmethod
+    def of(cls, sequence: nn.Sequential, size: int) -> Recomputing:
+        new = cls()
+        new.__dict__.update(sequence.__dict__)
+        new.size = size
+        return new
+
+    def segments(self) -> list[list[str]]:
+        names = list(self._modules)
+        return [names[start : start + self.size] for start in range(0, len(names), self.size)]
+
+    def forward(self, x: Tensor, only: Sequence[str] | None = None) -> Tensor:
+        """All segments, each recomputing where a gradient is wanted; or the modules `only`, once."""
+        if only is None and torch.is_grad_enabled():
+            for names in self.segments():
+                x = recomputed(self, names, x)
+            return x
+        for name in self._modules if only is None else only:
+            x = self.get_submodule(name)(x)
+        return x
+
+
+def recomputed(owner: Recomputing, names: Sequence[str], x: Tensor) -> Tensor:
+    """`owner(x, names)`, of which only `x` is kept for the backward pass."""
+    layers = [(name, owner.get_submodule(name)) for name in names]
+    weights = {
+        f"{name}.{own}": tensor
+        for name, layer in layers
+        for own, tensor in layer.named_parameters(remove_duplicate=False)
+    }
+    buffers = {
+        f"{name}.{own}": tensor
+        for name, layer in layers
+        for own, tensor in layer.named_buffers(remove_duplicate=False)
+    }
+    in_place = any(getattr(module, "inplace", False) for _, layer in layers for module in layer.modules())
+
+    def run(tensors: Mapping[str, Tensor], value: Tensor) -> Tensor:
+        value = value.clone() if in_place else value
+        output: Tensor = functional_call(owner, dict(tensors), (value, names), tie_weights=False)
+        return output
+
+    tensors = (x, *weights.values(), *buffers.values())
+    output: Tensor
+    if any(torch._C._functorch.is_batchedtensor(tensor) for tensor in tensors):
+        output = _Lanes.apply(run, tuple(weights), tuple(buffers), *tensors)  # type: ignore[no-untyped-call]
+    else:
+        output = _Segment.apply(run, buffers, tuple(weights), x, *weights.values())  # type: ignore[no-untyped-call]
+    return output
+
+
+class _Lanes(torch.autograd.Function):
+    """Steps out of vmap: its rule applies `_Segment` to the stacked tensors, with a run that vmaps again."""
+
+    generate_vmap_rule = False
+
+    @staticmethod
+    def forward(run: Run, weights: tuple[str, ...], buffers: tuple[str, ...], *tensors: Tensor) -> Tensor:
+        raise RuntimeError("only called under vmap")
+
+    @staticmethod
+    def setup_context(ctx: object, inputs: tuple[object, ...], output: object) -> None:
+        raise RuntimeError("only called under vmap")
+
+    @staticmethod
+    def vmap(info, in_dims, run, weights, buffers, *tensors):  # type: ignore[no-untyped-def]
+        x_dim, *dims = in_dims[3:]
+        where = dict(zip((*weights, *buffers), dims, strict=True))
+
+        def stacked(state: Mapping[str, Tensor], x: Tensor) -> Tensor:
+            own = {name: where[name] for name in state}
+            output: Tensor = vmap(run, in_dims=(own, x_dim), randomness="error")(dict(state), x)
+            return output
+
+        values, state = tensors[1 : 1 + len(weights)], tensors[1 + len(weights) :]
+        held = dict(zip(buffers, state, strict=True))
+        return _Segment.apply(stacked, held, weights, tensors[0], *values), 0
+
+
+class _Segment(torch.autograd.Function):
+    """`run({**weights, **buffers}, x)`; in the backward pass the same once more, with its gradients."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, run: Run, buffers: dict[str, Tensor], names: tuple[str, ...], x: Tensor, *weights: Tensor
+    ) -> Tensor:
+        ctx.run, ctx.names = run, names
+        ctx.around = Surroundings.now(x.device)
+        ctx.buffers = {name: buffer.detach().clone() for name, buffer in buffers.items()}
+        ctx.save_for_backward(x, *weights)
+        return run({**dict(zip(names, weights, strict=True)), **buffers}, x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        again = torch.is_grad_enabled()  # a gradient of this gradient is wanted
+        needed = ctx.needs_input_grad[3:]
+        inputs = [
+            tensor if again else tensor.detach().requires_grad_(need)
+            for tensor, need in zip(ctx.saved_tensors, needed, strict=True)
+        ]
+        buffers = {name: buffer.clone() for name, buffer in ctx.buffers.items()}
+        x, *weights = inputs
+        with torch.enable_grad(), ctx.around.restored():
+            output = ctx.run({**dict(zip(ctx.names, weights, strict=True)), **buffers}, x)
+        asked = [tensor for tensor, need in zip(inputs, needed, strict=True) if need]
+        found = iter(torch.autograd.grad(output, asked, gradient, create_graph=again, allow_unused=True))
+        return (None, None, None, *(next(found) if need else None for need in needed))
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What else the outcome of a run depends on: autocast, and the states of torch's own generators."""
+
+    device: torch.device
+    autocast: bool
+    dtype: torch.dtype
+    generator: Tensor
+    device_generator: Tensor | None
+
+    @classmethod
+    def now(cls, device: torch.device) -> Surroundings:
+        kind = device.type
+        return cls(
+            device,
+            torch.is_autocast_enabled(kind),
+            torch.get_autocast_dtype(kind),
+            torch.get_rng_state(),
+            torch.cuda.get_rng_state(device) if kind == "cuda" else None,
+        )
+
+    @contextmanager
+    def restored(self) -> Iterator[None]:
+        devices = [] if self.device_generator is None else [self.device]
+        with (
+            torch.random.fork_rng(devices=devices),
+            torch.autocast(self.device.type, self.dtype, enabled=self.autocast, cache_enabled=False),
+        ):
+            torch.set_rng_state(self.generator)
+            if self.device_generator is not None:
+                torch.cuda.set_rng_state(self.device_generator, self.device)
+            yield
+
+
+def cut(module: nn.Module, size: int) -> tuple[nn.Module, int]:
+    """(`module` with its outermost sequences recomputing, the number of segments).
+
+    A sequence is an `nn.Sequential` of two modules or more. Those of a class of their own, whose `forward` may
+    do something else, are left alone; a short one that only holds sequences is gone into. The module is
+    changed in place, unless it is a sequence itself.
+    """
+    if is_sequence(module) and (len(module) > size or not any(map(is_sequence, module.children()))):
+        new = Recomputing.of(module, size)
+        return new, len(new.segments())
+    total = 0
+    for name, child in list(module.named_children()):
+        changed, number = cut(child, size)
+        if changed is not child:
+            setattr(module, name, changed)
+        total += number
+    return module, total
+
+
+def is_sequence(module: nn.Module) -> TypeGuard[nn.Sequential]:
+    return type(module) is nn.Sequential and len(module) > 1
