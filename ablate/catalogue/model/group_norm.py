@@ -1,0 +1,88 @@
+"""Group normalisation: channels are split into groups, each standardised by itself within an example.
+
+    y_c = γ_c (x_c − μ_g) / √(σ²_g + ε) + β_c,    c in group g
+
+Shapes: x, y are one lane's activations `[B, C, …]`; γ, β are `[C]`; μ, σ² are one number an example and
+group, over the group's C / G neighbouring channels and all positions. One group is layer normalisation,
+C groups are instance normalisation. Training and evaluation are the same.
+Where `groups` does not divide a layer's channels, the largest divisor below it is taken; a group has two
+values at least (one alone would always become β).
+It stands after each hidden convolution and linear layer, before the non-linearity, or in the place of the
+norm layers that the model has.
+Lineage: Wu & He 2018 (ECCV), equations 1 and 7; `torch.nn.GroupNorm`.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ablate.records.trick import Claim, Parameter, Source, Trick
+from ablate.surgery.net import Net
+
+
+def group_count(channels: int, positions: int, groups: int) -> int:
+    """The largest divisor of `channels`, at most `groups`, that leaves two values or more in a group; else 0."""
+    fits = (
+        count
+        for count in range(min(groups, channels), 0, -1)
+        if channels % count == 0 and channels // count * positions > 1
+    )
+    return next(fits, 0)
+
+
+class GroupNorm(nn.Module):
+    """`[B, C, …]` -> the same shape. `groups` and `eps` are buffers: lanes may differ in them."""
+
+    groups: Tensor
+    eps: Tensor
+
+    def __init__(self, channels: int, groups: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("groups", torch.tensor(groups))
+        self.register_buffer("eps", torch.tensor(eps, dtype=torch.float64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.group_norm(x, int(self.groups), self.weight, self.bias, float(self.eps))
+
+
+def model(net: Net, p: Any) -> None:
+    for switch, channels, _ in net.norm_switches():
+        groups = group_count(channels, prod(switch.shape[1:]) // channels, p.groups)
+        if groups:
+            switch.add("group_norm", GroupNorm(channels, groups, p.eps), p.on)
+            net.count("group_norm")
+
+
+TRICK = Trick(
+    name="group_norm",
+    title="Group normalisation",
+    seam="model",
+    slot="norm",
+    applies_to=("normalisable",),
+    parameters=(
+        Parameter(
+            "groups",
+            8,
+            choices=(2, 4, 8, 16, 32),
+            meaning="groups of channels; where it does not divide a layer's channels, the largest divisor below it",
+        ),
+        Parameter("eps", 1e-5, low=1e-6, high=1e-2, log=True, meaning="added to the variance"),
+    ),
+    roles=("needs_retune",),
+    claims=(
+        Claim(
+            metric="accuracy",
+            direction="up",
+            statement="independent of the batch: error stays level where batch normalisation's rises; 10.6 points lower with ResNet-50 on ImageNet at 2 images a batch",
+            source=Source("Group Normalization", "Wu, He", 2018, "https://arxiv.org/abs/1803.08494"),
+            contested="at ordinary batch sizes the same paper finds batch normalisation slightly better (23.6 against 24.1 % error at 32 images)",
+        ),
+    ),
+)

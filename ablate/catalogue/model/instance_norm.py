@@ -1,0 +1,71 @@
+"""Instance normalisation: each channel of each example is standardised over its positions.
+
+    y_bc = γ_c (x_bc − μ_bc) / √(σ²_bc + ε) + β_c
+
+Shapes: x, y are one lane's feature maps `[B, C, H, W]` (or `[B, C, L]`, …); μ, σ² are `[B, C]`, taken over
+the positions; γ, β are `[C]`. Training and evaluation are the same.
+It stands after each hidden convolution, before the non-linearity, or in the place of the norm layers that
+the model has. Layers with a single position (dense layers) have nothing to average over and are left as
+they are.
+Lineage: Ulyanov, Vedaldi & Lempitsky 2016; `torch.nn.InstanceNorm2d(affine=True)`.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ablate.records.trick import Claim, Parameter, Source, Trick
+from ablate.surgery.net import Net
+
+
+class InstanceNorm(nn.Module):
+    """`[B, C, …]` with more than one position -> the same shape. `eps` is a buffer: lanes may differ in it."""
+
+    eps: Tensor
+
+    def __init__(self, channels: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("eps", torch.tensor(eps, dtype=torch.float64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.instance_norm(x, weight=self.weight, bias=self.bias, eps=float(self.eps))
+
+
+def model(net: Net, p: Any) -> None:
+    for switch, channels, _ in net.norm_switches():
+        positions = prod(switch.shape[1:]) // channels
+        if positions > 1:
+            switch.add("instance_norm", InstanceNorm(channels, p.eps), p.on)
+            net.count("instance_norm")
+
+
+TRICK = Trick(
+    name="instance_norm",
+    title="Instance normalisation",
+    seam="model",
+    slot="norm",
+    applies_to=("spatial model",),
+    parameters=(Parameter("eps", 1e-5, low=1e-6, high=1e-2, log=True, meaning="added to the variance"),),
+    roles=("needs_retune",),
+    claims=(
+        Claim(
+            metric="accuracy",
+            direction="up",
+            statement="independent of the batch, and an image's contrast no longer matters: made for stylisation, better images there",
+            source=Source(
+                "Instance Normalization: The Missing Ingredient for Fast Stylization",
+                "Ulyanov, Vedaldi, Lempitsky",
+                2016,
+                "https://arxiv.org/abs/1607.08022",
+            ),
+            contested="no claim for classification: on ImageNet its error is higher than batch normalisation's (Wu & He 2018, 1803.08494)",
+        ),
+    ),
+)

@@ -1,0 +1,87 @@
+"""Instance normalisation against `nn.InstanceNorm*d` and against plain loops, in float64."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from model_cases import (
+    MODELS,
+    assert_lanes_equal_alone,
+    assert_same_function,
+    bench_of,
+    inputs,
+    operated,
+    random_shape,
+    randomised,
+    scaled_input,
+)
+from torch import nn
+
+from ablate.catalogue.model.instance_norm import InstanceNorm
+from ablate.lanes.applicable import applicable
+from ablate.testing import check_trick
+
+TORCH = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
+
+
+def test_equal_to_torch() -> None:
+    for case in range(120):
+        shape, eps = random_shape(case, 1 + case % 3), 10.0 ** -(1 + case % 6)
+        mine = randomised(InstanceNorm(shape[1], eps), case)
+        reference = randomised(TORCH[case % 3](shape[1], eps=eps, affine=True), case)
+        assert_same_function(mine, reference, scaled_input(shape, case), case)
+        assert_same_function(mine.eval(), reference.eval(), scaled_input(shape, case), case)
+
+
+def test_equal_to_the_formula_in_loops() -> None:
+    for case in range(100):
+        batch, channels, length = shape = random_shape(case, 1)
+        x, mine = scaled_input(shape, case), randomised(InstanceNorm(shape[1], 1e-3), case)
+        y = mine(x).tolist()
+        for b in range(batch):
+            for c in range(channels):
+                values = x[b, c].tolist()
+                mean = math.fsum(values) / length
+                sigma = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / length + 1e-3)
+                for i, value in enumerate(values):
+                    expected = mine.weight[c].item() * (value - mean) / sigma + mine.bias[c].item()
+                    assert y[b][c][i] == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+
+def test_contrast_and_brightness_of_a_feature_map_do_not_matter() -> None:
+    layer, x = randomised(InstanceNorm(4, 0.0), 0), scaled_input((3, 4, 5, 5), 0)
+    torch.testing.assert_close(layer(x), layer(7 * x + 2))
+
+
+def test_dense_layers_are_left_alone() -> None:
+    net = operated("instance_norm", "cnn")
+    assert net.touched["instance_norm"] == 2
+    assert [place.path for place, site in net.sites() if site.norm is not None and site.norm.branches] == [
+        "0",
+        "2",
+    ]
+    assert operated("instance_norm", "own_norm").touched["instance_norm"] == 2
+    for name in ("cnn", "own_norm"):
+        torch.manual_seed(0)
+        plain, x = MODELS[name][0](), inputs(name, 6)
+        assert torch.equal(operated("instance_norm", name, on=False).module(x), plain(x))
+        assert not torch.allclose(operated("instance_norm", name).module(x), plain(x))
+
+
+def test_a_model_without_feature_maps_is_not_applicable() -> None:
+    assert applicable(bench_of("mlp"), ["instance_norm"])["instance_norm"]
+    assert "instance_norm" not in operated("instance_norm", "mlp").touched
+    assert not applicable(bench_of("cnn"), ["instance_norm"])["instance_norm"]
+
+
+@pytest.mark.parametrize("name", ["cnn", "own_norm"])
+@pytest.mark.parametrize("kernel", ["loop", "vmap"])
+def test_lanes_equal_alone(name: str, kernel: str) -> None:
+    recipes = [{"instance_norm": True}, {}, {"instance_norm": {"eps": 0.5}}, {"batch_norm": True}]
+    assert_lanes_equal_alone(name, recipes, kernel)
+
+
+def test_conformance() -> None:
+    check_trick("instance_norm")
