@@ -10,6 +10,7 @@ import pandas as pd
 from ablate.ledger.entry import Entry
 from ablate.ledger.export import CURVE_COLUMNS, RUN_COLUMNS, curves_rows, write_csv
 from ablate.ledger.store import Ledger
+from ablate.ranking.coding import lines
 from ablate.records.files import write_text
 from ablate.report.clean import clean
 from ablate.report.collect import collect
@@ -59,5 +60,5 @@ def _plain(frame: pd.DataFrame | None) -> list[dict[str, Any]]:
     rows = frame.reindex(columns=list(RANKING_COLUMNS)).astype(object)
     return [
         {str(key): None if value is None or value != value else value for key, value in row.items()}
-        for row in rows.to_dict("records")
+        for row in lines(rows)
     ]

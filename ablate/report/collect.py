@@ -10,6 +10,7 @@ import pandas as pd
 from ablate.catalogue.registry import registry
 from ablate.ledger.entry import Entry
 from ablate.ledger.export import runs_rows
+from ablate.ranking.coding import lines
 from ablate.ranking.table import ranking_table
 from ablate.records.run import Outcome
 from ablate.records.trick import Trick
@@ -136,16 +137,17 @@ def _costs(fact: Any) -> pd.DataFrame | None:
     if not fact:
         return None
     columns = ["trick", "ms_per_step", "time_ratio", "memory_ratio", "n"]
-    table = pd.DataFrame(list(fact)).reindex(columns=columns)
-    numbers = table[columns[1:]].apply(pd.to_numeric, errors="coerce")
-    return pd.concat([table[["trick"]], numbers], axis=1)
+    table = pd.DataFrame([{column: row.get(column) for column in columns} for row in fact], columns=columns)
+    for column in columns[1:]:
+        table[column] = pd.to_numeric(table[column], errors="coerce")
+    return table
 
 
 def _ratios(costs: pd.DataFrame | None) -> dict[str, tuple[float, float]]:
     """Trick -> (time ratio, memory ratio)."""
     if costs is None:
         return {}
-    return {str(row["trick"]): (row["time_ratio"], row["memory_ratio"]) for row in costs.to_dict("records")}
+    return {str(row["trick"]): (row["time_ratio"], row["memory_ratio"]) for row in lines(costs)}
 
 
 def _with_claims(ranking: pd.DataFrame, records: Mapping[str, Trick]) -> pd.DataFrame:

@@ -32,7 +32,7 @@ def study_document(data: ReportData) -> Document:
                 "runs": len(group),
                 "outcomes": {str(k): int(v) for k, v in sorted(group["outcome"].value_counts().items())},
                 "seeds": sorted({int(seed) for seed in group["seed"]}),
-                "seconds": data.timings.get(stage),
+                "seconds": data.timings.get(str(stage)),
             }
             for stage, group in runs.groupby("stage", sort=False)
         },

@@ -12,10 +12,10 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from ablate.report import sections
 from ablate.report.data import ReportData
 from ablate.report.plots.palette import DARK, LIGHT
 from ablate.report.plots.picture import Picture
+from ablate.report.sections import account, process, results
 from ablate.report.verdict import verdict
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -50,7 +50,7 @@ def render(data: ReportData) -> Page:
         .render(
             data=data,
             verdict=verdict(data),
-            header=sections.header(data),
+            header=account.header(data),
             sections=shown,
             style=Markup(style),
             style_hash="sha256-" + base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
@@ -75,20 +75,20 @@ def _section(
 
 
 _ORDER = (
-    ("ranking", "Which tricks earn their place", "ablate rank {study}", sections.ranking),
+    ("ranking", "The ranking", "ablate rank {study}", results.ranking),
     (
         "confirmation",
         "Confirmation on fresh seeds",
         "ablate study {study} --stages confirm",
-        sections.confirmation,
+        results.confirmation,
     ),
-    ("search", "The search", "ablate study {study} --stages search", sections.search),
-    ("lr-find", "Finding the learning rate", "ablate lr-find {task}", sections.lr_find),
-    ("curves", "Learning curves", "ablate study {study}", sections.learning_curves),
-    ("failures", "Failures and divergences", "ablate study {study}", sections.failures),
-    ("costs", "What each trick costs", "ablate rank {study}", sections.costs),
-    ("design", "Design and diagnostics", "ablate plan {study}", sections.design),
-    ("reproduce", "How to reproduce", "", sections.reproduce),
+    ("search", "The search", "ablate study {study} --stages search", process.search),
+    ("lr-find", "Finding the learning rate", "ablate lr-find {task}", process.lr_find),
+    ("curves", "Learning curves", "ablate study {study}", process.learning_curves),
+    ("failures", "Failures and divergences", "ablate study {study}", account.failures),
+    ("costs", "What each trick costs", "ablate rank {study}", account.costs),
+    ("design", "Design and diagnostics", "ablate plan {study}", account.design),
+    ("reproduce", "How to reproduce", "", account.reproduce),
 )
 
 

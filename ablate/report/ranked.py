@@ -11,7 +11,8 @@ import pandas as pd
 from ablate.ledger.entry import Entry
 from ablate.ranking.aliases import alias_table
 from ablate.ranking.analysis import Analysis, Declaration, analyse
-from ablate.ranking.design import Design
+from ablate.ranking.coding import lines
+from ablate.ranking.design import Design, Row
 from ablate.ranking.methods import methods_paragraph
 from ablate.records.errors import InputError
 from ablate.report.data import Document
@@ -88,7 +89,9 @@ def ranked(
         Design(plan.kind, plan.factors, tuple(row for row in plan.rows if row.wave == wave), plan.note)
         for wave in sorted({row.wave for row in plan.rows})
     ]
-    paragraph = methods_paragraph(analysis, waves, trials_before=trials)
+    fresh = sorted({entry.run.seed for entry in entries if entry.stage == "confirm"})
+    paired = Design("drop-one", (), tuple(Row({}, seed, 0, 1) for seed in fresh)) if fresh else None
+    paragraph = methods_paragraph(analysis, waves, trials_before=trials, confirmation=paired)
     return Ranked(design, plan, analysis, _diagnostics(analysis, finished, paragraph))
 
 
@@ -112,13 +115,13 @@ def _diagnostics(analysis: Analysis, frame: pd.DataFrame, methods: str) -> Docum
             "high": analysis.rho.high,
             "n": analysis.rho.n,
         },
-        "tricks": analysis.table.astype({"more_runs": object}).to_dict("records"),
-        "interactions": analysis.interactions.head(_STRONGEST).to_dict("records"),
+        "tricks": lines(analysis.table.astype({"more_runs": object})),
+        "interactions": lines(analysis.interactions.head(_STRONGEST)),
         "pairs": len(analysis.interactions),
         "failures": failures[failures["failed_with"] + failures["failed_without"] > 0].to_dict("records"),
         "residuals": [
             {"run": identities[int(row["position"])], "fitted": row["fitted"], "residual": row["residual"]}
-            for row in analysis.residuals.to_dict("records")
+            for row in lines(analysis.residuals)
         ],
     }
 

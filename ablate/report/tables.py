@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
-
-from ablate.report.data import PLACEBO, ReportData
+from ablate.ranking.coding import lines
+from ablate.report.data import ReportData
 from ablate.report.numbers import (
     NONE,
     Units,
@@ -32,63 +31,6 @@ class Table:
     columns: tuple[tuple[str, str], ...]
     rows: tuple[tuple[str, ...], ...]
     caption: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class RankingRow:
-    """One line of the ranking table. `rank` is an interval where the ranking gives one."""
-
-    name: str
-    title: str
-    placebo: bool
-    rank: str
-    effect: str
-    interval: str
-    verdict: str
-    note: str
-    claim: str
-    claimed_by: str
-    measured: str
-    time: str
-    memory: str
-    runs: str
-    p: str
-
-
-def ranking_rows(data: ReportData, rows: pd.DataFrame) -> list[RankingRow]:
-    """The rows of one estimand, in the ranking's order."""
-    places = {
-        (str(row["trick"]), str(row["level"])): row for row in (data.diagnostics or {}).get("tricks") or []
-    }
-    lines = []
-    for row in rows.to_dict("records"):
-        trick, level = str(row["trick"]), str(row["level"])
-        units = Units.of(str(row["metric"]))
-        record = data.tricks.get(level) or data.tricks.get(trick) or {}
-        place = places.get((trick, level), {}) if row["estimand"] == "average" else {}
-        lost = 0 if missing(row["runs_failed"]) else int(row["runs_failed"])
-        lines.append(
-            RankingRow(
-                name=label(data, trick, level),
-                title=str(
-                    record.get("title") or ("does nothing, by construction" if trick == PLACEBO else "")
-                ),
-                placebo=trick == PLACEBO,
-                rank=_rank(place),
-                effect=units.effect(row["effect"]),
-                interval=units.interval(row["low"], row["high"]),
-                verdict=str(row["verdict"]),
-                note=_text(row["note"]),
-                claim=str(record.get("statement") or ""),
-                claimed_by=str(record.get("source") or ""),
-                measured=_claim(row),
-                time=ratio(row["time_ratio"]),
-                memory=ratio(row["memory_ratio"]),
-                runs=count(row["runs"]) + (f" ({lost} lost)" if lost else ""),
-                p=probability(row["p_adjusted"]),
-            )
-        )
-    return lines
 
 
 def interactions(data: ReportData) -> Table | None:
@@ -118,14 +60,19 @@ def outcomes(data: ReportData) -> Table | None:
     """Runs by stage and outcome."""
     if not len(data.runs):
         return None
-    table = pd.crosstab(data.runs["stage"], data.runs["outcome"])
-    order = list(dict.fromkeys(data.runs["stage"]))
-    seen = [name for name in OUTCOMES if name in table] + [name for name in table if name not in OUTCOMES]
+    pairs = list(zip(data.runs["stage"].astype(str), data.runs["outcome"].astype(str), strict=True))
+    stages = list(dict.fromkeys(stage for stage, _ in pairs))
+    ends = {end for _, end in pairs}
+    seen = [name for name in OUTCOMES if name in ends] + sorted(ends - set(OUTCOMES))
     return Table(
         (("Stage", "text"), *((name.replace("_", " "), "number") for name in seen), ("all", "number")),
         tuple(
-            (stage, *(count(table.loc[stage, name]) for name in seen), count(table.loc[stage].sum()))
-            for stage in order
+            (
+                stage,
+                *(count(pairs.count((stage, end))) for end in seen),
+                count(sum(one == stage for one, _ in pairs)),
+            )
+            for stage in stages
         ),
         "Runs by stage and outcome.",
     )
@@ -148,7 +95,7 @@ def failures(data: ReportData) -> Table | None:
                 ", ".join(data.recipes.get(str(row["recipe"]), {})),
                 str(row.get("note") or ""),
             )
-            for row in lost.head(_MOST_FAILURES).to_dict("records")
+            for row in lines(lost.head(_MOST_FAILURES))
         ),
         f"{plural(len(lost), 'run')} without a value{f', the first {_MOST_FAILURES}' if len(lost) > _MOST_FAILURES else ''}. "
         "A divergence is a result: it is counted, never dropped.",
@@ -183,7 +130,7 @@ def costs(data: ReportData) -> Table | None:
         (("Trick", "text"), ("ms a step", "number"), ("Time", "number"), ("Memory", "number"), ("n", "number")),
         tuple(
             (str(row["trick"]), significant(row["ms_per_step"]), ratio(row["time_ratio"]), ratio(row["memory_ratio"]), count(row["n"]))
-            for row in data.costs.to_dict("records")
+            for row in lines(data.costs)
         ),
         "Cost of each trick alone, relative to the run without it; n repetitions.",
     )  # fmt: skip
@@ -200,7 +147,7 @@ def scatter(data: ReportData) -> Table | None:
         tuple(
             (
                 label(data, str(row["trick"]), str(row["level"])),
-                _rank(row),
+                rank_interval(row),
                 f"{probability(row['probability'])} ({probability(row['probability_low'])} to {probability(row['probability_high'])})",
                 units.effect(row["sigma_with"]).lstrip("+"),
                 units.effect(row["sigma_without"]).lstrip("+"),
@@ -213,13 +160,13 @@ def scatter(data: ReportData) -> Table | None:
 
 
 def aliases(data: ReportData) -> Table | None:
-    rows = (data.design or {}).get("aliases") or []
+    rows = [row for row in (data.design or {}).get("aliases") or [] if str(row["orders"]).startswith("main")]
     if not rows:
         return None
     return Table(
         (("Effect", "text"), ("Entangled with", "text"), ("Correlation", "number"), ("Orders", "text")),
         tuple((str(r["effect"]), str(r["other"]), significant(r["correlation"], 2, sign=True), str(r["orders"])) for r in rows[:40]),
-        f"Pairs of effects that the design cannot tell apart (|correlation| ≥ 0.3){', the first 40' if len(rows) > 40 else ''}.",
+        f"Main effects that the design cannot wholly tell apart from others (|correlation| ≥ 0.3){', the first 40' if len(rows) > 40 else ''}.",
     )  # fmt: skip
 
 
@@ -248,23 +195,11 @@ def facts(pairs: Sequence[tuple[str, Any]]) -> list[tuple[str, str]]:
     return [(name, str(value)) for name, value in pairs if value not in (None, "", [], {})]
 
 
-def _claim(row: dict[str, Any]) -> str:
-    verdict = _text(row.get("claim_verdict"))
-    if not verdict:
-        return ""
-    units = Units.of(str(row["claim_metric"]))
-    return f"{verdict}: {units.effect(row['claim_effect'])}{units.difference} ({units.interval(row['claim_low'], row['claim_high'])})"
-
-
-def _rank(row: dict[str, Any]) -> str:
+def rank_interval(row: dict[str, Any]) -> str:
     low, high = row.get("rank_low"), row.get("rank_high")
-    if missing(low) or missing(high):
+    if low is None or high is None or missing(low) or missing(high):
         return NONE
     return str(int(low)) if low == high else f"{int(low)}–{int(high)}"
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
 
 
 def _first(text: str, length: int = 80) -> str:

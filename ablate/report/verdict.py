@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from ablate.report.data import PLACEBO, ReportData
+from ablate.ranking.coding import lines
+from ablate.report.data import PLACEBO, Document, ReportData
 from ablate.report.numbers import NONE, Units, count, duration, plural, setting
-from ablate.report.plots.slices import slices_of
+from ablate.report.plots.slices import Slice, slices_of
 
 ORDER = ("helps", "hurts", "no measurable effect", "undecided", "exploratory")
 _ESTIMANDS = ("average", "drop-one", "add-one", "exploratory")
@@ -59,7 +60,7 @@ def label(data: ReportData, trick: str, level: str) -> str:
 
 
 def labels(data: ReportData, rows: pd.DataFrame) -> list[str]:
-    return [label(data, str(row.trick), str(row.level)) for row in rows.itertuples()]
+    return [label(data, str(row["trick"]), str(row["level"])) for row in lines(rows)]
 
 
 def _sentence(data: ReportData) -> tuple[str, str, str]:
@@ -101,7 +102,7 @@ def _sentence(data: ReportData) -> tuple[str, str, str]:
     return "open", "No run has finished yet.", "The sections below name the command that makes each part."
 
 
-def _confirmed(data: ReportData, gain: dict) -> tuple[str, str, str]:
+def _confirmed(data: ReportData, gain: Document) -> tuple[str, str, str]:
     confirm = data.confirm or {}
     metric = str(confirm.get("metric", data.metric))
     units = Units.of(metric)
@@ -187,7 +188,7 @@ def _doubts(data: ReportData) -> Iterator[str]:
             yield f"{plural(number, 'run')} of the arm “{arm}” failed in the confirmation and are not in its mean"
 
 
-def search_slices(data: ReportData) -> list:
+def search_slices(data: ReportData) -> list[Slice]:
     """Every parameter of the search over its range; see `plots.slices`."""
     if not data.search or not data.search.get("space"):
         return []
@@ -195,16 +196,16 @@ def search_slices(data: ReportData) -> list:
     return slices_of(data.stage("search"), data.search["space"], best, data.metric)
 
 
-def recipe_rows(data: ReportData, recipe: dict) -> list[tuple[str, str, str, str]]:
+def recipe_rows(data: ReportData, recipe: Document) -> list[tuple[str, str, str, str]]:
     """Trick, its settings, its verdict in the ranking, and where it comes from (baseline or added)."""
     rows = main_rows(data)
     known = {}
     if rows is not None:
-        for row in rows.itertuples():
-            known[str(row.trick)] = known[str(row.level)] = str(row.verdict)
-    lines = []
+        for row in lines(rows):
+            known[str(row["trick"])] = known[str(row["level"])] = str(row["verdict"])
+    shown = []
     for name, settings in recipe.items():
-        shown = ", ".join(f"{key} = {setting(value)}" for key, value in dict(settings or {}).items()) or NONE
+        values = ", ".join(f"{key} = {setting(value)}" for key, value in dict(settings or {}).items()) or NONE
         origin = (
             "baseline"
             if data.baseline.get(name) == settings
@@ -212,8 +213,8 @@ def recipe_rows(data: ReportData, recipe: dict) -> list[tuple[str, str, str, str
             if name in data.baseline
             else "added"
         )
-        lines.append((name, shown, known.get(name, ""), origin))
-    return lines
+        shown.append((name, values, known.get(name, ""), origin))
+    return shown
 
 
 def _verb(kind: str, number: int) -> str:

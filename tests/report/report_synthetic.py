@@ -216,7 +216,7 @@ class Synthetic:
                 listed.append({"identity": entry.identity, "levels": dict(row.levels), "seed": row.seed,
                                "block": row.block, "wave": wave})  # fmt: skip
         self.facts["rank"] = {
-            "around": self.recipe(around, 0.1).plain(), "design": Design("screening", factors, tuple(rows)).to_json(),
+            "around": self.recipe(around, 0.1).plain(), "design": Design("screening", factors, tuple(rows), "Hadamard order 12 and foldover, seed 3").to_json(),
             "factors": {name: {"off": None, "on": {}} for name in TRUE_EFFECTS}, "margin": 0.005,
             "margin_source": "study file", "alpha": 0.0221, "looks": 3, "waves": waves, "rows": listed,
         }  # fmt: skip

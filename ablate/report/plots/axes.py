@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from ablate.report.numbers import minus, power_of_ten
 from ablate.report.plots.palette import GREY, MUTED
+
+Floats = NDArray[np.float64]
 
 
 def plain_numbers(ax: Axes, which: str = "both") -> None:
@@ -56,11 +56,24 @@ def dots(ax: Axes, x: ArrayLike, y: ArrayLike, *, colour: str, size: float = 4.0
     ax.autoscale_view()
 
 
-def smooth(values: Sequence[float], window: int = 0) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Centred moving average, shorter at the ends; gaps (NaN) are left out of it. Default: a tenth, odd."""
-    window = window or max(3, len(values) // 10 | 1)
-    series = pd.Series(np.asarray(values, dtype=float).copy())
-    return series.rolling(window, center=True, min_periods=1).mean().to_numpy()
+def smooth(values: ArrayLike, window: int = 0) -> Floats:
+    """Centred moving average that narrows towards the ends, so that it starts and ends at the data.
+
+    `window`: points, odd; default a tenth of them. Gaps (NaN) are left out.
+    """
+    data = np.asarray(values, dtype=float)
+    half = (window or max(3, len(data) // 10 | 1)) // 2
+    known = np.isfinite(data)
+    total = np.concatenate([[0.0], np.cumsum(np.where(known, data, 0.0))])
+    number = np.concatenate([[0], np.cumsum(known)])
+    place = np.arange(len(data))
+    reach = np.minimum(half, np.minimum(place, len(data) - 1 - place))
+    first, last = place - reach, place + reach + 1
+    counted = number[last] - number[first]
+    average: Floats = np.divide(
+        total[last] - total[first], counted, out=np.full(len(data), np.nan), where=counted > 0
+    )
+    return average
 
 
 def thin(length: int, most: int) -> np.ndarray[Any, np.dtype[np.intp]]:
@@ -81,7 +94,7 @@ def zero_line(ax: Axes, *, vertical: bool = True) -> None:
     (ax.axvline if vertical else ax.axhline)(0, color=GREY, linewidth=1.1, zorder=1)
 
 
-def finite(values: ArrayLike) -> np.ndarray[Any, np.dtype[np.float64]]:
+def finite(values: ArrayLike) -> Floats:
     """The finite values, as an array."""
-    array = np.asarray(values, dtype=float)
+    array: Floats = np.asarray(values, dtype=float)
     return array[np.isfinite(array)]

@@ -19,7 +19,8 @@ from ablate.report.plots.picture import Picture, picture
 
 def arms(values: Mapping[str, Mapping[str, float]], metric: str, units: Units) -> Picture:
     """Raw points of every arm, a line through each seed, the mean as a bar."""
-    names = [name for name in values if values[name]]
+    # The baseline last: lines of one seed then run down the page, not to and fro.
+    names = sorted((name for name in values if values[name]), key=lambda name: name == "baseline")
     frame = pd.DataFrame(
         [(name, seed, value * units.factor) for name in names for seed, value in values[name].items()],
         columns=["arm", "seed", "value"],

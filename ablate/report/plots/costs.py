@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from ablate.ranking.coding import lines
 from ablate.report.clean import shorten
 from ablate.report.numbers import ratio
 from ablate.report.plots.axes import plain_numbers
@@ -22,13 +23,13 @@ def costs(rows: pd.DataFrame, labels: Sequence[str]) -> Picture:
     def paint(figure: Figure) -> None:
         ax = figure.add_subplot()
         ax.axvline(1, color=GREY, linewidth=1.1)
-        for place, row in enumerate(rows.itertuples()):
-            if np.isfinite(row.time_ratio):
-                ax.plot([1, row.time_ratio], [place, place], color=PALE, linewidth=2)
-                ax.plot(row.time_ratio, place, "o", color=BLUE, markersize=7)
-            if row.memory_ratio is not None and np.isfinite(row.memory_ratio):
+        for place, row in enumerate(lines(rows)):
+            if np.isfinite(row["time_ratio"]):
+                ax.plot([1, row["time_ratio"]], [place, place], color=PALE, linewidth=2)
+                ax.plot(row["time_ratio"], place, "o", color=BLUE, markersize=7)
+            if row["memory_ratio"] is not None and np.isfinite(row["memory_ratio"]):
                 ax.plot(
-                    row.memory_ratio,
+                    row["memory_ratio"],
                     place,
                     "s",
                     color=ORANGE,
@@ -54,7 +55,7 @@ def costs(rows: pd.DataFrame, labels: Sequence[str]) -> Picture:
         + (" and peak memory." if has_memory else "."),
         alt="Costs: "
         + "; ".join(
-            f"{shorten(label, 30)} {ratio(row.time_ratio)} time"
-            for label, row in zip(labels, rows.itertuples(), strict=True)
+            f"{shorten(label, 30)} {ratio(row['time_ratio'])} time"
+            for label, row in zip(labels, lines(rows), strict=True)
         ),
     )

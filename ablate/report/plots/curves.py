@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from ablate.report.clean import shorten
 from ablate.report.numbers import Units
-from ablate.report.plots.axes import finite, plain_numbers, smooth, thin, whole_numbers
+from ablate.report.plots.axes import Floats, finite, plain_numbers, smooth, thin, whole_numbers
 from ablate.report.plots.palette import BLUE, MUTED, ORANGE
 from ablate.report.plots.picture import Picture, picture
 
@@ -30,7 +30,7 @@ def curves(records: Sequence[dict[str, Any]], first: str) -> Picture:
     seeds = max(sum(r["arm"] == arm and r["metric"] == names[0] for r in records) for arm in arms)
 
     def paint(figure: Figure) -> None:
-        columns = min(2, len(names))
+        columns = len(names) if len(names) <= 3 else 2
         axes = figure.subplots(-(-len(names) // columns), columns, squeeze=False).ravel()
         for ax, metric in zip(axes, names, strict=False):
             units = Units.of(metric)
@@ -75,22 +75,23 @@ def curves(records: Sequence[dict[str, Any]], first: str) -> Picture:
     return picture(
         "curves",
         paint,
-        height=290 * -(-len(names) // min(2, len(names))),
+        height=270 if len(names) <= 3 else 540,
         caption=f"Learning curves of {what}: thin lines are single runs (n = {seeds} seeds an arm), thick lines the mean over the runs "
         "still training, smoothed by a centred moving average over a tenth of the epochs.",
         alt=f"Learning curves of {what} for {', '.join(names)}.",
     )
 
 
-def _mean(lines: Sequence[Sequence[float]]) -> np.ndarray:
-    longest = max(len(values) for values in lines)
-    table = np.full((len(lines), longest), np.nan)
-    for row, values in zip(table, lines, strict=True):
+def _mean(runs: Sequence[Sequence[float]]) -> Floats:
+    longest = max(len(values) for values in runs)
+    table = np.full((len(runs), longest), np.nan)
+    for row, values in zip(table, runs, strict=True):
         row[: len(values)] = values
     table[~np.isfinite(table)] = np.nan
     known = np.isfinite(table)
     total = np.where(known, table, 0).sum(axis=0)
-    return np.divide(total, known.sum(axis=0), out=np.full(longest, np.nan), where=known.any(axis=0))
+    mean: Floats = np.divide(total, known.sum(axis=0), out=np.full(longest, np.nan), where=known.any(axis=0))
+    return mean
 
 
 def _order(metric: str) -> tuple[int, str]:

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from ablate.ranking.coding import lines
 from ablate.report.clean import shorten
 from ablate.report.numbers import Units, minus
 from ablate.report.plots.axes import finite, plain_numbers, zero_line
@@ -42,7 +43,7 @@ def forest(rows: pd.DataFrame, labels: Sequence[str], units: Units, margin: floa
         if margin:
             ax.axvspan(-margin * scale, margin * scale, color=BAND, zorder=0, linewidth=0)
         zero_line(ax)
-        for place, row in enumerate(rows.itertuples()):
+        for place, row in enumerate(lines(rows)):
             _interval(ax, place, row, scale, limits)
         ax.set_yticks(range(len(rows)), [shorten(label, _LABEL) for label in labels])
         for tick, is_placebo in zip(ax.get_yticklabels(), placebo, strict=True):
@@ -74,8 +75,8 @@ def forest(rows: pd.DataFrame, labels: Sequence[str], units: Units, margin: floa
         f"{band} The placebo does nothing by construction: what it shows is noise. {_runs(rows)}",
         alt=f"Forest plot of {len(rows)} effects. "
         + "; ".join(
-            f"{shorten(label, 40)}: {units.effect(row.effect)}{units.difference}, {row.verdict}"
-            for label, row in zip(labels, rows.itertuples(), strict=True)
+            f"{shorten(label, 40)}: {units.effect(row['effect'])}{units.difference}, {row['verdict']}"
+            for label, row in zip(labels, lines(rows), strict=True)
         ),
     )
 
@@ -97,13 +98,17 @@ def beside(pairs: pd.DataFrame, labels: Sequence[str], units: Units) -> Picture:
         zero_line(ax)
         zero_line(ax, vertical=False)
         ax.axline((0, 0), slope=1, color=GREY, linewidth=1, linestyle=(0, (4, 4)))
-        for label, row in zip(labels, pairs.itertuples(), strict=True):
-            x, y = row.effect * scale, row.effect_drop * scale
+        for label, row in zip(labels, lines(pairs), strict=True):
+            x, y = row["effect"] * scale, row["effect_drop"] * scale
             turned = np.sign(x) * np.sign(y) < 0
             colour = ORANGE if turned else BLUE
-            ax.plot([row.low * scale, row.high * scale], [y, y], color=colour, linewidth=1.2, alpha=0.7)
+            ax.plot([row["low"] * scale, row["high"] * scale], [y, y], color=colour, linewidth=1.2, alpha=0.7)
             ax.plot(
-                [x, x], [row.low_drop * scale, row.high_drop * scale], color=colour, linewidth=1.2, alpha=0.7
+                [x, x],
+                [row["low_drop"] * scale, row["high_drop"] * scale],
+                color=colour,
+                linewidth=1.2,
+                alpha=0.7,
             )
             ax.plot(x, y, "s" if turned else "o", color=colour, markersize=6)
             ax.annotate(
@@ -130,15 +135,15 @@ def beside(pairs: pd.DataFrame, labels: Sequence[str], units: Units) -> Picture:
         "the trick interacts with others.",
         alt="Scatter of average against drop-one effect: "
         + "; ".join(
-            f"{shorten(label, 40)}: {units.effect(row.effect)} and {units.effect(row.effect_drop)}"
-            for label, row in zip(labels, pairs.itertuples(), strict=True)
+            f"{shorten(label, 40)}: {units.effect(row['effect'])} and {units.effect(row['effect_drop'])}"
+            for label, row in zip(labels, lines(pairs), strict=True)
         ),
     )
 
 
 def _interval(ax: Axes, place: int, row: Any, scale: float, limits: tuple[float, float]) -> None:
-    colour, marker, filled = MARKS.get(str(row.verdict), MARKS["exploratory"])
-    low, high, middle = row.low * scale, row.high * scale, row.effect * scale
+    colour, marker, filled = MARKS.get(str(row["verdict"]), MARKS["exploratory"])
+    low, high, middle = row["low"] * scale, row["high"] * scale, row["effect"] * scale
     if not np.isfinite(middle):
         ax.text(limits[0], place, "  not estimable", color=MUTED, va="center", fontsize=10.5)
         return

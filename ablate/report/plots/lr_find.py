@@ -7,19 +7,17 @@ from math import isfinite
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ablate.report.clean import shorten
 from ablate.report.numbers import significant
 from ablate.report.plots.axes import finite, log_axis, plain_numbers, smooth, thin, whole_numbers
+from ablate.report.plots.grid import grid
 from ablate.report.plots.palette import BLUE, GREEN, GREY, INK, ORANGE, PALE, PURPLE
 from ablate.report.plots.picture import Picture, picture
 
 _RATES = ("lr", "learning_rate", "learning_rates", "rates")
-_SCORES = ("validation/accuracy", "validation/loss", "accuracy", "loss")
 _COLOURS = (
     (BLUE, "-"),
     (ORANGE, (0, (5, 2))),
@@ -36,9 +34,9 @@ def panel(step: Mapping[str, Any]) -> Picture | None:
     """The picture of one step of `lr-find.json`; None where its figures hold nothing to draw."""
     figures = dict(step.get("figures") or {})
     painted = (
-        _grid(figures.get("cells"))
+        grid(figures.get("cells"))
         or _rate_test(figures)
-        or _lines(_series(figures))
+        or _lines(_series(figures), "step" if int(step.get("step", 0)) in (1, 2, 3) else "epoch")
         or _against_expected(figures)
     )
     if painted is None:
@@ -53,53 +51,6 @@ def panel(step: Mapping[str, Any]) -> Picture | None:
         f"lr-find-{int(number)}", paint, width=420, height=250, caption=caption,
         alt=f"Step {number}, {title}: {caption}",
     )  # fmt: skip
-
-
-def _grid(cells: Any) -> Painted | None:
-    """Learning rate × weight decay, the score in each cell."""
-    if not isinstance(cells, Sequence) or not cells:
-        return None
-    frame = pd.DataFrame([dict(cell) for cell in cells])
-    score = next(
-        (
-            name
-            for name in _SCORES
-            if name in frame and pd.to_numeric(frame[name], errors="coerce").notna().any()
-        ),
-        None,
-    )
-    if score is None or not {"learning_rate", "weight_decay"} <= set(frame):
-        return None
-    frame[score] = pd.to_numeric(frame[score], errors="coerce").where(lambda column: np.isfinite(column))
-    table = frame.pivot_table(index="weight_decay", columns="learning_rate", values=score, dropna=False)
-    table = table.sort_index(ascending=False)
-    percent = "accuracy" in score
-    shown = table * 100 if percent else table
-    better = table.max().max() if percent else table.min().min()
-
-    def paint(ax: Axes) -> None:
-        labels = shown.map(
-            lambda value: "–" if pd.isna(value) else f"{value:.1f}" if percent else f"{value:.3g}"
-        )
-        sns.heatmap(shown, annot=labels, fmt="", cmap="crest" if percent else "crest_r", cbar=False, ax=ax,
-                    linewidths=1.5, linecolor="none", annot_kws={"fontsize": 10.5})  # fmt: skip
-        ax.set_xticklabels([significant(value, 2) for value in shown.columns], rotation=0)
-        ax.set_yticklabels([significant(value, 2) for value in shown.index], rotation=0)
-        place = np.argwhere(table.to_numpy() == better)
-        if len(place):
-            row, column = place[0]
-            ax.add_patch(_box(column, row))
-        ax.set_xlabel("learning rate")
-        ax.set_ylabel("weight decay")
-        ax.tick_params(length=0)
-        ax.grid(False)
-        for side in ("left", "bottom"):
-            ax.spines[side].set_visible(False)
-
-    return (
-        paint,
-        f"{score}{' in per cent' if percent else ''} over learning rate and weight decay, {len(frame)} cells; the best is framed, – diverged.",
-    )
 
 
 def _rate_test(figures: Mapping[str, Any]) -> Painted | None:
@@ -151,7 +102,7 @@ def _rate_test(figures: Mapping[str, Any]) -> Painted | None:
     )
 
 
-def _lines(series: Mapping[str, Sequence[float]]) -> Painted | None:
+def _lines(series: Mapping[str, Sequence[float]], along: str) -> Painted | None:
     """Any series over steps or epochs: smoothed over raw."""
     if not series:
         return None
@@ -170,7 +121,7 @@ def _lines(series: Mapping[str, Sequence[float]]) -> Painted | None:
         else:
             plain_numbers(ax, "y")
         ax.legend(loc="best", fontsize=10)
-        ax.set_xlabel("epoch" if longest <= 60 else "step")
+        ax.set_xlabel(along)
         whole_numbers(ax)
 
     return (
@@ -245,9 +196,3 @@ def _is_series(value: Any) -> bool:
         and all(isinstance(item, int | float) and not isinstance(item, bool) for item in value)
         and any(isfinite(item) for item in value)
     )
-
-
-def _box(column: int, row: int) -> Any:
-    from matplotlib.patches import Rectangle
-
-    return Rectangle((column + 0.03, row + 0.03), 0.94, 0.94, fill=False, edgecolor=INK, linewidth=2)

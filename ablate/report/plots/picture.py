@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 from xml.etree import ElementTree
 
 import matplotlib as mpl
@@ -80,7 +81,8 @@ def _settings(name: str) -> Iterator[None]:
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from", category=UserWarning)
         with mpl.rc_context():
             mpl.rcdefaults()
-            mpl.rcParams.update({**sns.axes_style("ticks"), **RC, "svg.hashsalt": f"ablate:{name}"})
+            settings: Any = {**sns.axes_style("ticks"), **RC, "svg.hashsalt": f"ablate:{name}"}
+            mpl.rcParams.update(settings)
             yield
 
 
@@ -146,7 +148,7 @@ def _serialise(root: ElementTree.Element, colours: Mapping[str, str]) -> str:
         element.tag = element.tag.removeprefix(f"{{{_SVG}}}")
         for key in ("fill", "stroke"):
             value = element.attrib.get(key)
-            if value in colours:
+            if value is not None and value in colours:
                 element.attrib[key] = colours[value]
     copy.attrib = {"xmlns": _SVG, **copy.attrib}
     return ElementTree.tostring(copy, encoding="unicode")

@@ -29,7 +29,7 @@ def history(trials: pd.DataFrame, metric: str, units: Units, *, higher: bool) ->
     worst = -np.inf if higher else np.inf
     candidates = np.where(complete, values, worst)
     best = (np.maximum if higher else np.minimum).accumulate(candidates) if len(candidates) else candidates
-    low, high = _view(values[complete | pruned], higher=higher)
+    low, high = _view(values[complete if complete.sum() > 2 else complete | pruned], higher=higher)
     floor = low if higher else high
 
     def paint(figure: Figure) -> None:
@@ -59,7 +59,7 @@ def history(trials: pd.DataFrame, metric: str, units: Units, *, higher: bool) ->
         caption=f"{plural(len(trials), 'trial')} in the order in which they were asked for: {int(complete.sum())} complete (blue), "
         f"{int(pruned.sum())} pruned early (grey, their last value), {int(lost.sum())} without a value (orange crosses on the edge). "
         "The line is the best so far. The best of many noisy trials is optimistic; what counts is the confirmation on fresh seeds. "
-        "Trials far below the rest are drawn at the edge.",
+        "Values far worse than those of the complete trials are drawn at the edge.",
         alt=f"Search history of {len(trials)} trials."
         + (
             f" Best so far ends at {units.value(best[-1] / scale)}."

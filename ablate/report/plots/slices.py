@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import log10
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from matplotlib.figure import Figure
 from ablate.report.clean import shorten
 from ablate.report.numbers import Units, plural, setting
 from ablate.report.plots.axes import dots, finite, log_axis, note, plain_numbers
-from ablate.report.plots.palette import BLUE, GREY, INK, ORANGE, PALE
+from ablate.report.plots.palette import BLUE, INK, MUTED, ORANGE, PALE
 from ablate.report.plots.picture import Picture, picture
 
 EDGE = 0.05
@@ -50,8 +51,8 @@ def at_edge(best: float, low: float, high: float, log: bool) -> str:
 
 def slices_of(
     trials: pd.DataFrame,
-    space: Sequence[dict],
-    best: dict,
+    space: Sequence[Mapping[str, Any]],
+    best: Mapping[str, Any],
     metric: str,
     *,
     natural_ends: Sequence[float] = (0.0, 1.0),
@@ -84,11 +85,15 @@ def slices_of(
     return sorted(found, key=lambda one: (not one.edge, "lr" not in one.name.split("."), -len(one.values)))
 
 
-def slices(panels: Sequence[Slice], metric: str, units: Units, *, name: str = "search-slices") -> Picture:
+def slices(
+    panels: Sequence[Slice], metric: str, units: Units, *, higher: bool, name: str = "search-slices"
+) -> Picture:
     """Small multiples, one panel a parameter, all with the metric upwards on one scale."""
     rows = -(-len(panels) // COLUMNS)
     scores = finite(np.concatenate([panel.scores for panel in panels]) * units.factor)
-    low, high = (np.percentile(scores, 4), scores.max()) if len(scores) else (0.0, 1.0)
+    low, high = (float(scores.min()), float(scores.max())) if len(scores) else (0.0, 1.0)
+    if len(scores):
+        low, high = (np.percentile(scores, 4), high) if higher else (low, np.percentile(scores, 96))
     room = 0.08 * (high - low) or 0.5
 
     def paint(figure: Figure) -> None:
@@ -98,7 +103,7 @@ def slices(panels: Sequence[Slice], metric: str, units: Units, *, name: str = "s
             ax.set_ylim(low - room, high + room)
         for ax in axes[len(panels) :]:
             ax.set_visible(False)
-        figure.supylabel(f"{shorten(metric, 40)}{units.unit and ' (%)'}", fontsize=11.5, color=GREY)
+        figure.supylabel(f"{shorten(metric, 40)}{units.unit and ' (%)'}", fontsize=11.5, color=MUTED)
 
     edges = [panel.name for panel in panels if panel.edge]
     return picture(
@@ -106,8 +111,8 @@ def slices(panels: Sequence[Slice], metric: str, units: Units, *, name: str = "s
         paint,
         height=round(24 + 186 * rows),
         caption=f"{plural(len(panels), 'parameter')}, each over its whole search range, against {metric}: one dot a complete trial that had it on "
-        "(the number is in the panel). The vertical line is the best recipe's value, orange where it sits at an edge of the range. "
-        "The lowest 4 % of trials are drawn at the bottom.",
+        "(their number on top right). The vertical line is the best recipe's value, orange at an edge of the range, none where that recipe does without. "
+        f"The {'lowest' if higher else 'highest'} 4 % of trials are drawn at the edge.",
         alt=f"Slices of {len(panels)} parameters."
         + (
             f" The best value sits at an edge for: {', '.join(edges)}."
@@ -142,6 +147,4 @@ def _panel(ax: Axes, panel: Slice, scale: float, view: tuple[float, float]) -> N
     plain_numbers(ax, "y")
     ax.locator_params(axis="y", nbins=5)
     ax.set_title(shorten(panel.name, 24), fontsize=11, color=ORANGE if panel.edge else INK)
-    ax.text(
-        0.98, 0.04, f"n = {len(panel.values)}", transform=ax.transAxes, ha="right", fontsize=9.5, color=GREY
-    )
+    ax.set_title(f"n = {len(panel.values)}", loc="right", fontsize=9.5, fontweight="normal", color=MUTED)

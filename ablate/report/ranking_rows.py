@@ -1,0 +1,92 @@
+"""The ranking table: one line a trick, ready to print."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from ablate.ranking.coding import lines
+from ablate.report.data import PLACEBO, ReportData
+from ablate.report.numbers import Units, count, missing, probability, ratio
+from ablate.report.tables import rank_interval
+from ablate.report.verdict import label
+
+
+@dataclass(frozen=True, slots=True)
+class RankingRow:
+    """One line of the ranking table. `rank` is an interval where the ranking gives one."""
+
+    name: str
+    title: str
+    placebo: bool
+    rank: str
+    effect: str
+    interval: str
+    verdict: str
+    note: str
+    claim: str
+    claimed_by: str
+    measured: str
+    time: str
+    memory: str
+    runs: str
+    lost: str
+    p: str
+
+
+def ranking_rows(data: ReportData, rows: pd.DataFrame) -> list[RankingRow]:
+    """The rows of one estimand, in the ranking's order."""
+    places = {
+        (str(row["trick"]), str(row["level"])): row for row in (data.diagnostics or {}).get("tricks") or []
+    }
+    shown = []
+    for row in lines(rows):
+        trick, level = str(row["trick"]), str(row["level"])
+        units = Units.of(str(row["metric"]))
+        record = data.tricks.get(level) or data.tricks.get(trick) or {}
+        place = places.get((trick, level), {}) if row["estimand"] == "average" else {}
+        lost = 0 if missing(row["runs_failed"]) else int(row["runs_failed"])
+        shown.append(
+            RankingRow(
+                name=label(data, trick, level),
+                title=str(
+                    record.get("title") or ("does nothing, by construction" if trick == PLACEBO else "")
+                ),
+                placebo=trick == PLACEBO,
+                rank=rank_interval(place),
+                effect=units.effect(row["effect"]),
+                interval=units.interval(row["low"], row["high"]),
+                verdict=str(row["verdict"]),
+                note=_text(row["note"]),
+                claim=str(record.get("statement") or ""),
+                claimed_by=_short_source(str(record.get("source") or "")),
+                measured=_claim(row),
+                time=ratio(row["time_ratio"]),
+                memory=ratio(row["memory_ratio"]),
+                runs=count(row["runs"]),
+                lost=f"{lost} lost" if lost else "",
+                p=probability(row["p_adjusted"]),
+            )
+        )
+    return shown
+
+
+def _claim(row: dict[str, Any]) -> str:
+    verdict = _text(row.get("claim_verdict"))
+    if not verdict:
+        return ""
+    units = Units.of(str(row["claim_metric"]))
+    return f"{verdict}: {units.effect(row['claim_effect'])}{units.difference} ({units.interval(row['claim_low'], row['claim_high'])})"
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _short_source(source: str) -> str:
+    """`Srivastava, Hinton, Krizhevsky 2014` -> `Srivastava et al. 2014`."""
+    authors, _, year = source.rpartition(" ")
+    names = [name.strip() for name in authors.split(",") if name.strip()]
+    return source if len(names) < 3 else f"{names[0]} et al. {year}"

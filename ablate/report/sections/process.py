@@ -1,0 +1,124 @@
+"""How the recipe was found: search, learning rate, learning curves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from ablate.report import tables
+from ablate.report.data import ReportData
+from ablate.report.numbers import NONE, duration, missing, setting
+from ablate.report.plots import curves as curve_plots
+from ablate.report.plots import lr_find as lr_find_plots
+from ablate.report.plots import search as search_plots
+from ablate.report.plots import slices as slice_plots
+from ablate.report.plots.picture import Picture
+from ablate.report.verdict import search_slices
+
+Content = dict[str, Any]
+_FIRST_SLICES = 8
+_BEST, _COMMON = 20, 24
+
+
+def search(data: ReportData) -> Content | None:
+    trials = data.stage("search")
+    if not len(trials):
+        return None
+    fact = data.search or {}
+    panels = search_slices(data)
+    return {
+        "how": tables.facts(
+            [
+                ("Sampler", fact.get("sampler")),
+                ("Pruner", fact.get("pruner")),
+                ("Trials", f"{len(trials)} of {fact.get('trials', len(trials))}"),
+                ("Parameters", len(fact.get("space") or [])),
+                ("Time", duration(fact["seconds"]) if fact.get("seconds") else ""),
+            ]
+        ),
+        "history": search_plots.history(trials, data.metric, data.units, higher=data.higher_is_better),
+        "common": _common(data, trials),
+        "edges": [panel.advice for panel in panels if panel.edge],
+        "slices": slice_plots.slices(
+            panels[:_FIRST_SLICES], data.metric, data.units, higher=data.higher_is_better
+        )
+        if panels
+        else None,
+        "more_slices": slice_plots.slices(
+            panels[_FIRST_SLICES:],
+            data.metric,
+            data.units,
+            higher=data.higher_is_better,
+            name="search-slices-more",
+        )
+        if len(panels) > _FIRST_SLICES
+        else None,
+    }
+
+
+def _common(data: ReportData, trials: pd.DataFrame) -> Picture | None:
+    """On or off in the best trials, against all trials; tricks in the order of the difference."""
+    done = trials[(trials["outcome"] == "complete") & trials[data.metric].notna()]
+    if len(done) < _FIRST_SLICES:
+        return None
+    done = done.sort_values(data.metric, ascending=not data.higher_is_better, kind="stable")
+    names = sorted({name for recipe in done["recipe"] for name in data.recipes.get(recipe, {})})
+    table = pd.DataFrame(
+        {
+            place: [int(name in data.recipes.get(recipe, {})) for name in names]
+            for place, recipe in enumerate(done["recipe"])
+        },
+        index=names,
+    )
+    table = table[(table.mean(axis=1) > 0) & (table.mean(axis=1) < 1)]
+    if not len(table):
+        return None
+    top = max(5, len(done) // 10)
+    excess = table.iloc[:, :top].mean(axis=1) - table.mean(axis=1)
+    table = table.loc[excess.sort_values(ascending=False, kind="stable").index].head(_COMMON)
+    return search_plots.common(
+        table.iloc[:, :_BEST], list(table.index), list(table.mean(axis=1)), min(top, _BEST)
+    )
+
+
+def lr_find(data: ReportData) -> Content | None:
+    if not data.lr_find:
+        return None
+    steps: list[Content] = []
+    for step in data.lr_find.get("steps") or []:
+        figures = step.get("figures") or {}
+        plain = [
+            (str(name).replace("_", " "), setting(value))
+            for name, value in figures.items()
+            if isinstance(value, int | float | str)
+            and not missing(value if isinstance(value, int | float) else 0)
+        ]
+        picture = lr_find_plots.panel(step)
+        # What the panel shows as points is in its caption; saying it twice helps nobody.
+        drawn = {name for name, _ in plain if picture and f"{name} " in picture.caption}
+        steps.append(
+            {
+                "number": step.get("step", len(steps) + 1),
+                "name": str(step.get("name", "")),
+                "verdict": str(step.get("verdict", "skipped")),
+                "numbers": [(name, value) for name, value in plain if name not in drawn][:8],
+                "findings": [dict(finding) for finding in step.get("findings") or []],
+                "picture": picture,
+            }
+        )
+    return {
+        "steps": steps,
+        "learning_rate": setting(data.lr_find.get("learning_rate"))
+        if data.lr_find.get("learning_rate") is not None
+        else NONE,
+        "weight_decay": setting(data.lr_find.get("weight_decay"))
+        if data.lr_find.get("weight_decay") is not None
+        else NONE,
+        "device": str(data.lr_find.get("device") or ""),
+    }
+
+
+def learning_curves(data: ReportData) -> Content | None:
+    records = [record for record in data.curves if record["values"]]
+    return {"picture": curve_plots.curves(records, data.metric)} if records else None

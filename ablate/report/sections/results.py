@@ -1,0 +1,116 @@
+"""The results: the ranking and its confirmation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ablate.ranking.coding import lines
+from ablate.report import tables
+from ablate.report.data import ReportData
+from ablate.report.numbers import Units, missing, significant
+from ablate.report.plots import confirm as confirm_plots
+from ablate.report.plots import forest as forest_plots
+from ablate.report.plots.picture import Picture
+from ablate.report.ranking_rows import ranking_rows
+from ablate.report.verdict import label, labels, main_rows, recipe_rows
+
+Content = dict[str, Any]
+_ESTIMANDS = {
+    "average": "Average effect: the mean difference a trick makes over all combinations of the others in the designed array "
+    "(its Banzhaf value).",
+    "drop-one": "Drop-one effect: what the winner loses when this one trick is taken out, on paired fresh seeds.",
+    "add-one": "Add-one effect: what the baseline gains when this one trick is added, on paired seeds.",
+    "exploratory": "Exploratory: signed least squares on the search's own trials. The search chose them by their results, so no verdict "
+    "rests on these numbers.",
+}
+
+
+def ranking(data: ReportData) -> Content | None:
+    rows = main_rows(data)
+    if rows is None or data.ranking is None:
+        return None
+    by_effect = rows.sort_values("effect", ascending=False, kind="stable", na_position="last")
+    margin = rows["margin"].dropna()
+    rest = [
+        name
+        for name in _ESTIMANDS
+        if name in set(data.ranking["estimand"]) and name != rows["estimand"].iloc[0]
+    ]
+    return {
+        "estimand": _ESTIMANDS[str(rows["estimand"].iloc[0])],
+        "unit": data.units.difference.strip(),
+        "rows": ranking_rows(data, rows),
+        "claims": any(row.claim for row in ranking_rows(data, rows)),
+        "exploratory_only": str(rows["estimand"].iloc[0]) == "exploratory",
+        "forest": forest_plots.forest(
+            by_effect, labels(data, by_effect), data.units, float(margin.iloc[0]) if len(margin) else None
+        ),
+        "beside": _beside(data, data.ranking),
+        "interactions": tables.interactions(data),
+        "others": [
+            {"name": name, "sentence": _ESTIMANDS[name], "rows": ranking_rows(data, others)}
+            for name in rest
+            if len(others := data.ranking[data.ranking["estimand"] == name])
+        ],
+        "inapplicable": [(name, reason) for name, reason in data.applicable.items() if reason],
+    }
+
+
+def _beside(data: ReportData, frame: pd.DataFrame) -> Picture | None:
+    average, drop = frame[frame["estimand"] == "average"], frame[frame["estimand"] == "drop-one"]
+    pairs = average.merge(drop, on=["trick", "level"], suffixes=("", "_drop"))
+    pairs = pairs[
+        np.isfinite(pairs["effect"].astype(float)) & np.isfinite(pairs["effect_drop"].astype(float))
+    ]
+    return forest_plots.beside(pairs, labels(data, pairs), data.units) if len(pairs) else None
+
+
+def confirmation(data: ReportData) -> Content | None:
+    if not data.confirm:
+        return None
+    values = data.confirm.get("values") or {}
+    metric = str(data.confirm.get("metric", data.metric))
+    units = Units.of(metric)
+    gain = data.confirm.get("gain")
+    rows = [{"label": "winner − baseline", **gain}] if gain else []
+    drops = (
+        data.ranking[data.ranking["estimand"] == "drop-one"] if data.ranking is not None else pd.DataFrame()
+    )
+    rows += [
+        {
+            "label": f"with − without {label(data, str(row['trick']), str(row['level']))}",
+            "n": int(row["runs"]) // 2,
+            **row,
+        }
+        for row in lines(drops)
+        if not missing(row["low"])
+    ]
+    seen = {arm: scores for arm, scores in values.items() if scores}
+    return {
+        "metric": metric,
+        "gain": gain,
+        "sentence": _paired_sentence(gain, units) if gain else "",
+        "differences": confirm_plots.differences(rows, units) if rows else None,
+        "arms": confirm_plots.arms(seen, metric, units) if seen else None,
+        "on_test": metric.startswith("test/"),
+        "recipe": recipe_rows(data, data.winner or {}),
+        "missing": not seen,
+    }
+
+
+def _paired_sentence(gain: Content, units: Units) -> str:
+    better = gain.get("better") or {}
+    rho = (
+        ""
+        if missing(gain.get("rho"))
+        else f" Over seeds the two correlate with ρ̂ = {significant(gain['rho'], 2)}."
+    )
+    return (
+        f"Winner − baseline: {units.effect(gain['effect'])}{units.difference}, {100 * gain['level']:g} % interval "
+        f"{units.interval(gain['low'], gain['high'])}, n = {gain['n']} paired seeds. The chance that one run of the winner beats one of "
+        f"the baseline is {significant(better.get('estimate'), 2)} ({significant(better.get('low'), 2)} to "
+        f"{significant(better.get('high'), 2)}).{rho}"
+    )
