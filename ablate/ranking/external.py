@@ -10,7 +10,7 @@ import pandas as pd
 
 from ablate.ranking.analysis import Analysis, Declaration, analyse
 from ablate.ranking.coding import effect_columns, require
-from ablate.ranking.design import Factor, check_factors
+from ablate.ranking.design import RESERVED, Factor, check_factors
 from ablate.ranking.exploratory import setting_columns
 from ablate.records.errors import InputError
 
@@ -57,8 +57,13 @@ def analyse_table(
     require(frame, names, "factor column")
     require(frame, [metric], "metric column")
     require(frame, [name for name in (seed, outcome) if name is not None])
-    if metric in names:
-        raise InputError(f"'{metric}' is named both as the metric and as a factor")
+    named = [*names, metric, *(name for name in (seed, outcome) if name is not None)]
+    if twice := next((name for name in named if named.count(name) > 1), None):
+        raise InputError(f"the column '{twice}' is named for two purposes", hint="name it once")
+    if twice := next((name for name in named if list(frame.columns).count(name) > 1), None):
+        raise InputError(f"the table has two columns called '{twice}'", hint="rename one")
+    if metric in RESERVED:
+        raise InputError(f"a metric cannot be called '{metric}'", hint="rename the column")
     table = pd.DataFrame({name: _labels(frame[name]) for name in names})
     table[metric] = frame[metric].to_numpy()
     chosen = _factors(table, factors)

