@@ -105,14 +105,15 @@ class _Lanes(torch.autograd.Function):
 
         values, state = tensors[1 : 1 + len(weights)], tensors[1 + len(weights) :]
         held = dict(zip(buffers, state, strict=True))
-        return _Segment.apply(stacked, held, weights, tensors[0], *values), 0
+        output: Tensor = _Segment.apply(stacked, held, weights, tensors[0], *values)  # type: ignore[no-untyped-call]
+        return output, 0
 
 
 class _Segment(torch.autograd.Function):
     """`run({**weights, **buffers}, x)`; in the backward pass the same once more, with its gradients."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any, run: Run, buffers: dict[str, Tensor], names: tuple[str, ...], x: Tensor, *weights: Tensor
     ) -> Tensor:
         ctx.run, ctx.names = run, names
@@ -122,7 +123,7 @@ class _Segment(torch.autograd.Function):
         return run({**dict(zip(names, weights, strict=True)), **buffers}, x)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         again = torch.is_grad_enabled()  # a gradient of this gradient is wanted
         needed = ctx.needs_input_grad[3:]
         inputs = [
@@ -176,7 +177,7 @@ def cut(module: nn.Module, size: int) -> tuple[nn.Module, int]:
     """(`module` with its outermost sequences recomputing, the number of segments).
 
     A sequence is an `nn.Sequential` of two modules or more. Those of a class of their own, whose `forward` may
-    do something else, are left alone; a short one that only holds sequences is gone into. The module is
+    do something else, are left alone; a short one that holds sequences is gone into. The module is
     changed in place, unless it is a sequence itself.
     """
     if is_sequence(module) and (len(module) > size or not any(map(is_sequence, module.children()))):
