@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from ablate.ledger.entry import Entry
-from ablate.ledger.export import CURVE_COLUMNS, RUN_COLUMNS, curves_rows, write_csv
+from ablate.ledger.export import CURVE_COLUMNS, RUN_COLUMNS, write_csv
 from ablate.ledger.store import Ledger
 from ablate.ranking.coding import lines
 from ablate.records.files import write_text
-from ablate.report.clean import clean
-from ablate.report.collect import collect
+from ablate.report.clean import clean_text
+from ablate.report.collect import gather
 from ablate.report.data import RANKING_COLUMNS, ReportData
 from ablate.report.documents import json_text, recipe_toml, study_document
 from ablate.report.page import render
@@ -26,8 +27,8 @@ def build(ledger_path: Path, folder: Path) -> Path:
     made before the first file is written; the page is written last, so that it never points at old data.
     """
     with Ledger.open(ledger_path, write=False) as ledger:
-        entries = ledger.entries(scores=False)
-        data = collect(ledger)
+        facts, entries = ledger.facts(), ledger.entries(scores=False)
+    data = gather(facts, entries)
     page = render(data)
     texts = {
         **{f"plots/{picture.name}.svg": picture.file for picture in page.pictures},
@@ -45,12 +46,22 @@ def build(ledger_path: Path, folder: Path) -> Path:
     return folder / "index.html"
 
 
-def write_data(folder: Path, data: ReportData, entries: list[Entry]) -> None:
+def write_data(folder: Path, data: ReportData, entries: Sequence[Entry]) -> None:
     """`ranking.csv`, `runs.csv`, `curves.csv`; with their header where there is nothing yet."""
     write_csv(folder / "ranking.csv", _plain(data.ranking), RANKING_COLUMNS)
     columns = list(data.run_rows[0]) if data.run_rows else [*RUN_COLUMNS, "seconds"]
     write_csv(folder / "runs.csv", data.run_rows, columns)
-    write_csv(folder / "curves.csv", [clean(row) for row in curves_rows(entries)], CURVE_COLUMNS)
+    write_csv(folder / "curves.csv", list(_curve_rows(entries)), CURVE_COLUMNS)
+
+
+def _curve_rows(entries: Sequence[Entry]) -> Iterator[dict[str, Any]]:
+    """As the ledger's `curves_rows`, cleaned, and the identity (a hash) computed once a run."""
+    for entry in entries:
+        identity = entry.identity
+        for metric, curve in sorted(entry.result.curves.items()):
+            name = clean_text(metric)
+            for epoch, value in enumerate(curve, start=1):
+                yield {"run": identity, "metric": name, "epoch": epoch, "value": value}
 
 
 def _plain(frame: pd.DataFrame | None) -> list[dict[str, Any]]:

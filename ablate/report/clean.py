@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 MASK = "***"
@@ -43,6 +44,7 @@ def mask_secrets(text: str) -> str:
     return text
 
 
+@lru_cache(maxsize=1 << 16)
 def clean_text(text: str) -> str:
     """`text` without secrets and with unshowable characters replaced by U+FFFD; tabs become spaces."""
     return _UNSHOWABLE.sub(REPLACEMENT, mask_secrets(text).replace("\t", " ").replace("\r\n", "\n"))

@@ -34,8 +34,13 @@ def collect(ledger: Source, catalogue: Mapping[str, Trick] | None = None) -> Rep
     `catalogue`: trick records for titles and claims (default: all installed). Raises InputError where
     what the ledger declares (its design, say) cannot be read.
     """
-    facts = ledger.facts()
-    entries = ledger.entries(scores=False)
+    return gather(ledger.facts(), ledger.entries(scores=False), catalogue)
+
+
+def gather(
+    facts: Mapping[str, Any], entries: Sequence[Entry], catalogue: Mapping[str, Trick] | None = None
+) -> ReportData:
+    """`collect` from what was read already."""
     study = dict(facts.get("study") or {})
     study.setdefault("metric", next(iter(_metrics(entries)), "validation/loss"))
     metric = str(study["metric"])
@@ -74,7 +79,10 @@ def collect(ledger: Source, catalogue: Mapping[str, Trick] | None = None) -> Rep
         diagnostics=clean(rank.diagnostics if rank else None),
         confirm=clean(confirm),
         costs=_clean_frame(costs),
-        timings=clean(facts.get("timings") or {}),
+        # The time that writing the report took is noted after the report: it would never be the same twice.
+        timings={
+            name: value for name, value in clean(facts.get("timings") or {}).items() if name != "report"
+        },
         run_rows=clean(runs_rows(entries)),
         labels=[
             {

@@ -55,7 +55,10 @@ def ranked(
     plan = Design.from_json(stored) if stored else None
     frame = _frame(rows, {entry.identity: entry for entry in entries}, metric)
     design: Document = {
-        **{key: fact.get(key) for key in ("around", "margin", "margin_source", "alpha", "looks", "waves")},
+        **{
+            key: fact.get(key)
+            for key in ("around", "margin", "margin_source", "alpha", "looks", "waves", "left_out")
+        },
         "kind": plan.kind if plan else "",
         "note": plan.note if plan else "",
         "factors": stored["factors"] if stored else [],

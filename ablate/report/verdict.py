@@ -81,10 +81,16 @@ def _sentence(data: ReportData) -> tuple[str, str, str]:
     if best:
         value = data.units.value(best.get("value"))
         trials = plural(len(data.stage("search")), "trial")
+        seeds = int(best.get("seeds") or 0)
+        reached = (
+            f"averages {value} {data.metric} over {plural(seeds, 'seed')}"
+            if seeds
+            else f"reached {value} {data.metric}"
+        )
         return (
             "open",
-            f"The best of {trials} reached {value} {data.metric}.",
-            "The best of many is optimistic, and nothing here is a designed comparison yet: rank and confirm before believing it.",
+            f"The best of {trials} {reached}.",
+            "Chosen as the best of many it is optimistic, and nothing here is a designed comparison yet: rank and confirm before believing it.",
         )
     if len(data.runs):
         complete = int((data.runs["outcome"] == "complete").sum())
@@ -141,7 +147,7 @@ def _tiles(data: ReportData) -> Iterator[Tile]:
                            f"{units.value(min(scores))} to {units.value(max(scores))}, n = {len(scores)} seeds")  # fmt: skip
     elif data.search and data.search.get("best"):
         yield Tile(data.units.value(data.search["best"].get("value")), "", f"best trial, {data.metric}",
-                   f"the best of {plural(len(data.stage('search')), 'trial')}: optimistic")  # fmt: skip
+                   f"the best of {plural(len(data.stage('search')), 'trial')}: optimistic; n = {data.search['best'].get('seeds') or 1}")  # fmt: skip
     runs = data.runs
     if len(runs):
         lost = int(runs["outcome"].isin(["diverged", "failed", "out_of_memory"]).sum())

@@ -193,7 +193,11 @@ class Synthetic:
         done = [e for e in self.entries if e.stage == "search" and e.result.outcome is Outcome.COMPLETE]
         if not done:
             return
-        best = max(done, key=lambda entry: entry.result.metrics["validation/accuracy"])
+        done.sort(key=lambda entry: -entry.result.metrics["validation/accuracy"])
+        best = done[0]
+        for place, finalist in enumerate(done[:3]):
+            for seed in (901, 902, 903):
+                self.train(finalist.run.recipe, seed, "select", arm=f"finalist {place + 1}")
         self.facts["search"] = {
             "trials": trials, "sampler": "tpe", "pruner": "successive-halving", "seconds": 61.0,
             "best": {"trial": best.trial, "recipe": best.run.recipe.plain(),

@@ -17,8 +17,15 @@ from ablate.report.plots.palette import BLUE, GREY, INK, MUTED, ORANGE, PALE
 from ablate.report.plots.picture import Picture, picture
 
 
-def arms(values: Mapping[str, Mapping[str, float]], metric: str, units: Units) -> Picture:
-    """Raw points of every arm, a line through each seed, the mean as a bar."""
+def arms(
+    values: Mapping[str, Mapping[str, float]],
+    metric: str,
+    units: Units,
+    *,
+    name: str = "confirm-arms",
+    what: str = "the confirmation",
+) -> Picture:
+    """Raw points of every arm, a line through each seed, the mean as a bar. `what`: the stage, in words."""
     # The baseline last: lines of one seed then run down the page, not to and fro.
     names = sorted((name for name in values if values[name]), key=lambda name: name == "baseline")
     frame = pd.DataFrame(
@@ -32,13 +39,11 @@ def arms(values: Mapping[str, Mapping[str, float]], metric: str, units: Units) -
         places = np.arange(len(names))
         for _, row in table.iterrows():
             ax.plot(row.to_numpy(), places, color=PALE, linewidth=0.8, zorder=1)
-        colours = {
-            name: BLUE if name == "winner" else ORANGE if name == "baseline" else GREY for name in names
-        }
+        colours = {arm: BLUE if arm == "winner" else ORANGE if arm == "baseline" else GREY for arm in names}
         sns.stripplot(frame, x="value", y="arm", hue="arm", order=names, palette=colours, ax=ax, jitter=False,
                       size=6.5, alpha=0.8, legend=False, zorder=3)  # fmt: skip
-        for place, name in enumerate(names):
-            mean = float(table[name].mean())
+        for place, arm in enumerate(names):
+            mean = float(table[arm].mean())
             ax.plot([mean, mean], [place - 0.3, place + 0.3], color=INK, linewidth=2.4, zorder=4)
         ax.set_yticks(places, [shorten(name, 34) for name in names], color=INK)
         ax.set_ylim(len(names) - 0.4, -0.6)
@@ -52,13 +57,13 @@ def arms(values: Mapping[str, Mapping[str, float]], metric: str, units: Units) -
     sizes = sorted({len(values[name]) for name in names})
     count = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
     return picture(
-        "confirm-arms",
+        name,
         paint,
         height=round(70 + 30 * len(names)),
-        caption=f"Every run of the confirmation: {metric}, n = {count} fresh seeds an arm. Thin lines join runs of one seed; the bar is the mean.",
-        alt="Confirmation runs; means: "
+        caption=f"Every run of {what}: {metric}, n = {count} fresh seeds an arm. Thin lines join runs of one seed; the bar is the mean.",
+        alt=f"Runs of {what}; means: "
         + "; ".join(
-            f"{shorten(name, 40)} {units.value(float(table[name].mean()) / units.factor)}" for name in names
+            f"{shorten(arm, 40)} {units.value(float(table[arm].mean()) / units.factor)}" for arm in names
         ),
     )
 

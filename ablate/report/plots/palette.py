@@ -32,7 +32,7 @@ DARK = {
     "grey": "#858f99",
     "pale": "#59626b",
 }
-PAPER = "#ffffff"
+PAPER = "#fefefe"  # not white itself: white text on dark cells stays white
 INK, MUTED, RULE, BAND = (LIGHT[role] for role in ("ink", "muted", "rule", "band"))
 BLUE, ORANGE, GREEN, PURPLE = (LIGHT[role] for role in ("blue", "orange", "green", "purple"))
 GREY, PALE = LIGHT["grey"], LIGHT["pale"]

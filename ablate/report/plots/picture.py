@@ -29,7 +29,7 @@ _LINK = "{http://www.w3.org/1999/xlink}href"
 _FONT = "DejaVu Sans, Verdana, Segoe UI, Helvetica, Arial, sans-serif"
 _LONG = re.compile(r"-?\d+\.\d+")
 _REFERENCE = re.compile(r"^(?:url\()?#([^)]+)\)?$")
-_VARIABLES = {colour: f"var(--{role})" for role, colour in LIGHT.items()}
+_VARIABLES = {colour: f"var(--{role})" for role, colour in {**LIGHT, "paper": PAPER}.items()}
 
 
 @dataclass(frozen=True, slots=True)

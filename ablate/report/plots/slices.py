@@ -65,7 +65,7 @@ def slices_of(
     complete = trials[trials["outcome"] == "complete"]
     for item in space:
         name, low, high = str(item.get("name", "")), item.get("low"), item.get("high")
-        if item.get("choices") or low is None or high is None or name not in complete:
+        if item.get("choices") or low is None or high is None or not low < high or name not in complete:
             continue
         column = pd.to_numeric(complete[name], errors="coerce")
         score = pd.to_numeric(complete[metric], errors="coerce")

@@ -6,9 +6,11 @@ from typing import Any
 
 import pandas as pd
 
+from ablate.ranking.coding import lines
 from ablate.report import tables
 from ablate.report.data import ReportData
 from ablate.report.numbers import NONE, duration, missing, setting
+from ablate.report.plots import confirm as confirm_plots
 from ablate.report.plots import curves as curve_plots
 from ablate.report.plots import lr_find as lr_find_plots
 from ablate.report.plots import search as search_plots
@@ -38,6 +40,7 @@ def search(data: ReportData) -> Content | None:
             ]
         ),
         "history": search_plots.history(trials, data.metric, data.units, higher=data.higher_is_better),
+        "selection": _selection(data),
         "common": _common(data, trials),
         "edges": [panel.advice for panel in panels if panel.edge],
         "slices": slice_plots.slices(
@@ -55,6 +58,23 @@ def search(data: ReportData) -> Content | None:
         if len(panels) > _FIRST_SLICES
         else None,
     }
+
+
+def _selection(data: ReportData) -> Picture | None:
+    """The finalists, trained again on fresh seeds: what was chosen among the best, and from how much noise."""
+    values: dict[str, dict[str, float]] = {}
+    for run in lines(data.stage("select")):
+        if run["outcome"] == "complete" and not missing(run[data.metric]):
+            values.setdefault(str(run["arm"]), {})[str(run["seed"])] = float(run[data.metric])
+    if len(values) < 2:
+        return None
+    return confirm_plots.arms(
+        values,
+        data.metric,
+        data.units,
+        name="search-selection",
+        what="the finalists, trained again to choose among them",
+    )
 
 
 def _common(data: ReportData, trials: pd.DataFrame) -> Picture | None:

@@ -55,6 +55,7 @@ def ranking(data: ReportData) -> Content | None:
             for name in rest
             if len(others := data.ranking[data.ranking["estimand"] == name])
         ],
+        "left_out": list(((data.design or {}).get("left_out") or {}).items()),
         "inapplicable": [(name, reason) for name, reason in data.applicable.items() if reason],
     }
 
