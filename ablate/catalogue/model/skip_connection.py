@@ -1,0 +1,57 @@
+"""Skip connection: a layer that keeps the shape of its input has that input added to its output.
+
+    y = F(x) + x,    F: the convolution or linear layer, with its normalisation where it has one
+
+Shapes: x, y are one lane's activations `[B, C, …]`, equal in all dimensions. The sum comes before the
+non-linearity, as in the residual blocks of the paper; there F holds two layers or more, here each
+shape-preserving hidden layer is a block of its own, since a model's modules do not tell which belong
+together. It adds no parameters. In lanes without the trick y = F(x), bit for bit.
+Lineage: He et al. 2015 (arXiv 1512.03385), equation 1.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ablate.records.trick import Claim, Source, Trick
+from ablate.surgery.layers import Gate
+from ablate.surgery.net import Net
+
+
+class Residual(Gate):
+    """(x, F(x)) -> F(x) + x where the gate is open, else F(x). `[B, …]`, `[B, …]` -> `[B, …]`."""
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return torch.where(self.on > 0, y + x, y)  # no y + 0 · x: that turns −0 into 0, and 0 · inf into nan
+
+
+def model(net: Net, p: Any) -> None:
+    for place in net.hidden():
+        if place.input == place.output:
+            net.site(place).residual = Residual(p.on)
+            net.count("skip_connection")
+
+
+TRICK = Trick(
+    name="skip_connection",
+    title="Skip connections",
+    seam="model",
+    applies_to=("shape-preserving block",),
+    claims=(
+        Claim(
+            metric="accuracy",
+            direction="up",
+            statement="depth does not hurt: very deep plain networks train worse than shallow ones, residual ones better",
+            source=Source(
+                "Deep Residual Learning for Image Recognition",
+                "He, Zhang, Ren, Sun",
+                2015,
+                "https://arxiv.org/abs/1512.03385",
+            ),
+            contested="around a single layer, as here, the authors saw no advantage (section 3.2); shallow networks have little to gain",
+        ),
+    ),
+)
