@@ -1,0 +1,102 @@
+"""Activation: the model's non-linearities are replaced by another one.
+
+    relu        max(0, x)                       gelu     x · Φ(x), Φ: the normal distribution function
+    leaky_relu  max(0, x) + 0.01 min(0, x)      silu     x / (1 + exp(−x))                  ("Swish")
+    tanh        (eˣ − e⁻ˣ) / (eˣ + e⁻ˣ)         sigmoid  1 / (1 + exp(−x))
+
+Elementwise on one lane's activations `[B, …]`; kinds may differ between lanes.
+It replaces activation *modules* (`nn.ReLU()`), wherever they stand before the head; a function that the
+model calls (`F.relu`) cannot be replaced. Two things are left alone: what follows the head, which belongs to
+the task, and a sigmoid in a model that has other activations, which is taken for a gate.
+Lineage: Nair & Hinton 2010 (relu); Maas et al. 2013 (leaky_relu); Hendrycks & Gimpel 2016 (gelu, silu);
+Ramachandran et al. 2017 (silu as "Swish").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import nn
+
+from ablate.records.trick import Claim, Parameter, Source, Trick
+from ablate.surgery.layers import ACTIVATIONS
+from ablate.surgery.net import Net, Place
+
+KINDS: Mapping[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+}
+
+
+def hidden_activations(net: Net) -> list[Place]:
+    """The activation modules between the model's layers: no output activation, no gates."""
+    before_head = [place.path for place in net.places]
+    if net.head is not None:
+        before_head = before_head[: before_head.index(net.head)]
+    found = [place for place in net.of(*ACTIVATIONS) if place.path in before_head]
+    rest = [place for place in found if not issubclass(place.kind, nn.Sigmoid)]
+    return rest or found
+
+
+def model(net: Net, p: Any) -> None:
+    for place in hidden_activations(net):
+        switch = net.switch(place)
+        for kind, make in KINDS.items():
+            switch.add(kind, make(), p.on and p.kind == kind)
+        net.count("activation")
+
+
+TRICK = Trick(
+    name="activation",
+    title="Activation function",
+    seam="model",
+    applies_to=("activation",),
+    parameters=(
+        Parameter(
+            "kind",
+            "gelu",
+            choices=("relu", "leaky_relu", "gelu", "silu", "tanh", "sigmoid"),
+            meaning="the function that takes the place of the model's own",
+        ),
+    ),
+    claims=(
+        Claim(
+            metric="accuracy",
+            direction="up",
+            statement="gelu: better than ReLU and ELU in vision, language and speech tasks",
+            source=Source(
+                "Gaussian Error Linear Units (GELUs)",
+                "Hendrycks, Gimpel",
+                2016,
+                "https://arxiv.org/abs/1606.08415",
+            ),
+        ),
+        Claim(
+            metric="accuracy",
+            direction="up",
+            statement="silu: in the place of ReLU, 0.6 to 0.9 points on ImageNet in deep networks",
+            source=Source(
+                "Searching for Activation Functions",
+                "Ramachandran, Zoph, Le",
+                2017,
+                "https://arxiv.org/abs/1710.05941",
+            ),
+        ),
+        Claim(
+            metric="accuracy",
+            direction="up",
+            statement="relu: better than sigmoid or tanh units, through which gradients vanish; no pre-training needed",
+            source=Source(
+                "Deep Sparse Rectifier Neural Networks",
+                "Glorot, Bordes, Bengio",
+                2011,
+                "https://proceedings.mlr.press/v15/glorot11a.html",
+            ),
+        ),
+    ),
+)
