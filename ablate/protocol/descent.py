@@ -1,0 +1,153 @@
+"""Step 3: which rates make the loss drop on all data within a hundred steps?
+
+A lane for each decade sees the same batches as a lane of rate zero, so that drops are paired differences and
+need no epoch to stand out from the noise. Beside it the exponential range test, over several seeds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from ablate.lanes.trainer import Trainer
+from ablate.protocol.explore import Array, Descent, by_lanes, descend, run_of
+from ablate.protocol.prior import Prior
+from ablate.protocol.range_test import disagreement, exponential, suggestions, usable
+from ablate.protocol.steps import Finding, Ground, Step
+
+RATES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+DECAY = 1e-5
+STEPS, LAST = 100, 20
+DROP, SLOW = 0.02, 0.1
+ERRORS = 3.0
+"""A drop counts if it is larger than this many standard errors of its mean."""
+SEEDS, TEST_STEPS, TEST_RATES = 3, 150, (1e-6, 10.0)
+APART = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """A rate, and how far its loss stands below the untrained loss in the last steps: mean, standard error."""
+
+    rate: float
+    descent: Descent
+    untrained: float
+    mean: float
+    error: float
+
+    @property
+    def share(self) -> float:
+        return self.mean / self.untrained
+
+    @property
+    def falls(self) -> bool:
+        return self.descent.alive and self.share > DROP and self.mean > ERRORS * self.error
+
+
+def drop_of(rate: float, descent: Descent, untrained: Array) -> Drop:
+    """`untrained`: the losses `[S]` of a lane of rate zero on the same batches."""
+    below = (untrained - descent.losses)[-LAST:]
+    level = float(untrained[-LAST:].mean())
+    return Drop(rate, descent, level, float(below.mean()), float(below.std(ddof=1) / len(below) ** 0.5))
+
+
+def descent(ground: Ground, *, overfitted: bool) -> tuple[Step, float | None]:
+    """The step, and the rate whose loss fell most (None where none fell)."""
+    bench = ground.bench
+    runs = [run_of(bench, rate, DECAY, ground.seed) for rate in (0.0, *RATES)]
+    still, *moving = by_lanes(bench, runs, lambda trainer: descend(trainer, STEPS))
+    drops = [drop_of(rate, one, still.losses) for rate, one in zip(RATES, moving, strict=True)]
+    falling = [drop for drop in drops if drop.falls]
+    best = max(falling, key=lambda drop: drop.mean) if falling else None
+    rates, losses = range_test(ground)
+    suggested = suggestions(rates, losses)
+    prior = Prior.of(bench.task).loss
+    figures: dict[str, Any] = {
+        "lr": rates.tolist(),
+        "loss": losses.tolist(),
+        "suggestions": suggested,
+        "drops": {f"{drop.rate:g}": drop.share if drop.descent.alive else None for drop in drops},
+        "rate": best.rate if best else None,
+        "untrained": drops[0].untrained,
+        "prior": prior,
+    }
+    findings = judge(drops, best, prior, overfitted=overfitted)
+    if (apart := disagreement(suggested)) > 1:
+        shown = ", ".join(
+            f"{name} {rate:.2g}" for name, rate in sorted(suggested.items(), key=lambda kv: kv[1])
+        )
+        advice = "the grids decide" if apart > APART else ""
+        findings.append(
+            Finding(
+                "range-test",
+                "note",
+                f"range test: {shown}, a factor of {apart:.2g} apart",
+                "range test",
+                advice,
+            )
+        )
+    return Step(3, figures, tuple(findings)), best.rate if best else None
+
+
+def range_test(ground: Ground) -> tuple[Array, Array]:
+    """Rates and losses (median over seeds), as far as the test counts."""
+    rates = exponential(*TEST_RATES, TEST_STEPS)
+    runs = [run_of(ground.bench, 1.0, 0.0, ground.seed + place) for place in range(SEEDS)]
+    multiplied = torch.tensor(rates, dtype=torch.float32, device=ground.bench.device)
+
+    def work(trainer: Trainer) -> list[Descent]:
+        return descend(trainer, TEST_STEPS, multiplied)
+
+    losses = np.stack([one.losses for one in by_lanes(ground.bench, runs, work)])
+    end = min(usable(row) for row in losses)
+    return rates[:end], np.median(losses[:, :end], axis=0)
+
+
+def judge(drops: list[Drop], best: Drop | None, prior: float, *, overfitted: bool) -> list[Finding]:
+    if best is None:
+        return [_no_drop(drops, overfitted)]
+    findings = []
+    end = best.untrained - best.mean
+    if end > 0.98 * prior and not end < prior - ERRORS * best.error:
+        findings.append(
+            Finding(
+                "not-below-the-prior", "warn",
+                f"the loss falls to {end:.3g} and not below the prior of {prior:.3g}: the inputs have not helped yet",
+                f"rate {best.rate:g}, {STEPS} steps",
+                "if more training does not help, look whether labels and inputs belong together",
+            )
+        )  # fmt: skip
+    elif best.share < SLOW:
+        findings.append(
+            Finding(
+                "falls-slowly", "warn", f"the loss falls by {best.share:.1%} in {STEPS} steps",
+                f"rate {best.rate:g}", "look at the initialisation and the scale of the inputs",
+            )
+        )  # fmt: skip
+    if best.rate in (RATES[0], RATES[-1]):
+        findings.append(
+            Finding(
+                "unusual-rate", "warn", f"the best rate, {best.rate:g}, is the last that was tried", "rates",
+                "the scale of inputs, targets or outputs is unusual",
+            )
+        )  # fmt: skip
+    return findings
+
+
+def _no_drop(drops: list[Drop], overfitted: bool) -> Finding:
+    if not any(drop.descent.alive for drop in drops):
+        return Finding(
+            "diverges-at-every-rate", "fail", f"every rate from {RATES[0]:g} to {RATES[-1]:g} diverges", "all data",
+            "look for examples with extreme values, normalise inputs and targets, or clip gradients",
+        )  # fmt: skip
+    largest = max((drop.share for drop in drops if drop.descent.alive), default=0.0)
+    said = f"no rate makes the loss drop in {STEPS} steps (best: {largest:+.1%})"
+    if overfitted:
+        return Finding(
+            "labels-unrelated", "fail", f"{said}, though a small sample can be learned by heart", "labels",
+            "inputs and labels seem not to belong together: shuffled or shifted rows, or labels of noise",
+        )  # fmt: skip
+    return Finding("does-not-learn", "fail", said, "all data", "cure what step 2 found first")

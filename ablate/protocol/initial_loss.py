@@ -1,0 +1,211 @@
+"""Step 1: is the loss of an untrained model what it must be, and if not, why?
+
+Outputs that know nothing cost ln C (classification) or the mean of the targets' squares (regression); a head
+that starts from the class frequencies costs their entropy. More than that is confidence without knowledge.
+The cause is found by trial: the same models look at standardised inputs, and either that cures it or not.
+Lineage: "sanity check the initial loss", CS231n notes of Stanford University, part 3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ablate.lanes.trainer import Bench, Trainer
+from ablate.protocol.explore import by_lanes, run_of, with_examples
+from ablate.protocol.prior import Prior
+from ablate.protocol.steps import Finding, Ground, Level, Step
+from ablate.tasks.metrics import metrics
+from ablate.tasks.split import Split, shuffled
+from ablate.tasks.task import Task
+
+SEEDS = 5
+EXAMPLES = 512
+HIGH = 1.25
+"""An initial loss above this multiple of what is expected is worth a word."""
+ABSURD = 3.0
+"""Above this multiple the first epochs go into unlearning the initial outputs."""
+LOW = 0.9
+LARGE, TINY = 10.0, 0.05
+"""Root mean square of a feature, and largest absolute value of all inputs, that point to a missing scaling."""
+TARGET = 10.0
+"""Root mean square of a regression target beyond which (or below whose inverse) gradients are out of scale."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """An untrained lane: its loss, and the standard deviation of its outputs."""
+
+    loss: float
+    deviation: float
+
+
+def initial_loss(ground: Ground) -> Step:
+    task = ground.bench.task
+    sample = task.train.take(shuffled(len(task.train))[:EXAMPLES])
+    prior = Prior.of(task, sample)
+    starts = measure(ground.bench, sample, ground.seed)
+    loss, deviation = middle(starts)
+    scaled = None
+    if not loss <= HIGH * prior.start and sample.x.is_floating_point():
+        scaled = middle(measure(ground.bench, standardised(sample), ground.seed))[0]
+    findings = [
+        *judge(loss, deviation, prior, scaled, task.classes),
+        *(too_good(starts, prior)),
+        *input_findings(sample.x),
+        *target_findings(task),
+    ]
+    codes = [finding.code for finding in findings]
+    findings = [finding for place, finding in enumerate(findings) if finding.code not in codes[:place]]
+    figures: dict[str, Any] = {"initial_loss": loss, "expected": prior.start}
+    if prior.loss < 0.99 * prior.start:
+        figures["prior"] = prior.loss
+    figures["ratio"] = loss / prior.start
+    figures["by_seed"] = {str(ground.seed + place): start.loss for place, start in enumerate(starts)}
+    figures["outputs"] = {"deviation": deviation}
+    figures["inputs"] = input_scale(sample.x)
+    return Step(1, figures, tuple(findings))
+
+
+def measure(bench: Bench, sample: Split, seed: int) -> list[Start]:
+    """The untrained models of `SEEDS` seeds on a sample, in training mode, a batch at a time."""
+    runs = [run_of(bench, 0.0, 0.0, seed + place) for place in range(SEEDS)]
+    size = bench.task.batch_size
+
+    @torch.no_grad()
+    def look(trainer: Trainer) -> list[Start]:
+        weights, keys = dict(trainer.weights.items()), trainer.seeds
+        outputs = torch.cat(
+            [
+                trainer.outputs(weights, x.expand(trainer.lanes, *x.shape), keys, training=True)
+                for x in trainer.bench.splits["train"].x.split(size)
+            ],
+            dim=1,
+        )
+        loss = metrics(bench.task.criterion, outputs, trainer.bench.splits["train"].y, ["loss"])["loss"]
+        spread = outputs.double().flatten(1).std(1, correction=0)
+        return [Start(*pair) for pair in zip(loss.tolist(), spread.tolist(), strict=True)]
+
+    return by_lanes(with_examples(bench, sample), runs, look)
+
+
+def middle(starts: list[Start]) -> tuple[float, float]:
+    """Medians over seeds of loss and deviation; NaN where any seed's loss is not finite."""
+    losses = [start.loss for start in starts]
+    if any(loss != loss for loss in losses):
+        return float("nan"), float("nan")
+    return median(losses), median(start.deviation for start in starts)
+
+
+def judge(
+    loss: float, deviation: float, prior: Prior, scaled: float | None, classes: int | None
+) -> list[Finding]:
+    """Whether `loss` is too high and the likely cause; `scaled` is the loss on standardised inputs."""
+    if loss <= HIGH * prior.start:
+        return []
+    level: Level = "warn" if loss <= ABSURD * prior.start else "fail"
+    expected = (
+        f"ln {classes} = {prior.start:.3g}" if classes else f"{prior.start:.3g}, the targets' mean square,"
+    )
+    seen = f"the untrained model's loss is {loss:.3g} where {expected} is expected"
+    cured = scaled is not None and (
+        scaled <= HIGH * prior.start or scaled - prior.start < (loss - prior.start) / 10
+    )
+    if cured or (loss != loss and scaled is not None and scaled == scaled):
+        return [
+            Finding(
+                "inputs-not-normalised", level, f"{seen}; with standardised inputs it is {scaled:.3g}",
+                "inputs", "scale the inputs to mean 0 and deviation 1 by the training data",
+            )
+        ]  # fmt: skip
+    if loss != loss:
+        return [
+            Finding(
+                "initial-loss-not-finite", "fail", "the untrained model's loss is not a finite number",
+                "model", "look for log, sqrt, a division or an overflow in the forward pass",
+            )
+        ]  # fmt: skip
+    return [
+        Finding(
+            "head-scale", level, f"{seen}; the outputs' deviation is {deviation:.3g}", "the model's last layer",
+            "make the last layer's initial weights smaller (or zero), or normalise before it",
+        )
+    ]  # fmt: skip
+
+
+def too_good(starts: list[Start], prior: Prior) -> list[Finding]:
+    if not all(start.loss < LOW * prior.loss for start in starts):
+        return []
+    return [
+        Finding(
+            "initial-loss-low", "warn",
+            f"the untrained model's loss is at most {max(start.loss for start in starts):.3g}, less than any "
+            f"model can reach without its inputs ({prior.loss:.3g})",
+            "model and inputs", "fine where the weights are pre-trained; else the inputs give the targets away",
+        )
+    ]  # fmt: skip
+
+
+def feature_rms(x: Tensor) -> Tensor:
+    """Root mean square of each channel of `[N, C, H, W]` or column of `[N, F]`, over examples: `[C]` or `[F]`."""
+    return x.double().movedim(1, 0).flatten(1).square().mean(1).sqrt()
+
+
+def input_scale(x: Tensor) -> dict[str, float]:
+    if not x.is_floating_point():
+        return {}
+    values = x.double()
+    return {
+        "mean": float(values.mean()),
+        "deviation": float(values.std(correction=0)),
+        "largest": float(values.abs().max()),
+    }
+
+
+def input_findings(x: Tensor) -> list[Finding]:
+    """A note where the inputs' scale is odd, whatever the loss says (normalisation in the model may cure it)."""
+    if not x.is_floating_point():
+        return []
+    rms = feature_rms(x)
+    worst, largest = float(rms.max()), float(x.abs().max())
+    advice = "scale the inputs to mean 0 and deviation 1 by the training data"
+    if worst > LARGE:
+        where = f"{'channel' if x.ndim == 4 else 'column'} {int(rms.argmax())} of the inputs"
+        message = f"its root mean square is {worst:.3g}"
+    elif largest < TINY:
+        where, message = "inputs", f"no value is larger than {largest:.3g}"
+    else:
+        return []
+    return [
+        Finding("inputs-not-normalised", "note", f"the inputs are out of scale: {message}", where, advice)
+    ]
+
+
+def target_findings(task: Task) -> list[Finding]:
+    """Labels that begin at 1, and regression targets out of scale."""
+    y = task.train.y
+    if task.classes is not None:
+        counts = y.bincount(minlength=task.classes)
+        if task.classes > 2 and counts[0] == 0 and bool((counts[1:] > 0).all()):
+            return [
+                Finding(
+                    "labels-shifted", "warn", f"no example has class 0, all of 1 … {task.classes - 1} occur",
+                    "labels", "labels seem to be counted from 1: subtract 1",
+                )
+            ]  # fmt: skip
+        return []
+    rms = float(y.double().square().mean().sqrt())
+    if 1 / TARGET <= rms <= TARGET:
+        return []
+    return [
+        Finding(
+            "target-not-standardised", "warn",
+            f"the target's mean is {float(y.double().mean()):.3g} and its deviation {float(y.double().std(correction=0)):.3g}, "
+            "and gradients grow with it",
+            "target", "scale the target to mean 0 and deviation 1 by the training data",
+        )
+    ]  # fmt: skip

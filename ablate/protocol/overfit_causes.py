@@ -1,0 +1,117 @@
+"""Why a small sample was not learned by heart: from what the lanes did to a cause."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from ablate.protocol.explore import Array, Descent
+from ablate.protocol.steps import Finding
+
+BEATEN = 0.97
+"""A loss below this share of the prior uses the inputs."""
+FALLING = 0.1
+"""Share of its loss that a lane must lose in its last quarter to count as still falling."""
+NEARLY = 0.95
+
+
+class Attempt(Protocol):
+    """What is asked of a fit; see `overfit.Fit`."""
+
+    @property
+    def rate(self) -> float: ...
+    @property
+    def descent(self) -> Descent: ...
+    @property
+    def alive(self) -> bool: ...
+    @property
+    def losses(self) -> Array: ...
+    @property
+    def score(self) -> float: ...
+    @property
+    def loss(self) -> float: ...
+    @property
+    def unmoved(self) -> tuple[str, ...]: ...
+    @property
+    def tensors(self) -> int: ...
+    @property
+    def constant(self) -> bool: ...
+    @property
+    def symmetric(self) -> tuple[int, int]: ...
+
+
+def cause(
+    fits: Sequence[Attempt], best: Attempt, prior: float, goal: float, *, classification: bool
+) -> Finding:
+    """The likely cause, from the surest sign to the vaguest. `prior` is the sample's prior loss."""
+    score = f"training accuracy {best.score:.0%}" if classification else f"{best.score:.0%} of the variance"
+    got = f"the best rate, {best.rate:g}, comes to {score} and a loss of {best.loss:.3g} (prior {prior:.3g})"
+    if not any(one.alive for one in fits):
+        return _not_finite(fits)
+    equal, tensors = best.symmetric
+    if equal and (2 * equal >= tensors or not best.loss < BEATEN * prior):
+        return Finding(
+            "symmetric-initialisation", "fail",
+            f"in {equal} of {tensors} weight tensors all rows begin equal, so that all units of a layer learn the same; {got}",
+            "initialisation", "draw the weights at random (He, Glorot); zeros are for biases only",
+        )  # fmt: skip
+    if not best.loss < BEATEN * prior:
+        return _nothing(fits, best, got)
+    if best.score >= NEARLY * goal:
+        return Finding(
+            "slow-to-overfit", "warn", f"the sample is almost learned by heart: {got}", "a small sample",
+            "more steps would do; or regularisation inside the model (dropout) works against it",
+        )  # fmt: skip
+    if still_falling(best.losses):
+        return Finding(
+            "slow-to-overfit", "warn", f"the loss falls, but slowly: {got}", "a small sample",
+            "look at the initialisation and the scale of the inputs; normalisation layers speed it up",
+        )  # fmt: skip
+    return Finding(
+        "model-too-small", "fail", f"the loss falls below the prior and then stands still: {got}", "model",
+        "give it more units or layers, or take out a bottleneck or a saturating activation",
+    )  # fmt: skip
+
+
+def _not_finite(fits: Sequence[Attempt]) -> Finding:
+    if all(one.descent.lived == 0 for one in fits):
+        return Finding(
+            "gradient-not-finite", "fail", "the very first gradient is not finite, whatever the rate", "model",
+            "look for sqrt, log, a norm or a division at zero: their derivatives are infinite there",
+        )  # fmt: skip
+    lowest = min(fits, key=lambda one: one.rate)
+    return Finding(
+        "diverges-at-every-rate", "fail",
+        f"every rate diverges; {lowest.rate:g} after {lowest.descent.lived} steps", "initialisation",
+        "make the initial weights smaller, normalise the inputs and the targets, or clip gradients",
+    )  # fmt: skip
+
+
+def _nothing(fits: Sequence[Attempt], best: Attempt, got: str) -> Finding:
+    """The prior was not beaten."""
+    if all(one.constant for one in fits if one.alive):
+        return Finding(
+            "ignores-inputs", "fail", f"the outputs are the same for all inputs: {got}", "model",
+            "the inputs do not reach the last layer: multiplied by zero, overwritten, or all units dead",
+        )  # fmt: skip
+    if 2 * len(best.unmoved) >= best.tensors:
+        return Finding(
+            "no-gradient", "fail",
+            f"{len(best.unmoved)} of {best.tensors} parameter tensors never moved; {got}",
+            ", ".join(best.unmoved[:3]), "look for a detach, an argmax, or units that are dead from the start",
+        )  # fmt: skip
+    return Finding(
+        "does-not-learn", "fail", f"no rate gets the loss below the prior: {got}", "model",
+        "look at the initialisation and the forward pass, or try a wider model",
+    )  # fmt: skip
+
+
+def still_falling(losses: Array) -> bool:
+    """Whether the last quarter of the steps took at least `FALLING` off the loss."""
+    quarter = max(1, len(losses) // 4)
+    if len(losses) < 2 * quarter:
+        return False
+    third, fourth = np.mean(losses[-2 * quarter : -quarter]), np.mean(losses[-quarter:])
+    return bool(fourth < (1 - FALLING) * third)

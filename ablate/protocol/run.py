@@ -1,0 +1,97 @@
+"""lr-find: six steps, each a gate, that end with a learning rate and a weight decay for the baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ablate.lanes.trainer import Bench
+from ablate.protocol.coarse import coarse_grid
+from ablate.protocol.descent import descent
+from ablate.protocol.fine import fine_grid
+from ablate.protocol.grid import Cell
+from ablate.protocol.initial_loss import initial_loss
+from ablate.protocol.look import look
+from ablate.protocol.overfit import over_fit
+from ablate.protocol.steps import NAMES, Finding, Ground, Step, Train, skipped
+
+LAST_RESORT = 0.01
+"""With `force`, the rate around which the grids lie where step 3 found none."""
+
+
+def lr_find(
+    bench: Bench,
+    train: Train,
+    *,
+    task: str,
+    seed: int,
+    force: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """The document `lr-find.json`: `{task, device, complete, steps, learning_rate, weight_decay}`.
+
+    bench: the baseline's task. train(runs, arm): trains whole runs, results in order (the grids of steps 4, 5).
+    force: go on where a step fails; else what follows is skipped. say: told a line at each step.
+    All values are plain JSON; a figure that is not finite is null. `complete`: no step was skipped.
+    The same arguments give the same document.
+    """
+    ground = Ground(bench, train, task, seed, say)
+    steps, best = _climb(ground, force)
+    return {
+        "task": task,
+        "device": str(bench.device),
+        "complete": not any(step.skipped for step in steps),
+        "steps": [step.plain() for step in steps],
+        "learning_rate": best.rate if best else None,
+        "weight_decay": best.decay if best else None,
+    }
+
+
+def _climb(ground: Ground, force: bool) -> tuple[list[Step], Cell | None]:
+    """The six steps, done or skipped, and the cell that the fine grid chose."""
+    steps: list[Step] = []
+
+    def done(step: Step) -> bool:
+        """Note a step; whether the protocol goes on."""
+        steps.append(step)
+        _tell(ground, step)
+        return force or step.verdict != "fail"
+
+    def stop(why: str) -> list[Step]:
+        return [*steps, *(skipped(number, why) for number in range(len(steps) + 1, len(NAMES) + 1))]
+
+    if not done(initial_loss(ground)):
+        return stop(_because(steps)), None
+    if not done(over_fit(ground)):
+        return stop(_because(steps)), None
+    step, rate = descent(ground, overfitted=steps[1].verdict != "fail")
+    if rate is None and force:
+        step = _with(
+            step, Finding("last-resort", "note", f"forced: the grids lie around {LAST_RESORT:g}", "step 4")
+        )
+    if not done(step):
+        return stop(_because(steps)), None
+    step, coarse = coarse_grid(ground, LAST_RESORT if rate is None else rate)
+    if not done(step) or coarse is None:
+        return stop(_because(steps)), None
+    step, best = fine_grid(ground, coarse)
+    if not done(step) or best is None:
+        return stop(_because(steps)), None
+    done(look(best.result.curves, rate=best.rate, decay=best.decay))
+    return steps, best
+
+
+def _with(step: Step, finding: Finding) -> Step:
+    return Step(step.number, step.figures, (*step.findings, finding))
+
+
+def _because(steps: Sequence[Step]) -> str:
+    failed = [step for step in steps if step.verdict == "fail"][-1]
+    return f"not done, because step {failed.number} ({failed.name}) failed"
+
+
+def _tell(ground: Ground, step: Step) -> None:
+    said = next(
+        (f": {finding.message}" for finding in step.findings if finding.level in ("fail", "warn")), ""
+    )
+    ground.say(f"lr-find {step.number}/{len(NAMES)}, {step.name}: {step.verdict}{said}")
