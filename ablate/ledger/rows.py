@@ -68,7 +68,7 @@ def from_row(row: Row, scores: bytes | None) -> Entry:
     """The entry in a row (COLUMNS, `digest`); `scores` is the packed column, None to leave scores out.
 
     Raises ValueError (zlib.error, KeyError, TypeError, AttributeError from forged text) where the row is
-    not what `to_row` wrote.
+    not what `to_row` wrote. Whoever asked compares the identity.
     """
     if not intact(row):
         raise ValueError("a run's checksum is wrong")
@@ -76,8 +76,6 @@ def from_row(row: Row, scores: bytes | None) -> Entry:
     if scores is not None and digest([scores]) != cells["scores_digest"]:
         raise ValueError("the checksum of a run's scores is wrong")
     run = Run(cells["task"], Recipe(decode(cells["recipe"])), cells["seed"], cells["budget"])
-    if run.identity != cells["identity"]:
-        raise ValueError("a run's identity is wrong")
     curves: Mapping[str, list[float]] = decode(cells["curves"])
     result = Result(
         outcome=Outcome(cells["outcome"]),

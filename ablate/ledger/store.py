@@ -128,7 +128,7 @@ class Ledger:
             read = self._select(wanted + " ORDER BY position", values, scores)
             known = [name for name, place in index.runs.items() if stage in (None, place.stage)]
             if [entry.identity for entry in read] != known:
-                raise ValueError("rows are missing")
+                raise ValueError("runs are missing or have another identity")
             return read
 
         return self._reading(look)
@@ -140,7 +140,10 @@ class Ledger:
             place = index.runs.get(identity)
             if place is None:
                 return None
-            return self._select(" WHERE position = ?", (place.position,), True)[0]
+            read = self._select(" WHERE position = ?", (place.position,), True)
+            if [entry.identity for entry in read] != [identity]:
+                raise ValueError("runs are missing or have another identity")
+            return read[0]
 
         return self._reading(look)
 

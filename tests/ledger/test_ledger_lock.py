@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import signal
@@ -176,3 +177,23 @@ def test_a_lock_that_cannot_be_made(tmp_path: Path):
         with pytest.raises(InputError, match="cannot write"):
             Ledger.open(tmp_path / f"{name}.db", write=True)
     assert not (tmp_path / "victim").exists()
+
+
+def test_a_lock_file_removed_between_open_and_lock_is_not_mistaken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The last holder releases (and removes the file) just before our lock on it succeeds."""
+    last, real, calls = Lock(tmp_path / "study.db"), fcntl.flock, []
+
+    def flock(descriptor: int, how: int) -> None:
+        calls.append(descriptor)
+        last.release()
+        real(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    lock = Lock(tmp_path / "study.db")
+    monkeypatch.undo()
+    assert len(calls) == 2
+    with pytest.raises(AblateError, match="is in use"):
+        Lock(tmp_path / "study.db")
+    lock.release()

@@ -7,6 +7,7 @@ import math
 import os
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +15,10 @@ from hypothesis import strategies as st
 from ledger_samples import bits, same, sample
 from ledger_strategies import documents, entries
 
+from ablate.ledger import schema
 from ablate.ledger.codec import decode, encode, pack, unpack
+from ablate.ledger.entry import Entry
+from ablate.ledger.rows import to_row
 from ablate.ledger.store import Ledger
 from ablate.records.errors import AblateError, InputError
 from ablate.records.recipe import Recipe
@@ -213,3 +217,28 @@ def test_two_drivers_in_spite_of_the_lock_are_found(tmp_path: Path):
                 attempt()
     with Ledger.open(tmp_path / "a.db", write=False) as reader:
         assert reader.entries() == [sample(1), sample(2)]
+
+
+def test_a_foreign_commit_in_the_last_moment_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with Ledger.open(tmp_path / "a.db", write=True) as first:
+        os.unlink(tmp_path / "a.lock")
+
+        def late(position: int, entry: Entry) -> tuple[Any, ...]:
+            monkeypatch.undo()
+            with Ledger.open(tmp_path / "a.db", write=True) as second:
+                second.record([sample(2)])
+            return to_row(position, entry)
+
+        monkeypatch.setattr("ablate.ledger.store.to_row", late)
+        with pytest.raises(AblateError, match="another process has written"):
+            first.record([sample(1)])
+    with Ledger.open(tmp_path / "a.db", write=False) as reader:
+        assert reader.entries() == [sample(2)]
+
+
+def test_sqlite_itself_refuses_a_reader_s_writes(tmp_path: Path):
+    Ledger.open(tmp_path / "a.db", write=True).close()
+    connection = schema.connect(tmp_path / "a.db", write=False)
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        connection.execute("DELETE FROM runs")
+    connection.close()
