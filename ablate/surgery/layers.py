@@ -152,9 +152,9 @@ ACTIVATIONS = (
     nn.ReLU, nn.LeakyReLU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.ELU, nn.SELU, nn.Mish, nn.Hardswish,
     nn.ReLU6, nn.Softplus, nn.PReLU,
 )  # fmt: skip
-EXACT = (nn.ReLU, nn.LeakyReLU, nn.ReLU6, nn.PReLU)
+EXACT = (nn.ReLU, nn.LeakyReLU, nn.ReLU6)
 """Activations whose vectorised and scalar code round alike; of the others, the last few elements of a tensor
-may round differently, and which are last depends on how many lanes there are."""
+may round differently, and which are last depends on how many lanes there are. PReLU sums its slope's gradient."""
 DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 
 

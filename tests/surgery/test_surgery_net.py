@@ -83,7 +83,9 @@ def test_inplace_activations_work_beside_other_branches_under_vmap() -> None:
     assert_lanes_are_alone(build, 3, torch.randn(3, 5, 4))
 
 
-@pytest.mark.parametrize("layer", [nn.BatchNorm1d(13), nn.LayerNorm(13), nn.SiLU(), nn.Sigmoid(), nn.GELU()])
+@pytest.mark.parametrize(
+    "layer", [nn.BatchNorm1d(13), nn.LayerNorm(13), nn.SiLU(), nn.Sigmoid(), nn.GELU(), nn.PReLU(13)]
+)
 @pytest.mark.parametrize("examples", [7, 19])
 def test_a_models_own_layers_do_not_round_with_their_neighbours(layer: nn.Module, examples: int) -> None:
     def build(lane: int) -> Net:
