@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Callable
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -23,6 +24,8 @@ from ablate.cli import (
 )
 from ablate.records.errors import AblateError
 
+UsageError: Any = typer.BadParameter.__base__
+"""What typer raises for wrong arguments; where it lives differs between typer's versions."""
 HELP = """Which training tricks earn their place?
 
     ablate study                     the main job, on scikit-learn's digits
@@ -33,11 +36,11 @@ HELP = """Which training tricks earn their place?
 Everything resumes by being run again.
 """
 app = typer.Typer(
-    help=HELP, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
+    help=HELP, pretty_exceptions_enable=False, rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )  # fmt: skip
 
-for name, command in {
+COMMANDS: dict[str, Callable[..., None]] = {
     "study": study.study,
     "lr-find": lr_find.lr_find,
     "rank": rank.rank,
@@ -47,7 +50,8 @@ for name, command in {
     "tasks": tasks.tasks,
     "report": report.report,
     "doctor": doctor.doctor,
-}.items():
+}
+for name, command in COMMANDS.items():
     app.command(name)(command)
 
 
@@ -82,7 +86,12 @@ def main() -> None:
     if hasattr(signal, "SIGUSR1"):
         signal.signal(signal.SIGUSR1, _terminate)
     try:
-        app()
+        sys.exit(app(sys.argv[1:] or ["--help"], standalone_mode=False) or 0)
+    except UsageError as error:
+        told = error.format_message().replace("\n", " ").removesuffix(".")
+        where = f"ablate {error.ctx.info_name}" if error.ctx and error.ctx.parent else "ablate"
+        typer.echo(f"ablate: {told}; see: {where} --help", err=True)
+        sys.exit(error.exit_code)
     except AblateError as error:
         if debug:
             raise

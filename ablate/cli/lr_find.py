@@ -7,11 +7,24 @@ from typing import Annotated
 
 import typer
 
-from ablate.cli.common import Device, ExecutorName, Json, Lanes, Out, Quiet, Seed, Studies, Workers, print_json
+from ablate.cli.common import (
+    Device,
+    ExecutorName,
+    Json,
+    Lanes,
+    Out,
+    Quiet,
+    Seed,
+    Studies,
+    Workers,
+    print_json,
+)
 
 
 def lr_find(
-    given: Annotated[str, typer.Argument(metavar="[TASK]", help="A task, file.py:name, or a study file.")] = "digits",
+    given: Annotated[
+        str, typer.Argument(metavar="[TASK]", help="A task, file.py:name, or a study file.")
+    ] = "digits",
     seed: Seed = None,
     epochs: Annotated[int | None, typer.Option(help="Budget of a run.", min=1)] = None,
     device: Device = "auto",

@@ -11,7 +11,9 @@ from ablate.cli.common import Device, ExecutorName, Json, Lanes, Studies, Worker
 
 
 def plan(
-    given: Annotated[str, typer.Argument(metavar="[STUDY]", help="A study file, its name, a task, or file.py:name.")] = "digits",
+    given: Annotated[
+        str, typer.Argument(metavar="[STUDY]", help="A study file, its name, a task, or file.py:name.")
+    ] = "digits",
     trials: Annotated[int | None, typer.Option(help="Trials of the search.", min=1)] = None,
     device: Device = "auto",
     lanes: Lanes = 0,
@@ -38,13 +40,19 @@ def plan(
         return
     space, search, rank = document["space"], document["search"], document["rank"]
     echo = typer.echo
-    echo(f"{document['task']} on {document['device']}: {document['lanes']} lanes ({document['kernel']}), {document['workers']} workers")
+    echo(
+        f"{document['task']} on {document['device']}: {document['lanes']} lanes ({document['kernel']}), {document['workers']} workers"
+    )
     if document["alone_because"]:
         echo(f"lanes run one at a time: {document['alone_because']}")
-    echo(f"space: {len(space['tricks'])} tricks, {space['dimensions']} dimensions, 10^{space['log10_combinations']:.0f} combinations")
+    echo(
+        f"space: {len(space['tricks'])} tricks, {space['dimensions']} dimensions, 10^{space['log10_combinations']:.0f} combinations"
+    )
     for name, why in document["not_applicable"].items():
         echo(f"  not applicable: {name} ({why})")
-    echo(f"search: {search['trials']} trials in {search['groups']} groups, {search['mean_lanes']:.1f} lanes on average")
+    echo(
+        f"search: {search['trials']} trials in {search['groups']} groups, {search['mean_lanes']:.1f} lanes on average"
+    )
     echo(f"rank: {rank['design']}; at most {rank['waves_at_most']} waves")
     for size, power in rank["power_of_one_wave"].items():
         echo(f"  power of one wave for an effect of {size} σ: {power:.2f}")

@@ -8,16 +8,31 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ablate.cli.common import Device, ExecutorName, Json, Lanes, Out, Quiet, Seed, Studies, Workers, print_json
+from ablate.cli.common import (
+    Device,
+    ExecutorName,
+    Json,
+    Lanes,
+    Out,
+    Quiet,
+    Seed,
+    Studies,
+    Workers,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from ablate.records.study import StudyFile
 
 
 def rank(
-    given: Annotated[str, typer.Argument(metavar="[STUDY]", help="A study file, its name, a task, or file.py:name.")] = "digits",
+    given: Annotated[
+        str, typer.Argument(metavar="[STUDY]", help="A study file, its name, a task, or file.py:name.")
+    ] = "digits",
     around: Annotated[str, typer.Option(help="best, baseline, or a recipe file.")] = "",
-    margin: Annotated[float | None, typer.Option(help="Smallest effect that matters, in the metric's units.")] = None,
+    margin: Annotated[
+        float | None, typer.Option(help="Smallest effect that matters, in the metric's units.")
+    ] = None,
     waves: Annotated[int | None, typer.Option(help="Most waves of runs.", min=1, max=3)] = None,
     seed: Seed = None,
     epochs: Annotated[int | None, typer.Option(help="Budget of a run.", min=1)] = None,

@@ -11,7 +11,9 @@ from ablate.cli.common import Json, Out, Studies, print_json
 
 
 def report(
-    given: Annotated[str, typer.Argument(metavar="[STUDY]", help="The study's name, or its ledger.")] = "digits",
+    given: Annotated[
+        str, typer.Argument(metavar="[STUDY]", help="The study's name, or its ledger.")
+    ] = "digits",
     studies: Studies = Path("studies"),
     out: Out = Path("reports"),
     json: Json = False,

@@ -14,7 +14,7 @@ from ablate.cli.progress import Shown
 from ablate.records.study import StudyFile
 from ablate.report.collect import collect
 from ablate.report.data import ReportData
-from ablate.report.verdict import verdict_sentence
+from ablate.report.verdict import verdict
 from ablate.study.driver import STAGES, run_study
 from ablate.study.opening import Opened, Options, find, session_of
 
@@ -48,7 +48,10 @@ class Told:
         ranking = self.data.ranking
         if ranking is not None and {"rank", "confirm"} & set(self.stages):
             console.print(ranking_table(ranking))
-        console.print(verdict_sentence(self.data), markup=False)
+        told = verdict(self.data)
+        console.print(told.headline, markup=False)
+        if told.detail:
+            console.print(told.detail, markup=False)
         if self.page:
             console.print(f"report: {self.page}", markup=False, soft_wrap=True)
 
@@ -56,7 +59,13 @@ class Told:
 def ranking_table(ranking: Any) -> Table:
     """The average effects as a Rich table."""
     table = Table(box=None, pad_edge=False)
-    for column, justify in (("trick", "left"), ("effect", "right"), ("interval", "right"), ("verdict", "left"), ("runs", "right")):
+    for column, justify in (
+        ("trick", "left"),
+        ("effect", "right"),
+        ("interval", "right"),
+        ("verdict", "left"),
+        ("runs", "right"),
+    ):
         table.add_column(column, justify=justify)  # type: ignore[arg-type]
     for row in ranking[ranking["estimand"] == "average"].to_dict("records"):
         table.add_row(
@@ -100,10 +109,12 @@ def run_stages(
     opened = find(given, options)
     study = changed(opened.study, trials, seed, epochs)
     study = change(study) if change else study
-    opened = Opened(opened.name, study, opened.task, opened.text if study == opened.study else study.to_toml())
+    opened = Opened(
+        opened.name, study, opened.task, opened.text if study == opened.study else study.to_toml()
+    )
     metric = study.metric or opened.task.metric
-    with Shown(metric, higher=opened.task.direction == "higher", quiet=quiet) as progress:
-        with session_of(opened, options, progress) as session:
-            page = run_study(session, options, chosen, force=force)
-            data = collect(session.ledger)
+    shown = Shown(metric, higher=opened.task.direction == "higher", quiet=quiet)
+    with shown as progress, session_of(opened, options, progress) as session:
+        page = run_study(session, options, chosen, force=force)
+        data = collect(session.ledger)
     return Told(opened.name, chosen, data, page)

@@ -7,7 +7,12 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-MARKS = {"pass": "[green]pass[/]", "warn": "[yellow]warn[/]", "fail": "[red]fail[/]", "skipped": "[dim]skipped[/]"}
+MARKS = {
+    "pass": "[green]pass[/]",
+    "warn": "[yellow]warn[/]",
+    "fail": "[red]fail[/]",
+    "skipped": "[dim]skipped[/]",
+}
 
 
 def show_steps(document: dict[str, Any]) -> None:

@@ -7,13 +7,28 @@ from typing import Annotated
 
 import typer
 
-from ablate.cli.common import Device, ExecutorName, Json, Lanes, Out, Quiet, Seed, Studies, Workers, print_json
+from ablate.cli.common import (
+    Device,
+    ExecutorName,
+    Json,
+    Lanes,
+    Out,
+    Quiet,
+    Seed,
+    Studies,
+    Workers,
+    print_json,
+)
 
 
 def study(
-    given: Annotated[str, typer.Argument(metavar="[STUDY]", help="A study file, its name, a task, or file.py:name.")] = "digits",
+    given: Annotated[
+        str, typer.Argument(metavar="[STUDY]", help="A study file, its name, a task, or file.py:name.")
+    ] = "digits",
     trials: Annotated[int | None, typer.Option(help="Trials of the search.", min=1)] = None,
-    stages: Annotated[str, typer.Option(help="Which stages, by commas: lr-find,search,rank,confirm,report.")] = "",
+    stages: Annotated[
+        str, typer.Option(help="Which stages, by commas: lr-find,search,rank,confirm,report.")
+    ] = "",
     seed: Seed = None,
     epochs: Annotated[int | None, typer.Option(help="Budget of a run.", min=1)] = None,
     device: Device = "auto",

@@ -10,7 +10,9 @@ from ablate.cli.common import Json, print_json
 
 
 def tasks(
-    name: Annotated[str, typer.Argument(metavar="[NAME]", help="A task or file.py:name, for its card (loads torch).")] = "",
+    name: Annotated[
+        str, typer.Argument(metavar="[NAME]", help="A task or file.py:name, for its card (loads torch).")
+    ] = "",
     json: Json = False,
 ) -> None:
     """List the built-in tasks, or describe one: shapes, splits, classes, parameters, metric.

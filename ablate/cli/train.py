@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 def train(
     task: Annotated[str, typer.Argument(metavar="[TASK]", help="A task, or file.py:name.")] = "digits",
-    recipe: Annotated[Path | None, typer.Option(help="A recipe file; else SGD with momentum at --lr.")] = None,
+    recipe: Annotated[
+        Path | None, typer.Option(help="A recipe file; else SGD with momentum at --lr.")
+    ] = None,
     lr: Annotated[float, typer.Option(help="Learning rate where no recipe is given.")] = 0.05,
     seed: Annotated[int, typer.Option(help="The run's seed.", min=0, max=2**31 - 1)] = 0,
     epochs: Annotated[int | None, typer.Option(help="Budget; else the task's.", min=1)] = None,
@@ -43,11 +45,19 @@ def train(
 
     def told(report: Report) -> None:
         if not quiet and not json:
-            values = ", ".join(f"{name} {value[0]:.4f}" for name, value in report.metrics.items() if "loss" in name or name == loaded.metric)
-            typer.echo(f"epoch {report.epochs[0]}: {values}", err=True)
+            shown = {"train/loss", "validation/loss", loaded.metric}
+            last = {name: lanes[0] for name, lanes in report.curves.items() if name in shown}
+            values = ", ".join(f"{name} {curve[-1]:.4f}" for name, curve in last.items())
+            typer.echo(f"epoch {max(map(len, last.values()))}: {values}", err=True)
 
     done = train_single(
-        loaded, chosen, seed=seed, epochs=epochs, device=device_of(device), folder=out / loaded.name, told=told
+        loaded,
+        chosen,
+        seed=seed,
+        epochs=epochs,
+        device=device_of(device),
+        folder=out / loaded.name,
+        told=told,
     )
     if json:
         print_json(

@@ -80,9 +80,17 @@ def card(trick: Any, description: str) -> str:
     if trick.conflicts:
         lines.append(f"not together with {', '.join(trick.conflicts)}")
     for p in trick.parameters:
-        span = " | ".join(map(str, p.choices)) if p.choices else f"{p.low:g} to {p.high:g}{' (log)' if p.log else ''}" if p.is_number else "true | false"
+        span = (
+            " | ".join(map(str, p.choices))
+            if p.choices
+            else f"{p.low:g} to {p.high:g}{' (log)' if p.log else ''}"
+            if p.is_number
+            else "true | false"
+        )
         neutral = "" if p.neutral is None else f", neutral {p.neutral}"
-        lines.append(f"  {p.name}: {span}; default {p.default}{neutral}" + (f". {p.meaning}" if p.meaning else ""))
+        lines.append(
+            f"  {p.name}: {span}; default {p.default}{neutral}" + (f". {p.meaning}" if p.meaning else "")
+        )
     for claim in trick.claims:
         source = claim.source
         lines += ["", f"claim: {claim.metric} {claim.direction}: {claim.statement}"]

@@ -101,9 +101,7 @@ def load(path: Path, bench: Bench) -> Training:
         about, tensors = json.loads(saved["about"]), saved["tensors"]
         if about["format"] != FORMAT:
             raise InputError(f"{path} is a checkpoint of format {about['format']}, this is {FORMAT}")
-        runs = [
-            Run(row["task"], Recipe(row["recipe"]), row["seed"], row["epochs"]) for row in about["runs"]
-        ]
+        runs = [Run(row["task"], Recipe(row["recipe"]), row["seed"], row["epochs"]) for row in about["runs"]]
     except (OSError, RuntimeError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
         raise InputError(f"{path} is no checkpoint that can be read", hint="train again") from error
     training = Training(bench, runs, about["splits"])

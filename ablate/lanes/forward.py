@@ -228,7 +228,5 @@ def draws_from_torch(module: nn.Module, x: Tensor) -> bool:
             buffer.copy_(kept[name])
 
 
-def forward_of(
-    nets: Sequence[Net], names: Sequence[dict[str, str]], kernel: str, *, reseed: bool
-) -> Forward:
+def forward_of(nets: Sequence[Net], names: Sequence[dict[str, str]], kernel: str, *, reseed: bool) -> Forward:
     return Vmap(nets, names) if kernel == "vmap" else Loop(nets, names, reseed=reseed)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,6 +45,15 @@ def grouped(runs: Iterable[Run], catalogue: Registry, most: int) -> list[list[Ru
     return groups
 
 
+def batch_size(run: Run, catalogue: Registry, default: int) -> int:
+    """Examples in a batch of the run: a trick's, or the task's `default`."""
+    for name, settings in run.recipe.items():
+        size = getattr(catalogue.code(name), "batch_size", None)
+        if size is not None:
+            return int(size(Settings.stack(catalogue[name], [settings], torch.device("cpu"))))
+    return default
+
+
 @dataclass(frozen=True)
 class Active:
     """A trick that some lane of the group has: its record, its code, its settings."""
@@ -56,7 +66,7 @@ class Active:
     def name(self) -> str:
         return self.trick.name
 
-    def port(self, name: str) -> Callable[..., object] | None:
+    def port(self, name: str) -> Callable[..., Any] | None:
         return getattr(self.code, name, None)
 
     def take(self, lanes: Tensor) -> Active:
@@ -79,7 +89,7 @@ class Group:
             for name in names
         ]
 
-    def ports(self, port: str) -> list[tuple[Active, Callable[..., object]]]:
+    def ports(self, port: str) -> list[tuple[Active, Callable[..., Any]]]:
         """(trick, adapter) of every active trick that has the adapter `port`, in the order of names."""
         return [(active, call) for active in self.active if (call := active.port(port)) is not None]
 

@@ -18,11 +18,10 @@ LOSS = "validation/loss"
 
 @dataclass(frozen=True)
 class Report:
-    """What is told after each epoch: the runs still training, the epoch that each has finished, their metrics."""
+    """What is told after each epoch: the runs still training, and their curves so far (`curves[metric][lane]`)."""
 
     runs: tuple[Run, ...]
-    epochs: tuple[int, ...]
-    metrics: dict[str, tuple[float, ...]]
+    curves: dict[str, tuple[tuple[float, ...], ...]]
 
 
 Watch = Callable[[Report], Sequence[bool] | None]
@@ -174,8 +173,8 @@ class Training:
         pruned: Sequence[bool] = [False] * len(runs)
         if self.watch is not None:
             names = sorted({name for run in runs for name in self.traces[run.identity].curves})
-            last = {n: tuple(self.traces[run.identity].curves[n][-1] for run in runs) for n in names}
-            pruned = self.watch(Report(runs, tuple(ages), last)) or pruned
+            curves = {n: tuple(tuple(self.traces[run.identity].curves[n]) for run in runs) for n in names}
+            pruned = self.watch(Report(runs, curves)) or pruned
         keep = []
         for lane, run in enumerate(runs):
             finite = torch.isfinite(torch.tensor(self.traces[run.identity].curves[LOSS][-1])).item()

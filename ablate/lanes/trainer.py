@@ -6,7 +6,7 @@ some lanes out, putting lanes in, saving and restoring are the same few lines fo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -17,17 +17,19 @@ from ablate.catalogue.registry import Registry
 from ablate.lanes import build
 from ablate.lanes.data import DeviceSplit, Order, device_splits
 from ablate.lanes.forward import draws_from_torch, favours_vmap, forward_of, why_not_vmap
-from ablate.lanes.group import Group
+from ablate.lanes.group import Group, batch_size
 from ablate.lanes.loss import lane_losses
 from ablate.lanes.update import Optimizers, change_gradients, schedule_factor, unused_gradients_are_zero
 from ablate.records.run import Run
 from ablate.seams.batch import Batch
 from ablate.seams.draws import Draws, seed_keys, step_keys
+from ablate.seams.settings import Settings
 from ablate.seams.tensors import LaneTensors, Layout
-from ablate.surgery.net import Place, trace
+from ablate.surgery.net import Place, open_net, trace
 from ablate.tasks.task import Task
 
 Weights = Mapping[str, Tensor]
+Loss = Callable[[Weights, Batch], Tensor]
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Bench:
         module = build.build_module(task.model, 0)
         example = task.train.x[:2]
         places = trace(module, example)
-        net = build.open_net(module, example, places)
+        net = open_net(module, example, places)
         reseed = draws_from_torch(net.module, example)
         solo = "it draws from torch's global generator" if reseed else why_not_vmap(net.module, example)
         if kernel is None or solo:
@@ -86,7 +88,7 @@ class Trainer:
         self.forward = forward_of(nets, names, bench.kernel, reseed=bench.reseed)
         self.leaves = _leaves(self.weights)
         self.optimizers = Optimizers(self.group, self.weights)
-        self.order = Order(len(bench.splits["train"]), self._batch_size())
+        self.order = Order(len(bench.splits["train"]), batch_size(runs[0], bench.catalogue, task.batch_size))
         self.seeds = seed_keys([run.seed for run in runs], bench.device)
         lanes = len(runs)
         self.steps = torch.zeros(lanes, dtype=torch.int64, device=bench.device)
@@ -94,7 +96,8 @@ class Trainer:
         self.stale = False
         self.alive = torch.ones(lanes, dtype=torch.bool, device=bench.device)
         self.extra: dict[str, dict[str, Tensor]] = {
-            active.name: prepare(self.weights, active.settings) for active, prepare in self.group.ports("begin")
+            active.name: prepare(self.weights, active.settings)
+            for active, prepare in self.group.ports("begin")
         }
         self.epochs = runs[0].epochs
 
@@ -109,11 +112,6 @@ class Trainer:
     @property
     def total_steps(self) -> int:
         return self.epochs * self.order.steps_per_epoch
-
-    def _batch_size(self) -> int:
-        for active, size in self.group.ports("batch_size"):
-            return int(size(active.settings))
-        return self.bench.task.batch_size
 
     def batch(self, draws: Draws) -> Batch:
         train = self.bench.splits["train"]
@@ -145,7 +143,7 @@ class Trainer:
                 classification=self.bench.task.criterion == "classification",
             )  # fmt: skip
 
-        objective = loss
+        objective: Loss = loss
         for active, wrap in self.group.ports("objective"):
             objective = _nested(wrap, objective, active.settings)
         losses = objective(self.leaves, batch)
@@ -200,7 +198,7 @@ class Trainer:
         weights = dict(self.scored_weights().items())
         keys = self.seeds
         parts = []
-        for x in self.bench.splits[split].x.split(max(1, most // self.lanes)):
+        for x in torch.split(self.bench.splits[split].x, max(1, most // self.lanes)):
             stacked = x.expand(self.lanes, *x.shape)
             outputs = self.outputs(weights, stacked, keys, training=False)
             for active, views in self.group.ports("views"):
@@ -227,7 +225,8 @@ class Trainer:
         self.seeds, self.steps, self.alive = self.seeds[lanes], self.steps[lanes], self.alive[lanes]
         self.stale = True
         self.extra = {
-            trick: {name: tensor[lanes] for name, tensor in state.items()} for trick, state in self.extra.items()
+            trick: {name: tensor[lanes] for name, tensor in state.items()}
+            for trick, state in self.extra.items()
         }
 
     def extend(self, other: Trainer) -> None:
@@ -268,7 +267,9 @@ def _leaves(weights: LaneTensors) -> dict[str, Tensor]:
     return {name: tensor.detach().requires_grad_() for name, tensor in weights.items()}
 
 
-def _nested(wrap, inner, settings):  # type: ignore[no-untyped-def]
+def _nested(wrap: Callable[..., Tensor], inner: Loss, settings: Settings) -> Loss:
+    """The objective trick `wrap` around the loss (or the objective) `inner`."""
+
     def objective(weights: Weights, batch: Batch) -> Tensor:
         return wrap(inner, weights, batch, settings)
 

@@ -38,7 +38,9 @@ class Optimizers:
                 state = active.code.state(weights.take(lanes))
                 self.parts.append(Part(active.name, lanes, state))
         if covered != weights.lanes:
-            raise InputError("a recipe has no optimizer", hint='add optimizer = { name = "momentum", lr = 0.1 }')
+            raise InputError(
+                "a recipe has no optimizer", hint='add optimizer = { name = "momentum", lr = 0.1 }'
+            )
 
     def update(
         self,
@@ -124,10 +126,11 @@ def change_gradients(group: Group, gradients: LaneTensors, weights: LaneTensors)
     return gradients
 
 
-def unused_gradients_are_zero(gradients: list[Tensor | None], weights: dict[str, Tensor]) -> dict[str, Tensor]:
+def unused_gradients_are_zero(
+    gradients: list[Tensor | None], weights: dict[str, Tensor]
+) -> dict[str, Tensor]:
     """Gradients by name; zeros for parameters that the loss does not reach."""
     return {
         name: torch.zeros_like(weight) if gradient is None else gradient
         for (name, weight), gradient in zip(weights.items(), gradients, strict=True)
     }
-

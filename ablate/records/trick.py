@@ -31,7 +31,8 @@ class Parameter:
     """One setting of a trick.
 
     A number has `low` and `high` (the search range, inclusive); a choice has `choices`; a boolean has
-    neither. `neutral` is the value at which the trick does nothing, bit for bit; None where there is none.
+    neither. `least` and `most` (inclusive) say what is legal at all, where that is less than every number of
+    the range's sign. `neutral` is the value at which the trick does nothing, bit for bit; None where there is none.
     `lane` says whether lanes of one fused group may differ in it; a parameter that changes tensor shapes,
     the batch size or the number of passes cannot.
     """
@@ -45,6 +46,8 @@ class Parameter:
     choices: tuple[Value, ...] = ()
     lane: bool = True
     meaning: str = ""
+    least: float | None = None
+    most: float | None = None
 
     def __post_init__(self) -> None:
         if self.choices and self.default not in self.choices:
@@ -83,8 +86,11 @@ class Parameter:
         if not isfinite(value):
             raise InputError(f"{where} must be finite, not {value!r}")
         assert self.low is not None
-        if value < 0 <= self.low:
-            raise InputError(f"{where} must not be negative, not {value!r}")
+        least = 0.0 if self.least is None and self.low >= 0 else self.least
+        if least is not None and value < least:
+            raise InputError(f"{where} must be at least {least:g}, not {value!r}")
+        if self.most is not None and value > self.most:
+            raise InputError(f"{where} must be at most {self.most:g}, not {value!r}")
         if self.is_integer:
             if value != int(value):
                 raise InputError(f"{where} must be a whole number, not {value!r}")

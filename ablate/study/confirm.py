@@ -13,9 +13,13 @@ def confirm(session: Session, winner: Recipe, baseline: Recipe, found: Ranked | 
     """Train every arm on the same fresh seeds. The test split is looked at here and nowhere else."""
     arms = arms_of(session, winner, baseline, found)
     seeds = [training_seed(session.study.seed, 0xC0F1, i) for i in range(session.study.confirm.seeds)]
-    session.ledger.put("confirm", {"arms": {arm: recipe.plain() for arm, recipe in arms.items()}, "seeds": seeds})
+    session.ledger.put(
+        "confirm", {"arms": {arm: recipe.plain() for arm, recipe in arms.items()}, "seeds": seeds}
+    )
     plan = [
-        Planned(session.run(recipe, seed), "confirm", arm=arm) for arm, recipe in arms.items() for seed in seeds
+        Planned(session.run(recipe, seed), "confirm", arm=arm)
+        for arm, recipe in arms.items()
+        for seed in seeds
     ]
     splits = ("validation", "test") if session.bench.task.test is not None else ("validation",)
     session.progress.stage("confirm", len(plan) * session.epochs)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ablate.lanes.applicable import applicable
 from ablate.protocol.run import lr_find
@@ -20,6 +21,7 @@ from ablate.study.rank import rank
 from ablate.study.search import search
 from ablate.study.session import Planned, Session
 
+T = TypeVar("T")
 STAGES = ("lr-find", "search", "rank", "confirm", "report")
 
 
@@ -31,7 +33,9 @@ def check_stages(given: Sequence[str]) -> tuple[str, ...]:
     return tuple(stage for stage in STAGES if stage in given)
 
 
-def run_study(session: Session, options: Options, stages: Sequence[str] = STAGES, *, force: bool = False) -> Path | None:
+def run_study(
+    session: Session, options: Options, stages: Sequence[str] = STAGES, *, force: bool = False
+) -> Path | None:
     """Run `stages`; the path of the report, if it is one of them."""
     stages = check_stages(stages)
     folder = options.reports / session.name
@@ -60,13 +64,13 @@ def _search_rank_confirm(
     winner = around(session, baseline)
     found: Ranked | None = None
     if "rank" in stages:
-        candidates = space.tricks
+        candidates = list(space.settings)
         found = timed(session, "rank", lambda: rank(session, winner, baseline, candidates))
     if "confirm" in stages:
         timed(session, "confirm", lambda: confirm(session, winner, baseline, found))
 
 
-def timed(session: Session, stage: str, call: Callable[[], Any]) -> Any:
+def timed(session: Session, stage: str, call: Callable[[], T]) -> T:
     """Run a stage and add its time to what it took so far."""
     started = time.perf_counter()
     try:
@@ -81,7 +85,7 @@ def timed(session: Session, stage: str, call: Callable[[], Any]) -> Any:
 
 def find_rate(session: Session, *, force: bool = False) -> dict[str, Any]:
     """The six-step protocol, if the ledger does not have it yet. Raises AblateError where a gate fails."""
-    document = session.ledger.fact("lr-find")
+    document: dict[str, Any] | None = session.ledger.fact("lr-find")
     if document is None or not document.get("complete"):
 
         def train(runs: Sequence[Any], arm: str) -> list[Any]:
@@ -111,7 +115,9 @@ def baseline_of(session: Session) -> Recipe:
     study, catalogue = session.study, session.bench.catalogue
     rate = document.get("learning_rate")
     if study.needs_lr_find and rate is None:
-        raise InputError("the baseline's lr is left to lr-find", hint="run the stage lr-find, or give a number")
+        raise InputError(
+            "the baseline's lr is left to lr-find", hint="run the stage lr-find, or give a number"
+        )
     baseline = study.baseline_recipe(catalogue, rate)
     decay = document.get("weight_decay") or 0.0
     if study.needs_lr_find and decay > 0 and "weight_decay" not in baseline:
@@ -131,7 +137,13 @@ def note_search(session: Session, space: Space) -> None:
     fact = session.ledger.fact("search", {})
     session.ledger.put(
         "search",
-        {**fact, "trials": asked.trials, "sampler": asked.sampler, "pruner": asked.pruner, "space": space.plain()},
+        {
+            **fact,
+            "trials": asked.trials,
+            "sampler": asked.sampler,
+            "pruner": asked.pruner,
+            "space": [asdict(found) for found in space.dimensions()],
+        },
     )
 
 
@@ -143,7 +155,9 @@ def around(session: Session, baseline: Recipe) -> Recipe:
     best = (session.ledger.fact("search") or {}).get("best")
     if asked == "best":
         if not best:
-            raise InputError("there is no best recipe yet", hint="run the stage search, or rank --around baseline")
+            raise InputError(
+                "there is no best recipe yet", hint="run the stage search, or rank --around baseline"
+            )
         return Recipe(best["recipe"])
     from ablate.study.recipes import read_recipe
 

@@ -76,7 +76,9 @@ def find(given: str, options: Options) -> Opened:
     try:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise InputError(f"there is no study file {file}", hint="give its path from the folder you are in") from error
+        raise InputError(
+            f"there is no study file {file}", hint="give its path from the folder you are in"
+        ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"the study file {file} cannot be read: {error}") from error
     study = studies.parse(text, str(file), catalogue=registry())
@@ -132,10 +134,13 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(
-            f"the folder {folder} cannot be made ({error.strerror})", hint="name another with --studies or --out"
+            f"the folder {folder} cannot be made ({error.strerror})",
+            hint="name another with --studies or --out",
         ) from error
     if not os.access(folder, os.W_OK):
-        raise InputError(f"the folder {folder} cannot be written", hint="name another with --studies or --out")
+        raise InputError(
+            f"the folder {folder} cannot be written", hint="name another with --studies or --out"
+        )
 
 
 def worker_count(options: Options, device: torch.device) -> int:

@@ -17,10 +17,10 @@ from ablate.records.recipe import Recipe
 from ablate.records.run import Run
 from ablate.search.generations import Suggester
 from ablate.search.space import Space
-from ablate.study.opening import LANES, Opened, Options, with_choices, worker_count
 from ablate.study.environment import device_of
+from ablate.study.opening import LANES, Opened, Options, with_choices, worker_count
 from ablate.study.rank import array
-from ablate.study.search import FINALISTS, GENERATION, REPEATS
+from ablate.study.search import FINALISTS, GENERATION, GROUP, REPEATS
 from ablate.study.session import cost
 
 WATCHED = 12
@@ -38,20 +38,27 @@ def plan(opened: Opened, options: Options) -> dict[str, Any]:
     baseline = study.baseline_recipe(catalogue, 0.05)
     possible = applicable(bench)
     space = Space.of(catalogue, study, possible, baseline, lr_center=0.05)
-    suggester = Suggester(space, sampler="random", seed=study.seed, generation=GENERATION, lanes=lanes)
+    suggester = Suggester(
+        space, sampler="random", seed=study.seed, higher_is_better=True, generation=GENERATION,
+        lanes=min(lanes, GROUP),
+    )  # fmt: skip
     trials: list[Run] = []
     number = 0
     while len(trials) < study.search.trials:
         trials += [Run(bench.task.name, s.recipe, s.number, epochs) for s in suggester.generation(number, {})]
         number += 1
     trials = trials[: study.search.trials]
-    groups = [g for start in range(0, len(trials), GENERATION) for g in grouped(trials[start : start + GENERATION], catalogue, lanes)]
-    laid = array(_Facts(bench, study), baseline, baseline, space.tricks)  # type: ignore[arg-type]
+    groups = [
+        g
+        for start in range(0, len(trials), GENERATION)
+        for g in grouped(trials[start : start + GENERATION], catalogue, lanes)
+    ]
+    laid = array(_Facts(bench, study), baseline, baseline, list(space.settings))  # type: ignore[arg-type]
     design = screening(laid.factors, wave=1, seed=study.seed)
     rank_runs = len(design.rows)
     seconds = step_seconds(bench, baseline, lanes) * (len(bench.task.train) // bench.task.batch_size) * epochs
     confirm_runs = study.confirm.seeds * 4
-    measured = sum(cost(group) for group in groups) / (len(trials) * epochs / 64)
+    measured = sum(cost(group, bench) for group in groups) / (len(trials) * epochs / bench.task.batch_size)
     estimate = {
         "search": len(trials) * seconds * measured / workers,
         "select": FINALISTS * REPEATS * seconds / workers,
@@ -62,7 +69,10 @@ def plan(opened: Opened, options: Options) -> dict[str, Any]:
     return {
         "study": opened.name, "task": bench.task.name, "device": str(device), "kernel": bench.kernel,
         "alone_because": bench.solo, "lanes": lanes, "workers": workers, "epochs": epochs,
-        "space": {"dimensions": len(space.plain()), "tricks": list(space.tricks), "log10_combinations": space.log10_combinations},
+        "space": {
+            "dimensions": space.size().dimensions, "tricks": list(space.settings),
+            "log10_combinations": space.size().log10_combinations,
+        },
         "not_applicable": {name: why for name, why in possible.items() if why},
         "search": {"trials": len(trials), "groups": len(groups), "mean_lanes": len(trials) / len(groups)},
         "rank": {

@@ -98,13 +98,19 @@ def rank(session: Session, winner: Recipe, baseline: Recipe, candidates: list[st
         "looks": asked.waves,
         "waves": 0,
         "left_out": dict(laid.left_out),
-        "meaning": {name: {level: dict(what) for level, what in levels.items()} for name, levels in laid.meaning.items()},
+        "meaning": {
+            name: {level: dict(what) for level, what in levels.items()}
+            for name, levels in laid.meaning.items()
+        },
         "rows": [],
     }
     found: Ranked | None = None
     for wave in range(1, asked.waves + 1):
         design = screening(laid.factors, wave=wave, seed=session.study.seed)
-        plan = [(row, Planned(session.run(laid.recipe(session, row.levels), row.seed), "rank", wave)) for row in design.rows]
+        plan = [
+            (row, Planned(session.run(laid.recipe(session, row.levels), row.seed), "rank", wave))
+            for row in design.rows
+        ]
         if fact["waves"] < wave:
             fact["rows"] += [_row(row, one) for row, one in plan]
             fact["waves"] = wave

@@ -7,56 +7,91 @@ the five best recipes are trained again on three fresh seeds, and the best mean 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
+from ablate.lanes.train import Report
 from ablate.ledger.entry import Entry
 from ablate.ranking.design import training_seed
 from ablate.records.errors import AblateError
 from ablate.records.recipe import Recipe
 from ablate.records.run import Outcome
-from ablate.search.generations import Suggester, TrialResult
-from ablate.search.pruning import pruner_of
+from ablate.search.generations import LAG, Suggester, Suggestion, TrialResult
+from ablate.search.pruning import decide
 from ablate.search.space import Space
 from ablate.study.session import Planned, Session
 
 GENERATION = 20
+GROUP = 10
+"""Trials of a generation that share their structure; more would leave a search of 100 trials too few generations."""
 FINALISTS, REPEATS = 5, 3
+
+
+@dataclass(frozen=True)
+class Prune:
+    """Which lanes to end after an epoch. Sent to workers; `finished` are the curves that the sampler may see."""
+
+    pruner: str
+    metric: str
+    finished: tuple[tuple[float, ...], ...]
+    epochs: int
+    higher: bool
+
+    def __call__(self, report: Report) -> list[bool]:
+        curves = report.curves[self.metric]
+        return decide(self.pruner, self.finished, curves, epochs=self.epochs, higher_is_better=self.higher)
+
+
+def suggester_of(session: Session, space: Space) -> Suggester:
+    asked = session.study.search
+    return Suggester(
+        space,
+        sampler=asked.sampler,
+        seed=session.study.seed,
+        higher_is_better=session.higher,
+        generation=GENERATION,
+        lanes=min(session.lanes, GROUP),
+    )
 
 
 def search(session: Session, space: Space) -> Recipe:
     """Search, then choose. Returns the recipe that ranking and confirmation stand on."""
     asked = session.study.search
-    suggester = Suggester(
-        space, sampler=asked.sampler, seed=session.study.seed, generation=GENERATION, lanes=session.lanes
-    )
-    generations = -(-asked.trials // GENERATION)
+    suggester = suggester_of(session, space)
     plans: list[list[Planned]] = []
+    results: dict[int, TrialResult] = {}
+    suggested: dict[int, Suggestion] = {}
     session.progress.stage("search", asked.trials * session.epochs)
-    for number in range(generations):
-        if number >= 2:
-            session.collect(plans[number - 2])
-        finished = _results(session, plans[: max(0, number - 1)])
-        suggestions = suggester.generation(number, finished)
-        plan = [
-            Planned(session.run(s.recipe, session.study.seed + s.number), "search", number, s.number)
-            for s in suggestions
-            if s.number < asked.trials
-        ]
-        plans.append(plan)
-        session.submit(plan, prune=pruner_of(asked.pruner, session.metric, session.higher, finished))
+    for number in range(-(-asked.trials // suggester.size)):
+        if number >= LAG:
+            for entry in session.collect(plans[number - LAG]):
+                results[entry.trial] = _result(session, suggested[entry.trial], entry)
+        suggestions = suggester.generation(number, results)
+        suggested |= {suggestion.number: suggestion for suggestion in suggestions}
+        plans.append(
+            [
+                Planned(session.run(s.recipe, s.seed), "search", number, s.number)
+                for s in suggestions
+                if s.number < asked.trials
+            ]
+        )
+        curves = tuple(tuple(result.intermediate.values()) for result in results.values())
+        session.submit(
+            plans[-1], prune=Prune(asked.pruner, session.metric, curves, session.epochs, session.higher)
+        )
     for plan in plans:
         session.collect(plan)
     return choose(session, [one for plan in plans for one in plan])
 
 
-def _results(session: Session, plans: Sequence[Sequence[Planned]]) -> dict[int, TrialResult]:
-    """What is known of the trials of `plans`, all of which are finished."""
-    found = {}
-    for plan in plans:
-        for one, entry in zip(plan, session.collect(plan), strict=True):
-            found[one.trial] = TrialResult.of(entry.run.recipe, entry.result, session.metric)
-    return found
+def _result(session: Session, suggestion: Suggestion, entry: Entry) -> TrialResult:
+    """What Optuna is told of a trial."""
+    result = entry.result
+    curve = result.curves.get(session.metric, ())
+    return TrialResult(
+        result.metrics.get(session.metric), result.outcome, suggestion.params, dict(enumerate(curve, start=1))
+    )
 
 
 def choose(session: Session, trials: Sequence[Planned]) -> Recipe:

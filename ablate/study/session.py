@@ -11,7 +11,7 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass, replace
 
 from ablate.executors.job import Job, work
-from ablate.lanes.group import grouped
+from ablate.lanes.group import batch_size, grouped
 from ablate.lanes.trainer import Bench
 from ablate.ledger.entry import Entry
 from ablate.ledger.plan import distinct
@@ -93,7 +93,7 @@ class Session:
         runs = distinct(one.run for one in reversed(wanted.values()))
         groups = grouped(runs, self.bench.catalogue, 1 if self.bench.solo else self.lanes)
         task = self.bench.task
-        for group in sorted(groups, key=lambda group: -cost(group)):
+        for group in sorted(groups, key=lambda group: -cost(group, self.bench)):
             job = Job(
                 task.source or task.name, tuple(group), tuple(splits), str(self.bench.device),
                 self.bench.kernel, task.source_sha256, prune,
@@ -140,9 +140,8 @@ class Session:
         return Result(Outcome.FAILED, note=note)
 
 
-def cost(group: Sequence[Run]) -> float:
+def cost(group: Sequence[Run], bench: Bench) -> float:
     """A rough measure of a group's time, to send the longest first: small batches mean many steps."""
     run = group[0]
-    size = run.recipe.get("batch_size", {}).get("size", 64)
-    passes = 2 if any(name in run.recipe for name in ("fgsm",)) else 1
-    return len(group) * run.epochs * passes / float(size)
+    passes = 1 + sum(bench.catalogue[name].seam == "objective" for name in run.recipe)
+    return len(group) * run.epochs * passes / batch_size(run, bench.catalogue, bench.task.batch_size)

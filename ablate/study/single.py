@@ -55,7 +55,9 @@ def train_single(
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"the folder {folder} cannot be made ({error.strerror})", hint="name another with --out") from error
+        raise InputError(
+            f"the folder {folder} cannot be made ({error.strerror})", hint="name another with --out"
+        ) from error
     resumed = 0
     if place.is_file():
         training = checkpoint.load(place, bench)
