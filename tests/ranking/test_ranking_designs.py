@@ -115,6 +115,12 @@ def test_waves_differ_in_columns_signs_seeds_and_blocks_and_are_reproducible() -
     assert [sorted({row.block for row in wave.rows}) for wave in waves] == [[0, 1], [2, 3], [4, 5]]
 
 
+def test_signs_are_drawn_anew() -> None:
+    """Seven tricks use every column of order 8: only signs decide whether all-on is among the runs."""
+    present = {bool((signs(screening(tricks(7), wave=1, seed=s)) == 1).all(axis=1).any()) for s in range(60)}
+    assert present == {True, False}
+
+
 def test_over_waves_every_column_of_the_array_serves_every_trick() -> None:
     """Randomisation: which pairs a trick's interactions are confounded with changes from wave to wave."""
     partners = []

@@ -107,13 +107,13 @@ def test_robust_intervals_cover_where_pooled_ones_do_not() -> None:
     """One arm is rare and noisy: the pooled interval would cover 65 %."""
     draw = np.random.default_rng(0)
     n, inside = 80, 0
-    for _ in range(300):
+    for _ in range(120):
         rare = draw.permutation(n) < 16
         frame = pd.DataFrame({"trick": np.where(rare, "on", "off"), "other": draw.permutation(n) % 2})
         frame["loss"] = draw.normal(size=n) * np.where(rare, 4.0, 1.0)
         row = analyse_table(frame, ["trick", "other"], "loss", "lower").table.iloc[0]
         inside += row["low"] <= 0 <= row["high"]
-    assert 0.91 <= inside / 300 <= 0.98
+    assert 0.89 <= inside / 120 <= 0.99
 
 
 @pytest.mark.parametrize(

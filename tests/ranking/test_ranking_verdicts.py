@@ -156,6 +156,12 @@ def test_the_forecast_is_enough_and_no_more_than_enough(effect: float, se: float
         assert (verdicts(later, margin=0.95)["verdict"].item() == "undecided") == expected
 
 
+def test_the_forecast_counts_the_tricks_that_are_still_open() -> None:
+    alone = verdicts(pd.DataFrame([row(0.9, 0.4)]), margin=0.5, wave_runs=32)["more_runs"].iloc[0]
+    crowd = verdicts(pd.DataFrame([row(0.9, 0.4, trick=str(i)) for i in range(12)]), margin=0.5, wave_runs=32)
+    assert crowd["more_runs"].iloc[0] > alone
+
+
 @settings(max_examples=60, deadline=None)
 @given(effects=st.lists(st.floats(-3, 3), min_size=1, max_size=8), margin=st.floats(0.1, 2))
 def test_turning_the_sign_turns_helps_into_hurts(effects: list[float], margin: float) -> None:
