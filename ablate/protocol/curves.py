@@ -1,131 +1,153 @@
 """What learning curves show, as pure functions of arrays: plateaus, ends, gaps, turns, spikes.
 
-Every function takes curves with one value an epoch (position 0 is epoch 1), looks at a moving average, and
-names epochs as a person counts them. A finding of this file is never graver than a warning.
+Curves have one value an epoch (position 0 is epoch 1); findings name epochs as a person counts them. Judged is
+a moving average, against the scatter of the raw points around it. A finding is never graver than a warning.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from ablate.protocol.explore import Array
+from ablate.protocol.explore import Array, moving_average
 from ablate.protocol.steps import Finding
 
 SHORT = 5
 """Fewer epochs than this tell nothing."""
 PLATEAU = 0.05
+"""Share of the whole drop that must be done for a plateau to be over."""
 FALLING = 0.05
+"""Share of the validation loss that the last quarter of the epochs must still take off."""
 RISING = 0.1
-WIDE, NONE = 0.05, 0.01
-SPIKE, ORDINARY = 0.3, 5.0
+"""Share of its lowest value by which the validation loss must have risen."""
+WIDE, NO_GAP, PERFECT = 0.05, 0.01, 0.98
+"""Accuracies: a wide gap, no gap, and a training accuracy that leaves nothing to gain."""
+WIDE_SHARE, NO_GAP_SHARE, UNEXPLAINED = 0.4, 0.05, 0.1
+"""The same for losses, as shares of the validation loss; and of the prior that is left to explain."""
+SPIKE, ORDINARY, VISIBLE = 0.3, 5.0, 0.01
+"""A spike stands so much above its surroundings, in shares of them, in usual changes, in shares of the first loss."""
+RECOVERY = 3
+"""Epochs in which a spike must be over; what stays up is no spike."""
 
 
-def moving_average(values: Array, window: int = 3) -> Array:
-    """Centred average over `window` (odd) points, narrower at the ends."""
-    half = window // 2
-    return np.array(
-        [
-            values[place - reach : place + reach + 1].mean()
-            for place in range(len(values))
-            for reach in [min(half, place, len(values) - 1 - place)]
-        ]
-    )
+def scatter(values: Array) -> float:
+    """Standard deviation of single points around a smooth curve.
 
-
-def noise(values: Array) -> float:
-    """Standard deviation of single points around their neighbours' mean, robustly: by the median of its absolute values."""
+    From second differences (a straight line has none), by their median, so that spikes do not count.
+    """
     if len(values) < 3:
         return 0.0
-    off = values[1:-1] - (values[:-2] + values[2:]) / 2
-    return float(1.4826 * np.median(np.abs(off)) / np.sqrt(1.5))
+    bends = values[1:-1] - (values[:-2] + values[2:]) / 2
+    return float(1.4826 * np.median(np.abs(bends)) / np.sqrt(1.5))
+
+
+def epochs(first: int, last: int) -> str:
+    return f"epoch {first}" if first == last else f"epochs {first} to {last}"
 
 
 def plateau(train_loss: Array) -> Finding | None:
-    """The loss stands still at first and falls later: at least 3 epochs and a tenth of all."""
+    """The loss stands still at first, for at least 3 epochs and a tenth of all, and falls later."""
     if len(train_loss) < SHORT:
         return None
     smooth = moving_average(train_loss)
     drop = smooth[0] - smooth.min()
-    fallen = np.flatnonzero(smooth[0] - smooth > PLATEAU * drop)
-    length = int(fallen[0]) if len(fallen) else 0
-    if length < max(3, len(smooth) // 10) or drop < 0.1 * smooth[0]:
+    if drop < 0.1 * smooth[0] or drop < 3 * scatter(train_loss):
+        return None
+    length = int(np.argmax(smooth[0] - smooth > PLATEAU * drop))
+    if length < max(3, len(smooth) // 10):
         return None
     return Finding(
-        "start-up-plateau", "warn", f"the training loss stands still at {smooth[:length].mean():.3g} and then falls",
-        f"epochs 1 to {length}", "a better initialisation, normalisation, or a higher rate with warm-up",
+        "start-up-plateau", "warn", f"the training loss stands still at {smooth[:length].mean():.3g} before it falls",
+        epochs(1, length), "a better initialisation, normalisation, or a higher rate with warm-up",
     )  # fmt: skip
 
 
 def still_falling(validation_loss: Array) -> Finding | None:
-    """The last quarter still took a share off the validation loss, beyond its noise."""
+    """The last quarter of the epochs still took a share off the validation loss, beyond its scatter."""
     if len(validation_loss) < SHORT:
         return None
     quarter = max(2, len(validation_loss) // 4)
-    before, after = validation_loss[-2 * quarter : -quarter].mean(), validation_loss[-quarter:].mean()
-    fall = before - after
-    if fall < FALLING * before or fall < 2 * noise(validation_loss):
+    before = float(validation_loss[-2 * quarter : -quarter].mean())
+    fall = before - float(validation_loss[-quarter:].mean())
+    if fall < FALLING * before or fall < 2 * scatter(validation_loss):
         return None
-    first = len(validation_loss) - quarter + 1
+    last = len(validation_loss)
     return Finding(
-        "still-falling", "warn", f"the validation loss is still falling: {fall / before:.0%} in the last {quarter} epochs",
-        f"epochs {first} to {len(validation_loss)}", "train longer",
+        "still-falling", "warn", f"the validation loss is still falling, by {fall / before:.0%} in the last {quarter} epochs",
+        epochs(last - quarter + 1, last), "train longer",
     )  # fmt: skip
 
 
 def rising(validation_loss: Array) -> Finding | None:
-    """The smoothed validation loss turned well before the end and stands clearly above its lowest."""
+    """The validation loss turned at least two epochs before the end, and ends clearly above its lowest."""
     if len(validation_loss) < SHORT:
         return None
     smooth = moving_average(validation_loss)
     lowest = int(smooth.argmin())
-    end = smooth[-max(2, len(smooth) // 5) :].mean()
-    rise = end - smooth[lowest]
-    if len(smooth) - 1 - lowest < 2 or rise < RISING * smooth[lowest] or rise < 3 * noise(validation_loss):
+    end = float(validation_loss[-max(2, len(smooth) // 5) :].mean())
+    rise = end - float(smooth[lowest])
+    if len(smooth) - 1 - lowest < 2 or rise < RISING * smooth[lowest] or rise < 3 * scatter(validation_loss):
         return None
     return Finding(
-        "validation-rising", "warn",
-        f"the validation loss rises from {smooth[lowest]:.3g} in epoch {lowest + 1} to {end:.3g}",
-        f"epochs {lowest + 1} to {len(smooth)}", f"stop early, near epoch {lowest + 1}, or regularise",
+        "validation-rising", "warn", f"the validation loss rises from {smooth[lowest]:.3g} to {end:.3g}",
+        epochs(lowest + 1, len(smooth)), f"stop early, near epoch {lowest + 1}, or regularise",
     )  # fmt: skip
 
 
-def gap(train: Array, validation: Array, *, accuracy: bool) -> Finding | None:
-    """The distance between training and validation at the end: wide, or none while training is not perfect.
+def accuracy_gap(train: Array, validation: Array, examples: int) -> Finding | None:
+    """Between training and validation accuracy at the end: wide, or none while training is far from perfect.
 
-    accuracy: both are accuracies; else both are losses, and the gap is a share of the validation loss.
+    examples: how many the validation accuracy is over; a gap below three standard errors is not called wide.
     """
     if min(len(train), len(validation)) < SHORT:
         return None
     last = max(2, len(train) // 5)
     own, other = float(train[-last:].mean()), float(validation[-last:].mean())
-    wide = own - other if accuracy else (other - own) / max(other, 1e-12) / 4
-    where = f"epochs {len(train) - last + 1} to {len(train)}"
-    name = "accuracy" if accuracy else "loss"
-    if wide > WIDE:
-        return Finding(
-            "wide-gap", "warn", f"training {name} is {own:.3g}, validation {name} {other:.3g}", where,
-            "regularise: weight decay, dropout, augmentation, label smoothing; or more data",
-        )  # fmt: skip
-    if accuracy and wide < NONE and own < 0.98:
-        return Finding(
-            "no-gap", "warn", f"training accuracy {own:.3g} is no better than validation accuracy {other:.3g}", where,
-            "the model is not yet used up: a larger model, or more epochs",
-        )  # fmt: skip
-    return None
+    error = np.sqrt(max(other * (1 - other), 0.0) / examples)
+    ends = f"training accuracy {own:.3g}, validation accuracy {other:.3g}"
+    where = epochs(len(train) - last + 1, len(train))
+    if own - other > max(WIDE, 3 * error):
+        return _wide(ends, where)
+    return _none(ends, where) if own - other < NO_GAP and own < PERFECT else None
+
+
+def loss_gap(train: Array, validation: Array, prior: float) -> Finding | None:
+    """The same between losses; `prior` is the loss of a model without inputs."""
+    if min(len(train), len(validation)) < SHORT:
+        return None
+    last = max(2, len(train) // 5)
+    own, other = float(train[-last:].mean()), float(validation[-last:].mean())
+    ends = f"training loss {own:.3g}, validation loss {other:.3g}"
+    where = epochs(len(train) - last + 1, len(train))
+    if other - own > WIDE_SHARE * other:
+        return _wide(ends, where)
+    return _none(ends, where) if other - own < NO_GAP_SHARE * other and own > UNEXPLAINED * prior else None
+
+
+def _wide(ends: str, where: str) -> Finding:
+    advice = "regularise: weight decay, dropout, augmentation, label smoothing; or more data"
+    return Finding("wide-gap", "warn", f"the gap is wide: {ends}", where, advice)
+
+
+def _none(ends: str, where: str) -> Finding:
+    advice = "the data would bear a larger model, or more epochs"
+    return Finding("no-gap", "warn", f"there is no gap, and something left to learn: {ends}", where, advice)
 
 
 def spikes(train_loss: Array) -> Finding | None:
-    """Single epochs whose loss jumps above both neighbours, far beyond the ordinary noise."""
+    """Jumps of the training loss that are over within a few epochs."""
     if len(train_loss) < SHORT:
         return None
-    level = np.maximum(train_loss[:-2], train_loss[2:])
-    above = train_loss[1:-1] - level
-    usual = np.median(np.abs(np.diff(train_loss)))
-    high = np.flatnonzero((above > SPIKE * level) & (above > ORDINARY * usual)) + 2
-    if not len(high):
+    usual = float(np.median(np.abs(np.diff(train_loss))))
+    found = []
+    for place in range(1, len(train_loss) - 1):
+        around = max(train_loss[place - 1], train_loss[place + 1 : place + 1 + RECOVERY].min())
+        above = train_loss[place] - around
+        if above > max(SPIKE * around, ORDINARY * usual, VISIBLE * train_loss[0]):
+            found.append(place + 1)
+    if not found:
         return None
-    which = ", ".join(str(epoch) for epoch in high[:5].tolist())
+    which = ", ".join(str(epoch) for epoch in found[:5]) + (", …" if len(found) > 5 else "")
     return Finding(
-        "spikes", "warn", f"the training loss jumps up for a moment, {len(high)} time{'s' if len(high) > 1 else ''}",
-        f"epoch {which}" if len(high) == 1 else f"epochs {which}", "clip gradients, warm up, or lower the rate",
+        "spikes", "warn", f"the training loss jumps up for a moment, {len(found)} time{'s' * (len(found) > 1)}",
+        f"epoch{'s' * (len(found) > 1)} {which}", "clip gradients, warm up, or lower the rate",
     )  # fmt: skip

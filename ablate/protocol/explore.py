@@ -54,6 +54,13 @@ def rates_around(center: float, count: int, per_decade: float) -> list[float]:
     return [tidy(10 ** (log10(center) + place / per_decade)) for place in range(-half, half + 1)]
 
 
+def moving_average(values: Array, window: int = 3) -> Array:
+    """Centred average over `window` (odd) points, narrower at the ends: no lag, and it ends at the data."""
+    half = window // 2
+    reaches = [min(half, place, len(values) - 1 - place) for place in range(len(values))]
+    return np.array([values[at - reach : at + reach + 1].mean() for at, reach in enumerate(reaches)])
+
+
 def by_lanes(bench: Bench, runs: Sequence[Run], work: Callable[[Trainer], list[T]]) -> list[T]:
     """`work` on trainers that hold `runs`: all at once, or as few at a time as the model or memory asks for.
 

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from ablate.protocol.coarse import at_edge
 from ablate.protocol.explore import rates_around, tidy
-from ablate.protocol.grid import Cell, best_cell, diverging, figures, none_completed, tolerance, train_grid
+from ablate.protocol.grid import (
+    Cell,
+    figures,
+    none_completed,
+    tolerance,
+    train_grid,
+    unsound_neighbour,
+    widened,
+)
+from ablate.protocol.prior import Blind
 from ablate.protocol.steps import Finding, Ground, Step
 from ablate.tasks.task import Task
 
 COUNT, PER_DECADE = 5, 4.0
-EPOCHS, MOST_EPOCHS, STEPS = 10, 20, 200
+EPOCHS, MOST_EPOCHS, STEPS = 10, 20, 150
 ARM = "fine grid"
 NO_DECAY = (0.0, 1e-5)
 
@@ -31,12 +39,14 @@ def fine_grid(ground: Ground, coarse: Cell) -> tuple[Step, Cell | None]:
     task, epochs = ground.bench.task, fine_epochs(ground.bench.task)
     decays = decays_around(coarse.decay)
     cells = train_grid(ground, rates_around(coarse.rate, COUNT, PER_DECADE), decays, epochs, ARM)
-    cells, best, findings = at_edge(ground, cells, best_cell(cells, task), decays, epochs, ARM, PER_DECADE)
+    cells, best, findings = widened(ground, cells, decays, epochs, ARM, PER_DECADE)
     told = {**figures(cells, task), "epochs": epochs}
     if best is None:
         return Step(5, told, (none_completed(cells),)), None
     told |= {"learning_rate": best.rate, "weight_decay": best.decay}
-    return Step(5, told, (*findings, *diverging(cells, best), *as_good(cells, best, task))), best
+    return Step(
+        5, told, (*findings, *unsound_neighbour(cells, best, Blind.of(task)), *as_good(cells, best, task))
+    ), best
 
 
 def as_good(cells: list[Cell], best: Cell, task: Task) -> list[Finding]:

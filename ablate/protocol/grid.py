@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from math import isfinite, nan, sqrt
 from typing import Any
 
-from ablate.protocol.explore import run_of
+from ablate.protocol.explore import rates_around, run_of
+from ablate.protocol.prior import Blind
 from ablate.protocol.steps import Finding, Ground
 from ablate.records.run import Outcome, Result
 from ablate.tasks.task import Task
@@ -63,7 +64,7 @@ def best_cell(cells: Sequence[Cell], task: Task) -> Cell | None:
 
 
 def edge(cells: Sequence[Cell], best: Cell) -> int:
-    """-1 or +1 where the best rate is the lowest or highest that completed with no diverged one beyond it; else 0."""
+    """-1 or +1 where the best rate is the lowest or the highest of all that were tried; else 0."""
     rates = sorted({cell.rate for cell in cells})
     if len(rates) > 1 and best.rate == rates[0]:
         return -1
@@ -73,10 +74,34 @@ def edge(cells: Sequence[Cell], best: Cell) -> int:
 
 
 def widened(
-    ground: Ground, cells: list[Cell], decays: Sequence[float], epochs: int, arm: str, beyond: Sequence[float]
-) -> list[Cell]:
-    """The grid and, behind it, the rates `beyond`."""
-    return [*cells, *train_grid(ground, beyond, decays, epochs, f"{arm}, widened")]
+    ground: Ground, cells: list[Cell], decays: Sequence[float], epochs: int, arm: str, per_decade: float
+) -> tuple[list[Cell], Cell | None, list[Finding]]:
+    """The grid, its best cell, and what was done at its edge.
+
+    Where the best rate is the outermost, two rates beyond it are trained, once; below the lowest where nothing
+    completed. If the best is still the outermost, that is a warning.
+    """
+    task = ground.bench.task
+    best = best_cell(cells, task)
+    side = -1 if best is None else edge(cells, best)
+    if not side:
+        return cells, best, []
+    rates = sorted({cell.rate for cell in cells})
+    outer = rates[0] if side < 0 else rates[-1]
+    around = rates_around(outer, 5, per_decade)
+    beyond = around[:2] if side < 0 else around[-2:]
+    why = "nothing completed" if best is None else f"the best rate, {outer:g}, was the outermost"
+    cells = [*cells, *train_grid(ground, beyond, decays, epochs, f"{arm}, widened")]
+    best = best_cell(cells, task)
+    findings = [Finding("widened", "note", f"{why}: {beyond[0]:g} and {beyond[1]:g} were added", arm)]
+    if best is not None and edge(cells, best):
+        findings.append(
+            Finding(
+                "edge", "warn", f"the best rate, {best.rate:g}, is the outermost also after widening",
+                f"rate {best.rate:g}", "runs are short, or the scale of inputs, targets or outputs is unusual",
+            )
+        )  # fmt: skip
+    return cells, best, findings
 
 
 def figures(cells: Sequence[Cell], task: Task) -> dict[str, Any]:
@@ -107,19 +132,28 @@ def none_completed(cells: Sequence[Cell]) -> Finding:
     )  # fmt: skip
 
 
-def diverging(cells: Sequence[Cell], best: Cell) -> list[Finding]:
-    """A warning where the next higher rate diverged."""
+def unsound_neighbour(cells: Sequence[Cell], best: Cell, blind: Blind) -> list[Finding]:
+    """A warning where the next higher rate diverged, or fell back to what needs no inputs."""
     higher = sorted({cell.rate for cell in cells if cell.rate > best.rate})
     if not higher:
         return []
     beside = [cell for cell in cells if cell.rate == higher[0]]
-    lost = [cell for cell in beside if cell.result.outcome is Outcome.DIVERGED]
-    if not lost:
+    diverged = [cell for cell in beside if cell.result.outcome is Outcome.DIVERGED]
+    collapsed = [
+        cell
+        for cell in beside
+        if isfinite(cell.value(LOSS))
+        and not blind.beaten(cell.value(LOSS), cell.value("validation/accuracy"))
+    ]
+    if not diverged and not collapsed:
         return []
+    ends = [f"{len(diverged)} diverge"] * bool(diverged) + [f"{len(collapsed)} learn nothing"] * bool(
+        collapsed
+    )
     return [
         Finding(
-            "diverging-neighbour", "warn",
-            f"the best rate, {best.rate:g}, stands beside {higher[0]:g}, at which {len(lost)} of {len(beside)} runs diverge",
+            "unsound-neighbour", "warn",
+            f"beside the best rate, {best.rate:g}, stands {higher[0]:g}, where of {len(beside)} runs {' and '.join(ends)}",
             f"rate {higher[0]:g}", "a step lower is safer where seeds or tricks change; warm-up or clipping gives room",
         )
     ]  # fmt: skip

@@ -82,7 +82,7 @@ def measure(bench: Bench, sample: Split, seed: int) -> list[Start]:
         outputs = torch.cat(
             [
                 trainer.outputs(weights, x.expand(trainer.lanes, *x.shape), keys, training=True)
-                for x in trainer.bench.splits["train"].x.split(size)
+                for x in torch.split(trainer.bench.splits["train"].x, size)
             ],
             dim=1,
         )
@@ -153,6 +153,14 @@ def too_good(starts: list[Start], prior: Prior) -> list[Finding]:
 def feature_rms(x: Tensor) -> Tensor:
     """Root mean square of each channel of `[N, C, H, W]` or column of `[N, F]`, over examples: `[C]` or `[F]`."""
     return x.double().movedim(1, 0).flatten(1).square().mean(1).sqrt()
+
+
+def standardised(sample: Split) -> Split:
+    """The sample with each channel or column scaled to mean 0 and deviation 1; constant ones are only centred."""
+    x = sample.x.double()
+    over = [axis for axis in range(x.ndim) if axis != 1]
+    mean, deviation = x.mean(over, keepdim=True), x.std(over, correction=0, keepdim=True)
+    return Split(((x - mean) / deviation.where(deviation > 0, 1.0)).float(), sample.y)
 
 
 def input_scale(x: Tensor) -> dict[str, float]:

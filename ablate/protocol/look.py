@@ -2,52 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
 from ablate.protocol import curves
 from ablate.protocol.explore import Array
+from ablate.protocol.grid import Cell
+from ablate.protocol.prior import Prior
 from ablate.protocol.steps import Finding, Step
+from ablate.tasks.task import Task
 
 SHOWN = ("train/loss", "validation/loss", "train/accuracy", "validation/accuracy")
 
 
-def look(recorded: Mapping[str, Sequence[float]], *, rate: float, decay: float) -> Step:
-    """`recorded`: a run's curves, `split/metric` -> one value an epoch. Only passes or warns."""
+def look(best: Cell, task: Task) -> Step:
+    """Judges and draws the best cell's curves. Only passes or warns."""
+    recorded = best.result.curves
     given = {name: np.asarray(recorded[name], dtype=float) for name in SHOWN if name in recorded}
-    found = diagnose(given)
-    epochs = max((len(values) for values in given.values()), default=0)
+    epochs = len(given["train/loss"])
     if epochs < curves.SHORT:
         found = [
-            Finding("too-short", "note", f"{epochs} epochs are too few to read a curve", "", "train longer")
+            Finding("too-short", "note", f"{epochs} epochs are too few to read curves", "", "train longer")
         ]
-    elif not found:
-        found = [
-            Finding(
-                "sound-curves",
-                "note",
-                "no plateau, spike or turn, and a gap of ordinary width",
-                f"epochs 1 to {epochs}",
-            )
-        ]
-    figures = {
-        "curves": {name: values.tolist() for name, values in given.items()},
-        "learning_rate_of_run": rate,
-        "weight_decay_of_run": decay,
-    }
-    return Step(6, figures, tuple(found))
-
-
-def diagnose(given: Mapping[str, Array]) -> list[Finding]:
-    """All that the curves show. Losses by `split/loss`; accuracies where the task has them."""
-    none = np.empty(0)
-    train, validation = given.get("train/loss", none), given.get("validation/loss", none)
-    turned = curves.rising(validation)
-    found = [curves.plateau(train), None if turned else curves.still_falling(validation), turned]
-    if "train/accuracy" in given and "validation/accuracy" in given:
-        found.append(curves.gap(given["train/accuracy"], given["validation/accuracy"], accuracy=True))
     else:
-        found.append(curves.gap(train, validation, accuracy=False))
+        found = diagnose(given, Prior.of(task).loss, len(task.validation))
+    if not found:
+        said = "no plateau, no spike, no turn, and a gap of ordinary width"
+        found = [Finding("sound-curves", "note", said, curves.epochs(1, epochs))]
+    drawn = {name: values.tolist() for name, values in given.items()}
+    return Step(
+        6, {"curves": drawn, "of": {"learning_rate": best.rate, "weight_decay": best.decay}}, tuple(found)
+    )
+
+
+def diagnose(given: Mapping[str, Array], prior: float, examples: int) -> list[Finding]:
+    """All that the curves show. `given`: `split/loss`, and `split/accuracy` where the task has it.
+
+    prior: the loss of a model without inputs; examples: how many validation examples there are.
+    """
+    train, validation = given["train/loss"], given["validation/loss"]
+    found = [curves.plateau(train), curves.rising(validation), curves.still_falling(validation)]
+    if "train/accuracy" in given:
+        found.append(curves.accuracy_gap(given["train/accuracy"], given["validation/accuracy"], examples))
+    else:
+        found.append(curves.loss_gap(train, validation, prior))
     found.append(curves.spikes(train))
     return [finding for finding in found if finding is not None]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 
-from ablate.protocol.explore import Array, Descent
+from ablate.protocol.explore import Array
+from ablate.protocol.fit import Fit
 from ablate.protocol.steps import Finding
 
 BEATEN = 0.97
@@ -17,34 +17,7 @@ FALLING = 0.1
 NEARLY = 0.95
 
 
-class Attempt(Protocol):
-    """What is asked of a fit; see `overfit.Fit`."""
-
-    @property
-    def rate(self) -> float: ...
-    @property
-    def descent(self) -> Descent: ...
-    @property
-    def alive(self) -> bool: ...
-    @property
-    def losses(self) -> Array: ...
-    @property
-    def score(self) -> float: ...
-    @property
-    def loss(self) -> float: ...
-    @property
-    def unmoved(self) -> tuple[str, ...]: ...
-    @property
-    def tensors(self) -> int: ...
-    @property
-    def constant(self) -> bool: ...
-    @property
-    def symmetric(self) -> tuple[int, int]: ...
-
-
-def cause(
-    fits: Sequence[Attempt], best: Attempt, prior: float, goal: float, *, classification: bool
-) -> Finding:
+def cause(fits: Sequence[Fit], best: Fit, prior: float, goal: float, *, classification: bool) -> Finding:
     """The likely cause, from the surest sign to the vaguest. `prior` is the sample's prior loss."""
     score = f"training accuracy {best.score:.0%}" if classification else f"{best.score:.0%} of the variance"
     got = f"the best rate, {best.rate:g}, comes to {score} and a loss of {best.loss:.3g} (prior {prior:.3g})"
@@ -75,7 +48,7 @@ def cause(
     )  # fmt: skip
 
 
-def _not_finite(fits: Sequence[Attempt]) -> Finding:
+def _not_finite(fits: Sequence[Fit]) -> Finding:
     if all(one.descent.lived == 0 for one in fits):
         return Finding(
             "gradient-not-finite", "fail", "the very first gradient is not finite, whatever the rate", "model",
@@ -89,7 +62,7 @@ def _not_finite(fits: Sequence[Attempt]) -> Finding:
     )  # fmt: skip
 
 
-def _nothing(fits: Sequence[Attempt], best: Attempt, got: str) -> Finding:
+def _nothing(fits: Sequence[Fit], best: Fit, got: str) -> Finding:
     """The prior was not beaten."""
     if all(one.constant for one in fits if one.alive):
         return Finding(

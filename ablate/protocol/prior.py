@@ -10,6 +10,9 @@ import torch
 from ablate.tasks.split import Split
 from ablate.tasks.task import Task
 
+BEATEN = 0.99
+"""A loss must be below this share of a prior's to count as better."""
+
 
 @dataclass(frozen=True, slots=True)
 class Prior:
@@ -35,24 +38,29 @@ class Prior:
 
 
 @dataclass(frozen=True, slots=True)
-class ValidationPrior:
-    """What the training targets' distribution alone is worth on validation data.
+class Blind:
+    """What a model without inputs can be worth on validation data.
 
-    `loss`: its cross-entropy or squared error. `clearly_better`: an accuracy that the most frequent class does
-    not reach by chance (three standard errors above its share); infinite for regression.
+    `loss`: the lower one of the training targets' distribution and of outputs of zero, as cross-entropy or
+    squared error. `accuracy`: what the most frequent class of training data hardly exceeds by chance (three
+    standard errors above its share); infinite for regression.
     """
 
     loss: float
-    clearly_better: float
+    accuracy: float
 
+    @classmethod
+    def of(cls, task: Task) -> Blind:
+        train, y = task.train.y, task.validation.y
+        if task.classes is None:
+            guess = train.double().mean(0)
+            return cls(float((y.double() - guess).square().mean()), inf)
+        counts = train.bincount(minlength=task.classes).double() + 1  # no class may cost infinity
+        top = float((y == int(counts.argmax())).double().mean())
+        error = sqrt(max(top * (1 - top), 1 / len(y)) / len(y))
+        frequencies = float(-(counts / counts.sum())[y].log().mean())
+        return cls(min(frequencies, log(task.classes)), top + 3 * error)
 
-def validation_prior(task: Task) -> ValidationPrior:
-    train, y = task.train.y, task.validation.y
-    if task.classes is None:
-        mean = train.double().mean(0)
-        return ValidationPrior(float((y.double() - mean).square().mean()), inf)
-    counts = train.bincount(minlength=task.classes).double()
-    share = (counts + 1) / (counts + 1).sum()  # a class that training lacks must not cost infinity
-    top = float((y == int(counts.argmax())).double().mean())
-    error = sqrt(max(top * (1 - top), 1 / len(y)) / len(y))
-    return ValidationPrior(float(-share[y].log().mean()), top + 3 * error)
+    def beaten(self, loss: float, accuracy: float) -> bool:
+        """Whether a model with this validation loss and accuracy (NaN where there is none) knows more."""
+        return loss < BEATEN * self.loss or accuracy > self.accuracy

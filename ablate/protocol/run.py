@@ -35,7 +35,7 @@ def lr_find(
     All values are plain JSON; a figure that is not finite is null. `complete`: no step was skipped.
     The same arguments give the same document.
     """
-    ground = Ground(bench, train, task, seed, say)
+    ground = Ground(bench, train, seed, say)
     steps, best = _climb(ground, force)
     return {
         "task": task,
@@ -77,7 +77,7 @@ def _climb(ground: Ground, force: bool) -> tuple[list[Step], Cell | None]:
     step, best = fine_grid(ground, coarse)
     if not done(step) or best is None:
         return stop(_because(steps)), None
-    done(look(best.result.curves, rate=best.rate, decay=best.decay))
+    done(look(best, ground.bench.task))
     return steps, best
 
 

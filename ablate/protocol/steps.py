@@ -33,7 +33,6 @@ class Ground:
 
     bench: Bench
     train: Train
-    task: str
     seed: int
     say: Callable[[str], None]
 

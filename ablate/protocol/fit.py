@@ -1,0 +1,105 @@
+"""Train a few examples by heart, a lane for each rate, and note what a diagnosis needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ablate.lanes.trainer import Bench, Trainer
+from ablate.protocol.explore import Array, Descent, by_lanes, descend, run_of
+from ablate.tasks.metrics import metrics
+
+STEPS, PIECE = 400, 25
+"""The most steps, and how many between two looks at the scores."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """One rate on the sample.
+
+    score: training accuracy, or the share of the targets' variance that is explained; with `loss` in evaluation
+    mode. unmoved: parameters that never changed, of `tensors`. constant: the outputs are the same for all
+    examples. symmetric: the weight tensors below the head whose rows all began equal, of how many.
+    """
+
+    rate: float
+    descent: Descent
+    score: float
+    loss: float
+    unmoved: tuple[str, ...]
+    tensors: int
+    constant: bool
+    symmetric: tuple[int, int]
+
+    @property
+    def losses(self) -> Array:
+        return self.descent.losses
+
+    @property
+    def alive(self) -> bool:
+        return self.descent.alive
+
+
+def fit(bench: Bench, rates: Sequence[float], seed: int, goal: float, steps: int = STEPS) -> list[Fit]:
+    """Train a lane for each rate on the bench's training data until one of them scores `goal`."""
+    runs = [run_of(bench, rate, 0.0, seed) for rate in rates]
+
+    def work(trainer: Trainer) -> list[Fit]:
+        before = {name: tensor.clone() for name, tensor in trainer.weights.items()}
+        pieces: list[list[Descent]] = []
+        for done in range(0, steps, PIECE):
+            pieces.append(descend(trainer, min(PIECE, steps - done)))
+            scores, losses, constant = scored(trainer)
+            alive = trainer.alive.tolist()
+            if any(score >= goal and lives for score, lives in zip(scores, alive, strict=True)):
+                break
+            if not any(alive):
+                break
+        symmetric = equal_rows(trainer, before)
+        return [
+            Fit(
+                rate=float(run.recipe["momentum"]["lr"]),
+                descent=Descent(np.concatenate([piece[lane].losses for piece in pieces])),
+                score=scores[lane],
+                loss=losses[lane],
+                unmoved=tuple(
+                    name
+                    for name, old in before.items()
+                    if torch.equal(trainer.weights[name][lane], old[lane])
+                ),
+                tensors=len(before),
+                constant=constant[lane],
+                symmetric=symmetric[lane],
+            )
+            for lane, run in enumerate(trainer.group.runs)
+        ]
+
+    return by_lanes(bench, runs, work)
+
+
+def scored(trainer: Trainer) -> tuple[list[float], list[float], list[bool]]:
+    """Score, loss and whether the outputs are constant, for each lane, in evaluation mode on the sample."""
+    task, y = trainer.bench.task, trainer.bench.splits["train"].y
+    outputs = trainer.predict("train")
+    name = "r2" if task.classes is None else "accuracy"
+    values = metrics(task.criterion, outputs, y, [name, "loss"])
+    spread = (outputs - outputs[:, :1]).abs().amax((1, 2))
+    constant = spread <= 1e-6 * outputs.abs().amax((1, 2))
+    return values[name].tolist(), values["loss"].tolist(), constant.tolist()
+
+
+def equal_rows(trainer: Trainer, weights: dict[str, Tensor]) -> list[tuple[int, int]]:
+    """For each lane, in how many weight tensors `[K, rows ≥ 2, …]` below the head all rows are equal, of how many.
+
+    The head is left out: it may well start at zero.
+    """
+    specs = trainer.layout.specs
+    many = [t for name, t in weights.items() if t.ndim >= 3 and t.shape[1] > 1 and not specs[name].head]
+    return [
+        (sum(bool((tensor[lane] == tensor[lane, :1]).all()) for tensor in many), len(many))
+        for lane in range(trainer.lanes)
+    ]
