@@ -12,7 +12,7 @@ from ablate.ledger.entry import Entry
 from ablate.ledger.export import CURVE_COLUMNS, RUN_COLUMNS, write_csv
 from ablate.ledger.store import Ledger
 from ablate.ranking.coding import lines
-from ablate.records.files import write_text
+from ablate.records.files import cannot_write, write_text
 from ablate.report.clean import clean_text
 from ablate.report.collect import gather
 from ablate.report.data import RANKING_COLUMNS, ReportData
@@ -28,6 +28,7 @@ def build(ledger_path: Path, folder: Path) -> Path:
     """
     with Ledger.open(ledger_path, write=False) as ledger:
         facts, entries = ledger.facts(), ledger.entries(scores=False)
+    _make(folder)
     data = gather(facts, entries)
     page = render(data)
     texts = {
@@ -44,6 +45,14 @@ def build(ledger_path: Path, folder: Path) -> Path:
             stale.unlink()
     write_text(folder / "index.html", page.html)
     return folder / "index.html"
+
+
+def _make(folder: Path) -> None:
+    """The folder, before the work: one that cannot be made is told at once."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
 
 
 def write_data(folder: Path, data: ReportData, entries: Sequence[Entry]) -> None:

@@ -104,6 +104,9 @@ def _drops(
         table = verdicts(paired(runs, single, metric, direction), margin=margin, looks=1)
     except InputError:
         return None
+    table = table[table["effect"].notna()].reset_index(drop=True)
+    if table.empty:
+        return None
     names = table["trick"].to_list()
     table["trick"] = [homes.get(name, name) for name in names]
     table["level"] = [name if name in homes else "on" for name in names]

@@ -64,6 +64,13 @@ def labels(data: ReportData, rows: pd.DataFrame) -> list[str]:
 
 
 def _sentence(data: ReportData) -> tuple[str, str, str]:
+    complete = int((data.runs["outcome"] == "complete").sum())
+    if len(data.runs) and not complete:
+        return (
+            "bad",
+            f"None of {plural(len(data.runs), 'run')} finished with a value.",
+            "See how they ended under Failures.",
+        )
     gain = (data.confirm or {}).get("gain")
     if gain:
         return _confirmed(data, gain)
@@ -92,14 +99,7 @@ def _sentence(data: ReportData) -> tuple[str, str, str]:
             f"The best of {trials} {reached}.",
             "Chosen as the best of many it is optimistic, and nothing here is a designed comparison yet: rank and confirm before believing it.",
         )
-    if len(data.runs):
-        complete = int((data.runs["outcome"] == "complete").sum())
-        if complete == 0:
-            return (
-                "bad",
-                f"None of {plural(len(data.runs), 'run')} finished with a value.",
-                "See how they ended under Failures.",
-            )
+    if complete:
         return (
             "open",
             f"{plural(complete, 'run')} finished; the search has not come to a best recipe yet.",

@@ -55,9 +55,13 @@ class Synthetic:
         self.draw = np.random.default_rng(7)
         self.epochs, self.rename, self.failing = epochs, rename, failing
         self.entries: list[Entry] = []
+        self.called = {name: name if name == "placebo" else rename(name) for name in TRUE_EFFECTS}
+        self.truth = {called: TRUE_EFFECTS[name] for name, called in self.called.items()}
+        self.metric = f"validation/{rename('accuracy')}"
+        self.on_test = "test/" + self.metric.rsplit("/", 1)[-1]
         self.facts: dict[str, Any] = {
             "study": {
-                "name": rename("digits"), "task": rename("digits"), "metric": "validation/accuracy",
+                "name": rename("digits"), "task": rename("digits"), "metric": self.metric,
                 "direction": "maximize", "epochs": epochs, "seed": 0,
                 "file": rename('task = "digits"\nmetric = "validation/accuracy"\nepochs = 20\n'),
                 "sha256": "5d0c" * 16, "command": rename("ablate study digits --trials 60"),
@@ -65,7 +69,7 @@ class Synthetic:
             },
             "environment": {
                 "ablate": "0.1.0", "python": "3.11.9", "torch": "2.13.0", "optuna": "5.0.0",
-                "platform": rename("Linux-6.1-x86_64"), "cpu": rename("a CPU with 2 cores"), "cores": 2,
+                rename("kernel"): "6.1", "platform": rename("Linux-6.1-x86_64"), "cpu": rename("a CPU with 2 cores"), "cores": 2,
                 "gpu": None, "device": "cpu", "threads": 2,
             },
             "task": {
@@ -73,10 +77,10 @@ class Synthetic:
                 "kind": "classification", "input_shape": [1, 8, 8],
                 "classes": [rename(str(digit)) for digit in range(CLASSES)],
                 "splits": {"train": 1077, "validation": 360, "test": 360}, "prior_entropy": math.log(CLASSES),
-                "parameters": 38634, "metric": "validation/accuracy", "direction": "maximize",
+                "parameters": 38634, "metric": self.metric, "direction": "maximize",
                 "notes": [rename("scikit-learn's digits")],
             },
-            "applicable": {**dict.fromkeys(TRUE_EFFECTS, ""), "fgm": rename("the model has no embedding")},
+            "applicable": {**dict.fromkeys(self.truth, ""), "fgm": rename("the model has no embedding")},
             "baseline": {"momentum": {"lr": 0.05, "momentum": 0.9}},
             "timings": {},
         }  # fmt: skip
@@ -90,7 +94,7 @@ class Synthetic:
             self._confirm(seeds)
         if "costs" in stages:
             self.facts["costs"] = [
-                {"trick": trick, "ms_per_step": 1.9 + 0.1 * i, "time_ratio": 1 + 0.04 * i * i / 10,
+                {"trick": self.called[trick], "ms_per_step": 1.9 + 0.1 * i, "time_ratio": 1 + 0.04 * i * i / 10,
                  "memory_ratio": 1 + 0.02 * i, "n": 5}
                 for i, trick in enumerate(TRUE_EFFECTS) if trick != "placebo"
             ]  # fmt: skip
@@ -106,7 +110,7 @@ class Synthetic:
     def train(self, recipe: Recipe, seed: int, stage: str, *, lr: float = 0.05, **place: Any) -> Entry:
         """A run with the true effects, noise of 0.6 pp, learning curves and now and then a divergence."""
         noise = self.draw.normal(0, NOISE, 2)
-        level = 0.948 + sum(TRUE_EFFECTS.get(name, 0.0) for name in recipe)
+        level = 0.948 + sum(self.truth.get(name, 0.0) for name in recipe)
         level -= 0.01 * max(0.0, abs(math.log10(lr / 0.3)) - 0.3)
         final = 1 - (1 - min(level, 0.995)) * math.exp(float(noise[0]) * 22)
         failed = self.draw.random() < self.failing
@@ -118,15 +122,15 @@ class Synthetic:
         loss = 2.3 * np.exp(-steps / 2.5) + (1 - final) * 3 + np.abs(self.draw.normal(0, 0.01, epochs))
         outcome = Outcome.DIVERGED if failed else Outcome.PRUNED if pruned else Outcome.COMPLETE
         metrics = {} if failed else {
-            "validation/accuracy": float(accuracy[-1] if pruned else final), "validation/loss": float(loss[-1]),
+            self.metric: float(accuracy[-1] if pruned else final), "validation/loss": float(loss[-1]),
             "train/loss": float(loss[-1] * 0.6),
         }  # fmt: skip
         if stage == "confirm" and not failed:
-            metrics["test/accuracy"] = final + float(noise[1]) * 0.5
+            metrics[self.on_test] = final + float(noise[1]) * 0.5
             metrics["test/loss"] = float(loss[-1] * 1.05)
         result = Result(
             outcome=outcome, metrics=metrics,
-            curves={"validation/accuracy": tuple(map(float, accuracy)), "validation/loss": tuple(map(float, loss)),
+            curves={self.metric: tuple(map(float, accuracy)), "validation/loss": tuple(map(float, loss)),
                     "train/loss": tuple(map(float, loss * 0.6))},
             epochs=epochs, seconds=epochs * 0.03, note=self.rename("loss is NaN at step 57") if failed else "",
         )  # fmt: skip
@@ -135,7 +139,7 @@ class Synthetic:
         return entry
 
     def recipe(self, tricks: Mapping[str, Any], lr: float = 0.05) -> Recipe:
-        named = {self.rename(name) if name not in TRUE_EFFECTS else name: s for name, s in tricks.items()}
+        named = {self.called[name]: settings for name, settings in tricks.items()}
         return Recipe({"momentum": {"lr": lr, "momentum": 0.9}, **named})
 
     def _lr_find(self) -> None:
@@ -149,16 +153,16 @@ class Synthetic:
             for lr in (0.01, 0.03, 0.1, 0.3, 1.0) for wd in (1e-4, 1e-5, 0.0)
         ]  # fmt: skip
         curve = [float(2.3 * math.exp(-i / 6) + 0.05) for i in range(20)]
-        names = ["initial loss", "over-fit a small sample", "a rate that makes the loss drop", "coarse grid",
+        names = [self.rename("initial loss"), "over-fit a small sample", "a rate that makes the loss drop", "coarse grid",
                  "fine grid", "look at the curves"]  # fmt: skip
         figures: list[dict[str, Any]] = [
             {"loss": 2.317, "expected": math.log(CLASSES), "ratio": 1.006},
             {"rates": [0.01, 0.1, 1.0], "curves": {f"{rate:g}": [float(2.3 * math.exp(-i * rate / 3)) for i in steps]
                                                   for rate in (0.01, 0.1, 1.0)}, "loss_inputs_zeroed": 2.29},
             {"lr": rates.tolist(), "loss": losses.tolist(),
-             "suggestions": {"steepest": 0.02, "valley": 0.05, "minimum/10": 0.1}},
+             "suggestions": {self.rename("steepest"): 0.02, "valley": 0.05, "minimum/10": 0.1}},
             {"cells": cells}, {"cells": cells[3:9]},
-            {"curves": {"train/loss": [value * 0.6 for value in curve], "validation/loss": curve}},
+            {"curves": {self.rename("train/loss"): [value * 0.6 for value in curve], "validation/loss": curve}},
         ]  # fmt: skip
         verdicts = ["pass", "pass", "pass", "warn", "pass", "pass"]
         self.facts["lr-find"] = {
@@ -193,36 +197,38 @@ class Synthetic:
         done = [e for e in self.entries if e.stage == "search" and e.result.outcome is Outcome.COMPLETE]
         if not done:
             return
-        done.sort(key=lambda entry: -entry.result.metrics["validation/accuracy"])
+        done.sort(key=lambda entry: -entry.result.metrics[self.metric])
         best = done[0]
         for place, finalist in enumerate(done[:3]):
             for seed in (901, 902, 903):
-                self.train(finalist.run.recipe, seed, "select", arm=f"finalist {place + 1}")
+                self.train(finalist.run.recipe, seed, "select", arm=self.rename(f"finalist {place + 1}"))
         self.facts["search"] = {
-            "trials": trials, "sampler": "tpe", "pruner": "successive-halving", "seconds": 61.0,
+            "trials": trials, "sampler": self.rename("tpe"), "pruner": "successive-halving", "seconds": 61.0,
             "best": {"trial": best.trial, "recipe": best.run.recipe.plain(),
-                     "value": best.result.metrics["validation/accuracy"]},
+                     "value": best.result.metrics[self.metric]},
             "space": [{"name": "momentum.lr", "low": 1e-3, "high": 1.0, "log": True, "choices": []}]
-            + [{"name": f"{name}.{parameter}", "low": low, "high": high, "log": log, "choices": []}
+            + [{"name": f"{self.called[name]}.{parameter}", "low": low, "high": high, "log": log, "choices": []}
                for name, parameters in SETTINGS.items() for parameter, (low, high, log) in parameters.items()],
         }  # fmt: skip
         self.facts["timings"]["search"] = 61.0
 
     def _rank(self, waves: int) -> None:
-        factors = tuple(Factor(name) for name in TRUE_EFFECTS)
+        factors = tuple(Factor(name) for name in self.truth)
+        true = {called: name for name, called in self.called.items()}
         around = {name: self._settings(name) for name, effect in TRUE_EFFECTS.items() if effect > 0}
         rows, listed = [], []
         for wave in range(1, waves + 1):
             for row in screening(factors, wave=wave, seed=3).rows:
-                on = {name: {} for name, level in row.levels.items() if level == "on"}
+                on = {true[name]: {} for name, level in row.levels.items() if level == "on"}
                 entry = self.train(self.recipe(on), row.seed, "rank", wave=wave)
                 rows.append(row)
                 listed.append({"identity": entry.identity, "levels": dict(row.levels), "seed": row.seed,
                                "block": row.block, "wave": wave})  # fmt: skip
         self.facts["rank"] = {
-            "around": self.recipe(around, 0.1).plain(), "design": Design("screening", factors, tuple(rows), "Hadamard order 12 and foldover, seed 3").to_json(),
-            "factors": {name: {"off": None, "on": {}} for name in TRUE_EFFECTS}, "margin": 0.005,
-            "margin_source": "study file", "alpha": 0.0221, "looks": 3, "waves": waves, "rows": listed,
+            "around": self.recipe(around, 0.1).plain(),
+            "design": Design("screening", factors, tuple(rows), "Hadamard order 12 and foldover, seed 3").to_json(),
+            "left_out": {self.rename("amp"): self.rename("a cost trick")}, "margin": 0.005,
+            "margin_source": self.rename("study file"), "alpha": 0.0221, "looks": 3, "waves": waves, "rows": listed,
         }  # fmt: skip
         self.facts["timings"]["rank"] = 48.2
 
@@ -230,7 +236,8 @@ class Synthetic:
         winner = {name: {} for name, effect in TRUE_EFFECTS.items() if effect > 0}
         arms = {"winner": self.recipe(winner), "baseline": self.recipe({})}
         for name in ("batch_norm", "translate", "skip_connection"):
-            arms[f"without {name}"] = arms["winner"].without(name)
+            called = self.called[name]
+            arms[f"without {called}"] = arms["winner"].without(called)
         for seed in range(1000, 1000 + seeds):
             for arm, recipe in arms.items():
                 self.train(recipe, seed, "confirm", arm=arm)

@@ -54,12 +54,10 @@ def slices_of(
     space: Sequence[Mapping[str, Any]],
     best: Mapping[str, Any],
     metric: str,
-    *,
-    natural_ends: Sequence[float] = (0.0, 1.0),
 ) -> list[Slice]:
     """A Slice for every numeric parameter of the space that some complete trial used; edges first.
 
-    An end that cannot be widened (a probability of 0 or 1, any neutral 0) is no edge.
+    An end that cannot be widened (0, or 1 on a linear scale: a probability) is no edge.
     """
     found = []
     complete = trials[trials["outcome"] == "complete"]
@@ -77,7 +75,8 @@ def slices_of(
         chosen = float(chosen) if isinstance(chosen, int | float) and not isinstance(chosen, bool) else None
         log = bool(item.get("log")) and low > 0
         edge = at_edge(chosen, low, high, log) if chosen is not None else ""
-        if edge and (low if edge == "low" else high) in natural_ends:
+        end = low if edge == "low" else high
+        if end == 0 or (end == 1 and not log):
             edge = ""
         found.append(
             Slice(name, float(low), float(high), log, tuple(column[known]), tuple(score[known]), chosen, edge)

@@ -1,0 +1,188 @@
+"""The files: complete, equal for equal ledgers, right against independent references, harmless in a spreadsheet."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from report_synthetic import TRUE_EFFECTS, Synthetic
+from scipy import stats
+
+from ablate.records.errors import InputError
+from ablate.report.build import build
+from ablate.report.data import RANKING_COLUMNS
+from ablate.report.documents import json_text, recipe_toml
+
+FILES = {"index.html", "ranking.csv", "runs.csv", "curves.csv", "lr-find.json", "study.json", "recipe.toml"}
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_promised_file_is_there(report):
+    names = set(content(report))
+    assert names >= FILES
+    assert {name for name in names if not name.startswith("plots/")} == FILES
+    for path in (report / "plots").iterdir():
+        root = ElementTree.fromstring(path.read_text(encoding="utf-8"))
+        assert root.tag == "{http://www.w3.org/2000/svg}svg"
+        assert "var(" not in path.read_text(encoding="utf-8")
+
+
+def test_the_same_ledger_gives_the_same_bytes_in_another_process(ledger, report, tmp_path):
+    """Another hash seed, locale, time zone and working folder: nothing of these may show."""
+    code = "import sys; from pathlib import Path; from ablate.report.build import build; build(Path(sys.argv[1]), Path(sys.argv[2]))"
+    environment = {
+        **os.environ,
+        "PYTHONHASHSEED": "77",
+        "TZ": "Asia/Tokyo",
+        "LC_ALL": "C.UTF-8",
+        "MPLCONFIGDIR": str(tmp_path / "mpl"),
+    }
+    (tmp_path / "mpl").mkdir()
+    (tmp_path / "mpl" / "matplotlibrc").write_text("font.size: 30\nsvg.fonttype: path\n")
+    subprocess.run(
+        [sys.executable, "-c", code, str(ledger), str(tmp_path / "again")],
+        check=True,
+        env=environment,
+        cwd=tmp_path,
+    )
+    assert content(tmp_path / "again") == content(report)
+
+
+def test_building_again_replaces_and_leaves_no_stale_plot(ledger, report, tmp_path):
+    shutil.copytree(report, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "plots" / "old.svg").write_text("<svg/>")
+    (tmp_path / "notes.txt").write_text("mine")
+    build(ledger, tmp_path)
+    found = content(tmp_path)
+    assert found.pop("notes.txt") == b"mine"
+    assert found == content(report)
+
+
+def test_ranking_has_exactly_the_columns_of_the_specification(report):
+    rows = read(report / "ranking.csv")
+    assert tuple(rows[0]) == RANKING_COLUMNS
+    assert {row["estimand"] for row in rows} == {"average", "drop-one", "exploratory"}
+    average = {row["trick"]: float(row["effect"]) for row in rows if row["estimand"] == "average"}
+    assert average.keys() == TRUE_EFFECTS.keys()
+    rank = stats.spearmanr([average[name] for name in TRUE_EFFECTS], list(TRUE_EFFECTS.values()))
+    assert rank.statistic > 0.7
+    for row in rows:
+        assert float(row["low"]) <= float(row["effect"]) <= float(row["high"])
+
+
+def test_runs_and_curves_hold_every_run(report, study):
+    runs, curves = read(report / "runs.csv"), read(report / "curves.csv")
+    assert [row["run"] for row in runs] == [entry.identity for entry in study.entries]
+    assert list(runs[0])[:7] == ["run", "stage", "recipe", "seed", "wave", "outcome", "epochs"]
+    assert list(runs[0])[-1] == "seconds"
+    assert len(curves) == sum(len(curve) for entry in study.entries for curve in entry.result.curves.values())
+    entry = study.entries[17]
+    row = runs[17]
+    for metric, value in entry.result.metrics.items():
+        assert float(row[metric]) == value
+    points = [float(c["value"]) for c in curves if c["run"] == entry.identity and c["metric"] == "train/loss"]
+    assert points == list(entry.result.curves["train/loss"])
+
+
+def test_the_gain_is_that_of_a_paired_t_test(study, data):
+    arms = {arm: {} for arm in ("winner", "baseline")}
+    for entry in study.entries:
+        if entry.arm in arms and entry.result.outcome == "complete":
+            arms[entry.arm][entry.run.seed] = entry.result.metrics["test/accuracy"]
+    seeds = sorted(arms["winner"].keys() & arms["baseline"].keys())
+    one, other = ([arms[arm][seed] for seed in seeds] for arm in ("winner", "baseline"))
+    interval = stats.ttest_rel(one, other).confidence_interval(0.95)
+    gain = data.confirm["gain"]
+    assert gain["n"] == len(seeds)
+    assert gain["effect"] == pytest.approx(np.mean(one) - np.mean(other))
+    assert (gain["low"], gain["high"]) == pytest.approx((interval.low, interval.high))
+    assert gain["wins"] == sum(a > b for a, b in zip(one, other, strict=True))
+
+
+def test_drop_one_is_a_paired_t_test_as_well(study, data):
+    values = data.confirm["values"]
+    row = data.ranking.set_index(["trick", "estimand"]).loc[("translate", "drop-one")]
+    seeds = [seed for seed in values["winner"] if seed in values["without translate"]]
+    interval = stats.ttest_rel(
+        [values["winner"][seed] for seed in seeds], [values["without translate"][seed] for seed in seeds]
+    ).confidence_interval(0.95)
+    assert (row["low"], row["high"]) == pytest.approx((interval.low, interval.high))
+
+
+def test_the_winner_as_toml_is_the_confirmed_recipe(report, study):
+    recipe = tomllib.loads((report / "recipe.toml").read_text(encoding="utf-8"))
+    assert recipe == study.facts["confirm"]["arms"]["winner"]
+
+
+def test_json_is_strict(report):
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    for name in ("lr-find.json", "study.json"):
+        document = json.loads((report / name).read_text(encoding="utf-8"), parse_constant=refuse)
+        assert document
+    stages = json.loads((report / "study.json").read_text(encoding="utf-8"))["stages"]
+    assert stages["rank"]["runs"] == 24
+    assert json.loads(json_text({"a": float("nan"), "b": [float("inf")], "c": "</script>"})) == {
+        "a": None, "b": [None], "c": "</script>",
+    }  # fmt: skip
+    assert "</script" not in json_text({"c": "</script>"})
+
+
+@pytest.mark.parametrize(
+    "name", ["plain", "a.b", 'quo"te', "line\nbreak", "del\x7f", "ünï", "back\\slash", "]"]
+)
+def test_toml_survives_any_name_and_text(name):
+    recipe = {name: {name: name, "n": 3, "x": 1e-7, "on": True, "big": float("inf")}, "bare": {}}
+    assert tomllib.loads(recipe_toml(recipe, "a\nstudy")) == recipe
+
+
+def test_an_empty_ledger_gives_a_report(tmp_path):
+    from ablate.ledger.store import Ledger
+
+    with Ledger.open(tmp_path / "new.db", write=True) as opened:
+        opened.put("study", {"name": "new", "task": "digits", "metric": "validation/accuracy"})
+    page = build(tmp_path / "new.db", tmp_path / "out")
+    assert "No run has finished yet" in page.read_text(encoding="utf-8")
+    assert {path.name for path in (tmp_path / "out").iterdir() if path.is_file()} == FILES
+    assert read(tmp_path / "out" / "ranking.csv") == []
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(ledger, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot write"):
+        build(ledger, tmp_path / "file" / "report")
+
+
+def test_a_missing_ledger_writes_nothing(tmp_path):
+    with pytest.raises(InputError):
+        build(tmp_path / "none.db", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_a_thousand_runs_take_seconds_and_stay_small(tmp_path):
+    ledger = Synthetic(trials=900, waves=3).write(tmp_path / "large.db")
+    began = time.process_time()
+    page = build(ledger, tmp_path / "out")
+    assert time.process_time() - began < 10  # 5 s on a quiet machine; CI shares its cores
+    assert page.stat().st_size < 1_500_000
+    assert page.read_text(encoding="utf-8").count("<tr>") < 400
