@@ -159,13 +159,17 @@ class Suggester:
     def _told(self, results: Mapping[int, TrialResult]) -> Iterator[FrozenTrial]:
         """Results as Optuna is to see them.
 
-        Diverged, or too large for the memory: complete, at the worst value that any trial reached. Told as NaN,
-        Optuna would set the state FAIL, which no sampler looks at, and the search would walk into the same
-        region again and again; an infinite value is accepted but ruins a Gaussian process. Failed for
-        reasons of its own, or lost before any trial had a value: FAIL. Pruned: PRUNED with its curve.
+        Diverged, or too large for the memory: complete, one tenth of the values' range beyond the worst of
+        them. Told as NaN, Optuna would set the state FAIL, which no sampler looks at, and the search would
+        walk into the same region again and again; an infinite value is accepted but ruins a Gaussian
+        process. Failed for reasons of its own, or lost before any trial had a value: FAIL. Pruned: PRUNED with
+        its curve.
         """
         values = [r.value for r in results.values() if r.outcome is Outcome.COMPLETE and _finite(r.value)]
-        worst = (min if self.direction == "maximize" else max)(values, default=None)
+        lost = None
+        if values:
+            beyond = (max(values) - min(values)) / 10 or 1.0
+            lost = min(values) - beyond if self.direction == "maximize" else max(values) + beyond
         for number in sorted(results):
             result = results[number]
             distributions = self._check(number, result.params)
@@ -174,8 +178,8 @@ class Suggester:
                 state = TrialState.PRUNED
             elif result.outcome is Outcome.COMPLETE and _finite(result.value):
                 value, state = result.value, TrialState.COMPLETE
-            elif result.outcome in (*LOST, Outcome.COMPLETE) and worst is not None:
-                value, state = worst, TrialState.COMPLETE
+            elif result.outcome in (*LOST, Outcome.COMPLETE) and lost is not None:
+                value, state = lost, TrialState.COMPLETE
             curve = {epoch: v for epoch, v in result.intermediate.items() if math.isfinite(v)}
             yield create_trial(
                 state=state,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
@@ -19,22 +18,27 @@ def importances(suggester: Suggester, results: Mapping[int, TrialResult]) -> dic
     """Slot or trick -> its share of the importance, largest first; shares add up to 1. Empty below 20 trials.
 
     PED-ANOVA (2304.10255) over the whole space (`evaluate_on_local=False`: the local form measures where the
-    sampler went, and ranks tricks backwards), summed over a trick's switch and its parameters, and over the
-    tricks of a slot. Pruned trials are left out, which biases the figures towards what matters early.
+    sampler went, and ranks tricks backwards). A parameter counts with its trick where that is always on.
+    Elsewhere the switch speaks for the trick: a parameter is seen in the few good trials that have the trick,
+    and summing such figures ranked 24 simulated tricks no better than chance (rank correlation with
+    the truth after 100 trials −0.12 to 0.08; switches alone 0.12 to 0.24). Pruned trials are left out, which
+    biases the figures towards what matters early.
     """
     study = suggester.study(results)
     complete = len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
     if complete < FEWEST:
         return {}
+    space = suggester.space
+    owners = {switch.name: switch.name for switch in space.switches}
+    for name in space.always:
+        for found in space.settings.get(name, ()):
+            if found.constant is None:
+                owners[found.name] = space.catalogue[name].slot or name
     evaluator = PedAnovaImportanceEvaluator(
         target_quantile=max(TOP, FEWEST_IN_TOP / complete), evaluate_on_local=False
     )
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Some regimes for parameter", category=UserWarning)
-        found = get_param_importances(study, evaluator=evaluator)
+    found_shares = get_param_importances(study, evaluator=evaluator, params=sorted(owners))
     shares: dict[str, float] = {}
-    for name in sorted(found):  # Optuna's order is that of a set
-        trick = suggester.space.catalogue.get(name.partition(".")[0])
-        owner = name if trick is None else trick.slot or trick.name
-        shares[owner] = shares.get(owner, 0.0) + found[name]
+    for name in sorted(found_shares):  # a fixed order of adding, for reproducible digits
+        shares[owners[name]] = shares.get(owners[name], 0.0) + found_shares[name]
     return dict(sorted(shares.items(), key=lambda item: (-item[1], item[0])))
