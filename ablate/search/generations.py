@@ -31,6 +31,7 @@ from ablate.search.samplers import check_sampler, distribution, optuna_sampler
 from ablate.search.space import Params, Space
 
 LAG = 2
+REMEMBERED = 200  # TPE already gives trials older than the latest 25 less and less weight
 LOST = (Outcome.DIVERGED, Outcome.OUT_OF_MEMORY)
 
 
@@ -124,7 +125,7 @@ class Suggester:
 
     def _from_optuna(self, number: int, past: Mapping[int, TrialResult]) -> list[dict[str, Value]]:
         """Trials that learn from `past`."""
-        study = self.study(past)
+        study = self.study(self._remembered(past))
         study.sampler = optuna_sampler(self.sampler, _seed(self.seed, number))
         drawn: list[dict[str, Value]] = []
         for i in range(self.size):
@@ -155,6 +156,16 @@ class Suggester:
         if missing := [trial for trial in needed if trial not in finished]:
             raise ValueError(f"generation {number} needs the result of trial {missing[0]}")
         return {trial: finished[trial] for trial in needed}
+
+    def _remembered(self, past: Mapping[int, TrialResult]) -> dict[int, TrialResult]:
+        """The best and the latest of `past`: a sampler's time grows with all that it is told."""
+        sign = 1 if self.direction == "maximize" else -1
+        values = {
+            n: sign * r.value for n, r in past.items() if _finite(r.value) and r.outcome is Outcome.COMPLETE
+        }
+        best = sorted(values, key=lambda n: (-values[n], n))[: REMEMBERED // 2]
+        latest = sorted(set(past).difference(best))[len(best) - REMEMBERED :]
+        return {n: past[n] for n in sorted({*best, *latest})}
 
     def _told(self, results: Mapping[int, TrialResult]) -> Iterator[FrozenTrial]:
         """Results as Optuna is to see them.
