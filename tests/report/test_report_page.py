@@ -234,3 +234,24 @@ def test_lower_is_better_turns_the_signs():
     assert data.confirm["gain"]["effect"] > 0
     assert "lower is better" in render(data).html
     assert data.ranking.set_index(["trick", "estimand"]).loc[("batch_norm", "average"), "effect"] > 0
+
+
+def test_what_lr_find_could_not_measure_is_a_gap_not_an_error():
+    """lr-find.json writes null for what is not finite; a step that failed has hardly any figures."""
+    from ablate.report.plots.lr_find import panel
+
+    curve = [2.3, None, 1.1, 0.9]
+    assert panel({"step": 2, "name": "x", "figures": {"curves": {"rate 1": curve, "rate 10": [None, None]}}})
+    assert panel({"step": 3, "name": "x", "figures": {"lr": [1e-3, 1e-2, 1e-1, 1.0], "loss": curve}})
+    cell = {"learning_rate": 0.1, "weight_decay": 0.0, "validation/accuracy": None, "outcome": "diverged"}
+    assert panel({"step": 4, "name": "x", "figures": {"cells": [cell]}}) is None
+    good = {**cell, "learning_rate": 0.01, "validation/accuracy": 0.9}
+    assert "2 cells" in panel({"step": 4, "name": "x", "figures": {"cells": [cell, good]}}).caption
+    for figures in (
+        {},
+        {"initial_loss": None},
+        {"cells": []},
+        {"by_seed": {"0": 2.3}},
+        {"lr": [1.0], "loss": [2.0]},
+    ):
+        assert panel({"step": 1, "name": "x", "figures": figures}) is None

@@ -170,9 +170,8 @@ def _against_expected(figures: Mapping[str, Any]) -> Painted | None:
         ax.tick_params(axis="y", length=0)
         plain_numbers(ax, "x")
 
-    return paint, "; ".join(
-        f"{name.replace('_', ' ')} {significant(numbers[name], 4)}" for name in names
-    ) + "."
+    shown = "; ".join(f"{name.replace('_', ' ')} {significant(numbers[name], 4)}" for name in names)
+    return paint, f"Measured, and what it is held against: {shown}."
 
 
 def _series(figures: Mapping[str, Any]) -> dict[str, Sequence[float]]:
@@ -186,13 +185,17 @@ def _series(figures: Mapping[str, Any]) -> dict[str, Sequence[float]]:
     for key, value in figures.items():
         if _is_series(value) and key not in _RATES and key not in ("epochs", "steps", "epoch", "step"):
             found[str(key)] = value
-    return found
+    losses = {name: line for name, line in found.items() if name.endswith("loss")}
+    return losses or found  # accuracies have another scale
 
 
 def _is_series(value: Any) -> bool:
+    """A list of numbers; null stands for what was not finite."""
     return (
         isinstance(value, list | tuple)
         and len(value) >= 2
-        and all(isinstance(item, int | float) and not isinstance(item, bool) for item in value)
-        and any(isfinite(item) for item in value)
+        and all(
+            item is None or (isinstance(item, int | float) and not isinstance(item, bool)) for item in value
+        )
+        and any(item is not None and isfinite(item) for item in value)
     )
