@@ -46,7 +46,9 @@ class Registry(Mapping[str, Trick]):
         for entry in entries:
             name = entry.trick.name
             if name in self._entries:
-                raise InputError(f"two tricks are called '{name}': {self._entries[name].path} and {entry.path}")
+                raise InputError(
+                    f"two tricks are called '{name}': {self._entries[name].path} and {entry.path}"
+                )
             self._entries[name] = entry
         slots = {entry.trick.slot for entry in self._entries.values()}
         for name in self._entries:

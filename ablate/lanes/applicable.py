@@ -24,6 +24,7 @@ WORDS = {
     "image": "the inputs are no images",
     "tabular": "the inputs are no table",
     "text": "the inputs are no text",
+    "continuous": "the inputs are no real numbers (token ids cannot be mixed or perturbed)",
 }
 
 

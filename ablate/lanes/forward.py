@@ -55,14 +55,16 @@ class Loop:
         outputs = []
         for lane, (module, names, own) in enumerate(zip(self.modules, self.names, x.unbind(0), strict=True)):
             module.train(training)
-            state = {actual: columns[common][lane] for common, actual in names.items()}
+            state = {
+                slot: columns[common][lane] for common, own in names.items() for slot in slots(module)[own]
+            }
             if training:
                 for path in random_keys(module):
                     state[path] = keys[lane]
             with torch.random.fork_rng(devices=[], enabled=self.reseed):
                 if self.reseed:
                     torch.manual_seed(int(keys[lane]) & 0x7FFFFFFF)
-                outputs.append(functional_call(module, state, (own,)))
+                outputs.append(functional_call(module, state, (own,), tie_weights=False))
         return torch.stack(outputs)
 
     def buffers(self) -> dict[str, Tensor]:
@@ -133,12 +135,13 @@ class Vmap:
         return outputs[:1]
 
     def _call(self, weights: Weights, x: Tensor, keys: Tensor, buffers: Mapping[str, Tensor]) -> Tensor:
-        state = {actual: weights[common] for common, actual in self.names.items()}
+        known = slots(self.module)
+        state = {slot: weights[common] for common, own in self.names.items() for slot in known[own]}
         state |= buffers
         state |= dict.fromkeys(self.random, keys)
 
         def one(own: dict[str, Tensor], value: Tensor) -> Tensor:
-            return functional_call(self.module, own, (value,))
+            return functional_call(self.module, own, (value,), tie_weights=False)
 
         return vmap(one, randomness="error")(state, x)
 
@@ -181,6 +184,23 @@ def random_keys(module: nn.Module) -> list[str]:
     return found
 
 
+def slots(module: nn.Module) -> dict[str, tuple[str, ...]]:
+    """Parameter -> every place in the module that holds it: more than one where layers share a parameter.
+
+    A layer that the module holds under two names is one place; swapping it twice would not swap it back.
+    """
+    found: dict[str, tuple[str, ...]] | None = module.__dict__.get("_ablate_slots")
+    if found is None:
+        names = {id(parameter): name for name, parameter in module.named_parameters()}
+        found = dict.fromkeys(names.values(), ())
+        for path, layer in module.named_modules():
+            for name, parameter in layer.named_parameters(recurse=False):
+                own = names[id(parameter)]
+                found[own] = (*found[own], f"{path}.{name}" if path else name)
+        module.__dict__["_ablate_slots"] = found
+    return found
+
+
 PLAIN = (nn.Linear, nn.Flatten, nn.Identity, nn.Sequential, *ACTIVATIONS, *NORMS, *DROPOUTS)
 
 
@@ -198,7 +218,7 @@ def why_not_vmap(module: nn.Module, x: Tensor) -> str:
     state |= {name: tensor.detach().clone()[None] for name, tensor in module.named_buffers()}
 
     def one(own: dict[str, Tensor], value: Tensor) -> Tensor:
-        return functional_call(module, own, (value,))
+        return functional_call(module, own, (value,), tie_weights=False)
 
     was_training = module.training
     module.train()

@@ -54,12 +54,13 @@ class Bench:
         """Look at the model once. `kernel` overrides the choice between "vmap" and "loop"."""
         module = build.build_module(task.model, 0)
         example = task.train.x[:2]
+        fast = favours_vmap(module, device)  # before surgery, which wraps layers
         places = trace(module, example)
         net = open_net(module, example, places)
         reseed = draws_from_torch(net.module, example)
         solo = "it draws from torch's global generator" if reseed else why_not_vmap(net.module, example)
         if kernel is None or solo:
-            kernel = "vmap" if not solo and favours_vmap(module, device) else "loop"
+            kernel = "vmap" if fast and not solo else "loop"
         names = tuple(spec.name for spec in net.specs().values())
         return cls(task, catalogue, device, device_splits(task, device), places, names, kernel, solo, reseed)
 

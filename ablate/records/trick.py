@@ -22,7 +22,7 @@ SEAMS: tuple[Seam, ...] = (
 )  # fmt: skip
 REQUIREMENTS = (
     "classification", "regression", "image", "tabular", "text", "convolution", "normalisable", "activation",
-    "embedding", "shape-preserving block", "spatial model",
+    "embedding", "shape-preserving block", "spatial model", "continuous",
 )  # fmt: skip
 
 

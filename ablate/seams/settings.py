@@ -25,7 +25,10 @@ class Settings:
 
     @classmethod
     def stack(
-        cls, trick: Trick, lanes: Iterable[Mapping[str, Value] | None], device: torch.device,
+        cls,
+        trick: Trick,
+        lanes: Iterable[Mapping[str, Value] | None],
+        device: torch.device,
         dtype: torch.dtype = torch.float32,
     ) -> Settings:
         """From one mapping a lane (None: the lane does not have the trick)."""

@@ -139,7 +139,8 @@ class Task:
     @property
     def provides(self) -> frozenset[str]:
         """Words of `records.trick.REQUIREMENTS` that the data tell; the model's words come from surgery."""
-        return frozenset({self.criterion, self.kind} - {"other"})
+        numbers = {"continuous"} if self.train.x.is_floating_point() else set()
+        return frozenset({self.criterion, self.kind} - {"other"} | numbers)
 
     @property
     def direction(self) -> Direction:

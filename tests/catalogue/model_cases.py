@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ablate.catalogue.registry import registry
 from ablate.lanes.train import train
-from ablate.lanes.trainer import Bench, Trainer
+from ablate.lanes.trainer import Bench
 from ablate.records.recipe import Recipe
 from ablate.records.run import Run
 from ablate.surgery.net import Net, open_net
@@ -133,13 +133,8 @@ def assert_lanes_equal_alone(
 
 
 def outcomes(bench: Bench, runs: Sequence[Run]) -> list[list[Any]]:
-    """What each run gave: curves and metrics; of a few steps for models that hold one layer under two names."""
-    if bench.task.name != "small-shared":
-        return [[result.curves, result.metrics] for result in train(bench, runs)]
-    trainer = Trainer(bench, runs)
-    losses = [trainer.step()[0] for _ in range(5)]
-    predictions = trainer.predict("validation")
-    return [[[loss[k].item() for loss in losses], predictions[k].tolist()] for k in range(len(runs))]
+    """What each run gave: curves and metrics."""
+    return [[result.curves, result.metrics] for result in train(bench, runs)]
 
 
 def assert_same_function(one: nn.Module, other: nn.Module, x: Tensor, seed: int) -> None:

@@ -35,7 +35,8 @@ def runs_of(bench: Bench, count: int = 5, epochs: int = 2) -> list[Run]:
         for i in range(count)
     ]
     return [
-        Run(bench.task.name, Recipe.of(CATALOGUE, recipe), seed, epochs) for seed, recipe in enumerate(recipes)
+        Run(bench.task.name, Recipe.of(CATALOGUE, recipe), seed, epochs)
+        for seed, recipe in enumerate(recipes)
     ]
 
 
@@ -224,6 +225,45 @@ def test_a_model_that_cannot_be_vmapped_runs_one_lane_at_a_time(model: type[nn.M
     torch.rand(5)  # whatever state torch's generator is in
     again = train(bench, runs[1:2])[0]
     assert replace(again, seconds=0) == replace(results[1], seconds=0)
+
+
+class Tied(nn.Module):
+    """One weight in two layers, and one layer under two names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(30, 30)
+        self.second = nn.Linear(30, 30)
+        self.second.weight = self.first.weight
+        self.again = self.first
+        self.head = nn.Linear(30, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(torch.relu(self.again(torch.relu(self.second(torch.relu(self.first(x)))))))
+
+
+@pytest.mark.parametrize("kernel", ["loop", "vmap"])
+def test_shared_weights_stay_shared(kernel: str):
+    known = load("breast-cancer")
+    task = Task(
+        Tied, (known.train.x, known.train.y), (known.validation.x, known.validation.y), False, name="tied"
+    )
+    bench = Bench.of(task, CATALOGUE, CPU, kernel)
+    runs = runs_of(bench, 3)
+    trainer = Trainer(bench, runs)
+    model = trainer.model(1)
+    optimizer = torch.optim.SGD(model.parameters(), **dict(runs[1].recipe["momentum"]))
+    for _ in range(5):
+        trainer.step()
+        index = trainer.order.at((trainer.within - 1) % trainer.order.steps_per_epoch)[1]
+        optimizer.zero_grad()
+        F.cross_entropy(model(task.train.x[index]), task.train.y[index]).backward()
+        optimizer.step()
+    handed = trainer.model(1)
+    assert handed.second.weight is handed.first.weight
+    assert torch.allclose(handed.first.weight, model.first.weight, atol=1e-5)
+    results = train(bench, runs)
+    assert replace(train(bench, runs[2:])[0], seconds=0) == replace(results[2], seconds=0)
 
 
 def test_out_of_memory_halves_the_group(bench: Bench, monkeypatch: pytest.MonkeyPatch):

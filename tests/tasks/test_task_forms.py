@@ -102,14 +102,14 @@ def test_regression_targets_are_columns():
 
 
 def test_kind_and_provides():
-    assert task().provides == {"classification", "tabular"}
+    assert task().provides == {"classification", "tabular", "continuous"}
     image = Task(model, (torch.zeros(10, 1, 4, 4), Y[:10]), test=False)
-    assert (image.kind, image.provides) == ("image", {"classification", "image"})
+    assert (image.kind, image.provides) == ("image", {"classification", "image", "continuous"})
     words = Task(model, (torch.arange(40).reshape(20, 2), Y), kind="text", test=False)
     assert words.train.x.dtype is torch.int64
     assert words.provides == {"classification", "text"}
     series = Task(model, (torch.zeros(10, 4, 9), Y[:10].float()), criterion="regression", test=False)
-    assert series.provides == {"regression"}
+    assert series.provides == {"regression", "continuous"}
     assert (task().provides | image.provides | words.provides | series.provides) <= set(REQUIREMENTS)
 
 

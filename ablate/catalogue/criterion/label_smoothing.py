@@ -30,7 +30,13 @@ TRICK = Trick(
     seam="criterion",
     parameters=(
         Parameter(
-            "eps", 0.1, low=0.0, high=0.3, neutral=0.0, most=1.0, meaning="probability that is spread over all classes"
+            "eps",
+            0.1,
+            low=0.0,
+            high=0.3,
+            neutral=0.0,
+            most=1.0,
+            meaning="probability that is spread over all classes",
         ),
     ),
     applies_to=("classification",),

@@ -22,7 +22,9 @@ TRICK = Trick(
     name="batch_size",
     title="Batch size",
     seam="data",
-    parameters=(Parameter("size", 32, low=16, high=512, log=True, lane=False, least=1, meaning="examples in a batch"),),
+    parameters=(
+        Parameter("size", 32, low=16, high=512, log=True, lane=False, least=1, meaning="examples in a batch"),
+    ),
     roles=("needs_retune",),
     claims=(
         Claim(

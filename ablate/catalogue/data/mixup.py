@@ -65,6 +65,7 @@ TRICK = Trick(
             meaning="both shapes of the beta distribution of the share",
         ),
     ),
+    applies_to=("continuous",),
     claims=(
         Claim(
             metric="accuracy",

@@ -51,7 +51,13 @@ TRICK = Trick(
     seam="data",
     parameters=(
         Parameter(
-            "fraction", 0.1, low=0.0, high=0.3, neutral=0.0, most=1.0, meaning="largest shift, as a share of each side"
+            "fraction",
+            0.1,
+            low=0.0,
+            high=0.3,
+            neutral=0.0,
+            most=1.0,
+            meaning="largest shift, as a share of each side",
         ),
     ),
     applies_to=("image",),

@@ -47,7 +47,13 @@ TRICK = Trick(
     seam="evaluation",
     parameters=(
         Parameter(
-            "patience", 5, low=1, high=20, neutral=inf, least=1, meaning="epochs without improvement before the end"
+            "patience",
+            5,
+            low=1,
+            high=20,
+            neutral=inf,
+            least=1,
+            meaning="epochs without improvement before the end",
         ),
         Parameter(
             "min_delta",

@@ -43,7 +43,13 @@ TRICK = Trick(
     seam="evaluation",
     parameters=(
         Parameter(
-            "decay", 0.99, low=0.0, high=0.999, neutral=0.0, most=0.99999, meaning="share of the average that a step keeps"
+            "decay",
+            0.99,
+            low=0.0,
+            high=0.999,
+            neutral=0.0,
+            most=0.99999,
+            meaning="share of the average that a step keeps",
         ),
     ),
     claims=(

@@ -62,7 +62,13 @@ TRICK = Trick(
     seam="model",
     parameters=(
         Parameter(
-            "p", 0.5, low=0.0, high=0.8, neutral=0.0, most=0.99, meaning="probability to switch a hidden unit off"
+            "p",
+            0.5,
+            low=0.0,
+            high=0.8,
+            neutral=0.0,
+            most=0.99,
+            meaning="probability to switch a hidden unit off",
         ),
         Parameter(
             "profile",

@@ -58,8 +58,17 @@ TRICK = Trick(
     slot="optimizer",
     parameters=(
         Parameter("lr", 0.001, low=1e-5, high=1.0, log=True, meaning="learning rate"),
-        Parameter("beta1", 0.9, low=0.0, high=0.99, most=0.99999, meaning="share of the old mean that is kept"),
-        Parameter("beta2", 0.999, low=0.9, high=0.9999, most=0.999999, meaning="share of the old mean square that is kept"),
+        Parameter(
+            "beta1", 0.9, low=0.0, high=0.99, most=0.99999, meaning="share of the old mean that is kept"
+        ),
+        Parameter(
+            "beta2",
+            0.999,
+            low=0.9,
+            high=0.9999,
+            most=0.999999,
+            meaning="share of the old mean square that is kept",
+        ),
         Parameter("eps", 1e-8, low=1e-10, high=1e-3, log=True, meaning="keeps the divisor off zero"),
         Parameter("bias_correction", True, meaning="make up for means that begin at zero"),
     ),

@@ -46,7 +46,9 @@ TRICK = Trick(
     slot="optimizer",
     parameters=(
         Parameter("lr", 0.05, low=1e-4, high=10.0, log=True, meaning="learning rate"),
-        Parameter("momentum", 0.9, low=0.0, high=0.99, most=0.9999, meaning="share of the last step that is kept"),
+        Parameter(
+            "momentum", 0.9, low=0.0, high=0.99, most=0.9999, meaning="share of the last step that is kept"
+        ),
         Parameter("nesterov", False, meaning="look ahead before taking the gradient's step"),
     ),
     roles=("needs_retune",),

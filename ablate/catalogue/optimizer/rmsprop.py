@@ -45,7 +45,9 @@ TRICK = Trick(
     slot="optimizer",
     parameters=(
         Parameter("lr", 0.001, low=1e-5, high=1.0, log=True, meaning="learning rate"),
-        Parameter("alpha", 0.99, low=0.9, high=0.999, most=0.99999, meaning="share of the old average that is kept"),
+        Parameter(
+            "alpha", 0.99, low=0.9, high=0.999, most=0.99999, meaning="share of the old average that is kept"
+        ),
         Parameter("eps", 1e-8, low=1e-10, high=1e-3, log=True, meaning="keeps the divisor off zero"),
     ),
     roles=("needs_retune",),

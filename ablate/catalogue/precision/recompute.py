@@ -28,7 +28,9 @@ TRICK = Trick(
     name="recompute",
     title="Recomputation of activations",
     seam="precision",
-    parameters=(Parameter("modules", 4, low=1, high=32, lane=False, least=1, meaning="modules in a segment"),),
+    parameters=(
+        Parameter("modules", 4, low=1, high=32, lane=False, least=1, meaning="modules in a segment"),
+    ),
     lane=False,
     searched=False,
     claims=(

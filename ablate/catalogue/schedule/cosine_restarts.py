@@ -47,8 +47,12 @@ TRICK = Trick(
     seam="schedule",
     slot="schedule",
     parameters=(
-        Parameter("cycle", 10, low=1, high=50, log=True, least=1, meaning="length of the first cycle in epochs"),
-        Parameter("multiplier", 2, low=1, high=3, least=1, meaning="how much longer each cycle is than the last"),
+        Parameter(
+            "cycle", 10, low=1, high=50, log=True, least=1, meaning="length of the first cycle in epochs"
+        ),
+        Parameter(
+            "multiplier", 2, low=1, high=3, least=1, meaning="how much longer each cycle is than the last"
+        ),
     ),
     roles=("needs_retune",),
     claims=(

@@ -34,7 +34,15 @@ TRICK = Trick(
     title="Learning-rate warmup",
     seam="schedule",
     parameters=(
-        Parameter("share", 0.05, low=0.0, high=0.2, neutral=0.0, most=1.0, meaning="share of all steps that it lasts"),
+        Parameter(
+            "share",
+            0.05,
+            low=0.0,
+            high=0.2,
+            neutral=0.0,
+            most=1.0,
+            meaning="share of all steps that it lasts",
+        ),
     ),
     roles=("needs_retune",),
     claims=(

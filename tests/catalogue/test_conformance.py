@@ -1,0 +1,93 @@
+"""The conformance suite over the whole catalogue, and over a trick that is somebody's own."""
+
+from pathlib import Path
+
+import pytest
+
+from ablate.catalogue import literal
+from ablate.catalogue.registry import registry
+from ablate.records.errors import InputError
+from ablate.records.trick import SEAMS
+from ablate.testing import CHECKS, check_trick, suite
+
+OWN = '''"""Halves every gradient.
+
+    g ← g / 2
+
+Lineage: none; an example of a trick of one's own.
+"""
+
+from ablate.records.trick import Claim, Parameter, Source, Trick
+
+
+def gradient(gradients, weights, p):
+    return gradients.like(gradients.flat * p.like("factor", gradients.flat))
+
+
+TRICK = Trick(
+    name="half_gradient",
+    title="Half the gradient",
+    seam="gradient",
+    parameters=(Parameter("factor", 0.5, low=0.1, high=1.0, neutral=1.0),),
+    claims=(Claim("accuracy", "same", "nothing much", Source("none", "nobody", 2026)),),
+)
+'''
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
+@pytest.mark.parametrize("name", list(registry()))
+def test_conformance(name: str, check: object):
+    check(suite(), name)  # type: ignore[operator]
+
+
+def test_a_trick_of_ones_own_passes_by_its_path(tmp_path: Path):
+    file = tmp_path / "half_gradient.py"
+    file.write_text(OWN, encoding="utf-8")
+    check_trick(file)
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (("gradients.flat * p.like", "gradients.flat.sum() * p.like"), "alone|baseline"),
+        (('p.like("factor", gradients.flat)', "1.0"), "changes nothing"),
+        (("neutral=1.0", "neutral=0.5"), "neutral is not the baseline"),
+        (("def gradient(", "def update("), "another seam"),
+        (("    claims=(Claim(", "    claims=() and (Claim("), "literal"),
+    ],
+)
+def test_the_suite_can_fail(tmp_path: Path, change: tuple[str, str], what: str):
+    """Each planted fault is found."""
+    file = tmp_path / "half_gradient.py"
+    assert change[0] in OWN
+    file.write_text(OWN.replace(*change), encoding="utf-8")
+    with pytest.raises((AssertionError, InputError), match=what):
+        check_trick(file)
+
+
+def test_adding_a_file_adds_a_trick(tmp_path: Path):
+    file = tmp_path / "half_gradient.py"
+    file.write_text(OWN, encoding="utf-8")
+    assert set(registry().plus([file])) - set(registry()) == {"half_gradient"}
+    with pytest.raises(InputError, match="two tricks are called"):
+        registry().plus([file, file])
+
+
+def test_records_are_read_without_running_the_file(tmp_path: Path):
+    file = tmp_path / "evil.py"
+    file.write_text("raise RuntimeError('run')\n" + OWN.partition('"""\n\n')[2], encoding="utf-8")
+    assert literal.read(file).name == "half_gradient"
+    file.write_text("TRICK = 1\n\nTRICK = Trick(name=open('/etc/passwd').read())\n", encoding="utf-8")
+    with pytest.raises(InputError, match="must be a literal"):
+        literal.read(file)
+
+
+def test_every_seam_has_a_trick_and_every_kind_of_parameter_is_there():
+    catalogue = registry()
+    assert {trick.seam for trick in catalogue.values()} == set(SEAMS)
+    parameters = [p for trick in catalogue.values() for p in trick.parameters]
+    assert any(p.choices for p in parameters)
+    assert any(p.is_integer for p in parameters)
+    assert any(p.log for p in parameters)
+    assert any(isinstance(p.default, bool) for p in parameters)
+    assert any(not p.lane for p in parameters)

@@ -1,0 +1,126 @@
+"""Which way rooms may depend on each other, and what may not stand anywhere in the tree."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "ablate"
+FILES = sorted(PACKAGE.rglob("*.py"))
+MAY = {
+    "records": set(),
+    "seams": {"records"},
+    "surgery": {"seams", "records"},
+    "tasks": {"records"},
+    "ledger": {"records"},
+    "catalogue": {"surgery", "seams", "records"},
+    "lanes": {"catalogue", "tasks", "surgery", "seams", "records"},
+    "executors": {"lanes", "catalogue", "tasks", "seams", "records"},
+    "ranking": {"executors", "lanes", "tasks", "records"},
+    "search": {"executors", "lanes", "catalogue", "tasks", "records"},
+    "protocol": {"executors", "lanes", "catalogue", "tasks", "seams", "records"},
+    "report": {"ranking", "search", "protocol", "ledger", "catalogue", "records"},
+    "study": {
+        "report", "ranking", "search", "protocol", "executors", "lanes", "catalogue", "tasks", "seams", "ledger", "records",
+    },
+    "cli": {
+        "study", "report", "ranking", "search", "protocol", "lanes", "catalogue", "tasks", "ledger", "records",
+    },
+}  # fmt: skip
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_go_one_way(path: Path):
+    room = path.relative_to(PACKAGE).parts[0]
+    if room not in MAY:
+        return  # the public face: __init__, testing
+    for module in imports(path):
+        parts = module.split(".")
+        if parts[0] == "ablate" and len(parts) > 1 and parts[1] != room:
+            assert parts[1] in MAY[room], f"{room} must not import {module}"
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "catalogue").glob("*/*.py")), ids=lambda path: path.stem)
+def test_a_trick_imports_no_other_trick_and_no_engine(path: Path):
+    for module in imports(path):
+        if module.startswith("ablate"):
+            assert module.split(".")[1] in {"records", "seams", "surgery"}, module
+
+
+def test_only_search_imports_optuna():
+    importers = {
+        path.relative_to(PACKAGE).parts[0]
+        for path in FILES
+        if any(module.split(".")[0] == "optuna" for module in imports(path))
+    }
+    assert importers == {"search"}
+
+
+@pytest.mark.parametrize(
+    "command", [["--help"], ["tricks"], ["tricks", "dropout"], ["tasks"], ["study", "--help"]]
+)
+def test_quick_commands_import_nothing_heavy(command: list[str]):
+    probe = (
+        "import sys\nfrom ablate.cli.app import main\nsys.argv = ['ablate', *%r]\n"
+        "try:\n    main()\nexcept SystemExit as done:\n    assert not done.code, done.code\n"
+        "heavy = {'torch', 'optuna', 'pandas', 'seaborn', 'sklearn', 'numpy', 'scipy', 'matplotlib'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n" % (command,)
+    )
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+FORBIDDEN = {
+    "eval": r"(?<![\w.])eval\(",
+    "exec": r"(?<![\w.])exec\(",
+    "pickle.load": r"pickle\.loads?\(",
+    "yaml.load": r"yaml\.load\(",
+    "unsafe torch.load": r"weights_only\s*=\s*False",
+    "bare except": r"except\s*:",
+}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_nothing_forbidden_stands_in_the_package(path: Path):
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        for what, pattern in FORBIDDEN.items():
+            assert not re.search(pattern, line), f"{path.name}:{number}: {what}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_error_is_swallowed(path: Path):
+    """A handler for any exception at all raises it again, or says beside it why it does not."""
+    text = path.read_text(encoding="utf-8")
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ExceptHandler) and node.type is not None:
+            if ast.unparse(node.type) not in ("Exception", "BaseException"):
+                continue
+            reraised = isinstance(node.body[-1], ast.Raise) and node.body[-1].exc is None
+            said = re.search(r"# noqa: BLE001 - \w", text.splitlines()[node.lineno - 1])
+            assert reraised or said, f"{path.name}:{node.lineno}"
+
+
+def test_every_torch_load_is_safe():
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
+                assert any(k.arg == "weights_only" and ast.unparse(k.value) == "True" for k in node.keywords)
+
+
+def test_files_hold_one_idea_each():
+    long = {path.name: n for path in FILES if (n := len(path.read_text(encoding="utf-8").splitlines())) > 310}
+    assert not long, long
