@@ -75,6 +75,7 @@ TRICK = Trick(
         ),
     ),
     lane=False,
+    applies_to=("continuous",),
     claims=(
         Claim(
             metric="robust_accuracy",
