@@ -49,7 +49,7 @@ class Dimension:
 def dimension(trick: Trick, parameter: Parameter, override: Override | None) -> Dimension:
     """Where to look for `parameter`: the study file's override, else the record's range."""
     name = f"{trick.name}.{parameter.name}"
-    structural = not (trick.lane and parameter.lane)
+    structural = not parameter.lane
     if override and override.choices:
         return Dimension(name, override.choices, structural=structural)
     if not parameter.is_number:

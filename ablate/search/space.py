@@ -192,7 +192,7 @@ def _left_out(
         if not study.space.holds(trick):
             left_out[name] = "left out by the study file"
         elif not trick.searched:
-            left_out[name] = "ranked by its cost, not searched"
+            left_out[name] = "its record keeps it out of the search"
         elif reason := applicable.get(name, ""):
             left_out[name] = reason
     fixed = [name for name in baseline if name in left_out]
