@@ -19,7 +19,7 @@ FALLING = 0.05
 """Share of the validation loss that the last quarter of the epochs must still take off."""
 RISING = 0.1
 """Share of its lowest value by which the validation loss must have risen."""
-WIDE, NO_GAP, PERFECT = 0.05, 0.01, 0.98
+WIDE, NO_GAP, PERFECT = 0.05, 0.01, 0.95
 """Accuracies: a wide gap, no gap, and a training accuracy that leaves nothing to gain."""
 WIDE_SHARE, NO_GAP_SHARE, UNEXPLAINED = 0.4, 0.05, 0.1
 """The same for losses, as shares of the validation loss; and of the prior that is left to explain."""

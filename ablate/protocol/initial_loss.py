@@ -150,15 +150,15 @@ def too_good(starts: list[Start], prior: Prior) -> list[Finding]:
     ]  # fmt: skip
 
 
-def feature_rms(x: Tensor) -> Tensor:
-    """Root mean square of each channel of `[N, C, H, W]` or column of `[N, F]`, over examples: `[C]` or `[F]`."""
-    return x.double().movedim(1, 0).flatten(1).square().mean(1).sqrt()
+def within_feature(x: Tensor) -> list[int]:
+    """The axes over which a feature's statistics are taken: its channel or column stays, for images and tables."""
+    return [axis for axis in range(x.ndim) if axis != 1 or x.ndim not in (2, 4)]
 
 
 def standardised(sample: Split) -> Split:
     """The sample with each channel or column scaled to mean 0 and deviation 1; constant ones are only centred."""
     x = sample.x.double()
-    over = [axis for axis in range(x.ndim) if axis != 1]
+    over = within_feature(x)
     mean, deviation = x.mean(over, keepdim=True), x.std(over, correction=0, keepdim=True)
     return Split(((x - mean) / deviation.where(deviation > 0, 1.0)).float(), sample.y)
 
@@ -178,16 +178,20 @@ def input_findings(x: Tensor) -> list[Finding]:
     """A note where the inputs' scale is odd, whatever the loss says (normalisation in the model may cure it)."""
     if not x.is_floating_point():
         return []
-    rms = feature_rms(x)
-    worst, largest = float(rms.max()), float(x.abs().max())
-    advice = "scale the inputs to mean 0 and deviation 1 by the training data"
-    if worst > LARGE:
-        where = f"{'channel' if x.ndim == 4 else 'column'} {int(rms.argmax())} of the inputs"
-        message = f"its root mean square is {worst:.3g}"
+    rms = x.double().square().mean(within_feature(x)).sqrt().flatten()
+    largest = float(x.abs().max())
+    if float(rms.max()) > LARGE:
+        what = {
+            2: f"column {int(rms.argmax())} of the inputs",
+            4: f"channel {int(rms.argmax())} of the inputs",
+        }
+        message = f"their root mean square is up to {float(rms.max()):.3g}"
+        where = what.get(x.ndim, "inputs")
     elif largest < TINY:
-        where, message = "inputs", f"no value is larger than {largest:.3g}"
+        message, where = f"none is larger than {largest:.3g}", "inputs"
     else:
         return []
+    advice = "scale the inputs to mean 0 and deviation 1 by the training data"
     return [
         Finding("inputs-not-normalised", "note", f"the inputs are out of scale: {message}", where, advice)
     ]

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from ablate.protocol import curves
+from ablate.protocol.choice import Cell
 from ablate.protocol.explore import Array
-from ablate.protocol.grid import Cell
 from ablate.protocol.prior import Prior
 from ablate.protocol.steps import Finding, Step
 from ablate.tasks.task import Task

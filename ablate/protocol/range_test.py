@@ -42,13 +42,14 @@ def suggestions(rates: Array, losses: Array) -> dict[str, float]:
     """
     if len(losses) < FEWEST:
         return {}
-    smooth = moving_average(losses, WINDOW)
+    smooth = np.convolve(losses, np.full(WINDOW, 1 / WINDOW), mode="valid")  # whole windows only
+    rates = rates[WINDOW // 2 : WINDOW // 2 + len(smooth)]
     lowest = int(smooth.argmin())
-    drop = float(smooth[:WINDOW].mean() - smooth[lowest])
-    if lowest < 3 or drop < EDGES * abs(float(smooth[:WINDOW].mean())):
+    drop = float(smooth[0] - smooth[lowest])
+    if lowest < 3 or drop < EDGES * abs(float(smooth[0])):
         return {}
     slope = np.gradient(smooth[: lowest + 1], np.log(rates[: lowest + 1]))
-    done = (float(smooth[:WINDOW].mean()) - smooth[: lowest + 1]) / drop
+    done = (smooth[0] - smooth[: lowest + 1]) / drop
     begin, end = int(np.argmax(done > EDGES)), int(np.argmax(done > 1 - EDGES))
     return {
         "minimum / 10": float(rates[lowest]) / 10,

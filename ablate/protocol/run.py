@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ablate.lanes.trainer import Bench
+from ablate.protocol.choice import Cell
 from ablate.protocol.coarse import coarse_grid
 from ablate.protocol.descent import descent
 from ablate.protocol.fine import fine_grid
-from ablate.protocol.grid import Cell
 from ablate.protocol.initial_loss import initial_loss
 from ablate.protocol.look import look
 from ablate.protocol.overfit import over_fit

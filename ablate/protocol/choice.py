@@ -1,0 +1,154 @@
+"""Which cell of a grid to take: as good as the best, away from the cliff, and then the lowest loss."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isfinite, nan, sqrt
+
+import numpy as np
+
+from ablate.protocol.curves import still_falling
+from ablate.protocol.prior import Blind
+from ablate.protocol.steps import Finding, Level
+from ablate.records.run import Outcome, Result
+from ablate.tasks.task import Task
+
+LOSS, ACCURACY = "validation/loss", "validation/accuracy"
+SHARES = (ACCURACY, "validation/balanced_accuracy")
+"""Metrics that are shares of the validation examples, or nearly so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A rate, a decay, and what came of them."""
+
+    rate: float
+    decay: float
+    result: Result
+
+    def value(self, metric: str) -> float:
+        """The metric; NaN where the run did not complete."""
+        if self.result.outcome is not Outcome.COMPLETE:
+            return nan
+        return self.result.metrics.get(metric, nan)
+
+
+def tolerance(cells: Sequence[Cell], task: Task) -> float:
+    """Differences of the metric that are no reason to prefer a cell.
+
+    One binomial standard error of the best share, since a share of a few hundred examples is coarse; 0 for
+    other metrics.
+    """
+    if task.metric not in SHARES:
+        return 0.0
+    top = max((cell.value(task.metric) for cell in cells if isfinite(cell.value(task.metric))), default=0.0)
+    return sqrt(top * (1 - top) / len(task.validation))
+
+
+def near_best(cells: Sequence[Cell], task: Task) -> list[Cell]:
+    """The cells whose metric is within `tolerance` of the best; empty where none completed."""
+    sign = 1.0 if task.direction == "higher" else -1.0
+    sound = [cell for cell in cells if isfinite(cell.value(task.metric)) and isfinite(cell.value(LOSS))]
+    top = max((sign * cell.value(task.metric) for cell in sound), default=0.0)
+    return [cell for cell in sound if sign * cell.value(task.metric) >= top - tolerance(cells, task)]
+
+
+def broken(cell: Cell, blind: Blind) -> bool:
+    """Whether the run diverged, or fell back to what needs no inputs."""
+    if cell.result.outcome is Outcome.DIVERGED:
+        return True
+    return isfinite(cell.value(LOSS)) and not blind.beaten(cell.value(LOSS), cell.value(ACCURACY))
+
+
+def next_rate(cells: Sequence[Cell], rate: float) -> list[Cell]:
+    """The cells of the next higher rate."""
+    higher = min((cell.rate for cell in cells if cell.rate > rate), default=nan)
+    return [cell for cell in cells if cell.rate == higher]
+
+
+def best_cell(cells: Sequence[Cell], task: Task, blind: Blind) -> Cell | None:
+    """The cell to go on with; None where none completed.
+
+    Of the cells that are as good as the best: first those with no broken run at the next higher rate, since
+    the rate must also bear other seeds and tricks; of these the one with the lowest validation loss.
+    """
+    near = near_best(cells, task)
+    safe = [cell for cell in near if not any(broken(other, blind) for other in next_rate(cells, cell.rate))]
+    return min(safe or near, key=lambda cell: (cell.value(LOSS), cell.rate, -cell.decay), default=None)
+
+
+def edge(cells: Sequence[Cell], task: Task) -> int:
+    """-1 or +1 where only the lowest or only the highest rate is as good as the best; else 0.
+
+    A flat optimum that reaches the edge asks for no wider grid.
+    """
+    rates = {cell.rate for cell in cells}
+    near = {cell.rate for cell in near_best(cells, task)}
+    if len(near) != 1 or len(rates) == 1:
+        return 0
+    return -1 if near == {min(rates)} else 1 if near == {max(rates)} else 0
+
+
+def cliff(cells: Sequence[Cell], best: Cell, blind: Blind, level: Level) -> list[Finding]:
+    """Says so where runs at the next higher rate are broken."""
+    beside = next_rate(cells, best.rate)
+    lost = [cell for cell in beside if broken(cell, blind)]
+    if not lost:
+        return []
+    diverged = sum(cell.result.outcome is Outcome.DIVERGED for cell in lost)
+    ends = [f"{diverged} diverge"] * (diverged > 0)
+    ends += [f"{len(lost) - diverged} learn nothing"] * (len(lost) > diverged)
+    return [
+        Finding(
+            "unsound-neighbour", level,
+            f"beside the best rate, {best.rate:g}, stands {beside[0].rate:g}, where of {len(beside)} runs {' and '.join(ends)}",
+            f"rate {beside[0].rate:g}",
+            "a step lower is safer where seeds or tricks change; warm-up or clipping gives room",
+        )
+    ]  # fmt: skip
+
+
+def learned(cells: Sequence[Cell], best: Cell, blind: Blind, *, lenient: bool = False) -> list[Finding]:
+    """Fails where no cell predicts validation data better than a guess that needs no inputs.
+
+    lenient: only a warning where the best cell's loss was still on its way down.
+    """
+    if any(blind.beaten(cell.value(LOSS), cell.value(ACCURACY)) for cell in cells):
+        return []
+    lowest = min(cell.value(LOSS) for cell in cells if isfinite(cell.value(LOSS)))
+    said = f"no run predicts validation data better than a guess without inputs: loss {lowest:.3g}, the guess {blind.loss:.3g}"
+    if lenient and still_falling(np.asarray(best.result.curves[LOSS])):
+        advice = "the fine grid trains longer; standardised inputs and targets would learn faster"
+        return [
+            Finding(
+                "too-short-to-judge",
+                "warn",
+                f"{said}; but the loss is still falling",
+                "validation data",
+                advice,
+            )
+        ]
+    return [
+        Finding(
+            "no-better-than-a-guess", "fail", said, "validation data",
+            "look whether labels and inputs belong together, and whether both splits were prepared in the same way",
+        )
+    ]  # fmt: skip
+
+
+def flat(cells: Sequence[Cell], task: Task) -> list[Finding]:
+    """A note that says how flat the optimum is, where several cells are as good as the best."""
+    near, slack = near_best(cells, task), tolerance(cells, task)
+    rates = [cell.rate for cell in near]
+    if len(set(rates)) < 2:
+        return []
+    within = f"within one standard error ({slack:.2g}) of the best" if slack else "as good as the best"
+    return [
+        Finding(
+            "flat-optimum", "note",
+            f"{len(near)} of {len(cells)} cells are {within}; "
+            "among them those away from diverging rates, and then the lowest validation loss, decided",
+            f"rates {min(rates):g} to {max(rates):g}",
+        )
+    ]  # fmt: skip
