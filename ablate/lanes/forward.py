@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -45,10 +46,10 @@ class Loop:
 
     kernel = "loop"
 
-    def __init__(self, nets: Sequence[Net], names: Sequence[dict[str, str]], *, reseed: bool = False) -> None:
+    def __init__(self, nets: Sequence[Net], names: Sequence[dict[str, str]], look: Look) -> None:
         self.modules = [net.module for net in nets]
         self.names = list(names)
-        self.reseed = reseed
+        self.look = look
 
     def __call__(self, weights: Weights, x: Tensor, keys: Tensor, training: bool) -> Tensor:
         columns = {name: tensor.unbind(0) for name, tensor in weights.items()}
@@ -61,8 +62,10 @@ class Loop:
             if training:
                 for path in random_keys(module):
                     state[path] = keys[lane]
-            with torch.random.fork_rng(devices=[], enabled=self.reseed):
-                if self.reseed:
+            if self.look.channels_last:
+                own = channels_last(own)
+            with torch.random.fork_rng(devices=[], enabled=self.look.reseed):
+                if self.look.reseed:
                     torch.manual_seed(int(keys[lane]) & 0x7FFFFFFF)
                 outputs.append(functional_call(module, state, (own,), tie_weights=False))
         return torch.stack(outputs)
@@ -248,5 +251,49 @@ def draws_from_torch(module: nn.Module, x: Tensor) -> bool:
             buffer.copy_(kept[name])
 
 
-def forward_of(nets: Sequence[Net], names: Sequence[dict[str, str]], kernel: str, *, reseed: bool) -> Forward:
-    return Vmap(nets, names) if kernel == "vmap" else Loop(nets, names, reseed=reseed)
+def channels_last(x: Tensor) -> Tensor:
+    """`[B, C, H, W]` with the channels innermost in memory; the same numbers."""
+    if x.shape[1] == 1:  # torch takes such a tensor for both layouts, and later layers would fall back
+        return x.reshape(len(x), *x.shape[2:], 1).permute(0, 3, 1, 2)
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def takes_channels_last(module: nn.Module, x: Tensor) -> bool:
+    """Whether a model on feature maps computes with channels innermost (a `view` after a convolution cannot)."""
+    if x.ndim != 4 or not x.is_floating_point():
+        return False
+    try:
+        with torch.no_grad():
+            module(channels_last(x))
+    except RuntimeError:
+        return False
+    return True
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a look at the model told about how to run it.
+
+    `kernel`: "vmap" or "loop". `solo`: why lanes must run one at a time; empty where they need not.
+    `reseed`: it draws from torch's global generator, which is then seeded at every step.
+    `channels_last`: on a CPU, pooling is many times faster with channels innermost.
+    """
+
+    kernel: str
+    solo: str
+    reseed: bool
+    channels_last: bool
+
+    @classmethod
+    def at(cls, net: Net, x: Tensor, device: torch.device, *, fast: bool, kernel: str | None) -> Look:
+        """`fast`: vmap is the faster kernel, if it works at all. `kernel` overrides the choice."""
+        reseed = draws_from_torch(net.module, x)
+        solo = "it draws from torch's global generator" if reseed else why_not_vmap(net.module, x)
+        if kernel is None or solo:
+            kernel = "vmap" if fast and not solo else "loop"
+        innermost = kernel == "loop" and device.type == "cpu" and takes_channels_last(net.module, x)
+        return cls(kernel, solo, reseed, innermost)
+
+
+def forward_of(nets: Sequence[Net], names: Sequence[dict[str, str]], look: Look) -> Forward:
+    return Vmap(nets, names) if look.kernel == "vmap" else Loop(nets, names, look)

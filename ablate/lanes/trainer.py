@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ablate.catalogue.registry import Registry
 from ablate.lanes import build
 from ablate.lanes.data import DeviceSplit, Order, device_splits
-from ablate.lanes.forward import draws_from_torch, favours_vmap, forward_of, why_not_vmap
+from ablate.lanes.forward import Look, favours_vmap, forward_of
 from ablate.lanes.group import Group, batch_size
 from ablate.lanes.loss import lane_losses
 from ablate.lanes.update import Optimizers, change_gradients, schedule_factor, unused_gradients_are_zero
@@ -36,7 +36,7 @@ Loss = Callable[[Weights, Batch], Tensor]
 class Bench:
     """What the groups of one task share: the data on the device and what a look at the model told.
 
-    `kernel` is "vmap" or "loop"; `solo` says why lanes must run one at a time, and is empty where they need not.
+    `parameters` are the names of the user's own, in order.
     """
 
     task: Task
@@ -45,9 +45,15 @@ class Bench:
     splits: dict[str, DeviceSplit]
     places: tuple[Place, ...]
     parameters: tuple[str, ...]
-    kernel: str
-    solo: str
-    reseed: bool
+    look: Look
+
+    @property
+    def kernel(self) -> str:
+        return self.look.kernel
+
+    @property
+    def solo(self) -> str:
+        return self.look.solo
 
     @classmethod
     def of(cls, task: Task, catalogue: Registry, device: torch.device, kernel: str | None = None) -> Bench:
@@ -57,12 +63,9 @@ class Bench:
         fast = favours_vmap(module, device)  # before surgery, which wraps layers
         places = trace(module, example)
         net = open_net(module, example, places)
-        reseed = draws_from_torch(net.module, example)
-        solo = "it draws from torch's global generator" if reseed else why_not_vmap(net.module, example)
-        if kernel is None or solo:
-            kernel = "vmap" if fast and not solo else "loop"
+        look = Look.at(net, example, device, fast=fast, kernel=kernel)
         names = tuple(spec.name for spec in net.specs().values())
-        return cls(task, catalogue, device, device_splits(task, device), places, names, kernel, solo, reseed)
+        return cls(task, catalogue, device, device_splits(task, device), places, names, look)
 
 
 class Trainer:
@@ -86,7 +89,7 @@ class Trainer:
             net.module.to(bench.device)
         layout, names = build.layout_of(nets, bench.parameters)
         self.weights = build.initial(nets, names, layout).to(bench.device)
-        self.forward = forward_of(nets, names, bench.kernel, reseed=bench.reseed)
+        self.forward = forward_of(nets, names, bench.look)
         self.leaves = _leaves(self.weights)
         self.optimizers = Optimizers(self.group, self.weights)
         self.order = Order(len(bench.splits["train"]), batch_size(runs[0], bench.catalogue, task.batch_size))
