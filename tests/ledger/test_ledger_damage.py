@@ -406,3 +406,12 @@ def test_a_folder_that_may_not_be_written(tmp_path: Path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "Permission denied; choose a folder that you may write to" in done.stdout
+
+
+def test_a_forged_identity_is_not_handed_out(tmp_path: Path):
+    forge(tmp_path / "a.db", identity="0" * 16)
+    with (
+        Ledger.open(tmp_path / "a.db", write=False) as ledger,
+        pytest.raises(InputError, match="another identity"),
+    ):
+        ledger.get("0" * 16)
