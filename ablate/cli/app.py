@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from types import FrameType
 from typing import Annotated, Any
 
@@ -22,6 +23,7 @@ from ablate.cli import (
     train,
     tricks,
 )
+from ablate.cli.common import only_the_answer
 from ablate.records.errors import AblateError
 
 UsageError: Any = typer.BadParameter.__base__
@@ -55,6 +57,9 @@ for name, command in COMMANDS.items():
     app.command(name)(command)
 
 
+INTERRUPTED = 130
+
+
 class Terminated(BaseException):
     """SIGTERM or SIGUSR1 was received."""
 
@@ -86,9 +91,15 @@ def main() -> None:
     if hasattr(signal, "SIGUSR1"):
         signal.signal(signal.SIGUSR1, _terminate)
     try:
-        sys.exit(app(sys.argv[1:] or ["--help"], standalone_mode=False) or 0)
+        with only_the_answer() if "--json" in sys.argv else nullcontext():
+            code = app(sys.argv[1:] or ["--help"], standalone_mode=False) or 0
+        if code == INTERRUPTED:  # what typer makes of Ctrl-C
+            raise KeyboardInterrupt
+        sys.exit(code)
     except UsageError as error:
-        told = error.format_message().replace("\n", " ").removesuffix(".")
+        told = " ".join(error.format_message().split()).removesuffix(".")
+        if close := getattr(error, "possibilities", None):
+            told = f"{told.partition(' (')[0]}; did you mean '{close[0]}'?"
         where = f"ablate {error.ctx.info_name}" if error.ctx and error.ctx.parent else "ablate"
         typer.echo(f"ablate: {told}; see: {where} --help", err=True)
         sys.exit(error.exit_code)
@@ -99,7 +110,7 @@ def main() -> None:
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         typer.echo("ablate: interrupted; what is finished is kept: run the same command to go on", err=True)
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     except Terminated:
         typer.echo("ablate: terminated; what is finished is kept: run the same command to go on", err=True)
         sys.exit(143)

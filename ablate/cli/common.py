@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 
@@ -24,7 +27,22 @@ Seed = Annotated[int | None, typer.Option(help="The study's seed (0 to 214748364
 
 def print_json(document: Any) -> None:
     """One JSON document; what is not finite becomes null, as JSON knows no such number."""
-    typer.echo(json.dumps(_plain(document), indent=2, ensure_ascii=False, allow_nan=False))
+    text = json.dumps(_plain(document), indent=2, ensure_ascii=False, allow_nan=False)
+    typer.echo(text, file=_answer[-1] if _answer else None)
+
+
+_answer: list[TextIO] = []
+
+
+@contextmanager
+def only_the_answer() -> Iterator[None]:
+    """Within, whatever else is printed (a task file may print) goes to standard error."""
+    _answer.append(sys.stdout)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _answer.pop()
 
 
 def _plain(value: Any) -> Any:

@@ -79,7 +79,7 @@ class Shown:
 
     def say(self, line: str) -> None:
         if not self.quiet:
-            self.console.print(escape(line))
+            self.console.print(escape(line), soft_wrap=True)
 
     def finish(self, name: str, seconds: float) -> None:
         if self.task is not None:

@@ -17,6 +17,7 @@ from ablate.report.data import ReportData
 from ablate.report.verdict import verdict
 from ablate.study.driver import STAGES, run_study
 from ablate.study.opening import Opened, Options, find, session_of
+from ablate.study.ready import check_ready
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,7 @@ def run_stages(
     opened = Opened(
         opened.name, study, opened.task, opened.text if study == opened.study else study.to_toml()
     )
+    check_ready(opened, options, chosen)
     metric = study.metric or opened.task.metric
     shown = Shown(metric, higher=opened.task.direction == "higher", quiet=quiet)
     with shown as progress, session_of(opened, options, progress) as session:
