@@ -10,6 +10,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -54,6 +55,7 @@ def _begin(queue: SimpleQueue[int | None], driver: int) -> None:
     import torch
 
     _queue = queue
+    sys.stdout = sys.stderr  # standard output belongs to the driver's answer, also where a task file prints
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
     threading.Thread(target=_watch, args=(driver,), daemon=True).start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +19,7 @@ from ablate.search.space import Space
 from ablate.study.confirm import confirm
 from ablate.study.opening import Options, make_folder
 from ablate.study.rank import rank
+from ablate.study.ready import no_best, no_rate
 from ablate.study.search import search
 from ablate.study.session import Planned, Session
 
@@ -41,22 +43,33 @@ def run_study(
     folder = options.reports / session.name
     if "report" in stages:
         make_folder(folder)
+
+    def report() -> Path:
+        return timed(session, "report", lambda: build(session.ledger.path, folder))
+
+    try:
+        _train(session, stages, force=force)
+    except InputError:
+        raise
+    except AblateError:
+        # A gate failed, or nothing trained: what was found is reported all the same.
+        if "report" in stages:
+            with suppress(AblateError):
+                session.progress.say(f"report: {report()}")
+        raise
+    return report() if "report" in stages else None
+
+
+def _train(session: Session, stages: Sequence[str], *, force: bool) -> None:
+    """All stages but the report."""
     possible = applicable(session.bench)
     session.ledger.put("applicable", possible)
     if "lr-find" in stages:
         timed(session, "lr-find", lambda: find_rate(session, force=force))
+    if not {"search", "rank", "confirm"} & set(stages):
+        return
     baseline = baseline_of(session)
-    if {"search", "rank", "confirm"} & set(stages):
-        session.ledger.put("baseline", baseline.plain())
-        _search_rank_confirm(session, baseline, possible, stages)
-    if "report" not in stages:
-        return None
-    return timed(session, "report", lambda: build(session.ledger.path, folder))
-
-
-def _search_rank_confirm(
-    session: Session, baseline: Recipe, possible: dict[str, str], stages: Sequence[str]
-) -> None:
+    session.ledger.put("baseline", baseline.plain())
     space = space_of(session, baseline, possible)
     if "search" in stages:
         note_search(session, space)
@@ -115,9 +128,7 @@ def baseline_of(session: Session) -> Recipe:
     study, catalogue = session.study, session.bench.catalogue
     rate = document.get("learning_rate")
     if study.needs_lr_find and rate is None:
-        raise InputError(
-            "the baseline's lr is left to lr-find", hint="run the stage lr-find, or give a number"
-        )
+        raise no_rate()
     baseline = study.baseline_recipe(catalogue, rate)
     decay = document.get("weight_decay") or 0.0
     if study.needs_lr_find and decay > 0 and "weight_decay" not in baseline:
@@ -155,9 +166,7 @@ def around(session: Session, baseline: Recipe) -> Recipe:
     best = (session.ledger.fact("search") or {}).get("best")
     if asked == "best":
         if not best:
-            raise InputError(
-                "there is no best recipe yet", hint="run the stage search, or rank --around baseline"
-            )
+            raise no_best()
         return Recipe(best["recipe"])
     from ablate.study.recipes import read_recipe
 

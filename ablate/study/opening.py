@@ -21,7 +21,7 @@ from ablate.executors.processes import Processes
 from ablate.lanes.trainer import Bench
 from ablate.ledger.store import Ledger
 from ablate.records import study as studies
-from ablate.records.errors import InputError
+from ablate.records.errors import InputError, unknown
 from ablate.records.names import check_name
 from ablate.records.study import StudyFile
 from ablate.study.environment import device_of, environment
@@ -33,6 +33,7 @@ from ablate.tasks.load import load
 from ablate.tasks.task import Task
 
 LANES = {"loop": 10, "vmap": 32}
+EXECUTORS = ("auto", "inline", "processes")
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,7 @@ def session_of(opened: Opened, options: Options, progress: Progress | None = Non
     """An open session: ledger locked, facts noted, workers started. Leaving it ends the workers."""
     progress = progress or Silent()
     device = device_of(options.device)
+    check_executor(options.executor)
     task = with_choices(opened)
     bench = Bench.of(task, registry(), device)
     if bench.solo:
@@ -108,7 +110,9 @@ def session_of(opened: Opened, options: Options, progress: Progress | None = Non
     with Ledger.open(options.studies / f"{opened.name}.db", write=True) as ledger:
         note_facts(ledger, opened, task, device, options, progress)
         workers = worker_count(options, device)
-        executor = Processes(workers, progress.trained) if workers > 1 else Inline(progress.trained)
+        torch.set_num_threads(1)
+        apart = workers > 1 or options.executor == "processes"
+        executor = Processes(workers, progress.trained) if apart else Inline(progress.trained)
         lanes = options.lanes or (64 if device.type == "cuda" else LANES[bench.kernel])
         session = Session(opened.name, opened.study, bench, ledger, executor, workers, lanes, progress)
         started = time.perf_counter()
@@ -121,7 +125,7 @@ def session_of(opened: Opened, options: Options, progress: Progress | None = Non
                 executor.kill()
             else:
                 executor.shutdown()
-            progress.say(f"session of {time.perf_counter() - started:.0f} s")
+        progress.say(f"session of {time.perf_counter() - started:.0f} s")
 
 
 def with_choices(opened: Opened) -> Task:
@@ -143,12 +147,15 @@ def make_folder(folder: Path) -> None:
         )
 
 
+def check_executor(name: str) -> None:
+    if name not in EXECUTORS:
+        raise unknown("executor", name, EXECUTORS)
+
+
 def worker_count(options: Options, device: torch.device) -> int:
     """One process on a GPU; on a CPU one a core, each of one thread."""
-    if options.executor not in ("auto", "inline", "processes"):
-        raise InputError(f"unknown executor '{options.executor}'", hint="known: auto, inline, processes")
+    check_executor(options.executor)
     if options.executor == "inline" or device.type != "cpu":
-        torch.set_num_threads(1)
         return 1
     return options.workers or os.cpu_count() or 1
 

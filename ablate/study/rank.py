@@ -90,7 +90,7 @@ def rank(session: Session, winner: Recipe, baseline: Recipe, candidates: list[st
     """
     asked = session.study.rank
     laid = array(session, winner, baseline, candidates)
-    fact: dict[str, Any] = session.ledger.fact("rank") or {
+    declared: dict[str, Any] = {
         "around": winner.plain(),
         "margin": asked.margin,
         "margin_source": "auto" if asked.margin is None else "study file",
@@ -104,6 +104,12 @@ def rank(session: Session, winner: Recipe, baseline: Recipe, candidates: list[st
         },
         "rows": [],
     }
+    fact = session.ledger.fact("rank") or declared
+    if any(fact[key] != declared[key] for key in ("around", "meaning")):
+        session.progress.say(
+            "another recipe is ranked than before (the search went on): the ranking begins again"
+        )
+        fact = declared
     found: Ranked | None = None
     for wave in range(1, asked.waves + 1):
         design = screening(laid.factors, wave=wave, seed=session.study.seed)

@@ -7,7 +7,7 @@ what was in flight at a kill is trained again, what was recorded never is.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from dataclasses import dataclass, replace
 
 from ablate.executors.job import Job, work
@@ -101,12 +101,16 @@ class Session:
             self._fly([wanted[run.identity] for run in group], job)
 
     def _fly(self, planned: list[Planned], job: Job) -> None:
-        self._flying[self.executor.submit(work, job)] = (planned, job)
+        try:
+            self._flying[self.executor.submit(work, job)] = (planned, job)
+        except BrokenExecutor as error:
+            raise worker_died() from error
 
     def collect(self, planned: Sequence[Planned]) -> list[Entry]:
         """Wait until every run of `planned` is in the ledger, recording whatever finishes meanwhile."""
         identities = [one.run.identity for one in planned]
         while not self.ledger.finished() >= set(identities):
+            assert self._flying, "a planned run was never submitted"
             done, _ = wait(self._flying, return_when=FIRST_COMPLETED)
             for future in done:
                 self._land(future)
@@ -115,6 +119,8 @@ class Session:
     def _land(self, future: Future[list[Result]]) -> None:
         planned, job = self._flying.pop(future)
         error = future.exception()
+        if isinstance(error, BrokenExecutor):
+            raise worker_died() from error
         if isinstance(error, AblateError) or (error is not None and not isinstance(error, Exception)):
             raise error
         if error is not None and len(planned) > 1:
@@ -138,6 +144,13 @@ class Session:
         if self._failed >= ENOUGH and not self._trained:
             raise AblateError(f"every run failed: {note}", hint="try one with: ablate train TASK")
         return Result(Outcome.FAILED, note=note)
+
+
+def worker_died() -> AblateError:
+    return AblateError(
+        "a worker process was killed (often by the system, when memory ran out)",
+        hint="what is finished is kept: run the same command again, with fewer --workers or --lanes",
+    )
 
 
 def cost(group: Sequence[Run], bench: Bench) -> float:
