@@ -84,58 +84,62 @@ def figures(world: World, studies: Studies) -> list[Figure]:
                 0.90,
                 np.inf,
             ),
-            _no_bound(
+            bound(
                 world,
                 "right verdict, effects of exactly 1σ",
                 right[:, np.abs(truth) == 1].mean(),
-                count,
-                0,
-                0,
+                count * int((np.abs(truth) == 1).sum()),
+                0.90,
+                np.inf,
             ),
             bound(
                 world, "rank correlation after one wave", float(np.nanmean(studies.rank)), count, 0.80, np.inf
             ),
         ]
+    asked = np.isfinite(studies.warned)
     if world.noise == "collapses":
-        hit = studies.collapsed
-        found.append(
-            _bound(
-                world,
-                "warned, where a run collapsed",
-                studies.warned[hit].mean(),
-                int(hit.sum()),
-                0.99,
-                np.inf,
-            )
-        )
+        hit = studies.collapsed & asked
+        share = studies.warned[hit].mean()
+        found.append(_bound(world, "warned, where a run collapsed", share, int(hit.sum()), 0.99, np.inf))
     else:
-        found.append(_no_bound(world, "warned of far-off runs", studies.warned.mean(), count, 0, 0))
+        share = studies.warned[asked].mean()
+        found.append(_no_bound(world, "warned of far-off runs", share, int(asked.sum()), 0, 0))
     return found
 
 
 def _bound(world: World, name: str, value: float, n: int, low: float, high: float) -> Figure:
-    return Figure(world.name, name, float(value), n, low, high, explanation(world, name))
+    return Figure(world.name, name, float(value), n, low, high, explanation(world, name, float(value)))
 
 
 def _no_bound(world: World, name: str, value: float, n: int, low: float, high: float) -> Figure:
     return Figure(world.name, name, float(value), n, -np.inf, np.inf)
 
 
-def explanation(world: World, name: str) -> str:
-    """Why a target may be missed here, or an empty string: then a miss is a failure."""
-    if name == "coverage of 95 % intervals" and world.truth != "additive":
+def explanation(world: World, name: str, value: float) -> str:
+    """Why this target is missed here, or an empty string: then a miss is a failure.
+
+    Each reason holds in one direction and to a limit, so that something newly broken is not excused.
+    """
+    interacting, mixed = world.truth != "additive", world.effects == MIXED
+    if name == "coverage of 95 % intervals" and interacting and 0.98 < value <= 0.99:
         return (
-            "above the target: interactions stay in the pooled residual variance, so intervals are wider than "
-            "need be, never narrower"
+            "above the target: interactions stay in the pooled residual variance, so the intervals of two-level "
+            "tricks are wider than need be"
         )
-    if name == "the same, worst trick" and world.effects == MIXED and world.truth != "additive":
+    if name == "the same, worst trick" and mixed and interacting and value >= 0.92:
         return (
-            "the levels of a slot and a conditional trick are only partly clear of other tricks' interactions, "
-            "which fall elsewhere in every wave"
+            "the levels of a slot are only partly clear of other tricks' interactions, which fall elsewhere in "
+            "every wave: their estimates scatter by 0.33 σ instead of 0.26 σ, not biased, and the two levels "
+            "are covered in 0.936 and 0.925 of studies"
         )
-    if name == "right verdict, effects ≥ 1σ" and world.effects == MIXED:
+    if name == "right verdict, effects ≥ 1σ" and mixed and value >= 0.82:
         return (
             "a conditional trick is informed by half of the runs and a level of a three-level slot by two "
             "thirds; `design_power` says so before the first run"
+        )
+    if name == "right verdict, effects of exactly 1σ" and (interacting or mixed) and value >= 0.72:
+        return (
+            "interactions of this strength raise the residual σ̂ by about a fifth, and with it the runs that an "
+            "effect of 1σ needs; in the world with a slot and a conditional trick fewer runs inform these two"
         )
     return ""

@@ -11,7 +11,7 @@ from scipy import stats
 
 from ablate.ranking.analysis import Declaration, analyse
 from ablate.ranking.design import Factor, with_placebo
-from ablate.ranking.effects import fit_effects
+from ablate.ranking.effects import effects, fit_effects
 from ablate.ranking.exploratory import exploratory
 from ablate.ranking.factorial import add_one, drop_one, full_factorial, pilot
 from ablate.ranking.failures import failure_effects, newcombe, wilson
@@ -214,6 +214,43 @@ def test_an_interaction_is_flagged_with_what_it_is_confounded_with() -> None:
         fit_effects(screened, [Factor(f"t{i}") for i in range(7)], "accuracy", "higher"), screened
     )
     assert (table["confounded_with"].str.count("×") == 2).all()
+
+
+def test_interaction_tests_are_the_regression_with_one_more_column() -> None:
+    frame = array(waves=3)
+    fitted = fit_effects(frame, FACTORS, "accuracy", "higher")
+    found = interactions(fitted, frame).set_index(["one", "other"])
+    main = np.column_stack([(frame[f.name] == "on").to_numpy(float) for f in FACTORS])
+    blocks = np.column_stack([(frame["block"] == b).to_numpy(float) for b in frame["block"].unique()])
+    for i, j in ((0, 1), (2, 5)):
+        x = np.column_stack([main[:, i] * main[:, j], main, blocks])
+        gram = np.linalg.inv(x.T @ x)
+        beta = gram @ x.T @ frame["accuracy"].to_numpy()
+        df = len(x) - x.shape[1]
+        se = np.sqrt(np.square(frame["accuracy"] - x @ beta).sum() / df * gram[0, 0])
+        row = found.loc[(f"t{i}", f"t{j}")]
+        assert row["effect"] == pytest.approx(beta[0])
+        assert row["p"] == pytest.approx(2 * stats.t.sf(abs(beta[0]) / se, df))
+        assert row["high"] - row["low"] == pytest.approx(2 * stats.t.ppf(0.975, df) * se)
+
+
+def test_the_forecast_of_an_analysis_counts_all_runs() -> None:
+    factors = with_placebo([*(Factor(f"t{i}") for i in range(6)), Factor("slot", ("a", "b", "c", "d"))])
+    frame = finish(screening(factors, wave=1, seed=0).frame(), seed=3)
+    said = Declaration("accuracy", "higher", margin=0.3)
+    table = analyse(frame, factors, said).table
+    plain = effects(frame, factors, "accuracy", "higher")
+    expected = verdicts(plain, margin=0.3, total_runs=len(frame))["more_runs"]
+    pd.testing.assert_series_equal(table["more_runs"], expected)
+    assert not expected.equals(verdicts(plain, margin=0.3)["more_runs"])
+
+
+def test_exploratory_errors_are_hc3() -> None:
+    frame = array(waves=1, t0=1.0)
+    frame["accuracy"] *= np.where(frame["t1"] == "on", 3.0, 1.0)
+    found = exploratory(frame.drop(index=[0, 3, 4]), FACTORS, "accuracy", "higher")
+    plain = frame.drop(index=[0, 3, 4]).drop(columns="block")
+    np.testing.assert_allclose(found["se"], effects(plain, FACTORS, "accuracy", "higher", robust=True)["se"])
 
 
 def test_interacts_is_noted_only_beyond_noise() -> None:
