@@ -83,7 +83,7 @@ def rising(validation_loss: Array) -> Finding | None:
         return None
     smooth = moving_average(validation_loss)
     lowest = int(smooth.argmin())
-    end = float(validation_loss[-max(2, len(smooth) // 5) :].mean())
+    end = float(np.median(validation_loss[-max(3, len(smooth) // 5) :]))  # one bad epoch is no turn
     rise = end - float(smooth[lowest])
     if len(smooth) - 1 - lowest < 2 or rise < RISING * smooth[lowest] or rise < 3 * scatter(validation_loss):
         return None

@@ -133,7 +133,7 @@ def judge(drops: list[Drop], best: Drop | None, prior: float, *, overfitted: boo
         findings.append(
             Finding(
                 "falls-slowly", "warn", f"the loss falls by {best.share:.1%} in {STEPS} steps",
-                f"rate {best.rate:g}", "look at the initialisation and the scale of the inputs",
+                f"rate {best.rate:g}", "look at the initialisation, the scale of the inputs, and whether labels and inputs belong together",
             )
         )  # fmt: skip
     if best.rate in (RATES[0], RATES[-1]):

@@ -42,7 +42,7 @@ def diagnose(given: Mapping[str, Array], prior: float, examples: int) -> list[Fi
     prior: the loss of a model without inputs; examples: how many validation examples there are.
     """
     train, validation = given["train/loss"], given["validation/loss"]
-    found = [curves.plateau(train), curves.rising(validation), curves.still_falling(validation)]
+    found = [curves.plateau(train), curves.rising(validation) or curves.still_falling(validation)]
     if "train/accuracy" in given:
         found.append(curves.accuracy_gap(given["train/accuracy"], given["validation/accuracy"], examples))
     else:

@@ -48,12 +48,14 @@ def suggestions(rates: Array, losses: Array) -> dict[str, float]:
     drop = float(smooth[0] - smooth[lowest])
     if lowest < 3 or drop < EDGES * abs(float(smooth[0])):
         return {}
-    slope = np.gradient(smooth[: lowest + 1], np.log(rates[: lowest + 1]))
     done = (smooth[0] - smooth[: lowest + 1]) / drop
-    begin, end = int(np.argmax(done > EDGES)), int(np.argmax(done > 1 - EDGES))
+    end = int(np.argmax(done > 1 - EDGES))
+    begin = int(np.flatnonzero(done[: end + 1] <= EDGES)[-1])
+    slope = np.diff(smooth[begin : end + 1])  # the rates' logarithms are evenly spaced
+    steepest = begin + int(slope.argmin())
     return {
         "minimum / 10": float(rates[lowest]) / 10,
-        "steepest": float(rates[int(slope.argmin())]),
+        "steepest": float(np.sqrt(rates[steepest] * rates[steepest + 1])),
         "valley": float(np.sqrt(rates[begin] * rates[end])),
     }
 

@@ -91,7 +91,6 @@ def _because(steps: Sequence[Step]) -> str:
 
 
 def _tell(ground: Ground, step: Step) -> None:
-    said = next(
-        (f": {finding.message}" for finding in step.findings if finding.level in ("fail", "warn")), ""
-    )
+    gravest = step.gravest_first[0].message if step.verdict in ("fail", "warn") else ""
+    said = f": {gravest}" if gravest else ""
     ground.say(f"lr-find {step.number}/{len(NAMES)}, {step.name}: {step.verdict}{said}")

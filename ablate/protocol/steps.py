@@ -72,17 +72,18 @@ class Step:
         levels = {finding.level for finding in self.findings}
         return "fail" if "fail" in levels else "warn" if "warn" in levels else "pass"
 
+    @property
+    def gravest_first(self) -> list[Finding]:
+        return sorted(self.findings, key=lambda finding: ("fail", "warn", "note").index(finding.level))
+
     def plain(self) -> dict[str, Any]:
         """As in `lr-find.json`: plain JSON values; what is not finite is null."""
-        gravest_first = sorted(
-            self.findings, key=lambda finding: ("fail", "warn", "note").index(finding.level)
-        )
         return {
             "step": self.number,
             "name": self.name,
             "verdict": self.verdict,
             "figures": plain(self.figures),
-            "findings": [finding.plain() for finding in gravest_first],
+            "findings": [finding.plain() for finding in self.gravest_first],
         }
 
 

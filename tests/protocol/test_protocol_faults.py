@@ -1,0 +1,207 @@
+"""Planted faults: each is diagnosed by its code, in the step that it belongs to; and near misses that are none."""
+
+from functools import partial
+
+import pytest
+import torch
+from protocol_cases import bench_of, changed, diabetes, digits, ground_of, mlp, regression, task_of, wrapped
+from torch import nn
+
+from ablate.protocol import overfit
+from ablate.protocol.coarse import coarse_grid
+from ablate.protocol.descent import descent
+from ablate.protocol.explore import chosen, few_examples
+from ablate.protocol.fit import fit
+from ablate.protocol.initial_loss import initial_loss
+from ablate.protocol.overfit import leak, over_fit
+from ablate.protocol.steps import Step
+from ablate.tasks.split import Split
+
+X, Y = digits()
+
+
+@pytest.fixture(autouse=True)
+def fewer_steps(monkeypatch):
+    """A hundred steps tell these small models' faults as well as four hundred."""
+    monkeypatch.setattr(overfit, "fit", lambda *given, steps=100, **named: fit(*given, steps=steps, **named))
+
+
+def codes(step: Step, *levels: str) -> list[str]:
+    return [one.code for one in step.findings if one.level in (levels or ("warn", "fail"))]
+
+
+def scaled_head(module: nn.Sequential) -> None:
+    module[-1].weight *= 100
+
+
+def dead(module: nn.Sequential) -> None:
+    module[0].bias.fill_(-1000)
+
+
+def zero_head(module: nn.Sequential) -> None:
+    module[-1].weight.zero_()
+
+
+def filled(module: nn.Sequential, value: float) -> None:
+    for parameter in module.parameters():
+        parameter.fill_(value)
+
+
+FIRST = {
+    "head-scale": (task_of(changed(scaled_head)), "fail"),
+    "inputs-not-normalised": (task_of(x=X * 1000), "fail"),
+    "initial-loss-not-finite": (task_of(wrapped(lambda body, x, extra: body(x).log())), "fail"),
+    "labels-shifted": (task_of(lambda: mlp(outputs=11), y=Y + 1), "warn"),
+    "target-not-standardised": (regression(y=diabetes()[1]), "warn"),
+}
+
+
+@pytest.mark.parametrize("code", FIRST)
+def test_step_1_names_the_fault(code):
+    task, verdict = FIRST[code]
+    step = initial_loss(ground_of(task))
+    assert step.verdict == verdict
+    assert codes(step) == [code]
+    (finding,) = [one for one in step.findings if one.code == code]
+    assert finding.advice
+    assert finding.where
+
+
+def test_inputs_out_of_scale_are_told_from_a_head_out_of_scale_in_regression():
+    x, _ = diabetes()
+    assert codes(initial_loss(ground_of(regression(x=x * 1000)))) == ["inputs-not-normalised"]
+
+    def head():
+        module = mlp(10, 1)
+        module[-1].weight.data *= 100
+        return module
+
+    assert codes(initial_loss(ground_of(regression(head)))) == ["head-scale"]
+
+
+def test_initial_losses_that_are_sound():
+    for task in (
+        task_of(),
+        task_of(changed(zero_head)),
+        regression(),
+        task_of(y=(Y == 3).long(), model=lambda: mlp(outputs=2)),
+    ):
+        step = initial_loss(ground_of(task))
+        assert step.verdict == "pass"
+        assert step.figures["ratio"] == pytest.approx(1, abs=0.15)
+    imbalanced = step.figures
+    assert imbalanced["prior"] < 0.5 < imbalanced["expected"]
+
+
+def test_pixels_of_0_to_16_are_noted_and_pass():
+    step = initial_loss(ground_of(task_of(x=(X - X.min()) * 6)))
+    assert step.verdict == "pass"
+    assert codes(step, "note") == ["inputs-not-normalised"]
+
+
+def test_a_pretrained_model_is_told():
+    from ablate.lanes.trainer import Trainer
+    from ablate.protocol.explore import descend, run_of
+
+    bench = bench_of(task_of())
+    trainer = Trainer(bench, [run_of(bench, 0.1, 0.0, 0)])
+    descend(trainer, 100)
+    state = trainer.model(0).state_dict()
+
+    def pretrained():
+        module = mlp()
+        module.load_state_dict(state)
+        return module
+
+    assert codes(initial_loss(ground_of(task_of(pretrained)))) == ["initial-loss-low"]
+
+
+SECOND = {
+    "zeros": (changed(partial(filled, value=0.0)), "symmetric-initialisation"),
+    "constant": (changed(partial(filled, value=0.1)), "symmetric-initialisation"),
+    "blind": (wrapped(lambda body, x, extra: body(x * 0)), "ignores-inputs"),
+    "dead": (changed(dead), "ignores-inputs"),
+    "infinite slope": (wrapped(lambda body, x, extra: body(x) + extra.abs().sqrt()), "gradient-not-finite"),
+    "sign": (wrapped(lambda body, x, extra: body(x).sign() + extra), "no-gradient"),
+    "bottleneck": (lambda: nn.Sequential(nn.Linear(64, 1), nn.Tanh(), nn.Linear(1, 10)), "model-too-small"),
+}
+
+
+@pytest.mark.parametrize("fault", SECOND)
+def test_step_2_names_the_fault(fault):
+    model, code = SECOND[fault]
+    ground = ground_of(task_of(model))
+    assert initial_loss(ground).verdict == "pass"
+    step = over_fit(ground)
+    assert step.verdict == "fail"
+    assert codes(step) == [code]
+
+
+def test_a_model_too_small_for_regression():
+    step = over_fit(ground_of(regression(lambda: nn.Linear(10, 1))))
+    assert codes(step) == ["model-too-small"]
+
+
+def test_sound_models_learn_a_sample_by_heart():
+    def normalised():
+        return nn.Sequential(
+            nn.Linear(64, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Dropout(0.1), nn.Linear(32, 10)
+        )
+
+    for task in (task_of(), task_of(changed(zero_head)), task_of(normalised), regression()):
+        step = over_fit(ground_of(task))
+        assert step.verdict == "pass"
+        assert step.figures["loss_without_inputs"] >= 0.99 * step.figures["prior"]
+
+
+def test_a_detached_layer_is_told():
+    class Detached(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.below, self.head = nn.Linear(64, 32), nn.Linear(32, 10)
+
+        def forward(self, x):
+            return self.head(self.below(x).detach().relu())
+
+    step = over_fit(ground_of(task_of(Detached)))
+    assert codes(step) == ["parameters-without-gradient"]
+    assert step.findings[0].where == "below.weight, below.bias"
+
+
+def test_targets_that_leak_past_the_inputs():
+    assert leak(2.2, 2.3) == []
+    (found,) = leak(0.1, 2.3)
+    assert (found.code, found.level) == ("targets-leak", "fail")
+
+
+def test_the_sample_is_balanced_distinct_and_one_batch():
+    x = torch.cat([X, X])  # every row twice
+    y = torch.cat([torch.zeros(1190, dtype=torch.int64), torch.ones(10, dtype=torch.int64)])
+    rows = chosen(Split(x, y), 2, 40)
+    assert len(rows) == len({x[row].numpy().tobytes() for row in rows.tolist()}) == 40
+    assert int(y[rows].sum()) == 10
+    bench = few_examples(bench_of(task_of()), 40)
+    assert len(bench.task.train) == len(bench.splits["train"]) == bench.task.batch_size == 40
+    assert bench.task.train.y.bincount().tolist() == [4] * 10
+    assert len(chosen(Split(X[:7], Y[:7]), 10, 40)) == 7
+
+
+def test_labels_without_relation_are_found_on_all_data():
+    mixed = torch.randperm(len(Y), generator=torch.Generator().manual_seed(0))
+    ground = ground_of(task_of(y=Y[mixed]))
+    assert over_fit(ground).verdict == "pass"
+    step, rate = descent(ground, overfitted=True)
+    assert codes(step) in (["hardly-below-the-prior"], ["falls-slowly"], ["labels-unrelated"])
+    assert all("labels" in one.advice + one.where for one in step.findings if one.level != "note")
+    step, _ = coarse_grid(ground, rate or 0.1)
+    assert codes(step, "fail") == ["no-better-than-a-guess"]
+
+
+def test_sound_labels_pass_the_same_steps():
+    ground = ground_of(task_of())
+    step, rate = descent(ground, overfitted=True)
+    assert (step.verdict, rate) == ("pass", 0.1)
+    step, best = coarse_grid(ground, 0.1)
+    assert step.verdict == "pass"
+    assert best is not None
+    assert best.value("validation/accuracy") > 0.8

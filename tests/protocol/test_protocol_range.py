@@ -1,0 +1,130 @@
+"""The range test's rules on losses that are known, and what the paired losses of step 3 are good for."""
+
+import numpy as np
+import pytest
+from protocol_cases import ground_of, regression, task_of
+
+from ablate.protocol.descent import APART, drop_of, judge, range_test
+from ablate.protocol.explore import Descent
+from ablate.protocol.range_test import disagreement, exponential, suggestions, usable
+
+RATES = exponential(1e-6, 10.0, 150)
+
+
+def valley_at(center: float, blow_up: float) -> np.ndarray:
+    """Falls from 2.3 to 0.3 as a sigmoid in log rate with its steepest point at `center`; blows up from `blow_up`."""
+    way = np.log(RATES / center) / 0.7
+    return 2.3 - 2.0 / (1 + np.exp(-way)) + (RATES / blow_up) ** 4
+
+
+def test_rates_are_evenly_spaced_in_the_logarithm():
+    assert RATES[0] == pytest.approx(1e-6)
+    assert RATES[-1] == pytest.approx(10)
+    assert np.diff(np.log(RATES)) == pytest.approx(np.full(149, np.log(1e7) / 149))
+
+
+@pytest.mark.parametrize("center", [1e-3, 1e-2, 3e-2])
+def test_each_rule_finds_what_it_is_for(center):
+    losses = valley_at(center, 100 * center)
+    end = usable(losses)
+    found = suggestions(RATES[:end], losses[:end])
+    true_minimum = RATES[losses.argmin()]
+    assert found["steepest"] == pytest.approx(center, rel=0.5)
+    assert found["valley"] == pytest.approx(center, rel=0.5)
+    assert found["minimum / 10"] == pytest.approx(true_minimum / 10, rel=0.2)
+    assert disagreement(found) == pytest.approx(max(found.values()) / min(found.values()))
+
+
+def test_the_test_ends_where_the_loss_blows_up_or_is_not_finite():
+    losses = valley_at(1e-2, 1.0)
+    end = usable(losses)
+    assert RATES[losses.argmin()] < RATES[end] < 3.0
+    losses[end - 20 :] = np.nan
+    assert usable(losses) == end - 20
+    assert usable(np.full(150, np.nan)) == 0
+    assert usable(np.full(150, 2.3)) == 150
+
+
+@pytest.mark.parametrize(
+    "losses",
+    [
+        np.full(150, 2.3),
+        np.linspace(2.3, 4, 150),
+        2.3 + 0.01 * np.sin(np.arange(150)),
+        np.full(5, 2.3),
+        np.empty(0),
+    ],
+)
+def test_where_nothing_falls_nothing_is_suggested(losses):
+    assert suggestions(RATES[: len(losses)], losses) == {}
+    assert disagreement({}) == 1.0
+
+
+def test_noise_moves_the_suggestions_little():
+    losses = valley_at(1e-2, 1.0)
+    losses = losses * (1 + 0.05 * np.random.default_rng(0).standard_normal(150))
+    end = usable(losses)
+    for rate in suggestions(RATES[:end], losses[:end]).values():
+        assert 2e-3 < rate < 1e-1
+
+
+def test_losses_are_relative_to_the_untrained_model_on_the_same_batch():
+    """Diabetes in batches of 64 scatters by a fifth; while the rate is too low to matter the curve is flat."""
+    rates, losses = range_test(ground_of(regression()))
+    low = losses[rates < 1e-5]
+    assert low.std() / low.mean() < 0.01
+    assert losses.min() < 0.8 * low.mean()
+
+
+def test_a_drop_is_a_paired_difference():
+    noise = 0.5 * np.random.default_rng(0).standard_normal(100)
+    untrained = 2.3 + noise
+    drop = drop_of(0.1, Descent(untrained - 0.1), untrained)
+    assert drop.falls
+    assert drop.share == pytest.approx(0.1 / untrained[-20:].mean())
+    assert not drop_of(0.1, Descent(untrained - 0.01), untrained).falls  # below two per cent
+    assert not drop_of(0.1, Descent(untrained - 0.1 + noise[::-1]), untrained).falls  # within its error
+    lost = untrained - 0.5
+    lost[90:] = np.nan
+    assert not drop_of(0.1, Descent(lost), untrained).falls
+
+
+def test_causes_of_no_drop():
+    still = np.full(100, 2.3)
+    flat = drop_of(0.1, Descent(still), still)
+    dead = drop_of(1.0, Descent(np.full(100, np.nan)), still)
+    codes = [
+        judge(drops, None, 2.3, overfitted=known)[0].code
+        for drops, known in (([flat, dead], True), ([flat], False), ([dead], True))
+    ]
+    assert codes == ["labels-unrelated", "does-not-learn", "diverges-at-every-rate"]
+
+
+@pytest.mark.parametrize(
+    ("fall", "prior", "codes"),
+    [
+        (1.0, 2.3, []),
+        (0.05, 2.3, ["hardly-below-the-prior"]),
+        (0.2, 2.3, ["falls-slowly"]),
+        (1.7, 0.5, ["hardly-below-the-prior"]),  # imbalanced: falls far, to the prior
+        (2.1, 0.5, []),
+    ],
+)
+def test_judgement_of_a_drop(fall, prior, codes):
+    still = np.full(100, 2.3)
+    drop = drop_of(0.1, Descent(still - fall), still)
+    assert [one.code for one in judge([drop], drop, prior, overfitted=True)] == codes
+
+
+def test_a_rate_at_the_end_of_the_decades_is_told():
+    still = np.full(100, 2.3)
+    drop = drop_of(10.0, Descent(still - 1), still)
+    assert [one.code for one in judge([drop], drop, 2.3, overfitted=True)] == ["unusual-rate"]
+
+
+def test_suggestions_of_a_real_model_lie_among_sound_rates():
+    rates, losses = range_test(ground_of(task_of()))
+    found = suggestions(rates, losses)
+    assert set(found) == {"steepest", "valley", "minimum / 10"}
+    assert all(1e-3 < rate < 0.5 for rate in found.values())
+    assert disagreement(found) < APART

@@ -1,0 +1,228 @@
+"""The whole protocol: its document, its gates, and that it is the same twice."""
+
+import json
+from math import inf, log, nan
+
+import pytest
+import torch
+import torch.nn.functional as F
+from protocol_cases import CATALOGUE, bench_of, changed, digits, mlp, regression, task_of, trained_on
+from torch import nn
+
+from ablate.lanes.trainer import Trainer
+from ablate.protocol import descent
+from ablate.protocol.explore import by_lanes, descend, recipe, run_of
+from ablate.protocol.prior import Blind, Prior
+from ablate.protocol.run import LAST_RESORT, lr_find
+from ablate.protocol.steps import NAMES, Finding, Step, plain, skipped
+from ablate.records.errors import AblateError
+from ablate.report.plots.lr_find import panel
+from ablate.tasks.describe import prior_loss
+from ablate.tasks.load import load
+
+
+def protocol(task, *, seed=0, force=False, arms=None, said=None):
+    bench = bench_of(task)
+    return lr_find(
+        bench, trained_on(bench, arms), task=task.name, seed=seed, force=force,
+        say=(lambda line: None) if said is None else said.append,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def document():
+    return protocol(task_of())
+
+
+def test_the_document_is_plain_json_of_the_agreed_shape(document):
+    assert json.loads(json.dumps(document, allow_nan=False)) == document
+    assert list(document) == ["task", "device", "complete", "steps", "learning_rate", "weight_decay"]
+    assert (document["task"], document["device"], document["complete"]) == ("case", "cpu", True)
+    assert [(step["step"], step["name"]) for step in document["steps"]] == list(enumerate(NAMES, 1))
+    for step in document["steps"]:
+        assert set(step) == {"step", "name", "verdict", "figures", "findings"}
+        assert step["verdict"] in ("pass", "warn")
+        for finding in step["findings"]:
+            assert list(finding) == ["code", "message", "where", "advice"]
+            assert all(isinstance(value, str) for value in finding.values())
+
+
+def test_the_rate_is_a_cell_of_the_fine_grid_and_a_good_one(document):
+    cells = document["steps"][4]["figures"]["cells"]
+    (own,) = [
+        c
+        for c in cells
+        if (c["learning_rate"], c["weight_decay"]) == (document["learning_rate"], document["weight_decay"])
+    ]
+    assert own["validation/accuracy"] > 0.85
+    assert own["validation/accuracy"] >= max(c["validation/accuracy"] or 0 for c in cells) - 0.03
+    assert 0.01 < document["learning_rate"] < 1
+    assert document["steps"][5]["figures"]["of"]["learning_rate"] == document["learning_rate"]
+
+
+def test_twice_the_same(document):
+    assert protocol(task_of()) == document
+    assert protocol(task_of(), seed=1) != document
+
+
+def test_every_step_has_a_panel_in_the_report(document):
+    pictures = [panel(step) for step in document["steps"]]
+    assert all(picture is not None for picture in pictures)
+    captions = [picture.caption for picture in pictures]
+    assert "initial loss" in captions[0]
+    assert "rate 0.1" in captions[1]
+    assert captions[2].startswith("Range test")
+    assert "15 cells" in captions[3]
+    assert "validation/loss" in captions[5]
+
+
+def test_series_stay_short(document):
+    def longest(value):
+        if isinstance(value, dict):
+            return max(map(longest, value.values()), default=0)
+        return max(len(value), *map(longest, value)) if isinstance(value, list) and value else 0
+
+    assert longest(document["steps"]) <= 500
+
+
+def test_regression_and_tables_end_with_a_rate():
+    for task in (regression(), load("wine").but(epochs=10)):
+        arms: list[str] = []
+        found = protocol(task, arms=arms)
+        assert found["complete"]
+        assert found["learning_rate"] > 0
+        assert {arm.removesuffix(", widened") for arm in arms} == {"coarse grid", "fine grid"}
+
+
+def broken_head(module: nn.Sequential) -> None:
+    module[-1].weight *= 100
+
+
+def test_a_step_that_fails_stops_the_protocol():
+    arms: list[str] = []
+    said: list[str] = []
+    found = protocol(task_of(changed(broken_head)), arms=arms, said=said)
+    assert [step["verdict"] for step in found["steps"]] == ["fail"] + ["skipped"] * 5
+    assert (found["complete"], found["learning_rate"], found["weight_decay"]) == (False, None, None)
+    assert "step 1 (initial loss) failed" in found["steps"][5]["findings"][0]["message"]
+    assert arms == []
+    assert len(said) == 1
+    assert said[0].startswith("lr-find 1/6, initial loss: fail: the untrained model's loss")
+
+
+def test_force_goes_on_to_the_end():
+    found = protocol(task_of(changed(broken_head)), force=True)
+    assert found["steps"][0]["verdict"] == "fail"
+    assert found["complete"]
+    assert found["learning_rate"] is not None
+
+
+def test_force_without_any_rate_says_where_it_looks():
+    """Labels of noise and a model that cannot even learn by heart: the grids lie around the last resort."""
+    noise = torch.randint(0, 10, (600,), generator=torch.Generator().manual_seed(0))
+    blind = task_of(lambda: nn.Sequential(nn.Linear(64, 10, bias=False), Zero()), y=noise, epochs=1)
+    found = protocol(blind, force=True)
+    third = found["steps"][2]
+    assert third["verdict"] == "fail"
+    assert [finding["code"] for finding in third["findings"]] == ["does-not-learn", "last-resort"]
+    assert f"{LAST_RESORT:g}" in third["findings"][1]["message"]
+    rates = {cell["learning_rate"] for cell in found["steps"][3]["figures"]["cells"]}
+    assert LAST_RESORT in rates
+    assert found["steps"][3]["verdict"] == "fail"
+
+
+class Zero(nn.Module):
+    def forward(self, x):
+        return x * 0
+
+
+class Dropping(nn.Module):
+    """Draws from torch's own generator, so that lanes must run one at a time."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = mlp()
+
+    def forward(self, x):
+        return self.body(F.dropout(x, 0.1, self.training))
+
+
+def test_a_model_that_trains_alone_passes_too(monkeypatch):
+    monkeypatch.setattr(descent, "STEPS", 40)
+    monkeypatch.setattr(descent, "TEST_STEPS", 40)
+    task = task_of(Dropping, *(part[:200] for part in digits()), epochs=1)
+    assert bench_of(task).solo
+    found = protocol(task)
+    assert found["complete"]
+    assert found["steps"][2]["figures"]["rate"] == 0.1
+
+
+def test_lanes_are_halved_where_memory_is_short():
+    bench = bench_of(task_of())
+    runs = [run_of(bench, rate, 0.0, 0) for rate in (0.01, 0.02, 0.03, 0.04, 0.05)]
+    sizes: list[int] = []
+
+    def work(trainer: Trainer, most: int = 2):
+        if trainer.lanes > most:
+            raise MemoryError
+        sizes.append(trainer.lanes)
+        return descend(trainer, 5)
+
+    found = by_lanes(bench, runs, work)
+    assert sizes == [2, 1, 2]
+    together = by_lanes(bench, runs, lambda trainer: descend(trainer, 5))
+    assert [one.losses.tolist() for one in found] == [one.losses.tolist() for one in together]
+    with pytest.raises(AblateError, match="not even one run fits"):
+        by_lanes(bench, runs, lambda trainer: work(trainer, 0))
+
+
+def test_a_descent_notes_when_a_lane_was_lost():
+    bench = bench_of(task_of())
+    sound, lost = by_lanes(
+        bench, [run_of(bench, rate, 0.0, 0) for rate in (0.1, 1e30)], lambda t: descend(t, 30)
+    )
+    assert sound.alive
+    assert sound.lived == 30
+    assert not lost.alive
+    assert 0 < lost.lived < 5
+
+
+def test_the_baseline_is_momentum_and_weight_decay_alone():
+    assert recipe(CATALOGUE, 0.1).plain() == {"momentum": {"lr": 0.1, "momentum": 0.9, "nesterov": False}}
+    assert recipe(CATALOGUE, 0.1, 1e-4)["weight_decay"]["decay"] == 1e-4
+
+
+def test_priors():
+    balanced = Prior.of(task_of(y=torch.arange(600) % 10))
+    assert balanced.loss == pytest.approx(log(10), abs=1e-3)
+    assert balanced.start == pytest.approx(log(10))
+    rare = task_of(lambda: mlp(outputs=2), y=(torch.arange(600) % 10 == 0).long())
+    assert Prior.of(rare).loss == pytest.approx(-0.1 * log(0.1) - 0.9 * log(0.9), abs=1e-2)
+    assert Prior.of(rare).loss == pytest.approx(prior_loss(rare))
+    assert Prior.of(rare).start == pytest.approx(log(2))
+    shifted = regression(y=torch.arange(442.0))
+    y = shifted.train.y
+    assert Prior.of(shifted).loss == pytest.approx(float(y.var(correction=0)))
+    assert Prior.of(shifted).start == pytest.approx(float((y**2).mean()))
+    assert not Blind.of(rare).beaten(Blind.of(rare).loss, 0.91)
+    assert Blind.of(rare).beaten(0.2, 0.91)
+    assert Blind.of(rare).beaten(0.5, 1.0)
+
+
+def test_values_are_made_plain():
+    assert plain({"a": [nan, inf, -inf, 1.23456789], 2: (1, True, None, "x"), "c": 1e-14}) == {
+        "a": [None, None, None, 1.23457], "2": [1, True, None, "x"], "c": 0.0,
+    }  # fmt: skip
+
+
+def test_a_step_is_as_grave_as_its_gravest_finding():
+    note, warn, fail = (Finding(level, level, "…") for level in ("note", "warn", "fail"))
+    assert Step(1).verdict == Step(1, findings=(note,)).verdict == "pass"
+    assert Step(1, findings=(note, warn)).verdict == "warn"
+    assert Step(1, findings=(note, warn, fail)).verdict == "fail"
+    assert [one["code"] for one in Step(1, findings=(note, warn, fail)).plain()["findings"]] == [
+        "fail",
+        "warn",
+        "note",
+    ]
+    assert skipped(3, "why").plain()["verdict"] == "skipped"
