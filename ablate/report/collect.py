@@ -15,7 +15,7 @@ from ablate.ranking.table import ranking_table
 from ablate.records.run import Outcome
 from ablate.records.trick import Trick
 from ablate.report.clean import clean, clean_text
-from ablate.report.confirmed import confirmed
+from ablate.report.confirmed import confirmed, in_arms
 from ablate.report.data import Document, ReportData
 from ablate.report.explored import explored
 from ablate.report.ranked import ranked
@@ -123,7 +123,8 @@ def _search(fact: Any, entries: Sequence[Entry], metric: str, *, higher: bool) -
 
 def _curves(entries: Sequence[Entry], facts: Mapping[str, Any]) -> list[Document]:
     """Learning curves of winner and baseline from `confirm`; before that, of the best five trials."""
-    chosen = [entry for entry in entries if entry.stage == "confirm" and entry.arm in ("winner", "baseline")]
+    runs = in_arms(facts.get("confirm"), entries)
+    chosen = [entry for entry in runs if entry.arm in ("winner", "baseline")]
     if not chosen:
         best = ((facts.get("search") or {}).get("best") or {}).get("trial", -1)
         chosen = [e for e in entries if e.stage == "search" and e.trial == best and best >= 0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import isfinite
 from typing import Any
 
@@ -14,6 +15,7 @@ from ablate.ranking.paired import paired
 from ablate.ranking.spread import mann_whitney
 from ablate.ranking.verdicts import verdicts
 from ablate.records.errors import InputError
+from ablate.records.recipe import Recipe
 from ablate.report.data import Document
 
 WINNER, BASELINE, WITHOUT = "winner", "baseline", "without "
@@ -30,7 +32,7 @@ def confirmed(
 ) -> tuple[Document | None, pd.DataFrame | None]:
     """The fact with `metric`, `values` (arm -> seed -> value), `failed` (arm -> runs) and `gain` (winner −
     baseline); and the drop-one table with verdicts. Signed so that positive helps. None: not run."""
-    runs = [entry for entry in entries if entry.stage == "confirm"]
+    runs = in_arms(fact, entries)
     if not fact and not runs:
         return None, None
     document: Document = dict(fact or {})
@@ -55,6 +57,24 @@ def confirmed(
     direction = "higher" if higher else "lower"
     document.update(metric=scored, values=values, failed=failed, gain=_gain(frame, scored, direction))
     return document, _drops(frame, arms, scored, direction, margin, factors)
+
+
+def in_arms(fact: Mapping[str, Any] | None, entries: Sequence[Entry]) -> list[Entry]:
+    """The runs of `confirm` under the arms that the fact declares; a recipe in two arms counts in both.
+
+    After a longer search has found another winner, the ledger also holds the runs of the former one.
+    """
+    runs = [entry for entry in entries if entry.stage == "confirm"]
+    arms, seeds = (fact or {}).get("arms"), (fact or {}).get("seeds")
+    if not arms or not seeds:
+        return runs
+    hashes = {arm: Recipe(plain).hash for arm, plain in arms.items()}
+    return [
+        replace(entry, arm=arm)
+        for arm, known in hashes.items()
+        for entry in runs
+        if entry.run.recipe.hash == known and entry.run.seed in seeds
+    ]
 
 
 def _gain(frame: pd.DataFrame, metric: str, direction: str) -> Document | None:

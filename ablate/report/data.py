@@ -85,8 +85,9 @@ class ReportData:
         return frame
 
     def stage(self, name: str) -> pd.DataFrame:
-        """The runs of one stage, in the order in which they were recorded."""
-        return self.runs[self.runs["stage"] == name]
+        """The runs of one stage: by trial where they have one (lanes finish out of order), else as recorded."""
+        rows = self.runs[self.runs["stage"] == name]
+        return rows.sort_values("trial", kind="stable")
 
     def title(self, trick: str) -> str:
         """The record's title of a trick, or its name made readable."""

@@ -23,11 +23,12 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """`command`: what makes this part, where the stage has not run; then `content` is empty."""
+    """`absent`: nothing to show yet; `command` is what would make it, where there is such a command."""
 
     name: str
     title: str
     content: dict[str, Any] = field(default_factory=dict)
+    absent: bool = False
     command: str = ""
 
 
@@ -68,9 +69,8 @@ def _section(
 ) -> Section:
     content = build(data)
     if content is None:
-        return Section(
-            name, title, command=command.format(study=data.name, task=data.study.get("task", data.name))
-        )
+        task = data.study.get("task", data.name)
+        return Section(name, title, absent=True, command=command.format(study=data.name, task=task))
     return Section(name, title, content)
 
 
@@ -86,7 +86,7 @@ _ORDER = (
     ("lr-find", "Finding the learning rate", "ablate lr-find {task}", process.lr_find),
     ("curves", "Learning curves", "ablate study {study}", process.learning_curves),
     ("failures", "Failures and divergences", "ablate study {study}", account.failures),
-    ("costs", "What each trick costs", "ablate rank {study}", account.costs),
+    ("costs", "What each trick costs", "", account.costs),
     ("design", "Design and diagnostics", "ablate plan {study}", account.design),
     ("reproduce", "How to reproduce", "", account.reproduce),
 )

@@ -212,13 +212,16 @@ def recipe_rows(data: ReportData, recipe: Document) -> list[tuple[str, str, str,
     shown = []
     for name, settings in recipe.items():
         values = ", ".join(f"{key} = {setting(value)}" for key, value in dict(settings or {}).items()) or NONE
-        origin = (
-            "baseline"
-            if data.baseline.get(name) == settings
-            else "changed"
-            if name in data.baseline
-            else "added"
+        slot = data.tricks.get(name, {}).get("slot")
+        stood = next(
+            (one for one in data.baseline if slot and data.tricks.get(one, {}).get("slot") == slot), ""
         )
+        if data.baseline.get(name) == settings:
+            origin = "as in the baseline"
+        elif name in data.baseline:
+            origin = "other settings"
+        else:
+            origin = f"replaces {stood}" if stood else "added"
         shown.append((name, values, known.get(name, ""), origin))
     return shown
 

@@ -255,3 +255,31 @@ def test_what_lr_find_could_not_measure_is_a_gap_not_an_error():
         {"lr": [1.0], "loss": [2.0]},
     ):
         assert panel({"step": 1, "name": "x", "figures": figures}) is None
+
+
+def test_trials_stand_in_their_order_whatever_the_order_in_which_lanes_finished(data, study):
+    mixed = Synthetic(trials=40)
+    mixed.entries = mixed.entries[::-1]
+    again = collect(InMemory(mixed))
+    assert list(again.stage("search")["trial"]) == list(range(40))
+    one, other = (render(one).html.split('id="search"')[1].split("Best so far")[0] for one in (data, again))
+    assert one == other
+
+
+def test_smoothing_leaves_the_ends_and_short_curves_alone():
+    import numpy as np
+
+    from ablate.report.plots.axes import smooth
+
+    short = [2.0, 1.0, 0.5, 0.4]
+    assert smooth(short).tolist() == short
+    line = np.arange(50.0)
+    assert smooth(line) == pytest.approx(line)
+    noisy = np.sin(line / 8) + np.tile([0.1, -0.1], 25)
+    smoothed = smooth(noisy)
+    assert smoothed[[0, -1]] == pytest.approx(noisy[[0, -1]])
+    assert smoothed[10] == pytest.approx(noisy[8:13].mean())
+    spike = smooth([0.5, 0.5, 1e30, 0.5, 0.5, 0.5], 3)
+    assert spike[-2:].tolist() == [0.5, 0.5]
+    gap = [1.0, float("nan"), 3.0, 3.0]
+    assert smooth(gap, 3)[1:3].tolist() == [2.0, 3.0]

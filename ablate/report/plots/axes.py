@@ -59,20 +59,18 @@ def dots(ax: Axes, x: ArrayLike, y: ArrayLike, *, colour: str, size: float = 4.0
 def smooth(values: ArrayLike, window: int = 0) -> Floats:
     """Centred moving average that narrows towards the ends, so that it starts and ends at the data.
 
-    `window`: points, odd; default a tenth of them. Gaps (NaN) are left out.
+    `window`: points, odd; default a tenth of them, so that a short curve stays as it is. Gaps (NaN) are
+    left out.
     """
     data = np.asarray(values, dtype=float)
-    half = (window or max(3, len(data) // 10 | 1)) // 2
-    known = np.isfinite(data)
-    total = np.concatenate([[0.0], np.cumsum(np.where(known, data, 0.0))])
-    number = np.concatenate([[0], np.cumsum(known)])
-    place = np.arange(len(data))
-    reach = np.minimum(half, np.minimum(place, len(data) - 1 - place))
-    first, last = place - reach, place + reach + 1
-    counted = number[last] - number[first]
-    average: Floats = np.divide(
-        total[last] - total[first], counted, out=np.full(len(data), np.nan), where=counted > 0
-    )
+    half = (window or len(data) // 10 | 1) // 2
+    average = np.full(len(data), np.nan)
+    for place in range(len(data)):
+        reach = min(half, place, len(data) - 1 - place)
+        near = data[place - reach : place + reach + 1]
+        known = near[np.isfinite(near)]
+        if len(known):
+            average[place] = known.mean()
     return average
 
 

@@ -29,10 +29,12 @@ MARKS = {
 _LABEL = 34
 
 
-def forest(rows: pd.DataFrame, labels: Sequence[str], units: Units, margin: float | None) -> Picture:
+def forest(
+    rows: pd.DataFrame, labels: Sequence[str], units: Units, margin: float | None, *, auto: bool = False
+) -> Picture:
     """One line a trick, best on top; the band is what does not matter, the placebo shows what nothing does.
 
-    `rows`: one estimand of the ranking table, sorted; `labels`: what to call each row.
+    `rows`: one estimand of the ranking table, sorted; `labels`: what to call each row; `auto`: nobody declared the margin.
     """
     scale = units.factor
     limits = _limits(rows, margin, scale)
@@ -61,7 +63,8 @@ def forest(rows: pd.DataFrame, labels: Sequence[str], units: Units, margin: floa
                   bbox_to_anchor=(0.5, 1.0), handletextpad=0.3, columnspacing=1.6)  # fmt: skip
 
     band = (
-        f"The shaded band is ±{_plain(margin, units)}, the margin below which a difference is declared not to matter."
+        f"The shaded band is ±{_plain(margin, units)}, the margin below which a difference is declared not to matter"
+        f"{', set automatically to 0.95 σ̂ of one run' if auto else ''}."
         if margin
         else ""
     )

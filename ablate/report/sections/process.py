@@ -20,6 +20,7 @@ from ablate.report.verdict import search_slices
 
 Content = dict[str, Any]
 _FIRST_SLICES = 8
+_FEWEST = 3
 _BEST, _COMMON = 20, 24
 
 
@@ -29,6 +30,8 @@ def search(data: ReportData) -> Content | None:
         return None
     fact = data.search or {}
     panels = search_slices(data)
+    # One or two dots show nothing, unless there is nothing else to show.
+    panels = [panel for panel in panels if panel.edge or len(panel.values) >= _FEWEST] or panels
     return {
         "how": tables.facts(
             [
@@ -36,7 +39,10 @@ def search(data: ReportData) -> Content | None:
                 ("Pruner", fact.get("pruner")),
                 ("Trials", f"{len(trials)} of {fact.get('trials', len(trials))}"),
                 ("Parameters", len(fact.get("space") or [])),
-                ("Time", duration(fact["seconds"]) if fact.get("seconds") else ""),
+                (
+                    "Time",
+                    duration(took) if (took := fact.get("seconds") or data.timings.get("search")) else "",
+                ),
             ]
         ),
         "history": search_plots.history(trials, data.metric, data.units, higher=data.higher_is_better),

@@ -10,7 +10,7 @@ import pandas as pd
 from ablate.ranking.coding import lines
 from ablate.report import tables
 from ablate.report.data import ReportData
-from ablate.report.numbers import Units, missing, significant
+from ablate.report.numbers import Units, missing, plural, significant
 from ablate.report.plots import confirm as confirm_plots
 from ablate.report.plots import forest as forest_plots
 from ablate.report.plots.picture import Picture
@@ -34,6 +34,8 @@ def ranking(data: ReportData) -> Content | None:
         return None
     by_effect = rows.sort_values("effect", ascending=False, kind="stable", na_position="last")
     margin = rows["margin"].dropna()
+    declared = float(margin.iloc[0]) if len(margin) else None
+    auto = (data.design or {}).get("margin_source") == "auto"
     rest = [
         name
         for name in _ESTIMANDS
@@ -45,19 +47,37 @@ def ranking(data: ReportData) -> Content | None:
         "rows": ranking_rows(data, rows),
         "claims": any(row.claim for row in ranking_rows(data, rows)),
         "exploratory_only": str(rows["estimand"].iloc[0]) == "exploratory",
-        "forest": forest_plots.forest(
-            by_effect, labels(data, by_effect), data.units, float(margin.iloc[0]) if len(margin) else None
-        ),
+        "forest": forest_plots.forest(by_effect, labels(data, by_effect), data.units, declared, auto=auto),
+        "margin": _margin(declared, data.units, auto=auto) if declared else "",
         "beside": _beside(data, data.ranking),
         "interactions": tables.interactions(data),
         "others": [
-            {"name": name, "sentence": _ESTIMANDS[name], "rows": ranking_rows(data, others)}
+            {
+                "name": name,
+                "size": plural(len(others), "row"),
+                "sentence": _ESTIMANDS[name],
+                "rows": ranking_rows(data, others),
+            }
             for name in rest
             if len(others := data.ranking[data.ranking["estimand"] == name])
         ],
         "left_out": list(((data.design or {}).get("left_out") or {}).items()),
         "inapplicable": [(name, reason) for name, reason in data.applicable.items() if reason],
     }
+
+
+def _margin(margin: float, units: Units, *, auto: bool) -> str:
+    """What the words of the verdict column mean, in this study's own numbers."""
+    size = f"{significant(margin * units.factor)}{units.difference}"
+    how = (
+        "set automatically (0.95 σ̂ of one run); declare one in the study file to ask for less"
+        if auto
+        else "declared"
+    )
+    return (
+        f"Helps and hurts: the sign is certain, with all tricks and looks accounted for. No measurable effect: shown to be smaller "
+        f"than ±{size}, the margin, {how}. Undecided: neither yet. Intervals hold for each trick by itself."
+    )
 
 
 def _beside(data: ReportData, frame: pd.DataFrame) -> Picture | None:
