@@ -107,7 +107,7 @@ def descend(trainer: Trainer, steps: int, rates: Tensor | None = None) -> list[D
         rows.append(loss.masked_fill(~trainer.alive, torch.nan))
         if step % PATIENCE == 0 and not bool(trainer.alive.any()):
             break
-    losses = torch.stack(rows, dim=1).double().cpu().numpy()
+    losses = torch.stack(rows, dim=1).cpu().double().numpy()
     padded = np.full((trainer.lanes, steps), np.nan)
     padded[:, : losses.shape[1]] = losses
     return [Descent(row) for row in padded]

@@ -87,7 +87,7 @@ def measure(bench: Bench, sample: Split, seed: int) -> list[Start]:
             dim=1,
         )
         loss = metrics(bench.task.criterion, outputs, trainer.bench.splits["train"].y, ["loss"])["loss"]
-        spread = outputs.double().flatten(1).std(1, correction=0)
+        spread = outputs.cpu().double().flatten(1).std(1, correction=0)
         return [Start(*pair) for pair in zip(loss.tolist(), spread.tolist(), strict=True)]
 
     return by_lanes(with_examples(bench, sample), runs, look)
