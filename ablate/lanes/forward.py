@@ -8,7 +8,7 @@ faster. Both compute each lane by itself.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
+from copy import copy, deepcopy
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -32,6 +32,10 @@ class Forward(Protocol):
     def load_buffers(self, buffers: Mapping[str, Tensor]) -> None: ...
     def take(self, lanes: Tensor) -> None: ...
     def extend(self, other: Forward) -> None: ...
+    def some(self, lanes: Tensor) -> Forward:
+        """The models of some lanes, for evaluation: this object and its lanes stay as they are."""
+        ...
+
     def own_names(self, lane: int) -> dict[str, str]:
         """A lane's parameters: own name -> common name."""
         ...
@@ -55,7 +59,7 @@ class Loop:
         columns = {name: tensor.unbind(0) for name, tensor in weights.items()}
         outputs = []
         for lane, (module, names, own) in enumerate(zip(self.modules, self.names, x.unbind(0), strict=True)):
-            module.train(training)
+            set_mode(module, training)
             state = {
                 slot: columns[common][lane] for common, own in names.items() for slot in slots(module)[own]
             }
@@ -86,6 +90,11 @@ class Loop:
         self.modules = [self.modules[i] for i in lanes.tolist()]
         self.names = [self.names[i] for i in lanes.tolist()]
 
+    def some(self, lanes: Tensor) -> Forward:
+        chosen = copy(self)
+        chosen.take(lanes)
+        return chosen
+
     def extend(self, other: Forward) -> None:
         assert isinstance(other, Loop)
         self.modules += other.modules
@@ -115,7 +124,7 @@ class Vmap:
         }
 
     def __call__(self, weights: Weights, x: Tensor, keys: Tensor, training: bool) -> Tensor:
-        self.module.train(training)
+        set_mode(self.module, training)
         if len(x) == 1:
             return self._single(weights, x, keys)
         return self._call(weights, x, keys, self._buffers)
@@ -158,6 +167,11 @@ class Vmap:
     def take(self, lanes: Tensor) -> None:
         self._buffers = {name: buffer[lanes] for name, buffer in self._buffers.items()}
 
+    def some(self, lanes: Tensor) -> Forward:
+        chosen = copy(self)
+        chosen.take(lanes)
+        return chosen
+
     def extend(self, other: Forward) -> None:
         assert isinstance(other, Vmap)
         self._buffers = {
@@ -172,6 +186,12 @@ class Vmap:
         for name, buffer in self._buffers.items():
             module.get_buffer(name).copy_(buffer[lane])
         return module
+
+
+def set_mode(module: nn.Module, training: bool) -> None:
+    """Training or evaluation mode. Walking through a model's layers takes time, so only when it changes."""
+    if module.training != training:
+        module.train(training)
 
 
 def random_keys(module: nn.Module) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 
 import torch
 from torch import Tensor, nn
@@ -115,28 +116,44 @@ class Training:
         self.totals += torch.stack([loss, right, torch.ones_like(loss)])
 
     def _evaluate(self) -> None:
-        """Add this epoch's metrics to the traces, and keep the outputs of the epoch that is scored."""
+        """Add this epoch's metrics to the traces; keep the outputs of lanes that may be scored here, though
+        they train on. Curves are drawn without test-time views, which only the scored outputs need."""
         trainer, task = self.trainer, self.bench.task
         mean = (self.totals[:2] / self.totals[2]).double()
         self.totals = torch.zeros_like(self.totals)
         values = {"train/loss": mean[0]}
+        watched = {"loss", task.metric.removeprefix("validation/")}
         if task.criterion == "classification":
             values["train/accuracy"] = mean[1]
-        outputs = {split: trainer.predict(split) for split in self.splits}
-        for name, value in metrics(
-            task.criterion, outputs["validation"], self.bench.splits["validation"].y
-        ).items():
-            values[f"validation/{name}"] = value
+            watched.add("accuracy")
+        outputs = trainer.predict("validation", views=False)
+        found = metrics(task.criterion, outputs, self.bench.splits["validation"].y, watched)
+        values |= {f"validation/{name}": value for name, value in found.items()}
         columns = {name: value.tolist() for name, value in values.items()}
         for lane, run in enumerate(trainer.group.runs):
             self.traces[run.identity].add({name: column[lane] for name, column in columns.items()})
-        best = self._scored_epochs()
-        for lane, run in enumerate(trainer.group.runs):
+        keep = []
+        for lane, (run, best) in enumerate(zip(trainer.group.runs, self._scored_epochs(), strict=True)):
             trace = self.traces[run.identity]
-            now = len(trace.curves[LOSS])
-            if best[lane] == now or not trace.outputs:
-                trace.best = now
-                trace.outputs = {split: output[lane] for split, output in outputs.items()}
+            if best == len(trace.curves[LOSS]):
+                trace.best, trace.outputs = best, {}
+                if self._chooses(lane) and best < run.epochs:
+                    keep.append(lane)
+        self._keep_outputs(keep)
+
+    def _chooses(self, lane: int) -> bool:
+        """Whether a trick chooses the epoch that is scored in this lane."""
+        return any(bool(active.settings.on[lane]) for active, _ in self.trainer.group.ports("choose"))
+
+    def _keep_outputs(self, lanes: Sequence[int]) -> None:
+        """Put the present outputs of `lanes`, for every split that is asked for, into their traces."""
+        if not lanes:
+            return
+        chosen = torch.tensor(lanes, dtype=torch.int64, device=self.bench.device)
+        for split in self.splits:
+            outputs = self.trainer.predict(split, chosen)
+            for row, lane in enumerate(lanes):
+                self.traces[self.trainer.group.runs[lane].identity].outputs[split] = outputs[row]
 
     def _histories(self) -> Tensor:
         """Validation losses so far, `[K, E]`, padded at the left with infinity where a lane is younger."""
@@ -175,17 +192,20 @@ class Training:
             names = sorted({name for run in runs for name in self.traces[run.identity].curves})
             curves = {n: tuple(tuple(self.traces[run.identity].curves[n]) for run in runs) for n in names}
             pruned = self.watch(Report(runs, curves)) or pruned
-        keep = []
+        keep, over = [], {}
         for lane, run in enumerate(runs):
-            finite = torch.isfinite(torch.tensor(self.traces[run.identity].curves[LOSS][-1])).item()
+            finite = isfinite(self.traces[run.identity].curves[LOSS][-1])
             if not alive[lane] or not finite:
-                self._result(run, Outcome.DIVERGED)
+                over[lane] = Outcome.DIVERGED
             elif ages[lane] >= run.epochs or stops[lane]:
-                self._result(run, Outcome.COMPLETE)
+                over[lane] = Outcome.COMPLETE
             elif pruned[lane]:
-                self._result(run, Outcome.PRUNED)
+                over[lane] = Outcome.PRUNED
             else:
                 keep.append(lane)
+        self._keep_outputs([lane for lane in over if not self.traces[runs[lane].identity].outputs])
+        for lane, outcome in over.items():
+            self._result(runs[lane], outcome)
         if len(keep) < len(runs):
             if len(self.order) == 1:
                 self.last_model = self.trainer.model(0)

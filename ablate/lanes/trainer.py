@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ablate.catalogue.registry import Registry
 from ablate.lanes import build
 from ablate.lanes.data import DeviceSplit, Order, device_splits
-from ablate.lanes.forward import Look, favours_vmap, forward_of
+from ablate.lanes.forward import Forward, Look, favours_vmap, forward_of
 from ablate.lanes.group import Group, batch_size
 from ablate.lanes.loss import lane_losses
 from ablate.lanes.update import Optimizers, change_gradients, schedule_factor, unused_gradients_are_zero
@@ -180,12 +180,14 @@ class Trainer:
         for active, average in self.group.ports("average"):
             average(self.extra[active.name], self.weights, self.steps, active.settings)
 
-    def outputs(self, weights: Weights, x: Tensor, keys: Tensor, *, training: bool) -> Tensor:
-        """Model outputs `[K, B, C or D]`, float32."""
+    def outputs(
+        self, weights: Weights, x: Tensor, keys: Tensor, *, training: bool, forward: Forward | None = None
+    ) -> Tensor:
+        """Model outputs `[K, B, C or D]`, float32; of some lanes, if their `forward` is given."""
         with ExitStack() as stack:
             for active, context in self.group.ports("context"):
                 stack.enter_context(context(active.settings, x.device))
-            outputs = self.forward(weights, x, keys, training)
+            outputs = (forward or self.forward)(weights, x, keys, training)
         outputs = outputs.to(torch.float32)
         return outputs.unsqueeze(-1) if outputs.ndim == 2 else outputs
 
@@ -197,19 +199,28 @@ class Trainer:
         return weights
 
     @torch.no_grad()
-    def predict(self, split: str, most: int = 4096) -> Tensor:
-        """Outputs in evaluation mode for a whole split: `[K, N, C or D]`, at most `most` examples at a time."""
-        weights = dict(self.scored_weights().items())
-        keys = self.seeds
+    def predict(
+        self, split: str, lanes: Tensor | None = None, *, views: bool = True, most: int = 4096
+    ) -> Tensor:
+        """Outputs in evaluation mode for a whole split: `[K, N, C or D]`, at most `most` examples at a time.
+
+        `lanes` (int64): only these. `views=False`: without test-time views, as learning curves are drawn.
+        """
+        every = torch.arange(self.lanes, device=self.bench.device)
+        chosen = every if lanes is None else lanes
+        forward = self.forward if lanes is None else self.forward.some(lanes)
+        weights = self.scored_weights() if lanes is None else self.scored_weights().take(lanes)
+        named, keys = dict(weights.items()), self.seeds[chosen]
+
+        def run(x: Tensor) -> Tensor:
+            return self.outputs(named, x, keys, training=False, forward=forward)
+
         parts = []
-        for x in torch.split(self.bench.splits[split].x, max(1, most // self.lanes)):
-            stacked = x.expand(self.lanes, *x.shape)
-            outputs = self.outputs(weights, stacked, keys, training=False)
-            for active, views in self.group.ports("views"):
-                outputs = views(
-                    lambda seen: self.outputs(weights, seen, keys, training=False),
-                    stacked, outputs, active.settings,
-                )  # fmt: skip
+        for x in torch.split(self.bench.splits[split].x, max(1, most // len(chosen))):
+            stacked = x.expand(len(chosen), *x.shape)
+            outputs = run(stacked)
+            for active, view in self.group.ports("views") if views else ():
+                outputs = view(run, stacked, outputs, active.settings.take(chosen))
             parts.append(outputs)
         return torch.cat(parts, dim=1)
 
