@@ -36,9 +36,11 @@ def history(trials: pd.DataFrame, metric: str, units: Units, *, higher: bool) ->
         ax = figure.add_subplot()
         dots(ax, number[pruned], np.clip(values[pruned], low, high), colour=PALE, size=5, alpha=1)
         dots(ax, number[complete], np.clip(values[complete], low, high), colour=BLUE, size=6, alpha=0.65)
-        ax.plot(
-            number[lost], np.full(int(lost.sum()), floor), "x", color=ORANGE, markersize=5.5, clip_on=False
-        )
+        if (
+            lost.any()
+        ):  # an empty line that is not clipped would still claim the figure's corner in the layout
+            edge = np.full(int(lost.sum()), floor)
+            ax.plot(number[lost], edge, "x", color=ORANGE, markersize=5.5, clip_on=False)
         known = np.isfinite(best)
         ax.step(number[known], best[known], where="post", color=INK, linewidth=1.6)
         if known.any():
