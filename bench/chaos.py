@@ -1,0 +1,300 @@
+"""`python -m bench.chaos [N]`: a running study is killed (SIGKILL) N times, and an outside oracle counts.
+
+The driver of a tiny study is killed at random moments of every stage, inline and with two worker processes,
+and started again. After each kill the ledger is read with nothing but `sqlite3`, and compared with what it
+held before, with what the driver had acknowledged, and at the end with a run that nobody disturbed.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import signal
+import sqlite3
+import sys
+import tempfile
+import time
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+KILLS = 200
+WORKERS = 2
+PATIENCE = 120.0
+"""Seconds after which an undisturbed driver counts as hanging."""
+SHARE = 0.4
+"""Drivers are killed within this share of the time that a study takes up to its report."""
+ORPHANS = 5.0
+"""Seconds that worker processes have to end after their driver."""
+FINISHED = {"complete", "pruned", "diverged", "out_of_memory", "failed"}
+TASK = """
+import torch
+from torch import nn
+from ablate.tasks.task import Task
+
+generator = torch.Generator().manual_seed(1)
+x = torch.randn(100, 4, generator=generator)
+y = (x[:, 0] + 0.5 * x[:, 1] > 0).long()
+task = Task(
+    model=lambda: nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)),
+    train=(x, y), epochs=2, batch_size=16, name="chaos",
+)
+"""
+STUDY = """
+task = "{task}:task"
+[space]
+include = ["dropout", "weight_decay", "warmup", "placebo"]
+[search]
+trials = 12
+[rank]
+waves = 2
+[confirm]
+seeds = 2
+"""
+Row = tuple[Any, ...]
+
+
+class Told:
+    """The driver's progress, told to the one who is about to kill it."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self.pipe = pipe
+
+    def stage(self, name: str, lane_epochs: int) -> None:
+        self.pipe.send(("stage", name))
+
+    def trained(self, lane_epochs: int) -> None: ...
+
+    def result(self, entry: Any) -> None:
+        self.pipe.send(("recorded", entry.identity))
+
+    def say(self, line: str) -> None: ...
+
+    def finish(self, name: str, seconds: float) -> None:
+        self.pipe.send(("stage", f"after {name}"))
+
+
+def drive(folder: Path, executor: str, pipe: Connection) -> None:
+    """One driver: opens the study in `folder` and runs it to its end, report and all."""
+    from ablate.study.driver import run_study
+    from ablate.study.opening import Options, find, session_of
+
+    os.setsid()
+    log = os.open(folder / "driver.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    options = Options(folder / "studies", folder / "reports", "cpu", 0, WORKERS, executor, "chaos")
+    opened = find(str(folder / "chaos.toml"), options)
+    with session_of(opened, options, Told(pipe)) as session:
+        pipe.send(("stage", "opened"))
+        run_study(session, options)
+
+
+def start(folder: Path, executor: str) -> tuple[BaseProcess, Connection]:
+    """A driver in a process of its own. It is forked from a server that has imported torch already."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["ablate.study.driver", "ablate.study.opening"])
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=drive, args=(folder, executor, theirs))
+    process.start()
+    theirs.close()
+    return process, ours
+
+
+def study_in(folder: Path) -> Path:
+    """A new study, not begun. Returns the path of its ledger to be."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "chaos_task.py").write_text(TASK)
+    (folder / "chaos.toml").write_text(STUDY.format(task=(folder / "chaos_task.py").as_posix()))
+    return folder / "studies" / "chaos.db"
+
+
+def rows(ledger: Path) -> list[Row]:
+    """(identity, everything else that the ledger holds of a run but its place), as they stand."""
+    if not ledger.exists():
+        return []
+    connection = sqlite3.connect(f"{ledger.as_uri()}?mode=rw", uri=True)
+    try:
+        found = connection.execute(
+            "SELECT identity, outcome, stage, wave, trial, arm, task, recipe, seed, budget, epochs, seconds, note,"
+            " metrics, curves, scores FROM runs ORDER BY position"
+        )
+        return found.fetchall()
+    finally:
+        connection.close()
+
+
+def timeless(found: list[Row]) -> dict[str, Row]:
+    """Identity -> row without `seconds`, the only number that may differ between two studies."""
+    return {row[0]: (*row[1:11], *row[12:]) for row in found}
+
+
+@dataclass
+class Count:
+    """What the oracle saw. All but `kills` and `moments` must stay zero."""
+
+    kills: int = 0
+    lost: int = 0
+    duplicated: int = 0
+    changed: int = 0
+    running: int = 0
+    different: int = 0
+    orphans: int = 0
+    moments: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def clean(self) -> bool:
+        return not (
+            self.lost or self.duplicated or self.changed or self.running or self.different or self.orphans
+        )
+
+    def line(self) -> str:
+        where = ", ".join(f"{moment} {n}" for moment, n in sorted(self.moments.items()))
+        return (
+            f"{self.kills} kills: {self.lost} runs lost, {self.duplicated} duplicated, {self.changed} changed, "
+            f"{self.running} left running, {self.different} different from an undisturbed study, "
+            f"{self.orphans} orphaned processes ({where})"
+        )
+
+    def look(self, ledger: Path, before: list[Row], acknowledged: set[str]) -> list[Row]:
+        """Compare the ledger with what it held before and what the driver said since."""
+        now = rows(ledger)
+        known = {row[0]: row for row in now}
+        self.lost += len((acknowledged | {row[0] for row in before}) - known.keys())
+        self.duplicated += len(now) - len(known)
+        self.changed += sum(known.get(row[0], row) != row for row in before)
+        self.running += sum(row[1] not in FINISHED for row in now)
+        return now
+
+
+def children(process: int) -> list[int]:
+    """Process ids of the children (on Linux; elsewhere none are found)."""
+    found: list[int] = []
+    for file in Path(f"/proc/{process}/task").glob("*/children"):
+        found += [int(child) for child in file.read_text().split()]
+    return found
+
+
+def alive(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def orphans(processes: list[int]) -> int:
+    """How many of `processes` still live after the time that they have to end."""
+    end = time.monotonic() + ORPHANS
+    while time.monotonic() < end and any(map(alive, processes)):
+        time.sleep(0.05)
+    return sum(map(alive, processes))
+
+
+def listen(
+    pipe: Connection, until: float, acknowledged: set[str], moments: dict[str, float] | None = None
+) -> str:
+    """Hear the driver out until the moment `until` (or its end); the stage it was in.
+
+    moments: takes note of when each stage began.
+    """
+    moments = {} if moments is None else moments
+    stage = "opening"
+    try:
+        while pipe.poll(max(0.0, until - time.monotonic())):
+            what, name = pipe.recv()
+            if what == "recorded":
+                acknowledged.add(name)
+                continue
+            stage = "report" if name == "after confirm" else name.removeprefix("after ").partition(",")[0]
+            moments.setdefault(stage, time.monotonic())
+    except EOFError:
+        pass
+    return stage
+
+
+def undisturbed(folder: Path, executor: str) -> tuple[list[Row], float]:
+    """The rows of a study that nobody disturbs, and the seconds until its report."""
+    ledger = study_in(folder)
+    seconds = finish(folder, executor, set())
+    return rows(ledger), seconds
+
+
+def finish(folder: Path, executor: str, acknowledged: set[str]) -> float:
+    """Run the study in `folder` to its end; the seconds until its report began.
+
+    Raises RuntimeError where the driver fails or hangs.
+    """
+    began = time.monotonic()
+    moments: dict[str, float] = {}
+    process, pipe = start(folder, executor)
+    listen(pipe, began + PATIENCE, acknowledged, moments)
+    process.join(10)
+    if process.exitcode != 0:
+        process.kill()
+        log = (folder / "driver.log").read_text().strip().splitlines()
+        raise RuntimeError(f"the driver ended with {process.exitcode}: {log[-1] if log else 'silently'}")
+    return moments["report"] - began
+
+
+def chaos(folder: Path, kills: int, executors: tuple[str, ...], seed: int = 0) -> Count:
+    """Kill studies `kills` times, taking turns with `executors`. What the oracle saw."""
+    draw = random.Random(seed)
+    reference: list[Row] = []
+    spans = {}
+    for name in dict.fromkeys(executors):
+        reference, spans[name] = undisturbed(folder / f"undisturbed-{name}", name)
+    expected = timeless(reference)
+    count = Count()
+    study = 0
+    while count.kills < kills:
+        place = folder / f"study-{study}"
+        ledger, before, over = study_in(place), list[Row](), False
+        while not over and count.kills < kills:
+            executor = executors[count.kills % len(executors)]
+            acknowledged: set[str] = set()
+            killed, stage = kill(
+                place, executor, draw.random() * spans[executor] * SHARE, acknowledged, count
+            )
+            count.kills += killed
+            count.moments[stage] += killed
+            before = count.look(ledger, before, acknowledged)
+            over = not killed or stage == "report"
+        acknowledged = set()
+        finish(place, executors[study % len(executors)], acknowledged)
+        ours = timeless(count.look(ledger, before, acknowledged))
+        count.different += sum(ours.get(name) != expected.get(name) for name in ours.keys() | expected.keys())
+        study += 1
+    return count
+
+
+def kill(folder: Path, executor: str, after: float, acknowledged: set[str], count: Count) -> tuple[bool, str]:
+    """Start a driver, kill it `after` so many seconds; whether that was before its end, and in which stage."""
+    process, pipe = start(folder, executor)
+    stage = listen(pipe, time.monotonic() + after, acknowledged)
+    assert process.pid is not None
+    below = children(process.pid)
+    with suppress(ProcessLookupError):
+        os.kill(process.pid, signal.SIGKILL)
+    process.join(10)
+    listen(pipe, time.monotonic() + 1, acknowledged)  # what it said before it died
+    count.orphans += orphans(below)
+    if process.exitcode not in (0, -signal.SIGKILL):
+        raise RuntimeError(f"the driver ended with {process.exitcode}: {(folder / 'driver.log').read_text()}")
+    return process.exitcode != 0, stage
+
+
+def main() -> int:
+    kills = int(sys.argv[1]) if len(sys.argv) > 1 else KILLS
+    with tempfile.TemporaryDirectory() as folder:
+        count = chaos(Path(folder), kills, ("inline", "inline", "processes"), seed=kills)
+    print(count.line())
+    return 0 if count.clean else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
