@@ -27,7 +27,7 @@ def study(
     ] = "digits",
     trials: Annotated[int | None, typer.Option(help="Trials of the search.", min=1)] = None,
     stages: Annotated[
-        str, typer.Option(help="Which stages, by commas: lr-find,search,rank,confirm,report.")
+        str, typer.Option(help="Which stages, by commas: lr-find,search,rank,confirm,costs,report.")
     ] = "",
     seed: Seed = None,
     epochs: Annotated[int | None, typer.Option(help="Budget of a run.", min=1)] = None,

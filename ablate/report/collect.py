@@ -11,7 +11,7 @@ from ablate.catalogue.registry import registry
 from ablate.ledger.entry import Entry
 from ablate.ledger.export import runs_rows
 from ablate.ranking.coding import lines
-from ablate.ranking.table import ranking_table
+from ablate.ranking.table import ClaimMetric, ranking_table
 from ablate.records.run import Outcome
 from ablate.records.trick import Trick
 from ablate.report.clean import clean, clean_text
@@ -49,7 +49,9 @@ def gather(
     baseline = dict(facts.get("baseline") or {})
     search = _search(facts.get("search"), entries, metric, higher=higher)
     trials = sum(entry.stage == "search" for entry in entries) or None
-    rank = ranked(facts.get("rank"), entries, metric, higher=higher, trials=trials)
+    rank = ranked(
+        facts.get("rank"), entries, metric, higher=higher, trials=trials, claims=_claims(records, entries)
+    )
     plan = rank.plan if rank else None
     confirm, drops = confirmed(
         facts.get("confirm"),
@@ -64,6 +66,7 @@ def gather(
         average=rank.average if rank else None,
         drop_one=drops,
         exploratory=explored(entries, baseline, records, metric, higher=higher),
+        claims=rank.claims if rank else None,
         costs=_ratios(costs),
     )
     return ReportData(
@@ -172,6 +175,18 @@ def _with_claims(ranking: pd.DataFrame, records: Mapping[str, Trick]) -> pd.Data
         for value, claim in zip(given, claimed, strict=True)
     ]
     return ranking
+
+
+def _claims(records: Mapping[str, Trick], entries: Sequence[Entry]) -> dict[str, ClaimMetric]:
+    """Trick -> the first of its claims that is made in a metric that runs record on validation data."""
+    recorded = set(_metrics(entries))
+    found = {}
+    for name, trick in records.items():
+        named = ((f"validation/{claim.metric}", claim.direction) for claim in trick.claims)
+        first = next((ClaimMetric(m, direction) for m, direction in named if m in recorded), None)
+        if first is not None:
+            found[name] = first
+    return found
 
 
 def _describe(trick: Trick) -> Document:

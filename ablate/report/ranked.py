@@ -14,6 +14,7 @@ from ablate.ranking.analysis import Analysis, Declaration, analyse
 from ablate.ranking.coding import lines
 from ablate.ranking.design import Design, Row
 from ablate.ranking.methods import methods_paragraph
+from ablate.ranking.table import ClaimMetric, claim_effects
 from ablate.records.errors import InputError
 from ablate.report.data import Document
 
@@ -30,6 +31,7 @@ class Ranked:
     plan: Design | None = None
     analysis: Analysis | None = None
     diagnostics: Document | None = None
+    claims: pd.DataFrame | None = None
 
     @property
     def average(self) -> pd.DataFrame | None:
@@ -43,17 +45,22 @@ def ranked(
     *,
     higher: bool,
     trials: int | None = None,
+    claims: Mapping[str, ClaimMetric] | None = None,
 ) -> Ranked | None:
     """The design with its runs, effects and diagnostics; None before anything was declared.
 
-    `trials`: search trials that preceded. Raises InputError where the stored design is damaged.
+    `trials`: search trials that preceded. `claims`: what each trick promises, where runs record it.
+    Raises InputError where the stored design is damaged.
     """
     if not fact:
         return None
     rows = list(fact.get("rows") or [])
     stored = fact.get("design")
     plan = Design.from_json(stored) if stored else None
-    frame = _frame(rows, {entry.identity: entry for entry in entries}, metric)
+    varied = {factor.name for factor in plan.factors} if plan else set()
+    promised = {name: claim for name, claim in (claims or {}).items() if name in varied}
+    measured = {metric, *(claim.metric for claim in promised.values())}
+    frame = _frame(rows, {entry.identity: entry for entry in entries}, sorted(measured))
     design: Document = {
         **{
             key: fact.get(key)
@@ -81,10 +88,9 @@ def ranked(
         wave_runs=int(sizes.iloc[0]),
         collapse=fact.get("collapse"),
     )
+    look = max(1, min(complete, looks))
     try:
-        analysis = analyse(
-            finished, plan.factors, said, look=max(1, min(complete, looks)), sigma=fact.get("sigma")
-        )
+        analysis = analyse(finished, plan.factors, said, look=look, sigma=fact.get("sigma"))
     except InputError as error:
         # Not one run gave a value (all diverged, say): that is the finding, and the page tells it.
         return Ranked({**design, "problem": str(error)}, plan)
@@ -95,7 +101,8 @@ def ranked(
     fresh = sorted({entry.run.seed for entry in entries if entry.stage == "confirm"})
     paired = Design("drop-one", (), tuple(Row({}, seed, 0, 1) for seed in fresh)) if fresh else None
     paragraph = methods_paragraph(analysis, waves, trials_before=trials, confirmation=paired)
-    return Ranked(design, plan, analysis, _diagnostics(analysis, finished, paragraph))
+    borne_out = claim_effects(finished, plan.factors, promised, look=look, looks=looks) if promised else None
+    return Ranked(design, plan, analysis, _diagnostics(analysis, finished, paragraph), borne_out)
 
 
 def _diagnostics(analysis: Analysis, frame: pd.DataFrame, methods: str) -> Document:
@@ -129,8 +136,10 @@ def _diagnostics(analysis: Analysis, frame: pd.DataFrame, methods: str) -> Docum
     }
 
 
-def _frame(rows: Sequence[Mapping[str, Any]], found: Mapping[str, Entry], metric: str) -> pd.DataFrame:
-    """One line a planned run: level labels, seed, block, wave, outcome ("missing": not yet trained), metric."""
+def _frame(
+    rows: Sequence[Mapping[str, Any]], found: Mapping[str, Entry], names: Sequence[str]
+) -> pd.DataFrame:
+    """One line a planned run: level labels, seed, block, wave, outcome ("missing": not yet trained), metrics."""
     lines = []
     for row in rows:
         entry = found.get(str(row["identity"]))
@@ -142,9 +151,12 @@ def _frame(rows: Sequence[Mapping[str, Any]], found: Mapping[str, Entry], metric
                 "block": row["block"],
                 "wave": row["wave"],
                 "outcome": str(entry.result.outcome) if entry else _MISSING,
-                metric: entry.result.metrics.get(metric, float("nan")) if entry else float("nan"),
+                **{
+                    name: entry.result.metrics.get(name, float("nan")) if entry else float("nan")
+                    for name in names
+                },
             }
         )
     return pd.DataFrame(
-        lines, columns=None if lines else ["identity", "seed", "block", "wave", "outcome", metric]
+        lines, columns=None if lines else ["identity", "seed", "block", "wave", "outcome", *names]
     )

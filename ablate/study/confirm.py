@@ -6,12 +6,17 @@ from ablate.ranking.coding import lines
 from ablate.ranking.design import training_seed
 from ablate.records.recipe import Recipe
 from ablate.report.ranked import Ranked
+from ablate.study.rank import analysed
 from ablate.study.session import Planned, Session
 
 
-def confirm(session: Session, winner: Recipe, baseline: Recipe, found: Ranked | None) -> None:
-    """Train every arm on the same fresh seeds. The test split is looked at here and nowhere else."""
-    arms = arms_of(session, winner, baseline, found)
+def confirm(session: Session, winner: Recipe, baseline: Recipe) -> None:
+    """Train every arm on the same fresh seeds. The test split is looked at here and nowhere else.
+
+    Which tricks are dropped one by one is read off the ranking in the ledger, if there is one.
+    """
+    fact = session.ledger.fact("rank")
+    arms = arms_of(session, winner, baseline, analysed(session, fact) if fact else None)
     seeds = [training_seed(session.study.seed, 0xC0F1, i) for i in range(session.study.confirm.seeds)]
     session.ledger.put(
         "confirm", {"arms": {arm: recipe.plain() for arm, recipe in arms.items()}, "seeds": seeds}

@@ -1,4 +1,4 @@
-"""The stages of a study, in order: lr-find → search → rank → confirm → report. Each resumes by being run again."""
+"""The stages of a study, in order: lr-find → search → rank → confirm → costs → report. Each resumes by being run again."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from ablate.protocol.run import lr_find
 from ablate.records.errors import AblateError, InputError, unknown
 from ablate.records.recipe import Recipe
 from ablate.report.build import build
-from ablate.report.ranked import Ranked
 from ablate.search.space import Space
 from ablate.study.confirm import confirm
+from ablate.study.costs import costs
 from ablate.study.opening import Options, make_folder
 from ablate.study.rank import rank
 from ablate.study.ready import no_best, no_rate
@@ -24,7 +24,7 @@ from ablate.study.search import search
 from ablate.study.session import Planned, Session
 
 T = TypeVar("T")
-STAGES = ("lr-find", "search", "rank", "confirm", "report")
+STAGES = ("lr-find", "search", "rank", "confirm", "costs", "report")
 
 
 def check_stages(given: Sequence[str]) -> tuple[str, ...]:
@@ -66,7 +66,7 @@ def _train(session: Session, stages: Sequence[str], *, force: bool) -> None:
     session.ledger.put("applicable", possible)
     if "lr-find" in stages:
         timed(session, "lr-find", lambda: find_rate(session, force=force))
-    if not {"search", "rank", "confirm"} & set(stages):
+    if not {"search", "rank", "confirm", "costs"} & set(stages):
         return
     baseline = baseline_of(session)
     session.ledger.put("baseline", baseline.plain())
@@ -74,13 +74,17 @@ def _train(session: Session, stages: Sequence[str], *, force: bool) -> None:
     if "search" in stages:
         note_search(session, space)
         timed(session, "search", lambda: search(session, space))
-    winner = around(session, baseline)
-    found: Ranked | None = None
-    if "rank" in stages:
-        candidates = list(space.settings)
-        found = timed(session, "rank", lambda: rank(session, winner, baseline, candidates))
-    if "confirm" in stages:
-        timed(session, "confirm", lambda: confirm(session, winner, baseline, found))
+    if {"rank", "confirm"} & set(stages):
+        winner = around(session, baseline)
+        if "rank" in stages:
+            candidates = list(space.settings)
+            timed(session, "rank", lambda: rank(session, winner, baseline, candidates))
+        if "confirm" in stages:
+            timed(session, "confirm", lambda: confirm(session, winner, baseline))
+    if "costs" in stages:
+        asked = session.study.space
+        tricks = [t.name for t in session.bench.catalogue.values() if not possible[t.name] and asked.holds(t)]
+        timed(session, "costs", lambda: costs(session, baseline, tricks))
 
 
 def timed(session: Session, stage: str, call: Callable[[], T]) -> T:

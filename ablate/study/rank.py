@@ -14,6 +14,7 @@ from ablate.records.recipe import Recipe, conflict
 from ablate.records.trick import Value
 from ablate.report.ranked import Ranked, ranked
 from ablate.study.session import Planned, Session
+from ablate.tasks.chance import collapse_level
 
 Level = Mapping[str, Mapping[str, Value]]
 """Tricks (with settings) that a factor's level puts into the recipe."""
@@ -97,6 +98,7 @@ def rank(session: Session, winner: Recipe, baseline: Recipe, candidates: list[st
         "alpha": nominal_level(asked.waves),
         "looks": asked.waves,
         "waves": 0,
+        "collapse": collapse_level(session.bench.task, session.metric),
         "left_out": dict(laid.left_out),
         "meaning": {
             name: {level: dict(what) for level, what in levels.items()}
@@ -133,7 +135,7 @@ def rank(session: Session, winner: Recipe, baseline: Recipe, candidates: list[st
 
 
 def analysed(session: Session, fact: Mapping[str, Any]) -> Ranked:
-    entries = session.ledger.entries("rank", scores=False)
+    entries = session.ledger.entries(scores=False)  # a run may have been wanted by another stage first
     found = ranked(fact, entries, session.metric, higher=session.higher)
     assert found is not None
     return found

@@ -1,0 +1,98 @@
+"""What a trick costs, measured apart from the lanes: solo, interleaved with the baseline.
+
+Lanes share time, so their clock says nothing about one trick. Here the baseline and the baseline with the
+trick take a step in turn, one lane each, so that a machine whose speed drifts slows both alike.
+"""
+
+from __future__ import annotations
+
+import time
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+
+from ablate.lanes.trainer import Bench, Trainer
+from ablate.records.errors import Conflict, NotApplicable
+from ablate.records.recipe import Recipe
+from ablate.study.session import Session
+
+STEPS, WARM = 12, 3
+
+
+def costs(session: Session, baseline: Recipe, tricks: list[str]) -> list[dict[str, Any]]:
+    """For each of `tricks`: ms a step, time and memory as a ratio to the baseline. Kept as the fact "costs"."""
+    bench = Bench.of(session.bench.task, session.bench.catalogue, session.bench.device, "loop")
+    known = {row["trick"]: row for row in session.ledger.fact("costs", [])}
+    rows = []
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for name in tricks:
+            row = known.get(name) or measured(session, bench, baseline, name)
+            if row is not None:
+                rows.append(row)
+    finally:
+        torch.set_num_threads(threads)
+    session.ledger.put("costs", rows)
+    return rows
+
+
+def measured(session: Session, bench: Bench, baseline: Recipe, name: str) -> dict[str, Any] | None:
+    """One trick's row; None where it cannot be put on top of the baseline."""
+    catalogue = bench.catalogue
+    try:
+        recipe = baseline.with_trick(catalogue, name, catalogue[name].defaults)
+        pair = [Trainer(bench, [session.run(r, 0)]) for r in (baseline, recipe)]
+    except (Conflict, NotApplicable):
+        return None
+    times: tuple[list[float], list[float]] = ([], [])
+    for step in range(WARM + STEPS):
+        for trainer, taken in zip(pair, times, strict=True):
+            started = time.perf_counter()
+            trainer.step()
+            synchronize(bench.device)
+            if step >= WARM:
+                taken.append((time.perf_counter() - started) / len(trainer.order.at(0)[0]))
+    base, own = (median(taken) for taken in times)
+    memory = [step_bytes(trainer) for trainer in pair]
+    return {
+        "trick": name,
+        "ms_per_step": 1e3 * own * len(pair[1].order.at(0)[0]),
+        "time_ratio": own / base,
+        "memory_ratio": memory[1] / memory[0],
+        "n": STEPS,
+    }
+
+
+def step_bytes(trainer: Trainer) -> int:
+    """Bytes that a step holds: kept for the backward pass, weights, gradients, optimizer and other state.
+
+    On a GPU: the allocator's peak.
+    """
+    device = trainer.bench.device
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        trainer.step()
+        synchronize(device)
+        return torch.cuda.max_memory_allocated(device)
+    kept: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with saved_tensors_hooks(pack, lambda tensor: tensor):
+        trainer.step()
+    states = [t for part in trainer.optimizers.parts for t in part.state.values()]
+    states += [t for extra in trainer.extra.values() for t in extra.values()]
+    own = 2 * trainer.weights.flat.nbytes + sum(state.nbytes for state in states)
+    return sum(kept.values()) + own
+
+
+def synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
