@@ -107,14 +107,21 @@ class Session:
             raise worker_died() from error
 
     def collect(self, planned: Sequence[Planned]) -> list[Entry]:
-        """Wait until every run of `planned` is in the ledger, recording whatever finishes meanwhile."""
-        identities = [one.run.identity for one in planned]
-        while not self.ledger.finished() >= set(identities):
+        """Wait until every run of `planned` is in the ledger, recording whatever finishes meanwhile.
+
+        The entries bear the plan's names: the ledger may have a run from another stage that wanted it first.
+        """
+        identities = {one.run.identity for one in planned}
+        while not self.ledger.finished() >= identities:
             assert self._flying, "a planned run was never submitted"
             done, _ = wait(self._flying, return_when=FIRST_COMPLETED)
             for future in done:
                 self._land(future)
-        return [entry for identity in identities if (entry := self.ledger.get(identity)) is not None]
+        return [
+            replace(entry, stage=one.stage, wave=one.wave, trial=one.trial, arm=one.arm)
+            for one in planned
+            if (entry := self.ledger.get(one.run.identity)) is not None
+        ]
 
     def _land(self, future: Future[list[Result]]) -> None:
         planned, job = self._flying.pop(future)

@@ -1,0 +1,247 @@
+"""Whole tiny studies: what they leave behind, and that neither processes nor interruptions change a number."""
+
+from __future__ import annotations
+
+import csv
+import json
+import tomllib
+from dataclasses import replace
+
+import pytest
+import torch
+from study_samples import NO_RATE, STUDY, TABULAR, Heard, duplicates, place, timeless
+
+from ablate.ledger.store import Ledger
+from ablate.records.errors import AblateError
+from ablate.study import driver
+from ablate.study.driver import STAGES
+from ablate.study.session import Session
+
+WITH_RATE = STUDY.replace("lr = 0.1", 'lr = "lr-find"')
+RANKING = [
+    "trick",
+    "level",
+    "estimand",
+    "metric",
+    "direction",
+    "effect",
+    "low",
+    "high",
+    "level_of_confidence",
+    "p_adjusted",
+    "verdict",
+    "margin",
+    "runs",
+    "runs_failed",
+    "claim_metric",
+    "claim_effect",
+    "claim_low",
+    "claim_high",
+    "claim_verdict",
+    "time_ratio",
+    "memory_ratio",
+    "note",
+]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A study of every stage, inline; and what it said."""
+    here, heard = place(tmp_path_factory.mktemp("whole"), study=WITH_RATE), Heard()
+    here.run(STAGES, progress=heard)
+    return here, heard
+
+
+def table(file):
+    with file.open(newline="") as opened:
+        return list(csv.DictReader(opened))
+
+
+def test_every_stage_trains_and_ends(whole):
+    here, heard = whole
+    entries = here.entries()
+    assert {e.stage for e in entries} == {"lr-find", "search", "select", "rank", "confirm"}
+    assert heard.finished == list(STAGES)
+    assert heard.epochs == sum(e.result.epochs for e in entries) > 0
+    assert [e.identity for e in heard.entries] == [e.identity for e in entries]
+    assert duplicates(here.ledger) == 0
+    assert sum(e.stage == "search" for e in entries) in (5, 6), "trial 0 may have been a run of lr-find"
+    assert set(here.fact("timings")) == set(NO_RATE[:-1]) | {"lr-find"}
+
+
+def test_processes_give_the_numbers_of_one_process(whole, tmp_path):
+    here, _ = whole
+    heard = Heard()
+    apart = place(tmp_path, study=WITH_RATE)
+    assert timeless(apart.run(STAGES[:-1], "processes", heard)) == timeless(here.entries())
+    for fact in ("lr-find", "search", "rank", "confirm", "baseline"):
+        assert apart.fact(fact) == here.fact(fact)
+
+
+@pytest.mark.parametrize("stage", ["lr-find", "search", "select", "rank", "confirm"])
+def test_an_interrupted_stage_goes_on_to_the_same_ledger(whole, tmp_path, monkeypatch, stage):
+    """The driver falls over when about half of the stage's groups are recorded."""
+    here, _ = whole
+    again = place(tmp_path, study=WITH_RATE)
+    land, landed = Session._land, []
+
+    def falling(session, future):
+        landed.extend(one for one in session._flying[future][0] if one.stage == stage)
+        if landed and len({one.run.identity for one in landed}) > 3:
+            raise KeyboardInterrupt
+        land(session, future)
+
+    monkeypatch.setattr(Session, "_land", falling)
+    with pytest.raises(KeyboardInterrupt):
+        again.run(STAGES[:-1])
+    before = timeless(again.entries())
+    assert before.keys() < timeless(here.entries()).keys()
+    monkeypatch.setattr(Session, "_land", land)
+    after = timeless(again.run(STAGES[:-1]))
+    assert after == timeless(here.entries())
+    assert before.items() <= after.items()
+    assert duplicates(again.ledger) == 0
+    assert again.fact("rank") == here.fact("rank")
+
+
+def test_a_finished_study_trains_nothing_more(whole):
+    here, _ = whole
+    heard, before = Heard(), here.ledger.read_bytes
+    known = before()
+    assert len(here.run(STAGES[:-1], progress=heard)) == len(here.entries())
+    assert heard.entries == []
+    assert heard.epochs == 0
+    assert len(here.ledger.read_bytes()) == len(known)
+
+
+def test_the_report_holds_the_files_that_were_promised(whole):
+    here, _ = whole
+    names = {str(file.relative_to(here.report)) for file in here.report.rglob("*") if file.is_file()}
+    promised = {
+        "index.html", "ranking.csv", "runs.csv", "curves.csv", "lr-find.json", "study.json", "recipe.toml",
+    }  # fmt: skip
+    assert promised < names
+    assert all(name.startswith("plots/") and name.endswith(".svg") for name in names - promised)
+    with (here.report / "ranking.csv").open() as file:
+        assert next(csv.reader(file)) == RANKING
+    ranking = table(here.report / "ranking.csv")
+    assert "average" in {row["estimand"] for row in ranking}
+    assert "placebo" in {row["trick"] for row in ranking}
+
+
+def test_runs_and_curves_are_those_of_the_ledger(whole):
+    here, _ = whole
+    runs, entries = table(here.report / "runs.csv"), here.entries()
+    assert list(runs[0])[:7] == ["run", "stage", "recipe", "seed", "wave", "outcome", "epochs"]
+    assert list(runs[0])[-1] == "seconds"
+    assert [row["run"] for row in runs] == [e.identity for e in entries]
+    for row, entry in zip(runs, entries, strict=True):
+        assert float(row["validation/accuracy"]) == entry.result.metrics["validation/accuracy"]
+        assert row["momentum.lr"] == str(entry.run.recipe["momentum"]["lr"])
+    curves = table(here.report / "curves.csv")
+    assert list(curves[0]) == ["run", "metric", "epoch", "value"]
+    one = entries[0]
+    told = [
+        float(c["value"]) for c in curves if c["run"] == one.identity and c["metric"] == "validation/loss"
+    ]
+    assert told == list(one.result.curves["validation/loss"])
+
+
+def test_the_documents_can_be_read_by_machines(whole):
+    here, _ = whole
+    found = json.loads((here.report / "lr-find.json").read_text())
+    assert {"task", "device", "steps", "learning_rate", "weight_decay"} <= set(found)
+    assert [step["step"] for step in found["steps"]] == [1, 2, 3, 4, 5, 6]
+    assert {step["verdict"] for step in found["steps"]} <= {"pass", "warn", "fail", "skipped"}
+    study = json.loads((here.report / "study.json").read_text())
+    assert {"stages", "environment", "timings"} <= set(study)
+    assert study["environment"]["torch"] == torch.__version__
+    winner = tomllib.loads((here.report / "recipe.toml").read_text())
+    assert winner == here.fact("confirm")["arms"]["winner"]
+
+
+def test_the_test_split_is_seen_by_confirm_alone(whole):
+    here, _ = whole
+    for entry in here.entries():
+        seen = {
+            name.partition("/")[0]
+            for name in [*entry.result.metrics, *entry.result.scores, *entry.result.curves]
+        }
+        assert ("test" in seen) == (entry.stage == "confirm")
+
+
+def test_a_longer_search_with_another_winner_is_ranked_and_confirmed_anew(tmp_path):
+    study = STUDY.replace("dropout", "momentum").replace("lr = 0.1", "lr = 1e-6")
+    here = place(tmp_path, study=study.replace("trials = 6", "trials = 1"))
+    here.run(NO_RATE[:-1])
+    first = here.fact("rank")
+    (tmp_path / "tiny.toml").write_text(
+        (tmp_path / "tiny.toml").read_text().replace("trials = 1", "trials = 8")
+    )
+    heard = Heard()
+    entries = here.run(progress=heard)
+    assert here.fact("rank")["around"] != first["around"]
+    assert any("begins again" in line for line in heard.said)
+    ranked = {row["identity"] for row in here.fact("rank")["rows"]}
+    assert ranked <= {e.identity for e in entries}
+    document = json.loads((here.report / "study.json").read_text())
+    assert document["confirm"]["gain"]["n"] == 2
+
+
+def test_all_diverge_and_it_is_reported_all_the_same(tmp_path):
+    here, heard = place(tmp_path, study=STUDY.replace("lr = 0.1", "lr = 1e30")), Heard()
+    with pytest.raises(AblateError, match="none of 6 trials trained to its end") as caught:
+        here.run(progress=heard)
+    assert caught.value.exit_code == 1
+    assert {str(e.result.outcome) for e in here.entries()} == {"diverged"}
+    assert "6" in (here.report / "index.html").read_text()
+    assert {row["outcome"] for row in table(here.report / "runs.csv")} == {"diverged"}
+    assert any(str(here.report / "index.html") in line for line in heard.said)
+
+
+def test_a_failed_gate_stops_the_study_unless_forced(tmp_path):
+    """Labels that are noise and a model that ignores its input: step 2 must fail."""
+    blind = TABULAR.replace("nn.Linear(4, 8)", "Blind(), nn.Linear(4, 8)").replace(
+        "generator =",
+        "class Blind(nn.Module):\n    def forward(self, x):\n        return 0 * x\n\ngenerator =",
+    )
+    here = place(tmp_path, task=blind, study=WITH_RATE)
+    with pytest.raises(AblateError, match="lr-find step 2") as caught:
+        here.run(STAGES)
+    assert caught.value.exit_code == 1
+    assert {e.stage for e in here.entries()} <= {"lr-find"}
+    assert (here.report / "index.html").is_file()
+    verdicts = [step["verdict"] for step in here.fact("lr-find")["steps"]]
+    assert verdicts[1] == "fail"
+    assert set(verdicts[2:]) == {"skipped"}
+
+
+def test_a_trial_that_lr_find_has_trained_already_is_not_trained_twice(tmp_path):
+    here = place(tmp_path, study=STUDY.replace("trials = 6", "trials = 41"))
+    here.run(("search",))
+    first = next(e for e in here.entries() if e.trial == 0)
+    other = place(tmp_path / "other", study=STUDY.replace("trials = 6", "trials = 41"), name="tiny")
+    other.ledger.parent.mkdir()
+    with Ledger.open(other.ledger, write=True) as ledger:
+        ledger.record([replace(first, stage="lr-find", trial=-1, arm="fine grid")])
+    other.run(("search",))
+    assert timeless(other.entries()).keys() == timeless(here.entries()).keys()
+    assert other.fact("search")["best"] == here.fact("search")["best"]
+
+
+def test_stages_are_run_in_their_order():
+    assert driver.check_stages(["report", "search", "lr-find"]) == ("lr-find", "search", "report")
+
+
+def test_a_ledger_can_be_read_while_the_study_runs(tmp_path):
+    here = place(tmp_path)
+    seen = []
+
+    class Reading(Heard):
+        def result(self, entry):
+            with Ledger.open(here.ledger, write=False) as ledger:
+                seen.append(entry.identity in ledger.finished())
+
+    here.run(("search",), progress=Reading())
+    assert seen
+    assert all(seen)
