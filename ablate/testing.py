@@ -9,24 +9,25 @@ Each check raises AssertionError with what was expected. The small models here a
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ablate.catalogue import literal
 from ablate.catalogue.registry import Registry, registry
 from ablate.lanes.applicable import applicable
+from ablate.lanes.bench import Bench
 from ablate.lanes.checkpoint import restore_trainer, trainer_state
-from ablate.lanes.trainer import Bench, Trainer
+from ablate.lanes.trainer import Trainer
 from ablate.records.recipe import Recipe, conflict
 from ablate.records.run import Run
 from ablate.records.trick import SEAMS, Trick, Value
-from ablate.tasks.task import Task
+from ablate.tasks.small import small_tasks
 
 PORTS: Mapping[str, frozenset[str]] = {
     "data": frozenset({"batch", "batch_size", "position", "sample"}),
@@ -44,41 +45,6 @@ PATIENCE = 200
 """Steps after which a trick that waits for a low loss must have acted."""
 PLACEBO = "placebo"
 OPTIMIZER = {"momentum": {"lr": 0.03, "momentum": 0.9}}
-
-
-def small_tasks() -> dict[str, Task]:
-    """Three tasks of a second each: feature maps, a table, a regression."""
-    generator = torch.Generator().manual_seed(7)
-
-    def numbers(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator)
-
-    labels = torch.arange(120) % 3
-    images = numbers(120, 1, 6, 6) + labels[:, None, None, None] * 0.5
-    rows = numbers(120, 5) + labels[:, None] * 0.5
-
-    def convolutions() -> nn.Module:
-        return nn.Sequential(
-            nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(),
-            nn.MaxPool2d(2), nn.Flatten(), nn.Linear(72, 3),
-        )  # fmt: skip
-
-    def perceptron(outputs: int) -> Callable[[], nn.Module]:
-        return lambda: nn.Sequential(
-            nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, outputs)
-        )
-
-    def task(name: str, model: Callable[[], nn.Module], x: Tensor, y: Tensor, criterion: str) -> Task:
-        return Task(
-            model, (x[:72], y[:72]), (x[72:96], y[72:96]), (x[96:], y[96:]),
-            criterion=criterion, epochs=4, batch_size=12, name=name,
-        )  # fmt: skip
-
-    return {
-        "images": task("images", convolutions, images, labels, "classification"),
-        "table": task("table", perceptron(3), rows, labels, "classification"),
-        "regression": task("regression", perceptron(1), rows, rows[:, :1].sin(), "regression"),
-    }
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from functools import lru_cache
 import torch
 
 from ablate.catalogue.registry import registry
+from ablate.lanes.bench import Bench
 from ablate.lanes.train import Report, train
-from ablate.lanes.trainer import Bench
 from ablate.records.errors import InputError
 from ablate.records.run import Result, Run
 from ablate.tasks.load import load

@@ -16,8 +16,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ablate.lanes.bench import Bench
 from ablate.lanes.train import Trace, Training
-from ablate.lanes.trainer import Bench, Trainer
+from ablate.lanes.trainer import Trainer
 from ablate.records.errors import InputError
 from ablate.records.files import write_bytes
 from ablate.records.recipe import Recipe

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import copy, deepcopy
-from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from ablate.surgery.layers import ACTIVATIONS, DROPOUTS, NORMS, RandomLayer
+from ablate.surgery.layers import RandomLayer
 from ablate.surgery.net import Net
 
 Weights = Mapping[str, Tensor]
@@ -50,10 +49,13 @@ class Loop:
 
     kernel = "loop"
 
-    def __init__(self, nets: Sequence[Net], names: Sequence[dict[str, str]], look: Look) -> None:
+    def __init__(
+        self, nets: Sequence[Net], names: Sequence[dict[str, str]], *, reseed: bool, innermost: bool
+    ) -> None:
         self.modules = [net.module for net in nets]
         self.names = list(names)
-        self.look = look
+        self.reseed = reseed
+        self.innermost = innermost
 
     def __call__(self, weights: Weights, x: Tensor, keys: Tensor, training: bool) -> Tensor:
         columns = {name: tensor.unbind(0) for name, tensor in weights.items()}
@@ -66,10 +68,10 @@ class Loop:
             if training:
                 for path in random_keys(module):
                     state[path] = keys[lane]
-            if self.look.channels_last:
+            if self.innermost:
                 own = channels_last(own)
-            with torch.random.fork_rng(devices=[], enabled=self.look.reseed):
-                if self.look.reseed:
+            with torch.random.fork_rng(devices=[], enabled=self.reseed):
+                if self.reseed:
                     torch.manual_seed(int(keys[lane]) & 0x7FFFFFFF)
                 outputs.append(functional_call(module, state, (own,), tie_weights=False))
         return torch.stack(outputs)
@@ -153,9 +155,11 @@ class Vmap:
         state |= dict.fromkeys(self.random, keys)
 
         def one(own: dict[str, Tensor], value: Tensor) -> Tensor:
-            return functional_call(self.module, own, (value,), tie_weights=False)
+            output: Tensor = functional_call(self.module, own, (value,), tie_weights=False)
+            return output
 
-        return vmap(one, randomness="error")(state, x)
+        outputs: Tensor = vmap(one, randomness="error")(state, x)
+        return outputs
 
     def buffers(self) -> dict[str, Tensor]:
         return self._buffers
@@ -224,53 +228,6 @@ def slots(module: nn.Module) -> dict[str, tuple[str, ...]]:
     return found
 
 
-PLAIN = (nn.Linear, nn.Flatten, nn.Identity, nn.Sequential, *ACTIVATIONS, *NORMS, *DROPOUTS)
-
-
-def favours_vmap(module: nn.Module, device: torch.device) -> bool:
-    """Whether vmap is the faster kernel: always on a GPU; on a CPU where all leaves are linear and pointwise."""
-    if device.type != "cpu":
-        return True
-    leaves = [layer for layer in module.modules() if not list(layer.children())]
-    return bool(leaves) and all(isinstance(layer, PLAIN) for layer in leaves)
-
-
-def why_not_vmap(module: nn.Module, x: Tensor) -> str:
-    """Why the model cannot be vmapped, in a few words; empty where it can. Changes nothing in the model."""
-    state = {name: tensor.detach().clone()[None] for name, tensor in module.named_parameters()}
-    state |= {name: tensor.detach().clone()[None] for name, tensor in module.named_buffers()}
-
-    def one(own: dict[str, Tensor], value: Tensor) -> Tensor:
-        return functional_call(module, own, (value,), tie_weights=False)
-
-    was_training = module.training
-    module.train()
-    try:
-        with torch.no_grad():
-            vmap(one, randomness="error")(state, x[None])
-    except (RuntimeError, NotImplementedError, TypeError, ValueError, AttributeError) as error:
-        return " ".join(str(error).split())[:160] or type(error).__name__
-    finally:
-        module.train(was_training)
-    return ""
-
-
-def draws_from_torch(module: nn.Module, x: Tensor) -> bool:
-    """Whether a training forward pass takes numbers from torch's global generator."""
-    was_training = module.training
-    module.train()
-    kept = {name: buffer.clone() for name, buffer in module.named_buffers()}
-    try:
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
-            before = torch.random.get_rng_state()
-            module(x)
-            return not torch.equal(before, torch.random.get_rng_state())
-    finally:
-        module.train(was_training)
-        for name, buffer in module.named_buffers():
-            buffer.copy_(kept[name])
-
-
 def channels_last(x: Tensor) -> Tensor:
     """`[B, C, H, W]` with the channels innermost in memory; the same numbers."""
     if x.shape[1] == 1:  # torch takes such a tensor for both layouts, and later layers would fall back
@@ -278,42 +235,10 @@ def channels_last(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last)
 
 
-def takes_channels_last(module: nn.Module, x: Tensor) -> bool:
-    """Whether a model on feature maps computes with channels innermost (a `view` after a convolution cannot)."""
-    if x.ndim != 4 or not x.is_floating_point():
-        return False
-    try:
-        with torch.no_grad():
-            module(channels_last(x))
-    except RuntimeError:
-        return False
-    return True
-
-
-@dataclass(frozen=True)
-class Look:
-    """What a look at the model told about how to run it.
-
-    `kernel`: "vmap" or "loop". `solo`: why lanes must run one at a time; empty where they need not.
-    `reseed`: it draws from torch's global generator, which is then seeded at every step.
-    `channels_last`: on a CPU, pooling is many times faster with channels innermost.
-    """
-
-    kernel: str
-    solo: str
-    reseed: bool
-    channels_last: bool
-
-    @classmethod
-    def at(cls, net: Net, x: Tensor, device: torch.device, *, fast: bool, kernel: str | None) -> Look:
-        """`fast`: vmap is the faster kernel, if it works at all. `kernel` overrides the choice."""
-        reseed = draws_from_torch(net.module, x)
-        solo = "it draws from torch's global generator" if reseed else why_not_vmap(net.module, x)
-        if kernel is None or solo:
-            kernel = "vmap" if fast and not solo else "loop"
-        innermost = kernel == "loop" and device.type == "cpu" and takes_channels_last(net.module, x)
-        return cls(kernel, solo, reseed, innermost)
-
-
-def forward_of(nets: Sequence[Net], names: Sequence[dict[str, str]], look: Look) -> Forward:
-    return Vmap(nets, names) if look.kernel == "vmap" else Loop(nets, names, look)
+def forward_of(
+    nets: Sequence[Net], names: Sequence[dict[str, str]], kernel: str, *, reseed: bool, innermost: bool
+) -> Forward:
+    """The kernel of that name over the lanes' models."""
+    if kernel == "vmap":
+        return Vmap(nets, names)
+    return Loop(nets, names, reseed=reseed, innermost=innermost)

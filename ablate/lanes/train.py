@@ -10,7 +10,8 @@ from math import isfinite
 import torch
 from torch import Tensor, nn
 
-from ablate.lanes.trainer import Bench, Trainer
+from ablate.lanes.bench import Bench
+from ablate.lanes.trainer import Trainer
 from ablate.records.run import Outcome, Result, Run
 from ablate.tasks.metrics import metrics, per_example_scores
 

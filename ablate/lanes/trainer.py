@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from ablate.catalogue.registry import Registry
 from ablate.lanes import build
-from ablate.lanes.data import DeviceSplit, Order, device_splits
-from ablate.lanes.forward import Forward, Look, favours_vmap, forward_of
+from ablate.lanes.bench import Bench
+from ablate.lanes.data import Order
+from ablate.lanes.forward import Forward, forward_of
 from ablate.lanes.group import Group, batch_size
 from ablate.lanes.loss import lane_losses
 from ablate.lanes.update import Optimizers, change_gradients, schedule_factor, unused_gradients_are_zero
@@ -25,47 +24,9 @@ from ablate.seams.batch import Batch
 from ablate.seams.draws import Draws, seed_keys, step_keys
 from ablate.seams.settings import Settings
 from ablate.seams.tensors import LaneTensors, Layout
-from ablate.surgery.net import Place, open_net, trace
-from ablate.tasks.task import Task
 
 Weights = Mapping[str, Tensor]
 Loss = Callable[[Weights, Batch], Tensor]
-
-
-@dataclass(frozen=True)
-class Bench:
-    """What the groups of one task share: the data on the device and what a look at the model told.
-
-    `parameters` are the names of the user's own, in order.
-    """
-
-    task: Task
-    catalogue: Registry
-    device: torch.device
-    splits: dict[str, DeviceSplit]
-    places: tuple[Place, ...]
-    parameters: tuple[str, ...]
-    look: Look
-
-    @property
-    def kernel(self) -> str:
-        return self.look.kernel
-
-    @property
-    def solo(self) -> str:
-        return self.look.solo
-
-    @classmethod
-    def of(cls, task: Task, catalogue: Registry, device: torch.device, kernel: str | None = None) -> Bench:
-        """Look at the model once. `kernel` overrides the choice between "vmap" and "loop"."""
-        module = build.build_module(task.model, 0)
-        example = task.train.x[:2]
-        fast = favours_vmap(module, device)  # before surgery, which wraps layers
-        places = trace(module, example)
-        net = open_net(module, example, places)
-        look = Look.at(net, example, device, fast=fast, kernel=kernel)
-        names = tuple(spec.name for spec in net.specs().values())
-        return cls(task, catalogue, device, device_splits(task, device), places, names, look)
 
 
 class Trainer:
@@ -89,7 +50,9 @@ class Trainer:
             net.module.to(bench.device)
         layout, names = build.layout_of(nets, bench.parameters)
         self.weights = build.initial(nets, names, layout).to(bench.device)
-        self.forward = forward_of(nets, names, bench.look)
+        self.forward = forward_of(
+            nets, names, bench.kernel, reseed=bench.look.reseed, innermost=bench.look.channels_last
+        )
         self.leaves = _leaves(self.weights)
         self.optimizers = Optimizers(self.group, self.weights)
         self.order = Order(len(bench.splits["train"]), batch_size(runs[0], bench.catalogue, task.batch_size))

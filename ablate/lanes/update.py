@@ -73,7 +73,7 @@ class Optimizers:
                 taken = decay.settings if whole else decay.settings.take(part.lanes)
                 own, gradient = change(own, gradient, scheduled, taken)
             before = {name: tensor.clone() for name, tensor in part.state.items()} if skipping else {}
-            updated = active.code.update(own, gradient, part.state, settings, at)
+            updated: Tensor = active.code.update(own, gradient, part.state, settings, at)
             for name, old in before.items():
                 keep = moved[part.lanes].reshape(-1, *[1] * (old.ndim - 1))
                 part.state[name] = torch.where(keep, part.state[name], old)

@@ -85,7 +85,7 @@ def edge(cells: Sequence[Cell], task: Task) -> int:
     """
     rates = {cell.rate for cell in cells}
     near = {cell.rate for cell in near_best(cells, task)}
-    if len(near) != 1 or len(rates) == 1:
+    if len(rates) == 1:
         return 0
     return -1 if near == {min(rates)} else 1 if near == {max(rates)} else 0
 

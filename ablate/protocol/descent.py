@@ -47,7 +47,7 @@ class Drop:
 
     @property
     def falls(self) -> bool:
-        return self.descent.alive and self.share > DROP and self.mean > ERRORS * self.error
+        return self.share > DROP and self.mean > ERRORS * self.error  # NaN where the lane was lost
 
 
 def drop_of(rate: float, descent: Descent, untrained: Array) -> Drop:

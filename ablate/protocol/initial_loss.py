@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ablate.lanes.trainer import Bench, Trainer
+from ablate.lanes.bench import Bench
+from ablate.lanes.trainer import Trainer
 from ablate.protocol.explore import by_lanes, run_of, with_examples
 from ablate.protocol.prior import Prior
 from ablate.protocol.steps import Finding, Ground, Level, Step

@@ -97,7 +97,9 @@ class Recipe(Mapping[str, Settings]):
         """The trick that is on in `slot`, or None."""
         return next((name for name in self if catalogue[name].slot == slot), None)
 
-    def with_trick(self, catalogue: Catalogue, name: str, settings: Mapping[str, Any] | None = None) -> Recipe:
+    def with_trick(
+        self, catalogue: Catalogue, name: str, settings: Mapping[str, Any] | None = None
+    ) -> Recipe:
         """This recipe with `name` on (defaults unless given); what stood in its slot goes out."""
         trick = catalogue[name]
         kept = {

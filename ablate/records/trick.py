@@ -170,4 +170,3 @@ class Trick:
         if all(parameter.neutral is None for parameter in self.parameters):
             return None
         return {p.name: p.default if p.neutral is None else p.neutral for p in self.parameters}
-

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
-from ablate.lanes.trainer import Bench, Trainer
+from ablate.lanes.bench import Bench
+from ablate.lanes.trainer import Trainer
 from ablate.records.errors import Conflict, NotApplicable
 from ablate.records.recipe import Recipe
 from ablate.study.session import Session

@@ -18,7 +18,7 @@ import torch
 from ablate.catalogue.registry import registry
 from ablate.executors.inline import Inline
 from ablate.executors.processes import Processes
-from ablate.lanes.trainer import Bench
+from ablate.lanes.bench import Bench
 from ablate.ledger.store import Ledger
 from ablate.records import study as studies
 from ablate.records.errors import InputError, unknown

@@ -9,8 +9,9 @@ import torch
 
 from ablate.catalogue.registry import registry
 from ablate.lanes.applicable import applicable
+from ablate.lanes.bench import Bench
 from ablate.lanes.group import grouped
-from ablate.lanes.trainer import Bench, Trainer
+from ablate.lanes.trainer import Trainer
 from ablate.ranking.power import design_power
 from ablate.ranking.screening import screening
 from ablate.records.recipe import Recipe

@@ -11,8 +11,8 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future
 from dataclasses import dataclass, replace
 
 from ablate.executors.job import Job, work
+from ablate.lanes.bench import Bench
 from ablate.lanes.group import batch_size, grouped
-from ablate.lanes.trainer import Bench
 from ablate.ledger.entry import Entry
 from ablate.ledger.plan import distinct
 from ablate.ledger.store import Ledger

@@ -11,8 +11,8 @@ import torch
 
 from ablate.catalogue.registry import registry
 from ablate.lanes import checkpoint
+from ablate.lanes.bench import Bench
 from ablate.lanes.train import Report, Training
-from ablate.lanes.trainer import Bench
 from ablate.records.errors import AblateError, InputError
 from ablate.records.files import write_bytes
 from ablate.records.recipe import Recipe

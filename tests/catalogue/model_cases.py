@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ablate.catalogue.registry import registry
+from ablate.lanes.bench import Bench
 from ablate.lanes.train import train
-from ablate.lanes.trainer import Bench
 from ablate.records.recipe import Recipe
 from ablate.records.run import Run
 from ablate.surgery.net import Net, open_net

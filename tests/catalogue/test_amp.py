@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from ablate.catalogue.precision.amp import INITIAL, TRICK, begin, context, next_scale, scale, unscale
+from ablate.lanes.bench import Bench
 from ablate.lanes.train import train
-from ablate.lanes.trainer import Bench, Trainer
+from ablate.lanes.trainer import Trainer
 from ablate.seams.settings import Settings
 from ablate.seams.tensors import LaneTensors, Layout, Spec
 from ablate.testing import advance, assert_same_lane, suite

@@ -11,7 +11,7 @@ from torch import nn
 from torch.func import functional_call, vmap
 from torch.utils.checkpoint import checkpoint_sequential
 
-from ablate.lanes.trainer import Bench
+from ablate.lanes.bench import Bench
 from ablate.surgery.layers import Dropout, Switch
 from ablate.surgery.recompute import Recomputing, cut
 from ablate.testing import advance, suite

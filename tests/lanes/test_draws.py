@@ -56,7 +56,8 @@ def test_uniform_over_elements_steps_and_seeds():
         [draws_of(seed, step).uniform("u", 1)[0, 0] for seed in range(60) for step in range(60)]
     )
     assert stats.kstest(first.numpy(), "uniform").pvalue > 1e-3
-    assert many.min() >= 0 and many.max() < 1
+    assert many.min() >= 0
+    assert many.max() < 1
 
 
 def test_bits_are_fair_and_pairs_of_neighbours_are_uniform():

@@ -10,11 +10,12 @@ from torch import nn
 
 from ablate.catalogue.registry import registry
 from ablate.lanes import train as train_module
+from ablate.lanes.bench import Bench
 from ablate.lanes.checkpoint import load as load_checkpoint
 from ablate.lanes.checkpoint import save
 from ablate.lanes.group import grouped
 from ablate.lanes.train import Training, train
-from ablate.lanes.trainer import Bench, Trainer
+from ablate.lanes.trainer import Trainer
 from ablate.records.errors import InputError
 from ablate.records.recipe import Recipe
 from ablate.records.run import Outcome, Run

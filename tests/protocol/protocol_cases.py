@@ -10,8 +10,8 @@ from sklearn import datasets
 from torch import Tensor, nn
 
 from ablate.catalogue.registry import registry
+from ablate.lanes.bench import Bench
 from ablate.lanes.train import train
-from ablate.lanes.trainer import Bench
 from ablate.protocol.steps import Ground
 from ablate.records.run import Result, Run
 from ablate.tasks.task import Task

@@ -49,6 +49,7 @@ def test_plateau_at_the_start_is_seen_with_its_length():
         np.full(20, 2.3),  # never falls: not a *start-up* plateau
         np.concatenate([[2.3, 2.3], SETTLED]),  # two epochs
         2.3 + 0.01 * RNG.standard_normal(20),
+        1 + 0.25 * np.random.default_rng(0).standard_normal(20),  # noise alone
     ],
 )
 def test_no_plateau(curve):

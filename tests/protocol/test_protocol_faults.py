@@ -142,6 +142,15 @@ def test_a_model_too_small_for_regression():
     assert codes(step) == ["model-too-small"]
 
 
+def test_a_head_that_starts_at_zero_is_no_symmetric_initialisation():
+    def bottleneck():
+        module = nn.Sequential(nn.Linear(64, 1), nn.Tanh(), nn.Linear(1, 10))
+        module[-1].weight.data.zero_()
+        return module
+
+    assert codes(over_fit(ground_of(task_of(bottleneck)))) == ["model-too-small"]
+
+
 def test_sound_models_learn_a_sample_by_heart():
     def normalised():
         return nn.Sequential(
@@ -180,6 +189,7 @@ def test_the_sample_is_balanced_distinct_and_one_batch():
     rows = chosen(Split(x, y), 2, 40)
     assert len(rows) == len({x[row].numpy().tobytes() for row in rows.tolist()}) == 40
     assert int(y[rows].sum()) == 10
+    assert len(chosen(Split(X[:30].repeat(20, 1), Y[:30].repeat(20)), 10, 40)) == 30
     bench = few_examples(bench_of(task_of()), 40)
     assert len(bench.task.train) == len(bench.splits["train"]) == bench.task.batch_size == 40
     assert bench.task.train.y.bincount().tolist() == [4] * 10

@@ -207,6 +207,10 @@ def test_priors():
     assert not Blind.of(rare).beaten(Blind.of(rare).loss, 0.91)
     assert Blind.of(rare).beaten(0.2, 0.91)
     assert Blind.of(rare).beaten(0.5, 1.0)
+    balanced_validation = rare.but(validation=(rare.train.x[:100], torch.arange(100) % 2))
+    assert Blind.of(balanced_validation).loss == pytest.approx(
+        log(2)
+    )  # the training frequencies would cost 1.2
 
 
 def test_values_are_made_plain():
