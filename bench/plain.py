@@ -1,0 +1,111 @@
+"""The other side of the benchmark: a plain Optuna + DataLoader + torch.optim loop, as a good practitioner writes it.
+
+One trial after another, PyTorch's own modules, optimizers, schedulers and losses; no pruning. It knows the tricks
+of `SHARED`, which is the space that both sides search.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import optuna
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from ablate.tasks.task import Task
+
+SHARED = (
+    "momentum", "adam", "rmsprop", "batch_size", "weight_decay", "label_smoothing", "dropout", "batch_norm",
+    "group_norm", "activation", "clip_norm", "cosine_restarts",
+)  # fmt: skip
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
+
+
+def suggest(trial: optuna.Trial) -> dict[str, Any]:
+    """The shared space, in a practitioner's words."""
+    return {
+        "optimizer": trial.suggest_categorical("optimizer", ["momentum", "adam", "rmsprop"]),
+        "lr": trial.suggest_float("lr", 1e-3, 1e-1, log=True),
+        "batch_size": trial.suggest_int("batch_size", 32, 256, log=True),
+        "weight_decay": trial.suggest_float("weight_decay", 1e-6, 1e-2, log=True),
+        "label_smoothing": trial.suggest_float("label_smoothing", 0.0, 0.3),
+        "dropout": trial.suggest_float("dropout", 0.0, 0.6),
+        "norm": trial.suggest_categorical("norm", ["none", "batch", "group"]),
+        "activation": trial.suggest_categorical("activation", list(ACTIVATIONS)),
+        "clip": trial.suggest_float("clip", 0.1, 10.0, log=True),
+        "cosine": trial.suggest_categorical("cosine", [False, True]),
+    }
+
+
+def norm_of(kind: str, layer: nn.Module) -> list[nn.Module]:
+    if kind == "none":
+        return []
+    width = layer.out_channels if isinstance(layer, nn.Conv2d) else layer.out_features
+    if kind == "group":
+        return [nn.GroupNorm(8, width)]
+    return [nn.BatchNorm2d(width) if isinstance(layer, nn.Conv2d) else nn.BatchNorm1d(width)]
+
+
+def model_of(task: Task, asked: dict[str, Any]) -> nn.Module:
+    """The task's own nn.Sequential with normalisation, activation and dropout put in."""
+    plain = list(task.model().children())
+    last = max(i for i, layer in enumerate(plain) if isinstance(layer, nn.Linear))
+    layers: list[nn.Module] = []
+    for i, layer in enumerate(plain):
+        affine = isinstance(layer, nn.Conv2d | nn.Linear)
+        if affine and i:
+            layers.append(nn.Dropout(asked["dropout"]))
+        layers.append(ACTIVATIONS[asked["activation"]]() if isinstance(layer, nn.ReLU) else layer)
+        if affine and i != last:
+            layers += norm_of(asked["norm"], layer)
+    return nn.Sequential(*layers)
+
+
+def train(task: Task, asked: dict[str, Any], seed: int) -> float:
+    """Validation accuracy after the task's epochs."""
+    torch.manual_seed(seed)
+    model = model_of(task, asked)
+    loader = DataLoader(
+        TensorDataset(task.train.x, task.train.y),
+        batch_size=asked["batch_size"],
+        shuffle=True,
+        drop_last=True,
+    )
+    kinds = {
+        "momentum": lambda p: torch.optim.SGD(
+            p, lr=asked["lr"], momentum=0.9, weight_decay=asked["weight_decay"]
+        ),
+        "adam": lambda p: torch.optim.Adam(p, lr=asked["lr"] / 10, weight_decay=asked["weight_decay"]),
+        "rmsprop": lambda p: torch.optim.RMSprop(p, lr=asked["lr"] / 10, weight_decay=asked["weight_decay"]),
+    }
+    optimizer = kinds[asked["optimizer"]](model.parameters())
+    steps = task.epochs * len(loader)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps) if asked["cosine"] else None
+    criterion = nn.CrossEntropyLoss(label_smoothing=asked["label_smoothing"])
+    accuracy = 0.0
+    for _ in range(task.epochs):
+        model.train()
+        for x, y in loader:
+            optimizer.zero_grad(set_to_none=True)
+            criterion(model(x), y).backward()
+            nn.utils.clip_grad_norm_(model.parameters(), asked["clip"])
+            optimizer.step()
+            if schedule is not None:
+                schedule.step()
+        model.eval()
+        with torch.no_grad():
+            right = model(task.validation.x).argmax(1) == task.validation.y
+        accuracy = right.double().mean().item()
+    return accuracy
+
+
+def search(task: Task, trials: int) -> float:
+    """Seconds for a whole search of `trials`."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    started = time.perf_counter()
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=0))
+    study.optimize(lambda trial: train(task, suggest(trial), trial.number), n_trials=trials)
+    return time.perf_counter() - started
