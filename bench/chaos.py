@@ -210,7 +210,7 @@ def listen(
             if what == "recorded":
                 acknowledged.add(name)
                 continue
-            stage = "report" if name == "after confirm" else name.removeprefix("after ").partition(",")[0]
+            stage = "report" if name == "after costs" else name.removeprefix("after ").partition(",")[0]
             moments.setdefault(stage, time.monotonic())
     except EOFError:
         pass

@@ -7,25 +7,33 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ablate.catalogue.registry import registry
+from ablate.lanes.applicable import applicable
+from ablate.lanes.bench import Bench
 from ablate.ledger.store import Ledger
 from ablate.records.errors import InputError
+from ablate.search.space import Space
 from ablate.study.environment import device_of
-from ablate.study.opening import Opened, Options, check_executor
+from ablate.study.opening import Opened, Options, check_executor, with_choices
 from ablate.study.recipes import read_recipe
 
 BUILT_ON_A_RATE = {"search", "rank", "confirm"}
+STAND_IN = 0.05
+"""The rate that stands for the one which lr-find is still to find."""
 BUILT_ON_A_RECIPE = {"rank", "confirm"}
 
 
 def check_ready(opened: Opened, options: Options, stages: Sequence[str]) -> None:
     """Raise InputError if `stages` cannot be begun: device, executor, folders, a missing stage or recipe."""
-    device_of(options.device)
+    device = device_of(options.device)
     check_executor(options.executor)
     check_folder(options.studies, "--studies")
     if "report" in stages:
         check_folder(options.reports / opened.name, "--out")
-    facts = _facts(options.studies / f"{opened.name}.db")
+    ledger = options.studies / f"{opened.name}.db"
+    facts = _facts(ledger)
     rate = (facts.get("lr-find") or {}).get("learning_rate")
     if (
         opened.study.needs_lr_find
@@ -41,15 +49,22 @@ def check_ready(opened: Opened, options: Options, stages: Sequence[str]) -> None
                 raise no_best()
         elif around != "baseline":
             read_recipe(Path(around), registry())
+    if BUILT_ON_A_RATE & set(stages) and not facts:
+        check_space(opened, device)
+
+
+def check_space(opened: Opened, device: torch.device) -> None:
+    """Raise InputError where nothing is left to search, or the baseline does not fit into the space."""
+    catalogue = registry()
+    possible = applicable(Bench.of(with_choices(opened), catalogue, device))
+    rate = STAND_IN if opened.study.needs_lr_find else None
+    Space.of(catalogue, opened.study, possible, opened.study.baseline_recipe(catalogue, rate), lr_center=rate)
 
 
 def check_folder(folder: Path, option: str) -> None:
     """Raise InputError if `folder` is neither there and writable, nor can be made."""
     hint = f"name another with {option}"
-    try:
-        there = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
-    except ValueError as error:  # a null character
-        raise InputError(f"{str(folder)!r} cannot be a folder", hint=hint) from error
+    there = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
     if not there.is_dir():
         what = "is a file" if there == folder else f"cannot be made: {there} is a file"
         raise InputError(f"the folder {folder} {what}", hint=hint)

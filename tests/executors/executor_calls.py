@@ -1,0 +1,41 @@
+"""What the tests ask workers to do. A module of its own, because workers import it."""
+
+import os
+import signal
+import sys
+import time
+
+from ablate.records.errors import InputError
+
+
+def double(number, progress):
+    progress(number)
+    return 2 * number
+
+
+def fails(progress):
+    raise ValueError("as asked")
+
+
+def refuses(progress):
+    raise InputError("wrong", hint="do it right")
+
+
+def sleeps(seconds, progress):
+    time.sleep(seconds)
+    return os.getpid()
+
+
+def dies(progress):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def interrupted(progress):
+    """Ctrl-C, as a terminal sends it to every process of the foreground."""
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.2)
+    return "alive"
+
+
+def prints(progress):
+    return "standard error" if sys.stdout is sys.stderr else "standard output"

@@ -1,0 +1,163 @@
+"""Inline and Processes: the same results, the same errors, and workers that never outlive their driver."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import BrokenExecutor
+from pathlib import Path
+
+import executor_calls as calls
+import pytest
+
+from ablate.catalogue.registry import registry
+from ablate.executors.inline import Inline
+from ablate.executors.job import Job, bench_of, work
+from ablate.executors.processes import Processes
+from ablate.records.errors import InputError
+from ablate.records.recipe import Recipe
+from ablate.records.run import Run
+
+TASK = """
+import torch
+from torch import nn
+from ablate.tasks.task import Task
+x = torch.linspace(-1, 1, 60)[:, None].repeat(1, 3)
+task = Task(model=lambda: nn.Linear(3, 2), train=(x, (x[:, 0] > 0).long()), epochs=2, batch_size=8)
+"""
+
+
+@pytest.fixture(scope="module")
+def pool():
+    heard = []
+    with Processes(2, heard.append) as executor:
+        executor.heard = heard
+        yield executor
+
+
+@pytest.fixture
+def job(tmp_path):
+    bench_of.cache_clear()
+    (tmp_path / "small_task.py").write_text(TASK)
+    recipes = [Recipe.of(registry(), {"momentum": {"lr": lr}}) for lr in (0.1, 0.01)]
+    runs = tuple(Run("small_task", recipe, seed, 2) for seed, recipe in enumerate(recipes))
+    return Job(f"{tmp_path}/small_task.py:task", runs)
+
+
+def wait_until(said, seconds=5.0):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if said():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def timeless(results):
+    return [(r.outcome, dict(r.metrics), dict(r.curves), dict(r.scores), r.epochs) for r in results]
+
+
+def test_results_and_progress_are_equal(pool, job):
+    heard = []
+    here = Inline(heard.append).submit(work, job).result()
+    pool.heard.clear()
+    there = pool.submit(work, job).result()
+    assert timeless(here) == timeless(there)
+    assert heard == [2, 2]
+    assert wait_until(lambda: pool.heard == [2, 2])
+
+
+def test_a_task_file_that_changed_is_refused(pool, job):
+    changed = Job(job.reference, job.runs, sha256="0" * 64)
+    for executor in (Inline(), pool):
+        with pytest.raises(InputError, match="changed while the study ran"):
+            executor.submit(work, changed).result()
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["inline", "processes"])
+def test_exceptions_travel(pool, apart):
+    executor = pool if apart else Inline()
+    with pytest.raises(ValueError, match="as asked"):
+        executor.submit(calls.fails).result()
+    with pytest.raises(InputError) as caught:
+        executor.submit(calls.refuses).result()
+    assert (caught.value.message, caught.value.exit_code) == ("wrong", 2)
+    assert executor.submit(calls.double, 4).result() == 8 if apart else True
+
+
+def test_inline_lets_ctrl_c_through():
+    with pytest.raises(KeyboardInterrupt):
+        Inline().submit(calls.interrupted)
+
+
+def test_workers_leave_ctrl_c_to_the_driver(pool):
+    assert pool.submit(calls.interrupted).result() == "alive"
+
+
+def test_a_worker_that_is_killed_breaks_the_pool_at_once():
+    executor = Processes(1)
+    try:
+        with pytest.raises(BrokenExecutor):
+            executor.submit(calls.dies).result(timeout=30)
+    finally:
+        executor.shutdown()
+
+
+def test_kill_does_not_wait_for_the_work():
+    executor = Processes(1)
+    futures = [executor.submit(calls.sleeps, 60) for _ in range(4)]
+    assert wait_until(lambda: any(f.running() for f in futures))
+    processes = list(executor._processes.values())
+    time.sleep(0.3)
+    started = time.monotonic()
+    executor.kill()
+    assert time.monotonic() - started < 5
+    assert not any(process.is_alive() for process in processes)
+    executor.kill()  # a second one does no harm
+
+
+def test_leaving_ends_workers_and_the_listener():
+    with Processes(1, lambda trained: None) as executor:
+        assert executor.submit(calls.sleeps, 0).result() > 0
+        processes, listener = list(executor._processes.values()), executor._listener
+    assert not any(process.is_alive() for process in processes)
+    assert not listener.is_alive()
+
+
+def test_standard_output_is_the_drivers_alone(pool):
+    assert pool.submit(calls.prints).result() == "standard error"
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
+def test_workers_end_with_a_driver_that_is_killed():
+    script = (
+        "import executor_calls as calls, time\nfrom ablate.executors.processes import Processes\n"
+        "if __name__ == '__main__':\n    pool = Processes(1)\n"
+        "    told = [pool.submit(calls.sleeps, 0) for _ in range(1)]\n"
+        "    print(*{one.result() for one in told}, flush=True)\n    pool.submit(calls.sleeps, 60)\n    time.sleep(60)\n"
+    )
+    driver = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=environment()
+    )
+    workers = [int(word) for word in driver.stdout.readline().split()]
+    assert workers
+    assert all(map(alive, workers))
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+    driver.stdout.close()
+    assert wait_until(lambda: not any(map(alive, workers)))
+
+
+def alive(process):
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def environment():
+    here = Path(__file__).parent
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(here), str(here.parent.parent)])}
