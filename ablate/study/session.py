@@ -102,9 +102,12 @@ class Session:
 
     def _fly(self, planned: list[Planned], job: Job) -> None:
         try:
-            self._flying[self.executor.submit(work, job)] = (planned, job)
+            future = self.executor.submit(work, job)
         except BrokenExecutor as error:
             raise worker_died() from error
+        self._flying[future] = (planned, job)
+        if future.done():  # inline: recorded at once, so that an interruption costs one group and no more
+            self._land(future)
 
     def collect(self, planned: Sequence[Planned]) -> list[Entry]:
         """Wait until every run of `planned` is in the ledger, recording whatever finishes meanwhile.

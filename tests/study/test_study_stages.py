@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import multiprocessing
 import tomllib
 from dataclasses import replace
 
@@ -245,3 +246,32 @@ def test_a_ledger_can_be_read_while_the_study_runs(tmp_path):
     here.run(("search",), progress=Reading())
     assert seen
     assert all(seen)
+
+
+def test_inline_each_group_is_recorded_when_it_is_trained(tmp_path):
+    """Not a generation later: what an interruption costs is one group."""
+    here = place(tmp_path, study=STUDY.replace("trials = 6", "trials = 40"))
+    bound = []
+
+    class Counting(Heard):
+        def result(self, entry):
+            super().result(entry)
+            bound.append(self.epochs - sum(e.result.epochs for e in self.entries))
+
+    here.run(("search",), progress=Counting())
+    assert max(bound) <= 20 * 2, "epochs trained and not yet recorded: a generation at most, not two"
+
+
+def test_a_worker_that_dies_is_told_in_one_line_and_the_study_goes_on(tmp_path):
+    here = place(tmp_path)
+
+    class Cruel(Heard):
+        def result(self, entry):
+            for child in multiprocessing.active_children():
+                child.kill()
+
+    with pytest.raises(AblateError, match="a worker process was killed") as caught:
+        here.run(("search",), "processes", Cruel())
+    assert caught.value.exit_code == 1
+    assert here.entries()
+    assert len({e.identity for e in here.run(("search",)) if e.stage == "search"}) == 6

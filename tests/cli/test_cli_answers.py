@@ -1,0 +1,105 @@
+"""What commands print: help with examples, one JSON document, tables; and what they leave behind."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from cli_samples import INLINE, STUDY, TASK, ablate
+
+from ablate.cli.app import COMMANDS
+
+LOUD = "print('hello from the task file')\n" + TASK
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("answers")
+    (folder / "tiny.py").write_text(LOUD)
+    (folder / "small.toml").write_text(STUDY)
+    return folder
+
+
+@pytest.fixture
+def here(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_examples(capsys, command):
+    said = ablate(capsys, command, "--help")
+    assert said.code == 0
+    assert "Example" in said.out
+    assert f"ablate {command}" in said.out.partition("Example")[2]
+    assert max(map(len, said.out.splitlines())) <= 100
+
+
+def test_help_and_version(capsys):
+    assert ablate(capsys).out == ablate(capsys, "--help").out
+    assert all(f"\n  {command} " in ablate(capsys, "-h").out for command in COMMANDS)
+    assert ablate(capsys, "--version").out.startswith("ablate 0.")
+
+
+# In this order: later ones read what the study has left.
+ANSWERS = {
+    "tricks": ("tricks",),
+    "trick": ("tricks", "dropout"),
+    "tricks of a task": ("tricks", "--task", "tiny.py:task"),
+    "tasks": ("tasks",),
+    "task": ("tasks", "tiny.py:task"),
+    "plan": ("plan", "small.toml", *INLINE),
+    "train": ("train", "tiny.py:task", "--epochs", "1", "--device", "cpu"),
+    "lr-find": ("lr-find", "tiny.py:task", *INLINE),
+    "study": ("study", "small.toml", "--stages", "search,rank,confirm,report", *INLINE),
+    "rank": ("rank", "small.toml", *INLINE),
+    "report": ("report", "small"),
+    "doctor": ("doctor",),
+}
+
+
+@pytest.mark.parametrize("words", ANSWERS.values(), ids=ANSWERS)
+def test_json_is_all_that_is_printed(capsys, here, words):
+    said = ablate(capsys, *words, "--json")
+    assert said.code == 0, said.err
+    document = json.loads(said.out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert document
+    assert not [line for line in said.err.splitlines() if not line.startswith("hello")]
+
+
+def test_every_command_has_a_json_answer():
+    assert {words[0] for words in ANSWERS.values()} == set(COMMANDS)
+
+
+def test_the_answer_of_a_study(capsys, here):
+    said = ablate(capsys, *ANSWERS["study"], "--json")
+    document = json.loads(said.out)
+    assert document["report"] == "reports/small/index.html"
+    assert document["stages"] == ["search", "rank", "confirm", "report"]
+    assert {"trick", "effect", "verdict"} <= set(document["ranking"][0])
+    said = ablate(capsys, *ANSWERS["study"])
+    assert "report: reports/small/index.html" in said.out
+    assert "placebo" in said.out
+    assert "search: done" in said.err
+    quiet = ablate(capsys, *ANSWERS["study"], "--quiet")
+    assert [line for line in quiet.err.splitlines() if "hello" not in line] == []
+    assert quiet.out.replace("hello from the task file\n", "") in said.out
+
+
+def test_a_gate_that_fails_is_told_and_exits_1(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    blind = TASK.replace("nn.Linear(4, 8)", "Blind(), nn.Linear(4, 8)").replace(
+        "def model", "class Blind(nn.Module):\n    def forward(self, x):\n        return 0 * x\ndef model"
+    )
+    (tmp_path / "blind.py").write_text(blind)
+    said = ablate(capsys, "lr-find", "blind.py:task", *INLINE)
+    assert said.code == 1
+    assert "2 over-fit a small sample: fail" in said.out
+    assert "→" in said.out
+
+
+def test_train_resumes_and_keeps_the_weights(capsys, here):
+    document = json.loads(ablate(capsys, "train", "tiny.py:task", "--seed", "3", "--json").out)
+    assert document["outcome"] == "complete"
+    assert (here / document["weights"]).is_file()
+    assert list((here / "reports" / "tiny").glob("train-*.pt")) == []
