@@ -24,6 +24,7 @@ from ablate.study.search import search
 from ablate.study.session import Planned, Session
 
 T = TypeVar("T")
+FOUND_FOR = "momentum"
 STAGES = ("lr-find", "search", "rank", "confirm", "costs", "report")
 
 
@@ -134,6 +135,15 @@ def baseline_of(session: Session) -> Recipe:
     if study.needs_lr_find and rate is None:
         raise no_rate()
     baseline = study.baseline_recipe(catalogue, rate)
+    optimizer = baseline.slot(catalogue, "optimizer")
+    if study.needs_lr_find and rate is not None and optimizer is not None and optimizer != FOUND_FOR:
+        # The protocol runs SGD with momentum; other rules have rates of another size.
+        own, known = (catalogue[name].parameter("lr").default for name in (optimizer, FOUND_FOR))
+        rate = float(rate) * float(own) / float(known)
+        session.progress.say(
+            f"lr-find measured {FOUND_FOR}; for {optimizer} the rate is scaled by their defaults to {rate:.2g}"
+        )
+        baseline = study.baseline_recipe(catalogue, rate)
     decay = document.get("weight_decay") or 0.0
     if study.needs_lr_find and decay > 0 and "weight_decay" not in baseline:
         baseline = baseline.with_trick(catalogue, "weight_decay", {"decay": decay})

@@ -129,8 +129,9 @@ def session_of(opened: Opened, options: Options, progress: Progress | None = Non
 
 
 def with_choices(opened: Opened) -> Task:
-    """The task with the metric that the study file asks for."""
-    return opened.task.but(metric=opened.study.metric) if opened.study.metric else opened.task
+    """The task with the metric and the budget that the study file asks for."""
+    task, study = opened.task, opened.study
+    return task.but(metric=study.metric or task.metric, epochs=study.epochs or task.epochs)
 
 
 def make_folder(folder: Path) -> None:

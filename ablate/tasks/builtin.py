@@ -38,7 +38,9 @@ def _digits(card: TaskCard) -> Task:
         notes = (
             f"training classes thin out exponentially, {LONGTAIL_RATIO} to 1; the other splits are balanced",
         )
-    return _images(card, pixels.reshape(-1, 1, 8, 8), labels, rows, (16, 16, 16), pools=1, notes=notes)
+    return _images(
+        card, pixels.reshape(-1, 1, 8, 8), labels, rows, (16, 16, 16), pools=0, stride=2, notes=notes
+    )
 
 
 def _longtail(rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -83,6 +85,7 @@ def _images(
     rows: Rows,
     widths: tuple[int, ...],
     pools: int,
+    stride: int = 1,
     notes: tuple[str, ...] = (),
     **options: Any,
 ) -> Task:
@@ -99,7 +102,7 @@ def _images(
     figures = "; ".join(f"{m:.3f}, {d:.3f}" for m, d in moments)
     notes = (*notes, f"pixels are scaled to mean 0 and deviation 1 by training data ({figures})")
     channels, height, width = pixels.shape[1:]
-    model = partial(convnet, (channels, height, width), widths, pools, int(labels.max()) + 1)
+    model = partial(convnet, (channels, height, width), widths, pools, int(labels.max()) + 1, stride=stride)
     return _task(card, model, x, labels, rows, notes=notes, **options)
 
 

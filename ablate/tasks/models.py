@@ -7,8 +7,12 @@ from itertools import pairwise
 from torch import nn
 
 
-def convnet(image: tuple[int, int, int], widths: tuple[int, ...], pools: int, outputs: int) -> nn.Sequential:
+def convnet(
+    image: tuple[int, int, int], widths: tuple[int, ...], pools: int, outputs: int, *, stride: int = 1
+) -> nn.Sequential:
     """3×3 convolutions with ReLU, a 2×2 max-pool after each of the first `pools`, and a linear head.
+
+    `stride`: of the first convolution (2 halves the image before anything is spent on it).
 
     image: (C, H, W). Maps `[B, C, H, W]` to `[B, outputs]`. Where two widths are equal and nothing is pooled
     between them, convolution and ReLU form a block that keeps its shape (which a skip connection needs).
@@ -16,10 +20,12 @@ def convnet(image: tuple[int, int, int], widths: tuple[int, ...], pools: int, ou
     channels, height, width = image
     layers: list[nn.Module] = []
     for index, (before, after) in enumerate(pairwise((channels, *widths))):
-        layers += [nn.Conv2d(before, after, kernel_size=3, padding=1), nn.ReLU()]
+        step = stride if index == 0 else 1
+        layers += [nn.Conv2d(before, after, kernel_size=3, stride=step, padding=1), nn.ReLU()]
         if index < pools:
             layers.append(nn.MaxPool2d(2))
-    features = widths[-1] * (height >> pools) * (width >> pools)
+    height, width = -(-height // stride) >> pools, -(-width // stride) >> pools
+    features = widths[-1] * height * width
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(features, outputs))
 
 
