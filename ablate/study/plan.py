@@ -54,7 +54,7 @@ def plan(opened: Opened, options: Options) -> dict[str, Any]:
         for start in range(0, len(trials), GENERATION)
         for g in grouped(trials[start : start + GENERATION], catalogue, lanes)
     ]
-    laid = array(_Facts(bench, study), baseline, baseline, list(space.settings))  # type: ignore[arg-type]
+    laid = array(catalogue, baseline, baseline, list(space.settings), seen={}, must_have=study.rank.must_have)
     design = screening(laid.factors, wave=1, seed=study.seed)
     rank_runs = len(design.rows)
     seconds = step_seconds(bench, baseline, lanes) * (len(bench.task.train) // bench.task.batch_size) * epochs
@@ -84,13 +84,6 @@ def plan(opened: Opened, options: Options) -> dict[str, Any]:
         "confirm": {"runs_about": confirm_runs, "seeds": study.confirm.seeds},
         "seconds_per_run": seconds, "estimate_seconds": estimate,
     }  # fmt: skip
-
-
-class _Facts:
-    """What `array` needs of a session."""
-
-    def __init__(self, bench: Bench, study: Any) -> None:
-        self.bench, self.study = bench, study
 
 
 def step_seconds(bench: Bench, recipe: Recipe, lanes: int) -> float:

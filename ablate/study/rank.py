@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
-from ablate.ranking.design import PLACEBO, Design, Factor, Row, with_placebo
+from ablate.catalogue.registry import Registry
+from ablate.ranking.design import PLACEBO, Design, Factor, Role, Row, with_placebo
 from ablate.ranking.screening import screening
 from ablate.ranking.sequential import nominal_level
 from ablate.ranking.verdicts import decided
 from ablate.records.recipe import Recipe, conflict
-from ablate.records.trick import Value
+from ablate.records.run import Outcome
+from ablate.records.trick import Trick, Value
 from ablate.report.ranked import Ranked, ranked
 from ablate.study.session import Planned, Session
 from ablate.tasks.chance import collapse_level
 
+Seen = Mapping[str, tuple[int, Mapping[str, Value]]]
+"""Trick -> the place of the best trial that had it, and its settings there."""
 Level = Mapping[str, Mapping[str, Value]]
 """Tricks (with settings) that a factor's level puts into the recipe."""
 
@@ -36,52 +41,80 @@ class Array:
         return Recipe.of(session.bench.catalogue, tricks)
 
 
-def array(session: Session, winner: Recipe, baseline: Recipe, candidates: list[str]) -> Array:
-    """What is varied: every candidate trick, on (as in the winner, else with its defaults) or off.
+def array(
+    catalogue: Registry,
+    winner: Recipe,
+    baseline: Recipe,
+    candidates: Sequence[str],
+    *,
+    seen: Seen,
+    must_have: Sequence[str] = (),
+) -> Array:
+    """What is varied: every candidate trick, on (as in the winner, else as in the best trial that had it, else
+    with its defaults) or off.
 
     A slot is one factor: what the winner has there against what the baseline has; where both have the
-    same, the slot's first candidate against it. A trick that conflicts with one of the winner's is left
-    out, with the reason.
+    same, the slot's best other trick. A trick that conflicts with one of the winner's is left out, with the
+    reason.
     """
-    catalogue = session.bench.catalogue
+    rest = sorted((n for n in candidates if n not in winner), key=lambda n: seen.get(n, (len(seen), {}))[0])
     meaning: dict[str, dict[str, Level]] = {}
     left_out: dict[str, str] = {}
-    roles: dict[str, str] = {}
+    roles: dict[str, Role] = {}
     slots: set[str] = set()
-    for name in [*winner, *(n for n in candidates if n not in winner)]:
+    for name in [*winner, *rest]:
         trick = catalogue[name]
         home = trick.slot or name
-        if home in slots:
-            continue
         off = baseline.slot(catalogue, trick.slot) if trick.slot else (name if name in baseline else None)
         base = {} if off is None else {off: dict(baseline[off])}
-        on = {name: dict(winner.get(name, trick.defaults))}
-        if trick.slot and winner.slot(catalogue, trick.slot) not in (name, off):
-            continue  # the winner fills the slot with another trick, whose turn it is
-        if name not in winner and (trick.slot == "optimizer" or "needs_retune" in trick.roles):
-            left_out[name] = "needs a learning rate of its own, and the winner does without it"
+        on = {name: dict(winner[name] if name in winner else seen.get(name, (0, trick.defaults))[1])}
+        filled = winner.slot(catalogue, trick.slot) if trick.slot else None
+        if (
+            name == PLACEBO
+            or home in slots
+            or on == base
+            or (filled is not None and filled not in (name, off))
+        ):
             continue
-        if on == base:
+        reason = why_left_out(trick, winner, [*winner, *meaning], catalogue)
+        if reason:
+            left_out[name] = reason
             continue
-        clash = next((c for o in [*winner, *meaning] if o != name and o in catalogue and o != off
-                      and (c := conflict(trick, catalogue[o])) and catalogue[o].slot != trick.slot), "")  # fmt: skip
-        if clash:
-            left_out[name] = clash
-            continue
-        if trick.slot:
-            slots.add(home)
+        slots.add(home)
         meaning[name] = {"off": base, "on": on}
-        roles[name] = "ordinary"
-        if name in session.study.rank.must_have:
-            roles[name] = "must_have"
-        elif trick.slot == "optimizer" or "needs_retune" in trick.roles:
-            roles[name] = "needs_retune"
-    meaning.pop(PLACEBO, None)
-    factors = with_placebo([Factor(name, role=roles[name]) for name in meaning])  # type: ignore[arg-type]
+        roles[name] = role_of(trick, must_have)
+    factors = with_placebo([Factor(name, role=roles[name]) for name in meaning])
     meaning[PLACEBO] = {"off": {}, "on": {PLACEBO: {}}}
     varied = {trick for levels in meaning.values() for level in levels.values() for trick in level}
-    common = winner.without(*varied)
-    return Array(factors, meaning, common, left_out)
+    return Array(factors, meaning, winner.without(*varied), left_out)
+
+
+def best_seen(session: Session) -> Seen:
+    """Trick -> (place of the best trial that had it, its settings there)."""
+    trials = [e for e in session.ledger.entries("search", scores=False) if isfinite(session.score(e))]
+    trials = [entry for entry in trials if entry.result.outcome is Outcome.COMPLETE]
+    found: dict[str, tuple[int, Mapping[str, Value]]] = {}
+    for place, entry in enumerate(sorted(trials, key=lambda entry: -session.score(entry))):
+        for name, settings in entry.run.recipe.items():
+            found.setdefault(name, (place, settings))
+    return found
+
+
+def why_left_out(trick: Trick, winner: Recipe, chosen: Sequence[str], catalogue: Mapping[str, Trick]) -> str:
+    """Why a trick cannot be a factor beside `chosen`; empty where it can."""
+    structural = any(not parameter.lane for parameter in trick.parameters)
+    retuned = trick.slot == "optimizer" or (structural and "needs_retune" in trick.roles)
+    if retuned and trick.name not in winner:
+        return "needs a learning rate of its own, and the winner does without it"
+    others = [catalogue[n] for n in chosen if n != trick.name]
+    clashes = (conflict(trick, o) for o in others if not trick.slot or o.slot != trick.slot)
+    return next((clash for clash in clashes if clash), "")
+
+
+def role_of(trick: Trick, must_have: Sequence[str]) -> Role:
+    if trick.name in must_have:
+        return "must_have"
+    return "needs_retune" if trick.slot == "optimizer" or "needs_retune" in trick.roles else "ordinary"
 
 
 def rank(session: Session, winner: Recipe, baseline: Recipe, candidates: list[str]) -> Ranked:
@@ -90,7 +123,10 @@ def rank(session: Session, winner: Recipe, baseline: Recipe, candidates: list[st
     Everything that decides what is run and how it is judged is in the ledger before the first run.
     """
     asked = session.study.rank
-    laid = array(session, winner, baseline, candidates)
+    laid = array(
+        session.bench.catalogue, winner, baseline, candidates,
+        seen=best_seen(session), must_have=asked.must_have,
+    )  # fmt: skip
     declared: dict[str, Any] = {
         "around": winner.plain(),
         "margin": asked.margin,
