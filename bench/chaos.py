@@ -27,7 +27,7 @@ KILLS = 200
 WORKERS = 2
 PATIENCE = 120.0
 """Seconds after which an undisturbed driver counts as hanging."""
-SHARE = 0.4
+SHARE = 0.3
 """Drivers are killed within this share of the time that a study takes up to its report."""
 ORPHANS = 5.0
 """Seconds that worker processes have to end after their driver."""

@@ -24,19 +24,22 @@ def doctor(
     import torch
 
     from ablate.catalogue.registry import registry
+    from ablate.records.errors import InputError
     from ablate.study.environment import device_of, environment
+    from ablate.study.ready import check_folder
 
     found: dict[str, Any] = environment(device_of(device))
     found["threads"] = torch.get_num_threads()
     found["memory_gib"] = memory()
     found["tricks"] = len(registry())
     problems = []
-    for name, folder in (("studies", studies), ("reports", out)):
-        parent = folder if folder.exists() else folder.absolute().parent
-        writable = os.access(parent, os.W_OK)
-        found[name] = f"{folder} ({'writable' if writable else 'NOT writable'})"
-        if not writable:
-            problems.append(f"the folder {folder} cannot be written: name another with --studies or --out")
+    for name, folder, option in (("studies", studies, "--studies"), ("reports", out, "--out")):
+        try:
+            check_folder(folder, option)
+            found[name] = f"{folder} (writable)"
+        except InputError as error:
+            found[name] = f"{folder} (NOT writable)"
+            problems.append(str(error))
     data = os.environ.get("ABLATE_DATA", "")
     found["ABLATE_DATA"] = data or "not set (only some tasks need it)"
     if data and not Path(data).is_dir():

@@ -9,6 +9,7 @@ import typer
 
 from ablate.cli.common import (
     Device,
+    Epochs,
     ExecutorName,
     Json,
     Lanes,
@@ -26,7 +27,7 @@ def lr_find(
         str, typer.Argument(metavar="[TASK]", help="A task, file.py:name, or a study file.")
     ] = "digits",
     seed: Seed = None,
-    epochs: Annotated[int | None, typer.Option(help="Budget of a run.", min=1)] = None,
+    epochs: Epochs = None,
     device: Device = "auto",
     lanes: Lanes = 0,
     workers: Workers = 0,

@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from ablate.cli.common import Device, ExecutorName, Json, Lanes, Studies, Workers, print_json
+from ablate.cli.common import Device, ExecutorName, Json, Lanes, Studies, Trials, Workers, print_json
 
 
 def plan(
     given: Annotated[
         str, typer.Argument(metavar="[STUDY]", help="A study file, its name, a task, or file.py:name.")
     ] = "digits",
-    trials: Annotated[int | None, typer.Option(help="Trials of the search.", min=1)] = None,
+    trials: Trials = None,
     device: Device = "auto",
     lanes: Lanes = 0,
     workers: Workers = 0,

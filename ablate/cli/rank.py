@@ -10,6 +10,7 @@ import typer
 
 from ablate.cli.common import (
     Device,
+    Epochs,
     ExecutorName,
     Json,
     Lanes,
@@ -35,7 +36,7 @@ def rank(
     ] = None,
     waves: Annotated[int | None, typer.Option(help="Most waves of runs.", min=1, max=3)] = None,
     seed: Seed = None,
-    epochs: Annotated[int | None, typer.Option(help="Budget of a run.", min=1)] = None,
+    epochs: Epochs = None,
     device: Device = "auto",
     lanes: Lanes = 0,
     workers: Workers = 0,

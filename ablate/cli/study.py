@@ -9,6 +9,7 @@ import typer
 
 from ablate.cli.common import (
     Device,
+    Epochs,
     ExecutorName,
     Json,
     Lanes,
@@ -16,6 +17,7 @@ from ablate.cli.common import (
     Quiet,
     Seed,
     Studies,
+    Trials,
     Workers,
     print_json,
 )
@@ -25,12 +27,12 @@ def study(
     given: Annotated[
         str, typer.Argument(metavar="[STUDY]", help="A study file, its name, a task, or file.py:name.")
     ] = "digits",
-    trials: Annotated[int | None, typer.Option(help="Trials of the search.", min=1)] = None,
+    trials: Trials = None,
     stages: Annotated[
         str, typer.Option(help="Which stages, by commas: lr-find,search,rank,confirm,costs,report.")
     ] = "",
     seed: Seed = None,
-    epochs: Annotated[int | None, typer.Option(help="Budget of a run.", min=1)] = None,
+    epochs: Epochs = None,
     device: Device = "auto",
     lanes: Lanes = 0,
     workers: Workers = 0,
@@ -47,7 +49,7 @@ def study(
     """
     from ablate.cli.running import run_stages
 
-    chosen = [stage.strip() for stage in stages.split(",") if stage.strip()]
+    chosen = [stage.strip() for stage in stages.split(",")] if stages else []
     told = run_stages(
         given, chosen, trials=trials, seed=seed, epochs=epochs, device=device, lanes=lanes, workers=workers,
         executor=executor, studies=studies, out=out, force=force, quiet=quiet or json,

@@ -20,7 +20,7 @@ def train(
     ] = None,
     lr: Annotated[float, typer.Option(help="Learning rate where no recipe is given.")] = 0.05,
     seed: Annotated[int, typer.Option(help="The run's seed.", min=0, max=2**31 - 1)] = 0,
-    epochs: Annotated[int | None, typer.Option(help="Budget; else the task's.", min=1)] = None,
+    epochs: Annotated[int | None, typer.Option(help="Budget; else the task's.", min=1, max=1_000_000)] = None,
     device: Device = "auto",
     out: Out = Path("reports"),
     quiet: Quiet = False,

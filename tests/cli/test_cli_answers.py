@@ -98,6 +98,14 @@ def test_a_gate_that_fails_is_told_and_exits_1(capsys, tmp_path, monkeypatch):
     assert "→" in said.out
 
 
+def test_doctor_names_folders_that_cannot_be_written(capsys, here):
+    said = ablate(capsys, "doctor", "--out", "tiny.py", "--studies", "tiny.py/x", "--json")
+    assert said.code == 1
+    problems = json.loads(said.out)["problems"]
+    assert "the folder tiny.py is a file; name another with --out" in problems
+    assert len(problems) == 2
+
+
 def test_train_resumes_and_keeps_the_weights(capsys, here):
     document = json.loads(ablate(capsys, "train", "tiny.py:task", "--seed", "3", "--json").out)
     assert document["outcome"] == "complete"

@@ -46,6 +46,8 @@ WORDS = {
     "trick": (("tricks", "dropuot"), "did you mean 'dropout'?"),
     "seam": (("tricks", "--seam", "modle"), "did you mean 'model'?"),
     "stage": (("study", "tiny.toml", "--stages", "serch"), "did you mean 'search'?"),
+    "no stage": (("study", "tiny.toml", "--stages", ","), "unknown stage ''"),
+    "endless": (("train", "tiny.py:task", "--epochs", "9" * 20), "--epochs"),
     "executor": (("study", "tiny.toml", "--executor", "nonsense"), "known: auto, inline, processes"),
     "executor of plan": (("plan", "tiny.toml", "--executor", "inlin"), "did you mean 'inline'?"),
     "device": (("study", "tiny.toml", "--device", "cdua"), "use auto, cpu, cuda"),
