@@ -32,7 +32,7 @@ from ablate.tasks.describe import describe
 from ablate.tasks.load import load
 from ablate.tasks.task import Task
 
-LANES = {"loop": 10, "vmap": 32}
+LANES = {"loop": 16, "vmap": 32}
 EXECUTORS = ("auto", "inline", "processes")
 
 
