@@ -24,10 +24,11 @@ from pathlib import Path
 from typing import Any
 
 KILLS = 200
+PRELOADED = ["ablate.study.driver", "ablate.study.opening"]
 WORKERS = 2
 PATIENCE = 120.0
 """Seconds after which an undisturbed driver counts as hanging."""
-SHARE = 0.3
+SHARE = 0.9
 """Drivers are killed within this share of the time that a study takes up to its report."""
 ORPHANS = 5.0
 """Seconds that worker processes have to end after their driver."""
@@ -50,9 +51,9 @@ task = "{task}:task"
 [space]
 include = ["dropout", "weight_decay", "warmup", "placebo"]
 [search]
-trials = 12
+trials = 8
 [rank]
-waves = 2
+waves = 1
 [confirm]
 seeds = 2
 """
@@ -98,12 +99,20 @@ def drive(folder: Path, executor: str, pipe: Connection) -> None:
 def start(folder: Path, executor: str) -> tuple[BaseProcess, Connection]:
     """A driver in a process of its own. It is forked from a server that has imported torch already."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["ablate.study.driver", "ablate.study.opening"])
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=drive, args=(folder, executor, theirs))
     process.start()
     theirs.close()
     return process, ours
+
+
+def warm_up() -> None:
+    """Let the server import torch, so that no study's time includes it."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    process = context.Process(target=os.getpid)
+    process.start()
+    process.join()
 
 
 def study_in(folder: Path) -> Path:
@@ -210,7 +219,11 @@ def listen(
             if what == "recorded":
                 acknowledged.add(name)
                 continue
-            stage = "report" if name == "after costs" else name.removeprefix("after ").partition(",")[0]
+            stage = (
+                "report"
+                if name == "after costs"
+                else name.removeprefix("after ").partition(",")[0].replace("opened", "lr-find")
+            )
             moments.setdefault(stage, time.monotonic())
     except EOFError:
         pass
@@ -244,6 +257,7 @@ def finish(folder: Path, executor: str, acknowledged: set[str]) -> float:
 def chaos(folder: Path, kills: int, executors: tuple[str, ...], seed: int = 0) -> Count:
     """Kill studies `kills` times, taking turns with `executors`. What the oracle saw."""
     draw = random.Random(seed)
+    warm_up()
     reference: list[Row] = []
     spans = {}
     for name in dict.fromkeys(executors):

@@ -16,9 +16,10 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing.queues import SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ablate.executors.job import Progress
+if TYPE_CHECKING:  # a worker imports this module: torch is to be imported after the watch has begun
+    from ablate.executors.job import Progress
 
 _queue: SimpleQueue[int | None] | None = None
 
@@ -52,13 +53,13 @@ class Processes(ProcessPoolExecutor):
 
 def _begin(queue: SimpleQueue[int | None], driver: int) -> None:
     global _queue
-    import torch
-
     _queue = queue
     sys.stdout = sys.stderr  # standard output belongs to the driver's answer, also where a task file prints
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(1)
     threading.Thread(target=_watch, args=(driver,), daemon=True).start()
+    import torch
+
+    torch.set_num_threads(1)
 
 
 def _watch(driver: int) -> None:
