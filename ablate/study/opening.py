@@ -23,7 +23,7 @@ from ablate.ledger.store import Ledger
 from ablate.records import study as studies
 from ablate.records.errors import InputError, unknown
 from ablate.records.names import check_name
-from ablate.records.study import StudyFile
+from ablate.records.study import ConfirmSection, RankSection, StudyFile
 from ablate.study.environment import device_of, environment
 from ablate.study.progress import Progress, Silent
 from ablate.study.session import Session
@@ -165,7 +165,7 @@ def note_facts(
     ledger: Ledger, opened: Opened, task: Task, device: torch.device, options: Options, progress: Progress
 ) -> None:
     """Write down what is studied; refuse a ledger of another study, say so where the task's file changed."""
-    essential = replace(opened.study, search=replace(opened.study.search, trials=1)).to_toml()
+    essential = essentials(opened.study)
     fact: dict[str, Any] = {
         "name": opened.name,
         "task": opened.study.task,
@@ -199,6 +199,13 @@ def note_facts(
     ledger.put("study", fact)
     ledger.put("task", about)
     ledger.put("environment", environment(device))
+
+
+def essentials(study: StudyFile) -> str:
+    """What must not change under a ledger, as TOML: all but the number of trials, and how it is ranked and
+    confirmed (a ranking declares itself in the ledger, and begins again where it is another one)."""
+    search = replace(study.search, trials=1)
+    return replace(study, search=search, rank=RankSection(), confirm=ConfirmSection()).to_toml()
 
 
 def _difference(one: str, other: str) -> str:

@@ -148,6 +148,13 @@ def rank(session: Session, winner: Recipe, baseline: Recipe, candidates: list[st
             "another recipe is ranked than before (the search went on): the ranking begins again"
         )
         fact = declared
+    if any(fact[key] != declared[key] for key in ("margin", "looks")):
+        session.progress.say(
+            "margin or looks differ from those declared before the first run: noted in the report"
+        )
+        declared["margin_source"] = "changed after the first run"
+        fact |= {key: declared[key] for key in ("margin", "margin_source", "alpha", "looks")}
+        session.ledger.put("rank", fact)
     found: Ranked | None = None
     for wave in range(1, asked.waves + 1):
         design = screening(laid.factors, wave=wave, seed=session.study.seed)
