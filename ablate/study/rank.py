@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -21,6 +22,8 @@ from ablate.tasks.chance import collapse_level
 
 Seen = Mapping[str, tuple[int, Mapping[str, Value]]]
 """Trick -> the place of the best trial that had it, and its settings there."""
+BEST, OFTEN = 4, 5
+"""A contender stands in one of OFTEN, or more, of the best 1 / BEST of the trials."""
 Level = Mapping[str, Mapping[str, Value]]
 """Tricks (with settings) that a factor's level puts into the recipe."""
 
@@ -50,8 +53,11 @@ def array(
     seen: Seen,
     must_have: Sequence[str] = (),
 ) -> Array:
-    """What is varied: every candidate trick, on (as in the winner, else as in the best trial that had it, else
-    with its defaults) or off.
+    """What is varied: the winner's tricks and the search's other contenders (`seen`; every candidate where
+    nothing was searched), each on (as in the winner, else as in the best trial that had it, else with its
+    defaults) or off.
+
+    Tricks that the search found hopeless stay out: in a recipe that half of them ruin, nothing else shows.
 
     A slot is one factor: what the winner has there against what the baseline has; where both have the
     same, the slot's best other trick. A trick that conflicts with one of the winner's is left out, with the
@@ -77,6 +83,8 @@ def array(
         ):
             continue
         reason = why_left_out(trick, winner, [*winner, *meaning], catalogue)
+        if seen and name not in winner and name not in seen:
+            reason = "hardly one of the search's best trials had it: see its exploratory effect"
         if reason:
             left_out[name] = reason
             continue
@@ -90,13 +98,17 @@ def array(
 
 
 def best_seen(session: Session) -> Seen:
-    """Trick -> (place of the best trial that had it, its settings there)."""
-    trials = [e for e in session.ledger.entries("search", scores=False) if isfinite(session.score(e))]
+    """The tricks that the best quarter of the trials had, a fifth of them at least."""
+    trials = [e for e in session.ledger.entries(scores=False) if e.trial >= 0 and isfinite(session.score(e))]
     trials = [entry for entry in trials if entry.result.outcome is Outcome.COMPLETE]
+    trials.sort(key=lambda entry: -session.score(entry))
+    best = trials[: -(-len(trials) // BEST)]
+    had = Counter(name for entry in best for name in entry.run.recipe)
     found: dict[str, tuple[int, Mapping[str, Value]]] = {}
-    for place, entry in enumerate(sorted(trials, key=lambda entry: -session.score(entry))):
+    for place, entry in enumerate(best):
         for name, settings in entry.run.recipe.items():
-            found.setdefault(name, (place, settings))
+            if had[name] * OFTEN >= len(best):
+                found.setdefault(name, (place, settings))
     return found
 
 
