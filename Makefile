@@ -20,7 +20,7 @@ study: $(VENV)/.ready  ## the main job on scikit-learn's digits: 100 trials, ran
 	$(BIN)/ablate study digits --trials 100
 
 test: $(VENV)/.ready lint  ## lint, types and every test (under 10 minutes on 2 cores)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 lint: $(VENV)/.ready  ## ruff and mypy
 	$(BIN)/ruff check .
