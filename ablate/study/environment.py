@@ -51,7 +51,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "ablate": __version__,
         "python": platform.python_version(),
         **{name: version(name) for name in LIBRARIES},
-        "platform": platform.platform(),
+        "platform": f"{platform.system()} {platform.machine()}",
         "cpu": cpu_name(),
         "cores": os.cpu_count() or 1,
         "gpu": gpu,
