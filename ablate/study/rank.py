@@ -22,8 +22,8 @@ from ablate.tasks.chance import collapse_level
 
 Seen = Mapping[str, tuple[int, Mapping[str, Value]]]
 """Trick -> the place of the best trial that had it, and its settings there."""
-BEST, OFTEN = 4, 5
-"""A contender stands in one of OFTEN, or more, of the best 1 / BEST of the trials."""
+FEWEST, BEST, OFTEN = 20, 4, 5
+"""Of FEWEST complete trials or more: a contender stands in one of OFTEN, or more, of the best 1 / BEST of the trials."""
 Level = Mapping[str, Mapping[str, Value]]
 """Tricks (with settings) that a factor's level puts into the recipe."""
 
@@ -98,9 +98,14 @@ def array(
 
 
 def best_seen(session: Session) -> Seen:
-    """The tricks that the best quarter of the trials had, a fifth of them at least."""
+    """The tricks that the best quarter of the trials had, a fifth of them at least.
+
+    Empty (every trick is a contender) where too few trials were completed to call one hopeless.
+    """
     trials = [e for e in session.ledger.entries(scores=False) if e.trial >= 0 and isfinite(session.score(e))]
     trials = [entry for entry in trials if entry.result.outcome is Outcome.COMPLETE]
+    if len(trials) < FEWEST:
+        return {}
     trials.sort(key=lambda entry: -session.score(entry))
     best = trials[: -(-len(trials) // BEST)]
     had = Counter(name for entry in best for name in entry.run.recipe)

@@ -161,7 +161,9 @@ def test_a_file_that_is_no_ledger(capsys, here, content):
 
 def test_a_ledger_of_another_version_and_of_another_study(capsys, here):
     assert ablate(capsys, "study", "tiny.toml", *FEW).code == 0
-    for before, after in (("lr = 0.1", "lr = 0.2"), ('"dropout", ', ""), ("waves = 1", "waves = 2")):
+    task = 'task = "tiny.py:task"'
+    changes = (("lr = 0.1", "lr = 0.2"), ('"dropout", ', ""), (task, f'{task}\nmetric = "validation/loss"'))
+    for before, after in changes:
         (here / "tiny.toml").write_text(STUDY.replace(before, after))
         err = refused(capsys, here, "study", "tiny.toml", *FEW)
         assert "was made from another study: then" in err
@@ -170,6 +172,9 @@ def test_a_ledger_of_another_version_and_of_another_study(capsys, here):
     assert "then 'seed = 0', now 'seed = 5'" in refused(
         capsys, here, "study", "tiny.toml", *FEW, "--seed", "5"
     )
+    (here / "tiny.toml").write_text(STUDY.replace("waves = 1", "waves = 2"))
+    assert ablate(capsys, "study", "tiny.toml", *FEW).code == 0  # a ranking may be declared anew
+    (here / "tiny.toml").write_text(STUDY)
     with sqlite3.connect(here / "studies" / "tiny.db") as ledger:
         ledger.execute("PRAGMA user_version = 99")
     ledger.close()
