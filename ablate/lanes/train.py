@@ -161,7 +161,7 @@ class Training:
         rows = [self.traces[run.identity].curves[LOSS] for run in self.trainer.group.runs]
         longest = max(map(len, rows))
         padded = [[float("inf")] * (longest - len(row)) + row for row in rows]
-        return torch.tensor(padded, dtype=torch.float64)
+        return torch.tensor(padded, dtype=torch.float64, device=self.bench.device)
 
     def _scored_epochs(self) -> list[int]:
         """The epoch (the first is 1) whose weights are scored, for each lane: the last, unless a trick says."""
