@@ -13,6 +13,7 @@ import typer
 
 from ablate import __version__
 from ablate.cli import (
+    compare,
     doctor,
     lr_find,
     plan,
@@ -46,6 +47,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "study": study.study,
     "lr-find": lr_find.lr_find,
     "rank": rank.rank,
+    "compare": compare.compare,
     "plan": plan.plan,
     "train": train.train,
     "tricks": tricks.tricks,

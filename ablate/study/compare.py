@@ -1,0 +1,49 @@
+"""Two recipes on paired seeds, look by look, until it is decided which is better."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ablate.ranking.compare import LOOKS, Comparison, compare
+from ablate.ranking.design import training_seed
+from ablate.records.recipe import Recipe
+from ablate.records.run import Outcome
+from ablate.study.session import Planned, Session
+
+
+def compare_recipes(session: Session, a: Recipe, b: Recipe, margin: float | None) -> Comparison:
+    """Train both on the same seeds, five pairs and more, and look after each five: a sequential test.
+
+    Runs are in the session's ledger as stage "compare", so that a comparison goes on where it stopped.
+    """
+    higher = "higher" if session.higher else "lower"
+    pairs: int | None = LOOKS[0]
+    while True:
+        assert pairs is not None
+        seeds = [training_seed(session.study.seed, 0xC03A, i) for i in range(pairs)]
+        session.progress.stage(f"compare, {pairs} pairs", 2 * pairs * session.epochs)
+        arms = []
+        for arm, recipe in (("A", a), ("B", b)):
+            session.submit([Planned(session.run(recipe, seed), "compare", arm=arm) for seed in seeds])
+        for arm, recipe in (("A", a), ("B", b)):
+            entries = session.collect(
+                [Planned(session.run(recipe, seed), "compare", arm=arm) for seed in seeds]
+            )
+            whole = [entry.result.outcome is Outcome.COMPLETE for entry in entries]
+            values = [entry.result.metrics.get(session.metric, float("nan")) for entry in entries]
+            arms.append({s: v if w else float("nan") for s, v, w in zip(seeds, values, whole, strict=True)})
+        found = compare(arms[0], arms[1], higher, margin=margin)
+        pairs = found.next_pairs
+        if pairs is None:
+            return found
+
+
+def document(found: Comparison, metric: str, a: Recipe, b: Recipe) -> dict[str, Any]:
+    """The comparison as plain data. `effect` > 0: A is better."""
+    return {
+        "a": a.plain(), "b": b.plain(), "metric": metric, "verdict": found.verdict, "effect": found.effect,
+        "low": found.low, "high": found.high, "level": found.level, "p": found.p, "margin": found.margin,
+        "margin_auto": found.margin_auto, "pairs": found.pairs, "failed": list(found.failed),
+        "probability": list(found.probability), "looks_done": found.looks_done, "looks": list(found.looks),
+        "note": found.note,
+    }  # fmt: skip
