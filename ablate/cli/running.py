@@ -16,7 +16,7 @@ from ablate.report.collect import collect
 from ablate.report.data import ReportData
 from ablate.report.verdict import verdict
 from ablate.study.driver import STAGES, run_study
-from ablate.study.opening import Opened, Options, find, session_of
+from ablate.study.opening import Options, find, session_of
 from ablate.study.ready import check_ready
 
 
@@ -110,9 +110,8 @@ def run_stages(
     opened = find(given, options)
     study = changed(opened.study, trials, seed, epochs)
     study = change(study) if change else study
-    opened = Opened(
-        opened.name, study, opened.task, opened.text if study == opened.study else study.to_toml()
-    )
+    text = opened.text if study == opened.study else study.to_toml()
+    opened = replace(opened, study=study, text=text)
     check_ready(opened, options, chosen)
     metric = study.metric or opened.task.metric
     shown = Shown(metric, higher=opened.task.direction == "higher", quiet=quiet)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -60,6 +61,11 @@ class ReportData:
     @property
     def name(self) -> str:
         return str(self.study.get("name", "study"))
+
+    @property
+    def asked(self) -> str:
+        """What a command is given to mean this study: what the person typed, quoted for a shell."""
+        return shlex.quote(str(self.study.get("given") or self.name))
 
     @property
     def metric(self) -> str:

@@ -70,7 +70,7 @@ def _section(
     content = build(data)
     if content is None:
         task = data.study.get("task", data.name)
-        return Section(name, title, absent=True, command=command.format(study=data.name, task=task))
+        return Section(name, title, absent=True, command=command.format(study=data.asked, task=task))
     return Section(name, title, content)
 
 

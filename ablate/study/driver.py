@@ -91,14 +91,18 @@ def _train(session: Session, stages: Sequence[str], *, force: bool) -> None:
 def timed(session: Session, stage: str, call: Callable[[], T]) -> T:
     """Run a stage and add its time to what it took so far."""
     started = time.perf_counter()
+    done = False
     try:
-        return call()
+        result = call()
+        done = True
+        return result
     finally:
         seconds = time.perf_counter() - started
         if stage != "report":
             timings = session.ledger.fact("timings", {})
             session.ledger.put("timings", {**timings, stage: timings.get(stage, 0.0) + seconds})
-        session.progress.finish(stage, seconds)
+        if done:
+            session.progress.finish(stage, seconds)
 
 
 def find_rate(session: Session, *, force: bool = False) -> dict[str, Any]:

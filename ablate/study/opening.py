@@ -7,7 +7,8 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -57,6 +58,7 @@ class Opened:
     study: StudyFile
     task: Task
     text: str
+    given: str = ""
 
 
 def find(given: str, options: Options) -> Opened:
@@ -73,7 +75,9 @@ def find(given: str, options: Options) -> Opened:
     else:
         task = load(given)
         check(task)
-        return Opened(check_name(task.name), studies.default(given), task, studies.default(given).to_toml())
+        return Opened(
+            check_name(task.name), studies.default(given), task, studies.default(given).to_toml(), given
+        )
     try:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError as error:
@@ -85,7 +89,7 @@ def find(given: str, options: Options) -> Opened:
     study = studies.parse(text, str(file), catalogue=registry())
     task = load(_beside(study.task, file))
     check(task)
-    return Opened(name, study, task, text)
+    return Opened(name, study, task, text, given)
 
 
 def _beside(reference: str, file: Path) -> str:
@@ -168,6 +172,7 @@ def note_facts(
     essential = essentials(opened.study)
     fact: dict[str, Any] = {
         "name": opened.name,
+        "given": opened.given,
         "task": opened.study.task,
         "metric": task.metric,
         "direction": task.direction,
@@ -184,7 +189,7 @@ def note_facts(
         if before["essential"] != essential:
             raise InputError(
                 f"{ledger.path} was made from another study: {_difference(before['essential'], essential)}",
-                hint="give the study another name, or remove the ledger to begin again",
+                hint="say the same again, name another folder with --studies, or remove the ledger",
             )
         fact["created"] = before["created"]
     about = describe(task)
@@ -192,7 +197,7 @@ def note_facts(
     if known and known.get("data_sha256") != about.get("data_sha256"):
         raise InputError(
             f"the data of '{task.name}' changed since {ledger.path} was begun",
-            hint="give the study another name, or remove the ledger to begin again",
+            hint="say the same again, name another folder with --studies, or remove the ledger",
         )
     if known and known.get("source_sha256") != about.get("source_sha256"):
         progress.say(f"{task.source} has changed since the study was begun; finished runs are kept")
@@ -209,8 +214,21 @@ def essentials(study: StudyFile) -> str:
 
 
 def _difference(one: str, other: str) -> str:
-    """The first line in which two study files differ."""
-    for before, now in zip(one.splitlines(), other.splitlines(), strict=False):
-        if before != now:
-            return f"then '{before}', now '{now}'"
-    return "one has more sections"
+    """The first setting in which two study files differ."""
+    then, now = (dict(_settings(tomllib.loads(text))) for text in (one, other))
+    for key in [*then, *now]:
+        if then.get(key) != now.get(key):
+            return " and ".join(
+                f"{key} {when} {'not set' if key not in side else repr(side[key])}"
+                for when, side in (("was", then), ("is now", now))
+            ).replace(f"and {key} is", "and is")
+    return "another file"
+
+
+def _settings(table: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every setting of a TOML table with its dotted name."""
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _settings(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", value

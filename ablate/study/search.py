@@ -71,7 +71,7 @@ def search(session: Session, space: Space) -> Recipe:
         suggested |= {suggestion.number: suggestion for suggestion in suggestions}
         plans.append(
             [
-                Planned(session.run(s.recipe, s.seed), "search", number, s.number)
+                Planned(session.run(s.recipe, trial_seed(session, s)), "search", number, s.number)
                 for s in suggestions
                 if s.number < asked.trials
             ]
@@ -83,6 +83,14 @@ def search(session: Session, space: Space) -> Recipe:
     for plan in plans:
         session.collect(plan)
     return choose(session, [one for plan in plans for one in plan])
+
+
+def trial_seed(session: Session, suggestion: Suggestion) -> int:
+    """The training seed of a trial. The first is the baseline: a seed of its own keeps its run apart from
+    those of lr-find, which train the same recipe."""
+    if suggestion.number == 0:
+        return training_seed(session.study.seed, 0x7A1)
+    return suggestion.seed
 
 
 def _result(session: Session, suggestion: Suggestion, entry: Entry) -> TrialResult:

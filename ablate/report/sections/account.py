@@ -104,7 +104,7 @@ def design(data: ReportData) -> Content | None:
 def reproduce(data: ReportData) -> Content:
     shown = {key: value for key, value in data.environment.items() if value not in (None, "")}
     return {
-        "command": str(data.study.get("command") or f"ablate study {data.name}"),
+        "command": str(data.study.get("command") or f"ablate study {data.asked}"),
         "facts": tables.facts(
             [
                 ("Study file, SHA-256", data.study.get("sha256")),
