@@ -23,6 +23,8 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def here(folder, monkeypatch):
     monkeypatch.chdir(folder)
+    for name, lr in (("one", 0.1), ("other", 0.000001)):
+        (folder / f"{name}.toml").write_text(f'[optimizer]\nname = "momentum"\nlr = {lr}\n')
     return folder
 
 
@@ -53,6 +55,7 @@ ANSWERS = {
     "lr-find": ("lr-find", "tiny.py:task", *INLINE),
     "study": ("study", "small.toml", "--stages", "search,rank,confirm,report", *INLINE),
     "rank": ("rank", "small.toml", *INLINE),
+    "compare": ("compare", "one.toml", "other.toml", "--task", "tiny.py:task", *INLINE),
     "report": ("report", "small"),
     "doctor": ("doctor",),
 }
