@@ -13,12 +13,12 @@ from ablate.cli.common import print_json
 from ablate.cli.running import ranking_table
 from ablate.ledger.export import write_csv
 from ablate.ranking.analysis import Analysis
-from ablate.ranking.coding import lines
 from ablate.ranking.external import analyse_table
 from ablate.ranking.table import COLUMNS
 from ablate.ranking.table import ranking_table as as_ranking
 from ablate.records.errors import InputError
 from ablate.records.names import check_name
+from ablate.report.build import plain_rows
 
 
 def rank_table(
@@ -47,7 +47,7 @@ def rank_table(
         ) from error
     found = analyse_table(frame, factors, metric, "lower" if lower else "higher", seed or None, margin)
     ranking = as_ranking(average=found.table)
-    rows = [{k: None if v != v else v for k, v in row.items()} for row in lines(ranking.astype(object))]
+    rows = plain_rows(ranking)
     target = out / check_name(path.stem) / "ranking.csv"
     write_csv(target, rows, COLUMNS)
     if json:

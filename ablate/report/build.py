@@ -57,7 +57,7 @@ def _make(folder: Path) -> None:
 
 def write_data(folder: Path, data: ReportData, entries: Sequence[Entry]) -> None:
     """`ranking.csv`, `runs.csv`, `curves.csv`; with their header where there is nothing yet."""
-    write_csv(folder / "ranking.csv", _plain(data.ranking), RANKING_COLUMNS)
+    write_csv(folder / "ranking.csv", plain_rows(data.ranking), RANKING_COLUMNS)
     columns = list(data.run_rows[0]) if data.run_rows else [*RUN_COLUMNS, "seconds"]
     write_csv(folder / "runs.csv", data.run_rows, columns)
     write_csv(folder / "curves.csv", list(_curve_rows(entries)), CURVE_COLUMNS)
@@ -73,7 +73,7 @@ def _curve_rows(entries: Sequence[Entry]) -> Iterator[dict[str, Any]]:
                 yield {"run": identity, "metric": name, "epoch": epoch, "value": value}
 
 
-def _plain(frame: pd.DataFrame | None) -> list[dict[str, Any]]:
+def plain_rows(frame: pd.DataFrame | None) -> list[dict[str, Any]]:
     """Rows of the ranking with None where a value is missing."""
     if frame is None:
         return []

@@ -16,26 +16,32 @@ def compare_recipes(session: Session, a: Recipe, b: Recipe, margin: float | None
 
     Runs are in the session's ledger as stage "compare", so that a comparison goes on where it stopped.
     """
-    higher = "higher" if session.higher else "lower"
-    pairs: int | None = LOOKS[0]
+    direction = "higher" if session.higher else "lower"
+    pairs = LOOKS[0]
     while True:
-        assert pairs is not None
         seeds = [training_seed(session.study.seed, 0xC03A, i) for i in range(pairs)]
+        plans = [
+            [Planned(session.run(recipe, seed), "compare", arm=arm) for seed in seeds]
+            for arm, recipe in (("A", a), ("B", b))
+        ]
         session.progress.stage(f"compare, {pairs} pairs", 2 * pairs * session.epochs)
-        arms = []
-        for arm, recipe in (("A", a), ("B", b)):
-            session.submit([Planned(session.run(recipe, seed), "compare", arm=arm) for seed in seeds])
-        for arm, recipe in (("A", a), ("B", b)):
-            entries = session.collect(
-                [Planned(session.run(recipe, seed), "compare", arm=arm) for seed in seeds]
-            )
-            whole = [entry.result.outcome is Outcome.COMPLETE for entry in entries]
-            values = [entry.result.metrics.get(session.metric, float("nan")) for entry in entries]
-            arms.append({s: v if w else float("nan") for s, v, w in zip(seeds, values, whole, strict=True)})
-        found = compare(arms[0], arms[1], higher, margin=margin)
-        pairs = found.next_pairs
-        if pairs is None:
+        for plan in plans:
+            session.submit(plan)
+        one, other = (dict(zip(seeds, _values(session, plan), strict=True)) for plan in plans)
+        found = compare(one, other, direction, margin=margin)
+        if found.next_pairs is None:
             return found
+        pairs = found.next_pairs
+
+
+def _values(session: Session, plan: list[Planned]) -> list[float]:
+    """The metric of each run, in the order of the plan; NaN for one that did not complete."""
+    return [
+        entry.result.metrics.get(session.metric, float("nan"))
+        if entry.result.outcome is Outcome.COMPLETE
+        else float("nan")
+        for entry in session.collect(plan)
+    ]
 
 
 def document(found: Comparison, metric: str, a: Recipe, b: Recipe) -> dict[str, Any]:
