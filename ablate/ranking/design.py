@@ -161,14 +161,14 @@ def rows_of(
 ) -> list[Row]:
     """One block: every row with the block's seed.
 
-    Rows that become equal (children of a parent that is off) would be one and the same run, which
-    counted twice would feign precision; each such repeat gets a seed of its own.
+    Rows that become equal (children of a parent that is off) or differ in the placebo alone would be one and
+    the same training, which counted twice would feign precision; each such repeat gets a seed of its own.
     """
     seen: dict[tuple[str, ...], int] = {}
     rows = []
     for levels in table:
         acting = effective(levels, factors)
-        label = tuple(acting[factor.name] for factor in factors)
+        label = tuple(acting[factor.name] for factor in factors if factor.name != PLACEBO)
         repeat = seen.get(label, 0)
         seen[label] = repeat + 1
         rows.append(Row(acting, training_seed(*key, repeat), block, wave))

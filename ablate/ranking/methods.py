@@ -58,7 +58,7 @@ def methods_paragraph(
             "not enter the effects."
         )
     if confirmation is not None:
-        fresh = {row.seed for row in confirmation.rows}
+        fresh = {row.block for row in confirmation.rows}
         parts.append(
             f"Winner, baseline and drop-one recipes were then trained on {_count(len(fresh), 'fresh paired seed')} and scored "
             "on the test split, which nothing before had touched."

@@ -39,12 +39,15 @@ def paired(
     drop-one: the shipped recipe minus that recipe without the trick; add-one: the baseline with the trick
     minus the baseline. `pooled`: one residual variance for all arms (two-way least squares, arms + seeds)
     instead of one per comparison: with 5 seeds that is the difference between 4 degrees of freedom and
-    4 × arms, at the price of assuming that all arms scatter alike. `runs` counts both arms; `sigma` is the run-to-run σ pooled over all arms. A pair
-    of which one run failed is left out and told. Raises InputError where the frame lacks the reference arm
+    4 × arms, at the price of assuming that all arms scatter alike. Runs of one `block` (else of one `seed`) are
+    a pair. `runs` counts both arms; `sigma` is the run-to-run σ pooled over all arms. A pair of which one run
+    failed is left out and told. Raises InputError where the frame lacks the reference arm
     or holds two runs of one arm and seed.
     """
     check_levels(frame, factors)
     require(frame, ["seed"])
+    if "block" in frame.columns:  # the placebo of a design has seeds of its own, and its pairs are the blocks
+        frame = frame.assign(seed=frame["block"])
     runs = classify(frame, metric, direction, collapse=collapse)
     arms = _arms(frame, factors, runs)
     within = [np.array([v for v in arm.values() if np.isfinite(v)]) for arm in arms.values()]

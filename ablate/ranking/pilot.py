@@ -11,6 +11,7 @@ from scipy import stats
 
 from ablate.ranking.coding import check_levels
 from ablate.ranking.design import Factor, effective
+from ablate.ranking.factorial import all_at
 from ablate.ranking.outcomes import classify
 from ablate.ranking.sequential import MARGIN_IN_SIGMA
 
@@ -52,7 +53,7 @@ def read_pilot(
     table = frame[[factor.name for factor in factors]].to_numpy()
     arms = []
     for level in (1, 0):
-        wanted = tuple(effective({f.name: f.levels[level] for f in factors}, factors).values())
+        wanted = tuple(effective(all_at(factors, level), factors).values())
         arms.append(np.array([tuple(row) == wanted for row in table], dtype=bool))
     values = [runs.values[arm & runs.used] for arm in arms]
     spread = [float(v.std(ddof=1)) if len(v) > 1 else np.nan for v in values]

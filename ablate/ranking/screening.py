@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import combinations, product
+from itertools import combinations as pairs_of
 from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ablate.ranking.design import Design, Factor, Row, check_factors, rows_of
+from ablate.ranking.design import PLACEBO, Design, Factor, Row, check_factors, rows_of
+from ablate.ranking.factorial import combinations, parity
 from ablate.ranking.hadamard import hadamard, order_above
 from ablate.records.errors import InputError
 
@@ -23,7 +24,7 @@ def screening(factors: Sequence[Factor], *, wave: int, seed: int) -> Design:
     Five or more varied factors: k random columns of the smallest Hadamard matrix above k, signs random,
     then the same with every sign turned (full foldover). Each half is a block with a training seed of its
     own. Main effects are then orthogonal to one another, to the blocks and to all two-factor interactions.
-    Four or fewer: the full factorial, repeated under fresh seeds to at least 16 runs.
+    Four or fewer (and a placebo): the full factorial, repeated under fresh seeds to at least 16 runs.
 
     A factor with L > 2 levels is assigned in equal shares (within one run), the same in both halves:
     what is even under the mirror is orthogonal to every two-level main effect, which is odd. Interactions
@@ -40,7 +41,7 @@ def screening(factors: Sequence[Factor], *, wave: int, seed: int) -> Design:
     if not varied:
         raise InputError("every trick is a must_have, so an array has nothing to vary")
     draw = np.random.default_rng([seed & 0xFFFFFFFF, wave, 0x5C])
-    if len(varied) <= 4 and prod(len(factor.levels) for factor in varied) <= 2 * SMALLEST_WAVE:
+    if is_factorial(varied):
         blocks = _factorial(varied, draw)
         what = "full factorial"
     else:
@@ -84,7 +85,7 @@ def _assign(
     interactions, the only effects that an assignment even under the mirror can be entangled with.
     """
     order = len(half)
-    pairs = [half[:, i] * half[:, j] for i, j in combinations(range(half.shape[1]), 2)]
+    pairs = [half[:, i] * half[:, j] for i, j in pairs_of(range(half.shape[1]), 2)]
     others: list[NDArray[np.float64]] = [np.array(pairs, dtype=float).reshape(-1, order)]
     weights = [1.0]
     chosen = []
@@ -109,15 +110,25 @@ def _assign(
     return chosen
 
 
+def is_factorial(factors: Sequence[Factor]) -> bool:
+    """Whether an array of these factors holds every combination: four tricks or fewer."""
+    tricks = [factor for factor in factors if factor.role != "must_have" and factor.name != PLACEBO]
+    return len(tricks) <= 4 and prod(len(factor.levels) for factor in tricks) <= 2 * SMALLEST_WAVE
+
+
 def _factorial(varied: Sequence[Factor], draw: np.random.Generator) -> list[list[dict[str, str]]]:
-    """Every combination; a repeat is a block. Four two-level factors: two blocks of eight, split by the
-    product of the four signs, so that sixteen runs carry two seeds and only the four-way interaction is lost.
+    """Every combination; a repeat is a block. Four two-level tricks: two blocks of eight, split by the product of
+    the four signs, so that sixteen runs carry two seeds and only the four-way interaction is lost.
     """
-    names = [factor.name for factor in varied]
-    table = [dict(zip(names, row, strict=True)) for row in product(*(f.levels for f in varied))]
-    if len(table) == SMALLEST_WAVE and len(varied) == 4:
-        odd = [sum(row[f.name] != f.levels[0] for f in varied) % 2 for row in table]
-        blocks = [[row for row, is_odd in zip(table, odd, strict=True) if is_odd == side] for side in (0, 1)]
+    tricks = [factor for factor in varied if factor.name != PLACEBO]
+    table = combinations(varied)
+    if len(table) == SMALLEST_WAVE and len(tricks) == 4:
+        blocks = [[row for row in table if parity(row, tricks) == side] for side in (0, 1)]
+        if len(tricks) < len(varied):  # within a block all four signs have one product: three of them serve
+            placebo = next(factor for factor in varied if factor.name == PLACEBO)
+            for row in table:
+                row[PLACEBO] = placebo.levels[parity(row, tricks[:3])]
     else:
-        blocks = [table] * max(2, -(-SMALLEST_WAVE // len(table)))
+        twice = max(1, -(-SMALLEST_WAVE // (2 * len(table))))
+        blocks = [combinations(varied, turned=turned) for _ in range(twice) for turned in (False, True)]
     return [[block[i] for i in draw.permutation(len(block))] for block in blocks]

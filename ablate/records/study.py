@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, cast, get_args
 
 from ablate.records import toml
-from ablate.records.errors import InputError, unknown
+from ablate.records.errors import InputError
 from ablate.records.recipe import Catalogue, Recipe
+from ablate.records.study_rank import ConfirmSection, RankSection, read_confirm, read_rank
 from ablate.records.study_space import SpaceSection, read_space, written
 from ablate.records.table import Table
 
 Sampler = Literal["tpe", "random", "qmc", "gp"]
 Pruner = Literal["none", "median", "successive-halving"]
-Design = Literal["screening", "factorial", "drop-one", "add-one"]
 LR_FIND = "lr-find"
 DEFAULT_BASELINE: Mapping[str, Any] = {"optimizer": {"name": "momentum", "lr": LR_FIND, "momentum": 0.9}}
 _SECTIONS = ("task", "metric", "epochs", "seed", "baseline", "space", "search", "rank", "confirm")
@@ -29,22 +29,6 @@ class SearchSection:
     trials: int = 100
     sampler: Sampler = "tpe"
     pruner: Pruner = "successive-halving"
-
-
-@dataclass(frozen=True, slots=True)
-class RankSection:
-    """`margin` is in the metric's units, None for the automatic one; `around` is best, baseline or a file."""
-
-    design: Design = "screening"
-    around: str = "best"
-    margin: float | None = None
-    waves: int = 3
-    must_have: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ConfirmSection:
-    seeds: int = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,18 +96,8 @@ def parse(text: str, source: str, *, catalogue: Catalogue) -> StudyFile:
     """
     top = Table.read(text, source)
     top.only(_SECTIONS)
-    search, rank, confirm = top.table("search"), top.table("rank"), top.table("confirm")
+    search = top.table("search")
     search.only(SearchSection.__slots__)
-    rank.only(RankSection.__slots__)
-    confirm.only(ConfirmSection.__slots__)
-    margin = rank.number("margin")
-    if margin is not None and margin <= 0:
-        raise rank.fail(f"margin must be above zero, not {margin}", "margin", hint="leave it out for 'auto'")
-    must_have = rank.texts("must_have", ())
-    for i, name in enumerate(must_have):
-        if name not in catalogue:
-            with rank.at("must_have", i):
-                raise unknown("trick", name, catalogue)
     epochs = top.whole("epochs", 1, 1, 1_000_000) if "epochs" in top.data else None
     return StudyFile(
         task=top.text("task", "digits"),
@@ -137,14 +111,8 @@ def parse(text: str, source: str, *, catalogue: Catalogue) -> StudyFile:
             cast(Sampler, search.choice("sampler", "tpe", get_args(Sampler))),
             cast(Pruner, search.choice("pruner", "successive-halving", get_args(Pruner))),
         ),
-        rank=RankSection(
-            cast(Design, rank.choice("design", "screening", get_args(Design))),
-            rank.text("around", "best"),
-            margin,
-            rank.whole("waves", 3, 1, 3),
-            must_have,
-        ),
-        confirm=ConfirmSection(confirm.whole("seeds", 5, 2, 1000)),
+        rank=read_rank(top.table("rank"), catalogue),
+        confirm=read_confirm(top.table("confirm")),
     )
 
 

@@ -99,7 +99,9 @@ def ranked(
         for wave in sorted({row.wave for row in plan.rows})
     ]
     fresh = sorted({entry.run.seed for entry in entries if entry.stage == "confirm"})
-    paired = Design("drop-one", (), tuple(Row({}, seed, 0, 1) for seed in fresh)) if fresh else None
+    paired = (
+        Design("drop-one", (), tuple(Row({}, seed, i, 1) for i, seed in enumerate(fresh))) if fresh else None
+    )
     paragraph = methods_paragraph(analysis, waves, trials_before=trials, confirmation=paired)
     borne_out = claim_effects(finished, plan.factors, promised, look=look, looks=looks) if promised else None
     return Ranked(design, plan, analysis, _diagnostics(analysis, finished, paragraph), borne_out)

@@ -24,7 +24,8 @@ from ablate.ledger.store import Ledger
 from ablate.records import study as studies
 from ablate.records.errors import InputError, unknown
 from ablate.records.names import check_name
-from ablate.records.study import ConfirmSection, RankSection, StudyFile
+from ablate.records.study import StudyFile
+from ablate.records.study_rank import ConfirmSection, RankSection
 from ablate.study.environment import device_of, environment
 from ablate.study.progress import Progress, Silent
 from ablate.study.session import Session

@@ -10,14 +10,13 @@ from ablate.catalogue.registry import registry
 from ablate.records import toml
 from ablate.records.errors import InputError
 from ablate.records.study import (
-    ConfirmSection,
-    RankSection,
     SearchSection,
     SpaceSection,
     StudyFile,
     default,
     parse,
 )
+from ablate.records.study_rank import ConfirmSection, RankSection
 from ablate.records.study_space import Override
 from ablate.records.trick import Parameter, Trick
 
@@ -122,6 +121,17 @@ MISTAKES = [
     ("[rank]\nmargin = -1", 2, "above zero"),
     ("[rank]\nwaves = 9", 2, "from 1 to 3"),
     ('[rank]\nmust_have = ["dropout",\n "bach_norm"]', 3, "unknown trick 'bach_norm'"),
+    ("[rank]\nretune = 2", 2, "odd number from 3"),
+    ("[rank]\nretune = 6", 2, "own rate is among"),
+    ('[rank]\ndesign = "factoral"', 2, "did you mean 'factorial'"),
+    ('[rank.levels]\noptimiser = ["adam", "momentum"]', 2, "did you mean 'optimizer'"),
+    ('[rank]\nlevels = { optimizer = ["momentum",\n"adm"] }', 3, "did you mean 'adam'"),
+    ('[rank.levels]\noptimizer = ["adam", "none"]', 2, "unknown trick of the slot optimizer 'none'"),
+    ('[rank.levels]\n\noptimizer = ["adam"]', 3, "two or more"),
+    ('[rank.levels]\noptimizer = ["adam", "adam"]', 2, "two or more"),
+    ('[rank.conditional]\ndropuot = "cutout"', 2, "did you mean 'dropout'"),
+    ('[rank.conditional]\ndropout = "cutuot"', 2, "did you mean 'cutout'"),
+    ('[rank.conditional]\ndropout = "cutout"\ncutout = "dropout"', 3, "its own parent"),
     ("[confirm]\nseeds = 1", 2, "from 2 to"),
     ("a = [1,\n 2", 2, "Unclosed array"),
     ("task = \"a\"\ntask = \"b\"", 2, "overwrite"),
@@ -222,7 +232,7 @@ studies = st.builds(
         ),
     ),
     search=st.builds(SearchSection, st.integers(1, 999), st.sampled_from(["tpe", "gp"]), st.sampled_from(["none", "median"])),
-    rank=st.builds(RankSection, st.sampled_from(["screening", "drop-one"]), words.filter(str.strip), st.none() | unit, st.integers(1, 3), st.sampled_from([(), ("dropout", "strange [x]")])),
+    rank=st.builds(RankSection, st.sampled_from(["screening", "drop-one"]), words.filter(str.strip), st.none() | unit, st.integers(1, 3), st.sampled_from([(), ("dropout", "strange [x]")]), st.sampled_from([{}, {"optimizer": ("adam", "momentum")}]), st.sampled_from([{}, {"cutout": "strange [x]"}, {"dropout": "optimizer"}]), st.sampled_from([0, 3, 31])),
     confirm=st.builds(ConfirmSection, st.integers(2, 20)),
 )  # fmt: skip
 

@@ -1,0 +1,120 @@
+"""The sections [rank] and [confirm] of a study file: which designed runs are asked for, and how many."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, cast, get_args
+
+from ablate.records.errors import unknown
+from ablate.records.recipe import Catalogue
+from ablate.records.table import Table
+
+Design = Literal["screening", "factorial", "drop-one", "add-one"]
+DESIGNS: tuple[Design, ...] = get_args(Design)
+NONE = "none"
+OPTIMIZER = "optimizer"
+RATES, MOST_RATES = 5, 31
+
+
+@dataclass(frozen=True, slots=True)
+class RankSection:
+    """`margin` is in the metric's units, None for the automatic one; `around` is best, baseline or a file.
+
+    `must_have`: tricks fixed on in the array and tested apart. `levels`: slot -> the tricks ranked in it
+    ("none": the slot empty); a slot that is not named has the search's contenders. `conditional`: trick ->
+    the trick (or slot) without which it does nothing. `retune`: learning rates tried for each arm of a
+    trick that shifts the best one; 0: none.
+    """
+
+    design: Design = "screening"
+    around: str = "best"
+    margin: float | None = None
+    waves: int = 3
+    must_have: tuple[str, ...] = ()
+    levels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    conditional: Mapping[str, str] = field(default_factory=dict)
+    retune: int = RATES
+
+
+@dataclass(frozen=True, slots=True)
+class ConfirmSection:
+    seeds: int = 5
+
+
+def read_rank(table: Table, catalogue: Catalogue) -> RankSection:
+    """The section in `table`. Raises InputError with the line."""
+    table.only(RankSection.__slots__)
+    margin = table.number("margin")
+    if margin is not None and margin <= 0:
+        raise table.fail(f"margin must be above zero, not {margin}", "margin", hint="leave it out for 'auto'")
+    must_have = table.texts("must_have", ())
+    for i, name in enumerate(must_have):
+        if name not in catalogue:
+            with table.at("must_have", i):
+                raise unknown("trick", name, catalogue)
+    retune = table.whole("retune", RATES, 0, MOST_RATES)
+    if retune and (retune < 3 or retune % 2 == 0):
+        raise table.fail(
+            f"retune must be 0 or an odd number from 3, not {retune}", "retune",
+            hint="odd, so that the recipe's own rate is among those tried",
+        )  # fmt: skip
+    return RankSection(
+        cast(Design, table.choice("design", "screening", DESIGNS)),
+        table.text("around", "best"),
+        margin,
+        table.whole("waves", 3, 1, 3),
+        must_have,
+        _levels(table.table("levels"), catalogue),
+        _conditional(table.table("conditional"), catalogue),
+        retune,
+    )
+
+
+def read_confirm(table: Table) -> ConfirmSection:
+    table.only(ConfirmSection.__slots__)
+    return ConfirmSection(table.whole("seeds", 5, 2, 1000))
+
+
+def _levels(table: Table, catalogue: Catalogue) -> dict[str, tuple[str, ...]]:
+    """Slot -> names; at least two of them, each a trick of the slot or "none"."""
+    slots = {trick.slot for trick in catalogue.values() if trick.slot}
+    found = {}
+    for slot in table.data:
+        if slot not in slots:
+            with table.at(slot):
+                raise unknown("slot", slot, slots)
+        members = [trick.name for trick in catalogue.values() if trick.slot == slot]
+        known = members if slot == OPTIMIZER else [*members, NONE]
+        names = table.texts(slot, ())
+        for i, name in enumerate(names):
+            if name not in known:
+                with table.at(slot, i):
+                    raise unknown(f"trick of the slot {slot}", name, known)
+        if len(set(names)) != len(names) or len(names) < 2:
+            raise table.fail(
+                f"levels.{slot} needs two or more different tricks, not {list(names)}", slot,
+                hint=f'for example {slot} = ["{known[0]}", "{known[-1]}"]',
+            )  # fmt: skip
+        found[slot] = names
+    return found
+
+
+def _conditional(table: Table, catalogue: Catalogue) -> dict[str, str]:
+    """Trick -> its parent: a trick, or a slot that is not empty."""
+    slots = {trick.slot for trick in catalogue.values() if trick.slot}
+    found = {}
+    for child in table.data:
+        with table.at(child):
+            parent = table.text(child, "")
+            if child not in catalogue:
+                raise unknown("trick", child, catalogue)
+            if parent not in catalogue and parent not in slots:
+                raise unknown("trick or slot", parent, [*catalogue, *slots])
+        above = parent
+        while above in found:
+            above = found[above]
+        if above == child:
+            raise table.fail(f"{child} would be its own parent", child)
+        found[child] = parent
+    return found
