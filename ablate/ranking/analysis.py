@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,18 +78,20 @@ def analyse(
     look: int = 1,
     robust: bool = False,
     covariates: Matrix | None = None,
+    slopes: Mapping[str, Matrix] | None = None,
     sigma: float | None = None,
 ) -> Analysis:
     """Effects, verdicts, failures, ranks, interactions and warnings of the runs in `frame`.
 
     `frame`: one row a run: factor columns, `seed`, `block`, `wave`, `outcome`, metrics. `look`: how many
-    waves are in. `sigma`: σ of the pilot for an automatic margin. Raises InputError.
+    waves are in. `sigma`: σ of the pilot for an automatic margin. `slopes`: see `effect_columns`; failures and
+    spread compare the two halves. Raises InputError.
     """
     frame = frame.reset_index(drop=True)
     said = declaration
     fitted = fit_effects(
         frame, factors, said.metric, said.direction,
-        robust=robust, collapse=said.collapse, covariates=covariates,
+        robust=robust, collapse=said.collapse, covariates=covariates, slopes=slopes,
     )  # fmt: skip
     table = effects_table(fitted, frame, confidence=said.confidence)
     table = verdicts(
@@ -151,8 +153,10 @@ def warnings_of(
     if excluded:
         said.append(f"{excluded} pruned or unfinished runs were left out")
     if far := far_runs(fitted, frame):
+        named = frame["run"].iloc[far[:8]] if "run" in frame.columns else far[:8]
         said.append(
-            f"{len(far)} runs lie far from the fit (positions {', '.join(map(str, far[:8]))}): collapses or "
+            f"{len(far)} runs lie far from the fit ({'lines' if 'run' in frame.columns else 'positions'} "
+            f"{', '.join(map(str, named))}): collapses or "
             "heavy tails, with which no interval holds; set a collapse threshold"
         )
     missing = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -42,18 +42,21 @@ def require(frame: pd.DataFrame, names: Sequence[str], kind: str = "column") -> 
 
 
 def check_levels(frame: pd.DataFrame, factors: Sequence[Factor]) -> None:
-    """Raise InputError where a factor's column is missing or holds a label that is no level of it."""
+    """Raise InputError where a factor's column is missing or holds a label that is no level of it.
+
+    A missing label is legal: the factor has no meaning in that run (a setting of something that is off).
+    """
     require(frame, [factor.name for factor in factors])
     for factor in factors:
-        for value in pd.unique(frame[factor.name]):
+        for value in pd.unique(frame[factor.name].dropna()):
             if value not in factor.levels:
                 raise unknown(f"level in column '{factor.name}'", str(value), factor.levels)
 
 
 def is_active(frame: pd.DataFrame, factor: Factor, factors: Sequence[Factor]) -> NDArray[np.bool_]:
-    """Rows [n] in which `factor` can act: all its parents are away from their reference level."""
+    """Rows [n] in which `factor` can act: it has a label, and all its parents are away from their reference."""
     by_name = {other.name: other for other in factors}
-    active = np.ones(len(frame), dtype=bool)
+    active = frame[factor.name].notna().to_numpy(copy=True)
     parent = factor.parent
     while parent is not None:
         if parent not in by_name:
@@ -64,18 +67,25 @@ def is_active(frame: pd.DataFrame, factor: Factor, factors: Sequence[Factor]) ->
     return active
 
 
-def effect_columns(frame: pd.DataFrame, factors: Sequence[Factor]) -> tuple[list[Term], Matrix]:
+def effect_columns(
+    frame: pd.DataFrame, factors: Sequence[Factor], slopes: Mapping[str, Matrix] | None = None
+) -> tuple[list[Term], Matrix]:
     """Terms and columns [n, p] whose coefficients are differences from the reference level.
 
-    Treatment coding. A conditional factor's column is centred where its parent is on and zero elsewhere,
-    so that its coefficient is the effect given the parent, and the parent's own averages over the child.
+    Treatment coding. A conditional factor's column is centred where it can act and zero elsewhere, so that
+    its coefficient is the effect given the parent, and the parent's own averages over the child.
+    `slopes`: factor -> column [n] of standardised numbers that stands for its two levels.
     """
     terms: list[Term] = []
     columns: list[Matrix] = []
     for factor in factors:
+        if slopes and factor.name in slopes:
+            terms.append(Term(factor.name, factor.levels[1]))
+            columns.append(slopes[factor.name])
+            continue
         active = is_active(frame, factor, factors)
         values = frame[factor.name].to_numpy()
-        centre = 0.0 if factor.parent is None else 1 / len(factor.levels)
+        centre = 0.0 if factor.parent is None and active.all() else 1 / len(factor.levels)
         for level in factor.levels[1:]:
             terms.append(Term(factor.name, level, len(factor.levels) == 2))
             columns.append(((values == level) - centre) * active)

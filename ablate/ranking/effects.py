@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,10 +54,12 @@ def fit_effects(
     robust: bool = False,
     collapse: float | None = None,
     covariates: Matrix | None = None,
+    slopes: Mapping[str, Matrix] | None = None,
 ) -> Effects:
     """Regress the metric on all main effects and blocks. A `must_have` that never varies is left out.
 
     `covariates` [n, c]: further columns to adjust for (parameters within tricks), centred where they act.
+    `slopes`: see `effect_columns`.
 
     Raises InputError for unknown columns, levels or direction, and where no run has the metric.
     """
@@ -66,7 +68,7 @@ def fit_effects(
     if not runs.used.any():
         raise InputError(f"no complete run has a finite '{metric}'")
     varied = [f for f in factors if f.role != "must_have" or frame[f.name].nunique() > 1]
-    terms, columns = effect_columns(frame, varied)
+    terms, columns = effect_columns(frame, varied, slopes)
     everything = np.concatenate(
         [columns, nuisance_columns(frame), *([] if covariates is None else [covariates])], axis=1
     )

@@ -10,6 +10,7 @@ import pandas as pd
 from ablate.ranking.coding import Matrix, check_levels, effect_columns, is_active, require
 from ablate.ranking.design import Factor
 from ablate.ranking.effects import effects_table, fit_effects
+from ablate.ranking.least_squares import least_squares
 from ablate.ranking.outcomes import classify
 from ablate.ranking.sequential import half_width
 
@@ -25,6 +26,8 @@ def exploratory(
     parameters: Mapping[str, Sequence[str]] | None = None,
     confidence: float = 0.95,
     collapse: float | None = None,
+    slopes: Mapping[str, Matrix] | None = None,
+    covariates: Matrix | None = None,
 ) -> pd.DataFrame:
     """Effects from search trials in the columns of `effects_table` plus `verdict` ("exploratory") and `margin`.
 
@@ -33,13 +36,13 @@ def exploratory(
     runs, so that the trick's effect is the one at its typical setting, and only while at least a third of
     the runs is left to judge by. More tricks than trials can separate: each alone against the rest, and
     the note says so. Pruned and failed trials are left out and counted. The intervals ignore that the
-    sampler chose the runs: no verdict rests on them. Raises InputError.
+    sampler chose the runs: no verdict rests on them. `slopes`, `covariates`: see `fit_effects`. Raises InputError.
     """
     check_levels(frame, factors)
     runs = classify(frame, metric, direction, collapse=collapse)
     plain = frame.drop(columns=[c for c in ("block",) if c in frame.columns])
     count = int(runs.used.sum())
-    terms, columns = effect_columns(plain, factors)
+    terms, columns = effect_columns(plain, factors, slopes)
     notes = [ADAPTIVE]
     pruned = int(runs.excluded.sum())
     if pruned:
@@ -47,17 +50,19 @@ def exploratory(
     wide = count < len(terms) + 5
     if wide:
         notes.append("each trick alone: too few runs to separate them")
-        table = _alone(plain, factors, metric, direction, confidence, collapse, columns)
+        table = _alone(plain, factors, metric, direction, confidence, collapse, columns, slopes or {})
     else:
-        covariates = None
+        extra = [] if covariates is None else [covariates]
         if parameters:
-            covariates = setting_columns(plain, factors, parameters)
-            if count - len(terms) - 1 - covariates.shape[1] < count / 3:
-                covariates = None
+            inside = setting_columns(plain, factors, parameters)
+            if count - len(terms) - 1 - inside.shape[1] < count / 3:
                 notes.append("not adjusted for settings within tricks: too few runs")
+            else:
+                extra.append(inside)
         fitted = fit_effects(
-            plain, factors, metric, direction, robust=True, collapse=collapse, covariates=covariates
-        )
+            plain, factors, metric, direction, robust=True, collapse=collapse, slopes=slopes,
+            covariates=np.concatenate(extra, axis=1) if extra else None,
+        )  # fmt: skip
         table = effects_table(fitted, plain, confidence=confidence)
     table["p"] = np.nan
     table["p_adjusted"] = np.nan
@@ -108,13 +113,19 @@ def setting_columns(
 
 def _alone(
     frame: pd.DataFrame, factors: Sequence[Factor], metric: str, direction: str, confidence: float,
-    collapse: float | None, columns: Matrix,
+    collapse: float | None, columns: Matrix, slopes: Mapping[str, Matrix],
 ) -> pd.DataFrame:  # fmt: skip
-    """Each trick's difference of two means, unadjusted, Welch's standard error."""
-    fitted = fit_effects(frame, factors, metric, direction, collapse=collapse)
+    """Each trick's difference of two means, unadjusted, Welch's standard error; each slope by itself, HC3."""
+    fitted = fit_effects(frame, factors, metric, direction, collapse=collapse, slopes=slopes)
     table = effects_table(fitted, frame, confidence=confidence)
     effect, error, freedom = (np.full(len(table), np.nan) for _ in range(3))
     for i in range(len(table)):
+        if fitted.terms[i].factor in slopes:
+            line = np.stack([columns[:, i], np.ones(len(frame))], axis=1)
+            one_line = least_squares(line, np.where(fitted.used, fitted.runs.values, np.nan), robust=True)
+            effect[i], error[i] = one_line.coefficients[0, 0], one_line.standard_errors[0, 0]
+            freedom[i] = one_line.df[0]
+            continue
         column = np.where(fitted.used, columns[:, i], np.nan)
         top, rest = np.nanmax(column), column
         with_it = fitted.runs.values[(rest == top) & fitted.used]

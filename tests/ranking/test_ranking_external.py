@@ -133,7 +133,7 @@ def test_robust_intervals_cover_where_pooled_ones_do_not() -> None:
         ({}, {"metric": "state"}, "not a number"),
         ({"val_acc": np.nan}, {}, "no complete run"),
         ({"mixup": True}, {}, "one value throughout"),
-        ({"mixup": np.arange(120)}, {}, "120 different values"),
+        ({"mixup": [f"run {i}" for i in range(120)]}, {}, "120 different values"),
         ({"state": "sleeping"}, {}, "'sleeping', which is not known"),
         ({"seed": np.nan}, {"seed": "seed"}, "seed column is empty in 120 rows"),
         ({"block": ["a", "b"] * 60}, {"factors": ["block"]}, "cannot be called 'block'"),
