@@ -42,6 +42,19 @@ def rank(
     metric: Annotated[str, typer.Option(help="With --table: the column that a run is judged by.")] = "",
     lower: Annotated[bool, typer.Option(help="With --table: lower is better.")] = False,
     seed_column: Annotated[str, typer.Option(help="With --table: the column of seeds that runs share.")] = "",
+    optuna: Annotated[
+        str, typer.Option(help="Rank the trials of an Optuna storage (sqlite:///x.db, a file); read only.")
+    ] = "",
+    optuna_study: Annotated[
+        str, typer.Option(help="With --optuna: which study, where there are several.")
+    ] = "",
+    ways: Annotated[
+        str,
+        typer.Option(
+            "--as",
+            help="With --table or --optuna: COLUMN=slope, linear, log, levels, split or split:0.1; by commas.",
+        ),
+    ] = "",
     seed: Seed = None,
     epochs: Epochs = None,
     device: Device = "auto",
@@ -56,21 +69,39 @@ def rank(
     """Give each trick a signed effect, an interval and a verdict, from a designed array of runs.
 
     Needs a learning rate (stage lr-find) and, for --around best, a search; missing stages are named.
-    With --table it ranks the runs of any CSV, one row a run, balanced or not; failed runs are counted.
+    With --table it ranks the runs of any CSV, one row a run, balanced or not; failed runs are counted. With
+    --optuna it shows what the trials of an Optuna study suggest, exploratory, beside Optuna's importances.
     Examples: ablate rank digits --around baseline · ablate rank my.toml --margin 0.005
-    · ablate rank --table runs.csv --factors dropout,mixup --metric accuracy
+    · ablate rank --table runs.csv --factors dropout,mixup --metric accuracy · ablate rank --optuna sqlite:///x.db
     """
     from ablate.cli.running import run_stages
     from ablate.records.errors import InputError
 
     if margin is not None and not margin > 0:
         raise InputError(f"--margin must be above zero, not {margin}", hint="leave it out for 'auto'")
-    if table is not None:
-        from ablate.cli.tables import rank_table
+    if table is not None or optuna:
+        from ablate.cli.tables import parse_ways, rank_table, rank_trials
 
+        if table is not None and optuna:
+            raise InputError("--table and --optuna are two sources of runs", hint="give one of them")
+        if optuna and (factors or metric or lower or seed_column or margin is not None):
+            raise InputError(
+                "--optuna knows parameters, objective and direction itself, and gives no verdicts",
+                hint="leave out --factors, --metric, --lower, --seed-column and --margin",
+            )
+        read = parse_ways(ways)
+        if table is None:
+            rank_trials(optuna, optuna_study, ways=read, out=out, json=json)
+            return
         names = [name.strip() for name in factors.split(",") if name.strip()]
-        rank_table(table, names, metric, lower=lower, seed=seed_column, margin=margin, out=out, json=json)
+        rank_table(
+            table, names, metric, lower=lower, seed=seed_column, margin=margin, ways=read, out=out, json=json
+        )
         return
+    if optuna_study or ways:
+        raise InputError(
+            "--optuna-study and --as go with --optuna or --table", hint="name the source of runs"
+        )
 
     def change(study: StudyFile) -> StudyFile:
         asked = study.rank

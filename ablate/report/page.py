@@ -12,6 +12,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from ablate.report import outside
 from ablate.report.data import ReportData
 from ablate.report.plots.palette import DARK, LIGHT
 from ablate.report.plots.picture import Picture
@@ -42,7 +43,7 @@ class Page:
 
 def render(data: ReportData) -> Page:
     """One self-contained HTML file: no script, no request, every string escaped."""
-    shown = [_section(data, *entry) for entry in _ORDER]
+    shown = [_section(data, *entry) for entry in (_OUTSIDE if data.outside else _ORDER)]
     pictures = tuple(picture for section in shown for picture in _pictures(section.content))
     style = _stylesheet()
     html = (
@@ -53,6 +54,7 @@ def render(data: ReportData) -> Page:
             verdict=verdict(data),
             header=account.header(data),
             sections=shown,
+            files=outside.files(data.outside) if data.outside else _FILES,
             style=Markup(style),
             style_hash="sha256-" + base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
         )
@@ -90,6 +92,22 @@ _ORDER = (
     ("design", "Design and diagnostics", "ablate plan {study}", account.design),
     ("reproduce", "How to reproduce", "", account.reproduce),
 )
+
+_OUTSIDE = (
+    ("ranking", "The ranking", "", results.ranking),
+    ("failures", "Failures and divergences", "", account.failures),
+    ("design", "How the runs were read", "", account.read_from),
+    ("reproduce", "How to reproduce", "", account.reproduce),
+)
+_FILES = [
+    ("ranking.csv", "one row a trick and estimand"),
+    ("runs.csv", "one row a run: settings, outcome, metrics on each split"),
+    ("curves.csv", "one row a run, metric and epoch"),
+    ("lr-find.json", "the six steps with their figures"),
+    ("study.json", "stages, versions, hardware, seeds, hashes, timings"),
+    ("recipe.toml", "the winner"),
+    ("plots/", "every figure as SVG"),
+]
 
 
 def _pictures(content: Any) -> list[Picture]:

@@ -56,6 +56,19 @@ def interactions(data: ReportData) -> Table | None:
     )  # fmt: skip
 
 
+def importances(data: ReportData) -> Table | None:
+    """Optuna's importances of somebody's study, by trick and parameter."""
+    rows = (data.outside or {}).get("importances") or []
+    if not rows:
+        return None
+    return Table(
+        (("Trick", "text"), ("Its importance", "number"), ("Parameter", "text"), ("Importance", "number")),
+        tuple((str(r["trick"]), probability(r["trick_importance"]), str(r["parameter"]), probability(r["importance"])) for r in rows),
+        "Optuna's importances (PED-ANOVA over the whole space), shares of 1, summed over what stands before the dot of a "
+        "parameter's name. They have no sign and no interval, and are shown to be compared, not believed.",
+    )  # fmt: skip
+
+
 def outcomes(data: ReportData) -> Table | None:
     """Runs by stage and outcome."""
     if not len(data.runs):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from ablate.ranking.coding import lines
+from ablate.report import outside
 from ablate.report.data import PLACEBO, Document, ReportData
 from ablate.report.numbers import NONE, Units, count, duration, plural, setting
 from ablate.report.plots.slices import Slice, slices_of
@@ -75,6 +76,9 @@ def _sentence(data: ReportData) -> tuple[str, str, str]:
     if gain:
         return _confirmed(data, gain)
     rows = main_rows(data)
+    if data.outside and rows is not None:
+        counts = {kind: int((rows["verdict"] == kind).sum()) for kind in ORDER}
+        return outside.sentence(data, _join([f"{n} {_verb(kind, n)}" for kind, n in counts.items() if n]))
     if rows is not None and str(rows["estimand"].iloc[0]) != "exploratory":
         counted = rows[rows["trick"] != PLACEBO]["verdict"].value_counts()
         parts = [

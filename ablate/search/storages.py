@@ -119,11 +119,12 @@ def importances(study: optuna.Study, complete: int) -> tuple[tuple[dict[str, Any
     sums: dict[str, float] = {}
     for parameter in sorted(shares):
         sums[trick_of(parameter)] = sums.get(trick_of(parameter), 0.0) + shares[parameter]
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"parameter": parameter, "trick": trick_of(parameter), "importance": share, "trick_importance": sums[trick_of(parameter)]}
         for parameter, share in shares.items()
     ]  # fmt: skip
-    return tuple(sorted(rows, key=lambda r: (-r["trick_importance"], r["trick"], -r["importance"]))), []
+    rows.sort(key=lambda row: (-row["trick_importance"], row["trick"], -row["importance"]))
+    return tuple(rows), ""
 
 
 def trick_of(parameter: str) -> str:

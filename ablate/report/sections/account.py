@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ablate.report import tables
+from ablate.report import outside, tables
 from ablate.report.data import PLACEBO, ReportData
 from ablate.report.numbers import NONE, Units, count, duration, missing, plural, significant
 from ablate.report.plots import costs as cost_plots
@@ -98,6 +98,14 @@ def design(data: ReportData) -> Content | None:
         "residuals": diagnostic_plots.residuals(diagnostics["residuals"], data.metric, units) if diagnostics.get("residuals") else None,
         "aliases": tables.aliases(data),
         "matrix": tables.design_matrix(data),
+    }  # fmt: skip
+
+
+def read_from(data: ReportData) -> Content:
+    """For runs that another program trained: how they were read, and what the analysis says of itself."""
+    return {
+        "facts": outside.reading(data), "methods": "", "scatter": tables.scatter(data), "mirrored": False,
+        "spread": None, "residuals": None, "aliases": None, "matrix": None,
     }  # fmt: skip
 
 

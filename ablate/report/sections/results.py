@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ablate.ranking.coding import lines
-from ablate.report import tables
+from ablate.report import outside, tables
 from ablate.report.data import ReportData
 from ablate.report.numbers import Units, missing, plural, significant
 from ablate.report.plots import confirm as confirm_plots
@@ -41,12 +41,14 @@ def ranking(data: ReportData) -> Content | None:
         for name in _ESTIMANDS
         if name in set(data.ranking["estimand"]) and name != rows["estimand"].iloc[0]
     ]
+    sentences = outside.ESTIMANDS if data.outside else _ESTIMANDS
     return {
-        "estimand": _ESTIMANDS[str(rows["estimand"].iloc[0])],
+        "estimand": sentences[str(rows["estimand"].iloc[0])],
         "unit": data.units.difference.strip(),
         "rows": ranking_rows(data, rows),
         "claims": any(row.claim for row in ranking_rows(data, rows)),
-        "exploratory_only": str(rows["estimand"].iloc[0]) == "exploratory",
+        "exploratory_only": str(rows["estimand"].iloc[0]) == "exploratory" and not data.outside,
+        "importances": tables.importances(data),
         "forest": forest_plots.forest(by_effect, labels(data, by_effect), data.units, declared, auto=auto),
         "margin": _margin(declared, data.units, auto=auto) if declared else "",
         "beside": _beside(data, data.ranking),

@@ -1,0 +1,133 @@
+"""The page of runs that another program trained: a table, or the trials of an Optuna study."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from platform import python_version
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ablate.ranking.analysis import Analysis
+from ablate.ranking.coding import lines
+from ablate.report.clean import clean
+from ablate.report.data import Document, ReportData
+from ablate.report.numbers import count, plural, significant
+
+_STRONGEST = 6
+ESTIMANDS = {
+    "average": "Adjusted effect: least squares on the runs of the table, each trick with the other columns held fixed. The runs were "
+    "not designed by ablate: what was not randomised may stand behind an effect.",
+    "exploratory": "Exploratory: signed least squares on the trials of a search. A search usually chooses its trials by the results of "
+    "earlier ones, so no verdict rests on these numbers.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """Finished runs from elsewhere, ranked. `kind`: table | optuna. `source`: where they were read, without
+    secrets. `runs`: rows `run, outcome`, factors and metric. `counts`: runs, used, failed, excluded.
+    `analysis`: for verdicts; None where effects are exploratory. `importances`: see `ranking.optuna_table`."""
+
+    kind: str
+    name: str
+    source: str
+    metric: str
+    direction: str
+    ranking: pd.DataFrame
+    runs: Sequence[Mapping[str, Any]]
+    counts: Mapping[str, int]
+    warnings: Sequence[str]
+    analysis: Analysis | None = None
+    importances: Sequence[Mapping[str, Any]] = ()
+    command: str = ""
+
+
+def outside_data(found: Outside) -> ReportData:
+    """What the page shows, cleaned of secrets and unshowable characters."""
+    values = pd.to_numeric(pd.Series([run[found.metric] for run in found.runs]), errors="coerce")
+    # 93.1 is a percentage already: shown as it is, under a name that says so.
+    metric = f"{found.metric} (as given)" if np.nanmax(values.abs(), initial=0.0) > 1 else found.metric
+    ranking = found.ranking.assign(metric=metric)
+    texts = ["trick", "level", "metric", "note"]
+    ranking[texts] = ranking[texts].map(clean)
+    used = {name: found.counts[name] for name in ("runs", "used", "failed", "excluded")}
+    told = {**used, "warnings": list(found.warnings)}
+    if found.analysis is not None:
+        # What a warning says is said once: the analysis' own are among `warnings`.
+        told = {**_diagnostics(found.analysis), **told}
+    return ReportData(
+        study=clean({"name": found.name, "metric": metric, "direction": found.direction, "command": found.command}),
+        environment={"ablate": version("ablate"), "Python": python_version(), "pandas": pd.__version__},
+        ranking=ranking,
+        diagnostics=clean(told),
+        design={"margin_source": "auto" if found.analysis is None or found.analysis.declaration.margin is None else "declared"},
+        outside=clean({"kind": found.kind, "source": found.source, **used, "importances": [dict(row) for row in found.importances]}),
+        run_rows=clean([
+            {"stage": "table" if found.kind == "table" else "search", "recipe": "", "seed": "", "wave": 0, "epochs": 0,
+             **{(metric if key == found.metric else key): value for key, value in run.items()}}
+            for run in found.runs
+        ]),
+        labels=[{"trial": -1, "arm": "", "note": "", "budget": 0} for _ in found.runs],
+    )  # fmt: skip
+
+
+def _diagnostics(analysis: Analysis) -> Document:
+    failures = analysis.failures
+    return {
+        "sigma": analysis.sigma,
+        "df": analysis.df,
+        "level": analysis.declaration.level,
+        "margin": float(analysis.table["margin"].iloc[0]),
+        "tricks": lines(analysis.table.astype({"more_runs": object})),
+        "interactions": lines(analysis.interactions.head(_STRONGEST)),
+        "pairs": len(analysis.interactions),
+        "failures": lines(failures[failures["failed_with"] + failures["failed_without"] > 0]),
+    }
+
+
+def sentence(data: ReportData, counted: str) -> tuple[str, str, str]:
+    """Tone, headline and detail of the page's verdict. `counted`: "2 help and 1 hurts"."""
+    found = data.outside or {}
+    basis = f"{count(found['used'])} of {plural(found['runs'], 'run')} have a value and enter."
+    rows = data.ranking if data.ranking is not None else pd.DataFrame()
+    if found["kind"] == "optuna":
+        clear = [row for row in lines(rows) if row["low"] > 0 or row["high"] < 0]
+        headline = f"A search suggests {plural(len(clear), 'effect')} of {len(rows)}; none is shown."
+        return "open", headline, f"{basis} Trials of a search are chosen by results: what they suggest wants a designed comparison."  # fmt: skip
+    return "open", f"Of {plural(len(rows), 'effect')} in the table, {counted}.", f"{basis} Another program trained them; nothing was trained again."  # fmt: skip
+
+
+def reading(data: ReportData) -> list[tuple[str, str]]:
+    """How the runs were read, as facts."""
+    found, told = data.outside or {}, data.diagnostics or {}
+    facts = [
+        ("Source", str(found["source"])),
+        (
+            "Runs",
+            f"{found['runs']}: {found['used']} used, {found['failed']} failed, {found['excluded']} left out",
+        ),
+        ("Metric", f"{data.metric}, {'higher' if data.higher_is_better else 'lower'} is better"),
+    ]
+    if "sigma" in told:
+        facts.append(
+            (
+                "σ̂ of one run",
+                f"{significant(told['sigma'])}, {significant(told['df'], 3)} degrees of freedom",
+            )
+        )
+    return facts
+
+
+def files(found: Document) -> list[tuple[str, str]]:
+    """The data files beside the page."""
+    extra = [("importances.csv", "Optuna's importances, one row a parameter")] if found.get("importances") else []  # fmt: skip
+    return [
+        ("ranking.csv", "one row a trick and level"),
+        ("runs.csv", "one row a run, as it was read"),
+        *extra,
+        ("plots/", "every figure as SVG"),
+    ]
