@@ -10,6 +10,7 @@ from math import isfinite
 import torch
 from torch import Tensor, nn
 
+from ablate.lanes import robust
 from ablate.lanes.bench import Bench
 from ablate.lanes.trainer import Trainer
 from ablate.records.run import Outcome, Result, Run
@@ -152,7 +153,7 @@ class Training:
             return
         chosen = torch.tensor(lanes, dtype=torch.int64, device=self.bench.device)
         for split in self.splits:
-            outputs = self.trainer.predict(split, chosen)
+            outputs = self.trainer.predict(split, chosen) if split != robust.ROBUST else robust.outputs(self.trainer, chosen)  # fmt: skip
             for row, lane in enumerate(lanes):
                 self.traces[self.trainer.group.runs[lane].identity].outputs[split] = outputs[row]
 
@@ -216,8 +217,11 @@ class Training:
 
     def _result(self, run: Run, outcome: Outcome) -> None:
         trace, task = self.traces[run.identity], self.bench.task
-        values, scores = {}, {}
-        for split in self.splits:
+        values: dict[str, float] = {}
+        scores: dict[str, tuple[float, ...]] = {}
+        if outcome is Outcome.COMPLETE and robust.ROBUST in trace.outputs:
+            values |= robust.values(trace.outputs[robust.ROBUST], self.bench.splits["validation"].y)
+        for split in (split for split in self.splits if split != robust.ROBUST):
             output, y = trace.outputs[split][None], self.bench.splits[split].y
             for name, value in metrics(task.criterion, output, y).items():
                 values[f"{split}/{name}"] = float("nan") if outcome is Outcome.DIVERGED else value.item()

@@ -11,6 +11,7 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future
 from dataclasses import dataclass, replace
 
 from ablate.executors.job import Job, work
+from ablate.lanes import robust
 from ablate.lanes.bench import Bench
 from ablate.lanes.group import batch_size, grouped
 from ablate.ledger.entry import Entry
@@ -22,6 +23,8 @@ from ablate.records.run import Outcome, Result, Run
 from ablate.records.study import StudyFile
 from ablate.study.progress import Progress
 
+DESIGNED = ("rank", "confirm", "compare")
+"""Stages whose runs are held against claims, also in metrics that cost something to measure."""
 ENOUGH = 6
 """So many failed runs and not one that trained: the model or the task is broken, not a recipe."""
 
@@ -86,10 +89,13 @@ class Session:
         prune: Callable[..., Sequence[bool]] | None = None,
     ) -> None:
         """Send what is neither finished nor under way to the executor, in groups, longest first."""
+        planned = list(planned)
+        if any(one.stage in DESIGNED for one in planned):
+            splits = (*splits, *robust.asked(self.bench, (one.run.recipe for one in planned)))
         known = self.ledger.finished() | {
             one.run.identity for several, _ in self._flying.values() for one in several
         }
-        wanted = {one.run.identity: one for one in reversed(list(planned)) if one.run.identity not in known}
+        wanted = {one.run.identity: one for one in reversed(planned) if one.run.identity not in known}
         runs = distinct(one.run for one in reversed(wanted.values()))
         groups = grouped(runs, self.bench.catalogue, 1 if self.bench.solo else self.lanes)
         task = self.bench.task

@@ -1,0 +1,96 @@
+"""Robust accuracy against the method written out on one ordinary module."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from ablate.catalogue.registry import registry
+from ablate.lanes import robust
+from ablate.lanes.bench import Bench
+from ablate.lanes.train import Training, train
+from ablate.records.claimed import APART
+from ablate.records.recipe import Recipe
+from ablate.records.run import Run
+from ablate.tasks.metric_table import METRICS
+from ablate.tasks.small import small_tasks
+
+NAME = "validation/robust_accuracy"
+MOMENTUM = {"momentum": {"lr": 0.05, "momentum": 0.9}}
+RECIPES = (
+    MOMENTUM,
+    {**MOMENTUM, "batch_norm": {}},
+    {**MOMENTUM, "dropout": {"p": 0.3}},
+    {**MOMENTUM, "ema": {}},
+)
+
+
+def bench_of(name: str, kernel: str | None = None) -> Bench:
+    return Bench.of(small_tasks()[name], registry(), torch.device("cpu"), kernel)
+
+
+def recipe(tricks: dict) -> Recipe:
+    catalogue = registry()
+    return Recipe.of(catalogue, {name: {**catalogue[name].defaults, **given} for name, given in tricks.items()})  # fmt: skip
+
+
+def by_hand(module: torch.nn.Module, task, eps: float = 0.1) -> tuple[float, float]:
+    """Accuracy on clean and on moved validation inputs, with nothing of the engine."""
+    module.eval()
+    x, y = task.validation.x.clone().requires_grad_(), task.validation.y
+    logits = module(x)
+    (gradient,) = torch.autograd.grad(F.cross_entropy(logits, y), x)
+    train_x = task.train.x
+    sigma = train_x.std(0, correction=0) if x.ndim == 2 else train_x.std(correction=0)
+    moved = module(x.detach() + eps * sigma * gradient.sign())
+    return (logits.argmax(1) == y).double().mean().item(), (moved.argmax(1) == y).double().mean().item()
+
+
+@pytest.mark.parametrize(("task", "kernel"), [("table", "vmap"), ("table", "loop"), ("images", "loop")])
+def test_it_is_the_methods_accuracy_of_each_lane(task, kernel):
+    bench = bench_of(task, kernel)
+    runs = [Run(task, recipe(tricks), 3, 2) for tricks in RECIPES]
+    training = Training(bench, runs, ("validation", "robust"))
+    training.epoch()
+    trainer = training.trainer
+    found = robust.outputs(trainer, torch.tensor([0, 3, 2, 1]))
+    clean = []
+    for place, lane in enumerate([0, 3, 2, 1]):
+        plain, moved = by_hand(trainer.model(lane), bench.task)
+        assert robust.values(found[place], bench.task.validation.y)[NAME] == pytest.approx(moved)
+        clean.append(plain - moved)
+    assert max(clean) > 0, "the attack moved nothing: a perturbation of the wrong sign or size would pass"
+
+
+def test_a_larger_step_hurts_more_and_none_is_clean_accuracy():
+    training = Training(bench_of("images"), [Run("images", recipe(MOMENTUM), 1, 3)], ("robust",))
+    training.epoch()
+    y = training.bench.task.validation.y
+    lane = torch.tensor([0])
+    values = [robust.values(robust.outputs(training.trainer, lane, eps=e)[0], y)[NAME] for e in (0, 0.1, 1.0)]
+    assert values[0] == training.traces[training.order[0]].curves["validation/accuracy"][-1]
+    assert values[0] >= values[1] > values[2]
+
+
+def test_recorded_at_the_end_where_asked_and_alone_as_in_a_group():
+    runs = [Run("table", recipe(tricks), 5, 2) for tricks in (MOMENTUM, {**MOMENTUM, "early_stopping": {}})]
+    bench = bench_of("table")
+    together = train(bench, runs, splits=("validation", "robust"))
+    alone = [train(bench, [run], splits=("validation", "robust"))[0] for run in runs]
+    assert [r.metrics[NAME] for r in together] == [r.metrics[NAME] for r in alone]
+    assert all(NAME not in r.metrics for r in train(bench, runs))
+    assert set(together[0].scores) == {"validation"}
+
+
+def test_asked_for_by_a_claim_and_only_where_it_can_be_measured():
+    fgsm = Recipe.of(registry(), {**MOMENTUM, "fgsm": {}})
+    assert robust.asked(bench_of("table"), [recipe(MOMENTUM), fgsm]) == ("robust",)
+    assert robust.asked(bench_of("table"), [recipe(MOMENTUM)]) == ()
+    assert robust.asked(bench_of("regression"), [fgsm]) == ()
+
+
+def test_every_claim_of_the_catalogue_is_in_a_metric_that_is_measured_somewhere():
+    recorded = {name for table in METRICS.values() for name in table}
+    assert not recorded & set(APART)
+    claims = {(t.name, claim.metric) for t in registry().values() for claim in t.claims}
+    assert not {pair for pair in claims if pair[1] not in recorded | set(APART)}
+    assert {"robust_accuracy", "steps_to_target", "time", "memory"} == {m for _, m in claims} - recorded
