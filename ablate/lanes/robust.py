@@ -64,7 +64,7 @@ def outputs(trainer: Trainer, lanes: Tensor, split: str = "validation", eps: flo
             loss = F.cross_entropy(logits.flatten(0, 1), y.repeat(len(lanes)), reduction="sum")
             (gradient,) = torch.autograd.grad(loss, stacked)
         with torch.no_grad():
-            moved = stacked.detach() + eps * sigma * -gradient.sign()
+            moved = stacked.detach() + eps * sigma * gradient.sign()
             parts.append(trainer.outputs(weights, moved, keys, training=False, forward=forward))
     return torch.cat(parts, dim=1)
 
