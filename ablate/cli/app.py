@@ -14,6 +14,7 @@ import typer
 from ablate import __version__
 from ablate.cli import (
     compare,
+    confirm,
     doctor,
     lr_find,
     plan,
@@ -47,6 +48,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "study": study.study,
     "lr-find": lr_find.lr_find,
     "rank": rank.rank,
+    "confirm": confirm.confirm,
     "compare": compare.compare,
     "plan": plan.plan,
     "train": train.train,

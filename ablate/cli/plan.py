@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,6 +15,10 @@ def plan(
         str, typer.Argument(metavar="[STUDY]", help="A study file, its name, a task, or file.py:name.")
     ] = "digits",
     trials: Trials = None,
+    design: Annotated[
+        str, typer.Option(help="How to rank: screening, factorial, drop-one, add-one (default: the study's).")
+    ] = "",
+    around: Annotated[str, typer.Option(help="Rank around best, baseline, or a recipe file.")] = "",
     device: Device = "auto",
     lanes: Lanes = 0,
     workers: Workers = 0,
@@ -24,17 +28,21 @@ def plan(
 ) -> None:
     """Show space, groups, design, power and time of a study; trains nothing (a dozen steps are timed).
 
-    Examples: ablate plan · ablate plan my_task.py:task --trials 300
+    Examples: ablate plan · ablate plan my_task.py:task --trials 300 --design drop-one
     """
     from dataclasses import replace
 
-    from ablate.cli.running import changed
+    from ablate.cli.running import changed, checked_design
     from ablate.study.opening import Options, find
     from ablate.study.plan import plan as planned
 
     options = Options(studies, device=device, lanes=lanes, workers=workers, executor=executor)
     opened = find(given, options)
-    document = planned(replace(opened, study=changed(opened.study, trials, None, None)), options)
+    study = changed(opened.study, trials, None, None)
+    section = replace(
+        study.rank, design=checked_design(design) or study.rank.design, around=around or study.rank.around
+    )
+    document = planned(replace(opened, study=replace(study, rank=section)), options)
     if json:
         print_json(document)
         return
@@ -53,9 +61,37 @@ def plan(
     echo(
         f"search: {search['trials']} trials in {search['groups']} groups, {search['mean_lanes']:.1f} lanes on average"
     )
-    echo(f"rank: {rank['design']}; at most {rank['waves_at_most']} waves")
-    for size, power in rank["power_of_one_wave"].items():
-        echo(f"  power of one wave for an effect of {size} σ: {power:.2f}")
+    for line in rank_lines(rank):
+        echo(line)
     echo(f"confirm: about {document['confirm']['runs_about']} runs")
     for stage, seconds in document["estimate_seconds"].items():
         echo(f"  {stage}: about {seconds:.0f} s")
+
+
+def rank_lines(rank: dict[str, Any]) -> list[str]:
+    """Design, runs and power of the rank stage."""
+    said = [f"rank ({rank['design']}), around {rank['around']}"]
+    if not rank["runs"]:
+        return [*said, "  no trick is left to rank"]
+    said.append(
+        f"  {rank['note']}; at most {rank['waves_at_most']} waves, {rank['runs_at_most']} runs in all"
+    )
+    for slot, levels in rank["levels"].items():
+        said.append(f"  slot {slot}: {', '.join(levels)}")
+    if rank["fixed"]:
+        said.append(f"  fixed on, tested apart: {', '.join(rank['fixed'])}")
+    if rates := rank["retune"]:
+        said.append(
+            f"  learning rate re-tuned before, {rates['runs_per_arm']} runs for each of {len(rates['arms'])} arms: "
+            f"{', '.join(rates['factors'])}"
+        )
+    if rank["runs"]["pilot"]:
+        said.append(f"  pilot: {rank['runs']['pilot']} runs, all tricks on and all off")
+    margin = rank["margin"]
+    said.append(f"  margin: {margin if margin is not None else '0.95 σ of one run (automatic)'}")
+    for size, one in rank["power_of_one_wave"].items():
+        every = rank["power_of_all_waves"][size]
+        said.append(
+            f"  power for an effect of {size} σ: {one:.2f} after one wave, {every:.2f} after {rank['waves_at_most']}"
+        )
+    return said

@@ -31,10 +31,17 @@ def rank(
         str, typer.Argument(metavar="[STUDY]", help="A study file, its name, a task, or file.py:name.")
     ] = "digits",
     around: Annotated[str, typer.Option(help="best, baseline, or a recipe file.")] = "",
+    design: Annotated[
+        str, typer.Option(help="screening, factorial, drop-one, add-one (default: the study's).")
+    ] = "",
     margin: Annotated[
         float | None, typer.Option(help="Smallest effect that matters, in the metric's units.")
     ] = None,
     waves: Annotated[int | None, typer.Option(help="Most waves of runs.", min=1, max=3)] = None,
+    retune: Annotated[
+        int | None,
+        typer.Option(help="Learning rates tried for each arm of a trick that shifts the best one; 0: none."),
+    ] = None,
     table: Annotated[
         Path | None, typer.Option(help="Rank the runs of a CSV that another program made; trains nothing.")
     ] = None,
@@ -71,11 +78,14 @@ def rank(
     Needs a learning rate (stage lr-find) and, for --around best, a search; missing stages are named.
     With --table it ranks the runs of any CSV, one row a run, balanced or not; failed runs are counted. With
     --optuna it shows what the trials of an Optuna study suggest, exploratory, beside Optuna's importances.
-    Examples: ablate rank digits --around baseline · ablate rank my.toml --margin 0.005
+    Designs: an array with foldover (screening), every combination (factorial, up to 4 tricks), paired seeds
+    with each trick out of the recipe (drop-one) or on top of the baseline (add-one).
+    Examples: ablate rank digits --around baseline · ablate rank my.toml --design drop-one --margin 0.005
     · ablate rank --table runs.csv --factors dropout,mixup --metric accuracy · ablate rank --optuna sqlite:///x.db
     """
-    from ablate.cli.running import run_stages
+    from ablate.cli.running import checked_design, run_stages
     from ablate.records.errors import InputError
+    from ablate.records.study_rank import check_rates
 
     if margin is not None and not margin > 0:
         raise InputError(f"--margin must be above zero, not {margin}", hint="leave it out for 'auto'")
@@ -109,7 +119,8 @@ def rank(
             study,
             rank=replace(
                 asked, around=around or asked.around, margin=asked.margin if margin is None else margin,
-                waves=waves or asked.waves,
+                waves=waves or asked.waves, design=checked_design(design) or asked.design,
+                retune=asked.retune if retune is None else check_rates(retune, "--retune"),
             ),
         )  # fmt: skip
 

@@ -8,10 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ablate.cli.progress import Shown
+from ablate.ranking.table import ESTIMANDS
+from ablate.records.errors import unknown
 from ablate.records.study import StudyFile
+from ablate.records.study_rank import DESIGNS
 from ablate.report.collect import collect
 from ablate.report.data import ReportData
 from ablate.report.verdict import verdict
@@ -58,7 +62,7 @@ class Told:
 
 
 def ranking_table(ranking: Any) -> Table:
-    """The average effects as a Rich table."""
+    """The effects with a verdict as a Rich table, the leading estimand first; an undecided one says why."""
     table = Table(box=None, pad_edge=False)
     for column, justify in (
         ("trick", "left"),
@@ -68,12 +72,33 @@ def ranking_table(ranking: Any) -> Table:
         ("runs", "right"),
     ):
         table.add_column(column, justify=justify)  # type: ignore[arg-type]
-    for row in ranking[ranking["estimand"] == "average"].to_dict("records"):
-        table.add_row(
-            row["trick"], f"{row['effect']:+.4f}", f"[{row['low']:+.4f}, {row['high']:+.4f}]".replace("[", r"\["),
-            row["verdict"], str(row["runs"]),
-        )  # fmt: skip
+    judged = ranking[ranking["estimand"] != "exploratory"]
+    rows = judged if len(judged) else ranking
+    kinds = list(dict.fromkeys(zip(rows["estimand"], rows["metric"], strict=True)))
+    for estimand, metric in sorted(
+        kinds, key=lambda kind: (ESTIMANDS.index(kind[0]), kind[1].startswith("test/"))
+    ):
+        if len(kinds) > 1:
+            table.add_row(f"[dim]{estimand}, {escape(metric)}[/dim]", "", "", "", "")
+        for row in rows[(rows["estimand"] == estimand) & (rows["metric"] == metric)].to_dict("records"):
+            table.add_row(
+                escape(row["trick"] if row["level"] == "on" else f"{row['trick']}: {row['level']}"), f"{row['effect']:+.4f}",
+                escape(f"[{row['low']:+.4f}, {row['high']:+.4f}]"), escape(verdict_text(row)), str(row["runs"]),
+            )  # fmt: skip
     return table
+
+
+def verdict_text(row: dict[str, Any]) -> str:
+    """The verdict; what would decide an undecided one stands first in its note."""
+    why = str(row["note"]).split("; ")[0] if row["verdict"] == "undecided" and row["note"] else ""
+    return f"{row['verdict']}: {why}" if "more runs" in why or "decidable" in why else str(row["verdict"])
+
+
+def checked_design(name: str) -> Any:
+    """A design's name from the command line, or "". Raises InputError."""
+    if name and name not in DESIGNS:
+        raise unknown("design", name, DESIGNS)
+    return name
 
 
 def changed(study: StudyFile, trials: int | None, seed: int | None, epochs: int | None) -> StudyFile:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, cast, get_args
 
-from ablate.records.errors import unknown
+from ablate.records.errors import InputError, unknown
 from ablate.records.recipe import Catalogue
 from ablate.records.table import Table
 
@@ -54,11 +54,8 @@ def read_rank(table: Table, catalogue: Catalogue) -> RankSection:
             with table.at("must_have", i):
                 raise unknown("trick", name, catalogue)
     retune = table.whole("retune", RATES, 0, MOST_RATES)
-    if retune and (retune < 3 or retune % 2 == 0):
-        raise table.fail(
-            f"retune must be 0 or an odd number from 3, not {retune}", "retune",
-            hint="odd, so that the recipe's own rate is among those tried",
-        )  # fmt: skip
+    with table.at("retune"):
+        check_rates(retune, "retune")
     return RankSection(
         cast(Design, table.choice("design", "screening", DESIGNS)),
         table.text("around", "best"),
@@ -69,6 +66,16 @@ def read_rank(table: Table, catalogue: Catalogue) -> RankSection:
         _conditional(table.table("conditional"), catalogue),
         retune,
     )
+
+
+def check_rates(count: int, where: str) -> int:
+    """`count` learning rates for each arm, or InputError."""
+    if not 0 <= count <= MOST_RATES or (count and (count < 3 or count % 2 == 0)):
+        raise InputError(
+            f"{where} must be 0 or an odd number from 3 to {MOST_RATES}, not {count}",
+            hint="odd, so that the recipe's own rate is among those tried",
+        )
+    return count
 
 
 def read_confirm(table: Table) -> ConfirmSection:
@@ -103,7 +110,7 @@ def _levels(table: Table, catalogue: Catalogue) -> dict[str, tuple[str, ...]]:
 def _conditional(table: Table, catalogue: Catalogue) -> dict[str, str]:
     """Trick -> its parent: a trick, or a slot that is not empty."""
     slots = {trick.slot for trick in catalogue.values() if trick.slot}
-    found = {}
+    found: dict[str, str] = {}
     for child in table.data:
         with table.at(child):
             parent = table.text(child, "")

@@ -61,10 +61,12 @@ def gather(
         margin=(facts.get("rank") or {}).get("margin"),
         factors=plan.factors if plan else (),
     )
+    dropped = [table for table in (rank.table("drop-one") if rank else None, drops) if table is not None]
     costs = _costs(facts.get("costs"))
     ranking = ranking_table(
         average=rank.average if rank else None,
-        drop_one=drops,
+        drop_one=pd.concat(dropped, ignore_index=True) if dropped else None,
+        add_one=rank.table("add-one") if rank else None,
         exploratory=explored(entries, baseline, records, metric, higher=higher),
         claims=rank.claims if rank else None,
         costs=_ratios(costs),

@@ -11,13 +11,20 @@ import pandas as pd
 from ablate.ledger.entry import Entry
 from ablate.ranking.aliases import alias_table
 from ablate.ranking.analysis import Analysis, Declaration, analyse
+from ablate.ranking.arms import analyse_arms
 from ablate.ranking.coding import lines
 from ablate.ranking.design import Design, Row
 from ablate.ranking.methods import methods_paragraph
 from ablate.ranking.table import ClaimMetric, claim_effects
+from ablate.ranking.verdicts import decided
 from ablate.records.errors import InputError
 from ablate.report.data import Document
+from ablate.report.ranked_notes import besides, noted
 
+ESTIMANDS = {"screening": "average", "factorial": "average", "drop-one": "drop-one", "add-one": "add-one"}
+_DECLARED = (
+    "around", "margin", "margin_source", "alpha", "looks", "waves", "left_out", "asked", "seeds", "retune", "pilot"
+)  # fmt: skip
 _STRONGEST = 6
 _ALIASES = 200
 _MISSING = "missing"
@@ -25,17 +32,43 @@ _MISSING = "missing"
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """What the ledger says of the designed runs. `analysis` is None while no run gives a value."""
+    """What the ledger says of the designed runs. `analysis` is None while no run gives a value.
+
+    `apart`: the paired drop-one of what the array holds fixed (must_haves).
+    """
 
     design: Document
     plan: Design | None = None
     analysis: Analysis | None = None
     diagnostics: Document | None = None
     claims: pd.DataFrame | None = None
+    apart: Analysis | None = None
+
+    @property
+    def estimand(self) -> str:
+        return ESTIMANDS.get(self.plan.kind, "average") if self.plan else "average"
+
+    def table(self, estimand: str) -> pd.DataFrame | None:
+        """The verdicts on one estimand; what was tested apart is drop-one. None where there are none."""
+        parts = [self.analysis.table] if self.analysis and self.estimand == estimand else []
+        parts += [self.apart.table] if self.apart and estimand == "drop-one" else []
+        return pd.concat(parts, ignore_index=True) if parts else None
 
     @property
     def average(self) -> pd.DataFrame | None:
-        return None if self.analysis is None else self.analysis.table
+        return self.table("average")
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """Every row with a verdict, whatever its estimand."""
+        return [row for found in (self.analysis, self.apart) if found for row in lines(found.table)]
+
+    @property
+    def decided(self) -> bool:
+        """Whether no further wave is needed."""
+        return self.analysis is not None and all(
+            decided(found.table) for found in (self.analysis, self.apart) if found
+        )
 
 
 def ranked(
@@ -54,18 +87,15 @@ def ranked(
     """
     if not fact:
         return None
-    rows = list(fact.get("rows") or [])
-    stored = fact.get("design")
+    rows, stored = list(fact.get("rows") or []), fact.get("design")
     plan = Design.from_json(stored) if stored else None
     varied = {factor.name for factor in plan.factors} if plan else set()
     promised = {name: claim for name, claim in (claims or {}).items() if name in varied}
     measured = {metric, *(claim.metric for claim in promised.values())}
-    frame = _frame(rows, {entry.identity: entry for entry in entries}, sorted(measured))
+    found = {entry.identity: entry for entry in entries}
+    frame = _frame(rows, found, sorted(measured))
     design: Document = {
-        **{
-            key: fact.get(key)
-            for key in ("around", "margin", "margin_source", "alpha", "looks", "waves", "left_out")
-        },
+        **{key: fact.get(key) for key in _DECLARED},
         "kind": plan.kind if plan else "",
         "note": plan.note if plan else "",
         "factors": stored["factors"] if stored else [],
@@ -80,20 +110,15 @@ def ranked(
     looks = int(fact.get("looks") or 3)
     sizes = frame.groupby("wave").size()
     complete = int((finished.groupby("wave").size().reindex(sizes.index, fill_value=0) == sizes).sum())
-    said = Declaration(
-        metric,
-        "higher" if higher else "lower",
-        margin=fact.get("margin"),
-        looks=looks,
-        wave_runs=int(sizes.iloc[0]),
-        collapse=fact.get("collapse"),
-    )
     look = max(1, min(complete, looks))
     try:
-        analysis = analyse(finished, plan.factors, said, look=look, sigma=fact.get("sigma"))
+        analysis = noted(
+            _analysis(plan, finished, fact, metric, look, int(sizes.iloc[0]), higher=higher), plan, fact
+        )
     except InputError as error:
         # Not one run gave a value (all diverged, say): that is the finding, and the page tells it.
         return Ranked({**design, "problem": str(error)}, plan)
+    aside = _apart(fact, found, metric, look, higher=higher)
     waves = [
         Design(plan.kind, plan.factors, tuple(row for row in plan.rows if row.wave == wave), plan.note)
         for wave in sorted({row.wave for row in plan.rows})
@@ -102,9 +127,59 @@ def ranked(
     paired = (
         Design("drop-one", (), tuple(Row({}, seed, i, 1) for i, seed in enumerate(fresh))) if fresh else None
     )
-    paragraph = methods_paragraph(analysis, waves, trials_before=trials, confirmation=paired)
+    paragraph = methods_paragraph(
+        analysis, waves, trials_before=trials, confirmation=paired, besides=besides(fact)
+    )
     borne_out = claim_effects(finished, plan.factors, promised, look=look, looks=looks) if promised else None
-    return Ranked(design, plan, analysis, _diagnostics(analysis, finished, paragraph), borne_out)
+    return Ranked(design, plan, analysis, _diagnostics(analysis, finished, paragraph), borne_out, aside)
+
+
+def _analysis(
+    plan: Design, finished: pd.DataFrame, fact: Mapping[str, Any], metric: str, look: int, wave_runs: int,
+    *, higher: bool,
+) -> Analysis:  # fmt: skip
+    said = Declaration(
+        metric,
+        "higher" if higher else "lower",
+        margin=fact.get("margin"),
+        looks=int(fact.get("looks") or 3),
+        wave_runs=wave_runs,
+        collapse=fact.get("collapse"),
+    )
+    if plan.kind == "drop-one":
+        return analyse_arms(
+            finished, plan.factors, said, estimand="drop-one", shipped=fact.get("shipped"), look=look
+        )
+    if plan.kind == "add-one":
+        return analyse_arms(finished, plan.factors, said, estimand="add-one", look=look)
+    return analyse(finished, plan.factors, said, look=look)
+
+
+def _apart(
+    fact: Mapping[str, Any], found: Mapping[str, Entry], metric: str, look: int, *, higher: bool
+) -> Analysis | None:
+    """The paired comparison of what the array holds fixed; None where there is nothing, or no value yet."""
+    told = fact.get("apart") or {}
+    if not told.get("design"):
+        return None
+    plan = Design.from_json(told["design"])
+    frame = _frame(told["rows"], found, [metric])
+    finished = frame[frame["outcome"] != _MISSING]
+    if finished.empty:
+        return None
+    try:
+        analysis = _analysis(
+            plan,
+            finished,
+            {**fact, "shipped": told["shipped"]},
+            metric,
+            look,
+            int((frame["wave"] == 1).sum()),
+            higher=higher,
+        )
+    except InputError:
+        return None
+    return noted(analysis, plan, fact, apart=True)
 
 
 def _diagnostics(analysis: Analysis, frame: pd.DataFrame, methods: str) -> Document:

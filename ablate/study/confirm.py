@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-from ablate.ranking.coding import lines
+from collections.abc import Mapping
+from typing import Any
+
 from ablate.ranking.design import training_seed
 from ablate.records.recipe import Recipe
+from ablate.records.trick import Trick
 from ablate.report.ranked import Ranked
-from ablate.study.rank import analysed
+from ablate.study.array import at_rate
+from ablate.study.rank import analysed, same_recipe
 from ablate.study.session import Planned, Session
 
 
 def confirm(session: Session, winner: Recipe, baseline: Recipe) -> None:
     """Train every arm on the same fresh seeds. The test split is looked at here and nowhere else.
 
-    Which tricks are dropped one by one is read off the ranking in the ledger, if there is one.
+    Which tricks are dropped one by one is read off the ranking in the ledger, if there is one of this recipe.
     """
-    fact = session.ledger.fact("rank")
-    arms = arms_of(session, winner, baseline, analysed(session, fact) if fact else None)
+    if same_recipe(winner, baseline):
+        session.progress.say("confirm: the winner is the baseline itself, so there is no gain to confirm")
+    fact = session.ledger.fact("rank") or {}
+    if fact and fact["around"] != winner.plain():
+        session.progress.say(
+            "confirm: the ranking is around another recipe, so no trick is dropped from this one"
+        )
+        fact = {}
+    found = analysed(session, fact) if fact else None
+    arms = arms_of(session.bench.catalogue, winner, baseline, found, fact)
     seeds = [training_seed(session.study.seed, 0xC0F1, i) for i in range(session.study.confirm.seeds)]
     session.ledger.put(
         "confirm", {"arms": {arm: recipe.plain() for arm, recipe in arms.items()}, "seeds": seeds}
@@ -31,20 +43,38 @@ def confirm(session: Session, winner: Recipe, baseline: Recipe) -> None:
     session.train(plan, splits)
 
 
-def arms_of(session: Session, winner: Recipe, baseline: Recipe, found: Ranked | None) -> dict[str, Recipe]:
-    """Winner, baseline, and the winner without each trick that helps (its slot as in the baseline)."""
+def arms_of(
+    catalogue: Mapping[str, Trick],
+    winner: Recipe,
+    baseline: Recipe,
+    found: Ranked | None,
+    fact: Mapping[str, Any],
+) -> dict[str, Recipe]:
+    """Winner, baseline, and the winner without each trick that helps (its slot as in the baseline).
+
+    A trick that shifts the best learning rate is dropped at the rate that its absence was given by the ranking:
+    at the winner's own rate the arm would measure the rate.
+    """
     arms = {"winner": winner, "baseline": baseline}
-    if found is None or found.average is None:
+    if found is None:
         return arms
-    catalogue = session.bench.catalogue
-    for row in lines(found.average):
-        name = row["trick"]
-        if row["verdict"] != "helps" or name not in winner:
+    best = (fact.get("retune") or {}).get("best") or {}
+    parents = {f["name"]: f["parent"] for f in found.design["factors"]}
+    meaning = fact["meaning"]
+    for row in found.rows:
+        factor, level = row["trick"], row["level"]
+        own = set(meaning[factor][level])
+        if row["verdict"] != "helps" or not own <= set(winner):
             continue
-        slot = catalogue[name].slot
-        stood = baseline.slot(catalogue, slot) if slot else None
-        without = winner.without(name)
-        if stood is not None:
-            without = without.with_trick(catalogue, stood, baseline[stood])
-        arms[f"without {name}"] = without
+        reference, what = next(iter(meaning[factor].items()))
+        children = [
+            n for child, parent in parents.items() if parent == factor for n in _tricks(meaning[child])
+        ]
+        without = Recipe.of(catalogue, {**winner.without(*own, *children).plain(), **what})
+        name = factor if len(meaning[factor]) == 2 else level
+        arms[f"without {name}"] = at_rate(without, catalogue, best.get(f"{factor}={reference}", 1.0))
     return arms
+
+
+def _tricks(levels: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    return [name for level in levels.values() for name in level]

@@ -12,15 +12,13 @@ from ablate.lanes.applicable import applicable
 from ablate.lanes.bench import Bench
 from ablate.lanes.group import grouped
 from ablate.lanes.trainer import Trainer
-from ablate.ranking.power import design_power
-from ablate.ranking.screening import screening
 from ablate.records.recipe import Recipe
 from ablate.records.run import Run
 from ablate.search.generations import Suggester
 from ablate.search.space import Space
 from ablate.study.environment import device_of
 from ablate.study.opening import LANES, Opened, Options, with_choices, worker_count
-from ablate.study.rank import array
+from ablate.study.plan_rank import rank_plan
 from ablate.study.search import FINALISTS, GENERATION, GROUP, REPEATS
 from ablate.study.session import cost
 
@@ -54,19 +52,16 @@ def plan(opened: Opened, options: Options) -> dict[str, Any]:
         for start in range(0, len(trials), GENERATION)
         for g in grouped(trials[start : start + GENERATION], catalogue, lanes)
     ]
-    laid = array(catalogue, baseline, baseline, list(space.settings), seen={}, must_have=study.rank.must_have)
-    design = screening(laid.factors, wave=1, seed=study.seed)
-    rank_runs = len(design.rows)
+    ranking = rank_plan(opened, options, catalogue, baseline, list(space.settings))
     seconds = step_seconds(bench, baseline, lanes) * (len(bench.task.train) // bench.task.batch_size) * epochs
     confirm_runs = study.confirm.seeds * 4
     measured = sum(cost(group, bench) for group in groups) / (len(trials) * epochs / bench.task.batch_size)
     estimate = {
         "search": len(trials) * seconds * measured / workers,
         "select": FINALISTS * REPEATS * seconds / workers,
-        "rank (each wave)": rank_runs * seconds / workers,
+        **{f"rank: {part}": runs * seconds / workers for part, runs in ranking["runs"].items() if runs},
         "confirm": confirm_runs * seconds / workers,
     }
-    power = {f"{size:g}": design_power(design, size)["power"].min() for size in (0.5, 1.0, 1.5, 2.0)}
     return {
         "study": opened.name, "task": bench.task.name, "device": str(device), "kernel": bench.kernel,
         "alone_because": bench.solo, "lanes": lanes, "workers": workers, "epochs": epochs,
@@ -76,11 +71,7 @@ def plan(opened: Opened, options: Options) -> dict[str, Any]:
         },
         "not_applicable": {name: why for name, why in possible.items() if why},
         "search": {"trials": len(trials), "groups": len(groups), "mean_lanes": len(trials) / len(groups)},
-        "rank": {
-            "design": design.note, "factors": [factor.name for factor in design.factors],
-            "runs_per_wave": rank_runs, "waves_at_most": study.rank.waves,
-            "power_of_one_wave": power, "left_out": dict(laid.left_out),
-        },
+        "rank": ranking,
         "confirm": {"runs_about": confirm_runs, "seeds": study.confirm.seeds},
         "seconds_per_run": seconds, "estimate_seconds": estimate,
     }  # fmt: skip

@@ -55,6 +55,7 @@ ANSWERS = {
     "lr-find": ("lr-find", "tiny.py:task", *INLINE),
     "study": ("study", "small.toml", "--stages", "search,rank,confirm,report", *INLINE),
     "rank": ("rank", "small.toml", *INLINE),
+    "confirm": ("confirm", "small.toml", *INLINE),
     "compare": ("compare", "one.toml", "other.toml", "--task", "tiny.py:task", *INLINE),
     "report": ("report", "small"),
     "doctor": ("doctor",),

@@ -61,7 +61,7 @@ def table(file):
 def test_every_stage_trains_and_ends(whole):
     here, heard = whole
     entries = here.entries()
-    assert {e.stage for e in entries} == {"lr-find", "search", "select", "rank", "confirm"}
+    assert {e.stage for e in entries} == {"lr-find", "search", "select", "retune", "rank", "confirm"}
     assert heard.finished == list(STAGES)
     assert heard.epochs == sum(e.result.epochs for e in entries) > 0
     assert [e.identity for e in heard.entries] == [e.identity for e in entries]
@@ -79,7 +79,7 @@ def test_processes_give_the_numbers_of_one_process(whole, tmp_path):
         assert apart.fact(fact) == here.fact(fact)
 
 
-@pytest.mark.parametrize("stage", ["lr-find", "search", "select", "rank", "confirm"])
+@pytest.mark.parametrize("stage", ["lr-find", "search", "select", "retune", "rank", "confirm"])
 def test_an_interrupted_stage_goes_on_to_the_same_ledger(whole, tmp_path, monkeypatch, stage):
     """The driver falls over when about half of the stage's groups are recorded."""
     here, _ = whole
@@ -88,7 +88,7 @@ def test_an_interrupted_stage_goes_on_to_the_same_ledger(whole, tmp_path, monkey
 
     def falling(session, future):
         landed.extend(one for one in session._flying[future][0] if one.stage == stage)
-        if landed and len({one.run.identity for one in landed}) > 3:
+        if len({one.run.identity for one in landed}) > 1:
             raise KeyboardInterrupt
         land(session, future)
 

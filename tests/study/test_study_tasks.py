@@ -50,7 +50,7 @@ def test_images(tmp_path):
     )
     here = place(tmp_path, IMAGES, study)
     entries = here.run(NO_RATE[:-1])
-    assert {e.stage for e in entries} == {"search", "select", "rank", "confirm"}
+    assert {e.stage for e in entries} == {"search", "select", "retune", "rank", "confirm"}
     assert all(0 <= value <= 1 for value in metrics(entries, "validation/accuracy"))
     assert {"translate", "batch_norm"} & {factor["name"] for factor in here.fact("rank")["design"]["factors"]}
 
@@ -122,7 +122,7 @@ def odd(name, x="x", y="y", classes=2, inputs=4, batch=16):
 def test_odd_data_goes_through_every_stage(tmp_path, task):
     here = place(tmp_path, task, SHORT)
     entries = here.run(NO_RATE[:-1])
-    assert {e.stage for e in entries} == {"search", "select", "rank", "confirm"}
+    assert {e.stage for e in entries} == {"search", "select", "retune", "rank", "confirm"}
     assert all(str(e.result.outcome) in ("complete", "pruned", "diverged") for e in entries)
 
 
@@ -140,7 +140,7 @@ def test_odd_data_goes_through_every_stage(tmp_path, task):
 )
 def test_odd_study_files(tmp_path, study):
     here = place(tmp_path, study=study)
-    assert {e.stage for e in here.run(NO_RATE[:-1])} == {"search", "select", "rank", "confirm"}
+    assert {e.stage for e in here.run(NO_RATE[:-1])} == {"search", "select", "retune", "rank", "confirm"}
 
 
 @pytest.mark.parametrize("trials", [1, 3])

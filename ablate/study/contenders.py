@@ -1,0 +1,62 @@
+"""Which tricks a ranking is about: the winner's, and those that the search's best trials often had."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import isfinite
+
+from ablate.ledger.entry import Entry
+from ablate.records.recipe import Recipe, conflict
+from ablate.records.run import Outcome
+from ablate.records.trick import Trick, Value
+
+Seen = Mapping[str, tuple[int, Mapping[str, Value]]]
+"""Trick -> the place of the best trial that had it, and its settings there."""
+FEWEST, BEST, OFTEN = 20, 4, 5
+"""Of FEWEST complete trials or more: a contender stands in one of OFTEN, or more, of the best 1 / BEST of the trials."""
+HARDLY = "hardly one of the search's best trials had it: see its exploratory effect"
+OWN_RATE = "needs a learning rate of its own, and the winner does without it"
+ASK = "ask for it in levels of [rank]"
+
+
+def best_seen(entries: Sequence[Entry], score: Callable[[Entry], float]) -> Seen:
+    """The tricks that the best quarter of the trials had, a fifth of them at least.
+
+    Empty (every trick is a contender) where too few trials were completed to call one hopeless.
+    `score`: an entry's metric, more is better.
+    """
+    trials = [e for e in entries if e.trial >= 0 and isfinite(score(e))]
+    trials = [entry for entry in trials if entry.result.outcome is Outcome.COMPLETE]
+    if len(trials) < FEWEST:
+        return {}
+    trials.sort(key=lambda entry: -score(entry))
+    best = trials[: -(-len(trials) // BEST)]
+    had = Counter(name for entry in best for name in entry.run.recipe)
+    found: dict[str, tuple[int, Mapping[str, Value]]] = {}
+    for place, entry in enumerate(best):
+        for name, settings in entry.run.recipe.items():
+            if had[name] * OFTEN >= len(best):
+                found.setdefault(name, (place, settings))
+    return found
+
+
+def doubt(trick: Trick, winner: Recipe, seen: Seen, *, retuned: bool) -> str:
+    """Why the ranking is better off without a trick that nobody asked for; empty where it is welcome."""
+    if trick.name in winner:
+        return ""
+    if seen and trick.name not in seen:
+        return HARDLY
+    structural = any(not parameter.lane for parameter in trick.parameters)
+    if trick.slot == "optimizer" and not (retuned and seen):
+        return f"{OWN_RATE}; {ASK}" if retuned else OWN_RATE
+    if structural and "needs_retune" in trick.roles and not retuned:
+        return OWN_RATE
+    return ""
+
+
+def clash(names: Iterable[str], chosen: Iterable[str], catalogue: Mapping[str, Trick]) -> str:
+    """Why one of `names` cannot stand beside one of `chosen` in another slot; empty if all can."""
+    pairs = ((catalogue[name], catalogue[other]) for name in names for other in chosen if name != other)
+    apart = ((one, other) for one, other in pairs if not one.slot or one.slot != other.slot)
+    return next((why for one, other in apart if (why := conflict(one, other))), "")
