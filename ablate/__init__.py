@@ -6,6 +6,7 @@ recipes and runs. `import ablate` itself imports nothing heavy.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
     from ablate.tasks.task import Task
 
 __version__ = "0.1.0"
+
+# Without it MKL rounds a small product by where in memory its matrix begins, so that a lane's result would depend on
+# its position. Read once, at MKL's first use; whoever sets it otherwise keeps their choice.
+os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
+
 _HOMES = {
     "Task": "ablate.tasks.task",
     "Recipe": "ablate.records.recipe",

@@ -1,21 +1,26 @@
 """The forward pass of K lanes: one vmapped call, or one lane after another.
 
-Which is faster depends on the machine and the model: under vmap, convolutions become grouped convolutions,
-which on a CPU are slower than a loop; small linear layers become one batched product, which is many times
-faster. Both compute each lane by itself.
+Which is faster depends on the machine and the model: small layers are many times faster as one batched call, large
+activations stay in a core's cache only one lane at a time. Both compute each lane by itself. Under vmap convolutions
+become grouped convolutions, which a CPU does worse than one after another: there they leave vmap (`LaneByLane`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from copy import copy, deepcopy
-from typing import Protocol
+from functools import partial
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
+from torch.func import vmap
 
-from ablate.surgery.layers import RandomLayer
+from ablate.lanes.leaves import Leaves
+from ablate.surgery.binding import Binding
+from ablate.surgery.escape import LaneByLane, channels_last, twins
+from ablate.surgery.layers import RandomLayer, Switch, picks_of, set_picks
 from ablate.surgery.net import Net
 
 Weights = Mapping[str, Tensor]
@@ -58,23 +63,36 @@ class Loop:
         self.innermost = innermost
 
     def __call__(self, weights: Weights, x: Tensor, keys: Tensor, training: bool) -> Tensor:
-        columns = {name: tensor.unbind(0) for name, tensor in weights.items()}
-        outputs = []
-        for lane, (module, names, own) in enumerate(zip(self.modules, self.names, x.unbind(0), strict=True)):
-            set_mode(module, training)
-            state = {
-                slot: columns[common][lane] for common, own in names.items() for slot in slots(module)[own]
-            }
-            if training:
-                for path in random_keys(module):
-                    state[path] = keys[lane]
-            if self.innermost:
-                own = channels_last(own)
+        """`weights`: stacked, or the lanes' own `Leaves`, which spares taking the stack apart."""
+        lanes = weights.lanes if isinstance(weights, Leaves) and weights.lanes else unstacked(weights)
+        rows = zip(self.modules, self.names, lanes, x.unbind(0), keys.unbind(0), strict=True)
+        return torch.stack([self._lane(*row, training) for row in rows])
+
+    def _lane(
+        self,
+        module: nn.Module,
+        names: dict[str, str],
+        weights: Weights,
+        x: Tensor,
+        key: Tensor,
+        training: bool,
+    ) -> Tensor:
+        set_mode(module, training)
+        state = {own: weights[common] for common, own in names.items()}
+        if training:
+            state |= dict.fromkeys(random_keys(module), key)
+        if self.innermost:
+            x = channels_last(x)
+        binding = binding_of(module)
+        before = binding.put(state)
+        try:
             with torch.random.fork_rng(devices=[], enabled=self.reseed):
                 if self.reseed:
-                    torch.manual_seed(int(keys[lane]) & 0x7FFFFFFF)
-                outputs.append(functional_call(module, state, (own,), tie_weights=False))
-        return torch.stack(outputs)
+                    torch.manual_seed(int(key) & 0x7FFFFFFF)
+                output: Tensor = module(x)
+                return output
+        finally:
+            binding.put(before)
 
     def buffers(self) -> dict[str, Tensor]:
         return {
@@ -114,9 +132,16 @@ class Vmap:
 
     kernel = "vmap"
 
-    def __init__(self, nets: Sequence[Net], names: Sequence[dict[str, str]]) -> None:
+    def __init__(
+        self,
+        nets: Sequence[Net],
+        names: Sequence[dict[str, str]],
+        around: Callable[[], AbstractContextManager[Any]],
+    ) -> None:
+        self.around = around
         self.module = nets[0].module
         self.names = names[0]
+        self.picks = picks_of([net.module for net in nets])
         self.random = random_keys(self.module)
         stacks = [dict(net.module.named_buffers()) for net in nets]
         self._buffers = {
@@ -128,7 +153,9 @@ class Vmap:
     def __call__(self, weights: Weights, x: Tensor, keys: Tensor, training: bool) -> Tensor:
         set_mode(self.module, training)
         if len(x) == 1:
+            set_picks(self.module, {path: names * 2 for path, names in self.picks.items()})
             return self._single(weights, x, keys)
+        set_picks(self.module, self.picks)
         return self._call(weights, x, keys, self._buffers)
 
     def _single(self, weights: Weights, x: Tensor, keys: Tensor) -> Tensor:
@@ -143,22 +170,28 @@ class Vmap:
 
         buffers = {name: twice(buffer) for name, buffer in self._buffers.items()}
         pair = {name: twice(weight) for name, weight in weights.items()}
-        outputs = self._call(pair, twice(x), twice(keys), buffers)
+        with twins():
+            outputs = self._call(pair, twice(x), twice(keys), buffers)
         for name, buffer in self._buffers.items():
             buffer.copy_(buffers[name][:1])
         return outputs[:1]
 
     def _call(self, weights: Weights, x: Tensor, keys: Tensor, buffers: Mapping[str, Tensor]) -> Tensor:
-        known = slots(self.module)
-        state = {slot: weights[common] for common, own in self.names.items() for slot in known[own]}
+        state = {own: weights[common] for common, own in self.names.items()}
         state |= buffers
         state |= dict.fromkeys(self.random, keys)
+        binding = binding_of(self.module)
 
         def one(own: dict[str, Tensor], value: Tensor) -> Tensor:
-            output: Tensor = functional_call(self.module, own, (value,), tie_weights=False)
-            return output
+            before = binding.put(own)
+            try:
+                output: Tensor = self.module(value)
+                return output
+            finally:
+                binding.put(before)
 
-        outputs: Tensor = vmap(one, randomness="error")(state, x)
+        with self.around():
+            outputs: Tensor = vmap(one, randomness="error")(state, x)
         return outputs
 
     def buffers(self) -> dict[str, Tensor]:
@@ -170,6 +203,8 @@ class Vmap:
 
     def take(self, lanes: Tensor) -> None:
         self._buffers = {name: buffer[lanes] for name, buffer in self._buffers.items()}
+        kept = lanes.tolist()
+        self.picks = {path: [names[i] for i in kept] for path, names in self.picks.items()}
 
     def some(self, lanes: Tensor) -> Forward:
         chosen = copy(self)
@@ -181,6 +216,7 @@ class Vmap:
         self._buffers = {
             name: torch.cat([buffer, other._buffers[name]]) for name, buffer in self._buffers.items()
         }
+        self.picks = {path: names + other.picks[path] for path, names in self.picks.items()}
 
     def own_names(self, lane: int) -> dict[str, str]:
         return {own: common for common, own in self.names.items()}
@@ -189,6 +225,10 @@ class Vmap:
         module = deepcopy(self.module)
         for name, buffer in self._buffers.items():
             module.get_buffer(name).copy_(buffer[lane])
+        for path, names in self.picks.items():
+            switch = module.get_submodule(path)
+            assert isinstance(switch, Switch)
+            switch.picked, switch.picks = names[lane], None
         return module
 
 
@@ -211,28 +251,17 @@ def random_keys(module: nn.Module) -> list[str]:
     return found
 
 
-def slots(module: nn.Module) -> dict[str, tuple[str, ...]]:
-    """Parameter -> every place in the module that holds it: more than one where layers share a parameter.
-
-    A layer that the module holds under two names is one place; swapping it twice would not swap it back.
-    """
-    found: dict[str, tuple[str, ...]] | None = module.__dict__.get("_ablate_slots")
+def binding_of(module: nn.Module) -> Binding:
+    found: Binding | None = module.__dict__.get("_ablate_binding")
     if found is None:
-        names = {id(parameter): name for name, parameter in module.named_parameters()}
-        found = dict.fromkeys(names.values(), ())
-        for path, layer in module.named_modules():
-            for name, parameter in layer.named_parameters(recurse=False):
-                own = names[id(parameter)]
-                found[own] = (*found[own], f"{path}.{name}" if path else name)
-        module.__dict__["_ablate_slots"] = found
+        found = module.__dict__["_ablate_binding"] = Binding(module)
     return found
 
 
-def channels_last(x: Tensor) -> Tensor:
-    """`[B, C, H, W]` with the channels innermost in memory; the same numbers."""
-    if x.shape[1] == 1:  # torch takes such a tensor for both layouts, and later layers would fall back
-        return x.reshape(len(x), *x.shape[2:], 1).permute(0, 3, 1, 2)
-    return x.contiguous(memory_format=torch.channels_last)
+def unstacked(weights: Weights) -> list[dict[str, Tensor]]:
+    """Stacked weights as one mapping a lane."""
+    columns = [tensor.unbind(0) for tensor in weights.values()]
+    return [dict(zip(weights, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def forward_of(
@@ -240,5 +269,6 @@ def forward_of(
 ) -> Forward:
     """The kernel of that name over the lanes' models."""
     if kernel == "vmap":
-        return Vmap(nets, names)
+        on_cpu = next(nets[0].module.parameters()).device.type == "cpu"
+        return Vmap(nets, names, partial(LaneByLane, innermost=innermost) if on_cpu else nullcontext)
     return Loop(nets, names, reseed=reseed, innermost=innermost)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from ablate.lanes.forward import channels_last
+from ablate.surgery.escape import channels_last
 from ablate.surgery.layers import ACTIVATIONS, DROPOUTS, NORMS
 from ablate.surgery.net import Net
 
@@ -93,5 +93,5 @@ class Look:
         solo = "it draws from torch's global generator" if reseed else why_not_vmap(net.module, x)
         if kernel is None or solo:
             kernel = "vmap" if fast and not solo else "loop"
-        innermost = kernel == "loop" and device.type == "cpu" and takes_channels_last(net.module, x)
+        innermost = device.type == "cpu" and takes_channels_last(net.module, x)
         return cls(kernel, solo, reseed, innermost)

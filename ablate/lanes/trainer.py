@@ -17,8 +17,9 @@ from ablate.lanes.bench import Bench
 from ablate.lanes.data import Order
 from ablate.lanes.forward import Forward, forward_of
 from ablate.lanes.group import Group, batch_size
+from ablate.lanes.leaves import Leaves
 from ablate.lanes.loss import lane_losses
-from ablate.lanes.update import Optimizers, change_gradients, schedule_factor, unused_gradients_are_zero
+from ablate.lanes.update import Optimizers, change_gradients, schedule_factor
 from ablate.records.run import Run
 from ablate.seams.batch import Batch
 from ablate.seams.draws import Draws, seed_keys, step_keys
@@ -53,7 +54,7 @@ class Trainer:
         self.forward = forward_of(
             nets, names, bench.kernel, reseed=bench.look.reseed, innermost=bench.look.channels_last
         )
-        self.leaves = _leaves(self.weights)
+        self.leaves = self._leaves()
         self.optimizers = Optimizers(self.group, self.weights)
         self.order = Order(len(bench.splits["train"]), batch_size(runs[0], bench.catalogue, task.batch_size))
         self.seeds = seed_keys([run.seed for run in runs], bench.device)
@@ -79,6 +80,10 @@ class Trainer:
     @property
     def total_steps(self) -> int:
         return self.epochs * self.order.steps_per_epoch
+
+    def _leaves(self) -> Leaves:
+        own = [list(self.forward.own_names(lane).values()) for lane in range(self.weights.lanes)]
+        return Leaves(self.weights, own if self.forward.kernel == "loop" else None)
 
     def batch(self, draws: Draws) -> Batch:
         train = self.bench.splits["train"]
@@ -111,16 +116,17 @@ class Trainer:
             )  # fmt: skip
 
         objective: Loss = loss
-        for active, wrap in self.group.ports("objective"):
+        wraps = self.group.ports("objective")
+        for active, wrap in wraps:
             objective = _nested(wrap, objective, active.settings)
-        losses = objective(self.leaves, batch)
+        # An objective may take gradients of its own, with respect to the weights that it is handed.
+        losses = objective(dict(self.leaves) if wraps else self.leaves, batch)
         scaled = losses
         for active, scale in self.group.ports("scale"):
             scaled = scale(scaled, self.extra[active.name], active.settings)
-        found = torch.autograd.grad(scaled.sum(), list(self.leaves.values()), allow_unused=True)
+        stacked = bool(wraps or self.group.ports("penalty"))
+        gradients = self.leaves.gradients(scaled.sum(), stacked=stacked)
         with torch.no_grad():
-            named = unused_gradients_are_zero(list(found), self.leaves)
-            gradients = self.weights.like(self.layout.pack(named, self.lanes))
             self._update(losses.detach(), gradients, rate)
             return losses.detach(), self._right(seen[0], batch)
 
@@ -199,7 +205,7 @@ class Trainer:
         self.forward.take(lanes)
         self.optimizers.take(lanes)
         self.weights = self.weights.take(lanes)
-        self.leaves = _leaves(self.weights)
+        self.leaves = self._leaves()
         self.seeds, self.steps, self.alive = self.seeds[lanes], self.steps[lanes], self.alive[lanes]
         self.stale = True
         self.extra = {
@@ -220,7 +226,7 @@ class Trainer:
         self.group.extend(other.group)
         self.forward.extend(other.forward)
         self.weights = self.weights.like(torch.cat([self.weights.flat, other.weights.flat]))
-        self.leaves = _leaves(self.weights)
+        self.leaves = self._leaves()
         self.seeds = torch.cat([self.seeds, other.seeds])
         self.steps = torch.cat([self.steps, other.steps])
         self.alive = torch.cat([self.alive, other.alive])
@@ -238,11 +244,6 @@ class Trainer:
             for own, common in self.forward.own_names(lane).items():
                 module.get_parameter(own).copy_(tensors[common][lane])
         return module
-
-
-def _leaves(weights: LaneTensors) -> dict[str, Tensor]:
-    """Views of the flat matrix that gradients are taken with respect to. They follow its changes."""
-    return {name: tensor.detach().requires_grad_() for name, tensor in weights.items()}
 
 
 def _nested(wrap: Callable[..., Tensor], inner: Loss, settings: Settings) -> Loss:

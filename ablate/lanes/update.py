@@ -124,13 +124,3 @@ def change_gradients(group: Group, gradients: LaneTensors, weights: LaneTensors)
     for active, change in group.ports("gradient"):
         gradients = change(gradients, weights, active.settings)
     return gradients
-
-
-def unused_gradients_are_zero(
-    gradients: list[Tensor | None], weights: dict[str, Tensor]
-) -> dict[str, Tensor]:
-    """Gradients by name; zeros for parameters that the loss does not reach."""
-    return {
-        name: torch.zeros_like(weight) if gradient is None else gradient
-        for (name, weight), gradient in zip(weights.items(), gradients, strict=True)
-    }

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from functools import lru_cache
-from math import pi
+from math import pi, prod
 
 import torch
 from torch import Tensor
@@ -23,12 +23,24 @@ _GOLDEN = 0x9E3779B9 - (1 << 32)
 
 
 def mix(x: Tensor) -> Tensor:
-    """lowbias32 of each element. int32 -> int32, any shape; a bijection."""
-    x = x ^ ((x >> 16) & 0xFFFF)
-    x = x * _FIRST
-    x = x ^ ((x >> 15) & 0x1FFFF)
-    x = x * _SECOND
-    return x ^ ((x >> 16) & 0xFFFF)
+    """lowbias32 of each element. int32 -> a new int32 tensor, any shape; a bijection."""
+    return _mix_(x.clone())
+
+
+def _mix_(x: Tensor) -> Tensor:
+    """The same in place: of small tensors, most of the time would go into new memory."""
+    x.bitwise_xor_((x >> 16).bitwise_and_(0xFFFF)).mul_(_FIRST)
+    x.bitwise_xor_((x >> 15).bitwise_and_(0x1FFFF)).mul_(_SECOND)
+    return x.bitwise_xor_((x >> 16).bitwise_and_(0xFFFF))
+
+
+def hashed(number: int) -> int:
+    """lowbias32 of one signed 32-bit number."""
+    x = number & 0xFFFFFFFF
+    x = ((x ^ (x >> 16)) * _FIRST) & 0xFFFFFFFF
+    x = ((x ^ (x >> 15)) * _SECOND) & 0xFFFFFFFF
+    x ^= x >> 16
+    return x - (1 << 32) if x >= 1 << 31 else x
 
 
 @lru_cache(maxsize=256)
@@ -59,7 +71,7 @@ def bits(key: Tensor, stream: int, shape: tuple[int, ...]) -> Tensor:
     count = 1
     for size in shape:
         count *= size
-    return mix(elements(count, key.device) ^ mix(key ^ stream)).reshape(shape)
+    return _mix_(elements(count, key.device) ^ mix(key ^ stream)).reshape(shape)
 
 
 def to_uniform(random: Tensor) -> Tensor:
@@ -67,10 +79,72 @@ def to_uniform(random: Tensor) -> Tensor:
     return ((random >> 8) & 0xFFFFFF).to(torch.float32) * 2.0**-24
 
 
+CHUNK = 1 << 16
+"""So many numbers are drawn at a time: more would not stay in a core's cache, fewer are mostly calls."""
+
+
 def keep_mask(key: Tensor, stream: int, shape: tuple[int, ...], p: Tensor) -> Tensor:
-    """True with probability 1 − p, independently for each element; p = 0 keeps all. bool of `shape`."""
-    threshold = (p.to(torch.float64) * 2.0**32 - 2.0**31).clamp(max=2.0**31 - 1).to(torch.int32)
-    return bits(key, stream, shape) >= threshold
+    """True with probability 1 − p, independently for each element; p = 0 keeps all. bool of `shape`.
+
+    `key` int32 and `p` float32, of no dimension. Each draw serves two elements with 16 bits each, so p is
+    rounded to a multiple of 2^-16 (and to at most 1 − 2^-16).
+    """
+    if not torch._C._functorch.is_batchedtensor(key):
+        if (
+            key.device.type == "cpu"
+        ):  # with plain numbers: of a small layer's time, tensors of no dimension take most
+            return _keep(
+                elements((prod(shape) + 1) // 2, key.device), hashed(int(key) ^ stream), float(p), shape
+            )
+        return _keep_masks(key[None], p[None], stream, shape)[0]
+    mask: Tensor = _Keep.apply(key, p, stream, shape)  # type: ignore[no-untyped-call]
+    return mask
+
+
+def _keep(numbers: Tensor, key: int, p: float, shape: tuple[int, ...]) -> Tensor:
+    """One lane's mask, from its mixed `key`."""
+    least = min(round(p * 2**16) - 2**15, 2**15 - 1)
+    return (_mix_(numbers ^ key).view(torch.int16)[: prod(shape)] >= least).reshape(shape)
+
+
+def _keep_masks(keys: Tensor, p: Tensor, stream: int, shape: tuple[int, ...]) -> Tensor:
+    """The masks of K lanes, bool `[K, *shape]`, from `keys` and `p` `[K]`."""
+    count = prod(shape)
+    half = (count + 1) // 2
+    threshold = (p.double() * 2**16).round().sub(2**15).clamp(max=2**15 - 1).to(torch.int16)[:, None]
+    numbers, lane_keys = elements(half, keys.device), mix(keys ^ stream)[:, None]
+    step = max(1, CHUNK // max(1, half)) if keys.device.type == "cpu" else len(keys)
+    parts = [
+        _mix_(numbers ^ some).view(torch.int16)[:, :count] >= least
+        for some, least in zip(torch.split(lane_keys, step), torch.split(threshold, step), strict=True)
+    ]
+    return (parts[0] if len(parts) == 1 else torch.cat(parts)).reshape(-1, *shape)
+
+
+class _Keep(torch.autograd.Function):
+    """Under vmap: the masks of all lanes at once."""
+
+    generate_vmap_rule = False
+
+    @staticmethod
+    def forward(key: Tensor, p: Tensor, stream: int, shape: tuple[int, ...]) -> Tensor:
+        raise RuntimeError("only called under vmap")
+
+    @staticmethod
+    def setup_context(ctx: object, inputs: tuple[object, ...], output: object) -> None:
+        raise RuntimeError("only called under vmap")
+
+    @staticmethod
+    def vmap(info, in_dims, key, p, stream, shape):  # type: ignore[no-untyped-def]
+        keys = key if in_dims[0] is not None else key.expand(info.batch_size)
+        p = p if in_dims[1] is not None else p.expand(info.batch_size)
+        if key.device.type == "cpu" and not bool((p > 0).all()):
+            # Lanes that keep everything need no draws. (Elsewhere, to ask would mean to wait for the device.)
+            drawn = p.nonzero().flatten()
+            masks = torch.ones(info.batch_size, *shape, dtype=torch.bool)
+            masks[drawn] = _keep_masks(keys[drawn], p[drawn], stream, shape)
+            return masks, 0
+        return _keep_masks(keys, p, stream, shape), 0
 
 
 class Draws:
@@ -93,7 +167,7 @@ class Draws:
         for size in shape:
             count *= size
         lane = mix(self.keys ^ stream_number(self.prefix + stream))
-        return mix(elements(count, self.keys.device) ^ lane[:, None]).reshape(-1, *shape)
+        return _mix_(elements(count, self.keys.device) ^ lane[:, None]).reshape(-1, *shape)
 
     def uniform(self, stream: str, *shape: int) -> Tensor:
         """float32 `[K, *shape]` in [0, 1)."""

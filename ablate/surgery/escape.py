@@ -1,11 +1,27 @@
-"""Leave vmap at one place in a model: there, lanes run one after another."""
+"""Leave vmap at one place in a model: there, lanes run one after another.
+
+What is rounded differently with other lanes beside it (norms, some activations), or is slower together than one by
+one (convolutions on a CPU, which vmap makes grouped ones), leaves vmap here and comes back.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+Lane = Callable[[int, Tensor, Sequence[Tensor]], Tensor]
+"""(lane, its input, its tensors) -> its output."""
+CONVOLVE = frozenset(
+    {
+        torch.conv1d, torch.conv2d, torch.conv3d,
+        torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d,
+    }
+)  # fmt: skip
 
 
 class _Escape(torch.autograd.Function):
@@ -15,9 +31,10 @@ class _Escape(torch.autograd.Function):
     """
 
     generate_vmap_rule = False
+    twins = False
 
     @staticmethod
-    def forward(call: Callable[..., Tensor], names: tuple[str, ...], *tensors: Tensor) -> Tensor:
+    def forward(call: Lane, *tensors: Tensor) -> Tensor:
         raise RuntimeError("only called under vmap")
 
     @staticmethod
@@ -25,41 +42,88 @@ class _Escape(torch.autograd.Function):
         raise RuntimeError("only called under vmap")
 
     @staticmethod
-    def vmap(info, in_dims, call, names, *tensors):  # type: ignore[no-untyped-def]
-        lanes = [
+    def vmap(info, in_dims, call, *tensors):  # type: ignore[no-untyped-def]
+        columns = [
             (tensor,) * info.batch_size if dim is None else tensor.unbind(dim)
-            for tensor, dim in zip(tensors, in_dims[2:], strict=True)
+            for tensor, dim in zip(tensors, in_dims[1:], strict=True)
         ]
-        outputs = [call(dict(zip(names, state, strict=True)), x) for x, *state in zip(*lanes, strict=True)]
-        return torch.stack(outputs), 0
+        if _Escape.twins:
+            x, *state = (column[0] for column in columns)
+            own = call(0, x, state)
+            return torch.stack([own, own.detach()]), 0
+        rows = zip(*columns, strict=True)
+        return torch.stack([call(lane, x, state) for lane, (x, *state) in enumerate(rows)]), 0
 
 
-def escape(module: nn.Module, call: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """`call(x)`, lane by lane where `x` or the module's state is stacked by vmap; else just `call(x)`.
-
-    `call` must be a method of `module` that uses no other tensors than `x` and the module's own.
-    """
-    if not torch._C._functorch.is_batchedtensor(x):
-        return call(x)
-    state = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-
-    def lane(own: dict[str, Tensor], value: Tensor) -> Tensor:
-        with _swapped(module, own):
-            return call(value)
-
-    together: Tensor = _Escape.apply(lane, tuple(state), x, *state.values())  # type: ignore[no-untyped-call]
+def escape(call: Lane, x: Tensor, tensors: Sequence[Tensor]) -> Tensor:
+    """`call` for each lane, on the lanes' inputs and `tensors`; only under vmap."""
+    together: Tensor = _Escape.apply(call, x, *tensors)  # type: ignore[no-untyped-call]
     return together
 
 
-class _swapped:
-    """Within it, `module`'s parameters and buffers are the given tensors."""
+def under_vmap(x: Tensor) -> bool:
+    return bool(torch._C._functorch.is_batchedtensor(x))
 
-    def __init__(self, module: nn.Module, tensors: dict[str, Tensor]) -> None:
-        self.accessor = torch.nn.utils._named_member_accessor.NamedMemberAccessor(module)
-        self.tensors = tensors
 
-    def __enter__(self) -> None:
-        self.before, _ = self.accessor.swap_tensors_dict(self.tensors, allow_missing=True)
+@contextmanager
+def twins() -> Iterator[None]:
+    """Within it, there are two lanes and the second is a copy of the first, whose results nobody wants."""
+    _Escape.twins = True
+    try:
+        yield
+    finally:
+        _Escape.twins = False
 
-    def __exit__(self, *error: object) -> None:
-        self.accessor.swap_tensors_dict(self.before, allow_missing=True)
+
+class LaneByLane(TorchFunctionMode):
+    """Within it, a convolution under vmap runs lane by lane, wherever in the model it is called.
+
+    `innermost`: on feature maps, with the channels innermost in memory, before and after.
+    """
+
+    active: LaneByLane | None = None
+
+    def __init__(self, *, innermost: bool) -> None:
+        super().__init__()
+        self.innermost = innermost
+
+    @classmethod
+    def again(cls) -> AbstractContextManager[Any]:
+        """For what runs once more in the backward pass: the same as now."""
+        return nullcontext() if cls.active is None else cls(innermost=cls.active.innermost)
+
+    def __enter__(self) -> LaneByLane:
+        self._before, LaneByLane.active = LaneByLane.active, self
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        LaneByLane.active = self._before
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func in CONVOLVE and under_vmap(args[0]):
+            return self._convolved(func, args, kwargs or {})
+        return func(*args, **(kwargs or {}))
+
+    def _convolved(self, func: Callable[..., Tensor], args: tuple[Any, ...], rest: dict[str, Any]) -> Tensor:
+        x, weight, bias, *more = (*args, None) if len(args) == 2 else args
+        bias = rest.pop("bias", bias)
+        innermost = self.innermost and x.ndim == 4
+
+        def lane(_: int, value: Tensor, state: Sequence[Tensor]) -> Tensor:
+            own, shift = (*state, None)[:2]
+            y = func(channels_last(value) if innermost else value, own, shift, *more, **rest)
+            return y.movedim(1, -1) if innermost else y
+
+        y = escape(lane, x, [weight] if bias is None else [weight, bias])
+        return y.movedim(-1, 1) if innermost else y
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """`[B, C, H, W]` with the channels innermost in memory; the same numbers."""
+    if x.shape[1] == 1:  # torch takes such a tensor for both layouts, and later layers would fall back
+        return x.reshape(len(x), *x.shape[2:], 1).permute(0, 3, 1, 2)
+    return x.contiguous(memory_format=torch.channels_last)

@@ -6,14 +6,16 @@ data-dependent control flow in any of them.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ablate.seams.draws import bits, keep_mask, stream_number, to_uniform
-from ablate.surgery.escape import escape
+from ablate.surgery.binding import Binding
+from ablate.surgery.escape import escape, under_vmap
 
 
 class Hyper(nn.Module):
@@ -39,8 +41,15 @@ class RandomLayer(Hyper):
         self.register_buffer("key", torch.zeros((), dtype=torch.int32))
 
     def keep(self, shape: torch.Size, p: Tensor) -> Tensor:
-        """bool of `shape`, True with probability 1 − p."""
-        return keep_mask(self.key, self.stream, tuple(shape), p)
+        """bool of `shape`, True with probability 1 − p.
+
+        The elements of feature maps `[B, C, H, W]` are numbered with the channels innermost, as they mostly lie in
+        memory: a mask in another order than what it multiplies takes several times as long.
+        """
+        if len(shape) != 4:
+            return keep_mask(self.key, self.stream, tuple(shape), p)
+        b, c, h, w = shape
+        return keep_mask(self.key, self.stream, (b, h, w, c), p).movedim(-1, 1)
 
     def uniform(self, shape: tuple[int, ...]) -> Tensor:
         return to_uniform(bits(self.key, self.stream, shape))
@@ -51,13 +60,15 @@ class Dropout(RandomLayer):
 
     p: Tensor
 
+    scale: Tensor
+
     def __init__(self, p: float, stream: str) -> None:
-        super().__init__(stream, p=p)
+        super().__init__(stream, p=p, scale=1 / (1 - p) if p < 1 else 0.0)
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return x
-        return x * (self.keep(x.shape, self.p) / (1 - self.p))
+        return x * (self.keep(x.shape, self.p) * self.scale)
 
 
 class Gate(Hyper):
@@ -165,6 +176,8 @@ class Switch(StandIn):
     the branches. Only the branches that some lane of the group has are built. Lanes run their branch one
     after another at this one place (see `escape`), so that a lane's numbers are those of its branch alone.
 
+    `picked`: this lane's branch, "" for `otherwise`. Under vmap one module serves all lanes: `picks` then says
+    each lane's (None: `picked` for all).
     `alone`: lanes run one after another also where there are no branches, because under vmap `otherwise`
     would round differently for different numbers of lanes.
     `channels_last`: channels are the last dimension here (tokens `[B, T, C]`); branches still see them as
@@ -173,7 +186,6 @@ class Switch(StandIn):
     """
 
     inner = "otherwise"
-    choice: Tensor
 
     def __init__(
         self,
@@ -189,13 +201,15 @@ class Switch(StandIn):
         self.shape = shape
         self.alone = alone
         self.channels_last = channels_last
-        self.register_buffer("choice", torch.tensor(-1))
+        self.picked = ""
+        self.picks: list[str] | None = None
+        self._plan: Plan | None = None
 
     def add(self, name: str, branch: nn.Module, on: bool) -> None:
         """A further branch, chosen in this lane if `on`; else its parameters are zero, so that a penalty on
         all weights is the same as in a model without it."""
         if on:
-            self.choice.fill_(len(self.branches))
+            self.picked = name
         else:
             for parameter in branch.parameters():
                 nn.init.zeros_(parameter)
@@ -203,20 +217,86 @@ class Switch(StandIn):
 
     @property
     def chosen(self) -> nn.Module:
-        number = int(self.choice)
-        return self.otherwise if number < 0 else list(self.branches.values())[number]
+        return self._branch(self.picked)
+
+    def _branch(self, name: str) -> nn.Module:
+        return self.branches[name] if name else self.otherwise
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.alone or self.branches:
-            return escape(self, self._run, x)
-        y: Tensor = self.otherwise(x)
+        y: Tensor
+        if not (self.alone or self.branches):
+            y = self.otherwise(x)
+        elif under_vmap(x):
+            y = self._lanes(x)
+        else:
+            y = self._run(self.picked, x)
         return y
 
-    def _run(self, x: Tensor) -> Tensor:
-        chosen = self.chosen
+    def _lanes(self, x: Tensor) -> Tensor:
+        """Each lane through its own branch, one after another."""
+        if self._plan is None:
+            self._plan = Plan(self)
+        plan, picks = self._plan, self.picks
+
+        def lane(number: int, value: Tensor, state: Sequence[Tensor]) -> Tensor:
+            name = self.picked if picks is None else picks[number]
+            return plan.run(name, value, state)
+
+        return escape(lane, x, plan.tensors())
+
+    def _run(self, name: str, x: Tensor) -> Tensor:
+        chosen = self._branch(name)
         y: Tensor
-        if chosen is not self.otherwise and self.channels_last:
+        if name and self.channels_last:
             y = chosen(x.movedim(-1, 1))
             return y.movedim(1, -1)
         y = chosen(x)
         return y
+
+
+class Plan:
+    """Which of a Switch's tensors each of its branches holds, worked out once."""
+
+    def __init__(self, switch: Switch) -> None:
+        self.switch = switch
+        self.binding = Binding(switch)
+        self.own = {
+            name: [
+                (number, own)
+                for number, own in enumerate(self.binding.places)
+                if own.startswith(f"branches.{name}." if name else "otherwise.")
+            ]
+            for name in ("", *switch.branches)
+        }
+
+    def tensors(self) -> list[Tensor]:
+        """The tensors that are in the switch now: under vmap, the lanes' stacked ones."""
+        held = (places[0] for places in self.binding.places.values())
+        return [cast(Tensor, where[name]) for where, name in held]
+
+    def run(self, name: str, x: Tensor, tensors: Sequence[Tensor]) -> Tensor:
+        """One lane's `x` through the branch `name`, with the lane's own tensors in their places."""
+        before = self.binding.put({own: tensors[number] for number, own in self.own[name]})
+        try:
+            return self.switch._run(name, x)
+        finally:
+            self.binding.put(before)
+
+
+Picks = dict[str, list[str]]
+"""Path of a Switch -> the branch of each lane."""
+
+
+def picks_of(modules: Sequence[nn.Module]) -> Picks:
+    """The branches that several models of one form have picked."""
+    return {
+        path: [cast(Switch, module.get_submodule(path)).picked for module in modules]
+        for path, layer in modules[0].named_modules()
+        if isinstance(layer, Switch)
+    }
+
+
+def set_picks(module: nn.Module, picks: Picks) -> None:
+    """Let `module` serve lanes with these branches under vmap."""
+    for path, names in picks.items():
+        cast(Switch, module.get_submodule(path)).picks = names

@@ -21,6 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from ablate.surgery.escape import LaneByLane
+
 Run = Callable[[Mapping[str, Tensor], Tensor], Tensor]
 
 
@@ -98,9 +100,12 @@ class _Lanes(torch.autograd.Function):
         x_dim, *dims = in_dims[3:]
         where = dict(zip((*weights, *buffers), dims, strict=True))
 
+        around = LaneByLane.again()
+
         def stacked(state: Mapping[str, Tensor], x: Tensor) -> Tensor:
             own = {name: where[name] for name in state}
-            output: Tensor = vmap(run, in_dims=(own, x_dim), randomness="error")(dict(state), x)
+            with around:
+                output: Tensor = vmap(run, in_dims=(own, x_dim), randomness="error")(dict(state), x)
             return output
 
         values, state = tensors[1 : 1 + len(weights)], tensors[1 + len(weights) :]

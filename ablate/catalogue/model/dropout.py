@@ -34,16 +34,17 @@ def probabilities(p: float, places: int, profile: str) -> list[float]:
 class HiddenDropout(Dropout):
     """Dropout whose scaling by 1 − p happens in training or in evaluation. Any shape; keeps it."""
 
-    inverted: Tensor
+    kept: Tensor
 
     def __init__(self, p: float, stream: str, inverted: bool) -> None:
         super().__init__(p, stream)
-        self.register_buffer("inverted", torch.tensor(float(inverted)))
+        self.scale.fill_(1 / (1 - p) if inverted else 1.0)
+        self.register_buffer("kept", torch.tensor(1.0 if inverted else 1 - p))
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
-            return x * (1 - self.p * (1 - self.inverted))
-        return x * (self.keep(x.shape, self.p) / (1 - self.p * self.inverted))
+            return x * self.kept
+        return x * (self.keep(x.shape, self.p) * self.scale)
 
 
 def model(net: Net, p: Any) -> None:
