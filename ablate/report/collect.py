@@ -11,9 +11,10 @@ from ablate.catalogue.registry import registry
 from ablate.ledger.entry import Entry
 from ablate.ledger.export import runs_rows
 from ablate.ranking.coding import lines
-from ablate.ranking.table import ClaimMetric, ranking_table
+from ablate.ranking.table import ranking_table
 from ablate.records.run import Outcome
 from ablate.records.trick import Trick
+from ablate.report.claims import claim_lines, first_claims, with_steps
 from ablate.report.clean import clean, clean_text
 from ablate.report.confirmed import confirmed, in_arms
 from ablate.report.data import Document, ReportData
@@ -46,11 +47,12 @@ def gather(
     metric = str(study["metric"])
     higher = not str(study.get("direction", "maximize")).lower().startswith(("min", "lower", "down"))
     records = registry() if catalogue is None else catalogue
+    entries, target = with_steps(entries, facts, metric, higher=higher)
     baseline = dict(facts.get("baseline") or {})
     search = _search(facts.get("search"), entries, metric, higher=higher)
     trials = sum(entry.stage == "search" for entry in entries) or None
     rank = ranked(
-        facts.get("rank"), entries, metric, higher=higher, trials=trials, claims=_claims(records, entries)
+        facts.get("rank"), entries, metric, higher=higher, trials=trials, claims=first_claims(records, entries)
     )
     plan = rank.plan if rank else None
     confirm, drops = confirmed(
@@ -100,6 +102,8 @@ def gather(
         ],
         curves=clean(_curves(entries, facts)),
         recipes={entry.run.recipe.hash: clean(entry.run.recipe.plain()) for entry in entries},
+        claims=clean(claim_lines(facts, entries, records, costs)),
+        target=clean(target),
         tricks=clean({name: _describe(trick) for name, trick in records.items()}),
     )
 
@@ -177,18 +181,6 @@ def _with_claims(ranking: pd.DataFrame, records: Mapping[str, Trick]) -> pd.Data
         for value, claim in zip(given, claimed, strict=True)
     ]
     return ranking
-
-
-def _claims(records: Mapping[str, Trick], entries: Sequence[Entry]) -> dict[str, ClaimMetric]:
-    """Trick -> the first of its claims that is made in a metric that runs record on validation data."""
-    recorded = set(_metrics(entries))
-    found = {}
-    for name, trick in records.items():
-        named = ((f"validation/{claim.metric}", claim.direction) for claim in trick.claims)
-        first = next((ClaimMetric(m, direction) for m, direction in named if m in recorded), None)
-        if first is not None:
-            found[name] = first
-    return found
 
 
 def _describe(trick: Trick) -> Document:

@@ -78,7 +78,8 @@ def _claim(row: dict[str, Any]) -> str:
     if not verdict:
         return ""
     units = Units.of(str(row["claim_metric"]))
-    return f"{verdict}: {units.effect(row['claim_effect'])}{units.difference} ({units.interval(row['claim_low'], row['claim_high'])})"
+    name = str(row["claim_metric"]).rsplit("/", 1)[-1].replace("_", " ")
+    return f"{name} {verdict}: {units.effect(row['claim_effect'])}{units.difference} ({units.interval(row['claim_low'], row['claim_high'])})"
 
 
 def _text(value: Any) -> str:

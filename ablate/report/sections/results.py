@@ -49,6 +49,7 @@ def ranking(data: ReportData) -> Content | None:
         "claims": any(row.claim for row in ranking_rows(data, rows)),
         "exploratory_only": str(rows["estimand"].iloc[0]) == "exploratory" and not data.outside,
         "importances": tables.importances(data),
+        "every_claim": tables.claims(data),
         "forest": forest_plots.forest(by_effect, labels(data, by_effect), data.units, declared, auto=auto),
         "margin": _margin(declared, data.units, auto=auto) if declared else "",
         "beside": _beside(data, data.ranking),
