@@ -7,32 +7,31 @@ crash the same suggestions come again whatever had finished by then. Optuna's st
 Within a generation, groups of `lanes` trials share their structure (what lanes of one fused group must agree
 in): it is drawn for the first of them, the rest for each. That is the split plot of an experimenter with
 hard-to-change factors.
+
+The switches are drawn first, jointly; then the settings of every trick that is on, jointly for each trick. TPE
+is fitted once a generation (`tpe`); other samplers are asked trial by trial.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Literal, TypeGuard, cast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, cast
 
 import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution
-from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+from optuna.trial import Trial
 
-from ablate.records.errors import InputError
 from ablate.records.recipe import Recipe
-from ablate.records.run import Outcome
 from ablate.records.trick import Value
 from ablate.search.cube import params_at, random_points, sobol_points
 from ablate.search.dimension import Dimension
-from ablate.search.samplers import check_sampler, distribution, optuna_sampler
+from ablate.search.samplers import check_sampler, optuna_sampler
 from ablate.search.space import Params, Space
+from ablate.search.told import Teller, TrialResult, remembered
+from ablate.search.tpe import FittedTPE
 
 LAG = 2
-REMEMBERED = 200  # TPE already gives trials older than the latest 25 less and less weight
-LOST = (Outcome.DIVERGED, Outcome.OUT_OF_MEMORY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +44,8 @@ class Suggestion:
     seed: int
 
 
-@dataclass(frozen=True, slots=True)
-class TrialResult:
-    """What came of a trial. `intermediate`: epoch (from 1) -> the metric."""
-
-    value: float | None
-    outcome: Outcome
-    params: Params
-    intermediate: Mapping[int, float] = field(default_factory=dict)
-
-
 class Suggester:
-    """Suggests the trials of a search. `generation` is the size of one, at least two groups of `lanes`."""
+    """Suggests the trials of a search. `generation` is the size of one, `lanes` of a group in it."""
 
     def __init__(
         self,
@@ -65,8 +54,8 @@ class Suggester:
         seed: int,
         higher_is_better: bool,
         sampler: str = "tpe",
-        generation: int = 20,
-        lanes: int = 10,
+        generation: int = 10,
+        lanes: int = 5,
     ) -> None:
         check_sampler(sampler)
         self.space = space
@@ -74,10 +63,9 @@ class Suggester:
         self.seed = seed
         self.direction: Literal["maximize", "minimize"] = "maximize" if higher_is_better else "minimize"
         self.lanes = max(1, lanes)
-        self.size = max(generation, 2 * self.lanes)
-        self._dimensions = {found.name: found for found in space.dimensions()}
-        self._structural = {name for name, found in self._dimensions.items() if found.structural}
-        self._distributions = {name: distribution(found) for name, found in self._dimensions.items()}
+        self.size = max(generation, self.lanes)
+        self._structural = {found.name for found in space.dimensions() if found.structural}
+        self._teller = Teller(space, higher_is_better=higher_is_better)
 
     def generation(self, number: int, finished: Mapping[int, TrialResult]) -> list[Suggestion]:
         """Generation `number` (from 0). Trial 0 is the baseline itself; the first two generations are random.
@@ -90,7 +78,9 @@ class Suggester:
         if number < LAG or self.sampler in ("random", "qmc"):
             drawn = self._from_cube(start)
         else:
-            drawn = self._from_optuna(number, self._past(number, finished))
+            past = self._past(number, finished)
+            told = remembered(past, higher_is_better=self.direction == "maximize")
+            drawn = self._fitted(number, told) if self.sampler == "tpe" else self._asked(number, told)
         if number == 0:
             drawn[0] = self.space.to_params(self.space.baseline)
         return [self._suggestion(start + i, params) for i, params in enumerate(drawn)]
@@ -98,7 +88,7 @@ class Suggester:
     def study(self, results: Mapping[int, TrialResult]) -> optuna.Study:
         """An in-memory Optuna study that holds `results`, in the order of their numbers."""
         study = optuna.create_study(direction=self.direction)
-        study.add_trials(self._told(results))
+        study.add_trials(self._teller.trials(results))
         return study
 
     def _suggestion(self, number: int, params: Params) -> Suggestion:
@@ -123,9 +113,41 @@ class Suggester:
                 drawn.append(params_at(self.space, point, self._structure(drawn, i)))
         return drawn
 
-    def _from_optuna(self, number: int, past: Mapping[int, TrialResult]) -> list[dict[str, Value]]:
-        """Trials that learn from `past`."""
-        study = self.study(self._remembered(past))
+    def _fitted(self, number: int, told: Mapping[int, TrialResult]) -> list[dict[str, Value]]:
+        """Trials from one fit to what is `told`."""
+        trials = list(self._teller.trials(told))
+        sampler = FittedTPE(optuna.create_study(direction=self.direction), trials, _seed(self.seed, number))
+        drawn: list[dict[str, Value]] = [{} for _ in range(self.size)]
+        self._draw(sampler, self.space.switches, drawn, range(self.size))
+        on = [self.space.on(params) for params in drawn]
+        for name, settings in self.space.settings.items():
+            having = [i for i in range(self.size) if name in on[i]]
+            self._draw(sampler, settings, drawn, having)
+        return drawn
+
+    def _draw(
+        self,
+        sampler: FittedTPE,
+        dimensions: Sequence[Dimension],
+        drawn: list[dict[str, Value]],
+        having: Sequence[int],
+    ) -> None:
+        """Draw `dimensions` jointly for the trials `having` them: the structure for the first of a group."""
+        names = [found.name for found in dimensions if found.constant is None]
+        shared = [name for name in names if name in self._structural]
+        first = [i for i in having if not shared or i % self.lanes == 0]
+        rest = sorted(set(having).difference(first))
+        for trials, wanted in ((first, names), (rest, [name for name in names if name not in shared])):
+            space = {name: self._teller.distributions[name] for name in wanted}
+            if trials and space:
+                for i, params in zip(trials, sampler.draw(space, len(trials)), strict=True):
+                    drawn[i] |= params
+        for i in rest:
+            drawn[i] |= {name: drawn[i - i % self.lanes][name] for name in shared}
+
+    def _asked(self, number: int, told: Mapping[int, TrialResult]) -> list[dict[str, Value]]:
+        """Trials that another sampler is asked for, one by one."""
+        study = self.study(told)
         study.sampler = optuna_sampler(self.sampler, _seed(self.seed, number))
         drawn: list[dict[str, Value]] = []
         for i in range(self.size):
@@ -157,59 +179,6 @@ class Suggester:
             raise ValueError(f"generation {number} needs the result of trial {missing[0]}")
         return {trial: finished[trial] for trial in needed}
 
-    def _remembered(self, past: Mapping[int, TrialResult]) -> dict[int, TrialResult]:
-        """The best and the latest of `past`: a sampler's time grows with all that it is told."""
-        sign = 1 if self.direction == "maximize" else -1
-        values = {
-            n: sign * r.value for n, r in past.items() if _finite(r.value) and r.outcome is Outcome.COMPLETE
-        }
-        best = sorted(values, key=lambda n: (-values[n], n))[: REMEMBERED // 2]
-        latest = sorted(set(past).difference(best))[len(best) - REMEMBERED :]
-        return {n: past[n] for n in sorted({*best, *latest})}
-
-    def _told(self, results: Mapping[int, TrialResult]) -> Iterator[FrozenTrial]:
-        """Results as Optuna is to see them.
-
-        Diverged, or too large for the memory: complete, one tenth of the values' range beyond the worst of
-        them. Told as NaN, Optuna would set the state FAIL, which no sampler looks at, and the search would
-        walk into the same region again and again; an infinite value is accepted but ruins a Gaussian
-        process. Failed for reasons of its own, or lost before any trial had a value: FAIL. Pruned: PRUNED with
-        its curve.
-        """
-        values = [r.value for r in results.values() if r.outcome is Outcome.COMPLETE and _finite(r.value)]
-        lost = None
-        if values:
-            beyond = (max(values) - min(values)) / 10 or 1.0
-            lost = min(values) - beyond if self.direction == "maximize" else max(values) + beyond
-        for number in sorted(results):
-            result = results[number]
-            distributions = self._check(number, result.params)
-            value, state = None, TrialState.FAIL
-            if result.outcome is Outcome.PRUNED:
-                state = TrialState.PRUNED
-            elif result.outcome is Outcome.COMPLETE and _finite(result.value):
-                value, state = result.value, TrialState.COMPLETE
-            elif result.outcome in (*LOST, Outcome.COMPLETE) and lost is not None:
-                value, state = lost, TrialState.COMPLETE
-            curve = {epoch: v for epoch, v in result.intermediate.items() if math.isfinite(v)}
-            yield create_trial(
-                state=state,
-                value=value,
-                params=dict(result.params),
-                distributions=distributions,
-                intermediate_values=curve,
-            )
-
-    def _check(self, number: int, params: Params) -> dict[str, BaseDistribution]:
-        for name, value in params.items():
-            found = self._dimensions.get(name)
-            if found is None or not found.holds(value):
-                raise InputError(
-                    f"trial {number} has {name} = {value}, which is outside the search space",
-                    hint="the study file has changed since: start a study under a new name",
-                )
-        return {name: self._distributions[name] for name in params}
-
 
 def _suggest(trial: Trial, found: Dimension) -> Value:
     if found.choices:
@@ -221,7 +190,3 @@ def _suggest(trial: Trial, found: Dimension) -> Value:
 
 def _seed(study: int, generation: int) -> int:
     return int(np.random.SeedSequence([study, generation]).generate_state(1)[0])
-
-
-def _finite(value: float | None) -> TypeGuard[float]:
-    return value is not None and math.isfinite(value)

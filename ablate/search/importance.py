@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import TrialState
 
-from ablate.search.generations import Suggester, TrialResult
+from ablate.search.generations import Suggester
+from ablate.search.told import TrialResult
 
 FEWEST = 20
 TOP = 0.1

@@ -11,7 +11,7 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from optuna.samplers import BaseSampler, GPSampler, TPESampler
+from optuna.samplers import BaseSampler, GPSampler
 
 from ablate.records.errors import InputError, unknown
 from ablate.records.study import Sampler
@@ -31,10 +31,9 @@ def check_sampler(name: str) -> None:
 
 
 def optuna_sampler(name: str, seed: int) -> BaseSampler:
-    """The sampler that learns from results, seeded. One trial is enough for it to start: the caller decides."""
-    if name == "gp":
-        return GPSampler(seed=seed, n_startup_trials=1, deterministic_objective=False)
-    return TPESampler(seed=seed, n_startup_trials=1)
+    """A sampler that is asked trial by trial, seeded. One trial is enough for it to start: the caller decides."""
+    assert name == "gp"
+    return GPSampler(seed=seed, n_startup_trials=1, deterministic_objective=False)
 
 
 def distribution(found: Dimension) -> BaseDistribution:

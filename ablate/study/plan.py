@@ -10,16 +10,14 @@ import torch
 from ablate.catalogue.registry import registry
 from ablate.lanes.applicable import applicable
 from ablate.lanes.bench import Bench
-from ablate.lanes.group import grouped
 from ablate.lanes.trainer import Trainer
 from ablate.records.recipe import Recipe
 from ablate.records.run import Run
-from ablate.search.generations import Suggester
 from ablate.search.space import Space
 from ablate.study.environment import device_of
 from ablate.study.opening import LANES, Opened, Options, with_choices, worker_count
 from ablate.study.plan_rank import rank_plan
-from ablate.study.search import FINALISTS, GENERATION, GROUP, REPEATS
+from ablate.study.search import FINALISTS, REPEATS, likely_groups, sizes_of
 from ablate.study.session import cost
 
 WATCHED = 12
@@ -37,27 +35,15 @@ def plan(opened: Opened, options: Options) -> dict[str, Any]:
     baseline = study.baseline_recipe(catalogue, 0.05)
     possible = applicable(bench)
     space = Space.of(catalogue, study, possible, baseline, lr_center=0.05)
-    suggester = Suggester(
-        space, sampler="random", seed=study.seed, higher_is_better=True, generation=GENERATION,
-        lanes=min(lanes, GROUP),
-    )  # fmt: skip
-    trials: list[Run] = []
-    number = 0
-    while len(trials) < study.search.trials:
-        trials += [Run(bench.task.name, s.recipe, s.number, epochs) for s in suggester.generation(number, {})]
-        number += 1
-    trials = trials[: study.search.trials]
-    groups = [
-        g
-        for start in range(0, len(trials), GENERATION)
-        for g in grouped(trials[start : start + GENERATION], catalogue, lanes)
-    ]
+    sizes = sizes_of(bench, study.search.trials)
+    groups = likely_groups(bench, study, space, epochs, lanes)
+    trials = study.search.trials
     ranking = rank_plan(opened, options, catalogue, baseline, list(space.settings))
     seconds = step_seconds(bench, baseline, lanes) * (len(bench.task.train) // bench.task.batch_size) * epochs
     confirm_runs = study.confirm.seeds * 4
-    measured = sum(cost(group, bench) for group in groups) / (len(trials) * epochs / bench.task.batch_size)
+    measured = sum(cost(group, bench) for group in groups) / (trials * epochs / bench.task.batch_size)
     estimate = {
-        "search": len(trials) * seconds * measured / workers,
+        "search": trials * seconds * measured / workers,
         "select": FINALISTS * REPEATS * seconds / workers,
         **{f"rank: {part}": runs * seconds / workers for part, runs in ranking["runs"].items() if runs},
         "confirm": confirm_runs * seconds / workers,
@@ -70,7 +56,10 @@ def plan(opened: Opened, options: Options) -> dict[str, Any]:
             "log10_combinations": space.size().log10_combinations,
         },
         "not_applicable": {name: why for name, why in possible.items() if why},
-        "search": {"trials": len(trials), "groups": len(groups), "mean_lanes": len(trials) / len(groups)},
+        "search": {
+            "trials": trials, "generation": sizes.generation, "groups": len(groups),
+            "mean_lanes": trials / len(groups),
+        },
         "rank": ranking,
         "confirm": {"runs_about": confirm_runs, "seeds": study.confirm.seeds},
         "seconds_per_run": seconds, "estimate_seconds": estimate,

@@ -6,26 +6,31 @@ the five best recipes are trained again on three fresh seeds, and the best mean 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from ablate.lanes.bench import Bench
+from ablate.lanes.group import grouped
 from ablate.lanes.train import Report
 from ablate.ledger.entry import Entry
 from ablate.ranking.design import training_seed
 from ablate.records.errors import AblateError
 from ablate.records.recipe import Recipe
-from ablate.records.run import Outcome
-from ablate.search.generations import LAG, Suggester, Suggestion, TrialResult
+from ablate.records.run import Outcome, Run
+from ablate.records.study import StudyFile
+from ablate.search.generations import LAG, Suggester, Suggestion
 from ablate.search.pruning import decide
+from ablate.search.sizes import Sizes, sizes
 from ablate.search.space import Space
+from ablate.search.told import TrialResult
 from ablate.study.session import Planned, Session
 
-GENERATION = 20
-GROUP = 10
-"""Trials of a generation that share their structure; more would leave a search of 100 trials too few generations."""
 FINALISTS, REPEATS = 5, 3
+REMEMBERED = 200
+"""Finished curves that a pruner compares with: the latest ones. What is sent with every group stays small."""
 
 
 @dataclass(frozen=True)
@@ -43,22 +48,51 @@ class Prune:
         return decide(self.pruner, self.finished, curves, epochs=self.epochs, higher_is_better=self.higher)
 
 
+def sizes_of(bench: Bench, trials: int, fact: Mapping[str, Any] | None = None) -> Sizes:
+    """The sizes of a search; those of `fact` (the ledger's "search") where it was begun with fewer trials."""
+    if fact and "generation" in fact:
+        return Sizes(fact["generation"], fact["lanes"])
+    return sizes(bench.kernel, bench.device.type, trials, solo=bool(bench.solo))
+
+
 def suggester_of(session: Session, space: Space) -> Suggester:
     asked = session.study.search
+    found = sizes_of(session.bench, asked.trials, session.ledger.fact("search"))
     return Suggester(
         space,
         sampler=asked.sampler,
         seed=session.study.seed,
         higher_is_better=session.higher,
-        generation=GENERATION,
-        lanes=min(session.lanes, GROUP),
+        generation=found.generation,
+        lanes=found.lanes,
     )
+
+
+def likely_groups(bench: Bench, study: StudyFile, space: Space, epochs: int, lanes: int) -> list[list[Run]]:
+    """The groups in which the trials of `study` would train, were they all random: for a plan. Asks no sampler."""
+    found = sizes_of(bench, study.search.trials)
+    suggester = Suggester(
+        space, sampler="random", seed=study.seed, higher_is_better=True, generation=found.generation,
+        lanes=found.lanes,
+    )  # fmt: skip
+    groups = []
+    for number in range(-(-study.search.trials // found.generation)):
+        runs = [
+            Run(bench.task.name, s.recipe, s.number, epochs)
+            for s in suggester.generation(number, {})
+            if s.number < study.search.trials
+        ]
+        groups += grouped(runs, bench.catalogue, 1 if bench.solo else lanes)
+    return groups
 
 
 def search(session: Session, space: Space) -> Recipe:
     """Search, then choose. Returns the recipe that ranking and confirmation stand on."""
     asked = session.study.search
     suggester = suggester_of(session, space)
+    groups = 0
+    fact = session.ledger.fact("search", {})
+    session.ledger.put("search", {**fact, "generation": suggester.size, "lanes": suggester.lanes})
     plans: list[list[Planned]] = []
     results: dict[int, TrialResult] = {}
     suggested: dict[int, Suggestion] = {}
@@ -76,13 +110,17 @@ def search(session: Session, space: Space) -> Recipe:
                 if s.number < asked.trials
             ]
         )
-        curves = tuple(tuple(result.intermediate.values()) for result in results.values())
+        latest = list(results.values())[-REMEMBERED:]
+        curves = tuple(tuple(result.intermediate.values()) for result in latest)
+        groups += len(grouped((one.run for one in plans[-1]), session.bench.catalogue, session.most))
         session.submit(
             plans[-1], prune=Prune(asked.pruner, session.metric, curves, session.epochs, session.higher)
         )
-    for plan in plans:
-        session.collect(plan)
-    return choose(session, [one for plan in plans for one in plan])
+    trials = [one for plan in plans for one in plan]
+    session.collect(trials)
+    fact = session.ledger.fact("search", {})
+    session.ledger.put("search", {**fact, "groups": groups, "mean_lanes": len(trials) / groups})
+    return choose(session, trials)
 
 
 def trial_seed(session: Session, suggestion: Suggestion) -> int:

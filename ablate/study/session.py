@@ -58,6 +58,11 @@ class Session:
         self._trained = self._failed = 0
 
     @property
+    def most(self) -> int:
+        """The most runs of a group."""
+        return 1 if self.bench.solo else self.lanes
+
+    @property
     def epochs(self) -> int:
         return self.study.epochs or self.bench.task.epochs
 
@@ -97,7 +102,7 @@ class Session:
         }
         wanted = {one.run.identity: one for one in reversed(planned) if one.run.identity not in known}
         runs = distinct(one.run for one in reversed(wanted.values()))
-        groups = grouped(runs, self.bench.catalogue, 1 if self.bench.solo else self.lanes)
+        groups = grouped(runs, self.bench.catalogue, self.most)
         task = self.bench.task
         for group in sorted(groups, key=lambda group: -cost(group, self.bench)):
             job = Job(

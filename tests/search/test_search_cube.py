@@ -6,7 +6,7 @@ from search_fakes import BASELINE, CATALOGUE, space, trick
 
 from ablate.records.run import Outcome
 from ablate.search.cube import DEPARTURES, params_at, random_points, sobol_points
-from ablate.search.generations import REMEMBERED, Suggester, TrialResult
+from ablate.search.told import REMEMBERED, TrialResult, remembered
 
 WIDE = space({**CATALOGUE, **{f"t{i}": trick(f"t{i}") for i in range(22)}})
 
@@ -44,13 +44,12 @@ def test_sobol_points_are_balanced_and_continue():
 
 
 def test_only_the_best_and_the_latest_are_told():
-    ask = Suggester(space(), seed=0, higher_is_better=False)
     params = space().to_params(BASELINE)
     past = {n: TrialResult(float(n % 500), Outcome.COMPLETE, params) for n in range(1000)}
     past[999] = TrialResult(None, Outcome.DIVERGED, params)
-    kept = ask._remembered(past)
+    kept = remembered(past, higher_is_better=False)
     assert len(kept) == REMEMBERED
     assert set(range(50)) | set(range(500, 550)) <= set(kept), "the lowest, as lower is better"
     assert set(range(900, 1000)) <= set(kept)
     few = {n: past[n] for n in range(30)}
-    assert ask._remembered(few) == few
+    assert remembered(few, higher_is_better=False) == few

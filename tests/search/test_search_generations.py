@@ -11,7 +11,8 @@ from ablate.lanes.group import structure
 from ablate.records.errors import InputError
 from ablate.records.run import Outcome, Run
 from ablate.records.study import SpaceSection, StudyFile
-from ablate.search.generations import Suggester, TrialResult
+from ablate.search.generations import Suggester
+from ablate.search.told import TrialResult
 
 SPACE = space()
 

@@ -6,8 +6,9 @@ from search_fakes import space
 
 from ablate.records.run import Outcome
 from ablate.records.study import SpaceSection, StudyFile
-from ablate.search.generations import Suggester, TrialResult
+from ablate.search.generations import Suggester
 from ablate.search.importance import importances
+from ablate.search.told import TrialResult
 
 
 def results(ask, generations, value):

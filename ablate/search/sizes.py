@@ -1,0 +1,47 @@
+"""How many trials make a generation, and how many of them share a structure and train as one group.
+
+A function of the kernel, the device and the number of trials alone, so that a study asks for the same trials on
+every machine. Small generations learn sooner: on synthetic objectives over the whole space of digits, 100 trials
+in generations of 10 with groups of 5 do as well as 140 in generations of 20 with groups of 10
+(bench/results/search.md). Large groups are cheaper a lane: much with vmap, little with the loop.
+Two generations are always under way, so one group a generation keeps two workers busy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+LOOP = 10
+"""Trials of a generation for the loop kernel, in two groups: beyond five lanes a group saves little."""
+VMAP = 16
+"""Lanes of a vmapped group in a short search. Twice as many cost a fifth less a lane, but learn half as often."""
+MOST = {"cpu": 64, "cuda": 128}
+FEWEST = 5
+"""Generations that even a short search is divided into; two of them are random."""
+LONG = 12
+"""Generations that a long search keeps, however large its groups become."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """`generation` trials are asked at once; every `lanes` of them share their structure."""
+
+    generation: int
+    lanes: int
+
+
+def sizes(kernel: str, device: str, trials: int, *, solo: bool = False) -> Sizes:
+    """The sizes for `trials` trained by `kernel` ("loop" or "vmap") on a `device` ("cpu" or "cuda").
+
+    `solo`: lanes train one at a time, and so need share nothing.
+    """
+    generation = max(2, min(LOOP, trials // FEWEST))
+    if solo:
+        return Sizes(generation, 1)
+    if kernel == "loop":
+        return Sizes(generation + generation % 2, (generation + 1) // 2)
+    if device == "cuda":
+        lanes = min(MOST["cuda"], trials // FEWEST)
+    else:
+        lanes = max(min(VMAP, trials // FEWEST), min(MOST["cpu"], trials // LONG))
+    return Sizes(max(2, lanes), max(2, lanes))
