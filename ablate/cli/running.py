@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +13,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from ablate.cli.progress import Shown
-from ablate.ranking.table import ESTIMANDS
 from ablate.records.errors import unknown
 from ablate.records.study import StudyFile
 from ablate.records.study_rank import DESIGNS
@@ -52,7 +52,8 @@ class Told:
         console = Console(highlight=False)
         ranking = self.data.ranking
         if ranking is not None and {"rank", "confirm"} & set(self.stages):
-            console.print(ranking_table(ranking))
+            for table in ranking_tables(ranking):
+                console.print(table)
         told = verdict(self.data)
         console.print(told.headline, markup=False)
         if told.detail:
@@ -61,9 +62,21 @@ class Told:
             console.print(f"report: {self.page}", markup=False, soft_wrap=True)
 
 
-def ranking_table(ranking: Any) -> Table:
-    """The effects with a verdict as a Rich table, the leading estimand first; an undecided one says why."""
-    table = Table(box=None, pad_edge=False)
+def ranking_tables(ranking: Any) -> list[Table]:
+    """The effects with a verdict as Rich tables, one for each estimand and metric, the largest first."""
+    rows = ranking[ranking["estimand"] != "exploratory"]
+    kinds = Counter(zip(rows["estimand"], rows["metric"], strict=True))
+    return [
+        ranking_table(
+            rows[(rows["estimand"] == kind) & (rows["metric"] == metric)], f"{kind} effect on {metric}"
+        )
+        for (kind, metric), _ in kinds.most_common()
+    ]
+
+
+def ranking_table(rows: Any, title: str) -> Table:
+    """One line a trick; an undecided one says why."""
+    table = Table(box=None, pad_edge=False, title=escape(title), title_justify="left")
     for column, justify in (
         ("trick", "left"),
         ("effect", "right"),
@@ -72,19 +85,12 @@ def ranking_table(ranking: Any) -> Table:
         ("runs", "right"),
     ):
         table.add_column(column, justify=justify)  # type: ignore[arg-type]
-    judged = ranking[ranking["estimand"] != "exploratory"]
-    rows = judged if len(judged) else ranking
-    kinds = list(dict.fromkeys(zip(rows["estimand"], rows["metric"], strict=True)))
-    for estimand, metric in sorted(
-        kinds, key=lambda kind: (ESTIMANDS.index(kind[0]), kind[1].startswith("test/"))
-    ):
-        if len(kinds) > 1:
-            table.add_row(f"[dim]{estimand}, {escape(metric)}[/dim]", "", "", "", "")
-        for row in rows[(rows["estimand"] == estimand) & (rows["metric"] == metric)].to_dict("records"):
-            table.add_row(
-                escape(row["trick"] if row["level"] == "on" else f"{row['trick']}: {row['level']}"), f"{row['effect']:+.4f}",
-                escape(f"[{row['low']:+.4f}, {row['high']:+.4f}]"), escape(verdict_text(row)), str(row["runs"]),
-            )  # fmt: skip
+    for row in rows.to_dict("records"):
+        name = row["trick"] if row["level"] == "on" else f"{row['trick']}: {row['level']}"
+        table.add_row(
+            escape(name), f"{row['effect']:+.4f}", escape(f"[{row['low']:+.4f}, {row['high']:+.4f}]"),
+            escape(verdict_text(row)), str(row["runs"]),
+        )  # fmt: skip
     return table
 
 

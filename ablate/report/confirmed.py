@@ -127,6 +127,7 @@ def _drops(
     table = table[table["effect"].notna()].reset_index(drop=True)
     if table.empty:
         return None
+    table["note"] = [f"{note}; on fresh seeds, {metric}".removeprefix("; ") for note in table["note"]]
     names = table["trick"].to_list()
     table["trick"] = [homes.get(name, name) for name in names]
     table["level"] = [name if name in homes else "on" for name in names]

@@ -12,6 +12,7 @@ from ablate.report import outside
 from ablate.report.data import PLACEBO, Document, ReportData
 from ablate.report.numbers import NONE, Units, count, duration, plural, setting
 from ablate.report.plots.slices import Slice, slices_of
+from ablate.report.ranked import ESTIMANDS
 
 ORDER = ("helps", "hurts", "no measurable effect", "undecided", "exploratory")
 _ESTIMANDS = ("average", "drop-one", "add-one", "exploratory")
@@ -45,14 +46,21 @@ def verdict(data: ReportData) -> Verdict:
 
 
 def main_rows(data: ReportData) -> pd.DataFrame | None:
-    """The rows of the ranking's leading estimand: the average if there is one, else the next."""
+    """The rows of the ranking's leading estimand: that of its design, else the first that there is.
+
+    A confirmation's rows, on the test split, lead only where there is no other row.
+    """
     if data.ranking is None:
         return None
-    for estimand in _ESTIMANDS:
+    designed = ESTIMANDS.get(str((data.design or {}).get("kind")))
+    found = None
+    for estimand in dict.fromkeys([*([designed] if designed else []), *_ESTIMANDS]):
         rows = data.ranking[data.ranking["estimand"] == estimand]
-        if len(rows):
-            return rows
-    return None
+        own = rows[rows["metric"] == data.metric]
+        if len(own):
+            return own
+        found = rows if found is None and len(rows) else found
+    return found
 
 
 def label(data: ReportData, trick: str, level: str) -> str:

@@ -62,14 +62,18 @@ class Array:
         """Without some factors, each left at its reference; `gone`: factor -> why."""
         names = set(gone)
         tricks = self.common.plain()
+        rate = self.rate
         for name in gone:
-            tricks |= {n: dict(s) for n, s in next(iter(self.meaning[name].values())).items()}
+            reference, what = next(iter(self.meaning[name].items()))
+            tricks |= {n: dict(s) for n, s in what.items()}
+            rate *= self.rates.get(name, {}).get(reference, 1.0)
         kept = tuple(f for f in self.factors if f.name not in names and f.parent not in names)
         lost = {f.name: f"acts only with {f.parent}" for f in self.factors if f.parent in names}
         return replace(
             self, factors=kept, common=Recipe(tricks), left_out={**self.left_out, **lost, **gone},
             meaning={n: levels for n, levels in self.meaning.items() if n in {f.name for f in kept}},
-            shipped={f.name: self.shipped[f.name] for f in kept},
+            shipped={f.name: self.shipped[f.name] for f in kept}, rate=rate,
+            shifting=tuple(name for name in self.shifting if name in {f.name for f in kept}),
         )  # fmt: skip
 
 
