@@ -28,7 +28,8 @@ MAY = {
         "report", "ranking", "search", "protocol", "executors", "lanes", "catalogue", "tasks", "seams", "ledger", "records",
     },
     "cli": {
-        "study", "report", "ranking", "search", "protocol", "lanes", "catalogue", "tasks", "ledger", "records",
+        "study", "report", "ranking", "search", "protocol", "executors", "lanes", "catalogue", "tasks", "ledger",
+        "records",
     },
 }  # fmt: skip
 

@@ -27,6 +27,14 @@ Trials = Annotated[int | None, typer.Option(help="Trials of the search.", min=1,
 Seed = Annotated[int | None, typer.Option(help="The study's seed (0 to 2147483647).", min=0, max=2**31 - 1)]
 
 
+def begin_workers(executor: str, device: str, workers: int) -> None:
+    """Let the workers' imports begin beside this process's own, where there will be workers."""
+    if executor != "inline" and device in ("auto", "cpu") and workers != 1:
+        from ablate.executors.processes import prepare
+
+        prepare()
+
+
 def print_json(document: Any) -> None:
     """One JSON document; what is not finite becomes null, as JSON knows no such number."""
     text = json.dumps(_plain(document), indent=2, ensure_ascii=False, allow_nan=False)

@@ -1,4 +1,8 @@
-"""The stages of a study, in order: lr-find → search → rank → confirm → costs → report. Each resumes by being run again."""
+"""The stages of a study, in order: lr-find → search → rank → confirm → costs → report. Each resumes by being run again.
+
+What a stage alone needs is imported when it begins: statistics and plots take seconds to import, in which the workers
+train already.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +17,8 @@ from ablate.lanes.applicable import applicable
 from ablate.protocol.run import lr_find
 from ablate.records.errors import AblateError, InputError, unknown
 from ablate.records.recipe import Recipe
-from ablate.report.build import build
 from ablate.search.space import Space
-from ablate.study.confirm import confirm
-from ablate.study.costs import costs
 from ablate.study.opening import Options, make_folder
-from ablate.study.rank import rank
 from ablate.study.ready import no_best, no_rate
 from ablate.study.search import search
 from ablate.study.session import Planned, Session
@@ -46,6 +46,8 @@ def run_study(
         make_folder(folder)
 
     def report() -> Path:
+        from ablate.report.build import build
+
         return timed(session, "report", lambda: build(session.ledger.path, folder))
 
     try:
@@ -78,11 +80,17 @@ def _train(session: Session, stages: Sequence[str], *, force: bool) -> None:
     if {"rank", "confirm"} & set(stages):
         winner = around(session, baseline)
         if "rank" in stages:
+            from ablate.study.rank import rank
+
             candidates = list(space.settings)
             timed(session, "rank", lambda: rank(session, winner, baseline, candidates))
         if "confirm" in stages:
+            from ablate.study.confirm import confirm
+
             timed(session, "confirm", lambda: confirm(session, winner, baseline))
     if "costs" in stages:
+        from ablate.study.costs import costs
+
         asked = session.study.space
         tricks = [t.name for t in session.bench.catalogue.values() if not possible[t.name] and asked.holds(t)]
         timed(session, "costs", lambda: costs(session, baseline, tricks))
