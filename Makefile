@@ -30,8 +30,9 @@ lint: $(VENV)/.ready  ## ruff and mypy
 bench: $(VENV)/.ready  ## speed, side by side with a plain loop
 	$(BIN)/python -m bench
 
-validate: $(VENV)/.ready  ## the statistics by simulation (2,000 replicates a cell)
+validate: $(VENV)/.ready  ## the statistics by simulation, then on real training where the truth is known
 	$(BIN)/python -m bench.statistics
+	$(BIN)/python -m bench.statistics.real
 
 chaos: $(VENV)/.ready  ## hundreds of kills of a running study
 	$(BIN)/python -m bench.chaos

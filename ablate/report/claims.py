@@ -99,7 +99,7 @@ def _measured(
         return {}
     known = {entry.identity: entry for entry in entries}
     runs = [(row, known[row["identity"]]) for row in fact.get("rows") or () if row["identity"] in known]
-    recorded = {name for _, entry in runs for name in entry.result.metrics}
+    recorded = sorted({name for _, entry in runs for name in entry.result.metrics})
     frame = pd.DataFrame(
         [
             {**row["levels"], "seed": row["seed"], "block": row["block"], "wave": row["wave"],
