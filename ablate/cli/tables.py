@@ -117,9 +117,7 @@ def show(found: Outside) -> None:
     columns = ["trick", "effect", "interval", "verdict", "runs", *(["importance"] if shares else [])]
     for column in columns:
         left = column in ("trick", "verdict")
-        table.add_column(
-            column, justify="left" if left else "right", no_wrap=column in ("effect", "interval")
-        )
+        table.add_column(column, justify="left" if left else "right", no_wrap=column != "verdict")
     shown: set[str] = set()
     for row in lines(found.ranking):
         name = row["trick"]

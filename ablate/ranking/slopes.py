@@ -35,12 +35,14 @@ class Slope:
 def slope(values: Matrix, used: NDArray[np.bool_], *, log: bool | None = None) -> Slope:
     """`values` [n], NaN where absent; mean and standard deviation are those of the `used` runs.
 
-    `log` None: numbers that are all positive and span a factor of ten enter as logarithms.
+    `log` None: numbers that are all positive, span a factor of ten and are less skewed on a logarithmic scale
+    enter as logarithms; a choice made from the column alone.
     """
     present = np.isfinite(values)
     inside = values[present & used]
     if log is None:
-        log = bool(inside.min() > 0 and inside.max() >= DECADE * inside.min())
+        wide = bool(inside.min() > 0 and inside.max() >= DECADE * inside.min())
+        log = wide and bool(abs(stats.skew(np.log(inside))) < abs(stats.skew(inside)))
     if log and not values[present].min() > 0:
         raise InputError("a logarithm needs numbers above zero")
     scaled = np.log(np.where(present, values, 1.0)) if log else np.where(present, values, 0.0)

@@ -16,7 +16,7 @@ from ablate.report import outside
 from ablate.report.data import ReportData
 from ablate.report.plots.palette import DARK, LIGHT
 from ablate.report.plots.picture import Picture
-from ablate.report.sections import account, process, results
+from ablate.report.sections import account, process, results, source
 from ablate.report.verdict import verdict
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -81,7 +81,7 @@ _ORDER = (
     (
         "confirmation",
         "Confirmation on fresh seeds",
-        "ablate study {study} --stages confirm",
+        "ablate confirm {study}",
         results.confirmation,
     ),
     ("search", "The search", "ablate study {study} --stages search", process.search),
@@ -96,7 +96,7 @@ _ORDER = (
 _OUTSIDE = (
     ("ranking", "The ranking", "", results.ranking),
     ("failures", "Failures and divergences", "", account.failures),
-    ("design", "How the runs were read", "", account.read_from),
+    ("source", "How the runs were read", "", source.source),
     ("reproduce", "How to reproduce", "", account.reproduce),
 )
 _FILES = [

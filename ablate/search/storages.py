@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import optuna
 from optuna.distributions import CategoricalDistribution
+from optuna.exceptions import OptunaError
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
@@ -90,7 +91,7 @@ def open_study(storage: str, name: str = "") -> optuna.Study:
             )
         study = optuna.load_study(study_name=name or names[0], storage=opened)
         objectives = len(study.directions)
-    except (SQLAlchemyError, RuntimeError, ImportError, ValueError, KeyError, OSError) as error:
+    except (SQLAlchemyError, OptunaError, RuntimeError, ImportError, ValueError, KeyError, OSError) as error:
         reason = hidden(" ".join(str(getattr(error, "orig", None) or error).split())[:160])
         raise InputError(
             f"{shown} cannot be read as an Optuna storage: {reason}", hint="for example sqlite:///study.db"

@@ -1,0 +1,12 @@
+"""Where runs came from that another program trained, and what the analysis says of itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ablate.report import outside, tables
+from ablate.report.data import ReportData
+
+
+def source(data: ReportData) -> dict[str, Any]:
+    return {"facts": outside.reading(data), "scatter": tables.scatter(data)}
