@@ -25,8 +25,8 @@ def check(task: Task) -> tuple[str, ...]:
     """
     _shapes(task)
     for where, split in task.splits.items():
-        _finite(split.x, f"{where} x")
-        _finite(split.y, f"{where} y")
+        _finite(split.x, f"{where} x", split)
+        _finite(split.y, f"{where} y", split)
     notes = _targets(task)
     with repeatable():
         _outputs(task, _fresh_model(task))
@@ -45,7 +45,7 @@ def _shapes(task: Task) -> None:
                 )
 
 
-def _finite(values: Tensor, where: str) -> None:
+def _finite(values: Tensor, where: str, split: Split) -> None:
     if not values.is_floating_point():
         return
     bad = ~values.isfinite().flatten(1).all(1)
@@ -54,7 +54,11 @@ def _finite(values: Tensor, where: str) -> None:
         what = "NaN" if values[row].isnan().any() else "infinity"
         rows = "1 example" if count == 1 else f"{count} examples"
         hint = "fill the gaps or drop those examples"
-        raise InputError(f"{where} holds {what} in {rows}, first at row {row}", hint=hint)
+        dealt = " of the training data that was given" if split.rows is not None else ""
+        raise InputError(
+            f"{where} holds {what} in {rows}, first at row {split.row(row)}{dealt} (the first is 0)",
+            hint=hint,
+        )
 
 
 def _targets(task: Task) -> list[str]:

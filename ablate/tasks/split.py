@@ -17,10 +17,12 @@ class Split:
 
     x: float32 `[N, C, H, W]` (images), `[N, F]` (tables) or any `[N, ...]`; token ids are int64 `[N, T]`.
     y: int64 `[N]` for classification; float32 `[N, D]` for regression (D = 1 for a single target).
+    rows: where each example stood in the data that the person gave, from 0; None: in the same place.
     """
 
     x: Tensor
     y: Tensor
+    rows: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if len(self.x) != len(self.y):
@@ -34,7 +36,11 @@ class Split:
     def take(self, rows: np.ndarray) -> Split:
         """The examples at `rows` (int64 indices), in that order."""
         index = torch.from_numpy(np.ascontiguousarray(rows))
-        return Split(self.x[index], self.y[index])
+        return Split(self.x[index], self.y[index], rows if self.rows is None else self.rows[rows])
+
+    def row(self, position: int) -> int:
+        """The person's own row (from 0) of the example at `position`."""
+        return position if self.rows is None else int(self.rows[position])
 
 
 def shuffled(count: int, seed: int = 0) -> np.ndarray:

@@ -191,7 +191,8 @@ def _splits(
             )
         if len(x) == 0:
             raise InputError(f"{where} is empty", hint="a split needs at least one example")
-        splits[where] = Split(x, ys[where])
+        own = given[where]
+        splits[where] = Split(x, ys[where], own.rows if isinstance(own, Split) else None)
     missing = [where for where in SPLITS if where in given and where not in splits]
     if not missing:
         return splits, labels, ()

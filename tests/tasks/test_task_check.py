@@ -59,10 +59,10 @@ def not_a_module():
 @pytest.mark.parametrize(
     ("made", "message"),
     [
-        (task(poisoned(math.nan, [7])), "train x holds NaN in 1 example, first at row "),
+        (task(poisoned(math.nan, [7])), "train x holds NaN in 1 example, first at row 7 of the training data that was given"),
         (task(poisoned(math.inf, [7, 8, 9]), test=False, validation=(X, Y)),
-         "train x holds infinity in 3 examples, first at row 7; fill the gaps or drop those examples"),
-        (given_validation(poisoned(math.nan, [3]), Y), "validation x holds NaN in 1 example, first at row 3; fill"),
+         "train x holds infinity in 3 examples, first at row 7 (the first is 0); fill the gaps or drop those examples"),
+        (given_validation(poisoned(math.nan, [3]), Y), "validation x holds NaN in 1 example, first at row 3 (the first is 0); fill"),
         (task(y=poisoned(math.nan, [2])[:, 1:2], criterion="regression", test=False, validation=(X, X[:, :1])),
          "train y holds NaN in 1 example, first at row 2"),
         (task(y=torch.full((40,), 2.5), criterion="regression"), "train y is 2.5 everywhere: there is nothing to l"),
