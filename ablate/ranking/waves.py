@@ -13,7 +13,7 @@ from ablate.records.errors import InputError
 
 PAIRS = 5
 """Paired seeds of a wave of drop-one or add-one: fewer leave a t interval too few degrees of freedom."""
-APART = 4
+APART = 5
 MOST_TRICKS, MOST_COMBINATIONS = 4, 64
 
 

@@ -7,7 +7,9 @@ from dataclasses import replace
 from math import isfinite
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from scipy import stats
 
 from ablate.ledger.entry import Entry
 from ablate.ranking.design import RESERVED, Factor
@@ -77,6 +79,20 @@ def in_arms(fact: Mapping[str, Any] | None, entries: Sequence[Entry]) -> list[En
     ]
 
 
+def alike(runs: pd.DataFrame, metric: str) -> bool:
+    """Whether the arms may share one variance: three or more, every run with a value, and no sign of unequal
+    spread (Brown & Forsythe, p > 0.1; with few seeds it sees gross differences only, which are those that harm).
+    """
+    whole = (runs["outcome"] == "complete") & runs[metric].notna()
+    groups = [group.to_numpy(dtype=float) for _, group in runs.groupby("arm")[metric]]
+    groups = [
+        group for i, group in enumerate(groups) if not any(np.array_equal(group, g) for g in groups[:i])
+    ]
+    if not whole.all() or len(groups) < 3 or min(map(len, groups)) < 3:
+        return False
+    return bool(stats.levene(*groups, center="median").pvalue > 0.1)
+
+
 def _gain(frame: pd.DataFrame, metric: str, direction: str) -> Document | None:
     """Winner against baseline: effect, low, high, level, n (pairs), wins, rho, better (P(A > B))."""
     both = (
@@ -120,14 +136,16 @@ def _drops(
     runs = frame[frame["arm"].isin([WINNER, *dropped])].reset_index(drop=True)
     for factor in single:
         runs[factor.name] = ["off" if arm == WITHOUT + factor.name else "on" for arm in runs["arm"]]
+    pooled = alike(runs, metric)
     try:
-        table = verdicts(paired(runs, single, metric, direction), margin=margin, looks=1)
+        table = verdicts(paired(runs, single, metric, direction, pooled=pooled), margin=margin, looks=1)
     except InputError:
         return None
     table = table[table["effect"].notna()].reset_index(drop=True)
     if table.empty:
         return None
-    table["note"] = [f"{note}; on fresh seeds, {metric}".removeprefix("; ") for note in table["note"]]
+    basis = f"fresh seeds, {metric}{', pooled variance' if pooled else ''}"
+    table["note"] = [f"{note}; {basis}".removeprefix("; ") for note in table["note"]]
     names = table["trick"].to_list()
     table["trick"] = [homes.get(name, name) for name in names]
     table["level"] = [name if name in homes else "on" for name in names]

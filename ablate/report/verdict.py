@@ -63,6 +63,12 @@ def main_rows(data: ReportData) -> pd.DataFrame | None:
     return found
 
 
+def is_baseline(data: ReportData) -> bool:
+    """Whether the recipe that is recommended differs from the baseline in nothing but the placebo."""
+    winner = {name: dict(settings) for name, settings in (data.winner or {}).items() if name != PLACEBO}
+    return bool(winner) and winner == {n: dict(s) for n, s in data.baseline.items() if n != PLACEBO}
+
+
 def label(data: ReportData, trick: str, level: str) -> str:
     """How a row of the ranking is called: `batch_norm`, or `optimizer: adam` for a level of a slot."""
     return trick if level in ("on", "", "nan", "None", "True", "true") else f"{trick}: {level}"
@@ -95,6 +101,8 @@ def _sentence(data: ReportData) -> tuple[str, str, str]:
             if counted.get(kind, 0)
         ]
         sentence = f"Of {plural(int(counted.sum()), 'trick')} measured, {_join(parts)}."
+        if is_baseline(data):
+            return "open", sentence, "The recipe that was ranked is the baseline itself."
         return "open", sentence, "The recipe has not been confirmed on fresh seeds and the test split yet."
     best = (data.search or {}).get("best")
     if best:
@@ -124,6 +132,12 @@ def _confirmed(data: ReportData, gain: Document) -> tuple[str, str, str]:
     confirm = data.confirm or {}
     metric = str(confirm.get("metric", data.metric))
     units = Units.of(metric)
+    if is_baseline(data):
+        return (
+            "open",
+            "The winner is the baseline itself: nothing that was tried beat it.",
+            f"So there is no gain to confirm; n = {gain['n']} fresh seeds, {metric}.",
+        )
     size = f"{units.effect(abs(gain['effect'])).lstrip('+')}{units.difference}"
     interval = f"{units.interval(gain['low'], gain['high'])}{units.difference}"
     basis = (
@@ -150,8 +164,9 @@ def _tiles(data: ReportData) -> Iterator[Tile]:
     gain, values = confirm.get("gain"), confirm.get("values") or {}
     if gain:
         units = Units.of(str(confirm["metric"]))
-        yield Tile(units.effect(gain["effect"]), units.difference, "gain over the baseline",
-                   f"{units.interval(gain['low'], gain['high'])}, n = {gain['n']} pairs")  # fmt: skip
+        if not is_baseline(data):
+            yield Tile(units.effect(gain["effect"]), units.difference, "gain over the baseline",
+                       f"{units.interval(gain['low'], gain['high'])}, n = {gain['n']} pairs")  # fmt: skip
         for arm in ("winner", "baseline"):
             scores = list((values.get(arm) or {}).values())
             if scores:

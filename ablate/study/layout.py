@@ -143,8 +143,10 @@ def _levels(known: Sources, home: str, members: Sequence[str]) -> tuple[dict[str
 
 
 def _named(known: Sources, names: Iterable[str], stood: str, filled: str) -> dict[str, Level]:
-    """The levels called `names`; what the baseline has and the winner has not is as in the baseline."""
-    return {n: _reference(known, n) if n == stood != filled else known.level(n) for n in names}
+    """The levels called `names`; what the baseline has and the winner has not is as in the baseline. So is what
+    both have where tricks are added to the baseline."""
+    own = stood != filled or known.asked.design == "add-one"
+    return {n: _reference(known, n) if own and n == stood else known.level(n) for n in names}
 
 
 def _reference(known: Sources, name: str) -> Level:

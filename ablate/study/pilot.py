@@ -3,7 +3,7 @@
 An array whose every other run collapses ranks nothing. So all-on and all-off run three times each. Where one of
 them fails every time, each trick is turned round alone: the one that rescues training is named and taken out of
 the array (it is tested apart, or left out, with the reason); where no single trick rescues it, the array gives
-way to drop-one from the shipped recipe, which is known to train.
+way to drop-one from the shipped recipe, which is known to train (add-one where it has nothing to drop).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def pays(kind: str, runs: int) -> bool:
 
 
 def pilot(session: Session, laid: Array, collapse: float | None) -> tuple[Array, dict[str, Any]]:
-    """The array that is to be run, and the pilot as a document: `array` false: drop-one instead.
+    """The array that is to be run, and the pilot as a document: `array` false: no array.
 
     The document has σ with its interval, failures on both sides, warnings, and `rescued`: side -> the tricks
     that, turned round alone, let training live.
@@ -57,7 +57,7 @@ def pilot(session: Session, laid: Array, collapse: float | None) -> tuple[Array,
             said["array"] = False
             session.progress.say(
                 f"pilot: with all tricks {SIDES[side]} every run failed, and no single trick is to blame: "
-                "drop-one from the shipped recipe is run instead of the array"
+                "an array would be wasted"
             )
             return laid, said
         session.progress.say(

@@ -45,15 +45,14 @@ def rank(session: Session, winner: Recipe, baseline: Recipe, candidates: list[st
     if asked.design == "screening" and is_factorial(whole.factors):
         session.progress.say(f"rank: {len(tricks(whole))} tricks are few enough for the full factorial")
     whole, fact["retune"] = retune(session, whole)
-    kind, laid = asked.design, whole
+    kind: Kind = asked.design
+    laid = whole
     first = wave_of(kind, main_factors(kind, laid), wave=1, seed=session.study.seed, shipped=for_drops(laid))
     if pays(kind, len(first.rows)):
         laid, fact["pilot"] = pilot(session, whole, fact["collapse"])
         if not fact["pilot"]["array"]:
-            kind, laid = "drop-one", for_kind(whole, "drop-one")
-            if not tricks(laid):
-                session.progress.say("rank: the shipped recipe has no trick to drop")
-                return None
+            kind, laid = instead(whole)
+            session.progress.say(f"rank: {kind} is run instead of the array")
     fact["left_out"] = dict(laid.left_out)
     keep(session, fact)
     found: Ranked | None = None
@@ -88,6 +87,12 @@ def for_kind(laid: Array, kind: Kind) -> Array:
         start = {f.name: f.levels[f.role == "must_have"] for f in laid.factors}
         return replace(laid, shipped=start)
     return laid
+
+
+def instead(whole: Array) -> tuple[Kind, Array]:
+    """What is run where no array can be: drop-one from the recipe, or add-one where it has nothing to drop."""
+    dropping = for_kind(whole, "drop-one")
+    return ("drop-one", dropping) if tricks(dropping) else ("add-one", for_kind(whole, "add-one"))
 
 
 def for_drops(laid: Array) -> dict[str, str]:

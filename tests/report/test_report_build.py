@@ -18,8 +18,12 @@ import pytest
 from report_synthetic import TRUE_EFFECTS, Synthetic
 from scipy import stats
 
+from ablate.ledger.entry import Entry
 from ablate.records.errors import InputError
+from ablate.records.recipe import Recipe
+from ablate.records.run import Outcome, Result, Run
 from ablate.report.build import build
+from ablate.report.confirmed import confirmed
 from ablate.report.data import RANKING_COLUMNS
 from ablate.report.documents import json_text, recipe_toml
 
@@ -117,14 +121,42 @@ def test_the_gain_is_that_of_a_paired_t_test(study, data):
     assert gain["wins"] == sum(a > b for a, b in zip(one, other, strict=True))
 
 
-def test_drop_one_is_a_paired_t_test_as_well(study, data):
+def test_drop_one_has_the_pooled_variance_of_arms_that_scatter_alike(study, data):
+    """A two-way table of arms and seeds, by hand: 8 or 12 degrees of freedom instead of 4."""
     values = data.confirm["values"]
+    arms = [arm for arm in values if arm != "baseline"]
+    wide = np.array([[values[arm][seed] for seed in values["winner"]] for arm in arms])
+    left = wide - wide.mean(axis=0) - wide.mean(axis=1, keepdims=True) + wide.mean()
+    df = (wide.shape[0] - 1) * (wide.shape[1] - 1)
+    half = stats.t.ppf(0.975, df) * np.sqrt(np.square(left).sum() / df * 2 / wide.shape[1])
     row = data.ranking.set_index(["trick", "estimand"]).loc[("translate", "drop-one")]
-    seeds = [seed for seed in values["winner"] if seed in values["without translate"]]
-    interval = stats.ttest_rel(
-        [values["winner"][seed] for seed in seeds], [values["without translate"][seed] for seed in seeds]
-    ).confidence_interval(0.95)
+    effect = wide[0].mean() - wide[arms.index("without translate")].mean()
+    assert (row["low"], row["high"]) == pytest.approx((effect - half, effect + half))
+    assert "pooled variance" in row["note"]
+
+
+@pytest.mark.parametrize("spoilt", ["unequal", "failed"])
+def test_drop_one_is_a_paired_t_test_where_arms_scatter_unequally_or_fail(spoilt):
+    draw = np.random.default_rng(0)
+    arms = {"winner": {"momentum": {}, "a": {}, "b": {}}, "without a": {"momentum": {}, "b": {}}, "without b": {"momentum": {}, "a": {}}}  # fmt: skip
+    entries = []
+    for arm, tricks in arms.items():
+        wild = 20.0 if spoilt == "unequal" and arm == "without b" else 1.0
+        for seed in range(10):
+            lost = spoilt == "failed" and arm == "without b" and seed == 0
+            metrics = {} if lost else {"validation/accuracy": 0.9 + 0.001 * wild * draw.normal()}
+            outcome = Outcome.DIVERGED if lost else Outcome.COMPLETE
+            entries.append(
+                Entry(Run("t", Recipe(tricks), seed, 1), Result(outcome, metrics), "confirm", arm=arm)
+            )
+    fact = {"arms": arms, "seeds": list(range(10))}
+    document, table = confirmed(fact, entries, "validation/accuracy", higher=True)
+    values = document["values"]
+    one, other = ([values[arm][seed] for seed in values["winner"]] for arm in ("winner", "without a"))
+    interval = stats.ttest_rel(one, other).confidence_interval(0.95)
+    row = table.set_index("trick").loc["a"]
     assert (row["low"], row["high"]) == pytest.approx((interval.low, interval.high))
+    assert "pooled" not in row["note"]
 
 
 def test_the_winner_as_toml_is_the_confirmed_recipe(report, study):

@@ -169,8 +169,8 @@ def test_every_trick_of_the_ranking_is_in_the_table_with_its_interval(html, data
     [
         ((), "verdict", "ablate lr-find digits"),
         (("lr-find",), "lr-find", "ablate study digits --stages search"),
-        (("search",), "search", "ablate study digits --stages confirm"),
-        (("search", "rank"), "ranking", "ablate study digits --stages confirm"),
+        (("search",), "search", "ablate confirm digits"),
+        (("search", "rank"), "ranking", "ablate confirm digits"),
     ],
 )
 def test_a_stage_that_has_not_run_names_its_command(stages, present, command):

@@ -83,7 +83,14 @@ class Place:
 
     def options(self, executor: str = "inline", **changes: Any) -> Options:
         return Options(
-            self.folder / "studies", self.folder / "reports", "cpu", 0, 2, executor, "ablate study", **changes
+            self.folder / "studies",
+            self.folder / "reports",
+            "cpu",
+            0,
+            2,
+            executor,
+            command="ablate study",
+            **changes,
         )
 
     def run(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ablate.report import outside, tables
+from ablate.report import tables, tuning
 from ablate.report.data import PLACEBO, ReportData
 from ablate.report.numbers import NONE, Units, count, duration, missing, plural, significant
 from ablate.report.plots import costs as cost_plots
@@ -88,24 +88,18 @@ def design(data: ReportData) -> Content | None:
                 ("Training seeds", ", ".join(map(str, seeds))),
                 ("Confirmation seeds", ", ".join(map(str, confirm_seeds))),
                 ("Trials before", f"{len(data.stage('search'))} search trials chose the recipe; the array's runs are separate" if len(data.stage("search")) else ""),
+                *tuning.facts(data),
                 ("Test split", _test_status(data)),
             ]
         ),
         "methods": diagnostics.get("methods", ""),
+        "tuning": tuning.tuning(data),
         "scatter": tables.scatter(data),
         "mirrored": mirrored,
         "spread": diagnostic_plots.spread(tricks, [label(data, str(row["trick"]), str(row["level"])) for row in tricks], diagnostics["sigma"], units) if tricks and not mirrored else None,
         "residuals": diagnostic_plots.residuals(diagnostics["residuals"], data.metric, units) if diagnostics.get("residuals") else None,
         "aliases": tables.aliases(data),
         "matrix": tables.design_matrix(data),
-    }  # fmt: skip
-
-
-def read_from(data: ReportData) -> Content:
-    """For runs that another program trained: how they were read, and what the analysis says of itself."""
-    return {
-        "facts": outside.reading(data), "methods": "", "scatter": tables.scatter(data), "mirrored": False,
-        "spread": None, "residuals": None, "aliases": None, "matrix": None,
     }  # fmt: skip
 
 
