@@ -7,8 +7,7 @@ import os
 import shlex
 import sys
 import time
-import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from ablate.records.errors import InputError, unknown
 from ablate.records.names import check_name
 from ablate.records.study import StudyFile
 from ablate.records.study_rank import ConfirmSection, RankSection
+from ablate.study.differs import difference, what_to_type
 from ablate.study.environment import device_of, environment
 from ablate.study.progress import Progress, Silent
 from ablate.study.session import Session
@@ -189,8 +189,8 @@ def note_facts(
     if before:
         if before["essential"] != essential:
             raise InputError(
-                f"{ledger.path} was made from another study: {_difference(before['essential'], essential)}",
-                hint="say the same again, name another folder with --studies, or remove the ledger",
+                f"{ledger.path} was made from another study: {difference(before['essential'], essential)}",
+                hint=what_to_type(before["essential"], essential),
             )
         fact["created"] = before["created"]
     about = describe(task)
@@ -212,24 +212,3 @@ def essentials(study: StudyFile) -> str:
     confirmed (a ranking declares itself in the ledger, and begins again where it is another one)."""
     search = replace(study.search, trials=1)
     return replace(study, search=search, rank=RankSection(), confirm=ConfirmSection()).to_toml()
-
-
-def _difference(one: str, other: str) -> str:
-    """The first setting in which two study files differ."""
-    then, now = (dict(_settings(tomllib.loads(text))) for text in (one, other))
-    for key in [*then, *now]:
-        if then.get(key) != now.get(key):
-            return " and ".join(
-                f"{key} {when} {'not set' if key not in side else repr(side[key])}"
-                for when, side in (("was", then), ("is now", now))
-            ).replace(f"and {key} is", "and is")
-    return "another file"
-
-
-def _settings(table: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    """Every setting of a TOML table with its dotted name."""
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            yield from _settings(value, f"{path}{key}.")
-        else:
-            yield f"{path}{key}", value

@@ -1,0 +1,47 @@
+"""A ledger and another study under its name: what differs, and what to type to go on."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+OPTIONS = ("epochs", "seed")
+"""Settings that the command line can give."""
+
+
+def difference(one: str, other: str) -> str:
+    """The first setting in which two study files differ."""
+    for key, then, now in _differing(one, other):
+        return " and ".join(
+            f"{key} {when} {'not set' if value is None else repr(value)}"
+            for when, value in (("was", then), ("is now", now))
+        ).replace(f"and {key} is", "and is")
+    return "another file"
+
+
+def what_to_type(one: str, other: str) -> str:
+    """How to go on with the study that the ledger holds, or how to begin the other one."""
+    found = _differing(one, other)
+    elsewhere = "another folder with --studies keeps both"
+    if found and all(key in OPTIONS for key, _, _ in found):
+        words = [f"leave out --{key}" if then is None else f"type --{key} {then}" for key, then, _ in found]
+        return f"to go on where it stopped, {' and '.join(words)}; {elsewhere}"
+    if any(key == "task" for key, _, _ in found):
+        return f"two tasks go by one name: give each its own (Task(name=…)), or {elsewhere}"
+    return "say the same again, name another folder with --studies, or remove the ledger"
+
+
+def _differing(one: str, other: str) -> list[tuple[str, Any, Any]]:
+    """Dotted name, then, now; None where it is not set."""
+    then, now = (dict(_settings(tomllib.loads(text))) for text in (one, other))
+    return [(key, then.get(key), now.get(key)) for key in {**then, **now} if then.get(key) != now.get(key)]
+
+
+def _settings(table: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every setting of a TOML table with its dotted name."""
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _settings(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", value
