@@ -25,6 +25,7 @@ class Job:
 
     `reference` is what the user typed for the task (a name, or `file.py:attribute`); only that is ever
     imported. `sha256` is the task file's when the driver read it: a worker that finds another refuses.
+    `lanes`: how many train at a time, if not all of them.
     `prune`: called after each epoch with the `Report`, says which lanes to end.
     """
 
@@ -35,6 +36,7 @@ class Job:
     kernel: str | None = None
     sha256: str = ""
     prune: Callable[[Report], Sequence[bool] | None] | None = None
+    lanes: int | None = None
 
 
 @lru_cache(maxsize=4)
@@ -54,4 +56,4 @@ def work(job: Job, progress: Progress | None = None) -> list[Result]:
             progress(len(report.runs))
         return job.prune(report) if job.prune is not None else None
 
-    return train(bench, job.runs, splits=job.splits, watch=watch)
+    return train(bench, job.runs, splits=job.splits, watch=watch, lanes=job.lanes)

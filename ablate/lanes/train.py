@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 
@@ -21,10 +21,14 @@ LOSS = "validation/loss"
 
 @dataclass(frozen=True)
 class Report:
-    """What is told after each epoch: the runs still training, and their curves so far (`curves[metric][lane]`)."""
+    """What is told after each epoch of lanes of one age: their runs, and their curves so far (`curves[metric][lane]`).
+
+    `others`: the curves of the group's other runs, ended or of another age.
+    """
 
     runs: tuple[Run, ...]
     curves: dict[str, tuple[tuple[float, ...], ...]]
+    others: dict[str, tuple[tuple[float, ...], ...]] = field(default_factory=dict)
 
 
 Watch = Callable[[Report], Sequence[bool] | None]
@@ -45,9 +49,14 @@ class Trace:
 
 
 def train(
-    bench: Bench, runs: Sequence[Run], *, splits: Sequence[str] = ("validation",), watch: Watch | None = None
+    bench: Bench,
+    runs: Sequence[Run],
+    *,
+    splits: Sequence[str] = ("validation",),
+    watch: Watch | None = None,
+    lanes: int | None = None,
 ) -> list[Result]:
-    """Train `runs` (of one structure) as lanes. Results in the order of `runs`.
+    """Train `runs` (of one structure) as lanes, at most `lanes` at a time. Results in the order of `runs`.
 
     Out of memory: the group is halved and trained again; a single run that does not fit ends
     `out_of_memory`. A model that cannot be vmapped is trained one lane at a time.
@@ -55,7 +64,7 @@ def train(
     if bench.solo and len(runs) > 1:
         return [result for run in runs for result in train(bench, [run], splits=splits, watch=watch)]
     try:
-        return Training(bench, runs, splits, watch).finish()
+        return Training(bench, runs, splits, watch, lanes).finish()
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
@@ -66,7 +75,7 @@ def train(
     return [
         result
         for part in (runs[:half], runs[half:])
-        for result in train(bench, part, splits=splits, watch=watch)
+        for result in train(bench, part, splits=splits, watch=watch, lanes=min(lanes or half, half))
     ]
 
 
@@ -74,20 +83,51 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
+def trainer_of(bench: Bench, runs: Sequence[Run], together: Sequence[Run]) -> Trainer:
+    """A trainer of `runs` that holds, at neutral settings, the tricks of all runs of `together`.
+
+    Only trainers that hold the same tricks can be put together, so `runs` are built beside a few others that have
+    what they lack, and which are then taken out.
+    """
+    held = {name for run in runs for name in run.recipe}
+    beside = []
+    for run in together:
+        if not held.issuperset(run.recipe):
+            beside.append(run)
+            held.update(run.recipe)
+    trainer = Trainer(bench, [*runs, *beside])
+    if beside:
+        trainer.take(torch.arange(len(runs), device=bench.device))
+    return trainer
+
+
 class Training:
-    """A trainer and the traces of its runs, epoch by epoch."""
+    """A trainer and the traces of its runs, epoch by epoch.
+
+    Of more runs than `lanes`, the later ones wait; when half of the lanes are free, they take the places of those
+    that have ended (refill). Which run takes which place when follows from the runs and their results
+    alone. It pays where lanes are many and cheap together (vmap) but bounded by memory.
+    """
 
     def __init__(
-        self, bench: Bench, runs: Sequence[Run], splits: Sequence[str], watch: Watch | None = None
+        self,
+        bench: Bench,
+        runs: Sequence[Run],
+        splits: Sequence[str],
+        watch: Watch | None = None,
+        lanes: int | None = None,
     ) -> None:
-        self.trainer = Trainer(bench, runs)
         self.bench = bench
+        self.most = min(lanes or len(runs), len(runs))
+        self.runs = tuple(runs)
+        self.waiting = self.runs[self.most :]
+        self.trainer = trainer_of(bench, self.runs[: self.most], self.runs)
         self.splits = tuple(dict.fromkeys(("validation", *splits)))
         self.watch = watch
         self.order = [run.identity for run in runs]
         self.traces = {run.identity: Trace() for run in runs}
         self.results: dict[str, Result] = {}
-        self.totals = torch.zeros(3, len(runs), device=bench.device)
+        self.totals = torch.zeros(3, self.most, device=bench.device)
         self.seconds = {run.identity: 0.0 for run in runs}
         self.last_model: nn.Module | None = None  # of a run alone, when it has ended
 
@@ -189,11 +229,7 @@ class Training:
         ages = [len(self.traces[run.identity].curves[LOSS]) for run in runs]
         stops = self._stops()
         alive = self.trainer.alive.tolist()
-        pruned: Sequence[bool] = [False] * len(runs)
-        if self.watch is not None:
-            names = sorted({name for run in runs for name in self.traces[run.identity].curves})
-            curves = {n: tuple(tuple(self.traces[run.identity].curves[n]) for run in runs) for n in names}
-            pruned = self.watch(Report(runs, curves)) or pruned
+        pruned = self._pruned(ages)
         keep, over = [], {}
         for lane, run in enumerate(runs):
             finite = isfinite(self.traces[run.identity].curves[LOSS][-1])
@@ -214,6 +250,40 @@ class Training:
             lanes = torch.tensor(keep, dtype=torch.int64, device=self.bench.device)
             self.trainer.take(lanes)
             self.totals = self.totals[:, lanes]
+            self._refill()
+
+    def _pruned(self, ages: Sequence[int]) -> list[bool]:
+        """Lanes that `watch` ends. It sees the lanes of each age apart, the oldest first."""
+        runs = self.trainer.group.runs
+        pruned = [False] * len(runs)
+        if self.watch is None:
+            return pruned
+        for age in sorted(set(ages), reverse=True):
+            lanes = [lane for lane, own in enumerate(ages) if own == age]
+            cohort = tuple(runs[lane] for lane in lanes)
+            report = Report(cohort, self._curves(cohort), self._curves(set(self.runs).difference(cohort)))
+            for lane, over in zip(lanes, self.watch(report) or [False] * len(lanes), strict=True):
+                pruned[lane] = over
+        return pruned
+
+    def _curves(self, runs: Collection[Run]) -> dict[str, tuple[tuple[float, ...], ...]]:
+        """The curves so far of those of `runs` that have begun, by metric, in the order of the group's runs."""
+        traces = [self.traces[run.identity].curves for run in self.runs if run in runs]
+        names = sorted({name for curves in traces for name in curves})
+        return {name: tuple(tuple(curves[name]) for curves in traces if name in curves) for name in names}
+
+    def _refill(self) -> None:
+        """Let waiting runs in, when at least half of the lanes are free."""
+        free = self.most - self.trainer.lanes
+        if not self.waiting or 2 * free < self.most:
+            return
+        come, self.waiting = self.waiting[:free], self.waiting[free:]
+        trainer = trainer_of(self.bench, come, self.runs)
+        if self.trainer.lanes:
+            self.trainer.extend(trainer)
+        else:
+            self.trainer = trainer
+        self.totals = torch.cat([self.totals, self.totals.new_zeros(3, len(come))], dim=1)
 
     def _result(self, run: Run, outcome: Outcome) -> None:
         trace, task = self.traces[run.identity], self.bench.task

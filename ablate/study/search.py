@@ -35,7 +35,10 @@ REMEMBERED = 200
 
 @dataclass(frozen=True)
 class Prune:
-    """Which lanes to end after an epoch. Sent to workers; `finished` are the curves that the sampler may see."""
+    """Which lanes to end after an epoch. Sent to workers; `finished` are the curves that the sampler may see.
+
+    Lanes are judged against those, the lanes of their own age, and what the group's other runs had at that age.
+    """
 
     pruner: str
     metric: str
@@ -45,7 +48,8 @@ class Prune:
 
     def __call__(self, report: Report) -> list[bool]:
         curves = report.curves[self.metric]
-        return decide(self.pruner, self.finished, curves, epochs=self.epochs, higher_is_better=self.higher)
+        finished = [*self.finished, *report.others.get(self.metric, ())]
+        return decide(self.pruner, finished, curves, epochs=self.epochs, higher_is_better=self.higher)
 
 
 def sizes_of(bench: Bench, trials: int, fact: Mapping[str, Any] | None = None) -> Sizes:

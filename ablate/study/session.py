@@ -102,12 +102,17 @@ class Session:
         }
         wanted = {one.run.identity: one for one in reversed(planned) if one.run.identity not in known}
         runs = distinct(one.run for one in reversed(wanted.values()))
-        groups = grouped(runs, self.bench.catalogue, self.most)
+        most = self.most
+        if prune is not None:
+            # Who is pruned must not hang on the number of workers. With vmap a job may have more runs than lanes:
+            # the later ones take the places of those that are pruned (refill).
+            most = len(runs) if self.bench.kernel == "vmap" and not self.bench.solo else self.most
+        groups = grouped(runs, self.bench.catalogue, most)
         task = self.bench.task
         for group in sorted(groups, key=lambda group: -cost(group, self.bench)):
             job = Job(
                 task.source or task.name, tuple(group), tuple(splits), str(self.bench.device),
-                self.bench.kernel, task.source_sha256, prune,
+                self.bench.kernel, task.source_sha256, prune, lanes=self.most,
             )  # fmt: skip
             self._fly([wanted[run.identity] for run in group], job)
 

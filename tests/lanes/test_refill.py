@@ -1,0 +1,177 @@
+"""Refill: more runs than lanes. Each run is what it is alone, whoever was pruned beside it and whenever it came."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from ablate.catalogue.registry import registry
+from ablate.lanes.applicable import applicable
+from ablate.lanes.bench import Bench
+from ablate.lanes.group import structure
+from ablate.lanes.train import Report, Training, train
+from ablate.records.recipe import Recipe
+from ablate.records.run import Outcome, Result, Run
+from ablate.records.study import SpaceSection, StudyFile
+from ablate.search.cube import params_at, random_points
+from ablate.search.pruning import rungs
+from ablate.search.space import Space
+from ablate.study.search import Prune
+from ablate.tasks.load import load
+
+CATALOGUE = registry()
+EPOCHS = 4
+METRIC = "validation/accuracy"
+
+
+def bench_of(name: str) -> Bench:
+    return Bench.of(load(name), CATALOGUE, torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def bench() -> Bench:
+    return bench_of("breast-cancer")
+
+
+def runs_of(bench: Bench, count: int, epochs: int = EPOCHS) -> list[Run]:
+    """Runs of one structure with as many different tricks as can be."""
+    study = StudyFile(task=bench.task.name, space=SpaceSection(exclude=("batch_size", "fgsm")))
+    baseline = Recipe.of(CATALOGUE, {"momentum": {"lr": 0.05}})
+
+    space = Space.of(CATALOGUE, study, applicable(bench), baseline)
+    runs: list[Run] = []
+    for number, point in enumerate(random_points(space, [3], 4 * count)):
+        params = space.settled(params_at(space, point, {}), [switch.name for switch in space.switches])
+        run = Run(bench.task.name, space.from_params(params), number, epochs)
+        if not runs or structure(run, CATALOGUE) == structure(runs[0], CATALOGUE):
+            runs.append(run)
+    return runs[:count]
+
+
+def timeless(results: list[Result]) -> list[str]:
+    """Text, because NaN is not equal to itself."""
+    return [repr(replace(result, seconds=0)) for result in results]
+
+
+def halving(higher: bool = True) -> Prune:
+    return Prune("successive-halving", METRIC, (), EPOCHS, higher)
+
+
+def test_every_run_is_what_it_is_alone(bench: Bench):
+    runs = runs_of(bench, 11)
+    assert len({name for run in runs for name in run.recipe}) > 12
+    together = train(bench, runs, lanes=4, watch=halving())
+    assert {result.outcome for result in together} >= {Outcome.COMPLETE, Outcome.PRUNED}
+    for run, result in zip(runs, together, strict=True):
+        ends = result.epochs if result.outcome is Outcome.PRUNED else None
+        alone = train(bench, [run], watch=partial(_at, ends))
+        assert timeless(alone) == timeless([result])
+
+
+def _at(ends: int | None, report: Report) -> list[bool]:
+    return [len(report.curves[METRIC][0]) == ends]
+
+
+def test_lanes_are_never_more_and_nobody_starves(bench: Bench):
+    runs = runs_of(bench, 11)
+    training = Training(bench, runs, ("validation",), halving(), lanes=4)
+    seen = []
+    while not training.done:
+        seen.append(training.trainer.lanes)
+        training.epoch()
+    assert max(seen) == 4
+    assert not training.waiting
+    assert set(training.results) == {run.identity for run in runs}
+    mixed = [lanes for lanes in seen if lanes > 2]
+    assert len(mixed) > len(seen) / 2, "places that are pruned free are taken"
+
+
+def test_the_order_in_which_runs_come_decides_nothing_but_their_rivals(bench: Bench):
+    """Without pruning a job with few lanes gives what one with many gives."""
+    runs = runs_of(bench, 6, epochs=2)
+    expected = timeless(train(bench, runs))
+    for lanes in (1, 2, 5, 6, 99):
+        assert timeless(train(bench, runs, lanes=lanes)) == expected
+    assert timeless(train(bench, runs[::-1], lanes=2)[::-1]) == expected
+
+
+def test_ages_are_judged_apart(bench: Bench):
+    """Every report holds curves of one length; rivals at a rung are all that reached it before."""
+    runs = runs_of(bench, 12)
+    heard: list[Report] = []
+
+    def watch(report: Report) -> list[bool]:
+        heard.append(report)
+        return halving()(report)
+
+    results = train(bench, runs, lanes=4, watch=watch)
+    for report in heard:
+        assert len({len(curve) for curve in report.curves[METRIC]}) == 1
+    assert len({tuple(report.runs) for report in heard}) > 4
+    first = rungs(EPOCHS)[0]
+    reached: list[float] = []
+    for report in heard:
+        if len(report.curves[METRIC][0]) != first:
+            continue
+        now = [curve[-1] for curve in report.curves[METRIC]]
+        assert sorted(curve[first - 1] for curve in report.others.get(METRIC, ()) if len(curve) >= first) == sorted(
+            reached
+        )
+        reached += now
+        bar = sorted(reached)[-max(1, len(reached) // 2)]
+        for run, value in zip(report.runs, now, strict=True):
+            result = results[runs.index(run)]
+            assert (value >= bar) == (result.epochs > first)
+    assert len(reached) == 12
+
+
+def test_a_job_where_all_diverge_lets_the_next_in(bench: Bench):
+    mad = Recipe.of(CATALOGUE, {"momentum": {"lr": 1e30}})
+    calm = runs_of(bench, 3, epochs=2)
+    runs = [*(Run(bench.task.name, mad, seed, 2) for seed in range(4)), *calm]
+    results = train(bench, runs, lanes=2)
+    assert [r.outcome for r in results] == [Outcome.DIVERGED] * 4 + [Outcome.COMPLETE] * 3
+    assert timeless(results[4:]) == timeless(train(bench, calm))
+
+
+def test_out_of_memory_halves_the_lanes_and_loses_nobody(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    from ablate.lanes.trainer import Trainer
+
+    runs = runs_of(bench, 6, epochs=2)
+    expected = timeless(train(bench, runs))
+    real = Trainer.step
+
+    def step(self: Trainer, *args: object) -> object:
+        if self.lanes > 2:
+            raise torch.OutOfMemoryError("out of memory")
+        return real(self, *args)
+
+    monkeypatch.setattr(Trainer, "step", step)
+    assert timeless(train(bench, runs, lanes=4)) == expected
+
+
+def test_the_loop_kernel_can_do_it_too():
+    bench = bench_of("digits")
+    runs = [
+        Run("digits", Recipe.of(CATALOGUE, {"momentum": {"lr": 0.01 * (i + 1)}, **extra}), i, 2)
+        for i, extra in enumerate(({}, {"batch_norm": {}}, {"ema": {}}, {"dropout": {}}))
+    ]
+    assert timeless(train(bench, runs, lanes=2)) == timeless(train(bench, runs))
+
+
+def test_curves_of_others_are_those_of_the_results(bench: Bench):
+    runs = runs_of(bench, 6, epochs=4)
+    told: list[Report] = []
+
+    def watch(report: Report) -> list[bool]:
+        told.append(report)
+        return [False] * len(report.runs)
+
+    results = train(bench, runs, lanes=3, watch=watch)
+    last = told[-1].others[METRIC]
+    assert len(last) == 3
+    assert np.array_equal(last, [result.curves[METRIC] for result in results[:3]])
