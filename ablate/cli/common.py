@@ -22,6 +22,9 @@ Workers = Annotated[int, typer.Option(help="Worker processes on a CPU (0: one a 
 ExecutorName = Annotated[str, typer.Option("--executor", help="auto, inline, processes.")]
 Studies = Annotated[Path, typer.Option(help="Folder of study files and ledgers.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder of reports.")]
+Name = Annotated[
+    str, typer.Option(help="Name of the ledger and the report (default: the study's or the task's).")
+]
 Epochs = Annotated[int | None, typer.Option(help="Budget of a run.", min=1, max=1_000_000)]
 Trials = Annotated[int | None, typer.Option(help="Trials of the search.", min=1, max=1_000_000)]
 Seed = Annotated[int | None, typer.Option(help="The study's seed (0 to 2147483647).", min=0, max=2**31 - 1)]

@@ -14,6 +14,7 @@ from ablate.cli.common import (
     ExecutorName,
     Json,
     Lanes,
+    Name,
     Out,
     Quiet,
     Seed,
@@ -42,6 +43,7 @@ def confirm(
     workers: Workers = 0,
     executor: ExecutorName = "auto",
     studies: Studies = Path("studies"),
+    name: Name = "",
     out: Out = Path("reports"),
     quiet: Quiet = False,
     json: Json = False,
@@ -70,7 +72,7 @@ def confirm(
 
     told = run_stages(
         given, ["confirm", "report"], seed=seed, epochs=epochs, device=device, lanes=lanes, workers=workers,
-        executor=executor, studies=studies, out=out, quiet=quiet or json, change=change,
+        executor=executor, studies=studies, name=name, out=out, quiet=quiet or json, change=change,
     )  # fmt: skip
     if json:
         print_json(told.document)

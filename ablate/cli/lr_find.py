@@ -13,6 +13,7 @@ from ablate.cli.common import (
     ExecutorName,
     Json,
     Lanes,
+    Name,
     Out,
     Quiet,
     Seed,
@@ -34,6 +35,7 @@ def lr_find(
     workers: Workers = 0,
     executor: ExecutorName = "auto",
     studies: Studies = Path("studies"),
+    name: Name = "",
     out: Out = Path("reports"),
     force: Annotated[bool, typer.Option(help="Go on where a gate fails.")] = False,
     quiet: Quiet = False,
@@ -49,31 +51,34 @@ def lr_find(
     from ablate.cli.steps import show_steps
     from ablate.records.errors import AblateError, InputError
 
+    page: Path | None = None
     try:
         told = run_stages(
-            given, ["lr-find"], seed=seed, epochs=epochs, device=device, lanes=lanes, workers=workers,
-            executor=executor, studies=studies, out=out, force=force, quiet=quiet or json,
+            given, ["lr-find", "report"], seed=seed, epochs=epochs, device=device, lanes=lanes, workers=workers,
+            executor=executor, studies=studies, name=name, out=out, force=force, quiet=quiet or json,
         )  # fmt: skip
-        document = told.data.lr_find or {}
+        document, page = told.data.lr_find or {}, told.page
     except InputError:
         raise
     except AblateError:
-        document = stored(given, studies)
+        document = stored(given, studies, name)
         if not document:
             raise
     if json:
         print_json(document)
     else:
         show_steps(document)
+        if page is not None:
+            typer.echo(f"report: {page}")
     if any(step["verdict"] == "fail" for step in document["steps"]):
         raise typer.Exit(1)
 
 
-def stored(given: str, studies: Path) -> dict:  # type: ignore[type-arg]
+def stored(given: str, studies: Path, name: str = "") -> dict:  # type: ignore[type-arg]
     """The protocol's document in the ledger of the study; empty where there is none."""
     from ablate.ledger.store import Ledger
     from ablate.study.opening import Options, find
 
-    name = find(given, Options(studies)).name
+    name = name or find(given, Options(studies)).name
     with Ledger.open(studies / f"{name}.db", write=False) as ledger:
         return ledger.fact("lr-find") or {}

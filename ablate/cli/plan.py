@@ -65,7 +65,7 @@ def plan(
         echo(line)
     echo(f"confirm: about {document['confirm']['runs_about']} runs")
     for stage, seconds in document["estimate_seconds"].items():
-        echo(f"  {stage}: about {seconds:.0f} s")
+        echo(f"  {stage}: {f'about {seconds:.0f} s' if seconds >= 1 else 'under a second'}")
 
 
 def rank_lines(rank: dict[str, Any]) -> list[str]:

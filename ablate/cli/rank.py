@@ -14,6 +14,7 @@ from ablate.cli.common import (
     ExecutorName,
     Json,
     Lanes,
+    Name,
     Out,
     Quiet,
     Seed,
@@ -69,6 +70,7 @@ def rank(
     workers: Workers = 0,
     executor: ExecutorName = "auto",
     studies: Studies = Path("studies"),
+    name: Name = "",
     out: Out = Path("reports"),
     quiet: Quiet = False,
     json: Json = False,
@@ -126,7 +128,7 @@ def rank(
 
     told = run_stages(
         given, ["rank", "report"], seed=seed, epochs=epochs, device=device, lanes=lanes, workers=workers,
-        executor=executor, studies=studies, out=out, quiet=quiet or json, change=change,
+        executor=executor, studies=studies, name=name, out=out, quiet=quiet or json, change=change,
     )  # fmt: skip
     if json:
         print_json(told.document)

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from ablate.cli.progress import Shown
 from ablate.records.errors import unknown
+from ablate.records.names import check_name
 from ablate.records.study import StudyFile
 from ablate.records.study_rank import DESIGNS
 from ablate.report.collect import collect
@@ -132,6 +133,7 @@ def run_stages(
     force: bool = False,
     quiet: bool = False,
     change: Any = None,
+    name: str = "",
 ) -> Told:
     """Open the study that was asked for, run `stages` (all where none is named), collect what came out."""
     from ablate.study.driver import check_stages
@@ -139,6 +141,7 @@ def run_stages(
     chosen = check_stages(stages or STAGES)
     options = Options(studies, out, device, lanes, workers, executor)
     opened = find(given, options)
+    opened = replace(opened, name=check_name(name), named=name) if name else opened
     study = changed(opened.study, trials, seed, epochs)
     study = change(study) if change else study
     text = opened.text if study == opened.study else study.to_toml()

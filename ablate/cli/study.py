@@ -13,6 +13,7 @@ from ablate.cli.common import (
     ExecutorName,
     Json,
     Lanes,
+    Name,
     Out,
     Quiet,
     Seed,
@@ -39,6 +40,7 @@ def study(
     workers: Workers = 0,
     executor: ExecutorName = "auto",
     studies: Studies = Path("studies"),
+    name: Name = "",
     out: Out = Path("reports"),
     force: Annotated[bool, typer.Option(help="Go on where a gate of lr-find fails.")] = False,
     quiet: Quiet = False,
@@ -54,7 +56,7 @@ def study(
     chosen = [stage.strip() for stage in stages.split(",")] if stages else []
     told = run_stages(
         given, chosen, trials=trials, seed=seed, epochs=epochs, device=device, lanes=lanes, workers=workers,
-        executor=executor, studies=studies, out=out, force=force, quiet=quiet or json,
+        executor=executor, studies=studies, name=name, out=out, force=force, quiet=quiet or json,
     )  # fmt: skip
     if json:
         print_json(told.document)

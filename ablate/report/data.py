@@ -71,7 +71,8 @@ class ReportData:
     @property
     def asked(self) -> str:
         """What a command is given to mean this study: what the person typed, quoted for a shell."""
-        return shlex.quote(str(self.study.get("given") or self.name))
+        given, named = str(self.study.get("given") or self.name), self.study.get("named")
+        return f"{shlex.quote(given)} --name {named}" if named else shlex.quote(given)
 
     @property
     def metric(self) -> str:

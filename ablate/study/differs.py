@@ -28,7 +28,7 @@ def what_to_type(one: str, other: str) -> str:
         words = [f"leave out --{key}" if then is None else f"type --{key} {then}" for key, then, _ in found]
         return f"to go on where it stopped, {' and '.join(words)}; {elsewhere}"
     if any(key == "task" for key, _, _ in found):
-        return f"two tasks go by one name: give each its own (Task(name=…)), or {elsewhere}"
+        return f"two tasks go by one name: give this one another with --name; {elsewhere}"
     return "say the same again, name another folder with --studies, or remove the ledger"
 
 

@@ -60,6 +60,7 @@ class Opened:
     task: Task
     text: str
     given: str = ""
+    named: str = ""
 
 
 def find(given: str, options: Options) -> Opened:
@@ -174,6 +175,7 @@ def note_facts(
     fact: dict[str, Any] = {
         "name": opened.name,
         "given": opened.given,
+        "named": opened.named,
         "task": opened.study.task,
         "metric": task.metric,
         "direction": task.direction,
