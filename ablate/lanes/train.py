@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from ablate.lanes import robust
 from ablate.lanes.bench import Bench
+from ablate.lanes.score import scored
 from ablate.lanes.trainer import Trainer
 from ablate.records.run import Outcome, Result, Run
-from ablate.tasks.metrics import metrics, per_example_scores
+from ablate.tasks.metrics import metrics
 
 LOSS = "validation/loss"
 
@@ -286,17 +287,8 @@ class Training:
         self.totals = torch.cat([self.totals, self.totals.new_zeros(3, len(come))], dim=1)
 
     def _result(self, run: Run, outcome: Outcome) -> None:
-        trace, task = self.traces[run.identity], self.bench.task
-        values: dict[str, float] = {}
-        scores: dict[str, tuple[float, ...]] = {}
-        if outcome is Outcome.COMPLETE and robust.ROBUST in trace.outputs:
-            values |= robust.values(trace.outputs[robust.ROBUST], self.bench.splits["validation"].y)
-        for split in (split for split in self.splits if split != robust.ROBUST):
-            output, y = trace.outputs[split][None], self.bench.splits[split].y
-            for name, value in metrics(task.criterion, output, y).items():
-                values[f"{split}/{name}"] = float("nan") if outcome is Outcome.DIVERGED else value.item()
-            if outcome is not Outcome.DIVERGED:
-                scores[split] = tuple(per_example_scores(task.criterion, output, y)[0].tolist())
+        trace = self.traces[run.identity]
+        values, scores = scored(self.bench, trace.outputs, self.splits, outcome)
         epochs = len(trace.curves[LOSS])
         if outcome is Outcome.COMPLETE:
             for name in ("loss", "accuracy"):
