@@ -52,7 +52,12 @@ def gather(
     search = _search(facts.get("search"), entries, metric, higher=higher)
     trials = sum(entry.stage == "search" for entry in entries) or None
     rank = ranked(
-        facts.get("rank"), entries, metric, higher=higher, trials=trials, claims=first_claims(records, entries)
+        facts.get("rank"),
+        entries,
+        metric,
+        higher=higher,
+        trials=trials,
+        claims=first_claims(records, entries),
     )
     plan = rank.plan if rank else None
     confirm, drops = confirmed(
