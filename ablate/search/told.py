@@ -69,9 +69,10 @@ class Teller:
         made = {}
         for number in sorted(results):
             result = results[number]
+            instead = lost if result.outcome in LOST or not _finite(result.value) else None
             known = self._made.get(number)
-            if known is None or known[0] is not result or known[1] != lost:
-                known = (result, lost, self._trial(number, result, lost))
+            if known is None or known[0] is not result or known[1] != instead:
+                known = (result, instead, self._trial(number, result, instead))
             made[number] = known
             yield known[2]
         self._made = made
