@@ -8,10 +8,12 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from ablate.ranking.analysis import Analysis, Declaration, analyse
 from ablate.ranking.coding import lines
-from ablate.ranking.design import Factor
+from ablate.ranking.design import PLACEBO, Factor
+from ablate.ranking.effects import fit_effects
 from ablate.ranking.factorial import shipped_levels
 from ablate.ranking.paired import paired
 from ablate.ranking.verdicts import verdicts
@@ -43,18 +45,30 @@ def analyse_arms(
     """Effects of the arms of a paired design: two-way least squares (arms + blocks), one pooled variance.
 
     `frame`: as for `analyse`; runs of one block are a pair. Estimates are those of `paired`; ranks, spread,
-    P(A > B), residuals and failure rates come from the same runs with a column for each arm. A trick without
-    which every run fails helps, as one with which every run fails hurts. Raises InputError.
+    P(A > B), residuals and failure rates come from the same runs with a column for each arm. The placebo has
+    seeds of its own: what runs of one seed share does not cancel in its pairs, so that it is judged by their
+    own variance and stays out of the others'. A trick without which every run fails helps, as one with which
+    every run fails hurts. Raises InputError.
     """
     said = declaration
     frame = frame.reset_index(drop=True)
     columns, plain = as_arms(frame, factors, estimand, shipped)
     whole = analyse(columns, plain, said, look=look)
-    found = paired(
-        frame, factors, said.metric, said.direction, estimand=estimand, shipped=shipped,
-        confidence=said.confidence, collapse=said.collapse, pooled=True,
-    )  # fmt: skip
-    found["sigma"] = whole.sigma  # of one run, blocks taken out: the margin's unit
+    idle = _idle(frame, estimand)
+    parts = []
+    for part, chosen, pooled in (
+        (frame[~idle], [f for f in factors if f.name != PLACEBO], True),
+        (frame, [f for f in factors if f.name == PLACEBO], False),
+    ):
+        if chosen:
+            every = paired(
+                part, factors, said.metric, said.direction, estimand=estimand, shipped=shipped,
+                confidence=said.confidence, collapse=said.collapse, pooled=pooled,
+            )  # fmt: skip
+            parts.append(every[every["trick"].isin([factor.name for factor in chosen])])
+    found = pd.concat(parts, ignore_index=True)
+    shared = fit_effects(columns[~idle], plain, said.metric, said.direction, collapse=said.collapse)
+    found["sigma"] = shared.sigma  # of one run, blocks taken out: the margin's unit
     judged = verdicts(
         found,
         margin=said.margin,
@@ -77,6 +91,13 @@ def analyse_arms(
     table = pd.DataFrame(rows, columns=list(whole.table.columns))
     table["more_runs"] = pd.array([None if pd.isna(n) else int(n) for n in table["more_runs"]], dtype="Int64")
     return replace(whole, table=table, interactions=whole.interactions.iloc[:0])
+
+
+def _idle(frame: pd.DataFrame, estimand: str) -> NDArray[np.bool_]:
+    """Rows [n] of the placebo's own arm."""
+    if PLACEBO not in frame.columns:
+        return np.zeros(len(frame), dtype=bool)
+    return np.asarray(frame[PLACEBO] == ("off" if estimand == "drop-one" else "on"))
 
 
 def as_arms(
