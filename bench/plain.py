@@ -64,8 +64,10 @@ def model_of(task: Task, asked: dict[str, Any]) -> nn.Module:
     return nn.Sequential(*layers)
 
 
-def train(task: Task, asked: dict[str, Any], seed: int) -> float:
-    """Validation accuracy after the task's epochs."""
+def train(
+    task: Task, asked: dict[str, Any], seed: int, watch: Callable[[int, float], None] | None = None
+) -> float:
+    """Validation accuracy after the task's epochs. `watch(epoch, accuracy)` may end it by raising."""
     torch.manual_seed(seed)
     model = model_of(task, asked)
     loader = DataLoader(
@@ -86,7 +88,7 @@ def train(task: Task, asked: dict[str, Any], seed: int) -> float:
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps) if asked["cosine"] else None
     criterion = nn.CrossEntropyLoss(label_smoothing=asked["label_smoothing"])
     accuracy = 0.0
-    for _ in range(task.epochs):
+    for epoch in range(task.epochs):
         model.train()
         for x, y in loader:
             optimizer.zero_grad(set_to_none=True)
@@ -99,6 +101,8 @@ def train(task: Task, asked: dict[str, Any], seed: int) -> float:
         with torch.no_grad():
             right = model(task.validation.x).argmax(1) == task.validation.y
         accuracy = right.double().mean().item()
+        if watch is not None:
+            watch(epoch, accuracy)
     return accuracy
 
 

@@ -1,0 +1,128 @@
+"""`python -m bench.growth`: how cost grows: a trial's overhead with trials, a lane's step with lanes, a report with runs.
+
+Each line gives the cost a piece and how many times that is of the piece before; linear growth of the whole is a
+factor of 1. Trials and lanes: CPU time of this process. The report's runs are made up
+(tests/report/report_synthetic.py), its time is wall time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+
+import optuna
+import torch
+
+from ablate.catalogue.registry import registry
+from ablate.lanes.bench import Bench
+from ablate.lanes.trainer import Trainer
+from ablate.records.recipe import Recipe
+from ablate.records.run import Run
+from ablate.report.build import build
+from ablate.study.environment import environment
+from ablate.tasks.load import load
+from bench.search import overhead
+
+TRIALS = (100, 1000, 10_000)
+LANES = (1, 2, 4, 8, 16, 32, 64, 128)
+RUNS = (100, 1000, 10_000)
+WARM, STEPS = 3, 15
+RECIPES = (
+    {"momentum": {"lr": 0.02}, "dropout": {"p": 0.1}, "batch_norm": {}},
+    {"adam": {}, "label_smoothing": {}, "weight_decay": {}},
+    {"rmsprop": {}, "activation": {"kind": "gelu"}, "clip_norm": {}},
+    {"momentum": {"lr": 0.02}, "ema": {}, "warmup": {}, "group_norm": {}},
+    {"adamw": {}, "skip_connection": {}},
+)
+"""What the lanes train, in turn."""
+Point = tuple[int, float]
+
+
+def by_trials(repeats: int) -> dict[str, list[Point]]:
+    """ms a trial of sampling and of the ledger."""
+    found: dict[str, list[Point]] = {"sampling, ms a trial": [], "ledger, ms a trial": []}
+    for trials in TRIALS:
+        spent = [overhead(trials, seed) for seed in range(repeats)]
+        found["sampling, ms a trial"].append((trials, 1e3 * median(one.sampling for one in spent) / trials))
+        found["ledger, ms a trial"].append((trials, 1e3 * median(one.ledger for one in spent) / trials))
+    return found
+
+
+def by_lanes() -> dict[str, list[Point]]:
+    """ms a lane and step, an MLP on breast-cancer, one thread."""
+    torch.set_num_threads(1)
+    bench = Bench.of(load("breast-cancer"), registry(), torch.device("cpu"))
+    found: list[Point] = []
+    for lanes in LANES:
+        runs = [
+            Run(bench.task.name, Recipe.of(bench.catalogue, RECIPES[i % len(RECIPES)]), i, 5)
+            for i in range(lanes)
+        ]
+        trainer = Trainer(bench, runs)
+        times = []
+        for step in range(WARM + STEPS):
+            started = time.process_time()
+            trainer.step()
+            if step >= WARM:
+                times.append(time.process_time() - started)
+        found.append((lanes, 1e3 * median(times) / lanes))
+    return {"step, ms a lane": found}
+
+
+def by_runs() -> dict[str, list[Point]]:
+    """Milliseconds and kilobytes a run of the report."""
+    sys.path.append(str(Path(__file__).parent.parent / "tests" / "report"))
+    from report_synthetic import Synthetic
+
+    found: dict[str, list[Point]] = {"report, ms a run": [], "report page, kB a run": []}
+    for runs in RUNS:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            ledger = Synthetic(trials=runs).write(folder / "study.db")
+            started = time.perf_counter()
+            page = build(ledger, folder / "report")
+            seconds = time.perf_counter() - started
+            found["report, ms a run"].append((runs, 1e3 * seconds / runs))
+            found["report page, kB a run"].append((runs, page.stat().st_size / 1e3 / runs))
+    return found
+
+
+def table(found: dict[str, list[Point]]) -> Iterator[str]:
+    for name, points in found.items():
+        before = None
+        yield f"| {name} | " + " | ".join(str(size) for size, _ in points) + " |"
+        yield "|" + "---|" * (len(points) + 1)
+        yield "| cost | " + " | ".join(f"{cost:.3g}" for _, cost in points) + " |"
+        factors = []
+        for _, cost in points:
+            factors.append("" if before is None else f"×{cost / before:.2f}")
+            before = cost
+        yield "| of the one before | " + " | ".join(factors) + " |"
+        yield ""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.growth", description=__doc__)
+    parser.add_argument("--repeats", type=int, default=1, help="of the search's overhead")
+    parser.add_argument(
+        "--parts", nargs="*", default=["trials", "lanes", "runs"], choices=["trials", "lanes", "runs"]
+    )
+    asked = parser.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    about = environment(torch.device("cpu"))
+    print(
+        f"{about['cpu']}, {about['cores']} cores; ablate {about['ablate']}, torch {about['torch']}, optuna {about['optuna']}"
+    )
+    parts = {"trials": lambda: by_trials(asked.repeats), "lanes": by_lanes, "runs": by_runs}
+    for part in asked.parts:
+        for line in table(parts[part]()):
+            print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()

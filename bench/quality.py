@@ -1,0 +1,249 @@
+"""`python -m bench.quality`: what a search finds in equal wall time, against Optuna one trial at a time.
+
+Both sides search the space of `bench.plain.SHARED` for the same seconds, as processes of their own with all their
+start-up: `ablate study --stages search` with successive halving (two workers of one thread), and a loop of Optuna's
+TPE with its MedianPruner (torch's default threads), taken in turn. Then, off the clock, each side's three best
+trials are trained again on two fresh seeds, the best mean is chosen, and the chosen recipe is trained on three
+further seeds, whose mean validation accuracy is the result: unbiased, and the same procedure on both sides.
+
+Results are kept line by line; a second call goes on where the first one stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+import optuna
+import torch
+
+from ablate.study.environment import environment
+from ablate.tasks.load import load
+from bench.plain import SHARED, suggest
+from bench.plain import train as train_plain
+
+TASKS = {"digits": 200, "breast-cancer": 400, "fashion": 100}
+"""Task -> trials that our side is asked for: more than it can train in the time."""
+FASHION = """
+from ablate.tasks.load import load
+from ablate.tasks.task import Task
+
+whole = load("fashion-mnist")
+task = Task(
+    whole.model, (whole.train.x[:2000], whole.train.y[:2000]), (whole.validation.x[:2000], whole.validation.y[:2000]),
+    False, epochs=5, batch_size=64, name="fashion", flips=True,
+)
+"""
+STUDY = """\
+task = "{task}"
+metric = "validation/accuracy"
+seed = {seed}
+[baseline]
+optimizer = {{ name = "momentum", lr = 0.03, momentum = 0.9 }}
+[space]
+include = {include}
+batch_size.size = {{ low = 32, high = 256 }}
+[search]
+trials = {trials}
+"""
+FINALISTS, REPEATS, FURTHER = 3, 2, 3
+Row = dict[str, Any]
+
+
+def reference(task: str, folder: Path) -> str:
+    """What to load: a built-in task, or the first 2,000 images of Fashion-MNIST as a task file in `folder`."""
+    if task != "fashion":
+        return task
+    file = folder / "fashion.py"
+    file.write_text(FASHION, encoding="utf-8")
+    return f"{file}:task"
+
+
+def best_of(
+    candidates: Sequence[tuple[float, Any]],
+    again: Callable[[Sequence[Any], Sequence[int]], list[list[float]]],
+) -> float:
+    """The mean on further fresh seeds of the best candidate; NaN where no trial was completed. `again`: recipes, seeds -> accuracies [recipe][seed]."""
+    if not candidates:
+        return float("nan")
+    best = [recipe for _, recipe in sorted(candidates, key=lambda pair: -pair[0])[:FINALISTS]]
+    means = [fmean(found) for found in again(best, range(10_000, 10_000 + REPEATS))]
+    winner = best[means.index(max(means))]
+    return fmean(again([winner], range(20_000, 20_000 + FURTHER))[0])
+
+
+def plain_loop(given: str, seed: int, seconds: float, out: Path) -> None:
+    """The other side's process: ends itself after `seconds`, counted from the start of the process."""
+    began = time.time() - float(os.environ.get("BENCH_BEGAN", time.time()))
+    end = time.monotonic() + seconds - max(0.0, began)
+    task = load(given)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(
+        direction="maximize",
+        sampler=optuna.samplers.TPESampler(seed=seed),
+        pruner=optuna.pruners.MedianPruner(n_warmup_steps=task.epochs // 4),
+    )
+
+    def objective(trial: optuna.Trial) -> float:
+        asked = suggest(trial)
+
+        def watch(epoch: int, accuracy: float) -> None:
+            if time.monotonic() > end:
+                raise KeyboardInterrupt
+            trial.report(accuracy, epoch)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+
+        accuracy = train_plain(task, asked, seed * 1000 + trial.number, watch)
+        with out.open("a", encoding="utf-8") as file:
+            file.write(json.dumps([accuracy, asked]) + "\n")
+        return accuracy
+
+    try:
+        study.optimize(objective)
+    except KeyboardInterrupt:
+        print(len(study.trials))
+
+
+def plain_side(given: str, seed: int, seconds: float, folder: Path) -> Row:
+    out = folder / f"plain-{Path(given).stem}-{seed}-{time.time_ns()}.jsonl"
+    out.touch()
+    call = f"from pathlib import Path; from bench.quality import plain_loop; plain_loop({given!r}, {seed}, {seconds}, Path({str(out)!r}))"
+    done = subprocess.run(
+        [sys.executable, "-c", call],
+        check=True, capture_output=True, text=True, env={**os.environ, "BENCH_BEGAN": str(time.time())},
+    )  # fmt: skip
+    task = load(given)
+    complete = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+
+    def again(recipes: Sequence[Any], seeds: Sequence[int]) -> list[list[float]]:
+        return [[train_plain(task, asked, seed) for seed in seeds] for asked in recipes]
+
+    return {"trials": int(done.stdout), "complete": len(complete), "accuracy": best_of(complete, again)}
+
+
+def ablate_side(given: str, task_name: str, seed: int, seconds: float, folder: Path, trials: int) -> Row:
+    """Our side: the study is killed when its time is up; what it has recorded counts."""
+    from ablate.catalogue.registry import registry
+    from ablate.lanes.bench import Bench
+    from ablate.lanes.group import grouped
+    from ablate.lanes.train import train
+    from ablate.ledger.store import Ledger
+    from ablate.records.run import Outcome, Run
+
+    name = f"{task_name}-{seed}-{time.time_ns()}"
+    include = "[" + ", ".join(f'"{trick}"' for trick in SHARED) + "]"
+    file = folder / f"{name}.toml"
+    file.write_text(STUDY.format(task=given, seed=seed, include=include, trials=trials), encoding="utf-8")
+    command = [
+        "study",
+        str(file),
+        "--stages",
+        "search",
+        "--studies",
+        str(folder),
+        "--out",
+        str(folder),
+        "--quiet",
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ablate.cli.app", *command],
+        start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    task = load(given)
+    with Ledger.open(folder / f"{name}.db", write=False) as ledger:
+        entries = [entry for entry in ledger.entries(scores=False) if entry.stage == "search"]
+    complete = [
+        (entry.result.metrics["validation/accuracy"], entry.run.recipe)
+        for entry in entries
+        if entry.result.outcome is Outcome.COMPLETE
+    ]
+    torch.set_num_threads(1)
+    bench = Bench.of(task, registry(), torch.device("cpu"))
+
+    def again(recipes: Sequence[Any], seeds: Sequence[int]) -> list[list[float]]:
+        runs = [Run(task.name, recipe, seed, task.epochs) for recipe in recipes for seed in seeds]
+        found = {}
+        for group in grouped(dict.fromkeys(runs), bench.catalogue, 16):
+            for run, result in zip(group, train(bench, group), strict=True):
+                found[run.identity] = result.metrics["validation/accuracy"]
+        flat = [found[run.identity] for run in runs]
+        return [flat[i * len(seeds) : (i + 1) * len(seeds)] for i in range(len(recipes))]
+
+    return {"trials": len(entries), "complete": len(complete), "accuracy": best_of(complete, again)}
+
+
+def measure(folder: Path, tasks: Sequence[str], seeds: int, seconds: float) -> list[Row]:
+    """Every (seed, task, side) once; what the folder's file holds is not measured again."""
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = folder / "quality.jsonl"
+    rows: list[Row] = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
+    known = {(row["task"], row["seed"], row["side"], row["seconds"]) for row in rows}
+    for seed in range(seeds):
+        for task in tasks:
+            given = reference(task, folder)
+            for side in ("plain", "ablate"):
+                if (task, seed, side, seconds) in known:
+                    continue
+                if side == "plain":
+                    found = plain_side(given, seed, seconds, folder)
+                else:
+                    found = ablate_side(given, task, seed, seconds, folder, TASKS[task])
+                row = {"task": task, "seed": seed, "side": side, "seconds": seconds, **found}
+                rows.append(row)
+                with kept.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(row) + "\n")
+                print(json.dumps(row), flush=True)
+    return [row for row in rows if row["seconds"] == seconds and row["task"] in tasks and row["seed"] < seeds]
+
+
+def table(rows: Sequence[Row]) -> str:
+    lines = [
+        "| task | side | accuracy (median of seeds; all) | trials begun | complete | n |",
+        "|---|---|---|---|---|---|",
+    ]
+    for task in dict.fromkeys(row["task"] for row in rows):
+        for side in ("plain", "ablate"):
+            own = [row for row in rows if row["task"] == task and row["side"] == side]
+            found = [row["accuracy"] for row in own]
+            every = ", ".join(f"{one:.4f}" for one in sorted(found))
+            lines.append(
+                f"| {task} | {side} | {median(found):.4f} ({every}) | {median(r['trials'] for r in own):g} "
+                f"| {median(r['complete'] for r in own):g} | {len(own)} |"
+            )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.quality", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--tasks", nargs="*", default=list(TASKS), choices=list(TASKS))
+    parser.add_argument("--folder", type=Path, default=Path("studies/bench-quality"))
+    asked = parser.parse_args()
+    tasks = [name for name in asked.tasks if name != "fashion" or os.environ.get("ABLATE_DATA")]
+    if tasks != asked.tasks:
+        print("fashion is left out: ABLATE_DATA does not name a folder with fashion_mnist.npz")
+    about = environment(torch.device("cpu"))
+    print(
+        f"{about['cpu']}, {about['cores']} cores; ablate {about['ablate']}, torch {about['torch']}, optuna {about['optuna']}"
+    )
+    print(table(measure(asked.folder, tasks, asked.seeds, asked.seconds)))
+
+
+if __name__ == "__main__":
+    main()
