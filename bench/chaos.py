@@ -30,8 +30,8 @@ PATIENCE = 120.0
 """Seconds after which an undisturbed driver counts as hanging."""
 SHARE = 0.9
 """Drivers are killed within this share of the time that a study takes up to its report."""
-ORPHANS = 5.0
-"""Seconds that worker processes have to end after their driver."""
+ORPHANS = 20.0
+"""Seconds that worker processes have to end after their driver: a server that still imports notices when it is done."""
 FINISHED = {"complete", "pruned", "diverged", "out_of_memory", "failed"}
 TASK = """
 import torch
@@ -89,7 +89,7 @@ def drive(folder: Path, executor: str, pipe: Connection) -> None:
     log = os.open(folder / "driver.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    options = Options(folder / "studies", folder / "reports", "cpu", 0, WORKERS, executor, "chaos")
+    options = Options(folder / "studies", folder / "reports", "cpu", 0, WORKERS, executor, command="chaos")
     opened = find(str(folder / "chaos.toml"), options)
     with session_of(opened, options, Told(pipe)) as session:
         pipe.send(("stage", "opened"))

@@ -1,8 +1,9 @@
-"""What every test shares: one thread, and where the real data is."""
+"""What every test shares: one thread, a cache of its own, and where the real data is."""
 
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ import torch
 
 def pytest_configure() -> None:
     torch.set_num_threads(1)
+    if "ABLATE_CACHE" not in os.environ:  # measurements of the tests' models are not for the user's own cache
+        os.environ["ABLATE_CACHE"] = tempfile.mkdtemp(prefix="ablate-tests-")
 
 
 @pytest.fixture(scope="session")

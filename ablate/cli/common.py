@@ -20,6 +20,16 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 Lanes = Annotated[int, typer.Option(help="Most runs that train together (0: chosen by the kernel).", min=0)]
 Workers = Annotated[int, typer.Option(help="Worker processes on a CPU (0: one a core).", min=0)]
 ExecutorName = Annotated[str, typer.Option("--executor", help="auto, inline, processes.")]
+Kernel = Annotated[
+    str,
+    typer.Option(
+        help="auto (measured once a machine and model), vmap (lanes as one call), loop (one by one)."
+    ),
+]
+Memory = Annotated[
+    float, typer.Option(help="GiB that training may take in all (0: most of what is free).", min=0)
+]
+Profile = Annotated[bool, typer.Option("--profile", help="Tell at the end where the time went.")]
 Studies = Annotated[Path, typer.Option(help="Folder of study files and ledgers.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder of reports.")]
 Name = Annotated[

@@ -13,13 +13,17 @@ from ablate.cli.common import (
     Epochs,
     ExecutorName,
     Json,
+    Kernel,
     Lanes,
+    Memory,
     Name,
     Out,
+    Profile,
     Quiet,
     Seed,
     Studies,
     Workers,
+    begin_workers,
     print_json,
 )
 
@@ -42,6 +46,9 @@ def confirm(
     lanes: Lanes = 0,
     workers: Workers = 0,
     executor: ExecutorName = "auto",
+    kernel: Kernel = "auto",
+    memory: Memory = 0.0,
+    profile: Profile = False,
     studies: Studies = Path("studies"),
     name: Name = "",
     out: Out = Path("reports"),
@@ -54,6 +61,7 @@ def confirm(
     this recipe. More seeds later keep those that are done. Run it again to resume.
     Examples: ablate confirm digits · ablate confirm my.toml --seeds 10
     """
+    begin_workers(executor, device, workers)
     from ablate.cli.running import run_stages
     from ablate.records.errors import InputError
 
@@ -72,7 +80,8 @@ def confirm(
 
     told = run_stages(
         given, ["confirm", "report"], seed=seed, epochs=epochs, device=device, lanes=lanes, workers=workers,
-        executor=executor, studies=studies, name=name, out=out, quiet=quiet or json, change=change,
+        executor=executor, kernel=kernel, memory=memory, profile=profile,
+        studies=studies, name=name, out=out, quiet=quiet or json, change=change,
     )  # fmt: skip
     if json:
         print_json(told.document)

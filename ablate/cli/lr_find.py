@@ -12,9 +12,12 @@ from ablate.cli.common import (
     Epochs,
     ExecutorName,
     Json,
+    Kernel,
     Lanes,
+    Memory,
     Name,
     Out,
+    Profile,
     Quiet,
     Seed,
     Studies,
@@ -34,6 +37,9 @@ def lr_find(
     lanes: Lanes = 0,
     workers: Workers = 0,
     executor: ExecutorName = "auto",
+    kernel: Kernel = "auto",
+    memory: Memory = 0.0,
+    profile: Profile = False,
     studies: Studies = Path("studies"),
     name: Name = "",
     out: Out = Path("reports"),
@@ -55,7 +61,8 @@ def lr_find(
     try:
         told = run_stages(
             given, ["lr-find", "report"], seed=seed, epochs=epochs, device=device, lanes=lanes, workers=workers,
-            executor=executor, studies=studies, name=name, out=out, force=force, quiet=quiet or json,
+            executor=executor, kernel=kernel, memory=memory, profile=profile,
+            studies=studies, name=name, out=out, force=force, quiet=quiet or json,
         )  # fmt: skip
         document, page = told.data.lr_find or {}, told.page
     except InputError:

@@ -7,7 +7,18 @@ from typing import Annotated, Any
 
 import typer
 
-from ablate.cli.common import Device, ExecutorName, Json, Lanes, Studies, Trials, Workers, print_json
+from ablate.cli.common import (
+    Device,
+    ExecutorName,
+    Json,
+    Kernel,
+    Lanes,
+    Memory,
+    Studies,
+    Trials,
+    Workers,
+    print_json,
+)
 
 
 def plan(
@@ -23,6 +34,8 @@ def plan(
     lanes: Lanes = 0,
     workers: Workers = 0,
     executor: ExecutorName = "auto",
+    kernel: Kernel = "auto",
+    memory: Memory = 0.0,
     studies: Studies = Path("studies"),
     json: Json = False,
 ) -> None:
@@ -36,7 +49,9 @@ def plan(
     from ablate.study.opening import Options, find
     from ablate.study.plan import plan as planned
 
-    options = Options(studies, device=device, lanes=lanes, workers=workers, executor=executor)
+    options = Options(
+        studies, device=device, lanes=lanes, workers=workers, executor=executor, kernel=kernel, memory=memory
+    )
     opened = find(given, options)
     study = changed(opened.study, trials, None, None)
     section = replace(
@@ -51,6 +66,11 @@ def plan(
     echo(
         f"{document['task']} on {document['device']}: {document['lanes']} lanes ({document['kernel']}), {document['workers']} workers"
     )
+    for row in document["timings"]:
+        echo(
+            f"  measured: {row['kernel']}, {row['lanes']} lanes: {1e3 * row['seconds']:.2f} ms a step and lane, "
+            f"{row['bytes'] / 2**20:.1f} MiB a lane"
+        )
     if document["alone_because"]:
         echo(f"lanes run one at a time: {document['alone_because']}")
     echo(

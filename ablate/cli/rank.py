@@ -13,13 +13,17 @@ from ablate.cli.common import (
     Epochs,
     ExecutorName,
     Json,
+    Kernel,
     Lanes,
+    Memory,
     Name,
     Out,
+    Profile,
     Quiet,
     Seed,
     Studies,
     Workers,
+    begin_workers,
     print_json,
 )
 
@@ -69,6 +73,9 @@ def rank(
     lanes: Lanes = 0,
     workers: Workers = 0,
     executor: ExecutorName = "auto",
+    kernel: Kernel = "auto",
+    memory: Memory = 0.0,
+    profile: Profile = False,
     studies: Studies = Path("studies"),
     name: Name = "",
     out: Out = Path("reports"),
@@ -85,6 +92,7 @@ def rank(
     Examples: ablate rank digits --around baseline · ablate rank my.toml --design drop-one --margin 0.005
     · ablate rank --table runs.csv --factors dropout,mixup --metric accuracy · ablate rank --optuna sqlite:///x.db
     """
+    begin_workers(executor, device, workers)
     from ablate.cli.running import checked_design, run_stages
     from ablate.records.errors import InputError
     from ablate.records.study_rank import check_rates
@@ -128,7 +136,8 @@ def rank(
 
     told = run_stages(
         given, ["rank", "report"], seed=seed, epochs=epochs, device=device, lanes=lanes, workers=workers,
-        executor=executor, studies=studies, name=name, out=out, quiet=quiet or json, change=change,
+        executor=executor, kernel=kernel, memory=memory, profile=profile,
+        studies=studies, name=name, out=out, quiet=quiet or json, change=change,
     )  # fmt: skip
     if json:
         print_json(told.document)

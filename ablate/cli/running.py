@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from ablate.cli.progress import Shown
+from ablate.lanes.clock import PHASES
 from ablate.records.errors import unknown
 from ablate.records.names import check_name
 from ablate.records.study import StudyFile
 from ablate.records.study_rank import DESIGNS
-from ablate.report.collect import collect
-from ablate.report.data import ReportData
-from ablate.report.verdict import verdict
 from ablate.study.driver import STAGES, run_study
 from ablate.study.opening import Options, find, session_of
 from ablate.study.ready import check_ready
+
+if TYPE_CHECKING:
+    from ablate.report.data import ReportData
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Where the time went: `seconds` by phase (of all workers together, and of this process), `wall` seconds in all."""
+
+    seconds: dict[str, float]
+    wall: float
+    workers: int
 
 
 @dataclass(frozen=True)
@@ -33,6 +44,7 @@ class Told:
     stages: tuple[str, ...]
     data: ReportData
     page: Path | None
+    spent: Spent | None = None
 
     @property
     def document(self) -> dict[str, Any]:
@@ -46,6 +58,7 @@ class Told:
             "confirm": self.data.confirm,
             "ranking": [] if ranking is None else ranking.to_dict("records"),
             "timings": self.data.timings,
+            **({"profile": asdict(self.spent)} if self.spent else {}),
         }
 
     def show(self) -> None:
@@ -55,6 +68,10 @@ class Told:
         if ranking is not None and {"rank", "confirm"} & set(self.stages):
             for table in ranking_tables(ranking):
                 console.print(table)
+        from ablate.report.verdict import verdict
+
+        if self.spent is not None:
+            console.print(spent_table(self.spent))
         told = verdict(self.data)
         console.print(told.headline, markup=False)
         if told.detail:
@@ -108,6 +125,26 @@ def checked_design(name: str) -> Any:
     return name
 
 
+def spent_table(spent: Spent) -> Table:
+    """Phases of training as shares of the workers' time, and what this process did meanwhile."""
+    table = Table(
+        title=f"{spent.wall:.1f} s with {spent.workers} worker{'s' * (spent.workers != 1)}",
+        box=None,
+        title_justify="left",
+    )
+    for column, justify in (("", "left"), ("phase", "left"), ("seconds", "right"), ("share", "right")):
+        table.add_column(column, justify=justify)  # type: ignore[arg-type]
+    whole = spent.wall * spent.workers
+    parts = [("workers", name, spent.seconds.get(name, 0.0), whole) for name in PHASES]
+    parts.append(("workers", "idle and other", whole - sum(part[2] for part in parts), whole))
+    parts += [
+        ("driver", name, spent.seconds.get(name, 0.0), spent.wall) for name in ("search", "ledger", "waiting")
+    ]
+    for where, name, seconds, of in parts:
+        table.add_row(where, name, f"{seconds:.2f}", f"{seconds / of:.0%}")
+    return table
+
+
 def changed(study: StudyFile, trials: int | None, seed: int | None, epochs: int | None) -> StudyFile:
     """The study file with what the command line said."""
     if trials is not None:
@@ -128,6 +165,9 @@ def run_stages(
     lanes: int = 0,
     workers: int = 0,
     executor: str = "auto",
+    kernel: str = "auto",
+    memory: float = 0.0,
+    profile: bool = False,
     studies: Path = Path("studies"),
     out: Path = Path("reports"),
     force: bool = False,
@@ -139,7 +179,7 @@ def run_stages(
     from ablate.study.driver import check_stages
 
     chosen = check_stages(stages or STAGES)
-    options = Options(studies, out, device, lanes, workers, executor)
+    options = Options(studies, out, device, lanes, workers, executor, kernel, memory, profile)
     opened = find(given, options)
     opened = replace(opened, name=check_name(name), named=name) if name else opened
     study = changed(opened.study, trials, seed, epochs)
@@ -150,6 +190,12 @@ def run_stages(
     metric = study.metric or opened.task.metric
     shown = Shown(metric, higher=opened.task.direction == "higher", quiet=quiet)
     with shown as progress, session_of(opened, options, progress) as session:
+        started = time.perf_counter()
         page = run_study(session, options, chosen, force=force)
+        spent = (
+            Spent(dict(session.spent), time.perf_counter() - started, session.workers) if profile else None
+        )
+        from ablate.report.collect import collect  # statistics: imported while workers train, not before
+
         data = collect(session.ledger)
-    return Told(opened.name, chosen, data, page)
+    return Told(opened.name, chosen, data, page, spent)

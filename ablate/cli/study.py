@@ -12,9 +12,12 @@ from ablate.cli.common import (
     Epochs,
     ExecutorName,
     Json,
+    Kernel,
     Lanes,
+    Memory,
     Name,
     Out,
+    Profile,
     Quiet,
     Seed,
     Studies,
@@ -39,6 +42,9 @@ def study(
     lanes: Lanes = 0,
     workers: Workers = 0,
     executor: ExecutorName = "auto",
+    kernel: Kernel = "auto",
+    memory: Memory = 0.0,
+    profile: Profile = False,
     studies: Studies = Path("studies"),
     name: Name = "",
     out: Out = Path("reports"),
@@ -56,7 +62,8 @@ def study(
     chosen = [stage.strip() for stage in stages.split(",")] if stages else []
     told = run_stages(
         given, chosen, trials=trials, seed=seed, epochs=epochs, device=device, lanes=lanes, workers=workers,
-        executor=executor, studies=studies, name=name, out=out, force=force, quiet=quiet or json,
+        executor=executor, kernel=kernel, memory=memory, profile=profile,
+        studies=studies, name=name, out=out, force=force, quiet=quiet or json,
     )  # fmt: skip
     if json:
         print_json(told.document)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import torch
@@ -27,6 +27,7 @@ class Job:
     imported. `sha256` is the task file's when the driver read it: a worker that finds another refuses.
     `lanes`: how many train at a time, if not all of them.
     `prune`: called after each epoch with the `Report`, says which lanes to end.
+    `profile`: the phases of training are to be told apart on a GPU too, which makes it slower.
     """
 
     reference: str
@@ -37,6 +38,15 @@ class Job:
     sha256: str = ""
     prune: Callable[[Report], Sequence[bool] | None] | None = None
     lanes: int | None = None
+    profile: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Results in the order of a job's runs, and the seconds that each phase of training took (`lanes.clock.PHASES`)."""
+
+    results: list[Result]
+    seconds: dict[str, float] = field(default_factory=dict)
 
 
 @lru_cache(maxsize=4)
@@ -45,8 +55,8 @@ def bench_of(reference: str, device: str, kernel: str | None = None) -> Bench:
     return Bench.of(load(reference), registry(), torch.device(device), kernel)
 
 
-def work(job: Job, progress: Progress | None = None) -> list[Result]:
-    """Train a job's runs. Results in the order of its runs."""
+def work(job: Job, progress: Progress | None = None) -> Done:
+    """Train a job's runs."""
     bench = bench_of(job.reference, job.device, job.kernel)
     if job.sha256 and bench.task.source_sha256 != job.sha256:
         raise InputError(f"{job.reference} changed while the study ran", hint="run the command again")
@@ -56,4 +66,7 @@ def work(job: Job, progress: Progress | None = None) -> list[Result]:
             progress(len(report.runs))
         return job.prune(report) if job.prune is not None else None
 
-    return train(bench, job.runs, splits=job.splits, watch=watch, lanes=job.lanes)
+    bench.clock.waits = job.profile
+    bench.clock.take()
+    results = train(bench, job.runs, splits=job.splits, watch=watch, lanes=job.lanes)
+    return Done(results, bench.clock.take())

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 
 from ablate.catalogue.registry import Registry
 from ablate.lanes.build import build_module
+from ablate.lanes.clock import Clock
 from ablate.lanes.data import DeviceSplit, device_splits
 from ablate.lanes.look import Look, favours_vmap
 from ablate.surgery.net import Place, open_net, trace
@@ -28,10 +29,15 @@ class Bench:
     places: tuple[Place, ...]
     parameters: tuple[str, ...]
     look: Look
+    clock: Clock = field(default_factory=Clock, compare=False)
 
     @property
     def kernel(self) -> str:
         return self.look.kernel
+
+    def with_kernel(self, name: str) -> Bench:
+        """The same under another kernel, "vmap" or "loop"."""
+        return replace(self, look=replace(self.look, kernel=name))
 
     @property
     def solo(self) -> str:

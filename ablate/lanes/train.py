@@ -144,15 +144,21 @@ class Training:
     def epoch(self) -> None:
         """Train to the end of the epoch (from wherever it stands), evaluate, end what is over."""
         started = time.perf_counter()
+        at_once = (
+            self.bench.device.type == "cpu"
+        )  # elsewhere, to ask at every step would mean to wait for the device
         while True:
             self.step()
-            if self.trainer.within == 0 or not bool(self.trainer.alive.any()):
+            if self.trainer.within == 0 or (at_once and not bool(self.trainer.alive.any())):
                 break
+        clock = self.bench.clock
+        clock.begin()
         self._evaluate()
         share = (time.perf_counter() - started) / self.trainer.lanes
         for run in self.trainer.group.runs:
             self.seconds[run.identity] += share
         self._end()
+        clock.lap("evaluation")
 
     def step(self) -> None:
         loss, right = self.trainer.step()

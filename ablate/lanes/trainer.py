@@ -34,6 +34,7 @@ class Trainer:
     """K runs of one structure, trained together, one step at a time."""
 
     def __init__(self, bench: Bench, runs: Sequence[Run]) -> None:
+        bench.clock.begin()
         self.bench = bench
         self.group = Group(runs, bench.catalogue, bench.device)
         task = bench.task
@@ -68,6 +69,7 @@ class Trainer:
             for active, prepare in self.group.ports("begin")
         }
         self.epochs = runs[0].epochs
+        bench.clock.lap("build")
 
     @property
     def lanes(self) -> int:
@@ -102,8 +104,11 @@ class Trainer:
         `rate` `[K]` multiplies the learning rates (for a range test). A lane whose loss or gradient is not
         finite is masked from this step on: its weights stay as they are, no other lane is touched.
         """
+        clock = self.bench.clock
+        clock.begin()
         keys = step_keys(self.seeds, self.steps)
         batch = self.batch(Draws(keys))
+        clock.lap("data")
         seen: list[Tensor] = []
 
         def loss(weights: Weights, batch: Batch) -> Tensor:
@@ -124,11 +129,15 @@ class Trainer:
         scaled = losses
         for active, scale in self.group.ports("scale"):
             scaled = scale(scaled, self.extra[active.name], active.settings)
+        clock.lap("forward")
         stacked = bool(wraps or self.group.ports("penalty"))
         gradients = self.leaves.gradients(scaled.sum(), stacked=stacked)
+        clock.lap("backward")
         with torch.no_grad():
             self._update(losses.detach(), gradients, rate)
-            return losses.detach(), self._right(seen[0], batch)
+            right = self._right(seen[0], batch)
+        clock.lap("update")
+        return losses.detach(), right
 
     def _update(self, losses: Tensor, gradients: LaneTensors, rate: Tensor | None) -> None:
         skip = torch.zeros_like(self.alive)

@@ -27,6 +27,7 @@ from ablate.records.study import StudyFile
 from ablate.records.study_rank import ConfirmSection, RankSection
 from ablate.study.differs import difference, what_to_type
 from ablate.study.environment import device_of, environment
+from ablate.study.kernel import check_kernel, choose
 from ablate.study.progress import Progress, Silent
 from ablate.study.session import Session
 from ablate.tasks.check import check
@@ -34,7 +35,6 @@ from ablate.tasks.describe import describe
 from ablate.tasks.load import load
 from ablate.tasks.task import Task
 
-LANES = {"loop": 16, "vmap": 32}
 EXECUTORS = ("auto", "inline", "processes")
 
 
@@ -48,6 +48,9 @@ class Options:
     lanes: int = 0
     workers: int = 0
     executor: str = "auto"
+    kernel: str = "auto"
+    memory: float = 0.0
+    profile: bool = False
     command: str = field(default_factory=lambda: shlex.join(["ablate", *sys.argv[1:]]))
 
 
@@ -108,6 +111,7 @@ def session_of(opened: Opened, options: Options, progress: Progress | None = Non
     progress = progress or Silent()
     device = device_of(options.device)
     check_executor(options.executor)
+    check_kernel(options.kernel)
     task = with_choices(opened)
     bench = Bench.of(task, registry(), device)
     if bench.solo:
@@ -117,10 +121,24 @@ def session_of(opened: Opened, options: Options, progress: Progress | None = Non
         note_facts(ledger, opened, task, device, options, progress)
         workers = worker_count(options, device)
         torch.set_num_threads(1)
+        bench, choice = choose(
+            bench, opened.study.baseline_recipe(registry(), 0.05), kernel=options.kernel, lanes=options.lanes,
+            memory=options.memory, workers=workers, begun=ledger.fact("kernel"),
+        )  # fmt: skip
+        ledger.put("kernel", choice.to_json())
         apart = workers > 1 or options.executor == "processes"
         executor = Processes(workers, progress.trained) if apart else Inline(progress.trained)
-        lanes = options.lanes or (64 if device.type == "cuda" else LANES[bench.kernel])
-        session = Session(opened.name, opened.study, bench, ledger, executor, workers, lanes, progress)
+        session = Session(
+            opened.name,
+            opened.study,
+            bench,
+            ledger,
+            executor,
+            workers,
+            choice.lanes,
+            progress,
+            options.profile,
+        )
         started = time.perf_counter()
         clean = False
         try:

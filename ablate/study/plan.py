@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -15,7 +16,8 @@ from ablate.records.recipe import Recipe
 from ablate.records.run import Run
 from ablate.search.space import Space
 from ablate.study.environment import device_of
-from ablate.study.opening import LANES, Opened, Options, with_choices, worker_count
+from ablate.study.kernel import choose
+from ablate.study.opening import Opened, Options, with_choices, worker_count
 from ablate.study.plan_rank import rank_plan
 from ablate.study.search import FINALISTS, REPEATS, likely_groups, sizes_of
 from ablate.study.session import cost
@@ -30,9 +32,12 @@ def plan(opened: Opened, options: Options) -> dict[str, Any]:
     bench = Bench.of(with_choices(opened), registry(), device)
     study, catalogue = opened.study, registry()
     workers = worker_count(options, device)
-    lanes = 1 if bench.solo else options.lanes or (64 if device.type == "cuda" else LANES[bench.kernel])
     epochs = study.epochs or bench.task.epochs
     baseline = study.baseline_recipe(catalogue, 0.05)
+    bench, choice = choose(
+        bench, baseline, kernel=options.kernel, lanes=options.lanes, memory=options.memory, workers=workers
+    )
+    lanes = choice.lanes
     possible = applicable(bench)
     space = Space.of(catalogue, study, possible, baseline, lr_center=0.05)
     sizes = sizes_of(bench, study.search.trials)
@@ -50,7 +55,8 @@ def plan(opened: Opened, options: Options) -> dict[str, Any]:
     }
     return {
         "study": opened.name, "task": bench.task.name, "device": str(device), "kernel": bench.kernel,
-        "alone_because": bench.solo, "lanes": lanes, "workers": workers, "epochs": epochs,
+        "alone_because": bench.solo, "lanes": lanes, "lanes_source": choice.source,
+        "timings": [asdict(row) for row in choice.timings], "workers": workers, "epochs": epochs,
         "space": {
             "dimensions": space.size().dimensions, "tricks": list(space.settings),
             "log10_combinations": space.size().log10_combinations,

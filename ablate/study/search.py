@@ -105,7 +105,8 @@ def search(session: Session, space: Space) -> Recipe:
         if number >= LAG:
             for entry in session.collect(plans[number - LAG]):
                 results[entry.trial] = _result(session, suggested[entry.trial], entry)
-        suggestions = suggester.generation(number, results)
+        with session.timing("search"):
+            suggestions = suggester.generation(number, results)
         suggested |= {suggestion.number: suggestion for suggestion in suggestions}
         plans.append(
             [

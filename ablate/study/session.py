@@ -6,11 +6,14 @@ what was in flight at a kill is trained again, what was recorded never is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from ablate.executors.job import Job, work
+from ablate.executors.job import Done, Job, work
 from ablate.lanes import robust
 from ablate.lanes.bench import Bench
 from ablate.lanes.group import batch_size, grouped
@@ -52,10 +55,12 @@ class Session:
     workers: int
     lanes: int
     progress: Progress
+    profile: bool = False
 
     def __post_init__(self) -> None:
-        self._flying: dict[Future[list[Result]], tuple[list[Planned], Job]] = {}
+        self._flying: dict[Future[Done], tuple[list[Planned], Job]] = {}
         self._trained = self._failed = 0
+        self.spent: Counter[str] = Counter()
 
     @property
     def most(self) -> int:
@@ -102,7 +107,8 @@ class Session:
         }
         wanted = {one.run.identity: one for one in reversed(planned) if one.run.identity not in known}
         runs = distinct(one.run for one in reversed(wanted.values()))
-        most = self.most
+        # No more lanes a group than leave every worker something to do.
+        most = min(self.most, -(-len(runs) // self.workers)) if runs else self.most
         if prune is not None:
             # Who is pruned must not hang on the number of workers. With vmap a job may have more runs than lanes:
             # the later ones take the places of those that are pruned (refill).
@@ -112,7 +118,7 @@ class Session:
         for group in sorted(groups, key=lambda group: -cost(group, self.bench)):
             job = Job(
                 task.source or task.name, tuple(group), tuple(splits), str(self.bench.device),
-                self.bench.kernel, task.source_sha256, prune, lanes=self.most,
+                self.bench.kernel, task.source_sha256, prune, self.most, self.profile,
             )  # fmt: skip
             self._fly([wanted[run.identity] for run in group], job)
 
@@ -133,7 +139,8 @@ class Session:
         identities = {one.run.identity for one in planned}
         while not self.ledger.finished() >= identities:
             assert self._flying, "a planned run was never submitted"
-            done, _ = wait(self._flying, return_when=FIRST_COMPLETED)
+            with self.timing("waiting"):
+                done, _ = wait(self._flying, return_when=FIRST_COMPLETED)
             for future in done:
                 self._land(future)
         return [
@@ -142,7 +149,17 @@ class Session:
             if (entry := self.ledger.get(one.run.identity)) is not None
         ]
 
-    def _land(self, future: Future[list[Result]]) -> None:
+    @contextmanager
+    def timing(self, what: str) -> Iterator[None]:
+        """Add the time within to `spent`: seconds of this process ("search", "ledger", "waiting") and, by the phases
+        of training, of the workers."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.spent[what] += time.perf_counter() - started  # type: ignore[assignment]
+
+    def _land(self, future: Future[Done]) -> None:
         planned, job = self._flying.pop(future)
         error = future.exception()
         if isinstance(error, BrokenExecutor):
@@ -154,13 +171,16 @@ class Session:
             for one in planned:
                 self._fly([one], replace(job, runs=(one.run,)))
             return
-        results = future.result() if error is None else [self._failure(error)]
+        done = future.result() if error is None else Done([self._failure(error)])
+        self.spent.update(done.seconds)
+        results = done.results
         self._trained += sum(result.outcome is not Outcome.FAILED for result in results)
         entries = [
             Entry(one.run, result, one.stage, one.wave, one.trial, one.arm)
             for one, result in zip(planned, results, strict=True)
         ]
-        self.ledger.record(entries)
+        with self.timing("ledger"):
+            self.ledger.record(entries)
         for entry in entries:
             self.progress.result(entry)
 

@@ -17,6 +17,7 @@ from ablate.catalogue.registry import registry
 from ablate.executors.inline import Inline
 from ablate.executors.job import Job, bench_of, work
 from ablate.executors.processes import Processes
+from ablate.lanes.clock import PHASES
 from ablate.records.errors import InputError
 from ablate.records.recipe import Recipe
 from ablate.records.run import Run
@@ -65,7 +66,10 @@ def test_results_and_progress_are_equal(pool, job):
     here = Inline(heard.append).submit(work, job).result()
     pool.heard.clear()
     there = pool.submit(work, job).result()
-    assert timeless(here) == timeless(there)
+    assert timeless(here.results) == timeless(there.results)
+    for done in (here, there):
+        assert set(done.seconds) == set(PHASES)
+        assert all(seconds > 0 for seconds in done.seconds.values())
     assert heard == [2, 2]
     assert wait_until(lambda: pool.heard == [2, 2])
 

@@ -1,0 +1,138 @@
+"""Which kernel runs the lanes and how many train together, from a short measurement.
+
+Lanes of one group share the cost of every call, until their activations leave the processor's cache or the memory is
+used up; where that is depends on the machine and the model. Neither K nor the order of groups changes a result.
+The kernels agree to rounding only, so that the one which the kinds of layers suggest is kept unless the other is
+clearly faster, and a study stays with the kernel that it began with.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from ablate.lanes.bench import Bench
+from ablate.lanes.train import is_out_of_memory
+from ablate.lanes.trainer import Trainer
+from ablate.records.recipe import Recipe
+from ablate.records.run import Run
+
+LANES = {"cpu": (4, 16, 48), "cuda": (8, 32, 128, 512)}
+"""Numbers of lanes that are tried, rising; on a CPU few, because a study of a few seconds should not wait for it."""
+CLEARLY = 1.3
+NEARLY = 1.1
+STATE = 8
+"""Copies of the parameters at the most: weights, gradients, two states of an optimizer, an average, three temporary."""
+SLACK = 1.5
+"""Memory that is asked for per measured byte: other tricks of the group keep tensors too."""
+
+Source = Literal["measured", "cached", "ledger", "given", "alone"]
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """`seconds` a step and lane (the fastest of a few), `bytes` a lane, with `lanes` of them under `kernel`."""
+
+    kernel: str
+    lanes: int
+    seconds: float
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    kernel: str
+    lanes: int
+    source: Source
+    timings: tuple[Timing, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def of_json(cls, document: dict[str, Any], source: Source) -> Choice:
+        """Raises KeyError or TypeError where the document is none."""
+        rows = tuple(Timing(**row) for row in document["timings"])
+        return cls(str(document["kernel"]), int(document["lanes"]), source, rows)
+
+
+def measured(bench: Bench, recipe: Recipe, budget: float) -> Choice:
+    """Time `recipe` under both kernels, K rising while it pays and fits into `budget` bytes."""
+    usual = bench.kernel
+    rows: list[Timing] = []
+    for kernel in (usual, "loop" if usual == "vmap" else "vmap"):
+        rows += rising(bench.with_kernel(kernel), recipe, budget)
+    kernel, lanes = best_of(rows, usual, budget)
+    return Choice(kernel, lanes, "measured", tuple(rows))
+
+
+def rising(bench: Bench, recipe: Recipe, budget: float) -> list[Timing]:
+    """Timings of one kernel, until more lanes are no faster or do not fit."""
+    rows: list[Timing] = []
+    for lanes in LANES["cuda" if bench.device.type == "cuda" else "cpu"]:
+        if rows and rows[-1].bytes * SLACK * lanes > budget:
+            break
+        try:
+            rows.append(timed(bench, recipe, lanes))
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not (rows and is_out_of_memory(error)):
+                raise
+            break
+        if len(rows) > 1 and rows[-1].seconds > rows[-2].seconds / NEARLY:
+            break
+    return rows
+
+
+def best_of(rows: Iterable[Timing], usual: str, budget: float) -> tuple[str, int]:
+    """The `usual` kernel unless another is clearly faster; the fewest lanes that are nearly as fast as any, and of
+    those no more than fit into `budget` bytes."""
+    rows = list(rows)
+    fastest = {
+        kernel: min(row.seconds for row in rows if row.kernel == kernel)
+        for kernel in {r.kernel for r in rows}
+    }
+    kernel = min(fastest, key=lambda name: fastest[name] * (CLEARLY if name != usual else 1.0))
+    of_kernel = [row for row in rows if row.kernel == kernel]
+    lanes = min(row.lanes for row in of_kernel if row.seconds <= fastest[kernel] * NEARLY)
+    heaviest = max(row.bytes for row in of_kernel)
+    return kernel, max(1, min(lanes, int(budget / (heaviest * SLACK))))
+
+
+def timed(bench: Bench, recipe: Recipe, lanes: int, steps: int = 4) -> Timing:
+    """One warm step that is weighed, then the fastest of `steps`."""
+    trainer = Trainer(bench, [Run(bench.task.name, recipe, seed, 1) for seed in range(lanes)])
+    held = kept_bytes(trainer)
+    times = []
+    for _ in range(steps):
+        wait(bench.device)
+        started = time.perf_counter()
+        trainer.step()
+        wait(bench.device)
+        times.append(time.perf_counter() - started)
+    return Timing(bench.kernel, lanes, min(times) / lanes, -(-held // lanes))
+
+
+def kept_bytes(trainer: Trainer) -> int:
+    """Bytes that one step holds at once: what the forward pass keeps for the backward pass, batch and parameters."""
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        trainer.step()
+    flat = trainer.weights.flat
+    batch = trainer.bench.splits["train"].x[:1].nbytes * trainer.order.batch_size * trainer.lanes
+    return sum(kept.values()) + batch + STATE * flat.numel() * flat.element_size()
+
+
+def wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,144 @@
+"""The kernel and the number of lanes of a study: as given, as its ledger has it, as remembered, or measured now.
+
+Measurements are remembered per (machine, structure) in `kernels.json` of the user's cache folder (`ABLATE_CACHE`, else
+`XDG_CACHE_HOME/ablate`, else `~/.cache/ablate`). Without a folder that can be written to, they are made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ablate.lanes.bench import Bench
+from ablate.lanes.choice import Choice, best_of, measured
+from ablate.records.errors import InputError, unknown
+from ablate.records.files import write_text
+from ablate.records.recipe import Recipe
+from ablate.study.environment import cpu_name
+
+KERNELS = ("auto", "vmap", "loop")
+GIB = 1 << 30
+SHARE = 0.6
+"""Of the free memory, when no budget is given."""
+
+
+def check_kernel(name: str) -> None:
+    if name not in KERNELS:
+        raise unknown("kernel", name, KERNELS)
+
+
+def budget(memory: float, device: torch.device, workers: int) -> float:
+    """Bytes that one worker's group may take. `memory`: GiB for the whole study; 0: a share of what is free."""
+    if memory > 0:
+        return memory * GIB / workers
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return free * SHARE
+    pages = os.sysconf("SC_AVPHYS_PAGES") if "SC_AVPHYS_PAGES" in os.sysconf_names else 2 * GIB // 4096
+    return pages * os.sysconf("SC_PAGE_SIZE") * SHARE / workers
+
+
+def choose(
+    bench: Bench,
+    recipe: Recipe,
+    *,
+    kernel: str = "auto",
+    lanes: int = 0,
+    memory: float = 0.0,
+    workers: int = 1,
+    begun: dict[str, Any] | None = None,
+) -> tuple[Bench, Choice]:
+    """The bench to train on and the most lanes of a group.
+
+    `begun`: the choice that the study has begun with, as its ledger has it. Whatever is given is kept: a number of lanes that does not fit
+    shows when memory runs out, and the group is then halved. Raises InputError for a kernel that cannot be had.
+    """
+    check_kernel(kernel)
+    before = Choice.of_json(begun, "ledger") if begun else None
+    fixed = kernel if kernel != "auto" else before.kernel if before else None
+    if before and before.kernel != fixed:
+        raise InputError(
+            f"the study was begun with the kernel '{before.kernel}', whose results differ from those of '{kernel}' in rounding",
+            hint="leave --kernel out, or name another folder with --studies",
+        )
+    if bench.solo:
+        if kernel == "vmap":
+            raise InputError(f"the model cannot be vmapped: {bench.solo}", hint="leave --kernel out")
+        return bench, Choice(bench.kernel, 1, "alone")
+    if before and not lanes and not memory:
+        return bench.with_kernel(before.kernel), before
+    if fixed is not None and lanes:
+        return bench.with_kernel(fixed), Choice(fixed, lanes, "given")
+    room = budget(memory, bench.device, workers)
+    key = key_of(bench, recipe, room if memory else 0.0)
+    found = remembered(key)
+    if found is None:
+        with one_thread():
+            found = measured(bench, recipe, room)
+        remember(key, found)
+    if fixed is not None and found.kernel != fixed:
+        _, most = best_of([row for row in found.timings if row.kernel == fixed], fixed, room)
+        found = replace(found, kernel=fixed, lanes=most)
+    if lanes:
+        found = replace(found, lanes=lanes)
+    return bench.with_kernel(found.kernel), found
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """As a worker has it."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def key_of(bench: Bench, recipe: Recipe, room: float) -> str:
+    """What a measurement depends on: the machine, the model's layers and shapes, the batch, the budget."""
+    gpu = torch.cuda.get_device_name(bench.device) if bench.device.type == "cuda" else ""
+    places = [(place.kind.__name__, place.input[1:], place.output[1:]) for place in bench.places]
+    about = [
+        cpu_name(), os.cpu_count(), gpu, str(bench.device), torch.__version__, bench.parameters, places,
+        bench.task.batch_size, str(bench.splits["train"].x.dtype), recipe.plain(), room, 1,
+    ]  # fmt: skip
+    return hashlib.sha256(json.dumps(about, default=str).encode()).hexdigest()[:32]
+
+
+def cache_file() -> Path:
+    given = os.environ.get("ABLATE_CACHE")
+    if given:
+        return Path(given) / "kernels.json"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ablate" / "kernels.json"
+
+
+def remembered(key: str) -> Choice | None:
+    """A measurement from before. A file that cannot be read is as good as none."""
+    try:
+        return Choice.of_json(_all()[key], "cached")
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def remember(key: str, choice: Choice) -> None:
+    try:
+        write_text(cache_file(), json.dumps({**_all(), key: choice.to_json()}, indent=1))
+    except InputError:
+        return  # a cache that cannot be kept costs the next study a second, no more
+
+
+def _all() -> dict[str, Any]:
+    try:
+        found = json.loads(cache_file().read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

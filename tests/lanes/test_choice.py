@@ -1,0 +1,120 @@
+"""Which kernel and how many lanes: the rule on made-up timings, and real measurements of a small model."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from ablate.catalogue.registry import registry
+from ablate.lanes.bench import Bench
+from ablate.lanes.choice import LANES, SLACK, Choice, Timing, best_of, kept_bytes, measured
+from ablate.lanes.trainer import Trainer
+from ablate.records.errors import InputError
+from ablate.records.recipe import Recipe
+from ablate.records.run import Run
+from ablate.study import kernel as kernels
+from ablate.study.kernel import cache_file, choose
+from ablate.tasks.load import load
+
+CPU = torch.device("cpu")
+
+
+def rows(kernel: str, *seconds: float, size: int = 1000) -> list[Timing]:
+    return [Timing(kernel, lanes, s, size) for lanes, s in zip(LANES["cpu"], seconds, strict=False)]
+
+
+@pytest.mark.parametrize(
+    ("found", "budget", "expected"),
+    [
+        (rows("vmap", 8, 4, 2) + rows("loop", 9, 9, 9), 1e9, ("vmap", 48)),
+        (rows("vmap", 8, 4, 3.9) + rows("loop", 9, 9, 9), 1e9, ("vmap", 16)),  # as good as more
+        (rows("loop", 3, 3, 3) + rows("vmap", 9, 4, 2.5), 1e9, ("loop", 4)),  # not clearly faster
+        (rows("loop", 3, 3, 3) + rows("vmap", 9, 4, 2.0), 1e9, ("vmap", 48)),
+        (rows("vmap", 8, 4, 2), 10 * SLACK * 1000, ("vmap", 10)),
+        (rows("vmap", 8), 1.0, ("vmap", 1)),
+    ],
+)
+def test_the_usual_kernel_unless_another_is_clearly_faster(found, budget, expected):
+    assert best_of(found, found[0].kernel, budget) == expected
+
+
+@pytest.fixture(scope="module")
+def bench() -> Bench:
+    return Bench.of(load("breast-cancer"), registry(), CPU)
+
+
+@pytest.fixture
+def recipe() -> Recipe:
+    return Recipe.of(registry(), {"optimizer": {"name": "momentum", "lr": 0.05}})
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ABLATE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "kernels.json"
+
+
+def test_both_kernels_are_measured_and_a_budget_caps_the_lanes(bench: Bench, recipe: Recipe):
+    free = measured(bench, recipe, 1e12)
+    assert {row.kernel for row in free.timings} == {"vmap", "loop"}
+    assert all(row.seconds > 0 and row.bytes > 0 for row in free.timings)
+    heaviest = max(row.bytes for row in free.timings)
+    tight = measured(bench, recipe, 6 * heaviest * SLACK)
+    assert max(row.lanes for row in tight.timings) == LANES["cpu"][0]
+    assert tight.lanes <= 6
+
+
+def test_bytes_grow_with_lanes_and_hold_at_least_the_activations(bench: Bench, recipe: Recipe):
+    few, many = (
+        kept_bytes(Trainer(bench, [Run("breast-cancer", recipe, seed, 1) for seed in range(lanes)])) / lanes
+        for lanes in (2, 16)
+    )
+    hidden = sum(4 * place.output[1] * bench.task.batch_size for place in bench.places)
+    assert hidden / 4 < many < 2 * few
+
+
+def test_a_measurement_is_made_once_and_remembered(
+    bench: Bench, recipe: Recipe, cache: Path, monkeypatch: pytest.MonkeyPatch
+):
+    own, first = choose(bench, recipe)
+    assert first.source == "measured"
+    assert own.kernel == first.kernel
+    assert len(json.loads(cache.read_text())) == 1
+    monkeypatch.setattr(kernels, "measured", None)
+    _, again = choose(bench, recipe)
+    assert again == replace(first, source="cached")
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"x": 1}', "null"])
+def test_a_damaged_cache_is_as_good_as_none(bench: Bench, recipe: Recipe, cache: Path, damage: str):
+    cache.parent.mkdir()
+    cache.write_text(damage)
+    assert choose(bench, recipe)[1].source == "measured"
+    assert choose(bench, recipe)[1].source == "cached"
+
+
+def test_what_is_given_is_kept_and_nothing_is_measured(bench: Bench, recipe: Recipe, cache: Path):
+    own, choice = choose(bench, recipe, kernel="loop", lanes=3)
+    assert (own.kernel, choice.lanes, choice.source) == ("loop", 3, "given")
+    assert not cache_file().exists()
+    assert choose(bench, recipe, lanes=5)[1].lanes == 5
+    assert choose(bench, recipe, kernel="loop")[0].kernel == "loop"
+
+
+def test_a_study_stays_with_its_kernel(bench: Bench, recipe: Recipe, cache: Path):
+    begun = Choice("loop", 7, "measured", (Timing("loop", 7, 0.1, 10),)).to_json()
+    own, choice = choose(bench, recipe, begun=json.loads(json.dumps(begun)))
+    assert (own.kernel, choice.lanes, choice.source) == ("loop", 7, "ledger")
+    assert choose(bench, recipe, lanes=3, begun=begun)[1].lanes == 3
+    with pytest.raises(InputError, match="begun with the kernel 'loop'"):
+        choose(bench, recipe, kernel="vmap", begun=begun)
+    with pytest.raises(InputError, match="kernel"):
+        choose(bench, recipe, kernel="fast")
+    alone = replace(bench, look=replace(bench.look, solo="it branches on data", kernel="loop"))
+    assert choose(alone, recipe)[1].lanes == 1
+    with pytest.raises(InputError, match="cannot be vmapped"):
+        choose(alone, recipe, kernel="vmap")
