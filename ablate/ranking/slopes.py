@@ -42,7 +42,7 @@ def slope(values: Matrix, used: NDArray[np.bool_], *, log: bool | None = None) -
     inside = values[present & used]
     if log is None:
         wide = bool(inside.min() > 0 and inside.max() >= DECADE * inside.min())
-        log = wide and bool(abs(stats.skew(np.log(inside))) < abs(stats.skew(inside)))
+        log = wide and abs(float(stats.skew(np.log(inside)))) < abs(float(stats.skew(inside)))
     if log and not values[present].min() > 0:
         raise InputError("a logarithm needs numbers above zero")
     scaled = np.log(np.where(present, values, 1.0)) if log else np.where(present, values, 0.0)

@@ -1,0 +1,62 @@
+"""What newcomers stumbled over: two tasks under one name, lr-find alone, a resume with other epochs, tiny plans."""
+
+import pytest
+from cli_samples import INLINE, STUDY, TASK, ablate
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    second = (
+        TASK[TASK.index("task = Task(") :]
+        .replace("task = ", "second = ")
+        .replace("Task(", 'Task(name="tiny", ')
+    )
+    (tmp_path / "tiny.py").write_text(TASK + second)
+    (tmp_path / "small.toml").write_text(STUDY)
+    return tmp_path
+
+
+def test_a_name_keeps_two_tasks_apart(capsys, here):
+    plain = ("study", "--stages", "report", *INLINE)
+    assert ablate(capsys, *plain, "tiny.py:task").code == 0
+    refused = ablate(capsys, *plain, "tiny.py:second")
+    assert refused.code == 2
+    assert "give this one another with --name" in refused.err
+    named = ablate(capsys, *plain, "tiny.py:second", "--name", "other")
+    assert named.code == 0, named.err
+    assert sorted(path.name for path in (here / "studies").glob("*.db")) == ["other.db", "tiny.db"]
+    page = (here / "reports" / "other" / "index.html").read_text()
+    assert "ablate rank tiny.py:second --name other" in page
+    assert ablate(capsys, "report", "other").code == 0
+    bad = ablate(capsys, *plain, "tiny.py:second", "--name", "../up")
+    assert bad.code == 2
+    assert not (here / "up.db").exists()
+
+
+def test_lr_find_alone_writes_its_report(capsys, here):
+    said = ablate(capsys, "lr-find", "tiny.py:task", *INLINE)
+    assert said.out.splitlines()[-1] == "report: reports/tiny/index.html"
+    assert (here / "reports" / "tiny" / "lr-find.json").is_file()
+
+
+def test_other_epochs_are_told_what_to_type_and_typing_it_goes_on(capsys, here):
+    assert ablate(capsys, "study", "small.toml", "--stages", "search", "--epochs", "1", *INLINE).code == 0
+    said = ablate(capsys, "study", "small.toml", "--stages", "search", *INLINE)
+    assert said.code == 2
+    assert "type --epochs 1" in said.err
+    assert ablate(capsys, "study", "small.toml", "--stages", "search", "--epochs", "1", *INLINE).code == 0
+
+
+def test_a_tiny_plan_never_takes_no_time(capsys, here):
+    said = ablate(capsys, "plan", "small.toml", *INLINE)
+    assert "under a second" in said.out
+    assert "about 0 s" not in said.out
+
+
+def test_a_bad_row_is_the_persons_own(capsys, here):
+    for row in (0, 37, 99):
+        (here / "tiny.py").write_text(TASK.replace("def model", f"x[{row}, 2] = float('nan')\ndef model"))
+        said = ablate(capsys, "tasks", "tiny.py:task")
+        assert said.code == 2
+        assert f"first at row {row} of the training data that was given" in said.err
