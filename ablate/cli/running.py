@@ -36,6 +36,10 @@ class Spent:
     workers: int
 
 
+UNTOLD = ("rows", "aliases", "asked")
+"""Parts of a design that are long: the design matrix of the report has the rows."""
+
+
 @dataclass(frozen=True)
 class Told:
     """What a command says at its end."""
@@ -56,6 +60,7 @@ class Told:
             "lr_find": self.data.lr_find,
             "search": self.data.search,
             "confirm": self.data.confirm,
+            "design": {k: v for k, v in (self.data.design or {}).items() if k not in UNTOLD} or None,
             "ranking": [] if ranking is None else ranking.to_dict("records"),
             "timings": self.data.timings,
             **({"profile": asdict(self.spent)} if self.spent else {}),

@@ -18,6 +18,7 @@ from ablate.ranking.screening import is_factorial
 from ablate.ranking.waves import apart, check_kind, wave_of
 from ablate.records.recipe import Recipe
 from ablate.records.trick import Trick
+from ablate.study.array import Array
 from ablate.study.contenders import Seen, best_seen
 from ablate.study.layout import array
 from ablate.study.opening import Opened, Options
@@ -41,11 +42,7 @@ def rank_plan(
     """Design, runs, power. Around the recipe that would be ranked, where it is known already; else around the
     baseline, as if every trick were a contender. Raises InputError where the design cannot be had."""
     asked, seed = opened.study.rank, opened.study.seed
-    winner, seen, around = _known(opened, options, baseline)
-    whole = array(catalogue, winner or baseline, baseline, candidates, asked, seen)
-    if winner is None and asked.design == "drop-one":
-        whole = replace(whole, shipped={f.name: f.levels[-1] for f in tricks(whole)} | {PLACEBO: "off"})
-    laid = for_kind(whole, asked.design)
+    laid, _, around = laid_out(opened, options, catalogue, baseline, candidates)
     check_kind(asked.design, laid.factors)
     told = {
         "design": asked.design, "around": around, "factors": [factor.name for factor in laid.factors],
@@ -78,6 +75,23 @@ def rank_plan(
         "runs_at_most": runs["rates"] + runs["pilot"] + asked.waves * runs["each wave"],
         "power_of_one_wave": power(1), "power_of_all_waves": power(asked.waves),
     }  # fmt: skip
+
+
+def laid_out(
+    opened: Opened,
+    options: Options,
+    catalogue: Mapping[str, Trick],
+    baseline: Recipe,
+    candidates: Sequence[str],
+) -> tuple[Array, bool, str]:
+    """The array, whether the recipe that it is around is known, and that recipe in words. Raises InputError
+    where the study file asks for tricks that cannot be had."""
+    asked = opened.study.rank
+    winner, seen, around = _known(opened, options, baseline)
+    whole = array(catalogue, winner or baseline, baseline, candidates, asked, seen)
+    if winner is None and asked.design == "drop-one":
+        whole = replace(whole, shipped={f.name: f.levels[-1] for f in tricks(whole)} | {PLACEBO: "off"})
+    return for_kind(whole, asked.design), winner is not None, around
 
 
 def _known(opened: Opened, options: Options, baseline: Recipe) -> tuple[Recipe | None, Seen, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,16 +49,33 @@ def check_ready(opened: Opened, options: Options, stages: Sequence[str]) -> None
                 raise no_best()
         elif around != "baseline":
             read_recipe(Path(around), registry())
-    if BUILT_ON_A_RATE & set(stages) and not facts:
-        check_space(opened, device)
+    if BUILT_ON_A_RATE & set(stages) and (not facts or "rank" in stages):
+        space = check_space(opened, device, facts)
+        asked, sure = opened.study.rank, "search" not in stages
+        # Where the recipe is still to be found, only what the file names can be wrong.
+        if "rank" in stages and (sure or asked.must_have or asked.levels or asked.conditional):
+            check_ranking(opened, options, space, sure=sure)
 
 
-def check_space(opened: Opened, device: torch.device) -> None:
-    """Raise InputError where nothing is left to search, or the baseline does not fit into the space."""
+def check_space(opened: Opened, device: torch.device, facts: Mapping[str, Any]) -> Space:
+    """The space. Raises InputError where nothing is left to search, or the baseline does not fit into it."""
     catalogue = registry()
-    possible = applicable(Bench.of(with_choices(opened), catalogue, device))
-    rate = STAND_IN if opened.study.needs_lr_find else None
-    Space.of(catalogue, opened.study, possible, opened.study.baseline_recipe(catalogue, rate), lr_center=rate)
+    possible = facts.get("applicable") or applicable(Bench.of(with_choices(opened), catalogue, device))
+    found = (facts.get("lr-find") or {}).get("learning_rate")
+    rate = (found or STAND_IN) if opened.study.needs_lr_find else None
+    baseline = opened.study.baseline_recipe(catalogue, rate)
+    return Space.of(catalogue, opened.study, possible, baseline, lr_center=rate)
+
+
+def check_ranking(opened: Opened, options: Options, space: Space, *, sure: bool) -> None:
+    """Raise InputError where [rank] asks for tricks that the study does not have, or for a design that cannot
+    hold the tricks. `sure`: the recipe that is ranked will not change before."""
+    from ablate.ranking.waves import check_kind  # pandas: only where something is ranked
+    from ablate.study.plan_rank import laid_out
+
+    laid, known, _ = laid_out(opened, options, registry(), space.baseline, list(space.settings))
+    if known and sure:
+        check_kind(opened.study.rank.design, laid.factors)
 
 
 def check_folder(folder: Path, option: str) -> None:

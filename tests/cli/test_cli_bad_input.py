@@ -55,6 +55,13 @@ WORDS = {
     "device of doctor": (("doctor", "--device", "cuda:99"), "this machine has: cpu"),
     "device of train": (("train", "tiny.py:task", "--device", "cuda:99"), "this machine has: cpu"),
     "margin": (("rank", "tiny.toml", "--margin", "-1"), "must be above zero"),
+    "design": (("rank", "tiny.toml", "--design", "factoral"), "did you mean 'factorial'?"),
+    "design of plan": (("plan", "tiny.toml", "--design", "drop_one"), "did you mean 'drop-one'?"),
+    "factorial of plan": (("plan", "tiny.py:task", "--around", "baseline", "--design", "factorial"), "at most 4 tricks"),
+    "rates": (("rank", "tiny.toml", "--retune", "4"), "odd number from 3"),
+    "seeds of confirm": (("confirm", "tiny.toml", "--seeds", "1"), "--seeds"),
+    "margin of confirm": (("confirm", "tiny.toml", "--margin", "nan"), "must be above zero"),
+    "nothing to confirm": (("confirm", "tiny.toml"), "run the stage search"),
     "no search yet": (("rank", "tiny.toml"), "run the stage search"),
     "around": (("rank", "tiny.toml", "--around", "nowhere.toml"), "no recipe file nowhere.toml"),
     "report of nothing": (("report", "tiny"), "run the study first"),
@@ -105,6 +112,22 @@ def test_study_files(capsys, here, text, line, told):
     err = refused(capsys, here, "study", "tiny.toml", *FEW)
     assert line in err
     assert told in err
+
+
+RANKINGS = {
+    "factorial": ('design = "factorial"', "at most 4 tricks"),
+    "must_have": ('must_have = ["translate"]', "'translate', which this study does not have"),
+    "levels": ('levels = { norm = ["batch_norm", "instance_norm"] }', "'instance_norm', which this study"),
+    "both": ('must_have = ["batch_norm"]\nlevels = { norm = ["none", "layer_norm"] }', "name one of the two"),
+}
+
+
+@pytest.mark.parametrize(("asked", "told"), RANKINGS.values(), ids=RANKINGS)
+def test_rankings_that_cannot_be_had_leave_nothing_behind(capsys, here, asked, told):
+    text = 'task = "tiny.py:task"\n[baseline]\noptimizer = { name = "momentum", lr = 0.1 }\n[rank]\naround = "baseline"\n'
+    (here / "ranking.toml").write_text(text + asked)
+    assert told in refused(capsys, here, "rank", "ranking.toml", "--device", "cpu")
+    assert told in refused(capsys, here, "plan", "ranking.toml", "--device", "cpu")
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"\x00" * 50], ids=["not UTF-8", "nulls"])
