@@ -32,7 +32,7 @@ def noted(analysis: Analysis, plan: Design, fact: Mapping[str, Any], *, apart: b
         if factor.role == "needs_retune" and UNTUNED not in row["note"]:
             said.append(UNTUNED)
         if row["trick"] in retune.get("factors", ()):
-            said.append(_rate(row["trick"], retune))
+            said.append(_rate(row["trick"], row["level"], retune))
         notes.append("; ".join(said))
     warned = (
         (*analysis.warnings, *_warnings(retune, fact.get("pilot") or {})) if not apart else analysis.warnings
@@ -64,13 +64,12 @@ def besides(fact: Mapping[str, Any]) -> list[str]:
     return said
 
 
-def _rate(trick: str, retune: Mapping[str, Any]) -> str:
-    """What the re-tuning gave the arms of this trick."""
+def _rate(trick: str, level: str, retune: Mapping[str, Any]) -> str:
+    """What the re-tuning gave this row; the table of arms has the rest."""
     best = retune.get("best") or {}
-    tuned = {arm.removeprefix(f"{trick}="): at for arm, at in best.items() if arm.startswith(f"{trick}=")}
-    said = f"rate re-tuned in each arm, {retune['runs_per_arm']} runs each"
-    parts = [f"{level} at {at / best['shipped']:.2g} ×" for level, at in tuned.items()]
-    return f"{said}: {', '.join(parts)} the recipe's" if parts else said
+    said = f"rate re-tuned, {retune['runs_per_arm']} runs an arm"
+    own = best.get(f"{trick}={level}")
+    return said if own is None else f"{said}: {own / best['shipped']:.2g} × the recipe's"
 
 
 def _warnings(retune: Mapping[str, Any], pilot: Mapping[str, Any]) -> list[str]:
