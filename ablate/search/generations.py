@@ -116,7 +116,8 @@ class Suggester:
     def _fitted(self, number: int, told: Mapping[int, TrialResult]) -> list[dict[str, Value]]:
         """Trials from one fit to what is `told`."""
         trials = list(self._teller.trials(told))
-        sampler = FittedTPE(optuna.create_study(direction=self.direction), trials, _seed(self.seed, number))
+        study = optuna.create_study(direction=self.direction)
+        sampler = FittedTPE(study, trials, self._teller.inner, _seed(self.seed, number))
         drawn: list[dict[str, Value]] = [{} for _ in range(self.size)]
         self._draw(sampler, self.space.switches, drawn, range(self.size))
         on = [self.space.on(params) for params in drawn]

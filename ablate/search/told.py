@@ -51,6 +51,8 @@ class Teller:
         self.distributions = {found.name: distribution(found) for found in space.dimensions()}
         self._dimensions: dict[str, Dimension] = {found.name: found for found in space.dimensions()}
         self._made: dict[int, tuple[TrialResult, float | None, FrozenTrial]] = {}
+        self.inner: dict[int, dict[str, float]] = {}
+        """Number of a told trial -> its parameters as the numbers that Optuna's samplers compute with."""
 
     def trials(self, results: Mapping[int, TrialResult]) -> Iterator[FrozenTrial]:
         """Results as Optuna is to see them, in the order of their numbers.
@@ -73,6 +75,10 @@ class Teller:
             known = self._made.get(number)
             if known is None or known[0] is not result or known[1] != instead:
                 known = (result, instead, self._trial(number, result, instead))
+                self.inner[number] = {
+                    name: float(self.distributions[name].to_internal_repr(value))
+                    for name, value in result.params.items()
+                }
             made[number] = known
             yield known[2]
         self._made = made

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import cast
 
+import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import TPESampler
@@ -26,17 +27,33 @@ CANDIDATES = 12
 
 
 class FittedTPE(TPESampler):
-    """TPE that has learnt from `trials` (complete and pruned ones; others are not looked at)."""
+    """TPE that has learnt from `trials` (complete and pruned ones; others are not looked at).
+
+    `inner`: number of a trial -> its parameters as numbers (`Teller.inner`), which Optuna works out for every fit.
+    """
 
     def __init__(
-        self, study: optuna.Study, trials: Sequence[FrozenTrial], seed: int, candidates: int = CANDIDATES
+        self,
+        study: optuna.Study,
+        trials: Sequence[FrozenTrial],
+        inner: Mapping[int, Mapping[str, float]],
+        seed: int,
+        candidates: int = CANDIDATES,
     ) -> None:
         super().__init__(
             seed=seed, n_ei_candidates=candidates, n_startup_trials=1, multivariate=True, constant_liar=False
         )
         self.study = study
+        self.inner = inner
         known = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
         self.good, self.bad = _split_trials(study, known, default_gamma(len(known)))
+
+    def _get_internal_repr(
+        self, trials: list[FrozenTrial], search_space: dict[str, BaseDistribution], study: optuna.Study
+    ) -> dict[str, np.ndarray]:
+        """The values of `search_space`, of those of `trials` that have them all."""
+        rows = [inner for t in trials if search_space.keys() <= (inner := self.inner[t.number]).keys()]
+        return {name: np.array([row[name] for row in rows], dtype=float) for name in search_space}
 
     def draw(self, space: Mapping[str, BaseDistribution], count: int) -> list[dict[str, Value]]:
         """`count` draws of the parameters of `space`, jointly, from the trials that have them all."""

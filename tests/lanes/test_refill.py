@@ -118,9 +118,9 @@ def test_ages_are_judged_apart(bench: Bench):
         if len(report.curves[METRIC][0]) != first:
             continue
         now = [curve[-1] for curve in report.curves[METRIC]]
-        assert sorted(curve[first - 1] for curve in report.others.get(METRIC, ()) if len(curve) >= first) == sorted(
-            reached
-        )
+        assert sorted(
+            curve[first - 1] for curve in report.others.get(METRIC, ()) if len(curve) >= first
+        ) == sorted(reached)
         reached += now
         bar = sorted(reached)[-max(1, len(reached) // 2)]
         for run, value in zip(report.runs, now, strict=True):

@@ -23,7 +23,13 @@ def test_a_search_of_ten_or_more_has_four_generations_and_groups_fit_into_them(k
 
 def test_what_is_chosen():
     assert [sizes("loop", "cpu", n).lanes for n in (20, 100, 1000)] == [2, 5, 5]
-    assert [sizes("vmap", "cpu", n).lanes for n in (20, 100, 192, 600, 10_000)] == [4, 16, 16, 50, MOST["cpu"]]
+    assert [sizes("vmap", "cpu", n).lanes for n in (20, 100, 192, 600, 10_000)] == [
+        4,
+        16,
+        16,
+        50,
+        MOST["cpu"],
+    ]
     assert sizes("vmap", "cuda", 100).lanes == 20
     assert sizes("loop", "cpu", 100, solo=True).lanes == 1
     assert 1000 / sizes("vmap", "cpu", 1000).generation >= LONG

@@ -40,7 +40,7 @@ def test_a_draw_is_what_optuna_samples(group, count):
     study = optuna.create_study(direction="maximize")
     study.add_trials(trials)
     for seed in range(4):
-        own = FittedTPE(optuna.create_study(direction="maximize"), trials, seed, candidates=24)
+        own = FittedTPE(optuna.create_study(direction="maximize"), trials, teller.inner, seed, candidates=24)
         optunas = TPESampler(seed=seed, n_startup_trials=1, constant_liar=False)
         here = create_trial(state=TrialState.RUNNING)
         assert own.draw(wanted, 1) == [optunas.sample_relative(study, here, wanted)]
@@ -51,8 +51,8 @@ def test_many_draws_have_the_distribution_of_one():
     trials = list(teller.trials(finished(60)))
     wanted = {name: teller.distributions[name] for name in ("dropout", "optimizer")}
     study = optuna.create_study(direction="maximize")
-    together = FittedTPE(study, trials, 0).draw(wanted, 400)
-    apart = [FittedTPE(study, trials, seed).draw(wanted, 1)[0] for seed in range(1, 201)]
+    together = FittedTPE(study, trials, teller.inner, 0).draw(wanted, 400)
+    apart = [FittedTPE(study, trials, teller.inner, seed).draw(wanted, 1)[0] for seed in range(1, 201)]
     shares = [np.mean([one["dropout"] for one in draws]) for draws in (together, apart)]
     assert shares[0] == pytest.approx(shares[1], abs=0.1)
     assert shares[0] > 0.6, "dropout was made to help"
@@ -61,7 +61,7 @@ def test_many_draws_have_the_distribution_of_one():
 def test_without_a_trial_that_counts_the_draw_is_uniform():
     teller = Teller(SPACE, higher_is_better=True)
     wanted = {"momentum.lr": teller.distributions["momentum.lr"]}
-    drawn = FittedTPE(optuna.create_study(direction="maximize"), [], 0).draw(wanted, 300)
+    drawn = FittedTPE(optuna.create_study(direction="maximize"), [], {}, 0).draw(wanted, 300)
     logs = np.log10([one["momentum.lr"] for one in drawn])
     low, high = (
         np.log10(teller.distributions["momentum.lr"].low),
