@@ -52,6 +52,7 @@ def outside_data(found: Outside) -> ReportData:
     # 93.1 is a percentage already: shown as it is, under a name that says so.
     metric = f"{found.metric} (as given)" if np.nanmax(values.abs(), initial=0.0) > 1 else found.metric
     ranking = found.ranking.assign(metric=metric)
+    ranking["note"] = _own(ranking["note"].to_list())
     texts = ["trick", "level", "metric", "note"]
     ranking[texts] = ranking[texts].map(clean)
     used = {name: found.counts[name] for name in ("runs", "used", "failed", "excluded")}
@@ -75,6 +76,13 @@ def outside_data(found: Outside) -> ReportData:
     )  # fmt: skip
 
 
+def _own(notes: list[str]) -> list[str]:
+    """Each row's notes without those that every row has: they are told once, above."""
+    parts = [[part for part in note.split("; ") if part] for note in notes]
+    common = set.intersection(*map(set, parts)) if len(parts) > 1 else set()
+    return ["; ".join(part for part in several if part not in common) for several in parts]
+
+
 def _diagnostics(analysis: Analysis) -> Document:
     failures = analysis.failures
     return {
@@ -96,7 +104,7 @@ def sentence(data: ReportData, counted: str) -> tuple[str, str, str]:
     rows = data.ranking if data.ranking is not None else pd.DataFrame()
     if found["kind"] == "optuna":
         clear = [row for row in lines(rows) if row["low"] > 0 or row["high"] < 0]
-        headline = f"A search suggests {plural(len(clear), 'effect')} of {len(rows)}; none is shown."
+        headline = f"The search’s trials suggest {len(clear)} of {plural(len(rows), 'effect')}; no design has shown one."
         return "open", headline, f"{basis} Trials of a search are chosen by results: what they suggest wants a designed comparison."  # fmt: skip
     return "open", f"Of {plural(len(rows), 'effect')} in the table, {counted}.", f"{basis} Another program trained them; nothing was trained again."  # fmt: skip
 

@@ -102,9 +102,16 @@ def test_shown_to_a_person_with_a_report_page(capsys, here):
     assert "optimizer: adamw" in said.out
     folder = here / "reports" / "mine"
     page = (folder / "index.html").read_text()
-    for part in ("Optuna’s importances", "Exploratory", "A search suggests", "usually chooses its trials"):
+    for part in (
+        "Optuna’s importances",
+        "Exploratory",
+        "search’s trials suggest",
+        "usually chooses its trials",
+    ):
         assert part in page
     assert "ablate rank mine" not in page
+    assert "The placebo does nothing" not in page
+    assert page.count("unfinished runs left out") == 0, "what every row says is said once, above"
     assert {"ranking.csv", "runs.csv", "importances.csv", "index.html"} <= {p.name for p in folder.iterdir()}
 
 

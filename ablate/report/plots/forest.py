@@ -75,7 +75,7 @@ def forest(
         paint,
         height=round(84 + 27 * len(rows)),
         caption=f"Effect of each trick ({estimand}) with its {level} interval, each trick by itself; right of zero helps. "
-        f"{band} The placebo does nothing by construction: what it shows is noise. {_runs(rows)}",
+        f"{band}{' The placebo does nothing by construction: what it shows is noise.' if any(placebo) else ''} {_runs(rows)}",
         alt=f"Forest plot of {len(rows)} effects. "
         + "; ".join(
             f"{shorten(label, 40)}: {units.effect(row['effect'])}{units.difference}, {row['verdict']}"
