@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor
 
 from ablate.lanes import robust
@@ -32,3 +33,17 @@ def scored(
         if outcome is not Outcome.DIVERGED:
             scores[split] = tuple(per_example_scores(criterion, output, y)[0].tolist())
     return values, scores
+
+
+def note_of(outcome: Outcome, best: int, epochs: int) -> str:
+    """What a result must say: where it diverged, or that an earlier epoch than the last is scored."""
+    if outcome is Outcome.DIVERGED:
+        return f"not finite in epoch {epochs}"
+    return "" if best == epochs else f"scored at epoch {best}"
+
+
+def padded(histories: Sequence[Sequence[float]], device: torch.device) -> Tensor:
+    """`[K, E]` float64 of K histories, those of younger lanes padded at the left with infinity."""
+    longest = max(map(len, histories))
+    rows = [[float("inf")] * (longest - len(row)) + list(row) for row in histories]
+    return torch.tensor(rows, dtype=torch.float64, device=device)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ablate.lanes import robust
 from ablate.lanes.bench import Bench
-from ablate.lanes.score import scored
+from ablate.lanes.score import note_of, padded, scored
 from ablate.lanes.trainer import Trainer
 from ablate.records.run import Outcome, Result, Run
 from ablate.tasks.metrics import metrics
@@ -207,9 +207,7 @@ class Training:
     def _histories(self) -> Tensor:
         """Validation losses so far, `[K, E]`, padded at the left with infinity where a lane is younger."""
         rows = [self.traces[run.identity].curves[LOSS] for run in self.trainer.group.runs]
-        longest = max(map(len, rows))
-        padded = [[float("inf")] * (longest - len(row)) + row for row in rows]
-        return torch.tensor(padded, dtype=torch.float64, device=self.bench.device)
+        return padded(rows, self.bench.device)
 
     def _scored_epochs(self) -> list[int]:
         """The epoch (the first is 1) whose weights are scored, for each lane: the last, unless a trick says."""
@@ -300,11 +298,6 @@ class Training:
             for name in ("loss", "accuracy"):
                 if f"train/{name}" in trace.curves:
                     values[f"train/{name}"] = trace.curves[f"train/{name}"][trace.best - 1]
-        note = ""
-        if outcome is Outcome.DIVERGED:
-            note = f"not finite in epoch {epochs}"
-        elif trace.best != epochs:
-            note = f"scored at epoch {trace.best}"
         self.results[run.identity] = Result(
             outcome,
             metrics=values,
@@ -312,5 +305,5 @@ class Training:
             scores=scores,
             epochs=epochs,
             seconds=self.seconds[run.identity],
-            note=note,
+            note=note_of(outcome, trace.best, epochs),
         )
