@@ -1,38 +1,36 @@
-"""`make bench`: speed, side by side in one run. `python -m bench --help` for sizes."""
+"""`make bench`: speed, side by side in one run. Each part is a command of its own with options for sizes.
+
+python -m bench.trials    (a, b) trials per hour of a whole search against a plain Optuna + DataLoader loop
+python -m bench.grids     (c) lr-find's grids against the same runs one after another
+python -m bench.lanes     (d, f) a run's step alone, fused, in processes, as others train it; share of the roofline
+python -m bench.search    (e) search and ledger a trial (--overhead); what the search finds (--regret)
+python -m bench.growth    (g) how cost grows with trials, lanes and runs
+python -m bench.quality   the search's result at equal wall time, on three real tasks (an hour; not part of make bench)
+"""
 
 from __future__ import annotations
 
-import argparse
+import subprocess
+import sys
 
-import torch
+PARTS = (
+    ("bench.trials", "--trials", "40"),
+    ("bench.grids",),
+    ("bench.lanes",),
+    ("bench.search", "--overhead"),
+    ("bench.growth",),
+)
 
-from ablate.study.environment import environment
-from bench.trials import compare
 
-TARGETS = {"digits": 4.0, "breast-cancer": 8.0}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--trials", type=int, default=40)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--tasks", nargs="*", default=list(TARGETS))
-    asked = parser.parse_args()
-    about = environment(torch.device("cpu"))
-    print(
-        f"{about['cpu']}, {about['cores']} cores; ablate {about['ablate']}, torch {about['torch']}, optuna {about['optuna']}"
-    )
-    print(
-        f"{asked.trials} trials, no pruning, median of {asked.repeats}, whole process (with start-up), in turn"
-    )
-    print("ablate also trains the five best again on three seeds (15 runs), which the plain loop does not")
-    for task in asked.tasks:
-        plain, own = compare(task, asked.trials, asked.repeats)
-        ratio = plain / own
-        print(
-            f"{task}: plain {plain:.1f} s, ablate {own:.1f} s, ratio {ratio:.2f} (target {TARGETS.get(task, 1):g})"
-        )
+def main() -> int:
+    """Each part in a process of its own; the first that fails ends it."""
+    for module, *options in PARTS:
+        print(f"\n# python -m {' '.join([module, *options])}", flush=True)
+        code = subprocess.run([sys.executable, "-m", module, *options]).returncode
+        if code:
+            return code
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -24,7 +24,7 @@ from ablate.records.run import Run
 
 LANES = {"cpu": (4, 16, 48), "cuda": (8, 32, 128, 512)}
 """Numbers of lanes that are tried, rising; on a CPU few, because a study of a few seconds should not wait for it."""
-CLEARLY = 1.3
+CLEARLY = 1.5
 NEARLY = 1.1
 STATE = 8
 """Copies of the parameters at the most: weights, gradients, two states of an optimizer, an average, three temporary."""
@@ -103,7 +103,7 @@ def best_of(rows: Iterable[Timing], usual: str, budget: float) -> tuple[str, int
     return kernel, max(1, min(lanes, int(budget / (heaviest * SLACK))))
 
 
-def timed(bench: Bench, recipe: Recipe, lanes: int, steps: int = 4) -> Timing:
+def timed(bench: Bench, recipe: Recipe, lanes: int, steps: int = 6) -> Timing:
     """One warm step that is weighed, then the fastest of `steps`."""
     trainer = Trainer(bench, [Run(bench.task.name, recipe, seed, 1) for seed in range(lanes)])
     held = kept_bytes(trainer)
