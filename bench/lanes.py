@@ -34,6 +34,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ablate.catalogue.registry import registry
 from ablate.executors.processes import keep_memory
 from ablate.lanes.bench import Bench
+from ablate.lanes.graph import prepare
 from ablate.lanes.trainer import Trainer
 from ablate.records.recipe import Recipe
 from ablate.records.run import Run

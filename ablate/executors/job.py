@@ -43,10 +43,12 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """Results in the order of a job's runs, and the seconds that each phase of training took (`lanes.clock.PHASES`)."""
+    """Results in the order of a job's runs, the seconds that each phase of training took (`lanes.clock.PHASES`), and in
+    words what took longer than it needs to."""
 
     results: list[Result]
     seconds: dict[str, float] = field(default_factory=dict)
+    slow: frozenset[str] = frozenset()
 
 
 @lru_cache(maxsize=4)
@@ -69,4 +71,4 @@ def work(job: Job, progress: Progress | None = None) -> Done:
     bench.clock.waits = job.profile
     bench.clock.take()
     results = train(bench, job.runs, splits=job.splits, watch=watch, lanes=job.lanes)
-    return Done(results, bench.clock.take())
+    return Done(results, bench.clock.take(), frozenset(bench.clock.slow))

@@ -29,19 +29,7 @@ FORMAT = 1
 
 def trainer_state(trainer: Trainer) -> dict[str, Tensor]:
     """Copies of everything that training changes, by name."""
-    state = {
-        "weights": trainer.weights.flat,
-        "seeds": trainer.seeds,
-        "steps": trainer.steps,
-        "alive": trainer.alive,
-        "within": torch.tensor(trainer.within),
-    }
-    state |= {f"buffer/{name}": buffer for name, buffer in trainer.forward.buffers().items()}
-    for part in trainer.optimizers.parts:
-        state[f"lanes/{part.name}"] = part.lanes
-        state |= {f"optimizer/{part.name}/{name}": tensor for name, tensor in part.state.items()}
-    for trick, extra in trainer.extra.items():
-        state |= {f"extra/{trick}/{name}": tensor for name, tensor in extra.items()}
+    state = {**trainer.state(), "within": torch.tensor(trainer.within)}
     return {name: tensor.detach().clone() for name, tensor in state.items()}
 
 
@@ -56,7 +44,7 @@ def restore_trainer(trainer: Trainer, state: dict[str, Tensor]) -> None:
         {name.removeprefix("buffer/"): t for name, t in state.items() if name.startswith("buffer/")}
     )
     for part in trainer.optimizers.parts:
-        part.lanes = state[f"lanes/{part.name}"].clone()
+        part.lanes, part.taken = state[f"lanes/{part.name}"].clone(), {}
         part.state = _with_prefix(state, f"optimizer/{part.name}/")
     trainer.extra = {trick: _with_prefix(state, f"extra/{trick}/") for trick in trainer.extra}
 

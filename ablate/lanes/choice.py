@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ablate.lanes.bench import Bench
-from ablate.lanes.train import is_out_of_memory
+from ablate.lanes.memory import is_out_of_memory
 from ablate.lanes.trainer import Trainer
 from ablate.records.recipe import Recipe
 from ablate.records.run import Run

@@ -12,11 +12,13 @@ PHASES = ("build", "data", "forward", "backward", "update", "evaluation")
 
 class Clock:
     """Adds up seconds between laps. `waits`: for the device at every lap, without which a GPU's time cannot be told
-    apart (and which slows it down)."""
+    apart (and which slows it down). `slow`: in words, what took longer than it needs to.
+    """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = dict.fromkeys(PHASES, 0.0)
         self.waits = False
+        self.slow: set[str] = set()
         self._last = time.perf_counter()
 
     def begin(self) -> None:

@@ -20,7 +20,7 @@ from torch.func import vmap
 from ablate.lanes.leaves import Leaves
 from ablate.surgery.binding import Binding
 from ablate.surgery.escape import LaneByLane, channels_last, twins
-from ablate.surgery.layers import RandomLayer, Switch, picks_of, set_picks
+from ablate.surgery.layers import RandomLayer, picks_of, set_picks
 from ablate.surgery.net import Net
 
 Weights = Mapping[str, Tensor]
@@ -152,8 +152,11 @@ class Vmap:
 
     def __call__(self, weights: Weights, x: Tensor, keys: Tensor, training: bool) -> Tensor:
         set_mode(self.module, training)
+        for switches in self.picks.values():
+            for switch in switches:
+                set_mode(switch, training)
         if len(x) == 1:
-            set_picks(self.module, {path: names * 2 for path, names in self.picks.items()})
+            set_picks(self.module, {path: switches * 2 for path, switches in self.picks.items()})
             return self._single(weights, x, keys)
         set_picks(self.module, self.picks)
         return self._call(weights, x, keys, self._buffers)
@@ -204,7 +207,7 @@ class Vmap:
     def take(self, lanes: Tensor) -> None:
         self._buffers = {name: buffer[lanes] for name, buffer in self._buffers.items()}
         kept = lanes.tolist()
-        self.picks = {path: [names[i] for i in kept] for path, names in self.picks.items()}
+        self.picks = {path: [switches[i] for i in kept] for path, switches in self.picks.items()}
 
     def some(self, lanes: Tensor) -> Forward:
         chosen = copy(self)
@@ -216,19 +219,23 @@ class Vmap:
         self._buffers = {
             name: torch.cat([buffer, other._buffers[name]]) for name, buffer in self._buffers.items()
         }
-        self.picks = {path: names + other.picks[path] for path, names in self.picks.items()}
+        self.picks = {path: switches + other.picks[path] for path, switches in self.picks.items()}
 
     def own_names(self, lane: int) -> dict[str, str]:
         return {own: common for common, own in self.names.items()}
 
     def module_of(self, lane: int) -> nn.Module:
+        set_picks(self.module, None)
         module = deepcopy(self.module)
+        for path, switches in self.picks.items():
+            own = deepcopy(switches[lane])
+            stands = module.get_submodule(path)
+            for parent in list(module.modules()):
+                for name, child in parent._modules.items():
+                    if child is stands:
+                        parent._modules[name] = own
         for name, buffer in self._buffers.items():
             module.get_buffer(name).copy_(buffer[lane])
-        for path, names in self.picks.items():
-            switch = module.get_submodule(path)
-            assert isinstance(switch, Switch)
-            switch.picked, switch.picks = names[lane], None
         return module
 
 

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from ablate.lanes import robust
 from ablate.lanes.bench import Bench
+from ablate.lanes.graph import prepare
+from ablate.lanes.memory import is_out_of_memory
 from ablate.lanes.score import note_of, padded, scored
 from ablate.lanes.trainer import Trainer
 from ablate.records.run import Outcome, Result, Run
@@ -80,10 +82,6 @@ def train(
     ]
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
-
-
 def trainer_of(bench: Bench, runs: Sequence[Run], together: Sequence[Run]) -> Trainer:
     """A trainer of `runs` that holds, at neutral settings, the tricks of all runs of `together`.
 
@@ -144,9 +142,8 @@ class Training:
     def epoch(self) -> None:
         """Train to the end of the epoch (from wherever it stands), evaluate, end what is over."""
         started = time.perf_counter()
-        at_once = (
-            self.bench.device.type == "cpu"
-        )  # elsewhere, to ask at every step would mean to wait for the device
+        prepare(self.trainer)
+        at_once = self.bench.device.type == "cpu"  # elsewhere every question means to wait for the device
         while True:
             self.step()
             if self.trainer.within == 0 or (at_once and not bool(self.trainer.alive.any())):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +27,11 @@ from ablate.seams.draws import Draws, seed_keys, step_keys
 from ablate.seams.settings import Settings
 from ablate.seams.tensors import LaneTensors, Layout
 
+if TYPE_CHECKING:
+    from ablate.lanes.graph import Settled
+
 Weights = Mapping[str, Tensor]
+
 Loss = Callable[[Weights, Batch], Tensor]
 
 
@@ -69,6 +74,8 @@ class Trainer:
             for active, prepare in self.group.ports("begin")
         }
         self.epochs = runs[0].epochs
+        self.graph: Settled | None = None
+        self.eager = ""  # why it is not captured, if that was tried
         bench.clock.lap("build")
 
     @property
@@ -87,12 +94,15 @@ class Trainer:
         own = [list(self.forward.own_names(lane).values()) for lane in range(self.weights.lanes)]
         return Leaves(self.weights, own if self.forward.kernel == "loop" else None)
 
-    def batch(self, draws: Draws) -> Batch:
-        train = self.bench.splits["train"]
+    def index(self) -> Tensor:
+        """Which examples the lanes see at this step, int64 `[K, B]`."""
         if self.within == 0 or self.stale:
             self.order.shuffle(self.seeds, self.steps // self.order.steps_per_epoch)
             self.stale = False
-        index = self.order.at(self.within)
+        return self.order.at(self.within)
+
+    def batch(self, index: Tensor, draws: Draws) -> Batch:
+        train = self.bench.splits["train"]
         batch = Batch(train.x[index], train.target[index], index)
         for active, change in self.group.ports("batch"):
             batch = change(batch, draws.within(active.name), active.settings)
@@ -104,10 +114,21 @@ class Trainer:
         `rate` `[K]` multiplies the learning rates (for a range test). A lane whose loss or gradient is not
         finite is masked from this step on: its weights stay as they are, no other lane is touched.
         """
+        self.bench.clock.begin()
+        index = self.index()
+        if self.graph is None or rate is not None:
+            told = self.train_on(index, rate)
+        else:
+            told = self.graph.step(index)
+        self.within = (self.within + 1) % self.order.steps_per_epoch
+        return told
+
+    def train_on(self, index: Tensor, rate: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """All of a step that happens on the device: nothing in it waits for the device or depends on the host's
+        state, so that it can be captured in a graph."""
         clock = self.bench.clock
-        clock.begin()
         keys = step_keys(self.seeds, self.steps)
-        batch = self.batch(Draws(keys))
+        batch = self.batch(index, Draws(keys))
         clock.lap("data")
         seen: list[Tensor] = []
 
@@ -154,7 +175,6 @@ class Trainer:
         new = self.optimizers.update(self.group, self.weights, gradients, factor, self.steps + 1, moved)
         self.weights.flat.copy_(torch.where(moved[:, None], new, self.weights.flat))
         self.steps = self.steps + 1
-        self.within = (self.within + 1) % self.order.steps_per_epoch
         for active, average in self.group.ports("average"):
             average(self.extra[active.name], self.weights, self.steps, active.settings)
 
@@ -208,8 +228,31 @@ class Trainer:
         hit = outputs.argmax(dim=-1) == batch.target.argmax(dim=-1)
         return hit.to(torch.float32).mean(dim=1)
 
+    def state(self) -> dict[str, Tensor]:
+        """Everything on the device that training changes, by name."""
+        state = {"weights": self.weights.flat, "seeds": self.seeds, "steps": self.steps, "alive": self.alive}
+        state |= {f"buffer/{name}": buffer for name, buffer in self.forward.buffers().items()}
+        for part in self.optimizers.parts:
+            state[f"lanes/{part.name}"] = part.lanes
+            state |= {f"optimizer/{part.name}/{name}": tensor for name, tensor in part.state.items()}
+        for trick, extra in self.extra.items():
+            state |= {f"extra/{trick}/{name}": tensor for name, tensor in extra.items()}
+        return state
+
+    def settle(self, state: Mapping[str, Tensor]) -> None:
+        """Copy what is new into the tensors of `state` (of `self.state()`, from before) and use those again."""
+        for name, tensor in self.state().items():
+            if tensor is not state[name]:
+                state[name].copy_(tensor)
+        self.steps, self.alive = state["steps"], state["alive"]
+        for part in self.optimizers.parts:
+            part.state = {name: state[f"optimizer/{part.name}/{name}"] for name in part.state}
+        for trick, extra in self.extra.items():
+            self.extra[trick] = {name: state[f"extra/{trick}/{name}"] for name in extra}
+
     def take(self, lanes: Tensor) -> None:
         """Keep the lanes at the positions `lanes` (int64), in that order."""
+        self.graph = None
         self.group.take(lanes)
         self.forward.take(lanes)
         self.optimizers.take(lanes)
@@ -231,6 +274,7 @@ class Trainer:
             raise ValueError("lanes can only be put together between epochs")
         if list(self.layout.specs) != list(other.layout.specs):
             raise ValueError("the lanes' parameters differ")
+        self.graph = None
         self.optimizers.extend(other.optimizers, self.lanes)
         self.group.extend(other.group)
         self.forward.extend(other.forward)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from ablate.lanes.group import Group
+from ablate.lanes.group import Active, Group
 from ablate.records.errors import InputError
+from ablate.seams.settings import Settings
 from ablate.seams.tensors import LaneTensors
 
 State = dict[str, Tensor]
@@ -16,11 +17,23 @@ State = dict[str, Tensor]
 
 @dataclass
 class Part:
-    """One optimizer kind, the lanes that use it (int64 `[k]`), and its state (`[k, …]` tensors)."""
+    """One optimizer kind, the lanes that use it (int64 `[k]`), and its state (`[k, …]` tensors).
+
+    `taken`: the settings of these lanes, by trick, picked once: to pick them anew at every step costs as much as a
+    small update, and a GPU would be waited for.
+    """
 
     name: str
     lanes: Tensor
     state: State
+    taken: dict[str, Settings] = field(default_factory=dict)
+
+    def settings(self, active: Active, *, whole: bool) -> Settings:
+        if whole:
+            return active.settings
+        if active.name not in self.taken:
+            self.taken[active.name] = active.settings.take(self.lanes)
+        return self.taken[active.name]
 
 
 class Optimizers:
@@ -62,16 +75,15 @@ class Optimizers:
         for part in self.parts:
             active = tricks[part.name]
             whole = len(part.lanes) == weights.lanes
-            own, gradient, at, settings = weights, gradients, step, active.settings
-            scheduled = settings.lr * factor
-            decays = group.ports("decay")
+            settings = part.settings(active, whole=whole)
+            own, gradient, at, scheduled = weights, gradients, step, factor
             if not whole:
                 own, gradient, at = own.take(part.lanes), gradient.take(part.lanes), step[part.lanes]
-                settings, scheduled = settings.take(part.lanes), scheduled[part.lanes]
+                scheduled = factor[part.lanes]
+            scheduled = settings.lr * scheduled
             settings = settings.replaced(lr=scheduled)
-            for decay, change in decays:
-                taken = decay.settings if whole else decay.settings.take(part.lanes)
-                own, gradient = change(own, gradient, scheduled, taken)
+            for decay, change in group.ports("decay"):
+                own, gradient = change(own, gradient, scheduled, part.settings(decay, whole=whole))
             before = {name: tensor.clone() for name, tensor in part.state.items()} if skipping else {}
             updated: Tensor = active.code.update(own, gradient, part.state, settings, at)
             for name, old in before.items():
@@ -106,6 +118,7 @@ class Optimizers:
             if part.name in mine:
                 own = mine[part.name]
                 own.lanes = torch.cat([own.lanes, part.lanes + offset])
+                own.taken = {}
                 own.state = {name: torch.cat([t, part.state[name]]) for name, t in own.state.items()}
             else:
                 self.parts.append(Part(part.name, part.lanes + offset, part.state))

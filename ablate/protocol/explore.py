@@ -18,7 +18,7 @@ from torch import Tensor
 from ablate.catalogue.registry import Registry
 from ablate.lanes.bench import Bench
 from ablate.lanes.data import DeviceSplit
-from ablate.lanes.train import is_out_of_memory
+from ablate.lanes.memory import is_out_of_memory
 from ablate.lanes.trainer import Trainer
 from ablate.records.errors import AblateError
 from ablate.records.recipe import Recipe

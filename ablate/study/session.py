@@ -60,6 +60,7 @@ class Session:
     def __post_init__(self) -> None:
         self._flying: dict[Future[Done], tuple[list[Planned], Job]] = {}
         self._trained = self._failed = 0
+        self._told: set[str] = set()
         self.spent: Counter[str] = Counter()
 
     @property
@@ -173,6 +174,9 @@ class Session:
             return
         done = future.result() if error is None else Done([self._failure(error)])
         self.spent.update(done.seconds)
+        for line in sorted(done.slow - self._told):
+            self.progress.say(line)
+        self._told |= done.slow
         results = done.results
         self._trained += sum(result.outcome is not Outcome.FAILED for result in results)
         entries = [

@@ -176,8 +176,8 @@ class Switch(StandIn):
     the branches. Only the branches that some lane of the group has are built. Lanes run their branch one
     after another at this one place (see `escape`), so that a lane's numbers are those of its branch alone.
 
-    `picked`: this lane's branch, "" for `otherwise`. Under vmap one module serves all lanes: `picks` then says
-    each lane's (None: `picked` for all).
+    `picked`: this lane's branch, "" for `otherwise`. Under vmap one module serves all lanes: `picks` then holds
+    each lane's own Switch (None: this one for all), whose branches may so hold plain numbers that differ between lanes.
     `alone`: lanes run one after another also where there are no branches, because under vmap `otherwise`
     would round differently for different numbers of lanes.
     `channels_last`: channels are the last dimension here (tokens `[B, T, C]`); branches still see them as
@@ -202,7 +202,7 @@ class Switch(StandIn):
         self.alone = alone
         self.channels_last = channels_last
         self.picked = ""
-        self.picks: list[str] | None = None
+        self.picks: list[Switch] | None = None
         self._plan: Plan | None = None
 
     def add(self, name: str, branch: nn.Module, on: bool) -> None:
@@ -234,15 +234,18 @@ class Switch(StandIn):
 
     def _lanes(self, x: Tensor) -> Tensor:
         """Each lane through its own branch, one after another."""
-        if self._plan is None:
-            self._plan = Plan(self)
-        plan, picks = self._plan, self.picks
+        picks = self.picks
 
         def lane(number: int, value: Tensor, state: Sequence[Tensor]) -> Tensor:
-            name = self.picked if picks is None else picks[number]
-            return plan.run(name, value, state)
+            return (self if picks is None else picks[number]).plan.run(value, state)
 
-        return escape(lane, x, plan.tensors())
+        return escape(lane, x, self.plan.tensors())
+
+    @property
+    def plan(self) -> Plan:
+        if self._plan is None:
+            self._plan = Plan(self)
+        return self._plan
 
     def _run(self, name: str, x: Tensor) -> Tensor:
         chosen = self._branch(name)
@@ -255,48 +258,45 @@ class Switch(StandIn):
 
 
 class Plan:
-    """Which of a Switch's tensors each of its branches holds, worked out once."""
+    """Which of a Switch's tensors its own branch holds, worked out once."""
 
     def __init__(self, switch: Switch) -> None:
         self.switch = switch
         self.binding = Binding(switch)
-        self.own = {
-            name: [
-                (number, own)
-                for number, own in enumerate(self.binding.places)
-                if own.startswith(f"branches.{name}." if name else "otherwise.")
-            ]
-            for name in ("", *switch.branches)
-        }
+        branch = f"branches.{switch.picked}." if switch.picked else "otherwise."
+        self.own = [(number, own) for number, own in enumerate(self.binding.places) if own.startswith(branch)]
 
     def tensors(self) -> list[Tensor]:
         """The tensors that are in the switch now: under vmap, the lanes' stacked ones."""
         held = (places[0] for places in self.binding.places.values())
         return [cast(Tensor, where[name]) for where, name in held]
 
-    def run(self, name: str, x: Tensor, tensors: Sequence[Tensor]) -> Tensor:
-        """One lane's `x` through the branch `name`, with the lane's own tensors in their places."""
-        before = self.binding.put({own: tensors[number] for number, own in self.own[name]})
+    def run(self, x: Tensor, tensors: Sequence[Tensor]) -> Tensor:
+        """The lane's `x` through its branch, with the lane's tensors in their places."""
+        before = self.binding.put({own: tensors[number] for number, own in self.own})
         try:
-            return self.switch._run(name, x)
+            return self.switch._run(self.switch.picked, x)
         finally:
             self.binding.put(before)
 
 
-Picks = dict[str, list[str]]
-"""Path of a Switch -> the branch of each lane."""
+Picks = dict[str, list[Switch]]
+"""Path of a Switch -> each lane's own."""
 
 
 def picks_of(modules: Sequence[nn.Module]) -> Picks:
-    """The branches that several models of one form have picked."""
+    """The Switches of several models of one form."""
     return {
-        path: [cast(Switch, module.get_submodule(path)).picked for module in modules]
+        path: [cast(Switch, module.get_submodule(path)) for module in modules]
         for path, layer in modules[0].named_modules()
         if isinstance(layer, Switch)
     }
 
 
-def set_picks(module: nn.Module, picks: Picks) -> None:
-    """Let `module` serve lanes with these branches under vmap."""
-    for path, names in picks.items():
-        cast(Switch, module.get_submodule(path)).picks = names
+def set_picks(module: nn.Module, picks: Picks | None) -> None:
+    """Let `module` serve lanes with these Switches under vmap; None: serve itself."""
+    for layer in module.modules() if picks is None else ():
+        if isinstance(layer, Switch):
+            layer.picks = None
+    for path, switches in (picks or {}).items():
+        cast(Switch, module.get_submodule(path)).picks = switches

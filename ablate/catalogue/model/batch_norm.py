@@ -35,8 +35,6 @@ class BatchNorm(nn.Module):
 
     running_mean: Tensor
     running_var: Tensor
-    momentum: Tensor
-    eps: Tensor
 
     def __init__(self, channels: int, momentum: float, eps: float) -> None:
         super().__init__()
@@ -44,8 +42,8 @@ class BatchNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
         self.register_buffer("running_mean", torch.zeros(channels))
         self.register_buffer("running_var", torch.ones(channels))
-        self.register_buffer("momentum", torch.tensor(momentum, dtype=torch.float64))
-        self.register_buffer("eps", torch.tensor(eps, dtype=torch.float64))
+        self.momentum = momentum
+        self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training and x.numel() == x.shape[1]:
@@ -55,7 +53,7 @@ class BatchNorm(nn.Module):
             )
         return F.batch_norm(
             x, self.running_mean, self.running_var, self.weight, self.bias, self.training,
-            float(self.momentum), float(self.eps),
+            self.momentum, self.eps,
         )  # fmt: skip
 
 

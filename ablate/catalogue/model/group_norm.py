@@ -36,20 +36,17 @@ def group_count(channels: int, positions: int, groups: int) -> int:
 
 
 class GroupNorm(nn.Module):
-    """`[B, C, …]` -> the same shape. `groups` and `eps` are buffers: lanes may differ in them."""
-
-    groups: Tensor
-    eps: Tensor
+    """`[B, C, …]` -> the same shape. Lanes may differ in `groups` and `eps`: each runs its own."""
 
     def __init__(self, channels: int, groups: int, eps: float) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
-        self.register_buffer("groups", torch.tensor(groups))
-        self.register_buffer("eps", torch.tensor(eps, dtype=torch.float64))
+        self.groups = groups
+        self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.group_norm(x, int(self.groups), self.weight, self.bias, float(self.eps))
+        return F.group_norm(x, self.groups, self.weight, self.bias, self.eps)
 
 
 def model(net: Net, p: Any) -> None:

@@ -24,18 +24,16 @@ from ablate.surgery.net import Net
 
 
 class InstanceNorm(nn.Module):
-    """`[B, C, …]` with more than one position -> the same shape. `eps` is a buffer: lanes may differ in it."""
-
-    eps: Tensor
+    """`[B, C, …]` with more than one position -> the same shape. Lanes may differ in `eps`: each runs its own."""
 
     def __init__(self, channels: int, eps: float) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
-        self.register_buffer("eps", torch.tensor(eps, dtype=torch.float64))
+        self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.instance_norm(x, weight=self.weight, bias=self.bias, eps=float(self.eps))
+        return F.instance_norm(x, weight=self.weight, bias=self.bias, eps=self.eps)
 
 
 def model(net: Net, p: Any) -> None:

@@ -24,22 +24,20 @@ from ablate.surgery.net import Net
 
 
 class LayerNorm(nn.Module):
-    """`[B, C, …]` -> the same shape. `tokens`: each position by itself. `eps` is a buffer: lanes may differ."""
-
-    eps: Tensor
+    """`[B, C, …]` -> the same shape. `tokens`: each position by itself. Lanes may differ in `eps`: each runs its own."""
 
     def __init__(self, channels: int, eps: float, *, tokens: bool = False) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
         self.tokens = tokens
-        self.register_buffer("eps", torch.tensor(eps, dtype=torch.float64))
+        self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
         if self.tokens or x.ndim == 2:
             last = x.movedim(1, -1)
-            return F.layer_norm(last, last.shape[-1:], self.weight, self.bias, float(self.eps)).movedim(-1, 1)
-        return F.group_norm(x, 1, self.weight, self.bias, float(self.eps))  # one group: the whole example
+            return F.layer_norm(last, last.shape[-1:], self.weight, self.bias, self.eps).movedim(-1, 1)
+        return F.group_norm(x, 1, self.weight, self.bias, self.eps)  # one group: the whole example
 
 
 def model(net: Net, p: Any) -> None:

@@ -1,0 +1,80 @@
+"""A group's whole step as one CUDA graph: draws, batch, forward, backward, update, in one launch.
+
+A small model's step is hundreds of kernels of a few microseconds each, and to launch them takes longer than to run
+them. Captured once, they are launched together. Everything that the step reads and changes stands in the same
+tensors at every replay: weights, optimizer state, averages, counters (`Trainer.settle`), settings (which are `[K]`
+tensors anyway), and the indices of the batch, which are copied in. What asks the device for a number on the way
+(`.item()`, `if tensor`) cannot be captured: such a group trains step by step, and the study says why.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ablate.lanes.memory import is_out_of_memory
+from ablate.lanes.trainer import Trainer
+
+WARM = 3
+"""Steps before the capture, in which libraries choose their kernels; the state is put back after them."""
+
+
+class Settled:
+    """A trainer's step with all its state in the same tensors before and after: what is captured."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer = trainer
+        self.held = trainer.state()
+        self.index = trainer.index().clone()
+
+    def step(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        self.index.copy_(index)
+        return self.run()
+
+    def run(self) -> tuple[Tensor, Tensor]:
+        told = self.trainer.train_on(self.index)
+        self.trainer.settle(self.held)
+        return told
+
+
+class Captured(Settled):
+    """The same, captured and replayed."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        super().__init__(trainer)
+        before = {name: tensor.clone() for name, tensor in self.held.items()}
+        aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):
+            for _ in range(WARM):
+                self.run()
+        torch.cuda.current_stream().wait_stream(aside)
+        self.graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(self.graph):
+                self.told = self.run()
+        finally:
+            torch.cuda.synchronize()
+            trainer.settle(self.held)
+            for name, tensor in before.items():
+                self.held[name].copy_(tensor)
+
+    def step(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        self.index.copy_(index)
+        self.graph.replay()
+        loss, right = self.told
+        return loss.clone(), right.clone()
+
+
+def prepare(trainer: Trainer) -> None:
+    """Let `trainer` replay its step, where it is on a CUDA device and was not asked before. Why not, if its step cannot
+    be captured, is noted with the bench's clock."""
+    if trainer.bench.device.type != "cuda" or trainer.graph is not None or trainer.eager:
+        return
+    try:
+        trainer.graph = Captured(trainer)
+    except (RuntimeError, NotImplementedError) as error:
+        if is_out_of_memory(error):
+            raise
+        trainer.eager = " ".join(str(error).split())[:160] or type(error).__name__
+        trainer.bench.clock.slow.add(f"a group trains without a CUDA graph: {trainer.eager}")

@@ -1,0 +1,117 @@
+"""A step that can be replayed: its state stays in its tensors, its results are those of the ordinary step.
+
+The capture itself needs a CUDA device (`test_captured_…`, skipped without one).
+"""
+
+from __future__ import annotations
+
+import sys
+from types import FrameType
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from ablate.catalogue.registry import registry
+from ablate.lanes.bench import Bench
+from ablate.lanes.graph import Settled, prepare
+from ablate.lanes.trainer import Trainer
+from ablate.testing import Suite, suite, variants
+
+WAITS = ("_local_scalar_dense", "nonzero", "equal")
+"""Operations that wait for the device, and so cannot stand in a graph."""
+ON_A_CPU = "seams/draws.py"
+"""May ask for numbers, because it does so on a CPU alone."""
+
+
+def trainers(checks: Suite, name: str, count: int = 2) -> list[Trainer]:
+    bench = checks.where(name)[0].with_kernel("vmap")
+    runs = [checks.run(bench, tricks, seed) for seed, tricks in enumerate(variants(checks.catalogue[name]))]
+    return [Trainer(bench, runs) for _ in range(count)]
+
+
+@pytest.mark.parametrize("name", list(registry()))
+def test_a_settled_step_is_the_ordinary_step_in_the_same_tensors(name: str):
+    plain, held = trainers(suite(), name)
+    held.graph = Settled(held)
+    places = {key: tensor.data_ptr() for key, tensor in held.state().items()}
+    for _ in range(7):
+        loss, right = plain.step()
+        told = held.step()
+        assert torch.equal(told[0], loss)
+        assert torch.equal(told[1], right)
+    assert {key: tensor.data_ptr() for key, tensor in held.state().items()} == places
+    state = held.state()
+    for key, tensor in plain.state().items():
+        assert torch.equal(tensor, state[key]), key
+
+
+class Watched(TorchDispatchMode):
+    """Notes where in ablate an operation waits for the device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: set[str] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func._schema.name.removeprefix("aten::") in WAITS:
+            self.found.add(self.where(sys._getframe(1)))
+        return func(*args, **(kwargs or {}))
+
+    @staticmethod
+    def where(frame: FrameType | None) -> str:
+        while frame is not None:
+            file = frame.f_code.co_filename.replace("\\", "/")
+            if "/ablate/" in file:
+                return f"{file.rpartition('/ablate/')[2]}:{frame.f_lineno}"
+            frame = frame.f_back
+        return "outside"
+
+
+@pytest.mark.parametrize("name", list(registry()))
+def test_nothing_in_a_step_waits_for_the_device(name: str):
+    (trainer,) = trainers(suite(), name, 1)
+    trainer.step()
+    index = trainer.index()
+    with Watched() as watched:
+        trainer.train_on(index)
+    assert {place for place in watched.found if not place.startswith(ON_A_CPU)} == set()
+
+
+def test_a_step_that_waits_is_noticed():
+    (trainer,) = trainers(suite(), "placebo", 1)
+    with Watched() as watched:
+        assert float(trainer.step()[0].sum()) > 0
+    assert watched.found == {"outside"}
+
+
+def test_lanes_taken_out_need_a_graph_of_their_own():
+    (trainer,) = trainers(suite(), "momentum", 1)
+    trainer.graph = Settled(trainer)
+    trainer.take(torch.tensor([1]))
+    assert trainer.graph is None
+
+
+def test_a_cpu_has_no_graph():
+    (trainer,) = trainers(suite(), "momentum", 1)
+    prepare(trainer)
+    assert trainer.graph is None
+    assert not trainer.eager
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", list(registry()))
+def test_captured_steps_are_the_eager_ones(name: str):
+    checks, cuda = suite(), torch.device("cuda")
+    bench = Bench.of(checks.where(name)[0].task, checks.catalogue, cuda)
+    runs = [checks.run(bench, tricks, seed) for seed, tricks in enumerate(variants(checks.catalogue[name]))]
+    eager, captured = Trainer(bench, runs), Trainer(bench, runs)
+    prepare(captured)
+    assert captured.graph is not None, captured.eager
+    losses: list[list[Tensor]] = [[], []]
+    for _ in range(10):
+        for row, trainer in zip(losses, (eager, captured), strict=True):
+            row.append(trainer.step()[0])
+    torch.testing.assert_close(torch.stack(losses[1]), torch.stack(losses[0]), rtol=1e-4, atol=1e-5)
