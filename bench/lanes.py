@@ -143,9 +143,9 @@ def lanes_alone(bench: Bench, lanes: int) -> float:
     if bench.device.type == "cpu":
         torch.set_num_threads(1)
     try:
-        return timed(
-            trainer_of(bench, lanes).step, bench.device, lanes, max(4, STEPS // int(math.sqrt(lanes)))
-        )
+        trainer = trainer_of(bench, lanes)
+        prepare(trainer)
+        return timed(trainer.step, bench.device, lanes, max(4, STEPS // int(math.sqrt(lanes))))
     finally:
         torch.set_num_threads(threads)
 
