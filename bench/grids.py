@@ -38,7 +38,7 @@ def ours(task: str, folder: Path) -> float:
 def grid(folder: Path) -> list[tuple[float, float, int, int]]:
     """(learning rate, weight decay, seed, epochs) of every run of lr-find in the folder's ledger."""
     (path,) = folder.glob("*.db")
-    with Ledger.open(path) as ledger:
+    with Ledger.open(path, write=False) as ledger:
         entries = ledger.entries(scores=False)
     rows = []
     for entry in entries:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ablate.lanes.bench import Bench
+from ablate.lanes.graph import prepare
 from ablate.lanes.memory import is_out_of_memory
 from ablate.lanes.trainer import Trainer
 from ablate.records.recipe import Recipe
@@ -24,6 +25,7 @@ from ablate.records.run import Run
 
 LANES = {"cpu": (4, 16, 48), "cuda": (8, 32, 128, 512)}
 """Numbers of lanes that are tried, rising; on a CPU few, because a study of a few seconds should not wait for it."""
+ROUNDS = 2
 CLEARLY = 1.5
 NEARLY = 1.1
 STATE = 8
@@ -62,17 +64,24 @@ class Choice:
 
 
 def measured(bench: Bench, recipe: Recipe, budget: float) -> Choice:
-    """Time `recipe` under both kernels, K rising while it pays and fits into `budget` bytes."""
+    """Time `recipe` under both kernels with every number of lanes that fits into `budget` bytes.
+
+    Twice over, the faster of the two counting: other work on the machine comes and goes, and must not decide.
+    """
     usual = bench.kernel
-    rows: list[Timing] = []
-    for kernel in (usual, "loop" if usual == "vmap" else "vmap"):
-        rows += rising(bench.with_kernel(kernel), recipe, budget)
+    best: dict[tuple[str, int], Timing] = {}
+    for _ in range(ROUNDS):
+        for kernel in (usual, "loop" if usual == "vmap" else "vmap"):
+            for row in rising(bench.with_kernel(kernel), recipe, budget):
+                before = best.get((row.kernel, row.lanes), row)
+                best[row.kernel, row.lanes] = min(row, before, key=lambda timing: timing.seconds)
+    rows = tuple(best.values())
     kernel, lanes = best_of(rows, usual, budget)
-    return Choice(kernel, lanes, "measured", tuple(rows))
+    return Choice(kernel, lanes, "measured", rows)
 
 
 def rising(bench: Bench, recipe: Recipe, budget: float) -> list[Timing]:
-    """Timings of one kernel, until more lanes are no faster or do not fit."""
+    """Timings of one kernel, as many lanes as fit."""
     rows: list[Timing] = []
     for lanes in LANES["cuda" if bench.device.type == "cuda" else "cpu"]:
         if rows and rows[-1].bytes * SLACK * lanes > budget:
@@ -83,30 +92,29 @@ def rising(bench: Bench, recipe: Recipe, budget: float) -> list[Timing]:
             if not (rows and is_out_of_memory(error)):
                 raise
             break
-        if len(rows) > 1 and rows[-1].seconds > rows[-2].seconds / NEARLY:
-            break
     return rows
 
 
 def best_of(rows: Iterable[Timing], usual: str, budget: float) -> tuple[str, int]:
-    """The `usual` kernel unless another is clearly faster; the fewest lanes that are nearly as fast as any, and of
-    those no more than fit into `budget` bytes."""
+    """The `usual` kernel unless another is clearly faster; the most lanes that are nearly as fast as any, and of those
+    no more than fit into `budget` bytes. (The most: tricks add calls that lanes share, which the measurement has not.)"""
     rows = list(rows)
     fastest = {
         kernel: min(row.seconds for row in rows if row.kernel == kernel)
-        for kernel in {r.kernel for r in rows}
+        for kernel in {row.kernel for row in rows}
     }
     kernel = min(fastest, key=lambda name: fastest[name] * (CLEARLY if name != usual else 1.0))
     of_kernel = [row for row in rows if row.kernel == kernel]
-    lanes = min(row.lanes for row in of_kernel if row.seconds <= fastest[kernel] * NEARLY)
+    lanes = max(row.lanes for row in of_kernel if row.seconds <= fastest[kernel] * NEARLY)
     heaviest = max(row.bytes for row in of_kernel)
     return kernel, max(1, min(lanes, int(budget / (heaviest * SLACK))))
 
 
-def timed(bench: Bench, recipe: Recipe, lanes: int, steps: int = 6) -> Timing:
-    """One warm step that is weighed, then the fastest of `steps`."""
+def timed(bench: Bench, recipe: Recipe, lanes: int, steps: int = 2) -> Timing:
+    """One warm step that is weighed, then the faster of `steps`."""
     trainer = Trainer(bench, [Run(bench.task.name, recipe, seed, 1) for seed in range(lanes)])
     held = kept_bytes(trainer)
+    prepare(trainer)
     times = []
     for _ in range(steps):
         wait(bench.device)
