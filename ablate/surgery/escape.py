@@ -48,17 +48,59 @@ class _Escape(torch.autograd.Function):
             for tensor, dim in zip(tensors, in_dims[1:], strict=True)
         ]
         if _Escape.twins:
-            x, *state = (column[0] for column in columns)
+            firsts = zip(tensors, in_dims[1:], columns, strict=True)
+            x, *state = (
+                _First.apply(tensor)  # type: ignore[no-untyped-call]
+                if dim == 0 and tensor.requires_grad
+                else column[0]
+                for tensor, dim, column in firsts
+            )
             own = call(0, x, state)
             return torch.stack([own, own.detach()]), 0
         rows = zip(*columns, strict=True)
         return torch.stack([call(lane, x, state) for lane, (x, *state) in enumerate(rows)]), 0
 
 
+class _First(torch.autograd.Function):
+    """The first of two lanes. Its gradient lies in memory as it does among many lanes: the zeros beside it have its
+    layout, where `unbind` would make plain ones, and operations on mixed layouts may round differently."""
+
+    @staticmethod
+    def forward(ctx: Any, pair: Tensor) -> Tensor:
+        return pair[0].clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return torch.stack([gradient, torch.zeros_like(gradient)])
+
+
+class _Innermost(torch.autograd.Function):
+    """The identity on `[B, C, H, W]`, whose gradient lies in memory with the channels innermost."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return channels_last(gradient)
+
+
 def escape(call: Lane, x: Tensor, tensors: Sequence[Tensor]) -> Tensor:
-    """`call` for each lane, on the lanes' inputs and `tensors`; only under vmap."""
-    together: Tensor = _Escape.apply(call, x, *tensors)  # type: ignore[no-untyped-call]
-    return together
+    """`call` for each lane, on the lanes' inputs and `tensors`; only under vmap.
+
+    Where the channels of feature maps lie innermost, they do so on either side of `call`, values and gradients alike:
+    a lane must not be computed in another layout, and so rounded otherwise, because of what its neighbours do.
+    """
+    innermost = LaneByLane.active is not None and LaneByLane.active.innermost and x.ndim == 4
+
+    def own(lane: int, value: Tensor, state: Sequence[Tensor]) -> Tensor:
+        y = call(lane, _Innermost.apply(channels_last(value)), state)  # type: ignore[no-untyped-call]
+        laid: Tensor = _Innermost.apply(channels_last(y))  # type: ignore[no-untyped-call]
+        return laid.movedim(1, -1)
+
+    together: Tensor = _Escape.apply(own if innermost else call, x, *tensors)  # type: ignore[no-untyped-call]
+    return together.movedim(-1, 1) if innermost else together
 
 
 def under_vmap(x: Tensor) -> bool:
@@ -111,15 +153,12 @@ class LaneByLane(TorchFunctionMode):
     def _convolved(self, func: Callable[..., Tensor], args: tuple[Any, ...], rest: dict[str, Any]) -> Tensor:
         x, weight, bias, *more = (*args, None) if len(args) == 2 else args
         bias = rest.pop("bias", bias)
-        innermost = self.innermost and x.ndim == 4
 
         def lane(_: int, value: Tensor, state: Sequence[Tensor]) -> Tensor:
             own, shift = (*state, None)[:2]
-            y = func(channels_last(value) if innermost else value, own, shift, *more, **rest)
-            return y.movedim(1, -1) if innermost else y
+            return func(value, own, shift, *more, **rest)
 
-        y = escape(lane, x, [weight] if bias is None else [weight, bias])
-        return y.movedim(-1, 1) if innermost else y
+        return escape(lane, x, [weight] if bias is None else [weight, bias])
 
 
 def channels_last(x: Tensor) -> Tensor:
