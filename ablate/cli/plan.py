@@ -9,6 +9,7 @@ import typer
 
 from ablate.cli.common import (
     Device,
+    Epochs,
     ExecutorName,
     Json,
     Kernel,
@@ -26,6 +27,7 @@ def plan(
         str, typer.Argument(metavar="[STUDY]", help="A study file, its name, a task, or file.py:name.")
     ] = "digits",
     trials: Trials = None,
+    epochs: Epochs = None,
     design: Annotated[
         str, typer.Option(help="How to rank: screening, factorial, drop-one, add-one (default: the study's).")
     ] = "",
@@ -53,7 +55,7 @@ def plan(
         studies, device=device, lanes=lanes, workers=workers, executor=executor, kernel=kernel, memory=memory
     )
     opened = find(given, options)
-    study = changed(opened.study, trials, None, None)
+    study = changed(opened.study, trials, None, epochs)
     section = replace(
         study.rank, design=checked_design(design) or study.rank.design, around=around or study.rank.around
     )

@@ -12,7 +12,8 @@ from ablate.cli.common import Json, Out, Studies, print_json
 
 def report(
     given: Annotated[
-        str, typer.Argument(metavar="[STUDY]", help="The study's name, or its ledger.")
+        str,
+        typer.Argument(metavar="[STUDY]", help="The study's name, its file, its ledger, or file.py:name."),
     ] = "digits",
     studies: Studies = Path("studies"),
     out: Out = Path("reports"),
@@ -25,7 +26,12 @@ def report(
     from ablate.records.names import check_name
     from ablate.report.build import build
 
-    ledger = Path(given) if given.endswith(".db") else studies / f"{check_name(given)}.db"
+    named = given
+    if ".py:" in given or given.endswith(".toml"):
+        from ablate.study.opening import Options, find
+
+        named = find(given, Options(studies)).name
+    ledger = Path(given) if given.endswith(".db") else studies / f"{check_name(named)}.db"
     page = build(ledger, out / check_name(ledger.stem))
     if json:
         print_json({"study": ledger.stem, "report": str(page)})

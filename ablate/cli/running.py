@@ -89,12 +89,13 @@ def ranking_tables(ranking: Any) -> list[Table]:
     """The effects with a verdict as Rich tables, one for each estimand and metric, the largest first."""
     rows = ranking[ranking["estimand"] != "exploratory"]
     kinds = Counter(zip(rows["estimand"], rows["metric"], strict=True))
-    return [
-        ranking_table(
-            rows[(rows["estimand"] == kind) & (rows["metric"] == metric)], f"{kind} effect on {metric}"
-        )
-        for (kind, metric), _ in kinds.most_common()
-    ]
+    tables = []
+    for (kind, metric), _ in kinds.most_common():
+        own = rows[(rows["estimand"] == kind) & (rows["metric"] == metric)]
+        margins = own["margin"].dropna().unique()
+        margin = f"; less than {margins[0]:.4g} does not matter" if len(margins) == 1 else ""
+        tables.append(ranking_table(own, f"{kind} effect on {metric}{margin}"))
+    return tables
 
 
 def ranking_table(rows: Any, title: str) -> Table:

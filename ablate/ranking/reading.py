@@ -61,6 +61,7 @@ def read_table(path: Path) -> tuple[pd.DataFrame, list[str]]:
     names = [name.strip() for name in next(csv.reader([header.rstrip("\r")], delimiter=separator), [])]
     if twice := next((name for name in names if name and names.count(name) > 1), None):
         raise InputError(f"the table has two columns called '{twice}'", hint="rename one")
+    short_row(text, separator, len(names))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # a row that is longer than the header
@@ -77,6 +78,20 @@ def read_table(path: Path) -> tuple[pd.DataFrame, list[str]]:
     frame.columns = [str(column).strip() for column in frame.columns]
     frame.index = pd.Index(np.arange(len(frame)) + 2)
     return frame.dropna(how="all"), notes
+
+
+def short_row(text: str, separator: str, columns: int) -> None:
+    """Raise InputError for a row with fewer fields than the header: a line that was cut off, not a failed run."""
+    rows = csv.reader(StringIO(text), delimiter=separator, skipinitialspace=True)
+    try:
+        for row in rows:
+            if any(cell.strip() for cell in row) and len(row) < columns:
+                raise InputError(
+                    f"line {rows.line_num} of the table has {len(row)} of {columns} fields",
+                    hint="a run without a value still needs its separators",
+                )
+    except csv.Error:
+        return  # told by the reader proper
 
 
 def without_copies(frame: pd.DataFrame, seed: str | None) -> tuple[pd.DataFrame, list[str]]:

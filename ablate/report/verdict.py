@@ -135,7 +135,7 @@ def _confirmed(data: ReportData, gain: Document) -> tuple[str, str, str]:
     if is_baseline(data):
         return (
             "open",
-            "The winner is the baseline itself: nothing that was tried beat it.",
+            "The search's best recipe is the baseline itself.",
             f"So there is no gain to confirm; n = {gain['n']} fresh seeds, {metric}.",
         )
     size = f"{units.effect(abs(gain['effect'])).lstrip('+')}{units.difference}"

@@ -29,7 +29,12 @@ def confirm(session: Session, winner: Recipe, baseline: Recipe) -> None:
         fact = {}
     found = analysed(session, fact) if fact else None
     arms = arms_of(session.bench.catalogue, winner, baseline, found, fact)
-    seeds = [training_seed(session.study.seed, 0xC0F1, i) for i in range(session.study.confirm.seeds)]
+    count = session.study.confirm.seeds
+    before = session.ledger.fact("confirm") or {"arms": {}, "seeds": []}
+    if before["arms"].get("winner") == winner.plain() and len(before["seeds"]) > count:
+        count = len(before["seeds"])
+        session.progress.say(f"confirm: {count} seeds are there already, and are kept")
+    seeds = [training_seed(session.study.seed, 0xC0F1, i) for i in range(count)]
     session.ledger.put(
         "confirm", {"arms": {arm: recipe.plain() for arm, recipe in arms.items()}, "seeds": seeds}
     )

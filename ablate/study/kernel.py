@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from ablate.lanes.bench import Bench
-from ablate.lanes.choice import Choice, best_of, measured
+from ablate.lanes.choice import SLACK, Choice, best_of, measured
 from ablate.records.errors import InputError, unknown
 from ablate.records.files import write_text
 from ablate.records.recipe import Recipe
@@ -84,6 +84,12 @@ def choose(
         with one_thread():
             found = measured(bench, recipe, room)
         remember(key, found)
+    if memory and (least := min(row.bytes for row in found.timings) * SLACK) > room:
+        raise InputError(
+            f"--memory {memory:g} is too little: one run takes about {least * workers / GIB:.2g} GiB with "
+            f"{workers} worker{'s' * (workers != 1)}",
+            hint="give more, or fewer --workers",
+        )
     if fixed is not None and found.kernel != fixed:
         _, most = best_of([row for row in found.timings if row.kernel == fixed], fixed, room)
         found = replace(found, kernel=fixed, lanes=most)

@@ -116,15 +116,16 @@ def session_of(opened: Opened, options: Options, progress: Progress | None = Non
     bench = Bench.of(task, registry(), device)
     if bench.solo:
         progress.say(f"the model cannot be vmapped ({bench.solo}): lanes run one at a time (K = 1)")
+    path = options.studies / f"{opened.name}.db"
+    workers = worker_count(options, device)
+    torch.set_num_threads(1)
+    bench, choice = choose(
+        bench, opened.study.baseline_recipe(registry(), 0.05), kernel=options.kernel, lanes=options.lanes,
+        memory=options.memory, workers=workers, begun=kernel_begun(path),
+    )  # fmt: skip
     make_folder(options.studies)
-    with Ledger.open(options.studies / f"{opened.name}.db", write=True) as ledger:
+    with Ledger.open(path, write=True) as ledger:
         note_facts(ledger, opened, task, device, options, progress)
-        workers = worker_count(options, device)
-        torch.set_num_threads(1)
-        bench, choice = choose(
-            bench, opened.study.baseline_recipe(registry(), 0.05), kernel=options.kernel, lanes=options.lanes,
-            memory=options.memory, workers=workers, begun=ledger.fact("kernel"),
-        )  # fmt: skip
         ledger.put("kernel", choice.to_json())
         apart = workers > 1 or options.executor == "processes"
         executor = Processes(workers, progress.trained) if apart else Inline(progress.trained)
@@ -150,6 +151,15 @@ def session_of(opened: Opened, options: Options, progress: Progress | None = Non
             else:
                 executor.shutdown()
         progress.say(f"session of {time.perf_counter() - started:.0f} s")
+
+
+def kernel_begun(path: Path) -> dict[str, Any] | None:
+    """The choice of kernel that a study has begun with, if there is a ledger."""
+    if not path.is_file():
+        return None
+    with Ledger.open(path, write=False) as ledger:
+        found: dict[str, Any] | None = ledger.fact("kernel")
+        return found
 
 
 def with_choices(opened: Opened) -> Task:

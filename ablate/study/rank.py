@@ -14,6 +14,7 @@ from ablate.ranking.design import PLACEBO, Design, Factor, Kind, Row
 from ablate.ranking.screening import is_factorial
 from ablate.ranking.sequential import nominal_level
 from ablate.ranking.waves import apart, check_kind, wave_of
+from ablate.records.errors import InputError
 from ablate.records.recipe import Recipe
 from ablate.report.ranked import Ranked, ranked
 from ablate.study.array import Array
@@ -39,7 +40,13 @@ def rank(session: Session, winner: Recipe, baseline: Recipe, candidates: list[st
     whole = for_kind(array(session.bench.catalogue, winner, baseline, candidates, asked, seen), asked.design)
     check_kind(asked.design, whole.factors)
     if not tricks(whole):
-        session.progress.say(f"rank: no trick is left to rank by {asked.design} around this recipe")
+        nothing = f"no trick is left to rank by {asked.design} around this recipe"
+        if session.ledger.fact("rank"):  # which would be shown as if it were this one
+            raise InputError(
+                f"{nothing}; the ledger has an earlier ranking",
+                hint="rank with --design add-one, or --around a recipe file",
+            )
+        session.progress.say(f"rank: {nothing}")
         return None
     fact = declared(session, whole, winner)
     if asked.design == "screening" and is_factorial(whole.factors):
@@ -140,7 +147,10 @@ def declared(session: Session, laid: Array, winner: Recipe) -> dict[str, Any]:
     }
     fact = session.ledger.fact("rank") or new
     if fact.get("asked") != new["asked"]:
-        session.progress.say("another ranking is asked for than was declared before: it begins again")
+        session.progress.say(
+            "another ranking is asked for than was declared before: it takes that one's place in the report "
+            "(its runs are kept: asked for again, it comes back; a study under another --name keeps both)"
+        )
         fact = new
     if any(fact[key] != new[key] for key in ("margin", "looks")):
         session.progress.say(

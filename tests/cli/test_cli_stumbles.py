@@ -1,5 +1,8 @@
 """What newcomers stumbled over: two tasks under one name, lr-find alone, a resume with other epochs, tiny plans."""
 
+import csv
+import json
+
 import pytest
 from cli_samples import INLINE, STUDY, TASK, ablate
 
@@ -46,6 +49,27 @@ def test_other_epochs_are_told_what_to_type_and_typing_it_goes_on(capsys, here):
     assert said.code == 2
     assert "type --epochs 1" in said.err
     assert ablate(capsys, "study", "small.toml", "--stages", "search", "--epochs", "1", *INLINE).code == 0
+
+
+def test_a_report_is_found_by_what_the_study_was_called_by(capsys, here):
+    assert ablate(capsys, "study", "tiny.py:task", "--stages", "report", *INLINE).code == 0
+    for word in ("tiny", "tiny.py:task", "studies/tiny.db"):
+        assert ablate(capsys, "report", word).out == "report: reports/tiny/index.html\n"
+
+
+def test_fewer_confirming_seeds_take_none_away(capsys, here):
+    assert ablate(capsys, "study", "small.toml", "--stages", "search", *INLINE).code == 0
+    assert ablate(capsys, "confirm", "small.toml", "--seeds", "3", *INLINE).code == 0
+    said = ablate(capsys, "confirm", "small.toml", "--seeds", "2", *INLINE)
+    assert said.code == 0, said.err
+    with (here / "reports" / "small" / "runs.csv").open() as file:
+        seeds = {row["seed"] for row in csv.DictReader(file) if row["stage"] == "confirm"}
+    assert len(seeds) == 3
+
+
+def test_a_plan_is_of_the_epochs_that_will_be_run(capsys, here):
+    said = ablate(capsys, "plan", "small.toml", "--epochs", "7", "--json", *INLINE)
+    assert json.loads(said.out)["epochs"] == 7
 
 
 def test_a_tiny_plan_never_takes_no_time(capsys, here):

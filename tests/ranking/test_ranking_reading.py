@@ -182,6 +182,7 @@ def test_a_level_of_a_single_run_has_no_interval_to_feign() -> None:
         (b"mixup,ema,acc,state\n1,0,.5,finished\n0,1,.4,finnished\n", r"\(line 3\); did you mean 'finished'"),
         (b"mixup,mixup,acc\n1,0,0.5\n", "two columns called 'mixup'"),
         (b"mixup,ema,acc\n1,0,0.5\n1,0,0.5,9\n", "cannot be read"),
+        (b"mixup,ema,acc\n1,0,0.5\n0,1\n", "line 3 of the table has 2 of 3 fields"),
         (b"\xff\xfem\x00i\x00", "not UTF-8"),
         (b"", "cannot be read"),
         (b"mixup,ema,acc\n", "no rows"),
