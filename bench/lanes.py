@@ -19,6 +19,7 @@ import math
 import os
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from multiprocessing import get_context
 from multiprocessing.synchronize import Barrier
@@ -34,6 +35,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ablate.catalogue.registry import registry
 from ablate.executors.processes import keep_memory
 from ablate.lanes.bench import Bench
+from ablate.lanes.device import one_thread, wait
 from ablate.lanes.graph import prepare
 from ablate.lanes.trainer import Trainer
 from ablate.records.recipe import Recipe
@@ -47,11 +49,6 @@ TASKS = ("digits", "breast-cancer")
 STEPS, WARM = 40, 5
 Side = Callable[[], float]
 """Milliseconds a step of one run."""
-
-
-def wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def timed(step: Callable[[], Any], device: torch.device, runs: int, steps: int = STEPS) -> float:
@@ -139,15 +136,10 @@ def trainer_of(bench: Bench, lanes: int) -> Trainer:
 
 def lanes_alone(bench: Bench, lanes: int) -> float:
     """K lanes in this process, of one thread on a CPU."""
-    threads = torch.get_num_threads()
-    if bench.device.type == "cpu":
-        torch.set_num_threads(1)
-    try:
+    with one_thread() if bench.device.type == "cpu" else nullcontext():
         trainer = trainer_of(bench, lanes)
         prepare(trainer)
         return timed(trainer.step, bench.device, lanes, max(4, STEPS // int(math.sqrt(lanes))))
-    finally:
-        torch.set_num_threads(threads)
 
 
 def in_processes(reference: str, kernel: str, lanes: int, processes: int) -> float:

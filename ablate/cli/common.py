@@ -12,6 +12,10 @@ from typing import Annotated, Any, TextIO
 
 import typer
 
+Given = Annotated[
+    str, typer.Argument(metavar="[STUDY]", help="A study file, its name, a task, or file.py:name.")
+]
+Margin = Annotated[float | None, typer.Option(help="Smallest effect that matters, in the metric's units.")]
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON document on standard output, nothing else.")
 ]
@@ -38,6 +42,14 @@ Name = Annotated[
 Epochs = Annotated[int | None, typer.Option(help="Budget of a run.", min=1, max=1_000_000)]
 Trials = Annotated[int | None, typer.Option(help="Trials of the search.", min=1, max=1_000_000)]
 Seed = Annotated[int | None, typer.Option(help="The study's seed (0 to 2147483647).", min=0, max=2**31 - 1)]
+
+
+def check_margin(margin: float | None) -> None:
+    """Raise InputError for a margin that is none."""
+    if margin is not None and not margin > 0:
+        from ablate.records.errors import InputError
+
+        raise InputError(f"--margin must be above zero, not {margin}", hint="leave it out for 'auto'")
 
 
 def begin_workers(executor: str, device: str, workers: int) -> None:

@@ -17,6 +17,7 @@ from ablate.cli.common import (
     Seed,
     Studies,
     Workers,
+    check_margin,
     print_json,
 )
 
@@ -53,8 +54,7 @@ def compare(
     from ablate.study.opening import Options, find, session_of
     from ablate.study.recipes import read_recipe
 
-    if margin is not None and not margin > 0:
-        raise InputError(f"--margin must be above zero, not {margin}", hint="leave it out for 'auto'")
+    check_margin(margin)
     one, other = (read_recipe(path, registry()) for path in (a, b))
     if one == other:
         raise InputError(f"{a} and {b} are the same recipe", hint="name two that differ")

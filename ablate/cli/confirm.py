@@ -12,9 +12,11 @@ from ablate.cli.common import (
     Device,
     Epochs,
     ExecutorName,
+    Given,
     Json,
     Kernel,
     Lanes,
+    Margin,
     Memory,
     Name,
     Out,
@@ -24,6 +26,7 @@ from ablate.cli.common import (
     Studies,
     Workers,
     begin_workers,
+    check_margin,
     print_json,
 )
 
@@ -32,14 +35,10 @@ if TYPE_CHECKING:
 
 
 def confirm(
-    given: Annotated[
-        str, typer.Argument(metavar="[STUDY]", help="A study file, its name, a task, or file.py:name.")
-    ] = "digits",
+    given: Given = "digits",
     around: Annotated[str, typer.Option(help="The winner: best, baseline, or a recipe file.")] = "",
     seeds: Annotated[int | None, typer.Option(help="Paired fresh seeds.", min=2, max=1000)] = None,
-    margin: Annotated[
-        float | None, typer.Option(help="Smallest effect that matters, in the metric's units.")
-    ] = None,
+    margin: Margin = None,
     seed: Seed = None,
     epochs: Epochs = None,
     device: Device = "auto",
@@ -63,10 +62,8 @@ def confirm(
     """
     begin_workers(executor, device, workers)
     from ablate.cli.running import run_stages
-    from ablate.records.errors import InputError
 
-    if margin is not None and not margin > 0:
-        raise InputError(f"--margin must be above zero, not {margin}", hint="leave it out for 'auto'")
+    check_margin(margin)
 
     def change(study: StudyFile) -> StudyFile:
         asked = study.rank

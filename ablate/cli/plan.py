@@ -11,6 +11,7 @@ from ablate.cli.common import (
     Device,
     Epochs,
     ExecutorName,
+    Given,
     Json,
     Kernel,
     Lanes,
@@ -23,9 +24,7 @@ from ablate.cli.common import (
 
 
 def plan(
-    given: Annotated[
-        str, typer.Argument(metavar="[STUDY]", help="A study file, its name, a task, or file.py:name.")
-    ] = "digits",
+    given: Given = "digits",
     trials: Trials = None,
     epochs: Epochs = None,
     design: Annotated[

@@ -12,9 +12,11 @@ from ablate.cli.common import (
     Device,
     Epochs,
     ExecutorName,
+    Given,
     Json,
     Kernel,
     Lanes,
+    Margin,
     Memory,
     Name,
     Out,
@@ -24,6 +26,7 @@ from ablate.cli.common import (
     Studies,
     Workers,
     begin_workers,
+    check_margin,
     print_json,
 )
 
@@ -32,16 +35,12 @@ if TYPE_CHECKING:
 
 
 def rank(
-    given: Annotated[
-        str, typer.Argument(metavar="[STUDY]", help="A study file, its name, a task, or file.py:name.")
-    ] = "digits",
+    given: Given = "digits",
     around: Annotated[str, typer.Option(help="best, baseline, or a recipe file.")] = "",
     design: Annotated[
         str, typer.Option(help="screening, factorial, drop-one, add-one (default: the study's).")
     ] = "",
-    margin: Annotated[
-        float | None, typer.Option(help="Smallest effect that matters, in the metric's units.")
-    ] = None,
+    margin: Margin = None,
     waves: Annotated[int | None, typer.Option(help="Most waves of runs.", min=1, max=3)] = None,
     retune: Annotated[
         int | None,
@@ -97,8 +96,7 @@ def rank(
     from ablate.records.errors import InputError
     from ablate.records.study_rank import check_rates
 
-    if margin is not None and not margin > 0:
-        raise InputError(f"--margin must be above zero, not {margin}", hint="leave it out for 'auto'")
+    check_margin(margin)
     if table is not None or optuna:
         from ablate.cli.tables import parse_ways, rank_table, rank_trials
 

@@ -11,6 +11,7 @@ from ablate.cli.common import (
     Device,
     Epochs,
     ExecutorName,
+    Given,
     Json,
     Kernel,
     Lanes,
@@ -29,9 +30,7 @@ from ablate.cli.common import (
 
 
 def study(
-    given: Annotated[
-        str, typer.Argument(metavar="[STUDY]", help="A study file, its name, a task, or file.py:name.")
-    ] = "digits",
+    given: Given = "digits",
     trials: Trials = None,
     stages: Annotated[
         str, typer.Option(help="Which stages, by commas: lr-find,search,rank,confirm,costs,report.")

@@ -14,11 +14,11 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
 
 from ablate.lanes.bench import Bench
+from ablate.lanes.device import wait
 from ablate.lanes.graph import prepare
-from ablate.lanes.memory import is_out_of_memory
+from ablate.lanes.memory import is_out_of_memory, kept_bytes
 from ablate.lanes.trainer import Trainer
 from ablate.records.recipe import Recipe
 from ablate.records.run import Run
@@ -113,7 +113,7 @@ def best_of(rows: Iterable[Timing], usual: str, budget: float) -> tuple[str, int
 def timed(bench: Bench, recipe: Recipe, lanes: int, steps: int = 2) -> Timing:
     """One warm step that is weighed, then the faster of `steps`."""
     trainer = Trainer(bench, [Run(bench.task.name, recipe, seed, 1) for seed in range(lanes)])
-    held = kept_bytes(trainer)
+    held = held_bytes(trainer)
     prepare(trainer)
     times = []
     for _ in range(steps):
@@ -125,22 +125,8 @@ def timed(bench: Bench, recipe: Recipe, lanes: int, steps: int = 2) -> Timing:
     return Timing(bench.kernel, lanes, min(times) / lanes, -(-held // lanes))
 
 
-def kept_bytes(trainer: Trainer) -> int:
+def held_bytes(trainer: Trainer) -> int:
     """Bytes that one step holds at once: what the forward pass keeps for the backward pass, batch and parameters."""
-    kept: dict[int, int] = {}
-
-    def note(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        trainer.step()
     flat = trainer.weights.flat
     batch = trainer.bench.splits["train"].x[:1].nbytes * trainer.order.batch_size * trainer.lanes
-    return sum(kept.values()) + batch + STATE * flat.numel() * flat.element_size()
-
-
-def wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    return kept_bytes(trainer.step) + batch + STATE * flat.numel() * flat.element_size()

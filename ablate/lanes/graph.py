@@ -43,14 +43,14 @@ class Captured(Settled):
     def __init__(self, trainer: Trainer) -> None:
         super().__init__(trainer)
         before = {name: tensor.clone() for name, tensor in self.held.items()}
-        aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):
-            for _ in range(WARM):
-                self.run()
-        torch.cuda.current_stream().wait_stream(aside)
         self.graph = torch.cuda.CUDAGraph()
         try:
+            aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            aside.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(aside):
+                for _ in range(WARM):
+                    self.run()
+            torch.cuda.current_stream().wait_stream(aside)
             with torch.cuda.graph(self.graph):
                 self.told = self.run()
         finally:

@@ -1,9 +1,27 @@
-"""Whether an error means that memory ran out."""
+"""Memory: whether it ran out, and what a step keeps."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+def kept_bytes(step: Callable[[], object]) -> int:
+    """Bytes that the forward passes within `step()` keep for the backward pass, each storage counted once."""
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with saved_tensors_hooks(note, lambda tensor: tensor):
+        step()
+    return sum(kept.values())

@@ -11,10 +11,10 @@ from statistics import median
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.autograd.graph import saved_tensors_hooks
 
 from ablate.lanes.bench import Bench
+from ablate.lanes.device import one_thread, wait
+from ablate.lanes.memory import kept_bytes
 from ablate.lanes.trainer import Trainer
 from ablate.records.errors import Conflict, NotApplicable
 from ablate.records.recipe import Recipe
@@ -28,15 +28,11 @@ def costs(session: Session, baseline: Recipe, tricks: list[str]) -> list[dict[st
     bench = Bench.of(session.bench.task, session.bench.catalogue, session.bench.device, "loop")
     known = {row["trick"]: row for row in session.ledger.fact("costs", [])}
     rows = []
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         for name in tricks:
             row = known.get(name) or measured(session, bench, baseline, name)
             if row is not None:
                 rows.append(row)
-    finally:
-        torch.set_num_threads(threads)
     session.ledger.put("costs", rows)
     return rows
 
@@ -54,7 +50,7 @@ def measured(session: Session, bench: Bench, baseline: Recipe, name: str) -> dic
         for trainer, taken in zip(pair, times, strict=True):
             started = time.perf_counter()
             trainer.step()
-            synchronize(bench.device)
+            wait(bench.device)
             if step >= WARM:
                 taken.append((time.perf_counter() - started) / len(trainer.order.at(0)[0]))
     base, own = (median(taken) for taken in times)
@@ -77,23 +73,10 @@ def step_bytes(trainer: Trainer) -> int:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         trainer.step()
-        synchronize(device)
+        wait(device)
         return torch.cuda.max_memory_allocated(device)
-    kept: dict[int, int] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with saved_tensors_hooks(pack, lambda tensor: tensor):
-        trainer.step()
+    kept = kept_bytes(trainer.step)
     states = [t for part in trainer.optimizers.parts for t in part.state.values()]
     states += [t for extra in trainer.extra.values() for t in extra.values()]
     own = 2 * trainer.weights.flat.nbytes + sum(state.nbytes for state in states)
-    return sum(kept.values()) + own
-
-
-def synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    return kept + own

@@ -9,8 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ import torch
 
 from ablate.lanes.bench import Bench
 from ablate.lanes.choice import SLACK, Choice, best_of, measured
+from ablate.lanes.device import one_thread
 from ablate.records.errors import InputError, unknown
 from ablate.records.files import write_text
 from ablate.records.recipe import Recipe
@@ -58,8 +57,9 @@ def choose(
 ) -> tuple[Bench, Choice]:
     """The bench to train on and the most lanes of a group.
 
-    `begun`: the choice that the study has begun with, as its ledger has it. Whatever is given is kept: a number of lanes that does not fit
-    shows when memory runs out, and the group is then halved. Raises InputError for a kernel that cannot be had.
+    `begun`: the choice that the study has begun with, as its ledger has it. Whatever is given is kept: a number of
+    lanes that does not fit shows when memory runs out, and the group is then halved. Raises InputError for a kernel
+    that cannot be had, and for a budget that not even one run fits into.
     """
     check_kernel(kernel)
     before = Choice.of_json(begun, "ledger") if begun else None
@@ -96,17 +96,6 @@ def choose(
     if lanes:
         found = replace(found, lanes=lanes)
     return bench.with_kernel(found.kernel), found
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """As a worker has it."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def key_of(bench: Bench, recipe: Recipe, room: float) -> str:

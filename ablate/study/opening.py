@@ -27,7 +27,7 @@ from ablate.records.study import StudyFile
 from ablate.records.study_rank import ConfirmSection, RankSection
 from ablate.study.differs import difference, what_to_type
 from ablate.study.environment import device_of, environment
-from ablate.study.kernel import check_kernel, choose
+from ablate.study.kernel import choose
 from ablate.study.progress import Progress, Silent
 from ablate.study.session import Session
 from ablate.tasks.check import check
@@ -111,7 +111,6 @@ def session_of(opened: Opened, options: Options, progress: Progress | None = Non
     progress = progress or Silent()
     device = device_of(options.device)
     check_executor(options.executor)
-    check_kernel(options.kernel)
     task = with_choices(opened)
     bench = Bench.of(task, registry(), device)
     if bench.solo:

@@ -6,11 +6,10 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-import torch
-
 from ablate.catalogue.registry import registry
 from ablate.lanes.applicable import applicable
 from ablate.lanes.bench import Bench
+from ablate.lanes.device import one_thread
 from ablate.lanes.trainer import Trainer
 from ablate.records.recipe import Recipe
 from ablate.records.run import Run
@@ -74,13 +73,11 @@ def plan(opened: Opened, options: Options) -> dict[str, Any]:
 
 def step_seconds(bench: Bench, recipe: Recipe, lanes: int) -> float:
     """Median seconds of one lane's step, with `lanes` together, in one process of one thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    trainer = Trainer(bench, [Run(bench.task.name, recipe, seed, 1) for seed in range(lanes)])
     times = []
-    for _ in range(WATCHED):
-        started = time.perf_counter()
-        trainer.step()
-        times.append(time.perf_counter() - started)
-    torch.set_num_threads(threads)
+    with one_thread():
+        trainer = Trainer(bench, [Run(bench.task.name, recipe, seed, 1) for seed in range(lanes)])
+        for _ in range(WATCHED):
+            started = time.perf_counter()
+            trainer.step()
+            times.append(time.perf_counter() - started)
     return sorted(times)[WATCHED // 2] / lanes

@@ -11,7 +11,7 @@ import torch
 
 from ablate.catalogue.registry import registry
 from ablate.lanes.bench import Bench
-from ablate.lanes.choice import LANES, SLACK, Choice, Timing, best_of, kept_bytes, measured
+from ablate.lanes.choice import LANES, SLACK, Choice, Timing, best_of, held_bytes, measured
 from ablate.lanes.trainer import Trainer
 from ablate.records.errors import InputError
 from ablate.records.recipe import Recipe
@@ -71,7 +71,7 @@ def test_both_kernels_are_measured_and_a_budget_caps_the_lanes(bench: Bench, rec
 
 def test_bytes_grow_with_lanes_and_hold_at_least_the_activations(bench: Bench, recipe: Recipe):
     few, many = (
-        kept_bytes(Trainer(bench, [Run("breast-cancer", recipe, seed, 1) for seed in range(lanes)])) / lanes
+        held_bytes(Trainer(bench, [Run("breast-cancer", recipe, seed, 1) for seed in range(lanes)])) / lanes
         for lanes in (2, 16)
     )
     hidden = sum(4 * place.output[1] * bench.task.batch_size for place in bench.places)
