@@ -21,6 +21,14 @@ SHARED = (
     "momentum", "adam", "rmsprop", "batch_size", "weight_decay", "label_smoothing", "dropout", "batch_norm",
     "group_norm", "activation", "clip_norm", "cosine_restarts",
 )  # fmt: skip
+SPACE = f"""\
+[baseline]
+optimizer = {{ name = "momentum", lr = 0.03, momentum = 0.9 }}
+[space]
+include = [{", ".join(f'"{name}"' for name in SHARED)}]
+batch_size.size = {{ low = 32, high = 256 }}
+"""
+"""The same space in a study file's words."""
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
 
 

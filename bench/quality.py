@@ -28,7 +28,7 @@ import torch
 
 from ablate.study.environment import environment
 from ablate.tasks.load import load
-from bench.plain import SHARED, suggest
+from bench.plain import SPACE, suggest
 from bench.plain import train as train_plain
 
 TASKS = {"digits": 200, "breast-cancer": 400, "fashion": 100}
@@ -47,11 +47,7 @@ STUDY = """\
 task = "{task}"
 metric = "validation/accuracy"
 seed = {seed}
-[baseline]
-optimizer = {{ name = "momentum", lr = 0.03, momentum = 0.9 }}
-[space]
-include = {include}
-batch_size.size = {{ low = 32, high = 256 }}
+{space}
 [search]
 trials = {trials}
 """
@@ -141,9 +137,8 @@ def ablate_side(given: str, task_name: str, seed: int, seconds: float, folder: P
     from ablate.records.run import Outcome, Run
 
     name = f"{task_name}-{seed}-{time.time_ns()}"
-    include = "[" + ", ".join(f'"{trick}"' for trick in SHARED) + "]"
     file = folder / f"{name}.toml"
-    file.write_text(STUDY.format(task=given, seed=seed, include=include, trials=trials), encoding="utf-8")
+    file.write_text(STUDY.format(task=given, seed=seed, space=SPACE, trials=trials), encoding="utf-8")
     command = [
         "study",
         str(file),

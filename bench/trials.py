@@ -20,17 +20,13 @@ import torch
 
 from ablate.study.environment import environment
 from ablate.study.search import FINALISTS, REPEATS
-from bench.plain import SHARED
+from bench.plain import SPACE
 
 TARGETS = {"digits": 4.0, "mammography": 8.0, "breast-cancer": 8.0}
 STUDY = """\
 task = "{task}"
 {epochs}
-[baseline]
-optimizer = {{ name = "momentum", lr = 0.03, momentum = 0.9 }}
-[space]
-include = {include}
-batch_size.size = {{ low = 32, high = 256 }}
+{space}
 [search]
 trials = {trials}
 pruner = "none"
@@ -57,9 +53,8 @@ def compare(task: str, trials: int, repeats: int, epochs: int) -> tuple[list[flo
         plain.append(seconds([sys.executable, "-c", PLAIN, task, str(trials), str(epochs)]))
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "bench.toml"
-            include = "[" + ", ".join(f'"{name}"' for name in SHARED) + "]"
             budget = f"epochs = {epochs}" if epochs else ""
-            text = STUDY.format(task=task, include=include, trials=trials, epochs=budget)
+            text = STUDY.format(task=task, space=SPACE, trials=trials, epochs=budget)
             file.write_text(text, encoding="utf-8")
             command = [
                 "study",
