@@ -1,27 +1,26 @@
-"""The forward pass of K lanes: one vmapped call, or one lane after another.
+"""The forward pass of K lanes: layer by layer in batched operations, as one vmapped call, or one lane after another.
 
-Which is faster depends on the machine and the model: small layers are many times faster as one batched call, large
-activations stay in a core's cache only one lane at a time. Both compute each lane by itself. Under vmap convolutions
-become grouped convolutions, which a CPU does worse than one after another: there they leave vmap (`LaneByLane`).
+Which is fastest depends on the machine and the model: small layers are many times faster as one batched call, large
+activations stay in a core's cache only one lane at a time; vmap takes whatever layers a model has. All compute each
+lane by itself. Grouped convolutions are what a CPU does worse than one after another: there they run lane by lane.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping, Sequence
 from copy import copy, deepcopy
-from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.func import vmap
 
 from ablate.lanes.leaves import Leaves
-from ablate.surgery.binding import Binding
-from ablate.surgery.escape import LaneByLane, channels_last, twins
-from ablate.surgery.layers import RandomLayer, picks_of, set_picks
+from ablate.surgery.binding import binding_of
+from ablate.surgery.escape import channels_last
+from ablate.surgery.layers import RandomLayer
 from ablate.surgery.net import Net
+from ablate.surgery.stacked import innermost, stacked, vmapped
+from ablate.surgery.switch import picks_of, set_picks
 
 Weights = Mapping[str, Tensor]
 
@@ -127,18 +126,22 @@ class Loop:
         return deepcopy(self.modules[lane])
 
 
-class Vmap:
-    """One vmapped call of a single module that holds what any lane of the group uses."""
+class Stacked:
+    """One module that holds what any lane of the group uses, on the lanes' stacked tensors.
 
-    kernel = "vmap"
+    As one vmapped call, or ("batched") layer by layer in batched operations.
+    """
 
     def __init__(
         self,
         nets: Sequence[Net],
         names: Sequence[dict[str, str]],
-        around: Callable[[], AbstractContextManager[Any]],
+        kernel: str,
+        *,
+        innermost: bool,
     ) -> None:
-        self.around = around
+        self.kernel = kernel
+        self.innermost = innermost
         self.module = nets[0].module
         self.names = names[0]
         self.picks = picks_of([net.module for net in nets])
@@ -155,47 +158,18 @@ class Vmap:
         for switches in self.picks.values():
             for switch in switches:
                 set_mode(switch, training)
-        if len(x) == 1:
-            set_picks(self.module, {path: switches * 2 for path, switches in self.picks.items()})
-            return self._single(weights, x, keys)
         set_picks(self.module, self.picks)
-        return self._call(weights, x, keys, self._buffers)
-
-    def _single(self, weights: Weights, x: Tensor, keys: Tensor) -> Tensor:
-        """A lane alone, beside a copy of itself that is thrown away.
-
-        A batched product of one matrix is handed to another routine (for a single column a matrix-vector
-        product) that adds up in another order; of two or more, each is what it is among a hundred.
-        """
-
-        def twice(tensor: Tensor) -> Tensor:
-            return torch.cat([tensor, tensor.detach()])
-
-        buffers = {name: twice(buffer) for name, buffer in self._buffers.items()}
-        pair = {name: twice(weight) for name, weight in weights.items()}
-        with twins():
-            outputs = self._call(pair, twice(x), twice(keys), buffers)
-        for name, buffer in self._buffers.items():
-            buffer.copy_(buffers[name][:1])
-        return outputs[:1]
-
-    def _call(self, weights: Weights, x: Tensor, keys: Tensor, buffers: Mapping[str, Tensor]) -> Tensor:
         state = {own: weights[common] for common, own in self.names.items()}
-        state |= buffers
+        state |= self._buffers
         state |= dict.fromkeys(self.random, keys)
         binding = binding_of(self.module)
-
-        def one(own: dict[str, Tensor], value: Tensor) -> Tensor:
-            before = binding.put(own)
-            try:
-                output: Tensor = self.module(value)
-                return output
-            finally:
-                binding.put(before)
-
-        with self.around():
-            outputs: Tensor = vmap(one, randomness="error")(state, x)
-        return outputs
+        before = binding.put(state)
+        try:
+            if self.kernel == "vmap":
+                return vmapped(self.module, x, innermost=self.innermost)
+            return stacked(self.module, innermost(x) if self.innermost else x)
+        finally:
+            binding.put(before)
 
     def buffers(self) -> dict[str, Tensor]:
         return self._buffers
@@ -215,7 +189,7 @@ class Vmap:
         return chosen
 
     def extend(self, other: Forward) -> None:
-        assert isinstance(other, Vmap)
+        assert isinstance(other, Stacked)
         self._buffers = {
             name: torch.cat([buffer, other._buffers[name]]) for name, buffer in self._buffers.items()
         }
@@ -258,13 +232,6 @@ def random_keys(module: nn.Module) -> list[str]:
     return found
 
 
-def binding_of(module: nn.Module) -> Binding:
-    found: Binding | None = module.__dict__.get("_ablate_binding")
-    if found is None:
-        found = module.__dict__["_ablate_binding"] = Binding(module)
-    return found
-
-
 def unstacked(weights: Weights) -> list[dict[str, Tensor]]:
     """Stacked weights as one mapping a lane."""
     columns = [tensor.unbind(0) for tensor in weights.values()]
@@ -275,7 +242,6 @@ def forward_of(
     nets: Sequence[Net], names: Sequence[dict[str, str]], kernel: str, *, reseed: bool, innermost: bool
 ) -> Forward:
     """The kernel of that name over the lanes' models."""
-    if kernel == "vmap":
-        on_cpu = next(nets[0].module.parameters()).device.type == "cpu"
-        return Vmap(nets, names, partial(LaneByLane, innermost=innermost) if on_cpu else nullcontext)
-    return Loop(nets, names, reseed=reseed, innermost=innermost)
+    if kernel == "loop":
+        return Loop(nets, names, reseed=reseed, innermost=innermost)
+    return Stacked(nets, names, kernel, innermost=innermost)

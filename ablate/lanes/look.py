@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from ablate.surgery.escape import channels_last
-from ablate.surgery.layers import ACTIVATIONS, DROPOUTS, NORMS
+from ablate.surgery.kinds import ACTIVATIONS, DROPOUTS, NORMS
 from ablate.surgery.net import Net
 
 PLAIN = (nn.Linear, nn.Flatten, nn.Identity, nn.Sequential, *ACTIVATIONS, *NORMS, *DROPOUTS)

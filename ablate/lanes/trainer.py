@@ -48,7 +48,7 @@ class Trainer:
         nets = [
             build.build_net(
                 task.model, run, bench.catalogue, example,
-                surgeries if bench.kernel == "vmap" else [name for name in surgeries if name in run.recipe],
+                surgeries if bench.kernel != "loop" else [name for name in surgeries if name in run.recipe],
                 bench.places,
             )
             for run in runs

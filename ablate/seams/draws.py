@@ -121,6 +121,17 @@ def _keep_masks(keys: Tensor, p: Tensor, stream: int, shape: tuple[int, ...]) ->
     return (parts[0] if len(parts) == 1 else torch.cat(parts)).reshape(-1, *shape)
 
 
+def keep_masks(keys: Tensor, p: Tensor, stream: int, shape: tuple[int, ...]) -> Tensor:
+    """`keep_mask` for K lanes: bool `[K, *shape]`, from int32 `keys` and float32 `p`, both `[K]`."""
+    if keys.device.type == "cpu" and not bool((p > 0).all()):
+        # Lanes that keep everything need no draws. (Elsewhere, to ask would mean to wait for the device.)
+        drawn = p.nonzero().flatten()
+        masks = torch.ones(len(keys), *shape, dtype=torch.bool)
+        masks[drawn] = _keep_masks(keys[drawn], p[drawn], stream, shape)
+        return masks
+    return _keep_masks(keys, p, stream, shape)
+
+
 class _Keep(torch.autograd.Function):
     """Under vmap: the masks of all lanes at once."""
 
@@ -138,13 +149,7 @@ class _Keep(torch.autograd.Function):
     def vmap(info, in_dims, key, p, stream, shape):  # type: ignore[no-untyped-def]
         keys = key if in_dims[0] is not None else key.expand(info.batch_size)
         p = p if in_dims[1] is not None else p.expand(info.batch_size)
-        if key.device.type == "cpu" and not bool((p > 0).all()):
-            # Lanes that keep everything need no draws. (Elsewhere, to ask would mean to wait for the device.)
-            drawn = p.nonzero().flatten()
-            masks = torch.ones(info.batch_size, *shape, dtype=torch.bool)
-            masks[drawn] = _keep_masks(keys[drawn], p[drawn], stream, shape)
-            return masks, 0
-        return _keep_masks(keys, p, stream, shape), 0
+        return keep_masks(keys, p, stream, shape), 0
 
 
 class Draws:

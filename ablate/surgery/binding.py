@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 from torch import Tensor, nn
 
@@ -39,3 +40,16 @@ class Binding:
                 before[own] = old
                 held[name] = tensor
         return before
+
+    def held(self) -> dict[str, Tensor]:
+        """The tensors that are in their places now."""
+        firsts = {own: places[0] for own, places in self.places.items()}
+        return {own: cast(Tensor, held[name]) for own, (held, name) in firsts.items()}
+
+
+def binding_of(module: nn.Module) -> Binding:
+    """The module's own, made once."""
+    found: Binding | None = module.__dict__.get("_ablate_binding")
+    if found is None:
+        found = module.__dict__["_ablate_binding"] = Binding(module)
+    return found

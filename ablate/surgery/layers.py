@@ -1,4 +1,5 @@
-"""Layers that surgery puts into a model. Each handles one lane's tensors; vmap or a loop makes K of them.
+"""Layers that surgery puts into a model. `forward` handles one lane's tensors; vmap or a loop makes K of them. `stacked`, where
+there is one, handles those of K lanes at once, with the same numbers.
 
 Hyperparameters are buffers (0-dim tensors), so that stacking lanes stacks them too. There is no
 data-dependent control flow in any of them.
@@ -6,16 +7,17 @@ data-dependent control flow in any of them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ablate.seams.draws import bits, keep_mask, stream_number, to_uniform
-from ablate.surgery.binding import Binding
-from ablate.surgery.escape import escape, under_vmap
+from ablate.seams.draws import bits, keep_mask, keep_masks, stream_number, to_uniform
+from ablate.surgery.kinds import AFFINE
+from ablate.surgery.stacked import affine, convolved, is_lane_by_lane, stacked, vmapped
+from ablate.surgery.stand_in import StandIn
+from ablate.surgery.switch import Switch
 
 
 class Hyper(nn.Module):
@@ -51,6 +53,13 @@ class RandomLayer(Hyper):
         b, c, h, w = shape
         return keep_mask(self.key, self.stream, (b, h, w, c), p).movedim(-1, 1)
 
+    def keep_stacked(self, shape: torch.Size, p: Tensor) -> Tensor:
+        """The same for K lanes: bool of `shape` `[K, …]`; `p` `[K]`."""
+        if len(shape) != 5:
+            return keep_masks(self.key, p, self.stream, tuple(shape[1:]))
+        b, c, h, w = shape[1:]
+        return keep_masks(self.key, p, self.stream, (b, h, w, c)).movedim(-1, 2)
+
     def uniform(self, shape: tuple[int, ...]) -> Tensor:
         return to_uniform(bits(self.key, self.stream, shape))
 
@@ -70,6 +79,16 @@ class Dropout(RandomLayer):
             return x
         return x * (self.keep(x.shape, self.p) * self.scale)
 
+    def stacked(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        return x * (self.keep_stacked(x.shape, self.p) * by_lane(self.scale, x))
+
+
+def by_lane(value: Tensor, x: Tensor) -> Tensor:
+    """`[K]` shaped so that it broadcasts against `x` `[K, …]`."""
+    return value.reshape(-1, *[1] * (x.ndim - 1))
+
 
 class Gate(Hyper):
     """A 0/1 buffer: whether this lane has the thing it gates."""
@@ -78,22 +97,6 @@ class Gate(Hyper):
 
     def __init__(self, on: bool) -> None:
         super().__init__(on=float(on))
-
-
-class StandIn(nn.Module):
-    """A module in the place of one of the user's, which is its submodule `inner`.
-
-    Attributes that it does not have are the inner module's, so that a model which looks at its layer
-    (`self.fc.weight`) still finds it.
-    """
-
-    inner: str
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(super().__getattr__(self.inner), name)
 
 
 class Site(StandIn):
@@ -137,6 +140,25 @@ class Site(StandIn):
             y = module(y)
         return y if self.residual is None else self.residual(x, y)
 
+    def stacked(self, x: Tensor) -> Tensor:
+        layer = cast(nn.Linear | nn.Conv2d, self.layer)
+        if not (type(layer) is nn.Linear or is_lane_by_lane(layer, x)):
+            return vmapped(self, x)
+        y = x
+        for module in self.before:
+            y = stacked(module, y)
+        weight, bias = layer.weight, layer.bias
+        for transform in self.weight_transforms:
+            weight = stacked(transform, weight)
+        if bias is not None and self.bias_gate is not None:
+            bias = bias * by_lane(self.bias_gate.on, bias)
+        y = convolved(layer, y, weight, bias) if isinstance(layer, nn.Conv2d) else affine(y, weight, bias)
+        if self.norm is not None:
+            y = stacked(self.norm, y)
+        for module in self.after:
+            y = stacked(module, y)
+        return y if self.residual is None else stacked(self.residual, x, y)
+
     def _affine(self, x: Tensor) -> Tensor:
         layer = self.layer
         if (not self.weight_transforms and self.bias_gate is None) or not isinstance(layer, AFFINE):
@@ -151,152 +173,3 @@ class Site(StandIn):
             return F.linear(x, weight, bias)
         convolved: Tensor = layer._conv_forward(x, weight, bias)
         return convolved
-
-
-AFFINE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-NORMS = (
-    nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm, nn.GroupNorm,
-    nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, nn.RMSNorm,
-)  # fmt: skip
-ACTIVATIONS = (
-    nn.ReLU, nn.LeakyReLU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.ELU, nn.SELU, nn.Mish, nn.Hardswish,
-    nn.ReLU6, nn.Softplus, nn.PReLU,
-)  # fmt: skip
-EXACT = (nn.ReLU, nn.LeakyReLU, nn.ReLU6)
-"""Activations whose vectorised and scalar code round alike; of the others, the last few elements of a tensor
-may round differently, and which are last depends on how many lanes there are. PReLU sums its slope's gradient."""
-DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
-
-
-class Switch(StandIn):
-    """The layer of a slot: one of several branches, chosen per lane.
-
-    `otherwise` is what stood there (the identity where nothing did) and is used by lanes that have none of
-    the branches. Only the branches that some lane of the group has are built. Lanes run their branch one
-    after another at this one place (see `escape`), so that a lane's numbers are those of its branch alone.
-
-    `picked`: this lane's branch, "" for `otherwise`. Under vmap one module serves all lanes: `picks` then holds
-    each lane's own Switch (None: this one for all), whose branches may so hold plain numbers that differ between lanes.
-    `alone`: lanes run one after another also where there are no branches, because under vmap `otherwise`
-    would round differently for different numbers of lanes.
-    `channels_last`: channels are the last dimension here (tokens `[B, T, C]`); branches still see them as
-    dimension 1. `otherwise` sees what it always saw.
-    `shape`: of the activations that pass here, with the example's batch dimension first.
-    """
-
-    inner = "otherwise"
-
-    def __init__(
-        self,
-        otherwise: nn.Module,
-        *,
-        alone: bool = False,
-        channels_last: bool = False,
-        shape: tuple[int, ...] = (),
-    ) -> None:
-        super().__init__()
-        self.otherwise = otherwise
-        self.branches = nn.ModuleDict()
-        self.shape = shape
-        self.alone = alone
-        self.channels_last = channels_last
-        self.picked = ""
-        self.picks: list[Switch] | None = None
-        self._plan: Plan | None = None
-
-    def add(self, name: str, branch: nn.Module, on: bool) -> None:
-        """A further branch, chosen in this lane if `on`; else its parameters are zero, so that a penalty on
-        all weights is the same as in a model without it."""
-        if on:
-            self.picked = name
-        else:
-            for parameter in branch.parameters():
-                nn.init.zeros_(parameter)
-        self.branches[name] = branch
-
-    @property
-    def chosen(self) -> nn.Module:
-        return self._branch(self.picked)
-
-    def _branch(self, name: str) -> nn.Module:
-        return self.branches[name] if name else self.otherwise
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor
-        if not (self.alone or self.branches):
-            y = self.otherwise(x)
-        elif under_vmap(x):
-            y = self._lanes(x)
-        else:
-            y = self._run(self.picked, x)
-        return y
-
-    def _lanes(self, x: Tensor) -> Tensor:
-        """Each lane through its own branch, one after another."""
-        picks = self.picks
-
-        def lane(number: int, value: Tensor, state: Sequence[Tensor]) -> Tensor:
-            return (self if picks is None else picks[number]).plan.run(value, state)
-
-        return escape(lane, x, self.plan.tensors())
-
-    @property
-    def plan(self) -> Plan:
-        if self._plan is None:
-            self._plan = Plan(self)
-        return self._plan
-
-    def _run(self, name: str, x: Tensor) -> Tensor:
-        chosen = self._branch(name)
-        y: Tensor
-        if name and self.channels_last:
-            y = chosen(x.movedim(-1, 1))
-            return y.movedim(1, -1)
-        y = chosen(x)
-        return y
-
-
-class Plan:
-    """Which of a Switch's tensors its own branch holds, worked out once."""
-
-    def __init__(self, switch: Switch) -> None:
-        self.switch = switch
-        self.binding = Binding(switch)
-        branch = f"branches.{switch.picked}." if switch.picked else "otherwise."
-        self.own = [(number, own) for number, own in enumerate(self.binding.places) if own.startswith(branch)]
-
-    def tensors(self) -> list[Tensor]:
-        """The tensors that are in the switch now: under vmap, the lanes' stacked ones."""
-        held = (places[0] for places in self.binding.places.values())
-        return [cast(Tensor, where[name]) for where, name in held]
-
-    def run(self, x: Tensor, tensors: Sequence[Tensor]) -> Tensor:
-        """The lane's `x` through its branch, with the lane's tensors in their places."""
-        before = self.binding.put({own: tensors[number] for number, own in self.own})
-        try:
-            return self.switch._run(self.switch.picked, x)
-        finally:
-            self.binding.put(before)
-
-
-Picks = dict[str, list[Switch]]
-"""Path of a Switch -> each lane's own."""
-
-
-def picks_of(modules: Sequence[nn.Module]) -> Picks:
-    """The Switches of several models of one form."""
-    return {
-        path: [cast(Switch, module.get_submodule(path)) for module in modules]
-        for path, layer in modules[0].named_modules()
-        if isinstance(layer, Switch)
-    }
-
-
-def set_picks(module: nn.Module, picks: Picks | None) -> None:
-    """Let `module` serve lanes with these Switches under vmap; None: serve itself."""
-    for layer in module.modules() if picks is None else ():
-        if isinstance(layer, Switch):
-            layer.picks = None
-    for path, switches in (picks or {}).items():
-        cast(Switch, module.get_submodule(path)).picks = switches

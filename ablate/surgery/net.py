@@ -9,17 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from ablate.seams.tensors import Role, Spec
-from ablate.surgery.layers import (
-    ACTIVATIONS,
-    AFFINE,
-    CONVOLUTIONS,
-    DROPOUTS,
-    EXACT,
-    NORMS,
-    Dropout,
-    Site,
-    Switch,
-)
+from ablate.surgery.kinds import ACTIVATIONS, AFFINE, CONVOLUTIONS, DROPOUTS, EXACT, NORMS
+from ablate.surgery.layers import Dropout, Site
+from ablate.surgery.switch import Switch
 
 LEAVES = (*AFFINE, *ACTIVATIONS, *NORMS, *DROPOUTS, nn.Embedding, nn.Upsample)
 

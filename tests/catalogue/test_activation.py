@@ -17,8 +17,8 @@ from ablate.lanes.trainer import Trainer
 from ablate.records.errors import NotApplicable
 from ablate.records.recipe import Recipe
 from ablate.records.run import Run
-from ablate.surgery.layers import Switch
 from ablate.surgery.net import open_net
+from ablate.surgery.switch import Switch
 from ablate.testing import check_trick
 
 

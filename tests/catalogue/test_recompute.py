@@ -12,8 +12,9 @@ from torch.func import functional_call, vmap
 from torch.utils.checkpoint import checkpoint_sequential
 
 from ablate.lanes.bench import Bench
-from ablate.surgery.layers import Dropout, Switch
+from ablate.surgery.layers import Dropout
 from ablate.surgery.recompute import Recomputing, cut
+from ablate.surgery.switch import Switch
 from ablate.testing import advance, suite
 
 CPU = torch.device("cpu")

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from ablate.surgery.layers import Gate, Switch, picks_of, set_picks
+from ablate.surgery.layers import Gate
 from ablate.surgery.net import Net, open_net
+from ablate.surgery.switch import Switch, picks_of, set_picks
 
 
 class Shared(nn.Module):

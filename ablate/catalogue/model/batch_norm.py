@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from ablate.records.errors import InputError
 from ablate.records.trick import Claim, Parameter, Source, Trick
-from ablate.surgery.layers import NORMS
+from ablate.surgery.kinds import NORMS
 from ablate.surgery.net import Net
 
 

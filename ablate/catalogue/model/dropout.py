@@ -22,7 +22,8 @@ from torch import Tensor
 
 from ablate.records.errors import InputError
 from ablate.records.trick import Claim, Parameter, Source, Trick
-from ablate.surgery.layers import AFFINE, Dropout
+from ablate.surgery.kinds import AFFINE
+from ablate.surgery.layers import Dropout, by_lane
 from ablate.surgery.net import Net
 
 
@@ -45,6 +46,11 @@ class HiddenDropout(Dropout):
         if not self.training:
             return x * self.kept
         return x * (self.keep(x.shape, self.p) * self.scale)
+
+    def stacked(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x * by_lane(self.kept, x)
+        return super().stacked(x)
 
 
 def model(net: Net, p: Any) -> None:

@@ -22,8 +22,10 @@ from torch import Generator, Tensor, nn
 
 from ablate.records.trick import Claim, Parameter, Source, Trick
 from ablate.seams.draws import stream_number
-from ablate.surgery.layers import AFFINE, Site, Switch
+from ablate.surgery.kinds import AFFINE
+from ablate.surgery.layers import Site
 from ablate.surgery.net import Net
+from ablate.surgery.switch import Switch
 
 SIGMA = 0.01
 

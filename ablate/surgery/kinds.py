@@ -1,0 +1,18 @@
+"""Which of torch's layers are what."""
+
+from torch import nn
+
+AFFINE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+NORMS = (
+    nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm, nn.GroupNorm,
+    nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, nn.RMSNorm,
+)  # fmt: skip
+ACTIVATIONS = (
+    nn.ReLU, nn.LeakyReLU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.ELU, nn.SELU, nn.Mish, nn.Hardswish,
+    nn.ReLU6, nn.Softplus, nn.PReLU,
+)  # fmt: skip
+EXACT = (nn.ReLU, nn.LeakyReLU, nn.ReLU6)
+"""Activations whose vectorised and scalar code round alike; of the others, the last few elements of a tensor
+may round differently, and which are last depends on how many lanes there are. PReLU sums its slope's gradient."""
+DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)

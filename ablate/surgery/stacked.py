@@ -1,0 +1,261 @@
+"""Modules on the stacked tensors of K lanes, without vmap: `[K, B, …]` in, `[K, B, …]` out.
+
+A module's parameters and buffers have been replaced by the lanes' stacked ones. Torch's plain layers have rules
+here, ablate's own layers a method `stacked`; what has neither is vmapped by itself (`vmapped`). Each lane's numbers are
+the same, bit for bit, whatever lanes are beside it: products of matrices are batched by lane, pooling and the
+exact activations handle elements one by one, convolutions on a CPU run lane by lane.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import vmap
+
+from ablate.surgery.binding import binding_of
+from ablate.surgery.escape import LaneByLane, twins
+
+Rule = Callable[..., Tensor]
+
+
+def stacked(module: nn.Module, *inputs: Tensor) -> Tensor:
+    """`inputs` through `module`, of whose tensors each has the lanes as first dimension."""
+    rule = rule_of(module)
+    return vmapped(module, *inputs) if rule is None else rule(module, *inputs)
+
+
+def rule_of(module: nn.Module) -> Rule | None:
+    """How `module` runs on stacked tensors; None: it has to be vmapped, as what has hooks."""
+    if module._forward_hooks or module._forward_pre_hooks:
+        return None
+    kind = type(module)
+    if kind not in _FOUND:
+        _FOUND[kind] = _rule_of(kind)
+    return _FOUND[kind]
+
+
+def _rule_of(kind: type[nn.Module]) -> Rule | None:
+    """A class's own `stacked`, unless `forward` has been changed below it; else the rule for torch's."""
+    for base in kind.__mro__:
+        if "stacked" in vars(base):
+            own: Rule = vars(base)["stacked"]
+            return own
+        if "forward" in vars(base):
+            break
+    return RULES.get(kind)
+
+
+def is_covered(module: nn.Module) -> bool:
+    """Whether nothing in `module` has to be vmapped."""
+    if type(module) is nn.Sequential:
+        return all(is_covered(child) for child in module)
+    return rule_of(module) is not None
+
+
+def vmapped(module: nn.Module, *inputs: Tensor, innermost: bool | None = None) -> Tensor:
+    """One vmapped call of `module`. `innermost`: convolutions on feature maps with the channels innermost in memory; None: as
+    the first input has them."""
+    binding = binding_of(module)
+    state = binding.held()
+    innermost = is_innermost(inputs[0]) if innermost is None else innermost
+
+    def one(own: dict[str, Tensor], *values: Tensor) -> Tensor:
+        before = binding.put(own)
+        try:
+            output: Tensor = module(*values)
+            return output
+        finally:
+            binding.put(before)
+
+    with LaneByLane(innermost=innermost) if inputs[0].device.type == "cpu" else nullcontext():
+        if len(inputs[0]) > 1:
+            y: Tensor = vmap(one, randomness="error")(state, *inputs)
+            return y
+        # A lane alone, beside a copy of itself that is thrown away: a batched product of one matrix is handed to
+        # another routine (for a single column a matrix-vector product) that adds up in another order; of two or
+        # more, each is what it is among a hundred.
+        pair = {name: twice(tensor) for name, tensor in state.items()}
+        with twins():
+            y = vmap(one, randomness="error")(pair, *map(twice, inputs))
+    for name, _ in module.named_buffers():
+        state[name].copy_(pair[name][:1])
+    return y[:1]
+
+
+def sequence(module: nn.Sequential, x: Tensor) -> Tensor:
+    for child in module:
+        x = stacked(child, x)
+    return x
+
+
+def linear(layer: nn.Linear, x: Tensor) -> Tensor:
+    return affine(x, layer.weight, layer.bias)
+
+
+def affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """x Wᵀ + b: `[K, B, …, I]`, `[K, O, I]`, `[K, O]` -> `[K, B, …, O]`."""
+    rows = x.flatten(1, -2)
+    if len(x) == 1:
+        # One matrix alone would go to another routine than two or more, which adds up in another order.
+        rows, weight = twice(rows), twice(weight)
+        bias = None if bias is None else twice(bias)
+    columns = weight.mT
+    y = torch.bmm(rows, columns) if bias is None else torch.baddbmm(bias[:, None], rows, columns)
+    return y[: len(x)].view(*x.shape[:-1], -1)
+
+
+def twice(tensor: Tensor) -> Tensor:
+    """A lane, and beside it a copy that is thrown away."""
+    return together([tensor, tensor.detach()], tensor, cat=True)
+
+
+def convolution(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    return convolved(layer, x, layer.weight, layer.bias) if is_lane_by_lane(layer, x) else vmapped(layer, x)
+
+
+def is_lane_by_lane(layer: nn.Module, x: Tensor) -> bool:
+    """Whether `convolved` can run the layer. Elsewhere than on a CPU grouped convolutions are the faster."""
+    return type(layer) is nn.Conv2d and layer.padding_mode == "zeros" and x.device.type == "cpu"
+
+
+def convolved(layer: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """The convolution of `layer` with these weights, lane by lane: `[K, B, C, H, W]` -> `[K, B, O, H', W']`."""
+    if torch.is_autocast_enabled(x.device.type):
+        dtype = torch.get_autocast_dtype(x.device.type)
+        x, weight, bias = x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
+    y: Tensor = _Convolution.apply(
+        x, weight, bias, layer.stride, padding_of(layer), layer.dilation, layer.groups
+    )  # type: ignore[no-untyped-call]
+    return y
+
+
+def padding_of(layer: nn.Conv2d) -> tuple[int, ...]:
+    return layer.padding if isinstance(layer.padding, tuple) else (0, 0)
+
+
+class _Convolution(torch.autograd.Function):
+    """Convolutions of K lanes one after another, as one node of the graph."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None,
+        stride: tuple[int, ...], padding: tuple[int, ...], dilation: tuple[int, ...], groups: int,
+    ) -> Tensor:  # fmt: skip
+        ctx.save_for_backward(x, weight)
+        ctx.bias = bias is not None
+        ctx.rest = (list(stride), list(padding), list(dilation), False, [0, 0], groups)
+        lanes = zip(x, weight, [None] * len(x) if bias is None else bias, strict=True)
+        return together([torch.conv2d(*lane, stride, padding, dilation, groups) for lane in lanes], x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        need = list(ctx.needs_input_grad[:3])
+        size = [weight.shape[1]] if ctx.bias else None
+        rows = [
+            torch.ops.aten.convolution_backward(*lane, size, *ctx.rest, need)
+            for lane in zip(as_laid(gradient, x), x, weight, strict=True)
+        ]
+        to_x, to_weight, to_bias = zip(*rows, strict=True)
+        return (
+            together(to_x, x) if need[0] else None,
+            torch.stack(to_weight) if need[1] else None,
+            torch.stack(to_bias) if need[2] else None,
+            None, None, None, None,
+        )  # fmt: skip
+
+
+class _Laid(torch.autograd.Function):
+    """The identity, whose gradient lies in memory as the value does.
+
+    Operations on tensors that lie in memory differently may round differently, and in which way a gradient comes must
+    not depend on a lane's neighbours.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.innermost = is_innermost(x)
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return innermost(gradient) if ctx.innermost else gradient.contiguous()
+
+
+def laid(x: Tensor) -> Tensor:
+    y: Tensor = _Laid.apply(x)  # type: ignore[no-untyped-call]
+    return y
+
+
+def is_innermost(x: Tensor) -> bool:
+    """Whether these are feature maps `[K, B, C, H, W]` with the channels innermost in memory."""
+    return x.ndim == 5 and x.stride(2) == 1
+
+
+def innermost(x: Tensor) -> Tensor:
+    """`[K, B, C, H, W]` with the channels innermost in memory."""
+    return x.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
+
+
+def as_laid(x: Tensor, like: Tensor) -> Tensor:
+    """`x`, in memory as `like` is."""
+    return innermost(x) if is_innermost(like) else x.contiguous()
+
+
+def together(lanes: Sequence[Tensor], like: Tensor, *, cat: bool = False) -> Tensor:
+    """The lanes' `[B, …]` (with `cat`: several lanes' `[k, B, …]`) as `[K, B, …]`, in memory as `like` is."""
+    join = torch.cat if cat else torch.stack
+    if not is_innermost(like) or lanes[0].ndim != 4 + cat:
+        return join(list(lanes))
+    return join([one.movedim(-3, -1) for one in lanes]).movedim(-1, -3)
+
+
+def pooled(layer: nn.Module, x: Tensor) -> Tensor:
+    """Layers that treat every example by itself: the lanes' examples are one batch."""
+    y: Tensor = layer(x.flatten(0, 1))
+    return torch.unflatten(y, 0, x.shape[:2])
+
+
+def flattened(layer: nn.Flatten, x: Tensor) -> Tensor:
+    if layer.start_dim < 1:
+        return vmapped(layer, x)
+    end = layer.end_dim + 1 if layer.end_dim >= 0 else layer.end_dim
+    return laid(x).flatten(layer.start_dim + 1, end)
+
+
+def relu(layer: nn.ReLU, x: Tensor) -> Tensor:
+    return F.relu(x)  # never in place: what comes in may be needed
+
+
+def leaky_relu(layer: nn.LeakyReLU, x: Tensor) -> Tensor:
+    return F.leaky_relu(x, layer.negative_slope)
+
+
+def relu6(layer: nn.ReLU6, x: Tensor) -> Tensor:
+    return F.relu6(x)
+
+
+def identity(layer: nn.Identity, x: Tensor) -> Tensor:
+    return x
+
+
+RULES: Mapping[type[nn.Module], Rule] = {
+    nn.Sequential: sequence,
+    nn.Linear: linear,
+    nn.Conv2d: convolution,
+    nn.Flatten: flattened,
+    nn.ReLU: relu,
+    nn.LeakyReLU: leaky_relu,
+    nn.ReLU6: relu6,
+    nn.Identity: identity,
+    nn.MaxPool2d: pooled,
+    nn.AvgPool2d: pooled,
+    nn.AdaptiveAvgPool2d: pooled,
+    nn.AdaptiveMaxPool2d: pooled,
+}
+_FOUND: dict[type[nn.Module], Rule | None] = {}

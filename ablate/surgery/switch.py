@@ -1,0 +1,193 @@
+"""A place where each lane goes its own way: one of several layers, chosen per lane."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from ablate.surgery.binding import Binding
+from ablate.surgery.escape import escape, under_vmap
+from ablate.surgery.kinds import ACTIVATIONS, EXACT
+from ablate.surgery.stacked import is_covered, is_innermost, laid, stacked, together
+from ablate.surgery.stand_in import StandIn
+
+PIECE = 64
+"""Numbers: a multiple of what torch's vectorised loops handle at a time (two AVX-512 vectors of float32)."""
+
+
+class Switch(StandIn):
+    """The layer of a slot: one of several branches, chosen per lane.
+
+    `otherwise` is what stood there (the identity where nothing did) and is used by lanes that have none of
+    the branches. Only the branches that some lane of the group has are built. Lanes run their branch one
+    after another at this one place (see `escape`), so that a lane's numbers are those of its branch alone.
+
+    `picked`: this lane's branch, "" for `otherwise`. Under vmap one module serves all lanes: `picks` then holds
+    each lane's own Switch (None: this one for all), whose branches may so hold plain numbers that differ between lanes.
+    `alone`: lanes run one after another also where there are no branches, because under vmap `otherwise`
+    would round differently for different numbers of lanes.
+    `channels_last`: channels are the last dimension here (tokens `[B, T, C]`); branches still see them as
+    dimension 1. `otherwise` sees what it always saw.
+    `shape`: of the activations that pass here, with the example's batch dimension first.
+    """
+
+    inner = "otherwise"
+
+    def __init__(
+        self,
+        otherwise: nn.Module,
+        *,
+        alone: bool = False,
+        channels_last: bool = False,
+        shape: tuple[int, ...] = (),
+    ) -> None:
+        super().__init__()
+        self.otherwise = otherwise
+        self.branches = nn.ModuleDict()
+        self.shape = shape
+        self.alone = alone
+        self.channels_last = channels_last
+        self.picked = ""
+        self.picks: list[Switch] | None = None
+        self._plan: Plan | None = None
+
+    def add(self, name: str, branch: nn.Module, on: bool) -> None:
+        """A further branch, chosen in this lane if `on`; else its parameters are zero, so that a penalty on
+        all weights is the same as in a model without it."""
+        if on:
+            self.picked = name
+        else:
+            for parameter in branch.parameters():
+                nn.init.zeros_(parameter)
+        self.branches[name] = branch
+
+    @property
+    def chosen(self) -> nn.Module:
+        return self._branch(self.picked)
+
+    def _branch(self, name: str) -> nn.Module:
+        return self.branches[name] if name else self.otherwise
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor
+        if not (self.alone or self.branches):
+            y = self.otherwise(x)
+        elif under_vmap(x):
+            y = self._lanes(x)
+        else:
+            y = self._run(self.picked, x)
+        return y
+
+    def _lanes(self, x: Tensor) -> Tensor:
+        """Under vmap: each lane through its own branch, one after another."""
+        picks = self.picks
+
+        def lane(number: int, value: Tensor, state: Sequence[Tensor]) -> Tensor:
+            return (self if picks is None else picks[number]).plan.run(value, state)
+
+        return escape(lane, x, self.plan.tensors())
+
+    def stacked(self, x: Tensor) -> Tensor:
+        """Neighbouring lanes of one branch together where that rounds as it does alone, else one after another."""
+        if not (self.alone or self.branches):
+            return stacked(self.otherwise, x)
+        picks = self.picks or [self] * len(x)
+        runs = [(name, len(list(run))) for name, run in groupby(pick.picked for pick in picks)]
+        x = laid(x)
+        parts = (x,) if len(runs) == 1 else torch.split(x, [length for _, length in runs])
+        done, first = [], 0
+        for (name, length), part in zip(runs, parts, strict=True):
+            branch = self._branch(name)
+            if is_pointwise(branch, part):
+                done.append(stacked(branch, part) if is_covered(branch) else branch(part))
+            else:
+                done.append(together(list(self._one_by_one(picks, first, part.unbind(0))), part))
+            first += length
+        return laid(done[0] if len(done) == 1 else together(done, x, cat=True))
+
+    def _one_by_one(self, picks: Sequence[Switch], first: int, parts: Sequence[Tensor]) -> Iterator[Tensor]:
+        """The lanes from `first` on, which have the same branch."""
+        held = self.plan.tensors()
+        own = {number: held[number].unbind(0) for number, _ in picks[first].plan.own}
+        for lane, part in enumerate(parts, first):
+            yield picks[lane].plan.run(part, {number: column[lane] for number, column in own.items()})
+
+    @property
+    def plan(self) -> Plan:
+        if self._plan is None:
+            self._plan = Plan(self)
+        return self._plan
+
+    def _run(self, name: str, x: Tensor) -> Tensor:
+        chosen = self._branch(name)
+        y: Tensor
+        if name and self.channels_last:
+            y = chosen(x.movedim(-1, 1))
+            return y.movedim(1, -1)
+        y = chosen(x)
+        return y
+
+
+def is_pointwise(branch: nn.Module, x: Tensor) -> bool:
+    """Whether lanes `x` may pass `branch` together and be rounded as each would be alone.
+
+    Most activations are computed in pieces of a few vectors, and what is left over at the end of a tensor one by one,
+    which may round differently: so every lane must be a whole number of pieces, and no thread may cut elsewhere.
+    """
+    if isinstance(branch, (nn.Identity, *EXACT)):
+        return True
+    if not isinstance(branch, ACTIVATIONS) or isinstance(branch, nn.PReLU):
+        return False
+    if x.device.type != "cpu":
+        return True
+    inside = x.permute(0, 1, 3, 4, 2) if is_innermost(x) else x
+    return x[0].numel() % PIECE == 0 and inside.is_contiguous() and torch.get_num_threads() == 1
+
+
+class Plan:
+    """Which of a Switch's tensors its own branch holds, worked out once."""
+
+    def __init__(self, switch: Switch) -> None:
+        self.switch = switch
+        self.binding = Binding(switch)
+        branch = f"branches.{switch.picked}." if switch.picked else "otherwise."
+        self.own = [(number, own) for number, own in enumerate(self.binding.places) if own.startswith(branch)]
+
+    def tensors(self) -> list[Tensor]:
+        """The tensors that are in the switch now: under vmap, the lanes' stacked ones."""
+        held = (places[0] for places in self.binding.places.values())
+        return [cast(Tensor, where[name]) for where, name in held]
+
+    def run(self, x: Tensor, tensors: Sequence[Tensor] | Mapping[int, Tensor]) -> Tensor:
+        """The lane's `x` through its branch, with the lane's tensors in their places."""
+        before = self.binding.put({own: tensors[number] for number, own in self.own})
+        try:
+            return self.switch._run(self.switch.picked, x)
+        finally:
+            self.binding.put(before)
+
+
+Picks = dict[str, list[Switch]]
+"""Path of a Switch -> each lane's own."""
+
+
+def picks_of(modules: Sequence[nn.Module]) -> Picks:
+    """The Switches of several models of one form."""
+    return {
+        path: [cast(Switch, module.get_submodule(path)) for module in modules]
+        for path, layer in modules[0].named_modules()
+        if isinstance(layer, Switch)
+    }
+
+
+def set_picks(module: nn.Module, picks: Picks | None) -> None:
+    """Let `module` serve lanes with these Switches under vmap; None: serve itself."""
+    for layer in module.modules() if picks is None else ():
+        if isinstance(layer, Switch):
+            layer.picks = None
+    for path, switches in (picks or {}).items():
+        cast(Switch, module.get_submodule(path)).picks = switches
