@@ -21,7 +21,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from ablate.surgery.binding import binding_of
 from ablate.surgery.escape import LaneByLane
+from ablate.surgery.stacked import sequence, stacked
 
 Run = Callable[[Mapping[str, Tensor], Tensor], Tensor]
 
@@ -52,21 +54,18 @@ class Recomputing(nn.Sequential):
             x = self.get_submodule(name)(x)
         return x
 
+    def stacked(self, x: Tensor) -> Tensor:
+        """On the stacked tensors of several lanes."""
+        for names in self.segments() if torch.is_grad_enabled() else ():
+            x = recomputed_stacked(self, names, x)
+        return x if torch.is_grad_enabled() else sequence(self, x)
+
 
 def recomputed(owner: Recomputing, names: Sequence[str], x: Tensor) -> Tensor:
     """`owner(x, names)`, of which only `x` is kept for the backward pass."""
-    layers = [(name, owner.get_submodule(name)) for name in names]
-    weights = {
-        f"{name}.{own}": tensor
-        for name, layer in layers
-        for own, tensor in layer.named_parameters(remove_duplicate=False)
-    }
-    buffers = {
-        f"{name}.{own}": tensor
-        for name, layer in layers
-        for own, tensor in layer.named_buffers(remove_duplicate=False)
-    }
-    in_place = any(getattr(module, "inplace", False) for _, layer in layers for module in layer.modules())
+    weights, buffers = tensors_of(owner, names)
+    layers = [owner.get_submodule(name) for name in names]
+    in_place = any(getattr(module, "inplace", False) for layer in layers for module in layer.modules())
 
     def run(tensors: Mapping[str, Tensor], value: Tensor) -> Tensor:
         value = value.clone() if in_place else value
@@ -79,6 +78,42 @@ def recomputed(owner: Recomputing, names: Sequence[str], x: Tensor) -> Tensor:
         output = _Lanes.apply(run, tuple(weights), tuple(buffers), *tensors)  # type: ignore[no-untyped-call]
     else:
         output = _Segment.apply(run, buffers, tuple(weights), x, *weights.values())  # type: ignore[no-untyped-call]
+    return output
+
+
+def tensors_of(owner: nn.Module, names: Sequence[str]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The parameters and the buffers of some of the `owner`'s modules."""
+    layers = [(name, owner.get_submodule(name)) for name in names]
+    weights = {
+        f"{name}.{own}": tensor
+        for name, layer in layers
+        for own, tensor in layer.named_parameters(remove_duplicate=False)
+    }
+    buffers = {
+        f"{name}.{own}": tensor
+        for name, layer in layers
+        for own, tensor in layer.named_buffers(remove_duplicate=False)
+    }
+    return weights, buffers
+
+
+def recomputed_stacked(owner: Recomputing, names: Sequence[str], x: Tensor) -> Tensor:
+    """`x` through the modules `names` of `owner`, which hold the stacked tensors of several lanes."""
+    binding = binding_of(owner)
+    held = {own: tensor for own, tensor in binding.held().items() if own.split(".")[0] in names}
+    weights = {own: tensor for own, tensor in held.items() if tensor.requires_grad}
+    buffers = {own: tensor for own, tensor in held.items() if own not in weights}
+
+    def run(tensors: Mapping[str, Tensor], value: Tensor) -> Tensor:
+        before = binding.put(tensors)
+        try:
+            for name in names:
+                value = stacked(owner.get_submodule(name), value)
+            return value
+        finally:
+            binding.put(before)
+
+    output: Tensor = _Segment.apply(run, buffers, tuple(weights), x, *weights.values())  # type: ignore[no-untyped-call]
     return output
 
 

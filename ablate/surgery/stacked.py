@@ -199,6 +199,9 @@ def is_innermost(x: Tensor) -> bool:
 
 def innermost(x: Tensor) -> Tensor:
     """`[K, B, C, H, W]` with the channels innermost in memory."""
+    k, b, c, h, w = x.shape
+    if c == 1:  # torch takes such a tensor for both layouts: its strides have to be made to say which
+        return x.reshape(k, b, h, w, 1).permute(0, 1, 4, 2, 3)
     return x.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
 
 

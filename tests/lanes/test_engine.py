@@ -243,7 +243,7 @@ class Tied(nn.Module):
         return self.head(torch.relu(self.again(torch.relu(self.second(torch.relu(self.first(x)))))))
 
 
-@pytest.mark.parametrize("kernel", ["loop", "vmap"])
+@pytest.mark.parametrize("kernel", ["loop", "vmap", "batched"])
 def test_shared_weights_stay_shared(kernel: str):
     known = load("breast-cancer")
     task = Task(
