@@ -39,6 +39,10 @@ class Forward(Protocol):
         """The models of some lanes, for evaluation: this object and its lanes stay as they are."""
         ...
 
+    def ways(self, lane: int) -> tuple[str, ...]:
+        """The branches that a lane goes through, as far as it pays that lanes of the same ways are neighbours."""
+        ...
+
     def own_names(self, lane: int) -> dict[str, str]:
         """A lane's parameters: own name -> common name."""
         ...
@@ -119,6 +123,9 @@ class Loop:
         self.modules += other.modules
         self.names += other.names
 
+    def ways(self, lane: int) -> tuple[str, ...]:
+        return ()
+
     def own_names(self, lane: int) -> dict[str, str]:
         return {own: common for common, own in self.names[lane].items()}
 
@@ -194,6 +201,9 @@ class Stacked:
             name: torch.cat([buffer, other._buffers[name]]) for name, buffer in self._buffers.items()
         }
         self.picks = {path: switches + other.picks[path] for path, switches in self.picks.items()}
+
+    def ways(self, lane: int) -> tuple[str, ...]:
+        return tuple(switches[lane].picked for switches in self.picks.values())
 
     def own_names(self, lane: int) -> dict[str, str]:
         return {own: common for common, own in self.names.items()}

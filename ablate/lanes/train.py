@@ -121,6 +121,7 @@ class Training:
         self.runs = tuple(runs)
         self.waiting = self.runs[self.most :]
         self.trainer = trainer_of(bench, self.runs[: self.most], self.runs)
+        self.trainer.arrange()
         self.splits = tuple(dict.fromkeys(("validation", *splits)))
         self.watch = watch
         self.order = [run.identity for run in runs]
@@ -285,6 +286,7 @@ class Training:
             self.trainer.extend(trainer)
         else:
             self.trainer = trainer
+        self.trainer.arrange()
         self.totals = torch.cat([self.totals, self.totals.new_zeros(3, len(come))], dim=1)
 
     def _result(self, run: Run, outcome: Outcome) -> None:

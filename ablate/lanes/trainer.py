@@ -265,6 +265,13 @@ class Trainer:
             for trick, state in self.extra.items()
         }
 
+    def arrange(self) -> None:
+        """Put lanes that go the same ways through the model side by side: they then go together."""
+        optimizer = {lane: part.name for part in self.optimizers.parts for lane in part.lanes.tolist()}
+        order = sorted(range(self.lanes), key=lambda lane: (self.forward.ways(lane), optimizer[lane]))
+        if order != list(range(self.lanes)):
+            self.take(torch.tensor(order, device=self.bench.device))
+
     def extend(self, other: Trainer) -> None:
         """Put the lanes of `other` behind these (refill). Both must stand at the beginning of an epoch.
 

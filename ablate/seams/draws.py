@@ -84,52 +84,45 @@ CHUNK = 1 << 16
 
 
 def keep_mask(key: Tensor, stream: int, shape: tuple[int, ...], p: Tensor) -> Tensor:
-    """True with probability 1 − p, independently for each element; p = 0 keeps all. bool of `shape`.
+    """1 with probability 1 − p, else 0, independently for each element; p = 0 keeps all. float32 of `shape`.
 
     `key` int32 and `p` float32, of no dimension. Each draw serves two elements with 16 bits each, so p is
-    rounded to a multiple of 2^-16 (and to at most 1 − 2^-16).
+    rounded to a multiple of 2^-16 (and to at most 1 − 2^-16). A float at once: comparisons that give
+    booleans, and products with those, take several times as long on a CPU.
     """
-    if not torch._C._functorch.is_batchedtensor(key):
-        if (
-            key.device.type == "cpu"
-        ):  # with plain numbers: of a small layer's time, tensors of no dimension take most
-            return _keep(
-                elements((prod(shape) + 1) // 2, key.device), hashed(int(key) ^ stream), float(p), shape
-            )
+    if torch._C._functorch.is_batchedtensor(key):
+        mask: Tensor = _Keep.apply(key, p, stream, shape)  # type: ignore[no-untyped-call]
+        return mask
+    if key.device.type != "cpu":
         return _keep_masks(key[None], p[None], stream, shape)[0]
-    mask: Tensor = _Keep.apply(key, p, stream, shape)  # type: ignore[no-untyped-call]
-    return mask
-
-
-def _keep(numbers: Tensor, key: int, p: float, shape: tuple[int, ...]) -> Tensor:
-    """One lane's mask, from its mixed `key`."""
-    least = min(round(p * 2**16) - 2**15, 2**15 - 1)
-    return (_mix_(numbers ^ key).view(torch.int16)[: prod(shape)] >= least).reshape(shape)
-
-
-def _keep_masks(keys: Tensor, p: Tensor, stream: int, shape: tuple[int, ...]) -> Tensor:
-    """The masks of K lanes, bool `[K, *shape]`, from `keys` and `p` `[K]`."""
+    # With plain numbers: of a small layer's time, tensors of no dimension take most.
     count = prod(shape)
-    half = (count + 1) // 2
-    threshold = (p.double() * 2**16).round().sub(2**15).clamp(max=2**15 - 1).to(torch.int16)[:, None]
-    numbers, lane_keys = elements(half, keys.device), mix(keys ^ stream)[:, None]
-    step = max(1, CHUNK // max(1, half)) if keys.device.type == "cpu" else len(keys)
-    parts = [
-        _mix_(numbers ^ some).view(torch.int16)[:, :count] >= least
-        for some, least in zip(torch.split(lane_keys, step), torch.split(threshold, step), strict=True)
-    ]
-    return (parts[0] if len(parts) == 1 else torch.cat(parts)).reshape(-1, *shape)
+    least = min(round(float(p) * 2**16) - 2**15, 2**15 - 1)
+    drawn = _mix_(elements((count + 1) // 2, key.device) ^ hashed(int(key) ^ stream))
+    return torch.ge(drawn.view(torch.int16)[:count], least, out=torch.empty(count)).view(shape)
 
 
 def keep_masks(keys: Tensor, p: Tensor, stream: int, shape: tuple[int, ...]) -> Tensor:
-    """`keep_mask` for K lanes: bool `[K, *shape]`, from int32 `keys` and float32 `p`, both `[K]`."""
-    if keys.device.type == "cpu" and not bool((p > 0).all()):
-        # Lanes that keep everything need no draws. (Elsewhere, to ask would mean to wait for the device.)
+    """`keep_mask` for K lanes: float32 `[K, *shape]`, from int32 `keys` and float32 `p`, both `[K]`."""
+    if keys.device.type == "cpu":  # elsewhere, to ask would mean to wait for the device
         drawn = p.nonzero().flatten()
-        masks = torch.ones(len(keys), *shape, dtype=torch.bool)
-        masks[drawn] = _keep_masks(keys[drawn], p[drawn], stream, shape)
-        return masks
+        if 2 * len(drawn) < len(keys):  # lanes that keep everything need no draws
+            masks = torch.ones(len(keys), *shape)
+            return masks.index_copy_(0, drawn, _keep_masks(keys[drawn], p[drawn], stream, shape))
     return _keep_masks(keys, p, stream, shape)
+
+
+def _keep_masks(keys: Tensor, p: Tensor, stream: int, shape: tuple[int, ...]) -> Tensor:
+    """A mask drawn for every lane."""
+    count = prod(shape)
+    half = (count + 1) // 2
+    least = (p * 2**16).round_().sub_(2**15).clamp_(max=2**15 - 1).to(torch.int16)[:, None]
+    numbers, lane_keys = elements(half, keys.device), mix(keys ^ stream)[:, None]
+    masks = torch.empty(len(keys), count, device=keys.device)
+    step = max(1, CHUNK // max(1, half)) if keys.device.type == "cpu" else len(keys)
+    for part, some, own in zip(*(torch.split(rows, step) for rows in (masks, lane_keys, least)), strict=True):
+        torch.ge(_mix_(numbers ^ some).view(torch.int16)[:, :count], own, out=part)
+    return masks.view(-1, *shape)
 
 
 class _Keep(torch.autograd.Function):

@@ -43,7 +43,7 @@ class RandomLayer(Hyper):
         self.register_buffer("key", torch.zeros((), dtype=torch.int32))
 
     def keep(self, shape: torch.Size, p: Tensor) -> Tensor:
-        """bool of `shape`, True with probability 1 − p.
+        """1 with probability 1 − p, else 0: float32 of `shape`.
 
         The elements of feature maps `[B, C, H, W]` are numbered with the channels innermost, as they mostly lie in
         memory: a mask in another order than what it multiplies takes several times as long.
@@ -54,7 +54,7 @@ class RandomLayer(Hyper):
         return keep_mask(self.key, self.stream, (b, h, w, c), p).movedim(-1, 1)
 
     def keep_stacked(self, shape: torch.Size, p: Tensor) -> Tensor:
-        """The same for K lanes: bool of `shape` `[K, …]`; `p` `[K]`."""
+        """The same for K lanes: of `shape` `[K, …]`; `p` `[K]`."""
         if len(shape) != 5:
             return keep_masks(self.key, p, self.stream, tuple(shape[1:]))
         b, c, h, w = shape[1:]

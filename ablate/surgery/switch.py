@@ -112,9 +112,10 @@ class Switch(StandIn):
     def _one_by_one(self, picks: Sequence[Switch], first: int, parts: Sequence[Tensor]) -> Iterator[Tensor]:
         """The lanes from `first` on, which have the same branch."""
         held = self.plan.tensors()
-        own = {number: held[number].unbind(0) for number, _ in picks[first].plan.own}
-        for lane, part in enumerate(parts, first):
-            yield picks[lane].plan.run(part, {number: column[lane] for number, column in own.items()})
+        some = slice(first, first + len(parts))
+        own = {number: held[number][some].unbind(0) for number, _ in picks[first].plan.own}
+        for row, part in enumerate(parts):
+            yield picks[first + row].plan.run(part, {number: column[row] for number, column in own.items()})
 
     @property
     def plan(self) -> Plan:
