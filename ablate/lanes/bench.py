@@ -10,7 +10,7 @@ from ablate.catalogue.registry import Registry
 from ablate.lanes.build import build_module
 from ablate.lanes.clock import Clock
 from ablate.lanes.data import DeviceSplit, device_splits
-from ablate.lanes.look import Look, favours_vmap
+from ablate.lanes.look import Look
 from ablate.surgery.net import Place, open_net, trace
 from ablate.tasks.task import Task
 
@@ -36,8 +36,10 @@ class Bench:
         return self.look.kernel
 
     def with_kernel(self, name: str) -> Bench:
-        """The same under another kernel, "vmap" or "loop"."""
-        return replace(self, look=replace(self.look, kernel=name))
+        """The same under another kernel: "batched", "vmap" or "loop"."""
+        before = self.look
+        other = before.kernel if name == before.other else before.other
+        return replace(self, look=replace(before, kernel=name, other=other))
 
     @property
     def solo(self) -> str:
@@ -45,12 +47,11 @@ class Bench:
 
     @classmethod
     def of(cls, task: Task, catalogue: Registry, device: torch.device, kernel: str | None = None) -> Bench:
-        """Look at the model once. `kernel` overrides the choice between "vmap" and "loop"."""
+        """Look at the model once. `kernel` overrides the choice between "batched", "vmap" and "loop"."""
         module = build_module(task.model, 0)
         example = task.train.x[:2]
-        fast = favours_vmap(module, device)  # before surgery, which wraps layers
         places = trace(module, example)
         net = open_net(module, example, places)
-        look = Look.at(net, example, device, fast=fast, kernel=kernel)
+        look = Look.at(net, example, device, kernel)
         names = tuple(spec.name for spec in net.specs().values())
         return cls(task, catalogue, device, device_splits(task, device), places, names, look)

@@ -64,14 +64,14 @@ class Choice:
 
 
 def measured(bench: Bench, recipe: Recipe, budget: float) -> Choice:
-    """Time `recipe` under both kernels with every number of lanes that fits into `budget` bytes.
+    """Time `recipe` under the two kernels that come into question with every number of lanes that fits into `budget` bytes.
 
     Twice over, the faster of the two counting: other work on the machine comes and goes, and must not decide.
     """
-    usual = bench.kernel
+    usual, other = bench.kernel, bench.look.other
     best: dict[tuple[str, int], Timing] = {}
     for _ in range(ROUNDS):
-        for kernel in (usual, "loop" if usual == "vmap" else "vmap"):
+        for kernel in (usual, other):
             for row in rising(bench.with_kernel(kernel), recipe, budget):
                 before = best.get((row.kernel, row.lanes), row)
                 best[row.kernel, row.lanes] = min(row, before, key=lambda timing: timing.seconds)

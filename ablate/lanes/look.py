@@ -11,16 +11,22 @@ from torch.func import functional_call, vmap
 from ablate.surgery.escape import channels_last
 from ablate.surgery.kinds import ACTIVATIONS, DROPOUTS, NORMS
 from ablate.surgery.net import Net
+from ablate.surgery.stacked import is_covered
 
 PLAIN = (nn.Linear, nn.Flatten, nn.Identity, nn.Sequential, *ACTIVATIONS, *NORMS, *DROPOUTS)
+KERNELS = ("batched", "vmap", "loop")
 
 
-def favours_vmap(module: nn.Module, device: torch.device) -> bool:
-    """Whether vmap is the faster kernel: always on a GPU; on a CPU where all leaves are linear and pointwise."""
-    if device.type != "cpu":
-        return True
-    leaves = [layer for layer in module.modules() if not list(layer.children())]
-    return bool(leaves) and all(isinstance(layer, PLAIN) for layer in leaves)
+def likely_kernels(net: Net, device: torch.device) -> tuple[str, str]:
+    """The kernel that is probably the fastest for a model that can be vmapped, and the one that may be faster still.
+
+    Layer by layer where all layers have a batched form; else vmap on a GPU, and on a CPU for linear and pointwise layers.
+    """
+    if is_covered(net.module):
+        return ("batched", "loop") if device.type == "cpu" else ("vmap", "batched")
+    leaves = [layer for layer in net.module.modules() if not list(layer.children())]
+    plain = all(isinstance(layer, PLAIN) for layer in leaves)
+    return ("vmap", "loop") if plain or device.type != "cpu" else ("loop", "vmap")
 
 
 def why_not_vmap(module: nn.Module, x: Tensor) -> str:
@@ -76,22 +82,23 @@ def takes_channels_last(module: nn.Module, x: Tensor) -> bool:
 class Look:
     """What a look at the model told about how to run it.
 
-    `kernel`: "vmap" or "loop". `solo`: why lanes must run one at a time; empty where they need not.
+    `kernel`: "batched", "vmap" or "loop"; `other`: the one to measure it against. `solo`: why lanes must run one at a time; empty where they need not.
     `reseed`: it draws from torch's global generator, which is then seeded at every step.
     `channels_last`: on a CPU, pooling is many times faster with channels innermost.
     """
 
     kernel: str
+    other: str
     solo: str
     reseed: bool
     channels_last: bool
 
     @classmethod
-    def at(cls, net: Net, x: Tensor, device: torch.device, *, fast: bool, kernel: str | None) -> Look:
-        """`fast`: vmap is the faster kernel, if it works at all. `kernel` overrides the choice."""
+    def at(cls, net: Net, x: Tensor, device: torch.device, kernel: str | None) -> Look:
+        """`kernel` overrides the choice."""
         reseed = draws_from_torch(net.module, x)
         solo = "it draws from torch's global generator" if reseed else why_not_vmap(net.module, x)
-        if kernel is None or solo:
-            kernel = "vmap" if fast and not solo else "loop"
+        usual, other = ("loop", "loop") if solo else likely_kernels(net, device)
+        kernel = usual if kernel is None or solo else kernel
         innermost = device.type == "cpu" and takes_channels_last(net.module, x)
-        return cls(kernel, solo, reseed, innermost)
+        return cls(kernel, usual if kernel == other else other, solo, reseed, innermost)

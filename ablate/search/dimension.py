@@ -60,7 +60,22 @@ def dimension(trick: Trick, parameter: Parameter, override: Override | None) -> 
         high = high if override.high is None else override.high
     assert low is not None
     assert high is not None
+    if structural and parameter.log and parameter.is_integer:
+        return Dimension(name, doublings(int(low), int(high)), structural=True)
     return Dimension(name, (), low, high, parameter.log, parameter.is_integer, structural)
+
+
+def doublings(low: int, high: int) -> tuple[int, ...]:
+    """`low`, 2 · `low`, 4 · `low`, …, and `high`.
+
+    Where lanes must agree (a batch size), few values are searched: runs of one value train together, and nobody
+    tells 100 examples a batch from 101.
+    """
+    found = []
+    while low < high:
+        found.append(low)
+        low *= 2
+    return (*found, high)
 
 
 def around_lr(found: Dimension, centers: Sequence[float]) -> Dimension:

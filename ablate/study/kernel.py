@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from ablate.lanes import look
 from ablate.lanes.bench import Bench
 from ablate.lanes.choice import SLACK, Choice, best_of, measured
 from ablate.lanes.device import one_thread
@@ -23,7 +24,7 @@ from ablate.records.files import write_text
 from ablate.records.recipe import Recipe
 from ablate.study.environment import cpu_name
 
-KERNELS = ("auto", "vmap", "loop")
+KERNELS = ("auto", *look.KERNELS)
 GIB = 1 << 30
 SHARE = 0.6
 """Of the free memory, when no budget is given."""
@@ -70,7 +71,7 @@ def choose(
             hint="leave --kernel out, or name another folder with --studies",
         )
     if bench.solo:
-        if kernel == "vmap":
+        if kernel in ("batched", "vmap"):
             raise InputError(f"the model cannot be vmapped: {bench.solo}", hint="leave --kernel out")
         return bench, Choice(bench.kernel, 1, "alone")
     if before and not lanes and not memory:
@@ -78,11 +79,12 @@ def choose(
     if fixed is not None and lanes:
         return bench.with_kernel(fixed), Choice(fixed, lanes, "given")
     room = budget(memory, bench.device, workers)
-    key = key_of(bench, recipe, room if memory else 0.0)
+    timed = bench if fixed in (None, bench.kernel, bench.look.other) else bench.with_kernel(fixed)
+    key = key_of(timed, recipe, room if memory else 0.0)
     found = remembered(key)
     if found is None:
         with one_thread():
-            found = measured(bench, recipe, room)
+            found = measured(timed, recipe, room)
         remember(key, found)
     if memory and (least := min(row.bytes for row in found.timings) * SLACK) > room:
         raise InputError(
@@ -104,7 +106,7 @@ def key_of(bench: Bench, recipe: Recipe, room: float) -> str:
     places = [(place.kind.__name__, place.input[1:], place.output[1:]) for place in bench.places]
     about = [
         cpu_name(), os.cpu_count(), gpu, str(bench.device), torch.__version__, bench.parameters, places,
-        bench.task.batch_size, str(bench.splits["train"].x.dtype), recipe.plain(), room, 1,
+        bench.task.batch_size, str(bench.splits["train"].x.dtype), recipe.plain(), room, bench.kernel, bench.look.other,
     ]  # fmt: skip
     return hashlib.sha256(json.dumps(about, default=str).encode()).hexdigest()[:32]
 

@@ -111,9 +111,9 @@ class Session:
         # No more lanes a group than leave every worker something to do.
         most = min(self.most, -(-len(runs) // self.workers)) if runs else self.most
         if prune is not None:
-            # Who is pruned must not hang on the number of workers. With vmap a job may have more runs than lanes:
+            # Who is pruned must not hang on the number of workers. A stacked group may have more runs than lanes:
             # the later ones take the places of those that are pruned (refill).
-            most = len(runs) if self.bench.kernel == "vmap" and not self.bench.solo else self.most
+            most = len(runs) if self.bench.kernel != "loop" else self.most
         groups = grouped(runs, self.bench.catalogue, most)
         task = self.bench.task
         for group in sorted(groups, key=lambda group: -cost(group, self.bench)):

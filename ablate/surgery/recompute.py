@@ -63,9 +63,18 @@ class Recomputing(nn.Sequential):
 
 def recomputed(owner: Recomputing, names: Sequence[str], x: Tensor) -> Tensor:
     """`owner(x, names)`, of which only `x` is kept for the backward pass."""
-    weights, buffers = tensors_of(owner, names)
-    layers = [owner.get_submodule(name) for name in names]
-    in_place = any(getattr(module, "inplace", False) for layer in layers for module in layer.modules())
+    layers = [(name, owner.get_submodule(name)) for name in names]
+    weights = {
+        f"{name}.{own}": tensor
+        for name, layer in layers
+        for own, tensor in layer.named_parameters(remove_duplicate=False)
+    }
+    buffers = {
+        f"{name}.{own}": tensor
+        for name, layer in layers
+        for own, tensor in layer.named_buffers(remove_duplicate=False)
+    }
+    in_place = any(getattr(module, "inplace", False) for _, layer in layers for module in layer.modules())
 
     def run(tensors: Mapping[str, Tensor], value: Tensor) -> Tensor:
         value = value.clone() if in_place else value
@@ -79,22 +88,6 @@ def recomputed(owner: Recomputing, names: Sequence[str], x: Tensor) -> Tensor:
     else:
         output = _Segment.apply(run, buffers, tuple(weights), x, *weights.values())  # type: ignore[no-untyped-call]
     return output
-
-
-def tensors_of(owner: nn.Module, names: Sequence[str]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The parameters and the buffers of some of the `owner`'s modules."""
-    layers = [(name, owner.get_submodule(name)) for name in names]
-    weights = {
-        f"{name}.{own}": tensor
-        for name, layer in layers
-        for own, tensor in layer.named_parameters(remove_duplicate=False)
-    }
-    buffers = {
-        f"{name}.{own}": tensor
-        for name, layer in layers
-        for own, tensor in layer.named_buffers(remove_duplicate=False)
-    }
-    return weights, buffers
 
 
 def recomputed_stacked(owner: Recomputing, names: Sequence[str], x: Tensor) -> Tensor:

@@ -46,9 +46,26 @@ def bench(request: pytest.FixtureRequest) -> Bench:
     return bench_of(request.param)
 
 
+class Written(nn.Module):
+    """A model with a `forward` of its own around the layers `body`."""
+
+    def __init__(self, body: nn.Sequential) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.body(x)
+
+
 def test_kernels_are_chosen_by_the_model():
-    assert bench_of("digits").kernel == "loop"
-    assert bench_of("breast-cancer").kernel == "vmap"
+    assert bench_of("digits").kernel == bench_of("breast-cancer").kernel == "batched"
+    for name, kernel in (("digits", "loop"), ("breast-cancer", "vmap")):
+        task = load(name)
+        written = Task(
+            lambda model=task.model: Written(model()), (task.train.x, task.train.y),
+            (task.validation.x, task.validation.y), test=False, name="written",
+        )  # fmt: skip
+        assert Bench.of(written, CATALOGUE, CPU).kernel == kernel
 
 
 def test_each_lane_is_what_it_is_alone(bench: Bench):
@@ -139,11 +156,12 @@ def test_the_baseline_is_a_plain_torch_loop(bench: Bench):
 
 def test_kernels_agree_to_rounding():
     for name in ("digits", "breast-cancer"):
-        loop, fused = bench_of(name, "loop"), bench_of(name, "vmap")
-        trainers = [Trainer(b, runs_of(b, 3)) for b in (loop, fused)]
+        benches = [bench_of(name, kernel) for kernel in ("loop", "vmap", "batched")]
+        trainers = [Trainer(b, runs_of(b, 3)) for b in benches]
         for _ in range(20):
-            losses = [trainer.step()[0] for trainer in trainers]
-            assert torch.allclose(*losses, rtol=1e-4, atol=1e-5)
+            first, *rest = [trainer.step()[0] for trainer in trainers]
+            for losses in rest:
+                assert torch.allclose(first, losses, rtol=1e-4, atol=1e-5)
 
 
 def test_vmapped_convolutions_are_exact_too():
