@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import cast
 
@@ -101,21 +101,23 @@ class Switch(StandIn):
         parts = (x,) if len(runs) == 1 else torch.split(x, [length for _, length in runs])
         done, first = [], 0
         for (name, length), part in zip(runs, parts, strict=True):
-            branch = self._branch(name)
-            if is_pointwise(branch, part):
-                done.append(stacked(branch, part) if is_covered(branch) else branch(part))
-            else:
-                done.append(together(list(self._one_by_one(picks, first, part.unbind(0))), part))
+            done.append(self._run_of(picks[first : first + length], first, self._branch(name), part))
             first += length
         return laid(done[0] if len(done) == 1 else together(done, x, cat=True))
 
-    def _one_by_one(self, picks: Sequence[Switch], first: int, parts: Sequence[Tensor]) -> Iterator[Tensor]:
-        """The lanes from `first` on, which have the same branch."""
-        held = self.plan.tensors()
-        some = slice(first, first + len(parts))
-        own = {number: held[number][some].unbind(0) for number, _ in picks[first].plan.own}
-        for row, part in enumerate(parts):
-            yield picks[first + row].plan.run(part, {number: column[row] for number, column in own.items()})
+    def _run_of(self, picks: Sequence[Switch], first: int, branch: nn.Module, x: Tensor) -> Tensor:
+        """`x` of the lanes `picks`, neighbours from `first` on, through the `branch` that they share."""
+        if is_pointwise(branch, x):
+            pointwise: Tensor = stacked(branch, x) if is_covered(branch) else branch(x)
+            return pointwise
+        plan, held = picks[0].plan, self.plan.tensors()
+        own = {number: held[number][first : first + len(x)] for number, _ in plan.own}
+        columns = {number: tensor.unbind(0) for number, tensor in own.items()}
+        lanes = [
+            pick.plan.run(one, {number: column[row] for number, column in columns.items()})
+            for row, (pick, one) in enumerate(zip(picks, x.unbind(0), strict=True))
+        ]
+        return together(lanes, x)
 
     @property
     def plan(self) -> Plan:
