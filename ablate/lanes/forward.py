@@ -161,11 +161,7 @@ class Stacked:
         }
 
     def __call__(self, weights: Weights, x: Tensor, keys: Tensor, training: bool) -> Tensor:
-        set_mode(self.module, training)
-        for switches in self.picks.values():
-            for switch in switches:
-                set_mode(switch, training)
-        set_picks(self.module, self.picks)
+        self._serve(training)
         state = {own: weights[common] for common, own in self.names.items()}
         state |= self._buffers
         state |= dict.fromkeys(self.random, keys)
@@ -177,6 +173,17 @@ class Stacked:
             return stacked(self.module, innermost(x) if self.innermost else x)
         finally:
             binding.put(before)
+
+    def _serve(self, training: bool) -> None:
+        """Let the module, which other lanes use too, serve these."""
+        if self.module.__dict__.get("_ablate_serves") is self.picks and self.module.training == training:
+            return
+        set_mode(self.module, training)
+        for switches in self.picks.values():
+            for switch in switches:
+                set_mode(switch, training)
+        set_picks(self.module, self.picks)
+        self.module.__dict__["_ablate_serves"] = self.picks
 
     def buffers(self) -> dict[str, Tensor]:
         return self._buffers
@@ -210,6 +217,7 @@ class Stacked:
 
     def module_of(self, lane: int) -> nn.Module:
         set_picks(self.module, None)
+        self.module.__dict__.pop("_ablate_serves", None)
         module = deepcopy(self.module)
         for path, switches in self.picks.items():
             own = deepcopy(switches[lane])

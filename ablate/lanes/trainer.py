@@ -19,8 +19,8 @@ from ablate.lanes.data import Order
 from ablate.lanes.forward import Forward, forward_of
 from ablate.lanes.group import Group, batch_size
 from ablate.lanes.leaves import Leaves
-from ablate.lanes.loss import lane_losses
-from ablate.lanes.update import Optimizers, change_gradients, schedule_factor
+from ablate.lanes.loss import lane_losses, share_right
+from ablate.lanes.update import Optimizers, are_finite, change_gradients, schedule_factor
 from ablate.records.run import Run
 from ablate.seams.batch import Batch
 from ablate.seams.draws import Draws, seed_keys, step_keys
@@ -98,12 +98,19 @@ class Trainer:
         """Which examples the lanes see at this step, int64 `[K, B]`."""
         if self.within == 0 or self.stale:
             self.order.shuffle(self.seeds, self.steps // self.order.steps_per_epoch)
+            numbers = torch.arange(self.order.steps_per_epoch, device=self.bench.device)
+            self.known = self.at(self.steps - self.within + numbers[:, None])
             self.stale = False
         return self.order.at(self.within)
 
+    def at(self, steps: Tensor) -> tuple[Tensor, Tensor]:
+        """(the draws' keys, the schedules' factor) at `steps` `[…, K]`; worked out for an epoch, to be looked up."""
+        keys = step_keys(self.seeds, steps)
+        return keys, schedule_factor(self.group, steps, self.total_steps, self.order.steps_per_epoch)
+
     def batch(self, index: Tensor, draws: Draws) -> Batch:
         train = self.bench.splits["train"]
-        batch = Batch(train.x[index], train.target[index], index)
+        batch = Batch(*train.at(index), index)
         for active, change in self.group.ports("batch"):
             batch = change(batch, draws.within(active.name), active.settings)
         return batch
@@ -117,29 +124,28 @@ class Trainer:
         self.bench.clock.begin()
         index = self.index()
         if self.graph is None or rate is not None:
-            told = self.train_on(index, rate)
+            keys, factor = (rows[self.within] for rows in self.known)
+            told = self.train_on(index, (keys, factor if rate is None else factor * rate))
         else:
             told = self.graph.step(index)
         self.within = (self.within + 1) % self.order.steps_per_epoch
         return told
 
-    def train_on(self, index: Tensor, rate: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def train_on(self, index: Tensor, known: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
         """All of a step that happens on the device: nothing in it waits for the device or depends on the host's
-        state, so that it can be captured in a graph."""
+        state, so that it can be captured in a graph. `known`: `at` of this step, where it has been looked up."""
         clock = self.bench.clock
-        keys = step_keys(self.seeds, self.steps)
+        keys, factor = known or self.at(self.steps)
         batch = self.batch(index, Draws(keys))
         clock.lap("data")
         seen: list[Tensor] = []
+        classification = self.bench.task.criterion == "classification"
 
         def loss(weights: Weights, batch: Batch) -> Tensor:
             outputs = self.outputs(weights, batch.x, keys, training=True)
             if not seen:
                 seen.append(outputs.detach())
-            return lane_losses(
-                outputs, batch, weights, self.group,
-                classification=self.bench.task.criterion == "classification",
-            )  # fmt: skip
+            return lane_losses(outputs, batch, weights, self.group, classification=classification)
 
         objective: Loss = loss
         wraps = self.group.ports("objective")
@@ -155,26 +161,21 @@ class Trainer:
         gradients = self.leaves.gradients(scaled.sum(), stacked=stacked)
         clock.lap("backward")
         with torch.no_grad():
-            self._update(losses.detach(), gradients, rate)
-            right = self._right(seen[0], batch)
+            self._update(losses.detach(), gradients, factor)
+            right = share_right(seen[0], batch.target, classification=classification)
         clock.lap("update")
         return losses.detach(), right
 
-    def _update(self, losses: Tensor, gradients: LaneTensors, rate: Tensor | None) -> None:
-        skip = torch.zeros_like(self.alive)
+    def _update(self, losses: Tensor, gradients: LaneTensors, factor: Tensor) -> None:
+        skip = None
         for active, unscale in self.group.ports("unscale"):
             gradients, overflow = unscale(gradients, self.extra[active.name], active.settings)
-            skip = skip | overflow
-        finite = losses.isfinite() & (gradients.flat.sum(dim=1).isfinite() | skip)
-        self.alive = self.alive & finite
+            skip = overflow if skip is None else skip | overflow
+        self.alive = self.alive & are_finite(losses, gradients, skip)
+        moved = self.alive if skip is None else self.alive & ~skip
         gradients = change_gradients(self.group, gradients, self.weights)
-        factor = schedule_factor(self.group, self.steps, self.total_steps, self.order.steps_per_epoch)
-        if rate is not None:
-            factor = factor * rate
-        moved = self.alive & ~skip
-        new = self.optimizers.update(self.group, self.weights, gradients, factor, self.steps + 1, moved)
-        self.weights.flat.copy_(torch.where(moved[:, None], new, self.weights.flat))
         self.steps = self.steps + 1
+        self.optimizers.update(self.group, self.weights, gradients, factor, self.steps, moved)
         for active, average in self.group.ports("average"):
             average(self.extra[active.name], self.weights, self.steps, active.settings)
 
@@ -197,10 +198,8 @@ class Trainer:
         return weights
 
     @torch.no_grad()
-    def predict(
-        self, split: str, lanes: Tensor | None = None, *, views: bool = True, most: int = 4096
-    ) -> Tensor:
-        """Outputs in evaluation mode for a whole split: `[K, N, C or D]`, at most `most` examples at a time.
+    def predict(self, split: str, lanes: Tensor | None = None, *, views: bool = True) -> Tensor:
+        """Outputs in evaluation mode for a whole split: `[K, N, C or D]`.
 
         `lanes` (int64): only these. `views=False`: without test-time views, as learning curves are drawn.
         """
@@ -214,19 +213,14 @@ class Trainer:
             return self.outputs(named, x, keys, training=False, forward=forward)
 
         parts = []
-        for x in torch.split(self.bench.splits[split].x, max(1, most // len(chosen))):
+        # As many examples at a time as training affords; never more or fewer because of the other lanes.
+        for x in torch.split(self.bench.splits[split].x, max(256, 4 * self.order.batch_size)):
             stacked = x.expand(len(chosen), *x.shape)
             outputs = run(stacked)
             for active, view in self.group.ports("views") if views else ():
                 outputs = view(run, stacked, outputs, active.settings.take(chosen))
             parts.append(outputs)
         return torch.cat(parts, dim=1)
-
-    def _right(self, outputs: Tensor, batch: Batch) -> Tensor:
-        if self.bench.task.criterion != "classification":
-            return outputs.new_zeros(self.lanes)
-        hit = outputs.argmax(dim=-1) == batch.target.argmax(dim=-1)
-        return hit.to(torch.float32).mean(dim=1)
 
     def state(self) -> dict[str, Tensor]:
         """Everything on the device that training changes, by name."""

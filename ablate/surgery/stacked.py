@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import vmap
 
+from ablate.surgery import small
 from ablate.surgery.binding import binding_of
 from ablate.surgery.escape import LaneByLane, twins
 
@@ -124,13 +125,15 @@ def is_lane_by_lane(layer: nn.Module, x: Tensor) -> bool:
 
 
 def convolved(layer: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """The convolution of `layer` with these weights, lane by lane: `[K, B, C, H, W]` -> `[K, B, O, H', W']`."""
+    """The convolution of `layer` with these weights: `[K, B, C, H, W]` -> `[K, B, O, H', W']`. On small maps as products of
+    matrices for all lanes, else lane by lane; on which of them never hangs on the number of lanes."""
     if torch.is_autocast_enabled(x.device.type):
         dtype = torch.get_autocast_dtype(x.device.type)
         x, weight, bias = x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
-    y: Tensor = _Convolution.apply(
-        x, weight, bias, layer.stride, padding_of(layer), layer.dilation, layer.groups
-    )  # type: ignore[no-untyped-call]
+    padding = padding_of(layer)
+    if way := small.way_of(x, weight, layer.stride, padding, layer.dilation, layer.groups):
+        return small.convolution(way, x, weight, bias, layer.stride, padding)
+    y: Tensor = _Convolution.apply(x, weight, bias, layer.stride, padding, layer.dilation, layer.groups)  # type: ignore[no-untyped-call]
     return y
 
 
@@ -188,6 +191,8 @@ class _Laid(torch.autograd.Function):
 
 
 def laid(x: Tensor) -> Tensor:
+    if x.ndim != 5:
+        return x  # vectors lie in one way only
     y: Tensor = _Laid.apply(x)  # type: ignore[no-untyped-call]
     return y
 
