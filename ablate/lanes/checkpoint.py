@@ -43,8 +43,9 @@ def restore_trainer(trainer: Trainer, state: dict[str, Tensor]) -> None:
     trainer.forward.load_buffers(
         {name.removeprefix("buffer/"): t for name, t in state.items() if name.startswith("buffer/")}
     )
+    trainer.optimizers.plan = None
     for part in trainer.optimizers.parts:
-        part.lanes, part.taken = state[f"lanes/{part.name}"].clone(), {}
+        part.lanes = state[f"lanes/{part.name}"].clone()
         part.state = _with_prefix(state, f"optimizer/{part.name}/")
     trainer.extra = {trick: _with_prefix(state, f"extra/{trick}/") for trick in trainer.extra}
 

@@ -30,6 +30,12 @@ class DeviceSplit:
     def __len__(self) -> int:
         return len(self.y)
 
+    def at(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """(`x` `[K, B, …]`, `target` `[K, B, C or D]`) of the examples `index`, int64 `[K, B]`."""
+        rows = index.reshape(-1)
+        x, target = self.x.index_select(0, rows), self.target.index_select(0, rows)
+        return x.view(*index.shape, *x.shape[1:]), target.view(*index.shape, *target.shape[1:])
+
 
 def device_splits(task: Task, device: torch.device) -> dict[str, DeviceSplit]:
     return {name: DeviceSplit.of(split, task.classes, device) for name, split in task.splits.items()}
@@ -45,13 +51,16 @@ class Order:
         self.examples = examples
         self.batch_size = min(batch_size, examples)
         self.steps_per_epoch = max(1, examples // self.batch_size)
-        self._permutation: Tensor | None = None
+        self._steps: Tensor | None = None
 
     def shuffle(self, seeds: Tensor, epochs: Tensor) -> None:
         """Permutations for lanes with seed keys int32 `[K]` in their epochs int64 `[K]` (the first is 0)."""
-        self._permutation = Draws(step_keys(seeds, epochs)).permutation("order", self.examples)
+        drawn = Draws(step_keys(seeds, epochs)).permutation("order", self.examples)
+        used = drawn[:, : self.steps_per_epoch * self.batch_size]
+        by_step = used.reshape(len(seeds), self.steps_per_epoch, self.batch_size)
+        self._steps = by_step.transpose(0, 1).contiguous()
 
     def at(self, within: int) -> Tensor:
         """int64 `[K, B]`: the examples of step `within` of the epoch. `shuffle` comes first."""
-        assert self._permutation is not None
-        return self._permutation[:, within * self.batch_size : (within + 1) * self.batch_size]
+        assert self._steps is not None
+        return self._steps[within]

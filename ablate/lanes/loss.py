@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -19,6 +20,14 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
 def squared_error(prediction: Tensor, target: Tensor) -> Tensor:
     """Mean over outputs of (z − t)²: `[K, B, D]`, `[K, B, D]` -> `[K, B]`."""
     return (prediction - target).square().mean(dim=-1)
+
+
+def share_right(outputs: Tensor, target: Tensor, *, classification: bool) -> Tensor:
+    """Share of the batch `[K]` whose largest output is the target's class; zero for regression."""
+    if not classification:
+        return outputs.new_zeros(len(outputs))
+    hit = outputs.argmax(dim=-1) == target.argmax(dim=-1)
+    return hit.mean(dim=1, dtype=torch.float32)
 
 
 def lane_losses(

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from ablate.records.trick import Trick, Value
 
+Derived = TypeVar("Derived")
+
 
 class Settings:
     """Attribute access to a trick's parameters as `[K]` tensors.
 
     Numbers are float32 (the weights' dtype) `[K]`, booleans bool `[K]`, choices a tuple of K values. `on` is bool `[K]`: the
-    lanes that have the trick. A lane that does not have it carries the neutral values (where the trick has
-    them), so that most adapters need not look at `on` at all.
+    lanes that have the trick; `everywhere`: all lanes have it, `anywhere`: any. A lane that does not have it carries
+    the neutral values (where the trick has them), so that most adapters need not look at `on` at all.
+
+    Settings never change: lanes that come or go make new ones. What is worked out from them can so be kept (`once`).
     """
 
     def __init__(self, on: Tensor, values: Mapping[str, Tensor | tuple[Value, ...]]) -> None:
         self.on = on
+        self.everywhere, self.anywhere = bool(on.all()), bool(on.any())
         self._values = dict(values)
+        self._given = self
+        self._kept: dict[tuple[Any, ...], Any] = {}
 
     @classmethod
     def stack(
@@ -56,8 +63,20 @@ class Settings:
     def like(self, name: str, tensor: Tensor) -> Tensor:
         """Parameter `name` (or `on`) shaped `[K, 1, …]` so that it broadcasts against `tensor` `[K, …]`."""
         value = self.on if name == "on" else self._values[name]
-        assert isinstance(value, Tensor)
-        return value.reshape(-1, *[1] * (tensor.ndim - 1))
+        if name != "on" and value is not self._given._values[name]:
+            return _like(value, tensor.ndim)
+        kept = self._kept.get((name, tensor.ndim))
+        if kept is None:
+            kept = self._kept[name, tensor.ndim] = _like(value, tensor.ndim)
+        return kept
+
+    def once(self, make: Callable[..., Derived], *arguments: Any) -> Derived:
+        """`make(settings, *arguments)`, worked out at the first step that asks and kept: what depends on the settings
+        alone. `make` is a function of a module; it sees the settings as the recipe has them, without a schedule."""
+        key = (make, *arguments)
+        if key not in self._kept:
+            self._kept[key] = make(self._given, *arguments)
+        return self._kept[key]  # type: ignore[no-any-return]
 
     def value(self, name: str) -> Value:
         """The one value that all lanes share. For parameters declared `lane=False`."""
@@ -67,7 +86,10 @@ class Settings:
         return first.item() if isinstance(first, Tensor) else first
 
     def replaced(self, **values: Tensor) -> Settings:
-        return Settings(self.on, {**self._values, **values})
+        """The same with other values for this step; what `once` keeps stays as it is."""
+        new = Settings.__new__(Settings)
+        new.__dict__.update(self.__dict__, _values={**self._values, **values})
+        return new
 
     def take(self, lanes: Tensor) -> Settings:
         """These settings for some of the lanes, in the order of `lanes` (int64)."""
@@ -91,3 +113,8 @@ class Settings:
                 for name, value in self._values.items()
             },
         )
+
+
+def _like(value: Tensor | tuple[Value, ...], dimensions: int) -> Tensor:
+    assert isinstance(value, Tensor)
+    return value.reshape(-1, *[1] * (dimensions - 1))

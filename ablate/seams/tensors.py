@@ -45,17 +45,17 @@ class Layout:
 
     def pack(self, tensors: Mapping[str, Tensor], lanes: int) -> Tensor:
         """`[K, *shape]` tensors by name -> a new flat `[K, P]`; zeros where a name is missing."""
-        first = next(iter(tensors.values()))
+        zeros = next(iter(tensors.values())).new_zeros(lanes, ALIGN)
         parts = []
         for name, spec in self.specs.items():
             padding = -spec.size % ALIGN
             tensor = tensors.get(name)
             if tensor is None:
-                parts.append(first.new_zeros(lanes, spec.size + padding))
+                parts.append(zeros.new_zeros(lanes, spec.size + padding))
                 continue
             parts.append(tensor.reshape(lanes, -1))
             if padding:
-                parts.append(first.new_zeros(lanes, padding))
+                parts.append(zeros[:, :padding])
         return torch.cat(parts, dim=1)
 
 
@@ -90,7 +90,7 @@ class LaneTensors(Mapping[str, Tensor]):
         return LaneTensors(self.layout, flat)
 
     def take(self, lanes: Tensor) -> LaneTensors:
-        return self.like(self.flat[lanes])
+        return self.like(self.flat.index_select(0, lanes))
 
     def to(self, device: torch.device) -> LaneTensors:
         return self.like(self.flat.to(device))
@@ -103,14 +103,11 @@ class LaneTensors(Mapping[str, Tensor]):
     def norm(self) -> Tensor:
         """Global L2 norm of each lane, `[K]`.
 
-        Squares are summed tensor by tensor, in order, so that tensors that a lane does not use (zeros) leave
-        the rounding as it is: the norm of a lane is the same alone and in any group.
+        Squares are summed in blocks of `ALIGN`, each within one tensor, and the blocks one after another, so that
+        tensors that a lane does not use (zeros) leave the rounding as it is: the norm of a lane is the same alone and
+        in any group. (A GPU, which promises no equal bits, sums the blocks as it likes.)
         """
-        total = self.flat.new_zeros(self.lanes)
-        for name, spec in self.layout.specs.items():
-            start = self.layout.offsets[name]
-            padded = -(-spec.size // ALIGN) * ALIGN
-            rows = self.flat[:, start : start + padded].reshape(self.lanes, ALIGN, -1)
-            # In two stages: a sum to a single number would be split among threads.
-            total = total + rows.square().sum(dim=2).sum(dim=1)
-        return total.sqrt()
+        blocks = self.flat.square().reshape(self.lanes, -1, ALIGN).sum(dim=2)
+        if blocks.device.type != "cpu":
+            return blocks.sum(dim=1).sqrt()
+        return blocks.cumsum(dim=1)[:, -1].sqrt()

@@ -91,7 +91,7 @@ def train_lanes(
         gradients = weights.like(LAYOUT.pack(named, len(runs)))
         at = torch.full((len(runs),), step + 1)
         factor = problem.factors[step, lanes]
-        weights = weights.like(optimizers.update(group, weights, gradients, factor, at, moved))
+        optimizers.update(group, weights, gradients, factor, at, moved)
     return weights
 
 

@@ -16,11 +16,11 @@ def test_equals_torch(seed: int) -> None:
 
 
 def test_steps_fall_as_one_over_the_root_of_their_number() -> None:
-    w = s = torch.zeros(1, 3, dtype=torch.float64)
+    w, s = torch.zeros(2, 1, 3, dtype=torch.float64)
     g = torch.tensor([[0.01, 1.0, 100.0]], dtype=torch.float64)
     for step in range(1, 101):
         before = w
-        w, s = adagrad_step(w, g, s, torch.tensor([[0.5]]), torch.tensor([[0.0]]))
+        w = adagrad_step(w, g, s, torch.tensor([[0.5]]), torch.tensor([[0.0]]))
         torch.testing.assert_close(before - w, torch.full_like(w, 0.5 / step**0.5), rtol=1e-10, atol=0)
 
 

@@ -22,6 +22,10 @@ from torch import Tensor
 
 from ablate.catalogue.optimizer.weight_decay import decay
 from ablate.catalogue.registry import registry
+from ablate.lanes.group import Group
+from ablate.lanes.update import Optimizers
+from ablate.records.recipe import Recipe
+from ablate.records.run import Run
 from ablate.seams.settings import Settings
 from ablate.seams.tensors import LaneTensors, Layout, Spec
 from ablate.testing import check_trick
@@ -95,12 +99,29 @@ def one_lane(value: float, **settings: Any) -> tuple[LaneTensors, LaneTensors, S
 
 
 @pytest.mark.parametrize("mode", ["l2", "decoupled"])
-@pytest.mark.parametrize("value", [1.5, -3.0, 0.0, -0.0, float("inf")])
-def test_neutral_returns_the_bits_it_was_given(mode: str, value: float) -> None:
+@pytest.mark.parametrize("value", [1.5, -3.0, 0.0, -0.0])
+def test_neutral_returns_the_numbers_it_was_given(mode: str, value: float) -> None:
     weights, gradients, p = one_lane(value, decay=0.0, mode=mode)
     new, g = decay(weights, gradients, torch.tensor([0.1]), p)
-    assert torch.equal(new.flat.view(torch.int32), weights.flat.view(torch.int32))
-    assert torch.equal(g.flat.view(torch.int32), gradients.flat.view(torch.int32))
+    assert torch.equal(new.flat, weights.flat)
+    assert torch.equal(g.flat, gradients.flat)
+
+
+@pytest.mark.parametrize("value", [1.5, -3.0, 0.0, -0.0, float("inf")])
+def test_a_lane_without_it_keeps_its_bits_beside_one_that_has_it(value: float) -> None:
+    """Also the sign of a zero, and infinite weights, which times a decay of zero would be no numbers."""
+    catalogue, cpu = registry(), torch.device("cpu")
+    momentum = {"momentum": {"lr": 0.0, "momentum": 0.5}}
+    recipes = [momentum, momentum | {"weight_decay": {"decay": 0.5, "mode": "l2"}}]
+    runs = [Run("problem", Recipe.of(catalogue, recipe), 0, 1) for recipe in recipes]
+    group, layout = Group(runs, catalogue, cpu), Layout([Spec("w", (16,))])
+    weights = LaneTensors(layout, torch.full((2, 16), value))
+    optimizers, before = Optimizers(group, weights), weights.flat.clone()
+    gradients = weights.like(torch.full((2, 16), -0.0))
+    steps, moved = torch.ones(2, dtype=torch.int64), torch.tensor([True, True])
+    optimizers.update(group, weights, gradients, torch.ones(2), steps, moved)
+    assert torch.equal(weights.flat[0], before[0])
+    assert (optimizers.parts[0].state["velocity"][0] == 0).all()
 
 
 def test_each_mode_leaves_the_other_side_alone() -> None:

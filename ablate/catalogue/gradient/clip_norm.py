@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from math import inf
 
+import torch
 from torch import Tensor
 
 from ablate.records.trick import Claim, Parameter, Source, Trick
@@ -19,8 +20,7 @@ from ablate.seams.tensors import LaneTensors
 
 def clip_coefficient(norm: Tensor, max_norm: Tensor) -> Tensor:
     """What the gradient is multiplied with, `[K]`; exactly 1 where `max_norm` is infinite, whatever the norm."""
-    shortening = (max_norm / (norm + 1e-6)).clamp(max=1)
-    return shortening.where(max_norm.isfinite(), max_norm.new_ones(()))
+    return torch.fmin(max_norm / (norm + 1e-6), norm.new_ones(()))  # of ∞ / ∞, which is no number, fmin is 1
 
 
 def gradient(gradients: LaneTensors, weights: LaneTensors, p: Settings) -> LaneTensors:

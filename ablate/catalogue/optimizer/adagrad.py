@@ -16,10 +16,10 @@ from ablate.seams.settings import Settings
 from ablate.seams.tensors import LaneTensors
 
 
-def adagrad_step(w: Tensor, g: Tensor, s: Tensor, lr: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
-    """(new w, new s); all `[K, P]`, settings `[K, 1]`."""
-    s = s + g * g
-    return w - lr * (g / (s.sqrt() + eps)), s
+def adagrad_step(w: Tensor, g: Tensor, s: Tensor, lr: Tensor, eps: Tensor) -> Tensor:
+    """New w; s is changed in place. All `[K, P]`, settings `[K, 1]`."""
+    s.add_(g * g)
+    return w - (g / s.sqrt().add_(eps)).mul_(lr)
 
 
 def state(weights: LaneTensors) -> dict[str, Tensor]:
@@ -30,8 +30,7 @@ def update(
     weights: LaneTensors, gradients: LaneTensors, state: dict[str, Tensor], p: Settings, step: Tensor
 ) -> Tensor:
     w = weights.flat
-    new, state["sum"] = adagrad_step(w, gradients.flat, state["sum"], p.like("lr", w), p.like("eps", w))
-    return new
+    return adagrad_step(w, gradients.flat, state["sum"], p.like("lr", w), p.like("eps", w))
 
 
 TRICK = Trick(

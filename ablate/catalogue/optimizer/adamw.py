@@ -3,7 +3,7 @@
     w ← w · (1 − lr · λ)
     m ← β₁ m + (1 − β₁) g;   c₁ ← β₁ c₁ + (1 − β₁)
     v ← β₂ v + (1 − β₂) g²;  c₂ ← β₂ c₂ + (1 − β₂)
-    w ← w − lr · (m / c₁) / (√(v / c₂) + ε)
+    w ← w − lr · (m / c₁) / (√(v / c₂) + ε) = w − (lr √c₂ / c₁) · m / (√v + ε √c₂)
 
 Shapes: w, g, m, v are `[K, P]`; c and the settings are `[K]`; all begin at zero. c = 1 − βᵗ is the bias
 correction, kept as the same average of ones (a power's rounding would depend on a lane's place in the group).
@@ -14,6 +14,7 @@ Lineage: Loshchilov & Hutter 2017, algorithm 2; `torch.optim.AdamW`.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from ablate.records.trick import Claim, Parameter, Source, Trick
@@ -21,16 +22,22 @@ from ablate.seams.settings import Settings
 from ablate.seams.tensors import LaneTensors
 
 
-def running_mean(old: Tensor, new: Tensor | float, beta: Tensor) -> Tensor:
-    """β · old + (1 − β) · new."""
-    return beta * old + (1 - beta) * new
+def running_mean_(mean: Tensor, new: Tensor, beta: Tensor, rest: Tensor) -> Tensor:
+    """mean ← β · mean + (1 − β) · new, in place; `rest` is 1 − β."""
+    return mean.mul_(beta).add_(rest * new)
 
 
 def adamw_step(
-    w: Tensor, m: Tensor, v: Tensor, c1: Tensor, c2: Tensor, lr: Tensor, eps: Tensor, decay: Tensor
+    w: Tensor, m: Tensor, v: Tensor, c1: Tensor, root2: Tensor, lr: Tensor, eps: Tensor, decay: Tensor
 ) -> Tensor:
-    """New w. w and the means m, v `[K, P]`; corrections c1, c2 and settings `[K, 1]`."""
-    return w * (1 - lr * decay) - (lr / c1) * (m / (v.sqrt() / c2.sqrt() + eps))
+    """New w. w and the means m, v `[K, P]`; settings and corrections `[K, 1]`, of which `root2` is √c₂."""
+    return (w * (1 - lr * decay)).sub_((m / v.sqrt().add_(eps * root2)).mul_(lr * root2 / c1))
+
+
+def betas(p: Settings) -> tuple[Tensor, ...]:
+    """(β₁, β₂), and 1 less them, both `[K, 2]`; and their columns, `[K, 1]`."""
+    both = torch.stack([p.beta1, p.beta2], dim=1)
+    return both, 1 - both, *torch.split(both, 1, dim=1), *torch.split(1 - both, 1, dim=1)
 
 
 def state(weights: LaneTensors) -> dict[str, Tensor]:
@@ -38,8 +45,7 @@ def state(weights: LaneTensors) -> dict[str, Tensor]:
     return {
         "mean": flat.new_zeros(flat.shape),
         "square": flat.new_zeros(flat.shape),
-        "correction1": flat.new_zeros(weights.lanes),
-        "correction2": flat.new_zeros(weights.lanes),
+        "corrections": flat.new_zeros(weights.lanes, 2),
     }
 
 
@@ -47,12 +53,12 @@ def update(
     weights: LaneTensors, gradients: LaneTensors, state: dict[str, Tensor], p: Settings, step: Tensor
 ) -> Tensor:
     w, g = weights.flat, gradients.flat
-    state["mean"] = m = running_mean(state["mean"], g, p.like("beta1", w))
-    state["square"] = v = running_mean(state["square"], g * g, p.like("beta2", w))
-    state["correction1"] = c1 = running_mean(state["correction1"], 1.0, p.beta1)
-    state["correction2"] = c2 = running_mean(state["correction2"], 1.0, p.beta2)
+    both, rests, beta1, beta2, rest1, rest2 = p.once(betas)
+    m = running_mean_(state["mean"], g, beta1, rest1)
+    v = running_mean_(state["square"], g * g, beta2, rest2)
+    c1, c2 = torch.split(state["corrections"].mul_(both).add_(rests), 1, dim=1)
     settings = (p.like(name, w) for name in ("lr", "eps", "decay"))
-    return adamw_step(w, m, v, c1.unsqueeze(1), c2.unsqueeze(1), *settings)
+    return adamw_step(w, m, v, c1, c2.sqrt(), *settings)
 
 
 TRICK = Trick(

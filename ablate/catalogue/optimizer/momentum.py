@@ -17,12 +17,21 @@ from ablate.seams.tensors import LaneTensors
 
 
 def momentum_step(
-    w: Tensor, g: Tensor, v: Tensor, lr: Tensor, mu: Tensor, nesterov: Tensor
-) -> tuple[Tensor, Tensor]:
-    """(new w, new v); all `[K, P]`, settings `[K, 1]`."""
-    v = mu * v + g
-    direction = (g + mu * v).where(nesterov, v)
-    return w - lr * direction, v
+    w: Tensor, g: Tensor, v: Tensor, lr: Tensor, mu: Tensor, ahead: tuple[Tensor, Tensor] | None
+) -> Tensor:
+    """New w; v is changed in place. All `[K, P]`, settings `[K, 1]`; `ahead`: the shares of g and of v that Nesterov's
+    lanes go along (other lanes: 0 and 1), None if there are none."""
+    v.mul_(mu).add_(g)
+    direction = v if ahead is None else (v * ahead[1]).add_(g * ahead[0])
+    return w - lr * direction
+
+
+def look_ahead(p: Settings) -> tuple[Tensor, Tensor] | None:
+    """(1, μ) for the lanes that look ahead, (0, 1) for the others, each `[K, 1]`."""
+    if not bool(p.nesterov.any()):
+        return None
+    mu = p.momentum
+    return p.nesterov.to(mu.dtype)[:, None], mu.where(p.nesterov, mu.new_ones(()))[:, None]
 
 
 def state(weights: LaneTensors) -> dict[str, Tensor]:
@@ -33,10 +42,8 @@ def update(
     weights: LaneTensors, gradients: LaneTensors, state: dict[str, Tensor], p: Settings, step: Tensor
 ) -> Tensor:
     w = weights.flat
-    new, state["velocity"] = momentum_step(
-        w, gradients.flat, state["velocity"], p.like("lr", w), p.like("momentum", w), p.like("nesterov", w)
-    )
-    return new
+    ahead = p.once(look_ahead)
+    return momentum_step(w, gradients.flat, state["velocity"], p.like("lr", w), p.like("momentum", w), ahead)
 
 
 TRICK = Trick(

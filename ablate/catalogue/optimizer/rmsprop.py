@@ -17,11 +17,16 @@ from ablate.seams.tensors import LaneTensors
 
 
 def rmsprop_step(
-    w: Tensor, g: Tensor, s: Tensor, lr: Tensor, alpha: Tensor, eps: Tensor
-) -> tuple[Tensor, Tensor]:
-    """(new w, new s); all `[K, P]`, settings `[K, 1]`."""
-    s = alpha * s + (1 - alpha) * (g * g)
-    return w - lr * (g / (s.sqrt() + eps)), s
+    w: Tensor, g: Tensor, s: Tensor, lr: Tensor, alpha: Tensor, rest: Tensor, eps: Tensor
+) -> Tensor:
+    """New w; s is changed in place. All `[K, P]`, settings `[K, 1]`; rest is 1 − α."""
+    s.mul_(alpha).add_((g * g).mul_(rest))
+    return w - (g / s.sqrt().add_(eps)).mul_(lr)
+
+
+def rest(p: Settings) -> Tensor:
+    alpha: Tensor = p.alpha[:, None]
+    return 1 - alpha
 
 
 def state(weights: LaneTensors) -> dict[str, Tensor]:
@@ -32,10 +37,8 @@ def update(
     weights: LaneTensors, gradients: LaneTensors, state: dict[str, Tensor], p: Settings, step: Tensor
 ) -> Tensor:
     w = weights.flat
-    new, state["square"] = rmsprop_step(
-        w, gradients.flat, state["square"], p.like("lr", w), p.like("alpha", w), p.like("eps", w)
-    )
-    return new
+    lr, alpha, eps = p.like("lr", w), p.like("alpha", w), p.like("eps", w)
+    return rmsprop_step(w, gradients.flat, state["square"], lr, alpha, p.once(rest), eps)
 
 
 TRICK = Trick(

@@ -10,8 +10,6 @@ Lineage: Krogh & Hertz 1991; Loshchilov & Hutter 2017 (decoupled); `weight_decay
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor
 
@@ -21,8 +19,8 @@ from ablate.seams.tensors import LaneTensors
 
 
 def l2(w: Tensor, g: Tensor, rate: Tensor) -> Tensor:
-    """g + λ w, all `[K, P]`, rate `[K, 1]`. Where λ = 0 it is g itself, also the sign of its zeros."""
-    return (g + rate * w).where(rate > 0, g)
+    """g + λ w, all `[K, P]`, rate `[K, 1]`."""
+    return (rate * w).add_(g)
 
 
 def decoupled(w: Tensor, lr: Tensor, rate: Tensor) -> Tensor:
@@ -30,21 +28,19 @@ def decoupled(w: Tensor, lr: Tensor, rate: Tensor) -> Tensor:
     return w * (1 - lr * rate)
 
 
-@lru_cache(maxsize=64)
-def is_decoupled(modes: tuple[str, ...], device: torch.device) -> Tensor:
-    """bool `[K]`. Kept, because a copy to the device at each step would make the step wait."""
-    return torch.tensor([mode == "decoupled" for mode in modes], device=device)
+def rates(p: Settings) -> tuple[Tensor, Tensor]:
+    """(λ of the lanes that decay through the gradient, of those that do beside it), both `[K, 1]`, elsewhere zero."""
+    apart = torch.tensor([[mode == "decoupled"] for mode in p.mode], device=p.on.device)
+    decay, zero = p.decay[:, None], p.decay.new_zeros(())
+    return zero.where(apart, decay), decay.where(apart, zero)
 
 
 def decay(
     weights: LaneTensors, gradients: LaneTensors, lr: Tensor, p: Settings
 ) -> tuple[LaneTensors, LaneTensors]:
+    through, beside = p.once(rates)
     w, g = weights.flat, gradients.flat
-    apart = is_decoupled(p.mode, w.device)
-    zero = torch.zeros_like(p.decay)
-    through, beside = zero.where(apart, p.decay), p.decay.where(apart, zero)
-    shrunk = decoupled(w, lr.unsqueeze(1), beside.unsqueeze(1))
-    return weights.like(shrunk), gradients.like(l2(w, g, through.unsqueeze(1)))
+    return weights.like(decoupled(w, lr[:, None], beside)), gradients.like(l2(w, g, through))
 
 
 TRICK = Trick(

@@ -2,7 +2,7 @@
 
     factor = ½ (1 + cos(π · T_cur / T_i)),   T_i = cycle · multiplier^i
 
-Shapes: step is int64 `[K]`, cycle and multiplier are `[K]`. T_cur is the time since the last restart, counted
+Shapes: step is int64 `[…, K]`, cycle and multiplier are `[K]`. T_cur is the time since the last restart, counted
 in batches; T_i is the length of the present cycle. The first step of a cycle has the full rate. A training
 that ends within a cycle cuts it off.
 Lineage: Loshchilov & Hutter 2016, equation 5 with η_min = 0; `CosineAnnealingWarmRestarts` of torch.
@@ -20,7 +20,7 @@ from ablate.seams.settings import Settings
 
 
 def place_in_cycle(step: Tensor, cycle: Tensor, multiplier: Tensor, most: int) -> tuple[Tensor, Tensor]:
-    """(steps since the last restart, steps of the present cycle), both int64 `[K]`; so are all arguments.
+    """(steps since the last restart, steps of the present cycle), both int64 `[…, K]`; so are all arguments.
 
     `most`: restarts that a growing cycle can have had at the most. Cycles that do not grow are all alike.
     """

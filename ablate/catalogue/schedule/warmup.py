@@ -2,7 +2,7 @@
 
     factor(t) = min(1, (t + 1) / (s · T)),   t = 0 … T − 1
 
-Shapes: t is int64 `[K]` (steps taken so far), s is `[K]`, T is the number of steps of the whole training. The
+Shapes: t is int64 `[…, K]` (steps taken so far), s is `[K]`, T is the number of steps of the whole training. The
 line starts at zero before the first step; a step has the value that the line reaches at its end, so that no
 step is wasted on a rate of zero. It multiplies whatever schedule is on.
 
@@ -21,7 +21,7 @@ from ablate.seams.settings import Settings
 
 
 def warmup_factor(step: Tensor, length: Tensor) -> Tensor:
-    """Factors `[K]` at the steps int64 `[K]`; `length` `[K]` in steps, zero for no warmup: then exactly 1."""
+    """Factors at the steps int64 `[…, K]`; `length` `[K]` in steps, zero for no warmup: then exactly 1."""
     return ((step + 1).to(length.dtype) / length).clamp(max=1)
 
 
