@@ -223,6 +223,14 @@ def together(lanes: Sequence[Tensor], like: Tensor, *, cat: bool = False) -> Ten
     return join([one.movedim(-3, -1) for one in lanes]).movedim(-1, -3)
 
 
+def apart(x: Tensor, lengths: list[int]) -> Sequence[Tensor]:
+    """Neighbouring lanes in parts of these lengths; the gradient lies in memory as `x` does."""
+    if not is_innermost(x):
+        return torch.split(x, lengths)
+    inside = torch.split(x.movedim(2, -1), lengths)
+    return [part.movedim(-1, 2) for part in inside]
+
+
 def pooled(layer: nn.Module, x: Tensor) -> Tensor:
     """Layers that treat every example by itself: the lanes' examples are one batch."""
     y: Tensor = layer(x.flatten(0, 1))

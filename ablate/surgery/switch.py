@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ablate.surgery.binding import Binding
 from ablate.surgery.escape import escape, under_vmap
 from ablate.surgery.kinds import ACTIVATIONS, EXACT
-from ablate.surgery.stacked import is_covered, is_innermost, laid, stacked, together
+from ablate.surgery.stacked import apart, is_covered, is_innermost, laid, stacked, together
 from ablate.surgery.stand_in import StandIn
 
 PIECE = 64
@@ -98,7 +98,7 @@ class Switch(StandIn):
         picks = self.picks or [self] * len(x)
         runs = [(name, len(list(run))) for name, run in groupby(pick.picked for pick in picks)]
         x = laid(x)
-        parts = (x,) if len(runs) == 1 else torch.split(x, [length for _, length in runs])
+        parts = (x,) if len(runs) == 1 else apart(x, [length for _, length in runs])
         done, first = [], 0
         for (name, length), part in zip(runs, parts, strict=True):
             done.append(self._run_of(picks[first : first + length], first, self._branch(name), part))
