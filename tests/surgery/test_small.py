@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ablate.surgery.small import convolution
+from ablate.surgery import small
+from ablate.surgery.small import convolution, way_of
 from ablate.surgery.stacked import is_innermost
 
 # Largest error over largest value, measured against float64: oneDNN's is about 5e-7 for these sizes, and a
@@ -106,11 +107,17 @@ def test_error_is_near_that_of_onednn(way, into, side, stride):
         assert (a - c).square().mean().sqrt() <= 8 * (b - c).square().mean().sqrt()
 
 
-@settings(max_examples=60, deadline=None)
-@given(first=st.integers(0, 7), count=st.sampled_from([1, 2, 3]), **CASES)
+@settings(max_examples=100, deadline=None)
+@given(
+    first=st.integers(0, 7),
+    count=st.sampled_from([1, 2, 3]),
+    cache=st.sampled_from([1, 2**15, 2**20]),
+    **CASES,
+)
 def test_a_lane_is_the_same_in_any_group(
-    way, examples, into, out, kernel, stride, padding, seed, first, count
+    way, examples, into, out, kernel, stride, padding, seed, first, count, cache
 ):
+    """Ten lanes, two or more of them together at a time, against one to three of them in one piece."""
     x, weight, bias, *rest = inputs(way, 10, examples, into, out, kernel, stride, padding, seed)
     gradient = torch.randn(convolution(way, x, weight, bias, *rest).shape)
 
@@ -120,8 +127,20 @@ def test_a_lane_is_the_same_in_any_group(
         return [y.detach(), *torch.autograd.grad(y, leaves, laid(gradient[lanes]))]
 
     part = slice(first, first + count)
-    for all_ten, group in zip(results(slice(None)), results(part), strict=True):
-        assert torch.equal(all_ten[part], group)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(small, "IN_CACHE", cache)
+        all_ten = results(slice(None))
+    for whole, group in zip(all_ten, results(part), strict=True):
+        assert torch.equal(whole[part], group)
+
+
+@pytest.mark.parametrize("count", range(1, 12))
+@pytest.mark.parametrize("cache", [1, 20, 40, 1000])
+def test_no_lane_is_taken_alone(monkeypatch, count, cache):
+    monkeypatch.setattr(small, "IN_CACHE", cache)
+    parts = small._parts(count, 10)
+    assert [i for p in parts for i in range(p.start, p.stop)] == list(range(count))
+    assert all(p.stop - p.start >= min(2, count) for p in parts)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -167,3 +186,28 @@ def test_only_the_gradients_asked_for(way, wanted):
     found = torch.autograd.grad(convolution(way, *some, *rest).sum(), [some[i] for i in wanted])
     for i, gradient in zip(wanted, found, strict=True):
         assert torch.equal(gradient, all_three[i])
+
+
+def named(lanes: int, examples: int, into: int, out: int, side: int, stride: int = 1, **rest) -> str:
+    x = torch.empty(lanes, examples, into, side, side, dtype=rest.get("dtype", torch.float32))
+    weight = torch.empty(lanes, out, into // rest.get("groups", 1), 3, 3, dtype=x.dtype)
+    return way_of(x, weight, (stride, stride), (1, 1), (rest.get("dilation", 1),) * 2, rest.get("groups", 1))
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 10])
+def test_way_of(lanes):
+    assert named(lanes, 64, 1, 16, 8, 2) == "patches"
+    assert named(lanes, 64, 16, 16, 4) == "winograd"
+    assert named(lanes, 256, 16, 16, 4) == ""  # a transform costs more memory traffic than it saves products
+    assert named(lanes, 64, 64, 64, 4) == ""
+    assert named(lanes, 64, 16, 16, 8) == ""
+    assert named(lanes, 64, 16, 16, 8, 2) == ""
+    assert named(lanes, 64, 3, 32, 28) == ""
+    assert named(lanes, 0, 16, 16, 4) == ""
+
+
+def test_way_of_declines_what_it_cannot_run():
+    assert named(2, 64, 16, 16, 4, groups=2) == ""
+    assert named(2, 64, 16, 16, 4, dilation=2) == ""
+    assert named(2, 64, 16, 16, 4, dtype=torch.bfloat16) == ""
+    assert named(2, 64, 1, 16, 8, 2, dtype=torch.float64) == ""
