@@ -21,9 +21,12 @@ from ablate.surgery.small_ways import WAYS
 
 Pair = Sequence[int]
 
-# Where each way takes at most 1 / 1.2 of oneDNN's time, forward and backward together: limits read off a grid of 480
+# Where each way takes at most 1 / 1.2 of oneDNN's time, forward and backward together: limits read off a grid of 550
 # layers (1 to 64 channels, maps of 2x2 to 28x28, 32 to 256 examples, 10 lanes) on one core with AVX-512.
-PATCH_VALUES = 2**16  # numbers in a lane's columns
+PATCH_VALUES = {
+    True: 2**16,
+    False: 2**14,
+}  # numbers in a lane's columns; for 12 channels out or more, for fewer
 TILE_ROWS = {
     True: 3072,
     False: 1536,
@@ -39,7 +42,7 @@ def way_of(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pai
         return ""
     out, channels, *kernel = weight.shape[1:]
     examples, sides = x.shape[1], _sides(x, weight, stride, padding)
-    if channels <= 4 and out >= 12 and weight[0, 0].numel() * examples * prod(sides) <= PATCH_VALUES:
+    if channels <= 4 and weight[0, 0].numel() * examples * prod(sides) <= PATCH_VALUES[out >= 12]:
         return "patches"
     one_tile = kernel == [3, 3] and tuple(stride) == (1, 1) and {*sides} <= {3, 4} and max(padding) <= 2
     few = examples * (channels + out) <= TILE_ROWS[channels >= 16] and channels * out <= TILE_WEIGHTS
