@@ -37,7 +37,7 @@ def suggest(trial: optuna.Trial) -> dict[str, Any]:
     return {
         "optimizer": trial.suggest_categorical("optimizer", ["momentum", "adam", "rmsprop"]),
         "lr": trial.suggest_float("lr", 1e-3, 1e-1, log=True),
-        "batch_size": trial.suggest_int("batch_size", 32, 256, log=True),
+        "batch_size": trial.suggest_categorical("batch_size", [32, 64, 128, 256]),
         "weight_decay": trial.suggest_float("weight_decay", 1e-6, 1e-2, log=True),
         "label_smoothing": trial.suggest_float("label_smoothing", 0.0, 0.3),
         "dropout": trial.suggest_float("dropout", 0.0, 0.6),

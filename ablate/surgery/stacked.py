@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -121,7 +121,8 @@ def convolution(layer: nn.Conv2d, x: Tensor) -> Tensor:
 
 def is_lane_by_lane(layer: nn.Module, x: Tensor) -> bool:
     """Whether `convolved` can run the layer. Elsewhere than on a CPU grouped convolutions are the faster."""
-    return type(layer) is nn.Conv2d and layer.padding_mode == "zeros" and x.device.type == "cpu"
+    plain = type(layer) is nn.Conv2d and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
+    return plain and x.device.type == "cpu"
 
 
 def convolved(layer: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -130,15 +131,11 @@ def convolved(layer: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None) 
     if torch.is_autocast_enabled(x.device.type):
         dtype = torch.get_autocast_dtype(x.device.type)
         x, weight, bias = x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
-    padding = padding_of(layer)
+    padding = cast(tuple[int, int], layer.padding)
     if way := small.way_of(x, weight, layer.stride, padding, layer.dilation, layer.groups):
         return small.convolution(way, x, weight, bias, layer.stride, padding)
     y: Tensor = _Convolution.apply(x, weight, bias, layer.stride, padding, layer.dilation, layer.groups)  # type: ignore[no-untyped-call]
     return y
-
-
-def padding_of(layer: nn.Conv2d) -> tuple[int, ...]:
-    return layer.padding if isinstance(layer.padding, tuple) else (0, 0)
 
 
 class _Convolution(torch.autograd.Function):

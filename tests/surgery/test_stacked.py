@@ -1,0 +1,150 @@
+"""Layers on stacked tensors: what each lane's own module computes, and the same bits whatever lanes are beside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ablate.surgery.binding import binding_of
+from ablate.surgery.layers import Dropout, Site
+from ablate.surgery.stacked import innermost, is_covered, rule_of, stacked
+
+Make = Callable[[], nn.Module]
+
+
+class Doubled(nn.Linear):
+    """A layer of the user's that is a Linear by name only."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * super().forward(x)
+
+
+class Loud(Dropout):
+    """A layer of the user's below one of ablate's, with a `forward` of its own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 3 * x
+
+
+class Block(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(6, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.tanh(self.layer(x))
+
+
+def hooked() -> nn.Module:
+    layer = nn.Linear(6, 5)
+    layer.register_forward_hook(lambda module, inputs, output: output + 1)
+    return layer
+
+
+def site(layer: nn.Module) -> nn.Module:
+    found = Site(layer, "place")
+    found.drop_bias(on=False)
+    found.before.append(nn.Identity())
+    found.after.append(nn.ReLU())
+    return found
+
+
+CASES: dict[str, tuple[Make, tuple[int, ...]]] = {
+    "linear": (lambda: nn.Linear(6, 5), (6,)),
+    "no bias": (lambda: nn.Linear(6, 1, bias=False), (6,)),
+    "tokens": (lambda: nn.Sequential(nn.Linear(6, 5), nn.ReLU(inplace=True), nn.Linear(5, 3)), (7, 6)),
+    "subclass": (lambda: Doubled(6, 5), (6,)),
+    "below dropout": (lambda: Loud(0.5, "loud"), (6,)),
+    "block": (lambda: nn.Sequential(nn.Linear(6, 6), Block(), nn.Linear(6, 2)), (6,)),
+    "hook": (hooked, (6,)),
+    "convolutions": (
+        lambda: nn.Sequential(
+            nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.LeakyReLU(0.2), nn.Conv2d(8, 8, 3, padding=1, groups=2),
+            nn.ReLU6(), nn.Conv2d(8, 4, 1, bias=False), nn.Flatten(), nn.Linear(64, 3),
+        ),
+        (3, 8, 8),
+    ),
+    "same padding": (lambda: nn.Conv2d(3, 8, 3, padding="same"), (3, 6, 6)),
+    "oblong, same": (lambda: nn.Conv2d(3, 8, (3, 5), padding="same"), (3, 6, 6)),
+    "valid padding": (lambda: nn.Conv2d(3, 8, 3, padding="valid"), (3, 6, 6)),
+    "reflected": (lambda: nn.Conv2d(3, 8, 3, padding=1, padding_mode="reflect"), (3, 6, 6)),
+    "dilated": (lambda: nn.Conv2d(3, 8, 3, padding=2, dilation=2), (3, 6, 6)),
+    "pools": (
+        lambda: nn.Sequential(
+            nn.Conv2d(3, 16, 3, padding=1), nn.MaxPool2d(2), nn.AvgPool2d(2, 1), nn.AdaptiveAvgPool2d(2),
+            nn.AdaptiveMaxPool2d(1), nn.Flatten(1), nn.Identity(),
+        ),
+        (3, 8, 8),
+    ),
+    "flattened in part": (lambda: nn.Sequential(nn.Flatten(2), nn.Linear(16, 3), nn.Flatten(1, -1)), (3, 4, 4)),
+    "flattened with the examples": (lambda: nn.Flatten(0, 1), (3, 4)),
+    "site, linear": (lambda: site(nn.Linear(6, 5)), (6,)),
+    "site, convolution": (lambda: site(nn.Conv2d(3, 8, 3, padding=1)), (3, 4, 4)),
+    "site, 1-d": (lambda: site(nn.Conv1d(3, 8, 3, padding=1)), (3, 9)),
+    "nested": (lambda: nn.Sequential(nn.Sequential(nn.Linear(6, 4), nn.ReLU()), nn.Sequential(nn.Linear(4, 2))), (6,)),
+}  # fmt: skip
+
+
+def modules(name: str, count: int) -> list[nn.Module]:
+    found = []
+    for lane in range(count):
+        torch.manual_seed(lane)
+        found.append(CASES[name][0]())
+    return found
+
+
+def inputs(name: str, lanes: int, examples: int = 20) -> Tensor:
+    return torch.randn(lanes, examples, *CASES[name][1], generator=torch.Generator().manual_seed(7))
+
+
+def run(several: list[nn.Module], x: Tensor, seed: int) -> list[Tensor]:
+    """The output on stacked tensors, and the gradients of a random function of it in x and all parameters."""
+    module = several[0]
+    state = {
+        own: torch.stack([binding_of(one).held()[own].detach() for one in several])
+        for own in binding_of(module).places
+    }
+    weights = [state[own].requires_grad_() for own, _ in module.named_parameters()]
+    x = (innermost(x) if x.ndim == 5 else x).detach().requires_grad_()
+    before = binding_of(module).put(state)
+    try:
+        y = stacked(module, x)
+    finally:
+        binding_of(module).put(before)
+    slope = torch.randn(y.shape[1:], generator=torch.Generator().manual_seed(seed))
+    gradients = torch.autograd.grad((y * slope).sum(), [x, *weights], allow_unused=True)
+    return [y, *(gradient for gradient in gradients if gradient is not None)]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_each_lane_is_its_own_module(name: str):
+    several, x = modules(name, 3), inputs(name, 3)
+    y, to_x, *to_weights = run(several, x, 1)
+    for lane, module in enumerate(several):
+        value = x[lane].clone().requires_grad_()
+        expected = module(value)
+        slope = torch.randn(y.shape[1:], generator=torch.Generator().manual_seed(1))
+        first, *rest = torch.autograd.grad((expected * slope).sum(), [value, *module.parameters()])
+        torch.testing.assert_close(y[lane], expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(to_x[lane], first, rtol=1e-4, atol=1e-5)
+        for mine, theirs in zip(to_weights, rest, strict=True):
+            torch.testing.assert_close(mine[lane], theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_lane_is_the_same_alone_and_among_others(name: str):
+    several, x = modules(name, 4), inputs(name, 4)
+    together = run(several, x, 1)
+    for chosen in ([2], [3, 2]):
+        apart = run([modules(name, 4)[lane] for lane in chosen], x[chosen], 1)
+        for mine, theirs in zip(together, apart, strict=True):
+            assert torch.equal(mine[2], theirs[chosen.index(2)])
+
+
+def test_what_is_covered():
+    covered = {name for name, (make, _) in CASES.items() if is_covered(make())}
+    assert covered == CASES.keys() - {"subclass", "below dropout", "block", "hook"}
+    assert rule_of(Dropout(0.5, "own")) is not None
