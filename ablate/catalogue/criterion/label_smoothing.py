@@ -15,13 +15,15 @@ from ablate.records.trick import Claim, Parameter, Source, Trick
 from ablate.seams.settings import Settings
 
 
-def smoothed(t: Tensor, eps: Tensor) -> Tensor:
-    """Targets `[K, B, C]`, eps `[K, 1, 1]` -> smoothed targets of the same sums `[K, B, C]`."""
-    return (1 - eps) * t + eps / t.shape[-1]
+def shares(p: Settings, classes: int) -> tuple[Tensor, Tensor]:
+    """(1 − ε, ε / C), both `[K, 1, 1]`."""
+    eps: Tensor = p.eps[:, None, None]
+    return 1 - eps, eps / classes
 
 
 def target(target: Tensor, p: Settings) -> Tensor:
-    return smoothed(target, p.like("eps", target))
+    kept, spread = p.once(shares, target.shape[-1])
+    return (kept * target).add_(spread)
 
 
 TRICK = Trick(
