@@ -3,7 +3,7 @@
 A function of the kernel, the device and the number of trials, not of workers or lanes, and kept by the ledger, so that a
 study asks for the same trials again. Small generations learn sooner: on synthetic objectives generations of 10 with
 groups of 5 had a regret of 1.6 after 300 trials, 16 in one group 2.0, 20 with groups of 10 had 2.2 (n = 20,
-bench/results/search.md). Large groups are cheaper a lane: much with vmap, little with the loop.
+bench/results/search.md). Large groups are cheaper a lane: much where their tensors are stacked ("batched", "vmap"), little with the loop.
 Two generations are always under way, so one group a generation keeps two workers busy.
 """
 
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 LOOP = 10
 """Trials of a generation for the loop kernel, in two groups: beyond five lanes a group saves little."""
-VMAP = 16
-"""Lanes of a vmapped group in a short search. Twice as many cost a fifth less a lane, but learn half as often."""
+STACKED = 16
+"""Lanes of a stacked group in a short search, about. Twice as many cost a fifth less a lane, but learn half as often."""
 MOST = {"cpu": 64, "cuda": 128}
 FEWEST = 5
 """Generations that even a short search is divided into; two of them are random."""
@@ -43,5 +43,7 @@ def sizes(kernel: str, device: str, trials: int, *, solo: bool = False) -> Sizes
     if device == "cuda":
         lanes = min(MOST["cuda"], trials // FEWEST)
     else:
-        lanes = max(min(VMAP, trials // FEWEST), min(MOST["cpu"], trials // LONG))
+        wanted = max(min(STACKED, trials // FEWEST), min(MOST["cpu"], trials // LONG), 1)
+        # An even number of generations of one size: of two that train side by side none waits for the other at the end.
+        lanes = -(-trials // max(2, 2 * round(trials / wanted / 2)))
     return Sizes(max(2, lanes), max(2, lanes))

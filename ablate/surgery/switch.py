@@ -9,6 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from ablate.surgery import pointwise
 from ablate.surgery.binding import Binding
 from ablate.surgery.escape import escape, under_vmap
 from ablate.surgery.kinds import ACTIVATIONS, EXACT
@@ -97,13 +98,23 @@ class Switch(StandIn):
             return stacked(self.otherwise, x)
         picks = self.picks or [self] * len(x)
         runs = [(name, len(list(run))) for name, run in groupby(pick.picked for pick in picks)]
+        layers, lengths = [self._branch(name) for name, _ in runs], [length for _, length in runs]
+        if all(type(layer) in pointwise.KINDS and is_pointwise(layer, x) for layer in layers):
+            return self._pointwise(x, layers, lengths)
         x = laid(x)
-        parts = (x,) if len(runs) == 1 else apart(x, [length for _, length in runs])
+        parts = (x,) if len(runs) == 1 else apart(x, lengths)
         done, first = [], 0
-        for (name, length), part in zip(runs, parts, strict=True):
-            done.append(self._run_of(picks[first : first + length], first, self._branch(name), part))
-            first += length
+        for layer, part in zip(layers, parts, strict=True):
+            done.append(self._run_of(picks[first : first + len(part)], first, layer, part))
+            first += len(part)
         return laid(done[0] if len(done) == 1 else together(done, x, cat=True))
+
+    def _pointwise(self, x: Tensor, layers: Sequence[nn.Module], lengths: Sequence[int]) -> Tensor:
+        if all(isinstance(layer, nn.Identity) for layer in layers):
+            return x
+        if not is_innermost(x):
+            return pointwise.pointwise(x.contiguous(), layers, lengths)
+        return pointwise.pointwise(x.movedim(2, -1).contiguous(), layers, lengths).movedim(-1, 2)
 
     def _run_of(self, picks: Sequence[Switch], first: int, branch: nn.Module, x: Tensor) -> Tensor:
         """`x` of the lanes `picks`, neighbours from `first` on, through the `branch` that they share."""
