@@ -6,7 +6,6 @@ of `SHARED`, which is the space that both sides search.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -29,22 +28,32 @@ include = [{", ".join(f'"{name}"' for name in SHARED)}]
 batch_size.size = {{ low = 32, high = 256 }}
 """
 """The same space in a study file's words."""
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
+SIZES = (32, 64, 128, 256)
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid,
+}  # fmt: skip
 
 
-def suggest(trial: optuna.Trial) -> dict[str, Any]:
-    """The shared space, in a practitioner's words."""
+def suggest(trial: optuna.Trial, task: Task) -> dict[str, Any]:
+    """The shared space, in a practitioner's words: each trick on or off, and its setting where it is on."""
+
+    def on(name: str) -> bool:
+        return bool(trial.suggest_categorical(f"use {name}", [False, True]))
+
+    def below(name: str, low: float, high: float, *, log: bool, off: float) -> float:
+        return trial.suggest_float(name, low, high, log=log) if on(name) else off
+
     return {
         "optimizer": trial.suggest_categorical("optimizer", ["momentum", "adam", "rmsprop"]),
         "lr": trial.suggest_float("lr", 1e-3, 1e-1, log=True),
-        "batch_size": trial.suggest_categorical("batch_size", [32, 64, 128, 256]),
-        "weight_decay": trial.suggest_float("weight_decay", 1e-6, 1e-2, log=True),
-        "label_smoothing": trial.suggest_float("label_smoothing", 0.0, 0.3),
-        "dropout": trial.suggest_float("dropout", 0.0, 0.6),
+        "batch_size": trial.suggest_categorical("batch_size", SIZES) if on("batch") else task.batch_size,
+        "weight_decay": below("weight_decay", 1e-6, 1e-2, log=True, off=0.0),
+        "label_smoothing": below("label_smoothing", 0.0, 0.3, log=False, off=0.0),
+        "dropout": below("dropout", 0.0, 0.6, log=False, off=0.0),
         "norm": trial.suggest_categorical("norm", ["none", "batch", "group"]),
-        "activation": trial.suggest_categorical("activation", list(ACTIVATIONS)),
-        "clip": trial.suggest_float("clip", 0.1, 10.0, log=True),
-        "cosine": trial.suggest_categorical("cosine", [False, True]),
+        "activation": trial.suggest_categorical("activation", list(ACTIVATIONS)) if on("act") else "relu",
+        "clip": below("clip", 0.1, 10.0, log=True, off=0.0),
+        "cosine": on("cosine"),
     }
 
 
@@ -64,7 +73,7 @@ def model_of(task: Task, asked: dict[str, Any]) -> nn.Module:
     layers: list[nn.Module] = []
     for i, layer in enumerate(plain):
         affine = isinstance(layer, nn.Conv2d | nn.Linear)
-        if affine and i:
+        if affine and i and asked["dropout"]:
             layers.append(nn.Dropout(asked["dropout"]))
         layers.append(ACTIVATIONS[asked["activation"]]() if isinstance(layer, nn.ReLU) else layer)
         if affine and i != last:
@@ -101,7 +110,8 @@ def train(
         for x, y in loader:
             optimizer.zero_grad(set_to_none=True)
             criterion(model(x), y).backward()
-            nn.utils.clip_grad_norm_(model.parameters(), asked["clip"])
+            if asked["clip"]:
+                nn.utils.clip_grad_norm_(model.parameters(), asked["clip"])
             optimizer.step()
             if schedule is not None:
                 schedule.step()
@@ -114,10 +124,17 @@ def train(
     return accuracy
 
 
-def search(task: Task, trials: int) -> float:
-    """Seconds for a whole search of `trials`."""
+def search(task: Task, trials: int) -> int:
+    """A whole search of `trials`; how many steps of an optimizer it took."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    started = time.perf_counter()
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=0))
-    study.optimize(lambda trial: train(task, suggest(trial), trial.number), n_trials=trials)
-    return time.perf_counter() - started
+    steps = 0
+
+    def objective(trial: optuna.Trial) -> float:
+        nonlocal steps
+        asked = suggest(trial, task)
+        steps += task.epochs * (len(task.train.x) // asked["batch_size"])
+        return train(task, asked, trial.number)
+
+    study.optimize(objective, n_trials=trials)
+    return steps

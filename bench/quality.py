@@ -90,7 +90,7 @@ def plain_loop(given: str, seed: int, seconds: float, out: Path) -> None:
     )
 
     def objective(trial: optuna.Trial) -> float:
-        asked = suggest(trial)
+        asked = suggest(trial, task)
 
         def watch(epoch: int, accuracy: float) -> None:
             if time.monotonic() > end:

@@ -2,7 +2,8 @@
 
 Both sides search the same space for the same number of trials and epochs, without pruning, as whole processes with
 start-up. After the search ablate trains the five best again on three seeds (15 runs), which the plain loop does
-not do; the time with them is what a person waits, and the ratio of runs says what the engine does.
+not do; the time with them is what a person waits, and the ratio of runs says what the engine does. A run costs what
+its batch size makes it cost, and each side's sampler goes its own way: the ratio of the optimizer's steps leaves that out.
 """
 
 from __future__ import annotations
@@ -13,13 +14,19 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
 import torch
 
+from ablate.catalogue.registry import registry
+from ablate.lanes.group import batch_size
+from ablate.ledger.store import Ledger
 from ablate.study.environment import environment
 from ablate.study.search import FINALISTS, REPEATS
+from ablate.tasks.load import load
+from ablate.tasks.task import Task
 from bench.plain import SPACE
 
 TARGETS = {"digits": 4.0, "mammography": 8.0, "breast-cancer": 8.0}
@@ -34,23 +41,52 @@ pruner = "none"
 PLAIN = (
     "import sys; from ablate.tasks.load import load; from bench.plain import search; "
     "task = load(sys.argv[1]); epochs = int(sys.argv[3]) or task.epochs; "
-    "search(task.but(epochs=epochs), int(sys.argv[2]))"
+    "print(search(task.but(epochs=epochs), int(sys.argv[2])))"
 )
 
 
-def seconds(command: list[str]) -> float:
+@dataclass
+class Side:
+    """One side's whole processes: seconds, and the optimizer's steps of all runs."""
+
+    seconds: list[float] = field(default_factory=list)
+    steps: list[int] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        least, most = min(self.seconds), max(self.seconds)
+        return f"{median(self.seconds):.1f} s [{least:.1f}, {most:.1f}], {median(self.steps):,.0f} steps"
+
+    @property
+    def pace(self) -> float:
+        return median(steps / seconds for steps, seconds in zip(self.steps, self.seconds, strict=True))
+
+
+def timed(command: list[str]) -> tuple[float, str]:
+    """Seconds of a whole process, and its standard output."""
     started = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(done.stderr)
-    return time.perf_counter() - started
+    return time.perf_counter() - started, done.stdout
 
 
-def compare(task: str, trials: int, repeats: int, epochs: int) -> tuple[list[float], list[float]]:
-    """Seconds of (plain, ablate), the two taken in turn. `epochs` 0: the task's own."""
-    plain, own = [], []
+def steps_of(ledger: Path, task: Task) -> int:
+    """The steps of an optimizer that the runs of a ledger took."""
+    catalogue, examples = registry(), len(task.train.x)
+    with Ledger.open(ledger, write=False) as opened:
+        return sum(
+            entry.result.epochs * (examples // batch_size(entry.run, catalogue, task.batch_size))
+            for entry in opened.entries()
+        )
+
+
+def compare(task: str, trials: int, repeats: int, epochs: int) -> tuple[Side, Side]:
+    """(plain, ablate), the two taken in turn. `epochs` 0: the task's own."""
+    plain, own = Side(), Side()
     for _ in range(repeats):
-        plain.append(seconds([sys.executable, "-c", PLAIN, task, str(trials), str(epochs)]))
+        took, said = timed([sys.executable, "-c", PLAIN, task, str(trials), str(epochs)])
+        plain.seconds.append(took)
+        plain.steps.append(int(said))
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "bench.toml"
             budget = f"epochs = {epochs}" if epochs else ""
@@ -67,7 +103,8 @@ def compare(task: str, trials: int, repeats: int, epochs: int) -> tuple[list[flo
                 folder,
                 "--quiet",
             ]
-            own.append(seconds([sys.executable, "-m", "ablate.cli.app", *command]))
+            own.seconds.append(timed([sys.executable, "-m", "ablate.cli.app", *command])[0])
+            own.steps.append(steps_of(Path(folder) / "bench.db", load(task)))
     return plain, own
 
 
@@ -88,16 +125,14 @@ def main() -> None:
     )
     for task in asked.tasks:
         plain, own = compare(task, asked.trials, asked.repeats, asked.epochs)
-        ratio = median(plain) / median(own)
+        ratio = median(plain.seconds) / median(own.seconds)
         runs = 1 + FINALISTS * REPEATS / asked.trials
+        print(f"{task}: plain {plain}")
+        print(f"{' ' * len(task)}  ablate {own}")
         print(
-            f"{task}: plain {told(plain)}, ablate {told(own)}: {ratio:.2f} × trials per hour"
-            f" (target {TARGETS.get(task, 1):g}), {ratio * runs:.2f} × runs per hour"
+            f"{' ' * len(task)}  {ratio:.2f} × trials per hour (target {TARGETS.get(task, 1):g}), {ratio * runs:.2f} × runs,"
+            f" {own.pace / plain.pace:.2f} × steps"
         )
-
-
-def told(times: list[float]) -> str:
-    return f"{median(times):.1f} s [{min(times):.1f}, {max(times):.1f}]"
 
 
 if __name__ == "__main__":
