@@ -23,6 +23,7 @@ from ablate.catalogue.registry import Registry, registry
 from ablate.lanes.applicable import applicable
 from ablate.lanes.bench import Bench
 from ablate.lanes.checkpoint import restore_trainer, trainer_state
+from ablate.lanes.look import KERNELS
 from ablate.lanes.trainer import Trainer
 from ablate.records.recipe import Recipe, conflict
 from ablate.records.run import Run
@@ -159,16 +160,18 @@ def acting(trick: Trick) -> dict[str, dict[str, Value]]:
 
 
 def check_lanes_equal_alone(checks: Suite, name: str) -> None:
-    """Lanes with different settings, and without the trick, are each what they are alone, bit for bit."""
+    """Lanes with different settings, and without the trick, are each what they are alone, bit for bit, in every kernel."""
     trick = checks.catalogue[name]
-    for bench in checks.where(name):
+    for bench in [bench.with_kernel(kernel) for bench in checks.where(name) for kernel in KERNELS]:
         runs = [checks.run(bench, settings, seed) for seed, settings in enumerate(variants(trick))]
         if trick.lane and not any(not parameter.lane for parameter in trick.parameters):
             runs.insert(1, checks.run(bench, {}, 9))
         together = advance(bench, runs)
         for lane, run in enumerate(runs):
             alone = advance(bench, [run])
-            assert_same_lane(together, lane, alone, 0, f"{name} in {bench.task.name}, lane {lane}")
+            assert_same_lane(
+                together, lane, alone, 0, f"{name} in {bench.task.name}, {bench.kernel}, lane {lane}"
+            )
 
 
 def variants(trick: Trick, count: int = 3) -> list[dict[str, dict[str, Value]]]:

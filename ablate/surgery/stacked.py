@@ -3,7 +3,7 @@
 A module's parameters and buffers have been replaced by the lanes' stacked ones. Torch's plain layers have rules
 here, ablate's own layers a method `stacked`; what has neither is vmapped by itself (`vmapped`). Each lane's numbers are
 the same, bit for bit, whatever lanes are beside it: products of matrices are batched by lane, pooling and the
-exact activations handle elements one by one, convolutions on a CPU run lane by lane.
+exact activations handle elements one by one, convolutions on a CPU are products by lane (`small`) or run lane by lane.
 """
 
 from __future__ import annotations

@@ -55,6 +55,7 @@ class Switch(StandIn):
         self.picked = ""
         self.picks: list[Switch] | None = None
         self._plan: Plan | None = None
+        self._known: tuple[Sequence[Switch], list[nn.Module], list[int]] | None = None
 
     def add(self, name: str, branch: nn.Module, on: bool) -> None:
         """A further branch, chosen in this lane if `on`; else its parameters are zero, so that a penalty on
@@ -97,17 +98,31 @@ class Switch(StandIn):
         if not (self.alone or self.branches):
             return stacked(self.otherwise, x)
         picks = self.picks or [self] * len(x)
-        runs = [(name, len(list(run))) for name, run in groupby(pick.picked for pick in picks)]
-        layers, lengths = [self._branch(name) for name, _ in runs], [length for _, length in runs]
+        layers, lengths = self._runs(picks)
         if all(type(layer) in pointwise.KINDS and is_pointwise(layer, x) for layer in layers):
             return self._pointwise(x, layers, lengths)
         x = laid(x)
-        parts = (x,) if len(runs) == 1 else apart(x, lengths)
+        parts = (x,) if len(lengths) == 1 else apart(x, lengths)
         done, first = [], 0
         for layer, part in zip(layers, parts, strict=True):
             done.append(self._run_of(picks[first : first + len(part)], first, layer, part))
             first += len(part)
         return laid(done[0] if len(done) == 1 else together(done, x, cat=True))
+
+    def _runs(self, picks: Sequence[Switch]) -> tuple[list[nn.Module], list[int]]:
+        """The layers of neighbouring lanes that share one, and how many lanes each has; worked out once for the same lanes.
+
+        Activations are the same where they are written alike, settings included; other layers hold tensors or numbers of
+        each lane's own, and are only run beside each other.
+        """
+        if self._known is None or self._known[0] is not picks:
+            alike = groupby(
+                picks,
+                lambda pick: (pick.picked, repr(pick.chosen) if isinstance(pick.chosen, ACTIVATIONS) else ""),
+            )
+            runs = [list(run) for _, run in alike]
+            self._known = (picks, [run[0].chosen for run in runs], [len(run) for run in runs])
+        return self._known[1:]
 
     def _pointwise(self, x: Tensor, layers: Sequence[nn.Module], lengths: Sequence[int]) -> Tensor:
         if all(isinstance(layer, nn.Identity) for layer in layers):
@@ -119,8 +134,8 @@ class Switch(StandIn):
     def _run_of(self, picks: Sequence[Switch], first: int, branch: nn.Module, x: Tensor) -> Tensor:
         """`x` of the lanes `picks`, neighbours from `first` on, through the `branch` that they share."""
         if is_pointwise(branch, x):
-            pointwise: Tensor = stacked(branch, x) if is_covered(branch) else branch(x)
-            return pointwise
+            y: Tensor = stacked(branch, x) if is_covered(branch) else branch(x)
+            return y
         plan, held = picks[0].plan, self.plan.tensors()
         own = {number: held[number][first : first + len(x)] for number, _ in plan.own}
         columns = {number: tensor.unbind(0) for number, tensor in own.items()}
@@ -202,6 +217,6 @@ def set_picks(module: nn.Module, picks: Picks | None) -> None:
     """Let `module` serve lanes with these Switches under vmap; None: serve itself."""
     for layer in module.modules() if picks is None else ():
         if isinstance(layer, Switch):
-            layer.picks = None
+            layer.picks = layer._known = None
     for path, switches in (picks or {}).items():
         cast(Switch, module.get_submodule(path)).picks = switches

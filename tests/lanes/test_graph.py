@@ -26,15 +26,16 @@ ON_A_CPU = "seams/draws.py"
 """May ask for numbers, because it does so on a CPU alone."""
 
 
-def trainers(checks: Suite, name: str, count: int = 2) -> list[Trainer]:
-    bench = checks.where(name)[0].with_kernel("vmap")
+def trainers(checks: Suite, name: str, count: int = 2, kernel: str = "vmap") -> list[Trainer]:
+    bench = checks.where(name)[0].with_kernel(kernel)
     runs = [checks.run(bench, tricks, seed) for seed, tricks in enumerate(variants(checks.catalogue[name]))]
     return [Trainer(bench, runs) for _ in range(count)]
 
 
+@pytest.mark.parametrize("kernel", ["vmap", "batched"])
 @pytest.mark.parametrize("name", list(registry()))
-def test_a_settled_step_is_the_ordinary_step_in_the_same_tensors(name: str):
-    plain, held = trainers(suite(), name)
+def test_a_settled_step_is_the_ordinary_step_in_the_same_tensors(name: str, kernel: str):
+    plain, held = trainers(suite(), name, kernel=kernel)
     held.graph = Settled(held)
     places = {key: tensor.data_ptr() for key, tensor in held.state().items()}
     for _ in range(7):
@@ -70,9 +71,10 @@ class Watched(TorchDispatchMode):
         return "outside"
 
 
+@pytest.mark.parametrize("kernel", ["vmap", "batched"])
 @pytest.mark.parametrize("name", list(registry()))
-def test_nothing_in_a_step_waits_for_the_device(name: str):
-    (trainer,) = trainers(suite(), name, 1)
+def test_nothing_in_a_step_waits_for_the_device(name: str, kernel: str):
+    (trainer,) = trainers(suite(), name, 1, kernel)
     trainer.step()
     index = trainer.index()
     with Watched() as watched:

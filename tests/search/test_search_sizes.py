@@ -31,4 +31,6 @@ def test_what_is_chosen():
         assert -(-trials // sizes("vmap", "cpu", trials).generation) % 2 == 0, "two workers end together"
     assert sizes("vmap", "cuda", 100).lanes == 20
     assert sizes("loop", "cpu", 100, solo=True).lanes == 1
+    assert sizes("batched", "cpu", 100, large=True) == sizes("loop", "cpu", 100)
+    assert sizes("batched", "cuda", 100, large=True) == sizes("batched", "cuda", 100)
     assert 1000 / sizes("vmap", "cpu", 1000).generation >= LONG

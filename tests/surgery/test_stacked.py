@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ablate.surgery.binding import binding_of
 from ablate.surgery.layers import Dropout, Site
 from ablate.surgery.stacked import innermost, is_covered, rule_of, stacked
+from ablate.surgery.switch import Switch
 
 Make = Callable[[], nn.Module]
 
@@ -142,6 +143,47 @@ def test_a_lane_is_the_same_alone_and_among_others(name: str):
         apart = run([modules(name, 4)[lane] for lane in chosen], x[chosen], 1)
         for mine, theirs in zip(together, apart, strict=True):
             assert torch.equal(mine[2], theirs[chosen.index(2)])
+
+
+class OfOne(nn.Module):
+    """A branch with a number of its own lane's, and none of torch's."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.factor
+
+
+@pytest.mark.parametrize("shape", [(64,), (5,), (16, 4, 4)])
+@pytest.mark.parametrize("make", [nn.LeakyReLU, nn.ELU, OfOne])
+def test_lanes_of_one_branch_keep_their_own_numbers(
+    make: Callable[[float], nn.Module], shape: tuple[int, ...]
+):
+    """A trick may give each lane's branch a number of its own: neighbours are then not the same layer."""
+    numbers = [0.1, 0.1, 0.5, 0.0, 0.3]
+    switches = []
+    for lane, number in enumerate(numbers):
+        switch = Switch(nn.Tanh())
+        switch.add("own", make(number), on=lane != 3)
+        switch.add("other", nn.GELU(), on=False)
+        switches.append(switch)
+    switches[0].picks = switches
+    x = torch.randn(5, 20, *shape, generator=torch.Generator().manual_seed(1))
+    x = innermost(x) if x.ndim == 5 else x
+    x.requires_grad_()
+    y = stacked(switches[0], x)
+    (to_x,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
+    for lane, switch in enumerate(switches):
+        value = x[lane].detach().requires_grad_()
+        expected = switch.chosen(value)
+        torch.testing.assert_close(y[lane], expected)
+        torch.testing.assert_close(to_x[lane], torch.autograd.grad(expected.square().sum(), value)[0])
+    (again,) = torch.autograd.grad(to_x.sum(), x)
+    lane = switches[0].chosen(value := x[0].detach().requires_grad_())
+    (first,) = torch.autograd.grad(lane.square().sum(), value, create_graph=True)
+    torch.testing.assert_close(again[0], torch.autograd.grad(first.sum(), value)[0])
 
 
 def test_what_is_covered():
