@@ -52,6 +52,6 @@ class Bench:
         example = task.train.x[:2]
         places = trace(module, example)
         net = open_net(module, example, places)
-        look = Look.at(net, example, device, kernel)
+        look = Look.at(net, example, device, task.batch_size, kernel)
         names = tuple(spec.name for spec in net.specs().values())
         return cls(task, catalogue, device, device_splits(task, device), places, names, look)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch import Tensor, nn
@@ -17,13 +18,21 @@ PLAIN = (nn.Linear, nn.Flatten, nn.Identity, nn.Sequential, *ACTIVATIONS, *NORMS
 KERNELS = ("batched", "vmap", "loop")
 
 
-def likely_kernels(net: Net, device: torch.device) -> tuple[str, str]:
+CACHED = 2**17
+"""Numbers that the layers of one lane put out in a step (half a MiB). With more of them a core's cache holds one lane better
+than several, and a few lanes in a group are as fast as many."""
+
+
+def likely_kernels(net: Net, device: torch.device, *, large: bool) -> tuple[str, str]:
     """The kernel that is probably the fastest for a model that can be vmapped, and the one that may be faster still.
 
     Layer by layer where all layers have a batched form; else vmap on a GPU, and on a CPU for linear and pointwise layers.
+    On a CPU lanes that are `large` go one after another.
     """
     if is_covered(net.module):
-        return ("batched", "loop") if device.type == "cpu" else ("vmap", "batched")
+        if device.type != "cpu":
+            return "vmap", "batched"
+        return ("loop", "batched") if large else ("batched", "loop")
     leaves = [layer for layer in net.module.modules() if not list(layer.children())]
     plain = all(isinstance(layer, PLAIN) for layer in leaves)
     return ("vmap", "loop") if plain or device.type != "cpu" else ("loop", "vmap")
@@ -83,22 +92,24 @@ class Look:
     """What a look at the model told about how to run it.
 
     `kernel`: "batched", "vmap" or "loop"; `other`: the one to measure it against. `solo`: why lanes must run one at a time; empty where they need not.
-    `reseed`: it draws from torch's global generator, which is then seeded at every step.
+    `large`: one lane fills a core's cache. `reseed`: it draws from torch's global generator, which is then seeded at every step.
     `channels_last`: on a CPU, pooling is many times faster with channels innermost.
     """
 
     kernel: str
     other: str
     solo: str
+    large: bool
     reseed: bool
     channels_last: bool
 
     @classmethod
-    def at(cls, net: Net, x: Tensor, device: torch.device, kernel: str | None) -> Look:
+    def at(cls, net: Net, x: Tensor, device: torch.device, batch_size: int, kernel: str | None) -> Look:
         """`kernel` overrides the choice."""
+        large = sum(prod(place.output[1:]) for place in net.places) * batch_size > CACHED
         reseed = draws_from_torch(net.module, x)
         solo = "it draws from torch's global generator" if reseed else why_not_vmap(net.module, x)
-        usual, other = ("loop", "loop") if solo else likely_kernels(net, device)
+        usual, other = ("loop", "loop") if solo else likely_kernels(net, device, large=large)
         kernel = usual if kernel is None or solo else kernel
         innermost = device.type == "cpu" and takes_channels_last(net.module, x)
-        return cls(kernel, usual if kernel == other else other, solo, reseed, innermost)
+        return cls(kernel, usual if kernel == other else other, solo, large, reseed, innermost)

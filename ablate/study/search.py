@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -30,8 +29,6 @@ from ablate.search.told import TrialResult
 from ablate.study.session import Planned, Session
 
 FINALISTS, REPEATS = 5, 3
-CACHED = 2**17
-"""Numbers that the layers of one lane put out in a step (half a MiB): with more, a few lanes are as fast as many."""
 REMEMBERED = 200
 """Finished curves that a pruner compares with: the latest ones. What is sent with every group stays small."""
 
@@ -59,8 +56,7 @@ def sizes_of(bench: Bench, trials: int, fact: Mapping[str, Any] | None = None) -
     """The sizes of a search; those of `fact` (the ledger's "search") where it was begun with fewer trials."""
     if fact and "generation" in fact:
         return Sizes(fact["generation"], fact["lanes"])
-    numbers = sum(prod(place.output[1:]) for place in bench.places) * bench.task.batch_size
-    return sizes(bench.kernel, bench.device.type, trials, solo=bool(bench.solo), large=numbers > CACHED)
+    return sizes(bench.kernel, bench.device.type, trials, solo=bool(bench.solo), large=bench.look.large)
 
 
 def suggester_of(session: Session, space: Space) -> Suggester:

@@ -59,6 +59,9 @@ class Written(nn.Module):
 
 def test_kernels_are_chosen_by_the_model():
     assert bench_of("digits").kernel == bench_of("breast-cancer").kernel == "batched"
+    digits = load("digits")
+    wide = digits.but(batch_size=4 * digits.batch_size)
+    assert Bench.of(wide, CATALOGUE, CPU).kernel == "loop", "one lane fills a core's cache"
     for name, kernel in (("digits", "loop"), ("breast-cancer", "vmap")):
         task = load(name)
         written = Task(
