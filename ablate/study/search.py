@@ -7,7 +7,7 @@ the five best recipes are trained again on three fresh seeds, and the best mean 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from ablate.ledger.entry import Entry
 from ablate.ranking.design import training_seed
 from ablate.records.errors import AblateError
 from ablate.records.recipe import Recipe
-from ablate.records.run import Outcome, Run
+from ablate.records.run import Outcome, Result, Run
 from ablate.records.study import StudyFile
 from ablate.search.generations import LAG, Suggester, Suggestion
 from ablate.search.pruning import decide
@@ -45,6 +45,10 @@ class Prune:
     finished: tuple[tuple[float, ...], ...]
     epochs: int
     higher: bool
+
+    def beside(self, results: Sequence[Result]) -> Prune:
+        """With the curves of results that the group has already, which compete as they would have in it."""
+        return replace(self, finished=(*self.finished, *(r.curves.get(self.metric, ()) for r in results)))
 
     def __call__(self, report: Report) -> list[bool]:
         curves = report.curves[self.metric]

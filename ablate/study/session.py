@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from ablate.executors.job import Done, Job, work
 from ablate.lanes import robust
 from ablate.lanes.bench import Bench
 from ablate.lanes.group import batch_size, grouped
+from ablate.lanes.train import Report
 from ablate.ledger.entry import Entry
 from ablate.ledger.plan import distinct
 from ablate.ledger.store import Ledger
@@ -30,6 +32,15 @@ DESIGNED = ("rank", "confirm", "compare")
 """Stages whose runs are held against claims, also in metrics that cost something to measure."""
 ENOUGH = 6
 """So many failed runs and not one that trained: the model or the task is broken, not a recipe."""
+
+
+class Pruning(Protocol):
+    """Which lanes of a group to end after an epoch."""
+
+    def __call__(self, report: Report) -> Sequence[bool]: ...
+    def beside(self, results: Sequence[Result]) -> Pruning:
+        """The same for a group some of whose runs have their results already."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +108,7 @@ class Session:
         self,
         planned: Iterable[Planned],
         splits: Sequence[str] = ("validation",),
-        prune: Callable[..., Sequence[bool]] | None = None,
+        prune: Pruning | None = None,
     ) -> None:
         """Send what is neither finished nor under way to the executor, in groups, longest first."""
         planned = list(planned)
@@ -111,17 +122,23 @@ class Session:
         # No more lanes a group than leave every worker something to do.
         most = min(self.most, -(-len(runs) // self.workers)) if runs else self.most
         if prune is not None:
-            # Who is pruned must not hang on the number of workers. A stacked group may have more runs than lanes:
-            # the later ones take the places of those that are pruned (refill).
-            most = len(runs) if self.bench.kernel != "loop" else self.most
+            # Who is pruned must not hang on the number of workers, nor on what is known already. A stacked group may
+            # have more runs than lanes: the later ones take the places of those that are pruned (refill).
+            runs = distinct(one.run for one in planned)
+            most = max(1, len(runs)) if self.bench.kernel != "loop" else self.most
         groups = grouped(runs, self.bench.catalogue, most)
         task = self.bench.task
         for group in sorted(groups, key=lambda group: -cost(group, self.bench)):
+            new = tuple(run for run in group if run.identity in wanted)
+            if not new:
+                continue
+            beside = [self.ledger.get(run.identity) for run in group if run.identity not in wanted]
             job = Job(
-                task.source or task.name, tuple(group), tuple(splits), str(self.bench.device),
-                self.bench.kernel, task.source_sha256, prune, self.most, self.profile,
+                task.source or task.name, new, tuple(splits), str(self.bench.device), self.bench.kernel,
+                task.source_sha256, prune and prune.beside([entry.result for entry in beside if entry]),
+                self.most, self.profile,
             )  # fmt: skip
-            self._fly([wanted[run.identity] for run in group], job)
+            self._fly([wanted[run.identity] for run in new], job)
 
     def _fly(self, planned: list[Planned], job: Job) -> None:
         try:
