@@ -155,7 +155,7 @@ def warnings_of(
     if far := far_runs(fitted, frame):
         named = frame["run"].iloc[far[:8]] if "run" in frame.columns else far[:8]
         said.append(
-            f"{len(far)} runs lie far from the fit ({'lines' if 'run' in frame.columns else 'positions'} "
+            f"{len(far)} {'run lies' if len(far) == 1 else 'runs lie'} far from the fit ({'lines' if 'run' in frame.columns else 'positions'} "
             f"{', '.join(map(str, named))}): collapses or "
             "heavy tails, with which no interval holds; set a collapse threshold"
         )
