@@ -81,12 +81,12 @@ def measured(bench: Bench, recipe: Recipe, budget: float) -> Choice:
 
 
 def rising(bench: Bench, recipe: Recipe, budget: float) -> list[Timing]:
-    """Timings of one kernel: as many lanes as fit, and as long as more of them make one cheaper."""
+    """Timings of one kernel: as many lanes as fit; large ones as long as more of them make one cheaper."""
     rows: list[Timing] = []
     for lanes in LANES["cuda" if bench.device.type == "cuda" else "cpu"]:
         if rows and rows[-1].bytes * SLACK * lanes > budget:
             break
-        if len(rows) > 1 and rows[-1].seconds * NEARLY > rows[-2].seconds:
+        if bench.look.large and len(rows) > 1 and rows[-1].seconds * NEARLY > rows[-2].seconds:
             break
         try:
             rows.append(timed(bench, recipe, lanes))

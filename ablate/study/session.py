@@ -133,10 +133,11 @@ class Session:
             if not new:
                 continue
             beside = [self.ledger.get(run.identity) for run in group if run.identity not in wanted]
+            rounds = -(-len(new) // self.most)  # as even as can be: the last of many lanes would train alone
             job = Job(
                 task.source or task.name, new, tuple(splits), str(self.bench.device), self.bench.kernel,
                 task.source_sha256, prune and prune.beside([entry.result for entry in beside if entry]),
-                self.most, self.profile,
+                -(-len(new) // rounds), self.profile,
             )  # fmt: skip
             self._fly([wanted[run.identity] for run in new], job)
 
