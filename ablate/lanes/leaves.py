@@ -27,10 +27,6 @@ class Leaves(Mapping[str, Tensor]):
         for lane, names in enumerate(own or ()):
             self.lanes.append({name: leaf(weights[name][lane]) for name in names})
         self._zeros = torch.zeros(weights.layout.width, device=weights.flat.device)
-        self._between = [
-            weights.flat.new_zeros(weights.lanes, padding) if (padding := -spec.size % ALIGN) else None
-            for spec in weights.layout.specs.values()
-        ]
 
     def __getitem__(self, name: str) -> Tensor:
         return self._stacked[name]
@@ -52,20 +48,10 @@ class Leaves(Mapping[str, Tensor]):
             flat = self._rows(found[: len(own)]) if own else None
             rest = found[len(own) :]
             if any(gradient is not None for gradient in rest) or flat is None:
-                more = self._columns(rest)
+                named = {n: g for n, g in zip(self._stacked, rest, strict=True) if g is not None}
+                more = weights.layout.pack(named, weights.lanes) if named else torch.zeros_like(weights.flat)
                 flat = more if flat is None else flat.add_(more)
             return weights.like(flat)
-
-    def _columns(self, found: Sequence[Tensor | None]) -> Tensor:
-        """Gradients of the stacked leaves as a flat `[K, P]`."""
-        parts: list[Tensor] = []
-        lanes = self.weights.lanes
-        columns = zip(self._stacked.values(), found, self._between, strict=True)
-        for leaf, gradient, padding in columns:
-            parts.append((torch.zeros_like(leaf) if gradient is None else gradient).reshape(lanes, -1))
-            if padding is not None:
-                parts.append(padding)
-        return torch.cat(parts, dim=1)
 
     def _rows(self, found: Sequence[Tensor | None]) -> Tensor:
         """Gradients of the lanes' own leaves as a flat `[K, P]`."""

@@ -16,24 +16,14 @@ import torch
 from torch import Tensor
 
 from ablate.records.trick import Claim, Parameter, Source, Trick
+from ablate.seams.averages import betas, running_mean_
 from ablate.seams.settings import Settings
 from ablate.seams.tensors import LaneTensors
-
-
-def running_mean_(mean: Tensor, new: Tensor, beta: Tensor, rest: Tensor) -> Tensor:
-    """mean ← β · mean + (1 − β) · new, in place; `rest` is 1 − β."""
-    return mean.mul_(beta).add_(rest * new)
 
 
 def adam_step(w: Tensor, m: Tensor, v: Tensor, c1: Tensor, root2: Tensor, lr: Tensor, eps: Tensor) -> Tensor:
     """New w. w and the means m, v `[K, P]`; settings and corrections `[K, 1]`, of which `root2` is √c₂."""
     return w - (m / v.sqrt().add_(eps * root2)).mul_(lr * root2 / c1)
-
-
-def betas(p: Settings) -> tuple[Tensor, ...]:
-    """(β₁, β₂), and 1 less them, both `[K, 2]`; and their columns, `[K, 1]`."""
-    both = torch.stack([p.beta1, p.beta2], dim=1)
-    return both, 1 - both, *torch.split(both, 1, dim=1), *torch.split(1 - both, 1, dim=1)
 
 
 def all_corrected(p: Settings) -> bool:
