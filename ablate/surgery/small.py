@@ -109,12 +109,20 @@ def _innermost(like: Tensor, shape: Sequence[int]) -> Tensor:
     return like.new_empty(lanes, examples, height, width, channels).permute(0, 1, 4, 2, 3)
 
 
+def gradients_by_lane(
+    gradient: Tensor, x: Tensor, weight: Tensor, need: Sequence[bool], *, bias: bool, stride: Pair, padding: Pair,
+    dilation: Pair = (1, 1), groups: int = 1,
+) -> Sequence[Sequence[Tensor]]:  # fmt: skip
+    """The gradients in x, weight and bias (those that are needed), of each lane: by an operation that has itself a gradient."""
+    size = [weight.shape[1]] if bias else None
+    rest = (size, list(stride), list(padding), list(dilation), False, [0, 0], groups, list(need))
+    lanes = zip(gradient, x, weight, strict=True)
+    return list(zip(*(torch.ops.aten.convolution_backward(*lane, *rest) for lane in lanes), strict=True))
+
+
 def _differentiably(ctx: Any, gradient: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor | None, ...]:
-    """The gradients, lane by lane by an operation that has itself a gradient."""
-    need = list(ctx.needs_input_grad[:3])
-    rest = ([weight.shape[1]] if ctx.bias else None, ctx.stride, ctx.padding, [1, 1], False, [0, 0], 1, need)
-    rows = [
-        torch.ops.aten.convolution_backward(*lane, *rest) for lane in zip(gradient, x, weight, strict=True)
-    ]
-    columns = zip(*rows, strict=True)
-    return tuple(torch.stack(to) if needed else None for to, needed in zip(columns, need, strict=True))
+    need = ctx.needs_input_grad[:3]
+    columns = gradients_by_lane(
+        gradient, x, weight, need, bias=ctx.bias, stride=ctx.stride, padding=ctx.padding
+    )
+    return tuple(torch.stack(list(to)) if needed else None for to, needed in zip(columns, need, strict=True))

@@ -148,24 +148,21 @@ class _Convolution(torch.autograd.Function):
     ) -> Tensor:  # fmt: skip
         ctx.save_for_backward(x, weight)
         ctx.bias = bias is not None
-        ctx.rest = (list(stride), list(padding), list(dilation), False, [0, 0], groups)
+        ctx.how = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
         lanes = zip(x, weight, [None] * len(x) if bias is None else bias, strict=True)
         return together([torch.conv2d(*lane, stride, padding, dilation, groups) for lane in lanes], x)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        need = list(ctx.needs_input_grad[:3])
-        size = [weight.shape[1]] if ctx.bias else None
-        rows = [
-            torch.ops.aten.convolution_backward(*lane, size, *ctx.rest, need)
-            for lane in zip(as_laid(gradient, x), x, weight, strict=True)
-        ]
-        to_x, to_weight, to_bias = zip(*rows, strict=True)
+        need = ctx.needs_input_grad[:3]
+        to_x, to_weight, to_bias = small.gradients_by_lane(
+            as_laid(gradient, x), x, weight, need, bias=ctx.bias, **ctx.how
+        )
         return (
             together(to_x, x) if need[0] else None,
-            torch.stack(to_weight) if need[1] else None,
-            torch.stack(to_bias) if need[2] else None,
+            torch.stack(list(to_weight)) if need[1] else None,
+            torch.stack(list(to_bias)) if need[2] else None,
             None, None, None, None,
         )  # fmt: skip
 
