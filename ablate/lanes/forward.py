@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import copy, deepcopy
+from functools import lru_cache
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from ablate.lanes.leaves import Leaves
+from ablate.seams.draws import stream_keys
 from ablate.surgery.binding import binding_of
 from ablate.surgery.escape import channels_last
 from ablate.surgery.layers import RandomLayer
@@ -83,7 +85,7 @@ class Loop:
         set_mode(module, training)
         state = {own: weights[common] for common, own in names.items()}
         if training:
-            state |= dict.fromkeys(random_keys(module), key)
+            state |= own_keys(random_layers(module), key)
         if self.innermost:
             x = channels_last(x)
         binding = binding_of(module)
@@ -152,7 +154,7 @@ class Stacked:
         self.module = nets[0].module
         self.names = names[0]
         self.picks = picks_of([net.module for net in nets])
-        self.random = random_keys(self.module)
+        self.random = random_layers(self.module)
         stacks = [dict(net.module.named_buffers()) for net in nets]
         self._buffers = {
             name: torch.stack([stack[name] for stack in stacks])
@@ -164,7 +166,7 @@ class Stacked:
         self._serve(training)
         state = {own: weights[common] for common, own in self.names.items()}
         state |= self._buffers
-        state |= dict.fromkeys(self.random, keys)
+        state |= own_keys(self.random, keys)
         binding = binding_of(self.module)
         before = binding.put(state)
         try:
@@ -237,17 +239,30 @@ def set_mode(module: nn.Module, training: bool) -> None:
         module.train(training)
 
 
-def random_keys(module: nn.Module) -> list[str]:
-    """Names of the key buffers of the layers that draw."""
-    found: list[str] | None = module.__dict__.get("_ablate_random_keys")
+def random_layers(module: nn.Module) -> dict[str, int]:
+    """The key buffers of the layers that draw: name -> the layer's stream."""
+    found: dict[str, int] | None = module.__dict__.get("_ablate_random_layers")
     if found is None:
-        found = [
-            f"{path}.key" if path else "key"
+        found = {
+            f"{path}.key" if path else "key": layer.stream
             for path, layer in module.named_modules()
             if isinstance(layer, RandomLayer)
-        ]
-        module.__dict__["_ablate_random_keys"] = found
+        }
+        module.__dict__["_ablate_random_layers"] = found
     return found
+
+
+def own_keys(layers: Mapping[str, int], keys: Tensor) -> dict[str, Tensor]:
+    """What `random_layers` are given at a step: name -> int32 of the shape of `keys`, the lanes' keys of the step."""
+    if not layers:
+        return {}
+    streams = _streams(tuple(layers.values()), keys.device).view(-1, *[1] * keys.ndim)
+    return dict(zip(layers, stream_keys(keys, streams).unbind(0), strict=True))
+
+
+@lru_cache(maxsize=64)
+def _streams(streams: tuple[int, ...], device: torch.device) -> Tensor:
+    return torch.tensor(streams, dtype=torch.int32, device=device)
 
 
 def unstacked(weights: Weights) -> list[dict[str, Tensor]]:

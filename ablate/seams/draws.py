@@ -3,7 +3,7 @@
 No generator state is kept, so resuming, regrouping, the position of a lane and the number of workers cannot
 change a result. The mixing function is the 32-bit integer hash "lowbias32" (C. Wellons, hash-prospector,
 2018; its constants are facts), applied once to the element's number and once more after the key is mixed
-in. It is no cryptographic generator; `tests/lanes/test_draws.py` holds what is asked of it.
+in. Masks, of which much is drawn, come from tables (`keep_mask`). It is no cryptographic generator; `tests/lanes/test_draws.py` holds what is asked of it.
 
 All arithmetic is int32 with wrap-around, which every device gives alike: the same draws on CPU and GPU.
 """
@@ -34,15 +34,6 @@ def _mix_(x: Tensor) -> Tensor:
     return x.bitwise_xor_((x >> 16).bitwise_and_(0xFFFF))
 
 
-def hashed(number: int) -> int:
-    """lowbias32 of one signed 32-bit number."""
-    x = number & 0xFFFFFFFF
-    x = ((x ^ (x >> 16)) * _FIRST) & 0xFFFFFFFF
-    x = ((x ^ (x >> 15)) * _SECOND) & 0xFFFFFFFF
-    x ^= x >> 16
-    return x - (1 << 32) if x >= 1 << 31 else x
-
-
 @lru_cache(maxsize=256)
 def elements(count: int, device: torch.device) -> Tensor:
     """The mixed numbers 0 … count − 1, int32 `[count]` (kept: every draw of that size starts from them)."""
@@ -66,12 +57,14 @@ def step_keys(keys: Tensor, steps: Tensor) -> Tensor:
     return mix(keys ^ mix(steps.to(torch.int32) * _GOLDEN + 1))
 
 
-def bits(key: Tensor, stream: int, shape: tuple[int, ...]) -> Tensor:
-    """32 random bits an element: int32 of `shape` for a scalar `key`, as in a lane's own forward pass."""
-    count = 1
-    for size in shape:
-        count *= size
-    return _mix_(elements(count, key.device) ^ mix(key ^ stream)).reshape(shape)
+def stream_keys(keys: Tensor, stream: int | Tensor) -> Tensor:
+    """Keys for the draws of a stream (or of as many as broadcast against `keys`), from the lanes' keys of a step. int32."""
+    return mix(keys ^ stream)
+
+
+def bits(key: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """32 random bits an element: int32 of `shape` for a stream's scalar `key`, as in a lane's own forward pass."""
+    return _mix_(elements(prod(shape), key.device) ^ key).reshape(shape)
 
 
 def to_uniform(random: Tensor) -> Tensor:
@@ -79,50 +72,67 @@ def to_uniform(random: Tensor) -> Tensor:
     return ((random >> 8) & 0xFFFFFF).to(torch.float32) * 2.0**-24
 
 
-CHUNK = 1 << 16
+CHUNK = 1 << 17
 """So many numbers are drawn at a time: more would not stay in a core's cache, fewer are mostly calls."""
+STARTS = 1 << 16
+"""How many windows a table of random numbers has."""
 
 
-def keep_mask(key: Tensor, stream: int, shape: tuple[int, ...], p: Tensor) -> Tensor:
+@lru_cache(maxsize=64)
+def windows(count: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Two tables of random 16-bit numbers, seen as all their windows of `count` numbers: int16 `[STARTS, count]`, not copied."""
+    tables = _tables(max(0, count - 1).bit_length(), device)
+    return tables[0].as_strided((STARTS, count), (1, 1)), tables[1].as_strided((STARTS, count), (1, 1))
+
+
+@lru_cache(maxsize=16)
+def _tables(doublings: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """int16 `[STARTS + 2^doublings]`, twice. A longer table begins with the shorter one."""
+    numbers = torch.arange(STARTS + (1 << doublings), dtype=torch.int32, device=device)
+    first, second = (mix(numbers ^ stream_number(f"keep/{name}")) >> 16 for name in ("first", "second"))
+    return first.to(torch.int16), second.to(torch.int16)
+
+
+def least_kept(p: float) -> int:
+    """The least 16-bit number, signed, that `keep_mask` keeps if it drops with probability `p`.
+
+    p is rounded to a multiple of 2^-16, and to at most 1 − 2^-16.
+    """
+    return min(round(p * 2**16) - 2**15, 2**15 - 1)
+
+
+def keep_mask(key: Tensor, least: Tensor, shape: tuple[int, ...]) -> Tensor:
     """1 with probability 1 − p, else 0, independently for each element; p = 0 keeps all. float32 of `shape`.
 
-    `key` int32 and `p` float32, of no dimension. Each draw serves two elements with 16 bits each, so p is
-    rounded to a multiple of 2^-16 (and to at most 1 − 2^-16). A float at once: comparisons that give
-    booleans, and products with those, take several times as long on a CPU.
+    `key` int32 and `least` int16 (`least_kept(p)`), of no dimension. An element's 16 bits are those of two windows of
+    random tables, combined by exclusive or; the key says where the windows begin. This is tabulation hashing (Carter &
+    Wegman 1979): numbers of any three keys are independent, in two passes where a hash of each element takes twelve. Of
+    65,536 pairs of masks one is, as far as the two overlap, a shifted copy of the other. A float at once: comparisons that
+    give booleans, and products with those, take several times as long on a CPU.
     """
     if torch._C._functorch.is_batchedtensor(key):
-        mask: Tensor = _Keep.apply(key, p, stream, shape)  # type: ignore[no-untyped-call]
+        mask: Tensor = _Keep.apply(key, least, shape)  # type: ignore[no-untyped-call]
         return mask
     if key.device.type != "cpu":
-        return _keep_masks(key[None], p[None], stream, shape)[0]
+        return keep_masks(key[None], least[None], shape)[0]
     # With plain numbers: of a small layer's time, tensors of no dimension take most.
-    count = prod(shape)
-    least = min(round(float(p) * 2**16) - 2**15, 2**15 - 1)
-    drawn = _mix_(elements((count + 1) // 2, key.device) ^ hashed(int(key) ^ stream))
-    return torch.ge(drawn.view(torch.int16)[:count], least, out=torch.empty(count)).view(shape)
+    count, own = prod(shape), int(key)
+    first, second = windows(count, key.device)
+    drawn = torch.bitwise_xor(first[own & 0xFFFF], second[(own >> 16) & 0xFFFF])
+    return torch.ge(drawn, int(least), out=torch.empty(count)).view(shape)
 
 
-def keep_masks(keys: Tensor, p: Tensor, stream: int, shape: tuple[int, ...]) -> Tensor:
-    """`keep_mask` for K lanes: float32 `[K, *shape]`, from int32 `keys` and float32 `p`, both `[K]`."""
-    if keys.device.type == "cpu":  # elsewhere, to ask would mean to wait for the device
-        drawn = p.nonzero().flatten()
-        if 2 * len(drawn) < len(keys):  # lanes that keep everything need no draws
-            masks = torch.ones(len(keys), *shape)
-            return masks.index_copy_(0, drawn, _keep_masks(keys[drawn], p[drawn], stream, shape))
-    return _keep_masks(keys, p, stream, shape)
-
-
-def _keep_masks(keys: Tensor, p: Tensor, stream: int, shape: tuple[int, ...]) -> Tensor:
-    """A mask drawn for every lane."""
-    count = prod(shape)
-    half = (count + 1) // 2
-    least = (p * 2**16).round_().sub_(2**15).clamp_(max=2**15 - 1).to(torch.int16)[:, None]
-    numbers, lane_keys = elements(half, keys.device), mix(keys ^ stream)[:, None]
-    masks = torch.empty(len(keys), count, device=keys.device)
-    step = max(1, CHUNK // max(1, half)) if keys.device.type == "cpu" else len(keys)
-    for part, some, own in zip(*(torch.split(rows, step) for rows in (masks, lane_keys, least)), strict=True):
-        torch.ge(_mix_(numbers ^ some).view(torch.int16)[:, :count], own, out=part)
-    return masks.view(-1, *shape)
+def keep_masks(keys: Tensor, least: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """`keep_mask` for K lanes: float32 `[K, *shape]`, from `keys` int32 and `least` int16, both `[K]`."""
+    tables = windows(prod(shape), keys.device)
+    starts = torch.stack([keys, keys >> 16]).bitwise_and_(STARTS - 1)
+    masks = torch.empty(len(keys), *shape, device=keys.device)
+    lanes = max(1, CHUNK // max(1, prod(shape))) if keys.device.type == "cpu" else len(keys)
+    for first in range(0, len(keys), lanes):
+        part = slice(first, first + lanes)
+        drawn, other = (table.index_select(0, at[part]) for table, at in zip(tables, starts, strict=True))
+        torch.ge(drawn.bitwise_xor_(other), least[part, None], out=masks[part].view(len(drawn), -1))
+    return masks
 
 
 class _Keep(torch.autograd.Function):
@@ -131,7 +141,7 @@ class _Keep(torch.autograd.Function):
     generate_vmap_rule = False
 
     @staticmethod
-    def forward(key: Tensor, p: Tensor, stream: int, shape: tuple[int, ...]) -> Tensor:
+    def forward(key: Tensor, least: Tensor, shape: tuple[int, ...]) -> Tensor:
         raise RuntimeError("only called under vmap")
 
     @staticmethod
@@ -139,10 +149,10 @@ class _Keep(torch.autograd.Function):
         raise RuntimeError("only called under vmap")
 
     @staticmethod
-    def vmap(info, in_dims, key, p, stream, shape):  # type: ignore[no-untyped-def]
+    def vmap(info, in_dims, key, least, shape):  # type: ignore[no-untyped-def]
         keys = key if in_dims[0] is not None else key.expand(info.batch_size)
-        p = p if in_dims[1] is not None else p.expand(info.batch_size)
-        return keep_masks(keys, p, stream, shape), 0
+        least = least if in_dims[1] is not None else least.expand(info.batch_size)
+        return keep_masks(keys, least, shape), 0
 
 
 class Draws:
@@ -161,11 +171,8 @@ class Draws:
         return Draws(self.keys, f"{prefix}/")
 
     def bits(self, stream: str, *shape: int) -> Tensor:
-        count = 1
-        for size in shape:
-            count *= size
-        lane = mix(self.keys ^ stream_number(self.prefix + stream))
-        return _mix_(elements(count, self.keys.device) ^ lane[:, None]).reshape(-1, *shape)
+        lanes = stream_keys(self.keys, stream_number(self.prefix + stream))
+        return _mix_(elements(prod(shape), self.keys.device) ^ lanes[:, None]).reshape(-1, *shape)
 
     def uniform(self, stream: str, *shape: int) -> Tensor:
         """float32 `[K, *shape]` in [0, 1)."""

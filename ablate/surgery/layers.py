@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ablate.seams.draws import bits, keep_mask, keep_masks, stream_number, to_uniform
+from ablate.seams.draws import bits, keep_mask, keep_masks, least_kept, stream_number, to_uniform
 from ablate.surgery.kinds import AFFINE
 from ablate.surgery.stacked import affine, convolved, is_lane_by_lane, stacked, vmapped
 from ablate.surgery.stand_in import StandIn
@@ -30,7 +30,7 @@ class Hyper(nn.Module):
 
 
 class RandomLayer(Hyper):
-    """A layer that draws. The engine puts the lane's key of the step into the buffer `key`.
+    """A layer that draws. The engine puts the lane's key of the step, hashed with the layer's stream, into the buffer `key`.
 
     `stream` names the draw; two layers of one model need two names (use the place in the model).
     """
@@ -42,47 +42,47 @@ class RandomLayer(Hyper):
         self.stream = stream_number(stream)
         self.register_buffer("key", torch.zeros((), dtype=torch.int32))
 
-    def keep(self, shape: torch.Size, p: Tensor) -> Tensor:
-        """1 with probability 1 − p, else 0: float32 of `shape`.
+    def keep(self, shape: torch.Size, least: Tensor) -> Tensor:
+        """1 where a draw is `least` (int16) or more, else 0: float32 of `shape`.
 
         The elements of feature maps `[B, C, H, W]` are numbered with the channels innermost, as they mostly lie in
         memory: a mask in another order than what it multiplies takes several times as long.
         """
         if len(shape) != 4:
-            return keep_mask(self.key, self.stream, tuple(shape), p)
+            return keep_mask(self.key, least, tuple(shape))
         b, c, h, w = shape
-        return keep_mask(self.key, self.stream, (b, h, w, c), p).movedim(-1, 1)
+        return keep_mask(self.key, least, (b, h, w, c)).movedim(-1, 1)
 
-    def keep_stacked(self, shape: torch.Size, p: Tensor) -> Tensor:
-        """The same for K lanes: of `shape` `[K, …]`; `p` `[K]`."""
+    def keep_stacked(self, shape: torch.Size, least: Tensor) -> Tensor:
+        """The same for K lanes: of `shape` `[K, …]`; `least` `[K]`."""
         if len(shape) != 5:
-            return keep_masks(self.key, p, self.stream, tuple(shape[1:]))
+            return keep_masks(self.key, least, tuple(shape[1:]))
         b, c, h, w = shape[1:]
-        return keep_masks(self.key, p, self.stream, (b, h, w, c)).movedim(-1, 2)
+        return keep_masks(self.key, least, (b, h, w, c)).movedim(-1, 2)
 
     def uniform(self, shape: tuple[int, ...]) -> Tensor:
-        return to_uniform(bits(self.key, self.stream, shape))
+        return to_uniform(bits(self.key, shape))
 
 
 class Dropout(RandomLayer):
     """Inverted dropout: y = x · keep / (1 − p) in training, the identity in evaluation (1207.0580)."""
 
-    p: Tensor
-
+    least: Tensor
     scale: Tensor
 
     def __init__(self, p: float, stream: str) -> None:
-        super().__init__(stream, p=p, scale=1 / (1 - p) if p < 1 else 0.0)
+        super().__init__(stream, scale=1 / (1 - p) if p < 1 else 0.0)
+        self.register_buffer("least", torch.tensor(least_kept(p), dtype=torch.int16))
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return x
-        return x * (self.keep(x.shape, self.p) * self.scale)
+        return x * (self.keep(x.shape, self.least) * self.scale)
 
     def stacked(self, x: Tensor) -> Tensor:
         if not self.training:
             return x
-        return x * (self.keep_stacked(x.shape, self.p) * by_lane(self.scale, x))
+        return x * self.keep_stacked(x.shape, self.least).mul_(by_lane(self.scale, x))
 
 
 def by_lane(value: Tensor, x: Tensor) -> Tensor:

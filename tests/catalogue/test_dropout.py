@@ -16,12 +16,13 @@ from ablate.lanes.trainer import Trainer
 from ablate.records.errors import InputError, NotApplicable
 from ablate.records.recipe import Recipe
 from ablate.records.run import Run
+from ablate.seams.draws import stream_keys
 from ablate.surgery.net import open_net
 from ablate.testing import check_trick
 
 
 def keyed(layer: HiddenDropout, step: int) -> HiddenDropout:
-    layer.key.fill_(step * 7919 + 1)
+    layer.key.copy_(stream_keys(torch.tensor(step * 7919 + 1, dtype=torch.int32), layer.stream))
     return layer
 
 
@@ -34,7 +35,7 @@ def test_a_unit_is_kept_or_dropped_and_scaled_as_the_papers_say() -> None:
         x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
         layer.train()
         y = layer(x)
-        scale = 1 / (1 - float(layer.p)) if inverted else 1.0
+        scale = 1 / (1 - p) if inverted else 1.0
         (slope,) = torch.autograd.grad(y.sum(), x)
         for value, out, gradient in zip(
             x.flatten().tolist(), y.flatten().tolist(), slope.flatten().tolist(), strict=True
