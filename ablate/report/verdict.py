@@ -11,8 +11,8 @@ from ablate.ranking.coding import lines
 from ablate.report import outside
 from ablate.report.data import PLACEBO, Document, ReportData
 from ablate.report.numbers import NONE, Units, count, duration, plural, setting
-from ablate.report.plots.slices import Slice, slices_of
 from ablate.report.ranked import ESTIMANDS
+from ablate.report.slices import Slice, slices_of
 
 ORDER = ("helps", "hurts", "no measurable effect", "undecided", "exploratory")
 _ESTIMANDS = ("average", "drop-one", "add-one", "exploratory")
@@ -222,7 +222,7 @@ def _doubts(data: ReportData) -> Iterator[str]:
 
 
 def search_slices(data: ReportData) -> list[Slice]:
-    """Every parameter of the search over its range; see `plots.slices`."""
+    """Every parameter of the search over its range; see `slices`."""
     if not data.search or not data.search.get("space"):
         return []
     best = (data.search.get("best") or {}).get("recipe") or {}
