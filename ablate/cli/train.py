@@ -10,7 +10,7 @@ import typer
 from ablate.cli.common import Device, Json, Out, Quiet, print_json
 
 if TYPE_CHECKING:
-    from ablate.lanes.train import Report
+    from ablate.lanes.training import Report
 
 
 def train(

@@ -17,6 +17,9 @@ class Inline(Executor):
     def __init__(self, progress: Progress | None = None) -> None:
         self.progress = progress
 
+    def offer(self, waiting: int) -> None:
+        """Nobody waits here."""
+
     def submit(self, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         future: Future[Any] = Future()
         future.set_running_or_notify_cancel()

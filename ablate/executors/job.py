@@ -9,12 +9,19 @@ from functools import lru_cache
 import torch
 
 from ablate.catalogue.registry import registry
+from ablate.executors.spare import claim
+from ablate.lanes import checkpoint
 from ablate.lanes.bench import Bench
-from ablate.lanes.train import Report, train
+from ablate.lanes.train import train
+from ablate.lanes.training import Paused, Report, Training
 from ablate.records.errors import InputError
 from ablate.records.run import Result, Run
 from ablate.tasks.load import load
 
+FEWEST = 2
+"""Lanes of a part of a divided group, at least."""
+SECONDS = 1.0
+"""Of a group that takes less than this to its end, dividing it takes as long as it saves."""
 Progress = Callable[[int], None]
 """Told how many lane-epochs were trained since the last call."""
 
@@ -27,6 +34,7 @@ class Job:
     imported. `sha256` is the task file's when the driver read it: a worker that finds another refuses.
     `lanes`: how many train at a time, if not all of them.
     `prune`: called after each epoch with the `Report`, says which lanes to end.
+    `begun`: a checkpoint of a group that has these runs and perhaps others, from which to go on.
     `profile`: the phases of training are to be told apart on a GPU too, which makes it slower.
     """
 
@@ -39,14 +47,16 @@ class Job:
     prune: Callable[[Report], Sequence[bool] | None] | None = None
     lanes: int | None = None
     profile: bool = False
+    begun: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """Results in the order of a job's runs, the seconds that each phase of training took (`lanes.clock.PHASES`), and in
+    """Results in the order of a job's runs (None: of those that are not at their end), a checkpoint of the rest, the seconds that each phase of training took (`lanes.clock.PHASES`), and in
     words what took longer than it needs to."""
 
-    results: list[Result]
+    results: Sequence[Result | None]
+    rest: bytes = b""
     seconds: dict[str, float] = field(default_factory=dict)
     slow: frozenset[str] = frozenset()
 
@@ -68,7 +78,28 @@ def work(job: Job, progress: Progress | None = None) -> Done:
             progress(len(report.runs))
         return job.prune(report) if job.prune is not None else None
 
+    def begun() -> Training:
+        training = checkpoint.loads(job.begun, bench)
+        lanes = {run.identity: lane for lane, run in enumerate(training.runs)}
+        training.keep(sorted(job.runs, key=lambda run: lanes[run.identity]))
+        return training
+
     bench.clock.waits = job.profile
     bench.clock.take()
-    results = train(bench, job.runs, splits=job.splits, watch=watch, lanes=job.lanes)
-    return Done(results, bench.clock.take(), frozenset(bench.clock.slow))
+    results: Sequence[Result | None]
+    rest = b""
+    try:
+        results = train(
+            bench, job.runs, splits=job.splits, watch=watch, lanes=job.lanes,
+            pause=None if job.prune else is_worth_dividing, begun=begun if job.begun else None,
+        )  # fmt: skip
+    except Paused as paused:
+        results = [paused.training.results.get(run.identity) for run in job.runs]
+        rest = checkpoint.dumps(paused.training)
+    return Done(results, rest, bench.clock.take(), frozenset(bench.clock.slow))
+
+
+def is_worth_dividing(training: Training) -> bool:
+    """Whether a worker waits that can take some of the lanes, and they take long enough."""
+    enough = training.trainer.lanes >= 2 * FEWEST and training.left >= SECONDS
+    return enough and not training.waiting and claim()

@@ -23,6 +23,8 @@ from multiprocessing import forkserver
 from multiprocessing.queues import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from ablate.executors import spare
+
 if TYPE_CHECKING:  # a worker imports this module: torch is to be imported after the watch has begun
     from ablate.executors.job import Progress
 
@@ -46,12 +48,17 @@ class Processes(ProcessPoolExecutor):
         context = multiprocessing.get_context("forkserver" if FORKS else "spawn")
         self.workers = workers
         self._progress: SimpleQueue[int | None] = context.SimpleQueue()
-        super().__init__(workers, context, _begin, (self._progress,))
+        self._spare = context.Semaphore(0)
+        super().__init__(workers, context, _begin, (self._progress, self._spare))
         self._listener = threading.Thread(target=_listen, args=(self._progress, progress), daemon=True)
         self._listener.start()
 
     def submit(self, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         return super().submit(_call, call, args, kwargs)
+
+    def offer(self, waiting: int) -> None:
+        """Tell the workers that so many of them have nothing to do (see `spare`)."""
+        spare.offer(self._spare, waiting)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         super().shutdown(wait, cancel_futures=cancel_futures)
@@ -66,9 +73,10 @@ class Processes(ProcessPoolExecutor):
         self.shutdown(wait=True, cancel_futures=True)
 
 
-def _begin(queue: SimpleQueue[int | None]) -> None:
+def _begin(queue: SimpleQueue[int | None], tokens: spare.Tokens) -> None:
     global _queue
     _queue = queue
+    spare.begin(tokens)
     sys.stdout = sys.stderr  # standard output belongs to the driver's answer, also where a task file prints
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_watch, daemon=True).start()

@@ -12,19 +12,20 @@ import io
 import json
 import pickle
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ablate.lanes.bench import Bench
-from ablate.lanes.train import Trace, Training
 from ablate.lanes.trainer import Trainer
+from ablate.lanes.training import Trace, Training
 from ablate.records.errors import InputError
 from ablate.records.files import write_bytes
 from ablate.records.recipe import Recipe
 from ablate.records.run import Run
 
-FORMAT = 1
+FORMAT = 2
 
 
 def trainer_state(trainer: Trainer) -> dict[str, Tensor]:
@@ -54,14 +55,25 @@ def _with_prefix(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {n.removeprefix(prefix): t.clone() for n, t in state.items() if n.startswith(prefix)}
 
 
+def _plain(run: Run) -> dict[str, Any]:
+    return {"task": run.task, "recipe": run.recipe.plain(), "seed": run.seed, "epochs": run.epochs}
+
+
+def _run(row: dict[str, Any]) -> Run:
+    return Run(row["task"], Recipe(row["recipe"]), row["seed"], row["epochs"])
+
+
 def save(path: Path, training: Training) -> None:
     """Write a group's state in the middle of training; atomic."""
+    write_bytes(path, dumps(training))
+
+
+def dumps(training: Training) -> bytes:
+    """A group's state in the middle of training."""
     about = {
         "format": FORMAT,
-        "runs": [
-            {"task": run.task, "recipe": run.recipe.plain(), "seed": run.seed, "epochs": run.epochs}
-            for run in training.trainer.group.runs
-        ],
+        "runs": [_plain(run) for run in training.trainer.group.runs],
+        "together": [_plain(run) for run in training.together],
         "splits": training.splits,
         "traces": [
             {"curves": training.traces[run.identity].curves, "best": training.traces[run.identity].best}
@@ -77,13 +89,21 @@ def save(path: Path, training: Training) -> None:
     buffer = io.BytesIO()
     torch.save({"about": json.dumps(about), "tensors": tensors}, buffer)
     payload = buffer.getvalue()
-    write_bytes(path, hashlib.sha256(payload).digest() + payload)
+    return hashlib.sha256(payload).digest() + payload
 
 
 def load(path: Path, bench: Bench) -> Training:
     """The group of a checkpoint, standing where it was saved. Raises InputError for a file that is none."""
     try:
         whole = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} is no checkpoint that can be read", hint="train again") from error
+    return loads(whole, bench, str(path))
+
+
+def loads(whole: bytes, bench: Bench, path: str = "this") -> Training:
+    """The group of `dumps`. `path`: where it was read, for an error."""
+    try:
         digest, payload = whole[:32], whole[32:]
         if hashlib.sha256(payload).digest() != digest:
             raise ValueError("damaged")
@@ -91,10 +111,11 @@ def load(path: Path, bench: Bench) -> Training:
         about, tensors = json.loads(saved["about"]), saved["tensors"]
         if about["format"] != FORMAT:
             raise InputError(f"{path} is a checkpoint of format {about['format']}, this is {FORMAT}")
-        runs = [Run(row["task"], Recipe(row["recipe"]), row["seed"], row["epochs"]) for row in about["runs"]]
-    except (OSError, RuntimeError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
+        runs, together = ([_run(row) for row in about[name]] for name in ("runs", "together"))
+    except (RuntimeError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
         raise InputError(f"{path} is no checkpoint that can be read", hint="train again") from error
-    training = Training(bench, runs, about["splits"])
+    training = Training(bench, runs, about["splits"], together=together)
+    training.keep(runs)  # in the order of the checkpoint's lanes
     restore_trainer(training.trainer, _with_prefix(tensors, "trainer/"))
     training.totals = tensors["totals"].to(bench.device)
     for lane, (run, row) in enumerate(zip(runs, about["traces"], strict=True)):

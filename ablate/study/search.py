@@ -14,7 +14,7 @@ import numpy as np
 
 from ablate.lanes.bench import Bench
 from ablate.lanes.group import grouped
-from ablate.lanes.train import Report
+from ablate.lanes.training import Report
 from ablate.ledger.entry import Entry
 from ablate.ranking.design import training_seed
 from ablate.records.errors import AblateError
@@ -45,6 +45,10 @@ class Prune:
     finished: tuple[tuple[float, ...], ...]
     epochs: int
     higher: bool
+
+    @property
+    def never(self) -> bool:
+        return self.pruner == "none"
 
     def beside(self, results: Sequence[Result]) -> Prune:
         """With the curves of results that the group has already, which compete as they would have in it."""
@@ -123,7 +127,8 @@ def search(session: Session, space: Space) -> Recipe:
         curves = tuple(tuple(result.intermediate.values()) for result in latest)
         groups += len(grouped((one.run for one in plans[-1]), session.bench.catalogue, session.most))
         session.submit(
-            plans[-1], prune=Prune(asked.pruner, session.metric, curves, session.epochs, session.higher)
+            plans[-1],
+            prune=Prune(asked.pruner, session.metric, curves, session.epochs, session.higher),
         )
     trials = [one for plan in plans for one in plan]
     session.collect(trials)

@@ -9,16 +9,18 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from ablate.executors.job import Done, Job, work
+from ablate.executors.inline import Inline
+from ablate.executors.job import FEWEST, Done, Job, work
+from ablate.executors.processes import Processes
 from ablate.lanes import robust
 from ablate.lanes.bench import Bench
 from ablate.lanes.group import batch_size, grouped
-from ablate.lanes.train import Report
+from ablate.lanes.training import Report
 from ablate.ledger.entry import Entry
 from ablate.ledger.plan import distinct
 from ablate.ledger.store import Ledger
@@ -38,6 +40,11 @@ class Pruning(Protocol):
     """Which lanes of a group to end after an epoch."""
 
     def __call__(self, report: Report) -> Sequence[bool]: ...
+    @property
+    def never(self) -> bool:
+        """Whether no lane is ever ended: then a group may be divided while it trains."""
+        ...
+
     def beside(self, results: Sequence[Result]) -> Pruning:
         """The same for a group some of whose runs have their results already."""
         ...
@@ -62,7 +69,7 @@ class Session:
     study: StudyFile
     bench: Bench
     ledger: Ledger
-    executor: Executor
+    executor: Inline | Processes
     workers: int
     lanes: int
     progress: Progress
@@ -136,7 +143,7 @@ class Session:
             rounds = -(-len(new) // self.most)  # as even as can be: the last of many lanes would train alone
             job = Job(
                 task.source or task.name, new, tuple(splits), str(self.bench.device), self.bench.kernel,
-                task.source_sha256, prune and prune.beside([entry.result for entry in beside if entry]),
+                task.source_sha256, None if prune is None or prune.never else prune.beside([e.result for e in beside if e]),
                 -(-len(new) // rounds), self.profile,
             )  # fmt: skip
             self._fly([wanted[run.identity] for run in new], job)
@@ -158,6 +165,7 @@ class Session:
         identities = {one.run.identity for one in planned}
         while not self.ledger.finished() >= identities:
             assert self._flying, "a planned run was never submitted"
+            self.executor.offer(self.workers - len(self._flying))
             with self.timing("waiting"):
                 done, _ = wait(self._flying, return_when=FIRST_COMPLETED)
             for future in done:
@@ -188,14 +196,16 @@ class Session:
         if error is not None and len(planned) > 1:
             # One run of the group may be at fault: each is tried alone.
             for one in planned:
-                self._fly([one], replace(job, runs=(one.run,)))
+                self._fly([one], replace(job, runs=(one.run,), begun=b""))
             return
         done = future.result() if error is None else Done([self._failure(error)])
+        if done.rest:
+            planned = self._divide(planned, job, done)
         self.spent.update(done.seconds)
         for line in sorted(done.slow - self._told):
             self.progress.say(line)
         self._told |= done.slow
-        results = done.results
+        results = [result for result in done.results if result is not None]
         self._trained += sum(result.outcome is not Outcome.FAILED for result in results)
         entries = [
             Entry(one.run, result, one.stage, one.wave, one.trial, one.arm)
@@ -205,6 +215,16 @@ class Session:
             self.ledger.record(entries)
         for entry in entries:
             self.progress.result(entry)
+
+    def _divide(self, planned: list[Planned], job: Job, done: Done) -> list[Planned]:
+        """Go on with what a paused group has not ended, in as many parts as workers wait; returns what it has."""
+        ended = [one for one, result in zip(planned, done.results, strict=True) if result is not None]
+        rest = [one for one, result in zip(planned, done.results, strict=True) if result is None]
+        parts = max(1, min(self.workers - len(self._flying), len(rest) // FEWEST))
+        for i in range(parts):
+            own = rest[len(rest) * i // parts : len(rest) * (i + 1) // parts]
+            self._fly(own, replace(job, runs=tuple(one.run for one in own), lanes=None, begun=done.rest))
+        return ended
 
     def _failure(self, error: BaseException) -> Result:
         note = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

@@ -9,13 +9,14 @@ import torch.nn.functional as F
 from torch import nn
 
 from ablate.catalogue.registry import registry
-from ablate.lanes import train as train_module
+from ablate.lanes import training as training_module
 from ablate.lanes.bench import Bench
 from ablate.lanes.checkpoint import load as load_checkpoint
 from ablate.lanes.checkpoint import save
 from ablate.lanes.group import grouped
-from ablate.lanes.train import Training, train
+from ablate.lanes.train import train
 from ablate.lanes.trainer import Trainer
+from ablate.lanes.training import Training
 from ablate.records.errors import InputError
 from ablate.records.recipe import Recipe
 from ablate.records.run import Outcome, Run
@@ -300,7 +301,7 @@ def test_out_of_memory_halves_the_group(bench: Bench, monkeypatch: pytest.Monkey
             raise torch.OutOfMemoryError("out of memory: tried to allocate 3 GiB")
         return real(self, *args)
 
-    monkeypatch.setattr(train_module.Trainer, "step", step)
+    monkeypatch.setattr(training_module.Trainer, "step", step)
     results = train(bench, runs)
     assert [replace(r, seconds=0) for r in results] == [replace(r, seconds=0) for r in expected]
     assert max(sizes) == 5
@@ -310,7 +311,7 @@ def test_a_single_run_that_does_not_fit_is_a_result(bench: Bench, monkeypatch: p
     def step(self: Trainer, *args: object) -> object:
         raise torch.OutOfMemoryError("tried to allocate 80 GiB")
 
-    monkeypatch.setattr(train_module.Trainer, "step", step)
+    monkeypatch.setattr(training_module.Trainer, "step", step)
     result = train(bench, runs_of(bench, 1))[0]
     assert result.outcome is Outcome.OUT_OF_MEMORY
     assert "80 GiB" in result.note

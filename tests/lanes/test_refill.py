@@ -13,7 +13,8 @@ from ablate.catalogue.registry import registry
 from ablate.lanes.applicable import applicable
 from ablate.lanes.bench import Bench
 from ablate.lanes.group import structure
-from ablate.lanes.train import Report, Training, train
+from ablate.lanes.train import train
+from ablate.lanes.training import Report, Training
 from ablate.records.recipe import Recipe
 from ablate.records.run import Outcome, Result, Run
 from ablate.records.study import SpaceSection, StudyFile

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from ablate.catalogue.registry import registry
 from ablate.lanes import robust
 from ablate.lanes.bench import Bench
-from ablate.lanes.train import Training, train
+from ablate.lanes.train import train
+from ablate.lanes.training import Training
 from ablate.records.claimed import APART
 from ablate.records.recipe import Recipe
 from ablate.records.run import Run

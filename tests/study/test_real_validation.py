@@ -78,7 +78,7 @@ def test_a_second_run_trains_nothing(measured, monkeypatch):
             self.returncode = 0
             seen.append(command)
             code = (
-                "import ablate.lanes.train as t\n"
+                "import ablate.lanes.training as t\n"
                 "def no(*a, **k): raise SystemExit(7)\n"
                 "t.Training.epoch = no\n"
                 "from pathlib import Path\n"

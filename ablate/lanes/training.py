@@ -1,0 +1,308 @@
+"""A group of runs in training: epochs, evaluation, masking, compaction, results."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from math import isfinite
+
+import torch
+from torch import Tensor, nn
+
+from ablate.lanes import robust
+from ablate.lanes.bench import Bench
+from ablate.lanes.graph import prepare
+from ablate.lanes.score import note_of, padded, scored
+from ablate.lanes.trainer import Trainer
+from ablate.records.run import Outcome, Result, Run
+from ablate.tasks.metrics import metrics
+
+LOSS = "validation/loss"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is told after each epoch of lanes of one age: their runs, and their curves so far (`curves[metric][lane]`).
+
+    `others`: the curves of the group's other runs, ended or of another age.
+    """
+
+    runs: tuple[Run, ...]
+    curves: dict[str, tuple[tuple[float, ...], ...]]
+    others: dict[str, tuple[tuple[float, ...], ...]] = field(default_factory=dict)
+
+
+Watch = Callable[[Report], Sequence[bool] | None]
+"""Called after each epoch; returns which lanes to prune (or None)."""
+
+
+class Paused(Exception):
+    """Training was to stop before its end; `training` can be gone on with."""
+
+    def __init__(self, training: Training) -> None:
+        super().__init__("training was paused")
+        self.training = training
+
+
+@dataclass
+class Trace:
+    """One run's record while it trains."""
+
+    curves: dict[str, list[float]] = field(default_factory=dict)
+    best: int = 0
+    outputs: dict[str, Tensor] = field(default_factory=dict)
+
+    def add(self, values: dict[str, float]) -> None:
+        for name, value in values.items():
+            self.curves.setdefault(name, []).append(value)
+
+
+def trainer_of(bench: Bench, runs: Sequence[Run], together: Sequence[Run]) -> Trainer:
+    """A trainer of `runs` that holds, at neutral settings, the tricks of all runs of `together`.
+
+    Only trainers that hold the same tricks can be put together, so `runs` are built beside a few others that have
+    what they lack, and which are then taken out.
+    """
+    held = {name for run in runs for name in run.recipe}
+    beside = []
+    for run in together:
+        if not held.issuperset(run.recipe):
+            beside.append(run)
+            held.update(run.recipe)
+    trainer = Trainer(bench, [*runs, *beside])
+    if beside:
+        trainer.take(torch.arange(len(runs), device=bench.device))
+    return trainer
+
+
+class Training:
+    """A trainer and the traces of its runs, epoch by epoch.
+
+    Of more runs than `lanes`, the later ones wait; when half of the lanes are free, they take the places of those
+    that have ended (refill). Which run takes which place when follows from the runs and their results
+    alone. It pays where lanes are many and cheap together (vmap) but bounded by memory.
+    `together`: all runs that the group ever had, if more than `runs`: it holds the tricks of each.
+    """
+
+    def __init__(
+        self,
+        bench: Bench,
+        runs: Sequence[Run],
+        splits: Sequence[str],
+        watch: Watch | None = None,
+        lanes: int | None = None,
+        together: Sequence[Run] = (),
+    ) -> None:
+        self.bench = bench
+        self.together = tuple(together or runs)
+        self.most = min(lanes or len(runs), len(runs))
+        self.runs = tuple(runs)
+        self.waiting = self.runs[self.most :]
+        self.trainer = trainer_of(bench, self.runs[: self.most], self.together)
+        self.trainer.arrange()
+        self.splits = tuple(dict.fromkeys(("validation", *splits)))
+        self.watch = watch
+        self.order = [run.identity for run in runs]
+        self.traces = {run.identity: Trace() for run in runs}
+        self.results: dict[str, Result] = {}
+        self.totals = torch.zeros(3, self.most, device=bench.device)
+        self.seconds = {run.identity: 0.0 for run in runs}
+        self.latest = 0.0  # seconds of the last epoch
+        self.last_model: nn.Module | None = None  # of a run alone, when it has ended
+
+    @property
+    def done(self) -> bool:
+        return self.trainer.lanes == 0
+
+    def finish(self, pause: Callable[[Training], bool] | None = None) -> list[Result]:
+        while not self.done:
+            self.epoch()
+            if pause is not None and not self.done and pause(self):
+                raise Paused(self)
+        return [self.results[identity] for identity in self.order]
+
+    @property
+    def left(self) -> float:
+        """Seconds that the lanes still take, if the epochs to come are as the last one."""
+        runs = self.trainer.group.runs
+        ages = [len(self.traces[run.identity].curves.get(LOSS, ())) for run in runs]
+        return self.latest * max((run.epochs - age for run, age in zip(runs, ages, strict=True)), default=0)
+
+    def keep(self, runs: Sequence[Run]) -> None:
+        """Go on with these of the group's runs only, as lanes in this order. None may wait, and none have ended."""
+        places = {run.identity: lane for lane, run in enumerate(self.trainer.group.runs)}
+        self.runs = tuple(runs)
+        self.order = [run.identity for run in runs]
+        self._take([places[identity] for identity in self.order])
+
+    def epoch(self) -> None:
+        """Train to the end of the epoch (from wherever it stands), evaluate, end what is over."""
+        started = time.perf_counter()
+        prepare(self.trainer)
+        at_once = self.bench.device.type == "cpu"  # elsewhere every question means to wait for the device
+        while True:
+            self.step()
+            if self.trainer.within == 0 or (at_once and not bool(self.trainer.alive.any())):
+                break
+        clock = self.bench.clock
+        clock.begin()
+        self._evaluate()
+        self.latest = time.perf_counter() - started
+        share = self.latest / self.trainer.lanes
+        for run in self.trainer.group.runs:
+            self.seconds[run.identity] += share
+        self._end()
+        clock.lap("evaluation")
+
+    def step(self) -> None:
+        loss, right = self.trainer.step()
+        self.totals += torch.stack([loss, right, torch.ones_like(loss)])
+
+    def _evaluate(self) -> None:
+        """Add this epoch's metrics to the traces; keep the outputs of lanes that may be scored here, though
+        they train on. Curves are drawn without test-time views, which only the scored outputs need."""
+        trainer, task = self.trainer, self.bench.task
+        mean = (self.totals[:2] / self.totals[2]).double()
+        self.totals = torch.zeros_like(self.totals)
+        values = {"train/loss": mean[0]}
+        watched = {"loss", task.metric.removeprefix("validation/")}
+        if task.criterion == "classification":
+            values["train/accuracy"] = mean[1]
+            watched.add("accuracy")
+        outputs = trainer.predict("validation", views=False)
+        found = metrics(task.criterion, outputs, self.bench.splits["validation"].y, watched)
+        values |= {f"validation/{name}": value for name, value in found.items()}
+        columns = {name: value.tolist() for name, value in values.items()}
+        for lane, run in enumerate(trainer.group.runs):
+            self.traces[run.identity].add({name: column[lane] for name, column in columns.items()})
+        keep = []
+        for lane, (run, best) in enumerate(zip(trainer.group.runs, self._scored_epochs(), strict=True)):
+            trace = self.traces[run.identity]
+            if best == len(trace.curves[LOSS]):
+                trace.best, trace.outputs = best, {}
+                if self._chooses(lane) and best < run.epochs:
+                    keep.append(lane)
+        self._keep_outputs(keep)
+
+    def _chooses(self, lane: int) -> bool:
+        """Whether a trick chooses the epoch that is scored in this lane."""
+        return any(bool(active.settings.on[lane]) for active, _ in self.trainer.group.ports("choose"))
+
+    def _keep_outputs(self, lanes: Sequence[int]) -> None:
+        """Put the present outputs of `lanes`, for every split that is asked for, into their traces."""
+        if not lanes:
+            return
+        chosen = torch.tensor(lanes, dtype=torch.int64, device=self.bench.device)
+        for split in self.splits:
+            outputs = self.trainer.predict(split, chosen) if split != robust.ROBUST else robust.outputs(self.trainer, chosen)  # fmt: skip
+            for row, lane in enumerate(lanes):
+                self.traces[self.trainer.group.runs[lane].identity].outputs[split] = outputs[row]
+
+    def _histories(self) -> Tensor:
+        """Validation losses so far, `[K, E]`, padded at the left with infinity where a lane is younger."""
+        rows = [self.traces[run.identity].curves[LOSS] for run in self.trainer.group.runs]
+        return padded(rows, self.bench.device)
+
+    def _scored_epochs(self) -> list[int]:
+        """The epoch (the first is 1) whose weights are scored, for each lane: the last, unless a trick says."""
+        history = self._histories()
+        own = [len(self.traces[run.identity].curves[LOSS]) for run in self.trainer.group.runs]
+        scored = list(own)
+        for active, choose in self.trainer.group.ports("choose"):
+            best, _ = choose(history, active.settings)
+            for lane, on in enumerate(active.settings.on.tolist()):
+                if on:
+                    scored[lane] = int(best[lane]) + 1 - (history.shape[1] - own[lane])
+        return scored
+
+    def _stops(self) -> list[bool]:
+        """Lanes that a trick ends before their budget."""
+        stop = torch.zeros(self.trainer.lanes, dtype=torch.bool)
+        for active, choose in self.trainer.group.ports("choose"):
+            stop |= choose(self._histories(), active.settings)[1].cpu() & active.settings.on.cpu()
+        return stop.tolist()
+
+    def _end(self) -> None:
+        """Turn the lanes that are over into results, and compact the rest."""
+        runs = self.trainer.group.runs
+        ages = [len(self.traces[run.identity].curves[LOSS]) for run in runs]
+        stops = self._stops()
+        alive = self.trainer.alive.tolist()
+        pruned = self._pruned(ages)
+        keep, over = [], {}
+        for lane, run in enumerate(runs):
+            finite = isfinite(self.traces[run.identity].curves[LOSS][-1])
+            if not alive[lane] or not finite:
+                over[lane] = Outcome.DIVERGED
+            elif ages[lane] >= run.epochs or stops[lane]:
+                over[lane] = Outcome.COMPLETE
+            elif pruned[lane]:
+                over[lane] = Outcome.PRUNED
+            else:
+                keep.append(lane)
+        self._keep_outputs([lane for lane in over if not self.traces[runs[lane].identity].outputs])
+        for lane, outcome in over.items():
+            self._result(runs[lane], outcome)
+        if len(keep) < len(runs):
+            if len(self.order) == 1:
+                self.last_model = self.trainer.model(0)
+            self._take(keep)
+            self._refill()
+
+    def _take(self, lanes: Sequence[int]) -> None:
+        chosen = torch.tensor(lanes, dtype=torch.int64, device=self.bench.device)
+        self.trainer.take(chosen)
+        self.totals = self.totals[:, chosen]
+
+    def _pruned(self, ages: Sequence[int]) -> list[bool]:
+        """Lanes that `watch` ends. It sees the lanes of each age apart, the oldest first."""
+        runs = self.trainer.group.runs
+        pruned = [False] * len(runs)
+        if self.watch is None:
+            return pruned
+        for age in sorted(set(ages), reverse=True):
+            lanes = [lane for lane, own in enumerate(ages) if own == age]
+            cohort = tuple(runs[lane] for lane in lanes)
+            report = Report(cohort, self._curves(cohort), self._curves(set(self.runs).difference(cohort)))
+            for lane, over in zip(lanes, self.watch(report) or [False] * len(lanes), strict=True):
+                pruned[lane] = over
+        return pruned
+
+    def _curves(self, runs: Collection[Run]) -> dict[str, tuple[tuple[float, ...], ...]]:
+        """The curves so far of those of `runs` that have begun, by metric, in the order of the group's runs."""
+        traces = [self.traces[run.identity].curves for run in self.runs if run in runs]
+        names = sorted({name for curves in traces for name in curves})
+        return {name: tuple(tuple(curves[name]) for curves in traces if name in curves) for name in names}
+
+    def _refill(self) -> None:
+        """Let waiting runs in, when at least half of the lanes are free."""
+        free = self.most - self.trainer.lanes
+        if not self.waiting or 2 * free < self.most:
+            return
+        come, self.waiting = self.waiting[:free], self.waiting[free:]
+        trainer = trainer_of(self.bench, come, self.together)
+        if self.trainer.lanes:
+            self.trainer.extend(trainer)
+        else:
+            self.trainer = trainer
+        self.trainer.arrange()
+        self.totals = torch.cat([self.totals, self.totals.new_zeros(3, len(come))], dim=1)
+
+    def _result(self, run: Run, outcome: Outcome) -> None:
+        trace = self.traces[run.identity]
+        values, scores = scored(self.bench, trace.outputs, self.splits, outcome)
+        epochs = len(trace.curves[LOSS])
+        if outcome is Outcome.COMPLETE:
+            for name in ("loss", "accuracy"):
+                if f"train/{name}" in trace.curves:
+                    values[f"train/{name}"] = trace.curves[f"train/{name}"][trace.best - 1]
+        self.results[run.identity] = Result(
+            outcome,
+            metrics=values,
+            curves={name: tuple(curve) for name, curve in trace.curves.items()},
+            scores=scores,
+            epochs=epochs,
+            seconds=self.seconds[run.identity],
+            note=note_of(outcome, trace.best, epochs),
+        )

@@ -1,0 +1,191 @@
+"""A group that trains is divided when workers wait: the same results, bit for bit, each recorded once."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from ablate.catalogue.registry import registry
+from ablate.executors import job as job_module
+from ablate.executors import spare
+from ablate.executors.inline import Inline
+from ablate.executors.job import Job, work
+from ablate.executors.processes import Processes
+from ablate.lanes import checkpoint
+from ablate.lanes.bench import Bench
+from ablate.lanes.train import train
+from ablate.lanes.training import Paused, Training
+from ablate.records.recipe import Recipe
+from ablate.records.run import Outcome, Result, Run
+from ablate.study.opening import find, session_of
+from ablate.study.session import Planned
+from ablate.tasks.load import load
+
+sys.path.append(str(Path(__file__).parents[1] / "study"))
+from study_samples import place
+
+CATALOGUE = registry()
+EPOCHS = 4
+RECIPES = (
+    {"momentum": {"lr": 0.05}, "batch_norm": {}, "dropout": {"p": 0.3}},
+    {"adam": {"lr": 0.003}, "activation": {"kind": "gelu"}},
+    {"momentum": {"lr": 1e30}, "group_norm": {}},  # diverges, and takes the only group norm with it
+    {"momentum": {"lr": 0.02}, "label_smoothing": {}, "ema": {}},
+    {"rmsprop": {"lr": 0.002}, "dropout": {"p": 0.1}, "early_stopping": {"patience": 1}},
+    {"momentum": {"lr": 0.05}, "batch_norm": {"momentum": 0.3}},
+)
+
+
+def runs_of(task: str, epochs: int = EPOCHS) -> tuple[Run, ...]:
+    return tuple(Run(task, Recipe.of(CATALOGUE, r), seed, epochs) for seed, r in enumerate(RECIPES))
+
+
+def timeless(results: Sequence[Result | None]) -> list[str]:
+    """Text, because NaN is not equal to itself."""
+    assert None not in results
+    return [
+        repr((str(r.outcome), dict(r.metrics), dict(r.curves), dict(r.scores), r.epochs, r.note))
+        for r in results
+        if r is not None
+    ]
+
+
+class Tokens:
+    """A semaphore within one process."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def acquire(self, block: bool = True) -> bool:
+        had = self.count > 0
+        self.count -= had
+        return had
+
+    def release(self) -> None:
+        self.count += 1
+
+
+@pytest.fixture
+def tokens(monkeypatch: pytest.MonkeyPatch) -> Iterator[Tokens]:
+    """This process is a worker's, and no group is too short to be divided."""
+    held = Tokens(0)
+    monkeypatch.setattr(spare, "_held", held)
+    monkeypatch.setattr(job_module, "SECONDS", 0.0)
+    return held
+
+
+@pytest.mark.parametrize("kernel", ["batched", "vmap", "loop"])
+def test_a_group_that_is_divided_twice_ends_as_the_whole(kernel: str) -> None:
+    bench = Bench.of(load("digits"), CATALOGUE, torch.device("cpu"), kernel)
+    runs = runs_of("digits")
+    whole = dict(zip(runs, train(bench, runs), strict=True))
+    assert whole[runs[2]].outcome is Outcome.DIVERGED
+    found: dict[Run, Result] = {}
+
+    def part(runs: Sequence[Run], state: bytes, after: int) -> None:
+        def begun() -> Training:
+            training = checkpoint.loads(state, bench)
+            training.keep(runs)
+            return training
+
+        told = []
+        try:
+            found.update(
+                zip(
+                    runs,
+                    train(
+                        bench,
+                        runs,
+                        pause=lambda training: told.append(1) or len(told) == after,
+                        begun=begun if state else None,
+                    ),
+                    strict=True,
+                )
+            )
+        except Paused as paused:
+            ended = paused.training.results
+            found.update({run: ended[run.identity] for run in runs if run.identity in ended})
+            left = [run for run in runs if run.identity not in ended]
+            rest = checkpoint.dumps(paused.training)
+            part(left[1::2], rest, after + 1)  # in other orders than they stood in
+            part(left[0::2][::-1], rest, after + 1)
+
+    part(runs, b"", 1)
+    assert set(found) == set(runs)
+    assert timeless([found[run] for run in runs]) == timeless(list(whole.values()))
+
+
+def test_a_job_hands_over_only_where_a_worker_waits_and_it_is_worth_it(
+    tokens: Tokens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = Job("breast-cancer", runs_of("breast-cancer"))
+    whole = work(job)
+    assert whole.rest == b""
+    tokens.count = 1
+    halfway = work(job)
+    assert tokens.count == 0
+    assert halfway.rest
+    ended = [result for result in halfway.results if result is not None]
+    left = tuple(run for run, result in zip(job.runs, halfway.results, strict=True) if result is None)
+    rest = work(Job(job.reference, left, begun=halfway.rest))
+    assert sorted(timeless([*ended, *rest.results])) == sorted(timeless(whole.results))
+    tokens.count = 1
+    assert work(Job(job.reference, job.runs, prune=lambda report: None)).rest == b"", "pruned together"
+    assert work(Job(job.reference, job.runs, lanes=3)).rest == b"", "some wait within the group"
+    assert work(Job(job.reference, job.runs[:3])).rest == b"", "too few lanes for two parts"
+    monkeypatch.setattr(job_module, "SECONDS", 100.0)
+    assert work(job).rest == b"", "soon over"
+    assert tokens.count == 1
+
+
+def test_a_session_goes_on_with_the_parts_and_records_each_run_once(tokens: Tokens, tmp_path: Path) -> None:
+    here = place(tmp_path, study='[baseline]\noptimizer = { name = "momentum", lr = 0.1 }\n')
+    options = here.options()
+    opened = find(str(tmp_path / "tiny.toml"), options)
+    entries = []
+    for name, count in (("whole", 0), ("divided", 1)):
+        with session_of(replace(opened, name=name), options) as session:
+            session.workers = 3
+            tokens.count = count
+            runs = runs_of(session.bench.task.name)
+            planned = [Planned(run, "select") for run in runs]
+            session.lanes = 16
+            session.submit(planned, prune=Never())
+            entries.append(session.collect(planned))
+            assert session.spent["forward"] > 0
+        assert tokens.count == 0
+    for whole, divided in zip(*entries, strict=True):
+        assert whole.identity == divided.identity
+        assert timeless([whole.result]) == timeless([divided.result])
+
+
+class Never:
+    """A pruner that never prunes: the runs of a call are one group."""
+
+    never = True
+
+    def __call__(self, report: object) -> list[bool]:
+        raise AssertionError
+
+    def beside(self, results: object) -> Never:
+        return self
+
+
+def test_a_worker_takes_the_token_that_the_driver_holds_out() -> None:
+    runs = runs_of("digits", 16)
+    with Processes(2) as pool:
+        pool.offer(3)
+        pool.offer(1)  # what was offered before is off
+        first = pool.submit(work, Job("digits", runs[:2] + runs[3:])).result()
+        second = pool.submit(work, Job("digits", runs[:2], begun=first.rest))
+        third = pool.submit(work, Job("digits", runs[3:], begun=first.rest))
+        parts = [second.result(), third.result()]
+    assert first.rest
+    assert not any(part.rest for part in parts), "one token, one division"
+    whole = Inline().submit(work, Job("digits", runs[:2] + runs[3:])).result()
+    assert timeless([*parts[0].results, *parts[1].results]) == timeless(whole.results)
