@@ -212,7 +212,7 @@ class Stacked:
         self.picks = {path: switches + other.picks[path] for path, switches in self.picks.items()}
 
     def ways(self, lane: int) -> tuple[str, ...]:
-        return tuple(switches[lane].picked for switches in self.picks.values())
+        return tuple(switches[lane].way for switches in self.picks.values())
 
     def own_names(self, lane: int) -> dict[str, str]:
         return {own: common for common, own in self.names.items()}

@@ -53,7 +53,7 @@ def patches_forward(
     if bias is not None:
         columns[:, values] = 1
         rows = torch.cat([rows, bias[..., None]], 2)
-    _unpack(_product(columns.mT, rows.mT), y)
+    _unpack(product(columns.mT, rows.mT), y)
     return (columns,)
 
 
@@ -63,7 +63,7 @@ def patches_backward(
 ) -> None:  # fmt: skip
     own, values = _packed(gradient), weight[0, 0].numel()
     if to_weight is not None or to_bias is not None:
-        rows = _product(kept[0], own)
+        rows = product(kept[0], own)
         if to_weight is not None:
             to_weight.view(len(weight), -1, values).copy_(rows[:, :values].mT)
         if to_bias is not None:
@@ -71,7 +71,7 @@ def patches_backward(
     if to_x is not None:
         padded, inside = _padded(to_x, padding)
         patches = _patches(padded, weight.shape[3:], stride)
-        parts = _product(weight.flatten(2).mT, own.mT).view(patches.shape)
+        parts = product(weight.flatten(2).mT, own.mT).view(patches.shape)
         for i in range(patches.shape[2]):
             for j in range(patches.shape[3]):
                 patches[:, :, i, j] += parts[:, :, i, j]
@@ -99,7 +99,7 @@ def winograd_forward(
     lanes, examples, channels, height, width = x.shape
     into, out, kernel = _transforms(height, width, tuple(padding))
     tiles = _transformed(_packed(x), into, (height, width)).view(lanes * 36, examples, channels)
-    points = _product(kernel.expand(lanes, -1, -1), weight.reshape(lanes, -1, 9).mT)
+    points = product(kernel.expand(lanes, -1, -1), weight.reshape(lanes, -1, 9).mT)
     points = points.view(lanes * 36, -1, channels)
     sums = torch.bmm(tiles, points.mT).view(lanes, 36 * examples, -1)
     _unpack(_transformed(sums, out, (6, 6)), y, bias)
@@ -120,7 +120,7 @@ def winograd_backward(
         _unpack(_transformed(back, _transposed(into), (6, 6)), to_x)
     if to_weight is not None:
         back = torch.bmm(sums.mT, tiles).view(lanes, 36, -1)
-        to_weight.view(lanes, -1, 9).copy_(_product(back.mT, kernel.expand(lanes, -1, -1)))
+        to_weight.view(lanes, -1, 9).copy_(product(back.mT, kernel.expand(lanes, -1, -1)))
     if to_bias is not None:
         to_bias.copy_(own.sum(1))
 
@@ -130,8 +130,8 @@ def _transformed(rows: Tensor, matrices: Matrices, size: Pair) -> Tensor:
     lanes, channels = len(rows), rows.shape[-1]
     down, across = matrices
     x = rows.view(lanes * size[0], size[1], -1)
-    x = _product(across.expand(len(x), -1, -1), x).view(lanes, size[0], -1)
-    return _product(down.expand(lanes, -1, -1), x).view(lanes, -1, channels)
+    x = product(across.expand(len(x), -1, -1), x).view(lanes, size[0], -1)
+    return product(down.expand(lanes, -1, -1), x).view(lanes, -1, channels)
 
 
 def _transposed(matrices: Matrices) -> Matrices:
@@ -182,7 +182,7 @@ def _with_roots(roots: Sequence[Fraction]) -> list[Fraction]:
     return found
 
 
-def _product(a: Tensor, b: Tensor) -> Tensor:
+def product(a: Tensor, b: Tensor) -> Tensor:
     """`[K, m, k]`, `[K, k, n]` -> `[K, m, n]`. One matrix alone, which would go to another routine, is multiplied twice."""
     if len(a) == 1:
         return torch.bmm(a.expand(2, -1, -1), b.expand(2, -1, -1))[:1]

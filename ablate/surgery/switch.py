@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
-from typing import cast
+from typing import Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -71,6 +71,11 @@ class Switch(StandIn):
     def chosen(self) -> nn.Module:
         return self._branch(self.picked)
 
+    @property
+    def way(self) -> str:
+        """What lanes must share to go together here: the branch, and those of its settings that are no tensors."""
+        return f"{self.picked} {alike(self.chosen)}"
+
     def _branch(self, name: str) -> nn.Module:
         return self.branches[name] if name else self.otherwise
 
@@ -112,15 +117,10 @@ class Switch(StandIn):
     def _runs(self, picks: Sequence[Switch]) -> tuple[list[nn.Module], list[int]]:
         """The layers of neighbouring lanes that share one, and how many lanes each has; worked out once for the same lanes.
 
-        Activations are the same where they are written alike, settings included; other layers hold tensors or numbers of
-        each lane's own, and are only run beside each other.
+        Layers of other kinds than `alike` knows hold numbers of each lane's own, and are only run beside each other.
         """
         if self._known is None or self._known[0] is not picks:
-            alike = groupby(
-                picks,
-                lambda pick: (pick.picked, repr(pick.chosen) if isinstance(pick.chosen, ACTIVATIONS) else ""),
-            )
-            runs = [list(run) for _, run in alike]
+            runs = [list(run) for _, run in groupby(picks, lambda pick: pick.way)]
             self._known = (picks, [run[0].chosen for run in runs], [len(run) for run in runs])
         return self._known[1:]
 
@@ -138,6 +138,8 @@ class Switch(StandIn):
             return y
         plan, held = picks[0].plan, self.plan.tensors()
         own = {number: held[number][first : first + len(x)] for number, _ in plan.own}
+        if isinstance(branch, Together) and branch.fits(x[0]):
+            return plan.run(x, own, together=True)
         columns = {number: tensor.unbind(0) for number, tensor in own.items()}
         lanes = [
             pick.plan.run(one, {number: column[row] for number, column in columns.items()})
@@ -151,14 +153,33 @@ class Switch(StandIn):
             self._plan = Plan(self)
         return self._plan
 
-    def _run(self, name: str, x: Tensor) -> Tensor:
+    def _run(self, name: str, x: Tensor, *, together: bool = False) -> Tensor:
         chosen = self._branch(name)
+        run = cast(Together, chosen).stacked if together else chosen
+        channels = 2 if together else 1
         y: Tensor
         if name and self.channels_last:
-            y = chosen(x.movedim(-1, 1))
-            return y.movedim(1, -1)
-        y = chosen(x)
+            y = run(x.movedim(-1, channels))
+            return y.movedim(channels, -1)
+        y = run(x)
         return y
+
+
+@runtime_checkable
+class Together(Protocol):
+    """A branch that lanes of the same `alike` can go through together (`stacked`), where their activations fit."""
+
+    alike: str
+
+    def fits(self, x: Tensor) -> bool: ...
+    def stacked(self, x: Tensor) -> Tensor: ...
+
+
+def alike(branch: nn.Module) -> str:
+    """What branches of one name must share to be one. Activations are the same where they are written alike."""
+    if isinstance(branch, ACTIVATIONS):
+        return repr(branch)
+    return branch.alike if isinstance(branch, Together) else ""
 
 
 def is_pointwise(branch: nn.Module, x: Tensor) -> bool:
@@ -191,11 +212,13 @@ class Plan:
         held = (places[0] for places in self.binding.places.values())
         return [cast(Tensor, where[name]) for where, name in held]
 
-    def run(self, x: Tensor, tensors: Sequence[Tensor] | Mapping[int, Tensor]) -> Tensor:
-        """The lane's `x` through its branch, with the lane's tensors in their places."""
+    def run(
+        self, x: Tensor, tensors: Sequence[Tensor] | Mapping[int, Tensor], *, together: bool = False
+    ) -> Tensor:
+        """The lane's `x` through its branch, with the lane's tensors in their places; `together`: of several lanes, stacked."""
         before = self.binding.put({own: tensors[number] for number, own in self.own})
         try:
-            return self.switch._run(self.switch.picked, x)
+            return self.switch._run(self.switch.picked, x, together=together)
         finally:
             self.binding.put(before)
 

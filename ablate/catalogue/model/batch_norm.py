@@ -19,31 +19,29 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from ablate.records.errors import InputError
 from ablate.records.trick import Claim, Parameter, Source, Trick
 from ablate.surgery.kinds import NORMS
 from ablate.surgery.net import Net
+from ablate.surgery.norms import Norm, by_channel, standardised
 
 
-class BatchNorm(nn.Module):
-    """`[B, C, …]` -> the same shape. Settings are float64 buffers, so that lanes may differ in them.
+class BatchNorm(Norm):
+    """`[B, C, …]` -> the same shape.
 
     Raises InputError in training where a channel has one value only, which it could but map to β.
     """
 
     running_mean: Tensor
     running_var: Tensor
+    momentum: Tensor
 
     def __init__(self, channels: int, momentum: float, eps: float) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
+        super().__init__(channels, None, eps, examples=True, momentum=momentum)
         self.register_buffer("running_mean", torch.zeros(channels))
         self.register_buffer("running_var", torch.ones(channels))
-        self.momentum = momentum
-        self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training and x.numel() == x.shape[1]:
@@ -51,10 +49,26 @@ class BatchNorm(nn.Module):
                 "batch_norm cannot train on one value per channel",
                 hint="use batch_size 2 or more, or layer_norm",
             )
+        return super().forward(x)
+
+    def torchs(self, x: Tensor) -> Tensor:
         return F.batch_norm(
             x, self.running_mean, self.running_var, self.weight, self.bias, self.training,
-            self.momentum, self.eps,
+            float(self.momentum), float(self.eps),
         )  # fmt: skip
+
+    def lanes(self, x: Tensor, own: dict[str, Tensor]) -> Tensor:
+        mean, variance = own["running_mean"], own["running_var"]
+        if not self.training:
+            scale = own["weight"] * (variance + own["eps"][:, None].to(variance.dtype)).rsqrt()
+            y = x * by_channel(scale, x)
+            return y + by_channel(own["bias"] - mean * scale, x)
+        y, seen, spread = standardised(x, own, examples=True)
+        count = x[0].numel() // x.shape[2]
+        share = own["momentum"][:, None].to(mean.dtype)
+        mean.mul_(1 - share).add_(share * seen.flatten(1))
+        variance.mul_(1 - share).add_(share * spread.flatten(1) * (count / (count - 1)))
+        return y
 
 
 def model(net: Net, p: Any) -> None:

@@ -17,12 +17,12 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from ablate.records.trick import Claim, Parameter, Source, Trick
 from ablate.surgery.net import Net
+from ablate.surgery.norms import Norm
 
 
 def group_count(channels: int, positions: int, groups: int) -> int:
@@ -35,20 +35,17 @@ def group_count(channels: int, positions: int, groups: int) -> int:
     return next(fits, 0)
 
 
-class GroupNorm(nn.Module):
-    """`[B, C, …]` -> the same shape. Lanes may differ in `groups` and `eps`: each runs its own."""
+class GroupNorm(Norm):
+    """`[B, C, …]` -> the same shape."""
 
     def __init__(self, channels: int, groups: int, eps: float) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
+        super().__init__(channels, groups, eps)
         self.groups = groups
-        self.eps = eps
 
-    def forward(self, x: Tensor) -> Tensor:
+    def torchs(self, x: Tensor) -> Tensor:
         if x.ndim == 4 and self.groups > 1 and x.device.type == "cpu":
             x = x.contiguous()  # with the channels innermost in memory torch takes up to four times as long
-        return F.group_norm(x, self.groups, self.weight, self.bias, self.eps)
+        return F.group_norm(x, self.groups, self.weight, self.bias, float(self.eps))
 
 
 def model(net: Net, p: Any) -> None:

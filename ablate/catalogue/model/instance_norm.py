@@ -15,25 +15,22 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from ablate.records.trick import Claim, Parameter, Source, Trick
 from ablate.surgery.net import Net
+from ablate.surgery.norms import Norm
 
 
-class InstanceNorm(nn.Module):
-    """`[B, C, …]` with more than one position -> the same shape. Lanes may differ in `eps`: each runs its own."""
+class InstanceNorm(Norm):
+    """`[B, C, …]` with more than one position -> the same shape."""
 
     def __init__(self, channels: int, eps: float) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
-        self.eps = eps
+        super().__init__(channels, None, eps)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.instance_norm(x, weight=self.weight, bias=self.bias, eps=self.eps)
+    def torchs(self, x: Tensor) -> Tensor:
+        return F.instance_norm(x, weight=self.weight, bias=self.bias, eps=float(self.eps))
 
 
 def model(net: Net, p: Any) -> None:

@@ -15,29 +15,30 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from ablate.records.trick import Claim, Parameter, Source, Trick
 from ablate.surgery.net import Net
+from ablate.surgery.norms import Norm
 
 
-class LayerNorm(nn.Module):
-    """`[B, C, …]` -> the same shape. `tokens`: each position by itself. Lanes may differ in `eps`: each runs its own."""
+class LayerNorm(Norm):
+    """`[B, C, …]` -> the same shape. `tokens`: each position by itself."""
 
     def __init__(self, channels: int, eps: float, *, tokens: bool = False) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
+        super().__init__(channels, 1, eps)
         self.tokens = tokens
-        self.eps = eps
 
-    def forward(self, x: Tensor) -> Tensor:
+    def fits(self, x: Tensor) -> bool:
+        return not self.tokens and super().fits(x)
+
+    def torchs(self, x: Tensor) -> Tensor:
         if self.tokens or x.ndim == 2:
             last = x.movedim(1, -1)
-            return F.layer_norm(last, last.shape[-1:], self.weight, self.bias, self.eps).movedim(-1, 1)
-        return F.group_norm(x, 1, self.weight, self.bias, self.eps)  # one group: the whole example
+            own = (last.shape[-1:], self.weight, self.bias, float(self.eps))
+            return F.layer_norm(last, *own).movedim(-1, 1)
+        return F.group_norm(x, 1, self.weight, self.bias, float(self.eps))  # one group: the whole example
 
 
 def model(net: Net, p: Any) -> None:

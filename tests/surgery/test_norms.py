@@ -1,0 +1,137 @@
+"""Norms of several lanes at once: torch's own modules in float64, second derivatives, and every lane as it is alone."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ablate.catalogue.model.batch_norm import BatchNorm
+from ablate.catalogue.model.group_norm import GroupNorm
+from ablate.catalogue.model.instance_norm import InstanceNorm
+from ablate.catalogue.model.layer_norm import LayerNorm
+from ablate.surgery import norms
+from ablate.surgery.norms import Norm, standardised
+from ablate.surgery.stacked import innermost
+
+SHAPES = ((6, 12), (128, 64), (5, 12, 3, 3), (3, 8, 4, 5), (2, 4, 7, 1))
+
+
+def layers(shape: tuple[int, ...], lanes: int) -> list[list[Norm]]:
+    """For each kind, as many lanes, of other settings each."""
+    channels = shape[1]
+    groups = [
+        g
+        for g in range(1, channels + 1)
+        if channels % g == 0 and channels // g * torch.Size(shape[2:]).numel() > 1
+    ]
+    rng = random.Random(lanes)
+    kinds = [
+        [BatchNorm(channels, rng.uniform(0.05, 0.5), 10 ** rng.uniform(-6, -2)) for _ in range(lanes)],
+        [GroupNorm(channels, rng.choice(groups), 10 ** rng.uniform(-6, -2)) for _ in range(lanes)],
+        [LayerNorm(channels, 10 ** rng.uniform(-6, -2)) for _ in range(lanes)],
+    ]
+    if len(shape) > 2:
+        kinds.append([InstanceNorm(channels, 10 ** rng.uniform(-6, -2)) for _ in range(lanes)])
+    for layer in (one for kind in kinds for one in kind):
+        nn.init.normal_(layer.weight)
+        nn.init.normal_(layer.bias)
+    return kinds
+
+
+def bound(own: list[Norm]) -> tuple[Norm, dict[str, Tensor]]:
+    """A layer that holds the stacked tensors of all, and those by name."""
+    held = [dict([*one.named_parameters(), *one.named_buffers()]) for one in own]
+    stacks = {
+        name: torch.stack([tensors[name].detach() for tensors in held]).requires_grad_(
+            name in ("weight", "bias")
+        )
+        for name in held[0]
+    }
+    return own[0], stacks
+
+
+@pytest.mark.parametrize("channels_innermost", [False, True])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_lane_is_as_it_is_alone(shape: tuple[int, ...], channels_innermost: bool) -> None:
+    torch.manual_seed(0)
+    for kind in layers(torch.Size(shape), 5):
+        layer, stacks = bound(kind)
+        x = torch.randn(5, *shape) * 3 + 7
+        gradient = torch.randn(5, *shape)
+        if channels_innermost and len(shape) == 4:
+            x, gradient = innermost(x), innermost(gradient)
+        x.requires_grad_()
+        for training in (True, False):
+            layer.train(training)
+            y = layer.lanes(x, stacks)
+            found = torch.autograd.grad(y, (x, stacks["weight"], stacks["bias"]), gradient)
+            for lane, one in enumerate(kind):
+                one.train(training)
+                own = x.detach()[lane].requires_grad_()
+                alone = one(own)
+                assert torch.equal(alone, y[lane]), type(one).__name__
+                expected = torch.autograd.grad(alone, (own, one.weight, one.bias), gradient[lane])
+                # In evaluation only inputs are ever asked about.
+                for mine, reference in zip(found, expected[: 3 if training else 1], strict=False):
+                    assert torch.equal(mine[lane], reference), type(one).__name__
+                for name, buffer in one.named_buffers():
+                    assert torch.equal(stacks[name][lane], buffer), name
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_lanes_of_different_groups_are_torchs_modules_in_float64(shape: tuple[int, ...]) -> None:
+    torch.manual_seed(1)
+    for kind in layers(torch.Size(shape), 4):
+        layer, stacks = bound([one.double() for one in kind])
+        x = (torch.randn(4, *shape, dtype=torch.float64) * 2 - 5).requires_grad_()
+        y = layer.lanes(x, stacks)
+        gradient = torch.randn_like(y)
+        found = torch.autograd.grad(y, (x, stacks["weight"], stacks["bias"]), gradient)
+        for lane, one in enumerate(kind):
+            own = x.detach()[lane].requires_grad_()
+            reference = one.torchs(own)
+            torch.testing.assert_close(y[lane], reference, rtol=1e-9, atol=1e-9)
+            expected = torch.autograd.grad(reference, (own, one.weight, one.bias), gradient[lane])
+            for mine, theirs in zip(found, expected, strict=True):
+                torch.testing.assert_close(mine[lane], theirs, rtol=1e-8, atol=1e-8)
+            for name in ("running_mean", "running_var"):
+                if name in stacks:
+                    torch.testing.assert_close(stacks[name][lane], one.get_buffer(name), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("examples", [False, True])
+def test_first_and_second_derivatives(examples: bool) -> None:
+    torch.manual_seed(2)
+    together = torch.block_diag(*[torch.ones(2, 2)] * 2)[None].repeat(2, 1, 1)
+    own = {"eps": torch.full((2,), 1e-3, dtype=torch.float64)} | ({} if examples else {"together": together})
+
+    def call(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return standardised(x, own | {"weight": weight, "bias": bias}, examples=examples)[0]
+
+    given = [
+        torch.randn(size, dtype=torch.float64, requires_grad=True)
+        for size in ((2, 3, 4, 2, 1), (2, 4), (2, 4))
+    ]
+    assert torch.autograd.gradcheck(call, given)
+    assert torch.autograd.gradgradcheck(call, given)
+
+
+def test_what_is_large_is_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(3)
+    layer = GroupNorm(6, 3, 1e-5)
+    nn.init.normal_(layer.weight)
+    x = torch.randn(4, 6, 5, 5)
+    here = layer(x)
+    monkeypatch.setattr(norms, "SMALL", x.numel() - 1)
+    assert not layer.fits(x)
+    there = layer(x)
+    assert torch.equal(there, nn.functional.group_norm(x, 3, layer.weight, layer.bias, 1e-5))
+    torch.testing.assert_close(here, there)
+    layer.weight, layer.bias = (
+        nn.Parameter(torch.stack([t, t * 2]).detach()) for t in (layer.weight, layer.bias)
+    )
+    layer.eps, layer.together = (torch.stack([t, t]) for t in (layer.eps, layer.together))
+    assert torch.allclose(layer.stacked(torch.stack([x, x]))[0], there, atol=1e-6)
