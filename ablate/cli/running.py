@@ -81,6 +81,8 @@ class Told:
         console.print(told.headline, markup=False)
         if told.detail:
             console.print(told.detail, markup=False)
+        for doubt in told.doubts:
+            console.print(f"note: {doubt}", markup=False)
         if self.page:
             console.print(f"report: {self.page}", markup=False, soft_wrap=True)
 

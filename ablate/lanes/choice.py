@@ -23,8 +23,9 @@ from ablate.lanes.trainer import Trainer
 from ablate.records.recipe import Recipe
 from ablate.records.run import Run
 
-LANES = {"cpu": (4, 16, 48), "cuda": (8, 32, 128, 512)}
-"""Numbers of lanes that are tried, rising; on a CPU few, because a study of a few seconds should not wait for it."""
+LANES = {"cpu": (4, 20, 48), "cuda": (8, 32, 128, 512)}
+"""Numbers of lanes that are tried, rising; on a CPU few, because a study of a few seconds should not wait for it, and the second
+no fewer than a short search puts in a group (`search.sizes`): to divide its groups for one lane too many would cost more than it saves."""
 ROUNDS = 2
 CLEARLY = 1.5
 NEARLY = 1.1

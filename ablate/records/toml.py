@@ -44,7 +44,11 @@ def read(text: str, source: str) -> tuple[dict[str, Any], Lines]:
         message = str(error)
         where = _WHERE.search(message)
         line = where[1] if where and where[1] else str(text.count("\n") + 1)
-        raise InputError(f"{source}, line {line}: {printable(_WHERE.sub('', message))}") from error
+        shown = printable(text.split("\n")[int(line) - 1].strip(), 60)
+        raise InputError(
+            f"{source}, line {line}: no valid TOML ({printable(_WHERE.sub('', message))}): {shown}",
+            hint="texts stand in quotes, lists in brackets: https://toml.io",
+        ) from error
     except RecursionError as error:
         raise InputError(f"{source}: lists or tables are nested too deeply") from error
     except ValueError as error:  # Python reads no whole number of more than 4,300 digits

@@ -203,6 +203,11 @@ def _doubts(data: ReportData) -> Iterator[str]:
         nothing = rows[(rows["trick"] == PLACEBO) & rows["verdict"].isin(["helps", "hurts"])]
         if len(nothing):
             yield "the placebo, which does nothing, was found to have an effect: the model of the noise is wrong, trust no verdict here"
+        elif len(rows[(rows["trick"] == PLACEBO) & (rows["low"] * rows["high"] > 0)]):
+            yield "the placebo's interval excludes zero: of true 95 % intervals one in twenty does; of more than that, the noise is underestimated"
+        tied = labels(data, rows[(rows["low"] == rows["high"]) & (rows["trick"] != PLACEBO)])
+        if tied:
+            yield f"all pairs of runs came out equal for {_join(tied)}: an interval of no width says that the metric is too coarse, not that the effect is known"
     yield from diagnostics.get("warnings") or []
     design = data.design or {}
     if design.get("missing"):

@@ -21,12 +21,13 @@ from ablate.surgery.small_ways import WAYS
 
 Pair = Sequence[int]
 
-# Where each way takes at most 1 / 1.2 of oneDNN's time, forward and backward together: limits read off a grid of 550
-# layers (1 to 64 channels, maps of 2x2 to 28x28, 32 to 256 examples, 10 lanes) on one core with AVX-512.
+# Where each way takes at most 1 / 1.2 of oneDNN's time, forward and backward together: limits read off grids of 550
+# layers (1 to 64 channels, maps of 2x2 to 28x28, 32 to 256 examples, 10 lanes; of patches, 45 more) on one core with AVX-512.
 PATCH_VALUES = {
-    True: 2**16,
-    False: 2**14,
-}  # numbers in a lane's columns; for 12 channels out or more, for fewer
+    "narrow": 2**15,
+    "wide": 2**16,
+    "one channel": 3 * 2**16,
+}  # numbers in a lane's columns; for fewer than 12 channels out, for more, and of those for one channel in
 TILE_ROWS = {
     True: 3072,
     False: 1536,
@@ -42,7 +43,8 @@ def way_of(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pai
         return ""
     out, channels, *kernel = weight.shape[1:]
     examples, sides = x.shape[1], _sides(x, weight, stride, padding)
-    if channels <= 4 and weight[0, 0].numel() * examples * prod(sides) <= PATCH_VALUES[out >= 12]:
+    kind = "narrow" if out < 12 else "wide" if channels > 1 else "one channel"
+    if channels <= 4 and weight[0, 0].numel() * examples * prod(sides) <= PATCH_VALUES[kind]:
         return "patches"
     one_tile = kernel == [3, 3] and tuple(stride) == (1, 1) and {*sides} <= {3, 4} and max(padding) <= 2
     few = examples * (channels + out) <= TILE_ROWS[channels >= 16] and channels * out <= TILE_WEIGHTS

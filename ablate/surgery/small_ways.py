@@ -42,9 +42,9 @@ class Way:
 def patches_forward(
     x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Pair, y: Tensor
 ) -> tuple[Tensor, ...]:
-    """[patches | 1] · [weight | bias], with the examples innermost in memory, so that patches are copied in long runs."""
+    """[patches | 1] · [weight | bias], written where the output lies: its channels are innermost in memory."""
     padded, inside = _padded(x, padding)
-    inside.copy_(x.permute(0, 2, 3, 4, 1))
+    inside.copy_(x.transpose(1, 2))
     patches = _patches(padded, weight.shape[3:], stride)
     values = weight[0, 0].numel()
     columns = x.new_empty(len(x), values + (bias is not None), patches.shape[4:].numel())
@@ -53,7 +53,11 @@ def patches_forward(
     if bias is not None:
         columns[:, values] = 1
         rows = torch.cat([rows, bias[..., None]], 2)
-    _unpack(product(columns.mT, rows.mT), y)
+    own = _rows(y)
+    if len(x) > 1:
+        torch.bmm(columns.mT, rows.mT, out=own)
+    else:
+        own.copy_(product(columns.mT, rows.mT))
     return (columns,)
 
 
@@ -61,7 +65,7 @@ def patches_backward(
     gradient: Tensor, weight: Tensor, kept: Sequence[Tensor], stride: Pair, padding: Pair,
     to_x: Tensor | None, to_weight: Tensor | None, to_bias: Tensor | None,
 ) -> None:  # fmt: skip
-    own, values = _packed(gradient), weight[0, 0].numel()
+    own, values = _rows(gradient), weight[0, 0].numel()
     if to_weight is not None or to_bias is not None:
         rows = product(kept[0], own)
         if to_weight is not None:
@@ -75,20 +79,25 @@ def patches_backward(
         for i in range(patches.shape[2]):
             for j in range(patches.shape[3]):
                 patches[:, :, i, j] += parts[:, :, i, j]
-        to_x.copy_(inside.permute(0, 4, 1, 2, 3))
+        to_x.copy_(inside.transpose(1, 2))
+
+
+def _rows(maps: Tensor) -> Tensor:
+    """`[K, B, C, H, W]` -> `[K, B H W, C]`: the same memory where the channels are innermost."""
+    return maps.permute(0, 1, 3, 4, 2).flatten(1, 3)
 
 
 def _padded(like: Tensor, padding: Pair) -> Matrices:
-    """Zeros for maps with their padding, `[K, C, H, W, B]`, and the view on them that leaves the padding out."""
+    """Zeros for maps with their padding, `[K, C, B, H, W]`, and the view on them that leaves the padding out."""
     lanes, examples, channels, height, width = like.shape
     up, left = padding
-    padded = like.new_zeros(lanes, channels, height + 2 * up, width + 2 * left, examples)
-    return padded, padded[:, :, up : up + height, left : left + width]
+    padded = like.new_zeros(lanes, channels, examples, height + 2 * up, width + 2 * left)
+    return padded, padded[..., up : up + height, left : left + width]
 
 
 def _patches(padded: Tensor, kernel: Pair, stride: Pair) -> Tensor:
-    """`[K, C, H, W, B]` seen as `[K, C, h, w, H', W', B]`: at each place of the kernel, what it meets."""
-    windows = padded.unfold(2, kernel[0], stride[0]).unfold(3, kernel[1], stride[1])
+    """`[K, C, B, H, W]` seen as `[K, C, h, w, B, H', W']`: at each place of the kernel, what it meets."""
+    windows = padded.unfold(3, kernel[0], stride[0]).unfold(4, kernel[1], stride[1])
     return windows.permute(0, 1, 5, 6, 2, 3, 4)
 
 
