@@ -149,6 +149,7 @@ class Session:
             self._fly([wanted[run.identity] for run in new], job)
 
     def _fly(self, planned: list[Planned], job: Job) -> None:
+        self.progress.trained(0)  # something begins: of a stage that is in the ledger, nothing does
         try:
             future = self.executor.submit(work, job)
         except BrokenExecutor as error:

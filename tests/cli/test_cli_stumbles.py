@@ -6,6 +6,8 @@ import json
 import pytest
 from cli_samples import INLINE, STUDY, TASK, ablate
 
+from ablate.cli.progress import Shown
+
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
@@ -84,3 +86,16 @@ def test_a_bad_row_is_the_persons_own(capsys, here):
         said = ablate(capsys, "tasks", "tiny.py:task")
         assert said.code == 2
         assert f"first at row {row} of the training data that was given" in said.err
+
+
+def test_the_size_of_a_stage_is_told_when_something_of_it_begins(capsys: pytest.CaptureFixture[str]) -> None:
+    with Shown("validation/accuracy", higher=True) as shown:
+        shown.stage("search", 40)
+        shown.finish("search", 0.0)  # all of it is in the ledger
+        shown.stage("rank, wave 1", 20)
+        shown.trained(0)
+        shown.trained(5)
+        shown.finish("rank", 1.0)
+    assert capsys.readouterr().err.splitlines() == [
+        "search: done in 0.0 s", "rank, wave 1: 20 lane-epochs", "rank: done in 1.0 s",
+    ]  # fmt: skip
