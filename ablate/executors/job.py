@@ -52,8 +52,8 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """Results in the order of a job's runs (None: of those that are not at their end), a checkpoint of the rest, the seconds that each phase of training took (`lanes.clock.PHASES`), and in
-    words what took longer than it needs to."""
+    """Results in the order of a job's runs (None: of those that are not at their end), a checkpoint of the rest (empty where there is
+    none), the seconds that each phase of training took (`lanes.clock.PHASES`), and in words what took longer than it needs to."""
 
     results: Sequence[Result | None]
     rest: bytes = b""

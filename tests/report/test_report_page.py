@@ -213,6 +213,23 @@ def test_a_placebo_with_an_effect_is_the_first_doubt(data):
     assert "placebo" in verdict(replace(data, ranking=ranking)).doubts[0]
 
 
+def test_a_placebo_clear_of_zero_and_tied_pairs_are_doubts(data):
+    assert not [doubt for doubt in verdict(data).doubts if "placebo" in doubt or "equal" in doubt]
+    ranking = data.ranking.copy()
+    placebo = ranking["trick"] == "placebo"
+    ranking.loc[placebo, ["low", "high"]] = [0.001, 0.002]
+    assert any(
+        "placebo's interval excludes zero" in doubt
+        for doubt in verdict(replace(data, ranking=ranking)).doubts
+    )
+    ranking = data.ranking.copy()
+    tied = str(ranking[~placebo]["trick"].iloc[0])
+    ranking.loc[ranking["trick"] == tied, ["effect", "low", "high"]] = 0.0
+    said = [doubt for doubt in verdict(replace(data, ranking=ranking)).doubts if "came out equal" in doubt]
+    assert len(said) == 1
+    assert tied in said[0]
+
+
 def test_a_best_value_at_the_edge_of_its_range_is_said(data):
     best = data.search["best"]
     recipe = {**best["recipe"], "momentum": {"lr": 0.99, "momentum": 0.9}}
