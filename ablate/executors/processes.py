@@ -70,7 +70,8 @@ class Processes(ProcessPoolExecutor):
         """End the workers at once; what they were training is lost (the ledger has the rest)."""
         for process in list((self._processes or {}).values()):
             process.kill()
-        self.shutdown(wait=True, cancel_futures=True)
+        # Not this class's shutdown: a worker may have died while it held the lock of the queue that the listener's end is put into.
+        super().shutdown(wait=True, cancel_futures=True)
 
 
 def _begin(queue: SimpleQueue[int | None], tokens: spare.Tokens) -> None:

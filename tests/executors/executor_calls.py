@@ -39,3 +39,12 @@ def interrupted(progress):
 
 def prints(progress):
     return "standard error" if sys.stdout is sys.stderr else "standard output"
+
+
+def tells_forever(path, progress):
+    """Stands in the middle of telling its progress: it holds the lock of the queue."""
+    from ablate.executors import processes
+
+    processes._queue._wlock.acquire()
+    path.touch()
+    time.sleep(60)

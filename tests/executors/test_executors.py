@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import BrokenExecutor
 from pathlib import Path
@@ -121,6 +122,16 @@ def test_kill_does_not_wait_for_the_work():
     assert time.monotonic() - started < 5
     assert not any(process.is_alive() for process in processes)
     executor.kill()  # a second one does no harm
+
+
+def test_kill_does_not_wait_for_a_lock_that_a_worker_died_with(tmp_path):
+    executor = Processes(1)
+    executor.submit(calls.tells_forever, tmp_path / "begun")
+    assert wait_until((tmp_path / "begun").exists, 30)
+    killer = threading.Thread(target=executor.kill, daemon=True)
+    killer.start()
+    killer.join(timeout=10)
+    assert not killer.is_alive()
 
 
 def test_leaving_ends_workers_and_the_listener():
