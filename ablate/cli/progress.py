@@ -35,7 +35,7 @@ class Shown:
         )  # fmt: skip
         self.task: TaskID | None = None
         self.name = ""
-        self.begun = True
+        self.announced = True
         self.total = self.done = self.runs = 0
         self.counts: dict[str, int] = {}
         self.best: float | None = None
@@ -57,16 +57,16 @@ class Shown:
         self.counts, self.best = {}, None
         self.began = self.told = time.monotonic()
         self.task = self.bar.add_task(escape(name), total=lane_epochs, told="")
-        self.begun = False
+        self.announced = False
 
-    def _begin(self) -> None:
+    def _announce(self) -> None:
         """Say how large the stage is, when something of it is trained: of one that a resumed study has, nothing is."""
-        if not self.begun:
-            self.begun = True
+        if not self.announced:
+            self.announced = True
             self._line(f"{self.name}: {self.total} lane-epochs")
 
     def trained(self, lane_epochs: int) -> None:
-        self._begin()
+        self._announce()
         self.done = min(self.total, self.done + lane_epochs)
         if self.task is not None:
             self.bar.update(self.task, completed=self.done)
@@ -75,7 +75,7 @@ class Shown:
             self._line(f"{self.name}: {self.done}/{self.total} lane-epochs, {self._told()}")
 
     def result(self, entry: Entry) -> None:
-        self._begin()
+        self._announce()
         self.runs += 1
         outcome = str(entry.result.outcome)
         self.counts[outcome] = self.counts.get(outcome, 0) + 1

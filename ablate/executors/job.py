@@ -80,6 +80,7 @@ def work(job: Job, progress: Progress | None = None) -> Done:
 
     def begun() -> Training:
         training = checkpoint.loads(job.begun, bench)
+        training.watch = watch
         lanes = {run.identity: lane for lane, run in enumerate(training.runs)}
         training.keep(sorted(job.runs, key=lambda run: lanes[run.identity]))
         return training

@@ -7,7 +7,7 @@ lane by itself. Grouped convolutions are what a CPU does worse than one after an
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy, deepcopy
 from functools import lru_cache
 from typing import Protocol
@@ -70,22 +70,20 @@ class Loop:
     def __call__(self, weights: Weights, x: Tensor, keys: Tensor, training: bool) -> Tensor:
         """`weights`: stacked, or the lanes' own `Leaves`, which spares taking the stack apart."""
         lanes = weights.lanes if isinstance(weights, Leaves) and weights.lanes else unstacked(weights)
-        rows = zip(self.modules, self.names, lanes, x.unbind(0), keys.unbind(0), strict=True)
-        return torch.stack([self._lane(*row, training) for row in rows])
+        layers = [random_layers(module) if training else {} for module in self.modules]
+        drawn = drawn_keys((stream for own in layers for stream in own.values()), keys)
+        own_keys = [
+            {name: drawn[stream][lane] for name, stream in own.items()} for lane, own in enumerate(layers)
+        ]
+        rows = zip(lanes, x.unbind(0), keys.unbind(0), own_keys, strict=True)
+        return torch.stack([self._lane(lane, *row, training) for lane, row in enumerate(rows)])
 
     def _lane(
-        self,
-        module: nn.Module,
-        names: dict[str, str],
-        weights: Weights,
-        x: Tensor,
-        key: Tensor,
-        training: bool,
+        self, lane: int, weights: Weights, x: Tensor, key: Tensor, drawn: dict[str, Tensor], training: bool
     ) -> Tensor:
+        module, names = self.modules[lane], self.names[lane]
         set_mode(module, training)
-        state = {own: weights[common] for common, own in names.items()}
-        if training:
-            state |= own_keys(random_layers(module), key)
+        state = {own: weights[common] for common, own in names.items()} | drawn
         if self.innermost:
             x = channels_last(x)
         binding = binding_of(module)
@@ -166,7 +164,8 @@ class Stacked:
         self._serve(training)
         state = {own: weights[common] for common, own in self.names.items()}
         state |= self._buffers
-        state |= own_keys(self.random, keys)
+        drawn = drawn_keys(self.random.values(), keys)
+        state |= {name: drawn[stream] for name, stream in self.random.items()}
         binding = binding_of(self.module)
         before = binding.put(state)
         try:
@@ -252,12 +251,14 @@ def random_layers(module: nn.Module) -> dict[str, int]:
     return found
 
 
-def own_keys(layers: Mapping[str, int], keys: Tensor) -> dict[str, Tensor]:
-    """What `random_layers` are given at a step: name -> int32 of the shape of `keys`, the lanes' keys of the step."""
-    if not layers:
+def drawn_keys(streams: Iterable[int], keys: Tensor) -> dict[int, Tensor]:
+    """Stream -> the lanes' keys of the step (int32 `[K]`) hashed with it, for layers that draw from these."""
+    numbers = tuple(dict.fromkeys(streams))
+    if not numbers:
         return {}
-    streams = _streams(tuple(layers.values()), keys.device).view(-1, *[1] * keys.ndim)
-    return dict(zip(layers, stream_keys(keys, streams).unbind(0), strict=True))
+    return dict(
+        zip(numbers, stream_keys(keys, _streams(numbers, keys.device)[:, None]).unbind(0), strict=True)
+    )
 
 
 @lru_cache(maxsize=64)

@@ -32,7 +32,6 @@ def train(
         return [result for run in runs for result in train(bench, [run], splits=splits, watch=watch)]
     try:
         training = begun() if begun is not None else Training(bench, runs, splits, watch, lanes)
-        training.watch = watch
         training.finish(pause)
         return [training.results[run.identity] for run in runs]
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:

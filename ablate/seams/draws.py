@@ -118,7 +118,7 @@ def keep_mask(key: Tensor, least: Tensor, shape: tuple[int, ...]) -> Tensor:
     # With plain numbers: of a small layer's time, tensors of no dimension take most.
     count, own = prod(shape), int(key)
     first, second = windows(count, key.device)
-    drawn = torch.bitwise_xor(first[own & 0xFFFF], second[(own >> 16) & 0xFFFF])
+    drawn = torch.bitwise_xor(first[own & (STARTS - 1)], second[(own >> 16) & (STARTS - 1)])
     return torch.ge(drawn, int(least), out=torch.empty(count)).view(shape)
 
 

@@ -11,6 +11,7 @@ hangs on one lane's size only.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from math import prod
 from typing import Any
@@ -28,12 +29,13 @@ CHANNELS = 256
 """Of more channels, products that pool groups would be most."""
 
 
-class Norm(nn.Module):
+class Norm(nn.Module, ABC):
     """Base of the norm layers: `[B, C, …]` -> the same shape. Channels by themselves, or in `groups` groups of neighbours.
 
     `examples`: over the examples too, not for each by itself. What lanes may differ in are buffers: the `settings`, float64,
     and which channels make a group (`together` `[C, C]`: 1 where two channels are in the same one).
-    Subclasses say with `torchs` what torch does for a large one.
+    Subclasses say with `torchs` what torch does for a large one, a lane by itself, with the plain `settings`: to read a buffer
+    would mean to wait for the device.
     """
 
     weight: Tensor
@@ -46,7 +48,8 @@ class Norm(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
-        for name, value in {"eps": eps, **settings}.items():
+        self.settings = {"eps": eps, **settings}
+        for name, value in self.settings.items():
             self.register_buffer(name, torch.tensor(value, dtype=torch.float64), persistent=False)
         self.examples = examples
         self.grouped = groups is not None
@@ -54,11 +57,6 @@ class Norm(nn.Module):
             own = torch.arange(channels) // (channels // groups)
             together = (own == own[:, None]).to(self.weight.dtype)
             self.register_buffer("together", together, persistent=False)
-
-    @property
-    def alike(self) -> str:
-        """What neighbouring lanes must share to go together (see `Switch`)."""
-        return type(self).__name__
 
     def fits(self, x: Tensor) -> bool:
         """Whether lanes of activations such as `x` `[B, C, …]` are standardised here."""
@@ -74,8 +72,8 @@ class Norm(nn.Module):
         """Of lanes that fit; others are run one by one."""
         return self.lanes(x, dict(self._tensors()))
 
-    def torchs(self, x: Tensor) -> Tensor:
-        raise NotImplementedError
+    @abstractmethod
+    def torchs(self, x: Tensor) -> Tensor: ...
 
     def lanes(self, x: Tensor, own: dict[str, Tensor]) -> Tensor:
         """`[K, B, C, …]`, with the lanes' stacked tensors."""

@@ -73,8 +73,8 @@ class Switch(StandIn):
 
     @property
     def way(self) -> str:
-        """What lanes must share to go together here: the branch, and those of its settings that are no tensors."""
-        return f"{self.picked} {alike(self.chosen)}"
+        """What lanes must share to go together here. Activations are the same where they are written alike, settings included."""
+        return f"{self.picked} {repr(self.chosen) if isinstance(self.chosen, ACTIVATIONS) else ''}"
 
     def _branch(self, name: str) -> nn.Module:
         return self.branches[name] if name else self.otherwise
@@ -117,7 +117,7 @@ class Switch(StandIn):
     def _runs(self, picks: Sequence[Switch]) -> tuple[list[nn.Module], list[int]]:
         """The layers of neighbouring lanes that share one, and how many lanes each has; worked out once for the same lanes.
 
-        Layers of other kinds than `alike` knows hold numbers of each lane's own, and are only run beside each other.
+        Layers that are neither activations nor `Together` hold numbers of each lane's own, and are only run beside each other.
         """
         if self._known is None or self._known[0] is not picks:
             runs = [list(run) for _, run in groupby(picks, lambda pick: pick.way)]
@@ -167,19 +167,10 @@ class Switch(StandIn):
 
 @runtime_checkable
 class Together(Protocol):
-    """A branch that lanes of the same `alike` can go through together (`stacked`), where their activations fit."""
-
-    alike: str
+    """A branch that lanes can go through together (`stacked`) where their activations fit; it holds what they differ in as tensors."""
 
     def fits(self, x: Tensor) -> bool: ...
     def stacked(self, x: Tensor) -> Tensor: ...
-
-
-def alike(branch: nn.Module) -> str:
-    """What branches of one name must share to be one. Activations are the same where they are written alike."""
-    if isinstance(branch, ACTIVATIONS):
-        return repr(branch)
-    return branch.alike if isinstance(branch, Together) else ""
 
 
 def is_pointwise(branch: nn.Module, x: Tensor) -> bool:

@@ -54,7 +54,7 @@ class BatchNorm(Norm):
     def torchs(self, x: Tensor) -> Tensor:
         return F.batch_norm(
             x, self.running_mean, self.running_var, self.weight, self.bias, self.training,
-            float(self.momentum), float(self.eps),
+            **self.settings,
         )  # fmt: skip
 
     def lanes(self, x: Tensor, own: dict[str, Tensor]) -> Tensor:

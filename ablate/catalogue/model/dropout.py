@@ -45,7 +45,7 @@ class HiddenDropout(Dropout):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return x * self.kept
-        return x * (self.keep(x.shape, self.least) * self.scale)
+        return super().forward(x)
 
     def stacked(self, x: Tensor) -> Tensor:
         if not self.training:

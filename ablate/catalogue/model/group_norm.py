@@ -45,7 +45,7 @@ class GroupNorm(Norm):
     def torchs(self, x: Tensor) -> Tensor:
         if x.ndim == 4 and self.groups > 1 and x.device.type == "cpu":
             x = x.contiguous()  # with the channels innermost in memory torch takes up to four times as long
-        return F.group_norm(x, self.groups, self.weight, self.bias, float(self.eps))
+        return F.group_norm(x, self.groups, self.weight, self.bias, self.settings["eps"])
 
 
 def model(net: Net, p: Any) -> None:

@@ -30,7 +30,7 @@ class InstanceNorm(Norm):
         super().__init__(channels, None, eps)
 
     def torchs(self, x: Tensor) -> Tensor:
-        return F.instance_norm(x, weight=self.weight, bias=self.bias, eps=float(self.eps))
+        return F.instance_norm(x, weight=self.weight, bias=self.bias, eps=self.settings["eps"])
 
 
 def model(net: Net, p: Any) -> None:

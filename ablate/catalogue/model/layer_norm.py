@@ -36,9 +36,11 @@ class LayerNorm(Norm):
     def torchs(self, x: Tensor) -> Tensor:
         if self.tokens or x.ndim == 2:
             last = x.movedim(1, -1)
-            own = (last.shape[-1:], self.weight, self.bias, float(self.eps))
+            own = (last.shape[-1:], self.weight, self.bias, self.settings["eps"])
             return F.layer_norm(last, *own).movedim(-1, 1)
-        return F.group_norm(x, 1, self.weight, self.bias, float(self.eps))  # one group: the whole example
+        return F.group_norm(
+            x, 1, self.weight, self.bias, self.settings["eps"]
+        )  # one group: the whole example
 
 
 def model(net: Net, p: Any) -> None:
