@@ -214,7 +214,7 @@ class Trainer:
 
         parts = []
         # As many examples at a time as training affords; never more or fewer because of the other lanes.
-        for x in torch.split(self.bench.splits[split].x, max(256, 4 * self.order.batch_size)):
+        for x in torch.split(self.bench.splits[split].x, max(512, 4 * self.order.batch_size)):
             stacked = x.expand(len(chosen), *x.shape)
             outputs = run(stacked)
             for active, view in self.group.ports("views") if views else ():

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from ablate.seams.draws import bits, keep_mask, keep_masks, least_kept, stream_number, to_uniform
 from ablate.surgery.kinds import AFFINE
-from ablate.surgery.stacked import affine, convolved, is_lane_by_lane, stacked, vmapped
+from ablate.surgery.products import affine
+from ablate.surgery.stacked import convolved, is_lane_by_lane, stacked, vmapped
 from ablate.surgery.stand_in import StandIn
 from ablate.surgery.switch import Switch
 

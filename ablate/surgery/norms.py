@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from ablate.surgery.layers import by_lane
-from ablate.surgery.small_ways import product
+from ablate.surgery.products import product
 from ablate.surgery.stacked import as_laid
 
 SMALL = 2**14

@@ -21,18 +21,21 @@ from ablate.surgery.small_ways import WAYS
 
 Pair = Sequence[int]
 
-# Where each way takes at most 1 / 1.2 of oneDNN's time, forward and backward together: limits read off grids of 550
-# layers (1 to 64 channels, maps of 2x2 to 28x28, 32 to 256 examples, 10 lanes; of patches, 45 more) on one core with AVX-512.
+# Where each way takes less of the time than oneDNN, forward and backward together: limits read off grids of layers on one core
+# with AVX-512. Patches, at most 1 / 1.2 of it: 595 layers (1 to 64 channels, maps of 2x2 to 28x28, 32 to 256 examples, 10 lanes).
 PATCH_VALUES = {
     "narrow": 2**15,
     "wide": 2**16,
     "one channel": 3 * 2**16,
 }  # numbers in a lane's columns; for fewer than 12 channels out, for more, and of those for one channel in
-TILE_ROWS = {
+# Winograd, at most 1 / 1.08: 104 layers (4 to 256 channels, 3x3 and 4x4 maps, 32 to 256 examples, 8 or 17 lanes).
+TILE_CHANNELS = 16  # with as many in and out, maps that fill the tile always pay; else ...
+TILE_ROWS = 2304  # ... examples times channels in and out
+PART_ROWS = {
     True: 3072,
     False: 1536,
-}  # examples times channels in and out; for 16 channels in or more, for fewer
-TILE_WEIGHTS = 512  # channels in times channels out
+}  # the same for maps that do not fill the tile; for TILE_CHANNELS in or more, for fewer
+PART_WEIGHTS = 512  # channels in times channels out, of such maps
 IN_CACHE = 3 * 2**18  # numbers between two products, of the lanes taken together
 
 
@@ -47,8 +50,14 @@ def way_of(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pai
     if channels <= 4 and weight[0, 0].numel() * examples * prod(sides) <= PATCH_VALUES[kind]:
         return "patches"
     one_tile = kernel == [3, 3] and tuple(stride) == (1, 1) and {*sides} <= {3, 4} and max(padding) <= 2
-    few = examples * (channels + out) <= TILE_ROWS[channels >= 16] and channels * out <= TILE_WEIGHTS
-    return "winograd" if one_tile and few else ""
+    return "winograd" if one_tile and _tile_pays(examples, channels, out, prod(sides)) else ""
+
+
+def _tile_pays(examples: int, channels: int, out: int, outputs: int) -> bool:
+    rows = examples * (channels + out)
+    if outputs < 16:
+        return rows <= PART_ROWS[channels >= TILE_CHANNELS] and channels * out <= PART_WEIGHTS
+    return min(channels, out) >= TILE_CHANNELS or rows <= TILE_ROWS
 
 
 def convolution(

@@ -18,6 +18,8 @@ from math import prod
 import torch
 from torch import Tensor
 
+from ablate.surgery.products import product
+
 Pair = Sequence[int]
 Matrices = tuple[Tensor, Tensor]
 
@@ -129,7 +131,7 @@ def winograd_backward(
         _unpack(_transformed(back, _transposed(into), (6, 6)), to_x)
     if to_weight is not None:
         back = torch.bmm(sums.mT, tiles).view(lanes, 36, -1)
-        to_weight.view(lanes, -1, 9).copy_(product(back.mT, kernel.expand(lanes, -1, -1)))
+        to_weight.view(lanes, -1, 9).copy_(product(kernel.mT.expand(lanes, -1, -1), back).mT)
     if to_bias is not None:
         to_bias.copy_(own.sum(1))
 
@@ -189,13 +191,6 @@ def _with_roots(roots: Sequence[Fraction]) -> list[Fraction]:
             low - root * high for low, high in zip([Fraction(0), *found], [*found, Fraction(0)], strict=True)
         ]
     return found
-
-
-def product(a: Tensor, b: Tensor) -> Tensor:
-    """`[K, m, k]`, `[K, k, n]` -> `[K, m, n]`. One matrix alone, which would go to another routine, is multiplied twice."""
-    if len(a) == 1:
-        return torch.bmm(a.expand(2, -1, -1), b.expand(2, -1, -1))[:1]
-    return torch.bmm(a, b)
 
 
 def _packed(x: Tensor) -> Tensor:

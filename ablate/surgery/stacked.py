@@ -20,6 +20,7 @@ from torch.func import vmap
 from ablate.surgery import small
 from ablate.surgery.binding import binding_of
 from ablate.surgery.escape import LaneByLane, twins
+from ablate.surgery.products import affine
 
 Rule = Callable[..., Tensor]
 
@@ -96,18 +97,6 @@ def sequence(module: nn.Sequential, x: Tensor) -> Tensor:
 
 def linear(layer: nn.Linear, x: Tensor) -> Tensor:
     return affine(x, layer.weight, layer.bias)
-
-
-def affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """x Wᵀ + b: `[K, B, …, I]`, `[K, O, I]`, `[K, O]` -> `[K, B, …, O]`."""
-    rows = x.flatten(1, -2)
-    if len(x) == 1:
-        # One matrix alone would go to another routine than two or more, which adds up in another order.
-        rows, weight = twice(rows), twice(weight)
-        bias = None if bias is None else twice(bias)
-    columns = weight.mT
-    y = torch.bmm(rows, columns) if bias is None else torch.baddbmm(bias[:, None], rows, columns)
-    return y[: len(x)].view(*x.shape[:-1], -1)
 
 
 def twice(tensor: Tensor) -> Tensor:

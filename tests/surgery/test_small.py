@@ -198,8 +198,13 @@ def named(lanes: int, examples: int, into: int, out: int, side: int, stride: int
 def test_way_of(lanes):
     assert named(lanes, 64, 1, 16, 8, 2) == "patches"
     assert named(lanes, 64, 16, 16, 4) == "winograd"
-    assert named(lanes, 256, 16, 16, 4) == ""  # a transform costs more memory traffic than it saves products
-    assert named(lanes, 64, 64, 64, 4) == ""
+    assert named(lanes, 256, 16, 16, 4) == "winograd"
+    assert named(lanes, 64, 64, 64, 4) == "winograd"
+    assert named(lanes, 64, 8, 16, 4) == "winograd"
+    assert named(lanes, 256, 8, 16, 4) == ""  # a transform costs more memory traffic than it saves products
+    assert named(lanes, 64, 16, 16, 3) == "winograd"
+    assert named(lanes, 256, 16, 16, 3) == ""
+    assert named(lanes, 64, 64, 64, 3) == ""
     assert named(lanes, 64, 16, 16, 8) == ""
     assert named(lanes, 64, 16, 16, 8, 2) == ""
     assert named(lanes, 64, 3, 32, 28) == ""
