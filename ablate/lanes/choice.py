@@ -26,6 +26,15 @@ from ablate.records.run import Run
 LANES = {"cpu": (4, 20, 48), "cuda": (8, 32, 128, 512)}
 """Numbers of lanes that are tried, rising; on a CPU few, because a study of a few seconds should not wait for it, and the second
 no fewer than a short search puts in a group (`search.sizes`): to divide its groups for one lane too many would cost more than it saves."""
+
+
+def counts(bench: Bench) -> tuple[int, ...]:
+    """The numbers of lanes to try. One where each fills a core's cache: five together save a tenth, and all wait for the last."""
+    if bench.device.type == "cuda":
+        return LANES["cuda"]
+    return (1,) if bench.look.large else LANES["cpu"]
+
+
 ROUNDS = 2
 CLEARLY = 1.5
 NEARLY = 1.1
@@ -82,9 +91,9 @@ def measured(bench: Bench, recipe: Recipe, budget: float) -> Choice:
 
 
 def rising(bench: Bench, recipe: Recipe, budget: float) -> list[Timing]:
-    """Timings of one kernel: as many lanes as fit; large ones as long as more of them make one cheaper."""
+    """Timings of one kernel: as many lanes as fit; on a GPU, large ones as long as more of them make one cheaper."""
     rows: list[Timing] = []
-    for lanes in LANES["cuda" if bench.device.type == "cuda" else "cpu"]:
+    for lanes in counts(bench):
         if rows and rows[-1].bytes * SLACK * lanes > budget:
             break
         if bench.look.large and len(rows) > 1 and rows[-1].seconds * NEARLY > rows[-2].seconds:

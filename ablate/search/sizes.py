@@ -3,8 +3,8 @@
 A function of the kernel, the device, the model's size and the number of trials, not of workers or lanes, and kept by the ledger, so that a
 study asks for the same trials again. Small generations learn sooner: on synthetic objectives generations of 10 with
 groups of 5 had a regret of 1.6 after 300 trials, 16 in one group 2.0, 20 with groups of 10 had 2.2 (n = 20,
-bench/results/search.md). Large groups are cheaper a lane: much where their tensors are stacked ("batched", "vmap"), little with the loop.
-Two generations are always under way, so one group a generation keeps two workers busy.
+bench/results/search.md). Large groups are cheaper a lane: much where their tensors are stacked ("batched", "vmap"), little with
+the loop, hardly where one lane fills the cache. Two generations are always under way: one group a generation keeps two workers busy.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 LOOP = 10
-"""Trials of a generation for the loop kernel or a large model, in two groups: beyond five lanes a group saves little."""
+"""Trials of a generation for the loop kernel, in two groups: beyond five lanes a group saves little."""
+ALONE = 6
+"""The same where runs train one by one, which share nothing: twelve under way keep as many workers busy."""
 STACKED = 16
 """Lanes of a stacked group in a short search, about. Twice as many cost a fifth less a lane, but learn half as often."""
 MOST = {"cpu": 64, "cuda": 128}
@@ -34,12 +36,12 @@ def sizes(kernel: str, device: str, trials: int, *, solo: bool = False, large: b
     """The sizes for `trials` trained by `kernel` ("loop" or "vmap") on a `device` ("cpu" or "cuda").
 
     `solo`: lanes train one at a time, and so need share nothing. `large`: one lane fills a core's cache, so that lanes
-    gain little from each other; on a CPU their groups are small, so that results come soon.
+    gain little from each other; on a CPU they train one at a time too, so that results come soon.
     """
-    generation = max(2, min(LOOP, trials // FEWEST))
-    if solo:
-        return Sizes(generation, 1)
-    if kernel == "loop" or (large and device == "cpu"):
+    if solo or (large and device == "cpu"):
+        return Sizes(max(2, min(ALONE, trials // FEWEST)), 1)
+    if kernel == "loop":
+        generation = max(2, min(LOOP, trials // FEWEST))
         return Sizes(generation + generation % 2, (generation + 1) // 2)
     if device == "cuda":
         lanes = min(MOST["cuda"], trials // FEWEST)

@@ -17,7 +17,7 @@ import torch
 
 from ablate.lanes import look
 from ablate.lanes.bench import Bench
-from ablate.lanes.choice import LANES, SLACK, Choice, best_of, measured
+from ablate.lanes.choice import SLACK, Choice, best_of, counts, measured
 from ablate.lanes.device import one_thread
 from ablate.records.errors import InputError, unknown
 from ablate.records.files import write_text
@@ -107,7 +107,7 @@ def key_of(bench: Bench, recipe: Recipe, room: float) -> str:
     about = [
         cpu_name(), os.cpu_count(), gpu, str(bench.device), torch.__version__, bench.parameters, places,
         bench.task.batch_size, str(bench.splits["train"].x.dtype), recipe.plain(), room, bench.kernel, bench.look.other,
-        LANES[bench.device.type],
+        counts(bench),
     ]  # fmt: skip
     return hashlib.sha256(json.dumps(about, default=str).encode()).hexdigest()[:32]
 

@@ -132,7 +132,7 @@ class Session:
             # Who is pruned must not hang on the number of workers, nor on what is known already. A stacked group may
             # have more runs than lanes: the later ones take the places of those that are pruned (refill).
             runs = distinct(one.run for one in planned)
-            most = max(1, len(runs)) if self.bench.kernel != "loop" else self.most
+            most = max(1, len(runs)) if self.bench.kernel != "loop" and self.most > 1 else self.most
         groups = grouped(runs, self.bench.catalogue, most)
         task = self.bench.task
         for group in sorted(groups, key=lambda group: -cost(group, self.bench)):

@@ -38,10 +38,12 @@ def affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def _affine(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    if bias is not None and len(rows) > 1:
-        return torch.baddbmm(bias[:, None], rows, weight.mT)
-    y = product(rows, weight.mT)
-    return y if bias is None else y + bias[:, None]
+    if bias is None:
+        return product(rows, weight.mT)
+    if len(rows) == 1:
+        rows, weight, bias = rows.expand(2, -1, -1), weight.expand(2, -1, -1), bias.expand(2, -1)
+        return torch.baddbmm(bias[:, None], rows, weight.mT)[:1]
+    return torch.baddbmm(bias[:, None], rows, weight.mT)
 
 
 class _Affine(torch.autograd.Function):

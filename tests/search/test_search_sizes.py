@@ -2,7 +2,7 @@
 
 import pytest
 
-from ablate.search.sizes import LONG, MOST, sizes
+from ablate.search.sizes import LONG, MOST, Sizes, sizes
 
 TRIALS = [1, 2, 3, 8, 20, 40, 99, 100, 101, 200, 500, 1000, 10_000]
 
@@ -30,7 +30,8 @@ def test_what_is_chosen():
     for trials in (20, 100, 192, 600, 1000, 10_000):
         assert -(-trials // sizes("vmap", "cpu", trials).generation) % 2 == 0, "two workers end together"
     assert sizes("vmap", "cuda", 100).lanes == 20
-    assert sizes("loop", "cpu", 100, solo=True).lanes == 1
-    assert sizes("batched", "cpu", 100, large=True) == sizes("loop", "cpu", 100)
+    assert sizes("loop", "cpu", 100, solo=True) == Sizes(6, 1)
+    assert sizes("batched", "cpu", 100, large=True) == Sizes(6, 1)
+    assert sizes("loop", "cpu", 12, large=True) == Sizes(2, 1)
     assert sizes("batched", "cuda", 100, large=True) == sizes("batched", "cuda", 100)
     assert 1000 / sizes("vmap", "cpu", 1000).generation >= LONG

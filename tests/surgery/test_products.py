@@ -58,8 +58,9 @@ def test_values_and_gradients_are_those_of_float64(rows, into, out, lanes, bias,
 
 @pytest.mark.parametrize("sizes", LAYERS)
 @pytest.mark.parametrize("with_bias", [True, False])
-def test_a_lane_has_the_same_bits_alone_and_among_others(sizes, with_bias):
-    x, weight, bias, gradient = layer(*sizes, lanes=6, seed=3)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_lane_has_the_same_bits_alone_and_among_others(sizes, with_bias, dtype):
+    x, weight, bias, gradient = (tensor.to(dtype) for tensor in layer(*sizes, lanes=6, seed=3))
     b = bias if with_bias else None
     every = through(affine, x, weight, b, gradient)
     for lanes in (slice(2, 3), slice(1, 4), slice(5, 6)):
