@@ -20,8 +20,9 @@ from ablate.seams.draws import stream_keys
 from ablate.surgery.binding import binding_of
 from ablate.surgery.escape import channels_last
 from ablate.surgery.layers import RandomLayer
+from ablate.surgery.layout import innermost
 from ablate.surgery.net import Net
-from ablate.surgery.stacked import innermost, stacked, vmapped
+from ablate.surgery.stacked import stacked, vmapped
 from ablate.surgery.switch import picks_of, set_picks
 
 Weights = Mapping[str, Tensor]

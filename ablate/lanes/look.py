@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from ablate.surgery.binding import binding_of
 from ablate.surgery.escape import channels_last
 from ablate.surgery.kinds import ACTIVATIONS, DROPOUTS, NORMS
 from ablate.surgery.net import Net
-from ablate.surgery.stacked import is_covered
+from ablate.surgery.stacked import is_covered, stacked
 
 PLAIN = (nn.Linear, nn.Flatten, nn.Identity, nn.Sequential, *ACTIVATIONS, *NORMS, *DROPOUTS)
 KERNELS = ("batched", "vmap", "loop")
@@ -23,19 +24,47 @@ CACHED = 2**17
 than several, and a few lanes in a group are as fast as many."""
 
 
-def likely_kernels(net: Net, device: torch.device, *, large: bool) -> tuple[str, str]:
+def likely_kernels(net: Net, x: Tensor, device: torch.device, *, large: bool) -> tuple[str, str]:
     """The kernel that is probably the fastest for a model that can be vmapped, and the one that may be faster still.
 
     Layer by layer where all layers have a batched form; else vmap on a GPU, and on a CPU for linear and pointwise layers.
     On a CPU lanes that are `large` go one after another.
     """
-    if is_covered(net.module):
+    if is_covered(net.module) and (is_covered(net.module, traced=False) or runs_as_traced(net.module, x)):
         if device.type != "cpu":
             return "vmap", "batched"
         return ("loop", "batched") if large else ("batched", "loop")
     leaves = [layer for layer in net.module.modules() if not list(layer.children())]
     plain = all(isinstance(layer, PLAIN) for layer in leaves)
     return ("vmap", "loop") if plain or device.type != "cpu" else ("loop", "vmap")
+
+
+def runs_as_traced(module: nn.Module, x: Tensor) -> bool:
+    """Whether the trace of a model's `forward` computes what the model does, training and evaluating. Changes nothing in the model."""
+    binding = binding_of(module)
+    held = {name: tensor.detach().clone() for name, tensor in binding.held().items()}
+    was_training = module.training
+    try:
+        for training in (True, False):
+            module.train(training)
+            with torch.no_grad():
+                expected = module(x)
+                before = binding.put({name: torch.stack([tensor, tensor]) for name, tensor in held.items()})
+                try:
+                    found = stacked(module, torch.stack([x, x]))
+                finally:
+                    binding.put(before)
+                for name, tensor in binding.held().items():
+                    tensor.copy_(held[name])
+            if not all(
+                own.shape == expected.shape and torch.allclose(own, expected, 1e-3, 1e-4) for own in found
+            ):
+                return False
+    except (RuntimeError, NotImplementedError, TypeError, ValueError, AttributeError, LookupError):
+        return False  # a function that the trace cannot run on several lanes
+    finally:
+        module.train(was_training)
+    return True
 
 
 def why_not_vmap(module: nn.Module, x: Tensor) -> str:
@@ -109,7 +138,7 @@ class Look:
         large = sum(prod(place.output[1:]) for place in net.places) * batch_size > CACHED
         reseed = draws_from_torch(net.module, x)
         solo = "it draws from torch's global generator" if reseed else why_not_vmap(net.module, x)
-        usual, other = ("loop", "loop") if solo else likely_kernels(net, device, large=large)
+        usual, other = ("loop", "loop") if solo else likely_kernels(net, x, device, large=large)
         kernel = usual if kernel is None or solo else kernel
         innermost = device.type == "cpu" and takes_channels_last(net.module, x)
         return cls(kernel, usual if kernel == other else other, solo, large, reseed, innermost)

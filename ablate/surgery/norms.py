@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from ablate.surgery.layers import by_lane
+from ablate.surgery.layout import as_laid
 from ablate.surgery.products import product
-from ablate.surgery.stacked import as_laid
 
 SMALL = 2**14
 """Numbers of one lane's activations up to which lanes are standardised here: of larger ones, torch's call is no longer most."""

@@ -1,14 +1,14 @@
 """Modules on the stacked tensors of K lanes, without vmap: `[K, B, …]` in, `[K, B, …]` out.
 
 A module's parameters and buffers have been replaced by the lanes' stacked ones. Torch's plain layers have rules
-here, ablate's own layers a method `stacked`; what has neither is vmapped by itself (`vmapped`). Each lane's numbers are
+here, ablate's own layers a method `stacked`; what has neither runs as traced (`traced`), or is vmapped by itself. Each lane's numbers are
 the same, bit for bit, whatever lanes are beside it: products of matrices are batched by lane, pooling and the
 exact activations handle elements one by one, convolutions on a CPU are products by lane (`small`) or run lane by lane.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Any, cast
 
@@ -20,19 +20,24 @@ from torch.func import vmap
 from ablate.surgery import small
 from ablate.surgery.binding import binding_of
 from ablate.surgery.escape import LaneByLane, twins
+from ablate.surgery.layout import as_laid, is_innermost, laid, together
 from ablate.surgery.products import affine
+from ablate.surgery.traced import program_of
 
 Rule = Callable[..., Tensor]
 
 
 def stacked(module: nn.Module, *inputs: Tensor) -> Tensor:
     """`inputs` through `module`, of whose tensors each has the lanes as first dimension."""
-    rule = rule_of(module)
-    return vmapped(module, *inputs) if rule is None else rule(module, *inputs)
+    if rule := rule_of(module):
+        return rule(module, *inputs)
+    if program := program_of(module):
+        return program.run(module, stacked, *inputs)
+    return vmapped(module, *inputs)
 
 
 def rule_of(module: nn.Module) -> Rule | None:
-    """How `module` runs on stacked tensors; None: it has to be vmapped, as what has hooks."""
+    """How `module` runs on stacked tensors; None: it has to be traced or vmapped, as what has hooks."""
     if module._forward_hooks or module._forward_pre_hooks:
         return None
     kind = type(module)
@@ -52,11 +57,14 @@ def _rule_of(kind: type[nn.Module]) -> Rule | None:
     return RULES.get(kind)
 
 
-def is_covered(module: nn.Module) -> bool:
-    """Whether nothing in `module` has to be vmapped."""
+def is_covered(module: nn.Module, *, traced: bool = True) -> bool:
+    """Whether nothing in `module` has to be vmapped; without `traced`, whether rules alone run it."""
     if type(module) is nn.Sequential:
-        return all(is_covered(child) for child in module)
-    return rule_of(module) is not None
+        return all(is_covered(child, traced=traced) for child in module)
+    if rule_of(module) is not None:
+        return True
+    program = program_of(module) if traced else None
+    return program is not None and all(map(is_covered, program.submodules(module)))
 
 
 def vmapped(module: nn.Module, *inputs: Tensor, innermost: bool | None = None) -> Tensor:
@@ -154,64 +162,6 @@ class _Convolution(torch.autograd.Function):
             torch.stack(list(to_bias)) if need[2] else None,
             None, None, None, None,
         )  # fmt: skip
-
-
-class _Laid(torch.autograd.Function):
-    """The identity, whose gradient lies in memory as the value does.
-
-    Operations on tensors that lie in memory differently may round differently, and in which way a gradient comes must
-    not depend on a lane's neighbours.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.innermost = is_innermost(x)
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return innermost(gradient) if ctx.innermost else gradient.contiguous()
-
-
-def laid(x: Tensor) -> Tensor:
-    if x.ndim != 5:
-        return x  # vectors lie in one way only
-    y: Tensor = _Laid.apply(x)  # type: ignore[no-untyped-call]
-    return y
-
-
-def is_innermost(x: Tensor) -> bool:
-    """Whether these are feature maps `[K, B, C, H, W]` with the channels innermost in memory."""
-    return x.ndim == 5 and x.stride(2) == 1
-
-
-def innermost(x: Tensor) -> Tensor:
-    """`[K, B, C, H, W]` with the channels innermost in memory."""
-    k, b, c, h, w = x.shape
-    if c == 1:  # torch takes such a tensor for both layouts: its strides have to be made to say which
-        return x.reshape(k, b, h, w, 1).permute(0, 1, 4, 2, 3)
-    return x.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
-
-
-def as_laid(x: Tensor, like: Tensor) -> Tensor:
-    """`x`, in memory as `like` is."""
-    return innermost(x) if is_innermost(like) else x.contiguous()
-
-
-def together(lanes: Sequence[Tensor], like: Tensor, *, cat: bool = False) -> Tensor:
-    """The lanes' `[B, …]` (with `cat`: several lanes' `[k, B, …]`) as `[K, B, …]`, in memory as `like` is."""
-    join = torch.cat if cat else torch.stack
-    if not is_innermost(like) or lanes[0].ndim != 4 + cat:
-        return join(list(lanes))
-    return join([one.movedim(-3, -1) for one in lanes]).movedim(-1, -3)
-
-
-def apart(x: Tensor, lengths: list[int]) -> Sequence[Tensor]:
-    """Neighbouring lanes in parts of these lengths; the gradient lies in memory as `x` does."""
-    if not is_innermost(x):
-        return torch.split(x, lengths)
-    inside = torch.split(x.movedim(2, -1), lengths)
-    return [part.movedim(-1, 2) for part in inside]
 
 
 def pooled(layer: nn.Module, x: Tensor) -> Tensor:

@@ -13,7 +13,8 @@ from ablate.surgery import pointwise
 from ablate.surgery.binding import Binding
 from ablate.surgery.escape import escape, under_vmap
 from ablate.surgery.kinds import ACTIVATIONS, EXACT
-from ablate.surgery.stacked import apart, is_covered, is_innermost, laid, stacked, together
+from ablate.surgery.layout import apart, is_innermost, laid, together
+from ablate.surgery.stacked import is_covered, stacked
 from ablate.surgery.stand_in import StandIn
 
 PIECE = 64

@@ -58,18 +58,26 @@ class Written(nn.Module):
         return self.body(x)
 
 
+class InPlace(Written):
+    """The same with an operation that a trace does not follow."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.body(x).clone().mul_(1.0)
+
+
 def test_kernels_are_chosen_by_the_model():
     assert bench_of("digits").kernel == bench_of("breast-cancer").kernel == "batched"
     digits = load("digits")
     wide = digits.but(batch_size=4 * digits.batch_size)
     assert Bench.of(wide, CATALOGUE, CPU).kernel == "loop", "one lane fills a core's cache"
-    for name, kernel in (("digits", "loop"), ("breast-cancer", "vmap")):
+    for name, other in (("digits", "loop"), ("breast-cancer", "vmap")):
         task = load(name)
-        written = Task(
-            lambda model=task.model: Written(model()), (task.train.x, task.train.y),
-            (task.validation.x, task.validation.y), test=False, name="written",
-        )  # fmt: skip
-        assert Bench.of(written, CATALOGUE, CPU).kernel == kernel
+        for around, kernel in ((Written, "batched"), (InPlace, other)):
+            written = Task(
+                lambda model=task.model, around=around: around(model()), (task.train.x, task.train.y),
+                (task.validation.x, task.validation.y), test=False, name="written",
+            )  # fmt: skip
+            assert Bench.of(written, CATALOGUE, CPU).kernel == kernel
 
 
 def test_each_lane_is_what_it_is_alone(bench: Bench):

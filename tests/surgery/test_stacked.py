@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from surgery_lanes import run
 from torch import Tensor, nn
 
-from ablate.surgery.binding import binding_of
 from ablate.surgery.layers import Dropout, Site
-from ablate.surgery.stacked import innermost, is_covered, rule_of, stacked
+from ablate.surgery.layout import innermost
+from ablate.surgery.stacked import is_covered, rule_of, stacked
 from ablate.surgery.switch import Switch
 
 Make = Callable[[], nn.Module]
@@ -101,25 +102,6 @@ def inputs(name: str, lanes: int, examples: int = 20) -> Tensor:
     return torch.randn(lanes, examples, *CASES[name][1], generator=torch.Generator().manual_seed(7))
 
 
-def run(several: list[nn.Module], x: Tensor, seed: int) -> list[Tensor]:
-    """The output on stacked tensors, and the gradients of a random function of it in x and all parameters."""
-    module = several[0]
-    state = {
-        own: torch.stack([binding_of(one).held()[own].detach() for one in several])
-        for own in binding_of(module).places
-    }
-    weights = [state[own].requires_grad_() for own, _ in module.named_parameters()]
-    x = (innermost(x) if x.ndim == 5 else x).detach().requires_grad_()
-    before = binding_of(module).put(state)
-    try:
-        y = stacked(module, x)
-    finally:
-        binding_of(module).put(before)
-    slope = torch.randn(y.shape[1:], generator=torch.Generator().manual_seed(seed))
-    gradients = torch.autograd.grad((y * slope).sum(), [x, *weights], allow_unused=True)
-    return [y, *(gradient for gradient in gradients if gradient is not None)]
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_each_lane_is_its_own_module(name: str):
     several, x = modules(name, 3), inputs(name, 3)
@@ -188,5 +170,7 @@ def test_lanes_of_one_branch_keep_their_own_numbers(
 
 def test_what_is_covered():
     covered = {name for name, (make, _) in CASES.items() if is_covered(make())}
-    assert covered == CASES.keys() - {"subclass", "below dropout", "block", "hook"}
+    assert covered == CASES.keys() - {"hook"}
+    by_rules = {name for name, (make, _) in CASES.items() if is_covered(make(), traced=False)}
+    assert by_rules == CASES.keys() - {"subclass", "below dropout", "block", "hook"}
     assert rule_of(Dropout(0.5, "own")) is not None
