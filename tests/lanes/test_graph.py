@@ -18,6 +18,7 @@ from ablate.catalogue.registry import registry
 from ablate.lanes.bench import Bench
 from ablate.lanes.graph import Settled, prepare
 from ablate.lanes.trainer import Trainer
+from ablate.surgery.norms import Norm
 from ablate.testing import Suite, suite, variants
 
 WAITS = ("_local_scalar_dense", "nonzero", "equal")
@@ -80,6 +81,14 @@ def test_nothing_in_a_step_waits_for_the_device(name: str, kernel: str):
     with Watched() as watched:
         trainer.train_on(index)
     assert {place for place in watched.found if not place.startswith(ON_A_CPU)} == set()
+
+
+@pytest.mark.parametrize("kernel", ["vmap", "batched"])
+@pytest.mark.parametrize("name", ["batch_norm", "group_norm", "layer_norm", "instance_norm"])
+def test_torchs_own_norms_do_not_wait_either(name: str, kernel: str, monkeypatch: pytest.MonkeyPatch):
+    """Large layers are left to them, which take their settings as plain numbers."""
+    monkeypatch.setattr(Norm, "fits", lambda self, x: False)
+    test_nothing_in_a_step_waits_for_the_device(name, kernel)
 
 
 def test_a_step_that_waits_is_noticed():

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from study_samples import place
 
 from ablate.catalogue.registry import registry
 from ablate.executors import job as job_module
@@ -25,9 +25,6 @@ from ablate.records.run import Outcome, Result, Run
 from ablate.study.opening import find, session_of
 from ablate.study.session import Planned
 from ablate.tasks.load import load
-
-sys.path.append(str(Path(__file__).parents[1] / "study"))
-from study_samples import place
 
 CATALOGUE = registry()
 EPOCHS = 4
