@@ -14,17 +14,17 @@ from ablate.records.run import Run
 from ablate.seams.draws import stream_number
 from ablate.seams.tensors import LaneTensors, Layout, Spec
 from ablate.surgery.net import Net, Place, open_net
+from ablate.tasks.guard import repeatable
 
 
 def seeded(seed: int, purpose: str) -> int:
-    """A seed for torch's own generator: a pure function of the run's seed and the purpose."""
+    """A seed for the global generators: a pure function of the run's seed and the purpose."""
     return stream_number(f"{purpose} {seed}") & 0x7FFFFFFF
 
 
 def build_module(factory: Callable[[], nn.Module], seed: int) -> nn.Module:
-    """The user's model, made under the lane's seed; torch's global generator is left as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seeded(seed, "init"))
+    """The user's model, made under the lane's seed; the global generators are left as they were."""
+    with repeatable(seeded(seed, "init")):
         return factory()
 
 

@@ -27,14 +27,6 @@ LANES = {"cpu": (4, 20, 48), "cuda": (8, 32, 128, 512)}
 """Numbers of lanes that are tried, rising; on a CPU few, because a study of a few seconds should not wait for it, and the second
 no fewer than a short search puts in a group (`search.sizes`): to divide its groups for one lane too many would cost more than it saves."""
 
-
-def counts(bench: Bench) -> tuple[int, ...]:
-    """The numbers of lanes to try. One where each fills a core's cache: five together save a tenth, and all wait for the last."""
-    if bench.device.type == "cuda":
-        return LANES["cuda"]
-    return (1,) if bench.look.large else LANES["cpu"]
-
-
 ROUNDS = 2
 CLEARLY = 1.5
 NEARLY = 1.1
@@ -88,6 +80,13 @@ def measured(bench: Bench, recipe: Recipe, budget: float) -> Choice:
     rows = tuple(best.values())
     kernel, lanes = best_of(rows, usual, budget)
     return Choice(kernel, lanes, "measured", rows)
+
+
+def counts(bench: Bench) -> tuple[int, ...]:
+    """The numbers of lanes to try. One where each fills a core's cache: five together save a tenth, and all wait for the last."""
+    if bench.device.type == "cuda":
+        return LANES["cuda"]
+    return (1,) if bench.look.large else LANES["cpu"]
 
 
 def rising(bench: Bench, recipe: Recipe, budget: float) -> list[Timing]:

@@ -8,6 +8,7 @@ lane by itself. Grouped convolutions are what a CPU does worse than one after an
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from copy import copy, deepcopy
 from functools import lru_cache
 from typing import Protocol
@@ -24,6 +25,7 @@ from ablate.surgery.layout import innermost
 from ablate.surgery.net import Net
 from ablate.surgery.stacked import stacked, vmapped
 from ablate.surgery.switch import picks_of, set_picks
+from ablate.tasks.guard import repeatable
 
 Weights = Mapping[str, Tensor]
 
@@ -90,9 +92,7 @@ class Loop:
         binding = binding_of(module)
         before = binding.put(state)
         try:
-            with torch.random.fork_rng(devices=[], enabled=self.reseed):
-                if self.reseed:
-                    torch.manual_seed(int(key) & 0x7FFFFFFF)
+            with repeatable(int(key) & 0x7FFFFFFF) if self.reseed else nullcontext():
                 output: Tensor = module(x)
                 return output
         finally:

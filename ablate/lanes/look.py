@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
@@ -14,6 +17,7 @@ from ablate.surgery.escape import channels_last
 from ablate.surgery.kinds import ACTIVATIONS, DROPOUTS, NORMS
 from ablate.surgery.net import Net
 from ablate.surgery.stacked import is_covered, stacked
+from ablate.tasks.guard import repeatable
 
 PLAIN = (nn.Linear, nn.Flatten, nn.Identity, nn.Sequential, *ACTIVATIONS, *NORMS, *DROPOUTS)
 KERNELS = ("batched", "vmap", "loop")
@@ -45,26 +49,27 @@ def runs_as_traced(module: nn.Module, x: Tensor) -> bool:
     held = {name: tensor.detach().clone() for name, tensor in binding.held().items()}
     was_training = module.training
     try:
-        for training in (True, False):
-            module.train(training)
-            with torch.no_grad():
-                expected = module(x)
-                before = binding.put({name: torch.stack([tensor, tensor]) for name, tensor in held.items()})
-                try:
-                    found = stacked(module, torch.stack([x, x]))
-                finally:
-                    binding.put(before)
-                for name, tensor in binding.held().items():
-                    tensor.copy_(held[name])
-            if not all(
-                own.shape == expected.shape and torch.allclose(own, expected, 1e-3, 1e-4) for own in found
-            ):
-                return False
+        return all(_runs_as_traced(module.train(training), x, held) for training in (True, False))
     except (RuntimeError, NotImplementedError, TypeError, ValueError, AttributeError, LookupError):
         return False  # a function that the trace cannot run on several lanes
     finally:
         module.train(was_training)
-    return True
+
+
+@torch.no_grad()
+def _runs_as_traced(module: nn.Module, x: Tensor, held: dict[str, Tensor]) -> bool:
+    binding = binding_of(module)
+    try:
+        expected = module(x)
+    finally:
+        for name, tensor in binding.held().items():
+            tensor.copy_(held[name])
+    before = binding.put({name: torch.stack([tensor, tensor]) for name, tensor in held.items()})
+    try:
+        found = stacked(module, torch.stack([x, x]))
+    finally:
+        binding.put(before)
+    return all(own.shape == expected.shape and torch.allclose(own, expected, 1e-3, 1e-4) for own in found)
 
 
 def why_not_vmap(module: nn.Module, x: Tensor) -> str:
@@ -88,20 +93,25 @@ def why_not_vmap(module: nn.Module, x: Tensor) -> str:
     return ""
 
 
-def draws_from_torch(module: nn.Module, x: Tensor) -> bool:
-    """Whether a training forward pass takes numbers from torch's global generator."""
+def draws_globally(module: nn.Module, x: Tensor) -> bool:
+    """Whether a training forward pass takes numbers from a global generator: torch's, Python's or NumPy's."""
     was_training = module.training
     module.train()
     kept = {name: buffer.clone() for name, buffer in module.named_buffers()}
     try:
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
-            before = torch.random.get_rng_state()
+        with repeatable(), torch.no_grad():
+            before = _generators()
             module(x)
-            return not torch.equal(before, torch.random.get_rng_state())
+            return _generators() != before
     finally:
         module.train(was_training)
         for name, buffer in module.named_buffers():
             buffer.copy_(kept[name])
+
+
+def _generators() -> tuple[Any, ...]:
+    _, words, *rest = np.random.get_state(legacy=True)
+    return torch.get_rng_state().numpy().tobytes(), random.getstate(), np.asarray(words).tobytes(), rest
 
 
 def takes_channels_last(module: nn.Module, x: Tensor) -> bool:
@@ -121,7 +131,7 @@ class Look:
     """What a look at the model told about how to run it.
 
     `kernel`: "batched", "vmap" or "loop"; `other`: the one to measure it against. `solo`: why lanes must run one at a time; empty where they need not.
-    `large`: one lane fills a core's cache. `reseed`: it draws from torch's global generator, which is then seeded at every step.
+    `large`: one lane fills a core's cache. `reseed`: it draws from a global generator (torch's, Python's, NumPy's), which is then seeded at every step.
     `channels_last`: on a CPU, pooling is many times faster with channels innermost.
     """
 
@@ -136,8 +146,8 @@ class Look:
     def at(cls, net: Net, x: Tensor, device: torch.device, batch_size: int, kernel: str | None) -> Look:
         """`kernel` overrides the choice."""
         large = sum(prod(place.output[1:]) for place in net.places) * batch_size > CACHED
-        reseed = draws_from_torch(net.module, x)
-        solo = "it draws from torch's global generator" if reseed else why_not_vmap(net.module, x)
+        reseed = draws_globally(net.module, x)
+        solo = "it draws from a global generator" if reseed else why_not_vmap(net.module, x)
         usual, other = ("loop", "loop") if solo else likely_kernels(net, x, device, large=large)
         kernel = usual if kernel is None or solo else kernel
         innermost = device.type == "cpu" and takes_channels_last(net.module, x)

@@ -23,6 +23,14 @@ CONVOLVE = frozenset(
     }
 )  # fmt: skip
 
+ROUNDED = frozenset(
+    {
+        "celu", "cos", "elu", "erf", "exp", "exp2", "expm1", "gelu", "hardsigmoid", "hardswish", "log", "log10", "log1p",
+        "log2", "log_sigmoid", "mish", "pow", "rsqrt", "selu", "sigmoid", "silu", "sin", "softplus", "tanh",
+    }
+)  # fmt: skip
+"""Pointwise functions that torch computes for a few vectors at a time and, at a tensor's end, one by one: which may round differently."""
+
 
 class _Escape(torch.autograd.Function):
     """Leaves vmap at one place: its vmap rule is handed the stacked tensors and runs lane by lane.
@@ -118,7 +126,7 @@ def twins() -> Iterator[None]:
 
 
 class LaneByLane(TorchFunctionMode):
-    """Within it, a convolution under vmap runs lane by lane, wherever in the model it is called.
+    """Within it, convolutions and activations under vmap run lane by lane, wherever in the model they are called.
 
     `innermost`: on feature maps, with the channels innermost in memory, before and after.
     """
@@ -148,6 +156,8 @@ class LaneByLane(TorchFunctionMode):
     ) -> Any:
         if func in CONVOLVE and under_vmap(args[0]):
             return self._convolved(func, args, kwargs or {})
+        if getattr(func, "__name__", "") in ROUNDED and _is_vmapped_alone(args):
+            return escape(lambda _, value, state: func(value, *args[1:], **(kwargs or {})), args[0], [])
         return func(*args, **(kwargs or {}))
 
     def _convolved(self, func: Callable[..., Tensor], args: tuple[Any, ...], rest: dict[str, Any]) -> Tensor:
@@ -159,6 +169,13 @@ class LaneByLane(TorchFunctionMode):
             return func(value, own, shift, *more, **rest)
 
         return escape(lane, x, [weight] if bias is None else [weight, bias])
+
+
+def _is_vmapped_alone(args: tuple[Any, ...]) -> bool:
+    """Whether the first argument, and no other, is a tensor under vmap."""
+    first, *others = args
+    alone = not any(isinstance(other, Tensor) for other in others)
+    return isinstance(first, Tensor) and under_vmap(first) and alone
 
 
 def channels_last(x: Tensor) -> Tensor:

@@ -135,8 +135,10 @@ class Switch(StandIn):
     def _run_of(self, picks: Sequence[Switch], first: int, branch: nn.Module, x: Tensor) -> Tensor:
         """`x` of the lanes `picks`, neighbours from `first` on, through the `branch` that they share."""
         if is_pointwise(branch, x):
-            y: Tensor = stacked(branch, x) if is_covered(branch) else branch(x)
-            return y
+            # As memory has it: torch hands a contiguous tensor to another routine (GELU's rounds differently).
+            inside = x.movedim(2, -1) if is_innermost(x) else x
+            y: Tensor = stacked(branch, inside) if is_covered(branch) else branch(inside)
+            return y.movedim(-1, 2) if is_innermost(x) else y
         plan, held = picks[0].plan, self.plan.tensors()
         own = {number: held[number][first : first + len(x)] for number, _ in plan.own}
         if isinstance(branch, Together) and branch.fits(x[0]):

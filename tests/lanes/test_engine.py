@@ -1,8 +1,10 @@
 """The engine's promise: a lane is what its run is alone, bit for bit, whatever happens around it."""
 
+import random
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -242,7 +244,32 @@ class Drawing(nn.Module):
         return self.layer(F.dropout(x, 0.3, self.training))
 
 
-@pytest.mark.parametrize(("model", "why"), [(Branching, "data-dependent"), (Drawing, "global generator")])
+class Skipping(Drawing):
+    """Draws from Python's generator: stochastic depth, as it is often written."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        keep = not self.training or random.random() < 0.7
+        return self.layer(x) if keep else self.layer(torch.zeros_like(x))
+
+
+class Noisy(Drawing):
+    """Draws from NumPy's generator, in its initialisation too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        nn.init.constant_(self.layer.bias, np.random.normal())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        noise = np.random.normal(size=x.shape[1]) if self.training else np.zeros(x.shape[1])
+        return self.layer(x + torch.as_tensor(0.1 * noise, dtype=x.dtype))
+
+
+SOLO = [
+    (Branching, "data-dependent"), (Drawing, "global generator"), (Skipping, "global generator"), (Noisy, "global generator"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("model", "why"), SOLO)
 def test_a_model_that_cannot_be_vmapped_runs_one_lane_at_a_time(model: type[nn.Module], why: str):
     known = load("breast-cancer")
     task = Task(
@@ -253,7 +280,7 @@ def test_a_model_that_cannot_be_vmapped_runs_one_lane_at_a_time(model: type[nn.M
     runs = runs_of(bench, 3)
     results = train(bench, runs)
     assert [r.outcome for r in results] == [Outcome.COMPLETE] * 3
-    torch.rand(5)  # whatever state torch's generator is in
+    torch.rand(5), random.random(), np.random.normal()  # whatever states the generators are in
     again = train(bench, runs[1:2])[0]
     assert replace(again, seconds=0) == replace(results[1], seconds=0)
 

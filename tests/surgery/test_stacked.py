@@ -168,6 +168,31 @@ def test_lanes_of_one_branch_keep_their_own_numbers(
     torch.testing.assert_close(again[0], torch.autograd.grad(first.sum(), value)[0])
 
 
+@pytest.mark.parametrize("shape", [(16, 4, 4), (5, 3, 3), (64,), (5,)])
+@pytest.mark.parametrize("own", [nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.ReLU])
+@pytest.mark.parametrize("other", [nn.Hardswish, nn.Mish, nn.ELU])
+def test_an_activation_is_the_same_beside_one_of_another_kind(
+    shape: tuple[int, ...], own: type[nn.Module], other: type[nn.Module]
+):
+    """Alone it is written in place of its lanes, beside one that has no such form it is not."""
+    draw = torch.Generator().manual_seed(1)
+    x, slope = (torch.randn(3, 20, *shape, generator=draw) for _ in "xy")
+
+    def of(lanes: list[int]) -> tuple[Tensor, Tensor]:
+        switches = [Switch(other(), alone=True) for _ in lanes]
+        for switch, lane in zip(switches, lanes, strict=True):
+            switch.add("own", own(), on=lane != 1)
+        switches[0].picks = switches
+        values = innermost(x[lanes]) if x.ndim == 5 else x[lanes]
+        y = stacked(switches[0], values.requires_grad_())
+        return y, torch.autograd.grad(y, values, slope[lanes])[0]
+
+    together = of([0, 1, 2])
+    for lane in range(3):
+        for mine, theirs in zip(of([lane]), together, strict=True):
+            assert torch.equal(mine[0], theirs[lane])
+
+
 def test_what_is_covered():
     covered = {name for name, (make, _) in CASES.items() if is_covered(make())}
     assert covered == CASES.keys() - {"hook"}
