@@ -6,12 +6,13 @@ from collections.abc import Callable
 
 import pytest
 import torch
+import torch.nn.functional as F
 from surgery_lanes import run
 from torch import Tensor, nn
 
 from ablate.surgery.layers import Dropout, Site
 from ablate.surgery.layout import innermost
-from ablate.surgery.stacked import is_covered, rule_of, stacked
+from ablate.surgery.stacked import is_covered, rule_of, stacked, vmapped
 from ablate.surgery.switch import Switch
 
 Make = Callable[[], nn.Module]
@@ -191,6 +192,33 @@ def test_an_activation_is_the_same_beside_one_of_another_kind(
     for lane in range(3):
         for mine, theirs in zip(of([lane]), together, strict=True):
             assert torch.equal(mine[0], theirs[lane])
+
+
+class Called(nn.Module):
+    """An activation that `forward` calls as a function."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [torch.sigmoid, torch.tanh, torch.exp, torch.log1p, F.gelu, F.silu, F.mish, F.softplus, F.elu, Tensor.sigmoid],
+)  # fmt: skip
+def test_a_function_under_vmap_is_rounded_as_alone(function: Callable[[Tensor], Tensor]):
+    """61 numbers a lane: where a lane ends in the middle of a vector, torch would compute some of them another way."""
+    x = torch.rand(5, 61, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    y = vmapped(Called(function), x)
+    (to_x,) = torch.autograd.grad(y.sum(), x)
+    for lane in range(5):
+        value = x[lane : lane + 1].detach().requires_grad_()
+        alone = vmapped(Called(function), value)
+        assert torch.equal(alone[0], y[lane])
+        assert torch.equal(torch.autograd.grad(alone.sum(), value)[0][0], to_x[lane])
 
 
 def test_what_is_covered():
