@@ -153,10 +153,10 @@ FUNCTIONS: dict[Any, Callable[..., Any]] = {
     **{
         function: arithmetic(plain)
         for plain, names in (
-            (torch.add, (operator.add, operator.iadd, torch.add, "add")),
-            (torch.sub, (operator.sub, operator.isub, torch.sub, "sub")),
-            (torch.mul, (operator.mul, operator.imul, torch.mul, "mul")),
-            (torch.div, (operator.truediv, operator.itruediv, torch.div, "div")),
+            (torch.add, (operator.add, torch.add, "add")),
+            (torch.sub, (operator.sub, torch.sub, "sub")),
+            (torch.mul, (operator.mul, torch.mul, "mul")),
+            (torch.div, (operator.truediv, torch.div, "div")),
             (torch.neg, (operator.neg, torch.neg, "neg")),
         )
         for function in names

@@ -21,7 +21,8 @@ Call = Callable[..., Tensor]
 """(a submodule, its inputs, stacked) -> its output, stacked."""
 UNTRACEABLE = (ArithmeticError, AssertionError, AttributeError, LookupError, NameError, RuntimeError, TypeError, ValueError)  # fmt: skip
 """What a model's own code may raise when it is handed a stand-in for its input: fx's TraceError is a ValueError."""
-IN_PLACE = {operator.iadd, operator.isub, operator.imul, operator.itruediv}
+IN_PLACE = {operator.iadd, operator.isub, operator.imul, operator.itruediv, operator.setitem}
+"""As functions; `x += y` is traced as an addition, which differs where `x` has another name: trying finds it."""
 
 
 @dataclass(frozen=True)
@@ -114,8 +115,11 @@ def _is_plain(node: fx.Node, module: nn.Module) -> bool:
     if node.op == "placeholder":
         return not str(node.target).startswith("*")
     name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "_")
-    if node.target in IN_PLACE or node.kwargs.get("inplace"):
+    if node.kwargs.get(
+        "inplace"
+    ):  # of a layer's output that nobody else wants, it is what it is out of place
         first = node.args[0]
         known = node.target in FUNCTIONS
         return known and isinstance(first, fx.Node) and first.op == "call_module" and len(first.users) == 1
-    return not (name.endswith("_") and not name.startswith("__")) and "out" not in node.kwargs
+    in_place = node.target in IN_PLACE or (name.endswith("_") and not name.startswith("__"))
+    return not in_place and "out" not in node.kwargs
