@@ -124,17 +124,17 @@ def train(
     return accuracy
 
 
-def search(task: Task, trials: int) -> int:
+def search(task: Task, trials: int, seed: int = 0) -> int:
     """A whole search of `trials`; how many steps of an optimizer it took."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=0))
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
     steps = 0
 
     def objective(trial: optuna.Trial) -> float:
         nonlocal steps
         asked = suggest(trial, task)
         steps += task.epochs * (len(task.train.x) // asked["batch_size"])
-        return train(task, asked, trial.number)
+        return train(task, asked, seed * trials + trial.number)
 
     study.optimize(objective, n_trials=trials)
     return steps

@@ -3,7 +3,8 @@
 Both sides search the same space for the same number of trials and epochs, without pruning, as whole processes with
 start-up. After the search ablate trains the five best again on three seeds (15 runs), which the plain loop does
 not do; the time with them is what a person waits, and the ratio of runs says what the engine does. A run costs what
-its batch size makes it cost, and each side's sampler goes its own way: the ratio of the optimizer's steps leaves that out.
+its batch size makes it cost, and each side's sampler goes its own way: every repetition has a seed of its own, and the ratio of
+the optimizer's steps leaves it out.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from bench.plain import SPACE
 TARGETS = {"digits": 4.0, "mammography": 8.0, "breast-cancer": 8.0}
 STUDY = """\
 task = "{task}"
+seed = {seed}
 {epochs}
 {space}
 [search]
@@ -41,7 +43,7 @@ pruner = "none"
 PLAIN = (
     "import sys; from ablate.tasks.load import load; from bench.plain import search; "
     "task = load(sys.argv[1]); epochs = int(sys.argv[3]) or task.epochs; "
-    "print(search(task.but(epochs=epochs), int(sys.argv[2])))"
+    "print(search(task.but(epochs=epochs), int(sys.argv[2]), int(sys.argv[4])))"
 )
 
 
@@ -81,16 +83,16 @@ def steps_of(ledger: Path, task: Task) -> int:
 
 
 def compare(task: str, trials: int, repeats: int, epochs: int) -> tuple[Side, Side]:
-    """(plain, ablate), the two taken in turn. `epochs` 0: the task's own."""
+    """(plain, ablate), the two taken in turn, each repetition with a seed of its own. `epochs` 0: the task's own."""
     plain, own = Side(), Side()
-    for _ in range(repeats):
-        took, said = timed([sys.executable, "-c", PLAIN, task, str(trials), str(epochs)])
+    for seed in range(repeats):
+        took, said = timed([sys.executable, "-c", PLAIN, task, str(trials), str(epochs), str(seed)])
         plain.seconds.append(took)
         plain.steps.append(int(said))
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "bench.toml"
             budget = f"epochs = {epochs}" if epochs else ""
-            text = STUDY.format(task=task, space=SPACE, trials=trials, epochs=budget)
+            text = STUDY.format(task=task, seed=seed, space=SPACE, trials=trials, epochs=budget)
             file.write_text(text, encoding="utf-8")
             command = [
                 "study",
@@ -121,7 +123,7 @@ def main() -> None:
         f"{about['cpu']}, {about['cores']} cores; ablate {about['ablate']}, torch {about['torch']}, optuna {about['optuna']}"
     )
     print(
-        f"{asked.trials} trials, no pruning, whole processes; median [least, most] of n = {asked.repeats}, in turn"
+        f"{asked.trials} trials, no pruning, whole processes; median [least, most] of n = {asked.repeats} seeds, in turn"
     )
     for task in asked.tasks:
         plain, own = compare(task, asked.trials, asked.repeats, asked.epochs)
