@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -43,32 +45,38 @@ def likely_kernels(net: Net, x: Tensor, device: torch.device, *, large: bool) ->
     return ("vmap", "loop") if plain or device.type != "cpu" else ("loop", "vmap")
 
 
-def runs_as_traced(module: nn.Module, x: Tensor) -> bool:
-    """Whether the trace of a model's `forward` computes what the model does, training and evaluating. Changes nothing in the model."""
-    binding = binding_of(module)
-    held = {name: tensor.detach().clone() for name, tensor in binding.held().items()}
+@contextmanager
+def unchanged(module: nn.Module) -> Iterator[None]:
+    """What is tried within it leaves neither mode nor buffers changed."""
     was_training = module.training
+    kept = {name: buffer.clone() for name, buffer in module.named_buffers()}
     try:
-        return all(_runs_as_traced(module.train(training), x, held) for training in (True, False))
-    except (RuntimeError, NotImplementedError, TypeError, ValueError, AttributeError, LookupError):
-        return False  # a function that the trace cannot run on several lanes
+        yield
     finally:
         module.train(was_training)
+        for name, buffer in module.named_buffers():
+            buffer.copy_(kept[name])
+
+
+def runs_as_traced(module: nn.Module, x: Tensor) -> bool:
+    """Whether the trace of a model's `forward` computes what the model does, training and evaluating. Changes nothing in the model."""
+    try:
+        return all(_runs_as_traced(module, x, training) for training in (True, False))
+    except (RuntimeError, NotImplementedError, TypeError, ValueError, AttributeError, LookupError):
+        return False  # a function that the trace cannot run on several lanes
 
 
 @torch.no_grad()
-def _runs_as_traced(module: nn.Module, x: Tensor, held: dict[str, Tensor]) -> bool:
+def _runs_as_traced(module: nn.Module, x: Tensor, training: bool) -> bool:
     binding = binding_of(module)
-    try:
-        expected = module(x)
-    finally:
-        for name, tensor in binding.held().items():
-            tensor.copy_(held[name])
-    before = binding.put({name: torch.stack([tensor, tensor]) for name, tensor in held.items()})
-    try:
-        found = stacked(module, torch.stack([x, x]))
-    finally:
-        binding.put(before)
+    with unchanged(module):
+        pairs = {name: torch.stack([tensor, tensor]) for name, tensor in binding.held().items()}
+        expected = module.train(training)(x)
+        before = binding.put(pairs)
+        try:
+            found = stacked(module, torch.stack([x, x]))
+        finally:
+            binding.put(before)
     return all(own.shape == expected.shape and torch.allclose(own, expected, 1e-3, 1e-4) for own in found)
 
 
@@ -81,32 +89,21 @@ def why_not_vmap(module: nn.Module, x: Tensor) -> str:
         output: Tensor = functional_call(module, own, (value,), tie_weights=False)
         return output
 
-    was_training = module.training
-    module.train()
     try:
-        with torch.no_grad():
+        with unchanged(module), torch.no_grad():
+            module.train()
             vmap(one, randomness="error")(state, x[None])
     except (RuntimeError, NotImplementedError, TypeError, ValueError, AttributeError) as error:
         return " ".join(str(error).split())[:160] or type(error).__name__
-    finally:
-        module.train(was_training)
     return ""
 
 
 def draws_globally(module: nn.Module, x: Tensor) -> bool:
     """Whether a training forward pass takes numbers from a global generator: torch's, Python's or NumPy's."""
-    was_training = module.training
-    module.train()
-    kept = {name: buffer.clone() for name, buffer in module.named_buffers()}
-    try:
-        with repeatable(), torch.no_grad():
-            before = _generators()
-            module(x)
-            return _generators() != before
-    finally:
-        module.train(was_training)
-        for name, buffer in module.named_buffers():
-            buffer.copy_(kept[name])
+    with unchanged(module), repeatable(), torch.no_grad():
+        before = _generators()
+        module.train()(x)
+        return _generators() != before
 
 
 def _generators() -> tuple[Any, ...]:

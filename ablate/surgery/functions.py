@@ -135,14 +135,14 @@ def _item(x: Any, index: Any) -> Any:
     return x[index] if not isinstance(x, Tensor) else x[(slice(None), *own)]
 
 
-def _examples(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+def by_example(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """Functions that treat every example by itself: the lanes' examples are one batch."""
 
-    def examples(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    def called(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         y = function(x.flatten(0, 1), *args, **kwargs)
         return torch.unflatten(y, 0, x.shape[:2])
 
-    return examples
+    return called
 
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -179,7 +179,7 @@ FUNCTIONS: dict[Any, Callable[..., Any]] = {
     operator.getitem: _item,
     F.linear: _linear,
     **{
-        pool: _examples(pool)
+        pool: by_example(pool)
         for pool in (
             F.max_pool2d,
             torch.max_pool2d,

@@ -24,11 +24,17 @@ def product(a: Tensor, b: Tensor) -> Tensor:
     return torch.bmm(a, b)
 
 
+def autocast(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+    """A layer's operands in the type that autocast, where it is on, multiplies in: functions of our own have to see to it themselves."""
+    if not torch.is_autocast_enabled(x.device.type):
+        return x, weight, bias
+    dtype = torch.get_autocast_dtype(x.device.type)
+    return x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
+
+
 def affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """x Wᵀ + b: `[K, B, …, I]`, `[K, O, I]`, `[K, O]` -> `[K, B, …, O]`."""
-    if torch.is_autocast_enabled(x.device.type):
-        dtype = torch.get_autocast_dtype(x.device.type)
-        x, weight, bias = x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
+    x, weight, bias = autocast(x, weight, bias)
     rows = x.flatten(1, -2)
     if weight.shape[1] >= NARROW and weight[0].numel() < LARGE:
         y = _affine(rows, weight, bias)

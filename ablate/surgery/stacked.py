@@ -20,8 +20,9 @@ from torch.func import vmap
 from ablate.surgery import small
 from ablate.surgery.binding import binding_of
 from ablate.surgery.escape import LaneByLane, twins
+from ablate.surgery.functions import by_example
 from ablate.surgery.layout import as_laid, is_innermost, laid, together
-from ablate.surgery.products import affine
+from ablate.surgery.products import affine, autocast
 from ablate.surgery.traced import program_of
 
 Rule = Callable[..., Tensor]
@@ -125,9 +126,7 @@ def is_lane_by_lane(layer: nn.Module, x: Tensor) -> bool:
 def convolved(layer: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """The convolution of `layer` with these weights: `[K, B, C, H, W]` -> `[K, B, O, H', W']`. On small maps as products of
     matrices for all lanes, else lane by lane; on which of them never hangs on the number of lanes."""
-    if torch.is_autocast_enabled(x.device.type):
-        dtype = torch.get_autocast_dtype(x.device.type)
-        x, weight, bias = x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
+    x, weight, bias = autocast(x, weight, bias)
     padding = cast(tuple[int, int], layer.padding)
     if way := small.way_of(x, weight, layer.stride, padding, layer.dilation, layer.groups):
         return small.convolution(way, x, weight, bias, layer.stride, padding)
@@ -165,9 +164,7 @@ class _Convolution(torch.autograd.Function):
 
 
 def pooled(layer: nn.Module, x: Tensor) -> Tensor:
-    """Layers that treat every example by itself: the lanes' examples are one batch."""
-    y: Tensor = layer(x.flatten(0, 1))
-    return torch.unflatten(y, 0, x.shape[:2])
+    return by_example(layer)(x)
 
 
 def flattened(layer: nn.Flatten, x: Tensor) -> Tensor:

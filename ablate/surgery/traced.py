@@ -115,9 +115,8 @@ def _is_plain(node: fx.Node, module: nn.Module) -> bool:
     if node.op == "placeholder":
         return not str(node.target).startswith("*")
     name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "_")
-    if node.kwargs.get(
-        "inplace"
-    ):  # of a layer's output that nobody else wants, it is what it is out of place
+    if node.kwargs.get("inplace"):
+        # On a layer's output that nobody else wants, it is what it is out of place.
         first = node.args[0]
         known = node.target in FUNCTIONS
         return known and isinstance(first, fx.Node) and first.op == "call_module" and len(first.users) == 1
