@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
-from surgery_lanes import run
+from surgery_lanes import assert_each_lane_is_its_own_module, assert_same_alone_and_among_others
 from torch import Tensor, nn
 
 from ablate.surgery.layers import Dropout, Site
@@ -105,27 +105,12 @@ def inputs(name: str, lanes: int, examples: int = 20) -> Tensor:
 
 @pytest.mark.parametrize("name", CASES)
 def test_each_lane_is_its_own_module(name: str):
-    several, x = modules(name, 3), inputs(name, 3)
-    y, to_x, *to_weights = run(several, x, 1)
-    for lane, module in enumerate(several):
-        value = x[lane].clone().requires_grad_()
-        expected = module(value)
-        slope = torch.randn(y.shape[1:], generator=torch.Generator().manual_seed(1))
-        first, *rest = torch.autograd.grad((expected * slope).sum(), [value, *module.parameters()])
-        torch.testing.assert_close(y[lane], expected, rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(to_x[lane], first, rtol=1e-4, atol=1e-5)
-        for mine, theirs in zip(to_weights, rest, strict=True):
-            torch.testing.assert_close(mine[lane], theirs, rtol=1e-4, atol=1e-4)
+    assert_each_lane_is_its_own_module(modules(name, 3), inputs(name, 3))
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_lane_is_the_same_alone_and_among_others(name: str):
-    several, x = modules(name, 4), inputs(name, 4)
-    together = run(several, x, 1)
-    for chosen in ([2], [3, 2]):
-        apart = run([modules(name, 4)[lane] for lane in chosen], x[chosen], 1)
-        for mine, theirs in zip(together, apart, strict=True):
-            assert torch.equal(mine[2], theirs[chosen.index(2)])
+    assert_same_alone_and_among_others(lambda: modules(name, 4), inputs(name, 4))
 
 
 class OfOne(nn.Module):

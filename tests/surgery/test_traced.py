@@ -10,7 +10,7 @@ from copy import deepcopy
 import pytest
 import torch
 import torch.nn.functional as F
-from surgery_lanes import run
+from surgery_lanes import assert_each_lane_is_its_own_module, assert_same_alone_and_among_others
 from torch import Tensor, nn
 
 from ablate.lanes.look import runs_as_traced
@@ -122,26 +122,12 @@ def test_each_lane_is_its_own_module(name: str):
     several, x = modules(name, LANES), inputs(name)
     assert is_covered(several[0])
     assert not is_covered(several[0], traced=False)
-    y, to_x, *to_weights = run(several, x, 1)
-    for lane, module in enumerate(several):
-        value = x[lane].clone().requires_grad_()
-        expected = module(value)
-        slope = torch.randn(y.shape[1:], generator=torch.Generator().manual_seed(1))
-        first, *rest = torch.autograd.grad((expected * slope).sum(), [value, *module.parameters()])
-        torch.testing.assert_close(y[lane], expected, rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(to_x[lane], first, rtol=1e-4, atol=1e-5)
-        for mine, theirs in zip(to_weights, rest, strict=True):
-            torch.testing.assert_close(mine[lane], theirs, rtol=1e-4, atol=1e-4)
+    assert_each_lane_is_its_own_module(several, x)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_lane_is_the_same_alone_and_among_others(name: str):
-    several, x = modules(name, LANES), inputs(name)
-    together = run(several, x, 1)
-    for chosen in ([2], [3, 2]):
-        apart = run([modules(name, LANES)[lane] for lane in chosen], x[chosen], 1)
-        for mine, theirs in zip(together, apart, strict=True):
-            assert torch.equal(mine[2], theirs[chosen.index(2)])
+    assert_same_alone_and_among_others(lambda: modules(name, LANES), inputs(name))
 
 
 def test_a_copy_of_a_model_runs_by_the_same_program():
