@@ -23,7 +23,7 @@ from ablate.catalogue.registry import Registry, registry
 from ablate.lanes.applicable import applicable
 from ablate.lanes.bench import Bench
 from ablate.lanes.checkpoint import restore_trainer, trainer_state
-from ablate.lanes.look import KERNELS
+from ablate.lanes.look import kernels
 from ablate.lanes.trainer import Trainer
 from ablate.records.recipe import Recipe, conflict
 from ablate.records.run import Run
@@ -162,7 +162,8 @@ def acting(trick: Trick) -> dict[str, dict[str, Value]]:
 def check_lanes_equal_alone(checks: Suite, name: str) -> None:
     """Lanes with different settings, and without the trick, are each what they are alone, bit for bit, in every kernel."""
     trick = checks.catalogue[name]
-    for bench in [bench.with_kernel(kernel) for bench in checks.where(name) for kernel in KERNELS]:
+    benches = [own.with_kernel(kernel) for own in checks.where(name) for kernel in kernels(own.device)]
+    for bench in benches:
         runs = [checks.run(bench, settings, seed) for seed, settings in enumerate(variants(trick))]
         if trick.lane and not any(not parameter.lane for parameter in trick.parameters):
             runs.insert(1, checks.run(bench, {}, 9))

@@ -36,7 +36,7 @@ class Bench:
         return self.look.kernel
 
     def with_kernel(self, name: str) -> Bench:
-        """The same under another kernel: "batched", "vmap" or "loop"."""
+        """The same under another kernel (`look.KERNELS`)."""
         before = self.look
         other = before.kernel if name == before.other else before.other
         return replace(self, look=replace(before, kernel=name, other=other))
@@ -47,7 +47,7 @@ class Bench:
 
     @classmethod
     def of(cls, task: Task, catalogue: Registry, device: torch.device, kernel: str | None = None) -> Bench:
-        """Look at the model once. `kernel` overrides the choice between "batched", "vmap" and "loop"."""
+        """Look at the model once. `kernel` overrides the choice (`look.KERNELS`)."""
         module = build_module(task.model, 0)
         example = task.train.x[:2]
         places = trace(module, example)

@@ -16,6 +16,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from ablate.compiled import compiled_code
 from ablate.lanes.leaves import Leaves
 from ablate.seams.draws import stream_keys
 from ablate.surgery.binding import binding_of
@@ -137,7 +138,7 @@ class Loop:
 class Stacked:
     """One module that holds what any lane of the group uses, on the lanes' stacked tensors.
 
-    As one vmapped call, or ("batched") layer by layer in batched operations.
+    As one vmapped call, or layer by layer in batched operations: torch's alone ("batched"), or with code compiled for some layers ("compiled").
     """
 
     def __init__(
@@ -172,7 +173,8 @@ class Stacked:
         try:
             if self.kernel == "vmap":
                 return vmapped(self.module, x, innermost=self.innermost)
-            return stacked(self.module, innermost(x) if self.innermost else x)
+            with compiled_code(self.kernel == "compiled"):
+                return stacked(self.module, innermost(x) if self.innermost else x)
         finally:
             binding.put(before)
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from ablate.compiled import why_not as why_not_compiled
 from ablate.surgery.binding import binding_of
 from ablate.surgery.escape import channels_last
 from ablate.surgery.kinds import ACTIVATIONS, DROPOUTS, NORMS
@@ -22,7 +23,19 @@ from ablate.surgery.stacked import is_covered, stacked
 from ablate.tasks.guard import repeatable
 
 PLAIN = (nn.Linear, nn.Flatten, nn.Identity, nn.Sequential, *ACTIVATIONS, *NORMS, *DROPOUTS)
-KERNELS = ("batched", "vmap", "loop")
+KERNELS = ("compiled", "batched", "vmap", "loop")
+
+
+def why_not_kernel(name: str, device: torch.device) -> str:
+    """Why a kernel cannot be had on this machine, in a few words; empty where it can."""
+    if name != "compiled":
+        return ""
+    return "it is for CPUs" if device.type != "cpu" else why_not_compiled()
+
+
+def kernels(device: torch.device) -> tuple[str, ...]:
+    """Those that can be had."""
+    return tuple(name for name in KERNELS if not why_not_kernel(name, device))
 
 
 CACHED = 2**17
@@ -39,7 +52,8 @@ def likely_kernels(net: Net, x: Tensor, device: torch.device, *, large: bool) ->
     if is_covered(net.module) and (is_covered(net.module, traced=False) or runs_as_traced(net.module, x)):
         if device.type != "cpu":
             return "vmap", "batched"
-        return ("loop", "batched") if large else ("batched", "loop")
+        stacked = "batched" if why_not_kernel("compiled", device) else "compiled"
+        return ("loop", stacked) if large else (stacked, "loop")
     leaves = [layer for layer in net.module.modules() if not list(layer.children())]
     plain = all(isinstance(layer, PLAIN) for layer in leaves)
     return ("vmap", "loop") if plain or device.type != "cpu" else ("loop", "vmap")
@@ -127,7 +141,7 @@ def takes_channels_last(module: nn.Module, x: Tensor) -> bool:
 class Look:
     """What a look at the model told about how to run it.
 
-    `kernel`: "batched", "vmap" or "loop"; `other`: the one to measure it against. `solo`: why lanes must run one at a time; empty where they need not.
+    `kernel`: one of KERNELS; `other`: the one to measure it against. `solo`: why lanes must run one at a time; empty where they need not.
     `large`: one lane fills a core's cache. `reseed`: it draws from a global generator (torch's, Python's, NumPy's), which is then seeded at every step.
     `channels_last`: on a CPU, pooling is many times faster with channels innermost.
     """

@@ -65,13 +65,20 @@ def choose(
     check_kernel(kernel)
     before = Choice.of_json(begun, "ledger") if begun else None
     fixed = kernel if kernel != "auto" else before.kernel if before else None
+    if reason := look.why_not_kernel(fixed or "", bench.device):
+        begun_with = (
+            "" if kernel != "auto" else "the study was begun with it, and a study stays with its kernel"
+        )
+        raise InputError(
+            f"the kernel '{fixed}' cannot be had here: {reason}", hint=begun_with or "leave --kernel out"
+        )
     if before and before.kernel != fixed:
         raise InputError(
             f"the study was begun with the kernel '{before.kernel}', whose results differ from those of '{kernel}' in rounding",
             hint="leave --kernel out, or name another folder with --studies",
         )
     if bench.solo:
-        if kernel in ("batched", "vmap"):
+        if kernel in ("compiled", "batched", "vmap"):
             raise InputError(f"the model cannot be vmapped: {bench.solo}", hint="leave --kernel out")
         return bench, Choice(bench.kernel, 1, "alone")
     if before and not lanes and not memory:

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ablate.seams.draws import bits, keep_mask, keep_masks, least_kept, stream_number, to_uniform
+from ablate.surgery import compiled_dropout
 from ablate.surgery.kinds import AFFINE
 from ablate.surgery.products import affine
 from ablate.surgery.stacked import convolved, is_lane_by_lane, stacked, vmapped
@@ -83,6 +84,8 @@ class Dropout(RandomLayer):
     def stacked(self, x: Tensor) -> Tensor:
         if not self.training:
             return x
+        if compiled_dropout.covers(x):
+            return compiled_dropout.dropped(x, self.key, self.least, self.scale)
         return x * self.keep_stacked(x.shape, self.least).mul_(by_lane(self.scale, x))
 
 

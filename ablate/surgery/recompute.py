@@ -7,7 +7,7 @@ results and gradients are equal bit for bit:
 
 - buffers (running statistics) are changed by the first run alone; the second works on copies from before it;
 - counter-based layers draw the same mask from the same key; torch's global generators are set back;
-- the second run is under the autocast of the first.
+- the second run is under the autocast of the first, and compiles what the first did.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from ablate.compiled import compiled_code, is_used
 from ablate.surgery.binding import binding_of
 from ablate.surgery.escape import LaneByLane
 from ablate.surgery.stacked import sequence, stacked
@@ -174,11 +175,12 @@ class _Segment(torch.autograd.Function):
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What else the outcome of a run depends on: autocast, and the states of torch's own generators."""
+    """What else the outcome of a run depends on: autocast, whether code is compiled, and the states of torch's own generators."""
 
     device: torch.device
     autocast: bool
     dtype: torch.dtype
+    compiled: bool
     generator: Tensor
     device_generator: Tensor | None
 
@@ -189,6 +191,7 @@ class Surroundings:
             device,
             torch.is_autocast_enabled(kind),
             torch.get_autocast_dtype(kind),
+            is_used(),
             torch.get_rng_state(),
             torch.cuda.get_rng_state(device) if kind == "cuda" else None,
         )
@@ -198,6 +201,7 @@ class Surroundings:
         devices = [] if self.device_generator is None else [self.device]
         with (
             torch.random.fork_rng(devices=devices),
+            compiled_code(self.compiled),
             torch.autocast(self.device.type, self.dtype, enabled=self.autocast, cache_enabled=False),
         ):
             torch.set_rng_state(self.generator)

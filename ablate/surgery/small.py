@@ -17,9 +17,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ablate.surgery.small_ways import WAYS
+from ablate.compiled import is_used
+from ablate.surgery.compiled_ways import COMPILED
+from ablate.surgery.small_ways import WAYS as OF_TORCH
 
 Pair = Sequence[int]
+WAYS = {**OF_TORCH, **COMPILED}
 
 # Where each way takes less of the time than oneDNN, forward and backward together: limits read off grids of layers on one core
 # with AVX-512. Patches, at most 1 / 1.2 of it: 595 layers (1 to 64 channels, maps of 2x2 to 28x28, 32 to 256 examples, 10 lanes).
@@ -36,6 +39,8 @@ PART_ROWS = {
     False: 1536,
 }  # the same for maps that do not fill the tile; for TILE_CHANNELS in or more, for fewer
 PART_WEIGHTS = 512  # channels in times channels out, of such maps
+TILE_SIDES = {2, 3, 4}
+DIRECT_VALUES = 2**15
 IN_CACHE = 3 * 2**18  # numbers between two products, of the lanes taken together
 
 
@@ -46,11 +51,19 @@ def way_of(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pai
         return ""
     out, channels, *kernel = weight.shape[1:]
     examples, sides = x.shape[1], _sides(x, weight, stride, padding)
+    one_tile = kernel == [3, 3] and tuple(stride) == (1, 1) and {*sides} <= TILE_SIDES and max(padding) <= 2
+    if is_used():
+        values = channels * prod(kernel) * examples * prod(sides)
+        direct = channels <= 4 and prod(kernel) <= 25 and (out % 8 == 0 or values <= DIRECT_VALUES)
+        return "direct" if direct else "tile" if one_tile else ""
     kind = "narrow" if out < 12 else "wide" if channels > 1 else "one channel"
     if channels <= 4 and weight[0, 0].numel() * examples * prod(sides) <= PATCH_VALUES[kind]:
         return "patches"
-    one_tile = kernel == [3, 3] and tuple(stride) == (1, 1) and {*sides} <= {3, 4} and max(padding) <= 2
-    return "winograd" if one_tile and _tile_pays(examples, channels, out, prod(sides)) else ""
+    return (
+        "winograd"
+        if one_tile and {*sides} <= {3, 4} and _tile_pays(examples, channels, out, prod(sides))
+        else ""
+    )
 
 
 def _tile_pays(examples: int, channels: int, out: int, outputs: int) -> bool:
@@ -77,7 +90,8 @@ class _Small(torch.autograd.Function):
         stride: tuple[int, int], padding: tuple[int, int], way: str,
     ) -> Tensor:  # fmt: skip
         y = _innermost(x, (*x.shape[:2], weight.shape[1], *_sides(x, weight, stride, padding)))
-        parts = _parts(len(x), WAYS[way].floats(weight.shape[1:], y.shape[1:]))
+        floats = WAYS[way].floats
+        parts = _parts(len(x), floats(weight.shape[1:], y.shape[1:])) if floats else [slice(0, len(x))]
         kept = [
             WAYS[way].forward(x[p], weight[p], None if bias is None else bias[p], stride, padding, y[p])
             for p in parts

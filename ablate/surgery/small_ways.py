@@ -31,14 +31,14 @@ class Way:
     forward: input, weight, bias, stride, padding, output (written) -> what `backward` wants kept.
     backward: gradient of the output, weight, what was kept, stride, padding, then the gradients of input, weight and
     bias (written; None: not wanted).
-    floats: the shapes of a lane's weight and output -> about how many numbers lie between two products.
+    floats: the shapes of a lane's weight and output -> about how many numbers lie between two products; None: all lanes at once.
     """
 
     forward: Callable[[Tensor, Tensor, Tensor | None, Pair, Pair, Tensor], tuple[Tensor, ...]]
     backward: Callable[
         [Tensor, Tensor, Sequence[Tensor], Pair, Pair, Tensor | None, Tensor | None, Tensor | None], None
     ]
-    floats: Callable[[Sequence[int], Sequence[int]], int]
+    floats: Callable[[Sequence[int], Sequence[int]], int] | None = None
 
 
 def patches_forward(
@@ -108,7 +108,7 @@ def winograd_forward(
 ) -> tuple[Tensor, ...]:
     """Y = Aᵀ [Σ (G w Gᵀ) ⊙ (Bᵀ x B)] A, the sum over channels; tiles are kept as `[K, 36, B, C]`."""
     lanes, examples, channels, height, width = x.shape
-    into, out, kernel = _transforms(height, width, tuple(padding))
+    into, out, kernel = transforms(height, width, tuple(padding))
     tiles = _transformed(_packed(x), into, (height, width)).view(lanes * 36, examples, channels)
     points = product(kernel.expand(lanes, -1, -1), weight.reshape(lanes, -1, 9).mT)
     points = points.view(lanes * 36, -1, channels)
@@ -123,7 +123,7 @@ def winograd_backward(
 ) -> None:  # fmt: skip
     (tiles, points), lanes, examples = kept, len(gradient), gradient.shape[1]
     height, width = (side - 2 * pad + 2 for side, pad in zip(gradient.shape[3:], padding, strict=True))
-    into, out, kernel = _transforms(height, width, tuple(padding))
+    into, out, kernel = transforms(height, width, tuple(padding))
     own = _packed(gradient)
     sums = _transformed(own, _transposed(out), gradient.shape[3:]).view(lanes * 36, examples, -1)
     if to_x is not None:
@@ -150,12 +150,12 @@ def _transposed(matrices: Matrices) -> Matrices:
 
 
 @cache
-def _transforms(height: int, width: int, padding: tuple[int, int]) -> tuple[Matrices, Matrices, Tensor]:
+def transforms(height: int, width: int, padding: tuple[int, int]) -> tuple[Matrices, Matrices, Tensor]:
     """For a map of one tile: Bᵀ (`[6, H]`, `[6, W]`), Aᵀ (`[H', 6]`, `[W', 6]`), G ⊗ G `[36, 9]`.
 
     The columns of Bᵀ that would meet padding, and the rows of Aᵀ beyond the output, are left out.
     """
-    into, kernel, out = (torch.tensor(rows, dtype=torch.float64) for rows in _toom_cook())
+    into, kernel, out = (torch.tensor(rows, dtype=torch.float64) for rows in toom_cook())
     sides = list(zip((height, width), padding, strict=True))
     down, across = (into[:, pad : pad + side].float() for side, pad in sides)
     up, left = (out[: side + 2 * pad - 2].float() for side, pad in sides)
@@ -168,7 +168,7 @@ POINTS = (Fraction(0), Fraction(2, 3), Fraction(-2, 3), Fraction(3, 2), Fraction
 _Rows = list[list[float]]
 
 
-def _toom_cook() -> tuple[_Rows, _Rows, _Rows]:
+def toom_cook() -> tuple[_Rows, _Rows, _Rows]:
     """Bᵀ `[6, 6]`, G `[6, 3]`, Aᵀ `[4, 6]` of F(4, 3) from POINTS and infinity (Barabasz et al. 2018, algorithm 1)."""
     into: _Rows = []
     kernel: _Rows = []

@@ -9,7 +9,7 @@ from typing import Protocol, cast, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from ablate.surgery import pointwise
+from ablate.surgery import compiled_norms, pointwise
 from ablate.surgery.binding import Binding
 from ablate.surgery.escape import escape, under_vmap
 from ablate.surgery.kinds import ACTIVATIONS, EXACT
@@ -107,6 +107,8 @@ class Switch(StandIn):
         layers, lengths = self._runs(picks)
         if all(type(layer) in pointwise.KINDS and is_pointwise(layer, x) for layer in layers):
             return self._pointwise(x, layers, lengths)
+        if all(isinstance(layer, nn.Identity) or self._is_compiled(layer, x) for layer in layers):
+            return compiled_norms.standardised(x, self._parts(picks, layers, lengths))
         x = laid(x)
         parts = (x,) if len(lengths) == 1 else apart(x, lengths)
         done, first = [], 0
@@ -125,6 +127,25 @@ class Switch(StandIn):
             self._known = (picks, [run[0].chosen for run in runs], [len(run) for run in runs])
         return self._known[1:]
 
+    def _is_compiled(self, layer: nn.Module, x: Tensor) -> bool:
+        return not self.channels_last and compiled_norms.covers(x, layer)
+
+    def _parts(
+        self, picks: Sequence[Switch], layers: Sequence[nn.Module], lengths: Sequence[int], start: int = 0
+    ) -> list[compiled_norms.Part]:
+        """What the compiled norms are told of the lanes `picks`, the first of which has the tensors' row `start`."""
+        held, found, first = self.plan.tensors(), [], 0
+        for layer, count in zip(layers, lengths, strict=True):
+            own: dict[str, Tensor] = {}
+            several: list[nn.Module] = []
+            if not isinstance(layer, nn.Identity):
+                several = [pick.chosen for pick in picks[first : first + count]]
+                rows = slice(start + first, start + first + count)
+                own = {path.rpartition(".")[2]: held[number][rows] for number, path in picks[first].plan.own}
+            found.append(compiled_norms.Part(first, several, own, count))
+            first += count
+        return found
+
     def _pointwise(self, x: Tensor, layers: Sequence[nn.Module], lengths: Sequence[int]) -> Tensor:
         if all(isinstance(layer, nn.Identity) for layer in layers):
             return x
@@ -139,6 +160,8 @@ class Switch(StandIn):
             inside = x.movedim(2, -1) if is_innermost(x) else x
             y: Tensor = stacked(branch, inside) if is_covered(branch) else branch(inside)
             return y.movedim(-1, 2) if is_innermost(x) else y
+        if self._is_compiled(branch, x):
+            return compiled_norms.standardised(x, self._parts(picks, [branch], [len(x)], first))
         plan, held = picks[0].plan, self.plan.tensors()
         own = {number: held[number][first : first + len(x)] for number, _ in plan.own}
         if isinstance(branch, Together) and branch.fits(x[0]):

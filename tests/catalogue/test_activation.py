@@ -109,7 +109,7 @@ def test_functional_activations_are_not_applicable() -> None:
 
 
 @pytest.mark.parametrize("name", ["cnn", "mlp", "own_norm", "shared"])
-@pytest.mark.parametrize("kernel", ["loop", "vmap", "batched"])
+@pytest.mark.parametrize("kernel", ["loop", "vmap", "batched", "compiled"])
 def test_lanes_equal_alone(name: str, kernel: str) -> None:
     recipes = [{}, *({"activation": {"kind": kind}} for kind in KINDS), {"activation": True, "dropout": True}]
     assert_lanes_equal_alone(name, recipes, kernel)

@@ -24,7 +24,7 @@ def settings(dtype, lanes=1):
 
 def benches():
     checks = suite()
-    for kernel in ("vmap", "loop", "batched"):
+    for kernel in ("vmap", "loop", "batched", "compiled"):
         for name in ("images", "table"):
             yield checks, Bench.of(checks.benches[name].task, checks.catalogue, CPU, kernel)
 

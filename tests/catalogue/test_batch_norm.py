@@ -118,7 +118,7 @@ def test_an_impossible_momentum_is_refused_before_the_model_is_touched() -> None
 
 
 @pytest.mark.parametrize("name", ["cnn", "mlp", "own_norm", "shared"])
-@pytest.mark.parametrize("kernel", ["loop", "vmap", "batched"])
+@pytest.mark.parametrize("kernel", ["loop", "vmap", "batched", "compiled"])
 def test_lanes_equal_alone(name: str, kernel: str) -> None:
     recipes = [
         {"batch_norm": {"momentum": 0.1}},

@@ -146,7 +146,7 @@ def test_a_layer_that_surgery_put_in_place_of_one_is_drawn_too() -> None:
 
 
 @pytest.mark.parametrize("name", ["cnn", "mlp", "own_norm", "shared"])
-@pytest.mark.parametrize("kernel", ["loop", "vmap", "batched"])
+@pytest.mark.parametrize("kernel", ["loop", "vmap", "batched", "compiled"])
 def test_lanes_equal_alone(name: str, kernel: str) -> None:
     recipes = [
         {},

@@ -100,7 +100,7 @@ def test_every_hidden_layer_is_normalised_and_off_is_the_model() -> None:
 
 
 @pytest.mark.parametrize("name", ["cnn", "mlp", "own_norm"])
-@pytest.mark.parametrize("kernel", ["loop", "vmap", "batched"])
+@pytest.mark.parametrize("kernel", ["loop", "vmap", "batched", "compiled"])
 def test_lanes_equal_alone(name: str, kernel: str) -> None:
     recipes = [{"layer_norm": True}, {}, {"layer_norm": {"eps": 0.5}}, {"group_norm": {"groups": 2}}]
     assert_lanes_equal_alone(name, recipes, kernel)

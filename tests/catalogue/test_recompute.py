@@ -226,7 +226,7 @@ def test_evaluation_keeps_nothing_and_runs_once():
     assert module.get_buffer("1.scale") == 2
 
 
-@pytest.mark.parametrize("kernel", ["loop", "vmap", "batched"])
+@pytest.mark.parametrize("kernel", ["loop", "vmap", "batched", "compiled"])
 @pytest.mark.parametrize("name", ["images", "table"])
 @pytest.mark.parametrize(
     "others", [{}, {"amp": {"dtype": "float16"}}, {"amp": {"dtype": "bfloat16"}}, {"fgsm": {}}], ids=str

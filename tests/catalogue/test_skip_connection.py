@@ -76,7 +76,7 @@ def test_the_norm_is_inside_the_block() -> None:
 
 
 @pytest.mark.parametrize("name", ["cnn", "mlp", "shared"])
-@pytest.mark.parametrize("kernel", ["loop", "vmap", "batched"])
+@pytest.mark.parametrize("kernel", ["loop", "vmap", "batched", "compiled"])
 def test_lanes_equal_alone(name: str, kernel: str) -> None:
     recipes = [
         {"skip_connection": True},

@@ -68,13 +68,13 @@ class InPlace(Written):
 
 
 def test_kernels_are_chosen_by_the_model():
-    assert bench_of("digits").kernel == bench_of("breast-cancer").kernel == "batched"
+    assert bench_of("digits").kernel == bench_of("breast-cancer").kernel == "compiled"
     digits = load("digits")
     wide = digits.but(batch_size=4 * digits.batch_size)
     assert Bench.of(wide, CATALOGUE, CPU).kernel == "loop", "one lane fills a core's cache"
     for name, other in (("digits", "loop"), ("breast-cancer", "vmap")):
         task = load(name)
-        for around, kernel in ((Written, "batched"), (InPlace, other)):
+        for around, kernel in ((Written, "compiled"), (InPlace, other)):
             written = Task(
                 lambda model=task.model, around=around: around(model()), (task.train.x, task.train.y),
                 (task.validation.x, task.validation.y), test=False, name="written",
@@ -170,7 +170,7 @@ def test_the_baseline_is_a_plain_torch_loop(bench: Bench):
 
 def test_kernels_agree_to_rounding():
     for name in ("digits", "breast-cancer"):
-        benches = [bench_of(name, kernel) for kernel in ("loop", "vmap", "batched")]
+        benches = [bench_of(name, kernel) for kernel in ("loop", "vmap", "batched", "compiled")]
         trainers = [Trainer(b, runs_of(b, 3)) for b in benches]
         for _ in range(20):
             first, *rest = [trainer.step()[0] for trainer in trainers]
@@ -300,7 +300,7 @@ class Tied(nn.Module):
         return self.head(torch.relu(self.again(torch.relu(self.second(torch.relu(self.first(x)))))))
 
 
-@pytest.mark.parametrize("kernel", ["loop", "vmap", "batched"])
+@pytest.mark.parametrize("kernel", ["loop", "vmap", "batched", "compiled"])
 def test_shared_weights_stay_shared(kernel: str):
     known = load("breast-cancer")
     task = Task(

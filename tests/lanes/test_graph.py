@@ -33,7 +33,7 @@ def trainers(checks: Suite, name: str, count: int = 2, kernel: str = "vmap") -> 
     return [Trainer(bench, runs) for _ in range(count)]
 
 
-@pytest.mark.parametrize("kernel", ["vmap", "batched"])
+@pytest.mark.parametrize("kernel", ["vmap", "batched", "compiled"])
 @pytest.mark.parametrize("name", list(registry()))
 def test_a_settled_step_is_the_ordinary_step_in_the_same_tensors(name: str, kernel: str):
     plain, held = trainers(suite(), name, kernel=kernel)
@@ -72,7 +72,7 @@ class Watched(TorchDispatchMode):
         return "outside"
 
 
-@pytest.mark.parametrize("kernel", ["vmap", "batched"])
+@pytest.mark.parametrize("kernel", ["vmap", "batched", "compiled"])
 @pytest.mark.parametrize("name", list(registry()))
 def test_nothing_in_a_step_waits_for_the_device(name: str, kernel: str):
     (trainer,) = trainers(suite(), name, 1, kernel)
@@ -83,7 +83,7 @@ def test_nothing_in_a_step_waits_for_the_device(name: str, kernel: str):
     assert {place for place in watched.found if not place.startswith(ON_A_CPU)} == set()
 
 
-@pytest.mark.parametrize("kernel", ["vmap", "batched"])
+@pytest.mark.parametrize("kernel", ["vmap", "batched", "compiled"])
 @pytest.mark.parametrize("name", ["batch_norm", "group_norm", "layer_norm", "instance_norm"])
 def test_torchs_own_norms_do_not_wait_either(name: str, kernel: str, monkeypatch: pytest.MonkeyPatch):
     """Large layers are left to them, which take their settings as plain numbers."""

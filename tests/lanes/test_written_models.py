@@ -166,7 +166,7 @@ class Asserting(nn.Module):
 
 
 KERNEL = {
-    Mobile: "batched", Mixer: "batched", Attending: "batched", Recurrent: "batched", Experts: "batched",
+    Mobile: "compiled", Mixer: "compiled", Attending: "compiled", Recurrent: "compiled", Experts: "compiled",
     Unet: "loop", Asserting: "loop",
 }  # fmt: skip
 

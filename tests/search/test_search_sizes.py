@@ -8,7 +8,7 @@ TRIALS = [1, 2, 3, 8, 20, 40, 99, 100, 101, 200, 500, 1000, 10_000]
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
-@pytest.mark.parametrize("kernel", ["loop", "vmap", "batched"])
+@pytest.mark.parametrize("kernel", ["loop", "vmap", "batched", "compiled"])
 @pytest.mark.parametrize("solo", [False, True])
 def test_a_search_of_ten_or_more_has_four_generations_and_groups_fit_into_them(kernel, device, solo):
     before = 0

@@ -76,7 +76,7 @@ def tokens(monkeypatch: pytest.MonkeyPatch) -> Iterator[Tokens]:
     return held
 
 
-@pytest.mark.parametrize("kernel", ["batched", "vmap", "loop"])
+@pytest.mark.parametrize("kernel", ["compiled", "batched", "vmap", "loop"])
 def test_a_group_that_is_divided_twice_ends_as_the_whole(kernel: str) -> None:
     bench = Bench.of(load("digits"), CATALOGUE, torch.device("cpu"), kernel)
     runs = runs_of("digits")

@@ -15,7 +15,7 @@ from ablate.surgery.small import convolution, way_of
 # Largest error over largest value, measured against float64: oneDNN's is about 5e-7 for these sizes, and a
 # transform to 36 points and back loses a few times that.
 TOLERANCE = 1e-5
-WAYS = ("patches", "winograd")
+WAYS = ("patches", "winograd", "direct", "tile")
 
 
 def laid(x: Tensor) -> Tensor:
@@ -34,7 +34,7 @@ def inputs(
     seed: int,
 ) -> tuple[Tensor, Tensor, Tensor, tuple[int, int], tuple[int, int]]:
     draw = torch.Generator().manual_seed(seed)
-    if way == "winograd":
+    if way in ("winograd", "tile"):
         kernel, stride = 3, 1
         height, width = (
             int(torch.randint(3 - 2 * padding, 7 - 2 * padding, (), generator=draw)) for _ in "hw"

@@ -15,6 +15,7 @@ Lineage: Ioffe & Szegedy 2015, algorithms 1 and 2; the running statistics of `to
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -64,11 +65,16 @@ class BatchNorm(Norm):
             y = x * by_channel(scale, x)
             return y + by_channel(own["bias"] - mean * scale, x)
         y, seen, spread = standardised(x, own, examples=True)
-        count = x[0].numel() // x.shape[2]
-        share = own["momentum"][:, None].to(mean.dtype)
-        mean.mul_(1 - share).add_(share * seen.flatten(1))
-        variance.mul_(1 - share).add_(share * spread.flatten(1) * (count / (count - 1)))
+        self.keep(own, seen.flatten(1), spread.flatten(1), x[0].numel() // x.shape[2])
         return y
+
+    def by_batch(self) -> bool:
+        return self.training
+
+    def keep(self, own: Mapping[str, Tensor], mean: Tensor, variance: Tensor, count: int) -> None:
+        share = own["momentum"][:, None].to(mean.dtype)
+        own["running_mean"].mul_(1 - share).add_(share * mean)
+        own["running_var"].mul_(1 - share).add_(share * variance * (count / (count - 1)))
 
 
 def model(net: Net, p: Any) -> None:

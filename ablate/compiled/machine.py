@@ -1,0 +1,59 @@
+"""LLVM's code generator for the processor that this process runs on."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+
+Function = Callable[..., None]
+"""Takes addresses (0: not given), then counts."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The processor: its code generator, its features, and the code made so far, which lives as long as the process."""
+
+    target: Any
+    features: dict[str, bool]
+    made: list[Any] = field(default_factory=list)
+
+
+@cache
+def machine() -> Machine:
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    features = llvm.get_host_cpu_features()
+    target = llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(
+        cpu=llvm.get_host_cpu_name(), features=features.flatten(), opt=3, jit=True
+    )
+    return Machine(target, dict(features))
+
+
+def multiplies_and_adds() -> bool:
+    """Whether the processor rounds x·y + z once, in one instruction. Where it does, a result does not hang on its vectors' width."""
+    has = machine().features
+    return bool(has.get("fma") or has.get("neon"))
+
+
+def floats() -> int:
+    """float32 numbers in a vector register; of narrow ones two together."""
+    has = machine().features
+    return 16 if has.get("avx512f") else 8
+
+
+def compiled(module: ir.Module, name: str, pointers: int, counts: int) -> Function:
+    """The function `name` of `module` as machine code. No passes are run over it: `Code` writes what they would make of it."""
+    found = llvm.parse_assembly(str(module))
+    found.verify()
+    engine = llvm.create_mcjit_compiler(found, machine().target)
+    engine.finalize_object()
+    machine().made.append(engine)
+    kind = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * pointers, *[ctypes.c_int64] * counts)
+    function: Function = kind(engine.get_function_address(name))
+    return function
