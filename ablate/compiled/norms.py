@@ -2,8 +2,10 @@
 
     y = γ_c (x − μ) / √(σ² + ε) + β_c
 
-Activations are `[K, B, P, C]`, contiguous: P positions, C channels. What a lane does stands in its row of a table of whole numbers
-(`COLUMNS`). Sums run over `CHUNK` rows, then over the sums of chunks, so that their rounding hardly grows with their length.
+Activations are `[K, B, P, C]`, contiguous: P positions, C channels. What a lane does stands in its row of `lanes`, int64 `[K, 4]` (`LANE`), and of
+`numbers`, float32 `[K, 2]`: ε, and the share of the batch in what follows of the running statistics. Its `part` is a row of `parts`, int64 `[…, 8]`:
+addresses of tensors `[K', C]` and the bytes from one of their rows to the next (`FORWARD`, `BACKWARD`); `row` is the lane's row there.
+Sums run over `CHUNK` rows, then over the sums of chunks, so that their rounding hardly grows with their length.
 """
 
 from __future__ import annotations
@@ -16,36 +18,51 @@ from typing import Any
 from ablate.compiled.code import I64, Code, Value, width_of
 from ablate.compiled.machine import Function
 
-COLUMNS = ("mode", "members", "first", "second", "third")
-"""`mode`: one of those below; `members`: neighbouring channels that are standardised together. Then addresses of `[C]`: forward γ and β; backward
-γ, and where the gradients of γ and β go, to which they are added."""
-LEFT, EXAMPLE, BATCH = range(3)
-"""The lane is left as it is; each of its examples is standardised by itself; all of them are together."""
+LANE = ("mode", "members", "part", "row")
+"""`mode`: one of those below; `members`: neighbouring channels that are standardised together."""
+LEFT, EXAMPLE, BATCH, STORED = range(4)
+"""The lane is left as it is; each of its examples is standardised by itself; all of them are together, and running statistics follow; by those."""
+FORWARD = ("weight", "bias", "running_mean", "running_var")
+BACKWARD = ("weight", "to_weight", "to_bias", "none")
 CHUNK = 16
-KEPT = 3
-"""For every lane and example, of `BATCH` in the first one's place: μ, 1 / √(σ² + ε) and σ² by channel."""
+KEPT = 2
+"""For every lane and example, of a lane standardised as one in the first one's place: μ and 1 / √(σ² + ε) by channel."""
 
 
 class Pass:
     """Writes a pass over all lanes: the parts that forward and backward pass share."""
 
-    def __init__(self, channels: int, pointers: Sequence[str]) -> None:
-        self.channels, self.width = channels, width_of(channels)
-        self.code = Code([*pointers, "room", "table"], ["lanes", "examples", "positions"])
+    def __init__(self, channels: int, pointers: Sequence[str], parts: Sequence[str]) -> None:
+        self.channels, self.width, self.parts = channels, width_of(channels), parts
+        self.code = Code([*pointers, "numbers", "room", "lanes", "parts"], ["count", "examples", "positions"])
         self.of = self.code.argument
 
     def column(self, lane: Value, name: str) -> Value:
-        write, code = self.code.write, self.code
-        place = code.sum(code.times(lane, len(COLUMNS)), COLUMNS.index(name))
-        return write.load(write.gep(self.of["table"], [place], source_etype=I64), typ=I64, align=8)
+        return self._whole("lanes", self.code.times(lane, len(LANE)), LANE.index(name))
 
     def address(self, lane: Value, name: str) -> Value:
-        return self.code.address(self.column(lane, name))
+        """Of the lane's row of a tensor of its part."""
+        code, place = self.code, 2 * self.parts.index(name)
+        part = code.times(self.column(lane, "part"), 2 * len(self.parts))
+        apart = code.times(self.column(lane, "row"), self._whole("parts", part, place + 1))
+        return code.address(code.sum(self._whole("parts", part, place), apart))
+
+    def _whole(self, table: str, row: Value, column: int) -> Value:
+        write = self.code.write
+        at = write.gep(self.of[table], [self.code.sum(row, column)], source_etype=I64)
+        return write.load(at, typ=I64, align=8)
+
+    def number(self, lane: Value, column: int) -> Value:
+        return self.code.spread(
+            self.of["numbers"], self.code.sum(self.code.times(lane, 2), column), self.width
+        )
+
+    def is_mode(self, lane: Value, mode: int) -> Value:
+        return self.code.write.icmp_signed("==", self.column(lane, "mode"), self.code.sum(mode))
 
     def choice(self, lane: Value) -> AbstractContextManager[tuple[AbstractContextManager[None], AbstractContextManager[None]]]:  # fmt: skip
         """Two ways on: of a lane that is left as it is, and of the others."""
-        left = self.code.write.icmp_signed("==", self.column(lane, "mode"), self.code.sum(LEFT))
-        ways: AbstractContextManager[Any] = self.code.write.if_else(left)
+        ways: AbstractContextManager[Any] = self.code.write.if_else(self.is_mode(lane, LEFT))
         return ways
 
     def copy(self, lane: Value, source: str, target: str) -> None:
@@ -63,7 +80,7 @@ class Pass:
     def each(self, lane: Value, do: Callable[[Value, Value, Value], None]) -> None:
         """`do(at, rows, kept)` for what is standardised together: the offsets of its numbers and of what is kept of it, its rows."""
         code, of = self.code, self.of
-        together = code.write.icmp_signed("==", self.column(lane, "mode"), code.sum(BATCH))
+        together = code.write.icmp_signed(">=", self.column(lane, "mode"), code.sum(BATCH))
         sets = code.write.select(together, code.sum(1), of["examples"])
         rows = code.write.select(together, code.times(of["examples"], of["positions"]), of["positions"])
         with code.loop(sets) as i:
@@ -105,15 +122,13 @@ class Pass:
 
 @cache
 def forward(channels: int) -> tuple[Function, int]:
-    """(x, ε `[K]`, y, kept `[K, B, 3, C]`, room, table, K, B, P). And how many numbers the room holds."""
-    layer = Pass(channels, ("x", "eps", "y", "kept"))
+    """(x, y, kept `[K, B, 2, C]`, numbers, room, lanes, parts, K, B, P). And how many numbers the room holds."""
+    layer = Pass(channels, ("x", "y", "kept"), FORWARD)
     code, of, width, room = layer.code, layer.of, layer.width, layer.of["room"]
-    write = code.write
+    write, spread = code.write, channels  # where the room holds the variance
 
     def standardise(lane: Value, at: Value, rows: Value, kept: Value) -> None:
         members = layer.column(lane, "members")
-        weight, bias = layer.address(lane, "first"), layer.address(lane, "second")
-        places = [code.sum(kept, i * channels) for i in range(KEPT)]
 
         def x(row: Value, c: Value) -> Value:
             return code.load(of["x"], code.sum(at, code.times(row, channels), c), width)
@@ -122,57 +137,80 @@ def forward(channels: int) -> tuple[Function, int]:
             with code.loop(channels, step=width) as c:
                 code.store(do(c), to, code.sum(offset, c))
 
-        def mean_of(do: Callable[[Value, Value], Value], offset: Value) -> None:
-            """The means of do(row, c), into what is kept."""
+        def mean_of(do: Callable[[Value, Value], Value], to: Value, offset: Value) -> None:
+            """The means of do(row, c)."""
             each(
                 lambda c: layer.summed(rows, 1, lambda row, sums: [code.add(sums[0], do(row, c))])[0],
                 room, code.sum(0),
             )  # fmt: skip
             layer.pooled(0, members)
-            each(
-                lambda c: write.fdiv(code.load(room, c, width), layer.count(rows, members)),
-                of["kept"], offset,
-            )  # fmt: skip
+            each(lambda c: write.fdiv(code.load(room, c, width), layer.count(rows, members)), to, offset)
 
         def squared(row: Value, c: Value) -> Value:
-            apart = write.fsub(x(row, c), code.load(of["kept"], code.sum(places[0], c), width))
+            apart = write.fsub(x(row, c), code.load(of["kept"], code.sum(kept, c), width))
             return write.fmul(apart, apart)
 
-        def inverse(c: Value) -> Value:
-            variance = code.load(of["kept"], code.sum(places[2], c), width)
-            root = code.root(code.add(variance, code.spread(of["eps"], lane, width)))
-            return write.fdiv(code.constant(1, width), root)
+        with write.if_else(layer.is_mode(lane, STORED)) as (stored, fresh):
+            with stored:
+                mean, variance = (layer.address(lane, name) for name in ("running_mean", "running_var"))
+                each(lambda c: code.load(mean, c, width), of["kept"], kept)
+                each(lambda c: code.load(variance, c, width), room, code.sum(spread))
+            with fresh:
+                mean_of(x, of["kept"], kept)
+                mean_of(squared, room, code.sum(spread))
+        with write.if_then(layer.is_mode(lane, BATCH)):
+            _follow(layer, lane, rows, kept, spread)
 
-        mean_of(x, places[0])
-        mean_of(squared, places[2])
-        each(inverse, of["kept"], places[1])
+        def inverse(c: Value) -> Value:
+            variance = code.add(code.load(room, code.sum(spread, c), width), layer.number(lane, 0))
+            return write.fdiv(code.constant(1, width), code.root(variance))
+
+        each(inverse, of["kept"], code.sum(kept, channels))
+        weight, bias = layer.address(lane, "weight"), layer.address(lane, "bias")
         with code.loop(channels, step=width) as c:
-            mean, slope = (code.load(of["kept"], code.sum(place, c), width) for place in places[:2])
+            mean, slope = (code.load(of["kept"], code.sum(kept, i * channels, c), width) for i in range(2))
             scale, shift = code.load(weight, c, width), code.load(bias, c, width)
             with code.loop(rows) as row:
                 normal = write.fmul(write.fsub(x(row, c), mean), slope)
                 place = code.sum(at, code.times(row, channels), c)
                 code.store(code.fma(normal, scale, shift), of["y"], place)
 
-    with code.loop(of["lanes"]) as lane, layer.choice(lane) as (left, standardised):
+    with code.loop(of["count"]) as lane, layer.choice(lane) as (left, standardised):
         with left:
             layer.copy(lane, "x", "y")
         with standardised:
             layer.each(lane, lambda *where: standardise(lane, *where))
-    return code.compiled(), channels
+    return code.compiled(), 2 * channels
+
+
+def _follow(layer: Pass, lane: Value, rows: Value, kept: Value, spread: int) -> None:
+    """running ← (1 − share) · running + share · batch, the variance divided by n − 1."""
+    code, of, width, write = layer.code, layer.of, layer.width, layer.code.write
+    share = layer.number(lane, 1)
+    rest = write.fsub(code.constant(1, width), share)
+    less = code.number(write.sub(rows, code.sum(1)), width)
+    unbiased = write.fdiv(code.number(rows, width), less)
+    mean, variance = (layer.address(lane, name) for name in ("running_mean", "running_var"))
+    with code.loop(layer.channels, step=width) as c:
+        own = code.load(of["kept"], code.sum(kept, c), width)
+        wide = write.fmul(code.load(of["room"], code.sum(spread, c), width), unbiased)
+        for running, value in ((mean, own), (variance, wide)):
+            before = write.fmul(code.load(running, c, width), rest)
+            code.store(code.fma(value, share, before), running, c)
 
 
 @cache
 def backward(channels: int) -> tuple[Function, int]:
-    """(gradient of y, x, kept, where the gradient of x goes, room, table, K, B, P). And how many numbers the room holds."""
-    layer = Pass(channels, ("gradient", "x", "kept", "to_x"))
+    """(gradient of y, x, kept, where the gradient of x goes, numbers, room, lanes, parts, K, B, P). The gradients of γ and β are added to
+    where they go. And how many numbers the room holds."""
+    layer = Pass(channels, ("gradient", "x", "kept", "to_x"), BACKWARD)
     code, of, width, room = layer.code, layer.of, layer.width, layer.of["room"]
     write = code.write
 
     def back(lane: Value, at: Value, rows: Value, kept: Value) -> None:
         members = layer.column(lane, "members")
-        weight = layer.address(lane, "first")
-        to_weight, to_bias = layer.address(lane, "second"), layer.address(lane, "third")
+        weight, to_weight, to_bias = (layer.address(lane, name) for name in BACKWARD[:3])
+        fresh = write.select(layer.is_mode(lane, STORED), code.sum(0), code.sum(1))
 
         def gradient(row: Value, c: Value) -> Value:
             return code.load(of["gradient"], code.sum(at, code.times(row, channels), c), width)
@@ -192,7 +230,7 @@ def backward(channels: int) -> tuple[Function, int]:
                 return [code.add(sums[0], g), code.fma(g, normal(row, c, *own), sums[1])]
 
             sums = layer.summed(rows, 2, both)
-            scale = code.load(weight, c, width)
+            scale = write.fmul(code.load(weight, c, width), code.number(fresh, width))
             for into, offset, total in zip((to_bias, to_weight), (0, channels), sums, strict=True):
                 code.store(code.add(code.load(into, c, width), total), into, c)
                 code.store(write.fmul(total, scale), room, code.sum(offset, c))
@@ -209,7 +247,7 @@ def backward(channels: int) -> tuple[Function, int]:
                 place = code.sum(at, code.times(row, channels), c)
                 code.store(write.fmul(apart, own[1]), of["to_x"], place)
 
-    with code.loop(of["lanes"]) as lane, layer.choice(lane) as (left, standardised):
+    with code.loop(of["count"]) as lane, layer.choice(lane) as (left, standardised):
         with left:
             layer.copy(lane, "gradient", "to_x")
         with standardised:

@@ -7,139 +7,154 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ablate.compiled import is_used
 from ablate.surgery.compiled_ways import call
 from ablate.surgery.layout import as_laid, is_innermost
 
-Own = Mapping[str, Tensor]
+PARAMETERS = ("weight", "bias")
 
 
 @runtime_checkable
 class Standardising(Protocol):
-    """A layer that standardises over groups of `members` neighbouring channels, over the `examples` too or for each by itself."""
+    """A layer that standardises over groups of `members` neighbouring channels, over the `examples` too or for each by itself.
 
+    Over the examples: in training, and `running_mean` and `running_var` follow by the share `momentum`; else by those.
+    """
+
+    training: bool
     members: int
     examples: bool
     settings: dict[str, float]
 
-    def by_batch(self) -> bool:
-        """Whether it does so now, rather than with statistics from before."""
-        ...
-
-    def differentiably(self, x: Tensor, own: Own) -> Tensor:
+    def differentiably(self, x: Tensor, own: Mapping[str, Tensor]) -> Tensor:
         """y, by operations of which each has a gradient. `own`: the lanes' stacked tensors."""
-        ...
-
-    def keep(self, own: Own, mean: Tensor, variance: Tensor, count: int) -> None:
-        """What is kept of the statistics `[K, C]` of `count` numbers in training."""
         ...
 
 
 @dataclass(frozen=True)
 class Part:
-    """Neighbouring lanes, `count` from `first` on: their layers, one a lane, of one class, and its tensors, stacked. No layers: they are left as they are."""
+    """Neighbouring lanes, `count` from `first` on, of layers of one class. Their tensors by name: numbers among those that are handed over with
+    every call, of which row `row` is the first lane's. No layers: they are left as they are."""
 
     first: int
-    layers: Sequence[Any]
-    own: Own
     count: int
+    layers: Sequence[Any] = ()
+    tensors: Mapping[str, int] | None = None
+    row: int = 0
 
-    @property
-    def lanes(self) -> slice:
-        return slice(self.first, self.first + self.count)
+    def own(self, held: Sequence[Tensor]) -> dict[str, Tensor]:
+        rows = slice(self.row, self.row + self.count)
+        return {name: held[number][rows] for name, number in (self.tensors or {}).items()}
 
 
-def covers(x: Tensor, layer: nn.Module) -> bool:
-    """Whether lanes `x` `[K, B, C, …]` of this layer go through the compiled pass. Hangs on one lane only."""
+class Lanes:
+    """What the pass has to know of lanes, worked out once."""
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        from ablate.compiled.norms import BATCH, EXAMPLE, LEFT, STORED
+
+        self.parts = tuple(parts)
+        self.normed = [part for part in parts if part.layers]
+        rows: list[tuple[int, ...]] = []
+        numbers: list[tuple[float, float]] = []
+        for part in parts:
+            if not part.layers:
+                rows += [(LEFT, 0, 0, 0)] * part.count
+                numbers += [(0.0, 0.0)] * part.count
+            for row, layer in enumerate(part.layers, part.row):
+                mode = EXAMPLE if not layer.examples else BATCH if layer.training else STORED
+                rows.append((mode, layer.members, self.normed.index(part), row))
+                numbers.append((layer.settings["eps"], layer.settings.get("momentum", 0.0)))
+        self.table = torch.tensor(rows, dtype=torch.int64)
+        self.numbers = torch.tensor(numbers, dtype=torch.float32)
+
+
+def covers(x: Tensor) -> bool:
+    """Whether lanes `x` `[K, B, C, …]` of such layers go through the compiled pass. Hangs on one lane only."""
     if not is_used() or x.device.type != "cpu" or x.dtype != torch.float32 or x.numel() == 0:
         return False
-    laid = x.ndim == 3 or (is_innermost(x) and x.shape[2] > 1)
-    return laid and isinstance(layer, Standardising) and layer.by_batch()
+    return x.ndim == 3 or (is_innermost(x) and x.shape[2] > 1)
 
 
-def standardised(x: Tensor, parts: Sequence[Part]) -> Tensor:
-    """`[K, B, C, …]` -> the same shape, every part of the lanes by its own norm."""
-    tensors = [part.own[name] for part in parts if part.layers for name in ("weight", "bias")]
-    found: tuple[Tensor, Tensor] = _Standardised.apply(x, tuple(parts), *tensors)  # type: ignore[no-untyped-call]
-    y, kept = found
-    count = x[0].numel() // x.shape[2]
-    for part in parts:
-        if part.layers and part.layers[0].examples:
-            mean, _, variance = kept[part.lanes, 0].unbind(1)
-            part.layers[0].keep(part.own, mean, variance, count)
+def standardised(x: Tensor, lanes: Lanes, held: Sequence[Tensor]) -> Tensor:
+    """`[K, B, C, …]` -> the same shape, every part of the lanes by its own norm; `held` has its tensors."""
+    parameters = [held[part.tensors[name]] for part in lanes.normed if part.tensors for name in PARAMETERS]
+    y: Tensor = _Standardised.apply(x, lanes, held, *parameters)  # type: ignore[no-untyped-call]
     return y
 
 
 class _Standardised(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, parts: tuple[Part, ...], *tensors: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, x: Tensor, lanes: Lanes, held: Sequence[Tensor], *parameters: Tensor) -> Tensor:
         from ablate.compiled import norms
 
-        rows, tensors = _rows(x), tuple(tensor.contiguous() for tensor in tensors)
+        rows = _rows(x)
         run, numbers = norms.forward(rows.shape[3])
         y, kept = torch.empty_like(rows), rows.new_empty(*rows.shape[:2], norms.KEPT, rows.shape[3])
-        eps = [layer.settings["eps"] if layer else 0.0 for layer in _layers(parts)]
-        table = _table(parts, [tensors[::2], tensors[1::2]])
-        call(run, (rows, rows.new_tensor(eps), y, kept, rows.new_empty(numbers), table), rows.shape[:3])
-        ctx.save_for_backward(x, kept, *tensors)
-        ctx.parts = parts
-        ctx.mark_non_differentiable(kept)
-        return _maps(y, x), kept
+        tensors = [
+            [held[part.tensors[name]] if name in part.tensors else None for name in norms.FORWARD]
+            for part in lanes.normed
+            if part.tensors
+        ]
+        call(
+            run,
+            (rows, y, kept, lanes.numbers, rows.new_empty(numbers), lanes.table, _places(tensors)),
+            rows.shape[:3],
+        )
+        ctx.save_for_backward(x, kept, *parameters)
+        ctx.lanes, ctx.held = lanes, held
+        return _maps(y, x)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        x, kept, *tensors = ctx.saved_tensors
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, kept, *parameters = ctx.saved_tensors
         if torch.is_grad_enabled():  # a gradient of this gradient is wanted
-            again = _differentiably(x, ctx.parts, tensors)
-            return _filled(torch.autograd.grad(again, (x, *tensors), gradient, create_graph=True))
+            again = _differentiably(x, ctx.lanes, ctx.held, parameters)
+            found = torch.autograd.grad(again, (x, *parameters), gradient, create_graph=True)
+            return found[0], None, None, *found[1:]
         from ablate.compiled import norms
 
         own, rows = _rows(as_laid(gradient, x)), _rows(x)
         run, numbers = norms.backward(rows.shape[3])
-        to_x, to_tensors = torch.empty_like(rows), [torch.zeros_like(tensor) for tensor in tensors]
-        table = _table(ctx.parts, [tensors[::2], to_tensors[::2], to_tensors[1::2]])
-        call(run, (own, rows, kept, to_x, rows.new_empty(numbers), table), rows.shape[:3])
-        return _filled([_maps(to_x, x), *to_tensors])
+        to_x, to = (
+            torch.empty_like(rows),
+            [torch.zeros_like(one, memory_format=torch.contiguous_format) for one in parameters],
+        )
+        tensors = [
+            [weight, *gradients, None]
+            for weight, *gradients in zip(parameters[::2], to[::2], to[1::2], strict=True)
+        ]
+        room = rows.new_empty(numbers)
+        call(
+            run,
+            (own, rows, kept, to_x, ctx.lanes.numbers, room, ctx.lanes.table, _places(tensors)),
+            rows.shape[:3],
+        )
+        return _maps(to_x, x), None, None, *to
 
 
-def _filled(gradients: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
-    """The gradients of x and of the tensors, with none between them for the parts."""
-    return gradients[0], None, *gradients[1:]
-
-
-def _layers(parts: Sequence[Part]) -> list[Any]:
-    """Each lane's layer; None: it is left as it is."""
-    return [layer for part in parts for layer in (part.layers or [None] * part.count)]
-
-
-def _table(parts: Sequence[Part], columns: Sequence[Sequence[Tensor]]) -> Tensor:
-    """The rows of `compiled.norms.COLUMNS`: int64 `[K, 5]`. `columns`: tensors `[K, C]` whose addresses it holds, one for each part with a norm."""
-    from ablate.compiled.norms import BATCH, COLUMNS, EXAMPLE, LEFT
-
-    rows: list[list[int]] = []
-    stacks = zip(*columns, strict=True)
-    for part in parts:
-        if not part.layers:
-            rows += [[LEFT, *[0] * (len(COLUMNS) - 1)]] * part.count
-            continue
-        starts = [(tensor.data_ptr(), 4 * tensor.stride(0)) for tensor in next(stacks)]
-        spare = [0] * (len(COLUMNS) - 2 - len(starts))
-        for lane, layer in enumerate(part.layers):
-            mode = BATCH if layer.examples else EXAMPLE
-            rows.append([mode, layer.members, *(first + lane * each for first, each in starts), *spare])
+def _places(parts: Sequence[Sequence[Tensor | None]]) -> Tensor:
+    """Addresses of the parts' tensors `[K, C]`, and the bytes from a row to the next: int64 `[parts, 8]`."""
+    rows = [
+        number
+        for tensors in parts
+        for tensor in tensors
+        for number in ((0, 0) if tensor is None else (tensor.data_ptr(), 4 * tensor.stride(0)))
+    ]
     return torch.tensor(rows, dtype=torch.int64)
 
 
-def _differentiably(x: Tensor, parts: Sequence[Part], tensors: Sequence[Tensor]) -> Tensor:
-    pairs = iter(zip(tensors[::2], tensors[1::2], strict=True))
+def _differentiably(x: Tensor, lanes: Lanes, held: Sequence[Tensor], parameters: Sequence[Tensor]) -> Tensor:
+    pairs = iter(zip(parameters[::2], parameters[1::2], strict=True))
     done = []
-    for part in parts:
-        own = x[part.lanes]
+    for part in lanes.parts:
+        own = x[part.first : part.first + part.count]
         if part.layers:
-            weight, bias = next(pairs)
-            own = part.layers[0].differentiably(own, {**part.own, "weight": weight, "bias": bias})
+            rows = slice(part.row, part.row + part.count)
+            given = {name: one[rows] for name, one in zip(PARAMETERS, next(pairs), strict=True)}
+            own = part.layers[0].differentiably(own, {**part.own(held), **given})
         done.append(own)
     return torch.cat(done)
 

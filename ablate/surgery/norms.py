@@ -80,17 +80,10 @@ class Norm(nn.Module, ABC):
         """`[K, B, C, …]`, with the lanes' stacked tensors."""
         return standardised(x, own, examples=self.examples)[0]
 
-    def by_batch(self) -> bool:
-        """Whether it standardises by the batch's own statistics now."""
-        return True
-
     def differentiably(self, x: Tensor, own: Mapping[str, Tensor]) -> Tensor:
         """y, by operations of which each has a gradient."""
         mean_of = _Means(x, own.get("together"), self.examples)
         return _differentiably(x, own["weight"], own["bias"], own["eps"], mean_of)
-
-    def keep(self, own: Mapping[str, Tensor], mean: Tensor, variance: Tensor, count: int) -> None:
-        """Called in training with the statistics `[K, C]` of `count` numbers, where it is over `examples`."""
 
     def _tensors(self) -> list[tuple[str, Tensor]]:
         held = [*self._parameters.items(), *self._buffers.items()]

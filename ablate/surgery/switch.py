@@ -56,7 +56,7 @@ class Switch(StandIn):
         self.picked = ""
         self.picks: list[Switch] | None = None
         self._plan: Plan | None = None
-        self._known: tuple[Sequence[Switch], list[nn.Module], list[int]] | None = None
+        self._known: Runs | None = None
 
     def add(self, name: str, branch: nn.Module, on: bool) -> None:
         """A further branch, chosen in this lane if `on`; else its parameters are zero, so that a penalty on
@@ -104,11 +104,12 @@ class Switch(StandIn):
         if not (self.alone or self.branches):
             return stacked(self.otherwise, x)
         picks = self.picks or [self] * len(x)
-        layers, lengths = self._runs(picks)
-        if all(type(layer) in pointwise.KINDS and is_pointwise(layer, x) for layer in layers):
-            return self._pointwise(x, layers, lengths)
-        if all(isinstance(layer, nn.Identity) or self._is_compiled(layer, x) for layer in layers):
-            return compiled_norms.standardised(x, self._parts(picks, layers, lengths))
+        runs = self._runs(picks)
+        layers, lengths = runs.layers, runs.lengths
+        if runs.pointwise and (runs.exact or all(is_pointwise(layer, x) for layer in layers)):
+            return self._pointwise(x, runs)
+        if runs.standardising and not self.channels_last and compiled_norms.covers(x):
+            return compiled_norms.standardised(x, self._normed(picks, runs), self.plan.tensors())
         x = laid(x)
         parts = (x,) if len(lengths) == 1 else apart(x, lengths)
         done, first = [], 0
@@ -117,41 +118,36 @@ class Switch(StandIn):
             first += len(part)
         return laid(done[0] if len(done) == 1 else together(done, x, cat=True))
 
-    def _runs(self, picks: Sequence[Switch]) -> tuple[list[nn.Module], list[int]]:
-        """The layers of neighbouring lanes that share one, and how many lanes each has; worked out once for the same lanes.
-
-        Layers that are neither activations nor `Together` hold numbers of each lane's own, and are only run beside each other.
-        """
-        if self._known is None or self._known[0] is not picks:
+    def _runs(self, picks: Sequence[Switch]) -> Runs:
+        """Worked out once for the same lanes."""
+        if self._known is None or self._known.picks is not picks:
             runs = [list(run) for _, run in groupby(picks, lambda pick: pick.way)]
-            self._known = (picks, [run[0].chosen for run in runs], [len(run) for run in runs])
-        return self._known[1:]
+            self._known = Runs(picks, [run[0].chosen for run in runs], [len(run) for run in runs])
+        return self._known
 
-    def _is_compiled(self, layer: nn.Module, x: Tensor) -> bool:
-        return not self.channels_last and compiled_norms.covers(x, layer)
+    def _normed(self, picks: Sequence[Switch], runs: Runs) -> compiled_norms.Lanes:
+        if self.training not in runs.normed:
+            parts, first = [], 0
+            for layer, count in zip(runs.layers, runs.lengths, strict=True):
+                parts.append(self._part(picks[first : first + count], first, first, layer))
+                first += count
+            runs.normed[self.training] = compiled_norms.Lanes(parts)
+        return runs.normed[self.training]
 
-    def _parts(
-        self, picks: Sequence[Switch], layers: Sequence[nn.Module], lengths: Sequence[int], start: int = 0
-    ) -> list[compiled_norms.Part]:
-        """What the compiled norms are told of the lanes `picks`, the first of which has the tensors' row `start`."""
-        held, found, first = self.plan.tensors(), [], 0
-        for layer, count in zip(layers, lengths, strict=True):
-            own: dict[str, Tensor] = {}
-            several: list[nn.Module] = []
-            if not isinstance(layer, nn.Identity):
-                several = [pick.chosen for pick in picks[first : first + count]]
-                rows = slice(start + first, start + first + count)
-                own = {path.rpartition(".")[2]: held[number][rows] for number, path in picks[first].plan.own}
-            found.append(compiled_norms.Part(first, several, own, count))
-            first += count
-        return found
+    def _part(self, picks: Sequence[Switch], first: int, row: int, layer: nn.Module) -> compiled_norms.Part:
+        """What the compiled norms are told of neighbouring lanes that share `layer`; `row` of the tensors is the first one's."""
+        if isinstance(layer, nn.Identity):
+            return compiled_norms.Part(first, len(picks))
+        own = {path.rpartition(".")[2]: number for number, path in picks[0].plan.own}
+        return compiled_norms.Part(first, len(picks), [pick.chosen for pick in picks], own, row)
 
-    def _pointwise(self, x: Tensor, layers: Sequence[nn.Module], lengths: Sequence[int]) -> Tensor:
-        if all(isinstance(layer, nn.Identity) for layer in layers):
+    def _pointwise(self, x: Tensor, runs: Runs) -> Tensor:
+        if all(isinstance(layer, nn.Identity) for layer in runs.layers):
             return x
         if not is_innermost(x):
-            return pointwise.pointwise(x.contiguous(), layers, lengths)
-        return pointwise.pointwise(x.movedim(2, -1).contiguous(), layers, lengths).movedim(-1, 2)
+            return pointwise.pointwise(x.contiguous(), runs.layers, runs.lengths)
+        inside = x.movedim(2, -1).contiguous()
+        return pointwise.pointwise(inside, runs.layers, runs.lengths).movedim(-1, 2)
 
     def _run_of(self, picks: Sequence[Switch], first: int, branch: nn.Module, x: Tensor) -> Tensor:
         """`x` of the lanes `picks`, neighbours from `first` on, through the `branch` that they share."""
@@ -160,8 +156,13 @@ class Switch(StandIn):
             inside = x.movedim(2, -1) if is_innermost(x) else x
             y: Tensor = stacked(branch, inside) if is_covered(branch) else branch(inside)
             return y.movedim(-1, 2) if is_innermost(x) else y
-        if self._is_compiled(branch, x):
-            return compiled_norms.standardised(x, self._parts(picks, [branch], [len(x)], first))
+        if (
+            isinstance(branch, compiled_norms.Standardising)
+            and not self.channels_last
+            and compiled_norms.covers(x)
+        ):
+            alone = compiled_norms.Lanes([self._part(picks, 0, first, branch)])
+            return compiled_norms.standardised(x, alone, self.plan.tensors())
         plan, held = picks[0].plan, self.plan.tensors()
         own = {number: held[number][first : first + len(x)] for number, _ in plan.own}
         if isinstance(branch, Together) and branch.fits(x[0]):
@@ -189,6 +190,24 @@ class Switch(StandIn):
             return y.movedim(channels, -1)
         y = run(x)
         return y
+
+
+class Runs:
+    """Neighbouring lanes that share a layer: the layers, and how many lanes each has.
+
+    Layers that are neither activations nor `Together` hold numbers of each lane's own, and are only run beside each other.
+    `pointwise`: all have a form that writes where it is told; `exact`: and round alike however many lanes there are.
+    `standardising`: all are norms that can be compiled, or identities; `normed`: what the compiled pass is told, by mode of training.
+    """
+
+    def __init__(self, picks: Sequence[Switch], layers: list[nn.Module], lengths: list[int]) -> None:
+        self.picks, self.layers, self.lengths = picks, layers, lengths
+        self.pointwise = all(type(layer) in pointwise.KINDS for layer in layers)
+        self.exact = all(isinstance(layer, (nn.Identity, *EXACT)) for layer in layers)
+        self.standardising = all(
+            isinstance(layer, (nn.Identity, compiled_norms.Standardising)) for layer in layers
+        )
+        self.normed: dict[bool, compiled_norms.Lanes] = {}
 
 
 @runtime_checkable

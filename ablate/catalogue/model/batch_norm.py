@@ -61,20 +61,22 @@ class BatchNorm(Norm):
     def lanes(self, x: Tensor, own: dict[str, Tensor]) -> Tensor:
         mean, variance = own["running_mean"], own["running_var"]
         if not self.training:
-            scale = own["weight"] * (variance + own["eps"][:, None].to(variance.dtype)).rsqrt()
-            y = x * by_channel(scale, x)
-            return y + by_channel(own["bias"] - mean * scale, x)
+            return self._by_running(x, own)
         y, seen, spread = standardised(x, own, examples=True)
-        self.keep(own, seen.flatten(1), spread.flatten(1), x[0].numel() // x.shape[2])
+        count = x[0].numel() // x.shape[2]
+        share = own["momentum"][:, None].to(mean.dtype)
+        mean.mul_(1 - share).add_(share * seen.flatten(1))
+        variance.mul_(1 - share).add_(share * spread.flatten(1) * (count / (count - 1)))
         return y
 
-    def by_batch(self) -> bool:
-        return self.training
+    def differentiably(self, x: Tensor, own: Mapping[str, Tensor]) -> Tensor:
+        return super().differentiably(x, own) if self.training else self._by_running(x, own)
 
-    def keep(self, own: Mapping[str, Tensor], mean: Tensor, variance: Tensor, count: int) -> None:
-        share = own["momentum"][:, None].to(mean.dtype)
-        own["running_mean"].mul_(1 - share).add_(share * mean)
-        own["running_var"].mul_(1 - share).add_(share * variance * (count / (count - 1)))
+    def _by_running(self, x: Tensor, own: Mapping[str, Tensor]) -> Tensor:
+        variance = own["running_var"]
+        scale = own["weight"] * (variance + own["eps"][:, None].to(variance.dtype)).rsqrt()
+        y = x * by_channel(scale, x)
+        return y + by_channel(own["bias"] - own["running_mean"] * scale, x)
 
 
 def model(net: Net, p: Any) -> None:
