@@ -70,6 +70,10 @@ class Code:
         a, b = self.sum(a), self.sum(b)
         return self.write.select(self.write.icmp_signed("<", a, b), a, b)
 
+    def most(self, a: Count, b: Count) -> Value:
+        a, b = self.sum(a), self.sum(b)
+        return self.write.select(self.write.icmp_signed(">", a, b), a, b)
+
     # where it goes on
 
     @contextmanager
@@ -170,6 +174,12 @@ class Code:
 
     def add(self, a: Value, b: Value) -> Value:
         return self.write.fadd(a, b)
+
+    def swapped(self, a: Value, apart: int) -> Value:
+        """Every place changed with the one `apart` from it, a power of two."""
+        width = a.type.count
+        places = ir.Constant(ir.VectorType(I32, width), [place ^ apart for place in range(width)])
+        return self.write.shuffle_vector(a, ir.Constant(vector(width), ir.Undefined), places)
 
     def root(self, a: Value) -> Value:
         return self._intrinsic("sqrt", a)

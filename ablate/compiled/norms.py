@@ -77,16 +77,19 @@ class Pass:
         code, of = self.code, self.of
         return code.times(code.times(of["examples"], of["positions"]), self.channels)
 
-    def each(self, lane: Value, do: Callable[[Value, Value, Value], None]) -> None:
-        """`do(at, rows, kept)` for what is standardised together: the offsets of its numbers and of what is kept of it, its rows."""
+    def each(self, lane: Value, do: Callable[[Value, Value, Value, Value], None]) -> None:
+        """`do(at, rows, share, kept)` for what is standardised together: the offset of its numbers, its rows, 1 / (how many numbers a
+        channel's group has), the offset of what is kept of it."""
         code, of = self.code, self.of
         together = code.write.icmp_signed(">=", self.column(lane, "mode"), code.sum(BATCH))
         sets = code.write.select(together, code.sum(1), of["examples"])
         rows = code.write.select(together, code.times(of["examples"], of["positions"]), of["positions"])
+        count = code.number(code.times(rows, self.column(lane, "members")), self.width)
+        share = code.write.fdiv(code.constant(1, self.width), count)
         with code.loop(sets) as i:
             at = code.sum(code.times(lane, self.numbers), code.times(i, code.times(rows, self.channels)))
             example = code.sum(code.times(lane, of["examples"]), i)
-            do(at, rows, code.times(example, KEPT * self.channels))
+            do(at, rows, share, code.times(example, KEPT * self.channels))
 
     def summed(
         self, rows: Value, count: int, terms: Callable[[Value, Sequence[Value]], list[Value]]
@@ -106,18 +109,33 @@ class Pass:
     def pooled(self, room: int, members: Value) -> None:
         """Each of the room's C numbers becomes the sum of its group's."""
         code, pointer = self.code, self.of["room"]
-        with code.write.if_then(code.write.icmp_signed(">", members, code.sum(1))), code.loop(self.channels, step=members) as first:  # fmt: skip
+        write, width = code.write, self.width
+        whole = code.most(members, width)  # groups, or vectors where these are wider
+        fits = write.icmp_signed("==", write.srem(whole, members), code.sum(0))
+        doubled = write.icmp_signed("==", write.and_(members, write.sub(members, code.sum(1))), code.sum(0))
+        with write.if_then(write.icmp_signed(">", members, code.sum(1))), write.if_else(write.and_(fits, doubled)) as (by_vectors, one_by_one):  # fmt: skip
+            with by_vectors, code.loop(self.channels, step=whole) as first:
+                vectors = write.sdiv(whole, code.sum(width))
 
-            def add(i: Value, sums: Sequence[Value]) -> list[Value]:
-                return [code.add(sums[0], code.load(pointer, code.sum(room, first, i), 1))]
+                def add(i: Value, sums: Sequence[Value]) -> list[Value]:
+                    place = code.sum(room, first, code.times(i, width))
+                    return [code.add(sums[0], code.load(pointer, place, width))]
 
-            (total,) = code.gathered([code.constant(0, 1)], members, add)
-            with code.loop(members) as i:
-                code.store(total, pointer, code.sum(room, first, i))
+                (total,) = code.gathered([code.constant(0, width)], vectors, add)
+                for apart in (1, 2, 4, 8):
+                    if apart < width:
+                        wider = write.icmp_signed(">", members, code.sum(apart))
+                        total = write.select(wider, code.add(total, code.swapped(total, apart)), total)
+                with code.loop(whole, step=width) as i:
+                    code.store(total, pointer, code.sum(room, first, i))
+            with one_by_one, code.loop(self.channels, step=members) as first:
 
-    def count(self, rows: Value, members: Value) -> Value:
-        """In every place of a vector: how many numbers are standardised together."""
-        return self.code.number(self.code.times(rows, members), self.width)
+                def add_one(i: Value, sums: Sequence[Value]) -> list[Value]:
+                    return [code.add(sums[0], code.load(pointer, code.sum(room, first, i), 1))]
+
+                (total,) = code.gathered([code.constant(0, 1)], members, add_one)
+                with code.loop(members) as i:
+                    code.store(total, pointer, code.sum(room, first, i))
 
 
 @cache
@@ -127,7 +145,7 @@ def forward(channels: int) -> tuple[Function, int]:
     code, of, width, room = layer.code, layer.of, layer.width, layer.of["room"]
     write, spread = code.write, channels  # where the room holds the variance
 
-    def standardise(lane: Value, at: Value, rows: Value, kept: Value) -> None:
+    def standardise(lane: Value, at: Value, rows: Value, share: Value, kept: Value) -> None:
         members = layer.column(lane, "members")
 
         def x(row: Value, c: Value) -> Value:
@@ -144,7 +162,7 @@ def forward(channels: int) -> tuple[Function, int]:
                 room, code.sum(0),
             )  # fmt: skip
             layer.pooled(0, members)
-            each(lambda c: write.fdiv(code.load(room, c, width), layer.count(rows, members)), to, offset)
+            each(lambda c: write.fmul(code.load(room, c, width), share), to, offset)
 
         def squared(row: Value, c: Value) -> Value:
             apart = write.fsub(x(row, c), code.load(of["kept"], code.sum(kept, c), width))
@@ -207,7 +225,7 @@ def backward(channels: int) -> tuple[Function, int]:
     code, of, width, room = layer.code, layer.of, layer.width, layer.of["room"]
     write = code.write
 
-    def back(lane: Value, at: Value, rows: Value, kept: Value) -> None:
+    def back(lane: Value, at: Value, rows: Value, share: Value, kept: Value) -> None:
         members = layer.column(lane, "members")
         weight, to_weight, to_bias = (layer.address(lane, name) for name in BACKWARD[:3])
         fresh = write.select(layer.is_mode(lane, STORED), code.sum(0), code.sum(1))
@@ -237,9 +255,9 @@ def backward(channels: int) -> tuple[Function, int]:
         layer.pooled(0, members)
         layer.pooled(channels, members)
         with code.loop(channels, step=width) as c:
-            own, scale, count = seen(c), code.load(weight, c, width), layer.count(rows, members)
+            own, scale = seen(c), code.load(weight, c, width)
             shift, slope = (
-                write.fdiv(code.load(room, code.sum(offset, c), width), count) for offset in (0, channels)
+                write.fmul(code.load(room, code.sum(offset, c), width), share) for offset in (0, channels)
             )
             with code.loop(rows) as row:
                 apart = write.fsub(write.fmul(gradient(row, c), scale), shift)

@@ -80,6 +80,7 @@ class Group:
         self.runs = tuple(runs)
         self.catalogue = catalogue
         names = sorted({name for run in runs for name in run.recipe})
+        self._ports: dict[str, list[tuple[Active, Callable[..., Any]]]] = {}
         self.active = [
             Active(
                 catalogue[name],
@@ -91,7 +92,10 @@ class Group:
 
     def ports(self, port: str) -> list[tuple[Active, Callable[..., Any]]]:
         """(trick, adapter) of every active trick that has the adapter `port`, in the order of names."""
-        return [(active, call) for active in self.active if (call := active.port(port)) is not None]
+        if port not in self._ports:
+            found = [(active, active.port(port)) for active in self.active]
+            self._ports[port] = [(active, call) for active, call in found if call is not None]
+        return self._ports[port]
 
     def of_seam(self, seam: str) -> list[Active]:
         return [active for active in self.active if active.trick.seam == seam]
@@ -99,6 +103,7 @@ class Group:
     def take(self, lanes: Tensor) -> None:
         self.runs = tuple(self.runs[i] for i in lanes.tolist())
         self.active = [active.take(lanes) for active in self.active]
+        self._ports = {}
 
     def extend(self, other: Group) -> None:
         """Put the lanes of another group behind these. Both must have the same active tricks."""
@@ -109,3 +114,4 @@ class Group:
             Active(mine.trick, mine.code, mine.settings.extend(its.settings))
             for mine, its in zip(self.active, other.active, strict=True)
         ]
+        self._ports = {}

@@ -17,11 +17,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import vmap
 
+from ablate.compiled import is_used
 from ablate.surgery import small
 from ablate.surgery.binding import binding_of
 from ablate.surgery.escape import LaneByLane, twins
 from ablate.surgery.functions import by_example
 from ablate.surgery.layout import as_laid, is_innermost, laid, together
+from ablate.surgery.pointwise import pointwise
 from ablate.surgery.products import affine, autocast
 from ablate.surgery.traced import program_of
 
@@ -175,6 +177,10 @@ def flattened(layer: nn.Flatten, x: Tensor) -> Tensor:
 
 
 def relu(layer: nn.ReLU, x: Tensor) -> Tensor:
+    if is_used():
+        inside = x.movedim(2, -1) if is_innermost(x) else x
+        y = pointwise(inside.contiguous(), [layer], [len(x)])
+        return y.movedim(-1, 2) if is_innermost(x) else y
     return F.relu(x)  # never in place: what comes in may be needed
 
 
