@@ -149,10 +149,33 @@ class Code:
         places = ir.Constant(ir.VectorType(I32, width), [0] * width)
         return self.write.shuffle_vector(single, empty, places)
 
-    def load_apart(self, pointer: Value, offset: Count, stride: int, width: int) -> Value:
-        """Numbers that lie `stride` apart."""
-        found = ir.Constant(vector(width), ir.Undefined)
-        for i in range(width):
+    def load_some(self, pointer: Value, offset: Count, count: int) -> Value:
+        """The first `count` numbers of a vector; the rest are 0."""
+        width = floats()
+        if count == width:
+            return self.load(pointer, offset, width)
+        kind, mask = vector(width), _mask(width, count)
+        function = self._function(f"llvm.masked.load.v{width}f32.p0", kind, [ADDRESS, I32, mask.type, kind])
+        place, nothing = self.at(pointer, offset), ir.Constant(kind, [0.0] * width)
+        return self.write.call(function, [place, ir.Constant(I32, 4), mask, nothing])
+
+    def store_some(self, value: Value, pointer: Value, offset: Count, count: int) -> None:
+        """The first `count` numbers of a vector; what stands behind them stays."""
+        width = floats()
+        if count == width:
+            self.store(value, pointer, offset)
+            return
+        mask = _mask(width, count)
+        arguments = [value.type, ADDRESS, I32, mask.type]
+        function = self._function(f"llvm.masked.store.v{width}f32.p0", ir.VoidType(), arguments)
+        self.write.call(function, [value, self.at(pointer, offset), ir.Constant(I32, 4), mask])
+
+    def load_apart(self, pointer: Value, offset: Count, stride: int, width: int, count: int = 0) -> Value:
+        """Numbers that lie `stride` apart, `count` of them (0: as many as the vector has)."""
+        found = (
+            ir.Constant(vector(width), [0.0] * width) if count else ir.Constant(vector(width), ir.Undefined)
+        )
+        for i in range(count or width):
             number = self.write.load(self.at(pointer, offset, i * stride), typ=F32, align=4)
             found = self.write.insert_element(found, number, ir.Constant(I32, i))
         return found
@@ -190,11 +213,12 @@ class Code:
 
     def _intrinsic(self, name: str, *values: Value) -> Value:
         kind = values[0].type
-        name = f"llvm.{name}.v{kind.count}f32"
-        function = self.module.globals.get(name)
-        if function is None:
-            function = ir.Function(self.module, ir.FunctionType(kind, [kind] * len(values)), name)
+        function = self._function(f"llvm.{name}.v{kind.count}f32", kind, [kind] * len(values))
         return self.write.call(function, values)
+
+    def _function(self, name: str, result: Any, arguments: list[Any]) -> Any:
+        known = self.module.globals.get(name)
+        return known or ir.Function(self.module, ir.FunctionType(result, arguments), name)
 
     def combined(self, row: Sequence[float], values: Sequence[Value]) -> Value:
         """Σ row · values, from the first on; what is multiplied by 0 is left out."""
@@ -221,6 +245,10 @@ class Code:
             return [self.fma(left(k, i), row, before) for i, before in enumerate(sums)]
 
         return self.gathered(first, stop, step)
+
+
+def _mask(width: int, count: int) -> ir.Constant:
+    return ir.Constant(ir.VectorType(ir.IntType(1), width), [int(i < count) for i in range(width)])
 
 
 def _single(number: float) -> float:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ablate.compiled import is_used
 from ablate.seams.draws import STARTS, windows
-from ablate.surgery.compiled_ways import call
+from ablate.surgery.compiled_call import call
 from ablate.surgery.layout import innermost, is_innermost
 
 

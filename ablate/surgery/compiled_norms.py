@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ablate.compiled import is_used
-from ablate.surgery.compiled_ways import call
+from ablate.surgery.compiled_call import call
 from ablate.surgery.layout import as_laid, is_innermost
 
 PARAMETERS = ("weight", "bias")

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from ablate.surgery import small_ways
+from ablate.surgery.compiled_call import call
 from ablate.surgery.small_ways import Pair, Way
 
 if TYPE_CHECKING:
     from ablate.compiled.direct import Sizes
-    from ablate.compiled.machine import Function
     from ablate.compiled.winograd import Tile
 
 
@@ -80,11 +80,6 @@ def _rows(maps: Tensor) -> Tensor:
 
 def _bias(bias: Tensor | None, y: Tensor) -> Tensor:
     return y.new_zeros(len(y), y.shape[2]) if bias is None else bias.contiguous()
-
-
-def call(run: Function, tensors: Sequence[Tensor | None], counts: Sequence[int]) -> None:
-    """`run` at the addresses of the tensors, which live until it has returned."""
-    run(*(0 if tensor is None else tensor.data_ptr() for tensor in tensors), *counts)
 
 
 @cache

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ablate.compiled import is_used
-from ablate.surgery.compiled_ways import call
+from ablate.surgery.compiled_call import call
 
 aten = torch.ops.aten
 Forward = Callable[[Any, Tensor, Tensor], Any]
