@@ -30,7 +30,11 @@ def rectified(*, backward: bool) -> Function:
                     x = code.load(of["x"], at, wide)
                     through = code.load(of["gradient"], at, wide) if backward else x
                     low = write.select(cut, zero, write.fmul(through, slope))
-                    return write.select(write.fcmp_ordered("<=", x, zero), low, through)
+                    # What is no number has torch's gradient: ReLU's is 1 there, that of others the slope.
+                    is_low = write.select(
+                        cut, write.fcmp_ordered("<=", x, zero), write.fcmp_unordered("<=", x, zero)
+                    )
+                    return write.select(is_low, low, through)
 
                 with code.loop(write.sub(end, begin), step=wide) as i:
                     place = code.sum(base, begin, i)

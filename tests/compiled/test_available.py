@@ -1,0 +1,83 @@
+"""Where nothing can be compiled: said in one line, and never replaced in silence."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from ablate import compiled
+from ablate.catalogue.registry import registry
+from ablate.lanes import look
+from ablate.lanes.bench import Bench
+from ablate.lanes.choice import Choice, Timing
+from ablate.records.errors import InputError
+from ablate.records.recipe import Recipe
+from ablate.study.kernel import choose
+from ablate.tasks.load import load
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def without(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine where llvmlite is not installed."""
+    monkeypatch.setattr(compiled, "find_spec", lambda name: None)
+    compiled.why_not.cache_clear()
+    yield
+    monkeypatch.undo()
+    compiled.why_not.cache_clear()
+
+
+def bench() -> Bench:
+    return Bench.of(load("breast-cancer"), registry(), CPU)
+
+
+def test_it_is_the_usual_kernel_where_it_can_be_had() -> None:
+    assert compiled.why_not() == ""
+    assert bench().kernel == "compiled"
+    assert look.kernels(CPU) == look.KERNELS
+    assert "compiled" not in look.kernels(torch.device("cuda"))
+
+
+def test_the_batched_kernel_stands_in_where_it_cannot(without: None) -> None:
+    assert "pip install 'ablate[compiled]'" in compiled.why_not()
+    assert bench().kernel == "batched"
+    assert look.kernels(CPU) == ("batched", "vmap", "loop")
+
+
+def test_asking_for_it_says_what_is_missing(
+    without: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ABLATE_CACHE", str(tmp_path))
+    recipe = Recipe.of(registry(), {"momentum": {"lr": 0.1, "momentum": 0.9, "nesterov": False}})
+    with pytest.raises(InputError, match="'compiled' cannot be had here: llvmlite is not installed"):
+        choose(bench(), recipe, kernel="compiled")
+    begun = Choice("compiled", 7, "measured", (Timing("compiled", 7, 0.1, 10),)).to_json()
+    with pytest.raises(InputError, match="llvmlite is not installed") as told:
+        choose(bench(), recipe, begun=json.loads(json.dumps(begun)))
+    assert "stays with its kernel" in str(told.value)
+
+
+def test_a_processor_without_fused_multiply_add_is_declined(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ablate.compiled import machine
+
+    monkeypatch.setattr(machine, "multiplies_and_adds", lambda: False)
+    compiled.why_not.cache_clear()
+    try:
+        assert compiled.why_not() == "the processor has no fused multiply-add"
+    finally:
+        monkeypatch.undo()
+        compiled.why_not.cache_clear()
+
+
+def test_compiled_code_is_used_within_its_kernel_only() -> None:
+    assert not compiled.is_used()
+    with compiled.compiled_code(True):
+        assert compiled.is_used()
+        with compiled.compiled_code(False):
+            assert not compiled.is_used()
+        assert compiled.is_used()
+    assert not compiled.is_used()

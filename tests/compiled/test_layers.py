@@ -1,0 +1,194 @@
+"""Compiled layers: right to float64, nothing written beside what is theirs, the same bits with vectors of any width."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from compiled_cases import Guarded, run, vectors_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from ablate.compiled import affine, direct, dropout, rectify, winograd
+from ablate.seams.draws import STARTS, keep_masks, windows
+from ablate.surgery.compiled_ways import _tile
+
+WIDTHS = (8, 16)
+
+
+def error(found: Tensor, right: Tensor) -> float:
+    right = right.detach()
+    return float((found - right).abs().max() / right.abs().max().clamp_min(1e-3))
+
+
+def at_both_widths(make) -> list[Sequence[Tensor]]:
+    """What `make` gives with vectors of 8 and of 16 numbers; both are to be equal to the last bit."""
+    found = []
+    for width in WIDTHS:
+        with vectors_of(width):
+            found.append(make())
+    for one, other in zip(*found, strict=True):
+        assert torch.equal(one, other)
+    return found[0]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    lanes=st.integers(1, 3), rows=st.integers(1, 19), inputs=st.integers(1, 70), outputs=st.integers(1, 70),
+    seed=st.integers(0, 10**6),
+)  # fmt: skip
+def test_linear_layers(lanes: int, rows: int, inputs: int, outputs: int, seed: int) -> None:
+    torch.manual_seed(seed)
+    x, weight, bias = (
+        torch.randn(lanes, rows, inputs),
+        torch.randn(lanes, outputs, inputs),
+        torch.randn(lanes, outputs),
+    )
+    gradient = torch.randn(lanes, rows, outputs)
+
+    def both() -> Sequence[Tensor]:
+        guarded = Guarded()
+        own = [guarded.put(tensor) for tensor in (x, weight, bias, gradient)]
+        y, to_x, to_weight, to_bias = (guarded.put(torch.zeros_like(t)) for t in (gradient, x, weight, bias))
+        function, numbers = affine.forward(inputs, outputs)
+        run(function, (*own[:3], y, guarded.put(torch.zeros(numbers))), (lanes, rows))
+        function, numbers = affine.backward(inputs, outputs)
+        room = guarded.put(torch.zeros(numbers))
+        run(function, (own[3], own[0], own[1], to_x, to_weight, to_bias, room), (lanes, rows))
+        guarded.check()
+        return y, to_x, to_weight, to_bias
+
+    leaves = [tensor.double().requires_grad_() for tensor in (x, weight, bias)]
+    y = torch.stack([torch.nn.functional.linear(*lane) for lane in zip(*leaves, strict=True)])
+    right = (y, *torch.autograd.grad(y, leaves, gradient.double()))
+    for mine, reference in zip(at_both_widths(both), right, strict=True):
+        assert error(mine, reference) < 1e-5
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    lanes=st.integers(1, 2), examples=st.integers(1, 35), channels=st.integers(1, 20), out=st.integers(1, 20),
+    height=st.integers(2, 4), width=st.integers(2, 4), seed=st.integers(0, 10**6),
+)  # fmt: skip
+def test_one_tile(
+    lanes: int, examples: int, channels: int, out: int, height: int, width: int, seed: int
+) -> None:
+    torch.manual_seed(seed)
+    x, weight = torch.randn(lanes, examples, height, width, channels), torch.randn(lanes, out, channels, 3, 3)
+    bias, gradient = torch.randn(lanes, out), torch.randn(lanes, examples, height, width, out)
+
+    def both() -> Sequence[Tensor]:
+        guarded, tile = Guarded(), _tile(height, width, (1, 1))
+        own = [guarded.put(tensor) for tensor in (x, weight, bias, gradient)]
+        y, to_x, to_weight, to_bias = (guarded.put(torch.zeros_like(t)) for t in (gradient, x, weight, bias))
+        function, numbers = winograd.forward(tile, channels, out)
+        run(function, (*own[:3], y, guarded.put(torch.zeros(numbers))), (lanes, examples))
+        function, numbers = winograd.backward(tile, channels, out)
+        room = guarded.put(torch.zeros(numbers))
+        run(function, (own[3], own[0], own[1], to_x, to_weight, to_bias, room), (lanes, examples))
+        guarded.check()
+        return y, to_x, to_weight, to_bias
+
+    right = convolved(x, weight, bias, gradient, (1, 1), (1, 1))
+    for mine, reference in zip(at_both_widths(both), right, strict=True):
+        assert error(mine, reference) < 1e-5
+
+
+def convolved(
+    x: Tensor, weight: Tensor, bias: Tensor, gradient: Tensor, stride, padding
+) -> tuple[Tensor, ...]:
+    """torch's convolution in float64, `[K, B, H, W, C]` in and out, and its gradients."""
+    leaves = [tensor.double().requires_grad_() for tensor in (x, weight, bias)]
+    lanes = [torch.conv2d(a.movedim(-1, 1), w, b, stride, padding) for a, w, b in zip(*leaves, strict=True)]
+    y = torch.stack(lanes).movedim(2, -1)
+    return (y, *torch.autograd.grad(y, leaves, gradient.double()))
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    lanes=st.integers(1, 2), examples=st.integers(1, 5), channels=st.integers(1, 4), out=st.integers(1, 20),
+    kernel=st.tuples(*[st.integers(1, 4)] * 2), stride=st.tuples(*[st.integers(1, 3)] * 2),
+    padding=st.tuples(*[st.integers(0, 2)] * 2), more=st.tuples(*[st.integers(0, 9)] * 2), seed=st.integers(0, 10**6),
+    innermost=st.booleans(),
+)  # fmt: skip
+def test_few_channels(
+    lanes: int, examples: int, channels: int, out: int, kernel: tuple[int, int], stride: tuple[int, int],
+    padding: tuple[int, int], more: tuple[int, int], seed: int, innermost: bool,
+) -> None:  # fmt: skip
+    torch.manual_seed(seed)
+    into = (kernel[0] + more[0], kernel[1] + more[1])
+    sizes = direct.Sizes(channels, out, kernel, stride, padding, into)
+    x = torch.randn(lanes, examples, *into, channels)
+    weight, bias = torch.randn(lanes, out, channels, *kernel), torch.randn(lanes, out)
+    gradient = torch.randn(lanes, examples, *sizes.outputs, out)
+
+    def both() -> Sequence[Tensor]:
+        guarded = Guarded()
+        inputs = guarded.put(x).movedim(-1, 2) if innermost else guarded.put(x.movedim(-1, 2).contiguous())
+        own = [guarded.put(tensor) for tensor in (weight, bias, gradient)]
+        y, to_weight, to_bias = (guarded.put(torch.zeros_like(t)) for t in (gradient, weight, bias))
+        counts = (lanes, examples, *inputs.stride())
+        function, numbers = direct.forward(sizes)
+        run(function, (inputs, own[0], own[1], y, guarded.put(torch.zeros(numbers))), counts)
+        function, numbers = direct.backward(sizes)
+        run(function, (own[2], inputs, to_weight, to_bias, guarded.put(torch.zeros(numbers))), counts)
+        guarded.check()
+        return y, to_weight, to_bias
+
+    y, _, to_weight, to_bias = convolved(x, weight, bias, gradient, stride, padding)
+    for mine, reference in zip(at_both_widths(both), (y, to_weight, to_bias), strict=True):
+        assert error(mine, reference) < 1e-5
+
+
+@pytest.mark.parametrize("numbers", [1, 7, 16, 33, 250])
+def test_dropout_draws_the_masks_that_torch_would_be_told(numbers: int) -> None:
+    torch.manual_seed(numbers)
+    key = torch.randint(-(2**31), 2**31 - 1, (3,), dtype=torch.int32)
+    least = torch.tensor([-(2**15), 0, 2**15 - 1], dtype=torch.int16)
+    x, scale = torch.randn(3, numbers), torch.tensor([1.0, 2.0, 7.0])
+
+    def masked() -> Sequence[Tensor]:
+        guarded = Guarded()
+        own, y = guarded.put(x), guarded.put(torch.zeros_like(x))
+        tables = windows(numbers, x.device)
+        run(dropout.dropped(STARTS), (own, scale, y, key, least, *tables), (3, numbers))
+        guarded.check()
+        return [y]
+
+    (y,) = at_both_widths(masked)
+    assert torch.equal(y, x * (keep_masks(key, least, (numbers,)) * scale[:, None]))
+    assert torch.equal(y[0], x[0]), "neutral settings keep every bit"
+
+
+SPECIAL = [0.0, -0.0, 1.5, -1.5, float("inf"), -float("inf"), float("nan"), 1e-42, -1e-42]
+
+
+@pytest.mark.parametrize("numbers", [9, 16, 41])
+def test_rectifiers_are_torchs_bit_for_bit(numbers: int) -> None:
+    torch.manual_seed(numbers)
+    slopes = torch.tensor([0.0, 0.01, 1.0, float("nan"), 0.3])
+    x, gradient = torch.randn(5, numbers), torch.randn(5, numbers)
+    x[:, : len(SPECIAL)] = torch.tensor(SPECIAL)
+
+    def both() -> Sequence[Tensor]:
+        guarded = Guarded()
+        own, g = guarded.put(x), guarded.put(gradient)
+        y, to_x = (guarded.put(torch.full_like(x, 7.0)) for _ in range(2))
+        run(rectify.rectified(backward=False), (own, slopes, y), (5, numbers))
+        run(rectify.rectified(backward=True), (own, slopes, g, to_x), (5, numbers))
+        guarded.check()
+        return [y.nan_to_num(99.0), to_x.nan_to_num(99.0)]
+
+    y, to_x = at_both_widths(both)
+    for lane, slope in enumerate(slopes.tolist()):
+        if slope != slope:
+            assert (y[lane] == 7).all(), "a lane without a slope is left out"
+            assert (to_x[lane] == 7).all()
+            continue
+        leaf = x[lane].clone().requires_grad_()
+        right = leaf.relu() if slope == 0 else torch.nn.functional.leaky_relu(leaf, slope)
+        (back,) = torch.autograd.grad(right, leaf, gradient[lane])
+        assert torch.equal(y[lane], right.detach().nan_to_num(99.0))
+        assert torch.equal(to_x[lane], back.nan_to_num(99.0))
