@@ -26,9 +26,11 @@ def doctor(
     from ablate.catalogue.registry import registry
     from ablate.records.errors import InputError
     from ablate.study.environment import device_of, environment
+    from ablate.study.kernel import why_not_compiled
     from ablate.study.ready import check_folder
 
     found: dict[str, Any] = environment(device_of(device))
+    found["compiled code"] = why_not_compiled() or "yes"
     found["threads"] = torch.get_num_threads()
     found["memory_gib"] = memory()
     found["tricks"] = len(registry())

@@ -72,6 +72,8 @@ def plan(
             f"  measured: {row['kernel']}, {row['lanes']} lanes: {1e3 * row['seconds']:.2f} ms a step and lane, "
             f"{row['bytes'] / 2**20:.1f} MiB a lane"
         )
+    if document["slower_because"]:
+        echo(f"layers are not compiled, and train slower: {document['slower_because']}")
     if document["alone_because"]:
         echo(f"lanes run one at a time: {document['alone_because']}")
     echo(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from ablate import __version__
 from ablate.records.errors import InputError
 
 LIBRARIES = ("torch", "optuna", "numpy", "pandas", "scikit-learn", "scipy", "seaborn", "typer")
+EXTRAS = ("llvmlite",)
 
 
 def device_of(name: str) -> torch.device:
@@ -51,6 +53,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "ablate": __version__,
         "python": platform.python_version(),
         **{name: version(name) for name in LIBRARIES},
+        **{name: version(name) if find_spec(name) else "" for name in EXTRAS},
         "platform": f"{platform.system()} {platform.machine()}",
         "cpu": cpu_name(),
         "cores": os.cpu_count() or 1,

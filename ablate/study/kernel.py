@@ -107,6 +107,16 @@ def choose(
     return bench.with_kernel(found.kernel), found
 
 
+def why_not_compiled() -> str:
+    """Why layers cannot be compiled on this machine; empty where they can."""
+    return look.why_not_kernel("compiled", torch.device("cpu"))
+
+
+def slower_because(bench: Bench) -> str:
+    """Why the batched kernel stands in for the compiled one; empty where it does not."""
+    return why_not_compiled() if bench.kernel == "batched" and bench.device.type == "cpu" else ""
+
+
 def key_of(bench: Bench, recipe: Recipe, room: float) -> str:
     """What a measurement depends on: the machine, the model's layers and shapes, the batch, the budget."""
     gpu = torch.cuda.get_device_name(bench.device) if bench.device.type == "cuda" else ""

@@ -27,7 +27,7 @@ from ablate.records.study import StudyFile
 from ablate.records.study_rank import ConfirmSection, RankSection
 from ablate.study.differs import difference, what_to_type
 from ablate.study.environment import device_of, environment
-from ablate.study.kernel import choose
+from ablate.study.kernel import choose, slower_because
 from ablate.study.progress import Progress, Silent
 from ablate.study.session import Session
 from ablate.tasks.check import check
@@ -122,6 +122,8 @@ def session_of(opened: Opened, options: Options, progress: Progress | None = Non
         bench, opened.study.baseline_recipe(registry(), 0.05), kernel=options.kernel, lanes=options.lanes,
         memory=options.memory, workers=workers, begun=kernel_begun(path),
     )  # fmt: skip
+    if reason := slower_because(bench):
+        progress.say(f"layers are not compiled, and train slower: {reason}")
     make_folder(options.studies)
     with Ledger.open(path, write=True) as ledger:
         note_facts(ledger, opened, task, device, options, progress)

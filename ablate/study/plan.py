@@ -15,7 +15,7 @@ from ablate.records.recipe import Recipe
 from ablate.records.run import Run
 from ablate.search.space import Space
 from ablate.study.environment import device_of
-from ablate.study.kernel import choose
+from ablate.study.kernel import choose, slower_because
 from ablate.study.opening import Opened, Options, with_choices, worker_count
 from ablate.study.plan_rank import rank_plan
 from ablate.study.search import FINALISTS, REPEATS, likely_groups, sizes_of
@@ -54,7 +54,7 @@ def plan(opened: Opened, options: Options) -> dict[str, Any]:
     }
     return {
         "study": opened.name, "task": bench.task.name, "device": str(device), "kernel": bench.kernel,
-        "alone_because": bench.solo, "lanes": lanes, "lanes_source": choice.source,
+        "alone_because": bench.solo, "slower_because": slower_because(bench), "lanes": lanes, "lanes_source": choice.source,
         "timings": [asdict(row) for row in choice.timings], "workers": workers, "epochs": epochs,
         "space": {
             "dimensions": space.size().dimensions, "tricks": list(space.settings),

@@ -15,7 +15,7 @@ from ablate.lanes.bench import Bench
 from ablate.lanes.choice import Choice, Timing
 from ablate.records.errors import InputError
 from ablate.records.recipe import Recipe
-from ablate.study.kernel import choose
+from ablate.study.kernel import choose, slower_because
 from ablate.tasks.load import load
 
 CPU = torch.device("cpu")
@@ -38,6 +38,7 @@ def bench() -> Bench:
 def test_it_is_the_usual_kernel_where_it_can_be_had() -> None:
     assert compiled.why_not() == ""
     assert bench().kernel == "compiled"
+    assert slower_because(bench()) == slower_because(bench().with_kernel("batched")) == ""
     assert look.kernels(CPU) == look.KERNELS
     assert "compiled" not in look.kernels(torch.device("cuda"))
 
@@ -46,6 +47,7 @@ def test_the_batched_kernel_stands_in_where_it_cannot(without: None) -> None:
     assert "pip install 'ablate[compiled]'" in compiled.why_not()
     assert bench().kernel == "batched"
     assert look.kernels(CPU) == ("batched", "vmap", "loop")
+    assert "llvmlite" in slower_because(bench())
 
 
 def test_asking_for_it_says_what_is_missing(
