@@ -7,6 +7,7 @@ alone, an example's map by itself.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -91,46 +92,43 @@ class Layer:
                 offset = code.sum(points + point * outer * inner, code.times(i, inner), j)
                 code.store(value, self.room, offset)
 
-    def to_points(self, maps: Value, at: Value, down: Rows, across: Rows, points: int, example: Value, channels: int) -> None:  # fmt: skip
-        """down · x · acrossᵀ of one example: `[H, W, C]` at `at` -> its row of `[36, BLOCK, C]`."""
+    def to_points(
+        self, maps: Value, at: Value, down: Rows, across: Rows, points: int, row: Value, channels: int, line: int = 0
+    ) -> None:  # fmt: skip
+        """down · x · acrossᵀ of one tile: `[H, W, C]` at `at` -> a row of `[36, BLOCK, C]`. `line`: from one line of the map to the next."""
         code, width = self.code, width_of(channels)
         wide = len(across[0])
+        line = line or wide * channels
         with code.loop(channels, step=width) as c:
             x = [
-                [
-                    code.load(maps, code.sum(at, (row * wide + column) * channels, c), width)
-                    for column in range(wide)
-                ]
-                for row in range(len(down[0]))
+                [code.load(maps, code.sum(at, i * line + j * channels, c), width) for j in range(wide)]
+                for i in range(len(down[0]))
             ]
-            found = code.between(down, x, across)
-            for point, value in enumerate(value for line in found for value in line):
-                offset = code.sum(points + point * BLOCK * channels, code.times(example, channels), c)
+            found = [value for values in code.between(down, x, across) for value in values]
+            for point, value in enumerate(found):
+                offset = code.sum(points + point * BLOCK * channels, code.times(row, channels), c)
                 code.store(value, self.room, offset)
 
     def from_points(
-        self, points: int, example: Value, up: Rows, left: Rows, maps: Value, at: Value, channels: int, bias: Value | None = None
+        self, points: int, row: Value, up: Rows, left: Rows, maps: Value, at: Value, channels: int, bias: Value | None = None,
+        line: int = 0, *, more: bool = False,
     ) -> None:  # fmt: skip
-        """up · x · leftᵀ [+ bias] of one example: its row of `[36, BLOCK, C]` -> `[H, W, C]` at `at`. `bias`: its offset."""
+        """up · x · leftᵀ [+ bias] of one tile: a row of `[36, BLOCK, C]` -> `[H, W, C]` at `at`. `bias`: its offset. `more`: added to what is there."""
         code, width = self.code, width_of(channels)
+        line = line or len(left) * channels
         with code.loop(channels, step=width) as c:
-            x = [
-                [
-                    code.load(
-                        self.room,
-                        code.sum(points + (row * SIDE + column) * BLOCK * channels, code.times(example, channels), c),
-                        width,
-                    )
-                    for column in range(SIDE)
-                ]
-                for row in range(SIDE)
-            ]  # fmt: skip
-            found = [value for line in code.between(up, x, left) for value in line]
-            if bias is not None:
-                shift = code.load(self.of["bias"], code.sum(bias, c), width)
-                found = [code.add(value, shift) for value in found]
-            for place, value in enumerate(found):
-                code.store(value, maps, code.sum(at, place * channels, c))
+
+            def point(i: int, j: int) -> Value:
+                place = points + (i * SIDE + j) * BLOCK * channels
+                return code.load(self.room, code.sum(place, code.times(row, channels), c), width)
+
+            found = code.between(up, [[point(i, j) for j in range(SIDE)] for i in range(SIDE)], left)
+            shift = None if bias is None else code.load(self.of["bias"], code.sum(bias, c), width)
+            for i, values in enumerate(found):
+                for j, value in enumerate(values):
+                    place = code.sum(at, i * line + j * channels, c)
+                    before = code.load(maps, place, width) if more else shift
+                    code.store(value if before is None else code.add(value, before), maps, place)
 
     def multiplied(self, a: int, b: int, into: int, inner: int, columns: int) -> None:
         """At each point: `[BLOCK, inner]` · `[inner, columns]` -> `[BLOCK, columns]`, rows beyond the block's examples too."""
@@ -213,7 +211,9 @@ def backward(tile: Tile, channels: int, out: int) -> tuple[Function, int]:
                 at = layer.maps(lane, first, tile.out, out, example)
                 layer.to_points(of["gradient"], at, turned(tile.up), turned(tile.left), sums, example, out)
                 with code.given("to_bias"):
-                    _added(code, of["gradient"], at, tile.out, of["to_bias"], code.times(lane, out), out)
+                    summed_places(
+                        code, of["gradient"], at, tile.out, of["to_bias"], code.times(lane, out), out
+                    )
             with code.given("to_weight"):
                 with code.loop(count) as example:
                     at = layer.maps(lane, first, tile.into, channels, example)
@@ -225,23 +225,25 @@ def backward(tile: Tile, channels: int, out: int) -> tuple[Function, int]:
                     at = layer.maps(lane, first, tile.into, channels, example)
                     layer.from_points(into, example, turned(tile.down), turned(tile.across), of["to_x"], at, channels)  # fmt: skip
         with code.given("to_weight"):
-            _weights_back(layer, lane, kernels)
+            weights_back(layer, lane, kernels)
     return code.compiled(), layer.numbers
 
 
-def _added(
+def summed_places(
     code: Code, maps: Value, at: Value, places: int, into: Value, offset: Value, channels: int
 ) -> None:
     """The sum over the places of one map, added to `[C]`."""
     width = width_of(channels)
     with code.loop(channels, step=width) as c:
-        total = code.load(into, code.sum(offset, c), width)
-        for place in range(places):
-            total = code.add(total, code.load(maps, code.sum(at, place * channels, c), width))
-        code.store(total, into, code.sum(offset, c))
+
+        def step(place: Value, sums: Sequence[Value]) -> list[Value]:
+            return [code.add(sums[0], code.load(maps, code.sum(at, code.times(place, channels), c), width))]
+
+        (total,) = code.gathered([code.constant(0, width)], places, step)
+        code.store(code.add(code.load(into, code.sum(offset, c), width), total), into, code.sum(offset, c))
 
 
-def _weights_back(layer: Layer, lane: Value, kernels: int) -> None:
+def weights_back(layer: Layer, lane: Value, kernels: int) -> None:
     """Gᵀ u G: `[36, O, C]` -> the gradient of the weight."""
     code, tile, channels, out = layer.code, layer.tile, layer.channels, layer.out
     width, back = width_of(channels), turned(tile.kernel)

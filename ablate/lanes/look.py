@@ -47,13 +47,14 @@ def likely_kernels(net: Net, x: Tensor, device: torch.device, *, large: bool) ->
     """The kernel that is probably the fastest for a model that can be vmapped, and the one that may be faster still.
 
     Layer by layer where all layers have a batched form; else vmap on a GPU, and on a CPU for linear and pointwise layers.
-    On a CPU lanes that are `large` go one after another.
+    On a CPU lanes that are `large` go one after another: one at a time by compiled code, in a loop by torch's.
     """
     if is_covered(net.module) and (is_covered(net.module, traced=False) or runs_as_traced(net.module, x)):
         if device.type != "cpu":
             return "vmap", "batched"
-        stacked = "batched" if why_not_kernel("compiled", device) else "compiled"
-        return ("loop", stacked) if large else (stacked, "loop")
+        if not why_not_kernel("compiled", device):
+            return "compiled", "loop"
+        return ("loop", "batched") if large else ("batched", "loop")
     leaves = [layer for layer in net.module.modules() if not list(layer.children())]
     plain = all(isinstance(layer, PLAIN) for layer in leaves)
     return ("vmap", "loop") if plain or device.type != "cpu" else ("loop", "vmap")

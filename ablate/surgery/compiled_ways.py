@@ -18,16 +18,21 @@ from ablate.surgery.small_ways import Pair, Way
 
 if TYPE_CHECKING:
     from ablate.compiled.direct import Sizes
+    from ablate.compiled.tiles import Grid
     from ablate.compiled.winograd import Tile
 
 
 def winograd_forward(
     x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Pair, y: Tensor
 ) -> tuple[Tensor, ...]:
-    from ablate.compiled import winograd
+    from ablate.compiled import tiles, winograd
 
     x, weight = _rows(x), weight.contiguous()
-    run, numbers = winograd.forward(_tile(x.shape[2], x.shape[3], tuple(padding)), x.shape[4], y.shape[2])
+    height, width = x.shape[2:4]
+    if _is_one_tile(x, padding):
+        run, numbers = winograd.forward(_tile(height, width, tuple(padding)), x.shape[4], y.shape[2])
+    else:
+        run, numbers = tiles.forward(_grid(height, width, tuple(padding)), x.shape[4], y.shape[2])
     call(run, (x, weight, _bias(bias, y), _rows(y), x.new_empty(numbers)), x.shape[:2])
     return x, weight
 
@@ -36,11 +41,15 @@ def winograd_backward(
     gradient: Tensor, weight: Tensor, kept: Sequence[Tensor], stride: Pair, padding: Pair,
     to_x: Tensor | None, to_weight: Tensor | None, to_bias: Tensor | None,
 ) -> None:  # fmt: skip
-    from ablate.compiled import winograd
+    from ablate.compiled import tiles, winograd
 
     x, weight = kept
     own = _rows(gradient)
-    run, numbers = winograd.backward(_tile(x.shape[2], x.shape[3], tuple(padding)), x.shape[4], own.shape[4])
+    height, width = x.shape[2:4]
+    if _is_one_tile(x, padding):
+        run, numbers = winograd.backward(_tile(height, width, tuple(padding)), x.shape[4], own.shape[4])
+    else:
+        run, numbers = tiles.backward(_grid(height, width, tuple(padding)), x.shape[4], own.shape[4])
     to_maps = None if to_x is None else _rows(to_x)
     call(run, (own, x, weight, to_maps, to_weight, to_bias, x.new_empty(numbers)), x.shape[:2])
 
@@ -89,6 +98,18 @@ def _tile(height: int, width: int, padding: tuple[int, int]) -> Tile:
     (down, across), (up, left), _ = small_ways.transforms(height, width, padding)
     matrices = (down, across, up, left, torch.tensor(small_ways.toom_cook()[1]))
     return Tile(*(tuple(map(tuple, matrix.tolist())) for matrix in matrices))
+
+
+@cache
+def _grid(height: int, width: int, padding: tuple[int, int]) -> Grid:
+    from ablate.compiled.tiles import Grid
+
+    return Grid(_tile(6, 6, (0, 0)), (height, width), padding)
+
+
+def _is_one_tile(x: Tensor, padding: Pair) -> bool:
+    """Whether maps `[K, B, H, W, C]` have no more than 4×4 outputs."""
+    return all(side + 2 * pad <= 6 for side, pad in zip(x.shape[2:4], padding, strict=True))
 
 
 def _sizes(x: Tensor, weight: Tensor, stride: Pair, padding: Pair) -> Sizes:

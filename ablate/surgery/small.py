@@ -39,31 +39,38 @@ PART_ROWS = {
     False: 1536,
 }  # the same for maps that do not fill the tile; for TILE_CHANNELS in or more, for fewer
 PART_WEIGHTS = 512  # channels in times channels out, of such maps
-TILE_SIDES = {2, 3, 4}
-DIRECT_VALUES = 2**15
+# Compiled code, at most 1 / 1.2 of it: 60 layers of one tile, 61 of more (4 to 128 channels, 8 to 256 examples), 90 of few channels in.
+TILE_WEIGHTS = 2**14  # channels in times channels out
+TILE_SIDE = 56  # of the output, as DIRECT_SIDE: no larger ones were measured
+DIRECT_SIDE = 32
+DIRECT_KERNEL = 25  # weights of a kernel
+DIRECT_VALUES = 2**15  # numbers in a lane's columns, where channels out fill no vector
 IN_CACHE = 3 * 2**18  # numbers between two products, of the lanes taken together
 
 
 def way_of(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> str:
-    """How to run the layer: "patches", "winograd", or "" (oneDNN, lane by lane). Depends on the sizes of one lane only."""
+    """How to run the layer: one of WAYS, or "" (oneDNN, lane by lane). Depends on the sizes of one lane only."""
     plain = groups == 1 and tuple(dilation) == (1, 1) and x.device.type == "cpu" and x.numel() > 0
     if not plain or x.dtype != torch.float32 or weight.dtype != torch.float32:
         return ""
+    sides = _sides(x, weight, stride, padding)
     out, channels, *kernel = weight.shape[1:]
-    examples, sides = x.shape[1], _sides(x, weight, stride, padding)
-    one_tile = kernel == [3, 3] and tuple(stride) == (1, 1) and {*sides} <= TILE_SIDES and max(padding) <= 2
+    values = channels * prod(kernel) * x.shape[1] * prod(sides)  # numbers in a lane's columns
+    by_threes = kernel == [3, 3] and tuple(stride) == (1, 1) and max(padding) <= 2
     if is_used():
-        values = channels * prod(kernel) * examples * prod(sides)
-        direct = channels <= 4 and prod(kernel) <= 25 and (out % 8 == 0 or values <= DIRECT_VALUES)
-        return "direct" if direct else "tile" if one_tile else ""
+        return _compiled_way(out, channels, kernel, sides, values, by_threes=by_threes)
     kind = "narrow" if out < 12 else "wide" if channels > 1 else "one channel"
-    if channels <= 4 and weight[0, 0].numel() * examples * prod(sides) <= PATCH_VALUES[kind]:
+    if channels <= 4 and values <= PATCH_VALUES[kind]:
         return "patches"
-    return (
-        "winograd"
-        if one_tile and {*sides} <= {3, 4} and _tile_pays(examples, channels, out, prod(sides))
-        else ""
-    )
+    one_tile = by_threes and {*sides} <= {3, 4}
+    return "winograd" if one_tile and _tile_pays(x.shape[1], channels, out, prod(sides)) else ""
+
+
+def _compiled_way(out: int, channels: int, kernel: Pair, sides: Pair, values: int, *, by_threes: bool) -> str:
+    if channels <= 4 and prod(kernel) <= DIRECT_KERNEL and max(sides) <= DIRECT_SIDE and (out % 8 == 0 or values <= DIRECT_VALUES):  # fmt: skip
+        return "direct"
+    fits = by_threes and channels * out <= TILE_WEIGHTS and 1 < max(sides) <= TILE_SIDE
+    return "tile" if fits and (max(sides) <= 4 or channels % 4 == out % 4 == 0) else ""
 
 
 def _tile_pays(examples: int, channels: int, out: int, outputs: int) -> bool:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ablate.compiled import affine, code, direct, dropout, machine, norms, rectify, winograd
+from ablate.compiled import affine, code, direct, dropout, machine, norms, rectify, tiles, winograd
 
 GUARD = 64
 """Numbers before and behind a tensor."""
@@ -42,7 +42,7 @@ def run(function: Callable[..., None], tensors: Sequence[Tensor | None], counts:
 
 FUNCTIONS = (
     affine.forward, affine.backward, direct.forward, direct.backward, dropout.dropped, norms.forward, norms.backward,
-    rectify.rectified, winograd.forward, winograd.backward,
+    rectify.rectified, tiles.forward, tiles.backward, winograd.forward, winograd.backward,
 )  # fmt: skip
 
 

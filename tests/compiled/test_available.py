@@ -48,6 +48,8 @@ def test_the_batched_kernel_stands_in_where_it_cannot(without: None) -> None:
     assert bench().kernel == "batched"
     assert look.kernels(CPU) == ("batched", "vmap", "loop")
     assert "llvmlite" in slower_because(bench())
+    digits = load("digits")
+    assert Bench.of(digits.but(batch_size=4 * digits.batch_size), registry(), CPU).kernel == "loop"
 
 
 def test_asking_for_it_says_what_is_missing(

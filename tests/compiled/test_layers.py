@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ablate.compiled import affine, direct, dropout, rectify, winograd
+from ablate.compiled import affine, direct, dropout, rectify, tiles, winograd
 from ablate.seams.draws import STARTS, keep_masks, windows
-from ablate.surgery.compiled_ways import _tile
+from ablate.surgery.compiled_ways import _grid, _tile
 
 WIDTHS = (8, 16)
 
@@ -75,23 +75,44 @@ def test_linear_layers(lanes: int, rows: int, inputs: int, outputs: int, seed: i
 def test_one_tile(
     lanes: int, examples: int, channels: int, out: int, height: int, width: int, seed: int
 ) -> None:
+    tile = _tile(height, width, (1, 1))
+    check_winograd(winograd, tile, (1, 1), lanes, examples, channels, out, (height, width), seed)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    lanes=st.integers(1, 2), examples=st.integers(1, 5), channels=st.integers(1, 20), out=st.integers(1, 20),
+    height=st.integers(5, 17), width=st.integers(5, 17), padding=st.tuples(*[st.integers(0, 2)] * 2),
+    seed=st.integers(0, 10**6),
+)  # fmt: skip
+def test_several_tiles(
+    lanes: int, examples: int, channels: int, out: int, height: int, width: int, padding: tuple[int, int], seed: int
+) -> None:  # fmt: skip
+    grid = _grid(height, width, padding)
+    check_winograd(tiles, grid, padding, lanes, examples, channels, out, (height, width), seed)
+
+
+def check_winograd(
+    module, sizes, padding: tuple[int, int], lanes: int, examples: int, channels: int, out: int, into: tuple[int, int], seed: int
+) -> None:  # fmt: skip
     torch.manual_seed(seed)
-    x, weight = torch.randn(lanes, examples, height, width, channels), torch.randn(lanes, out, channels, 3, 3)
-    bias, gradient = torch.randn(lanes, out), torch.randn(lanes, examples, height, width, out)
+    x, weight = torch.randn(lanes, examples, *into, channels), torch.randn(lanes, out, channels, 3, 3)
+    sides = (side + 2 * pad - 2 for side, pad in zip(into, padding, strict=True))
+    bias, gradient = torch.randn(lanes, out), torch.randn(lanes, examples, *sides, out)
 
     def both() -> Sequence[Tensor]:
-        guarded, tile = Guarded(), _tile(height, width, (1, 1))
+        guarded = Guarded()
         own = [guarded.put(tensor) for tensor in (x, weight, bias, gradient)]
         y, to_x, to_weight, to_bias = (guarded.put(torch.zeros_like(t)) for t in (gradient, x, weight, bias))
-        function, numbers = winograd.forward(tile, channels, out)
+        function, numbers = module.forward(sizes, channels, out)
         run(function, (*own[:3], y, guarded.put(torch.zeros(numbers))), (lanes, examples))
-        function, numbers = winograd.backward(tile, channels, out)
+        function, numbers = module.backward(sizes, channels, out)
         room = guarded.put(torch.zeros(numbers))
         run(function, (own[3], own[0], own[1], to_x, to_weight, to_bias, room), (lanes, examples))
         guarded.check()
         return y, to_x, to_weight, to_bias
 
-    right = convolved(x, weight, bias, gradient, (1, 1), (1, 1))
+    right = convolved(x, weight, bias, gradient, (1, 1), padding)
     for mine, reference in zip(at_both_widths(both), right, strict=True):
         assert error(mine, reference) < 1e-5
 
