@@ -36,7 +36,7 @@ def machine() -> Machine:
 
 
 def multiplies_and_adds() -> bool:
-    """Whether the processor rounds x·y + z once, in one instruction. Where it does, a result does not hang on its vectors' width."""
+    """Whether the processor rounds x·y + z once, in one instruction: without it, the code would call a function for each."""
     has = machine().features
     return bool(has.get("fma") or has.get("neon"))
 

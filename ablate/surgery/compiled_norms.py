@@ -28,6 +28,10 @@ class Standardising(Protocol):
     examples: bool
     settings: dict[str, float]
 
+    def check(self, x: Tensor) -> None:
+        """Raises InputError where one lane's `x` `[B, C, …]` cannot be standardised."""
+        ...
+
     def differentiably(self, x: Tensor, own: Mapping[str, Tensor]) -> Tensor:
         """y, by operations of which each has a gradient. `own`: the lanes' stacked tensors."""
         ...
@@ -80,6 +84,8 @@ def covers(x: Tensor) -> bool:
 
 def standardised(x: Tensor, lanes: Lanes, held: Sequence[Tensor]) -> Tensor:
     """`[K, B, C, …]` -> the same shape, every part of the lanes by its own norm; `held` has its tensors."""
+    for part in lanes.normed:
+        part.layers[0].check(x[0])
     parameters = [held[part.tensors[name]] for part in lanes.normed if part.tensors for name in PARAMETERS]
     y: Tensor = _Standardised.apply(x, lanes, held, *parameters)  # type: ignore[no-untyped-call]
     return y

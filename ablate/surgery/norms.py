@@ -64,13 +64,18 @@ class Norm(nn.Module, ABC):
         small = x.device.type != "cpu" or x.numel() <= SMALL
         return small and (not self.grouped or x.shape[1] <= CHANNELS)
 
+    def check(self, x: Tensor) -> None:
+        """Raises InputError where one lane's `x` `[B, C, …]` cannot be standardised."""
+
     def forward(self, x: Tensor) -> Tensor:
+        self.check(x)
         if not self.fits(x):
             return self.torchs(x)
         return self.lanes(x[None], {name: tensor[None] for name, tensor in self._tensors()})[0]
 
     def stacked(self, x: Tensor) -> Tensor:
         """Of lanes that fit; others are run one by one."""
+        self.check(x[0])
         return self.lanes(x, dict(self._tensors()))
 
     @abstractmethod

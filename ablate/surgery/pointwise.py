@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from math import isnan, nan
 from typing import Any
 
@@ -62,72 +61,51 @@ def slope_of(layer: nn.Module) -> float:
     return {nn.ReLU: 0.0, nn.Identity: 1.0}.get(type(layer), nan)
 
 
-def pointwise(x: Tensor, layers: Sequence[nn.Module], lengths: Sequence[int]) -> Tensor:
-    """Neighbouring lanes of contiguous `x` `[K, …]`, in parts of these `lengths`, each through its layer (of `KINDS`)."""
-    y: Tensor = _Pointwise.apply(x, tuple(layers), tuple(lengths))  # type: ignore[no-untyped-call]
+class Lanes:
+    """Neighbouring lanes, in parts of these `lengths`, each with its layer (of `KINDS`): what no step changes, worked out once."""
+
+    def __init__(self, layers: Sequence[nn.Module], lengths: Sequence[int]) -> None:
+        firsts = [sum(lengths[:i]) for i in range(len(lengths))]
+        slices = (slice(first, first + count) for first, count in zip(firsts, lengths, strict=True))
+        self.parts = list(zip(layers, slices, strict=True))
+        self.others = [(layer, own) for layer, own in self.parts if isnan(slope_of(layer))]
+        slopes = [slope_of(layer) for layer, count in zip(layers, lengths, strict=True) for _ in range(count)]
+        self.slopes = torch.tensor(slopes, dtype=torch.float32)
+        """Of every lane, no number where it is one of the `others`, which compiled code does not run."""
+
+
+def pointwise(x: Tensor, lanes: Lanes) -> Tensor:
+    """Contiguous `x` `[K, …]`, each part of the lanes through its layer."""
+    y: Tensor = _Pointwise.apply(x, lanes)  # type: ignore[no-untyped-call]
     return y
 
 
 class _Pointwise(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, layers: tuple[nn.Module, ...], lengths: tuple[int, ...]) -> Tensor:
+    def forward(ctx: Any, x: Tensor, lanes: Lanes) -> Tensor:
         y = torch.empty_like(x)
-        ctx.slopes = slopes = _slopes(x, layers, lengths)
-        if slopes is not None:
+        ctx.compiled = is_used() and x.device.type == "cpu" and x.dtype == torch.float32 and x.numel() > 0
+        if ctx.compiled:
             from ablate.compiled.rectify import rectified
 
-            call(rectified(backward=False), (x, slopes, y), (len(x), x[0].numel()))
-        for layer, own, out in _others(slopes, layers, lengths, x, y):
-            KINDS[type(layer)][0](layer, own, out)
+            call(rectified(backward=False), (x, lanes.slopes, y), (len(x), x[0].numel()))
+        for layer, own in lanes.others if ctx.compiled else lanes.parts:
+            KINDS[type(layer)][0](layer, x[own], y[own])
         ctx.save_for_backward(x, y)
-        ctx.layers, ctx.lengths = layers, lengths
+        ctx.lanes = lanes
         return y
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, y = ctx.saved_tensors
+        (x, y), lanes = ctx.saved_tensors, ctx.lanes
         if torch.is_grad_enabled():  # a gradient of this gradient is wanted
-            again = torch.cat([layer(own) for layer, own in parts(ctx.layers, ctx.lengths, x)])
-            (to_x,) = torch.autograd.grad(again, x, gradient, create_graph=True)
-            return to_x, None, None
+            again = torch.cat([layer(x[own]) for layer, own in lanes.parts])
+            return torch.autograd.grad(again, x, gradient, create_graph=True)[0], None
         to_x, gradient = torch.empty_like(x), gradient.contiguous()
-        if ctx.slopes is not None:
+        if ctx.compiled:
             from ablate.compiled.rectify import rectified
 
-            call(rectified(backward=True), (x, ctx.slopes, gradient, to_x), (len(x), x[0].numel()))
-        for layer, *own in _others(ctx.slopes, ctx.layers, ctx.lengths, gradient, x, y, to_x):
-            KINDS[type(layer)][1](layer, *own)
-        return to_x, None, None
-
-
-def _slopes(x: Tensor, layers: tuple[nn.Module, ...], lengths: tuple[int, ...]) -> Tensor | None:
-    """Each lane's `slope_of`, where compiled code runs them."""
-    if not is_used() or x.device.type != "cpu" or x.dtype != torch.float32 or x.numel() == 0:
-        return None
-    return _spread(tuple(map(slope_of, layers)), lengths)
-
-
-@lru_cache(maxsize=256)
-def _spread(slopes: tuple[float, ...], lengths: tuple[int, ...]) -> Tensor:
-    rows = zip(slopes, lengths, strict=True)
-    return torch.tensor([slope for slope, count in rows for _ in range(count)], dtype=torch.float32)
-
-
-def _others(
-    slopes: Tensor | None, layers: Sequence[nn.Module], lengths: Sequence[int], *tensors: Tensor
-) -> list[tuple[Any, ...]]:
-    """The parts that compiled code does not run."""
-    if slopes is None:
-        return parts(layers, lengths, *tensors)
-    found, first = [], 0
-    for layer, count in zip(layers, lengths, strict=True):
-        if isnan(slope_of(layer)):
-            found.append((layer, *(tensor[first : first + count] for tensor in tensors)))
-        first += count
-    return found
-
-
-def parts(layers: Sequence[nn.Module], lengths: Sequence[int], *tensors: Tensor) -> list[tuple[Any, ...]]:
-    """Each layer with its lanes of all `tensors`."""
-    columns = [torch.split(tensor, list(lengths)) for tensor in tensors]
-    return list(zip(layers, *columns, strict=True))
+            call(rectified(backward=True), (x, lanes.slopes, gradient, to_x), (len(x), x[0].numel()))
+        for layer, own in lanes.others if ctx.compiled else lanes.parts:
+            KINDS[type(layer)][1](layer, gradient[own], x[own], y[own], to_x[own])
+        return to_x, None

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from functools import lru_cache
 from typing import Any, cast
 
 import torch
@@ -23,7 +24,7 @@ from ablate.surgery.binding import binding_of
 from ablate.surgery.escape import LaneByLane, twins
 from ablate.surgery.functions import by_example
 from ablate.surgery.layout import as_laid, is_innermost, laid, together
-from ablate.surgery.pointwise import pointwise
+from ablate.surgery.pointwise import Lanes, pointwise
 from ablate.surgery.products import affine, autocast
 from ablate.surgery.traced import program_of
 
@@ -179,9 +180,14 @@ def flattened(layer: nn.Flatten, x: Tensor) -> Tensor:
 def relu(layer: nn.ReLU, x: Tensor) -> Tensor:
     if is_used():
         inside = x.movedim(2, -1) if is_innermost(x) else x
-        y = pointwise(inside.contiguous(), [layer], [len(x)])
+        y = pointwise(inside.contiguous(), _rectified(len(x)))
         return y.movedim(-1, 2) if is_innermost(x) else y
     return F.relu(x)  # never in place: what comes in may be needed
+
+
+@lru_cache(maxsize=256)
+def _rectified(lanes: int) -> Lanes:
+    return Lanes([nn.ReLU()], [lanes])
 
 
 def leaky_relu(layer: nn.LeakyReLU, x: Tensor) -> Tensor:

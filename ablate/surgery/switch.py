@@ -142,12 +142,12 @@ class Switch(StandIn):
         return compiled_norms.Part(first, len(picks), [pick.chosen for pick in picks], own, row)
 
     def _pointwise(self, x: Tensor, runs: Runs) -> Tensor:
+        assert runs.pointwise is not None
         if all(isinstance(layer, nn.Identity) for layer in runs.layers):
             return x
         if not is_innermost(x):
-            return pointwise.pointwise(x.contiguous(), runs.layers, runs.lengths)
-        inside = x.movedim(2, -1).contiguous()
-        return pointwise.pointwise(inside, runs.layers, runs.lengths).movedim(-1, 2)
+            return pointwise.pointwise(x.contiguous(), runs.pointwise)
+        return pointwise.pointwise(x.movedim(2, -1).contiguous(), runs.pointwise).movedim(-1, 2)
 
     def _run_of(self, picks: Sequence[Switch], first: int, branch: nn.Module, x: Tensor) -> Tensor:
         """`x` of the lanes `picks`, neighbours from `first` on, through the `branch` that they share."""
@@ -196,13 +196,14 @@ class Runs:
     """Neighbouring lanes that share a layer: the layers, and how many lanes each has.
 
     Layers that are neither activations nor `Together` hold numbers of each lane's own, and are only run beside each other.
-    `pointwise`: all have a form that writes where it is told; `exact`: and round alike however many lanes there are.
+    `pointwise`: what is told to those that have a form that writes where it should, if all have; `exact`: and round alike however many lanes there are.
     `standardising`: all are norms that can be compiled, or identities; `normed`: what the compiled pass is told, by mode of training.
     """
 
     def __init__(self, picks: Sequence[Switch], layers: list[nn.Module], lengths: list[int]) -> None:
         self.picks, self.layers, self.lengths = picks, layers, lengths
-        self.pointwise = all(type(layer) in pointwise.KINDS for layer in layers)
+        written = all(type(layer) in pointwise.KINDS for layer in layers)
+        self.pointwise = pointwise.Lanes(layers, lengths) if written else None
         self.exact = all(isinstance(layer, (nn.Identity, *EXACT)) for layer in layers)
         self.standardising = all(
             isinstance(layer, (nn.Identity, compiled_norms.Standardising)) for layer in layers

@@ -21,8 +21,13 @@ from torch import nn
 
 from ablate.catalogue.model.batch_norm import BatchNorm
 from ablate.catalogue.registry import registry
+from ablate.lanes.bench import Bench
+from ablate.lanes.trainer import Trainer
 from ablate.records.errors import InputError
+from ablate.records.recipe import Recipe
+from ablate.records.run import Run
 from ablate.surgery.net import open_net
+from ablate.tasks.load import load
 from ablate.testing import check_trick
 
 TORCH = (nn.BatchNorm1d, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -115,6 +120,19 @@ def test_an_impossible_momentum_is_refused_before_the_model_is_touched() -> None
     with pytest.raises(InputError, match="momentum"):
         registry().code("batch_norm").model(net, SimpleNamespace(on=True, momentum=1.5, eps=1e-5))
     assert list(net.module.modules()) == before
+
+
+@pytest.mark.parametrize("kernel", ["loop", "vmap", "batched", "compiled"])
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_every_kernel_refuses_one_value_a_channel(kernel: str, lanes: int) -> None:
+    task = load("breast-cancer").but(batch_size=1)
+    recipe = Recipe.of(
+        registry(), {"momentum": {"lr": 0.1, "momentum": 0.9, "nesterov": False}, "batch_norm": {}}
+    )
+    bench = Bench.of(task, registry(), torch.device("cpu"), kernel)
+    trainer = Trainer(bench, [Run(task.name, recipe, seed, 1) for seed in range(lanes)])
+    with pytest.raises(InputError, match="one value per channel"):
+        trainer.step()
 
 
 @pytest.mark.parametrize("name", ["cnn", "mlp", "own_norm", "shared"])
