@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import platform
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
@@ -37,8 +38,7 @@ def machine() -> Machine:
 
 def multiplies_and_adds() -> bool:
     """Whether the processor rounds x·y + z once, in one instruction: without it, the code would call a function for each."""
-    has = machine().features
-    return bool(has.get("fma") or has.get("neon"))
+    return bool(machine().features.get("fma")) or platform.machine().lower() in ("aarch64", "arm64")
 
 
 def floats() -> int:
