@@ -39,7 +39,7 @@ PART_ROWS = {
     False: 1536,
 }  # the same for maps that do not fill the tile; for TILE_CHANNELS in or more, for fewer
 PART_WEIGHTS = 512  # channels in times channels out, of such maps
-# Compiled code, at most 1 / 1.2 of it: 60 layers of one tile, 61 of more (4 to 128 channels, 8 to 256 examples), 90 of few channels in.
+# Compiled code, at most 1 / 1.2 of it: 70 layers of one tile, 61 of more (4 to 128 channels, 8 to 256 examples), 90 of few channels in.
 TILE_WEIGHTS = 2**14  # channels in times channels out
 TILE_SIDE = 56  # of the output, as DIRECT_SIDE: no larger ones were measured
 DIRECT_SIDE = 32
