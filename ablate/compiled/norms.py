@@ -11,9 +11,7 @@ Sums run over `CHUNK` rows, then over the sums of chunks, so that their rounding
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from functools import cache
-from typing import Any
 
 from ablate.compiled.code import I64, Code, Value, width_of
 from ablate.compiled.machine import Function
@@ -60,10 +58,17 @@ class Pass:
     def is_mode(self, lane: Value, mode: int) -> Value:
         return self.code.write.icmp_signed("==", self.column(lane, "mode"), self.code.sum(mode))
 
-    def choice(self, lane: Value) -> AbstractContextManager[tuple[AbstractContextManager[None], AbstractContextManager[None]]]:  # fmt: skip
-        """Two ways on: of a lane that is left as it is, and of the others."""
-        ways: AbstractContextManager[Any] = self.code.write.if_else(self.is_mode(lane, LEFT))
-        return ways
+    def over(self, source: str, target: str, do: Callable[..., None]) -> None:
+        """All lanes: those that are left as they are copied from `source` to `target`; of the others `do(lane, …)`, the rest as `each` has it."""
+        write = self.code.write
+        with (
+            self.code.loop(self.of["count"]) as lane,
+            write.if_else(self.is_mode(lane, LEFT)) as (left, other),
+        ):
+            with left:
+                self.copy(lane, source, target)
+            with other:
+                self.each(lane, lambda *where: do(lane, *where))
 
     def copy(self, lane: Value, source: str, target: str) -> None:
         code, numbers = self.code, self.numbers
@@ -193,11 +198,7 @@ def forward(channels: int) -> tuple[Function, int]:
                 place = code.sum(at, code.times(row, channels), c)
                 code.store(code.fma(normal, scale, shift), of["y"], place)
 
-    with code.loop(of["count"]) as lane, layer.choice(lane) as (left, standardised):
-        with left:
-            layer.copy(lane, "x", "y")
-        with standardised:
-            layer.each(lane, lambda *where: standardise(lane, *where))
+    layer.over("x", "y", standardise)
     return code.compiled(), 2 * channels
 
 
@@ -265,9 +266,5 @@ def backward(channels: int) -> tuple[Function, int]:
                 place = code.sum(at, code.times(row, channels), c)
                 code.store(write.fmul(apart, own[1]), of["to_x"], place)
 
-    with code.loop(of["count"]) as lane, layer.choice(lane) as (left, standardised):
-        with left:
-            layer.copy(lane, "gradient", "to_x")
-        with standardised:
-            layer.each(lane, lambda *where: back(lane, *where))
+    layer.over("gradient", "to_x", back)
     return code.compiled(), 2 * channels

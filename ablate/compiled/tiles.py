@@ -99,6 +99,17 @@ class Walk(Layer):
             else:
                 code.store(code.load(maps, own, width), self.room, place)
 
+    def take(self, lane: Value, first: Value, count: Value, padded: int, points: int) -> None:
+        """A block's tiles of x, laid out at `padded` of the room, to their points."""
+        grid, channels, wide = self.grid, self.channels, self.grid.padded[1]
+        with self.rows(first, count) as (row, example, number):
+            with self.when(number, 0):
+                at = self.example(lane, example, grid.into, channels)
+                self.lay(self.of["x"], at, grid.into, channels, padded, wide, grid.padding)
+            corner = self.corner(number, padded, wide, channels)
+            line = wide * channels
+            self.to_points(self.room, corner, grid.tile.down, grid.tile.across, points, row, channels, line)
+
     def example(self, lane: Value, example: Count, sides: tuple[int, int], channels: int) -> Value:
         return self.maps(lane, self.code.sum(0), sides[0] * sides[1], channels, example)
 
@@ -117,14 +128,7 @@ def forward(grid: Grid, channels: int, out: int) -> tuple[Function, int]:
     with code.loop(of["lanes"]) as lane:
         walk.weights(lane, points, onwards=True)
         with walk.blocks(lane) as (first, count):
-            with walk.rows(first, count) as (row, example, number):
-                with walk.when(number, 0):
-                    at = walk.example(lane, example, grid.into, channels)
-                    walk.lay(of["x"], at, grid.into, channels, padded, wide, grid.padding)
-                corner = walk.corner(number, padded, wide, channels)
-                walk.to_points(
-                    walk.room, corner, tile.down, tile.across, into, row, channels, wide * channels
-                )
+            walk.take(lane, first, count, padded, into)
             walk.multiplied(into, points, sums, channels, out)
             with walk.rows(first, count) as (row, example, number):
                 corner, bias = walk.corner(number, covered, broad, out), code.times(lane, out)
@@ -169,14 +173,7 @@ def backward(grid: Grid, channels: int, out: int) -> tuple[Function, int]:
                     walk.room, corner, turned(tile.up), turned(tile.left), sums, row, out, broad * out
                 )
             with code.given("to_weight"):
-                with walk.rows(first, count) as (row, example, number):
-                    with walk.when(number, 0):
-                        at = walk.example(lane, example, grid.into, channels)
-                        walk.lay(of["x"], at, grid.into, channels, padded, wide, grid.padding)
-                    corner = walk.corner(number, padded, wide, channels)
-                    walk.to_points(
-                        walk.room, corner, tile.down, tile.across, into, row, channels, wide * channels
-                    )
+                walk.take(lane, first, count, padded, into)
                 walk.correlated(sums, into, kernels, count)
             with code.given("to_x"):
                 walk.multiplied(sums, points, into, out, channels)

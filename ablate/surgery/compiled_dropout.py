@@ -7,17 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ablate.compiled import is_used
 from ablate.seams.draws import STARTS, windows
-from ablate.surgery.compiled_call import call
+from ablate.surgery.compiled_call import call, takes
 from ablate.surgery.layout import innermost, is_innermost
 
 
 def covers(x: Tensor) -> bool:
     """Whether `x` `[K, …]` lies in memory as its elements are numbered (`RandomLayer.keep_stacked`)."""
-    if not is_used() or x.device.type != "cpu" or x.dtype != torch.float32 or x.numel() == 0:
-        return False
-    return x.movedim(2, -1).is_contiguous() if x.ndim == 5 else x.is_contiguous()
+    return takes(x) and (x.movedim(2, -1) if x.ndim == 5 else x).is_contiguous()
 
 
 def dropped(x: Tensor, key: Tensor, least: Tensor, scale: Tensor) -> Tensor:

@@ -9,8 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from ablate.compiled import is_used
-from ablate.surgery.compiled_call import call
+from ablate.surgery.compiled_call import call, takes
 from ablate.surgery.layout import as_laid, is_innermost
 
 PARAMETERS = ("weight", "bias")
@@ -77,9 +76,7 @@ class Lanes:
 
 def covers(x: Tensor) -> bool:
     """Whether lanes `x` `[K, B, C, …]` of such layers go through the compiled pass. Hangs on one lane only."""
-    if not is_used() or x.device.type != "cpu" or x.dtype != torch.float32 or x.numel() == 0:
-        return False
-    return x.ndim == 3 or (is_innermost(x) and x.shape[2] > 1)
+    return takes(x) and (x.ndim == 3 or (is_innermost(x) and x.shape[2] > 1))
 
 
 def standardised(x: Tensor, lanes: Lanes, held: Sequence[Tensor]) -> Tensor:

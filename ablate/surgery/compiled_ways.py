@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -25,14 +25,9 @@ if TYPE_CHECKING:
 def winograd_forward(
     x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Pair, y: Tensor
 ) -> tuple[Tensor, ...]:
-    from ablate.compiled import tiles, winograd
-
     x, weight = _rows(x), weight.contiguous()
-    height, width = x.shape[2:4]
-    if _is_one_tile(x, padding):
-        run, numbers = winograd.forward(_tile(height, width, tuple(padding)), x.shape[4], y.shape[2])
-    else:
-        run, numbers = tiles.forward(_grid(height, width, tuple(padding)), x.shape[4], y.shape[2])
+    module, sizes = _winograd(x, padding)
+    run, numbers = module.forward(sizes, x.shape[4], y.shape[2])
     call(run, (x, weight, _bias(bias, y), _rows(y), x.new_empty(numbers)), x.shape[:2])
     return x, weight
 
@@ -41,15 +36,10 @@ def winograd_backward(
     gradient: Tensor, weight: Tensor, kept: Sequence[Tensor], stride: Pair, padding: Pair,
     to_x: Tensor | None, to_weight: Tensor | None, to_bias: Tensor | None,
 ) -> None:  # fmt: skip
-    from ablate.compiled import tiles, winograd
-
     x, weight = kept
     own = _rows(gradient)
-    height, width = x.shape[2:4]
-    if _is_one_tile(x, padding):
-        run, numbers = winograd.backward(_tile(height, width, tuple(padding)), x.shape[4], own.shape[4])
-    else:
-        run, numbers = tiles.backward(_grid(height, width, tuple(padding)), x.shape[4], own.shape[4])
+    module, sizes = _winograd(x, padding)
+    run, numbers = module.backward(sizes, x.shape[4], own.shape[4])
     to_maps = None if to_x is None else _rows(to_x)
     call(run, (own, x, weight, to_maps, to_weight, to_bias, x.new_empty(numbers)), x.shape[:2])
 
@@ -107,9 +97,14 @@ def _grid(height: int, width: int, padding: tuple[int, int]) -> Grid:
     return Grid(_tile(6, 6, (0, 0)), (height, width), padding)
 
 
-def _is_one_tile(x: Tensor, padding: Pair) -> bool:
-    """Whether maps `[K, B, H, W, C]` have no more than 4×4 outputs."""
-    return all(side + 2 * pad <= 6 for side, pad in zip(x.shape[2:4], padding, strict=True))
+def _winograd(x: Tensor, padding: Pair) -> tuple[Any, Tile | Grid]:
+    """The module that convolves maps `[K, B, H, W, C]`, and what it is told of them: of no more than 4×4 outputs, or of several tiles."""
+    from ablate.compiled import tiles, winograd
+
+    height, width = x.shape[2:4]
+    if all(side + 2 * pad <= 6 for side, pad in zip((height, width), padding, strict=True)):
+        return winograd, _tile(height, width, tuple(padding))
+    return tiles, _grid(height, width, tuple(padding))
 
 
 def _sizes(x: Tensor, weight: Tensor, stride: Pair, padding: Pair) -> Sizes:

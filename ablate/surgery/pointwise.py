@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ablate.compiled import is_used
-from ablate.surgery.compiled_call import call
+from ablate.surgery.compiled_call import call, takes
+from ablate.surgery.layout import is_innermost
 
 aten = torch.ops.aten
 Forward = Callable[[Any, Tensor, Tensor], Any]
@@ -75,16 +75,17 @@ class Lanes:
 
 
 def pointwise(x: Tensor, lanes: Lanes) -> Tensor:
-    """Contiguous `x` `[K, …]`, each part of the lanes through its layer."""
-    y: Tensor = _Pointwise.apply(x, lanes)  # type: ignore[no-untyped-call]
-    return y
+    """`x` `[K, …]`, each part of the lanes through its layer; in memory as `x` is."""
+    inside = x.movedim(2, -1) if is_innermost(x) else x
+    y: Tensor = _Pointwise.apply(inside.contiguous(), lanes)  # type: ignore[no-untyped-call]
+    return y.movedim(-1, 2) if is_innermost(x) else y
 
 
 class _Pointwise(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, lanes: Lanes) -> Tensor:
         y = torch.empty_like(x)
-        ctx.compiled = is_used() and x.device.type == "cpu" and x.dtype == torch.float32 and x.numel() > 0
+        ctx.compiled = takes(x)
         if ctx.compiled:
             from ablate.compiled.rectify import rectified
 

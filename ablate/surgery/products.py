@@ -11,8 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ablate.compiled import is_used
-from ablate.surgery.compiled_call import call
+from ablate.surgery.compiled_call import call, takes
 
 NARROW = 16
 """Columns of a result that are few."""
@@ -53,9 +52,7 @@ def affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 def is_compiled(rows: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     """Whether compiled code multiplies: layers that leave room in a core's cache, of `[K, N, I]`, `[K, O, I]`, `[K, O]`."""
-    if not is_used() or rows.device.type != "cpu" or rows.numel() == 0 or weight[0].numel() > COMPILED:
-        return False
-    return all(tensor is None or tensor.dtype == torch.float32 for tensor in (rows, weight, bias))
+    return takes(rows, weight, bias) and weight[0].numel() <= COMPILED
 
 
 def _affine(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

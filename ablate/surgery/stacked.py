@@ -179,9 +179,7 @@ def flattened(layer: nn.Flatten, x: Tensor) -> Tensor:
 
 def relu(layer: nn.ReLU, x: Tensor) -> Tensor:
     if is_used():
-        inside = x.movedim(2, -1) if is_innermost(x) else x
-        y = pointwise(inside.contiguous(), _rectified(len(x)))
-        return y.movedim(-1, 2) if is_innermost(x) else y
+        return pointwise(x, _rectified(len(x)))
     return F.relu(x)  # never in place: what comes in may be needed
 
 

@@ -145,9 +145,7 @@ class Switch(StandIn):
         assert runs.pointwise is not None
         if all(isinstance(layer, nn.Identity) for layer in runs.layers):
             return x
-        if not is_innermost(x):
-            return pointwise.pointwise(x.contiguous(), runs.pointwise)
-        return pointwise.pointwise(x.movedim(2, -1).contiguous(), runs.pointwise).movedim(-1, 2)
+        return pointwise.pointwise(x, runs.pointwise)
 
     def _run_of(self, picks: Sequence[Switch], first: int, branch: nn.Module, x: Tensor) -> Tensor:
         """`x` of the lanes `picks`, neighbours from `first` on, through the `branch` that they share."""
