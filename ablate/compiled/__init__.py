@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
+from typing import Any
 
 
 @cache
@@ -24,18 +25,25 @@ def why_not() -> str:
 
 
 class _Use:
-    on = False
+    known: dict[Any, Any] | None = None
 
 
 @contextmanager
-def compiled_code(on: bool) -> Iterator[None]:
-    """Within it layers may (`on`) or may not be run by compiled code. A backward pass does as its forward pass did."""
-    before, _Use.on = _Use.on, on
+def compiled_code(known: dict[Any, Any] | None) -> Iterator[None]:
+    """Within it layers may be run by compiled code, and keep in `known` what they work out for the lanes at hand; None: they may not.
+
+    A backward pass does as its forward pass did."""
+    before, _Use.known = _Use.known, known
     try:
         yield
     finally:
-        _Use.on = before
+        _Use.known = before
+
+
+def known() -> dict[Any, Any] | None:
+    """What is known of the lanes at hand; None where compiled code is not used."""
+    return _Use.known
 
 
 def is_used() -> bool:
-    return _Use.on
+    return _Use.known is not None

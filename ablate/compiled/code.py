@@ -51,7 +51,22 @@ class Code:
 
     def compiled(self) -> Function:
         self.write.ret_void()
-        return compiled(self.module, "run", *self.shape)
+        self._entry()
+        return compiled(self.module, *self.shape)
+
+    def _entry(self) -> None:
+        """The same with all arguments in one row of int64, which is how `calls` calls it."""
+        kind = ir.FunctionType(ir.VoidType(), [ADDRESS])
+        function = ir.Function(self.module, kind, "entry")
+        write = ir.IRBuilder(function.append_basic_block())
+        row, run = function.args[0], self.module.globals["run"]
+        found = []
+        for i, argument in enumerate(run.args):
+            place = write.gep(row, [ir.Constant(I64, i)], source_etype=I64)
+            number = write.load(place, typ=I64, align=8)
+            found.append(number if argument.type == I64 else write.inttoptr(number, ADDRESS))
+        write.call(run, found)
+        write.ret_void()
 
     # whole numbers
 

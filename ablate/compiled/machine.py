@@ -12,8 +12,16 @@ from typing import Any
 import llvmlite.binding as llvm
 from llvmlite import ir
 
-Function = Callable[..., None]
-"""Takes addresses (0: not given), then counts."""
+
+@dataclass(frozen=True)
+class Function:
+    """Machine code. Takes addresses (0: not given), then counts; at `entry` the same code finds all of them in one row of int64."""
+
+    run: Callable[..., None]
+    entry: int
+
+    def __call__(self, *arguments: int) -> None:
+        self.run(*arguments)
 
 
 @dataclass(frozen=True)
@@ -47,13 +55,12 @@ def floats() -> int:
     return 16 if has.get("avx512f") else 8
 
 
-def compiled(module: ir.Module, name: str, pointers: int, counts: int) -> Function:
-    """The function `name` of `module` as machine code. No passes are run over it: `Code` writes what they would make of it."""
+def compiled(module: ir.Module, pointers: int, counts: int) -> Function:
+    """`module`'s function `run` as machine code, and its `entry`. No passes are run over it: `Code` writes what they would make of it."""
     found = llvm.parse_assembly(str(module))
     found.verify()
     engine = llvm.create_mcjit_compiler(found, machine().target)
     engine.finalize_object()
     machine().made.append(engine)
     kind = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * pointers, *[ctypes.c_int64] * counts)
-    function: Function = kind(engine.get_function_address(name))
-    return function
+    return Function(kind(engine.get_function_address("run")), engine.get_function_address("entry"))

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from copy import copy, deepcopy
 from functools import lru_cache
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -155,6 +155,8 @@ class Stacked:
         self.names = names[0]
         self.picks = picks_of([net.module for net in nets])
         self.random = random_layers(self.module)
+        self.known: dict[bool, dict[Any, Any]] = {True: {}, False: {}}
+        """What compiled code has worked out for these lanes, training and evaluating."""
         stacks = [dict(net.module.named_buffers()) for net in nets]
         self._buffers = {
             name: torch.stack([stack[name] for stack in stacks])
@@ -173,7 +175,7 @@ class Stacked:
         try:
             if self.kernel == "vmap":
                 return vmapped(self.module, x, innermost=self.innermost)
-            with compiled_code(self.kernel == "compiled"):
+            with compiled_code(self.known[training] if self.kernel == "compiled" else None):
                 return stacked(self.module, innermost(x) if self.innermost else x)
         finally:
             binding.put(before)
@@ -200,6 +202,7 @@ class Stacked:
         self._buffers = {name: buffer[lanes] for name, buffer in self._buffers.items()}
         kept = lanes.tolist()
         self.picks = {path: [switches[i] for i in kept] for path, switches in self.picks.items()}
+        self.known = {True: {}, False: {}}
 
     def some(self, lanes: Tensor) -> Forward:
         chosen = copy(self)
@@ -212,8 +215,11 @@ class Stacked:
             name: torch.cat([buffer, other._buffers[name]]) for name, buffer in self._buffers.items()
         }
         self.picks = {path: switches + other.picks[path] for path, switches in self.picks.items()}
+        self.known = {True: {}, False: {}}
 
     def ways(self, lane: int) -> tuple[str, ...]:
+        if self.kernel == "compiled":  # goes lane by lane
+            return ()
         return tuple(switches[lane].way for switches in self.picks.values())
 
     def own_names(self, lane: int) -> dict[str, str]:

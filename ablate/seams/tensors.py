@@ -42,9 +42,12 @@ class Layout:
             self.offsets[spec.name] = width
             width += -(-spec.size // ALIGN) * ALIGN
         self.width = width
+        self._strides = {spec.name: torch.empty(spec.shape, device="meta").stride() for spec in specs}
 
     def pack(self, tensors: Mapping[str, Tensor], lanes: int) -> Tensor:
-        """`[K, *shape]` tensors by name -> a new flat `[K, P]`; zeros where a name is missing."""
+        """`[K, *shape]` tensors by name -> a flat `[K, P]`, theirs where they are columns of one; zeros where a name is missing."""
+        if (whole := self._whole(tensors, lanes)) is not None:
+            return whole
         zeros = next(iter(tensors.values())).new_zeros(lanes, ALIGN)
         parts = []
         for name, spec in self.specs.items():
@@ -57,6 +60,25 @@ class Layout:
             if padding:
                 parts.append(zeros[:, :padding])
         return torch.cat(parts, dim=1)
+
+    def _whole(self, tensors: Mapping[str, Tensor], lanes: int) -> Tensor | None:
+        """The matrix of which the tensors are the columns, if all of them are and stand where they should."""
+        if len(tensors) < len(self.specs):
+            return None
+        first = next(iter(tensors.values()))
+        storage = first.untyped_storage()
+        if storage.nbytes() != lanes * self.width * first.element_size():
+            return None
+        for name, tensor in tensors.items():
+            inner = tensor.stride()[1:]
+            place = tensor.storage_offset() == self.offsets[name] and tensor.stride(0) == self.width
+            if (
+                not place
+                or inner != self._strides[name]
+                or tensor.untyped_storage().data_ptr() != storage.data_ptr()
+            ):
+                return None
+        return first.as_strided((lanes, self.width), (self.width, 1), 0)
 
 
 class LaneTensors(Mapping[str, Tensor]):

@@ -7,6 +7,7 @@ data-dependent control flow in any of them.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import cast
 
 import torch
@@ -14,10 +15,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ablate.seams.draws import bits, keep_mask, keep_masks, least_kept, stream_number, to_uniform
-from ablate.surgery import compiled_dropout
+from ablate.surgery.chain import Piece, Pieces
 from ablate.surgery.kinds import AFFINE
+from ablate.surgery.links import KEEP_ALL, Dropped
 from ablate.surgery.products import affine
-from ablate.surgery.stacked import convolved, is_lane_by_lane, stacked, vmapped
+from ablate.surgery.stacked import (
+    affine_piece,
+    by_torch,
+    convolved,
+    is_lane_by_lane,
+    is_plain_convolution,
+    pieces_of,
+    stacked,
+    vmapped,
+)
 from ablate.surgery.stand_in import StandIn
 from ablate.surgery.switch import Switch
 
@@ -84,9 +95,17 @@ class Dropout(RandomLayer):
     def stacked(self, x: Tensor) -> Tensor:
         if not self.training:
             return x
-        if compiled_dropout.covers(x):
-            return compiled_dropout.dropped(x, self.key, self.least, self.scale)
         return x * self.keep_stacked(x.shape, self.least).mul_(by_lane(self.scale, x))
+
+    def pieces(self) -> list[Piece]:
+        return self.dropped(self.least, self.scale) if self.training else []
+
+    def dropped(self, least: Tensor, scale: Tensor) -> list[Piece]:
+        """Compiled: x · (draw ≥ least) · scale, `[K]` each, left out in lanes in which that is x."""
+        active = ((least > KEEP_ALL) | (scale != 1)).tolist()
+        if not any(active):
+            return []
+        return [Piece(partial(by_torch, self), Dropped(active), held=lambda: (self.key, least, scale))]
 
 
 def by_lane(value: Tensor, x: Tensor) -> Tensor:
@@ -145,23 +164,49 @@ class Site(StandIn):
         return y if self.residual is None else self.residual(x, y)
 
     def stacked(self, x: Tensor) -> Tensor:
-        layer = cast(nn.Linear | nn.Conv2d, self.layer)
-        if not (type(layer) is nn.Linear or is_lane_by_lane(layer, x)):
+        if not (type(self.layer) is nn.Linear or is_lane_by_lane(self.layer, x)):
             return vmapped(self, x)
         y = x
         for module in self.before:
             y = stacked(module, y)
-        weight, bias = layer.weight, layer.bias
-        for transform in self.weight_transforms:
-            weight = stacked(transform, weight)
-        if bias is not None and self.bias_gate is not None:
-            bias = bias * by_lane(self.bias_gate.on, bias)
-        y = convolved(layer, y, weight, bias) if isinstance(layer, nn.Conv2d) else affine(y, weight, bias)
+        y = self._affine_stacked(y)
         if self.norm is not None:
             y = stacked(self.norm, y)
         for module in self.after:
             y = stacked(module, y)
         return y if self.residual is None else stacked(self.residual, x, y)
+
+    def pieces(self) -> list[Piece]:
+        layer = cast(nn.Linear | nn.Conv2d, self.layer)
+        if not (type(layer) is nn.Linear or is_plain_convolution(layer)):
+            return [Piece(partial(by_torch, self))]
+        gate = None if self.bias_gate is None or layer.bias is None else self.bias_gate.on
+        without = () if gate is None else (lane for lane, on in enumerate(gate.tolist()) if not on)
+        own = affine_piece(layer, self._affine_stacked, self._tensors, frozenset(without))
+        norm = [] if self.norm is None else [self.norm]
+        around = [[piece for module in modules for piece in pieces_of(module)] for modules in (self.before, [*norm, *self.after])]  # fmt: skip
+        found = [*around[0], own, *around[1]]
+        residual = self.residual
+        if residual is None:
+            return found
+        inner = Pieces(found)
+        return [Piece(lambda x: stacked(residual, x, inner(x)))]
+
+    def _tensors(self) -> list[Tensor]:
+        """The lanes' weights as they are used, and their biases, if there are any."""
+        layer = cast(nn.Linear | nn.Conv2d, self.layer)
+        weight, bias = layer.weight, layer.bias
+        for transform in self.weight_transforms:
+            weight = stacked(transform, weight)
+        return [weight] if bias is None else [weight, bias]
+
+    def _affine_stacked(self, x: Tensor) -> Tensor:
+        layer = self.layer
+        weight, *biases = self._tensors()
+        bias = biases[0] if biases else None
+        if bias is not None and self.bias_gate is not None:
+            bias = bias * by_lane(self.bias_gate.on, bias)
+        return convolved(layer, x, weight, bias) if isinstance(layer, nn.Conv2d) else affine(x, weight, bias)
 
     def _affine(self, x: Tensor) -> Tensor:
         layer = self.layer

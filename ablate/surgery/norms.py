@@ -71,12 +71,12 @@ class Norm(nn.Module, ABC):
         self.check(x)
         if not self.fits(x):
             return self.torchs(x)
-        return self.lanes(x[None], {name: tensor[None] for name, tensor in self._tensors()})[0]
+        return self.lanes(x[None], {name: tensor[None] for name, tensor in self.tensors()})[0]
 
     def stacked(self, x: Tensor) -> Tensor:
         """Of lanes that fit; others are run one by one."""
         self.check(x[0])
-        return self.lanes(x, dict(self._tensors()))
+        return self.lanes(x, dict(self.tensors()))
 
     @abstractmethod
     def torchs(self, x: Tensor) -> Tensor: ...
@@ -90,7 +90,7 @@ class Norm(nn.Module, ABC):
         mean_of = _Means(x, own.get("together"), self.examples)
         return _differentiably(x, own["weight"], own["bias"], own["eps"], mean_of)
 
-    def _tensors(self) -> list[tuple[str, Tensor]]:
+    def tensors(self) -> list[tuple[str, Tensor]]:
         held = [*self._parameters.items(), *self._buffers.items()]
         return [(name, tensor) for name, tensor in held if tensor is not None]
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import isnan, nan
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ablate.surgery.compiled_call import call, takes
 from ablate.surgery.layout import is_innermost
 
 aten = torch.ops.aten
@@ -54,13 +52,6 @@ KINDS: dict[type[nn.Module], tuple[Forward, Backward]] = {
 }
 
 
-def slope_of(layer: nn.Module) -> float:
-    """What a rectifier multiplies negative numbers by, 1 for the identity; no number for other layers."""
-    if type(layer) is nn.LeakyReLU:
-        return layer.negative_slope
-    return {nn.ReLU: 0.0, nn.Identity: 1.0}.get(type(layer), nan)
-
-
 class Lanes:
     """Neighbouring lanes, in parts of these `lengths`, each with its layer (of `KINDS`): what no step changes, worked out once."""
 
@@ -68,10 +59,6 @@ class Lanes:
         firsts = [sum(lengths[:i]) for i in range(len(lengths))]
         slices = (slice(first, first + count) for first, count in zip(firsts, lengths, strict=True))
         self.parts = list(zip(layers, slices, strict=True))
-        self.others = [(layer, own) for layer, own in self.parts if isnan(slope_of(layer))]
-        slopes = [slope_of(layer) for layer, count in zip(layers, lengths, strict=True) for _ in range(count)]
-        self.slopes = torch.tensor(slopes, dtype=torch.float32)
-        """Of every lane, no number where it is one of the `others`, which compiled code does not run."""
 
 
 def pointwise(x: Tensor, lanes: Lanes) -> Tensor:
@@ -85,12 +72,7 @@ class _Pointwise(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, lanes: Lanes) -> Tensor:
         y = torch.empty_like(x)
-        ctx.compiled = takes(x)
-        if ctx.compiled:
-            from ablate.compiled.rectify import rectified
-
-            call(rectified(backward=False), (x, lanes.slopes, y), (len(x), x[0].numel()))
-        for layer, own in lanes.others if ctx.compiled else lanes.parts:
+        for layer, own in lanes.parts:
             KINDS[type(layer)][0](layer, x[own], y[own])
         ctx.save_for_backward(x, y)
         ctx.lanes = lanes
@@ -103,10 +85,6 @@ class _Pointwise(torch.autograd.Function):
             again = torch.cat([layer(x[own]) for layer, own in lanes.parts])
             return torch.autograd.grad(again, x, gradient, create_graph=True)[0], None
         to_x, gradient = torch.empty_like(x), gradient.contiguous()
-        if ctx.compiled:
-            from ablate.compiled.rectify import rectified
-
-            call(rectified(backward=True), (x, lanes.slopes, gradient, to_x), (len(x), x[0].numel()))
-        for layer, own in lanes.others if ctx.compiled else lanes.parts:
+        for layer, own in lanes.parts:
             KINDS[type(layer)][1](layer, gradient[own], x[own], y[own], to_x[own])
         return to_x, None

@@ -11,12 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ablate.surgery.compiled_call import call, takes
-
 NARROW = 16
 """Columns of a result that are few."""
-COMPILED = 2**14
-"""Weights of a layer up to which compiled code multiplies: 1.1 to 3.5 times as fast as BLAS there, of larger ones as fast (12 layers, 17 lanes)."""
 LARGE = 2**12
 """Weights of a layer from which on it pays to have their gradient in their own order, which autograd would transpose."""
 
@@ -41,18 +37,11 @@ def affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     x, weight, bias = autocast(x, weight, bias)
     rows = x.flatten(1, -2)
     y: Tensor
-    if is_compiled(rows, weight, bias):
-        y = _Compiled.apply(rows, weight, bias)  # type: ignore[no-untyped-call]
-    elif weight.shape[1] >= NARROW and weight[0].numel() < LARGE:
+    if weight.shape[1] >= NARROW and weight[0].numel() < LARGE:
         y = _affine(rows, weight, bias)
     else:
         y = _Affine.apply(rows, weight, bias)  # type: ignore[no-untyped-call]
     return y if x.ndim == 3 else y.view(*x.shape[:-1], -1)
-
-
-def is_compiled(rows: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
-    """Whether compiled code multiplies: layers that leave room in a core's cache, of `[K, N, I]`, `[K, O, I]`, `[K, O]`."""
-    return takes(rows, weight, bias) and weight[0].numel() <= COMPILED
 
 
 def _affine(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -62,42 +51,6 @@ def _affine(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         rows, weight, bias = rows.expand(2, -1, -1), weight.expand(2, -1, -1), bias.expand(2, -1)
         return torch.baddbmm(bias[:, None], rows, weight.mT)[:1]
     return torch.baddbmm(bias[:, None], rows, weight.mT)
-
-
-class _Compiled(torch.autograd.Function):
-    """The same by `compiled.affine`."""
-
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        from ablate.compiled import affine
-
-        rows, weight = rows.contiguous(), weight.contiguous()
-        ctx.save_for_backward(rows, weight)
-        ctx.bias = bias is not None
-        y = rows.new_empty(*rows.shape[:2], weight.shape[1])
-        shift = y.new_zeros(weight.shape[:2]) if bias is None else bias.contiguous()
-        run, numbers = affine.forward(weight.shape[2], weight.shape[1])
-        call(run, (rows, weight, shift, y, rows.new_empty(numbers)), rows.shape[:2])
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        from ablate.compiled import affine
-
-        rows, weight = ctx.saved_tensors
-        need = ctx.needs_input_grad
-        if torch.is_grad_enabled():  # a gradient of this gradient is wanted
-            to_bias = gradient.sum(1) if need[2] else None
-            return product(gradient, weight), product(gradient.mT, rows), to_bias
-        gradient = gradient.contiguous()
-        to = [
-            torch.empty_like(rows) if need[0] else None,
-            torch.empty_like(weight) if need[1] else None,
-            weight.new_empty(weight.shape[:2]) if need[2] else None,
-        ]
-        run, numbers = affine.backward(weight.shape[2], weight.shape[1])
-        call(run, (gradient, rows, weight, *to, rows.new_empty(numbers)), rows.shape[:2])
-        return tuple(to)
 
 
 class _Affine(torch.autograd.Function):

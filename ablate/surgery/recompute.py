@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from ablate.compiled import compiled_code, is_used
+from ablate.compiled import compiled_code, known
 from ablate.surgery.binding import binding_of
 from ablate.surgery.escape import LaneByLane
 from ablate.surgery.stacked import sequence, stacked
@@ -180,7 +180,7 @@ class Surroundings:
     device: torch.device
     autocast: bool
     dtype: torch.dtype
-    compiled: bool
+    compiled: dict[Any, Any] | None
     generator: Tensor
     device_generator: Tensor | None
 
@@ -191,7 +191,7 @@ class Surroundings:
             device,
             torch.is_autocast_enabled(kind),
             torch.get_autocast_dtype(kind),
-            is_used(),
+            known(),
             torch.get_rng_state(),
             torch.cuda.get_rng_state(device) if kind == "cuda" else None,
         )

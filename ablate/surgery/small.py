@@ -17,12 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ablate.compiled import is_used
-from ablate.surgery.compiled_ways import COMPILED
-from ablate.surgery.small_ways import WAYS as OF_TORCH
+from ablate.surgery.small_ways import WAYS
 
 Pair = Sequence[int]
-WAYS = {**OF_TORCH, **COMPILED}
 
 # Where each way takes less of the time than oneDNN, forward and backward together: limits read off grids of layers on one core
 # with AVX-512. Patches, at most 1 / 1.2 of it: 595 layers (1 to 64 channels, maps of 2x2 to 28x28, 32 to 256 examples, 10 lanes).
@@ -39,12 +36,6 @@ PART_ROWS = {
     False: 1536,
 }  # the same for maps that do not fill the tile; for TILE_CHANNELS in or more, for fewer
 PART_WEIGHTS = 512  # channels in times channels out, of such maps
-# Compiled code, at most 1 / 1.2 of it: 70 layers of one tile, 61 of more (4 to 128 channels, 8 to 256 examples), 90 of few channels in.
-TILE_WEIGHTS = 2**14  # channels in times channels out
-TILE_SIDE = 56  # of the output, as DIRECT_SIDE: no larger ones were measured
-DIRECT_SIDE = 32
-DIRECT_KERNEL = 25  # weights of a kernel
-DIRECT_VALUES = 2**15  # numbers in a lane's columns, where channels out fill no vector
 IN_CACHE = 3 * 2**18  # numbers between two products, of the lanes taken together
 
 
@@ -57,20 +48,11 @@ def way_of(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pai
     out, channels, *kernel = weight.shape[1:]
     values = channels * prod(kernel) * x.shape[1] * prod(sides)  # numbers in a lane's columns
     by_threes = kernel == [3, 3] and tuple(stride) == (1, 1) and max(padding) <= 2
-    if is_used():
-        return _compiled_way(out, channels, kernel, sides, values, by_threes=by_threes)
     kind = "narrow" if out < 12 else "wide" if channels > 1 else "one channel"
     if channels <= 4 and values <= PATCH_VALUES[kind]:
         return "patches"
     one_tile = by_threes and {*sides} <= {3, 4}
     return "winograd" if one_tile and _tile_pays(x.shape[1], channels, out, prod(sides)) else ""
-
-
-def _compiled_way(out: int, channels: int, kernel: Pair, sides: Pair, values: int, *, by_threes: bool) -> str:
-    if channels <= 4 and prod(kernel) <= DIRECT_KERNEL and max(sides) <= DIRECT_SIDE and (out % 8 == 0 or values <= DIRECT_VALUES):  # fmt: skip
-        return "direct"
-    fits = by_threes and channels * out <= TILE_WEIGHTS and 1 < max(sides) <= TILE_SIDE
-    return "tile" if fits and (max(sides) <= 4 or channels % 4 == out % 4 == 0) else ""
 
 
 def _tile_pays(examples: int, channels: int, out: int, outputs: int) -> bool:

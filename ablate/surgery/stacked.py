@@ -8,31 +8,50 @@ exact activations handle elements one by one, convolutions on a CPU are products
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from functools import lru_cache
-from typing import Any, cast
+from functools import partial
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import vmap
 
-from ablate.compiled import is_used
+from ablate.compiled import known
 from ablate.surgery import small
 from ablate.surgery.binding import binding_of
+from ablate.surgery.chain import Piece, Pieces
 from ablate.surgery.escape import LaneByLane, twins
 from ablate.surgery.functions import by_example
 from ablate.surgery.layout import as_laid, is_innermost, laid, together
-from ablate.surgery.pointwise import Lanes, pointwise
+from ablate.surgery.links import Affine, Flat, Largest, Mean, Pointwise, Same
+from ablate.surgery.links_convolution import Convolved
 from ablate.surgery.products import affine, autocast
 from ablate.surgery.traced import program_of
 
 Rule = Callable[..., Tensor]
+Found = TypeVar("Found")
 
 
 def stacked(module: nn.Module, *inputs: Tensor) -> Tensor:
     """`inputs` through `module`, of whose tensors each has the lanes as first dimension."""
+    if (memory := known()) is not None and len(inputs) == 1:
+        if module not in memory:
+            memory[module] = Pieces(pieces_of(module))
+        y: Tensor = memory[module](inputs[0])
+        return y
+    return by_torch(module, *inputs)
+
+
+def pieces_of(module: nn.Module) -> list[Piece]:
+    """What compiled code is told of `module`: layers one after another, of which it takes those that it can."""
+    make = None if _is_hooked(module) else _first_of(type(module), "pieces", PIECES)
+    return [Piece(partial(by_torch, module))] if make is None else make(module)
+
+
+def by_torch(module: nn.Module, *inputs: Tensor) -> Tensor:
+    """`stacked` without compiled code, but for the layers within `module`."""
     if rule := rule_of(module):
         return rule(module, *inputs)
     if program := program_of(module):
@@ -42,23 +61,27 @@ def stacked(module: nn.Module, *inputs: Tensor) -> Tensor:
 
 def rule_of(module: nn.Module) -> Rule | None:
     """How `module` runs on stacked tensors; None: it has to be traced or vmapped, as what has hooks."""
-    if module._forward_hooks or module._forward_pre_hooks:
+    if _is_hooked(module):
         return None
     kind = type(module)
     if kind not in _FOUND:
-        _FOUND[kind] = _rule_of(kind)
+        _FOUND[kind] = _first_of(kind, "stacked", RULES)
     return _FOUND[kind]
 
 
-def _rule_of(kind: type[nn.Module]) -> Rule | None:
-    """A class's own `stacked`, unless `forward` has been changed below it; else the rule for torch's."""
+def _is_hooked(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks)
+
+
+def _first_of(kind: type[nn.Module], name: str, rules: Mapping[type[nn.Module], Found]) -> Found | None:
+    """A class's own method `name`, unless `forward` has been changed below it; else the rule for torch's."""
     for base in kind.__mro__:
-        if "stacked" in vars(base):
-            own: Rule = vars(base)["stacked"]
+        if name in vars(base):
+            own: Found = vars(base)[name]
             return own
         if "forward" in vars(base):
             break
-    return RULES.get(kind)
+    return rules.get(kind)
 
 
 def is_covered(module: nn.Module, *, traced: bool = True) -> bool:
@@ -122,8 +145,11 @@ def convolution(layer: nn.Conv2d, x: Tensor) -> Tensor:
 
 def is_lane_by_lane(layer: nn.Module, x: Tensor) -> bool:
     """Whether `convolved` can run the layer. Elsewhere than on a CPU grouped convolutions are the faster."""
-    plain = type(layer) is nn.Conv2d and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
-    return plain and x.device.type == "cpu"
+    return is_plain_convolution(layer) and x.device.type == "cpu"
+
+
+def is_plain_convolution(layer: nn.Module) -> bool:
+    return type(layer) is nn.Conv2d and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
 
 
 def convolved(layer: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -178,14 +204,7 @@ def flattened(layer: nn.Flatten, x: Tensor) -> Tensor:
 
 
 def relu(layer: nn.ReLU, x: Tensor) -> Tensor:
-    if is_used():
-        return pointwise(x, _rectified(len(x)))
     return F.relu(x)  # never in place: what comes in may be needed
-
-
-@lru_cache(maxsize=256)
-def _rectified(lanes: int) -> Lanes:
-    return Lanes([nn.ReLU()], [lanes])
 
 
 def leaky_relu(layer: nn.LeakyReLU, x: Tensor) -> Tensor:
@@ -215,3 +234,68 @@ RULES: Mapping[type[nn.Module], Rule] = {
     nn.AdaptiveMaxPool2d: pooled,
 }
 _FOUND: dict[type[nn.Module], Rule | None] = {}
+
+
+def _sequence_pieces(module: nn.Sequential) -> list[Piece]:
+    return [piece for child in module for piece in pieces_of(child)]
+
+
+def _affine_pieces(layer: nn.Linear | nn.Conv2d) -> list[Piece]:
+    bias = () if layer.bias is None else ("bias",)
+    return [
+        affine_piece(
+            layer, partial(by_torch, layer), lambda: [getattr(layer, name) for name in ("weight", *bias)]
+        )
+    ]
+
+
+def affine_piece(
+    layer: nn.Linear | nn.Conv2d, run: Callable[[Tensor], Tensor], tensors: Callable[[], Sequence[Tensor]],
+    without: frozenset[int] = frozenset(),
+) -> Piece:  # fmt: skip
+    """A layer whose weights and biases are what `tensors` gives; the lanes `without` have no bias."""
+    biased = layer.bias is not None
+    if isinstance(layer, nn.Linear):
+        return Piece(run, Affine(layer.in_features, layer.out_features, biased, without), tensors)
+    if (
+        layer.padding_mode != "zeros"
+        or isinstance(layer.padding, str)
+        or layer.groups > 1
+        or layer.dilation != (1, 1)
+    ):
+        return Piece(run)
+    link = Convolved((layer.out_channels, layer.in_channels), layer.kernel_size, layer.stride, layer.padding, biased, without)  # type: ignore[arg-type]  # fmt: skip
+    return Piece(run, link, tensors)
+
+
+def _pointwise_pieces(layer: nn.Module) -> list[Piece]:
+    return [Piece(partial(by_torch, layer), Pointwise(Same(layer)))]
+
+
+def _pooling_pieces(layer: nn.MaxPool2d | nn.AdaptiveAvgPool2d) -> list[Piece]:
+    run = partial(by_torch, layer)
+    if isinstance(layer, nn.AdaptiveAvgPool2d):
+        return [Piece(run, Mean() if layer.output_size in (1, (1, 1)) else None)]
+    window, stride, padding, dilation = (
+        size if isinstance(size, tuple) else (size, size)
+        for size in (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
+    )
+    beside = window == stride and padding == (0, 0) and dilation == (1, 1)
+    return [Piece(run, Largest(window) if beside and not (layer.ceil_mode or layer.return_indices) else None)]
+
+
+def _flatten_pieces(layer: nn.Flatten) -> list[Piece]:
+    whole = layer.start_dim == 1 and layer.end_dim == -1
+    return [Piece(partial(by_torch, layer), Flat() if whole else None)]
+
+
+PIECES: Mapping[type[nn.Module], Callable[[Any], list[Piece]]] = {
+    nn.Sequential: _sequence_pieces,
+    nn.Linear: _affine_pieces,
+    nn.Conv2d: _affine_pieces,
+    nn.Flatten: _flatten_pieces,
+    nn.Identity: lambda layer: [],
+    nn.MaxPool2d: _pooling_pieces,
+    nn.AdaptiveAvgPool2d: _pooling_pieces,
+    **dict.fromkeys((nn.ReLU, nn.LeakyReLU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid), _pointwise_pieces),
+}

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import groupby
 from typing import Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from ablate.surgery import compiled_norms, pointwise
+from ablate.compiled import known
+from ablate.surgery import pointwise
 from ablate.surgery.binding import Binding
+from ablate.surgery.chain import Piece, Pieces
 from ablate.surgery.escape import escape, under_vmap
 from ablate.surgery.kinds import ACTIVATIONS, EXACT
 from ablate.surgery.layout import apart, is_innermost, laid, together
-from ablate.surgery.stacked import is_covered, stacked
+from ablate.surgery.links import Pointwise, Same, is_pointwise
+from ablate.surgery.links_norms import PARAMETERS, RUNNING, Normed, Standardising
+from ablate.surgery.stacked import is_covered, pieces_of, stacked
 from ablate.surgery.stand_in import StandIn
 
 PIECE = 64
@@ -106,10 +111,8 @@ class Switch(StandIn):
         picks = self.picks or [self] * len(x)
         runs = self._runs(picks)
         layers, lengths = runs.layers, runs.lengths
-        if runs.pointwise and (runs.exact or all(is_pointwise(layer, x) for layer in layers)):
+        if runs.pointwise and (runs.exact or all(rounds_alike(layer, x) for layer in layers)):
             return self._pointwise(x, runs)
-        if runs.standardising and not self.channels_last and compiled_norms.covers(x):
-            return compiled_norms.standardised(x, self._normed(picks, runs), self.plan.tensors())
         x = laid(x)
         parts = (x,) if len(lengths) == 1 else apart(x, lengths)
         done, first = [], 0
@@ -118,28 +121,53 @@ class Switch(StandIn):
             first += len(part)
         return laid(done[0] if len(done) == 1 else together(done, x, cat=True))
 
+    def pieces(self) -> list[Piece]:
+        """The same for compiled code, which goes through each lane's own branch."""
+        if not (self.alone or self.branches):
+            return pieces_of(self.otherwise)
+        layers = [pick.chosen for pick in self.picks or [self]]
+        if all(isinstance(layer, nn.Identity) for layer in layers):
+            return []
+        if all(is_pointwise(layer) for layer in layers):
+            return [Piece(self.stacked, Pointwise(layers if self.picks else Same(layers[0])))]
+        norms = all(isinstance(layer, (nn.Identity, Standardising)) for layer in layers)
+        return (
+            [self._normed(self.picks, self.stacked)]
+            if norms and not self.channels_last
+            else [Piece(self.stacked)]
+        )
+
+    def _normed(
+        self, given: Sequence[Switch] | None, run: Callable[[Tensor], Tensor], first: int = 0
+    ) -> Piece:
+        """Norms of the lanes `given`, neighbours from `first` on; None: of this one for all."""
+        picks, rows = given or [self], slice(first, first + len(given) if given else None)
+        own = [{path.rpartition(".")[2]: number for number, path in pick.plan.own} for pick in picks]
+        numbers = [
+            sorted({lane[name] for lane in own for name in names if name in lane})
+            for names in (PARAMETERS, RUNNING)
+        ]
+        places = [
+            {name: of.index(lane[name]) for names, of in zip((PARAMETERS, RUNNING), numbers, strict=True) for name in names if name in lane}
+            for lane in own
+        ]  # fmt: skip
+        layers = [pick.chosen if isinstance(pick.chosen, Standardising) else None for pick in picks]
+        parameters, running = numbers
+        counts = len(parameters), len(running)
+        link = Normed(layers, places, *counts) if given else Normed(Same(layers[0]), Same(places[0]), *counts)
+        return Piece(
+            run,
+            link,
+            lambda: [tensor[rows] for tensor in self.plan.tensors(parameters)],
+            lambda: [tensor[rows] for tensor in self.plan.tensors(running)],
+        )
+
     def _runs(self, picks: Sequence[Switch]) -> Runs:
         """Worked out once for the same lanes."""
         if self._known is None or self._known.picks is not picks:
             runs = [list(run) for _, run in groupby(picks, lambda pick: pick.way)]
             self._known = Runs(picks, [run[0].chosen for run in runs], [len(run) for run in runs])
         return self._known
-
-    def _normed(self, picks: Sequence[Switch], runs: Runs) -> compiled_norms.Lanes:
-        if self.training not in runs.normed:
-            parts, first = [], 0
-            for layer, count in zip(runs.layers, runs.lengths, strict=True):
-                parts.append(self._part(picks[first : first + count], first, first, layer))
-                first += count
-            runs.normed[self.training] = compiled_norms.Lanes(parts)
-        return runs.normed[self.training]
-
-    def _part(self, picks: Sequence[Switch], first: int, row: int, layer: nn.Module) -> compiled_norms.Part:
-        """What the compiled norms are told of neighbouring lanes that share `layer`; `row` of the tensors is the first one's."""
-        if isinstance(layer, nn.Identity):
-            return compiled_norms.Part(first, len(picks))
-        own = {path.rpartition(".")[2]: number for number, path in picks[0].plan.own}
-        return compiled_norms.Part(first, len(picks), [pick.chosen for pick in picks], own, row)
 
     def _pointwise(self, x: Tensor, runs: Runs) -> Tensor:
         assert runs.pointwise is not None
@@ -148,19 +176,25 @@ class Switch(StandIn):
         return pointwise.pointwise(x, runs.pointwise)
 
     def _run_of(self, picks: Sequence[Switch], first: int, branch: nn.Module, x: Tensor) -> Tensor:
-        """`x` of the lanes `picks`, neighbours from `first` on, through the `branch` that they share."""
-        if is_pointwise(branch, x):
+        """`x` of the lanes `picks`, neighbours from `first` on, through the `branch` that they share: by compiled code wherever it
+        would be where all lanes have such branches."""
+        if (memory := known()) is not None and is_pointwise(branch):
+            return stacked(branch, x)
+        if memory is not None and isinstance(branch, Standardising) and not self.channels_last:
+            key = self, first, len(picks)
+            if key not in memory:
+                run = partial(self._run_by_torch, picks, first, branch)
+                memory[key] = Pieces([self._normed(picks, run, first)])
+            y: Tensor = memory[key](x)
+            return y
+        return self._run_by_torch(picks, first, branch, x)
+
+    def _run_by_torch(self, picks: Sequence[Switch], first: int, branch: nn.Module, x: Tensor) -> Tensor:
+        if rounds_alike(branch, x):
             # As memory has it: torch hands a contiguous tensor to another routine (GELU's rounds differently).
             inside = x.movedim(2, -1) if is_innermost(x) else x
             y: Tensor = stacked(branch, inside) if is_covered(branch) else branch(inside)
             return y.movedim(-1, 2) if is_innermost(x) else y
-        if (
-            isinstance(branch, compiled_norms.Standardising)
-            and not self.channels_last
-            and compiled_norms.covers(x)
-        ):
-            alone = compiled_norms.Lanes([self._part(picks, 0, first, branch)])
-            return compiled_norms.standardised(x, alone, self.plan.tensors())
         plan, held = picks[0].plan, self.plan.tensors()
         own = {number: held[number][first : first + len(x)] for number, _ in plan.own}
         if isinstance(branch, Together) and branch.fits(x[0]):
@@ -195,7 +229,6 @@ class Runs:
 
     Layers that are neither activations nor `Together` hold numbers of each lane's own, and are only run beside each other.
     `pointwise`: what is told to those that have a form that writes where it should, if all have; `exact`: and round alike however many lanes there are.
-    `standardising`: all are norms that can be compiled, or identities; `normed`: what the compiled pass is told, by mode of training.
     """
 
     def __init__(self, picks: Sequence[Switch], layers: list[nn.Module], lengths: list[int]) -> None:
@@ -203,10 +236,6 @@ class Runs:
         written = all(type(layer) in pointwise.KINDS for layer in layers)
         self.pointwise = pointwise.Lanes(layers, lengths) if written else None
         self.exact = all(isinstance(layer, (nn.Identity, *EXACT)) for layer in layers)
-        self.standardising = all(
-            isinstance(layer, (nn.Identity, compiled_norms.Standardising)) for layer in layers
-        )
-        self.normed: dict[bool, compiled_norms.Lanes] = {}
 
 
 @runtime_checkable
@@ -217,7 +246,7 @@ class Together(Protocol):
     def stacked(self, x: Tensor) -> Tensor: ...
 
 
-def is_pointwise(branch: nn.Module, x: Tensor) -> bool:
+def rounds_alike(branch: nn.Module, x: Tensor) -> bool:
     """Whether lanes `x` may pass `branch` together and be rounded as each would be alone.
 
     Most activations are computed in pieces of a few vectors, and what is left over at the end of a tensor one by one,
@@ -239,13 +268,14 @@ class Plan:
     def __init__(self, switch: Switch) -> None:
         self.switch = switch
         self.binding = Binding(switch)
+        self._places = [places[0] for places in self.binding.places.values()]
         branch = f"branches.{switch.picked}." if switch.picked else "otherwise."
         self.own = [(number, own) for number, own in enumerate(self.binding.places) if own.startswith(branch)]
 
-    def tensors(self) -> list[Tensor]:
-        """The tensors that are in the switch now: under vmap, the lanes' stacked ones."""
-        held = (places[0] for places in self.binding.places.values())
-        return [cast(Tensor, where[name]) for where, name in held]
+    def tensors(self, numbers: Sequence[int] | None = None) -> list[Tensor]:
+        """The tensors that are in the switch now, or those of these `numbers`: under vmap, the lanes' stacked ones."""
+        places = self._places if numbers is None else [self._places[number] for number in numbers]
+        return [cast(Tensor, where[name]) for where, name in places]
 
     def run(
         self, x: Tensor, tensors: Sequence[Tensor] | Mapping[int, Tensor], *, together: bool = False

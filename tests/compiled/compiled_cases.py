@@ -9,7 +9,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from ablate.compiled import affine, code, direct, dropout, machine, norms, rectify, tiles, winograd
+from ablate.compiled import (
+    affine,
+    code,
+    curves,
+    direct,
+    dropout,
+    machine,
+    norms,
+    pool,
+    rectify,
+    tiles,
+    turn,
+    winograd,
+)
 
 GUARD = 64
 """Numbers before and behind a tensor."""
@@ -41,8 +54,8 @@ def run(function: Callable[..., None], tensors: Sequence[Tensor | None], counts:
 
 
 FUNCTIONS = (
-    affine.forward, affine.backward, direct.forward, direct.backward, dropout.dropped, norms.forward, norms.backward,
-    rectify.rectified, tiles.forward, tiles.backward, winograd.forward, winograd.backward,
+    affine.forward, affine.backward, curves.curve, direct.forward, direct.backward, dropout.dropped, norms.forward, norms.backward,
+    pool.largest, pool.mean, rectify.rectified, turn.turned, tiles.forward, tiles.backward, winograd.forward, winograd.backward,
 )  # fmt: skip
 
 
@@ -50,7 +63,7 @@ FUNCTIONS = (
 def vectors_of(width: int) -> Iterator[None]:
     """Functions are written for vectors of `width` numbers, whatever the processor has."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (machine, code, affine, dropout, rectify):
+        for module in (machine, code, affine, curves, dropout, rectify, turn):
             patch.setattr(module, "floats", lambda: width)
         for function in FUNCTIONS:
             function.cache_clear()

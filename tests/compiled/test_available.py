@@ -79,9 +79,9 @@ def test_a_processor_without_fused_multiply_add_is_declined(monkeypatch: pytest.
 
 def test_compiled_code_is_used_within_its_kernel_only() -> None:
     assert not compiled.is_used()
-    with compiled.compiled_code(True):
+    with compiled.compiled_code({}):
         assert compiled.is_used()
-        with compiled.compiled_code(False):
+        with compiled.compiled_code(None):
             assert not compiled.is_used()
         assert compiled.is_used()
     assert not compiled.is_used()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -10,12 +10,20 @@ import torch.nn.functional as F
 from surgery_lanes import assert_each_lane_is_its_own_module, assert_same_alone_and_among_others
 from torch import Tensor, nn
 
+from ablate.compiled import compiled_code
 from ablate.surgery.layers import Dropout, Site
 from ablate.surgery.layout import innermost
 from ablate.surgery.stacked import is_covered, rule_of, stacked, vmapped
 from ablate.surgery.switch import Switch
 
 Make = Callable[[], nn.Module]
+
+
+@pytest.fixture(params=["batched", "compiled"], autouse=True)
+def kernel(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every test holds for torch's operators, and where compiled code takes what it can."""
+    with compiled_code({} if request.param == "compiled" else None):
+        yield
 
 
 class Doubled(nn.Linear):

@@ -22,8 +22,10 @@ from torch import Tensor
 
 from ablate.records.errors import InputError
 from ablate.records.trick import Claim, Parameter, Source, Trick
+from ablate.surgery.chain import Piece
 from ablate.surgery.kinds import AFFINE
 from ablate.surgery.layers import Dropout, by_lane
+from ablate.surgery.links import KEEP_ALL
 from ablate.surgery.net import Net
 
 
@@ -51,6 +53,13 @@ class HiddenDropout(Dropout):
         if not self.training:
             return x * by_lane(self.kept, x)
         return super().stacked(x)
+
+    def pieces(self) -> list[Piece]:
+        return (
+            super().pieces()
+            if self.training
+            else self.dropped(torch.full_like(self.least, KEEP_ALL), self.kept)
+        )
 
 
 def model(net: Net, p: Any) -> None:
