@@ -1,47 +1,52 @@
 """`python -m bench.grids`: lr-find's grids as lanes, against the same runs one after another.
 
 ablate runs `ablate study TASK --stages lr-find`; the ledger then says which runs that were (learning rate, weight
-decay, epochs), and the plain loop of bench/plain.py trains those. Two times are told: the grids alone (from the first run
-sent to the last received, against the plain loop's own time), and whole processes, in which lr-find also does its
-first three steps and a range test, which the other side is spared.
+decay, epochs), and the plain loop of bench/plain.py trains those, on the same device. Two times are told: the grids alone
+(from the first run sent to the last received, bench/timed_study.py, against the plain loop's own time), and whole processes,
+in which lr-find also does its first three steps and a range test, which the other side is spared. On a GPU the plain loop
+trains one epoch before its clock starts, as the range test makes the device ready for ablate's grids.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 
+from ablate.lanes.device import wait
 from ablate.ledger.store import Ledger
-from ablate.study.environment import environment
 from ablate.tasks.load import load
+from ablate.tasks.task import Task
+from bench import common
 from bench.plain import train
 
-TASKS = ("digits", "breast-cancer")
-TARGET = 4.0
+LEFT_OUT = (
+    "left out of the grids alone: start-up, the first three steps and the range test; whole processes: ablate does all of these, "
+    "the other side start-up only"
+)
+Row = tuple[float, float, int, int]
+"""(learning rate, weight decay, seed, epochs) of a run."""
+Seconds = tuple[float, float]
+"""Of (the grids alone, the whole process)."""
 
 
-def ours(task: str, folder: Path) -> tuple[float, float]:
-    """Seconds of (the grids, the whole process)."""
-    started = time.perf_counter()
-    command = ["study", task, "--stages", "lr-find", "--force", "--quiet", "--json", "--profile"]
+def ours(task: str, folder: Path, device: torch.device) -> Seconds:
+    command = ["study", task, "--stages", "lr-find", "--force", "--quiet", "--device", str(device)]
     command += ["--studies", str(folder), "--out", str(folder)]
-    done = subprocess.run(
-        [sys.executable, "-m", "ablate.cli.app", *command], check=True, capture_output=True, text=True
-    )
-    whole = time.perf_counter() - started
-    return float(json.loads(done.stdout)["profile"]["seconds"]["waiting"]), whole
+    whole, said, _ = common.whole_process([sys.executable, "-m", "bench.timed_study", *command])
+    return float(said.split()[-1]), whole
 
 
-def grid(folder: Path) -> list[tuple[float, float, int, int]]:
-    """(learning rate, weight decay, seed, epochs) of every run of lr-find in the folder's ledger."""
+def grid(folder: Path) -> list[Row]:
+    """Every run of lr-find in the folder's ledger."""
     (path,) = folder.glob("*.db")
     with Ledger.open(path, write=False) as ledger:
         entries = ledger.entries(scores=False)
@@ -54,54 +59,81 @@ def grid(folder: Path) -> list[tuple[float, float, int, int]]:
     return rows
 
 
-def plain(task: str, folder: Path) -> tuple[float, float]:
-    """The same runs in a process of their own, one after another: seconds of (training, the whole process)."""
+def plain(task: str, folder: Path, device: torch.device) -> Seconds:
+    """The same runs in a process of their own, one after another."""
     file = folder / "grid.json"
     file.write_text(json.dumps(grid(folder)), encoding="utf-8")
-    started = time.perf_counter()
-    command = [sys.executable, "-m", "bench.grids", "--one-after-another", task, str(file)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return float(done.stdout), time.perf_counter() - started
+    command = [
+        sys.executable,
+        "-m",
+        "bench.grids",
+        "--one-after-another",
+        task,
+        str(file),
+        "--device",
+        str(device),
+    ]
+    whole, said, _ = common.whole_process(command)
+    return float(said), whole
 
 
-def one_after_another(name: str, file: Path) -> None:
-    task = load(name)
-    started = time.perf_counter()
-    for rate, decay, seed, epochs in json.loads(file.read_text(encoding="utf-8")):
-        asked = {
+def one_after_another(task: Task, rows: list[Row], device: torch.device) -> float:
+    """Seconds of training."""
+
+    def asked(rate: float, decay: float) -> dict[str, Any]:
+        return {
             "optimizer": "momentum", "lr": rate, "batch_size": task.batch_size, "weight_decay": decay,
-            "label_smoothing": 0.0, "dropout": 0.0, "norm": "none", "activation": "relu", "clip": float("inf"),
+            "label_smoothing": 0.0, "dropout": 0.0, "norm": "none", "activation": "relu", "clip": 0.0,
             "cosine": False,
         }  # fmt: skip
-        train(task.but(epochs=epochs), asked, seed)
-    print(time.perf_counter() - started)
+
+    if device.type != "cpu":
+        rate, decay, seed, _ = rows[0]
+        train(task.but(epochs=1), asked(rate, decay), seed, device=device)
+    wait(device)
+    started = time.perf_counter()
+    for rate, decay, seed, epochs in rows:
+        train(task.but(epochs=epochs), asked(rate, decay), seed, device=device)
+    wait(device)
+    return time.perf_counter() - started
 
 
-def main() -> None:
+def report(task: str, runs: int, other: list[Seconds], own: list[Seconds], kind: str) -> Iterator[str]:
+    """What came out, line by line. `kind`: of the device."""
+    yield f"{task}: {runs} runs ({common.target(common.targets(kind).grids)} for the grids alone)"
+    for place, what in enumerate(("grids alone", "whole processes")):
+        theirs, mine = ([times[place] for times in side] for side in (other, own))
+        yield (
+            f"  {what}: one after another {common.spread(theirs)}, ablate {common.spread(mine)}, "
+            f"ratio {median(theirs) / median(mine):.2f}"
+        )
+
+
+def main(given: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.grids", description=__doc__)
-    parser.add_argument("--tasks", nargs="*", default=list(TASKS))
+    parser.add_argument("--tasks", nargs="*", help="built-in tasks, or file.py:name")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--one-after-another", nargs=2, metavar=("TASK", "FILE"), help=argparse.SUPPRESS)
-    asked = parser.parse_args()
+    common.add_device(parser)
+    asked = parser.parse_args(given)
+    device = common.asked_device(asked.device)
     if asked.one_after_another:
         name, file = asked.one_after_another
-        one_after_another(name, Path(file))
+        print(one_after_another(load(name), json.loads(Path(file).read_text(encoding="utf-8")), device))
         return
-    about = environment(torch.device("cpu"))
-    print(f"{about['cpu']}, {about['cores']} cores; ablate {about['ablate']}, torch {about['torch']}")
-    print(f"lr-find, median of n = {asked.repeats}, taken in turn")
-    for task in asked.tasks:
-        own: list[tuple[float, float]] = []
-        other: list[tuple[float, float]] = []
+    print(common.hardware(device))
+    print(f"lr-find, median [least, most] of n = {asked.repeats}, taken in turn")
+    print(LEFT_OUT)
+    for task in common.own_tasks("grids", device.type) if asked.tasks is None else asked.tasks:
+        own: list[Seconds] = []
+        other: list[Seconds] = []
         for _ in range(asked.repeats):
             with tempfile.TemporaryDirectory() as folder:
-                own.append(ours(task, Path(folder)))
-                other.append(plain(task, Path(folder)))
+                own.append(ours(task, Path(folder), device))
+                other.append(plain(task, Path(folder), device))
                 runs = len(grid(Path(folder)))
-        print(f"{task}: {runs} runs (target {TARGET:g})")
-        for place, what in enumerate(("grids alone", "whole processes")):
-            a, b = (median(times[place] for times in side) for side in (other, own))
-            print(f"  {what}: one after another {a:.1f} s, ablate {b:.1f} s, ratio {a / b:.2f}")
+        for line in report(task, runs, other, own, device.type):
+            print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """`python -m bench.growth`: how cost grows: a trial's overhead with trials, a lane's step with lanes, a report with runs.
 
 Each line gives the cost a piece and how many times that is of the piece before; linear growth of the whole is a
-factor of 1. Trials and lanes: CPU time of this process. The report's runs are made up
+factor of 1. Trials and lanes: CPU time of this process, and of lanes on a GPU wall time. The report's runs are made up
 (tests/report/report_synthetic.py), its time is wall time.
 """
 
@@ -20,16 +20,18 @@ import torch
 
 from ablate.catalogue.registry import registry
 from ablate.lanes.bench import Bench
+from ablate.lanes.device import wait
+from ablate.lanes.graph import prepare
 from ablate.lanes.trainer import Trainer
 from ablate.records.recipe import Recipe
 from ablate.records.run import Run
 from ablate.report.build import build
-from ablate.study.environment import environment
 from ablate.tasks.load import load
+from bench import common
 from bench.search import overhead
 
 TRIALS = (100, 1000, 10_000)
-LANES = (1, 2, 4, 8, 16, 32, 64, 128)
+LANES = {"cpu": (1, 2, 4, 8, 16, 32, 64, 128), "cuda": (1, 4, 16, 64, 128, 256, 512)}
 RUNS = (100, 1000, 10_000)
 WARM, STEPS = 3, 15
 RECIPES = (
@@ -43,33 +45,37 @@ RECIPES = (
 Point = tuple[int, float]
 
 
-def by_trials(repeats: int) -> dict[str, list[Point]]:
+def by_trials(repeats: int, device: str) -> dict[str, list[Point]]:
     """ms a trial of sampling and of the ledger."""
     found: dict[str, list[Point]] = {"sampling, ms a trial": [], "ledger, ms a trial": []}
     for trials in TRIALS:
-        spent = [overhead(trials, seed) for seed in range(repeats)]
+        spent = [overhead(trials, seed, device=device) for seed in range(repeats)]
         found["sampling, ms a trial"].append((trials, 1e3 * median(one.sampling for one in spent) / trials))
         found["ledger, ms a trial"].append((trials, 1e3 * median(one.ledger for one in spent) / trials))
     return found
 
 
-def by_lanes() -> dict[str, list[Point]]:
-    """ms a lane and step, an MLP on breast-cancer, one thread."""
+def by_lanes(device: torch.device) -> dict[str, list[Point]]:
+    """ms a lane and step, an MLP on breast-cancer, one thread; on a GPU one graph a step, where it can be captured."""
     torch.set_num_threads(1)
-    bench = Bench.of(load("breast-cancer"), registry(), torch.device("cpu"))
+    bench = Bench.of(load("breast-cancer"), registry(), device)
+    clock = time.process_time if device.type == "cpu" else time.perf_counter
     found: list[Point] = []
-    for lanes in LANES:
+    for lanes in LANES.get(device.type, LANES["cpu"]):
         runs = [
             Run(bench.task.name, Recipe.of(bench.catalogue, RECIPES[i % len(RECIPES)]), i, 5)
             for i in range(lanes)
         ]
         trainer = Trainer(bench, runs)
+        prepare(trainer)
         times = []
         for step in range(WARM + STEPS):
-            started = time.process_time()
+            wait(device)
+            started = clock()
             trainer.step()
+            wait(device)
             if step >= WARM:
-                times.append(time.process_time() - started)
+                times.append(clock() - started)
         found.append((lanes, 1e3 * median(times) / lanes))
     return {"step, ms a lane": found}
 
@@ -112,13 +118,17 @@ def main() -> None:
     parser.add_argument(
         "--parts", nargs="*", default=["trials", "lanes", "runs"], choices=["trials", "lanes", "runs"]
     )
+    common.add_device(parser)
     asked = parser.parse_args()
+    device = common.asked_device(asked.device)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    about = environment(torch.device("cpu"))
-    print(
-        f"{about['cpu']}, {about['cores']} cores; ablate {about['ablate']}, torch {about['torch']}, optuna {about['optuna']}"
-    )
-    parts = {"trials": lambda: by_trials(asked.repeats), "lanes": by_lanes, "runs": by_runs}
+    print(common.hardware(device))
+    print(f"n = {asked.repeats} a figure of trials, 1 of runs; a step is the median of {STEPS}")
+    parts = {
+        "trials": lambda: by_trials(asked.repeats, device.type),
+        "lanes": lambda: by_lanes(device),
+        "runs": by_runs,
+    }
     for part in asked.parts:
         for line in table(parts[part]()):
             print(line, flush=True)

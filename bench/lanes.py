@@ -3,13 +3,16 @@
 For each task the same recipe (SGD with momentum, as many learning rates as lanes) is trained for a number of steps:
 
 - plain: one run, `DataLoader`, `torch.optim`, eager, torch's own number of threads
-- resident: one run, the data on the device and indexed, fused optimizer, eager (on a GPU also as one CUDA graph)
-- one lane, K lanes: ablate's trainer in this process, one thread on a CPU
-- processes: K lanes in each of as many processes as there are cores (CPU)
+- resident: one run, the data on the device and indexed, fused optimizer, eager
+- resident, CUDA graph (GPU): the same, the whole step one graph; alone, and in each of several processes on the one GPU
+- one lane, K lanes: ablate's trainer in this process, one thread on a CPU, one CUDA graph a step on a GPU; K by a short
+  measurement and by memory
+- processes (CPU): K lanes in each of as many processes as there are cores
 
-Milliseconds are wall time a step of one run, medians of `--repeats`, the sides taken in turn. The roofline is the
-run's floating-point operations (counted by torch) over the fastest matrix product measured on all cores or the GPU.
-Left out: evaluation, start-up, and tricks, which cost both sides something.
+With `--bf16` (asked for on a GPU unless `--no-bf16`) a second table has products in bfloat16 on both sides: `torch.autocast`
+there, the trick `amp` here. Milliseconds are wall time a step of one run, medians of `--repeats`, the sides taken in turn.
+The roofline is the run's floating-point operations (counted by torch) over the fastest matrix product measured on all
+cores or the GPU (there with TF32, which convolutions may use by torch's default).
 """
 
 from __future__ import annotations
@@ -18,153 +21,55 @@ import argparse
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from contextlib import nullcontext
 from functools import partial
-from multiprocessing import get_context
-from multiprocessing.synchronize import Barrier
 from statistics import median
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ablate.catalogue.registry import registry
-from ablate.executors.processes import keep_memory
 from ablate.lanes.bench import Bench
 from ablate.lanes.device import one_thread, wait
 from ablate.lanes.graph import prepare
 from ablate.lanes.trainer import Trainer
 from ablate.records.recipe import Recipe
 from ablate.records.run import Run
-from ablate.study.environment import device_of, environment
 from ablate.study.kernel import choose
 from ablate.tasks.load import load
 from ablate.tasks.task import Task
+from bench import common
+from bench.solo import loss_of, plain, resident, steps_on, timed
+from bench.together import Side, in_processes, lanes_side, solo_side
 
-TASKS = ("digits", "breast-cancer")
-STEPS, WARM = 40, 5
-Side = Callable[[], float]
-"""Milliseconds a step of one run."""
-
-
-def timed(step: Callable[[], Any], device: torch.device, runs: int, steps: int = STEPS) -> float:
-    """Milliseconds a step and run, `step` being one step of `runs` of them."""
-    for _ in range(WARM):
-        step()
-    wait(device)
-    started = time.perf_counter()
-    for _ in range(steps):
-        step()
-    wait(device)
-    return 1e3 * (time.perf_counter() - started) / steps / runs
+LEFT_OUT = "left out: evaluation, start-up, and tricks, which cost both sides something"
+GRAPHED = "resident, CUDA graph"
+SHARING = 4
+"""Processes that share one GPU."""
+SIZES = {"cpu": 2048, "cuda": 8192}
+"""Rows of the matrices of which the product is timed; a quarter for bfloat16 on a CPU, which may have no such unit."""
 
 
-def loss_of(task: Task, outputs: Tensor, y: Tensor) -> Tensor:
-    return F.cross_entropy(outputs, y) if task.criterion == "classification" else F.mse_loss(outputs, y)
+def recipe_of(rate: float, *, bf16: bool) -> Recipe:
+    asked: dict[str, Any] = {"optimizer": {"name": "momentum", "lr": rate, "momentum": 0.9}}
+    return Recipe.of(registry(), asked | ({"amp": {"dtype": "bfloat16"}} if bf16 else {}))
 
 
-def plain(task: Task, device: torch.device) -> float:
-    """A loop as most people write it."""
-    model = task.model().to(device)
-    data = TensorDataset(task.train.x, task.train.y)
-    loader = DataLoader(
-        data, batch_size=task.batch_size, shuffle=True, drop_last=True, pin_memory=device.type == "cuda"
-    )
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
-
-    def batches() -> Any:
-        while True:
-            yield from loader
-
-    source = batches()
-
-    def step() -> None:
-        x, y = next(source)
-        optimizer.zero_grad(set_to_none=True)
-        loss_of(task, model(x.to(device)), y.to(device)).backward()
-        optimizer.step()
-
-    return timed(step, device, 1)
-
-
-def resident(task: Task, device: torch.device, *, graph: bool = False) -> float:
-    """The data on the device, indexed; the optimizer fused; on a GPU, if asked, the whole step one CUDA graph."""
-    model = task.model().to(device)
-    x, y = task.train.x.to(device), task.train.y.to(device)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, fused=True)
-    index = torch.randint(len(y), (task.batch_size,), device=device)
-
-    def step() -> None:
-        optimizer.zero_grad(set_to_none=True)
-        loss_of(task, model(x[index]), y[index]).backward()
-        optimizer.step()
-
-    def drawn() -> None:
-        index.copy_(torch.randint(len(y), (task.batch_size,), device=device))
-        step()
-
-    if not graph:
-        return timed(drawn, device, 1)
-    aside = torch.cuda.Stream()
-    with torch.cuda.stream(aside):  # type: ignore[no-untyped-call]
-        for _ in range(WARM):
-            step()
-    torch.cuda.current_stream().wait_stream(aside)
-    captured = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(captured):
-        step()
-
-    def replay() -> None:
-        index.copy_(torch.randint(len(y), (task.batch_size,), device=device))
-        captured.replay()
-
-    return timed(replay, device, 1)
-
-
-def trainer_of(bench: Bench, lanes: int) -> Trainer:
-    rates = [10 ** (-2.5 + lane / lanes) for lane in range(lanes)]
-    recipes = [
-        Recipe.of(registry(), {"optimizer": {"name": "momentum", "lr": rate, "momentum": 0.9}})
-        for rate in rates
-    ]
+def trainer_of(bench: Bench, lanes: int, *, bf16: bool) -> Trainer:
+    recipes = [recipe_of(10 ** (-2.5 + lane / lanes), bf16=bf16) for lane in range(lanes)]
     return Trainer(bench, [Run(bench.task.name, recipe, seed, 1) for seed, recipe in enumerate(recipes)])
 
 
-def lanes_alone(bench: Bench, lanes: int) -> float:
+def lanes_alone(bench: Bench, lanes: int, *, bf16: bool) -> float:
     """K lanes in this process, of one thread on a CPU."""
     with one_thread() if bench.device.type == "cpu" else nullcontext():
-        trainer = trainer_of(bench, lanes)
+        trainer = trainer_of(bench, lanes, bf16=bf16)
         prepare(trainer)
-        return timed(trainer.step, bench.device, lanes, max(4, STEPS // int(math.sqrt(lanes))))
-
-
-def in_processes(reference: str, kernel: str, lanes: int, processes: int) -> float:
-    """K lanes in each of several processes at once, milliseconds a step of any run."""
-    context = get_context("spawn")
-    ready, told = context.Barrier(processes), context.SimpleQueue()
-    workers = [
-        context.Process(target=_worker, args=(reference, kernel, lanes, ready, told))
-        for _ in range(processes)
-    ]
-    for worker in workers:
-        worker.start()
-    times = [told.get() for _ in workers]
-    for worker in workers:
-        worker.join()
-    return max(times) / processes
-
-
-def _worker(reference: str, kernel: str, lanes: int, ready: Barrier, told: Any) -> None:
-    keep_memory()
-    torch.set_num_threads(1)
-    bench = Bench.of(load(reference), registry(), torch.device("cpu"), kernel)
-    lanes_alone(bench, lanes)  # warm
-    ready.wait()
-    told.put(lanes_alone(bench, lanes))
+        steps = max(4, steps_on(bench.device) // int(math.sqrt(lanes)))
+        return timed(trainer.step, bench.device, lanes, steps)
 
 
 def operations(task: Task) -> int:
@@ -172,13 +77,19 @@ def operations(task: Task) -> int:
     model: nn.Module = task.model()
     x, y = task.train.x[: task.batch_size], task.train.y[: task.batch_size]
     with FlopCounterMode(display=False) as counter:
-        loss_of(task, model(x), y).backward()
+        loss_of(task, model(x), y).backward()  # type: ignore[no-untyped-call]
     return int(counter.get_total_flops())
 
 
-def peak(device: torch.device, size: int = 2048) -> float:
-    """Operations a second of a square float32 matrix product, the fastest of ten."""
-    a, b = (torch.randn(size, size, device=device) for _ in range(2))
+def peak(device: torch.device, *, bf16: bool) -> float:
+    """Operations a second of a square matrix product, the fastest of ten; float32 on a GPU with TF32: the higher roof."""
+    size = SIZES.get(device.type, SIZES["cpu"]) // (4 if bf16 and device.type == "cpu" else 1)
+    kept = torch.get_float32_matmul_precision()
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
+    a, b = (
+        torch.randn(size, size, device=device).to(torch.bfloat16 if bf16 else torch.float32) for _ in range(2)
+    )
     best = math.inf
     for _ in range(10):
         wait(device)
@@ -186,62 +97,89 @@ def peak(device: torch.device, size: int = 2048) -> float:
         a @ b
         wait(device)
         best = min(best, time.perf_counter() - started)
+    torch.set_float32_matmul_precision(kept)
     return 2 * size**3 / best
 
 
-def sides(reference: str, device: torch.device) -> tuple[Bench, int, dict[str, Side]]:
-    task = load(reference)
-    recipe = Recipe.of(registry(), {"optimizer": {"name": "momentum", "lr": 0.01, "momentum": 0.9}})
-    bench, choice = choose(Bench.of(task, registry(), device), recipe, workers=os.cpu_count() or 1)
+def sides(reference: str, device: torch.device, *, bf16: bool = False) -> tuple[Bench, dict[str, Side]]:
+    """What is timed, by name: the other side's loops, then ours."""
+    task, cores = load(reference), os.cpu_count() or 1
+    bench, choice = choose(
+        Bench.of(task, registry(), device),
+        recipe_of(0.01, bf16=bf16),
+        workers=cores if device.type == "cpu" else 1,
+    )
     found: dict[str, Side] = {
-        "plain": partial(plain, task, device),
-        "resident": partial(resident, task, device),
+        "plain": partial(plain, task, device, bf16=bf16),
+        "resident": partial(resident, task, device, bf16=bf16),
     }
     if device.type == "cuda":
-        found["resident, CUDA graph"] = partial(resident, task, device, graph=True)
-    found["one lane"] = partial(lanes_alone, bench, 1)
-    found[f"{choice.lanes} lanes"] = partial(lanes_alone, bench, choice.lanes)
-    if device.type == "cpu" and (cores := os.cpu_count() or 1) > 1:
-        found[f"{choice.lanes} lanes in each of {cores} processes"] = partial(
-            in_processes, reference, bench.kernel, choice.lanes, cores
+        found[GRAPHED] = partial(resident, task, device, graph=True, bf16=bf16)
+        if not bf16:
+            alone = partial(solo_side, reference, str(device), graph=True)
+            found[f"{GRAPHED}, in each of {SHARING} processes"] = partial(in_processes, alone, SHARING)
+    found["one lane"] = partial(lanes_alone, bench, 1, bf16=bf16)
+    found[f"{choice.lanes} lanes"] = partial(lanes_alone, bench, choice.lanes, bf16=bf16)
+    if device.type == "cpu" and cores > 1 and not bf16:
+        group = partial(lanes_side, reference, bench.kernel, choice.lanes)
+        found[f"{choice.lanes} lanes in each of {cores} processes"] = partial(in_processes, group, cores)
+    return bench, found
+
+
+def lines(times: dict[str, list[float]], least: float, kind: str) -> Iterator[str]:
+    """A line a side of its milliseconds `times`, the last of which are ours; `least`: milliseconds by the roofline. Where a
+    solo loop was graphed, a line on how many times as fast it is than that."""
+    base = median(times["plain"])
+    for name, row in times.items():
+        own = median(row)
+        yield (
+            f"  {name}: {common.spread(row, '.4f', ' ms a step and run')}, {base / own:.2f} × plain, {least / own:.1%} of the roofline"
         )
-    return bench, choice.lanes, found
+    if GRAPHED in times:
+        name = list(times)[-1]
+        factor = median(times[GRAPHED]) / median(times[name])
+        yield f"  {name}: {factor:.2f} × CUDA-graphed solo loop ({common.target(common.targets(kind).graphed)})"
 
 
-def report(reference: str, device: torch.device, repeats: int) -> None:
-    bench, _, found = sides(reference, device)
+def report(reference: str, device: torch.device, repeats: int, *, bf16: bool = False) -> Iterator[str]:
+    bench, found = sides(reference, device, bf16=bf16)
     times: dict[str, list[float]] = {name: [] for name in found}
     for _ in range(repeats):
         for name, side in found.items():
             times[name].append(side())
-    most, flops = peak(device), operations(bench.task)
-    print(
-        f"{reference}: batch {bench.task.batch_size}, {flops / 1e6:.1f} MFLOP a step, kernel {bench.kernel}; "
+    most, flops = peak(device, bf16=bf16), operations(bench.task)
+    products = "bfloat16" if bf16 else "float32 or TF32" if device.type == "cuda" else "float32"
+    yield (
+        f"{reference}: batch {bench.task.batch_size}, {flops / 1e6:.1f} MFLOP a step, {products}, kernel {bench.kernel}; "
         f"roofline {1e3 * flops / most:.4f} ms at {most / 1e9:.0f} GFLOP/s"
     )
-    base = median(times["plain"])
-    for name, row in times.items():
-        own = median(row)
-        print(
-            f"  {name}: {own:.4f} ms a step and run [{min(row):.4f}, {max(row):.4f}], {base / own:.2f} × plain, "
-            f"{1e3 * flops / most / own:.1%} of the roofline"
-        )
+    yield from lines(times, 1e3 * flops / most, device.type)
+    for remark in sorted(bench.clock.slow):
+        yield f"  {remark}"
 
 
-def main() -> None:
+def main(given: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.lanes", description=__doc__)
-    parser.add_argument("--tasks", nargs="*", default=list(TASKS))
+    parser.add_argument("--tasks", nargs="*", help="built-in tasks, or file.py:name")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--device", default="auto")
-    asked = parser.parse_args()
-    device = device_of(asked.device)
-    about = environment(device)
-    print(
-        f"{about['gpu'] or about['cpu']}, {about['cores']} cores; ablate {about['ablate']}, torch {about['torch']}"
+    parser.add_argument(
+        "--bf16", action=argparse.BooleanOptionalAction, help="products in bfloat16 too (default: on a GPU)"
     )
+    common.add_device(parser)
+    asked = parser.parse_args(given)
+    device = common.asked_device(asked.device)
+    print(common.hardware(device))
     print(f"median [least, most] of n = {asked.repeats}, taken in turn")
-    for reference in asked.tasks:
-        report(reference, device, asked.repeats)
+    print(LEFT_OUT)
+    if device.type == "cuda":
+        print(common.ANCHOR)
+    if asked.tasks is None and (missing := common.left_out("lanes", device.type)):
+        print(missing)
+    both = device.type == "cuda" if asked.bf16 is None else asked.bf16
+    for reference in common.own_tasks("lanes", device.type) if asked.tasks is None else asked.tasks:
+        for bf16 in (False, True) if both else (False,):
+            for line in report(reference, device, asked.repeats, bf16=bf16):
+                print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -26,8 +26,8 @@ from typing import Any
 import optuna
 import torch
 
-from ablate.study.environment import environment
 from ablate.tasks.load import load
+from bench import common
 from bench.plain import SPACE, suggest
 from bench.plain import train as train_plain
 
@@ -77,7 +77,7 @@ def best_of(
     return fmean(again([winner], range(20_000, 20_000 + FURTHER))[0])
 
 
-def plain_loop(given: str, seed: int, seconds: float, out: Path) -> None:
+def plain_loop(given: str, seed: int, seconds: float, out: Path, device: str) -> None:
     """The other side's process: ends itself after `seconds`, counted from the start of the process."""
     began = time.time() - float(os.environ.get("BENCH_BEGAN", time.time()))
     end = time.monotonic() + seconds - max(0.0, began)
@@ -99,7 +99,7 @@ def plain_loop(given: str, seed: int, seconds: float, out: Path) -> None:
             if trial.should_prune():
                 raise optuna.TrialPruned
 
-        accuracy = train_plain(task, asked, seed * 1000 + trial.number, watch)
+        accuracy = train_plain(task, asked, seed * 1000 + trial.number, watch, torch.device(device))
         with out.open("a", encoding="utf-8") as file:
             file.write(json.dumps([accuracy, asked]) + "\n")
         return accuracy
@@ -110,10 +110,10 @@ def plain_loop(given: str, seed: int, seconds: float, out: Path) -> None:
         print(len(study.trials))
 
 
-def plain_side(given: str, seed: int, seconds: float, folder: Path) -> Row:
+def plain_side(given: str, seed: int, seconds: float, folder: Path, device: torch.device) -> Row:
     out = folder / f"plain-{Path(given).stem}-{seed}-{time.time_ns()}.jsonl"
     out.touch()
-    call = f"from pathlib import Path; from bench.quality import plain_loop; plain_loop({given!r}, {seed}, {seconds}, Path({str(out)!r}))"
+    call = f"from pathlib import Path; from bench.quality import plain_loop; plain_loop({given!r}, {seed}, {seconds}, Path({str(out)!r}), {str(device)!r})"
     done = subprocess.run(
         [sys.executable, "-c", call],
         check=True, capture_output=True, text=True, env={**os.environ, "BENCH_BEGAN": str(time.time())},
@@ -122,12 +122,14 @@ def plain_side(given: str, seed: int, seconds: float, folder: Path) -> Row:
     complete = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
 
     def again(recipes: Sequence[Any], seeds: Sequence[int]) -> list[list[float]]:
-        return [[train_plain(task, asked, seed) for seed in seeds] for asked in recipes]
+        return [[train_plain(task, asked, seed, device=device) for seed in seeds] for asked in recipes]
 
     return {"trials": int(done.stdout), "complete": len(complete), "accuracy": best_of(complete, again)}
 
 
-def ablate_side(given: str, task_name: str, seed: int, seconds: float, folder: Path, trials: int) -> Row:
+def ablate_side(
+    given: str, task_name: str, seed: int, seconds: float, folder: Path, trials: int, device: torch.device
+) -> Row:
     """Our side: the study is killed when its time is up; what it has recorded counts."""
     from ablate.catalogue.registry import registry
     from ablate.lanes.bench import Bench
@@ -144,6 +146,8 @@ def ablate_side(given: str, task_name: str, seed: int, seconds: float, folder: P
         str(file),
         "--stages",
         "search",
+        "--device",
+        str(device),
         "--studies",
         str(folder),
         "--out",
@@ -168,7 +172,7 @@ def ablate_side(given: str, task_name: str, seed: int, seconds: float, folder: P
         if entry.result.outcome is Outcome.COMPLETE
     ]
     torch.set_num_threads(1)
-    bench = Bench.of(task, registry(), torch.device("cpu"))
+    bench = Bench.of(task, registry(), device)
 
     def again(recipes: Sequence[Any], seeds: Sequence[int]) -> list[list[float]]:
         runs = [Run(task.name, recipe, seed, task.epochs) for recipe in recipes for seed in seeds]
@@ -182,11 +186,14 @@ def ablate_side(given: str, task_name: str, seed: int, seconds: float, folder: P
     return {"trials": len(entries), "complete": len(complete), "accuracy": best_of(complete, again)}
 
 
-def measure(folder: Path, tasks: Sequence[str], seeds: int, seconds: float) -> list[Row]:
-    """Every (seed, task, side) once; what the folder's file holds is not measured again."""
+def measure(
+    folder: Path, tasks: Sequence[str], seeds: int, seconds: float, device: torch.device
+) -> list[Row]:
+    """Every (seed, task, side) once; what the folder's file holds of this kind of device is not measured again."""
     folder.mkdir(parents=True, exist_ok=True)
     kept = folder / "quality.jsonl"
     rows: list[Row] = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
+    rows = [row for row in rows if row.get("device", "cpu") == device.type]
     known = {(row["task"], row["seed"], row["side"], row["seconds"]) for row in rows}
     for seed in range(seeds):
         for task in tasks:
@@ -195,10 +202,11 @@ def measure(folder: Path, tasks: Sequence[str], seeds: int, seconds: float) -> l
                 if (task, seed, side, seconds) in known:
                     continue
                 if side == "plain":
-                    found = plain_side(given, seed, seconds, folder)
+                    found = plain_side(given, seed, seconds, folder, device)
                 else:
-                    found = ablate_side(given, task, seed, seconds, folder, TASKS[task])
-                row = {"task": task, "seed": seed, "side": side, "seconds": seconds, **found}
+                    found = ablate_side(given, task, seed, seconds, folder, TASKS[task], device)
+                about = {"task": task, "seed": seed, "side": side, "seconds": seconds, "device": device.type}
+                row = {**about, **found}
                 rows.append(row)
                 with kept.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(row) + "\n")
@@ -229,15 +237,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--tasks", nargs="*", default=list(TASKS), choices=list(TASKS))
     parser.add_argument("--folder", type=Path, default=Path("studies/bench-quality"))
+    common.add_device(parser)
     asked = parser.parse_args()
+    device = common.asked_device(asked.device)
     tasks = [name for name in asked.tasks if name != "fashion" or os.environ.get("ABLATE_DATA")]
     if tasks != asked.tasks:
         print("fashion is left out: ABLATE_DATA does not name a folder with fashion_mnist.npz")
-    about = environment(torch.device("cpu"))
-    print(
-        f"{about['cpu']}, {about['cores']} cores; ablate {about['ablate']}, torch {about['torch']}, optuna {about['optuna']}"
-    )
-    print(table(measure(asked.folder, tasks, asked.seeds, asked.seconds)))
+    print(common.hardware(device))
+    print(table(measure(asked.folder, tasks, asked.seeds, asked.seconds, device)))
 
 
 if __name__ == "__main__":

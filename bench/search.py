@@ -1,7 +1,8 @@
 """`python -m bench.search --overhead`: what Optuna and the ledger cost a trial. `--regret`: what the search finds.
 
 Both on a synthetic objective (bench/objective.py) over the whole space of digits, through the real suggester and, for
-the overhead, the real ledger, used as a study uses them. Times are CPU seconds of this process.
+the overhead, the real ledger, used as a study uses them. Times are CPU seconds of this process: nothing is trained, and
+`--device` only says how large generations are, which are larger on a GPU.
 
 `--regret` compares, on the same objectives: the search as it is; the search as it was (one fit a parameter and trial,
 generations of 20, groups of 10); Optuna's TPE one trial at a time, told every result at once; and random search. As in
@@ -31,7 +32,7 @@ from ablate.records.run import Outcome, Result, Run
 from ablate.search.generations import LAG, Suggester, Suggestion
 from ablate.search.sizes import sizes
 from ablate.search.told import TrialResult
-from ablate.study.environment import environment
+from bench import common
 from bench.objective import NOISE, Objective, whole_space
 
 EPOCHS, EXAMPLES = 12, 360
@@ -113,8 +114,10 @@ def one_at_a_time(seed: int, trials: int) -> Trials:
     return found
 
 
-def suggester(seed: int, *, sampler: str = "tpe", trials: int = 100, kernel: str = "loop") -> Suggester:
-    found = sizes(kernel, "cpu", trials)
+def suggester(
+    seed: int, *, sampler: str = "tpe", trials: int = 100, kernel: str = "loop", device: str = "cpu"
+) -> Suggester:
+    found = sizes(kernel, device, trials)
     return Suggester(
         whole_space(), seed=seed, higher_is_better=True, sampler=sampler, generation=found.generation,
         lanes=found.lanes,
@@ -159,9 +162,10 @@ class Overhead:
     ledger: float = 0.0
 
 
-def overhead(trials: int, seed: int, kernel: str = "loop") -> Overhead:
+def overhead(trials: int, seed: int, kernel: str = "loop", device: str = "cpu") -> Overhead:
     """A search as `study.search` runs it, with nothing trained: asked, submitted, recorded, collected."""
-    ask, found, results = suggester(seed, trials=trials, kernel=kernel), begun(seed), dict[int, TrialResult]()
+    ask = suggester(seed, trials=trials, kernel=kernel, device=device)
+    found, results = begun(seed), dict[int, TrialResult]()
     spent, plans = Overhead(trials), list[list[Suggestion]]()
     curve = tuple(np.linspace(0.5, 0.9, EPOCHS).tolist())
     scores = tuple(np.random.default_rng(seed).random(EXAMPLES).tolist())
@@ -222,14 +226,15 @@ def entry_of(
     return Entry(run_of(one), result, "search", 0, one.number)
 
 
-def overheads(trials: int, repeats: int) -> Iterator[str]:
+def overheads(trials: int, repeats: int, device: str) -> Iterator[str]:
+    yield "left out: waiting for the disk, and building lanes"
     for kernel in ("loop", "vmap"):
-        found = [overhead(trials, seed, kernel) for seed in range(repeats)]
+        found = [overhead(trials, seed, kernel, device) for seed in range(repeats)]
         sampling, ledger, both = (
             1e3 * median(values) / trials
             for values in zip(*((o.sampling, o.ledger, o.sampling + o.ledger) for o in found), strict=True)
         )
-        size = sizes(kernel, "cpu", trials)
+        size = sizes(kernel, device, trials)
         yield (
             f"overhead, {trials} trials, {kernel} kernel (generations of {size.generation}): sampling {sampling:.2f} + "
             f"ledger {ledger:.2f} = {both:.2f} ms CPU a trial (target 5; median of {repeats})"
@@ -243,13 +248,14 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=1000, help="of the overhead")
     parser.add_argument("--repeats", type=int, default=3, help="of the overhead")
     parser.add_argument("--seeds", type=int, default=20, help="objectives of the regret")
+    common.add_device(parser)
     asked = parser.parse_args()
+    device = common.asked_device(asked.device)
     torch.set_num_threads(1)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    about = environment(torch.device("cpu"))
-    print(f"{about['cpu']}, {about['cores']} cores; ablate {about['ablate']}, optuna {about['optuna']}")
+    print(common.hardware(device))
     if asked.overhead or not asked.regret:
-        for line in overheads(asked.trials, asked.repeats):
+        for line in overheads(asked.trials, asked.repeats, device.type):
             print(line, flush=True)
     if asked.regret:
         for line in regrets(asked.seeds):

@@ -1,20 +1,18 @@
 """`python -m bench.trials`: trials per hour of a search, against the plain loop of bench/plain.py.
 
 Both sides search the same space for the same number of trials and epochs, without pruning, as whole processes with
-start-up. After the search ablate trains the five best again on three seeds (15 runs), which the plain loop does
-not do; the time with them is what a person waits, and the ratio of runs says what the engine does. A run costs what
-its batch size makes it cost, and each side's sampler goes its own way: every repetition has a seed of its own, and the ratio of
-the optimizer's steps leaves it out.
+start-up, on the same device. After the search ablate trains the five best again on three seeds (15 runs), which the plain
+loop does not do; the time with them is what a person waits, and the ratio of runs says what the engine does. A run costs
+what its batch size makes it cost, and each side's sampler goes its own way: every repetition has a seed of its own, and the
+ratio of the optimizer's steps leaves it out. `--own-only`: an absolute time, with no other side.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
 import sys
 import tempfile
-import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -24,13 +22,12 @@ import torch
 from ablate.catalogue.registry import registry
 from ablate.lanes.group import batch_size
 from ablate.ledger.store import Ledger
-from ablate.study.environment import environment
 from ablate.study.search import FINALISTS, REPEATS
 from ablate.tasks.load import load
 from ablate.tasks.task import Task
+from bench import common
 from bench.plain import SPACE
 
-TARGETS = {"digits": 4.0, "mammography": 8.0, "breast-cancer": 8.0}
 STUDY = """\
 task = "{task}"
 seed = {seed}
@@ -41,35 +38,32 @@ trials = {trials}
 pruner = "none"
 """
 PLAIN = (
-    "import sys; from ablate.tasks.load import load; from bench.plain import search; "
+    "import sys, torch; from ablate.tasks.load import load; from bench.plain import search; "
     "task = load(sys.argv[1]); epochs = int(sys.argv[3]) or task.epochs; "
-    "print(search(task.but(epochs=epochs), int(sys.argv[2]), int(sys.argv[4])))"
+    "print(search(task.but(epochs=epochs), int(sys.argv[2]), int(sys.argv[4]), torch.device(sys.argv[5])))"
 )
+LEFT_OUT = (
+    "left out: pruning, lr-find, ranking and report (of both sides); which kernel and how many lanes, which a machine's first "
+    "search of a model measures and later ones know, is within the time of the first repetition"
+)
+EAGER = "a group trains without a CUDA graph"
 
 
 @dataclass
 class Side:
-    """One side's whole processes: seconds, and the optimizer's steps of all runs."""
+    """One side's whole processes: seconds, and the optimizer's steps of all runs. `remarks`: what was slower than it needs be."""
 
     seconds: list[float] = field(default_factory=list)
     steps: list[int] = field(default_factory=list)
+    remarks: set[str] = field(default_factory=set)
 
     def __str__(self) -> str:
-        least, most = min(self.seconds), max(self.seconds)
-        return f"{median(self.seconds):.1f} s [{least:.1f}, {most:.1f}], {median(self.steps):,.0f} steps"
+        return f"{common.spread(self.seconds)}, {median(self.steps):,.0f} steps"
 
     @property
     def pace(self) -> float:
+        """Steps a second."""
         return median(steps / seconds for steps, seconds in zip(self.steps, self.seconds, strict=True))
-
-
-def timed(command: list[str]) -> tuple[float, str]:
-    """Seconds of a whole process, and its standard output."""
-    started = time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(done.stderr)
-    return time.perf_counter() - started, done.stdout
 
 
 def steps_of(ledger: Path, task: Task) -> int:
@@ -82,59 +76,86 @@ def steps_of(ledger: Path, task: Task) -> int:
         )
 
 
-def compare(task: str, trials: int, repeats: int, epochs: int) -> tuple[Side, Side]:
+def plain_search(side: Side, task: str, trials: int, epochs: int, seed: int, device: torch.device) -> None:
+    numbers = [str(trials), str(epochs), str(seed)]
+    took, said, _ = common.whole_process([sys.executable, "-c", PLAIN, task, *numbers, str(device)])
+    side.seconds.append(took)
+    side.steps.append(int(said))
+
+
+def own_search(side: Side, task: str, trials: int, epochs: int, seed: int, device: torch.device) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "bench.toml"
+        budget = f"epochs = {epochs}" if epochs else ""
+        text = STUDY.format(task=task, seed=seed, space=SPACE, trials=trials, epochs=budget)
+        file.write_text(text, encoding="utf-8")
+        command = ["study", str(file), "--stages", "search", "--device", str(device)]
+        command += ["--studies", folder, "--out", folder]
+        command += ["--quiet"] if device.type == "cpu" else []  # on a GPU it may have remarks
+        took, said, told = common.whole_process([sys.executable, "-m", "ablate.cli.app", *command])
+        side.seconds.append(took)
+        side.steps.append(steps_of(Path(folder) / "bench.db", load(task)))
+        side.remarks |= {line.strip() for line in (said + told).splitlines() if EAGER in line}
+
+
+def compare(
+    task: str, trials: int, repeats: int, epochs: int, device: torch.device, *, own_only: bool = False
+) -> tuple[Side, Side]:
     """(plain, ablate), the two taken in turn, each repetition with a seed of its own. `epochs` 0: the task's own."""
     plain, own = Side(), Side()
     for seed in range(repeats):
-        took, said = timed([sys.executable, "-c", PLAIN, task, str(trials), str(epochs), str(seed)])
-        plain.seconds.append(took)
-        plain.steps.append(int(said))
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "bench.toml"
-            budget = f"epochs = {epochs}" if epochs else ""
-            text = STUDY.format(task=task, seed=seed, space=SPACE, trials=trials, epochs=budget)
-            file.write_text(text, encoding="utf-8")
-            command = [
-                "study",
-                str(file),
-                "--stages",
-                "search",
-                "--studies",
-                folder,
-                "--out",
-                folder,
-                "--quiet",
-            ]
-            own.seconds.append(timed([sys.executable, "-m", "ablate.cli.app", *command])[0])
-            own.steps.append(steps_of(Path(folder) / "bench.db", load(task)))
+        if not own_only:
+            plain_search(plain, task, trials, epochs, seed, device)
+        own_search(own, task, trials, epochs, seed, device)
     return plain, own
 
 
-def main() -> None:
+def report(task: str, trials: int, epochs: int, plain: Side, own: Side, kind: str) -> Iterator[str]:
+    """What came out of `compare`, line by line. `kind`: of the device."""
+    indent = " " * len(task)
+    if not plain.seconds:
+        each = epochs or load(task).epochs
+        yield f"{task}: ablate {own}"
+        yield (
+            f"{indent}  {trials} trials × {each} epochs, and {FINALISTS * REPEATS} runs of finalists: an absolute time, no other "
+            f"side; {3600 * trials / median(own.seconds):,.0f} trials an hour"
+        )
+    else:
+        ratio = median(plain.seconds) / median(own.seconds)
+        runs = 1 + FINALISTS * REPEATS / trials
+        yield f"{task}: plain {plain}"
+        yield f"{indent}  ablate {own}"
+        yield (
+            f"{indent}  {ratio:.2f} × trials per hour ({common.target(common.targets(kind).trials(task))}), "
+            f"{ratio * runs:.2f} × runs, {own.pace / plain.pace:.2f} × steps"
+        )
+    for remark in sorted(own.remarks):
+        yield f"{indent}  {remark}"
+
+
+def main(given: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.trials", description=__doc__)
     parser.add_argument("--trials", type=int, default=100)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=0, help="0: the task's own")
-    table = "mammography" if os.environ.get("ABLATE_DATA") else "breast-cancer"
-    parser.add_argument("--tasks", nargs="*", default=["digits", table])
-    asked = parser.parse_args()
-    about = environment(torch.device("cpu"))
-    print(
-        f"{about['cpu']}, {about['cores']} cores; ablate {about['ablate']}, torch {about['torch']}, optuna {about['optuna']}"
-    )
+    parser.add_argument("--tasks", nargs="*", help="built-in tasks, or file.py:name")
+    parser.add_argument("--own-only", action="store_true", help="ablate alone: an absolute time")
+    common.add_device(parser)
+    asked = parser.parse_args(given)
+    device = common.asked_device(asked.device)
+    print(common.hardware(device))
     print(
         f"{asked.trials} trials, no pruning, whole processes; median [least, most] of n = {asked.repeats} seeds, in turn"
     )
-    for task in asked.tasks:
-        plain, own = compare(task, asked.trials, asked.repeats, asked.epochs)
-        ratio = median(plain.seconds) / median(own.seconds)
-        runs = 1 + FINALISTS * REPEATS / asked.trials
-        print(f"{task}: plain {plain}")
-        print(f"{' ' * len(task)}  ablate {own}")
-        print(
-            f"{' ' * len(task)}  {ratio:.2f} × trials per hour (target {TARGETS.get(task, 1):g}), {ratio * runs:.2f} × runs,"
-            f" {own.pace / plain.pace:.2f} × steps"
-        )
+    print(LEFT_OUT)
+    if device.type == "cuda" and not asked.own_only:
+        print(common.ANCHOR)
+    if asked.tasks is None and (missing := common.left_out("trials", device.type)):
+        print(missing)
+    for task in common.own_tasks("trials", device.type) if asked.tasks is None else asked.tasks:
+        plain, own = compare(task, asked.trials, asked.repeats, asked.epochs, device, own_only=asked.own_only)
+        for line in report(task, asked.trials, asked.epochs, plain, own, device.type):
+            print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,60 @@
+"""Several processes that measure at the same time, beginning together."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from functools import partial
+from multiprocessing import get_context
+from multiprocessing.synchronize import Barrier
+from typing import Any
+
+import torch
+
+from ablate.catalogue.registry import registry
+from ablate.executors.processes import keep_memory
+from ablate.lanes.bench import Bench
+from ablate.tasks.load import load
+from bench.solo import resident
+
+Side = Callable[[], float]
+"""Milliseconds a step of one run."""
+
+
+def in_processes(make: Callable[[], Side], processes: int) -> float:
+    """Milliseconds a step of any run, each process measuring what `make` (picklable) makes in it; NaN where one failed."""
+    context = get_context("spawn")
+    ready, told = context.Barrier(processes), context.SimpleQueue()
+    workers = [context.Process(target=_worker, args=(make, ready, told)) for _ in range(processes)]
+    for worker in workers:
+        worker.start()
+    times = [told.get() for _ in workers]
+    for worker in workers:
+        worker.join()
+    return float(torch.tensor(times, dtype=torch.float64).max()) / processes  # torch's max keeps NaN
+
+
+def _worker(make: Callable[[], Side], ready: Barrier, told: Any) -> None:
+    keep_memory()
+    torch.set_num_threads(1)
+    try:
+        side = make()
+        side()  # warm
+        ready.wait()
+        told.put(side())
+    except Exception:  # noqa: BLE001 - whatever it is, the others must not wait for this one
+        traceback.print_exc()
+        ready.abort()
+        told.put(float("nan"))
+
+
+def solo_side(reference: str, device: str, *, graph: bool) -> Side:
+    return partial(resident, load(reference), torch.device(device), graph=graph)
+
+
+def lanes_side(reference: str, kernel: str, lanes: int) -> Side:
+    from bench.lanes import lanes_alone
+
+    return partial(
+        lanes_alone, Bench.of(load(reference), registry(), torch.device("cpu"), kernel), lanes, bf16=False
+    )
