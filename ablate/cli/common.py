@@ -52,12 +52,17 @@ def check_margin(margin: float | None) -> None:
         raise InputError(f"--margin must be above zero, not {margin}", hint="leave it out for 'auto'")
 
 
-def begin_workers(executor: str, device: str, workers: int) -> None:
+MAIN = "ablate.cli.app"
+"""Imported by the program's main module, which each worker imports first of all."""
+
+
+def begin_workers(given: str, studies: Path, executor: str, device: str, workers: int) -> None:
     """Let the workers' imports begin beside this process's own, where there will be workers."""
     if executor != "inline" and device in ("auto", "cpu") and workers != 1:
         from ablate.executors.processes import prepare
+        from ablate.tasks.imports import imports
 
-        prepare()
+        prepare([MAIN, *imports(given, studies)])
 
 
 def print_json(document: Any) -> None:

@@ -60,7 +60,7 @@ def confirm(
     this recipe. More seeds later keep those that are done. Run it again to resume.
     Examples: ablate confirm digits · ablate confirm my.toml --seeds 10
     """
-    begin_workers(executor, device, workers)
+    begin_workers(given, studies, executor, device, workers)
     from ablate.cli.running import run_stages
 
     check_margin(margin)

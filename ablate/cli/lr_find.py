@@ -52,7 +52,7 @@ def lr_find(
     Exit code 0 when all steps pass or warn, 1 when one fails.
     Examples: ablate lr-find · ablate lr-find my_task.py:task --json
     """
-    begin_workers(executor, device, workers)
+    begin_workers(given, studies, executor, device, workers)
     from ablate.cli.running import run_stages
     from ablate.cli.steps import show_steps
     from ablate.records.errors import AblateError, InputError

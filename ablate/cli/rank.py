@@ -91,7 +91,7 @@ def rank(
     Examples: ablate rank digits --around baseline · ablate rank my.toml --design drop-one --margin 0.005
     · ablate rank --table runs.csv --factors dropout,mixup --metric accuracy · ablate rank --optuna sqlite:///x.db
     """
-    begin_workers(executor, device, workers)
+    begin_workers(given, studies, executor, device, workers)
     from ablate.cli.running import checked_design, run_stages
     from ablate.records.errors import InputError
     from ablate.records.study_rank import check_rates

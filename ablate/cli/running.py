@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -162,6 +163,12 @@ def changed(study: StudyFile, trials: int | None, seed: int | None, epochs: int 
     return study if epochs is None else replace(study, epochs=epochs)
 
 
+def import_statistics() -> None:
+    """What the end of a command needs and its beginning does not: a second of imports (pandas, SciPy's statistics)."""
+    import ablate.report.collect
+    import ablate.report.verdict  # noqa: F401
+
+
 def run_stages(
     given: str,
     stages: Sequence[str],
@@ -194,16 +201,17 @@ def run_stages(
     study = change(study) if change else study
     text = opened.text if study == opened.study else study.to_toml()
     opened = replace(opened, study=study, text=text)
-    check_ready(opened, options, chosen)
+    bench = check_ready(opened, options, chosen)
     metric = study.metric or opened.task.metric
     shown = Shown(metric, higher=opened.task.direction == "higher", quiet=quiet)
-    with shown as progress, session_of(opened, options, progress) as session:
+    with shown as progress, session_of(opened, options, progress, bench) as session:
         started = time.perf_counter()
+        session.meanwhile = Thread(target=import_statistics).start
         page = run_study(session, options, chosen, force=force)
         spent = (
             Spent(dict(session.spent), time.perf_counter() - started, session.workers) if profile else None
         )
-        from ablate.report.collect import collect  # statistics: imported while workers train, not before
+        from ablate.report.collect import collect
 
         data = collect(session.ledger)
     return Told(opened.name, chosen, data, page, spent)

@@ -55,7 +55,7 @@ def study(
 
     Examples: ablate study · ablate study --trials 200 · ablate study my_task.py:task --stages search,rank
     """
-    begin_workers(executor, device, workers)
+    begin_workers(given, studies, executor, device, workers)
     from ablate.cli.running import run_stages
 
     chosen = [stage.strip() for stage in stages.split(",")] if stages else []

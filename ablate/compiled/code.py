@@ -175,15 +175,13 @@ class Code:
         return self.write.call(function, [place, ir.Constant(I32, 4), mask, nothing])
 
     def store_some(self, value: Value, pointer: Value, offset: Count, count: int) -> None:
-        """The first `count` numbers of a vector; what stands behind them stays."""
-        width = floats()
-        if count == width:
-            self.store(value, pointer, offset)
-            return
-        mask = _mask(width, count)
-        arguments = [value.type, ADDRESS, I32, mask.type]
-        function = self._function(f"llvm.masked.store.v{width}f32.p0", ir.VoidType(), arguments)
-        self.write.call(function, [value, self.at(pointer, offset), ir.Constant(I32, 4), mask])
+        """The first `count` numbers of a vector; what stands behind them stays. By powers of two: some processors store under a mask
+        number by number."""
+        done = 0
+        while done < count:
+            some = 1 << (count - done).bit_length() - 1
+            self.store(self.picked(value, value, range(done, done + some)), pointer, self.sum(offset, done))
+            done += some
 
     def load_apart(self, pointer: Value, offset: Count, stride: int, width: int, count: int = 0) -> Value:
         """Numbers that lie `stride` apart, `count` of them (0: as many as the vector has)."""
@@ -213,11 +211,15 @@ class Code:
     def add(self, a: Value, b: Value) -> Value:
         return self.write.fadd(a, b)
 
+    def picked(self, one: Value, other: Value, places: Sequence[int]) -> Value:
+        """A vector of these places of two, those of `other` counted on from those of `one`."""
+        return self.write.shuffle_vector(
+            one, other, ir.Constant(ir.VectorType(I32, len(places)), list(places))
+        )
+
     def swapped(self, a: Value, apart: int) -> Value:
         """Every place changed with the one `apart` from it, a power of two."""
-        width = a.type.count
-        places = ir.Constant(ir.VectorType(I32, width), [place ^ apart for place in range(width)])
-        return self.write.shuffle_vector(a, ir.Constant(vector(width), ir.Undefined), places)
+        return self.picked(a, a, [place ^ apart for place in range(a.type.count)])
 
     def root(self, a: Value) -> Value:
         return self._intrinsic("sqrt", a)

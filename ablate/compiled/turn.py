@@ -12,7 +12,7 @@ from functools import cache
 
 from llvmlite import ir
 
-from ablate.compiled.code import I32, Code, Value, vector
+from ablate.compiled.code import Code, Value, vector
 from ablate.compiled.machine import Function, floats
 
 
@@ -33,7 +33,7 @@ def turned(places: int, channels: int, *, back: bool) -> Function:
             tile = [code.load_some(of["x"], code.sum(at, i * columns), wide) for i in range(high)]
             to = code.sum(base, code.times(column, rows), row)
             for i, line in enumerate(_turned(code, [*tile, *undefined])[:wide]):
-                _store_first(code, line, of["y"], code.sum(to, i * rows), high)
+                code.store_some(line, of["y"], code.sum(to, i * rows), high)
     return code.compiled()
 
 
@@ -46,20 +46,6 @@ def _turned(code: Code, lines: Sequence[Value]) -> list[Value]:
         for i in range(width):
             if not i & apart:
                 one, other = found[i], found[i + apart]
-                found[i], found[i + apart] = (_picked(code, one, other, which) for which in (upper, lower))
+                found[i], found[i + apart] = (code.picked(one, other, which) for which in (upper, lower))
         apart *= 2
     return found
-
-
-def _store_first(code: Code, line: Value, pointer: Value, offset: Value, count: int) -> None:
-    """The first `count` numbers of a vector, by powers of two: some processors store under a mask number by number."""
-    done = 0
-    while done < count:
-        some = 1 << (count - done).bit_length() - 1
-        code.store(_picked(code, line, line, range(done, done + some)), pointer, code.sum(offset, done))
-        done += some
-
-
-def _picked(code: Code, one: Value, other: Value, which: Sequence[int]) -> Value:
-    """Places of two vectors, those of `other` counted on from those of `one`."""
-    return code.write.shuffle_vector(one, other, ir.Constant(ir.VectorType(I32, len(which)), list(which)))

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
-import pandas as pd
 
 from ablate.records.errors import InputError, unknown
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Role = Literal["ordinary", "must_have", "conditional", "needs_retune"]
 Kind = Literal["screening", "factorial", "drop-one", "add-one", "pilot"]
@@ -69,6 +71,8 @@ class Design:
 
     def frame(self) -> pd.DataFrame:
         """One line a run: a column per factor (level labels), `seed`, `block`, `wave`."""
+        import pandas as pd  # a search needs of this module no more than seeds
+
         data: dict[str, list[Any]] = {
             factor.name: [row.levels[factor.name] for row in self.rows] for factor in self.factors
         }

@@ -11,7 +11,6 @@ from math import exp, log
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import qmc
 
 from ablate.records.trick import Value
 from ablate.search.dimension import Dimension
@@ -29,6 +28,8 @@ def random_points(space: Space, seeds: Sequence[int], count: int) -> NDArray[np.
 
 def sobol_points(space: Space, seed: int, start: int, count: int) -> NDArray[np.float64]:
     """Points `start` … of a scrambled Sobol sequence, [count, D]. Owen 1998; Joe & Kuo 2008."""
+    from scipy.stats import qmc  # takes a second to import
+
     engine = qmc.Sobol(len(list(space.dimensions())), scramble=True, rng=np.random.default_rng(seed))
     # The sequence is balanced in powers of two, so that many are drawn; a longer draw begins with a shorter.
     return engine.random_base2((start + count - 1).bit_length())[start : start + count]

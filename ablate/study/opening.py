@@ -19,6 +19,7 @@ from ablate.catalogue.registry import registry
 from ablate.executors.inline import Inline
 from ablate.executors.processes import Processes
 from ablate.lanes.bench import Bench
+from ablate.lanes.device import one_thread
 from ablate.ledger.store import Ledger
 from ablate.records import study as studies
 from ablate.records.errors import InputError, unknown
@@ -78,8 +79,7 @@ def find(given: str, options: Options) -> Opened:
     elif "/" not in given and ".py" not in given and named.is_file():
         file, name = named, check_name(given)
     else:
-        task = load(given)
-        check(task)
+        task = _checked(given)
         return Opened(
             check_name(task.name), studies.default(given), task, studies.default(given).to_toml(), given
         )
@@ -92,9 +92,16 @@ def find(given: str, options: Options) -> Opened:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"the study file {file} cannot be read: {error}") from error
     study = studies.parse(text, str(file), catalogue=registry())
-    task = load(_beside(study.task, file))
-    check(task)
+    task = _checked(_beside(study.task, file))
     return Opened(name, study, task, text, given)
+
+
+def _checked(reference: str) -> Task:
+    """With one thread: while workers import, two wait for each other longer than one computes."""
+    with one_thread():
+        task = load(reference)
+        check(task)
+    return task
 
 
 def _beside(reference: str, file: Path) -> str:
@@ -106,18 +113,23 @@ def _beside(reference: str, file: Path) -> str:
 
 
 @contextmanager
-def session_of(opened: Opened, options: Options, progress: Progress | None = None) -> Iterator[Session]:
-    """An open session: ledger locked, facts noted, workers started. Leaving it ends the workers."""
+def session_of(
+    opened: Opened, options: Options, progress: Progress | None = None, looked_at: Bench | None = None
+) -> Iterator[Session]:
+    """An open session: ledger locked, facts noted, workers started. Leaving it ends the workers.
+
+    `looked_at`: the bench of `opened`, where there is one already.
+    """
     progress = progress or Silent()
     device = device_of(options.device)
     check_executor(options.executor)
+    torch.set_num_threads(1)
     task = with_choices(opened)
-    bench = Bench.of(task, registry(), device)
+    bench = looked_at or Bench.of(task, registry(), device)
     if bench.solo:
         progress.say(f"the model cannot be vmapped ({bench.solo}): lanes run one at a time (K = 1)")
     path = options.studies / f"{opened.name}.db"
     workers = worker_count(options, device)
-    torch.set_num_threads(1)
     bench, choice = choose(
         bench, opened.study.baseline_recipe(registry(), 0.05), kernel=options.kernel, lanes=options.lanes,
         memory=options.memory, workers=workers, begun=kernel_begun(path),

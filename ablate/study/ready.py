@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ablate.catalogue.registry import registry
 from ablate.lanes.applicable import applicable
 from ablate.lanes.bench import Bench
+from ablate.lanes.device import one_thread
 from ablate.ledger.store import Ledger
 from ablate.records.errors import InputError
 from ablate.search.space import Space
@@ -25,8 +24,11 @@ STAND_IN = 0.05
 BUILT_ON_A_RECIPE = {"rank", "confirm"}
 
 
-def check_ready(opened: Opened, options: Options, stages: Sequence[str]) -> None:
-    """Raise InputError if `stages` cannot be begun: device, executor, folders, a missing stage or recipe."""
+def check_ready(opened: Opened, options: Options, stages: Sequence[str]) -> Bench | None:
+    """Raise InputError if `stages` cannot be begun: device, executor, folders, a missing stage or recipe.
+
+    Returns the bench of the study, if it came to a look at the model.
+    """
     device = device_of(options.device)
     check_executor(options.executor)
     check_folder(options.studies, "--studies")
@@ -49,18 +51,23 @@ def check_ready(opened: Opened, options: Options, stages: Sequence[str]) -> None
                 raise no_best()
         elif around != "baseline":
             read_recipe(Path(around), registry())
+    bench = None
     if BUILT_ON_A_RATE & set(stages) and (not facts or "rank" in stages):
-        space = check_space(opened, device, facts)
+        if not facts.get("applicable"):
+            with one_thread():
+                bench = Bench.of(with_choices(opened), registry(), device)
+        space = check_space(opened, bench, facts)
         asked, sure = opened.study.rank, "search" not in stages
         # Where the recipe is still to be found, only what the file names can be wrong.
         if "rank" in stages and (sure or asked.must_have or asked.levels or asked.conditional):
             check_ranking(opened, options, space, sure=sure)
+    return bench
 
 
-def check_space(opened: Opened, device: torch.device, facts: Mapping[str, Any]) -> Space:
+def check_space(opened: Opened, bench: Bench | None, facts: Mapping[str, Any]) -> Space:
     """The space. Raises InputError where nothing is left to search, or the baseline does not fit into it."""
     catalogue = registry()
-    possible = facts.get("applicable") or applicable(Bench.of(with_choices(opened), catalogue, device))
+    possible = applicable(bench) if bench else facts["applicable"]
     found = (facts.get("lr-find") or {}).get("learning_rate")
     rate = (found or STAND_IN) if opened.study.needs_lr_find else None
     baseline = opened.study.baseline_recipe(catalogue, rate)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -74,6 +74,8 @@ class Session:
     lanes: int
     progress: Progress
     profile: bool = False
+    meanwhile: Callable[[], None] | None = None
+    """Called once, as soon as a worker has nothing to do and so a core is free; returns at once."""
 
     def __post_init__(self) -> None:
         self._flying: dict[Future[Done], tuple[list[Planned], Job]] = {}
@@ -167,6 +169,9 @@ class Session:
         while not self.ledger.finished() >= identities:
             assert self._flying, "a planned run was never submitted"
             self.executor.offer(self.workers - len(self._flying))
+            if self.meanwhile is not None and len(self._flying) < self.workers:
+                begin, self.meanwhile = self.meanwhile, None
+                begin()
             with self.timing("waiting"):
                 done, _ = wait(self._flying, return_when=FIRST_COMPLETED)
             for future in done:

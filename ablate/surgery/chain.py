@@ -100,23 +100,25 @@ class Pieces:
         """Of the pieces from `first` on that take `x` one after another."""
         if not (is_used() and takes(x)):
             return None
-        wanted = x.requires_grad and torch.is_grad_enabled()
-        key = first, x.shape, is_innermost(x), wanted
+        key = first, x.shape, is_innermost(x), x.requires_grad and torch.is_grad_enabled()
         if key not in self._chains:
-            links: list[Link] = []
-            shape: Shape | None = tuple(x.shape[1:])
-            innermost = x.ndim != 5 or is_innermost(x)
-            for piece in self.pieces[first:]:
-                assert shape is not None
-                if (
-                    piece.link is None
-                    or (shape := piece.link.fits(shape, innermost=innermost, wanted=wanted)) is None
-                ):
-                    break
-                links.append(piece.link)
-                wanted, innermost = wanted or piece.link.tensors > 0, True
+            links = taking([piece.link for piece in self.pieces[first:]], x)
             self._chains[key] = Chain(links) if links else None
         return self._chains[key]
+
+
+def taking(links: Sequence[Link | None], x: Tensor) -> list[Link]:
+    """The first ones, as far as each takes what the one before it gives, beginning with `x` `[K, B, …]`."""
+    found: list[Link] = []
+    shape: Shape | None = tuple(x.shape[1:])
+    wanted, innermost = x.requires_grad and torch.is_grad_enabled(), x.ndim != 5 or is_innermost(x)
+    for link in links:
+        assert shape is not None
+        if link is None or (shape := link.fits(shape, innermost=innermost, wanted=wanted)) is None:
+            break
+        found.append(link)
+        wanted, innermost = wanted or link.tensors > 0, True
+    return found
 
 
 class Chain:

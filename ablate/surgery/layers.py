@@ -7,7 +7,6 @@ data-dependent control flow in any of them.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import cast
 
 import torch
@@ -18,17 +17,9 @@ from ablate.seams.draws import bits, keep_mask, keep_masks, least_kept, stream_n
 from ablate.surgery.chain import Piece, Pieces
 from ablate.surgery.kinds import AFFINE
 from ablate.surgery.links import KEEP_ALL, Dropped
+from ablate.surgery.pieces import Run, affine_piece, is_plain_convolution
 from ablate.surgery.products import affine
-from ablate.surgery.stacked import (
-    affine_piece,
-    by_torch,
-    convolved,
-    is_lane_by_lane,
-    is_plain_convolution,
-    pieces_of,
-    stacked,
-    vmapped,
-)
+from ablate.surgery.stacked import convolved, is_lane_by_lane, pieces_of, stacked, vmapped
 from ablate.surgery.stand_in import StandIn
 from ablate.surgery.switch import Switch
 
@@ -97,15 +88,15 @@ class Dropout(RandomLayer):
             return x
         return x * self.keep_stacked(x.shape, self.least).mul_(by_lane(self.scale, x))
 
-    def pieces(self) -> list[Piece]:
-        return self.dropped(self.least, self.scale) if self.training else []
+    def pieces(self, run: Run) -> list[Piece]:
+        return self.dropped(run, self.least, self.scale) if self.training else []
 
-    def dropped(self, least: Tensor, scale: Tensor) -> list[Piece]:
+    def dropped(self, run: Run, least: Tensor, scale: Tensor) -> list[Piece]:
         """Compiled: x · (draw ≥ least) · scale, `[K]` each, left out in lanes in which that is x."""
         active = ((least > KEEP_ALL) | (scale != 1)).tolist()
         if not any(active):
             return []
-        return [Piece(partial(by_torch, self), Dropped(active), held=lambda: (self.key, least, scale))]
+        return [Piece(run, Dropped(active), held=lambda: (self.key, least, scale))]
 
 
 def by_lane(value: Tensor, x: Tensor) -> Tensor:
@@ -176,10 +167,10 @@ class Site(StandIn):
             y = stacked(module, y)
         return y if self.residual is None else stacked(self.residual, x, y)
 
-    def pieces(self) -> list[Piece]:
+    def pieces(self, run: Run) -> list[Piece]:
         layer = cast(nn.Linear | nn.Conv2d, self.layer)
         if not (type(layer) is nn.Linear or is_plain_convolution(layer)):
-            return [Piece(partial(by_torch, self))]
+            return [Piece(run)]
         gate = None if self.bias_gate is None or layer.bias is None else self.bias_gate.on
         without = () if gate is None else (lane for lane, on in enumerate(gate.tolist()) if not on)
         own = affine_piece(layer, self._affine_stacked, self._tensors, frozenset(without))

@@ -8,7 +8,7 @@ exact activations handle elements one by one, convolutions on a CPU are products
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from functools import partial
 from typing import Any, TypeVar, cast
@@ -25,8 +25,7 @@ from ablate.surgery.chain import Piece, Pieces
 from ablate.surgery.escape import LaneByLane, twins
 from ablate.surgery.functions import by_example
 from ablate.surgery.layout import as_laid, is_innermost, laid, together
-from ablate.surgery.links import Affine, Flat, Largest, Mean, Pointwise, Same
-from ablate.surgery.links_convolution import Convolved
+from ablate.surgery.pieces import PIECES, is_plain_convolution
 from ablate.surgery.products import affine, autocast
 from ablate.surgery.traced import program_of
 
@@ -46,8 +45,11 @@ def stacked(module: nn.Module, *inputs: Tensor) -> Tensor:
 
 def pieces_of(module: nn.Module) -> list[Piece]:
     """What compiled code is told of `module`: layers one after another, of which it takes those that it can."""
+    if type(module) is nn.Sequential and not _is_hooked(module):
+        return [piece for child in module for piece in pieces_of(child)]
     make = None if _is_hooked(module) else _first_of(type(module), "pieces", PIECES)
-    return [Piece(partial(by_torch, module))] if make is None else make(module)
+    run = partial(by_torch, module)
+    return [Piece(run)] if make is None else make(module, run)
 
 
 def by_torch(module: nn.Module, *inputs: Tensor) -> Tensor:
@@ -148,10 +150,6 @@ def is_lane_by_lane(layer: nn.Module, x: Tensor) -> bool:
     return is_plain_convolution(layer) and x.device.type == "cpu"
 
 
-def is_plain_convolution(layer: nn.Module) -> bool:
-    return type(layer) is nn.Conv2d and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
-
-
 def convolved(layer: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """The convolution of `layer` with these weights: `[K, B, C, H, W]` -> `[K, B, O, H', W']`. On small maps as products of
     matrices for all lanes, else lane by lane; on which of them never hangs on the number of lanes."""
@@ -234,68 +232,3 @@ RULES: Mapping[type[nn.Module], Rule] = {
     nn.AdaptiveMaxPool2d: pooled,
 }
 _FOUND: dict[type[nn.Module], Rule | None] = {}
-
-
-def _sequence_pieces(module: nn.Sequential) -> list[Piece]:
-    return [piece for child in module for piece in pieces_of(child)]
-
-
-def _affine_pieces(layer: nn.Linear | nn.Conv2d) -> list[Piece]:
-    bias = () if layer.bias is None else ("bias",)
-    return [
-        affine_piece(
-            layer, partial(by_torch, layer), lambda: [getattr(layer, name) for name in ("weight", *bias)]
-        )
-    ]
-
-
-def affine_piece(
-    layer: nn.Linear | nn.Conv2d, run: Callable[[Tensor], Tensor], tensors: Callable[[], Sequence[Tensor]],
-    without: frozenset[int] = frozenset(),
-) -> Piece:  # fmt: skip
-    """A layer whose weights and biases are what `tensors` gives; the lanes `without` have no bias."""
-    biased = layer.bias is not None
-    if isinstance(layer, nn.Linear):
-        return Piece(run, Affine(layer.in_features, layer.out_features, biased, without), tensors)
-    if (
-        layer.padding_mode != "zeros"
-        or isinstance(layer.padding, str)
-        or layer.groups > 1
-        or layer.dilation != (1, 1)
-    ):
-        return Piece(run)
-    link = Convolved((layer.out_channels, layer.in_channels), layer.kernel_size, layer.stride, layer.padding, biased, without)  # type: ignore[arg-type]  # fmt: skip
-    return Piece(run, link, tensors)
-
-
-def _pointwise_pieces(layer: nn.Module) -> list[Piece]:
-    return [Piece(partial(by_torch, layer), Pointwise(Same(layer)))]
-
-
-def _pooling_pieces(layer: nn.MaxPool2d | nn.AdaptiveAvgPool2d) -> list[Piece]:
-    run = partial(by_torch, layer)
-    if isinstance(layer, nn.AdaptiveAvgPool2d):
-        return [Piece(run, Mean() if layer.output_size in (1, (1, 1)) else None)]
-    window, stride, padding, dilation = (
-        size if isinstance(size, tuple) else (size, size)
-        for size in (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
-    )
-    beside = window == stride and padding == (0, 0) and dilation == (1, 1)
-    return [Piece(run, Largest(window) if beside and not (layer.ceil_mode or layer.return_indices) else None)]
-
-
-def _flatten_pieces(layer: nn.Flatten) -> list[Piece]:
-    whole = layer.start_dim == 1 and layer.end_dim == -1
-    return [Piece(partial(by_torch, layer), Flat() if whole else None)]
-
-
-PIECES: Mapping[type[nn.Module], Callable[[Any], list[Piece]]] = {
-    nn.Sequential: _sequence_pieces,
-    nn.Linear: _affine_pieces,
-    nn.Conv2d: _affine_pieces,
-    nn.Flatten: _flatten_pieces,
-    nn.Identity: lambda layer: [],
-    nn.MaxPool2d: _pooling_pieces,
-    nn.AdaptiveAvgPool2d: _pooling_pieces,
-    **dict.fromkeys((nn.ReLU, nn.LeakyReLU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid), _pointwise_pieces),
-}

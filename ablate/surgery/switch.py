@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import groupby
 from typing import Protocol, cast, runtime_checkable
@@ -19,6 +19,7 @@ from ablate.surgery.kinds import ACTIVATIONS, EXACT
 from ablate.surgery.layout import apart, is_innermost, laid, together
 from ablate.surgery.links import Pointwise, Same, is_pointwise
 from ablate.surgery.links_norms import PARAMETERS, RUNNING, Normed, Standardising
+from ablate.surgery.pieces import Run
 from ablate.surgery.stacked import is_covered, pieces_of, stacked
 from ablate.surgery.stand_in import StandIn
 
@@ -121,7 +122,7 @@ class Switch(StandIn):
             first += len(part)
         return laid(done[0] if len(done) == 1 else together(done, x, cat=True))
 
-    def pieces(self) -> list[Piece]:
+    def pieces(self, run: Run) -> list[Piece]:
         """The same for compiled code, which goes through each lane's own branch."""
         if not (self.alone or self.branches):
             return pieces_of(self.otherwise)
@@ -129,17 +130,12 @@ class Switch(StandIn):
         if all(isinstance(layer, nn.Identity) for layer in layers):
             return []
         if all(is_pointwise(layer) for layer in layers):
-            return [Piece(self.stacked, Pointwise(layers if self.picks else Same(layers[0])))]
-        norms = all(isinstance(layer, (nn.Identity, Standardising)) for layer in layers)
-        return (
-            [self._normed(self.picks, self.stacked)]
-            if norms and not self.channels_last
-            else [Piece(self.stacked)]
-        )
+            return [Piece(run, Pointwise(layers if self.picks else Same(layers[0])))]
+        if self.channels_last or not all(isinstance(layer, (nn.Identity, Standardising)) for layer in layers):
+            return [Piece(run)]
+        return [self._normed(self.picks, run)]
 
-    def _normed(
-        self, given: Sequence[Switch] | None, run: Callable[[Tensor], Tensor], first: int = 0
-    ) -> Piece:
+    def _normed(self, given: Sequence[Switch] | None, run: Run, first: int = 0) -> Piece:
         """Norms of the lanes `given`, neighbours from `first` on; None: of this one for all."""
         picks, rows = given or [self], slice(first, first + len(given) if given else None)
         own = [{path.rpartition(".")[2]: number for number, path in pick.plan.own} for pick in picks]

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import torch
-from sklearn import datasets
 from torch import nn
 
 from ablate.records.errors import InputError, unknown
@@ -19,6 +17,9 @@ from ablate.tasks.models import convnet, perceptron
 from ablate.tasks.split import deal, shuffled
 from ablate.tasks.tabular import encode, standardise
 from ablate.tasks.task import Task
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Rows = dict[str, np.ndarray]
 FIFTHS = "TVSTT"  # 60 % training, 20 % validation, 20 % test
@@ -30,7 +31,7 @@ ADULT = (
 
 
 def _digits(card: TaskCard) -> Task:
-    pixels, labels = datasets.load_digits(return_X_y=True)
+    pixels, labels = sources.digits()
     rows = deal(len(labels), FIFTHS, labels)
     notes: tuple[str, ...] = ()
     if card.name == "digits-longtail":
@@ -116,7 +117,10 @@ def _moments(pixels: np.ndarray) -> tuple[float, float]:
     return float(mean), float(np.sqrt(squares / pixels.size - mean**2))
 
 
-def _small_table(loader: Callable[..., Any], card: TaskCard) -> Task:
+def _small_table(name: str, card: TaskCard) -> Task:
+    from sklearn import datasets
+
+    loader = getattr(datasets, name)
     table, target = loader(return_X_y=True, as_frame=True)
     strata = target.to_numpy() if card.criterion == "classification" else None
     return _table(card, table, target.to_numpy(), deal(len(table), FIFTHS, strata))
@@ -134,9 +138,11 @@ def _mammography(card: TaskCard) -> Task:
 
 
 def _adult(card: TaskCard) -> Task:
+    from pandas import concat
+
     files = sources.located(card)
     train, test = (sources.frame(path, names=ADULT, skipinitialspace=True, na_values="?") for path in files)
-    whole = pd.concat([train, test], ignore_index=True)
+    whole = concat([train, test], ignore_index=True)
     labels = whole.pop("income").str.startswith(">50K").to_numpy().astype(np.int64)
     parts = deal(len(train), "TVTTT", labels[: len(train)])
     rows = {"T": parts["T"], "V": parts["V"], "S": np.arange(len(train), len(whole))}
@@ -188,9 +194,9 @@ def _task(
 BUILDERS: dict[str, Callable[[TaskCard], Task]] = {
     "digits": _digits,
     "digits-longtail": _digits,
-    "breast-cancer": partial(_small_table, datasets.load_breast_cancer),
-    "wine": partial(_small_table, datasets.load_wine),
-    "diabetes": partial(_small_table, datasets.load_diabetes),
+    "breast-cancer": partial(_small_table, "load_breast_cancer"),
+    "wine": partial(_small_table, "load_wine"),
+    "diabetes": partial(_small_table, "load_diabetes"),
     "mnist": _mnist,
     "fashion-mnist": _mnist,
     "cifar10-4k": _cifar10,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
@@ -14,7 +14,22 @@ from torch.utils.data import Dataset, IterableDataset
 from ablate.records.errors import InputError
 from ablate.tasks.split import Split
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 PAIR = "give a pair (x, y) of tensors, arrays or frames, or a torch Dataset"
+
+
+def is_frame(data: Any) -> TypeGuard[pd.DataFrame]:
+    """Whether `data` is a pandas frame. Where pandas is not imported, nothing is, and it need not be (0.3 s)."""
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and isinstance(data, pandas.DataFrame)
+
+
+def is_series(data: Any) -> TypeGuard[pd.Series]:
+    """The same of a column."""
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and isinstance(data, pandas.Series)
 
 
 def pair(data: Any, where: str) -> tuple[Any, Any]:
@@ -29,7 +44,7 @@ def pair(data: Any, where: str) -> tuple[Any, Any]:
         return _stack(data, where)
     if isinstance(data, tuple | list) and len(data) == 2:
         return data[0], data[1]
-    if isinstance(data, pd.DataFrame):
+    if is_frame(data):
         hint = "give the pair (frame[features], frame[target])"
         raise InputError(f"{where} is one frame, and nothing says which column is the target", hint=hint)
     raise InputError(f"{where} must be a pair (x, y), not {_what(data)}", hint=PAIR)
@@ -72,11 +87,13 @@ def inputs(x: Any, where: str, text: bool) -> Tensor:
 
 def _named_columns(x: Any, where: str) -> None:
     """Say which column of a frame cannot be used, since a column has a name that the person knows."""
-    if not isinstance(x, pd.DataFrame):
+    if not is_frame(x):
         return
+    from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
     for name in x.columns:
         column = x[name]
-        if not (pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column)):
+        if not (is_numeric_dtype(column) or is_bool_dtype(column)):
             hint = "encode it first, for example with pandas.get_dummies"
             raise InputError(f"{where}: column '{name}' holds {column.dtype}, not numbers", hint=hint)
         if missing := int(column.isna().sum()):
@@ -95,8 +112,10 @@ def targets(ys: Mapping[str, Any], criterion: str) -> tuple[dict[str, Tensor], t
     arrays = {where: _array(y, where) for where, y in ys.items()}
     if arrays["train"].dtype.kind not in "OUST":
         return {where: _labels(array, where) for where, array in arrays.items()}, ()
+    from pandas import isna
+
     for where, array in arrays.items():
-        if gaps := int(pd.isna(array).sum()):
+        if gaps := int(isna(array).sum()):
             raise InputError(f"{where} y has {gaps} missing labels", hint="drop those examples")
     names = sorted({str(label) for label in arrays["train"]})
     number = {label: index for index, label in enumerate(names)}
@@ -143,10 +162,12 @@ def _array(y: Any, where: str) -> np.ndarray:
 
 def _plain(values: Any) -> np.ndarray:
     """As an array; pandas' nullable numbers (Int64, Float64, boolean) become float64 with NaN for a gap."""
-    if isinstance(values, pd.DataFrame | pd.Series):
-        kinds = values.dtypes if isinstance(values, pd.DataFrame) else [values.dtype]
-        if any(pd.api.types.is_extension_array_dtype(kind) for kind in kinds) and all(
-            pd.api.types.is_numeric_dtype(kind) for kind in kinds
+    if is_frame(values) or is_series(values):
+        from pandas.api.types import is_extension_array_dtype, is_numeric_dtype
+
+        kinds = values.dtypes if is_frame(values) else [values.dtype]
+        if any(is_extension_array_dtype(kind) for kind in kinds) and all(
+            is_numeric_dtype(kind) for kind in kinds
         ):
             return values.to_numpy(dtype=np.float64, na_value=np.nan)
     return np.asarray(values)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import pandas as pd
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 GAP = "missing"
 
@@ -15,12 +19,14 @@ def encode(table: pd.DataFrame, train: np.ndarray) -> tuple[np.ndarray, tuple[st
     deviation 1. Text: one 0/1 column for each level seen in training, a gap being a level; a level seen only
     later is all zeros.
     """
+    from pandas.api.types import is_numeric_dtype
+
     columns: list[np.ndarray] = []
     notes: list[str] = []
     numbers, texts = 0, list[int]()
     for name in table.columns:
         column = table[name]
-        if pd.api.types.is_numeric_dtype(column):
+        if is_numeric_dtype(column):
             numbers += 1
             values, gaps = column.to_numpy(dtype=np.float64, na_value=np.nan), column.isna().to_numpy()
             median = np.nanmedian(values[train])

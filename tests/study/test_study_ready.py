@@ -10,7 +10,7 @@ from study_samples import STUDY, TABULAR, place
 
 from ablate.records.errors import InputError
 from ablate.study.driver import STAGES
-from ablate.study.opening import find
+from ablate.study.opening import find, session_of
 from ablate.study.ready import check_folder, check_ready
 
 
@@ -98,3 +98,13 @@ def test_names(tmp_path, monkeypatch):
         find("ünicode täsk.py:task", options)
     (tmp_path / "plain.toml").write_text('task = "ünicode täsk.py:task"')
     assert find("plain.toml", options).name == "plain"
+
+
+def test_the_model_is_looked_at_once(tmp_path):
+    here = place(tmp_path)
+    opened = find(str(tmp_path / "tiny.toml"), here.options())
+    bench = check_ready(opened, here.options(), ("search",))
+    assert bench is not None
+    with session_of(opened, here.options(), None, bench) as session:
+        assert session.bench.places is bench.places
+    assert check_ready(opened, here.options(), ("report",)) is None

@@ -27,6 +27,7 @@ from ablate.surgery.kinds import AFFINE
 from ablate.surgery.layers import Dropout, by_lane
 from ablate.surgery.links import KEEP_ALL
 from ablate.surgery.net import Net
+from ablate.surgery.pieces import Run
 
 
 def probabilities(p: float, places: int, profile: str) -> list[float]:
@@ -54,12 +55,10 @@ class HiddenDropout(Dropout):
             return x * by_lane(self.kept, x)
         return super().stacked(x)
 
-    def pieces(self) -> list[Piece]:
-        return (
-            super().pieces()
-            if self.training
-            else self.dropped(torch.full_like(self.least, KEEP_ALL), self.kept)
-        )
+    def pieces(self, run: Run) -> list[Piece]:
+        if self.training:
+            return super().pieces(run)
+        return self.dropped(run, torch.full_like(self.least, KEEP_ALL), self.kept)
 
 
 def model(net: Net, p: Any) -> None:

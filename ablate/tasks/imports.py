@@ -1,0 +1,60 @@
+"""What loading a task will import, told without loading it: workers are forked from a server that has it already.
+
+Only libraries that are slow to import are told. What is told too much costs that server time, what is told too little costs
+every worker that time.
+"""
+
+from __future__ import annotations
+
+import ast
+import tomllib
+from pathlib import Path
+
+from ablate.tasks.listing import CARDS, TaskCard
+
+PANDAS, SKLEARN = "pandas", "sklearn.datasets"
+SLOW = ("pandas", "sklearn", "scipy")
+
+
+def imports(given: str, studies: Path) -> tuple[str, ...]:
+    """Modules that the task of `given` needs: a study file, the name of one in the folder `studies`, a task's name,
+    or `file.py:attribute`. None where that cannot be read: whoever opens it says why."""
+    try:
+        return of_task(_task(given, studies))
+    except (OSError, ValueError, SyntaxError):
+        return ()
+
+
+def of_task(reference: str) -> tuple[str, ...]:
+    """The same of a task's name or `file.py:attribute`. Raises OSError, ValueError or SyntaxError."""
+    if reference in CARDS:
+        return of_card(CARDS[reference])
+    path = reference.rpartition(":")[0]
+    return of_source(Path(path).read_bytes()) if path.endswith(".py") else ()
+
+
+def of_card(card: TaskCard) -> tuple[str, ...]:
+    """What `builtin` imports for it."""
+    fetched = bool(card.missing())
+    table = card.kind == "tabular"
+    shipped = table and not card.needs
+    return (*([PANDAS] if table or fetched else []), *([SKLEARN] if shipped or fetched else []))
+
+
+def of_source(source: bytes) -> tuple[str, ...]:
+    """The slow modules that a file imports, wherever in it. The file is not run."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module)
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return tuple(sorted(name for name in found if name.partition(".")[0] in SLOW))
+
+
+def _task(given: str, studies: Path) -> str:
+    named = studies / f"{given}.toml"
+    file = named if named.is_file() else Path(given)
+    if file.suffix != ".toml":
+        return given
+    return str(tomllib.loads(file.read_text(encoding="utf-8")).get("task", ""))

@@ -1,0 +1,66 @@
+"""What loading a task imports: told beforehand, and no more than it needs."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from ablate.tasks import sources
+from ablate.tasks.imports import imports, of_source, of_task
+from ablate.tasks.listing import CARDS, FETCH
+
+LOADED = (
+    "import sys\nfrom ablate.tasks.load import load\n"
+    "assert not {'pandas', 'sklearn', 'scipy'} & set(sys.modules)\nload(sys.argv[1])\n"
+    "print(*(name for name in ('pandas', 'sklearn.datasets') if name in sys.modules))"
+)
+
+
+def loaded(name: str) -> list[str]:
+    done = subprocess.run([sys.executable, "-c", LOADED, name], capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize("name", ["digits", "wine"])
+def test_what_is_told_is_what_loading_imports(name):
+    assert loaded(name) == list(of_task(name))
+
+
+def test_a_table_from_a_file_needs_no_scikit_learn(data_folder):
+    assert data_folder
+    assert loaded("mammography") == list(of_task("mammography")) == ["pandas"]
+
+
+def test_what_is_to_be_fetched_needs_scikit_learn(monkeypatch):
+    monkeypatch.delenv("ABLATE_DATA", raising=False)
+    monkeypatch.setenv(FETCH, "1")
+    assert imports("mnist", Path()) == ("pandas", "sklearn.datasets")
+    assert all(isinstance(of_task(name), tuple) for name in CARDS)
+
+
+def test_of_a_file_the_slow_modules_that_it_imports():
+    source = b"import torch, pandas as pd\ndef task():\n    from sklearn.model_selection import a\n    from . import scipy\n"
+    assert of_source(source) == ("pandas", "sklearn.model_selection")
+
+
+def test_of_a_study_file_its_task(tmp_path):
+    (tmp_path / "mine.py").write_text("import pandas\nraise SystemExit")
+    for name, task in (("a", "wine"), ("b", f"{tmp_path}/mine.py:task"), ("c", f"{tmp_path}/none.py:task")):
+        (tmp_path / f"{name}.toml").write_text(f'task = "{task}"')
+    assert imports("a", tmp_path) == imports(f"{tmp_path}/a.toml", tmp_path / "no") == of_task("wine")
+    assert imports("b", tmp_path) == ("pandas",)
+    assert imports("c", tmp_path) == imports("no.toml", tmp_path) == imports("nothing", tmp_path) == ()
+    (tmp_path / "d.toml").write_text("no toml")
+    (tmp_path / "bad.py").write_text("no python")
+    assert imports("d", tmp_path) == imports(f"{tmp_path}/bad.py:task", tmp_path) == ()
+
+
+@pytest.mark.parametrize("where", [sources.DIGITS, "sklearn/elsewhere.csv.gz"])
+def test_digits_are_those_of_scikit_learn(monkeypatch, where):
+    monkeypatch.setattr(sources, "DIGITS", where)
+    for ours, theirs in zip(sources.digits(), load_digits(return_X_y=True), strict=True):
+        assert ours.dtype == theirs.dtype
+        assert np.array_equal(ours, theirs)
