@@ -36,11 +36,16 @@ class Run:
     seed: int
     epochs: int
 
+    _identity: str = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        text = json.dumps([self.task, self.recipe.canonical(), self.seed, self.epochs])
+        object.__setattr__(self, "_identity", hashlib.sha256(text.encode()).hexdigest()[:16])
+
     @property
     def identity(self) -> str:
         """16 hexadecimal digits, equal for equal runs on every machine."""
-        text = json.dumps([self.task, self.recipe.canonical(), self.seed, self.epochs])
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return self._identity
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,9 +135,9 @@ class Switch(StandIn):
             return [Piece(run)]
         return [self._normed(self.picks, run)]
 
-    def _normed(self, given: Sequence[Switch] | None, run: Run, first: int = 0) -> Piece:
-        """Norms of the lanes `given`, neighbours from `first` on; None: of this one for all."""
-        picks, rows = given or [self], slice(first, first + len(given) if given else None)
+    def _normed(self, given: Sequence[Switch] | None, run: Run, rows: slice | None = None) -> Piece:
+        """Norms of the lanes `given` (None: of this one for all); `rows`: which of the lanes these are, if not all."""
+        picks = given or [self]
         own = [{path.rpartition(".")[2]: number for number, path in pick.plan.own} for pick in picks]
         numbers = [
             sorted({lane[name] for lane in own for name in names if name in lane})
@@ -151,12 +151,11 @@ class Switch(StandIn):
         parameters, running = numbers
         counts = len(parameters), len(running)
         link = Normed(layers, places, *counts) if given else Normed(Same(layers[0]), Same(places[0]), *counts)
-        return Piece(
-            run,
-            link,
-            lambda: [tensor[rows] for tensor in self.plan.tensors(parameters)],
-            lambda: [tensor[rows] for tensor in self.plan.tensors(running)],
-        )
+        return Piece(run, link, lambda: self._held(parameters, rows), lambda: self._held(running, rows))
+
+    def _held(self, numbers: Sequence[int], rows: slice | None) -> list[Tensor]:
+        tensors = self.plan.tensors(numbers)
+        return tensors if rows is None else [tensor[rows] for tensor in tensors]
 
     def _runs(self, picks: Sequence[Switch]) -> Runs:
         """Worked out once for the same lanes."""
@@ -180,7 +179,7 @@ class Switch(StandIn):
             key = self, first, len(picks)
             if key not in memory:
                 run = partial(self._run_by_torch, picks, first, branch)
-                memory[key] = Pieces([self._normed(picks, run, first)])
+                memory[key] = Pieces([self._normed(picks, run, slice(first, first + len(picks)))])
             y: Tensor = memory[key](x)
             return y
         return self._run_by_torch(picks, first, branch, x)

@@ -89,8 +89,8 @@ def _classification(logits: Tensor, y: Tensor) -> Iterator[tuple[str, Callable[[
     lanes, count, classes = logits.shape
     log_probability = _log_probability(logits)
     top = log_probability.amax(-1)
-    # The first of equal logits wins on every device; argmax leaves ties open.
-    numbers = torch.arange(classes, device=logits.device)
+    # The first of equal logits wins on every device; argmax leaves ties open. (Of whole numbers `amin` takes many times as long.)
+    numbers = torch.arange(classes, dtype=logits.dtype, device=logits.device)
     predicted = torch.where(logits == logits.amax(-1, keepdim=True), numbers, classes).amin(-1)
     correct = (predicted == y).double()
 
