@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import product
 
 from ablate.compiled.code import Code, Count, Value
+from ablate.compiled.kept import kept
 from ablate.compiled.machine import Function, floats
 
 ROWS = 4
@@ -88,7 +88,7 @@ class Layer:
         return self.of[name], self.code.sum(start, self.code.times(row, wide), column)
 
 
-@cache
+@kept
 def forward(inputs: int, outputs: int) -> tuple[Function, int]:
     """(x, W, b, y, room, K, N). And how many numbers the room holds."""
     code = Code(["x", "weight", "bias", "y", "room"], ["lanes", "rows"])
@@ -115,7 +115,7 @@ def _turned(layer: Layer) -> None:
             code.store_some(column, layer.room, code.sum(code.times(i, layer.outputs), v), count)
 
 
-@cache
+@kept
 def backward(inputs: int, outputs: int) -> tuple[Function, int]:
     """(gradient of y, x, W, then where the gradients of x, W and b go: 0 where not wanted, room, K, N). And how many numbers the room holds."""
     code = Code(["gradient", "x", "weight", "to_x", "to_weight", "to_bias", "room"], ["lanes", "rows"])

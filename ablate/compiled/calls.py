@@ -5,17 +5,16 @@ Functions are called at their `entry`, each with its part of one row of argument
 
 from __future__ import annotations
 
-from functools import cache
-
 from llvmlite import ir
 
 from ablate.compiled.code import ADDRESS, I64, Code, Value
+from ablate.compiled.kept import kept
 from ablate.compiled.machine import Function
 
 ENTRY = ir.FunctionType(ir.VoidType(), [ADDRESS])
 
 
-@cache
+@kept
 def caller() -> Function:
     """(entries int64 `[N]`, where each one's arguments begin int64 `[N]`, arguments int64, N)."""
     code = Code(["entries", "begins", "arguments"], ["count"])

@@ -25,11 +25,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import cache
 
 from llvmlite import ir
 
 from ablate.compiled.code import I32, Code, Value
+from ablate.compiled.kept import kept
 from ablate.compiled.machine import Function, floats
 
 KINDS = ("gelu", "gelu_tanh", "silu", "tanh", "sigmoid")
@@ -54,7 +54,7 @@ ONE = 10.0
 """tanh(ONE) rounds to 1."""
 
 
-@cache
+@kept
 def curve(kind: str, *, backward: bool) -> Function:
     """(x, y, K, numbers of a lane). Backward: (x, the gradient of y, where that of x goes, K, numbers of a lane)."""
     code = Code(["x", *(["gradient"] if backward else []), "y"], ["lanes", "numbers"])

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 
 from ablate.compiled.code import Code, Count, Value, width_of
+from ablate.compiled.kept import kept
 from ablate.compiled.machine import Function
 
 SUMS = 8
@@ -96,7 +96,7 @@ class Layer:
         return code.sum(code.times(row, down * self.sizes.padded[1]), along)
 
 
-@cache
+@kept
 def forward(sizes: Sizes) -> tuple[Function, int]:
     """(x, weight, bias, y, room, K, B, strides of x): y = w * x + b. And how many numbers the room holds."""
     layer = Layer(sizes, ("x", "weight", "bias", "y"))
@@ -130,7 +130,7 @@ def forward(sizes: Sizes) -> tuple[Function, int]:
     return code.compiled(), padded + sizes.values
 
 
-@cache
+@kept
 def backward(sizes: Sizes) -> tuple[Function, int]:
     """(gradient of y, x, then where the gradients of weight and bias go, room, K, B, strides of x).
 

@@ -7,17 +7,16 @@ Which bits an element gets is `seams.draws.keep_mask`'s matter; what comes out i
 
 from __future__ import annotations
 
-from functools import cache
-
 from llvmlite import ir
 
 from ablate.compiled.code import I32, I64, Code, Value
+from ablate.compiled.kept import kept
 from ablate.compiled.machine import Function, floats
 
 I16 = ir.IntType(16)
 
 
-@cache
+@kept
 def dropped(starts: int) -> Function:
     """(x, scale `[K]`, y, key int32 `[K]`, least int16 `[K]`, the tables int16, K, numbers of a lane). `starts`: windows of a table, 2^n."""
     code = Code(

@@ -11,9 +11,9 @@ Sums run over `CHUNK` rows, then over the sums of chunks, so that their rounding
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
 
 from ablate.compiled.code import I64, Code, Value, width_of
+from ablate.compiled.kept import kept
 from ablate.compiled.machine import Function
 
 LANE = ("mode", "members", "part", "row")
@@ -143,7 +143,7 @@ class Pass:
                     code.store(total, pointer, code.sum(room, first, i))
 
 
-@cache
+@kept
 def forward(channels: int) -> tuple[Function, int]:
     """(x, y, kept `[K, B, 2, C]`, numbers, room, lanes, parts, K, B, P). And how many numbers the room holds."""
     layer = Pass(channels, ("x", "y", "kept"), FORWARD)
@@ -218,7 +218,7 @@ def _follow(layer: Pass, lane: Value, rows: Value, kept: Value, spread: int) -> 
             code.store(code.fma(value, share, before), running, c)
 
 
-@cache
+@kept
 def backward(channels: int) -> tuple[Function, int]:
     """(gradient of y, x, kept, where the gradient of x goes, numbers, room, lanes, parts, K, B, P). The gradients of γ and β are added to
     where they go. And how many numbers the room holds."""

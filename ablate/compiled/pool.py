@@ -11,16 +11,16 @@ that holds NaN. Which one it was is found again from x, neither places nor y are
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 
 from ablate.compiled.code import Code, Count, Value, width_of
+from ablate.compiled.kept import kept
 from ablate.compiled.machine import Function
 
 SUMS = 4
 """Parts of a mean that are summed side by side: place i goes to part i mod 4."""
 
 
-@cache
+@kept
 def largest(window: tuple[int, int], sides: tuple[int, int], channels: int, *, backward: bool) -> Function:
     """(x, y, K, B); backward (gradient of y, x, where the gradient of x goes, K, B), which writes all of it.
 
@@ -77,7 +77,7 @@ def _hand(code: Code, gradient: Value, raises: Sequence[Value], places: Sequence
     code.store(gradient, to_x, places[0])
 
 
-@cache
+@kept
 def mean(places: int, channels: int, *, backward: bool) -> Function:
     """(x, y, K, B), of maps with H · W = `places`; backward (gradient of y, where the gradient of x goes, K, B)."""
     code = Code(["gradient", "to_x"] if backward else ["x", "y"], ["lanes", "examples"])

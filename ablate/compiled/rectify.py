@@ -5,13 +5,12 @@ Slope 0 is ReLU, 1 the identity; a lane whose slope is no number is left out.
 
 from __future__ import annotations
 
-from functools import cache
-
 from ablate.compiled.code import F32, Code, Value
+from ablate.compiled.kept import kept
 from ablate.compiled.machine import Function, floats
 
 
-@cache
+@kept
 def rectified(*, backward: bool) -> Function:
     """(x, slope `[K]`, y, K, numbers of a lane). Backward also, before y, the gradient of y, and its own goes to y."""
     code = Code(["x", "slope", *(["gradient"] if backward else []), "y"], ["lanes", "numbers"])

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 
 from ablate.compiled.code import Count, Value, width_of
+from ablate.compiled.kept import kept
 from ablate.compiled.machine import Function
 from ablate.compiled.winograd import BLOCK, POINTS, SIDE, Layer, Tile, summed_places, turned, weights_back
 
@@ -114,7 +114,7 @@ class Walk(Layer):
         return self.maps(lane, self.code.sum(0), sides[0] * sides[1], channels, example)
 
 
-@cache
+@kept
 def forward(grid: Grid, channels: int, out: int) -> tuple[Function, int]:
     """As `winograd.forward`."""
     walk = Walk(grid, channels, out, ("x", "weight", "bias", "y"))
@@ -139,7 +139,7 @@ def forward(grid: Grid, channels: int, out: int) -> tuple[Function, int]:
     return code.compiled(), walk.numbers
 
 
-@cache
+@kept
 def backward(grid: Grid, channels: int, out: int) -> tuple[Function, int]:
     """As `winograd.backward`."""
     walk = Walk(grid, channels, out, ("gradient", "x", "weight", "to_x", "to_weight", "to_bias"))

@@ -8,15 +8,15 @@ for each power of two.) Numbers are moved and not computed: they keep every bit.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 
 from llvmlite import ir
 
 from ablate.compiled.code import Code, Value, vector
+from ablate.compiled.kept import kept
 from ablate.compiled.machine import Function, floats
 
 
-@cache
+@kept
 def turned(places: int, channels: int, *, back: bool) -> Function:
     """(x `[K, B, P, C]`, y `[K, B, C, P]`, K, B); back the other way, (y, x, K, B)."""
     rows, columns = (channels, places) if back else (places, channels)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 
 from ablate.compiled.code import Code, Count, Rows, Value, width_of
+from ablate.compiled.kept import kept
 from ablate.compiled.machine import Function
 
 SIDE = 6
@@ -165,7 +165,7 @@ class Layer:
                 code.store(value, self.room, place)
 
 
-@cache
+@kept
 def forward(tile: Tile, channels: int, out: int) -> tuple[Function, int]:
     """(x, weight, bias or 0, y, room, K, B): Y = Aᵀ [Σ (G w Gᵀ) ⊙ (Bᵀ x B)] A, the sum over channels. And how many numbers the room holds."""
     layer = Layer(tile, channels, out, ("x", "weight", "bias", "y"))
@@ -188,7 +188,7 @@ def forward(tile: Tile, channels: int, out: int) -> tuple[Function, int]:
     return code.compiled(), layer.numbers
 
 
-@cache
+@kept
 def backward(tile: Tile, channels: int, out: int) -> tuple[Function, int]:
     """(gradient of y, x, weight, then where the gradients of x, weight and bias go: 0 where not wanted, room, K, B).
 

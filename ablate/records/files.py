@@ -28,6 +28,14 @@ _HINTS = {
 }
 
 
+def cache_folder() -> Path:
+    """Of what can be made again: `ABLATE_CACHE`, else `XDG_CACHE_HOME/ablate`, else `~/.cache/ablate`."""
+    given = os.environ.get("ABLATE_CACHE")
+    return (
+        Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ablate"
+    )
+
+
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
     """Put `data` at `path`, atomically and durably; missing parent folders are made.
 

@@ -1,7 +1,6 @@
 """The kernel and the number of lanes of a study: as given, as its ledger has it, as remembered, or measured now.
 
-Measurements are remembered per (machine, structure) in `kernels.json` of the user's cache folder (`ABLATE_CACHE`, else
-`XDG_CACHE_HOME/ablate`, else `~/.cache/ablate`). Without a folder that can be written to, they are made again.
+Measurements are remembered per (machine, structure) in `kernels.json` of the user's cache folder (`records.files.cache_folder`). Without a folder that can be written to, they are made again.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from ablate.lanes.bench import Bench
 from ablate.lanes.choice import SLACK, Choice, best_of, counts, measured
 from ablate.lanes.device import one_thread
 from ablate.records.errors import InputError, unknown
-from ablate.records.files import write_text
+from ablate.records.files import cache_folder, write_text
 from ablate.records.recipe import Recipe
 from ablate.study.environment import cpu_name
 
@@ -130,10 +129,7 @@ def key_of(bench: Bench, recipe: Recipe, room: float) -> str:
 
 
 def cache_file() -> Path:
-    given = os.environ.get("ABLATE_CACHE")
-    if given:
-        return Path(given) / "kernels.json"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ablate" / "kernels.json"
+    return cache_folder() / "kernels.json"
 
 
 def remembered(key: str) -> Choice | None:

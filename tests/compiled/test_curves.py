@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import pytest
 import torch
-from compiled_cases import Guarded, run
+from compiled_cases import Guarded, run, vectors_of
 from torch import Tensor
 from torch.nn import functional
 
-from ablate.compiled import curves
 from ablate.compiled.curves import KINDS, curve
 
 TORCH = {
@@ -39,18 +37,6 @@ SPECIAL = [
     -200,
 ]
 kinds = pytest.mark.parametrize("kind", KINDS)
-
-
-@contextmanager
-def vectors_of(width: int) -> Iterator[None]:
-    """As compiled_cases.vectors_of, which knows nothing of curves: it can take this over."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(curves, "floats", lambda: width)
-        curve.cache_clear()
-        try:
-            yield
-        finally:
-            curve.cache_clear()
 
 
 def mine(kind: str, x: Tensor, gradient: Tensor | None = None) -> tuple[Tensor, Tensor]:

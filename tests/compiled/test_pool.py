@@ -3,8 +3,7 @@ the same bits with vectors of any width and for a lane alone."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
@@ -22,27 +21,13 @@ INFINITE, NAN = float("inf"), float("nan")
 KINDS = ("random", "ties", "constant", "infinite", "nan")
 
 
-@contextmanager
-def written_for(width: int) -> Iterator[None]:
-    functions = (pool.largest, pool.mean, turn.turned)
-    with vectors_of(width), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(turn, "floats", lambda: width)
-        for function in functions:
-            function.cache_clear()
-        try:
-            yield
-        finally:
-            for function in functions:
-                function.cache_clear()
-
-
 def results(
     make: Callable[[], Function], inputs: Sequence[Tensor], result: Tensor, counts: tuple[int, int]
 ) -> Tensor:
     """What the function gives into a tensor like `result`, between guards, at both widths, together and lane by lane."""
     found = []
     for width in WIDTHS:
-        with written_for(width):
+        with vectors_of(width):
             function = make()
         for some in (slice(None), *(slice(lane, lane + 1) for lane in range(counts[0]))):
             guarded = Guarded()
