@@ -10,19 +10,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from ablate.compiled.code import Code, Count, Value
+from ablate.compiled.code import Code, Count, Value, vectors_of
 from ablate.compiled.kept import kept
 from ablate.compiled.machine import Function, floats
 
 ROWS = 4
 Place = tuple[Value, Value]
 """A pointer and an offset."""
-
-
-def vectors_of(numbers: int, start: int = 0) -> list[tuple[int, int]]:
-    """Vectors of columns from `start` on: the first column, how many are meant."""
-    width = floats()
-    return [(first, min(width, numbers - first)) for first in range(start, numbers, width)]
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,12 @@ def width_of(numbers: int) -> int:
     return width
 
 
+def vectors_of(numbers: int, start: int = 0) -> list[tuple[int, int]]:
+    """Vectors of columns from `start` on: the first column, how many are meant."""
+    width = floats()
+    return [(first, min(width, numbers - first)) for first in range(start, numbers, width)]
+
+
 def vector(width: int) -> ir.VectorType:
     return ir.VectorType(F32, width)
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ablate.compiled.code import Code, Count, Value, width_of
+from ablate.compiled.code import Code, Count, Value, vectors_of, width_of
 from ablate.compiled.kept import kept
-from ablate.compiled.machine import Function
+from ablate.compiled.machine import Function, floats
 
 SUMS = 8
 """Outputs, or weights' gradients, that are summed side by side."""
@@ -77,8 +77,8 @@ class Layer:
         row = code.sum(code.times(lane, self.of["examples"]), example)
         return code.times(row, height * width * self.sizes.out)
 
-    def pad(self, lane: Value, example: Value, into: int) -> None:
-        """An example's input, copied between the zeros of a padded map in the room."""
+    def pad(self, lane: Value, example: Value, into: int, *, back: bool = False) -> None:
+        """An example's input, copied between the zeros of a padded map in the room; `back`: out of it."""
         code, of, sizes = self.code, self.of, self.sizes
         height, width = sizes.padded
         first = code.sum(code.times(lane, of["lane"]), code.times(example, of["example"]))
@@ -87,7 +87,10 @@ class Layer:
             at = code.sum(first, *(code.times(i, of[stride]) for i, stride in steps))
             down = code.sum(code.times(channel, height), row, sizes.padding[0])
             place = code.sum(into, code.times(down, width), column, sizes.padding[1])
-            code.store(code.load(of["x"], at, 1), self.room, place)
+            if back:
+                code.store(code.load(self.room, place, 1), of["x"], at)
+            else:
+                code.store(code.load(of["x"], at, 1), self.room, place)
 
     def corner(self, row: Value, column: Count) -> Value:
         """The offset, in a padded map, of what the kernel's first weight meets for an output."""
@@ -157,6 +160,39 @@ def backward(sizes: Sizes) -> tuple[Function, int]:
             at = code.sum(code.times(code.sum(code.times(lane, sizes.out), o), sizes.weights), i)
             code.store_apart(value, of["to_weight"], at, sizes.weights)
     return code.compiled(), padded + sizes.values
+
+
+@kept
+def backward_to_x(sizes: Sizes) -> tuple[Function, int]:
+    """(gradient of y, weight, where the gradient of x goes, room, K, B, strides of that). And how many numbers the room holds."""
+    layer = Layer(sizes, ("gradient", "weight", "x"))
+    code, of = layer.code, layer.of
+    height, wide = sizes.outputs
+    vectors = vectors_of(sizes.weights)
+    with code.loop(of["lanes"]) as lane, code.loop(of["examples"]) as example:
+        code.fill(0, layer.room, code.sum(0), sizes.values)
+        weights, at = code.times(lane, sizes.out * sizes.weights), layer.maps(lane, example)
+        with code.loop(height) as row, code.loop(wide) as column:
+            place = code.sum(at, code.times(code.sum(code.times(row, wide), column), sizes.out))
+
+            def step(
+                o: Value, sums: Sequence[Value], place: Value = place, weights: Value = weights
+            ) -> list[Value]:
+                gradient = code.spread(of["gradient"], code.sum(place, o), floats())
+                own = code.sum(weights, code.times(o, sizes.weights))
+                return [
+                    code.fma(gradient, code.load_some(of["weight"], code.sum(own, first), count), total)
+                    for (first, count), total in zip(vectors, sums, strict=True)
+                ]
+
+            sums = code.gathered([code.constant(0, floats())] * len(vectors), sizes.out, step)
+            corner = layer.corner(row, column)
+            for i, offset in enumerate(layer.offsets):
+                where, total = code.sum(corner, offset), sums[i // floats()]
+                one = code.picked(total, total, [i % floats()])
+                code.store(code.add(code.load(layer.room, where, 1), one), layer.room, where)
+        layer.pad(lane, example, 0, back=True)
+    return code.compiled(), sizes.values
 
 
 def _correlated(layer: Layer, at: Value, padded: int, first: int, places: list[Value]) -> None:

@@ -40,9 +40,8 @@ class Link(Protocol):
     @property
     def held(self) -> int: ...
 
-    def fits(self, shape: Shape, *, innermost: bool, wanted: bool) -> Shape | None:
-        """The shape of y; None where compiled code does not take x, or cannot give its gradient, which is `wanted`.
-        `innermost`: whether maps have their channels so; only a layer that says so is handed others."""
+    def fits(self, shape: Shape, *, innermost: bool) -> Shape | None:
+        """The shape of y; None where compiled code does not take x. `innermost`: whether maps have their channels so."""
         ...
 
     def write(self, lane: Lane, x: Place) -> tuple[Place, Back]:
@@ -100,7 +99,7 @@ class Pieces:
         """Of the pieces from `first` on that take `x` one after another."""
         if not (is_used() and takes(x)):
             return None
-        key = first, x.shape, is_innermost(x), x.requires_grad and torch.is_grad_enabled()
+        key = first, x.shape, is_innermost(x)
         if key not in self._chains:
             links = taking([piece.link for piece in self.pieces[first:]], x)
             self._chains[key] = Chain(links) if links else None
@@ -111,13 +110,13 @@ def taking(links: Sequence[Link | None], x: Tensor) -> list[Link]:
     """The first ones, as far as each takes what the one before it gives, beginning with `x` `[K, B, …]`."""
     found: list[Link] = []
     shape: Shape | None = tuple(x.shape[1:])
-    wanted, innermost = x.requires_grad and torch.is_grad_enabled(), x.ndim != 5 or is_innermost(x)
+    innermost = x.ndim != 5 or is_innermost(x)
     for link in links:
         assert shape is not None
-        if link is None or (shape := link.fits(shape, innermost=innermost, wanted=wanted)) is None:
+        if link is None or (shape := link.fits(shape, innermost=innermost)) is None:
             break
         found.append(link)
-        wanted, innermost = wanted or link.tensors > 0, True
+        innermost = True
     return found
 
 
@@ -131,7 +130,8 @@ class Chain:
     def __call__(self, x: Tensor, tensors: Sequence[Tensor], held: Sequence[Tensor] = ()) -> Tensor:
         """`[K, B, …]` through all links; those of their `tensors` that require it get gradients."""
         if torch.is_grad_enabled() and (x.requires_grad or any(tensor.requires_grad for tensor in tensors)):
-            y: Tensor = _Chain.apply(self, tuple(held), x, *tensors)  # type: ignore[no-untyped-call]
+            # The last first: where a tensor comes more than once, its gradients are then added up as of layers by themselves.
+            y: Tensor = _Chain.apply(self, tuple(held), x, *reversed(tensors))  # type: ignore[no-untyped-call]
             return y
         inside = inside_of(x)
         return outside_of(self.plan(inside, tensors, held, ()).forward(inside, tensors, held)[0])
@@ -144,7 +144,7 @@ class Chain:
             x.shape,
             x.stride(0),
             tuple(need),
-            *((tensor.stride(), tensor.dtype) for tensor in (*tensors, *held)),
+            *((tensor.stride(), tensor.storage_offset(), tensor.dtype) for tensor in (*tensors, *held)),
         )
         plan = self._plans.get(key)
         if plan is None:
@@ -164,9 +164,10 @@ class Chain:
 
 class _Chain(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, chain: Chain, held: Sequence[Tensor], x: Tensor, *tensors: Tensor) -> Tensor:
-        inside = inside_of(x)
-        ctx.plan = chain.plan(inside, tensors, held, ctx.needs_input_grad[2:])
+    def forward(ctx: Any, chain: Chain, held: Sequence[Tensor], x: Tensor, *last_first: Tensor) -> Tensor:
+        inside, tensors = inside_of(x), last_first[::-1]
+        need = ctx.needs_input_grad[2], *ctx.needs_input_grad[:2:-1]
+        ctx.plan = chain.plan(inside, tensors, held, need)
         y, room = ctx.plan.forward(inside, tensors, held)
         ctx.save_for_backward(x, *tensors)
         ctx.chain, ctx.held, ctx.kept = chain, held, (inside, room)
@@ -174,15 +175,16 @@ class _Chain(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        (x, *tensors), need = ctx.saved_tensors, ctx.needs_input_grad[2:]
+        (x, *tensors), need = ctx.saved_tensors, ctx.plan.need
         if torch.is_grad_enabled():  # a gradient of this gradient is wanted
             again = ctx.chain.differentiably(x, tensors, ctx.held)
             asked = [tensor for tensor, needed in zip((x, *tensors), need, strict=True) if needed]
             found = iter(torch.autograd.grad(again, asked, gradient, create_graph=True))
-            return None, None, *(next(found) if needed else None for needed in need)
+            to_x, *to = (next(found) if needed else None for needed in need)
+            return None, None, to_x, *reversed(to)
         own = inside_of(gradient).contiguous()
         to_x, *to = ctx.plan.backward(*ctx.kept, own, tensors, ctx.held)
-        return None, None, None if to_x is None else as_laid(outside_of(to_x), x), *to
+        return None, None, None if to_x is None else as_laid(outside_of(to_x), x), *reversed(to)
 
 
 def inside_of(x: Tensor) -> Tensor:

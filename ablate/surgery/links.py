@@ -69,7 +69,7 @@ class Affine:
     def tensors(self) -> int:
         return 1 + self.biased
 
-    def fits(self, shape: Shape, *, innermost: bool, wanted: bool) -> Shape | None:
+    def fits(self, shape: Shape, *, innermost: bool) -> Shape | None:
         if len(shape) == 4 or self.inputs * self.outputs > WEIGHTS:
             return None
         return (*shape[:-1], self.outputs)
@@ -114,7 +114,7 @@ class Pointwise:
 
     tensors = held = 0
 
-    def fits(self, shape: Shape, *, innermost: bool, wanted: bool) -> Shape | None:
+    def fits(self, shape: Shape, *, innermost: bool) -> Shape | None:
         return shape if innermost else None
 
     def write(self, lane: Lane, x: Place) -> tuple[Place, Back]:
@@ -162,7 +162,7 @@ class Dropped:
 
     tensors, held = 0, 3
 
-    def fits(self, shape: Shape, *, innermost: bool, wanted: bool) -> Shape | None:
+    def fits(self, shape: Shape, *, innermost: bool) -> Shape | None:
         return shape if innermost else None
 
     def write(self, lane: Lane, x: Place) -> tuple[Place, Back]:
@@ -195,7 +195,7 @@ class Largest:
 
     tensors = held = 0
 
-    def fits(self, shape: Shape, *, innermost: bool, wanted: bool) -> Shape | None:
+    def fits(self, shape: Shape, *, innermost: bool) -> Shape | None:
         if len(shape) != 4 or not innermost or prod(self.window) > WINDOW:
             return None
         sides = [side // length for side, length in zip(shape[2:], self.window, strict=True)]
@@ -228,7 +228,7 @@ class Mean:
 
     tensors = held = 0
 
-    def fits(self, shape: Shape, *, innermost: bool, wanted: bool) -> Shape | None:
+    def fits(self, shape: Shape, *, innermost: bool) -> Shape | None:
         return (*shape[:2], 1, 1) if len(shape) == 4 and innermost else None
 
     def write(self, lane: Lane, x: Place) -> tuple[Place, Back]:
@@ -255,7 +255,7 @@ class Flat:
 
     tensors = held = 0
 
-    def fits(self, shape: Shape, *, innermost: bool, wanted: bool) -> Shape | None:
+    def fits(self, shape: Shape, *, innermost: bool) -> Shape | None:
         return (shape[0], prod(shape[1:])) if innermost else None
 
     def write(self, lane: Lane, x: Place) -> tuple[Place, Back]:

@@ -53,16 +53,12 @@ class Convolved:
     def tensors(self) -> int:
         return 1 + self.biased
 
-    def fits(self, shape: Shape, *, innermost: bool, wanted: bool) -> Shape | None:
+    def fits(self, shape: Shape, *, innermost: bool) -> Shape | None:
         if len(shape) != 4 or shape[1] != self.channels[1]:
             return None
         sides = self._sides(shape)
         way = self._way(shape)
-        return (
-            (shape[0], self.channels[0], *sides)
-            if way == "tile" or (way == "direct" and not wanted)
-            else None
-        )
+        return (shape[0], self.channels[0], *sides) if way else None
 
     def _sides(self, shape: Shape) -> tuple[int, int]:
         """The height and the width of the output."""
@@ -94,7 +90,7 @@ class Convolved:
             if direct:  # which also sums a gradient of the bias that nobody wants
                 room, spare = lane.calls.scratch_parts(numbers, prod(self.channels) * prod(self.kernel))
                 lane.call(function, gradient, x, *(place or spare for place in to), room, *counts)
-                return x
+                return self._direct_to_x(lane, gradient, weight) if wanted else gradient
             to_x = lane.into(lane.shape, gradient, wanted=wanted)
             lane.call(function, gradient, x, weight, to_x, *to, lane.calls.scratch(numbers), *counts)
             return to_x
@@ -102,14 +98,20 @@ class Convolved:
         return y, back
 
     def _direct(self, lane: Lane, way: int) -> tuple[Any, tuple[int, ...]]:
-        """The function forward (0) or back (1) with the numbers of its room, and the counts that it is called with."""
+        """The function forward (0), back (1) or back to x (2) with the numbers of its room, and the counts that it is called with."""
         from ablate.compiled import direct
 
         examples, channels, height, width = lane.shape
         out, into = self.channels
         sizes = direct.Sizes(into, out, self.kernel, self.stride, self.padding, (height, width))
         strides = (0, height * width * channels, 1, width * channels, channels)
-        return (direct.forward, direct.backward)[way](sizes), (1, examples, *strides)
+        return (direct.forward, direct.backward, direct.backward_to_x)[way](sizes), (1, examples, *strides)
+
+    def _direct_to_x(self, lane: Lane, gradient: Place, weight: Place) -> Place:
+        (function, numbers), counts = self._direct(lane, 2)
+        to_x = lane.result(lane.shape, gradient)
+        lane.call(function, gradient, weight, to_x, lane.calls.scratch(numbers), *counts)
+        return to_x
 
     def _tiled(self, lane: Lane, way: int) -> tuple[Any, tuple[int, ...]]:
         from ablate.compiled import tiles, winograd

@@ -57,7 +57,7 @@ class Normed:
     tensors: int
     held: int
 
-    def fits(self, shape: Shape, *, innermost: bool, wanted: bool) -> Shape | None:
+    def fits(self, shape: Shape, *, innermost: bool) -> Shape | None:
         if len(shape) != 2 and (len(shape) != 4 or not innermost or shape[1] == 1):
             return None
         for layer in [self.layers.value] if isinstance(self.layers, Same) else self.layers:

@@ -46,11 +46,12 @@ class Lane:
 
 @dataclass
 class Matrix:
-    """Tensors that are columns of one matrix `[K, P]`: their gradients are columns of one as well. `members`: which tensors."""
+    """Tensors that are columns of one matrix `[K, P]`: their gradients are columns of one as well. `members`: which tensors; `taken`: their columns."""
 
     rows: int
     width: int
     members: list[int] = field(default_factory=list)
+    taken: list[range] = field(default_factory=list)
 
 
 class Plan:
@@ -81,8 +82,8 @@ class Plan:
         shape = x.shape if x.ndim != 5 else (*x.shape[:2], x.shape[-1], *x.shape[2:4])
         self.shapes: list[Shape] = [tuple(shape[1:])]
         self._firsts = [sum(link.tensors for link in links[:i]) for i in range(len(links) + 1)]
-        for link, first in zip(links, self._firsts, strict=False):
-            found = link.fits(self.shapes[-1], innermost=True, wanted=any(self.need[: 1 + first]))
+        for link in links:
+            found = link.fits(self.shapes[-1], innermost=True)
             assert found is not None, "the chain was put together for other tensors"
             self.shapes.append(found)
         self._x = x.stride(0) * FLOAT
@@ -131,19 +132,26 @@ class Plan:
         return [tensor.contiguous() if i in self.copied else tensor for i, tensor in enumerate(others)]
 
     def _parted(self, tensors: Sequence[Tensor]) -> tuple[list[Matrix], list[int]]:
-        """The tensors whose gradients are wanted: those that are columns of matrices, and the others."""
+        """The tensors whose gradients are wanted: those that are columns of matrices, each column once, and the others."""
         found: dict[int, Matrix] = {}
-        alone = []
+        alone: list[int] = []
         for i, (tensor, needed) in enumerate(zip(tensors, self.need[1:], strict=False)):
-            width, storage = tensor.stride(0), tensor.untyped_storage()
             if not needed:
                 continue
-            if i not in self.copied and storage.nbytes() == self.lanes * width * FLOAT:
-                matrix = found.setdefault(storage.data_ptr(), Matrix(self.lanes, width))
-                matrix.members.append(i)
-            else:
+            width, storage = tensor.stride(0), tensor.untyped_storage()
+            own = range(int(tensor.storage_offset()), int(tensor.storage_offset()) + tensor[0].numel())
+            matrix = found.setdefault(storage.data_ptr(), Matrix(self.lanes, width))
+            columns = storage.nbytes() == self.lanes * width * FLOAT and width == matrix.width
+            if (
+                i in self.copied
+                or not columns
+                or any(own.start < other.stop and other.start < own.stop for other in matrix.taken)
+            ):
                 alone.append(i)
-        return list(found.values()), alone
+                continue
+            matrix.members.append(i)
+            matrix.taken.append(own)
+        return [matrix for matrix in found.values() if matrix.members], alone
 
     def _write_forward(self) -> Calls:
         calls, y = Calls(keeping=any(self.need)), numbers_of(self.shapes[-1]) * FLOAT

@@ -54,7 +54,7 @@ def run(function: Callable[..., None], tensors: Sequence[Tensor | None], counts:
 
 
 FUNCTIONS = (
-    affine.forward, affine.backward, curves.curve, direct.forward, direct.backward, dropout.dropped, norms.forward, norms.backward,
+    affine.forward, affine.backward, curves.curve, direct.forward, direct.backward, direct.backward_to_x, dropout.dropped, norms.forward, norms.backward,
     pool.largest, pool.mean, rectify.rectified, turn.turned, tiles.forward, tiles.backward, winograd.forward, winograd.backward,
 )  # fmt: skip
 
@@ -63,7 +63,7 @@ FUNCTIONS = (
 def vectors_of(width: int) -> Iterator[None]:
     """Functions are written for vectors of `width` numbers, whatever the processor has."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (machine, code, affine, curves, dropout, rectify, turn):
+        for module in (machine, code, affine, curves, direct, dropout, rectify, turn):
             patch.setattr(module, "floats", lambda: width)
         for function in FUNCTIONS:
             function.cache_clear()

@@ -156,11 +156,15 @@ def test_few_channels(
         run(function, (inputs, own[0], own[1], y, guarded.put(torch.zeros(numbers))), counts)
         function, numbers = direct.backward(sizes)
         run(function, (own[2], inputs, to_weight, to_bias, guarded.put(torch.zeros(numbers))), counts)
+        to_x = guarded.put(torch.zeros_like(inputs, memory_format=torch.contiguous_format)) if not innermost else guarded.put(torch.zeros_like(x)).movedim(-1, 2)  # fmt: skip
+        function, numbers = direct.backward_to_x(sizes)
+        counts = (lanes, examples, *to_x.stride())
+        run(function, (own[2], own[0], to_x, guarded.put(torch.zeros(numbers))), counts)
         guarded.check()
-        return y, to_weight, to_bias
+        return y, to_x.movedim(2, -1), to_weight, to_bias
 
-    y, _, to_weight, to_bias = convolved(x, weight, bias, gradient, stride, padding)
-    for mine, reference in zip(at_both_widths(both), (y, to_weight, to_bias), strict=True):
+    right = convolved(x, weight, bias, gradient, stride, padding)
+    for mine, reference in zip(at_both_widths(both), right, strict=True):
         assert error(mine, reference) < 1e-5
 
 

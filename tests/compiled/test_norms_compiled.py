@@ -79,7 +79,7 @@ class Several:
         """(y and gradients, the link, the running statistics)"""
         link, tensors, held = self.told(layers)
         x = self.x[rows].detach().requires_grad_()
-        assert link.fits(tuple(x.shape[1:]), innermost=True, wanted=True)
+        assert link.fits(tuple(x.shape[1:]), innermost=True)
         y = Chain([link])(x, tensors, held)
         found = (
             torch.autograd.grad(y, [x, *tensors], self.gradient[rows]) if tensors else (self.gradient[rows],)

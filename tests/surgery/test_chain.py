@@ -244,6 +244,27 @@ def test_only_what_is_wanted_has_a_gradient_and_lanes_may_share_their_input(name
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
+def test_a_layer_that_comes_several_times_has_the_sum_of_its_gradients() -> None:
+    torch.manual_seed(7)
+    flat, x = torch.randn(3, 64), torch.randn(3, 6, 5)
+    weight, bias = (own.detach().requires_grad_() for own in (flat[:, :25].view(3, 5, 5), flat[:, 32:37]))
+    link, times = Affine(5, 5, True), 4
+    y = Chain([link] * times)(x, [weight, bias] * times)
+    found = torch.autograd.grad((y * slope_of(y)).sum(), [weight, bias])
+    one_by_one = x
+    for _ in range(times):
+        one_by_one = Chain([link])(one_by_one, [weight, bias])
+    apart = torch.autograd.grad((one_by_one * slope_of(y)).sum(), [weight, bias])
+    right = x.double()
+    wide = [own.detach().double().requires_grad_() for own in (weight, bias)]
+    for _ in range(times):
+        right = torch.baddbmm(wide[1][:, None], right, wide[0].mT)
+    expected = torch.autograd.grad((right * slope_of(y).double()).sum(), wide)
+    for mine, own, reference in zip(found, apart, expected, strict=True):
+        assert torch.equal(mine, own)
+        torch.testing.assert_close(mine.double(), reference, rtol=1e-4, atol=1e-3)
+
+
 def test_weights_of_another_type_are_refused() -> None:
     with pytest.raises(TypeError, match=r"float32 weights, not torch\.float64"):
         Chain([Affine(5, 4, False)])(torch.randn(2, 3, 5), [torch.randn(2, 4, 5, dtype=torch.float64)])
@@ -272,4 +293,4 @@ def test_weights_of_another_type_are_refused() -> None:
     ],
 )  # fmt: skip
 def test_what_compiled_code_takes(link, shape: tuple[int, ...], fits: bool) -> None:
-    assert (link.fits(shape, innermost=True, wanted=False) is not None) == fits
+    assert (link.fits(shape, innermost=True) is not None) == fits
