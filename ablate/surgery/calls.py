@@ -163,4 +163,4 @@ def _place(argument: Argument) -> Place:
 
 
 def _rounded(numbers: int) -> int:
-    return (-(-numbers * FLOAT // LINE) + 5) * LINE
+    return -(-numbers * FLOAT // LINE) * LINE
