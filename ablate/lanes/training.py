@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 
@@ -261,17 +261,21 @@ class Training:
         pruned = [False] * len(runs)
         if self.watch is None:
             return pruned
+        places = {run.identity: place for place, run in enumerate(self.runs)}
         for age in sorted(set(ages), reverse=True):
+            # As the group's runs came, not as lanes are arranged: which of equal ones is pruned must not hang on that.
             lanes = [lane for lane, own in enumerate(ages) if own == age]
+            lanes.sort(key=lambda lane: places[runs[lane].identity])
             cohort = tuple(runs[lane] for lane in lanes)
-            report = Report(cohort, self._curves(cohort), self._curves(set(self.runs).difference(cohort)))
+            others = [run for run in self.runs if run not in cohort]
+            report = Report(cohort, self._curves(cohort), self._curves(others))
             for lane, over in zip(lanes, self.watch(report) or [False] * len(lanes), strict=True):
                 pruned[lane] = over
         return pruned
 
-    def _curves(self, runs: Collection[Run]) -> dict[str, tuple[tuple[float, ...], ...]]:
-        """The curves so far of those of `runs` that have begun, by metric, in the order of the group's runs."""
-        traces = [self.traces[run.identity].curves for run in self.runs if run in runs]
+    def _curves(self, runs: Sequence[Run]) -> dict[str, tuple[tuple[float, ...], ...]]:
+        """The curves so far of those of `runs` that have begun, by metric, in the order of `runs`."""
+        traces = [self.traces[run.identity].curves for run in runs]
         names = sorted({name for curves in traces for name in curves})
         return {name: tuple(tuple(curves[name]) for curves in traces if name in curves) for name in names}
 

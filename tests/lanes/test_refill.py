@@ -130,6 +130,32 @@ def test_ages_are_judged_apart(bench: Bench):
     assert len(reached) == 12
 
 
+@pytest.mark.parametrize("kernel", ["batched", "compiled", "loop"])
+def test_who_is_pruned_is_who_was_judged(kernel: str):
+    """Lanes stand in another order than their runs came in: every verdict is for the lane whose curve was seen."""
+    bench = bench_of("breast-cancer").with_kernel(kernel)
+    kinds = [{"rmsprop": {"lr": 0.001}}, {"adam": {"lr": 0.01}}, {"sgd": {"lr": 0.1}}]
+    tricks = [{**kinds[i % 3], **({"batch_norm": {}} if i % 2 else {})} for i in range(9)]
+    runs = [Run(bench.task.name, Recipe.of(CATALOGUE, own), i, EPOCHS) for i, own in enumerate(tricks)]
+    alone = {run: train(bench, [run])[0].curves[METRIC] for run in runs}
+    chosen: set[Run] = set()
+    training = Training(bench, runs, ("validation",))
+    assert [run.identity for run in training.trainer.group.runs] != [run.identity for run in runs]
+
+    def watch(report: Report) -> list[bool]:
+        seen = dict(zip(report.runs, report.curves[METRIC], strict=True))
+        age = len(report.curves[METRIC][0])
+        assert seen == {run: alone[run][:age] for run in report.runs}
+        ended = [run == min(report.runs, key=lambda run: (seen[run][-1], run.seed)) for run in report.runs]
+        chosen.update(run for run, over in zip(report.runs, ended, strict=True) if over and age < EPOCHS)
+        return ended
+
+    training.watch = watch
+    results = dict(zip(runs, training.finish(), strict=True))
+    assert {run for run, result in results.items() if result.outcome is Outcome.PRUNED} == chosen
+    assert len(chosen) == EPOCHS - 1
+
+
 def test_a_job_where_all_diverge_lets_the_next_in(bench: Bench):
     mad = Recipe.of(CATALOGUE, {"momentum": {"lr": 1e30}})
     calm = runs_of(bench, 3, epochs=2)
