@@ -27,7 +27,7 @@ ExecutorName = Annotated[str, typer.Option("--executor", help="auto, inline, pro
 Kernel = Annotated[
     str,
     typer.Option(
-        help="auto (measured once a machine and model), batched (lanes layer by layer), vmap (as one call), loop (one by one)."
+        help="auto (measured once a machine and model), compiled (lanes as machine code), batched (layer by layer), vmap (as one call), loop (one by one)."
     ),
 ]
 Memory = Annotated[

@@ -42,6 +42,7 @@ def doctor(
         except InputError as error:
             found[name] = f"{folder} (NOT writable)"
             problems.append(str(error))
+    found["cache"] = cache()
     data = os.environ.get("ABLATE_DATA", "")
     found["ABLATE_DATA"] = data or "not set (only some tasks need it)"
     if data and not Path(data).is_dir():
@@ -59,6 +60,20 @@ def doctor(
             typer.echo("all is well")
     if problems:
         raise typer.Exit(1)
+
+
+def cache() -> str:
+    """Where code and measurements are kept. No study needs it: without it, they are made again."""
+    from ablate.records.errors import InputError
+    from ablate.records.files import cache_folder
+    from ablate.study.ready import check_folder
+
+    folder = cache_folder()
+    try:
+        check_folder(folder, "ABLATE_CACHE")
+    except InputError:
+        return f"{folder} (NOT writable: every study makes its code and measurements anew)"
+    return f"{folder} (writable)"
 
 
 def memory() -> float | None:

@@ -110,6 +110,15 @@ def test_doctor_names_folders_that_cannot_be_written(capsys, here):
     assert len(problems) == 2
 
 
+def test_doctor_says_where_code_is_kept_and_that_no_study_needs_it(capsys, here, monkeypatch):
+    monkeypatch.setenv("ABLATE_CACHE", str(here / "kept"))
+    assert json.loads(ablate(capsys, "doctor", "--json").out)["cache"] == f"{here / 'kept'} (writable)"
+    monkeypatch.setenv("ABLATE_CACHE", str(here / "tiny.py"))
+    said = ablate(capsys, "doctor", "--json")
+    assert said.code == 0
+    assert "NOT writable: every study makes its code and measurements anew" in json.loads(said.out)["cache"]
+
+
 def test_train_resumes_and_keeps_the_weights(capsys, here):
     document = json.loads(ablate(capsys, "train", "tiny.py:task", "--seed", "3", "--json").out)
     assert document["outcome"] == "complete"
