@@ -28,6 +28,7 @@ lint: $(VENV)/.ready  ## ruff and mypy
 	$(BIN)/mypy
 
 bench: $(VENV)/.ready  ## speed, side by side with a plain loop
+	$(BIN)/python -m pytest -m bench
 	$(BIN)/python -m bench
 
 validate: $(VENV)/.ready  ## the statistics by simulation, then on real training where the truth is known

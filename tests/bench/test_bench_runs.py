@@ -101,7 +101,7 @@ def test_trials_from_end_to_end(capsys: pytest.CaptureFixture[str]):
     assert "(target 8)" in told[5]
 
 
-@pytest.mark.slow
+@pytest.mark.bench
 @pytest.mark.usefixtures("one_thread_each")
 def test_an_absolute_time_from_end_to_end(capsys: pytest.CaptureFixture[str]):
     trials.main(
@@ -124,7 +124,7 @@ def test_an_absolute_time_from_end_to_end(capsys: pytest.CaptureFixture[str]):
     assert "plain" not in told
 
 
-@pytest.mark.slow
+@pytest.mark.bench
 @pytest.mark.usefixtures("one_thread_each")
 def test_grids_from_end_to_end(capsys: pytest.CaptureFixture[str]):
     grids.main(["--repeats", "1", "--tasks", "wine", "--device", "cpu"])
