@@ -256,16 +256,14 @@ class Training:
         self.totals = self.totals[:, chosen]
 
     def _pruned(self, ages: Sequence[int]) -> list[bool]:
-        """Lanes that `watch` ends. It sees the lanes of each age apart, the oldest first."""
+        """Lanes that `watch` ends. It sees those of each age apart, the oldest first, and in their runs' order, however lanes are arranged."""
         runs = self.trainer.group.runs
         pruned = [False] * len(runs)
         if self.watch is None:
             return pruned
-        places = {run.identity: place for place, run in enumerate(self.runs)}
+        order = sorted(range(len(runs)), key=lambda lane: self.order.index(runs[lane].identity))
         for age in sorted(set(ages), reverse=True):
-            # As the group's runs came, not as lanes are arranged: which of equal ones is pruned must not hang on that.
-            lanes = [lane for lane, own in enumerate(ages) if own == age]
-            lanes.sort(key=lambda lane: places[runs[lane].identity])
+            lanes = [lane for lane in order if ages[lane] == age]
             cohort = tuple(runs[lane] for lane in lanes)
             others = [run for run in self.runs if run not in cohort]
             report = Report(cohort, self._curves(cohort), self._curves(others))
