@@ -1,4 +1,4 @@
-"""Normalisation of K lanes, each in its own way, in one pass over every lane: what is standardised together stays in a core's cache.
+"""Normalisation of K lanes, each in its own way: what is standardised together stays in a core's cache.
 
     y = γ_c (x − μ) / √(σ² + ε) + β_c
 
@@ -18,8 +18,8 @@ from ablate.compiled.machine import Function
 
 LANE = ("mode", "members", "part", "row")
 """`mode`: one of those below; `members`: neighbouring channels that are standardised together."""
-LEFT, EXAMPLE, BATCH, STORED = range(4)
-"""The lane is left as it is; each of its examples is standardised by itself; all of them are together, and running statistics follow; by those."""
+EXAMPLE, BATCH, STORED = range(3)
+"""Each of a lane's examples is standardised by itself; all of them are together, and running statistics follow; by those."""
 FORWARD = ("weight", "bias", "running_mean", "running_var")
 BACKWARD = ("weight", "to_weight", "to_bias", "none")
 CHUNK = 16
@@ -58,23 +58,10 @@ class Pass:
     def is_mode(self, lane: Value, mode: int) -> Value:
         return self.code.write.icmp_signed("==", self.column(lane, "mode"), self.code.sum(mode))
 
-    def over(self, source: str, target: str, do: Callable[..., None]) -> None:
-        """All lanes: those that are left as they are copied from `source` to `target`; of the others `do(lane, …)`, the rest as `each` has it."""
-        write = self.code.write
-        with (
-            self.code.loop(self.of["count"]) as lane,
-            write.if_else(self.is_mode(lane, LEFT)) as (left, other),
-        ):
-            with left:
-                self.copy(lane, source, target)
-            with other:
-                self.each(lane, lambda *where: do(lane, *where))
-
-    def copy(self, lane: Value, source: str, target: str) -> None:
-        code, numbers = self.code, self.numbers
-        with code.loop(numbers, step=self.width) as i:
-            at = code.sum(code.times(lane, numbers), i)
-            code.store(code.load(self.of[source], at, self.width), self.of[target], at)
+    def over(self, do: Callable[..., None]) -> None:
+        """`do(lane, …)` for all lanes, the rest as `each` has it."""
+        with self.code.loop(self.of["count"]) as lane:
+            self.each(lane, lambda *where: do(lane, *where))
 
     @property
     def numbers(self) -> Value:
@@ -198,7 +185,7 @@ def forward(channels: int) -> tuple[Function, int]:
                 place = code.sum(at, code.times(row, channels), c)
                 code.store(code.fma(normal, scale, shift), of["y"], place)
 
-    layer.over("x", "y", standardise)
+    layer.over(standardise)
     return code.compiled(), 2 * channels
 
 
@@ -266,5 +253,5 @@ def backward(channels: int) -> tuple[Function, int]:
                 place = code.sum(at, code.times(row, channels), c)
                 code.store(write.fmul(apart, own[1]), of["to_x"], place)
 
-    layer.over("gradient", "to_x", back)
+    layer.over(back)
     return code.compiled(), 2 * channels

@@ -109,12 +109,10 @@ class Calls:
             return self.kept(numbers)
         return self._at_least(Region.RIGHT if beside.region == Region.LEFT else Region.LEFT, numbers)
 
-    def fixed(self, tensor: Tensor, row: int = 0) -> Place:
-        """A row of a tensor that stays."""
+    def fixed(self, tensor: Tensor) -> Place:
+        """A tensor that stays."""
         self._alive.append(tensor)
-        return Place(
-            Region.FIXED, tensor.data_ptr() + row * (tensor.stride(0) if row else 0) * tensor.element_size()
-        )
+        return Place(Region.FIXED, tensor.data_ptr())
 
     def zeros(self, numbers: int) -> Place:
         return self.fixed(_zeros(numbers))

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import prod
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -201,7 +200,3 @@ def outside_of(inside: Tensor) -> Tensor:
 def memory_of(shape: Shape) -> Shape:
     """One lane's values as they lie: maps `[B, H, W, C]`."""
     return (shape[0], *shape[2:], shape[1]) if len(shape) == 4 else shape
-
-
-def numbers_of(shape: Shape) -> int:
-    return prod(shape)

@@ -174,9 +174,9 @@ class Site(StandIn):
         gate = None if self.bias_gate is None or layer.bias is None else self.bias_gate.on
         without = () if gate is None else (lane for lane, on in enumerate(gate.tolist()) if not on)
         own = affine_piece(layer, self._affine_stacked, self._tensors, frozenset(without))
-        norm = [] if self.norm is None else [self.norm]
-        around = [[piece for module in modules for piece in pieces_of(module)] for modules in (self.before, [*norm, *self.after])]  # fmt: skip
-        found = [*around[0], own, *around[1]]
+        behind = [*([] if self.norm is None else [self.norm]), *self.after]
+        before, after = ([piece for module in modules for piece in pieces_of(module)] for modules in (self.before, behind))  # fmt: skip
+        found = [*before, own, *after]
         residual = self.residual
         if residual is None:
             return found

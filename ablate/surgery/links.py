@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ablate.seams.draws import STARTS, keep_masks, windows
-from ablate.surgery.chain import Back, Shape, numbers_of
+from ablate.surgery.chain import Back, Shape
 from ablate.surgery.products import product
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class Pointwise:
             return x, passed
         function, own = pointwise(layer, backward=False)
         slope = () if own is None else (lane.calls.fixed(own),)
-        y, numbers = lane.result(lane.shape, x), numbers_of(lane.shape)
+        y, numbers = lane.result(lane.shape, x), prod(lane.shape)
         lane.call(function, x, *slope, y, 1, numbers)
 
         def back(lane: Lane, gradient: Place, wanted: bool) -> Place:
@@ -175,7 +175,7 @@ class Dropped:
         """Forward and back: y is linear in x."""
         from ablate.compiled import dropout
 
-        y, numbers, (key, least, scale) = lane.result(lane.shape, x), numbers_of(lane.shape), lane.held
+        y, numbers, (key, least, scale) = lane.result(lane.shape, x), prod(lane.shape), lane.held
         tables = (lane.calls.fixed(table) for table in windows(numbers, torch.device("cpu")))
         lane.call(dropout.dropped(STARTS), x, scale, y, key, least, *tables, 1, numbers)
         return y

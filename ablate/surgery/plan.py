@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import prod
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from torch import Tensor
 from ablate.compiled.machine import Function
 from ablate.compiled.rectify import rectified
 from ablate.surgery.calls import FLOAT, NOWHERE, Argument, Calls, Place, Region
-from ablate.surgery.chain import Back, Link, Shape, memory_of, numbers_of
+from ablate.surgery.chain import Back, Link, Shape, memory_of
 
 ONE = torch.ones(1)
 
@@ -37,7 +38,7 @@ class Lane:
 
     def result(self, shape: Shape, beside: Place) -> Place:
         """Room for the result, which is made from what is at `beside`."""
-        return self.goal or self.calls.value(numbers_of(shape), beside)
+        return self.goal or self.calls.value(prod(shape), beside)
 
     def into(self, shape: Shape, beside: Place, *, wanted: bool) -> Place:
         """The same for a gradient that may not be wanted."""
@@ -154,7 +155,7 @@ class Plan:
         return [matrix for matrix in found.values() if matrix.members], alone
 
     def _write_forward(self) -> Calls:
-        calls, y = Calls(keeping=any(self.need)), numbers_of(self.shapes[-1]) * FLOAT
+        calls, y = Calls(keeping=any(self.need)), prod(self.shapes[-1]) * FLOAT
         for lane in range(self.lanes):
             calls.begin_lane()
             at, goal, backs = Place(Region.X, lane * self._x), Place(Region.Y, lane * y), []
@@ -168,7 +169,7 @@ class Plan:
 
     def _write_backward(self) -> Calls:
         calls, needed = Calls(), list(self.need)
-        x, y = (numbers_of(shape) * FLOAT for shape in (self.shapes[0], self.shapes[-1]))
+        x, y = (prod(shape) * FLOAT for shape in (self.shapes[0], self.shapes[-1]))
         firsts = [1 + first for first in self._firsts]
         for lane, backs in enumerate(self._backs):
             at, goal = Place(Region.Y, lane * y), Place(Region.TO_X, lane * x) if self.need[0] else NOWHERE
@@ -203,4 +204,4 @@ class Plan:
 
     def _copied(self, calls: Calls, at: Place, goal: Place, shape: Shape) -> None:
         if at != goal:
-            calls.call(rectified(backward=False), at, calls.fixed(ONE), goal, 1, numbers_of(shape))
+            calls.call(rectified(backward=False), at, calls.fixed(ONE), goal, 1, prod(shape))

@@ -79,8 +79,7 @@ class _Small(torch.autograd.Function):
         stride: tuple[int, int], padding: tuple[int, int], way: str,
     ) -> Tensor:  # fmt: skip
         y = _innermost(x, (*x.shape[:2], weight.shape[1], *_sides(x, weight, stride, padding)))
-        floats = WAYS[way].floats
-        parts = _parts(len(x), floats(weight.shape[1:], y.shape[1:])) if floats else [slice(0, len(x))]
+        parts = _parts(len(x), WAYS[way].floats(weight.shape[1:], y.shape[1:]))
         kept = [
             WAYS[way].forward(x[p], weight[p], None if bias is None else bias[p], stride, padding, y[p])
             for p in parts

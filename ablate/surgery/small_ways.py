@@ -31,14 +31,14 @@ class Way:
     forward: input, weight, bias, stride, padding, output (written) -> what `backward` wants kept.
     backward: gradient of the output, weight, what was kept, stride, padding, then the gradients of input, weight and
     bias (written; None: not wanted).
-    floats: the shapes of a lane's weight and output -> about how many numbers lie between two products; None: all lanes at once.
+    floats: the shapes of a lane's weight and output -> about how many numbers lie between two products.
     """
 
     forward: Callable[[Tensor, Tensor, Tensor | None, Pair, Pair, Tensor], tuple[Tensor, ...]]
     backward: Callable[
         [Tensor, Tensor, Sequence[Tensor], Pair, Pair, Tensor | None, Tensor | None, Tensor | None], None
     ]
-    floats: Callable[[Sequence[int], Sequence[int]], int] | None = None
+    floats: Callable[[Sequence[int], Sequence[int]], int]
 
 
 def patches_forward(
