@@ -21,14 +21,14 @@ from torch import Tensor
 from ablate.catalogue import literal
 from ablate.catalogue.registry import Registry, registry
 from ablate.lanes.applicable import applicable
-from ablate.lanes.bench import Bench
+from ablate.lanes.capabilities import kernels
 from ablate.lanes.checkpoint import restore_trainer, trainer_state
-from ablate.lanes.look import kernels
+from ablate.lanes.context import Bench
 from ablate.lanes.trainer import Trainer
 from ablate.records.recipe import Recipe, conflict
 from ablate.records.run import Run
 from ablate.records.trick import SEAMS, Trick, Value
-from ablate.tasks.small import small_tasks
+from ablate.tasks.tiny_tasks import small_tasks
 
 PORTS: Mapping[str, frozenset[str]] = {
     "data": frozenset({"batch", "batch_size", "position", "sample"}),

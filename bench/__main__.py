@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TextIO
 
 from ablate.study.environment import environment
-from ablate.tasks.listing import CARDS, DATA
+from ablate.tasks.task_cards import CARDS, DATA
 from bench import common
 
 RESULTS = Path(__file__).parent / "results"

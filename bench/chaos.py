@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 KILLS = 200
-PRELOADED = ["ablate.study.driver", "ablate.study.opening"]
+PRELOADED = ["ablate.study.driver", "ablate.study.resume"]
 WORKERS = 2
 PATIENCE = 120.0
 """Seconds after which an undisturbed driver counts as hanging."""
@@ -83,7 +83,7 @@ class Told:
 def drive(folder: Path, executor: str, pipe: Connection) -> None:
     """One driver: opens the study in `folder` and runs it to its end, report and all."""
     from ablate.study.driver import run_study
-    from ablate.study.opening import Options, find, session_of
+    from ablate.study.resume import Options, find, session_of
 
     os.setsid()
     log = os.open(folder / "driver.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)

@@ -16,7 +16,7 @@ import torch
 
 from ablate.records.errors import InputError
 from ablate.study.environment import device_of, environment
-from ablate.tasks.listing import CARDS, DATA
+from ablate.tasks.task_cards import CARDS, DATA
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,9 +19,9 @@ import optuna
 import torch
 
 from ablate.catalogue.registry import registry
-from ablate.lanes.bench import Bench
+from ablate.lanes.context import Bench
+from ablate.lanes.cuda_graph import prepare
 from ablate.lanes.device import wait
-from ablate.lanes.graph import prepare
 from ablate.lanes.trainer import Trainer
 from ablate.records.recipe import Recipe
 from ablate.records.run import Run

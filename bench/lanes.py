@@ -32,9 +32,9 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ablate.catalogue.registry import registry
-from ablate.lanes.bench import Bench
+from ablate.lanes.context import Bench
+from ablate.lanes.cuda_graph import prepare
 from ablate.lanes.device import one_thread, wait
-from ablate.lanes.graph import prepare
 from ablate.lanes.trainer import Trainer
 from ablate.records.recipe import Recipe
 from ablate.records.run import Run

@@ -17,12 +17,12 @@ import torch
 
 from ablate.catalogue.registry import registry
 from ablate.lanes.applicable import applicable
-from ablate.lanes.bench import Bench
+from ablate.lanes.context import Bench
 from ablate.records.recipe import Recipe, conflict
 from ablate.records.trick import Value
 from ablate.search.dimension import Dimension
 from ablate.search.space import NONE, OPTIMIZER, Space
-from ablate.study.opening import Options, find
+from ablate.study.resume import Options, find
 
 NOISE = 0.3
 DIVERGES = 0.45

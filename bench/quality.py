@@ -132,7 +132,7 @@ def ablate_side(
 ) -> Row:
     """Our side: the study is killed when its time is up; what it has recorded counts."""
     from ablate.catalogue.registry import registry
-    from ablate.lanes.bench import Bench
+    from ablate.lanes.context import Bench
     from ablate.lanes.group import grouped
     from ablate.lanes.train import train
     from ablate.ledger.store import Ledger

@@ -29,9 +29,9 @@ from ablate.ledger.entry import Entry
 from ablate.ledger.store import Ledger
 from ablate.records.recipe import Recipe
 from ablate.records.run import Outcome, Result, Run
+from ablate.search.generation_size import sizes
 from ablate.search.generations import LAG, Suggester, Suggestion
-from ablate.search.sizes import sizes
-from ablate.search.told import TrialResult
+from ablate.search.observations import TrialResult
 from bench import common
 from bench.objective import NOISE, Objective, whole_space
 

@@ -13,7 +13,7 @@ import torch
 
 from ablate.catalogue.registry import registry
 from ablate.executors.processes import keep_memory
-from ablate.lanes.bench import Bench
+from ablate.lanes.context import Bench
 from ablate.tasks.load import load
 from bench.solo import resident
 

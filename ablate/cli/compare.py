@@ -51,8 +51,8 @@ def compare(
     from ablate.cli.running import changed
     from ablate.records.errors import InputError
     from ablate.study.compare import compare_recipes, document
-    from ablate.study.opening import Options, find, session_of
     from ablate.study.recipes import read_recipe
+    from ablate.study.resume import Options, find, session_of
 
     check_margin(margin)
     one, other = (read_recipe(path, registry()) for path in (a, b))

@@ -27,7 +27,7 @@ def doctor(
     from ablate.records.errors import InputError
     from ablate.study.environment import device_of, environment
     from ablate.study.kernel import why_not_compiled
-    from ablate.study.ready import check_folder
+    from ablate.study.preflight import check_folder
 
     found: dict[str, Any] = environment(device_of(device))
     found["compiled code"] = why_not_compiled() or "yes"
@@ -66,7 +66,7 @@ def cache() -> str:
     """Where code and measurements are kept. No study needs it: without it, they are made again."""
     from ablate.records.errors import InputError
     from ablate.records.files import cache_folder
-    from ablate.study.ready import check_folder
+    from ablate.study.preflight import check_folder
 
     folder = cache_folder()
     try:

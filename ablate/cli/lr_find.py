@@ -84,7 +84,7 @@ def lr_find(
 def stored(given: str, studies: Path, name: str = "") -> dict:  # type: ignore[type-arg]
     """The protocol's document in the ledger of the study; empty where there is none."""
     from ablate.ledger.store import Ledger
-    from ablate.study.opening import Options, find
+    from ablate.study.resume import Options, find
 
     name = name or find(given, Options(studies)).name
     with Ledger.open(studies / f"{name}.db", write=False) as ledger:

@@ -47,8 +47,8 @@ def plan(
     from dataclasses import replace
 
     from ablate.cli.running import changed, checked_design
-    from ablate.study.opening import Options, find
     from ablate.study.plan import plan as planned
+    from ablate.study.resume import Options, find
 
     options = Options(
         studies, device=device, lanes=lanes, workers=workers, executor=executor, kernel=kernel, memory=memory

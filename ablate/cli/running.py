@@ -15,14 +15,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from ablate.cli.progress import Shown
-from ablate.lanes.clock import PHASES
+from ablate.lanes.phase_timer import PHASES
 from ablate.records.errors import unknown
 from ablate.records.names import check_name
 from ablate.records.study import StudyFile
 from ablate.records.study_rank import DESIGNS
 from ablate.study.driver import STAGES, run_study
-from ablate.study.opening import Options, find, session_of
-from ablate.study.ready import check_ready
+from ablate.study.preflight import check_ready
+from ablate.study.resume import Options, find, session_of
 
 if TYPE_CHECKING:
     from ablate.report.data import ReportData

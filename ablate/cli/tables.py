@@ -12,12 +12,12 @@ from typing import Any
 import typer
 
 from ablate.cli.common import print_json
-from ablate.ranking.coding import lines
-from ablate.ranking.external import analyse_table
-from ablate.ranking.factors import WAYS
-from ablate.ranking.reading import outcomes, read_table
-from ablate.ranking.table import ranking_table
-from ablate.ranking.trials import explore_trials
+from ablate.ranking.estimation.coding import lines
+from ablate.ranking.tables.csv_reader import outcomes, read_table
+from ablate.ranking.tables.external import analyse_table
+from ablate.ranking.tables.factors import WAYS
+from ablate.ranking.tables.trials import explore_trials
+from ablate.ranking.verdicts.ranking_table import ranking_table
 from ablate.records.errors import InputError
 from ablate.records.names import LONGEST, check_name
 from ablate.report.build import build_outside, plain_rows

@@ -22,7 +22,7 @@ def tasks(
     if not name:
         from dataclasses import asdict
 
-        from ablate.tasks.listing import CARDS
+        from ablate.tasks.task_cards import CARDS
 
         if json:
             print_json([asdict(card) for card in CARDS.values()])

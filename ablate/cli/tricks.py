@@ -55,7 +55,7 @@ def _applicable(task: str, catalogue: Any) -> dict[str, str]:
     import torch
 
     from ablate.lanes.applicable import applicable
-    from ablate.lanes.bench import Bench
+    from ablate.lanes.context import Bench
     from ablate.tasks.load import load
 
     return applicable(Bench.of(load(task), catalogue, torch.device("cpu")))

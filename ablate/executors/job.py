@@ -9,9 +9,9 @@ from functools import lru_cache
 import torch
 
 from ablate.catalogue.registry import registry
-from ablate.executors.spare import claim
+from ablate.executors.work_sharing import claim
 from ablate.lanes import checkpoint
-from ablate.lanes.bench import Bench
+from ablate.lanes.context import Bench
 from ablate.lanes.train import train
 from ablate.lanes.training import Paused, Report, Training
 from ablate.records.errors import InputError

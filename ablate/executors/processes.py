@@ -23,7 +23,7 @@ from multiprocessing import forkserver
 from multiprocessing.queues import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from ablate.executors import spare
+from ablate.executors import work_sharing as spare
 
 if TYPE_CHECKING:  # a worker imports this module: torch is to be imported after the watch has begun
     from ablate.executors.job import Progress

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ablate.lanes.bench import Bench
 from ablate.lanes.build import build_net
+from ablate.lanes.context import Bench
 from ablate.records.errors import NotApplicable
 from ablate.records.recipe import Recipe
 from ablate.records.run import Run

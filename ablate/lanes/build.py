@@ -14,7 +14,7 @@ from ablate.records.run import Run
 from ablate.seams.draws import stream_number
 from ablate.seams.tensors import LaneTensors, Layout, Spec
 from ablate.surgery.net import Net, Place, open_net
-from ablate.tasks.guard import repeatable
+from ablate.tasks.user_code import repeatable
 
 
 def seeded(seed: int, purpose: str) -> int:

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ablate.lanes.bench import Bench
+from ablate.lanes.context import Bench
 from ablate.lanes.trainer import Trainer
 from ablate.lanes.training import Trace, Training
 from ablate.records.errors import InputError

@@ -16,17 +16,17 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from ablate.compiled import compiled_code
-from ablate.lanes.leaves import Leaves
+from ablate.kernels.compiled import compiled_code
+from ablate.kernels.leave_vmap import channels_last
+from ablate.kernels.memory_format import innermost
+from ablate.kernels.parameter_binding import binding_of
+from ablate.kernels.stacked import stacked, vmapped
+from ablate.lanes.parameters import Leaves
 from ablate.seams.draws import stream_keys
-from ablate.surgery.binding import binding_of
-from ablate.surgery.escape import channels_last
 from ablate.surgery.layers import RandomLayer
-from ablate.surgery.layout import innermost
 from ablate.surgery.net import Net
-from ablate.surgery.stacked import stacked, vmapped
 from ablate.surgery.switch import picks_of, set_picks
-from ablate.tasks.guard import repeatable
+from ablate.tasks.user_code import repeatable
 
 Weights = Mapping[str, Tensor]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from ablate.lanes.bench import Bench
+from ablate.lanes.context import Bench
 from ablate.lanes.memory import is_out_of_memory
 from ablate.lanes.training import Training, Watch
 from ablate.records.run import Outcome, Result, Run

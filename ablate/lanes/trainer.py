@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from ablate.lanes import build
-from ablate.lanes.bench import Bench
+from ablate.lanes.context import Bench
 from ablate.lanes.data import Order
 from ablate.lanes.forward import Forward, forward_of
 from ablate.lanes.group import Group, batch_size
-from ablate.lanes.leaves import Leaves
 from ablate.lanes.loss import lane_losses, share_right
+from ablate.lanes.parameters import Leaves
 from ablate.lanes.update import Optimizers, are_finite, change_gradients, schedule_factor
 from ablate.records.run import Run
 from ablate.seams.batch import Batch
@@ -28,7 +28,7 @@ from ablate.seams.settings import Settings
 from ablate.seams.tensors import LaneTensors, Layout
 
 if TYPE_CHECKING:
-    from ablate.lanes.graph import Settled
+    from ablate.lanes.cuda_graph import Settled
 
 Weights = Mapping[str, Tensor]
 

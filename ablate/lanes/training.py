@@ -10,10 +10,10 @@ from math import isfinite
 import torch
 from torch import Tensor, nn
 
-from ablate.lanes import robust
-from ablate.lanes.bench import Bench
-from ablate.lanes.graph import prepare
-from ablate.lanes.score import note_of, padded, scored
+from ablate.lanes import robust_accuracy as robust
+from ablate.lanes.context import Bench
+from ablate.lanes.cuda_graph import prepare
+from ablate.lanes.scoring import note_of, padded, scored
 from ablate.lanes.trainer import Trainer
 from ablate.records.run import Outcome, Result, Run
 from ablate.tasks.metrics import metrics

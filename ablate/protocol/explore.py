@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ablate.catalogue.registry import Registry
-from ablate.lanes.bench import Bench
+from ablate.lanes.context import Bench
 from ablate.lanes.data import DeviceSplit
 from ablate.lanes.memory import is_out_of_memory
 from ablate.lanes.trainer import Trainer

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ablate.lanes.bench import Bench
+from ablate.lanes.context import Bench
 from ablate.lanes.trainer import Trainer
 from ablate.protocol.explore import Array, Descent, by_lanes, descend, run_of
 from ablate.tasks.metrics import metrics

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ablate.lanes.bench import Bench
+from ablate.lanes.context import Bench
 from ablate.lanes.trainer import Trainer
 from ablate.protocol.explore import by_lanes, run_of, with_examples
 from ablate.protocol.prior import Prior

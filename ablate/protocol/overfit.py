@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ablate.lanes.bench import Bench
+from ablate.lanes.context import Bench
 from ablate.protocol.explore import few_examples, with_examples
 from ablate.protocol.fit import Fit, fit
 from ablate.protocol.overfit_causes import cause

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ablate.lanes.bench import Bench
+from ablate.lanes.context import Bench
 from ablate.protocol.choice import Cell
 from ablate.protocol.coarse import coarse_grid
 from ablate.protocol.descent import descent

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any, Literal
 
-from ablate.lanes.bench import Bench
+from ablate.lanes.context import Bench
 from ablate.records.run import Result, Run
 
 Level = Literal["note", "warn", "fail"]

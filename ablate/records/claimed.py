@@ -11,9 +11,9 @@ STEPS_TO_TARGET = "steps_to_target"
 COSTS = ("time", "memory")
 APART = {
     ROBUST_ACCURACY: "accuracy on validation inputs moved by the fast gradient sign method, at the end of designed runs in "
-    "which a trick claims it (ablate/lanes/robust.py)",
+    "which a trick claims it (ablate/lanes/robust_accuracy.py)",
     STEPS_TO_TARGET: "steps until the validation metric first reaches what the baseline ended at before, from the curves, at "
-    "analysis (ablate/report/claims.py)",
+    "analysis (ablate/analysis/claims.py)",
     "time": "seconds a step against the baseline's, in the stage costs (ablate/study/costs.py)",
     "memory": "bytes that a step holds against the baseline's, in the stage costs (ablate/study/costs.py)",
 }

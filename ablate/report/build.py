@@ -11,7 +11,7 @@ import pandas as pd
 from ablate.ledger.entry import Entry
 from ablate.ledger.export import CURVE_COLUMNS, RUN_COLUMNS, write_csv
 from ablate.ledger.store import Ledger
-from ablate.ranking.coding import lines
+from ablate.ranking.estimation.coding import lines
 from ablate.records.errors import InputError
 from ablate.records.files import cannot_write, write_text
 from ablate.report.clean import clean_text

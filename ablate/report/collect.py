@@ -7,19 +7,19 @@ from typing import Any, Protocol
 
 import pandas as pd
 
+from ablate.analysis.claims import claim_lines, first_claims, with_steps
+from ablate.analysis.confirmed import confirmed, in_arms
+from ablate.analysis.designed_runs import ranked
+from ablate.analysis.explored import explored
 from ablate.catalogue.registry import registry
 from ablate.ledger.entry import Entry
 from ablate.ledger.export import runs_rows
-from ablate.ranking.coding import lines
-from ablate.ranking.table import ranking_table
+from ablate.ranking.estimation.coding import lines
+from ablate.ranking.verdicts.ranking_table import ranking_table
 from ablate.records.run import Outcome
 from ablate.records.trick import Trick
-from ablate.report.claims import claim_lines, first_claims, with_steps
 from ablate.report.clean import clean, clean_text
-from ablate.report.confirmed import confirmed, in_arms
 from ablate.report.data import Document, ReportData
-from ablate.report.explored import explored
-from ablate.report.ranked import ranked
 
 
 class Source(Protocol):

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ablate.ranking.analysis import Analysis
-from ablate.ranking.coding import lines
+from ablate.ranking.estimation.analysis import Analysis
+from ablate.ranking.estimation.coding import lines
 from ablate.report.clean import clean
 from ablate.report.data import Document, ReportData
 from ablate.report.numbers import count, plural, significant

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from ablate.ranking.coding import lines
+from ablate.ranking.estimation.coding import lines
 from ablate.report.data import PLACEBO, ReportData
 from ablate.report.numbers import Units, count, missing, probability, ratio
 from ablate.report.tables import rank_interval

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from ablate.ranking.coding import lines
+from ablate.analysis.designed_runs import ESTIMANDS
+from ablate.ranking.estimation.coding import lines
 from ablate.report import outside
 from ablate.report.data import PLACEBO, Document, ReportData
 from ablate.report.numbers import NONE, Units, count, duration, plural, setting
-from ablate.report.ranked import ESTIMANDS
 from ablate.report.slices import Slice, slices_of
 
 ORDER = ("helps", "hurts", "no measurable effect", "undecided", "exploratory")

@@ -24,12 +24,12 @@ from optuna.trial import Trial
 
 from ablate.records.recipe import Recipe
 from ablate.records.trick import Value
-from ablate.search.cube import params_at, random_points, sobol_points
 from ablate.search.dimension import Dimension
+from ablate.search.observations import Teller, TrialResult, remembered
 from ablate.search.samplers import check_sampler, optuna_sampler
 from ablate.search.space import Params, Space
-from ablate.search.told import Teller, TrialResult, remembered
 from ablate.search.tpe import FittedTPE
+from ablate.search.unit_cube import params_at, random_points, sobol_points
 
 LAG = 2
 

@@ -8,7 +8,7 @@ from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import TrialState
 
 from ablate.search.generations import Suggester
-from ablate.search.told import TrialResult
+from ablate.search.observations import TrialResult
 
 FEWEST = 20
 TOP = 0.1

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ablate.ranking.compare import LOOKS, Comparison, compare
-from ablate.ranking.design import training_seed
+from ablate.ranking.designs.design import training_seed
+from ablate.ranking.estimation.compare import LOOKS, Comparison, compare
 from ablate.records.recipe import Recipe
 from ablate.records.run import Outcome
 from ablate.study.session import Planned, Session

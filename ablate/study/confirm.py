@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ablate.ranking.design import training_seed
+from ablate.analysis.designed_runs import Ranked
+from ablate.ranking.designs.design import training_seed
 from ablate.records.recipe import Recipe
 from ablate.records.trick import Trick
-from ablate.report.ranked import Ranked
-from ablate.study.array import at_rate
-from ablate.study.rank import analysed, same_recipe
+from ablate.study.ranking.design_matrix import at_rate
+from ablate.study.ranking.stage import analysed, same_recipe
 from ablate.study.session import Planned, Session
 
 

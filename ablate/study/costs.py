@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from ablate.lanes.bench import Bench
+from ablate.lanes.context import Bench
 from ablate.lanes.device import one_thread, wait
 from ablate.lanes.memory import kept_bytes
 from ablate.lanes.trainer import Trainer

@@ -18,8 +18,8 @@ from ablate.protocol.run import lr_find
 from ablate.records.errors import AblateError, InputError, unknown
 from ablate.records.recipe import Recipe
 from ablate.search.space import Space
-from ablate.study.opening import Options, make_folder
-from ablate.study.ready import no_best, no_rate
+from ablate.study.preflight import no_best, no_rate
+from ablate.study.resume import Options, make_folder
 from ablate.study.search import search
 from ablate.study.session import Planned, Session
 
@@ -80,7 +80,7 @@ def _train(session: Session, stages: Sequence[str], *, force: bool) -> None:
     if {"rank", "confirm"} & set(stages):
         winner = around(session, baseline)
         if "rank" in stages:
-            from ablate.study.rank import rank
+            from ablate.study.ranking.stage import rank
 
             candidates = list(space.settings)
             timed(session, "rank", lambda: rank(session, winner, baseline, candidates))

@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
-from ablate.lanes import look
-from ablate.lanes.bench import Bench
-from ablate.lanes.choice import SLACK, Choice, best_of, counts, measured
+from ablate.lanes import capabilities as look
+from ablate.lanes.autotune import SLACK, Choice, best_of, counts, measured
+from ablate.lanes.context import Bench
 from ablate.lanes.device import one_thread
 from ablate.records.errors import InputError, unknown
 from ablate.records.files import cache_folder, write_text

@@ -8,7 +8,7 @@ from typing import Any
 
 from ablate.catalogue.registry import registry
 from ablate.lanes.applicable import applicable
-from ablate.lanes.bench import Bench
+from ablate.lanes.context import Bench
 from ablate.lanes.device import one_thread
 from ablate.lanes.trainer import Trainer
 from ablate.records.recipe import Recipe
@@ -16,8 +16,8 @@ from ablate.records.run import Run
 from ablate.search.space import Space
 from ablate.study.environment import device_of
 from ablate.study.kernel import choose, slower_because
-from ablate.study.opening import Opened, Options, with_choices, worker_count
-from ablate.study.plan_rank import rank_plan
+from ablate.study.ranking.plan import rank_plan
+from ablate.study.resume import Opened, Options, with_choices, worker_count
 from ablate.study.search import FINALISTS, REPEATS, likely_groups, sizes_of
 from ablate.study.session import cost
 

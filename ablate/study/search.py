@@ -12,20 +12,20 @@ from typing import Any
 
 import numpy as np
 
-from ablate.lanes.bench import Bench
+from ablate.lanes.context import Bench
 from ablate.lanes.group import grouped
 from ablate.lanes.training import Report
 from ablate.ledger.entry import Entry
-from ablate.ranking.design import training_seed
+from ablate.ranking.designs.design import training_seed
 from ablate.records.errors import AblateError
 from ablate.records.recipe import Recipe
 from ablate.records.run import Outcome, Result, Run
 from ablate.records.study import StudyFile
+from ablate.search.generation_size import Sizes, sizes
 from ablate.search.generations import LAG, Suggester, Suggestion
+from ablate.search.observations import TrialResult
 from ablate.search.pruning import decide
-from ablate.search.sizes import Sizes, sizes
 from ablate.search.space import Space
-from ablate.search.told import TrialResult
 from ablate.study.session import Planned, Session
 
 FINALISTS, REPEATS = 5, 3

@@ -17,8 +17,8 @@ from typing import Protocol
 from ablate.executors.inline import Inline
 from ablate.executors.job import FEWEST, Done, Job, work
 from ablate.executors.processes import Processes
-from ablate.lanes import robust
-from ablate.lanes.bench import Bench
+from ablate.lanes import robust_accuracy as robust
+from ablate.lanes.context import Bench
 from ablate.lanes.group import batch_size, grouped
 from ablate.lanes.training import Report
 from ablate.ledger.entry import Entry

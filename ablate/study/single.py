@@ -11,7 +11,7 @@ import torch
 
 from ablate.catalogue.registry import registry
 from ablate.lanes import checkpoint
-from ablate.lanes.bench import Bench
+from ablate.lanes.context import Bench
 from ablate.lanes.training import Report, Training
 from ablate.records.errors import AblateError, InputError
 from ablate.records.files import write_bytes

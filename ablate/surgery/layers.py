@@ -13,14 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ablate.kernels.batched_matmul import affine
+from ablate.kernels.compiled_ops import KEEP_ALL, Dropped
+from ablate.kernels.fused import Piece, Pieces
+from ablate.kernels.layer_ops import Run, affine_piece, is_plain_convolution
+from ablate.kernels.stacked import convolved, is_lane_by_lane, pieces_of, stacked, vmapped
 from ablate.seams.draws import bits, keep_mask, keep_masks, least_kept, stream_number, to_uniform
-from ablate.surgery.chain import Piece, Pieces
-from ablate.surgery.kinds import AFFINE
-from ablate.surgery.links import KEEP_ALL, Dropped
-from ablate.surgery.pieces import Run, affine_piece, is_plain_convolution
-from ablate.surgery.products import affine
-from ablate.surgery.stacked import convolved, is_lane_by_lane, pieces_of, stacked, vmapped
-from ablate.surgery.stand_in import StandIn
+from ablate.surgery.layer_proxy import StandIn
+from ablate.surgery.layer_types import AFFINE
 from ablate.surgery.switch import Switch
 
 

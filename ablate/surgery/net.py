@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ablate.seams.tensors import Role, Spec
-from ablate.surgery.kinds import ACTIVATIONS, AFFINE, CONVOLUTIONS, DROPOUTS, EXACT, NORMS
+from ablate.surgery.layer_types import ACTIVATIONS, AFFINE, CONVOLUTIONS, DROPOUTS, EXACT, NORMS
 from ablate.surgery.layers import Dropout, Site
 from ablate.surgery.switch import Switch
 

@@ -19,9 +19,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ablate.kernels.batched_matmul import product
+from ablate.kernels.memory_format import as_laid
 from ablate.surgery.layers import by_lane
-from ablate.surgery.layout import as_laid
-from ablate.surgery.products import product
 
 SMALL = 2**14
 """Numbers of one lane's activations up to which lanes are standardised here: of larger ones, torch's call is no longer most."""

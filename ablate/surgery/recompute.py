@@ -21,10 +21,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from ablate.compiled import compiled_code, known
-from ablate.surgery.binding import binding_of
-from ablate.surgery.escape import LaneByLane
-from ablate.surgery.stacked import sequence, stacked
+from ablate.kernels.compiled import compiled_code, known
+from ablate.kernels.leave_vmap import LaneByLane
+from ablate.kernels.parameter_binding import binding_of
+from ablate.kernels.stacked import sequence, stacked
 
 Run = Callable[[Mapping[str, Tensor], Tensor], Tensor]
 

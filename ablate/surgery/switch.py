@@ -10,18 +10,18 @@ from typing import Protocol, cast, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from ablate.compiled import known
-from ablate.surgery import pointwise
-from ablate.surgery.binding import Binding
-from ablate.surgery.chain import Piece, Pieces
-from ablate.surgery.escape import escape, under_vmap
-from ablate.surgery.kinds import ACTIVATIONS, EXACT
-from ablate.surgery.layout import apart, is_innermost, laid, together
-from ablate.surgery.links import Pointwise, Same, is_pointwise
-from ablate.surgery.links_norms import PARAMETERS, RUNNING, Normed, Standardising
-from ablate.surgery.pieces import Run
-from ablate.surgery.stacked import is_covered, pieces_of, stacked
-from ablate.surgery.stand_in import StandIn
+from ablate.kernels import pointwise
+from ablate.kernels.compiled import known
+from ablate.kernels.compiled_norms import PARAMETERS, RUNNING, Normed, Standardising
+from ablate.kernels.compiled_ops import Pointwise, Same, is_pointwise
+from ablate.kernels.fused import Piece, Pieces
+from ablate.kernels.layer_ops import Run
+from ablate.kernels.leave_vmap import escape, under_vmap
+from ablate.kernels.memory_format import apart, is_innermost, laid, together
+from ablate.kernels.parameter_binding import Binding
+from ablate.kernels.stacked import is_covered, pieces_of, stacked
+from ablate.surgery.layer_proxy import StandIn
+from ablate.surgery.layer_types import ACTIVATIONS, EXACT
 
 PIECE = 64
 """Numbers: a multiple of what torch's vectorised loops handle at a time (two AVX-512 vectors of float32)."""

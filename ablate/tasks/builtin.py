@@ -12,11 +12,11 @@ from torch import nn
 
 from ablate.records.errors import InputError, unknown
 from ablate.tasks import sources
-from ablate.tasks.listing import CARDS, TaskCard
 from ablate.tasks.models import convnet, perceptron
 from ablate.tasks.split import deal, shuffled
 from ablate.tasks.tabular import encode, standardise
 from ablate.tasks.task import Task
+from ablate.tasks.task_cards import CARDS, TaskCard
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from ablate.records.errors import InputError
-from ablate.tasks.guard import UsersCode, repeatable
 from ablate.tasks.split import Split
 from ablate.tasks.task import Task
+from ablate.tasks.user_code import UsersCode, repeatable
 
 BATCH = 8
 

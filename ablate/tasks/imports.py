@@ -10,7 +10,7 @@ import ast
 import tomllib
 from pathlib import Path
 
-from ablate.tasks.listing import CARDS, TaskCard
+from ablate.tasks.task_cards import CARDS, TaskCard
 
 PANDAS, SKLEARN = "pandas", "sklearn.datasets"
 SLOW = ("pandas", "sklearn", "scipy")

@@ -13,9 +13,9 @@ from typing import Any
 
 from ablate.records.errors import InputError, unknown
 from ablate.tasks.builtin import builtin
-from ablate.tasks.guard import UsersCode, repeatable
-from ablate.tasks.listing import CARDS
 from ablate.tasks.task import Task
+from ablate.tasks.task_cards import CARDS
+from ablate.tasks.user_code import UsersCode, repeatable
 
 
 def load(name: str) -> Task:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ablate.records.errors import InputError
-from ablate.tasks.listing import DATA, FETCH, TaskCard
+from ablate.tasks.task_cards import DATA, FETCH, TaskCard
 
 if TYPE_CHECKING:
     import pandas as pd

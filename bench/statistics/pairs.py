@@ -1,10 +1,10 @@
-"""The sequential comparison of two recipes on paired seeds, simulated through `ablate.ranking.compare.compare`."""
+"""The sequential comparison of two recipes on paired seeds, simulated through `ablate.ranking.estimation.compare.compare`."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from ablate.ranking.compare import LOOKS, compare
+from ablate.ranking.estimation.compare import LOOKS, compare
 from bench.statistics.figures import Figure
 from bench.statistics.world import MARGIN, noise
 

@@ -69,10 +69,10 @@ def lay_out(folder: Path) -> None:
 
 def rank_study(folder: Path, kind: str, seed: int) -> list[dict[str, object]]:
     """One study, trained or resumed in this process: one row an effect."""
-    from ablate.ranking.coding import lines
+    from ablate.ranking.estimation.coding import lines
     from ablate.report.collect import collect
     from ablate.study.driver import run_study
-    from ablate.study.opening import Options, find, session_of
+    from ablate.study.resume import Options, find, session_of
 
     file = folder / f"{kind}-{seed}.toml"
     names = ", ".join(f'"{name}"' for name in KINDS[kind])

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from ablate.ranking.failures import wilson
+from ablate.ranking.estimation.failures import wilson
 
 FALSE, WRONG_SIGN, FOUND = 0.06, 0.01, 0.90
 CALLED = ("helps", "hurts")

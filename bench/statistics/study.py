@@ -9,11 +9,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from ablate.ranking.coding import effect_columns, nuisance_columns
-from ablate.ranking.least_squares import least_squares
-from ablate.ranking.screening import screening
-from ablate.ranking.sequential import MARGIN_IN_SIGMA, decide, half_width, nominal_level
-from ablate.ranking.spread import outlying
+from ablate.ranking.designs.screening import screening
+from ablate.ranking.estimation.coding import effect_columns, nuisance_columns
+from ablate.ranking.estimation.dispersion import outlying
+from ablate.ranking.estimation.least_squares import least_squares
+from ablate.ranking.verdicts.sequential import MARGIN_IN_SIGMA, decide, half_width, nominal_level
 from bench.statistics.world import DECLARED, World, outcomes
 
 Array = NDArray[np.float64]

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ablate.ranking.coding import effect_columns
-from ablate.ranking.design import Factor, with_placebo
+from ablate.ranking.designs.design import Factor, with_placebo
+from ablate.ranking.estimation.coding import effect_columns
 
 Array = NDArray[np.float64]
 MARGIN = 0.95

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ablate.catalogue.registry import registry
-from ablate.lanes.bench import Bench
+from ablate.lanes.context import Bench
 from ablate.lanes.train import train
 from ablate.records.recipe import Recipe
 from ablate.records.run import Run

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ablate.catalogue.precision.amp import INITIAL, TRICK, begin, context, next_scale, scale, unscale
-from ablate.lanes.bench import Bench
+from ablate.lanes.context import Bench
 from ablate.lanes.train import train
 from ablate.lanes.trainer import Trainer
 from ablate.seams.settings import Settings

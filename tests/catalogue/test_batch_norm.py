@@ -21,7 +21,7 @@ from torch import nn
 
 from ablate.catalogue.model.batch_norm import BatchNorm
 from ablate.catalogue.registry import registry
-from ablate.lanes.bench import Bench
+from ablate.lanes.context import Bench
 from ablate.lanes.trainer import Trainer
 from ablate.records.errors import InputError
 from ablate.records.recipe import Recipe

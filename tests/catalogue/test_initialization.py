@@ -16,7 +16,7 @@ from ablate.catalogue.registry import registry
 from ablate.lanes.trainer import Trainer
 from ablate.records.recipe import Recipe
 from ablate.records.run import Run
-from ablate.surgery.kinds import AFFINE
+from ablate.surgery.layer_types import AFFINE
 from ablate.surgery.net import open_net
 from ablate.testing import check_trick
 

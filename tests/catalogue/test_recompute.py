@@ -11,7 +11,7 @@ from torch import nn
 from torch.func import functional_call, vmap
 from torch.utils.checkpoint import checkpoint_sequential
 
-from ablate.lanes.bench import Bench
+from ablate.lanes.context import Bench
 from ablate.surgery.layers import Dropout
 from ablate.surgery.recompute import Recomputing, cut
 from ablate.surgery.switch import Switch

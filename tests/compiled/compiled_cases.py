@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ablate.compiled import (
+from ablate.kernels.compiled import (
     affine,
     code,
     curves,

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from ablate import compiled
 from ablate.catalogue.registry import registry
-from ablate.lanes import look
-from ablate.lanes.bench import Bench
-from ablate.lanes.choice import Choice, Timing
+from ablate.kernels import compiled
+from ablate.lanes import capabilities as look
+from ablate.lanes.autotune import Choice, Timing
+from ablate.lanes.context import Bench
 from ablate.records.errors import InputError
 from ablate.records.recipe import Recipe
 from ablate.study.kernel import choose, slower_because
@@ -66,7 +66,7 @@ def test_asking_for_it_says_what_is_missing(
 
 
 def test_a_processor_without_fused_multiply_add_is_declined(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ablate.compiled import machine
+    from ablate.kernels.compiled import jit as machine
 
     monkeypatch.setattr(machine, "multiplies_and_adds", lambda: False)
     compiled.why_not.cache_clear()

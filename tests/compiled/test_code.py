@@ -6,7 +6,7 @@ import pytest
 import torch
 from compiled_cases import Guarded, run, vectors_of
 
-from ablate.compiled.code import Code, width_of
+from ablate.kernels.compiled.ir_builder import Code, width_of
 
 
 @pytest.mark.parametrize("stop", [0, 1, 2, 7])

@@ -10,7 +10,7 @@ from compiled_cases import Guarded, run, vectors_of
 from torch import Tensor
 from torch.nn import functional
 
-from ablate.compiled.curves import KINDS, curve
+from ablate.kernels.compiled.activations import KINDS, curve
 
 TORCH = {
     "gelu": functional.gelu,

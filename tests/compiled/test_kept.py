@@ -10,7 +10,10 @@ import pytest
 import torch
 from compiled_cases import FUNCTIONS, run, vectors_of
 
-from ablate.compiled import affine, kept, machine, rectify
+from ablate.kernels.compiled import code_cache as kept
+from ablate.kernels.compiled import jit as machine
+from ablate.kernels.compiled import linear as affine
+from ablate.kernels.compiled import relu as rectify
 
 
 @pytest.fixture
@@ -24,7 +27,7 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]
         names.append("made")
         return compiled(module, *shape)
 
-    monkeypatch.setattr("ablate.compiled.code.compiled", noted)
+    monkeypatch.setattr("ablate.kernels.compiled.ir_builder.compiled", noted)
     forget()
     yield names
     monkeypatch.undo()

@@ -11,9 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ablate.compiled import affine, direct, dropout, rectify, tiles, winograd
+from ablate.kernels.compiled import direct_convolution as direct
+from ablate.kernels.compiled import dropout, winograd
+from ablate.kernels.compiled import linear as affine
+from ablate.kernels.compiled import relu as rectify
+from ablate.kernels.compiled import tiled_winograd as tiles
+from ablate.kernels.compiled_convolution import grid_of, tile_of
 from ablate.seams.draws import STARTS, keep_masks, windows
-from ablate.surgery.links_convolution import grid_of, tile_of
 
 WIDTHS = (8, 16)
 

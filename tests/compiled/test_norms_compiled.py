@@ -13,9 +13,9 @@ from ablate.catalogue.model.batch_norm import BatchNorm
 from ablate.catalogue.model.group_norm import GroupNorm
 from ablate.catalogue.model.instance_norm import InstanceNorm
 from ablate.catalogue.model.layer_norm import LayerNorm
-from ablate.surgery.chain import Chain
-from ablate.surgery.layout import innermost
-from ablate.surgery.links_norms import PARAMETERS, RUNNING, Normed
+from ablate.kernels.compiled_norms import PARAMETERS, RUNNING, Normed
+from ablate.kernels.fused import Chain
+from ablate.kernels.memory_format import innermost
 from ablate.surgery.norms import Norm
 
 SHAPES = ((6, 12), (33, 64), (5, 12, 3, 3), (3, 8, 4, 5), (2, 48, 7, 1), (40, 16, 4, 4))

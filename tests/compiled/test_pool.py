@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from ablate.compiled import pool, turn
-from ablate.compiled.machine import Function
+from ablate.kernels.compiled import flatten as turn
+from ablate.kernels.compiled import pooling as pool
+from ablate.kernels.compiled.jit import Function
 
 WIDTHS = (8, 16)
 INFINITE, NAN = float("inf"), float("nan")

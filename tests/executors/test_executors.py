@@ -18,7 +18,7 @@ from ablate.catalogue.registry import registry
 from ablate.executors.inline import Inline
 from ablate.executors.job import Job, bench_of, work
 from ablate.executors.processes import Processes
-from ablate.lanes.clock import PHASES
+from ablate.lanes.phase_timer import PHASES
 from ablate.records.errors import InputError
 from ablate.records.recipe import Recipe
 from ablate.records.run import Run

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from ablate.catalogue.registry import registry
-from ablate.lanes.bench import Bench
-from ablate.lanes.choice import LANES, SLACK, Choice, Timing, best_of, held_bytes, measured
+from ablate.lanes.autotune import LANES, SLACK, Choice, Timing, best_of, held_bytes, measured
+from ablate.lanes.context import Bench
 from ablate.lanes.trainer import Trainer
 from ablate.records.errors import InputError
 from ablate.records.recipe import Recipe

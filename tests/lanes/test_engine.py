@@ -12,9 +12,9 @@ from torch import nn
 
 from ablate.catalogue.registry import registry
 from ablate.lanes import training as training_module
-from ablate.lanes.bench import Bench
 from ablate.lanes.checkpoint import load as load_checkpoint
 from ablate.lanes.checkpoint import save
+from ablate.lanes.context import Bench
 from ablate.lanes.group import grouped
 from ablate.lanes.train import train
 from ablate.lanes.trainer import Trainer

@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ablate.catalogue.registry import registry
-from ablate.lanes.bench import Bench
-from ablate.lanes.graph import Settled, prepare
+from ablate.lanes.context import Bench
+from ablate.lanes.cuda_graph import Settled, prepare
 from ablate.lanes.trainer import Trainer
 from ablate.surgery.norms import Norm
 from ablate.testing import Suite, suite, variants

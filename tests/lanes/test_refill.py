@@ -11,16 +11,16 @@ import torch
 
 from ablate.catalogue.registry import registry
 from ablate.lanes.applicable import applicable
-from ablate.lanes.bench import Bench
+from ablate.lanes.context import Bench
 from ablate.lanes.group import structure
 from ablate.lanes.train import train
 from ablate.lanes.training import Report, Training
 from ablate.records.recipe import Recipe
 from ablate.records.run import Outcome, Result, Run
 from ablate.records.study import SpaceSection, StudyFile
-from ablate.search.cube import params_at, random_points
 from ablate.search.pruning import rungs
 from ablate.search.space import Space
+from ablate.search.unit_cube import params_at, random_points
 from ablate.study.search import Prune
 from ablate.tasks.load import load
 

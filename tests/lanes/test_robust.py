@@ -5,15 +5,15 @@ import torch
 import torch.nn.functional as F
 
 from ablate.catalogue.registry import registry
-from ablate.lanes import robust
-from ablate.lanes.bench import Bench
+from ablate.lanes import robust_accuracy as robust
+from ablate.lanes.context import Bench
 from ablate.lanes.train import train
 from ablate.lanes.training import Training
 from ablate.records.claimed import APART
 from ablate.records.recipe import Recipe
 from ablate.records.run import Run
 from ablate.tasks.metric_table import METRICS
-from ablate.tasks.small import small_tasks
+from ablate.tasks.tiny_tasks import small_tasks
 
 NAME = "validation/robust_accuracy"
 MOMENTUM = {"momentum": {"lr": 0.05, "momentum": 0.9}}

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ablate.catalogue.registry import registry
-from ablate.lanes.bench import Bench
-from ablate.lanes.look import KERNELS
+from ablate.lanes.capabilities import KERNELS
+from ablate.lanes.context import Bench
 from ablate.lanes.trainer import Trainer
 from ablate.records.errors import NotApplicable
 from ablate.records.recipe import Recipe

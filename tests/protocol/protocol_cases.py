@@ -10,7 +10,7 @@ from sklearn import datasets
 from torch import Tensor, nn
 
 from ablate.catalogue.registry import registry
-from ablate.lanes.bench import Bench
+from ablate.lanes.context import Bench
 from ablate.lanes.train import train
 from ablate.protocol.steps import Ground
 from ablate.records.run import Result, Run

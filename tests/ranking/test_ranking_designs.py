@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ablate.ranking.aliases import alias_table
-from ablate.ranking.design import Design, Factor, check_factors, with_placebo
-from ablate.ranking.factorial import add_one, drop_one, full_factorial, pilot
-from ablate.ranking.hadamard import hadamard, order_above
-from ablate.ranking.screening import screening
+from ablate.ranking.designs.aliases import alias_table
+from ablate.ranking.designs.design import Design, Factor, check_factors, with_placebo
+from ablate.ranking.designs.factorial import add_one, drop_one, full_factorial, pilot
+from ablate.ranking.designs.hadamard import hadamard, order_above
+from ablate.ranking.designs.screening import screening
 from ablate.records.errors import InputError
 
 # First rows of Plackett & Burman, Biometrika 33 (1946), p. 323, cyclic designs.

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from ablate.ranking.design import Factor, with_placebo
-from ablate.ranking.effects import effects, fit_effects
-from ablate.ranking.least_squares import least_squares
-from ablate.ranking.outcomes import classify
-from ablate.ranking.screening import screening
+from ablate.ranking.designs.design import Factor, with_placebo
+from ablate.ranking.designs.screening import screening
+from ablate.ranking.estimation.effects import effects, fit_effects
+from ablate.ranking.estimation.least_squares import least_squares
+from ablate.ranking.estimation.outcomes import classify
 from ablate.records.errors import InputError
 
 FACTORS = with_placebo([Factor(f"t{i}") for i in range(7)])

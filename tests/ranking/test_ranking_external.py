@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ablate.ranking.design import Factor
-from ablate.ranking.external import analyse_table
-from ablate.ranking.screening import screening
+from ablate.ranking.designs.design import Factor
+from ablate.ranking.designs.screening import screening
+from ablate.ranking.tables.external import analyse_table
 from ablate.records.errors import InputError
 
 

@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from ablate.ranking.compare import LOOKS, compare
-from ablate.ranking.design import Factor, with_placebo
-from ablate.ranking.factorial import add_one, drop_one
-from ablate.ranking.paired import paired
-from ablate.ranking.verdicts import verdicts
+from ablate.ranking.designs.design import Factor, with_placebo
+from ablate.ranking.designs.factorial import add_one, drop_one
+from ablate.ranking.estimation.compare import LOOKS, compare
+from ablate.ranking.estimation.paired import paired
+from ablate.ranking.verdicts.verdicts import verdicts
 from ablate.records.errors import InputError
 
 FACTORS = (

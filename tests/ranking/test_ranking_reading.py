@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from ablate.ranking.external import analyse_table
-from ablate.ranking.reading import read_table
+from ablate.ranking.tables.csv_reader import read_table
+from ablate.ranking.tables.external import analyse_table
 from ablate.records.errors import InputError
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ablate.ranking.analysis import Declaration, analyse
-from ablate.ranking.screening import screening
+from ablate.ranking.designs.screening import screening
+from ablate.ranking.estimation.analysis import Declaration, analyse
 from bench.statistics import __main__ as command
 from bench.statistics import study
 from bench.statistics.__main__ import worlds

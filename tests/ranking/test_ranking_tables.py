@@ -9,27 +9,27 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from ablate.ranking.analysis import Declaration, analyse
-from ablate.ranking.design import Factor, with_placebo
-from ablate.ranking.effects import effects, fit_effects
-from ablate.ranking.exploratory import exploratory
-from ablate.ranking.factorial import add_one, drop_one, full_factorial, pilot
-from ablate.ranking.failures import failure_effects, newcombe, wilson
-from ablate.ranking.interactions import interactions, note_interacts
-from ablate.ranking.methods import methods_paragraph
-from ablate.ranking.paired import paired
-from ablate.ranking.pilot import read_pilot
-from ablate.ranking.ranks import rank_intervals
-from ablate.ranking.screening import screening
-from ablate.ranking.spread import (
+from ablate.ranking.designs.design import Factor, with_placebo
+from ablate.ranking.designs.factorial import add_one, drop_one, full_factorial, pilot
+from ablate.ranking.designs.pilot import read_pilot
+from ablate.ranking.designs.screening import screening
+from ablate.ranking.estimation.analysis import Declaration, analyse
+from ablate.ranking.estimation.dispersion import (
     mann_whitney,
     outlying,
     probability_of_improvement,
     seed_correlation,
     spread_by_arm,
 )
-from ablate.ranking.table import COLUMNS, ClaimMetric, claim_effects, ranking_table
-from ablate.ranking.verdicts import verdicts
+from ablate.ranking.estimation.effects import effects, fit_effects
+from ablate.ranking.estimation.failures import failure_effects, newcombe, wilson
+from ablate.ranking.estimation.interactions import interactions, note_interacts
+from ablate.ranking.estimation.paired import paired
+from ablate.ranking.estimation.ranks import rank_intervals
+from ablate.ranking.tables.exploratory import exploratory
+from ablate.ranking.verdicts.methods import methods_paragraph
+from ablate.ranking.verdicts.ranking_table import COLUMNS, ClaimMetric, claim_effects, ranking_table
+from ablate.ranking.verdicts.verdicts import verdicts
 from ablate.records.errors import InputError
 
 FACTORS = with_placebo([Factor(f"t{i}") for i in range(8)])

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from ablate.ranking.design import Factor
-from ablate.ranking.power import design_power, power, runs_needed
-from ablate.ranking.screening import screening
-from ablate.ranking.sequential import POCOCK, decide, equivalence, holm, nominal_level, two_sided
-from ablate.ranking.verdicts import decided, verdicts
+from ablate.ranking.designs.design import Factor
+from ablate.ranking.designs.power import design_power, power, runs_needed
+from ablate.ranking.designs.screening import screening
+from ablate.ranking.verdicts.sequential import POCOCK, decide, equivalence, holm, nominal_level, two_sided
+from ablate.ranking.verdicts.verdicts import decided, verdicts
 from ablate.records.errors import InputError
 
 

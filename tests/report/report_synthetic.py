@@ -11,8 +11,8 @@ import numpy as np
 
 from ablate.ledger.entry import Entry
 from ablate.ledger.store import Ledger
-from ablate.ranking.design import Design, Factor
-from ablate.ranking.screening import screening
+from ablate.ranking.designs.design import Design, Factor
+from ablate.ranking.designs.screening import screening
 from ablate.records.recipe import Recipe
 from ablate.records.run import Outcome, Result, Run
 

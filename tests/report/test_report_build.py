@@ -18,12 +18,12 @@ import pytest
 from report_synthetic import TRUE_EFFECTS, Synthetic
 from scipy import stats
 
+from ablate.analysis.confirmed import confirmed
 from ablate.ledger.entry import Entry
 from ablate.records.errors import InputError
 from ablate.records.recipe import Recipe
 from ablate.records.run import Outcome, Result, Run
 from ablate.report.build import build
-from ablate.report.confirmed import confirmed
 from ablate.report.data import RANKING_COLUMNS
 from ablate.report.documents import json_text, recipe_toml
 

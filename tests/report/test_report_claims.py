@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ablate.analysis.claims import STEPS, claim_lines, first_claims, with_steps
 from ablate.catalogue.registry import registry
 from ablate.ledger.entry import Entry
-from ablate.ranking.design import Factor
-from ablate.ranking.screening import screening
+from ablate.ranking.designs.design import Factor
+from ablate.ranking.designs.screening import screening
 from ablate.records.recipe import Recipe
 from ablate.records.run import Outcome, Result, Run
 from ablate.report import tables
-from ablate.report.claims import STEPS, claim_lines, first_claims, with_steps
 
 METRIC = "validation/accuracy"
 BASE = {"momentum": {"lr": 0.1, "momentum": 0.9, "nesterov": False}}

@@ -5,8 +5,8 @@ import pytest
 from search_fakes import BASELINE, CATALOGUE, space, trick
 
 from ablate.records.run import Outcome
-from ablate.search.cube import DEPARTURES, params_at, random_points, sobol_points
-from ablate.search.told import REMEMBERED, TrialResult, remembered
+from ablate.search.observations import REMEMBERED, TrialResult, remembered
+from ablate.search.unit_cube import DEPARTURES, params_at, random_points, sobol_points
 
 WIDE = space({**CATALOGUE, **{f"t{i}": trick(f"t{i}") for i in range(22)}})
 

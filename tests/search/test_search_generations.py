@@ -12,7 +12,7 @@ from ablate.records.errors import InputError
 from ablate.records.run import Outcome, Run
 from ablate.records.study import SpaceSection, StudyFile
 from ablate.search.generations import Suggester
-from ablate.search.told import TrialResult
+from ablate.search.observations import TrialResult
 
 SPACE = space()
 

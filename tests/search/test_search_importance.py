@@ -8,7 +8,7 @@ from ablate.records.run import Outcome
 from ablate.records.study import SpaceSection, StudyFile
 from ablate.search.generations import Suggester
 from ablate.search.importance import importances
-from ablate.search.told import TrialResult
+from ablate.search.observations import TrialResult
 
 
 def results(ask, generations, value):

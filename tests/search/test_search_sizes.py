@@ -2,7 +2,7 @@
 
 import pytest
 
-from ablate.search.sizes import LONG, MOST, Sizes, sizes
+from ablate.search.generation_size import LONG, MOST, Sizes, sizes
 
 TRIALS = [1, 2, 3, 8, 20, 40, 99, 100, 101, 200, 500, 1000, 10_000]
 

@@ -14,7 +14,7 @@ from ablate.records.errors import Conflict, InputError
 from ablate.records.recipe import Recipe, conflict
 from ablate.records.study import SpaceSection, StudyFile
 from ablate.records.study_space import Override
-from ablate.search.cube import params_at, random_points
+from ablate.search.unit_cube import params_at, random_points
 
 SPACE = space()
 

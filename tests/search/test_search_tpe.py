@@ -9,7 +9,7 @@ from search_fakes import space
 
 from ablate.records.run import Outcome
 from ablate.search.generations import Suggester
-from ablate.search.told import Teller, TrialResult
+from ablate.search.observations import Teller, TrialResult
 from ablate.search.tpe import FittedTPE
 
 SPACE = space()

@@ -11,7 +11,7 @@ from ablate.executors.job import bench_of
 from ablate.ledger.entry import Entry
 from ablate.ledger.store import Ledger
 from ablate.study.driver import STAGES, run_study
-from ablate.study.opening import Options, find, session_of
+from ablate.study.resume import Options, find, session_of
 
 TABULAR = """
 import torch

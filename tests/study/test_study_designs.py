@@ -264,7 +264,7 @@ def test_confirm_drops_what_helps_at_its_own_rate_and_resumes_with_more_seeds(tm
     here.run(("rank",))
     fact = here.fact("rank")
     arms = []
-    monkeypatch.setattr("ablate.report.ranked.Ranked.rows", property(lambda self: [
+    monkeypatch.setattr("ablate.analysis.designed_runs.Ranked.rows", property(lambda self: [
         {"trick": name, "level": "on", "verdict": "helps" if name != "dropout" else "hurts"} for name in ("dropout", "warmup", "label_smoothing")
     ]))  # fmt: skip
     here.run(("confirm",))

@@ -5,8 +5,8 @@ from study_samples import TABULAR
 
 from ablate.records.errors import InputError
 from ablate.records.study import default
-from ablate.study.differs import difference, what_to_type
-from ablate.study.opening import Options, find, session_of
+from ablate.study.resume import Options, find, session_of
+from ablate.study.study_diff import difference, what_to_type
 
 
 def toml(**changes) -> str:

@@ -12,17 +12,17 @@ from study_samples import place
 
 from ablate.catalogue.registry import registry
 from ablate.executors import job as job_module
-from ablate.executors import spare
+from ablate.executors import work_sharing as spare
 from ablate.executors.inline import Inline
 from ablate.executors.job import Job, work
 from ablate.executors.processes import Processes
 from ablate.lanes import checkpoint
-from ablate.lanes.bench import Bench
+from ablate.lanes.context import Bench
 from ablate.lanes.train import train
 from ablate.lanes.training import Paused, Training
 from ablate.records.recipe import Recipe
 from ablate.records.run import Outcome, Result, Run
-from ablate.study.opening import find, session_of
+from ablate.study.resume import find, session_of
 from ablate.study.session import Planned
 from ablate.tasks.load import load
 

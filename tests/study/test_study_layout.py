@@ -7,15 +7,15 @@ from dataclasses import replace
 import pytest
 
 from ablate.catalogue.registry import registry
-from ablate.ranking.design import PLACEBO
-from ablate.ranking.waves import wave_of
+from ablate.ranking.designs.design import PLACEBO
+from ablate.ranking.designs.waves import wave_of
 from ablate.records.errors import InputError
 from ablate.records.recipe import Recipe, conflict
 from ablate.records.study_rank import RankSection
-from ablate.study.contenders import HARDLY
-from ablate.study.layout import ONLY_ONE, array
-from ablate.study.rank import for_kind
-from ablate.study.retune import arms, choose, grid
+from ablate.study.ranking.candidates import HARDLY
+from ablate.study.ranking.factors import ONLY_ONE, array
+from ablate.study.ranking.retune import arms, choose, grid
+from ablate.study.ranking.stage import for_kind
 
 CATALOGUE = registry()
 CANDIDATES = (

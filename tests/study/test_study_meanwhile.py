@@ -3,7 +3,7 @@
 from study_samples import place
 
 from ablate.study.driver import run_study
-from ablate.study.opening import find, session_of
+from ablate.study.resume import find, session_of
 from ablate.study.session import Session
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from ablate.catalogue.registry import registry
 from ablate.records.recipe import Recipe
 from ablate.records.study_rank import RankSection
-from ablate.study.layout import array
+from ablate.study.ranking.factors import array
 
 
 def test_a_record_may_name_the_trick_without_which_it_does_nothing():

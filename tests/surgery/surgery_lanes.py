@@ -7,10 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ablate.compiled import compiled_code, is_used
-from ablate.surgery.binding import binding_of
-from ablate.surgery.layout import innermost
-from ablate.surgery.stacked import stacked
+from ablate.kernels.compiled import compiled_code, is_used
+from ablate.kernels.memory_format import innermost
+from ablate.kernels.parameter_binding import binding_of
+from ablate.kernels.stacked import stacked
 
 
 def run(several: list[nn.Module], x: Tensor, seed: int) -> list[Tensor]:

@@ -13,14 +13,14 @@ from ablate.catalogue.model.batch_norm import BatchNorm
 from ablate.catalogue.model.dropout import HiddenDropout
 from ablate.catalogue.model.group_norm import GroupNorm
 from ablate.catalogue.model.layer_norm import LayerNorm
-from ablate.compiled import compiled_code
-from ablate.surgery.binding import binding_of
-from ablate.surgery.chain import Chain, Pieces, inside_of
+from ablate.kernels.compiled import compiled_code
+from ablate.kernels.compiled_convolution import Convolved
+from ablate.kernels.compiled_ops import Affine, Flat, Largest, Mean
+from ablate.kernels.fused import Chain, Pieces, inside_of
+from ablate.kernels.memory_format import innermost
+from ablate.kernels.parameter_binding import binding_of
+from ablate.kernels.stacked import pieces_of, stacked
 from ablate.surgery.layers import Site
-from ablate.surgery.layout import innermost
-from ablate.surgery.links import Affine, Flat, Largest, Mean
-from ablate.surgery.links_convolution import Convolved
-from ablate.surgery.stacked import pieces_of, stacked
 from ablate.surgery.switch import Switch, picks_of, set_picks
 
 ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.Identity)

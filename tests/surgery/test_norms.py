@@ -12,8 +12,8 @@ from ablate.catalogue.model.batch_norm import BatchNorm
 from ablate.catalogue.model.group_norm import GroupNorm
 from ablate.catalogue.model.instance_norm import InstanceNorm
 from ablate.catalogue.model.layer_norm import LayerNorm
+from ablate.kernels.memory_format import innermost
 from ablate.surgery import norms
-from ablate.surgery.layout import innermost
 from ablate.surgery.norms import Norm, standardised
 
 SHAPES = ((6, 12), (128, 64), (5, 12, 3, 3), (3, 8, 4, 5), (2, 4, 7, 1))

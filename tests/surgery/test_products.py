@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ablate.surgery.products import LARGE, NARROW, affine
+from ablate.kernels.batched_matmul import LARGE, NARROW, affine
 
 TOLERANCE = 3e-5  # of the largest value: sums of up to 300 float32 numbers in any order
 # Few and many outputs, few and many inputs, a layer whose gradient autograd would transpose, and one row.

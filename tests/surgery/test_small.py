@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ablate.surgery import small
-from ablate.surgery.layout import is_innermost
-from ablate.surgery.small import convolution, way_of
+from ablate.kernels import small_convolution as small
+from ablate.kernels.memory_format import is_innermost
+from ablate.kernels.small_convolution import convolution, way_of
 
 # Largest error over largest value, measured against float64: oneDNN's is about 5e-7 for these sizes, and a
 # transform to 36 points and back loses a few times that.

@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from surgery_lanes import assert_each_lane_is_its_own_module, assert_same_alone_and_among_others
 from torch import Tensor, nn
 
-from ablate.compiled import compiled_code
+from ablate.kernels.compiled import compiled_code
+from ablate.kernels.memory_format import innermost
+from ablate.kernels.stacked import is_covered, rule_of, stacked, vmapped
 from ablate.surgery.layers import Dropout, Site
-from ablate.surgery.layout import innermost
-from ablate.surgery.stacked import is_covered, rule_of, stacked, vmapped
 from ablate.surgery.switch import Switch
 
 Make = Callable[[], nn.Module]

@@ -13,11 +13,11 @@ import torch.nn.functional as F
 from surgery_lanes import assert_each_lane_is_its_own_module, assert_same_alone_and_among_others
 from torch import Tensor, nn
 
-from ablate.lanes.look import runs_as_traced
-from ablate.surgery.binding import binding_of
-from ablate.surgery.layout import is_innermost
-from ablate.surgery.stacked import is_covered, stacked
-from ablate.surgery.traced import program_of
+from ablate.kernels.memory_format import is_innermost
+from ablate.kernels.parameter_binding import binding_of
+from ablate.kernels.stacked import is_covered, stacked
+from ablate.kernels.tracing import program_of
+from ablate.lanes.capabilities import runs_as_traced
 
 LANES, EXAMPLES = 4, 20
 

@@ -14,9 +14,9 @@ import torch
 from ablate.records.errors import InputError
 from ablate.tasks.builtin import BUILDERS, builtin
 from ablate.tasks.check import check
-from ablate.tasks.listing import CARDS, DATA, DEFAULT_TASK, FETCH
 from ablate.tasks.load import load
 from ablate.tasks.tabular import encode
+from ablate.tasks.task_cards import CARDS, DATA, DEFAULT_TASK, FETCH
 
 HERE = [name for name, card in CARDS.items() if not card.needs]
 ELSEWHERE = [name for name, card in CARDS.items() if card.needs]
@@ -208,7 +208,7 @@ def test_fetching_happens_only_on_request_and_agrees_with_the_file(monkeypatch, 
 def test_listing_needs_neither_torch_nor_time():
     code = (
         "import sys, time; start = time.perf_counter()\n"
-        "from ablate.tasks.listing import CARDS\n"
+        "from ablate.tasks.task_cards import CARDS\n"
         "cards = [card.ready() for card in CARDS.values()]\n"
         "assert not {'torch', 'numpy', 'pandas', 'sklearn'} & set(sys.modules), 'heavy'\n"
         "print(time.perf_counter() - start)"

@@ -5,7 +5,7 @@ import pytest
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.metrics import accuracy_score, log_loss, mean_squared_error
 
-from ablate.tasks.chance import chance_level, collapse_level
+from ablate.tasks.chance_level import chance_level, collapse_level
 from ablate.tasks.load import load
 
 

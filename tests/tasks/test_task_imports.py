@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 
 from ablate.tasks import sources
 from ablate.tasks.imports import imports, of_source, of_task
-from ablate.tasks.listing import CARDS, FETCH
+from ablate.tasks.task_cards import CARDS, FETCH
 
 LOADED = (
     "import sys\nfrom ablate.tasks.load import load\n"

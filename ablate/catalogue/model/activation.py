@@ -20,7 +20,7 @@ from typing import Any
 from torch import nn
 
 from ablate.records.trick import Claim, Parameter, Source, Trick
-from ablate.surgery.kinds import ACTIVATIONS
+from ablate.surgery.layer_types import ACTIVATIONS
 from ablate.surgery.net import Net, Place
 
 KINDS: Mapping[str, Callable[[], nn.Module]] = {

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from ablate.records.errors import InputError
 from ablate.records.trick import Claim, Parameter, Source, Trick
-from ablate.surgery.kinds import NORMS
+from ablate.surgery.layer_types import NORMS
 from ablate.surgery.net import Net
 from ablate.surgery.norms import Norm, by_channel, standardised
 

@@ -20,14 +20,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ablate.kernels.compiled_ops import KEEP_ALL
+from ablate.kernels.fused import Piece
+from ablate.kernels.layer_ops import Run
 from ablate.records.errors import InputError
 from ablate.records.trick import Claim, Parameter, Source, Trick
-from ablate.surgery.chain import Piece
-from ablate.surgery.kinds import AFFINE
+from ablate.surgery.layer_types import AFFINE
 from ablate.surgery.layers import Dropout, by_lane
-from ablate.surgery.links import KEEP_ALL
 from ablate.surgery.net import Net
-from ablate.surgery.pieces import Run
 
 
 def probabilities(p: float, places: int, profile: str) -> list[float]:

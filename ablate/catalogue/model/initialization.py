@@ -22,7 +22,7 @@ from torch import Generator, Tensor, nn
 
 from ablate.records.trick import Claim, Parameter, Source, Trick
 from ablate.seams.draws import stream_number
-from ablate.surgery.kinds import AFFINE
+from ablate.surgery.layer_types import AFFINE
 from ablate.surgery.layers import Site
 from ablate.surgery.net import Net
 from ablate.surgery.switch import Switch

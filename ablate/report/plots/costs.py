@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ablate.ranking.coding import lines
+from ablate.ranking.estimation.coding import lines
 from ablate.report.clean import shorten
 from ablate.report.numbers import ratio
 from ablate.report.plots.axes import plain_numbers

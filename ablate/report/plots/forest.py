@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ablate.ranking.coding import lines
+from ablate.ranking.estimation.coding import lines
 from ablate.report.clean import shorten
 from ablate.report.numbers import Units, minus
 from ablate.report.plots.axes import finite, plain_numbers, zero_line

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from ablate.ranking.coding import lines
+from ablate.ranking.estimation.coding import lines
 from ablate.report import tables
 from ablate.report.data import ReportData
 from ablate.report.numbers import NONE, duration, missing, setting

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ablate.ranking.coding import lines
+from ablate.ranking.estimation.coding import lines
 from ablate.report import outside, tables
 from ablate.report.data import ReportData
 from ablate.report.numbers import Units, missing, plural, significant

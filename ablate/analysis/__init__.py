@@ -1,0 +1,1 @@
+"""What the runs of a ledger show: the declared designs matched to the runs."""

@@ -1,0 +1,1 @@
+"""How K lanes are computed: lowering rules keyed by layer type."""

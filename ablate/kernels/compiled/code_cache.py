@@ -1,0 +1,124 @@
+"""Machine code kept from one process to the next: loading a function takes a twentieth of making it.
+
+It is kept in the user's cache folder, one file a function, named by all that the code hangs on: the function and its arguments, this room's
+text, llvmlite, the processor. Such a file is run, as Python runs what it finds in `__pycache__`: so it is read only where nobody but
+this user could have written it, and where its checksum holds. Else, and where the folder cannot be written to, code is made anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache, wraps
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar, cast
+
+import llvmlite
+
+from ablate.kernels.compiled import jit as machine
+from ablate.kernels.compiled.jit import Function, loaded
+from ablate.records.files import cache_folder
+
+P = ParamSpec("P")
+Made = TypeVar("Made", Function, tuple[Function, int])
+OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+
+
+def kept(make: Callable[P, Made]) -> Callable[P, Made]:
+    """What `make` makes: once a process, and once a machine. A function, or one and how many numbers of room it needs."""
+
+    @cache
+    @wraps(make)
+    def found(*arguments: P.args, **named: P.kwargs) -> Made:
+        name = _name(make, arguments, named)
+        before = _read(name)
+        if before is not None:
+            function, room = before
+            return cast(Made, function if room is None else (function, room))
+        made = make(*arguments, **named)
+        _write(name, made)
+        return made
+
+    return cast(Callable[P, Made], found)
+
+
+def _name(make: Callable[..., Any], arguments: tuple[Any, ...], named: dict[str, Any]) -> str:
+    about = [
+        make.__module__,
+        make.__qualname__,
+        repr(arguments),
+        sorted(named.items()),
+        machine.floats(),
+        *_surroundings(),
+    ]
+    return hashlib.sha256(json.dumps(about, default=repr).encode()).hexdigest()[:32]
+
+
+@cache
+def _surroundings() -> tuple[str, ...]:
+    text = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        text.update(file.read_bytes())
+    features = ",".join(sorted(name for name, there in machine.machine().features.items() if there))
+    return (
+        text.hexdigest(),
+        llvmlite.__version__,
+        str(machine.machine().target.triple),
+        machine.machine().name,
+        features,
+    )
+
+
+@cache
+def _folder() -> Path | None:
+    """Where code is kept; None where others may write there, or nobody says whose a file is."""
+    folder = cache_folder() / "code"
+    with suppress(OSError):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if _is_ours(folder.lstat()):
+            return folder
+    return None
+
+
+def _is_ours(about: os.stat_result) -> bool:
+    return hasattr(os, "getuid") and about.st_uid == os.getuid() and not about.st_mode & OTHERS_WRITE
+
+
+def _read(name: str) -> tuple[Function, int | None] | None:
+    """The function of that name and its room; None: there is none that can be believed."""
+    if (folder := _folder()) is None:
+        return None
+    try:
+        descriptor = os.open(folder / name, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+    except OSError:
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        if not _is_ours(os.fstat(descriptor)):
+            return None
+        head, _, code = file.read().partition(b"\n")
+    try:
+        about = json.loads(head)
+        if about["sha256"] != hashlib.sha256(code).hexdigest():
+            return None
+        return loaded(code, int(about["pointers"]), int(about["counts"])), about["room"]
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _write(name: str, made: Function | tuple[Function, int]) -> None:
+    """Whole or not at all. Not forced to the disk: what a crash tears has no checksum that holds."""
+    if (folder := _folder()) is None:
+        return
+    function, room = made if isinstance(made, tuple) else (made, None)
+    about = {"pointers": function.pointers, "counts": function.counts, "room": room}
+    head = json.dumps({**about, "sha256": hashlib.sha256(function.code).hexdigest()}).encode()
+    temporary = folder / f".{name}.{os.getpid()}"
+    with suppress(OSError):
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(head + b"\n" + function.code)
+        os.replace(temporary, folder / name)

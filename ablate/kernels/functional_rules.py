@@ -1,0 +1,200 @@
+"""What a model's `forward` does between its layers, on the stacked values `[K, …]` of K lanes.
+
+Dimensions in a call are those of one lane. Arithmetic, shapes and pooling run for all lanes at once; any other function lane by
+lane, each as it would be alone.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ablate.kernels.batched_matmul import affine
+from ablate.kernels.compiled import known
+from ablate.kernels.compiled_ops import Affine
+from ablate.kernels.fused import Chain, takes, taking
+from ablate.kernels.memory_format import innermost, is_innermost, laid, together
+
+
+def applied(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A function, or a method of the first argument, of lanes' values and plain numbers. Raises TypeError for a tensor that
+    belongs to no lane."""
+    lanes = [value for value in _flat([args, kwargs]) if isinstance(value, Tensor)]
+    if not lanes:
+        found = (
+            getattr(args[0], target)(*args[1:], **kwargs)
+            if isinstance(target, str)
+            else target(*args, **kwargs)
+        )
+        if isinstance(found, Tensor):
+            raise TypeError(f"{target} makes a tensor of its own")
+        return found
+    rule = FUNCTIONS.get(target)
+    if rule is None:
+        return one_by_one(target, args, kwargs, lanes[0])
+    found = rule(*args, **kwargs)
+    maps = isinstance(found, Tensor) and found.ndim == 5 and is_innermost(lanes[0])
+    return innermost(found) if maps and not is_innermost(found) else found
+
+
+def one_by_one(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], like: Tensor) -> Tensor:
+    """Lane by lane, each as it would be alone. Raises TypeError where the result is no tensor."""
+    rows = []
+    for own_args, own_kwargs in _lanes((args, kwargs), len(like)):
+        call = getattr(own_args[0], target) if isinstance(target, str) else partial(target, own_args[0])
+        rows.append(call(*own_args[1:], **own_kwargs))
+    if not all(isinstance(row, Tensor) for row in rows):
+        raise TypeError(f"{target} gives no tensor")
+    return together(rows, like)
+
+
+def _lanes(value: Any, count: int) -> list[Any]:
+    """What holds the lanes' stacked tensors, as each lane has it."""
+    if isinstance(value, Tensor):
+        return list(laid(value).unbind(0))
+    if isinstance(value, (tuple, list)):
+        columns = [_lanes(one, count) for one in value]
+        return [type(value)(column[lane] for column in columns) for lane in range(count)]
+    if isinstance(value, dict):
+        rows = _lanes(list(value.values()), count)
+        return [dict(zip(value, row, strict=True)) for row in rows]
+    return [value] * count
+
+
+def _flat(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        value = list(value.values())
+    return [one for item in value for one in _flat(item)] if isinstance(value, (tuple, list)) else [value]
+
+
+def arithmetic(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Single operations, which are rounded correctly wherever an element lies. Lanes' shapes are aligned at their ends."""
+
+    def aligned(*values: Any) -> Tensor:
+        most = max(value.ndim for value in values if isinstance(value, Tensor))
+        return function(
+            *(
+                value.reshape(len(value), *[1] * (most - value.ndim), *value.shape[1:])
+                if isinstance(value, Tensor)
+                else value
+                for value in values
+            )
+        )
+
+    return aligned
+
+
+def _behind(dim: int) -> int:
+    """A dimension of a lane's tensor in the stacked one."""
+    return dim + 1 if dim >= 0 else dim
+
+
+def _shaped(x: Tensor, *sizes: Any) -> Tensor:
+    own = sizes[0] if len(sizes) == 1 and not isinstance(sizes[0], int) else sizes
+    return laid(x).reshape(len(x), *own)
+
+
+def _flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+    return laid(x).flatten(_behind(start_dim), _behind(end_dim))
+
+
+def _permuted(x: Tensor, *dims: Any) -> Tensor:
+    own = dims[0] if len(dims) == 1 and not isinstance(dims[0], int) else dims
+    return x.permute(0, *(_behind(dim % (x.ndim - 1)) for dim in own))
+
+
+def _joined(join: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def joined(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+        return join(list(tensors), _behind(dim))
+
+    return joined
+
+
+def _size(x: Tensor, dim: int | None = None) -> Any:
+    return x.shape[1:] if dim is None else x.shape[_behind(dim)]
+
+
+def _attribute(x: Tensor, name: str) -> Any:
+    """`x.shape` and the like, of one lane. Raises TypeError for any other attribute."""
+    if name == "shape":
+        return x.shape[1:]
+    if name == "ndim":
+        return x.ndim - 1
+    if name in ("device", "dtype"):
+        return getattr(x, name)
+    raise TypeError(f"the attribute {name} of a lane")
+
+
+def _item(x: Any, index: Any) -> Any:
+    own = index if isinstance(index, tuple) else (index,)
+    if any(isinstance(value, (Tensor, list)) for value in own):
+        raise TypeError("an index that is no number, slice or ellipsis")
+    return x[index] if not isinstance(x, Tensor) else x[(slice(None), *own)]
+
+
+def by_example(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Functions that treat every example by itself: the lanes' examples are one batch."""
+
+    def called(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        y = function(x.flatten(0, 1), *args, **kwargs)
+        return torch.unflatten(y, 0, x.shape[:2])
+
+    return called
+
+
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """As a layer of these sizes would be run."""
+    link = Affine(weight.shape[2], weight.shape[1], bias is not None)
+    if (memory := known()) is not None and takes(x) and taking([link], x):
+        y: Tensor = memory.setdefault(link, Chain([link]))(x, [weight] if bias is None else [weight, bias])
+        return y
+    return affine(x, weight, bias)
+
+
+FUNCTIONS: dict[Any, Callable[..., Any]] = {
+    **{
+        function: arithmetic(plain)
+        for plain, names in (
+            (torch.add, (operator.add, torch.add, "add")),
+            (torch.sub, (operator.sub, torch.sub, "sub")),
+            (torch.mul, (operator.mul, torch.mul, "mul")),
+            (torch.div, (operator.truediv, torch.div, "div")),
+            (torch.neg, (operator.neg, torch.neg, "neg")),
+        )
+        for function in names
+    },
+    **dict.fromkeys((F.relu, torch.relu, "relu"), lambda x, inplace=False: F.relu(x)),
+    **dict.fromkeys((torch.flatten, "flatten"), _flatten),
+    **dict.fromkeys((torch.reshape, "reshape", "view"), _shaped),
+    **dict.fromkeys((torch.permute, "permute"), _permuted),
+    **dict.fromkeys((torch.transpose, "transpose"), lambda x, a, b: x.transpose(_behind(a), _behind(b))),
+    **dict.fromkeys((torch.unsqueeze, "unsqueeze"), lambda x, dim: x.unsqueeze(_behind(dim))),
+    **dict.fromkeys((torch.squeeze, "squeeze"), lambda x, dim: x.squeeze(_behind(dim))),
+    **dict.fromkeys((torch.cat, torch.concat), _joined(torch.cat)),
+    torch.stack: _joined(torch.stack),
+    **dict.fromkeys((torch.chunk, "chunk"), lambda x, chunks, dim=0: x.chunk(chunks, _behind(dim))),
+    **dict.fromkeys((torch.split, "split"), lambda x, size, dim=0: x.split(size, _behind(dim))),
+    "size": _size,
+    "dim": lambda x: x.ndim - 1,
+    "contiguous": lambda x: x.contiguous(),
+    getattr: _attribute,
+    operator.getitem: _item,
+    F.linear: _linear,
+    **{
+        pool: by_example(pool)
+        for pool in (
+            F.max_pool2d,
+            torch.max_pool2d,
+            F.avg_pool2d,
+            F.adaptive_avg_pool2d,
+            F.adaptive_max_pool2d,
+        )
+    },
+}
+"""What runs on all lanes at once: function, or name of a method -> how."""

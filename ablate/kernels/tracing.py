@@ -1,0 +1,124 @@
+"""Models and blocks with a `forward` of their own, on the stacked tensors of K lanes, without vmap.
+
+`forward` is traced once (torch.fx), with every submodule a leaf; what it does between its layers then runs on `[K, B, …]`:
+arithmetic, shapes and pooling for all lanes at once, any other function lane by lane. Each lane's numbers are so the same
+bits whatever lanes are beside it. What cannot be traced (control flow that hangs on values) or would act on more than
+its results (in place, on the module) has no program, and is vmapped as a whole.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, fx, nn
+
+from ablate.kernels.functional_rules import FUNCTIONS, applied
+
+Call = Callable[..., Tensor]
+"""(a submodule, its inputs, stacked) -> its output, stacked."""
+UNTRACEABLE = (ArithmeticError, AssertionError, AttributeError, LookupError, NameError, RuntimeError, TypeError, ValueError)  # fmt: skip
+"""What a model's own code may raise when it is handed a stand-in for its input: fx's TraceError is a ValueError."""
+IN_PLACE = {operator.iadd, operator.isub, operator.imul, operator.itruediv, operator.setitem}
+"""As functions; `x += y` is traced as an addition, which differs where `x` has another name: trying finds it."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """What a `forward` does. `last`: the node after which each value is not needed any more."""
+
+    graph: fx.Graph
+    last: Mapping[fx.Node, Sequence[fx.Node]]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Program:
+        return self  # it names submodules by their paths, and nobody changes it
+
+    def submodules(self, module: nn.Module) -> list[nn.Module]:
+        """What `module` calls."""
+        return [module.get_submodule(node.target) for node in self.graph.nodes if node.op == "call_module"]
+
+    def run(self, module: nn.Module, call: Call, *inputs: Tensor) -> Tensor:
+        """`inputs` `[K, B, …]` through `module`, whose tensors are the lanes' stacked ones. Raises TypeError for another number
+        of inputs than `forward` takes."""
+        given, values = iter(inputs), dict[fx.Node, Any]()
+        for node in self.graph.nodes:
+            args, kwargs = (fx.map_arg(found, values.__getitem__) for found in (node.args, node.kwargs))
+            if node.op == "placeholder":
+                value = next(given, *args)  # the default, where there is one
+            elif node.op == "get_attr":
+                value = operator.attrgetter(node.target)(module)
+            elif node.op == "call_module":
+                value = call(module.get_submodule(node.target), *args)
+            elif node.op == "output":
+                value = args[0]
+                break
+            else:
+                value = applied(node.target, args, kwargs)
+            values[node] = value
+            for done in self.last.get(node, ()):
+                del values[done]
+        if next(given, None) is not None:
+            raise TypeError(f"{type(module).__name__} was given {len(inputs)} inputs")
+        result: Tensor = value
+        return result
+
+
+def program_of(module: nn.Module) -> Program | None:
+    """The program of a module in its present mode (training or evaluation); None where it has none. Traced once a mode."""
+    kept: dict[bool, Program | None] = module.__dict__.setdefault("_ablate_programs", {})
+    if module.training not in kept:
+        kept[module.training] = _traced(module)
+    return kept[module.training]
+
+
+class _Tracer(fx.Tracer):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return True
+
+
+def _traced(module: nn.Module) -> Program | None:
+    if type(module).__module__.startswith("torch.") or module._forward_hooks or module._forward_pre_hooks:
+        return None
+    before = dict(vars(module))
+    try:
+        graph = _Tracer().trace(module)
+    except UNTRACEABLE:
+        graph = None
+    after = vars(module)
+    changed = [name for name in {*before, *after} if before.get(name, before) is not after.get(name, before)]
+    for name in changed:  # tracing has changed the module, as every call would
+        after.pop(name, None)
+        if name in before:
+            after[name] = before[name]
+    if graph is None or changed or not all(_is_plain(node, module) for node in graph.nodes):
+        return None
+    order = {node: number for number, node in enumerate(graph.nodes)}
+    last: dict[fx.Node, list[fx.Node]] = {}
+    for node in graph.nodes:
+        if node.users:
+            last.setdefault(max(node.users, key=order.__getitem__), []).append(node)
+    return Program(graph, last)
+
+
+def _is_plain(node: fx.Node, module: nn.Module) -> bool:
+    """Whether the program can run this node: it gives a result and changes nothing that is used again."""
+    if node.op == "get_attr":
+        owner, _, name = node.target.rpartition(".")  # type: ignore[union-attr]
+        held = module.get_submodule(owner)
+        return name in held._parameters or name in held._buffers
+    if node.op == "call_module":
+        return not node.kwargs and all(isinstance(arg, fx.Node) for arg in node.args)
+    if node.op == "output":
+        return isinstance(node.args[0], fx.Node)
+    if node.op == "placeholder":
+        return not str(node.target).startswith("*")
+    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "_")
+    if node.kwargs.get("inplace"):
+        # On a layer's output that nobody else wants, it is what it is out of place.
+        first = node.args[0]
+        known = node.target in FUNCTIONS
+        return known and isinstance(first, fx.Node) and first.op == "call_module" and len(first.users) == 1
+    in_place = node.target in IN_PLACE or (name.endswith("_") and not name.startswith("__"))
+    return not in_place and "out" not in node.kwargs

@@ -1,0 +1,143 @@
+"""Which kernel runs the lanes and how many train together, from a short measurement.
+
+Lanes of one group share the cost of every call, until their activations leave the processor's cache or the memory is
+used up; where that is depends on the machine and the model. Neither K nor the order of groups changes a result.
+The kernels agree to rounding only, so that the one which the kinds of layers suggest is kept unless the other is
+clearly faster, and a study stays with the kernel that it began with.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+
+from ablate.lanes.context import Bench
+from ablate.lanes.cuda_graph import prepare
+from ablate.lanes.device import wait
+from ablate.lanes.memory import is_out_of_memory, kept_bytes
+from ablate.lanes.trainer import Trainer
+from ablate.records.recipe import Recipe
+from ablate.records.run import Run
+
+LANES = {"cpu": (4, 20, 48), "cuda": (8, 32, 128, 512)}
+"""Numbers of lanes that are tried, rising; on a CPU few, because a study of a few seconds should not wait for it, and the second
+no fewer than a short search puts in a group (`search.sizes`): to divide its groups for one lane too many would cost more than it saves."""
+
+ROUNDS = 2
+CLEARLY = 1.5
+NEARLY = 1.1
+STATE = 8
+"""Copies of the parameters at the most: weights, gradients, two states of an optimizer, an average, three temporary."""
+SLACK = 1.5
+"""Memory that is asked for per measured byte: other tricks of the group keep tensors too."""
+
+Source = Literal["measured", "cached", "ledger", "given", "alone"]
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """`seconds` a step and lane (the fastest of a few), `bytes` a lane, with `lanes` of them under `kernel`."""
+
+    kernel: str
+    lanes: int
+    seconds: float
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    kernel: str
+    lanes: int
+    source: Source
+    timings: tuple[Timing, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def of_json(cls, document: dict[str, Any], source: Source) -> Choice:
+        """Raises KeyError or TypeError where the document is none."""
+        rows = tuple(Timing(**row) for row in document["timings"])
+        return cls(str(document["kernel"]), int(document["lanes"]), source, rows)
+
+
+def measured(bench: Bench, recipe: Recipe, budget: float) -> Choice:
+    """Time `recipe` under the two kernels that come into question with every number of lanes that fits into `budget` bytes.
+
+    Twice over, the faster of the two counting: other work on the machine comes and goes, and must not decide.
+    """
+    usual, other = bench.kernel, bench.look.other
+    best: dict[tuple[str, int], Timing] = {}
+    for _ in range(ROUNDS):
+        for kernel in (usual, other):
+            for row in rising(bench.with_kernel(kernel), recipe, budget):
+                before = best.get((row.kernel, row.lanes), row)
+                best[row.kernel, row.lanes] = min(row, before, key=lambda timing: timing.seconds)
+    rows = tuple(best.values())
+    kernel, lanes = best_of(rows, usual, budget)
+    return Choice(kernel, lanes, "measured", rows)
+
+
+def counts(bench: Bench) -> tuple[int, ...]:
+    """The numbers of lanes to try. One where each fills a core's cache: five together save a tenth, and all wait for the last."""
+    if bench.device.type == "cuda":
+        return LANES["cuda"]
+    return (1,) if bench.look.large else LANES["cpu"]
+
+
+def rising(bench: Bench, recipe: Recipe, budget: float) -> list[Timing]:
+    """Timings of one kernel: as many lanes as fit; on a GPU, large ones as long as more of them make one cheaper."""
+    rows: list[Timing] = []
+    for lanes in counts(bench):
+        if rows and rows[-1].bytes * SLACK * lanes > budget:
+            break
+        if bench.look.large and len(rows) > 1 and rows[-1].seconds * NEARLY > rows[-2].seconds:
+            break
+        try:
+            rows.append(timed(bench, recipe, lanes))
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not (rows and is_out_of_memory(error)):
+                raise
+            break
+    return rows
+
+
+def best_of(rows: Iterable[Timing], usual: str, budget: float) -> tuple[str, int]:
+    """The `usual` kernel unless another is clearly faster; the most lanes that are nearly as fast as any, and of those
+    no more than fit into `budget` bytes. (The most: tricks add calls that lanes share, which the measurement has not.)"""
+    rows = list(rows)
+    fastest = {
+        kernel: min(row.seconds for row in rows if row.kernel == kernel)
+        for kernel in {row.kernel for row in rows}
+    }
+    kernel = min(fastest, key=lambda name: fastest[name] * (CLEARLY if name != usual else 1.0))
+    of_kernel = [row for row in rows if row.kernel == kernel]
+    lanes = max(row.lanes for row in of_kernel if row.seconds <= fastest[kernel] * NEARLY)
+    heaviest = max(row.bytes for row in of_kernel)
+    return kernel, max(1, min(lanes, int(budget / (heaviest * SLACK))))
+
+
+def timed(bench: Bench, recipe: Recipe, lanes: int, steps: int = 2) -> Timing:
+    """One warm step that is weighed, then the faster of `steps`."""
+    trainer = Trainer(bench, [Run(bench.task.name, recipe, seed, 1) for seed in range(lanes)])
+    held = held_bytes(trainer)
+    prepare(trainer)
+    times = []
+    for _ in range(steps):
+        wait(bench.device)
+        started = time.perf_counter()
+        trainer.step()
+        wait(bench.device)
+        times.append(time.perf_counter() - started)
+    return Timing(bench.kernel, lanes, min(times) / lanes, -(-held // lanes))
+
+
+def held_bytes(trainer: Trainer) -> int:
+    """Bytes that one step holds at once: what the forward pass keeps for the backward pass, batch and parameters."""
+    flat = trainer.weights.flat
+    batch = trainer.bench.splits["train"].x[:1].nbytes * trainer.order.batch_size * trainer.lanes
+    return kept_bytes(trainer.step) + batch + STATE * flat.numel() * flat.element_size()

@@ -1,0 +1,166 @@
+"""A look at a model, before any lane is made: which kernel runs it, and how."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from ablate.kernels.compiled import why_not as why_not_compiled
+from ablate.kernels.leave_vmap import channels_last
+from ablate.kernels.parameter_binding import binding_of
+from ablate.kernels.stacked import is_covered, stacked
+from ablate.surgery.layer_types import ACTIVATIONS, DROPOUTS, NORMS
+from ablate.surgery.net import Net
+from ablate.tasks.user_code import repeatable
+
+PLAIN = (nn.Linear, nn.Flatten, nn.Identity, nn.Sequential, *ACTIVATIONS, *NORMS, *DROPOUTS)
+KERNELS = ("compiled", "batched", "vmap", "loop")
+
+
+def why_not_kernel(name: str, device: torch.device) -> str:
+    """Why a kernel cannot be had on this machine, in a few words; empty where it can."""
+    if name != "compiled":
+        return ""
+    return "it is for CPUs" if device.type != "cpu" else why_not_compiled()
+
+
+def kernels(device: torch.device) -> tuple[str, ...]:
+    """Those that can be had."""
+    return tuple(name for name in KERNELS if not why_not_kernel(name, device))
+
+
+CACHED = 2**17
+"""Numbers that the layers of one lane put out in a step (half a MiB). With more of them a core's cache holds one lane better
+than several, and a few lanes in a group are as fast as many."""
+
+
+def likely_kernels(net: Net, x: Tensor, device: torch.device, *, large: bool) -> tuple[str, str]:
+    """The kernel that is probably the fastest for a model that can be vmapped, and the one that may be faster still.
+
+    Layer by layer where all layers have a batched form; else vmap on a GPU, and on a CPU for linear and pointwise layers.
+    On a CPU lanes that are `large` go one after another: one at a time by compiled code, in a loop by torch's.
+    """
+    if is_covered(net.module) and (is_covered(net.module, traced=False) or runs_as_traced(net.module, x)):
+        if device.type != "cpu":
+            return "vmap", "batched"
+        if not why_not_kernel("compiled", device):
+            return "compiled", "loop"
+        return ("loop", "batched") if large else ("batched", "loop")
+    leaves = [layer for layer in net.module.modules() if not list(layer.children())]
+    plain = all(isinstance(layer, PLAIN) for layer in leaves)
+    return ("vmap", "loop") if plain or device.type != "cpu" else ("loop", "vmap")
+
+
+@contextmanager
+def unchanged(module: nn.Module) -> Iterator[None]:
+    """What is tried within it leaves neither mode nor buffers changed."""
+    was_training = module.training
+    kept = {name: buffer.clone() for name, buffer in module.named_buffers()}
+    try:
+        yield
+    finally:
+        module.train(was_training)
+        for name, buffer in module.named_buffers():
+            buffer.copy_(kept[name])
+
+
+def runs_as_traced(module: nn.Module, x: Tensor) -> bool:
+    """Whether the trace of a model's `forward` computes what the model does, training and evaluating. Changes nothing in the model."""
+    try:
+        return all(_runs_as_traced(module, x, training) for training in (True, False))
+    except (RuntimeError, NotImplementedError, TypeError, ValueError, AttributeError, LookupError):
+        return False  # a function that the trace cannot run on several lanes
+
+
+@torch.no_grad()
+def _runs_as_traced(module: nn.Module, x: Tensor, training: bool) -> bool:
+    binding = binding_of(module)
+    with unchanged(module):
+        pairs = {name: torch.stack([tensor, tensor]) for name, tensor in binding.held().items()}
+        expected = module.train(training)(x)
+        before = binding.put(pairs)
+        try:
+            found = stacked(module, torch.stack([x, x]))
+        finally:
+            binding.put(before)
+    return all(own.shape == expected.shape and torch.allclose(own, expected, 1e-3, 1e-4) for own in found)
+
+
+def why_not_vmap(module: nn.Module, x: Tensor) -> str:
+    """Why the model cannot be vmapped, in a few words; empty where it can. Changes nothing in the model."""
+    state = {name: tensor.detach().clone()[None] for name, tensor in module.named_parameters()}
+    state |= {name: tensor.detach().clone()[None] for name, tensor in module.named_buffers()}
+
+    def one(own: dict[str, Tensor], value: Tensor) -> Tensor:
+        output: Tensor = functional_call(module, own, (value,), tie_weights=False)
+        return output
+
+    try:
+        with unchanged(module), torch.no_grad():
+            module.train()
+            vmap(one, randomness="error")(state, x[None])
+    except (RuntimeError, NotImplementedError, TypeError, ValueError, AttributeError) as error:
+        return " ".join(str(error).split())[:160] or type(error).__name__
+    return ""
+
+
+def draws_globally(module: nn.Module, x: Tensor) -> bool:
+    """Whether a training forward pass takes numbers from a global generator: torch's, Python's or NumPy's."""
+    with unchanged(module), repeatable(), torch.no_grad():
+        before = _generators()
+        module.train()(x)
+        return _generators() != before
+
+
+def _generators() -> tuple[Any, ...]:
+    _, words, *rest = np.random.get_state(legacy=True)
+    return torch.get_rng_state().numpy().tobytes(), random.getstate(), np.asarray(words).tobytes(), rest
+
+
+def takes_channels_last(module: nn.Module, x: Tensor) -> bool:
+    """Whether a model on feature maps computes with channels innermost (a `view` after a convolution cannot)."""
+    if x.ndim != 4 or not x.is_floating_point():
+        return False
+    try:
+        with torch.no_grad():
+            module(channels_last(x))
+    except RuntimeError:
+        return False
+    return True
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a look at the model told about how to run it.
+
+    `kernel`: one of KERNELS; `other`: the one to measure it against. `solo`: why lanes must run one at a time; empty where they need not.
+    `large`: one lane fills a core's cache. `reseed`: it draws from a global generator (torch's, Python's, NumPy's), which is then seeded at every step.
+    `channels_last`: on a CPU, pooling is many times faster with channels innermost.
+    """
+
+    kernel: str
+    other: str
+    solo: str
+    large: bool
+    reseed: bool
+    channels_last: bool
+
+    @classmethod
+    def at(cls, net: Net, x: Tensor, device: torch.device, batch_size: int, kernel: str | None) -> Look:
+        """`kernel` overrides the choice."""
+        large = sum(prod(place.output[1:]) for place in net.places) * batch_size > CACHED
+        reseed = draws_globally(net.module, x)
+        solo = "it draws from a global generator" if reseed else why_not_vmap(net.module, x)
+        usual, other = ("loop", "loop") if solo else likely_kernels(net, x, device, large=large)
+        kernel = usual if kernel is None or solo else kernel
+        innermost = device.type == "cpu" and takes_channels_last(net.module, x)
+        return cls(kernel, usual if kernel == other else other, solo, large, reseed, innermost)

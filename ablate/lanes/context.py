@@ -1,0 +1,57 @@
+"""What the groups of one task share: data on the device, and what a look at the model told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from ablate.catalogue.registry import Registry
+from ablate.lanes.build import build_module
+from ablate.lanes.capabilities import Look
+from ablate.lanes.data import DeviceSplit, device_splits
+from ablate.lanes.phase_timer import Clock
+from ablate.surgery.net import Place, open_net, trace
+from ablate.tasks.task import Task
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What the groups of one task share: the data on the device and what a look at the model told.
+
+    `parameters` are the names of the user's own, in order.
+    """
+
+    task: Task
+    catalogue: Registry
+    device: torch.device
+    splits: dict[str, DeviceSplit]
+    places: tuple[Place, ...]
+    parameters: tuple[str, ...]
+    look: Look
+    clock: Clock = field(default_factory=Clock, compare=False)
+
+    @property
+    def kernel(self) -> str:
+        return self.look.kernel
+
+    def with_kernel(self, name: str) -> Bench:
+        """The same under another kernel (`look.KERNELS`)."""
+        before = self.look
+        other = before.kernel if name == before.other else before.other
+        return replace(self, look=replace(before, kernel=name, other=other))
+
+    @property
+    def solo(self) -> str:
+        return self.look.solo
+
+    @classmethod
+    def of(cls, task: Task, catalogue: Registry, device: torch.device, kernel: str | None = None) -> Bench:
+        """Look at the model once. `kernel` overrides the choice (`look.KERNELS`)."""
+        module = build_module(task.model, 0)
+        example = task.train.x[:2]
+        places = trace(module, example)
+        net = open_net(module, example, places)
+        look = Look.at(net, example, device, task.batch_size, kernel)
+        names = tuple(spec.name for spec in net.specs().values())
+        return cls(task, catalogue, device, device_splits(task, device), places, names, look)

@@ -1,0 +1,75 @@
+"""Robust accuracy: how many validation examples stay right when the fast gradient sign method moves them.
+
+    x' = x + ε · σ · sign ∇_x J(x),   ε = 0.1
+
+Shapes: x is `[K, N, …]`, J the plain cross-entropy in evaluation mode; σ is the standard deviation of the training
+inputs, of each column of a table, of all numbers otherwise: one scale for every run. Without test-time views. One
+step of a first-order attack: an upper bound of what a stronger attack leaves.
+Lineage: Goodfellow et al. 2014 (1412.6572, equation 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ablate.lanes.context import Bench
+from ablate.lanes.trainer import Trainer
+from ablate.records.claimed import ROBUST_ACCURACY
+from ablate.records.recipe import Recipe
+from ablate.records.trick import Trick
+from ablate.tasks.metrics import metrics
+
+ROBUST = "robust"
+"""What a job's splits name, where robust accuracy is asked for."""
+EPS = 0.1
+MOST = 1024
+"""Examples (lanes times rows) of one pass, which keeps its activations for the gradient."""
+
+
+def asked(bench: Bench, recipes: Iterable[Recipe]) -> tuple[str, ...]:
+    """`("robust",)` where one of the recipes has a trick that claims it and the task has it, else nothing."""
+    if bench.task.criterion != "classification" or not bench.task.train.x.is_floating_point():
+        return ()
+    claiming = {name for name, trick in bench.catalogue.items() if _claims(trick)}
+    return (ROBUST,) if any(name in claiming for recipe in recipes for name in recipe) else ()
+
+
+def _claims(trick: Trick) -> bool:
+    return any(claim.metric == ROBUST_ACCURACY for claim in trick.claims)
+
+
+def deviation(x: Tensor) -> Tensor:
+    """σ of inputs `[N, …]`: `[1, F]` of a table's columns, else of all numbers, `[1, …, 1]`."""
+    if x.ndim == 2:
+        return x.std(dim=0, keepdim=True, correction=0)
+    return x.std(correction=0).reshape([1] * x.ndim)
+
+
+def outputs(trainer: Trainer, lanes: Tensor, split: str = "validation", eps: float = EPS) -> Tensor:
+    """Outputs `[k, N, C]` of the lanes `lanes` (int64) on the split's inputs, each moved against its lane."""
+    data, device = trainer.bench.splits[split], trainer.bench.device
+    sigma = deviation(trainer.bench.splits["train"].x).to(device)
+    weights = dict(trainer.scored_weights().take(lanes).items())
+    forward, keys = trainer.forward.some(lanes), trainer.seeds[lanes]
+    rows = max(1, MOST // len(lanes))
+    parts = []
+    for x, y in zip(torch.split(data.x, rows), torch.split(data.y, rows), strict=True):
+        stacked = x.expand(len(lanes), *x.shape).clone().requires_grad_()
+        with torch.enable_grad():
+            logits = trainer.outputs(weights, stacked, keys, training=False, forward=forward)
+            loss = F.cross_entropy(logits.flatten(0, 1), y.repeat(len(lanes)), reduction="sum")
+            (gradient,) = torch.autograd.grad(loss, stacked)
+        with torch.no_grad():
+            moved = stacked.detach() + eps * sigma * gradient.sign()
+            parts.append(trainer.outputs(weights, moved, keys, training=False, forward=forward))
+    return torch.cat(parts, dim=1)
+
+
+def values(output: Tensor, y: Tensor) -> Mapping[str, float]:
+    """The metric of one lane's `outputs` `[N, C]`, by its full name; NaN where they are not finite."""
+    accuracy = metrics("classification", output[None], y, {"accuracy"})["accuracy"]
+    return {f"validation/{ROBUST_ACCURACY}": accuracy.item()}

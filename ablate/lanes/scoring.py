@@ -1,0 +1,49 @@
+"""From the outputs that a run is scored by to its metrics and per-example scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from ablate.lanes import robust_accuracy as robust
+from ablate.lanes.context import Bench
+from ablate.records.run import Outcome
+from ablate.tasks.metrics import metrics, per_example_scores
+
+
+def scored(
+    bench: Bench, outputs: Mapping[str, Tensor], splits: Sequence[str], outcome: Outcome
+) -> tuple[dict[str, float], dict[str, tuple[float, ...]]]:
+    """`split/metric` -> value, and split -> scores, of `outputs`: split -> `[N, C or D]`.
+
+    A diverged run has no metric (NaN) and no scores. Robust accuracy, where it was asked for, only of a run that
+    is complete.
+    """
+    values: dict[str, float] = {}
+    scores: dict[str, tuple[float, ...]] = {}
+    criterion = bench.task.criterion
+    if outcome is Outcome.COMPLETE and robust.ROBUST in outputs:
+        values |= robust.values(outputs[robust.ROBUST], bench.splits["validation"].y)
+    for split in (split for split in splits if split != robust.ROBUST):
+        output, y = outputs[split][None], bench.splits[split].y
+        for name, value in metrics(criterion, output, y).items():
+            values[f"{split}/{name}"] = float("nan") if outcome is Outcome.DIVERGED else value.item()
+        if outcome is not Outcome.DIVERGED:
+            scores[split] = tuple(per_example_scores(criterion, output, y)[0].tolist())
+    return values, scores
+
+
+def note_of(outcome: Outcome, best: int, epochs: int) -> str:
+    """What a result must say: where it diverged, or that an earlier epoch than the last is scored."""
+    if outcome is Outcome.DIVERGED:
+        return f"not finite in epoch {epochs}"
+    return "" if best == epochs else f"scored at epoch {best}"
+
+
+def padded(histories: Sequence[Sequence[float]], device: torch.device) -> Tensor:
+    """`[K, E]` float64 of K histories, those of younger lanes padded at the left with infinity."""
+    longest = max(map(len, histories))
+    rows = [[float("inf")] * (longest - len(row)) + list(row) for row in histories]
+    return torch.tensor(rows, dtype=torch.float64, device=device)

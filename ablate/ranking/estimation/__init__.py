@@ -1,0 +1,1 @@
+"""Effects, their intervals and spreads."""

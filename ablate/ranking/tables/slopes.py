@@ -1,0 +1,99 @@
+"""Numeric columns as straight lines: the effect of one standard deviation, and whether a line fits at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from ablate.ranking.designs.design import Factor
+from ablate.ranking.estimation.coding import effect_columns, nuisance_columns
+from ablate.ranking.estimation.least_squares import Matrix, least_squares
+from ablate.ranking.estimation.outcomes import classify
+from ablate.records.errors import InputError
+
+PER_SD = "per SD"
+HALVES = ("lower half", "upper half")
+DECADE = 10.0
+_BENT = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Slope:
+    """`column` [n]: standard deviations from the mean, zero where absent. `half` [n]: HALVES by the median, NaN
+    where absent. `note`: what one standard deviation is."""
+
+    column: Matrix
+    half: pd.Series
+    note: str
+
+
+def slope(values: Matrix, used: NDArray[np.bool_], *, log: bool | None = None) -> Slope:
+    """`values` [n], NaN where absent; mean and standard deviation are those of the `used` runs.
+
+    `log` None: numbers that are all positive, span a factor of ten and are less skewed on a logarithmic scale
+    enter as logarithms; a choice made from the column alone.
+    """
+    present = np.isfinite(values)
+    inside = values[present & used]
+    if log is None:
+        wide = bool(inside.min() > 0 and inside.max() >= DECADE * inside.min())
+        log = wide and abs(float(stats.skew(np.log(inside)))) < abs(float(stats.skew(inside)))
+    if log and not values[present].min() > 0:
+        raise InputError("a logarithm needs numbers above zero")
+    scaled = np.log(np.where(present, values, 1.0)) if log else np.where(present, values, 0.0)
+    chosen = scaled[present & used]
+    spread = float(chosen.std(ddof=1))
+    column = np.where(present, (scaled - chosen.mean()) / (spread or 1.0), 0.0)
+    middle = np.median(chosen)
+    upper = scaled > middle if (chosen > middle).any() else scaled >= middle
+    half = pd.Series(np.where(upper, HALVES[1], HALVES[0]), dtype=object).where(present)
+    unit = f"its logarithm, a factor of {np.exp(spread):.3g}" if log else f"{spread:.3g}"
+    return Slope(column, half, f"straight line, per standard deviation ({unit})")
+
+
+def split(values: Matrix, at: float | None) -> tuple[pd.Series, tuple[str, str]]:
+    """Labels below and above `at` (the median where None), and both labels in that order."""
+    present = np.isfinite(values)
+    at = float(np.median(values[present])) if at is None else at
+    # With many ties at the median one side would be empty: then the median itself is the upper side.
+    strict = bool((values[present] > at).any())
+    below, above = (f"≤ {at:g}", f"> {at:g}") if strict else (f"< {at:g}", f"≥ {at:g}")
+    upper = values > at if strict else values >= at
+    return pd.Series(np.where(upper, above, below), dtype=object).where(present), (below, above)
+
+
+def bent(
+    frame: pd.DataFrame,
+    factors: Sequence[Factor],
+    slopes: Mapping[str, Matrix],
+    metric: str,
+    direction: str,
+) -> list[str]:
+    """The slopes to which a square adds something (t test, 1 % shared among them): a line is not the whole story."""
+    if not slopes:
+        return []
+    runs = classify(frame, metric, direction)
+    _, columns = effect_columns(frame, factors, slopes)
+    base = np.concatenate([columns, nuisance_columns(frame)], axis=1)
+    found = []
+    for name, column in slopes.items():
+        squares = np.where(column == 0, 0.0, column**2 - 1)
+        fit = least_squares(
+            np.concatenate([squares[:, None], base], axis=1), np.where(runs.used, runs.values, np.nan)
+        )
+        error = fit.standard_errors[0, 0]
+        if fit.df[0] < 3 or not error > 0:
+            continue
+        p = 2 * stats.t.sf(abs(fit.coefficients[0, 0]) / error, fit.df[0])
+        if p <= _BENT / len(slopes):
+            shape = "a best value inside its range" if fit.coefficients[0, 0] < 0 else "a worst value inside"
+            found.append(
+                f"'{name}' does not act along a straight line (p = {p:.1g}; {shape}): its slope is an average, look at "
+                f"--as {name}=split or {name}=levels"
+            )
+    return found

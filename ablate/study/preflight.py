@@ -1,0 +1,113 @@
+"""What would stop a study's stages later is found before anything is written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ablate.catalogue.registry import registry
+from ablate.lanes.applicable import applicable
+from ablate.lanes.context import Bench
+from ablate.lanes.device import one_thread
+from ablate.ledger.store import Ledger
+from ablate.records.errors import InputError
+from ablate.search.space import Space
+from ablate.study.environment import device_of
+from ablate.study.recipes import read_recipe
+from ablate.study.resume import Opened, Options, check_executor, with_choices
+
+BUILT_ON_A_RATE = {"search", "rank", "confirm"}
+STAND_IN = 0.05
+"""The rate that stands for the one which lr-find is still to find."""
+BUILT_ON_A_RECIPE = {"rank", "confirm"}
+
+
+def check_ready(opened: Opened, options: Options, stages: Sequence[str]) -> Bench | None:
+    """Raise InputError if `stages` cannot be begun: device, executor, folders, a missing stage or recipe.
+
+    Returns the bench of the study, if it came to a look at the model.
+    """
+    device = device_of(options.device)
+    check_executor(options.executor)
+    check_folder(options.studies, "--studies")
+    if "report" in stages:
+        check_folder(options.reports / opened.name, "--out")
+    ledger = options.studies / f"{opened.name}.db"
+    facts = _facts(ledger)
+    rate = (facts.get("lr-find") or {}).get("learning_rate")
+    if (
+        opened.study.needs_lr_find
+        and rate is None
+        and "lr-find" not in stages
+        and BUILT_ON_A_RATE & set(stages)
+    ):
+        raise no_rate()
+    if BUILT_ON_A_RECIPE & set(stages):
+        around = opened.study.rank.around
+        if around == "best":
+            if "search" not in stages and not (facts.get("search") or {}).get("best"):
+                raise no_best()
+        elif around != "baseline":
+            read_recipe(Path(around), registry())
+    bench = None
+    if BUILT_ON_A_RATE & set(stages) and (not facts or "rank" in stages):
+        if not facts.get("applicable"):
+            with one_thread():
+                bench = Bench.of(with_choices(opened), registry(), device)
+        space = check_space(opened, bench, facts)
+        asked, sure = opened.study.rank, "search" not in stages
+        # Where the recipe is still to be found, only what the file names can be wrong.
+        if "rank" in stages and (sure or asked.must_have or asked.levels or asked.conditional):
+            check_ranking(opened, options, space, sure=sure)
+    return bench
+
+
+def check_space(opened: Opened, bench: Bench | None, facts: Mapping[str, Any]) -> Space:
+    """The space. Raises InputError where nothing is left to search, or the baseline does not fit into it."""
+    catalogue = registry()
+    possible = applicable(bench) if bench else facts["applicable"]
+    found = (facts.get("lr-find") or {}).get("learning_rate")
+    rate = (found or STAND_IN) if opened.study.needs_lr_find else None
+    baseline = opened.study.baseline_recipe(catalogue, rate)
+    return Space.of(catalogue, opened.study, possible, baseline, lr_center=rate)
+
+
+def check_ranking(opened: Opened, options: Options, space: Space, *, sure: bool) -> None:
+    """Raise InputError where [rank] asks for tricks that the study does not have, or for a design that cannot
+    hold the tricks. `sure`: the recipe that is ranked will not change before."""
+    from ablate.ranking.designs.waves import check_kind  # pandas: only where something is ranked
+    from ablate.study.ranking.plan import laid_out
+
+    laid, known, _ = laid_out(opened, options, registry(), space.baseline, list(space.settings))
+    if known and sure:
+        check_kind(opened.study.rank.design, laid.factors)
+
+
+def check_folder(folder: Path, option: str) -> None:
+    """Raise InputError if `folder` is neither there and writable, nor can be made."""
+    hint = f"name another with {option}"
+    there = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
+    if not there.is_dir():
+        what = "is a file" if there == folder else f"cannot be made: {there} is a file"
+        raise InputError(f"the folder {folder} {what}", hint=hint)
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"the folder {there} cannot be written", hint=hint)
+    if any(len(os.fsencode(part)) > 255 for part in folder.parts):
+        raise InputError(f"the folder {folder} cannot be made: its name is too long", hint=hint)
+
+
+def no_rate() -> InputError:
+    return InputError("the baseline's lr is left to lr-find", hint="run the stage lr-find, or give a number")
+
+
+def no_best() -> InputError:
+    return InputError("there is no best recipe yet", hint="run the stage search, or rank --around baseline")
+
+
+def _facts(ledger: Path) -> dict[str, Any]:
+    if not os.path.lexists(ledger):
+        return {}
+    with Ledger.open(ledger, write=False) as opened:
+        return opened.facts()

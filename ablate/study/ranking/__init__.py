@@ -1,0 +1,1 @@
+"""The rank stage of a study."""

@@ -1,0 +1,131 @@
+"""What the rank stage would run: its design, its runs before and in each wave, and what they could find."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from ablate.catalogue.registry import registry
+from ablate.ledger.entry import Entry
+from ablate.ledger.store import Ledger
+from ablate.ranking.designs.design import PLACEBO
+from ablate.ranking.designs.power import design_power
+from ablate.ranking.designs.screening import is_factorial
+from ablate.ranking.designs.waves import apart, check_kind, wave_of
+from ablate.records.recipe import Recipe
+from ablate.records.trick import Trick
+from ablate.study.ranking.candidates import Seen, best_seen
+from ablate.study.ranking.design_matrix import Array
+from ablate.study.ranking.factors import array
+from ablate.study.ranking.pilot import pays
+from ablate.study.ranking.retune import declaration
+from ablate.study.ranking.stage import for_drops, for_kind, main_factors, tricks
+from ablate.study.recipes import read_recipe
+from ablate.study.resume import Opened, Options
+
+SIZES = (0.5, 1.0, 1.5, 2.0)
+PILOT = 6
+UNKNOWN = "the search's best recipe, not known yet: planned on the baseline, every trick a contender"
+
+
+def rank_plan(
+    opened: Opened,
+    options: Options,
+    catalogue: Mapping[str, Trick],
+    baseline: Recipe,
+    candidates: Sequence[str],
+) -> dict[str, Any]:
+    """Design, runs, power. Around the recipe that would be ranked, where it is known already; else around the
+    baseline, as if every trick were a contender. Raises InputError where the design cannot be had."""
+    asked, seed = opened.study.rank, opened.study.seed
+    laid, _, around = laid_out(opened, options, catalogue, baseline, candidates)
+    check_kind(asked.design, laid.factors)
+    told = {
+        "design": asked.design, "around": around, "factors": [factor.name for factor in laid.factors],
+        "levels": {f.name: list(f.levels) for f in tricks(laid) if len(f.levels) > 2},
+        "fixed": [factor.name for factor in laid.fixed], "waves_at_most": asked.waves, "looks": asked.waves,
+        "margin": asked.margin, "left_out": dict(laid.left_out),
+    }  # fmt: skip
+    if not tricks(laid):
+        return {**told, "note": "nothing to rank", "runs": {}, "runs_per_wave": 0, "power_of_one_wave": {}, "power_of_all_waves": {}}  # fmt: skip
+    design = wave_of(
+        asked.design, main_factors(asked.design, laid), wave=1, seed=seed, shipped=for_drops(laid)
+    )
+    aside = apart(laid.fixed, laid.shipped, design, wave=1, seed=seed)
+    rates = declaration(laid, asked.retune)
+    runs = {
+        "rates": len(rates["arms"]) * rates["runs_per_arm"] if rates else 0,
+        "pilot": PILOT if pays(asked.design, len(design.rows)) else 0,
+        "each wave": len(design.rows) + (len(aside.rows) if aside else 0),
+    }
+
+    def power(waves: int) -> dict[str, float]:
+        return {
+            f"{size:g}": float(design_power(design, size, waves=waves, looks=asked.waves)["power"].min())
+            for size in SIZES
+        }
+
+    return {
+        **told, "note": design.note + (" (few tricks)" if asked.design == "screening" and is_factorial(design.factors) else ""),
+        "retune": rates, "runs": runs, "runs_per_wave": runs["each wave"],
+        "runs_at_most": runs["rates"] + runs["pilot"] + asked.waves * runs["each wave"],
+        "power_of_one_wave": power(1), "power_of_all_waves": power(asked.waves),
+    }  # fmt: skip
+
+
+def laid_out(
+    opened: Opened,
+    options: Options,
+    catalogue: Mapping[str, Trick],
+    baseline: Recipe,
+    candidates: Sequence[str],
+) -> tuple[Array, bool, str]:
+    """The array, whether the recipe that it is around is known, and that recipe in words. Raises InputError
+    where the study file asks for tricks that cannot be had."""
+    asked = opened.study.rank
+    winner, seen, around = _known(opened, options, baseline)
+    whole = array(catalogue, winner or baseline, baseline, candidates, asked, seen)
+    if winner is None and asked.design == "drop-one":
+        whole = replace(whole, shipped={f.name: f.levels[-1] for f in tricks(whole)} | {PLACEBO: "off"})
+    return for_kind(whole, asked.design), winner is not None, around
+
+
+def _known(opened: Opened, options: Options, baseline: Recipe) -> tuple[Recipe | None, Seen, str]:
+    """The recipe that is ranked and the search's contenders, as far as the ledger has them; and in words."""
+    around = opened.study.rank.around
+    if around == "baseline":
+        return baseline, {}, "the baseline"
+    if around != "best":
+        return read_recipe(Path(around), registry()), {}, around
+    path = options.studies / f"{opened.name}.db"
+    if not os.path.lexists(path):
+        return (
+            None,
+            {},
+            "the search's best recipe, not known yet: planned on the baseline, every trick a contender",
+        )
+    with Ledger.open(path, write=False) as ledger:
+        best = (ledger.fact("search") or {}).get("best")
+        entries = ledger.entries(scores=False)
+    if not best:
+        return (
+            None,
+            {},
+            "the search's best recipe, not known yet: planned on the baseline, every trick a contender",
+        )
+    sign = 1.0 if opened.task.direction == "higher" else -1.0
+    metric = opened.study.metric or opened.task.metric
+
+    def score(entry: Entry) -> float:
+        value = entry.result.metrics.get(metric, float("nan"))
+        return sign * value if isfinite(value) else float("nan")
+
+    return (
+        Recipe(best["recipe"]),
+        best_seen(entries, score),
+        f"the search's best recipe (trial {best['trial']})",
+    )

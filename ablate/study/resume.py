@@ -1,0 +1,257 @@
+"""Open a study: from what a person typed to a session with a ledger, a task on its device and workers."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ablate.catalogue.registry import registry
+from ablate.executors.inline import Inline
+from ablate.executors.processes import Processes
+from ablate.lanes.context import Bench
+from ablate.lanes.device import one_thread
+from ablate.ledger.store import Ledger
+from ablate.records import study as studies
+from ablate.records.errors import InputError, unknown
+from ablate.records.names import check_name
+from ablate.records.study import StudyFile
+from ablate.records.study_rank import ConfirmSection, RankSection
+from ablate.study.environment import device_of, environment
+from ablate.study.kernel import choose, slower_because
+from ablate.study.progress import Progress, Silent
+from ablate.study.session import Session
+from ablate.study.study_diff import difference, what_to_type
+from ablate.tasks.check import check
+from ablate.tasks.describe import describe
+from ablate.tasks.load import load
+from ablate.tasks.task import Task
+
+EXECUTORS = ("auto", "inline", "processes")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Where and how a study runs; none of it changes a result."""
+
+    studies: Path = Path("studies")
+    reports: Path = Path("reports")
+    device: str = "auto"
+    lanes: int = 0
+    workers: int = 0
+    executor: str = "auto"
+    kernel: str = "auto"
+    memory: float = 0.0
+    profile: bool = False
+    command: str = field(default_factory=lambda: shlex.join(["ablate", *sys.argv[1:]]))
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A study as it was asked for, before anything is touched."""
+
+    name: str
+    study: StudyFile
+    task: Task
+    text: str
+    given: str = ""
+    named: str = ""
+
+
+def find(given: str, options: Options) -> Opened:
+    """`given` is a study file, the name of one in the studies folder, a task's name, or `file.py:attribute`.
+
+    The task is loaded and checked; nothing is written. Raises InputError.
+    """
+    file = Path(given)
+    named = options.studies / f"{given}.toml"
+    if given.endswith(".toml"):
+        name = check_name(file.stem)
+    elif "/" not in given and ".py" not in given and named.is_file():
+        file, name = named, check_name(given)
+    else:
+        task = _checked(given)
+        return Opened(
+            check_name(task.name), studies.default(given), task, studies.default(given).to_toml(), given
+        )
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise InputError(
+            f"there is no study file {file}", hint="give its path from the folder you are in"
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"the study file {file} cannot be read: {error}") from error
+    study = studies.parse(text, str(file), catalogue=registry())
+    task = _checked(_beside(study.task, file))
+    return Opened(name, study, task, text, given)
+
+
+def _checked(reference: str) -> Task:
+    """With one thread: while workers import, two wait for each other longer than one computes."""
+    with one_thread():
+        task = load(reference)
+        check(task)
+    return task
+
+
+def _beside(reference: str, file: Path) -> str:
+    """A task file that a study names is looked for where the person stands, then beside the study file."""
+    path, colon, attribute = reference.rpartition(":")
+    if colon and path.endswith(".py") and not Path(path).is_file() and (file.parent / path).is_file():
+        return f"{file.parent / path}:{attribute}"
+    return reference
+
+
+@contextmanager
+def session_of(
+    opened: Opened, options: Options, progress: Progress | None = None, looked_at: Bench | None = None
+) -> Iterator[Session]:
+    """An open session: ledger locked, facts noted, workers started. Leaving it ends the workers.
+
+    `looked_at`: the bench of `opened`, where there is one already.
+    """
+    progress = progress or Silent()
+    device = device_of(options.device)
+    check_executor(options.executor)
+    torch.set_num_threads(1)
+    task = with_choices(opened)
+    bench = looked_at or Bench.of(task, registry(), device)
+    if bench.solo:
+        progress.say(f"the model cannot be vmapped ({bench.solo}): lanes run one at a time (K = 1)")
+    path = options.studies / f"{opened.name}.db"
+    workers = worker_count(options, device)
+    bench, choice = choose(
+        bench, opened.study.baseline_recipe(registry(), 0.05), kernel=options.kernel, lanes=options.lanes,
+        memory=options.memory, workers=workers, begun=kernel_begun(path),
+    )  # fmt: skip
+    if reason := slower_because(bench):
+        progress.say(f"layers are not compiled, and train slower: {reason}")
+    make_folder(options.studies)
+    with Ledger.open(path, write=True) as ledger:
+        note_facts(ledger, opened, task, device, options, progress)
+        ledger.put("kernel", choice.to_json())
+        apart = workers > 1 or options.executor == "processes"
+        executor = Processes(workers, progress.trained) if apart else Inline(progress.trained)
+        session = Session(
+            opened.name,
+            opened.study,
+            bench,
+            ledger,
+            executor,
+            workers,
+            choice.lanes,
+            progress,
+            options.profile,
+        )
+        started = time.perf_counter()
+        clean = False
+        try:
+            yield session
+            clean = True
+        finally:
+            if isinstance(executor, Processes) and not clean:
+                executor.kill()
+            else:
+                executor.shutdown()
+        progress.say(f"session of {time.perf_counter() - started:.0f} s")
+
+
+def kernel_begun(path: Path) -> dict[str, Any] | None:
+    """The choice of kernel that a study has begun with, if there is a ledger."""
+    if not path.is_file():
+        return None
+    with Ledger.open(path, write=False) as ledger:
+        found: dict[str, Any] | None = ledger.fact("kernel")
+        return found
+
+
+def with_choices(opened: Opened) -> Task:
+    """The task with the metric and the budget that the study file asks for."""
+    task, study = opened.task, opened.study
+    return task.but(metric=study.metric or task.metric, epochs=study.epochs or task.epochs)
+
+
+def make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"the folder {folder} cannot be made ({error.strerror})",
+            hint="name another with --studies or --out",
+        ) from error
+    if not os.access(folder, os.W_OK):
+        raise InputError(
+            f"the folder {folder} cannot be written", hint="name another with --studies or --out"
+        )
+
+
+def check_executor(name: str) -> None:
+    if name not in EXECUTORS:
+        raise unknown("executor", name, EXECUTORS)
+
+
+def worker_count(options: Options, device: torch.device) -> int:
+    """One process on a GPU; on a CPU one a core, each of one thread."""
+    check_executor(options.executor)
+    if options.executor == "inline" or device.type != "cpu":
+        return 1
+    return options.workers or os.cpu_count() or 1
+
+
+def note_facts(
+    ledger: Ledger, opened: Opened, task: Task, device: torch.device, options: Options, progress: Progress
+) -> None:
+    """Write down what is studied; refuse a ledger of another study, say so where the task's file changed."""
+    essential = essentials(opened.study)
+    fact: dict[str, Any] = {
+        "name": opened.name,
+        "given": opened.given,
+        "named": opened.named,
+        "task": opened.study.task,
+        "metric": task.metric,
+        "direction": task.direction,
+        "epochs": opened.study.epochs or task.epochs,
+        "seed": opened.study.seed,
+        "file": opened.text,
+        "sha256": hashlib.sha256(opened.text.encode()).hexdigest(),
+        "essential": essential,
+        "command": options.command,
+        "created": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+    }
+    before = ledger.fact("study")
+    if before:
+        if before["essential"] != essential:
+            raise InputError(
+                f"{ledger.path} was made from another study: {difference(before['essential'], essential)}",
+                hint=what_to_type(before["essential"], essential),
+            )
+        fact["created"] = before["created"]
+    about = describe(task)
+    known = ledger.fact("task")
+    if known and known.get("data_sha256") != about.get("data_sha256"):
+        raise InputError(
+            f"the data of '{task.name}' changed since {ledger.path} was begun",
+            hint="say the same again, name another folder with --studies, or remove the ledger",
+        )
+    if known and known.get("source_sha256") != about.get("source_sha256"):
+        progress.say(f"{task.source} has changed since the study was begun; finished runs are kept")
+    ledger.put("study", fact)
+    ledger.put("task", about)
+    ledger.put("environment", environment(device))
+
+
+def essentials(study: StudyFile) -> str:
+    """What must not change under a ledger, as TOML: all but the number of trials, and how it is ranked and
+    confirmed (a ranking declares itself in the ledger, and begins again where it is another one)."""
+    search = replace(study.search, trials=1)
+    return replace(study, search=search, rank=RankSection(), confirm=ConfirmSection()).to_toml()
