@@ -23,7 +23,7 @@ from ablate.catalogue.registry import Registry, registry
 from ablate.lanes.applicable import applicable
 from ablate.lanes.capabilities import kernels
 from ablate.lanes.checkpoint import restore_trainer, trainer_state
-from ablate.lanes.context import Bench
+from ablate.lanes.context import TaskContext
 from ablate.lanes.trainer import Trainer
 from ablate.records.recipe import Recipe, conflict
 from ablate.records.run import Run
@@ -53,24 +53,26 @@ class Suite:
     """A catalogue and the small tasks' benches."""
 
     catalogue: Registry
-    benches: Mapping[str, Bench]
+    benches: Mapping[str, TaskContext]
 
-    def where(self, trick: str) -> list[Bench]:
+    def where(self, trick: str) -> list[TaskContext]:
         """The benches to which the trick applies."""
-        return [bench for bench in self.benches.values() if not applicable(bench, [trick])[trick]]
+        return [context for context in self.benches.values() if not applicable(context, [trick])[trick]]
 
-    def run(self, bench: Bench, tricks: Mapping[str, Any], seed: int = 0) -> Run:
+    def run(self, context: TaskContext, tricks: Mapping[str, Any], seed: int = 0) -> Run:
         """A run with the tricks on top of SGD with momentum, or of the optimizer among them."""
         fills = {self.catalogue[name].slot for name in tricks}
         base = {} if "optimizer" in fills else OPTIMIZER
-        return Run(bench.task.name, Recipe.of(self.catalogue, {**base, **tricks}), seed, bench.task.epochs)
+        return Run(
+            context.task.name, Recipe.of(self.catalogue, {**base, **tricks}), seed, context.task.epochs
+        )
 
 
 @cache
 def suite(*files: Path) -> Suite:
     catalogue = registry().plus(files) if files else registry()
     device = torch.device("cpu")
-    return Suite(catalogue, {name: Bench.of(t, catalogue, device) for name, t in small_tasks().items()})
+    return Suite(catalogue, {name: TaskContext.of(t, catalogue, device) for name, t in small_tasks().items()})
 
 
 def check_trick(trick: str | Path) -> None:
@@ -114,13 +116,13 @@ def check_neutral_is_baseline(checks: Suite, name: str) -> None:
     neutral = checks.catalogue[name].neutral
     if neutral is None or checks.catalogue[name].slot == "optimizer":
         return
-    for bench in checks.where(name):
-        base = advance(bench, [checks.run(bench, {})])
-        same = advance(bench, [checks.run(bench, {name: neutral})])
+    for context in checks.where(name):
+        base = advance(context, [checks.run(context, {})])
+        same = advance(context, [checks.run(context, {name: neutral})])
         for parameter, value in lane_state(base, 0).items():
             other = lane_state(same, 0)[parameter]
             assert torch.equal(value, other), (
-                f"{name}: neutral is not the baseline ({bench.task.name}, {parameter})"
+                f"{name}: neutral is not the baseline ({context.task.name}, {parameter})"
             )
 
 
@@ -131,17 +133,17 @@ def check_default_acts(checks: Suite, name: str) -> None:
     assert places, f"{name}: applies to none of the small tasks; extend ablate.testing.small_tasks"
     if name == PLACEBO or trick.seam == "precision" or "choose" in ports_of(checks.catalogue.code(name)):
         return  # promise an equal result, or act on the choice of the epoch
-    for bench in places:
-        if differs(checks, bench, trick, STEPS):
+    for context in places:
+        if differs(checks, context, trick, STEPS):
             return
-    assert any(differs(checks, bench, trick, PATIENCE) for bench in places), (
+    assert any(differs(checks, context, trick, PATIENCE) for context in places), (
         f"{name}: the default changes nothing"
     )
 
 
-def differs(checks: Suite, bench: Bench, trick: Trick, steps: int) -> bool:
-    base = advance(bench, [checks.run(bench, {})], steps)
-    changed = advance(bench, [checks.run(bench, acting(trick))], steps)
+def differs(checks: Suite, context: TaskContext, trick: Trick, steps: int) -> bool:
+    base = advance(context, [checks.run(context, {})], steps)
+    changed = advance(context, [checks.run(context, acting(trick))], steps)
     one, other = lane_state(base, 0), lane_state(changed, 0)
     same = one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
     return not (same and torch.equal(base.predict("validation"), changed.predict("validation")))
@@ -163,15 +165,15 @@ def check_lanes_equal_alone(checks: Suite, name: str) -> None:
     """Lanes with different settings, and without the trick, are each what they are alone, bit for bit, in every kernel."""
     trick = checks.catalogue[name]
     benches = [own.with_kernel(kernel) for own in checks.where(name) for kernel in kernels(own.device)]
-    for bench in benches:
-        runs = [checks.run(bench, settings, seed) for seed, settings in enumerate(variants(trick))]
+    for context in benches:
+        runs = [checks.run(context, settings, seed) for seed, settings in enumerate(variants(trick))]
         if trick.lane and not any(not parameter.lane for parameter in trick.parameters):
-            runs.insert(1, checks.run(bench, {}, 9))
-        together = advance(bench, runs)
+            runs.insert(1, checks.run(context, {}, 9))
+        together = advance(context, runs)
         for lane, run in enumerate(runs):
-            alone = advance(bench, [run])
+            alone = advance(context, [run])
             assert_same_lane(
-                together, lane, alone, 0, f"{name} in {bench.task.name}, {bench.kernel}, lane {lane}"
+                together, lane, alone, 0, f"{name} in {context.task.name}, {context.kernel}, lane {lane}"
             )
 
 
@@ -199,39 +201,39 @@ def variants(trick: Trick, count: int = 3) -> list[dict[str, dict[str, Value]]]:
 def check_resume_is_exact(checks: Suite, name: str) -> None:
     """Saved in the middle of an epoch and restored into a fresh trainer, training goes on as if nothing was."""
     trick = checks.catalogue[name]
-    for bench in checks.where(name):
-        runs = [checks.run(bench, settings, seed) for seed, settings in enumerate(variants(trick, 2))]
-        whole = advance(bench, runs)
-        broken = advance(bench, runs, steps=STEPS // 2 + 1)
+    for context in checks.where(name):
+        runs = [checks.run(context, settings, seed) for seed, settings in enumerate(variants(trick, 2))]
+        whole = advance(context, runs)
+        broken = advance(context, runs, steps=STEPS // 2 + 1)
         state = trainer_state(broken)
-        resumed = Trainer(bench, runs)
+        resumed = Trainer(context, runs)
         restore_trainer(resumed, state)
-        advance(bench, runs, steps=STEPS - (STEPS // 2 + 1), trainer=resumed)
+        advance(context, runs, steps=STEPS - (STEPS // 2 + 1), trainer=resumed)
         for lane in range(len(runs)):
-            assert_same_lane(whole, lane, resumed, lane, f"{name} resumed in {bench.task.name}")
+            assert_same_lane(whole, lane, resumed, lane, f"{name} resumed in {context.task.name}")
 
 
 def check_works_with_others(checks: Suite, name: str) -> None:
     """With every other trick a step can be taken and an evaluation made, or the conflict is declared."""
     trick = checks.catalogue[name]
-    for bench in checks.where(name)[:1]:
-        possible = applicable(bench)
+    for context in checks.where(name)[:1]:
+        possible = applicable(context)
         for other in checks.catalogue.values():
             if other.name == name or possible[other.name] or conflict(trick, other):
                 continue
-            run = checks.run(bench, {name: trick.defaults, other.name: other.defaults})
-            trainer = advance(bench, [run], steps=2)
+            run = checks.run(context, {name: trick.defaults, other.name: other.defaults})
+            trainer = advance(context, [run], steps=2)
             assert trainer.alive.all(), f"{name} with {other.name} diverges within two steps"
             assert trainer.predict("validation").isfinite().all(), f"{name} with {other.name}"
 
 
 def check_model_is_left_alone(checks: Suite, name: str) -> None:
     """Surgery works on the engine's own copies: a module that the user's factory hands out stays as it was."""
-    for bench in checks.where(name):
-        module = bench.task.model()
+    for context in checks.where(name):
+        module = context.task.model()
         before = {key: value.clone() for key, value in module.state_dict().items()}
         layers = [type(layer) for layer in module.modules()]
-        advance(bench, [checks.run(bench, acting(checks.catalogue[name]))], steps=1)
+        advance(context, [checks.run(context, acting(checks.catalogue[name]))], steps=1)
         assert layers == [type(layer) for layer in module.modules()]
         assert all(torch.equal(before[key], value) for key, value in module.state_dict().items())
 
@@ -247,9 +249,11 @@ CHECKS = (
 )
 
 
-def advance(bench: Bench, runs: list[Run], steps: int = STEPS, trainer: Trainer | None = None) -> Trainer:
+def advance(
+    context: TaskContext, runs: list[Run], steps: int = STEPS, trainer: Trainer | None = None
+) -> Trainer:
     """A trainer of `runs`, some steps on."""
-    trainer = trainer or Trainer(bench, runs)
+    trainer = trainer or Trainer(context, runs)
     for _ in range(steps):
         trainer.step()
     return trainer

@@ -60,7 +60,7 @@ seeds = 2
 Row = tuple[Any, ...]
 
 
-class Told:
+class CommandResult:
     """The driver's progress, told to the one who is about to kill it."""
 
     def __init__(self, pipe: Connection) -> None:
@@ -91,7 +91,7 @@ def drive(folder: Path, executor: str, pipe: Connection) -> None:
     os.dup2(log, 2)
     options = Options(folder / "studies", folder / "reports", "cpu", 0, WORKERS, executor, command="chaos")
     opened = find(str(folder / "chaos.toml"), options)
-    with session_of(opened, options, Told(pipe)) as session:
+    with session_of(opened, options, CommandResult(pipe)) as session:
         pipe.send(("stage", "opened"))
         run_study(session, options)
 

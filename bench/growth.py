@@ -19,7 +19,7 @@ import optuna
 import torch
 
 from ablate.catalogue.registry import registry
-from ablate.lanes.context import Bench
+from ablate.lanes.context import TaskContext
 from ablate.lanes.cuda_graph import prepare
 from ablate.lanes.device import wait
 from ablate.lanes.trainer import Trainer
@@ -58,15 +58,15 @@ def by_trials(repeats: int, device: str) -> dict[str, list[Point]]:
 def by_lanes(device: torch.device) -> dict[str, list[Point]]:
     """ms a lane and step, an MLP on breast-cancer, one thread; on a GPU one graph a step, where it can be captured."""
     torch.set_num_threads(1)
-    bench = Bench.of(load("breast-cancer"), registry(), device)
+    context = TaskContext.of(load("breast-cancer"), registry(), device)
     clock = time.process_time if device.type == "cpu" else time.perf_counter
     found: list[Point] = []
     for lanes in LANES.get(device.type, LANES["cpu"]):
         runs = [
-            Run(bench.task.name, Recipe.of(bench.catalogue, RECIPES[i % len(RECIPES)]), i, 5)
+            Run(context.task.name, Recipe.of(context.catalogue, RECIPES[i % len(RECIPES)]), i, 5)
             for i in range(lanes)
         ]
-        trainer = Trainer(bench, runs)
+        trainer = Trainer(context, runs)
         prepare(trainer)
         times = []
         for step in range(WARM + STEPS):

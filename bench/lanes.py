@@ -32,7 +32,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ablate.catalogue.registry import registry
-from ablate.lanes.context import Bench
+from ablate.lanes.context import TaskContext
 from ablate.lanes.cuda_graph import prepare
 from ablate.lanes.device import one_thread, wait
 from ablate.lanes.trainer import Trainer
@@ -58,18 +58,18 @@ def recipe_of(rate: float, *, bf16: bool) -> Recipe:
     return Recipe.of(registry(), asked | ({"amp": {"dtype": "bfloat16"}} if bf16 else {}))
 
 
-def trainer_of(bench: Bench, lanes: int, *, bf16: bool) -> Trainer:
+def trainer_of(context: TaskContext, lanes: int, *, bf16: bool) -> Trainer:
     recipes = [recipe_of(10 ** (-2.5 + lane / lanes), bf16=bf16) for lane in range(lanes)]
-    return Trainer(bench, [Run(bench.task.name, recipe, seed, 1) for seed, recipe in enumerate(recipes)])
+    return Trainer(context, [Run(context.task.name, recipe, seed, 1) for seed, recipe in enumerate(recipes)])
 
 
-def lanes_alone(bench: Bench, lanes: int, *, bf16: bool) -> float:
+def lanes_alone(context: TaskContext, lanes: int, *, bf16: bool) -> float:
     """K lanes in this process, of one thread on a CPU."""
-    with one_thread() if bench.device.type == "cpu" else nullcontext():
-        trainer = trainer_of(bench, lanes, bf16=bf16)
+    with one_thread() if context.device.type == "cpu" else nullcontext():
+        trainer = trainer_of(context, lanes, bf16=bf16)
         prepare(trainer)
-        steps = max(4, steps_on(bench.device) // int(math.sqrt(lanes)))
-        return timed(trainer.step, bench.device, lanes, steps)
+        steps = max(4, steps_on(context.device) // int(math.sqrt(lanes)))
+        return timed(trainer.step, context.device, lanes, steps)
 
 
 def operations(task: Task) -> int:
@@ -101,11 +101,11 @@ def peak(device: torch.device, *, bf16: bool) -> float:
     return 2 * size**3 / best
 
 
-def sides(reference: str, device: torch.device, *, bf16: bool = False) -> tuple[Bench, dict[str, Side]]:
+def sides(reference: str, device: torch.device, *, bf16: bool = False) -> tuple[TaskContext, dict[str, Side]]:
     """What is timed, by name: the other side's loops, then ours."""
     task, cores = load(reference), os.cpu_count() or 1
-    bench, choice = choose(
-        Bench.of(task, registry(), device),
+    context, choice = choose(
+        TaskContext.of(task, registry(), device),
         recipe_of(0.01, bf16=bf16),
         workers=cores if device.type == "cpu" else 1,
     )
@@ -118,12 +118,12 @@ def sides(reference: str, device: torch.device, *, bf16: bool = False) -> tuple[
         if not bf16:
             alone = partial(solo_side, reference, str(device), graph=True)
             found[f"{GRAPHED}, in each of {SHARING} processes"] = partial(in_processes, alone, SHARING)
-    found["one lane"] = partial(lanes_alone, bench, 1, bf16=bf16)
-    found[f"{choice.lanes} lanes"] = partial(lanes_alone, bench, choice.lanes, bf16=bf16)
+    found["one lane"] = partial(lanes_alone, context, 1, bf16=bf16)
+    found[f"{choice.lanes} lanes"] = partial(lanes_alone, context, choice.lanes, bf16=bf16)
     if device.type == "cpu" and cores > 1 and not bf16:
-        group = partial(lanes_side, reference, bench.kernel, choice.lanes)
+        group = partial(lanes_side, reference, context.kernel, choice.lanes)
         found[f"{choice.lanes} lanes in each of {cores} processes"] = partial(in_processes, group, cores)
-    return bench, found
+    return context, found
 
 
 def lines(times: dict[str, list[float]], least: float, kind: str) -> Iterator[str]:
@@ -142,19 +142,19 @@ def lines(times: dict[str, list[float]], least: float, kind: str) -> Iterator[st
 
 
 def report(reference: str, device: torch.device, repeats: int, *, bf16: bool = False) -> Iterator[str]:
-    bench, found = sides(reference, device, bf16=bf16)
+    context, found = sides(reference, device, bf16=bf16)
     times: dict[str, list[float]] = {name: [] for name in found}
     for _ in range(repeats):
         for name, side in found.items():
             times[name].append(side())
-    most, flops = peak(device, bf16=bf16), operations(bench.task)
+    most, flops = peak(device, bf16=bf16), operations(context.task)
     products = "bfloat16" if bf16 else "float32 or TF32" if device.type == "cuda" else "float32"
     yield (
-        f"{reference}: batch {bench.task.batch_size}, {flops / 1e6:.1f} MFLOP a step, {products}, kernel {bench.kernel}; "
+        f"{reference}: batch {context.task.batch_size}, {flops / 1e6:.1f} MFLOP a step, {products}, kernel {context.kernel}; "
         f"roofline {1e3 * flops / most:.4f} ms at {most / 1e9:.0f} GFLOP/s"
     )
     yield from lines(times, 1e3 * flops / most, device.type)
-    for remark in sorted(bench.clock.slow):
+    for remark in sorted(context.clock.slow):
         yield f"  {remark}"
 
 

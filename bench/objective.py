@@ -17,7 +17,7 @@ import torch
 
 from ablate.catalogue.registry import registry
 from ablate.lanes.applicable import applicable
-from ablate.lanes.context import Bench
+from ablate.lanes.context import TaskContext
 from ablate.records.recipe import Recipe, conflict
 from ablate.records.trick import Value
 from ablate.search.dimension import Dimension
@@ -33,9 +33,9 @@ DIVERGES = 0.45
 def whole_space() -> Space:
     """The space of `ablate study digits`: every trick that applies."""
     opened = find("digits", Options(Path("studies"), Path("reports"), "cpu", 0, 1, "inline", "bench"))
-    bench = Bench.of(opened.task, registry(), torch.device("cpu"))
+    context = TaskContext.of(opened.task, registry(), torch.device("cpu"))
     baseline = opened.study.baseline_recipe(registry(), 0.05)
-    return Space.of(registry(), opened.study, applicable(bench), baseline, lr_center=0.05)
+    return Space.of(registry(), opened.study, applicable(context), baseline, lr_center=0.05)
 
 
 @dataclass(frozen=True)

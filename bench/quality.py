@@ -132,7 +132,7 @@ def ablate_side(
 ) -> Row:
     """Our side: the study is killed when its time is up; what it has recorded counts."""
     from ablate.catalogue.registry import registry
-    from ablate.lanes.context import Bench
+    from ablate.lanes.context import TaskContext
     from ablate.lanes.group import grouped
     from ablate.lanes.train import train
     from ablate.ledger.store import Ledger
@@ -172,13 +172,13 @@ def ablate_side(
         if entry.result.outcome is Outcome.COMPLETE
     ]
     torch.set_num_threads(1)
-    bench = Bench.of(task, registry(), device)
+    context = TaskContext.of(task, registry(), device)
 
     def again(recipes: Sequence[Any], seeds: Sequence[int]) -> list[list[float]]:
         runs = [Run(task.name, recipe, seed, task.epochs) for recipe in recipes for seed in seeds]
         found = {}
-        for group in grouped(dict.fromkeys(runs), bench.catalogue, 16):
-            for run, result in zip(group, train(bench, group), strict=True):
+        for group in grouped(dict.fromkeys(runs), context.catalogue, 16):
+            for run, result in zip(group, train(context, group), strict=True):
                 found[run.identity] = result.metrics["validation/accuracy"]
         flat = [found[run.identity] for run in runs]
         return [flat[i * len(seeds) : (i + 1) * len(seeds)] for i in range(len(recipes))]

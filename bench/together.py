@@ -13,7 +13,7 @@ import torch
 
 from ablate.catalogue.registry import registry
 from ablate.executors.processes import keep_memory
-from ablate.lanes.context import Bench
+from ablate.lanes.context import TaskContext
 from ablate.tasks.load import load
 from bench.solo import resident
 
@@ -56,5 +56,8 @@ def lanes_side(reference: str, kernel: str, lanes: int) -> Side:
     from bench.lanes import lanes_alone
 
     return partial(
-        lanes_alone, Bench.of(load(reference), registry(), torch.device("cpu"), kernel), lanes, bf16=False
+        lanes_alone,
+        TaskContext.of(load(reference), registry(), torch.device("cpu"), kernel),
+        lanes,
+        bf16=False,
     )

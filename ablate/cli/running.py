@@ -42,7 +42,7 @@ UNTOLD = ("rows", "aliases", "asked")
 
 
 @dataclass(frozen=True)
-class Told:
+class CommandResult:
     """What a command says at its end."""
 
     name: str
@@ -189,7 +189,7 @@ def run_stages(
     quiet: bool = False,
     change: Any = None,
     name: str = "",
-) -> Told:
+) -> CommandResult:
     """Open the study that was asked for, run `stages` (all where none is named), collect what came out."""
     from ablate.study.driver import check_stages
 
@@ -201,10 +201,10 @@ def run_stages(
     study = change(study) if change else study
     text = opened.text if study == opened.study else study.to_toml()
     opened = replace(opened, study=study, text=text)
-    bench = check_ready(opened, options, chosen)
+    context = check_ready(opened, options, chosen)
     metric = study.metric or opened.task.metric
     shown = Shown(metric, higher=opened.task.direction == "higher", quiet=quiet)
-    with shown as progress, session_of(opened, options, progress, bench) as session:
+    with shown as progress, session_of(opened, options, progress, context) as session:
         started = time.perf_counter()
         session.meanwhile = Thread(target=import_statistics).start
         page = run_study(session, options, chosen, force=force)
@@ -214,4 +214,4 @@ def run_stages(
         from ablate.report.collect import collect
 
         data = collect(session.ledger)
-    return Told(opened.name, chosen, data, page, spent)
+    return CommandResult(opened.name, chosen, data, page, spent)

@@ -55,10 +55,10 @@ def _applicable(task: str, catalogue: Any) -> dict[str, str]:
     import torch
 
     from ablate.lanes.applicable import applicable
-    from ablate.lanes.context import Bench
+    from ablate.lanes.context import TaskContext
     from ablate.tasks.load import load
 
-    return applicable(Bench.of(load(task), catalogue, torch.device("cpu")))
+    return applicable(TaskContext.of(load(task), catalogue, torch.device("cpu")))
 
 
 def document(trick: Any) -> dict[str, Any]:

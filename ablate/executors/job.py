@@ -11,7 +11,7 @@ import torch
 from ablate.catalogue.registry import registry
 from ablate.executors.work_sharing import claim
 from ablate.lanes import checkpoint
-from ablate.lanes.context import Bench
+from ablate.lanes.context import TaskContext
 from ablate.lanes.train import train
 from ablate.lanes.training import Paused, Report, Training
 from ablate.records.errors import InputError
@@ -62,15 +62,15 @@ class Done:
 
 
 @lru_cache(maxsize=4)
-def bench_of(reference: str, device: str, kernel: str | None = None) -> Bench:
+def context_of(reference: str, device: str, kernel: str | None = None) -> TaskContext:
     """The bench of a task, made once a process."""
-    return Bench.of(load(reference), registry(), torch.device(device), kernel)
+    return TaskContext.of(load(reference), registry(), torch.device(device), kernel)
 
 
 def work(job: Job, progress: Progress | None = None) -> Done:
     """Train a job's runs."""
-    bench = bench_of(job.reference, job.device, job.kernel)
-    if job.sha256 and bench.task.source_sha256 != job.sha256:
+    context = context_of(job.reference, job.device, job.kernel)
+    if job.sha256 and context.task.source_sha256 != job.sha256:
         raise InputError(f"{job.reference} changed while the study ran", hint="run the command again")
 
     def watch(report: Report) -> Sequence[bool] | None:
@@ -79,25 +79,25 @@ def work(job: Job, progress: Progress | None = None) -> Done:
         return job.prune(report) if job.prune is not None else None
 
     def begun() -> Training:
-        training = checkpoint.loads(job.begun, bench)
+        training = checkpoint.loads(job.begun, context)
         training.watch = watch
         lanes = {run.identity: lane for lane, run in enumerate(training.runs)}
         training.keep(sorted(job.runs, key=lambda run: lanes[run.identity]))
         return training
 
-    bench.clock.waits = job.profile
-    bench.clock.take()
+    context.clock.waits = job.profile
+    context.clock.take()
     results: Sequence[Result | None]
     rest = b""
     try:
         results = train(
-            bench, job.runs, splits=job.splits, watch=watch, lanes=job.lanes,
+            context, job.runs, splits=job.splits, watch=watch, lanes=job.lanes,
             pause=None if job.prune else is_worth_dividing, begun=begun if job.begun else None,
         )  # fmt: skip
     except Paused as paused:
         results = [paused.training.results.get(run.identity) for run in job.runs]
         rest = checkpoint.dumps(paused.training)
-    return Done(results, rest, bench.clock.take(), frozenset(bench.clock.slow))
+    return Done(results, rest, context.clock.take(), frozenset(context.clock.slow))
 
 
 def is_worth_dividing(training: Training) -> bool:

@@ -23,7 +23,7 @@ from multiprocessing import forkserver
 from multiprocessing.queues import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from ablate.executors import work_sharing as spare
+from ablate.executors import work_sharing
 
 if TYPE_CHECKING:  # a worker imports this module: torch is to be imported after the watch has begun
     from ablate.executors.job import Progress
@@ -61,7 +61,7 @@ class Processes(ProcessPoolExecutor):
 
     def offer(self, waiting: int) -> None:
         """Tell the workers that so many of them have nothing to do (see `spare`)."""
-        spare.offer(self._spare, waiting)
+        work_sharing.offer(self._spare, waiting)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         super().shutdown(wait, cancel_futures=cancel_futures)
@@ -77,10 +77,10 @@ class Processes(ProcessPoolExecutor):
         super().shutdown(wait=True, cancel_futures=True)
 
 
-def _begin(queue: SimpleQueue[int | None], tokens: spare.Tokens) -> None:
+def _begin(queue: SimpleQueue[int | None], tokens: work_sharing.Tokens) -> None:
     global _queue
     _queue = queue
-    spare.begin(tokens)
+    work_sharing.begin(tokens)
     sys.stdout = sys.stderr  # standard output belongs to the driver's answer, also where a task file prints
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_watch, daemon=True).start()

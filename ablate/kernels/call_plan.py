@@ -44,7 +44,7 @@ class Region(IntEnum):
     """The first of the other tensors."""
 
 
-class Place(NamedTuple):
+class ArgRef(NamedTuple):
     region: int
     offset: int = 0
 
@@ -52,8 +52,8 @@ class Place(NamedTuple):
         return self != NOWHERE
 
 
-NOWHERE = Place(Region.FIXED)
-Argument = Place | int
+NOWHERE = ArgRef(Region.FIXED)
+Argument = ArgRef | int
 
 
 @dataclass
@@ -61,7 +61,7 @@ class Calls:
     """Calls of all lanes, one lane after another. `keeping`: values between two calls are kept for a backward pass."""
 
     keeping: bool = False
-    room: int = 0
+    workspace: int = 0
     """Bytes that have to be there, in the region ROOM."""
     _taken: int = 0
     _sizes: dict[Region, int] = field(
@@ -69,7 +69,7 @@ class Calls:
     )
     _entries: list[int] = field(default_factory=list)
     _begins: list[int] = field(default_factory=list)
-    _row: list[Place] = field(default_factory=list)
+    _row: list[ArgRef] = field(default_factory=list)
     _alive: list[Tensor] = field(default_factory=list)
 
     def begin_lane(self) -> None:
@@ -81,45 +81,45 @@ class Calls:
         self._entries.append(function.entry)
         self._row += [_place(argument) for argument in arguments]
 
-    def row(self, *arguments: Argument) -> Place:
+    def row(self, *arguments: Argument) -> ArgRef:
         """A row of whole numbers and addresses, itself at a place."""
         at = len(self._row)
         self._row += [_place(argument) for argument in arguments]
-        return Place(Region.ROW, 8 * at)
+        return ArgRef(Region.ROW, 8 * at)
 
-    def kept(self, numbers: int) -> Place:
+    def kept(self, numbers: int) -> ArgRef:
         """Room for so many float32, of this lane only."""
-        place = Place(Region.ROOM, self._taken)
+        place = ArgRef(Region.ROOM, self._taken)
         self._taken += _rounded(numbers)
-        self.room = max(self.room, self._taken)
+        self.workspace = max(self.workspace, self._taken)
         return place
 
-    def scratch(self, numbers: int) -> Place:
+    def scratch(self, numbers: int) -> ArgRef:
         return self._at_least(Region.SCRATCH, numbers)
 
-    def scratch_parts(self, *numbers: int) -> list[Place]:
+    def scratch_parts(self, *numbers: int) -> list[ArgRef]:
         """The same for several things beside each other."""
         ends = list(accumulate(map(_rounded, numbers), initial=0))
         self._at_least(Region.SCRATCH, ends[-1] // FLOAT)
-        return [Place(Region.SCRATCH, end) for end in ends[:-1]]
+        return [ArgRef(Region.SCRATCH, end) for end in ends[:-1]]
 
-    def value(self, numbers: int, beside: Place) -> Place:
+    def value(self, numbers: int, beside: ArgRef) -> ArgRef:
         """Room for what the next call needs, elsewhere than `beside`."""
         if self.keeping:
             return self.kept(numbers)
         return self._at_least(Region.RIGHT if beside.region == Region.LEFT else Region.LEFT, numbers)
 
-    def fixed(self, tensor: Tensor) -> Place:
+    def fixed(self, tensor: Tensor) -> ArgRef:
         """A tensor that stays."""
         self._alive.append(tensor)
-        return Place(Region.FIXED, tensor.data_ptr())
+        return ArgRef(Region.FIXED, tensor.data_ptr())
 
-    def zeros(self, numbers: int) -> Place:
+    def zeros(self, numbers: int) -> ArgRef:
         return self.fixed(_zeros(numbers))
 
-    def _at_least(self, region: Region, numbers: int) -> Place:
+    def _at_least(self, region: Region, numbers: int) -> ArgRef:
         self._sizes[region] = max(self._sizes[region], _rounded(numbers))
-        return Place(region)
+        return ArgRef(region)
 
     def done(self) -> Written:
         return Written(self, self._sizes, self._entries, self._begins, self._row)
@@ -129,10 +129,10 @@ class Written:
     """Calls that can be made."""
 
     def __init__(
-        self, calls: Calls, sizes: dict[Region, int], entries: list[int], begins: list[int], row: list[Place]
+        self, calls: Calls, sizes: dict[Region, int], entries: list[int], begins: list[int], row: list[ArgRef]
     ) -> None:
         self.calls = calls  # what its places point to lives as long
-        self.room = calls.room
+        self.workspace = calls.workspace
         self._between = {region: torch.empty(size, dtype=torch.uint8) for region, size in sizes.items()}
         self._entries, self._begins = torch.tensor(entries), torch.tensor(begins)
         self._regions = torch.tensor([place.region for place in row])
@@ -143,10 +143,10 @@ class Written:
         self._count = len(entries)
         self._addresses = tuple(tensor.data_ptr() for tensor in (self._entries, self._begins, self._row))
 
-    def run(self, room: int, x: int, y: int, to_x: int, others: Sequence[int]) -> None:
+    def run(self, workspace: int, x: int, y: int, to_x: int, others: Sequence[int]) -> None:
         """With these addresses of regions."""
         if self._count:
-            begins = torch.tensor((0, room, *self._own, x, y, to_x, *others))
+            begins = torch.tensor((0, workspace, *self._own, x, y, to_x, *others))
             torch.index_select(begins, 0, self._regions, out=self._row).add_(self._offsets)
             caller()(*self._addresses, self._count)
 
@@ -156,8 +156,8 @@ def _zeros(numbers: int) -> Tensor:
     return torch.zeros(numbers)
 
 
-def _place(argument: Argument) -> Place:
-    return argument if isinstance(argument, Place) else Place(Region.FIXED, argument)
+def _place(argument: Argument) -> ArgRef:
+    return argument if isinstance(argument, ArgRef) else ArgRef(Region.FIXED, argument)
 
 
 def _rounded(numbers: int) -> int:

@@ -13,7 +13,7 @@ from ablate.kernels.compiled_ops import Each, Same, passed
 from ablate.kernels.fused import Back, Shape
 
 if TYPE_CHECKING:
-    from ablate.kernels.call_plan import Argument, Place
+    from ablate.kernels.call_plan import ArgRef, Argument
     from ablate.kernels.memory_plan import Lane
 
 PARAMETERS = ("weight", "bias")
@@ -46,7 +46,7 @@ class Standardising(Protocol):
 
 
 @dataclass(frozen=True)
-class Normed:
+class NormOp:
     """`[B, C, …]` -> the same shape, each lane by its own of `layers` (None: left as it is).
 
     `places[lane]`: by name, which of the link's tensors are that lane's weight and bias, and which of those held its running statistics.
@@ -65,7 +65,7 @@ class Normed:
                 layer.check(torch.empty(shape, device="meta"))
         return shape
 
-    def write(self, lane: Lane, x: Place) -> tuple[Place, Back]:
+    def write(self, lane: Lane, x: ArgRef) -> tuple[ArgRef, Back]:
         layer = self.layers[lane.number]
         if layer is None:
             return x, passed
@@ -81,15 +81,15 @@ class Normed:
         weight, bias = (lane.tensors[places[name]] for name in PARAMETERS)
         running = [lane.held[places[name]] if name in places else 0 for name in RUNNING]
         y, kept = lane.result(lane.shape, x), lane.calls.kept(examples * norms.KEPT * channels)
-        function, room = norms.forward(channels)
+        function, workspace = norms.forward(channels)
         rows = lane.calls.row(*about), lane.calls.row(*_parted(weight, bias, *running))
-        lane.call(function, x, y, kept, own, lane.calls.scratch(room), *rows, *counts)
+        lane.call(function, x, y, kept, own, lane.calls.scratch(workspace), *rows, *counts)
 
-        def back(lane: Lane, gradient: Place, wanted: bool) -> Place:
-            function, room = norms.backward(channels)
+        def back(lane: Lane, gradient: ArgRef, wanted: bool) -> ArgRef:
+            function, workspace = norms.backward(channels)
             to_x, (first, *spare) = (
                 lane.result(lane.shape, gradient),
-                lane.calls.scratch_parts(room, channels),
+                lane.calls.scratch_parts(workspace, channels),
             )
             to = (lane.gradients[places[name]] or spare[0] for name in PARAMETERS)
             rows = lane.calls.row(*about), lane.calls.row(*_parted(weight, *to, 0))

@@ -18,7 +18,7 @@ from ablate.kernels.fused import Back, Shape
 from ablate.seams.draws import STARTS, keep_masks, windows
 
 if TYPE_CHECKING:
-    from ablate.kernels.call_plan import Place
+    from ablate.kernels.call_plan import ArgRef
     from ablate.kernels.compiled.jit import Function
     from ablate.kernels.memory_plan import Lane
 
@@ -49,13 +49,13 @@ class Each(Protocol[T_co]):
     def __getitem__(self, lane: int, /) -> T_co: ...
 
 
-def passed(lane: Lane, gradient: Place, wanted: bool) -> Place:
+def passed(lane: Lane, gradient: ArgRef, wanted: bool) -> ArgRef:
     """The way back of a layer that leaves a lane as it is."""
     return gradient
 
 
 @dataclass(frozen=True)
-class Affine:
+class LinearOp:
     """x Wᵀ + b: `[B, …, I]`, `[O, I]`, `[O]` -> `[B, …, O]`. `biased`: whether there are biases at all; those of the lanes `without` are left out."""
 
     inputs: int
@@ -74,17 +74,17 @@ class Affine:
             return None
         return (*shape[:-1], self.outputs)
 
-    def write(self, lane: Lane, x: Place) -> tuple[Place, Back]:
-        from ablate.kernels.compiled import linear as affine
+    def write(self, lane: Lane, x: ArgRef) -> tuple[ArgRef, Back]:
+        from ablate.kernels.compiled import linear
 
         biased, rows = self.biased and lane.number not in self.without, prod(lane.shape[:-1])
         bias = lane.tensors[1] if biased else lane.calls.zeros(self.outputs)
         y = lane.result((*lane.shape[:-1], self.outputs), x)
-        function, numbers = affine.forward(self.inputs, self.outputs)
+        function, numbers = linear.forward(self.inputs, self.outputs)
         lane.call(function, x, lane.tensors[0], bias, y, lane.calls.scratch(numbers), 1, rows)
 
-        def back(lane: Lane, gradient: Place, wanted: bool) -> Place:
-            function, numbers = affine.backward(self.inputs, self.outputs)
+        def back(lane: Lane, gradient: ArgRef, wanted: bool) -> ArgRef:
+            function, numbers = linear.backward(self.inputs, self.outputs)
             to_x = lane.into(lane.shape, gradient, wanted=wanted)
             to = lane.gradients[0], lane.gradients[1] if biased else 0
             lane.call(function, gradient, x, lane.tensors[0], to_x, *to, lane.calls.scratch(numbers), 1, rows)
@@ -107,7 +107,7 @@ def without(bias: Tensor, lanes: frozenset[int]) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Pointwise:
+class ActivationOp:
     """Activations, `layers[lane]` being that lane's, each of a kind that `is_pointwise` knows. `[B, …]` -> the same shape."""
 
     layers: Each[nn.Module]
@@ -117,7 +117,7 @@ class Pointwise:
     def fits(self, shape: Shape, *, innermost: bool) -> Shape | None:
         return shape if innermost else None
 
-    def write(self, lane: Lane, x: Place) -> tuple[Place, Back]:
+    def write(self, lane: Lane, x: ArgRef) -> tuple[ArgRef, Back]:
         layer = self.layers[lane.number]
         if isinstance(layer, nn.Identity):
             return x, passed
@@ -126,7 +126,7 @@ class Pointwise:
         y, numbers = lane.result(lane.shape, x), prod(lane.shape)
         lane.call(function, x, *slope, y, 1, numbers)
 
-        def back(lane: Lane, gradient: Place, wanted: bool) -> Place:
+        def back(lane: Lane, gradient: ArgRef, wanted: bool) -> ArgRef:
             to_x = lane.result(lane.shape, gradient)
             lane.call(pointwise(layer, backward=True)[0], x, *slope, gradient, to_x, 1, numbers)
             return to_x
@@ -155,7 +155,7 @@ def pointwise(layer: nn.Module, *, backward: bool) -> tuple[Function, Tensor | N
 
 
 @dataclass(frozen=True)
-class Dropped:
+class DropoutOp:
     """y = x · keep · scale, in the lanes that are `active`; held: the lanes' key, least and scale, as `compiled.dropout` has them. `[B, …]`."""
 
     active: Each[bool]
@@ -165,13 +165,13 @@ class Dropped:
     def fits(self, shape: Shape, *, innermost: bool) -> Shape | None:
         return shape if innermost else None
 
-    def write(self, lane: Lane, x: Place) -> tuple[Place, Back]:
+    def write(self, lane: Lane, x: ArgRef) -> tuple[ArgRef, Back]:
         if not self.active[lane.number]:
             return x, passed
         y = self._write(lane, x)
         return y, lambda lane, gradient, wanted: self._write(lane, gradient)
 
-    def _write(self, lane: Lane, x: Place) -> Place:
+    def _write(self, lane: Lane, x: ArgRef) -> ArgRef:
         """Forward and back: y is linear in x."""
         from ablate.kernels.compiled import dropout
 
@@ -188,7 +188,7 @@ class Dropped:
 
 
 @dataclass(frozen=True)
-class Largest:
+class MaxPoolOp:
     """`nn.MaxPool2d` whose windows lie side by side: `[B, C, H, W]` -> `[B, C, H', W']`."""
 
     window: tuple[int, int]
@@ -201,7 +201,7 @@ class Largest:
         sides = [side // length for side, length in zip(shape[2:], self.window, strict=True)]
         return (*shape[:2], *sides) if min(sides) > 0 else None
 
-    def write(self, lane: Lane, x: Place) -> tuple[Place, Back]:
+    def write(self, lane: Lane, x: ArgRef) -> tuple[ArgRef, Back]:
         from ablate.kernels.compiled.pooling import largest
 
         examples, channels, height, width = lane.shape
@@ -210,7 +210,7 @@ class Largest:
         y = lane.result(shape, x)
         lane.call(largest(*about, backward=False), x, y, 1, examples)
 
-        def back(lane: Lane, gradient: Place, wanted: bool) -> Place:
+        def back(lane: Lane, gradient: ArgRef, wanted: bool) -> ArgRef:
             to_x = lane.result(lane.shape, gradient)
             lane.call(largest(*about, backward=True), gradient, x, to_x, 1, examples)
             return to_x
@@ -223,7 +223,7 @@ class Largest:
 
 
 @dataclass(frozen=True)
-class Mean:
+class GlobalMeanOp:
     """`nn.AdaptiveAvgPool2d(1)`: `[B, C, H, W]` -> `[B, C, 1, 1]`."""
 
     tensors = held = 0
@@ -231,14 +231,14 @@ class Mean:
     def fits(self, shape: Shape, *, innermost: bool) -> Shape | None:
         return (*shape[:2], 1, 1) if len(shape) == 4 and innermost else None
 
-    def write(self, lane: Lane, x: Place) -> tuple[Place, Back]:
+    def write(self, lane: Lane, x: ArgRef) -> tuple[ArgRef, Back]:
         from ablate.kernels.compiled.pooling import mean
 
         examples, channels, *sides = lane.shape
         y = lane.result((examples, channels, 1, 1), x)
         lane.call(mean(prod(sides), channels, backward=False), x, y, 1, examples)
 
-        def back(lane: Lane, gradient: Place, wanted: bool) -> Place:
+        def back(lane: Lane, gradient: ArgRef, wanted: bool) -> ArgRef:
             to_x = lane.result(lane.shape, gradient)
             lane.call(mean(prod(sides), channels, backward=True), gradient, to_x, 1, examples)
             return to_x
@@ -250,7 +250,7 @@ class Mean:
 
 
 @dataclass(frozen=True)
-class Flat:
+class FlattenOp:
     """`nn.Flatten()`: maps `[B, C, H, W]` -> `[B, C · H · W]`."""
 
     tensors = held = 0
@@ -258,7 +258,7 @@ class Flat:
     def fits(self, shape: Shape, *, innermost: bool) -> Shape | None:
         return (shape[0], prod(shape[1:])) if innermost else None
 
-    def write(self, lane: Lane, x: Place) -> tuple[Place, Back]:
+    def write(self, lane: Lane, x: ArgRef) -> tuple[ArgRef, Back]:
         from ablate.kernels.compiled.flatten import turned
 
         examples, channels, *sides = lane.shape
@@ -268,7 +268,7 @@ class Flat:
         y = lane.result((examples, channels * places), x)
         lane.call(turned(places, channels, back=False), x, y, 1, examples)
 
-        def back(lane: Lane, gradient: Place, wanted: bool) -> Place:
+        def back(lane: Lane, gradient: ArgRef, wanted: bool) -> ArgRef:
             to_x = lane.result(lane.shape, gradient)
             lane.call(turned(places, channels, back=True), gradient, to_x, 1, examples)
             return to_x

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from ablate.kernels.batched_matmul import affine
 from ablate.kernels.compiled import known
-from ablate.kernels.compiled_ops import Affine
-from ablate.kernels.fused import Chain, takes, taking
-from ablate.kernels.memory_format import innermost, is_innermost, laid, together
+from ablate.kernels.compiled_ops import LinearOp
+from ablate.kernels.fused import FusedOp, takes, taking
+from ablate.kernels.memory_format import innermost, is_innermost, match_grad_layout, together
 
 
 def applied(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -57,7 +57,7 @@ def one_by_one(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], like:
 def _lanes(value: Any, count: int) -> list[Any]:
     """What holds the lanes' stacked tensors, as each lane has it."""
     if isinstance(value, Tensor):
-        return list(laid(value).unbind(0))
+        return list(match_grad_layout(value).unbind(0))
     if isinstance(value, (tuple, list)):
         columns = [_lanes(one, count) for one in value]
         return [type(value)(column[lane] for column in columns) for lane in range(count)]
@@ -97,11 +97,11 @@ def _behind(dim: int) -> int:
 
 def _shaped(x: Tensor, *sizes: Any) -> Tensor:
     own = sizes[0] if len(sizes) == 1 and not isinstance(sizes[0], int) else sizes
-    return laid(x).reshape(len(x), *own)
+    return match_grad_layout(x).reshape(len(x), *own)
 
 
 def _flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
-    return laid(x).flatten(_behind(start_dim), _behind(end_dim))
+    return match_grad_layout(x).flatten(_behind(start_dim), _behind(end_dim))
 
 
 def _permuted(x: Tensor, *dims: Any) -> Tensor:
@@ -150,9 +150,9 @@ def by_example(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """As a layer of these sizes would be run."""
-    link = Affine(weight.shape[2], weight.shape[1], bias is not None)
+    link = LinearOp(weight.shape[2], weight.shape[1], bias is not None)
     if (memory := known()) is not None and takes(x) and taking([link], x):
-        y: Tensor = memory.setdefault(link, Chain([link]))(x, [weight] if bias is None else [weight, bias])
+        y: Tensor = memory.setdefault(link, FusedOp([link]))(x, [weight] if bias is None else [weight, bias])
         return y
     return affine(x, weight, bias)
 

@@ -17,21 +17,21 @@ import torch
 from torch import Tensor
 
 from ablate.kernels.compiled import is_used
-from ablate.kernels.memory_format import as_laid, is_innermost
+from ablate.kernels.memory_format import is_innermost, match_layout
 
 if TYPE_CHECKING:
-    from ablate.kernels.call_plan import Place
-    from ablate.kernels.memory_plan import Lane, Plan
+    from ablate.kernels.call_plan import ArgRef
+    from ablate.kernels.memory_plan import ExecutionPlan, Lane
 
 Shape = tuple[int, ...]
 """Of one lane's values, `[B, …]`."""
-Back = Callable[["Lane", "Place", bool], "Place"]
+Back = Callable[["Lane", "ArgRef", bool], "ArgRef"]
 """Writes the way back: (the lane, where the gradient of y is, whether that of x is wanted) -> where the gradient of x is."""
 KNOWN = 64
 """Plans that a chain keeps."""
 
 
-class Link(Protocol):
+class CompiledOp(Protocol):
     """A layer of K lanes. It is called with `tensors` `[K, …]` that have gradients, and with others that are `held`: so many of each."""
 
     @property
@@ -43,7 +43,7 @@ class Link(Protocol):
         """The shape of y; None where compiled code does not take x. `innermost`: whether maps have their channels so."""
         ...
 
-    def write(self, lane: Lane, x: Place) -> tuple[Place, Back]:
+    def write(self, lane: Lane, x: ArgRef) -> tuple[ArgRef, Back]:
         """Write down what one lane's layer calls; returns where y is, and the way back."""
         ...
 
@@ -53,11 +53,11 @@ class Link(Protocol):
 
 
 @dataclass(frozen=True)
-class Piece:
+class LayerOp:
     """A layer of a sequence. `run`: as torch does it; `link`: as compiled code does, with the `tensors` and those `held` as they are now."""
 
     run: Callable[[Tensor], Tensor]
-    link: Link | None = None
+    link: CompiledOp | None = None
     tensors: Callable[[], Sequence[Tensor]] = tuple
     held: Callable[[], Sequence[Tensor]] = tuple
 
@@ -72,42 +72,42 @@ def takes(x: Tensor) -> bool:
     )
 
 
-class Pieces:
+class LayerOps:
     """Layers one after another: neighbours that compiled code takes as one chain, the others as torch does them."""
 
-    def __init__(self, pieces: Sequence[Piece]) -> None:
-        self.pieces = tuple(pieces)
-        self._chains: dict[Any, Chain | None] = {}
+    def __init__(self, layer_ops: Sequence[LayerOp]) -> None:
+        self.layer_ops = tuple(layer_ops)
+        self._chains: dict[Any, FusedOp | None] = {}
 
     def __call__(self, x: Tensor) -> Tensor:
         first = 0
-        while first < len(self.pieces):
+        while first < len(self.layer_ops):
             chain = self._chain(first, x)
             if chain is None:
-                x = self.pieces[first].run(x)
+                x = self.layer_ops[first].run(x)
                 first += 1
                 continue
-            own = self.pieces[first : first + len(chain.links)]
+            own = self.layer_ops[first : first + len(chain.links)]
             x = chain(
                 x, [t for piece in own for t in piece.tensors()], [t for piece in own for t in piece.held()]
             )
             first += len(own)
         return x
 
-    def _chain(self, first: int, x: Tensor) -> Chain | None:
+    def _chain(self, first: int, x: Tensor) -> FusedOp | None:
         """Of the pieces from `first` on that take `x` one after another."""
         if not (is_used() and takes(x)):
             return None
         key = first, x.shape, is_innermost(x)
         if key not in self._chains:
-            links = taking([piece.link for piece in self.pieces[first:]], x)
-            self._chains[key] = Chain(links) if links else None
+            links = taking([piece.link for piece in self.layer_ops[first:]], x)
+            self._chains[key] = FusedOp(links) if links else None
         return self._chains[key]
 
 
-def taking(links: Sequence[Link | None], x: Tensor) -> list[Link]:
+def taking(links: Sequence[CompiledOp | None], x: Tensor) -> list[CompiledOp]:
     """The first ones, as far as each takes what the one before it gives, beginning with `x` `[K, B, …]`."""
-    found: list[Link] = []
+    found: list[CompiledOp] = []
     shape: Shape | None = tuple(x.shape[1:])
     innermost = x.ndim != 5 or is_innermost(x)
     for link in links:
@@ -119,25 +119,25 @@ def taking(links: Sequence[Link | None], x: Tensor) -> list[Link]:
     return found
 
 
-class Chain:
+class FusedOp:
     """Links one after another, and the plans of their calls that are known."""
 
-    def __init__(self, links: Sequence[Link]) -> None:
+    def __init__(self, links: Sequence[CompiledOp]) -> None:
         self.links = tuple(links)
-        self._plans: dict[Any, Plan] = {}
+        self._plans: dict[Any, ExecutionPlan] = {}
 
     def __call__(self, x: Tensor, tensors: Sequence[Tensor], held: Sequence[Tensor] = ()) -> Tensor:
         """`[K, B, …]` through all links; those of their `tensors` that require it get gradients."""
         if torch.is_grad_enabled() and (x.requires_grad or any(tensor.requires_grad for tensor in tensors)):
             # The last first: where a tensor comes more than once, its gradients are then added up as of layers by themselves.
-            y: Tensor = _Chain.apply(self, tuple(held), x, *reversed(tensors))  # type: ignore[no-untyped-call]
+            y: Tensor = _FusedFunction.apply(self, tuple(held), x, *reversed(tensors))  # type: ignore[no-untyped-call]
             return y
         inside = inside_of(x)
         return outside_of(self.plan(inside, tensors, held, ()).forward(inside, tensors, held)[0])
 
     def plan(
         self, x: Tensor, tensors: Sequence[Tensor], held: Sequence[Tensor], need: Sequence[bool]
-    ) -> Plan:
+    ) -> ExecutionPlan:
         """For tensors that lie in memory as these do. `need`: of which of x and the tensors the gradient is wanted; empty: no way back."""
         key = (
             x.shape,
@@ -147,11 +147,11 @@ class Chain:
         )
         plan = self._plans.get(key)
         if plan is None:
-            from ablate.kernels.memory_plan import Plan
+            from ablate.kernels.memory_plan import ExecutionPlan
 
             if len(self._plans) == KNOWN:
                 self._plans.clear()
-            plan = self._plans[key] = Plan(self.links, x, tensors, held, need)
+            plan = self._plans[key] = ExecutionPlan(self.links, x, tensors, held, need)
         return plan
 
     def differentiably(self, x: Tensor, tensors: Sequence[Tensor], held: Sequence[Tensor]) -> Tensor:
@@ -161,15 +161,15 @@ class Chain:
         return x
 
 
-class _Chain(torch.autograd.Function):
+class _FusedFunction(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, chain: Chain, held: Sequence[Tensor], x: Tensor, *last_first: Tensor) -> Tensor:
+    def forward(ctx: Any, chain: FusedOp, held: Sequence[Tensor], x: Tensor, *last_first: Tensor) -> Tensor:
         inside, tensors = inside_of(x), last_first[::-1]
         need = ctx.needs_input_grad[2], *ctx.needs_input_grad[:2:-1]
         ctx.plan = chain.plan(inside, tensors, held, need)
-        y, room = ctx.plan.forward(inside, tensors, held)
+        y, workspace = ctx.plan.forward(inside, tensors, held)
         ctx.save_for_backward(x, *tensors)
-        ctx.chain, ctx.held, ctx.kept = chain, held, (inside, room)
+        ctx.chain, ctx.held, ctx.kept = chain, held, (inside, workspace)
         return outside_of(y)
 
     @staticmethod
@@ -183,7 +183,7 @@ class _Chain(torch.autograd.Function):
             return None, None, to_x, *reversed(to)
         own = inside_of(gradient).contiguous()
         to_x, *to = ctx.plan.backward(*ctx.kept, own, tensors, ctx.held)
-        return None, None, None if to_x is None else as_laid(outside_of(to_x), x), *reversed(to)
+        return None, None, None if to_x is None else match_layout(outside_of(to_x), x), *reversed(to)
 
 
 def inside_of(x: Tensor) -> Tensor:

@@ -94,7 +94,7 @@ class _Innermost(torch.autograd.Function):
         return channels_last(gradient)
 
 
-def escape(call: Lane, x: Tensor, tensors: Sequence[Tensor]) -> Tensor:
+def leave_vmap(call: Lane, x: Tensor, tensors: Sequence[Tensor]) -> Tensor:
     """`call` for each lane, on the lanes' inputs and `tensors`; only under vmap.
 
     Where the channels of feature maps lie innermost, they do so on either side of `call`, values and gradients alike:
@@ -104,8 +104,8 @@ def escape(call: Lane, x: Tensor, tensors: Sequence[Tensor]) -> Tensor:
 
     def own(lane: int, value: Tensor, state: Sequence[Tensor]) -> Tensor:
         y = call(lane, _Innermost.apply(channels_last(value)), state)  # type: ignore[no-untyped-call]
-        laid: Tensor = _Innermost.apply(channels_last(y))  # type: ignore[no-untyped-call]
-        return laid.movedim(1, -1)
+        match_grad_layout: Tensor = _Innermost.apply(channels_last(y))  # type: ignore[no-untyped-call]
+        return match_grad_layout.movedim(1, -1)
 
     together: Tensor = _Escape.apply(own if innermost else call, x, *tensors)  # type: ignore[no-untyped-call]
     return together.movedim(-1, 1) if innermost else together
@@ -157,7 +157,7 @@ class LaneByLane(TorchFunctionMode):
         if func in CONVOLVE and under_vmap(args[0]):
             return self._convolved(func, args, kwargs or {})
         if getattr(func, "__name__", "") in ROUNDED and _is_vmapped_alone(args):
-            return escape(lambda _, value, state: func(value, *args[1:], **(kwargs or {})), args[0], [])
+            return leave_vmap(lambda _, value, state: func(value, *args[1:], **(kwargs or {})), args[0], [])
         return func(*args, **(kwargs or {}))
 
     def _convolved(self, func: Callable[..., Tensor], args: tuple[Any, ...], rest: dict[str, Any]) -> Tensor:
@@ -168,7 +168,7 @@ class LaneByLane(TorchFunctionMode):
             own, shift = (*state, None)[:2]
             return func(value, own, shift, *more, **rest)
 
-        return escape(lane, x, [weight] if bias is None else [weight, bias])
+        return leave_vmap(lane, x, [weight] if bias is None else [weight, bias])
 
 
 def _is_vmapped_alone(args: tuple[Any, ...]) -> bool:

@@ -29,7 +29,7 @@ class _Laid(torch.autograd.Function):
         return innermost(gradient) if ctx.innermost else gradient.contiguous()
 
 
-def laid(x: Tensor) -> Tensor:
+def match_grad_layout(x: Tensor) -> Tensor:
     if x.ndim != 5:
         return x  # vectors lie in one way only
     y: Tensor = _Laid.apply(x)  # type: ignore[no-untyped-call]
@@ -49,7 +49,7 @@ def innermost(x: Tensor) -> Tensor:
     return x.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
 
 
-def as_laid(x: Tensor, like: Tensor) -> Tensor:
+def match_layout(x: Tensor, like: Tensor) -> Tensor:
     """`x`, in memory as `like` is."""
     return innermost(x) if is_innermost(like) else x.contiguous()
 

@@ -9,10 +9,10 @@ from math import prod
 import torch
 from torch import Tensor
 
-from ablate.kernels.call_plan import FLOAT, NOWHERE, Argument, Calls, Place, Region
+from ablate.kernels.call_plan import FLOAT, NOWHERE, ArgRef, Argument, Calls, Region
 from ablate.kernels.compiled.jit import Function
 from ablate.kernels.compiled.relu import rectified
-from ablate.kernels.fused import Back, Link, Shape, memory_of
+from ablate.kernels.fused import Back, CompiledOp, Shape, memory_of
 
 ONE = torch.ones(1)
 
@@ -28,19 +28,19 @@ class Lane:
     calls: Calls
     number: int
     shape: Shape
-    tensors: Sequence[Place]
-    held: Sequence[Place]
-    gradients: Sequence[Place] = ()
-    goal: Place = NOWHERE
+    tensors: Sequence[ArgRef]
+    held: Sequence[ArgRef]
+    gradients: Sequence[ArgRef] = ()
+    goal: ArgRef = NOWHERE
 
     def call(self, function: Function, *arguments: Argument) -> None:
         self.calls.call(function, *arguments)
 
-    def result(self, shape: Shape, beside: Place) -> Place:
+    def result(self, shape: Shape, beside: ArgRef) -> ArgRef:
         """Room for the result, which is made from what is at `beside`."""
         return self.goal or self.calls.value(prod(shape), beside)
 
-    def into(self, shape: Shape, beside: Place, *, wanted: bool) -> Place:
+    def into(self, shape: Shape, beside: ArgRef, *, wanted: bool) -> ArgRef:
         """The same for a gradient that may not be wanted."""
         return self.result(shape, beside) if wanted else NOWHERE
 
@@ -55,12 +55,12 @@ class Matrix:
     taken: list[range] = field(default_factory=list)
 
 
-class Plan:
+class ExecutionPlan:
     """See `Chain.plan`."""
 
     def __init__(
         self,
-        links: Sequence[Link],
+        links: Sequence[CompiledOp],
         x: Tensor,
         tensors: Sequence[Tensor],
         held: Sequence[Tensor],
@@ -95,15 +95,20 @@ class Plan:
     def forward(self, x: Tensor, tensors: Sequence[Tensor], held: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """`x` as it lies -> (y as it lies, what the way back needs)."""
         y = x.new_empty(self.lanes, *memory_of(self.shapes[-1]))
-        room = torch.empty(self._forward.room, dtype=torch.uint8)
+        workspace = torch.empty(self._forward.workspace, dtype=torch.uint8)
         others = self._dense((*tensors, *held))
         self._forward.run(
-            room.data_ptr(), x.data_ptr(), y.data_ptr(), 0, [tensor.data_ptr() for tensor in others]
+            workspace.data_ptr(), x.data_ptr(), y.data_ptr(), 0, [tensor.data_ptr() for tensor in others]
         )
-        return y, room
+        return y, workspace
 
     def backward(
-        self, x: Tensor, room: Tensor, gradient: Tensor, tensors: Sequence[Tensor], held: Sequence[Tensor]
+        self,
+        x: Tensor,
+        workspace: Tensor,
+        gradient: Tensor,
+        tensors: Sequence[Tensor],
+        held: Sequence[Tensor],
     ) -> list[Tensor | None]:
         """The gradients of x (as it lies) and of the tensors."""
         assert self._backward is not None
@@ -118,7 +123,7 @@ class Plan:
             to[i] = x.new_zeros(tensors[i].shape)
         addresses = [0 if tensor is None else tensor.data_ptr() for tensor in (*others, *to)]
         self._backward.run(
-            room.data_ptr(),
+            workspace.data_ptr(),
             x.data_ptr(),
             gradient.data_ptr(),
             0 if to_x is None else to_x.data_ptr(),
@@ -158,7 +163,7 @@ class Plan:
         calls, y = Calls(keeping=any(self.need)), prod(self.shapes[-1]) * FLOAT
         for lane in range(self.lanes):
             calls.begin_lane()
-            at, goal, backs = Place(Region.X, lane * self._x), Place(Region.Y, lane * y), []
+            at, goal, backs = ArgRef(Region.X, lane * self._x), ArgRef(Region.Y, lane * y), []
             for i, link in enumerate(self.links):
                 own = self._lane(calls, lane, i, goal if i + 1 == len(self.links) else NOWHERE)
                 at, back = link.write(own, at)
@@ -172,7 +177,7 @@ class Plan:
         x, y = (prod(shape) * FLOAT for shape in (self.shapes[0], self.shapes[-1]))
         firsts = [1 + first for first in self._firsts]
         for lane, backs in enumerate(self._backs):
-            at, goal = Place(Region.Y, lane * y), Place(Region.TO_X, lane * x) if self.need[0] else NOWHERE
+            at, goal = ArgRef(Region.Y, lane * y), ArgRef(Region.TO_X, lane * x) if self.need[0] else NOWHERE
             for i in reversed(range(len(self.links))):
                 wanted = any(needed[: firsts[i]])
                 if not wanted and not any(needed[firsts[i] : firsts[i + 1]]):
@@ -182,17 +187,17 @@ class Plan:
                 self._copied(calls, at, goal, self.shapes[0])
         return calls
 
-    def _lane(self, calls: Calls, lane: int, number: int, goal: Place) -> Lane:
+    def _lane(self, calls: Calls, lane: int, number: int, goal: ArgRef) -> Lane:
         first = self._firsts[number]
         behind = self._tensors + sum(link.held for link in self.links[:number])
         link = self.links[number]
         own = range(first, first + link.tensors)
 
-        def at(i: int) -> Place:
-            return Place(Region.OTHERS + i, lane * self._steps[i])
+        def at(i: int) -> ArgRef:
+            return ArgRef(Region.OTHERS + i, lane * self._steps[i])
 
         to = [
-            Place(Region.OTHERS + len(self._steps) + i, lane * self._apart[i])
+            ArgRef(Region.OTHERS + len(self._steps) + i, lane * self._apart[i])
             if self.need[1 + i]
             else NOWHERE
             for i in (own if self.need else ())
@@ -202,6 +207,6 @@ class Plan:
             [at(i) for i in range(behind, behind + link.held)], to, goal,
         )  # fmt: skip
 
-    def _copied(self, calls: Calls, at: Place, goal: Place, shape: Shape) -> None:
+    def _copied(self, calls: Calls, at: ArgRef, goal: ArgRef, shape: Shape) -> None:
         if at != goal:
             calls.call(rectified(backward=False), at, calls.fixed(ONE), goal, 1, prod(shape))

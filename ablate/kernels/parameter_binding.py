@@ -10,7 +10,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-Place = tuple[dict[str, Tensor | None], str]
+TensorSlot = tuple[dict[str, Tensor | None], str]
 
 
 class Binding:
@@ -21,7 +21,7 @@ class Binding:
     """
 
     def __init__(self, module: nn.Module) -> None:
-        self.places: dict[str, list[Place]] = {}
+        self.places: dict[str, list[TensorSlot]] = {}
         first: dict[int, str] = {}
         for path, layer in module.named_modules():
             for held in (layer._parameters, layer._buffers):

@@ -39,7 +39,7 @@ PART_WEIGHTS = 512  # channels in times channels out, of such maps
 IN_CACHE = 3 * 2**18  # numbers between two products, of the lanes taken together
 
 
-def way_of(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> str:
+def algorithm_for(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> str:
     """How to run the layer: one of WAYS, or "" (oneDNN, lane by lane). Depends on the sizes of one lane only."""
     plain = groups == 1 and tuple(dilation) == (1, 1) and x.device.type == "cpu" and x.numel() > 0
     if not plain or x.dtype != torch.float32 or weight.dtype != torch.float32:
@@ -63,10 +63,10 @@ def _tile_pays(examples: int, channels: int, out: int, outputs: int) -> bool:
 
 
 def convolution(
-    way: str, x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Pair
+    algorithm: str, x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Pair
 ) -> Tensor:
     """`[K, B, C, H, W]`, `[K, O, C, h, w]`, `[K, O]` -> `[K, B, O, H', W']`, as torch.conv2d lane by lane, up to rounding."""
-    y: Tensor = _Small.apply(x, weight, bias, tuple(stride), tuple(padding), way)  # type: ignore[no-untyped-call]
+    y: Tensor = _Small.apply(x, weight, bias, tuple(stride), tuple(padding), algorithm)  # type: ignore[no-untyped-call]
     return y
 
 
@@ -76,16 +76,22 @@ class _Small(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None,
-        stride: tuple[int, int], padding: tuple[int, int], way: str,
+        stride: tuple[int, int], padding: tuple[int, int], algorithm: str,
     ) -> Tensor:  # fmt: skip
         y = _innermost(x, (*x.shape[:2], weight.shape[1], *_sides(x, weight, stride, padding)))
-        parts = _parts(len(x), WAYS[way].floats(weight.shape[1:], y.shape[1:]))
+        parts = _parts(len(x), WAYS[algorithm].floats(weight.shape[1:], y.shape[1:]))
         kept = [
-            WAYS[way].forward(x[p], weight[p], None if bias is None else bias[p], stride, padding, y[p])
+            WAYS[algorithm].forward(x[p], weight[p], None if bias is None else bias[p], stride, padding, y[p])
             for p in parts
         ]
         ctx.save_for_backward(x, weight, *(tensor for tensors in kept for tensor in tensors))
-        ctx.way, ctx.parts, ctx.stride, ctx.padding, ctx.bias = way, parts, stride, padding, bias is not None
+        ctx.algorithm, ctx.parts, ctx.stride, ctx.padding, ctx.bias = (
+            algorithm,
+            parts,
+            stride,
+            padding,
+            bias is not None,
+        )
         return y
 
     @staticmethod
@@ -100,7 +106,7 @@ class _Small(torch.autograd.Function):
         for i, p in enumerate(ctx.parts):
             gradients = [None if to is None else to[p] for to in (to_x, to_weight, to_bias)]
             own = kept[i * each : (i + 1) * each]
-            WAYS[ctx.way].backward(gradient[p], weight[p], own, ctx.stride, ctx.padding, *gradients)
+            WAYS[ctx.algorithm].backward(gradient[p], weight[p], own, ctx.stride, ctx.padding, *gradients)
         return to_x, to_weight, to_bias, None, None, None
 
 

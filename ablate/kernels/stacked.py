@@ -18,14 +18,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import vmap
 
-from ablate.kernels import small_convolution as small
+from ablate.kernels import small_convolution
 from ablate.kernels.batched_matmul import affine, autocast
 from ablate.kernels.compiled import known
 from ablate.kernels.functional_rules import by_example
-from ablate.kernels.fused import Piece, Pieces
-from ablate.kernels.layer_ops import PIECES, is_plain_convolution
+from ablate.kernels.fused import LayerOp, LayerOps
+from ablate.kernels.layer_ops import LAYER_OPS, is_plain_convolution
 from ablate.kernels.leave_vmap import LaneByLane, twins
-from ablate.kernels.memory_format import as_laid, is_innermost, laid, together
+from ablate.kernels.memory_format import is_innermost, match_grad_layout, match_layout, together
 from ablate.kernels.parameter_binding import binding_of
 from ablate.kernels.tracing import program_of
 
@@ -37,19 +37,19 @@ def stacked(module: nn.Module, *inputs: Tensor) -> Tensor:
     """`inputs` through `module`, of whose tensors each has the lanes as first dimension."""
     if (memory := known()) is not None and len(inputs) == 1:
         if module not in memory:
-            memory[module] = Pieces(pieces_of(module))
+            memory[module] = LayerOps(layer_ops_of(module))
         y: Tensor = memory[module](inputs[0])
         return y
     return by_torch(module, *inputs)
 
 
-def pieces_of(module: nn.Module) -> list[Piece]:
+def layer_ops_of(module: nn.Module) -> list[LayerOp]:
     """What compiled code is told of `module`: layers one after another, of which it takes those that it can."""
     if type(module) is nn.Sequential and not _is_hooked(module):
-        return [piece for child in module for piece in pieces_of(child)]
-    make = None if _is_hooked(module) else _first_of(type(module), "pieces", PIECES)
+        return [piece for child in module for piece in layer_ops_of(child)]
+    make = None if _is_hooked(module) else _first_of(type(module), "layer_ops", LAYER_OPS)
     run = partial(by_torch, module)
-    return [Piece(run)] if make is None else make(module, run)
+    return [LayerOp(run)] if make is None else make(module, run)
 
 
 def by_torch(module: nn.Module, *inputs: Tensor) -> Tensor:
@@ -155,8 +155,10 @@ def convolved(layer: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None) 
     matrices for all lanes, else lane by lane; on which of them never hangs on the number of lanes."""
     x, weight, bias = autocast(x, weight, bias)
     padding = cast(tuple[int, int], layer.padding)
-    if way := small.way_of(x, weight, layer.stride, padding, layer.dilation, layer.groups):
-        return small.convolution(way, x, weight, bias, layer.stride, padding)
+    if algorithm := small_convolution.algorithm_for(
+        x, weight, layer.stride, padding, layer.dilation, layer.groups
+    ):
+        return small_convolution.convolution(algorithm, x, weight, bias, layer.stride, padding)
     y: Tensor = _Convolution.apply(x, weight, bias, layer.stride, padding, layer.dilation, layer.groups)  # type: ignore[no-untyped-call]
     return y
 
@@ -179,8 +181,8 @@ class _Convolution(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         need = ctx.needs_input_grad[:3]
-        to_x, to_weight, to_bias = small.gradients_by_lane(
-            as_laid(gradient, x), x, weight, need, bias=ctx.bias, **ctx.how
+        to_x, to_weight, to_bias = small_convolution.gradients_by_lane(
+            match_layout(gradient, x), x, weight, need, bias=ctx.bias, **ctx.how
         )
         return (
             together(to_x, x) if need[0] else None,
@@ -198,7 +200,7 @@ def flattened(layer: nn.Flatten, x: Tensor) -> Tensor:
     if layer.start_dim < 1:
         return vmapped(layer, x)
     end = layer.end_dim + 1 if layer.end_dim >= 0 else layer.end_dim
-    return laid(x).flatten(layer.start_dim + 1, end)
+    return match_grad_layout(x).flatten(layer.start_dim + 1, end)
 
 
 def relu(layer: nn.ReLU, x: Tensor) -> Tensor:

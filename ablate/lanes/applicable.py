@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ablate.lanes.build import build_net
-from ablate.lanes.context import Bench
+from ablate.lanes.context import TaskContext
 from ablate.records.errors import NotApplicable
 from ablate.records.recipe import Recipe
 from ablate.records.run import Run
@@ -28,19 +28,19 @@ WORDS = {
 }
 
 
-def applicable(bench: Bench, tricks: Iterable[str] | None = None) -> dict[str, str]:
+def applicable(context: TaskContext, tricks: Iterable[str] | None = None) -> dict[str, str]:
     """Trick -> "" where it applies, else the reason why it does not.
 
     A model trick is tried on a fresh model: what matches nothing is not applicable.
     """
-    catalogue = bench.catalogue
-    example = bench.task.train.x[:2]
-    net = build_net(bench.task.model, Run("", Recipe({}), 0, 1), catalogue, example, (), bench.places)
-    words = bench.task.provides | provides(net)
-    return {name: reason(bench, catalogue[name], words) for name in tricks or catalogue}
+    catalogue = context.catalogue
+    example = context.task.train.x[:2]
+    net = build_net(context.task.model, Run("", Recipe({}), 0, 1), catalogue, example, (), context.places)
+    words = context.task.provides | provides(net)
+    return {name: reason(context, catalogue[name], words) for name in tricks or catalogue}
 
 
-def reason(bench: Bench, trick: Trick, words: frozenset[str]) -> str:
+def reason(context: TaskContext, trick: Trick, words: frozenset[str]) -> str:
     """Why `trick` does not apply where the task and model provide `words`; empty where it does."""
     missing = [need for need in trick.applies_to if need not in words]
     if missing:
@@ -49,7 +49,14 @@ def reason(bench: Bench, trick: Trick, words: frozenset[str]) -> str:
         return ""
     run = Run("", Recipe({trick.name: trick.defaults}), 0, 1)
     try:
-        build_net(bench.task.model, run, bench.catalogue, bench.task.train.x[:2], (trick.name,), bench.places)
+        build_net(
+            context.task.model,
+            run,
+            context.catalogue,
+            context.task.train.x[:2],
+            (trick.name,),
+            context.places,
+        )
     except NotApplicable as error:
         return error.message
     return ""

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import torch
 
-from ablate.lanes.context import Bench
+from ablate.lanes.context import TaskContext
 from ablate.lanes.cuda_graph import prepare
 from ablate.lanes.device import wait
 from ablate.lanes.memory import is_out_of_memory, kept_bytes
@@ -65,16 +65,16 @@ class Choice:
         return cls(str(document["kernel"]), int(document["lanes"]), source, rows)
 
 
-def measured(bench: Bench, recipe: Recipe, budget: float) -> Choice:
+def measured(context: TaskContext, recipe: Recipe, budget: float) -> Choice:
     """Time `recipe` under the two kernels that come into question with every number of lanes that fits into `budget` bytes.
 
     Twice over, the faster of the two counting: other work on the machine comes and goes, and must not decide.
     """
-    usual, other = bench.kernel, bench.look.other
+    usual, other = context.kernel, context.look.other
     best: dict[tuple[str, int], Timing] = {}
     for _ in range(ROUNDS):
         for kernel in (usual, other):
-            for row in rising(bench.with_kernel(kernel), recipe, budget):
+            for row in rising(context.with_kernel(kernel), recipe, budget):
                 before = best.get((row.kernel, row.lanes), row)
                 best[row.kernel, row.lanes] = min(row, before, key=lambda timing: timing.seconds)
     rows = tuple(best.values())
@@ -82,23 +82,23 @@ def measured(bench: Bench, recipe: Recipe, budget: float) -> Choice:
     return Choice(kernel, lanes, "measured", rows)
 
 
-def counts(bench: Bench) -> tuple[int, ...]:
+def counts(context: TaskContext) -> tuple[int, ...]:
     """The numbers of lanes to try. One where each fills a core's cache: five together save a tenth, and all wait for the last."""
-    if bench.device.type == "cuda":
+    if context.device.type == "cuda":
         return LANES["cuda"]
-    return (1,) if bench.look.large else LANES["cpu"]
+    return (1,) if context.look.large else LANES["cpu"]
 
 
-def rising(bench: Bench, recipe: Recipe, budget: float) -> list[Timing]:
+def rising(context: TaskContext, recipe: Recipe, budget: float) -> list[Timing]:
     """Timings of one kernel: as many lanes as fit; on a GPU, large ones as long as more of them make one cheaper."""
     rows: list[Timing] = []
-    for lanes in counts(bench):
+    for lanes in counts(context):
         if rows and rows[-1].bytes * SLACK * lanes > budget:
             break
-        if bench.look.large and len(rows) > 1 and rows[-1].seconds * NEARLY > rows[-2].seconds:
+        if context.look.large and len(rows) > 1 and rows[-1].seconds * NEARLY > rows[-2].seconds:
             break
         try:
-            rows.append(timed(bench, recipe, lanes))
+            rows.append(timed(context, recipe, lanes))
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if not (rows and is_out_of_memory(error)):
                 raise
@@ -121,23 +121,23 @@ def best_of(rows: Iterable[Timing], usual: str, budget: float) -> tuple[str, int
     return kernel, max(1, min(lanes, int(budget / (heaviest * SLACK))))
 
 
-def timed(bench: Bench, recipe: Recipe, lanes: int, steps: int = 2) -> Timing:
+def timed(context: TaskContext, recipe: Recipe, lanes: int, steps: int = 2) -> Timing:
     """One warm step that is weighed, then the faster of `steps`."""
-    trainer = Trainer(bench, [Run(bench.task.name, recipe, seed, 1) for seed in range(lanes)])
+    trainer = Trainer(context, [Run(context.task.name, recipe, seed, 1) for seed in range(lanes)])
     held = held_bytes(trainer)
     prepare(trainer)
     times = []
     for _ in range(steps):
-        wait(bench.device)
+        wait(context.device)
         started = time.perf_counter()
         trainer.step()
-        wait(bench.device)
+        wait(context.device)
         times.append(time.perf_counter() - started)
-    return Timing(bench.kernel, lanes, min(times) / lanes, -(-held // lanes))
+    return Timing(context.kernel, lanes, min(times) / lanes, -(-held // lanes))
 
 
 def held_bytes(trainer: Trainer) -> int:
     """Bytes that one step holds at once: what the forward pass keeps for the backward pass, batch and parameters."""
     flat = trainer.weights.flat
-    batch = trainer.bench.splits["train"].x[:1].nbytes * trainer.order.batch_size * trainer.lanes
+    batch = trainer.context.splits["train"].x[:1].nbytes * trainer.order.batch_size * trainer.lanes
     return kept_bytes(trainer.step) + batch + STATE * flat.numel() * flat.element_size()

@@ -13,7 +13,7 @@ from ablate.records.errors import NotApplicable
 from ablate.records.run import Run
 from ablate.seams.draws import stream_number
 from ablate.seams.tensors import LaneTensors, Layout, Spec
-from ablate.surgery.net import Net, Place, open_net
+from ablate.surgery.net import LayerInfo, Net, open_net
 from ablate.tasks.user_code import repeatable
 
 
@@ -34,7 +34,7 @@ def build_net(
     catalogue: Registry,
     example: Tensor,
     names: Iterable[str],
-    places: tuple[Place, ...] | None = None,
+    places: tuple[LayerInfo, ...] | None = None,
 ) -> Net:
     """One lane's model with the model-seam tricks `names` applied (those the run lacks: switched off).
 

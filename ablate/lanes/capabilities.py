@@ -26,7 +26,7 @@ PLAIN = (nn.Linear, nn.Flatten, nn.Identity, nn.Sequential, *ACTIVATIONS, *NORMS
 KERNELS = ("compiled", "batched", "vmap", "loop")
 
 
-def why_not_kernel(name: str, device: torch.device) -> str:
+def kernel_unavailable(name: str, device: torch.device) -> str:
     """Why a kernel cannot be had on this machine, in a few words; empty where it can."""
     if name != "compiled":
         return ""
@@ -35,7 +35,7 @@ def why_not_kernel(name: str, device: torch.device) -> str:
 
 def kernels(device: torch.device) -> tuple[str, ...]:
     """Those that can be had."""
-    return tuple(name for name in KERNELS if not why_not_kernel(name, device))
+    return tuple(name for name in KERNELS if not kernel_unavailable(name, device))
 
 
 CACHED = 2**17
@@ -43,16 +43,16 @@ CACHED = 2**17
 than several, and a few lanes in a group are as fast as many."""
 
 
-def likely_kernels(net: Net, x: Tensor, device: torch.device, *, large: bool) -> tuple[str, str]:
+def default_kernels(net: Net, x: Tensor, device: torch.device, *, large: bool) -> tuple[str, str]:
     """The kernel that is probably the fastest for a model that can be vmapped, and the one that may be faster still.
 
     Layer by layer where all layers have a batched form; else vmap on a GPU, and on a CPU for linear and pointwise layers.
     On a CPU lanes that are `large` go one after another: one at a time by compiled code, in a loop by torch's.
     """
-    if is_covered(net.module) and (is_covered(net.module, traced=False) or runs_as_traced(net.module, x)):
+    if is_covered(net.module) and (is_covered(net.module, traced=False) or trace_matches(net.module, x)):
         if device.type != "cpu":
             return "vmap", "batched"
-        if not why_not_kernel("compiled", device):
+        if not kernel_unavailable("compiled", device):
             return "compiled", "loop"
         return ("loop", "batched") if large else ("batched", "loop")
     leaves = [layer for layer in net.module.modules() if not list(layer.children())]
@@ -73,16 +73,16 @@ def unchanged(module: nn.Module) -> Iterator[None]:
             buffer.copy_(kept[name])
 
 
-def runs_as_traced(module: nn.Module, x: Tensor) -> bool:
+def trace_matches(module: nn.Module, x: Tensor) -> bool:
     """Whether the trace of a model's `forward` computes what the model does, training and evaluating. Changes nothing in the model."""
     try:
-        return all(_runs_as_traced(module, x, training) for training in (True, False))
+        return all(_trace_matches(module, x, training) for training in (True, False))
     except (RuntimeError, NotImplementedError, TypeError, ValueError, AttributeError, LookupError):
         return False  # a function that the trace cannot run on several lanes
 
 
 @torch.no_grad()
-def _runs_as_traced(module: nn.Module, x: Tensor, training: bool) -> bool:
+def _trace_matches(module: nn.Module, x: Tensor, training: bool) -> bool:
     binding = binding_of(module)
     with unchanged(module):
         pairs = {name: torch.stack([tensor, tensor]) for name, tensor in binding.held().items()}
@@ -113,7 +113,7 @@ def why_not_vmap(module: nn.Module, x: Tensor) -> str:
     return ""
 
 
-def draws_globally(module: nn.Module, x: Tensor) -> bool:
+def uses_global_rng(module: nn.Module, x: Tensor) -> bool:
     """Whether a training forward pass takes numbers from a global generator: torch's, Python's or NumPy's."""
     with unchanged(module), repeatable(), torch.no_grad():
         before = _generators()
@@ -126,7 +126,7 @@ def _generators() -> tuple[Any, ...]:
     return torch.get_rng_state().numpy().tobytes(), random.getstate(), np.asarray(words).tobytes(), rest
 
 
-def takes_channels_last(module: nn.Module, x: Tensor) -> bool:
+def supports_channels_last(module: nn.Module, x: Tensor) -> bool:
     """Whether a model on feature maps computes with channels innermost (a `view` after a convolution cannot)."""
     if x.ndim != 4 or not x.is_floating_point():
         return False
@@ -139,7 +139,7 @@ def takes_channels_last(module: nn.Module, x: Tensor) -> bool:
 
 
 @dataclass(frozen=True)
-class Look:
+class ModelProbe:
     """What a look at the model told about how to run it.
 
     `kernel`: one of KERNELS; `other`: the one to measure it against. `solo`: why lanes must run one at a time; empty where they need not.
@@ -155,12 +155,12 @@ class Look:
     channels_last: bool
 
     @classmethod
-    def at(cls, net: Net, x: Tensor, device: torch.device, batch_size: int, kernel: str | None) -> Look:
+    def at(cls, net: Net, x: Tensor, device: torch.device, batch_size: int, kernel: str | None) -> ModelProbe:
         """`kernel` overrides the choice."""
         large = sum(prod(place.output[1:]) for place in net.places) * batch_size > CACHED
-        reseed = draws_globally(net.module, x)
+        reseed = uses_global_rng(net.module, x)
         solo = "it draws from a global generator" if reseed else why_not_vmap(net.module, x)
-        usual, other = ("loop", "loop") if solo else likely_kernels(net, x, device, large=large)
+        usual, other = ("loop", "loop") if solo else default_kernels(net, x, device, large=large)
         kernel = usual if kernel is None or solo else kernel
-        innermost = device.type == "cpu" and takes_channels_last(net.module, x)
+        innermost = device.type == "cpu" and supports_channels_last(net.module, x)
         return cls(kernel, usual if kernel == other else other, solo, large, reseed, innermost)

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ablate.lanes.context import Bench
+from ablate.lanes.context import TaskContext
 from ablate.lanes.trainer import Trainer
 from ablate.lanes.training import Trace, Training
 from ablate.records.errors import InputError
@@ -36,7 +36,7 @@ def trainer_state(trainer: Trainer) -> dict[str, Tensor]:
 
 def restore_trainer(trainer: Trainer, state: dict[str, Tensor]) -> None:
     """Put a trainer of the same runs into the state that `trainer_state` gave."""
-    device = trainer.bench.device
+    device = trainer.context.device
     state = {name: tensor.to(device) for name, tensor in state.items()}
     trainer.weights.flat.copy_(state["weights"])
     trainer.steps, trainer.alive = state["steps"].clone(), state["alive"].clone()
@@ -92,16 +92,16 @@ def dumps(training: Training) -> bytes:
     return hashlib.sha256(payload).digest() + payload
 
 
-def load(path: Path, bench: Bench) -> Training:
+def load(path: Path, context: TaskContext) -> Training:
     """The group of a checkpoint, standing where it was saved. Raises InputError for a file that is none."""
     try:
         whole = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path} is no checkpoint that can be read", hint="train again") from error
-    return loads(whole, bench, str(path))
+    return loads(whole, context, str(path))
 
 
-def loads(whole: bytes, bench: Bench, path: str = "this") -> Training:
+def loads(whole: bytes, context: TaskContext, path: str = "this") -> Training:
     """The group of `dumps`. `path`: where it was read, for an error."""
     try:
         digest, payload = whole[:32], whole[32:]
@@ -114,10 +114,10 @@ def loads(whole: bytes, bench: Bench, path: str = "this") -> Training:
         runs, together = ([_run(row) for row in about[name]] for name in ("runs", "together"))
     except (RuntimeError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
         raise InputError(f"{path} is no checkpoint that can be read", hint="train again") from error
-    training = Training(bench, runs, about["splits"], together=together)
+    training = Training(context, runs, about["splits"], together=together)
     training.keep(runs)  # in the order of the checkpoint's lanes
     restore_trainer(training.trainer, _with_prefix(tensors, "trainer/"))
-    training.totals = tensors["totals"].to(bench.device)
+    training.totals = tensors["totals"].to(context.device)
     for lane, (run, row) in enumerate(zip(runs, about["traces"], strict=True)):
         training.traces[run.identity] = Trace(
             row["curves"], row["best"], _with_prefix(tensors, f"outputs/{lane}/")

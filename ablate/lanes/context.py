@@ -8,15 +8,15 @@ import torch
 
 from ablate.catalogue.registry import Registry
 from ablate.lanes.build import build_module
-from ablate.lanes.capabilities import Look
+from ablate.lanes.capabilities import ModelProbe
 from ablate.lanes.data import DeviceSplit, device_splits
 from ablate.lanes.phase_timer import Clock
-from ablate.surgery.net import Place, open_net, trace
+from ablate.surgery.net import LayerInfo, open_net, trace
 from ablate.tasks.task import Task
 
 
 @dataclass(frozen=True)
-class Bench:
+class TaskContext:
     """What the groups of one task share: the data on the device and what a look at the model told.
 
     `parameters` are the names of the user's own, in order.
@@ -26,16 +26,16 @@ class Bench:
     catalogue: Registry
     device: torch.device
     splits: dict[str, DeviceSplit]
-    places: tuple[Place, ...]
+    places: tuple[LayerInfo, ...]
     parameters: tuple[str, ...]
-    look: Look
+    look: ModelProbe
     clock: Clock = field(default_factory=Clock, compare=False)
 
     @property
     def kernel(self) -> str:
         return self.look.kernel
 
-    def with_kernel(self, name: str) -> Bench:
+    def with_kernel(self, name: str) -> TaskContext:
         """The same under another kernel (`look.KERNELS`)."""
         before = self.look
         other = before.kernel if name == before.other else before.other
@@ -46,12 +46,14 @@ class Bench:
         return self.look.solo
 
     @classmethod
-    def of(cls, task: Task, catalogue: Registry, device: torch.device, kernel: str | None = None) -> Bench:
+    def of(
+        cls, task: Task, catalogue: Registry, device: torch.device, kernel: str | None = None
+    ) -> TaskContext:
         """Look at the model once. `kernel` overrides the choice (`look.KERNELS`)."""
         module = build_module(task.model, 0)
         example = task.train.x[:2]
         places = trace(module, example)
         net = open_net(module, example, places)
-        look = Look.at(net, example, device, task.batch_size, kernel)
+        look = ModelProbe.at(net, example, device, task.batch_size, kernel)
         names = tuple(spec.name for spec in net.specs().values())
         return cls(task, catalogue, device, device_splits(task, device), places, names, look)

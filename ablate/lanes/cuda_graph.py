@@ -69,7 +69,7 @@ class Captured(Settled):
 def prepare(trainer: Trainer) -> None:
     """Let `trainer` replay its step, where it is on a CUDA device and was not asked before. Why not, if its step cannot
     be captured, is noted with the bench's clock."""
-    if trainer.bench.device.type != "cuda" or trainer.graph is not None or trainer.eager:
+    if trainer.context.device.type != "cuda" or trainer.graph is not None or trainer.eager:
         return
     try:
         trainer.graph = Captured(trainer)
@@ -77,4 +77,4 @@ def prepare(trainer: Trainer) -> None:
         if is_out_of_memory(error):
             raise
         trainer.eager = " ".join(str(error).split())[:160] or type(error).__name__
-        trainer.bench.clock.slow.add(f"a group trains without a CUDA graph: {trainer.eager}")
+        trainer.context.clock.slow.add(f"a group trains without a CUDA graph: {trainer.eager}")

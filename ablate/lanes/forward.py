@@ -21,7 +21,7 @@ from ablate.kernels.leave_vmap import channels_last
 from ablate.kernels.memory_format import innermost
 from ablate.kernels.parameter_binding import binding_of
 from ablate.kernels.stacked import stacked, vmapped
-from ablate.lanes.parameters import Leaves
+from ablate.lanes.parameters import LaneParameters
 from ablate.seams.draws import stream_keys
 from ablate.surgery.layers import RandomLayer
 from ablate.surgery.net import Net
@@ -45,7 +45,7 @@ class Forward(Protocol):
         """The models of some lanes, for evaluation: this object and its lanes stay as they are."""
         ...
 
-    def ways(self, lane: int) -> tuple[str, ...]:
+    def branch_keys(self, lane: int) -> tuple[str, ...]:
         """The branches that a lane goes through, as far as it pays that lanes of the same ways are neighbours."""
         ...
 
@@ -73,7 +73,7 @@ class Loop:
 
     def __call__(self, weights: Weights, x: Tensor, keys: Tensor, training: bool) -> Tensor:
         """`weights`: stacked, or the lanes' own `Leaves`, which spares taking the stack apart."""
-        lanes = weights.lanes if isinstance(weights, Leaves) and weights.lanes else unstacked(weights)
+        lanes = weights.lanes if isinstance(weights, LaneParameters) and weights.lanes else unstacked(weights)
         layers = [random_layers(module) if training else {} for module in self.modules]
         drawn = drawn_keys((stream for own in layers for stream in own.values()), keys)
         own_keys = [
@@ -125,7 +125,7 @@ class Loop:
         self.modules += other.modules
         self.names += other.names
 
-    def ways(self, lane: int) -> tuple[str, ...]:
+    def branch_keys(self, lane: int) -> tuple[str, ...]:
         return ()
 
     def own_names(self, lane: int) -> dict[str, str]:
@@ -217,10 +217,10 @@ class Stacked:
         self.picks = {path: switches + other.picks[path] for path, switches in self.picks.items()}
         self.known = {True: {}, False: {}}
 
-    def ways(self, lane: int) -> tuple[str, ...]:
+    def branch_keys(self, lane: int) -> tuple[str, ...]:
         if self.kernel == "compiled":  # goes lane by lane
             return ()
-        return tuple(switches[lane].way for switches in self.picks.values())
+        return tuple(switches[lane].branch_key for switches in self.picks.values())
 
     def own_names(self, lane: int) -> dict[str, str]:
         return {own: common for common, own in self.names.items()}

@@ -12,7 +12,7 @@ from ablate.seams.tensors import ALIGN, LaneTensors
 Weights = Mapping[str, Tensor]
 
 
-class Leaves(Mapping[str, Tensor]):
+class LaneParameters(Mapping[str, Tensor]):
     """Name -> `[K, *shape]`, views of the flat matrix that follow its changes.
 
     `lanes`: for a kernel that runs one lane after another, each lane's own tensors as leaves of their own,

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ablate.lanes.context import Bench
+from ablate.lanes.context import TaskContext
 from ablate.lanes.trainer import Trainer
 from ablate.records.claimed import ROBUST_ACCURACY
 from ablate.records.recipe import Recipe
@@ -30,11 +30,11 @@ MOST = 1024
 """Examples (lanes times rows) of one pass, which keeps its activations for the gradient."""
 
 
-def asked(bench: Bench, recipes: Iterable[Recipe]) -> tuple[str, ...]:
+def asked(context: TaskContext, recipes: Iterable[Recipe]) -> tuple[str, ...]:
     """`("robust",)` where one of the recipes has a trick that claims it and the task has it, else nothing."""
-    if bench.task.criterion != "classification" or not bench.task.train.x.is_floating_point():
+    if context.task.criterion != "classification" or not context.task.train.x.is_floating_point():
         return ()
-    claiming = {name for name, trick in bench.catalogue.items() if _claims(trick)}
+    claiming = {name for name, trick in context.catalogue.items() if _claims(trick)}
     return (ROBUST,) if any(name in claiming for recipe in recipes for name in recipe) else ()
 
 
@@ -51,8 +51,8 @@ def deviation(x: Tensor) -> Tensor:
 
 def outputs(trainer: Trainer, lanes: Tensor, split: str = "validation", eps: float = EPS) -> Tensor:
     """Outputs `[k, N, C]` of the lanes `lanes` (int64) on the split's inputs, each moved against its lane."""
-    data, device = trainer.bench.splits[split], trainer.bench.device
-    sigma = deviation(trainer.bench.splits["train"].x).to(device)
+    data, device = trainer.context.splits[split], trainer.context.device
+    sigma = deviation(trainer.context.splits["train"].x).to(device)
     weights = dict(trainer.scored_weights().take(lanes).items())
     forward, keys = trainer.forward.some(lanes), trainer.seeds[lanes]
     rows = max(1, MOST // len(lanes))

@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from ablate.lanes import robust_accuracy as robust
-from ablate.lanes.context import Bench
+from ablate.lanes import robust_accuracy
+from ablate.lanes.context import TaskContext
 from ablate.records.run import Outcome
 from ablate.tasks.metrics import metrics, per_example_scores
 
 
 def scored(
-    bench: Bench, outputs: Mapping[str, Tensor], splits: Sequence[str], outcome: Outcome
+    context: TaskContext, outputs: Mapping[str, Tensor], splits: Sequence[str], outcome: Outcome
 ) -> tuple[dict[str, float], dict[str, tuple[float, ...]]]:
     """`split/metric` -> value, and split -> scores, of `outputs`: split -> `[N, C or D]`.
 
@@ -23,11 +23,11 @@ def scored(
     """
     values: dict[str, float] = {}
     scores: dict[str, tuple[float, ...]] = {}
-    criterion = bench.task.criterion
-    if outcome is Outcome.COMPLETE and robust.ROBUST in outputs:
-        values |= robust.values(outputs[robust.ROBUST], bench.splits["validation"].y)
-    for split in (split for split in splits if split != robust.ROBUST):
-        output, y = outputs[split][None], bench.splits[split].y
+    criterion = context.task.criterion
+    if outcome is Outcome.COMPLETE and robust_accuracy.ROBUST in outputs:
+        values |= robust_accuracy.values(outputs[robust_accuracy.ROBUST], context.splits["validation"].y)
+    for split in (split for split in splits if split != robust_accuracy.ROBUST):
+        output, y = outputs[split][None], context.splits[split].y
         for name, value in metrics(criterion, output, y).items():
             values[f"{split}/{name}"] = float("nan") if outcome is Outcome.DIVERGED else value.item()
         if outcome is not Outcome.DIVERGED:

@@ -6,18 +6,18 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from ablate.lanes.context import Bench
+from ablate.lanes.context import TaskContext
 from ablate.lanes.memory import is_out_of_memory
-from ablate.lanes.training import Training, Watch
+from ablate.lanes.training import EpochCallback, Training
 from ablate.records.run import Outcome, Result, Run
 
 
 def train(
-    bench: Bench,
+    context: TaskContext,
     runs: Sequence[Run],
     *,
     splits: Sequence[str] = ("validation",),
-    watch: Watch | None = None,
+    watch: EpochCallback | None = None,
     lanes: int | None = None,
     pause: Callable[[Training], bool] | None = None,
     begun: Callable[[], Training] | None = None,
@@ -28,10 +28,10 @@ def train(
     Out of memory: the group is halved and trained again; a single run that does not fit ends
     `out_of_memory`. A model that cannot be vmapped is trained one lane at a time.
     """
-    if bench.solo and len(runs) > 1:
-        return [result for run in runs for result in train(bench, [run], splits=splits, watch=watch)]
+    if context.solo and len(runs) > 1:
+        return [result for run in runs for result in train(context, [run], splits=splits, watch=watch)]
     try:
-        training = begun() if begun is not None else Training(bench, runs, splits, watch, lanes)
+        training = begun() if begun is not None else Training(context, runs, splits, watch, lanes)
         training.finish(pause)
         return [training.results[run.identity] for run in runs]
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
@@ -44,5 +44,5 @@ def train(
     return [
         result
         for part in (runs[:half], runs[half:])
-        for result in train(bench, part, splits=splits, watch=watch, lanes=min(lanes or half, half))
+        for result in train(context, part, splits=splits, watch=watch, lanes=min(lanes or half, half))
     ]

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from ablate.lanes import build
-from ablate.lanes.context import Bench
+from ablate.lanes.context import TaskContext
 from ablate.lanes.data import Order
 from ablate.lanes.forward import Forward, forward_of
 from ablate.lanes.group import Group, batch_size
 from ablate.lanes.loss import lane_losses, share_right
-from ablate.lanes.parameters import Leaves
+from ablate.lanes.parameters import LaneParameters
 from ablate.lanes.update import Optimizers, are_finite, change_gradients, schedule_factor
 from ablate.records.run import Run
 from ablate.seams.batch import Batch
@@ -38,37 +38,38 @@ Loss = Callable[[Weights, Batch], Tensor]
 class Trainer:
     """K runs of one structure, trained together, one step at a time."""
 
-    def __init__(self, bench: Bench, runs: Sequence[Run]) -> None:
-        bench.clock.begin()
-        self.bench = bench
-        self.group = Group(runs, bench.catalogue, bench.device)
-        task = bench.task
+    def __init__(self, context: TaskContext, runs: Sequence[Run]) -> None:
+        context.clock.begin()
+        self.context = context
+        self.group = Group(runs, context.catalogue, context.device)
+        task = context.task
         surgeries = [active.name for active in self.group.of_seam("model") + self.group.of_seam("precision")]
         example = task.train.x[:2]
         nets = [
             build.build_net(
-                task.model, run, bench.catalogue, example,
-                surgeries if bench.kernel != "loop" else [name for name in surgeries if name in run.recipe],
-                bench.places,
+                task.model, run, context.catalogue, example,
+                surgeries if context.kernel != "loop" else [name for name in surgeries if name in run.recipe],
+                context.places,
             )
             for run in runs
         ]  # fmt: skip
         for net in nets:
-            net.module.to(bench.device)
-        layout, names = build.layout_of(nets, bench.parameters)
-        self.weights = build.initial(nets, names, layout).to(bench.device)
-        self.forward = forward_of(
-            nets, names, bench.kernel, reseed=bench.look.reseed, innermost=bench.look.channels_last
-        )
+            net.module.to(context.device)
+        layout, names = build.layout_of(nets, context.parameters)
+        self.weights = build.initial(nets, names, layout).to(context.device)
+        look = context.look
+        self.forward = forward_of(nets, names, look.kernel, reseed=look.reseed, innermost=look.channels_last)
         self.leaves = self._leaves()
         self.optimizers = Optimizers(self.group, self.weights)
-        self.order = Order(len(bench.splits["train"]), batch_size(runs[0], bench.catalogue, task.batch_size))
-        self.seeds = seed_keys([run.seed for run in runs], bench.device)
+        self.order = Order(
+            len(context.splits["train"]), batch_size(runs[0], context.catalogue, task.batch_size)
+        )
+        self.seeds = seed_keys([run.seed for run in runs], context.device)
         lanes = len(runs)
-        self.steps = torch.zeros(lanes, dtype=torch.int64, device=bench.device)
+        self.steps = torch.zeros(lanes, dtype=torch.int64, device=context.device)
         self.within = 0  # step within the epoch: the same for all lanes, whatever epoch each is in
         self.stale = False
-        self.alive = torch.ones(lanes, dtype=torch.bool, device=bench.device)
+        self.alive = torch.ones(lanes, dtype=torch.bool, device=context.device)
         self.extra: dict[str, dict[str, Tensor]] = {
             active.name: prepare(self.weights, active.settings)
             for active, prepare in self.group.ports("begin")
@@ -76,7 +77,7 @@ class Trainer:
         self.epochs = runs[0].epochs
         self.graph: Settled | None = None
         self.eager = ""  # why it is not captured, if that was tried
-        bench.clock.lap("build")
+        context.clock.lap("build")
 
     @property
     def lanes(self) -> int:
@@ -90,15 +91,15 @@ class Trainer:
     def total_steps(self) -> int:
         return self.epochs * self.order.steps_per_epoch
 
-    def _leaves(self) -> Leaves:
+    def _leaves(self) -> LaneParameters:
         own = [list(self.forward.own_names(lane).values()) for lane in range(self.weights.lanes)]
-        return Leaves(self.weights, own if self.forward.kernel == "loop" else None)
+        return LaneParameters(self.weights, own if self.forward.kernel == "loop" else None)
 
     def index(self) -> Tensor:
         """Which examples the lanes see at this step, int64 `[K, B]`."""
         if self.within == 0 or self.stale:
             self.order.shuffle(self.seeds, self.steps // self.order.steps_per_epoch)
-            numbers = torch.arange(self.order.steps_per_epoch, device=self.bench.device)
+            numbers = torch.arange(self.order.steps_per_epoch, device=self.context.device)
             self.known = self.at(self.steps - self.within + numbers[:, None])
             self.stale = False
         return self.order.at(self.within)
@@ -109,7 +110,7 @@ class Trainer:
         return keys, schedule_factor(self.group, steps, self.total_steps, self.order.steps_per_epoch)
 
     def batch(self, index: Tensor, draws: Draws) -> Batch:
-        train = self.bench.splits["train"]
+        train = self.context.splits["train"]
         batch = Batch(*train.at(index), index)
         for active, change in self.group.ports("batch"):
             batch = change(batch, draws.within(active.name), active.settings)
@@ -121,7 +122,7 @@ class Trainer:
         `rate` `[K]` multiplies the learning rates (for a range test). A lane whose loss or gradient is not
         finite is masked from this step on: its weights stay as they are, no other lane is touched.
         """
-        self.bench.clock.begin()
+        self.context.clock.begin()
         index = self.index()
         if self.graph is None or rate is not None:
             keys, factor = (rows[self.within] for rows in self.known)
@@ -134,12 +135,12 @@ class Trainer:
     def train_on(self, index: Tensor, known: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
         """All of a step that happens on the device: nothing in it waits for the device or depends on the host's
         state, so that it can be captured in a graph. `known`: `at` of this step, where it has been looked up."""
-        clock = self.bench.clock
+        clock = self.context.clock
         keys, factor = known or self.at(self.steps)
         batch = self.batch(index, Draws(keys))
         clock.lap("data")
         seen: list[Tensor] = []
-        classification = self.bench.task.criterion == "classification"
+        classification = self.context.task.criterion == "classification"
 
         def loss(weights: Weights, batch: Batch) -> Tensor:
             outputs = self.outputs(weights, batch.x, keys, training=True)
@@ -203,7 +204,7 @@ class Trainer:
 
         `lanes` (int64): only these. `views=False`: without test-time views, as learning curves are drawn.
         """
-        every = torch.arange(self.lanes, device=self.bench.device)
+        every = torch.arange(self.lanes, device=self.context.device)
         chosen = every if lanes is None else lanes
         forward = self.forward if lanes is None else self.forward.some(lanes)
         weights = self.scored_weights() if lanes is None else self.scored_weights().take(lanes)
@@ -214,7 +215,7 @@ class Trainer:
 
         parts = []
         # As many examples at a time as training affords; never more or fewer because of the other lanes.
-        for x in torch.split(self.bench.splits[split].x, max(512, 4 * self.order.batch_size)):
+        for x in torch.split(self.context.splits[split].x, max(512, 4 * self.order.batch_size)):
             stacked = x.expand(len(chosen), *x.shape)
             outputs = run(stacked)
             for active, view in self.group.ports("views") if views else ():
@@ -262,9 +263,9 @@ class Trainer:
     def arrange(self) -> None:
         """Put lanes that go the same ways through the model side by side: they then go together."""
         optimizer = {lane: part.name for part in self.optimizers.parts for lane in part.lanes.tolist()}
-        order = sorted(range(self.lanes), key=lambda lane: (self.forward.ways(lane), optimizer[lane]))
+        order = sorted(range(self.lanes), key=lambda lane: (self.forward.branch_keys(lane), optimizer[lane]))
         if order != list(range(self.lanes)):
-            self.take(torch.tensor(order, device=self.bench.device))
+            self.take(torch.tensor(order, device=self.context.device))
 
     def extend(self, other: Trainer) -> None:
         """Put the lanes of `other` behind these (refill). Both must stand at the beginning of an epoch.

@@ -10,8 +10,8 @@ from math import isfinite
 import torch
 from torch import Tensor, nn
 
-from ablate.lanes import robust_accuracy as robust
-from ablate.lanes.context import Bench
+from ablate.lanes import robust_accuracy
+from ablate.lanes.context import TaskContext
 from ablate.lanes.cuda_graph import prepare
 from ablate.lanes.scoring import note_of, padded, scored
 from ablate.lanes.trainer import Trainer
@@ -33,7 +33,7 @@ class Report:
     others: dict[str, tuple[tuple[float, ...], ...]] = field(default_factory=dict)
 
 
-Watch = Callable[[Report], Sequence[bool] | None]
+EpochCallback = Callable[[Report], Sequence[bool] | None]
 """Called after each epoch; returns which lanes to prune (or None)."""
 
 
@@ -58,7 +58,7 @@ class Trace:
             self.curves.setdefault(name, []).append(value)
 
 
-def trainer_of(bench: Bench, runs: Sequence[Run], together: Sequence[Run]) -> Trainer:
+def trainer_of(context: TaskContext, runs: Sequence[Run], together: Sequence[Run]) -> Trainer:
     """A trainer of `runs` that holds, at neutral settings, the tricks of all runs of `together`.
 
     Only trainers that hold the same tricks can be put together, so `runs` are built beside a few others that have
@@ -70,9 +70,9 @@ def trainer_of(bench: Bench, runs: Sequence[Run], together: Sequence[Run]) -> Tr
         if not held.issuperset(run.recipe):
             beside.append(run)
             held.update(run.recipe)
-    trainer = Trainer(bench, [*runs, *beside])
+    trainer = Trainer(context, [*runs, *beside])
     if beside:
-        trainer.take(torch.arange(len(runs), device=bench.device))
+        trainer.take(torch.arange(len(runs), device=context.device))
     return trainer
 
 
@@ -87,26 +87,26 @@ class Training:
 
     def __init__(
         self,
-        bench: Bench,
+        context: TaskContext,
         runs: Sequence[Run],
         splits: Sequence[str],
-        watch: Watch | None = None,
+        watch: EpochCallback | None = None,
         lanes: int | None = None,
         together: Sequence[Run] = (),
     ) -> None:
-        self.bench = bench
+        self.context = context
         self.together = tuple(together or runs)
         self.most = min(lanes or len(runs), len(runs))
         self.runs = tuple(runs)
         self.waiting = self.runs[self.most :]
-        self.trainer = trainer_of(bench, self.runs[: self.most], self.together)
+        self.trainer = trainer_of(context, self.runs[: self.most], self.together)
         self.trainer.arrange()
         self.splits = tuple(dict.fromkeys(("validation", *splits)))
         self.watch = watch
         self.order = [run.identity for run in runs]
         self.traces = {run.identity: Trace() for run in runs}
         self.results: dict[str, Result] = {}
-        self.totals = torch.zeros(3, self.most, device=bench.device)
+        self.totals = torch.zeros(3, self.most, device=context.device)
         self.seconds = {run.identity: 0.0 for run in runs}
         self.latest = 0.0  # seconds of the last epoch
         self.last_model: nn.Module | None = None  # of a run alone, when it has ended
@@ -140,12 +140,12 @@ class Training:
         """Train to the end of the epoch (from wherever it stands), evaluate, end what is over."""
         started = time.perf_counter()
         prepare(self.trainer)
-        at_once = self.bench.device.type == "cpu"  # elsewhere every question means to wait for the device
+        at_once = self.context.device.type == "cpu"  # elsewhere every question means to wait for the device
         while True:
             self.step()
             if self.trainer.within == 0 or (at_once and not bool(self.trainer.alive.any())):
                 break
-        clock = self.bench.clock
+        clock = self.context.clock
         clock.begin()
         self._evaluate()
         self.latest = time.perf_counter() - started
@@ -162,7 +162,7 @@ class Training:
     def _evaluate(self) -> None:
         """Add this epoch's metrics to the traces; keep the outputs of lanes that may be scored here, though
         they train on. Curves are drawn without test-time views, which only the scored outputs need."""
-        trainer, task = self.trainer, self.bench.task
+        trainer, task = self.trainer, self.context.task
         mean = (self.totals[:2] / self.totals[2]).double()
         self.totals = torch.zeros_like(self.totals)
         values = {"train/loss": mean[0]}
@@ -171,7 +171,7 @@ class Training:
             values["train/accuracy"] = mean[1]
             watched.add("accuracy")
         outputs = trainer.predict("validation", views=False)
-        found = metrics(task.criterion, outputs, self.bench.splits["validation"].y, watched)
+        found = metrics(task.criterion, outputs, self.context.splits["validation"].y, watched)
         values |= {f"validation/{name}": value for name, value in found.items()}
         columns = {name: value.tolist() for name, value in values.items()}
         for lane, run in enumerate(trainer.group.runs):
@@ -193,16 +193,16 @@ class Training:
         """Put the present outputs of `lanes`, for every split that is asked for, into their traces."""
         if not lanes:
             return
-        chosen = torch.tensor(lanes, dtype=torch.int64, device=self.bench.device)
+        chosen = torch.tensor(lanes, dtype=torch.int64, device=self.context.device)
         for split in self.splits:
-            outputs = self.trainer.predict(split, chosen) if split != robust.ROBUST else robust.outputs(self.trainer, chosen)  # fmt: skip
+            outputs = self.trainer.predict(split, chosen) if split != robust_accuracy.ROBUST else robust_accuracy.outputs(self.trainer, chosen)  # fmt: skip
             for row, lane in enumerate(lanes):
                 self.traces[self.trainer.group.runs[lane].identity].outputs[split] = outputs[row]
 
     def _histories(self) -> Tensor:
         """Validation losses so far, `[K, E]`, padded at the left with infinity where a lane is younger."""
         rows = [self.traces[run.identity].curves[LOSS] for run in self.trainer.group.runs]
-        return padded(rows, self.bench.device)
+        return padded(rows, self.context.device)
 
     def _scored_epochs(self) -> list[int]:
         """The epoch (the first is 1) whose weights are scored, for each lane: the last, unless a trick says."""
@@ -251,7 +251,7 @@ class Training:
             self._refill()
 
     def _take(self, lanes: Sequence[int]) -> None:
-        chosen = torch.tensor(lanes, dtype=torch.int64, device=self.bench.device)
+        chosen = torch.tensor(lanes, dtype=torch.int64, device=self.context.device)
         self.trainer.take(chosen)
         self.totals = self.totals[:, chosen]
 
@@ -283,7 +283,7 @@ class Training:
         if not self.waiting or 2 * free < self.most:
             return
         come, self.waiting = self.waiting[:free], self.waiting[free:]
-        trainer = trainer_of(self.bench, come, self.together)
+        trainer = trainer_of(self.context, come, self.together)
         if self.trainer.lanes:
             self.trainer.extend(trainer)
         else:
@@ -293,7 +293,7 @@ class Training:
 
     def _result(self, run: Run, outcome: Outcome) -> None:
         trace = self.traces[run.identity]
-        values, scores = scored(self.bench, trace.outputs, self.splits, outcome)
+        values, scores = scored(self.context, trace.outputs, self.splits, outcome)
         epochs = len(trace.curves[LOSS])
         if outcome is Outcome.COMPLETE:
             for name in ("loss", "accuracy"):

@@ -57,7 +57,7 @@ class Decay:
         return own, gradient
 
 
-class Plan:
+class UpdatePlan:
     """What the updates of a group's lanes need and no step changes, worked out once.
 
     Lanes of one optimizer are put side by side, so that each rule works on a slice.
@@ -95,7 +95,7 @@ class Optimizers:
 
     def __init__(self, group: Group, weights: LaneTensors) -> None:
         self.parts: list[Part] = []
-        self.plan: Plan | None = None
+        self.plan: UpdatePlan | None = None
         covered = 0
         for active in group.of_seam("optimizer"):
             if active.trick.slot != "optimizer":
@@ -125,7 +125,7 @@ class Optimizers:
         that has failed, a step that loss scaling skips) the weights stay, and so does the optimizer's state where
         steps are skipped.
         """
-        plan = self.plan = self.plan or Plan(group, self.parts)
+        plan = self.plan = self.plan or UpdatePlan(group, self.parts)
         own, gradient = (tensors.like(plan.ordered(tensors.flat)) for tensors in (weights, gradients))
         rate = plan.rate * plan.ordered(factor)
         for decay in plan.decays:

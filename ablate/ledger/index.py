@@ -18,7 +18,7 @@ _POSITION, _IDENTITY, _STAGE, _OUTCOME = map(COLUMNS.index, ("position", "identi
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class RowRef:
     """Where a run stands in the table `runs`."""
 
     position: int
@@ -40,7 +40,7 @@ class Fact:
 class Index:
     """identity -> place, key -> fact, the last position given out, and the state of the seal."""
 
-    runs: dict[str, Place] = field(default_factory=dict)
+    runs: dict[str, RowRef] = field(default_factory=dict)
     facts: dict[str, Fact] = field(default_factory=dict)
     last_run: int = 0
     last_fact: int = 0
@@ -63,7 +63,7 @@ def read_index(connection: sqlite3.Connection) -> Index:
             raise ValueError("a run's checksum is wrong")
         if position <= index.last_run:  # SQLite walks the tree; exchanged pages come in the wrong order
             raise ValueError("runs are out of order")
-        index.runs[identity] = Place(position, mark, stage, Outcome(row[_OUTCOME]).finished)
+        index.runs[identity] = RowRef(position, mark, stage, Outcome(row[_OUTCOME]).finished)
         index.last_run = position
         index.seal += int(mark, 16)
     for position, key, document, mark in connection.execute(

@@ -31,7 +31,7 @@ from typing import Any, TypeVar
 from ablate.ledger import schema
 from ablate.ledger.codec import decode, encode
 from ablate.ledger.entry import Entry
-from ablate.ledger.index import Fact, Index, Place, read_index
+from ablate.ledger.index import Fact, Index, RowRef, read_index
 from ablate.ledger.lock import Lock
 from ablate.ledger.rows import digest, from_row, to_row
 from ablate.records.errors import AblateError
@@ -96,7 +96,7 @@ class Ledger:
                 index.last_run += 1
                 row = to_row(index.last_run, entry)
                 statements.append((schema.INSERT_RUN, row))
-                index.runs[identity] = Place(
+                index.runs[identity] = RowRef(
                     index.last_run, row[-2], entry.stage, entry.result.outcome.finished
                 )
                 index.seal += int(row[-2], 16)

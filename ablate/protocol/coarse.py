@@ -24,7 +24,7 @@ def coarse_epochs(task: Task) -> int:
 
 def coarse_grid(ground: Ground, center: float) -> tuple[Step, Cell | None]:
     """The step, and its best cell (None where nothing completed)."""
-    task = ground.bench.task
+    task = ground.context.task
     blind, epochs = Blind.of(task), coarse_epochs(task)
     cells, best, findings = search(ground, Grid(ARM, center, PER_DECADE, DECAYS, epochs), blind)
     told = figures(cells, best, task, epochs)

@@ -59,15 +59,15 @@ def drop_of(rate: float, descent: Descent, untrained: Array) -> Drop:
 
 def descent(ground: Ground, *, overfitted: bool) -> tuple[Step, float | None]:
     """The step, and the rate whose loss fell most (None where none fell)."""
-    bench = ground.bench
-    runs = [run_of(bench, rate, DECAY, ground.seed) for rate in (0.0, *RATES)]
-    still, *moving = by_lanes(bench, runs, lambda trainer: descend(trainer, STEPS))
+    context = ground.context
+    runs = [run_of(context, rate, DECAY, ground.seed) for rate in (0.0, *RATES)]
+    still, *moving = by_lanes(context, runs, lambda trainer: descend(trainer, STEPS))
     drops = [drop_of(rate, one, still.losses) for rate, one in zip(RATES, moving, strict=True)]
     falling = [drop for drop in drops if drop.falls]
     best = max(falling, key=lambda drop: drop.mean) if falling else None
     rates, losses = range_test(ground)
     suggested = suggestions(rates, losses)
-    prior = Prior.of(bench.task).loss
+    prior = Prior.of(context.task).loss
     figures: dict[str, Any] = {
         "lr": rates.tolist(),
         "loss": losses.tolist(),
@@ -103,11 +103,11 @@ def range_test(ground: Ground) -> tuple[Array, Array]:
     """
     rates = exponential(*TEST_RATES, TEST_STEPS)
     seeds = [ground.seed + place for place in range(SEEDS)]
-    runs = [run_of(ground.bench, rate, 0.0, seed) for rate in (1.0, 0.0) for seed in seeds]
-    multiplied = torch.tensor(rates, dtype=torch.float32, device=ground.bench.device)
+    runs = [run_of(ground.context, rate, 0.0, seed) for rate in (1.0, 0.0) for seed in seeds]
+    multiplied = torch.tensor(rates, dtype=torch.float32, device=ground.context.device)
     rows = [
         one.losses
-        for one in by_lanes(ground.bench, runs, lambda lanes: descend(lanes, TEST_STEPS, multiplied))
+        for one in by_lanes(ground.context, runs, lambda lanes: descend(lanes, TEST_STEPS, multiplied))
     ]
     untrained = np.stack(rows[SEEDS:])
     losses = np.stack(rows[:SEEDS]) / untrained * untrained.mean()

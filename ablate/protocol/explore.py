@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ablate.catalogue.registry import Registry
-from ablate.lanes.context import Bench
+from ablate.lanes.context import TaskContext
 from ablate.lanes.data import DeviceSplit
 from ablate.lanes.memory import is_out_of_memory
 from ablate.lanes.trainer import Trainer
@@ -40,8 +40,8 @@ def recipe(catalogue: Registry, rate: float, decay: float = 0.0) -> Recipe:
     return Recipe.of(catalogue, tricks)
 
 
-def run_of(bench: Bench, rate: float, decay: float, seed: int, epochs: int = 1) -> Run:
-    return Run(bench.task.name, recipe(bench.catalogue, rate, decay), seed, epochs)
+def run_of(context: TaskContext, rate: float, decay: float, seed: int, epochs: int = 1) -> Run:
+    return Run(context.task.name, recipe(context.catalogue, rate, decay), seed, epochs)
 
 
 def tidy(rate: float) -> float:
@@ -62,15 +62,15 @@ def moving_average(values: Array, window: int = 3) -> Array:
     return np.array([values[at - reach : at + reach + 1].mean() for at, reach in enumerate(reaches)])
 
 
-def by_lanes(bench: Bench, runs: Sequence[Run], work: Callable[[Trainer], list[T]]) -> list[T]:
+def by_lanes(context: TaskContext, runs: Sequence[Run], work: Callable[[Trainer], list[T]]) -> list[T]:
     """`work` on trainers that hold `runs`: all at once, or as few at a time as the model or memory asks for.
 
     `work` gives one value a lane. Raises AblateError where not even one run fits in memory.
     """
-    if bench.solo and len(runs) > 1:
-        return [value for run in runs for value in by_lanes(bench, [run], work)]
+    if context.solo and len(runs) > 1:
+        return [value for run in runs for value in by_lanes(context, [run], work)]
     try:
-        return work(Trainer(bench, runs))
+        return work(Trainer(context, runs))
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
@@ -79,7 +79,7 @@ def by_lanes(bench: Bench, runs: Sequence[Run], work: Callable[[Trainer], list[T
                 "lr-find: not even one run fits in memory", hint="take a smaller batch_size"
             ) from error
     half = len(runs) // 2
-    return [value for part in (runs[:half], runs[half:]) for value in by_lanes(bench, part, work)]
+    return [value for part in (runs[:half], runs[half:]) for value in by_lanes(context, part, work)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,16 +114,18 @@ def descend(trainer: Trainer, steps: int, rates: Tensor | None = None) -> list[D
     return [Descent(row) for row in padded]
 
 
-def few_examples(bench: Bench, count: int) -> Bench:
+def few_examples(context: TaskContext, count: int) -> TaskContext:
     """A bench whose training data are `count` examples, in one batch. See `chosen` for which."""
-    return with_examples(bench, bench.task.train.take(chosen(bench.task.train, bench.task.classes, count)))
+    return with_examples(
+        context, context.task.train.take(chosen(context.task.train, context.task.classes, count))
+    )
 
 
-def with_examples(bench: Bench, sample: Split) -> Bench:
+def with_examples(context: TaskContext, sample: Split) -> TaskContext:
     """The bench with other training data, all of it one batch."""
-    task = bench.task.but(train=sample, batch_size=len(sample))
-    split = DeviceSplit.of(sample, bench.task.classes, bench.device)
-    return replace(bench, task=task, splits={**bench.splits, "train": split})
+    task = context.task.but(train=sample, batch_size=len(sample))
+    split = DeviceSplit.of(sample, context.task.classes, context.device)
+    return replace(context, task=task, splits={**context.splits, "train": split})
 
 
 def chosen(split: Split, classes: int | None, count: int) -> NDArray[np.int64]:

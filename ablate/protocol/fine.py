@@ -28,7 +28,7 @@ def decays_around(decay: float) -> tuple[float, ...]:
 
 def fine_grid(ground: Ground, coarse: Cell) -> tuple[Step, Cell | None]:
     """The step, and its best cell: what the protocol ends with."""
-    task = ground.bench.task
+    task = ground.context.task
     blind, epochs = Blind.of(task), fine_epochs(task)
     grid = Grid(ARM, coarse.rate, PER_DECADE, decays_around(coarse.decay), epochs)
     cells, best, findings = search(ground, grid, blind)

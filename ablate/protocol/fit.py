@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ablate.lanes.context import Bench
+from ablate.lanes.context import TaskContext
 from ablate.lanes.trainer import Trainer
 from ablate.protocol.explore import Array, Descent, by_lanes, descend, run_of
 from ablate.tasks.metrics import metrics
@@ -45,9 +45,11 @@ class Fit:
         return self.descent.alive
 
 
-def fit(bench: Bench, rates: Sequence[float], seed: int, goal: float, steps: int = STEPS) -> list[Fit]:
+def fit(
+    context: TaskContext, rates: Sequence[float], seed: int, goal: float, steps: int = STEPS
+) -> list[Fit]:
     """Train a lane for each rate on the bench's training data until one of them scores `goal`."""
-    runs = [run_of(bench, rate, 0.0, seed) for rate in rates]
+    runs = [run_of(context, rate, 0.0, seed) for rate in rates]
 
     def work(trainer: Trainer) -> list[Fit]:
         before = {name: tensor.clone() for name, tensor in trainer.weights.items()}
@@ -79,12 +81,12 @@ def fit(bench: Bench, rates: Sequence[float], seed: int, goal: float, steps: int
             for lane, run in enumerate(trainer.group.runs)
         ]
 
-    return by_lanes(bench, runs, work)
+    return by_lanes(context, runs, work)
 
 
 def scored(trainer: Trainer) -> tuple[list[float], list[float], list[bool]]:
     """Score, loss and whether the outputs are constant, for each lane, in evaluation mode on the sample."""
-    task, y = trainer.bench.task, trainer.bench.splits["train"].y
+    task, y = trainer.context.task, trainer.context.splits["train"].y
     outputs = trainer.predict("train")
     name = "r2" if task.classes is None else "accuracy"
     values = metrics(task.criterion, outputs, y, [name, "loss"])

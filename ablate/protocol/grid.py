@@ -32,7 +32,7 @@ def search(ground: Ground, grid: Grid, blind: Blind) -> tuple[list[Cell], Cell |
     Where only the outermost rate is any good, two rates beyond it are trained, once; below the lowest where
     nothing completed. If the best is still the outermost, that is a warning.
     """
-    task = ground.bench.task
+    task = ground.context.task
     cells = train_cells(ground, grid, rates_around(grid.center, COUNT, grid.per_decade), grid.arm)
     best = best_cell(cells, task, blind)
     side = -1 if best is None else edge(cells, task)
@@ -59,7 +59,7 @@ def search(ground: Ground, grid: Grid, blind: Blind) -> tuple[list[Cell], Cell |
 def train_cells(ground: Ground, grid: Grid, rates: Sequence[float], arm: str) -> list[Cell]:
     """Every rate with every decay under one seed, so that cells differ by nothing else."""
     pairs = [(rate, decay) for rate in rates for decay in grid.decays]
-    runs = [run_of(ground.bench, rate, decay, ground.seed, grid.epochs) for rate, decay in pairs]
+    runs = [run_of(ground.context, rate, decay, ground.seed, grid.epochs) for rate, decay in pairs]
     results = ground.train(runs, arm)
     return [Cell(rate, decay, result) for (rate, decay), result in zip(pairs, results, strict=True)]
 

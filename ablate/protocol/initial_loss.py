@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ablate.lanes.context import Bench
+from ablate.lanes.context import TaskContext
 from ablate.lanes.trainer import Trainer
 from ablate.protocol.explore import by_lanes, run_of, with_examples
 from ablate.protocol.prior import Prior
@@ -46,14 +46,14 @@ class Start:
 
 
 def initial_loss(ground: Ground) -> Step:
-    task = ground.bench.task
+    task = ground.context.task
     sample = task.train.take(shuffled(len(task.train))[:EXAMPLES])
     prior = Prior.of(task, sample)
-    starts = measure(ground.bench, sample, ground.seed)
+    starts = measure(ground.context, sample, ground.seed)
     loss, deviation = middle(starts)
     scaled = None
     if not loss <= HIGH * prior.start and sample.x.is_floating_point():
-        scaled = middle(measure(ground.bench, standardised(sample), ground.seed))[0]
+        scaled = middle(measure(ground.context, standardised(sample), ground.seed))[0]
     findings = [
         *judge(loss, deviation, prior, scaled, task.classes),
         *(too_good(starts, prior)),
@@ -72,10 +72,10 @@ def initial_loss(ground: Ground) -> Step:
     return Step(1, figures, tuple(findings))
 
 
-def measure(bench: Bench, sample: Split, seed: int) -> list[Start]:
+def measure(context: TaskContext, sample: Split, seed: int) -> list[Start]:
     """The untrained models of `SEEDS` seeds on a sample, in training mode, a batch at a time."""
-    runs = [run_of(bench, 0.0, 0.0, seed + place) for place in range(SEEDS)]
-    size = bench.task.batch_size
+    runs = [run_of(context, 0.0, 0.0, seed + place) for place in range(SEEDS)]
+    size = context.task.batch_size
 
     @torch.no_grad()
     def look(trainer: Trainer) -> list[Start]:
@@ -83,15 +83,15 @@ def measure(bench: Bench, sample: Split, seed: int) -> list[Start]:
         outputs = torch.cat(
             [
                 trainer.outputs(weights, x.expand(trainer.lanes, *x.shape), keys, training=True)
-                for x in torch.split(trainer.bench.splits["train"].x, size)
+                for x in torch.split(trainer.context.splits["train"].x, size)
             ],
             dim=1,
         )
-        loss = metrics(bench.task.criterion, outputs, trainer.bench.splits["train"].y, ["loss"])["loss"]
+        loss = metrics(context.task.criterion, outputs, trainer.context.splits["train"].y, ["loss"])["loss"]
         spread = outputs.cpu().double().flatten(1).std(1, correction=0)
         return [Start(*pair) for pair in zip(loss.tolist(), spread.tolist(), strict=True)]
 
-    return by_lanes(with_examples(bench, sample), runs, look)
+    return by_lanes(with_examples(context, sample), runs, look)
 
 
 def middle(starts: list[Start]) -> tuple[float, float]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ablate.lanes.context import Bench
+from ablate.lanes.context import TaskContext
 from ablate.protocol.explore import few_examples, with_examples
 from ablate.protocol.fit import Fit, fit
 from ablate.protocol.overfit_causes import cause
@@ -32,17 +32,17 @@ TALL = 20.0
 
 
 def over_fit(ground: Ground) -> Step:
-    bench = few_examples(ground.bench, EXAMPLES)
-    prior = Prior.of(bench.task).loss
-    classification = bench.task.classes is not None
+    context = few_examples(ground.context, EXAMPLES)
+    prior = Prior.of(context.task).loss
+    classification = context.task.classes is not None
     goal = 1.0 if classification else EXPLAINED
-    fits = fit(bench, RATES, ground.seed, goal)
+    fits = fit(context, RATES, ground.seed, goal)
     if not reached(fits, goal):
-        fits = [*fits, *fit(bench, more_rates(fits), ground.seed, goal)]
+        fits = [*fits, *fit(context, more_rates(fits), ground.seed, goal)]
     best = best_fit(fits)
     figures: dict[str, Any] = {
         "curves": drawn(fits, best),
-        "examples": len(bench.task.train),
+        "examples": len(context.task.train),
         "rate": best.rate,
         "steps": best.descent.lived,
         "score": {f"{one.rate:g}": one.score for one in sorted(fits, key=lambda one: one.rate)},
@@ -50,7 +50,7 @@ def over_fit(ground: Ground) -> Step:
     }
     if not reached(fits, goal):
         return Step(2, figures, (cause(fits, best, prior, goal, classification=classification),))
-    (blind,) = fit(blinded(bench), [best.rate], ground.seed, goal, steps=best.descent.lived)
+    (blind,) = fit(blinded(context), [best.rate], ground.seed, goal, steps=best.descent.lived)
     figures["loss_without_inputs"] = blind.loss
     return Step(2, figures, (*leak(blind.loss, prior), *without_gradient(best)))
 
@@ -78,10 +78,10 @@ def more_rates(fits: Sequence[Fit]) -> tuple[float, ...]:
     return HIGHER if best.rate == RATES[-1] else (best.rate * 0.3, best.rate * 3.0)
 
 
-def blinded(bench: Bench) -> Bench:
+def blinded(context: TaskContext) -> TaskContext:
     """The sample with all inputs zero."""
-    sample = bench.task.train
-    return with_examples(bench, Split(torch.zeros_like(sample.x), sample.y))
+    sample = context.task.train
+    return with_examples(context, Split(torch.zeros_like(sample.x), sample.y))
 
 
 def leak(loss: float, prior: float) -> list[Finding]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ablate.lanes.context import Bench
+from ablate.lanes.context import TaskContext
 from ablate.protocol.choice import Cell
 from ablate.protocol.coarse import coarse_grid
 from ablate.protocol.descent import descent
@@ -20,7 +20,7 @@ LAST_RESORT = 0.01
 
 
 def lr_find(
-    bench: Bench,
+    context: TaskContext,
     train: Train,
     *,
     task: str,
@@ -35,11 +35,11 @@ def lr_find(
     All values are plain JSON; a figure that is not finite is null. `complete`: no step was skipped.
     The same arguments give the same document.
     """
-    ground = Ground(bench, train, seed, say)
+    ground = Ground(context, train, seed, say)
     steps, best = _climb(ground, force)
     return {
         "task": task,
-        "device": str(bench.device),
+        "device": str(context.device),
         "complete": not any(step.skipped for step in steps),
         "steps": [step.plain() for step in steps],
         "learning_rate": best.rate if best else None,
@@ -77,7 +77,7 @@ def _climb(ground: Ground, force: bool) -> tuple[list[Step], Cell | None]:
     step, best = fine_grid(ground, coarse)
     if not done(step) or best is None:
         return stop(_because(steps)), None
-    done(look(best, ground.bench.task))
+    done(look(best, ground.context.task))
     return steps, best
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any, Literal
 
-from ablate.lanes.context import Bench
+from ablate.lanes.context import TaskContext
 from ablate.records.run import Result, Run
 
 Level = Literal["note", "warn", "fail"]
@@ -31,7 +31,7 @@ FAINT = 1e-12
 class Ground:
     """What every step stands on. `train(runs, arm)` trains whole runs and gives their results in order."""
 
-    bench: Bench
+    context: TaskContext
     train: Train
     seed: int
     say: Callable[[str], None]

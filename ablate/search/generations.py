@@ -25,7 +25,7 @@ from optuna.trial import Trial
 from ablate.records.recipe import Recipe
 from ablate.records.trick import Value
 from ablate.search.dimension import Dimension
-from ablate.search.observations import Teller, TrialResult, remembered
+from ablate.search.observations import TrialConverter, TrialResult, remembered
 from ablate.search.samplers import check_sampler, optuna_sampler
 from ablate.search.space import Params, Space
 from ablate.search.tpe import FittedTPE
@@ -65,7 +65,7 @@ class Suggester:
         self.lanes = max(1, lanes)
         self.size = max(generation, self.lanes)
         self._structural = {found.name for found in space.dimensions() if found.structural}
-        self._teller = Teller(space, higher_is_better=higher_is_better)
+        self._teller = TrialConverter(space, higher_is_better=higher_is_better)
 
     def generation(self, number: int, finished: Mapping[int, TrialResult]) -> list[Suggestion]:
         """Generation `number` (from 0). Trial 0 is the baseline itself; the first two generations are random.

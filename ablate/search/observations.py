@@ -43,7 +43,7 @@ def remembered(past: Mapping[int, TrialResult], *, higher_is_better: bool) -> di
     return {n: past[n] for n in sorted({*best, *(-n for n in latest)})}
 
 
-class Teller:
+class TrialConverter:
     """Results as Optuna's trials. Each is made once, for as long as it is told."""
 
     def __init__(self, space: Space, *, higher_is_better: bool) -> None:

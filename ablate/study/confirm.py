@@ -28,7 +28,7 @@ def confirm(session: Session, winner: Recipe, baseline: Recipe) -> None:
         )
         fact = {}
     found = analysed(session, fact) if fact else None
-    arms = arms_of(session.bench.catalogue, winner, baseline, found, fact)
+    arms = arms_of(session.context.catalogue, winner, baseline, found, fact)
     count = session.study.confirm.seeds
     before = session.ledger.fact("confirm") or {"arms": {}, "seeds": []}
     if before["arms"].get("winner") == winner.plain() and len(before["seeds"]) > count:
@@ -43,7 +43,7 @@ def confirm(session: Session, winner: Recipe, baseline: Recipe) -> None:
         for arm, recipe in arms.items()
         for seed in seeds
     ]
-    splits = ("validation", "test") if session.bench.task.test is not None else ("validation",)
+    splits = ("validation", "test") if session.context.task.test is not None else ("validation",)
     session.progress.stage("confirm", len(plan) * session.epochs)
     session.train(plan, splits)
 

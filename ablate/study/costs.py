@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from ablate.lanes.context import Bench
+from ablate.lanes.context import TaskContext
 from ablate.lanes.device import one_thread, wait
 from ablate.lanes.memory import kept_bytes
 from ablate.lanes.trainer import Trainer
@@ -25,24 +25,24 @@ STEPS, WARM = 12, 3
 
 def costs(session: Session, baseline: Recipe, tricks: list[str]) -> list[dict[str, Any]]:
     """For each of `tricks`: ms a step, time and memory as a ratio to the baseline. Kept as the fact "costs"."""
-    bench = Bench.of(session.bench.task, session.bench.catalogue, session.bench.device, "loop")
+    context = TaskContext.of(session.context.task, session.context.catalogue, session.context.device, "loop")
     known = {row["trick"]: row for row in session.ledger.fact("costs", [])}
     rows = []
     with one_thread():
         for name in tricks:
-            row = known.get(name) or measured(session, bench, baseline, name)
+            row = known.get(name) or measured(session, context, baseline, name)
             if row is not None:
                 rows.append(row)
     session.ledger.put("costs", rows)
     return rows
 
 
-def measured(session: Session, bench: Bench, baseline: Recipe, name: str) -> dict[str, Any] | None:
+def measured(session: Session, context: TaskContext, baseline: Recipe, name: str) -> dict[str, Any] | None:
     """One trick's row; None where it cannot be put on top of the baseline."""
-    catalogue = bench.catalogue
+    catalogue = context.catalogue
     try:
         recipe = baseline.with_trick(catalogue, name, catalogue[name].defaults)
-        pair = [Trainer(bench, [session.run(r, 0)]) for r in (baseline, recipe)]
+        pair = [Trainer(context, [session.run(r, 0)]) for r in (baseline, recipe)]
     except (Conflict, NotApplicable):
         return None
     times: tuple[list[float], list[float]] = ([], [])
@@ -50,7 +50,7 @@ def measured(session: Session, bench: Bench, baseline: Recipe, name: str) -> dic
         for trainer, taken in zip(pair, times, strict=True):
             started = time.perf_counter()
             trainer.step()
-            wait(bench.device)
+            wait(context.device)
             if step >= WARM:
                 taken.append((time.perf_counter() - started) / len(trainer.order.at(0)[0]))
     base, own = (median(taken) for taken in times)
@@ -69,7 +69,7 @@ def step_bytes(trainer: Trainer) -> int:
 
     On a GPU: the allocator's peak.
     """
-    device = trainer.bench.device
+    device = trainer.context.device
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         trainer.step()

@@ -65,7 +65,7 @@ def run_study(
 
 def _train(session: Session, stages: Sequence[str], *, force: bool) -> None:
     """All stages but the report."""
-    possible = applicable(session.bench)
+    possible = applicable(session.context)
     session.ledger.put("applicable", possible)
     if "lr-find" in stages:
         timed(session, "lr-find", lambda: find_rate(session, force=force))
@@ -92,7 +92,9 @@ def _train(session: Session, stages: Sequence[str], *, force: bool) -> None:
         from ablate.study.costs import costs
 
         asked = session.study.space
-        tricks = [t.name for t in session.bench.catalogue.values() if not possible[t.name] and asked.holds(t)]
+        tricks = [
+            t.name for t in session.context.catalogue.values() if not possible[t.name] and asked.holds(t)
+        ]
         timed(session, "costs", lambda: costs(session, baseline, tricks))
 
 
@@ -124,7 +126,7 @@ def find_rate(session: Session, *, force: bool = False) -> dict[str, Any]:
             return [entry.result for entry in session.train(planned)]
 
         document = lr_find(
-            session.bench, train, task=session.bench.task.name, seed=session.study.seed, force=force,
+            session.context, train, task=session.context.task.name, seed=session.study.seed, force=force,
             say=session.progress.say,
         )  # fmt: skip
         session.ledger.put("lr-find", document)
@@ -142,7 +144,7 @@ def find_rate(session: Session, *, force: bool = False) -> dict[str, Any]:
 def baseline_of(session: Session) -> Recipe:
     """The study's baseline, with the learning rate (and weight decay) that lr-find found."""
     document = session.ledger.fact("lr-find") or {}
-    study, catalogue = session.study, session.bench.catalogue
+    study, catalogue = session.study, session.context.catalogue
     rate = document.get("learning_rate")
     if study.needs_lr_find and rate is None:
         raise no_rate()
@@ -165,7 +167,7 @@ def baseline_of(session: Session) -> Recipe:
 def space_of(session: Session, baseline: Recipe, possible: dict[str, str]) -> Space:
     document = session.ledger.fact("lr-find") or {}
     return Space.of(
-        session.bench.catalogue, session.study, possible, baseline, lr_center=document.get("learning_rate")
+        session.context.catalogue, session.study, possible, baseline, lr_center=document.get("learning_rate")
     )
 
 
@@ -196,4 +198,4 @@ def around(session: Session, baseline: Recipe) -> Recipe:
         return Recipe(best["recipe"])
     from ablate.study.recipes import read_recipe
 
-    return read_recipe(Path(asked), session.bench.catalogue)
+    return read_recipe(Path(asked), session.context.catalogue)

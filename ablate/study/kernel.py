@@ -14,16 +14,16 @@ from typing import Any
 
 import torch
 
-from ablate.lanes import capabilities as look
+from ablate.lanes import capabilities
 from ablate.lanes.autotune import SLACK, Choice, best_of, counts, measured
-from ablate.lanes.context import Bench
+from ablate.lanes.context import TaskContext
 from ablate.lanes.device import one_thread
 from ablate.records.errors import InputError, unknown
 from ablate.records.files import cache_folder, write_text
 from ablate.records.recipe import Recipe
 from ablate.study.environment import cpu_name
 
-KERNELS = ("auto", *look.KERNELS)
+KERNELS = ("auto", *capabilities.KERNELS)
 GIB = 1 << 30
 SHARE = 0.6
 """Of the free memory, when no budget is given."""
@@ -46,7 +46,7 @@ def budget(memory: float, device: torch.device, workers: int) -> float:
 
 
 def choose(
-    bench: Bench,
+    context: TaskContext,
     recipe: Recipe,
     *,
     kernel: str = "auto",
@@ -54,7 +54,7 @@ def choose(
     memory: float = 0.0,
     workers: int = 1,
     begun: dict[str, Any] | None = None,
-) -> tuple[Bench, Choice]:
+) -> tuple[TaskContext, Choice]:
     """The bench to train on and the most lanes of a group.
 
     `begun`: the choice that the study has begun with, as its ledger has it. Whatever is given is kept: a number of
@@ -64,7 +64,7 @@ def choose(
     check_kernel(kernel)
     before = Choice.of_json(begun, "ledger") if begun else None
     fixed = kernel if kernel != "auto" else before.kernel if before else None
-    if reason := look.why_not_kernel(fixed or "", bench.device):
+    if reason := capabilities.kernel_unavailable(fixed or "", context.device):
         begun_with = (
             "" if kernel != "auto" else "the study was begun with it, and a study stays with its kernel"
         )
@@ -76,16 +76,16 @@ def choose(
             f"the study was begun with the kernel '{before.kernel}', whose results differ from those of '{kernel}' in rounding",
             hint="leave --kernel out, or name another folder with --studies",
         )
-    if bench.solo:
+    if context.solo:
         if kernel in ("compiled", "batched", "vmap"):
-            raise InputError(f"the model cannot be vmapped: {bench.solo}", hint="leave --kernel out")
-        return bench, Choice(bench.kernel, 1, "alone")
+            raise InputError(f"the model cannot be vmapped: {context.solo}", hint="leave --kernel out")
+        return context, Choice(context.kernel, 1, "alone")
     if before and not lanes and not memory:
-        return bench.with_kernel(before.kernel), before
+        return context.with_kernel(before.kernel), before
     if fixed is not None and lanes:
-        return bench.with_kernel(fixed), Choice(fixed, lanes, "given")
-    room = budget(memory, bench.device, workers)
-    timed = bench if fixed in (None, bench.kernel, bench.look.other) else bench.with_kernel(fixed)
+        return context.with_kernel(fixed), Choice(fixed, lanes, "given")
+    room = budget(memory, context.device, workers)
+    timed = context if fixed in (None, context.kernel, context.look.other) else context.with_kernel(fixed)
     key = key_of(timed, recipe, room if memory else 0.0)
     found = remembered(key)
     if found is None:
@@ -103,27 +103,27 @@ def choose(
         found = replace(found, kernel=fixed, lanes=most)
     if lanes:
         found = replace(found, lanes=lanes)
-    return bench.with_kernel(found.kernel), found
+    return context.with_kernel(found.kernel), found
 
 
 def why_not_compiled() -> str:
     """Why layers cannot be compiled on this machine; empty where they can."""
-    return look.why_not_kernel("compiled", torch.device("cpu"))
+    return capabilities.kernel_unavailable("compiled", torch.device("cpu"))
 
 
-def slower_because(bench: Bench) -> str:
+def slower_because(context: TaskContext) -> str:
     """Why the batched kernel stands in for the compiled one; empty where it does not."""
-    return why_not_compiled() if bench.kernel == "batched" and bench.device.type == "cpu" else ""
+    return why_not_compiled() if context.kernel == "batched" and context.device.type == "cpu" else ""
 
 
-def key_of(bench: Bench, recipe: Recipe, room: float) -> str:
+def key_of(context: TaskContext, recipe: Recipe, room: float) -> str:
     """What a measurement depends on: the machine, the model's layers and shapes, the batch, the budget."""
-    gpu = torch.cuda.get_device_name(bench.device) if bench.device.type == "cuda" else ""
-    places = [(place.kind.__name__, place.input[1:], place.output[1:]) for place in bench.places]
+    gpu = torch.cuda.get_device_name(context.device) if context.device.type == "cuda" else ""
+    places = [(place.kind.__name__, place.input[1:], place.output[1:]) for place in context.places]
     about = [
-        cpu_name(), os.cpu_count(), gpu, str(bench.device), torch.__version__, bench.parameters, places,
-        bench.task.batch_size, str(bench.splits["train"].x.dtype), recipe.plain(), room, bench.kernel, bench.look.other,
-        counts(bench),
+        cpu_name(), os.cpu_count(), gpu, str(context.device), torch.__version__, context.parameters, places,
+        context.task.batch_size, str(context.splits["train"].x.dtype), recipe.plain(), room, context.kernel, context.look.other,
+        counts(context),
     ]  # fmt: skip
     return hashlib.sha256(json.dumps(about, default=str).encode()).hexdigest()[:32]
 

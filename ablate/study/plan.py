@@ -8,7 +8,7 @@ from typing import Any
 
 from ablate.catalogue.registry import registry
 from ablate.lanes.applicable import applicable
-from ablate.lanes.context import Bench
+from ablate.lanes.context import TaskContext
 from ablate.lanes.device import one_thread
 from ablate.lanes.trainer import Trainer
 from ablate.records.recipe import Recipe
@@ -28,24 +28,26 @@ WATCHED = 12
 def plan(opened: Opened, options: Options) -> dict[str, Any]:
     """The plan as a JSON-ready document."""
     device = device_of(options.device)
-    bench = Bench.of(with_choices(opened), registry(), device)
+    context = TaskContext.of(with_choices(opened), registry(), device)
     study, catalogue = opened.study, registry()
     workers = worker_count(options, device)
-    epochs = study.epochs or bench.task.epochs
+    epochs = study.epochs or context.task.epochs
     baseline = study.baseline_recipe(catalogue, 0.05)
-    bench, choice = choose(
-        bench, baseline, kernel=options.kernel, lanes=options.lanes, memory=options.memory, workers=workers
+    context, choice = choose(
+        context, baseline, kernel=options.kernel, lanes=options.lanes, memory=options.memory, workers=workers
     )
     lanes = choice.lanes
-    possible = applicable(bench)
+    possible = applicable(context)
     space = Space.of(catalogue, study, possible, baseline, lr_center=0.05)
-    sizes = sizes_of(bench, study.search.trials)
-    groups = likely_groups(bench, study, space, epochs, lanes)
+    sizes = sizes_of(context, study.search.trials)
+    groups = likely_groups(context, study, space, epochs, lanes)
     trials = study.search.trials
     ranking = rank_plan(opened, options, catalogue, baseline, list(space.settings))
-    seconds = step_seconds(bench, baseline, lanes) * (len(bench.task.train) // bench.task.batch_size) * epochs
+    seconds = (
+        step_seconds(context, baseline, lanes) * (len(context.task.train) // context.task.batch_size) * epochs
+    )
     confirm_runs = study.confirm.seeds * 4
-    measured = sum(cost(group, bench) for group in groups) / (trials * epochs / bench.task.batch_size)
+    measured = sum(cost(group, context) for group in groups) / (trials * epochs / context.task.batch_size)
     estimate = {
         "search": trials * seconds * measured / workers,
         "select": FINALISTS * REPEATS * seconds / workers,
@@ -53,8 +55,8 @@ def plan(opened: Opened, options: Options) -> dict[str, Any]:
         "confirm": confirm_runs * seconds / workers,
     }
     return {
-        "study": opened.name, "task": bench.task.name, "device": str(device), "kernel": bench.kernel,
-        "alone_because": bench.solo, "slower_because": slower_because(bench), "lanes": lanes, "lanes_source": choice.source,
+        "study": opened.name, "task": context.task.name, "device": str(device), "kernel": context.kernel,
+        "alone_because": context.solo, "slower_because": slower_because(context), "lanes": lanes, "lanes_source": choice.source,
         "timings": [asdict(row) for row in choice.timings], "workers": workers, "epochs": epochs,
         "space": {
             "dimensions": space.size().dimensions, "tricks": list(space.settings),
@@ -71,11 +73,11 @@ def plan(opened: Opened, options: Options) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def step_seconds(bench: Bench, recipe: Recipe, lanes: int) -> float:
+def step_seconds(context: TaskContext, recipe: Recipe, lanes: int) -> float:
     """Median seconds of one lane's step, with `lanes` together, in one process of one thread."""
     times = []
     with one_thread():
-        trainer = Trainer(bench, [Run(bench.task.name, recipe, seed, 1) for seed in range(lanes)])
+        trainer = Trainer(context, [Run(context.task.name, recipe, seed, 1) for seed in range(lanes)])
         for _ in range(WATCHED):
             started = time.perf_counter()
             trainer.step()

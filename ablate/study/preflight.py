@@ -9,7 +9,7 @@ from typing import Any
 
 from ablate.catalogue.registry import registry
 from ablate.lanes.applicable import applicable
-from ablate.lanes.context import Bench
+from ablate.lanes.context import TaskContext
 from ablate.lanes.device import one_thread
 from ablate.ledger.store import Ledger
 from ablate.records.errors import InputError
@@ -24,7 +24,7 @@ STAND_IN = 0.05
 BUILT_ON_A_RECIPE = {"rank", "confirm"}
 
 
-def check_ready(opened: Opened, options: Options, stages: Sequence[str]) -> Bench | None:
+def check_ready(opened: Opened, options: Options, stages: Sequence[str]) -> TaskContext | None:
     """Raise InputError if `stages` cannot be begun: device, executor, folders, a missing stage or recipe.
 
     Returns the bench of the study, if it came to a look at the model.
@@ -51,23 +51,23 @@ def check_ready(opened: Opened, options: Options, stages: Sequence[str]) -> Benc
                 raise no_best()
         elif around != "baseline":
             read_recipe(Path(around), registry())
-    bench = None
+    context = None
     if BUILT_ON_A_RATE & set(stages) and (not facts or "rank" in stages):
         if not facts.get("applicable"):
             with one_thread():
-                bench = Bench.of(with_choices(opened), registry(), device)
-        space = check_space(opened, bench, facts)
+                context = TaskContext.of(with_choices(opened), registry(), device)
+        space = check_space(opened, context, facts)
         asked, sure = opened.study.rank, "search" not in stages
         # Where the recipe is still to be found, only what the file names can be wrong.
         if "rank" in stages and (sure or asked.must_have or asked.levels or asked.conditional):
             check_ranking(opened, options, space, sure=sure)
-    return bench
+    return context
 
 
-def check_space(opened: Opened, bench: Bench | None, facts: Mapping[str, Any]) -> Space:
+def check_space(opened: Opened, context: TaskContext | None, facts: Mapping[str, Any]) -> Space:
     """The space. Raises InputError where nothing is left to search, or the baseline does not fit into it."""
     catalogue = registry()
-    possible = applicable(bench) if bench else facts["applicable"]
+    possible = applicable(context) if context else facts["applicable"]
     found = (facts.get("lr-find") or {}).get("learning_rate")
     rate = (found or STAND_IN) if opened.study.needs_lr_find else None
     baseline = opened.study.baseline_recipe(catalogue, rate)

@@ -18,7 +18,7 @@ import torch
 from ablate.catalogue.registry import registry
 from ablate.executors.inline import Inline
 from ablate.executors.processes import Processes
-from ablate.lanes.context import Bench
+from ablate.lanes.context import TaskContext
 from ablate.lanes.device import one_thread
 from ablate.ledger.store import Ledger
 from ablate.records import study as studies
@@ -114,7 +114,7 @@ def _beside(reference: str, file: Path) -> str:
 
 @contextmanager
 def session_of(
-    opened: Opened, options: Options, progress: Progress | None = None, looked_at: Bench | None = None
+    opened: Opened, options: Options, progress: Progress | None = None, looked_at: TaskContext | None = None
 ) -> Iterator[Session]:
     """An open session: ledger locked, facts noted, workers started. Leaving it ends the workers.
 
@@ -125,16 +125,16 @@ def session_of(
     check_executor(options.executor)
     torch.set_num_threads(1)
     task = with_choices(opened)
-    bench = looked_at or Bench.of(task, registry(), device)
-    if bench.solo:
-        progress.say(f"the model cannot be vmapped ({bench.solo}): lanes run one at a time (K = 1)")
+    context = looked_at or TaskContext.of(task, registry(), device)
+    if context.solo:
+        progress.say(f"the model cannot be vmapped ({context.solo}): lanes run one at a time (K = 1)")
     path = options.studies / f"{opened.name}.db"
     workers = worker_count(options, device)
-    bench, choice = choose(
-        bench, opened.study.baseline_recipe(registry(), 0.05), kernel=options.kernel, lanes=options.lanes,
+    context, choice = choose(
+        context, opened.study.baseline_recipe(registry(), 0.05), kernel=options.kernel, lanes=options.lanes,
         memory=options.memory, workers=workers, begun=kernel_begun(path),
     )  # fmt: skip
-    if reason := slower_because(bench):
+    if reason := slower_because(context):
         progress.say(f"layers are not compiled, and train slower: {reason}")
     make_folder(options.studies)
     with Ledger.open(path, write=True) as ledger:
@@ -145,7 +145,7 @@ def session_of(
         session = Session(
             opened.name,
             opened.study,
-            bench,
+            context,
             ledger,
             executor,
             workers,

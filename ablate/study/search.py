@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ablate.lanes.context import Bench
+from ablate.lanes.context import TaskContext
 from ablate.lanes.group import grouped
 from ablate.lanes.training import Report
 from ablate.ledger.entry import Entry
@@ -60,16 +60,18 @@ class Prune:
         return decide(self.pruner, finished, curves, epochs=self.epochs, higher_is_better=self.higher)
 
 
-def sizes_of(bench: Bench, trials: int, fact: Mapping[str, Any] | None = None) -> Sizes:
+def sizes_of(context: TaskContext, trials: int, fact: Mapping[str, Any] | None = None) -> Sizes:
     """The sizes of a search; those of `fact` (the ledger's "search") where it was begun with fewer trials."""
     if fact and "generation" in fact:
         return Sizes(fact["generation"], fact["lanes"])
-    return sizes(bench.kernel, bench.device.type, trials, solo=bool(bench.solo), large=bench.look.large)
+    return sizes(
+        context.kernel, context.device.type, trials, solo=bool(context.solo), large=context.look.large
+    )
 
 
 def suggester_of(session: Session, space: Space) -> Suggester:
     asked = session.study.search
-    found = sizes_of(session.bench, asked.trials, session.ledger.fact("search"))
+    found = sizes_of(session.context, asked.trials, session.ledger.fact("search"))
     return Suggester(
         space,
         sampler=asked.sampler,
@@ -80,9 +82,11 @@ def suggester_of(session: Session, space: Space) -> Suggester:
     )
 
 
-def likely_groups(bench: Bench, study: StudyFile, space: Space, epochs: int, lanes: int) -> list[list[Run]]:
+def likely_groups(
+    context: TaskContext, study: StudyFile, space: Space, epochs: int, lanes: int
+) -> list[list[Run]]:
     """The groups in which the trials of `study` would train, were they all random: for a plan. Asks no sampler."""
-    found = sizes_of(bench, study.search.trials)
+    found = sizes_of(context, study.search.trials)
     suggester = Suggester(
         space, sampler="random", seed=study.seed, higher_is_better=True, generation=found.generation,
         lanes=found.lanes,
@@ -90,11 +94,11 @@ def likely_groups(bench: Bench, study: StudyFile, space: Space, epochs: int, lan
     groups = []
     for number in range(-(-study.search.trials // found.generation)):
         runs = [
-            Run(bench.task.name, s.recipe, s.number, epochs)
+            Run(context.task.name, s.recipe, s.number, epochs)
             for s in suggester.generation(number, {})
             if s.number < study.search.trials
         ]
-        groups += grouped(runs, bench.catalogue, 1 if bench.solo else lanes)
+        groups += grouped(runs, context.catalogue, 1 if context.solo else lanes)
     return groups
 
 
@@ -125,7 +129,7 @@ def search(session: Session, space: Space) -> Recipe:
         )
         latest = list(results.values())[-REMEMBERED:]
         curves = tuple(tuple(result.intermediate.values()) for result in latest)
-        groups += len(grouped((one.run for one in plans[-1]), session.bench.catalogue, session.most))
+        groups += len(grouped((one.run for one in plans[-1]), session.context.catalogue, session.most))
         session.submit(
             plans[-1],
             prune=Prune(asked.pruner, session.metric, curves, session.epochs, session.higher),

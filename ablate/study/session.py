@@ -17,8 +17,8 @@ from typing import Protocol
 from ablate.executors.inline import Inline
 from ablate.executors.job import FEWEST, Done, Job, work
 from ablate.executors.processes import Processes
-from ablate.lanes import robust_accuracy as robust
-from ablate.lanes.context import Bench
+from ablate.lanes import robust_accuracy
+from ablate.lanes.context import TaskContext
 from ablate.lanes.group import batch_size, grouped
 from ablate.lanes.training import Report
 from ablate.ledger.entry import Entry
@@ -67,7 +67,7 @@ class Session:
 
     name: str
     study: StudyFile
-    bench: Bench
+    context: TaskContext
     ledger: Ledger
     executor: Inline | Processes
     workers: int
@@ -86,22 +86,22 @@ class Session:
     @property
     def most(self) -> int:
         """The most runs of a group."""
-        return 1 if self.bench.solo else self.lanes
+        return 1 if self.context.solo else self.lanes
 
     @property
     def epochs(self) -> int:
-        return self.study.epochs or self.bench.task.epochs
+        return self.study.epochs or self.context.task.epochs
 
     @property
     def metric(self) -> str:
-        return self.study.metric or self.bench.task.metric
+        return self.study.metric or self.context.task.metric
 
     @property
     def higher(self) -> bool:
-        return self.bench.task.direction == "higher"
+        return self.context.task.direction == "higher"
 
     def run(self, recipe: Recipe, seed: int, epochs: int | None = None) -> Run:
-        return Run(self.bench.task.name, recipe, seed, epochs or self.epochs)
+        return Run(self.context.task.name, recipe, seed, epochs or self.epochs)
 
     def score(self, entry: Entry) -> float:
         """The metric of an entry, signed so that higher is better; NaN where it has none."""
@@ -122,7 +122,7 @@ class Session:
         """Send what is neither finished nor under way to the executor, in groups, longest first."""
         planned = list(planned)
         if any(one.stage in DESIGNED for one in planned):
-            splits = (*splits, *robust.asked(self.bench, (one.run.recipe for one in planned)))
+            splits = (*splits, *robust_accuracy.asked(self.context, (one.run.recipe for one in planned)))
         known = self.ledger.finished() | {
             one.run.identity for several, _ in self._flying.values() for one in several
         }
@@ -134,17 +134,17 @@ class Session:
             # Who is pruned must not hang on the number of workers, nor on what is known already. A stacked group may
             # have more runs than lanes: the later ones take the places of those that are pruned (refill).
             runs = distinct(one.run for one in planned)
-            most = max(1, len(runs)) if self.bench.kernel != "loop" and self.most > 1 else self.most
-        groups = grouped(runs, self.bench.catalogue, most)
-        task = self.bench.task
-        for group in sorted(groups, key=lambda group: -cost(group, self.bench)):
+            most = max(1, len(runs)) if self.context.kernel != "loop" and self.most > 1 else self.most
+        groups = grouped(runs, self.context.catalogue, most)
+        task = self.context.task
+        for group in sorted(groups, key=lambda group: -cost(group, self.context)):
             new = tuple(run for run in group if run.identity in wanted)
             if not new:
                 continue
             beside = [self.ledger.get(run.identity) for run in group if run.identity not in wanted]
             rounds = -(-len(new) // self.most)  # as even as can be: the last of many lanes would train alone
             job = Job(
-                task.source or task.name, new, tuple(splits), str(self.bench.device), self.bench.kernel,
+                task.source or task.name, new, tuple(splits), str(self.context.device), self.context.kernel,
                 task.source_sha256, None if prune is None or prune.never else prune.beside([e.result for e in beside if e]),
                 -(-len(new) // rounds), self.profile,
             )  # fmt: skip
@@ -247,8 +247,8 @@ def worker_died() -> AblateError:
     )
 
 
-def cost(group: Sequence[Run], bench: Bench) -> float:
+def cost(group: Sequence[Run], context: TaskContext) -> float:
     """A rough measure of a group's time, to send the longest first: small batches mean many steps."""
     run = group[0]
-    passes = 1 + sum(bench.catalogue[name].seam == "objective" for name in run.recipe)
-    return len(group) * run.epochs * passes / batch_size(run, bench.catalogue, bench.task.batch_size)
+    passes = 1 + sum(context.catalogue[name].seam == "objective" for name in run.recipe)
+    return len(group) * run.epochs * passes / batch_size(run, context.catalogue, context.task.batch_size)

@@ -11,7 +11,7 @@ import torch
 
 from ablate.catalogue.registry import registry
 from ablate.lanes import checkpoint
-from ablate.lanes.context import Bench
+from ablate.lanes.context import TaskContext
 from ablate.lanes.training import Report, Training
 from ablate.records.errors import AblateError, InputError
 from ablate.records.files import write_bytes
@@ -44,7 +44,7 @@ def train_single(
 
     Raises InputError (recipe, folder), AblateError where the recipe does not apply to the model.
     """
-    bench = Bench.of(task, registry(), device)
+    context = TaskContext.of(task, registry(), device)
     run = Run(task.name, recipe, seed, epochs or task.epochs)
     place = folder / f"train-{run.identity}.pt"
     splits = ("validation",)
@@ -60,11 +60,11 @@ def train_single(
         ) from error
     resumed = 0
     if place.is_file():
-        training = checkpoint.load(place, bench)
+        training = checkpoint.load(place, context)
         training.watch = watch
         resumed = len(training.traces[run.identity].curves.get("train/loss", ()))
     else:
-        training = Training(bench, [run], splits, watch)
+        training = Training(context, [run], splits, watch)
     while not training.done:
         training.epoch()
         if not training.done:

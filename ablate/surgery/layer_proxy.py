@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 
-class StandIn(nn.Module):
+class LayerProxy(nn.Module):
     """A module in the place of one of the user's, which is its submodule `inner`.
 
     Attributes that it does not have are the inner module's, so that a model which looks at its layer

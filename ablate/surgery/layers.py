@@ -14,12 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ablate.kernels.batched_matmul import affine
-from ablate.kernels.compiled_ops import KEEP_ALL, Dropped
-from ablate.kernels.fused import Piece, Pieces
-from ablate.kernels.layer_ops import Run, affine_piece, is_plain_convolution
-from ablate.kernels.stacked import convolved, is_lane_by_lane, pieces_of, stacked, vmapped
+from ablate.kernels.compiled_ops import KEEP_ALL, DropoutOp
+from ablate.kernels.fused import LayerOp, LayerOps
+from ablate.kernels.layer_ops import Run, is_plain_convolution, linear_op
+from ablate.kernels.stacked import convolved, is_lane_by_lane, layer_ops_of, stacked, vmapped
 from ablate.seams.draws import bits, keep_mask, keep_masks, least_kept, stream_number, to_uniform
-from ablate.surgery.layer_proxy import StandIn
+from ablate.surgery.layer_proxy import LayerProxy
 from ablate.surgery.layer_types import AFFINE
 from ablate.surgery.switch import Switch
 
@@ -88,15 +88,15 @@ class Dropout(RandomLayer):
             return x
         return x * self.keep_stacked(x.shape, self.least).mul_(by_lane(self.scale, x))
 
-    def pieces(self, run: Run) -> list[Piece]:
+    def layer_ops(self, run: Run) -> list[LayerOp]:
         return self.dropped(run, self.least, self.scale) if self.training else []
 
-    def dropped(self, run: Run, least: Tensor, scale: Tensor) -> list[Piece]:
+    def dropped(self, run: Run, least: Tensor, scale: Tensor) -> list[LayerOp]:
         """Compiled: x · (draw ≥ least) · scale, `[K]` each, left out in lanes in which that is x."""
         active = ((least > KEEP_ALL) | (scale != 1)).tolist()
         if not any(active):
             return []
-        return [Piece(run, Dropped(active), held=lambda: (self.key, least, scale))]
+        return [LayerOp(run, DropoutOp(active), held=lambda: (self.key, least, scale))]
 
 
 def by_lane(value: Tensor, x: Tensor) -> Tensor:
@@ -113,7 +113,7 @@ class Gate(Hyper):
         super().__init__(on=float(on))
 
 
-class Site(StandIn):
+class Site(LayerProxy):
     """A convolution or linear layer with the places around it where tricks act.
 
     forward: x -> before -> layer(with its weight passed through `weight_transforms`) -> norm -> after
@@ -167,21 +167,21 @@ class Site(StandIn):
             y = stacked(module, y)
         return y if self.residual is None else stacked(self.residual, x, y)
 
-    def pieces(self, run: Run) -> list[Piece]:
+    def layer_ops(self, run: Run) -> list[LayerOp]:
         layer = cast(nn.Linear | nn.Conv2d, self.layer)
         if not (type(layer) is nn.Linear or is_plain_convolution(layer)):
-            return [Piece(run)]
+            return [LayerOp(run)]
         gate = None if self.bias_gate is None or layer.bias is None else self.bias_gate.on
         without = () if gate is None else (lane for lane, on in enumerate(gate.tolist()) if not on)
-        own = affine_piece(layer, self._affine_stacked, self._tensors, frozenset(without))
+        own = linear_op(layer, self._affine_stacked, self._tensors, frozenset(without))
         behind = [*([] if self.norm is None else [self.norm]), *self.after]
-        before, after = ([piece for module in modules for piece in pieces_of(module)] for modules in (self.before, behind))  # fmt: skip
+        before, after = ([piece for module in modules for piece in layer_ops_of(module)] for modules in (self.before, behind))  # fmt: skip
         found = [*before, own, *after]
         residual = self.residual
         if residual is None:
             return found
-        inner = Pieces(found)
-        return [Piece(lambda x: stacked(residual, x, inner(x)))]
+        inner = LayerOps(found)
+        return [LayerOp(lambda x: stacked(residual, x, inner(x)))]
 
     def _tensors(self) -> list[Tensor]:
         """The lanes' weights as they are used, and their biases, if there are any."""

@@ -17,7 +17,7 @@ LEAVES = (*AFFINE, *ACTIVATIONS, *NORMS, *DROPOUTS, nn.Embedding, nn.Upsample)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class LayerInfo:
     """A layer of the user's model. `path` as in `named_modules`; shapes with the batch dimension."""
 
     path: str
@@ -35,7 +35,7 @@ class Net:
     """
 
     module: nn.Module
-    places: tuple[Place, ...]
+    places: tuple[LayerInfo, ...]
     touched: dict[str, int] = field(default_factory=dict)
     _replaced: dict[str, nn.Module] = field(default_factory=dict)
 
@@ -50,14 +50,14 @@ class Net:
         """Path of the last affine layer: the head, which surgery leaves alone."""
         return next((place.path for place in reversed(self.places) if issubclass(place.kind, AFFINE)), None)
 
-    def of(self, *kinds: type[nn.Module]) -> list[Place]:
+    def of(self, *kinds: type[nn.Module]) -> list[LayerInfo]:
         return [place for place in self.places if issubclass(place.kind, kinds)]
 
-    def hidden(self) -> list[Place]:
+    def hidden(self) -> list[LayerInfo]:
         """Affine layers, without the head."""
         return [place for place in self.of(*AFFINE) if place.path != self.head]
 
-    def site(self, place: Place) -> Site:
+    def site(self, place: LayerInfo) -> Site:
         """The Site around an affine layer; made on the first call."""
         if place.path not in self._replaced:
             site = Site(self.layer(place.path), place.path)
@@ -66,11 +66,11 @@ class Net:
         assert isinstance(found, Site)
         return found
 
-    def sites(self) -> Iterator[tuple[Place, Site]]:
+    def sites(self) -> Iterator[tuple[LayerInfo, Site]]:
         for place in self.hidden():
             yield place, self.site(place)
 
-    def switch(self, place: Place) -> Switch:
+    def switch(self, place: LayerInfo) -> Switch:
         """The Switch that stands in for a norm or activation layer; made on the first call."""
         if place.path not in self._replaced:
             layer = self.layer(place.path)
@@ -147,7 +147,7 @@ class Net:
         return found
 
 
-def open_net(module: nn.Module, example: Tensor, places: tuple[Place, ...] | None = None) -> Net:
+def open_net(module: nn.Module, example: Tensor, places: tuple[LayerInfo, ...] | None = None) -> Net:
     """Lay a model open. `example` `[B, …]` is run through it once to see the order and the shapes.
 
     `places` of an equal model may be handed in to spare that. Dropout layers become counter-based ones, and
@@ -165,7 +165,7 @@ def open_net(module: nn.Module, example: Tensor, places: tuple[Place, ...] | Non
 
 
 def _switch(
-    place: Place, layer: nn.Module, *, otherwise: nn.Module | None = None, alone: bool = False
+    place: LayerInfo, layer: nn.Module, *, otherwise: nn.Module | None = None, alone: bool = False
 ) -> Switch:
     """A Switch in the place of `layer`, or of `otherwise` behind it.
 
@@ -179,9 +179,9 @@ def _switch(
     return Switch(otherwise or layer, alone=alone, channels_last=channels_last, shape=place.output)
 
 
-def trace(module: nn.Module, example: Tensor) -> tuple[Place, ...]:
+def trace(module: nn.Module, example: Tensor) -> tuple[LayerInfo, ...]:
     """The layers in the order in which they first run. Leaves the module's buffers and the RNG untouched."""
-    places: list[Place] = []
+    places: list[LayerInfo] = []
     seen: set[str] = set()
     handles = []
 
@@ -189,7 +189,7 @@ def trace(module: nn.Module, example: Tensor) -> tuple[Place, ...]:
         def hook(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             if path not in seen and isinstance(output, Tensor) and inputs:
                 seen.add(path)
-                places.append(Place(path, type(layer), tuple(inputs[0].shape), tuple(output.shape)))
+                places.append(LayerInfo(path, type(layer), tuple(inputs[0].shape), tuple(output.shape)))
 
         return hook
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from ablate.kernels.batched_matmul import product
-from ablate.kernels.memory_format import as_laid
+from ablate.kernels.memory_format import match_layout
 from ablate.surgery.layers import by_lane
 
 SMALL = 2**14
@@ -163,7 +163,7 @@ class _Standardised(torch.autograd.Function):
             given = (x, weight, bias)
             again = _differentiably(*given, eps, mean_of)
             return (*torch.autograd.grad(again, given, gradient, create_graph=True), None, None, None)
-        gradient = as_laid(gradient.to(normal.dtype), normal)
+        gradient = match_layout(gradient.to(normal.dtype), normal)
         scale = by_channel(weight, x)
         along = gradient * normal
         sums, moments = mean_of.sums(gradient), mean_of.sums(along)

@@ -12,22 +12,22 @@ from torch import Tensor, nn
 
 from ablate.kernels import pointwise
 from ablate.kernels.compiled import known
-from ablate.kernels.compiled_norms import PARAMETERS, RUNNING, Normed, Standardising
-from ablate.kernels.compiled_ops import Pointwise, Same, is_pointwise
-from ablate.kernels.fused import Piece, Pieces
+from ablate.kernels.compiled_norms import PARAMETERS, RUNNING, NormOp, Standardising
+from ablate.kernels.compiled_ops import ActivationOp, Same, is_pointwise
+from ablate.kernels.fused import LayerOp, LayerOps
 from ablate.kernels.layer_ops import Run
-from ablate.kernels.leave_vmap import escape, under_vmap
-from ablate.kernels.memory_format import apart, is_innermost, laid, together
+from ablate.kernels.leave_vmap import leave_vmap, under_vmap
+from ablate.kernels.memory_format import apart, is_innermost, match_grad_layout, together
 from ablate.kernels.parameter_binding import Binding
-from ablate.kernels.stacked import is_covered, pieces_of, stacked
-from ablate.surgery.layer_proxy import StandIn
+from ablate.kernels.stacked import is_covered, layer_ops_of, stacked
+from ablate.surgery.layer_proxy import LayerProxy
 from ablate.surgery.layer_types import ACTIVATIONS, EXACT
 
 PIECE = 64
 """Numbers: a multiple of what torch's vectorised loops handle at a time (two AVX-512 vectors of float32)."""
 
 
-class Switch(StandIn):
+class Switch(LayerProxy):
     """The layer of a slot: one of several branches, chosen per lane.
 
     `otherwise` is what stood there (the identity where nothing did) and is used by lanes that have none of
@@ -61,7 +61,7 @@ class Switch(StandIn):
         self.channels_last = channels_last
         self.picked = ""
         self.picks: list[Switch] | None = None
-        self._plan: Plan | None = None
+        self._plan: BranchBinding | None = None
         self._known: Runs | None = None
 
     def add(self, name: str, branch: nn.Module, on: bool) -> None:
@@ -79,7 +79,7 @@ class Switch(StandIn):
         return self._branch(self.picked)
 
     @property
-    def way(self) -> str:
+    def branch_key(self) -> str:
         """What lanes must share to go together here. Activations are the same where they are written alike, settings included."""
         return f"{self.picked} {repr(self.chosen) if isinstance(self.chosen, ACTIVATIONS) else ''}"
 
@@ -103,7 +103,7 @@ class Switch(StandIn):
         def lane(number: int, value: Tensor, state: Sequence[Tensor]) -> Tensor:
             return (self if picks is None else picks[number]).plan.run(value, state)
 
-        return escape(lane, x, self.plan.tensors())
+        return leave_vmap(lane, x, self.plan.tensors())
 
     def stacked(self, x: Tensor) -> Tensor:
         """Neighbouring lanes of one branch together where that rounds as it does alone, else one after another."""
@@ -114,28 +114,28 @@ class Switch(StandIn):
         layers, lengths = runs.layers, runs.lengths
         if runs.pointwise and (runs.exact or all(rounds_alike(layer, x) for layer in layers)):
             return self._pointwise(x, runs)
-        x = laid(x)
+        x = match_grad_layout(x)
         parts = (x,) if len(lengths) == 1 else apart(x, lengths)
         done, first = [], 0
         for layer, part in zip(layers, parts, strict=True):
             done.append(self._run_of(picks[first : first + len(part)], first, layer, part))
             first += len(part)
-        return laid(done[0] if len(done) == 1 else together(done, x, cat=True))
+        return match_grad_layout(done[0] if len(done) == 1 else together(done, x, cat=True))
 
-    def pieces(self, run: Run) -> list[Piece]:
+    def layer_ops(self, run: Run) -> list[LayerOp]:
         """The same for compiled code, which goes through each lane's own branch."""
         if not (self.alone or self.branches):
-            return pieces_of(self.otherwise)
+            return layer_ops_of(self.otherwise)
         layers = [pick.chosen for pick in self.picks or [self]]
         if all(isinstance(layer, nn.Identity) for layer in layers):
             return []
         if all(is_pointwise(layer) for layer in layers):
-            return [Piece(run, Pointwise(layers if self.picks else Same(layers[0])))]
+            return [LayerOp(run, ActivationOp(layers if self.picks else Same(layers[0])))]
         if self.channels_last or not all(isinstance(layer, (nn.Identity, Standardising)) for layer in layers):
-            return [Piece(run)]
+            return [LayerOp(run)]
         return [self._normed(self.picks, run)]
 
-    def _normed(self, given: Sequence[Switch] | None, run: Run, rows: slice | None = None) -> Piece:
+    def _normed(self, given: Sequence[Switch] | None, run: Run, rows: slice | None = None) -> LayerOp:
         """Norms of the lanes `given` (None: of this one for all); `rows`: which of the lanes these are, if not all."""
         picks = given or [self]
         own = [{path.rpartition(".")[2]: number for number, path in pick.plan.own} for pick in picks]
@@ -150,8 +150,8 @@ class Switch(StandIn):
         layers = [pick.chosen if isinstance(pick.chosen, Standardising) else None for pick in picks]
         parameters, running = numbers
         counts = len(parameters), len(running)
-        link = Normed(layers, places, *counts) if given else Normed(Same(layers[0]), Same(places[0]), *counts)
-        return Piece(run, link, lambda: self._held(parameters, rows), lambda: self._held(running, rows))
+        link = NormOp(layers, places, *counts) if given else NormOp(Same(layers[0]), Same(places[0]), *counts)
+        return LayerOp(run, link, lambda: self._held(parameters, rows), lambda: self._held(running, rows))
 
     def _held(self, numbers: Sequence[int], rows: slice | None) -> list[Tensor]:
         tensors = self.plan.tensors(numbers)
@@ -160,7 +160,7 @@ class Switch(StandIn):
     def _runs(self, picks: Sequence[Switch]) -> Runs:
         """Worked out once for the same lanes."""
         if self._known is None or self._known.picks is not picks:
-            runs = [list(run) for _, run in groupby(picks, lambda pick: pick.way)]
+            runs = [list(run) for _, run in groupby(picks, lambda pick: pick.branch_key)]
             self._known = Runs(picks, [run[0].chosen for run in runs], [len(run) for run in runs])
         return self._known
 
@@ -179,7 +179,7 @@ class Switch(StandIn):
             key = self, first, len(picks)
             if key not in memory:
                 run = partial(self._run_by_torch, picks, first, branch)
-                memory[key] = Pieces([self._normed(picks, run, slice(first, first + len(picks)))])
+                memory[key] = LayerOps([self._normed(picks, run, slice(first, first + len(picks)))])
             y: Tensor = memory[key](x)
             return y
         return self._run_by_torch(picks, first, branch, x)
@@ -202,9 +202,9 @@ class Switch(StandIn):
         return together(lanes, x)
 
     @property
-    def plan(self) -> Plan:
+    def plan(self) -> BranchBinding:
         if self._plan is None:
-            self._plan = Plan(self)
+            self._plan = BranchBinding(self)
         return self._plan
 
     def _run(self, name: str, x: Tensor, *, together: bool = False) -> Tensor:
@@ -257,7 +257,7 @@ def rounds_alike(branch: nn.Module, x: Tensor) -> bool:
     return x[0].numel() % PIECE == 0 and inside.is_contiguous() and torch.get_num_threads() == 1
 
 
-class Plan:
+class BranchBinding:
     """Which of a Switch's tensors its own branch holds, worked out once."""
 
     def __init__(self, switch: Switch) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from torch import nn
 
 from ablate.records.errors import InputError, unknown
-from ablate.tasks import data as forms
+from ablate.tasks import data
 from ablate.tasks.metric_table import CRITERIA, Criterion, Direction, metric_info, selection_metric
 from ablate.tasks.split import Split, deal
 
@@ -178,13 +178,13 @@ def _splits(
     given: dict[str, Any], criterion: Criterion, text: bool
 ) -> tuple[dict[str, Split], tuple[str, ...], tuple[str, ...]]:
     """The splits as tensors, the classes' names, and notes on the splits that were dealt out."""
-    pairs = {where: forms.pair(value, where) for where, value in given.items() if value is not None}
+    pairs = {where: data.pair(value, where) for where, value in given.items() if value is not None}
     if "train" not in pairs:
-        raise InputError("train is missing", hint=forms.PAIR)
-    ys, labels = forms.targets({where: y for where, (_, y) in pairs.items()}, criterion)
+        raise InputError("train is missing", hint=data.PAIR)
+    ys, labels = data.targets({where: y for where, (_, y) in pairs.items()}, criterion)
     splits = {}
     for where, (x, _) in pairs.items():
-        x = forms.inputs(x, where, text)
+        x = data.inputs(x, where, text)
         if len(x) != len(ys[where]):
             raise InputError(
                 f"{where}: x has {len(x)} rows and y has {len(ys[where])}", hint="give one y for each x"

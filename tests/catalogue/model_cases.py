@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ablate.catalogue.registry import registry
-from ablate.lanes.context import Bench
+from ablate.lanes.context import TaskContext
 from ablate.lanes.train import train
 from ablate.records.recipe import Recipe
 from ablate.records.run import Run
@@ -101,7 +101,7 @@ def inputs(name: str, examples: int, seed: int = 0) -> Tensor:
     return torch.randn(examples, *MODELS[name][1], generator=generator)
 
 
-def bench_of(name: str, kernel: str | None = None) -> Bench:
+def context_of(name: str, kernel: str | None = None) -> TaskContext:
     """A bench for a small classification with the model `name`."""
     factory, shape = MODELS[name]
     generator = torch.Generator().manual_seed(3)
@@ -110,26 +110,26 @@ def bench_of(name: str, kernel: str | None = None) -> Bench:
     task = Task(
         factory, (x[:57], y[:57]), (x[57:], y[57:]), test=False, epochs=3, batch_size=19, name=f"small-{name}"
     )
-    return Bench.of(task, registry(), torch.device("cpu"), kernel)
+    return TaskContext.of(task, registry(), torch.device("cpu"), kernel)
 
 
 def assert_lanes_equal_alone(
     name: str, recipes: Sequence[Mapping[str, Any]], kernel: str | None = None
 ) -> None:
     """Runs with the recipes' tricks (on top of momentum) give together what each gives alone, bit for bit."""
-    bench = bench_of(name, kernel)
+    context = context_of(name, kernel)
     tricks = [Recipe.of(registry(), {"momentum": {"lr": 0.1}, **recipe}) for recipe in recipes]
-    runs = [Run(bench.task.name, recipe, seed, 3) for seed, recipe in enumerate(tricks)]
-    together = outcomes(bench, runs)
+    runs = [Run(context.task.name, recipe, seed, 3) for seed, recipe in enumerate(tricks)]
+    together = outcomes(context, runs)
     for run, found in zip(runs, together, strict=True):
-        (alone,) = outcomes(bench, [run])
+        (alone,) = outcomes(context, [run])
         assert alone == found, run.recipe
     assert len({str(found) for found in together}) == len(runs), "settings that act the same prove nothing"
 
 
-def outcomes(bench: Bench, runs: Sequence[Run]) -> list[list[Any]]:
+def outcomes(context: TaskContext, runs: Sequence[Run]) -> list[list[Any]]:
     """What each run gave: curves and metrics."""
-    return [[result.curves, result.metrics] for result in train(bench, runs)]
+    return [[result.curves, result.metrics] for result in train(context, runs)]
 
 
 def assert_same_function(one: nn.Module, other: nn.Module, x: Tensor, seed: int) -> None:

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from model_cases import MODELS, assert_lanes_equal_alone, bench_of, inputs, operated
+from model_cases import MODELS, assert_lanes_equal_alone, context_of, inputs, operated
 from torch import nn
 
 from ablate.catalogue.model.activation import KINDS, TRICK
@@ -102,10 +102,10 @@ def test_output_activations_and_gates_are_left_alone() -> None:
 
 
 def test_functional_activations_are_not_applicable() -> None:
-    bench = bench_of("functional")
+    context = context_of("functional")
     recipe = Recipe.of(registry(), {"momentum": True, "activation": {"kind": "tanh"}})
     with pytest.raises(NotApplicable, match="activation"):
-        Trainer(bench, [Run(bench.task.name, recipe, 0, 1)])
+        Trainer(context, [Run(context.task.name, recipe, 0, 1)])
 
 
 @pytest.mark.parametrize("name", ["cnn", "mlp", "own_norm", "shared"])

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ablate.catalogue.precision.amp import INITIAL, TRICK, begin, context, next_scale, scale, unscale
-from ablate.lanes.context import Bench
+from ablate.lanes.context import TaskContext
 from ablate.lanes.train import train
 from ablate.lanes.trainer import Trainer
 from ablate.seams.settings import Settings
@@ -26,7 +26,7 @@ def benches():
     checks = suite()
     for kernel in ("vmap", "loop", "batched", "compiled"):
         for name in ("images", "table"):
-            yield checks, Bench.of(checks.benches[name].task, checks.catalogue, CPU, kernel)
+            yield checks, TaskContext.of(checks.benches[name].task, checks.catalogue, CPU, kernel)
 
 
 @pytest.mark.parametrize("seed", range(100))
@@ -90,20 +90,24 @@ def test_products_are_in_16_bits(dtype):
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_lanes_are_what_they_are_alone_under_both_kernels(dtype):
-    for checks, bench in benches():
-        runs = [checks.run(bench, {"amp": {"dtype": dtype}}, seed) for seed in range(3)]
-        together = advance(bench, runs, steps=8)
+    for checks, task_context in benches():
+        runs = [checks.run(task_context, {"amp": {"dtype": dtype}}, seed) for seed in range(3)]
+        together = advance(task_context, runs, steps=8)
         assert together.predict("test").dtype == torch.float32
         for lane, run in enumerate(runs):
             assert_same_lane(
-                together, lane, advance(bench, [run], steps=8), 0, f"{bench.kernel} {bench.task.name}"
+                together,
+                lane,
+                advance(task_context, [run], steps=8),
+                0,
+                f"{task_context.kernel} {task_context.task.name}",
             )
 
 
 def test_an_overflow_skips_one_lanes_step_and_nothing_else():
-    for checks, bench in benches():
-        runs = [checks.run(bench, {"amp": {"dtype": "float16"}}, seed) for seed in range(2)]
-        calm, shaken = (advance(bench, runs, steps=3) for _ in range(2))
+    for checks, task_context in benches():
+        runs = [checks.run(task_context, {"amp": {"dtype": "float16"}}, seed) for seed in range(2)]
+        calm, shaken = (advance(task_context, runs, steps=3) for _ in range(2))
         before = shaken.weights.flat.clone()
         velocity = shaken.optimizers.parts[0].state["velocity"].clone()
         shaken.extra["amp"]["scale"][0] = 2.0**100
@@ -120,16 +124,18 @@ def test_an_overflow_skips_one_lanes_step_and_nothing_else():
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_the_loss_stays(dtype):
     """The claim, on a small task: within a tenth of the spread between seeds' losses."""
-    for checks, bench in benches():
-        plain = train(bench, [checks.run(bench, {}, seed) for seed in range(4)])
-        mixed = train(bench, [checks.run(bench, {"amp": {"dtype": dtype}}, seed) for seed in range(4)])
+    for checks, task_context in benches():
+        plain = train(task_context, [checks.run(task_context, {}, seed) for seed in range(4)])
+        mixed = train(
+            task_context, [checks.run(task_context, {"amp": {"dtype": dtype}}, seed) for seed in range(4)]
+        )
         losses = [[result.metrics["validation/loss"] for result in results] for results in (plain, mixed)]
         assert np.abs(np.subtract(*losses)).mean() < 0.1 * np.std(losses[0])
         assert losses[0] != losses[1]
 
 
 def test_a_trainer_keeps_weights_in_32_bits():
-    checks, bench = next(benches())
-    trainer = Trainer(bench, [checks.run(bench, {"amp": {"dtype": "float16"}})])
+    checks, context = next(benches())
+    trainer = Trainer(context, [checks.run(context, {"amp": {"dtype": "float16"}})])
     trainer.step()
     assert trainer.weights.flat.dtype == torch.float32

@@ -21,7 +21,7 @@ from torch import nn
 
 from ablate.catalogue.model.batch_norm import BatchNorm
 from ablate.catalogue.registry import registry
-from ablate.lanes.context import Bench
+from ablate.lanes.context import TaskContext
 from ablate.lanes.trainer import Trainer
 from ablate.records.errors import InputError
 from ablate.records.recipe import Recipe
@@ -129,8 +129,8 @@ def test_every_kernel_refuses_one_value_a_channel(kernel: str, lanes: int) -> No
     recipe = Recipe.of(
         registry(), {"momentum": {"lr": 0.1, "momentum": 0.9, "nesterov": False}, "batch_norm": {}}
     )
-    bench = Bench.of(task, registry(), torch.device("cpu"), kernel)
-    trainer = Trainer(bench, [Run(task.name, recipe, seed, 1) for seed in range(lanes)])
+    context = TaskContext.of(task, registry(), torch.device("cpu"), kernel)
+    trainer = Trainer(context, [Run(task.name, recipe, seed, 1) for seed in range(lanes)])
     with pytest.raises(InputError, match="one value per channel"):
         trainer.step()
 

@@ -23,8 +23,8 @@ def test_an_epoch_has_as_many_steps_as_whole_batches(size, steps):
     from ablate.lanes.trainer import Trainer
 
     checks = suite()
-    bench = checks.benches["table"]  # 72 training examples
-    trainer = Trainer(bench, [checks.run(bench, {"batch_size": {"size": size}}, seed) for seed in (0, 1)])
+    context = checks.benches["table"]  # 72 training examples
+    trainer = Trainer(context, [checks.run(context, {"batch_size": {"size": size}}, seed) for seed in (0, 1)])
     assert trainer.order.steps_per_epoch == steps
     trainer.step()
     assert trainer.order.at(0).shape == (2, min(size, 72))
@@ -34,10 +34,10 @@ def test_runs_of_different_sizes_are_never_fused():
     from ablate.lanes.group import grouped
 
     checks = suite()
-    bench = checks.benches["table"]
+    context = checks.benches["table"]
     sizes = (8, 16, 8, None)
     runs = [
-        checks.run(bench, {} if size is None else {"batch_size": {"size": size}}, seed)
+        checks.run(context, {} if size is None else {"batch_size": {"size": size}}, seed)
         for seed, size in enumerate(sizes)
     ]
     assert [len(group) for group in grouped(runs, checks.catalogue, 8)] == [2, 1, 1]

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from model_cases import MODELS, assert_lanes_equal_alone, bench_of, inputs, operated
+from model_cases import MODELS, assert_lanes_equal_alone, context_of, inputs, operated
 from torch import nn
 
 from ablate.catalogue.model.dropout import HiddenDropout, probabilities
@@ -104,12 +104,12 @@ def test_neutral_and_evaluation_are_the_model_bit_for_bit(name: str) -> None:
 
 
 def test_a_model_without_hidden_layers_is_not_applicable() -> None:
-    bench = bench_of("mlp")
-    object.__setattr__(bench.task, "model", lambda: nn.Linear(5, 3))
-    object.__setattr__(bench, "places", open_net(nn.Linear(5, 3), torch.zeros(2, 5)).places)
+    context = context_of("mlp")
+    object.__setattr__(context.task, "model", lambda: nn.Linear(5, 3))
+    object.__setattr__(context, "places", open_net(nn.Linear(5, 3), torch.zeros(2, 5)).places)
     recipe = Recipe.of(registry(), {"momentum": True, "dropout": True})
     with pytest.raises(NotApplicable, match="dropout"):
-        Trainer(bench, [Run("small", recipe, 0, 1)])
+        Trainer(context, [Run("small", recipe, 0, 1)])
 
 
 def test_dropping_everything_is_refused_before_the_model_is_touched() -> None:

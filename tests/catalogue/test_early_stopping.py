@@ -59,12 +59,12 @@ def test_neutral_scores_the_last_epoch_and_never_stops():
 
 def test_lanes_stop_each_at_its_own_time_and_are_scored_at_their_best_epoch():
     checks = suite()
-    bench = checks.benches["table"]
+    context = checks.benches["table"]
     momentum = {"momentum": {"lr": 0.5, "momentum": 0.9}}
     patiences = (1, 2, None)
     recipes = [momentum if p is None else momentum | {"early_stopping": {"patience": p}} for p in patiences]
-    runs = [replace(checks.run(bench, recipe, 3), epochs=15) for recipe in recipes]
-    results = train(bench, runs)
+    runs = [replace(checks.run(context, recipe, 3), epochs=15) for recipe in recipes]
+    results = train(context, runs)
     whole = results[2].curves["validation/loss"]
     for result, patience in zip(results[:2], patiences[:2], strict=True):
         curve = result.curves["validation/loss"]
@@ -74,6 +74,6 @@ def test_lanes_stop_each_at_its_own_time_and_are_scored_at_their_best_epoch():
         assert result.epochs == ends
     assert results[0].epochs < results[1].epochs < results[2].epochs == 15
     for run, result in zip(runs, results, strict=True):
-        (alone,) = train(bench, [run])
+        (alone,) = train(context, [run])
         assert alone.metrics == result.metrics
         assert alone.curves == result.curves

@@ -8,7 +8,7 @@ import random
 import numpy as np
 import pytest
 import torch
-from model_cases import MODELS, assert_lanes_equal_alone, bench_of, inputs, operated
+from model_cases import MODELS, assert_lanes_equal_alone, context_of, inputs, operated
 from torch import Generator, nn
 
 from ablate.catalogue.model.initialization import TRICK, draw
@@ -112,9 +112,9 @@ def test_all_affine_layers_and_nothing_else(name: str) -> None:
 
 
 def trained(name: str, scheme: str, **others: object) -> Trainer:
-    bench = bench_of(name)
+    context = context_of(name)
     settings = {"momentum": {"lr": 0.1}, "initialization": {"scheme": scheme, "gain": 10.0}, **others}
-    trainer = Trainer(bench, [Run(bench.task.name, Recipe.of(registry(), settings), 0, 3)])
+    trainer = Trainer(context, [Run(context.task.name, Recipe.of(registry(), settings), 0, 3)])
     for _ in range(12):
         trainer.step()
     return trainer

@@ -10,7 +10,7 @@ from model_cases import (
     MODELS,
     assert_lanes_equal_alone,
     assert_same_function,
-    bench_of,
+    context_of,
     inputs,
     operated,
     random_shape,
@@ -71,9 +71,9 @@ def test_dense_layers_are_left_alone() -> None:
 
 
 def test_a_model_without_feature_maps_is_not_applicable() -> None:
-    assert applicable(bench_of("mlp"), ["instance_norm"])["instance_norm"]
+    assert applicable(context_of("mlp"), ["instance_norm"])["instance_norm"]
     assert "instance_norm" not in operated("instance_norm", "mlp").touched
-    assert not applicable(bench_of("cnn"), ["instance_norm"])["instance_norm"]
+    assert not applicable(context_of("cnn"), ["instance_norm"])["instance_norm"]
 
 
 @pytest.mark.parametrize("name", ["cnn", "own_norm"])

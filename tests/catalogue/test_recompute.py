@@ -11,7 +11,7 @@ from torch import nn
 from torch.func import functional_call, vmap
 from torch.utils.checkpoint import checkpoint_sequential
 
-from ablate.lanes.context import Bench
+from ablate.lanes.context import TaskContext
 from ablate.surgery.layers import Dropout
 from ablate.surgery.recompute import Recomputing, cut
 from ablate.surgery.switch import Switch
@@ -233,9 +233,9 @@ def test_evaluation_keeps_nothing_and_runs_once():
 )
 def test_training_is_equal_with_and_without(kernel, name, others):
     checks = suite()
-    bench = Bench.of(checks.benches[name].task, checks.catalogue, CPU, kernel)
-    plain = advance(bench, [checks.run(bench, others, seed) for seed in range(2)], steps=8)
+    context = TaskContext.of(checks.benches[name].task, checks.catalogue, CPU, kernel)
+    plain = advance(context, [checks.run(context, others, seed) for seed in range(2)], steps=8)
     recipe = {"recompute": {"modules": 3}, **others}
-    again = advance(bench, [checks.run(bench, recipe, seed) for seed in range(2)], steps=8)
+    again = advance(context, [checks.run(context, recipe, seed) for seed in range(2)], steps=8)
     assert torch.equal(plain.weights.flat, again.weights.flat)
     assert torch.equal(plain.predict("validation"), again.predict("validation"))

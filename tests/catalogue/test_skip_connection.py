@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from model_cases import MODELS, assert_lanes_equal_alone, bench_of, inputs, operated
+from model_cases import MODELS, assert_lanes_equal_alone, context_of, inputs, operated
 from torch import nn
 
 from ablate.catalogue.model.skip_connection import Residual
@@ -59,13 +59,13 @@ def test_shape_preserving_hidden_layers_get_one_before_the_non_linearity(
 
 
 def test_not_applicable_where_no_layer_keeps_its_shape() -> None:
-    assert applicable(bench_of("functional"), ["skip_connection"])["skip_connection"]
+    assert applicable(context_of("functional"), ["skip_connection"])["skip_connection"]
     assert "skip_connection" not in operated("skip_connection", "functional").touched
 
 
 def test_the_norm_is_inside_the_block() -> None:
-    bench = bench_of("cnn")
-    assert not applicable(bench, ["skip_connection"])["skip_connection"]
+    context = context_of("cnn")
+    assert not applicable(context, ["skip_connection"])["skip_connection"]
     net = operated("skip_connection", "cnn")
     switch = [switch for switch, _, _ in net.norm_switches()][1]
     switch.add("clamped", nn.Hardtanh(-0.01, 0.01), on=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ablate.cli import app
-from ablate.executors.job import bench_of
+from ablate.executors.job import context_of
 
 TASK = """
 import torch
@@ -56,7 +56,7 @@ def files(folder: Path) -> dict[str, bytes | None]:
 
 def ablate(capsys, *words: str) -> Said:
     """`ablate WORDS`, in this process. A traceback fails the test."""
-    bench_of.cache_clear()
+    context_of.cache_clear()
     capsys.readouterr()
     given, handlers = sys.argv, [(s, signal.getsignal(s)) for s in (signal.SIGTERM, signal.SIGUSR1)]
     sys.argv = ["ablate", *words]

@@ -10,17 +10,17 @@ import torch
 from torch import Tensor
 
 from ablate.kernels.compiled import (
-    affine,
-    code,
-    curves,
-    direct,
+    activations,
+    direct_convolution,
     dropout,
-    machine,
+    flatten,
+    ir_builder,
+    jit,
+    linear,
     norms,
-    pool,
-    rectify,
-    tiles,
-    turn,
+    pooling,
+    relu,
+    tiled_winograd,
     winograd,
 )
 
@@ -54,8 +54,8 @@ def run(function: Callable[..., None], tensors: Sequence[Tensor | None], counts:
 
 
 FUNCTIONS = (
-    affine.forward, affine.backward, curves.curve, direct.forward, direct.backward, direct.backward_to_x, dropout.dropped, norms.forward, norms.backward,
-    pool.largest, pool.mean, rectify.rectified, turn.turned, tiles.forward, tiles.backward, winograd.forward, winograd.backward,
+    linear.forward, linear.backward, activations.curve, direct_convolution.forward, direct_convolution.backward, direct_convolution.backward_to_x, dropout.dropped, norms.forward, norms.backward,
+    pooling.largest, pooling.mean, relu.rectified, flatten.turned, tiled_winograd.forward, tiled_winograd.backward, winograd.forward, winograd.backward,
 )  # fmt: skip
 
 
@@ -63,7 +63,7 @@ FUNCTIONS = (
 def vectors_of(width: int) -> Iterator[None]:
     """Functions are written for vectors of `width` numbers, whatever the processor has."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (machine, code, affine, curves, direct, dropout, rectify, turn):
+        for module in (jit, ir_builder, linear, activations, direct_convolution, dropout, relu, flatten):
             patch.setattr(module, "floats", lambda: width)
         for function in FUNCTIONS:
             function.cache_clear()

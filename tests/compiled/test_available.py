@@ -10,9 +10,9 @@ import torch
 
 from ablate.catalogue.registry import registry
 from ablate.kernels import compiled
-from ablate.lanes import capabilities as look
+from ablate.lanes import capabilities
 from ablate.lanes.autotune import Choice, Timing
-from ablate.lanes.context import Bench
+from ablate.lanes.context import TaskContext
 from ablate.records.errors import InputError
 from ablate.records.recipe import Recipe
 from ablate.study.kernel import choose, slower_because
@@ -31,25 +31,25 @@ def without(monkeypatch: pytest.MonkeyPatch) -> None:
     compiled.why_not.cache_clear()
 
 
-def bench() -> Bench:
-    return Bench.of(load("breast-cancer"), registry(), CPU)
+def context() -> TaskContext:
+    return TaskContext.of(load("breast-cancer"), registry(), CPU)
 
 
 def test_it_is_the_usual_kernel_where_it_can_be_had() -> None:
     assert compiled.why_not() == ""
-    assert bench().kernel == "compiled"
-    assert slower_because(bench()) == slower_because(bench().with_kernel("batched")) == ""
-    assert look.kernels(CPU) == look.KERNELS
-    assert "compiled" not in look.kernels(torch.device("cuda"))
+    assert context().kernel == "compiled"
+    assert slower_because(context()) == slower_because(context().with_kernel("batched")) == ""
+    assert capabilities.kernels(CPU) == capabilities.KERNELS
+    assert "compiled" not in capabilities.kernels(torch.device("cuda"))
 
 
 def test_the_batched_kernel_stands_in_where_it_cannot(without: None) -> None:
     assert "pip install 'ablate[compiled]'" in compiled.why_not()
-    assert bench().kernel == "batched"
-    assert look.kernels(CPU) == ("batched", "vmap", "loop")
-    assert "llvmlite" in slower_because(bench())
+    assert context().kernel == "batched"
+    assert capabilities.kernels(CPU) == ("batched", "vmap", "loop")
+    assert "llvmlite" in slower_because(context())
     digits = load("digits")
-    assert Bench.of(digits.but(batch_size=4 * digits.batch_size), registry(), CPU).kernel == "loop"
+    assert TaskContext.of(digits.but(batch_size=4 * digits.batch_size), registry(), CPU).kernel == "loop"
 
 
 def test_asking_for_it_says_what_is_missing(
@@ -58,17 +58,17 @@ def test_asking_for_it_says_what_is_missing(
     monkeypatch.setenv("ABLATE_CACHE", str(tmp_path))
     recipe = Recipe.of(registry(), {"momentum": {"lr": 0.1, "momentum": 0.9, "nesterov": False}})
     with pytest.raises(InputError, match="'compiled' cannot be had here: llvmlite is not installed"):
-        choose(bench(), recipe, kernel="compiled")
+        choose(context(), recipe, kernel="compiled")
     begun = Choice("compiled", 7, "measured", (Timing("compiled", 7, 0.1, 10),)).to_json()
     with pytest.raises(InputError, match="llvmlite is not installed") as told:
-        choose(bench(), recipe, begun=json.loads(json.dumps(begun)))
+        choose(context(), recipe, begun=json.loads(json.dumps(begun)))
     assert "stays with its kernel" in str(told.value)
 
 
 def test_a_processor_without_fused_multiply_add_is_declined(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ablate.kernels.compiled import jit as machine
+    from ablate.kernels.compiled import jit
 
-    monkeypatch.setattr(machine, "multiplies_and_adds", lambda: False)
+    monkeypatch.setattr(jit, "multiplies_and_adds", lambda: False)
     compiled.why_not.cache_clear()
     try:
         assert compiled.why_not() == "the processor has no fused multiply-add"

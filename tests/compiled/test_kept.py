@@ -10,10 +10,7 @@ import pytest
 import torch
 from compiled_cases import FUNCTIONS, run, vectors_of
 
-from ablate.kernels.compiled import code_cache as kept
-from ablate.kernels.compiled import jit as machine
-from ablate.kernels.compiled import linear as affine
-from ablate.kernels.compiled import relu as rectify
+from ablate.kernels.compiled import code_cache, jit, linear, relu
 
 
 @pytest.fixture
@@ -21,9 +18,9 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]
     """What is made (not loaded) from here on; the cache folder is empty and nothing is known in the process."""
     monkeypatch.setenv("ABLATE_CACHE", str(tmp_path / "cache"))
     names: list[str] = []
-    compiled = machine.compiled
+    compiled = jit.compiled
 
-    def noted(module, *shape: int) -> machine.Function:
+    def noted(module, *shape: int) -> jit.Function:
         names.append("made")
         return compiled(module, *shape)
 
@@ -36,15 +33,15 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]
 
 def forget() -> None:
     """As a new process."""
-    kept._folder.cache_clear()
-    kept._surroundings.cache_clear()
+    code_cache._folder.cache_clear()
+    code_cache._surroundings.cache_clear()
     for function in FUNCTIONS:
         function.cache_clear()
 
 
 def product() -> torch.Tensor:
     """A small linear layer by compiled code."""
-    function, numbers = affine.forward(3, 2)
+    function, numbers = linear.forward(3, 2)
     x, weight, bias = torch.arange(6.0).view(1, 2, 3), torch.arange(6.0).view(1, 2, 3), torch.ones(1, 2)
     y = torch.empty(1, 2, 2)
     run(function, (x, weight, bias, y, torch.empty(numbers)), (1, 2))
@@ -65,9 +62,9 @@ def test_a_second_process_loads_what_the_first_one_made(made: list[str], tmp_pat
     assert torch.equal(product(), RIGHT)
     assert len(made) == 1
     x, y = torch.tensor([[-1.0, 2.0]]), torch.empty(1, 2)
-    run(rectify.rectified(backward=False), (x, torch.zeros(1), y), (1, 2))  # a function that needs no room
+    run(relu.rectified(backward=False), (x, torch.zeros(1), y), (1, 2))  # a function that needs no room
     forget()
-    run(rectify.rectified(backward=False), (x, torch.zeros(1), y), (1, 2))
+    run(relu.rectified(backward=False), (x, torch.zeros(1), y), (1, 2))
     assert y.tolist() == [[0, 2]]
     assert len(made) == 2
 
@@ -75,16 +72,16 @@ def test_a_second_process_loads_what_the_first_one_made(made: list[str], tmp_pat
 def test_another_width_other_arguments_and_another_text_are_other_code(
     made: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    affine.forward(3, 2)
-    affine.forward(2, 3)
+    linear.forward(3, 2)
+    linear.forward(2, 3)
     for width in (8, 16):
         with vectors_of(width):
-            affine.forward(3, 2)
+            linear.forward(3, 2)
     there = len(made)
     assert there == len(files(tmp_path)) == 3  # one of the widths is the processor's own
     forget()
-    monkeypatch.setattr(kept, "_surroundings", lambda: ("another version of the text",))
-    affine.forward(3, 2)
+    monkeypatch.setattr(code_cache, "_surroundings", lambda: ("another version of the text",))
+    linear.forward(3, 2)
     assert len(made) == there + 1
 
 

@@ -11,11 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ablate.kernels.compiled import direct_convolution as direct
-from ablate.kernels.compiled import dropout, winograd
-from ablate.kernels.compiled import linear as affine
-from ablate.kernels.compiled import relu as rectify
-from ablate.kernels.compiled import tiled_winograd as tiles
+from ablate.kernels.compiled import direct_convolution, dropout, linear, relu, tiled_winograd, winograd
 from ablate.kernels.compiled_convolution import grid_of, tile_of
 from ablate.seams.draws import STARTS, keep_masks, windows
 
@@ -57,11 +53,11 @@ def test_linear_layers(lanes: int, rows: int, inputs: int, outputs: int, seed: i
         guarded = Guarded()
         own = [guarded.put(tensor) for tensor in (x, weight, bias, gradient)]
         y, to_x, to_weight, to_bias = (guarded.put(torch.zeros_like(t)) for t in (gradient, x, weight, bias))
-        function, numbers = affine.forward(inputs, outputs)
+        function, numbers = linear.forward(inputs, outputs)
         run(function, (*own[:3], y, guarded.put(torch.zeros(numbers))), (lanes, rows))
-        function, numbers = affine.backward(inputs, outputs)
-        room = guarded.put(torch.zeros(numbers))
-        run(function, (own[3], own[0], own[1], to_x, to_weight, to_bias, room), (lanes, rows))
+        function, numbers = linear.backward(inputs, outputs)
+        workspace = guarded.put(torch.zeros(numbers))
+        run(function, (own[3], own[0], own[1], to_x, to_weight, to_bias, workspace), (lanes, rows))
         guarded.check()
         return y, to_x, to_weight, to_bias
 
@@ -94,7 +90,7 @@ def test_several_tiles(
     lanes: int, examples: int, channels: int, out: int, height: int, width: int, padding: tuple[int, int], seed: int
 ) -> None:  # fmt: skip
     grid = grid_of(height, width, padding)
-    check_winograd(tiles, grid, padding, lanes, examples, channels, out, (height, width), seed)
+    check_winograd(tiled_winograd, grid, padding, lanes, examples, channels, out, (height, width), seed)
 
 
 def check_winograd(
@@ -112,8 +108,8 @@ def check_winograd(
         function, numbers = module.forward(sizes, channels, out)
         run(function, (*own[:3], y, guarded.put(torch.zeros(numbers))), (lanes, examples))
         function, numbers = module.backward(sizes, channels, out)
-        room = guarded.put(torch.zeros(numbers))
-        run(function, (own[3], own[0], own[1], to_x, to_weight, to_bias, room), (lanes, examples))
+        workspace = guarded.put(torch.zeros(numbers))
+        run(function, (own[3], own[0], own[1], to_x, to_weight, to_bias, workspace), (lanes, examples))
         guarded.check()
         return y, to_x, to_weight, to_bias
 
@@ -145,7 +141,7 @@ def test_few_channels(
 ) -> None:  # fmt: skip
     torch.manual_seed(seed)
     into = (kernel[0] + more[0], kernel[1] + more[1])
-    sizes = direct.Sizes(channels, out, kernel, stride, padding, into)
+    sizes = direct_convolution.Sizes(channels, out, kernel, stride, padding, into)
     x = torch.randn(lanes, examples, *into, channels)
     weight, bias = torch.randn(lanes, out, channels, *kernel), torch.randn(lanes, out)
     gradient = torch.randn(lanes, examples, *sizes.outputs, out)
@@ -156,12 +152,12 @@ def test_few_channels(
         own = [guarded.put(tensor) for tensor in (weight, bias, gradient)]
         y, to_weight, to_bias = (guarded.put(torch.zeros_like(t)) for t in (gradient, weight, bias))
         counts = (lanes, examples, *inputs.stride())
-        function, numbers = direct.forward(sizes)
+        function, numbers = direct_convolution.forward(sizes)
         run(function, (inputs, own[0], own[1], y, guarded.put(torch.zeros(numbers))), counts)
-        function, numbers = direct.backward(sizes)
+        function, numbers = direct_convolution.backward(sizes)
         run(function, (own[2], inputs, to_weight, to_bias, guarded.put(torch.zeros(numbers))), counts)
         to_x = guarded.put(torch.zeros_like(inputs, memory_format=torch.contiguous_format)) if not innermost else guarded.put(torch.zeros_like(x)).movedim(-1, 2)  # fmt: skip
-        function, numbers = direct.backward_to_x(sizes)
+        function, numbers = direct_convolution.backward_to_x(sizes)
         counts = (lanes, examples, *to_x.stride())
         run(function, (own[2], own[0], to_x, guarded.put(torch.zeros(numbers))), counts)
         guarded.check()
@@ -206,8 +202,8 @@ def test_rectifiers_are_torchs_bit_for_bit(numbers: int) -> None:
         guarded = Guarded()
         own, g = guarded.put(x), guarded.put(gradient)
         y, to_x = (guarded.put(torch.full_like(x, 7.0)) for _ in range(2))
-        run(rectify.rectified(backward=False), (own, slopes, y), (5, numbers))
-        run(rectify.rectified(backward=True), (own, slopes, g, to_x), (5, numbers))
+        run(relu.rectified(backward=False), (own, slopes, y), (5, numbers))
+        run(relu.rectified(backward=True), (own, slopes, g, to_x), (5, numbers))
         guarded.check()
         return [y.nan_to_num(99.0), to_x.nan_to_num(99.0)]
 

@@ -13,8 +13,8 @@ from ablate.catalogue.model.batch_norm import BatchNorm
 from ablate.catalogue.model.group_norm import GroupNorm
 from ablate.catalogue.model.instance_norm import InstanceNorm
 from ablate.catalogue.model.layer_norm import LayerNorm
-from ablate.kernels.compiled_norms import PARAMETERS, RUNNING, Normed
-from ablate.kernels.fused import Chain
+from ablate.kernels.compiled_norms import PARAMETERS, RUNNING, NormOp
+from ablate.kernels.fused import FusedOp
 from ablate.kernels.memory_format import innermost
 from ablate.surgery.norms import Norm
 
@@ -50,7 +50,7 @@ class Several:
                 nn.init.normal_(layer.weight)
                 nn.init.normal_(layer.bias)
 
-    def told(self, layers: list[Norm | None]) -> tuple[Normed, list[Tensor], list[Tensor]]:
+    def told(self, layers: list[Norm | None]) -> tuple[NormOp, list[Tensor], list[Tensor]]:
         """The link of these lanes, the weights and biases of every kind of norm among them, and the running statistics."""
         tensors: list[Tensor] = []
         held: list[Tensor] = []
@@ -73,14 +73,14 @@ class Several:
                         inside[lane] = getattr(layers[lane], name).detach()
                         places[lane][name] = len(into)
                     into.append(inside.requires_grad_(names is PARAMETERS))
-        return Normed(layers, places, len(tensors), len(held)), tensors, held
+        return NormOp(layers, places, len(tensors), len(held)), tensors, held
 
-    def run(self, layers: list[Norm | None], rows: slice) -> tuple[list[Tensor], Normed, list[Tensor]]:
+    def run(self, layers: list[Norm | None], rows: slice) -> tuple[list[Tensor], NormOp, list[Tensor]]:
         """(y and gradients, the link, the running statistics)"""
         link, tensors, held = self.told(layers)
         x = self.x[rows].detach().requires_grad_()
         assert link.fits(tuple(x.shape[1:]), innermost=True)
-        y = Chain([link])(x, tensors, held)
+        y = FusedOp([link])(x, tensors, held)
         found = (
             torch.autograd.grad(y, [x, *tensors], self.gradient[rows]) if tensors else (self.gradient[rows],)
         )
@@ -154,7 +154,7 @@ def test_a_gradient_of_the_gradient_is_torchs() -> None:
         (second,) = torch.autograd.grad(first.square().sum(), x)
         return second
 
-    found = penalty(Chain([link])(x, tensors, held))
+    found = penalty(FusedOp([link])(x, tensors, held))
     double = []
     for layer, own in zip(several.layers, x, strict=True):
         double.append(own if layer is None else layer.torchs(own))

@@ -16,7 +16,7 @@ import pytest
 
 from ablate.catalogue.registry import registry
 from ablate.executors.inline import Inline
-from ablate.executors.job import Job, bench_of, work
+from ablate.executors.job import Job, context_of, work
 from ablate.executors.processes import Processes
 from ablate.lanes.phase_timer import PHASES
 from ablate.records.errors import InputError
@@ -42,7 +42,7 @@ def pool():
 
 @pytest.fixture
 def job(tmp_path):
-    bench_of.cache_clear()
+    context_of.cache_clear()
     (tmp_path / "small_task.py").write_text(TASK)
     recipes = [Recipe.of(registry(), {"momentum": {"lr": lr}}) for lr in (0.1, 0.01)]
     runs = tuple(Run("small_task", recipe, seed, 2) for seed, recipe in enumerate(recipes))

@@ -11,7 +11,7 @@ import torch
 
 from ablate.catalogue.registry import registry
 from ablate.lanes.autotune import LANES, SLACK, Choice, Timing, best_of, held_bytes, measured
-from ablate.lanes.context import Bench
+from ablate.lanes.context import TaskContext
 from ablate.lanes.trainer import Trainer
 from ablate.records.errors import InputError
 from ablate.records.recipe import Recipe
@@ -44,8 +44,8 @@ def test_the_usual_kernel_unless_another_is_clearly_faster(found, budget, expect
 
 
 @pytest.fixture(scope="module")
-def bench() -> Bench:
-    return Bench.of(load("breast-cancer"), registry(), CPU)
+def context() -> TaskContext:
+    return TaskContext.of(load("breast-cancer"), registry(), CPU)
 
 
 @pytest.fixture
@@ -59,63 +59,63 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache" / "kernels.json"
 
 
-def test_both_kernels_are_measured_and_a_budget_caps_the_lanes(bench: Bench, recipe: Recipe):
-    free = measured(bench, recipe, 1e12)
+def test_both_kernels_are_measured_and_a_budget_caps_the_lanes(context: TaskContext, recipe: Recipe):
+    free = measured(context, recipe, 1e12)
     assert {row.kernel for row in free.timings} == {"compiled", "loop"}
     assert all(row.seconds > 0 and row.bytes > 0 for row in free.timings)
     heaviest = max(row.bytes for row in free.timings)
-    tight = measured(bench, recipe, 6 * heaviest * SLACK)
+    tight = measured(context, recipe, 6 * heaviest * SLACK)
     assert max(row.lanes for row in tight.timings) == LANES["cpu"][0]
     assert tight.lanes <= 6
 
 
-def test_bytes_grow_with_lanes_and_hold_at_least_the_activations(bench: Bench, recipe: Recipe):
+def test_bytes_grow_with_lanes_and_hold_at_least_the_activations(context: TaskContext, recipe: Recipe):
     few, many = (
-        held_bytes(Trainer(bench, [Run("breast-cancer", recipe, seed, 1) for seed in range(lanes)])) / lanes
+        held_bytes(Trainer(context, [Run("breast-cancer", recipe, seed, 1) for seed in range(lanes)])) / lanes
         for lanes in (2, 16)
     )
-    hidden = sum(4 * place.output[1] * bench.task.batch_size for place in bench.places)
+    hidden = sum(4 * place.output[1] * context.task.batch_size for place in context.places)
     assert hidden / 4 < many < 2 * few
 
 
 def test_a_measurement_is_made_once_and_remembered(
-    bench: Bench, recipe: Recipe, cache: Path, monkeypatch: pytest.MonkeyPatch
+    context: TaskContext, recipe: Recipe, cache: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    own, first = choose(bench, recipe)
+    own, first = choose(context, recipe)
     assert first.source == "measured"
     assert own.kernel == first.kernel
     assert len(json.loads(cache.read_text())) == 1
     monkeypatch.setattr(kernels, "measured", None)
-    _, again = choose(bench, recipe)
+    _, again = choose(context, recipe)
     assert again == replace(first, source="cached")
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"x": 1}', "null"])
-def test_a_damaged_cache_is_as_good_as_none(bench: Bench, recipe: Recipe, cache: Path, damage: str):
+def test_a_damaged_cache_is_as_good_as_none(context: TaskContext, recipe: Recipe, cache: Path, damage: str):
     cache.parent.mkdir()
     cache.write_text(damage)
-    assert choose(bench, recipe)[1].source == "measured"
-    assert choose(bench, recipe)[1].source == "cached"
+    assert choose(context, recipe)[1].source == "measured"
+    assert choose(context, recipe)[1].source == "cached"
 
 
-def test_what_is_given_is_kept_and_nothing_is_measured(bench: Bench, recipe: Recipe, cache: Path):
-    own, choice = choose(bench, recipe, kernel="loop", lanes=3)
+def test_what_is_given_is_kept_and_nothing_is_measured(context: TaskContext, recipe: Recipe, cache: Path):
+    own, choice = choose(context, recipe, kernel="loop", lanes=3)
     assert (own.kernel, choice.lanes, choice.source) == ("loop", 3, "given")
     assert not cache_file().exists()
-    assert choose(bench, recipe, lanes=5)[1].lanes == 5
-    assert choose(bench, recipe, kernel="loop")[0].kernel == "loop"
+    assert choose(context, recipe, lanes=5)[1].lanes == 5
+    assert choose(context, recipe, kernel="loop")[0].kernel == "loop"
 
 
-def test_a_study_stays_with_its_kernel(bench: Bench, recipe: Recipe, cache: Path):
+def test_a_study_stays_with_its_kernel(context: TaskContext, recipe: Recipe, cache: Path):
     begun = Choice("loop", 7, "measured", (Timing("loop", 7, 0.1, 10),)).to_json()
-    own, choice = choose(bench, recipe, begun=json.loads(json.dumps(begun)))
+    own, choice = choose(context, recipe, begun=json.loads(json.dumps(begun)))
     assert (own.kernel, choice.lanes, choice.source) == ("loop", 7, "ledger")
-    assert choose(bench, recipe, lanes=3, begun=begun)[1].lanes == 3
+    assert choose(context, recipe, lanes=3, begun=begun)[1].lanes == 3
     with pytest.raises(InputError, match="begun with the kernel 'loop'"):
-        choose(bench, recipe, kernel="vmap", begun=begun)
+        choose(context, recipe, kernel="vmap", begun=begun)
     with pytest.raises(InputError, match="kernel"):
-        choose(bench, recipe, kernel="fast")
-    alone = replace(bench, look=replace(bench.look, solo="it branches on data", kernel="loop"))
+        choose(context, recipe, kernel="fast")
+    alone = replace(context, look=replace(context.look, solo="it branches on data", kernel="loop"))
     assert choose(alone, recipe)[1].lanes == 1
     with pytest.raises(InputError, match="cannot be vmapped"):
         choose(alone, recipe, kernel="vmap")

@@ -14,7 +14,7 @@ from ablate.catalogue.registry import registry
 from ablate.lanes import training as training_module
 from ablate.lanes.checkpoint import load as load_checkpoint
 from ablate.lanes.checkpoint import save
-from ablate.lanes.context import Bench
+from ablate.lanes.context import TaskContext
 from ablate.lanes.group import grouped
 from ablate.lanes.train import train
 from ablate.lanes.trainer import Trainer
@@ -29,24 +29,24 @@ CPU = torch.device("cpu")
 CATALOGUE = registry()
 
 
-def bench_of(name: str, kernel: str | None = None) -> Bench:
-    return Bench.of(load(name), CATALOGUE, CPU, kernel)
+def context_of(name: str, kernel: str | None = None) -> TaskContext:
+    return TaskContext.of(load(name), CATALOGUE, CPU, kernel)
 
 
-def runs_of(bench: Bench, count: int = 5, epochs: int = 2) -> list[Run]:
+def runs_of(context: TaskContext, count: int = 5, epochs: int = 2) -> list[Run]:
     recipes = [
         {"momentum": {"lr": 0.02 * (i + 1), "momentum": 0.5 + 0.1 * i, "nesterov": bool(i % 2)}}
         for i in range(count)
     ]
     return [
-        Run(bench.task.name, Recipe.of(CATALOGUE, recipe), seed, epochs)
+        Run(context.task.name, Recipe.of(CATALOGUE, recipe), seed, epochs)
         for seed, recipe in enumerate(recipes)
     ]
 
 
 @pytest.fixture(scope="module", params=["digits", "breast-cancer", "diabetes"])
-def bench(request: pytest.FixtureRequest) -> Bench:
-    return bench_of(request.param)
+def context(request: pytest.FixtureRequest) -> TaskContext:
+    return context_of(request.param)
 
 
 class Written(nn.Module):
@@ -68,10 +68,10 @@ class InPlace(Written):
 
 
 def test_kernels_are_chosen_by_the_model():
-    assert bench_of("digits").kernel == bench_of("breast-cancer").kernel == "compiled"
+    assert context_of("digits").kernel == context_of("breast-cancer").kernel == "compiled"
     digits = load("digits")
     wide = digits.but(batch_size=4 * digits.batch_size)
-    large = Bench.of(wide, CATALOGUE, CPU)
+    large = TaskContext.of(wide, CATALOGUE, CPU)
     assert large.look.large, "one lane fills a core's cache"
     assert large.kernel == "compiled"
     for name, other in (("digits", "loop"), ("breast-cancer", "vmap")):
@@ -81,75 +81,75 @@ def test_kernels_are_chosen_by_the_model():
                 lambda model=task.model, around=around: around(model()), (task.train.x, task.train.y),
                 (task.validation.x, task.validation.y), test=False, name="written",
             )  # fmt: skip
-            assert Bench.of(written, CATALOGUE, CPU).kernel == kernel
+            assert TaskContext.of(written, CATALOGUE, CPU).kernel == kernel
 
 
-def test_each_lane_is_what_it_is_alone(bench: Bench):
-    runs = runs_of(bench)
-    together = train(bench, runs)
+def test_each_lane_is_what_it_is_alone(context: TaskContext):
+    runs = runs_of(context)
+    together = train(context, runs)
     for run, result in zip(runs, together, strict=True):
-        alone = train(bench, [run])[0]
+        alone = train(context, [run])[0]
         assert replace(alone, seconds=0) == replace(result, seconds=0)
         assert alone.outcome is Outcome.COMPLETE
 
 
-def test_permuting_lanes_changes_nothing(bench: Bench):
-    runs = runs_of(bench)
-    one, other = train(bench, runs), train(bench, runs[::-1])[::-1]
+def test_permuting_lanes_changes_nothing(context: TaskContext):
+    runs = runs_of(context)
+    one, other = train(context, runs), train(context, runs[::-1])[::-1]
     assert [replace(r, seconds=0) for r in one] == [replace(r, seconds=0) for r in other]
 
 
-def test_compacting_and_refilling_change_nothing(bench: Bench):
-    runs = runs_of(bench, 4, epochs=3)
-    trainer = Trainer(bench, runs[:3])
+def test_compacting_and_refilling_change_nothing(context: TaskContext):
+    runs = runs_of(context, 4, epochs=3)
+    trainer = Trainer(context, runs[:3])
     steps = trainer.order.steps_per_epoch
     for _ in range(steps):
         trainer.step()
     trainer.take(torch.tensor([2, 0]))
-    trainer.extend(Trainer(bench, runs[3:]))
+    trainer.extend(Trainer(context, runs[3:]))
     for _ in range(steps):
         trainer.step()
     for lane, (run, age) in enumerate(zip((runs[2], runs[0], runs[3]), (2, 2, 1), strict=True)):
-        alone = Trainer(bench, [run])
+        alone = Trainer(context, [run])
         for _ in range(age * steps):
             alone.step()
         assert torch.equal(trainer.weights.flat[lane], alone.weights.flat[0])
         assert int(trainer.steps[lane]) == age * steps
 
 
-def test_a_lane_that_diverges_touches_no_other(bench: Bench):
-    runs = runs_of(bench, 3)
+def test_a_lane_that_diverges_touches_no_other(context: TaskContext):
+    runs = runs_of(context, 3)
     mad = Run(runs[0].task, Recipe.of(CATALOGUE, {"momentum": {"lr": 1e30}}), 77, 2)
-    calm, mad_result, *rest = train(bench, [runs[0], mad, *runs[1:]])
+    calm, mad_result, *rest = train(context, [runs[0], mad, *runs[1:]])
     assert mad_result.outcome is Outcome.DIVERGED
     assert all(value != value for value in mad_result.metrics.values())
-    expected = train(bench, runs)
+    expected = train(context, runs)
     assert [replace(r, seconds=0) for r in (calm, *rest)] == [replace(r, seconds=0) for r in expected]
 
 
-def test_a_group_in_which_all_diverge_still_ends(bench: Bench):
-    run = Run(bench.task.name, Recipe.of(CATALOGUE, {"momentum": {"lr": 1e30}}), 1, 2)
-    assert [r.outcome for r in train(bench, [run, replace(run, seed=2)])] == [Outcome.DIVERGED] * 2
+def test_a_group_in_which_all_diverge_still_ends(context: TaskContext):
+    run = Run(context.task.name, Recipe.of(CATALOGUE, {"momentum": {"lr": 1e30}}), 1, 2)
+    assert [r.outcome for r in train(context, [run, replace(run, seed=2)])] == [Outcome.DIVERGED] * 2
 
 
-def test_divergence_is_caught_within_a_step(bench: Bench):
+def test_divergence_is_caught_within_a_step(context: TaskContext):
     """A loss that becomes NaN at step 3 masks that lane then: its weights stay those of step 2."""
-    trainer = Trainer(bench, runs_of(bench, 2))
+    trainer = Trainer(context, runs_of(context, 2))
     for _ in range(2):
         trainer.step()
     before = trainer.weights.flat.clone()
-    x = bench.splits["train"].x
-    broken = replace(bench.splits["train"], x=torch.full_like(x, float("nan")))
-    trainer.bench = replace(bench, splits={**bench.splits, "train": broken})
+    x = context.splits["train"].x
+    broken = replace(context.splits["train"], x=torch.full_like(x, float("nan")))
+    trainer.context = replace(context, splits={**context.splits, "train": broken})
     trainer.step()
     assert not trainer.alive.any()
     assert torch.equal(trainer.weights.flat, before)
 
 
-def test_the_baseline_is_a_plain_torch_loop(bench: Bench):
+def test_the_baseline_is_a_plain_torch_loop(context: TaskContext):
     """Same order of examples, torch's own module, optimizer and losses: equal to float rounding."""
-    run = runs_of(bench, 1)[0]
-    trainer = Trainer(bench, [run])
+    run = runs_of(context, 1)[0]
+    trainer = Trainer(context, [run])
     model = trainer.model(0)
     settings = run.recipe["momentum"]
     optimizer = torch.optim.SGD(
@@ -159,8 +159,8 @@ def test_the_baseline_is_a_plain_torch_loop(bench: Bench):
         if trainer.within == 0:
             trainer.order.shuffle(trainer.seeds, trainer.steps // trainer.order.steps_per_epoch)
         index = trainer.order.at(trainer.within)[0]
-        x, y = bench.task.train.x[index], bench.task.train.y[index]
-        loss = F.cross_entropy(model(x), y) if bench.task.classes else F.mse_loss(model(x), y)
+        x, y = context.task.train.x[index], context.task.train.y[index]
+        loss = F.cross_entropy(model(x), y) if context.task.classes else F.mse_loss(model(x), y)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -172,7 +172,7 @@ def test_the_baseline_is_a_plain_torch_loop(bench: Bench):
 
 def test_kernels_agree_to_rounding():
     for name in ("digits", "breast-cancer"):
-        benches = [bench_of(name, kernel) for kernel in ("loop", "vmap", "batched", "compiled")]
+        benches = [context_of(name, kernel) for kernel in ("loop", "vmap", "batched", "compiled")]
         trainers = [Trainer(b, runs_of(b, 3)) for b in benches]
         for _ in range(20):
             first, *rest = [trainer.step()[0] for trainer in trainers]
@@ -182,10 +182,10 @@ def test_kernels_agree_to_rounding():
 
 def test_vmapped_convolutions_are_exact_too():
     """On a CPU they leave vmap: as grouped convolutions they would round with the number of lanes."""
-    bench = bench_of("digits", "vmap")
-    runs = runs_of(bench, 4)
-    together = Trainer(bench, runs)
-    alone = Trainer(bench, runs[1:2])
+    context = context_of("digits", "vmap")
+    runs = runs_of(context, 4)
+    together = Trainer(context, runs)
+    alone = Trainer(context, runs[1:2])
     for _ in range(20):
         together.step()
         alone.step()
@@ -193,34 +193,34 @@ def test_vmapped_convolutions_are_exact_too():
     assert torch.equal(together.predict("validation")[1], alone.predict("validation")[0])
 
 
-def test_resume_in_the_middle_of_an_epoch_is_exact(bench: Bench, tmp_path: Path):
-    runs = runs_of(bench, 3)
-    whole = Training(bench, runs, ("validation",)).finish()
-    training = Training(bench, runs, ("validation",))
+def test_resume_in_the_middle_of_an_epoch_is_exact(context: TaskContext, tmp_path: Path):
+    runs = runs_of(context, 3)
+    whole = Training(context, runs, ("validation",)).finish()
+    training = Training(context, runs, ("validation",))
     training.epoch()
     for _ in range(3):
         training.step()
     save(tmp_path / "group.pt", training)
-    resumed = load_checkpoint(tmp_path / "group.pt", bench).finish()
+    resumed = load_checkpoint(tmp_path / "group.pt", context).finish()
     assert [replace(r, seconds=0) for r in resumed] == [replace(r, seconds=0) for r in whole]
 
 
-def test_a_torn_checkpoint_is_one_line(bench: Bench, tmp_path: Path):
-    training = Training(bench, runs_of(bench, 2), ("validation",))
+def test_a_torn_checkpoint_is_one_line(context: TaskContext, tmp_path: Path):
+    training = Training(context, runs_of(context, 2), ("validation",))
     save(tmp_path / "group.pt", training)
     whole = (tmp_path / "group.pt").read_bytes()
     for cut in (0, 1, 100, len(whole) // 2, len(whole) - 7):
         (tmp_path / "torn.pt").write_bytes(whole[:cut])
         with pytest.raises(InputError, match="no checkpoint that can be read"):
-            load_checkpoint(tmp_path / "torn.pt", bench)
+            load_checkpoint(tmp_path / "torn.pt", context)
 
 
-def test_the_model_handed_out_computes_what_was_scored(bench: Bench):
-    trainer = Trainer(bench, runs_of(bench, 2))
+def test_the_model_handed_out_computes_what_was_scored(context: TaskContext):
+    trainer = Trainer(context, runs_of(context, 2))
     for _ in range(5):
         trainer.step()
     model = trainer.model(1).eval()
-    outputs = model(bench.task.validation.x).detach()
+    outputs = model(context.task.validation.x).detach()
     assert torch.allclose(outputs.reshape(len(outputs), -1), trainer.predict("validation")[1], atol=1e-5)
 
 
@@ -277,13 +277,13 @@ def test_a_model_that_cannot_be_vmapped_runs_one_lane_at_a_time(model: type[nn.M
     task = Task(
         model, (known.train.x, known.train.y), (known.validation.x, known.validation.y), False, name="own"
     )
-    bench = Bench.of(task, CATALOGUE, CPU)
-    assert why in bench.solo
-    runs = runs_of(bench, 3)
-    results = train(bench, runs)
+    context = TaskContext.of(task, CATALOGUE, CPU)
+    assert why in context.solo
+    runs = runs_of(context, 3)
+    results = train(context, runs)
     assert [r.outcome for r in results] == [Outcome.COMPLETE] * 3
     torch.rand(5), random.random(), np.random.normal()  # whatever states the generators are in
-    again = train(bench, runs[1:2])[0]
+    again = train(context, runs[1:2])[0]
     assert replace(again, seconds=0) == replace(results[1], seconds=0)
 
 
@@ -308,9 +308,9 @@ def test_shared_weights_stay_shared(kernel: str):
     task = Task(
         Tied, (known.train.x, known.train.y), (known.validation.x, known.validation.y), False, name="tied"
     )
-    bench = Bench.of(task, CATALOGUE, CPU, kernel)
-    runs = runs_of(bench, 3)
-    trainer = Trainer(bench, runs)
+    context = TaskContext.of(task, CATALOGUE, CPU, kernel)
+    runs = runs_of(context, 3)
+    trainer = Trainer(context, runs)
     model = trainer.model(1)
     optimizer = torch.optim.SGD(model.parameters(), **dict(runs[1].recipe["momentum"]))
     for _ in range(5):
@@ -322,13 +322,13 @@ def test_shared_weights_stay_shared(kernel: str):
     handed = trainer.model(1)
     assert handed.second.weight is handed.first.weight
     assert torch.allclose(handed.first.weight, model.first.weight, atol=1e-5)
-    results = train(bench, runs)
-    assert replace(train(bench, runs[2:])[0], seconds=0) == replace(results[2], seconds=0)
+    results = train(context, runs)
+    assert replace(train(context, runs[2:])[0], seconds=0) == replace(results[2], seconds=0)
 
 
-def test_out_of_memory_halves_the_group(bench: Bench, monkeypatch: pytest.MonkeyPatch):
-    runs = runs_of(bench, 5)
-    expected = train(bench, runs)
+def test_out_of_memory_halves_the_group(context: TaskContext, monkeypatch: pytest.MonkeyPatch):
+    runs = runs_of(context, 5)
+    expected = train(context, runs)
     sizes = []
     real = Trainer.step
 
@@ -339,29 +339,29 @@ def test_out_of_memory_halves_the_group(bench: Bench, monkeypatch: pytest.Monkey
         return real(self, *args)
 
     monkeypatch.setattr(training_module.Trainer, "step", step)
-    results = train(bench, runs)
+    results = train(context, runs)
     assert [replace(r, seconds=0) for r in results] == [replace(r, seconds=0) for r in expected]
     assert max(sizes) == 5
 
 
-def test_a_single_run_that_does_not_fit_is_a_result(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+def test_a_single_run_that_does_not_fit_is_a_result(context: TaskContext, monkeypatch: pytest.MonkeyPatch):
     def step(self: Trainer, *args: object) -> object:
         raise torch.OutOfMemoryError("tried to allocate 80 GiB")
 
     monkeypatch.setattr(training_module.Trainer, "step", step)
-    result = train(bench, runs_of(bench, 1))[0]
+    result = train(context, runs_of(context, 1))[0]
     assert result.outcome is Outcome.OUT_OF_MEMORY
     assert "80 GiB" in result.note
 
 
-def test_a_recipe_without_an_optimizer_is_refused(bench: Bench):
+def test_a_recipe_without_an_optimizer_is_refused(context: TaskContext):
     with pytest.raises(InputError, match="no optimizer"):
-        train(bench, [Run(bench.task.name, Recipe({}), 0, 1)])
+        train(context, [Run(context.task.name, Recipe({}), 0, 1)])
 
 
 def test_groups_share_task_budget_and_structure():
-    bench = bench_of("digits")
-    runs = runs_of(bench, 5)
+    context = context_of("digits")
+    runs = runs_of(context, 5)
     longer = [replace(run, epochs=3) for run in runs[:2]]
     groups = grouped([*runs, *longer], CATALOGUE, most=3)
     assert [len(group) for group in groups] == [3, 2, 2]

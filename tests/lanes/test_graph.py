@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ablate.catalogue.registry import registry
-from ablate.lanes.context import Bench
+from ablate.lanes.context import TaskContext
 from ablate.lanes.cuda_graph import Settled, prepare
 from ablate.lanes.trainer import Trainer
 from ablate.surgery.norms import Norm
@@ -28,9 +28,9 @@ ON_A_CPU = "seams/draws.py"
 
 
 def trainers(checks: Suite, name: str, count: int = 2, kernel: str = "vmap") -> list[Trainer]:
-    bench = checks.where(name)[0].with_kernel(kernel)
-    runs = [checks.run(bench, tricks, seed) for seed, tricks in enumerate(variants(checks.catalogue[name]))]
-    return [Trainer(bench, runs) for _ in range(count)]
+    context = checks.where(name)[0].with_kernel(kernel)
+    runs = [checks.run(context, tricks, seed) for seed, tricks in enumerate(variants(checks.catalogue[name]))]
+    return [Trainer(context, runs) for _ in range(count)]
 
 
 @pytest.mark.parametrize("kernel", ["vmap", "batched", "compiled"])
@@ -117,9 +117,9 @@ def test_a_cpu_has_no_graph():
 @pytest.mark.parametrize("name", list(registry()))
 def test_captured_steps_are_the_eager_ones(name: str):
     checks, cuda = suite(), torch.device("cuda")
-    bench = Bench.of(checks.where(name)[0].task, checks.catalogue, cuda)
-    runs = [checks.run(bench, tricks, seed) for seed, tricks in enumerate(variants(checks.catalogue[name]))]
-    eager, captured = Trainer(bench, runs), Trainer(bench, runs)
+    context = TaskContext.of(checks.where(name)[0].task, checks.catalogue, cuda)
+    runs = [checks.run(context, tricks, seed) for seed, tricks in enumerate(variants(checks.catalogue[name]))]
+    eager, captured = Trainer(context, runs), Trainer(context, runs)
     prepare(captured)
     assert captured.graph is not None, captured.eager
     losses: list[list[Tensor]] = [[], []]

@@ -11,7 +11,7 @@ import torch
 
 from ablate.catalogue.registry import registry
 from ablate.lanes.applicable import applicable
-from ablate.lanes.context import Bench
+from ablate.lanes.context import TaskContext
 from ablate.lanes.group import structure
 from ablate.lanes.train import train
 from ablate.lanes.training import Report, Training
@@ -29,25 +29,25 @@ EPOCHS = 4
 METRIC = "validation/accuracy"
 
 
-def bench_of(name: str) -> Bench:
-    return Bench.of(load(name), CATALOGUE, torch.device("cpu"))
+def context_of(name: str) -> TaskContext:
+    return TaskContext.of(load(name), CATALOGUE, torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")
-def bench() -> Bench:
-    return bench_of("breast-cancer")
+def context() -> TaskContext:
+    return context_of("breast-cancer")
 
 
-def runs_of(bench: Bench, count: int, epochs: int = EPOCHS) -> list[Run]:
+def runs_of(context: TaskContext, count: int, epochs: int = EPOCHS) -> list[Run]:
     """Runs of one structure with as many different tricks as can be."""
-    study = StudyFile(task=bench.task.name, space=SpaceSection(exclude=("batch_size", "fgsm")))
+    study = StudyFile(task=context.task.name, space=SpaceSection(exclude=("batch_size", "fgsm")))
     baseline = Recipe.of(CATALOGUE, {"momentum": {"lr": 0.05}})
 
-    space = Space.of(CATALOGUE, study, applicable(bench), baseline)
+    space = Space.of(CATALOGUE, study, applicable(context), baseline)
     runs: list[Run] = []
     for number, point in enumerate(random_points(space, [3], 4 * count)):
         params = space.settled(params_at(space, point, {}), [switch.name for switch in space.switches])
-        run = Run(bench.task.name, space.from_params(params), number, epochs)
+        run = Run(context.task.name, space.from_params(params), number, epochs)
         if not runs or structure(run, CATALOGUE) == structure(runs[0], CATALOGUE):
             runs.append(run)
     return runs[:count]
@@ -62,14 +62,14 @@ def halving(higher: bool = True) -> Prune:
     return Prune("successive-halving", METRIC, (), EPOCHS, higher)
 
 
-def test_every_run_is_what_it_is_alone(bench: Bench):
-    runs = runs_of(bench, 11)
+def test_every_run_is_what_it_is_alone(context: TaskContext):
+    runs = runs_of(context, 11)
     assert len({name for run in runs for name in run.recipe}) > 12
-    together = train(bench, runs, lanes=4, watch=halving())
+    together = train(context, runs, lanes=4, watch=halving())
     assert {result.outcome for result in together} >= {Outcome.COMPLETE, Outcome.PRUNED}
     for run, result in zip(runs, together, strict=True):
         ends = result.epochs if result.outcome is Outcome.PRUNED else None
-        alone = train(bench, [run], watch=partial(_at, ends))
+        alone = train(context, [run], watch=partial(_at, ends))
         assert timeless(alone) == timeless([result])
 
 
@@ -77,9 +77,9 @@ def _at(ends: int | None, report: Report) -> list[bool]:
     return [len(report.curves[METRIC][0]) == ends]
 
 
-def test_lanes_are_never_more_and_nobody_starves(bench: Bench):
-    runs = runs_of(bench, 11)
-    training = Training(bench, runs, ("validation",), halving(), lanes=4)
+def test_lanes_are_never_more_and_nobody_starves(context: TaskContext):
+    runs = runs_of(context, 11)
+    training = Training(context, runs, ("validation",), halving(), lanes=4)
     seen = []
     while not training.done:
         seen.append(training.trainer.lanes)
@@ -91,25 +91,25 @@ def test_lanes_are_never_more_and_nobody_starves(bench: Bench):
     assert len(mixed) > len(seen) / 2, "places that are pruned free are taken"
 
 
-def test_the_order_in_which_runs_come_decides_nothing_but_their_rivals(bench: Bench):
+def test_the_order_in_which_runs_come_decides_nothing_but_their_rivals(context: TaskContext):
     """Without pruning a job with few lanes gives what one with many gives."""
-    runs = runs_of(bench, 6, epochs=2)
-    expected = timeless(train(bench, runs))
+    runs = runs_of(context, 6, epochs=2)
+    expected = timeless(train(context, runs))
     for lanes in (1, 2, 5, 6, 99):
-        assert timeless(train(bench, runs, lanes=lanes)) == expected
-    assert timeless(train(bench, runs[::-1], lanes=2)[::-1]) == expected
+        assert timeless(train(context, runs, lanes=lanes)) == expected
+    assert timeless(train(context, runs[::-1], lanes=2)[::-1]) == expected
 
 
-def test_ages_are_judged_apart(bench: Bench):
+def test_ages_are_judged_apart(context: TaskContext):
     """Every report holds curves of one length; rivals at a rung are all that reached it before."""
-    runs = runs_of(bench, 12)
+    runs = runs_of(context, 12)
     heard: list[Report] = []
 
     def watch(report: Report) -> list[bool]:
         heard.append(report)
         return halving()(report)
 
-    results = train(bench, runs, lanes=4, watch=watch)
+    results = train(context, runs, lanes=4, watch=watch)
     for report in heard:
         assert len({len(curve) for curve in report.curves[METRIC]}) == 1
     assert len({tuple(report.runs) for report in heard}) > 4
@@ -133,13 +133,13 @@ def test_ages_are_judged_apart(bench: Bench):
 @pytest.mark.parametrize("kernel", ["batched", "compiled", "loop"])
 def test_who_is_pruned_is_who_was_judged(kernel: str):
     """Lanes stand in another order than their runs came in: every verdict is for the lane whose curve was seen."""
-    bench = bench_of("breast-cancer").with_kernel(kernel)
+    context = context_of("breast-cancer").with_kernel(kernel)
     kinds = [{"rmsprop": {"lr": 0.001}}, {"adam": {"lr": 0.01}}, {"sgd": {"lr": 0.1}}]
     tricks = [{**kinds[i % 3], **({"batch_norm": {}} if i % 2 else {})} for i in range(9)]
-    runs = [Run(bench.task.name, Recipe.of(CATALOGUE, own), i, EPOCHS) for i, own in enumerate(tricks)]
-    alone = {run: train(bench, [run])[0].curves[METRIC] for run in runs}
+    runs = [Run(context.task.name, Recipe.of(CATALOGUE, own), i, EPOCHS) for i, own in enumerate(tricks)]
+    alone = {run: train(context, [run])[0].curves[METRIC] for run in runs}
     chosen: set[Run] = set()
-    training = Training(bench, runs, ("validation",))
+    training = Training(context, runs, ("validation",))
     assert [run.identity for run in training.trainer.group.runs] != [run.identity for run in runs]
 
     def watch(report: Report) -> list[bool]:
@@ -156,20 +156,22 @@ def test_who_is_pruned_is_who_was_judged(kernel: str):
     assert len(chosen) == EPOCHS - 1
 
 
-def test_a_job_where_all_diverge_lets_the_next_in(bench: Bench):
+def test_a_job_where_all_diverge_lets_the_next_in(context: TaskContext):
     mad = Recipe.of(CATALOGUE, {"momentum": {"lr": 1e30}})
-    calm = runs_of(bench, 3, epochs=2)
-    runs = [*(Run(bench.task.name, mad, seed, 2) for seed in range(4)), *calm]
-    results = train(bench, runs, lanes=2)
+    calm = runs_of(context, 3, epochs=2)
+    runs = [*(Run(context.task.name, mad, seed, 2) for seed in range(4)), *calm]
+    results = train(context, runs, lanes=2)
     assert [r.outcome for r in results] == [Outcome.DIVERGED] * 4 + [Outcome.COMPLETE] * 3
-    assert timeless(results[4:]) == timeless(train(bench, calm))
+    assert timeless(results[4:]) == timeless(train(context, calm))
 
 
-def test_out_of_memory_halves_the_lanes_and_loses_nobody(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+def test_out_of_memory_halves_the_lanes_and_loses_nobody(
+    context: TaskContext, monkeypatch: pytest.MonkeyPatch
+):
     from ablate.lanes.trainer import Trainer
 
-    runs = runs_of(bench, 6, epochs=2)
-    expected = timeless(train(bench, runs))
+    runs = runs_of(context, 6, epochs=2)
+    expected = timeless(train(context, runs))
     real = Trainer.step
 
     def step(self: Trainer, *args: object) -> object:
@@ -178,27 +180,27 @@ def test_out_of_memory_halves_the_lanes_and_loses_nobody(bench: Bench, monkeypat
         return real(self, *args)
 
     monkeypatch.setattr(Trainer, "step", step)
-    assert timeless(train(bench, runs, lanes=4)) == expected
+    assert timeless(train(context, runs, lanes=4)) == expected
 
 
 def test_the_loop_kernel_can_do_it_too():
-    bench = bench_of("digits")
+    context = context_of("digits")
     runs = [
         Run("digits", Recipe.of(CATALOGUE, {"momentum": {"lr": 0.01 * (i + 1)}, **extra}), i, 2)
         for i, extra in enumerate(({}, {"batch_norm": {}}, {"ema": {}}, {"dropout": {}}))
     ]
-    assert timeless(train(bench, runs, lanes=2)) == timeless(train(bench, runs))
+    assert timeless(train(context, runs, lanes=2)) == timeless(train(context, runs))
 
 
-def test_curves_of_others_are_those_of_the_results(bench: Bench):
-    runs = runs_of(bench, 6, epochs=4)
+def test_curves_of_others_are_those_of_the_results(context: TaskContext):
+    runs = runs_of(context, 6, epochs=4)
     told: list[Report] = []
 
     def watch(report: Report) -> list[bool]:
         told.append(report)
         return [False] * len(report.runs)
 
-    results = train(bench, runs, lanes=3, watch=watch)
+    results = train(context, runs, lanes=3, watch=watch)
     last = told[-1].others[METRIC]
     assert len(last) == 3
     assert np.array_equal(last, [result.curves[METRIC] for result in results[:3]])

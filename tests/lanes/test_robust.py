@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from ablate.catalogue.registry import registry
-from ablate.lanes import robust_accuracy as robust
-from ablate.lanes.context import Bench
+from ablate.lanes import robust_accuracy
+from ablate.lanes.context import TaskContext
 from ablate.lanes.train import train
 from ablate.lanes.training import Training
 from ablate.records.claimed import APART
@@ -25,8 +25,8 @@ RECIPES = (
 )
 
 
-def bench_of(name: str, kernel: str | None = None) -> Bench:
-    return Bench.of(small_tasks()[name], registry(), torch.device("cpu"), kernel)
+def context_of(name: str, kernel: str | None = None) -> TaskContext:
+    return TaskContext.of(small_tasks()[name], registry(), torch.device("cpu"), kernel)
 
 
 def recipe(tricks: dict) -> Recipe:
@@ -48,45 +48,48 @@ def by_hand(module: torch.nn.Module, task, eps: float = 0.1) -> tuple[float, flo
 
 @pytest.mark.parametrize(("task", "kernel"), [("table", "vmap"), ("table", "loop"), ("images", "loop")])
 def test_it_is_the_methods_accuracy_of_each_lane(task, kernel):
-    bench = bench_of(task, kernel)
+    context = context_of(task, kernel)
     runs = [Run(task, recipe(tricks), 3, 2) for tricks in RECIPES]
-    training = Training(bench, runs, ("validation", "robust"))
+    training = Training(context, runs, ("validation", "robust"))
     training.epoch()
     trainer = training.trainer
-    found = robust.outputs(trainer, torch.tensor([0, 3, 2, 1]))
+    found = robust_accuracy.outputs(trainer, torch.tensor([0, 3, 2, 1]))
     clean = []
     for place, lane in enumerate([0, 3, 2, 1]):
-        plain, moved = by_hand(trainer.model(lane), bench.task)
-        assert robust.values(found[place], bench.task.validation.y)[NAME] == pytest.approx(moved)
+        plain, moved = by_hand(trainer.model(lane), context.task)
+        assert robust_accuracy.values(found[place], context.task.validation.y)[NAME] == pytest.approx(moved)
         clean.append(plain - moved)
     assert max(clean) > 0, "the attack moved nothing: a perturbation of the wrong sign or size would pass"
 
 
 def test_a_larger_step_hurts_more_and_none_is_clean_accuracy():
-    training = Training(bench_of("images"), [Run("images", recipe(MOMENTUM), 1, 3)], ("robust",))
+    training = Training(context_of("images"), [Run("images", recipe(MOMENTUM), 1, 3)], ("robust",))
     training.epoch()
-    y = training.bench.task.validation.y
+    y = training.context.task.validation.y
     lane = torch.tensor([0])
-    values = [robust.values(robust.outputs(training.trainer, lane, eps=e)[0], y)[NAME] for e in (0, 0.1, 1.0)]
+    values = [
+        robust_accuracy.values(robust_accuracy.outputs(training.trainer, lane, eps=e)[0], y)[NAME]
+        for e in (0, 0.1, 1.0)
+    ]
     assert values[0] == training.traces[training.order[0]].curves["validation/accuracy"][-1]
     assert values[0] >= values[1] > values[2]
 
 
 def test_recorded_at_the_end_where_asked_and_alone_as_in_a_group():
     runs = [Run("table", recipe(tricks), 5, 2) for tricks in (MOMENTUM, {**MOMENTUM, "early_stopping": {}})]
-    bench = bench_of("table")
-    together = train(bench, runs, splits=("validation", "robust"))
-    alone = [train(bench, [run], splits=("validation", "robust"))[0] for run in runs]
+    context = context_of("table")
+    together = train(context, runs, splits=("validation", "robust"))
+    alone = [train(context, [run], splits=("validation", "robust"))[0] for run in runs]
     assert [r.metrics[NAME] for r in together] == [r.metrics[NAME] for r in alone]
-    assert all(NAME not in r.metrics for r in train(bench, runs))
+    assert all(NAME not in r.metrics for r in train(context, runs))
     assert set(together[0].scores) == {"validation"}
 
 
 def test_asked_for_by_a_claim_and_only_where_it_can_be_measured():
     fgsm = Recipe.of(registry(), {**MOMENTUM, "fgsm": {}})
-    assert robust.asked(bench_of("table"), [recipe(MOMENTUM), fgsm]) == ("robust",)
-    assert robust.asked(bench_of("table"), [recipe(MOMENTUM)]) == ()
-    assert robust.asked(bench_of("regression"), [fgsm]) == ()
+    assert robust_accuracy.asked(context_of("table"), [recipe(MOMENTUM), fgsm]) == ("robust",)
+    assert robust_accuracy.asked(context_of("table"), [recipe(MOMENTUM)]) == ()
+    assert robust_accuracy.asked(context_of("regression"), [fgsm]) == ()
 
 
 def test_every_claim_of_the_catalogue_is_in_a_metric_that_is_measured_somewhere():

@@ -32,9 +32,9 @@ def group_of(*recipes: dict[str, dict[str, float]]) -> Group:
 
 def test_what_is_looked_up_is_what_the_step_works_out() -> None:
     checks = suite()
-    bench = checks.where("warmup")[0]
+    context = checks.where("warmup")[0]
     tricks = MOMENTUM | {"warmup": {"share": 0.2}, "cosine_restarts": {"cycle": 1}}
-    trainer = Trainer(bench, [checks.run(bench, tricks, seed) for seed in range(3)])
+    trainer = Trainer(context, [checks.run(context, tricks, seed) for seed in range(3)])
     for _ in range(2 * trainer.order.steps_per_epoch):
         trainer.index()
         for known, now in zip(trainer.known, trainer.at(trainer.steps), strict=True):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ablate.catalogue.registry import registry
 from ablate.lanes.capabilities import KERNELS
-from ablate.lanes.context import Bench
+from ablate.lanes.context import TaskContext
 from ablate.lanes.trainer import Trainer
 from ablate.records.errors import NotApplicable
 from ablate.records.recipe import Recipe
@@ -171,27 +171,27 @@ KERNEL = {
 }  # fmt: skip
 
 
-def bench_of(model: type[nn.Module]) -> Bench:
+def context_of(model: type[nn.Module]) -> TaskContext:
     draw = torch.Generator().manual_seed(0)
     x, y = torch.randn(301, 1, 8, 8, generator=draw), torch.randint(0, 3, (301,), generator=draw)
     task = Task(model, (x, y), name=model.__name__.lower(), batch_size=20, epochs=2)
-    return Bench.of(task, CATALOGUE, torch.device("cpu"))
+    return TaskContext.of(task, CATALOGUE, torch.device("cpu"))
 
 
-def trained(bench: Bench, runs: list[Run]) -> Tensor:
-    trainer = Trainer(bench, runs)
+def trained(context: TaskContext, runs: list[Run]) -> Tensor:
+    trainer = Trainer(context, runs)
     for _ in range(4):
         trainer.step()
     return trainer.predict("validation")
 
 
-def runs_of(bench: Bench) -> list[Run]:
+def runs_of(context: TaskContext) -> list[Run]:
     """A run of each recipe that finds something to act on in the model."""
     runs = []
     for seed, recipe in enumerate(RECIPES):
-        run = Run(bench.task.name, Recipe.of(CATALOGUE, recipe), seed, 2)
+        run = Run(context.task.name, Recipe.of(CATALOGUE, recipe), seed, 2)
         try:
-            Trainer(bench, [run])
+            Trainer(context, [run])
         except NotApplicable:
             continue
         runs.append(run)
@@ -200,24 +200,24 @@ def runs_of(bench: Bench) -> list[Run]:
 
 @pytest.mark.parametrize("model", KERNEL)
 def test_the_kernel_that_is_chosen(model: type[nn.Module]):
-    assert bench_of(model).kernel == KERNEL[model]
+    assert context_of(model).kernel == KERNEL[model]
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("model", KERNEL)
 def test_a_lane_is_what_it_is_alone(model: type[nn.Module], kernel: str):
-    bench = bench_of(model).with_kernel(kernel)
-    runs = runs_of(bench)
+    context = context_of(model).with_kernel(kernel)
+    runs = runs_of(context)
     assert len(runs) >= 2
-    together = trained(bench, runs)
+    together = trained(context, runs)
     for lane, run in enumerate(runs):
-        assert torch.equal(trained(bench, [run])[0], together[lane]), run.recipe
+        assert torch.equal(trained(context, [run])[0], together[lane]), run.recipe
 
 
 @pytest.mark.parametrize("model", KERNEL)
 def test_kernels_agree_to_rounding(model: type[nn.Module]):
-    bench = bench_of(model)
-    runs = runs_of(bench)
-    first, *others = (trained(bench.with_kernel(kernel), runs) for kernel in KERNELS)
+    context = context_of(model)
+    runs = runs_of(context)
+    first, *others = (trained(context.with_kernel(kernel), runs) for kernel in KERNELS)
     for other in others:
         torch.testing.assert_close(other, first, rtol=1e-3, atol=1e-4)

@@ -10,7 +10,7 @@ from sklearn import datasets
 from torch import Tensor, nn
 
 from ablate.catalogue.registry import registry
-from ablate.lanes.context import Bench
+from ablate.lanes.context import TaskContext
 from ablate.lanes.train import train
 from ablate.protocol.steps import Ground
 from ablate.records.run import Result, Run
@@ -59,24 +59,26 @@ def regression(
     return task_of(model, own_x if x is None else x, target, criterion="regression", epochs=10)
 
 
-def bench_of(task: Task) -> Bench:
-    return Bench.of(task, CATALOGUE, CPU)
+def context_of(task: Task) -> TaskContext:
+    return TaskContext.of(task, CATALOGUE, CPU)
 
 
-def trained_on(bench: Bench, arms: list[str] | None = None) -> Callable[[list[Run], str], list[Result]]:
+def trained_on(
+    context: TaskContext, arms: list[str] | None = None
+) -> Callable[[list[Run], str], list[Result]]:
     """A `train` that trains in this process and notes the arms."""
 
     def call(runs: list[Run], arm: str) -> list[Result]:
         if arms is not None:
             arms.append(arm)
-        return train(bench, runs)
+        return train(context, runs)
 
     return call
 
 
 def ground_of(task: Task, seed: int = 0) -> Ground:
-    bench = bench_of(task)
-    return Ground(bench, trained_on(bench), seed, lambda line: None)
+    context = context_of(task)
+    return Ground(context, trained_on(context), seed, lambda line: None)
 
 
 def changed(change: Callable[[nn.Sequential], object]) -> Callable[[], nn.Module]:

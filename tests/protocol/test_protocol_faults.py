@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 import torch
-from protocol_cases import bench_of, changed, diabetes, digits, ground_of, mlp, regression, task_of, wrapped
+from protocol_cases import changed, context_of, diabetes, digits, ground_of, mlp, regression, task_of, wrapped
 from torch import nn
 
 from ablate.protocol import overfit
@@ -103,8 +103,8 @@ def test_a_pretrained_model_is_told():
     from ablate.lanes.trainer import Trainer
     from ablate.protocol.explore import descend, run_of
 
-    bench = bench_of(task_of())
-    trainer = Trainer(bench, [run_of(bench, 0.1, 0.0, 0)])
+    context = context_of(task_of())
+    trainer = Trainer(context, [run_of(context, 0.1, 0.0, 0)])
     descend(trainer, 100)
     state = trainer.model(0).state_dict()
 
@@ -190,9 +190,9 @@ def test_the_sample_is_balanced_distinct_and_one_batch():
     assert len(rows) == len({x[row].numpy().tobytes() for row in rows.tolist()}) == 40
     assert int(y[rows].sum()) == 10
     assert len(chosen(Split(X[:30].repeat(20, 1), Y[:30].repeat(20)), 10, 40)) == 30
-    bench = few_examples(bench_of(task_of()), 40)
-    assert len(bench.task.train) == len(bench.splits["train"]) == bench.task.batch_size == 40
-    assert bench.task.train.y.bincount().tolist() == [4] * 10
+    context = few_examples(context_of(task_of()), 40)
+    assert len(context.task.train) == len(context.splits["train"]) == context.task.batch_size == 40
+    assert context.task.train.y.bincount().tolist() == [4] * 10
     assert len(chosen(Split(X[:7], Y[:7]), 10, 40)) == 7
 
 

@@ -6,7 +6,7 @@ from math import inf, log, nan
 import pytest
 import torch
 import torch.nn.functional as F
-from protocol_cases import CATALOGUE, bench_of, changed, digits, mlp, regression, task_of, trained_on
+from protocol_cases import CATALOGUE, changed, context_of, digits, mlp, regression, task_of, trained_on
 from torch import nn
 
 from ablate.lanes.trainer import Trainer
@@ -22,9 +22,9 @@ from ablate.tasks.load import load
 
 
 def protocol(task, *, seed=0, force=False, arms=None, said=None):
-    bench = bench_of(task)
+    context = context_of(task)
     return lr_find(
-        bench, trained_on(bench, arms), task=task.name, seed=seed, force=force,
+        context, trained_on(context, arms), task=task.name, seed=seed, force=force,
         say=(lambda line: None) if said is None else said.append,
     )  # fmt: skip
 
@@ -151,15 +151,15 @@ def test_a_model_that_trains_alone_passes_too(monkeypatch):
     monkeypatch.setattr(descent, "STEPS", 40)
     monkeypatch.setattr(descent, "TEST_STEPS", 40)
     task = task_of(Dropping, *(part[:200] for part in digits()), epochs=1)
-    assert bench_of(task).solo
+    assert context_of(task).solo
     found = protocol(task)
     assert found["complete"]
     assert found["steps"][2]["figures"]["rate"] == 0.1
 
 
 def test_lanes_are_halved_where_memory_is_short():
-    bench = bench_of(task_of())
-    runs = [run_of(bench, rate, 0.0, 0) for rate in (0.01, 0.02, 0.03, 0.04, 0.05)]
+    context = context_of(task_of())
+    runs = [run_of(context, rate, 0.0, 0) for rate in (0.01, 0.02, 0.03, 0.04, 0.05)]
     sizes: list[int] = []
 
     def work(trainer: Trainer, most: int = 2):
@@ -168,18 +168,18 @@ def test_lanes_are_halved_where_memory_is_short():
         sizes.append(trainer.lanes)
         return descend(trainer, 5)
 
-    found = by_lanes(bench, runs, work)
+    found = by_lanes(context, runs, work)
     assert sizes == [2, 1, 2]
-    together = by_lanes(bench, runs, lambda trainer: descend(trainer, 5))
+    together = by_lanes(context, runs, lambda trainer: descend(trainer, 5))
     assert [one.losses.tolist() for one in found] == [one.losses.tolist() for one in together]
     with pytest.raises(AblateError, match="not even one run fits"):
-        by_lanes(bench, runs, lambda trainer: work(trainer, 0))
+        by_lanes(context, runs, lambda trainer: work(trainer, 0))
 
 
 def test_a_descent_notes_when_a_lane_was_lost():
-    bench = bench_of(task_of())
+    context = context_of(task_of())
     sound, lost = by_lanes(
-        bench, [run_of(bench, rate, 0.0, 0) for rate in (0.1, 1e30)], lambda t: descend(t, 30)
+        context, [run_of(context, rate, 0.0, 0) for rate in (0.1, 1e30)], lambda t: descend(t, 30)
     )
     assert sound.alive
     assert sound.lived == 30

@@ -9,7 +9,7 @@ from search_fakes import space
 
 from ablate.records.run import Outcome
 from ablate.search.generations import Suggester
-from ablate.search.observations import Teller, TrialResult
+from ablate.search.observations import TrialConverter, TrialResult
 from ablate.search.tpe import FittedTPE
 
 SPACE = space()
@@ -33,7 +33,7 @@ def finished(count, seed=0):
 @pytest.mark.parametrize("count", [3, 40])
 def test_a_draw_is_what_optuna_samples(group, count):
     """One draw from a fresh fit = one `sample_relative` of Optuna's sampler under the same seed."""
-    teller = Teller(SPACE, higher_is_better=True)
+    teller = TrialConverter(SPACE, higher_is_better=True)
     trials = list(teller.trials(finished(count)))
     found = SPACE.switches if group == "switches" else SPACE.settings[group]
     wanted = {one.name: teller.distributions[one.name] for one in found}
@@ -47,7 +47,7 @@ def test_a_draw_is_what_optuna_samples(group, count):
 
 
 def test_many_draws_have_the_distribution_of_one():
-    teller = Teller(SPACE, higher_is_better=True)
+    teller = TrialConverter(SPACE, higher_is_better=True)
     trials = list(teller.trials(finished(60)))
     wanted = {name: teller.distributions[name] for name in ("dropout", "optimizer")}
     study = optuna.create_study(direction="maximize")
@@ -59,7 +59,7 @@ def test_many_draws_have_the_distribution_of_one():
 
 
 def test_without_a_trial_that_counts_the_draw_is_uniform():
-    teller = Teller(SPACE, higher_is_better=True)
+    teller = TrialConverter(SPACE, higher_is_better=True)
     wanted = {"momentum.lr": teller.distributions["momentum.lr"]}
     drawn = FittedTPE(optuna.create_study(direction="maximize"), [], {}, 0).draw(wanted, 300)
     logs = np.log10([one["momentum.lr"] for one in drawn])
@@ -73,7 +73,7 @@ def test_without_a_trial_that_counts_the_draw_is_uniform():
 
 
 def test_a_trial_is_made_once_and_again_when_what_is_told_of_it_changes():
-    teller = Teller(SPACE, higher_is_better=True)
+    teller = TrialConverter(SPACE, higher_is_better=True)
     params = SPACE.to_params(SPACE.baseline)
     results = {0: TrialResult(1.0, Outcome.COMPLETE, params), 1: TrialResult(None, Outcome.DIVERGED, params)}
     first = list(teller.trials(results))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ablate.executors.job import bench_of
+from ablate.executors.job import context_of
 from ablate.ledger.entry import Entry
 from ablate.ledger.store import Ledger
 from ablate.study.driver import STAGES, run_study
@@ -101,7 +101,7 @@ class Place:
         **more: Any,
     ) -> list[Entry]:
         """Run stages in this process; what the ledger holds afterwards."""
-        bench_of.cache_clear()  # another test may have written another task to an equal path
+        context_of.cache_clear()  # another test may have written another task to an equal path
         options = self.options(executor)
         opened = find(str(self.folder / f"{self.name}.toml"), options)
         with session_of(opened, options, progress) as session:

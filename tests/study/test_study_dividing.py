@@ -12,12 +12,12 @@ from study_samples import place
 
 from ablate.catalogue.registry import registry
 from ablate.executors import job as job_module
-from ablate.executors import work_sharing as spare
+from ablate.executors import work_sharing
 from ablate.executors.inline import Inline
 from ablate.executors.job import Job, work
 from ablate.executors.processes import Processes
 from ablate.lanes import checkpoint
-from ablate.lanes.context import Bench
+from ablate.lanes.context import TaskContext
 from ablate.lanes.train import train
 from ablate.lanes.training import Paused, Training
 from ablate.records.recipe import Recipe
@@ -71,22 +71,22 @@ class Tokens:
 def tokens(monkeypatch: pytest.MonkeyPatch) -> Iterator[Tokens]:
     """This process is a worker's, and no group is too short to be divided."""
     held = Tokens(0)
-    monkeypatch.setattr(spare, "_held", held)
+    monkeypatch.setattr(work_sharing, "_held", held)
     monkeypatch.setattr(job_module, "SECONDS", 0.0)
     return held
 
 
 @pytest.mark.parametrize("kernel", ["compiled", "batched", "vmap", "loop"])
 def test_a_group_that_is_divided_twice_ends_as_the_whole(kernel: str) -> None:
-    bench = Bench.of(load("digits"), CATALOGUE, torch.device("cpu"), kernel)
+    context = TaskContext.of(load("digits"), CATALOGUE, torch.device("cpu"), kernel)
     runs = runs_of("digits")
-    whole = dict(zip(runs, train(bench, runs), strict=True))
+    whole = dict(zip(runs, train(context, runs), strict=True))
     assert whole[runs[2]].outcome is Outcome.DIVERGED
     found: dict[Run, Result] = {}
 
     def part(runs: Sequence[Run], state: bytes, after: int) -> None:
         def begun() -> Training:
-            training = checkpoint.loads(state, bench)
+            training = checkpoint.loads(state, context)
             training.keep(runs)
             return training
 
@@ -96,7 +96,7 @@ def test_a_group_that_is_divided_twice_ends_as_the_whole(kernel: str) -> None:
                 zip(
                     runs,
                     train(
-                        bench,
+                        context,
                         runs,
                         pause=lambda training: told.append(1) or len(told) == after,
                         begun=begun if state else None,
@@ -149,7 +149,7 @@ def test_a_session_goes_on_with_the_parts_and_records_each_run_once(tokens: Toke
         with session_of(replace(opened, name=name), options) as session:
             session.workers = 3
             tokens.count = count
-            runs = runs_of(session.bench.task.name)
+            runs = runs_of(session.context.task.name)
             planned = [Planned(run, "select") for run in runs]
             session.lanes = 16
             session.submit(planned, prune=Never())

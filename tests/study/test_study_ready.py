@@ -103,8 +103,8 @@ def test_names(tmp_path, monkeypatch):
 def test_the_model_is_looked_at_once(tmp_path):
     here = place(tmp_path)
     opened = find(str(tmp_path / "tiny.toml"), here.options())
-    bench = check_ready(opened, here.options(), ("search",))
-    assert bench is not None
-    with session_of(opened, here.options(), None, bench) as session:
-        assert session.bench.places is bench.places
+    context = check_ready(opened, here.options(), ("search",))
+    assert context is not None
+    with session_of(opened, here.options(), None, context) as session:
+        assert session.context.places is context.places
     assert check_ready(opened, here.options(), ("report",)) is None

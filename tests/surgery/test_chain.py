@@ -14,12 +14,12 @@ from ablate.catalogue.model.dropout import HiddenDropout
 from ablate.catalogue.model.group_norm import GroupNorm
 from ablate.catalogue.model.layer_norm import LayerNorm
 from ablate.kernels.compiled import compiled_code
-from ablate.kernels.compiled_convolution import Convolved
-from ablate.kernels.compiled_ops import Affine, Flat, Largest, Mean
-from ablate.kernels.fused import Chain, Pieces, inside_of
+from ablate.kernels.compiled_convolution import ConvolutionOp
+from ablate.kernels.compiled_ops import FlattenOp, GlobalMeanOp, LinearOp, MaxPoolOp
+from ablate.kernels.fused import FusedOp, LayerOps, inside_of
 from ablate.kernels.memory_format import innermost
 from ablate.kernels.parameter_binding import binding_of
-from ablate.kernels.stacked import pieces_of, stacked
+from ablate.kernels.stacked import layer_ops_of, stacked
 from ablate.surgery.layers import Site
 from ablate.surgery.switch import Switch, picks_of, set_picks
 
@@ -113,8 +113,8 @@ class Lanes:
             with compiled_code({}):
                 if apart:
                     y = x
-                    for piece in pieces_of(self.module):
-                        y = Pieces([piece])(y)
+                    for piece in layer_ops_of(self.module):
+                        y = LayerOps([piece])(y)
                 else:
                     y = stacked(self.module, x)
             with torch.no_grad(), compiled_code({}):
@@ -192,19 +192,19 @@ def test_whole_models_are_one_chain() -> None:
         lanes = Lanes(kind, range(3), 0, True)
         set_picks(lanes.module, lanes.picks)
         binding_of(lanes.module).put({**lanes.weights, **lanes.buffers})
-        pieces = Pieces(pieces_of(lanes.module))
+        layer_ops = LayerOps(layer_ops_of(lanes.module))
         with compiled_code({}):
-            chain = pieces._chain(0, input_of(kind, 3))
+            chain = layer_ops._chain(0, input_of(kind, 3))
         assert chain is not None
-        assert len(chain.links) == len(pieces.pieces)
+        assert len(chain.links) == len(layer_ops.layer_ops)
 
 
 CHAINS = {
-    "linear": ([Affine(5, 4, True), Affine(4, 3, False)], (6, 5), [(4, 5), (4,), (3, 4)]),
+    "linear": ([LinearOp(5, 4, True), LinearOp(4, 3, False)], (6, 5), [(4, 5), (4,), (3, 4)]),
     "convolution": (
-        [Convolved((8, 5), (3, 3), (1, 1), (1, 1), True), Largest((2, 2)), Flat()], (3, 5, 4, 4), [(8, 5, 3, 3), (8,)],
+        [ConvolutionOp((8, 5), (3, 3), (1, 1), (1, 1), True), MaxPoolOp((2, 2)), FlattenOp()], (3, 5, 4, 4), [(8, 5, 3, 3), (8,)],
     ),
-    "means": ([Convolved((8, 8), (3, 3), (1, 1), (1, 1), False), Mean(), Flat(), Affine(8, 2, True)], (3, 8, 4, 4),
+    "means": ([ConvolutionOp((8, 8), (3, 3), (1, 1), (1, 1), False), GlobalMeanOp(), FlattenOp(), LinearOp(8, 2, True)], (3, 8, 4, 4),
               [(8, 8, 3, 3), (2, 8), (2,)]),
 }  # fmt: skip
 
@@ -222,7 +222,7 @@ def test_a_gradient_of_the_gradient_is_torchs(name: str) -> None:
         first = torch.autograd.grad(y.square().sum(), wanted, create_graph=True)
         return list(torch.autograd.grad(sum(g.square().sum() for g in first), wanted))
 
-    chain = Chain(links)
+    chain = FusedOp(links)
     y = chain(x, tensors)
     for mine, right in zip(penalty(y), penalty(chain.differentiably(x, tensors, [])), strict=True):
         torch.testing.assert_close(mine, right, rtol=1e-3, atol=1e-3 * float(right.abs().max()))
@@ -235,7 +235,7 @@ def test_only_what_is_wanted_has_a_gradient_and_lanes_may_share_their_input(name
     x = torch.randn(1, *shape).expand(3, *[-1] * len(shape))
     tensors = [torch.randn(3, *own) for own in weights]
     tensors[0].requires_grad_()
-    chain = Chain(links)
+    chain = FusedOp(links)
     y = chain(inside_of(x).movedim(-1, 2) if x.ndim == 5 else x, tensors)
     (found,) = torch.autograd.grad((y * slope_of(y)).sum(), tensors[:1])
     right = chain.differentiably(x, tensors, [])
@@ -248,12 +248,12 @@ def test_a_layer_that_comes_several_times_has_the_sum_of_its_gradients() -> None
     torch.manual_seed(7)
     flat, x = torch.randn(3, 64), torch.randn(3, 6, 5)
     weight, bias = (own.detach().requires_grad_() for own in (flat[:, :25].view(3, 5, 5), flat[:, 32:37]))
-    link, times = Affine(5, 5, True), 4
-    y = Chain([link] * times)(x, [weight, bias] * times)
+    link, times = LinearOp(5, 5, True), 4
+    y = FusedOp([link] * times)(x, [weight, bias] * times)
     found = torch.autograd.grad((y * slope_of(y)).sum(), [weight, bias])
     one_by_one = x
     for _ in range(times):
-        one_by_one = Chain([link])(one_by_one, [weight, bias])
+        one_by_one = FusedOp([link])(one_by_one, [weight, bias])
     apart = torch.autograd.grad((one_by_one * slope_of(y)).sum(), [weight, bias])
     right = x.double()
     wide = [own.detach().double().requires_grad_() for own in (weight, bias)]
@@ -267,29 +267,29 @@ def test_a_layer_that_comes_several_times_has_the_sum_of_its_gradients() -> None
 
 def test_weights_of_another_type_are_refused() -> None:
     with pytest.raises(TypeError, match=r"float32 weights, not torch\.float64"):
-        Chain([Affine(5, 4, False)])(torch.randn(2, 3, 5), [torch.randn(2, 4, 5, dtype=torch.float64)])
+        FusedOp([LinearOp(5, 4, False)])(torch.randn(2, 3, 5), [torch.randn(2, 4, 5, dtype=torch.float64)])
 
 
 @pytest.mark.parametrize(
     ("link", "shape", "fits"),
     [
-        (Convolved((16, 1), (3, 3), (2, 2), (1, 1), True), (64, 1, 8, 8), True),
-        (Convolved((32, 3), (3, 3), (1, 1), (1, 1), True), (64, 3, 28, 28), True),
-        (Convolved((6, 3), (3, 3), (1, 1), (1, 1), True), (64, 3, 28, 28), False),  # vectors would be mostly empty
-        (Convolved((32, 3), (3, 3), (2, 2), (1, 1), True), (64, 3, 224, 224), False),
-        (Convolved((16, 16), (3, 3), (1, 1), (1, 1), True), (64, 16, 4, 4), True),
-        (Convolved((9, 7), (3, 3), (1, 1), (1, 1), True), (64, 7, 4, 4), True),
-        (Convolved((32, 16), (3, 3), (1, 1), (1, 1), True), (64, 16, 28, 28), True),
-        (Convolved((9, 7), (3, 3), (1, 1), (1, 1), True), (64, 7, 28, 28), False),
-        (Convolved((16, 16), (3, 3), (2, 2), (1, 1), True), (64, 16, 28, 28), False),
-        (Convolved((256, 256), (3, 3), (1, 1), (1, 1), True), (64, 256, 8, 8), False),
-        (Convolved((16, 16), (3, 3), (1, 1), (1, 1), True), (64, 16, 112, 112), False),
-        (Affine(128, 128, True), (64, 128), True),
-        (Affine(784, 128, True), (64, 784), False),
-        (Affine(8, 8, True), (4, 3, 8, 8), False),  # along the last side of maps
-        (Largest((2, 2)), (3, 8, 7, 5), True),
-        (Largest((2, 2)), (3, 8, 1, 5), False),
-        (Largest((7, 7)), (3, 8, 7, 7), False),
+        (ConvolutionOp((16, 1), (3, 3), (2, 2), (1, 1), True), (64, 1, 8, 8), True),
+        (ConvolutionOp((32, 3), (3, 3), (1, 1), (1, 1), True), (64, 3, 28, 28), True),
+        (ConvolutionOp((6, 3), (3, 3), (1, 1), (1, 1), True), (64, 3, 28, 28), False),  # vectors would be mostly empty
+        (ConvolutionOp((32, 3), (3, 3), (2, 2), (1, 1), True), (64, 3, 224, 224), False),
+        (ConvolutionOp((16, 16), (3, 3), (1, 1), (1, 1), True), (64, 16, 4, 4), True),
+        (ConvolutionOp((9, 7), (3, 3), (1, 1), (1, 1), True), (64, 7, 4, 4), True),
+        (ConvolutionOp((32, 16), (3, 3), (1, 1), (1, 1), True), (64, 16, 28, 28), True),
+        (ConvolutionOp((9, 7), (3, 3), (1, 1), (1, 1), True), (64, 7, 28, 28), False),
+        (ConvolutionOp((16, 16), (3, 3), (2, 2), (1, 1), True), (64, 16, 28, 28), False),
+        (ConvolutionOp((256, 256), (3, 3), (1, 1), (1, 1), True), (64, 256, 8, 8), False),
+        (ConvolutionOp((16, 16), (3, 3), (1, 1), (1, 1), True), (64, 16, 112, 112), False),
+        (LinearOp(128, 128, True), (64, 128), True),
+        (LinearOp(784, 128, True), (64, 784), False),
+        (LinearOp(8, 8, True), (4, 3, 8, 8), False),  # along the last side of maps
+        (MaxPoolOp((2, 2)), (3, 8, 7, 5), True),
+        (MaxPoolOp((2, 2)), (3, 8, 1, 5), False),
+        (MaxPoolOp((7, 7)), (3, 8, 7, 7), False),
     ],
 )  # fmt: skip
 def test_what_compiled_code_takes(link, shape: tuple[int, ...], fits: bool) -> None:

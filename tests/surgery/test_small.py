@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ablate.kernels import small_convolution as small
+from ablate.kernels import small_convolution
 from ablate.kernels.memory_format import is_innermost
-from ablate.kernels.small_convolution import convolution, way_of
+from ablate.kernels.small_convolution import algorithm_for, convolution
 
 # Largest error over largest value, measured against float64: oneDNN's is about 5e-7 for these sizes, and a
 # transform to 36 points and back loses a few times that.
@@ -18,12 +18,12 @@ TOLERANCE = 1e-5
 WAYS = ("patches", "winograd")
 
 
-def laid(x: Tensor) -> Tensor:
+def match_grad_layout(x: Tensor) -> Tensor:
     return x.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
 
 
 def inputs(
-    way: str,
+    algorithm: str,
     lanes: int,
     examples: int,
     into: int,
@@ -34,7 +34,7 @@ def inputs(
     seed: int,
 ) -> tuple[Tensor, Tensor, Tensor, tuple[int, int], tuple[int, int]]:
     draw = torch.Generator().manual_seed(seed)
-    if way == "winograd":
+    if algorithm == "winograd":
         kernel, stride = 3, 1
         height, width = (
             int(torch.randint(3 - 2 * padding, 7 - 2 * padding, (), generator=draw)) for _ in "hw"
@@ -42,7 +42,7 @@ def inputs(
         height, width = max(height, 1), max(width, 1)
     else:
         height, width = (kernel + int(torch.randint(0, 6, (), generator=draw)) for _ in "hw")
-    x = laid(torch.randn(lanes, examples, into, height, width, generator=draw))
+    x = match_grad_layout(torch.randn(lanes, examples, into, height, width, generator=draw))
     weight = torch.randn(lanes, out, into, kernel, kernel, generator=draw)
     return x, weight, torch.randn(lanes, out, generator=draw), (stride, stride), (padding, padding)
 
@@ -67,7 +67,7 @@ def error(found: Tensor, right: Tensor) -> float:
 
 
 CASES = {
-    "way": st.sampled_from(WAYS),
+    "algorithm": st.sampled_from(WAYS),
     "examples": st.integers(1, 40),
     "into": st.integers(1, 20),
     "out": st.integers(1, 20),
@@ -80,12 +80,12 @@ CASES = {
 
 @settings(max_examples=100, deadline=None)
 @given(lanes=st.integers(1, 3), biased=st.booleans(), **CASES)
-def test_equals_float64(way, lanes, examples, into, out, kernel, stride, padding, seed, biased):
+def test_equals_float64(algorithm, lanes, examples, into, out, kernel, stride, padding, seed, biased):
     x, weight, bias, strides, paddings = inputs(
-        way, lanes, examples, into, out, kernel, stride, padding, seed
+        algorithm, lanes, examples, into, out, kernel, stride, padding, seed
     )
     bias = bias if biased else None
-    found = with_gradients(lambda *t: convolution(way, *t, strides, paddings), x, weight, bias, seed)
+    found = with_gradients(lambda *t: convolution(algorithm, *t, strides, paddings), x, weight, bias, seed)
     wide = (None if t is None else t.double() for t in (x, weight, bias))
     right = with_gradients(lambda *t: reference(*t, strides, paddings), *wide, seed)
     for a, b in zip(found, right, strict=True):
@@ -93,14 +93,16 @@ def test_equals_float64(way, lanes, examples, into, out, kernel, stride, padding
         assert error(a, b) <= TOLERANCE
 
 
-@pytest.mark.parametrize(("way", "into", "side", "stride"), [("patches", 1, 8, 2), ("winograd", 16, 4, 1)])
-def test_error_is_near_that_of_onednn(way, into, side, stride):
+@pytest.mark.parametrize(
+    ("algorithm", "into", "side", "stride"), [("patches", 1, 8, 2), ("winograd", 16, 4, 1)]
+)
+def test_error_is_near_that_of_onednn(algorithm, into, side, stride):
     """The layers of the digits network: root mean square error of value and gradients at most 8 times oneDNN's."""
     draw = torch.Generator().manual_seed(0)
-    x = laid(torch.randn(4, 64, into, side, side, generator=draw))
+    x = match_grad_layout(torch.randn(4, 64, into, side, side, generator=draw))
     weight, bias = torch.randn(4, 16, into, 3, 3, generator=draw), torch.randn(4, 16, generator=draw)
     rest = ((stride, stride), (1, 1))
-    found = with_gradients(lambda *t: convolution(way, *t, *rest), x, weight, bias, 1)
+    found = with_gradients(lambda *t: convolution(algorithm, *t, *rest), x, weight, bias, 1)
     plain = with_gradients(lambda *t: reference(*t, *rest), x, weight, bias, 1)
     right = with_gradients(lambda *t: reference(*t, *rest), x.double(), weight.double(), bias.double(), 1)
     for a, b, c in zip(found, plain, right, strict=True):
@@ -115,20 +117,20 @@ def test_error_is_near_that_of_onednn(way, into, side, stride):
     **CASES,
 )
 def test_a_lane_is_the_same_in_any_group(
-    way, examples, into, out, kernel, stride, padding, seed, first, count, cache
+    algorithm, examples, into, out, kernel, stride, padding, seed, first, count, cache
 ):
     """Ten lanes, two or more of them together at a time, against one to three of them in one piece."""
-    x, weight, bias, *rest = inputs(way, 10, examples, into, out, kernel, stride, padding, seed)
-    gradient = torch.randn(convolution(way, x, weight, bias, *rest).shape)
+    x, weight, bias, *rest = inputs(algorithm, 10, examples, into, out, kernel, stride, padding, seed)
+    gradient = torch.randn(convolution(algorithm, x, weight, bias, *rest).shape)
 
     def results(lanes: slice) -> list[Tensor]:
         leaves = [t[lanes].detach().requires_grad_() for t in (x, weight, bias)]
-        y = convolution(way, *leaves, *rest)
-        return [y.detach(), *torch.autograd.grad(y, leaves, laid(gradient[lanes]))]
+        y = convolution(algorithm, *leaves, *rest)
+        return [y.detach(), *torch.autograd.grad(y, leaves, match_grad_layout(gradient[lanes]))]
 
     part = slice(first, first + count)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(small, "IN_CACHE", cache)
+        patch.setattr(small_convolution, "IN_CACHE", cache)
         all_ten = results(slice(None))
     for whole, group in zip(all_ten, results(part), strict=True):
         assert torch.equal(whole[part], group)
@@ -137,31 +139,32 @@ def test_a_lane_is_the_same_in_any_group(
 @pytest.mark.parametrize("count", range(1, 12))
 @pytest.mark.parametrize("cache", [1, 20, 40, 1000])
 def test_no_lane_is_taken_alone(monkeypatch, count, cache):
-    monkeypatch.setattr(small, "IN_CACHE", cache)
-    parts = small._parts(count, 10)
+    monkeypatch.setattr(small_convolution, "IN_CACHE", cache)
+    parts = small_convolution._parts(count, 10)
     assert [i for p in parts for i in range(p.start, p.stop)] == list(range(count))
     assert all(p.stop - p.start >= min(2, count) for p in parts)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("algorithm", WAYS)
 @pytest.mark.parametrize("lanes", [1, 2, 3])
-def test_layout(way, lanes):
-    x, weight, bias, *rest = inputs(way, lanes, 8, 5, 7, 3, 1, 1, 0)
+def test_layout(algorithm, lanes):
+    x, weight, bias, *rest = inputs(algorithm, lanes, 8, 5, 7, 3, 1, 1, 0)
     x.requires_grad_()
     for innermost in (x, x.contiguous()):
-        y = convolution(way, innermost, weight, bias, *rest)
+        y = convolution(algorithm, innermost, weight, bias, *rest)
         assert is_innermost(y)
         assert y.permute(0, 1, 3, 4, 2).is_contiguous()
     (to_x,) = torch.autograd.grad(y, [x], torch.randn(y.shape))
     assert torch.equal(
-        convolution(way, x.contiguous(), weight, bias, *rest), convolution(way, x, weight, bias, *rest)
+        convolution(algorithm, x.contiguous(), weight, bias, *rest),
+        convolution(algorithm, x, weight, bias, *rest),
     )
     assert to_x.shape == x.shape
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_gradient_of_the_gradient(way):
-    x, weight, bias, *rest = inputs(way, 2, 8, 5, 7, 3, 1, 1, 0)
+@pytest.mark.parametrize("algorithm", WAYS)
+def test_gradient_of_the_gradient(algorithm):
+    x, weight, bias, *rest = inputs(algorithm, 2, 8, 5, 7, 3, 1, 1, 0)
 
     def twice(call, *leaves: Tensor) -> list[Tensor]:
         leaves = tuple(leaf.detach().clone().requires_grad_() for leaf in leaves)
@@ -170,20 +173,20 @@ def test_gradient_of_the_gradient(way):
             t.detach() for t in (*first, *torch.autograd.grad(sum(f.square().sum() for f in first), leaves))
         ]
 
-    found = twice(lambda *t: convolution(way, *t), x, weight, bias)
+    found = twice(lambda *t: convolution(algorithm, *t), x, weight, bias)
     right = twice(reference, x.double(), weight.double(), bias.double())
     for a, b in zip(found, right, strict=True):
         assert error(a, b) <= 10 * TOLERANCE
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("algorithm", WAYS)
 @pytest.mark.parametrize("wanted", [(0,), (1,), (2,), (0, 2), (1, 2)])
-def test_only_the_gradients_asked_for(way, wanted):
-    x, weight, bias, *rest = inputs(way, 2, 8, 5, 7, 3, 1, 1, 0)
+def test_only_the_gradients_asked_for(algorithm, wanted):
+    x, weight, bias, *rest = inputs(algorithm, 2, 8, 5, 7, 3, 1, 1, 0)
     everything = [t.requires_grad_() for t in (x, weight, bias)]
-    all_three = torch.autograd.grad(convolution(way, *everything, *rest).sum(), everything)
+    all_three = torch.autograd.grad(convolution(algorithm, *everything, *rest).sum(), everything)
     some = [t.detach().requires_grad_(i in wanted) for i, t in enumerate(everything)]
-    found = torch.autograd.grad(convolution(way, *some, *rest).sum(), [some[i] for i in wanted])
+    found = torch.autograd.grad(convolution(algorithm, *some, *rest).sum(), [some[i] for i in wanted])
     for i, gradient in zip(wanted, found, strict=True):
         assert torch.equal(gradient, all_three[i])
 
@@ -191,7 +194,9 @@ def test_only_the_gradients_asked_for(way, wanted):
 def named(lanes: int, examples: int, into: int, out: int, side: int, stride: int = 1, **rest) -> str:
     x = torch.empty(lanes, examples, into, side, side, dtype=rest.get("dtype", torch.float32))
     weight = torch.empty(lanes, out, into // rest.get("groups", 1), 3, 3, dtype=x.dtype)
-    return way_of(x, weight, (stride, stride), (1, 1), (rest.get("dilation", 1),) * 2, rest.get("groups", 1))
+    return algorithm_for(
+        x, weight, (stride, stride), (1, 1), (rest.get("dilation", 1),) * 2, rest.get("groups", 1)
+    )
 
 
 @pytest.mark.parametrize("lanes", [1, 2, 10])

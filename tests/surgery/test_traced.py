@@ -17,7 +17,7 @@ from ablate.kernels.memory_format import is_innermost
 from ablate.kernels.parameter_binding import binding_of
 from ablate.kernels.stacked import is_covered, stacked
 from ablate.kernels.tracing import program_of
-from ablate.lanes.capabilities import runs_as_traced
+from ablate.lanes.capabilities import trace_matches
 
 LANES, EXAMPLES = 4, 20
 
@@ -136,7 +136,7 @@ def test_a_copy_of_a_model_runs_by_the_same_program():
     again = deepcopy(module)
     assert program_of(again) is program
     x = inputs("residual")[0]
-    assert runs_as_traced(again, x)
+    assert trace_matches(again, x)
 
 
 def test_maps_keep_their_channels_innermost():
@@ -216,14 +216,14 @@ def sloped(self: nn.Module, x: Tensor) -> Tensor:
 def test_what_cannot_run_on_lanes_is_found_by_trying(forward):
     module = own(forward, layer=nn.Linear(6, 6))
     assert program_of(module) is not None
-    assert not runs_as_traced(module, torch.randn(2, 6))
+    assert not trace_matches(module, torch.randn(2, 6))
 
 
 def test_a_trace_that_computes_something_else_is_found_by_trying():
     module = own(by_chance, layer=nn.Linear(6, 6))
     random.seed(1)
     x = torch.randn(2, 6)
-    assert not all(runs_as_traced(module, x) for _ in range(20))
+    assert not all(trace_matches(module, x) for _ in range(20))
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -234,7 +234,7 @@ def test_trying_changes_nothing(name: str):
     norm(x)
     before = {own: tensor.clone() for own, tensor in norm.state_dict().items()}
     norm.eval()
-    assert runs_as_traced(norm, x)
+    assert trace_matches(norm, x)
     assert not norm.training
     for own_name, tensor in norm.state_dict().items():
         assert torch.equal(tensor, before[own_name])
@@ -245,7 +245,7 @@ def test_training_and_evaluation_have_programs_of_their_own():
         return self.layer(x) if self.training else self.layer(x) * 2
 
     module = own(forward, layer=nn.Linear(6, 6))
-    assert runs_as_traced(module, torch.randn(3, 6))
+    assert trace_matches(module, torch.randn(3, 6))
     assert module.train() is module
     trained, evaluated = program_of(module), program_of(module.eval())
     assert len(trained.graph.nodes) < len(evaluated.graph.nodes)

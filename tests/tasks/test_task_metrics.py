@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ablate.records.errors import InputError
-from ablate.tasks import metrics as module
+from ablate.tasks import metrics
 from ablate.tasks.metric_table import METRICS, metric_info, selection_metric
 from ablate.tasks.metrics import classification_metrics, per_example_scores, regression_metrics, tree_sum
 
@@ -109,7 +109,7 @@ def test_a_lane_has_the_same_bits_alone_and_in_company(count, threads):
 def test_chunks_of_lanes_change_nothing(monkeypatch):
     logits, y = case(6, 7, 50, 4)
     whole = classification_metrics(logits, y)
-    monkeypatch.setattr(module, "CHUNK", 50 * 15 * 2)
+    monkeypatch.setattr(metrics, "CHUNK", 50 * 15 * 2)
     assert all(torch.equal(value, whole[name]) for name, value in classification_metrics(logits, y).items())
 
 

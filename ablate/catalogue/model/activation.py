@@ -21,7 +21,7 @@ from torch import nn
 
 from ablate.records.trick import Claim, Parameter, Source, Trick
 from ablate.surgery.layer_types import ACTIVATIONS
-from ablate.surgery.net import Net, Place
+from ablate.surgery.net import LayerInfo, Net
 
 KINDS: Mapping[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
@@ -33,7 +33,7 @@ KINDS: Mapping[str, Callable[[], nn.Module]] = {
 }
 
 
-def hidden_activations(net: Net) -> list[Place]:
+def hidden_activations(net: Net) -> list[LayerInfo]:
     """The activation modules between the model's layers: no output activation, no gates."""
     before_head = [place.path for place in net.places]
     if net.head is not None:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from ablate.kernels.compiled_ops import KEEP_ALL
-from ablate.kernels.fused import Piece
+from ablate.kernels.fused import LayerOp
 from ablate.kernels.layer_ops import Run
 from ablate.records.errors import InputError
 from ablate.records.trick import Claim, Parameter, Source, Trick
@@ -55,9 +55,9 @@ class HiddenDropout(Dropout):
             return x * by_lane(self.kept, x)
         return super().stacked(x)
 
-    def pieces(self, run: Run) -> list[Piece]:
+    def layer_ops(self, run: Run) -> list[LayerOp]:
         if self.training:
-            return super().pieces(run)
+            return super().layer_ops(run)
         return self.dropped(run, torch.full_like(self.least, KEEP_ALL), self.kept)
 
 

@@ -28,7 +28,7 @@ from collections.abc import Sequence
 
 from llvmlite import ir
 
-from ablate.kernels.compiled.code_cache import kept
+from ablate.kernels.compiled.code_cache import disk_cached
 from ablate.kernels.compiled.ir_builder import I32, Code, Value
 from ablate.kernels.compiled.jit import Function, floats
 
@@ -54,7 +54,7 @@ ONE = 10.0
 """tanh(ONE) rounds to 1."""
 
 
-@kept
+@disk_cached
 def curve(kind: str, *, backward: bool) -> Function:
     """(x, y, K, numbers of a lane). Backward: (x, the gradient of y, where that of x goes, K, numbers of a lane)."""
     code = Code(["x", *(["gradient"] if backward else []), "y"], ["lanes", "numbers"])

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from ablate.kernels.compiled.code_cache import kept
+from ablate.kernels.compiled.code_cache import disk_cached
 from ablate.kernels.compiled.ir_builder import ADDRESS, I64, Code, Value
 from ablate.kernels.compiled.jit import Function
 
 ENTRY = ir.FunctionType(ir.VoidType(), [ADDRESS])
 
 
-@kept
+@disk_cached
 def caller() -> Function:
     """(entries int64 `[N]`, where each one's arguments begin int64 `[N]`, arguments int64, N)."""
     code = Code(["entries", "begins", "arguments"], ["count"])

@@ -19,7 +19,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 import llvmlite
 
-from ablate.kernels.compiled import jit as machine
+from ablate.kernels.compiled import jit
 from ablate.kernels.compiled.jit import Function, loaded
 from ablate.records.files import cache_folder
 
@@ -28,7 +28,7 @@ Made = TypeVar("Made", Function, tuple[Function, int])
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
-def kept(make: Callable[P, Made]) -> Callable[P, Made]:
+def disk_cached(make: Callable[P, Made]) -> Callable[P, Made]:
     """What `make` makes: once a process, and once a machine. A function, or one and how many numbers of room it needs."""
 
     @cache
@@ -37,8 +37,8 @@ def kept(make: Callable[P, Made]) -> Callable[P, Made]:
         name = _name(make, arguments, named)
         before = _read(name)
         if before is not None:
-            function, room = before
-            return cast(Made, function if room is None else (function, room))
+            function, workspace = before
+            return cast(Made, function if workspace is None else (function, workspace))
         made = make(*arguments, **named)
         _write(name, made)
         return made
@@ -52,7 +52,7 @@ def _name(make: Callable[..., Any], arguments: tuple[Any, ...], named: dict[str,
         make.__qualname__,
         repr(arguments),
         sorted(named.items()),
-        machine.floats(),
+        jit.floats(),
         *_surroundings(),
     ]
     return hashlib.sha256(json.dumps(about, default=repr).encode()).hexdigest()[:32]
@@ -63,12 +63,12 @@ def _surroundings() -> tuple[str, ...]:
     text = hashlib.sha256()
     for file in sorted(Path(__file__).parent.glob("*.py")):
         text.update(file.read_bytes())
-    features = ",".join(sorted(name for name, there in machine.machine().features.items() if there))
+    features = ",".join(sorted(name for name, there in jit.machine().features.items() if there))
     return (
         text.hexdigest(),
         llvmlite.__version__,
-        str(machine.machine().target.triple),
-        machine.machine().name,
+        str(jit.machine().target.triple),
+        jit.machine().name,
         features,
     )
 
@@ -113,8 +113,8 @@ def _write(name: str, made: Function | tuple[Function, int]) -> None:
     """Whole or not at all. Not forced to the disk: what a crash tears has no checksum that holds."""
     if (folder := _folder()) is None:
         return
-    function, room = made if isinstance(made, tuple) else (made, None)
-    about = {"pointers": function.pointers, "counts": function.counts, "room": room}
+    function, workspace = made if isinstance(made, tuple) else (made, None)
+    about = {"pointers": function.pointers, "counts": function.counts, "room": workspace}
     head = json.dumps({**about, "sha256": hashlib.sha256(function.code).hexdigest()}).encode()
     temporary = folder / f".{name}.{os.getpid()}"
     with suppress(OSError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ablate.kernels.compiled.code_cache import kept
+from ablate.kernels.compiled.code_cache import disk_cached
 from ablate.kernels.compiled.ir_builder import Code, Count, Value, vectors_of, width_of
 from ablate.kernels.compiled.jit import Function, floats
 
@@ -67,7 +67,7 @@ class Layer:
         self.sizes = sizes
         self.code = Code([*pointers, "room"], ["lanes", "examples", *STRIDES])
         self.of = self.code.argument
-        self.room = self.of["room"]
+        self.workspace = self.of["room"]
         self.width = width_of(sizes.out)
         self.offsets = tuple(sizes.offsets())
 
@@ -88,9 +88,9 @@ class Layer:
             down = code.sum(code.times(channel, height), row, sizes.padding[0])
             place = code.sum(into, code.times(down, width), column, sizes.padding[1])
             if back:
-                code.store(code.load(self.room, place, 1), of["x"], at)
+                code.store(code.load(self.workspace, place, 1), of["x"], at)
             else:
-                code.store(code.load(of["x"], at, 1), self.room, place)
+                code.store(code.load(of["x"], at, 1), self.workspace, place)
 
     def corner(self, row: Value, column: Count) -> Value:
         """The offset, in a padded map, of what the kernel's first weight meets for an output."""
@@ -99,7 +99,7 @@ class Layer:
         return code.sum(code.times(row, down * self.sizes.padded[1]), along)
 
 
-@kept
+@disk_cached
 def forward(sizes: Sizes) -> tuple[Function, int]:
     """(x, weight, bias, y, room, K, B, strides of x): y = w * x + b. And how many numbers the room holds."""
     layer = Layer(sizes, ("x", "weight", "bias", "y"))
@@ -107,12 +107,12 @@ def forward(sizes: Sizes) -> tuple[Function, int]:
     height, wide = sizes.outputs
     weights, padded = 0, sizes.weights * sizes.out
     beside = next(count for count in range(min(SUMS, wide), 0, -1) if wide % count == 0)
-    code.fill(0, layer.room, padded, sizes.values)
+    code.fill(0, layer.workspace, padded, sizes.values)
     with code.loop(of["lanes"]) as lane:
         with code.loop(sizes.weights) as i, code.loop(sizes.out, step=width) as o:
             at = code.sum(code.times(code.sum(code.times(lane, sizes.out), o), sizes.weights), i)
             value = code.load_apart(of["weight"], at, sizes.weights, width)
-            code.store(value, layer.room, code.sum(weights, code.times(i, sizes.out), o))
+            code.store(value, layer.workspace, code.sum(weights, code.times(i, sizes.out), o))
         with code.loop(of["examples"]) as example:
             layer.pad(lane, example, padded)
             at = layer.maps(lane, example)
@@ -120,10 +120,10 @@ def forward(sizes: Sizes) -> tuple[Function, int]:
                 sums = [code.load(of["bias"], code.sum(code.times(lane, sizes.out), o), width)] * beside
                 corner = code.sum(padded, layer.corner(row, column))
                 for i, offset in enumerate(layer.offsets):
-                    weight = code.load(layer.room, code.sum(weights + i * sizes.out, o), width)
+                    weight = code.load(layer.workspace, code.sum(weights + i * sizes.out, o), width)
                     sums = [
                         code.fma(
-                            code.spread(layer.room, code.sum(corner, offset + j * sizes.stride[1]), width), weight, total
+                            code.spread(layer.workspace, code.sum(corner, offset + j * sizes.stride[1]), width), weight, total
                         )
                         for j, total in enumerate(sums)
                     ]  # fmt: skip
@@ -133,7 +133,7 @@ def forward(sizes: Sizes) -> tuple[Function, int]:
     return code.compiled(), padded + sizes.values
 
 
-@kept
+@disk_cached
 def backward(sizes: Sizes) -> tuple[Function, int]:
     """(gradient of y, x, then where the gradients of weight and bias go, room, K, B, strides of x).
 
@@ -141,10 +141,10 @@ def backward(sizes: Sizes) -> tuple[Function, int]:
     layer = Layer(sizes, ("gradient", "x", "to_weight", "to_bias"))
     code, of, width = layer.code, layer.of, layer.width
     sums, padded = 0, sizes.weights * sizes.out
-    code.fill(0, layer.room, padded, sizes.values)
+    code.fill(0, layer.workspace, padded, sizes.values)
     with code.loop(of["lanes"]) as lane:
         bias = code.times(lane, sizes.out)
-        code.fill(0, layer.room, sums, padded)
+        code.fill(0, layer.workspace, sums, padded)
         code.fill(0, of["to_bias"], bias, sizes.out)
         with code.loop(of["examples"]) as example:
             layer.pad(lane, example, padded)
@@ -156,13 +156,13 @@ def backward(sizes: Sizes) -> tuple[Function, int]:
                 total = _summed(layer, code.sum(at, o), code.load(of["to_bias"], code.sum(bias, o), width))
                 code.store(total, of["to_bias"], code.sum(bias, o))
         with code.loop(sizes.weights) as i, code.loop(sizes.out, step=width) as o:
-            value = code.load(layer.room, code.sum(sums, code.times(i, sizes.out), o), width)
+            value = code.load(layer.workspace, code.sum(sums, code.times(i, sizes.out), o), width)
             at = code.sum(code.times(code.sum(code.times(lane, sizes.out), o), sizes.weights), i)
             code.store_apart(value, of["to_weight"], at, sizes.weights)
     return code.compiled(), padded + sizes.values
 
 
-@kept
+@disk_cached
 def backward_to_x(sizes: Sizes) -> tuple[Function, int]:
     """(gradient of y, weight, where the gradient of x goes, room, K, B, strides of that). And how many numbers the room holds."""
     layer = Layer(sizes, ("gradient", "weight", "x"))
@@ -170,7 +170,7 @@ def backward_to_x(sizes: Sizes) -> tuple[Function, int]:
     height, wide = sizes.outputs
     vectors = vectors_of(sizes.weights)
     with code.loop(of["lanes"]) as lane, code.loop(of["examples"]) as example:
-        code.fill(0, layer.room, code.sum(0), sizes.values)
+        code.fill(0, layer.workspace, code.sum(0), sizes.values)
         weights, at = code.times(lane, sizes.out * sizes.weights), layer.maps(lane, example)
         with code.loop(height) as row, code.loop(wide) as column:
             place = code.sum(at, code.times(code.sum(code.times(row, wide), column), sizes.out))
@@ -190,7 +190,7 @@ def backward_to_x(sizes: Sizes) -> tuple[Function, int]:
             for i, offset in enumerate(layer.offsets):
                 where, total = code.sum(corner, offset), sums[i // floats()]
                 one = code.picked(total, total, [i % floats()])
-                code.store(code.add(code.load(layer.room, where, 1), one), layer.room, where)
+                code.store(code.add(code.load(layer.workspace, where, 1), one), layer.workspace, where)
         layer.pad(lane, example, 0, back=True)
     return code.compiled(), sizes.values
 
@@ -207,14 +207,14 @@ def _correlated(layer: Layer, at: Value, padded: int, first: int, places: list[V
             gradient = code.load(layer.of["gradient"], code.sum(at, place), width)
             corner = code.sum(padded, layer.corner(row, column))
             sums = [
-                code.fma(code.spread(layer.room, code.sum(corner, offset), width), gradient, total)
+                code.fma(code.spread(layer.workspace, code.sum(corner, offset), width), gradient, total)
                 for offset, total in zip(offsets, sums, strict=True)
             ]
         return list(sums)
 
-    found = code.gathered([code.load(layer.room, place, width) for place in places], height, step)
+    found = code.gathered([code.load(layer.workspace, place, width) for place in places], height, step)
     for place, value in zip(places, found, strict=True):
-        code.store(value, layer.room, place)
+        code.store(value, layer.workspace, place)
 
 
 def _summed(layer: Layer, at: Value, total: Value) -> Value:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from ablate.kernels.compiled.code_cache import kept
+from ablate.kernels.compiled.code_cache import disk_cached
 from ablate.kernels.compiled.ir_builder import I32, I64, Code, Value
 from ablate.kernels.compiled.jit import Function, floats
 
 I16 = ir.IntType(16)
 
 
-@kept
+@disk_cached
 def dropped(starts: int) -> Function:
     """(x, scale `[K]`, y, key int32 `[K]`, least int16 `[K]`, the tables int16, K, numbers of a lane). `starts`: windows of a table, 2^n."""
     code = Code(

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 
 from llvmlite import ir
 
-from ablate.kernels.compiled.code_cache import kept
+from ablate.kernels.compiled.code_cache import disk_cached
 from ablate.kernels.compiled.ir_builder import Code, Value, vector
 from ablate.kernels.compiled.jit import Function, floats
 
 
-@kept
+@disk_cached
 def turned(places: int, channels: int, *, back: bool) -> Function:
     """(x `[K, B, P, C]`, y `[K, B, C, P]`, K, B); back the other way, (y, x, K, B)."""
     rows, columns = (channels, places) if back else (places, channels)

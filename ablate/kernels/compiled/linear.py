@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from ablate.kernels.compiled.code_cache import kept
+from ablate.kernels.compiled.code_cache import disk_cached
 from ablate.kernels.compiled.ir_builder import Code, Count, Value, vectors_of
 from ablate.kernels.compiled.jit import Function, floats
 
@@ -72,7 +72,7 @@ class Layer:
     """Offsets into a layer's tensors, for one lane."""
 
     def __init__(self, code: Code, lane: Value, inputs: int, outputs: int) -> None:
-        self.code, self.of, self.room = code, code.argument, code.argument["room"]
+        self.code, self.of, self.workspace = code, code.argument, code.argument["room"]
         rows = code.times(lane, self.of["rows"])
         self.inputs, self.outputs = inputs, outputs
         self.x, self.y = code.times(rows, inputs), code.times(rows, outputs)
@@ -82,7 +82,7 @@ class Layer:
         return self.of[name], self.code.sum(start, self.code.times(row, wide), column)
 
 
-@kept
+@disk_cached
 def forward(inputs: int, outputs: int) -> tuple[Function, int]:
     """(x, W, b, y, room, K, N). And how many numbers the room holds."""
     code = Code(["x", "weight", "bias", "y", "room"], ["lanes", "rows"])
@@ -106,10 +106,10 @@ def _turned(layer: Layer) -> None:
         for v, count in vectors_of(layer.outputs):
             at = code.sum(layer.weight, i, v * layer.inputs)
             column = code.load_apart(layer.of["weight"], at, layer.inputs, floats(), count)
-            code.store_some(column, layer.room, code.sum(code.times(i, layer.outputs), v), count)
+            code.store_some(column, layer.workspace, code.sum(code.times(i, layer.outputs), v), count)
 
 
-@kept
+@disk_cached
 def backward(inputs: int, outputs: int) -> tuple[Function, int]:
     """(gradient of y, x, W, then where the gradients of x, W and b go: 0 where not wanted, room, K, N). And how many numbers the room holds."""
     code = Code(["gradient", "x", "weight", "to_x", "to_weight", "to_bias", "room"], ["lanes", "rows"])
@@ -137,7 +137,7 @@ def backward(inputs: int, outputs: int) -> tuple[Function, int]:
                     put=lambda i, o: layer.at("room", code.sum(0), i, outputs, o),
                 ).write(inputs)  # fmt: skip
                 with code.loop(outputs) as o, code.loop(inputs) as i:
-                    value = code.load(layer.room, code.sum(code.times(i, outputs), o), 1)
+                    value = code.load(layer.workspace, code.sum(code.times(i, outputs), o), 1)
                     code.store(value, *layer.at("to_weight", layer.weight, o, inputs, i))
             else:
                 Product(

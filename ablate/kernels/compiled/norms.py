@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ablate.kernels.compiled.code_cache import kept
+from ablate.kernels.compiled.code_cache import disk_cached
 from ablate.kernels.compiled.ir_builder import I64, Code, Value, width_of
 from ablate.kernels.compiled.jit import Function
 
@@ -98,7 +98,7 @@ class Pass:
 
         return code.gathered([zero] * count, chunks, chunk)
 
-    def pooled(self, room: int, members: Value) -> None:
+    def pooled(self, workspace: int, members: Value) -> None:
         """Each of the room's C numbers becomes the sum of its group's."""
         code, pointer = self.code, self.of["room"]
         write, width = code.write, self.width
@@ -110,7 +110,7 @@ class Pass:
                 vectors = write.sdiv(whole, code.sum(width))
 
                 def add(i: Value, sums: Sequence[Value]) -> list[Value]:
-                    place = code.sum(room, first, code.times(i, width))
+                    place = code.sum(workspace, first, code.times(i, width))
                     return [code.add(sums[0], code.load(pointer, place, width))]
 
                 (total,) = code.gathered([code.constant(0, width)], vectors, add)
@@ -119,22 +119,22 @@ class Pass:
                         wider = write.icmp_signed(">", members, code.sum(apart))
                         total = write.select(wider, code.add(total, code.swapped(total, apart)), total)
                 with code.loop(whole, step=width) as i:
-                    code.store(total, pointer, code.sum(room, first, i))
+                    code.store(total, pointer, code.sum(workspace, first, i))
             with one_by_one, code.loop(self.channels, step=members) as first:
 
                 def add_one(i: Value, sums: Sequence[Value]) -> list[Value]:
-                    return [code.add(sums[0], code.load(pointer, code.sum(room, first, i), 1))]
+                    return [code.add(sums[0], code.load(pointer, code.sum(workspace, first, i), 1))]
 
                 (total,) = code.gathered([code.constant(0, 1)], members, add_one)
                 with code.loop(members) as i:
-                    code.store(total, pointer, code.sum(room, first, i))
+                    code.store(total, pointer, code.sum(workspace, first, i))
 
 
-@kept
+@disk_cached
 def forward(channels: int) -> tuple[Function, int]:
     """(x, y, kept `[K, B, 2, C]`, numbers, room, lanes, parts, K, B, P). And how many numbers the room holds."""
     layer = Pass(channels, ("x", "y", "kept"), FORWARD)
-    code, of, width, room = layer.code, layer.of, layer.width, layer.of["room"]
+    code, of, width, workspace = layer.code, layer.of, layer.width, layer.of["room"]
     write, spread = code.write, channels  # where the room holds the variance
 
     def standardise(lane: Value, at: Value, rows: Value, share: Value, kept: Value) -> None:
@@ -151,10 +151,10 @@ def forward(channels: int) -> tuple[Function, int]:
             """The means of do(row, c)."""
             each(
                 lambda c: layer.summed(rows, 1, lambda row, sums: [code.add(sums[0], do(row, c))])[0],
-                room, code.sum(0),
+                workspace, code.sum(0),
             )  # fmt: skip
             layer.pooled(0, members)
-            each(lambda c: write.fmul(code.load(room, c, width), share), to, offset)
+            each(lambda c: write.fmul(code.load(workspace, c, width), share), to, offset)
 
         def squared(row: Value, c: Value) -> Value:
             apart = write.fsub(x(row, c), code.load(of["kept"], code.sum(kept, c), width))
@@ -164,15 +164,15 @@ def forward(channels: int) -> tuple[Function, int]:
             with stored:
                 mean, variance = (layer.address(lane, name) for name in ("running_mean", "running_var"))
                 each(lambda c: code.load(mean, c, width), of["kept"], kept)
-                each(lambda c: code.load(variance, c, width), room, code.sum(spread))
+                each(lambda c: code.load(variance, c, width), workspace, code.sum(spread))
             with fresh:
                 mean_of(x, of["kept"], kept)
-                mean_of(squared, room, code.sum(spread))
+                mean_of(squared, workspace, code.sum(spread))
         with write.if_then(layer.is_mode(lane, BATCH)):
             _follow(layer, lane, rows, kept, spread)
 
         def inverse(c: Value) -> Value:
-            variance = code.add(code.load(room, code.sum(spread, c), width), layer.number(lane, 0))
+            variance = code.add(code.load(workspace, code.sum(spread, c), width), layer.number(lane, 0))
             return write.fdiv(code.constant(1, width), code.root(variance))
 
         each(inverse, of["kept"], code.sum(kept, channels))
@@ -205,12 +205,12 @@ def _follow(layer: Pass, lane: Value, rows: Value, kept: Value, spread: int) -> 
             code.store(code.fma(value, share, before), running, c)
 
 
-@kept
+@disk_cached
 def backward(channels: int) -> tuple[Function, int]:
     """(gradient of y, x, kept, where the gradient of x goes, numbers, room, lanes, parts, K, B, P). The gradients of γ and β are added to
     where they go. And how many numbers the room holds."""
     layer = Pass(channels, ("gradient", "x", "kept", "to_x"), BACKWARD)
-    code, of, width, room = layer.code, layer.of, layer.width, layer.of["room"]
+    code, of, width, workspace = layer.code, layer.of, layer.width, layer.of["room"]
     write = code.write
 
     def back(lane: Value, at: Value, rows: Value, share: Value, kept: Value) -> None:
@@ -239,13 +239,14 @@ def backward(channels: int) -> tuple[Function, int]:
             scale = write.fmul(code.load(weight, c, width), code.number(fresh, width))
             for into, offset, total in zip((to_bias, to_weight), (0, channels), sums, strict=True):
                 code.store(code.add(code.load(into, c, width), total), into, c)
-                code.store(write.fmul(total, scale), room, code.sum(offset, c))
+                code.store(write.fmul(total, scale), workspace, code.sum(offset, c))
         layer.pooled(0, members)
         layer.pooled(channels, members)
         with code.loop(channels, step=width) as c:
             own, scale = seen(c), code.load(weight, c, width)
             shift, slope = (
-                write.fmul(code.load(room, code.sum(offset, c), width), share) for offset in (0, channels)
+                write.fmul(code.load(workspace, code.sum(offset, c), width), share)
+                for offset in (0, channels)
             )
             with code.loop(rows) as row:
                 apart = write.fsub(write.fmul(gradient(row, c), scale), shift)

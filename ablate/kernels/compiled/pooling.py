@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ablate.kernels.compiled.code_cache import kept
+from ablate.kernels.compiled.code_cache import disk_cached
 from ablate.kernels.compiled.ir_builder import Code, Count, Value, width_of
 from ablate.kernels.compiled.jit import Function
 
@@ -20,7 +20,7 @@ SUMS = 4
 """Parts of a mean that are summed side by side: place i goes to part i mod 4."""
 
 
-@kept
+@disk_cached
 def largest(window: tuple[int, int], sides: tuple[int, int], channels: int, *, backward: bool) -> Function:
     """(x, y, K, B); backward (gradient of y, x, where the gradient of x goes, K, B), which writes all of it.
 
@@ -77,7 +77,7 @@ def _hand(code: Code, gradient: Value, raises: Sequence[Value], places: Sequence
     code.store(gradient, to_x, places[0])
 
 
-@kept
+@disk_cached
 def mean(places: int, channels: int, *, backward: bool) -> Function:
     """(x, y, K, B), of maps with H · W = `places`; backward (gradient of y, where the gradient of x goes, K, B)."""
     code = Code(["gradient", "to_x"] if backward else ["x", "y"], ["lanes", "examples"])

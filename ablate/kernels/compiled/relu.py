@@ -5,12 +5,12 @@ Slope 0 is ReLU, 1 the identity; a lane whose slope is no number is left out.
 
 from __future__ import annotations
 
-from ablate.kernels.compiled.code_cache import kept
+from ablate.kernels.compiled.code_cache import disk_cached
 from ablate.kernels.compiled.ir_builder import F32, Code, Value
 from ablate.kernels.compiled.jit import Function, floats
 
 
-@kept
+@disk_cached
 def rectified(*, backward: bool) -> Function:
     """(x, slope `[K]`, y, K, numbers of a lane). Backward also, before y, the gradient of y, and its own goes to y."""
     code = Code(["x", "slope", *(["gradient"] if backward else []), "y"], ["lanes", "numbers"])

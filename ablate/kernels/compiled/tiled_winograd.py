@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from ablate.kernels.compiled.code_cache import kept
+from ablate.kernels.compiled.code_cache import disk_cached
 from ablate.kernels.compiled.ir_builder import Count, Value, width_of
 from ablate.kernels.compiled.jit import Function
 from ablate.kernels.compiled.winograd import (
@@ -104,9 +104,9 @@ class Walk(Layer):
             lines = code.times(code.sum(line, inset[0]), wide * channels)
             place = code.sum(start + inset[1] * channels, lines, i)
             if back:
-                code.store(code.load(self.room, place, width), maps, own)
+                code.store(code.load(self.workspace, place, width), maps, own)
             else:
-                code.store(code.load(maps, own, width), self.room, place)
+                code.store(code.load(maps, own, width), self.workspace, place)
 
     def take(self, lane: Value, first: Value, count: Value, padded: int, points: int) -> None:
         """A block's tiles of x, laid out at `padded` of the room, to their points."""
@@ -117,13 +117,15 @@ class Walk(Layer):
                 self.lay(self.of["x"], at, grid.into, channels, padded, wide, grid.padding)
             corner = self.corner(number, padded, wide, channels)
             line = wide * channels
-            self.to_points(self.room, corner, grid.tile.down, grid.tile.across, points, row, channels, line)
+            self.to_points(
+                self.workspace, corner, grid.tile.down, grid.tile.across, points, row, channels, line
+            )
 
     def example(self, lane: Value, example: Count, sides: tuple[int, int], channels: int) -> Value:
         return self.maps(lane, self.code.sum(0), sides[0] * sides[1], channels, example)
 
 
-@kept
+@disk_cached
 def forward(grid: Grid, channels: int, out: int) -> tuple[Function, int]:
     """As `winograd.forward`."""
     walk = Walk(grid, channels, out, ("x", "weight", "bias", "y"))
@@ -133,7 +135,7 @@ def forward(grid: Grid, channels: int, out: int) -> tuple[Function, int]:
     wide, broad = grid.padded[1], grid.covered[1]
     padded = walk.reserved(grid.padded[0] * wide * channels)
     covered = walk.reserved(grid.covered[0] * broad * out)
-    code.fill(0, walk.room, code.sum(padded), grid.padded[0] * wide * channels)
+    code.fill(0, walk.workspace, code.sum(padded), grid.padded[0] * wide * channels)
     with code.loop(of["lanes"]) as lane:
         walk.weights(lane, points, onwards=True)
         with walk.blocks(lane) as (first, count):
@@ -141,14 +143,16 @@ def forward(grid: Grid, channels: int, out: int) -> tuple[Function, int]:
             walk.multiplied(into, points, sums, channels, out)
             with walk.rows(first, count) as (row, example, number):
                 corner, bias = walk.corner(number, covered, broad, out), code.times(lane, out)
-                walk.from_points(sums, row, tile.up, tile.left, walk.room, corner, out, bias, broad * out)
+                walk.from_points(
+                    sums, row, tile.up, tile.left, walk.workspace, corner, out, bias, broad * out
+                )
                 with walk.when(number, walk.each - 1):
                     at = walk.example(lane, example, grid.out, out)
                     walk.lay(of["y"], at, grid.out, out, covered, broad, (0, 0), back=True)
     return code.compiled(), walk.numbers
 
 
-@kept
+@disk_cached
 def backward(grid: Grid, channels: int, out: int) -> tuple[Function, int]:
     """As `winograd.backward`."""
     walk = Walk(grid, channels, out, ("gradient", "x", "weight", "to_x", "to_weight", "to_bias"))
@@ -160,13 +164,13 @@ def backward(grid: Grid, channels: int, out: int) -> tuple[Function, int]:
     size = grid.padded[0] * wide * channels
     padded, found = walk.reserved(size), walk.reserved(size)
     covered = walk.reserved(grid.covered[0] * broad * out)
-    code.fill(0, walk.room, code.sum(padded), size)
-    code.fill(0, walk.room, code.sum(covered), grid.covered[0] * broad * out)
+    code.fill(0, walk.workspace, code.sum(padded), size)
+    code.fill(0, walk.workspace, code.sum(covered), grid.covered[0] * broad * out)
     with code.loop(of["lanes"]) as lane:
         bias = code.times(lane, out)
         with code.given("to_x"):
             walk.weights(lane, points, onwards=False)
-        code.fill(0, walk.room, kernels, POINTS * channels * out)
+        code.fill(0, walk.workspace, kernels, POINTS * channels * out)
         with code.given("to_bias"):
             code.fill(0, of["to_bias"], bias, out)
         with walk.blocks(lane) as (first, count):
@@ -179,7 +183,7 @@ def backward(grid: Grid, channels: int, out: int) -> tuple[Function, int]:
                         summed_places(code, of["gradient"], at, places, of["to_bias"], bias, out)
                 corner = walk.corner(number, covered, broad, out)
                 walk.to_points(
-                    walk.room, corner, turned(tile.up), turned(tile.left), sums, row, out, broad * out
+                    walk.workspace, corner, turned(tile.up), turned(tile.left), sums, row, out, broad * out
                 )
             with code.given("to_weight"):
                 walk.take(lane, first, count, padded, into)
@@ -188,10 +192,10 @@ def backward(grid: Grid, channels: int, out: int) -> tuple[Function, int]:
                 walk.multiplied(sums, points, into, out, channels)
                 with walk.rows(first, count) as (row, example, number):
                     with walk.when(number, 0):
-                        code.fill(0, walk.room, code.sum(found), size)
+                        code.fill(0, walk.workspace, code.sum(found), size)
                     corner = walk.corner(number, found, wide, channels)
                     walk.from_points(
-                        into, row, turned(tile.down), turned(tile.across), walk.room, corner, channels,
+                        into, row, turned(tile.down), turned(tile.across), walk.workspace, corner, channels,
                         line=wide * channels, more=True,
                     )  # fmt: skip
                     with walk.when(number, walk.each - 1):

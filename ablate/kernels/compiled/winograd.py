@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ablate.kernels.compiled.code_cache import kept
+from ablate.kernels.compiled.code_cache import disk_cached
 from ablate.kernels.compiled.ir_builder import Code, Count, Rows, Value, width_of
 from ablate.kernels.compiled.jit import Function
 
@@ -56,7 +56,7 @@ class Layer:
         self.tile, self.channels, self.out = tile, channels, out
         self.code = Code([*pointers, "room"], ["lanes", "examples"])
         self.of = self.code.argument
-        self.room = self.of["room"]
+        self.workspace = self.of["room"]
         self.numbers = 0
 
     def reserved(self, numbers: int) -> int:
@@ -90,7 +90,7 @@ class Layer:
             found = code.between(self.tile.kernel, kernel, self.tile.kernel)
             for point, value in enumerate(value for line in found for value in line):
                 offset = code.sum(points + point * outer * inner, code.times(i, inner), j)
-                code.store(value, self.room, offset)
+                code.store(value, self.workspace, offset)
 
     def to_points(
         self, maps: Value, at: Value, down: Rows, across: Rows, points: int, row: Value, channels: int, line: int = 0
@@ -107,7 +107,7 @@ class Layer:
             found = [value for values in code.between(down, x, across) for value in values]
             for point, value in enumerate(found):
                 offset = code.sum(points + point * BLOCK * channels, code.times(row, channels), c)
-                code.store(value, self.room, offset)
+                code.store(value, self.workspace, offset)
 
     def from_points(
         self, points: int, row: Value, up: Rows, left: Rows, maps: Value, at: Value, channels: int, bias: Value | None = None,
@@ -120,7 +120,7 @@ class Layer:
 
             def point(i: int, j: int) -> Value:
                 place = points + (i * SIDE + j) * BLOCK * channels
-                return code.load(self.room, code.sum(place, code.times(row, channels), c), width)
+                return code.load(self.workspace, code.sum(place, code.times(row, channels), c), width)
 
             found = code.between(up, [[point(i, j) for j in range(SIDE)] for i in range(SIDE)], left)
             shift = None if bias is None else code.load(self.of["bias"], code.sum(bias, c), width)
@@ -139,12 +139,12 @@ class Layer:
             sums = code.product(
                 [code.constant(0, width)] * ROWS,
                 inner,
-                lambda k, i: code.spread(self.room, code.sum(left, k, i * inner), width),
-                lambda k: code.load(self.room, code.sum(right, code.times(k, columns)), width),
+                lambda k, i: code.spread(self.workspace, code.sum(left, k, i * inner), width),
+                lambda k: code.load(self.workspace, code.sum(right, code.times(k, columns)), width),
             )
             at = code.sum(into, code.times(point, BLOCK * columns), code.times(row, columns), column)
             for i, value in enumerate(sums):
-                code.store(value, self.room, code.sum(at, i * columns))
+                code.store(value, self.workspace, code.sum(at, i * columns))
 
     def correlated(self, a: int, b: int, into: int, examples: Value) -> None:
         """At each point: `[BLOCK, O]`ᵀ · `[BLOCK, C]`, of so many examples, added to `[O, C]`."""
@@ -156,16 +156,16 @@ class Layer:
             at = code.sum(into, code.times(code.sum(code.times(point, self.out), row), self.channels), column)
             places = [code.sum(at, i * self.channels) for i in range(rows)]
             sums = code.product(
-                [code.load(self.room, place, width) for place in places],
+                [code.load(self.workspace, place, width) for place in places],
                 examples,
-                lambda k, i: code.spread(self.room, code.sum(left, code.times(k, self.out), i), width),
-                lambda k: code.load(self.room, code.sum(right, code.times(k, self.channels)), width),
+                lambda k, i: code.spread(self.workspace, code.sum(left, code.times(k, self.out), i), width),
+                lambda k: code.load(self.workspace, code.sum(right, code.times(k, self.channels)), width),
             )
             for place, value in zip(places, sums, strict=True):
-                code.store(value, self.room, place)
+                code.store(value, self.workspace, place)
 
 
-@kept
+@disk_cached
 def forward(tile: Tile, channels: int, out: int) -> tuple[Function, int]:
     """(x, weight, bias or 0, y, room, K, B): Y = Aᵀ [Σ (G w Gᵀ) ⊙ (Bᵀ x B)] A, the sum over channels. And how many numbers the room holds."""
     layer = Layer(tile, channels, out, ("x", "weight", "bias", "y"))
@@ -188,7 +188,7 @@ def forward(tile: Tile, channels: int, out: int) -> tuple[Function, int]:
     return code.compiled(), layer.numbers
 
 
-@kept
+@disk_cached
 def backward(tile: Tile, channels: int, out: int) -> tuple[Function, int]:
     """(gradient of y, x, weight, then where the gradients of x, weight and bias go: 0 where not wanted, room, K, B).
 
@@ -202,7 +202,7 @@ def backward(tile: Tile, channels: int, out: int) -> tuple[Function, int]:
     with code.loop(of["lanes"]) as lane:
         with code.given("to_x"):
             layer.weights(lane, points, onwards=False)
-        code.fill(0, layer.room, kernels, POINTS * channels * out)
+        code.fill(0, layer.workspace, kernels, POINTS * channels * out)
         with code.given("to_bias"):
             code.fill(0, of["to_bias"], code.times(lane, out), out)
         with code.loop(examples, step=BLOCK) as first:
@@ -251,7 +251,7 @@ def weights_back(layer: Layer, lane: Value, kernels: int) -> None:
         at = code.sum(kernels, code.times(o, channels), c)
         u = [
             [
-                code.load(layer.room, code.sum(at, (row * SIDE + column) * out * channels), width)
+                code.load(layer.workspace, code.sum(at, (row * SIDE + column) * out * channels), width)
                 for column in range(SIDE)
             ]
             for row in range(SIDE)

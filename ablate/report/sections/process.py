@@ -10,11 +10,9 @@ from ablate.ranking.estimation.coding import lines
 from ablate.report import tables
 from ablate.report.data import ReportData
 from ablate.report.numbers import NONE, duration, missing, setting
-from ablate.report.plots import confirm as confirm_plots
-from ablate.report.plots import curves as curve_plots
+from ablate.report.plots import confirm, curves, slices
 from ablate.report.plots import lr_find as lr_find_plots
 from ablate.report.plots import search as search_plots
-from ablate.report.plots import slices as slice_plots
 from ablate.report.plots.picture import Picture
 from ablate.report.verdict import search_slices
 
@@ -49,12 +47,10 @@ def search(data: ReportData) -> Content | None:
         "selection": _selection(data),
         "common": _common(data, trials),
         "edges": [panel.advice for panel in panels if panel.edge],
-        "slices": slice_plots.slices(
-            panels[:_FIRST_SLICES], data.metric, data.units, higher=data.higher_is_better
-        )
+        "slices": slices.slices(panels[:_FIRST_SLICES], data.metric, data.units, higher=data.higher_is_better)
         if panels
         else None,
-        "more_slices": slice_plots.slices(
+        "more_slices": slices.slices(
             panels[_FIRST_SLICES:],
             data.metric,
             data.units,
@@ -74,7 +70,7 @@ def _selection(data: ReportData) -> Picture | None:
             values.setdefault(str(run["arm"]), {})[str(run["seed"])] = float(run[data.metric])
     if len(values) < 2:
         return None
-    return confirm_plots.arms(
+    return confirm.arms(
         values,
         data.metric,
         data.units,
@@ -147,4 +143,4 @@ def lr_find(data: ReportData) -> Content | None:
 
 def learning_curves(data: ReportData) -> Content | None:
     records = [record for record in data.curves if record["values"]]
-    return {"picture": curve_plots.curves(records, data.metric)} if records else None
+    return {"picture": curves.curves(records, data.metric)} if records else None

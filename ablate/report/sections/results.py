@@ -11,8 +11,7 @@ from ablate.ranking.estimation.coding import lines
 from ablate.report import outside, tables
 from ablate.report.data import ReportData
 from ablate.report.numbers import Units, missing, plural, significant
-from ablate.report.plots import confirm as confirm_plots
-from ablate.report.plots import forest as forest_plots
+from ablate.report.plots import confirm, forest
 from ablate.report.plots.picture import Picture
 from ablate.report.ranking_rows import ranking_rows
 from ablate.report.verdict import label, labels, main_rows, recipe_rows
@@ -50,7 +49,7 @@ def ranking(data: ReportData) -> Content | None:
         "exploratory_only": str(rows["estimand"].iloc[0]) == "exploratory" and not data.outside,
         "importances": tables.importances(data),
         "every_claim": tables.claims(data),
-        "forest": forest_plots.forest(by_effect, labels(data, by_effect), data.units, declared, auto=auto),
+        "forest": forest.forest(by_effect, labels(data, by_effect), data.units, declared, auto=auto),
         "margin": _margin(declared, data.units, auto=auto) if declared else "",
         "beside": _beside(data, data.ranking),
         "interactions": tables.interactions(data),
@@ -89,7 +88,7 @@ def _beside(data: ReportData, frame: pd.DataFrame) -> Picture | None:
     pairs = pairs[
         np.isfinite(pairs["effect"].astype(float)) & np.isfinite(pairs["effect_drop"].astype(float))
     ]
-    return forest_plots.beside(pairs, labels(data, pairs), data.units) if len(pairs) else None
+    return forest.beside(pairs, labels(data, pairs), data.units) if len(pairs) else None
 
 
 def confirmation(data: ReportData) -> Content | None:
@@ -117,8 +116,8 @@ def confirmation(data: ReportData) -> Content | None:
         "metric": metric,
         "gain": gain,
         "sentence": _paired_sentence(gain, units) if gain else "",
-        "differences": confirm_plots.differences(rows, units) if rows else None,
-        "arms": confirm_plots.arms(seen, metric, units) if seen else None,
+        "differences": confirm.differences(rows, units) if rows else None,
+        "arms": confirm.arms(seen, metric, units) if seen else None,
         "on_test": metric.startswith("test/"),
         "recipe": recipe_rows(data, data.winner or {}),
         "missing": not seen,

@@ -17,7 +17,7 @@ OFF, ON = "off", "on"
 
 
 @dataclass(frozen=True)
-class Array:
+class FactorMapping:
     """The factors of a ranking and what each level means as tricks; `common` stays in every recipe.
 
     `shipped`: each factor's level in the recipe that is ranked. `shifting`: factors whose levels differ in a
@@ -58,7 +58,7 @@ class Array:
             for factor, levels in self.meaning.items()
         }
 
-    def without(self, gone: Mapping[str, str]) -> Array:
+    def without(self, gone: Mapping[str, str]) -> FactorMapping:
         """Without some factors, each left at its reference; `gone`: factor -> why."""
         names = set(gone)
         tricks = self.common.plain()

@@ -11,7 +11,7 @@ from ablate.records.recipe import Recipe
 from ablate.records.study_rank import NONE, OPTIMIZER, RankSection
 from ablate.records.trick import Trick, Value
 from ablate.study.ranking.candidates import ASK, Seen, clash, doubt
-from ablate.study.ranking.design_matrix import OFF, ON, Array, Level
+from ablate.study.ranking.design_matrix import OFF, ON, FactorMapping, Level
 
 ONLY_ONE = f"nothing was searched, so another trick of its slot stands for the slot; {ASK}"
 
@@ -51,7 +51,7 @@ def array(
     candidates: Sequence[str],
     asked: RankSection,
     seen: Seen,
-) -> Array:
+) -> FactorMapping:
     """What is varied: the winner's tricks and the search's other contenders (`seen`; every candidate where
     nothing was searched). Tricks that the search found hopeless stay out: in a recipe that half of them ruin,
     nothing else shows.
@@ -96,7 +96,7 @@ def array(
     factors = [factor for factor in factors if factor.name not in orphans]
     meaning = {f.name: meaning[f.name] for f in factors} | {PLACEBO: {OFF: {}, ON: {PLACEBO: {}}}}
     varied = {trick for levels in meaning.values() for level in levels.values() for trick in level}
-    return Array(
+    return FactorMapping(
         with_placebo(factors), meaning, winner.without(*varied),
         {**{f.name: shipped[f.name] for f in factors}, PLACEBO: OFF},
         tuple(f.name for f in factors if _shifts(meaning[f.name].values(), catalogue)), left_out,

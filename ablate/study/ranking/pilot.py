@@ -21,7 +21,7 @@ from ablate.ranking.designs.factorial import all_at
 from ablate.ranking.designs.factorial import pilot as pilot_design
 from ablate.ranking.designs.pilot import Pilot, read_pilot
 from ablate.ranking.estimation.outcomes import classify
-from ablate.study.ranking.design_matrix import Array
+from ablate.study.ranking.design_matrix import FactorMapping
 from ablate.study.session import Planned, Session
 
 WORTH = 24
@@ -33,7 +33,9 @@ def pays(kind: str, runs: int) -> bool:
     return kind in ("screening", "factorial") and runs >= WORTH
 
 
-def pilot(session: Session, laid: Array, collapse: float | None) -> tuple[Array, dict[str, Any]]:
+def pilot(
+    session: Session, laid: FactorMapping, collapse: float | None
+) -> tuple[FactorMapping, dict[str, Any]]:
     """The array that is to be run, and the pilot as a document: `array` false: no array.
 
     The document has σ with its interval, failures on both sides, warnings, and `rescued`: side -> the tricks
@@ -70,7 +72,9 @@ def pilot(session: Session, laid: Array, collapse: float | None) -> tuple[Array,
     return laid, said
 
 
-def rescuers(session: Session, laid: Array, side: int, seed: int, collapse: float | None) -> list[str]:
+def rescuers(
+    session: Session, laid: FactorMapping, side: int, seed: int, collapse: float | None
+) -> list[str]:
     """The factors that, turned round alone from all-on (`side` 1) or all-off (0), let training live; best first."""
     turned = [f for f in laid.factors if f.role != "must_have" and f.name != PLACEBO]
     turned = [f for f in turned if side or f.parent is None]
@@ -82,9 +86,11 @@ def rescuers(session: Session, laid: Array, side: int, seed: int, collapse: floa
     return [name for _, name in sorted(alive, reverse=True)]
 
 
-def table(session: Session, laid: Array, rows: Sequence[tuple[Mapping[str, str], int]]) -> pd.DataFrame:
+def table(
+    session: Session, laid: FactorMapping, rows: Sequence[tuple[Mapping[str, str], int]]
+) -> pd.DataFrame:
     """Train these levels under these seeds; one line a run: levels, outcome, metric."""
-    catalogue = session.bench.catalogue
+    catalogue = session.context.catalogue
     plan = [
         Planned(session.run(laid.recipe(catalogue, levels), seed), "pilot", arm=_arm(levels, laid.factors))
         for levels, seed in rows
@@ -97,13 +103,13 @@ def table(session: Session, laid: Array, rows: Sequence[tuple[Mapping[str, str],
     )
 
 
-def _without_culprits(laid: Array, names: Sequence[str]) -> Array:
+def _without_culprits(laid: FactorMapping, names: Sequence[str]) -> FactorMapping:
     """With all tricks on, training lives only without these: the array does without them."""
     why = "with all tricks on every run of the pilot failed, and without it not: it stays at its reference"
     return laid.without(dict.fromkeys(names, why))
 
 
-def _with_must_have(laid: Array, name: str) -> Array:
+def _with_must_have(laid: FactorMapping, name: str) -> FactorMapping:
     """With all tricks off, training lives only with this one: it is fixed on, and tested apart."""
     own = next(f for f in laid.factors if f.name == name)
     reference, level = own.levels[0], laid.shipped[name]

@@ -19,7 +19,7 @@ from ablate.ranking.designs.waves import apart, check_kind, wave_of
 from ablate.records.recipe import Recipe
 from ablate.records.trick import Trick
 from ablate.study.ranking.candidates import Seen, best_seen
-from ablate.study.ranking.design_matrix import Array
+from ablate.study.ranking.design_matrix import FactorMapping
 from ablate.study.ranking.factors import array
 from ablate.study.ranking.pilot import pays
 from ablate.study.ranking.retune import declaration
@@ -83,7 +83,7 @@ def laid_out(
     catalogue: Mapping[str, Trick],
     baseline: Recipe,
     candidates: Sequence[str],
-) -> tuple[Array, bool, str]:
+) -> tuple[FactorMapping, bool, str]:
     """The array, whether the recipe that it is around is known, and that recipe in words. Raises InputError
     where the study file asks for tricks that cannot be had."""
     asked = opened.study.rank

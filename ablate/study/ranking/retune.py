@@ -21,7 +21,7 @@ from ablate.ledger.entry import Entry
 from ablate.ranking.designs.design import training_seed
 from ablate.records.recipe import Recipe
 from ablate.records.run import Outcome
-from ablate.study.ranking.design_matrix import Array, at_rate
+from ablate.study.ranking.design_matrix import FactorMapping, at_rate
 from ablate.study.session import Planned, Session
 
 SHIPPED = "shipped"
@@ -36,7 +36,7 @@ def grid(count: int) -> list[float]:
     return [10 ** (reach * i / half) for i in range(-half, half + 1)]
 
 
-def arms(laid: Array) -> dict[str, dict[str, str]]:
+def arms(laid: FactorMapping) -> dict[str, dict[str, str]]:
     """Arm -> the levels in which it differs from the shipped recipe; the shipped recipe first."""
     found: dict[str, dict[str, str]] = {SHIPPED: {}}
     parents = {factor.name: factor.parent for factor in laid.factors}
@@ -56,7 +56,7 @@ def arms(laid: Array) -> dict[str, dict[str, str]]:
     return found
 
 
-def declaration(laid: Array, count: int) -> dict[str, Any] | None:
+def declaration(laid: FactorMapping, count: int) -> dict[str, Any] | None:
     """What is fixed before the first run; None where nothing is re-tuned."""
     if not count or not laid.shifting:
         return None
@@ -68,12 +68,12 @@ def declaration(laid: Array, count: int) -> dict[str, Any] | None:
     }
 
 
-def retune(session: Session, laid: Array) -> tuple[Array, dict[str, Any] | None]:
+def retune(session: Session, laid: FactorMapping) -> tuple[FactorMapping, dict[str, Any] | None]:
     """The array with its rates, and what was found: arm -> best factor, whether it is at the grid's edge."""
     declared = declaration(laid, session.study.rank.retune)
     if declared is None:
         return laid, None
-    catalogue = session.bench.catalogue
+    catalogue = session.context.catalogue
     seed = training_seed(session.study.seed, 0x12E7)
     recipes = {arm: laid.recipe(catalogue, levels) for arm, levels in arms(laid).items()}
     if not any(_has_rate(recipe, catalogue) for recipe in recipes.values()):
@@ -119,7 +119,7 @@ def choose(scores: Sequence[float]) -> int:
     return min((i for i, score in enumerate(scores) if score == top), key=lambda i: abs(i - middle))
 
 
-def rates_of(laid: Array, best: Mapping[str, float]) -> dict[str, dict[str, float]]:
+def rates_of(laid: FactorMapping, best: Mapping[str, float]) -> dict[str, dict[str, float]]:
     """Factor -> level -> its best rate as a multiple of the shipped recipe's best."""
     return {
         name: {

@@ -18,7 +18,7 @@ from ablate.ranking.verdicts.sequential import nominal_level
 from ablate.records.errors import InputError
 from ablate.records.recipe import Recipe
 from ablate.study.ranking.candidates import best_seen
-from ablate.study.ranking.design_matrix import Array
+from ablate.study.ranking.design_matrix import FactorMapping
 from ablate.study.ranking.factors import array
 from ablate.study.ranking.pilot import pays, pilot
 from ablate.study.ranking.retune import declaration as rates_declared
@@ -37,7 +37,9 @@ def rank(session: Session, winner: Recipe, baseline: Recipe, candidates: list[st
             "the recipe that is ranked is the baseline itself: its contenders are ranked on it"
         )
     seen = best_seen(session.ledger.entries(scores=False), session.score)
-    whole = for_kind(array(session.bench.catalogue, winner, baseline, candidates, asked, seen), asked.design)
+    whole = for_kind(
+        array(session.context.catalogue, winner, baseline, candidates, asked, seen), asked.design
+    )
     check_kind(asked.design, whole.factors)
     if not tricks(whole):
         nothing = f"no trick is left to rank by {asked.design} around this recipe"
@@ -78,11 +80,11 @@ def same_recipe(winner: Recipe, baseline: Recipe) -> bool:
     return winner.without(PLACEBO) == baseline.without(PLACEBO)
 
 
-def tricks(laid: Array) -> list[Factor]:
+def tricks(laid: FactorMapping) -> list[Factor]:
     return [factor for factor in laid.factors if factor.name != PLACEBO]
 
 
-def for_kind(laid: Array, kind: Kind) -> Array:
+def for_kind(laid: FactorMapping, kind: Kind) -> FactorMapping:
     """The array as `kind` has it. drop-one: only what the recipe has, must_haves like the rest. add-one: the
     baseline is the recipe that tricks are added to."""
     if kind == "drop-one":
@@ -96,18 +98,18 @@ def for_kind(laid: Array, kind: Kind) -> Array:
     return laid
 
 
-def instead(whole: Array) -> tuple[Kind, Array]:
+def instead(whole: FactorMapping) -> tuple[Kind, FactorMapping]:
     """What is run where no array can be: drop-one from the recipe, or add-one where it has nothing to drop."""
     dropping = for_kind(whole, "drop-one")
     return ("drop-one", dropping) if tricks(dropping) else ("add-one", for_kind(whole, "add-one"))
 
 
-def for_drops(laid: Array) -> dict[str, str]:
+def for_drops(laid: FactorMapping) -> dict[str, str]:
     """The shipped levels with the placebo in: dropping it compares two runs of one recipe."""
     return {**laid.shipped, PLACEBO: "on"}
 
 
-def declared(session: Session, laid: Array, winner: Recipe) -> dict[str, Any]:
+def declared(session: Session, laid: FactorMapping, winner: Recipe) -> dict[str, Any]:
     """The ledger's fact, begun anew where another ranking was declared in it before."""
     asked, study = session.study.rank, session.study
     waves = [
@@ -137,7 +139,7 @@ def declared(session: Session, laid: Array, winner: Recipe) -> dict[str, Any]:
         "looks": asked.waves,
         "seeds": [list(dict.fromkeys(row.seed for row in wave.rows)) for wave in waves],
         "waves": 0,
-        "collapse": collapse_level(session.bench.task, session.metric),
+        "collapse": collapse_level(session.context.task, session.metric),
         "left_out": dict(laid.left_out),
         "meaning": laid.plain(),
         "retune": rates_declared(laid, asked.retune),
@@ -168,16 +170,16 @@ def keep(session: Session, fact: Mapping[str, Any]) -> None:
         session.ledger.put("rank", fact)
 
 
-def main_factors(kind: Kind, laid: Array) -> tuple[Factor, ...]:
+def main_factors(kind: Kind, laid: FactorMapping) -> tuple[Factor, ...]:
     """What the design itself varies or fixes: add-one leaves the must_haves to the test apart."""
     return tuple(f for f in laid.factors if kind != "add-one" or f.role != "must_have")
 
 
 def planned(
-    session: Session, fact: dict[str, Any], kind: Kind, laid: Array, whole: Array, wave: int
+    session: Session, fact: dict[str, Any], kind: Kind, laid: FactorMapping, whole: FactorMapping, wave: int
 ) -> list[Planned]:
     """The runs of a wave, in the ledger's fact before any of them is trained."""
-    catalogue, seed = session.bench.catalogue, session.study.seed
+    catalogue, seed = session.context.catalogue, session.study.seed
     design = wave_of(kind, main_factors(kind, laid), wave=wave, seed=seed, shipped=for_drops(laid))
     plan = [
         (row, Planned(session.run(laid.recipe(catalogue, row.levels), row.seed), "rank", wave))
@@ -198,7 +200,7 @@ def planned(
     return [one for _, one in [*plan, *beside]]
 
 
-def set_apart(laid: Array, whole: Array) -> list[Factor]:
+def set_apart(laid: FactorMapping, whole: FactorMapping) -> list[Factor]:
     """What the array holds fixed: must_haves, and what the pilot took out of it though the recipe has it."""
     there = {factor.name for factor in laid.factors}
     gone = [f for f in whole.factors if f.name not in there and whole.shipped[f.name] != f.levels[0]]
