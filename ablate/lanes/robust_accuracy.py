@@ -51,17 +51,19 @@ def deviation(x: Tensor) -> Tensor:
 
 def outputs(trainer: Trainer, lanes: Tensor, split: str = "validation", eps: float = EPS) -> Tensor:
     """Outputs `[k, N, C]` of the lanes `lanes` (int64) on the split's inputs, each moved against its lane."""
-    data, device = trainer.context.splits[split], trainer.context.device
+    device = trainer.context.device
     sigma = deviation(trainer.context.splits["train"].x).to(device)
     weights = dict(trainer.scored_weights().take(lanes).items())
     forward, keys = trainer.forward.some(lanes), trainer.seeds[lanes]
     rows = max(1, MOST // len(lanes))
     parts = []
-    for x, y in zip(torch.split(data.x, rows), torch.split(data.y, rows), strict=True):
-        stacked = x.expand(len(lanes), *x.shape).clone().requires_grad_()
+    y = trainer.data.targets(split, lanes)
+    labels = torch.split(y.expand(len(lanes), -1), rows, dim=1)
+    for x, own in zip(trainer.data.chunks(split, lanes, rows), labels, strict=True):
+        stacked = x.clone().requires_grad_()
         with torch.enable_grad():
             logits = trainer.outputs(weights, stacked, keys, training=False, forward=forward)
-            loss = F.cross_entropy(logits.flatten(0, 1), y.repeat(len(lanes)), reduction="sum")
+            loss = F.cross_entropy(logits.flatten(0, 1), own.flatten(), reduction="sum")
             (gradient,) = torch.autograd.grad(loss, stacked)
         with torch.no_grad():
             moved = stacked.detach() + eps * sigma * gradient.sign()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -14,9 +14,13 @@ from ablate.tasks.metrics import metrics, per_example_scores
 
 
 def scored(
-    context: TaskContext, outputs: Mapping[str, Tensor], splits: Sequence[str], outcome: Outcome
+    context: TaskContext,
+    outputs: Mapping[str, Tensor],
+    splits: Sequence[str],
+    outcome: Outcome,
+    targets: Callable[[str], Tensor],
 ) -> tuple[dict[str, float], dict[str, tuple[float, ...]]]:
-    """`split/metric` -> value, and split -> scores, of `outputs`: split -> `[N, C or D]`.
+    """`split/metric` -> value, and split -> scores, of `outputs`: split -> `[N, C or D]`. `targets`: a split's y for this run.
 
     A diverged run has no metric (NaN) and no scores. Robust accuracy, where it was asked for, only of a run that
     is complete.
@@ -25,9 +29,9 @@ def scored(
     scores: dict[str, tuple[float, ...]] = {}
     criterion = context.task.criterion
     if outcome is Outcome.COMPLETE and robust_accuracy.ROBUST in outputs:
-        values |= robust_accuracy.values(outputs[robust_accuracy.ROBUST], context.splits["validation"].y)
+        values |= robust_accuracy.values(outputs[robust_accuracy.ROBUST], targets("validation"))
     for split in (split for split in splits if split != robust_accuracy.ROBUST):
-        output, y = outputs[split][None], context.splits[split].y
+        output, y = outputs[split][None], targets(split)
         for name, value in metrics(criterion, output, y).items():
             values[f"{split}/{name}"] = float("nan") if outcome is Outcome.DIVERGED else value.item()
         if outcome is not Outcome.DIVERGED:

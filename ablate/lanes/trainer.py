@@ -18,6 +18,7 @@ from ablate.lanes.context import TaskContext
 from ablate.lanes.data import Order
 from ablate.lanes.forward import Forward, forward_of
 from ablate.lanes.group import Group, batch_size
+from ablate.lanes.lane_splits import LaneSplits
 from ablate.lanes.loss import lane_losses, share_right
 from ablate.lanes.parameters import LaneParameters
 from ablate.lanes.update import Optimizers, are_finite, change_gradients, schedule_factor
@@ -64,6 +65,7 @@ class Trainer:
         self.order = Order(
             len(context.splits["train"]), batch_size(runs[0], context.catalogue, task.batch_size)
         )
+        self.data = LaneSplits(task, context.splits, runs)
         self.seeds = seed_keys([run.seed for run in runs], context.device)
         lanes = len(runs)
         self.steps = torch.zeros(lanes, dtype=torch.int64, device=context.device)
@@ -110,8 +112,7 @@ class Trainer:
         return keys, schedule_factor(self.group, steps, self.total_steps, self.order.steps_per_epoch)
 
     def batch(self, index: Tensor, draws: Draws) -> Batch:
-        train = self.context.splits["train"]
-        batch = Batch(*train.at(index), index)
+        batch = Batch(*self.data.batch(index), index)
         for active, change in self.group.ports("batch"):
             batch = change(batch, draws.within(active.name), active.settings)
         return batch
@@ -215,11 +216,10 @@ class Trainer:
 
         parts = []
         # As many examples at a time as training affords; never more or fewer because of the other lanes.
-        for x in torch.split(self.context.splits[split].x, max(512, 4 * self.order.batch_size)):
-            stacked = x.expand(len(chosen), *x.shape)
-            outputs = run(stacked)
+        for x in self.data.chunks(split, chosen, max(512, 4 * self.order.batch_size)):
+            outputs = run(x)
             for active, view in self.group.ports("views") if views else ():
-                outputs = view(run, stacked, outputs, active.settings.take(chosen))
+                outputs = view(run, x, outputs, active.settings.take(chosen))
             parts.append(outputs)
         return torch.cat(parts, dim=1)
 
@@ -249,6 +249,7 @@ class Trainer:
         """Keep the lanes at the positions `lanes` (int64), in that order."""
         self.graph = None
         self.group.take(lanes)
+        self.data.take(lanes)
         self.forward.take(lanes)
         self.optimizers.take(lanes)
         self.weights = self.weights.take(lanes)
@@ -278,6 +279,7 @@ class Trainer:
             raise ValueError("the lanes' parameters differ")
         self.graph = None
         self.optimizers.extend(other.optimizers, self.lanes)
+        self.data.extend(other.data, self.lanes, other.lanes)
         self.group.extend(other.group)
         self.forward.extend(other.forward)
         self.weights = self.weights.like(torch.cat([self.weights.flat, other.weights.flat]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from math import isfinite
 
 import torch
@@ -171,7 +172,7 @@ class Training:
             values["train/accuracy"] = mean[1]
             watched.add("accuracy")
         outputs = trainer.predict("validation", views=False)
-        found = metrics(task.criterion, outputs, self.context.splits["validation"].y, watched)
+        found = metrics(task.criterion, outputs, trainer.data.targets("validation"), watched)
         values |= {f"validation/{name}": value for name, value in found.items()}
         columns = {name: value.tolist() for name, value in values.items()}
         for lane, run in enumerate(trainer.group.runs):
@@ -293,7 +294,10 @@ class Training:
 
     def _result(self, run: Run, outcome: Outcome) -> None:
         trace = self.traces[run.identity]
-        values, scores = scored(self.context, trace.outputs, self.splits, outcome)
+        lane = self.trainer.group.runs.index(run)
+        values, scores = scored(
+            self.context, trace.outputs, self.splits, outcome, partial(self.trainer.data.targets_of, lane)
+        )
         epochs = len(trace.curves[LOSS])
         if outcome is Outcome.COMPLETE:
             for name in ("loss", "accuracy"):

@@ -10,6 +10,9 @@ from enum import StrEnum
 
 from ablate.records.recipe import Recipe
 
+RESPLIT = 1 << 31
+"""Set in a run's seed: its training and validation rows are dealt anew, as a function of the seed."""
+
 
 class Outcome(StrEnum):
     """How a run ended. `diverged` is a result: shown, ranked last, never dropped."""
@@ -41,6 +44,11 @@ class Run:
     def __post_init__(self) -> None:
         text = json.dumps([self.task, self.recipe.canonical(), self.seed, self.epochs])
         object.__setattr__(self, "_identity", hashlib.sha256(text.encode()).hexdigest()[:16])
+
+    @property
+    def resplit(self) -> bool:
+        """Whether train and validation rows are dealt anew by the seed (the test split never is)."""
+        return bool(self.seed & RESPLIT)
 
     @property
     def identity(self) -> str:

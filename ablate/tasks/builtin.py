@@ -187,6 +187,7 @@ def _task(
         title=card.title,
         kind=card.kind,
         source=card.name,
+        dealt=True,
         **options,
     )
 

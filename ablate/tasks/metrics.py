@@ -40,14 +40,14 @@ Metrics = dict[str, Tensor]
 def classification_metrics(logits: Tensor, y: Tensor, only: Collection[str] | None = None) -> Metrics:
     """Metrics of `METRICS["classification"]`: logits `[K, N, C]`, y int64 `[N]`; each value `[K]` float64.
 
-    `ece` is the expected calibration error of Guo et al. (2017, arXiv 1706.04599, eq. 3) over 15 bins of equal
+    y may also be `[K, N]`: each lane its own targets. `ece` is the expected calibration error of Guo et al. (2017, arXiv 1706.04599, eq. 3) over 15 bins of equal
     width on the largest probability. Recalls are over the classes that occur in y, as in scikit-learn.
     """
     return _by_lanes(_classification, "classification", logits, y, only)
 
 
 def regression_metrics(prediction: Tensor, y: Tensor, only: Collection[str] | None = None) -> Metrics:
-    """Metrics of `METRICS["regression"]`: prediction `[K, N, D]`, y `[N, D]`; each value `[K]` float64.
+    """Metrics of `METRICS["regression"]`: prediction `[K, N, D]`, y `[N, D]` or `[K, N, D]`; each value `[K]` float64.
 
     With several outputs `rmse` and `r2` are averages over outputs, as in scikit-learn; `r2` of a constant
     target is 1 for a perfect prediction and else 0.
@@ -62,7 +62,7 @@ def per_example_scores(criterion: Criterion, output: Tensor, y: Tensor) -> Tenso
     """
     output, y = _float64(output), y.to(output.device)
     if criterion == "classification":
-        return _log_probability(output).gather(-1, y.expand(len(output), -1).unsqueeze(-1)).squeeze(-1).exp()
+        return _log_probability(output).gather(-1, y.expand(output.shape[:2]).unsqueeze(-1)).squeeze(-1).exp()
     return tree_sum((output - _float64(y)).square()) / y.shape[-1]
 
 
@@ -77,10 +77,13 @@ def _by_lanes(
     wanted = {metric_info(criterion, name).name for name in (METRICS[criterion] if only is None else only)}
     width = max(output.shape[-1], ECE_BINS if criterion == "classification" else 1)
     pieces: list[Metrics] = []
-    for lanes in torch.split(output, max(1, CHUNK // (output.shape[1] * width))):
+    size = max(1, CHUNK // (output.shape[1] * width))
+    by_lane = y.ndim == (2 if criterion == "classification" else 3)
+    for number, lanes in enumerate(torch.split(output, size)):
         lanes = _float64(lanes)
         broken = ~lanes.isfinite().flatten(1).all(1)
-        named = compute(lanes, y.to(lanes.device))
+        own = y[number * size : (number + 1) * size] if by_lane else y
+        named = compute(lanes, own.to(lanes.device))
         pieces.append({n: value().masked_fill(broken, torch.nan) for n, value in named if n in wanted})
     return {name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]}
 
@@ -99,8 +102,21 @@ def _classification(logits: Tensor, y: Tensor) -> Iterator[tuple[str, Callable[[
 
     def recalls() -> Tensor:
         members = torch.nn.functional.one_hot(y, classes).double()
-        occurring = members.any(0)
-        return (correct @ members)[:, occurring] / members.sum(0)[occurring]  # counts: exact in any order
+        if y.ndim == 1:
+            occurring = members.any(0)
+            return (correct @ members)[:, occurring] / members.sum(0)[occurring]  # counts: exact in any order
+        right = (correct.unsqueeze(1) @ members).squeeze(1)
+        return right / members.sum(1)  # NaN where a lane's targets lack the class
+
+    def balanced() -> Tensor:
+        own = recalls()
+        if y.ndim == 1:
+            return _mean(own)
+        there = own.isfinite()
+        return tree_sum(own.where(there, own.new_zeros(()))) / there.sum(-1)
+
+    def worst() -> Tensor:
+        return recalls().nan_to_num(torch.inf).amin(-1)
 
     def ece() -> Tensor:
         gap = correct - top.exp()
@@ -112,25 +128,26 @@ def _classification(logits: Tensor, y: Tensor) -> Iterator[tuple[str, Callable[[
     yield "accuracy", lambda: tree_sum(correct) / count
     yield "loss", loss
     yield "log_loss", loss
-    yield "balanced_accuracy", lambda: _mean(recalls())
-    yield "worst_class_recall", lambda: recalls().amin(-1)
+    yield "balanced_accuracy", balanced
+    yield "worst_class_recall", worst
     yield "ece", ece
 
 
 def _regression(prediction: Tensor, y: Tensor) -> Iterator[tuple[str, Callable[[], Tensor]]]:
     y = _float64(y)
+    count = y.shape[-2]
     error = (prediction - y).transpose(1, 2)
     squared = tree_sum(error.square())  # [K, D]
-    centred = y - tree_sum(y.T).div(len(y))
-    total = tree_sum(centred.square().T)  # [D]
+    centred = y - tree_sum(y.transpose(-1, -2)).div(count).unsqueeze(-2)
+    total = tree_sum(centred.square().transpose(-1, -2))  # [D] or [K, D]
 
     def r2() -> Tensor:
         constant = torch.where(squared == 0, 1.0, 0.0)
         return _mean(torch.where(total == 0, constant, 1 - squared / torch.where(total == 0, 1.0, total)))
 
-    yield "rmse", lambda: _mean((squared / len(y)).sqrt())
-    yield "loss", lambda: _mean(squared / len(y))
-    yield "mae", lambda: _mean(tree_sum(error.abs()) / len(y))
+    yield "rmse", lambda: _mean((squared / count).sqrt())
+    yield "loss", lambda: _mean(squared / count)
+    yield "mae", lambda: _mean(tree_sum(error.abs()) / count)
     yield "r2", r2
 
 

@@ -58,6 +58,27 @@ def shuffled(count: int, seed: int = 0) -> np.ndarray:
     return np.argsort(z, kind="stable")
 
 
+def resplit(train: Split, validation: Split, seed: int, *, stratified: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Deal the rows of train and validation (in this order: 0 … N-1) anew, as a function of `seed`.
+
+    Returns (training rows, validation rows), int64, sorted, of the sizes that the splits have. `stratified`: by
+    class, so that each class keeps its numbers of training and validation examples.
+    """
+    count = len(train) + len(validation)
+    held = np.arange(count) >= len(train)
+    strata = (
+        np.concatenate([train.y.numpy(), validation.y.numpy()])
+        if stratified
+        else np.zeros(count, dtype=np.int64)
+    )
+    order = shuffled(count, seed)
+    chosen = np.zeros(count, dtype=bool)
+    for value in np.unique(strata):
+        rows = order[strata[order] == value]
+        chosen[rows[: int(held[strata == value].sum())]] = True
+    return np.flatnonzero(~chosen), np.flatnonzero(chosen)
+
+
 def deal(count: int, pattern: str, strata: np.ndarray | None = None, seed: int = 0) -> dict[str, np.ndarray]:
     """Deal `count` rows out to parts, like cards: `pattern` "TVSTT" gives 3/5 to T and 1/5 each to V and S.
 

@@ -37,6 +37,8 @@ class Task:
     metric: what search and ranking look at, "validation/accuracy" or "validation/rmse" unless said otherwise.
     epochs, batch_size: the budget of a run, and the baseline's batch size.
     kind: "image", "tabular", "text" or "other"; told from x's shape unless given (text must be given).
+    dealt: whether training and validation examples are one random deal of the same data, which a run may then deal
+        anew by its seed; so it is where no validation data are given.
     flips: whether an image mirrored left to right keeps its label.
 
     Raises InputError. Only what can be told without running the model is checked here; `check` does the rest.
@@ -58,6 +60,7 @@ class Task:
     notes: tuple[str, ...]
     source: str
     source_sha256: str
+    dealt: bool
 
     def __init__(
         self,
@@ -77,6 +80,7 @@ class Task:
         notes: tuple[str, ...] = (),
         source: str = "",
         source_sha256: str = "",
+        dealt: bool = False,
     ) -> None:
         if isinstance(model, nn.Module) or not callable(model):
             what = f"a ready {type(model).__name__}" if isinstance(model, nn.Module) else repr(model)
@@ -91,7 +95,7 @@ class Task:
         given = {"train": train, "validation": validation}
         if test is not False:
             given["test"] = test
-        splits, found, dealt = _splits(given, criterion, text=kind == "text")
+        splits, found, stand_ins = _splits(given, criterion, text=kind == "text")
         values = {
             "model": model,
             "train": splits["train"],
@@ -106,9 +110,10 @@ class Task:
             "kind": kind or _kind(splits["train"]),
             "flips": bool(flips),
             "labels": tuple(labels) or found,
-            "notes": (*notes, *dealt),
+            "notes": (*notes, *stand_ins),
             "source": source,
             "source_sha256": source_sha256,
+            "dealt": dealt or validation is None,
         }
         for field, value in values.items():
             object.__setattr__(self, field, value)

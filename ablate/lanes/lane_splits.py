@@ -1,0 +1,107 @@
+"""The examples that each lane is trained and validated on.
+
+Most runs use the task's own splits. A run whose seed asks for it (`Run.resplit`) has its training and validation rows
+dealt anew, as a function of the seed: one split is one draw, and an effect measured on one of them need not hold on the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from ablate.lanes.data import DeviceSplit
+from ablate.records.run import Run
+from ablate.tasks.split import resplit
+from ablate.tasks.task import Task
+
+DEALT = ("train", "validation")
+
+
+class LaneSplits:
+    """A task's splits, lane by lane.
+
+    `rows`: split -> int64 `[K, N]`, the lanes' rows of the pool of training and validation examples; empty where every
+    lane has the task's own splits, which then costs nothing.
+    """
+
+    def __init__(self, task: Task, splits: dict[str, DeviceSplit], runs: Sequence[Run]) -> None:
+        self.task, self.splits = task, splits
+        self.rows: dict[str, Tensor] = {}
+        self._pool: DeviceSplit | None = None
+        if any(run.resplit for run in runs):
+            device = splits["train"].x.device
+            stratified = task.classes is not None
+            fixed = torch.arange(len(task.train)), torch.arange(len(task.validation)) + len(task.train)
+            lanes = [
+                tuple(
+                    map(
+                        torch.from_numpy,
+                        resplit(task.train, task.validation, run.seed, stratified=stratified),
+                    )
+                )
+                if run.resplit
+                else fixed
+                for run in runs
+            ]
+            self.rows = {
+                name: torch.stack([lane[part] for lane in lanes]).to(device)
+                for part, name in enumerate(DEALT)
+            }
+
+    @property
+    def pool(self) -> DeviceSplit:
+        """Training and validation examples, in this order."""
+        if self._pool is None:
+            parts = [self.splits[name] for name in DEALT]
+            self._pool = DeviceSplit(
+                torch.cat([part.x for part in parts]),
+                torch.cat([part.y for part in parts]),
+                torch.cat([part.target for part in parts]),
+            )
+        return self._pool
+
+    def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """(`x` `[K, B, …]`, `target` `[K, B, C or D]`) of the lanes' training examples `index`, int64 `[K, B]`."""
+        if not self.rows:
+            return self.splits["train"].at(index)
+        return self.pool.at(self.rows["train"].gather(1, index))
+
+    def chunks(self, split: str, lanes: Tensor, size: int) -> Iterator[Tensor]:
+        """The inputs of `split` for the lanes `lanes` (int64 `[k]`), `[k, B, …]` of at most `size` examples each."""
+        if split not in self.rows:
+            for x in torch.split(self.splits[split].x, size):
+                yield x.expand(len(lanes), *x.shape)
+            return
+        for rows in torch.split(self.rows[split][lanes], size, dim=1):
+            x = self.pool.x.index_select(0, rows.reshape(-1))
+            yield x.view(*rows.shape, *x.shape[1:])
+
+    def targets(self, split: str, lanes: Tensor | None = None) -> Tensor:
+        """y of `split`: `[N]` or `[N, D]` where all lanes share it, else `[k, N]` or `[k, N, D]`."""
+        if split not in self.rows:
+            return self.splits[split].y
+        rows = self.rows[split] if lanes is None else self.rows[split][lanes]
+        return self.pool.y[rows]
+
+    def targets_of(self, lane: int, split: str) -> Tensor:
+        """One lane's y of `split`: `[N]` or `[N, D]`."""
+        return self.pool.y[self.rows[split][lane]] if split in self.rows else self.splits[split].y
+
+    def take(self, lanes: Tensor) -> None:
+        """Keep the lanes at the positions `lanes`, in that order."""
+        self.rows = {name: rows[lanes] for name, rows in self.rows.items()}
+
+    def extend(self, other: LaneSplits, before: int, more: int) -> None:
+        """Put the lanes of `other` behind these. `before`, `more`: how many lanes each has."""
+        if not (self.rows or other.rows):
+            return
+        self.rows = {name: torch.cat([self._rows(name, before), other._rows(name, more)]) for name in DEALT}
+
+    def _rows(self, name: str, lanes: int) -> Tensor:
+        if self.rows:
+            return self.rows[name]
+        first = 0 if name == "train" else len(self.task.train)
+        own = torch.arange(first, first + len(self.task.splits[name]), device=self.splits["train"].x.device)
+        return own.expand(lanes, -1)
