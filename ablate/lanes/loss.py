@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from ablate.lanes.group import Group
 from ablate.seams.batch import Batch
+from ablate.seams.settings import Settings
+
+Weights = Mapping[str, Tensor]
+Loss = Callable[[Weights, Batch], Tensor]
+"""(weights, batch) -> losses `[K]`."""
 
 
 def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
@@ -51,3 +56,12 @@ def lane_losses(
     for active, penalty in group.ports("penalty"):
         mean = mean + penalty(weights, active.settings)
     return mean
+
+
+def nested(wrap: Callable[..., Tensor], inner: Loss, settings: Settings) -> Loss:
+    """The objective trick `wrap` around the loss (or the objective) `inner`."""
+
+    def objective(weights: Weights, batch: Batch) -> Tensor:
+        return wrap(inner, weights, batch, settings)
+
+    return objective

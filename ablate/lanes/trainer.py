@@ -6,7 +6,7 @@ some lanes out, putting lanes in, saving and restoring are the same few lines fo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -19,21 +19,18 @@ from ablate.lanes.data import Order
 from ablate.lanes.forward import Forward, forward_of
 from ablate.lanes.group import Group, batch_size
 from ablate.lanes.lane_splits import LaneSplits
-from ablate.lanes.loss import lane_losses, share_right
+from ablate.lanes.loss import Loss, lane_losses, nested, share_right
 from ablate.lanes.parameters import LaneParameters
 from ablate.lanes.update import Optimizers, are_finite, change_gradients, schedule_factor
 from ablate.records.run import Run
 from ablate.seams.batch import Batch
 from ablate.seams.draws import Draws, seed_keys, step_keys
-from ablate.seams.settings import Settings
 from ablate.seams.tensors import LaneTensors, Layout
 
 if TYPE_CHECKING:
     from ablate.lanes.cuda_graph import Settled
 
 Weights = Mapping[str, Tensor]
-
-Loss = Callable[[Weights, Batch], Tensor]
 
 
 class Trainer:
@@ -62,9 +59,8 @@ class Trainer:
         self.forward = forward_of(nets, names, look.kernel, reseed=look.reseed, innermost=look.channels_last)
         self.leaves = self._leaves()
         self.optimizers = Optimizers(self.group, self.weights)
-        self.order = Order(
-            len(context.splits["train"]), batch_size(runs[0], context.catalogue, task.batch_size)
-        )
+        size = batch_size(runs[0], context.catalogue, task.batch_size)
+        self.order = Order(len(context.splits["train"]), size)
         self.data = LaneSplits(task, context.splits, runs)
         self.seeds = seed_keys([run.seed for run in runs], context.device)
         lanes = len(runs)
@@ -152,7 +148,7 @@ class Trainer:
         objective: Loss = loss
         wraps = self.group.ports("objective")
         for active, wrap in wraps:
-            objective = _nested(wrap, objective, active.settings)
+            objective = nested(wrap, objective, active.settings)
         # An objective may take gradients of its own, with respect to the weights that it is handed.
         losses = objective(dict(self.leaves) if wraps else self.leaves, batch)
         scaled = losses
@@ -301,12 +297,3 @@ class Trainer:
             for own, common in self.forward.own_names(lane).items():
                 module.get_parameter(own).copy_(tensors[common][lane])
         return module
-
-
-def _nested(wrap: Callable[..., Tensor], inner: Loss, settings: Settings) -> Loss:
-    """The objective trick `wrap` around the loss (or the objective) `inner`."""
-
-    def objective(weights: Weights, batch: Batch) -> Tensor:
-        return wrap(inner, weights, batch, settings)
-
-    return objective

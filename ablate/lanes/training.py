@@ -177,18 +177,15 @@ class Training:
         columns = {name: value.tolist() for name, value in values.items()}
         for lane, run in enumerate(trainer.group.runs):
             self.traces[run.identity].add({name: column[lane] for name, column in columns.items()})
-        keep = []
+        keep: list[int] = []
+        choosing = [active.settings.on.tolist() for active, _ in trainer.group.ports("choose")]
         for lane, (run, best) in enumerate(zip(trainer.group.runs, self._scored_epochs(), strict=True)):
             trace = self.traces[run.identity]
             if best == len(trace.curves[LOSS]):
                 trace.best, trace.outputs = best, {}
-                if self._chooses(lane) and best < run.epochs:
+                if best < run.epochs and any(on[lane] for on in choosing):
                     keep.append(lane)
         self._keep_outputs(keep)
-
-    def _chooses(self, lane: int) -> bool:
-        """Whether a trick chooses the epoch that is scored in this lane."""
-        return any(bool(active.settings.on[lane]) for active, _ in self.trainer.group.ports("choose"))
 
     def _keep_outputs(self, lanes: Sequence[int]) -> None:
         """Put the present outputs of `lanes`, for every split that is asked for, into their traces."""
@@ -295,9 +292,8 @@ class Training:
     def _result(self, run: Run, outcome: Outcome) -> None:
         trace = self.traces[run.identity]
         lane = self.trainer.group.runs.index(run)
-        values, scores = scored(
-            self.context, trace.outputs, self.splits, outcome, partial(self.trainer.data.targets_of, lane)
-        )
+        targets = partial(self.trainer.data.targets_of, lane)
+        values, scores = scored(self.context, trace.outputs, self.splits, outcome, targets)
         epochs = len(trace.curves[LOSS])
         if outcome is Outcome.COMPLETE:
             for name in ("loss", "accuracy"):

@@ -140,7 +140,7 @@ def test_divergence_is_caught_within_a_step(context: TaskContext):
     before = trainer.weights.flat.clone()
     x = context.splits["train"].x
     broken = replace(context.splits["train"], x=torch.full_like(x, float("nan")))
-    trainer.context = replace(context, splits={**context.splits, "train": broken})
+    trainer.data.splits = {**context.splits, "train": broken}
     trainer.step()
     assert not trainer.alive.any()
     assert torch.equal(trainer.weights.flat, before)
