@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from ablate.catalogue.registry import registry
-from ablate.executors.processes import keep_memory
+from ablate.executors.processes import retain_freed_memory
 from ablate.lanes.context import TaskContext
 from ablate.tasks.load import load
 from bench.solo import resident
@@ -35,7 +35,7 @@ def in_processes(make: Callable[[], Side], processes: int) -> float:
 
 
 def _worker(make: Callable[[], Side], ready: Barrier, told: Any) -> None:
-    keep_memory()
+    retain_freed_memory()
     torch.set_num_threads(1)
     try:
         side = make()

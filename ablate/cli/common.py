@@ -23,7 +23,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 Lanes = Annotated[int, typer.Option(help="Most runs that train together (0: chosen by the kernel).", min=0)]
 Workers = Annotated[int, typer.Option(help="Worker processes on a CPU (0: one a core).", min=0)]
-ExecutorName = Annotated[str, typer.Option("--executor", help="auto, inline, processes.")]
+ExecutorName = Annotated[str, typer.Option("--executor", help="auto, inline, processes or module:factory.")]
 Kernel = Annotated[
     str,
     typer.Option(
@@ -57,12 +57,12 @@ MAIN = "ablate.cli.app"
 
 
 def begin_workers(given: str, studies: Path, executor: str, device: str, workers: int) -> None:
-    """Let the workers' imports begin beside this process's own, where there will be workers."""
-    if executor != "inline" and device in ("auto", "cpu") and workers != 1:
-        from ablate.executors.processes import prepare
+    """Start the workers' imports while this process does its own, if there will be workers."""
+    if executor in ("auto", "processes") and device in ("auto", "cpu") and workers != 1:
+        from ablate.executors.processes import preload
         from ablate.tasks.imports import imports
 
-        prepare([MAIN, *imports(given, studies)])
+        preload([MAIN, *imports(given, studies)])
 
 
 def print_json(document: Any) -> None:

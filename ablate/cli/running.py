@@ -135,7 +135,7 @@ def checked_design(name: str) -> Any:
 
 
 def spent_table(spent: Spent) -> Table:
-    """Phases of training as shares of the workers' time, and what this process did meanwhile."""
+    """Phases of training as shares of the workers' time, and what this process did at the same time."""
     table = Table(
         title=f"{spent.wall:.1f} s with {spent.workers} worker{'s' * (spent.workers != 1)}",
         box=None,
@@ -206,7 +206,7 @@ def run_stages(
     shown = Shown(metric, higher=opened.task.direction == "higher", quiet=quiet)
     with shown as progress, session_of(opened, options, progress, context) as session:
         started = time.perf_counter()
-        session.meanwhile = Thread(target=import_statistics).start
+        session.overlap = Thread(target=import_statistics).start
         page = run_study(session, options, chosen, force=force)
         spent = (
             Spent(dict(session.spent), time.perf_counter() - started, session.workers) if profile else None

@@ -1,11 +1,11 @@
 """Run jobs in worker processes of one thread each.
 
-On a CPU two processes of one thread train small models faster than one process of two threads, and a
-single thread adds up in one order, so that results do not depend on the machine's number of cores.
-Workers leave Ctrl-C to the driver, and end when the driver ends, however it ends.
+On a CPU, two processes of one thread train small models faster than one process of two threads, and a
+single thread sums in one order, so that results do not depend on the machine's number of cores.
+Workers ignore Ctrl-C, which is the driver's, and exit when the driver is gone, even after `kill -9`.
 
-On Linux they are forked from a server that has imported what they need, once for all of them and while the driver
-still imports its own (`prepare`); elsewhere each is started anew.
+On Linux they are forked from a server that has imported torch and ablate once for all of them, while the driver is
+still importing (`preload`); elsewhere each is spawned.
 """
 
 from __future__ import annotations
@@ -21,89 +21,105 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing import forkserver
 from multiprocessing.queues import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from ablate.executors import work_sharing
+from ablate.executors.executor import Progress
 
-if TYPE_CHECKING:  # a worker imports this module: torch is to be imported after the watch has begun
-    from ablate.executors.job import Progress
+if (
+    TYPE_CHECKING
+):  # a worker imports this module: torch must be imported after `_exit_with_driver` has started
+    from ablate.executors.job import Job, JobResult
 
 _queue: SimpleQueue[int | None] | None = None
 FORKS = sys.platform == "linux"
-NEEDED = ("ablate.executors.job", "llvmlite.binding", "llvmlite.ir")
+PRELOADED = ("ablate.executors.job", "llvmlite.binding", "llvmlite.ir")
 
 
-def prepare(also: Iterable[str] = ()) -> None:
-    """Let the server that workers are forked from begin to import; returns at once. Not needed, but sooner is faster.
+def preload(modules: Iterable[str] = ()) -> None:
+    """Start the server that workers are forked from, which imports in the background. Optional: it saves start-up time.
 
-    `also`: modules that the task will need. The server imports when it begins; later calls change nothing.
+    `modules`: what the task will import, in addition. The first call decides; later calls change nothing.
     """
     if FORKS:
-        multiprocessing.set_forkserver_preload([*NEEDED, *also])
+        multiprocessing.set_forkserver_preload([*PRELOADED, *modules])
         forkserver.ensure_running()
 
 
-class Processes(ProcessPoolExecutor):
-    """A pool of `workers` processes; `progress` is called in the driver."""
+class Processes:
+    """A pool of `workers` processes; `progress` is called in a thread of the driver. A context manager: leaving it is `shutdown`."""
 
     def __init__(self, workers: int, progress: Progress | None = None) -> None:
-        prepare()
+        preload()
         context = multiprocessing.get_context("forkserver" if FORKS else "spawn")
         self.workers = workers
         self._progress: SimpleQueue[int | None] = context.SimpleQueue()
-        self._spare = context.Semaphore(0)
-        super().__init__(workers, context, _begin, (self._progress, self._spare))
+        self._idle = context.Semaphore(0)
+        self._pool = ProcessPoolExecutor(workers, context, _initialize_worker, (self._progress, self._idle))
         self._listener = threading.Thread(target=_listen, args=(self._progress, progress), daemon=True)
         self._listener.start()
 
-    def submit(self, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        return super().submit(_call, call, args, kwargs)
+    def submit(self, job: Job) -> Future[JobResult]:
+        from ablate.executors.job import run_job
 
-    def offer(self, waiting: int) -> None:
-        """Tell the workers that so many of them have nothing to do (see `spare`)."""
-        work_sharing.offer(self._spare, waiting)
+        return self.call(run_job, job)
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        super().shutdown(wait, cancel_futures=cancel_futures)
+    def call(self, function: Callable[..., Any], /, *args: Any) -> Future[Any]:
+        """`function(*args, progress=…)` in a worker; both must be picklable."""
+        return self._pool.submit(_call, function, args)
+
+    def set_idle_workers(self, count: int) -> None:
+        work_sharing.set_idle(self._idle, count)
+
+    def shutdown(self) -> None:
+        self._pool.shutdown()
         if self._listener.is_alive():
             self._progress.put(None)
             self._listener.join(timeout=5)
 
-    def kill(self) -> None:
-        """End the workers at once; what they were training is lost (the ledger has the rest)."""
-        for process in list((self._processes or {}).values()):
+    def cancel(self) -> None:
+        """Kill the workers. A second call has no effect."""
+        for process in list((self._pool._processes or {}).values()):
             process.kill()
-        # Not this class's shutdown: a worker may have died while it held the lock of the queue that the listener's end is put into.
-        super().shutdown(wait=True, cancel_futures=True)
+        # The listener is left to end with this process: a worker may have died holding the lock of the queue that would stop it.
+        self._pool.shutdown(cancel_futures=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.shutdown()
 
 
-def _begin(queue: SimpleQueue[int | None], tokens: work_sharing.Tokens) -> None:
+def _initialize_worker(queue: SimpleQueue[int | None], idle: work_sharing.Semaphore) -> None:
     global _queue
     _queue = queue
-    work_sharing.begin(tokens)
-    sys.stdout = sys.stderr  # standard output belongs to the driver's answer, also where a task file prints
+    work_sharing.attach(idle)
+    sys.stdout = (
+        sys.stderr
+    )  # standard output is reserved for the driver's answer, whatever a task file prints
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_watch, daemon=True).start()
-    keep_memory()
+    threading.Thread(target=_exit_with_driver, daemon=True).start()
+    retain_freed_memory()
     import torch
 
     torch.set_num_threads(1)
-    gc.freeze()  # what was imported lives on: to look through it again and again takes a tenth of a small step's time
+    gc.freeze()  # imported objects live on: collecting among them again and again takes a tenth of a small step's time
 
 
-def _watch() -> None:
-    """End this process when the driver is gone (also by kill -9, after which nobody tells it)."""
+def _exit_with_driver() -> None:
+    """Exit when the driver is gone, however it ended."""
     driver = multiprocessing.parent_process()
     assert driver is not None
     driver.join()
     os._exit(1)
 
 
-def keep_memory() -> None:
-    """Let freed memory stay with the process, where the C library can be told so.
+def retain_freed_memory() -> None:
+    """Keep freed memory in the process, where the C library supports it (glibc's `mallopt`).
 
-    The tensors of a step are freed and asked for again at the next. By default glibc maps the larger ones anew
-    each time, and the system clears every page of them.
+    A step frees its tensors and the next one allocates them again. By default glibc maps large ones anew
+    each time, and the kernel clears every page.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if FORKS else None
     if mallopt is not None:
@@ -113,9 +129,9 @@ def keep_memory() -> None:
         mallopt(top_pad, 64 << 20)
 
 
-def _call(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _call(function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     assert _queue is not None
-    return call(*args, progress=_queue.put, **kwargs)
+    return function(*args, progress=_queue.put)
 
 
 def _listen(queue: SimpleQueue[int | None], progress: Progress | None) -> None:

@@ -1,7 +1,8 @@
-"""Workers that have nothing to do, told to those that train: one of these may then hand over some of its lanes.
+"""Work sharing: a job that runs while other workers are idle ends early, so that its lanes can be split among them.
 
-The driver knows which workers wait; only at the end of an epoch can a group be divided. So the driver holds out a token for
-each waiting worker, and a worker that takes one ends its job there, to be gone on with in parts.
+The driver knows which workers are idle, but a group of lanes can only be split at the end of an epoch, in its worker. So the
+driver sets a semaphore to the number of idle workers; a worker that acquires it ends its job with a checkpoint, from which
+the driver continues in parts.
 """
 
 from __future__ import annotations
@@ -9,30 +10,30 @@ from __future__ import annotations
 from typing import Protocol
 
 
-class Tokens(Protocol):
-    """A semaphore of `multiprocessing`."""
+class Semaphore(Protocol):
+    """What is needed of a semaphore of `multiprocessing`."""
 
     def acquire(self, block: bool = True) -> bool: ...
     def release(self) -> None: ...
 
 
-_held: Tokens | None = None
+_idle: Semaphore | None = None
 
 
-def begin(tokens: Tokens) -> None:
-    """In a worker, before its first job."""
-    global _held
-    _held = tokens
+def attach(idle: Semaphore) -> None:
+    """Set this worker's semaphore, before its first job."""
+    global _idle
+    _idle = idle
 
 
-def claim() -> bool:
-    """In a worker: take a token, if there is one."""
-    return _held is not None and _held.acquire(block=False)
+def claim_idle_worker() -> bool:
+    """In a worker: claim one idle worker, if there is one. Never blocks."""
+    return _idle is not None and _idle.acquire(block=False)
 
 
-def offer(tokens: Tokens, count: int) -> None:
-    """In the driver: from now on there are `count` tokens."""
-    while tokens.acquire(block=False):
+def set_idle(idle: Semaphore, count: int) -> None:
+    """In the driver: `count` workers are idle from now on, whatever was set before."""
+    while idle.acquire(block=False):
         pass
     for _ in range(count):
-        tokens.release()
+        idle.release()

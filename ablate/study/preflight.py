@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ablate.catalogue.registry import registry
+from ablate.executors.registry import factory_of
 from ablate.lanes.applicable import applicable
 from ablate.lanes.context import TaskContext
 from ablate.lanes.device import one_thread
@@ -16,7 +17,7 @@ from ablate.records.errors import InputError
 from ablate.search.space import Space
 from ablate.study.environment import device_of
 from ablate.study.recipes import read_recipe
-from ablate.study.resume import Opened, Options, check_executor, with_choices
+from ablate.study.resume import Opened, Options, with_choices
 
 BUILT_ON_A_RATE = {"search", "rank", "confirm"}
 STAND_IN = 0.05
@@ -30,7 +31,7 @@ def check_ready(opened: Opened, options: Options, stages: Sequence[str]) -> Task
     Returns the bench of the study, if it came to a look at the model.
     """
     device = device_of(options.device)
-    check_executor(options.executor)
+    factory_of(options.executor)
     check_folder(options.studies, "--studies")
     if "report" in stages:
         check_folder(options.reports / opened.name, "--out")

@@ -16,13 +16,12 @@ from typing import Any
 import torch
 
 from ablate.catalogue.registry import registry
-from ablate.executors.inline import Inline
-from ablate.executors.processes import Processes
+from ablate.executors.registry import INLINE, factory_of
 from ablate.lanes.context import TaskContext
 from ablate.lanes.device import one_thread
 from ablate.ledger.store import Ledger
 from ablate.records import study as studies
-from ablate.records.errors import InputError, unknown
+from ablate.records.errors import InputError
 from ablate.records.names import check_name
 from ablate.records.study import StudyFile
 from ablate.records.study_rank import ConfirmSection, RankSection
@@ -35,8 +34,6 @@ from ablate.tasks.check import check
 from ablate.tasks.describe import describe
 from ablate.tasks.load import load
 from ablate.tasks.task import Task
-
-EXECUTORS = ("auto", "inline", "processes")
 
 
 @dataclass(frozen=True)
@@ -122,7 +119,7 @@ def session_of(
     """
     progress = progress or Silent()
     device = device_of(options.device)
-    check_executor(options.executor)
+    make_executor = factory_of(options.executor)
     torch.set_num_threads(1)
     task = with_choices(opened)
     context = looked_at or TaskContext.of(task, registry(), device)
@@ -140,8 +137,7 @@ def session_of(
     with Ledger.open(path, write=True) as ledger:
         note_facts(ledger, opened, task, device, options, progress)
         ledger.put("kernel", choice.to_json())
-        apart = workers > 1 or options.executor == "processes"
-        executor = Processes(workers, progress.trained) if apart else Inline(progress.trained)
+        executor = make_executor(workers, progress.trained)
         session = Session(
             opened.name,
             opened.study,
@@ -159,10 +155,10 @@ def session_of(
             yield session
             clean = True
         finally:
-            if isinstance(executor, Processes) and not clean:
-                executor.kill()
-            else:
+            if clean:
                 executor.shutdown()
+            else:
+                executor.cancel()
         progress.say(f"session of {time.perf_counter() - started:.0f} s")
 
 
@@ -195,15 +191,10 @@ def make_folder(folder: Path) -> None:
         )
 
 
-def check_executor(name: str) -> None:
-    if name not in EXECUTORS:
-        raise unknown("executor", name, EXECUTORS)
-
-
 def worker_count(options: Options, device: torch.device) -> int:
-    """One process on a GPU; on a CPU one a core, each of one thread."""
-    check_executor(options.executor)
-    if options.executor == "inline" or device.type != "cpu":
+    """One on a GPU; on a CPU one per core, each of one thread. Raises InputError for an unknown executor."""
+    factory_of(options.executor)
+    if options.executor == INLINE or device.type != "cpu":
         return 1
     return options.workers or os.cpu_count() or 1
 

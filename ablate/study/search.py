@@ -50,7 +50,7 @@ class Prune:
     def never(self) -> bool:
         return self.pruner == "none"
 
-    def beside(self, results: Sequence[Result]) -> Prune:
+    def with_finished(self, results: Sequence[Result]) -> Prune:
         """With the curves of results that the group has already, which compete as they would have in it."""
         return replace(self, finished=(*self.finished, *(r.curves.get(self.metric, ()) for r in results)))
 

@@ -1,7 +1,7 @@
-"""An open study: its file, task, ledger and executor, and the one way in which runs get trained.
+"""An open study: its file, task, ledger and executor. Every stage trains its runs through a session.
 
-Work is computed as planned − finished. A group's results are recorded in one transaction when it is done;
-what was in flight at a kill is trained again, what was recorded never is.
+The work is what is planned and not finished in the ledger. A group's results are recorded in one transaction when its job
+is done; a run that was in progress when the process was killed is trained again, a recorded run never is.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from ablate.executors.inline import Inline
-from ablate.executors.job import FEWEST, Done, Job, work
-from ablate.executors.processes import Processes
+from ablate.executors.executor import Executor
+from ablate.executors.job import MIN_LANES, Job, JobResult
 from ablate.lanes import robust_accuracy
 from ablate.lanes.context import TaskContext
 from ablate.lanes.group import batch_size, grouped
@@ -31,28 +30,28 @@ from ablate.records.study import StudyFile
 from ablate.study.progress import Progress
 
 DESIGNED = ("rank", "confirm", "compare")
-"""Stages whose runs are held against claims, also in metrics that cost something to measure."""
-ENOUGH = 6
-"""So many failed runs and not one that trained: the model or the task is broken, not a recipe."""
+"""Stages whose runs are compared with the claims, including metrics that cost extra time to measure."""
+MAX_FAILED = 6
+"""After this many failed runs and no trained one, the model or the task is broken, not a recipe."""
 
 
 class Pruning(Protocol):
-    """Which lanes of a group to end after an epoch."""
+    """Decides after each epoch which lanes of a group to stop."""
 
     def __call__(self, report: Report) -> Sequence[bool]: ...
     @property
     def never(self) -> bool:
-        """Whether no lane is ever ended: then a group may be divided while it trains."""
+        """Whether no lane is ever stopped; a group may then be split while it trains."""
         ...
 
-    def beside(self, results: Sequence[Result]) -> Pruning:
-        """The same for a group some of whose runs have their results already."""
+    def with_finished(self, results: Sequence[Result]) -> Pruning:
+        """The same rule for a group some of whose runs already have results."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A run that a stage wants, and what the ledger is to note beside it."""
+    """A run that a stage needs, and the columns that the ledger records with it."""
 
     run: Run
     stage: str
@@ -63,29 +62,32 @@ class Planned:
 
 @dataclass
 class Session:
-    """Everything that the stages share. `lanes`: the most runs that train together."""
+    """Everything that the stages share.
+
+    `lanes`: the most runs that train together. `overlap`: called once, as soon as a worker is idle and a core
+    therefore free; must return at once.
+    """
 
     name: str
     study: StudyFile
     context: TaskContext
     ledger: Ledger
-    executor: Inline | Processes
+    executor: Executor
     workers: int
     lanes: int
     progress: Progress
     profile: bool = False
-    meanwhile: Callable[[], None] | None = None
-    """Called once, as soon as a worker has nothing to do and so a core is free; returns at once."""
+    overlap: Callable[[], None] | None = None
 
     def __post_init__(self) -> None:
-        self._flying: dict[Future[Done], tuple[list[Planned], Job]] = {}
+        self._pending: dict[Future[JobResult], tuple[list[Planned], Job]] = {}
         self._trained = self._failed = 0
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
         self.spent: Counter[str] = Counter()
 
     @property
     def most(self) -> int:
-        """The most runs of a group."""
+        """The most runs in a group."""
         return 1 if self.context.solo else self.lanes
 
     @property
@@ -109,7 +111,7 @@ class Session:
         return value if self.higher else -value
 
     def train(self, planned: Sequence[Planned], splits: Sequence[str] = ("validation",)) -> list[Entry]:
-        """Train what of `planned` is not finished; the entries of all, in the order of the plan."""
+        """Train those of `planned` that are not finished. Returns the entries of all of them, in the order of `planned`."""
         self.submit(planned, splits)
         return self.collect(planned)
 
@@ -119,20 +121,20 @@ class Session:
         splits: Sequence[str] = ("validation",),
         prune: Pruning | None = None,
     ) -> None:
-        """Send what is neither finished nor under way to the executor, in groups, longest first."""
+        """Submit the runs that are neither finished nor pending, in groups, the longest first."""
         planned = list(planned)
         if any(one.stage in DESIGNED for one in planned):
             splits = (*splits, *robust_accuracy.asked(self.context, (one.run.recipe for one in planned)))
         known = self.ledger.finished() | {
-            one.run.identity for several, _ in self._flying.values() for one in several
+            one.run.identity for several, _ in self._pending.values() for one in several
         }
         wanted = {one.run.identity: one for one in reversed(planned) if one.run.identity not in known}
         runs = distinct(one.run for one in reversed(wanted.values()))
-        # No more lanes a group than leave every worker something to do.
+        # Groups small enough that every worker has one.
         most = min(self.most, -(-len(runs) // self.workers)) if runs else self.most
         if prune is not None:
-            # Who is pruned must not hang on the number of workers, nor on what is known already. A stacked group may
-            # have more runs than lanes: the later ones take the places of those that are pruned (refill).
+            # Pruning must not depend on the number of workers or on which runs are finished. A stacked group may
+            # have more runs than lanes: later runs take the lanes of pruned ones (refill).
             runs = distinct(one.run for one in planned)
             most = max(1, len(runs)) if self.context.kernel != "loop" and self.most > 1 else self.most
         groups = grouped(runs, self.context.catalogue, most)
@@ -141,41 +143,43 @@ class Session:
             new = tuple(run for run in group if run.identity in wanted)
             if not new:
                 continue
-            beside = [self.ledger.get(run.identity) for run in group if run.identity not in wanted]
-            rounds = -(-len(new) // self.most)  # as even as can be: the last of many lanes would train alone
+            finished = [self.ledger.get(run.identity) for run in group if run.identity not in wanted]
+            rounds = -(-len(new) // self.most)  # of equal length: otherwise the last run would train alone
             job = Job(
                 task.source or task.name, new, tuple(splits), str(self.context.device), self.context.kernel,
-                task.source_sha256, None if prune is None or prune.never else prune.beside([e.result for e in beside if e]),
+                task.source_sha256, None if prune is None or prune.never else prune.with_finished([e.result for e in finished if e]),
                 -(-len(new) // rounds), self.profile,
             )  # fmt: skip
-            self._fly([wanted[run.identity] for run in new], job)
+            self._dispatch([wanted[run.identity] for run in new], job)
 
-    def _fly(self, planned: list[Planned], job: Job) -> None:
-        self.progress.trained(0)  # something begins: of a stage that is in the ledger, nothing does
+    def _dispatch(self, planned: list[Planned], job: Job) -> None:
+        self.progress.trained(
+            0
+        )  # marks the start of a stage; one whose runs are all in the ledger never gets here
         try:
-            future = self.executor.submit(work, job)
+            future = self.executor.submit(job)
         except BrokenExecutor as error:
             raise worker_died() from error
-        self._flying[future] = (planned, job)
-        if future.done():  # inline: recorded at once, so that an interruption costs one group and no more
-            self._land(future)
+        self._pending[future] = (planned, job)
+        if future.done():  # run inline: recorded at once, so that an interruption costs one group at most
+            self._on_done(future)
 
     def collect(self, planned: Sequence[Planned]) -> list[Entry]:
-        """Wait until every run of `planned` is in the ledger, recording whatever finishes meanwhile.
+        """Wait until every run of `planned` is in the ledger, and record every other job that finishes until then.
 
-        The entries bear the plan's names: the ledger may have a run from another stage that wanted it first.
+        Stage, wave, trial and arm of the entries are those of `planned`: another stage may have recorded the run first.
         """
         identities = {one.run.identity for one in planned}
         while not self.ledger.finished() >= identities:
-            assert self._flying, "a planned run was never submitted"
-            self.executor.offer(self.workers - len(self._flying))
-            if self.meanwhile is not None and len(self._flying) < self.workers:
-                begin, self.meanwhile = self.meanwhile, None
-                begin()
+            assert self._pending, "a planned run was never submitted"
+            self.executor.set_idle_workers(self.workers - len(self._pending))
+            if self.overlap is not None and len(self._pending) < self.workers:
+                overlap, self.overlap = self.overlap, None
+                overlap()
             with self.timing("waiting"):
-                done, _ = wait(self._flying, return_when=FIRST_COMPLETED)
+                done, _ = wait(self._pending, return_when=FIRST_COMPLETED)
             for future in done:
-                self._land(future)
+                self._on_done(future)
         return [
             replace(entry, stage=one.stage, wave=one.wave, trial=one.trial, arm=one.arm)
             for one in planned
@@ -184,33 +188,33 @@ class Session:
 
     @contextmanager
     def timing(self, what: str) -> Iterator[None]:
-        """Add the time within to `spent`: seconds of this process ("search", "ledger", "waiting") and, by the phases
-        of training, of the workers."""
+        """Add the time of the block to `spent[what]`, in seconds. `spent` has this process's "search", "ledger" and "waiting",
+        and the workers' training phases."""
         started = time.perf_counter()
         try:
             yield
         finally:
             self.spent[what] += time.perf_counter() - started  # type: ignore[assignment]
 
-    def _land(self, future: Future[Done]) -> None:
-        planned, job = self._flying.pop(future)
+    def _on_done(self, future: Future[JobResult]) -> None:
+        planned, job = self._pending.pop(future)
         error = future.exception()
         if isinstance(error, BrokenExecutor):
             raise worker_died() from error
         if isinstance(error, AblateError) or (error is not None and not isinstance(error, Exception)):
             raise error
         if error is not None and len(planned) > 1:
-            # One run of the group may be at fault: each is tried alone.
+            # One run of the group may be the cause: each is trained alone.
             for one in planned:
-                self._fly([one], replace(job, runs=(one.run,), begun=b""))
+                self._dispatch([one], replace(job, runs=(one.run,), checkpoint=b""))
             return
-        done = future.result() if error is None else Done([self._failure(error)])
-        if done.rest:
-            planned = self._divide(planned, job, done)
+        done = future.result() if error is None else JobResult([self._failure(error)])
+        if done.checkpoint:
+            planned = self._split(planned, job, done)
         self.spent.update(done.seconds)
-        for line in sorted(done.slow - self._told):
+        for line in sorted(done.warnings - self._warned):
             self.progress.say(line)
-        self._told |= done.slow
+        self._warned |= done.warnings
         results = [result for result in done.results if result is not None]
         self._trained += sum(result.outcome is not Outcome.FAILED for result in results)
         entries = [
@@ -222,33 +226,36 @@ class Session:
         for entry in entries:
             self.progress.result(entry)
 
-    def _divide(self, planned: list[Planned], job: Job, done: Done) -> list[Planned]:
-        """Go on with what a paused group has not ended, in as many parts as workers wait; returns what it has."""
-        ended = [one for one, result in zip(planned, done.results, strict=True) if result is not None]
+    def _split(self, planned: list[Planned], job: Job, done: JobResult) -> list[Planned]:
+        """Continue the unfinished runs of a paused group in one part per idle worker; returns the finished ones."""
+        finished = [one for one, result in zip(planned, done.results, strict=True) if result is not None]
         rest = [one for one, result in zip(planned, done.results, strict=True) if result is None]
-        parts = max(1, min(self.workers - len(self._flying), len(rest) // FEWEST))
+        parts = max(1, min(self.workers - len(self._pending), len(rest) // MIN_LANES))
         for i in range(parts):
-            own = rest[len(rest) * i // parts : len(rest) * (i + 1) // parts]
-            self._fly(own, replace(job, runs=tuple(one.run for one in own), lanes=None, begun=done.rest))
-        return ended
+            part = rest[len(rest) * i // parts : len(rest) * (i + 1) // parts]
+            self._dispatch(
+                part,
+                replace(job, runs=tuple(one.run for one in part), lanes=None, checkpoint=done.checkpoint),
+            )
+        return finished
 
     def _failure(self, error: BaseException) -> Result:
         note = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         self._failed += 1
-        if self._failed >= ENOUGH and not self._trained:
+        if self._failed >= MAX_FAILED and not self._trained:
             raise AblateError(f"every run failed: {note}", hint="try one with: ablate train TASK")
         return Result(Outcome.FAILED, note=note)
 
 
 def worker_died() -> AblateError:
     return AblateError(
-        "a worker process was killed (often by the system, when memory ran out)",
-        hint="what is finished is kept: run the same command again, with fewer --workers or --lanes",
+        "a worker process was killed (often by the operating system, because memory ran out)",
+        hint="finished runs are kept: run the same command again, with fewer --workers or --lanes",
     )
 
 
 def cost(group: Sequence[Run], context: TaskContext) -> float:
-    """A rough measure of a group's time, to send the longest first: small batches mean many steps."""
+    """A relative estimate of a group's training time, for scheduling: small batches mean many steps."""
     run = group[0]
     passes = 1 + sum(context.catalogue[name].seam == "objective" for name in run.recipe)
     return len(group) * run.epochs * passes / batch_size(run, context.catalogue, context.task.batch_size)

@@ -26,7 +26,7 @@ def begun(session, planned, job):
     assert not heavy, heavy
     raise SystemExit(77)
 
-Session._fly = begun
+Session._dispatch = begun
 sys.argv = ["ablate", *sys.argv[1:]]
 main()
 """
@@ -57,7 +57,7 @@ def test_workers_find_everything_imported(tmp_path):
         "    begin_workers('tiny.toml', Path('studies'), 'auto', 'cpu', 2)\n"
         "    from ablate.executors.processes import Processes\n"
         "    with Processes(1) as pool:\n"
-        "        before, after = pool.submit(told).result(), pool.submit(loaded).result()\n"
+        "        before, after = pool.call(told).result(), pool.call(loaded).result()\n"
         "    assert {'ablate.cli.app', 'ablate.executors.job', 'torch', 'pandas'} <= set(before), before\n"
         "    assert before == after, set(after) - set(before)\n"
     )

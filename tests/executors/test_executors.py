@@ -16,7 +16,7 @@ import pytest
 
 from ablate.catalogue.registry import registry
 from ablate.executors.inline import Inline
-from ablate.executors.job import Job, context_of, work
+from ablate.executors.job import Job, context_of
 from ablate.executors.processes import Processes
 from ablate.lanes.phase_timer import PHASES
 from ablate.records.errors import InputError
@@ -64,9 +64,9 @@ def timeless(results):
 
 def test_results_and_progress_are_equal(pool, job):
     heard = []
-    here = Inline(heard.append).submit(work, job).result()
+    here = Inline(heard.append).submit(job).result()
     pool.heard.clear()
-    there = pool.submit(work, job).result()
+    there = pool.submit(job).result()
     assert timeless(here.results) == timeless(there.results)
     for done in (here, there):
         assert set(done.seconds) == set(PHASES)
@@ -79,56 +79,56 @@ def test_a_task_file_that_changed_is_refused(pool, job):
     changed = Job(job.reference, job.runs, sha256="0" * 64)
     for executor in (Inline(), pool):
         with pytest.raises(InputError, match="changed while the study ran"):
-            executor.submit(work, changed).result()
+            executor.submit(changed).result()
 
 
 @pytest.mark.parametrize("apart", [False, True], ids=["inline", "processes"])
 def test_exceptions_travel(pool, apart):
     executor = pool if apart else Inline()
     with pytest.raises(ValueError, match="as asked"):
-        executor.submit(calls.fails).result()
+        executor.call(calls.fails).result()
     with pytest.raises(InputError) as caught:
-        executor.submit(calls.refuses).result()
+        executor.call(calls.refuses).result()
     assert (caught.value.message, caught.value.exit_code) == ("wrong", 2)
-    assert executor.submit(calls.double, 4).result() == 8 if apart else True
+    assert executor.call(calls.double, 4).result() == 8 if apart else True
 
 
 def test_inline_lets_ctrl_c_through():
     with pytest.raises(KeyboardInterrupt):
-        Inline().submit(calls.interrupted)
+        Inline().call(calls.interrupted)
 
 
 def test_workers_leave_ctrl_c_to_the_driver(pool):
-    assert pool.submit(calls.interrupted).result() == "alive"
+    assert pool.call(calls.interrupted).result() == "alive"
 
 
 def test_a_worker_that_is_killed_breaks_the_pool_at_once():
     executor = Processes(1)
     try:
         with pytest.raises(BrokenExecutor):
-            executor.submit(calls.dies).result(timeout=30)
+            executor.call(calls.dies).result(timeout=30)
     finally:
         executor.shutdown()
 
 
-def test_kill_does_not_wait_for_the_work():
+def test_cancel_does_not_wait_for_the_work():
     executor = Processes(1)
-    futures = [executor.submit(calls.sleeps, 60) for _ in range(4)]
+    futures = [executor.call(calls.sleeps, 60) for _ in range(4)]
     assert wait_until(lambda: any(f.running() for f in futures))
-    processes = list(executor._processes.values())
+    processes = list(executor._pool._processes.values())
     time.sleep(0.3)
     started = time.monotonic()
-    executor.kill()
+    executor.cancel()
     assert time.monotonic() - started < 5
     assert not any(process.is_alive() for process in processes)
-    executor.kill()  # a second one does no harm
+    executor.cancel()  # a second one does no harm
 
 
-def test_kill_does_not_wait_for_a_lock_that_a_worker_died_with(tmp_path):
+def test_cancel_does_not_wait_for_a_lock_that_a_worker_died_with(tmp_path):
     executor = Processes(1)
-    executor.submit(calls.tells_forever, tmp_path / "begun")
+    executor.call(calls.tells_forever, tmp_path / "begun")
     assert wait_until((tmp_path / "begun").exists, 30)
-    killer = threading.Thread(target=executor.kill, daemon=True)
+    killer = threading.Thread(target=executor.cancel, daemon=True)
     killer.start()
     killer.join(timeout=10)
     assert not killer.is_alive()
@@ -136,14 +136,14 @@ def test_kill_does_not_wait_for_a_lock_that_a_worker_died_with(tmp_path):
 
 def test_leaving_ends_workers_and_the_listener():
     with Processes(1, lambda trained: None) as executor:
-        assert executor.submit(calls.sleeps, 0).result() > 0
-        processes, listener = list(executor._processes.values()), executor._listener
+        assert executor.call(calls.sleeps, 0).result() > 0
+        processes, listener = list(executor._pool._processes.values()), executor._listener
     assert not any(process.is_alive() for process in processes)
     assert not listener.is_alive()
 
 
 def test_standard_output_is_the_drivers_alone(pool):
-    assert pool.submit(calls.prints).result() == "standard error"
+    assert pool.call(calls.prints).result() == "standard error"
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
@@ -151,8 +151,8 @@ def test_workers_end_with_a_driver_that_is_killed():
     script = (
         "import executor_calls as calls, time\nfrom ablate.executors.processes import Processes\n"
         "if __name__ == '__main__':\n    pool = Processes(1)\n"
-        "    told = [pool.submit(calls.sleeps, 0) for _ in range(1)]\n"
-        "    print(*{one.result() for one in told}, flush=True)\n    pool.submit(calls.sleeps, 60)\n    time.sleep(60)\n"
+        "    told = [pool.call(calls.sleeps, 0) for _ in range(1)]\n"
+        "    print(*{one.result() for one in told}, flush=True)\n    pool.call(calls.sleeps, 60)\n    time.sleep(60)\n"
     )
     driver = subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=environment()

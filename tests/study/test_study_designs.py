@@ -76,7 +76,7 @@ def test_each_design_runs_resumes_and_is_reported(tmp_path, monkeypatch, design,
     assert "re-tuned" in rows.set_index("trick").loc["warmup", "note"]
     assert "Tuning before the design" in (here.report / "index.html").read_text()
     again = study(tmp_path / "again", rank, recipe=WINNER)
-    land, landed = Session._land, []
+    land, landed = Session._on_done, []
 
     def falling(session, future):
         landed.append(future)
@@ -84,11 +84,11 @@ def test_each_design_runs_resumes_and_is_reported(tmp_path, monkeypatch, design,
             raise KeyboardInterrupt
         land(session, future)
 
-    monkeypatch.setattr(Session, "_land", falling)
+    monkeypatch.setattr(Session, "_on_done", falling)
     with pytest.raises(KeyboardInterrupt):
         again.run(("rank",))
     assert 0 < len(again.entries()) < len(here.entries())
-    monkeypatch.setattr(Session, "_land", land)
+    monkeypatch.setattr(Session, "_on_done", land)
     assert timeless(again.run(("rank",))) == timeless(here.entries())
     kept = {key: value for key, value in fact.items() if key != "around"}
     assert {key: value for key, value in again.fact("rank").items() if key != "around"} == kept

@@ -84,20 +84,20 @@ def test_an_interrupted_stage_goes_on_to_the_same_ledger(whole, tmp_path, monkey
     """The driver falls over when about half of the stage's groups are recorded."""
     here, _ = whole
     again = place(tmp_path, study=WITH_RATE)
-    land, landed = Session._land, []
+    land, landed = Session._on_done, []
 
     def falling(session, future):
-        landed.extend(one for one in session._flying[future][0] if one.stage == stage)
+        landed.extend(one for one in session._pending[future][0] if one.stage == stage)
         if len({one.run.identity for one in landed}) > 1:
             raise KeyboardInterrupt
         land(session, future)
 
-    monkeypatch.setattr(Session, "_land", falling)
+    monkeypatch.setattr(Session, "_on_done", falling)
     with pytest.raises(KeyboardInterrupt):
         again.run(STAGES[:-1])
     before = timeless(again.entries())
     assert before.keys() < timeless(here.entries()).keys()
-    monkeypatch.setattr(Session, "_land", land)
+    monkeypatch.setattr(Session, "_on_done", land)
     after = timeless(again.run(STAGES[:-1]))
     assert after == timeless(here.entries())
     assert before.items() <= after.items()

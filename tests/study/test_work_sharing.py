@@ -14,7 +14,7 @@ from ablate.catalogue.registry import registry
 from ablate.executors import job as job_module
 from ablate.executors import work_sharing
 from ablate.executors.inline import Inline
-from ablate.executors.job import Job, work
+from ablate.executors.job import Job, run_job
 from ablate.executors.processes import Processes
 from ablate.lanes import checkpoint
 from ablate.lanes.context import TaskContext
@@ -52,7 +52,7 @@ def timeless(results: Sequence[Result | None]) -> list[str]:
     ]
 
 
-class Tokens:
+class Semaphore:
     """A semaphore within one process."""
 
     def __init__(self, count: int) -> None:
@@ -68,12 +68,12 @@ class Tokens:
 
 
 @pytest.fixture
-def tokens(monkeypatch: pytest.MonkeyPatch) -> Iterator[Tokens]:
+def tokens(monkeypatch: pytest.MonkeyPatch) -> Iterator[Semaphore]:
     """This process is a worker's, and no group is too short to be divided."""
-    held = Tokens(0)
-    monkeypatch.setattr(work_sharing, "_held", held)
-    monkeypatch.setattr(job_module, "SECONDS", 0.0)
-    return held
+    tokens = Semaphore(0)
+    monkeypatch.setattr(work_sharing, "_idle", tokens)
+    monkeypatch.setattr(job_module, "MIN_SECONDS", 0.0)
+    return tokens
 
 
 @pytest.mark.parametrize("kernel", ["compiled", "batched", "vmap", "loop"])
@@ -118,29 +118,33 @@ def test_a_group_that_is_divided_twice_ends_as_the_whole(kernel: str) -> None:
 
 
 def test_a_job_hands_over_only_where_a_worker_waits_and_it_is_worth_it(
-    tokens: Tokens, monkeypatch: pytest.MonkeyPatch
+    tokens: Semaphore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = Job("breast-cancer", runs_of("breast-cancer"))
-    whole = work(job)
-    assert whole.rest == b""
+    whole = run_job(job)
+    assert whole.checkpoint == b""
     tokens.count = 1
-    halfway = work(job)
+    halfway = run_job(job)
     assert tokens.count == 0
-    assert halfway.rest
+    assert halfway.checkpoint
     ended = [result for result in halfway.results if result is not None]
     left = tuple(run for run, result in zip(job.runs, halfway.results, strict=True) if result is None)
-    rest = work(Job(job.reference, left, begun=halfway.rest))
+    rest = run_job(Job(job.reference, left, checkpoint=halfway.checkpoint))
     assert sorted(timeless([*ended, *rest.results])) == sorted(timeless(whole.results))
     tokens.count = 1
-    assert work(Job(job.reference, job.runs, prune=lambda report: None)).rest == b"", "pruned together"
-    assert work(Job(job.reference, job.runs, lanes=3)).rest == b"", "some wait within the group"
-    assert work(Job(job.reference, job.runs[:3])).rest == b"", "too few lanes for two parts"
-    monkeypatch.setattr(job_module, "SECONDS", 100.0)
-    assert work(job).rest == b"", "soon over"
+    assert run_job(Job(job.reference, job.runs, prune=lambda report: None)).checkpoint == b"", (
+        "pruned as one group"
+    )
+    assert run_job(Job(job.reference, job.runs, lanes=3)).checkpoint == b"", "some wait within the group"
+    assert run_job(Job(job.reference, job.runs[:3])).checkpoint == b"", "too few lanes for two parts"
+    monkeypatch.setattr(job_module, "MIN_SECONDS", 100.0)
+    assert run_job(job).checkpoint == b"", "soon over"
     assert tokens.count == 1
 
 
-def test_a_session_goes_on_with_the_parts_and_records_each_run_once(tokens: Tokens, tmp_path: Path) -> None:
+def test_a_session_goes_on_with_the_parts_and_records_each_run_once(
+    tokens: Semaphore, tmp_path: Path
+) -> None:
     here = place(tmp_path, study='[baseline]\noptimizer = { name = "momentum", lr = 0.1 }\n')
     options = here.options()
     opened = find(str(tmp_path / "tiny.toml"), options)
@@ -169,20 +173,20 @@ class Never:
     def __call__(self, report: object) -> list[bool]:
         raise AssertionError
 
-    def beside(self, results: object) -> Never:
+    def with_finished(self, results: object) -> Never:
         return self
 
 
 def test_a_worker_takes_the_token_that_the_driver_holds_out() -> None:
     runs = runs_of("digits", 16)
     with Processes(2) as pool:
-        pool.offer(3)
-        pool.offer(1)  # what was offered before is off
-        first = pool.submit(work, Job("digits", runs[:2] + runs[3:])).result()
-        second = pool.submit(work, Job("digits", runs[:2], begun=first.rest))
-        third = pool.submit(work, Job("digits", runs[3:], begun=first.rest))
+        pool.set_idle_workers(3)
+        pool.set_idle_workers(1)  # what was offered before is off
+        first = pool.submit(Job("digits", runs[:2] + runs[3:])).result()
+        second = pool.submit(Job("digits", runs[:2], checkpoint=first.checkpoint))
+        third = pool.submit(Job("digits", runs[3:], checkpoint=first.checkpoint))
         parts = [second.result(), third.result()]
-    assert first.rest
-    assert not any(part.rest for part in parts), "one token, one division"
-    whole = Inline().submit(work, Job("digits", runs[:2] + runs[3:])).result()
+    assert first.checkpoint
+    assert not any(part.checkpoint for part in parts), "one token, one division"
+    whole = Inline().submit(Job("digits", runs[:2] + runs[3:])).result()
     assert timeless([*parts[0].results, *parts[1].results]) == timeless(whole.results)
