@@ -20,8 +20,8 @@ from torch import Tensor
 
 from ablate.catalogue import literal
 from ablate.catalogue.registry import Registry, registry
+from ablate.kernels.protocol import available_kernels
 from ablate.lanes.applicable import applicable
-from ablate.lanes.capabilities import kernels
 from ablate.lanes.checkpoint import restore_trainer, trainer_state
 from ablate.lanes.context import TaskContext
 from ablate.lanes.trainer import Trainer
@@ -164,7 +164,9 @@ def acting(trick: Trick) -> dict[str, dict[str, Value]]:
 def check_lanes_equal_alone(checks: Suite, name: str) -> None:
     """Lanes with different settings, and without the trick, are each what they are alone, bit for bit, in every kernel."""
     trick = checks.catalogue[name]
-    benches = [own.with_kernel(kernel) for own in checks.where(name) for kernel in kernels(own.device)]
+    benches = [
+        own.with_kernel(kernel) for own in checks.where(name) for kernel in available_kernels(own.device)
+    ]
     for context in benches:
         runs = [checks.run(context, settings, seed) for seed, settings in enumerate(variants(trick))]
         if trick.lane and not any(not parameter.lane for parameter in trick.parameters):

@@ -27,7 +27,7 @@ MAY = {
     "analysis": {"ranking", "ledger", "report", "records"},
     "report": {"analysis", "ranking", "ledger", "catalogue", "search", "protocol", "records"},
     "study": {
-        "report", "analysis", "ranking", "search", "protocol", "executors", "lanes", "catalogue", "tasks", "seams", "ledger", "records",
+        "report", "analysis", "ranking", "search", "protocol", "executors", "lanes", "kernels", "catalogue", "tasks", "seams", "ledger", "records",
     },
     "cli": {
         "study", "report", "analysis", "ranking", "search", "protocol", "executors", "lanes", "catalogue", "tasks", "ledger",

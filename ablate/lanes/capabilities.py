@@ -14,28 +14,15 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from ablate.kernels.compiled import why_not as why_not_compiled
 from ablate.kernels.leave_vmap import channels_last
 from ablate.kernels.parameter_binding import binding_of
+from ablate.kernels.protocol import kernel_unavailable
 from ablate.kernels.stacked import is_covered, stacked
 from ablate.surgery.layer_types import ACTIVATIONS, DROPOUTS, NORMS
 from ablate.surgery.net import Net
 from ablate.tasks.user_code import repeatable
 
 PLAIN = (nn.Linear, nn.Flatten, nn.Identity, nn.Sequential, *ACTIVATIONS, *NORMS, *DROPOUTS)
-KERNELS = ("compiled", "batched", "vmap", "loop")
-
-
-def kernel_unavailable(name: str, device: torch.device) -> str:
-    """Why a kernel cannot be had on this machine, in a few words; empty where it can."""
-    if name != "compiled":
-        return ""
-    return "it is for CPUs" if device.type != "cpu" else why_not_compiled()
-
-
-def kernels(device: torch.device) -> tuple[str, ...]:
-    """Those that can be had."""
-    return tuple(name for name in KERNELS if not kernel_unavailable(name, device))
 
 
 CACHED = 2**17

@@ -15,7 +15,7 @@ Weights = Mapping[str, Tensor]
 class LaneParameters(Mapping[str, Tensor]):
     """Name -> `[K, *shape]`, views of the flat matrix that follow its changes.
 
-    `lanes`: for a kernel that runs one lane after another, each lane's own tensors as leaves of their own,
+    `per_lane`: for a kernel that runs one lane after another, each lane's own tensors as leaves of their own,
     which spares taking the stack apart in the forward pass and putting it together in the backward pass. `own` says
     which names each lane has.
     """
@@ -23,9 +23,9 @@ class LaneParameters(Mapping[str, Tensor]):
     def __init__(self, weights: LaneTensors, own: Sequence[Sequence[str]] | None = None) -> None:
         self.weights = weights
         self._stacked = {name: leaf(tensor) for name, tensor in weights.items()}
-        self.lanes: list[dict[str, Tensor]] = []
+        self.per_lane: list[dict[str, Tensor]] = []
         for lane, names in enumerate(own or ()):
-            self.lanes.append({name: leaf(weights[name][lane]) for name in names})
+            self.per_lane.append({name: leaf(weights[name][lane]) for name in names})
         self._zeros = torch.zeros(weights.layout.width, device=weights.flat.device)
 
     def __getitem__(self, name: str) -> Tensor:
@@ -41,7 +41,7 @@ class LaneParameters(Mapping[str, Tensor]):
         """d total / d weights, zero where the total does not reach. `stacked`: some may come by the stacked
         leaves too (a penalty on the weights, an objective that calls the model with them)."""
         weights = self.weights
-        own = [tensor for lane in self.lanes for tensor in lane.values()]
+        own = [tensor for lane in self.per_lane for tensor in lane.values()]
         asked = [*own, *self._stacked.values()] if stacked or not own else own
         found = torch.autograd.grad(total, asked, allow_unused=True)
         with torch.no_grad():
@@ -58,7 +58,7 @@ class LaneParameters(Mapping[str, Tensor]):
         parts: list[Tensor] = []
         gradients = iter(found)
         layout = self.weights.layout
-        for lane in self.lanes:
+        for lane in self.per_lane:
             given = dict(zip(lane, gradients, strict=False))
             missing = 0  # so many zeros come before the next gradient
             for name, spec in layout.specs.items():
@@ -72,7 +72,7 @@ class LaneParameters(Mapping[str, Tensor]):
                 missing = -spec.size % ALIGN
             if missing:
                 parts.append(self._zeros[:missing])
-        return torch.cat(parts).view(len(self.lanes), layout.width)
+        return torch.cat(parts).view(len(self.per_lane), layout.width)
 
 
 def leaf(tensor: Tensor) -> Tensor:

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from ablate.kernels.lower import lower
+from ablate.kernels.protocol import Forward
 from ablate.lanes import build
 from ablate.lanes.context import TaskContext
 from ablate.lanes.data import Order
-from ablate.lanes.forward import Forward, forward_of
 from ablate.lanes.group import Group, batch_size
 from ablate.lanes.lane_splits import LaneSplits
 from ablate.lanes.loss import Loss, lane_losses, nested, share_right
@@ -26,6 +27,7 @@ from ablate.records.run import Run
 from ablate.seams.batch import Batch
 from ablate.seams.draws import Draws, seed_keys, step_keys
 from ablate.seams.tensors import LaneTensors, Layout
+from ablate.tasks.user_code import repeatable
 
 if TYPE_CHECKING:
     from ablate.lanes.cuda_graph import Settled
@@ -56,7 +58,9 @@ class Trainer:
         layout, names = build.layout_of(nets, context.parameters)
         self.weights = build.initial(nets, names, layout).to(context.device)
         look = context.look
-        self.forward = forward_of(nets, names, look.kernel, reseed=look.reseed, innermost=look.channels_last)
+        self.forward = lower(
+            look.kernel, nets, names, innermost=look.channels_last, reseed=repeatable if look.reseed else None
+        )
         self.leaves = self._leaves()
         self.optimizers = Optimizers(self.group, self.weights)
         size = batch_size(runs[0], context.catalogue, task.batch_size)

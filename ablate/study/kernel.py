@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from ablate.lanes import capabilities
+from ablate.kernels import protocol
 from ablate.lanes.autotune import SLACK, Choice, best_of, counts, measured
 from ablate.lanes.context import TaskContext
 from ablate.lanes.device import one_thread
@@ -23,7 +23,7 @@ from ablate.records.files import cache_folder, write_text
 from ablate.records.recipe import Recipe
 from ablate.study.environment import cpu_name
 
-KERNELS = ("auto", *capabilities.KERNELS)
+KERNELS = ("auto", *protocol.KERNELS)
 GIB = 1 << 30
 SHARE = 0.6
 """Of the free memory, when no budget is given."""
@@ -64,7 +64,7 @@ def choose(
     check_kernel(kernel)
     before = Choice.of_json(begun, "ledger") if begun else None
     fixed = kernel if kernel != "auto" else before.kernel if before else None
-    if reason := capabilities.kernel_unavailable(fixed or "", context.device):
+    if reason := protocol.kernel_unavailable(fixed or "", context.device):
         begun_with = (
             "" if kernel != "auto" else "the study was begun with it, and a study stays with its kernel"
         )
@@ -108,7 +108,7 @@ def choose(
 
 def why_not_compiled() -> str:
     """Why layers cannot be compiled on this machine; empty where they can."""
-    return capabilities.kernel_unavailable("compiled", torch.device("cpu"))
+    return protocol.kernel_unavailable("compiled", torch.device("cpu"))
 
 
 def slower_because(context: TaskContext) -> str:

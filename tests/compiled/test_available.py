@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from ablate.catalogue.registry import registry
-from ablate.kernels import compiled
-from ablate.lanes import capabilities
+from ablate.kernels import compiled, protocol
 from ablate.lanes.autotune import Choice, Timing
 from ablate.lanes.context import TaskContext
 from ablate.records.errors import InputError
@@ -39,14 +38,14 @@ def test_it_is_the_usual_kernel_where_it_can_be_had() -> None:
     assert compiled.why_not() == ""
     assert context().kernel == "compiled"
     assert slower_because(context()) == slower_because(context().with_kernel("batched")) == ""
-    assert capabilities.kernels(CPU) == capabilities.KERNELS
-    assert "compiled" not in capabilities.kernels(torch.device("cuda"))
+    assert protocol.available_kernels(CPU) == protocol.KERNELS
+    assert "compiled" not in protocol.available_kernels(torch.device("cuda"))
 
 
 def test_the_batched_kernel_stands_in_where_it_cannot(without: None) -> None:
     assert "pip install 'ablate[compiled]'" in compiled.why_not()
     assert context().kernel == "batched"
-    assert capabilities.kernels(CPU) == ("batched", "vmap", "loop")
+    assert protocol.available_kernels(CPU) == ("batched", "vmap", "loop")
     assert "llvmlite" in slower_because(context())
     digits = load("digits")
     assert TaskContext.of(digits.but(batch_size=4 * digits.batch_size), registry(), CPU).kernel == "loop"

@@ -1,0 +1,126 @@
+"""The kernels "vmap", "batched" and "compiled": one module for all lanes, on their stacked tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from copy import copy, deepcopy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ablate.kernels.compiled import compiled_code
+from ablate.kernels.loop import set_mode
+from ablate.kernels.memory_format import innermost
+from ablate.kernels.parameter_binding import binding_of
+from ablate.kernels.protocol import Forward, Weights
+from ablate.kernels.random_keys import drawn_keys, random_layers
+from ablate.kernels.stacked import stacked, vmapped
+from ablate.surgery.net import Net
+from ablate.surgery.switch import picks_of, set_picks
+
+
+class Stacked:
+    """One module that holds what any lane of the group uses, on the lanes' stacked tensors.
+
+    As one vmapped call, or layer by layer in batched operations: torch's alone ("batched"), or with code compiled for some layers ("compiled").
+    """
+
+    def __init__(
+        self,
+        nets: Sequence[Net],
+        names: Sequence[dict[str, str]],
+        kernel: str,
+        *,
+        innermost: bool,
+    ) -> None:
+        self.kernel = kernel
+        self.innermost = innermost
+        self.module = nets[0].module
+        self.names = names[0]
+        self.picks = picks_of([net.module for net in nets])
+        self.random = random_layers(self.module)
+        self.known: dict[bool, dict[Any, Any]] = {True: {}, False: {}}
+        """What compiled code has worked out for these lanes, training and evaluating."""
+        stacks = [dict(net.module.named_buffers()) for net in nets]
+        self._buffers = {
+            name: torch.stack([stack[name] for stack in stacks])
+            for name in stacks[0]
+            if name not in self.random
+        }
+
+    def __call__(self, weights: Weights, x: Tensor, keys: Tensor, training: bool) -> Tensor:
+        self._serve(training)
+        state = {own: weights[common] for common, own in self.names.items()}
+        state |= self._buffers
+        drawn = drawn_keys(self.random.values(), keys)
+        state |= {name: drawn[stream] for name, stream in self.random.items()}
+        binding = binding_of(self.module)
+        before = binding.put(state)
+        try:
+            if self.kernel == "vmap":
+                return vmapped(self.module, x, innermost=self.innermost)
+            with compiled_code(self.known[training] if self.kernel == "compiled" else None):
+                return stacked(self.module, innermost(x) if self.innermost else x)
+        finally:
+            binding.put(before)
+
+    def _serve(self, training: bool) -> None:
+        """Let the module, which other lanes use too, serve these."""
+        if self.module.__dict__.get("_ablate_serves") is self.picks and self.module.training == training:
+            return
+        set_mode(self.module, training)
+        for switches in self.picks.values():
+            for switch in switches:
+                set_mode(switch, training)
+        set_picks(self.module, self.picks)
+        self.module.__dict__["_ablate_serves"] = self.picks
+
+    def buffers(self) -> dict[str, Tensor]:
+        return self._buffers
+
+    def load_buffers(self, buffers: Mapping[str, Tensor]) -> None:
+        for name, value in buffers.items():
+            self._buffers[name].copy_(value)
+
+    def take(self, lanes: Tensor) -> None:
+        self._buffers = {name: buffer[lanes] for name, buffer in self._buffers.items()}
+        kept = lanes.tolist()
+        self.picks = {path: [switches[i] for i in kept] for path, switches in self.picks.items()}
+        self.known = {True: {}, False: {}}
+
+    def some(self, lanes: Tensor) -> Forward:
+        chosen = copy(self)
+        chosen.take(lanes)
+        return chosen
+
+    def extend(self, other: Forward) -> None:
+        assert isinstance(other, Stacked)
+        self._buffers = {
+            name: torch.cat([buffer, other._buffers[name]]) for name, buffer in self._buffers.items()
+        }
+        self.picks = {path: switches + other.picks[path] for path, switches in self.picks.items()}
+        self.known = {True: {}, False: {}}
+
+    def branch_keys(self, lane: int) -> tuple[str, ...]:
+        if self.kernel == "compiled":  # goes lane by lane
+            return ()
+        return tuple(switches[lane].branch_key for switches in self.picks.values())
+
+    def own_names(self, lane: int) -> dict[str, str]:
+        return {own: common for common, own in self.names.items()}
+
+    def module_of(self, lane: int) -> nn.Module:
+        set_picks(self.module, None)
+        self.module.__dict__.pop("_ablate_serves", None)
+        module = deepcopy(self.module)
+        for path, switches in self.picks.items():
+            own = deepcopy(switches[lane])
+            stands = module.get_submodule(path)
+            for parent in list(module.modules()):
+                for name, child in parent._modules.items():
+                    if child is stands:
+                        parent._modules[name] = own
+        for name, buffer in self._buffers.items():
+            module.get_buffer(name).copy_(buffer[lane])
+        return module
