@@ -55,7 +55,7 @@ def by_trials(repeats: int, device: str) -> dict[str, list[Point]]:
     return found
 
 
-def by_lanes(device: torch.device) -> dict[str, list[Point]]:
+def map_lanes(device: torch.device) -> dict[str, list[Point]]:
     """ms a lane and step, an MLP on breast-cancer, one thread; on a GPU one graph a step, where it can be captured."""
     torch.set_num_threads(1)
     context = TaskContext.of(load("breast-cancer"), registry(), device)
@@ -126,7 +126,7 @@ def main() -> None:
     print(f"n = {asked.repeats} a figure of trials, 1 of runs; a step is the median of {STEPS}")
     parts = {
         "trials": lambda: by_trials(asked.repeats, device.type),
-        "lanes": lambda: by_lanes(device),
+        "lanes": lambda: map_lanes(device),
         "runs": by_runs,
     }
     for part in asked.parts:

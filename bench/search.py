@@ -29,7 +29,7 @@ from ablate.ledger.entry import Entry
 from ablate.ledger.store import Ledger
 from ablate.records.recipe import Recipe
 from ablate.records.run import Outcome, Result, Run
-from ablate.search.generation_size import sizes
+from ablate.search.generation_size import generation_size
 from ablate.search.generations import LAG, Suggester, Suggestion
 from ablate.search.observations import TrialResult
 from bench import common
@@ -70,8 +70,8 @@ class Trials:
 class Before(Suggester):
     """The suggester as it was: Optuna is asked parameter by parameter, and remembers what it suggested."""
 
-    def _fitted(self, number: int, told: dict[int, TrialResult]) -> list[dict[str, object]]:  # type: ignore[override]
-        study = self.study(told)
+    def _from_tpe(self, number: int, history: dict[int, TrialResult]) -> list[dict[str, object]]:  # type: ignore[override]
+        study = self.study(history)
         study.sampler = TPESampler(seed=self.seed * 1000 + number, n_startup_trials=1)
         drawn: list[dict[str, object]] = []
         for i in range(self.size):
@@ -117,7 +117,7 @@ def one_at_a_time(seed: int, trials: int) -> Trials:
 def suggester(
     seed: int, *, sampler: str = "tpe", trials: int = 100, kernel: str = "loop", device: str = "cpu"
 ) -> Suggester:
-    found = sizes(kernel, device, trials)
+    found = generation_size(kernel, device, trials)
     return Suggester(
         whole_space(), seed=seed, higher_is_better=True, sampler=sampler, generation=found.generation,
         lanes=found.lanes,
@@ -234,7 +234,7 @@ def overheads(trials: int, repeats: int, device: str) -> Iterator[str]:
             1e3 * median(values) / trials
             for values in zip(*((o.sampling, o.ledger, o.sampling + o.ledger) for o in found), strict=True)
         )
-        size = sizes(kernel, device, trials)
+        size = generation_size(kernel, device, trials)
         yield (
             f"overhead, {trials} trials, {kernel} kernel (generations of {size.generation}): sampling {sampling:.2f} + "
             f"ledger {ledger:.2f} = {both:.2f} ms CPU a trial (target 5; median of {repeats})"

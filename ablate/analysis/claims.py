@@ -14,7 +14,7 @@ from ablate.ledger.entry import Entry
 from ablate.ranking.designs.design import Design
 from ablate.ranking.estimation.coding import lines
 from ablate.ranking.verdicts.ranking_table import ClaimMetric, claim_effects
-from ablate.records.claimed import COSTS, STEPS_TO_TARGET
+from ablate.records.claim_metrics import COSTS, STEPS_TO_TARGET
 from ablate.records.errors import InputError
 from ablate.records.recipe import Recipe
 from ablate.records.run import Outcome

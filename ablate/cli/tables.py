@@ -19,7 +19,7 @@ from ablate.ranking.tables.factors import WAYS
 from ablate.ranking.tables.trials import explore_trials
 from ablate.ranking.verdicts.ranking_table import ranking_table
 from ablate.records.errors import InputError
-from ablate.records.names import LONGEST, check_name
+from ablate.records.names import MAX_LENGTH, check_name
 from ablate.report.build import build_outside, plain_rows
 from ablate.report.clean import mask_secrets
 from ablate.report.outside import Outside
@@ -173,7 +173,7 @@ def label(trick: str, level: str) -> str:
 
 def name_of(text: str) -> str:
     """A safe folder name from a file's or a study's name."""
-    safe = re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-_")[:LONGEST]
+    safe = re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-_")[:MAX_LENGTH]
     return check_name(safe or "table")
 
 

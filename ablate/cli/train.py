@@ -62,7 +62,7 @@ def train(
     if json:
         print_json(
             {
-                "run": done.run.identity, "task": done.run.task, "recipe": done.run.recipe.plain(),
+                "run": done.run.identity, "task": done.run.task, "recipe": done.run.recipe.to_dict(),
                 "seed": seed, "epochs": done.result.epochs, "outcome": str(done.result.outcome),
                 "metrics": dict(done.result.metrics), "curves": {k: list(v) for k, v in done.result.curves.items()},
                 "seconds": done.result.seconds, "weights": str(done.weights), "resumed_from_epoch": done.resumed,

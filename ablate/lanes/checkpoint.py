@@ -56,7 +56,7 @@ def _with_prefix(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _plain(run: Run) -> dict[str, Any]:
-    return {"task": run.task, "recipe": run.recipe.plain(), "seed": run.seed, "epochs": run.epochs}
+    return {"task": run.task, "recipe": run.recipe.to_dict(), "seed": run.seed, "epochs": run.epochs}
 
 
 def _run(row: dict[str, Any]) -> Run:

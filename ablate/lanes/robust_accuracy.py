@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ablate.lanes.context import TaskContext
 from ablate.lanes.trainer import Trainer
-from ablate.records.claimed import ROBUST_ACCURACY
+from ablate.records.claim_metrics import ROBUST_ACCURACY
 from ablate.records.recipe import Recipe
 from ablate.records.trick import Trick
 from ablate.tasks.metrics import metrics

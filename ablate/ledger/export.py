@@ -10,7 +10,7 @@ import csv
 import io
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ablate.ledger.entry import Entry
@@ -59,14 +59,12 @@ def runs_rows(entries: Iterable[Entry]) -> list[Row]:
     return rows
 
 
-def curves_rows(entries: Iterable[Entry]) -> list[Row]:
-    """One row a run, metric and epoch (from 1): CURVE_COLUMNS. Runs in order, metrics sorted."""
-    return [
-        {"run": entry.identity, "metric": metric, "epoch": epoch, "value": value}
-        for entry in entries
-        for metric, curve in sorted(entry.result.curves.items())
-        for epoch, value in enumerate(curve, start=1)
-    ]
+def curve_rows(entries: Iterable[Entry]) -> Iterator[Row]:
+    """One row per run, metric and epoch (from 1) with CURVE_COLUMNS. Runs in order, metrics sorted."""
+    for entry in entries:
+        for metric, curve in sorted(entry.result.curves.items()):
+            for epoch, value in enumerate(curve, start=1):
+                yield {"run": entry.identity, "metric": metric, "epoch": epoch, "value": value}
 
 
 def write_csv(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass, field
 
-from ablate.ledger.rows import COLUMNS, digest, intact
+from ablate.ledger.rows import COLUMNS, checksum_matches, digest
 from ablate.ledger.schema import SELECT_RUNS
 from ablate.records.run import Outcome
 
@@ -50,7 +50,7 @@ class Index:
         return Index(dict(self.runs), dict(self.facts), self.last_run, self.last_fact, self.seal)
 
     @property
-    def sealed(self) -> str:
+    def seal_text(self) -> str:
         return f"{self.seal % 2**128:032x}"
 
 
@@ -58,24 +58,24 @@ def read_index(connection: sqlite3.Connection) -> Index:
     """Check the whole ledger but the scores. Call inside a transaction. Raises ValueError, sqlite3.Error."""
     index = Index()
     for row in connection.execute(SELECT_RUNS + " ORDER BY position"):
-        position, identity, stage, mark = row[_POSITION], row[_IDENTITY], row[_STAGE], row[-1]
-        if not intact(row) or identity in index.runs:
+        position, identity, stage, checksum = row[_POSITION], row[_IDENTITY], row[_STAGE], row[-1]
+        if not checksum_matches(row) or identity in index.runs:
             raise ValueError("a run's checksum is wrong")
         if position <= index.last_run:  # SQLite walks the tree; exchanged pages come in the wrong order
             raise ValueError("runs are out of order")
-        index.runs[identity] = RowRef(position, mark, stage, Outcome(row[_OUTCOME]).finished)
+        index.runs[identity] = RowRef(position, checksum, stage, Outcome(row[_OUTCOME]).finished)
         index.last_run = position
-        index.seal += int(mark, 16)
-    for position, key, document, mark in connection.execute(
+        index.seal += int(checksum, 16)
+    for position, key, document, checksum in connection.execute(
         "SELECT position, key, document, digest FROM facts ORDER BY position"
     ):
-        if digest((position, key, document)) != mark or key in index.facts:
+        if digest((position, key, document)) != checksum or key in index.facts:
             raise ValueError("a fact's checksum is wrong")
         if position <= index.last_fact:
             raise ValueError("facts are out of order")
-        index.facts[key] = Fact(position, mark, document)
+        index.facts[key] = Fact(position, checksum, document)
         index.last_fact = position
-        index.seal += int(mark, 16)
-    if connection.execute("SELECT digest FROM seal").fetchall() != [(index.sealed,)]:
+        index.seal += int(checksum, 16)
+    if connection.execute("SELECT digest FROM seal").fetchall() != [(index.seal_text,)]:
         raise ValueError("rows are missing")
     return index

@@ -22,7 +22,7 @@ from pathlib import Path
 from ablate.records.errors import AblateError
 from ablate.records.files import cannot_write
 
-_held: set[int] = set()
+_descriptors: set[int] = set()
 
 
 class Lock:
@@ -39,12 +39,12 @@ class Lock:
             self._descriptor = self._take(path)
         except OSError as error:
             raise cannot_write(self.path, error) from error
-        _held.add(self._descriptor)
+        _descriptors.add(self._descriptor)
 
     def release(self) -> None:
         """Let the next driver in. A second call does nothing."""
-        if self._descriptor in _held:
-            _held.discard(self._descriptor)
+        if self._descriptor in _descriptors:
+            _descriptors.discard(self._descriptor)
             with suppress(OSError):  # a folder that became read-only: the lock goes with the descriptor
                 self.path.unlink()
             os.close(self._descriptor)
@@ -58,11 +58,11 @@ class Lock:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if _same_file(descriptor, self.path):
                     os.ftruncate(descriptor, 0)
-                    os.pwrite(descriptor, _myself(), 0)
+                    os.pwrite(descriptor, _own_record(), 0)
                     return descriptor
                 os.close(descriptor)  # its last holder removed it between our open and our lock
             except BlockingIOError:
-                holder = _holder(descriptor)
+                holder = _read_holder(descriptor)
                 os.close(descriptor)
                 raise AblateError(
                     f"{ledger} is in use by {holder}",
@@ -80,27 +80,27 @@ def _same_file(descriptor: int, path: Path) -> bool:
         return False
 
 
-def _myself() -> bytes:
+def _own_record() -> bytes:
     since = datetime.now(UTC).isoformat(timespec="seconds")
     return json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": since}).encode() + b"\n"
 
 
-def _holder(descriptor: int) -> str:
+def _read_holder(descriptor: int) -> str:
     """Who holds the lock, in words. The holder writes its name just after locking: wait a moment for it."""
     for _ in range(20):
         with suppress(ValueError, TypeError, KeyError):
-            told = json.loads(os.pread(descriptor, 1000, 0))
-            host = "".join(letter for letter in str(told["host"])[:80] if letter.isprintable())
-            since = datetime.fromisoformat(told["since"]).isoformat(sep=" ", timespec="seconds")
-            return f"process {int(told['pid'])} on {host} (since {since})"
+            record = json.loads(os.pread(descriptor, 1000, 0))
+            host = "".join(letter for letter in str(record["host"])[:80] if letter.isprintable())
+            since = datetime.fromisoformat(record["since"]).isoformat(sep=" ", timespec="seconds")
+            return f"process {int(record['pid'])} on {host} (since {since})"
         time.sleep(0.01)
     return "another process"
 
 
-def _forget_in_child() -> None:
-    for descriptor in _held:
+def _close_in_child() -> None:
+    for descriptor in _descriptors:
         os.close(descriptor)
-    _held.clear()
+    _descriptors.clear()
 
 
-os.register_at_fork(after_in_child=_forget_in_child)
+os.register_at_fork(after_in_child=_close_in_child)

@@ -50,7 +50,7 @@ def to_row(position: int, entry: Entry) -> Row:
     seconds = None if result.seconds != result.seconds else float(result.seconds) + 0.0
     columns = (
         position, run.identity, entry.stage, entry.wave, entry.trial, entry.arm,
-        run.task, encode(run.recipe.plain()), run.seed, run.epochs,
+        run.task, encode(run.recipe.to_dict()), run.seed, run.epochs,
         str(result.outcome), result.epochs, seconds, _utf8(result.note),
         encode({name: float(value) for name, value in result.metrics.items()}),
         encode({name: [float(value) for value in curve] for name, curve in result.curves.items()}),
@@ -59,7 +59,7 @@ def to_row(position: int, entry: Entry) -> Row:
     return (*columns, digest(columns), scores)
 
 
-def intact(row: Row) -> bool:
+def checksum_matches(row: Row) -> bool:
     """Whether the columns agree with their digest. `row`: COLUMNS, `digest`."""
     return bool(digest(row[: len(COLUMNS)]) == row[len(COLUMNS)])
 
@@ -70,7 +70,7 @@ def from_row(row: Row, scores: bytes | None) -> Entry:
     Raises ValueError (zlib.error, KeyError, TypeError, AttributeError from forged text) where the row is
     not what `to_row` wrote. Whoever asked compares the identity.
     """
-    if not intact(row):
+    if not checksum_matches(row):
         raise ValueError("a run's checksum is wrong")
     cells = dict(zip(COLUMNS, row, strict=False))
     if scores is not None and digest([scores]) != cells["scores_digest"]:

@@ -16,7 +16,7 @@ from ablate.records.errors import AblateError, InputError
 
 APPLICATION_ID = 0x61626C74  # "ablt"
 VERSION = 1
-PATIENCE = 30.0  # seconds to wait for a reader or a commit; both are short
+BUSY_TIMEOUT = 30.0  # seconds to wait for a reader or a commit; both are short
 
 # No index and no UNIQUE: an index is a second copy of the truth that a flipped bit can set against the
 # first. Opening reads and checks every row anyway, and holds identity -> position in memory.
@@ -88,7 +88,7 @@ def connect(path: Path, *, write: bool) -> sqlite3.Connection:
     of a commit SQLite has to roll back before anyone can read. Raises sqlite3.Error.
     """
     uri = path.absolute().as_uri() + "?mode=rw"
-    connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=PATIENCE)
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_TIMEOUT)
     try:
         connection.execute("PRAGMA trusted_schema = OFF")
         connection.execute("PRAGMA cell_size_check = ON")
@@ -109,12 +109,12 @@ def connect(path: Path, *, write: bool) -> sqlite3.Connection:
     return connection
 
 
-def explain(path: Path, error: sqlite3.Error) -> AblateError:
+def sqlite_failure(path: Path, error: sqlite3.Error) -> AblateError:
     """The one line for what SQLite said of `path`: busy, full or unwritable disk, or a damaged file."""
     name = getattr(error, "sqlite_errorname", "")
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return AblateError(
-            f"{path} was in use by another program for {PATIENCE:.0f} s",
+            f"{path} was in use by another program for {BUSY_TIMEOUT:.0f} s",
             hint="close it and run the command again",
         )
     unusable = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")

@@ -39,7 +39,7 @@ from ablate.records.files import cannot_write, write_bytes
 
 T = TypeVar("T")
 Statement = tuple[str, tuple[Any, ...]]
-_NONSENSE = (ValueError, LookupError, TypeError, AttributeError, RecursionError, zlib.error)
+_DECODING_ERRORS = (ValueError, LookupError, TypeError, AttributeError, RecursionError, zlib.error)
 
 
 class Ledger:
@@ -51,7 +51,7 @@ class Ledger:
         self._lock = lock
         self._index: Index | None = None
         self._version = -1
-        self._reading(lambda index: None)
+        self._read(lambda index: None)
 
     @classmethod
     def open(cls, path: str | Path, *, write: bool) -> Ledger:
@@ -66,7 +66,7 @@ class Ledger:
             if write and not os.path.lexists(path):
                 _create(path)
             schema.check_header(path)
-            with _explained(path):
+            with _translated_errors(path):
                 connection = schema.connect(path, write=write)
             try:
                 return cls(path, connection, lock)
@@ -103,7 +103,7 @@ class Ledger:
             return statements
 
         seen: set[str] = set()
-        known = self._reading(lambda index: index.runs)
+        known = self._read(lambda index: index.runs)
         for identity in (entry.identity for entry in entries):
             if identity in seen or (identity in known and known[identity].finished):
                 raise AblateError(
@@ -111,11 +111,11 @@ class Ledger:
                 )
             seen.add(identity)
         if entries:
-            self._writing(change)
+            self._write(change)
 
     def finished(self) -> set[str]:
         """Identities of the runs that need not be trained again."""
-        return self._reading(lambda index: {name for name, place in index.runs.items() if place.finished})
+        return self._read(lambda index: {name for name, place in index.runs.items() if place.finished})
 
     def entries(self, stage: str | None = None, *, scores: bool = True) -> list[Entry]:
         """All entries (of one stage), in the order in which they were recorded.
@@ -124,19 +124,19 @@ class Ledger:
         """
         wanted, values = ("", ()) if stage is None else (" WHERE stage = ?", (stage,))
 
-        def look(index: Index) -> list[Entry]:
+        def query(index: Index) -> list[Entry]:
             read = self._select(wanted + " ORDER BY position", values, scores)
             known = [name for name, place in index.runs.items() if stage in (None, place.stage)]
             if [entry.identity for entry in read] != known:
                 raise ValueError("runs are missing or have another identity")
             return read
 
-        return self._reading(look)
+        return self._read(query)
 
     def get(self, identity: str) -> Entry | None:
         """The entry of a run, or None."""
 
-        def look(index: Index) -> Entry | None:
+        def query(index: Index) -> Entry | None:
             place = index.runs.get(identity)
             if place is None:
                 return None
@@ -145,7 +145,7 @@ class Ledger:
                 raise ValueError("runs are missing or have another identity")
             return read[0]
 
-        return self._reading(look)
+        return self._read(query)
 
     def put(self, key: str, document: Any) -> None:
         """Keep a JSON document (a declared design, the environment, timings) under `key`; the last one counts.
@@ -161,22 +161,20 @@ class Ledger:
             else:
                 index.last_fact += 1
             position = old.position if old else index.last_fact
-            mark = digest((position, key, text))
-            index.facts[key] = Fact(position, mark, text)
-            index.seal += int(mark, 16)
-            return [("INSERT OR REPLACE INTO facts VALUES (?, ?, ?, ?)", (position, key, text, mark))]
+            checksum = digest((position, key, text))
+            index.facts[key] = Fact(position, checksum, text)
+            index.seal += int(checksum, 16)
+            return [("INSERT OR REPLACE INTO facts VALUES (?, ?, ?, ?)", (position, key, text, checksum))]
 
-        self._writing(change)
+        self._write(change)
 
     def fact(self, key: str, default: Any = None) -> Any:
         """The document under `key`, a fresh copy, or `default`."""
-        return self._reading(
-            lambda index: decode(index.facts[key].document) if key in index.facts else default
-        )
+        return self._read(lambda index: decode(index.facts[key].document) if key in index.facts else default)
 
     def facts(self) -> dict[str, Any]:
         """Every document, in the order in which the keys were first used."""
-        return self._reading(lambda index: {key: decode(fact.document) for key, fact in index.facts.items()})
+        return self._read(lambda index: {key: decode(fact.document) for key, fact in index.facts.items()})
 
     def close(self) -> None:
         """Close the file and let the next driver in. A second call does nothing."""
@@ -198,40 +196,40 @@ class Ledger:
             return [from_row(row[:-1], row[-1]) for row in rows]
         return [from_row(row, None) for row in self._connection.execute(schema.SELECT_RUNS + clause, values)]
 
-    def _reading(self, look: Callable[[Index], T]) -> T:
-        """`look` at one state of the file, checked again if another process has written since."""
-        with _explained(self.path):
+    def _read(self, query: Callable[[Index], T]) -> T:
+        """`query` at one state of the file, checked again if another process has written since."""
+        with _translated_errors(self.path):
             self._connection.execute("BEGIN")
             try:
                 # The first statement that reads the file fixes the state that the transaction sees.
                 self._connection.execute("SELECT digest FROM seal").fetchone()
                 version = self._data_version()
                 if self._lock and self._version not in (-1, version):
-                    raise self._foreign()
+                    raise self._foreign_commit()
                 if self._index is None or version != self._version:
                     self._index, self._version = read_index(self._connection), version
-                return look(self._index)
+                return query(self._index)
             finally:
                 self._roll_back()
 
-    def _writing(self, change: Callable[[Index], list[Statement]]) -> None:
+    def _write(self, change: Callable[[Index], list[Statement]]) -> None:
         """Commit the statements of `change`, which brings its copy of the index to the state after them."""
         if self._lock is None:
             raise AblateError(f"{self.path} is open for reading only")
-        index = self._reading(lambda index: index.copy())
+        index = self._read(lambda index: index.copy())
         statements = change(index)
         # Whatever goes wrong from here on, what the file holds is read from the file again.
         self._index = None
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             if self._data_version() != self._version:
-                raise self._foreign()
+                raise self._foreign_commit()
             for statement, values in statements:
                 self._connection.execute(statement, values)
-            self._connection.execute("UPDATE seal SET digest = ?", (index.sealed,))
+            self._connection.execute("UPDATE seal SET digest = ?", (index.seal_text,))
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
-            raise schema.explain(self.path, error) from error
+            raise schema.sqlite_failure(self.path, error) from error
         finally:
             self._roll_back()
         self._index = index
@@ -241,7 +239,7 @@ class Ledger:
         (version,) = self._connection.execute("PRAGMA data_version").fetchone()
         return int(version)
 
-    def _foreign(self) -> AblateError:
+    def _foreign_commit(self) -> AblateError:
         return AblateError(f"another process has written to {self.path}", hint="run only one driver")
 
     def _roll_back(self) -> None:
@@ -261,11 +259,11 @@ def _create(path: Path) -> None:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def _translated_errors(path: Path) -> Iterator[None]:
     """Turn what SQLite and damaged content raise into one line about `path`."""
     try:
         yield
     except sqlite3.Error as error:
-        raise schema.explain(path, error) from error
-    except _NONSENSE as error:
+        raise schema.sqlite_failure(path, error) from error
+    except _DECODING_ERRORS as error:
         raise schema.damaged(path, str(error)) from error

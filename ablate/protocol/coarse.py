@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ablate.protocol.choice import Cell, cliff, learned
 from ablate.protocol.grid import Grid, figures, none_completed, search
-from ablate.protocol.prior import Blind
-from ablate.protocol.steps import Ground, Step
+from ablate.protocol.prior import NoInputBaseline
+from ablate.protocol.selection import Cell, cliff, learned
+from ablate.protocol.steps import Setup, Step
 from ablate.tasks.task import Task
 
 DECAYS = (0.0, 1e-5, 1e-4)
@@ -22,13 +22,13 @@ def coarse_epochs(task: Task) -> int:
     return min(task.epochs, max(min(MOST_EPOCHS, -(-STEPS // per_epoch)), -(-FEWEST_STEPS // per_epoch)))
 
 
-def coarse_grid(ground: Ground, center: float) -> tuple[Step, Cell | None]:
+def coarse_grid(setup: Setup, center: float) -> tuple[Step, Cell | None]:
     """The step, and its best cell (None where nothing completed)."""
-    task = ground.context.task
-    blind, epochs = Blind.of(task), coarse_epochs(task)
-    cells, best, findings = search(ground, Grid(ARM, center, PER_DECADE, DECAYS, epochs), blind)
+    task = setup.context.task
+    no_input, epochs = NoInputBaseline.of(task), coarse_epochs(task)
+    cells, best, findings = search(setup, Grid(ARM, center, PER_DECADE, DECAYS, epochs), no_input)
     told = figures(cells, best, task, epochs)
     if best is None:
         return Step(4, told, (*findings, none_completed(cells))), None
-    found = learned(cells, best, blind, lenient=True) or cliff(cells, best, blind, "note")
+    found = learned(cells, best, no_input, lenient=True) or cliff(cells, best, no_input, "note")
     return Step(4, told, (*found, *findings)), best

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from ablate.protocol.explore import Array, moving_average
+from ablate.protocol.short_runs import Array, moving_average
 from ablate.protocol.steps import Finding
 
-SHORT = 5
+MIN_EPOCHS = 5
 """Fewer epochs than this tell nothing."""
 PLATEAU = 0.05
 """Share of the whole drop that must be done for a plateau to be over."""
@@ -46,7 +46,7 @@ def epochs(first: int, last: int) -> str:
 
 def plateau(train_loss: Array) -> Finding | None:
     """The loss stands still at first, for at least 3 epochs and a tenth of all, and falls later."""
-    if len(train_loss) < SHORT:
+    if len(train_loss) < MIN_EPOCHS:
         return None
     smooth = moving_average(train_loss)
     drop = smooth[0] - smooth.min()
@@ -63,7 +63,7 @@ def plateau(train_loss: Array) -> Finding | None:
 
 def still_falling(validation_loss: Array) -> Finding | None:
     """The last quarter of the epochs still took a share off the validation loss, beyond its scatter."""
-    if len(validation_loss) < SHORT:
+    if len(validation_loss) < MIN_EPOCHS:
         return None
     quarter = max(2, len(validation_loss) // 4)
     before = float(validation_loss[-2 * quarter : -quarter].mean())
@@ -79,7 +79,7 @@ def still_falling(validation_loss: Array) -> Finding | None:
 
 def rising(validation_loss: Array) -> Finding | None:
     """The validation loss turned at least two epochs before the end, and ends clearly above its lowest."""
-    if len(validation_loss) < SHORT:
+    if len(validation_loss) < MIN_EPOCHS:
         return None
     smooth = moving_average(validation_loss)
     lowest = int(smooth.argmin())
@@ -98,7 +98,7 @@ def accuracy_gap(train: Array, validation: Array, examples: int) -> Finding | No
 
     examples: how many the validation accuracy is over; a gap below three standard errors is not called wide.
     """
-    if min(len(train), len(validation)) < SHORT:
+    if min(len(train), len(validation)) < MIN_EPOCHS:
         return None
     last = max(2, len(train) // 5)
     own, other = float(train[-last:].mean()), float(validation[-last:].mean())
@@ -112,7 +112,7 @@ def accuracy_gap(train: Array, validation: Array, examples: int) -> Finding | No
 
 def loss_gap(train: Array, validation: Array, prior: float) -> Finding | None:
     """The same between losses; `prior` is the loss of a model without inputs."""
-    if min(len(train), len(validation)) < SHORT:
+    if min(len(train), len(validation)) < MIN_EPOCHS:
         return None
     last = max(2, len(train) // 5)
     own, other = float(train[-last:].mean()), float(validation[-last:].mean())
@@ -135,7 +135,7 @@ def _none(ends: str, where: str) -> Finding:
 
 def spikes(train_loss: Array) -> Finding | None:
     """Jumps of the training loss that are over within a few epochs."""
-    if len(train_loss) < SHORT:
+    if len(train_loss) < MIN_EPOCHS:
         return None
     usual = float(np.median(np.abs(np.diff(train_loss))))
     found = []

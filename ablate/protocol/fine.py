@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ablate.protocol.choice import Cell, cliff, flat, learned
-from ablate.protocol.explore import tidy
 from ablate.protocol.grid import Grid, figures, none_completed, search
-from ablate.protocol.prior import Blind
-from ablate.protocol.steps import Ground, Step
+from ablate.protocol.prior import NoInputBaseline
+from ablate.protocol.selection import Cell, cliff, flat, learned
+from ablate.protocol.short_runs import round_rate
+from ablate.protocol.steps import Setup, Step
 from ablate.tasks.task import Task
 
 PER_DECADE = 4.0
@@ -23,17 +23,17 @@ def fine_epochs(task: Task) -> int:
 
 def decays_around(decay: float) -> tuple[float, ...]:
     """The decay and a half decade to both sides; none beside very little."""
-    return (tidy(decay / 10**0.5), decay, tidy(decay * 10**0.5)) if decay else NO_DECAY
+    return (round_rate(decay / 10**0.5), decay, round_rate(decay * 10**0.5)) if decay else NO_DECAY
 
 
-def fine_grid(ground: Ground, coarse: Cell) -> tuple[Step, Cell | None]:
+def fine_grid(setup: Setup, coarse: Cell) -> tuple[Step, Cell | None]:
     """The step, and its best cell: what the protocol ends with."""
-    task = ground.context.task
-    blind, epochs = Blind.of(task), fine_epochs(task)
+    task = setup.context.task
+    no_input, epochs = NoInputBaseline.of(task), fine_epochs(task)
     grid = Grid(ARM, coarse.rate, PER_DECADE, decays_around(coarse.decay), epochs)
-    cells, best, findings = search(ground, grid, blind)
+    cells, best, findings = search(setup, grid, no_input)
     told = figures(cells, best, task, epochs)
     if best is None:
         return Step(5, told, (*findings, none_completed(cells))), None
-    found = learned(cells, best, blind) or cliff(cells, best, blind, "warn")
+    found = learned(cells, best, no_input) or cliff(cells, best, no_input, "warn")
     return Step(5, told, (*found, *findings, *flat(cells, task))), best

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from ablate.lanes.context import TaskContext
 from ablate.lanes.trainer import Trainer
-from ablate.protocol.explore import Array, Descent, by_lanes, descend, run_of
+from ablate.protocol.short_runs import Array, LossTrace, map_lanes, run_of, train_steps
 from ablate.tasks.metrics import metrics
 
-STEPS, PIECE = 400, 25
+STEPS, CHUNK = 400, 25
 """The most steps, and how many between two looks at the scores."""
 
 
@@ -28,7 +28,7 @@ class Fit:
     """
 
     rate: float
-    descent: Descent
+    trace: LossTrace
     score: float
     loss: float
     unmoved: tuple[str, ...]
@@ -38,11 +38,11 @@ class Fit:
 
     @property
     def losses(self) -> Array:
-        return self.descent.losses
+        return self.trace.losses
 
     @property
     def alive(self) -> bool:
-        return self.descent.alive
+        return self.trace.alive
 
 
 def fit(
@@ -53,9 +53,9 @@ def fit(
 
     def work(trainer: Trainer) -> list[Fit]:
         before = {name: tensor.clone() for name, tensor in trainer.weights.items()}
-        pieces: list[list[Descent]] = []
-        for done in range(0, steps, PIECE):
-            pieces.append(descend(trainer, min(PIECE, steps - done)))
+        pieces: list[list[LossTrace]] = []
+        for done in range(0, steps, CHUNK):
+            pieces.append(train_steps(trainer, min(CHUNK, steps - done)))
             scores, losses, constant = scored(trainer)
             alive = trainer.alive.tolist()
             if any(score >= goal and lives for score, lives in zip(scores, alive, strict=True)):
@@ -66,7 +66,7 @@ def fit(
         return [
             Fit(
                 rate=float(run.recipe["momentum"]["lr"]),
-                descent=Descent(np.concatenate([piece[lane].losses for piece in pieces])),
+                trace=LossTrace(np.concatenate([piece[lane].losses for piece in pieces])),
                 score=scores[lane],
                 loss=losses[lane],
                 unmoved=tuple(
@@ -81,7 +81,7 @@ def fit(
             for lane, run in enumerate(trainer.group.runs)
         ]
 
-    return by_lanes(context, runs, work)
+    return map_lanes(context, runs, work)
 
 
 def scored(trainer: Trainer) -> tuple[list[float], list[float], list[bool]]:

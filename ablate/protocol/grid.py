@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ablate.protocol.choice import ACCURACY, LOSS, Cell, best_cell, edge
-from ablate.protocol.explore import rates_around, run_of
-from ablate.protocol.prior import Blind
-from ablate.protocol.steps import Finding, Ground
+from ablate.protocol.prior import NoInputBaseline
+from ablate.protocol.selection import ACCURACY, LOSS, Cell, best_cell, edge
+from ablate.protocol.short_runs import rates_around, run_of
+from ablate.protocol.steps import Finding, Setup
 from ablate.tasks.task import Task
 
 COUNT = 5
@@ -26,15 +26,17 @@ class Grid:
     epochs: int
 
 
-def search(ground: Ground, grid: Grid, blind: Blind) -> tuple[list[Cell], Cell | None, list[Finding]]:
+def search(
+    setup: Setup, grid: Grid, no_input: NoInputBaseline
+) -> tuple[list[Cell], Cell | None, list[Finding]]:
     """The cells, the best of them, and what was done at the grid's edge.
 
     Where only the outermost rate is any good, two rates beyond it are trained, once; below the lowest where
     nothing completed. If the best is still the outermost, that is a warning.
     """
-    task = ground.context.task
-    cells = train_cells(ground, grid, rates_around(grid.center, COUNT, grid.per_decade), grid.arm)
-    best = best_cell(cells, task, blind)
+    task = setup.context.task
+    cells = train_cells(setup, grid, rates_around(grid.center, COUNT, grid.per_decade), grid.arm)
+    best = best_cell(cells, task, no_input)
     side = -1 if best is None else edge(cells, task)
     if not side:
         return cells, best, []
@@ -43,8 +45,8 @@ def search(ground: Ground, grid: Grid, blind: Blind) -> tuple[list[Cell], Cell |
     around = rates_around(outer, 5, grid.per_decade)
     beyond = around[:2] if side < 0 else around[-2:]
     why = "nothing completed" if best is None else f"the best rate, {outer:g}, was the outermost"
-    cells += train_cells(ground, grid, beyond, f"{grid.arm}, widened")
-    best = best_cell(cells, task, blind)
+    cells += train_cells(setup, grid, beyond, f"{grid.arm}, widened")
+    best = best_cell(cells, task, no_input)
     findings = [Finding("widened", "note", f"{why}: {beyond[0]:g} and {beyond[1]:g} were added", grid.arm)]
     if best is not None and edge(cells, task):
         findings.append(
@@ -56,11 +58,11 @@ def search(ground: Ground, grid: Grid, blind: Blind) -> tuple[list[Cell], Cell |
     return cells, best, findings
 
 
-def train_cells(ground: Ground, grid: Grid, rates: Sequence[float], arm: str) -> list[Cell]:
+def train_cells(setup: Setup, grid: Grid, rates: Sequence[float], arm: str) -> list[Cell]:
     """Every rate with every decay under one seed, so that cells differ by nothing else."""
     pairs = [(rate, decay) for rate in rates for decay in grid.decays]
-    runs = [run_of(ground.context, rate, decay, ground.seed, grid.epochs) for rate, decay in pairs]
-    results = ground.train(runs, arm)
+    runs = [run_of(setup.context, rate, decay, setup.seed, grid.epochs) for rate, decay in pairs]
+    results = setup.train(runs, arm)
     return [Cell(rate, decay, result) for (rate, decay), result in zip(pairs, results, strict=True)]
 
 

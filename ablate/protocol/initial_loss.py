@@ -17,9 +17,9 @@ from torch import Tensor
 
 from ablate.lanes.context import TaskContext
 from ablate.lanes.trainer import Trainer
-from ablate.protocol.explore import by_lanes, run_of, with_examples
 from ablate.protocol.prior import Prior
-from ablate.protocol.steps import Finding, Ground, Level, Step
+from ablate.protocol.short_runs import map_lanes, run_of, with_examples
+from ablate.protocol.steps import Finding, Level, Setup, Step
 from ablate.tasks.metrics import metrics
 from ablate.tasks.split import Split, shuffled
 from ablate.tasks.task import Task
@@ -45,18 +45,18 @@ class Start:
     deviation: float
 
 
-def initial_loss(ground: Ground) -> Step:
-    task = ground.context.task
+def initial_loss(setup: Setup) -> Step:
+    task = setup.context.task
     sample = task.train.take(shuffled(len(task.train))[:EXAMPLES])
     prior = Prior.of(task, sample)
-    starts = measure(ground.context, sample, ground.seed)
-    loss, deviation = middle(starts)
+    starts = measure(setup.context, sample, setup.seed)
+    loss, deviation = medians(starts)
     scaled = None
     if not loss <= HIGH * prior.start and sample.x.is_floating_point():
-        scaled = middle(measure(ground.context, standardised(sample), ground.seed))[0]
+        scaled = medians(measure(setup.context, standardised(sample), setup.seed))[0]
     findings = [
         *judge(loss, deviation, prior, scaled, task.classes),
-        *(too_good(starts, prior)),
+        *(low_loss_findings(starts, prior)),
         *input_findings(sample.x),
         *target_findings(task),
     ]
@@ -66,7 +66,7 @@ def initial_loss(ground: Ground) -> Step:
     if prior.loss < 0.99 * prior.start:
         figures["prior"] = prior.loss
     figures["ratio"] = loss / prior.start
-    figures["by_seed"] = {str(ground.seed + place): start.loss for place, start in enumerate(starts)}
+    figures["by_seed"] = {str(setup.seed + place): start.loss for place, start in enumerate(starts)}
     figures["outputs"] = {"deviation": deviation}
     figures["inputs"] = input_scale(sample.x)
     return Step(1, figures, tuple(findings))
@@ -91,10 +91,10 @@ def measure(context: TaskContext, sample: Split, seed: int) -> list[Start]:
         spread = outputs.cpu().double().flatten(1).std(1, correction=0)
         return [Start(*pair) for pair in zip(loss.tolist(), spread.tolist(), strict=True)]
 
-    return by_lanes(with_examples(context, sample), runs, look)
+    return map_lanes(with_examples(context, sample), runs, look)
 
 
-def middle(starts: list[Start]) -> tuple[float, float]:
+def medians(starts: list[Start]) -> tuple[float, float]:
     """Medians over seeds of loss and deviation; NaN where any seed's loss is not finite."""
     losses = [start.loss for start in starts]
     if any(loss != loss for loss in losses):
@@ -138,7 +138,7 @@ def judge(
     ]  # fmt: skip
 
 
-def too_good(starts: list[Start], prior: Prior) -> list[Finding]:
+def low_loss_findings(starts: list[Start], prior: Prior) -> list[Finding]:
     if not all(start.loss < LOW * prior.loss for start in starts):
         return []
     return [

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 
 from ablate.lanes.context import TaskContext
-from ablate.protocol.explore import few_examples, with_examples
 from ablate.protocol.fit import Fit, fit
-from ablate.protocol.overfit_causes import cause
+from ablate.protocol.overfit_causes import likely_cause
 from ablate.protocol.prior import Prior
-from ablate.protocol.steps import Finding, Ground, Step
+from ablate.protocol.short_runs import few_examples, with_examples
+from ablate.protocol.steps import Finding, Setup, Step
 from ablate.tasks.split import Split
 
 EXAMPLES = 40
@@ -27,35 +27,35 @@ EXPLAINED = 0.99
 """Regression: the share of the sample's variance that counts as learned by heart."""
 LEAK = 0.9
 """Without its inputs no model gets the loss below the prior; so much below is beyond rounding."""
-TALL = 20.0
+PLOT_LIMIT = 20.0
 """A loss this many times the first has left the picture."""
 
 
-def over_fit(ground: Ground) -> Step:
-    context = few_examples(ground.context, EXAMPLES)
+def overfit_sample(setup: Setup) -> Step:
+    context = few_examples(setup.context, EXAMPLES)
     prior = Prior.of(context.task).loss
     classification = context.task.classes is not None
     goal = 1.0 if classification else EXPLAINED
-    fits = fit(context, RATES, ground.seed, goal)
-    if not reached(fits, goal):
-        fits = [*fits, *fit(context, more_rates(fits), ground.seed, goal)]
+    fits = fit(context, RATES, setup.seed, goal)
+    if not reaches(fits, goal):
+        fits = [*fits, *fit(context, more_rates(fits), setup.seed, goal)]
     best = best_fit(fits)
     figures: dict[str, Any] = {
         "curves": drawn(fits, best),
         "examples": len(context.task.train),
         "rate": best.rate,
-        "steps": best.descent.lived,
+        "steps": best.trace.finite_steps,
         "score": {f"{one.rate:g}": one.score for one in sorted(fits, key=lambda one: one.rate)},
         "prior": prior,
     }
-    if not reached(fits, goal):
-        return Step(2, figures, (cause(fits, best, prior, goal, classification=classification),))
-    (blind,) = fit(blinded(context), [best.rate], ground.seed, goal, steps=best.descent.lived)
-    figures["loss_without_inputs"] = blind.loss
-    return Step(2, figures, (*leak(blind.loss, prior), *without_gradient(best)))
+    if not reaches(fits, goal):
+        return Step(2, figures, (likely_cause(fits, best, prior, goal, classification=classification),))
+    (no_input,) = fit(zero_inputs(context), [best.rate], setup.seed, goal, steps=best.trace.finite_steps)
+    figures["loss_without_inputs"] = no_input.loss
+    return Step(2, figures, (*leak(no_input.loss, prior), *without_gradient(best)))
 
 
-def reached(fits: Sequence[Fit], goal: float) -> bool:
+def reaches(fits: Sequence[Fit], goal: float) -> bool:
     return any(one.alive and one.score >= goal for one in fits)
 
 
@@ -63,7 +63,7 @@ def best_fit(fits: Sequence[Fit]) -> Fit:
     """The living fit with the highest score, then the lowest loss; the one that lived longest if none does."""
     living = [one for one in fits if one.alive and np.isfinite(one.loss)]
     if not living:
-        return max(fits, key=lambda one: (one.descent.lived, -one.rate))
+        return max(fits, key=lambda one: (one.trace.finite_steps, -one.rate))
     return max(living, key=lambda one: (one.score, -one.loss, -one.rate))
 
 
@@ -78,7 +78,7 @@ def more_rates(fits: Sequence[Fit]) -> tuple[float, ...]:
     return HIGHER if best.rate == RATES[-1] else (best.rate * 0.3, best.rate * 3.0)
 
 
-def blinded(context: TaskContext) -> TaskContext:
+def zero_inputs(context: TaskContext) -> TaskContext:
     """The sample with all inputs zero."""
     sample = context.task.train
     return with_examples(context, Split(torch.zeros_like(sample.x), sample.y))
@@ -114,7 +114,7 @@ def drawn(fits: Sequence[Fit], best: Fit) -> dict[str, list[float]]:
     """Loss by step for each rate, the best first; each line ends where it leaves the picture."""
     curves = {}
     for one in sorted(fits, key=lambda one: (one is not best, one.rate)):
-        values = one.losses[: one.descent.lived]
-        tall = values > TALL * max([values[0], 1e-12]) if len(values) else values > 0
+        values = one.losses[: one.trace.finite_steps]
+        tall = values > PLOT_LIMIT * max([values[0], 1e-12]) if len(values) else values > 0
         curves[f"rate {one.rate:g}"] = values[: int(tall.argmax()) if tall.any() else None].tolist()
     return curves

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ablate.protocol.explore import Array
 from ablate.protocol.fit import Fit
+from ablate.protocol.short_runs import Array
 from ablate.protocol.steps import Finding
 
 BEATEN = 0.97
@@ -17,7 +17,9 @@ FALLING = 0.1
 NEARLY = 0.95
 
 
-def cause(fits: Sequence[Fit], best: Fit, prior: float, goal: float, *, classification: bool) -> Finding:
+def likely_cause(
+    fits: Sequence[Fit], best: Fit, prior: float, goal: float, *, classification: bool
+) -> Finding:
     """The likely cause, from the surest sign to the vaguest. `prior` is the sample's prior loss."""
     score = f"training accuracy {best.score:.0%}" if classification else f"{best.score:.0%} of the variance"
     got = f"the best rate, {best.rate:g}, comes to {score} and a loss of {best.loss:.3g} (prior {prior:.3g})"
@@ -49,7 +51,7 @@ def cause(fits: Sequence[Fit], best: Fit, prior: float, goal: float, *, classifi
 
 
 def _not_finite(fits: Sequence[Fit]) -> Finding:
-    if all(one.descent.lived == 0 for one in fits):
+    if all(one.trace.finite_steps == 0 for one in fits):
         return Finding(
             "gradient-not-finite", "fail", "the very first gradient is not finite, whatever the rate", "model",
             "look for sqrt, log, a norm or a division at zero: their derivatives are infinite there",
@@ -57,7 +59,7 @@ def _not_finite(fits: Sequence[Fit]) -> Finding:
     lowest = min(fits, key=lambda one: one.rate)
     return Finding(
         "diverges-at-every-rate", "fail",
-        f"every rate diverges; {lowest.rate:g} after {lowest.descent.lived} steps", "initialisation",
+        f"every rate diverges; {lowest.rate:g} after {lowest.trace.finite_steps} steps", "initialisation",
         "make the initial weights smaller, normalise the inputs and the targets, or clip gradients",
     )  # fmt: skip
 

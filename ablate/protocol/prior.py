@@ -38,7 +38,7 @@ class Prior:
 
 
 @dataclass(frozen=True, slots=True)
-class Blind:
+class NoInputBaseline:
     """What a model without inputs can be worth on validation data.
 
     `loss`: the lower one of the training targets' distribution and of outputs of zero, as cross-entropy or
@@ -50,7 +50,7 @@ class Blind:
     accuracy: float
 
     @classmethod
-    def of(cls, task: Task) -> Blind:
+    def of(cls, task: Task) -> NoInputBaseline:
         train, y = task.train.y, task.validation.y
         if task.classes is None:
             guess = train.double().mean(0)

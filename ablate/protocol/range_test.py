@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ablate.protocol.explore import Array, moving_average
+from ablate.protocol.short_runs import Array, moving_average
 
 WINDOW = 9
 """Steps over which losses are averaged; centred, since an average that lags moves every suggestion upwards."""

@@ -6,16 +6,16 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ablate.lanes.context import TaskContext
-from ablate.protocol.choice import Cell
 from ablate.protocol.coarse import coarse_grid
-from ablate.protocol.descent import descent
+from ablate.protocol.curve_check import check_curves
 from ablate.protocol.fine import fine_grid
 from ablate.protocol.initial_loss import initial_loss
-from ablate.protocol.look import look
-from ablate.protocol.overfit import over_fit
-from ablate.protocol.steps import NAMES, Finding, Ground, Step, Train, skipped
+from ablate.protocol.loss_drop import loss_drop
+from ablate.protocol.overfit import overfit_sample
+from ablate.protocol.selection import Cell
+from ablate.protocol.steps import NAMES, Finding, Setup, Step, Train, skipped
 
-LAST_RESORT = 0.01
+FALLBACK_RATE = 0.01
 """With `force`, the rate around which the grids lie where step 3 found none."""
 
 
@@ -35,49 +35,49 @@ def lr_find(
     All values are plain JSON; a figure that is not finite is null. `complete`: no step was skipped.
     The same arguments give the same document.
     """
-    ground = Ground(context, train, seed, say)
-    steps, best = _climb(ground, force)
+    setup = Setup(context, train, seed, say)
+    steps, best = _run_steps(setup, force)
     return {
         "task": task,
         "device": str(context.device),
         "complete": not any(step.skipped for step in steps),
-        "steps": [step.plain() for step in steps],
+        "steps": [step.to_dict() for step in steps],
         "learning_rate": best.rate if best else None,
         "weight_decay": best.decay if best else None,
     }
 
 
-def _climb(ground: Ground, force: bool) -> tuple[list[Step], Cell | None]:
+def _run_steps(setup: Setup, force: bool) -> tuple[list[Step], Cell | None]:
     """The six steps, done or skipped, and the cell that the fine grid chose."""
     steps: list[Step] = []
 
     def done(step: Step) -> bool:
         """Note a step; whether the protocol goes on."""
         steps.append(step)
-        _tell(ground, step)
+        _report(setup, step)
         return force or step.verdict != "fail"
 
     def stop(why: str) -> list[Step]:
         return [*steps, *(skipped(number, why) for number in range(len(steps) + 1, len(NAMES) + 1))]
 
-    if not done(initial_loss(ground)):
-        return stop(_because(steps)), None
-    if not done(over_fit(ground)):
-        return stop(_because(steps)), None
-    step, rate = descent(ground, overfitted=steps[1].verdict != "fail")
+    if not done(initial_loss(setup)):
+        return stop(_skip_reason(steps)), None
+    if not done(overfit_sample(setup)):
+        return stop(_skip_reason(steps)), None
+    step, rate = loss_drop(setup, overfitted=steps[1].verdict != "fail")
     if rate is None and force:
         step = _with(
-            step, Finding("last-resort", "note", f"forced: the grids lie around {LAST_RESORT:g}", "step 4")
+            step, Finding("last-resort", "note", f"forced: the grids lie around {FALLBACK_RATE:g}", "step 4")
         )
     if not done(step):
-        return stop(_because(steps)), None
-    step, coarse = coarse_grid(ground, LAST_RESORT if rate is None else rate)
+        return stop(_skip_reason(steps)), None
+    step, coarse = coarse_grid(setup, FALLBACK_RATE if rate is None else rate)
     if not done(step) or coarse is None:
-        return stop(_because(steps)), None
-    step, best = fine_grid(ground, coarse)
+        return stop(_skip_reason(steps)), None
+    step, best = fine_grid(setup, coarse)
     if not done(step) or best is None:
-        return stop(_because(steps)), None
-    done(look(best, ground.context.task))
+        return stop(_skip_reason(steps)), None
+    done(check_curves(best, setup.context.task))
     return steps, best
 
 
@@ -85,12 +85,12 @@ def _with(step: Step, finding: Finding) -> Step:
     return Step(step.number, step.figures, (*step.findings, finding))
 
 
-def _because(steps: Sequence[Step]) -> str:
+def _skip_reason(steps: Sequence[Step]) -> str:
     failed = [step for step in steps if step.verdict == "fail"][-1]
     return f"not done, because step {failed.number} ({failed.name}) failed"
 
 
-def _tell(ground: Ground, step: Step) -> None:
-    gravest = step.gravest_first[0].message if step.verdict in ("fail", "warn") else ""
+def _report(setup: Setup, step: Step) -> None:
+    gravest = step.by_severity[0].message if step.verdict in ("fail", "warn") else ""
     said = f": {gravest}" if gravest else ""
-    ground.say(f"lr-find {step.number}/{len(NAMES)}, {step.name}: {step.verdict}{said}")
+    setup.say(f"lr-find {step.number}/{len(NAMES)}, {step.name}: {step.verdict}{said}")

@@ -23,12 +23,12 @@ NAMES = (
 )
 DIGITS = 6
 """Significant digits of the figures: more than a plot or a person needs."""
-FAINT = 1e-12
+ZERO_BELOW = 1e-12
 """What is smaller than this in absolute value is written as 0."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class Setup:
     """What every step stands on. `train(runs, arm)` trains whole runs and gives their results in order."""
 
     context: TaskContext
@@ -47,7 +47,7 @@ class Finding:
     where: str = ""
     advice: str = ""
 
-    def plain(self) -> dict[str, str]:
+    def to_dict(self) -> dict[str, str]:
         return {"code": self.code, "message": self.message, "where": self.where, "advice": self.advice}
 
 
@@ -73,17 +73,17 @@ class Step:
         return "fail" if "fail" in levels else "warn" if "warn" in levels else "pass"
 
     @property
-    def gravest_first(self) -> list[Finding]:
+    def by_severity(self) -> list[Finding]:
         return sorted(self.findings, key=lambda finding: ("fail", "warn", "note").index(finding.level))
 
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """As in `lr-find.json`: plain JSON values; what is not finite is null."""
         return {
             "step": self.number,
             "name": self.name,
             "verdict": self.verdict,
             "figures": plain(self.figures),
-            "findings": [finding.plain() for finding in self.gravest_first],
+            "findings": [finding.to_dict() for finding in self.by_severity],
         }
 
 
@@ -101,5 +101,5 @@ def plain(value: Any) -> Any:
     if isinstance(value, float):
         if not isfinite(value):
             return None
-        return 0.0 if abs(value) < FAINT else float(f"{value:.{DIGITS}g}")
+        return 0.0 if abs(value) < ZERO_BELOW else float(f"{value:.{DIGITS}g}")
     return value

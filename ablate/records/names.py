@@ -6,8 +6,8 @@ import re
 
 from ablate.records.errors import InputError
 
-LONGEST = 64
-_SAFE = re.compile(rf"[A-Za-z0-9](?:[A-Za-z0-9._-]{{0,{LONGEST - 2}}}[A-Za-z0-9_-])?", re.ASCII)
+MAX_LENGTH = 64
+_SAFE = re.compile(rf"[A-Za-z0-9](?:[A-Za-z0-9._-]{{0,{MAX_LENGTH - 2}}}[A-Za-z0-9_-])?", re.ASCII)
 # Device names of Windows: a folder of studies may travel there, and `nul.db` would swallow its ledger.
 _DEVICES = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?", re.IGNORECASE | re.ASCII)
 
@@ -19,9 +19,9 @@ def check_name(name: str) -> str:
     with a dot. Raises InputError.
     """
     if not _SAFE.fullmatch(name) or ".." in name or _DEVICES.fullmatch(name):
-        shown = name if len(name) <= LONGEST else name[:LONGEST] + "…"
+        shown = name if len(name) <= MAX_LENGTH else name[:MAX_LENGTH] + "…"
         raise InputError(
             f"{shown!r} cannot be a study's name",
-            hint=f"use 1 to {LONGEST} letters, digits, '-', '_' or single dots, starting with a letter or digit",
+            hint=f"use 1 to {MAX_LENGTH} letters, digits, '-', '_' or single dots, starting with a letter or digit",
         )
     return name

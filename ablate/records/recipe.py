@@ -84,9 +84,9 @@ class Recipe(Mapping[str, Settings]):
                     raise Conflict(clash, hint="turn one of them off")
 
     def canonical(self) -> str:
-        return json.dumps(self.plain(), sort_keys=True, separators=(",", ":"), allow_nan=True)
+        return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), allow_nan=True)
 
-    def plain(self) -> dict[str, dict[str, Value]]:
+    def to_dict(self) -> dict[str, dict[str, Value]]:
         return {name: dict(settings) for name, settings in self._tricks.items()}
 
     @property
@@ -135,7 +135,7 @@ class Recipe(Mapping[str, Settings]):
         return f"Recipe({self.canonical()})"
 
     def __reduce__(self) -> tuple[type[Recipe], tuple[dict[str, dict[str, Value]]]]:
-        return Recipe, (self.plain(),)
+        return Recipe, (self.to_dict(),)
 
 
 def conflict(one: Trick, other: Trick) -> str:

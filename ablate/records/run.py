@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -54,6 +54,14 @@ class Run:
     def identity(self) -> str:
         """16 hexadecimal digits, equal for equal runs on every machine."""
         return self._identity
+
+
+def distinct_runs(runs: Iterable[Run]) -> list[Run]:
+    """`runs` without repetitions, in order of first occurrence."""
+    first: dict[str, Run] = {}
+    for run in runs:
+        first.setdefault(run.identity, run)
+    return list(first.values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from ablate.records import toml
 from ablate.records.errors import InputError
 from ablate.records.recipe import Catalogue, Recipe
 from ablate.records.study_rank import ConfirmSection, RankSection, read_confirm, read_rank
-from ablate.records.study_space import SpaceSection, read_space, written
+from ablate.records.study_space import SpaceSection, overrides_to_dict, read_space
 from ablate.records.table import Table
 
 Sampler = Literal["tpe", "random", "qmc", "gp"]
@@ -73,7 +73,10 @@ class StudyFile:
         sections: dict[str, Mapping[str, Any]] = {
             "baseline": self.baseline,
             "space": {"include": self.space.include, "exclude": self.space.exclude},
-            **{f"space.{toml.key(name)}": written(given) for name, given in self.space.overrides.items()},
+            **{
+                f"space.{toml.key(name)}": overrides_to_dict(given)
+                for name, given in self.space.overrides.items()
+            },
             "search": {name: getattr(self.search, name) for name in SearchSection.__slots__},
             "rank": {name: getattr(self.rank, name) for name in RankSection.__slots__},
             "confirm": {"seeds": self.confirm.seeds},
@@ -95,19 +98,19 @@ def parse(text: str, source: str, *, catalogue: Catalogue) -> StudyFile:
     wrong, what to do.
     """
     top = Table.read(text, source)
-    top.only(_SECTIONS)
+    top.check_keys(_SECTIONS)
     search = top.table("search")
-    search.only(SearchSection.__slots__)
-    epochs = top.whole("epochs", 1, 1, 1_000_000) if "epochs" in top.data else None
+    search.check_keys(SearchSection.__slots__)
+    epochs = top.integer("epochs", 1, 1, 1_000_000) if "epochs" in top.data else None
     return StudyFile(
         task=top.text("task", "digits"),
         metric=top.text("metric", ""),
         epochs=epochs,
-        seed=top.whole("seed", 0, 0, 2**31 - 1),
+        seed=top.integer("seed", 0, 0, 2**31 - 1),
         baseline=_baseline(top.table("baseline"), catalogue),
         space=read_space(top.table("space"), catalogue),
         search=SearchSection(
-            search.whole("trials", 100, 1, 1_000_000),
+            search.integer("trials", 100, 1, 1_000_000),
             cast(Sampler, search.choice("sampler", "tpe", get_args(Sampler))),
             cast(Pruner, search.choice("pruner", "successive-halving", get_args(Pruner))),
         ),

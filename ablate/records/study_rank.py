@@ -14,7 +14,7 @@ Design = Literal["screening", "factorial", "drop-one", "add-one"]
 DESIGNS: tuple[Design, ...] = get_args(Design)
 NONE = "none"
 OPTIMIZER = "optimizer"
-RATES, MOST_RATES = 5, 31
+RATES, MAX_RATES = 5, 31
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,23 +44,23 @@ class ConfirmSection:
 
 def read_rank(table: Table, catalogue: Catalogue) -> RankSection:
     """The section in `table`. Raises InputError with the line."""
-    table.only(RankSection.__slots__)
+    table.check_keys(RankSection.__slots__)
     margin = table.number("margin")
     if margin is not None and margin <= 0:
         raise table.fail(f"margin must be above zero, not {margin}", "margin", hint="leave it out for 'auto'")
-    must_have = table.texts("must_have", ())
+    must_have = table.strings("must_have", ())
     for i, name in enumerate(must_have):
         if name not in catalogue:
             with table.at("must_have", i):
                 raise unknown("trick", name, catalogue)
-    retune = table.whole("retune", RATES, 0, MOST_RATES)
+    retune = table.integer("retune", RATES, 0, MAX_RATES)
     with table.at("retune"):
         check_rates(retune, "retune")
     return RankSection(
         cast(Design, table.choice("design", "screening", DESIGNS)),
         table.text("around", "best"),
         margin,
-        table.whole("waves", 3, 1, 3),
+        table.integer("waves", 3, 1, 3),
         must_have,
         _levels(table.table("levels"), catalogue),
         _conditional(table.table("conditional"), catalogue),
@@ -70,17 +70,17 @@ def read_rank(table: Table, catalogue: Catalogue) -> RankSection:
 
 def check_rates(count: int, where: str) -> int:
     """`count` learning rates for each arm, or InputError."""
-    if not 0 <= count <= MOST_RATES or (count and (count < 3 or count % 2 == 0)):
+    if not 0 <= count <= MAX_RATES or (count and (count < 3 or count % 2 == 0)):
         raise InputError(
-            f"{where} must be 0 or an odd number from 3 to {MOST_RATES}, not {count}",
+            f"{where} must be 0 or an odd number from 3 to {MAX_RATES}, not {count}",
             hint="odd, so that the recipe's own rate is among those tried",
         )
     return count
 
 
 def read_confirm(table: Table) -> ConfirmSection:
-    table.only(ConfirmSection.__slots__)
-    return ConfirmSection(table.whole("seeds", 5, 2, 1000))
+    table.check_keys(ConfirmSection.__slots__)
+    return ConfirmSection(table.integer("seeds", 5, 2, 1000))
 
 
 def _levels(table: Table, catalogue: Catalogue) -> dict[str, tuple[str, ...]]:
@@ -93,7 +93,7 @@ def _levels(table: Table, catalogue: Catalogue) -> dict[str, tuple[str, ...]]:
                 raise unknown("slot", slot, slots)
         members = [trick.name for trick in catalogue.values() if trick.slot == slot]
         known = members if slot == OPTIMIZER else [*members, NONE]
-        names = table.texts(slot, ())
+        names = table.strings(slot, ())
         for i, name in enumerate(names):
             if name not in known:
                 with table.at(slot, i):

@@ -44,7 +44,7 @@ def matches(pattern: str, trick: Trick) -> bool:
 
 def read_space(table: Table, catalogue: Catalogue) -> SpaceSection:
     """The section in `table`. Raises InputError with the line."""
-    patterns = {key: table.texts(key, default) for key, default in (("include", ("*",)), ("exclude", ()))}
+    patterns = {key: table.strings(key, default) for key, default in (("include", ("*",)), ("exclude", ()))}
     for key, found in patterns.items():
         for i, pattern in enumerate(found):
             if not any(matches(pattern, trick) for trick in catalogue.values()):
@@ -71,7 +71,7 @@ def _override(tricks: Table, key: str, trick: Trick) -> Override:
         hint = f"write {key} = {{ low = …, high = … }} or {{ choices = [{toml.value(parameter.default)}] }}"
         raise tricks.fail(f"{where} must be a table, not {tricks.data[key]!r}", key, hint=hint)
     table = tricks.table(key)
-    table.only(("low", "high", "choices"))
+    table.check_keys(("low", "high", "choices"))
     if "choices" in table.data:
         return Override(choices=_choices(table, parameter, where))
     if not parameter.is_number:
@@ -108,7 +108,7 @@ def _choices(table: Table, parameter: Parameter, where: str) -> tuple[Value, ...
     return tuple(found)
 
 
-def written(overrides: Mapping[str, Override]) -> dict[str, Any]:
+def overrides_to_dict(overrides: Mapping[str, Override]) -> dict[str, Any]:
     """One trick's overrides as a TOML table."""
     return {
         name: {

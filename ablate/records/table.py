@@ -45,7 +45,7 @@ class Table:
         except InputError as error:
             raise self.fail(error.message, *keys, hint=error.hint) from error
 
-    def only(self, keys: Iterable[str]) -> None:
+    def check_keys(self, keys: Iterable[str]) -> None:
         """Refuse a key that is none of `keys`."""
         known = list(keys)
         for key in self.data:
@@ -73,7 +73,7 @@ class Table:
                 raise unknown(key, found, known)
         return found
 
-    def whole(self, key: str, default: int, low: int, high: int) -> int:
+    def integer(self, key: str, default: int, low: int, high: int) -> int:
         """A whole number from `low` to `high`."""
         found = self.data.get(key, default)
         if isinstance(found, bool) or not isinstance(found, int):
@@ -91,7 +91,7 @@ class Table:
             raise self.fail(f"{key} must be a finite number, not {found!r}", key)
         return float(found)
 
-    def texts(self, key: str, default: tuple[str, ...]) -> tuple[str, ...]:
+    def strings(self, key: str, default: tuple[str, ...]) -> tuple[str, ...]:
         """A list of texts."""
         found = self.data.get(key, default)
         if not isinstance(found, list | tuple):

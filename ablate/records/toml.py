@@ -16,7 +16,7 @@ from ablate.records.errors import InputError
 Path = tuple[str | int, ...]
 Lines = dict[Path, int]
 
-LARGEST = 1_000_000  # characters: a study file has a few hundred
+MAX_CHARACTERS = 1_000_000  # characters: a study file has a few hundred
 _TOKEN = re.compile(
     r"""(?P<space>[ \t\r]+|\#[^\n]*)
     |(?P<newline>\n)
@@ -33,7 +33,7 @@ _ESCAPES = {'"': '\\"', "\\": "\\\\", "\b": "\\b", "\t": "\\t", "\n": "\\n", "\f
 
 def read(text: str, source: str) -> tuple[dict[str, Any], Lines]:
     """The document, and path of keys -> line (from 1). Raises InputError naming `source` and the line."""
-    if len(text) > LARGEST:
+    if len(text) > MAX_CHARACTERS:
         raise InputError(f"{source} is no study file: {len(text):,} characters", hint="check the path")
     try:
         data, lines = tomllib.loads(text), _Scanner(text).lines

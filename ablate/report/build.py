@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from ablate.ledger.entry import Entry
-from ablate.ledger.export import CURVE_COLUMNS, RUN_COLUMNS, write_csv
+from ablate.ledger.export import CURVE_COLUMNS, RUN_COLUMNS, curve_rows, write_csv
 from ablate.ledger.store import Ledger
 from ablate.ranking.estimation.coding import lines
 from ablate.records.errors import InputError
@@ -80,17 +80,8 @@ def write_data(folder: Path, data: ReportData, entries: Sequence[Entry]) -> None
     write_csv(folder / "ranking.csv", plain_rows(data.ranking), RANKING_COLUMNS)
     columns = list(data.run_rows[0]) if data.run_rows else [*RUN_COLUMNS, "seconds"]
     write_csv(folder / "runs.csv", data.run_rows, columns)
-    write_csv(folder / "curves.csv", list(_curve_rows(entries)), CURVE_COLUMNS)
-
-
-def _curve_rows(entries: Sequence[Entry]) -> Iterator[dict[str, Any]]:
-    """As the ledger's `curves_rows`, cleaned, and the identity (a hash) computed once a run."""
-    for entry in entries:
-        identity = entry.identity
-        for metric, curve in sorted(entry.result.curves.items()):
-            name = clean_text(metric)
-            for epoch, value in enumerate(curve, start=1):
-                yield {"run": identity, "metric": name, "epoch": epoch, "value": value}
+    curves = [{**row, "metric": clean_text(row["metric"])} for row in curve_rows(entries)]
+    write_csv(folder / "curves.csv", curves, CURVE_COLUMNS)
 
 
 def plain_rows(frame: pd.DataFrame | None) -> list[dict[str, Any]]:

@@ -106,7 +106,7 @@ def gather(
             for entry in entries
         ],
         curves=clean(_curves(entries, facts)),
-        recipes={entry.run.recipe.hash: clean(entry.run.recipe.plain()) for entry in entries},
+        recipes={entry.run.recipe.hash: clean(entry.run.recipe.to_dict()) for entry in entries},
         claims=clean(claim_lines(facts, entries, records, costs)),
         target=clean(target),
         tricks=clean({name: _describe(trick) for name, trick in records.items()}),
@@ -129,7 +129,7 @@ def _search(fact: Any, entries: Sequence[Entry], metric: str, *, higher: bool) -
         best = (max if higher else min)(done, key=lambda entry: entry.result.metrics[metric])
         document["best"] = {
             "trial": best.trial,
-            "recipe": best.run.recipe.plain(),
+            "recipe": best.run.recipe.to_dict(),
             "value": best.result.metrics[metric],
         }
     return document

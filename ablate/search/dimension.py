@@ -71,14 +71,14 @@ def doublings(low: int, high: int) -> tuple[int, ...]:
     Where lanes must agree (a batch size), few values are searched: runs of one value train together, and nobody
     tells 100 examples a batch from 101.
     """
-    found = []
+    values = []
     while low < high:
-        found.append(low)
+        values.append(low)
         low *= 2
-    return (*found, high)
+    return (*values, high)
 
 
-def around_lr(found: Dimension, centers: Sequence[float]) -> Dimension:
+def lr_range(dim: Dimension, centers: Sequence[float]) -> Dimension:
     """A learning rate's range cut to a decade on either side of all `centers`.
 
     The baseline's optimizer has one center, the rate that lr-find found for it. Another optimizer has two:
@@ -86,20 +86,20 @@ def around_lr(found: Dimension, centers: Sequence[float]) -> Dimension:
     that wants three times the usual rate of one rule often wants more of another too, but rules scale
     differently with the size of gradients; the range covers both readings.
     """
-    inside = [min(max(center, found.low), found.high) for center in centers]
-    low = max(found.low, min(inside) / DECADE)
-    return replace(found, low=low, high=min(found.high, max(inside) * DECADE))
+    inside = [min(max(center, dim.low), dim.high) for center in centers]
+    low = max(dim.low, min(inside) / DECADE)
+    return replace(dim, low=low, high=min(dim.high, max(inside) * DECADE))
 
 
-def widened(found: Dimension, value: Value, *, fixed: bool) -> Dimension:
-    """`found`, made to hold the baseline's own `value`. Raises InputError where the user set the range."""
-    if found.holds(value):
-        return found
-    if fixed or isinstance(value, str) or not isfinite(value) or (found.log and value <= 0):
+def widen_to(dim: Dimension, value: Value, *, fixed: bool) -> Dimension:
+    """`dim`, made to hold the baseline's own `value`. Raises InputError where the user set the range."""
+    if dim.holds(value):
+        return dim
+    if fixed or isinstance(value, str) or not isfinite(value) or (dim.log and value <= 0):
         raise InputError(
-            f"the baseline's {found.name} = {value} lies outside the range that is searched",
+            f"the baseline's {dim.name} = {value} lies outside the range that is searched",
             hint="widen the range in [space] or change the baseline",
         )
-    if found.choices:
-        return replace(found, choices=(*found.choices, value))
-    return replace(found, low=min(found.low, value), high=max(found.high, value))
+    if dim.choices:
+        return replace(dim, choices=(*dim.choices, value))
+    return replace(dim, low=min(dim.low, value), high=max(dim.high, value))

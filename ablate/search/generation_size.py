@@ -11,42 +11,48 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-LOOP = 10
+LOOP_GENERATION = 10
 """Trials of a generation for the loop kernel, in two groups: beyond five lanes a group saves little."""
-ALONE = 6
+SOLO_GENERATION = 6
 """The same where runs train one by one, which share nothing: twelve under way keep as many workers busy."""
-STACKED = 16
+STACKED_LANES = 16
 """Lanes of a stacked group in a short search, about. Twice as many cost a fifth less a lane, but learn half as often."""
-MOST = {"cpu": 64, "cuda": 128}
-FEWEST = 5
+MAX_LANES = {"cpu": 64, "cuda": 128}
+MIN_GENERATIONS = 5
 """Generations that even a short search is divided into; two of them are random."""
-LONG = 12
+LONG_SEARCH_GENERATIONS = 12
 """Generations that a long search keeps, however large its groups become."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sizes:
+class GenerationSize:
     """`generation` trials are asked at once; every `lanes` of them share their structure."""
 
     generation: int
     lanes: int
 
 
-def sizes(kernel: str, device: str, trials: int, *, solo: bool = False, large: bool = False) -> Sizes:
+def generation_size(
+    kernel: str, device: str, trials: int, *, solo: bool = False, large: bool = False
+) -> GenerationSize:
     """The sizes for `trials` trained by `kernel` ("loop" or "vmap") on a `device` ("cpu" or "cuda").
 
     `solo`: lanes train one at a time, and so need share nothing. `large`: one lane fills a core's cache, so that lanes
     gain little from each other; on a CPU they train one at a time too, so that results come soon.
     """
     if solo or (large and device == "cpu"):
-        return Sizes(max(2, min(ALONE, trials // FEWEST)), 1)
+        return GenerationSize(max(2, min(SOLO_GENERATION, trials // MIN_GENERATIONS)), 1)
     if kernel == "loop":
-        generation = max(2, min(LOOP, trials // FEWEST))
-        return Sizes(generation + generation % 2, (generation + 1) // 2)
+        generation = max(2, min(LOOP_GENERATION, trials // MIN_GENERATIONS))
+        return GenerationSize(generation + generation % 2, (generation + 1) // 2)
     if device == "cuda":
-        lanes = min(MOST["cuda"], trials // FEWEST)
+        lanes = min(MAX_LANES["cuda"], trials // MIN_GENERATIONS)
     else:
-        wanted = max(min(STACKED, trials // FEWEST), min(MOST["cpu"], trials // LONG), 1)
+        wanted = max(
+            min(STACKED_LANES, trials // MIN_GENERATIONS),
+            min(MAX_LANES["cpu"], trials // LONG_SEARCH_GENERATIONS),
+            1,
+        )
         # An even number of generations of one size: of two that train side by side none waits for the other at the end.
         lanes = -(-trials // max(2, 2 * round(trials / wanted / 2)))
-    return Sizes(max(2, lanes), max(2, lanes))
+    return GenerationSize(max(2, lanes), max(2, lanes))

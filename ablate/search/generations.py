@@ -25,7 +25,7 @@ from optuna.trial import Trial
 from ablate.records.recipe import Recipe
 from ablate.records.trick import Value
 from ablate.search.dimension import Dimension
-from ablate.search.observations import TrialConverter, TrialResult, remembered
+from ablate.search.observations import TrialConverter, TrialResult, select_history
 from ablate.search.samplers import check_sampler, optuna_sampler
 from ablate.search.space import Params, Space
 from ablate.search.tpe import FittedTPE
@@ -64,8 +64,8 @@ class Suggester:
         self.direction: Literal["maximize", "minimize"] = "maximize" if higher_is_better else "minimize"
         self.lanes = max(1, lanes)
         self.size = max(generation, self.lanes)
-        self._structural = {found.name for found in space.dimensions() if found.structural}
-        self._teller = TrialConverter(space, higher_is_better=higher_is_better)
+        self._structural = {dim.name for dim in space.dimensions() if dim.structural}
+        self._converter = TrialConverter(space, higher_is_better=higher_is_better)
 
     def generation(self, number: int, finished: Mapping[int, TrialResult]) -> list[Suggestion]:
         """Generation `number` (from 0). Trial 0 is the baseline itself; the first two generations are random.
@@ -79,8 +79,12 @@ class Suggester:
             drawn = self._from_cube(start)
         else:
             past = self._past(number, finished)
-            told = remembered(past, higher_is_better=self.direction == "maximize")
-            drawn = self._fitted(number, told) if self.sampler == "tpe" else self._asked(number, told)
+            history = select_history(past, higher_is_better=self.direction == "maximize")
+            drawn = (
+                self._from_tpe(number, history)
+                if self.sampler == "tpe"
+                else self._from_optuna(number, history)
+            )
         if number == 0:
             drawn[0] = self.space.to_params(self.space.baseline)
         return [self._suggestion(start + i, params) for i, params in enumerate(drawn)]
@@ -88,7 +92,7 @@ class Suggester:
     def study(self, results: Mapping[int, TrialResult]) -> optuna.Study:
         """An in-memory Optuna study that holds `results`, in the order of their numbers."""
         study = optuna.create_study(direction=self.direction)
-        study.add_trials(self._teller.trials(results))
+        study.add_trials(self._converter.trials(results))
         return study
 
     def _suggestion(self, number: int, params: Params) -> Suggestion:
@@ -96,8 +100,8 @@ class Suggester:
             return Suggestion(0, self.space.baseline, params, self.seed)
         names = [switch.name for switch in self.space.switches]
         order = np.random.default_rng([self.seed, number]).permutation(len(names))
-        settled = self.space.settled(params, [names[i] for i in order])
-        return Suggestion(number, self.space.from_params(settled), settled, self.seed + number)
+        params = self.space.without_conflicts(params, [names[i] for i in order])
+        return Suggestion(number, self.space.from_params(params), params, self.seed + number)
 
     def _from_cube(self, start: int) -> list[dict[str, Value]]:
         """Trials that learn from nothing."""
@@ -113,11 +117,11 @@ class Suggester:
                 drawn.append(params_at(self.space, point, self._structure(drawn, i)))
         return drawn
 
-    def _fitted(self, number: int, told: Mapping[int, TrialResult]) -> list[dict[str, Value]]:
-        """Trials from one fit to what is `told`."""
-        trials = list(self._teller.trials(told))
+    def _from_tpe(self, number: int, history: Mapping[int, TrialResult]) -> list[dict[str, Value]]:
+        """Trials from one fit to what is `history`."""
+        trials = list(self._converter.trials(history))
         study = optuna.create_study(direction=self.direction)
-        sampler = FittedTPE(study, trials, self._teller.inner, _seed(self.seed, number))
+        sampler = FittedTPE(study, trials, self._converter.internal, _seed(self.seed, number))
         drawn: list[dict[str, Value]] = [{} for _ in range(self.size)]
         self._draw(sampler, self.space.switches, drawn, range(self.size))
         on = [self.space.on(params) for params in drawn]
@@ -134,21 +138,21 @@ class Suggester:
         having: Sequence[int],
     ) -> None:
         """Draw `dimensions` jointly for the trials `having` them: the structure for the first of a group."""
-        names = [found.name for found in dimensions if found.constant is None]
+        names = [dim.name for dim in dimensions if dim.constant is None]
         shared = [name for name in names if name in self._structural]
         first = [i for i in having if not shared or i % self.lanes == 0]
         rest = sorted(set(having).difference(first))
         for trials, wanted in ((first, names), (rest, [name for name in names if name not in shared])):
-            space = {name: self._teller.distributions[name] for name in wanted}
+            space = {name: self._converter.distributions[name] for name in wanted}
             if trials and space:
                 for i, params in zip(trials, sampler.draw(space, len(trials)), strict=True):
                     drawn[i] |= params
         for i in rest:
             drawn[i] |= {name: drawn[i - i % self.lanes][name] for name in shared}
 
-    def _asked(self, number: int, told: Mapping[int, TrialResult]) -> list[dict[str, Value]]:
+    def _from_optuna(self, number: int, history: Mapping[int, TrialResult]) -> list[dict[str, Value]]:
         """Trials that another sampler is asked for, one by one."""
-        study = self.study(told)
+        study = self.study(history)
         study.sampler = optuna_sampler(self.sampler, _seed(self.seed, number))
         drawn: list[dict[str, Value]] = []
         for i in range(self.size):
@@ -169,9 +173,9 @@ class Suggester:
         would shrink TPE's joint space for good."""
         params = {switch.name: _suggest(trial, switch) for switch in self.space.switches}
         for name in self.space.on(params):
-            for found in self.space.settings.get(name, ()):
-                if found.constant is None:
-                    params[found.name] = _suggest(trial, found)
+            for dim in self.space.settings.get(name, ()):
+                if dim.constant is None:
+                    params[dim.name] = _suggest(trial, dim)
         return params
 
     def _past(self, number: int, finished: Mapping[int, TrialResult]) -> dict[int, TrialResult]:
@@ -181,12 +185,12 @@ class Suggester:
         return {trial: finished[trial] for trial in needed}
 
 
-def _suggest(trial: Trial, found: Dimension) -> Value:
-    if found.choices:
-        return cast(Value, trial.suggest_categorical(found.name, found.choices))
-    if found.integer:
-        return trial.suggest_int(found.name, int(found.low), int(found.high), log=found.log)
-    return trial.suggest_float(found.name, found.low, found.high, log=found.log)
+def _suggest(trial: Trial, dim: Dimension) -> Value:
+    if dim.choices:
+        return cast(Value, trial.suggest_categorical(dim.name, dim.choices))
+    if dim.integer:
+        return trial.suggest_int(dim.name, int(dim.low), int(dim.high), log=dim.log)
+    return trial.suggest_float(dim.name, dim.low, dim.high, log=dim.log)
 
 
 def _seed(study: int, generation: int) -> int:

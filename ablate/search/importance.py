@@ -32,9 +32,9 @@ def importances(suggester: Suggester, results: Mapping[int, TrialResult]) -> dic
     space = suggester.space
     owners = {switch.name: switch.name for switch in space.switches}
     for name in space.always:
-        for found in space.settings.get(name, ()):
-            if found.constant is None:
-                owners[found.name] = space.catalogue[name].slot or name
+        for dim in space.settings.get(name, ()):
+            if dim.constant is None:
+                owners[dim.name] = space.catalogue[name].slot or name
     evaluator = PedAnovaImportanceEvaluator(
         target_quantile=max(TOP, FEWEST_IN_TOP / complete), evaluate_on_local=False
     )

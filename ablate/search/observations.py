@@ -17,9 +17,9 @@ from ablate.search.dimension import Dimension
 from ablate.search.samplers import distribution
 from ablate.search.space import Params, Space
 
-REMEMBERED = 200
+MAX_HISTORY = 200
 """TPE gives trials older than the latest 25 less and less weight, and its time grows with all it is told."""
-LOST = (Outcome.DIVERGED, Outcome.OUT_OF_MEMORY)
+DIVERGED = (Outcome.DIVERGED, Outcome.OUT_OF_MEMORY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +32,14 @@ class TrialResult:
     intermediate: Mapping[int, float] = field(default_factory=dict)
 
 
-def remembered(past: Mapping[int, TrialResult], *, higher_is_better: bool) -> dict[int, TrialResult]:
-    """The best and the latest of `past`, at most `REMEMBERED`."""
+def select_history(past: Mapping[int, TrialResult], *, higher_is_better: bool) -> dict[int, TrialResult]:
+    """The best and the latest of `past`, at most `MAX_HISTORY`."""
     sign = -1 if higher_is_better else 1
     values = (
         (sign * r.value, n) for n, r in past.items() if _finite(r.value) and r.outcome is Outcome.COMPLETE
     )
-    best = {n for _, n in nsmallest(REMEMBERED // 2, values)}
-    latest = nsmallest(REMEMBERED - len(best), (-n for n in past if n not in best))
+    best = {n for _, n in nsmallest(MAX_HISTORY // 2, values)}
+    latest = nsmallest(MAX_HISTORY - len(best), (-n for n in past if n not in best))
     return {n: past[n] for n in sorted({*best, *(-n for n in latest)})}
 
 
@@ -48,10 +48,10 @@ class TrialConverter:
 
     def __init__(self, space: Space, *, higher_is_better: bool) -> None:
         self.higher_is_better = higher_is_better
-        self.distributions = {found.name: distribution(found) for found in space.dimensions()}
-        self._dimensions: dict[str, Dimension] = {found.name: found for found in space.dimensions()}
+        self.distributions = {dim.name: distribution(dim) for dim in space.dimensions()}
+        self._dimensions: dict[str, Dimension] = {dim.name: dim for dim in space.dimensions()}
         self._made: dict[int, tuple[TrialResult, float | None, FrozenTrial]] = {}
-        self.inner: dict[int, dict[str, float]] = {}
+        self.internal: dict[int, dict[str, float]] = {}
         """Number of a told trial -> its parameters as the numbers that Optuna's samplers compute with."""
 
     def trials(self, results: Mapping[int, TrialResult]) -> Iterator[FrozenTrial]:
@@ -71,11 +71,11 @@ class TrialConverter:
         made = {}
         for number in sorted(results):
             result = results[number]
-            instead = lost if result.outcome in LOST or not _finite(result.value) else None
+            instead = lost if result.outcome in DIVERGED or not _finite(result.value) else None
             known = self._made.get(number)
             if known is None or known[0] is not result or known[1] != instead:
                 known = (result, instead, self._trial(number, result, instead))
-                self.inner[number] = {
+                self.internal[number] = {
                     name: float(self.distributions[name].to_internal_repr(value))
                     for name, value in result.params.items()
                 }
@@ -89,7 +89,7 @@ class TrialConverter:
             state = TrialState.PRUNED
         elif result.outcome is Outcome.COMPLETE and _finite(result.value):
             value, state = result.value, TrialState.COMPLETE
-        elif result.outcome in (*LOST, Outcome.COMPLETE) and lost is not None:
+        elif result.outcome in (*DIVERGED, Outcome.COMPLETE) and lost is not None:
             value, state = lost, TrialState.COMPLETE
         trial = create_trial(
             state=state,
@@ -103,8 +103,8 @@ class TrialConverter:
 
     def _check(self, number: int, params: Params) -> dict[str, BaseDistribution]:
         for name, value in params.items():
-            found = self._dimensions.get(name)
-            if found is None or not found.holds(value):
+            dim = self._dimensions.get(name)
+            if dim is None or not dim.holds(value):
                 raise InputError(
                     f"trial {number} has {name} = {value}, which is outside the search space",
                     hint="the study file has changed since: start a study under a new name",

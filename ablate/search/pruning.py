@@ -28,11 +28,11 @@ STARTUP = 5  # complete curves that a median needs
 def rungs(epochs: int) -> list[int]:
     """The epochs (from 1) at which successive halving decides: a quarter, a half; never the last."""
     first = max(1, ceil(epochs / FIRST_RUNG))
-    found = []
+    decision_epochs = []
     while first < epochs:
-        found.append(first)
+        decision_epochs.append(first)
         first *= REDUCTION
-    return found
+    return decision_epochs
 
 
 def decide(

@@ -36,9 +36,9 @@ def optuna_sampler(name: str, seed: int) -> BaseSampler:
     return GPSampler(seed=seed, n_startup_trials=1, deterministic_objective=False)
 
 
-def distribution(found: Dimension) -> BaseDistribution:
-    if found.choices:
-        return CategoricalDistribution(found.choices)
-    if found.integer:
-        return IntDistribution(int(found.low), int(found.high), log=found.log)
-    return FloatDistribution(found.low, found.high, log=found.log)
+def distribution(dim: Dimension) -> BaseDistribution:
+    if dim.choices:
+        return CategoricalDistribution(dim.choices)
+    if dim.integer:
+        return IntDistribution(int(dim.low), int(dim.high), log=dim.log)
+    return FloatDistribution(dim.low, dim.high, log=dim.log)

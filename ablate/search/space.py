@@ -16,7 +16,7 @@ from ablate.records.recipe import Catalogue, Recipe, conflict
 from ablate.records.study import StudyFile
 from ablate.records.study_space import Override
 from ablate.records.trick import Trick, Value
-from ablate.search.dimension import LR, Dimension, around_lr, dimension, widened
+from ablate.search.dimension import LR, Dimension, dimension, lr_range, widen_to
 
 NONE = "none"
 OPTIMIZER = "optimizer"
@@ -88,7 +88,7 @@ class Space:
         """Everything that is varied: the switches, then the parameters."""
         yield from self.switches
         for settings in self.settings.values():
-            yield from (found for found in settings if found.constant is None)
+            yield from (dim for dim in settings if dim.constant is None)
 
     def size(self) -> Size:
         return Size(
@@ -97,7 +97,7 @@ class Space:
 
     def on(self, params: Params) -> list[str]:
         """The tricks that are on in `params`, structural ones first among those that are switched."""
-        switched = [_held(switch, params[switch.name]) for switch in self.switches]
+        switched = [_trick_of(switch, params[switch.name]) for switch in self.switches]
         return [*self.always, *(name for name in switched if name != NONE)]
 
     def from_params(self, params: Params) -> Recipe:
@@ -106,10 +106,10 @@ class Space:
         for name in self.on(params):
             if name in self.settings:
                 tricks[name] = {
-                    found.name.removeprefix(f"{name}."): params[found.name]
-                    if found.constant is None
-                    else found.constant
-                    for found in self.settings[name]
+                    dim.name.removeprefix(f"{name}."): params[dim.name]
+                    if dim.constant is None
+                    else dim.constant
+                    for dim in self.settings[name]
                 }
             else:
                 tricks[name] = self.baseline[name]
@@ -121,7 +121,7 @@ class Space:
         A trick at neutral settings that no range holds (weight decay 0 on a log scale) counts as off.
         Raises InputError where the recipe lies outside the space.
         """
-        on = {name for name in recipe if name in self.always or not self._idle(name, recipe[name])}
+        on = {name for name in recipe if name in self.always or not self._is_neutral(name, recipe[name])}
         params: dict[str, Value] = {}
         for switch in self.switches:
             if switch.choices[0] is False:
@@ -135,49 +135,49 @@ class Space:
         for name in self.on(params):
             if name not in recipe:
                 raise InputError(f"the recipe lacks '{name}', which is on in this whole space")
-            for found in self.settings.get(name, ()):
-                value = recipe[name][found.name.removeprefix(f"{name}.")]
-                if not found.holds(value):
-                    raise InputError(f"{found.name} = {value} lies outside the space")
-                if found.constant is None:
-                    params[found.name] = value
+            for dim in self.settings.get(name, ()):
+                value = recipe[name][dim.name.removeprefix(f"{name}.")]
+                if not dim.holds(value):
+                    raise InputError(f"{dim.name} = {value} lies outside the space")
+                if dim.constant is None:
+                    params[dim.name] = value
         return params
 
-    def settled(self, params: Params, order: Sequence[str]) -> dict[str, Value]:
+    def without_conflicts(self, params: Params, order: Sequence[str]) -> dict[str, Value]:
         """`params` without conflicts: of two enemies the one that is always on stays, then the optimizer, then
         the structural one (lanes of a group must agree in it), then the one that stands first in `order`.
         """
         rank = {name: i for i, name in enumerate(order)}
-        kept = [self.catalogue[name] for name in self.always]
-        settled = dict(params)
+        accepted = [self.catalogue[name] for name in self.always]
+        resolved = dict(params)
         for switch in sorted(
             self.switches, key=lambda s: (s.name != OPTIMIZER, not s.structural, rank.get(s.name, len(rank)))
         ):
-            name = _held(switch, params[switch.name])
+            name = _trick_of(switch, params[switch.name])
             if name == NONE:
                 continue
-            if not any(conflict(self.catalogue[name], other) for other in kept):
-                kept.append(self.catalogue[name])
+            if not any(conflict(self.catalogue[name], other) for other in accepted):
+                accepted.append(self.catalogue[name])
                 continue
-            settled[switch.name] = False if switch.choices[0] is False else switch.choices[0]
-            for found in self.settings[name]:
-                settled.pop(found.name, None)
-        return settled
+            resolved[switch.name] = False if switch.choices[0] is False else switch.choices[0]
+            for dim in self.settings[name]:
+                resolved.pop(dim.name, None)
+        return resolved
 
-    def _idle(self, name: str, settings: Mapping[str, Value]) -> bool:
+    def _is_neutral(self, name: str, settings: Mapping[str, Value]) -> bool:
         """Whether the trick does nothing at `settings`, which the space cannot say but by turning it off."""
-        held = {found.name: found for found in self.settings.get(name, ())}
+        held = {dim.name: dim for dim in self.settings.get(name, ())}
         return _neutral(self.catalogue[name], settings) and not all(
             held[f"{name}.{key}"].holds(value) for key, value in settings.items() if f"{name}.{key}" in held
         )
 
 
 def _neutral(trick: Trick, settings: Mapping[str, Value]) -> bool:
-    own = [parameter for parameter in trick.parameters if parameter.neutral is not None]
-    return bool(own) and all(settings[parameter.name] == parameter.neutral for parameter in own)
+    current = [parameter for parameter in trick.parameters if parameter.neutral is not None]
+    return bool(current) and all(settings[parameter.name] == parameter.neutral for parameter in current)
 
 
-def _held(switch: Dimension, chosen: Value) -> str:
+def _trick_of(switch: Dimension, chosen: Value) -> str:
     """The trick that `switch` turns on at `chosen`, or "none"."""
     if switch.choices[0] is False:
         return switch.name if chosen else NONE
@@ -221,9 +221,9 @@ def _slot(slot: str, catalogue: Catalogue, left_out: Mapping[str, str], baseline
     """
     members = [t for t in catalogue.values() if t.slot == slot and t.name not in left_out]
     choices = [trick.name for trick in members]
-    own = baseline.slot(catalogue, slot)
-    if own and (slot == OPTIMIZER or own in left_out):
-        choices = [own, *(name for name in choices if name != own)]
+    current = baseline.slot(catalogue, slot)
+    if current and (slot == OPTIMIZER or current in left_out):
+        choices = [current, *(name for name in choices if name != current)]
     else:
         choices = [NONE, *choices]
     return Dimension(slot, tuple(choices), structural=any(_structural(trick) for trick in members))
@@ -237,24 +237,24 @@ def _settings(
     lr_center: float | None,
 ) -> tuple[Dimension, ...]:
     at_neutral = trick.name in baseline and trick.slot != OPTIMIZER and _neutral(trick, baseline[trick.name])
-    found = []
+    dim = []
     for parameter in trick.parameters:
         override = overrides.get(parameter.name)
         one = dimension(trick, parameter, override)
         if parameter.name == LR and trick.slot == OPTIMIZER and override is None:
-            one = around_lr(one, _centers(trick, catalogue, baseline, lr_center))
+            one = lr_range(one, _centers(trick, catalogue, baseline, lr_center))
         if trick.name in baseline and not (at_neutral and parameter.neutral is not None):
-            one = widened(one, baseline[trick.name][parameter.name], fixed=override is not None)
-        found.append(one)
-    return tuple(found)
+            one = widen_to(one, baseline[trick.name][parameter.name], fixed=override is not None)
+        dim.append(one)
+    return tuple(dim)
 
 
 def _centers(trick: Trick, catalogue: Catalogue, baseline: Recipe, lr_center: float | None) -> list[float]:
     default = float(trick.parameter(LR).default)
-    own = baseline.slot(catalogue, OPTIMIZER)
-    if own is None or LR not in baseline[own]:
+    current = baseline.slot(catalogue, OPTIMIZER)
+    if current is None or LR not in baseline[current]:
         return [default]
-    center = float(baseline[own][LR]) if lr_center is None else lr_center
-    if own == trick.name:
+    center = float(baseline[current][LR]) if lr_center is None else lr_center
+    if current == trick.name:
         return [center]
-    return [default, default * center / float(catalogue[own].parameter(LR).default)]
+    return [default, default * center / float(catalogue[current].parameter(LR).default)]

@@ -29,14 +29,14 @@ CANDIDATES = 12
 class FittedTPE(TPESampler):
     """TPE that has learnt from `trials` (complete and pruned ones; others are not looked at).
 
-    `inner`: number of a trial -> its parameters as numbers (`Teller.inner`), which Optuna works out for every fit.
+    `internal`: number of a trial -> its parameters as numbers (`Teller.internal`), which Optuna works out for every fit.
     """
 
     def __init__(
         self,
         study: optuna.Study,
         trials: Sequence[FrozenTrial],
-        inner: Mapping[int, Mapping[str, float]],
+        internal: Mapping[int, Mapping[str, float]],
         seed: int,
         candidates: int = CANDIDATES,
     ) -> None:
@@ -44,7 +44,7 @@ class FittedTPE(TPESampler):
             seed=seed, n_ei_candidates=candidates, n_startup_trials=1, multivariate=True, constant_liar=False
         )
         self.study = study
-        self.inner = inner
+        self.internal = internal
         known = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
         self.good, self.bad = _split_trials(study, known, default_gamma(len(known)))
 
@@ -52,7 +52,9 @@ class FittedTPE(TPESampler):
         self, trials: list[FrozenTrial], search_space: dict[str, BaseDistribution], study: optuna.Study
     ) -> dict[str, np.ndarray]:
         """The values of `search_space`, of those of `trials` that have them all."""
-        rows = [inner for t in trials if search_space.keys() <= (inner := self.inner[t.number]).keys()]
+        rows = [
+            internal for t in trials if search_space.keys() <= (internal := self.internal[t.number]).keys()
+        ]
         return {name: np.array([row[name] for row in rows], dtype=float) for name in search_space}
 
     def draw(self, space: Mapping[str, BaseDistribution], count: int) -> list[dict[str, Value]]:
@@ -68,6 +70,9 @@ class FittedTPE(TPESampler):
             part = slice(start, start + each)
             best = self._compare({name: column[part] for name, column in candidates.items()}, gains[part])
             drawn.append(
-                {name: cast(Value, found.to_external_repr(best[name])) for name, found in names.items()}
+                {
+                    name: cast(Value, distribution.to_external_repr(best[name]))
+                    for name, distribution in names.items()
+                }
             )
         return drawn

@@ -44,13 +44,13 @@ def params_at(space: Space, point: NDArray[np.float64], fixed: Params) -> dict[s
     home = space.to_params(space.baseline)
     departure = min(0.5, DEPARTURES / max(1, len(space.switches)))
     drawn: dict[str, Value] = {}
-    for found, u in zip(space.dimensions(), point.tolist(), strict=True):
-        if found.name in fixed:
-            drawn[found.name] = fixed[found.name]
-        elif found.name in home and found in space.switches and found.name != OPTIMIZER:
-            drawn[found.name] = _switched(found, home[found.name], u, departure)
+    for dim, u in zip(space.dimensions(), point.tolist(), strict=True):
+        if dim.name in fixed:
+            drawn[dim.name] = fixed[dim.name]
+        elif dim.name in home and dim in space.switches and dim.name != OPTIMIZER:
+            drawn[dim.name] = _switched(dim, home[dim.name], u, departure)
         else:
-            drawn[found.name] = _value(found, u)
+            drawn[dim.name] = _value(dim, u)
     return active(space, drawn)
 
 
@@ -58,9 +58,9 @@ def active(space: Space, drawn: Params) -> dict[str, Value]:
     """`drawn` without the parameters of what is off."""
     kept = {switch.name: drawn[switch.name] for switch in space.switches}
     for name in space.on(kept):
-        for found in space.settings.get(name, ()):
-            if found.constant is None:
-                kept[found.name] = drawn[found.name]
+        for dim in space.settings.get(name, ()):
+            if dim.constant is None:
+                kept[dim.name] = drawn[dim.name]
     return kept
 
 
@@ -69,13 +69,13 @@ def _switched(switch: Dimension, home: Value, u: float, departure: float) -> Val
     return others[int(u / departure * len(others))] if u < departure else home
 
 
-def _value(found: Dimension, u: float) -> Value:
-    if found.choices:
-        return found.choices[int(u * len(found.choices))]
-    low, high = found.low, found.high
-    if found.integer:
-        low, high = low - 0.5 if found.log else low, high + 0.5 if found.log else high + 1
-    number = exp(log(low) + u * (log(high) - log(low))) if found.log else low + u * (high - low)
-    if found.integer:
-        return int(min(max(round(number) if found.log else int(number // 1), found.low), found.high))
-    return min(max(number, found.low), found.high)
+def _value(dim: Dimension, u: float) -> Value:
+    if dim.choices:
+        return dim.choices[int(u * len(dim.choices))]
+    low, high = dim.low, dim.high
+    if dim.integer:
+        low, high = low - 0.5 if dim.log else low, high + 0.5 if dim.log else high + 1
+    number = exp(log(low) + u * (log(high) - log(low))) if dim.log else low + u * (high - low)
+    if dim.integer:
+        return int(min(max(round(number) if dim.log else int(number // 1), dim.low), dim.high))
+    return min(max(number, dim.low), dim.high)

@@ -47,7 +47,7 @@ def _values(session: Session, plan: list[Planned]) -> list[float]:
 def document(found: Comparison, metric: str, a: Recipe, b: Recipe) -> dict[str, Any]:
     """The comparison as plain data. `effect` > 0: A is better."""
     return {
-        "a": a.plain(), "b": b.plain(), "metric": metric, "verdict": found.verdict, "effect": found.effect,
+        "a": a.to_dict(), "b": b.to_dict(), "metric": metric, "verdict": found.verdict, "effect": found.effect,
         "low": found.low, "high": found.high, "level": found.level, "p": found.p, "margin": found.margin,
         "margin_auto": found.margin_auto, "pairs": found.pairs, "failed": list(found.failed),
         "probability": list(found.probability), "looks_done": found.looks_done, "looks": list(found.looks),

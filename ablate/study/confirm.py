@@ -22,7 +22,7 @@ def confirm(session: Session, winner: Recipe, baseline: Recipe) -> None:
     if same_recipe(winner, baseline):
         session.progress.say("confirm: the winner is the baseline itself, so there is no gain to confirm")
     fact = session.ledger.fact("rank") or {}
-    if fact and fact["around"] != winner.plain():
+    if fact and fact["around"] != winner.to_dict():
         session.progress.say(
             "confirm: the ranking is around another recipe, so no trick is dropped from this one"
         )
@@ -31,12 +31,12 @@ def confirm(session: Session, winner: Recipe, baseline: Recipe) -> None:
     arms = arms_of(session.context.catalogue, winner, baseline, found, fact)
     count = session.study.confirm.seeds
     before = session.ledger.fact("confirm") or {"arms": {}, "seeds": []}
-    if before["arms"].get("winner") == winner.plain() and len(before["seeds"]) > count:
+    if before["arms"].get("winner") == winner.to_dict() and len(before["seeds"]) > count:
         count = len(before["seeds"])
         session.progress.say(f"confirm: {count} seeds are there already, and are kept")
     seeds = [training_seed(session.study.seed, 0xC0F1, i) for i in range(count)]
     session.ledger.put(
-        "confirm", {"arms": {arm: recipe.plain() for arm, recipe in arms.items()}, "seeds": seeds}
+        "confirm", {"arms": {arm: recipe.to_dict() for arm, recipe in arms.items()}, "seeds": seeds}
     )
     plan = [
         Planned(session.run(recipe, seed), "confirm", arm=arm)
@@ -75,7 +75,7 @@ def arms_of(
         children = [
             n for child, parent in parents.items() if parent == factor for n in _tricks(meaning[child])
         ]
-        without = Recipe.of(catalogue, {**winner.without(*own, *children).plain(), **what})
+        without = Recipe.of(catalogue, {**winner.without(*own, *children).to_dict(), **what})
         name = factor if len(meaning[factor]) == 2 else level
         arms[f"without {name}"] = at_rate(without, catalogue, best.get(f"{factor}={reference}", 1.0))
     return arms

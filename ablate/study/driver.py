@@ -72,7 +72,7 @@ def _train(session: Session, stages: Sequence[str], *, force: bool) -> None:
     if not {"search", "rank", "confirm", "costs"} & set(stages):
         return
     baseline = baseline_of(session)
-    session.ledger.put("baseline", baseline.plain())
+    session.ledger.put("baseline", baseline.to_dict())
     space = space_of(session, baseline, possible)
     if "search" in stages:
         note_search(session, space)

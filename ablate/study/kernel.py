@@ -122,7 +122,7 @@ def key_of(context: TaskContext, recipe: Recipe, room: float) -> str:
     places = [(place.kind.__name__, place.input[1:], place.output[1:]) for place in context.places]
     about = [
         cpu_name(), os.cpu_count(), gpu, str(context.device), torch.__version__, context.parameters, places,
-        context.task.batch_size, str(context.splits["train"].x.dtype), recipe.plain(), room, context.kernel, context.look.other,
+        context.task.batch_size, str(context.splits["train"].x.dtype), recipe.to_dict(), room, context.kernel, context.look.other,
         counts(context),
     ]  # fmt: skip
     return hashlib.sha256(json.dumps(about, default=str).encode()).hexdigest()[:32]

@@ -21,7 +21,7 @@ from ablate.records.errors import AblateError
 from ablate.records.recipe import Recipe
 from ablate.records.run import Outcome, Result, Run
 from ablate.records.study import StudyFile
-from ablate.search.generation_size import Sizes, sizes
+from ablate.search.generation_size import GenerationSize, generation_size
 from ablate.search.generations import LAG, Suggester, Suggestion
 from ablate.search.observations import TrialResult
 from ablate.search.pruning import decide
@@ -60,11 +60,11 @@ class Prune:
         return decide(self.pruner, finished, curves, epochs=self.epochs, higher_is_better=self.higher)
 
 
-def sizes_of(context: TaskContext, trials: int, fact: Mapping[str, Any] | None = None) -> Sizes:
+def sizes_of(context: TaskContext, trials: int, fact: Mapping[str, Any] | None = None) -> GenerationSize:
     """The sizes of a search; those of `fact` (the ledger's "search") where it was begun with fewer trials."""
     if fact and "generation" in fact:
-        return Sizes(fact["generation"], fact["lanes"])
-    return sizes(
+        return GenerationSize(fact["generation"], fact["lanes"])
+    return generation_size(
         context.kernel, context.device.type, trials, solo=bool(context.solo), large=context.look.large
     )
 
@@ -197,7 +197,7 @@ def _finite(score: float) -> float:
 def _note(session: Session, trial: int, best: Recipe, entries: Sequence[Entry], mean: float) -> None:
     fact = session.ledger.fact("search", {})
     value = mean if session.higher else -mean
-    fact["best"] = {"trial": trial, "recipe": best.plain(), "value": value, "seeds": REPEATS}
+    fact["best"] = {"trial": trial, "recipe": best.to_dict(), "value": value, "seeds": REPEATS}
     fact["outcomes"] = {
         str(outcome): sum(entry.result.outcome is outcome for entry in entries) for outcome in Outcome
     }

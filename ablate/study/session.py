@@ -21,11 +21,10 @@ from ablate.lanes.context import TaskContext
 from ablate.lanes.group import batch_size, grouped
 from ablate.lanes.training import Report
 from ablate.ledger.entry import Entry
-from ablate.ledger.plan import distinct
 from ablate.ledger.store import Ledger
 from ablate.records.errors import AblateError
 from ablate.records.recipe import Recipe
-from ablate.records.run import Outcome, Result, Run
+from ablate.records.run import Outcome, Result, Run, distinct_runs
 from ablate.records.study import StudyFile
 from ablate.study.progress import Progress
 
@@ -129,13 +128,13 @@ class Session:
             one.run.identity for several, _ in self._pending.values() for one in several
         }
         wanted = {one.run.identity: one for one in reversed(planned) if one.run.identity not in known}
-        runs = distinct(one.run for one in reversed(wanted.values()))
+        runs = distinct_runs(one.run for one in reversed(wanted.values()))
         # Groups small enough that every worker has one.
         most = min(self.most, -(-len(runs) // self.workers)) if runs else self.most
         if prune is not None:
             # Pruning must not depend on the number of workers or on which runs are finished. A stacked group may
             # have more runs than lanes: later runs take the lanes of pruned ones (refill).
-            runs = distinct(one.run for one in planned)
+            runs = distinct_runs(one.run for one in planned)
             most = max(1, len(runs)) if self.context.kernel != "loop" and self.most > 1 else self.most
         groups = grouped(runs, self.context.catalogue, most)
         task = self.context.task

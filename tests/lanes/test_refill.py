@@ -46,7 +46,9 @@ def runs_of(context: TaskContext, count: int, epochs: int = EPOCHS) -> list[Run]
     space = Space.of(CATALOGUE, study, applicable(context), baseline)
     runs: list[Run] = []
     for number, point in enumerate(random_points(space, [3], 4 * count)):
-        params = space.settled(params_at(space, point, {}), [switch.name for switch in space.switches])
+        params = space.without_conflicts(
+            params_at(space, point, {}), [switch.name for switch in space.switches]
+        )
         run = Run(context.task.name, space.from_params(params), number, epochs)
         if not runs or structure(run, CATALOGUE) == structure(runs[0], CATALOGUE):
             runs.append(run)

@@ -9,7 +9,7 @@ from ablate.lanes import robust_accuracy
 from ablate.lanes.context import TaskContext
 from ablate.lanes.train import train
 from ablate.lanes.training import Training
-from ablate.records.claimed import APART
+from ablate.records.claim_metrics import MEASURED_SEPARATELY
 from ablate.records.recipe import Recipe
 from ablate.records.run import Run
 from ablate.tasks.metric_table import METRICS
@@ -94,7 +94,7 @@ def test_asked_for_by_a_claim_and_only_where_it_can_be_measured():
 
 def test_every_claim_of_the_catalogue_is_in_a_metric_that_is_measured_somewhere():
     recorded = {name for table in METRICS.values() for name in table}
-    assert not recorded & set(APART)
+    assert not recorded & set(MEASURED_SEPARATELY)
     claims = {(t.name, claim.metric) for t in registry().values() for claim in t.claims}
-    assert not {pair for pair in claims if pair[1] not in recorded | set(APART)}
+    assert not {pair for pair in claims if pair[1] not in recorded | set(MEASURED_SEPARATELY)}
     assert {"robust_accuracy", "steps_to_target", "time", "memory"} == {m for _, m in claims} - recorded

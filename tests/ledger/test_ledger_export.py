@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from ledger_samples import METRICS, sample
 
 from ablate.ledger.entry import Entry
-from ablate.ledger.export import CURVE_COLUMNS, RUN_COLUMNS, curves_rows, runs_rows, write_csv
+from ablate.ledger.export import CURVE_COLUMNS, RUN_COLUMNS, curve_rows, runs_rows, write_csv
 from ablate.ledger.store import Ledger
 from ablate.records.recipe import Recipe
 from ablate.records.run import Outcome, Result, Run
@@ -59,8 +59,8 @@ def test_runs_rows_by_hand():
     assert runs_rows([]) == []
 
 
-def test_curves_rows_by_hand():
-    rows = curves_rows([PLAIN, OTHER])
+def test_curve_rows_by_hand():
+    rows = list(curve_rows([PLAIN, OTHER]))
     assert [tuple(row) for row in rows] == [CURVE_COLUMNS] * 3
     assert [tuple(row.values())[1:3] for row in rows] == [("a", 1), ("a", 2), ("b", 1)]
     assert [row["value"] for row in rows][::2] == [1.0, 0.25]
@@ -69,7 +69,7 @@ def test_curves_rows_by_hand():
 def test_the_file_reads_back_as_the_same_doubles(tmp_path: Path):
     entries = [sample(number) for number in range(20)]
     write_csv(tmp_path / "runs.csv", runs_rows(entries))
-    write_csv(tmp_path / "curves.csv", curves_rows(entries))
+    write_csv(tmp_path / "curves.csv", list(curve_rows(entries)))
     runs = pandas.read_csv(tmp_path / "runs.csv", dtype={"run": str, "recipe": str})
     curves = pandas.read_csv(tmp_path / "curves.csv", dtype={"run": str})
     assert list(runs["run"]) == [entry.identity for entry in entries]
@@ -84,13 +84,16 @@ def test_the_file_reads_back_as_the_same_doubles(tmp_path: Path):
 def test_the_same_ledger_gives_the_same_bytes_in_another_process(tmp_path: Path):
     with Ledger.open(tmp_path / "a.db", write=True) as ledger:
         ledger.record([PLAIN, OTHER, *(sample(number) for number in range(5))])
-        for name, rows in (("runs", runs_rows(ledger.entries())), ("curves", curves_rows(ledger.entries()))):
+        for name, rows in (
+            ("runs", runs_rows(ledger.entries())),
+            ("curves", list(curve_rows(ledger.entries()))),
+        ):
             write_csv(tmp_path / f"{name}.csv", rows)
     code = (
         "import sys; from ablate.ledger.store import Ledger; from ablate.ledger.export import *\n"
         "with Ledger.open(sys.argv[1] + '/a.db', write=False) as ledger: entries = ledger.entries()\n"
         "write_csv(sys.argv[1] + '/runs2.csv', runs_rows(entries))\n"
-        "write_csv(sys.argv[1] + '/curves2.csv', curves_rows(entries))\n"
+        "write_csv(sys.argv[1] + '/curves2.csv', list(curve_rows(entries)))\n"
     )
     environment = {**os.environ, "PYTHONHASHSEED": "77", "PYTHONPATH": str(HERE.parent.parent)}
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, env=environment)

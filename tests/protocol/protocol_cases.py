@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ablate.catalogue.registry import registry
 from ablate.lanes.context import TaskContext
 from ablate.lanes.train import train
-from ablate.protocol.steps import Ground
+from ablate.protocol.steps import Setup
 from ablate.records.run import Result, Run
 from ablate.tasks.task import Task
 
@@ -76,9 +76,9 @@ def trained_on(
     return call
 
 
-def ground_of(task: Task, seed: int = 0) -> Ground:
+def ground_of(task: Task, seed: int = 0) -> Setup:
     context = context_of(task)
-    return Ground(context, trained_on(context), seed, lambda line: None)
+    return Setup(context, trained_on(context), seed, lambda line: None)
 
 
 def changed(change: Callable[[nn.Sequential], object]) -> Callable[[], nn.Module]:

@@ -5,17 +5,17 @@ from dataclasses import replace
 import pytest
 from protocol_cases import ground_of, regression, task_of
 
-from ablate.protocol import choice
-from ablate.protocol.choice import ACCURACY, LOSS, Cell
+from ablate.protocol import selection
 from ablate.protocol.coarse import coarse_epochs, coarse_grid
-from ablate.protocol.explore import rates_around
 from ablate.protocol.fine import decays_around, fine_epochs, fine_grid
 from ablate.protocol.grid import Grid, search
-from ablate.protocol.prior import Blind
+from ablate.protocol.prior import NoInputBaseline
+from ablate.protocol.selection import ACCURACY, LOSS, Cell
+from ablate.protocol.short_runs import rates_around
 from ablate.records.run import Outcome, Result
 
 TASK = task_of()
-BLIND = Blind.of(TASK)
+BLIND = NoInputBaseline.of(TASK)
 
 
 def result(accuracy: float, loss: float, outcome: Outcome = Outcome.COMPLETE) -> Result:
@@ -38,7 +38,7 @@ COLLAPSED = {"accuracy": 0.1, "loss": 2.3}
 
 
 def best(*cells: Cell) -> Cell:
-    found = choice.best_cell(cells, TASK, BLIND)
+    found = selection.best_cell(cells, TASK, BLIND)
     assert found is not None
     return found
 
@@ -49,7 +49,7 @@ def test_a_clearly_better_accuracy_wins_whatever_the_loss():
 
 def test_within_a_standard_error_the_lower_loss_decides():
     """With some 120 validation examples 0.92 and 0.90 are the same."""
-    assert choice.tolerance([cell(0.1, 0.92)], TASK) == pytest.approx(
+    assert selection.tolerance([cell(0.1, 0.92)], TASK) == pytest.approx(
         (0.92 * 0.08 / len(TASK.validation)) ** 0.5
     )
     assert best(cell(0.1, 0.92, 0.5), cell(0.2, 0.90, 0.2)).rate == 0.2
@@ -61,15 +61,16 @@ def test_a_rate_beside_a_broken_one_is_left_if_another_is_as_good():
         assert best(*cells).rate == 0.05
     clearly = [cell(0.05, 0.7, 0.8), cell(0.1, 0.91, 0.3), cell(0.2, **DIVERGED)]
     assert best(*clearly).rate == 0.1
-    (found,) = choice.cliff(clearly, clearly[1], BLIND, "warn")
+    (found,) = selection.cliff(clearly, clearly[1], BLIND, "warn")
     assert found.code == "unsound-neighbour"
     assert "0.2" in found.message
-    assert choice.cliff(clearly, clearly[0], BLIND, "warn") == []
+    assert selection.cliff(clearly, clearly[0], BLIND, "warn") == []
 
 
 def test_what_did_not_complete_is_never_taken():
     assert (
-        choice.best_cell([cell(0.1, **DIVERGED), cell(0.2, 0.99, 0.1, Outcome.FAILED)], TASK, BLIND) is None
+        selection.best_cell([cell(0.1, **DIVERGED), cell(0.2, 0.99, 0.1, Outcome.FAILED)], TASK, BLIND)
+        is None
     )
     assert (
         best(cell(0.1, 0.5, 1.0), cell(0.2, 0.99, 0.1, Outcome.DIVERGED), cell(0.3, float("nan"), 0.1)).rate
@@ -83,7 +84,7 @@ def test_regression_takes_the_lowest_error():
         Cell(rate, 0.0, Result(Outcome.COMPLETE, {"validation/rmse": rmse, LOSS: rmse**2}))
         for rate, rmse in ((0.1, 0.7), (0.2, 0.69), (0.3, 0.8))
     ]
-    found = choice.best_cell(cells, task, Blind.of(task))
+    found = selection.best_cell(cells, task, NoInputBaseline.of(task))
     assert found is not None
     assert found.rate == 0.2
 
@@ -94,27 +95,27 @@ def test_regression_takes_the_lowest_error():
 )
 def test_edge(accuracies, side):
     cells = [cell(0.1 * (place + 1), accuracy) for place, accuracy in enumerate(accuracies)]
-    assert choice.edge(cells, TASK) == side
+    assert selection.edge(cells, TASK) == side
 
 
 def test_a_flat_optimum_is_told():
-    (found,) = choice.flat([cell(0.1, 0.9), cell(0.2, 0.91), cell(0.3, 0.5)], TASK)
+    (found,) = selection.flat([cell(0.1, 0.9), cell(0.2, 0.91), cell(0.3, 0.5)], TASK)
     assert found.level == "note"
     assert found.where == "rates 0.1 to 0.2"
-    assert choice.flat([cell(0.1, 0.9), cell(0.1, 0.9, decay=1e-4), cell(0.3, 0.5)], TASK) == []
+    assert selection.flat([cell(0.1, 0.9), cell(0.1, 0.9, decay=1e-4), cell(0.3, 0.5)], TASK) == []
 
 
 def test_a_grid_that_learns_nothing_fails():
     cells = [cell(0.1, 0.1, 2.31), cell(0.2, 0.12, 2.5), cell(0.3, **DIVERGED)]
-    (found,) = choice.learned(cells, cells[0], BLIND)
+    (found,) = selection.learned(cells, cells[0], BLIND)
     assert (found.code, found.level) == ("no-better-than-a-guess", "fail")
-    assert choice.learned(cells, cells[0], BLIND, lenient=True) == [found]
+    assert selection.learned(cells, cells[0], BLIND, lenient=True) == [found]
     falling = replace(
         cells[0], result=replace(cells[0].result, curves={LOSS: (9.0, 8.0, 7.0, 6.0, 5.0, 4.0)})
     )
-    (mild,) = choice.learned(cells, falling, BLIND, lenient=True)
+    (mild,) = selection.learned(cells, falling, BLIND, lenient=True)
     assert (mild.code, mild.level) == ("too-short-to-judge", "warn")
-    assert choice.learned([cell(0.1, 0.5, 2.4)], cells[0], BLIND) == []  # overconfident, but right
+    assert selection.learned([cell(0.1, 0.5, 2.4)], cells[0], BLIND) == []  # overconfident, but right
 
 
 def simulated(peak: float, arms: list[str], worst: float = float("inf")):
@@ -145,8 +146,8 @@ def simulated(peak: float, arms: list[str], worst: float = float("inf")):
 )
 def test_a_grid_is_widened_once(peak, rate, codes, arms):
     seen: list[str] = []
-    ground = replace(ground_of(TASK), train=simulated(peak, seen))
-    cells, found, findings = search(ground, Grid("grid", 0.1, 2.0, (0.0, 1e-4), 3), BLIND)
+    setup = replace(ground_of(TASK), train=simulated(peak, seen))
+    cells, found, findings = search(setup, Grid("grid", 0.1, 2.0, (0.0, 1e-4), 3), BLIND)
     assert found is not None
     assert found.rate == rate
     assert [one.code for one in findings] == codes
@@ -156,18 +157,18 @@ def test_a_grid_is_widened_once(peak, rate, codes, arms):
 
 def test_where_all_diverge_lower_rates_are_tried():
     seen: list[str] = []
-    ground = replace(ground_of(TASK), train=simulated(0.003, seen, worst=0.009))
-    _, found, findings = search(ground, Grid("grid", 0.1, 2.0, (0.0,), 3), BLIND)
+    setup = replace(ground_of(TASK), train=simulated(0.003, seen, worst=0.009))
+    _, found, findings = search(setup, Grid("grid", 0.1, 2.0, (0.0,), 3), BLIND)
     assert found is not None
     assert found.rate == 0.0032
     assert "nothing completed" in findings[0].message
-    ground = replace(ground, train=simulated(0.003, seen, worst=0.0))
-    step, nothing = coarse_grid(ground, 0.1)
+    setup = replace(setup, train=simulated(0.003, seen, worst=0.0))
+    step, nothing = coarse_grid(setup, 0.1)
     assert nothing is None
     assert step.verdict == "fail"
-    assert step.gravest_first[0].code == "no-run-completed"
-    assert {row["outcome"] for row in step.plain()["figures"]["cells"]} == {"diverged"}
-    assert fine_grid(ground, cell(0.1))[0].verdict == "fail"
+    assert step.by_severity[0].code == "no-run-completed"
+    assert {row["outcome"] for row in step.to_dict()["figures"]["cells"]} == {"diverged"}
+    assert fine_grid(setup, cell(0.1))[0].verdict == "fail"
 
 
 def test_rates_and_decays_of_the_grids():

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from ablate.protocol import curves
-from ablate.protocol.explore import moving_average
-from ablate.protocol.look import diagnose
+from ablate.protocol.curve_check import diagnose
+from ablate.protocol.short_runs import moving_average
 
 EPOCHS = np.arange(20)
 SETTLED = 0.2 + 2.0 * np.exp(-EPOCHS / 2)
@@ -185,6 +185,6 @@ def test_any_curve_is_judged_without_failing(pair):
     train, validation = pair
     found = diagnose({"train/loss": train, "validation/loss": validation}, 1.0, 100)
     assert all(one.level == "warn" for one in found)
-    assert len(train) >= curves.SHORT or not found
+    assert len(train) >= curves.MIN_EPOCHS or not found
     codes = {one.code for one in found}
     assert not {"validation-rising", "still-falling"} <= codes

@@ -9,11 +9,11 @@ from torch import nn
 
 from ablate.protocol import overfit
 from ablate.protocol.coarse import coarse_grid
-from ablate.protocol.descent import descent
-from ablate.protocol.explore import chosen, few_examples
 from ablate.protocol.fit import fit
 from ablate.protocol.initial_loss import initial_loss
-from ablate.protocol.overfit import leak, over_fit
+from ablate.protocol.loss_drop import loss_drop
+from ablate.protocol.overfit import leak, overfit_sample
+from ablate.protocol.short_runs import few_examples, spread_rows
 from ablate.protocol.steps import Step
 from ablate.tasks.split import Split
 
@@ -101,11 +101,11 @@ def test_pixels_of_0_to_16_are_noted_and_pass():
 
 def test_a_pretrained_model_is_told():
     from ablate.lanes.trainer import Trainer
-    from ablate.protocol.explore import descend, run_of
+    from ablate.protocol.short_runs import run_of, train_steps
 
     context = context_of(task_of())
     trainer = Trainer(context, [run_of(context, 0.1, 0.0, 0)])
-    descend(trainer, 100)
+    train_steps(trainer, 100)
     state = trainer.model(0).state_dict()
 
     def pretrained():
@@ -130,15 +130,15 @@ SECOND = {
 @pytest.mark.parametrize("fault", SECOND)
 def test_step_2_names_the_fault(fault):
     model, code = SECOND[fault]
-    ground = ground_of(task_of(model))
-    assert initial_loss(ground).verdict == "pass"
-    step = over_fit(ground)
+    setup = ground_of(task_of(model))
+    assert initial_loss(setup).verdict == "pass"
+    step = overfit_sample(setup)
     assert step.verdict == "fail"
     assert codes(step) == [code]
 
 
 def test_a_model_too_small_for_regression():
-    step = over_fit(ground_of(regression(lambda: nn.Linear(10, 1))))
+    step = overfit_sample(ground_of(regression(lambda: nn.Linear(10, 1))))
     assert codes(step) == ["model-too-small"]
 
 
@@ -148,7 +148,7 @@ def test_a_head_that_starts_at_zero_is_no_symmetric_initialisation():
         module[-1].weight.data.zero_()
         return module
 
-    assert codes(over_fit(ground_of(task_of(bottleneck)))) == ["model-too-small"]
+    assert codes(overfit_sample(ground_of(task_of(bottleneck)))) == ["model-too-small"]
 
 
 def test_sound_models_learn_a_sample_by_heart():
@@ -158,7 +158,7 @@ def test_sound_models_learn_a_sample_by_heart():
         )
 
     for task in (task_of(), task_of(changed(zero_head)), task_of(normalised), regression()):
-        step = over_fit(ground_of(task))
+        step = overfit_sample(ground_of(task))
         assert step.verdict == "pass"
         assert step.figures["loss_without_inputs"] >= 0.99 * step.figures["prior"]
 
@@ -172,7 +172,7 @@ def test_a_detached_layer_is_told():
         def forward(self, x):
             return self.head(self.below(x).detach().relu())
 
-    step = over_fit(ground_of(task_of(Detached)))
+    step = overfit_sample(ground_of(task_of(Detached)))
     assert codes(step) == ["parameters-without-gradient"]
     assert step.findings[0].where == "below.weight, below.bias"
 
@@ -186,32 +186,32 @@ def test_targets_that_leak_past_the_inputs():
 def test_the_sample_is_balanced_distinct_and_one_batch():
     x = torch.cat([X, X])  # every row twice
     y = torch.cat([torch.zeros(1190, dtype=torch.int64), torch.ones(10, dtype=torch.int64)])
-    rows = chosen(Split(x, y), 2, 40)
+    rows = spread_rows(Split(x, y), 2, 40)
     assert len(rows) == len({x[row].numpy().tobytes() for row in rows.tolist()}) == 40
     assert int(y[rows].sum()) == 10
-    assert len(chosen(Split(X[:30].repeat(20, 1), Y[:30].repeat(20)), 10, 40)) == 30
+    assert len(spread_rows(Split(X[:30].repeat(20, 1), Y[:30].repeat(20)), 10, 40)) == 30
     context = few_examples(context_of(task_of()), 40)
     assert len(context.task.train) == len(context.splits["train"]) == context.task.batch_size == 40
     assert context.task.train.y.bincount().tolist() == [4] * 10
-    assert len(chosen(Split(X[:7], Y[:7]), 10, 40)) == 7
+    assert len(spread_rows(Split(X[:7], Y[:7]), 10, 40)) == 7
 
 
 def test_labels_without_relation_are_found_on_all_data():
     mixed = torch.randperm(len(Y), generator=torch.Generator().manual_seed(0))
-    ground = ground_of(task_of(y=Y[mixed]))
-    assert over_fit(ground).verdict == "pass"
-    step, rate = descent(ground, overfitted=True)
+    setup = ground_of(task_of(y=Y[mixed]))
+    assert overfit_sample(setup).verdict == "pass"
+    step, rate = loss_drop(setup, overfitted=True)
     assert codes(step) in (["hardly-below-the-prior"], ["falls-slowly"], ["labels-unrelated"])
     assert all("labels" in one.advice + one.where for one in step.findings if one.level != "note")
-    step, _ = coarse_grid(ground, rate or 0.1)
+    step, _ = coarse_grid(setup, rate or 0.1)
     assert codes(step, "fail") == ["no-better-than-a-guess"]
 
 
 def test_sound_labels_pass_the_same_steps():
-    ground = ground_of(task_of())
-    step, rate = descent(ground, overfitted=True)
+    setup = ground_of(task_of())
+    step, rate = loss_drop(setup, overfitted=True)
     assert (step.verdict, rate) == ("pass", 0.1)
-    step, best = coarse_grid(ground, 0.1)
+    step, best = coarse_grid(setup, 0.1)
     assert step.verdict == "pass"
     assert best is not None
     assert best.value("validation/accuracy") > 0.8

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from protocol_cases import ground_of, regression, task_of
 
-from ablate.protocol.descent import APART, drop_of, judge, range_test
-from ablate.protocol.explore import Descent
+from ablate.protocol.loss_drop import MAX_DISAGREEMENT, drop_of, judge, range_test
 from ablate.protocol.range_test import disagreement, exponential, suggestions, usable
+from ablate.protocol.short_runs import LossTrace
 
 RATES = exponential(1e-6, 10.0, 150)
 
@@ -79,20 +79,20 @@ def test_losses_are_relative_to_the_untrained_model_on_the_same_batch():
 def test_a_drop_is_a_paired_difference():
     noise = 0.5 * np.random.default_rng(0).standard_normal(100)
     untrained = 2.3 + noise
-    drop = drop_of(0.1, Descent(untrained - 0.1), untrained)
+    drop = drop_of(0.1, LossTrace(untrained - 0.1), untrained)
     assert drop.falls
     assert drop.share == pytest.approx(0.1 / untrained[-20:].mean())
-    assert not drop_of(0.1, Descent(untrained - 0.01), untrained).falls  # below two per cent
-    assert not drop_of(0.1, Descent(untrained - 0.1 + noise[::-1]), untrained).falls  # within its error
+    assert not drop_of(0.1, LossTrace(untrained - 0.01), untrained).falls  # below two per cent
+    assert not drop_of(0.1, LossTrace(untrained - 0.1 + noise[::-1]), untrained).falls  # within its error
     lost = untrained - 0.5
     lost[90:] = np.nan
-    assert not drop_of(0.1, Descent(lost), untrained).falls
+    assert not drop_of(0.1, LossTrace(lost), untrained).falls
 
 
 def test_causes_of_no_drop():
     still = np.full(100, 2.3)
-    flat = drop_of(0.1, Descent(still), still)
-    dead = drop_of(1.0, Descent(np.full(100, np.nan)), still)
+    flat = drop_of(0.1, LossTrace(still), still)
+    dead = drop_of(1.0, LossTrace(np.full(100, np.nan)), still)
     codes = [
         judge(drops, None, 2.3, overfitted=known)[0].code
         for drops, known in (([flat, dead], True), ([flat], False), ([dead], True))
@@ -112,13 +112,13 @@ def test_causes_of_no_drop():
 )
 def test_judgement_of_a_drop(fall, prior, codes):
     still = np.full(100, 2.3)
-    drop = drop_of(0.1, Descent(still - fall), still)
+    drop = drop_of(0.1, LossTrace(still - fall), still)
     assert [one.code for one in judge([drop], drop, prior, overfitted=True)] == codes
 
 
 def test_a_rate_at_the_end_of_the_decades_is_told():
     still = np.full(100, 2.3)
-    drop = drop_of(10.0, Descent(still - 1), still)
+    drop = drop_of(10.0, LossTrace(still - 1), still)
     assert [one.code for one in judge([drop], drop, 2.3, overfitted=True)] == ["unusual-rate"]
 
 
@@ -127,4 +127,4 @@ def test_suggestions_of_a_real_model_lie_among_sound_rates():
     found = suggestions(rates, losses)
     assert set(found) == {"steepest", "valley", "minimum / 10"}
     assert all(1e-3 < rate < 0.5 for rate in found.values())
-    assert disagreement(found) < APART
+    assert disagreement(found) < MAX_DISAGREEMENT

@@ -10,10 +10,10 @@ from protocol_cases import CATALOGUE, changed, context_of, digits, mlp, regressi
 from torch import nn
 
 from ablate.lanes.trainer import Trainer
-from ablate.protocol import descent
-from ablate.protocol.explore import by_lanes, descend, recipe, run_of
-from ablate.protocol.prior import Blind, Prior
-from ablate.protocol.run import LAST_RESORT, lr_find
+from ablate.protocol import loss_drop
+from ablate.protocol.prior import NoInputBaseline, Prior
+from ablate.protocol.run import FALLBACK_RATE, lr_find
+from ablate.protocol.short_runs import map_lanes, recipe, run_of, train_steps
 from ablate.protocol.steps import NAMES, Finding, Step, plain, skipped
 from ablate.records.errors import AblateError
 from ablate.report.plots.lr_find import panel
@@ -125,9 +125,9 @@ def test_force_without_any_rate_says_where_it_looks():
     third = found["steps"][2]
     assert third["verdict"] == "fail"
     assert [finding["code"] for finding in third["findings"]] == ["does-not-learn", "last-resort"]
-    assert f"{LAST_RESORT:g}" in third["findings"][1]["message"]
+    assert f"{FALLBACK_RATE:g}" in third["findings"][1]["message"]
     rates = {cell["learning_rate"] for cell in found["steps"][3]["figures"]["cells"]}
-    assert LAST_RESORT in rates
+    assert FALLBACK_RATE in rates
     assert found["steps"][3]["verdict"] == "fail"
 
 
@@ -148,8 +148,8 @@ class Dropping(nn.Module):
 
 
 def test_a_model_that_trains_alone_passes_too(monkeypatch):
-    monkeypatch.setattr(descent, "STEPS", 40)
-    monkeypatch.setattr(descent, "TEST_STEPS", 40)
+    monkeypatch.setattr(loss_drop, "STEPS", 40)
+    monkeypatch.setattr(loss_drop, "TEST_STEPS", 40)
     task = task_of(Dropping, *(part[:200] for part in digits()), epochs=1)
     assert context_of(task).solo
     found = protocol(task)
@@ -166,29 +166,29 @@ def test_lanes_are_halved_where_memory_is_short():
         if trainer.lanes > most:
             raise MemoryError
         sizes.append(trainer.lanes)
-        return descend(trainer, 5)
+        return train_steps(trainer, 5)
 
-    found = by_lanes(context, runs, work)
+    found = map_lanes(context, runs, work)
     assert sizes == [2, 1, 2]
-    together = by_lanes(context, runs, lambda trainer: descend(trainer, 5))
+    together = map_lanes(context, runs, lambda trainer: train_steps(trainer, 5))
     assert [one.losses.tolist() for one in found] == [one.losses.tolist() for one in together]
     with pytest.raises(AblateError, match="not even one run fits"):
-        by_lanes(context, runs, lambda trainer: work(trainer, 0))
+        map_lanes(context, runs, lambda trainer: work(trainer, 0))
 
 
 def test_a_descent_notes_when_a_lane_was_lost():
     context = context_of(task_of())
-    sound, lost = by_lanes(
-        context, [run_of(context, rate, 0.0, 0) for rate in (0.1, 1e30)], lambda t: descend(t, 30)
+    sound, lost = map_lanes(
+        context, [run_of(context, rate, 0.0, 0) for rate in (0.1, 1e30)], lambda t: train_steps(t, 30)
     )
     assert sound.alive
-    assert sound.lived == 30
+    assert sound.finite_steps == 30
     assert not lost.alive
-    assert 0 < lost.lived < 5
+    assert 0 < lost.finite_steps < 5
 
 
 def test_the_baseline_is_momentum_and_weight_decay_alone():
-    assert recipe(CATALOGUE, 0.1).plain() == {"momentum": {"lr": 0.1, "momentum": 0.9, "nesterov": False}}
+    assert recipe(CATALOGUE, 0.1).to_dict() == {"momentum": {"lr": 0.1, "momentum": 0.9, "nesterov": False}}
     assert recipe(CATALOGUE, 0.1, 1e-4)["weight_decay"]["decay"] == 1e-4
 
 
@@ -204,11 +204,11 @@ def test_priors():
     y = shifted.train.y
     assert Prior.of(shifted).loss == pytest.approx(float(y.var(correction=0)))
     assert Prior.of(shifted).start == pytest.approx(float((y**2).mean()))
-    assert not Blind.of(rare).beaten(Blind.of(rare).loss, 0.91)
-    assert Blind.of(rare).beaten(0.2, 0.91)
-    assert Blind.of(rare).beaten(0.5, 1.0)
+    assert not NoInputBaseline.of(rare).beaten(NoInputBaseline.of(rare).loss, 0.91)
+    assert NoInputBaseline.of(rare).beaten(0.2, 0.91)
+    assert NoInputBaseline.of(rare).beaten(0.5, 1.0)
     balanced_validation = rare.but(validation=(rare.train.x[:100], torch.arange(100) % 2))
-    assert Blind.of(balanced_validation).loss == pytest.approx(
+    assert NoInputBaseline.of(balanced_validation).loss == pytest.approx(
         log(2)
     )  # the training frequencies would cost 1.2
 
@@ -224,9 +224,9 @@ def test_a_step_is_as_grave_as_its_gravest_finding():
     assert Step(1).verdict == Step(1, findings=(note,)).verdict == "pass"
     assert Step(1, findings=(note, warn)).verdict == "warn"
     assert Step(1, findings=(note, warn, fail)).verdict == "fail"
-    assert [one["code"] for one in Step(1, findings=(note, warn, fail)).plain()["findings"]] == [
+    assert [one["code"] for one in Step(1, findings=(note, warn, fail)).to_dict()["findings"]] == [
         "fail",
         "warn",
         "note",
     ]
-    assert skipped(3, "why").plain()["verdict"] == "skipped"
+    assert skipped(3, "why").to_dict()["verdict"] == "skipped"

@@ -204,7 +204,7 @@ class Synthetic:
                 self.train(finalist.run.recipe, seed, "select", arm=self.rename(f"finalist {place + 1}"))
         self.facts["search"] = {
             "trials": trials, "sampler": self.rename("tpe"), "pruner": "successive-halving", "seconds": 61.0,
-            "best": {"trial": best.trial, "recipe": best.run.recipe.plain(),
+            "best": {"trial": best.trial, "recipe": best.run.recipe.to_dict(),
                      "value": best.result.metrics[self.metric]},
             "space": [{"name": "momentum.lr", "low": 1e-3, "high": 1.0, "log": True, "choices": []}]
             + [{"name": f"{self.called[name]}.{parameter}", "low": low, "high": high, "log": log, "choices": []}
@@ -225,7 +225,7 @@ class Synthetic:
                 listed.append({"identity": entry.identity, "levels": dict(row.levels), "seed": row.seed,
                                "block": row.block, "wave": wave})  # fmt: skip
         self.facts["rank"] = {
-            "around": self.recipe(around, 0.1).plain(),
+            "around": self.recipe(around, 0.1).to_dict(),
             "design": Design("screening", factors, tuple(rows), "Hadamard order 12 and foldover, seed 3").to_json(),
             "left_out": {self.rename("amp"): self.rename("a cost trick")}, "margin": 0.005,
             "margin_source": self.rename("study file"), "alpha": 0.0221, "looks": 3, "waves": waves, "rows": listed,
@@ -242,7 +242,7 @@ class Synthetic:
             for arm, recipe in arms.items():
                 self.train(recipe, seed, "confirm", arm=arm)
         self.facts["confirm"] = {
-            "arms": {name: recipe.plain() for name, recipe in arms.items()},
+            "arms": {name: recipe.to_dict() for name, recipe in arms.items()},
             "seeds": list(range(1000, 1000 + seeds)),
         }
         self.facts["timings"]["confirm"] = 17.0

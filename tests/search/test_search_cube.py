@@ -5,7 +5,7 @@ import pytest
 from search_fakes import BASELINE, CATALOGUE, space, trick
 
 from ablate.records.run import Outcome
-from ablate.search.observations import REMEMBERED, TrialResult, remembered
+from ablate.search.observations import MAX_HISTORY, TrialResult, select_history
 from ablate.search.unit_cube import DEPARTURES, params_at, random_points, sobol_points
 
 WIDE = space({**CATALOGUE, **{f"t{i}": trick(f"t{i}") for i in range(22)}})
@@ -26,9 +26,9 @@ def test_parameters_are_uniform_on_their_scale():
     drawn = [params_at(WIDE, point, on) for point in points]
     logs = np.log10([params["momentum.lr"] for params in drawn])
     assert np.quantile(logs, [0.25, 0.5, 0.75]) == pytest.approx([-1.5, -1.0, -0.5], abs=0.05)
-    sizes = np.bincount([params["cutout.size"] for params in drawn], minlength=9)
-    assert sizes[0] == 0
-    assert sizes[1:] / len(drawn) == pytest.approx(np.full(8, 1 / 8), abs=0.025)
+    generation_size = np.bincount([params["cutout.size"] for params in drawn], minlength=9)
+    assert generation_size[0] == 0
+    assert generation_size[1:] / len(drawn) == pytest.approx(np.full(8, 1 / 8), abs=0.025)
     groups = [params["group_norm.groups"] for params in drawn]
     assert {min(groups), max(groups)} == {2, 32}
     assert np.median(groups) == pytest.approx(8, abs=1)
@@ -47,9 +47,9 @@ def test_only_the_best_and_the_latest_are_told():
     params = space().to_params(BASELINE)
     past = {n: TrialResult(float(n % 500), Outcome.COMPLETE, params) for n in range(1000)}
     past[999] = TrialResult(None, Outcome.DIVERGED, params)
-    kept = remembered(past, higher_is_better=False)
-    assert len(kept) == REMEMBERED
+    kept = select_history(past, higher_is_better=False)
+    assert len(kept) == MAX_HISTORY
     assert set(range(50)) | set(range(500, 550)) <= set(kept), "the lowest, as lower is better"
     assert set(range(900, 1000)) <= set(kept)
     few = {n: past[n] for n in range(30)}
-    assert remembered(few, higher_is_better=False) == few
+    assert select_history(few, higher_is_better=False) == few

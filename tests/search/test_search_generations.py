@@ -138,7 +138,7 @@ def test_diverged_trials_are_learnt_from():
 def test_how_outcomes_are_told():
     ask = suggester()
     params = SPACE.to_params(BASELINE)
-    told = ask.study(
+    history = ask.study(
         {
             0: TrialResult(0.9, Outcome.COMPLETE, params),
             1: TrialResult(None, Outcome.DIVERGED, params),
@@ -149,7 +149,7 @@ def test_how_outcomes_are_told():
             6: TrialResult(0.7, Outcome.COMPLETE, params),
         }
     ).trials
-    assert [t.state.name for t in told] == [
+    assert [t.state.name for t in history] == [
         "COMPLETE",
         "COMPLETE",
         "PRUNED",
@@ -158,8 +158,8 @@ def test_how_outcomes_are_told():
         "COMPLETE",
         "COMPLETE",
     ]
-    assert [told[i].value for i in (0, 1, 3, 5, 6)] == pytest.approx([0.9, 0.68, 0.68, 0.68, 0.7])
-    assert told[2].intermediate_values == {1: 0.3, 2: 0.4}
+    assert [history[i].value for i in (0, 1, 3, 5, 6)] == pytest.approx([0.9, 0.68, 0.68, 0.68, 0.7])
+    assert history[2].intermediate_values == {1: 0.3, 2: 0.4}
     lost = ask.study({0: TrialResult(None, Outcome.DIVERGED, params)}).trials
     assert lost[0].state is TrialState.FAIL
 

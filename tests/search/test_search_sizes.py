@@ -2,7 +2,7 @@
 
 import pytest
 
-from ablate.search.generation_size import LONG, MOST, Sizes, sizes
+from ablate.search.generation_size import LONG_SEARCH_GENERATIONS, MAX_LANES, GenerationSize, generation_size
 
 TRIALS = [1, 2, 3, 8, 20, 40, 99, 100, 101, 200, 500, 1000, 10_000]
 
@@ -13,7 +13,7 @@ TRIALS = [1, 2, 3, 8, 20, 40, 99, 100, 101, 200, 500, 1000, 10_000]
 def test_a_search_of_ten_or_more_has_four_generations_and_groups_fit_into_them(kernel, device, solo):
     before = 0
     for trials in TRIALS:
-        found = sizes(kernel, device, trials, solo=solo)
+        found = generation_size(kernel, device, trials, solo=solo)
         assert 1 <= found.lanes <= found.generation
         assert found.generation % found.lanes == 0
         assert found.generation >= 0.8 * before, (
@@ -24,14 +24,16 @@ def test_a_search_of_ten_or_more_has_four_generations_and_groups_fit_into_them(k
 
 
 def test_what_is_chosen():
-    assert [sizes("loop", "cpu", n).lanes for n in (20, 100, 1000)] == [2, 5, 5]
-    assert [sizes("batched", "cpu", n).lanes for n in (20, 100, 192, 600)] == [5, 17, 16, 50]
-    assert abs(sizes("batched", "cpu", 10_000).lanes - MOST["cpu"]) <= 1
+    assert [generation_size("loop", "cpu", n).lanes for n in (20, 100, 1000)] == [2, 5, 5]
+    assert [generation_size("batched", "cpu", n).lanes for n in (20, 100, 192, 600)] == [5, 17, 16, 50]
+    assert abs(generation_size("batched", "cpu", 10_000).lanes - MAX_LANES["cpu"]) <= 1
     for trials in (20, 100, 192, 600, 1000, 10_000):
-        assert -(-trials // sizes("vmap", "cpu", trials).generation) % 2 == 0, "two workers end together"
-    assert sizes("vmap", "cuda", 100).lanes == 20
-    assert sizes("loop", "cpu", 100, solo=True) == Sizes(6, 1)
-    assert sizes("batched", "cpu", 100, large=True) == Sizes(6, 1)
-    assert sizes("loop", "cpu", 12, large=True) == Sizes(2, 1)
-    assert sizes("batched", "cuda", 100, large=True) == sizes("batched", "cuda", 100)
-    assert 1000 / sizes("vmap", "cpu", 1000).generation >= LONG
+        assert -(-trials // generation_size("vmap", "cpu", trials).generation) % 2 == 0, (
+            "two workers end together"
+        )
+    assert generation_size("vmap", "cuda", 100).lanes == 20
+    assert generation_size("loop", "cpu", 100, solo=True) == GenerationSize(6, 1)
+    assert generation_size("batched", "cpu", 100, large=True) == GenerationSize(6, 1)
+    assert generation_size("loop", "cpu", 12, large=True) == GenerationSize(2, 1)
+    assert generation_size("batched", "cuda", 100, large=True) == generation_size("batched", "cuda", 100)
+    assert 1000 / generation_size("vmap", "cpu", 1000).generation >= LONG_SEARCH_GENERATIONS

@@ -27,7 +27,7 @@ def draw(space, seed, count=1):
     names = [switch.name for switch in space.switches]
     rng = np.random.default_rng(seed)
     for point in random_points(space, [seed], count):
-        yield space.settled(params_at(space, point, {}), rng.permutation(names).tolist())
+        yield space.without_conflicts(params_at(space, point, {}), rng.permutation(names).tolist())
 
 
 def test_dimensions_are_slots_switches_and_parameters():
@@ -86,10 +86,10 @@ def test_enemies_are_never_on_together(seed, data):
         name: found.choices[0] for name, found in named(hostile).items() if "." in name and found.choices
     }
     order = np.random.default_rng(seed).permutation(sorted(everything)).tolist()
-    settled = hostile.settled(everything, order)
-    on = hostile.on(settled)
+    without_conflicts = hostile.without_conflicts(everything, order)
+    on = hostile.on(without_conflicts)
     assert not any(conflict(hostile.catalogue[x], hostile.catalogue[y]) for x in on for y in on if x != y)
-    assert settled == hostile.settled(everything, order)
+    assert without_conflicts == hostile.without_conflicts(everything, order)
     assert "a" in on  # structural: the lanes of a group agree in it
     off = set(names) - set(on)
     assert all(any(conflict(tricks[x], hostile.catalogue[y]) for y in on) for x in off), "turned off in vain"
@@ -99,8 +99,8 @@ def test_who_stands_first_in_the_order_stays():
     both = {**SPACE.to_params(BASELINE), "mixup": True, "mixup.alpha": 0.2, "cutout": True, "cutout.size": 3}
     with pytest.raises(Conflict):
         SPACE.from_params(both)
-    assert "mixup" in SPACE.on(SPACE.settled(both, ["mixup", "cutout"]))
-    kept = SPACE.settled(both, ["cutout", "mixup"])
+    assert "mixup" in SPACE.on(SPACE.without_conflicts(both, ["mixup", "cutout"]))
+    kept = SPACE.without_conflicts(both, ["cutout", "mixup"])
     assert "cutout" in SPACE.on(kept)
     assert "mixup.alpha" not in kept
 

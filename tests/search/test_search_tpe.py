@@ -33,39 +33,41 @@ def finished(count, seed=0):
 @pytest.mark.parametrize("count", [3, 40])
 def test_a_draw_is_what_optuna_samples(group, count):
     """One draw from a fresh fit = one `sample_relative` of Optuna's sampler under the same seed."""
-    teller = TrialConverter(SPACE, higher_is_better=True)
-    trials = list(teller.trials(finished(count)))
+    converter = TrialConverter(SPACE, higher_is_better=True)
+    trials = list(converter.trials(finished(count)))
     found = SPACE.switches if group == "switches" else SPACE.settings[group]
-    wanted = {one.name: teller.distributions[one.name] for one in found}
+    wanted = {one.name: converter.distributions[one.name] for one in found}
     study = optuna.create_study(direction="maximize")
     study.add_trials(trials)
     for seed in range(4):
-        own = FittedTPE(optuna.create_study(direction="maximize"), trials, teller.inner, seed, candidates=24)
+        own = FittedTPE(
+            optuna.create_study(direction="maximize"), trials, converter.internal, seed, candidates=24
+        )
         optunas = TPESampler(seed=seed, n_startup_trials=1, constant_liar=False)
         here = create_trial(state=TrialState.RUNNING)
         assert own.draw(wanted, 1) == [optunas.sample_relative(study, here, wanted)]
 
 
 def test_many_draws_have_the_distribution_of_one():
-    teller = TrialConverter(SPACE, higher_is_better=True)
-    trials = list(teller.trials(finished(60)))
-    wanted = {name: teller.distributions[name] for name in ("dropout", "optimizer")}
+    converter = TrialConverter(SPACE, higher_is_better=True)
+    trials = list(converter.trials(finished(60)))
+    wanted = {name: converter.distributions[name] for name in ("dropout", "optimizer")}
     study = optuna.create_study(direction="maximize")
-    together = FittedTPE(study, trials, teller.inner, 0).draw(wanted, 400)
-    apart = [FittedTPE(study, trials, teller.inner, seed).draw(wanted, 1)[0] for seed in range(1, 201)]
+    together = FittedTPE(study, trials, converter.internal, 0).draw(wanted, 400)
+    apart = [FittedTPE(study, trials, converter.internal, seed).draw(wanted, 1)[0] for seed in range(1, 201)]
     shares = [np.mean([one["dropout"] for one in draws]) for draws in (together, apart)]
     assert shares[0] == pytest.approx(shares[1], abs=0.1)
     assert shares[0] > 0.6, "dropout was made to help"
 
 
 def test_without_a_trial_that_counts_the_draw_is_uniform():
-    teller = TrialConverter(SPACE, higher_is_better=True)
-    wanted = {"momentum.lr": teller.distributions["momentum.lr"]}
+    converter = TrialConverter(SPACE, higher_is_better=True)
+    wanted = {"momentum.lr": converter.distributions["momentum.lr"]}
     drawn = FittedTPE(optuna.create_study(direction="maximize"), [], {}, 0).draw(wanted, 300)
     logs = np.log10([one["momentum.lr"] for one in drawn])
     low, high = (
-        np.log10(teller.distributions["momentum.lr"].low),
-        np.log10(teller.distributions["momentum.lr"].high),
+        np.log10(converter.distributions["momentum.lr"].low),
+        np.log10(converter.distributions["momentum.lr"].high),
     )
     assert logs.min() >= low
     assert logs.max() <= high
@@ -73,13 +75,13 @@ def test_without_a_trial_that_counts_the_draw_is_uniform():
 
 
 def test_a_trial_is_made_once_and_again_when_what_is_told_of_it_changes():
-    teller = TrialConverter(SPACE, higher_is_better=True)
+    converter = TrialConverter(SPACE, higher_is_better=True)
     params = SPACE.to_params(SPACE.baseline)
     results = {0: TrialResult(1.0, Outcome.COMPLETE, params), 1: TrialResult(None, Outcome.DIVERGED, params)}
-    first = list(teller.trials(results))
-    again = list(teller.trials(results))
+    first = list(converter.trials(results))
+    again = list(converter.trials(results))
     assert [a is b for a, b in zip(first, again, strict=True)] == [True, True]
     worse = {**results, 2: TrialResult(-5.0, Outcome.COMPLETE, params)}
-    assert list(teller.trials(worse))[1].value < first[1].value
+    assert list(converter.trials(worse))[1].value < first[1].value
     other = {**results, 0: TrialResult(9.0, Outcome.COMPLETE, params)}
-    assert next(iter(teller.trials(other))).value == 9.0
+    assert next(iter(converter.trials(other))).value == 9.0

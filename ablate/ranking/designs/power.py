@@ -1,4 +1,4 @@
-"""What a design can find: power and the number of runs, before a single one is made."""
+"""Power of a design, before any run is trained."""
 
 from __future__ import annotations
 
@@ -10,55 +10,14 @@ from ablate.ranking.designs.design import Design
 from ablate.ranking.estimation.coding import effect_columns, nuisance_columns
 from ablate.ranking.estimation.least_squares import Matrix
 from ablate.ranking.verdicts.sequential import nominal_level
-from ablate.records.errors import InputError
-
-_MOST_RUNS = 100_000
-
-
-def power(
-    effect: float, runs: int, k: int, *, looks: int = 1, alpha: float | None = None, blocks: int = 2
-) -> float:
-    """Chance that one trick of true size `effect` (in σ of one run) is told from nothing among `k` tricks.
-
-    Balanced two-level array of `runs`, noncentral t with runs - k - blocks degrees of freedom, tested at
-    Holm's hardest step, `alpha` / k: a lower bound, since every trick already decided makes it easier.
-    `alpha` None: Pocock's level for `looks` looks, judged at the last look alone (again a lower bound).
-    """
-    df = runs - k - blocks
-    if df < 1 or k < 1:
-        return 0.0
-    level = (nominal_level(looks) if alpha is None else alpha) / k
-    critical = float(stats.t.ppf(1 - level / 2, df))
-    return float(_beyond(critical, df, np.array(abs(effect) * np.sqrt(runs) / 2)))
-
-
-def runs_needed(
-    effect: float, k: int, *, target: float = 0.8, looks: int = 1, alpha: float | None = None, blocks: int = 2
-) -> int:
-    """The smallest even number of runs with `power` ≥ `target`. Raises InputError for an effect of nothing."""
-    if not (np.isfinite(effect) and effect != 0):
-        raise InputError(f"the effect to find must be a number other than 0, not {effect}")
-    if not 0 < target < 1:
-        raise InputError(f"power must lie between 0 and 1, not {target}")
-    low, high = 0, (k + blocks + 2) // 2
-    while power(effect, 2 * high, k, looks=looks, alpha=alpha, blocks=blocks) < target:
-        low, high = high, 2 * high
-        if 2 * high > _MOST_RUNS:
-            raise InputError(f"an effect of {effect} σ needs more than {_MOST_RUNS} runs")
-    while high - low > 1:
-        middle = (low + high) // 2
-        if power(effect, 2 * middle, k, looks=looks, alpha=alpha, blocks=blocks) >= target:
-            high = middle
-        else:
-            low = middle
-    return 2 * high
 
 
 def design_power(design: Design, effect: float, *, waves: int = 1, looks: int = 3) -> pd.DataFrame:
-    """`trick, level, standard_error, power` for a true effect of `effect` σ after `waves` waves like `design`.
+    """`trick, level, standard_error, power` for a true effect of `effect` σ after `waves` waves of `design`.
 
-    From the design matrix itself, so that slots of several levels and conditional tricks (half the runs)
-    show what they cost. Standard errors in σ.
+    Computed from the design matrix, so that the cost of slots with several levels and of conditional tricks (which
+    act in half the runs) shows. Standard errors are in σ. Power is that of Holm's hardest step at Pocock's level for
+    `looks` looks, judged at the last look alone: a lower bound.
     """
     frame = design.frame()
     varied = [factor for factor in design.factors if frame[factor.name].nunique() > 1]
@@ -81,5 +40,5 @@ def design_power(design: Design, effect: float, *, waves: int = 1, looks: int = 
 
 
 def _beyond(critical: float, df: float, shift: Matrix) -> Matrix:
-    """P(T > critical) of the noncentral t. The other tail, a wrong sign, is no success and not counted."""
+    """P(T > critical) of the noncentral t. The other tail has the wrong sign and does not count as a detection."""
     return np.asarray(stats.nct.sf(critical, df, np.minimum(shift, critical + 20.0)), dtype=np.float64)

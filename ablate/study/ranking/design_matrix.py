@@ -42,14 +42,14 @@ class FactorMapping:
     def recipe(self, catalogue: Mapping[str, Trick], levels: Mapping[str, str]) -> Recipe:
         """The recipe of a row. A factor that is not in `levels` is as shipped."""
         levels = effective({**self.shipped, **levels}, self.factors)
-        tricks: dict[str, Any] = self.common.plain()
+        tricks: dict[str, Any] = self.common.to_dict()
         rate = self.rate
         for factor, level in levels.items():
             tricks |= {name: dict(settings) for name, settings in self.meaning[factor][level].items()}
             rate *= self.rates.get(factor, {}).get(level, 1.0)
         return at_rate(Recipe.of(catalogue, tricks), catalogue, rate)
 
-    def plain(self) -> dict[str, dict[str, dict[str, Any]]]:
+    def to_dict(self) -> dict[str, dict[str, dict[str, Any]]]:
         """`meaning` as JSON knows it."""
         return {
             factor: {
@@ -61,7 +61,7 @@ class FactorMapping:
     def without(self, gone: Mapping[str, str]) -> FactorMapping:
         """Without some factors, each left at its reference; `gone`: factor -> why."""
         names = set(gone)
-        tricks = self.common.plain()
+        tricks = self.common.to_dict()
         rate = self.rate
         for name in gone:
             reference, what = next(iter(self.meaning[name].items()))

@@ -12,22 +12,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from ablate.protocol.explore import Array, Descent, by_lanes, descend, run_of
 from ablate.protocol.prior import Prior
 from ablate.protocol.range_test import disagreement, exponential, suggestions, usable
-from ablate.protocol.steps import Finding, Ground, Step
+from ablate.protocol.short_runs import Array, LossTrace, map_lanes, run_of, train_steps
+from ablate.protocol.steps import Finding, Setup, Step
 
 RATES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 DECAY = 1e-5
 STEPS, LAST = 100, 20
-DROP, SLOW = 0.02, 0.1
+MIN_DROP, SLOW_DROP = 0.02, 0.1
 """Shares of the untrained loss: a drop that counts, and one that is too small to be glad of."""
-BELOW = 0.95
+PRIOR_SHARE = 0.95
 """A loss above this share of the prior has hardly used the inputs."""
-ERRORS = 3.0
+MIN_STANDARD_ERRORS = 3.0
 """A drop counts if it is larger than this many standard errors of its mean."""
 SEEDS, TEST_STEPS, TEST_RATES = 2, 150, (1e-6, 10.0)
-APART = 30.0
+MAX_DISAGREEMENT = 30.0
 """Suggestions further apart than this factor are not to be believed."""
 
 
@@ -36,7 +36,7 @@ class Drop:
     """A rate, and how far its loss stands below the untrained loss in the last steps: mean, standard error."""
 
     rate: float
-    descent: Descent
+    trace: LossTrace
     untrained: float
     mean: float
     error: float
@@ -47,32 +47,34 @@ class Drop:
 
     @property
     def falls(self) -> bool:
-        return self.share > DROP and self.mean > ERRORS * self.error  # NaN where the lane was lost
+        return (
+            self.share > MIN_DROP and self.mean > MIN_STANDARD_ERRORS * self.error
+        )  # NaN where the lane was lost
 
 
-def drop_of(rate: float, descent: Descent, untrained: Array) -> Drop:
+def drop_of(rate: float, trace: LossTrace, untrained: Array) -> Drop:
     """`untrained`: the losses `[S]` of a lane of rate zero on the same batches."""
-    below = (untrained - descent.losses)[-LAST:]
+    below = (untrained - trace.losses)[-LAST:]
     level = float(untrained[-LAST:].mean())
-    return Drop(rate, descent, level, float(below.mean()), float(below.std(ddof=1) / len(below) ** 0.5))
+    return Drop(rate, trace, level, float(below.mean()), float(below.std(ddof=1) / len(below) ** 0.5))
 
 
-def descent(ground: Ground, *, overfitted: bool) -> tuple[Step, float | None]:
+def loss_drop(setup: Setup, *, overfitted: bool) -> tuple[Step, float | None]:
     """The step, and the rate whose loss fell most (None where none fell)."""
-    context = ground.context
-    runs = [run_of(context, rate, DECAY, ground.seed) for rate in (0.0, *RATES)]
-    still, *moving = by_lanes(context, runs, lambda trainer: descend(trainer, STEPS))
+    context = setup.context
+    runs = [run_of(context, rate, DECAY, setup.seed) for rate in (0.0, *RATES)]
+    still, *moving = map_lanes(context, runs, lambda trainer: train_steps(trainer, STEPS))
     drops = [drop_of(rate, one, still.losses) for rate, one in zip(RATES, moving, strict=True)]
     falling = [drop for drop in drops if drop.falls]
     best = max(falling, key=lambda drop: drop.mean) if falling else None
-    rates, losses = range_test(ground)
+    rates, losses = range_test(setup)
     suggested = suggestions(rates, losses)
     prior = Prior.of(context.task).loss
     figures: dict[str, Any] = {
         "lr": rates.tolist(),
         "loss": losses.tolist(),
         "suggestions": suggested,
-        "drops": {f"{drop.rate:g}": drop.share if drop.descent.alive else None for drop in drops},
+        "drops": {f"{drop.rate:g}": drop.share if drop.trace.alive else None for drop in drops},
         "rate": best.rate if best else None,
         "untrained": drops[0].untrained,
         "prior": prior,
@@ -82,7 +84,7 @@ def descent(ground: Ground, *, overfitted: bool) -> tuple[Step, float | None]:
         shown = ", ".join(
             f"{name} {rate:.2g}" for name, rate in sorted(suggested.items(), key=lambda kv: kv[1])
         )
-        advice = "the grids decide" if apart > APART else ""
+        advice = "the grids decide" if apart > MAX_DISAGREEMENT else ""
         findings.append(
             Finding(
                 "range-test",
@@ -95,19 +97,19 @@ def descent(ground: Ground, *, overfitted: bool) -> tuple[Step, float | None]:
     return Step(3, figures, tuple(findings)), best.rate if best else None
 
 
-def range_test(ground: Ground) -> tuple[Array, Array]:
+def range_test(setup: Setup) -> tuple[Array, Array]:
     """Rates and losses (the median over seeds), as far as the test counts.
 
     Each loss is taken relative to that of the untrained model on the same batch: where the rate is still too
     low to matter, batches differ by more than training does.
     """
     rates = exponential(*TEST_RATES, TEST_STEPS)
-    seeds = [ground.seed + place for place in range(SEEDS)]
-    runs = [run_of(ground.context, rate, 0.0, seed) for rate in (1.0, 0.0) for seed in seeds]
-    multiplied = torch.tensor(rates, dtype=torch.float32, device=ground.context.device)
+    seeds = [setup.seed + place for place in range(SEEDS)]
+    runs = [run_of(setup.context, rate, 0.0, seed) for rate in (1.0, 0.0) for seed in seeds]
+    multiplied = torch.tensor(rates, dtype=torch.float32, device=setup.context.device)
     rows = [
         one.losses
-        for one in by_lanes(ground.context, runs, lambda lanes: descend(lanes, TEST_STEPS, multiplied))
+        for one in map_lanes(setup.context, runs, lambda lanes: train_steps(lanes, TEST_STEPS, multiplied))
     ]
     untrained = np.stack(rows[SEEDS:])
     losses = np.stack(rows[:SEEDS]) / untrained * untrained.mean()
@@ -120,7 +122,7 @@ def judge(drops: list[Drop], best: Drop | None, prior: float, *, overfitted: boo
         return [_no_drop(drops, overfitted)]
     findings = []
     end = best.untrained - best.mean
-    if end > BELOW * prior:
+    if end > PRIOR_SHARE * prior:
         findings.append(
             Finding(
                 "hardly-below-the-prior", "warn",
@@ -129,7 +131,7 @@ def judge(drops: list[Drop], best: Drop | None, prior: float, *, overfitted: boo
                 "if more training does not help, look whether labels and inputs belong together",
             )
         )  # fmt: skip
-    elif best.share < SLOW:
+    elif best.share < SLOW_DROP:
         findings.append(
             Finding(
                 "falls-slowly", "warn", f"the loss falls by {best.share:.1%} in {STEPS} steps",
@@ -147,12 +149,12 @@ def judge(drops: list[Drop], best: Drop | None, prior: float, *, overfitted: boo
 
 
 def _no_drop(drops: list[Drop], overfitted: bool) -> Finding:
-    if not any(drop.descent.alive for drop in drops):
+    if not any(drop.trace.alive for drop in drops):
         return Finding(
             "diverges-at-every-rate", "fail", f"every rate from {RATES[0]:g} to {RATES[-1]:g} diverges", "all data",
             "look for examples with extreme values, normalise inputs and targets, or clip gradients",
         )  # fmt: skip
-    largest = max((drop.share for drop in drops if drop.descent.alive), default=0.0)
+    largest = max((drop.share for drop in drops if drop.trace.alive), default=0.0)
     said = f"no rate makes the loss drop in {STEPS} steps (best: {largest:+.1%})"
     if overfitted:
         return Finding(

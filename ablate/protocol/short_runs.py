@@ -44,7 +44,7 @@ def run_of(context: TaskContext, rate: float, decay: float, seed: int, epochs: i
     return Run(context.task.name, recipe(context.catalogue, rate, decay), seed, epochs)
 
 
-def tidy(rate: float) -> float:
+def round_rate(rate: float) -> float:
     """Two significant digits: a rate that a person would write."""
     return float(f"{rate:.2g}")
 
@@ -52,7 +52,7 @@ def tidy(rate: float) -> float:
 def rates_around(center: float, count: int, per_decade: float) -> list[float]:
     """`count` (odd) rates, evenly spaced in the logarithm, `per_decade` to a decade, `center` in the middle."""
     half = count // 2
-    return [tidy(10 ** (log10(center) + place / per_decade)) for place in range(-half, half + 1)]
+    return [round_rate(10 ** (log10(center) + place / per_decade)) for place in range(-half, half + 1)]
 
 
 def moving_average(values: Array, window: int = 3) -> Array:
@@ -62,13 +62,13 @@ def moving_average(values: Array, window: int = 3) -> Array:
     return np.array([values[at - reach : at + reach + 1].mean() for at, reach in enumerate(reaches)])
 
 
-def by_lanes(context: TaskContext, runs: Sequence[Run], work: Callable[[Trainer], list[T]]) -> list[T]:
+def map_lanes(context: TaskContext, runs: Sequence[Run], work: Callable[[Trainer], list[T]]) -> list[T]:
     """`work` on trainers that hold `runs`: all at once, or as few at a time as the model or memory asks for.
 
     `work` gives one value a lane. Raises AblateError where not even one run fits in memory.
     """
     if context.solo and len(runs) > 1:
-        return [value for run in runs for value in by_lanes(context, [run], work)]
+        return [value for run in runs for value in map_lanes(context, [run], work)]
     try:
         return work(Trainer(context, runs))
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
@@ -79,11 +79,11 @@ def by_lanes(context: TaskContext, runs: Sequence[Run], work: Callable[[Trainer]
                 "lr-find: not even one run fits in memory", hint="take a smaller batch_size"
             ) from error
     half = len(runs) // 2
-    return [value for part in (runs[:half], runs[half:]) for value in by_lanes(context, part, work)]
+    return [value for part in (runs[:half], runs[half:]) for value in map_lanes(context, part, work)]
 
 
 @dataclass(frozen=True, slots=True)
-class Descent:
+class LossTrace:
     """One lane's losses `[S]`, step by step; NaN from the step on which it was not finite."""
 
     losses: Array
@@ -93,13 +93,13 @@ class Descent:
         return bool(np.isfinite(self.losses).all())
 
     @property
-    def lived(self) -> int:
+    def finite_steps(self) -> int:
         """Steps before the first loss or gradient that was not finite."""
         broken = np.flatnonzero(~np.isfinite(self.losses))
         return int(broken[0]) if len(broken) else len(self.losses)
 
 
-def descend(trainer: Trainer, steps: int, rates: Tensor | None = None) -> list[Descent]:
+def train_steps(trainer: Trainer, steps: int, rates: Tensor | None = None) -> list[LossTrace]:
     """Train `steps` steps; `rates` `[steps]` multiplies the learning rates. Stops where all lanes are dead."""
     rows: list[Tensor] = []
     for step in range(steps):
@@ -111,13 +111,13 @@ def descend(trainer: Trainer, steps: int, rates: Tensor | None = None) -> list[D
     losses = torch.stack(rows, dim=1).cpu().double().numpy()
     padded = np.full((trainer.lanes, steps), np.nan)
     padded[:, : losses.shape[1]] = losses
-    return [Descent(row) for row in padded]
+    return [LossTrace(row) for row in padded]
 
 
 def few_examples(context: TaskContext, count: int) -> TaskContext:
-    """A bench whose training data are `count` examples, in one batch. See `chosen` for which."""
+    """A bench whose training data are `count` examples, in one batch. See `spread_rows` for which."""
     return with_examples(
-        context, context.task.train.take(chosen(context.task.train, context.task.classes, count))
+        context, context.task.train.take(spread_rows(context.task.train, context.task.classes, count))
     )
 
 
@@ -128,7 +128,7 @@ def with_examples(context: TaskContext, sample: Split) -> TaskContext:
     return replace(context, task=task, splits={**context.splits, "train": split})
 
 
-def chosen(split: Split, classes: int | None, count: int) -> NDArray[np.int64]:
+def spread_rows(split: Split, classes: int | None, count: int) -> NDArray[np.int64]:
     """Rows of at most `count` examples, spread over the split, no two with equal inputs.
 
     Classes take turns, so that a rare class is in the sample too and the sample's prior tells little.

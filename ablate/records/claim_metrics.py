@@ -9,7 +9,7 @@ from __future__ import annotations
 ROBUST_ACCURACY = "robust_accuracy"
 STEPS_TO_TARGET = "steps_to_target"
 COSTS = ("time", "memory")
-APART = {
+MEASURED_SEPARATELY = {
     ROBUST_ACCURACY: "accuracy on validation inputs moved by the fast gradient sign method, at the end of designed runs in "
     "which a trick claims it (ablate/lanes/robust_accuracy.py)",
     STEPS_TO_TARGET: "steps until the validation metric first reaches what the baseline ended at before, from the curves, at "

@@ -7,21 +7,21 @@ from collections.abc import Mapping
 import numpy as np
 
 from ablate.protocol import curves
-from ablate.protocol.choice import Cell
-from ablate.protocol.explore import Array
 from ablate.protocol.prior import Prior
+from ablate.protocol.selection import Cell
+from ablate.protocol.short_runs import Array
 from ablate.protocol.steps import Finding, Step
 from ablate.tasks.task import Task
 
 SHOWN = ("train/loss", "validation/loss", "train/accuracy", "validation/accuracy")
 
 
-def look(best: Cell, task: Task) -> Step:
+def check_curves(best: Cell, task: Task) -> Step:
     """Judges and draws the best cell's curves. Only passes or warns."""
     recorded = best.result.curves
     given = {name: np.asarray(recorded[name], dtype=float) for name in SHOWN if name in recorded}
     epochs = len(given["train/loss"])
-    if epochs < curves.SHORT:
+    if epochs < curves.MIN_EPOCHS:
         found = [
             Finding("too-short", "note", f"{epochs} epochs are too few to read curves", "", "train longer")
         ]

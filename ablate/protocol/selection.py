@@ -9,7 +9,7 @@ from math import isfinite, nan, sqrt
 import numpy as np
 
 from ablate.protocol.curves import still_falling
-from ablate.protocol.prior import Blind
+from ablate.protocol.prior import NoInputBaseline
 from ablate.protocol.steps import Finding, Level
 from ablate.records.run import Outcome, Result
 from ablate.tasks.task import Task
@@ -54,11 +54,11 @@ def near_best(cells: Sequence[Cell], task: Task) -> list[Cell]:
     return [cell for cell in sound if sign * cell.value(task.metric) >= top - tolerance(cells, task)]
 
 
-def broken(cell: Cell, blind: Blind) -> bool:
+def broken(cell: Cell, no_input: NoInputBaseline) -> bool:
     """Whether the run diverged, or fell back to what needs no inputs."""
     if cell.result.outcome is Outcome.DIVERGED:
         return True
-    return isfinite(cell.value(LOSS)) and not blind.beaten(cell.value(LOSS), cell.value(ACCURACY))
+    return isfinite(cell.value(LOSS)) and not no_input.beaten(cell.value(LOSS), cell.value(ACCURACY))
 
 
 def next_rate(cells: Sequence[Cell], rate: float) -> list[Cell]:
@@ -67,14 +67,16 @@ def next_rate(cells: Sequence[Cell], rate: float) -> list[Cell]:
     return [cell for cell in cells if cell.rate == higher]
 
 
-def best_cell(cells: Sequence[Cell], task: Task, blind: Blind) -> Cell | None:
+def best_cell(cells: Sequence[Cell], task: Task, no_input: NoInputBaseline) -> Cell | None:
     """The cell to go on with; None where none completed.
 
     Of the cells that are as good as the best: first those with no broken run at the next higher rate, since
     the rate must also bear other seeds and tricks; of these the one with the lowest validation loss.
     """
     near = near_best(cells, task)
-    safe = [cell for cell in near if not any(broken(other, blind) for other in next_rate(cells, cell.rate))]
+    safe = [
+        cell for cell in near if not any(broken(other, no_input) for other in next_rate(cells, cell.rate))
+    ]
     return min(safe or near, key=lambda cell: (cell.value(LOSS), cell.rate, -cell.decay), default=None)
 
 
@@ -90,10 +92,10 @@ def edge(cells: Sequence[Cell], task: Task) -> int:
     return -1 if near == {min(rates)} else 1 if near == {max(rates)} else 0
 
 
-def cliff(cells: Sequence[Cell], best: Cell, blind: Blind, level: Level) -> list[Finding]:
+def cliff(cells: Sequence[Cell], best: Cell, no_input: NoInputBaseline, level: Level) -> list[Finding]:
     """Says so where runs at the next higher rate are broken."""
     beside = next_rate(cells, best.rate)
-    lost = [cell for cell in beside if broken(cell, blind)]
+    lost = [cell for cell in beside if broken(cell, no_input)]
     if not lost:
         return []
     diverged = sum(cell.result.outcome is Outcome.DIVERGED for cell in lost)
@@ -109,15 +111,17 @@ def cliff(cells: Sequence[Cell], best: Cell, blind: Blind, level: Level) -> list
     ]  # fmt: skip
 
 
-def learned(cells: Sequence[Cell], best: Cell, blind: Blind, *, lenient: bool = False) -> list[Finding]:
+def learned(
+    cells: Sequence[Cell], best: Cell, no_input: NoInputBaseline, *, lenient: bool = False
+) -> list[Finding]:
     """Fails where no cell predicts validation data better than a guess that needs no inputs.
 
     lenient: only a warning where the best cell's loss was still on its way down.
     """
-    if any(blind.beaten(cell.value(LOSS), cell.value(ACCURACY)) for cell in cells):
+    if any(no_input.beaten(cell.value(LOSS), cell.value(ACCURACY)) for cell in cells):
         return []
     lowest = min(cell.value(LOSS) for cell in cells if isfinite(cell.value(LOSS)))
-    said = f"no run predicts validation data better than a guess without inputs: loss {lowest:.3g}, the guess {blind.loss:.3g}"
+    said = f"no run predicts validation data better than a guess without inputs: loss {lowest:.3g}, the guess {no_input.loss:.3g}"
     if lenient and still_falling(np.asarray(best.result.curves[LOSS])):
         advice = "the fine grid trains longer; standardised inputs and targets would learn faster"
         return [
