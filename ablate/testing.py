@@ -8,7 +8,9 @@ Each check raises AssertionError with what was expected. The small models here a
 
 from __future__ import annotations
 
+import ast
 import inspect
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -25,9 +27,10 @@ from ablate.lanes.applicable import applicable
 from ablate.lanes.checkpoint import restore_trainer, trainer_state
 from ablate.lanes.context import TaskContext
 from ablate.lanes.trainer import Trainer
+from ablate.records.errors import did_you_mean
 from ablate.records.recipe import Recipe, conflict
 from ablate.records.run import Run
-from ablate.records.trick import SEAMS, Trick, Value
+from ablate.records.trick import OPTIMIZER, SEAMS, Trick, Value
 from ablate.tasks.tiny_tasks import small_tasks
 
 PORTS: Mapping[str, frozenset[str]] = {
@@ -45,7 +48,7 @@ STEPS = 20
 PATIENCE = 200
 """Steps after which a trick that waits for a low loss must have acted."""
 PLACEBO = "placebo"
-OPTIMIZER = {"momentum": {"lr": 0.03, "momentum": 0.9}}
+BASELINE = {"momentum": {"lr": 0.03, "momentum": 0.9}}
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ class Suite:
     def run(self, context: TaskContext, tricks: Mapping[str, Any], seed: int = 0) -> Run:
         """A run with the tricks on top of SGD with momentum, or of the optimizer among them."""
         fills = {self.catalogue[name].slot for name in tricks}
-        base = {} if "optimizer" in fills else OPTIMIZER
+        base = {} if OPTIMIZER in fills else BASELINE
         return Run(
             context.task.name, Recipe.of(self.catalogue, {**base, **tricks}), seed, context.task.epochs
         )
@@ -86,7 +89,7 @@ def check_trick(trick: str | Path) -> None:
 
 
 def check_record(checks: Suite, name: str) -> None:
-    """The literal is the record that the code has; it names claims, sources and ports of its seam."""
+    """The literal equals the record in the code; claims have sources; ports, roles and conflicts have known names."""
     entry = checks.catalogue.find(name)
     trick, code = entry.trick, entry.load()
     assert trick == code.TRICK, f"{name}: TRICK is no literal"
@@ -97,9 +100,31 @@ def check_record(checks: Suite, name: str) -> None:
     for claim in trick.claims:
         assert claim.statement, f"{name}: a claim needs a statement"
         assert claim.source.title, f"{name}: a claim needs a source"
+    known = {*checks.catalogue, *checks.catalogue.slots()}
+    for other in (*trick.conflicts, *([trick.parent] if trick.parent else [])):
+        assert other in known, f"{name}: '{other}' is no trick or slot; {did_you_mean(other, known)}"
     ports = ports_of(code)
+    for function in unused_functions(entry.path):
+        assert function in ports, (
+            f"{name}: the function '{function}' is no port and nothing in the file calls it; "
+            f"{did_you_mean(function, PORTS[trick.seam])}"
+        )
     assert ports, f"{name}: no port; a {trick.seam} trick has one of {sorted(PORTS[trick.seam])}"
     assert ports <= PORTS[trick.seam], f"{name}: {sorted(ports - PORTS[trick.seam])} belong to another seam"
+    if trick.slot == OPTIMIZER:
+        assert {"state", "update"} <= ports, f"{name}: an optimizer needs the ports 'state' and 'update'"
+
+
+def unused_functions(path: Path) -> list[str]:
+    """Functions of a module that nothing else in it refers to: its ports, and what is dead or misspelt."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    uses = Counter(node.id for node in ast.walk(tree) if isinstance(node, ast.Name))
+    for function in functions:  # a recursive call is no use
+        uses[function.name] -= sum(
+            isinstance(n, ast.Name) and n.id == function.name for n in ast.walk(function)
+        )
+    return [function.name for function in functions if uses[function.name] <= 0]
 
 
 def ports_of(code: Any) -> set[str]:
@@ -114,7 +139,7 @@ def ports_of(code: Any) -> set[str]:
 def check_neutral_is_baseline(checks: Suite, name: str) -> None:
     """Neutral settings give the baseline's weights, bit for bit, after 20 steps."""
     neutral = checks.catalogue[name].neutral
-    if neutral is None or checks.catalogue[name].slot == "optimizer":
+    if neutral is None or checks.catalogue[name].slot == OPTIMIZER:
         return
     for context in checks.where(name):
         base = advance(context, [checks.run(context, {})])

@@ -7,6 +7,7 @@ trick's file, so that it can be read without running the file (and so without im
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from math import isfinite
 from typing import Literal
@@ -20,10 +21,15 @@ Seam = Literal[
 SEAMS: tuple[Seam, ...] = (
     "data", "model", "criterion", "objective", "gradient", "optimizer", "schedule", "precision", "evaluation",
 )  # fmt: skip
+NEEDS_RETUNE = "needs_retune"
+"""Role of a trick that shifts the best learning rate: the rank stage tunes the rate of each of its arms."""
+OPTIMIZER = "optimizer"
 REQUIREMENTS = (
     "classification", "regression", "image", "tabular", "text", "convolution", "normalisable", "activation",
     "embedding", "shape-preserving block", "spatial model", "continuous",
 )  # fmt: skip
+
+_CONDITIONAL = re.compile(r"conditional\((\w+)\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +136,8 @@ class Trick:
     `lane=False` says that a run with the trick and a run without it cannot share a fused group.
     `applies_to` names what the task or model must have (`REQUIREMENTS`); `conflicts` names tricks or slots
     that cannot be on with it. `searched=False` keeps a trick out of the search (cost-only tricks).
+    `roles`: "needs_retune", or "conditional(NAME)" for a trick that acts only where the trick or slot NAME is on.
+    A trick of the slot "optimizer" has a parameter `lr`. Raises ValueError for a wrong record.
     """
 
     name: str
@@ -153,6 +161,19 @@ class Trick:
         names = [parameter.name for parameter in self.parameters]
         if len(set(names)) != len(names):
             raise ValueError(f"{self.name}: a parameter is declared twice")
+        for role in self.roles:
+            if role != NEEDS_RETUNE and not _CONDITIONAL.fullmatch(role):
+                raise ValueError(
+                    f"{self.name}: unknown role {role!r}; known: {NEEDS_RETUNE}, conditional(NAME)"
+                )
+        if self.slot == OPTIMIZER and "lr" not in names:
+            raise ValueError(f"{self.name}: a trick of the slot 'optimizer' needs a parameter 'lr'")
+
+    @property
+    def parent(self) -> str | None:
+        """The trick or slot without which this trick does nothing, or None."""
+        roles = (_CONDITIONAL.fullmatch(role) for role in self.roles)
+        return next((match[1] for match in roles if match), None)
 
     def parameter(self, name: str) -> Parameter:
         for parameter in self.parameters:

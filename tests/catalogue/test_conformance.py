@@ -53,6 +53,15 @@ def test_a_trick_of_ones_own_passes_by_its_path(tmp_path: Path):
         (('p.like("factor", gradients.flat)', "1.0"), "changes nothing"),
         (("neutral=1.0", "neutral=0.5"), "neutral is not the baseline"),
         (("def gradient(", "def update("), "another seam"),
+        (("def gradient(", "def gradiant("), "'gradiant' is no port .*did you mean 'gradient'"),
+        (
+            ("TRICK = ", "def penalyt(weights, p):\n    return penalyt(weights, p)\n\n\nTRICK = "),
+            "'penalyt' is no port",
+        ),
+        (('seam="gradient",', 'seam="gradient", roles=("needs_retun",),'), "unknown role 'needs_retun'"),
+        (('seam="gradient",', 'seam="gradient", roles=("conditional(dropuot)",),'), "did you mean 'dropout'"),
+        (('seam="gradient",', 'seam="gradient", conflicts=("dropuot",),'), "did you mean 'dropout'"),
+        (('seam="gradient",', 'seam="optimizer", slot="optimizer",'), "needs a parameter 'lr'"),
         (("    claims=(Claim(", "    claims=() and (Claim("), "literal"),
     ],
 )
@@ -62,6 +71,16 @@ def test_the_suite_can_fail(tmp_path: Path, change: tuple[str, str], what: str):
     assert change[0] in OWN
     file.write_text(OWN.replace(*change), encoding="utf-8")
     with pytest.raises((AssertionError, InputError), match=what):
+        check_trick(file)
+
+
+def test_an_optimizer_needs_its_ports(tmp_path: Path):
+    file = tmp_path / "half_gradient.py"
+    source = OWN.replace('seam="gradient",', 'seam="optimizer", slot="optimizer",').replace(
+        '"factor"', '"lr"'
+    )
+    file.write_text(source.replace("def gradient(", "def update("), encoding="utf-8")
+    with pytest.raises(AssertionError, match="needs the ports 'state' and 'update'"):
         check_trick(file)
 
 

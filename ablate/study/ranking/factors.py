@@ -205,9 +205,8 @@ def _parent(known: Sources, factor: Factor, levels: Iterable[Level]) -> str | No
     for name in [n for level in levels for n in level]:
         if name in known.asked.conditional:
             return known.asked.conditional[name]
-        for role in known.catalogue[name].roles:
-            if role.startswith("conditional(") and role.endswith(")"):
-                return role.removeprefix("conditional(").removesuffix(")")
+        if parent := known.catalogue[name].parent:
+            return parent
     return None
 
 
