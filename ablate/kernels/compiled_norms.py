@@ -1,16 +1,18 @@
-"""Lanes of different norms, and of none, as a link of a chain (`compiled.norms`)."""
+"""Lanes of different norms, and of none, as a compiled op (`compiled.norms`)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ablate.kernels.compiled_ops import Each, Same, passed
 from ablate.kernels.fused import Back, Shape
+from ablate.kernels.stacked_norms import normed_differentiably, tensors_of
+from ablate.surgery.norms import Norm
 
 if TYPE_CHECKING:
     from ablate.kernels.call_plan import ArgRef, Argument
@@ -20,31 +22,6 @@ PARAMETERS = ("weight", "bias")
 RUNNING = ("running_mean", "running_var")
 
 
-@runtime_checkable
-class Standardising(Protocol):
-    """A layer that standardises over groups of `members` neighbouring channels, over the `examples` too or for each by itself.
-
-    Over the examples: in training, and `running_mean` and `running_var` follow by the share `momentum`; else by those.
-    """
-
-    training: bool
-    members: int
-    examples: bool
-    settings: dict[str, float]
-
-    def check(self, x: Tensor) -> None:
-        """Raises InputError where one lane's `x` `[B, C, …]` cannot be standardised."""
-        ...
-
-    def differentiably(self, x: Tensor, own: Mapping[str, Tensor]) -> Tensor:
-        """y, by operations of which each has a gradient. `own`: the lanes' stacked tensors."""
-        ...
-
-    def tensors(self) -> list[tuple[str, Tensor]]:
-        """What the layer holds, by name."""
-        ...
-
-
 @dataclass(frozen=True)
 class NormOp:
     """`[B, C, …]` -> the same shape, each lane by its own of `layers` (None: left as it is).
@@ -52,7 +29,7 @@ class NormOp:
     `places[lane]`: by name, which of the link's tensors are that lane's weight and bias, and which of those held its running statistics.
     """
 
-    layers: Sequence[Standardising | None] | Same[Standardising | None]
+    layers: Sequence[Norm | None] | Same[Norm | None]
     places: Each[Mapping[str, int]]
     tensors: int
     held: int
@@ -75,8 +52,8 @@ class NormOp:
         counts = 1, examples, sides[0] * sides[1] if sides else 1
         numbers = [layer.settings["eps"], layer.settings.get("momentum", 0.0)]
         own = lane.calls.fixed(torch.tensor(numbers, dtype=torch.float32))
-        mode = norms.EXAMPLE if not layer.examples else norms.BATCH if layer.training else norms.STORED
-        about = mode, layer.members, 0, 0
+        mode = norms.EXAMPLE if not layer.over_examples else norms.BATCH if layer.training else norms.STORED
+        about = mode, layer.group_size, 0, 0
         places = self.places[lane.number]
         weight, bias = (lane.tensors[places[name]] for name in PARAMETERS)
         running = [lane.held[places[name]] if name in places else 0 for name in RUNNING]
@@ -105,10 +82,10 @@ class NormOp:
         layer, places = self.layers[lane], self.places[lane]
         if layer is None:
             return x
-        own = {name: tensor[None] for name, tensor in layer.tensors()}
+        own = {name: tensor[None] for name, tensor in tensors_of(layer).items()}
         for names, given in ((PARAMETERS, tensors), (RUNNING, held)):
             own |= {name: given[places[name]][lane : lane + 1] for name in names if name in places}
-        return layer.differentiably(x, own)
+        return normed_differentiably(layer, x, own)
 
 
 def _parted(*tensors: Argument) -> list[Argument]:

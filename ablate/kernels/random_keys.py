@@ -8,21 +8,22 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
+from ablate.kernels.cache import cached
 from ablate.seams.draws import stream_keys
 from ablate.surgery.layers import RandomLayer
 
 
 def random_layers(module: nn.Module) -> dict[str, int]:
     """The key buffers of the layers that draw: name -> the layer's stream."""
-    found: dict[str, int] | None = module.__dict__.get("_ablate_random_layers")
-    if found is None:
-        found = {
-            f"{path}.key" if path else "key": layer.stream
-            for path, layer in module.named_modules()
-            if isinstance(layer, RandomLayer)
-        }
-        module.__dict__["_ablate_random_layers"] = found
-    return found
+    return cached(module, "random_layers", _random_layers)
+
+
+def _random_layers(module: nn.Module) -> dict[str, int]:
+    return {
+        f"{path}.key" if path else "key": layer.stream
+        for path, layer in module.named_modules()
+        if isinstance(layer, RandomLayer)
+    }
 
 
 def drawn_keys(streams: Iterable[int], keys: Tensor) -> dict[int, Tensor]:

@@ -10,14 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from ablate.kernels.compiled import compiled_code
+from ablate.kernels.lane_switches import LaneSwitches, serving, switches_by_path
 from ablate.kernels.loop import set_mode
 from ablate.kernels.memory_format import innermost
 from ablate.kernels.parameter_binding import binding_of
 from ablate.kernels.protocol import Forward, Weights
 from ablate.kernels.random_keys import drawn_keys, random_layers
-from ablate.kernels.stacked import stacked, vmapped
+from ablate.kernels.rules.switch import branch_key
+from ablate.kernels.stacked import stacked
+from ablate.kernels.vmapped import vmapped
 from ablate.surgery.net import Net
-from ablate.surgery.switch import picks_of, set_picks
 
 
 class Stacked:
@@ -38,10 +40,9 @@ class Stacked:
         self.innermost = innermost
         self.module = nets[0].module
         self.names = names[0]
-        self.picks = picks_of([net.module for net in nets])
+        self.switches = switches_by_path([net.module for net in nets])
         self.random = random_layers(self.module)
-        self.known: dict[bool, dict[Any, Any]] = {True: {}, False: {}}
-        """What compiled code has worked out for these lanes, training and evaluating."""
+        self._forget()
         stacks = [dict(net.module.named_buffers()) for net in nets]
         self._buffers = {
             name: torch.stack([stack[name] for stack in stacks])
@@ -50,31 +51,27 @@ class Stacked:
         }
 
     def __call__(self, weights: Weights, x: Tensor, keys: Tensor, training: bool) -> Tensor:
-        self._serve(training)
-        state = {own: weights[common] for common, own in self.names.items()}
-        state |= self._buffers
+        self._set_mode(training)
         drawn = drawn_keys(self.random.values(), keys)
-        state |= {name: drawn[stream] for name, stream in self.random.items()}
-        binding = binding_of(self.module)
-        before = binding.put(state)
-        try:
+        state = {own: weights[common] for common, own in self.names.items()}
+        state |= self._buffers | {name: drawn[stream] for name, stream in self.random.items()}
+        with binding_of(self.module).bound(state), serving(self._served):
             if self.kernel == "vmap":
                 return vmapped(self.module, x, innermost=self.innermost)
             with compiled_code(self.known[training] if self.kernel == "compiled" else None):
                 return stacked(self.module, innermost(x) if self.innermost else x)
-        finally:
-            binding.put(before)
 
-    def _serve(self, training: bool) -> None:
-        """Let the module, which other lanes use too, serve these."""
-        if self.module.__dict__.get("_ablate_serves") is self.picks and self.module.training == training:
-            return
+    def _forget(self) -> None:
+        """Start anew with what is derived from the lanes at hand."""
+        self._served = LaneSwitches.of(self.module, self.switches)
+        self.known: dict[bool, dict[Any, Any]] = {True: {}, False: {}}
+        """What compiled code has worked out for these lanes, training and evaluating."""
+
+    def _set_mode(self, training: bool) -> None:
         set_mode(self.module, training)
-        for switches in self.picks.values():
+        for switches in self.switches.values():
             for switch in switches:
                 set_mode(switch, training)
-        set_picks(self.module, self.picks)
-        self.module.__dict__["_ablate_serves"] = self.picks
 
     def buffers(self) -> dict[str, Tensor]:
         return self._buffers
@@ -86,8 +83,8 @@ class Stacked:
     def take(self, lanes: Tensor) -> None:
         self._buffers = {name: buffer[lanes] for name, buffer in self._buffers.items()}
         kept = lanes.tolist()
-        self.picks = {path: [switches[i] for i in kept] for path, switches in self.picks.items()}
-        self.known = {True: {}, False: {}}
+        self.switches = {path: [switches[i] for i in kept] for path, switches in self.switches.items()}
+        self._forget()
 
     def some(self, lanes: Tensor) -> Forward:
         chosen = copy(self)
@@ -99,22 +96,20 @@ class Stacked:
         self._buffers = {
             name: torch.cat([buffer, other._buffers[name]]) for name, buffer in self._buffers.items()
         }
-        self.picks = {path: switches + other.picks[path] for path, switches in self.picks.items()}
-        self.known = {True: {}, False: {}}
+        self.switches = {path: switches + other.switches[path] for path, switches in self.switches.items()}
+        self._forget()
 
     def branch_keys(self, lane: int) -> tuple[str, ...]:
         if self.kernel == "compiled":  # goes lane by lane
             return ()
-        return tuple(switches[lane].branch_key for switches in self.picks.values())
+        return tuple(branch_key(switches[lane]) for switches in self.switches.values())
 
     def own_names(self, lane: int) -> dict[str, str]:
         return {own: common for common, own in self.names.items()}
 
     def module_of(self, lane: int) -> nn.Module:
-        set_picks(self.module, None)
-        self.module.__dict__.pop("_ablate_serves", None)
         module = deepcopy(self.module)
-        for path, switches in self.picks.items():
+        for path, switches in self.switches.items():
             own = deepcopy(switches[lane])
             stands = module.get_submodule(path)
             for parent in list(module.modules()):

@@ -15,6 +15,7 @@ from typing import Any
 
 from torch import Tensor, fx, nn
 
+from ablate.kernels.cache import cached
 from ablate.kernels.functional_rules import FUNCTIONS, applied
 
 Call = Callable[..., Tensor]
@@ -67,10 +68,14 @@ class Program:
 
 def program_of(module: nn.Module) -> Program | None:
     """The program of a module in its present mode (training or evaluation); None where it has none. Traced once a mode."""
-    kept: dict[bool, Program | None] = module.__dict__.setdefault("_ablate_programs", {})
-    if module.training not in kept:
-        kept[module.training] = _traced(module)
-    return kept[module.training]
+    programs = cached(module, "programs", _no_programs)
+    if module.training not in programs:
+        programs[module.training] = _traced(module)
+    return programs[module.training]
+
+
+def _no_programs(module: nn.Module) -> dict[bool, Program | None]:
+    return {}
 
 
 class _Tracer(fx.Tracer):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -12,12 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
 
 from ablate.kernels.leave_vmap import channels_last
-from ablate.kernels.parameter_binding import binding_of
 from ablate.kernels.protocol import kernel_unavailable
-from ablate.kernels.stacked import is_covered, stacked
+from ablate.kernels.stacked import is_covered
+from ablate.kernels.support import trace_matches, unchanged, why_not_vmap
 from ablate.surgery.layer_types import ACTIVATIONS, DROPOUTS, NORMS
 from ablate.surgery.net import Net
 from ablate.tasks.user_code import repeatable
@@ -45,59 +42,6 @@ def default_kernels(net: Net, x: Tensor, device: torch.device, *, large: bool) -
     leaves = [layer for layer in net.module.modules() if not list(layer.children())]
     plain = all(isinstance(layer, PLAIN) for layer in leaves)
     return ("vmap", "loop") if plain or device.type != "cpu" else ("loop", "vmap")
-
-
-@contextmanager
-def unchanged(module: nn.Module) -> Iterator[None]:
-    """What is tried within it leaves neither mode nor buffers changed."""
-    was_training = module.training
-    kept = {name: buffer.clone() for name, buffer in module.named_buffers()}
-    try:
-        yield
-    finally:
-        module.train(was_training)
-        for name, buffer in module.named_buffers():
-            buffer.copy_(kept[name])
-
-
-def trace_matches(module: nn.Module, x: Tensor) -> bool:
-    """Whether the trace of a model's `forward` computes what the model does, training and evaluating. Changes nothing in the model."""
-    try:
-        return all(_trace_matches(module, x, training) for training in (True, False))
-    except (RuntimeError, NotImplementedError, TypeError, ValueError, AttributeError, LookupError):
-        return False  # a function that the trace cannot run on several lanes
-
-
-@torch.no_grad()
-def _trace_matches(module: nn.Module, x: Tensor, training: bool) -> bool:
-    binding = binding_of(module)
-    with unchanged(module):
-        pairs = {name: torch.stack([tensor, tensor]) for name, tensor in binding.held().items()}
-        expected = module.train(training)(x)
-        before = binding.put(pairs)
-        try:
-            found = stacked(module, torch.stack([x, x]))
-        finally:
-            binding.put(before)
-    return all(own.shape == expected.shape and torch.allclose(own, expected, 1e-3, 1e-4) for own in found)
-
-
-def why_not_vmap(module: nn.Module, x: Tensor) -> str:
-    """Why the model cannot be vmapped, in a few words; empty where it can. Changes nothing in the model."""
-    state = {name: tensor.detach().clone()[None] for name, tensor in module.named_parameters()}
-    state |= {name: tensor.detach().clone()[None] for name, tensor in module.named_buffers()}
-
-    def one(own: dict[str, Tensor], value: Tensor) -> Tensor:
-        output: Tensor = functional_call(module, own, (value,), tie_weights=False)
-        return output
-
-    try:
-        with unchanged(module), torch.no_grad():
-            module.train()
-            vmap(one, randomness="error")(state, x[None])
-    except (RuntimeError, NotImplementedError, TypeError, ValueError, AttributeError) as error:
-        return " ".join(str(error).split())[:160] or type(error).__name__
-    return ""
 
 
 def uses_global_rng(module: nn.Module, x: Tensor) -> bool:

@@ -1,24 +1,17 @@
-"""Layers that surgery puts into a model. `forward` handles one lane's tensors; vmap or a loop makes K of them. `stacked`, where
-there is one, handles those of K lanes at once, with the same numbers.
+"""Layers that surgery puts into a model: plain modules, written for one lane's tensors.
 
-Hyperparameters are buffers (0-dim tensors), so that stacking lanes stacks them too. There is no
-data-dependent control flow in any of them.
+Hyperparameters are buffers (0-dim tensors), so that stacking lanes stacks them too; `forward` has no control flow that
+depends on values. How K lanes of such a layer run at once is none of its business: `ablate.kernels` has rules for some
+layer types, and runs the others under vmap.
 """
 
 from __future__ import annotations
-
-from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ablate.kernels.batched_matmul import affine
-from ablate.kernels.compiled_ops import KEEP_ALL, DropoutOp
-from ablate.kernels.fused import LayerOp, LayerOps
-from ablate.kernels.layer_ops import Run, is_plain_convolution, linear_op
-from ablate.kernels.stacked import convolved, is_lane_by_lane, layer_ops_of, stacked, vmapped
-from ablate.seams.draws import bits, keep_mask, keep_masks, least_kept, stream_number, to_uniform
+from ablate.seams.draws import bits, keep_mask, least_kept, stream_number, to_uniform
 from ablate.surgery.layer_proxy import LayerProxy
 from ablate.surgery.layer_types import AFFINE
 from ablate.surgery.switch import Switch
@@ -57,51 +50,27 @@ class RandomLayer(Hyper):
         b, c, h, w = shape
         return keep_mask(self.key, least, (b, h, w, c)).movedim(-1, 1)
 
-    def keep_stacked(self, shape: torch.Size, least: Tensor) -> Tensor:
-        """The same for K lanes: of `shape` `[K, …]`; `least` `[K]`."""
-        if len(shape) != 5:
-            return keep_masks(self.key, least, tuple(shape[1:]))
-        b, c, h, w = shape[1:]
-        return keep_masks(self.key, least, (b, h, w, c)).movedim(-1, 2)
-
     def uniform(self, shape: tuple[int, ...]) -> Tensor:
         return to_uniform(bits(self.key, shape))
 
 
 class Dropout(RandomLayer):
-    """Inverted dropout: y = x · keep / (1 − p) in training, the identity in evaluation (1207.0580)."""
+    """y = x · keep · scale in training, y = x · eval_scale in evaluation. Any shape; keeps it.
+
+    `inverted` (1207.0580): scaled by 1 / (1 − p) in training and by 1 in evaluation; else by 1 and by 1 − p.
+    """
 
     least: Tensor
     scale: Tensor
+    eval_scale: Tensor
 
-    def __init__(self, p: float, stream: str) -> None:
-        super().__init__(stream, scale=1 / (1 - p) if p < 1 else 0.0)
+    def __init__(self, p: float, stream: str, *, inverted: bool = True) -> None:
+        scale = (1 / (1 - p) if p < 1 else 0.0) if inverted else 1.0
+        super().__init__(stream, scale=scale, eval_scale=1.0 if inverted else 1 - p)
         self.register_buffer("least", torch.tensor(least_kept(p), dtype=torch.int16))
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training:
-            return x
-        return x * (self.keep(x.shape, self.least) * self.scale)
-
-    def stacked(self, x: Tensor) -> Tensor:
-        if not self.training:
-            return x
-        return x * self.keep_stacked(x.shape, self.least).mul_(by_lane(self.scale, x))
-
-    def layer_ops(self, run: Run) -> list[LayerOp]:
-        return self.dropped(run, self.least, self.scale) if self.training else []
-
-    def dropped(self, run: Run, least: Tensor, scale: Tensor) -> list[LayerOp]:
-        """Compiled: x · (draw ≥ least) · scale, `[K]` each, left out in lanes in which that is x."""
-        active = ((least > KEEP_ALL) | (scale != 1)).tolist()
-        if not any(active):
-            return []
-        return [LayerOp(run, DropoutOp(active), held=lambda: (self.key, least, scale))]
-
-
-def by_lane(value: Tensor, x: Tensor) -> Tensor:
-    """`[K]` shaped so that it broadcasts against `x` `[K, …]`."""
-    return value.reshape(-1, *[1] * (x.ndim - 1))
+        return x * (self.keep(x.shape, self.least) * self.scale if self.training else self.eval_scale)
 
 
 class Gate(Hyper):
@@ -113,14 +82,20 @@ class Gate(Hyper):
         super().__init__(on=float(on))
 
 
+class Residual(Gate):
+    """(x, F(x)) -> F(x) + x where the gate is open, else F(x). `[B, …]`, `[B, …]` -> `[B, …]`."""
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return torch.where(self.on > 0, y + x, y)  # no y + 0 · x: that turns −0 into 0, and 0 · inf into nan
+
+
 class Site(LayerProxy):
-    """A convolution or linear layer with the places around it where tricks act.
+    """A convolution or linear layer with attachment points for tricks around it.
 
     forward: x -> before -> layer(with its weight passed through `weight_transforms`) -> norm -> after
              [+ residual · the site's own input].
 
-    `norm` has a place of its own, not one in the list `after`, so that it comes first whichever tricks
-    the group has.
+    `norm` is an attribute of its own, not an entry of `after`, so that it comes first whichever tricks the group has.
     """
 
     inner = "layer"
@@ -153,51 +128,6 @@ class Site(LayerProxy):
         for module in self.after:
             y = module(y)
         return y if self.residual is None else self.residual(x, y)
-
-    def stacked(self, x: Tensor) -> Tensor:
-        if not (type(self.layer) is nn.Linear or is_lane_by_lane(self.layer, x)):
-            return vmapped(self, x)
-        y = x
-        for module in self.before:
-            y = stacked(module, y)
-        y = self._affine_stacked(y)
-        if self.norm is not None:
-            y = stacked(self.norm, y)
-        for module in self.after:
-            y = stacked(module, y)
-        return y if self.residual is None else stacked(self.residual, x, y)
-
-    def layer_ops(self, run: Run) -> list[LayerOp]:
-        layer = cast(nn.Linear | nn.Conv2d, self.layer)
-        if not (type(layer) is nn.Linear or is_plain_convolution(layer)):
-            return [LayerOp(run)]
-        gate = None if self.bias_gate is None or layer.bias is None else self.bias_gate.on
-        without = () if gate is None else (lane for lane, on in enumerate(gate.tolist()) if not on)
-        own = linear_op(layer, self._affine_stacked, self._tensors, frozenset(without))
-        behind = [*([] if self.norm is None else [self.norm]), *self.after]
-        before, after = ([piece for module in modules for piece in layer_ops_of(module)] for modules in (self.before, behind))  # fmt: skip
-        found = [*before, own, *after]
-        residual = self.residual
-        if residual is None:
-            return found
-        inner = LayerOps(found)
-        return [LayerOp(lambda x: stacked(residual, x, inner(x)))]
-
-    def _tensors(self) -> list[Tensor]:
-        """The lanes' weights as they are used, and their biases, if there are any."""
-        layer = cast(nn.Linear | nn.Conv2d, self.layer)
-        weight, bias = layer.weight, layer.bias
-        for transform in self.weight_transforms:
-            weight = stacked(transform, weight)
-        return [weight] if bias is None else [weight, bias]
-
-    def _affine_stacked(self, x: Tensor) -> Tensor:
-        layer = self.layer
-        weight, *biases = self._tensors()
-        bias = biases[0] if biases else None
-        if bias is not None and self.bias_gate is not None:
-            bias = bias * by_lane(self.bias_gate.on, bias)
-        return convolved(layer, x, weight, bias) if isinstance(layer, nn.Conv2d) else affine(x, weight, bias)
 
     def _affine(self, x: Tensor) -> Tensor:
         layer = self.layer

@@ -77,7 +77,7 @@ class Net:
             if getattr(layer, "inplace", False):
                 # The input may be a view of all lanes' values, which autograd protects from being overwritten.
                 layer.inplace = False  # type: ignore[assignment]
-            self.replace(place.path, _switch(place, layer, alone=not isinstance(layer, EXACT)))
+            self.replace(place.path, _switch(place, layer))
         found = self._replaced[place.path]
         assert isinstance(found, Switch)
         return found
@@ -164,9 +164,7 @@ def open_net(module: nn.Module, example: Tensor, places: tuple[LayerInfo, ...] |
     return net
 
 
-def _switch(
-    place: LayerInfo, layer: nn.Module, *, otherwise: nn.Module | None = None, alone: bool = False
-) -> Switch:
+def _switch(place: LayerInfo, layer: nn.Module, *, otherwise: nn.Module | None = None) -> Switch:
     """A Switch in the place of `layer`, or of `otherwise` behind it.
 
     Channels are the last of more than two dimensions where tokens go through a linear layer or its norm.
@@ -176,7 +174,7 @@ def _switch(
         if isinstance(layer, nn.LayerNorm | nn.RMSNorm)
         else isinstance(layer, nn.Linear)
     )
-    return Switch(otherwise or layer, alone=alone, channels_last=channels_last, shape=place.output)
+    return Switch(otherwise or layer, channels_last=channels_last, shape=place.output)
 
 
 def trace(module: nn.Module, example: Tensor) -> tuple[LayerInfo, ...]:

@@ -1,13 +1,13 @@
-"""Gradient checkpointing for one lane's model: a segment keeps its input only, and runs again in the backward pass.
+"""Gradient checkpointing of one lane's model: a segment keeps its input only, and runs again in the backward pass.
 
-`torch.utils.checkpoint` hooks saved tensors, which vmap forbids. Here a segment is one autograd function: outside
-vmap it is called with the lane's tensors; under vmap its rule is handed the stacked ones, and the segment runs
-vmapped inside of it, forward and again backward. Either way the same operations see the same numbers, so that
-results and gradients are equal bit for bit:
+Both runs do the same operations on the same numbers, so that results and gradients are equal bit for bit:
 
 - buffers (running statistics) are changed by the first run alone; the second works on copies from before it;
 - counter-based layers draw the same mask from the same key; torch's global generators are set back;
-- the second run is under the autocast of the first, and compiles what the first did.
+- the second run is under the autocast of the first.
+
+`torch.utils.checkpoint` hooks saved tensors, which vmap forbids. Here a segment is one autograd function, `Segment`, which
+kernels can apply to the tensors of several lanes as well.
 """
 
 from __future__ import annotations
@@ -19,14 +19,10 @@ from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
-
-from ablate.kernels.compiled import compiled_code, known
-from ablate.kernels.leave_vmap import LaneByLane
-from ablate.kernels.parameter_binding import binding_of
-from ablate.kernels.stacked import sequence, stacked
+from torch.func import functional_call
 
 Run = Callable[[Mapping[str, Tensor], Tensor], Tensor]
+"""(a segment's parameters and buffers by name, its input) -> its output."""
 
 
 class Recomputing(nn.Sequential):
@@ -49,106 +45,47 @@ class Recomputing(nn.Sequential):
         """All segments, each recomputing where a gradient is wanted; or the modules `only`, once."""
         if only is None and torch.is_grad_enabled():
             for names in self.segments():
-                x = recomputed(self, names, x)
+                weights, buffers = self.tensors(names)
+                x = Segment.apply(self.runner(names), buffers, tuple(weights), x, *weights.values())  # type: ignore[no-untyped-call]
             return x
         for name in self._modules if only is None else only:
             x = self.get_submodule(name)(x)
         return x
 
-    def stacked(self, x: Tensor) -> Tensor:
-        """On the stacked tensors of several lanes."""
-        for names in self.segments() if torch.is_grad_enabled() else ():
-            x = recomputed_stacked(self, names, x)
-        return x if torch.is_grad_enabled() else sequence(self, x)
+    def tensors(self, names: Sequence[str]) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
+        """The parameters and the buffers of the modules `names`."""
+        layers = [(name, self.get_submodule(name)) for name in names]
+        weights = {
+            f"{name}.{own}": tensor
+            for name, layer in layers
+            for own, tensor in layer.named_parameters(remove_duplicate=False)
+        }
+        buffers = {
+            f"{name}.{own}": tensor
+            for name, layer in layers
+            for own, tensor in layer.named_buffers(remove_duplicate=False)
+        }
+        return weights, buffers
 
+    def runner(self, names: Sequence[str]) -> Run:
+        """One run of the modules `names` with given tensors."""
+        modules = [module for name in names for module in self.get_submodule(name).modules()]
+        in_place = any(getattr(module, "inplace", False) for module in modules)
 
-def recomputed(owner: Recomputing, names: Sequence[str], x: Tensor) -> Tensor:
-    """`owner(x, names)`, of which only `x` is kept for the backward pass."""
-    layers = [(name, owner.get_submodule(name)) for name in names]
-    weights = {
-        f"{name}.{own}": tensor
-        for name, layer in layers
-        for own, tensor in layer.named_parameters(remove_duplicate=False)
-    }
-    buffers = {
-        f"{name}.{own}": tensor
-        for name, layer in layers
-        for own, tensor in layer.named_buffers(remove_duplicate=False)
-    }
-    in_place = any(getattr(module, "inplace", False) for _, layer in layers for module in layer.modules())
-
-    def run(tensors: Mapping[str, Tensor], value: Tensor) -> Tensor:
-        value = value.clone() if in_place else value
-        output: Tensor = functional_call(owner, dict(tensors), (value, names), tie_weights=False)
-        return output
-
-    tensors = (x, *weights.values(), *buffers.values())
-    output: Tensor
-    if any(torch._C._functorch.is_batchedtensor(tensor) for tensor in tensors):
-        output = _Lanes.apply(run, tuple(weights), tuple(buffers), *tensors)  # type: ignore[no-untyped-call]
-    else:
-        output = _Segment.apply(run, buffers, tuple(weights), x, *weights.values())  # type: ignore[no-untyped-call]
-    return output
-
-
-def recomputed_stacked(owner: Recomputing, names: Sequence[str], x: Tensor) -> Tensor:
-    """`x` through the modules `names` of `owner`, which hold the stacked tensors of several lanes."""
-    binding = binding_of(owner)
-    held = {own: tensor for own, tensor in binding.held().items() if own.split(".")[0] in names}
-    weights = {own: tensor for own, tensor in held.items() if tensor.requires_grad}
-    buffers = {own: tensor for own, tensor in held.items() if own not in weights}
-
-    def run(tensors: Mapping[str, Tensor], value: Tensor) -> Tensor:
-        before = binding.put(tensors)
-        try:
-            for name in names:
-                value = stacked(owner.get_submodule(name), value)
-            return value
-        finally:
-            binding.put(before)
-
-    output: Tensor = _Segment.apply(run, buffers, tuple(weights), x, *weights.values())  # type: ignore[no-untyped-call]
-    return output
-
-
-class _Lanes(torch.autograd.Function):
-    """Steps out of vmap: its rule applies `_Segment` to the stacked tensors, with a run that vmaps again."""
-
-    generate_vmap_rule = False
-
-    @staticmethod
-    def forward(run: Run, weights: tuple[str, ...], buffers: tuple[str, ...], *tensors: Tensor) -> Tensor:
-        raise RuntimeError("only called under vmap")
-
-    @staticmethod
-    def setup_context(ctx: object, inputs: tuple[object, ...], output: object) -> None:
-        raise RuntimeError("only called under vmap")
-
-    @staticmethod
-    def vmap(info, in_dims, run, weights, buffers, *tensors):  # type: ignore[no-untyped-def]
-        x_dim, *dims = in_dims[3:]
-        where = dict(zip((*weights, *buffers), dims, strict=True))
-
-        around = LaneByLane.again()
-
-        def stacked(state: Mapping[str, Tensor], x: Tensor) -> Tensor:
-            own = {name: where[name] for name in state}
-            with around:
-                output: Tensor = vmap(run, in_dims=(own, x_dim), randomness="error")(dict(state), x)
+        def run(tensors: Mapping[str, Tensor], value: Tensor) -> Tensor:
+            value = value.clone() if in_place else value
+            output: Tensor = functional_call(self, dict(tensors), (value, names), tie_weights=False)
             return output
 
-        values, state = tensors[1 : 1 + len(weights)], tensors[1 + len(weights) :]
-        held = dict(zip(buffers, state, strict=True))
-        output: Tensor = _Segment.apply(stacked, held, weights, tensors[0], *values)  # type: ignore[no-untyped-call]
-        return output, 0
+        return run
 
 
-class _Segment(torch.autograd.Function):
+class Segment(torch.autograd.Function):
     """`run({**weights, **buffers}, x)`; in the backward pass the same once more, with its gradients."""
 
     @staticmethod
     def forward(
-        ctx: Any, run: Run, buffers: dict[str, Tensor], names: tuple[str, ...], x: Tensor, *weights: Tensor
+        ctx: Any, run: Run, buffers: Mapping[str, Tensor], names: tuple[str, ...], x: Tensor, *weights: Tensor
     ) -> Tensor:
         ctx.run, ctx.names = run, names
         ctx.around = Surroundings.now(x.device)
@@ -175,12 +112,11 @@ class _Segment(torch.autograd.Function):
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What else the outcome of a run depends on: autocast, whether code is compiled, and the states of torch's own generators."""
+    """What else the outcome of a run depends on: autocast, and the states of torch's own generators."""
 
     device: torch.device
     autocast: bool
     dtype: torch.dtype
-    compiled: dict[Any, Any] | None
     generator: Tensor
     device_generator: Tensor | None
 
@@ -191,7 +127,6 @@ class Surroundings:
             device,
             torch.is_autocast_enabled(kind),
             torch.get_autocast_dtype(kind),
-            known(),
             torch.get_rng_state(),
             torch.cuda.get_rng_state(device) if kind == "cuda" else None,
         )
@@ -201,7 +136,6 @@ class Surroundings:
         devices = [] if self.device_generator is None else [self.device]
         with (
             torch.random.fork_rng(devices=devices),
-            compiled_code(self.compiled),
             torch.autocast(self.device.type, self.dtype, enabled=self.autocast, cache_enabled=False),
         ):
             torch.set_rng_state(self.generator)

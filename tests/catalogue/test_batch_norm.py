@@ -19,7 +19,6 @@ from model_cases import (
 )
 from torch import nn
 
-from ablate.catalogue.model.batch_norm import BatchNorm
 from ablate.catalogue.registry import registry
 from ablate.lanes.context import TaskContext
 from ablate.lanes.trainer import Trainer
@@ -27,6 +26,7 @@ from ablate.records.errors import InputError
 from ablate.records.recipe import Recipe
 from ablate.records.run import Run
 from ablate.surgery.net import open_net
+from ablate.surgery.norms import BatchNorm
 from ablate.tasks.load import load
 from ablate.testing import check_trick
 

@@ -10,18 +10,19 @@ import torch
 from model_cases import MODELS, assert_lanes_equal_alone, context_of, inputs, operated
 from torch import nn
 
-from ablate.catalogue.model.dropout import HiddenDropout, probabilities
+from ablate.catalogue.model.dropout import probabilities
 from ablate.catalogue.registry import registry
 from ablate.lanes.trainer import Trainer
 from ablate.records.errors import InputError, NotApplicable
 from ablate.records.recipe import Recipe
 from ablate.records.run import Run
 from ablate.seams.draws import stream_keys
+from ablate.surgery.layers import Dropout
 from ablate.surgery.net import open_net
 from ablate.testing import check_trick
 
 
-def keyed(layer: HiddenDropout, step: int) -> HiddenDropout:
+def keyed(layer: Dropout, step: int) -> Dropout:
     layer.key.copy_(stream_keys(torch.tensor(step * 7919 + 1, dtype=torch.int32), layer.stream))
     return layer
 
@@ -30,7 +31,7 @@ def test_a_unit_is_kept_or_dropped_and_scaled_as_the_papers_say() -> None:
     for case in range(120):
         rng = random.Random(case)
         p, inverted = rng.uniform(0, 0.8), case % 2 == 0
-        layer = keyed(HiddenDropout(p, "here", inverted), case)
+        layer = keyed(Dropout(p, "here", inverted=inverted), case)
         shape = [rng.randint(1, 9) for _ in range(rng.randint(2, 4))]
         x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
         layer.train()
@@ -49,7 +50,7 @@ def test_a_unit_is_kept_or_dropped_and_scaled_as_the_papers_say() -> None:
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.8])
 def test_the_share_of_dropped_units_is_p_and_masks_change_with_the_step(p: float) -> None:
-    layer = HiddenDropout(p, "here", True)
+    layer = Dropout(p, "here")
     x = torch.ones(40, 1000)
     masks = [keyed(layer, step)(x) == 0 for step in range(5)]
     for mask in masks:
@@ -58,13 +59,13 @@ def test_the_share_of_dropped_units_is_p_and_masks_change_with_the_step(p: float
         assert by_unit == pytest.approx(p * (1 - p) / 40, rel=0.2)
     agree = (masks[0] == masks[1]).double().mean().item()
     assert agree == pytest.approx(p * p + (1 - p) ** 2, abs=0.02)
-    assert not torch.equal(masks[0], keyed(HiddenDropout(p, "there", True), 0)(x) == 0)
+    assert not torch.equal(masks[0], keyed(Dropout(p, "there"), 0)(x) == 0)
 
 
 def test_training_and_evaluation_agree_on_average() -> None:
     """Section 4: the scaling makes a unit's expected input the same in both."""
     for inverted in (True, False):
-        layer = keyed(HiddenDropout(0.5, "here", inverted), 1)
+        layer = keyed(Dropout(0.5, "here", inverted=inverted), 1)
         x = torch.full((100_000,), 3.0)
         train = layer(x).mean().item()
         assert train == pytest.approx(layer.eval()(x).mean().item(), rel=0.02)
@@ -88,7 +89,7 @@ def test_profile_rises_to_p() -> None:
 )
 def test_hidden_units_are_masked_and_inputs_are_not(name: str, places: list[str]) -> None:
     net = operated("dropout", name, p=0.5)
-    found = [path for path, module in net.module.named_modules() if isinstance(module, HiddenDropout)]
+    found = [path for path, module in net.module.named_modules() if isinstance(module, Dropout)]
     assert found == [f"{place}.before.0" for place in places]
     assert net.touched["dropout"] == len(places)
 

@@ -18,7 +18,8 @@ from model_cases import (
 )
 from torch import nn
 
-from ablate.catalogue.model.group_norm import GroupNorm, group_count
+from ablate.catalogue.model.group_norm import group_count
+from ablate.surgery.norms import GroupNorm
 from ablate.testing import check_trick
 
 

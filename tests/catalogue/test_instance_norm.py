@@ -19,8 +19,8 @@ from model_cases import (
 )
 from torch import nn
 
-from ablate.catalogue.model.instance_norm import InstanceNorm
 from ablate.lanes.applicable import applicable
+from ablate.surgery.norms import InstanceNorm
 from ablate.testing import check_trick
 
 TORCH = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)

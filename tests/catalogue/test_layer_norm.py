@@ -20,9 +20,9 @@ from model_cases import (
 )
 from torch import Tensor, nn
 
-from ablate.catalogue.model.layer_norm import LayerNorm
 from ablate.catalogue.registry import registry
 from ablate.surgery.net import open_net
+from ablate.surgery.norms import LayerNorm
 from ablate.testing import check_trick
 
 

@@ -8,9 +8,10 @@ from copy import deepcopy
 import pytest
 import torch
 from torch import nn
-from torch.func import functional_call, vmap
 from torch.utils.checkpoint import checkpoint_sequential
 
+from ablate.kernels.parameter_binding import binding_of
+from ablate.kernels.vmapped import vmapped
 from ablate.lanes.context import TaskContext
 from ablate.surgery.layers import Dropout
 from ablate.surgery.recompute import Recomputing, cut
@@ -68,11 +69,8 @@ def as_lanes(modules, x):
         name: torch.stack([dict(module.named_buffers())[name] for module in modules])
         for name, _ in modules[0].named_buffers()
     }
-
-    def one(state, value):
-        return functional_call(modules[0], state, (value,))
-
-    outputs = vmap(one, randomness="error")({**weights, **buffers}, x)
+    with binding_of(modules[0]).bound({**weights, **buffers}):
+        outputs = vmapped(modules[0], x)
     gradients = torch.autograd.grad(outputs.square().sum(), [x, *weights.values()], allow_unused=True)
     return outputs, gradients, list(buffers.values())
 

@@ -7,8 +7,8 @@ import torch
 from model_cases import MODELS, assert_lanes_equal_alone, context_of, inputs, operated
 from torch import nn
 
-from ablate.catalogue.model.skip_connection import Residual
 from ablate.lanes.applicable import applicable
+from ablate.surgery.layers import Residual
 from ablate.testing import check_trick
 
 

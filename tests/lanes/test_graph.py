@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ablate.catalogue.registry import registry
+from ablate.kernels.rules import norms
 from ablate.lanes.context import TaskContext
 from ablate.lanes.cuda_graph import Settled, prepare
 from ablate.lanes.trainer import Trainer
-from ablate.surgery.norms import Norm
 from ablate.testing import Suite, suite, variants
 
 WAITS = ("_local_scalar_dense", "nonzero", "equal")
@@ -87,7 +87,7 @@ def test_nothing_in_a_step_waits_for_the_device(name: str, kernel: str):
 @pytest.mark.parametrize("name", ["batch_norm", "group_norm", "layer_norm", "instance_norm"])
 def test_torchs_own_norms_do_not_wait_either(name: str, kernel: str, monkeypatch: pytest.MonkeyPatch):
     """Large layers are left to them, which take their settings as plain numbers."""
-    monkeypatch.setattr(Norm, "fits", lambda self, x: False)
+    monkeypatch.setattr(norms, "SMALL", -1)
     test_nothing_in_a_step_waits_for_the_device(name, kernel)
 
 

@@ -7,11 +7,13 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
 
+from ablate.kernels.lane_switches import LaneSwitches, serving, switches_by_path
+from ablate.kernels.parameter_binding import binding_of
+from ablate.kernels.vmapped import vmapped
 from ablate.surgery.layers import Gate
 from ablate.surgery.net import Net, open_net
-from ablate.surgery.switch import Switch, picks_of, set_picks
+from ablate.surgery.switch import Switch
 
 
 class Shared(nn.Module):
@@ -45,8 +47,9 @@ def stacked_outputs(nets: list[Net], x: Tensor, seed: int) -> tuple[Tensor, list
         for name, _ in module.named_buffers()
     }
     module.train()
-    set_picks(module, picks_of([net.module for net in nets]))
-    outputs = vmap(lambda own, value: functional_call(module, own, (value,)))({**leaves, **buffers}, x)
+    switches = LaneSwitches.of(module, switches_by_path([net.module for net in nets]))
+    with serving(switches), binding_of(module).bound({**leaves, **buffers}):
+        outputs = vmapped(module, x)
     weight = torch.randn(outputs.shape[1:], generator=torch.Generator().manual_seed(seed))
     gradients = torch.autograd.grad((outputs * weight).sum(), list(leaves.values()), allow_unused=True)
     return outputs.detach(), [torch.zeros(1) if g is None else g for g in gradients]

@@ -15,67 +15,13 @@ Lineage: Ioffe & Szegedy 2015, algorithms 1 and 2; the running statistics of `to
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
-
-import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from ablate.records.errors import InputError
 from ablate.records.trick import Claim, Parameter, Source, Trick
 from ablate.surgery.layer_types import NORMS
 from ablate.surgery.net import Net
-from ablate.surgery.norms import Norm, by_channel, standardised
-
-
-class BatchNorm(Norm):
-    """`[B, C, …]` -> the same shape.
-
-    Raises InputError in training where a channel has one value only, which it could but map to β.
-    """
-
-    running_mean: Tensor
-    running_var: Tensor
-    momentum: Tensor
-
-    def __init__(self, channels: int, momentum: float, eps: float) -> None:
-        super().__init__(channels, None, eps, examples=True, momentum=momentum)
-        self.register_buffer("running_mean", torch.zeros(channels))
-        self.register_buffer("running_var", torch.ones(channels))
-
-    def check(self, x: Tensor) -> None:
-        if self.training and x.numel() == x.shape[1]:
-            raise InputError(
-                "batch_norm cannot train on one value per channel",
-                hint="use batch_size 2 or more, or layer_norm",
-            )
-
-    def torchs(self, x: Tensor) -> Tensor:
-        return F.batch_norm(
-            x, self.running_mean, self.running_var, self.weight, self.bias, self.training,
-            **self.settings,
-        )  # fmt: skip
-
-    def lanes(self, x: Tensor, own: dict[str, Tensor]) -> Tensor:
-        mean, variance = own["running_mean"], own["running_var"]
-        if not self.training:
-            return self._by_running(x, own)
-        y, seen, spread = standardised(x, own, examples=True)
-        count = x[0].numel() // x.shape[2]
-        share = own["momentum"][:, None].to(mean.dtype)
-        mean.mul_(1 - share).add_(share * seen.flatten(1))
-        variance.mul_(1 - share).add_(share * spread.flatten(1) * (count / (count - 1)))
-        return y
-
-    def differentiably(self, x: Tensor, own: Mapping[str, Tensor]) -> Tensor:
-        return super().differentiably(x, own) if self.training else self._by_running(x, own)
-
-    def _by_running(self, x: Tensor, own: Mapping[str, Tensor]) -> Tensor:
-        variance = own["running_var"]
-        scale = own["weight"] * (variance + own["eps"][:, None].to(variance.dtype)).rsqrt()
-        y = x * by_channel(scale, x)
-        return y + by_channel(own["bias"] - own["running_mean"] * scale, x)
+from ablate.surgery.norms import BatchNorm
 
 
 def model(net: Net, p: Any) -> None:

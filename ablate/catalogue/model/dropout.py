@@ -17,16 +17,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from ablate.kernels.compiled_ops import KEEP_ALL
-from ablate.kernels.fused import LayerOp
-from ablate.kernels.layer_ops import Run
 from ablate.records.errors import InputError
 from ablate.records.trick import Claim, Parameter, Source, Trick
 from ablate.surgery.layer_types import AFFINE
-from ablate.surgery.layers import Dropout, by_lane
+from ablate.surgery.layers import Dropout
 from ablate.surgery.net import Net
 
 
@@ -35,38 +29,12 @@ def probabilities(p: float, places: int, profile: str) -> list[float]:
     return [p if profile == "flat" else p * (i + 1) / places for i in range(places)]
 
 
-class HiddenDropout(Dropout):
-    """Dropout whose scaling by 1 − p happens in training or in evaluation. Any shape; keeps it."""
-
-    kept: Tensor
-
-    def __init__(self, p: float, stream: str, inverted: bool) -> None:
-        super().__init__(p, stream)
-        self.scale.fill_(1 / (1 - p) if inverted else 1.0)
-        self.register_buffer("kept", torch.tensor(1.0 if inverted else 1 - p))
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training:
-            return x * self.kept
-        return super().forward(x)
-
-    def stacked(self, x: Tensor) -> Tensor:
-        if not self.training:
-            return x * by_lane(self.kept, x)
-        return super().stacked(x)
-
-    def layer_ops(self, run: Run) -> list[LayerOp]:
-        if self.training:
-            return super().layer_ops(run)
-        return self.dropped(run, torch.full_like(self.least, KEEP_ALL), self.kept)
-
-
 def model(net: Net, p: Any) -> None:
     if not 0 <= p.p < 1:
         raise InputError(f"dropout.p must be below 1, not {p.p}", hint="1 would switch every unit off")
     places = net.of(*AFFINE)[1:]
     for place, probability in zip(places, probabilities(p.p, len(places), p.profile), strict=True):
-        layer = HiddenDropout(probability, f"dropout/{place.path}", p.scaling == "training")
+        layer = Dropout(probability, f"dropout/{place.path}", inverted=p.scaling == "training")
         net.site(place).before.append(layer)
         net.count("dropout")
 

@@ -17,12 +17,9 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-import torch.nn.functional as F
-from torch import Tensor
-
 from ablate.records.trick import Claim, Parameter, Source, Trick
 from ablate.surgery.net import Net
-from ablate.surgery.norms import Norm
+from ablate.surgery.norms import GroupNorm
 
 
 def group_count(channels: int, positions: int, groups: int) -> int:
@@ -33,19 +30,6 @@ def group_count(channels: int, positions: int, groups: int) -> int:
         if channels % count == 0 and channels // count * positions > 1
     )
     return next(fits, 0)
-
-
-class GroupNorm(Norm):
-    """`[B, C, …]` -> the same shape."""
-
-    def __init__(self, channels: int, groups: int, eps: float) -> None:
-        super().__init__(channels, groups, eps)
-        self.groups = groups
-
-    def torchs(self, x: Tensor) -> Tensor:
-        if x.ndim == 4 and self.groups > 1 and x.device.type == "cpu":
-            x = x.contiguous()  # with the channels innermost in memory torch takes up to four times as long
-        return F.group_norm(x, self.groups, self.weight, self.bias, self.settings["eps"])
 
 
 def model(net: Net, p: Any) -> None:

@@ -15,22 +15,9 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-import torch.nn.functional as F
-from torch import Tensor
-
 from ablate.records.trick import Claim, Parameter, Source, Trick
 from ablate.surgery.net import Net
-from ablate.surgery.norms import Norm
-
-
-class InstanceNorm(Norm):
-    """`[B, C, …]` with more than one position -> the same shape."""
-
-    def __init__(self, channels: int, eps: float) -> None:
-        super().__init__(channels, None, eps)
-
-    def torchs(self, x: Tensor) -> Tensor:
-        return F.instance_norm(x, weight=self.weight, bias=self.bias, eps=self.settings["eps"])
+from ablate.surgery.norms import InstanceNorm
 
 
 def model(net: Net, p: Any) -> None:

@@ -15,32 +15,9 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-import torch.nn.functional as F
-from torch import Tensor
-
 from ablate.records.trick import Claim, Parameter, Source, Trick
 from ablate.surgery.net import Net
-from ablate.surgery.norms import Norm
-
-
-class LayerNorm(Norm):
-    """`[B, C, …]` -> the same shape. `tokens`: each position by itself."""
-
-    def __init__(self, channels: int, eps: float, *, tokens: bool = False) -> None:
-        super().__init__(channels, 1, eps)
-        self.tokens = tokens
-
-    def fits(self, x: Tensor) -> bool:
-        return not self.tokens and super().fits(x)
-
-    def torchs(self, x: Tensor) -> Tensor:
-        if self.tokens or x.ndim == 2:
-            last = x.movedim(1, -1)
-            own = (last.shape[-1:], self.weight, self.bias, self.settings["eps"])
-            return F.layer_norm(last, *own).movedim(-1, 1)
-        return F.group_norm(
-            x, 1, self.weight, self.bias, self.settings["eps"]
-        )  # one group: the whole example
+from ablate.surgery.norms import LayerNorm
 
 
 def model(net: Net, p: Any) -> None:

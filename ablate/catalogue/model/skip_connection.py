@@ -13,22 +13,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from ablate.records.trick import Claim, Source, Trick
-from ablate.surgery.layers import Gate, by_lane
+from ablate.surgery.layers import Residual
 from ablate.surgery.net import Net
-
-
-class Residual(Gate):
-    """(x, F(x)) -> F(x) + x where the gate is open, else F(x). `[B, …]`, `[B, …]` -> `[B, …]`."""
-
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        return torch.where(self.on > 0, y + x, y)  # no y + 0 · x: that turns −0 into 0, and 0 · inf into nan
-
-    def stacked(self, x: Tensor, y: Tensor) -> Tensor:
-        return torch.where(by_lane(self.on, y) > 0, y + x, y)
 
 
 def model(net: Net, p: Any) -> None:

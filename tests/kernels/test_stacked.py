@@ -7,12 +7,15 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 import torch.nn.functional as F
-from surgery_lanes import assert_each_lane_is_its_own_module, assert_same_alone_and_among_others
+from kernel_lanes import assert_each_lane_is_its_own_module, assert_same_alone_and_among_others
 from torch import Tensor, nn
 
 from ablate.kernels.compiled import compiled_code
+from ablate.kernels.lane_switches import LaneSwitches, serving
 from ablate.kernels.memory_format import innermost
-from ablate.kernels.stacked import is_covered, rule_of, stacked, vmapped
+from ablate.kernels.registry import stacked_rule
+from ablate.kernels.stacked import is_covered, stacked
+from ablate.kernels.vmapped import vmapped
 from ablate.surgery.layers import Dropout, Site
 from ablate.surgery.switch import Switch
 
@@ -145,11 +148,11 @@ def test_lanes_of_one_branch_keep_their_own_numbers(
         switch.add("own", make(number), on=lane != 3)
         switch.add("other", nn.GELU(), on=False)
         switches.append(switch)
-    switches[0].picks = switches
     x = torch.randn(5, 20, *shape, generator=torch.Generator().manual_seed(1))
     x = innermost(x) if x.ndim == 5 else x
     x.requires_grad_()
-    y = stacked(switches[0], x)
+    with serving(LaneSwitches({switches[0]: switches})):
+        y = stacked(switches[0], x)
     (to_x,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
     for lane, switch in enumerate(switches):
         value = x[lane].detach().requires_grad_()
@@ -173,12 +176,12 @@ def test_an_activation_is_the_same_beside_one_of_another_kind(
     x, slope = (torch.randn(3, 20, *shape, generator=draw) for _ in "xy")
 
     def of(lanes: list[int]) -> tuple[Tensor, Tensor]:
-        switches = [Switch(other(), alone=True) for _ in lanes]
+        switches = [Switch(other()) for _ in lanes]
         for switch, lane in zip(switches, lanes, strict=True):
             switch.add("own", own(), on=lane != 1)
-        switches[0].picks = switches
         values = innermost(x[lanes]) if x.ndim == 5 else x[lanes]
-        y = stacked(switches[0], values.requires_grad_())
+        with serving(LaneSwitches({switches[0]: switches})):
+            y = stacked(switches[0], values.requires_grad_())
         return y, torch.autograd.grad(y, values, slope[lanes])[0]
 
     together = of([0, 1, 2])
@@ -219,4 +222,4 @@ def test_what_is_covered():
     assert covered == CASES.keys() - {"hook"}
     by_rules = {name for name, (make, _) in CASES.items() if is_covered(make(), traced=False)}
     assert by_rules == CASES.keys() - {"subclass", "below dropout", "block", "hook"}
-    assert rule_of(Dropout(0.5, "own")) is not None
+    assert stacked_rule(Dropout(0.5, "own")) is not None

@@ -8,13 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ablate.catalogue.model.batch_norm import BatchNorm
-from ablate.catalogue.model.group_norm import GroupNorm
-from ablate.catalogue.model.instance_norm import InstanceNorm
-from ablate.catalogue.model.layer_norm import LayerNorm
 from ablate.kernels.memory_format import innermost
-from ablate.surgery import norms
-from ablate.surgery.norms import Norm, standardised
+from ablate.kernels.rules import norms
+from ablate.kernels.stacked import stacked
+from ablate.kernels.stacked_norms import normed, tensors_of
+from ablate.kernels.standardize import standardized
+from ablate.surgery.norms import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, Norm
 
 SHAPES = ((6, 12), (128, 64), (5, 12, 3, 3), (3, 8, 4, 5), (2, 4, 7, 1))
 
@@ -66,12 +65,13 @@ def test_every_lane_is_as_it_is_alone(shape: tuple[int, ...], channels_innermost
         x.requires_grad_()
         for training in (True, False):
             layer.train(training)
-            y = layer.lanes(x, stacks)
+            y = normed(layer, x, stacks)
             found = torch.autograd.grad(y, (x, stacks["weight"], stacks["bias"]), gradient)
             for lane, one in enumerate(kind):
                 one.train(training)
                 own = x.detach()[lane].requires_grad_()
-                alone = one(own)
+                held = {name: tensor[None] for name, tensor in tensors_of(one).items()}
+                alone = normed(one, own[None], held)[0]
                 assert torch.equal(alone, y[lane]), type(one).__name__
                 expected = torch.autograd.grad(alone, (own, one.weight, one.bias), gradient[lane])
                 # In evaluation only inputs are ever asked about.
@@ -87,12 +87,12 @@ def test_lanes_of_different_groups_are_torchs_modules_in_float64(shape: tuple[in
     for kind in layers(torch.Size(shape), 4):
         layer, stacks = bound([one.double() for one in kind])
         x = (torch.randn(4, *shape, dtype=torch.float64) * 2 - 5).requires_grad_()
-        y = layer.lanes(x, stacks)
+        y = normed(layer, x, stacks)
         gradient = torch.randn_like(y)
         found = torch.autograd.grad(y, (x, stacks["weight"], stacks["bias"]), gradient)
         for lane, one in enumerate(kind):
             own = x.detach()[lane].requires_grad_()
-            reference = one.torchs(own)
+            reference = one(own)
             torch.testing.assert_close(y[lane], reference, rtol=1e-9, atol=1e-9)
             expected = torch.autograd.grad(reference, (own, one.weight, one.bias), gradient[lane])
             for mine, theirs in zip(found, expected, strict=True):
@@ -105,11 +105,13 @@ def test_lanes_of_different_groups_are_torchs_modules_in_float64(shape: tuple[in
 @pytest.mark.parametrize("examples", [False, True])
 def test_first_and_second_derivatives(examples: bool) -> None:
     torch.manual_seed(2)
-    together = torch.block_diag(*[torch.ones(2, 2)] * 2)[None].repeat(2, 1, 1)
-    own = {"eps": torch.full((2,), 1e-3, dtype=torch.float64)} | ({} if examples else {"together": together})
+    sizes = torch.tensor([2.0, 4.0], dtype=torch.float64)
+    own = {"eps": torch.full((2,), 1e-3, dtype=torch.float64)} | (
+        {} if examples else {"channels_per_group": sizes}
+    )
 
     def call(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        return standardised(x, own | {"weight": weight, "bias": bias}, examples=examples)[0]
+        return standardized(x, own | {"weight": weight, "bias": bias}, over_examples=examples)[0]
 
     given = [
         torch.randn(size, dtype=torch.float64, requires_grad=True)
@@ -119,19 +121,20 @@ def test_first_and_second_derivatives(examples: bool) -> None:
     assert torch.autograd.gradgradcheck(call, given)
 
 
-def test_what_is_large_is_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_activations_are_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(3)
     layer = GroupNorm(6, 3, 1e-5)
     nn.init.normal_(layer.weight)
-    x = torch.randn(4, 6, 5, 5)
-    here = layer(x)
-    monkeypatch.setattr(norms, "SMALL", x.numel() - 1)
-    assert not layer.fits(x)
-    there = layer(x)
-    assert torch.equal(there, nn.functional.group_norm(x, 3, layer.weight, layer.bias, 1e-5))
-    torch.testing.assert_close(here, there)
+    x = torch.randn(2, 4, 6, 5, 5)
+    there = torch.stack([layer(lane) for lane in x])
+    assert norms.fits(layer, x)
     layer.weight, layer.bias = (
-        nn.Parameter(torch.stack([t, t * 2]).detach()) for t in (layer.weight, layer.bias)
+        nn.Parameter(torch.stack([t, t]).detach()) for t in (layer.weight, layer.bias)
     )
-    layer.eps, layer.together = (torch.stack([t, t]) for t in (layer.eps, layer.together))
-    assert torch.allclose(layer.stacked(torch.stack([x, x]))[0], there, atol=1e-6)
+    layer.eps, layer.channels_per_group = (torch.stack([t, t]) for t in (layer.eps, layer.channels_per_group))
+    here = stacked(layer, x)
+    torch.testing.assert_close(here, there)
+    assert not torch.equal(here, there), "other operations, so other roundings"
+    monkeypatch.setattr(norms, "SMALL", x[0].numel() - 1)
+    assert not norms.fits(layer, x)
+    torch.testing.assert_close(stacked(layer, x), there)

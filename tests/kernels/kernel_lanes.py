@@ -18,16 +18,12 @@ def run(several: list[nn.Module], x: Tensor, seed: int) -> list[Tensor]:
     module = several[0]
     state = {
         own: torch.stack([binding_of(one).held()[own].detach() for one in several])
-        for own in binding_of(module).places
+        for own in binding_of(module).slots
     }
     weights = [state[own].requires_grad_() for own, _ in module.named_parameters()]
     x = (innermost(x) if x.ndim == 5 else x).detach().requires_grad_()
-    before = binding_of(module).put(state)
-    try:
-        with compiled_code({} if is_used() else None):  # what was known of other lanes is not of these
-            y = stacked(module, x)
-    finally:
-        binding_of(module).put(before)
+    with binding_of(module).bound(state), compiled_code({} if is_used() else None):
+        y = stacked(module, x)
     slope = torch.randn(y.shape[1:], generator=torch.Generator().manual_seed(seed))
     gradients = torch.autograd.grad((y * slope).sum(), [x, *weights], allow_unused=True)
     return [y, *(gradient for gradient in gradients if gradient is not None)]

@@ -9,19 +9,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ablate.catalogue.model.batch_norm import BatchNorm
-from ablate.catalogue.model.dropout import HiddenDropout
-from ablate.catalogue.model.group_norm import GroupNorm
-from ablate.catalogue.model.layer_norm import LayerNorm
 from ablate.kernels.compiled import compiled_code
 from ablate.kernels.compiled_convolution import ConvolutionOp
 from ablate.kernels.compiled_ops import FlattenOp, GlobalMeanOp, LinearOp, MaxPoolOp
 from ablate.kernels.fused import FusedOp, LayerOps, inside_of
+from ablate.kernels.lane_switches import LaneSwitches, serving, switches_by_path
 from ablate.kernels.memory_format import innermost
 from ablate.kernels.parameter_binding import binding_of
 from ablate.kernels.stacked import layer_ops_of, stacked
-from ablate.surgery.layers import Site
-from ablate.surgery.switch import Switch, picks_of, set_picks
+from ablate.surgery.layers import Dropout, Site
+from ablate.surgery.norms import BatchNorm, GroupNorm, LayerNorm
+from ablate.surgery.switch import Switch
 
 ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.Identity)
 NORMS = ("none", "batch", "group", "layer")
@@ -44,7 +42,7 @@ class Recipe:
         """The layer with what stands around it, as surgery would build it in this lane."""
         site = Site(layer, f"{place}")
         if place:
-            site.before.append(HiddenDropout(self.dropouts[place], f"dropout/{place}", self.inverted))
+            site.before.append(Dropout(self.dropouts[place], f"dropout/{place}", inverted=self.inverted))
         site.drop_bias(on=not self.biased)
         site.norm = Switch(nn.Identity())
         for name, norm in (
@@ -84,9 +82,9 @@ class Lanes:
         self.module = self.models[0]
         for own in self.models:
             for layer in own.modules():
-                if isinstance(layer, HiddenDropout):
+                if isinstance(layer, Dropout):
                     layer.key.fill_(layer.stream ^ seed)
-        self.picks = picks_of(self.models)
+        self.switches = LaneSwitches.of(self.module, switches_by_path(self.models))
         names = [name for name, _ in self.module.named_parameters()]
         sizes = [self.module.get_parameter(name).numel() for name in names]
         self.flat = torch.zeros(len(lanes), sum(sizes) + 16 * len(sizes))
@@ -105,11 +103,9 @@ class Lanes:
     def run(self, x: Tensor, *, apart: bool = False) -> list[Tensor]:
         """Output, and the gradients of a function of it in x and all weights, and the running statistics. `apart`: every layer by itself."""
         x = x.detach().requires_grad_()
-        set_picks(self.module, self.picks)
         binding = binding_of(self.module)
         buffers = {name: buffer.clone() for name, buffer in self.buffers.items()}
-        before = binding.put({**self.weights, **buffers})
-        try:
+        with binding.bound({**self.weights, **buffers}), serving(self.switches):
             with compiled_code({}):
                 if apart:
                     y = x
@@ -123,9 +119,6 @@ class Lanes:
                     self.module, x
                 )  # a first convolution is another one where the gradient of x is wanted
                 torch.testing.assert_close(again, y, rtol=0, atol=0 if x.ndim == 3 else 1e-4)
-        finally:
-            binding.put(before)
-            set_picks(self.module, None)
         found = torch.autograd.grad((y * slope_of(y)).sum(), [x, *self.weights.values()], allow_unused=True)
         running = [buffer for name, buffer in buffers.items() if "running" in name]
         return [y, *(torch.zeros(()) if gradient is None else gradient for gradient in found), *running]
@@ -190,9 +183,9 @@ def test_a_chain_is_its_layers_one_by_one_and_a_lane_what_it_is_alone(
 def test_whole_models_are_one_chain() -> None:
     for kind in ("mlp", "convnet"):
         lanes = Lanes(kind, range(3), 0, True)
-        set_picks(lanes.module, lanes.picks)
         binding_of(lanes.module).put({**lanes.weights, **lanes.buffers})
-        layer_ops = LayerOps(layer_ops_of(lanes.module))
+        with serving(lanes.switches):
+            layer_ops = LayerOps(layer_ops_of(lanes.module))
         with compiled_code({}):
             chain = layer_ops._chain(0, input_of(kind, 3))
         assert chain is not None

@@ -10,14 +10,14 @@ from copy import deepcopy
 import pytest
 import torch
 import torch.nn.functional as F
-from surgery_lanes import assert_each_lane_is_its_own_module, assert_same_alone_and_among_others
+from kernel_lanes import assert_each_lane_is_its_own_module, assert_same_alone_and_among_others
 from torch import Tensor, nn
 
 from ablate.kernels.memory_format import is_innermost
 from ablate.kernels.parameter_binding import binding_of
 from ablate.kernels.stacked import is_covered, stacked
+from ablate.kernels.support import trace_matches
 from ablate.kernels.tracing import program_of
-from ablate.lanes.capabilities import trace_matches
 
 LANES, EXAMPLES = 4, 20
 

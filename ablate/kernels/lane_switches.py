@@ -1,0 +1,93 @@
+"""Each lane's own Switch, while one module serves all lanes.
+
+The stacked kernels hold one model for K lanes. Branches of its Switches may hold plain numbers that differ between lanes, so that each
+lane runs its own Switch at that place, with its row of the stacked tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from torch import Tensor, nn
+
+from ablate.kernels.cache import cached
+from ablate.kernels.parameter_binding import Binding
+from ablate.surgery.switch import Switch
+
+
+@dataclass(frozen=True)
+class LaneSwitches:
+    """`by_switch`: a Switch of the module that serves all lanes -> each lane's own. `cache`: what rules derive from them."""
+
+    by_switch: Mapping[Switch, Sequence[Switch]]
+    cache: dict[Switch, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, module: nn.Module, by_path: Mapping[str, Sequence[Switch]]) -> LaneSwitches:
+        """`module` is the one that serves the lanes; `by_path` as `switches_by_path`."""
+        return cls({cast(Switch, module.get_submodule(path)): lanes for path, lanes in by_path.items()})
+
+
+class _Active:
+    switches: LaneSwitches | None = None
+
+
+@contextmanager
+def serving(switches: LaneSwitches | None) -> Iterator[None]:
+    """Within it, a module serves lanes with these Switches; None: every lane runs the module's own."""
+    before, _Active.switches = _Active.switches, switches
+    try:
+        yield
+    finally:
+        _Active.switches = before
+
+
+def served() -> LaneSwitches | None:
+    return _Active.switches
+
+
+def lane_switches(switch: Switch) -> Sequence[Switch] | None:
+    """The lanes' own Switches at the place of `switch`; None: it serves all lanes itself."""
+    return None if _Active.switches is None else _Active.switches.by_switch.get(switch)
+
+
+def switches_by_path(modules: Sequence[nn.Module]) -> dict[str, list[Switch]]:
+    """The Switches of several models of one form: path -> each model's own."""
+    return {
+        path: [cast(Switch, module.get_submodule(path)) for module in modules]
+        for path, layer in modules[0].named_modules()
+        if isinstance(layer, Switch)
+    }
+
+
+class BranchBinding:
+    """Which of a Switch's tensors belong to the branch that it picked."""
+
+    def __init__(self, switch: Switch) -> None:
+        self.binding = Binding(switch)
+        self._slots = [slots[0] for slots in self.binding.slots.values()]
+        branch = f"branches.{switch.picked}." if switch.picked else "otherwise."
+        self.names = {i: name for i, name in enumerate(self.binding.slots) if name.startswith(branch)}
+        """Number of a tensor of the branch -> its name."""
+
+    def tensors(self, numbers: Sequence[int] | None = None) -> list[Tensor]:
+        """The tensors that the Switch holds now, or those of these `numbers`: under a stacked kernel, the lanes' stacked ones."""
+        slots = self._slots if numbers is None else [self._slots[number] for number in numbers]
+        return [cast(Tensor, held[name]) for held, name in slots]
+
+    @contextmanager
+    def bound(self, tensors: Mapping[int, Tensor] | Sequence[Tensor]) -> Iterator[None]:
+        """Within it, the branch holds those of `tensors` that are its own."""
+        before = self.binding.put({name: tensors[number] for number, name in self.names.items()})
+        try:
+            yield
+        finally:
+            self.binding.put(before)
+
+
+def branch_binding(switch: Switch) -> BranchBinding:
+    """The Switch's own, made once."""
+    return cached(switch, "branch_binding", BranchBinding)

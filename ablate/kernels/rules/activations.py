@@ -1,0 +1,30 @@
+"""Activations. Stacked rules: those that round alike wherever in a tensor an element lies (`layer_types.EXACT`)."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ablate.kernels.compiled_ops import ActivationOp, Same
+from ablate.kernels.fused import LayerOp
+from ablate.kernels.registry import Run, register_compiled, register_stacked
+
+
+@register_stacked(nn.ReLU)
+def relu(layer: nn.ReLU, x: Tensor) -> Tensor:
+    return F.relu(x)  # never in place: the input may be needed
+
+
+@register_stacked(nn.LeakyReLU)
+def leaky_relu(layer: nn.LeakyReLU, x: Tensor) -> Tensor:
+    return F.leaky_relu(x, layer.negative_slope)
+
+
+@register_stacked(nn.ReLU6)
+def relu6(layer: nn.ReLU6, x: Tensor) -> Tensor:
+    return F.relu6(x)
+
+
+@register_compiled(nn.ReLU, nn.LeakyReLU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid)
+def compiled_activation(layer: nn.Module, run: Run) -> list[LayerOp]:
+    return [LayerOp(run, ActivationOp(Same(layer)))]

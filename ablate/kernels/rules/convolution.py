@@ -1,0 +1,40 @@
+"""`nn.Conv2d`. Elsewhere than on a CPU the grouped convolutions that vmap makes are faster, and there it has no rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from torch import Tensor, nn
+
+from ablate.kernels.compiled_convolution import ConvolutionOp
+from ablate.kernels.fused import LayerOp
+from ablate.kernels.lane_convolution import convolved, is_plain_convolution
+from ablate.kernels.registry import Run, register_compiled, register_stacked
+from ablate.kernels.rules.linear import weights_of
+
+
+def runs_by_lane(layer: nn.Module, x: Tensor) -> bool:
+    return is_plain_convolution(layer) and x.device.type == "cpu"
+
+
+@register_stacked(nn.Conv2d, fits=runs_by_lane)
+def convolution(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    return convolved(layer, x, layer.weight, layer.bias)
+
+
+@register_compiled(nn.Conv2d)
+def compiled_convolution(layer: nn.Conv2d, run: Run) -> list[LayerOp]:
+    return [convolution_op(layer, run, lambda: weights_of(layer))]
+
+
+def convolution_op(
+    layer: nn.Conv2d,
+    run: Run,
+    tensors: Callable[[], Sequence[Tensor]],
+    without: frozenset[int] = frozenset(),
+) -> LayerOp:
+    """`layer` with the weights and biases that `tensors` gives; the lanes `without` have no bias."""
+    if not is_plain_convolution(layer) or layer.groups > 1 or layer.dilation != (1, 1):
+        return LayerOp(run)
+    op = ConvolutionOp((layer.out_channels, layer.in_channels), layer.kernel_size, layer.stride, layer.padding, layer.bias is not None, without)  # type: ignore[arg-type]  # fmt: skip
+    return LayerOp(run, op, tensors)

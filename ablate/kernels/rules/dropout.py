@@ -1,0 +1,40 @@
+"""`Dropout`: the masks of all lanes at once."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ablate.kernels.broadcasting import by_lane
+from ablate.kernels.compiled_ops import KEEP_ALL, DropoutOp
+from ablate.kernels.fused import LayerOp
+from ablate.kernels.registry import Run, register_compiled, register_stacked
+from ablate.seams.draws import keep_masks
+from ablate.surgery.layers import Dropout
+
+
+@register_stacked(Dropout)
+def dropout(layer: Dropout, x: Tensor) -> Tensor:
+    if not layer.training:
+        return x * by_lane(layer.eval_scale, x)
+    return x * masks(layer, x.shape).mul_(by_lane(layer.scale, x))
+
+
+@register_compiled(Dropout)
+def compiled_dropout(layer: Dropout, run: Run) -> list[LayerOp]:
+    """x · (draw ≥ least) · scale, left out in lanes in which that is x."""
+    least, scale = layer.least, layer.scale
+    if not layer.training:
+        least, scale = torch.full_like(least, KEEP_ALL), layer.eval_scale
+    active = ((least > KEEP_ALL) | (scale != 1)).tolist()
+    if not any(active):
+        return []
+    return [LayerOp(run, DropoutOp(active), held=lambda: (layer.key, least, scale))]
+
+
+def masks(layer: Dropout, shape: torch.Size) -> Tensor:
+    """`RandomLayer.keep` for K lanes: of `shape` `[K, …]`."""
+    if len(shape) != 5:
+        return keep_masks(layer.key, layer.least, tuple(shape[1:]))
+    b, c, h, w = shape[1:]
+    return keep_masks(layer.key, layer.least, (b, h, w, c)).movedim(-1, 2)

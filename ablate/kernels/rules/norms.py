@@ -1,0 +1,32 @@
+"""The norm layers of surgery: small ones of all lanes at once, large ones lane by lane with torch's own functions.
+
+Which it is depends on one lane's sizes only. In a Switch, lanes of several kinds of norm and of none may be beside each other
+(`rules/switch.py`).
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ablate.kernels.registry import register_stacked
+from ablate.kernels.stacked_norms import normed, tensors_of
+from ablate.surgery.norms import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, Norm
+
+NORM_LAYERS = (BatchNorm, GroupNorm, InstanceNorm, LayerNorm)
+SMALL = 2**14
+"""Numbers of one lane's activations up to which lanes share calls: of larger ones, torch's call is no longer most of the time."""
+CHANNELS = 256
+"""Of more channels, products that pool groups would be most of the time."""
+
+
+def fits(layer: Norm, x: Tensor) -> bool:
+    """Whether lanes of activations `x` `[K, B, C, …]` are standardised together."""
+    small = x.device.type != "cpu" or x[0].numel() <= SMALL
+    grouped = "channels_per_group" in layer.settings
+    return small and not layer.per_position and (not grouped or x.shape[2] <= CHANNELS)
+
+
+@register_stacked(*NORM_LAYERS, fits=fits, tensors_only=True)
+def norm(layer: Norm, x: Tensor) -> Tensor:
+    layer.check(x[0])
+    return normed(layer, x, tensors_of(layer))

@@ -1,0 +1,31 @@
+"""Pooling treats every example by itself: the lanes' examples are one batch."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from ablate.kernels.compiled_ops import GlobalMeanOp, MaxPoolOp
+from ablate.kernels.functional_rules import by_example
+from ablate.kernels.fused import LayerOp
+from ablate.kernels.registry import Run, register_compiled, register_stacked
+
+
+@register_stacked(nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
+def pooled(layer: nn.Module, x: Tensor) -> Tensor:
+    return by_example(layer)(x)
+
+
+@register_compiled(nn.MaxPool2d)
+def compiled_max_pool(layer: nn.MaxPool2d, run: Run) -> list[LayerOp]:
+    window, stride, padding, dilation = (
+        size if isinstance(size, tuple) else (size, size)
+        for size in (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
+    )
+    disjoint = window == stride and padding == (0, 0) and dilation == (1, 1)
+    plain = disjoint and not (layer.ceil_mode or layer.return_indices)
+    return [LayerOp(run, MaxPoolOp(window) if plain else None)]
+
+
+@register_compiled(nn.AdaptiveAvgPool2d)
+def compiled_mean(layer: nn.AdaptiveAvgPool2d, run: Run) -> list[LayerOp]:
+    return [LayerOp(run, GlobalMeanOp() if layer.output_size in (1, (1, 1)) else None)]

@@ -1,0 +1,182 @@
+"""`Switch`: lanes that picked the same branch go through it together where that rounds as alone, the others one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+
+import torch
+from torch import Tensor, nn
+
+from ablate.kernels import pointwise
+from ablate.kernels.compiled import known
+from ablate.kernels.compiled_ops import ActivationOp, Same, is_pointwise
+from ablate.kernels.fused import LayerOp, LayerOps
+from ablate.kernels.lane_switches import branch_binding, lane_switches, served
+from ablate.kernels.leave_vmap import leave_vmap, under_vmap
+from ablate.kernels.memory_format import apart, is_innermost, match_grad_layout, together
+from ablate.kernels.registry import Run, register_compiled, register_stacked, register_vmapped, stacked_rule
+from ablate.kernels.rules.norms import NORM_LAYERS
+from ablate.kernels.rules.switch_norms import norms_op
+from ablate.kernels.stacked import is_covered, layer_ops_of, stacked
+from ablate.surgery.layer_types import ACTIVATIONS, EXACT, NORMS
+from ablate.surgery.switch import Switch
+
+PIECE = 64
+"""Numbers: a multiple of what torch's vectorised loops handle at a time (two AVX-512 vectors of float32)."""
+
+
+def is_divided(switch: Switch) -> bool:
+    """Whether lanes go through it by branch: there are branches, or the one layer rounds with the number of lanes."""
+    layer = switch.otherwise
+    return len(switch.branches) > 0 or (
+        isinstance(layer, (*NORMS, *ACTIVATIONS)) and not isinstance(layer, EXACT)
+    )
+
+
+def branch_key(switch: Switch) -> str:
+    """What lanes must share to go together. Activations are equal where their settings, too, are written alike."""
+    return f"{switch.picked} {repr(switch.chosen) if isinstance(switch.chosen, ACTIVATIONS) else ''}"
+
+
+@register_vmapped(Switch)
+def vmapped_switch(switch: Switch, x: Tensor) -> Tensor:
+    """Each lane through its own branch, one after another."""
+    if not (is_divided(switch) and under_vmap(x)):
+        return Switch.forward(switch, x)
+    lanes = lane_switches(switch)
+
+    def lane(number: int, value: Tensor, state: Sequence[Tensor]) -> Tensor:
+        own = switch if lanes is None else lanes[number]
+        with branch_binding(own).bound(state):
+            return Switch.forward(own, value)
+
+    return leave_vmap(lane, x, branch_binding(switch).tensors())
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Runs of neighbouring lanes with equal branch keys.
+
+    `layers[i]` is shared by `lengths[i]` lanes. `pointwise`: how to write all lanes in place, if all layers are of `pointwise.KINDS`.
+    `exact`: all layers round alike however many lanes there are.
+    """
+
+    layers: Sequence[nn.Module]
+    lengths: list[int]
+    pointwise: pointwise.Lanes | None
+    exact: bool
+
+    @classmethod
+    def of(cls, lanes: Sequence[Switch]) -> Runs:
+        runs = [list(run) for _, run in groupby(lanes, branch_key)]
+        layers, lengths = [run[0].chosen for run in runs], [len(run) for run in runs]
+        in_place = all(type(layer) in pointwise.KINDS for layer in layers)
+        exact = all(isinstance(layer, (nn.Identity, *EXACT)) for layer in layers)
+        return cls(layers, lengths, pointwise.Lanes(layers, lengths) if in_place else None, exact)
+
+
+def _runs_of(switch: Switch, lanes: Sequence[Switch]) -> Runs:
+    """Computed once for the lanes that are served."""
+    active = served()
+    if active is None:
+        return Runs.of(lanes)
+    if switch not in active.cache:
+        active.cache[switch] = Runs.of(lanes)
+    runs: Runs = active.cache[switch]
+    return runs
+
+
+@register_stacked(Switch)
+def stacked_switch(switch: Switch, x: Tensor) -> Tensor:
+    if not is_divided(switch):
+        return stacked(switch.otherwise, x)
+    lanes = lane_switches(switch) or [switch] * len(x)
+    runs = _runs_of(switch, lanes)
+    if runs.pointwise and (runs.exact or all(rounds_alike(layer, x) for layer in runs.layers)):
+        if all(isinstance(layer, nn.Identity) for layer in runs.layers):
+            return x
+        return pointwise.pointwise(x, runs.pointwise)
+    x = match_grad_layout(x)
+    parts = (x,) if len(runs.lengths) == 1 else apart(x, runs.lengths)
+    outputs, first = [], 0
+    for layer, part in zip(runs.layers, parts, strict=True):
+        rows = slice(first, first + len(part))
+        outputs.append(_run(switch, lanes[rows], rows, layer, part))
+        first = rows.stop
+    return match_grad_layout(outputs[0] if len(outputs) == 1 else together(outputs, x, cat=True))
+
+
+@register_compiled(Switch)
+def compiled_switch(switch: Switch, run: Run) -> list[LayerOp]:
+    """Compiled code goes through each lane's own branch."""
+    if not is_divided(switch):
+        return layer_ops_of(switch.otherwise)
+    lanes = lane_switches(switch)
+    layers = [own.chosen for own in lanes or [switch]]
+    if all(isinstance(layer, nn.Identity) for layer in layers):
+        return []
+    if all(is_pointwise(layer) for layer in layers):
+        return [LayerOp(run, ActivationOp(layers if lanes else Same(layers[0])))]
+    if switch.channels_last or not all(type(layer) in (nn.Identity, *NORM_LAYERS) for layer in layers):
+        return [LayerOp(run)]
+    return [norms_op(switch, lanes, run)]
+
+
+def rounds_alike(branch: nn.Module, x: Tensor) -> bool:
+    """Whether lanes `x` may pass `branch` together and be rounded as each would be alone.
+
+    Most activations are computed in pieces of a few vectors, and what is left over at the end of a tensor one by one,
+    which may round differently: so every lane must be a whole number of pieces, and no thread may cut elsewhere.
+    """
+    if isinstance(branch, (nn.Identity, *EXACT)):
+        return True
+    if not isinstance(branch, ACTIVATIONS) or isinstance(branch, nn.PReLU):
+        return False
+    if x.device.type != "cpu":
+        return True
+    inside = x.permute(0, 1, 3, 4, 2) if is_innermost(x) else x
+    return x[0].numel() % PIECE == 0 and inside.is_contiguous() and torch.get_num_threads() == 1
+
+
+def _run(switch: Switch, lanes: Sequence[Switch], rows: slice, branch: nn.Module, x: Tensor) -> Tensor:
+    """`x` of the neighbours `lanes`, which are the `rows` of all, through the `branch` that they share: by compiled code
+    wherever it would be if all lanes had such branches."""
+    if (memory := known()) is not None and is_pointwise(branch):
+        return stacked(branch, x)
+    if memory is not None and type(branch) in NORM_LAYERS and not switch.channels_last:
+        key = switch, rows.start, rows.stop
+        if key not in memory:
+            by_torch = partial(_run_by_torch, switch, lanes, rows, branch)
+            memory[key] = LayerOps([norms_op(switch, lanes, by_torch, rows)])
+        y: Tensor = memory[key](x)
+        return y
+    return _run_by_torch(switch, lanes, rows, branch, x)
+
+
+def _run_by_torch(
+    switch: Switch, lanes: Sequence[Switch], rows: slice, branch: nn.Module, x: Tensor
+) -> Tensor:
+    if rounds_alike(branch, x):
+        # As memory has it: torch hands a contiguous tensor to another routine (GELU's rounds differently).
+        inside = x.movedim(2, -1) if is_innermost(x) else x
+        y: Tensor = stacked(branch, inside) if is_covered(branch) else branch(inside)
+        return y.movedim(-1, 2) if is_innermost(x) else y
+    binding, held = branch_binding(lanes[0]), branch_binding(switch).tensors()
+    own = {number: held[number][rows] for number in binding.names}
+    moved = switch.channels_last and bool(lanes[0].picked)
+    rule = stacked_rule(branch)
+    if rule is not None and rule.tensors_only:
+        value = x.movedim(-1, 2) if moved else x
+        if rule.fits(branch, value):
+            with binding.bound(own):
+                y = rule.run(branch, value)
+            return y.movedim(2, -1) if moved else y
+    columns = {number: tensor.unbind(0) for number, tensor in own.items()}
+    outputs = []
+    for row, (lane, value) in enumerate(zip(lanes, x.unbind(0), strict=True)):
+        with branch_binding(lane).bound({number: column[row] for number, column in columns.items()}):
+            outputs.append(Switch.forward(lane, value))
+    return together(outputs, x)

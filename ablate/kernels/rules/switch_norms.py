@@ -1,0 +1,45 @@
+"""Norms that lanes picked in a Switch, as one compiled op."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from ablate.kernels.compiled_norms import PARAMETERS, RUNNING, NormOp
+from ablate.kernels.compiled_ops import Same
+from ablate.kernels.fused import LayerOp
+from ablate.kernels.lane_switches import branch_binding
+from ablate.kernels.registry import Run
+from ablate.surgery.norms import Norm
+from ablate.surgery.switch import Switch
+
+
+def norms_op(switch: Switch, lanes: Sequence[Switch] | None, run: Run, rows: slice | None = None) -> LayerOp:
+    """`lanes`: each lane's own Switch (None: `switch` for all); `rows`: which of the lanes these are, if not all.
+
+    The Switch's norms have tensors of their own; those of one kind (all weights, all running means) are the op's tensors,
+    and each lane knows which of them are its own.
+    """
+    switches = lanes or [switch]
+    own = [
+        {name.rpartition(".")[2]: number for number, name in branch_binding(lane).names.items()}
+        for lane in switches
+    ]
+    parameters, running = (
+        sorted({lane[name] for lane in own for name in names if name in lane})
+        for names in (PARAMETERS, RUNNING)
+    )
+    indices = [
+        {name: of.index(lane[name]) for names, of in ((PARAMETERS, parameters), (RUNNING, running)) for name in names if name in lane}
+        for lane in own
+    ]  # fmt: skip
+    layers = [lane.chosen if isinstance(lane.chosen, Norm) else None for lane in switches]
+    counts = len(parameters), len(running)
+    op = NormOp(layers, indices, *counts) if lanes else NormOp(Same(layers[0]), Same(indices[0]), *counts)
+
+    def tensors(numbers: Sequence[int]) -> list[Tensor]:
+        held = branch_binding(switch).tensors(numbers)
+        return held if rows is None else [tensor[rows] for tensor in held]
+
+    return LayerOp(run, op, lambda: tensors(parameters), lambda: tensors(running))
