@@ -29,6 +29,22 @@ from ablate.cli.common import (
     check_margin,
     print_json,
 )
+from ablate.cli.table_options import (
+    Block,
+    Encodings,
+    EpochColumn,
+    ExternalRequest,
+    Factors,
+    FinishedWords,
+    Lower,
+    Metric,
+    OptunaStorage,
+    OptunaStudy,
+    RunColumns,
+    SeedColumn,
+    TablePath,
+    Tune,
+)
 
 if TYPE_CHECKING:
     from ablate.records.study import StudyFile
@@ -46,26 +62,19 @@ def rank(
         int | None,
         typer.Option(help="Learning rates tried for each arm of a trick that shifts the best one; 0: none."),
     ] = None,
-    table: Annotated[
-        Path | None, typer.Option(help="Rank the runs of a CSV that another program made; trains nothing.")
-    ] = None,
-    factors: Annotated[str, typer.Option(help="With --table: columns that are tricks, by commas.")] = "",
-    metric: Annotated[str, typer.Option(help="With --table: the column that a run is judged by.")] = "",
-    lower: Annotated[bool, typer.Option(help="With --table: lower is better.")] = False,
-    seed_column: Annotated[str, typer.Option(help="With --table: the column of seeds that runs share.")] = "",
-    optuna: Annotated[
-        str, typer.Option(help="Rank the trials of an Optuna storage (sqlite:///x.db, a file); read only.")
-    ] = "",
-    optuna_study: Annotated[
-        str, typer.Option(help="With --optuna: which study, where there are several.")
-    ] = "",
-    ways: Annotated[
-        str,
-        typer.Option(
-            "--as",
-            help="With --table or --optuna: COLUMN=slope, linear, log, levels, split or split:0.1; by commas.",
-        ),
-    ] = "",
+    table: TablePath = None,
+    factors: Factors = "",
+    metric: Metric = "",
+    lower: Lower = False,
+    seed_column: SeedColumn = "",
+    tune: Tune = "",
+    block: Block = "",
+    finished: FinishedWords = "",
+    run: RunColumns = "",
+    epoch: EpochColumn = "",
+    optuna: OptunaStorage = "",
+    optuna_study: OptunaStudy = "",
+    encodings: Encodings = "",
     seed: Seed = None,
     epochs: Epochs = None,
     device: Device = "auto",
@@ -84,7 +93,7 @@ def rank(
     """Give each trick a signed effect, an interval and a verdict, from a designed array of runs.
 
     Needs a learning rate (stage lr-find) and, for --around best, a search; missing stages are named.
-    With --table it ranks the runs of any CSV, one row a run, balanced or not; failed runs are counted. With
+    With --table it ranks the runs of any CSV, balanced or not; failed runs are counted (docs/tables.md). With
     --optuna it shows what the trials of an Optuna study suggest, exploratory, beside Optuna's importances.
     Designs: an array with foldover (screening), every combination (factorial, up to 4 tricks), paired seeds
     with each trick out of the recipe (drop-one) or on top of the baseline (add-one).
@@ -93,33 +102,18 @@ def rank(
     """
     begin_workers(given, studies, executor, device, workers)
     from ablate.cli.running import checked_design, run_stages
-    from ablate.records.errors import InputError
     from ablate.records.study_rank import check_rates
 
     check_margin(margin)
-    if table is not None or optuna:
-        from ablate.cli.tables import parse_ways, rank_table, rank_trials
+    external = ExternalRequest(
+        table, optuna, optuna_study, factors, metric, lower, seed_column, tune, block, finished, run, epoch, encodings,
+        margin, name, out, json,
+    )  # fmt: skip
+    if external.given:
+        from ablate.cli.tables import rank_external
 
-        if table is not None and optuna:
-            raise InputError("--table and --optuna are two sources of runs", hint="give one of them")
-        if optuna and (factors or metric or lower or seed_column or margin is not None):
-            raise InputError(
-                "--optuna knows parameters, objective and direction itself, and gives no verdicts",
-                hint="leave out --factors, --metric, --lower, --seed-column and --margin",
-            )
-        read = parse_ways(ways)
-        if table is None:
-            rank_trials(optuna, optuna_study, ways=read, out=out, json=json)
-            return
-        names = [name.strip() for name in factors.split(",") if name.strip()]
-        rank_table(
-            table, names, metric, lower=lower, seed=seed_column, margin=margin, ways=read, out=out, json=json
-        )
+        rank_external(external)
         return
-    if optuna_study or ways:
-        raise InputError(
-            "--optuna-study and --as go with --optuna or --table", hint="name the source of runs"
-        )
 
     def change(study: StudyFile) -> StudyFile:
         asked = study.rank

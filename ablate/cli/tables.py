@@ -5,107 +5,108 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import typer
 
 from ablate.cli.common import print_json
+from ablate.cli.table_options import ExternalRequest, columns
 from ablate.ranking.estimation.coding import lines
-from ablate.ranking.tables.csv_reader import outcomes, read_table
-from ablate.ranking.tables.external import analyse_table
-from ablate.ranking.tables.factors import WAYS
+from ablate.ranking.tables.csv_reader import read_table
+from ablate.ranking.tables.external import TableAnalysis, TableOptions, analyse_runs
+from ablate.ranking.tables.factors import ENCODINGS
+from ablate.ranking.tables.run_states import parse_finished
 from ablate.ranking.tables.trials import explore_trials
 from ablate.ranking.verdicts.ranking_table import ranking_table
+from ablate.records.addresses import shown_address, without_secrets
 from ablate.records.errors import InputError
 from ablate.records.names import MAX_LENGTH, check_name
-from ablate.report.build import build_outside, plain_rows
-from ablate.report.clean import mask_secrets
-from ablate.report.outside import Outside
+from ablate.report.build import build_external, plain_rows
+from ablate.report.external import ExternalRuns
 from ablate.search.storages import read_trials
 
 
-def rank_table(
-    path: Path,
-    factors: Sequence[str],
-    metric: str,
-    *,
-    lower: bool,
-    seed: str,
-    margin: float | None,
-    ways: Mapping[str, str],
-    out: Path,
-    json: bool,
-) -> None:
-    """Analyse the CSV at `path` (one row a run), print the ranking, write its report to `OUT/NAME/`.
+def rank_external(request: ExternalRequest) -> None:
+    """Analyse a CSV or an Optuna study, print the ranking, write its report to `OUT/NAME/`.
 
-    Raises InputError for a file that cannot be read and for every wrong column.
+    Raises InputError for what cannot be read and for every wrong column.
     """
-    if not metric:
-        raise InputError("--table needs --metric", hint="name the column that a run is judged by")
-    frame, notes = read_table(path)
-    direction = "lower" if lower else "higher"
-    found = analyse_table(frame, factors, metric, direction, seed or None, margin, ways=ways)
-    states = outcomes(frame, None)
-    rows = [
-        {"run": str(line), "outcome": state, **{n: _plain(row[n]) for n in (*factors, metric)}}
-        for line, state, row in zip(frame.index, states, lines(frame), strict=True)
-    ]
-    tell(
-        Outside(
-            "table", name_of(path.stem), str(path), metric, direction, ranking_table(average=found.table), rows,
-            {"runs": found.runs, "used": found.used, "failed": found.failed, "excluded": found.excluded},
-            (*notes, *found.warnings), found, (), command(),
-        ),
-        out,
-        json=json,
-    )  # fmt: skip
-
-
-def rank_trials(storage: str, study: str, *, ways: Mapping[str, str], out: Path, json: bool) -> None:
-    """What the trials of an Optuna study suggest about its parameters: printed, and reported in `OUT/NAME/`."""
-    trials = read_trials(storage, study)
-    found = explore_trials(
-        trials.rows, trials.metric, trials.direction, choices=trials.choices, log=trials.log, ways=ways
-    )
-    ranking = ranking_table(exploratory=found.table)
-    parameters = sorted([*trials.choices, *trials.log])
-    rows = [
-        {"run": str(row["trial"]), "outcome": row["outcome"], **{n: row.get(n) for n in (*parameters, trials.metric)}}
-        for row in trials.rows
-    ]  # fmt: skip
-    told = (*found.warnings, *([trials.without] if trials.without else []))
-    tell(
-        Outside(
-            "optuna", name_of(trials.study), f"{mask_secrets(storage)}, study '{trials.study}'", trials.metric,
-            trials.direction, ranking, rows, found.counts, told, None, trials.importances, mask_secrets(command()),
-        ),
-        out,
-        json=json,
-    )  # fmt: skip
-
-
-def tell(found: Outside, out: Path, *, json: bool) -> None:
-    """Write the report, then print what came out."""
-    folder = out / found.name
-    page = build_outside(found, folder)
-    counts = found.counts
-    if json:
+    found = _optuna(request) if request.table is None else _table(request, request.table)
+    folder = request.out / found.name
+    page = build_external(found, folder)
+    if request.json:
         print_json(document(found, folder / "ranking.csv", page))
         return
+    counts = found.counts
     sigma = f"; σ {found.analysis.sigma:.4g}" if found.analysis else ""
     typer.echo(
         f"{counts['used']} runs used of {counts['runs']}, {counts['failed']} failed, {counts['excluded']} left out{sigma}"
     )
     for warning in found.warnings:
         typer.echo(f"note: {warning}")
-    show(found)
+    print_ranking(found)
     typer.echo(f"ranking: {folder / 'ranking.csv'}")
     typer.echo(f"report: {page}")
 
 
-def show(found: Outside) -> None:
+def _table(request: ExternalRequest, path: Path) -> ExternalRuns:
+    if not request.metric:
+        raise InputError("--table needs --metric", hint="name the column that a run is judged by")
+    options = TableOptions(
+        seed=request.seed, tune=tuple(columns(request.tune)), block=request.block, finished=parse_finished(request.finished),
+        run=request.run, epoch=request.epoch, encodings=parse_encodings(request.encodings), margin=request.margin,
+    )  # fmt: skip
+    frame, notes = read_table(path)
+    direction = "lower" if request.lower else "higher"
+    found = analyse_runs(frame, columns(request.factors), request.metric, direction, options)
+    analysis = found.analysis
+    return ExternalRuns(
+        "table", check_name(request.name) if request.name else name_of(path.stem), shown_address(str(path)), request.metric,
+        direction, ranking_table(average=analysis.table), _run_rows(found, request.metric, options),
+        {"runs": analysis.runs, "used": analysis.used, "failed": analysis.failed, "excluded": analysis.excluded},
+        (*notes, *analysis.warnings), analysis, (), command(),
+        _records(found.blocks and found.blocks.effects), _records(found.blocks and found.blocks.ranks),
+        _records(found.tuning and found.tuning.choices),
+    )  # fmt: skip
+
+
+def _optuna(request: ExternalRequest) -> ExternalRuns:
+    trials = read_trials(request.optuna, request.study)
+    found = explore_trials(
+        trials.rows, trials.metric, trials.direction, choices=trials.choices, log=trials.log,
+        encodings=parse_encodings(request.encodings),
+    )  # fmt: skip
+    parameters = sorted([*trials.choices, *trials.log])
+    rows = [
+        {"run": str(row["trial"]), "outcome": row["outcome"], **{n: row.get(n) for n in (*parameters, trials.metric)}}
+        for row in trials.rows
+    ]  # fmt: skip
+    return ExternalRuns(
+        "optuna", check_name(request.name) if request.name else name_of(trials.study),
+        f"{shown_address(request.optuna)}, study '{trials.study}'", trials.metric, trials.direction,
+        ranking_table(exploratory=found.table), rows, found.counts, (*found.warnings, *trials.notes), None,
+        trials.importances, command(request.optuna),
+    )  # fmt: skip
+
+
+def _run_rows(found: TableAnalysis, metric: str, options: TableOptions) -> list[dict[str, Any]]:
+    """One row a run, as it was read."""
+    names = [*found.factors, *options.columns, metric]
+    values = [
+        [None if value != value else value for value in found.frame[name].astype(object)] for name in names
+    ]
+    return [
+        {"run": str(line), "outcome": state, **dict(zip(names, row, strict=True))}
+        for line, state, row in zip(found.frame.index, found.outcomes, zip(*values, strict=True), strict=True)
+    ]
+
+
+def _records(table: Any) -> tuple[dict[str, Any], ...]:
+    return () if table is None else tuple(lines(table))
+
+
+def print_ranking(found: ExternalRuns) -> None:
     """The ranking as a table; Optuna's importance beside each parameter where there is one."""
     from rich.console import Console
     from rich.markup import escape
@@ -135,9 +136,20 @@ def show(found: Outside) -> None:
             "importance by trick: " + ", ".join(f"{escape(t)} {s:.3f}" for t, s in several.items()),
             soft_wrap=True,
         )
+    if found.ranks:
+        ranks = Table(box=None, pad_edge=False)
+        for column in ("level", "mean rank", "best in"):
+            ranks.add_column(column, justify="left" if column == "level" else "right", no_wrap=True)
+        for rank in found.ranks:
+            ranks.add_row(
+                escape(f"{rank['trick']}: {rank['level']}"),
+                f"{rank['mean_rank']:.2f}",
+                f"{rank['first']} of {rank['blocks']}",
+            )
+        console.print(ranks)
 
 
-def document(found: Outside, target: Path, page: Path) -> dict[str, Any]:
+def document(found: ExternalRuns, target: Path, page: Path) -> dict[str, Any]:
     """The answer of `--json`."""
     return {
         **{name: found.counts[name] for name in ("runs", "used", "failed", "excluded")},
@@ -149,22 +161,26 @@ def document(found: Outside, target: Path, page: Path) -> dict[str, Any]:
         "warnings": list(found.warnings),
         "ranking": plain_rows(found.ranking),
         "importances": [dict(row) for row in found.importances],
+        "blocks": [dict(row) for row in found.blocks],
+        "ranks": [dict(row) for row in found.ranks],
+        "tuning": [dict(row) for row in found.tuning],
         "file": str(target),
         "report": str(page),
     }
 
 
-def parse_ways(text: str) -> dict[str, str]:
+def parse_encodings(text: str) -> dict[str, str]:
     """`lr=split:0.1,depth=levels` as a mapping. Raises InputError."""
-    ways = {}
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        name, equals, way = part.partition("=")
-        if not equals or not name or not way:
+    encodings = {}
+    for part in columns(text):
+        name, equals, encoding = part.partition("=")
+        if not equals or not name or not encoding:
             raise InputError(
-                f"--as does not understand '{part}'", hint=f"write COLUMN=WAY, WAY being one of {', '.join(WAYS)}"
-            )  # fmt: skip
-        ways[name.strip()] = way.strip()
-    return ways
+                f"--as does not understand '{part}'",
+                hint=f"write COLUMN=ENCODING, one of {', '.join(ENCODINGS)}",
+            )
+        encodings[name.strip()] = encoding.strip()
+    return encodings
 
 
 def label(trick: str, level: str) -> str:
@@ -177,13 +193,11 @@ def name_of(text: str) -> str:
     return check_name(safe or "table")
 
 
-def command() -> str:
-    return shlex.join(["ablate", *sys.argv[1:]])
+def command(address: str = "") -> str:
+    """The command line as it may be stored: without the secrets of `address` or of any other URL."""
+    words = [without_secrets(word, address) if address else shown_address(word) for word in sys.argv[1:]]
+    return shlex.join(["ablate", *words])
 
 
 def _number(value: float) -> str:
     return "–" if value != value else f"{value:+.4g}"
-
-
-def _plain(value: Any) -> Any:
-    return None if value != value else value

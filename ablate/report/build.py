@@ -18,7 +18,7 @@ from ablate.report.clean import clean_text
 from ablate.report.collect import gather
 from ablate.report.data import RANKING_COLUMNS, ReportData
 from ablate.report.documents import json_text, recipe_toml, study_document
-from ablate.report.outside import Outside, outside_data
+from ablate.report.external import ExternalRuns, external_data
 from ablate.report.page import render
 
 
@@ -49,18 +49,21 @@ def build(ledger_path: Path, folder: Path) -> Path:
     return folder / "index.html"
 
 
-def build_outside(found: Outside, folder: Path) -> Path:
+def build_external(found: ExternalRuns, folder: Path) -> Path:
     """The page and data of runs that another program trained; the path of `index.html`. Raises InputError where
     the folder cannot be written to, or holds the report of a study."""
     if (folder / "lr-find.json").exists():
         raise InputError(f"{folder} holds the report of a study", hint="name another folder with --out")
-    data = outside_data(found)
+    data = external_data(found)
     page = render(data)
     _make(folder)
     write_csv(folder / "ranking.csv", plain_rows(found.ranking), RANKING_COLUMNS)
     write_csv(folder / "runs.csv", [dict(run) for run in found.runs])
     if found.importances:
         write_csv(folder / "importances.csv", [dict(row) for row in found.importances])
+    for name, rows in (("blocks", found.blocks), ("ranks", found.ranks), ("tuning", found.tuning)):
+        if rows:
+            write_csv(folder / f"{name}.csv", [dict(row) for row in rows])
     for picture in page.pictures:
         write_text(folder / f"plots/{picture.name}.svg", picture.file)
     write_text(folder / "index.html", page.html)

@@ -36,7 +36,7 @@ class ReportData:
     `costs`: trick, ms_per_step, time_ratio, memory_ratio, n.
     `run_rows`: as in `runs.csv`; `labels`: trial, arm, note and budget of the same runs, in the same order.
     `curves`: one dict a run and metric: run, stage, arm, seed, metric, values (one an epoch).
-    `outside`: where runs came from that another program trained (kind, source, counts, importances); see `outside.py`.
+    `external`: where runs came from that another program trained (kind, source, counts, importances); see `external.py`.
     `claims`, `target`: every claim of every ranked trick beside what was measured, and what steps were counted to; see
     `claims.py`.
     `recipes`: recipe hash -> recipe. `tricks`: name -> title, statement, source, url, seam of its record.
@@ -55,7 +55,7 @@ class ReportData:
     confirm: Document | None = None
     costs: pd.DataFrame | None = None
     timings: Document = field(default_factory=dict)
-    outside: Document | None = None
+    external: Document | None = None
     claims: list[Document] = field(default_factory=list)
     target: Document | None = None
     run_rows: list[Document] = field(default_factory=list)

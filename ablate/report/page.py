@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from ablate.report import outside
+from ablate.report import external
 from ablate.report.data import ReportData
 from ablate.report.plots.palette import DARK, LIGHT
 from ablate.report.plots.picture import Picture
@@ -43,7 +43,7 @@ class Page:
 
 def render(data: ReportData) -> Page:
     """One self-contained HTML file: no script, no request, every string escaped."""
-    shown = [_section(data, *entry) for entry in (_OUTSIDE if data.outside else _ORDER)]
+    shown = [_section(data, *entry) for entry in (_EXTERNAL if data.external else _ORDER)]
     pictures = tuple(picture for section in shown for picture in _pictures(section.content))
     style = _stylesheet()
     html = (
@@ -54,7 +54,7 @@ def render(data: ReportData) -> Page:
             verdict=verdict(data),
             header=account.header(data),
             sections=shown,
-            files=outside.files(data.outside) if data.outside else _FILES,
+            files=external.files(data.external) if data.external else _FILES,
             style=Markup(style),
             style_hash="sha256-" + base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
         )
@@ -93,7 +93,7 @@ _ORDER = (
     ("reproduce", "How to reproduce", "", account.reproduce),
 )
 
-_OUTSIDE = (
+_EXTERNAL = (
     ("ranking", "The ranking", "", results.ranking),
     ("failures", "Failures and divergences", "", account.failures),
     ("source", "How the runs were read", "", source.source),

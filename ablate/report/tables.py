@@ -89,7 +89,7 @@ def _claim_cells(row: dict[str, Any]) -> tuple[str, ...]:
 
 def importances(data: ReportData) -> Table | None:
     """Optuna's importances of somebody's study, by trick and parameter."""
-    rows = (data.outside or {}).get("importances") or []
+    rows = (data.external or {}).get("importances") or []
     if not rows:
         return None
     return Table(

@@ -9,7 +9,7 @@ import pandas as pd
 
 from ablate.analysis.designed_runs import ESTIMANDS
 from ablate.ranking.estimation.coding import lines
-from ablate.report import outside
+from ablate.report import external
 from ablate.report.data import PLACEBO, Document, ReportData
 from ablate.report.numbers import NONE, Units, count, duration, plural, setting
 from ablate.report.slices import Slice, slices_of
@@ -90,9 +90,9 @@ def _sentence(data: ReportData) -> tuple[str, str, str]:
     if gain:
         return _confirmed(data, gain)
     rows = main_rows(data)
-    if data.outside and rows is not None:
+    if data.external and rows is not None:
         counts = {kind: int((rows["verdict"] == kind).sum()) for kind in ORDER}
-        return outside.sentence(data, _join([f"{n} {_verb(kind, n)}" for kind, n in counts.items() if n]))
+        return external.headline(data, _join([f"{n} {_verb(kind, n)}" for kind, n in counts.items() if n]))
     if rows is not None and str(rows["estimand"].iloc[0]) != "exploratory":
         counted = rows[rows["trick"] != PLACEBO]["verdict"].value_counts()
         parts = [

@@ -145,7 +145,7 @@ def test_what_is_wrong_is_one_line_and_writes_nothing(capsys, here):
         (("nosuch://u:secret@host/db",), "cannot be read as an Optuna storage"),
         (("x.db", "--metric", "accuracy"), "leave out --factors"),
         (("x.db", "--table", "t.csv"), "two sources"),
-        (("x.db", "--as", "mixup"), "COLUMN=WAY"),
+        (("x.db", "--as", "mixup"), "COLUMN=ENCODING"),
         (("x.db", "--as", "mixpu=levels"), "did you mean 'mixup'"),
     ):
         said = ablate(capsys, "rank", "--optuna", *words)

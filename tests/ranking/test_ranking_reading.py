@@ -132,10 +132,10 @@ def test_other_readings_of_a_number_on_request() -> None:
     draw = np.random.default_rng(1)
     frame = pd.DataFrame({"lr": 10 ** draw.uniform(-4, -1, 60), "depth": draw.integers(1, 4, 60)})
     frame["acc"] = draw.normal(size=60)
-    ways = {"lr": "split:0.01", "depth": "levels"}
-    found = rows_of(analyse_table(frame, ["lr", "depth"], "acc", "higher", ways=ways))
+    encodings = {"lr": "split:0.01", "depth": "levels"}
+    found = rows_of(analyse_table(frame, ["lr", "depth"], "acc", "higher", encodings=encodings))
     assert set(found) == {("lr", "> 0.01"), ("depth", "2"), ("depth", "3")}
-    alone = analyse_table(frame, ["lr"], "acc", "higher", ways={"lr": "split"})
+    alone = analyse_table(frame, ["lr"], "acc", "higher", encodings={"lr": "split"})
     half = frame["lr"] > frame["lr"].median()
     expected = frame["acc"][half].mean() - frame["acc"][~half].mean()
     assert alone.table["effect"].iloc[0] == pytest.approx(expected)
@@ -197,16 +197,16 @@ def test_what_cannot_be_ranked_is_one_line(tmp_path: Path, content: bytes, says:
 
 
 @pytest.mark.parametrize(
-    ("ways", "says"),
+    ("encodings", "says"),
     [
         ({"lr": "levels"}, "not among the factors"),
-        ({"mixup": "curve"}, "unknown way"),
+        ({"mixup": "curve"}, "unknown encoding"),
         ({"mixup": "split:x"}, "names no number"),
         ({"word": "slope"}, "it holds words"),
         ({"ema": "log"}, "above zero"),
     ],
 )
-def test_a_reading_that_makes_no_sense_is_one_line(ways: dict[str, str], says: str) -> None:
+def test_a_reading_that_makes_no_sense_is_one_line(encodings: dict[str, str], says: str) -> None:
     frame = runs().assign(word=["a", "b"] * 24)
     with pytest.raises(InputError, match=says):
-        analyse_table(frame, ["mixup", "ema", "word"], "acc", "higher", ways=ways)
+        analyse_table(frame, ["mixup", "ema", "word"], "acc", "higher", encodings=encodings)

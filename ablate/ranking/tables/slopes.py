@@ -67,7 +67,7 @@ def split(values: Matrix, at: float | None) -> tuple[pd.Series, tuple[str, str]]
     return pd.Series(np.where(upper, above, below), dtype=object).where(present), (below, above)
 
 
-def bent(
+def curvature_notes(
     frame: pd.DataFrame,
     factors: Sequence[Factor],
     slopes: Mapping[str, Matrix],

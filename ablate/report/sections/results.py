@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ablate.ranking.estimation.coding import lines
-from ablate.report import outside, tables
+from ablate.report import external, tables
 from ablate.report.data import ReportData
 from ablate.report.numbers import Units, missing, plural, significant
 from ablate.report.plots import confirm, forest
@@ -40,13 +40,13 @@ def ranking(data: ReportData) -> Content | None:
         for name in _ESTIMANDS
         if name in set(data.ranking["estimand"]) and name != rows["estimand"].iloc[0]
     ]
-    sentences = outside.ESTIMANDS if data.outside else _ESTIMANDS
+    sentences = external.ESTIMANDS if data.external else _ESTIMANDS
     return {
         "estimand": sentences[str(rows["estimand"].iloc[0])],
         "unit": data.units.difference.strip(),
         "rows": ranking_rows(data, rows),
         "claims": any(row.claim for row in ranking_rows(data, rows)),
-        "exploratory_only": str(rows["estimand"].iloc[0]) == "exploratory" and not data.outside,
+        "exploratory_only": str(rows["estimand"].iloc[0]) == "exploratory" and not data.external,
         "importances": tables.importances(data),
         "every_claim": tables.claims(data),
         "forest": forest.forest(by_effect, labels(data, by_effect), data.units, declared, auto=auto),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ablate.report import outside, tables
+from ablate.report import external, tables
 from ablate.report.data import ReportData
 
 
 def source(data: ReportData) -> dict[str, Any]:
-    return {"facts": outside.reading(data), "scatter": tables.scatter(data)}
+    return {"facts": external.source_facts(data), "scatter": tables.scatter(data)}

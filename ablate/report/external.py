@@ -27,10 +27,11 @@ ESTIMANDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Outside:
+class ExternalRuns:
     """Finished runs from elsewhere, ranked. `kind`: table | optuna. `source`: where they were read, without
     secrets. `runs`: rows `run, outcome`, factors and metric. `counts`: runs, used, failed, excluded.
-    `analysis`: for verdicts; None where effects are exploratory. `importances`: see `ranking.optuna_table`."""
+    `analysis`: for verdicts; None where effects are exploratory. `importances`: see `search.storages`. `blocks`,
+    `ranks`: effects by block and ranks over blocks, see `ranking.tables.blocks`; `tuning`: see `ranking.tables.tuned`."""
 
     kind: str
     name: str
@@ -44,9 +45,12 @@ class Outside:
     analysis: Analysis | None = None
     importances: Sequence[Mapping[str, Any]] = ()
     command: str = ""
+    blocks: Sequence[Mapping[str, Any]] = ()
+    ranks: Sequence[Mapping[str, Any]] = ()
+    tuning: Sequence[Mapping[str, Any]] = ()
 
 
-def outside_data(found: Outside) -> ReportData:
+def external_data(found: ExternalRuns) -> ReportData:
     """What the page shows, cleaned of secrets and unshowable characters."""
     values = pd.to_numeric(pd.Series([run[found.metric] for run in found.runs]), errors="coerce")
     # 93.1 is a percentage already: shown as it is, under a name that says so.
@@ -66,7 +70,7 @@ def outside_data(found: Outside) -> ReportData:
         ranking=ranking,
         diagnostics=clean(told),
         design={"margin_source": "auto" if found.analysis is None or found.analysis.declaration.margin is None else "declared"},
-        outside=clean({"kind": found.kind, "source": found.source, **used, "importances": [dict(row) for row in found.importances]}),
+        external=clean({"kind": found.kind, "source": found.source, **used, "importances": [dict(row) for row in found.importances]}),
         run_rows=clean([
             {"stage": "table" if found.kind == "table" else "search", "recipe": "", "seed": "", "wave": 0, "epochs": 0,
              **{(metric if key == found.metric else key): value for key, value in run.items()}}
@@ -97,9 +101,9 @@ def _diagnostics(analysis: Analysis) -> Document:
     }
 
 
-def sentence(data: ReportData, counted: str) -> tuple[str, str, str]:
+def headline(data: ReportData, counted: str) -> tuple[str, str, str]:
     """Tone, headline and detail of the page's verdict. `counted`: "2 help and 1 hurts"."""
-    found = data.outside or {}
+    found = data.external or {}
     basis = f"{count(found['used'])} of {plural(found['runs'], 'run')} have a value and enter."
     rows = data.ranking if data.ranking is not None else pd.DataFrame()
     if found["kind"] == "optuna":
@@ -109,9 +113,9 @@ def sentence(data: ReportData, counted: str) -> tuple[str, str, str]:
     return "open", f"Of {plural(len(rows), 'effect')} in the table, {counted}.", f"{basis} Another program trained them; nothing was trained again."  # fmt: skip
 
 
-def reading(data: ReportData) -> list[tuple[str, str]]:
+def source_facts(data: ReportData) -> list[tuple[str, str]]:
     """How the runs were read, as facts."""
-    found, told = data.outside or {}, data.diagnostics or {}
+    found, told = data.external or {}, data.diagnostics or {}
     facts = [
         ("Source", str(found["source"])),
         (

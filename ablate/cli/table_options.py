@@ -1,0 +1,115 @@
+"""Options of `ablate rank` for runs that another program trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ablate.records.errors import InputError
+
+TablePath = Annotated[
+    Path | None,
+    typer.Option("--table", help="Rank the runs of a CSV that another program made; trains nothing."),
+]
+Factors = Annotated[str, typer.Option(help="With --table: columns that are tricks, by commas.")]
+Metric = Annotated[str, typer.Option(help="With --table: the column that a run is judged by.")]
+Lower = Annotated[bool, typer.Option(help="With --table: lower is better.")]
+SeedColumn = Annotated[str, typer.Option(help="With --table: the column of seeds that runs share.")]
+Tune = Annotated[
+    str,
+    typer.Option(
+        help="With --table: nuisance columns (a learning rate); each arm is judged at its best value, chosen on other runs."
+    ),
+]
+Block = Annotated[
+    str,
+    typer.Option(
+        help="With --table: the column of tasks; an effect in each, the interval holds their scatter."
+    ),
+]
+FinishedWords = Annotated[
+    str,
+    typer.Option(
+        "--finished", metavar="[COLUMN=]WORDS",
+        help="With --table: states of runs that ended well (1,COMPLETE), or any.",
+    ),
+]  # fmt: skip
+RunColumns = Annotated[
+    str,
+    typer.Option(
+        "--run",
+        help="With --table: columns that name a run, where it has several rows (its last counts); or none.",
+    ),
+]
+EpochColumn = Annotated[
+    str, typer.Option("--epoch", help="With --table: the column that counts within a run.")
+]
+OptunaStorage = Annotated[
+    str,
+    typer.Option(
+        "--optuna", help="Rank the trials of an Optuna storage (sqlite:///x.db, a file); read only."
+    ),
+]
+OptunaStudy = Annotated[str, typer.Option(help="With --optuna: which study, where there are several.")]
+Encodings = Annotated[
+    str,
+    typer.Option(
+        "--as",
+        help="With --table or --optuna: COLUMN=slope, linear, log, levels, split or split:0.1; by commas.",
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalRequest:
+    """What the options say. Columns are names, several by commas; "" where an option was not given."""
+
+    table: Path | None
+    optuna: str
+    study: str
+    factors: str
+    metric: str
+    lower: bool
+    seed: str
+    tune: str
+    block: str
+    finished: str
+    run: str
+    epoch: str
+    encodings: str
+    margin: float | None
+    name: str
+    out: Path
+    json: bool
+
+    @property
+    def given(self) -> bool:
+        """Whether runs of another program are asked for. Raises InputError for options that do not go together."""
+        of_table = {
+            "--factors": self.factors, "--metric": self.metric, "--lower": self.lower, "--seed-column": self.seed,
+            "--tune": self.tune, "--block": self.block, "--finished": self.finished, "--run": self.run, "--epoch": self.epoch,
+        }  # fmt: skip
+        if self.table is not None and self.optuna:
+            raise InputError("--table and --optuna are two sources of runs", hint="give one of them")
+        if self.optuna and (any(of_table.values()) or self.margin is not None):
+            raise InputError(
+                "--optuna knows parameters, objective and direction itself, and gives no verdicts",
+                hint="leave out --factors, --metric, --lower, --margin and the other options of --table",
+            )
+        if self.table is None and not self.optuna:
+            if self.study or self.encodings:
+                raise InputError(
+                    "--optuna-study and --as go with --optuna or --table", hint="name the source of runs"
+                )
+            if alone := next((name for name, value in of_table.items() if value), None):
+                raise InputError(f"{alone} goes with --table", hint="name the CSV of runs")
+            return False
+        return True
+
+
+def columns(text: str) -> list[str]:
+    """The names in `a,b,c`."""
+    return [name.strip() for name in text.split(",") if name.strip()]
