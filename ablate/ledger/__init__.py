@@ -1,1 +1,1 @@
-"""The single source of truth about runs: one SQLite file per study, one driver, a lock."""
+"""The single source of truth about runs: one SQLite file per study, with one writer."""

@@ -1,14 +1,14 @@
-"""Documents as strict JSON and per-example scores as packed doubles: what goes in comes out, bit for bit.
+"""Lossless encoding: documents as strict JSON, per-example scores as packed doubles.
 
-JSON has no NaN and no infinity, and Python's habit of writing them all the same breaks every other reader.
-They are written as `{"$float": "nan"}` (`inf`, `-inf`): valid JSON, not to be mistaken for a value (null
-could be "missing", and the string "nan" is a legal setting), and visible to whoever reads the file.
+JSON has no NaN and no infinity; Python writes them anyway, which other readers reject.
+They are encoded as `{"$float": "nan"}` (`inf`, `-inf`): valid JSON and unambiguous (null
+could mean "missing", and the string "nan" is a legal setting).
 A key that begins with `$` gets a second one, so every document round-trips. Finite floats are written as
 the shortest decimal that reads back as the same double.
 
-Scores are the only bulk, so they are binary: a JSON head (split → count), a newline, then little-endian
-doubles, their bytes transposed (all first bytes, all second bytes …) and deflated. Scores computed in
-float32 and widened have four bytes of eight almost constant, so this halves them or better.
+Scores are the only large data, so they are binary: a JSON header (split → count), a newline, then little-endian
+doubles, their bytes transposed (all first bytes, all second bytes …) and deflated. Four of the eight bytes of
+scores computed in float32 are almost constant, so this at least halves them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def encode(document: Any) -> str:
 
 
 def decode(text: str) -> Any:
-    """The document that `encode` was given. Raises ValueError."""
+    """The inverse of `encode`. Raises ValueError."""
     return json.loads(text, object_hook=_unescape, parse_constant=_refuse)
 
 
@@ -47,12 +47,12 @@ def pack(scores: Mapping[str, Sequence[float]]) -> bytes:
     if sys.byteorder == "big":
         doubles.byteswap()
     plain = doubles.tobytes()
-    planes = b"".join(plain[place::_DOUBLE] for place in range(_DOUBLE))
+    planes = b"".join(plain[byte::_DOUBLE] for byte in range(_DOUBLE))
     return head.encode() + b"\n" + zlib.compress(planes, 1)
 
 
 def unpack(packed: bytes) -> dict[str, tuple[float, ...]]:
-    """What `pack` was given. Raises ValueError, zlib.error."""
+    """The inverse of `pack`. Raises ValueError, zlib.error."""
     if not packed:
         return {}
     head, _, body = packed.partition(b"\n")
@@ -60,10 +60,10 @@ def unpack(packed: bytes) -> dict[str, tuple[float, ...]]:
     total = sum(counts.values())
     planes = zlib.decompress(body)
     if len(planes) != total * _DOUBLE:
-        raise ValueError(f"{len(planes)} bytes of scores where {total * _DOUBLE} were announced")
+        raise ValueError(f"{len(planes)} bytes of scores, {total * _DOUBLE} expected")
     plain = bytearray(len(planes))
-    for place in range(_DOUBLE):
-        plain[place::_DOUBLE] = planes[place * total : (place + 1) * total]
+    for byte in range(_DOUBLE):
+        plain[byte::_DOUBLE] = planes[byte * total : (byte + 1) * total]
     doubles = array("d", bytes(plain))
     if sys.byteorder == "big":
         doubles.byteswap()
@@ -85,7 +85,7 @@ def _escape(value: Any) -> Any:
         return {f"${key}" if key[:1] == "$" else key: _escape(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_escape(item) for item in value]
-    raise TypeError(f"the ledger stores plain documents, not {type(value).__name__}")
+    raise TypeError(f"the ledger stores JSON documents, not {type(value).__name__}")
 
 
 def _unescape(item: dict[str, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""What the ledger keeps of a run: what was trained, what came of it, and why it was asked for."""
+"""One run as the ledger stores it: the run, its result, and the stage that planned it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from ablate.records.run import Result, Run
 class Entry:
     """One run in the ledger.
 
-    `stage`: `lr-find`, `search`, `rank`, `confirm` … `wave`: the batch of runs started together (blocks of
-    the analysis). `trial`: Optuna's number, -1 outside the search. `arm`: the run's place in a design.
+    `stage`: `lr-find`, `search`, `rank`, `confirm` … `wave`: runs started together, a block of
+    the analysis. `trial`: the trial's number, -1 outside the search. `arm`: the arm of the design.
     """
 
     run: Run

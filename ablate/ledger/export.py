@@ -1,7 +1,7 @@
-"""Entries as plain rows for `runs.csv` and `curves.csv`, and CSV files that no spreadsheet runs.
+"""Rows of `runs.csv` and `curves.csv`, and a CSV writer that is safe against formula injection.
 
-Same entries, same bytes: columns are sorted, rows stand in the ledger's order, numbers are written as the
-shortest decimal that reads back as the same double (`nan`, `inf`, `-inf` where they are not finite).
+Equal entries give equal bytes: columns are sorted, rows are in the ledger's order, numbers are written as the
+shortest decimal that reads back as the same double (`nan`, `inf`, `-inf` if not finite).
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ Row = dict[str, Any]
 RUN_COLUMNS = ("run", "stage", "recipe", "seed", "wave", "outcome", "epochs")
 CURVE_COLUMNS = ("run", "metric", "epoch", "value")
 _NUMBER = re.compile(r"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|inf|nan)", re.IGNORECASE | re.ASCII)
-# What spreadsheets take for the beginning of a formula (OWASP, "CSV injection"), full-width forms as well.
+# Prefixes that spreadsheets interpret as a formula (OWASP, "CSV injection"), including full-width forms.
 _FORMULA = ("=", "+", "-", "@", "\t", "\n", "＝", "＋", "－", "＠")
 
 
 def runs_rows(entries: Iterable[Entry]) -> list[Row]:
-    """One row a run: RUN_COLUMNS, one column a trick (`dropout.on`: 0 or 1) and a parameter (`dropout.p`),
-    one a metric (`validation/accuracy`), `seconds`.
+    """One row per run: RUN_COLUMNS, one column per trick (`dropout.on`: 0 or 1), per parameter (`dropout.p`)
+    and per metric (`validation/accuracy`), `seconds`.
 
     `run` is the identity, `recipe` the hash, `epochs` the epochs trained. Every row has every column; None
-    where a trick is off or a metric was not measured.
+    if a trick is off or a metric was not measured.
     """
     entries = list(entries)
     recipes = [entry.run.recipe for entry in entries]
@@ -70,11 +70,10 @@ def curve_rows(entries: Iterable[Entry]) -> Iterator[Row]:
 def write_csv(
     path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None
 ) -> None:
-    """Write `rows` atomically as CSV: UTF-8, comma, `\\n`. `columns`: those of the first row unless given.
+    """Write `rows` atomically as CSV: UTF-8, comma, `\\n`. `columns`: by default those of the first row.
 
-    Text (a header as well) that a spreadsheet would take for a formula gets a leading apostrophe; line
-    ends inside a cell become `\\n`. Raises
-    InputError where the file cannot be written, ValueError for a row with other columns.
+    Text, also in the header, that a spreadsheet would interpret as a formula gets a leading apostrophe; newlines
+    inside a cell become `\\n`. Raises InputError if the file cannot be written, ValueError for a row with other columns.
     """
     columns = list(columns if columns is not None else rows[0] if rows else ())
     text = io.StringIO()
@@ -96,7 +95,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
-        return repr(float(value))  # a NumPy double is a float with another repr
-    # A bare carriage return ends a row for most readers, and Python's csv writes it unquoted.
+        return repr(float(value))  # a NumPy float64 is a float with a different repr
+    # Most readers end a row at a bare carriage return, and Python's csv writes it unquoted.
     text = str(value).replace("\r\n", "\n").replace("\r", "\n")
     return f"'{text}" if text.startswith(_FORMULA) and not _NUMBER.fullmatch(text) else text

@@ -1,8 +1,8 @@
-"""What a ledger holds, read and checked as a whole: every row's checksum, and the seal over all of them.
+"""The in-memory index of a ledger, and the check of the whole file: a checksum per row and a seal over all rows.
 
 The seal is the sum of all rows' digests modulo 2^128, written in the same transaction as the rows. Row
-checksums find a changed row; the seal also finds one that is missing, doubled or from another state of the
-file, which is what a lost page or a half-applied journal looks like.
+checksums detect a changed row; the seal also detects one that is missing, duplicated or from another state of the
+file, as after a lost page or a half-applied journal.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _POSITION, _IDENTITY, _STAGE, _OUTCOME = map(COLUMNS.index, ("position", "identi
 
 @dataclass(frozen=True, slots=True)
 class RowRef:
-    """Where a run stands in the table `runs`."""
+    """A row of the table `runs`."""
 
     position: int
     digest: str
@@ -38,7 +38,7 @@ class Fact:
 
 @dataclass(slots=True)
 class Index:
-    """identity -> place, key -> fact, the last position given out, and the state of the seal."""
+    """Runs by identity, facts by key, the last positions used, and the sum that is the seal."""
 
     runs: dict[str, RowRef] = field(default_factory=dict)
     facts: dict[str, Fact] = field(default_factory=dict)
@@ -55,13 +55,13 @@ class Index:
 
 
 def read_index(connection: sqlite3.Connection) -> Index:
-    """Check the whole ledger but the scores. Call inside a transaction. Raises ValueError, sqlite3.Error."""
+    """Read and check the whole ledger except the scores. Call inside a transaction. Raises ValueError, sqlite3.Error."""
     index = Index()
     for row in connection.execute(SELECT_RUNS + " ORDER BY position"):
         position, identity, stage, checksum = row[_POSITION], row[_IDENTITY], row[_STAGE], row[-1]
         if not checksum_matches(row) or identity in index.runs:
             raise ValueError("a run's checksum is wrong")
-        if position <= index.last_run:  # SQLite walks the tree; exchanged pages come in the wrong order
+        if position <= index.last_run:  # SQLite walks the B-tree; swapped pages give rows in the wrong order
             raise ValueError("runs are out of order")
         index.runs[identity] = RowRef(position, checksum, stage, Outcome(row[_OUTCOME]).finished)
         index.last_run = position

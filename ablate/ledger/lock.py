@@ -1,11 +1,11 @@
-"""One driver per ledger: a lock file beside it, held by `flock`, that names the process that holds it.
+"""One writer per ledger: a lock file beside it, locked by `flock`, with the id of the process that holds it.
 
-The kernel drops the lock when the process dies, however it dies, so there is no stale lock to remove by
-hand. The file itself is removed on release; who takes the lock therefore checks that the file it locked is
+The kernel releases the lock when the process dies for any reason, so there are no stale locks. The file itself is
+removed on release; a process that takes the lock therefore checks that the file it locked is
 still the one at the path. POSIX only (Linux, macOS, WSL): Windows has no `flock`.
 
-A forked child shares the parent's lock and would keep it after the parent was killed, so a child closes
-its copy at once. The command line is not written down: it may hold passwords.
+A forked child shares the parent's lock and would keep it if the parent were killed, so a child closes
+its copy at once. The command line is not recorded: it may contain passwords.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _descriptors: set[int] = set()
 
 
 class Lock:
-    """Held from `Lock(path)` to `release()`. `path` is the ledger's; the lock is `NAME.lock` beside it.
+    """Held from `Lock(path)` to `release()`. `path` is the ledger's; the lock file is `NAME.lock` beside it.
 
-    Raises AblateError, naming the holder, when another process has it; InputError when the lock file
-    cannot be made.
+    Raises AblateError that names the holder if another process has the lock; InputError if the lock file
+    cannot be created.
     """
 
     def __init__(self, path: Path) -> None:
-        real = Path(os.path.realpath(path))  # two links to one ledger must meet at one lock
+        real = Path(os.path.realpath(path))  # two links to one ledger must use the same lock
         self.path = real.with_suffix(".lock") if real.suffix == ".db" else real.with_name(real.name + ".lock")
         try:
             self._descriptor = self._take(path)
@@ -42,10 +42,12 @@ class Lock:
         _descriptors.add(self._descriptor)
 
     def release(self) -> None:
-        """Let the next driver in. A second call does nothing."""
+        """Release the lock. A second call has no effect."""
         if self._descriptor in _descriptors:
             _descriptors.discard(self._descriptor)
-            with suppress(OSError):  # a folder that became read-only: the lock goes with the descriptor
+            with suppress(
+                OSError
+            ):  # a folder that became read-only: closing the descriptor releases the lock
                 self.path.unlink()
             os.close(self._descriptor)
             self._descriptor = -1  # the number may soon belong to another file
@@ -60,13 +62,13 @@ class Lock:
                     os.ftruncate(descriptor, 0)
                     os.pwrite(descriptor, _own_record(), 0)
                     return descriptor
-                os.close(descriptor)  # its last holder removed it between our open and our lock
+                os.close(descriptor)  # the last holder removed the file between our open and our lock
             except BlockingIOError:
                 holder = _read_holder(descriptor)
                 os.close(descriptor)
                 raise AblateError(
                     f"{ledger} is in use by {holder}",
-                    hint="wait until it ends, or stop it; only one may write",
+                    hint="wait until it ends, or stop it; only one process may write",
                 ) from None
             except BaseException:
                 os.close(descriptor)
@@ -86,7 +88,7 @@ def _own_record() -> bytes:
 
 
 def _read_holder(descriptor: int) -> str:
-    """Who holds the lock, in words. The holder writes its name just after locking: wait a moment for it."""
+    """A description of the holder. It writes its record just after locking, so wait a moment for it."""
     for _ in range(20):
         with suppress(ValueError, TypeError, KeyError):
             record = json.loads(os.pread(descriptor, 1000, 0))

@@ -1,8 +1,8 @@
-"""An entry as a row of the table `runs`, and back, with a checksum that finds a flipped bit.
+"""Conversion between entries and rows of the table `runs`, with a checksum that detects a flipped bit.
 
 Every column is readable with any SQLite tool; only `scores` is packed. `digest` is BLAKE2b over all
-columns before it. `scores` stands last and has a digest of its own, so that checking a ledger and reading
-entries without scores never touch the bulk of the file. Digests guard against damage, not against malice.
+columns before it. `scores` is the last column and has its own digest, so that checking a ledger and reading
+entries without scores never read the bulk of the file. Digests protect against damage, not against manipulation.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ Row = tuple[Any, ...]
 
 
 def digest(values: Sequence[Any]) -> str:
-    """32 hexadecimal digits over any columns. `ascii` is total over what SQLite can return and, unlike
-    `repr`, does not depend on the Unicode tables of the Python at hand."""
+    """32 hexadecimal digits over the columns. `ascii` accepts everything that SQLite can return and, unlike
+    `repr`, does not depend on the Unicode tables of the Python version."""
     return blake2b(ascii(tuple(values)).encode(), digest_size=16).hexdigest()
 
 
 def to_row(position: int, entry: Entry) -> Row:
-    """COLUMNS, then `digest`, then `scores`. Raises InputError for what the file cannot hold."""
+    """COLUMNS, `digest`, `scores`. Raises InputError for values that SQLite cannot store."""
     run, result = entry.run, entry.result
     for name, number in (
         ("seed", run.seed),
@@ -46,7 +46,7 @@ def to_row(position: int, entry: Entry) -> Row:
         if _utf8(text) != text:
             raise InputError(f"the {name} {text!r} is not valid Unicode", hint="rename it")
     scores = pack({split: tuple(map(float, values)) for split, values in result.scores.items()})
-    # SQLite keeps neither NaN (it becomes NULL) nor the sign of zero in a REAL column.
+    # In a REAL column SQLite turns NaN into NULL and drops the sign of zero.
     seconds = None if result.seconds != result.seconds else float(result.seconds) + 0.0
     columns = (
         position, run.identity, entry.stage, entry.wave, entry.trial, entry.arm,
@@ -60,15 +60,15 @@ def to_row(position: int, entry: Entry) -> Row:
 
 
 def checksum_matches(row: Row) -> bool:
-    """Whether the columns agree with their digest. `row`: COLUMNS, `digest`."""
+    """Whether the columns match their digest. `row`: COLUMNS, `digest`."""
     return bool(digest(row[: len(COLUMNS)]) == row[len(COLUMNS)])
 
 
 def from_row(row: Row, scores: bytes | None) -> Entry:
-    """The entry in a row (COLUMNS, `digest`); `scores` is the packed column, None to leave scores out.
+    """The entry of a row (COLUMNS, `digest`); `scores` is the packed column, or None to leave scores out.
 
-    Raises ValueError (zlib.error, KeyError, TypeError, AttributeError from forged text) where the row is
-    not what `to_row` wrote. Whoever asked compares the identity.
+    Raises ValueError (zlib.error, KeyError, TypeError, AttributeError for forged text) if the row is
+    not one that `to_row` wrote. The caller compares the identity.
     """
     if not checksum_matches(row):
         raise ValueError("a run's checksum is wrong")

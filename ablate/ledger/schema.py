@@ -1,7 +1,7 @@
-"""The file format, version 1: tables, header, how a file is made, recognised and connected to.
+"""The file format, version 1: tables, header check, connection.
 
-A file is recognised by its first 100 bytes, read as plain bytes: SQLite is let near it only when the
-application id and the version are ours, so a foreign file or another version's is never touched.
+A ledger is recognised by its first 100 bytes, read as plain bytes: SQLite opens a file only if the
+application id and the version match, so that a foreign file or one of another version is never touched.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ APPLICATION_ID = 0x61626C74  # "ablt"
 VERSION = 1
 BUSY_TIMEOUT = 30.0  # seconds to wait for a reader or a commit; both are short
 
-# No index and no UNIQUE: an index is a second copy of the truth that a flipped bit can set against the
-# first. Opening reads and checks every row anyway, and holds identity -> position in memory.
+# No index and no UNIQUE constraint: an index is a second copy of the data, which a flipped bit can make inconsistent.
+# Opening a ledger reads and checks every row anyway and builds the index in memory.
 SCHEMA = (
     "CREATE TABLE runs (position INTEGER PRIMARY KEY, identity TEXT NOT NULL, stage TEXT NOT NULL,"
     " wave INTEGER NOT NULL, trial INTEGER NOT NULL, arm TEXT NOT NULL, task TEXT NOT NULL,"
@@ -36,7 +36,7 @@ INSERT_RUN = f"INSERT INTO runs VALUES ({', '.join('?' * (len(COLUMNS) + 2))})"
 
 
 def empty() -> bytes:
-    """A ledger without runs, as the bytes of its file."""
+    """The bytes of a ledger without runs."""
     connection = sqlite3.connect(":memory:", isolation_level=None)
     try:
         for statement in SCHEMA:
@@ -50,16 +50,14 @@ def empty() -> bytes:
 
 
 def check_header(path: Path) -> None:
-    """Raise InputError unless `path` is a ledger of this version. Reads 100 bytes, touches nothing."""
+    """Raise InputError unless `path` is a ledger of this version. Reads 100 bytes and changes nothing."""
     try:
-        # A pipe or a device would block or do worse: ask what it is before opening it.
+        # A pipe or a device could block: check the type before opening it.
         regular = stat.S_ISREG(os.stat(path).st_mode)
         head = _first_bytes(path) if regular else b""
     except FileNotFoundError:
         if path.is_symlink():
-            raise InputError(
-                f"the link {path} leads nowhere", hint="remove it, or restore what it named"
-            ) from None
+            raise InputError(f"the link {path} is broken", hint="remove it, or restore its target") from None
         raise InputError(f"there is no ledger {path}", hint="run the study first: `ablate study`") from None
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or type(error).__name__}") from error
@@ -82,10 +80,10 @@ def check_header(path: Path) -> None:
 
 
 def connect(path: Path, *, write: bool) -> sqlite3.Connection:
-    """A connection to an existing ledger, set up for its journal; autocommit, so `BEGIN` is explicit.
+    """A connection to an existing ledger, in autocommit mode: `BEGIN` is explicit.
 
-    A reader opens with the right to write and then gives it up (`query_only`): after a kill in the middle
-    of a commit SQLite has to roll back before anyone can read. Raises sqlite3.Error.
+    A reader opens the file for writing and then sets `query_only`: if a writer was killed in the middle
+    of a commit, SQLite has to roll back before it can read. Raises sqlite3.Error.
     """
     uri = path.absolute().as_uri() + "?mode=rw"
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_TIMEOUT)
@@ -110,7 +108,7 @@ def connect(path: Path, *, write: bool) -> sqlite3.Connection:
 
 
 def sqlite_failure(path: Path, error: sqlite3.Error) -> AblateError:
-    """The one line for what SQLite said of `path`: busy, full or unwritable disk, or a damaged file."""
+    """The error for an SQLite error on `path`: busy, full or unwritable disk, or a damaged file."""
     name = getattr(error, "sqlite_errorname", "")
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return AblateError(
@@ -121,13 +119,13 @@ def sqlite_failure(path: Path, error: sqlite3.Error) -> AblateError:
     if name.startswith(unusable) and name != "SQLITE_IOERR_SHORT_READ":
         return AblateError(
             f"cannot use {path}: {error}",
-            hint="what was recorded before is kept; make room or the file writable, and run the command again",
+            hint="recorded runs are kept; free disk space or make the file writable, and run the command again",
         )
     return damaged(path, str(error))
 
 
 def damaged(path: Path, what: str) -> InputError:
-    """The one line for a file whose content cannot be believed."""
+    """The error for a file whose content fails a check."""
     return InputError(
         f"the ledger {path} is damaged ({what})",
         hint="restore a copy of it, or move it away and run the study again; nothing was changed",

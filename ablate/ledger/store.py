@@ -1,20 +1,20 @@
-"""The ledger: what is known about runs, in one SQLite file.
+"""The ledger: all recorded runs of a study, in one SQLite file.
 
-*Journal.* A rollback journal (`journal_mode=DELETE`) with `synchronous=EXTRA`, one commit per `record`.
-Between commits the `.db` file is all there is, so copying that one file copies the study. A write-ahead log
-would keep the last runs in a second file: a copy without it, or with a bit of it flipped, silently loses
-runs that were acknowledged, and its readers need to write shared memory beside the ledger. A kill in
-the middle of a commit leaves the journal behind, and whoever opens the ledger next rolls back to the state
-before that `record`, which had not returned. A copy taken of the `.db` alone at that moment is torn; the
-checks below find it. Readers take SQLite's own shared lock for the milliseconds of a query; the driver waits
+*Durability.* A rollback journal (`journal_mode=DELETE`) with `synchronous=EXTRA`, one commit per `record`.
+Between commits the `.db` file is complete, so copying that one file copies the study. A write-ahead log
+would keep the last runs in a second file: a copy without it, or with a flipped bit in it, would silently lose
+acknowledged runs, and readers would need to write shared memory beside the ledger. A kill in
+the middle of a commit leaves the journal behind, and the next process that opens the ledger rolls back to the state
+before that `record`, which had not returned. A copy of the `.db` file taken at that moment is inconsistent; the
+checks below detect it. Readers hold SQLite's shared lock for the milliseconds of a query; the writer waits
 for them, and they for it.
 
-*Belief.* Opening reads every row and checks it against its digest, and all of them against the seal
-(`index`): a damaged file gives one line, never a wrong number and never a run less than were recorded. The
-bulk (per-example scores) is checked when it is read.
+*Integrity.* Opening reads every row and checks it against its digest, and all rows against the seal
+(`index`): a damaged file raises an error; it never gives a wrong number or fewer runs than were recorded.
+Per-example scores, the bulk of the data, are checked when they are read.
 
-*One writer.* `write=True` takes the lock file (`lock`). Should someone remove it and start a second driver,
-the first one finds the foreign commit and stops before it writes.
+*One writer.* `write=True` takes the lock file (`lock`). If someone removes it and starts a second writer,
+the first one detects the foreign commit and stops before it writes.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _DECODING_ERRORS = (ValueError, LookupError, TypeError, AttributeError, Recursio
 
 
 class Ledger:
-    """An open ledger. Use it from one thread, as a context manager: `with Ledger.open(path, write=True)`."""
+    """An open ledger, a context manager: `with Ledger.open(path, write=True)`. Not thread-safe."""
 
     def __init__(self, path: Path, connection: sqlite3.Connection, lock: Lock | None) -> None:
         self.path = path
@@ -55,10 +55,10 @@ class Ledger:
 
     @classmethod
     def open(cls, path: str | Path, *, write: bool) -> Ledger:
-        """Open the ledger at `path`; with `write`, make it if it is missing and be its only driver.
+        """Open the ledger at `path`; with `write`, create it if it is missing and lock it.
 
-        Raises InputError (missing, foreign, of another version, damaged, unwritable), AblateError (another
-        driver has it: the line names the process).
+        Raises InputError (missing, not a ledger, of another version, damaged, unwritable), AblateError (locked by
+        another process, which the message names).
         """
         path = Path(path)
         lock = Lock(path) if write else None
@@ -79,10 +79,10 @@ class Ledger:
             raise
 
     def record(self, entries: Iterable[Entry]) -> None:
-        """Write `entries` in one transaction; when this returns, they are on the disk.
+        """Write `entries` in one transaction; when this returns, they are on disk.
 
-        An identity is recorded once: one that is there and finished (or twice in `entries`) raises
-        AblateError and nothing is written; an interrupted one is replaced, at the end of the order.
+        An identity is recorded once: one that is already finished (or twice in `entries`) raises
+        AblateError and nothing is written; an interrupted one is replaced, and moves to the end of the order.
         """
         entries = list(entries)
 
@@ -120,7 +120,7 @@ class Ledger:
     def entries(self, stage: str | None = None, *, scores: bool = True) -> list[Entry]:
         """All entries (of one stage), in the order in which they were recorded.
 
-        `scores=False` leaves per-example scores out (empty), which is much faster where there are many.
+        `scores=False` leaves per-example scores empty, which is much faster if there are many.
         """
         wanted, values = ("", ()) if stage is None else (" WHERE stage = ?", (stage,))
 
@@ -148,9 +148,9 @@ class Ledger:
         return self._read(query)
 
     def put(self, key: str, document: Any) -> None:
-        """Keep a JSON document (a declared design, the environment, timings) under `key`; the last one counts.
+        """Store a JSON document (a declared design, the environment, timings) under `key`, replacing the previous one.
 
-        Raises TypeError for what is not a plain document (see `codec.encode`).
+        Raises TypeError for a value that is not JSON (see `codec.encode`).
         """
         text = encode(document)
 
@@ -169,15 +169,15 @@ class Ledger:
         self._write(change)
 
     def fact(self, key: str, default: Any = None) -> Any:
-        """The document under `key`, a fresh copy, or `default`."""
+        """A copy of the document under `key`, or `default`."""
         return self._read(lambda index: decode(index.facts[key].document) if key in index.facts else default)
 
     def facts(self) -> dict[str, Any]:
-        """Every document, in the order in which the keys were first used."""
+        """All documents by key, in the order in which the keys were first used."""
         return self._read(lambda index: {key: decode(fact.document) for key, fact in index.facts.items()})
 
     def close(self) -> None:
-        """Close the file and let the next driver in. A second call does nothing."""
+        """Close the file and release the lock. A second call has no effect."""
         self._connection.close()
         if self._lock:
             self._lock.release()
@@ -197,11 +197,11 @@ class Ledger:
         return [from_row(row, None) for row in self._connection.execute(schema.SELECT_RUNS + clause, values)]
 
     def _read(self, query: Callable[[Index], T]) -> T:
-        """`query` at one state of the file, checked again if another process has written since."""
+        """The result of `query` on one consistent state of the file, re-checked if another process has written since."""
         with _translated_errors(self.path):
             self._connection.execute("BEGIN")
             try:
-                # The first statement that reads the file fixes the state that the transaction sees.
+                # The first read fixes the state that the transaction sees.
                 self._connection.execute("SELECT digest FROM seal").fetchone()
                 version = self._data_version()
                 if self._lock and self._version not in (-1, version):
@@ -213,12 +213,12 @@ class Ledger:
                 self._roll_back()
 
     def _write(self, change: Callable[[Index], list[Statement]]) -> None:
-        """Commit the statements of `change`, which brings its copy of the index to the state after them."""
+        """Commit the statements of `change`, which updates its copy of the index accordingly."""
         if self._lock is None:
             raise AblateError(f"{self.path} is open for reading only")
         index = self._read(lambda index: index.copy())
         statements = change(index)
-        # Whatever goes wrong from here on, what the file holds is read from the file again.
+        # If anything fails from here on, the index is read from the file again.
         self._index = None
         try:
             self._connection.execute("BEGIN IMMEDIATE")
@@ -244,13 +244,13 @@ class Ledger:
 
     def _roll_back(self) -> None:
         if self._connection.in_transaction:
-            with suppress(sqlite3.Error):  # the error that brought us here says more
+            with suppress(sqlite3.Error):  # the original error is more informative
                 self._connection.execute("ROLLBACK")
 
 
 def _create(path: Path) -> None:
-    """An empty ledger, whole from its first moment. Called under the lock."""
-    for suffix in ("-journal", "-wal"):  # left by a ledger that was removed: would be played into the new one
+    """Create an empty ledger atomically. Called under the lock."""
+    for suffix in ("-journal", "-wal"):  # left by a removed ledger: would be applied to the new one
         try:
             path.with_name(path.name + suffix).unlink(missing_ok=True)
         except OSError as error:
@@ -260,7 +260,7 @@ def _create(path: Path) -> None:
 
 @contextmanager
 def _translated_errors(path: Path) -> Iterator[None]:
-    """Turn what SQLite and damaged content raise into one line about `path`."""
+    """Translate errors of SQLite and of decoding damaged content into one-line errors about `path`."""
     try:
         yield
     except sqlite3.Error as error:

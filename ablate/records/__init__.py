@@ -1,1 +1,1 @@
-"""Plain frozen records: tricks, recipes, runs, study files, errors. Imports nothing heavy."""
+"""Frozen dataclasses: tricks, recipes, runs, study files, errors. Imports only the standard library."""

@@ -1,4 +1,4 @@
-"""Errors that a person sees: one line, what is wrong, what to do, and the exit code that goes with it."""
+"""Errors shown to the user in one line: what is wrong, what to do about it, and the exit code."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 
 class AblateError(Exception):
-    """A failure that is told in one line. Commands exit with `exit_code`."""
+    """A failure reported in one line, `message; hint`. Commands exit with `exit_code`."""
 
     exit_code = 1
 
@@ -18,21 +18,21 @@ class AblateError(Exception):
 
 
 class InputError(AblateError):
-    """Something that the user gave (an argument, a file, a model, data) is wrong. Exit code 2."""
+    """Invalid user input: an argument, a file, a model or data. Exit code 2."""
 
     exit_code = 2
 
 
 class NotApplicable(AblateError):
-    """A trick found nothing to act on in this model or task. Never silently the baseline."""
+    """A trick has nothing to act on in this model or task. Raised rather than training the baseline silently."""
 
 
 class Conflict(InputError):
-    """Two settings that cannot be on together."""
+    """Two tricks that cannot be combined."""
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
-    """`did you mean 'x'?` for the closest of `choices`, or an empty string."""
+    """`did you mean 'x'?` for the closest of `choices`; an empty string if none is close."""
     names = list(choices)
     lowered = {name.lower(): name for name in names}
     close = get_close_matches(word.lower(), list(lowered), n=1, cutoff=0.6)
@@ -40,7 +40,7 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
 
 
 def unknown(kind: str, word: str, choices: Iterable[str]) -> InputError:
-    """The error for a name that does not exist: names the kind, guesses, else lists what there is."""
+    """The error for an unknown name: the kind of name and the closest choice, or the list of choices."""
     names = sorted(choices)
     hint = did_you_mean(word, names) or f"known: {', '.join(names)}"
     return InputError(f"unknown {kind} '{word}'", hint=hint)

@@ -1,4 +1,4 @@
-"""Names that become file names: checked once, so that nothing is written outside its folder."""
+"""Validation of names that become file names, so that nothing is written outside its folder."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from ablate.records.errors import InputError
 
 MAX_LENGTH = 64
 _SAFE = re.compile(rf"[A-Za-z0-9](?:[A-Za-z0-9._-]{{0,{MAX_LENGTH - 2}}}[A-Za-z0-9_-])?", re.ASCII)
-# Device names of Windows: a folder of studies may travel there, and `nul.db` would swallow its ledger.
+# Device names of Windows, where a folder of studies may be copied: `nul.db` would discard its ledger.
 _DEVICES = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?", re.IGNORECASE | re.ASCII)
 
 
 def check_name(name: str) -> str:
-    """`name` itself, if it is a safe study name: it cannot climb out of a folder or name a device.
+    """`name`, if it is a safe study name: one that cannot leave its folder or name a device.
 
-    1 to 64 of the letters a–z, A–Z, digits, `.`, `_`, `-`; starts with a letter or digit and does not end
+    1 to 64 of the letters a–z, A–Z, digits, `.`, `_`, `-`; it starts with a letter or digit and does not end
     with a dot. Raises InputError.
     """
     if not _SAFE.fullmatch(name) or ".." in name or _DEVICES.fullmatch(name):

@@ -1,4 +1,4 @@
-"""A recipe: an immutable mapping trick -> settings, with a canonical form, a hash and a file form."""
+"""A recipe: an immutable mapping from trick to settings, with a canonical form and a hash."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Catalogue = Mapping[str, Trick]
 
 
 class Recipe(Mapping[str, Settings]):
-    """Trick name -> its settings. Complete (every parameter named), checked, hashable.
+    """Trick name -> its settings. Complete (every parameter has a value) and hashable.
 
-    Make one with `Recipe.of(catalogue, {...})`, which fills in defaults and checks everything.
-    The canonical form is JSON with sorted keys; two equal recipes have equal hashes on every machine.
+    Construct with `Recipe.of(catalogue, {...})`, which fills in defaults and validates.
+    The canonical form is JSON with sorted keys; equal recipes have equal hashes on every machine.
     """
 
     __slots__ = ("_hash", "_tricks")
@@ -32,21 +32,21 @@ class Recipe(Mapping[str, Settings]):
 
     @classmethod
     def of(cls, catalogue: Catalogue, tricks: Mapping[str, Any]) -> Recipe:
-        """Check `tricks` against the catalogue and fill in defaults.
+        """Validate `tricks` against the catalogue and fill in defaults.
 
-        A value may be a table of settings, or `true` for the defaults. A slot's name may stand for the
-        trick in it: `optimizer = {name = "adam", lr = 0.001}`. Raises InputError, Conflict.
+        A value is a table of settings, `true` for the defaults or `false` for off. A key may be a slot if the
+        settings name the trick: `optimizer = {name = "adam", lr = 0.001}`. Raises InputError, Conflict.
         """
         checked: dict[str, dict[str, Value]] = {}
         slots = {trick.slot for trick in catalogue.values() if trick.slot}
-        for key, given in tricks.items():
-            settings = {} if given is True else given
-            if given is False:
+        for key, value in tricks.items():
+            settings = {} if value is True else value
+            if value is False:
                 continue
-            if isinstance(given, str) and key in slots:
-                settings = {"name": given}
+            if isinstance(value, str) and key in slots:
+                settings = {"name": value}
             if not isinstance(settings, Mapping):
-                raise InputError(f"'{key}' must be a table of settings or true, not {given!r}")
+                raise InputError(f"'{key}' must be a table of settings or true, not {value!r}")
             name = key
             if (key in slots and key not in catalogue) or ("name" in settings and key in slots):
                 if "name" not in settings:
@@ -76,7 +76,7 @@ class Recipe(Mapping[str, Settings]):
         return recipe
 
     def check(self, catalogue: Catalogue) -> None:
-        """Raise Conflict where two tricks of one slot, or two declared enemies, are both on."""
+        """Raise Conflict if two tricks share a slot or are declared to conflict."""
         names = list(self)
         for i, name in enumerate(names):
             for other in names[i + 1 :]:
@@ -94,26 +94,26 @@ class Recipe(Mapping[str, Settings]):
         return self._hash
 
     def slot(self, catalogue: Catalogue, slot: str) -> str | None:
-        """The trick that is on in `slot`, or None."""
+        """The trick in `slot`, or None."""
         return next((name for name in self if catalogue[name].slot == slot), None)
 
     def with_trick(
         self, catalogue: Catalogue, name: str, settings: Mapping[str, Any] | None = None
     ) -> Recipe:
-        """This recipe with `name` on (defaults unless given); what stood in its slot goes out."""
+        """This recipe with the trick `name` (default settings unless given), which replaces any other trick of its slot."""
         trick = catalogue[name]
-        kept = {
+        others = {
             other: dict(self[other])
             for other in self
             if other != name and not (trick.slot and catalogue[other].slot == trick.slot)
         }
-        return Recipe.of(catalogue, {**kept, name: dict(settings or {})})
+        return Recipe.of(catalogue, {**others, name: dict(settings or {})})
 
     def without(self, *names: str) -> Recipe:
         return Recipe({name: settings for name, settings in self._tricks.items() if name not in names})
 
     def map(self, change: Callable[[str, dict[str, Value]], dict[str, Value]]) -> Recipe:
-        """A recipe with each trick's settings passed through `change(name, settings)`."""
+        """A recipe in which each trick's settings are `change(name, settings)`. Not validated."""
         return Recipe({name: change(name, dict(settings)) for name, settings in self._tricks.items()})
 
     def __getitem__(self, name: str) -> Settings:
@@ -139,10 +139,10 @@ class Recipe(Mapping[str, Settings]):
 
 
 def conflict(one: Trick, other: Trick) -> str:
-    """Why the two cannot be on together, in a few words, or an empty string."""
+    """Why the two tricks cannot be combined, or an empty string."""
     if one.slot and one.slot == other.slot:
         return f"'{one.name}' and '{other.name}' both fill the slot '{one.slot}'"
     for a, b in ((one, other), (other, one)):
         if b.name in a.conflicts or (b.slot and b.slot in a.conflicts):
-            return f"'{a.name}' cannot be on together with '{b.name}'"
+            return f"'{a.name}' cannot be combined with '{b.name}'"
     return ""

@@ -1,4 +1,4 @@
-"""A run: what is trained (its identity) and what came of it."""
+"""A run (what is trained, and its identity) and its result."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from enum import StrEnum
 from ablate.records.recipe import Recipe
 
 RESPLIT = 1 << 31
-"""Set in a run's seed: its training and validation rows are dealt anew, as a function of the seed."""
+"""Bit of a run's seed: training and validation examples are split anew, as a function of the seed."""
 
 
 class Outcome(StrEnum):
-    """How a run ended. `diverged` is a result: shown, ranked last, never dropped."""
+    """How a run ended. `diverged` is a result: it is shown and ranked last, never dropped."""
 
     COMPLETE = "complete"
     PRUNED = "pruned"
@@ -26,13 +26,13 @@ class Outcome(StrEnum):
 
     @property
     def finished(self) -> bool:
-        """Whether the run need not be trained again."""
+        """Whether the outcome is final; if not, the run is trained again."""
         return self is not Outcome.INTERRUPTED
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One training, asked for: (task, recipe, seed, budget). `epochs` is the budget."""
+    """One training: (task, recipe, seed, budget). `epochs` is the budget."""
 
     task: str
     recipe: Recipe
@@ -47,7 +47,7 @@ class Run:
 
     @property
     def resplit(self) -> bool:
-        """Whether train and validation rows are dealt anew by the seed (the test split never is)."""
+        """Whether training and validation examples are split anew by the seed (the test split never is)."""
         return bool(self.seed & RESPLIT)
 
     @property
@@ -66,14 +66,14 @@ def distinct_runs(runs: Iterable[Run]) -> list[Run]:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of a run.
+    """The result of a run.
 
-    `metrics`: `split/metric` -> value of the weights that are scored, e.g. `validation/accuracy`.
-    `curves`: `split/metric` -> one value an epoch (position 0 is epoch 1).
+    `metrics`: `split/metric` -> value at the scored weights, e.g. `validation/accuracy`.
+    `curves`: `split/metric` -> one value per epoch (position 0 is epoch 1).
     `scores`: split -> per-example score (classification: probability of the true class; regression:
     squared error), in the split's order.
     `epochs`: epochs trained. `seconds`: the group's wall time divided by its lanes (lanes share time, so
-    this is no measure of one trick's cost).
+    it does not measure the cost of one trick).
     """
 
     outcome: Outcome

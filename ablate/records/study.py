@@ -1,7 +1,6 @@
-"""The study file: what a person asks for, as TOML. Every mistake is named with its line.
+"""The study file: a study's configuration as TOML. Errors name the file and the line.
 
-Only the words are read here. What a recipe of the space looks like is known to `search`, what the task
-offers to `tasks`.
+Only syntax and names are checked here; `search` builds the space from it and `tasks` loads the task.
 """
 
 from __future__ import annotations
@@ -33,10 +32,10 @@ class SearchSection:
 
 @dataclass(frozen=True, slots=True)
 class StudyFile:
-    """A study, as asked for. `metric` "" and `epochs` None leave it to the task.
+    """The configuration of a study. `metric` "" and `epochs` None mean the task's own.
 
-    `baseline` is as written (see `Recipe.of`), except that an `lr` may be the text "lr-find";
-    `baseline_recipe` makes a recipe of it.
+    `baseline` has the form that `Recipe.of` accepts, except that an `lr` may be the string "lr-find";
+    `baseline_recipe` turns it into a recipe.
     """
 
     task: str = "digits"
@@ -51,31 +50,30 @@ class StudyFile:
 
     @property
     def needs_lr_find(self) -> bool:
-        """Whether some learning rate of the baseline is left to the protocol."""
+        """Whether a learning rate of the baseline is to be determined by lr-find."""
         return any(
-            isinstance(given, Mapping) and given.get("lr") == LR_FIND for given in self.baseline.values()
+            isinstance(settings, Mapping) and settings.get("lr") == LR_FIND
+            for settings in self.baseline.values()
         )
 
     def baseline_recipe(self, catalogue: Catalogue, lr: float | None = None) -> Recipe:
-        """The recipe that everything starts from, `lr` in the place of "lr-find". Raises InputError."""
+        """The baseline as a recipe, with `lr` in place of "lr-find". Raises InputError."""
         if self.needs_lr_find and lr is None:
-            raise InputError(
-                "the baseline's lr is left to lr-find", hint="run lr-find first or give a number"
-            )
+            raise InputError("the baseline's lr is 'lr-find'", hint="run lr-find first or give a number")
         recipe = Recipe.of(catalogue, _with_lr(self.baseline, lr))
         if recipe.slot(catalogue, "optimizer") is None:
             raise InputError("the baseline has no optimizer", hint='write optimizer = "momentum"')
         return recipe
 
     def to_toml(self) -> str:
-        """The file, complete, so that it says what was meant also where defaults change later."""
+        """The study file with every setting written out, so that it keeps its meaning if defaults change."""
         top: dict[str, Any] = {"task": self.task, "metric": self.metric or None, "epochs": self.epochs}
         sections: dict[str, Mapping[str, Any]] = {
             "baseline": self.baseline,
             "space": {"include": self.space.include, "exclude": self.space.exclude},
             **{
-                f"space.{toml.key(name)}": overrides_to_dict(given)
-                for name, given in self.space.overrides.items()
+                f"space.{toml.key(name)}": overrides_to_dict(overrides)
+                for name, overrides in self.space.overrides.items()
             },
             "search": {name: getattr(self.search, name) for name in SearchSection.__slots__},
             "rank": {name: getattr(self.rank, name) for name in RankSection.__slots__},
@@ -87,15 +85,15 @@ class StudyFile:
 
 
 def default(task: str = "digits") -> StudyFile:
-    """The study of `task` when no file says otherwise."""
+    """The study of `task` with default settings."""
     return StudyFile(task=task)
 
 
 def parse(text: str, source: str, *, catalogue: Catalogue) -> StudyFile:
-    """The study in `text`, which came from the file `source`.
+    """Parse `text`, the content of the file `source`.
 
-    Names of tricks and parameters are checked against `catalogue`. Raises InputError: file, line, what is
-    wrong, what to do.
+    Names of tricks and parameters are checked against `catalogue`. Raises InputError with file, line, what is
+    wrong and what to do.
     """
     top = Table.read(text, source)
     top.check_keys(_SECTIONS)
@@ -120,31 +118,31 @@ def parse(text: str, source: str, *, catalogue: Catalogue) -> StudyFile:
 
 
 def _baseline(table: Table, catalogue: Catalogue) -> Mapping[str, Any]:
-    """The section as written, an optimizer added where none is named. Checked piece by piece, for the line."""
+    """The section, with the default optimizer if it has none. Settings are checked one by one, to report the line."""
     for name, settings in table.data.items():
-        pieces = settings if isinstance(settings, Mapping) else {}
-        named = {"name": pieces["name"]} if "name" in pieces else {}
-        for key in pieces:
+        entries = settings if isinstance(settings, Mapping) else {}
+        slot_name = {"name": entries["name"]} if "name" in entries else {}
+        for key in entries:
             with table.at(name, key):
-                Recipe.of(catalogue, _with_lr({name: {**named, key: pieces[key]}}, 1.0))
+                Recipe.of(catalogue, _with_lr({name: {**slot_name, key: entries[key]}}, 1.0))
         with table.at(name):
             Recipe.of(catalogue, _with_lr({name: settings}, 1.0))
     optimizers = {trick.name for trick in catalogue.values() if trick.slot == "optimizer"}
-    given = dict(table.data)
-    if not given.keys() & {"optimizer", *optimizers}:
-        given = {**DEFAULT_BASELINE, **given}
+    baseline = dict(table.data)
+    if not baseline.keys() & {"optimizer", *optimizers}:
+        baseline = {**DEFAULT_BASELINE, **baseline}
     with table.at():
-        StudyFile(baseline=given).baseline_recipe(catalogue, 1.0)
-    return given
+        StudyFile(baseline=baseline).baseline_recipe(catalogue, 1.0)
+    return baseline
 
 
-def _with_lr(given: Mapping[str, Any], lr: float | None) -> dict[str, Any]:
-    """`given` with `lr` in the place of "lr-find"."""
+def _with_lr(baseline: Mapping[str, Any], lr: float | None) -> dict[str, Any]:
+    """`baseline` with `lr` in place of "lr-find"."""
     return {
         name: {k: lr if (k, v) == ("lr", LR_FIND) else v for k, v in settings.items()}
         if isinstance(settings, Mapping)
         else settings
-        for name, settings in given.items()
+        for name, settings in baseline.items()
     }
 
 

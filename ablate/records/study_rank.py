@@ -1,4 +1,4 @@
-"""The sections [rank] and [confirm] of a study file: which designed runs are asked for, and how many."""
+"""The sections [rank] and [confirm] of a study file: the designed experiment and the confirmation."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ RATES, MAX_RATES = 5, 31
 
 @dataclass(frozen=True, slots=True)
 class RankSection:
-    """`margin` is in the metric's units, None for the automatic one; `around` is best, baseline or a file.
+    """The designed experiment.
 
-    `must_have`: tricks fixed on in the array and tested apart. `levels`: slot -> the tricks ranked in it
-    ("none": the slot empty); a slot that is not named has the search's contenders. `conditional`: trick ->
-    the trick (or slot) without which it does nothing. `retune`: learning rates tried for each arm of a
-    trick that shifts the best one; 0: none.
+    `margin`: in the metric's units; None for the automatic one. `around`: "best", "baseline" or a recipe file.
+    `must_have`: tricks fixed on in the array and tested separately. `levels`: slot -> the tricks ranked in it
+    ("none" for the empty slot); a slot that is not listed has the candidates of the search. `conditional`: trick ->
+    the trick or slot without which it does nothing. `retune`: learning rates tried for each arm of a
+    trick that shifts the best rate; 0 for none.
     """
 
     design: Design = "screening"
@@ -43,7 +44,7 @@ class ConfirmSection:
 
 
 def read_rank(table: Table, catalogue: Catalogue) -> RankSection:
-    """The section in `table`. Raises InputError with the line."""
+    """Parse the section. Raises InputError with the line."""
     table.check_keys(RankSection.__slots__)
     margin = table.number("margin")
     if margin is not None and margin <= 0:
@@ -69,7 +70,7 @@ def read_rank(table: Table, catalogue: Catalogue) -> RankSection:
 
 
 def check_rates(count: int, where: str) -> int:
-    """`count` learning rates for each arm, or InputError."""
+    """`count`, if it is a valid number of learning rates per arm: 0 or odd from 3 to 31. Raises InputError."""
     if not 0 <= count <= MAX_RATES or (count and (count < 3 or count % 2 == 0)):
         raise InputError(
             f"{where} must be 0 or an odd number from 3 to {MAX_RATES}, not {count}",
@@ -84,9 +85,9 @@ def read_confirm(table: Table) -> ConfirmSection:
 
 
 def _levels(table: Table, catalogue: Catalogue) -> dict[str, tuple[str, ...]]:
-    """Slot -> names; at least two of them, each a trick of the slot or "none"."""
+    """Slot -> at least two names, each a trick of the slot or "none"."""
     slots = {trick.slot for trick in catalogue.values() if trick.slot}
-    found = {}
+    levels = {}
     for slot in table.data:
         if slot not in slots:
             with table.at(slot):
@@ -103,14 +104,14 @@ def _levels(table: Table, catalogue: Catalogue) -> dict[str, tuple[str, ...]]:
                 f"levels.{slot} needs two or more different tricks, not {list(names)}", slot,
                 hint=f'for example {slot} = ["{known[0]}", "{known[-1]}"]',
             )  # fmt: skip
-        found[slot] = names
-    return found
+        levels[slot] = names
+    return levels
 
 
 def _conditional(table: Table, catalogue: Catalogue) -> dict[str, str]:
-    """Trick -> its parent: a trick, or a slot that is not empty."""
+    """Trick -> its parent, a trick or a slot."""
     slots = {trick.slot for trick in catalogue.values() if trick.slot}
-    found: dict[str, str] = {}
+    parents: dict[str, str] = {}
     for child in table.data:
         with table.at(child):
             parent = table.text(child, "")
@@ -118,10 +119,10 @@ def _conditional(table: Table, catalogue: Catalogue) -> dict[str, str]:
                 raise unknown("trick", child, catalogue)
             if parent not in catalogue and parent not in slots:
                 raise unknown("trick or slot", parent, [*catalogue, *slots])
-        above = parent
-        while above in found:
-            above = found[above]
-        if above == child:
+        ancestor = parent
+        while ancestor in parents:
+            ancestor = parents[ancestor]
+        if ancestor == child:
             raise table.fail(f"{child} would be its own parent", child)
-        found[child] = parent
-    return found
+        parents[child] = parent
+    return parents

@@ -1,4 +1,4 @@
-"""The section [space] of a study file: which tricks are searched, and where to look for their parameters."""
+"""The section [space] of a study file: which tricks are searched, and the ranges of their parameters."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ablate.records.trick import Parameter, Trick, Value
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """Where to look for one parameter: `low` and `high` (None: the trick's own), or `choices`."""
+    """The search range of one parameter: `low` and `high` (None: the trick's own), or `choices`."""
 
     low: float | None = None
     high: float | None = None
@@ -25,28 +25,28 @@ class Override:
 
 @dataclass(frozen=True, slots=True)
 class SpaceSection:
-    """Which tricks are searched: patterns for names, seams or slots; trick -> parameter -> override."""
+    """`include`, `exclude`: glob patterns of names, seams or slots. `overrides`: trick -> parameter -> range."""
 
     include: tuple[str, ...] = ("*",)
     exclude: tuple[str, ...] = ()
     overrides: Mapping[str, Mapping[str, Override]] = field(default_factory=dict)
 
-    def holds(self, trick: Trick) -> bool:
+    def includes(self, trick: Trick) -> bool:
         return any(matches(pattern, trick) for pattern in self.include) and not any(
             matches(pattern, trick) for pattern in self.exclude
         )
 
 
 def matches(pattern: str, trick: Trick) -> bool:
-    """Whether `pattern` (a name or a glob) is this trick's name, its seam or its slot."""
+    """Whether the glob `pattern` matches the trick's name, seam or slot."""
     return any(fnmatchcase(name, pattern) for name in (trick.name, trick.seam, trick.slot) if name)
 
 
 def read_space(table: Table, catalogue: Catalogue) -> SpaceSection:
-    """The section in `table`. Raises InputError with the line."""
+    """Parse the section. Raises InputError with the line."""
     patterns = {key: table.strings(key, default) for key, default in (("include", ("*",)), ("exclude", ()))}
-    for key, found in patterns.items():
-        for i, pattern in enumerate(found):
+    for key, globs in patterns.items():
+        for i, pattern in enumerate(globs):
             if not any(matches(pattern, trick) for trick in catalogue.values()):
                 names = {n for t in catalogue.values() for n in (t.name, t.seam, t.slot) if n}
                 with table.at(key, i):
@@ -75,12 +75,12 @@ def _override(tricks: Table, key: str, trick: Trick) -> Override:
     if "choices" in table.data:
         return Override(choices=_choices(table, parameter, where))
     if not parameter.is_number:
-        raise tricks.fail(f"{where} is no number, so it has no range", key, hint="write { choices = […] }")
+        raise tricks.fail(f"{where} is not a number, so it has no range", key, hint="write { choices = […] }")
     ends = {}
     for end in ("low", "high"):
-        if (given := table.number(end)) is not None:
+        if (number := table.number(end)) is not None:
             with table.at(end):
-                ends[end] = float(parameter.check(given, f"{where}.{end}"))
+                ends[end] = float(parameter.check(number, f"{where}.{end}"))
     low, high = (ends.get(end, getattr(parameter, end)) for end in ("low", "high"))
     if low >= high:
         hint = f"{key} = {{ choices = [{toml.value(low)}] }} fixes it" if low == high else "swap them"
@@ -93,26 +93,26 @@ def _override(tricks: Table, key: str, trick: Trick) -> Override:
 
 
 def _choices(table: Table, parameter: Parameter, where: str) -> tuple[Value, ...]:
-    given = table.data["choices"]
+    values = table.data["choices"]
     if len(table.data) > 1:
         raise table.fail(f"{where} has both a range and choices", hint="keep one of them")
-    if not isinstance(given, list) or not given:
-        raise table.fail(f"{where}.choices must be a list of values, not {given!r}", "choices")
-    found: list[Value] = []
-    for i, item in enumerate(given):
+    if not isinstance(values, list) or not values:
+        raise table.fail(f"{where}.choices must be a list of values, not {values!r}", "choices")
+    choices: list[Value] = []
+    for i, item in enumerate(values):
         with table.at("choices", i):
             checked = parameter.check(item, where)
-        if checked in found:
-            raise table.fail(f"{where}.choices holds {item!r} twice", "choices", i)
-        found.append(checked)
-    return tuple(found)
+        if checked in choices:
+            raise table.fail(f"{where}.choices has {item!r} twice", "choices", i)
+        choices.append(checked)
+    return tuple(choices)
 
 
 def overrides_to_dict(overrides: Mapping[str, Override]) -> dict[str, Any]:
-    """One trick's overrides as a TOML table."""
+    """One trick's overrides as a TOML table; unset ends are left out."""
     return {
         name: {
-            end: found for end in Override.__slots__ if (found := getattr(override, end)) not in (None, ())
+            end: value for end in Override.__slots__ if (value := getattr(override, end)) not in (None, ())
         }
         for name, override in overrides.items()
     }

@@ -1,4 +1,4 @@
-"""A table of a TOML file, read key by key: what is wrong is named with its file, its line and a guess."""
+"""Typed access to a table of a TOML file; errors name the file and the line and suggest a correction."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Table:
         return f"[{'.'.join(str(part) for part in self.path)}]" if self.path else "the file"
 
     def fail(self, message: str, *keys: str | int, hint: str = "") -> InputError:
-        """The error for what stands at `keys` below this table: file, line, message, hint."""
+        """The error for the value at `keys` below this table: file, line, message, hint."""
         path = (*self.path, *keys)
         while path and path not in self.lines:
             path = path[:-1]
@@ -39,14 +39,14 @@ class Table:
 
     @contextmanager
     def at(self, *keys: str | int):  # type: ignore[no-untyped-def]
-        """Give the line of `keys` to an InputError that is raised inside."""
+        """Context manager: add the file and the line of `keys` to an InputError raised inside."""
         try:
             yield
         except InputError as error:
             raise self.fail(error.message, *keys, hint=error.hint) from error
 
     def check_keys(self, keys: Iterable[str]) -> None:
-        """Refuse a key that is none of `keys`."""
+        """Raise InputError for a key that is not one of `keys`."""
         known = list(keys)
         for key in self.data:
             if key not in known:
@@ -54,49 +54,49 @@ class Table:
                     raise unknown(f"key in {self.name}", key, known)
 
     def table(self, key: str) -> Table:
-        """The table at `key`; an empty one where there is none."""
+        """The table at `key`; an empty one if the key is missing."""
         inner = self.data.get(key, {})
         if not isinstance(inner, Mapping):
             raise self.fail(f"{key} must be a table, not {inner!r}", key, hint=f"write [{key}]")
         return Table(inner, self.lines, self.source, (*self.path, key))
 
     def text(self, key: str, default: str) -> str:
-        found = self.data.get(key, default)
-        if not isinstance(found, str) or (key in self.data and not found.strip()):
-            raise self.fail(f"{key} must be text, not {found!r}", key, hint=f'write {key} = "…"')
-        return found
+        value = self.data.get(key, default)
+        if not isinstance(value, str) or (key in self.data and not value.strip()):
+            raise self.fail(f"{key} must be text, not {value!r}", key, hint=f'write {key} = "…"')
+        return value
 
     def choice(self, key: str, default: str, choices: Iterable[str]) -> str:
-        found = self.text(key, default)
-        if found not in (known := list(choices)):
+        value = self.text(key, default)
+        if value not in (known := list(choices)):
             with self.at(key):
-                raise unknown(key, found, known)
-        return found
+                raise unknown(key, value, known)
+        return value
 
     def integer(self, key: str, default: int, low: int, high: int) -> int:
-        """A whole number from `low` to `high`."""
-        found = self.data.get(key, default)
-        if isinstance(found, bool) or not isinstance(found, int):
-            raise self.fail(f"{key} must be a whole number, not {found!r}", key)
-        if not low <= found <= high:
-            raise self.fail(f"{key} must be from {low} to {high}, not {found}", key)
-        return found
+        """An integer from `low` to `high`."""
+        value = self.data.get(key, default)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise self.fail(f"{key} must be a whole number, not {value!r}", key)
+        if not low <= value <= high:
+            raise self.fail(f"{key} must be from {low} to {high}, not {value}", key)
+        return value
 
     def number(self, key: str) -> float | None:
-        """A finite number, or None where there is none."""
-        found = self.data.get(key)
-        if found is None:
+        """A finite number, or None if the key is missing."""
+        value = self.data.get(key)
+        if value is None:
             return None
-        if isinstance(found, bool) or not isinstance(found, int | float) or not isfinite(found):
-            raise self.fail(f"{key} must be a finite number, not {found!r}", key)
-        return float(found)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+            raise self.fail(f"{key} must be a finite number, not {value!r}", key)
+        return float(value)
 
     def strings(self, key: str, default: tuple[str, ...]) -> tuple[str, ...]:
-        """A list of texts."""
-        found = self.data.get(key, default)
-        if not isinstance(found, list | tuple):
-            raise self.fail(f"{key} must be a list, not {found!r}", key, hint=f'write {key} = ["…"]')
-        for i, item in enumerate(found):
+        """A list of strings."""
+        value = self.data.get(key, default)
+        if not isinstance(value, list | tuple):
+            raise self.fail(f"{key} must be a list, not {value!r}", key, hint=f'write {key} = ["…"]')
+        for i, item in enumerate(value):
             if not isinstance(item, str):
-                raise self.fail(f"{key} must hold text, not {item!r}", key, i)
-        return tuple(found)
+                raise self.fail(f"{key} must contain text, not {item!r}", key, i)
+        return tuple(value)

@@ -1,6 +1,6 @@
-"""TOML with line numbers on the way in, and a small writer on the way out.
+"""Reading TOML with line numbers, and writing values.
 
-`tomllib` says where the syntax is wrong but not where a key stands, so a second pass over text that is
+`tomllib` reports where the syntax is wrong but not where a key is, so a second pass over text that is
 known to be valid finds the line of every key and list element.
 """
 
@@ -32,9 +32,9 @@ _ESCAPES = {'"': '\\"', "\\": "\\\\", "\b": "\\b", "\t": "\\t", "\n": "\\n", "\f
 
 
 def read(text: str, source: str) -> tuple[dict[str, Any], Lines]:
-    """The document, and path of keys -> line (from 1). Raises InputError naming `source` and the line."""
+    """The document, and path of keys -> line (from 1). Raises InputError with `source` and the line."""
     if len(text) > MAX_CHARACTERS:
-        raise InputError(f"{source} is no study file: {len(text):,} characters", hint="check the path")
+        raise InputError(f"{source} is not a study file: {len(text):,} characters", hint="check the path")
     try:
         data, lines = tomllib.loads(text), _Scanner(text).lines
         large = [
@@ -46,26 +46,26 @@ def read(text: str, source: str) -> tuple[dict[str, Any], Lines]:
         line = where[1] if where and where[1] else str(text.count("\n") + 1)
         shown = printable(text.split("\n")[int(line) - 1].strip(), 60)
         raise InputError(
-            f"{source}, line {line}: no valid TOML ({printable(_WHERE.sub('', message))}): {shown}",
-            hint="texts stand in quotes, lists in brackets: https://toml.io",
+            f"{source}, line {line}: invalid TOML ({printable(_WHERE.sub('', message))}): {shown}",
+            hint="strings need quotes, lists need brackets: https://toml.io",
         ) from error
     except RecursionError as error:
         raise InputError(f"{source}: lists or tables are nested too deeply") from error
-    except ValueError as error:  # Python reads no whole number of more than 4,300 digits
-        raise InputError(f"{source}: a whole number of more than 64 bits") from error
+    except ValueError as error:  # Python does not parse integers of more than 4,300 digits
+        raise InputError(f"{source}: an integer of more than 64 bits") from error
     if large:
-        raise InputError(f"{source}, line {lines[large[0]]}: a whole number of more than 64 bits")
+        raise InputError(f"{source}, line {lines[large[0]]}: an integer of more than 64 bits")
     return data, lines
 
 
 def printable(text: str, most: int = 200) -> str:
-    """`text` without control characters and not endless, so that it cannot disturb a terminal."""
+    """`text` with control characters escaped and at most `most` characters, safe to print on a terminal."""
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[: most + 1])
     return shown if len(shown) <= most else shown[:most] + "…"
 
 
 def key(name: str) -> str:
-    """`name` as a TOML key, quoted where it must be."""
+    """`name` as a TOML key, quoted if necessary."""
     return name if _BARE_KEY.fullmatch(name) else value(name)
 
 
@@ -100,12 +100,12 @@ def _escaped(character: str) -> str:
     if character in _ESCAPES:
         return _ESCAPES[character]
     if "\ud800" <= character <= "\udfff":
-        raise InputError("half a surrogate pair cannot be written to a TOML file", hint="rename it in UTF-8")
+        raise InputError("a lone surrogate cannot be written to a TOML file", hint="rename it in UTF-8")
     return f"\\u{ord(character):04x}" if character < " " or character == "\x7f" else character
 
 
 class _Scanner:
-    """Walks over valid TOML and notes where each key begins. An array of tables counts as one table."""
+    """Records the line of each key in valid TOML. An array of tables counts as one table."""
 
     def __init__(self, text: str) -> None:
         self.lines: Lines = {}
@@ -129,7 +129,7 @@ class _Scanner:
                 self._pair(table)
 
     def _peek(self) -> str:
-        """The next token other than a line's end."""
+        """The next token other than a newline."""
         while self._at < len(self._tokens) and self._tokens[self._at][0] == "newline":
             self._at += 1
         return self._tokens[self._at][1] if self._at < len(self._tokens) else ""
@@ -139,7 +139,7 @@ class _Scanner:
             self._at += 1
 
     def _key(self, path: Path) -> Path:
-        """Read `a."b c".d`; note the line of each part."""
+        """Read `a."b c".d` and record the line of each part."""
         while True:
             kind, token, line = self._tokens[self._at]
             name = tomllib.loads(f"k = {token}")["k"] if kind == "text" else token

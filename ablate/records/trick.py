@@ -1,8 +1,8 @@
-"""The record of a trick: everything that is known of it, in one place, as plain literals.
+"""The record of a trick: its metadata as a literal.
 
 The search space, the card of `ablate tricks NAME`, the documentation, the report's "claimed / measured"
-row and the conformance tests are all made from this record. It is written as a literal at the end of the
-trick's file, so that it can be read without running the file (and so without importing torch).
+row and the conformance tests are generated from this record. It is a literal at the end of the
+trick's file, so that it can be read without running the file, and therefore without importing torch.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ class Parameter:
     """One setting of a trick.
 
     A number has `low` and `high` (the search range, inclusive); a choice has `choices`; a boolean has
-    neither. `least` and `most` (inclusive) say what is legal at all, where that is less than every number of
-    the range's sign. `neutral` is the value at which the trick does nothing, bit for bit; None where there is none.
-    `lane` says whether lanes of one fused group may differ in it; a parameter that changes tensor shapes,
-    the batch size or the number of passes cannot.
+    neither. `least` and `most` (inclusive) bound the legal values; without them every finite number is legal,
+    or every non-negative one if `low` is not negative. `neutral`: the value at which the trick has no effect, bit for
+    bit; None if there is none. `lane`: whether lanes of one group may differ in it; a parameter that changes tensor
+    shapes, the batch size or the number of passes cannot. Raises ValueError for a wrong declaration.
     """
 
     name: str
@@ -72,10 +72,10 @@ class Parameter:
         return self.is_number and isinstance(self.default, int)
 
     def check(self, value: Value, where: str) -> Value:
-        """`value` in this parameter's type. Raises InputError with `where` (e.g. `dropout.p`) in the text.
+        """`value` converted to this parameter's type. Raises InputError that names `where` (e.g. `dropout.p`).
 
-        Any finite number of the right sign is accepted, also outside the *search* range: a range says
-        where to look, not what is legal. A neutral value is always legal.
+        Numbers outside the search range are accepted: the range says where to search, not what is legal. The
+        neutral value is always legal.
         """
         if self.neutral is not None and type(value) is not bool and value == self.neutral:
             return self.neutral
@@ -106,7 +106,7 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a claim or a formula comes from."""
+    """The publication of a claim or a formula."""
 
     title: str
     authors: str
@@ -116,10 +116,10 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What the literature promises, in the metric in which it promises it.
+    """A claim of the literature, in the metric in which it is made.
 
-    `metric` is a metric's name (`accuracy`, `ece`, `log_loss`, `robust_accuracy`), or a cost
-    (`time`, `memory`, `steps_to_target`); `direction` is what is promised of it.
+    `metric`: a metric (`accuracy`, `ece`, `log_loss`, `robust_accuracy`) or a cost
+    (`time`, `memory`, `steps_to_target`); `direction`: the claimed change; `contested`: evidence against it.
     """
 
     metric: str
@@ -131,11 +131,11 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Trick:
-    """One switchable change to training. See `docs/architecture.md` for the adapter that each seam asks for.
+    """One switchable change to training. See `docs/architecture.md` for the ports of each seam.
 
-    `lane=False` says that a run with the trick and a run without it cannot share a fused group.
-    `applies_to` names what the task or model must have (`REQUIREMENTS`); `conflicts` names tricks or slots
-    that cannot be on with it. `searched=False` keeps a trick out of the search (cost-only tricks).
+    `lane=False`: runs with and without the trick cannot share a group.
+    `applies_to`: what the task or model must have (`REQUIREMENTS`); `conflicts`: tricks or slots
+    that it cannot be combined with. `searched=False` keeps a trick out of the search (cost-only tricks).
     `roles`: "needs_retune", or "conditional(NAME)" for a trick that acts only where the trick or slot NAME is on.
     A trick of the slot "optimizer" has a parameter `lr`. Raises ValueError for a wrong record.
     """
@@ -187,7 +187,7 @@ class Trick:
 
     @property
     def neutral(self) -> dict[str, Value] | None:
-        """Settings at which the trick does nothing, or None where it has no such setting."""
+        """Settings at which the trick has no effect, or None if there are none."""
         if all(parameter.neutral is None for parameter in self.parameters):
             return None
         return {p.name: p.default if p.neutral is None else p.neutral for p in self.parameters}

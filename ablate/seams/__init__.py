@@ -1,1 +1,1 @@
-"""What a trick is handed at its seam: settings, batches, draws, lane tensors. The contract's nouns."""
+"""The argument types of ports: settings, batches, random draws, lane tensors."""

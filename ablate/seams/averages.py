@@ -1,4 +1,4 @@
-"""Running means of gradients, as the rules of Adam's family keep them (Kingma & Ba 2014, algorithm 1)."""
+"""Exponential moving averages of gradients, as in Adam and its variants (Kingma & Ba 2014, algorithm 1)."""
 
 from __future__ import annotations
 
@@ -14,6 +14,6 @@ def running_mean_(mean: Tensor, new: Tensor, beta: Tensor, rest: Tensor) -> Tens
 
 
 def betas(p: Settings) -> tuple[Tensor, ...]:
-    """(β₁, β₂), and 1 less them, both `[K, 2]`; and their columns, `[K, 1]`."""
+    """(β₁, β₂) and (1 − β₁, 1 − β₂), both `[K, 2]`; then their columns, four tensors `[K, 1]`."""
     both = torch.stack([p.beta1, p.beta2], dim=1)
     return both, 1 - both, *torch.split(both, 1, dim=1), *torch.split(1 - both, 1, dim=1)

@@ -1,4 +1,4 @@
-"""A batch, for K lanes at once."""
+"""A batch of K lanes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What a data trick changes and the model is fed.
+    """The examples of one step: what data tricks transform and the model is trained on.
 
     `x` `[K, B, …]`; `target` float32: class probabilities `[K, B, C]` (one-hot unless a trick softened
-    them) or values `[K, B, D]`; `index` int64 `[K, B]`: the examples' numbers in the training split.
+    them) or values `[K, B, D]`; `index` int64 `[K, B]`: positions of the examples in the training split.
     """
 
     x: Tensor

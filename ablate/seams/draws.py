@@ -1,11 +1,12 @@
 """Counter-based randomness: every draw is a pure function of (seed, stream, step, element).
 
-No generator state is kept, so resuming, regrouping, the position of a lane and the number of workers cannot
+There is no generator state, so resuming, regrouping, the position of a lane and the number of workers cannot
 change a result. The mixing function is the 32-bit integer hash "lowbias32" (C. Wellons, hash-prospector,
-2018; its constants are facts), applied once to the element's number and once more after the key is mixed
-in. Masks, of which much is drawn, come from tables (`keep_mask`). It is no cryptographic generator; `tests/lanes/test_draws.py` holds what is asked of it.
+2018), applied once to the element's number and once more after the key is mixed in. Dropout masks, which need
+the most random numbers, come from tables (`keep_mask`). The generator is not cryptographic;
+`tests/lanes/test_draws.py` tests its statistical properties.
 
-All arithmetic is int32 with wrap-around, which every device gives alike: the same draws on CPU and GPU.
+All arithmetic is int32 with wrap-around, which is the same on every device: CPU and GPU draw the same numbers.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from math import pi, prod
 import torch
 from torch import Tensor
 
-_FIRST = 0x7FEB352D
-_SECOND = 0x846CA68B - (1 << 32)  # as a signed 32-bit number
-_GOLDEN = 0x9E3779B9 - (1 << 32)
+_MULTIPLIER_1 = 0x7FEB352D
+_MULTIPLIER_2 = 0x846CA68B - (1 << 32)  # as a signed 32-bit number
+_GOLDEN_RATIO = 0x9E3779B9 - (1 << 32)
 
 
 def mix(x: Tensor) -> Tensor:
@@ -28,15 +29,15 @@ def mix(x: Tensor) -> Tensor:
 
 
 def _mix_(x: Tensor) -> Tensor:
-    """The same in place: of small tensors, most of the time would go into new memory."""
-    x.bitwise_xor_((x >> 16).bitwise_and_(0xFFFF)).mul_(_FIRST)
-    x.bitwise_xor_((x >> 15).bitwise_and_(0x1FFFF)).mul_(_SECOND)
+    """`mix` in place: for small tensors allocation would take most of the time."""
+    x.bitwise_xor_((x >> 16).bitwise_and_(0xFFFF)).mul_(_MULTIPLIER_1)
+    x.bitwise_xor_((x >> 15).bitwise_and_(0x1FFFF)).mul_(_MULTIPLIER_2)
     return x.bitwise_xor_((x >> 16).bitwise_and_(0xFFFF))
 
 
 @lru_cache(maxsize=256)
 def elements(count: int, device: torch.device) -> Tensor:
-    """The mixed numbers 0 … count − 1, int32 `[count]` (kept: every draw of that size starts from them)."""
+    """The mixed numbers 0 … count − 1, int32 `[count]`. Cached: every draw of that size starts from them."""
     return mix(torch.arange(count, dtype=torch.int32, device=device))
 
 
@@ -47,23 +48,23 @@ def stream_number(name: str) -> int:
 
 
 def seed_keys(seeds: list[int], device: torch.device) -> Tensor:
-    """int32 `[K]`: one well-mixed key a seed."""
+    """int32 `[K]`: one well-mixed key per seed."""
     numbers = [stream_number(f"seed {seed}") for seed in seeds]
     return torch.tensor(numbers, dtype=torch.int32, device=device)
 
 
 def step_keys(keys: Tensor, steps: Tensor) -> Tensor:
     """Keys of the lanes at their steps. `keys` int32 `[K]`, `steps` int64 `[K]` -> int32 `[K]`."""
-    return mix(keys ^ mix(steps.to(torch.int32) * _GOLDEN + 1))
+    return mix(keys ^ mix(steps.to(torch.int32) * _GOLDEN_RATIO + 1))
 
 
 def stream_keys(keys: Tensor, stream: int | Tensor) -> Tensor:
-    """Keys for the draws of a stream (or of as many as broadcast against `keys`), from the lanes' keys of a step. int32."""
+    """Keys for the draws of a stream (or of several that broadcast against `keys`), from the lanes' keys of a step. int32."""
     return mix(keys ^ stream)
 
 
 def bits(key: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """32 random bits an element: int32 of `shape` for a stream's scalar `key`, as in a lane's own forward pass."""
+    """32 random bits per element: int32 of `shape` for a stream's scalar `key`, as in the forward pass of one lane."""
     return _mix_(elements(prod(shape), key.device) ^ key).reshape(shape)
 
 
@@ -73,28 +74,28 @@ def to_uniform(random: Tensor) -> Tensor:
 
 
 CHUNK = 1 << 17
-"""So many numbers are drawn at a time: more would not stay in a core's cache, fewer are mostly calls."""
+"""Numbers drawn at a time: more would not stay in a core's cache, fewer are dominated by call overhead."""
 STARTS = 1 << 16
-"""How many windows a table of random numbers has."""
+"""Windows in a table of random numbers."""
 
 
 @lru_cache(maxsize=64)
 def windows(count: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Two tables of random 16-bit numbers, seen as all their windows of `count` numbers: int16 `[STARTS, count]`, not copied."""
+    """Two tables of random 16-bit numbers, as views of all their windows of `count` numbers: int16 `[STARTS, count]`."""
     tables = _tables(max(0, count - 1).bit_length(), device)
     return tables[0].as_strided((STARTS, count), (1, 1)), tables[1].as_strided((STARTS, count), (1, 1))
 
 
 @lru_cache(maxsize=16)
 def _tables(doublings: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """int16 `[STARTS + 2^doublings]`, twice. A longer table begins with the shorter one."""
+    """Two tables, int16 `[STARTS + 2^doublings]`. A longer table begins with the shorter one."""
     numbers = torch.arange(STARTS + (1 << doublings), dtype=torch.int32, device=device)
     first, second = (mix(numbers ^ stream_number(f"keep/{name}")) >> 16 for name in ("first", "second"))
     return first.to(torch.int16), second.to(torch.int16)
 
 
 def least_kept(p: float) -> int:
-    """The least 16-bit number, signed, that `keep_mask` keeps if it drops with probability `p`.
+    """The smallest signed 16-bit number that `keep_mask` keeps if it drops with probability `p`.
 
     p is rounded to a multiple of 2^-16, and to at most 1 − 2^-16.
     """
@@ -104,21 +105,21 @@ def least_kept(p: float) -> int:
 def keep_mask(key: Tensor, least: Tensor, shape: tuple[int, ...]) -> Tensor:
     """1 with probability 1 − p, else 0, independently for each element; p = 0 keeps all. float32 of `shape`.
 
-    `key` int32 and `least` int16 (`least_kept(p)`), of no dimension. An element's 16 bits are those of two windows of
-    random tables, combined by exclusive or; the key says where the windows begin. This is tabulation hashing (Carter &
-    Wegman 1979): numbers of any three keys are independent, in two passes where a hash of each element takes twelve. Of
-    65,536 pairs of masks one is, as far as the two overlap, a shifted copy of the other. A float at once: comparisons that
-    give booleans, and products with those, take several times as long on a CPU.
+    `key` int32 and `least` int16 (`least_kept(p)`), both scalars. An element's 16 bits are the exclusive or of two windows
+    of random tables; the key says where the windows begin. This is tabulation hashing (Carter &
+    Wegman 1979): the numbers of any three keys are independent, in two passes where hashing each element takes twelve. In
+    one of 65,536 pairs of masks the overlapping part of one is a shifted copy of the other. The result is float because
+    boolean comparisons, and products with booleans, take several times as long on a CPU.
     """
     if torch._C._functorch.is_batchedtensor(key):
         mask: Tensor = _Keep.apply(key, least, shape)  # type: ignore[no-untyped-call]
         return mask
     if key.device.type != "cpu":
         return keep_masks(key[None], least[None], shape)[0]
-    # With plain numbers: of a small layer's time, tensors of no dimension take most.
-    count, own = prod(shape), int(key)
+    # Python integers: for a small layer, scalar tensors would take most of the time.
+    count, number = prod(shape), int(key)
     first, second = windows(count, key.device)
-    drawn = torch.bitwise_xor(first[own & (STARTS - 1)], second[(own >> 16) & (STARTS - 1)])
+    drawn = torch.bitwise_xor(first[number & (STARTS - 1)], second[(number >> 16) & (STARTS - 1)])
     return torch.ge(drawn, int(least), out=torch.empty(count)).view(shape)
 
 
@@ -136,7 +137,7 @@ def keep_masks(keys: Tensor, least: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 class _Keep(torch.autograd.Function):
-    """Under vmap: the masks of all lanes at once."""
+    """The masks of all lanes at once, under vmap."""
 
     generate_vmap_rule = False
 
@@ -156,7 +157,7 @@ class _Keep(torch.autograd.Function):
 
 
 class Draws:
-    """Draws for K lanes, each at its own seed and step. What a data trick is handed.
+    """Random draws of K lanes, each at its own seed and step. Passed to data tricks.
 
     Every method takes the name of a stream (two draws with one name are the same numbers) and the shape of
     one lane's draw, and returns `[K, *shape]`.
@@ -167,7 +168,7 @@ class Draws:
         self.prefix = prefix
 
     def within(self, prefix: str) -> Draws:
-        """The same draws with stream names that cannot clash with another trick's."""
+        """The same draws with prefixed stream names, which cannot clash with those of another trick."""
         return Draws(self.keys, f"{prefix}/")
 
     def bits(self, stream: str, *shape: int) -> Tensor:
@@ -188,5 +189,5 @@ class Draws:
         return radius * torch.cos(2 * pi * self.uniform(f"{stream}/angle", *shape))
 
     def permutation(self, stream: str, count: int) -> Tensor:
-        """int64 `[K, count]`: a permutation a lane."""
+        """int64 `[K, count]`: one permutation per lane."""
         return self.bits(stream, count).argsort(dim=1, stable=True)

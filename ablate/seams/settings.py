@@ -1,4 +1,4 @@
-"""A trick's settings, for K lanes at once."""
+"""A trick's settings in K lanes."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ class Settings:
     """Attribute access to a trick's parameters as `[K]` tensors.
 
     Numbers are float32 (the weights' dtype) `[K]`, booleans bool `[K]`, choices a tuple of K values. `on` is bool `[K]`: the
-    lanes that have the trick; `everywhere`: all lanes have it, `anywhere`: any. A lane that does not have it carries
-    the neutral values (where the trick has them), so that most adapters need not look at `on` at all.
+    lanes that have the trick; `everywhere`: all lanes have it, `anywhere`: any. A lane without it has
+    the neutral values (if the trick has them), so that most ports can ignore `on`.
 
-    Settings never change: lanes that come or go make new ones. What is worked out from them can so be kept (`once`).
+    Immutable: when lanes are added or removed there is a new object. Values derived from the settings can therefore be
+    cached (`once`).
     """
 
     def __init__(self, on: Tensor, values: Mapping[str, Tensor | tuple[Value, ...]]) -> None:
         self.on = on
         self.everywhere, self.anywhere = bool(on.all()), bool(on.any())
         self._values = dict(values)
-        self._given = self
-        self._kept: dict[tuple[Any, ...], Any] = {}
+        self._recipe_settings = self
+        self._cache: dict[tuple[Any, ...], Any] = {}
 
     @classmethod
     def stack(
@@ -38,10 +39,10 @@ class Settings:
         device: torch.device,
         dtype: torch.dtype = torch.float32,
     ) -> Settings:
-        """From one mapping a lane (None: the lane does not have the trick)."""
-        given = list(lanes)
+        """From one mapping per lane (None: the lane does not have the trick)."""
+        settings = list(lanes)
         off = trick.neutral or trick.defaults
-        rows = [off if lane is None else lane for lane in given]
+        rows = [off if lane is None else lane for lane in settings]
         values: dict[str, Tensor | tuple[Value, ...]] = {}
         for parameter in trick.parameters:
             column = [row[parameter.name] for row in rows]
@@ -51,7 +52,7 @@ class Settings:
                 values[parameter.name] = torch.tensor(column, dtype=torch.bool, device=device)
             else:
                 values[parameter.name] = tuple(column)
-        on = torch.tensor([lane is not None for lane in given], dtype=torch.bool, device=device)
+        on = torch.tensor([lane is not None for lane in settings], dtype=torch.bool, device=device)
         return cls(on, values)
 
     def __getattr__(self, name: str) -> Any:
@@ -63,36 +64,36 @@ class Settings:
     def like(self, name: str, tensor: Tensor) -> Tensor:
         """Parameter `name` (or `on`) shaped `[K, 1, …]` so that it broadcasts against `tensor` `[K, …]`."""
         value = self.on if name == "on" else self._values[name]
-        if name != "on" and value is not self._given._values[name]:
+        if name != "on" and value is not self._recipe_settings._values[name]:
             return _like(value, tensor.ndim)
-        kept = self._kept.get((name, tensor.ndim))
-        if kept is None:
-            kept = self._kept[name, tensor.ndim] = _like(value, tensor.ndim)
-        return kept
+        shaped = self._cache.get((name, tensor.ndim))
+        if shaped is None:
+            shaped = self._cache[name, tensor.ndim] = _like(value, tensor.ndim)
+        return shaped
 
     def once(self, make: Callable[..., Derived], *arguments: Any) -> Derived:
-        """`make(settings, *arguments)`, worked out at the first step that asks and kept: what depends on the settings
-        alone. `make` is a function of a module; it sees the settings as the recipe has them, without a schedule."""
+        """`make(settings, *arguments)`, computed at the first call and cached: for values that depend on the settings
+        alone. `make` is a module-level function; it gets the recipe's settings, without the effect of a schedule."""
         key = (make, *arguments)
-        if key not in self._kept:
-            self._kept[key] = make(self._given, *arguments)
-        return self._kept[key]  # type: ignore[no-any-return]
+        if key not in self._cache:
+            self._cache[key] = make(self._recipe_settings, *arguments)
+        return self._cache[key]  # type: ignore[no-any-return]
 
     def value(self, name: str) -> Value:
-        """The one value that all lanes share. For parameters declared `lane=False`."""
+        """The value that all lanes share, of a parameter declared `lane=False`."""
         column = self._values[name]
         first = column[0]
         assert all(bool(item == first) for item in column), f"{name} differs between lanes"
         return first.item() if isinstance(first, Tensor) else first
 
     def replaced(self, **values: Tensor) -> Settings:
-        """The same with other values for this step; what `once` keeps stays as it is."""
+        """These settings with other values for this step; the cache of `once` is shared."""
         new = Settings.__new__(Settings)
         new.__dict__.update(self.__dict__, _values={**self._values, **values})
         return new
 
     def take(self, lanes: Tensor) -> Settings:
-        """These settings for some of the lanes, in the order of `lanes` (int64)."""
+        """The settings of the given `lanes` (int64), in that order."""
         picks = lanes.tolist()
         return Settings(
             self.on[lanes],
@@ -103,7 +104,7 @@ class Settings:
         )
 
     def extend(self, other: Settings) -> Settings:
-        """These lanes' settings, and behind them those of `other`."""
+        """The settings of these lanes followed by those of `other`."""
         return Settings(
             torch.cat([self.on, other.on]),
             {

@@ -1,4 +1,4 @@
-"""A model's parameters for K lanes: one flat `[K, P]` matrix, and named `[K, *shape]` views of it."""
+"""The parameters of K lanes: one flat `[K, P]` matrix, and named `[K, *shape]` views of it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch import Tensor
 
 Role = Literal["weight", "bias", "norm", "embedding", "other"]
 ALIGN = 16
-"""Each tensor's place in the flat matrix starts at a multiple of this many numbers, so that every element is
-handled by the vectorised path of an elementwise kernel whatever K is: the scalar path that treats the tail
+"""The offset of each tensor in the flat matrix is a multiple of this many numbers, so that every element is
+processed by the vectorised path of an elementwise kernel for any K: the scalar path for the tail
 of an array may round differently."""
 
 
@@ -32,7 +32,7 @@ class Spec:
 
 
 class Layout:
-    """Where each parameter stands in the flat matrix."""
+    """The offset of each parameter in the flat matrix."""
 
     def __init__(self, specs: list[Spec]) -> None:
         self.specs = {spec.name: spec for spec in specs}
@@ -45,7 +45,7 @@ class Layout:
         self._strides = {spec.name: torch.empty(spec.shape, device="meta").stride() for spec in specs}
 
     def pack(self, tensors: Mapping[str, Tensor], lanes: int) -> Tensor:
-        """`[K, *shape]` tensors by name -> a flat `[K, P]`, theirs where they are columns of one; zeros where a name is missing."""
+        """`[K, *shape]` tensors by name -> flat `[K, P]`; no copy if they already are its columns. A missing name gives zeros."""
         if (whole := self._whole(tensors, lanes)) is not None:
             return whole
         zeros = next(iter(tensors.values())).new_zeros(lanes, ALIGN)
@@ -62,7 +62,7 @@ class Layout:
         return torch.cat(parts, dim=1)
 
     def _whole(self, tensors: Mapping[str, Tensor], lanes: int) -> Tensor | None:
-        """The matrix of which the tensors are the columns, if all of them are and stand where they should."""
+        """The matrix whose columns the tensors are, or None if they are not all columns of one at their offsets."""
         if len(tensors) < len(self.specs):
             return None
         first = next(iter(tensors.values()))
@@ -71,9 +71,9 @@ class Layout:
             return None
         for name, tensor in tensors.items():
             inner = tensor.stride()[1:]
-            place = tensor.storage_offset() == self.offsets[name] and tensor.stride(0) == self.width
+            aligned = tensor.storage_offset() == self.offsets[name] and tensor.stride(0) == self.width
             if (
-                not place
+                not aligned
                 or inner != self._strides[name]
                 or tensor.untyped_storage().data_ptr() != storage.data_ptr()
             ):
@@ -82,7 +82,7 @@ class Layout:
 
 
 class LaneTensors(Mapping[str, Tensor]):
-    """Name -> `[K, *shape]` view; `.flat` is the whole as `[K, P]` (elementwise rules use it directly).
+    """Name -> `[K, *shape]` view; `.flat` is the whole matrix `[K, P]`, for elementwise rules.
 
     Padding between tensors is zero and stays zero under any rule that maps (w=0, g=0) to 0.
     """
@@ -118,16 +118,16 @@ class LaneTensors(Mapping[str, Tensor]):
         return self.like(self.flat.to(device))
 
     def map(self, change: Callable[[Spec, Tensor], Tensor]) -> LaneTensors:
-        """New tensors, each `change(spec, tensor)` of the same shape."""
+        """New tensors, each `change(spec, tensor)`, of the same shapes."""
         changed = {name: change(self.spec(name), tensor) for name, tensor in self.items()}
         return self.like(self.layout.pack(changed, self.lanes))
 
     def norm(self) -> Tensor:
         """Global L2 norm of each lane, `[K]`.
 
-        Squares are summed in blocks of `ALIGN`, each within one tensor, and the blocks one after another, so that
-        tensors that a lane does not use (zeros) leave the rounding as it is: the norm of a lane is the same alone and
-        in any group. (A GPU, which promises no equal bits, sums the blocks as it likes.)
+        Squares are summed in blocks of `ALIGN`, each within one tensor, and the blocks in sequence, so that
+        tensors that a lane does not use (zeros) do not change the rounding: the norm of a lane is bit for bit the same
+        alone and in any group. On a GPU, where bits may differ, blocks are summed in any order.
         """
         blocks = self.flat.square().reshape(self.lanes, -1, ALIGN).sum(dim=2)
         if blocks.device.type != "cpu":

@@ -189,7 +189,7 @@ def _left_out(
 ) -> dict[str, str]:
     left_out = {}
     for name, trick in catalogue.items():
-        if not study.space.holds(trick):
+        if not study.space.includes(trick):
             left_out[name] = "left out by the study file"
         elif not trick.searched:
             left_out[name] = "its record keeps it out of the search"

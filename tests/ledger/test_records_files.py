@@ -101,9 +101,9 @@ def test_targets_that_cannot_be(tmp_path: Path):
     (tmp_path / "file").write_text("")
     (tmp_path / "folder").mkdir()
     for name, says in (
-        ("file/a", "where a folder should"),
+        ("file/a", "has the name of that folder"),
         ("file/a/b", "not a folder"),
-        ("folder", "is in the way"),
+        ("folder", "folder of that name exists"),
         ("x" * 300, "shorter name"),
     ):
         with pytest.raises(InputError, match=says):

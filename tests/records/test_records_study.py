@@ -64,7 +64,7 @@ def test_the_file_of_the_handbook():
     assert study.needs_lr_find
     recipe = study.baseline_recipe(CATALOGUE, 0.25)
     assert dict(recipe["momentum"]) == {"lr": 0.25, "momentum": 0.9, "nesterov": False}
-    with pytest.raises(InputError, match="left to lr-find"):
+    with pytest.raises(InputError, match="lr is 'lr-find'"):
         study.baseline_recipe(CATALOGUE)
 
 
@@ -96,7 +96,7 @@ MISTAKES = [
     ("seed = -1", 1, "from 0 to"),
     ('[space]\ninclude = [\n  "*",\n  "dropuot",\n]', 4, "did you mean 'dropout'"),
     ('[space]\ninclude = "dropout"', 2, "must be a list"),
-    ("[space]\nexclude = [3]", 2, "must hold text"),
+    ("[space]\nexclude = [3]", 2, "must contain text"),
     ("[space.dropuot]\np = { low = 0.1 }", 1, "did you mean 'dropout'"),
     ("[space.dropout]\n# why\nq = { low = 0.1 }", 3, "parameter of dropout 'q'"),
     ("[space.dropout]\np = 0.3", 2, "choices = [0.5]"),
@@ -104,7 +104,7 @@ MISTAKES = [
     ("[space.dropout.p]\nlow = 0.1\nhigh = nan", 3, "finite number"),
     ("[space.dropout]\np = { lo = 0.1 }", 2, "did you mean 'low'"),
     ("[space.dropout]\np = { low = -0.1 }", 2, "dropout.p.low must"),
-    ("[space.dropout]\nprofile = { low = 1 }", 2, "no number"),
+    ("[space.dropout]\nprofile = { low = 1 }", 2, "not a number"),
     ('[space.dropout]\nprofile = { choices = ["flat",\n"rissing"] }', 3, "did you mean 'rising'"),
     ("[space.dropout]\np = { choices = [] }", 2, "list of values"),
     ("[space.dropout]\np = { choices = [0.1, 0.1] }", 2, "twice"),
