@@ -93,7 +93,7 @@ def _train(session: Session, stages: Sequence[str], *, force: bool) -> None:
 
         asked = session.study.space
         tricks = [
-            t.name for t in session.context.catalogue.values() if not possible[t.name] and asked.holds(t)
+            t.name for t in session.context.catalogue.values() if not possible[t.name] and asked.includes(t)
         ]
         timed(session, "costs", lambda: costs(session, baseline, tricks))
 
