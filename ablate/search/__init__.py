@@ -1,1 +1,1 @@
-"""The only importer of optuna: recipe space and suggestions, samplers, pruning, importances."""
+"""Search: space, samplers, pruning, importances. The only package that imports optuna."""

@@ -1,4 +1,4 @@
-"""One dimension of the search space: a number in a range, or one of some choices."""
+"""One dimension of the search space: a number in a range or a categorical choice."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ DECADE = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Dimension:
-    """`name` is a slot, a trick, or `trick.parameter`; `choices` are empty for a number in [low, high].
+    """`name`: a slot, a trick, or `trick.parameter`; `choices`: empty for a number in [low, high].
 
-    `structural` says that the lanes of one group must agree in it.
+    `structural`: the lanes of a group must have the same value.
     """
 
     name: str
@@ -31,14 +31,14 @@ class Dimension:
 
     @property
     def constant(self) -> Value | None:
-        """The only value that there is, or None where there are several."""
+        """The only possible value, or None if there are several."""
         if self.choices:
             return self.choices[0] if len(self.choices) == 1 else None
         if self.low < self.high:
             return None
         return int(self.low) if self.integer else self.low
 
-    def holds(self, value: Value) -> bool:
+    def contains(self, value: Value) -> bool:
         if self.choices:
             return any(choice == value and type(choice) is type(value) for choice in self.choices)
         if isinstance(value, str | bool) or (self.integer and value != int(value)):
@@ -47,7 +47,7 @@ class Dimension:
 
 
 def dimension(trick: Trick, parameter: Parameter, override: Override | None) -> Dimension:
-    """Where to look for `parameter`: the study file's override, else the record's range."""
+    """The dimension of `parameter`: the study file's override, else the range in the record."""
     name = f"{trick.name}.{parameter.name}"
     structural = not parameter.lane
     if override and override.choices:
@@ -68,8 +68,8 @@ def dimension(trick: Trick, parameter: Parameter, override: Override | None) -> 
 def doublings(low: int, high: int) -> tuple[int, ...]:
     """`low`, 2 · `low`, 4 · `low`, …, and `high`.
 
-    Where lanes must agree (a batch size), few values are searched: runs of one value train together, and nobody
-    tells 100 examples a batch from 101.
+    For structural parameters such as the batch size: only runs with equal values can train together, and
+    the difference between 100 and 101 examples per batch does not matter.
     """
     values = []
     while low < high:
@@ -79,12 +79,12 @@ def doublings(low: int, high: int) -> tuple[int, ...]:
 
 
 def lr_range(dim: Dimension, centers: Sequence[float]) -> Dimension:
-    """A learning rate's range cut to a decade on either side of all `centers`.
+    """A learning rate's range, restricted to a decade on either side of all `centers`.
 
     The baseline's optimizer has one center, the rate that lr-find found for it. Another optimizer has two:
-    its record's default d, and d · (found rate ÷ the default of the baseline's optimizer), because a task
-    that wants three times the usual rate of one rule often wants more of another too, but rules scale
-    differently with the size of gradients; the range covers both readings.
+    its record's default d, and d · (found rate ÷ default of the baseline's optimizer). A task for which one update
+    rule needs three times the usual rate often needs more of another too, but rules scale
+    differently with the size of gradients; the range covers both cases.
     """
     inside = [min(max(center, dim.low), dim.high) for center in centers]
     low = max(dim.low, min(inside) / DECADE)
@@ -92,12 +92,12 @@ def lr_range(dim: Dimension, centers: Sequence[float]) -> Dimension:
 
 
 def widen_to(dim: Dimension, value: Value, *, fixed: bool) -> Dimension:
-    """`dim`, made to hold the baseline's own `value`. Raises InputError where the user set the range."""
-    if dim.holds(value):
+    """`dim` extended to contain the baseline's `value`. Raises InputError if it does not and the user set the range."""
+    if dim.contains(value):
         return dim
     if fixed or isinstance(value, str) or not isfinite(value) or (dim.log and value <= 0):
         raise InputError(
-            f"the baseline's {dim.name} = {value} lies outside the range that is searched",
+            f"the baseline's {dim.name} = {value} lies outside the search range",
             hint="widen the range in [space] or change the baseline",
         )
     if dim.choices:

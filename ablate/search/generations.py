@@ -1,15 +1,15 @@
-"""Asking for trials in generations, without a queue: suggestions are a pure function of (seed, results).
+"""Suggesting trials in generations: suggestions are a pure function of (seed, results).
 
-Trials come G at a time. Generation g learns from the results of generations up to g − 2 only, so that the
-next generation can train while one is still being asked, two workers never wait for each other, and after a
-crash the same suggestions come again whatever had finished by then. Optuna's study lives for one generation.
+A generation has a fixed number of trials. Generation g learns from the results of generations up to g − 2 only, so that
+one generation can train while the next is being suggested, two workers never wait for each other, and a study that
+crashed gets the same suggestions again, whatever had finished. An Optuna study is built anew for each generation.
 
-Within a generation, groups of `lanes` trials share their structure (what lanes of one fused group must agree
-in): it is drawn for the first of them, the rest for each. That is the split plot of an experimenter with
-hard-to-change factors.
+Within a generation, groups of `lanes` trials share their structural parameters (those in which the lanes of a group must
+agree): they are drawn for the first trial of the group, all other parameters for each trial. This is a split-plot design
+with hard-to-change factors.
 
 The switches are drawn first, jointly; then the settings of every trick that is on, jointly for each trick. TPE
-is fitted once a generation (`tpe`); other samplers are asked trial by trial.
+is fitted once per generation (`tpe`); other samplers are asked trial by trial.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ LAG = 2
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """Trial `number`: train `recipe` under `seed`. `params` are to come back in its `TrialResult`."""
+    """Trial `number`: train `recipe` under `seed`. `params` must be passed back in its `TrialResult`."""
 
     number: int
     recipe: Recipe
@@ -45,7 +45,7 @@ class Suggestion:
 
 
 class Suggester:
-    """Suggests the trials of a search. `generation` is the size of one, `lanes` of a group in it."""
+    """Suggests the trials of a search. `generation`: trials per generation; `lanes`: trials per group."""
 
     def __init__(
         self,
@@ -70,9 +70,8 @@ class Suggester:
     def generation(self, number: int, finished: Mapping[int, TrialResult]) -> list[Suggestion]:
         """Generation `number` (from 0). Trial 0 is the baseline itself; the first two generations are random.
 
-        `finished`: trial -> result; it must hold every trial of the generations up to `number` − 2, and what
-        it holds beyond is not looked at. Raises ValueError where one is missing, InputError where a result
-        does not belong to this space.
+        `finished`: trial -> result; it must contain every trial of the generations up to `number` − 2; later ones
+        are ignored. Raises ValueError if one is missing, InputError if a result is outside this space.
         """
         start = number * self.size
         if number < LAG or self.sampler in ("random", "qmc"):
@@ -90,7 +89,7 @@ class Suggester:
         return [self._suggestion(start + i, params) for i, params in enumerate(drawn)]
 
     def study(self, results: Mapping[int, TrialResult]) -> optuna.Study:
-        """An in-memory Optuna study that holds `results`, in the order of their numbers."""
+        """An in-memory Optuna study of `results`, in the order of their numbers."""
         study = optuna.create_study(direction=self.direction)
         study.add_trials(self._converter.trials(results))
         return study
@@ -104,7 +103,7 @@ class Suggester:
         return Suggestion(number, self.space.from_params(params), params, self.seed + number)
 
     def _from_cube(self, start: int) -> list[dict[str, Value]]:
-        """Trials that learn from nothing."""
+        """Trials that do not depend on results."""
         if self.sampler == "qmc":
             points = sobol_points(self.space, self.seed, start, self.size)
         else:
@@ -118,7 +117,7 @@ class Suggester:
         return drawn
 
     def _from_tpe(self, number: int, history: Mapping[int, TrialResult]) -> list[dict[str, Value]]:
-        """Trials from one fit to what is `history`."""
+        """Trials drawn from TPE fitted once to `history`."""
         trials = list(self._converter.trials(history))
         study = optuna.create_study(direction=self.direction)
         sampler = FittedTPE(study, trials, self._converter.internal, _seed(self.seed, number))
@@ -137,7 +136,7 @@ class Suggester:
         drawn: list[dict[str, Value]],
         having: Sequence[int],
     ) -> None:
-        """Draw `dimensions` jointly for the trials `having` them: the structure for the first of a group."""
+        """Draw `dimensions` jointly for the trials `having` them; structural ones for the first trial of a group."""
         names = [dim.name for dim in dimensions if dim.constant is None]
         shared = [name for name in names if name in self._structural]
         first = [i for i in having if not shared or i % self.lanes == 0]
@@ -151,7 +150,7 @@ class Suggester:
             drawn[i] |= {name: drawn[i - i % self.lanes][name] for name in shared}
 
     def _from_optuna(self, number: int, history: Mapping[int, TrialResult]) -> list[dict[str, Value]]:
-        """Trials that another sampler is asked for, one by one."""
+        """Trials from another sampler of Optuna, asked one by one."""
         study = self.study(history)
         study.sampler = optuna_sampler(self.sampler, _seed(self.seed, number))
         drawn: list[dict[str, Value]] = []
@@ -162,15 +161,15 @@ class Suggester:
         return drawn
 
     def _structure(self, drawn: list[dict[str, Value]], i: int) -> dict[str, Value]:
-        """What trial `i` of a generation takes over from the first of its group."""
+        """The structural parameters that trial `i` of a generation shares with the first of its group."""
         leader = i - i % self.lanes
         if leader == i:
             return {}
         return {name: value for name, value in drawn[leader].items() if name in self._structural}
 
     def _suggested(self, trial: Trial) -> dict[str, Value]:
-        """Every parameter of `trial`, before anything can end it: a trial pruned with some of them missing
-        would shrink TPE's joint space for good."""
+        """Every parameter of `trial`, suggested before it starts: a trial pruned with some of them missing
+        would permanently shrink TPE's joint space."""
         params = {switch.name: _suggest(trial, switch) for switch in self.space.switches}
         for name in self.space.on(params):
             for dim in self.space.settings.get(name, ()):

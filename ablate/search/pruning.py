@@ -1,11 +1,11 @@
-"""Which lanes of a group may stop early: a pure decision from curves, without Optuna and without a storage.
+"""Pruning as a pure function of learning curves, without Optuna and without a storage.
 
-The rules are Optuna's `MedianPruner` and `SuccessiveHalvingPruner` (the tests hold them to it), with one
-difference: the lanes of a group reach an epoch together, so each is judged against all the others, and not
-against those alone that happened to come first. A worker can therefore decide without importing Optuna.
+The rules are those of Optuna's `MedianPruner` and `SuccessiveHalvingPruner` (tests compare them), with one
+difference: the lanes of a group reach an epoch together, so each is compared with all the others, not only
+with those that came first. A worker can therefore decide without importing Optuna.
 
-Every parameter of a trial is suggested before its first epoch, so a pruned trial teaches the sampler as
-much about where it looked as a complete one.
+Every parameter of a trial is suggested before its first epoch, so a pruned trial tells the sampler as
+much about its location as a complete one.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from ablate.records.study import Pruner
 
 Curve = Sequence[float]
 PRUNERS: tuple[Pruner, ...] = ("none", "median", "successive-halving")
-REDUCTION = 2  # a rung halves its trials, which is also when a group of lanes is compacted
-FIRST_RUNG = 4  # the first rung stands at a quarter of the budget: earlier, warmup and slow starters lose
-STARTUP = 5  # complete curves that a median needs
+REDUCTION = 2  # a rung stops half of the trials; a group of lanes is compacted at the same time
+FIRST_RUNG = 4  # the first rung is at 1/4 of the budget: earlier, warmup and slow starters would lose
+STARTUP = 5  # complete curves needed for a median
 
 
 def rungs(epochs: int) -> list[int]:
-    """The epochs (from 1) at which successive halving decides: a quarter, a half; never the last."""
+    """The epochs (from 1) at which successive halving decides: at 1/4 and 1/2 of the budget, never the last."""
     first = max(1, ceil(epochs / FIRST_RUNG))
     decision_epochs = []
     while first < epochs:
@@ -38,11 +38,11 @@ def rungs(epochs: int) -> list[int]:
 def decide(
     pruner: str, finished: Sequence[Curve], group: Sequence[Curve], *, epochs: int, higher_is_better: bool
 ) -> list[bool]:
-    """For each lane of `group` whether it should stop now.
+    """Whether to stop each lane of `group` now.
 
-    A curve holds the metric of epochs 1, 2, …; those of `group` end with the present epoch, those of
-    `finished` where their trial ended. `epochs` is the full budget. Pass the curves of the generations that the
-    sampler may see (two back) and the decision is as reproducible as the suggestions.
+    A curve has the metric of epochs 1, 2, …; those of `group` end at the current epoch, those of
+    `finished` where their trial ended. `epochs` is the full budget. If `finished` are the curves of the generations that
+    the sampler uses (two back), the decision is as reproducible as the suggestions.
     Raises InputError for an unknown pruner.
     """
     if pruner not in PRUNERS:
@@ -58,7 +58,7 @@ def decide(
 
 
 def _below_median(lanes: np.ndarray, sign: float, finished: Sequence[Curve], epochs: int) -> list[bool]:
-    """Stop where the best value so far is worse than the median of the complete trials at this epoch."""
+    """Stop lanes whose best value so far is worse than the median of the complete trials at this epoch."""
     epoch = lanes.shape[1]
     complete = [sign * curve[epoch - 1] for curve in finished if len(curve) >= epochs]
     if len(complete) < STARTUP or epoch < epochs / FIRST_RUNG or np.isnan(complete).all():
@@ -68,7 +68,7 @@ def _below_median(lanes: np.ndarray, sign: float, finished: Sequence[Curve], epo
 
 
 def _not_promoted(lanes: np.ndarray, sign: float, finished: Sequence[Curve]) -> list[bool]:
-    """Stop what is not among the best 1 / REDUCTION of all trials that reached this rung (ASHA, 1810.05934)."""
+    """Stop lanes that are not among the best 1 / REDUCTION of all trials that reached this rung (ASHA, 1810.05934)."""
     epoch = lanes.shape[1]
     now = lanes[:, -1]
     competing = np.array([*now, *(sign * curve[epoch - 1] for curve in finished if len(curve) >= epoch)])

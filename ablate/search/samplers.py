@@ -1,4 +1,4 @@
-"""Optuna's samplers, and a `Dimension` as Optuna's distribution."""
+"""Optuna's samplers, and the conversion of a `Dimension` to an Optuna distribution."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from ablate.records.errors import InputError, unknown
 from ablate.records.study import Sampler
 from ablate.search.dimension import Dimension
 
-optuna.logging.set_verbosity(optuna.logging.ERROR)  # it announces every study and trial otherwise
+optuna.logging.set_verbosity(optuna.logging.ERROR)  # by default it logs every study and trial
 _NEEDS: dict[str, str] = {"gp": "torch", "qmc": "scipy"}
 SAMPLERS: tuple[Sampler, ...] = ("tpe", "random", "qmc", "gp")
 
 
 def check_sampler(name: str) -> None:
-    """Raises InputError for a sampler that does not exist or lacks its package."""
+    """Raise InputError for an unknown sampler or one whose package is missing."""
     if name not in SAMPLERS:
         raise unknown("sampler", name, SAMPLERS)
     if name in _NEEDS and find_spec(_NEEDS[name]) is None:
@@ -31,7 +31,7 @@ def check_sampler(name: str) -> None:
 
 
 def optuna_sampler(name: str, seed: int) -> BaseSampler:
-    """A sampler that is asked trial by trial, seeded. One trial is enough for it to start: the caller decides."""
+    """A seeded sampler, asked trial by trial. It starts after one trial; the caller decides when to use it."""
     assert name == "gp"
     return GPSampler(seed=seed, n_startup_trials=1, deterministic_objective=False)
 

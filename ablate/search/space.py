@@ -1,7 +1,7 @@
-"""The search space of a study: every trick that applies, at once; recipes <-> the parameters of a trial.
+"""The search space of a study: all applicable tricks at once; conversion between recipes and trial parameters.
 
-A slot is one categorical over its tricks (the optimizer's always holds one, another slot may hold "none");
-every other trick is an on/off categorical under its own name; `trick.parameter` is there whenever its trick
+A slot is one categorical over its tricks (plus "none", except for the optimizer);
+every other trick is an on/off categorical with the trick's name; `trick.parameter` exists if its trick
 is on.
 """
 
@@ -25,7 +25,7 @@ Params = Mapping[str, Value]
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """`dimensions` counts everything that is varied; `log10_combinations` is of slots and switches alone."""
+    """`dimensions`: all varied dimensions; `log10_combinations`: of slots and switches only."""
 
     dimensions: int
     log10_combinations: float
@@ -33,11 +33,11 @@ class Size:
 
 @dataclass(frozen=True)
 class Space:
-    """What is searched. Make one with `Space.of`.
+    """The search space. Construct with `Space.of`.
 
     `switches`: slots and on/off tricks, structural ones first, in the order in which they are suggested.
-    `settings`: trick -> its parameters, for the tricks that are searched.
-    `always`: tricks that are on in every recipe; those without `settings` stay as in the baseline.
+    `settings`: searched trick -> its parameters.
+    `always`: tricks that are on in every recipe; those without `settings` keep the baseline's.
     `left_out`: trick -> why it is not searched.
     """
 
@@ -59,9 +59,9 @@ class Space:
     ) -> Space:
         """The space of `study` around `baseline`.
 
-        `applicable`: trick -> why the model or the task cannot take it, or "" (also where it is missing).
-        `lr_center`: the rate that lr-find found for the baseline's optimizer; None: the baseline's own.
-        Raises InputError where nothing is left to search or the baseline lies outside a range of the user's.
+        `applicable`: trick -> why it does not apply to the model or the task; "" or missing if it does.
+        `lr_center`: the rate that lr-find found for the baseline's optimizer; None for the baseline's rate.
+        Raises InputError if nothing is left to search or the baseline lies outside a range set by the user.
         """
         left_out = _left_out(catalogue, study, applicable, baseline)
         searched = [trick for name, trick in catalogue.items() if name not in left_out]
@@ -81,11 +81,11 @@ class Space:
         always = tuple(name for name in baseline if name not in names)
         space = cls(catalogue, baseline, tuple(switches), settings, always, left_out)
         if space.size().dimensions == 0:
-            raise InputError("nothing is left to search", hint="widen include in [space], or exclude less")
+            raise InputError("nothing is left to search", hint="extend include in [space], or exclude less")
         return space
 
     def dimensions(self) -> Iterator[Dimension]:
-        """Everything that is varied: the switches, then the parameters."""
+        """All varied dimensions: the switches, then the parameters."""
         yield from self.switches
         for settings in self.settings.values():
             yield from (dim for dim in settings if dim.constant is None)
@@ -96,12 +96,12 @@ class Space:
         )
 
     def on(self, params: Params) -> list[str]:
-        """The tricks that are on in `params`, structural ones first among those that are switched."""
+        """The tricks that are on in `params`: those that always are, then the switched ones, structural ones first."""
         switched = [_trick_of(switch, params[switch.name]) for switch in self.switches]
         return [*self.always, *(name for name in switched if name != NONE)]
 
     def from_params(self, params: Params) -> Recipe:
-        """The complete recipe. Raises Conflict where `params` turn two enemies on, KeyError where one is missing."""
+        """The complete recipe. Raises Conflict if `params` turn on two tricks that conflict, KeyError if one is missing."""
         tricks: dict[str, Mapping[str, Value]] = {}
         for name in self.on(params):
             if name in self.settings:
@@ -116,10 +116,10 @@ class Space:
         return Recipe.of(self.catalogue, tricks)
 
     def to_params(self, recipe: Recipe) -> dict[str, Value]:
-        """The parameters of `recipe`: switches, then `trick.parameter` of what is on.
+        """The parameters of `recipe`: switches, then `trick.parameter` of the tricks that are on.
 
-        A trick at neutral settings that no range holds (weight decay 0 on a log scale) counts as off.
-        Raises InputError where the recipe lies outside the space.
+        A trick at neutral settings outside its range (weight decay 0 on a log scale) counts as off.
+        Raises InputError if the recipe lies outside the space.
         """
         on = {name for name in recipe if name in self.always or not self._is_neutral(name, recipe[name])}
         params: dict[str, Value] = {}
@@ -128,24 +128,24 @@ class Space:
                 params[switch.name] = switch.name in on
             else:
                 params[switch.name] = next((c for c in switch.choices if c in on), NONE)
-            if not switch.holds(params[switch.name]):
+            if not switch.contains(params[switch.name]):
                 raise InputError(f"the slot '{switch.name}' cannot be empty in this space")
         if beyond := on - set(self.on(params)):
             raise InputError(f"the recipe has {', '.join(sorted(beyond))}, outside the space")
         for name in self.on(params):
             if name not in recipe:
-                raise InputError(f"the recipe lacks '{name}', which is on in this whole space")
+                raise InputError(f"the recipe lacks '{name}', which is always on in this space")
             for dim in self.settings.get(name, ()):
                 value = recipe[name][dim.name.removeprefix(f"{name}.")]
-                if not dim.holds(value):
+                if not dim.contains(value):
                     raise InputError(f"{dim.name} = {value} lies outside the space")
                 if dim.constant is None:
                     params[dim.name] = value
         return params
 
     def without_conflicts(self, params: Params, order: Sequence[str]) -> dict[str, Value]:
-        """`params` without conflicts: of two enemies the one that is always on stays, then the optimizer, then
-        the structural one (lanes of a group must agree in it), then the one that stands first in `order`.
+        """`params` without conflicts. Of two conflicting tricks the one that is always on is kept, else the optimizer,
+        else the structural one (lanes of a group must agree in it), else the first in `order`.
         """
         rank = {name: i for i, name in enumerate(order)}
         accepted = [self.catalogue[name] for name in self.always]
@@ -165,10 +165,12 @@ class Space:
         return resolved
 
     def _is_neutral(self, name: str, settings: Mapping[str, Value]) -> bool:
-        """Whether the trick does nothing at `settings`, which the space cannot say but by turning it off."""
-        held = {dim.name: dim for dim in self.settings.get(name, ())}
+        """Whether the trick has no effect at `settings`, which lie outside the space: equivalent to turning it off."""
+        dimensions = {dim.name: dim for dim in self.settings.get(name, ())}
         return _neutral(self.catalogue[name], settings) and not all(
-            held[f"{name}.{key}"].holds(value) for key, value in settings.items() if f"{name}.{key}" in held
+            dimensions[f"{name}.{key}"].contains(value)
+            for key, value in settings.items()
+            if f"{name}.{key}" in dimensions
         )
 
 
@@ -190,9 +192,9 @@ def _left_out(
     left_out = {}
     for name, trick in catalogue.items():
         if not study.space.includes(trick):
-            left_out[name] = "left out by the study file"
+            left_out[name] = "excluded by the study file"
         elif not trick.searched:
-            left_out[name] = "its record keeps it out of the search"
+            left_out[name] = "excluded from the search by its record"
         elif reason := applicable.get(name, ""):
             left_out[name] = reason
     fixed = [name for name in baseline if name in left_out]
@@ -206,7 +208,7 @@ def _left_out(
 
 
 def _structural(trick: Trick) -> bool:
-    """Whether turning `trick` on or off changes the group: see `lanes.group.structure`."""
+    """Whether turning `trick` on or off changes the structure of a group (`lanes.group.structure`)."""
     return not trick.lane or any(not parameter.lane for parameter in trick.parameters)
 
 
@@ -215,9 +217,9 @@ def _toggle(trick: Trick) -> Dimension:
 
 
 def _slot(slot: str, catalogue: Catalogue, left_out: Mapping[str, str], baseline: Recipe) -> Dimension:
-    """The baseline's own trick stays a choice also where it is not searched; the slot is then never empty.
+    """The baseline's trick is a choice even if it is not searched; the slot is then never empty.
 
-    The first choice is what stands in the slot where a conflict drives another one out.
+    The first choice replaces a trick that conflicts with others.
     """
     members = [t for t in catalogue.values() if t.slot == slot and t.name not in left_out]
     choices = [trick.name for trick in members]

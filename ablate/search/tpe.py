@@ -1,10 +1,10 @@
 """Optuna's TPE, fitted once for all trials of a generation.
 
-`Study.ask` fits TPE's two densities anew for every trial and, where parameters are conditional, for every single
-one of them: a dozen fits of 1 to 2 ms each a trial. Trials of one generation learn from the same
+`Study.ask` fits TPE's two densities for every trial and, if parameters are conditional, for every one
+of them: a dozen fits of 1 to 2 ms each per trial. The trials of a generation learn from the same
 results, so here each part of the space is fitted once and all its values are drawn together. The densities,
-the split into good and bad trials, candidates and their choice are Optuna's own (`TPESampler`'s methods, which
-is why the version of Optuna is bounded in pyproject.toml; a test holds the draws to those of `sample_relative`).
+the split into good and bad trials, the candidates and their selection are methods of Optuna's `TPESampler`; the
+version of Optuna is therefore bounded in pyproject.toml, and a test compares the draws with `sample_relative`.
 Watanabe 2023 (2304.11127).
 """
 
@@ -23,13 +23,13 @@ from optuna.trial import FrozenTrial, TrialState
 from ablate.records.trick import Value
 
 CANDIDATES = 12
-"""Half of Optuna's default: on synthetic objectives no worse (bench/results/search.md), and half the time."""
+"""Half of Optuna's default: no worse on synthetic objectives (bench/results/search.md), in half the time."""
 
 
 class FittedTPE(TPESampler):
-    """TPE that has learnt from `trials` (complete and pruned ones; others are not looked at).
+    """TPE fitted to `trials` (complete and pruned ones; others are ignored).
 
-    `internal`: number of a trial -> its parameters as numbers (`Teller.internal`), which Optuna works out for every fit.
+    `internal`: number of a trial -> its parameters in Optuna's internal representation (`TrialConverter.internal`).
     """
 
     def __init__(
@@ -51,14 +51,14 @@ class FittedTPE(TPESampler):
     def _get_internal_repr(
         self, trials: list[FrozenTrial], search_space: dict[str, BaseDistribution], study: optuna.Study
     ) -> dict[str, np.ndarray]:
-        """The values of `search_space`, of those of `trials` that have them all."""
+        """The values of `search_space` in those of `trials` that have all of them."""
         rows = [
             internal for t in trials if search_space.keys() <= (internal := self.internal[t.number]).keys()
         ]
         return {name: np.array([row[name] for row in rows], dtype=float) for name in search_space}
 
     def draw(self, space: Mapping[str, BaseDistribution], count: int) -> list[dict[str, Value]]:
-        """`count` draws of the parameters of `space`, jointly, from the trials that have them all."""
+        """`count` joint draws of the parameters of `space`, from the trials that have all of them."""
         names = dict(space)
         good = self._build_parzen_estimator(self.study, names, self.good, handle_below=True)
         bad = self._build_parzen_estimator(self.study, names, self.bad, handle_below=False)

@@ -1,6 +1,6 @@
-"""Points of the unit cube as trials: what random search, quasi-random search and the first trials draw from.
+"""Points of the unit cube as trials, for random search, quasi-random search and the first generations.
 
-Each switch and each parameter has a coordinate of its own, also where its trick is off, so that a sequence
+Each switch and each parameter has its own coordinate, even if its trick is off, so that a sequence
 that fills the cube evenly fills the space evenly.
 """
 
@@ -16,8 +16,8 @@ from ablate.records.trick import Value
 from ablate.search.dimension import Dimension
 from ablate.search.space import OPTIMIZER, Params, Space
 
-# Good recipes of the literature stack some five to ten tricks. Were each of thirty switches thrown by a fair
-# coin, no random recipe would ever be near that, nor near the baseline.
+# Good recipes in the literature combine five to ten tricks. If each of thirty switches were a fair
+# coin, no random recipe would be close to that, or to the baseline.
 DEPARTURES = 8
 
 
@@ -31,42 +31,42 @@ def sobol_points(space: Space, seed: int, start: int, count: int) -> NDArray[np.
     from scipy.stats import qmc  # takes a second to import
 
     engine = qmc.Sobol(len(list(space.dimensions())), scramble=True, rng=np.random.default_rng(seed))
-    # The sequence is balanced in powers of two, so that many are drawn; a longer draw begins with a shorter.
+    # The sequence is balanced at powers of two, so that many points are drawn; a longer draw begins with a shorter one.
     return engine.random_base2((start + count - 1).bit_length())[start : start + count]
 
 
 def params_at(space: Space, point: NDArray[np.float64], fixed: Params) -> dict[str, Value]:
-    """The trial at `point` [D], but for what is `fixed`.
+    """The trial at `point` [D], with the values in `fixed`.
 
     Every switch but the optimizer's departs from the baseline with probability min(1/2, 8 ÷ switches); the
-    optimizer and the parameters are uniform, on a log scale where they have one.
+    optimizer and the parameters are uniform, on a log scale if they have one.
     """
-    home = space.to_params(space.baseline)
+    baseline = space.to_params(space.baseline)
     departure = min(0.5, DEPARTURES / max(1, len(space.switches)))
     drawn: dict[str, Value] = {}
     for dim, u in zip(space.dimensions(), point.tolist(), strict=True):
         if dim.name in fixed:
             drawn[dim.name] = fixed[dim.name]
-        elif dim.name in home and dim in space.switches and dim.name != OPTIMIZER:
-            drawn[dim.name] = _switched(dim, home[dim.name], u, departure)
+        elif dim.name in baseline and dim in space.switches and dim.name != OPTIMIZER:
+            drawn[dim.name] = _switched(dim, baseline[dim.name], u, departure)
         else:
             drawn[dim.name] = _value(dim, u)
-    return active(space, drawn)
+    return drop_inactive(space, drawn)
 
 
-def active(space: Space, drawn: Params) -> dict[str, Value]:
-    """`drawn` without the parameters of what is off."""
-    kept = {switch.name: drawn[switch.name] for switch in space.switches}
-    for name in space.on(kept):
+def drop_inactive(space: Space, drawn: Params) -> dict[str, Value]:
+    """`drawn` without the parameters of tricks that are off."""
+    params = {switch.name: drawn[switch.name] for switch in space.switches}
+    for name in space.on(params):
         for dim in space.settings.get(name, ()):
             if dim.constant is None:
-                kept[dim.name] = drawn[dim.name]
-    return kept
+                params[dim.name] = drawn[dim.name]
+    return params
 
 
-def _switched(switch: Dimension, home: Value, u: float, departure: float) -> Value:
-    others = [choice for choice in switch.choices if choice != home]
-    return others[int(u / departure * len(others))] if u < departure else home
+def _switched(switch: Dimension, baseline: Value, u: float, departure: float) -> Value:
+    others = [choice for choice in switch.choices if choice != baseline]
+    return others[int(u / departure * len(others))] if u < departure else baseline
 
 
 def _value(dim: Dimension, u: float) -> Value:
