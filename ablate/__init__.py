@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ablate.lanes.weights import load
     from ablate.records.errors import AblateError, InputError
     from ablate.records.recipe import Recipe
     from ablate.records.run import Outcome, Result, Run
@@ -33,6 +34,7 @@ _HOMES = {
     "Parameter": "ablate.records.trick",
     "Claim": "ablate.records.trick",
     "Source": "ablate.records.trick",
+    "load": "ablate.lanes.weights",
     "AblateError": "ablate.records.errors",
     "InputError": "ablate.records.errors",
 }
@@ -48,6 +50,7 @@ __all__ = [
     "Source",
     "Task",
     "Trick",
+    "load",
 ]
 
 

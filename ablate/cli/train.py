@@ -10,7 +10,7 @@ import typer
 from ablate.cli.common import Device, Json, Out, Quiet, print_json
 
 if TYPE_CHECKING:
-    from ablate.lanes.training import Report
+    from ablate.lanes.trace import Report
 
 
 def train(
@@ -26,7 +26,7 @@ def train(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Train one recipe once, with a line an epoch; keeps the weights. Run it again to resume.
+    """Train one recipe once, with a line an epoch; keeps the weights that the metrics are of. Run it again to resume.
 
     Examples: ablate train digits --seed 3 · ablate train my_task.py:task --recipe recipe.toml
     """
@@ -43,7 +43,7 @@ def train(
     catalogue = registry()
     chosen = read_recipe(recipe, catalogue) if recipe else Recipe.of(catalogue, {"momentum": {"lr": lr}})
 
-    def told(report: Report) -> None:
+    def show(report: Report) -> None:
         if not quiet and not json:
             shown = {"train/loss", "validation/loss", loaded.metric}
             last = {name: lanes[0] for name, lanes in report.curves.items() if name in shown}
@@ -57,7 +57,7 @@ def train(
         epochs=epochs,
         device=device_of(device),
         folder=out / loaded.name,
-        told=told,
+        report=show,
     )
     if json:
         print_json(

@@ -13,8 +13,9 @@ from ablate.executors.executor import Progress
 from ablate.executors.work_sharing import claim_idle_worker
 from ablate.lanes import checkpoint
 from ablate.lanes.context import TaskContext
+from ablate.lanes.trace import Report
 from ablate.lanes.train import train
-from ablate.lanes.training import Paused, Report, Training
+from ablate.lanes.training import Paused, Training
 from ablate.records.errors import InputError
 from ablate.records.run import Result, Run
 from ablate.tasks.load import load

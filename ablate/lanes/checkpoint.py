@@ -2,7 +2,8 @@
 
 Randomness is counter-based, so weights, buffers, optimizer state, averages and counters are all there is.
 A checkpoint is a SHA-256 digest and behind it a flat mapping of tensors and one JSON text: a damaged one is
-noticed, and it is read with `weights_only=True`, so it cannot carry code.
+noticed, and it is read with `weights_only=True`, so it cannot carry code. One in a file also holds the fingerprint of data
+and model, and is refused where they are others.
 """
 
 from __future__ import annotations
@@ -18,14 +19,16 @@ import torch
 from torch import Tensor
 
 from ablate.lanes.context import TaskContext
+from ablate.lanes.fingerprint import difference, fingerprint
+from ablate.lanes.trace import Trace
 from ablate.lanes.trainer import Trainer
-from ablate.lanes.training import Trace, Training
+from ablate.lanes.training import Training
 from ablate.records.errors import InputError
 from ablate.records.files import write_bytes
 from ablate.records.recipe import Recipe
 from ablate.records.run import Run
 
-FORMAT = 2
+FORMAT = 3
 
 
 def trainer_state(trainer: Trainer) -> dict[str, Tensor]:
@@ -65,13 +68,15 @@ def _run(row: dict[str, Any]) -> Run:
 
 def save(path: Path, training: Training) -> None:
     """Write a group's state in the middle of training; atomic."""
-    write_bytes(path, dumps(training))
+    write_bytes(path, dumps(training, fingerprint(training.context)))
 
 
-def dumps(training: Training) -> bytes:
-    """A group's state in the middle of training."""
+def dumps(training: Training, made_from: dict[str, Any] | None = None) -> bytes:
+    """A group's state in the middle of training. `made_from`: the fingerprint of data and model to keep with it."""
     about = {
         "format": FORMAT,
+        "fingerprint": made_from,
+        "keep_weights": training.keep_weights,
         "runs": [_plain(run) for run in training.trainer.group.runs],
         "together": [_plain(run) for run in training.together],
         "splits": training.splits,
@@ -86,6 +91,8 @@ def dumps(training: Training) -> bytes:
     for lane, run in enumerate(training.trainer.group.runs):
         for split, output in training.traces[run.identity].outputs.items():
             tensors[f"outputs/{lane}/{split}"] = output
+        for name, tensor in training.traces[run.identity].weights.items():
+            tensors[f"weights/{lane}/{name}"] = tensor
     buffer = io.BytesIO()
     torch.save({"about": json.dumps(about), "tensors": tensors}, buffer)
     payload = buffer.getvalue()
@@ -93,16 +100,17 @@ def dumps(training: Training) -> bytes:
 
 
 def load(path: Path, context: TaskContext) -> Training:
-    """The group of a checkpoint, standing where it was saved. Raises InputError for a file that is none."""
+    """The group of a checkpoint, as it was when it was saved. Raises InputError for a file that is none, and for one
+    of other data or another model than the context's."""
     try:
         whole = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path} is no checkpoint that can be read", hint="train again") from error
-    return loads(whole, context, str(path))
+    return loads(whole, context, str(path), check=True)
 
 
-def loads(whole: bytes, context: TaskContext, path: str = "this") -> Training:
-    """The group of `dumps`. `path`: where it was read, for an error."""
+def loads(whole: bytes, context: TaskContext, path: str = "this", *, check: bool = False) -> Training:
+    """The group of `dumps`. `path`: where it was read, for an error. `check`: compare the fingerprints."""
     try:
         digest, payload = whole[:32], whole[32:]
         if hashlib.sha256(payload).digest() != digest:
@@ -114,13 +122,21 @@ def loads(whole: bytes, context: TaskContext, path: str = "this") -> Training:
         runs, together = ([_run(row) for row in about[name]] for name in ("runs", "together"))
     except (RuntimeError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
         raise InputError(f"{path} is no checkpoint that can be read", hint="train again") from error
-    training = Training(context, runs, about["splits"], together=together)
+    if check and (changed := difference(about["fingerprint"], fingerprint(context))):
+        raise InputError(
+            f"the {changed} of '{context.task.name}' changed since {path} was saved",
+            hint="undo the change, name another folder with --out, or remove that file to begin again",
+        )
+    training = Training(context, runs, about["splits"], together=together, keep_weights=about["keep_weights"])
     training.keep(runs)  # in the order of the checkpoint's lanes
     restore_trainer(training.trainer, _with_prefix(tensors, "trainer/"))
     training.totals = tensors["totals"].to(context.device)
     for lane, (run, row) in enumerate(zip(runs, about["traces"], strict=True)):
         training.traces[run.identity] = Trace(
-            row["curves"], row["best"], _with_prefix(tensors, f"outputs/{lane}/")
+            row["curves"],
+            row["best"],
+            _with_prefix(tensors, f"outputs/{lane}/"),
+            _with_prefix(tensors, f"weights/{lane}/"),
         )
         training.seconds[run.identity] = about["seconds"][lane]
     return training

@@ -8,7 +8,8 @@ import torch
 
 from ablate.lanes.context import TaskContext
 from ablate.lanes.memory import is_out_of_memory
-from ablate.lanes.training import EpochCallback, Training
+from ablate.lanes.trace import EpochCallback
+from ablate.lanes.training import Training
 from ablate.records.run import Outcome, Result, Run
 
 

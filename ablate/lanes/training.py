@@ -4,38 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from math import isfinite
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ablate.lanes import robust_accuracy
 from ablate.lanes.context import TaskContext
 from ablate.lanes.cuda_graph import prepare
 from ablate.lanes.scoring import note_of, padded, scored
+from ablate.lanes.trace import EpochCallback, Report, Trace, stacked_curves
 from ablate.lanes.trainer import Trainer
 from ablate.records.run import Outcome, Result, Run
 from ablate.tasks.metrics import metrics
 
 LOSS = "validation/loss"
-
-
-@dataclass(frozen=True)
-class Report:
-    """What is told after each epoch of lanes of one age: their runs, and their curves so far (`curves[metric][lane]`).
-
-    `others`: the curves of the group's other runs, ended or of another age.
-    """
-
-    runs: tuple[Run, ...]
-    curves: dict[str, tuple[tuple[float, ...], ...]]
-    others: dict[str, tuple[tuple[float, ...], ...]] = field(default_factory=dict)
-
-
-EpochCallback = Callable[[Report], Sequence[bool] | None]
-"""Called after each epoch; returns which lanes to prune (or None)."""
 
 
 class Paused(Exception):
@@ -44,19 +28,6 @@ class Paused(Exception):
     def __init__(self, training: Training) -> None:
         super().__init__("training was paused")
         self.training = training
-
-
-@dataclass
-class Trace:
-    """One run's record while it trains."""
-
-    curves: dict[str, list[float]] = field(default_factory=dict)
-    best: int = 0
-    outputs: dict[str, Tensor] = field(default_factory=dict)
-
-    def add(self, values: dict[str, float]) -> None:
-        for name, value in values.items():
-            self.curves.setdefault(name, []).append(value)
 
 
 def trainer_of(context: TaskContext, runs: Sequence[Run], together: Sequence[Run]) -> Trainer:
@@ -84,6 +55,7 @@ class Training:
     that have ended (refill). Which run takes which place when follows from the runs and their results
     alone. It pays where lanes are many and cheap together (vmap) but bounded by memory.
     `together`: all runs that the group ever had, if more than `runs`: it holds the tricks of each.
+    `keep_weights`: keep the state dict of each run's model at the epoch that is scored (`Trace.weights`).
     """
 
     def __init__(
@@ -94,6 +66,8 @@ class Training:
         watch: EpochCallback | None = None,
         lanes: int | None = None,
         together: Sequence[Run] = (),
+        *,
+        keep_weights: bool = False,
     ) -> None:
         self.context = context
         self.together = tuple(together or runs)
@@ -110,7 +84,7 @@ class Training:
         self.totals = torch.zeros(3, self.most, device=context.device)
         self.seconds = {run.identity: 0.0 for run in runs}
         self.latest = 0.0  # seconds of the last epoch
-        self.last_model: nn.Module | None = None  # of a run alone, when it has ended
+        self.keep_weights = keep_weights
 
     @property
     def done(self) -> bool:
@@ -182,13 +156,14 @@ class Training:
         for lane, (run, best) in enumerate(zip(trainer.group.runs, self._scored_epochs(), strict=True)):
             trace = self.traces[run.identity]
             if best == len(trace.curves[LOSS]):
-                trace.best, trace.outputs = best, {}
+                trace.best, trace.outputs, trace.weights = best, {}, {}
                 if best < run.epochs and any(on[lane] for on in choosing):
                     keep.append(lane)
-        self._keep_outputs(keep)
+        self._keep_scored(keep)
 
-    def _keep_outputs(self, lanes: Sequence[int]) -> None:
-        """Put the present outputs of `lanes`, for every split that is asked for, into their traces."""
+    def _keep_scored(self, lanes: Sequence[int]) -> None:
+        """Put the present outputs of `lanes`, for every split that is asked for, into their traces, and their weights
+        where those are wanted: both are of the same epoch."""
         if not lanes:
             return
         chosen = torch.tensor(lanes, dtype=torch.int64, device=self.context.device)
@@ -196,6 +171,11 @@ class Training:
             outputs = self.trainer.predict(split, chosen) if split != robust_accuracy.ROBUST else robust_accuracy.outputs(self.trainer, chosen)  # fmt: skip
             for row, lane in enumerate(lanes):
                 self.traces[self.trainer.group.runs[lane].identity].outputs[split] = outputs[row]
+        for lane in lanes if self.keep_weights else ():
+            state = self.trainer.model(lane).state_dict()
+            self.traces[self.trainer.group.runs[lane].identity].weights = {
+                name: tensor.detach().cpu().clone() for name, tensor in state.items()
+            }
 
     def _histories(self) -> Tensor:
         """Validation losses so far, `[K, E]`, padded at the left with infinity where a lane is younger."""
@@ -239,12 +219,10 @@ class Training:
                 over[lane] = Outcome.PRUNED
             else:
                 keep.append(lane)
-        self._keep_outputs([lane for lane in over if not self.traces[runs[lane].identity].outputs])
+        self._keep_scored([lane for lane in over if not self.traces[runs[lane].identity].outputs])
         for lane, outcome in over.items():
             self._result(runs[lane], outcome)
         if len(keep) < len(runs):
-            if len(self.order) == 1:
-                self.last_model = self.trainer.model(0)
             self._take(keep)
             self._refill()
 
@@ -270,10 +248,7 @@ class Training:
         return pruned
 
     def _curves(self, runs: Sequence[Run]) -> dict[str, tuple[tuple[float, ...], ...]]:
-        """The curves so far of those of `runs` that have begun, by metric, in the order of `runs`."""
-        traces = [self.traces[run.identity].curves for run in runs]
-        names = sorted({name for curves in traces for name in curves})
-        return {name: tuple(tuple(curves[name]) for curves in traces if name in curves) for name in names}
+        return stacked_curves([self.traces[run.identity] for run in runs])
 
     def _refill(self) -> None:
         """Let waiting runs in, when at least half of the lanes are free."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from ablate.lanes.context import TaskContext
 from ablate.lanes.group import grouped
-from ablate.lanes.training import Report
+from ablate.lanes.trace import Report
 from ablate.ledger.entry import Entry
 from ablate.ranking.designs.design import training_seed
 from ablate.records.errors import AblateError

@@ -19,7 +19,7 @@ from ablate.executors.job import MIN_LANES, Job, JobResult
 from ablate.lanes import robust_accuracy
 from ablate.lanes.context import TaskContext
 from ablate.lanes.group import batch_size, grouped
-from ablate.lanes.training import Report
+from ablate.lanes.trace import Report
 from ablate.ledger.entry import Entry
 from ablate.ledger.store import Ledger
 from ablate.records.errors import AblateError

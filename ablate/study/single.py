@@ -1,8 +1,7 @@
-"""One run by itself: `ablate train`. A checkpoint an epoch, the weights at the end."""
+"""One run by itself: `ablate train`. A checkpoint after each epoch; at the end the weights that the metrics are of."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +10,12 @@ import torch
 
 from ablate.catalogue.registry import registry
 from ablate.lanes import checkpoint
+from ablate.lanes.build import build_module
 from ablate.lanes.context import TaskContext
-from ablate.lanes.training import Report, Training
+from ablate.lanes.trace import Report
+from ablate.lanes.training import Training
+from ablate.lanes.weights import check_savable, save
 from ablate.records.errors import AblateError, InputError
-from ablate.records.files import write_bytes
 from ablate.records.recipe import Recipe
 from ablate.records.run import Outcome, Result, Run
 from ablate.tasks.task import Task
@@ -22,11 +23,11 @@ from ablate.tasks.task import Task
 
 @dataclass(frozen=True)
 class Single:
-    """What came of a run, and where its weights are (none where it did not complete)."""
+    """What came of a run, where its weights are, and after how many epochs it was gone on with."""
 
     run: Run
     result: Result
-    weights: Path | None
+    weights: Path
     resumed: int
 
 
@@ -38,19 +39,18 @@ def train_single(
     epochs: int | None,
     device: torch.device,
     folder: Path,
-    told: Callable[[Report], None],
+    report: Callable[[Report], None],
 ) -> Single:
-    """Train one run; go on from its checkpoint if there is one. The weights are a state dict of the model.
+    """Train one run; go on from its checkpoint if there is one. `report` is called after each epoch.
 
-    Raises InputError (recipe, folder), AblateError where the recipe does not apply to the model.
+    The weights are those that the metrics are of, written by `lanes.weights.save`. Raises InputError (recipe, folder, a
+    checkpoint of other data or another model), AblateError where the recipe does not apply or the run does not complete.
     """
+    check_savable(build_module(task.model, seed))
     context = TaskContext.of(task, registry(), device)
     run = Run(task.name, recipe, seed, epochs or task.epochs)
     place = folder / f"train-{run.identity}.pt"
     splits = ("validation",)
-
-    def watch(report: Report) -> None:
-        told(report)
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -61,10 +61,10 @@ def train_single(
     resumed = 0
     if place.is_file():
         training = checkpoint.load(place, context)
-        training.watch = watch
+        training.watch = report
         resumed = len(training.traces[run.identity].curves.get("train/loss", ()))
     else:
-        training = Training(context, [run], splits, watch)
+        training = Training(context, [run], splits, report, keep_weights=True)
     while not training.done:
         training.epoch()
         if not training.done:
@@ -73,9 +73,7 @@ def train_single(
     place.unlink(missing_ok=True)
     if result.outcome is not Outcome.COMPLETE:
         raise AblateError(f"the run ended {result.outcome}: {result.note}", hint="lower the learning rate")
-    assert training.last_model is not None
-    buffer = io.BytesIO()
-    torch.save(training.last_model.state_dict(), buffer)
-    weights = folder / f"{task.name}-{recipe.hash}-seed{seed}.pt"
-    write_bytes(weights, buffer.getvalue())
-    return Single(run, result, weights, resumed)
+    trace = training.traces[run.identity]
+    file = folder / f"{task.name}-{recipe.hash}-seed{seed}.safetensors"
+    save(file, task, run, trace.weights, {"epoch": trace.best, "metrics": dict(result.metrics)})
+    return Single(run, result, file, resumed)

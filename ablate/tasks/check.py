@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from ablate.records.errors import InputError
+from ablate.tasks.image_layout import check_layout, first_convolution_input
 from ablate.tasks.split import Split
 from ablate.tasks.task import Task
 from ablate.tasks.user_code import UsersCode, repeatable
@@ -107,8 +108,14 @@ def _fresh_model(task: Task) -> nn.Module:
 def _outputs(task: Task, model: nn.Module) -> None:
     x = task.train.x[:BATCH]
     hint = f"its input is {str(x.dtype).removeprefix('torch.')} of shape {list(x.shape)}"
-    with UsersCode("the model's forward pass", _users_file(task), hint), torch.no_grad():
+    with (
+        UsersCode("the model's forward pass", _users_file(task), hint),
+        torch.no_grad(),
+        first_convolution_input(model) as seen,
+    ):
         output = model.train()(x)
+    if task.kind == "image":
+        check_layout(list(task.train.x.shape), seen[0] if seen else None)
     if not isinstance(output, Tensor):
         hint = "return one tensor [batch, outputs]"
         raise InputError(

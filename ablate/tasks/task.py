@@ -36,7 +36,8 @@ class Task:
     criterion: "classification" (y: labels 0 … classes-1, or text) or "regression" (y: numbers).
     metric: what search and ranking look at, "validation/accuracy" or "validation/rmse" unless said otherwise.
     epochs, batch_size: the budget of a run, and the baseline's batch size.
-    kind: "image", "tabular", "text" or "other"; told from x's shape unless given (text must be given).
+    kind: "image" (x is `[N, C, H, W]`), "tabular", "text" or "other"; told from x's shape unless given (text must be
+        given).
     dealt: whether training and validation examples are one random deal of the same data, which a run may then deal
         anew by its seed; so it is where no validation data are given.
     flips: whether an image mirrored left to right keeps its label.

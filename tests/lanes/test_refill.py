@@ -13,8 +13,9 @@ from ablate.catalogue.registry import registry
 from ablate.lanes.applicable import applicable
 from ablate.lanes.context import TaskContext
 from ablate.lanes.group import structure
+from ablate.lanes.trace import Report
 from ablate.lanes.train import train
-from ablate.lanes.training import Report, Training
+from ablate.lanes.training import Training
 from ablate.records.recipe import Recipe
 from ablate.records.run import Outcome, Result, Run
 from ablate.records.study import SpaceSection, StudyFile

@@ -1,0 +1,65 @@
+"""What a saved state rests on: the task's data, its model and how it trains. A state is only used with the same ones."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils._pytree import tree_leaves
+
+from ablate.lanes.build import build_module
+from ablate.lanes.context import TaskContext
+from ablate.tasks.task import Task
+from ablate.tasks.user_code import repeatable
+
+PROBED = 2
+"""Training examples whose outputs are part of a model's fingerprint."""
+TOLERANCE = 1e-3
+"""Machines round differently; two models that differ by less are taken to be the same."""
+
+
+def fingerprint(context: TaskContext) -> dict[str, Any]:
+    """Plain values, ready for JSON: `data` and `tensors` (SHA-256), `outputs` of the fresh model, `training` settings.
+
+    The outputs are those of the model made under seed 0, so that a change in `forward` shows too.
+    """
+    task = context.task
+    module = build_module(task.model, 0)
+    return {
+        "data": task.data_sha256,
+        "tensors": tensors_sha256(module),
+        "outputs": _outputs(module, task),
+        "training": {"criterion": task.criterion, "batch_size": task.batch_size},
+    }
+
+
+def tensors_sha256(module: nn.Module) -> str:
+    """Hash of names, shapes and types of a module's parameters and buffers."""
+    lines = [
+        f"{name} {list(tensor.shape)} {tensor.dtype}"
+        for name, tensor in [*module.named_parameters(), *module.named_buffers()]
+    ]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _outputs(module: nn.Module, task: Task) -> list[float]:
+    with repeatable(), torch.no_grad():
+        outputs = module.eval()(task.train.x[:PROBED])
+    return [value for leaf in tree_leaves(outputs) if isinstance(leaf, torch.Tensor) for value in leaf.double().flatten().tolist()]  # fmt: skip
+
+
+def difference(saved: dict[str, Any], present: dict[str, Any]) -> str:
+    """What differs between two fingerprints, as words for a message; empty where nothing does."""
+    if saved["data"] != present["data"]:
+        return "data"
+    same_outputs = len(saved["outputs"]) == len(present["outputs"]) and np.allclose(
+        saved["outputs"], present["outputs"], rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True
+    )
+    if saved["tensors"] != present["tensors"] or not same_outputs:
+        return "model"
+    if saved["training"] != present["training"]:
+        return "criterion or batch size"
+    return ""

@@ -1,0 +1,52 @@
+"""What is recorded of a run while it trains, and what is reported after each epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from ablate.records.run import Run
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is reported after each epoch of lanes of one age: their runs, and their curves so far (`curves[metric][lane]`).
+
+    `others`: the curves of the group's other runs, ended or of another age.
+    """
+
+    runs: tuple[Run, ...]
+    curves: dict[str, tuple[tuple[float, ...], ...]]
+    others: dict[str, tuple[tuple[float, ...], ...]] = field(default_factory=dict)
+
+
+EpochCallback = Callable[[Report], Sequence[bool] | None]
+"""Called after each epoch; returns which lanes to prune (or None)."""
+
+
+@dataclass
+class Trace:
+    """One run's record while it trains.
+
+    `best`: the epoch (the first is 1) whose weights are scored. `outputs`: split -> outputs `[N, C or D]` of those
+    weights. `weights`: their state dict, where it is kept. Both are empty as long as the weights in training are the
+    ones that would be scored.
+    """
+
+    curves: dict[str, list[float]] = field(default_factory=dict)
+    best: int = 0
+    outputs: dict[str, Tensor] = field(default_factory=dict)
+    weights: dict[str, Tensor] = field(default_factory=dict)
+
+    def add(self, values: dict[str, float]) -> None:
+        for name, value in values.items():
+            self.curves.setdefault(name, []).append(value)
+
+
+def stacked_curves(traces: Sequence[Trace]) -> dict[str, tuple[tuple[float, ...], ...]]:
+    """The curves so far of those that have begun, by metric, in the order of `traces`."""
+    curves = [trace.curves for trace in traces]
+    names = sorted({name for own in curves for name in own})
+    return {name: tuple(tuple(own[name]) for own in curves if name in own) for name in names}

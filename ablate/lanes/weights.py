@@ -1,0 +1,145 @@
+"""A trained model in a file: safetensors under the user's own names, and how it is read again.
+
+A tensor of the user's model has the name that it has there, whatever surgery put around its layer. What tricks added
+follows under names of its own, unless the recipe and the seed alone make it again. Where they added nothing,
+`model.load_state_dict(load_file(path), strict=True)` takes the file as it is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_safetensors
+from torch import Tensor, nn
+
+from ablate.catalogue.registry import Registry, registry
+from ablate.lanes.build import build_module, build_net
+from ablate.records.errors import InputError, NotApplicable
+from ablate.records.files import write_bytes
+from ablate.records.recipe import Recipe
+from ablate.records.run import Run
+from ablate.surgery.layer_proxy import LayerProxy
+from ablate.tasks.load import load as load_task
+from ablate.tasks.task import Task
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """A run's fresh model. `names`: name of each tensor of its state -> name in the file."""
+
+    module: nn.Module
+    names: dict[str, str]
+    users: frozenset[str]
+
+
+def rebuilt(task: Task, run: Run, catalogue: Registry) -> Rebuilt:
+    """The run's model before training. Raises NotApplicable where a trick of the recipe does not apply."""
+    surgeries = [name for name in run.recipe if catalogue[name].seam in ("model", "precision")]
+    net = build_net(task.model, run, catalogue, task.train.x[:2], surgeries)
+    names = {name: users_name(net.module, name) for name in net.module.state_dict()}
+    return Rebuilt(net.module, names, frozenset(build_module(task.model, run.seed).state_dict()))
+
+
+def users_name(module: nn.Module, name: str) -> str:
+    """The name of a parameter or buffer without the modules that surgery put around the user's layers."""
+    kept = []
+    for part in name.split("."):
+        if not (isinstance(module, LayerProxy) and part == module.inner):
+            kept.append(part)
+        module = module._modules.get(part) or module
+    return ".".join(kept)
+
+
+def check_savable(model: nn.Module) -> None:
+    """Raise InputError where a model's state is not only tensors."""
+    for name, value in model.state_dict().items():
+        if not isinstance(value, Tensor):
+            hint = "keep it in a buffer, which is a tensor"
+            raise InputError(f"the model's '{name}' is a {type(value).__name__}, and only tensors are saved", hint=hint)  # fmt: skip
+
+
+def save(
+    path: Path, task: Task, run: Run, weights: Mapping[str, Tensor], about: Mapping[str, Any] | None = None
+) -> None:
+    """Write the state dict `weights` of a run's model; atomic. `about`: what else to note in the file's metadata."""
+    fresh = rebuilt(task, run, registry())
+    initial = fresh.module.state_dict()
+    tensors = {
+        fresh.names[name]: tensor.contiguous().clone()
+        for name, tensor in weights.items()
+        if fresh.names[name] in fresh.users or not torch.equal(tensor, initial[name])
+    }
+    note = {
+        "format": FORMAT,
+        "task": task.source or task.name,
+        "source_sha256": task.source_sha256,
+        "name": task.name,
+        "recipe": run.recipe.to_dict(),
+        "seed": run.seed,
+        "epochs": run.epochs,
+        **(about or {}),
+    }
+    write_bytes(path, to_safetensors(tensors, {"format": "pt", "ablate": json.dumps(note, sort_keys=True)}))
+
+
+def load(path: str | Path, task: Task | None = None) -> nn.Module:
+    """The trained model that `ablate train` wrote to `path`, in evaluation mode.
+
+    task: what it was trained on. By default the one that the file names, if its source is unchanged. Raises
+    InputError: no such file, none of ablate's, or another model.
+    """
+    tensors, note = _read(Path(path))
+    found = task or _task_of(note, str(path))
+    run = Run(found.name, Recipe(note["recipe"]), note["seed"], note["epochs"])
+    try:
+        fresh = rebuilt(found, run, registry())
+    except NotApplicable as error:
+        raise InputError(f"{path} is of another model: {error.message}") from error
+    strangers = sorted((fresh.users - set(tensors)) | (set(tensors) - set(fresh.names.values())))
+    if strangers:
+        raise InputError(f"{path} is of another model: only one of them has '{strangers[0]}'")
+    initial = fresh.module.state_dict()
+    state = {name: tensors.get(fresh.names[name], value) for name, value in initial.items()}
+    try:
+        fresh.module.load_state_dict(state)
+    except RuntimeError as error:
+        raise InputError(f"{path} is of another model: {' '.join(str(error).split())[:200]}") from error
+    return fresh.module.eval()
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path} cannot be read as safetensors ({error})") from error
+    try:
+        note = json.loads(metadata["ablate"])
+        if note["format"] != FORMAT:
+            raise InputError(f"{path} is of format {note['format']}, this is {FORMAT}")
+    except (KeyError, ValueError, TypeError) as error:
+        raise InputError(f"{path} does not say what it is of", hint="give a file that `ablate train` wrote") from error  # fmt: skip
+    return tensors, note
+
+
+def _task_of(note: Mapping[str, Any], path: str) -> Task:
+    """The task that a file names. Its source must be the one that was trained: it is code, which the file only names."""
+    hint = "give it: ablate.load(path, task=task)"
+    name = str(note["task"])
+    file = Path(name.rpartition(":")[0])
+    if note["source_sha256"]:
+        if not file.is_file():
+            raise InputError(f"{path} was trained on {name}, which is not here", hint=hint)
+        if sha256(file.read_bytes()).hexdigest() != note["source_sha256"]:
+            raise InputError(f"{file} has changed since {path} was written", hint=hint)
+    return load_task(name)

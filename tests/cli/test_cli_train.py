@@ -1,0 +1,54 @@
+"""`ablate train`: its weights are loaded again, and it is not resumed with other data."""
+
+import json
+
+import pytest
+from cli_samples import TASK, ablate
+
+from ablate import load as load_model
+from ablate.lanes import checkpoint
+from ablate.records.errors import InputError
+from ablate.tasks.load import load as load_task
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.py").write_text(TASK)
+    return tmp_path
+
+
+def test_trained_weights_are_loaded_by_the_task_that_the_file_names(capsys, here):
+    document = json.loads(ablate(capsys, "train", "tiny.py:task", "--json").out)
+    model = load_model(here / document["weights"])
+    task = load_task("tiny.py:task")
+    right = (model(task.validation.x).argmax(1) == task.validation.y).float().mean()
+    assert right.item() == pytest.approx(document["metrics"]["validation/accuracy"])
+    (here / "tiny.py").write_text(TASK + "\n")
+    with pytest.raises(InputError, match=r"tiny\.py has changed since"):
+        load_model(here / document["weights"])
+
+
+def test_a_run_is_not_resumed_with_other_data(capsys, here, monkeypatch):
+    """Interrupted after an epoch; then the labels are corrected, by something that the task's file reads."""
+    (here / "tiny.py").write_text(
+        "import os\n" + TASK.replace("0).long()", "0).long() ^ int('SWAP' in os.environ)")
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr("ablate.lanes.checkpoint.save", saved_then_interrupted(checkpoint.save))
+        assert ablate(capsys, "train", "tiny.py:task").code == 130
+    monkeypatch.setenv("SWAP", "1")
+    said = ablate(capsys, "train", "tiny.py:task")
+    assert said.code == 2
+    assert said.err.startswith("ablate: the data of 'tiny' changed since ")
+    assert said.err.count("\n") == 1
+    monkeypatch.delenv("SWAP")
+    assert json.loads(ablate(capsys, "train", "tiny.py:task", "--json").out)["resumed_from_epoch"] == 1
+
+
+def saved_then_interrupted(save):
+    def saving(path, training):
+        save(path, training)
+        raise KeyboardInterrupt
+
+    return saving

@@ -1,0 +1,175 @@
+"""The weights that are kept are those that the metrics are of, under the user's own names."""
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import nn
+
+from ablate.catalogue.registry import registry
+from ablate.lanes import checkpoint
+from ablate.lanes.context import TaskContext
+from ablate.lanes.training import Training
+from ablate.lanes.weights import load, save
+from ablate.records.errors import InputError
+from ablate.records.recipe import Recipe
+from ablate.records.run import Run
+from ablate.study.single import train_single
+from ablate.tasks.task import Task
+
+CPU = torch.device("cpu")
+
+
+def noisy(count, seed, *shape):
+    g = torch.Generator().manual_seed(seed)
+    x = torch.randn(count, *shape, generator=g)
+    return x, (x.flatten(1)[:, :3] + torch.randn(count, 3, generator=g)).argmax(1)
+
+
+class Convolutional(nn.Module):
+    """With a norm, dropout, one layer used twice, and a head that shares its weights with another name."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(1, 6, 3, padding=1), nn.BatchNorm2d(6)
+        self.mix, self.drop = nn.Conv2d(6, 6, 3, padding=1), nn.Dropout(0.2)
+        self.act, self.head = nn.ReLU(), nn.Linear(6, 3)
+        self.also_head = self.head
+
+    def forward(self, x):
+        x = self.act(self.norm(self.stem(x)))
+        return self.head(self.drop(self.act(self.mix(self.mix(x))).mean((2, 3))))
+
+
+def perceptron():
+    return nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 3))
+
+
+def task_of(model, *shape, epochs=8):
+    return Task(
+        model, noisy(120, 1, *shape), noisy(90, 2, *shape), test=False, epochs=epochs, batch_size=30, name="t"
+    )
+
+
+TASKS = {"perceptron": task_of(perceptron, 8), "convolutional": task_of(Convolutional, 1, 5, 5)}
+STOP = {"early_stopping": {"patience": 2}}
+PLAIN = [{}, STOP, {"ema": {"decay": 0.9}}, {**STOP, "ema": {"decay": 0.9}}, {"dropout": {"p": 0.3}, **STOP}]
+STRUCTURAL = [
+    {"batch_norm": {}, **STOP},
+    {"layer_norm": {}, "ema": {"decay": 0.9}, **STOP},
+    {"skip_connection": {}, "group_norm": {}, "initialization": {}},
+    {"activation": {}, "instance_norm": {}},
+]
+
+
+def trained(task, tricks, folder, lr=0.3):
+    recipe = Recipe.of(registry(), {"momentum": {"lr": lr}, **tricks})
+    return train_single(task, recipe, seed=3, epochs=None, device=CPU, folder=folder, report=lambda _: None)
+
+
+def loss_of(model, task):
+    with torch.no_grad():
+        return F.cross_entropy(model.eval()(task.validation.x), task.validation.y).item()
+
+
+@pytest.mark.parametrize("tricks", PLAIN, ids=lambda tricks: "+".join(tricks) or "none")
+@pytest.mark.parametrize("name", TASKS)
+def test_the_users_own_class_takes_the_weights_that_were_scored(name, tricks, tmp_path):
+    task = TASKS[name]
+    done = trained(task, tricks, tmp_path)
+    model = task.model()
+    model.load_state_dict(load_file(done.weights), strict=True)
+    assert loss_of(model, task) == pytest.approx(done.result.metrics["validation/loss"], rel=1e-5)
+    curve = done.result.curves["validation/loss"]
+    if "early_stopping" in tricks:
+        assert done.result.metrics["validation/loss"] == pytest.approx(min(curve), rel=1e-5)
+        assert curve[-1] > min(curve) + 1e-3, "otherwise this would hold of the last epoch's weights too"
+
+
+@pytest.mark.parametrize("tricks", [*PLAIN, *STRUCTURAL], ids=lambda tricks: "+".join(tricks) or "none")
+@pytest.mark.parametrize("name", TASKS)
+def test_load_builds_the_module_again(name, tricks, tmp_path):
+    task = TASKS[name]
+    if name == "perceptron" and "instance_norm" in tricks:
+        pytest.skip("an instance norm needs feature maps")
+    done = trained(task, tricks, tmp_path, lr=0.05)
+    module = load(done.weights, task)
+    assert not module.training
+    assert loss_of(module, task) == pytest.approx(done.result.metrics["validation/loss"], rel=1e-5)
+    assert set(task.model().state_dict()) <= set(load_file(done.weights))
+
+
+def test_a_checkpoint_keeps_the_weights_of_the_best_epoch(tmp_path):
+    """Stopped after each epoch and gone on with: the same file as in one go."""
+    task = TASKS["perceptron"]
+    context = TaskContext.of(task, registry(), CPU)
+    run = Run("t", Recipe.of(registry(), {"momentum": {"lr": 0.3}, **STOP}), 3, 8)
+    training = Training(context, [run], ("validation",), keep_weights=True)
+    while not training.done:
+        training.epoch()
+        if not training.done:
+            checkpoint.save(tmp_path / "c", training)
+            training = checkpoint.load(tmp_path / "c", context)
+    whole = Training(context, [run], ("validation",), keep_weights=True)
+    whole.finish()
+    kept, expected = (t.traces[run.identity].weights for t in (training, whole))
+    assert kept
+    assert kept.keys() == expected.keys()
+    assert all(torch.equal(kept[name], expected[name]) for name in kept)
+
+
+def swapped_labels(task):
+    split = task.train
+    return task.but(train=replace(split, y=2 - split.y))
+
+
+class Halved(nn.Sequential):
+    def forward(self, x):
+        return super().forward(x) / 2
+
+
+@pytest.mark.parametrize(
+    ("what", "change"),
+    [
+        ("data", swapped_labels),
+        ("model", lambda task: task.but(model=lambda: Halved(*perceptron()))),
+        ("model", lambda task: task.but(model=lambda: nn.Sequential(nn.Linear(8, 3)))),
+        ("criterion or batch size", lambda task: task.but(batch_size=31)),
+    ],
+)
+def test_a_checkpoint_of_other_data_or_another_model_is_refused(what, change, tmp_path):
+    task = TASKS["perceptron"]
+    run = Run("t", Recipe.of(registry(), {"momentum": {"lr": 0.1}}), 3, 8)
+    training = Training(TaskContext.of(task, registry(), CPU), [run], ("validation",))
+    training.epoch()
+    checkpoint.save(tmp_path / "c", training)
+    same = TaskContext.of(copy.copy(task), registry(), CPU)
+    assert len(checkpoint.load(tmp_path / "c", same).traces[run.identity].curves["train/loss"]) == 1
+    with pytest.raises(InputError, match=f"the {what} of 't' changed since .* was saved; undo"):
+        checkpoint.load(tmp_path / "c", TaskContext.of(change(task), registry(), CPU))
+
+
+class WithExtraState(nn.Linear):
+    def get_extra_state(self):
+        return {"version": 1}
+
+    def set_extra_state(self, state):
+        del state
+
+
+def test_what_cannot_be_saved_or_read_is_one_line(tmp_path):
+    task = TASKS["perceptron"]
+    with pytest.raises(InputError, match="_extra_state' is a dict, and only tensors are saved"):
+        trained(task.but(model=lambda: WithExtraState(8, 3)), {}, tmp_path)
+    with pytest.raises(InputError, match="cannot be read as safetensors"):
+        load(tmp_path / "none.safetensors", task)
+    (tmp_path / "torn.safetensors").write_bytes(b"not one")
+    with pytest.raises(InputError, match="cannot be read as safetensors"):
+        load(tmp_path / "torn.safetensors", task)
+    run = Run("t", Recipe.of(registry(), {"momentum": {"lr": 0.1}}), 3, 8)
+    save(tmp_path / "w.safetensors", task, run, perceptron().state_dict())
+    with pytest.raises(InputError, match="is of another model: only one of them has"):
+        load(tmp_path / "w.safetensors", task.but(model=lambda: nn.Linear(8, 3)))
