@@ -14,6 +14,7 @@ from ablate.ranking.estimation.effects import Effects
 from ablate.ranking.estimation.least_squares import Matrix, least_squares
 
 _SWEEPS = 30
+_MOST_FITTED = 20_000
 FAR = 6.0  # robust standard deviations; a normal sample of 100 has one in 5 million tables
 
 
@@ -47,12 +48,12 @@ def spread_by_arm(fitted: Effects, frame: pd.DataFrame) -> pd.DataFrame:
     solution is negative. p: Brown & Forsythe's test of equal spread, not adjusted.
     """
     x = np.concatenate([fitted.columns, nuisance_columns(frame)], axis=1)[fitted.used]
-    share = np.square(np.eye(len(x)) - x @ np.linalg.pinv(x))
+    basis = orthonormal(x)
     squares = np.square(fitted.residuals[fitted.used])
     slack = 1 - fitted.leverage
     rows = []
     for term, (with_it, without) in zip(fitted.terms, arms(fitted, frame), strict=True):
-        sides = _sides(share, squares, with_it[fitted.used], without[fitted.used])
+        sides = _sides(basis, squares, with_it[fitted.used], without[fitted.used])
         p = np.nan
         if min(with_it.sum(), without.sum()) >= 3 and max(np.nan_to_num(sides)) > 0:
             scaled = fitted.residuals / np.sqrt(np.maximum(slack, 1e-9))
@@ -71,14 +72,25 @@ def spread_by_arm(fitted: Effects, frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def orthonormal(x: Matrix) -> Matrix:
+    """An orthonormal basis [n, rank] of the columns of `x` [n, p]."""
+    u, singular, _ = np.linalg.svd(x, full_matrices=False)
+    tolerance = singular.max(initial=0.0) * max(x.shape) * np.finfo(float).eps
+    return np.asarray(u[:, singular > tolerance])
+
+
 def _sides(
-    share: Matrix, squares: Matrix, with_it: NDArray[np.bool_], without: NDArray[np.bool_]
+    basis: Matrix, squares: Matrix, with_it: NDArray[np.bool_], without: NDArray[np.bool_]
 ) -> tuple[float, float]:
-    """σ of the two arms; `share` [n, n]: how much of each run's variance is in each squared residual."""
+    """σ of the two arms. The expected squared residual of run i is Σ_j (δ_ij − h_ij)² σ_j², with h = Q Qᵀ of the `basis`
+    Q [n, rank]; summed over two groups of runs, Σ h_ij² is the trace of a product of their Gram matrices."""
     groups = [group for group in (with_it, without, ~with_it & ~without) if group.any()]
     if len(groups) < 2 or not (with_it.any() and without.any()):
         return np.nan, np.nan
-    system = np.array([[share[np.ix_(one, other)].sum() for other in groups] for one in groups])
+    grams = [basis[group].T @ basis[group] for group in groups[:2]]
+    grams += [np.eye(basis.shape[1]) - grams[0] - grams[1]] if len(groups) == 3 else []
+    system = np.array([[np.sum(one * other) for other in grams] for one in grams])
+    system += np.diag([group.sum() - 2 * np.trace(gram) for group, gram in zip(groups, grams, strict=True)])
     if np.linalg.cond(system) > 1e8:
         return np.nan, np.nan
     variances = np.linalg.solve(system, np.array([squares[group].sum() for group in groups]))
@@ -142,10 +154,11 @@ def mann_whitney(one: Matrix, other: Matrix, *, confidence: float = 0.95) -> tup
     n, m = len(one), len(other)
     if n == 0 or m == 0 or not (np.isfinite(one).all() and np.isfinite(other).all()):
         return np.nan, np.nan, np.nan
-    difference = one[:, None] - other[None, :]
-    scale = max(float(np.abs(one).max()), float(np.abs(other).max()), 1e-300)
-    tied = np.abs(difference) <= 1e-12 * scale
-    estimate = float(np.where(tied, 0.5, difference > 0).mean())
+    tie = 1e-12 * max(float(np.abs(one).max()), float(np.abs(other).max()), 1e-300)
+    ordered = np.sort(other)
+    beaten = np.searchsorted(ordered, one - tie, side="left")
+    not_above = np.searchsorted(ordered, one + tie, side="right")
+    estimate = float(beaten.sum() + not_above.sum()) / (2 * n * m)
     z = float(stats.norm.ppf((1 + confidence) / 2))
     middle = (n + m) / 2 - 1
 
@@ -170,14 +183,17 @@ def outlying(columns: Matrix, y: Matrix) -> list[int]:
     """Positions of values of `y` [n] far from the regression on `columns` [n, p] of the rest.
 
     Against a least-absolute-deviations fit, which a few collapses cannot pull over (in a least-squares fit
-    they hide one another); its scale is the median size of the residuals that are free to differ from zero.
+    they hide one another), of a sample where there are many; its scale is the median size of the residuals that are free to differ from zero.
     """
     present = np.flatnonzero(np.isfinite(y))
     x, values = columns[present], y[present]
     freedom = len(present) - int(np.linalg.matrix_rank(x)) if len(present) else 0
     if freedom < 3:
         return []
-    residuals = np.abs(values - x @ _least_absolute(x, values))
+    some = np.arange(len(values))
+    if len(values) > _MOST_FITTED:
+        some = np.random.default_rng(0).choice(len(values), _MOST_FITTED, replace=False)
+    residuals = np.abs(values - x @ _least_absolute(x[some], values[some]))
     typical = 1.4826 * float(np.median(np.sort(residuals)[-freedom:]))
     floor = 1e-9 * float(np.abs(values).max())
     return [int(i) for i in present[residuals > max(FAR * typical, floor)]]

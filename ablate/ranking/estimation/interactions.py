@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
 
@@ -12,8 +13,10 @@ from scipy import stats
 from ablate.ranking.designs.design import Factor
 from ablate.ranking.estimation.coding import lines, nuisance_columns
 from ablate.ranking.estimation.effects import Effects
+from ablate.ranking.estimation.least_squares import Matrix
 from ablate.ranking.verdicts.sequential import holm
 
+_SLICE, _MOST_COMPARED = 8192, 20_000
 COLUMNS = ["one", "other", "effect", "low", "high", "p", "p_adjusted", "flagged", "confounded_with"]
 
 
@@ -35,13 +38,11 @@ def interactions(fitted: Effects, frame: pd.DataFrame, *, confidence: float = 0.
     main = fitted.columns[used]
     base = np.concatenate([main, nuisance_columns(frame)[used]], axis=1)
     centred = main - 0.5 * (main.max(axis=0) + main.min(axis=0))
-    products = np.array([centred[:, i] * centred[:, j] for i, j in pairs]).T
-    products = products - base @ np.linalg.lstsq(base, products, rcond=None)[0]
-    norm = np.square(products).sum(axis=0)
-    known = norm > 1e-9 * len(main)
     residuals = fitted.residuals[used]
+    gram, norm, against = _products(centred, pairs, base, residuals)
+    known = norm > 1e-9 * len(main)
     safe = np.where(known, norm, 1.0)
-    effect = np.where(known, products.T @ residuals / safe, np.nan)
+    effect = np.where(known, against / safe, np.nan)
     df = fitted.df - 1
     left = np.maximum(np.square(residuals).sum() - np.square(np.nan_to_num(effect)) * norm, 0)
     se = np.sqrt(left / df / safe)
@@ -49,8 +50,8 @@ def interactions(fitted: Effects, frame: pd.DataFrame, *, confidence: float = 0.
         p = 2 * stats.t.sf(np.abs(effect) / np.where(se > 0, se, np.nan), df)
     half = float(stats.t.ppf((1 + confidence) / 2, df)) * se
     adjusted = holm(p)
-    unit = products / np.sqrt(safe)
-    same = (np.abs(unit.T @ unit) > 0.95) & known[:, None] & known[None, :]
+    size = np.where(known, np.diag(gram), 1.0)
+    same = (np.abs(gram) > 0.95 * np.sqrt(np.outer(size, size))) & known[:, None] & known[None, :]
     label = [f"{fitted.terms[i].label} × {fitted.terms[j].label}" for i, j in pairs]
     table = pd.DataFrame(
         {
@@ -68,6 +69,31 @@ def interactions(fitted: Effects, frame: pd.DataFrame, *, confidence: float = 0.
         }
     )
     return table.sort_values(["p", "one", "other"], ignore_index=True)
+
+
+def _products(
+    columns: Matrix, pairs: Sequence[tuple[int, int]], base: Matrix, residuals: Matrix
+) -> tuple[Matrix, Matrix, Matrix]:
+    """The products of `pairs` of columns [n, p], cleared of the columns of `base` [n, b]: their inner products [q, q], their
+    squared norms [q], and their inner products with the residuals [q].
+
+    Summed over slices of the runs, so that memory does not grow with runs times pairs. Which pairs coincide is a matter
+    of the design: where there are many runs, the inner products are those of an even sample of them.
+    """
+    u, singular, _ = np.linalg.svd(base, full_matrices=False)
+    basis = u[:, singular > singular[0] * max(base.shape) * np.finfo(float).eps]
+    first, second = np.array(pairs).T
+    norm, against = np.zeros(len(pairs)), np.zeros(len(pairs))
+    explained = np.zeros((basis.shape[1], len(pairs)))
+    for start in range(0, len(columns), _SLICE):
+        part = slice(start, start + _SLICE)
+        products = columns[part][:, first] * columns[part][:, second]
+        norm += np.square(products).sum(axis=0)
+        against += products.T @ residuals[part]  # which are orthogonal to the base already
+        explained += basis[part].T @ products
+    some = slice(None, None, max(1, -(-len(columns) // _MOST_COMPARED)))
+    sample = columns[some][:, first] * columns[some][:, second] - basis[some] @ explained
+    return sample.T @ sample, norm - np.square(explained).sum(axis=0), against
 
 
 def note_interacts(average: pd.DataFrame, single: pd.DataFrame) -> pd.DataFrame:

@@ -93,6 +93,6 @@ def _fit_pattern(
     if robust:
         slack = np.maximum(1 - leverage, 1e-9)
         scaled = residuals / np.where(leverage > 1 - 1e-9, np.inf, slack)
-        fit.covariance[rows] = np.einsum("pn,rn,qn->rpq", inverse, np.square(scaled), inverse)
+        fit.covariance[rows] = np.stack([(inverse * row) @ inverse.T for row in np.square(scaled)])
     else:
         fit.covariance[rows] = variance[:, None, None] * ((vt.T / np.square(singular)) @ vt)

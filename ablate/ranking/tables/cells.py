@@ -28,7 +28,9 @@ def labels(column: pd.Series) -> pd.Series:
     if isinstance(column.dtype, pd.CategoricalDtype):
         return pd.Series(np.asarray(column, dtype=object), dtype=object)
     codes, values = _distinct(column)
-    texts = _unified([_text(value) for value in values])
+    texts = [_text(value) for value in values]
+    if not pd.api.types.is_numeric_dtype(column.dtype):
+        texts = _unified(texts)
     known = np.array([*texts, np.nan], dtype=object)
     return pd.Series(known[codes], dtype=object)
 
@@ -40,6 +42,8 @@ def numbers(column: pd.Series) -> Matrix | None:
     if pd.api.types.is_numeric_dtype(column.dtype):
         values = column.to_numpy(dtype=float, na_value=np.nan)
         return values if (~np.isinf(values)).all() and np.isfinite(values).any() else None
+    if _begins_with_a_word(column):
+        return None
     found = labels(column)
     values = pd.to_numeric(found, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
     present = found.notna().to_numpy()
@@ -97,6 +101,15 @@ def _distinct(column: pd.Series) -> tuple[np.ndarray, list[object]]:
             values.append(value)
         codes[i] = positions[key]
     return codes, values
+
+
+def _begins_with_a_word(column: pd.Series) -> bool:
+    """Whether the first cell that is not blank holds no number: then the rest need not be looked at."""
+    first = column.first_valid_index()
+    if first is None or not column.index.is_unique:
+        return False
+    text = str(column.loc[first]).strip().lower()
+    return text not in BLANKS and not _are_numbers([text])
 
 
 def _text(value: object) -> object:

@@ -23,6 +23,7 @@ from ablate.ranking.tables.repeated_rows import drop_duplicates, one_row_per_run
 from ablate.ranking.tables.run_states import COMPLETE, Finished, run_outcomes
 from ablate.ranking.tables.slopes import curvature_notes
 from ablate.ranking.tables.tuned import Tuning, tune
+from ablate.ranking.tables.widening import widened
 from ablate.records.errors import InputError
 
 
@@ -105,16 +106,24 @@ def analyse_runs(
             frame, names, asked.tune, signed, used, failed, seed=asked.seed or None, block=asked.block or None
         )
         notes += tuning.notes
-        frame, values, outcomes = frame[tuning.judged], values[tuning.judged], outcomes[tuning.judged]
-    else:
-        notes += nuisance_warnings(
-            frame, values, used, failed, {metric, *asked.columns, *_text_factors(asked, names)}
+        keep = tuning.judged
+        frame, values, outcomes, used, failed = (
+            frame[keep],
+            values[keep],
+            outcomes[keep],
+            used[keep],
+            failed[keep],
         )
+    known = {metric, *asked.columns, *asked.encodings}
+    notes += nuisance_warnings(frame, values, used, failed, known, names)
     ready = prepare(
         frame, factors, metric, values, list(outcomes), seed=asked.seed or None, task=asked.block or None,
         parameters=asked.parameters, encodings=asked.encodings,
     )  # fmt: skip
     analysis, blocks = _analysed(ready, metric, direction, asked, notes)
+    if tuning is not None and blocks is None and tuning.unsettled.any():
+        lines_unsettled = everything.index[tuning.unsettled]
+        analysis = widened(analysis, ready, ready.table["run"].isin(lines_unsettled).to_numpy())
     if tuning is not None:
         unjudged = len(everything) - analysis.runs
         analysis = replace(analysis, runs=len(everything), excluded=analysis.excluded + unjudged)
@@ -222,8 +231,3 @@ def _used_and_failed(
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     complete, finite = outcomes == COMPLETE, np.isfinite(values)
     return complete & finite, np.isin(outcomes, FAILURES) | (complete & ~finite)
-
-
-def _text_factors(asked: TableOptions, names: Sequence[str]) -> list[str]:
-    """Factors that were given an encoding: whoever chose it knows the column."""
-    return [name for name in names if name in asked.encodings]

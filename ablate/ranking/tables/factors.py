@@ -55,16 +55,16 @@ def read_factors(
     check_encodings(encodings or {}, [item if isinstance(item, str) else item.name for item in given])
     for item in given:
         name = item if isinstance(item, str) else item.name
-        column = labels(frame[name])
         if isinstance(item, Factor):
-            table[name] = column
+            table[name] = labels(frame[name])
             found.append(item)
             continue
         values = numbers(frame[name])
         encoding, _, at = (encodings or {}).get(name, "").partition(":")
-        counts = column[used].value_counts()
-        seen = sorted(str(value) for value in counts.index)
-        if len(seen) < 2:
+        distinct = (
+            labels(frame[name])[used].nunique() if values is None else len(_finite_values(values[used]))
+        )
+        if distinct < 2:
             raise InputError(
                 f"column '{name}' has one value throughout, so it has no effect to measure",
                 hint="leave it out of --factors",
@@ -73,9 +73,7 @@ def read_factors(
             raise InputError(
                 f"column '{name}' cannot be a {encoding}: it holds words", hint=f"--as {name}=levels"
             )
-        if values is not None and (
-            encoding in ("slope", "linear", "log") or (not encoding and len(seen) > 2)
-        ):
+        if values is not None and (encoding in ("slope", "linear", "log") or (not encoding and distinct > 2)):
             try:
                 line = slope(values, used, log={"log": True, "linear": False}.get(encoding))
             except InputError as error:
@@ -83,12 +81,15 @@ def read_factors(
             table[name], slopes[name], row_notes[name] = line.half, line.column, line.note
             found.append(Factor(name, HALVES))
             if not encoding:
-                notes.append(f"'{name}' is numeric ({len(seen)} values): {line.note}; otherwise: --as {name}=levels or split")  # fmt: skip
+                notes.append(f"'{name}' is numeric ({distinct} values): {line.note}; otherwise: --as {name}=levels or split")  # fmt: skip
             continue
         if values is not None and encoding == "split":
             table[name], pair = split(values, _number(at, name) if at else None)
             found.append(Factor(name, pair))
             continue
+        column = labels(frame[name])
+        counts = column[used].value_counts()
+        seen = sorted(str(value) for value in counts.index)
         notes += [*case_variants(name, seen), *_many_levels(name, counts)]
         table[name] = column
         order = [level for level in (orders or {}).get(name, ()) if level in counts.index]
@@ -169,6 +170,10 @@ def check_encodings(encodings: Mapping[str, str], names: Sequence[str]) -> None:
             )
         if encoding.partition(":")[0] not in ENCODINGS:
             raise unknown("encoding of a column", encoding, ENCODINGS)
+
+
+def _finite_values(values: Matrix) -> Matrix:
+    return np.unique(values[np.isfinite(values)])
 
 
 def _number(text: str, name: str) -> float:

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ablate.ranking.estimation.least_squares import Matrix
-from ablate.ranking.tables.cells import numbers
+from ablate.ranking.tables.cells import labels, numbers
 
 BINS = 8
 _MOST_VALUES = 20
@@ -27,20 +27,22 @@ _MEASURED = re.compile(
 
 
 def nuisance_warnings(
-    frame: pd.DataFrame,
-    values: Matrix,
-    used: NDArray[np.bool_],
-    failed: NDArray[np.bool_],
-    roles: Collection[str],
-) -> list[str]:
+    frame: pd.DataFrame, values: Matrix, used: NDArray[np.bool_], failed: NDArray[np.bool_], roles: Collection[str],
+    factors: Collection[str],
+) -> list[str]:  # fmt: skip
     """One line for each setting without a role at some of whose values many runs fail, or that rules the metric.
 
-    `values` [n]: the metric; `used`, `failed` [n]: see `Runs`; `roles`: columns with a role that is not a factor's.
-    Means over such a grid are means of the survivors, or of the grid that somebody happened to lay.
+    `values` [n]: the metric; `used`, `failed` [n]: see `Runs`; `roles`: columns with another purpose; of `factors` only
+    failures are reported. Means over such a grid are means of the survivors, or of the grid that somebody happened to
+    lay. Columns of words that rule the metric may be tasks.
     """
     warnings = []
     for name in frame.columns:
-        if name in roles or _MEASURED.search(str(name)) or (settings := numbers(frame[name])) is None:
+        if name in roles or _MEASURED.search(str(name)):
+            continue
+        if (settings := numbers(frame[name])) is None:
+            if name not in factors:
+                warnings += _task_warning(str(name), labels(frame[name]), values, used)
             continue
         groups = binned(settings, np.isfinite(settings) & (used | failed))
         if groups is None:
@@ -61,11 +63,25 @@ def nuisance_warnings(
             )
             continue
         share = _explained(values, codes, here & used)
-        if len(levels) > 2 and share >= _EXPLAINED:
+        if name not in factors and len(levels) > 2 and share >= _EXPLAINED:
             warnings.append(
                 f"'{name}' is no factor and explains {share:.0%} of the variance: effects are averages over it; {advice}"
             )
     return warnings
+
+
+def _task_warning(name: str, column: pd.Series, values: Matrix, used: NDArray[np.bool_]) -> list[str]:
+    """A line for a column of words that explains much of the variance: it may name tasks."""
+    codes, levels = pd.factorize(column)
+    if not 1 < len(levels) <= used.sum() / _FEWEST:
+        return []
+    share = _explained(values, codes, (codes >= 0) & used)
+    if share < _EXPLAINED:
+        return []
+    return [
+        f"'{name}' is no factor and explains {share:.0%} of the variance: if it names tasks, --block {name} gives an effect in "
+        "each and an interval over them"
+    ]
 
 
 def _explained(values: Matrix, codes: NDArray[np.intp], here: NDArray[np.bool_]) -> float:

@@ -12,7 +12,8 @@ from scipy import stats
 
 from ablate.ranking.designs.design import Factor
 from ablate.ranking.estimation.coding import effect_columns, nuisance_columns
-from ablate.ranking.estimation.least_squares import Matrix, least_squares
+from ablate.ranking.estimation.dispersion import orthonormal
+from ablate.ranking.estimation.least_squares import Matrix
 from ablate.ranking.estimation.outcomes import classify
 from ablate.records.errors import InputError
 
@@ -81,17 +82,26 @@ def curvature_notes(
     _, columns = effect_columns(frame, factors, slopes)
     base = np.concatenate([columns, nuisance_columns(frame)], axis=1)
     found = []
+    used, y = runs.used, runs.values[runs.used]
+    basis = orthonormal(base[used])
+    cleared = y - basis @ (basis.T @ y)
+    df = len(y) - basis.shape[1] - 1
     for name, column in slopes.items():
-        squares = np.where(column == 0, 0.0, column**2 - 1)
-        fit = least_squares(
-            np.concatenate([squares[:, None], base], axis=1), np.where(runs.used, runs.values, np.nan)
-        )
-        error = fit.standard_errors[0, 0]
-        if fit.df[0] < 3 or not error > 0:
+        # The square's coefficient in the whole regression, from what neither it nor the outcome shares with the rest
+        # (Frisch and Waugh 1933).
+        squares = np.where(column == 0, 0.0, column**2 - 1)[used]
+        own = squares - basis @ (basis.T @ squares)
+        norm = float(own @ own)
+        if df < 3 or not norm > 1e-12 * float(squares @ squares):
             continue
-        p = 2 * stats.t.sf(abs(fit.coefficients[0, 0]) / error, fit.df[0])
+        estimate = float(own @ cleared) / norm
+        left = float(np.square(cleared - estimate * own).sum())
+        error = float(np.sqrt(left / df / norm))
+        if not error > 0:
+            continue
+        p = 2 * stats.t.sf(abs(estimate) / error, df)
         if p <= _BENT / len(slopes):
-            shape = "a best value inside its range" if fit.coefficients[0, 0] < 0 else "a worst value inside"
+            shape = "a best value inside its range" if estimate < 0 else "a worst value inside"
             found.append(
                 f"'{name}' does not act along a straight line (p = {p:.1g}; {shape}): its slope is an average, look at "
                 f"--as {name}=split or {name}=levels"
