@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from copy import copy, deepcopy
+from copy import copy
 
 import torch
 from torch import Tensor, nn
 
 from ablate.kernels.leave_vmap import channels_last
+from ablate.kernels.module_state import copied, fused_paths, set_mode
 from ablate.kernels.parameter_binding import binding_of
 from ablate.kernels.protocol import Forward, PerLane, Weights
 from ablate.kernels.random_keys import drawn_keys, random_layers
+from ablate.seams.draws import count_calls
 from ablate.surgery.net import Net
 
 Reseed = Callable[[int], AbstractContextManager[None]]
@@ -20,7 +22,11 @@ Reseed = Callable[[int], AbstractContextManager[None]]
 
 
 class Loop:
-    """One lane after another. Each lane's model holds only what that lane uses."""
+    """One lane after another. Each lane's model holds only what that lane uses.
+
+    A model's parameters are its own `nn.Parameter`s, whose data are views of the lanes' weights: what the user's code does
+    with them (hooks, `requires_grad_`, `.data` written in place) is done to what is trained.
+    """
 
     kernel = "loop"
 
@@ -31,9 +37,26 @@ class Loop:
         self.names = list(names)
         self.reseed = reseed
         self.innermost = innermost
+        self.fused = [
+            not net.touched for net in nets
+        ]  # whether torch's fused paths see the layers that are there
 
     def __call__(self, weights: Weights, x: Tensor, keys: Tensor, training: bool) -> Tensor:
-        lanes = weights.per_lane if isinstance(weights, PerLane) and weights.per_lane else unstacked(weights)
+        if isinstance(weights, PerLane) and weights.per_lane:
+            return self._forward([{}] * len(self.modules), x, keys, training)
+        if any(tensor.requires_grad for tensor in weights.values()):
+            return self._forward(unstacked(weights), x, keys, training)
+        before = [[parameter.data for parameter in module.parameters()] for module in self.modules]
+        try:
+            self.attach(weights)
+            return self._forward([{}] * len(self.modules), x, keys, training)
+        finally:
+            for module, data in zip(self.modules, before, strict=True):
+                for parameter, own in zip(module.parameters(), data, strict=True):
+                    parameter.data = own
+
+    def _forward(self, lanes: Sequence[Weights], x: Tensor, keys: Tensor, training: bool) -> Tensor:
+        """`lanes`: for each, tensors that stand in for the module's own parameters."""
         layers = [random_layers(module) if training else {} for module in self.modules]
         drawn = drawn_keys((stream for own in layers for stream in own.values()), keys)
         own_keys = [
@@ -45,19 +68,46 @@ class Loop:
     def _lane(
         self, lane: int, weights: Weights, x: Tensor, key: Tensor, drawn: dict[str, Tensor], training: bool
     ) -> Tensor:
-        module, names = self.modules[lane], self.names[lane]
+        module = self.modules[lane]
         set_mode(module, training)
-        state = {own: weights[common] for common, own in names.items()} | drawn
+        state = {own: weights[common] for common, own in self.names[lane].items()} if weights else {}
+        state |= drawn
         if self.innermost:
             x = channels_last(x)
         binding = binding_of(module)
-        before = binding.put(state)
+        before, calls = binding.put(state), count_calls({})
         try:
-            with nullcontext() if self.reseed is None else self.reseed(int(key) & 0x7FFFFFFF):
+            seeded = nullcontext() if self.reseed is None else self.reseed(int(key) & 0x7FFFFFFF)
+            with seeded, fused_paths(training or self.fused[lane]):
                 output: Tensor = module(x)
                 return output
         finally:
+            count_calls(calls)
             binding.put(before)
+
+    def attach(self, weights: Weights) -> list[dict[str, Tensor]]:
+        found: list[dict[str, Tensor]] = []
+        for lane, (module, names) in enumerate(zip(self.modules, self.names, strict=True)):
+            own: dict[str, Tensor] = {}
+            for common, name in names.items():
+                own[common] = module.get_parameter(name)
+                own[common].data = weights[common][lane].detach()
+            found.append(own)
+        return found
+
+    def collect(self, weights: Weights) -> None:
+        for lane, (module, names) in enumerate(zip(self.modules, self.names, strict=True)):
+            for common, name in names.items():
+                parameter, row = module.get_parameter(name), weights[common][lane]
+                if parameter.data_ptr() != row.data_ptr():
+                    parameter.data = row.copy_(parameter.detach())
+
+    def frozen(self) -> frozenset[str]:
+        every = [
+            {common for common, own in names.items() if not module.get_parameter(own).requires_grad}
+            for module, names in zip(self.modules, self.names, strict=True)
+        ]
+        return frozenset(set.intersection(*every)) if every else frozenset()
 
     def buffers(self) -> dict[str, Tensor]:
         return {
@@ -67,13 +117,20 @@ class Loop:
         }
 
     def load_buffers(self, buffers: Mapping[str, Tensor]) -> None:
-        own = self.buffers()
         for name, value in buffers.items():
-            own[name].copy_(value)
+            lane, _, path = name.partition("/")
+            owner, _, own = path.rpartition(".")
+            held = self.modules[int(lane)].get_submodule(owner)._buffers
+            before = held.get(own)
+            if before is not None and before.shape == value.shape[1:]:
+                before.copy_(value[0])
+            else:  # a buffer that forward has assigned
+                held[own] = value[0].clone()
 
     def take(self, lanes: Tensor) -> None:
         self.modules = [self.modules[i] for i in lanes.tolist()]
         self.names = [self.names[i] for i in lanes.tolist()]
+        self.fused = [self.fused[i] for i in lanes.tolist()]
 
     def some(self, lanes: Tensor) -> Forward:
         chosen = copy(self)
@@ -84,6 +141,7 @@ class Loop:
         assert isinstance(other, Loop)
         self.modules += other.modules
         self.names += other.names
+        self.fused += other.fused
 
     def branch_keys(self, lane: int) -> tuple[str, ...]:
         return ()
@@ -92,16 +150,10 @@ class Loop:
         return {own: common for common, own in self.names[lane].items()}
 
     def module_of(self, lane: int) -> nn.Module:
-        return deepcopy(self.modules[lane])
+        return copied(self.modules[lane])
 
 
 def unstacked(weights: Weights) -> list[dict[str, Tensor]]:
     """Stacked weights as one mapping a lane."""
     columns = [tensor.unbind(0) for tensor in weights.values()]
     return [dict(zip(weights, row, strict=True)) for row in zip(*columns, strict=True)]
-
-
-def set_mode(module: nn.Module, training: bool) -> None:
-    """Training or evaluation mode. Walking through a model's layers takes time, so only when it changes."""
-    if module.training != training:
-        module.train(training)

@@ -20,7 +20,7 @@ KERNELS = ("compiled", "batched", "vmap", "loop")
 
 @runtime_checkable
 class PerLane(Protocol):
-    """Weights that also hold each lane's own tensors, which spares the loop kernel taking the stack apart."""
+    """Weights that also hold each lane's own parameters (`Forward.attach`); empty where the lanes have none."""
 
     @property
     def per_lane(self) -> Sequence[Weights]: ...
@@ -46,6 +46,19 @@ class Forward(Protocol):
 
     def own_names(self, lane: int) -> dict[str, str]:
         """A lane's parameters: own name -> common name."""
+        ...
+
+    def attach(self, weights: Weights) -> list[dict[str, Tensor]]:
+        """Where each lane is a module of its own: make its parameters views of its row of `weights`; returns them by common
+        name. Else nothing."""
+        ...
+
+    def collect(self, weights: Weights) -> None:
+        """Copy into `weights` the data that models have given to parameters which were attached to them."""
+        ...
+
+    def frozen(self) -> frozenset[str]:
+        """Common names of the parameters that do not require a gradient in any lane."""
         ...
 
     def module_of(self, lane: int) -> nn.Module:

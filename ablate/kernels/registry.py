@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from torch import Tensor, nn
 
+from ablate.surgery.torch_layers import is_hooked
+
 if TYPE_CHECKING:
     from ablate.kernels.fused import LayerOp
 
@@ -88,8 +90,4 @@ def register_vmapped(*kinds: type[nn.Module]) -> Callable[[F], F]:
 
 def stacked_rule(module: nn.Module) -> StackedRule | None:
     """None also for a module with hooks, which only a call of the module runs."""
-    return None if has_hooks(module) else STACKED.get(type(module))
-
-
-def has_hooks(module: nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks)
+    return None if is_hooked(module) else STACKED.get(type(module))

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from ablate.kernels.compiled import known
 from ablate.kernels.fused import LayerOp, LayerOps
-from ablate.kernels.registry import COMPILED, has_hooks, stacked_rule
+from ablate.kernels.registry import COMPILED, stacked_rule
 from ablate.kernels.tracing import program_of
 from ablate.kernels.vmapped import vmapped
+from ablate.surgery.torch_layers import is_hooked
 
 
 def stacked(module: nn.Module, *inputs: Tensor) -> Tensor:
@@ -30,10 +31,10 @@ def stacked(module: nn.Module, *inputs: Tensor) -> Tensor:
 
 def layer_ops_of(module: nn.Module) -> list[LayerOp]:
     """`module` as layers one after another, of which compiled code takes those that it can."""
-    if type(module) is nn.Sequential and not has_hooks(module):
+    if type(module) is nn.Sequential and not is_hooked(module):
         return [op for child in module for op in layer_ops_of(child)]
     run = partial(by_torch, module)
-    rule = None if has_hooks(module) else COMPILED.get(type(module))
+    rule = None if is_hooked(module) else COMPILED.get(type(module))
     return [LayerOp(run)] if rule is None else rule(module, run)
 
 

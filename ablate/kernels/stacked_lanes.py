@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from copy import copy, deepcopy
+from copy import copy
 from typing import Any
 
 import torch
@@ -11,14 +11,15 @@ from torch import Tensor, nn
 
 from ablate.kernels.compiled import compiled_code
 from ablate.kernels.lane_switches import LaneSwitches, serving, switches_by_path
-from ablate.kernels.loop import set_mode
 from ablate.kernels.memory_format import innermost
+from ablate.kernels.module_state import copied, fused_paths, set_mode
 from ablate.kernels.parameter_binding import binding_of
 from ablate.kernels.protocol import Forward, Weights
 from ablate.kernels.random_keys import drawn_keys, random_layers
 from ablate.kernels.rules.switch import branch_key
 from ablate.kernels.stacked import stacked
 from ablate.kernels.vmapped import vmapped
+from ablate.seams.draws import count_calls
 from ablate.surgery.net import Net
 
 
@@ -55,23 +56,34 @@ class Stacked:
         drawn = drawn_keys(self.random.values(), keys)
         state = {own: weights[common] for common, own in self.names.items()}
         state |= self._buffers | {name: drawn[stream] for name, stream in self.random.items()}
-        with binding_of(self.module).bound(state), serving(self._served):
-            if self.kernel == "vmap":
-                return vmapped(self.module, x, innermost=self.innermost)
-            with compiled_code(self.known[training] if self.kernel == "compiled" else None):
-                return stacked(self.module, innermost(x) if self.innermost else x)
+        calls = count_calls({})
+        try:
+            with binding_of(self.module).bound(state), serving(self._served), fused_paths(training):
+                if self.kernel == "vmap":
+                    return vmapped(self.module, x, innermost=self.innermost)
+                with compiled_code(self.known[training] if self.kernel == "compiled" else None):
+                    return stacked(self.module, innermost(x) if self.innermost else x)
+        finally:
+            count_calls(calls)
 
     def _forget(self) -> None:
         """Start anew with what is derived from the lanes at hand."""
+        self._mode: bool | None = None
         self._served = LaneSwitches.of(self.module, self.switches)
         self.known: dict[bool, dict[Any, Any]] = {True: {}, False: {}}
         """What compiled code has worked out for these lanes, training and evaluating."""
 
     def _set_mode(self, training: bool) -> None:
+        """The mode of the module that serves the lanes, by its own `train`; the lanes' Switches follow it layer by layer."""
+        if self._mode is training and self.module.__dict__.get("_ablate_mode") is training:
+            return
         set_mode(self.module, training)
-        for switches in self.switches.values():
+        for path, switches in self.switches.items():
+            modes = [layer.training for layer in self.module.get_submodule(path).modules()]
             for switch in switches:
-                set_mode(switch, training)
+                for layer, mode in zip(switch.modules(), modes, strict=True):
+                    layer.training = mode
+        self._mode = training
 
     def buffers(self) -> dict[str, Tensor]:
         return self._buffers
@@ -107,10 +119,21 @@ class Stacked:
     def own_names(self, lane: int) -> dict[str, str]:
         return {own: common for common, own in self.names.items()}
 
+    def attach(self, weights: Weights) -> list[dict[str, Tensor]]:
+        return []
+
+    def collect(self, weights: Weights) -> None:
+        return
+
+    def frozen(self) -> frozenset[str]:
+        return frozenset(
+            common for common, own in self.names.items() if not self.module.get_parameter(own).requires_grad
+        )
+
     def module_of(self, lane: int) -> nn.Module:
-        module = deepcopy(self.module)
+        module = copied(self.module)
         for path, switches in self.switches.items():
-            own = deepcopy(switches[lane])
+            own = copied(switches[lane])
             stands = module.get_submodule(path)
             for parent in list(module.modules()):
                 for name, child in parent._modules.items():

@@ -1,57 +1,123 @@
-"""Whether a kernel can run a model, found by running one lane of it. Nothing in the model is changed."""
+"""Whether a model's lanes on stacked tensors compute what the model itself does: outputs, gradients and buffers.
+
+A trace sees one run of a `forward` and none of what it does to gradients (`torch.no_grad`, an autograd function of the
+user's own); vmap refuses or changes some operations. Both are tried on an example before they are used.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
+from ablate.kernels.module_state import fused_paths
 from ablate.kernels.parameter_binding import binding_of
 from ablate.kernels.stacked import stacked
 from ablate.kernels.vmapped import vmapped
+from ablate.seams.draws import count_calls
+
+Lanes = Callable[[nn.Module, Tensor], Tensor]
+FAILURES = (RuntimeError, NotImplementedError, TypeError, ValueError, AttributeError, LookupError)
+"""What a model may raise where it is run in another way than it was written for."""
+TOLERANCE = 1e-3
 
 
 @contextmanager
 def unchanged(module: nn.Module) -> Iterator[None]:
-    """Within it, mode and buffers may change; they are restored after it."""
-    was_training = module.training
+    """What is tried within it leaves buffers as they were, and is a forward pass of its own."""
     kept = {name: buffer.clone() for name, buffer in module.named_buffers()}
+    calls = count_calls({})
     try:
-        yield
+        with fused_paths(allowed=False):
+            yield
     finally:
-        module.train(was_training)
+        count_calls(calls)
         for name, buffer in module.named_buffers():
             buffer.copy_(kept[name])
 
 
+def trace_matches(module: nn.Module, x: Tensor) -> bool:
+    """Whether the trace of a model's `forward` computes what the model does, training and evaluating, gradients included."""
+    return not _why_not(module, x, stacked)
+
+
 def why_not_vmap(module: nn.Module, x: Tensor) -> str:
-    """Why the model cannot be vmapped, in a few words; empty where it can."""
-    binding = binding_of(module)
-    state = {name: tensor.detach().clone()[None] for name, tensor in binding.held().items()}
+    """Why the model cannot be vmapped, in a few words; empty where it can. Changes no buffer of the model."""
+    return _why_not(module, x, vmapped)
+
+
+def _why_not(module: nn.Module, x: Tensor, lanes: Lanes) -> str:
     try:
-        with unchanged(module), torch.no_grad(), binding.bound(state):
-            vmapped(module.train(), x[None])
-    except (RuntimeError, NotImplementedError, TypeError, ValueError, AttributeError) as error:
+        for training in (True, False):
+            module.train(training)
+            with unchanged(module):
+                expected = _results(module, x)
+            with unchanged(module), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # vmap's, of operations that it runs one by one
+                found = _stacked_results(module, x, lanes)
+            if what := differing(found, expected):
+                return f"its {what} would differ"
+    except FAILURES as error:
         return " ".join(str(error).split())[:160] or type(error).__name__
     return ""
 
 
-def trace_matches(module: nn.Module, x: Tensor) -> bool:
-    """Whether the trace of a model's `forward` computes what the model does, training and evaluating."""
-    try:
-        return all(_trace_matches(module, x, training) for training in (True, False))
-    except (RuntimeError, NotImplementedError, TypeError, ValueError, AttributeError, LookupError):
-        return False  # a function that the trace cannot run on several lanes
+def differing(found: Mapping[str, Tensor | None], expected: Mapping[str, Tensor | None]) -> str:
+    """The first of `expected` that differs in `found`, or is missing in one of them; empty where none does."""
+    for name, own in expected.items():
+        other = found.get(name)
+        if own is None or other is None:
+            if own is not other:
+                return name
+            continue
+        scale = own.detach().double().abs().max().item() if own.numel() else 0.0
+        if own.shape != other.shape or not torch.allclose(
+            other.double(), own.double(), TOLERANCE, TOLERANCE * scale + 1e-7, equal_nan=True
+        ):
+            return name
+    return ""
 
 
-@torch.no_grad()
-def _trace_matches(module: nn.Module, x: Tensor, training: bool) -> bool:
+def _results(module: nn.Module, x: Tensor) -> dict[str, Tensor | None]:
+    parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    with torch.set_grad_enabled(module.training):
+        y = module(x)
+    found: dict[str, Tensor | None] = {"output": y.detach()}
+    found |= _gradients((y * _slope(y)).sum(), parameters)
+    return found | {f"buffer '{name}'": buffer.clone() for name, buffer in module.named_buffers()}
+
+
+def _stacked_results(module: nn.Module, x: Tensor, lanes: Lanes) -> dict[str, Tensor | None]:
+    """Of the first of two equal lanes."""
     binding = binding_of(module)
-    with unchanged(module):
-        pairs = {name: torch.stack([tensor, tensor]) for name, tensor in binding.held().items()}
-        expected = module.train(training)(x)
-        with binding.bound(pairs):
-            outputs = stacked(module, torch.stack([x, x]))
-    return all(own.shape == expected.shape and torch.allclose(own, expected, 1e-3, 1e-4) for own in outputs)
+    pairs = {name: torch.stack([tensor.detach()] * 2) for name, tensor in binding.held().items()}
+    named = dict(module.named_parameters())
+    parameters = {name: pairs[name].requires_grad_() for name, own in named.items() if own.requires_grad}
+    before = binding.put(pairs)
+    try:
+        with torch.set_grad_enabled(module.training):
+            y = lanes(module, torch.stack([x, x]))
+    finally:
+        binding.put(before)
+    found: dict[str, Tensor | None] = {"output": y[0].detach()}
+    found |= _gradients((y[0] * _slope(y[0])).sum(), parameters)
+    found = {
+        name: tensor[0] if name.startswith("gradient") and tensor is not None else tensor
+        for name, tensor in found.items()
+    }
+    return found | {f"buffer '{name}'": pairs[name][0] for name, _ in module.named_buffers()}
+
+
+def _gradients(total: Tensor, parameters: Mapping[str, Tensor]) -> dict[str, Tensor | None]:
+    if not total.requires_grad:
+        return {}
+    found = torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
+    return {f"gradient of '{name}'": own for name, own in zip(parameters, found, strict=True)}
+
+
+def _slope(y: Tensor) -> Tensor:
+    """What the gradient of the output is taken to be, the same for outputs of one shape."""
+    return torch.randn(y.shape, generator=torch.Generator().manual_seed(0)).to(y)

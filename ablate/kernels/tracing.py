@@ -17,6 +17,7 @@ from torch import Tensor, fx, nn
 
 from ablate.kernels.cache import cached
 from ablate.kernels.functional_rules import FUNCTIONS, applied
+from ablate.surgery.torch_layers import is_hooked
 
 Call = Callable[..., Tensor]
 """(a submodule, its inputs, stacked) -> its output, stacked."""
@@ -78,13 +79,19 @@ def _no_programs(module: nn.Module) -> dict[bool, Program | None]:
     return {}
 
 
+def never_trace(module: nn.Module) -> None:
+    """No `forward` in `module` is to be run as traced."""
+    for layer in module.modules():
+        layer.__dict__["_ablate_programs"] = {True: None, False: None}
+
+
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return True
 
 
 def _traced(module: nn.Module) -> Program | None:
-    if type(module).__module__.startswith("torch.") or module._forward_hooks or module._forward_pre_hooks:
+    if type(module).__module__.startswith("torch.") or is_hooked(module):
         return None
     before = dict(vars(module))
     try:

@@ -35,12 +35,14 @@ def build_net(
     example: Tensor,
     names: Iterable[str],
     places: tuple[LayerInfo, ...] | None = None,
+    *,
+    together: bool = True,
 ) -> Net:
-    """One lane's model with the model-seam tricks `names` applied (those the run lacks: switched off).
+    """One lane's model with the model-seam tricks `names` applied (those the run lacks: switched off). `together`: `open_net`.
 
     Raises NotApplicable where a trick that the run has finds nothing to act on.
     """
-    net = open_net(build_module(factory, run.seed), example, places)
+    net = open_net(build_module(factory, run.seed), example, places, together=together)
     tricks = [catalogue[name] for name in names]
     for trick in sorted(tricks, key=lambda trick: (trick.slot == "init", trick.name)):
         code = catalogue.code(trick.name)

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass
 from math import prod
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ablate.kernels.leave_vmap import channels_last
 from ablate.kernels.protocol import kernel_unavailable
 from ablate.kernels.stacked import is_covered
-from ablate.kernels.support import trace_matches, unchanged, why_not_vmap
+from ablate.kernels.support import trace_matches, why_not_vmap
+from ablate.lanes.side_effects import side_effects, uses_global_rng
 from ablate.surgery.layer_types import ACTIVATIONS, DROPOUTS, NORMS
 from ablate.surgery.net import Net
-from ablate.tasks.user_code import repeatable
 
 PLAIN = (nn.Linear, nn.Flatten, nn.Identity, nn.Sequential, *ACTIVATIONS, *NORMS, *DROPOUTS)
 
@@ -27,13 +24,13 @@ CACHED = 2**17
 than several, and a few lanes in a group are as fast as many."""
 
 
-def default_kernels(net: Net, x: Tensor, device: torch.device, *, large: bool) -> tuple[str, str]:
+def default_kernels(net: Net, device: torch.device, *, large: bool, traceable: bool) -> tuple[str, str]:
     """The kernel that is probably the fastest for a model that can be vmapped, and the one that may be faster still.
 
     Layer by layer where all layers have a batched form; else vmap on a GPU, and on a CPU for linear and pointwise layers.
     On a CPU lanes that are `large` go one after another: one at a time by compiled code, in a loop by torch's.
     """
-    if is_covered(net.module) and (is_covered(net.module, traced=False) or trace_matches(net.module, x)):
+    if traceable:
         if device.type != "cpu":
             return "vmap", "batched"
         if not kernel_unavailable("compiled", device):
@@ -42,19 +39,6 @@ def default_kernels(net: Net, x: Tensor, device: torch.device, *, large: bool) -
     leaves = [layer for layer in net.module.modules() if not list(layer.children())]
     plain = all(isinstance(layer, PLAIN) for layer in leaves)
     return ("vmap", "loop") if plain or device.type != "cpu" else ("loop", "vmap")
-
-
-def uses_global_rng(module: nn.Module, x: Tensor) -> bool:
-    """Whether a training forward pass takes numbers from a global generator: torch's, Python's or NumPy's."""
-    with unchanged(module), repeatable(), torch.no_grad():
-        before = _generators()
-        module.train()(x)
-        return _generators() != before
-
-
-def _generators() -> tuple[Any, ...]:
-    _, words, *rest = np.random.get_state(legacy=True)
-    return torch.get_rng_state().numpy().tobytes(), random.getstate(), np.asarray(words).tobytes(), rest
 
 
 def supports_channels_last(module: nn.Module, x: Tensor) -> bool:
@@ -75,6 +59,8 @@ class ModelProbe:
 
     `kernel`: one of KERNELS; `other`: the one to measure it against. `solo`: why lanes must run one at a time; empty where they need not.
     `large`: one lane fills a core's cache. `reseed`: it draws from a global generator (torch's, Python's, NumPy's), which is then seeded at every step.
+    `traceable`: layers run together as the `forward` of the user's own that is around them was traced. `writes_input`: the model changes
+    its input in place, and is given a copy.
     `channels_last`: on a CPU, pooling is many times faster with channels innermost.
     """
 
@@ -84,14 +70,33 @@ class ModelProbe:
     large: bool
     reseed: bool
     channels_last: bool
+    traceable: bool = True
+    writes_input: bool = False
 
     @classmethod
-    def at(cls, net: Net, x: Tensor, device: torch.device, batch_size: int, kernel: str | None) -> ModelProbe:
-        """`kernel` overrides the choice."""
+    def at(
+        cls, net: Net, fresh: nn.Module, x: Tensor, device: torch.device, batch_size: int, kernel: str | None
+    ) -> ModelProbe:
+        """Of a model laid open and, as the user's factory makes it, `fresh`: neither is of use afterwards. `kernel`
+        overrides the choice."""
         large = sum(prod(place.output[1:]) for place in net.places) * batch_size > CACHED
+        effects = side_effects(fresh, x)
         reseed = uses_global_rng(net.module, x)
-        solo = "it draws from a global generator" if reseed else why_not_vmap(net.module, x)
-        usual, other = ("loop", "loop") if solo else default_kernels(net, x, device, large=large)
+        solo = effects.solo or ("it draws from a global generator" if reseed else why_not_vmap(net.module, x))
+        covered = not solo and is_covered(net.module)
+        traceable = covered and (is_covered(net.module, traced=False) or trace_matches(net.module, x))
+        usual, other = "loop", "loop"
+        if not solo:
+            usual, other = default_kernels(net, device, large=large, traceable=traceable)
         kernel = usual if kernel is None or solo else kernel
         innermost = device.type == "cpu" and supports_channels_last(net.module, x)
-        return cls(kernel, usual if kernel == other else other, solo, large, reseed, innermost)
+        return cls(
+            kernel,
+            usual if kernel == other else other,
+            solo,
+            large,
+            reseed,
+            innermost,
+            traceable,
+            effects.writes_input,
+        )

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ablate.lanes.context import TaskContext
 from ablate.lanes.fingerprint import difference, fingerprint
+from ablate.lanes.optimizer_parts import loaded
 from ablate.lanes.trace import Trace
 from ablate.lanes.trainer import Trainer
 from ablate.lanes.training import Training
@@ -47,10 +48,7 @@ def restore_trainer(trainer: Trainer, state: dict[str, Tensor]) -> None:
     trainer.forward.load_buffers(
         {name.removeprefix("buffer/"): t for name, t in state.items() if name.startswith("buffer/")}
     )
-    trainer.optimizers.plan = None
-    for part in trainer.optimizers.parts:
-        part.lanes = state[f"lanes/{part.name}"].clone()
-        part.state = _with_prefix(state, f"optimizer/{part.name}/")
+    trainer.optimizers.plan, trainer.optimizers.parts = None, loaded(state, trainer.layout)
     trainer.extra = {trick: _with_prefix(state, f"extra/{trick}/") for trick in trainer.extra}
 
 

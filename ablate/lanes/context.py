@@ -54,6 +54,6 @@ class TaskContext:
         example = task.train.x[:2]
         places = trace(module, example)
         net = open_net(module, example, places)
-        look = ModelProbe.at(net, example, device, task.batch_size, kernel)
+        look = ModelProbe.at(net, build_module(task.model, 0), example, device, task.batch_size, kernel)
         names = tuple(spec.name for spec in net.specs().values())
         return cls(task, catalogue, device, device_splits(task, device), places, names, look)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ablate.lanes.memory import is_out_of_memory
+from ablate.lanes.optimizer_parts import loaded
 from ablate.lanes.trainer import Trainer
 
 WARM = 3
@@ -33,6 +34,8 @@ class Settled:
 
     def run(self) -> tuple[Tensor, Tensor]:
         told = self.trainer.train_on(self.index)
+        if self.trainer.state().keys() != self.held.keys():
+            raise RuntimeError("some parameters have no gradient in some steps")
         self.trainer.settle(self.held)
         return told
 
@@ -53,6 +56,9 @@ class Captured(Settled):
             torch.cuda.current_stream().wait_stream(aside)
             with torch.cuda.graph(self.graph):
                 self.told = self.run()
+        except (RuntimeError, NotImplementedError):
+            trainer.optimizers.parts, trainer.optimizers.plan = loaded(before, trainer.layout), None
+            raise
         finally:
             torch.cuda.synchronize()
             trainer.settle(self.held)

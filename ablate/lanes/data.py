@@ -41,6 +41,18 @@ def device_splits(task: Task, device: torch.device) -> dict[str, DeviceSplit]:
     return {name: DeviceSplit.of(split, task.classes, device) for name, split in task.splits.items()}
 
 
+def chunk_sizes(count: int, size: int) -> list[int]:
+    """`count` examples in chunks of `size`. What is left over makes a chunk of its own, unless it is a single example, of
+    which a norm over the batch cannot be worked out: that joins the chunk before it."""
+    sizes = [size] * (count // size)
+    left = count - sum(sizes)
+    if left == 1 and sizes:
+        sizes[-1] += 1
+    elif left:
+        sizes.append(left)
+    return sizes
+
+
 class Order:
     """Which examples each lane sees at its step: a fresh permutation every epoch, drawn by counter.
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from ablate.lanes.data import DeviceSplit
+from ablate.lanes.data import DeviceSplit, chunk_sizes
 from ablate.records.run import Run
 from ablate.tasks.split import resplit
 from ablate.tasks.task import Task
@@ -69,12 +69,13 @@ class LaneSplits:
         return self.pool.at(self.rows["train"].gather(1, index))
 
     def chunks(self, split: str, lanes: Tensor, size: int) -> Iterator[Tensor]:
-        """The inputs of `split` for the lanes `lanes` (int64 `[k]`), `[k, B, …]` of at most `size` examples each."""
+        """The inputs of `split` for the lanes `lanes` (int64 `[k]`), `[k, B, …]` of `size` examples each (`chunk_sizes`)."""
         if split not in self.rows:
-            for x in torch.split(self.splits[split].x, size):
+            for x in torch.split(self.splits[split].x, chunk_sizes(len(self.splits[split]), size)):
                 yield x.expand(len(lanes), *x.shape)
             return
-        for rows in torch.split(self.rows[split][lanes], size, dim=1):
+        rows_of = self.rows[split][lanes]
+        for rows in torch.split(rows_of, chunk_sizes(rows_of.shape[1], size), dim=1):
             x = self.pool.x.index_select(0, rows.reshape(-1))
             yield x.view(*rows.shape, *x.shape[1:])
 

@@ -10,22 +10,30 @@ from torch import Tensor
 from ablate.seams.tensors import ALIGN, LaneTensors
 
 Weights = Mapping[str, Tensor]
+Absent = Sequence[frozenset[str]] | None
+"""By lane, the parameters without a gradient (`grad is None` in torch); None where every parameter has one."""
 
 
 class LaneParameters(Mapping[str, Tensor]):
     """Name -> `[K, *shape]`, views of the flat matrix that follow its changes.
 
-    `per_lane`: for a kernel that runs one lane after another, each lane's own tensors as leaves of their own,
-    which spares taking the stack apart in the forward pass and putting it together in the backward pass. `own` says
-    which names each lane has.
+    `per_lane`: for a kernel that runs one lane after another, each lane's own `nn.Parameter`s by common name, views of its
+    row, which spares taking the stack apart in the forward pass and putting it together in the backward pass.
+    `frozen`: parameters that do not require a gradient; of the lanes' own, each says so itself.
     """
 
-    def __init__(self, weights: LaneTensors, own: Sequence[Sequence[str]] | None = None) -> None:
+    def __init__(
+        self,
+        weights: LaneTensors,
+        per_lane: Sequence[Mapping[str, Tensor]] = (),
+        frozen: frozenset[str] = frozenset(),
+    ) -> None:
         self.weights = weights
-        self._stacked = {name: leaf(tensor) for name, tensor in weights.items()}
-        self.per_lane: list[dict[str, Tensor]] = []
-        for lane, names in enumerate(own or ()):
-            self.per_lane.append({name: leaf(weights[name][lane]) for name in names})
+        self.frozen = frozen
+        self._stacked = {
+            name: tensor.detach().requires_grad_(name not in frozen) for name, tensor in weights.items()
+        }
+        self.per_lane = list(per_lane)
         self._zeros = torch.zeros(weights.layout.width, device=weights.flat.device)
 
     def __getitem__(self, name: str) -> Tensor:
@@ -37,21 +45,39 @@ class LaneParameters(Mapping[str, Tensor]):
     def __len__(self) -> int:
         return len(self._stacked)
 
-    def gradients(self, total: Tensor, *, stacked: bool = True) -> LaneTensors:
-        """d total / d weights, zero where the total does not reach. `stacked`: some may come by the stacked
-        leaves too (a penalty on the weights, an objective that calls the model with them)."""
+    def gradients(self, total: Tensor, *, stacked: bool = True) -> tuple[LaneTensors, Absent]:
+        """(d total / d weights, zero where there is none; where there is none).
+
+        `stacked`: some may come by the stacked leaves too (a penalty on the weights, an objective that calls the model
+        with them). Raises RuntimeError where the total depends on no parameter, as `backward` does.
+        """
         weights = self.weights
-        own = [tensor for lane in self.per_lane for tensor in lane.values()]
-        asked = [*own, *self._stacked.values()] if stacked or not own else own
+        own = [tensor for lane in self.per_lane for tensor in lane.values() if tensor.requires_grad]
+        named = {name: tensor for name, tensor in self._stacked.items() if tensor.requires_grad}
+        asked = [*own, *named.values()] if stacked or not self.per_lane else own
         found = torch.autograd.grad(total, asked, allow_unused=True)
         with torch.no_grad():
-            flat = self._rows(found[: len(own)]) if own else None
-            rest = found[len(own) :]
-            if any(gradient is not None for gradient in rest) or flat is None:
-                named = {n: g for n, g in zip(self._stacked, rest, strict=True) if g is not None}
-                more = weights.layout.pack(named, weights.lanes) if named else torch.zeros_like(weights.flat)
+            rest = {n: g for n, g in zip(named, found[len(own) :], strict=False) if g is not None}
+            flat = self._rows(found[: len(own)]) if self.per_lane else None
+            if rest or flat is None:
+                more = weights.layout.pack(rest, weights.lanes) if rest else torch.zeros_like(weights.flat)
                 flat = more if flat is None else flat.add_(more)
-            return weights.like(flat)
+            return weights.like(flat), self._absent(found[: len(own)], rest)
+
+    def _absent(self, own: Sequence[Tensor | None], stacked: Weights) -> Absent:
+        if not self.per_lane:
+            missing = frozenset(self._stacked.keys() - stacked.keys())
+            return [missing] * self.weights.lanes if missing else None
+        gradients = iter(own)
+        by_lane = [
+            frozenset(
+                name
+                for name, tensor in lane.items()
+                if (not tensor.requires_grad or next(gradients) is None) and name not in stacked
+            )
+            for lane in self.per_lane
+        ]
+        return by_lane if any(by_lane) else None
 
     def _rows(self, found: Sequence[Tensor | None]) -> Tensor:
         """Gradients of the lanes' own leaves as a flat `[K, P]`."""
@@ -59,7 +85,7 @@ class LaneParameters(Mapping[str, Tensor]):
         gradients = iter(found)
         layout = self.weights.layout
         for lane in self.per_lane:
-            given = dict(zip(lane, gradients, strict=False))
+            given = {name: next(gradients) for name, tensor in lane.items() if tensor.requires_grad}
             missing = 0  # so many zeros come before the next gradient
             for name, spec in layout.specs.items():
                 gradient = given.get(name)
@@ -73,7 +99,3 @@ class LaneParameters(Mapping[str, Tensor]):
             if missing:
                 parts.append(self._zeros[:missing])
         return torch.cat(parts).view(len(self.per_lane), layout.width)
-
-
-def leaf(tensor: Tensor) -> Tensor:
-    return tensor.detach().requires_grad_()

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ablate.lanes.context import TaskContext
+from ablate.lanes.data import chunk_sizes
 from ablate.lanes.trainer import Trainer
 from ablate.records.claim_metrics import ROBUST_ACCURACY
 from ablate.records.recipe import Recipe
@@ -58,7 +59,7 @@ def outputs(trainer: Trainer, lanes: Tensor, split: str = "validation", eps: flo
     rows = max(1, MOST // len(lanes))
     parts = []
     y = trainer.data.targets(split, lanes)
-    labels = torch.split(y.expand(len(lanes), -1), rows, dim=1)
+    labels = torch.split(y.expand(len(lanes), -1), chunk_sizes(y.shape[-1], rows), dim=1)
     for x, own in zip(trainer.data.chunks(split, lanes, rows), labels, strict=True):
         stacked = x.clone().requires_grad_()
         with torch.enable_grad():

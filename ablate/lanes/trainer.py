@@ -21,7 +21,8 @@ from ablate.lanes.data import Order
 from ablate.lanes.group import Group, batch_size
 from ablate.lanes.lane_splits import LaneSplits
 from ablate.lanes.loss import Loss, lane_losses, nested, share_right
-from ablate.lanes.parameters import LaneParameters
+from ablate.lanes.optimizer_parts import labelled, saved
+from ablate.lanes.parameters import Absent, LaneParameters
 from ablate.lanes.update import Optimizers, are_finite, change_gradients, schedule_factor
 from ablate.records.run import Run
 from ablate.seams.batch import Batch
@@ -49,7 +50,7 @@ class Trainer:
             build.build_net(
                 task.model, run, context.catalogue, example,
                 surgeries if context.kernel != "loop" else [name for name in surgeries if name in run.recipe],
-                context.places,
+                context.places, together=context.kernel != "loop",
             )
             for run in runs
         ]  # fmt: skip
@@ -59,10 +60,15 @@ class Trainer:
         self.weights = build.initial(nets, names, layout).to(context.device)
         look = context.look
         self.forward = lower(
-            look.kernel, nets, names, innermost=look.channels_last, reseed=repeatable if look.reseed else None
+            look.kernel,
+            nets,
+            names,
+            innermost=look.channels_last,
+            reseed=repeatable if look.reseed else None,
+            traceable=look.traceable,
         )
         self.leaves = self._leaves()
-        self.optimizers = Optimizers(self.group, self.weights)
+        self.optimizers = Optimizers(self.group, self.weights, self.leaves.frozen)
         size = batch_size(runs[0], context.catalogue, task.batch_size)
         self.order = Order(len(context.splits["train"]), size)
         self.data = LaneSplits(task, context.splits, runs)
@@ -94,8 +100,7 @@ class Trainer:
         return self.epochs * self.order.steps_per_epoch
 
     def _leaves(self) -> LaneParameters:
-        own = [list(self.forward.own_names(lane).values()) for lane in range(self.weights.lanes)]
-        return LaneParameters(self.weights, own if self.forward.kernel == "loop" else None)
+        return LaneParameters(self.weights, self.forward.attach(self.weights), self.forward.frozen())
 
     def index(self) -> Tensor:
         """Which examples the lanes see at this step, int64 `[K, B]`."""
@@ -154,21 +159,23 @@ class Trainer:
         for active, wrap in wraps:
             objective = nested(wrap, objective, active.settings)
         # An objective may take gradients of its own, with respect to the weights that it is handed.
-        losses = objective(dict(self.leaves) if wraps else self.leaves, batch)
+        losses = objective(dict(self.leaves) if wraps and not self.context.solo else self.leaves, batch)
         scaled = losses
         for active, scale in self.group.ports("scale"):
             scaled = scale(scaled, self.extra[active.name], active.settings)
         clock.lap("forward")
         stacked = bool(wraps or self.group.ports("penalty"))
-        gradients = self.leaves.gradients(scaled.sum(), stacked=stacked)
+        gradients, absent = self.leaves.gradients(scaled.sum(), stacked=stacked)
         clock.lap("backward")
         with torch.no_grad():
-            self._update(losses.detach(), gradients, factor)
+            if self.context.solo:
+                self.forward.collect(self.weights)
+            self._update(losses.detach(), gradients, absent, factor)
             right = share_right(seen[0], batch.target, classification=classification)
         clock.lap("update")
         return losses.detach(), right
 
-    def _update(self, losses: Tensor, gradients: LaneTensors, factor: Tensor) -> None:
+    def _update(self, losses: Tensor, gradients: LaneTensors, absent: Absent, factor: Tensor) -> None:
         skip = None
         for active, unscale in self.group.ports("unscale"):
             gradients, overflow = unscale(gradients, self.extra[active.name], active.settings)
@@ -177,7 +184,7 @@ class Trainer:
         moved = self.alive if skip is None else self.alive & ~skip
         gradients = change_gradients(self.group, gradients, self.weights)
         self.steps = self.steps + 1
-        self.optimizers.update(self.group, self.weights, gradients, factor, self.steps, moved)
+        self.optimizers.update(self.group, self.weights, gradients, factor, self.steps, moved, absent)
         for active, average in self.group.ports("average"):
             average(self.extra[active.name], self.weights, self.steps, active.settings)
 
@@ -188,7 +195,8 @@ class Trainer:
         with ExitStack() as stack:
             for active, context in self.group.ports("context"):
                 stack.enter_context(context(active.settings, x.device))
-            outputs = (forward or self.forward)(weights, x, keys, training)
+            given = x.clone() if self.context.look.writes_input else x
+            outputs = (forward or self.forward)(weights, given, keys, training)
         outputs = outputs.to(torch.float32)
         return outputs.unsqueeze(-1) if outputs.ndim == 2 else outputs
 
@@ -209,7 +217,8 @@ class Trainer:
         chosen = every if lanes is None else lanes
         forward = self.forward if lanes is None else self.forward.some(lanes)
         weights = self.scored_weights() if lanes is None else self.scored_weights().take(lanes)
-        named, keys = dict(weights.items()), self.seeds[chosen]
+        attached = bool(self.leaves.per_lane) and lanes is None and weights is self.weights
+        named, keys = self.leaves if attached else dict(weights.items()), self.seeds[chosen]
 
         def run(x: Tensor) -> Tensor:
             return self.outputs(named, x, keys, training=False, forward=forward)
@@ -227,9 +236,7 @@ class Trainer:
         """Everything on the device that training changes, by name."""
         state = {"weights": self.weights.flat, "seeds": self.seeds, "steps": self.steps, "alive": self.alive}
         state |= {f"buffer/{name}": buffer for name, buffer in self.forward.buffers().items()}
-        for part in self.optimizers.parts:
-            state[f"lanes/{part.name}"] = part.lanes
-            state |= {f"optimizer/{part.name}/{name}": tensor for name, tensor in part.state.items()}
+        state |= saved(self.optimizers.parts, self.layout)
         for trick, extra in self.extra.items():
             state |= {f"extra/{trick}/{name}": tensor for name, tensor in extra.items()}
         return state
@@ -237,11 +244,12 @@ class Trainer:
     def settle(self, state: Mapping[str, Tensor]) -> None:
         """Copy what is new into the tensors of `state` (of `self.state()`, from before) and use those again."""
         for name, tensor in self.state().items():
-            if tensor is not state[name]:
+            if name in state and tensor is not state[name]:
                 state[name].copy_(tensor)
         self.steps, self.alive = state["steps"], state["alive"]
-        for part in self.optimizers.parts:
-            part.state = {name: state[f"optimizer/{part.name}/{name}"] for name in part.state}
+        for label, part in labelled(self.optimizers.parts).items():
+            part.state = {n: state.get(f"optimizer/{label}/{n}", tensor) for n, tensor in part.state.items()}
+            part.missed = state.get(f"missed/{label}", part.missed)
         for trick, extra in self.extra.items():
             self.extra[trick] = {name: state[f"extra/{trick}/{name}"] for name in extra}
 

@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 
 import torch
 from torch import Tensor
 
 from ablate.lanes.group import Group
+from ablate.lanes.optimizer_parts import Part, column_index, columns_of, divided, is_absent
+from ablate.lanes.parameters import Absent
 from ablate.records.errors import InputError
 from ablate.seams.settings import Settings
 from ablate.seams.tensors import LaneTensors
-
-State = dict[str, Tensor]
-
-
-@dataclass
-class Part:
-    """One optimizer kind, the lanes that use it (int64 `[k]`), and its state (`[k, …]` tensors)."""
-
-    name: str
-    lanes: Tensor
-    state: State
 
 
 @dataclass(frozen=True)
@@ -60,12 +51,15 @@ class Decay:
 class UpdatePlan:
     """What the updates of a group's lanes need and no step changes, worked out once.
 
-    Lanes of one optimizer are put side by side, so that each rule works on a slice.
+    Lanes of one optimizer are put side by side, so that each rule works on a slice. Where parameters are divided into
+    parts, lanes stay in their order and each rule works on a copy of its lanes and columns.
     """
 
     def __init__(self, group: Group, parts: Sequence[Part]) -> None:
         tricks = {active.name: active for active in group.active}
-        order = torch.cat([part.lanes for part in parts])
+        self.divided = any(part.columns is not None for part in parts)
+        every = torch.arange(len(group.runs), device=parts[0].lanes.device)
+        order = every if self.divided else torch.cat([part.lanes for part in parts])
         lanes = torch.arange(len(order), device=order.device)
         self.place = order.argsort()  # lane -> where its new weights stand
         self.stay = lanes + len(order)  # lane -> where its present ones do
@@ -73,7 +67,12 @@ class UpdatePlan:
         self.rules = [
             Rule(part, tricks[part.name].code, tricks[part.name].settings.take(part.lanes)) for part in parts
         ]
-        self.rate = torch.cat([rule.settings.lr for rule in self.rules])
+        if self.divided:
+            self.rate = torch.zeros(len(order), device=order.device)
+            for rule in self.rules:
+                self.rate[rule.part.lanes] = rule.settings.lr
+        else:
+            self.rate = torch.cat([rule.settings.lr for rule in self.rules])
         self.skipping = bool(group.ports("unscale"))
         self.decays = []
         for active, change in group.ports("decay"):
@@ -89,11 +88,26 @@ class UpdatePlan:
         """The lanes' rows in the plan's order: a copy, unless they stand so and nothing will change them."""
         return tensor if self.order is None else tensor.index_select(0, self.order)
 
+    def apply(
+        self, rule: Rule, own: LaneTensors, gradient: LaneTensors, lr: Tensor, at: Tensor, moved: Tensor
+    ) -> Tensor:
+        """New weights of a rule's lanes and columns; its state is kept in lanes that do not move, where steps are skipped."""
+        part = rule.part
+        before = {name: tensor.clone() for name, tensor in part.state.items()} if self.skipping else {}
+        new: Tensor = rule.code.update(own, gradient, part.state, rule.settings.replaced(lr=lr), at)
+        for name, old in before.items():
+            keep = moved.index_select(0, part.lanes).reshape(-1, *[1] * (old.ndim - 1))
+            part.state[name] = torch.where(keep, part.state[name], old)
+        return new
+
 
 class Optimizers:
-    """The optimizer slot: lanes are partitioned by kind, each kind's rule updates its lanes at once."""
+    """The optimizer slot: lanes are partitioned by kind, each kind's rule updates its lanes at once.
 
-    def __init__(self, group: Group, weights: LaneTensors) -> None:
+    `frozen`: parameters that never have a gradient.
+    """
+
+    def __init__(self, group: Group, weights: LaneTensors, frozen: frozenset[str] = frozenset()) -> None:
         self.parts: list[Part] = []
         self.plan: UpdatePlan | None = None
         covered = 0
@@ -109,6 +123,8 @@ class Optimizers:
             raise InputError(
                 "a recipe has no optimizer", hint='add optimizer = { name = "momentum", lr = 0.1 }'
             )
+        if frozen:
+            self.parts = divided(self.parts, [frozen] * weights.lanes, weights.layout)
 
     def update(
         self,
@@ -118,34 +134,63 @@ class Optimizers:
         factor: Tensor,
         step: Tensor,
         moved: Tensor,
+        absent: Absent = None,
     ) -> None:
         """New `weights`, in their place.
 
         `factor` `[K]`: the schedule; `step` int64 `[K]`, the first is 1; `moved` bool `[K]`: where it is false (a lane
         that has failed, a step that loss scaling skips) the weights stay, and so does the optimizer's state where
-        steps are skipped.
+        steps are skipped. `absent`: the parameters without a gradient, which are skipped.
         """
+        if absent is not None:
+            parts = divided(self.parts, absent, weights.layout)
+            if list(map(id, parts)) != list(map(id, self.parts)):
+                self.parts, self.plan = parts, None
         plan = self.plan = self.plan or UpdatePlan(group, self.parts)
         own, gradient = (tensors.like(plan.ordered(tensors.flat)) for tensors in (weights, gradients))
         rate = plan.rate * plan.ordered(factor)
+        if plan.divided:
+            own, gradient = weights.like(own.flat.clone()), weights.like(gradient.flat.clone())
         for decay in plan.decays:
             own, gradient = decay(own, gradient, rate)
+        if plan.divided:
+            self._update_parts(plan, weights, own, gradient, rate, step, moved, absent)
+            return
         columns = (own.flat, gradient.flat, rate, plan.ordered(step))
         rows = zip(
             plan.rules, *(torch.split_with_sizes(column, plan.sizes) for column in columns), strict=True
         )
-        new: list[Tensor] = []
-        for rule, w, g, lr, at in rows:
-            part = rule.part
-            before = {name: tensor.clone() for name, tensor in part.state.items()} if plan.skipping else {}
-            settings = rule.settings.replaced(lr=lr)
-            new.append(rule.code.update(own.like(w), gradient.like(g), part.state, settings, at))
-            for name, old in before.items():
-                keep = moved.index_select(0, part.lanes).reshape(-1, *[1] * (old.ndim - 1))
-                part.state[name] = torch.where(keep, part.state[name], old)
+        new = [plan.apply(rule, own.like(w), gradient.like(g), lr, at, moved) for rule, w, g, lr, at in rows]
         # Whole rows are copied: a choice element by element would take several times as long.
         rows_of = torch.where(moved, plan.place, plan.stay)
         torch.index_select(torch.cat([*new, weights.flat]), 0, rows_of, out=weights.flat)
+
+    def _update_parts(
+        self,
+        plan: UpdatePlan,
+        weights: LaneTensors,
+        own: LaneTensors,
+        gradient: LaneTensors,
+        rate: Tensor,
+        step: Tensor,
+        moved: Tensor,
+        absent: Absent,
+    ) -> None:
+        """Each rule on its own lanes and parameters; parameters without a gradient are left as they are."""
+        new = weights.flat.clone()
+        for rule in plan.rules:
+            part = rule.part
+            if is_absent(part, absent, weights.layout):
+                part.miss(moved)
+                continue
+            at = step[part.lanes] if part.missed is None else step[part.lanes] - part.missed
+            given = columns_of(own, part), columns_of(gradient, part), rate[part.lanes]
+            found = plan.apply(rule, *given, at, moved)
+            if part.columns is None:
+                new[part.lanes] = found
+            else:
+                new[part.lanes[:, None], column_index(weights.layout, part.columns).to(new.device)] = found
+        weights.flat.copy_(torch.where(moved[:, None], new, weights.flat))
 
     def take(self, lanes: Tensor) -> None:
         """Keep `lanes` (int64), in that order."""
@@ -158,22 +203,20 @@ class Optimizers:
                 key=lambda row: place[int(part.lanes[row])],
             )
             if rows:
-                pick = torch.tensor(rows, device=lanes.device)
-                new = torch.tensor([place[int(part.lanes[row])] for row in rows], device=lanes.device)
-                kept.append(Part(part.name, new, {name: t[pick] for name, t in part.state.items()}))
+                new = [place[int(part.lanes[row])] for row in rows]
+                kept.append(part.take(*(torch.tensor(found, device=lanes.device) for found in (rows, new))))
         self.parts = kept
 
     def extend(self, other: Optimizers, offset: int) -> None:
         """Put another group's lanes behind these; `offset` is how many lanes there are here."""
         self.plan = None
-        mine = {part.name: part for part in self.parts}
+        mine = {(part.name, part.columns): number for number, part in enumerate(self.parts)}
         for part in other.parts:
-            if part.name in mine:
-                own = mine[part.name]
-                own.lanes = torch.cat([own.lanes, part.lanes + offset])
-                own.state = {name: torch.cat([t, part.state[name]]) for name, t in own.state.items()}
+            number = mine.get((part.name, part.columns))
+            if number is not None:
+                self.parts[number] = self.parts[number].joined(part, offset)
             else:
-                self.parts.append(Part(part.name, part.lanes + offset, part.state))
+                self.parts.append(replace(part, lanes=part.lanes + offset))
 
 
 def schedule_factor(group: Group, step: Tensor, total: int, per_epoch: int) -> Tensor:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ablate.lanes.context import TaskContext
+from ablate.lanes.data import chunk_sizes
 from ablate.lanes.trainer import Trainer
 from ablate.protocol.prior import Prior
 from ablate.protocol.short_runs import map_lanes, run_of, with_examples
@@ -80,14 +81,15 @@ def measure(context: TaskContext, sample: Split, seed: int) -> list[Start]:
     @torch.no_grad()
     def look(trainer: Trainer) -> list[Start]:
         weights, keys = dict(trainer.weights.items()), trainer.seeds
+        train = trainer.context.splits["train"]
         outputs = torch.cat(
             [
                 trainer.outputs(weights, x.expand(trainer.lanes, *x.shape), keys, training=True)
-                for x in torch.split(trainer.context.splits["train"].x, size)
+                for x in torch.split(train.x, chunk_sizes(len(train), size))
             ],
             dim=1,
         )
-        loss = metrics(context.task.criterion, outputs, trainer.context.splits["train"].y, ["loss"])["loss"]
+        loss = metrics(context.task.criterion, outputs, train.y, ["loss"])["loss"]
         spread = outputs.cpu().double().flatten(1).std(1, correction=0)
         return [Start(*pair) for pair in zip(loss.tolist(), spread.tolist(), strict=True)]
 

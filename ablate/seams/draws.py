@@ -63,6 +63,37 @@ def stream_keys(keys: Tensor, stream: int | Tensor) -> Tensor:
     return mix(keys ^ stream)
 
 
+Calls = dict[int, int]
+"""Stream -> how often it has been drawn from in a forward pass."""
+
+
+class _Counting:
+    calls: Calls | None = None
+
+
+def count_calls(calls: Calls | None) -> Calls | None:
+    """Begin to count the draws of a forward pass, from `calls` on (a new one: from `{}`); None: stop. Returns what was
+    counted before, to go on with."""
+    before, _Counting.calls = _Counting.calls, calls
+    return before
+
+
+def calls_so_far() -> Calls | None:
+    """A copy of the counts, for a part of the forward pass that will run once more; None where none are kept."""
+    return None if _Counting.calls is None else dict(_Counting.calls)
+
+
+def call_key(key: Tensor, stream: int) -> Tensor:
+    """The key for the next draw of `stream` in this forward pass: `key` itself for the first, other ones for a layer that is
+    called again. Outside of a counted pass always `key`."""
+    calls = _Counting.calls
+    if calls is None:
+        return key
+    number = calls.get(stream, 0)
+    calls[stream] = number + 1
+    return stream_keys(key, stream_number(f"call {number}")) if number else key
+
+
 def bits(key: Tensor, shape: tuple[int, ...]) -> Tensor:
     """32 random bits per element: int32 of `shape` for a stream's scalar `key`, as in the forward pass of one lane."""
     return _mix_(elements(prod(shape), key.device) ^ key).reshape(shape)

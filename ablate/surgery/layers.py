@@ -11,10 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ablate.seams.draws import bits, keep_mask, least_kept, stream_number, to_uniform
+from ablate.seams.draws import bits, call_key, keep_mask, least_kept, stream_number, to_uniform
 from ablate.surgery.layer_proxy import LayerProxy
 from ablate.surgery.layer_types import AFFINE
 from ablate.surgery.switch import Switch
+from ablate.surgery.torch_layers import is_torchs
 
 
 class Hyper(nn.Module):
@@ -39,6 +40,10 @@ class RandomLayer(Hyper):
         self.stream = stream_number(stream)
         self.register_buffer("key", torch.zeros((), dtype=torch.int32))
 
+    def draw_key(self) -> Tensor:
+        """The key of this draw. A layer that is called several times in a forward pass draws anew each time."""
+        return call_key(self.key, self.stream)
+
     def keep(self, shape: torch.Size, least: Tensor) -> Tensor:
         """1 where a draw is `least` (int16) or more, else 0: float32 of `shape`.
 
@@ -46,12 +51,12 @@ class RandomLayer(Hyper):
         memory: a mask in another order than what it multiplies takes several times as long.
         """
         if len(shape) != 4:
-            return keep_mask(self.key, least, tuple(shape))
+            return keep_mask(self.draw_key(), least, tuple(shape))
         b, c, h, w = shape
-        return keep_mask(self.key, least, (b, h, w, c)).movedim(-1, 1)
+        return keep_mask(self.draw_key(), least, (b, h, w, c)).movedim(-1, 1)
 
     def uniform(self, shape: tuple[int, ...]) -> Tensor:
-        return to_uniform(bits(self.key, shape))
+        return to_uniform(bits(self.draw_key(), shape))
 
 
 class Dropout(RandomLayer):
@@ -67,6 +72,7 @@ class Dropout(RandomLayer):
     def __init__(self, p: float, stream: str, *, inverted: bool = True) -> None:
         scale = (1 / (1 - p) if p < 1 else 0.0) if inverted else 1.0
         super().__init__(stream, scale=scale, eval_scale=1.0 if inverted else 1 - p)
+        self.p, self.inplace = p, False  # where a model reads them
         self.register_buffer("least", torch.tensor(least_kept(p), dtype=torch.int16))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -112,7 +118,9 @@ class Site(LayerProxy):
         self.path = path
 
     def drop_bias(self, on: bool) -> None:
-        """Leave the layer's bias out in this lane if `on`; builds the gate in any case."""
+        """Leave the layer's bias out in this lane if `on`; builds the gate in any case. Not of a layer of the user's own."""
+        if not is_torchs(self.layer, AFFINE):
+            return
         if self.bias_gate is None:
             self.bias_gate = Gate(True)
         if on:
@@ -131,7 +139,7 @@ class Site(LayerProxy):
 
     def _affine(self, x: Tensor) -> Tensor:
         layer = self.layer
-        if (not self.weight_transforms and self.bias_gate is None) or not isinstance(layer, AFFINE):
+        if not (self.weight_transforms or self.bias_gate) or not isinstance(layer, AFFINE):
             plain: Tensor = layer(x)
             return plain
         weight, bias = layer.weight, layer.bias

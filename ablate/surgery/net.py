@@ -11,19 +11,25 @@ from torch import Tensor, nn
 from ablate.seams.tensors import Role, Spec
 from ablate.surgery.layer_types import ACTIVATIONS, AFFINE, CONVOLUTIONS, DROPOUTS, EXACT, NORMS
 from ablate.surgery.layers import Dropout, Site
+from ablate.surgery.readers import ReadElsewhere
 from ablate.surgery.switch import Switch
+from ablate.surgery.torch_layers import is_torchs
 
 LEAVES = (*AFFINE, *ACTIVATIONS, *NORMS, *DROPOUTS, nn.Embedding, nn.Upsample)
 
 
 @dataclass(frozen=True, slots=True)
 class LayerInfo:
-    """A layer of the user's model. `path` as in `named_modules`; shapes with the batch dimension."""
+    """A layer of the user's model. `path` as in `named_modules`; shapes with the batch dimension.
+
+    `custom`: a convolution or linear layer with a `forward` of the user's own: tricks may act around it, not on its weights.
+    """
 
     path: str
     kind: type[nn.Module]
     input: tuple[int, ...]
     output: tuple[int, ...]
+    custom: bool = False
 
 
 @dataclass
@@ -147,18 +153,24 @@ class Net:
         return found
 
 
-def open_net(module: nn.Module, example: Tensor, places: tuple[LayerInfo, ...] | None = None) -> Net:
+def open_net(
+    module: nn.Module,
+    example: Tensor,
+    places: tuple[LayerInfo, ...] | None = None,
+    *,
+    together: bool = True,
+) -> Net:
     """Lay a model open. `example` `[B, …]` is run through it once to see the order and the shapes.
 
-    `places` of an equal model may be handed in to spare that. Dropout layers become counter-based ones, and
-    layers that would round differently with other lanes beside them go into a Switch.
+    `places` of an equal model may be handed in to spare that. Dropout layers become counter-based ones. `together`: it will
+    be run with other lanes on stacked tensors, so that layers that would round differently beside them go into a Switch.
     """
     net = Net(module, trace(module, example) if places is None else places)
-    for place in net.of(*DROPOUTS):
+    for place in net.of(nn.Dropout):
         layer = net.layer(place.path)
-        if isinstance(layer, nn.Dropout):
-            net.replace(place.path, Dropout(layer.p, f"model/{place.path}"))
-    for place in net.of(*NORMS, *ACTIVATIONS):
+        assert isinstance(layer, nn.Dropout)
+        net.replace(place.path, Dropout(layer.p, f"model/{place.path}"))
+    for place in net.of(*NORMS, *ACTIVATIONS) if together else ():
         if not issubclass(place.kind, EXACT):
             net.switch(place)
     return net
@@ -178,32 +190,48 @@ def _switch(place: LayerInfo, layer: nn.Module, *, otherwise: nn.Module | None =
 
 
 def trace(module: nn.Module, example: Tensor) -> tuple[LayerInfo, ...]:
-    """The layers in the order in which they first run. Leaves the module's buffers and the RNG untouched."""
+    """The layers in the order in which they first run. Leaves the module's buffers and the RNG untouched.
+
+    Without layers that are the user's own (but for what tricks may be put around), and without those whose weight
+    something else reads (`readers.ReadElsewhere`): what stood in their places would be passed by.
+    """
     places: list[LayerInfo] = []
     seen: set[str] = set()
     handles = []
 
-    def note(path: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+    def note(path: str, *, custom: bool) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         def hook(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            if path not in seen and isinstance(output, Tensor) and inputs:
+            if path in seen or not (isinstance(output, Tensor) and inputs and isinstance(inputs[0], Tensor)):
+                return
+            shapes = tuple(inputs[0].shape), tuple(output.shape)
+            if not custom or _is_usual(layer, *shapes):
                 seen.add(path)
-                places.append(LayerInfo(path, type(layer), tuple(inputs[0].shape), tuple(output.shape)))
+                places.append(LayerInfo(path, type(layer), *shapes, custom))
 
         return hook
 
     for path, layer in module.named_modules():
-        if isinstance(layer, LEAVES):
-            handles.append(layer.register_forward_hook(note(path)))
-    was_training = module.training
+        custom = not is_torchs(layer, LEAVES)
+        if not custom or isinstance(layer, AFFINE):
+            handles.append(layer.register_forward_hook(note(path, custom=custom)))
+    modes = [(layer, layer.training) for layer in module.modules()]
     try:
         module.eval()
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), ReadElsewhere(module) as elsewhere:
             module(example)
     finally:
-        module.train(was_training)
+        for layer, mode in modes:
+            layer.training = mode
         for handle in handles:
             handle.remove()
-    return tuple(places)
+    return tuple(place for place in places if place.path not in elsewhere.paths)
+
+
+def _is_usual(layer: nn.Module, given: tuple[int, ...], output: tuple[int, ...]) -> bool:
+    """Whether a layer of the user's own puts out its channels where torch's layer of that kind does."""
+    if isinstance(layer, nn.Linear):
+        return output == (*given[:-1], layer.out_features)
+    return len(output) == len(given) and output[1] == getattr(layer, "out_channels", None)
 
 
 def provides(net: Net) -> frozenset[str]:

@@ -21,6 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from ablate.seams.draws import Calls, calls_so_far, count_calls
+
 Run = Callable[[Mapping[str, Tensor], Tensor], Tensor]
 """(a segment's parameters and buffers by name, its input) -> its output."""
 
@@ -112,13 +114,15 @@ class Segment(torch.autograd.Function):
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What else the outcome of a run depends on: autocast, and the states of torch's own generators."""
+    """What else the outcome of a run depends on: autocast, the states of torch's own generators, and how often
+    each layer that draws has been called."""
 
     device: torch.device
     autocast: bool
     dtype: torch.dtype
     generator: Tensor
     device_generator: Tensor | None
+    calls: Calls | None
 
     @classmethod
     def now(cls, device: torch.device) -> Surroundings:
@@ -129,6 +133,7 @@ class Surroundings:
             torch.get_autocast_dtype(kind),
             torch.get_rng_state(),
             torch.cuda.get_rng_state(device) if kind == "cuda" else None,
+            calls_so_far(),
         )
 
     @contextmanager
@@ -141,7 +146,11 @@ class Surroundings:
             torch.set_rng_state(self.generator)
             if self.device_generator is not None:
                 torch.cuda.set_rng_state(self.device_generator, self.device)
-            yield
+            before = count_calls(self.calls and dict(self.calls))
+            try:
+                yield
+            finally:
+                count_calls(before)
 
 
 def cut(module: nn.Module, size: int) -> tuple[nn.Module, int]:

@@ -33,13 +33,12 @@ class Switch(LayerProxy):
         self.picked = ""
 
     def add(self, name: str, branch: nn.Module, on: bool) -> None:
-        """Add a branch, chosen in this lane if `on`; else its parameters are zero, so that a penalty on all weights is the
-        same as in a model without it."""
+        """Add a branch, chosen in this lane if `on`. Parameters of what is not chosen are zero, so that they stay as they are
+        whatever decays the others, and a penalty on all weights is the same as in a model without them."""
         if on:
             self.picked = name
-        else:
-            for parameter in branch.parameters():
-                nn.init.zeros_(parameter)
+        for parameter in (self.otherwise if on else branch).parameters():
+            nn.init.zeros_(parameter)
         self.branches[name] = branch
 
     @property

@@ -47,13 +47,16 @@ def draw(weight: Tensor, scheme: str, gain: float, generator: Generator) -> None
 
 
 def affine_layers(net: Net) -> Iterator[tuple[str, nn.Module]]:
-    """(name, layer) of every convolution and linear layer, also of those that stand in for one of the user's."""
+    """(name, layer) of every convolution and linear layer that is trained, also of those that stand in for one of the
+    user's. Not of layers with a `forward` of the user's own, who know what their weights mean."""
     for place in net.of(*AFFINE):
+        if place.custom:
+            continue
         layer = net.layer(place.path)
         while isinstance(layer, Site | Switch):
             layer = layer.layer if isinstance(layer, Site) else layer.chosen
         for name, part in layer.named_modules():
-            if isinstance(part, AFFINE):
+            if isinstance(part, AFFINE) and part.weight.requires_grad:
                 yield f"{place.path}/{name}", part
 
 

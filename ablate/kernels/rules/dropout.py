@@ -29,12 +29,12 @@ def compiled_dropout(layer: Dropout, run: Run) -> list[LayerOp]:
     active = ((least > KEEP_ALL) | (scale != 1)).tolist()
     if not any(active):
         return []
-    return [LayerOp(run, DropoutOp(active), held=lambda: (layer.key, least, scale))]
+    return [LayerOp(run, DropoutOp(active), held=lambda: (layer.draw_key(), least, scale))]
 
 
 def masks(layer: Dropout, shape: torch.Size) -> Tensor:
     """`RandomLayer.keep` for K lanes: of `shape` `[K, …]`."""
     if len(shape) != 5:
-        return keep_masks(layer.key, layer.least, tuple(shape[1:]))
+        return keep_masks(layer.draw_key(), layer.least, tuple(shape[1:]))
     b, c, h, w = shape[1:]
-    return keep_masks(layer.key, layer.least, (b, h, w, c)).movedim(-1, 2)
+    return keep_masks(layer.draw_key(), layer.least, (b, h, w, c)).movedim(-1, 2)

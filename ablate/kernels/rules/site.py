@@ -15,10 +15,11 @@ from ablate.kernels.rules.convolution import convolution_op, runs_by_lane
 from ablate.kernels.rules.linear import linear_op, weights_of
 from ablate.kernels.stacked import layer_ops_of, stacked
 from ablate.surgery.layers import Site
+from ablate.surgery.torch_layers import is_hooked
 
 
 def _has_rule(site: Site, x: Tensor) -> bool:
-    return type(site.layer) is nn.Linear or runs_by_lane(site.layer, x)
+    return not is_hooked(site.layer) and (type(site.layer) is nn.Linear or runs_by_lane(site.layer, x))
 
 
 @register_stacked(Site, fits=_has_rule)

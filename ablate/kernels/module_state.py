@@ -1,0 +1,50 @@
+"""What a kernel asks of the user's modules beyond their forward pass: their mode, torch's fused paths, a copy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import nn
+
+from ablate.surgery.readers import tensors_of
+
+
+def set_mode(module: nn.Module, training: bool) -> None:
+    """Training or evaluation mode, as `train(mode)` of the user's own class sets it; called when the mode changes."""
+    if module.__dict__.get("_ablate_mode") is not training:
+        module.train(training)
+        module.__dict__["_ablate_mode"] = training
+
+
+@contextmanager
+def fused_paths(allowed: bool) -> Iterator[None]:
+    """Unless `allowed`, torch's attention layers do without their fused forward pass in evaluation: it reads the weights of
+    the layers below it, and so by-passes whatever stands in their places."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    if allowed or not before:
+        yield
+        return
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+def copied(module: nn.Module) -> nn.Module:
+    """A copy that shares no tensor with `module`. Tensors of a graph that its layers hold (activations, the weight that
+    `weight_norm` has computed) are copied as plain ones."""
+    memo: dict[int, Any] = {}
+    for layer in module.modules():
+        for value in vars(layer).values():
+            for tensor in tensors_of(value):
+                if not tensor.is_leaf:
+                    memo[id(tensor)] = tensor.detach().clone()
+    found = deepcopy(module, memo)
+    for layer in found.modules():
+        layer.__dict__.pop("_ablate_mode", None)
+    return found

@@ -1,0 +1,136 @@
+"""What a model's forward pass does beyond computing its output: it keeps state, has hooks, draws, writes to its input.
+
+Lanes on stacked tensors share one module, and a trace runs Python once: such a model's lanes run one at a time instead, each
+its own module, as a plain torch loop would run it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ablate.surgery.torch_layers import HOOKS
+from ablate.tasks.user_code import repeatable
+
+OWN = frozenset({"_parameters", "_buffers", "_modules", "training", *HOOKS})
+CONTAINERS = (list, dict, set, deque)
+
+
+@dataclass(frozen=True)
+class SideEffects:
+    """`solo`: why lanes must run one at a time, empty where they need not. `writes_input`: it changes the batch that it is given."""
+
+    solo: str
+    writes_input: bool
+
+
+def side_effects(module: nn.Module, x: Tensor) -> SideEffects:
+    """Run a fresh `module` on `x` `[B, …]`, training and evaluating, and see what has changed. It is of no use afterwards."""
+    why = hooks_of(module)
+    writes = False
+    with repeatable():
+        before = snapshot(module)
+        for training in (True, False):
+            module.train(training)
+            why = why or changed(before, snapshot(module), f"train({training})")
+            before, given = snapshot(module), x.clone()
+            with torch.set_grad_enabled(training):
+                module(given)
+            writes = writes or not torch.equal(given, x)
+            after = snapshot(module)
+            why = why or changed(before, after, "forward")
+            before = after
+    return SideEffects(why, writes)
+
+
+def uses_global_rng(module: nn.Module, x: Tensor) -> bool:
+    """Whether a forward pass, training or evaluating, takes numbers from a global generator: torch's, Python's or NumPy's."""
+    with repeatable(), torch.no_grad():
+        before = generators()
+        for training in (True, False):
+            module.train(training)
+            module(x.clone())
+        return generators() != before
+
+
+def hooks_of(module: nn.Module) -> str:
+    """Why hooks keep lanes apart: the first layer or parameter that has one; empty where none has."""
+    for path, layer in module.named_modules():
+        if any(getattr(layer, hooks, None) for hooks in HOOKS):
+            return f"'{path or type(layer).__name__}' has hooks"
+    for name, parameter in module.named_parameters():
+        if parameter._backward_hooks or getattr(parameter, "_post_accumulate_grad_hooks", None):
+            return f"'{name}' has hooks"
+    return ""
+
+
+Snapshot = dict[str, tuple[Any, ...]]
+
+
+def snapshot(module: nn.Module) -> Snapshot:
+    """What the layers hold, by path and name, in a form that tells when it has been changed or replaced."""
+    found: Snapshot = {}
+    for path, layer in module.named_modules():
+        place = f"{path}." if path else ""
+        for name, value in vars(layer).items():
+            if name not in OWN and not name.startswith("_ablate"):
+                found[place + name] = tuple(_state_of(value))
+        for name, parameter in layer._parameters.items():
+            if parameter is not None:
+                found[place + name] = (parameter, parameter.requires_grad, repr(_sums(parameter)))
+        for name, buffer in layer._buffers.items():
+            found[place + name] = (buffer,)
+    return found
+
+
+def _sums(parameter: Tensor) -> list[float]:
+    values = parameter.detach()
+    return [values.sum().item(), values.abs().sum().item()]
+
+
+def _state_of(value: Any, depth: int = 3) -> Iterator[Any]:
+    """`value` itself, and what it holds where it is a container or an object with attributes."""
+    yield value
+    if isinstance(value, Tensor):
+        yield value._version
+    elif depth and isinstance(value, CONTAINERS):
+        inner = [*value, *value.values()] if isinstance(value, dict) else list(value)
+        for one in inner:
+            yield from _state_of(one, depth - 1)
+    elif (
+        depth
+        and hasattr(value, "__dict__")
+        and not isinstance(value, type | nn.Module)
+        and not callable(value)
+    ):
+        for name, one in vars(value).items():
+            yield name
+            yield from _state_of(one, depth - 1)
+
+
+def changed(before: Snapshot, after: Snapshot, where: str) -> str:
+    """What differs, in a few words; empty where nothing does."""
+    for name in before.keys() | after.keys():
+        old, new = before.get(name, ()), after.get(name, ())
+        if len(old) != len(new) or not all(map(_same, old, new)):
+            return f"{where} changes '{name}'"
+    return ""
+
+
+def _same(old: Any, new: Any) -> bool:
+    return old is new or (
+        type(old) is type(new) and isinstance(old, int | float | str | torch.Size) and old == new
+    )
+
+
+def generators() -> tuple[Any, ...]:
+    """The states of the global generators."""
+    _, words, *rest = np.random.get_state(legacy=True)
+    return torch.get_rng_state().numpy().tobytes(), random.getstate(), np.asarray(words).tobytes(), rest

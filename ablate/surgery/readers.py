@@ -1,0 +1,77 @@
+"""Layers whose weights something else reads: `F.linear(x, self.fc.weight)`, torch's attention layers.
+
+What stands in the place of such a layer (a norm behind it, another layer) would be passed by, so surgery leaves it alone.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import RemovableHandle
+
+COMPUTING = frozenset(
+    {
+        "linear", "bilinear", "matmul", "__matmul__", "__rmatmul__", "mm", "bmm", "addmm", "einsum", "layer_norm", "batch_norm",
+        "group_norm", "instance_norm", "rms_norm", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d",
+        "conv_transpose3d", "multi_head_attention_forward", "_native_multi_head_attention", "_transformer_encoder_layer_fwd",
+    }
+)  # fmt: skip
+"""Functions that do a layer's work with weights that they are handed."""
+
+
+class ReadElsewhere(TorchFunctionMode):
+    """While a forward pass of `module` runs within it, notes the layers whose parameters are handed to a function that does
+    a layer's work while neither that layer nor one that shares the parameter is being called. `paths`: where they are."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        self.paths: set[str] = set()
+        self._owners: dict[int, list[tuple[str, nn.Module]]] = {}
+        self._running: list[nn.Module] = []
+        self._handles: list[RemovableHandle] = []
+        for path, layer in module.named_modules():
+            for parameter in layer._parameters.values():
+                if parameter is not None:
+                    self._owners.setdefault(id(parameter), []).append((path, layer))
+
+    def __enter__(self) -> ReadElsewhere:
+        for layer in self.module.modules():
+            self._handles.append(layer.register_forward_pre_hook(self._begin))
+            self._handles.append(layer.register_forward_hook(self._end, always_call=True))
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
+        for handle in self._handles:
+            handle.remove()
+
+    def _begin(self, layer: nn.Module, inputs: Any) -> None:
+        self._running.append(layer)
+
+    def _end(self, layer: nn.Module, inputs: Any, output: Any) -> None:
+        self._running.pop()
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if getattr(func, "__name__", "") in COMPUTING:
+            for tensor in tensors_of([args, kwargs or {}]):
+                owners = self._owners.get(id(tensor), ())
+                if not any(layer is running for _, layer in owners for running in self._running[-1:]):
+                    self.paths.update(path for path, _ in owners)
+        return func(*args, **(kwargs or {}))
+
+
+def tensors_of(value: Any) -> Iterator[Tensor]:
+    """The tensors in `value`: one, or a container of any depth."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict | list | tuple | set | deque):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from tensors_of(one)
