@@ -14,6 +14,9 @@ from ablate.lanes.phase_timer import Clock
 from ablate.surgery.net import LayerInfo, open_net, trace
 from ablate.tasks.task import Task
 
+PROBED = 8
+"""Examples on which a model is tried: enough for a norm over the batch to have a gradient that is more than rounding."""
+
 
 @dataclass(frozen=True)
 class TaskContext:
@@ -54,6 +57,8 @@ class TaskContext:
         example = task.train.x[:2]
         places = trace(module, example)
         net = open_net(module, example, places)
-        look = ModelProbe.at(net, build_module(task.model, 0), example, device, task.batch_size, kernel)
+        look = ModelProbe.at(
+            net, build_module(task.model, 0), task.train.x[:PROBED], device, task.batch_size, kernel
+        )
         names = tuple(spec.name for spec in net.specs().values())
         return cls(task, catalogue, device, device_splits(task, device), places, names, look)
