@@ -28,6 +28,7 @@ from ablate.records.run import Run
 from ablate.seams.batch import Batch
 from ablate.seams.draws import Draws, seed_keys, step_keys
 from ablate.seams.tensors import LaneTensors, Layout
+from ablate.surgery.net import without_switches
 from ablate.tasks.user_code import repeatable
 
 if TYPE_CHECKING:
@@ -60,13 +61,9 @@ class Trainer:
         self.weights = build.initial(nets, names, layout).to(context.device)
         look = context.look
         self.forward = lower(
-            look.kernel,
-            nets,
-            names,
-            innermost=look.channels_last,
-            reseed=repeatable if look.reseed else None,
-            traceable=look.traceable,
-        )
+            look.kernel, nets, names, innermost=look.channels_last,
+            reseed=repeatable if look.reseed else None, traceable=look.traceable,
+        )  # fmt: skip
         self.leaves = self._leaves()
         self.optimizers = Optimizers(self.group, self.weights, self.leaves.frozen)
         size = batch_size(runs[0], context.catalogue, task.batch_size)
@@ -308,4 +305,4 @@ class Trainer:
         with torch.no_grad():
             for own, common in self.forward.own_names(lane).items():
                 module.get_parameter(own).copy_(tensors[common][lane])
-        return module
+        return without_switches(module)

@@ -44,7 +44,7 @@ class Rebuilt:
 def rebuilt(task: Task, run: Run, catalogue: Registry) -> Rebuilt:
     """The run's model before training. Raises NotApplicable where a trick of the recipe does not apply."""
     surgeries = [name for name in run.recipe if catalogue[name].seam in ("model", "precision")]
-    net = build_net(task.model, run, catalogue, task.train.x[:2], surgeries)
+    net = build_net(task.model, run, catalogue, task.train.x[:2], surgeries, together=False)
     names = {name: users_name(net.module, name) for name in net.module.state_dict()}
     return Rebuilt(net.module, names, frozenset(build_module(task.model, run.seed).state_dict()))
 

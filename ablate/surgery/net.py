@@ -189,6 +189,15 @@ def _switch(place: LayerInfo, layer: nn.Module, *, otherwise: nn.Module | None =
     return Switch(otherwise or layer, channels_last=channels_last, shape=place.output)
 
 
+def without_switches(module: nn.Module) -> nn.Module:
+    """`module` without the Switches that were put there for other lanes' sake: the layers that they hold, in their places."""
+    for parent in list(module.modules()):
+        for name, child in parent._modules.items():
+            if isinstance(child, Switch) and not child.branches:
+                parent._modules[name] = child.otherwise
+    return module.otherwise if isinstance(module, Switch) and not module.branches else module
+
+
 def trace(module: nn.Module, example: Tensor) -> tuple[LayerInfo, ...]:
     """The layers in the order in which they first run. Leaves the module's buffers and the RNG untouched.
 
