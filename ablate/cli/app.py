@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
+from tempfile import NamedTemporaryFile
 from types import FrameType
 from typing import Annotated, Any
 
@@ -90,6 +91,21 @@ def options(
     del version, debug
 
 
+def unexpected(error: Exception) -> str:
+    """One line about an exception that is no AblateError: whose code it is from, and the file with its traceback."""
+    from ablate.executors.job_error import JobError
+
+    told = JobError.of(error)
+    with NamedTemporaryFile("w", prefix="ablate-", suffix=".traceback.txt", delete=False) as file:
+        file.write(told.trace)
+    whose = (
+        "stopped by an error in ablate itself: please report it"
+        if told.own
+        else "stopped by an error in your code"
+    )
+    return f"{whose}: {told}; traceback: {file.name}, or use --debug"
+
+
 def main() -> None:
     """Run a command; exit codes: 0 done, 1 failed, 2 bad input, 130 Ctrl-C, 143 terminated."""
     debug = "--debug" in sys.argv[1:]
@@ -116,6 +132,11 @@ def main() -> None:
             raise
         typer.echo(f"ablate: {error}", err=True)
         sys.exit(error.exit_code)
+    except Exception as error:
+        if not debug:
+            typer.echo(f"ablate: {unexpected(error)}", err=True)
+            sys.exit(1)
+        raise
     except KeyboardInterrupt:
         typer.echo("ablate: interrupted; what is finished is kept: run the same command to go on", err=True)
         sys.exit(INTERRUPTED)

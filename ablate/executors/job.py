@@ -10,13 +10,14 @@ import torch
 
 from ablate.catalogue.registry import registry
 from ablate.executors.executor import Progress
+from ablate.executors.job_error import JobError
 from ablate.executors.work_sharing import claim_idle_worker
 from ablate.lanes import checkpoint
 from ablate.lanes.context import TaskContext
 from ablate.lanes.trace import Report
 from ablate.lanes.train import train
 from ablate.lanes.training import Paused, Training
-from ablate.records.errors import InputError
+from ablate.records.errors import AblateError, InputError
 from ablate.records.run import Result, Run
 from ablate.tasks.load import load
 
@@ -36,6 +37,7 @@ class Job:
     `lanes`: how many train at a time; None for all.
     `profile`: synchronise a GPU to attribute time to training phases, which makes training slower.
     `checkpoint`: of a group that contains these runs, from which to continue; empty to start anew.
+    `metric`: what the study looks at, as in `Task.metric`; the task's own where it is empty.
     """
 
     reference: str
@@ -48,6 +50,7 @@ class Job:
     lanes: int | None = None
     profile: bool = False
     checkpoint: bytes = b""
+    metric: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +70,27 @@ class JobResult:
 
 
 @lru_cache(maxsize=4)
-def context_of(reference: str, device: str, kernel: str | None = None) -> TaskContext:
+def context_of(reference: str, device: str, kernel: str | None = None, metric: str = "") -> TaskContext:
     """The context of a task, cached for the life of the process."""
-    return TaskContext.of(load(reference), registry(), torch.device(device), kernel)
+    task = load(reference)
+    return TaskContext.of(
+        task.but(metric=metric) if metric else task, registry(), torch.device(device), kernel
+    )
 
 
 def run_job(job: Job, progress: Progress | None = None) -> JobResult:
-    """Train the runs of a job. Raises InputError if the task file changed, and whatever training raises."""
-    context = context_of(job.reference, job.device, job.kernel)
+    """Train the runs of a job. Raises InputError if the task file changed, any other AblateError as it is, and JobError for
+    what else training raises: every other exception of the future is the executor's."""
+    try:
+        return _run_job(job, progress)
+    except Exception as error:
+        if not isinstance(error, AblateError):
+            raise JobError.of(error) from error
+        raise
+
+
+def _run_job(job: Job, progress: Progress | None) -> JobResult:
+    context = context_of(job.reference, job.device, job.kernel, job.metric)
     if job.sha256 and context.task.source_sha256 != job.sha256:
         raise InputError(f"{job.reference} changed while the study ran", hint="run the command again")
 

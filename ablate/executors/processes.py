@@ -18,7 +18,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from multiprocessing import forkserver
 from multiprocessing.queues import SimpleQueue
 from typing import TYPE_CHECKING, Any, Self
@@ -47,16 +47,25 @@ def preload(modules: Iterable[str] = ()) -> None:
 
 
 class Processes:
-    """A pool of `workers` processes; `progress` is called in a thread of the driver. A context manager: leaving it is `shutdown`."""
+    """A pool of `workers` processes; `progress` is called in a thread of the driver. A context manager: leaving it is `shutdown`.
+
+    When a worker is killed, the futures of all unfinished jobs raise BrokenExecutor; the next job starts new workers.
+    """
 
     def __init__(self, workers: int, progress: Progress | None = None) -> None:
         preload()
+        self.workers, self._callback = workers, progress
+        self._start()
+
+    def _start(self) -> None:
+        """Make the pool and the queue. Both are made anew for new workers: one that was killed may hold the queue's lock."""
         context = multiprocessing.get_context("forkserver" if FORKS else "spawn")
-        self.workers = workers
         self._progress: SimpleQueue[int | None] = context.SimpleQueue()
         self._idle = context.Semaphore(0)
-        self._pool = ProcessPoolExecutor(workers, context, _initialize_worker, (self._progress, self._idle))
-        self._listener = threading.Thread(target=_listen, args=(self._progress, progress), daemon=True)
+        self._pool = ProcessPoolExecutor(
+            self.workers, context, _initialize_worker, (self._progress, self._idle)
+        )
+        self._listener = threading.Thread(target=_listen, args=(self._progress, self._callback), daemon=True)
         self._listener.start()
 
     def submit(self, job: Job) -> Future[JobResult]:
@@ -66,7 +75,12 @@ class Processes:
 
     def call(self, function: Callable[..., Any], /, *args: Any) -> Future[Any]:
         """`function(*args, progress=…)` in a worker; both must be picklable."""
-        return self._pool.submit(_call, function, args)
+        try:
+            return self._pool.submit(_call, function, args)
+        except BrokenExecutor:
+            self.cancel()
+            self._start()
+            return self._pool.submit(_call, function, args)
 
     def set_idle_workers(self, count: int) -> None:
         work_sharing.set_idle(self._idle, count)

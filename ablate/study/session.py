@@ -16,6 +16,7 @@ from typing import Protocol
 
 from ablate.executors.executor import Executor
 from ablate.executors.job import MIN_LANES, Job, JobResult
+from ablate.executors.job_error import JobError
 from ablate.lanes import robust_accuracy
 from ablate.lanes.context import TaskContext
 from ablate.lanes.group import batch_size, grouped
@@ -26,12 +27,11 @@ from ablate.records.errors import AblateError
 from ablate.records.recipe import Recipe
 from ablate.records.run import Outcome, Result, Run, distinct_runs
 from ablate.records.study import StudyFile
+from ablate.study.failures import Failures, worker_lost
 from ablate.study.progress import Progress
 
 DESIGNED = ("rank", "confirm", "compare")
 """Stages whose runs are compared with the claims, including metrics that cost extra time to measure."""
-MAX_FAILED = 6
-"""After this many failed runs and no trained one, the model or the task is broken, not a recipe."""
 
 
 class Pruning(Protocol):
@@ -80,7 +80,8 @@ class Session:
 
     def __post_init__(self) -> None:
         self._pending: dict[Future[JobResult], tuple[list[Planned], Job]] = {}
-        self._trained = self._failed = 0
+        self._failures = Failures(self.ledger.path.with_suffix(".traceback.txt"))
+        self._lost: AblateError | None = None
         self._warned: set[str] = set()
         self.spent: Counter[str] = Counter()
 
@@ -147,7 +148,7 @@ class Session:
             job = Job(
                 task.source or task.name, new, tuple(splits), str(self.context.device), self.context.kernel,
                 task.source_sha256, None if prune is None or prune.never else prune.with_finished([e.result for e in finished if e]),
-                -(-len(new) // rounds), self.profile,
+                -(-len(new) // rounds), self.profile, metric=self.metric,
             )  # fmt: skip
             self._dispatch([wanted[run.identity] for run in new], job)
 
@@ -158,7 +159,7 @@ class Session:
         try:
             future = self.executor.submit(job)
         except BrokenExecutor as error:
-            raise worker_died() from error
+            raise worker_lost(error) from error
         self._pending[future] = (planned, job)
         if future.done():  # run inline: recorded at once, so that an interruption costs one group at most
             self._on_done(future)
@@ -170,6 +171,8 @@ class Session:
         """
         identities = {one.run.identity for one in planned}
         while not self.ledger.finished() >= identities:
+            if not self._pending and self._lost is not None:
+                raise self._lost
             assert self._pending, "a planned run was never submitted"
             self.executor.set_idle_workers(self.workers - len(self._pending))
             if self.overlap is not None and len(self._pending) < self.workers:
@@ -198,16 +201,24 @@ class Session:
     def _on_done(self, future: Future[JobResult]) -> None:
         planned, job = self._pending.pop(future)
         error = future.exception()
-        if isinstance(error, BrokenExecutor):
-            raise worker_died() from error
         if isinstance(error, AblateError) or (error is not None and not isinstance(error, Exception)):
             raise error
-        if error is not None and len(planned) > 1:
-            # One run of the group may be the cause: each is trained alone.
-            for one in planned:
-                self._dispatch([one], replace(job, runs=(one.run,), checkpoint=b""))
-            return
-        done = future.result() if error is None else JobResult([self._failure(error)])
+        if isinstance(error, JobError):
+            if len(planned) > 1 and not error.own:
+                # One run of the group may be the cause: each is trained alone.
+                for one in planned:
+                    self._dispatch([one], replace(job, runs=(one.run,), checkpoint=b""))
+                return
+            done = JobResult([self._failures.result(error)])
+        elif error is not None:
+            if self._failures.retries(job):
+                self.progress.say(f"a worker was lost ({type(error).__name__}): its runs are submitted again")
+                self._dispatch(planned, job)
+                return
+            self._lost = worker_lost(error)
+            done = JobResult([Result(Outcome.INTERRUPTED, note=str(self._lost)) for _ in planned])
+        else:
+            done = future.result()
         if done.checkpoint:
             planned = self._split(planned, job, done)
         self.spent.update(done.seconds)
@@ -215,7 +226,6 @@ class Session:
             self.progress.say(line)
         self._warned |= done.warnings
         results = [result for result in done.results if result is not None]
-        self._trained += sum(result.outcome is not Outcome.FAILED for result in results)
         entries = [
             Entry(one.run, result, one.stage, one.wave, one.trial, one.arm)
             for one, result in zip(planned, results, strict=True)
@@ -237,20 +247,6 @@ class Session:
                 replace(job, runs=tuple(one.run for one in part), lanes=None, checkpoint=done.checkpoint),
             )
         return finished
-
-    def _failure(self, error: BaseException) -> Result:
-        note = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        self._failed += 1
-        if self._failed >= MAX_FAILED and not self._trained:
-            raise AblateError(f"every run failed: {note}", hint="try one with: ablate train TASK")
-        return Result(Outcome.FAILED, note=note)
-
-
-def worker_died() -> AblateError:
-    return AblateError(
-        "a worker process was killed (often by the operating system, because memory ran out)",
-        hint="finished runs are kept: run the same command again, with fewer --workers or --lanes",
-    )
 
 
 def cost(group: Sequence[Run], context: TaskContext) -> float:

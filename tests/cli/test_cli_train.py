@@ -1,6 +1,7 @@
 """`ablate train`: its weights are loaded again, and it is not resumed with other data."""
 
 import json
+from pathlib import Path
 
 import pytest
 from cli_samples import TASK, ablate
@@ -52,3 +53,26 @@ def saved_then_interrupted(save):
         raise KeyboardInterrupt
 
     return saving
+
+
+def test_an_exception_in_training_is_one_line_that_names_the_users_file(capsys, here):
+    """It is raised with whole batches only, so that the look at the model before training finds nothing."""
+    net = """
+class Net(nn.Sequential):
+    def forward(self, x):
+        if len(x) == 16:
+            return {}['absent']
+        return super().forward(x)
+"""
+    (here / "tiny.py").write_text(
+        TASK.replace("def model", f"{net}def model").replace("nn.Sequential(nn.L", "Net(nn.L")
+    )
+    said = ablate(capsys, "train", "tiny.py:task")
+    assert said.code == 1
+    assert said.err.startswith(
+        "ablate: stopped by an error in your code: KeyError: 'absent' (tiny.py:13); traceback: "
+    )
+    assert said.err.count("\n") == 1
+    trace = Path(said.err.split("traceback: ")[1].split(",")[0])
+    assert "return {}['absent']" in trace.read_text()
+    trace.unlink()

@@ -262,16 +262,19 @@ def test_inline_each_group_is_recorded_when_it_is_trained(tmp_path):
     assert max(bound) <= 20 * 2, "epochs trained and not yet recorded: a generation at most, not two"
 
 
-def test_a_worker_that_dies_is_told_in_one_line_and_the_study_goes_on(tmp_path):
+def test_workers_that_are_killed_between_results_cost_nothing(tmp_path):
+    """What happens where one job loses its worker again and again stands in test_study_failures."""
     here = place(tmp_path)
 
     class Cruel(Heard):
         def result(self, entry):
-            for child in multiprocessing.active_children():
-                child.kill()
+            super().result(entry)
+            if len(self.entries) < 3:
+                for child in multiprocessing.active_children():
+                    child.kill()
 
-    with pytest.raises(AblateError, match="a worker process was killed") as caught:
-        here.run(("search",), "processes", Cruel())
-    assert caught.value.exit_code == 1
-    assert here.entries()
-    assert len({e.identity for e in here.run(("search",)) if e.stage == "search"}) == 6
+    heard = Cruel()
+    here.run(("search",), "processes", heard)
+    assert any("a worker was lost" in line for line in heard.said)
+    assert len({e.identity for e in here.entries() if e.stage == "search"}) == 6
+    assert duplicates(here.ledger) == 0

@@ -1,0 +1,49 @@
+"""An exception that a job raised, and whose code it came from."""
+
+from __future__ import annotations
+
+import sysconfig
+import traceback
+from pathlib import Path
+
+import ablate
+
+PACKAGE = Path(ablate.__file__).parent
+LIBRARIES = tuple(
+    {str(Path(sysconfig.get_path(kind)).resolve()) for kind in ("stdlib", "platstdlib", "purelib", "platlib")}
+)
+
+
+class JobError(Exception):
+    """An exception in a job's training. It can be pickled, and so comes back from a worker.
+
+    message: type and text of the exception, in one line. place: `my_task.py:7`, the innermost line that is neither
+    Python's nor another package's. own: that line is ablate's, and not the user's. trace: the traceback as text.
+    """
+
+    def __init__(self, message: str, place: str, own: bool, trace: str) -> None:
+        super().__init__(message, place, own, trace)
+        self.message, self.place, self.own, self.trace = message, place, own, trace
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.place})"
+
+    @classmethod
+    def of(cls, error: Exception) -> JobError:
+        text = " ".join(str(error).split())[:200]
+        message = f"{type(error).__name__}: {text}" if text else type(error).__name__
+        place, own = blamed(error)
+        return cls(message, place, own, "".join(traceback.format_exception(error)))
+
+
+def blamed(error: BaseException) -> tuple[str, bool]:
+    """(`file:line`, whether the file is ablate's) of the innermost frame that is no library's."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        file = Path(frame.filename)
+        if not file.is_file():
+            continue  # code that was generated, by torch.fx for example
+        if file.resolve().is_relative_to(PACKAGE):
+            return f"ablate/{file.resolve().relative_to(PACKAGE).as_posix()}:{frame.lineno}", True
+        if not str(file.resolve()).startswith(LIBRARIES):
+            return f"{file.name}:{frame.lineno}", False
+    return "ablate", True

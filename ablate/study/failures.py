@@ -1,0 +1,71 @@
+"""What a failed job means for the study: its run has failed, the study stops, or the job is submitted again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from ablate.executors.job import Job
+from ablate.executors.job_error import JobError
+from ablate.records.errors import AblateError
+from ablate.records.files import write_bytes
+from ablate.records.run import Outcome, Result
+
+ALIKE = 3
+"""After this many runs that failed by the same exception of the user's code, the study stops."""
+RETRIES = 2
+"""How often a job is submitted again that was lost with its worker."""
+
+
+class Failures:
+    """Counts what failed, and keeps the latest traceback in a file for the user. `file`: where."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.alike: Counter[tuple[str, str]] = Counter()
+        self.lost: Counter[tuple[str, ...]] = Counter()
+
+    def result(self, error: JobError) -> Result:
+        """The result of the run that raised `error`. Raises AblateError where the study cannot usefully go on:
+        the exception is ablate's own, or the third of its kind in the user's code."""
+        write_bytes(self.file, error.trace.encode())
+        where = f"traceback: {self.file}, or run it with --debug"
+        if error.own:
+            raise _with_trace(
+                AblateError(
+                    f"training stopped by an error in ablate itself: {error}",
+                    hint=f"finished runs are kept; please report it ({where})",
+                ),
+                error,
+            )
+        self.alike[error.message, error.place] += 1
+        if self.alike[error.message, error.place] >= ALIKE:
+            raise _with_trace(
+                AblateError(
+                    f"{ALIKE} runs failed alike in your code: {error}",
+                    hint=f"correct it and run the same command again ({where})",
+                ),
+                error,
+            )
+        return Result(Outcome.FAILED, note=str(error))
+
+    def retries(self, job: Job) -> bool:
+        """Whether a job whose worker was lost is to be submitted again; counts it."""
+        runs = tuple(sorted(run.identity for run in job.runs))
+        self.lost[runs] += 1
+        return self.lost[runs] <= RETRIES
+
+
+def _with_trace(told: AblateError, error: JobError) -> AblateError:
+    """`told`, with the traceback of the worker behind its own, for --debug."""
+    told.add_note(error.trace)
+    return told
+
+
+def worker_lost(error: BaseException) -> AblateError:
+    """The error of runs that could not be trained because their worker was lost each time."""
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    return AblateError(
+        f"a worker process was killed (often by the operating system, because memory ran out): {reason}",
+        hint="finished runs are kept: run the same command again, with fewer --workers or --lanes",
+    )
