@@ -39,7 +39,9 @@ def train(
     from ablate.tasks.load import load
 
     loaded = load(task)
-    check(loaded)
+    remarks = (*loaded.notes, *check(loaded))
+    for line in () if quiet or json else remarks:
+        typer.echo(f"note: {line}", err=True)
     catalogue = registry()
     chosen = read_recipe(recipe, catalogue) if recipe else Recipe.of(catalogue, {"momentum": {"lr": lr}})
 
@@ -66,6 +68,7 @@ def train(
                 "seed": seed, "epochs": done.result.epochs, "outcome": str(done.result.outcome),
                 "metrics": dict(done.result.metrics), "curves": {k: list(v) for k, v in done.result.curves.items()},
                 "seconds": done.result.seconds, "weights": str(done.weights), "resumed_from_epoch": done.resumed,
+                "notes": list(remarks),
             }
         )  # fmt: skip
         return

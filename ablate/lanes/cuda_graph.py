@@ -77,6 +77,9 @@ def prepare(trainer: Trainer) -> None:
     be captured, is noted with the bench's clock."""
     if trainer.context.device.type != "cuda" or trainer.graph is not None or trainer.eager:
         return
+    if trainer.data.redrawn:
+        trainer.eager = "the Dataset draws its items anew each epoch"
+        return
     try:
         trainer.graph = Captured(trainer)
     except (RuntimeError, NotImplementedError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -26,6 +27,13 @@ class DeviceSplit:
         y = split.y.to(device)
         target = y if classes is None else F.one_hot(y, classes).to(torch.float32)
         return cls(split.x.to(device), y, target)
+
+    @classmethod
+    def joined(cls, parts: Sequence[DeviceSplit]) -> DeviceSplit:
+        """The examples of `parts`, one part after the other."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in ("x", "y", "target")))
 
     def __len__(self) -> int:
         return len(self.y)

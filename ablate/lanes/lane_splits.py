@@ -30,6 +30,8 @@ class LaneSplits:
         self.task, self.splits = task, splits
         self.rows: dict[str, Tensor] = {}
         self._pool: DeviceSplit | None = None
+        self._drawn: dict[int, DeviceSplit] = {}
+        self._ages: list[int] = []
         if any(run.resplit for run in runs):
             device = splits["train"].x.device
             stratified = task.classes is not None
@@ -54,19 +56,43 @@ class LaneSplits:
     def pool(self) -> DeviceSplit:
         """Training and validation examples, in this order."""
         if self._pool is None:
-            parts = [self.splits[name] for name in DEALT]
-            self._pool = DeviceSplit(
-                torch.cat([part.x for part in parts]),
-                torch.cat([part.y for part in parts]),
-                torch.cat([part.target for part in parts]),
-            )
+            self._pool = DeviceSplit.joined([self.splits[name] for name in DEALT])
         return self._pool
+
+    @property
+    def redrawn(self) -> bool:
+        """Whether training items are read anew each epoch."""
+        return self.task.train.items is not None
+
+    def begin_epoch(self, epochs: Tensor) -> None:
+        """Read the training items of the lanes' epochs (int64 `[K]`, from 0), where they are read anew each epoch."""
+        if not self.redrawn:
+            return
+        self._ages = epochs.tolist()
+        self._drawn = {
+            epoch: self._drawn.get(epoch) or self._examples_in(epoch) for epoch in sorted(set(self._ages))
+        }
+
+    def _examples_in(self, epoch: int) -> DeviceSplit:
+        """The training examples as they are in `epoch`; with those of validation where lanes deal both anew."""
+        device = self.splits["train"].x.device
+        names = DEALT if self.rows else ("train",)
+        parts = [
+            DeviceSplit.of(self.task.splits[name].in_epoch(epoch), self.task.classes, device)
+            for name in names
+        ]
+        return DeviceSplit.joined(parts)
 
     def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """(`x` `[K, B, …]`, `target` `[K, B, C or D]`) of the lanes' training examples `index`, int64 `[K, B]`."""
-        if not self.rows:
-            return self.splits["train"].at(index)
-        return self.pool.at(self.rows["train"].gather(1, index))
+        if self.rows:
+            index = self.rows["train"].gather(1, index)
+        if not self.redrawn:
+            return (self.pool if self.rows else self.splits["train"]).at(index)
+        if len(self._drawn) == 1:
+            return self._drawn[self._ages[0]].at(index)
+        lanes = [self._drawn[age].at(own[None]) for age, own in zip(self._ages, index.unbind(0), strict=True)]
+        return torch.cat([x for x, _ in lanes]), torch.cat([target for _, target in lanes])
 
     def chunks(self, split: str, lanes: Tensor, size: int) -> Iterator[Tensor]:
         """The inputs of `split` for the lanes `lanes` (int64 `[k]`), `[k, B, …]` of `size` examples each (`chunk_sizes`)."""
@@ -98,6 +124,7 @@ class LaneSplits:
         """Put the lanes of `other` behind these. `before`, `more`: how many lanes each has."""
         if not (self.rows or other.rows):
             return
+        self._drawn = {}
         self.rows = {name: torch.cat([self._rows(name, before), other._rows(name, more)]) for name in DEALT}
 
     def _rows(self, name: str, lanes: int) -> Tensor:

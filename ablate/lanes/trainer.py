@@ -102,7 +102,9 @@ class Trainer:
     def index(self) -> Tensor:
         """Which examples the lanes see at this step, int64 `[K, B]`."""
         if self.within == 0 or self.stale:
-            self.order.shuffle(self.seeds, self.steps // self.order.steps_per_epoch)
+            epochs = self.steps // self.order.steps_per_epoch
+            self.order.shuffle(self.seeds, epochs)
+            self.data.begin_epoch(epochs)
             numbers = torch.arange(self.order.steps_per_epoch, device=self.context.device)
             self.known = self.at(self.steps - self.within + numbers[:, None])
             self.stale = False

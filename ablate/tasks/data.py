@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
 from ablate.records.errors import InputError
+from ablate.tasks.items import Items, read, variation
 from ablate.tasks.split import Split
 
 if TYPE_CHECKING:
@@ -41,32 +43,16 @@ def pair(data: Any, where: str) -> tuple[Any, Any]:
             f"{where} is an IterableDataset, which has no length", hint="give a map-style Dataset"
         )
     if isinstance(data, Dataset):
-        return _stack(data, where)
+        size = len(data) if hasattr(data, "__len__") else 0
+        if size == 0:
+            raise InputError(f"{where} is empty", hint="a split needs at least one example")
+        return read(data, where, range(size))
     if isinstance(data, tuple | list) and len(data) == 2:
         return data[0], data[1]
     if is_frame(data):
         hint = "give the pair (frame[features], frame[target])"
         raise InputError(f"{where} is one frame, and nothing says which column is the target", hint=hint)
     raise InputError(f"{where} must be a pair (x, y), not {_what(data)}", hint=PAIR)
-
-
-def _stack(data: Dataset[Any], where: str) -> tuple[Tensor, Any]:
-    size = len(data) if hasattr(data, "__len__") else 0
-    if size == 0:
-        raise InputError(f"{where} is empty", hint="a split needs at least one example")
-    xs, ys = [], []
-    for row in range(size):
-        item = data[row]
-        if not isinstance(item, tuple | list) or len(item) != 2:
-            raise InputError(f"{where}: item {row} of the Dataset is {_what(item)}", hint="return (x, y)")
-        xs.append(torch.as_tensor(np.asarray(item[0]) if not isinstance(item[0], Tensor) else item[0]))
-        ys.append(item[1].detach().cpu().numpy() if isinstance(item[1], Tensor) else np.asarray(item[1]))
-        if xs[-1].shape != xs[0].shape:
-            raise InputError(
-                f"{where}: item {row} has shape {list(xs[-1].shape)}, item 0 has {list(xs[0].shape)}",
-                hint="bring all examples to one shape (resize, pad) in the Dataset",
-            )
-    return torch.stack(xs), np.stack(ys)
 
 
 def inputs(x: Any, where: str, text: bool) -> Tensor:
@@ -118,13 +104,34 @@ def targets(ys: Mapping[str, Any], criterion: str) -> tuple[dict[str, Tensor], t
         if gaps := int(isna(array).sum()):
             raise InputError(f"{where} y has {gaps} missing labels", hint="drop those examples")
     names = sorted({str(label) for label in arrays["train"]})
+    return {where: _coded(array, where, names) for where, array in arrays.items()}, tuple(names)
+
+
+def _coded(array: np.ndarray, where: str, names: Sequence[str]) -> Tensor:
     number = {label: index for index, label in enumerate(names)}
-    coded = {}
-    for where, array in arrays.items():
-        if strangers := sorted({str(label) for label in array} - set(number)):
-            raise InputError(f"{where} has the label '{strangers[0]}', which training data never shows")
-        coded[where] = torch.tensor([number[str(label)] for label in array], dtype=torch.int64)
-    return coded, tuple(names)
+    if strangers := sorted({str(label) for label in array} - set(number)):
+        raise InputError(f"{where} has the label '{strangers[0]}', which training data never shows")
+    return torch.tensor([number[str(label)] for label in array], dtype=torch.int64)
+
+
+def varying(
+    data: Any, where: str, first: tuple[Any, Any], labels: tuple[str, ...], criterion: str, *, text: bool
+) -> Items | None:
+    """The items of a Dataset that differ from read to read; None for all other data. `first`: what `pair` gave for it."""
+    if not isinstance(data, Dataset):
+        return None
+    differ, exact = variation(data, where, first)
+    prepare = partial(prepared, where=where, labels=labels, criterion=criterion, text=text)
+    return Items(data, where, prepare, exact) if differ else None
+
+
+def prepared(
+    x: Tensor, y: np.ndarray, *, where: str, labels: tuple[str, ...], criterion: str, text: bool
+) -> tuple[Tensor, Tensor]:
+    """Items as they were read as the tensors of a Split; text labels are numbered as in `labels`."""
+    if criterion == "regression":
+        return inputs(x, where, text), _numbers(y, where)
+    return inputs(x, where, text), _coded(_array(y, where), where, labels) if labels else _labels(_array(y, where), where)  # fmt: skip
 
 
 def _numbers(y: Any, where: str) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, Literal
@@ -29,7 +29,8 @@ class Task:
 
     model: makes a fresh `nn.Module` at each call; it maps a batch x to logits `[B, classes]` or, for
         regression, to `[B, D]`.
-    train, validation, test: pairs (x, y) of tensors, NumPy arrays or pandas objects, or map-style Datasets.
+    train, validation, test: pairs (x, y) of tensors, NumPy arrays or pandas objects, or map-style Datasets. Training items
+        that a Dataset draws at random are read anew each epoch.
         A missing validation or test split is dealt out of the training data (a fifth each, stratified by
         class, always the same rows) and `notes` says so; `test=False` does without a test split, and then
         nothing can be confirmed.
@@ -175,7 +176,8 @@ class Task:
         digest = hashlib.sha256(self.criterion.encode())
         for where, split in self.splits.items():
             digest.update(f"{where} {list(split.x.shape)} {list(split.y.shape)}".encode())
-            digest.update(split.x.numpy().data)
+            if split.items is None or split.items.exact:
+                digest.update(split.x.numpy().data)
             digest.update(split.y.numpy().data)
         return digest.hexdigest()
 
@@ -198,11 +200,16 @@ def _splits(
         if len(x) == 0:
             raise InputError(f"{where} is empty", hint="a split needs at least one example")
         own = given[where]
-        splits[where] = Split(x, ys[where], own.rows if isinstance(own, Split) else None)
+        if isinstance(own, Split):
+            splits[where] = Split(x, ys[where], own.rows, own.items)
+        else:
+            items = data.varying(own, where, pairs[where], labels, criterion, text=text)
+            splits[where] = Split(x, ys[where], None, items)
     missing = [where for where in SPLITS if where in given and where not in splits]
+    notes = [note for where, split in splits.items() if not isinstance(given[where], Split) for note in _on_items(where, split)]  # fmt: skip
     if not missing:
-        return splits, labels, ()
-    train, notes = splits["train"], []
+        return splits, labels, tuple(notes)
+    train = splits["train"]
     pattern = "T" + "".join(LETTERS[where] for where in missing)
     parts = deal(len(train), pattern.ljust(5, "T"), _strata(train, criterion))
     if not all(len(parts[LETTERS[where]]) for where in missing):
@@ -218,6 +225,21 @@ def _splits(
         )
     splits["train"] = train.take(parts["T"])
     return splits, labels, tuple(notes)
+
+
+def _on_items(where: str, split: Split) -> Iterator[str]:
+    """What is done with a split whose Dataset gives other items at each read."""
+    if split.items is None:
+        return
+    if where == "train":
+        yield "the training Dataset draws its items at random: they are read anew each epoch, once for all runs that train together"
+    else:
+        yield f"the {where} Dataset draws its items at random: one draw is kept, so that all runs are judged by the same"
+    if not split.items.exact:
+        yield (
+            f"the {where} Dataset draws from a generator of its own, or keeps count of its reads: runs do not repeat exactly "
+            "(torch's, NumPy's and Python's global generators are seeded)"
+        )
 
 
 def _strata(split: Split, criterion: Criterion) -> Any:
