@@ -32,6 +32,16 @@ METRICS: dict[Criterion, dict[str, Metric]] = {
             Metric("log_loss", "lower", "cross-entropy in nats (the same number as loss)"),
             Metric("balanced_accuracy", "higher", "recall averaged over the classes that occur"),
             Metric("worst_class_recall", "higher", "recall of the class that is recognised worst"),
+            Metric(
+                "f1",
+                "higher",
+                "F1 of class 1 where there are two classes, else averaged over classes (macro)",
+            ),
+            Metric(
+                "auroc",
+                "higher",
+                "area under the ROC curve; of several classes each against the rest, averaged",
+            ),
             Metric("ece", "lower", "expected calibration error, 15 bins of equal width"),
         )
     },

@@ -8,6 +8,7 @@ output is not finite, each of its metrics is NaN; a diverged lane has no accurac
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -41,7 +42,10 @@ def classification_metrics(logits: Tensor, y: Tensor, only: Collection[str] | No
     """Metrics of `METRICS["classification"]`: logits `[K, N, C]`, y int64 `[N]`; each value `[K]` float64.
 
     y may also be `[K, N]`: each lane its own targets. `ece` is the expected calibration error of Guo et al. (2017, arXiv 1706.04599, eq. 3) over 15 bins of equal
-    width on the largest probability. Recalls are over the classes that occur in y, as in scikit-learn.
+    width on the largest probability. Recalls are over the classes that occur in y, as in scikit-learn. `f1` and `auroc` are
+    those of class 1 where there are two classes; else `f1` is the mean over classes that occur in y or are predicted, and
+    `auroc` that of each class against the rest, over classes that occur in y (scikit-learn's "macro" and "ovr"). A value
+    that is not defined, as an `auroc` of one class, is NaN.
     """
     return _by_lanes(_classification, "classification", logits, y, only)
 
@@ -97,9 +101,23 @@ def _classification(logits: Tensor, y: Tensor) -> Iterator[tuple[str, Callable[[
     predicted = torch.where(logits == logits.amax(-1, keepdim=True), numbers, classes).amin(-1)
     correct = (predicted == y).double()
 
+    @cache  # it has two names
     def loss() -> Tensor:
         return -tree_sum(log_probability.gather(-1, y.expand(lanes, count).unsqueeze(-1)).squeeze(-1)) / count
 
+    def f1() -> Tensor:
+        members = torch.nn.functional.one_hot(y, classes).double().expand(lanes, count, classes)
+        chosen = torch.nn.functional.one_hot(predicted.long().clamp(max=classes - 1), classes).double()
+        both, either = (members * chosen).sum(1), members.sum(1) + chosen.sum(1)  # counts: exact in any order
+        scores = 2 * both / either.clamp(min=1)
+        return scores[:, 1] if classes == 2 else _mean_over(scores, either > 0)
+
+    def auroc() -> Tensor:
+        members = torch.nn.functional.one_hot(y, classes).double().expand(lanes, count, classes)
+        areas = ranked_areas(log_probability.transpose(1, 2), members.transpose(1, 2))
+        return areas[:, 1] if classes == 2 else _mean_over(areas, areas.isfinite())
+
+    @cache
     def recalls() -> Tensor:
         members = torch.nn.functional.one_hot(y, classes).double()
         if y.ndim == 1:
@@ -110,10 +128,7 @@ def _classification(logits: Tensor, y: Tensor) -> Iterator[tuple[str, Callable[[
 
     def balanced() -> Tensor:
         own = recalls()
-        if y.ndim == 1:
-            return _mean(own)
-        there = own.isfinite()
-        return tree_sum(own.where(there, own.new_zeros(()))) / there.sum(-1)
+        return _mean(own) if y.ndim == 1 else _mean_over(own, own.isfinite())
 
     def worst() -> Tensor:
         return recalls().nan_to_num(torch.inf).amin(-1)
@@ -130,7 +145,29 @@ def _classification(logits: Tensor, y: Tensor) -> Iterator[tuple[str, Callable[[
     yield "log_loss", loss
     yield "balanced_accuracy", balanced
     yield "worst_class_recall", worst
+    yield "f1", f1
+    yield "auroc", auroc
     yield "ece", ece
+
+
+def ranked_areas(scores: Tensor, members: Tensor) -> Tensor:
+    """Areas under ROC curves: `[..., N]` scores, float64 `[..., N]` 1 for a member and else 0 -> `[...]`.
+
+    The probability that a member scores higher than another example, ties counted half, from the sum of the members'
+    ranks (Mann & Whitney 1947). Ranks are whole or half numbers, so that sums are exact in any order. NaN where all
+    examples or none are members.
+    """
+    ordered, order = scores.sort(dim=-1)
+    if bool((ordered[..., 1:] == ordered[..., :-1]).any()):
+        ordered, scores = ordered.contiguous(), scores.contiguous()
+        below = torch.searchsorted(ordered, scores)
+        ranks = (below + torch.searchsorted(ordered, scores, right=True) + 1).double() / 2
+    else:
+        members = members.gather(-1, order)
+        ranks = torch.arange(1, members.shape[-1] + 1, dtype=torch.float64, device=members.device)
+    inside = members.sum(-1)
+    outside = members.shape[-1] - inside
+    return ((ranks * members).sum(-1) - inside * (inside + 1) / 2) / (inside * outside)
 
 
 def _regression(prediction: Tensor, y: Tensor) -> Iterator[tuple[str, Callable[[], Tensor]]]:
@@ -153,6 +190,11 @@ def _regression(prediction: Tensor, y: Tensor) -> Iterator[tuple[str, Callable[[
 
 def _mean(values: Tensor) -> Tensor:
     return tree_sum(values) / values.shape[-1]
+
+
+def _mean_over(values: Tensor, counted: Tensor) -> Tensor:
+    """The mean over the last dimension of the values that are `counted`; NaN where none is."""
+    return tree_sum(values.where(counted, values.new_zeros(()))) / counted.sum(-1)
 
 
 def _log_probability(logits: Tensor) -> Tensor:

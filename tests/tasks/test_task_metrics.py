@@ -57,9 +57,36 @@ def test_classification_agrees_with_scikit_learn_and_the_paper(seed, count, clas
             "balanced_accuracy": recalls.mean(),
             "worst_class_recall": recalls.min(),
             "ece": ece_of_the_paper(p, truth),
+            "f1": sklearn.metrics.f1_score(
+                truth, predicted, average="binary" if classes == 2 else "macro", zero_division=0
+            ),
+            "auroc": roc_auc(truth, p),
         }
         for name, value in theirs.items():
-            assert ours[name][lane].item() == pytest.approx(value, rel=1e-12, abs=1e-12), name
+            assert ours[name][lane].item() == pytest.approx(value, rel=1e-12, abs=1e-12, nan_ok=True), name
+
+
+def roc_auc(truth, p):
+    """scikit-learn's, of class 1 or the mean of each class against the rest; NaN where only one class occurs."""
+    if len(np.unique(truth)) < 2:
+        return np.nan
+    if p.shape[1] == 2:
+        return sklearn.metrics.roc_auc_score(truth, p[:, 1])
+    return np.mean([sklearn.metrics.roc_auc_score(truth == c, p[:, c]) for c in np.unique(truth)])
+
+
+def test_tied_scores_count_half():
+    """Whole logits, so that many examples of both classes have the same."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randint(3, (4, 60, 2), generator=generator).double()
+    y = torch.randint(2, (4, 60), generator=generator)
+    ours = classification_metrics(logits, y, ["auroc", "f1"])
+    for lane in range(4):
+        p, truth = softmax(logits[lane].numpy()), y[lane].numpy()
+        assert ours["auroc"][lane].item() == pytest.approx(
+            sklearn.metrics.roc_auc_score(truth, p[:, 1].round(9))
+        )
+        assert ours["f1"][lane].item() == pytest.approx(sklearn.metrics.f1_score(truth, p.argmax(1)))
 
 
 @pytest.mark.parametrize("outputs", [1, 3])
@@ -163,7 +190,7 @@ def test_names_and_directions():
     assert selection_metric("classification", "ece") == "validation/ece"
     better = {name: metric.direction for table in METRICS.values() for name, metric in table.items()}
     assert {name for name, way in better.items() if way == "higher"} == {
-        "accuracy", "balanced_accuracy", "worst_class_recall", "r2",
+        "accuracy", "balanced_accuracy", "worst_class_recall", "f1", "auroc", "r2",
     }  # fmt: skip
     assert metric_info("regression", "validation/mae").direction == "lower"
 
@@ -177,7 +204,7 @@ def test_names_and_directions():
             "rmse",
             "metric 'rmse' belongs to regression, and this task is a classification; known: ",
         ),
-        ("regression", "validation/f1", "unknown regression metric 'f1'; known: loss, mae, r2, rmse"),
+        ("regression", "validation/f2", "unknown regression metric 'f2'; known: loss, mae, r2, rmse"),
         (
             "classification",
             "test/accuracy",
