@@ -63,7 +63,7 @@ def _table(request: ExternalRequest, path: Path) -> ExternalRuns:
     analysis = found.analysis
     return ExternalRuns(
         "table", check_name(request.name) if request.name else name_of(path.stem), shown_address(str(path)), request.metric,
-        direction, ranking_table(average=analysis.table), _run_rows(found, request.metric, options),
+        direction, ranking_table(average=analysis.table), _run_columns(found, request.metric, options),
         {"runs": analysis.runs, "used": analysis.used, "failed": analysis.failed, "excluded": analysis.excluded},
         (*notes, *analysis.warnings), analysis, (), command(),
         _records(found.blocks and found.blocks.effects), _records(found.blocks and found.blocks.ranks),
@@ -78,28 +78,25 @@ def _optuna(request: ExternalRequest) -> ExternalRuns:
         encodings=parse_encodings(request.encodings),
     )  # fmt: skip
     parameters = sorted([*trials.choices, *trials.log])
-    rows = [
-        {"run": str(row["trial"]), "outcome": row["outcome"], **{n: row.get(n) for n in (*parameters, trials.metric)}}
-        for row in trials.rows
-    ]  # fmt: skip
+    runs: dict[str, list[Any]] = {
+        "run": [str(row["trial"]) for row in trials.rows],
+        "outcome": [row["outcome"] for row in trials.rows],
+        **{name: [row.get(name) for row in trials.rows] for name in (*parameters, trials.metric)},
+    }
     return ExternalRuns(
         "optuna", check_name(request.name) if request.name else name_of(trials.study),
         f"{shown_address(request.optuna)}, study '{trials.study}'", trials.metric, trials.direction,
-        ranking_table(exploratory=found.table), rows, found.counts, (*found.warnings, *trials.notes), None,
+        ranking_table(exploratory=found.table), runs, found.counts, (*found.warnings, *trials.notes), None,
         trials.importances, command(request.optuna),
     )  # fmt: skip
 
 
-def _run_rows(found: TableAnalysis, metric: str, options: TableOptions) -> list[dict[str, Any]]:
-    """One row a run, as it was read."""
-    names = [*found.factors, *options.columns, metric]
-    values = [
-        [None if value != value else value for value in found.frame[name].astype(object)] for name in names
-    ]
-    return [
-        {"run": str(line), "outcome": state, **dict(zip(names, row, strict=True))}
-        for line, state, row in zip(found.frame.index, found.outcomes, zip(*values, strict=True), strict=True)
-    ]
+def _run_columns(found: TableAnalysis, metric: str, options: TableOptions) -> dict[str, list[Any]]:
+    """The runs as they were read, one value a run in each column."""
+    columns = {"run": list(map(str, found.frame.index)), "outcome": list(found.outcomes)}
+    for name in (*found.factors, *options.columns, metric):
+        columns[name] = [None if value != value else value for value in found.frame[name].tolist()]
+    return columns
 
 
 def _records(table: Any) -> tuple[dict[str, Any], ...]:

@@ -11,6 +11,7 @@ import io
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from ablate.ledger.entry import Entry
@@ -80,8 +81,9 @@ def write_csv(
     writer = csv.writer(text, lineterminator="\n")
     if columns:
         writer.writerow([_cell(column) for column in columns])
+    expected = set(columns)
     for row in rows:
-        if row.keys() != set(columns):
+        if row.keys() != expected:
             raise ValueError(
                 f"the columns of a row differ from the header: {sorted(row.keys() ^ set(columns))}"
             )
@@ -89,13 +91,29 @@ def write_csv(
     write_text(path, text.getvalue())
 
 
+def write_columns(path: str | os.PathLike[str], columns: Mapping[str, Sequence[Any]]) -> None:
+    """As `write_csv`, for values that stand in columns of equal length (many rows: several times quicker)."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([_cell(name) for name in columns])
+    writer.writerows(zip(*([_cell(value) for value in values] for values in columns.values()), strict=True))
+    write_text(path, text.getvalue())
+
+
 def _cell(value: Any) -> str:
+    if type(value) is float:
+        return repr(value)
     if value is None:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
         return repr(float(value))  # a NumPy float64 is a float with a different repr
+    return _text_cell(str(value))
+
+
+@lru_cache(maxsize=1 << 14)
+def _text_cell(text: str) -> str:
     # Most readers end a row at a bare carriage return, and Python's csv writes it unquoted.
-    text = str(value).replace("\r\n", "\n").replace("\r", "\n")
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
     return f"'{text}" if text.startswith(_FORMULA) and not _NUMBER.fullmatch(text) else text

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from ablate.ledger.entry import Entry
-from ablate.ledger.export import CURVE_COLUMNS, RUN_COLUMNS, curve_rows, write_csv
+from ablate.ledger.export import CURVE_COLUMNS, RUN_COLUMNS, curve_rows, write_columns, write_csv
 from ablate.ledger.store import Ledger
 from ablate.ranking.estimation.coding import lines
 from ablate.records.errors import InputError
@@ -58,7 +58,7 @@ def build_external(found: ExternalRuns, folder: Path) -> Path:
     page = render(data)
     _make(folder)
     write_csv(folder / "ranking.csv", plain_rows(found.ranking), RANKING_COLUMNS)
-    write_csv(folder / "runs.csv", [dict(run) for run in found.runs])
+    write_columns(folder / "runs.csv", found.runs)
     if found.importances:
         write_csv(folder / "importances.csv", [dict(row) for row in found.importances])
     for name, rows in (("blocks", found.blocks), ("ranks", found.ranks), ("tuning", found.tuning)):

@@ -13,7 +13,7 @@ import pandas as pd
 
 from ablate.ranking.estimation.analysis import Analysis
 from ablate.ranking.estimation.coding import lines
-from ablate.report.clean import clean
+from ablate.report.clean import clean, clean_text
 from ablate.report.data import Document, ReportData
 from ablate.report.numbers import count, plural, significant
 
@@ -29,7 +29,7 @@ ESTIMANDS = {
 @dataclass(frozen=True, slots=True)
 class ExternalRuns:
     """Finished runs from elsewhere, ranked. `kind`: table | optuna. `source`: where they were read, without
-    secrets. `runs`: rows `run, outcome`, factors and metric. `counts`: runs, used, failed, excluded.
+    secrets. `runs`: columns `run, outcome`, factors and metric, one value a run. `counts`: runs, used, failed, excluded.
     `analysis`: for verdicts; None where effects are exploratory. `importances`: see `search.storages`. `blocks`,
     `ranks`: effects by block and ranks over blocks, see `ranking.tables.blocks`; `tuning`: see `ranking.tables.tuned`."""
 
@@ -39,7 +39,7 @@ class ExternalRuns:
     metric: str
     direction: str
     ranking: pd.DataFrame
-    runs: Sequence[Mapping[str, Any]]
+    runs: Mapping[str, Sequence[Any]]
     counts: Mapping[str, int]
     warnings: Sequence[str]
     analysis: Analysis | None = None
@@ -52,7 +52,7 @@ class ExternalRuns:
 
 def external_data(found: ExternalRuns) -> ReportData:
     """What the page shows, cleaned of secrets and unshowable characters."""
-    values = pd.to_numeric(pd.Series([run[found.metric] for run in found.runs]), errors="coerce")
+    values = pd.to_numeric(pd.Series(found.runs[found.metric]), errors="coerce")
     # 93.1 is a percentage already: shown as it is, under a name that says so.
     metric = f"{found.metric} (as given)" if np.nanmax(values.abs(), initial=0.0) > 1 else found.metric
     ranking = found.ranking.assign(metric=metric)
@@ -71,13 +71,24 @@ def external_data(found: ExternalRuns) -> ReportData:
         diagnostics=clean(told),
         design={"margin_source": "auto" if found.analysis is None or found.analysis.declaration.margin is None else "declared"},
         external=clean({"kind": found.kind, "source": found.source, **used, "importances": [dict(row) for row in found.importances]}),
-        run_rows=clean([
-            {"stage": "table" if found.kind == "table" else "search", "recipe": "", "seed": "", "wave": 0, "epochs": 0,
-             **{(metric if key == found.metric else key): value for key, value in run.items()}}
-            for run in found.runs
-        ]),
-        labels=[{"trial": -1, "arm": "", "note": "", "budget": 0} for _ in found.runs],
+        run_rows=_run_rows(found),
+        labels=[{"trial": -1, "arm": "", "note": "", "budget": 0} for _ in found.runs["run"]],
     )  # fmt: skip
+
+
+def _run_rows(found: ExternalRuns) -> list[Document]:
+    """One row a run: what the page says of runs, under the names that a study's runs have."""
+    same = {
+        "stage": "table" if found.kind == "table" else "search",
+        "recipe": "",
+        "seed": "",
+        "wave": 0,
+        "epochs": 0,
+    }
+    return [
+        {**same, "run": clean_text(run), "outcome": clean_text(outcome)}
+        for run, outcome in zip(found.runs["run"], found.runs["outcome"], strict=True)
+    ]
 
 
 def _own(notes: list[str]) -> list[str]:

@@ -47,13 +47,18 @@ def spread_by_arm(fitted: Effects, frame: pd.DataFrame) -> pd.DataFrame:
     squared residuals are those observed undoes that (MINQUE, Rao 1970, JASA 65:161). Zero where the
     solution is negative. p: Brown & Forsythe's test of equal spread, not adjusted.
     """
-    x = np.concatenate([fitted.columns, nuisance_columns(frame)], axis=1)[fitted.used]
-    basis = orthonormal(x)
     squares = np.square(fitted.residuals[fitted.used])
+    many = len(squares) > _MOST_FITTED
+    x = np.concatenate([fitted.columns, nuisance_columns(frame)], axis=1)[fitted.used]
+    basis = np.empty((0, 0)) if many else orthonormal(x)
     slack = 1 - fitted.leverage
     rows = []
     for term, (with_it, without) in zip(fitted.terms, arms(fitted, frame), strict=True):
-        sides = _sides(basis, squares, with_it[fitted.used], without[fitted.used])
+        both = with_it[fitted.used], without[fitted.used]
+        if many:  # what the fit smears is of the order of effects over runs
+            sides = tuple(float(np.sqrt(squares[side].mean())) if side.any() else np.nan for side in both)
+        else:
+            sides = _sides(basis, squares, *both)
         p = np.nan
         if min(with_it.sum(), without.sum()) >= 3 and max(np.nan_to_num(sides)) > 0:
             scaled = fitted.residuals / np.sqrt(np.maximum(slack, 1e-9))

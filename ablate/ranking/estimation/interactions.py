@@ -87,10 +87,11 @@ def _products(
     explained = np.zeros((basis.shape[1], len(pairs)))
     for start in range(0, len(columns), _SLICE):
         part = slice(start, start + _SLICE)
-        products = columns[part][:, first] * columns[part][:, second]
-        norm += np.square(products).sum(axis=0)
-        against += products.T @ residuals[part]  # which are orthogonal to the base already
-        explained += basis[part].T @ products
+        rows = np.ascontiguousarray(columns[part].T)
+        products = rows[first] * rows[second]
+        norm += np.einsum("qn,qn->q", products, products)
+        against += products @ residuals[part]  # which are orthogonal to the base already
+        explained += (products @ basis[part]).T
     some = slice(None, None, max(1, -(-len(columns) // _MOST_COMPARED)))
     sample = columns[some][:, first] * columns[some][:, second] - basis[some] @ explained
     return sample.T @ sample, norm - np.square(explained).sum(axis=0), against
