@@ -80,6 +80,8 @@ def _secrets(address: str) -> set[str]:
             if _shown_parameter(part) != part:
                 key, equals, value = part.partition("=")
                 found.add(value if equals else key)
+                nested = unquote_plus(value).split(";")  # a connection string of its own
+                found |= {inner.partition("=")[2] for inner in nested if "=" in inner}
         found.add(place.partition("#")[2])
     return found - {"", MASK}
 

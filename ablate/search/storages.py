@@ -157,7 +157,7 @@ def importances(
     try:
         chosen.add_trials(finite)
         shares = get_param_importances(chosen, evaluator=evaluator)
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, TypeError) as error:  # TypeError: choices that cannot be hashed
         return (), [f"no importances: {' '.join(str(error).split())[:_LONGEST_REASON]}"]
     sums: dict[str, float] = {}
     for parameter in sorted(shares):

@@ -67,3 +67,48 @@ def test_what_is_wrong_is_one_line_and_writes_nothing(capsys, here, words, what)
     assert what in said.err
     assert said.err.count("\n") == 1
     assert not (here / "reports").exists()
+
+
+def test_tuned_over_tasks_with_a_name_for_the_report(capsys, here):
+    rows = ["task,opt,lr,seed,state,acc"]
+    draw = np.random.default_rng(0)
+    for task, opt, lr, seed in product("abcd", ("adam", "sgd"), (1, 2, 3), range(3)):
+        best = 1 if opt == "adam" else 3
+        fails = lr > best + 1
+        value = 0.8 - 0.1 * (opt == "sgd") - 0.05 * abs(lr - best) + 0.003 * draw.normal()
+        rows.append(f"{task},{opt},{lr},{seed},{0 if fails else 1},{'' if fails else value}")
+    (here / "grid.csv").write_text("\n".join(rows))
+    args = (
+        "rank",
+        "--table",
+        "grid.csv",
+        "--factors",
+        "opt",
+        "--metric",
+        "acc",
+        "--tune",
+        "lr",
+        "--block",
+        "task",
+    )
+    asked = ablate(capsys, *args)
+    assert asked.code == 2
+    assert "--finished 1" in asked.err
+    said = ablate(capsys, *args, "--seed-column", "seed", "--finished", "1", "--name", "tab")
+    assert said.code == 0, said
+    assert "opt: adam" in said.out
+    assert "mean rank" in said.out
+    folder = here / "reports" / "tab"
+    for name in ("index.html", "ranking.csv", "blocks.csv", "ranks.csv", "tuning.csv"):
+        assert (folder / name).exists(), name
+    found = json.loads(ablate(capsys, *args, "--finished", "1", "--json").out)
+    (row,) = found["ranking"]
+    assert (row["level"], row["verdict"]) == ("sgd", "hurts")
+    assert {(r["arm"], r["value"]) for r in found["tuning"]} == {("adam", "1"), ("sgd", "3")}
+
+
+def test_options_of_a_table_need_a_table(capsys, here):
+    for option in ("--tune", "--block", "--finished", "--run", "--epoch", "--factors"):
+        said = ablate(capsys, "rank", option, "x")
+        assert said.code == 2
+        assert f"{option} goes with --table" in said.err

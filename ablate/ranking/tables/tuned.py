@@ -39,11 +39,12 @@ class Tuning:
 def tune(
     frame: pd.DataFrame, factors: Sequence[str], settings: Sequence[str], values: Matrix, used: NDArray[np.bool_],
     failed: NDArray[np.bool_], *, seed: str | None = None, block: str | None = None,
+    folds: int | None = None,
 ) -> Tuning:  # fmt: skip
     """Choose each arm's best `settings` by cross-fitting.
 
     `values` [n]: the metric, signed so that higher is better; `used`, `failed` [n]: see `Runs`. An arm is a combination
-    of the levels of `factors`, within a `block` (a task, tuned by itself). Runs are dealt into folds (up to ten
+    of the levels of `factors`, within a `block` (a task, tuned by itself). Runs are dealt into `folds` (default: up to ten
     within blocks, where the scatter between blocks includes that of the choice; else two, see WIDENED): by `seed`
     where there is one, else by their number among the repetitions of a setting. In each fold an arm is judged by its runs
     at the setting whose mean over the other folds is best; a failed run counts there as the worst value of its
@@ -63,8 +64,8 @@ def tune(
     })[here]  # fmt: skip
     floor = table.groupby("block")["value"].transform("min")
     table["score"] = table["value"].fillna(floor).fillna(0.0)
-    most = MOST_FOLDS if block else 2
-    table["fold"], folds = _folds(table, frame[seed].to_numpy()[here] if seed else None, most)
+    most = folds or (MOST_FOLDS if block else 2)
+    table["fold"], count = _folds(table, frame[seed].to_numpy()[here] if seed else None, most)
     rank = {value: i for i, value in enumerate(ordered)}
     table["order"] = table["setting"].map(rank)
     chosen = _choose(table)
@@ -96,7 +97,7 @@ def tune(
     if block is None and unsettled.any():
         unsure = sorted(set(kept.loc[kept["unsettled"], "arm"]))
         notes.append(f"the best value is not settled for {_shown(unsure)} (both halves of the runs chose another): intervals are widened")  # fmt: skip
-    told = _told(choices, ", ".join(settings), folds, blocks=block is not None)
+    told = _told(choices, ", ".join(settings), count, blocks=block is not None)
     return Tuning(judged, unsettled, choices, (*told, *notes))
 
 
