@@ -1,0 +1,77 @@
+"""The racing design: many arms against one shared reference, on paired seeds, with declared looks.
+
+An arm is trained on the first seeds of one common list until it is decided; its reference is trained on more seeds of the
+same list, √k times as many for k undecided arms, because k comparisons share its error (Dunnett 1955).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from math import ceil, e, log, sqrt
+from typing import Any
+
+from ablate.records.errors import InputError
+
+PAIRS = (8, 12, 18, 27, 40, 60)
+"""Pairs of an undecided arm after each look: each look has half as many again as the one before."""
+FEWEST = 5
+"""Pairs of the first look, at least: fewer say nothing of a variance."""
+ALPHA = 0.05
+
+
+def spent(share: float, alpha: float = ALPHA) -> float:
+    """Error spent once `share` (0 to 1) of the pairs are there, Pocock's kind: α ln(1 + (e − 1) t).
+
+    Lan & DeMets, Biometrika 70 (1983).
+    """
+    return alpha * log(1 + (e - 1) * share)
+
+
+@dataclass(frozen=True, slots=True)
+class Racing:
+    """Looks that are declared before the first run. `pairs`: an undecided arm's pairs at each look."""
+
+    pairs: tuple[int, ...] = PAIRS
+    alpha: float = ALPHA
+
+    def __post_init__(self) -> None:
+        if not self.pairs or list(self.pairs) != sorted(set(self.pairs)) or self.pairs[0] < 2:
+            raise InputError(f"looks must be growing numbers of pairs, not {list(self.pairs)}")
+
+    @classmethod
+    def up_to(cls, most: int) -> Racing:
+        """The looks of at most `most` pairs."""
+        most = max(most, FEWEST)
+        return cls((*(n for n in PAIRS if n < most), most))
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """The two-sided level of each look: what is spent since the look before. Their sum is `alpha`, so that the
+        family-wise error over all looks is at most `alpha`, however the looks depend on each other."""
+        shares = [spent(n / self.pairs[-1], self.alpha) for n in self.pairs]
+        return tuple(now - before for before, now in zip([0.0, *shares], shares, strict=False))
+
+    def reference_runs(self, look: int, arms: int) -> int:
+        """Runs of a reference at `look` (from 0), with so many undecided arms."""
+        return ceil(self.pairs[look] * sqrt(max(arms, 1)))
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "levels": list(self.levels)}
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> Racing:
+        return cls(tuple(document["pairs"]), float(document["alpha"]))
+
+
+def expected_runs(racing: Racing, arms: int, decided: Sequence[float]) -> float:
+    """Runs of a race in which the share `decided[i]` of the remaining arms is decided at look i; for a plan."""
+    runs, left, before, reference = 0.0, float(arms), 0, 0.0
+    for look, pairs in enumerate(racing.pairs):
+        runs += left * (pairs - before)
+        reference = max(reference, racing.reference_runs(look, ceil(left)))
+        left *= 1 - (decided[look] if look < len(decided) else 0.0)
+        before = pairs
+        if left < 0.5:
+            break
+    return runs + reference

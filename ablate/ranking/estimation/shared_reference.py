@@ -1,0 +1,119 @@
+"""Effects of many arms against one reference that has more seeds than they, of which each arm shares the first.
+
+With a_s an arm's value on seed s, r_s the reference's, S the arm's seeds and A ⊇ S the reference's:
+
+    effect = mean_S(a − β r) − (1 − β) mean_A(r)
+    variance = var(a − β r) / |S| + (1 − β)² var(r) / |A|
+
+β is the regression of an arm's values on its reference's, one for all arms. β = 1 and A = S is the paired difference;
+β = 0 the difference of independent means. The first term is the arm's own and its variance is moderated over the arms, the
+second is shared by all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ablate.ranking.estimation.moderation import Prior, fit_prior, moderated
+
+Vector = NDArray[np.float64]
+Values = Mapping[int, float]
+"""Seed -> score, more is better."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """An arm minus its reference, in the score's units. `pairs`: seeds that both have.
+
+    `same`: equal on every seed, so that the arm computes what its reference does.
+    """
+
+    effect: float
+    se: float
+    df: float
+    pairs: int
+    same: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """All arms against one reference. `sigma`: of one run of the reference; `beta`, `prior`: see above."""
+
+    effects: Mapping[str, Effect]
+    sigma: float
+    beta: float
+    prior: Prior
+    reference_runs: int
+
+
+def compare_to_reference(arms: Mapping[str, Values], reference: Values, alone: Sequence[str] = ()) -> Comparison:
+    """Effects of `arms`. Those in `alone` have seeds of their own (a placebo): their means are compared with the
+    reference's as independent ones, and they stay out of β and of the prior."""
+    own = np.array([value for value in reference.values() if np.isfinite(value)])
+    spread = float(own.var(ddof=1)) if len(own) > 1 else float("nan")
+    paired = {name: _pairs(values, reference) for name, values in arms.items() if name not in alone}
+    beta = _slope(list(paired.values()))
+    rests = {name: a - beta * r for name, (a, r) in paired.items()}
+    same = {name: len(a) > 1 and bool(np.array_equal(a, r)) for name, (a, r) in paired.items()}
+    names = list(paired)
+    variances = np.array([_variance(rests[name]) for name in names])
+    df = np.array([max(len(rests[name]) - 1, 0) for name in names], dtype=float)
+    varied = np.array([not same[name] for name in names], dtype=bool)
+    prior = fit_prior(variances[varied], df[varied])
+    shrunk, shrunk_df = moderated(variances, df, prior)
+    effects: dict[str, Effect] = {}
+    for number, name in enumerate(names):
+        count = len(rests[name])
+        if same[name]:
+            effects[name] = Effect(0.0, 0.0, float(count - 1), count, same=True)
+            continue
+        estimate = float(rests[name].mean() - (1 - beta) * own.mean()) if count else float("nan")
+        first = shrunk[number] / count if count else float("nan")
+        second = (1 - beta) ** 2 * spread / len(own) if len(own) else float("nan")
+        effects[name] = Effect(estimate, *_combined(first, shrunk_df[number], second, len(own) - 1), count)
+    for name in alone:
+        values = np.array([value for value in arms[name].values() if np.isfinite(value)])
+        estimate = float(values.mean() - own.mean()) if len(values) and len(own) else float("nan")
+        first = _variance(values) / max(len(values), 1)
+        second = spread / max(len(own), 1)
+        effects[name] = Effect(estimate, *_combined(first, len(values) - 1, second, len(own) - 1), len(values))
+    return Comparison(effects, float(np.sqrt(spread)), beta, prior, len(own))
+
+
+def _pairs(values: Values, reference: Values) -> tuple[Vector, Vector]:
+    """The two arms' values on the seeds that both have."""
+    rows = [
+        (value, reference[seed])
+        for seed, value in values.items()
+        if np.isfinite(value) and np.isfinite(reference.get(seed, np.nan))
+    ]
+    table = np.array(rows, dtype=float).reshape(-1, 2)
+    return table[:, 0], table[:, 1]
+
+
+def _slope(pairs: Sequence[tuple[Vector, Vector]]) -> float:
+    """One β for all arms, from sums of products within each arm; between 0 and 1."""
+    products = squares = 0.0
+    for a, r in pairs:
+        if len(a) > 1 and not np.array_equal(a, r):
+            centred = r - r.mean()
+            products += float(((a - a.mean()) * centred).sum())
+            squares += float((centred**2).sum())
+    return float(np.clip(products / squares, 0.0, 1.0)) if squares > 0 else 1.0
+
+
+def _variance(values: Vector) -> float:
+    return float(values.var(ddof=1)) if len(values) > 1 else float("nan")
+
+
+def _combined(first: float, first_df: float, second: float, second_df: float) -> tuple[float, float]:
+    """(standard error, degrees of freedom) of a sum of two independent parts (Welch & Satterthwaite)."""
+    total = first + second
+    if not np.isfinite(total) or total <= 0:
+        return float(np.sqrt(max(total, 0.0))) if np.isfinite(total) else float("nan"), max(first_df, 1.0)
+    df = total**2 / (first**2 / max(first_df, 1) + second**2 / max(second_df, 1))
+    return float(np.sqrt(total)), float(df)
