@@ -50,7 +50,9 @@ class Comparison:
     reference_runs: int
 
 
-def compare_to_reference(arms: Mapping[str, Values], reference: Values, alone: Sequence[str] = ()) -> Comparison:
+def compare_to_reference(
+    arms: Mapping[str, Values], reference: Values, alone: Sequence[str] = ()
+) -> Comparison:
     """Effects of `arms`. Those in `alone` have seeds of their own (a placebo): their means are compared with the
     reference's as independent ones, and they stay out of β and of the prior."""
     own = np.array([value for value in reference.values() if np.isfinite(value)])
@@ -80,7 +82,9 @@ def compare_to_reference(arms: Mapping[str, Values], reference: Values, alone: S
         estimate = float(values.mean() - own.mean()) if len(values) and len(own) else float("nan")
         first = _variance(values) / max(len(values), 1)
         second = spread / max(len(own), 1)
-        effects[name] = Effect(estimate, *_combined(first, len(values) - 1, second, len(own) - 1), len(values))
+        effects[name] = Effect(
+            estimate, *_combined(first, len(values) - 1, second, len(own) - 1), len(values)
+        )
     return Comparison(effects, float(np.sqrt(spread)), beta, prior, len(own))
 
 

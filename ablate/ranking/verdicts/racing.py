@@ -1,0 +1,173 @@
+"""The verdicts of a race: many arms, one reference, declared looks; a pure function of the values that are there.
+
+An arm that is decided at a look keeps the row of that look: no run is trained for it afterwards, and nothing that is learned
+later of other arms changes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ablate.ranking.designs.racing import Racing
+from ablate.ranking.estimation.shared_reference import Comparison, compare_to_reference
+from ablate.ranking.verdicts.sequential import (
+    MARGIN_IN_SIGMA,
+    decide,
+    equivalence,
+    half_width,
+    smallness_level,
+    two_sided,
+)
+
+CONFIDENCE = 0.95
+LARGE_SHARE = 0.01
+"""One point of a metric that is a share (accuracy, recall, calibration error, R²): nobody calls more of it nothing."""
+LARGE_RELATIVE = 0.05
+"""The same of other metrics (a loss, an error), relative to the baseline's value."""
+MOST_PAIRS = 10_000
+
+
+def automatic_margin(sigma: float, baseline: float, *, share: bool) -> float:
+    """The smallest effect worth having where nobody said: 0.95 σ of one run (which P(A > B) = 0.75 is), but never more than a
+    person would call large. `baseline`: the metric's mean in the baseline; `share`: it lies between 0 and 1."""
+    large = LARGE_SHARE if share else LARGE_RELATIVE * abs(baseline)
+    own = MARGIN_IN_SIGMA * sigma
+    candidates = [value for value in (own, large) if np.isfinite(value) and value > 0]
+    return min(candidates) if candidates else LARGE_SHARE
+
+
+@dataclass(frozen=True, slots=True)
+class RaceRow:
+    """One arm against its reference, more is better. `look`: where it was decided, or the last one (from 0).
+
+    `same`: equal to the reference on every seed.
+    """
+
+    arm: str
+    effect: float
+    low: float
+    high: float
+    se: float
+    df: float
+    p: float
+    p_adjusted: float
+    verdict: str
+    pairs: int
+    look: int
+    same: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Race:
+    """Where a race stands. `needed`: pairs that each undecided arm needs for the next look, `reference_needed` the same for
+    the reference (both 0 when the race is over)."""
+
+    rows: Mapping[str, RaceRow]
+    comparison: Comparison | None
+    undecided: tuple[str, ...]
+    look: int
+    needed: int = 0
+    reference_needed: int = 0
+    history: Sequence[int] = field(default=())
+    """Undecided arms before each look."""
+
+
+def replay(
+    arms: Mapping[str, Mapping[int, float]],
+    reference: Mapping[int, float],
+    seeds: Sequence[int],
+    own_seeds: Mapping[str, Sequence[int]],
+    racing: Racing,
+    margin: float,
+    looks: int | None = None,
+) -> Race:
+    """Go through the looks with the values (seed -> score, more is better) that are there, as far as they reach.
+
+    `seeds`: the common list; arms in `own_seeds` (placebos) have seeds of their own. `looks`: at most so many of them.
+    """
+    undecided = list(arms)
+    rows: dict[str, RaceRow] = {}
+    history: list[int] = []
+    comparison: Comparison | None = None
+    reference_needed = 0
+    for look, pairs in enumerate(racing.pairs):
+        if not undecided or (looks is not None and look >= looks):
+            return Race(rows, comparison, tuple(undecided), look, history=history)
+        reference_needed = min(max(reference_needed, racing.reference_runs(look, len(undecided))), len(seeds))
+        first = {name: list(own_seeds.get(name, seeds))[:pairs] for name in undecided}
+        there = all(seed in arms[name] for name in undecided for seed in first[name])
+        if not there or not all(seed in reference for seed in seeds[:reference_needed]):
+            return Race(rows, comparison, tuple(undecided), look, pairs, reference_needed, history)
+        history.append(len(undecided))
+        values = {name: {seed: arms[name][seed] for seed in first[name]} for name in undecided}
+        known = {
+            name: {seed: arms[name][seed] for seed in list(own_seeds.get(name, seeds))[: row.pairs]}
+            for name, row in rows.items()
+            if name not in undecided
+        }
+        comparison = compare_to_reference(
+            {**values, **known},
+            {seed: reference[seed] for seed in seeds[:reference_needed]},
+            tuple(own_seeds),
+        )
+        rows |= _judged(comparison, undecided, rows, racing, look, margin)
+        undecided = [name for name in undecided if rows[name].verdict == "undecided"]
+    return Race(rows, comparison, tuple(undecided), len(racing.pairs), history=history)
+
+
+def _judged(
+    comparison: Comparison,
+    undecided: Sequence[str],
+    before: Mapping[str, RaceRow],
+    racing: Racing,
+    look: int,
+    margin: float,
+) -> dict[str, RaceRow]:
+    """Rows of the undecided arms at a look; the family is all arms, decided ones with the p of their own look."""
+    effects = [comparison.effects[name] for name in undecided]
+    values, errors, df = (
+        np.array([getattr(effect, name) for effect in effects], dtype=float)
+        for name in ("effect", "se", "df")
+    )
+    decided = [row for name, row in before.items() if name not in undecided]
+    level = racing.levels[look]
+    # Arms decided before stay in the family: their p-values take the places that Holm's procedure gives them.
+    wide = [np.concatenate([own, [getattr(row, name) for row in decided]]) for name, own in (("effect", values), ("se", errors), ("df", df))]  # fmt: skip
+    code, adjusted = decide(*wide, margin, level)
+    rows = {}
+    for number, (name, effect) in enumerate(zip(undecided, effects, strict=True)):
+        half = float(half_width(np.array(effect.se), np.array(effect.df), CONFIDENCE))
+        verdict = "no measurable effect" if effect.same else _word(int(code[number]), effect.effect, margin)
+        rows[name] = RaceRow(
+            name, effect.effect, effect.effect - half, effect.effect + half, effect.se, effect.df,
+            1.0 if effect.same else float(two_sided(np.array(effect.effect), np.array(effect.se), np.array(effect.df))),
+            1.0 if effect.same else float(adjusted[number]), verdict, effect.pairs, look, effect.same,
+        )  # fmt: skip
+    return rows
+
+
+def _word(code: int, effect: float, margin: float) -> str:
+    """An effect within the margin is not called "helps" without "a little"."""
+    if code == 2:
+        return "undecided"
+    if code == 0:
+        return "no measurable effect"
+    word = "helps" if code > 0 else "hurts"
+    return word if abs(effect) >= margin else f"{word} a little"
+
+
+def more_pairs(effect: RaceRow, level: float, family: int, margin: float) -> int | None:
+    """The pairs, beyond those there are, at which the present estimate would be decided; None where none would."""
+    if not (np.isfinite(effect.effect) and effect.se > 0):
+        return None
+    pairs = np.unique(np.geomspace(effect.pairs + 1, MOST_PAIRS, 200).astype(int))
+    se = effect.se * np.sqrt(effect.pairs / pairs)
+    df = effect.df + pairs - effect.pairs
+    estimate = np.full(len(pairs), effect.effect)
+    sign = two_sided(estimate, se, df) <= level / family
+    small = equivalence(estimate, se, df, margin) <= smallness_level(level)
+    enough = np.flatnonzero(sign | small)
+    return int(pairs[enough[0]] - effect.pairs) if len(enough) else None
