@@ -128,24 +128,31 @@ def _judged(
 ) -> dict[str, RaceRow]:
     """Rows of the undecided arms at a look; the family is all arms, decided ones with the p of their own look."""
     effects = [comparison.effects[name] for name in undecided]
-    values, errors, df = (
-        np.array([getattr(effect, name) for effect in effects], dtype=float)
-        for name in ("effect", "se", "df")
-    )
     decided = [row for name, row in before.items() if name not in undecided]
-    level = racing.levels[look]
     # Arms decided before stay in the family: their p-values take the places that Holm's procedure gives them.
-    wide = [np.concatenate([own, [getattr(row, name) for row in decided]]) for name, own in (("effect", values), ("se", errors), ("df", df))]  # fmt: skip
-    code, adjusted = decide(*wide, margin, level)
+    family = [*effects, *decided]
+    effect, se, df = (
+        np.array([getattr(one, name) for one in family], dtype=float) for name in ("effect", "se", "df")
+    )
+    code, adjusted = decide(effect, se, df, margin, racing.levels[look])
     rows = {}
-    for number, (name, effect) in enumerate(zip(undecided, effects, strict=True)):
-        half = float(half_width(np.array(effect.se), np.array(effect.df), CONFIDENCE))
-        verdict = "no measurable effect" if effect.same else _word(int(code[number]), effect.effect, margin)
+    for number, (name, one) in enumerate(zip(undecided, effects, strict=True)):
+        half = float(half_width(se[number : number + 1], df[number : number + 1], CONFIDENCE)[0])
+        p = float(two_sided(effect[number : number + 1], se[number : number + 1], df[number : number + 1])[0])
         rows[name] = RaceRow(
-            name, effect.effect, effect.effect - half, effect.effect + half, effect.se, effect.df,
-            1.0 if effect.same else float(two_sided(np.array(effect.effect), np.array(effect.se), np.array(effect.df))),
-            1.0 if effect.same else float(adjusted[number]), verdict, effect.pairs, look, effect.same,
-        )  # fmt: skip
+            arm=name,
+            effect=one.effect,
+            low=one.effect - half,
+            high=one.effect + half,
+            se=one.se,
+            df=one.df,
+            p=1.0 if one.same else p,
+            p_adjusted=1.0 if one.same else float(adjusted[number]),
+            verdict="no measurable effect" if one.same else _word(int(code[number]), one.effect, margin),
+            pairs=one.pairs,
+            look=look,
+            same=one.same,
+        )
     return rows
 
 
