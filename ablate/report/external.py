@@ -70,7 +70,8 @@ def external_data(found: ExternalRuns) -> ReportData:
         ranking=ranking,
         diagnostics=clean(told),
         design={"margin_source": "auto" if found.analysis is None or found.analysis.declaration.margin is None else "declared"},
-        external=clean({"kind": found.kind, "source": found.source, **used, "importances": [dict(row) for row in found.importances]}),
+        external=clean({"kind": found.kind, "source": found.source, **used, "importances": [dict(row) for row in found.importances],
+                        "tables": [name for name in ("blocks", "ranks", "tuning") if getattr(found, name)]}),
         run_rows=_run_rows(found),
         labels=[{"trial": -1, "arm": "", "note": "", "budget": 0} for _ in found.runs["run"]],
     )  # fmt: skip
@@ -145,12 +146,20 @@ def source_facts(data: ReportData) -> list[tuple[str, str]]:
     return facts
 
 
+_FILES = {
+    "importances": "Optuna's importances, one row a parameter",
+    "blocks": "one row a block and effect",
+    "ranks": "mean rank of each level over blocks",
+    "tuning": "the value at which each arm is judged",
+}
+
+
 def files(found: Document) -> list[tuple[str, str]]:
     """The data files beside the page."""
-    extra = [("importances.csv", "Optuna's importances, one row a parameter")] if found.get("importances") else []  # fmt: skip
+    names = [*(["importances"] if found.get("importances") else []), *found.get("tables", ())]
     return [
         ("ranking.csv", "one row a trick and level"),
         ("runs.csv", "one row a run, as it was read"),
-        *extra,
+        *((f"{name}.csv", _FILES[name]) for name in names),
         ("plots/", "every figure as SVG"),
     ]
