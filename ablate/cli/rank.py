@@ -100,10 +100,6 @@ def rank(
     Examples: ablate rank digits --around baseline · ablate rank my.toml --design drop-one --margin 0.005
     · ablate rank --table runs.csv --factors dropout,mixup --metric accuracy · ablate rank --optuna sqlite:///x.db
     """
-    begin_workers(given, studies, executor, device, workers)
-    from ablate.cli.running import checked_design, run_stages
-    from ablate.records.study_rank import check_rates
-
     check_margin(margin)
     external = ExternalRequest(
         table, optuna, optuna_study, factors, metric, lower, seed_column, tune, block, finished, run, epoch, encodings,
@@ -114,6 +110,9 @@ def rank(
 
         rank_external(external)
         return
+    begin_workers(given, studies, executor, device, workers)
+    from ablate.cli.running import checked_design, run_stages
+    from ablate.records.study_rank import check_rates
 
     def change(study: StudyFile) -> StudyFile:
         asked = study.rank

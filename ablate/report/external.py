@@ -60,15 +60,15 @@ def external_data(found: ExternalRuns) -> ReportData:
     texts = ["trick", "level", "metric", "note"]
     ranking[texts] = ranking[texts].map(clean)
     used = {name: found.counts[name] for name in ("runs", "used", "failed", "excluded")}
-    told = {**used, "warnings": list(found.warnings)}
+    diagnostics = {**used, "warnings": list(found.warnings)}
     if found.analysis is not None:
         # What a warning says is said once: the analysis' own are among `warnings`.
-        told = {**_diagnostics(found.analysis), **told}
+        diagnostics = {**_diagnostics(found.analysis), **diagnostics}
     return ReportData(
         study=clean({"name": found.name, "metric": metric, "direction": found.direction, "command": found.command}),
         environment={"ablate": version("ablate"), "Python": python_version(), "pandas": pd.__version__},
         ranking=ranking,
-        diagnostics=clean(told),
+        diagnostics=clean(diagnostics),
         design={"margin_source": "auto" if found.analysis is None or found.analysis.declaration.margin is None else "declared"},
         external=clean({"kind": found.kind, "source": found.source, **used, "importances": [dict(row) for row in found.importances],
                         "tables": [name for name in ("blocks", "ranks", "tuning") if getattr(found, name)]}),
@@ -93,7 +93,7 @@ def _run_rows(found: ExternalRuns) -> list[Document]:
 
 
 def _own(notes: list[str]) -> list[str]:
-    """Each row's notes without those that every row has: they are told once, above."""
+    """Each row's notes without those that every row has: they are given once, above."""
     parts = [[part for part in note.split("; ") if part] for note in notes]
     common = set.intersection(*map(set, parts)) if len(parts) > 1 else set()
     return ["; ".join(part for part in several if part not in common) for several in parts]
@@ -127,7 +127,7 @@ def headline(data: ReportData, counted: str) -> tuple[str, str, str]:
 
 def source_facts(data: ReportData) -> list[tuple[str, str]]:
     """How the runs were read, as facts."""
-    found, told = data.external or {}, data.diagnostics or {}
+    found, diagnostics = data.external or {}, data.diagnostics or {}
     facts = [
         ("Source", str(found["source"])),
         (
@@ -136,11 +136,11 @@ def source_facts(data: ReportData) -> list[tuple[str, str]]:
         ),
         ("Metric", f"{data.metric}, {'higher' if data.higher_is_better else 'lower'} is better"),
     ]
-    if "sigma" in told:
+    if "sigma" in diagnostics:
         facts.append(
             (
                 "σ̂ of one run",
-                f"{significant(told['sigma'])}, {significant(told['df'], 3)} degrees of freedom",
+                f"{significant(diagnostics['sigma'])}, {significant(diagnostics['df'], 3)} degrees of freedom",
             )
         )
     return facts

@@ -37,12 +37,13 @@ def nuisance_warnings(
     lay. Columns of words that rule the metric may be tasks.
     """
     warnings = []
+    arms = np.asarray(frame.groupby(list(factors), dropna=False).ngroup(), dtype=np.intp)
     for name in frame.columns:
         if name in roles or _MEASURED.search(str(name)):
             continue
         if (settings := numbers(frame[name])) is None:
             if name not in factors:
-                warnings += _task_warning(str(name), labels(frame[name]), values, used)
+                warnings += _task_warning(str(name), labels(frame[name]), arms, values, used)
             continue
         groups = binned(settings, np.isfinite(settings) & (used | failed))
         if groups is None:
@@ -70,13 +71,15 @@ def nuisance_warnings(
     return warnings
 
 
-def _task_warning(name: str, column: pd.Series, values: Matrix, used: NDArray[np.bool_]) -> list[str]:
-    """A line for a column of words that explains much of the variance: it may name tasks."""
+def _task_warning(
+    name: str, column: pd.Series, arms: NDArray[np.intp], values: Matrix, used: NDArray[np.bool_]
+) -> list[str]:
+    """A line for a column of words that explains much of the variance: it may name tasks, unless it names `arms` [n]."""
     codes, levels = pd.factorize(column)
     if not 1 < len(levels) <= used.sum() / _FEWEST:
         return []
     share = _explained(values, codes, (codes >= 0) & used)
-    if share < _EXPLAINED:
+    if share < _EXPLAINED or pd.Series(arms).groupby(codes).nunique().max() < 2:
         return []
     return [
         f"'{name}' is no factor and explains {share:.0%} of the variance: if it names tasks, --block {name} gives an effect in "

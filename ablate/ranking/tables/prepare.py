@@ -105,9 +105,10 @@ def is_balanced(
     """No two effects' columns correlate by more than 0.1, and no level has less than 40 % of its fair share."""
     varied = [factor for factor in factors if table[factor.name].nunique() > 1]
     _, columns = effect_columns(table, varied, slopes)
-    centred = columns - columns.mean(axis=0)
-    norm = np.linalg.norm(centred, axis=0)
-    correlation = (centred.T @ centred) / np.outer(norm, norm) if (norm > 0).all() else np.ones((2, 2))
+    centred = np.ascontiguousarray(columns.T)
+    centred -= centred.mean(axis=1, keepdims=True)
+    norm = np.linalg.norm(centred, axis=1)
+    correlation = (centred @ centred.T) / np.outer(norm, norm) if (norm > 0).all() else np.ones((2, 2))
     owners = [f.name for f in varied for _ in f.levels[1:]]
     different = np.array([[one != other for other in owners] for one in owners], dtype=bool)
     if correlation.shape != different.shape or (np.abs(correlation[different]) > 0.1).any():
@@ -124,10 +125,11 @@ def confounded_notes(
 ) -> list[str]:
     """Pairs of factors that change together in every finished run: nothing tells their effects apart."""
     terms, columns = effect_columns(table, factors, slopes)
-    centred = columns[used] - columns[used].mean(axis=0)
-    norm = np.linalg.norm(centred, axis=0)
-    unit = centred / np.where(norm > 0, norm, 1.0)
-    first, second = np.nonzero(np.triu(np.abs(unit.T @ unit) >= SAME, 1))
+    unit = np.ascontiguousarray(columns.T)[:, used]
+    unit -= unit.mean(axis=1, keepdims=True)
+    norm = np.linalg.norm(unit, axis=1, keepdims=True)
+    unit /= np.where(norm > 0, norm, 1.0)
+    first, second = np.nonzero(np.triu(np.abs(unit @ unit.T) >= SAME, 1))
     return [
         f"'{terms[i].label}' and '{terms[j].label}' always change together: their effects cannot be told apart"
         for i, j in zip(first, second, strict=True)
@@ -137,9 +139,9 @@ def confounded_notes(
 def _rows_kept(read: FactorTable, used: Mask, needed: Sequence[str], fewest: int) -> tuple[Mask, list[str]]:
     """Rows that have a level of every `needed` factor, and no level that hardly a finished run has."""
     missing = read.table[list(needed)].isna().any(axis=1).to_numpy()
-    told = []
+    notes = []
     if missing.any():
-        told.append(
+        notes.append(
             f"{int(missing.sum())} of {len(missing)} rows lack the level of a factor and were left out"
         )
     here = ~missing
@@ -153,14 +155,14 @@ def _rows_kept(read: FactorTable, used: Mask, needed: Sequence[str], fewest: int
         for level in factor.levels:
             if counts.get(level, 0) < fewest and (column == level).any() and len(factor.levels) > 2:
                 here &= (column != level).to_numpy()
-                told.append(
+                notes.append(
                     f"'{level}' of '{factor.name}' has {counts.get(level, 0)} finished run{'s' if counts.get(level, 0) != 1 else ''}, too few to "
                     "compare: left out"
                 )
     for factor in read.factors:
         if read.table[factor.name][here & used].nunique() < 2 and factor.name not in read.slopes:
             raise InputError(f"column '{factor.name}' has one value in the rows that are complete")
-    return here, told
+    return here, notes
 
 
 def _with_levels(factor: Factor, table: pd.DataFrame) -> Factor:

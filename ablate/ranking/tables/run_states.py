@@ -105,7 +105,7 @@ def _by_state(
     if not finished and found and (numbers(states) is not None or set(found) <= {"True", "False"}):
         raise InputError(
             f"column '{column}' codes states as {_list(sorted(found))}, and trackers differ in their codes",
-            hint=f"say which are finished runs (--finished {sorted(found)[-1]}), or --finished any to ignore the column",
+            hint=f"say which are finished runs (for example --finished {sorted(found)[-1]}), or --finished any to ignore the column",
         )
     meaning = _meanings(found, finished)
     for word in found:
@@ -120,7 +120,7 @@ def _by_state(
         dtype=object
     )
     counts = texts.value_counts()
-    told = [
+    readings = [
         f"{', '.join(f'{word} ({counts[word]})' for word in words)} as {'unfinished' if kind == UNFINISHED else kind}"
         for kind in dict.fromkeys(meaning[word] for word in found)
         if (
@@ -129,8 +129,8 @@ def _by_state(
             ]
         )
     ]
-    note = f"states in '{column}' were read: {'; '.join(told)}; --finished WORDS says otherwise"
-    return outcomes, [note] if told else []
+    note = f"states in '{column}' were read: {'; '.join(readings)}; --finished WORDS says otherwise"
+    return outcomes, [note] if readings else []
 
 
 def _meanings(found: Iterable[str], finished: Sequence[str]) -> Mapping[str, str | None]:

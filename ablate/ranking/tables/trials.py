@@ -19,7 +19,7 @@ from ablate.ranking.tables.slopes import curvature_notes
 from ablate.records.errors import InputError
 
 FEWEST, FEWEST_OF_A_LEVEL = 10, 3
-"""Complete trials below which nothing is told, and complete trials that a level needs."""
+"""The fewest complete trials of a study, and of a level."""
 ADAPTIVE = (
     "exploratory: a search usually chooses its trials by the results of earlier ones, so no verdict rests on these "
     "effects; a designed ranking (ablate rank) gives verdicts"

@@ -97,8 +97,8 @@ def tune(
     if block is None and unsettled.any():
         unsure = sorted(set(kept.loc[kept["unsettled"], "arm"]))
         notes.append(f"the best value is not settled for {_shown(unsure)} (both halves of the runs chose another): intervals are widened")  # fmt: skip
-    told = _told(choices, ", ".join(settings), count, blocks=block is not None)
-    return Tuning(judged, unsettled, choices, (*told, *notes))
+    summary = _summary(choices, ", ".join(settings), count, blocks=block is not None)
+    return Tuning(judged, unsettled, choices, (*summary, *notes))
 
 
 def _settings(
@@ -194,7 +194,7 @@ def _choices(table: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
     return found.rename(columns={"setting": "value", "nunique": "tried"})[["block", "arm", "value", "folds", "tried", "edge"]].reset_index(drop=True)  # fmt: skip
 
 
-def _told(choices: pd.DataFrame, name: str, folds: int, *, blocks: bool) -> list[str]:
+def _summary(choices: pd.DataFrame, name: str, folds: int, *, blocks: bool) -> list[str]:
     """What was chosen for each arm; arms that were tried at fewer values; best values at the end of their range."""
     main = choices.drop_duplicates(["block", "arm"])
     parts = []
