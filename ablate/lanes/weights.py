@@ -27,6 +27,7 @@ from ablate.records.recipe import Recipe
 from ablate.records.run import Run
 from ablate.surgery.layer_proxy import LayerProxy
 from ablate.tasks.load import load as load_task
+from ablate.tasks.packing import users_own
 from ablate.tasks.task import Task
 
 FORMAT = 1
@@ -113,7 +114,7 @@ def load(path: str | Path, task: Task | None = None) -> nn.Module:
         fresh.module.load_state_dict(state)
     except RuntimeError as error:
         raise InputError(f"{path} is of another model: {' '.join(str(error).split())[:200]}") from error
-    return fresh.module.eval()
+    return users_own(fresh.module).eval()
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -11,6 +11,7 @@ from torch.nn.parameter import is_lazy
 
 from ablate.records.errors import InputError
 from ablate.tasks.image_layout import check_layout, first_convolution_input
+from ablate.tasks.packing import prediction
 from ablate.tasks.split import Split
 from ablate.tasks.task import Task
 from ablate.tasks.user_code import UsersCode, repeatable
@@ -108,6 +109,10 @@ def _fresh_model(task: Task) -> nn.Module:
 def _outputs(task: Task, model: nn.Module) -> None:
     x = task.train.x[:BATCH]
     hint = f"its input is {str(x.dtype).removeprefix('torch.')} of shape {list(x.shape)}"
+    if task.train.packing is not None:
+        hint = f"its inputs are {task.train.packing}"
+    elif x.is_floating_point() and any(isinstance(layer, nn.Embedding) for layer in model.modules()):
+        hint += '; token ids stay whole numbers with kind="text"'
     with (
         UsersCode("the model's forward pass", _users_file(task), hint),
         torch.no_grad(),
@@ -117,7 +122,8 @@ def _outputs(task: Task, model: nn.Module) -> None:
     if task.kind == "image":
         check_layout(list(task.train.x.shape), seen[0] if seen else None)
     if not isinstance(output, Tensor):
-        hint = "return one tensor [batch, outputs]"
+        prediction(output, None)
+        hint = 'give output="logits" to the task, or return one tensor'
         raise InputError(
             f"the model returned an object of type {type(output).__name__}, not a tensor", hint=hint
         )

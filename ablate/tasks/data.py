@@ -14,6 +14,7 @@ from torch.utils.data import Dataset, IterableDataset
 
 from ablate.records.errors import InputError
 from ablate.tasks.items import Items, read, variation
+from ablate.tasks.packing import is_nested, pack
 from ablate.tasks.split import Split
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def is_series(data: Any) -> TypeGuard[pd.Series]:
 def pair(data: Any, where: str) -> tuple[Any, Any]:
     """`data` as (x, y), still in their own forms. `where` is the split's name, for messages."""
     if isinstance(data, Split):
-        return data.x, data.y
+        return data.x, data.y  # nested inputs are packed already
     if isinstance(data, IterableDataset):
         raise InputError(
             f"{where} is an IterableDataset, which has no length", hint="give a map-style Dataset"
@@ -58,7 +59,7 @@ def pair(data: Any, where: str) -> tuple[Any, Any]:
 def inputs(x: Any, where: str, text: bool) -> Tensor:
     """`x` as a contiguous float32 tensor `[N, ...]` (int64 where it holds token ids)."""
     _named_columns(x, where)
-    values = _tensor(x, f"{where} x")
+    values = tensor(x, f"{where} x")
     if values.ndim < 2:
         raise InputError(
             f"{where} x has shape {list(values.shape)}",
@@ -126,16 +127,17 @@ def varying(
 
 
 def prepared(
-    x: Tensor, y: np.ndarray, *, where: str, labels: tuple[str, ...], criterion: str, text: bool
+    x: Any, y: np.ndarray, *, where: str, labels: tuple[str, ...], criterion: str, text: bool
 ) -> tuple[Tensor, Tensor]:
     """Items as they were read as the tensors of a Split; text labels are numbered as in `labels`."""
+    x = pack(x, where, tensor)[0] if is_nested(x) else inputs(x, where, text)
     if criterion == "regression":
-        return inputs(x, where, text), _numbers(y, where)
-    return inputs(x, where, text), _coded(_array(y, where), where, labels) if labels else _labels(_array(y, where), where)  # fmt: skip
+        return x, _numbers(y, where)
+    return x, _coded(_array(y, where), where, labels) if labels else _labels(_array(y, where), where)  # fmt: skip
 
 
 def _numbers(y: Any, where: str) -> Tensor:
-    values = _tensor(y, f"{where} y").to(torch.float32)
+    values = tensor(y, f"{where} y").to(torch.float32)
     if values.ndim not in (1, 2):
         raise InputError(f"{where} y has shape {list(values.shape)}", hint="regression takes [N] or [N, D]")
     return values.reshape(len(values), -1).contiguous()
@@ -180,7 +182,8 @@ def _plain(values: Any) -> np.ndarray:
     return np.asarray(values)
 
 
-def _tensor(values: Any, where: str) -> Tensor:
+def tensor(values: Any, where: str) -> Tensor:
+    """`values` as a tensor on the CPU: float64 or float32, bool, or whole numbers as int64. `where`: for an error."""
     if isinstance(values, Tensor):
         if values.is_complex():
             raise InputError(f"{where} holds complex numbers", hint="give real numbers")
@@ -188,8 +191,8 @@ def _tensor(values: Any, where: str) -> Tensor:
     array = _plain(values)
     if array.dtype.kind not in "fiub":
         raise InputError(f"{where} holds {array.dtype}, not numbers", hint=PAIR)
-    if array.dtype != np.float32:
-        array = array.astype(np.int64 if array.dtype.kind in "iub" else np.float64)
+    if array.dtype not in (np.float32, np.bool_):
+        array = array.astype(np.int64 if array.dtype.kind in "iu" else np.float64)
     return torch.from_numpy(np.array(array))
 
 

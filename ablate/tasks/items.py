@@ -7,7 +7,7 @@ epoch. A read is made with the global generators seeded by the epoch, and so is 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,24 +17,29 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ablate.records.errors import InputError
+from ablate.tasks.packing import leaves_of, nested
 from ablate.tasks.user_code import repeatable
 
 TRIED = 32
 """Items that are read again, to see whether they are the same."""
-Read = tuple[Tensor, np.ndarray]
+Path = tuple[str | int, ...]
+LABELS = ("labels", "label")
+"""Keys of the target in an item that is a mapping, as in Hugging Face's data sets."""
+Read = tuple[Any, np.ndarray]
+"""Inputs (a tensor `[N, ...]`, or a dict or tuple of them) and targets."""
 
 
 @dataclass(frozen=True, eq=False)
 class Items:
     """A Dataset whose items differ from read to read, and how they become tensors.
 
-    prepare: (x `[N, ...]`, y) as read -> the tensors of a Split. exact: a read repeats under the same seed, because the
+    prepare: (x, y) as read -> the tensors of a Split. exact: a read repeats under the same seed, because the
     Dataset draws from the global generators of torch, NumPy and Python only.
     """
 
     dataset: Dataset[Any]
     where: str
-    prepare: Callable[[Tensor, np.ndarray], tuple[Tensor, Tensor]]
+    prepare: Callable[[Any, np.ndarray], tuple[Tensor, Tensor]]
     exact: bool
 
     def at(self, rows: Sequence[int], epoch: int) -> tuple[Tensor, Tensor]:
@@ -47,23 +52,46 @@ def read(dataset: Dataset[Any], where: str, rows: Sequence[int], epoch: int = 0)
 
     Raises InputError for items that are no pair (x, y) or of different shapes. `where`: the split's name, for messages.
     """
-    xs: list[Tensor] = []
+    xs: list[dict[Path, Tensor]] = []
     ys: list[np.ndarray] = []
     with repeatable(epoch):
         if callable(set_epoch := getattr(dataset, "set_epoch", None)):
             set_epoch(epoch)
         for row in rows:
-            item = dataset[row]
-            if not isinstance(item, tuple | list) or len(item) != 2:
-                raise InputError(f"{where}: item {row} of the Dataset is {_what(item)}", hint="return (x, y)")
-            xs.append(item[0] if isinstance(item[0], Tensor) else torch.as_tensor(np.asarray(item[0])))
-            ys.append(item[1].detach().cpu().numpy() if isinstance(item[1], Tensor) else np.asarray(item[1]))
-            if xs[-1].shape != xs[0].shape:
-                raise InputError(
-                    f"{where}: item {row} has shape {list(xs[-1].shape)}, item {rows[0]} has {list(xs[0].shape)}",
-                    hint="bring all examples to one shape (resize, pad) in the Dataset",
-                )
-    return torch.stack(xs), np.stack(ys)
+            x, y = _parted(dataset[row], where, row)
+            xs.append({path: _as_tensor(value) for path, value in leaves_of(x)})
+            ys.append(y.detach().cpu().numpy() if isinstance(y, Tensor) else np.asarray(y))
+            _check_like(xs[-1], xs[0], f"{where}: item {row}", f"item {rows[0]}")
+    stacked = [(path, torch.stack([x[path] for x in xs])) for path in xs[0]]
+    return nested(stacked), np.stack(ys)
+
+
+def _parted(item: Any, where: str, row: int) -> tuple[Any, Any]:
+    """An item as (x, y)."""
+    if isinstance(item, Mapping) and (key := next((name for name in LABELS if name in item), "")):
+        return {name: value for name, value in item.items() if name != key}, item[key]
+    if isinstance(item, tuple | list) and len(item) == 2:
+        return item[0], item[1]
+    hint = 'return (x, y), or a dict with "labels"'
+    raise InputError(f"{where}: item {row} of the Dataset is {_what(item)}", hint=hint)
+
+
+def _as_tensor(value: Any) -> Tensor:
+    return value if isinstance(value, Tensor) else torch.as_tensor(np.asarray(value))
+
+
+def _check_like(x: Mapping[Path, Tensor], first: Mapping[Path, Tensor], this: str, that: str) -> None:
+    """Raise InputError where an item's tensors are not those of the first item, in name and shape."""
+    if x.keys() != first.keys():
+        name = "".join(f"[{key!r}]" for key in min(x.keys() ^ first.keys(), key=str))
+        raise InputError(f"only one of {this} and {that} has x{name}", hint="give all items the same entries")
+    for path, value in x.items():
+        if value.shape != first[path].shape:
+            name = "".join(f"[{key!r}]" for key in path)
+            raise InputError(
+                f"{this} has shape {list(value.shape)}, {that} has {list(first[path].shape)}{f', in x{name}' if name else ''}",
+                hint="bring all examples to one shape (resize, pad) in the Dataset",
+            )
 
 
 def variation(dataset: Dataset[Any], where: str, first: Read) -> tuple[bool, bool]:
@@ -72,7 +100,7 @@ def variation(dataset: Dataset[Any], where: str, first: Read) -> tuple[bool, boo
     Items differ if reading some of them again gives others, draws from a global generator, or if the Dataset has a
     `set_epoch`, as samplers and datasets do whose order or transforms change with the epoch.
     """
-    size = len(first[0])
+    size = len(first[1])
     rows = sorted({round(i * (size - 1) / max(1, TRIED - 1)) for i in range(min(TRIED, size))})
     draws = hasattr(dataset, "set_epoch")
     with repeatable():
@@ -82,12 +110,15 @@ def variation(dataset: Dataset[Any], where: str, first: Read) -> tuple[bool, boo
         draws |= _generators() != before
     again, once_more, other = (read(dataset, where, rows, epoch) for epoch in (0, 0, 1))
     exact = _equal(again, once_more)
-    stored = (first[0][rows], first[1][rows])
+    stored = (nested([(path, value[rows]) for path, value in leaves_of(first[0])]), first[1][rows])
     return draws or not exact or not _equal(stored, other) or not _equal(stored, again), exact
 
 
 def _equal(one: Read, other: Read) -> bool:
-    same_x = one[0].shape == other[0].shape and torch.allclose(one[0], other[0], 0, 0, equal_nan=True)
+    pairs = zip(leaves_of(one[0]), leaves_of(other[0]), strict=True)
+    same_x = all(
+        a.shape == b.shape and torch.allclose(a, b, 0, 0, equal_nan=True) for (_, a), (_, b) in pairs
+    )
     return same_x and one[1].shape == other[1].shape and bool((one[1] == other[1]).all())
 
 

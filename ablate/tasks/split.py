@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ablate.records.errors import InputError
 from ablate.tasks.items import Items
+from ablate.tasks.packing import Packing
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,12 +21,14 @@ class Split:
     y: int64 `[N]` for classification; float32 `[N, D]` for regression (D = 1 for a single target).
     rows: where each example stood in the data that the user gave, from 0; None: in the same place.
     items: the Dataset that the examples were read from, if it gives others at each read.
+    packing: of nested inputs, how they lie in the columns of x.
     """
 
     x: Tensor
     y: Tensor
     rows: np.ndarray | None = None
     items: Items | None = None
+    packing: Packing | None = None
 
     def __post_init__(self) -> None:
         if len(self.x) != len(self.y):
@@ -40,14 +43,14 @@ class Split:
         """The examples at `rows` (int64 indices), in that order."""
         index = torch.from_numpy(np.ascontiguousarray(rows))
         own = rows if self.rows is None else self.rows[rows]
-        return Split(self.x[index], self.y[index], own, self.items)
+        return Split(self.x[index], self.y[index], own, self.items, self.packing)
 
     def in_epoch(self, epoch: int) -> Split:
         """The examples as they are in epoch `epoch` (from 0): read anew where their Dataset gives others at each read."""
         if self.items is None or epoch == 0:
             return self
         rows = range(len(self)) if self.rows is None else self.rows.tolist()
-        return Split(*self.items.at(rows, epoch), self.rows, self.items)
+        return Split(*self.items.at(rows, epoch), self.rows, self.items, self.packing)
 
     def row(self, position: int) -> int:
         """The person's own row (from 0) of the example at `position`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, Literal
@@ -12,15 +12,14 @@ from typing import Any, Literal
 from torch import nn
 
 from ablate.records.errors import InputError, unknown
-from ablate.tasks import data
+from ablate.tasks.given import splits_of
 from ablate.tasks.metric_table import CRITERIA, Criterion, Direction, metric_info, selection_metric
-from ablate.tasks.split import Split, deal
+from ablate.tasks.packing import Adapted
+from ablate.tasks.split import Split
 
 Kind = Literal["image", "tabular", "text", "other"]
 KINDS: tuple[Kind, ...] = ("image", "tabular", "text", "other")
-SPLITS = ("train", "validation", "test")
 NAME = re.compile(r"\w[\w.-]*")  # it becomes a folder's name
-LETTERS = {"train": "T", "validation": "V", "test": "S"}
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
@@ -28,9 +27,10 @@ class Task:
     """A model, its data and its criterion.
 
     model: makes a fresh `nn.Module` at each call; it maps a batch x to logits `[B, classes]` or, for
-        regression, to `[B, D]`.
+        regression, to `[B, D]`. It is called with keywords where x is a dict of tensors, with positions where x is a tuple.
     train, validation, test: pairs (x, y) of tensors, NumPy arrays or pandas objects, or map-style Datasets. Training items
-        that a Dataset draws at random are read anew each epoch.
+        that a Dataset draws at random are read anew each epoch. x may be a dict or a tuple of these, nested too (token
+        ids and masks, say); whole numbers in it stay int64.
         A missing validation or test split is dealt out of the training data (a fifth each, stratified by
         class, always the same rows) and `notes` says so; `test=False` does without a test split, and then
         nothing can be confirmed.
@@ -41,6 +41,8 @@ class Task:
         given).
     dealt: whether training and validation examples are one random deal of the same data, which a run may then deal
         anew by its seed; so it is where no validation data are given.
+    output: which output of the model is its prediction, if it returns several: a key, an attribute or a position. By
+        default "logits" of a dict or of transformers' ModelOutput.
     flips: whether an image mirrored left to right keeps its label.
 
     Raises InputError. Only what can be told without running the model is checked here; `check` does the rest.
@@ -63,6 +65,7 @@ class Task:
     source: str
     source_sha256: str
     dealt: bool
+    output: str | int | None
 
     def __init__(
         self,
@@ -83,6 +86,7 @@ class Task:
         source: str = "",
         source_sha256: str = "",
         dealt: bool = False,
+        output: str | int | None = None,
     ) -> None:
         if isinstance(model, nn.Module) or not callable(model):
             what = f"a ready {type(model).__name__}" if isinstance(model, nn.Module) else repr(model)
@@ -97,7 +101,10 @@ class Task:
         given = {"train": train, "validation": validation}
         if test is not False:
             given["test"] = test
-        splits, found, stand_ins = _splits(given, criterion, text=kind == "text")
+        splits, found, stand_ins = splits_of(given, criterion, text=kind == "text")
+        packing = splits["train"].packing
+        if not isinstance(model, Adapted) and (packing is not None or output is not None):
+            model = Adapted(model, packing, output)
         values = {
             "model": model,
             "train": splits["train"],
@@ -109,7 +116,8 @@ class Task:
             "batch_size": _positive("batch_size", batch_size),
             "name": name,
             "title": title or name,
-            "kind": kind or _kind(splits["train"]),
+            "kind": kind or ("other" if packing else _kind(splits["train"])),
+            "output": output,
             "flips": bool(flips),
             "labels": tuple(labels) or found,
             "notes": (*notes, *stand_ins),
@@ -146,7 +154,8 @@ class Task:
     @property
     def provides(self) -> frozenset[str]:
         """Words of `records.trick.REQUIREMENTS` that the data tell; the model's words come from surgery."""
-        numbers = {"continuous"} if self.train.x.is_floating_point() else set()
+        continuous = self.train.x.is_floating_point() and self.train.packing is None
+        numbers = {"continuous"} if continuous else set()
         return frozenset({self.criterion, self.kind} - {"other"} | numbers)
 
     @property
@@ -180,70 +189,6 @@ class Task:
                 digest.update(split.x.numpy().data)
             digest.update(split.y.numpy().data)
         return digest.hexdigest()
-
-
-def _splits(
-    given: dict[str, Any], criterion: Criterion, text: bool
-) -> tuple[dict[str, Split], tuple[str, ...], tuple[str, ...]]:
-    """The splits as tensors, the classes' names, and notes on the splits that were dealt out."""
-    pairs = {where: data.pair(value, where) for where, value in given.items() if value is not None}
-    if "train" not in pairs:
-        raise InputError("train is missing", hint=data.PAIR)
-    ys, labels = data.targets({where: y for where, (_, y) in pairs.items()}, criterion)
-    splits = {}
-    for where, (x, _) in pairs.items():
-        x = data.inputs(x, where, text)
-        if len(x) != len(ys[where]):
-            raise InputError(
-                f"{where}: x has {len(x)} rows and y has {len(ys[where])}", hint="give one y for each x"
-            )
-        if len(x) == 0:
-            raise InputError(f"{where} is empty", hint="a split needs at least one example")
-        own = given[where]
-        if isinstance(own, Split):
-            splits[where] = Split(x, ys[where], own.rows, own.items)
-        else:
-            items = data.varying(own, where, pairs[where], labels, criterion, text=text)
-            splits[where] = Split(x, ys[where], None, items)
-    missing = [where for where in SPLITS if where in given and where not in splits]
-    notes = [note for where, split in splits.items() if not isinstance(given[where], Split) for note in _on_items(where, split)]  # fmt: skip
-    if not missing:
-        return splits, labels, tuple(notes)
-    train = splits["train"]
-    pattern = "T" + "".join(LETTERS[where] for where in missing)
-    parts = deal(len(train), pattern.ljust(5, "T"), _strata(train, criterion))
-    if not all(len(parts[LETTERS[where]]) for where in missing):
-        raise InputError(
-            f"train has {len(train)} examples, too few to take {' and '.join(missing)} data from",
-            hint="give validation=(x, y) and test=(x, y), or more data",
-        )
-    for where in missing:
-        splits[where] = train.take(parts[LETTERS[where]])
-        how = "stratified by class" if criterion == "classification" else "at random"
-        notes.append(
-            f"no {where} data was given: {len(splits[where])} training examples, {how}, stand in for it"
-        )
-    splits["train"] = train.take(parts["T"])
-    return splits, labels, tuple(notes)
-
-
-def _on_items(where: str, split: Split) -> Iterator[str]:
-    """What is done with a split whose Dataset gives other items at each read."""
-    if split.items is None:
-        return
-    if where == "train":
-        yield "the training Dataset draws its items at random: they are read anew each epoch, once for all runs that train together"
-    else:
-        yield f"the {where} Dataset draws its items at random: one draw is kept, so that all runs are judged by the same"
-    if not split.items.exact:
-        yield (
-            f"the {where} Dataset draws from a generator of its own, or keeps count of its reads: runs do not repeat exactly "
-            "(torch's, NumPy's and Python's global generators are seeded)"
-        )
-
-
-def _strata(split: Split, criterion: Criterion) -> Any:
-    return split.y.numpy() if criterion == "classification" else None
 
 
 def _kind(split: Split) -> Kind:

@@ -77,7 +77,7 @@ def not_a_module():
         (task(y=X, criterion="regression"), "the model's output has shape [8, 2], expected [8, 3]; regression on 3"),
         (task(model=lambda: nn.Linear(4, 2)), "the model's forward pass failed: RuntimeError: mat1 and mat2 shapes"),
         (task(model=lambda: Failing(3, 2)), "the model's forward pass failed: KeyError: 'weights'; its input is fl"),
-        (task(model=lambda: Pair(3, 2)), "the model returned an object of type tuple, not a tensor; return one"),
+        (task(model=lambda: Pair(3, 2)), "the model returned an object of type tuple with 0, 1, and nothing says which tensor is the pred"),
         (task(model=lambda: Whole(3, 2)), "the model returned torch.int64; return floating-point logits"),
         (task(model=lambda: Infinite(3, 2)), "the fresh model's output is not finite (NaN or infinity); look at i"),
         (task(model=not_a_module), "making the model failed: ZeroDivisionError: division by zero"),

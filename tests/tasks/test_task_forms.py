@@ -215,7 +215,7 @@ FRAME = pd.DataFrame({"age": [1.0, None, 3.0], "town": ["Oslo", "Bonn", "Oslo"]}
         ({"model": 3}, "model must be a function that makes a module, not 3; every run needs fresh weights: model=la"),
         ({"criterion": "clasification"}, "unknown criterion 'clasification'; did you mean 'classification'?"),
         ({"criterion": None}, "unknown criterion 'None'; known: classification, regression"),
-        ({"metric": "acc"}, "unknown classification metric 'acc'; known: accuracy, balanced_accuracy, ece, log_loss"),
+        ({"metric": "acc"}, "unknown classification metric 'acc'; known: accuracy, auroc, balanced_accuracy, ece, f1, log"),
         ({"kind": "imgae"}, "unknown kind 'imgae'; did you mean 'image'?"),
         ({"epochs": 0}, "epochs must be a whole number of at least 1, not 0"),
         ({"batch_size": True}, "batch_size must be a whole number of at least 1, not True"),

@@ -1,0 +1,101 @@
+"""From what a user gives as training, validation and test data to splits of tensors; missing ones are dealt out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch import Tensor
+
+from ablate.records.errors import InputError
+from ablate.tasks import data
+from ablate.tasks.metric_table import Criterion
+from ablate.tasks.packing import Packing, is_nested, pack
+from ablate.tasks.split import Split, deal
+
+SPLITS = ("train", "validation", "test")
+LETTERS = {"train": "T", "validation": "V", "test": "S"}
+
+
+def splits_of(
+    given: dict[str, Any], criterion: Criterion, text: bool
+) -> tuple[dict[str, Split], tuple[str, ...], tuple[str, ...]]:
+    """The splits as tensors, the classes' names, and notes on the splits that were dealt out."""
+    pairs = {where: data.pair(value, where) for where, value in given.items() if value is not None}
+    if "train" not in pairs:
+        raise InputError("train is missing", hint=data.PAIR)
+    ys, labels = data.targets({where: y for where, (_, y) in pairs.items()}, criterion)
+    splits: dict[str, Split] = {}
+    notes: list[str] = []
+    for where, (given_x, _) in pairs.items():
+        own = given[where]
+        packing: Packing | None
+        if isinstance(own, Split) and own.packing is not None:
+            x, packing = own.x, own.packing
+        else:
+            x, packing = _inputs(given_x, where, text)
+        if packing is not None and where == "train" and not isinstance(own, Split):
+            notes.append(f"inputs are {packing}")
+        if splits and packing != splits["train"].packing:
+            raise InputError(
+                f"{where} x is {packing or 'one tensor'}, train x is {splits['train'].packing or 'one tensor'}",
+                hint="prepare all splits in the same way",
+            )
+        if len(x) != len(ys[where]):
+            raise InputError(
+                f"{where}: x has {len(x)} rows and y has {len(ys[where])}", hint="give one y for each x"
+            )
+        if len(x) == 0:
+            raise InputError(f"{where} is empty", hint="a split needs at least one example")
+        if isinstance(own, Split):
+            splits[where] = Split(x, ys[where], own.rows, own.items, packing)
+        else:
+            items = data.varying(own, where, pairs[where], labels, criterion, text=text)
+            splits[where] = Split(x, ys[where], None, items, packing)
+    missing = [where for where in SPLITS if where in given and where not in splits]
+    for where, split in splits.items():
+        if not isinstance(given[where], Split):
+            notes += _on_items(where, split)
+    if not missing:
+        return splits, labels, tuple(notes)
+    train = splits["train"]
+    pattern = "T" + "".join(LETTERS[where] for where in missing)
+    parts = deal(len(train), pattern.ljust(5, "T"), _strata(train, criterion))
+    if not all(len(parts[LETTERS[where]]) for where in missing):
+        raise InputError(
+            f"train has {len(train)} examples, too few to take {' and '.join(missing)} data from",
+            hint="give validation=(x, y) and test=(x, y), or more data",
+        )
+    for where in missing:
+        splits[where] = train.take(parts[LETTERS[where]])
+        how = "stratified by class" if criterion == "classification" else "at random"
+        notes.append(
+            f"no {where} data was given: {len(splits[where])} training examples, {how}, stand in for it"
+        )
+    splits["train"] = train.take(parts["T"])
+    return splits, labels, tuple(notes)
+
+
+def _inputs(x: Any, where: str, text: bool) -> tuple[Tensor, Packing | None]:
+    if is_nested(x):
+        return pack(x, where, data.tensor)
+    return data.inputs(x, where, text), None
+
+
+def _on_items(where: str, split: Split) -> Iterator[str]:
+    """What is done with a split whose Dataset gives other items at each read."""
+    if split.items is None:
+        return
+    if where == "train":
+        yield "the training Dataset draws its items at random: they are read anew each epoch, once for all runs that train together"
+    else:
+        yield f"the {where} Dataset draws its items at random: one draw is kept, so that all runs are judged by the same"
+    if not split.items.exact:
+        yield (
+            f"the {where} Dataset draws from a generator of its own, or keeps count of its reads: runs do not repeat exactly "
+            "(torch's, NumPy's and Python's global generators are seeded)"
+        )
+
+
+def _strata(split: Split, criterion: Criterion) -> Any:
+    return split.y.numpy() if criterion == "classification" else None

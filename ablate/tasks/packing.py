@@ -1,0 +1,164 @@
+"""Nested inputs (dicts and tuples of tensors) as the columns of one tensor, and the model that takes them apart again.
+
+Everything that handles examples (splits, batches, order, checkpoints) so handles one tensor `[N, F]`. A column holds its
+numbers exactly: int64 where all leaves are whole numbers, float32 where all are floats, else float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ablate.records.errors import InputError
+
+Convert = Callable[[Any, str], Tensor]
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One tensor of nested inputs: `path` of keys (positions in a tuple), shape of an example, type."""
+
+    path: tuple[str | int, ...]
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+    def __str__(self) -> str:
+        return "".join(f"[{key!r}]" for key in self.path)
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How nested inputs lie in the columns of one tensor, leaf after leaf."""
+
+    leaves: tuple[Leaf, ...]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        floats = [leaf.dtype.is_floating_point for leaf in self.leaves]
+        return torch.float32 if all(floats) else torch.float64 if any(floats) else torch.int64
+
+    def __str__(self) -> str:
+        return ", ".join(f"{leaf} {str(leaf.dtype).removeprefix('torch.')} {list(leaf.shape)}" for leaf in self.leaves)  # fmt: skip
+
+    def unpack(self, x: Tensor) -> Any:
+        """`[B, F]` -> the nested inputs, each leaf `[B, *shape]` of its own type."""
+        start, found = 0, []
+        for leaf in self.leaves:
+            stop = start + prod(leaf.shape)
+            found.append((leaf.path, x[:, start:stop].reshape(-1, *leaf.shape).to(leaf.dtype)))
+            start = stop
+        return nested(found)
+
+
+def is_nested(x: Any) -> bool:
+    """Whether inputs are a mapping or a tuple of several tensors or arrays. (A list is one array.)"""
+    return isinstance(x, Mapping | tuple)
+
+
+def leaves_of(x: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    """(path, value) of everything in nested inputs that is no mapping and no tuple, in order."""
+    if isinstance(x, Mapping):
+        for key in x:
+            yield from leaves_of(x[key], (*path, str(key)))
+    elif isinstance(x, tuple):
+        for position, value in enumerate(x):
+            yield from leaves_of(value, (*path, position))
+    else:
+        yield path, x
+
+
+def nested(found: list[tuple[tuple[str | int, ...], Any]]) -> Any:
+    """The inverse of `leaves_of`: keys that are whole numbers make a tuple."""
+    if len(found) == 1 and not found[0][0]:
+        return found[0][1]
+    groups: dict[str | int, list[tuple[tuple[str | int, ...], Any]]] = {}
+    for path, value in found:
+        groups.setdefault(path[0], []).append((path[1:], value))
+    values = {key: nested(group) for key, group in groups.items()}
+    return tuple(values.values()) if all(isinstance(key, int) for key in values) else values
+
+
+def pack(x: Any, where: str, convert: Convert) -> tuple[Tensor, Packing]:
+    """Nested inputs, each leaf `[N, ...]`, as one tensor `[N, F]`. `convert`: a leaf and its name -> a tensor.
+
+    Raises InputError where leaves differ in length. Floats become float32; whole numbers and booleans stay what they are.
+    """
+    values: list[Tensor] = []
+    leaves: list[Leaf] = []
+    for path, value in leaves_of(x):
+        name = f"{where} x" + "".join(f"[{key!r}]" for key in path)
+        tensor = convert(value, name)
+        if tensor.ndim == 0:
+            raise InputError(f"{name} is one number", hint="give one entry for each example")
+        dtype = torch.float32 if tensor.is_floating_point() else torch.bool if tensor.dtype == torch.bool else torch.int64  # fmt: skip
+        if values and len(tensor) != len(values[0]):
+            raise InputError(f"{name} has {len(tensor)} rows and {where} x{leaves[0]} has {len(values[0])}", hint="give one entry for each example")  # fmt: skip
+        leaves.append(Leaf(path, tuple(tensor.shape[1:]), dtype))
+        values.append(tensor.to(dtype))
+    if not leaves:
+        raise InputError(f"{where} x is empty", hint="give at least one tensor")
+    packing = Packing(tuple(leaves))
+    return torch.cat([value.reshape(len(value), -1).to(packing.dtype) for value in values], dim=1), packing
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """A model factory whose modules take packed inputs and return one tensor. It makes the user's modules, with the class
+    changed to a subclass that differs in `forward` only, so that names and state are the user's own.
+
+    packing: of the inputs; None where they are one tensor. output: which of several outputs is the prediction.
+    """
+
+    factory: Callable[[], nn.Module]
+    packing: Packing | None
+    output: str | int | None
+
+    def __call__(self) -> nn.Module:
+        module = self.factory()
+        if isinstance(module, nn.Module):  # anything else is refused by `check`
+            module.__class__ = _subclass(type(module), self.packing, self.output)
+        return module
+
+
+def _subclass(kind: type[nn.Module], packing: Packing | None, output: str | int | None) -> type[nn.Module]:
+    def forward(self: nn.Module, x: Tensor) -> Tensor:
+        inputs = x if packing is None else packing.unpack(x)
+        if isinstance(inputs, dict):
+            return prediction(kind.forward(self, **inputs), output)
+        return prediction(kind.forward(self, *(inputs if isinstance(inputs, tuple) else (inputs,))), output)
+
+    body = {"forward": forward, "users_class": kind, "__module__": kind.__module__, "__qualname__": kind.__qualname__}  # fmt: skip
+    return type(kind.__name__, (kind,), body)
+
+
+def users_own(module: nn.Module) -> nn.Module:
+    """`module` with its own class again, which takes inputs in the form that the user gave them."""
+    if (own := getattr(type(module), "users_class", None)) is not None:
+        module.__class__ = own
+    return module
+
+
+def prediction(outputs: Any, output: str | int | None) -> Tensor:
+    """The tensor among a model's `outputs` that is its prediction. Raises InputError where that is not clear.
+
+    output: a key of a mapping or an attribute (as of transformers' ModelOutput), or a position; None: the only tensor,
+    or the one called "logits".
+    """
+    if isinstance(outputs, Tensor):
+        return outputs
+    names = list(outputs) if isinstance(outputs, Mapping) else list(range(len(outputs))) if isinstance(outputs, tuple | list) else []  # fmt: skip
+    if output is None:
+        output = "logits" if "logits" in names else names[0] if len(names) == 1 else None
+    found = outputs[output] if output in names else getattr(outputs, str(output), None)
+    if not isinstance(found, Tensor):
+        listed = f" with {', '.join(map(repr, names))}" if names else ""
+        raise InputError(
+            f"the model returned an object of type {type(outputs).__name__}{listed}, and nothing says which tensor is the prediction",
+            hint='give output="NAME" or output=POSITION to the task, or return one tensor',
+        )
+    return found
