@@ -1,4 +1,4 @@
-"""Step 6: look at the curves of the best run of step 5 and say what they show, and where."""
+"""Step 6: diagnose the learning curves of the best run of step 5."""
 
 from __future__ import annotations
 
@@ -17,35 +17,39 @@ SHOWN = ("train/loss", "validation/loss", "train/accuracy", "validation/accuracy
 
 
 def check_curves(best: Cell, task: Task) -> Step:
-    """Judges and draws the best cell's curves. Only passes or warns."""
+    """Diagnose and plot the best cell's curves. The verdict is pass or warn, never fail."""
     recorded = best.result.curves
-    given = {name: np.asarray(recorded[name], dtype=float) for name in SHOWN if name in recorded}
-    epochs = len(given["train/loss"])
+    recorded_curves = {name: np.asarray(recorded[name], dtype=float) for name in SHOWN if name in recorded}
+    epochs = len(recorded_curves["train/loss"])
     if epochs < curves.MIN_EPOCHS:
-        found = [
-            Finding("too-short", "note", f"{epochs} epochs are too few to read curves", "", "train longer")
+        findings = [
+            Finding(
+                "too-short", "note", f"{epochs} epochs are too few to diagnose curves", "", "train longer"
+            )
         ]
     else:
-        found = diagnose(given, Prior.of(task).loss, len(task.validation))
-    if not found:
-        said = "no plateau, no spike, no turn, and a gap of ordinary width"
-        found = [Finding("sound-curves", "note", said, curves.epochs(1, epochs))]
-    drawn = {name: values.tolist() for name, values in given.items()}
+        findings = diagnose(recorded_curves, Prior.of(task).loss, len(task.validation))
+    if not findings:
+        message = "no plateau, no spike, no rising validation loss, no unusual generalisation gap"
+        findings = [Finding("sound-curves", "note", message, curves.epochs(1, epochs))]
+    drawn = {name: values.tolist() for name, values in recorded_curves.items()}
     return Step(
-        6, {"curves": drawn, "of": {"learning_rate": best.rate, "weight_decay": best.decay}}, tuple(found)
+        6, {"curves": drawn, "of": {"learning_rate": best.rate, "weight_decay": best.decay}}, tuple(findings)
     )
 
 
-def diagnose(given: Mapping[str, Array], prior: float, examples: int) -> list[Finding]:
-    """All that the curves show. `given`: `split/loss`, and `split/accuracy` where the task has it.
+def diagnose(values: Mapping[str, Array], prior: float, examples: int) -> list[Finding]:
+    """All findings. `values`: `split/loss`, and `split/accuracy` for classification, `[epochs]` each.
 
-    prior: the loss of a model without inputs; examples: how many validation examples there are.
+    `prior`: the loss of a model without inputs; `examples`: the number of validation examples.
     """
-    train, validation = given["train/loss"], given["validation/loss"]
-    found = [curves.plateau(train), curves.rising(validation) or curves.still_falling(validation)]
-    if "train/accuracy" in given:
-        found.append(curves.accuracy_gap(given["train/accuracy"], given["validation/accuracy"], examples))
+    train, validation = values["train/loss"], values["validation/loss"]
+    findings = [curves.plateau(train), curves.rising(validation) or curves.still_falling(validation)]
+    if "train/accuracy" in values:
+        findings.append(
+            curves.accuracy_gap(values["train/accuracy"], values["validation/accuracy"], examples)
+        )
     else:
-        found.append(curves.loss_gap(train, validation, prior))
-    found.append(curves.spikes(train))
-    return [finding for finding in found if finding is not None]
+        findings.append(curves.loss_gap(train, validation, prior))
+    findings.append(curves.spikes(train))
+    return [finding for finding in findings if finding is not None]

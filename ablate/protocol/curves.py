@@ -1,7 +1,7 @@
-"""What learning curves show, as pure functions of arrays: plateaus, ends, gaps, turns, spikes.
+"""Diagnosis of learning curves as pure functions of arrays: plateau, still falling, gap, rising, spikes.
 
-Curves have one value an epoch (position 0 is epoch 1); findings name epochs as a person counts them. Judged is
-a moving average, against the scatter of the raw points around it. A finding is never graver than a warning.
+Curves have one value per epoch (position 0 is epoch 1); findings count epochs from 1. A moving average is
+compared with the scatter of the raw points around it. Findings are warnings at most.
 """
 
 from __future__ import annotations
@@ -12,32 +12,32 @@ from ablate.protocol.short_runs import Array, moving_average
 from ablate.protocol.steps import Finding
 
 MIN_EPOCHS = 5
-"""Fewer epochs than this tell nothing."""
+"""Fewest epochs for a diagnosis."""
 PLATEAU = 0.05
-"""Share of the whole drop that must be done for a plateau to be over."""
+"""Fraction of the total drop at which a plateau ends."""
 FALLING = 0.05
-"""Share of the validation loss that the last quarter of the epochs must still take off."""
+"""Fraction of the validation loss by which it must still fall in the last quarter of the epochs."""
 RISING = 0.1
-"""Share of its lowest value by which the validation loss must have risen."""
+"""Fraction of its minimum by which the validation loss must have risen."""
 WIDE, NO_GAP, PERFECT = 0.05, 0.01, 0.95
-"""Accuracies: a wide gap, no gap, and a training accuracy that leaves nothing to gain."""
+"""Accuracies: a wide gap, no gap, and a training accuracy that cannot improve much."""
 WIDE_SHARE, NO_GAP_SHARE, UNEXPLAINED = 0.4, 0.05, 0.1
-"""The same for losses, as shares of the validation loss; and of the prior that is left to explain."""
+"""The same for losses, as fractions of the validation loss; and the unexplained fraction of the prior."""
 SPIKE, ORDINARY, VISIBLE = 0.3, 5.0, 0.01
-"""A spike stands so much above its surroundings, in shares of them, in usual changes, in shares of the first loss."""
+"""Height of a spike above its neighbours, as a multiple of them, of the median change, and of the first loss."""
 RECOVERY = 3
-"""Epochs in which a spike must be over; what stays up is no spike."""
+"""Epochs within which the loss must return for a jump to count as a spike."""
 
 
 def scatter(values: Array) -> float:
     """Standard deviation of single points around a smooth curve.
 
-    From second differences (a straight line has none), by their median, so that spikes do not count.
+    From the median of second differences, which are zero on a straight line; the median ignores spikes.
     """
     if len(values) < 3:
         return 0.0
-    bends = values[1:-1] - (values[:-2] + values[2:]) / 2
-    return float(1.4826 * np.median(np.abs(bends)) / np.sqrt(1.5))
+    second_differences = values[1:-1] - (values[:-2] + values[2:]) / 2
+    return float(1.4826 * np.median(np.abs(second_differences)) / np.sqrt(1.5))
 
 
 def epochs(first: int, last: int) -> str:
@@ -45,7 +45,7 @@ def epochs(first: int, last: int) -> str:
 
 
 def plateau(train_loss: Array) -> Finding | None:
-    """The loss stands still at first, for at least 3 epochs and a tenth of all, and falls later."""
+    """The loss is flat at first, for at least 3 epochs and a tenth of all, and falls later."""
     if len(train_loss) < MIN_EPOCHS:
         return None
     smooth = moving_average(train_loss)
@@ -56,13 +56,13 @@ def plateau(train_loss: Array) -> Finding | None:
     if length < max(3, len(smooth) // 10):
         return None
     return Finding(
-        "start-up-plateau", "warn", f"the training loss stands still at {smooth[:length].mean():.3g} before it falls",
-        epochs(1, length), "a better initialisation, normalisation, or a higher rate with warm-up",
+        "start-up-plateau", "warn", f"the training loss is flat at {smooth[:length].mean():.3g} before it falls",
+        epochs(1, length), "use another initialisation, normalisation, or a higher rate with warmup",
     )  # fmt: skip
 
 
 def still_falling(validation_loss: Array) -> Finding | None:
-    """The last quarter of the epochs still took a share off the validation loss, beyond its scatter."""
+    """The validation loss still fell in the last quarter of the epochs, by more than its scatter."""
     if len(validation_loss) < MIN_EPOCHS:
         return None
     quarter = max(2, len(validation_loss) // 4)
@@ -78,76 +78,82 @@ def still_falling(validation_loss: Array) -> Finding | None:
 
 
 def rising(validation_loss: Array) -> Finding | None:
-    """The validation loss turned at least two epochs before the end, and ends clearly above its lowest."""
+    """The minimum of the validation loss is at least two epochs before the end, and the end is clearly above it."""
     if len(validation_loss) < MIN_EPOCHS:
         return None
     smooth = moving_average(validation_loss)
     lowest = int(smooth.argmin())
-    end = float(np.median(validation_loss[-max(3, len(smooth) // 5) :]))  # one bad epoch is no turn
+    end = float(np.median(validation_loss[-max(3, len(smooth) // 5) :]))  # a single bad epoch does not count
     rise = end - float(smooth[lowest])
     if len(smooth) - 1 - lowest < 2 or rise < RISING * smooth[lowest] or rise < 3 * scatter(validation_loss):
         return None
     return Finding(
         "validation-rising", "warn", f"the validation loss rises from {smooth[lowest]:.3g} to {end:.3g}",
-        epochs(lowest + 1, len(smooth)), f"stop early, near epoch {lowest + 1}, or regularise",
+        epochs(lowest + 1, len(smooth)), f"use early stopping (near epoch {lowest + 1}) or regularise",
     )  # fmt: skip
 
 
 def accuracy_gap(train: Array, validation: Array, examples: int) -> Finding | None:
-    """Between training and validation accuracy at the end: wide, or none while training is far from perfect.
+    """The gap between training and validation accuracy at the end: wide, or none though training is far from perfect.
 
-    examples: how many the validation accuracy is over; a gap below three standard errors is not called wide.
+    `examples`: the number of validation examples; a gap below three standard errors is not wide.
     """
     if min(len(train), len(validation)) < MIN_EPOCHS:
         return None
     last = max(2, len(train) // 5)
-    own, other = float(train[-last:].mean()), float(validation[-last:].mean())
-    error = np.sqrt(max(other * (1 - other), 0.0) / examples)
-    ends = f"training accuracy {own:.3g}, validation accuracy {other:.3g}"
+    train_end, validation_end = float(train[-last:].mean()), float(validation[-last:].mean())
+    error = np.sqrt(max(validation_end * (1 - validation_end), 0.0) / examples)
+    ends = f"training accuracy {train_end:.3g}, validation accuracy {validation_end:.3g}"
     where = epochs(len(train) - last + 1, len(train))
-    if own - other > max(WIDE, 3 * error):
+    if train_end - validation_end > max(WIDE, 3 * error):
         return _wide(ends, where)
-    return _none(ends, where) if own - other < NO_GAP and own < PERFECT else None
+    return _none(ends, where) if train_end - validation_end < NO_GAP and train_end < PERFECT else None
 
 
 def loss_gap(train: Array, validation: Array, prior: float) -> Finding | None:
-    """The same between losses; `prior` is the loss of a model without inputs."""
+    """The gap between training and validation loss; `prior` is the loss of a model without inputs."""
     if min(len(train), len(validation)) < MIN_EPOCHS:
         return None
     last = max(2, len(train) // 5)
-    own, other = float(train[-last:].mean()), float(validation[-last:].mean())
-    ends = f"training loss {own:.3g}, validation loss {other:.3g}"
+    train_end, validation_end = float(train[-last:].mean()), float(validation[-last:].mean())
+    ends = f"training loss {train_end:.3g}, validation loss {validation_end:.3g}"
     where = epochs(len(train) - last + 1, len(train))
-    if other - own > WIDE_SHARE * other:
+    if validation_end - train_end > WIDE_SHARE * validation_end:
         return _wide(ends, where)
-    return _none(ends, where) if other - own < NO_GAP_SHARE * other and own > UNEXPLAINED * prior else None
+    return (
+        _none(ends, where)
+        if validation_end - train_end < NO_GAP_SHARE * validation_end and train_end > UNEXPLAINED * prior
+        else None
+    )
 
 
 def _wide(ends: str, where: str) -> Finding:
-    advice = "regularise: weight decay, dropout, augmentation, label smoothing; or more data"
-    return Finding("wide-gap", "warn", f"the gap is wide: {ends}", where, advice)
+    advice = "regularise (weight decay, dropout, augmentation, label smoothing) or use more data"
+    return Finding("wide-gap", "warn", f"wide generalisation gap: {ends}", where, advice)
 
 
 def _none(ends: str, where: str) -> Finding:
-    advice = "the data would bear a larger model, or more epochs"
-    return Finding("no-gap", "warn", f"there is no gap, and something left to learn: {ends}", where, advice)
+    advice = "use a larger model or more epochs"
+    return Finding("no-gap", "warn", f"underfitting, no generalisation gap: {ends}", where, advice)
 
 
 def spikes(train_loss: Array) -> Finding | None:
-    """Jumps of the training loss that are over within a few epochs."""
+    """Jumps of the training loss that last at most a few epochs."""
     if len(train_loss) < MIN_EPOCHS:
         return None
     usual = float(np.median(np.abs(np.diff(train_loss))))
-    found = []
-    for place in range(1, len(train_loss) - 1):
-        around = max(train_loss[place - 1], train_loss[place + 1 : place + 1 + RECOVERY].min())
-        above = train_loss[place] - around
-        if above > max(SPIKE * around, ORDINARY * usual, VISIBLE * train_loss[0]):
-            found.append(place + 1)
-    if not found:
+    spike_epochs = []
+    for epoch_index in range(1, len(train_loss) - 1):
+        neighbours = max(
+            train_loss[epoch_index - 1], train_loss[epoch_index + 1 : epoch_index + 1 + RECOVERY].min()
+        )
+        height = train_loss[epoch_index] - neighbours
+        if height > max(SPIKE * neighbours, ORDINARY * usual, VISIBLE * train_loss[0]):
+            spike_epochs.append(epoch_index + 1)
+    if not spike_epochs:
         return None
-    which = ", ".join(str(epoch) for epoch in found[:5]) + (", …" if len(found) > 5 else "")
+    which = ", ".join(str(epoch) for epoch in spike_epochs[:5]) + (", …" if len(spike_epochs) > 5 else "")
     return Finding(
-        "spikes", "warn", f"the training loss jumps up for a moment, {len(found)} time{'s' * (len(found) > 1)}",
-        f"epoch{'s' * (len(found) > 1)} {which}", "clip gradients, warm up, or lower the rate",
+        "spikes", "warn", f"the training loss has short spikes, {len(spike_epochs)} time{'s' * (len(spike_epochs) > 1)}",
+        f"epoch{'s' * (len(spike_epochs) > 1)} {which}", "clip gradients, use warmup, or lower the rate",
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Train a few examples by heart, a lane for each rate, and note what a diagnosis needs."""
+"""Overfit a few examples, one lane per rate, and collect what the diagnosis needs."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from ablate.protocol.short_runs import Array, LossTrace, map_lanes, run_of, trai
 from ablate.tasks.metrics import metrics
 
 STEPS, CHUNK = 400, 25
-"""The most steps, and how many between two looks at the scores."""
+"""Maximum number of steps, and steps between two evaluations of the scores."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """One rate on the sample.
+    """The fit of the sample with one rate.
 
-    score: training accuracy, or the share of the targets' variance that is explained; with `loss` in evaluation
-    mode. unmoved: parameters that never changed, of `tensors`. constant: the outputs are the same for all
-    examples. symmetric: the weight tensors below the head whose rows all began equal, of how many.
+    `score`: training accuracy, or explained fraction of the targets' variance; like `loss` in evaluation
+    mode. `unmoved`: parameters that never changed, of `tensors`. `constant`: the outputs are equal for all
+    examples. `symmetric`: number of weight tensors below the head whose rows are all equal, and of all of them.
     """
 
     rate: float
@@ -48,7 +48,7 @@ class Fit:
 def fit(
     context: TaskContext, rates: Sequence[float], seed: int, goal: float, steps: int = STEPS
 ) -> list[Fit]:
-    """Train a lane for each rate on the bench's training data until one of them scores `goal`."""
+    """Train one lane per rate on the training data of the context until one of them scores `goal`."""
     runs = [run_of(context, rate, 0.0, seed) for rate in rates]
 
     def work(trainer: Trainer) -> list[Fit]:
@@ -85,7 +85,7 @@ def fit(
 
 
 def scored(trainer: Trainer) -> tuple[list[float], list[float], list[bool]]:
-    """Score, loss and whether the outputs are constant, for each lane, in evaluation mode on the sample."""
+    """Score, loss and whether the outputs are constant, per lane, in evaluation mode on the sample."""
     task, y = trainer.context.task, trainer.context.splits["train"].y
     outputs = trainer.predict("train")
     name = "r2" if task.classes is None else "accuracy"
@@ -96,9 +96,9 @@ def scored(trainer: Trainer) -> tuple[list[float], list[float], list[bool]]:
 
 
 def equal_rows(trainer: Trainer, weights: dict[str, Tensor]) -> list[tuple[int, int]]:
-    """For each lane, in how many weight tensors `[K, rows ≥ 2, …]` below the head all rows are equal, of how many.
+    """Per lane, the number of weight tensors `[K, rows ≥ 2, …]` below the head whose rows are all equal, and of all of them.
 
-    The head is left out: it may well start at zero.
+    The head is excluded: it may be initialised to zero.
     """
     specs = trainer.layout.specs
     many = [t for name, t in weights.items() if t.ndim >= 3 and t.shape[1] > 1 and not specs[name].head]

@@ -1,4 +1,4 @@
-"""A grid of learning rate × weight decay, trained as whole runs, and widened once where it proves too narrow."""
+"""A grid of learning rate × weight decay, trained as whole runs and widened once if it is too narrow."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COUNT = 5
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """`COUNT` rates around `center`, `per_decade` to a decade, with each of `decays`; `arm` names it in the ledger."""
+    """`COUNT` rates around `center`, `per_decade` per decade, with each of `decays`; `arm`: its name in the ledger."""
 
     arm: str
     center: float
@@ -29,10 +29,10 @@ class Grid:
 def search(
     setup: Setup, grid: Grid, no_input: NoInputBaseline
 ) -> tuple[list[Cell], Cell | None, list[Finding]]:
-    """The cells, the best of them, and what was done at the grid's edge.
+    """The cells, the best of them, and findings about the edge of the grid.
 
-    Where only the outermost rate is any good, two rates beyond it are trained, once; below the lowest where
-    nothing completed. If the best is still the outermost, that is a warning.
+    If only the outermost rate is as good as the best, two rates beyond it are trained, once; below the lowest rate if
+    no run completed. If the best rate is still the outermost, that is a warning.
     """
     task = setup.context.task
     cells = train_cells(setup, grid, rates_around(grid.center, COUNT, grid.per_decade), grid.arm)
@@ -51,7 +51,7 @@ def search(
     if best is not None and edge(cells, task):
         findings.append(
             Finding(
-                "edge", "warn", f"the best rate, {best.rate:g}, is the outermost also after widening",
+                "edge", "warn", f"the best rate, {best.rate:g}, is still the outermost after widening",
                 f"rate {best.rate:g}", "runs are short, or the scale of inputs, targets or outputs is unusual",
             )
         )  # fmt: skip
@@ -59,15 +59,15 @@ def search(
 
 
 def train_cells(setup: Setup, grid: Grid, rates: Sequence[float], arm: str) -> list[Cell]:
-    """Every rate with every decay under one seed, so that cells differ by nothing else."""
+    """Every rate with every decay under one seed, so that cells differ in nothing else."""
     pairs = [(rate, decay) for rate in rates for decay in grid.decays]
     runs = [run_of(setup.context, rate, decay, setup.seed, grid.epochs) for rate, decay in pairs]
     results = setup.train(runs, arm)
     return [Cell(rate, decay, result) for (rate, decay), result in zip(pairs, results, strict=True)]
 
 
-def figures(cells: Sequence[Cell], best: Cell | None, task: Task, epochs: int) -> dict[str, Any]:
-    """`cells`, one a run, with the losses and metrics that were asked for; and the best."""
+def summarise(cells: Sequence[Cell], best: Cell | None, task: Task, epochs: int) -> dict[str, Any]:
+    """The figures of the step: `cells`, one per run, with losses and metrics; and the best cell."""
     names = dict.fromkeys((LOSS, *((ACCURACY,) if task.classes is not None else ()), task.metric))
     rows = [
         {
@@ -78,17 +78,17 @@ def figures(cells: Sequence[Cell], best: Cell | None, task: Task, epochs: int) -
         }
         for cell in sorted(cells, key=lambda cell: (cell.rate, cell.decay))
     ]
-    chosen = {} if best is None else {"learning_rate": best.rate, "weight_decay": best.decay}
-    return {"cells": rows, "epochs": epochs, **chosen}
+    best_settings = {} if best is None else {"learning_rate": best.rate, "weight_decay": best.decay}
+    return {"cells": rows, "epochs": epochs, **best_settings}
 
 
 def none_completed(cells: Sequence[Cell]) -> Finding:
-    """The finding of a grid of which nothing is left."""
+    """The finding for a grid in which no run completed."""
     outcomes = ", ".join(sorted({str(cell.result.outcome) for cell in cells}))
     note = next((f": {cell.result.note}" for cell in cells if cell.result.note), "")
     rates = [cell.rate for cell in cells]
     return Finding(
         "no-run-completed", "fail", f"none of {len(cells)} runs completed ({outcomes}{note})",
         f"rates {min(rates):g} to {max(rates):g}",
-        "the loss drops at first and then diverges: clip gradients, or warm up",
+        "the loss drops at first and then diverges: clip gradients or use warmup",
     )  # fmt: skip

@@ -1,8 +1,8 @@
-"""Step 1: is the loss of an untrained model what it must be, and if not, why?
+"""Step 1: is the loss of an untrained model as expected, and if not, why?
 
-Outputs that know nothing cost ln C (classification) or the mean of the targets' squares (regression); a head
-that starts from the class frequencies costs their entropy. More than that is confidence without knowledge.
-The cause is found by trial: the same models look at standardised inputs, and either that cures it or not.
+Uninformative outputs have a loss of ln C (classification) or the mean square of the targets (regression); a head
+initialised to the class frequencies has their entropy. A higher loss means confident wrong outputs.
+The cause is determined by experiment: the same models are evaluated on standardised inputs.
 Lineage: "sanity check the initial loss", CS231n notes of Stanford University, part 3.
 """
 
@@ -28,14 +28,14 @@ from ablate.tasks.task import Task
 SEEDS = 5
 EXAMPLES = 512
 HIGH = 1.25
-"""An initial loss above this multiple of what is expected is worth a word."""
+"""An initial loss above this multiple of the expected one is reported."""
 ABSURD = 3.0
-"""Above this multiple the first epochs go into unlearning the initial outputs."""
+"""Above this multiple the first epochs are spent on unlearning the initial outputs."""
 LOW = 0.9
 LARGE, TINY = 10.0, 0.05
-"""Root mean square of a feature, and largest absolute value of all inputs, that point to a missing scaling."""
+"""Root mean square of a feature, and largest absolute value of all inputs, that suggest unscaled inputs."""
 TARGET = 10.0
-"""Root mean square of a regression target beyond which (or below whose inverse) gradients are out of scale."""
+"""Root mean square of a regression target above which (or below whose inverse) gradients are badly scaled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,24 +62,24 @@ def initial_loss(setup: Setup) -> Step:
         *target_findings(task),
     ]
     codes = [finding.code for finding in findings]
-    findings = [finding for place, finding in enumerate(findings) if finding.code not in codes[:place]]
+    findings = [finding for i, finding in enumerate(findings) if finding.code not in codes[:i]]
     figures: dict[str, Any] = {"initial_loss": loss, "expected": prior.start}
     if prior.loss < 0.99 * prior.start:
         figures["prior"] = prior.loss
     figures["ratio"] = loss / prior.start
-    figures["by_seed"] = {str(setup.seed + place): start.loss for place, start in enumerate(starts)}
+    figures["by_seed"] = {str(setup.seed + i): start.loss for i, start in enumerate(starts)}
     figures["outputs"] = {"deviation": deviation}
     figures["inputs"] = input_scale(sample.x)
     return Step(1, figures, tuple(findings))
 
 
 def measure(context: TaskContext, sample: Split, seed: int) -> list[Start]:
-    """The untrained models of `SEEDS` seeds on a sample, in training mode, a batch at a time."""
-    runs = [run_of(context, 0.0, 0.0, seed + place) for place in range(SEEDS)]
+    """Untrained models of `SEEDS` seeds on a sample, in training mode, in batches."""
+    runs = [run_of(context, 0.0, 0.0, seed + i) for i in range(SEEDS)]
     size = context.task.batch_size
 
     @torch.no_grad()
-    def look(trainer: Trainer) -> list[Start]:
+    def evaluate(trainer: Trainer) -> list[Start]:
         weights, keys = dict(trainer.weights.items()), trainer.seeds
         train = trainer.context.splits["train"]
         outputs = torch.cat(
@@ -93,11 +93,11 @@ def measure(context: TaskContext, sample: Split, seed: int) -> list[Start]:
         spread = outputs.cpu().double().flatten(1).std(1, correction=0)
         return [Start(*pair) for pair in zip(loss.tolist(), spread.tolist(), strict=True)]
 
-    return map_lanes(with_examples(context, sample), runs, look)
+    return map_lanes(with_examples(context, sample), runs, evaluate)
 
 
 def medians(starts: list[Start]) -> tuple[float, float]:
-    """Medians over seeds of loss and deviation; NaN where any seed's loss is not finite."""
+    """Medians over seeds of loss and deviation; NaN if the loss of any seed is not finite."""
     losses = [start.loss for start in starts]
     if any(loss != loss for loss in losses):
         return float("nan"), float("nan")
@@ -107,21 +107,21 @@ def medians(starts: list[Start]) -> tuple[float, float]:
 def judge(
     loss: float, deviation: float, prior: Prior, scaled: float | None, classes: int | None
 ) -> list[Finding]:
-    """Whether `loss` is too high and the likely cause; `scaled` is the loss on standardised inputs."""
+    """Whether `loss` is too high, and the likely cause; `scaled` is the loss on standardised inputs."""
     if loss <= HIGH * prior.start:
         return []
     level: Level = "warn" if loss <= ABSURD * prior.start else "fail"
     expected = (
         f"ln {classes} = {prior.start:.3g}" if classes else f"{prior.start:.3g}, the targets' mean square,"
     )
-    seen = f"the untrained model's loss is {loss:.3g} where {expected} is expected"
+    observed = f"the untrained model's loss is {loss:.3g} where {expected} is expected"
     cured = scaled is not None and (
         scaled <= HIGH * prior.start or scaled - prior.start < (loss - prior.start) / 10
     )
     if cured or (loss != loss and scaled is not None and scaled == scaled):
         return [
             Finding(
-                "inputs-not-normalised", level, f"{seen}; with standardised inputs it is {scaled:.3g}",
+                "inputs-not-normalised", level, f"{observed}; with standardised inputs it is {scaled:.3g}",
                 "inputs", "scale the inputs to mean 0 and deviation 1 by the training data",
             )
         ]  # fmt: skip
@@ -129,12 +129,12 @@ def judge(
         return [
             Finding(
                 "initial-loss-not-finite", "fail", "the untrained model's loss is not a finite number",
-                "model", "look for log, sqrt, a division or an overflow in the forward pass",
+                "model", "check for log, sqrt, a division or an overflow in the forward pass",
             )
         ]  # fmt: skip
     return [
         Finding(
-            "head-scale", level, f"{seen}; the outputs' deviation is {deviation:.3g}", "the model's last layer",
+            "head-scale", level, f"{observed}; the outputs' deviation is {deviation:.3g}", "the model's last layer",
             "make the last layer's initial weights smaller (or zero), or normalise before it",
         )
     ]  # fmt: skip
@@ -146,20 +146,20 @@ def low_loss_findings(starts: list[Start], prior: Prior) -> list[Finding]:
     return [
         Finding(
             "initial-loss-low", "warn",
-            f"the untrained model's loss is at most {max(start.loss for start in starts):.3g}, less than any "
+            f"the untrained model's loss is at most {max(start.loss for start in starts):.3g}, lower than any "
             f"model can reach without its inputs ({prior.loss:.3g})",
-            "model and inputs", "fine where the weights are pre-trained; else the inputs give the targets away",
+            "model and inputs", "expected for pre-trained weights; otherwise the inputs leak the targets",
         )
     ]  # fmt: skip
 
 
 def within_feature(x: Tensor) -> list[int]:
-    """The axes over which a feature's statistics are taken: its channel or column stays, for images and tables."""
+    """The axes to reduce for per-feature statistics: all but channels (images) or columns (tables)."""
     return [axis for axis in range(x.ndim) if axis != 1 or x.ndim not in (2, 4)]
 
 
 def standardised(sample: Split) -> Split:
-    """The sample with each channel or column scaled to mean 0 and deviation 1; constant ones are only centred."""
+    """The sample with each channel or column scaled to mean 0 and standard deviation 1; constant ones are only centred."""
     x = sample.x.double()
     over = within_feature(x)
     mean, deviation = x.mean(over, keepdim=True), x.std(over, correction=0, keepdim=True)
@@ -178,7 +178,7 @@ def input_scale(x: Tensor) -> dict[str, float]:
 
 
 def input_findings(x: Tensor) -> list[Finding]:
-    """A note where the inputs' scale is odd, whatever the loss says (normalisation in the model may cure it)."""
+    """A note if the scale of the inputs is unusual, independent of the loss (the model may normalise them)."""
     if not x.is_floating_point():
         return []
     rms = x.double().square().mean(within_feature(x)).sqrt().flatten()
@@ -196,12 +196,12 @@ def input_findings(x: Tensor) -> list[Finding]:
         return []
     advice = "scale the inputs to mean 0 and deviation 1 by the training data"
     return [
-        Finding("inputs-not-normalised", "note", f"the inputs are out of scale: {message}", where, advice)
+        Finding("inputs-not-normalised", "note", f"the inputs are badly scaled: {message}", where, advice)
     ]
 
 
 def target_findings(task: Task) -> list[Finding]:
-    """Labels that begin at 1, and regression targets out of scale."""
+    """Findings on labels that start at 1, and on badly scaled regression targets."""
     y = task.train.y
     if task.classes is not None:
         counts = y.bincount(minlength=task.classes)
@@ -209,7 +209,7 @@ def target_findings(task: Task) -> list[Finding]:
             return [
                 Finding(
                     "labels-shifted", "warn", f"no example has class 0, all of 1 … {task.classes - 1} occur",
-                    "labels", "labels seem to be counted from 1: subtract 1",
+                    "labels", "labels seem to start at 1: subtract 1",
                 )
             ]  # fmt: skip
         return []

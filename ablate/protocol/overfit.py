@@ -1,6 +1,6 @@
-"""Step 2: can the model learn a few dozen examples by heart, at any rate?
+"""Step 2: can the model overfit a few dozen examples, at any rate?
 
-A model that cannot has a fault, or is too small, or starts badly; a model that can without looking at its
+A model that cannot has a bug, is too small or is badly initialised; a model that can without its
 inputs sees the targets. Lineage: "overfit a tiny subset of the data", CS231n notes, part 3.
 """
 
@@ -24,11 +24,11 @@ EXAMPLES = 40
 RATES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 LOWER, HIGHER = (1e-7, 1e-6, 1e-5), (10.0, 100.0)
 EXPLAINED = 0.99
-"""Regression: the share of the sample's variance that counts as learned by heart."""
+"""Regression: the explained fraction of the sample's variance that counts as overfitted."""
 LEAK = 0.9
-"""Without its inputs no model gets the loss below the prior; so much below is beyond rounding."""
+"""Without inputs no model gets the loss below the prior; below this fraction of it is more than rounding."""
 PLOT_LIMIT = 20.0
-"""A loss this many times the first has left the picture."""
+"""Curves are plotted up to this multiple of the first loss."""
 
 
 def overfit_sample(setup: Setup) -> Step:
@@ -41,7 +41,7 @@ def overfit_sample(setup: Setup) -> Step:
         fits = [*fits, *fit(context, more_rates(fits), setup.seed, goal)]
     best = best_fit(fits)
     figures: dict[str, Any] = {
-        "curves": drawn(fits, best),
+        "curves": plotted_curves(fits, best),
         "examples": len(context.task.train),
         "rate": best.rate,
         "steps": best.trace.finite_steps,
@@ -60,39 +60,39 @@ def reaches(fits: Sequence[Fit], goal: float) -> bool:
 
 
 def best_fit(fits: Sequence[Fit]) -> Fit:
-    """The living fit with the highest score, then the lowest loss; the one that lived longest if none does."""
-    living = [one for one in fits if one.alive and np.isfinite(one.loss)]
-    if not living:
+    """The fit with the highest score, then the lowest loss, among those that stayed finite; else the longest finite one."""
+    finite = [one for one in fits if one.alive and np.isfinite(one.loss)]
+    if not finite:
         return max(fits, key=lambda one: (one.trace.finite_steps, -one.rate))
-    return max(living, key=lambda one: (one.score, -one.loss, -one.rate))
+    return max(finite, key=lambda one: (one.score, -one.loss, -one.rate))
 
 
 def more_rates(fits: Sequence[Fit]) -> tuple[float, ...]:
-    """Where to look on: below if the lowest rate was the best or none lived, above if the highest was, else beside."""
-    living = [one for one in fits if one.alive and np.isfinite(one.loss)]
-    if not living:
+    """Rates to try next: lower if the lowest was best or none stayed finite, higher if the highest was, else close to the best."""
+    finite = [one for one in fits if one.alive and np.isfinite(one.loss)]
+    if not finite:
         return LOWER
-    best = min(living, key=lambda one: one.loss)
+    best = min(finite, key=lambda one: one.loss)
     if best.rate == RATES[0]:
         return LOWER
     return HIGHER if best.rate == RATES[-1] else (best.rate * 0.3, best.rate * 3.0)
 
 
 def zero_inputs(context: TaskContext) -> TaskContext:
-    """The sample with all inputs zero."""
+    """The context with all inputs set to zero."""
     sample = context.task.train
     return with_examples(context, Split(torch.zeros_like(sample.x), sample.y))
 
 
 def leak(loss: float, prior: float) -> list[Finding]:
-    """Without inputs the loss cannot fall below the prior, unless the targets leak."""
+    """A finding if the loss without inputs is below the prior, which means that the targets leak."""
     if not loss < LEAK * prior:
         return []
     return [
         Finding(
             "targets-leak", "fail",
             f"with all inputs zero the loss still falls to {loss:.3g}, below the prior of {prior:.3g}",
-            "model", "the model sees the targets in another way than through its inputs",
+            "model", "the model has access to the targets other than through its inputs",
         )
     ]  # fmt: skip
 
@@ -104,17 +104,19 @@ def without_gradient(best: Fit) -> list[Finding]:
     return [
         Finding(
             "parameters-without-gradient", "warn",
-            f"{len(best.unmoved)} of {best.tensors} parameter tensors never moved", names,
-            "layers that forward does not use, a detach, or units that are dead from the start",
+            f"{len(best.unmoved)} of {best.tensors} parameter tensors never changed", names,
+            "check for layers that forward does not use, a detach, or units that are dead at initialisation",
         )
     ]  # fmt: skip
 
 
-def drawn(fits: Sequence[Fit], best: Fit) -> dict[str, list[float]]:
-    """Loss by step for each rate, the best first; each line ends where it leaves the picture."""
+def plotted_curves(fits: Sequence[Fit], best: Fit) -> dict[str, list[float]]:
+    """Loss by step for each rate, the best first, cut where it exceeds `PLOT_LIMIT`."""
     curves = {}
     for one in sorted(fits, key=lambda one: (one is not best, one.rate)):
         values = one.losses[: one.trace.finite_steps]
-        tall = values > PLOT_LIMIT * max([values[0], 1e-12]) if len(values) else values > 0
-        curves[f"rate {one.rate:g}"] = values[: int(tall.argmax()) if tall.any() else None].tolist()
+        above_limit = values > PLOT_LIMIT * max([values[0], 1e-12]) if len(values) else values > 0
+        curves[f"rate {one.rate:g}"] = values[
+            : int(above_limit.argmax()) if above_limit.any() else None
+        ].tolist()
     return curves

@@ -1,4 +1,4 @@
-"""Why a small sample was not learned by heart: from what the lanes did to a cause."""
+"""The likely cause why a small sample could not be overfitted."""
 
 from __future__ import annotations
 
@@ -11,50 +11,52 @@ from ablate.protocol.short_runs import Array
 from ablate.protocol.steps import Finding
 
 BEATEN = 0.97
-"""A loss below this share of the prior uses the inputs."""
+"""A loss below this fraction of the prior uses the inputs."""
 FALLING = 0.1
-"""Share of its loss that a lane must lose in its last quarter to count as still falling."""
+"""Fraction by which the loss must fall in the last quarter of the steps to count as still falling."""
 NEARLY = 0.95
 
 
 def likely_cause(
     fits: Sequence[Fit], best: Fit, prior: float, goal: float, *, classification: bool
 ) -> Finding:
-    """The likely cause, from the surest sign to the vaguest. `prior` is the sample's prior loss."""
+    """The likely cause, checked from the most to the least specific sign. `prior` is the sample's prior loss."""
     score = f"training accuracy {best.score:.0%}" if classification else f"{best.score:.0%} of the variance"
-    got = f"the best rate, {best.rate:g}, comes to {score} and a loss of {best.loss:.3g} (prior {prior:.3g})"
+    reached = (
+        f"the best rate, {best.rate:g}, reaches {score} and a loss of {best.loss:.3g} (prior {prior:.3g})"
+    )
     if not any(one.alive for one in fits):
         return _not_finite(fits)
     equal, tensors = best.symmetric
     if equal and (2 * equal >= tensors or not best.loss < BEATEN * prior):
         return Finding(
             "symmetric-initialisation", "fail",
-            f"in {equal} of {tensors} weight tensors all rows begin equal, so that all units of a layer learn the same; {got}",
-            "initialisation", "draw the weights at random (He, Glorot); zeros are for biases only",
+            f"in {equal} of {tensors} weight tensors all rows are equal at initialisation, so that all units of a layer learn the same; {reached}",
+            "initialisation", "use a random initialisation (He, Glorot); zeros are for biases only",
         )  # fmt: skip
     if not best.loss < BEATEN * prior:
-        return _nothing(fits, best, got)
+        return _nothing(fits, best, reached)
     if best.score >= NEARLY * goal:
         return Finding(
-            "slow-to-overfit", "warn", f"the sample is almost learned by heart: {got}", "a small sample",
-            "more steps would do; or regularisation inside the model (dropout) works against it",
+            "slow-to-overfit", "warn", f"the sample is almost overfitted: {reached}", "a small sample",
+            "more steps may suffice, or regularisation in the model (dropout) prevents it",
         )  # fmt: skip
     if still_falling(best.losses):
         return Finding(
-            "slow-to-overfit", "warn", f"the loss falls, but slowly: {got}", "a small sample",
-            "look at the initialisation and the scale of the inputs; normalisation layers speed it up",
+            "slow-to-overfit", "warn", f"the loss falls, but slowly: {reached}", "a small sample",
+            "check the initialisation and the scale of the inputs; normalisation layers speed it up",
         )  # fmt: skip
     return Finding(
-        "model-too-small", "fail", f"the loss falls below the prior and then stands still: {got}", "model",
-        "give it more units or layers, or take out a bottleneck or a saturating activation",
+        "model-too-small", "fail", f"the loss falls below the prior and then stagnates: {reached}", "model",
+        "add units or layers, or remove a bottleneck or a saturating activation",
     )  # fmt: skip
 
 
 def _not_finite(fits: Sequence[Fit]) -> Finding:
     if all(one.trace.finite_steps == 0 for one in fits):
         return Finding(
-            "gradient-not-finite", "fail", "the very first gradient is not finite, whatever the rate", "model",
-            "look for sqrt, log, a norm or a division at zero: their derivatives are infinite there",
+            "gradient-not-finite", "fail", "the first gradient is not finite, at any rate", "model",
+            "check for sqrt, log, a norm or a division at zero, where derivatives are infinite",
         )  # fmt: skip
     lowest = min(fits, key=lambda one: one.rate)
     return Finding(
@@ -64,27 +66,27 @@ def _not_finite(fits: Sequence[Fit]) -> Finding:
     )  # fmt: skip
 
 
-def _nothing(fits: Sequence[Fit], best: Fit, got: str) -> Finding:
-    """The prior was not beaten."""
+def _nothing(fits: Sequence[Fit], best: Fit, reached: str) -> Finding:
+    """The finding if the loss never falls below the prior."""
     if all(one.constant for one in fits if one.alive):
         return Finding(
-            "ignores-inputs", "fail", f"the outputs are the same for all inputs: {got}", "model",
+            "ignores-inputs", "fail", f"the outputs are the same for all inputs: {reached}", "model",
             "the inputs do not reach the last layer: multiplied by zero, overwritten, or all units dead",
         )  # fmt: skip
     if 2 * len(best.unmoved) >= best.tensors:
         return Finding(
             "no-gradient", "fail",
-            f"{len(best.unmoved)} of {best.tensors} parameter tensors never moved; {got}",
-            ", ".join(best.unmoved[:3]), "look for a detach, an argmax, or units that are dead from the start",
+            f"{len(best.unmoved)} of {best.tensors} parameter tensors never changed; {reached}",
+            ", ".join(best.unmoved[:3]), "check for a detach, an argmax, or units that are dead at initialisation",
         )  # fmt: skip
     return Finding(
-        "does-not-learn", "fail", f"no rate gets the loss below the prior: {got}", "model",
-        "look at the initialisation and the forward pass, or try a wider model",
+        "does-not-learn", "fail", f"no rate gets the loss below the prior: {reached}", "model",
+        "check the initialisation and the forward pass, or try a wider model",
     )  # fmt: skip
 
 
 def still_falling(losses: Array) -> bool:
-    """Whether the last quarter of the steps took at least `FALLING` off the loss."""
+    """Whether the loss fell by at least `FALLING` in the last quarter of the steps."""
     quarter = max(1, len(losses) // 4)
     if len(losses) < 2 * quarter:
         return False

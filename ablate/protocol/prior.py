@@ -1,4 +1,4 @@
-"""What a model can reach that knows the targets' distribution but not the inputs."""
+"""Losses of models that know the distribution of the targets but not the inputs."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from ablate.tasks.split import Split
 from ablate.tasks.task import Task
 
 BEATEN = 0.99
-"""A loss must be below this share of a prior's to count as better."""
+"""A loss must be below this fraction of the reference to count as better."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prior:
     """Losses of models that ignore their inputs.
 
-    `loss`: the best of them: the entropy of the class frequencies in nats, or the targets' variance, averaged
-    over outputs. `start`: what outputs of zero cost: ln C, or the mean of the targets' squares. An initial
-    loss belongs between the two.
+    `loss`: the lowest one, the entropy of the class frequencies in nats, or the targets' variance averaged
+    over outputs. `start`: of outputs of zero, ln C, or the mean square of the targets. An initial
+    loss should lie between the two.
     """
 
     loss: float
@@ -28,7 +28,7 @@ class Prior:
 
     @classmethod
     def of(cls, task: Task, split: Split | None = None) -> Prior:
-        """Of a split of the task; of its training data unless given."""
+        """Of `split`, by default the training data."""
         y = (task.train if split is None else split).y
         if task.classes is None:
             values = y.double()
@@ -39,11 +39,11 @@ class Prior:
 
 @dataclass(frozen=True, slots=True)
 class NoInputBaseline:
-    """What a model without inputs can be worth on validation data.
+    """The performance of a model without inputs on validation data.
 
-    `loss`: the lower one of the training targets' distribution and of outputs of zero, as cross-entropy or
-    squared error. `accuracy`: what the most frequent class of training data hardly exceeds by chance (three
-    standard errors above its share); infinite for regression.
+    `loss`: the lower one of predicting the training targets' distribution and of outputs of zero, as cross-entropy or
+    squared error. `accuracy`: three standard errors above that of the most frequent training class;
+    infinite for regression.
     """
 
     loss: float
@@ -55,12 +55,14 @@ class NoInputBaseline:
         if task.classes is None:
             guess = train.double().mean(0)
             return cls(float((y.double() - guess).square().mean()), inf)
-        counts = train.bincount(minlength=task.classes).double() + 1  # no class may cost infinity
+        counts = (
+            train.bincount(minlength=task.classes).double() + 1
+        )  # additive smoothing: no class has an infinite loss
         top = float((y == int(counts.argmax())).double().mean())
         error = sqrt(max(top * (1 - top), 1 / len(y)) / len(y))
         frequencies = float(-(counts / counts.sum())[y].log().mean())
         return cls(min(frequencies, log(task.classes)), top + 3 * error)
 
     def beaten(self, loss: float, accuracy: float) -> bool:
-        """Whether a model with this validation loss and accuracy (NaN where there is none) knows more."""
+        """Whether a model with this validation loss and accuracy (NaN if there is none) is better."""
         return loss < BEATEN * self.loss or accuracy > self.accuracy

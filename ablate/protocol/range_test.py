@@ -1,7 +1,7 @@
-"""The exponential range test: the loss while the rate grows, and what rate each of three rules reads off it.
+"""The exponential range test: the loss while the rate grows, and the rates that three rules suggest.
 
 Lineage: Smith 2015, arXiv 1506.01186 (section 3.3); the rules *steepest* and *minimum / 10* are those of fastai's
-finder, *valley* is the middle of the way down. They often disagree: that is shown, not hidden.
+finder, *valley* is the middle of the descent. They often disagree, which is reported.
 """
 
 from __future__ import annotations
@@ -11,36 +11,36 @@ import numpy as np
 from ablate.protocol.short_runs import Array, moving_average
 
 WINDOW = 9
-"""Steps over which losses are averaged; centred, since an average that lags moves every suggestion upwards."""
-BLOWN_UP = 4.0
-"""The test is over where the loss stands this many times above the lowest before it."""
-FEWEST = 2 * WINDOW
+"""Steps of the centred moving average; a lagging average would bias every suggestion upwards."""
+DIVERGED_ABOVE = 4.0
+"""The test ends where the loss exceeds this multiple of the lowest one before it."""
+MIN_STEPS = 2 * WINDOW
 EDGES = 0.05
-"""The way down begins where this share of the drop is done, and ends where only this share is left."""
+"""The descent begins where this fraction of the drop is done, and ends where this fraction is left."""
 
 
 def exponential(low: float, high: float, count: int) -> Array:
-    """`count` rates from `low` to `high`, evenly spaced in the logarithm."""
+    """`count` log-spaced rates from `low` to `high`."""
     return np.geomspace(low, high, count)
 
 
 def usable(losses: Array) -> int:
-    """How many steps of the test count: up to the first loss that is not finite or has blown up."""
+    """Number of usable steps: up to the first loss that is not finite or has blown up."""
     broken = np.flatnonzero(~np.isfinite(losses))
     end = int(broken[0]) if len(broken) else len(losses)
     if not end:
         return 0
     smooth = moving_average(losses[:end], WINDOW)
-    high = np.flatnonzero(smooth > BLOWN_UP * np.minimum.accumulate(smooth))
+    high = np.flatnonzero(smooth > DIVERGED_ABOVE * np.minimum.accumulate(smooth))
     return int(high[0]) if len(high) else end
 
 
 def suggestions(rates: Array, losses: Array) -> dict[str, float]:
-    """Rates that the three rules suggest; none where the loss hardly falls.
+    """The rates that the three rules suggest; none if the loss hardly falls.
 
-    rates, losses: `[S]`, the part of the test that counts (`usable`).
+    `rates`, `losses`: `[S]`, the usable part of the test.
     """
-    if len(losses) < FEWEST:
+    if len(losses) < MIN_STEPS:
         return {}
     smooth = np.convolve(losses, np.full(WINDOW, 1 / WINDOW), mode="valid")  # whole windows only
     rates = rates[WINDOW // 2 : WINDOW // 2 + len(smooth)]
@@ -60,6 +60,6 @@ def suggestions(rates: Array, losses: Array) -> dict[str, float]:
     }
 
 
-def disagreement(found: dict[str, float]) -> float:
-    """The largest suggestion over the smallest; 1 where there are fewer than two."""
-    return max(found.values()) / min(found.values()) if len(found) > 1 else 1.0
+def disagreement(rates: dict[str, float]) -> float:
+    """The ratio of the largest to the smallest suggestion; 1 if there are fewer than two."""
+    return max(rates.values()) / min(rates.values()) if len(rates) > 1 else 1.0

@@ -1,4 +1,4 @@
-"""lr-find: six steps, each a gate, that end with a learning rate and a weight decay for the baseline."""
+"""lr-find: six steps, each of which can stop the protocol, that determine a learning rate and a weight decay."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ablate.protocol.selection import Cell
 from ablate.protocol.steps import NAMES, Finding, Setup, Step, Train, skipped
 
 FALLBACK_RATE = 0.01
-"""With `force`, the rate around which the grids lie where step 3 found none."""
+"""With `force`, the center of the grids if step 3 found no rate."""
 
 
 def lr_find(
@@ -30,10 +30,10 @@ def lr_find(
 ) -> dict[str, Any]:
     """The document `lr-find.json`: `{task, device, complete, steps, learning_rate, weight_decay}`.
 
-    bench: the baseline's task. train(runs, arm): trains whole runs, results in order (the grids of steps 4, 5).
-    force: go on where a step fails; else what follows is skipped. say: told a line at each step.
+    `context`: of the baseline's task. `train(runs, arm)`: trains whole runs and returns results in order (the grids of
+    steps 4 and 5). `force`: continue after a failed step instead of skipping the rest. `say`: called with a line per step.
     All values are plain JSON; a figure that is not finite is null. `complete`: no step was skipped.
-    The same arguments give the same document.
+    The result is deterministic.
     """
     setup = Setup(context, train, seed, say)
     steps, best = _run_steps(setup, force)
@@ -48,11 +48,11 @@ def lr_find(
 
 
 def _run_steps(setup: Setup, force: bool) -> tuple[list[Step], Cell | None]:
-    """The six steps, done or skipped, and the cell that the fine grid chose."""
+    """The six steps, done or skipped, and the best cell of the fine grid."""
     steps: list[Step] = []
 
     def done(step: Step) -> bool:
-        """Note a step; whether the protocol goes on."""
+        """Record a step. Returns whether the protocol continues."""
         steps.append(step)
         _report(setup, step)
         return force or step.verdict != "fail"
@@ -67,7 +67,8 @@ def _run_steps(setup: Setup, force: bool) -> tuple[list[Step], Cell | None]:
     step, rate = loss_drop(setup, overfitted=steps[1].verdict != "fail")
     if rate is None and force:
         step = _with(
-            step, Finding("last-resort", "note", f"forced: the grids lie around {FALLBACK_RATE:g}", "step 4")
+            step,
+            Finding("last-resort", "note", f"forced: the grids are centred at {FALLBACK_RATE:g}", "step 4"),
         )
     if not done(step):
         return stop(_skip_reason(steps)), None
@@ -87,10 +88,10 @@ def _with(step: Step, finding: Finding) -> Step:
 
 def _skip_reason(steps: Sequence[Step]) -> str:
     failed = [step for step in steps if step.verdict == "fail"][-1]
-    return f"not done, because step {failed.number} ({failed.name}) failed"
+    return f"skipped because step {failed.number} ({failed.name}) failed"
 
 
 def _report(setup: Setup, step: Step) -> None:
-    gravest = step.by_severity[0].message if step.verdict in ("fail", "warn") else ""
-    said = f": {gravest}" if gravest else ""
-    setup.say(f"lr-find {step.number}/{len(NAMES)}, {step.name}: {step.verdict}{said}")
+    worst = step.by_severity[0].message if step.verdict in ("fail", "warn") else ""
+    message = f": {worst}" if worst else ""
+    setup.say(f"lr-find {step.number}/{len(NAMES)}, {step.name}: {step.verdict}{message}")

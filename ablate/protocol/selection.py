@@ -1,4 +1,4 @@
-"""Which cell of a grid to take: as good as the best, away from the cliff, and then the lowest loss."""
+"""Selecting a cell of a grid: as good as the best, not next to diverging rates, then the lowest loss."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from ablate.tasks.task import Task
 
 LOSS, ACCURACY = "validation/loss", "validation/accuracy"
 SHARES = (ACCURACY, "validation/balanced_accuracy")
-"""Metrics that are shares of the validation examples, or nearly so."""
+"""Metrics that are, at least approximately, proportions of the validation examples."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A rate, a decay, and what came of them."""
+    """A rate, a decay, and the result of the run."""
 
     rate: float
     decay: float
     result: Result
 
     def value(self, metric: str) -> float:
-        """The metric; NaN where the run did not complete."""
+        """The metric; NaN if the run did not complete."""
         if self.result.outcome is not Outcome.COMPLETE:
             return nan
         return self.result.metrics.get(metric, nan)
 
 
 def tolerance(cells: Sequence[Cell], task: Task) -> float:
-    """Differences of the metric that are no reason to prefer a cell.
+    """Differences of the metric below which cells are considered equal.
 
-    One binomial standard error of the best share, since a share of a few hundred examples is coarse; 0 for
+    One binomial standard error of the best proportion, because a proportion of a few hundred examples is coarse; 0 for
     other metrics.
     """
     if task.metric not in SHARES:
@@ -47,7 +47,7 @@ def tolerance(cells: Sequence[Cell], task: Task) -> float:
 
 
 def near_best(cells: Sequence[Cell], task: Task) -> list[Cell]:
-    """The cells whose metric is within `tolerance` of the best; empty where none completed."""
+    """The cells whose metric is within `tolerance` of the best; empty if none completed."""
     sign = 1.0 if task.direction == "higher" else -1.0
     sound = [cell for cell in cells if isfinite(cell.value(task.metric)) and isfinite(cell.value(LOSS))]
     top = max((sign * cell.value(task.metric) for cell in sound), default=0.0)
@@ -55,7 +55,7 @@ def near_best(cells: Sequence[Cell], task: Task) -> list[Cell]:
 
 
 def broken(cell: Cell, no_input: NoInputBaseline) -> bool:
-    """Whether the run diverged, or fell back to what needs no inputs."""
+    """Whether the run diverged or is no better than a model without inputs."""
     if cell.result.outcome is Outcome.DIVERGED:
         return True
     return isfinite(cell.value(LOSS)) and not no_input.beaten(cell.value(LOSS), cell.value(ACCURACY))
@@ -68,10 +68,10 @@ def next_rate(cells: Sequence[Cell], rate: float) -> list[Cell]:
 
 
 def best_cell(cells: Sequence[Cell], task: Task, no_input: NoInputBaseline) -> Cell | None:
-    """The cell to go on with; None where none completed.
+    """The selected cell; None if none completed.
 
-    Of the cells that are as good as the best: first those with no broken run at the next higher rate, since
-    the rate must also bear other seeds and tricks; of these the one with the lowest validation loss.
+    Among the cells that are as good as the best, those without a broken run at the next higher rate are preferred, because
+    the rate must also work with other seeds and tricks; of these the one with the lowest validation loss.
     """
     near = near_best(cells, task)
     safe = [
@@ -81,9 +81,9 @@ def best_cell(cells: Sequence[Cell], task: Task, no_input: NoInputBaseline) -> C
 
 
 def edge(cells: Sequence[Cell], task: Task) -> int:
-    """-1 or +1 where only the lowest or only the highest rate is as good as the best; else 0.
+    """-1 or +1 if only the lowest or only the highest rate is as good as the best; else 0.
 
-    A flat optimum that reaches the edge asks for no wider grid.
+    A flat optimum that reaches the edge does not require a wider grid.
     """
     rates = {cell.rate for cell in cells}
     near = {cell.rate for cell in near_best(cells, task)}
@@ -93,9 +93,9 @@ def edge(cells: Sequence[Cell], task: Task) -> int:
 
 
 def cliff(cells: Sequence[Cell], best: Cell, no_input: NoInputBaseline, level: Level) -> list[Finding]:
-    """Says so where runs at the next higher rate are broken."""
-    beside = next_rate(cells, best.rate)
-    lost = [cell for cell in beside if broken(cell, no_input)]
+    """A finding if runs at the next higher rate are broken."""
+    neighbours = next_rate(cells, best.rate)
+    lost = [cell for cell in neighbours if broken(cell, no_input)]
     if not lost:
         return []
     diverged = sum(cell.result.outcome is Outcome.DIVERGED for cell in lost)
@@ -104,9 +104,9 @@ def cliff(cells: Sequence[Cell], best: Cell, no_input: NoInputBaseline, level: L
     return [
         Finding(
             "unsound-neighbour", level,
-            f"beside the best rate, {best.rate:g}, stands {beside[0].rate:g}, where of {len(beside)} runs {' and '.join(ends)}",
-            f"rate {beside[0].rate:g}",
-            "a step lower is safer where seeds or tricks change; warm-up or clipping gives room",
+            f"at {neighbours[0].rate:g}, next to the best rate {best.rate:g}, {' and '.join(ends)} of {len(neighbours)} runs",
+            f"rate {neighbours[0].rate:g}",
+            "a lower rate is safer for other seeds or tricks; warmup or clipping allow higher rates",
         )
     ]  # fmt: skip
 
@@ -114,35 +114,35 @@ def cliff(cells: Sequence[Cell], best: Cell, no_input: NoInputBaseline, level: L
 def learned(
     cells: Sequence[Cell], best: Cell, no_input: NoInputBaseline, *, lenient: bool = False
 ) -> list[Finding]:
-    """Fails where no cell predicts validation data better than a guess that needs no inputs.
+    """A finding if no cell predicts validation data better than a model without inputs.
 
-    lenient: only a warning where the best cell's loss was still on its way down.
+    `lenient`: only a warning if the best cell's loss was still falling.
     """
     if any(no_input.beaten(cell.value(LOSS), cell.value(ACCURACY)) for cell in cells):
         return []
     lowest = min(cell.value(LOSS) for cell in cells if isfinite(cell.value(LOSS)))
-    said = f"no run predicts validation data better than a guess without inputs: loss {lowest:.3g}, the guess {no_input.loss:.3g}"
+    message = f"no run predicts validation data better than a model without inputs: loss {lowest:.3g} and {no_input.loss:.3g}"
     if lenient and still_falling(np.asarray(best.result.curves[LOSS])):
-        advice = "the fine grid trains longer; standardised inputs and targets would learn faster"
+        advice = "the fine grid trains longer; standardise inputs and targets to learn faster"
         return [
             Finding(
                 "too-short-to-judge",
                 "warn",
-                f"{said}; but the loss is still falling",
+                f"{message}; but the loss is still falling",
                 "validation data",
                 advice,
             )
         ]
     return [
         Finding(
-            "no-better-than-a-guess", "fail", said, "validation data",
-            "look whether labels and inputs belong together, and whether both splits were prepared in the same way",
+            "no-better-than-a-guess", "fail", message, "validation data",
+            "check that labels and inputs match, and that both splits were prepared in the same way",
         )
     ]  # fmt: skip
 
 
 def flat(cells: Sequence[Cell], task: Task) -> list[Finding]:
-    """A note that says how flat the optimum is, where several cells are as good as the best."""
+    """A note on how flat the optimum is, if several rates are as good as the best."""
     near, slack = near_best(cells, task), tolerance(cells, task)
     rates = [cell.rate for cell in near]
     if len(set(rates)) < 2:
@@ -152,7 +152,7 @@ def flat(cells: Sequence[Cell], task: Task) -> list[Finding]:
         Finding(
             "flat-optimum", "note",
             f"{len(near)} of {len(cells)} cells are {within}; "
-            "among them those away from diverging rates, and then the lowest validation loss, decided",
+            "among them, distance from diverging rates and then the lowest validation loss decided",
             f"rates {min(rates):g} to {max(rates):g}",
         )
     ]  # fmt: skip

@@ -1,6 +1,6 @@
-"""Small trainings in this process: the baseline's recipe, some lanes, a number of steps.
+"""Short trainings in this process: a few lanes of the baseline for a number of steps.
 
-Steps 1 to 3 look closer than a whole run can, so they hold the Trainer themselves.
+Steps 1 to 3 of the protocol need more detail than a run records, so they use the Trainer directly.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from ablate.tasks.split import Split, shuffled
 T = TypeVar("T")
 Array = NDArray[np.float64]
 MOMENTUM = 0.9
-PATIENCE = 20
-"""So many steps between two looks at whether any lane still lives: a look makes the device wait."""
+ALIVE_CHECK_STEPS = 20
+"""Steps between two checks whether any lane is alive: a check synchronises the device."""
 
 
 def recipe(catalogue: Registry, rate: float, decay: float = 0.0) -> Recipe:
-    """The baseline: SGD with momentum 0.9, weight decay beside it where there is any, and no trick."""
+    """The baseline: SGD with momentum 0.9, weight decay if it is not zero, and no other trick."""
     tricks: dict[str, dict[str, float]] = {"momentum": {"lr": rate, "momentum": MOMENTUM}}
     if decay > 0:
         tricks["weight_decay"] = {"decay": decay}
@@ -45,27 +45,27 @@ def run_of(context: TaskContext, rate: float, decay: float, seed: int, epochs: i
 
 
 def round_rate(rate: float) -> float:
-    """Two significant digits: a rate that a person would write."""
+    """`rate` rounded to two significant digits."""
     return float(f"{rate:.2g}")
 
 
 def rates_around(center: float, count: int, per_decade: float) -> list[float]:
-    """`count` (odd) rates, evenly spaced in the logarithm, `per_decade` to a decade, `center` in the middle."""
+    """`count` (odd) log-spaced rates, `per_decade` per decade, with `center` in the middle."""
     half = count // 2
-    return [round_rate(10 ** (log10(center) + place / per_decade)) for place in range(-half, half + 1)]
+    return [round_rate(10 ** (log10(center) + i / per_decade)) for i in range(-half, half + 1)]
 
 
 def moving_average(values: Array, window: int = 3) -> Array:
-    """Centred average over `window` (odd) points, narrower at the ends: no lag, and it ends at the data."""
+    """Centred moving average over `window` (odd) points, with a narrower window at the ends."""
     half = window // 2
-    reaches = [min(half, place, len(values) - 1 - place) for place in range(len(values))]
+    reaches = [min(half, i, len(values) - 1 - i) for i in range(len(values))]
     return np.array([values[at - reach : at + reach + 1].mean() for at, reach in enumerate(reaches)])
 
 
 def map_lanes(context: TaskContext, runs: Sequence[Run], work: Callable[[Trainer], list[T]]) -> list[T]:
-    """`work` on trainers that hold `runs`: all at once, or as few at a time as the model or memory asks for.
+    """`work` applied to trainers of `runs`: all at once, or in parts if the model or the memory requires it.
 
-    `work` gives one value a lane. Raises AblateError where not even one run fits in memory.
+    `work` returns one value per lane. Raises AblateError if not even one run fits in memory.
     """
     if context.solo and len(runs) > 1:
         return [value for run in runs for value in map_lanes(context, [run], work)]
@@ -76,7 +76,7 @@ def map_lanes(context: TaskContext, runs: Sequence[Run], work: Callable[[Trainer
             raise
         if len(runs) == 1:
             raise AblateError(
-                "lr-find: not even one run fits in memory", hint="take a smaller batch_size"
+                "lr-find: not even one run fits in memory", hint="use a smaller batch_size"
             ) from error
     half = len(runs) // 2
     return [value for part in (runs[:half], runs[half:]) for value in map_lanes(context, part, work)]
@@ -84,7 +84,7 @@ def map_lanes(context: TaskContext, runs: Sequence[Run], work: Callable[[Trainer
 
 @dataclass(frozen=True, slots=True)
 class LossTrace:
-    """One lane's losses `[S]`, step by step; NaN from the step on which it was not finite."""
+    """One lane's losses `[S]` by step; NaN from the first step on at which the lane was not finite."""
 
     losses: Array
 
@@ -94,19 +94,19 @@ class LossTrace:
 
     @property
     def finite_steps(self) -> int:
-        """Steps before the first loss or gradient that was not finite."""
+        """Number of steps before the first loss or gradient that was not finite."""
         broken = np.flatnonzero(~np.isfinite(self.losses))
         return int(broken[0]) if len(broken) else len(self.losses)
 
 
 def train_steps(trainer: Trainer, steps: int, rates: Tensor | None = None) -> list[LossTrace]:
-    """Train `steps` steps; `rates` `[steps]` multiplies the learning rates. Stops where all lanes are dead."""
+    """Train `steps` steps; `rates` `[steps]` multiplies the learning rates. Stops when no lane is alive."""
     rows: list[Tensor] = []
     for step in range(steps):
         factor = None if rates is None else rates[step].expand(trainer.lanes)
         loss, _ = trainer.step(factor)
         rows.append(loss.masked_fill(~trainer.alive, torch.nan))
-        if step % PATIENCE == 0 and not bool(trainer.alive.any()):
+        if step % ALIVE_CHECK_STEPS == 0 and not bool(trainer.alive.any()):
             break
     losses = torch.stack(rows, dim=1).cpu().double().numpy()
     padded = np.full((trainer.lanes, steps), np.nan)
@@ -115,24 +115,24 @@ def train_steps(trainer: Trainer, steps: int, rates: Tensor | None = None) -> li
 
 
 def few_examples(context: TaskContext, count: int) -> TaskContext:
-    """A bench whose training data are `count` examples, in one batch. See `spread_rows` for which."""
+    """A context whose training data are `count` examples in one batch, selected by `spread_rows`."""
     return with_examples(
         context, context.task.train.take(spread_rows(context.task.train, context.task.classes, count))
     )
 
 
 def with_examples(context: TaskContext, sample: Split) -> TaskContext:
-    """The bench with other training data, all of it one batch."""
+    """The context with other training data, in one batch."""
     task = context.task.but(train=sample, batch_size=len(sample))
     split = DeviceSplit.of(sample, context.task.classes, context.device)
     return replace(context, task=task, splits={**context.splits, "train": split})
 
 
 def spread_rows(split: Split, classes: int | None, count: int) -> NDArray[np.int64]:
-    """Rows of at most `count` examples, spread over the split, no two with equal inputs.
+    """Row numbers of at most `count` examples, spread over the split, with distinct inputs.
 
-    Classes take turns, so that a rare class is in the sample too and the sample's prior tells little.
-    Equal inputs are left out: with different targets nobody could fit both.
+    Classes are balanced, so that rare classes are included and the sample's prior helps little.
+    Duplicate inputs are left out: no model could fit them if their targets differ.
     """
     order = shuffled(len(split))
     if classes is not None:

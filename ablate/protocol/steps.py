@@ -1,4 +1,4 @@
-"""What a step of lr-find says: its figures, what was found, and the verdict that follows."""
+"""The result of a step of lr-find: figures, findings and the verdict that follows from them."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ NAMES = (
     "look at the curves",
 )
 DIGITS = 6
-"""Significant digits of the figures: more than a plot or a person needs."""
+"""Significant digits of the figures."""
 ZERO_BELOW = 1e-12
-"""What is smaller than this in absolute value is written as 0."""
+"""Figures smaller than this in absolute value are written as 0."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What every step stands on. `train(runs, arm)` trains whole runs and gives their results in order."""
+    """The inputs of every step. `train(runs, arm)` trains whole runs and returns their results in order."""
 
     context: TaskContext
     train: Train
@@ -39,7 +39,7 @@ class Setup:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that was seen. `code` is for programs, the rest for people; a note changes no verdict."""
+    """An observation. `code` is for programs, the other fields for people; a note does not change the verdict."""
 
     code: str
     level: Level
@@ -66,7 +66,7 @@ class Step:
 
     @property
     def verdict(self) -> Verdict:
-        """The gravest of what was found."""
+        """The level of the most severe finding; "pass" if there is no warning or failure."""
         if self.skipped:
             return "skipped"
         levels = {finding.level for finding in self.findings}
@@ -77,27 +77,27 @@ class Step:
         return sorted(self.findings, key=lambda finding: ("fail", "warn", "note").index(finding.level))
 
     def to_dict(self) -> dict[str, Any]:
-        """As in `lr-find.json`: plain JSON values; what is not finite is null."""
+        """The step in `lr-find.json`: JSON values; null for numbers that are not finite."""
         return {
             "step": self.number,
             "name": self.name,
             "verdict": self.verdict,
-            "figures": plain(self.figures),
+            "figures": to_json(self.figures),
             "findings": [finding.to_dict() for finding in self.by_severity],
         }
 
 
 def skipped(number: int, why: str) -> Step:
-    """A step that was not done, and why."""
+    """A step that was skipped, with the reason."""
     return Step(number, findings=(Finding("skipped", "note", why),), skipped=True)
 
 
-def plain(value: Any) -> Any:
-    """Numbers with `DIGITS` significant digits, NaN and infinity as None; containers throughout."""
+def to_json(value: Any) -> Any:
+    """`value` with numbers rounded to `DIGITS` significant digits and NaN and infinity replaced by None, recursively."""
     if isinstance(value, Mapping):
-        return {str(key): plain(inner) for key, inner in value.items()}
+        return {str(key): to_json(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(inner) for inner in value]
+        return [to_json(inner) for inner in value]
     if isinstance(value, float):
         if not isfinite(value):
             return None

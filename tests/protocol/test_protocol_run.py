@@ -14,7 +14,7 @@ from ablate.protocol import loss_drop
 from ablate.protocol.prior import NoInputBaseline, Prior
 from ablate.protocol.run import FALLBACK_RATE, lr_find
 from ablate.protocol.short_runs import map_lanes, recipe, run_of, train_steps
-from ablate.protocol.steps import NAMES, Finding, Step, plain, skipped
+from ablate.protocol.steps import NAMES, Finding, Step, skipped, to_json
 from ablate.records.errors import AblateError
 from ablate.report.plots.lr_find import panel
 from ablate.tasks.describe import prior_loss
@@ -214,7 +214,7 @@ def test_priors():
 
 
 def test_values_are_made_plain():
-    assert plain({"a": [nan, inf, -inf, 1.23456789], 2: (1, True, None, "x"), "c": 1e-14}) == {
+    assert to_json({"a": [nan, inf, -inf, 1.23456789], 2: (1, True, None, "x"), "c": 1e-14}) == {
         "a": [None, None, None, 1.23457], "2": [1, True, None, "x"], "c": 0.0,
     }  # fmt: skip
 
