@@ -40,8 +40,6 @@ def train(
 
     loaded = load(task)
     remarks = (*loaded.notes, *check(loaded))
-    for line in () if quiet or json else remarks:
-        typer.echo(f"note: {line}", err=True)
     catalogue = registry()
     chosen = read_recipe(recipe, catalogue) if recipe else Recipe.of(catalogue, {"momentum": {"lr": lr}})
 
@@ -49,6 +47,9 @@ def train(
         if not quiet and not json:
             shown = {"train/loss", "validation/loss", loaded.metric}
             last = {name: lanes[0] for name, lanes in report.curves.items() if name in shown}
+            if max(map(len, last.values())) == 1:
+                for line in remarks:
+                    typer.echo(f"note: {line}", err=True)
             values = ", ".join(f"{name} {curve[-1]:.4f}" for name, curve in last.items())
             typer.echo(f"epoch {max(map(len, last.values()))}: {values}", err=True)
 
