@@ -1,4 +1,4 @@
-"""Which way rooms may depend on each other, and what may not stand anywhere in the tree."""
+"""Architecture: the permitted imports between packages, and constructs that are forbidden everywhere."""
 
 import ast
 import re
@@ -20,20 +20,19 @@ MAY = {
     "ledger": {"records"},
     "catalogue": {"surgery", "seams", "records"},
     "lanes": {"kernels", "catalogue", "tasks", "surgery", "seams", "records"},
-    "executors": {"lanes", "catalogue", "tasks", "seams", "records"},
+    "executors": {"lanes", "catalogue", "tasks", "records"},
     "ranking": {"records"},
     "search": {"records"},
-    "protocol": {"lanes", "catalogue", "tasks", "seams", "records"},
+    "protocol": {"lanes", "catalogue", "tasks", "records"},
     "analysis": {"ranking", "ledger", "report", "records"},
-    "report": {"analysis", "ranking", "ledger", "catalogue", "search", "protocol", "records"},
+    "report": {"analysis", "ranking", "ledger", "catalogue", "records"},
     "study": {
-        "report", "analysis", "ranking", "search", "protocol", "executors", "lanes", "kernels", "catalogue", "tasks", "seams", "ledger", "records",
-    },
-    "cli": {
-        "study", "report", "analysis", "ranking", "search", "protocol", "executors", "lanes", "catalogue", "tasks", "ledger",
+        "report", "analysis", "ranking", "search", "protocol", "executors", "lanes", "kernels", "catalogue", "tasks", "ledger",
         "records",
     },
+    "cli": {"study", "report", "ranking", "search", "executors", "lanes", "catalogue", "tasks", "ledger", "records"},
 }  # fmt: skip
+"""Package -> the packages that it may import."""
 
 
 def imports(path: Path) -> set[str]:
@@ -55,6 +54,25 @@ def test_imports_go_one_way(path: Path):
         parts = module.split(".")
         if parts[0] == "ablate" and len(parts) > 1 and parts[1] != room:
             assert parts[1] in MAY[room], f"{room} must not import {module}"
+
+
+def test_every_permitted_import_is_used():
+    """A permission that nobody uses is removed, so that the table shows the dependencies that exist."""
+    used: dict[str, set[str]] = {room: set() for room in MAY}
+    for path in FILES:
+        room = path.relative_to(PACKAGE).parts[0]
+        if room in MAY:
+            used[room] |= {
+                module.split(".")[1] for module in imports(path) if module.startswith("ablate.")
+            } - {room}
+    assert {room: MAY[room] - used[room] for room in MAY if MAY[room] - used[room]} == {}
+
+
+def test_pre_commit_uses_the_pinned_versions():
+    pinned = dict(re.findall(r"^(ruff|mypy)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE))
+    config = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
+    assert f"rev: v{pinned['ruff']}\n" in config
+    assert f"which has {pinned['mypy']} " in config
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "catalogue").glob("*/*.py")), ids=lambda path: path.stem)
