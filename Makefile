@@ -31,7 +31,8 @@ bench: $(VENV)/.ready  ## speed, side by side with a plain loop
 	$(BIN)/python -m pytest -m bench
 	$(BIN)/python -m bench
 
-validate: $(VENV)/.ready  ## the statistics by simulation, then on real training where the truth is known
+validate: $(VENV)/.ready  ## every network of the oracle by every kernel, the statistics by simulation, then on real training where the truth is known
+	$(BIN)/python -m pytest -m slow_oracle tests/oracle
 	$(BIN)/python -m bench.statistics
 	$(BIN)/python -m bench.statistics.real
 

@@ -61,6 +61,7 @@ def train(
         device=device_of(device),
         folder=out / loaded.name,
         report=show,
+        say=lambda line: None if quiet or json else typer.echo(line, err=True),
     )
     if json:
         print_json(

@@ -64,8 +64,10 @@ def _why_not(module: nn.Module, x: Tensor, lanes: Lanes) -> str:
                 module.train(training)
                 warnings.simplefilter("ignore")  # vmap's, of operations that it runs one by one
                 found = _stacked_results(module, x, lanes)
-            if what := differing(found, expected):
-                return f"its {what} would differ"
+            for lane in range(2):
+                own = {name: None if tensor is None else tensor[lane] for name, tensor in found.items()}
+                if what := differing(own, expected):
+                    return f"its {what} would differ"
     except FAILURES as error:
         return " ".join(str(error).split())[:160] or type(error).__name__
     return ""
@@ -104,7 +106,7 @@ def _results(module: nn.Module, x: Tensor) -> dict[str, Tensor | None]:
 
 
 def _stacked_results(module: nn.Module, x: Tensor, lanes: Lanes) -> dict[str, Tensor | None]:
-    """Of the first of two equal lanes."""
+    """Of two equal lanes, stacked."""
     binding = binding_of(module)
     pairs = {name: torch.stack([tensor.detach()] * 2) for name, tensor in binding.held().items()}
     named = dict(module.named_parameters())
@@ -115,13 +117,9 @@ def _stacked_results(module: nn.Module, x: Tensor, lanes: Lanes) -> dict[str, Te
             y = lanes(module, torch.stack([x, x]))
     finally:
         binding.put(before)
-    found: dict[str, Tensor | None] = {"output": y[0].detach()}
-    found |= _gradients((y[0] * _slope(y[0])).sum(), parameters)
-    found = {
-        name: tensor[0] if name.startswith("gradient") and tensor is not None else tensor
-        for name, tensor in found.items()
-    }
-    return found | {f"buffer '{name}'": pairs[name][0] for name, _ in module.named_buffers()}
+    found: dict[str, Tensor | None] = {"output": y.detach()}
+    found |= _gradients((y * _slope(y[0])).sum(), parameters)
+    return found | {f"buffer '{name}'": pairs[name] for name, _ in module.named_buffers()}
 
 
 def _gradients(total: Tensor, parameters: Mapping[str, Tensor]) -> dict[str, Tensor | None]:

@@ -7,9 +7,10 @@ from types import SimpleNamespace
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from ablate.catalogue.registry import Registry
-from ablate.records.errors import NotApplicable
+from ablate.records.errors import InputError, NotApplicable
 from ablate.records.run import Run
 from ablate.seams.draws import stream_number
 from ablate.seams.tensors import LaneTensors, Layout, Spec
@@ -23,9 +24,15 @@ def seeded(seed: int, purpose: str) -> int:
 
 
 def build_module(factory: Callable[[], nn.Module], seed: int) -> nn.Module:
-    """The user's model, made under the lane's seed; the global generators are left as they were."""
+    """The user's model, made under the lane's seed; the global generators are left as they were.
+
+    Raises InputError for lazy layers.
+    """
     with repeatable(seeded(seed, "init")):
-        return factory()
+        module = factory()
+    if any(is_lazy(parameter) for parameter in module.parameters()):
+        raise InputError("the model has lazy layers, whose sizes are not known yet", hint="give the sizes")
+    return module
 
 
 def build_net(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from ablate.kernels.leave_vmap import channels_last
 from ablate.kernels.protocol import kernel_unavailable
@@ -42,15 +45,35 @@ def default_kernels(net: Net, device: torch.device, *, large: bool, traceable: b
 
 
 def supports_channels_last(module: nn.Module, x: Tensor) -> bool:
-    """Whether a model on feature maps computes with channels innermost (a `view` after a convolution cannot)."""
+    """Whether a model on feature maps computes with channels innermost.
+
+    A `view` after a convolution cannot, and torch's group norm crashes in the backward pass where its weights require a
+    gradient and its input does not.
+    """
     if x.ndim != 4 or not x.is_floating_point():
         return False
+    module.train()
+    with _GroupNorms() as norms:
+        module(x.clone())
     try:
         with torch.no_grad():
-            module(channels_last(x))
+            module(channels_last(x.clone()))
     except RuntimeError:
         return False
-    return True
+    return not norms.crash
+
+
+class _GroupNorms(TorchFunctionMode):
+    """Within it, `crash` becomes true where a group norm's input requires no gradient."""
+
+    crash = False
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if getattr(func, "__name__", "") == "group_norm" and args and not args[0].requires_grad:
+            self.crash = True
+        return func(*args, **(kwargs or {}))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from ablate.lanes.build import build_module
 from ablate.lanes.capabilities import ModelProbe
 from ablate.lanes.data import DeviceSplit, device_splits
 from ablate.lanes.phase_timer import Clock
-from ablate.surgery.net import LayerInfo, open_net, trace
+from ablate.surgery.net import LayerInfo, left_alone, open_net, trace
 from ablate.tasks.task import Task
 
 PROBED = 8
@@ -22,7 +22,7 @@ PROBED = 8
 class TaskContext:
     """What the groups of one task share: the data on the device and what a look at the model told.
 
-    `parameters` are the names of the user's own, in order.
+    `parameters` are the names of the user's own, in order; `left_alone` its layers that tricks do not touch (`net.left_alone`).
     """
 
     task: Task
@@ -32,6 +32,7 @@ class TaskContext:
     places: tuple[LayerInfo, ...]
     parameters: tuple[str, ...]
     look: ModelProbe
+    left_alone: tuple[str, ...] = ()
     clock: Clock = field(default_factory=Clock, compare=False)
 
     @property
@@ -56,9 +57,10 @@ class TaskContext:
         module = build_module(task.model, 0)
         example = task.train.x[:2]
         places = trace(module, example)
+        alone = left_alone(module, places)
         net = open_net(module, example, places)
         look = ModelProbe.at(
             net, build_module(task.model, 0), task.train.x[:PROBED], device, task.batch_size, kernel
         )
         names = tuple(spec.name for spec in net.specs().values())
-        return cls(task, catalogue, device, device_splits(task, device), places, names, look)
+        return cls(task, catalogue, device, device_splits(task, device), places, names, look, alone)

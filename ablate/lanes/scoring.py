@@ -40,7 +40,9 @@ def scored(
 
 
 def note_of(outcome: Outcome, best: int, epochs: int) -> str:
-    """What a result must say: where it diverged, or that an earlier epoch than the last is scored."""
+    """What a result must say: where it diverged, that nothing moved, or that an earlier epoch than the last is scored."""
+    if outcome is Outcome.FAILED:
+        return f"nothing was trained: no parameter has moved in {epochs} epoch{'s' * (epochs != 1)}"
     if outcome is Outcome.DIVERGED:
         return f"not finite in epoch {epochs}"
     return "" if best == epochs else f"scored at epoch {best}"

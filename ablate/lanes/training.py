@@ -16,6 +16,7 @@ from ablate.lanes.cuda_graph import prepare
 from ablate.lanes.scoring import note_of, padded, scored
 from ablate.lanes.trace import EpochCallback, Report, Trace, stacked_curves
 from ablate.lanes.trainer import Trainer
+from ablate.lanes.untrained import Untrained
 from ablate.records.run import Outcome, Result, Run
 from ablate.tasks.metrics import metrics
 
@@ -75,6 +76,8 @@ class Training:
         self.runs = tuple(runs)
         self.waiting = self.runs[self.most :]
         self.trainer = trainer_of(context, self.runs[: self.most], self.together)
+        self.untrained = Untrained()
+        self.untrained.begin(self.trainer.group.runs, self.trainer.weights)
         self.trainer.arrange()
         self.splits = tuple(dict.fromkeys(("validation", *splits)))
         self.watch = watch
@@ -208,13 +211,14 @@ class Training:
         stops = self._stops()
         alive = self.trainer.alive.tolist()
         pruned = self._pruned(ages)
+        self.untrained.look(runs, self.trainer.weights)
         keep, over = [], {}
         for lane, run in enumerate(runs):
             finite = isfinite(self.traces[run.identity].curves[LOSS][-1])
             if not alive[lane] or not finite:
                 over[lane] = Outcome.DIVERGED
             elif ages[lane] >= run.epochs or stops[lane]:
-                over[lane] = Outcome.COMPLETE
+                over[lane] = Outcome.FAILED if run in self.untrained else Outcome.COMPLETE
             elif pruned[lane]:
                 over[lane] = Outcome.PRUNED
             else:
@@ -257,6 +261,7 @@ class Training:
             return
         come, self.waiting = self.waiting[:free], self.waiting[free:]
         trainer = trainer_of(self.context, come, self.together)
+        self.untrained.begin(trainer.group.runs, trainer.weights)
         if self.trainer.lanes:
             self.trainer.extend(trainer)
         else:
@@ -268,7 +273,11 @@ class Training:
         trace = self.traces[run.identity]
         lane = self.trainer.group.runs.index(run)
         targets = partial(self.trainer.data.targets_of, lane)
-        values, scores = scored(self.context, trace.outputs, self.splits, outcome, targets)
+        values, scores = (
+            ({}, {})
+            if outcome is Outcome.FAILED
+            else scored(self.context, trace.outputs, self.splits, outcome, targets)
+        )
         epochs = len(trace.curves[LOSS])
         if outcome is Outcome.COMPLETE:
             for name in ("loss", "accuracy"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,14 @@ def why_not_compiled() -> str:
 def slower_because(context: TaskContext) -> str:
     """Why the batched kernel stands in for the compiled one; empty where it does not."""
     return why_not_compiled() if context.kernel == "batched" and context.device.type == "cpu" else ""
+
+
+def untouched(paths: Sequence[str]) -> str:
+    """What is said of layers that tricks leave alone."""
+    shown = ", ".join(f"'{path}'" for path in paths[:3]) + (
+        f" and {len(paths) - 3} more" if len(paths) > 3 else ""
+    )
+    return f"tricks do not change these layers, which have a forward of their own or whose weights other code reads: {shown}"
 
 
 def key_of(context: TaskContext, recipe: Recipe, room: float) -> str:

@@ -19,6 +19,7 @@ from ablate.catalogue.registry import registry
 from ablate.executors.registry import INLINE, factory_of
 from ablate.lanes.context import TaskContext
 from ablate.lanes.device import one_thread
+from ablate.lanes.self_check import self_checked
 from ablate.ledger.store import Ledger
 from ablate.records import study as studies
 from ablate.records.errors import InputError
@@ -26,7 +27,7 @@ from ablate.records.names import check_name
 from ablate.records.study import StudyFile
 from ablate.records.study_rank import ConfirmSection, RankSection
 from ablate.study.environment import device_of, environment
-from ablate.study.kernel import choose, slower_because
+from ablate.study.kernel import choose, slower_because, untouched
 from ablate.study.progress import Progress, Silent
 from ablate.study.session import Session
 from ablate.study.study_diff import difference, what_to_type
@@ -125,12 +126,20 @@ def session_of(
     context = looked_at or TaskContext.of(task, registry(), device)
     if context.solo:
         progress.say(f"the model cannot be vmapped ({context.solo}): lanes run one at a time (K = 1)")
+    if context.left_alone:
+        progress.say(untouched(context.left_alone))
     path = options.studies / f"{opened.name}.db"
     workers = worker_count(options, device)
+    begun = kernel_begun(path)
     context, choice = choose(
         context, opened.study.baseline_recipe(registry(), 0.05), kernel=options.kernel, lanes=options.lanes,
-        memory=options.memory, workers=workers, begun=kernel_begun(path),
+        memory=options.memory, workers=workers, begun=begun,
     )  # fmt: skip
+    if begun is None:
+        context, why = self_checked(context)
+        choice = replace(choice, kernel=context.kernel)
+        if why:
+            progress.say(why)
     if reason := slower_because(context):
         progress.say(f"layers are not compiled, and train slower: {reason}")
     make_folder(options.studies)

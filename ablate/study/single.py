@@ -12,6 +12,7 @@ from ablate.catalogue.registry import registry
 from ablate.lanes import checkpoint
 from ablate.lanes.build import build_module
 from ablate.lanes.context import TaskContext
+from ablate.lanes.self_check import self_checked
 from ablate.lanes.trace import Report
 from ablate.lanes.training import Training
 from ablate.lanes.weights import check_savable, save
@@ -40,8 +41,10 @@ def train_single(
     device: torch.device,
     folder: Path,
     report: Callable[[Report], None],
+    say: Callable[[str], None] = lambda line: None,
 ) -> Single:
-    """Train one run; go on from its checkpoint if there is one. `report` is called after each epoch.
+    """Train one run; go on from its checkpoint if there is one. `report` is called after each epoch, `say` with a line about how
+    the run is trained.
 
     The weights are those that the metrics are of, written by `lanes.weights.save`. Raises InputError (recipe, folder, a
     checkpoint of other data or another model), AblateError where the recipe does not apply or the run does not complete.
@@ -64,6 +67,9 @@ def train_single(
         training.watch = report
         resumed = len(training.traces[run.identity].curves.get("train/loss", ()))
     else:
+        context, why = self_checked(context)
+        if why:
+            say(why)
         training = Training(context, [run], splits, report, keep_weights=True)
     while not training.done:
         training.epoch()

@@ -20,4 +20,6 @@ class LayerProxy(nn.Module):
         try:
             return super().__getattr__(name)
         except AttributeError:
+            if name.startswith("__"):  # how Python treats this module, copies it for one, is its own
+                raise
             return getattr(super().__getattr__(self.inner), name)

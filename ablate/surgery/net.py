@@ -236,6 +236,15 @@ def trace(module: nn.Module, example: Tensor) -> tuple[LayerInfo, ...]:
     return tuple(place for place in places if place.path not in elsewhere.paths)
 
 
+def left_alone(module: nn.Module, places: tuple[LayerInfo, ...]) -> tuple[str, ...]:
+    """Paths of convolutions, linear layers, norms and activations that are none of `places` (of `trace`), or the user's own."""
+    usual = {id(module.get_submodule(place.path)) for place in places if not place.custom}
+    kinds = (*AFFINE, *NORMS, *ACTIVATIONS)
+    return tuple(
+        p for p, layer in module.named_modules() if isinstance(layer, kinds) and id(layer) not in usual
+    )
+
+
 def _is_usual(layer: nn.Module, given: tuple[int, ...], output: tuple[int, ...]) -> bool:
     """Whether a layer of the user's own puts out its channels where torch's layer of that kind does."""
     if isinstance(layer, nn.Linear):

@@ -104,7 +104,18 @@ class LayerNorm(Norm):
         if self.per_position or x.ndim == 2:
             last = x.movedim(1, -1)
             return F.layer_norm(last, last.shape[-1:], self.weight, self.bias, eps).movedim(-1, 1)
-        return F.group_norm(x, 1, self.weight, self.bias, eps)  # one group: the whole example
+        return F.group_norm(
+            _with_gradient(x, self.weight), 1, self.weight, self.bias, eps
+        )  # one group: the whole example
+
+
+def _with_gradient(x: Tensor, weight: Tensor) -> Tensor:
+    """`x`, unchanged, in a way that its gradient is worked out too: with the channels innermost, torch's group norm crashes in
+    the backward pass where only that of its weights is wanted."""
+    if x.ndim < 4 or x.requires_grad or not weight.requires_grad or not torch.is_grad_enabled():
+        return x
+    never = torch.zeros((), dtype=torch.bool, device=x.device)
+    return torch.where(never, weight[0], x)
 
 
 class InstanceNorm(Norm):

@@ -4,6 +4,7 @@ from ablate.kernels.rules import (
     activations,
     convolution,
     dropout,
+    embedding,
     linear,
     norms,
     pooling,
@@ -15,5 +16,5 @@ from ablate.kernels.rules import (
 )
 
 __all__ = [
-    "activations", "convolution", "dropout", "linear", "norms", "pooling", "recompute", "residual", "shapes", "site", "switch",
+    "activations", "convolution", "dropout", "embedding", "linear", "norms", "pooling", "recompute", "residual", "shapes", "site", "switch",
 ]  # fmt: skip

@@ -1,0 +1,175 @@
+"""Two steps of the user's network by a kernel, held against a plain torch loop, before a study trains anything.
+
+The loop below knows the user's module, torch.optim and the batches. It shares with the engine only the seed of the initial
+weights, the order of examples and the numbers that dropout draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ablate.kernels.protocol import KERNELS, kernel_unavailable
+from ablate.kernels.support import FAILURES, differing
+from ablate.lanes.build import build_module
+from ablate.lanes.context import TaskContext
+from ablate.lanes.data import Order
+from ablate.lanes.trainer import Trainer
+from ablate.records.errors import AblateError, InputError
+from ablate.records.recipe import Recipe
+from ablate.records.run import Run
+from ablate.seams.draws import keep_mask, least_kept, seed_keys, step_keys, stream_keys, stream_number
+from ablate.tasks.user_code import repeatable
+
+STEPS = 2
+ROWS = 64
+"""Validation examples that are evaluated."""
+LR, MOMENTUM, DECAY = 0.01, 0.9, 0.05
+"""Decay tells a gradient that is zero from one that is not there."""
+
+Found = dict[str, Tensor | None]
+"""Losses, outputs in evaluation, and how far each parameter and buffer has moved, by name."""
+
+
+def self_checked(context: TaskContext) -> tuple[TaskContext, str]:
+    """(`context` under a kernel that trains the task's model as a plain loop does, why it is another than before or "").
+
+    Raises AblateError where not even the loop kernel does, InputError where two plain loops differ from each other.
+    """
+    seeds = [0] if context.solo or context.look.large else [0, 1]
+    expected = [plain(context, seed) for seed in seeds]
+    reasons: list[str] = []
+    for kernel in candidates(context):
+        own = context.with_kernel(kernel)
+        try:
+            what = next(filter(None, map(differing, by_kernel(own, seeds), expected)), "")
+        except FAILURES as error:
+            if kernel == "loop":
+                raise
+            what = " ".join(str(error).split())[:160] or type(error).__name__
+        if not what:
+            return own, "; ".join(reasons)
+        reasons.append(
+            f"the kernel '{kernel}' does not train this model as torch would ({what}): trying the next"
+        )
+    if differing(plain(context, seeds[0]), expected[0]):
+        raise InputError(
+            "two runs of the model with one seed and the same data differ",
+            hint="draw from the global generators of torch, NumPy or Python, and keep no state outside of the model",
+        )
+    raise AblateError(
+        f"ablate does not train this model as torch would ({what})",
+        hint="this is a bug: please report it, with the model's code and the output of: ablate doctor",
+    )
+
+
+def candidates(context: TaskContext) -> list[str]:
+    """The kernel that was chosen, then what may stand in for it, the loop last."""
+    if context.solo:
+        return ["loop"]
+    usual = [context.kernel, *(name for name in KERNELS if name not in (context.kernel, "loop"))]
+    names = usual if context.kernel != "loop" else ["loop"]
+    return [
+        *(name for name in names if not kernel_unavailable(name, context.device)),
+        *({"loop"} - set(names)),
+    ]
+
+
+def by_kernel(context: TaskContext, seeds: list[int]) -> list[Found]:
+    """What the engine makes of the runs of `seeds`, as lanes of one group."""
+    tricks = {"momentum": {"lr": LR, "momentum": MOMENTUM}, "weight_decay": {"decay": DECAY}}
+    recipe = Recipe.of(context.catalogue, tricks)
+    trainer = Trainer(context, [Run(context.task.name, recipe, seed, 1) for seed in seeds])
+    before = [_state(trainer.model(lane)) for lane in range(len(seeds))]
+    losses = torch.stack([trainer.step()[0] for _ in range(min(STEPS, trainer.order.steps_per_epoch))])
+    x = context.splits["validation"].x[:ROWS]
+    with torch.no_grad():
+        stacked = x.expand(len(seeds), *x.shape)
+        weights = dict(trainer.weights.items())
+        outputs = trainer.outputs(weights, stacked, trainer.seeds, training=False)
+    found = []
+    for lane in range(len(seeds)):
+        after = _state(trainer.model(lane))
+        found.append(_found(losses[:, lane], outputs[lane], before[lane], after))
+    return found
+
+
+def plain(context: TaskContext, seed: int) -> Found:
+    """The same in a plain torch loop."""
+    task, device = context.task, context.device
+    module = build_module(task.model, seed).to(device)
+    dropouts = [_Dropout(layer, path) for path, layer in module.named_modules() if type(layer) is nn.Dropout]
+    before = _state(module)
+    optimizer = torch.optim.SGD(module.parameters(), LR, momentum=MOMENTUM, weight_decay=DECAY)
+    train, seeds = context.splits["train"], seed_keys([seed], device)
+    order = Order(len(train), task.batch_size)
+    order.shuffle(seeds, torch.zeros_like(seeds, dtype=torch.int64))
+    criterion: Callable[[Tensor, Tensor], Tensor] = F.mse_loss if task.classes is None else F.cross_entropy
+
+    def outputs(x: Tensor, key: Tensor) -> Tensor:
+        for dropout in dropouts:
+            dropout.begin(key)
+        if not context.look.reseed:
+            return _columns(module(x.clone()))
+        with repeatable(int(key) & 0x7FFFFFFF):
+            return _columns(module(x.clone()))
+
+    losses = []
+    module.train()
+    for step in range(min(STEPS, order.steps_per_epoch)):
+        index = order.at(step)[0]
+        optimizer.zero_grad()
+        key = step_keys(seeds, torch.full_like(seeds, step, dtype=torch.int64))[0]
+        loss = criterion(outputs(train.x[index], key), train.y[index])
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        losses.append(loss.detach())
+    module.eval()
+    with torch.no_grad():
+        evaluated = outputs(context.splits["validation"].x[:ROWS], seeds[0])
+    return _found(torch.stack(losses), evaluated, before, _state(module))
+
+
+def _found(losses: Tensor, outputs: Tensor, before: dict[str, Tensor], after: dict[str, Tensor]) -> Found:
+    moved = {
+        f"change of '{name}'": own - before[name] if name in before else own for name, own in after.items()
+    }
+    return {"loss": losses, "output": outputs, **moved}
+
+
+def _state(module: nn.Module) -> dict[str, Tensor]:
+    """Copies of what the user's model holds as tensors of numbers; not the keys of layers that ablate put there."""
+    state = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    return {name: own.detach().clone() for name, own in state.items() if own.is_floating_point()}
+
+
+def _columns(outputs: Tensor) -> Tensor:
+    return outputs.unsqueeze(-1) if outputs.ndim == 1 else outputs
+
+
+class _Dropout:
+    """`forward` of one of the model's `nn.Dropout`s, with masks that follow from the step's key, the layer's place and the
+    number of the call."""
+
+    def __init__(self, layer: nn.Dropout, path: str) -> None:
+        self.layer, self.stream, self.calls = layer, stream_number(f"model/{path}"), 0
+        self.key = torch.zeros((), dtype=torch.int32)
+        layer.forward = partial(self.apply)  # type: ignore[method-assign]
+
+    def begin(self, key: Tensor) -> None:
+        self.key, self.calls = stream_keys(key, self.stream), 0
+
+    def apply(self, x: Tensor) -> Tensor:
+        p = self.layer.p
+        if not self.layer.training:
+            return x
+        key = stream_keys(self.key, stream_number(f"call {self.calls}")) if self.calls else self.key
+        self.calls += 1
+        least = torch.tensor(least_kept(p), dtype=torch.int16, device=x.device)
+        maps = x.ndim == 4  # whose elements are numbered with the channels innermost
+        mask = keep_mask(key, least, tuple(x.movedim(1, -1).shape if maps else x.shape))
+        return x * ((mask.movedim(-1, 1) if maps else mask) * (1 / (1 - p) if p < 1 else 0.0))

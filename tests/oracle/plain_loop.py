@@ -1,0 +1,110 @@
+"""A plain torch loop: the user's module, torch.optim, batches of the training data. What ablate's training is held against.
+
+It shares with ablate only what a comparison must: the seed under which the model is made, the order of examples, and the numbers
+that dropout draws, which are hung onto the user's own `nn.Dropout`s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ablate.lanes.build import build_module
+from ablate.lanes.data import Order
+from ablate.records.run import Run
+from ablate.seams.draws import keep_mask, least_kept, seed_keys, step_keys, stream_keys, stream_number
+from ablate.tasks.task import Task
+from ablate.tasks.user_code import repeatable
+
+CPU = torch.device("cpu")
+MakeOptimizer = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
+
+
+class CountedDropout:
+    """`forward` of an `nn.Dropout` with masks from the step's key: another one for each call of a forward pass."""
+
+    def __init__(self, layer: nn.Dropout, path: str) -> None:
+        self.layer, self.stream = layer, stream_number(f"model/{path}")
+        self.key, self.calls = torch.zeros((), dtype=torch.int32), 0
+
+    def begin(self, step_key: Tensor) -> None:
+        self.key, self.calls = stream_keys(step_key, self.stream), 0
+
+    def __call__(self, x: Tensor) -> Tensor:
+        p = self.layer.p
+        if not self.layer.training:
+            return x
+        key = stream_keys(self.key, stream_number(f"call {self.calls}")) if self.calls else self.key
+        self.calls += 1
+        least, inside = torch.tensor(least_kept(p), dtype=torch.int16), x.ndim == 4
+        shape = x.movedim(1, -1).shape if inside else x.shape
+        mask = keep_mask(key, least, tuple(shape))
+        return x * ((mask.movedim(-1, 1) if inside else mask) * torch.tensor(1 / (1 - p)))
+
+
+@dataclass
+class Record:
+    """Losses of every step, and after each epoch the outputs on the validation data; the model at the end."""
+
+    model: nn.Module
+    losses: list[float] = field(default_factory=list)
+    outputs: list[Tensor] = field(default_factory=list)
+
+
+def trained(task: Task, run: Run, make: MakeOptimizer, *, draws: bool, channels_last: bool = False) -> Record:
+    """Train `run.epochs` epochs. `draws`: the model takes numbers from torch's generator, which is seeded at every step.
+    `channels_last`: images are handed over in that memory format."""
+    model = build_module(task.model, run.seed)
+    dropouts = []
+    for path, layer in model.named_modules():
+        if type(layer) is nn.Dropout:
+            dropouts.append(CountedDropout(layer, path))
+            layer.forward = dropouts[-1]  # type: ignore[method-assign]
+    optimizer = make(list(model.parameters()))
+    order, seeds = Order(len(task.train), task.batch_size), seed_keys([run.seed], CPU)
+    record = Record(model)
+
+    def forward(x: Tensor, key: Tensor) -> Tensor:
+        for dropout in dropouts:
+            dropout.begin(key)
+        x = x.clone(memory_format=torch.channels_last) if channels_last else x.clone()
+        if not draws:
+            return model(x)
+        with repeatable(int(key) & 0x7FFFFFFF):
+            return model(x)
+
+    for epoch in range(run.epochs):
+        order.shuffle(seeds, torch.tensor([epoch]))
+        model.train()
+        for within in range(order.steps_per_epoch):
+            index = order.at(within)[0]
+            step = torch.tensor([epoch * order.steps_per_epoch + within])
+            optimizer.zero_grad()
+            target = F.one_hot(task.train.y[index], task.classes or 0).float()
+            logits = forward(task.train.x[index], step_keys(seeds, step)[0])
+            loss = -(target * torch.log_softmax(logits, dim=-1)).sum(-1).mean()
+            loss.backward()
+            optimizer.step()
+            record.losses.append(loss.item())
+        model.eval()
+        with torch.no_grad():
+            record.outputs.append(forward(task.validation.x, seeds[0]))
+    return record
+
+
+class PlainSgd(torch.optim.Optimizer):
+    """w ← w − lr g, rounded after the product: `torch.optim.SGD` rounds once."""
+
+    def __init__(self, parameters: list[nn.Parameter], lr: float) -> None:
+        super().__init__(parameters, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    parameter.copy_(parameter - torch.tensor(group["lr"]) * parameter.grad)
