@@ -96,8 +96,14 @@ def write_columns(path: str | os.PathLike[str], columns: Mapping[str, Sequence[A
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([_cell(name) for name in columns])
-    writer.writerows(zip(*([_cell(value) for value in values] for values in columns.values()), strict=True))
+    writer.writerows(zip(*map(_cells, columns.values()), strict=True))
     write_text(path, text.getvalue())
+
+
+def _cells(values: Sequence[Any]) -> Iterable[str]:
+    """The cells of a column; numbers of one type need no look at each."""
+    kinds = set(map(type, values))
+    return map(repr, values) if kinds <= {float} or kinds <= {int} else map(_cell, values)
 
 
 def _cell(value: Any) -> str:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from ledger_samples import METRICS, sample
 
 from ablate.ledger.entry import Entry
-from ablate.ledger.export import CURVE_COLUMNS, RUN_COLUMNS, curve_rows, runs_rows, write_csv
+from ablate.ledger.export import CURVE_COLUMNS, RUN_COLUMNS, curve_rows, runs_rows, write_columns, write_csv
 from ablate.ledger.store import Ledger
 from ablate.records.recipe import Recipe
 from ablate.records.run import Outcome, Result, Run
@@ -164,3 +164,16 @@ def test_no_rows_and_wrong_rows(tmp_path: Path):
     with pytest.raises(ValueError, match="'b'"):
         write_csv(tmp_path / "wrong.csv", [{"a": 1}, {"a": 1, "b": 2}])
     assert not (tmp_path / "wrong.csv").exists()
+
+
+def test_columns_are_written_as_rows_are(tmp_path):
+    columns = {
+        "=a": [1, -2, 3],
+        "b": [0.1, float("nan"), -1e300],
+        "c": ["=1+1", None, True],
+        "d": [1, 2.5, "x\r\ny"],
+    }
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    write_csv(tmp_path / "rows.csv", rows)
+    write_columns(tmp_path / "columns.csv", columns)
+    assert (tmp_path / "columns.csv").read_bytes() == (tmp_path / "rows.csv").read_bytes()

@@ -203,3 +203,24 @@ def test_wrong_columns_are_one_line(options: dict[str, object], says: str) -> No
     with pytest.raises(InputError, match=says) as caught:
         analyse_runs(frame, ["optimizer"], "acc", "higher", TableOptions(**options))  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
+
+
+def test_what_many_runs_cost_is_computed_as_for_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Above a number of runs, spread and pairs are taken from sums and samples: the same to what they leave out."""
+    from ablate.ranking.estimation import dispersion, interactions
+
+    draw = np.random.default_rng(0)
+    frame = pd.DataFrame({name: draw.integers(0, 2, 3000) for name in "abc"})
+    frame["acc"] = 0.2 * frame["a"] * frame["b"] + draw.normal(size=3000) * (1 + frame["c"])
+    few = analyse_runs(frame, list("abc"), "acc", "higher").analysis
+    monkeypatch.setattr(dispersion, "_MOST_FITTED", 1000)
+    monkeypatch.setattr(interactions, "_MOST_COMPARED", 500)
+    many = analyse_runs(frame, list("abc"), "acc", "higher").analysis
+    for name in ("sigma_with", "sigma_without"):
+        assert many.table[name].to_numpy() == pytest.approx(few.table[name].to_numpy(), rel=0.01)
+    pd.testing.assert_frame_equal(many.interactions, few.interactions)
+    product = (frame["a"] - 0.5) * (frame["b"] - 0.5)
+    base = np.column_stack([np.ones(3000), frame[["a", "b", "c"]], product])
+    coefficient = np.linalg.lstsq(base, frame["acc"], rcond=None)[0][4]
+    row = few.interactions.query("one == 'a' and other == 'b'").iloc[0]
+    assert row["effect"] == pytest.approx(coefficient)
