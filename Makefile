@@ -1,4 +1,4 @@
-# Everything a person runs here. `make` alone lists it.
+# Developer commands; `make` lists them.
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 .PHONY: help study test lint bench chaos validate clean
 
-help:  ## this list
+help:  ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
 $(VENV)/.ready: pyproject.toml constraints.txt
@@ -16,28 +16,28 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[compiled,dev]"
 	@touch $@
 
-study: $(VENV)/.ready  ## the main job on scikit-learn's digits: 100 trials, ranked, reported
+study: $(VENV)/.ready  ## run the full study on scikit-learn's digits: 100 trials, ranking, report
 	$(BIN)/ablate study digits --trials 100
 
-test: $(VENV)/.ready lint  ## lint, types and every test (under 10 minutes on 2 cores)
+test: $(VENV)/.ready lint  ## run lint, type checks and all tests (under 10 minutes on 2 cores)
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
-lint: $(VENV)/.ready  ## ruff and mypy
+lint: $(VENV)/.ready  ## run ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/.ready  ## speed, side by side with a plain loop
+bench: $(VENV)/.ready  ## run the benchmarks against a plain training loop
 	$(BIN)/python -m pytest -m bench
 	$(BIN)/python -m bench
 
-validate: $(VENV)/.ready  ## every network of the oracle by every kernel, the statistics by simulation, then on real training where the truth is known
+validate: $(VENV)/.ready  ## every oracle network with every kernel, the statistics by simulation, then on real training with known effects
 	$(BIN)/python -m pytest -m slow_oracle tests/oracle
 	$(BIN)/python -m bench.statistics
 	$(BIN)/python -m bench.statistics.real
 
-chaos: $(VENV)/.ready  ## hundreds of kills of a running study
+chaos: $(VENV)/.ready  ## kill a running study hundreds of times and check the ledger
 	$(BIN)/python -m bench.chaos
 
-clean:  ## remove what make made
+clean:  ## remove generated files
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
