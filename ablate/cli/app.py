@@ -40,7 +40,7 @@ HELP = """Which training tricks earn their place?
     ablate lr-find my_task.py:task   a sound learning rate, in six steps
     ablate tricks                    what can be switched on
 
-Everything resumes by being run again.
+Run a command again to resume it.
 """
 app = typer.Typer(
     help=HELP, pretty_exceptions_enable=False, rich_markup_mode=None,
