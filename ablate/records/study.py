@@ -19,7 +19,11 @@ from ablate.records.table import Table
 Sampler = Literal["tpe", "random", "qmc", "gp"]
 Pruner = Literal["none", "median", "successive-halving"]
 LR_FIND = "lr-find"
-DEFAULT_BASELINE: Mapping[str, Any] = {"optimizer": {"name": "momentum", "lr": LR_FIND, "momentum": 0.9}}
+DEFAULT_BASELINE: Mapping[str, Any] = {
+    "optimizer": {"name": "momentum", "lr": LR_FIND, "momentum": 0.9},
+    "cosine": True,
+}
+"""The rate decays to zero: a constant one flatters every trick that averages, and doubles the variance of an effect."""
 _SECTIONS = ("task", "metric", "epochs", "seed", "baseline", "space", "search", "rank", "confirm")
 
 

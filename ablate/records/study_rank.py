@@ -10,7 +10,7 @@ from ablate.records.errors import InputError, unknown
 from ablate.records.recipe import Catalogue
 from ablate.records.table import Table
 
-Design = Literal["screening", "factorial", "drop-one", "add-one"]
+Design = Literal["tuned", "screening", "factorial", "drop-one", "add-one"]
 DESIGNS: tuple[Design, ...] = get_args(Design)
 NONE = "none"
 OPTIMIZER = "optimizer"
@@ -25,10 +25,11 @@ class RankSection:
     `must_have`: tricks fixed on in the array and tested separately. `levels`: slot -> the tricks ranked in it
     ("none" for the empty slot); a slot that is not listed has the candidates of the search. `conditional`: trick ->
     the trick or slot without which it does nothing. `retune`: learning rates tried for each arm of a
-    trick that shifts the best rate; 0 for none.
+    trick that shifts the best rate; 0 for none. `budget`: of the rank stage, "10m" or "2000runs"; "" leaves it to the
+    tool. `waves`, `must_have`, `levels`, `conditional` and `retune` are of the array designs; "tuned" does without them.
     """
 
-    design: Design = "screening"
+    design: Design = "tuned"
     around: str = "best"
     margin: float | None = None
     waves: int = 3
@@ -36,6 +37,7 @@ class RankSection:
     levels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     conditional: Mapping[str, str] = field(default_factory=dict)
     retune: int = RATES
+    budget: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ def read_rank(table: Table, catalogue: Catalogue) -> RankSection:
     with table.at("retune"):
         check_rates(retune, "retune")
     return RankSection(
-        cast(Design, table.choice("design", "screening", DESIGNS)),
+        cast(Design, table.choice("design", "tuned", DESIGNS)),
         table.text("around", "best"),
         margin,
         table.integer("waves", 3, 1, 3),
@@ -66,6 +68,7 @@ def read_rank(table: Table, catalogue: Catalogue) -> RankSection:
         _levels(table.table("levels"), catalogue),
         _conditional(table.table("conditional"), catalogue),
         retune,
+        table.text("budget", ""),
     )
 
 

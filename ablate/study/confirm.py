@@ -9,19 +9,31 @@ from ablate.analysis.designed_runs import Ranked
 from ablate.ranking.designs.design import training_seed
 from ablate.records.recipe import Recipe
 from ablate.records.trick import Trick
+from ablate.study.ranking.array_stage import analysed
 from ablate.study.ranking.design_matrix import at_rate
-from ablate.study.ranking.stage import analysed, same_recipe
+from ablate.study.ranking.recipes import same_recipe
 from ablate.study.session import Planned, Session
 
 
 def confirm(session: Session, winner: Recipe, baseline: Recipe) -> None:
     """Train every arm on the same fresh seeds. The test split is looked at here and nowhere else.
 
-    Which tricks are dropped one by one is read off the ranking in the ledger, if there is one of this recipe.
+    After a ranking by tuned arms: the recipe that it recommends, what the search found, and the baseline, each as tuned.
+    After an array: the winner, the baseline, and the winner without each trick that helps.
     """
+    fact = session.ledger.fact("rank") or {}
+    if fact.get("kind") == "tuned" and fact.get("complete") and fact["around"] == winner.to_dict():
+        arms = arms_of_tuned(fact)
+        if len(arms) == 1:
+            session.progress.say(
+                "confirm: the baseline itself is recommended, so there is no gain to confirm"
+            )
+        _train(session, arms)
+        return
     if same_recipe(winner, baseline):
         session.progress.say("confirm: the winner is the baseline itself, so there is no gain to confirm")
-    fact = session.ledger.fact("rank") or {}
+    if fact.get("kind") == "tuned":
+        fact = {}
     if fact and fact["around"] != winner.to_dict():
         session.progress.say(
             "confirm: the ranking is around another recipe, so no trick is dropped from this one"
@@ -29,9 +41,26 @@ def confirm(session: Session, winner: Recipe, baseline: Recipe) -> None:
         fact = {}
     found = analysed(session, fact) if fact else None
     arms = arms_of(session.context.catalogue, winner, baseline, found, fact)
+    _train(session, arms)
+
+
+def arms_of_tuned(fact: Mapping[str, Any]) -> dict[str, Recipe]:
+    """The arms that a ranking by tuned arms leaves to be confirmed; equal ones once."""
+    tuned = {
+        name: next(p["recipe"] for p in points if p["chosen"]) for name, points in fact["tuning"].items()
+    }
+    arms = {
+        "winner": Recipe(fact["recommended"]["recipe"]),
+        "baseline": Recipe(tuned["add-one: baseline"]),
+        "as found": Recipe(tuned.get("toggle: recipe", tuned["add-one: baseline"])),
+    }
+    return {name: recipe for name, recipe in arms.items() if name == "winner" or recipe != arms["winner"]}
+
+
+def _train(session: Session, arms: Mapping[str, Recipe]) -> None:
     count = session.study.confirm.seeds
     before = session.ledger.fact("confirm") or {"arms": {}, "seeds": []}
-    if before["arms"].get("winner") == winner.to_dict() and len(before["seeds"]) > count:
+    if before["arms"].get("winner") == arms["winner"].to_dict() and len(before["seeds"]) > count:
         count = len(before["seeds"])
         session.progress.say(f"confirm: {count} seeds are there already, and are kept")
     seeds = [training_seed(session.study.seed, 0xC0F1, i) for i in range(count)]

@@ -79,8 +79,12 @@ def check_ranking(opened: Opened, options: Options, space: Space, *, sure: bool)
     """Raise InputError where [rank] asks for tricks that the study does not have, or for a design that cannot
     hold the tricks. `sure`: the recipe that is ranked will not change before."""
     from ablate.ranking.designs.waves import check_kind  # pandas: only where something is ranked
+    from ablate.study.ranking.budget import check_budget
     from ablate.study.ranking.plan import laid_out
 
+    if opened.study.rank.design == "tuned":
+        check_budget(opened.study.rank.budget)
+        return
     laid, known, _ = laid_out(opened, options, registry(), space.baseline, list(space.settings))
     if known and sure:
         check_kind(opened.study.rank.design, laid.factors)

@@ -55,6 +55,10 @@ METRICS: dict[Criterion, dict[str, Metric]] = {
         )
     },
 }
+SHARES = frozenset(
+    {"accuracy", "balanced_accuracy", "worst_class_recall", "robust_accuracy", "ece", "r2", "f1", "auroc"}
+)
+"""Metrics on a scale of which 1 is the whole: a hundredth is a point."""
 DEFAULT: dict[Criterion, str] = {"classification": "validation/accuracy", "regression": "validation/rmse"}
 
 
@@ -71,6 +75,11 @@ def metric_info(criterion: Criterion, metric: str) -> Metric:
             )
         raise unknown(f"{criterion} metric", name, table)
     return table[name]
+
+
+def is_share(metric: str) -> bool:
+    """Whether a hundredth of the metric, `accuracy` or `validation/accuracy`, is a point."""
+    return metric.rpartition("/")[2] in SHARES
 
 
 def selection_metric(criterion: Criterion, metric: str | None) -> str:

@@ -12,10 +12,10 @@ from ablate.ranking.designs.waves import wave_of
 from ablate.records.errors import InputError
 from ablate.records.recipe import Recipe, conflict
 from ablate.records.study_rank import RankSection
+from ablate.study.ranking.array_stage import for_kind
 from ablate.study.ranking.candidates import HARDLY
 from ablate.study.ranking.factors import ONLY_ONE, array
 from ablate.study.ranking.retune import arms, choose, grid
-from ablate.study.ranking.stage import for_kind
 
 CATALOGUE = registry()
 CANDIDATES = (

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Role = Literal["ordinary", "must_have", "conditional", "needs_retune"]
-Kind = Literal["screening", "factorial", "drop-one", "add-one", "pilot"]
+Kind = Literal["tuned", "screening", "factorial", "drop-one", "add-one", "pilot"]
 PLACEBO = "placebo"
 RESERVED = ("run", "seed", "block", "wave", "outcome")
 _VERSION = 1

@@ -18,12 +18,12 @@ from ablate.ranking.designs.screening import is_factorial
 from ablate.ranking.designs.waves import apart, check_kind, wave_of
 from ablate.records.recipe import Recipe
 from ablate.records.trick import Trick
+from ablate.study.ranking.array_stage import for_drops, for_kind, main_factors, tricks
 from ablate.study.ranking.candidates import Seen, best_seen
 from ablate.study.ranking.design_matrix import FactorMapping
 from ablate.study.ranking.factors import array
 from ablate.study.ranking.pilot import pays
 from ablate.study.ranking.retune import declaration
-from ablate.study.ranking.stage import for_drops, for_kind, main_factors, tricks
 from ablate.study.recipes import read_recipe
 from ablate.study.resume import Opened, Options
 

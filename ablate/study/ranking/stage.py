@@ -1,227 +1,38 @@
-"""The rank stage: designed runs around one recipe, wave by wave, until it is enough.
-
-Everything that decides what is run and how it is judged is in the ledger before the first run; the stage is a
-pure function of that and of the results, so that it resumes by being run again.
-"""
+"""The rank stage: the tuned design unless the study asks for another one. Resumes by being run again."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
-from ablate.analysis.designed_runs import Ranked, ranked
-from ablate.ranking.designs.design import PLACEBO, Design, Factor, Kind, Row
-from ablate.ranking.designs.screening import is_factorial
-from ablate.ranking.designs.waves import apart, check_kind, wave_of
-from ablate.ranking.verdicts.sequential import nominal_level
-from ablate.records.errors import InputError
 from ablate.records.recipe import Recipe
-from ablate.study.ranking.candidates import best_seen
-from ablate.study.ranking.design_matrix import FactorMapping
-from ablate.study.ranking.factors import array
-from ablate.study.ranking.pilot import pays, pilot
-from ablate.study.ranking.retune import declaration as rates_declared
-from ablate.study.ranking.retune import retune
-from ablate.study.session import Planned, Session
-from ablate.tasks.chance_level import collapse_level
-
-NOTHING_TO_DROP = "not in the recipe that is ranked, so there is nothing to drop"
+from ablate.study.ranking.array_stage import rank_array
+from ablate.study.ranking.budget import RankBudget
+from ablate.study.ranking.lean import lean_and_ladder
+from ablate.study.ranking.race import race_arms
+from ablate.study.ranking.tuned import TunedStage, declare, told, tune_arms
+from ablate.study.session import Session
 
 
-def rank(session: Session, winner: Recipe, baseline: Recipe, candidates: list[str]) -> Ranked | None:
-    """Run waves until every trick has its verdict, or the waves are used up. None: there is nothing to rank."""
-    asked = session.study.rank
-    if same_recipe(winner, baseline):
-        session.progress.say(
-            "the recipe that is ranked is the baseline itself: its contenders are ranked on it"
-        )
-    seen = best_seen(session.ledger.entries(scores=False), session.score)
-    whole = for_kind(
-        array(session.context.catalogue, winner, baseline, candidates, asked, seen), asked.design
-    )
-    check_kind(asked.design, whole.factors)
-    if not tricks(whole):
-        nothing = f"no trick is left to rank by {asked.design} around this recipe"
-        if session.ledger.fact("rank"):  # which would be shown as if it were this one
-            raise InputError(
-                f"{nothing}; the ledger has an earlier ranking",
-                hint="rank with --design add-one, or --around a recipe file",
-            )
-        session.progress.say(f"rank: {nothing}")
-        return None
-    fact = declared(session, whole, winner)
-    if asked.design == "screening" and is_factorial(whole.factors):
-        session.progress.say(f"rank: {len(tricks(whole))} tricks are few enough for the full factorial")
-    whole, fact["retune"] = retune(session, whole)
-    kind: Kind = asked.design
-    laid = whole
-    first = wave_of(kind, main_factors(kind, laid), wave=1, seed=session.study.seed, shipped=for_drops(laid))
-    if pays(kind, len(first.rows)):
-        laid, fact["pilot"] = pilot(session, whole, fact["collapse"])
-        if not fact["pilot"]["array"]:
-            kind, laid = instead(whole)
-            session.progress.say(f"rank: {kind} is run instead of the array")
-    fact["left_out"] = dict(laid.left_out)
-    keep(session, fact)
-    found: Ranked | None = None
-    for wave in range(1, asked.waves + 1):
-        plan = planned(session, fact, kind, laid, whole, wave)
-        session.progress.stage(f"rank, wave {wave}", len(plan) * session.epochs)
-        session.train(plan)
-        found = analysed(session, fact)
-        if found.decided:
-            break
-    return found
+def rank(session: Session, winner: Recipe, baseline: Recipe, candidates: list[str]) -> None:
+    """Rank `candidates` around `winner` by the study's design; what came out is in the ledger."""
+    if session.study.rank.design == "tuned":
+        rank_tuned(session, winner, baseline, candidates)
+    else:
+        rank_array(session, winner, baseline, candidates)
 
 
-def same_recipe(winner: Recipe, baseline: Recipe) -> bool:
-    """Whether the two differ in nothing but the placebo."""
-    return winner.without(PLACEBO) == baseline.without(PLACEBO)
+def rank_tuned(session: Session, winner: Recipe, baseline: Recipe, candidates: list[str]) -> dict[str, Any]:
+    """The default design: tune every arm, race them, take out of the recipe what does not earn its place, walk the ladder.
 
-
-def tricks(laid: FactorMapping) -> list[Factor]:
-    return [factor for factor in laid.factors if factor.name != PLACEBO]
-
-
-def for_kind(laid: FactorMapping, kind: Kind) -> FactorMapping:
-    """The array as `kind` has it. drop-one: only what the recipe has, must_haves like the rest. add-one: the
-    baseline is the recipe that tricks are added to."""
-    if kind == "drop-one":
-        reference = [f.name for f in tricks(laid) if laid.shipped[f.name] == f.levels[0]]
-        laid = laid.without(dict.fromkeys(reference, NOTHING_TO_DROP))
-        plain = (Factor(f.name, f.levels) if f.role == "must_have" else f for f in laid.factors)
-        return replace(laid, factors=tuple(plain))
-    if kind == "add-one":
-        start = {f.name: f.levels[f.role == "must_have"] for f in laid.factors}
-        return replace(laid, shipped=start)
-    return laid
-
-
-def instead(whole: FactorMapping) -> tuple[Kind, FactorMapping]:
-    """What is run where no array can be: drop-one from the recipe, or add-one where it has nothing to drop."""
-    dropping = for_kind(whole, "drop-one")
-    return ("drop-one", dropping) if tricks(dropping) else ("add-one", for_kind(whole, "add-one"))
-
-
-def for_drops(laid: FactorMapping) -> dict[str, str]:
-    """The shipped levels with the placebo in: dropping it compares two runs of one recipe."""
-    return {**laid.shipped, PLACEBO: "on"}
-
-
-def declared(session: Session, laid: FactorMapping, winner: Recipe) -> dict[str, Any]:
-    """The ledger's fact, begun anew where another ranking was declared in it before."""
-    asked, study = session.study.rank, session.study
-    waves = [
-        wave_of(
-            asked.design,
-            main_factors(asked.design, laid),
-            wave=wave,
-            seed=study.seed,
-            shipped=for_drops(laid),
-        )
-        for wave in range(1, asked.waves + 1)
-    ]
-    new: dict[str, Any] = {
-        "asked": {
-            "design": asked.design,
-            "around": winner.to_dict(),
-            "meaning": laid.to_dict(),
-            "factors": waves[0].to_json()["factors"],
-            "shipped": dict(laid.shipped),
-            "fixed": [factor.name for factor in laid.fixed],
-            "retune": rates_declared(laid, asked.retune),
-        },
-        "around": winner.to_dict(),
-        "margin": asked.margin,
-        "margin_source": "auto" if asked.margin is None else "study file",
-        "alpha": nominal_level(asked.waves),
-        "looks": asked.waves,
-        "seeds": [list(dict.fromkeys(row.seed for row in wave.rows)) for wave in waves],
-        "waves": 0,
-        "collapse": collapse_level(session.context.task, session.metric),
-        "left_out": dict(laid.left_out),
-        "meaning": laid.to_dict(),
-        "retune": rates_declared(laid, asked.retune),
-        "pilot": None,
-        "rows": [],
-        "apart": {"rows": []},
-    }
-    fact = session.ledger.fact("rank") or new
-    if fact.get("asked") != new["asked"]:
-        session.progress.say(
-            "another ranking is asked for than was declared before: it takes that one's place in the report "
-            "(its runs are kept: asked for again, it comes back; a study under another --name keeps both)"
-        )
-        fact = new
-    if any(fact[key] != new[key] for key in ("margin", "looks")):
-        session.progress.say(
-            "margin or looks differ from those declared before the first run: noted in the report"
-        )
-        new["margin_source"] = "changed after the first run"
-        fact |= {key: new[key] for key in ("margin", "margin_source", "alpha", "looks", "seeds")}
-    keep(session, fact)
+    Returns the ledger's fact.
+    """
+    stage = TunedStage(session, winner, baseline, candidates)
+    fact = declare(stage)
+    budget = RankBudget.from_json(fact["budget"])
+    session.progress.say(told(budget, len(stage.every)))
+    tuned = tune_arms(stage, budget, fact)
+    race_arms(stage, budget, tuned, fact)
+    lean_and_ladder(stage, budget, tuned, fact)
+    fact["complete"] = True
+    session.ledger.put("rank", fact)
     return fact
-
-
-def keep(session: Session, fact: Mapping[str, Any]) -> None:
-    """Write the fact, if it is not in the ledger as it is."""
-    if session.ledger.fact("rank") != fact:
-        session.ledger.put("rank", fact)
-
-
-def main_factors(kind: Kind, laid: FactorMapping) -> tuple[Factor, ...]:
-    """What the design itself varies or fixes: add-one leaves the must_haves to the test apart."""
-    return tuple(f for f in laid.factors if kind != "add-one" or f.role != "must_have")
-
-
-def planned(
-    session: Session, fact: dict[str, Any], kind: Kind, laid: FactorMapping, whole: FactorMapping, wave: int
-) -> list[Planned]:
-    """The runs of a wave, in the ledger's fact before any of them is trained."""
-    catalogue, seed = session.context.catalogue, session.study.seed
-    design = wave_of(kind, main_factors(kind, laid), wave=wave, seed=seed, shipped=for_drops(laid))
-    plan = [
-        (row, Planned(session.run(laid.recipe(catalogue, row.levels), row.seed), "rank", wave))
-        for row in design.rows
-    ]
-    start = {**whole.shipped, **{f.name: laid.shipped[f.name] for f in laid.fixed}}
-    aside = apart(set_apart(laid, whole), start, design, wave=wave, seed=seed)
-    beside = [
-        (row, Planned(session.run(whole.recipe(catalogue, row.levels), row.seed), "rank", wave, arm="apart"))
-        for row in (aside.rows if aside else ())
-    ]
-    if fact["waves"] < wave:
-        fact["waves"] = wave
-        _declare_rows(fact, design, plan, for_drops(laid))
-        if aside:
-            _declare_rows(fact["apart"], aside, beside, start)
-        keep(session, fact)
-    return [one for _, one in [*plan, *beside]]
-
-
-def set_apart(laid: FactorMapping, whole: FactorMapping) -> list[Factor]:
-    """What the array holds fixed: must_haves, and what the pilot took out of it though the recipe has it."""
-    there = {factor.name for factor in laid.factors}
-    gone = [f for f in whole.factors if f.name not in there and whole.shipped[f.name] != f.levels[0]]
-    return [*laid.fixed, *gone]
-
-
-def analysed(session: Session, fact: Mapping[str, Any]) -> Ranked:
-    entries = session.ledger.entries(scores=False)  # a run may have been wanted by another stage first
-    found = ranked(fact, entries, session.metric, higher=session.higher)
-    assert found is not None
-    return found
-
-
-def _declare_rows(
-    fact: dict[str, Any], design: Design, plan: list[tuple[Row, Planned]], shipped: Mapping[str, str]
-) -> None:
-    """Add a wave's rows to the fact, and make the design of all its rows."""
-    fact["rows"] += [
-        {"identity": one.run.identity, "levels": dict(row.levels), "seed": row.seed, "block": row.block, "wave": row.wave}
-        for row, one in plan
-    ]  # fmt: skip
-    fact["shipped"] = {factor.name: shipped[factor.name] for factor in design.factors}
-    rows = tuple(Row(r["levels"], r["seed"], r["block"], r["wave"]) for r in fact["rows"])
-    fact["design"] = Design(design.kind, design.factors, rows, design.note).to_json()

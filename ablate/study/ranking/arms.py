@@ -1,0 +1,211 @@
+"""The arms of the tuned design: every applicable trick added to the baseline, and put into or taken out of the recipe found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import median
+from typing import Literal
+
+from ablate.ranking.designs.design import PLACEBO
+from ablate.records.recipe import Catalogue, Recipe, conflict
+from ablate.records.study_rank import OPTIMIZER
+from ablate.records.trick import Parameter, Trick, Value
+
+Estimand = Literal["add-one", "toggle"]
+REFERENCES: Mapping[Estimand, str] = {"add-one": "baseline", "toggle": "recipe"}
+LR = "lr"
+SHARES = (0.25, 0.75)
+"""Where in a parameter's range settings are tried beside its default, as shares of the range (of its logarithm on a log scale)."""
+Settings = Mapping[str, Value]
+Liked = Mapping[str, Sequence[Settings]]
+"""Trick -> its settings in the best trials of the search, the best first."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One recipe against its reference, before anything is tuned.
+
+    `recipes`: the candidates to choose from, which differ in the trick's settings; the learning rate is tuned besides.
+    `sign`: +1 where the arm has the trick, -1 where the reference has it and the arm does without: effects are of *having* it.
+    `against`: what stands in the trick's place otherwise, in words. Empty `trick`: the reference itself.
+    """
+
+    estimand: Estimand
+    trick: str
+    recipes: tuple[Recipe, ...]
+    sign: int = 1
+    against: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"{self.estimand}: {self.trick or REFERENCES[self.estimand]}"
+
+    @property
+    def is_reference(self) -> bool:
+        return not self.trick
+
+    @property
+    def is_placebo(self) -> bool:
+        return self.trick == PLACEBO
+
+
+@dataclass(frozen=True)
+class Arms:
+    """All arms of one reference (which stands first), and why other tricks have none."""
+
+    arms: tuple[Arm, ...]
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+
+def liked_settings(ranked_recipes: Iterable[Recipe]) -> dict[str, list[Settings]]:
+    """Settings of each trick in the search's best recipes, in their order."""
+    liked: dict[str, list[Settings]] = {}
+    for recipe in ranked_recipes:
+        for name, settings in recipe.items():
+            liked.setdefault(name, []).append(settings)
+    return liked
+
+
+def arms_of(
+    estimand: Estimand,
+    reference: Recipe,
+    candidates: Iterable[str],
+    catalogue: Catalogue,
+    liked: Liked,
+    most: int,
+) -> Arms:
+    """An arm for every trick of `candidates` and of `reference`; `most` settings are tried of each."""
+    arms = [Arm(estimand, "", (reference,)), Arm(estimand, PLACEBO, (reference,))]
+    left_out: dict[str, str] = {}
+    for name in sorted({*candidates, *reference} - {PLACEBO}):
+        trick = catalogue[name]
+        if name in reference:
+            if trick.slot == OPTIMIZER:
+                left_out[name] = (
+                    f"the optimizer of the {REFERENCES[estimand]}: the others are compared with it"
+                )
+            else:
+                arms.append(Arm(estimand, name, (reference.without(name),), -1, "without it"))
+            continue
+        enemies = [other for other in reference if not trick.slot or catalogue[other].slot != trick.slot]
+        clash = next((why for other in enemies if (why := conflict(trick, catalogue[other]))), "")
+        parent = _missing_parent(trick, reference, catalogue)
+        if clash or parent:
+            left_out[name] = (
+                clash or f"acts only with {parent}, which the {REFERENCES[estimand]} does not have"
+            )
+            continue
+        stands = reference.slot(catalogue, trick.slot) if trick.slot else None
+        choices = settings_of(trick, reference, catalogue, liked.get(name, ()), most)
+        recipes = dict.fromkeys(reference.with_trick(catalogue, name, settings) for settings in choices)
+        arms.append(Arm(estimand, name, tuple(recipes), 1, stands or "without it"))
+    return Arms(tuple(arms), left_out)
+
+
+def settings_of(
+    trick: Trick, reference: Recipe, catalogue: Catalogue, liked: Sequence[Settings], most: int
+) -> list[dict[str, Value]]:
+    """At most `most` settings of a trick: its default, what the search liked, and its main parameter at other values.
+
+    The main parameter is the first that is not the learning rate. An optimizer's settings are the default's (the rate
+    is tuned anyway, on the scale of the reference's).
+    """
+    default = dict(trick.defaults)
+    if trick.slot == OPTIMIZER:
+        default = _scaled_rate(trick, default, reference, catalogue)
+        return [default]
+    main = next(iter(trick.parameters), None)
+    if main is None:
+        return [default]
+    chosen = [{**default, main.name: value} for value in spread(main) if value != main.neutral]
+    if not main.choices:
+        chosen = [default, *chosen]
+        if liked:
+            usual = _typical(trick, liked)
+            chosen = [default, usual, *chosen[1:]]
+    unique: list[dict[str, Value]] = []
+    for settings in chosen:
+        if settings not in unique and not _does_nothing(trick, settings):
+            unique.append(settings)
+    return unique[: max(most, len(main.choices))]
+
+
+def spread(parameter: Parameter) -> list[Value]:
+    """Values of a parameter to try: its choices, or points inside its range."""
+    if parameter.choices:
+        return list(parameter.choices)
+    if not parameter.is_number:
+        return [False, True]
+    low, high = parameter.low, parameter.high
+    assert low is not None
+    assert high is not None
+    values: list[Value] = []
+    for share in SHARES:
+        value = low * (high / low) ** share if parameter.log else low + share * (high - low)
+        values.append(round(value) if parameter.is_integer else float(f"{value:.2g}"))
+    return values
+
+
+def with_rate(recipe: Recipe, catalogue: Catalogue, rate: float | None) -> Recipe:
+    """The recipe at another learning rate; as it is where its optimizer has none or `rate` is None."""
+    name = recipe.slot(catalogue, OPTIMIZER)
+    if rate is None or name is None or LR not in recipe[name]:
+        return recipe
+    return recipe.with_trick(catalogue, name, {**recipe[name], LR: rate})
+
+
+def rate_of(recipe: Recipe, catalogue: Catalogue) -> float | None:
+    """The recipe's learning rate; None where its optimizer has none."""
+    name = recipe.slot(catalogue, OPTIMIZER)
+    return float(recipe[name][LR]) if name is not None and LR in recipe[name] else None
+
+
+def described(recipe: Recipe, arm: Arm) -> str:
+    """The settings of the arm's trick in words; what it is compared with stands in `arm.against`."""
+    settings = {key: value for key, value in recipe.get(arm.trick, {}).items() if key != LR}
+    return ", ".join(
+        f"{key}={value:.3g}" if isinstance(value, float) else f"{key}={value}"
+        for key, value in settings.items()
+    )
+
+
+def tuned(arm: Arm, recipe: Recipe) -> Arm:
+    """The arm with the one recipe that tuning chose."""
+    return replace(arm, recipes=(recipe,))
+
+
+def _typical(trick: Trick, liked: Sequence[Settings]) -> dict[str, Value]:
+    """The middle of what the best trials had: medians of numbers, the best trial's choices."""
+    first = dict(liked[0])
+    for parameter in trick.parameters:
+        if parameter.is_number:
+            value = median(float(settings[parameter.name]) for settings in liked)
+            first[parameter.name] = round(value) if parameter.is_integer else float(f"{value:.3g}")
+    return first
+
+
+def _does_nothing(trick: Trick, settings: Settings) -> bool:
+    own = [parameter for parameter in trick.parameters if parameter.neutral is not None]
+    return bool(own) and all(settings[parameter.name] == parameter.neutral for parameter in own)
+
+
+def _missing_parent(trick: Trick, reference: Recipe, catalogue: Catalogue) -> str:
+    """The trick or slot without which this one does nothing, where the reference lacks it."""
+    for role in trick.roles:
+        if role.startswith("conditional("):
+            parent = role.removeprefix("conditional(").removesuffix(")")
+            if parent not in reference and reference.slot(catalogue, parent) is None:
+                return parent
+    return ""
+
+
+def _scaled_rate(
+    trick: Trick, settings: dict[str, Value], reference: Recipe, catalogue: Catalogue
+) -> dict[str, Value]:
+    """The default rate, scaled as the reference's rate is to its own optimizer's default."""
+    own = reference.slot(catalogue, OPTIMIZER)
+    rate = rate_of(reference, catalogue)
+    if own is None or rate is None or LR not in settings:
+        return settings
+    return {**settings, LR: float(settings[LR]) * rate / float(catalogue[own].parameter(LR).default)}

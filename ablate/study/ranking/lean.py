@@ -1,0 +1,149 @@
+"""The lean recipe, and the ladder from the baseline to it.
+
+Lean: the recipe found without the tricks that hurt or have no measurable effect in it. Ladder: from the baseline to the lean
+recipe a trick at a time, every rung tuned at the budget of an arm, all rungs on the same fresh seeds, so that the steps add
+up to the whole gain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from ablate.records.recipe import Recipe
+from ablate.records.study_rank import OPTIMIZER
+from ablate.study.ranking.arms import LR, REFERENCES, Arm, described, rate_of, with_rate
+from ablate.study.ranking.budget import RankBudget
+from ablate.study.ranking.tuned import TUNING, Tuned, TunedStage
+from ablate.study.ranking.tuning import tune
+
+LADDER = 0x1ADD
+PAIRS = 20
+"""Seeds of every rung; fewer where the budget is smaller."""
+BALLAST = ("hurts", "hurts a little", "no measurable effect")
+CONFIDENCE = 0.95
+
+
+def lean_and_ladder(
+    stage: TunedStage, budget: RankBudget, tuned: Mapping[str, Tuned], fact: dict[str, Any]
+) -> None:
+    """Put `lean`, `ladder` and `recommended` into the fact."""
+    baseline = tuned[f"add-one: {REFERENCES['add-one']}"].recipe
+    if "toggle" not in stage.estimands:
+        fact["lean"], fact["ladder"] = {"recipe": baseline.to_dict(), "removed": []}, None
+        fact["recommended"] = {"recipe": baseline.to_dict(), "is_baseline": True}
+        stage.session.ledger.put("rank", fact)
+        return
+    found = tuned[f"toggle: {REFERENCES['toggle']}"].recipe
+    removed = [row["trick"] for row in fact["rows"] if row["in_recipe"] and row["estimand"] == "toggle" and row["verdict"] in BALLAST]  # fmt: skip
+    lean = found.without(*removed)
+    rungs = rungs_of(stage, baseline, lean, fact["rows"])
+    recipes = _tuned_rungs(stage, budget, rungs, found if not removed else None)
+    seeds = stage.first_seeds(min(PAIRS, budget.racing.pairs[-1]), LADDER)
+    fact["lean"] = {"removed": removed, "recipe": recipes[-1].to_dict()}
+    fact["ladder"] = _climb(stage, rungs, [baseline, *recipes], seeds) if rungs else None
+    gain = fact["ladder"]["total"] if fact["ladder"] else None
+    better = gain is not None and gain["low"] > 0
+    fact["recommended"] = {
+        "recipe": (recipes[-1] if better else baseline).to_dict(),
+        "is_baseline": not better,
+        "gain": gain,
+    }
+    fact["spent"]["ladder"] = len(rungs) * (budget.tuning.runs + len(seeds)) + len(seeds)
+    stage.session.ledger.put("rank", fact)
+
+
+def rungs_of(
+    stage: TunedStage, baseline: Recipe, lean: Recipe, rows: Sequence[Mapping[str, Any]]
+) -> list[Arm]:
+    """The steps from the baseline to the lean recipe, the largest effect on the baseline first; one trick each.
+
+    A trick of the baseline that the recipe lacks is a step, and so are other settings of one that both have.
+    """
+    catalogue = stage.catalogue
+    effects = {row["trick"]: row["effect"] for row in rows if row["estimand"] == "add-one"}
+    slots = {catalogue[name].slot: name for name in lean if catalogue[name].slot}
+    changes: dict[str, tuple[str, dict[str, Any] | None]] = {}
+    for name, settings in lean.items():
+        if name not in baseline or _without_rate(settings) != _without_rate(baseline[name]):
+            changes[name] = (name, dict(settings))
+    for name in baseline:
+        if name not in lean and catalogue[name].slot not in slots:
+            changes[name] = (name, None)
+    order = sorted(changes, key=lambda name: -effects.get(name, 0.0) if changes[name][1] is not None else effects.get(name, 0.0))  # fmt: skip
+    recipe, rungs = baseline, []
+    for name in order:
+        new = changes[name][1]
+        before = recipe
+        if new is None:
+            recipe = recipe.without(name)
+        else:
+            recipe = recipe.with_trick(catalogue, name, new)
+            if catalogue[name].slot != OPTIMIZER:
+                recipe = with_rate(recipe, catalogue, rate_of(before, catalogue))
+        rungs.append(Arm("toggle", name, (recipe,), 1 if new is not None else -1, "rung"))
+    return rungs
+
+
+def _without_rate(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if key != LR}
+
+
+def _tuned_rungs(
+    stage: TunedStage, budget: RankBudget, rungs: Sequence[Arm], found: Recipe | None
+) -> list[Recipe]:
+    """Each rung at its best rate. The last one is the recipe `found`, already tuned, where nothing was taken out of it."""
+    own = list(rungs if found is None else rungs[:-1])
+    names = {arm.name: f"rung {number}: {arm.trick}" for number, arm in enumerate(own)}
+    common = stage.first_seeds(budget.tuning.first + budget.tuning.repeats, TUNING)
+    recipes: list[Recipe] = []
+    if own:
+        points = tune(
+            own, {arm.name: arm.name for arm in own}, stage.catalogue, budget.tuning,
+            dict.fromkeys(names, common), stage.tuning_scores,
+        )  # fmt: skip
+        recipes = [next(point.recipe for point in points[arm.name] if point.chosen) for arm in own]
+    return recipes if found is None else [*recipes, found]
+
+
+def _climb(
+    stage: TunedStage, rungs: Sequence[Arm], recipes: Sequence[Recipe], seeds: Sequence[int]
+) -> dict[str, Any]:
+    """Every recipe on the same seeds: a step is a mean paired difference, and all steps add up to the total."""
+    final = stage.is_final(*recipes)
+    rows = [(f"ladder {number}", recipe, seed) for number, recipe in enumerate(recipes) for seed in seeds]
+    entries = stage.train(rows, "ladder", "rank, ladder")
+    scores = np.array([stage.score(entry, final=final) for entry in entries]).reshape(
+        len(recipes), len(seeds)
+    )
+    steps = [
+        {
+            "trick": arm.trick,
+            "change": "added" if arm.sign > 0 else "taken out",
+            "settings": described(recipe, arm),
+            "rate": rate_of(recipe, stage.catalogue),
+            "recipe": recipe.to_dict(),
+            **_interval(after - before),
+        }
+        for arm, recipe, before, after in zip(rungs, recipes[1:], scores[:-1], scores[1:], strict=True)
+    ]
+    return {
+        "seeds": list(seeds),
+        "levels": [float(value) for value in scores.mean(axis=1) * (1 if stage.session.higher else -1)],
+        "steps": steps,
+        "total": _interval(scores[-1] - scores[0]),
+        "baseline": recipes[0].to_dict(),
+    }
+
+
+def _interval(differences: Any) -> dict[str, Any]:
+    """Mean with its 95 % t interval."""
+    kept = differences[np.isfinite(differences)]
+    count = len(kept)
+    mean = float(kept.mean()) if count else 0.0
+    error = float(kept.std(ddof=1) / np.sqrt(count)) if count > 1 else 0.0
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, max(count - 1, 1))) * error
+    return {"effect": mean, "low": mean - half, "high": mean + half, "pairs": count}

@@ -1,0 +1,201 @@
+"""Race the tuned arms against their references on fresh paired seeds, and note a row for each in the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ablate.ledger.entry import Entry
+from ablate.ranking.designs.racing import Racing
+from ablate.ranking.verdicts.racing import Race, RaceRow, automatic_margin, more_pairs, replay
+from ablate.records.recipe import Recipe
+from ablate.study.ranking.arms import REFERENCES, Estimand, described, rate_of
+from ablate.study.ranking.budget import RankBudget
+from ablate.study.ranking.scores import failed
+from ablate.study.ranking.tuned import Tuned, TunedStage
+from ablate.tasks.metric_table import is_share
+
+RACING, PLACEBO_RACING = 0x4ACE, 0x71B
+OVER = 1.1
+"""A look is begun where it ends within so many times the budget."""
+Key = tuple[Estimand, bool]
+"""A race: its reference, and whether runs count for what is scored at their end (else for their last evaluations)."""
+
+
+class Races:
+    """The races of a stage: the seeds, the values that are there, and where each stands."""
+
+    def __init__(self, stage: TunedStage, racing: Racing, tuned: Mapping[str, Tuned]) -> None:
+        self.stage, self.racing, self.tuned = stage, racing, tuned
+        self.members: dict[Key, list[str]] = {}
+        for name, one in tuned.items():
+            reference = self.reference(one.arm.estimand)
+            if name != reference:
+                key = one.arm.estimand, stage.is_final(one.recipe, tuned[reference].recipe)
+                self.members.setdefault(key, []).append(name)
+        most = max(racing.reference_runs(look, len(tuned)) for look in range(len(racing.pairs)))
+        self.seeds = stage.first_seeds(most, RACING)
+        self.own_seeds = {
+            name: stage.first_seeds(racing.pairs[-1], PLACEBO_RACING, place)
+            for place, (name, one) in enumerate(tuned.items())
+            if one.arm.is_placebo
+        }
+        self.entries: dict[tuple[str, int], Entry] = {}
+
+    @staticmethod
+    def reference(estimand: Estimand) -> str:
+        return f"{estimand}: {REFERENCES[estimand]}"
+
+    def values(self, name: str, *, final: bool) -> dict[int, float]:
+        return {
+            seed: self.stage.score(entry, final=final)
+            for (arm, seed), entry in self.entries.items()
+            if arm == name
+        }
+
+    def standing(self, margin: float) -> dict[Key, Race]:
+        """Where each race stands, replayed from the runs that are there."""
+        return {
+            (estimand, final): replay(
+                {name: self.values(name, final=final) for name in names},
+                self.values(self.reference(estimand), final=final),
+                self.seeds,
+                {name: self.own_seeds[name] for name in names if name in self.own_seeds},
+                self.racing,
+                margin,
+            )
+            for (estimand, final), names in self.members.items()
+        }
+
+    def wanted(self, standing: Mapping[Key, Race]) -> list[tuple[str, Recipe, int]]:
+        """The runs of the next look that are not there: (arm, recipe, seed)."""
+        rows: dict[tuple[str, int], Recipe] = {}
+        for (estimand, _), race in standing.items():
+            reference = self.reference(estimand)
+            for seed in self.seeds[: race.reference_needed]:
+                rows[reference, seed] = self.tuned[reference].recipe
+            for name in race.undecided if race.needed else ():
+                for seed in self.own_seeds.get(name, self.seeds)[: race.needed]:
+                    rows[name, seed] = self.tuned[name].recipe
+        return [
+            (name, recipe, seed) for (name, seed), recipe in rows.items() if (name, seed) not in self.entries
+        ]
+
+    def margin(self) -> float:
+        """The automatic margin, from the first look's runs of the baseline."""
+        session = self.stage.session
+        name = self.reference("add-one")
+        values = list(self.values(name, final=False).values())
+        finite = np.array([value for value in values if np.isfinite(value)])
+        sigma = float(finite.std(ddof=1)) if len(finite) > 1 else float("nan")
+        share = is_share(session.metric)
+        return automatic_margin(sigma, float(finite.mean()) if len(finite) else float("nan"), share=share)
+
+
+def race_arms(
+    stage: TunedStage, budget: RankBudget, tuned: Mapping[str, Tuned], fact: dict[str, Any]
+) -> None:
+    """Look by look until every arm is decided, the looks are used up, or the budget is; rows go into the fact."""
+    races = Races(stage, budget.racing, tuned)
+    spent = len(tuned) * budget.tuning.runs
+    margin: float | None = fact["margin"]
+    look = 0
+    while True:
+        standing = races.standing(margin or 1.0)
+        new = races.wanted(standing)
+        if not new or (look and spent + len(new) > OVER * budget.runs):
+            break
+        look += 1
+        entries = stage.train(new, "rank", f"rank, look {look}")
+        races.entries |= {(name, seed): entry for (name, _, seed), entry in zip(new, entries, strict=True)}
+        spent += len(new)
+        if margin is None:
+            margin = fact["margin"] = races.margin()
+    assert margin is not None
+    fact["rows"] = [row for key, race in standing.items() for row in _rows(races, key, race, margin)]
+    fact["races"] = [
+        {
+            "estimand": estimand,
+            "scored": "at the end" if final else "mean of the last evaluations",
+            "family": len(races.members[estimand, final]),
+            "sigma": race.comparison.sigma if race.comparison else None,
+            "beta": race.comparison.beta if race.comparison else None,
+            "prior_df": _finite(race.comparison.prior.df) if race.comparison else None,
+            "reference_runs": race.comparison.reference_runs if race.comparison else 0,
+            "looks": len(race.history),
+            "undecided": list(race.undecided),
+        }
+        for (estimand, final), race in standing.items()
+    ]
+    fact["spent"] = {"tuning": len(tuned) * budget.tuning.runs, "race": len(races.entries)}
+    stage.session.ledger.put("rank", fact)
+
+
+def _rows(races: Races, key: Key, race: Race, margin: float) -> list[dict[str, Any]]:
+    """A JSON-ready row of each arm: the effect of *having* the trick, in the metric's units, positive where it helps."""
+    estimand, _ = key
+    reference = races.tuned[races.reference(estimand)]
+    rows = []
+    for name, row in race.rows.items():
+        one = races.tuned[name]
+        seeds = list(races.own_seeds.get(name, races.seeds))[: row.pairs]
+        entries = [races.entries[name, seed] for seed in seeds]
+        with_trick, without = (one, reference) if one.arm.sign > 0 else (reference, one)
+        rows.append(
+            {
+                "arm": name,
+                "trick": one.arm.trick,
+                "estimand": estimand,
+                **_signed(row, one.arm.sign),
+                "in_recipe": one.arm.sign < 0,
+                "settings": described(with_trick.recipe, one.arm),
+                "against": one.arm.against,
+                "rate": rate_of(one.recipe, races.stage.catalogue),
+                "reference_rate": rate_of(reference.recipe, races.stage.catalogue),
+                "pairs": row.pairs,
+                "look": row.look + 1,
+                "same": row.same,
+                "runs": row.pairs,
+                "failed": sum(map(failed, entries)),
+                "seconds": float(sum(entry.result.seconds for entry in entries)),
+                "more_pairs": _more(row, races, key, margin),
+                "recipe_with": with_trick.recipe.to_dict(),
+                "recipe_without": without.recipe.to_dict(),
+                "seeds": seeds,
+            }
+        )
+    return rows
+
+
+def _more(row: RaceRow, races: Races, key: Key, margin: float) -> int | None:
+    if row.verdict != "undecided":
+        return None
+    return more_pairs(row, races.racing.levels[-1], len(races.members[key]), margin)
+
+
+def _signed(row: RaceRow, sign: int) -> dict[str, Any]:
+    """Effect, interval and verdict of having the trick."""
+    swapped = {
+        "helps": "hurts",
+        "hurts": "helps",
+        "helps a little": "hurts a little",
+        "hurts a little": "helps a little",
+    }
+    low, high = sorted((sign * row.low, sign * row.high))
+    return {
+        "effect": sign * row.effect + 0.0,
+        "low": low,
+        "high": high,
+        "se": row.se,
+        "df": _finite(row.df),
+        "p": row.p,
+        "p_adjusted": row.p_adjusted,
+        "verdict": row.verdict if sign > 0 else swapped.get(row.verdict, row.verdict),
+    }
+
+
+def _finite(value: float) -> float | None:
+    """JSON knows no infinity."""
+    return float(value) if np.isfinite(value) else None

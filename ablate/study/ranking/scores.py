@@ -1,0 +1,43 @@
+"""What a run counts for in the tuned design: the mean of its last evaluations, or what its weights score at the end."""
+
+from __future__ import annotations
+
+from math import isfinite
+
+from ablate.catalogue.registry import Registry
+from ablate.ledger.entry import Entry
+from ablate.records.recipe import Recipe
+from ablate.records.run import Outcome
+
+LAST = 3
+"""Evaluations whose mean a run counts for: on digits this halves the variance of an effect (design notes, 11 arms × 512 runs)."""
+FINAL_PORTS = ("choose", "views")
+"""Tricks with one of these score other weights or other outputs than the curves show."""
+
+
+def is_scored_apart(recipe: Recipe, catalogue: Registry) -> bool:
+    """Whether a trick of the recipe decides at the end what is scored (early stopping, test-time views)."""
+    return any(
+        getattr(catalogue.code(name), port, None) is not None
+        for name in recipe
+        if catalogue[name].seam == "evaluation"
+        for port in FINAL_PORTS
+    )
+
+
+def score_of(entry: Entry, metric: str, *, higher: bool, final: bool, collapsed: float | None) -> float:
+    """More is better. `final`: the metric of what is scored at the end, else the mean of the last evaluations.
+
+    A run that did not complete, or whose metric is no number, counts as `collapsed` (the metric of a constant prediction).
+    """
+    sign = 1.0 if higher else -1.0
+    result = entry.result
+    curve = result.curves.get(metric, ())[-LAST:]
+    value = result.metrics.get(metric, float("nan")) if final or not curve else sum(curve) / len(curve)
+    if result.outcome is not Outcome.COMPLETE or not isfinite(value):
+        return float("nan") if collapsed is None else sign * collapsed
+    return sign * value
+
+
+def failed(entry: Entry) -> bool:
+    return entry.result.outcome is not Outcome.COMPLETE

@@ -1,0 +1,178 @@
+"""The default rank stage: tuned arms, paired seeds, racing.
+
+Every applicable trick is added to the baseline, and put into or taken out of the recipe found. Each arm is tuned at equal
+budget, then raced against its reference on fresh paired seeds, look by look, until it is decided. What is declared (arms,
+seeds, looks, levels, budget) is in the ledger before the first run; the rest follows from the runs, so that the stage
+resumes by being run again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import count, islice
+from math import isfinite
+from typing import Any
+
+from ablate.ledger.entry import Entry
+from ablate.ranking.designs.design import PLACEBO, training_seed
+from ablate.records.recipe import Recipe
+from ablate.records.run import RESPLIT, Outcome
+from ablate.study.ranking.arms import REFERENCES, Arm, Arms, Estimand, arms_of, liked_settings
+from ablate.study.ranking.budget import RankBudget, divide, seconds_of
+from ablate.study.ranking.scores import is_scored_apart, score_of
+from ablate.study.ranking.tuning import Point, at_edge, to_json, tune
+from ablate.study.session import Planned, Session
+from ablate.tasks.chance_level import chance_level
+
+TUNING, PLACEBO_TUNING = 0x70E, 0x71A
+"""Keys that keep the seeds of the stage's parts apart."""
+LEAST_BEST = 4
+"""The best 1 / LEAST_BEST of the search's trials say what settings of a trick the search liked."""
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """An arm with the recipe that tuning chose, and all points that were tried."""
+
+    arm: Arm
+    recipe: Recipe
+    points: Sequence[Point]
+
+
+class TunedStage:
+    """What the parts of the stage share."""
+
+    def __init__(self, session: Session, winner: Recipe, baseline: Recipe, candidates: Iterable[str]) -> None:
+        self.session, self.winner, self.baseline = session, winner, baseline
+        self.catalogue = session.context.catalogue
+        task = session.context.task
+        self.collapsed = chance_level(task, session.metric)
+        self.resplit = RESPLIT if task.dealt else 0
+        same = winner.without(PLACEBO) == baseline.without(PLACEBO)
+        self.estimands: tuple[Estimand, ...] = ("add-one",) if same else ("add-one", "toggle")
+        liked = liked_settings(self._best_recipes())
+        self.arms: dict[Estimand, Arms] = {
+            estimand: arms_of(
+                estimand,
+                baseline if estimand == "add-one" else winner,
+                candidates,
+                self.catalogue,
+                liked,
+                most=3,
+            )
+            for estimand in self.estimands
+        }
+
+    @property
+    def every(self) -> list[Arm]:
+        return [arm for arms in self.arms.values() for arm in arms.arms]
+
+    def seeds(self, *key: int) -> Iterable[int]:
+        """An endless list of seeds of its own for each `key`."""
+        return (training_seed(self.session.study.seed, *key, i) | self.resplit for i in count())
+
+    def first_seeds(self, number: int, *key: int) -> list[int]:
+        return list(islice(self.seeds(*key), number))
+
+    def train(self, rows: Sequence[tuple[str, Recipe, int]], stage: str, title: str) -> list[Entry]:
+        """The entries of (arm, recipe, seed), in order."""
+        plan = [Planned(self.session.run(recipe, seed), stage, arm=arm) for arm, recipe, seed in rows]
+        if plan:
+            self.session.progress.stage(title, len(plan) * self.session.epochs)
+        return self.session.train(plan)
+
+    def score(self, entry: Entry, *, final: bool) -> float:
+        session = self.session
+        return score_of(entry, session.metric, higher=session.higher, final=final, collapsed=self.collapsed)
+
+    def is_final(self, *recipes: Recipe) -> bool:
+        """Whether runs of these recipes are compared by what is scored at their end."""
+        return any(is_scored_apart(recipe, self.catalogue) for recipe in recipes)
+
+    def tuning_scores(self, rows: Sequence[tuple[str, Recipe, int]]) -> list[float]:
+        """Scores of tuning runs; a run without any metric counts as worse than all others."""
+        entries = self.train(rows, "tune", "rank, tuning")
+        scores = [self.score(entry, final=self.is_final(entry.run.recipe)) for entry in entries]
+        worst = min((score for score in scores if isfinite(score)), default=0.0)
+        return [score if isfinite(score) else worst - 1.0 for score in scores]
+
+    def _best_recipes(self) -> list[Recipe]:
+        score = self.session.score
+        trials = [entry for entry in self.session.ledger.entries(scores=False) if entry.trial >= 0]
+        trials = [e for e in trials if e.result.outcome is Outcome.COMPLETE and isfinite(score(e))]
+        trials.sort(key=lambda entry: -score(entry))
+        return [entry.run.recipe for entry in trials[: -(-len(trials) // LEAST_BEST)]]
+
+
+def told(budget: RankBudget, arms: int) -> str:
+    where = f"budget {budget.asked}" if budget.asked else "budget chosen"
+    return (
+        f"rank: {arms} arms, {budget.tuning.runs} tuning runs each, then up to {budget.racing.pairs[-1]} paired seeds "
+        f"({where}: about {budget.runs} runs)"
+    )
+
+
+def declare(stage: TunedStage) -> dict[str, Any]:
+    """What is fixed before the first run. A declaration that the ledger has stays, where the same is asked for."""
+    session = stage.session
+    asked = session.study.rank
+    question = {
+        "design": "tuned",
+        "around": stage.winner.to_dict(),
+        "baseline": stage.baseline.to_dict(),
+        "arms": [arm.name for arm in stage.every],
+        "recipes": [[recipe.to_dict() for recipe in arm.recipes] for arm in stage.every],
+        "margin": asked.margin,
+        "budget": asked.budget,
+        "metric": session.metric,
+    }
+    fact: dict[str, Any] = session.ledger.fact("rank") or {}
+    if fact.get("asked") == question:
+        return fact
+    if fact:
+        session.progress.say(
+            "rank: another ranking is asked for than the ledger has; this one takes its place in the report, and the runs of both are kept"
+        )
+    seconds = seconds_of(session.ledger.entries("search", scores=False))
+    budget = divide(asked.budget, len(stage.every), seconds, session.workers)
+    fact = {
+        "kind": "tuned",
+        "asked": question,
+        "around": stage.winner.to_dict(),
+        "baseline": stage.baseline.to_dict(),
+        "metric": session.metric,
+        "margin": asked.margin,
+        "margin_source": "auto" if asked.margin is None else "study file",
+        "budget": budget.to_json(),
+        "resplit": bool(stage.resplit),
+        "left_out": {estimand: dict(arms.left_out) for estimand, arms in stage.arms.items()},
+        "complete": False,
+    }
+    session.ledger.put("rank", fact)
+    return fact
+
+
+def tune_arms(stage: TunedStage, budget: RankBudget, fact: dict[str, Any]) -> dict[str, Tuned]:
+    """Every arm with the recipe that tuning chose; the fact's "tuning" tells what was tried."""
+    number = budget.tuning.first + budget.tuning.repeats
+    common = stage.first_seeds(number, TUNING)
+    seeds: dict[str, Sequence[int]] = {arm.name: common for arm in stage.every}
+    for place, arm in enumerate(stage.every):
+        if arm.is_placebo:
+            seeds[arm.name] = stage.first_seeds(number, PLACEBO_TUNING, place)
+    references = {arm.name: f"{arm.estimand}: {REFERENCES[arm.estimand]}" for arm in stage.every}
+    points = tune(
+        stage.every, references, stage.catalogue, budget.tuning, seeds,
+        stage.tuning_scores,
+    )  # fmt: skip
+    tuned = {}
+    for arm in stage.every:
+        chosen = next(point for point in points[arm.name] if point.chosen)
+        tuned[arm.name] = Tuned(arm, chosen.recipe, points[arm.name])
+    fact["tuning"] = {name: to_json(one.points) for name, one in tuned.items()}
+    fact["edges"] = [
+        name for name, one in tuned.items() if at_edge(one.points, next(p for p in one.points if p.chosen))
+    ]
+    stage.session.ledger.put("rank", fact)
+    return tuned

@@ -1,0 +1,179 @@
+"""Tuning at equal budget: every arm, reference and placebo gets the same number of runs to find its rate and settings.
+
+Rates lie on one lattice, 1-2-5 a decade, whatever the reference's own rate is: a study that begins at half or at twice a
+rate tries the same ones. First each pair of rate and setting is tried on few seeds; then the best few on more, fresh ones.
+The reference's own rate keeps its place unless another one is better by more than a standard error: arms whose best rate is
+the reference's are then compared at one rate, and a placebo is not called harmful because tuning gave it another.
+The learning rate is a nuisance parameter (Google's tuning playbook); equal budgets: Choi et al. 2019 (1910.05446).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from math import floor, log10
+from typing import Any
+
+import numpy as np
+
+from ablate.records.recipe import Catalogue, Recipe
+from ablate.records.study_rank import OPTIMIZER
+from ablate.study.ranking.arms import Arm, rate_of, with_rate
+
+STEPS = (1.0, 2.0, 5.0)
+OFFSETS = {
+    7: (0, -1, 1, -2, 2, -3, 3),
+    5: (0, -1, 1, -2, 2),
+    4: (0, -1, 1, -2),
+    3: (0, -2, 2),
+    2: (0, -2),
+    1: (0,),
+}
+"""Places on the lattice, relative to the nearest to an arm's own rate, for so many rates."""
+Scores = Callable[[Sequence[tuple[str, Recipe, int]]], list[float]]
+"""(arm, recipe, seed) of many runs -> their scores, more is better; a failed run has the score of a collapsed one."""
+
+
+@dataclass(frozen=True, slots=True)
+class TuningBudget:
+    """Runs of every arm: `first` to try rates and settings, then `repeats` more of each of the `finalists` best."""
+
+    first: int = 21
+    finalists: int = 4
+    repeats: int = 5
+
+    @property
+    def runs(self) -> int:
+        return self.first + self.finalists * self.repeats
+
+    def to_json(self) -> dict[str, int]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One rate and setting of an arm. `score`: mean over its runs, more is better; `chosen`: what the arm is run with."""
+
+    recipe: Recipe
+    rate: float | None
+    scores: tuple[float, ...] = ()
+    final: tuple[float, ...] = ()
+    chosen: bool = False
+
+    @property
+    def score(self) -> float:
+        values = self.final or self.scores
+        return float(np.mean(values)) if values else float("nan")
+
+
+def lattice(rate: float, steps: int) -> float:
+    """The rate `steps` places above the lattice's nearest to `rate`: … 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, …"""
+    decade = floor(log10(rate))
+    around = [(abs(log10(rate) - log10(step * 10.0**d)), 3 * d + i) for d in (decade, decade + 1) for i, step in enumerate(STEPS)]  # fmt: skip
+    place = min(around)[1] + steps
+    return float(f"{STEPS[place % 3] * 10.0 ** (place // 3):.1g}")
+
+
+def points_of(arm: Arm, catalogue: Catalogue, budget: TuningBudget) -> list[Point]:
+    """The pairs of rate and setting that are tried first, at most `budget.first`; the arm's own rate first."""
+    count = max((n for n in OFFSETS if n * len(arm.recipes) <= budget.first), default=1)
+    points = []
+    for recipe in arm.recipes:
+        rate = rate_of(recipe, catalogue)
+        if rate is None:
+            points.append(Point(recipe, None))
+            continue
+        for offset in OFFSETS[count]:
+            own = lattice(rate, offset)
+            points.append(Point(with_rate(recipe, catalogue, own), own))
+    unique = {point.recipe: point for point in points}
+    return list(unique.values())[: budget.first]
+
+
+def tune(
+    arms: Sequence[Arm],
+    references: Mapping[str, str],
+    catalogue: Catalogue,
+    budget: TuningBudget,
+    seeds: Mapping[str, Sequence[int]],
+    scores: Scores,
+) -> dict[str, list[Point]]:
+    """Points of every arm, one of them chosen. `references`: names, arm -> its reference (itself for a reference).
+
+    `seeds`: arm -> at least `budget.first + budget.repeats` tuning seeds (common ones; a placebo's are its own).
+    """
+    first = {arm.name: points_of(arm, catalogue, budget) for arm in arms}
+    repeats = {name: max(1, budget.first // len(points)) for name, points in first.items()}
+    asked = [
+        (name, point.recipe, seed)
+        for name, points in first.items()
+        for point in points
+        for seed in seeds[name][: repeats[name]]
+    ]
+    values = iter(scores(asked))
+    tried = {
+        name: [replace(point, scores=tuple(next(values) for _ in range(repeats[name]))) for point in points]
+        for name, points in first.items()
+    }
+    finals = {
+        arm.name: _finalists(arm, tried[arm.name], _best(tried[references[arm.name]]), catalogue, budget)
+        for arm in arms
+    }
+    asked = [
+        (name, point.recipe, seed)
+        for name, points in finals.items()
+        for point in points
+        for seed in seeds[name][budget.first : budget.first + budget.repeats]
+    ]
+    values = iter(scores(asked))
+    found: dict[str, list[Point]] = {}
+    for name, points in finals.items():
+        known = [replace(point, final=tuple(next(values) for _ in range(budget.repeats))) for point in points]
+        choice = choose(known)
+        rest = [point for point in tried[name] if point.recipe not in {own.recipe for own in known}]
+        found[name] = [replace(point, chosen=point is choice) for point in [*known, *rest]]
+    return found
+
+
+def choose(points: Sequence[Point]) -> Point:
+    """The best of the finalists; the first of them (the anchor) unless the best beats it by more than a standard error."""
+    anchor, best = points[0], max(points, key=lambda point: point.score)
+    gains = np.subtract(best.final or best.scores, anchor.final or anchor.scores)
+    if len(gains) < 2:
+        return best if gains.mean() > 0 else anchor
+    return best if gains.mean() > gains.std(ddof=1) / np.sqrt(len(gains)) else anchor
+
+
+def at_edge(points: Sequence[Point], chosen: Point) -> bool:
+    """Whether the chosen rate is the lowest or the highest that was tried with its setting."""
+    rates = [point.rate for point in points if point.rate is not None]
+    return chosen.rate is not None and len(set(rates)) > 1 and chosen.rate in (min(rates), max(rates))
+
+
+def _finalists(
+    arm: Arm, tried: Sequence[Point], leading: Point, catalogue: Catalogue, budget: TuningBudget
+) -> list[Point]:
+    """The anchor first, then the best of the rest; where the best rate is at an edge, the next one outwards comes too.
+
+    The anchor is the arm's best setting at its reference's leading rate, or its own best where it has another optimizer.
+    """
+    ordered = sorted(tried, key=lambda point: -point.score)
+    same = arm.recipes[0].slot(catalogue, OPTIMIZER) == leading.recipe.slot(catalogue, OPTIMIZER)
+    anchor = next((point for point in ordered if same and point.rate == leading.rate), ordered[0])
+    chosen = [anchor, *(point for point in ordered if point is not anchor)][: budget.finalists]
+    best = ordered[0]
+    if at_edge(tried, best) and best.rate is not None and len(chosen) > 1:
+        rates = [point.rate for point in tried if point.rate is not None]
+        rate = lattice(best.rate, 1 if best.rate == max(rates) else -1)
+        outwards = Point(with_rate(best.recipe, catalogue, rate), rate)
+        keep = [point for point in chosen if point in (anchor, best)]
+        chosen = [*keep, outwards, *(point for point in chosen if point not in keep)][: budget.finalists]
+    return chosen
+
+
+def _best(points: Sequence[Point]) -> Point:
+    return max(points, key=lambda point: point.score)
+
+
+def to_json(points: Sequence[Point]) -> list[dict[str, Any]]:
+    return [{**asdict(point), "recipe": point.recipe.to_dict()} for point in points]
