@@ -11,6 +11,7 @@ from ablate.analysis.claims import claim_lines, first_claims, with_steps
 from ablate.analysis.confirmed import confirmed, in_arms
 from ablate.analysis.designed_runs import ranked
 from ablate.analysis.explored import explored
+from ablate.analysis.tuned_arms import design_document, is_tuned, tuned_tables
 from ablate.catalogue.registry import registry
 from ablate.ledger.entry import Entry
 from ablate.ledger.export import runs_rows
@@ -51,8 +52,10 @@ def gather(
     baseline = dict(facts.get("baseline") or {})
     search = _search(facts.get("search"), entries, metric, higher=higher)
     trials = sum(entry.stage == "search" for entry in entries) or None
+    declared = dict(facts.get("rank") or {})
+    tuned = tuned_tables(declared, metric, higher=higher) if is_tuned(declared) else {}
     rank = ranked(
-        facts.get("rank"),
+        None if declared.get("kind") == "tuned" else declared,
         entries,
         metric,
         higher=higher,
@@ -73,7 +76,8 @@ def gather(
     ranking = ranking_table(
         average=rank.average if rank else None,
         drop_one=pd.concat(dropped, ignore_index=True) if dropped else None,
-        add_one=rank.table("add-one") if rank else None,
+        add_one=rank.table("add-one") if rank else tuned.get("add-one"),
+        toggle=tuned.get("toggle"),
         exploratory=explored(entries, baseline, records, metric, higher=higher),
         claims=rank.claims if rank else None,
         costs=_ratios(costs),
@@ -86,7 +90,7 @@ def gather(
         applicable=clean(facts.get("applicable") or {}),
         lr_find=clean(facts.get("lr-find")),
         search=clean(search),
-        design=clean(rank.design if rank else None),
+        design=clean(rank.design if rank else design_document(declared) if tuned else None),
         ranking=_clean_frame(_with_claims(ranking, records)) if len(ranking) else None,
         diagnostics=clean(rank.diagnostics if rank else None),
         confirm=clean(confirm),

@@ -20,8 +20,10 @@ COLUMNS = (
     "p_adjusted", "verdict", "margin", "runs", "runs_failed", "claim_metric", "claim_effect", "claim_low",
     "claim_high", "claim_verdict", "time_ratio", "memory_ratio", "note",
 )  # fmt: skip
-ESTIMANDS = ("average", "drop-one", "add-one", "exploratory")
-_CLASSES = ("helps", "undecided", "no measurable effect", "hurts", "exploratory")
+ESTIMANDS = ("add-one", "toggle", "average", "drop-one", "exploratory")
+_CLASSES = (
+    "helps", "helps a little", "undecided", "no measurable effect", "hurts a little", "hurts", "exploratory",
+)  # fmt: skip
 _CLAIM_COLUMNS = ("claim_metric", "claim_effect", "claim_low", "claim_high", "claim_verdict")
 _CLAIM_WORDS = {"helps": "as claimed", "hurts": "contrary to the claim"}
 
@@ -82,18 +84,19 @@ def ranking_table(
     average: pd.DataFrame | None = None,
     drop_one: pd.DataFrame | None = None,
     add_one: pd.DataFrame | None = None,
+    toggle: pd.DataFrame | None = None,
     exploratory: pd.DataFrame | None = None,
     claims: pd.DataFrame | None = None,
     costs: Mapping[str, tuple[float, float]] | None = None,
 ) -> pd.DataFrame:
     """The columns of `ranking.csv`, exactly and in order.
 
-    `average`, `drop_one`, `add_one`: tables of `verdicts`; `exploratory`: of `exploratory`. `claims`: of
+    `average`, `drop_one`, `add_one`, `toggle`: tables of `verdicts` or of a race; `exploratory`: of `exploratory`. `claims`: of
     `claim_effects`, put beside the average (else drop-one, else add-one). `costs`: trick -> (time ratio,
     memory ratio). A drop-one or add-one effect that contradicts the average is noted as *interacts*.
     Sorted by verdict (helps, undecided, no measurable effect, hurts, exploratory), then effect, then name.
     """
-    given = dict(zip(ESTIMANDS, (average, drop_one, add_one, exploratory), strict=True))
+    given = dict(zip(ESTIMANDS, (add_one, toggle, average, drop_one, exploratory), strict=True))
     if average is not None:
         for estimand in ("drop-one", "add-one"):
             single = given[estimand]
@@ -104,7 +107,7 @@ def ranking_table(
         return pd.DataFrame(columns=list(COLUMNS))
     rows = [row for part in parts for row in lines(part)]
     measured = {(row["trick"], row["level"]): row for row in lines(claims)} if claims is not None else {}
-    beside = next((name for name in ESTIMANDS[:3] if given[name] is not None), None)
+    beside = next((name for name in ESTIMANDS[:4] if given[name] is not None), None)
     for row in rows:
         claim = measured.get((row["trick"], row["level"])) if row["estimand"] == beside else None
         for name in _CLAIM_COLUMNS:
