@@ -105,7 +105,12 @@ def _checked(reference: str) -> Task:
 def _beside(reference: str, file: Path) -> str:
     """A task file that a study names is looked for where the person stands, then beside the study file."""
     path, colon, attribute = reference.rpartition(":")
-    if colon and path.endswith(".py") and not Path(path).is_file() and (file.parent / path).is_file():
+    if (
+        colon
+        and path.endswith((".py", ".csv", ".tsv", ".parquet"))
+        and not Path(path).is_file()
+        and (file.parent / path).is_file()
+    ):
         return f"{file.parent / path}:{attribute}"
     return reference
 

@@ -170,14 +170,13 @@ def _array(y: Any, where: str) -> np.ndarray:
 
 
 def _plain(values: Any) -> np.ndarray:
-    """As an array; pandas' nullable numbers (Int64, Float64, boolean) become float64 with NaN for a gap."""
+    """As an array; columns of several types, and pandas' nullable numbers, become float64 with NaN for a gap."""
     if is_frame(values) or is_series(values):
         from pandas.api.types import is_extension_array_dtype, is_numeric_dtype
 
-        kinds = values.dtypes if is_frame(values) else [values.dtype]
-        if any(is_extension_array_dtype(kind) for kind in kinds) and all(
-            is_numeric_dtype(kind) for kind in kinds
-        ):
+        kinds = list(values.dtypes) if is_frame(values) else [values.dtype]
+        mixed = len(set(kinds)) > 1 or any(is_extension_array_dtype(kind) for kind in kinds)
+        if mixed and all(is_numeric_dtype(kind) for kind in kinds):
             return values.to_numpy(dtype=np.float64, na_value=np.nan)
     return np.asarray(values)
 

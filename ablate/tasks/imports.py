@@ -12,7 +12,12 @@ from pathlib import Path
 
 from ablate.tasks.task_cards import CARDS, TaskCard
 
-PANDAS, SKLEARN = "pandas", "sklearn.datasets"
+PANDAS, SKLEARN, ENCODING = (
+    "pandas",
+    "sklearn.datasets",
+    ("sklearn.compose", "sklearn.impute", "sklearn.preprocessing"),
+)
+TABLES = (".csv", ".tsv", ".parquet")
 SLOW = ("pandas", "sklearn", "scipy")
 
 
@@ -30,6 +35,8 @@ def of_task(reference: str) -> tuple[str, ...]:
     if reference in CARDS:
         return of_card(CARDS[reference])
     path = reference.rpartition(":")[0]
+    if path.lower().endswith(TABLES):
+        return (PANDAS, *ENCODING)
     return of_source(Path(path).read_bytes()) if path.endswith(".py") else ()
 
 
@@ -38,7 +45,8 @@ def of_card(card: TaskCard) -> tuple[str, ...]:
     fetched = bool(card.missing())
     table = card.kind == "tabular"
     shipped = table and not card.needs
-    return (*([PANDAS] if table or fetched else []), *([SKLEARN] if shipped or fetched else []))
+    encoded = (PANDAS, *ENCODING) if table else (PANDAS,) if fetched else ()
+    return (*encoded, *([SKLEARN] if shipped or fetched else []))
 
 
 def of_source(source: bytes) -> tuple[str, ...]:

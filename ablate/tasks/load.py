@@ -1,4 +1,4 @@
-"""From what a person types, `digits` or `my_task.py:task`, to a Task. Works the same in every worker process."""
+"""From what a person types, `digits`, `my_task.py:task` or `data.csv:column`, to a Task. Works the same in every worker process."""
 
 from __future__ import annotations
 
@@ -13,18 +13,22 @@ from typing import Any
 
 from ablate.records.errors import InputError, unknown
 from ablate.tasks.builtin import builtin
+from ablate.tasks.table_file import is_table, table_task
 from ablate.tasks.task import Task
 from ablate.tasks.task_cards import CARDS
 from ablate.tasks.user_code import UsersCode, repeatable
 
 
 def load(name: str) -> Task:
-    """The built-in task of that name, or the Task that `path/file.py:attribute` holds or returns.
+    """The built-in task of that name, the Task that `path/file.py:attribute` holds or returns, or one that predicts a column
+    of a table, `path/file.csv:column`.
 
     Only the file that was typed is imported, and `task.source_sha256` is the hash of the bytes that ran. Its
     folder is added to the end of `sys.path`, so that it can import its neighbours. Raises InputError: unknown
     name, data not there, no such file or attribute, or a file that raises (file, line and exception are named).
     """
+    if is_table(name):
+        return table_task(name)
     path, attribute = _parted(name)
     if path is None:
         return builtin(name)
@@ -63,7 +67,10 @@ def _parted(name: str) -> tuple[Path | None, str]:
         path = name if name.endswith(".py") else file
         raise InputError(f"'{name}' does not say which task in the file", hint=f"write {path}:task")
     error = unknown("task", name, CARDS)
-    raise InputError(error.message, hint=f"{error.hint}; your own task is named as my_task.py:task")
+    raise InputError(
+        error.message,
+        hint=f"{error.hint}; your own task is named as my_task.py:task, a table as data.csv:COLUMN",
+    )
 
 
 def _read(path: Path) -> bytes:

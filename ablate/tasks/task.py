@@ -43,6 +43,7 @@ class Task:
         anew by its seed; so it is where no validation data are given.
     output: which output of the model is its prediction, if it returns several: a key, an attribute or a position. By
         default "logits" of a dict or of transformers' ModelOutput.
+    encode: turns new rows of the user's table into inputs, as x was made.
     flips: whether an image mirrored left to right keeps its label.
 
     Raises InputError. Only what can be told without running the model is checked here; `check` does the rest.
@@ -66,6 +67,7 @@ class Task:
     source_sha256: str
     dealt: bool
     output: str | int | None
+    encode: Callable[[Any], Any] | None
 
     def __init__(
         self,
@@ -87,6 +89,7 @@ class Task:
         source_sha256: str = "",
         dealt: bool = False,
         output: str | int | None = None,
+        encode: Callable[[Any], Any] | None = None,
     ) -> None:
         if isinstance(model, nn.Module) or not callable(model):
             what = f"a ready {type(model).__name__}" if isinstance(model, nn.Module) else repr(model)
@@ -118,6 +121,7 @@ class Task:
             "title": title or name,
             "kind": kind or ("other" if packing else _kind(splits["train"])),
             "output": output,
+            "encode": encode,
             "flips": bool(flips),
             "labels": tuple(labels) or found,
             "notes": (*notes, *stand_ins),

@@ -15,7 +15,8 @@ from ablate.tasks.task_cards import CARDS, FETCH
 LOADED = (
     "import sys\nfrom ablate.tasks.load import load\n"
     "assert not {'pandas', 'sklearn', 'scipy'} & set(sys.modules)\nload(sys.argv[1])\n"
-    "print(*(name for name in ('pandas', 'sklearn.datasets') if name in sys.modules))"
+    "names = 'pandas', 'sklearn.compose', 'sklearn.impute', 'sklearn.preprocessing', 'sklearn.datasets'\n"
+    "print(*(name for name in names if name in sys.modules))"
 )
 
 
@@ -29,9 +30,9 @@ def test_what_is_told_is_what_loading_imports(name):
     assert loaded(name) == list(of_task(name))
 
 
-def test_a_table_from_a_file_needs_no_scikit_learn(data_folder):
-    assert data_folder
-    assert loaded("mammography") == list(of_task("mammography")) == ["pandas"]
+def test_what_is_told_of_a_table_is_what_loading_imports(tmp_path):
+    (tmp_path / "a.csv").write_text("x,y\n" + "1,a\n2,b\n" * 20)
+    assert set(of_task(f"{tmp_path}/a.csv:y")) == set(loaded(f"{tmp_path}/a.csv:y")) - {"sklearn.datasets"}
 
 
 def test_what_is_to_be_fetched_needs_scikit_learn(monkeypatch):
