@@ -88,18 +88,23 @@ def arms_of(
             else:
                 arms.append(Arm(estimand, name, (reference.without(name),), -1, "without it"))
             continue
-        enemies = [other for other in reference if not trick.slot or catalogue[other].slot != trick.slot]
-        clash = next((why for other in enemies if (why := conflict(trick, catalogue[other]))), "")
+        others = [other for other in reference if not trick.slot or catalogue[other].slot != trick.slot]
+        clashes = {other: why for other in others if (why := conflict(trick, catalogue[other]))}
+        base, replaced = reference, [reference.slot(catalogue, trick.slot)] if trick.slot else []
+        if trick.slot == OPTIMIZER:  # an optimizer with a decay of its own takes the place of both
+            base, replaced = reference.without(*clashes), [*replaced, *clashes]
+            clashes = {}
+        clash = next(iter(clashes.values()), "")
         parent = _missing_parent(trick, reference, catalogue)
         if clash or parent:
             left_out[name] = (
                 clash or f"acts only with {parent}, which the {REFERENCES[estimand]} does not have"
             )
             continue
-        stands = reference.slot(catalogue, trick.slot) if trick.slot else None
         choices = settings_of(trick, reference, catalogue, liked.get(name, ()), most)
-        recipes = dict.fromkeys(reference.with_trick(catalogue, name, settings) for settings in choices)
-        arms.append(Arm(estimand, name, tuple(recipes), 1, stands or "without it"))
+        recipes = dict.fromkeys(base.with_trick(catalogue, name, settings) for settings in choices)
+        against = " and ".join(other for other in replaced if other) or "without it"
+        arms.append(Arm(estimand, name, tuple(recipes), 1, against))
     return Arms(tuple(arms), left_out)
 
 

@@ -30,7 +30,8 @@ LEVELS = (
 )
 """Tuning of an arm, and its pairs at the most; from what is wanted to what is left where runs are dear."""
 SECONDS = 180.0
-"""What is chosen where nobody says, where a run takes so long that the whole design would take more."""
+"""What is chosen where nobody says and the whole design would take longer; never less than the design at FLOOR."""
+FLOOR = 2
 PATTERN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|min|runs?)")
 UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
@@ -98,9 +99,9 @@ def divide(asked: str, arms: int, seconds_per_run: float | None, workers: int) -
     if runs is None:
         whole = expected(LEVELS[0][0], Racing.up_to(LEVELS[0][1]), arms)
         affordable = SECONDS * workers / seconds_per_run if seconds_per_run else whole
-        runs = int(
-            max(min(whole * 1.25, affordable), expected(LEVELS[-1][0], Racing.up_to(LEVELS[-1][1]), arms))
-        )
+        tuning, pairs = LEVELS[FLOOR]
+        least = 1.25 * expected(tuning, Racing.up_to(pairs), arms)
+        runs = int(max(min(1.25 * whole, affordable), least))
     for tuning, pairs in LEVELS:
         racing = Racing.up_to(pairs)
         if expected(tuning, racing, arms) <= runs:

@@ -1,0 +1,257 @@
+"""The tuned design: arms, equal tuning, racing, the lean recipe and the ladder; on made scores and on real, tiny trainings."""
+
+from __future__ import annotations
+
+from collections import Counter
+from math import log10
+
+import numpy as np
+import pytest
+from study_samples import TABULAR, Heard, place, timeless
+
+from ablate.analysis.tuned_arms import counts
+from ablate.catalogue.registry import registry
+from ablate.ranking.designs.design import PLACEBO
+from ablate.ranking.designs.racing import Racing
+from ablate.records.errors import InputError
+from ablate.records.recipe import Recipe
+from ablate.study.ranking.arms import Arm, arms_of, rate_of, with_rate
+from ablate.study.ranking.budget import LEVELS, check_budget, divide, expected, runs_of
+from ablate.study.ranking.tuning import TuningBudget, lattice, points_of, tune
+
+CATALOGUE = registry()
+BASELINE = Recipe.of(CATALOGUE, {"momentum": {"lr": 0.1}, "cosine": True, "weight_decay": {"decay": 1e-4}})
+BUDGET = TuningBudget(21, 4, 5)
+TASK = TABULAR.replace("randn(100, 4", "randn(200, 4").replace("epochs=2", "epochs=3")
+STUDY = """
+[baseline]
+optimizer = { name = "momentum", lr = 0.1 }
+[space]
+include = ["dropout", "label_smoothing", "optimizer"]
+[search]
+trials = 8
+[rank]
+budget = "700runs"
+[confirm]
+seeds = 3
+"""
+
+
+def arms(
+    reference: Recipe = BASELINE, names=("dropout", "adamw", "cosine_restarts", "activation"), liked=None
+):
+    return arms_of("add-one", reference, names, CATALOGUE, liked or {}, 3)
+
+
+def test_every_trick_of_reference_and_candidates_has_an_arm_or_a_reason() -> None:
+    found = arms()
+    by_trick = {arm.trick: arm for arm in found.arms}
+    assert set(by_trick) == {
+        "",
+        PLACEBO,
+        "activation",
+        "adamw",
+        "cosine",
+        "cosine_restarts",
+        "dropout",
+        "weight_decay",
+    }
+    assert set(found.left_out) == {"momentum"}
+    assert by_trick["cosine"].sign == by_trick["weight_decay"].sign == -1
+    assert by_trick["cosine"].recipes == (BASELINE.without("cosine"),)
+    # A trick of a filled slot replaces what stands there; an optimizer with its own decay replaces both.
+    assert by_trick["cosine_restarts"].against == "cosine"
+    assert by_trick["adamw"].against == "momentum and weight_decay"
+    assert all("weight_decay" not in recipe for recipe in by_trick["adamw"].recipes)
+    kinds = {recipe["activation"]["kind"] for recipe in by_trick["activation"].recipes}
+    assert kinds == set(CATALOGUE["activation"].parameter("kind").choices)
+
+
+def test_an_enemy_that_is_no_optimizer_is_left_out_with_the_reason() -> None:
+    reference = Recipe.of(CATALOGUE, {"adamw": {"lr": 0.001}})
+    found = arms(reference, ["weight_decay", "dropout"])
+    assert "cannot be combined" in found.left_out["weight_decay"]
+    assert "dropout" in {arm.trick for arm in found.arms}
+
+
+def test_settings_are_the_default_what_was_liked_and_others_but_never_neutral() -> None:
+    liked = {"dropout": [{"p": p, "profile": "rising", "scaling": "training"} for p in (0.1, 0.2, 0.3)]}
+    (arm,) = (arm for arm in arms(liked=liked).arms if arm.trick == "dropout")
+    tried = [recipe["dropout"]["p"] for recipe in arm.recipes]
+    assert tried[:2] == [0.5, 0.2]
+    assert len(tried) == 3
+    assert 0.0 not in tried
+    assert arm.recipes[1]["dropout"]["profile"] == "rising"
+
+
+@pytest.mark.parametrize("rate", [0.003, 0.01, 0.05, 0.07, 0.1, 0.9, 3.0])
+def test_the_lattice_is_one_two_five(rate: float) -> None:
+    near = lattice(rate, 0)
+    assert float(f"{near:e}".split("e")[0]) in (1.0, 2.0, 5.0)
+    assert abs(log10(near / rate)) <= log10(2.5) / 2 + 1e-9
+    steps = [lattice(rate, k) for k in range(-3, 4)]
+    assert steps == sorted(steps)
+    assert lattice(near, 3) == pytest.approx(10 * near)
+
+
+def test_studies_begun_at_other_rates_try_the_same_ones() -> None:
+    def rates(lr: float) -> set[float | None]:
+        arm = Arm("add-one", "", (with_rate(BASELINE, CATALOGUE, lr),))
+        return {point.rate for point in points_of(arm, CATALOGUE, BUDGET)}
+
+    assert len(rates(0.1) & rates(0.05)) >= 6
+    assert len(rates(0.1) & rates(0.2)) >= 6
+
+
+class World:
+    """Made scores: every optimizer and trick has a best rate of its own; noise by seed; every run is counted."""
+
+    def __init__(self, best: dict[str, float], noise: float = 0.002) -> None:
+        self.best, self.noise, self.runs = best, noise, Counter()
+
+    def __call__(self, rows):
+        scores = []
+        for name, recipe, seed in rows:
+            self.runs[name] += 1
+            rate = rate_of(recipe, CATALOGUE)
+            key = next((trick for trick in self.best if trick in recipe), "momentum")
+            scores.append(
+                -0.02 * log10(rate / self.best[key]) ** 2 + self.noise * np.random.default_rng(seed).normal()
+            )
+        return scores
+
+
+def tuned_rates(world: World, found) -> dict[str, float | None]:
+    names = {arm.name: "add-one: baseline" for arm in found.arms}
+    seeds = {
+        arm.name: list(range(1000 * (arm.trick == PLACEBO), 1000 * (arm.trick == PLACEBO) + 30))
+        for arm in found.arms
+    }
+    points = tune(found.arms, names, CATALOGUE, BUDGET, seeds, world)
+    return {name: next(point.rate for point in own if point.chosen) for name, own in points.items()}
+
+
+def test_each_arm_is_run_at_its_own_best_rate_found_at_equal_budget() -> None:
+    world = World({"dropout": 1.0, "cosine_restarts": 0.02, "adamw": 0.005, "momentum": 0.1})
+    rates = tuned_rates(world, arms(names=("dropout", "cosine_restarts", "adamw")))
+    assert rates["add-one: baseline"] == rates["add-one: placebo"] == 0.1
+    assert rates["add-one: dropout"] == 1.0
+    assert rates["add-one: cosine_restarts"] == 0.02
+    assert rates["add-one: adamw"] == 0.005
+    assert max(world.runs.values()) <= BUDGET.runs
+    assert min(world.runs.values()) >= 0.75 * BUDGET.runs
+
+
+def test_noise_alone_gives_no_arm_another_rate_than_its_reference() -> None:
+    """What computes the same must not be judged at another rate: the reference's own keeps its place."""
+    different = 0
+    for number in range(20):
+        world = World({"momentum": 0.1}, noise=0.01)
+        found = arms(names=())
+        names = {arm.name: "add-one: baseline" for arm in found.arms}
+        seeds = {
+            arm.name: list(range(100 * number + 50 * i, 100 * number + 50 * i + 30))
+            for i, arm in enumerate(found.arms)
+        }
+        points = tune(found.arms, names, CATALOGUE, BUDGET, seeds, world)
+        rates = {name: next(p.rate for p in own if p.chosen) for name, own in points.items()}
+        different += rates["add-one: placebo"] != rates["add-one: baseline"]
+    assert different <= 8
+
+
+def test_a_best_rate_at_the_edge_gets_a_step_outwards() -> None:
+    world = World({"dropout": 2.0, "momentum": 0.1}, noise=1e-6)
+    assert tuned_rates(world, arms(names=("dropout",)))["add-one: dropout"] == 2.0
+
+
+@pytest.mark.parametrize(
+    ("text", "runs"), [("", None), ("2000runs", 2000), ("10m", 12000), ("90s", 1800), ("1h", 72000)]
+)
+def test_budgets_are_runs(text: str, runs: int | None) -> None:
+    assert runs_of(text, 0.1, 2) == runs
+
+
+@pytest.mark.parametrize("text", ["ten minutes", "10", "-5m", "10 parsecs", "5runs5"])
+def test_no_budget_is_refused_in_one_line(text: str) -> None:
+    with pytest.raises(InputError, match="is not a budget"):
+        check_budget(text)
+
+
+def test_a_budget_is_kept_and_more_of_it_buys_more() -> None:
+    plans = [divide(f"{runs}runs", 40, 0.1, 2) for runs in (300, 800, 2000, 8000)]
+    assert [plan.tuning.runs for plan in plans] == sorted(plan.tuning.runs for plan in plans)
+    for plan in plans[1:]:
+        assert expected(plan.tuning, plan.racing, 40) <= plan.runs
+    assert plans[-1].tuning == LEVELS[0][0]
+    assert plans[-1].racing == Racing.up_to(LEVELS[0][1])
+
+
+@pytest.fixture(scope="module")
+def ranked(tmp_path_factory: pytest.TempPathFactory):
+    here = place(tmp_path_factory.mktemp("tuned"), task=TASK, study=STUDY)
+    heard = Heard()
+    entries = here.run(progress=heard)
+    return here, heard, entries
+
+
+def test_every_applicable_trick_has_a_row_or_a_reason(ranked) -> None:
+    here, _, _ = ranked
+    fact = here.fact("rank")
+    assert fact["complete"]
+    rows = {(row["estimand"], row["trick"]) for row in fact["rows"]}
+    left_out = {(estimand, name) for estimand, names in fact["left_out"].items() for name in names}
+    tricks = {"dropout", "label_smoothing", "adagrad", "adam", "adamw", "momentum", "rmsprop", "sgd"}
+    for estimand in {row["estimand"] for row in fact["rows"]}:
+        assert {name for e, name in rows | left_out if e == estimand} >= tricks
+        assert (estimand, PLACEBO) in rows
+    decided, total = counts(fact)
+    assert total >= 7
+    assert 0 <= decided <= total
+
+
+def test_arms_have_equal_tuning_fresh_pairs_and_deals_of_their_own(ranked) -> None:
+    here, _, entries = ranked
+    fact = here.fact("rank")
+    tuning = Counter(entry.arm for entry in entries if entry.stage == "tune")
+    assert max(tuning.values()) <= TuningBudget(**fact["budget"]["tuning"]).runs
+    tuned = {entry.run.seed for entry in entries if entry.stage == "tune"}
+    raced = {seed for row in fact["rows"] for seed in row["seeds"]}
+    assert not tuned & raced
+    assert all(entry.run.resplit for entry in entries if entry.stage in ("tune", "rank", "ladder"))
+    others = [row for row in fact["rows"] if row["trick"] != PLACEBO]
+    first = min(row["pairs"] for row in others)
+    assert len({tuple(row["seeds"][:first]) for row in others}) == 1
+
+
+def test_the_budget_is_kept(ranked) -> None:
+    _, _, entries = ranked
+    spent = sum(entry.stage in ("tune", "rank", "lean", "ladder") for entry in entries)
+    assert spent <= 1.1 * 700 + 200  # the ladder comes on top
+
+
+def test_the_ladders_steps_add_up_to_its_total(ranked) -> None:
+    here, _, _ = ranked
+    fact = here.fact("rank")
+    ladder = fact["ladder"]
+    if ladder is None:  # no step: nothing of the recipe found is worth its place
+        assert set(fact["lean"]["recipe"]) == set(fact["baseline"])
+        return
+    assert sum(step["effect"] for step in ladder["steps"]) == pytest.approx(
+        ladder["total"]["effect"], abs=1e-12
+    )
+
+
+def test_what_hurts_is_never_recommended(ranked) -> None:
+    here, _, _ = ranked
+    fact = here.fact("rank")
+    hurting = {row["trick"] for row in fact["rows"] if row["in_recipe"] and row["estimand"] == "toggle" and row["verdict"].startswith("hurts")}  # fmt: skip
+    if not fact["recommended"]["is_baseline"]:
+        assert not hurting & set(fact["recommended"]["recipe"])
+
+
+def test_run_again_it_trains_nothing_and_says_the_same(ranked) -> None:
+    here, _, entries = ranked
+    before = here.fact("rank")
+    again = here.run()
+    assert timeless(again) == timeless(entries)
+    assert here.fact("rank") == before
