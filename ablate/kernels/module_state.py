@@ -14,10 +14,18 @@ from ablate.surgery.readers import tensors_of
 
 
 def set_mode(module: nn.Module, training: bool) -> None:
-    """Training or evaluation mode, as `train(mode)` of the user's own class sets it; called when the mode changes."""
+    """Training or evaluation mode, as `train()` and `eval()` of the user's own class set it; called when the mode changes."""
     if module.__dict__.get("_ablate_mode") is not training:
-        module.train(training)
+        begin(module, training)
         module.__dict__["_ablate_mode"] = training
+
+
+def begin(module: nn.Module, training: bool) -> None:
+    """What a training loop calls before it trains or evaluates."""
+    if training:
+        module.train()
+    else:
+        module.eval()
 
 
 @contextmanager

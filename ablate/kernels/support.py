@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from ablate.kernels.module_state import fused_paths
+from ablate.kernels.module_state import begin, fused_paths
 from ablate.kernels.parameter_binding import binding_of
 from ablate.kernels.stacked import stacked
 from ablate.kernels.vmapped import vmapped
@@ -58,10 +58,10 @@ def _why_not(module: nn.Module, x: Tensor, lanes: Lanes) -> str:
     try:
         for training in (True, False):
             with unchanged(module):
-                module.train(training)
+                begin(module, training)
                 expected = _results(module, x)
             with unchanged(module), warnings.catch_warnings():
-                module.train(training)
+                begin(module, training)
                 warnings.simplefilter("ignore")  # vmap's, of operations that it runs one by one
                 found = _stacked_results(module, x, lanes)
             for lane in range(2):

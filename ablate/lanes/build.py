@@ -26,12 +26,16 @@ def seeded(seed: int, purpose: str) -> int:
 def build_module(factory: Callable[[], nn.Module], seed: int) -> nn.Module:
     """The user's model, made under the lane's seed; the global generators are left as they were.
 
-    Raises InputError for lazy layers.
+    Raises InputError for lazy layers, and for parameters of another type than float32.
     """
     with repeatable(seeded(seed, "init")):
         module = factory()
     if any(is_lazy(parameter) for parameter in module.parameters()):
         raise InputError("the model has lazy layers, whose sizes are not known yet", hint="give the sizes")
+    for name, parameter in module.named_parameters():
+        if parameter.dtype != torch.float32:
+            kind = str(parameter.dtype).removeprefix("torch.")
+            raise InputError(f"the model's '{name}' is {kind}", hint="ablate trains parameters of float32")
     return module
 
 

@@ -83,7 +83,7 @@ class ModelProbe:
     `kernel`: one of KERNELS; `other`: the one to measure it against. `solo`: why lanes must run one at a time; empty where they need not.
     `large`: one lane fills a core's cache. `reseed`: it draws from a global generator (torch's, Python's, NumPy's), which is then seeded at every step.
     `traceable`: layers run together as the `forward` of the user's own that is around them was traced. `writes_input`: the model changes
-    its input in place, and is given a copy.
+    its input in place, and is given a copy. `resumable`: a checkpoint holds all of its state.
     `channels_last`: on a CPU, pooling is many times faster with channels innermost.
     """
 
@@ -95,6 +95,7 @@ class ModelProbe:
     channels_last: bool
     traceable: bool = True
     writes_input: bool = False
+    resumable: bool = True
 
     @classmethod
     def at(
@@ -122,4 +123,5 @@ class ModelProbe:
             innermost,
             traceable,
             effects.writes_input,
+            effects.resumable,
         )

@@ -34,6 +34,11 @@ class LaneParameters(Mapping[str, Tensor]):
             name: tensor.detach().requires_grad_(name not in frozen) for name, tensor in weights.items()
         }
         self.per_lane = list(per_lane)
+        self._hooked = any(
+            getattr(tensor, "_post_accumulate_grad_hooks", None)
+            for lane in self.per_lane
+            for tensor in lane.values()
+        )
         self._zeros = torch.zeros(weights.layout.width, device=weights.flat.device)
 
     def __getitem__(self, name: str) -> Tensor:
@@ -55,7 +60,11 @@ class LaneParameters(Mapping[str, Tensor]):
         own = [tensor for lane in self.per_lane for tensor in lane.values() if tensor.requires_grad]
         named = {name: tensor for name, tensor in self._stacked.items() if tensor.requires_grad}
         asked = [*own, *named.values()] if stacked or not self.per_lane else own
-        found = torch.autograd.grad(total, asked, allow_unused=True)
+        found = (
+            accumulated(total, asked)
+            if self._hooked
+            else torch.autograd.grad(total, asked, allow_unused=True)
+        )
         with torch.no_grad():
             rest = {n: g for n, g in zip(named, found[len(own) :], strict=False) if g is not None}
             flat = self._rows(found[: len(own)]) if self.per_lane else None
@@ -99,3 +108,12 @@ class LaneParameters(Mapping[str, Tensor]):
             if missing:
                 parts.append(self._zeros[:missing])
         return torch.cat(parts).view(len(self.per_lane), layout.width)
+
+
+def accumulated(total: Tensor, leaves: Sequence[Tensor]) -> list[Tensor | None]:
+    """The gradients by way of `grad`, whose hooks (`register_post_accumulate_grad_hook`) run only there."""
+    torch.autograd.backward(total, inputs=list(leaves))
+    found = [leaf.grad for leaf in leaves]
+    for leaf in leaves:
+        leaf.grad = None
+    return found

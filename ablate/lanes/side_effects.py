@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ablate.kernels.module_state import begin
 from ablate.surgery.torch_layers import HOOKS
 from ablate.tasks.user_code import repeatable
 
@@ -25,29 +26,36 @@ CONTAINERS = (list, dict, set, deque)
 
 @dataclass(frozen=True)
 class SideEffects:
-    """`solo`: why lanes must run one at a time, empty where they need not. `writes_input`: it changes the batch that it is given."""
+    """`solo`: why lanes must run one at a time, empty where they need not. `writes_input`: it changes the batch that it is given.
+    `resumable`: all state that it keeps is in parameters and buffers."""
 
     solo: str
     writes_input: bool
+    resumable: bool
 
 
 def side_effects(module: nn.Module, x: Tensor) -> SideEffects:
     """Run a fresh `module` on `x` `[B, …]`, training and evaluating, and see what has changed. It is of no use afterwards."""
     why = hooks_of(module)
     writes = False
+    kept: list[str] = []
     with repeatable():
         before = snapshot(module)
         for training in (True, False):
-            module.train(training)
-            why = why or changed(before, snapshot(module), f"train({training})")
+            begin(module, training)
+            names = changed(before, snapshot(module))
+            why = why or (f"{'train' if training else 'eval'}() changes '{names[0]}'" if names else "")
+            kept += names
             before, given = snapshot(module), x.clone()
             with torch.set_grad_enabled(training):
                 module(given)
             writes = writes or not torch.equal(given, x)
             after = snapshot(module)
-            why = why or changed(before, after, "forward")
+            names = changed(before, after)
+            why = why or (f"forward changes '{names[0]}'" if names else "")
+            kept += names
             before = after
-    return SideEffects(why, writes)
+    return SideEffects(why, writes, set(kept) <= {name for name, _ in module.named_buffers()})
 
 
 def uses_global_rng(module: nn.Module, x: Tensor) -> bool:
@@ -55,7 +63,7 @@ def uses_global_rng(module: nn.Module, x: Tensor) -> bool:
     with repeatable(), torch.no_grad():
         before = generators()
         for training in (True, False):
-            module.train(training)
+            begin(module, training)
             module(x.clone())
         return generators() != before
 
@@ -84,7 +92,12 @@ def snapshot(module: nn.Module) -> Snapshot:
                 found[place + name] = tuple(_state_of(value))
         for name, parameter in layer._parameters.items():
             if parameter is not None:
-                found[place + name] = (parameter, parameter.requires_grad, repr(_sums(parameter)))
+                found[place + name] = (
+                    parameter,
+                    parameter.requires_grad,
+                    parameter._version,
+                    repr(_sums(parameter)),
+                )
         for name, buffer in layer._buffers.items():
             found[place + name] = (buffer,)
     return found
@@ -115,13 +128,14 @@ def _state_of(value: Any, depth: int = 3) -> Iterator[Any]:
             yield from _state_of(one, depth - 1)
 
 
-def changed(before: Snapshot, after: Snapshot, where: str) -> str:
-    """What differs, in a few words; empty where nothing does."""
-    for name in before.keys() | after.keys():
+def changed(before: Snapshot, after: Snapshot) -> list[str]:
+    """The names of what differs."""
+    names = []
+    for name in sorted(before.keys() | after.keys()):
         old, new = before.get(name, ()), after.get(name, ())
         if len(old) != len(new) or not all(map(_same, old, new)):
-            return f"{where} changes '{name}'"
-    return ""
+            names.append(name)
+    return names
 
 
 def _same(old: Any, new: Any) -> bool:

@@ -70,10 +70,14 @@ def train_single(
         context, why = self_checked(context)
         if why:
             say(why)
+        if not context.look.resumable:
+            say(
+                f"an interrupted run begins again: a checkpoint does not hold all of the model's state ({context.solo})"
+            )
         training = Training(context, [run], splits, report, keep_weights=True)
     while not training.done:
         training.epoch()
-        if not training.done:
+        if not training.done and context.look.resumable:
             checkpoint.save(place, training)
     result = training.results[run.identity]
     place.unlink(missing_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -242,6 +243,66 @@ class DataInitialised(Net):
         return super().forward(x + self.shift)
 
 
+class Teacher(Net):
+    """An average of the body, that `forward` moves in place, beside it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.teacher = deepcopy(self.body).requires_grad_(False)
+
+    def features(self, x: Tensor) -> Tensor:
+        if self.training:
+            with torch.no_grad():
+                for mine, its in zip(self.teacher.parameters(), self.body.parameters(), strict=True):
+                    mine.lerp_(its, 0.1)
+        return super().features(x) + 0.1 * self.teacher(x)
+
+
+class LateBuffer(Net):
+    """A buffer that is None until `forward` assigns it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("last", None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.features(x)
+        if self.training:
+            self.last = y.detach().mean(0)
+        return self.head(y if self.last is None else y + self.last)
+
+
+class EvalOfItsOwn(Net):
+    """A batch norm that evaluates by the batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(WIDTH)
+
+    def features(self, x: Tensor) -> Tensor:
+        return self.norm(super().features(x))
+
+    def eval(self) -> EvalOfItsOwn:
+        super().eval()
+        self.norm.train()
+        return self
+
+
+class Unfreezing(Net):
+    """A body that is frozen in the first epoch, told by the calls of `train`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.epochs = 0
+        self.body.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Unfreezing:
+        super().train(mode)
+        self.epochs += mode
+        self.body.requires_grad_(self.epochs > 1)
+        return self
+
+
 class Clamped(Net):
     """Weights that `forward` clamps in place."""
 
@@ -342,6 +403,11 @@ def weight_normed() -> nn.Module:
         )
 
 
+def halve(parameter: Tensor) -> None:
+    assert parameter.grad is not None
+    parameter.grad.mul_(0.5)
+
+
 def with_hook(register: Callable[[Net], object]) -> Callable[[], nn.Module]:
     def make() -> nn.Module:
         net = Net()
@@ -377,6 +443,10 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "counting": Counting,
     "data_initialised": DataInitialised,
     "clamped": Clamped,
+    "teacher": Teacher,
+    "late_buffer": LateBuffer,
+    "eval_of_its_own": EvalOfItsOwn,
+    "unfreezing": Unfreezing,
     "writes_input": WritesInput,
     "views": Views,
     "shared_dropout": SharedDropout,
@@ -392,5 +462,6 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "spectral_norm": lambda: mlp(nn.ReLU(), parametrizations.spectral_norm(nn.Linear(WIDTH, WIDTH)), nn.ReLU()),
     "forward_hook": with_hook(lambda net: net.body.register_forward_hook(lambda layer, inputs, output: 2 * output)),
     "backward_hook": with_hook(lambda net: net.head.register_full_backward_hook(lambda layer, into, out: tuple(2 * g if g is not None else g for g in into))),
+    "accumulation_hook": with_hook(lambda net: net.body.weight.register_post_accumulate_grad_hook(halve)),
     "parameter_hook": with_hook(lambda net: net.body.weight.register_hook(lambda gradient: gradient.clamp(-0.01, 0.01))),
 }  # fmt: skip
