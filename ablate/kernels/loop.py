@@ -73,7 +73,8 @@ class Loop:
         state = {own: weights[common] for common, own in self.names[lane].items()} if weights else {}
         state |= drawn
         if x.requires_grad:
-            x = x.clone()  # a model may write to its input, which autograd does not allow on a part of all lanes'
+            # A model may write to its input, which autograd forbids on a view of all lanes' inputs.
+            x = x.clone()
         if self.innermost:
             x = channels_last(x)
         binding = binding_of(module)
