@@ -14,7 +14,7 @@ from ablate.surgery.readers import tensors_of
 
 
 def set_mode(module: nn.Module, training: bool) -> None:
-    """Training or evaluation mode, as `train()` and `eval()` of the user's own class set it; called when the mode changes."""
+    """Training or evaluation mode, as the methods `train` and `eval` of the user's own class set it; called when the mode changes."""
     if module.__dict__.get("_ablate_mode") is not training:
         begin(module, training)
         module.__dict__["_ablate_mode"] = training
