@@ -1,4 +1,4 @@
-"""From what a person types, `digits`, `my_task.py:task` or `data.csv:column`, to a Task. Works the same in every worker process."""
+"""From what a user types, `digits`, `my_task.py:task`, `data.csv:column` or `images/`, to a Task. Works the same in every worker process."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 
 from ablate.records.errors import InputError, unknown
 from ablate.tasks.builtin import builtin
+from ablate.tasks.image_folder import image_task
 from ablate.tasks.table_file import is_table, table_task
 from ablate.tasks.task import Task
 from ablate.tasks.task_cards import CARDS
@@ -20,8 +21,8 @@ from ablate.tasks.user_code import UsersCode, repeatable
 
 
 def load(name: str) -> Task:
-    """The built-in task of that name, the Task that `path/file.py:attribute` holds or returns, or one that predicts a column
-    of a table, `path/file.csv:column`.
+    """The built-in task of that name, the Task that `path/file.py:attribute` holds or returns, one that predicts a column
+    of a table, `path/file.csv:column`, or one that tells images apart by the subfolders that they are in, `path/images/`.
 
     Only the file that was typed is imported, and `task.source_sha256` is the hash of the bytes that ran. Its
     folder is added to the end of `sys.path`, so that it can import its neighbours. Raises InputError: unknown
@@ -29,6 +30,8 @@ def load(name: str) -> Task:
     """
     if is_table(name):
         return table_task(name)
+    if name and name not in CARDS and Path(name).is_dir():
+        return image_task(name)
     path, attribute = _parted(name)
     if path is None:
         return builtin(name)

@@ -18,8 +18,12 @@ REGRESSION = (
     .replace("train=(x, y)", 'train=(x, y), criterion="regression"')
 )
 TASKS = {"classification": TABULAR, "regression": REGRESSION}
-SMALL = STUDY.replace("trials = 6", "trials = 2").replace(
-    'include = ["dropout", "weight_decay", "warmup", "placebo"]', 'include = ["ema", "early_stopping"]'
+SMALL = (
+    STUDY.replace("trials = 6", "trials = 2")
+    .replace("waves = 1", 'waves = 1\ndesign = "add-one"')
+    .replace(
+        'include = ["dropout", "weight_decay", "warmup", "placebo"]', 'include = ["ema", "early_stopping"]'
+    )
 )
 SHIPPED = sorted((Path(__file__).parents[2] / "studies").glob("*.toml"))
 
@@ -29,9 +33,10 @@ def measured(here, metric, epochs=2):
     entries = here.entries()
     assert {"search", "select", "rank", "confirm"} <= {entry.stage for entry in entries}
     for entry in entries:
-        assert entry.result.outcome in (Outcome.COMPLETE, Outcome.PRUNED), entry.result.note
-        assert math.isfinite(entry.result.metrics[metric])
+        assert entry.result.outcome in (Outcome.COMPLETE, Outcome.PRUNED, Outcome.DIVERGED), entry.result.note
+        assert math.isfinite(entry.result.metrics[metric]) is (entry.result.outcome is not Outcome.DIVERGED)
         assert len(entry.result.curves[metric]) == entry.result.epochs <= epochs
+    assert any(entry.result.outcome is Outcome.COMPLETE for entry in entries)
 
 
 @pytest.mark.parametrize(
