@@ -21,7 +21,7 @@ from ablate.study.ranking.tuning import TuningBudget, lattice, points_of, tune
 
 CATALOGUE = registry()
 BASELINE = Recipe.of(CATALOGUE, {"momentum": {"lr": 0.1}, "cosine": True, "weight_decay": {"decay": 1e-4}})
-BUDGET = TuningBudget(21, 4, 5)
+BUDGET = TuningBudget()
 TASK = TABULAR.replace("randn(100, 4", "randn(200, 4").replace("epochs=2", "epochs=3")
 STUDY = """
 [baseline]
@@ -138,6 +138,8 @@ def test_each_arm_is_run_at_its_own_best_rate_found_at_equal_budget() -> None:
     assert rates["add-one: dropout"] == 1.0
     assert rates["add-one: cosine_restarts"] == 0.02
     assert rates["add-one: adamw"] == 0.005
+    reference = world.runs.pop("add-one: baseline")  # tries every rate on the seeds on which arms choose
+    assert reference <= BUDGET.first + 8 * BUDGET.repeats
     assert max(world.runs.values()) <= BUDGET.runs
     assert min(world.runs.values()) >= 0.75 * BUDGET.runs
 
@@ -157,6 +159,20 @@ def test_noise_alone_gives_no_arm_another_rate_than_its_reference() -> None:
         rates = {name: next(p.rate for p in own if p.chosen) for name, own in points.items()}
         different += rates["add-one: placebo"] != rates["add-one: baseline"]
     assert different <= 8
+
+
+def test_what_computes_the_same_runs_at_the_references_rate() -> None:
+    """An activation that is the model's own anyway scores as the reference does at every rate: it gets no other one."""
+
+    class Same(World):
+        def __call__(self, rows):
+            plain = [(name, recipe.without("activation"), seed) for name, recipe, seed in rows]
+            return super().__call__(plain)
+
+    for number in range(5):
+        world = Same({"momentum": 0.1 * (1 + number)}, noise=0.02)
+        rates = tuned_rates(world, arms(names=("activation",)))
+        assert rates["add-one: activation"] == rates["add-one: baseline"]
 
 
 def test_a_best_rate_at_the_edge_gets_a_step_outwards() -> None:
@@ -213,7 +229,10 @@ def test_arms_have_equal_tuning_fresh_pairs_and_deals_of_their_own(ranked) -> No
     here, _, entries = ranked
     fact = here.fact("rank")
     tuning = Counter(entry.arm for entry in entries if entry.stage == "tune")
-    assert max(tuning.values()) <= TuningBudget(**fact["budget"]["tuning"]).runs
+    most = TuningBudget(**fact["budget"]["tuning"]).runs
+    assert all(
+        runs <= most for arm, runs in tuning.items() if arm not in ("add-one: baseline", "toggle: recipe")
+    )
     tuned = {entry.run.seed for entry in entries if entry.stage == "tune"}
     raced = {seed for row in fact["rows"] for seed in row["seeds"]}
     assert not tuned & raced

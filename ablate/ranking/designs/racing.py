@@ -13,7 +13,7 @@ from typing import Any
 
 from ablate.records.errors import InputError
 
-PAIRS = (8, 12, 18, 27, 40, 60)
+PAIRS = (8, 12, 18, 27, 40, 60, 90, 135, 200)
 """Pairs of an undecided arm after each look: each look has half as many again as the one before."""
 FEWEST = 5
 """Pairs of the first look, at least: fewer say nothing of a variance."""
@@ -32,7 +32,7 @@ def spent(share: float, alpha: float = ALPHA) -> float:
 class Racing:
     """Looks that are declared before the first run. `pairs`: an undecided arm's pairs at each look."""
 
-    pairs: tuple[int, ...] = PAIRS
+    pairs: tuple[int, ...] = PAIRS[:6]
     alpha: float = ALPHA
 
     def __post_init__(self) -> None:

@@ -18,10 +18,13 @@ from ablate.ranking.designs.racing import Racing, expected_runs
 from ablate.records.errors import InputError
 from ablate.study.ranking.tuning import TuningBudget
 
-DECIDED = (0.3, 0.3, 0.35, 0.4, 0.5, 0.5)
+DECIDED = (0.2, 0.2, 0.3, 0.35, 0.4, 0.4, 0.4, 0.4, 0.5)
 """Share of the undecided arms that a look decides, as it was in simulations of arms without effect or with one of a σ."""
 LEVELS = (
-    (TuningBudget(21, 4, 5), 60),
+    (TuningBudget(21, 3, 8), 200),
+    (TuningBudget(21, 3, 8), 90),
+    (TuningBudget(21, 3, 8), 60),
+    (TuningBudget(21, 4, 5), 40),
     (TuningBudget(12, 3, 4), 40),
     (TuningBudget(7, 2, 3), 27),
     (TuningBudget(5, 2, 2), 18),
@@ -29,9 +32,9 @@ LEVELS = (
     (TuningBudget(1, 1, 0), 8),
 )
 """Tuning of an arm, and its pairs at the most; from what is wanted to what is left where runs are dear."""
-SECONDS = 180.0
+SECONDS = 240.0
 """What is chosen where nobody says and the whole design would take longer; never less than the design at FLOOR."""
-FLOOR = 2
+FLOOR = 5
 PATTERN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|min|runs?)")
 UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 

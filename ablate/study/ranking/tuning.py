@@ -1,8 +1,9 @@
-"""Tuning at equal budget: every arm, reference and placebo gets the same number of runs to find its rate and settings.
+"""Tuning at equal budget: every arm and placebo gets the same number of runs to find its rate and settings, and a reference
+no fewer: it tries every rate on the seeds on which its arms choose theirs.
 
 Rates lie on one lattice, 1-2-5 a decade, whatever the reference's own rate is: a study that begins at half or at twice a
 rate tries the same ones. First each pair of rate and setting is tried on few seeds; then the best few on more, fresh ones.
-The reference's own rate keeps its place unless another one is better by more than a standard error: arms whose best rate is
+The reference's own rate keeps its place unless another one is clearly better: arms whose best rate is
 the reference's are then compared at one rate, and a placebo is not called harmful because tuning gave it another.
 The learning rate is a nuisance parameter (Google's tuning playbook); equal budgets: Choi et al. 2019 (1910.05446).
 """
@@ -18,7 +19,7 @@ import numpy as np
 
 from ablate.records.recipe import Catalogue, Recipe
 from ablate.records.study_rank import OPTIMIZER
-from ablate.study.ranking.arms import Arm, rate_of, with_rate
+from ablate.study.ranking.arms import LR, Arm, rate_of, with_rate
 
 STEPS = (1.0, 2.0, 5.0)
 OFFSETS = {
@@ -30,6 +31,10 @@ OFFSETS = {
     1: (0,),
 }
 """Places on the lattice, relative to the nearest to an arm's own rate, for so many rates."""
+SAME = 3
+"""Rates at which a setting must score exactly what its reference scores, to be taken for the same function."""
+CLEARLY = 1.5
+"""Standard errors by which another rate must beat the reference's."""
 Scores = Callable[[Sequence[tuple[str, Recipe, int]]], list[float]]
 """(arm, recipe, seed) of many runs -> their scores, more is better; a failed run has the score of a collapsed one."""
 
@@ -39,8 +44,8 @@ class TuningBudget:
     """Runs of every arm: `first` to try rates and settings, then `repeats` more of each of the `finalists` best."""
 
     first: int = 21
-    finalists: int = 4
-    repeats: int = 5
+    finalists: int = 3
+    repeats: int = 8
 
     @property
     def runs(self) -> int:
@@ -115,10 +120,18 @@ def tune(
         name: [replace(point, scores=tuple(next(values) for _ in range(repeats[name]))) for point in points]
         for name, points in first.items()
     }
-    finals = {
-        arm.name: _finalists(arm, tried[arm.name], _best(tried[references[arm.name]]), catalogue, budget)
-        for arm in arms
-    }
+    finals = {}
+    for arm in arms:
+        reference = references[arm.name]
+        own = tried[arm.name]
+        if arm.name == reference:
+            # Every rate: arms choose theirs on the same seeds, and must not find one that the reference never tried.
+            every = replace(budget, finalists=len(own) + 1)
+            finals[arm.name] = _finalists(arm, own, _best(own), catalogue, every)
+            continue
+        if not arm.is_placebo:
+            own = _other_functions(own, tried[reference])
+        finals[arm.name] = _finalists(arm, own, _best(tried[reference]), catalogue, budget)
     asked = [
         (name, point.recipe, seed)
         for name, points in finals.items()
@@ -136,12 +149,12 @@ def tune(
 
 
 def choose(points: Sequence[Point]) -> Point:
-    """The best of the finalists; the first of them (the anchor) unless the best beats it by more than a standard error."""
+    """The best of the finalists; the first of them (the anchor) unless the best beats it clearly."""
     anchor, best = points[0], max(points, key=lambda point: point.score)
     gains = np.subtract(best.final or best.scores, anchor.final or anchor.scores)
     if len(gains) < 2:
         return best if gains.mean() > 0 else anchor
-    return best if gains.mean() > gains.std(ddof=1) / np.sqrt(len(gains)) else anchor
+    return best if gains.mean() > CLEARLY * gains.std(ddof=1) / np.sqrt(len(gains)) else anchor
 
 
 def at_edge(points: Sequence[Point], chosen: Point) -> bool:
@@ -162,13 +175,32 @@ def _finalists(
     anchor = next((point for point in ordered if same and point.rate == leading.rate), ordered[0])
     chosen = [anchor, *(point for point in ordered if point is not anchor)][: budget.finalists]
     best = ordered[0]
-    if at_edge(tried, best) and best.rate is not None and len(chosen) > 1:
+    if at_edge(tried, best) and best.rate is not None and budget.finalists > 1:
         rates = [point.rate for point in tried if point.rate is not None]
         rate = lattice(best.rate, 1 if best.rate == max(rates) else -1)
         outwards = Point(with_rate(best.recipe, catalogue, rate), rate)
-        keep = [point for point in chosen if point in (anchor, best)]
-        chosen = [*keep, outwards, *(point for point in chosen if point not in keep)][: budget.finalists]
+        rest = [point for point in chosen if point not in (anchor, best)]
+        chosen = [anchor, *([best] if best is not anchor else []), outwards, *rest][: budget.finalists]
     return chosen
+
+
+def _other_functions(points: Sequence[Point], reference: Sequence[Point]) -> list[Point]:
+    """The points without settings that compute what the reference does (equal scores at every rate and seed that both
+    tried); where all do, those at the reference's leading rate: what computes the same is not run at another rate."""
+    known = {point.rate: point.scores for point in reference}
+    by_setting: dict[Recipe, list[Point]] = {}
+    for point in points:
+        by_setting.setdefault(Recipe({n: s for n, s in point.recipe.items() if LR not in s}), []).append(
+            point
+        )
+    other = []
+    for group in by_setting.values():
+        pairs = [(known[p.rate], p.scores) for p in group if p.rate in known]
+        shared = [(a[:n], b[:n]) for a, b in pairs if (n := min(len(a), len(b)))]
+        if len(shared) < SAME or any(a != b for a, b in shared):
+            other += group
+    leading = _best(reference).rate
+    return other or [point for point in points if point.rate == leading] or list(points)
 
 
 def _best(points: Sequence[Point]) -> Point:
