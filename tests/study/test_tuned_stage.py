@@ -141,7 +141,10 @@ def test_each_arm_is_run_at_its_own_best_rate_found_at_equal_budget() -> None:
     reference = world.runs.pop("add-one: baseline")  # tries every rate on the seeds on which arms choose
     assert reference <= BUDGET.first + 8 * BUDGET.repeats
     assert max(world.runs.values()) <= BUDGET.runs
-    assert min(world.runs.values()) >= 0.75 * BUDGET.runs
+    for same in ("cosine", "weight_decay"):  # in this world nothing changes without them: one rate is enough
+        assert rates[f"add-one: {same}"] == rates["add-one: baseline"]
+        del world.runs[f"add-one: {same}"]
+    assert min(world.runs.values()) == BUDGET.runs
 
 
 def test_noise_alone_gives_no_arm_another_rate_than_its_reference() -> None:

@@ -120,18 +120,35 @@ def tune(
         name: [replace(point, scores=tuple(next(values) for _ in range(repeats[name]))) for point in points]
         for name, points in first.items()
     }
-    finals = {}
-    for arm in arms:
-        reference = references[arm.name]
-        own = tried[arm.name]
-        if arm.name == reference:
-            # Every rate: arms choose theirs on the same seeds, and must not find one that the reference never tried.
-            every = replace(budget, finalists=len(own) + 1)
-            finals[arm.name] = _finalists(arm, own, _best(own), catalogue, every)
-            continue
-        if not arm.is_placebo:
-            own = _other_functions(own, tried[reference])
-        finals[arm.name] = _finalists(arm, own, _best(tried[reference]), catalogue, budget)
+    found: dict[str, list[Point]] = {}
+    leading: dict[str, Point] = {}
+    for is_reference in (True, False):
+        finals = {}
+        for arm in arms:
+            reference, own = references[arm.name], tried[arm.name]
+            if (arm.name == reference) != is_reference:
+                continue
+            if is_reference:
+                # Every rate: arms choose theirs on the same seeds, and must not find one that the reference never tried.
+                every = replace(budget, finalists=len(own) + 1)
+                finals[arm.name] = _finalists(arm, own, _best(own), catalogue, every)
+                continue
+            if not arm.is_placebo:
+                own = _other_functions(own, tried[reference], leading[reference].rate)
+            finals[arm.name] = _finalists(arm, own, leading[reference], catalogue, budget)
+        found |= _chosen(finals, tried, budget, seeds, scores)
+        leading |= {name: next(point for point in points if point.chosen) for name, points in found.items()}
+    return found
+
+
+def _chosen(
+    finals: Mapping[str, Sequence[Point]],
+    tried: Mapping[str, Sequence[Point]],
+    budget: TuningBudget,
+    seeds: Mapping[str, Sequence[int]],
+    scores: Scores,
+) -> dict[str, list[Point]]:
+    """Run the finalists on seeds that chose none of them, and mark the one that each arm is run with."""
     asked = [
         (name, point.recipe, seed)
         for name, points in finals.items()
@@ -184,9 +201,9 @@ def _finalists(
     return chosen
 
 
-def _other_functions(points: Sequence[Point], reference: Sequence[Point]) -> list[Point]:
+def _other_functions(points: Sequence[Point], reference: Sequence[Point], rate: float | None) -> list[Point]:
     """The points without settings that compute what the reference does (equal scores at every rate and seed that both
-    tried); where all do, those at the reference's leading rate: what computes the same is not run at another rate."""
+    tried); where all do, those at the reference's `rate`: what computes the same is not run at another rate."""
     known = {point.rate: point.scores for point in reference}
     by_setting: dict[Recipe, list[Point]] = {}
     for point in points:
@@ -199,8 +216,7 @@ def _other_functions(points: Sequence[Point], reference: Sequence[Point]) -> lis
         shared = [(a[:n], b[:n]) for a, b in pairs if (n := min(len(a), len(b)))]
         if len(shared) < SAME or any(a != b for a, b in shared):
             other += group
-    leading = _best(reference).rate
-    return other or [point for point in points if point.rate == leading] or list(points)
+    return other or [point for point in points if point.rate == rate] or list(points)
 
 
 def _best(points: Sequence[Point]) -> Point:
