@@ -120,6 +120,7 @@ class Claim:
 
     `metric`: a metric (`accuracy`, `ece`, `log_loss`, `robust_accuracy`) or a cost
     (`time`, `memory`, `steps_to_target`); `direction`: the claimed change; `contested`: evidence against it.
+    `settings`: (parameter, value) pairs that the claim is about; without any it is about the trick as such.
     """
 
     metric: str
@@ -127,6 +128,7 @@ class Claim:
     statement: str
     source: Source
     contested: str = ""
+    settings: tuple[tuple[str, Value], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from ablate.ledger.store import Ledger
 from ablate.ranking.estimation.coding import lines
 from ablate.records.errors import InputError
 from ablate.records.files import cannot_write, write_text
+from ablate.report.action import recommended_recipe
 from ablate.report.clean import clean_text
 from ablate.report.collect import gather
 from ablate.report.data import RANKING_COLUMNS, ReportData
@@ -37,7 +38,7 @@ def build(ledger_path: Path, folder: Path) -> Path:
         **{f"plots/{picture.name}.svg": picture.file for picture in page.pictures},
         "lr-find.json": json_text(data.lr_find),
         "study.json": json_text(study_document(data)),
-        "recipe.toml": recipe_toml(data.winner, data.name),
+        "recipe.toml": recipe_toml(recommended_recipe(data), data.name),
     }
     write_data(folder, data, entries)
     for name, text in texts.items():

@@ -76,3 +76,10 @@ def _masked_user(user: str) -> str:
     if colon:
         return f"{name}:{MASK}"
     return MASK if len(name) > 20 else name
+
+
+def short_source(source: str) -> str:
+    """Names of many authors cut to the first: `Srivastava, Hinton, Krizhevsky 2014` -> `Srivastava et al. 2014`."""
+    authors, _, year = source.rpartition(" ")
+    names = [name.strip() for name in authors.split(",") if name.strip()]
+    return source if len(names) < 3 else f"{names[0]} et al. {year}"

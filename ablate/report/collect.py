@@ -202,6 +202,14 @@ def _describe(trick: Trick) -> Document:
         "source": f"{claim.source.authors} {claim.source.year}" if claim else "",
         "work": claim.source.title if claim else "",
         "contested": claim.contested if claim else "",
+        "claims": [
+            {
+                "statement": claim.statement,
+                "source": f"{claim.source.authors} {claim.source.year}",
+                "settings": [list(pair) for pair in claim.settings],
+            }
+            for claim in trick.claims
+        ],
     }
 
 

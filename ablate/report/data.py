@@ -111,6 +111,8 @@ class ReportData:
         """The recipe that the report recommends: confirmed, else what was ranked around, else the best trial."""
         if self.confirm and "winner" in self.confirm.get("arms", {}):
             return dict(self.confirm["arms"]["winner"])
+        if self.design and (self.design.get("recommended") or {}).get("recipe"):
+            return dict(self.design["recommended"]["recipe"])
         if self.design and self.design.get("around"):
             return dict(self.design["around"])
         if self.search and (self.search.get("best") or {}).get("recipe"):

@@ -1,4 +1,4 @@
-"""The report's documents beside the page: strict JSON, and the winner as TOML."""
+"""The report's documents beside the page: strict JSON, and the recommended recipe as TOML."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from math import isfinite
 from typing import Any
 
+from ablate.report.action import recommended_recipe
 from ablate.report.data import Document, ReportData
 
 VERSION = 1
@@ -43,15 +44,16 @@ def study_document(data: ReportData) -> Document:
         "design": {key: value for key, value in design.items() if key not in ("rows", "aliases")},
         "confirm": {key: confirm[key] for key in ("metric", "seeds", "gain", "failed") if key in confirm},
         "winner": data.winner,
+        "recommended": recommended_recipe(data),
     }
 
 
 def recipe_toml(recipe: Mapping[str, Any] | None, study: str) -> str:
-    """The recipe as TOML, one table a trick; comments alone where there is no winner yet."""
+    """The recipe as TOML, one table a trick; comments alone where there is no recipe yet."""
     name = " ".join(study.split())
     if recipe is None:
-        return f"# {name}: no winner yet\n"
-    lines = [f"# {name}: the winner"]
+        return f"# {name}: no recipe yet\n"
+    lines = [f"# {name}: the recommended recipe"]
     for trick, settings in recipe.items():
         lines += ["", f"[{_key(trick)}]"]
         lines += [f"{_key(key)} = {_value(value)}" for key, value in dict(settings or {}).items()]

@@ -105,7 +105,7 @@ _FILES = [
     ("curves.csv", "one row a run, metric and epoch"),
     ("lr-find.json", "the six steps with their figures"),
     ("study.json", "stages, versions, hardware, seeds, hashes, timings"),
-    ("recipe.toml", "the winner"),
+    ("recipe.toml", "the recommended recipe"),
     ("plots/", "every figure as SVG"),
 ]
 

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from ablate.ranking.estimation.coding import lines
+from ablate.report.clean import short_source
 from ablate.report.data import PLACEBO, ReportData
 from ablate.report.numbers import Units, count, missing, probability, ratio
 from ablate.report.tables import rank_interval
@@ -61,7 +62,7 @@ def ranking_rows(data: ReportData, rows: pd.DataFrame) -> list[RankingRow]:
                 verdict=str(row["verdict"]),
                 note=_text(row["note"]),
                 claim=str(record.get("statement") or ""),
-                claimed_by=_short_source(str(record.get("source") or "")),
+                claimed_by=short_source(str(record.get("source") or "")),
                 measured=_claim(row),
                 time=ratio(row["time_ratio"]),
                 memory=ratio(row["memory_ratio"]),
@@ -84,10 +85,3 @@ def _claim(row: dict[str, Any]) -> str:
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
-
-
-def _short_source(source: str) -> str:
-    """`Srivastava, Hinton, Krizhevsky 2014` -> `Srivastava et al. 2014`."""
-    authors, _, year = source.rpartition(" ")
-    names = [name.strip() for name in authors.split(",") if name.strip()]
-    return source if len(names) < 3 else f"{names[0]} et al. {year}"

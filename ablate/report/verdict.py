@@ -10,12 +10,22 @@ import pandas as pd
 from ablate.analysis.designed_runs import ESTIMANDS
 from ablate.ranking.estimation.coding import lines
 from ablate.report import external
+from ablate.report.action import action, is_tuned_report
 from ablate.report.data import PLACEBO, Document, ReportData
 from ablate.report.numbers import NONE, Units, count, duration, plural, setting
 from ablate.report.slices import Slice, slices_of
+from ablate.report.tuned_verdict import doubts, groups
 
-ORDER = ("helps", "hurts", "no measurable effect", "undecided", "exploratory")
-_ESTIMANDS = ("average", "drop-one", "add-one", "exploratory")
+ORDER = (
+    "helps",
+    "helps a little",
+    "hurts",
+    "hurts a little",
+    "no measurable effect",
+    "undecided",
+    "exploratory",
+)
+_ESTIMANDS = ("average", "drop-one", "add-one", "toggle", "exploratory")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +40,7 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`tone`: good | bad | open. `doubts`: what a careful reader has to know before believing it."""
+    """`tone`: good | bad | open. `command`: what to type next, or "". `doubts`: what to know before believing it."""
 
     tone: str
     headline: str
@@ -38,11 +48,21 @@ class Verdict:
     tiles: tuple[Tile, ...]
     groups: tuple[tuple[str, tuple[str, ...]], ...]
     doubts: tuple[str, ...]
+    command: str = ""
 
 
 def verdict(data: ReportData) -> Verdict:
-    tone, headline, detail = _sentence(data)
-    return Verdict(tone, headline, detail, tuple(_tiles(data)), tuple(_groups(data)), tuple(_doubts(data)))
+    chosen = action(data) if _any_complete(data) else None
+    tone, headline, detail = (
+        (chosen.tone, chosen.headline, chosen.detail) if chosen is not None else _sentence(data)
+    )
+    return Verdict(
+        tone, headline, detail, tuple(_tiles(data)), tuple(_groups(data)), tuple(_doubts(data)), chosen.command if chosen else "",
+    )  # fmt: skip
+
+
+def _any_complete(data: ReportData) -> bool:
+    return not len(data.runs) or bool((data.runs["outcome"] == "complete").any())
 
 
 def main_rows(data: ReportData) -> pd.DataFrame | None:
@@ -185,11 +205,14 @@ def _tiles(data: ReportData) -> Iterator[Tile]:
 
 def _groups(data: ReportData) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Verdict -> the tricks that have it, strongest first."""
+    if is_tuned_report(data):
+        yield from groups(data)
+        return
     rows = main_rows(data)
     if rows is None:
         return
     rows = rows[rows["trick"] != PLACEBO]
-    for kind in ORDER[:4]:
+    for kind in ORDER[:-1]:
         chosen = rows[rows["verdict"] == kind]
         chosen = chosen.reindex(chosen["effect"].abs().sort_values(ascending=False, kind="stable").index)
         if len(chosen):
@@ -197,6 +220,9 @@ def _groups(data: ReportData) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 def _doubts(data: ReportData) -> Iterator[str]:
+    if is_tuned_report(data):
+        yield from doubts(data)
+        return
     diagnostics = data.diagnostics or {}
     rows = main_rows(data)
     if rows is not None:
@@ -260,6 +286,7 @@ def recipe_rows(data: ReportData, recipe: Document) -> list[tuple[str, str, str,
 
 def _verb(kind: str, number: int) -> str:
     plain = {"helps": ("helps", "help"), "hurts": ("hurts", "hurt"),
+             "helps a little": ("helps a little", "help a little"), "hurts a little": ("hurts a little", "hurt a little"),
              "no measurable effect": ("has no measurable effect", "have no measurable effect"),
              "undecided": ("is undecided", "are undecided"), "exploratory": ("is exploratory", "are exploratory")}  # fmt: skip
     return plain[kind][number != 1]

@@ -100,6 +100,7 @@ TRICK = Trick(
                 "https://arxiv.org/abs/1502.01852",
             ),
             contested="with normalisation layers the scale of the weights matters much less",
+            settings=(("scheme", "kaiming"),),
         ),
         Claim(
             metric="steps_to_target",
@@ -111,6 +112,7 @@ TRICK = Trick(
                 2010,
                 "https://proceedings.mlr.press/v9/glorot10a.html",
             ),
+            settings=(("scheme", "xavier"),),
         ),
         Claim(
             metric="steps_to_target",
@@ -122,6 +124,7 @@ TRICK = Trick(
                 2013,
                 "https://arxiv.org/abs/1312.6120",
             ),
+            settings=(("scheme", "orthogonal"),),
         ),
     ),
 )

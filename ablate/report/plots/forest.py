@@ -21,7 +21,9 @@ from ablate.report.plots.picture import Picture, picture
 # Verdict -> colour, marker, filled. The shape repeats what the colour says.
 MARKS = {
     "helps": (BLUE, "o", True),
+    "helps a little": (BLUE, "o", False),
     "hurts": (ORANGE, "s", True),
+    "hurts a little": (ORANGE, "s", False),
     "no measurable effect": (GREY, "D", True),
     "undecided": (PURPLE, "o", False),
     "exploratory": (MUTED, "d", False),

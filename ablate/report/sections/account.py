@@ -6,10 +6,12 @@ import json
 from typing import Any
 
 from ablate.report import tables, tuning
+from ablate.report.action import is_tuned_report
 from ablate.report.data import PLACEBO, ReportData
 from ablate.report.numbers import NONE, Units, count, duration, missing, plural, significant
 from ablate.report.plots import costs as cost_plots
 from ablate.report.plots import diagnostics as diagnostic_plots
+from ablate.report.sections import tuned
 from ablate.report.verdict import label, recipe_rows
 
 Content = dict[str, Any]
@@ -60,6 +62,8 @@ def costs(data: ReportData) -> Content | None:
 def design(data: ReportData) -> Content | None:
     if not data.design:
         return None
+    if is_tuned_report(data):
+        return tuned.design(data)
     found, diagnostics = data.design, data.diagnostics or {}
     rho = diagnostics.get("rho") or {}
     tricks = [

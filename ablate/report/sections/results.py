@@ -9,11 +9,13 @@ import pandas as pd
 
 from ablate.ranking.estimation.coding import lines
 from ablate.report import external, tables
+from ablate.report.action import is_tuned_report, recommended_recipe
 from ablate.report.data import ReportData
 from ablate.report.numbers import Units, missing, plural, significant
 from ablate.report.plots import confirm, forest
 from ablate.report.plots.picture import Picture
 from ablate.report.ranking_rows import ranking_rows
+from ablate.report.sections import tuned
 from ablate.report.verdict import label, labels, main_rows, recipe_rows
 
 Content = dict[str, Any]
@@ -28,6 +30,8 @@ _ESTIMANDS = {
 
 
 def ranking(data: ReportData) -> Content | None:
+    if is_tuned_report(data):
+        return tuned.ranking(data)
     rows = main_rows(data)
     if rows is None or data.ranking is None:
         return None
@@ -42,6 +46,7 @@ def ranking(data: ReportData) -> Content | None:
     ]
     sentences = external.ESTIMANDS if data.external else _ESTIMANDS
     return {
+        "tuned": False,
         "estimand": sentences[str(rows["estimand"].iloc[0])],
         "unit": data.units.difference.strip(),
         "rows": ranking_rows(data, rows),
@@ -119,7 +124,7 @@ def confirmation(data: ReportData) -> Content | None:
         "differences": confirm.differences(rows, units) if rows else None,
         "arms": confirm.arms(seen, metric, units) if seen else None,
         "on_test": metric.startswith("test/"),
-        "recipe": recipe_rows(data, data.winner or {}),
+        "recipe": recipe_rows(data, recommended_recipe(data) or {}),
         "missing": not seen,
     }
 

@@ -1,0 +1,175 @@
+"""What to do: the recommended recipe of a tuned ranking, with the command that trains it or decides what is open."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ablate.analysis.tuned_arms import counts
+from ablate.report.data import PLACEBO, Document, ReportData
+from ablate.report.numbers import Units, missing, plural, significant
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """`tone`: good | bad | open. `command`: what to type, or "". `recipe`: what `recipe.toml` holds."""
+
+    tone: str
+    headline: str
+    detail: str
+    command: str
+    recipe: Document
+
+
+def is_tuned_report(data: ReportData) -> bool:
+    """Whether the ranking is of the tuned design, with effects."""
+    return bool(data.design) and (data.design or {}).get("kind") == "tuned"
+
+
+def recommended_recipe(data: ReportData) -> Document | None:
+    """What `recipe.toml` holds: the recommended recipe of a tuned ranking, else the recipe found; None before."""
+    chosen = action(data)
+    return chosen.recipe if chosen else data.winner
+
+
+def action(data: ReportData) -> Action | None:
+    """The recommendation; None where the ranking is not of the tuned design.
+
+    The recipe never has a trick that hurts in it: such a trick is taken out of the recipe found (its effect in the
+    recipe) or of the baseline (its effect there).
+    """
+    if not is_tuned_report(data):
+        return None
+    design = data.design or {}
+    recommended = design.get("recommended")
+    if not recommended:
+        return Action(
+            "open", "Finish the ranking before changing anything.",
+            f"{_decided(design)} The runs of the ranking that are missing are trained by the same command.",
+            f"ablate rank {data.asked}", dict(data.baseline),
+        )  # fmt: skip
+    gain = (data.confirm or {}).get("gain")
+    if recommended["is_baseline"]:
+        return _keep(data, None)
+    if gain is not None and not gain["low"] > 0:
+        return _keep(data, gain)
+    return _use(data, dict(recommended["recipe"]), gain)
+
+
+def decided(data: ReportData) -> str:
+    """How many tricks have a verdict, and the margin: one sentence."""
+    design = data.design or {}
+    return f"{_decided(design)} Differences below {margin_text(design, data.units)} do not matter{_whose(design)}."
+
+
+def margin_text(design: Document, units: Units) -> str:
+    """`±1 pp`; the margin in the metric's units."""
+    return f"±{significant(design['margin'] * units.factor)}{units.difference}"
+
+
+def hurting(design: Document, estimand: str, recipe: Document) -> list[Document]:
+    """The effects of tricks of `recipe` that are marked "hurts" there."""
+    return [
+        row for row in design["effects"]
+        if row["estimand"] == estimand and row["in_recipe"] and row["verdict"] == "hurts" and row["trick"] in recipe
+    ]  # fmt: skip
+
+
+def _use(data: ReportData, recipe: Document, gain: Document | None) -> Action:
+    design = data.design or {}
+    out = [row["trick"] for row in hurting(design, "toggle", recipe)]
+    recipe = {name: settings for name, settings in recipe.items() if name not in out}
+    if out:
+        detail = f"{', '.join(out)} hurt{'s' * (len(out) == 1)} in it and {'is' if len(out) == 1 else 'are'} left out."
+    elif gain:
+        detail = f"On fresh seeds it beats the baseline by {_gain(gain, Units.of(str((data.confirm or {}).get('metric', data.metric))))}, {(data.confirm or {}).get('metric', data.metric)}."
+    else:
+        ladder = (design.get("recommended") or {}).get("gain")
+        detail = (
+            f"It beats the baseline by {_gain(ladder, data.units)} on fresh seeds, {data.metric}."
+            if ladder
+            else ""
+        )
+        detail += f" For the gain on test data: ablate confirm {data.asked}."
+    return Action(
+        "good", f"Use this recipe: {' + '.join(recipe) or 'no trick'}.", f"{detail.strip()} {decided(data)}",
+        _train(data), recipe,
+    )  # fmt: skip
+
+
+def _keep(data: ReportData, gain: Document | None) -> Action:
+    """The baseline at its best rate, without what hurts in it. `gain`: a confirmed one that does not exclude zero."""
+    design = data.design or {}
+    recommended = design["recommended"]
+    arms = (data.confirm or {}).get("arms") or {}
+    baseline = dict(
+        recommended["recipe"] if recommended["is_baseline"] else arms.get("baseline") or data.baseline
+    )
+    metric = str((data.confirm or {}).get("metric", data.metric)) if gain else data.metric
+    found = gain or recommended.get("gain")
+    why = (
+        f"The recipe found is not shown to be better: {_gain(found, Units.of(metric))} on fresh seeds, {metric}."
+        if found
+        else "No other recipe was shown to be better."
+    )
+    rows = hurting(design, "add-one", baseline)
+    if rows:
+        return _drop(data, rows, baseline, why)
+    if gain is not None and gain["high"] > 0:
+        seeds = min(1000, 4 * int(gain["n"]))
+        return Action(
+            "open", "Keep your baseline until more seeds decide.", f"{why} {decided(data)}",
+            f"ablate confirm {data.asked} --seeds {seeds}", baseline,
+        )  # fmt: skip
+    if baseline != data.baseline:
+        headline = "Keep your baseline, with the learning rate in recipe.toml."
+        return Action("open", headline, f"{why} {decided(data)}", _train(data), baseline)
+    return Action("open", "Keep your baseline.", f"{why} {decided(data)}", "", baseline)
+
+
+def _drop(data: ReportData, rows: list[Document], baseline: Document, why: str) -> Action:
+    names = [str(row["trick"]) for row in rows]
+    recipe = (
+        dict(rows[0]["recipe_without"])
+        if len(rows) == 1
+        else {name: settings for name, settings in baseline.items() if name not in names}
+    )
+    costs = ", ".join(f"{row['trick']} costs {_size(row, data.units)}" for row in rows)
+    return Action(
+        "good", f"Drop {' and '.join(names)} from your baseline.", f"{costs}. {why} {decided(data)}", _train(data), recipe,
+    )  # fmt: skip
+
+
+def _train(data: ReportData) -> str:
+    return f"ablate train {data.study.get('task', data.name)} --recipe reports/{data.name}/recipe.toml"
+
+
+def _gain(gain: Document, units: Units) -> str:
+    return (
+        f"{units.effect(gain['effect'])}{units.difference} ({units.interval(gain['low'], gain['high'])}, "
+        f"{plural(int(gain.get('pairs') or gain.get('n') or 0), 'pair')})"
+    )
+
+
+def _size(row: Document, units: Units) -> str:
+    size = units.effect(abs(row["effect"])).lstrip("+")
+    return f"{size}{units.difference} ({units.interval(row['low'], row['high'])}, {plural(int(row['pairs']), 'pair')})"
+
+
+def _decided(design: Document) -> str:
+    done, number = counts({"rows": design["effects"]})
+    return f"{done} of {plural(number, 'trick')} decided."
+
+
+def _whose(design: Document) -> str:
+    return " (set automatically)" if design.get("margin_source") == "auto" else ""
+
+
+def undecided(data: ReportData) -> list[tuple[str, Any]]:
+    """(trick, pairs that would decide it or None) of every trick without a verdict on some reference."""
+    open_rows: dict[str, Any] = {}
+    for row in (data.design or {}).get("effects") or []:
+        if row["verdict"] == "undecided" and row["trick"] != PLACEBO:
+            more, known = row.get("more_pairs"), open_rows.get(row["trick"], 0)
+            open_rows[row["trick"]] = None if missing(more) or known is None else max(known, int(more))
+    return list(open_rows.items())

@@ -1,0 +1,163 @@
+"""The tuned ranking: both references side by side per trick, and the way from the baseline to the recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from ablate.report.clean import shorten
+from ablate.report.data import PLACEBO, Document
+from ablate.report.numbers import Units, significant
+from ablate.report.plots.axes import finite, plain_numbers, zero_line
+from ablate.report.plots.forest import MARKS
+from ablate.report.plots.palette import BAND, BLUE, GREY, INK, MUTED, ORANGE, PALE, PAPER
+from ablate.report.plots.picture import Picture, picture
+
+PANELS = {"add-one": "added to the baseline", "toggle": "in the recipe found"}
+_LABEL = 34
+
+
+def both(effects: Sequence[Document], tricks: Sequence[str], units: Units, margin: float) -> Picture:
+    """One line a trick, a panel for each reference. `tricks`: the order of the lines, best on top."""
+    panels = [name for name in PANELS if any(row["estimand"] == name for row in effects)]
+    places = {trick: place for place, trick in enumerate(tricks)}
+    limits = _limits(effects, margin, units.factor)
+    kinds = [kind for kind in MARKS if any(row["verdict"] == kind for row in effects)]
+
+    def paint(figure: Figure) -> None:
+        axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        for ax, estimand in zip(axes, panels, strict=True):
+            ax.axvspan(-margin * units.factor, margin * units.factor, color=BAND, zorder=0, linewidth=0)
+            zero_line(ax)
+            for row in effects:
+                if row["estimand"] == estimand:
+                    _interval(ax, places[row["trick"]], row, units.factor, limits)
+            ax.set_ylim(len(tricks) - 0.4, -0.6)
+            ax.set_xlim(*limits)
+            ax.set_title(PANELS[estimand])
+            ax.grid(False, axis="y")
+            ax.spines["left"].set_visible(False)
+            ax.tick_params(axis="y", length=0)
+            plain_numbers(ax, "x")
+        axes[0].set_yticks(range(len(tricks)), [shorten(trick, _LABEL) for trick in tricks])
+        for tick, trick in zip(axes[0].get_yticklabels(), tricks, strict=True):
+            tick.set_color(MUTED if trick == PLACEBO else INK)
+            tick.set_fontstyle("italic" if trick == PLACEBO else "normal")
+        figure.supxlabel(f"effect{_in(units)}   (hurts ←  → helps)", color=MUTED, fontsize=11.5)
+        figure.legend(handles=[_handle(kind) for kind in kinds], loc="outside upper center", ncols=len(kinds),
+                      handletextpad=0.3, columnspacing=1.4)  # fmt: skip
+
+    size = f"±{significant(margin * units.factor)}{units.difference}"
+    return picture(
+        "forest-both",
+        paint,
+        height=round(120 + 24 * len(tricks)),
+        caption=f"Effect of each trick with its 95 % interval, on the baseline and in the recipe found; right of zero helps. "
+        f"The shaded band is the margin, {size}. A trick that helps on the left alone is redundant in the recipe. "
+        "The placebos do nothing: what they show is noise.",
+        alt=f"Forest plot of {len(effects)} effects in {len(panels)} panels. "
+        + "; ".join(
+            f"{shorten(row['trick'], 40)}, {PANELS[row['estimand']]}: {units.effect(row['effect'])}{units.difference}, {row['verdict']}"
+            for row in effects
+        ),
+    )
+
+
+def waterfall(ladder: Document, units: Units, *, higher: bool) -> Picture | None:
+    """From the baseline to the recipe, one trick a bar, each with the interval of its step. None without a step.
+
+    `ladder`: `levels` are means of the metric; effects of `steps` are signed so that positive helps.
+    """
+    steps, sign = ladder["steps"], 1.0 if higher else -1.0
+    if not steps:
+        return None
+    levels = np.array(ladder["levels"], dtype=float) * units.factor
+    names = [
+        "baseline",
+        *(f"{'+' if step['change'] == 'added' else '−'} {step['trick']}" for step in steps),
+        "recipe",
+    ]
+    ends = [
+        sign * step[end] * units.factor + before
+        for step, before in zip(steps, levels[:-1], strict=True)
+        for end in ("low", "high")
+    ]
+    seen = finite([*levels, *ends])
+    room = 0.08 * (float(np.ptp(seen)) or 1.0)
+    bottom = float(seen.min()) - room
+
+    def paint(figure: Figure) -> None:
+        ax = figure.add_subplot()
+        last = len(steps) + 1
+        for place, level in ((0, levels[0]), (last, levels[-1])):
+            ax.bar(place, level - bottom, bottom=bottom, width=0.62, color=PALE)
+        for place, step in enumerate(steps, start=1):
+            before, after = levels[place - 1], levels[place]
+            colour = BLUE if step["low"] > 0 else ORANGE if step["high"] < 0 else GREY
+            ax.bar(place, after - before, bottom=before, width=0.62, color=colour)
+            low, high = (before + sign * step[end] * units.factor for end in ("low", "high"))
+            ax.plot([place, place], [low, high], color=INK, linewidth=1.4)
+            ax.plot(place, after, "o", color=INK, markersize=3.5)
+        for place in range(last):
+            ax.plot(
+                [place + 0.31, place + 0.69], [levels[min(place, len(steps))]] * 2, color=GREY, linewidth=1
+            )
+        ax.set_xticks(range(last + 1), [shorten(name, 22) for name in names], rotation=25, ha="right")
+        for tick in ax.get_xticklabels():
+            tick.set_color(INK)
+        ax.set_ylim(bottom, float(seen.max()) + room)
+        ax.grid(False, axis="x")
+        plain_numbers(ax, "y")
+        ax.set_ylabel(f"metric{f' ({units.unit.strip()})' if units.unit.strip() else ''}")
+
+    total = ladder["total"]
+    return picture(
+        "ladder",
+        paint,
+        width=min(880, 260 + 78 * (len(steps) + 2)),
+        height=380,
+        caption="From the baseline to the lean recipe, one trick at a time, each rung at its own best rate and all on the same "
+        f"{total['pairs']} fresh seeds, so the steps add up to the gain: {units.effect(total['effect'])}{units.difference} "
+        f"({units.interval(total['low'], total['high'])}). Lines are 95 % intervals of each step; a grey step is not clear of zero. "
+        "The axis does not begin at zero.",
+        alt="Waterfall: "
+        + "; ".join(f"{step['trick']} {step['change']}: {units.effect(step['effect'])}{units.difference}" for step in steps),
+    )  # fmt: skip
+
+
+def _interval(ax: Any, place: int, row: Document, scale: float, limits: tuple[float, float]) -> None:
+    colour, marker, filled = MARKS.get(str(row["verdict"]), MARKS["exploratory"])
+    if not np.isfinite(row["effect"]):
+        ax.text(limits[0], place, "  not estimable", color=MUTED, va="center", fontsize=10.5)
+        return
+    low, high, middle = (row[key] * scale for key in ("low", "high", "effect"))
+    ax.plot([max(low, limits[0]), min(high, limits[1])], [place, place], color=colour, linewidth=2.2)
+    for beyond, edge, arrow in ((low < limits[0], limits[0], "<"), (high > limits[1], limits[1], ">")):
+        if beyond:
+            ax.plot(edge, place, arrow, color=colour, markersize=7, clip_on=False)
+    if limits[0] <= middle <= limits[1]:
+        ax.plot(middle, place, marker, color=colour, markersize=7, markerfacecolor=colour if filled else PAPER,
+                markeredgewidth=1.6)  # fmt: skip
+
+
+def _limits(effects: Sequence[Document], margin: float, scale: float) -> tuple[float, float]:
+    """The middle of the effects and twice the margin; what lies far outside is cut, with an arrow."""
+    ends = finite([row[key] * scale for row in effects for key in ("low", "high")])
+    low, high = (float(np.quantile(ends, q)) for q in (0.04, 0.96)) if len(ends) else (0.0, 0.0)
+    low, high = min(low, -2 * margin * scale), max(high, 2 * margin * scale)
+    room = 0.05 * (high - low) or 1.0
+    return low - room, high + room
+
+
+def _handle(kind: str) -> Line2D:
+    colour, marker, filled = MARKS[kind]
+    return Line2D([], [], color=colour, marker=marker, markersize=7, linewidth=2,
+                  markerfacecolor=colour if filled else PAPER, label=kind)  # fmt: skip
+
+
+def _in(units: Units) -> str:
+    return f" ({units.difference.strip()})" if units.difference.strip() else ""

@@ -1,0 +1,114 @@
+"""The tuning of each arm: the metric over the learning rate, with and without the trick, small panels."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from ablate.report.clean import shorten
+from ablate.report.data import Document
+from ablate.report.numbers import Units
+from ablate.report.plots.axes import finite, log_axis, plain_numbers
+from ablate.report.plots.palette import BLUE, GREY, INK, PAPER
+from ablate.report.plots.picture import Picture, picture
+
+REFERENCES = {"add-one": "add-one: baseline", "toggle": "toggle: recipe"}
+COLUMNS, ROWS = 4, 6
+Points = list[tuple[float, float, bool]]
+
+
+def tuning_curves(
+    tuning: dict[str, list[Document]], rows: Sequence[Document], estimand: str, units: Units, *, higher: bool
+) -> list[Picture]:
+    """Panels of the effects `rows` of one estimand whose arm or reference was tried at two rates or more; 24 a picture."""
+    reference = points_of(tuning.get(REFERENCES[estimand]) or [], units, higher=higher)
+    panels = []
+    for row in rows:
+        arm = points_of(tuning.get(str(row["arm"])) or [], units, higher=higher)
+        if len(arm) > 1 or (len(reference) > 1 and arm):
+            panels.append((row, arm))
+    size = COLUMNS * ROWS
+    sheets = [panels[start : start + size] for start in range(0, len(panels), size)]
+    return [_sheet(sheet, reference, estimand, units, number) for number, sheet in enumerate(sheets, start=1)]
+
+
+def points_of(points: Sequence[Document], units: Units, *, higher: bool) -> Points:
+    """(rate, mean of the metric, chosen), by rate; where several settings were tried at a rate, the best of them.
+
+    Scores are stored so that more is better; failed runs, which have no finite score, are left out.
+    """
+    found: dict[float, list[tuple[float, bool]]] = defaultdict(list)
+    for point in points:
+        scores = finite([*point["scores"], *point["final"]])
+        if point.get("rate") and len(scores):
+            found[float(point["rate"])].append((fmean(scores), bool(point["chosen"])))
+    sign = 1.0 if higher else -1.0
+    curve = []
+    for rate, values in sorted(found.items()):
+        chosen = [value for value, is_chosen in values if is_chosen]
+        best = chosen[0] if chosen else max(value for value, _ in values)
+        curve.append((rate, sign * best * units.factor, bool(chosen)))
+    return curve
+
+
+def _sheet(
+    panels: Sequence[tuple[Document, Points]], reference: Points, estimand: str, units: Units, number: int
+) -> Picture:
+    columns = min(COLUMNS, len(panels))
+    lines = -(-len(panels) // columns)
+
+    def paint(figure: Figure) -> None:
+        axes = figure.subplots(lines, columns, squeeze=False).ravel()
+        for ax, (row, arm) in zip(axes, panels, strict=False):
+            sides = ((reference, GREY, "s"), (arm, BLUE, "o"))
+            if row["in_recipe"]:  # the arm is the reference without the trick
+                sides = ((arm, GREY, "s"), (reference, BLUE, "o"))
+            for curve, colour, marker in sides:
+                _draw(ax, curve, colour, marker)
+            rates = [rate for curve, _, _ in sides for rate, _, _ in curve]
+            log_axis(ax, "x", min(rates), max(rates))
+            _window(ax, [value for curve, _, _ in sides for _, value, _ in curve])
+            plain_numbers(ax, "y")
+            ax.set_title(shorten(str(row["trick"]), 20), fontsize=11)
+            ax.tick_params(labelsize=9.5)
+        for ax in axes[len(panels) :]:
+            ax.set_visible(False)
+        figure.supxlabel("learning rate", color=INK, fontsize=11)
+
+    where = "the baseline" if estimand == "add-one" else "the recipe found"
+    return picture(
+        f"tuning-{estimand}" + (f"-{number}" if number > 1 else ""),
+        paint,
+        width=880 if columns == COLUMNS else 230 * columns,
+        height=70 + 150 * lines,
+        caption=f"Tuning on {where}: the metric{f' ({units.unit.strip()})' if units.unit.strip() else ''} over the learning rate, with the "
+        "trick (blue, round) and without it (grey, square); the large points are the rates that were chosen and compared. "
+        "An optimizer's rates are its own: its curve lies elsewhere. Values far from the "
+        "rest are cut.",
+        alt="Tuning curves of " + ", ".join(shorten(str(row["trick"]), 40) for row, _ in panels),
+    )  # fmt: skip
+
+
+def _draw(ax: Any, curve: Points, colour: str, marker: str) -> None:
+    ax.plot([rate for rate, _, _ in curve], [value for _, value, _ in curve], color=colour, linewidth=1.4,
+            marker=marker, markersize=3)  # fmt: skip
+    for rate, value, chosen in curve:
+        if chosen:
+            ax.plot(
+                rate, value, marker, color=colour, markersize=8, markerfacecolor=PAPER, markeredgewidth=1.8
+            )
+
+
+def _window(ax: Any, values: Sequence[float]) -> None:
+    """The upper part of the values: one rate that diverged must not flatten the rest."""
+    seen = np.sort(np.asarray(values, dtype=float))
+    middle = float(np.median(seen))
+    reach = 4 * float(np.median(np.abs(seen - middle))) or 1.0
+    low, high = max(float(seen[0]), middle - 2 * reach), min(float(seen[-1]), middle + 2 * reach)
+    room = 0.12 * (high - low) or 1.0
+    ax.set_ylim(low - room, high + room)

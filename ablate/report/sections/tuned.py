@@ -1,0 +1,120 @@
+"""The ranking section and the design section of a ranking by tuned arms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ablate.report import tables
+from ablate.report.action import margin_text
+from ablate.report.data import PLACEBO, ReportData
+from ablate.report.numbers import count, plural, significant
+from ablate.report.plots import tuned as plots
+from ablate.report.plots.tuning_curves import tuning_curves
+from ablate.report.tables import Table
+from ablate.report.tuned_rows import REFERENCES, by_trick, left_out, references, tuned_rows
+
+Content = dict[str, Any]
+
+
+def ranking(data: ReportData) -> Content:
+    design = data.design or {}
+    effects, ladder = design["effects"], design.get("ladder")
+    higher = data.higher_is_better
+    curves = [
+        picture
+        for estimand in references(data)
+        for picture in tuning_curves(
+            design.get("tuning") or {},
+            [own[estimand] for own in by_trick(data).values() if estimand in own and not own[estimand]["same"] and own[estimand]["trick"] != PLACEBO],
+            estimand, data.units, higher=higher,
+        )
+    ]  # fmt: skip
+    return {
+        "tuned": True,
+        "unit": data.units.difference.strip(),
+        "references": [REFERENCES[name] for name in references(data)],
+        "rows": tuned_rows(data),
+        "forest": plots.both(effects, list(by_trick(data)), data.units, float(design["margin"])),
+        "words": _words(data),
+        "waterfall": plots.waterfall(ladder, data.units, higher=higher) if ladder else None,
+        "ladder": _ladder(data) if ladder else None,
+        "removed": ", ".join((design.get("lean") or {}).get("removed") or []),
+        "curves": curves,
+        "left_out": left_out(data),
+        "inapplicable": [(name, reason) for name, reason in data.applicable.items() if reason],
+    }
+
+
+def design(data: ReportData) -> Content:
+    found = data.design or {}
+    spent, budget = found.get("spent") or {}, found["budget"]
+    tuning, racing = budget["tuning"], budget["racing"]
+    per_arm = tuning["first"] + tuning["finalists"] * tuning["repeats"]
+    scatter = [
+        f"{significant(race['sigma'] * data.units.factor)}{data.units.difference} ({REFERENCES.get(race['estimand'], race['estimand'])}, {race['scored']})"
+        for race in found.get("races") or []
+    ]
+    return {
+        "facts": tables.facts(
+            [
+                ("Design", found.get("note")),
+                ("Runs", ", ".join(f"{count(number)} {name}" for name, number in spent.items())),
+                ("Budget", f"{count(budget['runs'])} runs" + (f" (asked: {budget['asked']})" if budget.get("asked") else "")),
+                ("Margin", f"{margin_text(found, data.units)} ({found['margin_source']})"),
+                ("Looks", f"after {', '.join(map(str, racing['pairs']))} pairs, at levels {', '.join(f'{level:.3g}' for level in racing['levels'])}"),
+                ("Tuning of an arm", plural(per_arm, "run")),
+                ("σ̂ of a run", "; ".join(scatter)),
+                ("Validation data", "split anew for every seed" if found.get("resplit") else "the task's own split"),
+                ("Trials before", f"{len(data.stage('search'))} search trials chose the recipe; the runs of the ranking are separate" if len(data.stage("search")) else ""),
+                ("Test split", "touched by the confirmation only" if str((data.confirm or {}).get("metric", "")).startswith("test/") else "not touched"),
+            ]
+        ),
+        "methods": methods(data),
+        "tuning": None, "scatter": None, "mirrored": False, "spread": None, "residuals": None, "aliases": None, "matrix": None,
+    }  # fmt: skip
+
+
+def methods(data: ReportData) -> str:
+    """The design as a paragraph for a paper."""
+    found = data.design or {}
+    tuning, racing = found["budget"]["tuning"], found["budget"]["racing"]
+    per_arm = tuning["first"] + tuning["finalists"] * tuning["repeats"]
+    families = ", ".join(f"{race['family']} ({REFERENCES.get(race['estimand'], race['estimand'])}, scored by the {race['scored']})"
+                         for race in found.get("races") or [])  # fmt: skip
+    looks = len(racing["pairs"])
+    return (
+        f"Each trick was added to (or taken out of) {' and '.join({'add-one': 'the baseline', 'toggle': 'the recipe that a search had found'}[name] for name in references(data))}. "
+        f"Every arm, reference and placebo got the same tuning budget, {plural(per_arm, 'run')} over learning rate and strength, and was then "
+        "compared with its reference on fresh paired training seeds"
+        f"{', the data split into training and validation parts anew for each seed' if found.get('resplit') else ''}. Racing: "
+        f"{plural(looks, 'look was', 'looks were')} declared beforehand, after {', '.join(map(str, racing['pairs']))} pairs, with levels "
+        f"{', '.join(f'{level:.3g}' for level in racing['levels'])} that spend α = {racing['alpha']:g}; decided arms stopped. Effects are mean paired "
+        "differences with t intervals (95 %, each by itself); variances are moderated over arms (Smyth 2004); verdicts are Holm-adjusted "
+        f"within families of {families}. “No measurable effect” means shown to lie within {margin_text(found, data.units)} (two one-sided tests; "
+        f"margin: {found['margin_source']}). Runs that failed count as a constant prediction."
+    )
+
+
+def _words(data: ReportData) -> str:
+    size = margin_text(data.design or {}, data.units)
+    return (
+        f"Helps, hurts: the sign is certain. “A little”: certain, but not beyond the margin of {size}. No measurable effect: shown to lie "
+        "within the margin. Undecided: neither. Verdicts account for all tricks and looks; intervals hold for each trick by itself."
+    )
+
+
+def _ladder(data: ReportData) -> Table:
+    ladder, units = (data.design or {})["ladder"], data.units
+    rows = [
+        (
+            step["trick"], step["change"], str(step["settings"] or ""), "" if step["rate"] is None else f"{step['rate']:g}",
+            units.effect(step["effect"]), units.interval(step["low"], step["high"]), str(step["pairs"]),
+        )
+        for step in ladder["steps"]
+    ]  # fmt: skip
+    total = ladder["total"]
+    rows.append(("all steps", "", "", "", units.effect(total["effect"]), units.interval(total["low"], total["high"]), str(total["pairs"])))  # fmt: skip
+    return Table(
+        (("Step", "text"), ("", "text"), ("Settings", "text"), ("Rate", "number"), (f"Effect{f' ({units.difference.strip()})' if units.difference.strip() else ''}", "number"), ("95 % interval", "number"), ("Pairs", "number")),
+        tuple(rows),
+    )  # fmt: skip

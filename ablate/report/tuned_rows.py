@@ -1,0 +1,146 @@
+"""The ranking of tuned arms as a table: one line a trick, its effects on both references side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ablate.analysis.tuned_arms import compared
+from ablate.report.clean import short_source
+from ablate.report.data import PLACEBO, Document, ReportData
+from ablate.report.numbers import Units, missing, plural, ratio
+
+REFERENCES = {"add-one": "on the baseline", "toggle": "in the recipe found"}
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """The effect of a trick on one reference, ready to print; `why`: why it has none, then all else is ""."""
+
+    effect: str = ""
+    interval: str = ""
+    verdict: str = ""
+    compared: str = ""
+    pairs: str = ""
+    notes: tuple[str, ...] = ()
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TunedRow:
+    """One line of the table. `cells`: one for each of REFERENCES that was ranked; `claims`: statement and source."""
+
+    name: str
+    title: str
+    placebo: bool
+    cells: tuple[Cell, ...]
+    claims: tuple[tuple[str, str], ...]
+    cost: str
+
+
+def references(data: ReportData) -> list[str]:
+    """The estimands that were ranked, in the order of REFERENCES."""
+    seen = {row["estimand"] for row in (data.design or {})["effects"]}
+    return [name for name in REFERENCES if name in seen]
+
+
+def by_trick(data: ReportData) -> dict[str, dict[str, Document]]:
+    """Trick -> estimand -> its effect; the largest effect (on the baseline, else in the recipe) first."""
+    found: dict[str, dict[str, Document]] = {}
+    for row in (data.design or {})["effects"]:
+        found.setdefault(str(row["trick"]), {})[str(row["estimand"])] = row
+
+    def size(trick: str) -> float:
+        own = found[trick]
+        effect = next(iter(own[name]["effect"] for name in REFERENCES if name in own), None)
+        return float("inf") if effect is None or missing(effect) else -float(effect)
+
+    return {trick: found[trick] for trick in sorted(found, key=size)}
+
+
+def tuned_rows(data: ReportData) -> list[TunedRow]:
+    """Every trick with an arm on some reference; those with none are in `left_out`."""
+    design, shown = data.design or {}, references(data)
+    left = design.get("left_out") or {}
+    costs = _costs(data)
+    rows = []
+    for trick, own in by_trick(data).items():
+        record = data.tricks.get(trick) or {}
+        title = str(record.get("title") or ("does nothing, by construction" if trick == PLACEBO else ""))
+        rows.append(
+            TunedRow(
+                name=trick,
+                title="" if title.lower() == trick.replace("_", " ") else title,
+                placebo=trick == PLACEBO,
+                cells=tuple(
+                    _cell(own[name], design, data.units)
+                    if name in own
+                    else Cell(why=str((left.get(name) or {}).get(trick) or "not in this ranking"))
+                    for name in shown
+                ),
+                claims=_claims(record, trick, own),
+                cost=costs.get(trick, ""),
+            )
+        )
+    return rows
+
+
+def left_out(data: ReportData) -> list[tuple[str, str]]:
+    """(trick, why) of the tricks that have no arm on any reference."""
+    ranked = {str(row["trick"]) for row in (data.design or {})["effects"]}
+    reasons: dict[str, list[str]] = {}
+    for of_estimand in ((data.design or {}).get("left_out") or {}).values():
+        for trick, why in of_estimand.items():
+            if trick not in ranked and why not in reasons.setdefault(str(trick), []):
+                reasons[str(trick)].append(str(why))
+    return [(trick, "; ".join(whys)) for trick, whys in sorted(reasons.items())]
+
+
+def applies(claim: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
+    """Whether a claim is about these settings of its trick; one without settings is about all of them."""
+    return all(settings.get(name) == value for name, value in claim.get("settings") or ())
+
+
+def _cell(row: Document, design: Document, units: Units) -> Cell:
+    notes = []
+    if row["same"]:
+        notes.append("computes the same as without it")
+    if row["failed"]:
+        notes.append(
+            f"{row['failed']} of {plural(int(row['runs']), 'run')} failed and count as a constant prediction"
+        )
+    if row["arm"] in (design.get("edges") or ()):
+        notes.append("its best rate is the last that was tried")
+    if row["verdict"] == "undecided":
+        more = row.get("more_pairs")
+        notes.append(
+            "more pairs will not decide it"
+            if more is None or missing(more)
+            else f"≈ {plural(int(more), 'more pair')} would decide it"
+        )
+    return Cell(
+        units.effect(row["effect"]), units.interval(row["low"], row["high"]), str(row["verdict"]), compared(row),
+        str(row["pairs"]), tuple(notes),
+    )  # fmt: skip
+
+
+def _claims(record: Document, trick: str, own: Mapping[str, Document]) -> tuple[tuple[str, str], ...]:
+    """Statement and source of the claims that are about the settings of some arm of the trick."""
+    settings = [dict((row.get("recipe_with") or {}).get(trick) or {}) for row in own.values()]
+    return tuple(
+        (str(claim["statement"]), short_source(str(claim["source"])))
+        for claim in record.get("claims") or ()
+        if any(applies(claim, of_arm) for of_arm in settings)
+    )
+
+
+def _costs(data: ReportData) -> dict[str, str]:
+    if data.costs is None:
+        return {}
+    rows = data.costs.to_dict("records")
+    return {
+        str(row["trick"]): f"time {ratio(row['time_ratio'])}, memory {ratio(row['memory_ratio'])}"
+        for row in rows
+        if not missing(row["time_ratio"])
+    }

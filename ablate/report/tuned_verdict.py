@@ -1,0 +1,57 @@
+"""The tuned ranking at a glance: tricks by verdict, and what to know before relying on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ablate.report.action import undecided
+from ablate.report.data import PLACEBO, ReportData
+from ablate.report.numbers import plural
+from ablate.report.tuned_rows import REFERENCES, by_trick
+
+KINDS = ("helps", "helps a little", "hurts", "hurts a little", "no measurable effect", "undecided")
+
+
+def groups(data: ReportData) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Verdict -> the tricks that have it; one whose verdict depends on the reference is told with its reference."""
+    found: dict[str, list[tuple[float, str]]] = {}
+    for trick, own in by_trick(data).items():
+        if trick == PLACEBO:
+            continue
+        agree = len({row["verdict"] for row in own.values()}) == 1
+        for name, row in list(own.items())[: 1 if agree else None]:
+            label = trick if agree else f"{trick} ({REFERENCES[name]})"
+            found.setdefault(str(row["verdict"]), []).append((-abs(row["effect"]), label))
+    for kind in KINDS:
+        if kind in found:
+            yield kind, tuple(label for _, label in sorted(found[kind]))
+
+
+def doubts(data: ReportData) -> Iterator[str]:
+    """What stands between the verdicts and their use, and what the tool could not settle by itself."""
+    design = data.design or {}
+    placebos = [row for row in design["effects"] if row["trick"] == PLACEBO]
+    if any(row["verdict"].startswith(("helps", "hurts")) for row in placebos):
+        yield "the placebo, which does nothing, was found to have an effect: the noise is underestimated, trust no verdict here"
+    tied = {
+        row["trick"] for row in design["effects"]
+        if row["low"] == row["high"] and not row["same"] and row["trick"] != PLACEBO
+    }  # fmt: skip
+    if tied:
+        yield f"all pairs of runs came out equal for {', '.join(sorted(tied))}: the metric is too coarse to show a difference"
+    failed = {row["trick"]: f"{row['trick']} ({row['failed']} of {row['runs']})" for row in design["effects"] if row["failed"]}  # fmt: skip
+    if failed:
+        yield f"runs failed with {', '.join(failed.values())}; a failed run counts as a constant prediction"
+    if design.get("edges"):
+        yield f"the best rate is the last that was tried for {', '.join(design['edges'])}"
+    still = undecided(data)
+    if still:
+        known = [pairs for _, pairs in still if pairs]
+        more = f"; ≈ {plural(max(known), 'more pair')} each would decide {'them' if len(known) == len(still) else 'most of them'}" if known else ""  # fmt: skip
+        yield f"undecided: {', '.join(trick for trick, _ in still)}{more} (a larger `budget` in [rank] of the study file buys them)"
+    for step in (data.lr_find or {}).get("steps") or []:
+        if step.get("verdict") == "fail":
+            yield f"lr-find, step {step.get('step')} ({step.get('name')}) failed: the baseline's learning rate rests on it"
+    for arm, number in ((data.confirm or {}).get("failed") or {}).items():
+        if number:
+            yield f"{plural(number, 'run')} of the arm “{arm}” failed in the confirmation and are not in its mean"
