@@ -134,7 +134,7 @@ def tune(
                 finals[arm.name] = _finalists(arm, own, _best(own), catalogue, every)
                 continue
             if not arm.is_placebo:
-                own = _other_functions(own, tried[reference], leading[reference].rate)
+                own = _other_functions(own, tried[reference], leading[reference].rate, catalogue)
             finals[arm.name] = _finalists(arm, own, leading[reference], catalogue, budget)
         found |= _chosen(finals, tried, budget, seeds, scores)
         leading |= {name: next(point for point in points if point.chosen) for name, points in found.items()}
@@ -201,9 +201,11 @@ def _finalists(
     return chosen
 
 
-def _other_functions(points: Sequence[Point], reference: Sequence[Point], rate: float | None) -> list[Point]:
+def _other_functions(
+    points: Sequence[Point], reference: Sequence[Point], rate: float | None, catalogue: Catalogue
+) -> list[Point]:
     """The points without settings that compute what the reference does (equal scores at every rate and seed that both
-    tried); where all do, those at the reference's `rate`: what computes the same is not run at another rate."""
+    tried); where all do, one at the reference's `rate`: what computes the same is not run at another rate."""
     known = {point.rate: point.scores for point in reference}
     by_setting: dict[Recipe, list[Point]] = {}
     for point in points:
@@ -216,7 +218,7 @@ def _other_functions(points: Sequence[Point], reference: Sequence[Point], rate: 
         shared = [(a[:n], b[:n]) for a, b in pairs if (n := min(len(a), len(b)))]
         if len(shared) < SAME or any(a != b for a, b in shared):
             other += group
-    return other or [point for point in points if point.rate == rate] or list(points)
+    return other or [replace(points[0], recipe=with_rate(points[0].recipe, catalogue, rate), rate=rate)]
 
 
 def _best(points: Sequence[Point]) -> Point:
