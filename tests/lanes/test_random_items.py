@@ -94,7 +94,7 @@ def test_what_differs_from_read_to_read_is_found_and_told(name):
 @pytest.mark.parametrize(
     "train",
     [TensorDataset(X, Y), Subset(TensorDataset(X, Y), range(40)), Items(lambda x, _: 2 * x)],
-    ids=repr,
+    ids=lambda train: type(train).__name__,
 )
 def test_deterministic_items_are_read_once(train):
     task = task_of(train)
