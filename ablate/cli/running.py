@@ -68,24 +68,54 @@ class CommandResult:
         }
 
     def show(self) -> None:
-        """The ranking as a table, the verdict as a sentence, and where the report is."""
+        """The ranking as a table, where the report is, and last what to do."""
         console = Console(highlight=False)
         ranking = self.data.ranking
         if ranking is not None and {"rank", "confirm"} & set(self.stages):
-            for table in ranking_tables(ranking):
+            for table in tables_of(self.data):
                 console.print(table)
         from ablate.report.verdict import verdict
 
         if self.spent is not None:
             console.print(spent_table(self.spent))
         told = verdict(self.data)
-        console.print(told.headline, markup=False)
-        if told.detail:
-            console.print(told.detail, markup=False)
         for doubt in told.doubts:
             console.print(f"note: {doubt}", markup=False)
         if self.page:
             console.print(f"report: {self.page}", markup=False, soft_wrap=True)
+        console.print(told.headline, markup=False)
+        if told.detail:
+            console.print(told.detail, markup=False)
+        if told.command:
+            console.print(f"  {told.command}", markup=False, soft_wrap=True)
+
+
+def tables_of(data: ReportData) -> list[Table]:
+    """The ranking as Rich tables: one with both references side by side, or one for each estimand of an array."""
+    from ablate.report.action import is_tuned_report
+
+    return [tuned_table(data)] if is_tuned_report(data) else ranking_tables(data.ranking)
+
+
+def tuned_table(data: ReportData) -> Table:
+    """One line a trick: its effect with the interval, and the verdict, on the baseline and in the recipe found."""
+    from ablate.report.action import margin_text
+    from ablate.report.tuned_rows import REFERENCES, references, tuned_rows
+
+    unit = data.units.difference.strip()
+    title = f"effect on {data.metric}{f', {unit}' if unit else ''}; less than {margin_text(data.design or {}, data.units)} does not matter"
+    table = Table(box=None, pad_edge=False, title=escape(title), title_justify="left")
+    table.add_column("trick")
+    for name in references(data):
+        table.add_column(REFERENCES[name], justify="right")
+        table.add_column("verdict")
+    for row in tuned_rows(data):
+        cells = []
+        for cell in row.cells:
+            shown = f"{cell.effect} [{cell.interval}]" if not cell.why else "–"
+            cells += [escape(shown), escape(cell.verdict or "no arm")]
+        table.add_row(escape(row.name), *cells)
+    return table
 
 
 def ranking_tables(ranking: Any) -> list[Table]:

@@ -121,7 +121,7 @@ def _cell(row: Document, design: Document, units: Units) -> Cell:
         )
     return Cell(
         units.effect(row["effect"]), units.interval(row["low"], row["high"]), str(row["verdict"]), compared(row),
-        str(row["pairs"]), tuple(notes),
+        plural(int(row["pairs"]), "pair"), tuple(notes),
     )  # fmt: skip
 
 

@@ -97,8 +97,10 @@ def methods(data: ReportData) -> str:
 
 def _words(data: ReportData) -> str:
     size = margin_text(data.design or {}, data.units)
+    pairs = [int(row["pairs"]) for row in (data.design or {})["effects"]]
+    number = f"{min(pairs)} to {max(pairs)}" if min(pairs) != max(pairs) else str(pairs[0])
     return (
-        f"Helps, hurts: the sign is certain. “A little”: certain, but not beyond the margin of {size}. No measurable effect: shown to lie "
+        f"n = {number} pairs an effect. Helps, hurts: the sign is certain. “A little”: certain, but not beyond the margin of {size}. No measurable effect: shown to lie "
         "within the margin. Undecided: neither. Verdicts account for all tricks and looks; intervals hold for each trick by itself."
     )
 

@@ -1,0 +1,166 @@
+"""The page and the terminal of a ranking by tuned arms: what to do, both references, the ladder, the tuning curves."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+from tuned_synthetic import BASELINE, RECIPE, fact, row, tuned_data
+
+from ablate.catalogue.registry import registry
+from ablate.cli.running import tables_of
+from ablate.records.recipe import Recipe
+from ablate.report.action import action, recommended_recipe
+from ablate.report.collect import _describe
+from ablate.report.numbers import Units
+from ablate.report.page import render
+from ablate.report.plots.tuned import waterfall
+from ablate.report.plots.tuning_curves import points_of
+from ablate.report.tuned_rows import applies, left_out, tuned_rows
+from ablate.report.verdict import verdict
+
+TEST = "test/accuracy"
+
+
+def confirmed(low: float, high: float) -> dict:
+    gain = {"effect": (low + high) / 2, "low": low, "high": high, "n": 10, "wins": 8, "level": 0.95}
+    return {"gain": gain, "metric": TEST, "arms": {"winner": RECIPE, "baseline": BASELINE}, "values": {}}
+
+
+def test_a_better_recipe_is_recommended_with_its_command():
+    told = verdict(tuned_data())
+    assert told.headline == "Use this recipe: momentum + batch_norm + mixup."
+    assert told.command == "ablate train digits --recipe reports/digits/recipe.toml"
+    assert "2 of 3 tricks decided" in told.detail
+    assert "±1.00\N{NARROW NO-BREAK SPACE}pp" in told.detail
+
+
+def test_a_confirmed_gain_replaces_the_one_of_the_ladder():
+    told = action(tuned_data(confirm=confirmed(0.01, 0.03)))
+    assert told.recipe == RECIPE
+    assert "+2.00" in told.detail
+    assert TEST in told.detail
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "command"), [(-0.01, 0.03, "ablate confirm digits --seeds 40"), (-0.03, -0.01, "")]
+)
+def test_a_gain_that_is_not_confirmed_keeps_the_baseline(low, high, command):
+    told = action(tuned_data(confirm=confirmed(low, high)))
+    assert told.headline.startswith("Keep your baseline")
+    assert told.recipe == BASELINE
+    assert told.command == command
+
+
+def test_the_baseline_is_kept_where_it_is_recommended():
+    data = tuned_data(fact(better=False))
+    assert action(data).headline == "Keep your baseline."
+    assert recommended_recipe(data) == BASELINE
+
+
+def test_what_hurts_in_the_baseline_is_dropped():
+    hurts = row("weight_decay", "add-one", -0.02, "hurts")
+    told = action(tuned_data(fact(hurts, better=False)))
+    assert told.headline == "Drop weight_decay from your baseline."
+    assert "weight_decay" not in told.recipe
+    assert "2.00" in told.detail
+
+
+def test_no_recipe_with_a_trick_that_hurts_is_recommended():
+    told = action(tuned_data(fact(row("mixup", "toggle", -0.02, "hurts"))))
+    assert "mixup" not in told.recipe
+    assert "mixup" not in told.headline
+    assert "mixup hurts in it" in told.detail
+
+
+def test_an_unfinished_ranking_names_its_command():
+    told = action(tuned_data(fact(recommended=None, ladder=None, lean=None, complete=False)))
+    assert told.command == "ablate rank digits"
+
+
+def test_one_row_a_trick_with_both_references_and_the_reason_where_there_is_none():
+    data = tuned_data()
+    rows = {shown.name: shown for shown in tuned_rows(data)}
+    assert [cell.effect for cell in rows["batch_norm"].cells] == ["+3.00", "+2.00"]
+    assert rows["placebo"].cells[1].why
+    assert next(iter(rows)) == "batch_norm"
+    assert dict(left_out(data)) == {
+        "adamw": "conflicts with weight_decay",
+        "momentum": "the optimizer of the baseline; the optimizer of the recipe",
+    }
+
+
+def test_a_claim_stands_only_beside_its_own_setting():
+    record = _describe(registry()["initialization"])
+    kaiming = next(claim for claim in record["claims"] if claim["statement"].startswith("kaiming"))
+    assert applies(kaiming, {"scheme": "kaiming", "gain": 1.0})
+    assert not applies(kaiming, {"scheme": "zero"})
+    for scheme, number in (("zero", 0), ("kaiming", 1)):
+        own = row(
+            "initialization", "add-one", 0.0, "undecided", recipe_with={"initialization": {"scheme": scheme}}
+        )
+        shown = tuned_rows(tuned_data(fact(own), tricks={"initialization": record}))
+        assert len(shown[0].claims) == number
+
+
+def test_settings_of_claims_are_legal_settings_of_their_trick():
+    for trick in registry().values():
+        for claim in trick.claims:
+            for name, value in claim.settings:
+                assert trick.parameter(name).check(value, name) == value
+
+
+def test_tuning_curves_are_means_by_rate_in_the_units_and_direction_of_the_metric():
+    tried = [
+        {"rate": 0.1, "scores": [-2.0, -4.0], "final": [], "chosen": False},
+        {"rate": 0.1, "scores": [-1.0], "final": [], "chosen": False},
+        {"rate": 0.01, "scores": [-5.0], "final": [float("nan")], "chosen": True},
+        {"rate": 1.0, "scores": [float("-inf")], "final": [], "chosen": False},
+    ]
+    assert points_of(tried, Units.of("validation/loss"), higher=False) == [
+        (0.01, 5.0, True),
+        (0.1, 1.0, False),
+    ]
+
+
+def test_the_waterfall_tells_every_step():
+    drawn = waterfall(fact()["ladder"], Units.of("validation/accuracy"), higher=True)
+    assert "batch_norm added: +2.00" in drawn.alt
+    assert waterfall({**fact()["ladder"], "steps": []}, Units.of("validation/accuracy"), higher=True) is None
+
+
+def test_the_page_has_forest_ladder_and_curves_and_no_missing_numbers():
+    page = render(tuned_data())
+    names = [picture.name for picture in page.pictures]
+    assert {"forest-both", "ladder", "tuning-add-one", "tuning-toggle"} <= set(names)
+    assert page.html.index("Use this recipe") < page.html.index("<table")
+    for wrong in ("nan", "mathdefault", "NaN"):
+        assert f">{wrong}<" not in page.html
+        assert f" {wrong} " not in page.html
+    assert "2 looks were declared" in page.html
+    assert "12 more" not in page.html
+    assert "≈ 9 more pairs" in page.html
+
+
+def test_failed_runs_and_a_placebo_with_an_effect_are_doubts():
+    rows = (
+        row("placebo", "add-one", 0.03, "helps"),
+        row("batch_norm", "add-one", 0.0, "undecided", failed=4),
+    )
+    said = verdict(tuned_data(fact(*rows))).doubts
+    assert "placebo" in said[0]
+    assert "batch_norm (4 of 12)" in said[1]
+
+
+def test_the_terminal_has_one_table_with_both_references():
+    out = io.StringIO()
+    (table,) = tables_of(tuned_data())
+    Console(file=out, width=200).print(table)
+    line = next(line for line in out.getvalue().splitlines() if line.startswith("batch_norm"))
+    assert "+3.00" in line
+    assert "+2.00" in line
+
+
+def test_the_recipes_of_the_synthetic_ranking_are_recipes():
+    assert Recipe(RECIPE).to_dict() == RECIPE
