@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ablate.analysis.tuned_arms import counts
 from ablate.report.action import undecided
 from ablate.report.data import PLACEBO, ReportData
 from ablate.report.numbers import plural
-from ablate.report.tuned_rows import REFERENCES, by_trick
+from ablate.report.tuned_rows import by_trick
 
+SHORT = {"add-one": "baseline", "toggle": "recipe"}
 KINDS = ("helps", "helps a little", "hurts", "hurts a little", "no measurable effect", "undecided")
 
 
@@ -20,11 +22,24 @@ def groups(data: ReportData) -> Iterator[tuple[str, tuple[str, ...]]]:
             continue
         agree = len({row["verdict"] for row in own.values()}) == 1
         for name, row in list(own.items())[: 1 if agree else None]:
-            label = trick if agree else f"{trick} ({REFERENCES[name]})"
+            label = trick if agree else f"{trick} ({SHORT[name]})"
             found.setdefault(str(row["verdict"]), []).append((-abs(row["effect"]), label))
     for kind in KINDS:
         if kind in found:
             yield kind, tuple(label for _, label in sorted(found[kind]))
+
+
+def tiles(data: ReportData) -> Iterator[tuple[str, str, str, str]]:
+    """Figures of the summary: value, unit, name, basis. The gain is that of the ladder, where none is confirmed yet."""
+    design = data.design or {}
+    gain = (design.get("recommended") or {}).get("gain")
+    if gain and not (data.confirm or {}).get("gain"):
+        yield (
+            data.units.effect(gain["effect"]), data.units.difference, "lean recipe over the baseline",
+            f"{data.units.interval(gain['low'], gain['high'])}, n = {gain['pairs']} pairs, {data.metric}",
+        )  # fmt: skip
+    done, number = counts({"rows": design["effects"]})
+    yield f"{done} of {number}", "", "tricks decided", "a verdict on every reference that they were ranked on"
 
 
 def doubts(data: ReportData) -> Iterator[str]:
@@ -48,7 +63,7 @@ def doubts(data: ReportData) -> Iterator[str]:
     if still:
         known = [pairs for _, pairs in still if pairs]
         more = f"; ≈ {plural(max(known), 'more pair')} each would decide {'them' if len(known) == len(still) else 'most of them'}" if known else ""  # fmt: skip
-        yield f"undecided: {', '.join(trick for trick, _ in still)}{more} (a larger `budget` in [rank] of the study file buys them)"
+        yield f"undecided: {', '.join(trick for trick, _ in still)}{more} (a larger budget in [rank] of the study file buys them)"
     for step in (data.lr_find or {}).get("steps") or []:
         if step.get("verdict") == "fail":
             yield f"lr-find, step {step.get('step')} ({step.get('name')}) failed: the baseline's learning rate rests on it"

@@ -14,7 +14,7 @@ from ablate.report.action import action, is_tuned_report
 from ablate.report.data import PLACEBO, Document, ReportData
 from ablate.report.numbers import NONE, Units, count, duration, plural, setting
 from ablate.report.slices import Slice, slices_of
-from ablate.report.tuned_verdict import doubts, groups
+from ablate.report.tuned_verdict import doubts, groups, tiles
 
 ORDER = (
     "helps",
@@ -192,9 +192,11 @@ def _tiles(data: ReportData) -> Iterator[Tile]:
             if scores:
                 yield Tile(units.value(sum(scores) / len(scores)), "", f"{arm}, {confirm['metric']}",
                            f"{units.value(min(scores))} to {units.value(max(scores))}, n = {len(scores)} seeds")  # fmt: skip
-    elif data.search and data.search.get("best"):
+    elif not is_tuned_report(data) and data.search and data.search.get("best"):
         yield Tile(data.units.value(data.search["best"].get("value")), "", f"best trial, {data.metric}",
                    f"the best of {plural(len(data.stage('search')), 'trial')}: optimistic; n = {data.search['best'].get('seeds') or 1}")  # fmt: skip
+    if is_tuned_report(data):
+        yield from (Tile(*tile) for tile in tiles(data))
     runs = data.runs
     if len(runs):
         lost = int(runs["outcome"].isin(["diverged", "failed", "out_of_memory"]).sum())
@@ -263,6 +265,8 @@ def search_slices(data: ReportData) -> list[Slice]:
 def recipe_rows(data: ReportData, recipe: Document) -> list[tuple[str, str, str, str]]:
     """Trick, its settings, its verdict in the ranking, and where it comes from (baseline or added)."""
     rows = main_rows(data)
+    if is_tuned_report(data) and data.ranking is not None and recipe != data.baseline:
+        rows = data.ranking[data.ranking["estimand"] == "toggle"]
     known = {}
     if rows is not None:
         for row in lines(rows):

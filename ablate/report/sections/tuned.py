@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from ablate.report import tables
-from ablate.report.action import margin_text
+from ablate.report.action import margin_text, recommended_recipe
 from ablate.report.data import PLACEBO, ReportData
 from ablate.report.numbers import count, plural, significant
 from ablate.report.plots import tuned as plots
 from ablate.report.plots.tuning_curves import tuning_curves
 from ablate.report.tables import Table
 from ablate.report.tuned_rows import REFERENCES, by_trick, left_out, references, tuned_rows
+from ablate.report.verdict import recipe_rows
 
 Content = dict[str, Any]
 
@@ -40,6 +41,7 @@ def ranking(data: ReportData) -> Content:
         "ladder": _ladder(data) if ladder else None,
         "removed": ", ".join((design.get("lean") or {}).get("removed") or []),
         "curves": curves,
+        "recipe": recipe_rows(data, recommended_recipe(data) or {}) if not data.confirm else [],
         "left_out": left_out(data),
         "inapplicable": [(name, reason) for name, reason in data.applicable.items() if reason],
     }
