@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import tomllib
 
 import pytest
+from report_payloads import PAYLOADS
 from rich.console import Console
 from tuned_synthetic import BASELINE, RECIPE, fact, row, tuned_data
 
@@ -12,7 +14,8 @@ from ablate.catalogue.registry import registry
 from ablate.cli.running import tables_of
 from ablate.records.recipe import Recipe
 from ablate.report.action import action, recommended_recipe
-from ablate.report.collect import _describe
+from ablate.report.collect import _describe, gather
+from ablate.report.documents import recipe_toml
 from ablate.report.numbers import Units
 from ablate.report.page import render
 from ablate.report.plots.tuned import waterfall
@@ -164,3 +167,23 @@ def test_the_terminal_has_one_table_with_both_references():
 
 def test_the_recipes_of_the_synthetic_ranking_are_recipes():
     assert Recipe(RECIPE).to_dict() == RECIPE
+
+
+def test_the_ledger_gives_both_estimands_and_the_recommended_recipe():
+    study = {"name": "digits", "task": "digits", "metric": "validation/accuracy", "direction": "maximize"}
+    data = gather({"study": study, "baseline": BASELINE, "rank": fact()}, [])
+    effects = data.ranking.set_index(["trick", "estimand"])["effect"]
+    assert effects["batch_norm", "add-one"] == pytest.approx(0.03)
+    assert effects["batch_norm", "toggle"] == pytest.approx(0.02)
+    assert tomllib.loads(recipe_toml(recommended_recipe(data), "digits")) == RECIPE
+    assert "Use this recipe" in render(data).html
+
+
+def test_hostile_names_stay_text():
+    rows = [row(f"{text} {number}", name, 0.02, "helps", settings=text, against=text)
+            for number, text in enumerate(PAYLOADS[::6]) for name in ("add-one", "toggle")]  # fmt: skip
+    study = {"name": "digits", "task": "digits", "metric": "validation/accuracy", "direction": "maximize"}
+    facts = {"study": study, "baseline": BASELINE, "rank": fact(*rows, margin_source=PAYLOADS[0])}
+    html = render(gather(facts, [])).html
+    for text in PAYLOADS:
+        assert not text.startswith("<") or text not in html
