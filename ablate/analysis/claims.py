@@ -68,7 +68,7 @@ def first_claims(records: Mapping[str, Trick], entries: Sequence[Entry]) -> dict
 def claim_lines(
     facts: Mapping[str, Any], entries: Sequence[Entry], records: Mapping[str, Trick], costs: pd.DataFrame | None
 ) -> list[Document]:  # fmt: skip
-    """Every claim of every ranked trick, one row each: `trick, metric, direction, statement, contested, source`,
+    """Every claim of every ranked trick that is about the settings it was ranked at, one row each: `trick, metric, direction, statement, contested, source`,
     and `effect, low, high, verdict, n` where it was measured, or `why` it was not.
 
     Effects are in the metric's own direction ("rises by"); costs are ratios without an interval.
@@ -80,6 +80,7 @@ def claim_lines(
     plan = Design.from_json(stored)
     tricks = [factor.name for factor in plan.factors if factor.name in records]
     measured = _measured(plan, fact, entries, {name: records[name] for name in tricks})
+    around = fact.get("around") or {}
     ratios = {str(row["trick"]): row for row in lines(costs)} if costs is not None else {}
     return [
         {
@@ -88,6 +89,7 @@ def claim_lines(
             **_cost(claim, ratios.get(name)), **measured.get((name, claim.metric, claim.direction), {}),
         }
         for name in tricks for claim in records[name].claims
+        if name not in around or all(around[name].get(key) == value for key, value in claim.settings)
     ]  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from ablate.report.clean import short_source
 from ablate.report.data import PLACEBO, ReportData
 from ablate.report.numbers import Units, count, missing, probability, ratio
 from ablate.report.tables import rank_interval
+from ablate.report.tuned_rows import applies
 from ablate.report.verdict import label
 
 
@@ -47,6 +48,7 @@ def ranking_rows(data: ReportData, rows: pd.DataFrame) -> list[RankingRow]:
         trick, level = str(row["trick"]), str(row["level"])
         units = Units.of(str(row["metric"]))
         record = data.tricks.get(level) or data.tricks.get(trick) or {}
+        claim, claimed_by = claim_beside(data, level if level in data.tricks else trick)
         place = places.get((trick, level), {}) if row["estimand"] == "average" else {}
         lost = 0 if missing(row["runs_failed"]) else int(row["runs_failed"])
         shown.append(
@@ -61,8 +63,8 @@ def ranking_rows(data: ReportData, rows: pd.DataFrame) -> list[RankingRow]:
                 interval=units.interval(row["low"], row["high"]),
                 verdict=str(row["verdict"]),
                 note=_text(row["note"]),
-                claim=str(record.get("statement") or ""),
-                claimed_by=short_source(str(record.get("source") or "")),
+                claim=claim,
+                claimed_by=claimed_by,
                 measured=_claim(row),
                 time=ratio(row["time_ratio"]),
                 memory=ratio(row["memory_ratio"]),
@@ -72,6 +74,15 @@ def ranking_rows(data: ReportData, rows: pd.DataFrame) -> list[RankingRow]:
             )
         )
     return shown
+
+
+def claim_beside(data: ReportData, trick: str) -> tuple[str, str]:
+    """Statement and source of a trick's first claim that is about the settings that were ranked; "" where none is."""
+    record, settings = data.tricks.get(trick) or {}, ((data.design or {}).get("around") or {}).get(trick)
+    for claim in record.get("claims") or ():
+        if settings is None or applies(claim, settings):
+            return str(claim["statement"]), short_source(str(claim["source"]))
+    return "", ""
 
 
 def _claim(row: dict[str, Any]) -> str:

@@ -15,11 +15,13 @@ from ablate.cli.running import tables_of
 from ablate.records.recipe import Recipe
 from ablate.report.action import action, recommended_recipe
 from ablate.report.collect import _describe, gather
+from ablate.report.data import ReportData
 from ablate.report.documents import recipe_toml
 from ablate.report.numbers import Units
 from ablate.report.page import render
 from ablate.report.plots.tuned import waterfall
 from ablate.report.plots.tuning_curves import points_of
+from ablate.report.ranking_rows import claim_beside
 from ablate.report.tuned_rows import applies, left_out, tuned_rows
 from ablate.report.verdict import verdict
 
@@ -99,12 +101,28 @@ def test_a_claim_stands_only_beside_its_own_setting():
     kaiming = next(claim for claim in record["claims"] if claim["statement"].startswith("kaiming"))
     assert applies(kaiming, {"scheme": "kaiming", "gain": 1.0})
     assert not applies(kaiming, {"scheme": "zero"})
+    assert applies({"settings": []}, {"scheme": "zero"})
+    assert not applies(
+        {"settings": [["scheme", "kaiming"], ["gain", 2.0]]}, {"scheme": "kaiming", "gain": 1.0}
+    )
     for scheme, number in (("zero", 0), ("kaiming", 1)):
         own = row(
             "initialization", "add-one", 0.0, "undecided", recipe_with={"initialization": {"scheme": scheme}}
         )
         shown = tuned_rows(tuned_data(fact(own), tricks={"initialization": record}))
         assert len(shown[0].claims) == number
+
+
+def test_an_array_too_shows_a_claim_only_beside_its_own_setting():
+    record = _describe(registry()["initialization"])
+    for scheme, shown in (("kaiming", True), ("zero", False)):
+        around = {"initialization": {"scheme": scheme}}
+        data = ReportData(
+            study={"name": "x"},
+            design={"kind": "screening", "around": around},
+            tricks={"initialization": record},
+        )
+        assert bool(claim_beside(data, "initialization")[0]) == shown
 
 
 def test_settings_of_claims_are_legal_settings_of_their_trick():
