@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import Any
 
@@ -141,7 +142,8 @@ def _drop(data: ReportData, rows: list[Document], baseline: Document, why: str) 
 
 
 def _train(data: ReportData) -> str:
-    return f"ablate train {data.study.get('task', data.name)} --recipe reports/{data.name}/recipe.toml"
+    task = shlex.quote(str(data.study.get("task", data.name)))
+    return f"ablate train {task} --recipe {shlex.quote(f'reports/{data.name}/recipe.toml')}"
 
 
 def _gain(gain: Document, units: Units) -> str:

@@ -205,3 +205,12 @@ def test_hostile_names_stay_text():
     html = render(gather(facts, [])).html
     for text in PAYLOADS:
         assert not text.startswith("<") or text not in html
+
+
+def test_a_narrow_page_keeps_the_names_of_the_tricks():
+    """The rule that hides the rank of an array's table on a narrow page leaves the first column of this one."""
+    html = render(tuned_data()).html
+    hidden = [line for line in html.splitlines() if "display: none" in line and "th:first-child" in line]
+    assert hidden
+    assert all("table.ranking:not(.both) th:first-child" in line for line in hidden)
+    assert 'class="ranking both"' in html
