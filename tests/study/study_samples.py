@@ -33,6 +33,7 @@ include = ["dropout", "weight_decay", "warmup", "placebo"]
 [search]
 trials = 6
 [rank]
+design = "screening"
 waves = 1
 [confirm]
 seeds = 2
