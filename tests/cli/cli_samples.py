@@ -30,6 +30,7 @@ include = ["dropout", "weight_decay", "placebo"]
 [search]
 trials = 3
 [rank]
+design = "screening"
 waves = 1
 [confirm]
 seeds = 2

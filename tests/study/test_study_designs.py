@@ -25,6 +25,7 @@ MANY = '"dropout", "warmup", "label_smoothing", "ema", "clip_norm", "adaptive_cl
 CALM = '"warmup", "ema", "clip_norm", "cosine_restarts", "placebo", "early_stopping", "activation", "initialization"'
 """Of these, clipping alone decides whether training survives a rate that is far too high."""
 RANK = '[rank]\naround = "baseline"\nwaves = 1\n'
+ARRAY = RANK + 'design = "screening"\n'
 
 
 def study(tmp_path, rank, include=FEW, task=TASK, recipe=None, epochs=3):
@@ -95,7 +96,7 @@ def test_each_design_runs_resumes_and_is_reported(tmp_path, monkeypatch, design,
 
 
 def test_everything_is_declared_before_the_first_run(tmp_path):
-    here = study(tmp_path, RANK + "margin = 0.02\n")
+    here = study(tmp_path, ARRAY + "margin = 0.02\n")
     seen = []
 
     class First(Heard):
@@ -118,7 +119,7 @@ def test_everything_is_declared_before_the_first_run(tmp_path):
 
 def test_each_arm_gets_the_same_budget_and_its_own_rate(tmp_path):
     """Batch size is the trick: its rate is re-tuned, and the array's runs are at the rates that were found."""
-    here = study(tmp_path, RANK + "retune = 3\n", '"warmup", "dropout"')
+    here = study(tmp_path, ARRAY + "retune = 3\n", '"warmup", "dropout"')
     here.run(("rank",))
     by_arm = {}
     for entry in here.entries():
@@ -134,7 +135,7 @@ def test_each_arm_gets_the_same_budget_and_its_own_rate(tmp_path):
     for recipe in recipes(here, "rank"):
         arm = "warmup=on" if "warmup" in recipe else "shipped"
         assert recipe["momentum"]["lr"] == pytest.approx(0.1 * best[arm])
-    off = study(tmp_path / "off", RANK + "retune = 0\n", '"warmup", "dropout"')
+    off = study(tmp_path / "off", ARRAY + "retune = 0\n", '"warmup", "dropout"')
     off.run(("rank",))
     assert {e.stage for e in off.entries()} == {"rank"}
     assert {recipe["momentum"]["lr"] for recipe in recipes(off, "rank")} == {0.1}
@@ -144,7 +145,7 @@ def test_each_arm_gets_the_same_budget_and_its_own_rate(tmp_path):
 
 
 def test_a_must_have_is_on_in_the_array_and_tested_apart_on_the_same_seeds(tmp_path):
-    here = study(tmp_path, RANK + 'must_have = ["dropout"]\n')
+    here = study(tmp_path, ARRAY + 'must_have = ["dropout"]\n')
     here.run(("rank", "report"))
     fact = here.fact("rank")
     found = {entry.identity: entry for entry in here.entries()}
@@ -163,7 +164,7 @@ def test_a_must_have_is_on_in_the_array_and_tested_apart_on_the_same_seeds(tmp_p
 
 def test_levels_of_a_slot_are_ranked_together(tmp_path):
     levels = 'levels = { optimizer = ["momentum", "adam", "sgd"] }\n'
-    here = study(tmp_path, RANK + levels, '"dropout", "adam", "sgd", "momentum", "label_smoothing"')
+    here = study(tmp_path, ARRAY + levels, '"dropout", "adam", "sgd", "momentum", "label_smoothing"')
     here.run(("rank", "report"))
     ranked = recipes(here, "rank")
     names = [next(n for n in recipe if registry()[n].slot == "optimizer") for recipe in ranked]
@@ -179,7 +180,7 @@ def test_levels_of_a_slot_are_ranked_together(tmp_path):
 
 
 def test_a_conditional_trick_is_measured_where_its_parent_is_on(tmp_path):
-    here = study(tmp_path, RANK + 'conditional = { warmup = "dropout" }\n')
+    here = study(tmp_path, ARRAY + 'conditional = { warmup = "dropout" }\n')
     here.run(("rank",))
     assert all("dropout" in recipe for recipe in recipes(here, "rank") if "warmup" in recipe)
     rows = main_rows(data_of(here)).set_index("trick")
@@ -192,7 +193,7 @@ RUINED = WINNER | {"flooding": {"level": 30.0}, "ema": {"decay": 0.5}, "clip_nor
 
 def test_a_pilot_that_collapses_names_the_trick_and_the_array_does_without_it(tmp_path):
     """Flooding at 30 pushes the loss up to 30: with it on nothing trains."""
-    here, heard = study(tmp_path, RANK, MANY, recipe=RUINED, epochs=8), Heard()
+    here, heard = study(tmp_path, ARRAY, MANY, recipe=RUINED, epochs=8), Heard()
     here.run(("rank", "report"), progress=heard)
     fact = here.fact("rank")
     assert fact["pilot"]["failed_on"] == 3
@@ -214,7 +215,7 @@ def test_a_pilot_that_collapses_names_the_trick_and_the_array_does_without_it(tm
 
 def at_rate(tmp_path, rate, include=MANY):
     """A study whose baseline has a rate at which nothing trains."""
-    here, heard = study(tmp_path, RANK.replace("waves", "retune = 0\nwaves"), include, epochs=8), Heard()
+    here, heard = study(tmp_path, ARRAY.replace("waves", "retune = 0\nwaves"), include, epochs=8), Heard()
     file = here.folder / "tiny.toml"
     file.write_text(file.read_text().replace("lr = 0.1", f"lr = {rate}"))
     here.run(("rank", "report"), progress=heard)
