@@ -128,7 +128,8 @@ RANKINGS = {
 @pytest.mark.parametrize(("asked", "told"), RANKINGS.values(), ids=RANKINGS)
 def test_rankings_that_cannot_be_had_leave_nothing_behind(capsys, here, asked, told):
     text = 'task = "tiny.py:task"\n[baseline]\noptimizer = { name = "momentum", lr = 0.1 }\n[rank]\naround = "baseline"\n'
-    (here / "ranking.toml").write_text(text + asked)
+    array = "" if "design" in asked else 'design = "screening"\n'
+    (here / "ranking.toml").write_text(text + array + asked)
     assert told in refused(capsys, here, "rank", "ranking.toml", "--device", "cpu")
     assert told in refused(capsys, here, "plan", "ranking.toml", "--device", "cpu")
 
