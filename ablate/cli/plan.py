@@ -94,6 +94,11 @@ def plan(
 def rank_lines(rank: dict[str, Any]) -> list[str]:
     """Design, runs and power of the rank stage."""
     said = [f"rank ({rank['design']}), around {rank['around']}"]
+    if rank["design"] == "tuned":
+        return [
+            *said,
+            "  every applicable trick, tuned and raced; its budget is divided and told when the stage begins",
+        ]
     if not rank["runs"]:
         return [*said, "  no trick is left to rank"]
     said.append(
