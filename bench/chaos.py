@@ -53,6 +53,7 @@ include = ["dropout", "weight_decay", "warmup", "placebo"]
 [search]
 trials = 8
 [rank]
+design = "screening"
 waves = 1
 [confirm]
 seeds = 2

@@ -43,6 +43,13 @@ Epochs = Annotated[int | None, typer.Option(help="Budget of a run.", min=1, max=
 Trials = Annotated[int | None, typer.Option(help="Trials of the search.", min=1, max=1_000_000)]
 Seed = Annotated[int | None, typer.Option(help="The study's seed (0 to 2147483647).", min=0, max=2**31 - 1)]
 
+DESIGN_HELP = (
+    "tuned (default): every trick on the baseline and in the recipe, each at its own best rate; "
+    "screening: average effects of many tricks from an array; factorial: every combination of up to 4 tricks; "
+    "drop-one: the recipe without each trick; add-one: the baseline with each trick."
+)
+DesignName = Annotated[str, typer.Option("--design", help=DESIGN_HELP)]
+
 
 def check_margin(margin: float | None) -> None:
     """Raise InputError for a margin that is none."""

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ablate.cli.common import (
+    DesignName,
     Device,
     Epochs,
     ExecutorName,
@@ -27,8 +28,9 @@ def plan(
     given: Given = "digits",
     trials: Trials = None,
     epochs: Epochs = None,
-    design: Annotated[
-        str, typer.Option(help="How to rank: screening, factorial, drop-one, add-one (default: the study's).")
+    design: DesignName = "",
+    budget: Annotated[
+        str, typer.Option(help='Of the rank stage: "10m", "90s", "2h" or "2000runs" (default: chosen).')
     ] = "",
     around: Annotated[str, typer.Option(help="Rank around best, baseline, or a recipe file.")] = "",
     device: Device = "auto",
@@ -40,13 +42,14 @@ def plan(
     studies: Studies = Path("studies"),
     json: Json = False,
 ) -> None:
-    """Show space, groups, design, power and time of a study; trains nothing (a dozen steps are timed).
+    """Show space, groups, design, power and time of a study; trains nothing (a few steps are timed).
 
     Examples: ablate plan · ablate plan my_task.py:task --trials 300 --design drop-one
     """
     from dataclasses import replace
 
-    from ablate.cli.running import changed, checked_design
+    from ablate.cli.design import check_options, checked_design
+    from ablate.cli.running import changed
     from ablate.study.plan import plan as planned
     from ablate.study.resume import Options, find
 
@@ -55,9 +58,12 @@ def plan(
     )
     opened = find(given, options)
     study = changed(opened.study, trials, None, epochs)
+    kind = checked_design(design) or study.rank.design
+    check_options(kind, budget, {})
     section = replace(
-        study.rank, design=checked_design(design) or study.rank.design, around=around or study.rank.around
-    )
+        study.rank, design=kind, around=around or study.rank.around,
+        budget=budget.strip() or study.rank.budget,
+    )  # fmt: skip
     document = planned(replace(opened, study=replace(study, rank=section)), options)
     if json:
         print_json(document)
@@ -92,18 +98,38 @@ def plan(
 
 
 def rank_lines(rank: dict[str, Any]) -> list[str]:
-    """Design, runs and power of the rank stage."""
-    said = [f"rank ({rank['design']}), around {rank['around']}"]
-    if rank["design"] == "tuned":
-        return [
-            *said,
-            "  every applicable trick, tuned and raced; its budget is divided and told when the stage begins",
-        ]
-    if not rank["runs"]:
-        return [*said, "  no trick is left to rank"]
-    said.append(
-        f"  {rank['note']}; at most {rank['waves_at_most']} waves, {rank['runs_at_most']} runs in all"
-    )
+    """Design, runs and power of the rank stage; and a line for each of the other designs."""
+    said = [f"rank ({rank['design']}), around {rank['around']}", f"  answers: {rank['answers']}"]
+    if not sum(rank["runs"].values()):
+        said.append("  no trick is left to rank")
+    else:
+        said += tuned_lines(rank) if rank["design"] == "tuned" else array_lines(rank)
+    said.append("  other designs:")
+    return [*said, *(f"    {name}: {note}" for name, note in rank["other_designs"].items())]
+
+
+def tuned_lines(rank: dict[str, Any]) -> list[str]:
+    """Arms, tuning, looks, budget and what is found of the tuned design."""
+    arms = ", ".join(f"{count} {estimand}" for estimand, count in rank["arms"].items())
+    looks = ", ".join(map(str, rank["looks"]))
+    expected = ", ".join(f"{part} {count}" for part, count in rank["runs"].items() if count)
+    margin = rank["margin"]
+    said = [
+        f"  arms: {arms} (a reference and a placebo each among them)",
+        f"  tuning: {rank['tuning_runs']} runs for every arm; looks after {looks} paired seeds",
+        f"  expected: {sum(rank['runs'].values())} runs ({expected}); "
+        f"budget {rank['budget'] or 'chosen'}: {rank['runs_at_most']} for tuning and race",
+        f"  margin: {'automatic' if margin is None else margin}; "
+        f"an effect of {rank['detectable_sigma']:.2f} σ of a run is found with power 0.9",
+    ]
+    for estimand, left in rank["left_out"].items():
+        said += [f"  {estimand} has no arm for {name}: {why}" for name, why in left.items()]
+    return said
+
+
+def array_lines(rank: dict[str, Any]) -> list[str]:
+    """Waves, pilot, re-tuning and power of an array design."""
+    said = [f"  {rank['note']}; at most {rank['waves_at_most']} waves, {rank['runs_at_most']} runs in all"]
     for slot, levels in rank["levels"].items():
         said.append(f"  slot {slot}: {', '.join(levels)}")
     if rank["fixed"]:

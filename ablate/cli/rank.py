@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ablate.cli.common import (
+    DesignName,
     Device,
     Epochs,
     ExecutorName,
@@ -53,14 +54,19 @@ if TYPE_CHECKING:
 def rank(
     given: Given = "digits",
     around: Annotated[str, typer.Option(help="best, baseline, or a recipe file.")] = "",
-    design: Annotated[
-        str, typer.Option(help="screening, factorial, drop-one, add-one (default: the study's).")
+    design: DesignName = "",
+    budget: Annotated[
+        str, typer.Option(help='Of the tuned design: "10m", "90s", "2h" or "2000runs" (default: chosen).')
     ] = "",
     margin: Margin = None,
-    waves: Annotated[int | None, typer.Option(help="Most waves of runs.", min=1, max=3)] = None,
+    waves: Annotated[
+        int | None, typer.Option(help="Most waves of runs of an array design.", min=1, max=3)
+    ] = None,
     retune: Annotated[
         int | None,
-        typer.Option(help="Learning rates tried for each arm of a trick that shifts the best one; 0: none."),
+        typer.Option(
+            help="Array designs: learning rates tried for each arm of a trick that shifts the best one; 0: none."
+        ),
     ] = None,
     table: TablePath = None,
     factors: Factors = "",
@@ -90,14 +96,14 @@ def rank(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Give each trick a signed effect, an interval and a verdict, from a designed array of runs.
+    """Give each trick a signed effect, an interval and a verdict, from runs that are designed for it.
 
     Needs a learning rate (stage lr-find) and, for --around best, a search; missing stages are named.
     With --table it ranks the runs of any CSV, balanced or not; failed runs are counted (docs/tables.md). With
     --optuna it shows what the trials of an Optuna study suggest, exploratory, beside Optuna's importances.
-    Designs: an array with foldover (screening), every combination (factorial, up to 4 tricks), paired seeds
-    with each trick out of the recipe (drop-one) or on top of the baseline (add-one).
-    Examples: ablate rank digits --around baseline · ablate rank my.toml --design drop-one --margin 0.005
+    The default tunes every trick at equal budget, on the baseline and in the recipe, and races it against its reference
+    on paired seeds; ablate plan says what it will run, and when another design serves.
+    Examples: ablate rank digits --around baseline · ablate rank my.toml --budget 10m --margin 0.005
     · ablate rank --table runs.csv --factors dropout,mixup --metric accuracy · ablate rank --optuna sqlite:///x.db
     """
     check_margin(margin)
@@ -111,16 +117,19 @@ def rank(
         rank_external(external)
         return
     begin_workers(given, studies, executor, device, workers)
-    from ablate.cli.running import checked_design, run_stages
+    from ablate.cli.design import check_options, checked_design
+    from ablate.cli.running import run_stages
     from ablate.records.study_rank import check_rates
 
     def change(study: StudyFile) -> StudyFile:
         asked = study.rank
+        kind = checked_design(design) or asked.design
+        check_options(kind, budget, {"--waves": waves, "--retune": retune})
         return replace(
             study,
             rank=replace(
                 asked, around=around or asked.around, margin=asked.margin if margin is None else margin,
-                waves=waves or asked.waves, design=checked_design(design) or asked.design,
+                waves=waves or asked.waves, design=kind, budget=budget.strip() or asked.budget,
                 retune=asked.retune if retune is None else check_rates(retune, "--retune"),
             ),
         )  # fmt: skip

@@ -16,10 +16,8 @@ from rich.table import Table
 
 from ablate.cli.progress import Shown
 from ablate.lanes.phase_timer import PHASES
-from ablate.records.errors import unknown
 from ablate.records.names import check_name
 from ablate.records.study import StudyFile
-from ablate.records.study_rank import DESIGNS
 from ablate.study.driver import STAGES, run_study
 from ablate.study.preflight import check_ready
 from ablate.study.resume import Options, find, session_of
@@ -157,13 +155,6 @@ def verdict_text(row: dict[str, Any]) -> str:
     return f"{row['verdict']}: {why}" if "more runs" in why or "decidable" in why else str(row["verdict"])
 
 
-def checked_design(name: str) -> Any:
-    """A design's name from the command line, or "". Raises InputError."""
-    if name and name not in DESIGNS:
-        raise unknown("design", name, DESIGNS)
-    return name
-
-
 def spent_table(spent: Spent) -> Table:
     """Phases of training as shares of the workers' time, and what this process did at the same time."""
     table = Table(
@@ -219,8 +210,12 @@ def run_stages(
     quiet: bool = False,
     change: Any = None,
     name: str = "",
+    budget: str = "",
 ) -> CommandResult:
-    """Open the study that was asked for, run `stages` (all where none is named), collect what came out."""
+    """Open the study that was asked for, run `stages` (all where none is named), collect what came out.
+
+    `budget`: of the whole study; what the other stages leave of it becomes the rank stage's.
+    """
     from ablate.study.driver import check_stages
 
     chosen = check_stages(stages or STAGES)
@@ -229,6 +224,14 @@ def run_stages(
     opened = replace(opened, name=check_name(name), named=name) if name else opened
     study = changed(opened.study, trials, seed, epochs)
     study = change(study) if change else study
+    division = None
+    if budget:
+        from ablate.cli.design import check_options
+        from ablate.study.budget import divided
+
+        check_options(study.rank.design, budget, {})
+        division = divided(budget, replace(opened, study=study), options, chosen)
+        study = replace(study, rank=replace(study.rank, budget=division.rank))
     text = opened.text if study == opened.study else study.to_toml()
     opened = replace(opened, study=study, text=text)
     context = check_ready(opened, options, chosen)
@@ -236,6 +239,10 @@ def run_stages(
     shown = Shown(metric, higher=opened.task.direction == "higher", quiet=quiet)
     with shown as progress, session_of(opened, options, progress, context) as session:
         started = time.perf_counter()
+        if division is not None:
+            session.ledger.put("budget", division.to_json())
+            if division.words:
+                progress.say(division.words)
         session.overlap = Thread(target=import_statistics).start
         page = run_study(session, options, chosen, force=force)
         spent = (

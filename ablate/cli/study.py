@@ -35,6 +35,13 @@ def study(
     stages: Annotated[
         str, typer.Option(help="Which stages, by commas: lr-find,search,rank,confirm,costs,report.")
     ] = "",
+    budget: Annotated[
+        str,
+        typer.Option(
+            help='Of the study: "10m", "90s" or "2h", of which ranking gets what the other stages leave; '
+            '"2000runs" counts for ranking alone (default: chosen).'
+        ),
+    ] = "",
     seed: Seed = None,
     epochs: Epochs = None,
     device: Device = "auto",
@@ -53,7 +60,7 @@ def study(
 ) -> None:
     """Find a learning rate, search, rank every trick, confirm, report. Run it again to resume.
 
-    Examples: ablate study · ablate study --trials 200 · ablate study my_task.py:task --stages search,rank
+    Examples: ablate study · ablate study --trials 200 --budget 10m · ablate study my_task.py:task --stages search,rank
     """
     begin_workers(given, studies, executor, device, workers)
     from ablate.cli.running import run_stages
@@ -63,6 +70,7 @@ def study(
         given, chosen, trials=trials, seed=seed, epochs=epochs, device=device, lanes=lanes, workers=workers,
         executor=executor, kernel=kernel, memory=memory, profile=profile,
         studies=studies, name=name, out=out, force=force, quiet=quiet or json,
+        budget=budget,
     )  # fmt: skip
     if json:
         print_json(told.document)

@@ -80,7 +80,10 @@ class StudyFile:
                 for name, overrides in self.space.overrides.items()
             },
             "search": {name: getattr(self.search, name) for name in SearchSection.__slots__},
-            "rank": {name: getattr(self.rank, name) for name in RankSection.__slots__},
+            "rank": {
+                **{name: getattr(self.rank, name) for name in RankSection.__slots__},
+                "budget": self.rank.budget or None,
+            },
             "confirm": {"seeds": self.confirm.seeds},
         }
         parts = [_pairs({**top, "seed": self.seed})]

@@ -12,6 +12,21 @@ from ablate.records.table import Table
 
 Design = Literal["tuned", "screening", "factorial", "drop-one", "add-one"]
 DESIGNS: tuple[Design, ...] = get_args(Design)
+DESIGN_NOTES: Mapping[Design, str] = {
+    "tuned": "what each trick adds to the baseline and to the recipe found, every arm at its own best learning rate; "
+    "needs hundreds of runs, so not where a run takes many minutes",
+    "screening": "a trick's average over all settings of the others, for many tricks in few runs; "
+    "does not serve where the best learning rate depends on the trick, or where combinations diverge",
+    "factorial": "the average effects and all interactions of at most 4 tricks; "
+    "does not serve for more, as the runs double with each",
+    "drop-one": "what the recipe loses without each of its tricks, on few runs; "
+    "does not judge tricks outside the recipe",
+    "add-one": "what the baseline gains with each trick, on few runs; "
+    "does not show what a trick gives beside the others",
+}
+"""What a design answers; and when it does not serve."""
+ARRAY_ONLY = ("waves", "must_have", "levels", "conditional", "retune")
+"""Keys of [rank] that the tuned design does without."""
 NONE = "none"
 OPTIMIZER = "optimizer"
 RATES, MAX_RATES = 5, 31
@@ -70,6 +85,22 @@ def read_rank(table: Table, catalogue: Catalogue) -> RankSection:
         retune,
         table.text("budget", ""),
     )
+
+
+def check_section(section: RankSection) -> None:
+    """Raise InputError where a tuned ranking has settings that array designs alone use, or an array a budget."""
+    plain = RankSection()
+    changed = [key for key in ARRAY_ONLY if getattr(section, key) != getattr(plain, key)]
+    if section.design == "tuned" and changed:
+        raise InputError(
+            f"{changed[0]} in [rank] is for array designs, and this ranking is 'tuned'",
+            hint='leave it out, or write design = "screening"',
+        )
+    if section.design != "tuned" and section.budget:
+        raise InputError(
+            f"budget in [rank] is for the design 'tuned', and this ranking is '{section.design}'",
+            hint="leave it out, or limit the design with waves",
+        )
 
 
 def check_rates(count: int, where: str) -> int:

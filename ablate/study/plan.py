@@ -1,28 +1,20 @@
-"""What a study would run, how long it would take, what it could find. Runs nothing but a stop-watch."""
+"""What a study would run, how long it would take, what it could find. Trains nothing: a few steps are timed."""
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict
 from typing import Any
 
 from ablate.catalogue.registry import registry
 from ablate.lanes.applicable import applicable
 from ablate.lanes.context import TaskContext
-from ablate.lanes.device import one_thread
-from ablate.lanes.trainer import Trainer
-from ablate.records.recipe import Recipe
-from ablate.records.run import Run
 from ablate.search.space import Space
 from ablate.study.environment import device_of
 from ablate.study.kernel import choose, slower_because
-from ablate.study.ranking.plan import rank_plan
+from ablate.study.ranking.plan import arms_on, rank_plan
 from ablate.study.resume import Opened, Options, with_choices, worker_count
 from ablate.study.search import FINALISTS, REPEATS, likely_groups, sizes_of
-from ablate.study.session import cost
-
-WATCHED = 12
-"""Steps that are timed."""
+from ablate.study.stopwatch import seconds_per_run
 
 
 def plan(opened: Opened, options: Options) -> dict[str, Any]:
@@ -42,14 +34,12 @@ def plan(opened: Opened, options: Options) -> dict[str, Any]:
     sizes = sizes_of(context, study.search.trials)
     groups = likely_groups(context, study, space, epochs, lanes)
     trials = study.search.trials
-    ranking = rank_plan(opened, options, catalogue, baseline, list(space.settings))
-    seconds = (
-        step_seconds(context, baseline, lanes) * (len(context.task.train) // context.task.batch_size) * epochs
-    )
+    recipes = [arm.recipes[0] for arm in arms_on("add-one", baseline, list(space.settings)).arms]
+    seconds = seconds_per_run(context, recipes, lanes, epochs)
+    ranking = rank_plan(opened, options, catalogue, baseline, list(space.settings), seconds, workers)
     confirm_runs = study.confirm.seeds * 4
-    measured = sum(cost(group, context) for group in groups) / (trials * epochs / context.task.batch_size)
     estimate = {
-        "search": trials * seconds * measured / workers,
+        "search": trials * seconds / workers,
         "select": FINALISTS * REPEATS * seconds / workers,
         **{f"rank: {part}": runs * seconds / workers for part, runs in ranking["runs"].items() if runs},
         "confirm": confirm_runs * seconds / workers,
@@ -71,15 +61,3 @@ def plan(opened: Opened, options: Options) -> dict[str, Any]:
         "confirm": {"runs_about": confirm_runs, "seeds": study.confirm.seeds},
         "seconds_per_run": seconds, "estimate_seconds": estimate,
     }  # fmt: skip
-
-
-def step_seconds(context: TaskContext, recipe: Recipe, lanes: int) -> float:
-    """Median seconds of one lane's step, with `lanes` together, in one process of one thread."""
-    times = []
-    with one_thread():
-        trainer = Trainer(context, [Run(context.task.name, recipe, seed, 1) for seed in range(lanes)])
-        for _ in range(WATCHED):
-            started = time.perf_counter()
-            trainer.step()
-            times.append(time.perf_counter() - started)
-    return sorted(times)[WATCHED // 2] / lanes

@@ -14,6 +14,7 @@ from ablate.lanes.context import TaskContext
 from ablate.lanes.device import one_thread
 from ablate.ledger.store import Ledger
 from ablate.records.errors import InputError
+from ablate.records.study_rank import check_section
 from ablate.search.space import Space
 from ablate.study.environment import device_of
 from ablate.study.recipes import read_recipe
@@ -60,7 +61,8 @@ def check_ready(opened: Opened, options: Options, stages: Sequence[str]) -> Task
         space = check_space(opened, context, facts)
         asked, sure = opened.study.rank, "search" not in stages
         # Where the recipe is still to be found, only what the file names can be wrong.
-        if "rank" in stages and (sure or asked.must_have or asked.levels or asked.conditional):
+        named = asked.must_have or asked.levels or asked.conditional
+        if "rank" in stages and (sure or named or asked.design == "tuned" or asked.budget):
             check_ranking(opened, options, space, sure=sure)
     return context
 
@@ -79,9 +81,10 @@ def check_ranking(opened: Opened, options: Options, space: Space, *, sure: bool)
     """Raise InputError where [rank] asks for tricks that the study does not have, or for a design that cannot
     hold the tricks. `sure`: the recipe that is ranked will not change before."""
     from ablate.ranking.designs.waves import check_kind  # pandas: only where something is ranked
+    from ablate.study.ranking.array_plan import laid_out
     from ablate.study.ranking.budget import check_budget
-    from ablate.study.ranking.plan import laid_out
 
+    check_section(opened.study.rank)
     if opened.study.rank.design == "tuned":
         check_budget(opened.study.rank.budget)
         return

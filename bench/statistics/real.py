@@ -39,6 +39,7 @@ optimizer = {{ name = "momentum", lr = 0.1 }}
 [space]
 include = [{names}]
 [rank]
+design = "screening"
 around = "baseline"
 waves = 3
 """

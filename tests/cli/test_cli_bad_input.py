@@ -61,7 +61,14 @@ WORDS = {
     "design": (("rank", "tiny.toml", "--design", "factoral"), "did you mean 'factorial'?"),
     "design of plan": (("plan", "tiny.toml", "--design", "drop_one"), "did you mean 'drop-one'?"),
     "factorial of plan": (("plan", "tiny.py:task", "--around", "baseline", "--design", "factorial"), "at most 4 tricks"),
-    "rates": (("rank", "tiny.toml", "--retune", "4"), "odd number from 3"),
+    "rates": (("rank", "tiny.toml", "--design", "screening", "--retune", "4"), "odd number from 3"),
+    "waves of a tuned ranking": (("rank", "tiny.py:task", "--waves", "2"), "--waves is for array designs"),
+    "rates of a tuned ranking": (("rank", "tiny.py:task", "--retune", "3"), "--retune is for array designs"),
+    "budget of an array": (("rank", "tiny.toml", "--design", "add-one", "--budget", "9m"), "for the design 'tuned'"),
+    "budget": (("rank", "tiny.py:task", "--budget", "9 moons"), "write minutes or runs"),
+    "budget of plan": (("plan", "tiny.py:task", "--budget", "9x"), "write minutes or runs"),
+    "budget of study": (("study", "tiny.py:task", "--budget", "-5m"), "write minutes or runs"),
+    "budget too small": (("study", "tiny.py:task", "--trials", "3", "--budget", "0.001s"), "leaves nothing for the rank stage"),
     "seeds of confirm": (("confirm", "tiny.toml", "--seeds", "1"), "--seeds"),
     "margin of confirm": (("confirm", "tiny.toml", "--margin", "nan"), "must be above zero"),
     "nothing to confirm": (("confirm", "tiny.toml"), "run the stage search"),
@@ -119,9 +126,24 @@ def test_study_files(capsys, here, text, line, told):
 
 RANKINGS = {
     "factorial": ('design = "factorial"', "at most 4 tricks"),
-    "must_have": ('must_have = ["translate"]', "'translate', which this study does not have"),
-    "levels": ('levels = { norm = ["batch_norm", "instance_norm"] }', "'instance_norm', which this study"),
-    "both": ('must_have = ["batch_norm"]\nlevels = { norm = ["none", "layer_norm"] }', "name one of the two"),
+    "must_have of a tuned ranking": (
+        'design = "tuned"\nmust_have = ["dropout"]',
+        "must_have in [rank] is for array designs",
+    ),
+    "budget of an array": ('design = "add-one"\nbudget = "5m"', "budget in [rank] is for the design 'tuned'"),
+    "budget": ('design = "tuned"\nbudget = "5 moons"', "write minutes or runs"),
+    "must_have": (
+        'must_have = ["translate"]',
+        "'translate', which this study does not have",
+    ),
+    "levels": (
+        'levels = { norm = ["batch_norm", "instance_norm"] }',
+        "'instance_norm', which this study",
+    ),
+    "both": (
+        'must_have = ["batch_norm"]\nlevels = { norm = ["none", "layer_norm"] }',
+        "name one of the two",
+    ),
 }
 
 

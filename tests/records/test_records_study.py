@@ -24,6 +24,7 @@ TRICKS = (
     Trick("momentum", "", "optimizer", (), "optimizer", (Parameter("lr", 0.05, 1e-4, 10.0, log=True), Parameter("momentum", 0.9, 0.0, 0.99), Parameter("nesterov", False))),
     Trick("adam", "", "optimizer", (), "optimizer", (Parameter("lr", 0.001, 1e-5, 1.0, log=True),)),
     Trick("dropout", "", "model", (), None, (Parameter("p", 0.5, 0.0, 0.8, neutral=0.0), Parameter("profile", "flat", choices=("flat", "rising")))),
+    Trick("cosine", "", "schedule", (), "schedule"),
     Trick("cutout", "", "data", (), None, (Parameter("size", 4, 1, 8),)),
     Trick("strange [x]", "", "data", (), None, (Parameter("p", 0.5, 0.0, 1.0),)),
 )  # fmt: skip
@@ -59,7 +60,7 @@ def test_the_file_of_the_handbook():
     study = read(PRODUCT)
     assert (study.task, study.metric, study.epochs) == ("digits", "validation/accuracy", 20)
     assert study.space.overrides == {"dropout": {"p": Override(0.0, 0.6)}}
-    assert study.rank == RankSection(margin=0.005, must_have=("dropout",))
+    assert study.rank == RankSection(design="screening", margin=0.005, must_have=("dropout",))
     assert study.confirm.seeds == 5
     assert study.needs_lr_find
     recipe = study.baseline_recipe(CATALOGUE, 0.25)
@@ -232,7 +233,7 @@ studies = st.builds(
         ),
     ),
     search=st.builds(SearchSection, st.integers(1, 999), st.sampled_from(["tpe", "gp"]), st.sampled_from(["none", "median"])),
-    rank=st.builds(RankSection, st.sampled_from(["screening", "drop-one"]), words.filter(str.strip), st.none() | unit, st.integers(1, 3), st.sampled_from([(), ("dropout", "strange [x]")]), st.sampled_from([{}, {"optimizer": ("adam", "momentum")}]), st.sampled_from([{}, {"cutout": "strange [x]"}, {"dropout": "optimizer"}]), st.sampled_from([0, 3, 31])),
+    rank=st.builds(RankSection, st.sampled_from(["tuned", "screening", "drop-one"]), words.filter(str.strip), st.none() | unit, st.integers(1, 3), st.sampled_from([(), ("dropout", "strange [x]")]), st.sampled_from([{}, {"optimizer": ("adam", "momentum")}]), st.sampled_from([{}, {"cutout": "strange [x]"}, {"dropout": "optimizer"}]), st.sampled_from([0, 3, 31]), st.sampled_from(["", "10m", "2000runs"])),
     confirm=st.builds(ConfirmSection, st.integers(2, 20)),
 )  # fmt: skip
 

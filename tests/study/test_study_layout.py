@@ -36,7 +36,9 @@ def seen(*names: str):
 def laid(
     asked: RankSection | None = None, contenders=(), winner=WINNER, baseline=BASELINE, candidates=CANDIDATES
 ):
-    return array(CATALOGUE, winner, baseline, candidates, asked or RankSection(), seen(*contenders))
+    return array(
+        CATALOGUE, winner, baseline, candidates, asked or RankSection(design="screening"), seen(*contenders)
+    )
 
 
 def levels(found):
@@ -68,7 +70,8 @@ def test_a_slot_with_several_contenders_is_one_factor_of_several_levels():
 
 def test_levels_that_were_asked_for_with_the_winners_own_among_them():
     asked = RankSection(
-        levels={"norm": ("group_norm", "layer_norm"), "optimizer": ("momentum", "adam", "adamw")}
+        design="screening",
+        levels={"norm": ("group_norm", "layer_norm"), "optimizer": ("momentum", "adam", "adamw")},
     )
     without_decay = BASELINE.without("weight_decay")
     found = laid(asked, baseline=without_decay, winner=WINNER.without("weight_decay"))
@@ -85,7 +88,7 @@ def test_where_nothing_was_searched_one_trick_stands_for_its_slot_and_the_others
     assert found.left_out["group_norm"] == found.left_out["layer_norm"] == ONLY_ONE
     assert "levels of [rank]" in found.left_out["adam"]
     assert "batch_size" in levels(found), "its rate is re-tuned"
-    assert "batch_size" in laid(RankSection(retune=0), winner=BASELINE).left_out
+    assert "batch_size" in laid(RankSection(design="screening", retune=0), winner=BASELINE).left_out
 
 
 def test_two_settings_of_one_trick_are_a_factor_that_is_not_re_tuned():
@@ -94,13 +97,19 @@ def test_two_settings_of_one_trick_are_a_factor_that_is_not_re_tuned():
     assert found.meaning["momentum"]["on"]["momentum"]["lr"] == 0.2
     assert found.shifting == ("batch_norm", "batch_size", "cosine_restarts", "warmup")
     assert all(f.role == "ordinary" for f in found.factors)
-    untuned = {f.name: f.role for f in laid(RankSection(retune=0), contenders=("warmup",)).factors}
+    untuned = {
+        f.name: f.role
+        for f in laid(RankSection(design="screening", retune=0), contenders=("warmup",)).factors
+    }
     assert untuned["batch_norm"] == untuned["warmup"] == "needs_retune"
     assert untuned["momentum"] == "ordinary"
 
 
 def test_must_haves_are_on_in_every_row_and_shipped():
-    found = laid(RankSection(must_have=("batch_norm", "ema")), contenders=("group_norm", "warmup", "adam"))
+    found = laid(
+        RankSection(design="screening", must_have=("batch_norm", "ema")),
+        contenders=("group_norm", "warmup", "adam"),
+    )
     assert {factor.name for factor in found.fixed} == {"batch_norm", "ema"}
     assert found.shipped["ema"] == "on"
     for row in wave_of("screening", found.factors, wave=1, seed=0).rows:
@@ -111,7 +120,8 @@ def test_must_haves_are_on_in_every_row_and_shipped():
 
 def test_a_conditional_trick_acts_under_its_parent_and_is_left_out_without_one():
     asked = RankSection(
-        conditional={"warmup": "cosine_restarts", "label_smoothing": "norm", "ema": "layer_norm"}
+        design="screening",
+        conditional={"warmup": "cosine_restarts", "label_smoothing": "norm", "ema": "layer_norm"},
     )
     found = laid(asked, contenders=("cosine_restarts", "warmup", "label_smoothing", "group_norm", "ema"))
     roles = {f.name: (f.role, f.parent) for f in found.factors}
@@ -126,7 +136,11 @@ def test_a_conditional_trick_acts_under_its_parent_and_is_left_out_without_one()
 
 @pytest.mark.parametrize("kind", ["screening", "drop-one", "add-one"])
 def test_every_row_of_every_design_is_a_recipe(kind):
-    asked = RankSection(levels={"norm": ("none", "batch_norm", "layer_norm")}, must_have=("skip_connection",))
+    asked = RankSection(
+        design="screening",
+        levels={"norm": ("none", "batch_norm", "layer_norm")},
+        must_have=("skip_connection",),
+    )
     found = for_kind(laid(asked, contenders=CANDIDATES), kind)
     shipped = {**found.shipped, PLACEBO: "on"}
     rows = wave_of(kind, found.factors, wave=1, seed=0, shipped=shipped).rows
@@ -146,14 +160,25 @@ def test_drop_one_drops_what_the_recipe_has_and_says_what_it_has_not():
 @pytest.mark.parametrize(
     ("asked", "says"),
     [
-        (RankSection(must_have=("mixup",)), "must_have of .* 'mixup', which this study does not have"),
-        (RankSection(levels={"norm": ("none", "instance_norm")}), "levels.norm of .* 'instance_norm'"),
-        (RankSection(conditional={"mixup": "ema"}), "conditional of"),
         (
-            RankSection(must_have=("batch_norm",), levels={"norm": ("none", "layer_norm")}),
+            RankSection(design="screening", must_have=("mixup",)),
+            "must_have of .* 'mixup', which this study does not have",
+        ),
+        (
+            RankSection(design="screening", levels={"norm": ("none", "instance_norm")}),
+            "levels.norm of .* 'instance_norm'",
+        ),
+        (RankSection(design="screening", conditional={"mixup": "ema"}), "conditional of"),
+        (
+            RankSection(
+                design="screening", must_have=("batch_norm",), levels={"norm": ("none", "layer_norm")}
+            ),
             "name one of the two",
         ),
-        (RankSection(must_have=("layer_norm",)), "the recipe that is ranked has 'batch_norm' in its slot"),
+        (
+            RankSection(design="screening", must_have=("layer_norm",)),
+            "the recipe that is ranked has 'batch_norm' in its slot",
+        ),
     ],
 )
 def test_what_cannot_be_had_is_one_line(asked, says):

@@ -20,11 +20,12 @@ REGRESSION = (
 TASKS = {"classification": TABULAR, "regression": REGRESSION}
 SMALL = (
     STUDY.replace("trials = 6", "trials = 2")
-    .replace("waves = 1", 'waves = 1\ndesign = "add-one"')
+    .replace('design = "screening"', 'design = "add-one"')
     .replace(
         'include = ["dropout", "weight_decay", "warmup", "placebo"]', 'include = ["ema", "early_stopping"]'
     )
 )
+TUNED = SMALL.replace('design = "add-one"\nwaves = 1', 'design = "tuned"\nbudget = "200runs"')
 SHIPPED = sorted((Path(__file__).parents[2] / "studies").glob("*.toml"))
 
 
@@ -61,6 +62,6 @@ def test_a_metric_that_is_not_the_tasks_own_goes_through_every_stage(tmp_path):
 def test_every_shipped_study_runs_with_its_own_metric(tmp_path, file):
     """With fewer trials and epochs, on a small task of the same criterion."""
     shipped = studies.parse(file.read_text(), str(file), catalogue=registry())
-    here = place(tmp_path, TABULAR, f'metric = "{shipped.metric}"\n' + SMALL)
+    here = place(tmp_path, TABULAR, f'metric = "{shipped.metric}"\n' + TUNED)
     here.run(("search", "rank", "confirm"))
     measured(here, shipped.metric)

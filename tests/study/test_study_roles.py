@@ -15,11 +15,11 @@ def test_a_record_may_name_the_trick_without_which_it_does_nothing():
     catalogue["dropout"] = replace(catalogue["dropout"], roles=("conditional(skip_connection)",))
     baseline = Recipe.of(catalogue, {"momentum": {"lr": 0.1}})
     candidates = ["dropout", "skip_connection", "ema"]
-    found = array(catalogue, baseline, baseline, candidates, RankSection(), {})
+    found = array(catalogue, baseline, baseline, candidates, RankSection(design="screening"), {})
     roles = {factor.name: (factor.role, factor.parent) for factor in found.factors}
     assert roles["dropout"] == ("conditional", "skip_connection")
-    alone = array(catalogue, baseline, baseline, ["dropout", "ema"], RankSection(), {})
+    alone = array(catalogue, baseline, baseline, ["dropout", "ema"], RankSection(design="screening"), {})
     assert "acts only with skip_connection" in alone.left_out["dropout"]
     always = baseline.with_trick(catalogue, "skip_connection")
-    beside = array(catalogue, always, always, ["dropout", "ema"], RankSection(), {})
+    beside = array(catalogue, always, always, ["dropout", "ema"], RankSection(design="screening"), {})
     assert {factor.name: factor.role for factor in beside.factors}["dropout"] == "ordinary"

@@ -73,15 +73,21 @@ def check_budget(text: str) -> str:
     return text.strip()
 
 
+def seconds_in(text: str) -> float | None:
+    """Seconds that `text` asks for; None where it is empty or counts runs."""
+    match = PATTERN.fullmatch(check_budget(text))
+    return None if match is None or match[2].startswith("run") else float(match[1]) * UNITS[match[2]]
+
+
 def runs_of(text: str, seconds_per_run: float | None, workers: int) -> int | None:
     """Runs that `text` allows; None where it is empty."""
     match = PATTERN.fullmatch(check_budget(text))
     if match is None:
         return None
-    amount, unit = float(match[1]), match[2]
-    if unit.startswith("run"):
-        return int(amount)
-    return max(1, int(amount * UNITS[unit] * workers / (seconds_per_run or 1.0)))
+    seconds = seconds_in(text)
+    return (
+        int(float(match[1])) if seconds is None else max(1, int(seconds * workers / (seconds_per_run or 1.0)))
+    )
 
 
 def seconds_of(entries: Iterable[Entry]) -> float | None:

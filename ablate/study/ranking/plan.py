@@ -1,35 +1,27 @@
-"""What the rank stage would run: its design, its runs before and in each wave, and what they could find."""
+"""What the rank stage would run, in runs, and what it could decide."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from math import isfinite
-from pathlib import Path
 from typing import Any
 
 from ablate.catalogue.registry import registry
-from ablate.ledger.entry import Entry
-from ablate.ledger.store import Ledger
 from ablate.ranking.designs.design import PLACEBO
-from ablate.ranking.designs.power import design_power
-from ablate.ranking.designs.screening import is_factorial
-from ablate.ranking.designs.waves import apart, check_kind, wave_of
+from ablate.ranking.designs.racing import expected_runs
 from ablate.records.recipe import Recipe
+from ablate.records.study_rank import DESIGN_NOTES, check_section
 from ablate.records.trick import Trick
-from ablate.study.ranking.array_stage import for_drops, for_kind, main_factors, tricks
-from ablate.study.ranking.candidates import Seen, best_seen
-from ablate.study.ranking.design_matrix import FactorMapping
-from ablate.study.ranking.factors import array
-from ablate.study.ranking.pilot import pays
-from ablate.study.ranking.retune import declaration
-from ablate.study.recipes import read_recipe
+from ablate.study.ranking.arms import Arms, Estimand, arms_of
+from ablate.study.ranking.array_plan import array_plan
+from ablate.study.ranking.budget import DECIDED, detectable, divide, seconds_of
+from ablate.study.ranking.known import known_recipe
+from ablate.study.ranking.lean import PAIRS
 from ablate.study.resume import Opened, Options
 
-SIZES = (0.5, 1.0, 1.5, 2.0)
-PILOT = 6
-UNKNOWN = "the search's best recipe, not known yet: planned on the baseline, every trick a contender"
+SETTINGS = 3
+"""Settings that are tried of each trick."""
+RUNGS = 6
+"""Steps of the ladder where the recipe is not known yet."""
 
 
 def rank_plan(
@@ -38,94 +30,62 @@ def rank_plan(
     catalogue: Mapping[str, Trick],
     baseline: Recipe,
     candidates: Sequence[str],
+    seconds_per_run: float,
+    workers: int,
 ) -> dict[str, Any]:
-    """Design, runs, power. Around the recipe that would be ranked, where it is known already; else around the
-    baseline, as if every trick were a contender. Raises InputError where the design cannot be had."""
-    asked, seed = opened.study.rank, opened.study.seed
-    laid, _, around = laid_out(opened, options, catalogue, baseline, candidates)
-    check_kind(asked.design, laid.factors)
-    told = {
-        "design": asked.design, "around": around, "factors": [factor.name for factor in laid.factors],
-        "levels": {f.name: list(f.levels) for f in tricks(laid) if len(f.levels) > 2},
-        "fixed": [factor.name for factor in laid.fixed], "waves_at_most": asked.waves, "looks": asked.waves,
-        "margin": asked.margin, "left_out": dict(laid.left_out),
-    }  # fmt: skip
-    if not tricks(laid):
-        return {**told, "note": "nothing to rank", "runs": {}, "runs_per_wave": 0, "power_of_one_wave": {}, "power_of_all_waves": {}}  # fmt: skip
-    design = wave_of(
-        asked.design, main_factors(asked.design, laid), wave=1, seed=seed, shipped=for_drops(laid)
-    )
-    aside = apart(laid.fixed, laid.shipped, design, wave=1, seed=seed)
-    rates = declaration(laid, asked.retune)
-    runs = {
-        "rates": len(rates["arms"]) * rates["runs_per_arm"] if rates else 0,
-        "pilot": PILOT if pays(asked.design, len(design.rows)) else 0,
-        "each wave": len(design.rows) + (len(aside.rows) if aside else 0),
-    }
+    """Design, runs and power, JSON-ready. Raises InputError where the design cannot be had.
 
-    def power(waves: int) -> dict[str, float]:
-        return {
-            f"{size:g}": float(design_power(design, size, waves=waves, looks=asked.waves)["power"].min())
-            for size in SIZES
-        }
-
-    return {
-        **told, "note": design.note + (" (few tricks)" if asked.design == "screening" and is_factorial(design.factors) else ""),
-        "retune": rates, "runs": runs, "runs_per_wave": runs["each wave"],
-        "runs_at_most": runs["rates"] + runs["pilot"] + asked.waves * runs["each wave"],
-        "power_of_one_wave": power(1), "power_of_all_waves": power(asked.waves),
-    }  # fmt: skip
+    `seconds_per_run`: of one worker; stands in for what the search's runs took where the ledger has none.
+    """
+    design = opened.study.rank.design
+    check_section(opened.study.rank)
+    if design == "tuned":
+        found = tuned_plan(opened, options, baseline, candidates, seconds_per_run, workers)
+    else:
+        found = array_plan(opened, options, catalogue, baseline, candidates)
+    others = {name: note for name, note in DESIGN_NOTES.items() if name != design}
+    return {**found, "answers": DESIGN_NOTES[design], "other_designs": others}
 
 
-def laid_out(
+def tuned_plan(
     opened: Opened,
     options: Options,
-    catalogue: Mapping[str, Trick],
     baseline: Recipe,
     candidates: Sequence[str],
-) -> tuple[FactorMapping, bool, str]:
-    """The array, whether the recipe that it is around is known, and that recipe in words. Raises InputError
-    where the study file asks for tricks that cannot be had."""
+    seconds_per_run: float,
+    workers: int,
+) -> dict[str, Any]:
+    """The tuned design: arms of each reference, tuning, looks, expected runs, and the smallest effect it finds."""
     asked = opened.study.rank
-    winner, seen, around = _known(opened, options, baseline)
-    whole = array(catalogue, winner or baseline, baseline, candidates, asked, seen)
-    if winner is None and asked.design == "drop-one":
-        whole = replace(whole, shipped={f.name: f.levels[-1] for f in tricks(whole)} | {PLACEBO: "off"})
-    return for_kind(whole, asked.design), winner is not None, around
+    known = known_recipe(opened, options, baseline)
+    arms = {"add-one": arms_on("add-one", baseline, candidates)}
+    counts: dict[str, int] = {"add-one": len(arms["add-one"].arms)}
+    rungs = RUNGS
+    if known.recipe is None:
+        counts["toggle"] = counts["add-one"]
+    elif known.recipe.without(PLACEBO) != baseline.without(PLACEBO):
+        arms["toggle"] = arms_on("toggle", known.recipe, candidates)
+        counts["toggle"] = len(arms["toggle"].arms)
+        rungs = sum(known.recipe.get(name) != baseline.get(name) for name in {*known.recipe, *baseline})
+    total = sum(counts.values())
+    trials = [entry for entry in known.entries if entry.stage == "search"]
+    budget = divide(asked.budget, total, seconds_of(trials) or seconds_per_run, workers)
+    pairs = budget.racing.pairs
+    race = sum(expected_runs(budget.racing, max(count - 1, 1), DECIDED) for count in counts.values())
+    ladder = 0
+    if "toggle" in counts:
+        ladder = rungs * budget.tuning.runs + (rungs + 1) * min(PAIRS, pairs[-1])
+    runs = {"tuning": total * budget.tuning.runs, "race": round(race), "ladder": ladder}
+    around = known.words + ("" if known.recipe else ": planned with as many arms as the baseline has")
+    return {
+        "design": "tuned", "around": around, "margin": asked.margin, "arms": counts,
+        "left_out": {estimand: dict(found.left_out) for estimand, found in arms.items()},
+        "budget": asked.budget, "runs_at_most": budget.runs, "tuning": budget.tuning.to_json(),
+        "tuning_runs": budget.tuning.runs, "looks": list(pairs), "runs": runs,
+        "detectable_sigma": detectable(budget.racing),
+    }  # fmt: skip
 
 
-def _known(opened: Opened, options: Options, baseline: Recipe) -> tuple[Recipe | None, Seen, str]:
-    """The recipe that is ranked and the search's contenders, as far as the ledger has them; and in words."""
-    around = opened.study.rank.around
-    if around == "baseline":
-        return baseline, {}, "the baseline"
-    if around != "best":
-        return read_recipe(Path(around), registry()), {}, around
-    path = options.studies / f"{opened.name}.db"
-    if not os.path.lexists(path):
-        return (
-            None,
-            {},
-            "the search's best recipe, not known yet: planned on the baseline, every trick a contender",
-        )
-    with Ledger.open(path, write=False) as ledger:
-        best = (ledger.fact("search") or {}).get("best")
-        entries = ledger.entries(scores=False)
-    if not best:
-        return (
-            None,
-            {},
-            "the search's best recipe, not known yet: planned on the baseline, every trick a contender",
-        )
-    sign = 1.0 if opened.task.direction == "higher" else -1.0
-    metric = opened.study.metric or opened.task.metric
-
-    def score(entry: Entry) -> float:
-        value = entry.result.metrics.get(metric, float("nan"))
-        return sign * value if isfinite(value) else float("nan")
-
-    return (
-        Recipe(best["recipe"]),
-        best_seen(entries, score),
-        f"the search's best recipe (trial {best['trial']})",
-    )
+def arms_on(estimand: Estimand, reference: Recipe, candidates: Sequence[str]) -> Arms:
+    """The arms of a reference, with settings from the catalogue alone."""
+    return arms_of(estimand, reference, candidates, registry(), {}, SETTINGS)

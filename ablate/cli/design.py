@@ -1,0 +1,34 @@
+"""What the command line says about the design of the rank stage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ablate.records.errors import InputError, unknown
+from ablate.records.study_rank import DESIGNS
+
+
+def checked_design(name: str) -> Any:
+    """A design's name from the command line, or "". Raises InputError."""
+    if name and name not in DESIGNS:
+        raise unknown("design", name, DESIGNS)
+    return name
+
+
+def check_options(design: str, budget: str, arrays: Mapping[str, object | None]) -> None:
+    """Raise InputError where an option does not serve the design. `arrays`: options of array designs, None if not given."""
+    given = [option for option, value in arrays.items() if value is not None]
+    if design == "tuned" and given:
+        raise InputError(
+            f"{given[0]} is for array designs, and this ranking is 'tuned'",
+            hint="give --budget instead, or --design screening, factorial, drop-one or add-one",
+        )
+    if design != "tuned" and budget:
+        raise InputError(
+            f"--budget is for the design 'tuned', and this ranking is '{design}'",
+            hint="limit it with --waves",
+        )
+    from ablate.study.ranking.budget import check_budget
+
+    check_budget(budget)

@@ -1,0 +1,44 @@
+"""The recipe that a ranking would stand on, as far as the ledger has it: for a plan and for checks before a study."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ablate.catalogue.registry import registry
+from ablate.ledger.entry import Entry
+from ablate.ledger.store import Ledger
+from ablate.records.recipe import Recipe
+from ablate.study.recipes import read_recipe
+from ablate.study.resume import Opened, Options
+
+UNKNOWN = "the search's best recipe, not known yet"
+
+
+@dataclass(frozen=True)
+class Known:
+    """`recipe`: None where the search has not found it. `entries`: the ledger's runs; read for `around = "best"` alone."""
+
+    recipe: Recipe | None
+    words: str
+    entries: Sequence[Entry] = ()
+
+
+def known_recipe(opened: Opened, options: Options, baseline: Recipe) -> Known:
+    """Raises InputError where a recipe file cannot be read."""
+    around = opened.study.rank.around
+    if around == "baseline":
+        return Known(baseline, "the baseline")
+    if around != "best":
+        return Known(read_recipe(Path(around), registry()), around)
+    path = options.studies / f"{opened.name}.db"
+    if not os.path.lexists(path):
+        return Known(None, UNKNOWN)
+    with Ledger.open(path, write=False) as ledger:
+        best = (ledger.fact("search") or {}).get("best")
+        entries = ledger.entries(scores=False)
+    if not best:
+        return Known(None, UNKNOWN, entries)
+    return Known(Recipe(best["recipe"]), f"the search's best recipe (trial {best['trial']})", entries)

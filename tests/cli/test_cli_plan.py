@@ -1,0 +1,81 @@
+"""`ablate plan` and `--budget`: what they say, and that the study keeps to it."""
+
+import json
+from pathlib import Path
+
+import pytest
+from cli_samples import INLINE, STUDY, TASK, ablate
+
+from ablate.ledger.store import Ledger
+from ablate.records.study_rank import DESIGNS
+
+TUNED = STUDY.replace('design = "screening"\nwaves = 1', 'budget = "300runs"')
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.py").write_text(TASK)
+    (tmp_path / "small.toml").write_text(TUNED)
+    return tmp_path
+
+
+def planned(capsys, *words):
+    said = ablate(capsys, "plan", "small.toml", "--json", *words, *INLINE)
+    assert said.code == 0, said.err
+    return json.loads(said.out)
+
+
+def facts():
+    with Ledger.open(Path("studies/small.db"), write=False) as ledger:
+        return ledger.facts()
+
+
+def test_a_plan_of_the_default_design_is_what_the_study_declares(capsys, here):
+    before = planned(capsys)["rank"]
+    assert before["arms"]["toggle"] == before["arms"]["add-one"], "the recipe is not known yet"
+    assert ablate(capsys, "study", "small.toml", "--stages", "search,rank", *INLINE).code == 0
+    after, fact = planned(capsys)["rank"], facts()["rank"]
+    names = fact["asked"]["arms"]
+    assert after["arms"] == {kind: sum(n.startswith(kind) for n in names) for kind in after["arms"]}
+    assert sum(after["arms"].values()) == len(names)
+    assert after["tuning"] == fact["budget"]["tuning"]
+    assert after["looks"] == fact["budget"]["racing"]["pairs"]
+    assert after["runs_at_most"] == fact["budget"]["runs"] == 300
+    assert after["runs"]["tuning"] == fact["spent"]["tuning"]
+    assert fact["spent"]["tuning"] + fact["spent"]["race"] <= 1.1 * after["runs_at_most"]
+
+
+def test_a_larger_budget_finds_smaller_effects(capsys, here):
+    small, large = (planned(capsys, "--budget", f"{runs}runs")["rank"] for runs in (300, 4000))
+    assert large["detectable_sigma"] < small["detectable_sigma"]
+    assert sum(large["runs"].values()) > sum(small["runs"].values())
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+def test_every_design_says_what_it_answers_and_names_the_others(capsys, here, design):
+    (here / "small.toml").write_text((here / "small.toml").read_text().replace('budget = "300runs"\n', ""))
+    said = ablate(capsys, "plan", "small.toml", "--design", design, *INLINE)
+    assert said.code == 0, said.err
+    assert f"rank ({design})" in said.out
+    assert "  answers: " in said.out
+    others = [line.split(":")[0].strip() for line in said.out.split("other designs:\n")[1].splitlines()]
+    assert others[: len(DESIGNS) - 1] == [name for name in DESIGNS if name != design]
+
+
+def test_a_budget_of_minutes_is_divided_once(capsys, here):
+    words = ("study", "small.toml", "--stages", "search", "--budget", "20s", *INLINE)
+    said = ablate(capsys, *words)
+    assert said.code == 0, said.err
+    assert "budget 20s: search about" in said.err + said.out
+    first = facts()["budget"]
+    assert 0 < float(first["rank"].removesuffix("s")) < 20
+    assert ablate(capsys, *words).code == 0
+    assert facts()["budget"] == first
+
+
+def test_a_budget_of_runs_is_the_rank_stages(capsys, here):
+    words = ("study", "small.toml", "--stages", "search,rank", "--budget", "120runs", *INLINE)
+    assert ablate(capsys, *words).code == 0
+    assert facts()["rank"]["budget"]["runs"] == 120
+    assert facts()["rank"]["budget"]["asked"] == "120runs"
