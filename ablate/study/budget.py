@@ -16,7 +16,7 @@ from ablate.study.resume import Opened, Options
 LEAST = 0.1
 """Share of a budget that must be left for the rank stage."""
 SET_ASIDE = {"search": ("search", "select"), "confirm": ("confirm",)}
-"""Stage -> its parts in a plan's estimate. lr-find takes a few dozen runs, and is counted with the search."""
+"""Stage -> its parts in a plan's estimate. lr-find and costs are not in it."""
 
 
 @dataclass(frozen=True)

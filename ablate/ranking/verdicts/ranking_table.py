@@ -21,6 +21,8 @@ COLUMNS = (
     "claim_high", "claim_verdict", "time_ratio", "memory_ratio", "note",
 )  # fmt: skip
 ESTIMANDS = ("add-one", "toggle", "average", "drop-one", "exploratory")
+CLAIMS_BESIDE = ("average", "drop-one", "add-one", "toggle")
+"""Claims stand beside the first of these that a table has."""
 _CLASSES = (
     "helps", "helps a little", "undecided", "no measurable effect", "hurts a little", "hurts", "exploratory",
 )  # fmt: skip
@@ -92,7 +94,7 @@ def ranking_table(
     """The columns of `ranking.csv`, exactly and in order.
 
     `average`, `drop_one`, `add_one`, `toggle`: tables of `verdicts` or of a race; `exploratory`: of `exploratory`. `claims`: of
-    `claim_effects`, put beside the average (else drop-one, else add-one). `costs`: trick -> (time ratio,
+    `claim_effects`, put beside the average (else drop-one, add-one, toggle). `costs`: trick -> (time ratio,
     memory ratio). A drop-one or add-one effect that contradicts the average is noted as *interacts*.
     Sorted by verdict (helps, undecided, no measurable effect, hurts, exploratory), then effect, then name.
     """
@@ -107,7 +109,7 @@ def ranking_table(
         return pd.DataFrame(columns=list(COLUMNS))
     rows = [row for part in parts for row in lines(part)]
     measured = {(row["trick"], row["level"]): row for row in lines(claims)} if claims is not None else {}
-    beside = next((name for name in ESTIMANDS[:4] if given[name] is not None), None)
+    beside = next((name for name in CLAIMS_BESIDE if given[name] is not None), None)
     for row in rows:
         claim = measured.get((row["trick"], row["level"])) if row["estimand"] == beside else None
         for name in _CLAIM_COLUMNS:
