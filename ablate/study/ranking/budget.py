@@ -1,16 +1,17 @@
 """How much the tuned design trains: a budget in runs, divided between tuning and the race before the first run.
 
-Minutes are turned into runs once, by the seconds that a run took so far, and the runs are what the ledger declares: what is
-trained does not depend on how fast the machine is later.
+Minutes are turned into runs twice: before tuning, by a few timed steps of groups like those of the stage, and before the
+race, by the seconds that the tuning runs took. Each time the runs are declared in the ledger before they are trained, so a
+resumed stage trains what it declared, however fast the machine is then.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from math import sqrt
-from statistics import median
+from statistics import fmean
 from typing import Any
 
 from ablate.ledger.entry import Entry
@@ -18,41 +19,55 @@ from ablate.ranking.designs.racing import Racing, expected_runs
 from ablate.records.errors import InputError
 from ablate.study.ranking.tuning import TuningBudget
 
-DECIDED = (0.2, 0.2, 0.3, 0.35, 0.4, 0.4, 0.4, 0.4, 0.5)
-"""Share of the undecided arms that a look decides, as it was in simulations of arms without effect or with one of a σ."""
+DECIDED = (0.4, 0.2, 0.3, 0.35, 0.4, 0.4, 0.4, 0.4, 0.5)
+"""Share of the undecided arms that a look decides, for estimates."""
 LEVELS = (
     (TuningBudget(21, 3, 8), 200),
     (TuningBudget(21, 3, 8), 90),
     (TuningBudget(21, 3, 8), 60),
     (TuningBudget(21, 4, 5), 40),
     (TuningBudget(12, 3, 4), 40),
+    (TuningBudget(9, 3, 3), 40),
     (TuningBudget(7, 2, 3), 27),
-    (TuningBudget(5, 2, 2), 18),
-    (TuningBudget(3, 1, 0), 12),
+    (TuningBudget(5, 2, 2), 27),
+    (TuningBudget(4, 2, 1), 18),
+    (TuningBudget(3, 2, 1), 12),
     (TuningBudget(1, 1, 0), 8),
+    (TuningBudget(1, 1, 0), 5),
 )
 """Tuning of an arm, and its pairs at the most; from what is wanted to what is left where runs are dear."""
-SECONDS = 240.0
-"""What is chosen where nobody says and the whole design would take longer; never less than the design at FLOOR."""
-FLOOR = 5
+SECONDS = 195.0
+"""Of lr-find, search and rank together where no budget is given and the whole design would take longer."""
+LEAST_SECONDS = 45.0
+"""Of the rank stage, however long the stages before it took."""
+FLOOR = 9
+"""Index of the smallest of LEVELS that is chosen where no budget is given."""
+LEAN_PAIRS = (5, 20)
+"""Fewest and most seeds of every recipe in the lean stage and of every rung of the ladder."""
+RUNGS = 5
+"""Rungs of a ladder, and tricks of the recipe found that may be dispensable, where the recipe is not known yet."""
+OVER = 1.1
+"""A budget may be exceeded by so many times to finish a look."""
 PATTERN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|min|runs?)")
 UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
 @dataclass(frozen=True, slots=True)
 class RankBudget:
-    """`runs`: of the whole rank stage, at most (a tenth more to finish a look). `seconds_per_run`: what they were worked out with."""
+    """`runs`: of the whole rank stage, at most (a tenth more to finish a look). `seconds`: of the stage, wall time; None where
+    runs were asked for. `seconds_per_run`: of one worker, what `runs` was worked out with."""
 
     tuning: TuningBudget
     racing: Racing
     runs: int
     asked: str = ""
+    seconds: float | None = None
     seconds_per_run: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
             "tuning": self.tuning.to_json(), "racing": self.racing.to_json(), "runs": self.runs, "asked": self.asked,
-            "seconds_per_run": self.seconds_per_run,
+            "seconds": self.seconds, "seconds_per_run": self.seconds_per_run,
         }  # fmt: skip
 
     @classmethod
@@ -62,8 +77,18 @@ class RankBudget:
             Racing.from_json(document["racing"]),
             int(document["runs"]),
             str(document["asked"]),
+            document.get("seconds"),
             document["seconds_per_run"],
         )
+
+    @property
+    def lean_pairs(self) -> int:
+        """Seeds of every recipe in the lean stage and of every rung, where the budget leaves them."""
+        return min(max(self.racing.pairs[-1], LEAN_PAIRS[0]), LEAN_PAIRS[1])
+
+    def ladder_runs(self, rungs: int = RUNGS, pairs: int | None = None) -> int:
+        """Runs of the lean stage and the ladder with so many rungs, as many of the recipe's tricks being dispensable."""
+        return rungs * self.tuning.runs + (2 * rungs + 2) * (pairs or self.lean_pairs)
 
 
 def check_budget(text: str) -> str:
@@ -91,31 +116,73 @@ def runs_of(text: str, seconds_per_run: float | None, workers: int) -> int | Non
 
 
 def seconds_of(entries: Iterable[Entry]) -> float | None:
-    """Seconds that a run took a worker so far: the median of complete runs; None before there is one."""
-    seconds = [entry.result.seconds for entry in entries if entry.result.epochs == entry.run.epochs]
-    seconds = [value for value in seconds if value > 0]
-    return median(seconds) if seconds else None
+    """Mean seconds that a run took a worker; None before there is one."""
+    seconds = [entry.result.seconds for entry in entries if entry.result.seconds > 0]
+    return fmean(seconds) if seconds else None
 
 
-def expected(tuning: TuningBudget, racing: Racing, arms: int) -> float:
+def auto_seconds(timings: Mapping[str, float]) -> float:
+    """Seconds of the rank stage where no budget is given; `timings`: seconds of the stages that were run."""
+    return max(LEAST_SECONDS, SECONDS - sum(timings.get(stage, 0.0) for stage in ("lr-find", "search")))
+
+
+def race_runs(racing: Racing, arms: int, references: int) -> float:
+    """Runs that the races of so many arms (references among them) will probably take."""
+    each = max(arms // references - 1, 1)
+    return references * expected_runs(racing, each, DECIDED)
+
+
+def expected(budget: RankBudget, arms: int, references: int) -> float:
     """Runs that a design of so many arms (references among them) will probably take."""
-    return arms * tuning.runs + 2 * expected_runs(racing, max(arms // 2, 1), DECIDED)
+    ladder = budget.ladder_runs() if references > 1 else 0
+    return arms * budget.tuning.runs + race_runs(budget.racing, arms, references) + ladder
 
 
-def divide(asked: str, arms: int, seconds_per_run: float | None, workers: int) -> RankBudget:
-    """The largest design that fits into the budget: the one asked for, else a few minutes' worth or the whole design."""
-    runs = runs_of(asked, seconds_per_run, workers)
+def divide(
+    asked: str,
+    arms: int,
+    seconds_per_run: float | None,
+    workers: int,
+    *,
+    references: int = 2,
+    seconds: float = SECONDS,
+) -> RankBudget:
+    """The largest design that fits into the budget.
+
+    Without one (`asked` is empty): what fits into `seconds` of wall time, at least the design at FLOOR. Raises InputError
+    where a budget holds no design.
+    """
+    levels = [RankBudget(tuning, Racing.up_to(pairs), 0, asked) for tuning, pairs in LEVELS]
+    costs = [expected(level, arms, references) for level in levels]
+    runs, wall = runs_of(asked, seconds_per_run, workers), seconds_in(asked)
     if runs is None:
-        whole = expected(LEVELS[0][0], Racing.up_to(LEVELS[0][1]), arms)
-        affordable = SECONDS * workers / seconds_per_run if seconds_per_run else whole
-        tuning, pairs = LEVELS[FLOOR]
-        least = 1.25 * expected(tuning, Racing.up_to(pairs), arms)
-        runs = int(max(min(1.25 * whole, affordable), least))
-    for tuning, pairs in LEVELS:
-        racing = Racing.up_to(pairs)
-        if expected(tuning, racing, arms) <= runs:
-            break
-    return RankBudget(tuning, racing, runs, asked, seconds_per_run)
+        wall = max(seconds, OVER * costs[FLOOR] * (seconds_per_run or 0.0) / workers)
+        runs = int(wall * workers / seconds_per_run) if seconds_per_run else int(OVER * costs[0])
+    elif costs[-1] > OVER * runs:
+        least = f"{costs[-1]:.0f} runs" + (
+            f", about {costs[-1] * seconds_per_run / workers:.0f} s" if seconds_per_run and wall else ""
+        )
+        raise InputError(
+            f"budget {asked} is too small to rank {arms} arms: the smallest design takes {least}",
+            hint="give more, or fewer tricks in [space] include",
+        )
+    level = next((i for i, cost in enumerate(costs) if cost <= runs), len(levels) - 1)
+    return replace(levels[level], runs=runs, seconds=wall, seconds_per_run=seconds_per_run)
+
+
+def after_tuning(
+    budget: RankBudget, arms: int, seconds_per_run: float | None, workers: int, *, references: int
+) -> RankBudget:
+    """The budget with the race that the rest of its time allows, by the seconds that a tuning run took.
+
+    A budget in runs stays as it is.
+    """
+    if budget.seconds is None or seconds_per_run is None:
+        return budget
+    runs = int(budget.seconds * workers / seconds_per_run)
+    choices = [replace(budget, racing=Racing.up_to(pairs)) for pairs in dict.fromkeys(n for _, n in LEVELS)]
+    fitting = next((one for one in choices if expected(one, arms, references) <= runs), choices[-1])
+    return replace(fitting, runs=runs, seconds_per_run=seconds_per_run)
 
 
 def detectable(racing: Racing, sigma_ratio: float = 1.05) -> float:

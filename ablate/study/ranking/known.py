@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ablate.catalogue.registry import registry
@@ -19,11 +19,13 @@ UNKNOWN = "the search's best recipe, not known yet"
 
 @dataclass(frozen=True)
 class Known:
-    """`recipe`: None where the search has not found it. `entries`: the ledger's runs; read for `around = "best"` alone."""
+    """`recipe`: None where the search has not found it. `entries`: the ledger's runs. `timings`: seconds of the stages that were run.
+    Both are read for `around = "best"` alone."""
 
     recipe: Recipe | None
     words: str
     entries: Sequence[Entry] = ()
+    timings: Mapping[str, float] = field(default_factory=dict)
 
 
 def known_recipe(opened: Opened, options: Options, baseline: Recipe) -> Known:
@@ -38,7 +40,9 @@ def known_recipe(opened: Opened, options: Options, baseline: Recipe) -> Known:
         return Known(None, UNKNOWN)
     with Ledger.open(path, write=False) as ledger:
         best = (ledger.fact("search") or {}).get("best")
-        entries = ledger.entries(scores=False)
+        entries, timings = ledger.entries(scores=False), ledger.fact("timings", {})
     if not best:
-        return Known(None, UNKNOWN, entries)
-    return Known(Recipe(best["recipe"]), f"the search's best recipe (trial {best['trial']})", entries)
+        return Known(None, UNKNOWN, entries, timings)
+    return Known(
+        Recipe(best["recipe"]), f"the search's best recipe (trial {best['trial']})", entries, timings
+    )

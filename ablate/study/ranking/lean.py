@@ -17,13 +17,11 @@ from scipy import stats
 from ablate.records.recipe import Recipe
 from ablate.records.study_rank import OPTIMIZER
 from ablate.study.ranking.arms import LR, REFERENCES, Arm, described, rate_of, with_rate
-from ablate.study.ranking.budget import RankBudget
+from ablate.study.ranking.budget import LEAN_PAIRS, RankBudget
 from ablate.study.ranking.tuned import TUNING, Tuned, TunedStage
 from ablate.study.ranking.tuning import tune
 
 LADDER, LEAN = 0x1ADD, 0x1EA7
-PAIRS = 20
-"""Seeds of every rung; fewer where the budget is smaller."""
 BALLAST = ("hurts", "hurts a little", "no measurable effect")
 CONFIDENCE, ONE_SIDED = 0.95, 0.90
 
@@ -39,7 +37,7 @@ def lean_and_ladder(
         stage.session.ledger.put("rank", fact)
         return
     found = tuned[f"toggle: {REFERENCES['toggle']}"].recipe
-    seeds = stage.first_seeds(min(PAIRS, budget.racing.pairs[-1]), LEAN)
+    seeds = stage.first_seeds(_pairs(stage, budget, baseline, found, fact), LEAN)
     removed = _dispensable(stage, found, fact, seeds)
     lean = found.without(*removed)
     rungs = rungs_of(stage, baseline, lean, fact["rows"])
@@ -54,8 +52,30 @@ def lean_and_ladder(
         "is_baseline": not better,
         "gain": gain,
     }
-    fact["spent"]["ladder"] = len(rungs) * (budget.tuning.runs + len(seeds)) + len(seeds)
+    stages = ("tune", "lean", "ladder")
+    trained = sum(len(stage.session.ledger.entries(name, scores=False)) for name in stages)
+    fact["spent"]["ladder"] = trained - fact["spent"]["tuning"]
     stage.session.ledger.put("rank", fact)
+
+
+def _pairs(
+    stage: TunedStage, budget: RankBudget, baseline: Recipe, found: Recipe, fact: Mapping[str, Any]
+) -> int:
+    """Seeds of every recipe of the lean stage and the ladder: what the budget leaves, within limits."""
+    rungs = len(rungs_of(stage, baseline, found, fact["rows"]))
+    recipes = 2 + rungs + len(_ballast(fact))
+    left: int = budget.runs - fact["spent"]["tuning"] - fact["spent"]["race"] - rungs * budget.tuning.runs
+    return max(LEAN_PAIRS[0], min(budget.lean_pairs, left // recipes))
+
+
+def _ballast(fact: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Rows of the tricks of the recipe found that hurt or have no measurable effect in it, the least useful first."""
+    rows = [
+        row
+        for row in fact["rows"]
+        if row["in_recipe"] and row["estimand"] == "toggle" and row["verdict"] in BALLAST
+    ]
+    return sorted(rows, key=lambda row: float(row["effect"]))
 
 
 def _dispensable(stage: TunedStage, found: Recipe, fact: dict[str, Any], seeds: Sequence[int]) -> list[str]:
@@ -65,8 +85,8 @@ def _dispensable(stage: TunedStage, found: Recipe, fact: dict[str, Any], seeds: 
     same seeds as the recipe found; the smallest recipe goes on that is not worse by the margin (one-sided 95 % bound).
     What hurts is taken out in any case.
     """
-    ballast = [row for row in fact["rows"] if row["in_recipe"] and row["estimand"] == "toggle" and row["verdict"] in BALLAST]  # fmt: skip
-    names = [row["trick"] for row in sorted(ballast, key=lambda row: row["effect"])]
+    ballast = _ballast(fact)
+    names = [row["trick"] for row in ballast]
     recipes = [found, *(found.without(*names[:number]) for number in range(1, len(names) + 1))]
     final = stage.is_final(found)
     rows = [(f"lean {number}", recipe, seed) for number, recipe in enumerate(recipes) for seed in seeds]

@@ -7,21 +7,17 @@ from typing import Any
 
 from ablate.catalogue.registry import registry
 from ablate.ranking.designs.design import PLACEBO
-from ablate.ranking.designs.racing import expected_runs
 from ablate.records.recipe import Recipe
 from ablate.records.study_rank import DESIGN_NOTES, check_section
 from ablate.records.trick import Trick
 from ablate.study.ranking.arms import Arms, Estimand, arms_of
 from ablate.study.ranking.array_plan import array_plan
-from ablate.study.ranking.budget import DECIDED, detectable, divide, seconds_of
+from ablate.study.ranking.budget import RUNGS, auto_seconds, detectable, divide, race_runs
 from ablate.study.ranking.known import known_recipe
-from ablate.study.ranking.lean import PAIRS
 from ablate.study.resume import Opened, Options
 
 SETTINGS = 3
 """Settings that are tried of each trick."""
-RUNGS = 6
-"""Steps of the ladder where the recipe is not known yet."""
 
 
 def rank_plan(
@@ -68,14 +64,23 @@ def tuned_plan(
         counts["toggle"] = len(arms["toggle"].arms)
         rungs = sum(known.recipe.get(name) != baseline.get(name) for name in {*known.recipe, *baseline})
     total = sum(counts.values())
-    trials = [entry for entry in known.entries if entry.stage == "search"]
-    budget = divide(asked.budget, total, seconds_of(trials) or seconds_per_run, workers)
+    budget = divide(
+        asked.budget,
+        total,
+        seconds_per_run,
+        workers,
+        references=len(counts),
+        seconds=auto_seconds(
+            known.timings or {"search": opened.study.search.trials * seconds_per_run / workers}
+        ),
+    )
     pairs = budget.racing.pairs
-    race = sum(expected_runs(budget.racing, max(count - 1, 1), DECIDED) for count in counts.values())
-    ladder = 0
-    if "toggle" in counts:
-        ladder = rungs * budget.tuning.runs + (rungs + 1) * min(PAIRS, pairs[-1])
-    runs = {"tuning": total * budget.tuning.runs, "race": round(race), "ladder": ladder}
+    ladder = budget.ladder_runs(rungs) if "toggle" in counts else 0
+    runs = {
+        "tuning": total * budget.tuning.runs,
+        "race": round(race_runs(budget.racing, total, len(counts))),
+        "ladder": ladder,
+    }
     around = known.words + ("" if known.recipe else ": planned with as many arms as the baseline has")
     return {
         "design": "tuned", "around": around, "margin": asked.margin, "arms": counts,

@@ -12,14 +12,12 @@ from ablate.ranking.designs.racing import Racing
 from ablate.ranking.verdicts.racing import Race, RaceRow, automatic_margin, more_pairs, replay
 from ablate.records.recipe import Recipe
 from ablate.study.ranking.arms import REFERENCES, Estimand, described, rate_of
-from ablate.study.ranking.budget import RankBudget
+from ablate.study.ranking.budget import LEAN_PAIRS, OVER, RankBudget
 from ablate.study.ranking.scores import failed
 from ablate.study.ranking.tuned import Tuned, TunedStage
 from ablate.tasks.metric_table import is_share
 
 RACING, PLACEBO_RACING = 0x4ACE, 0x71B
-OVER = 1.1
-"""A look is begun where it ends within so many times the budget."""
 Key = tuple[Estimand, bool]
 """A race: its reference, and whether runs count for what is scored at their end (else for their last evaluations)."""
 
@@ -99,7 +97,8 @@ def race_arms(
 ) -> None:
     """Look by look until every arm is decided, the looks are used up, or the budget is; rows go into the fact."""
     races = Races(stage, budget.racing, tuned)
-    spent = len(tuned) * budget.tuning.runs
+    tuning_runs = len(stage.session.ledger.entries("tune", scores=False))
+    spent = tuning_runs + (budget.ladder_runs(pairs=LEAN_PAIRS[0]) if "toggle" in stage.estimands else 0)
     margin: float | None = fact["margin"]
     look = 0
     while True:
@@ -129,7 +128,7 @@ def race_arms(
         }
         for (estimand, final), race in standing.items()
     ]
-    fact["spent"] = {"tuning": len(tuned) * budget.tuning.runs, "race": len(races.entries)}
+    fact["spent"] = {"tuning": tuning_runs, "race": len(races.entries)}
     stage.session.ledger.put("rank", fact)
 
 

@@ -19,10 +19,11 @@ from ablate.ranking.designs.design import PLACEBO, training_seed
 from ablate.records.recipe import Recipe
 from ablate.records.run import RESPLIT, Outcome
 from ablate.study.ranking.arms import REFERENCES, Arm, Arms, Estimand, arms_of, liked_settings
-from ablate.study.ranking.budget import RankBudget, divide, seconds_of
+from ablate.study.ranking.budget import RankBudget, after_tuning, auto_seconds, divide, seconds_of
 from ablate.study.ranking.scores import is_scored_apart, score_of
 from ablate.study.ranking.tuning import Point, at_edge, to_json, tune
 from ablate.study.session import Planned, Session
+from ablate.study.stopwatch import seconds_per_run
 from ablate.tasks.chance_level import chance_level
 
 TUNING, PLACEBO_TUNING = 0x70E, 0x71A
@@ -97,6 +98,12 @@ class TunedStage:
         worst = min((score for score in scores if isfinite(score)), default=0.0)
         return [score if isfinite(score) else worst - 1.0 for score in scores]
 
+    def seconds_per_run(self) -> float:
+        """Mean seconds that a run of the stage takes a worker, from a few timed steps of its arms."""
+        session = self.session
+        recipes = list(dict.fromkeys(arm.recipes[0] for arm in self.every))
+        return seconds_per_run(session.context, recipes, session.most, session.epochs)
+
     def _best_recipes(self) -> list[Recipe]:
         score = self.session.score
         trials = [entry for entry in self.session.ledger.entries(scores=False) if entry.trial >= 0]
@@ -107,9 +114,10 @@ class TunedStage:
 
 def told(budget: RankBudget, arms: int) -> str:
     where = f"budget {budget.asked}" if budget.asked else "budget chosen"
+    time = f", about {budget.seconds:.0f} s" if budget.seconds else ""
     return (
         f"rank: {arms} arms, {budget.tuning.runs} tuning runs each, then up to {budget.racing.pairs[-1]} paired seeds "
-        f"({where}: about {budget.runs} runs)"
+        f"({where}: at most {budget.runs} runs{time})"
     )
 
 
@@ -134,8 +142,14 @@ def declare(stage: TunedStage) -> dict[str, Any]:
         session.progress.say(
             "rank: another ranking is asked for than the ledger has; this one takes its place in the report, and the runs of both are kept"
         )
-    seconds = seconds_of(session.ledger.entries("search", scores=False))
-    budget = divide(asked.budget, len(stage.every), seconds, session.workers)
+    budget = divide(
+        asked.budget,
+        len(stage.every),
+        None if asked.budget.endswith(("run", "runs")) else stage.seconds_per_run(),
+        session.workers,
+        references=len(stage.estimands),
+        seconds=auto_seconds(session.ledger.fact("timings", {})),
+    )
     fact = {
         "kind": "tuned",
         "asked": question,
@@ -176,3 +190,19 @@ def tune_arms(stage: TunedStage, budget: RankBudget, fact: dict[str, Any]) -> di
     ]
     stage.session.ledger.put("rank", fact)
     return tuned
+
+
+def declare_race(stage: TunedStage, budget: RankBudget, fact: dict[str, Any]) -> RankBudget:
+    """Fix the looks of the race before its first run, by what the tuning runs took. A declaration in the ledger stays."""
+    if not fact.get("race_declared"):
+        entries = stage.session.ledger.entries("tune", scores=False)
+        budget = after_tuning(
+            budget,
+            len(stage.every),
+            seconds_of(entries),
+            stage.session.workers,
+            references=len(stage.estimands),
+        )
+        fact |= {"budget": budget.to_json(), "race_declared": True}
+        stage.session.ledger.put("rank", fact)
+    return budget

@@ -2,7 +2,8 @@
 no fewer: it tries every rate on the seeds on which its arms choose theirs.
 
 Rates lie on one lattice, 1-2-5 a decade, whatever the reference's own rate is: a study that begins at half or at twice a
-rate tries the same ones. First each pair of rate and setting is tried on few seeds; then the best few on more, fresh ones.
+rate tries the same ones. First each pair of rate and setting is tried on few seeds; then the best few on more, fresh ones. Where the best rate is the
+last one tried, further ones are tried beyond it.
 The reference's own rate keeps its place unless another one is clearly better: arms whose best rate is
 the reference's are then compared at one rate, and a placebo is not called harmful because tuning gave it another.
 The learning rate is a nuisance parameter (Google's tuning playbook); equal budgets: Choi et al. 2019 (1910.05446).
@@ -31,7 +32,9 @@ OFFSETS = {
     1: (0,),
 }
 """Places on the lattice, relative to the nearest to an arm's own rate, for so many rates."""
-SAME = 3
+OUTWARDS = 3
+"""Times that an arm whose best rate is the last one tried gets one more, further out."""
+SAME = 2
 """Rates at which a setting must score exactly what its reference scores, to be taken for the same function."""
 CLEARLY = 1.5
 """Standard errors by which another rate must beat the reference's."""
@@ -80,19 +83,24 @@ def lattice(rate: float, steps: int) -> float:
 
 
 def points_of(arm: Arm, catalogue: Catalogue, budget: TuningBudget) -> list[Point]:
-    """The pairs of rate and setting that are tried first, at most `budget.first`; the arm's own rate first."""
-    count = max((n for n in OFFSETS if n * len(arm.recipes) <= budget.first), default=1)
+    """The pairs of rate and setting that are tried first, at most `budget.first`; the arm's own rate first.
+
+    Every setting gets as many rates as there are for all, and what is left over goes to the first settings.
+    """
+    settings = arm.recipes[: budget.first]
+    each, more = divmod(budget.first, len(settings))
     points = []
-    for recipe in arm.recipes:
+    for number, recipe in enumerate(settings):
         rate = rate_of(recipe, catalogue)
         if rate is None:
             points.append(Point(recipe, None))
             continue
+        count = max(n for n in OFFSETS if n <= max(each + (number < more), 1))
         for offset in OFFSETS[count]:
             own = lattice(rate, offset)
             points.append(Point(with_rate(recipe, catalogue, own), own))
     unique = {point.recipe: point for point in points}
-    return list(unique.values())[: budget.first]
+    return list(unique.values())
 
 
 def tune(
@@ -137,8 +145,29 @@ def tune(
                 own = _other_functions(own, tried[reference], leading[reference].rate, catalogue)
             finals[arm.name] = _finalists(arm, own, leading[reference], catalogue, budget)
         found |= _chosen(finals, tried, budget, seeds, scores)
-        leading |= {name: next(point for point in points if point.chosen) for name, points in found.items()}
+        for _ in range(OUTWARDS):
+            further = {
+                name: _one_further(found[name], points, catalogue)
+                for name, points in finals.items()
+                if outwards(found[name], _the_chosen(found[name])) is not None
+            }
+            if not further:
+                break
+            finals |= further
+            found |= _chosen(further, {name: found[name] for name in further}, budget, seeds, scores)
+        leading |= {name: _the_chosen(points) for name, points in found.items()}
     return found
+
+
+def _the_chosen(points: Sequence[Point]) -> Point:
+    return next(point for point in points if point.chosen)
+
+
+def _one_further(points: Sequence[Point], finals: Sequence[Point], catalogue: Catalogue) -> list[Point]:
+    """The finalists, the first of `points`, and the chosen setting at the next rate outwards."""
+    chosen = _the_chosen(points)
+    rate = outwards(points, chosen)
+    return [*points[: len(finals)], Point(with_rate(chosen.recipe, catalogue, rate), rate)]
 
 
 def _chosen(
@@ -153,12 +182,16 @@ def _chosen(
         (name, point.recipe, seed)
         for name, points in finals.items()
         for point in points
+        if not point.final
         for seed in seeds[name][budget.first : budget.first + budget.repeats]
     ]
     values = iter(scores(asked))
     found: dict[str, list[Point]] = {}
     for name, points in finals.items():
-        known = [replace(point, final=tuple(next(values) for _ in range(budget.repeats))) for point in points]
+        known = [
+            point if point.final else replace(point, final=tuple(next(values) for _ in range(budget.repeats)))
+            for point in points
+        ]
         choice = choose(known)
         rest = [point for point in tried[name] if point.recipe not in {own.recipe for own in known}]
         found[name] = [replace(point, chosen=point is choice) for point in [*known, *rest]]
@@ -175,9 +208,16 @@ def choose(points: Sequence[Point]) -> Point:
 
 
 def at_edge(points: Sequence[Point], chosen: Point) -> bool:
-    """Whether the chosen rate is the lowest or the highest that was tried with its setting."""
-    rates = [point.rate for point in points if point.rate is not None]
-    return chosen.rate is not None and len(set(rates)) > 1 and chosen.rate in (min(rates), max(rates))
+    """Whether the chosen rate is the lowest or the highest that was tried."""
+    return outwards(points, chosen) is not None
+
+
+def outwards(points: Sequence[Point], chosen: Point) -> float | None:
+    """The rate beyond the chosen one, where that is the lowest or the highest of several that were tried; else None."""
+    rates = {point.rate for point in points if point.rate is not None}
+    if chosen.rate is None or len(rates) < 2 or chosen.rate not in (min(rates), max(rates)):
+        return None
+    return lattice(chosen.rate, 1 if chosen.rate == max(rates) else -1)
 
 
 def _finalists(
@@ -192,12 +232,11 @@ def _finalists(
     anchor = next((point for point in ordered if same and point.rate == leading.rate), ordered[0])
     chosen = [anchor, *(point for point in ordered if point is not anchor)][: budget.finalists]
     best = ordered[0]
-    if at_edge(tried, best) and best.rate is not None and budget.finalists > 1:
-        rates = [point.rate for point in tried if point.rate is not None]
-        rate = lattice(best.rate, 1 if best.rate == max(rates) else -1)
-        outwards = Point(with_rate(best.recipe, catalogue, rate), rate)
+    rate = outwards(tried, best)
+    if rate is not None and budget.finalists > 1:
+        next_one = Point(with_rate(best.recipe, catalogue, rate), rate)
         rest = [point for point in chosen if point not in (anchor, best)]
-        chosen = [anchor, *([best] if best is not anchor else []), outwards, *rest][: budget.finalists]
+        chosen = [anchor, *([best] if best is not anchor else []), next_one, *rest][: budget.finalists]
     return chosen
 
 
