@@ -3,64 +3,94 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ablate.ledger.store import Ledger
 from ablate.records.errors import InputError
 from ablate.study.plan import plan
-from ablate.study.ranking.budget import check_budget, seconds_in
+from ablate.study.ranking.budget import check_budget, divide, seconds_in
 from ablate.study.resume import Opened, Options
 
 LEAST = 0.1
 """Share of a budget that must be left for the rank stage."""
-SET_ASIDE = {"search": ("search", "select"), "confirm": ("confirm",)}
-"""Stage -> its parts in a plan's estimate. lr-find and costs are not in it."""
+SET_ASIDE = {
+    "lr-find": ("lr-find",),
+    "search": ("search", "select"),
+    "confirm": ("confirm",),
+    "costs": ("costs",),
+    "report": ("report",),
+}
+"""Stage -> its parts in a plan's estimate."""
+LATER = ("confirm", "costs", "report")
+"""Stages after the ranking."""
 
 
 @dataclass(frozen=True)
 class Division:
-    """`rank`: the budget of the rank stage. `words`: what was divided; empty where the ledger had it already."""
+    """`rank`: the budget of the rank stage, estimated before the first run. `later`: seconds set aside for the stages after it.
+    `words`: what was divided; empty where the ledger had it already."""
 
     asked: str
     rank: str
+    later: float = 0.0
     words: str = ""
 
-    def to_json(self) -> dict[str, str]:
-        return {"asked": self.asked, "rank": self.rank}
+    def to_json(self) -> dict[str, str | float]:
+        return {"asked": self.asked, "rank": self.rank, "later": self.later}
+
+
+def seconds_left(division: Mapping[str, Any], timings: Mapping[str, float]) -> float | None:
+    """Seconds of the study's budget that are left for the rank stage; None where the budget is none of time.
+
+    `division`: the ledger's fact "budget"; `timings`: seconds of the stages that were run.
+    """
+    whole = seconds_in(division.get("asked", ""))
+    if whole is None:
+        return None
+    spent = sum(timings.get(stage, 0.0) for stage in ("lr-find", "search"))
+    return max(whole - spent - float(division.get("later", 0.0)), LEAST * whole)
 
 
 def divided(asked: str, opened: Opened, options: Options, stages: Sequence[str]) -> Division:
     """Divide `asked`; as before where the ledger has a division of the same budget. Raises InputError.
 
     Runs count for the rank stage alone. Of a time, what is estimated for those of `stages` that are still to be run is
-    set aside.
+    set aside. A budget that holds no design of the ranking is refused.
     """
     asked = check_budget(asked)
-    seconds = seconds_in(asked)
-    if seconds is None:
-        return Division(asked, asked, f"budget: {asked} for the rank stage")
     facts = _facts(opened, options)
     before = facts.get("budget") or {}
     if before.get("asked") == asked:
-        return Division(asked, before["rank"])
+        return Division(asked, before["rank"], before.get("later", 0.0))
+    document = plan(_without_budget(opened), options)
+    estimate = document["estimate_seconds"]
     done = {"search"} if (facts.get("search") or {}).get("best") else set()
-    estimate = plan(_without_budget(opened), options)["estimate_seconds"]
     aside = {
-        stage: sum(estimate[part] for part in parts)
+        stage: sum(estimate[part] for part in parts if part in estimate)
         for stage, parts in SET_ASIDE.items()
         if stage in stages and stage not in done
     }
-    rest = seconds - sum(aside.values())
-    words = ", ".join(f"{stage} about {value:.0f} s" for stage, value in aside.items())
-    if rest < LEAST * seconds:
-        raise InputError(
-            f"--budget {asked} leaves nothing for the rank stage: {words}",
-            hint="give more, or fewer --trials",
+    seconds = seconds_in(asked)
+    if seconds is None:
+        rank, words = asked, f"budget: {asked} for the rank stage"
+    else:
+        rest = seconds - sum(aside.values())
+        words = ", ".join(f"{stage} about {value:.0f} s" for stage, value in aside.items())
+        if rest < LEAST * seconds:
+            raise InputError(
+                f"--budget {asked} leaves nothing for the rank stage: {words}",
+                hint="give more, or fewer --trials",
+            )
+        rank = f"{rest:.2f}s"
+        words = f"budget {asked}: {', '.join(part for part in (words, f'rank {rest:.0f} s') if part)}"
+    arms = document["rank"].get("arms") if "rank" in stages else None
+    if arms:
+        divide(
+            rank, sum(arms.values()), document["seconds_per_run"], document["workers"], references=len(arms)
         )
-    parts = ", ".join(part for part in (words, f"rank {rest:.0f} s") if part)
-    return Division(asked, f"{rest:.2f}s", f"budget {asked}: {parts}")
+    return Division(asked, rank, sum(aside.get(stage, 0.0) for stage in LATER), words)
 
 
 def _without_budget(opened: Opened) -> Opened:

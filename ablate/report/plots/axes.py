@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import ArrayLike, NDArray
 
 from ablate.report.numbers import minus, power_of_ten
@@ -30,7 +30,7 @@ def log_axis(ax: Axes, which: str, low: float, high: float) -> None:
     (ax.set_xscale if which == "x" else ax.set_yscale)("log")
     narrow = low > 0 and high / low < 30
     axis.set_major_locator(LogLocator(10, subs=(1.0, 2.0, 5.0) if narrow else (1.0,), numticks=7))
-    axis.set_minor_locator(LogLocator(10, subs=(), numticks=2))
+    axis.set_minor_locator(NullLocator())
     label = (lambda value, _: f"{value:.3g}") if narrow else (lambda value, _: power_of_ten(value))
     axis.set_major_formatter(FuncFormatter(label))
 

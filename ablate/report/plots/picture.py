@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 from xml.etree import ElementTree
 
 import matplotlib as mpl
@@ -48,11 +48,22 @@ class Picture:
 
 
 def picture(
-    name: str, paint: Callable[[Figure], None], *, width: int = 880, height: int, caption: str, alt: str
+    name: str,
+    paint: Callable[[Figure], None],
+    *,
+    width: int = 880,
+    height: int,
+    caption: str,
+    alt: str,
+    layout: Literal["constrained"] | None = "constrained",
 ) -> Picture:
-    """Draw `paint(figure)` at `width` × `height` pixels."""
+    """Draw `paint(figure)` at `width` × `height` pixels.
+
+    `layout`: matplotlib's engine; None where `paint` places the axes itself (see `panel_grid`): with dozens of axes the
+    engine takes longer than the drawing.
+    """
     with _settings(name):
-        figure = Figure(figsize=(width / 72, height / 72), layout="constrained")
+        figure = Figure(figsize=(width / 72, height / 72), layout=layout)
         FigureCanvasSVG(figure)
         paint(figure)
         text = io.StringIO()
@@ -71,6 +82,28 @@ def picture(
     root.set("height", str(height))
     head = '<?xml version="1.0" encoding="utf-8"?>\n'
     return Picture(name, svg, head + _serialise(root, {}) + "\n", width, caption, alt)
+
+
+def panel_grid(
+    figure: Figure,
+    lines: int,
+    columns: int,
+    *,
+    left: float = 46,
+    gap: float = 46,
+    bottom: float = 34,
+    **options: Any,
+) -> Any:
+    """`lines` × `columns` axes at fixed places, as a flat array; margins and the gap between columns in pixels."""
+    width, height = figure.get_size_inches() * 72
+    top, right, between = 24.0, 10.0, 44.0
+    axis_width = (width - left - right - gap * (columns - 1)) / columns
+    axis_height = (height - top - bottom - between * (lines - 1)) / lines
+    space = {
+        "left": left / width, "right": 1 - right / width, "top": 1 - top / height, "bottom": bottom / height,
+        "wspace": gap / axis_width, "hspace": between / axis_height,
+    }  # fmt: skip
+    return figure.subplots(lines, columns, squeeze=False, gridspec_kw=space, **options).ravel()
 
 
 @contextmanager

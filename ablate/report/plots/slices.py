@@ -12,7 +12,7 @@ from ablate.report.clean import shorten
 from ablate.report.numbers import Units, plural
 from ablate.report.plots.axes import dots, finite, log_axis, note, plain_numbers
 from ablate.report.plots.palette import BLUE, INK, MUTED, ORANGE, PALE
-from ablate.report.plots.picture import Picture, picture
+from ablate.report.plots.picture import Picture, panel_grid, picture
 from ablate.report.slices import Slice
 
 COLUMNS = 4
@@ -30,19 +30,22 @@ def slices(
     room = 0.08 * (high - low) or 0.5
 
     def paint(figure: Figure) -> None:
-        axes = figure.subplots(rows, COLUMNS, sharey=True, squeeze=False).ravel()
+        axes = panel_grid(figure, rows, COLUMNS, left=66, gap=18, sharey=True)
         for ax, panel in zip(axes, panels, strict=False):
             _panel(ax, panel, units.factor, (low, high))
             ax.set_ylim(low - room, high + room)
         for ax in axes[len(panels) :]:
             ax.set_visible(False)
-        figure.supylabel(f"{shorten(metric, 40)}{units.unit and ' (%)'}", fontsize=11.5, color=MUTED)
+        figure.supylabel(
+            f"{shorten(metric, 40)}{units.unit and ' (%)'}", fontsize=11.5, color=MUTED, x=0.004, ha="left"
+        )
 
     edges = [panel.name for panel in panels if panel.edge]
     return picture(
         name,
         paint,
         height=round(24 + 186 * rows),
+        layout=None,
         caption=f"{plural(len(panels), 'parameter')}, each over its whole search range, against {metric}: one dot a complete trial that had it on "
         "(their number on top right). The vertical line is the best recipe's value, orange at an edge of the range, none where that recipe does without. "
         f"The {'lowest' if higher else 'highest'} 4 % of trials are drawn at the edge.",

@@ -15,7 +15,7 @@ from ablate.report.data import Document
 from ablate.report.numbers import Units
 from ablate.report.plots.axes import finite, log_axis, plain_numbers
 from ablate.report.plots.palette import BLUE, GREY, INK, PAPER
-from ablate.report.plots.picture import Picture, picture
+from ablate.report.plots.picture import Picture, panel_grid, picture
 
 REFERENCES = {"add-one": "add-one: baseline", "toggle": "toggle: recipe"}
 COLUMNS, ROWS = 4, 6
@@ -63,7 +63,7 @@ def _sheet(
     lines = -(-len(panels) // columns)
 
     def paint(figure: Figure) -> None:
-        axes = figure.subplots(lines, columns, squeeze=False).ravel()
+        axes = panel_grid(figure, lines, columns, bottom=52)
         for ax, (row, arm) in zip(axes, panels, strict=False):
             sides = ((reference, GREY, "s"), (arm, BLUE, "o"))
             if row["in_recipe"]:  # the arm is the reference without the trick
@@ -78,7 +78,9 @@ def _sheet(
             ax.tick_params(labelsize=9.5)
         for ax in axes[len(panels) :]:
             ax.set_visible(False)
-        figure.supxlabel("learning rate", color=INK, fontsize=11)
+        figure.supxlabel(
+            "learning rate", color=INK, fontsize=11, y=8 / (figure.get_figheight() * 72), va="bottom"
+        )
 
     where = "the baseline" if estimand == "add-one" else "the recipe found"
     return picture(
@@ -86,6 +88,7 @@ def _sheet(
         paint,
         width=880 if columns == COLUMNS else 230 * columns,
         height=70 + 150 * lines,
+        layout=None,
         caption=f"Tuning on {where}: the metric{f' ({units.unit.strip()})' if units.unit.strip() else ''} over the learning rate, with the "
         "trick (blue, round) and without it (grey, square); the large points are the rates that were chosen and compared. "
         "An optimizer's rates are its own: its curve lies elsewhere. Values far from the "

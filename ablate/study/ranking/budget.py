@@ -17,7 +17,7 @@ from typing import Any
 from ablate.ledger.entry import Entry
 from ablate.ranking.designs.racing import Racing, expected_runs
 from ablate.records.errors import InputError
-from ablate.study.ranking.tuning import TuningBudget
+from ablate.study.ranking.tuning import TuningBudget, reference_tuning
 
 DECIDED = (0.4, 0.2, 0.3, 0.35, 0.4, 0.4, 0.4, 0.4, 0.5)
 """Share of the undecided arms that a look decides, for estimates."""
@@ -30,13 +30,13 @@ LEVELS = (
     (TuningBudget(9, 3, 3), 40),
     (TuningBudget(7, 2, 3), 27),
     (TuningBudget(5, 2, 2), 27),
-    (TuningBudget(4, 2, 1), 18),
-    (TuningBudget(3, 2, 1), 12),
+    (TuningBudget(4, 2, 2), 18),
+    (TuningBudget(3, 2, 2), 18),
     (TuningBudget(1, 1, 0), 8),
     (TuningBudget(1, 1, 0), 5),
 )
 """Tuning of an arm, and its pairs at the most; from what is wanted to what is left where runs are dear."""
-SECONDS = 195.0
+SECONDS = 200.0
 """Of lr-find, search and rank together where no budget is given and the whole design would take longer."""
 LEAST_SECONDS = 45.0
 """Of the rank stage, however long the stages before it took."""
@@ -88,7 +88,8 @@ class RankBudget:
 
     def ladder_runs(self, rungs: int = RUNGS, pairs: int | None = None) -> int:
         """Runs of the lean stage and the ladder with so many rungs, as many of the recipe's tricks being dispensable."""
-        return rungs * self.tuning.runs + (2 * rungs + 2) * (pairs or self.lean_pairs)
+        last = reference_tuning(self.tuning).runs
+        return (rungs - 1) * self.tuning.runs + last + (2 * rungs + 2) * (pairs or self.lean_pairs)
 
 
 def check_budget(text: str) -> str:
@@ -132,10 +133,15 @@ def race_runs(racing: Racing, arms: int, references: int) -> float:
     return references * expected_runs(racing, each, DECIDED)
 
 
+def tuning_runs(tuning: TuningBudget, arms: int, references: int) -> int:
+    """Runs to tune so many arms, references among them."""
+    return (arms - references) * tuning.runs + references * reference_tuning(tuning).runs
+
+
 def expected(budget: RankBudget, arms: int, references: int) -> float:
     """Runs that a design of so many arms (references among them) will probably take."""
     ladder = budget.ladder_runs() if references > 1 else 0
-    return arms * budget.tuning.runs + race_runs(budget.racing, arms, references) + ladder
+    return tuning_runs(budget.tuning, arms, references) + race_runs(budget.racing, arms, references) + ladder
 
 
 def divide(

@@ -19,7 +19,7 @@ from ablate.records.study_rank import OPTIMIZER
 from ablate.study.ranking.arms import LR, REFERENCES, Arm, described, rate_of, with_rate
 from ablate.study.ranking.budget import LEAN_PAIRS, RankBudget
 from ablate.study.ranking.tuned import TUNING, Tuned, TunedStage
-from ablate.study.ranking.tuning import tune
+from ablate.study.ranking.tuning import seeds_of, tune
 
 LADDER, LEAN = 0x1ADD, 0x1EA7
 BALLAST = ("hurts", "hurts a little", "no measurable effect")
@@ -140,14 +140,18 @@ def _without_rate(settings: Mapping[str, Any]) -> dict[str, Any]:
 def _tuned_rungs(
     stage: TunedStage, budget: RankBudget, rungs: Sequence[Arm], found: Recipe | None
 ) -> list[Recipe]:
-    """Each rung at its best rate. The last one is the recipe `found`, already tuned, where nothing was taken out of it."""
+    """Each rung at its best rate, the last one, which may be recommended, as thoroughly as a reference.
+
+    The last one is the recipe `found`, already tuned, where nothing was taken out of it.
+    """
     own = list(rungs if found is None else rungs[:-1])
     names = {arm.name: f"rung {number}: {arm.trick}" for number, arm in enumerate(own)}
-    common = stage.first_seeds(budget.tuning.first + budget.tuning.repeats, TUNING)
+    common = stage.first_seeds(seeds_of(budget.tuning), TUNING)
     recipes: list[Recipe] = []
     if own:
+        last = own[-1].name if found is None else ""
         points = tune(
-            own, {arm.name: arm.name for arm in own}, stage.catalogue, budget.tuning,
+            own, {name: last if name == last else "" for name in names}, stage.catalogue, budget.tuning,
             dict.fromkeys(names, common), stage.tuning_scores,
         )  # fmt: skip
         recipes = [next(point.recipe for point in points[arm.name] if point.chosen) for arm in own]

@@ -12,7 +12,7 @@ from ablate.records.study_rank import DESIGN_NOTES, check_section
 from ablate.records.trick import Trick
 from ablate.study.ranking.arms import Arms, Estimand, arms_of
 from ablate.study.ranking.array_plan import array_plan
-from ablate.study.ranking.budget import RUNGS, auto_seconds, detectable, divide, race_runs
+from ablate.study.ranking.budget import RUNGS, auto_seconds, detectable, divide, race_runs, tuning_runs
 from ablate.study.ranking.known import known_recipe
 from ablate.study.resume import Opened, Options
 
@@ -77,7 +77,7 @@ def tuned_plan(
     pairs = budget.racing.pairs
     ladder = budget.ladder_runs(rungs) if "toggle" in counts else 0
     runs = {
-        "tuning": total * budget.tuning.runs,
+        "tuning": tuning_runs(budget.tuning, total, len(counts)),
         "race": round(race_runs(budget.racing, total, len(counts))),
         "ladder": ladder,
     }

@@ -18,10 +18,18 @@ from ablate.ledger.entry import Entry
 from ablate.ranking.designs.design import PLACEBO, training_seed
 from ablate.records.recipe import Recipe
 from ablate.records.run import RESPLIT, Outcome
+from ablate.study.budget import seconds_left
 from ablate.study.ranking.arms import REFERENCES, Arm, Arms, Estimand, arms_of, liked_settings
-from ablate.study.ranking.budget import RankBudget, after_tuning, auto_seconds, divide, seconds_of
+from ablate.study.ranking.budget import (
+    RankBudget,
+    after_tuning,
+    auto_seconds,
+    divide,
+    seconds_in,
+    seconds_of,
+)
 from ablate.study.ranking.scores import is_scored_apart, score_of
-from ablate.study.ranking.tuning import Point, at_edge, to_json, tune
+from ablate.study.ranking.tuning import Point, at_edge, seeds_of, to_json, tune
 from ablate.study.session import Planned, Session
 from ablate.study.stopwatch import seconds_per_run
 from ablate.tasks.chance_level import chance_level
@@ -142,13 +150,17 @@ def declare(stage: TunedStage) -> dict[str, Any]:
         session.progress.say(
             "rank: another ranking is asked for than the ledger has; this one takes its place in the report, and the runs of both are kept"
         )
+    timings = session.ledger.fact("timings", {})
+    division = session.ledger.fact("budget", {})
+    left = seconds_left(division, timings) if division.get("rank") == asked.budget else None
+    in_runs = bool(asked.budget) and seconds_in(asked.budget) is None
     budget = divide(
-        asked.budget,
+        asked.budget if left is None else f"{left:.2f}s",
         len(stage.every),
-        None if asked.budget.endswith(("run", "runs")) else stage.seconds_per_run(),
+        None if in_runs else stage.seconds_per_run(),
         session.workers,
         references=len(stage.estimands),
-        seconds=auto_seconds(session.ledger.fact("timings", {})),
+        seconds=auto_seconds(timings),
     )
     fact = {
         "kind": "tuned",
@@ -169,7 +181,7 @@ def declare(stage: TunedStage) -> dict[str, Any]:
 
 def tune_arms(stage: TunedStage, budget: RankBudget, fact: dict[str, Any]) -> dict[str, Tuned]:
     """Every arm with the recipe that tuning chose; the fact's "tuning" tells what was tried."""
-    number = budget.tuning.first + budget.tuning.repeats
+    number = seeds_of(budget.tuning)
     common = stage.first_seeds(number, TUNING)
     seeds: dict[str, Sequence[int]] = {arm.name: common for arm in stage.every}
     for place, arm in enumerate(stage.every):

@@ -2,8 +2,9 @@
 no fewer: it tries every rate on the seeds on which its arms choose theirs.
 
 Rates lie on one lattice, 1-2-5 a decade, whatever the reference's own rate is: a study that begins at half or at twice a
-rate tries the same ones. First each pair of rate and setting is tried on few seeds; then the best few on more, fresh ones. Where the best rate is the
-last one tried, further ones are tried beyond it.
+rate tries the same ones. References are tuned first, and more thoroughly than the arms: an error there would be in every effect. Then each arm's first
+setting is tried at rates around its reference's, its other settings at rates around the best of those, and the best few
+on more, fresh seeds. Where the best rate is the last one tried, further ones are tried beyond it.
 The reference's own rate keeps its place unless another one is clearly better: arms whose best rate is
 the reference's are then compared at one rate, and a placebo is not called harmful because tuning gave it another.
 The learning rate is a nuisance parameter (Google's tuning playbook); equal budgets: Choi et al. 2019 (1910.05446).
@@ -34,8 +35,8 @@ OFFSETS = {
 """Places on the lattice, relative to the nearest to an arm's own rate, for so many rates."""
 OUTWARDS = 3
 """Times that an arm whose best rate is the last one tried gets one more, further out."""
-SAME = 2
-"""Rates at which a setting must score exactly what its reference scores, to be taken for the same function."""
+FIRST = 21
+"""Seeds kept for first tries; finalists are run on those after them."""
 CLEARLY = 1.5
 """Standard errors by which another rate must beat the reference's."""
 Scores = Callable[[Sequence[tuple[str, Recipe, int]]], list[float]]
@@ -56,6 +57,9 @@ class TuningBudget:
 
     def to_json(self) -> dict[str, int]:
         return asdict(self)
+
+
+LEAST_REFERENCE = TuningBudget(21, 4, 6)
 
 
 @dataclass(frozen=True)
@@ -82,25 +86,35 @@ def lattice(rate: float, steps: int) -> float:
     return float(f"{STEPS[place % 3] * 10.0 ** (place // 3):.1g}")
 
 
-def points_of(arm: Arm, catalogue: Catalogue, budget: TuningBudget) -> list[Point]:
-    """The pairs of rate and setting that are tried first, at most `budget.first`; the arm's own rate first.
+def reference_tuning(budget: TuningBudget) -> TuningBudget:
+    """Tuning of a reference: never less than an arm's, and more where that is small, since all arms are compared with it."""
+    least = LEAST_REFERENCE if budget.repeats else TuningBudget(7, 2, 2)
+    return max(budget, least, key=lambda one: one.runs)
 
-    Every setting gets as many rates as there are for all, and what is left over goes to the first settings.
+
+def points_of(arm: Arm, catalogue: Catalogue, budget: TuningBudget, scale: float = 1.0) -> list[Point]:
+    """What is tried first: the arm's first setting at several rates, those of `budget.first` that other settings leave.
+
+    The first rate is the arm's own, times `scale`.
     """
-    settings = arm.recipes[: budget.first]
-    each, more = divmod(budget.first, len(settings))
-    points = []
-    for number, recipe in enumerate(settings):
-        rate = rate_of(recipe, catalogue)
-        if rate is None:
-            points.append(Point(recipe, None))
-            continue
-        count = max(n for n in OFFSETS if n <= max(each + (number < more), 1))
-        for offset in OFFSETS[count]:
-            own = lattice(rate, offset)
-            points.append(Point(with_rate(recipe, catalogue, own), own))
-    unique = {point.recipe: point for point in points}
-    return list(unique.values())
+    recipe, others = arm.recipes[0], len(others_of(arm, budget))
+    rate = rate_of(recipe, catalogue)
+    if rate is None:
+        return [Point(recipe, None)]
+    count = max(n for n in OFFSETS if n <= budget.first - others)
+    rates = [lattice(rate * scale, offset) for offset in OFFSETS[count]]
+    return [Point(with_rate(recipe, catalogue, own), own) for own in rates]
+
+
+def others_of(arm: Arm, budget: TuningBudget) -> tuple[Recipe, ...]:
+    """The settings beside the first that are tried: for at most half of the first runs."""
+    return arm.recipes[1 : 1 + budget.first // 2]
+
+
+def repeats_of(arm: Arm, points: Sequence[Point], budget: TuningBudget) -> int:
+    """Seeds of each of an arm's first points: more than one where it has a single setting, and several rates."""
+    alone = len(arm.recipes) == 1 and len(points) > 1
+    return max(1, budget.first // len(points)) if alone else 1
 
 
 def tune(
@@ -113,50 +127,142 @@ def tune(
 ) -> dict[str, list[Point]]:
     """Points of every arm, one of them chosen. `references`: names, arm -> its reference (itself for a reference).
 
-    `seeds`: arm -> at least `budget.first + budget.repeats` tuning seeds (common ones; a placebo's are its own).
+    `seeds`: arm -> at least `seeds_of(budget)` tuning seeds (common ones; a placebo's are its own).
     """
-    first = {arm.name: points_of(arm, catalogue, budget) for arm in arms}
-    repeats = {name: max(1, budget.first // len(points)) for name, points in first.items()}
-    asked = [
-        (name, point.recipe, seed)
-        for name, points in first.items()
-        for point in points
-        for seed in seeds[name][: repeats[name]]
-    ]
-    values = iter(scores(asked))
-    tried = {
-        name: [replace(point, scores=tuple(next(values) for _ in range(repeats[name]))) for point in points]
-        for name, points in first.items()
+    of_reference = reference_tuning(budget)
+    tuner = _Tuner(catalogue, seeds, scores)
+    own = {arm.name: arm for arm in arms if references[arm.name] == arm.name}
+    first = {name: points_of(arm, catalogue, of_reference) for name, arm in own.items()}
+    tried = tuner.first(
+        first, {name: repeats_of(arm, first[name], of_reference) for name, arm in own.items()}
+    )
+    finals = {
+        name: _finalists(arm, tried[name], _best(tried[name]), catalogue, of_reference)
+        for name, arm in own.items()
     }
-    found: dict[str, list[Point]] = {}
-    leading: dict[str, Point] = {}
-    for is_reference in (True, False):
-        finals = {}
-        for arm in arms:
-            reference, own = references[arm.name], tried[arm.name]
-            if (arm.name == reference) != is_reference:
-                continue
-            if is_reference:
-                # Every rate: arms choose theirs on the same seeds, and must not find one that the reference never tried.
-                every = replace(budget, finalists=len(own) + 1)
-                finals[arm.name] = _finalists(arm, own, _best(own), catalogue, every)
-                continue
-            if not arm.is_placebo:
-                own = _other_functions(own, tried[reference], leading[reference].rate, catalogue)
-            finals[arm.name] = _finalists(arm, own, leading[reference], catalogue, budget)
-        found |= _chosen(finals, tried, budget, seeds, scores)
-        for _ in range(OUTWARDS):
+    found = tuner.settle(finals, tried, of_reference)
+    leading = {name: _the_chosen(points) for name, points in found.items()}
+
+    rest = {arm.name: arm for arm in arms if arm.name not in own}
+    scales = {
+        name: _ratio(leading[name].rate, rate_of(arm.recipes[0], catalogue)) for name, arm in own.items()
+    }
+    points = {
+        name: points_of(arm, catalogue, budget, scales.get(references[name], 1.0))
+        for name, arm in rest.items()
+    }
+    tried |= tuner.first(points, {name: repeats_of(arm, points[name], budget) for name, arm in rest.items()})
+    others = {
+        name: _other_settings(arm, _best(tried[name]).rate, catalogue, budget) for name, arm in rest.items()
+    }
+    for name, more in tuner.first(others, dict.fromkeys(others, 1)).items():
+        tried[name] = [*tried[name], *more]
+    finals = {}
+    for name, arm in rest.items():
+        reference = references[name]
+        possible = tried[name]
+        if not arm.is_placebo and reference in leading:
+            possible = _other_functions(possible, tried[reference], leading[reference].rate, catalogue)
+        anchor = leading.get(reference, _best(possible))
+        finals[name] = _finalists(arm, possible, anchor, catalogue, budget)
+    return {**found, **tuner.settle(finals, tried, budget)}
+
+
+def seeds_of(budget: TuningBudget) -> int:
+    """Tuning seeds that an arm or reference needs."""
+    return FIRST + max(budget.repeats, LEAST_REFERENCE.repeats)
+
+
+@dataclass(frozen=True)
+class _Tuner:
+    """Trains points and notes their scores: first on the first FIRST seeds, finalists on those after them."""
+
+    catalogue: Catalogue
+    seeds: Mapping[str, Sequence[int]]
+    scores: Scores
+
+    def first(
+        self, points: Mapping[str, Sequence[Point]], repeats: Mapping[str, int]
+    ) -> dict[str, list[Point]]:
+        """Each point on the first seeds, as many as `repeats` says of its arm."""
+        asked = [
+            (name, point.recipe, seed)
+            for name, own in points.items()
+            for point in own
+            for seed in self.seeds[name][: repeats[name]]
+        ]
+        values = iter(self.scores(asked))
+        return {
+            name: [replace(point, scores=tuple(next(values) for _ in range(repeats[name]))) for point in own]
+            for name, own in points.items()
+        }
+
+    def settle(
+        self,
+        finals: Mapping[str, Sequence[Point]],
+        tried: Mapping[str, Sequence[Point]],
+        budget: TuningBudget,
+    ) -> dict[str, list[Point]]:
+        """All points, the finalists first, one of them chosen; arms whose best rate is at an edge get further ones."""
+        finals = dict(finals)
+        found = self._chosen(finals, tried, budget)
+        for _ in range(OUTWARDS if budget.repeats else 0):
             further = {
-                name: _one_further(found[name], points, catalogue)
+                name: _one_further(found[name], points, self.catalogue)
                 for name, points in finals.items()
                 if outwards(found[name], _the_chosen(found[name])) is not None
             }
             if not further:
                 break
             finals |= further
-            found |= _chosen(further, {name: found[name] for name in further}, budget, seeds, scores)
-        leading |= {name: _the_chosen(points) for name, points in found.items()}
-    return found
+            found |= self._chosen(further, {name: found[name] for name in further}, budget)
+        return found
+
+    def _chosen(
+        self,
+        finals: Mapping[str, Sequence[Point]],
+        tried: Mapping[str, Sequence[Point]],
+        budget: TuningBudget,
+    ) -> dict[str, list[Point]]:
+        """Run the finalists on seeds that chose none of them, and mark the one that each arm is run with."""
+        asked = [
+            (name, point.recipe, seed)
+            for name, points in finals.items()
+            for point in points
+            if not point.final
+            for seed in self.seeds[name][FIRST : FIRST + budget.repeats]
+        ]
+        values = iter(self.scores(asked))
+        found: dict[str, list[Point]] = {}
+        for name, points in finals.items():
+            known = [
+                point
+                if point.final
+                else replace(point, final=tuple(next(values) for _ in range(budget.repeats)))
+                for point in points
+            ]
+            choice = choose(known)
+            rest = [point for point in tried[name] if point.recipe not in {own.recipe for own in known}]
+            found[name] = [replace(point, chosen=point is choice) for point in [*known, *rest]]
+        return found
+
+
+def _ratio(rate: float | None, before: float | None) -> float:
+    return rate / before if rate and before else 1.0
+
+
+def _other_settings(arm: Arm, rate: float | None, catalogue: Catalogue, budget: TuningBudget) -> list[Point]:
+    """The settings beside the first, at rates around the first's best one."""
+    others = others_of(arm, budget)
+    if rate is None:
+        return [Point(recipe, None) for recipe in others]
+    left = budget.first - len(points_of(arm, catalogue, budget))
+    points = []
+    for recipe in others:
+        count = max(n for n in OFFSETS if n <= max(left // len(others), 1))
+        rates = [lattice(rate, offset) for offset in OFFSETS[count]]
+        points += [Point(with_rate(recipe, catalogue, own), own) for own in rates]
+    return points
 
 
 def _the_chosen(points: Sequence[Point]) -> Point:
@@ -168,34 +274,6 @@ def _one_further(points: Sequence[Point], finals: Sequence[Point], catalogue: Ca
     chosen = _the_chosen(points)
     rate = outwards(points, chosen)
     return [*points[: len(finals)], Point(with_rate(chosen.recipe, catalogue, rate), rate)]
-
-
-def _chosen(
-    finals: Mapping[str, Sequence[Point]],
-    tried: Mapping[str, Sequence[Point]],
-    budget: TuningBudget,
-    seeds: Mapping[str, Sequence[int]],
-    scores: Scores,
-) -> dict[str, list[Point]]:
-    """Run the finalists on seeds that chose none of them, and mark the one that each arm is run with."""
-    asked = [
-        (name, point.recipe, seed)
-        for name, points in finals.items()
-        for point in points
-        if not point.final
-        for seed in seeds[name][budget.first : budget.first + budget.repeats]
-    ]
-    values = iter(scores(asked))
-    found: dict[str, list[Point]] = {}
-    for name, points in finals.items():
-        known = [
-            point if point.final else replace(point, final=tuple(next(values) for _ in range(budget.repeats)))
-            for point in points
-        ]
-        choice = choose(known)
-        rest = [point for point in tried[name] if point.recipe not in {own.recipe for own in known}]
-        found[name] = [replace(point, chosen=point is choice) for point in [*known, *rest]]
-    return found
 
 
 def choose(points: Sequence[Point]) -> Point:
@@ -255,7 +333,7 @@ def _other_functions(
     for group in by_setting.values():
         pairs = [(known[p.rate], p.scores) for p in group if p.rate in known]
         shared = [(a[:n], b[:n]) for a, b in pairs if (n := min(len(a), len(b)))]
-        if len(shared) < SAME or any(a != b for a, b in shared):
+        if not shared or any(a != b for a, b in shared):
             other += group
     return other or [replace(points[0], recipe=with_rate(points[0].recipe, catalogue, rate), rate=rate)]
 

@@ -1,0 +1,146 @@
+"""python -m bench.decided: which tricks get a verdict from `ablate study`, on six tasks and several study seeds.
+
+Each study is a process of its own with its default budget. Printed as Markdown: a row for every study (tricks and rows
+decided, runs, seconds of each stage and in all), then for every task a row for each trick and reference with its verdict
+by seed and the largest difference between two seeds. `--tasks`, `--seeds`, `--trials` size it; what is there is not run
+again, so that the command can be stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ablate.analysis.tuned_arms import counts
+from ablate.ledger.store import Ledger
+from ablate.ranking.designs.design import PLACEBO
+from ablate.study.environment import environment
+
+TASKS = (
+    "digits",
+    "breast-cancer",
+    "wine",
+    "diabetes",
+    "mammography",
+    str(Path(__file__).with_name("mnist_3k.py")),
+)
+ABLATE = ("-c", "from ablate.cli.app import main; main()")
+SHORT = {
+    "helps": "+",
+    "helps a little": "(+)",
+    "hurts": "−",
+    "hurts a little": "(−)",
+    "no measurable effect": "0",
+    "undecided": "?",
+}
+STAGES = ("lr-find", "search", "rank", "confirm", "costs")
+
+
+def study(task: str, seed: int, trials: int, folder: Path) -> dict[str, Any]:
+    """The study's facts and its wall seconds, from process start to end. Raises CalledProcessError where it fails."""
+    name = f"{Path(task).stem}-{seed}"
+    kept = folder / f"{name}.json"
+    if not kept.exists():
+        words = ("study", task, "--trials", str(trials), "--seed", str(seed), "--name", name)
+        where = ("--studies", str(folder / "studies"), "--out", str(folder / "reports"))
+        started = time.perf_counter()
+        with (folder / f"{name}.log").open("w") as log:
+            subprocess.run([sys.executable, *ABLATE, *words, *where], check=True, stdout=log, stderr=log)
+        seconds = time.perf_counter() - started
+        with Ledger.open(folder / "studies" / f"{name}.db", write=False) as ledger:
+            facts = {key: ledger.fact(key) for key in ("rank", "timings")}
+        kept.write_text(json.dumps({**facts, "seconds": seconds}))
+    document: dict[str, Any] = json.loads(kept.read_text())
+    return document
+
+
+def real_rows(document: dict[str, Any]) -> list[dict[str, Any]]:
+    return [row for row in document["rank"]["rows"] if row["trick"] != PLACEBO]
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    lines = [header, ["---"] * len(header), *([str(cell) for cell in row] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def summary(task: str, seed: int, document: dict[str, Any]) -> list[object]:
+    rank, timings, rows = document["rank"], document["timings"], real_rows(document)
+    decided, total = counts(rank)
+    settled = sum(row["verdict"] != "undecided" for row in rows)
+    stages = ", ".join(f"{stage} {timings[stage]:.0f}" for stage in STAGES if stage in timings)
+    placebos = [SHORT[row["verdict"]] for row in rank["rows"] if row["trick"] == PLACEBO]
+    return [
+        Path(task).stem, seed, f"{decided} of {total}", f"{settled} of {len(rows)}", " ".join(placebos),
+        sum(rank["spent"].values()), rank["budget"]["tuning"]["first"], rank["budget"]["racing"]["pairs"][-1],
+        f"{document['seconds']:.0f}", stages,
+    ]  # fmt: skip
+
+
+def by_trick(documents: dict[int, dict[str, Any]]) -> list[list[object]]:
+    """A row for each trick and reference: the effects and verdicts of every seed."""
+    cells: dict[tuple[str, str], dict[int, dict[str, Any]]] = {}
+    for seed, document in documents.items():
+        for row in real_rows(document):
+            cells.setdefault((row["trick"], row["estimand"]), {})[seed] = row
+    rows: list[list[object]] = []
+    for (trick, estimand), own in sorted(cells.items()):
+        verdicts = [
+            f"{own[s]['effect']:+.4f} {SHORT[own[s]['verdict']]}" if s in own else "" for s in documents
+        ]
+        runs = sum(row["runs"] for row in own.values())
+        seconds = sum(row["seconds"] for row in own.values())
+        rows.append([trick, estimand, *verdicts, runs, f"{seconds:.1f}"])
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--tasks", default=",".join(TASKS), help="task names or files, by commas")
+    parser.add_argument("--seeds", default="0,1,2,3,4", help="study seeds, by commas")
+    parser.add_argument("--trials", type=int, default=100)
+    parser.add_argument("--folder", type=Path, default=Path("reports/decided"))
+    given = parser.parse_args()
+    given.folder.mkdir(parents=True, exist_ok=True)
+    seeds = [int(seed) for seed in given.seeds.split(",")]
+    where = environment(torch.device("cpu"))
+    print(
+        f"`{' '.join(['python -m bench.decided', *sys.argv[1:]])}`, {where['cpu']}, torch {where['torch']}\n"
+    )
+    found: dict[str, dict[int, dict[str, Any]]] = {}
+    for task in given.tasks.split(","):
+        for seed in seeds:
+            found.setdefault(task, {})[seed] = study(task, seed, given.trials, given.folder)
+    header = (
+        "task",
+        "seed",
+        "tricks decided",
+        "rows decided",
+        "placebos",
+        "runs",
+        "tuning",
+        "pairs",
+        "seconds",
+        "stages, s",
+    )
+    print(
+        table(header, [summary(task, seed, one) for task, own in found.items() for seed, one in own.items()])
+    )
+    for task, own in found.items():
+        print(
+            f"\n{Path(task).stem}: effect and verdict by seed (+ helps, (+) a little, 0 no measurable effect, ? undecided)\n"
+        )
+        print(
+            table(("trick", "reference", *(f"seed {seed}" for seed in own), "runs", "seconds"), by_trick(own))
+        )
+
+
+if __name__ == "__main__":
+    main()
