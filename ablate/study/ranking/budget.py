@@ -54,8 +54,8 @@ UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 @dataclass(frozen=True, slots=True)
 class RankBudget:
-    """`runs`: of the whole rank stage, at most (a tenth more to finish a look). `seconds`: of the stage, wall time; None where
-    runs were asked for. `seconds_per_run`: of one worker, what `runs` was worked out with."""
+    """`runs`: of the whole rank stage, at most (a tenth more to finish a look). `seconds`: of the stage, wall time, exceeded
+    where nothing was asked for and the smallest design takes longer; None where runs were asked for. `seconds_per_run`: of one worker, what `runs` was worked out with."""
 
     tuning: TuningBudget
     racing: Racing
@@ -162,7 +162,7 @@ def divide(
     costs = [expected(level, arms, references) for level in levels]
     runs, wall = runs_of(asked, seconds_per_run, workers), seconds_in(asked)
     if runs is None:
-        wall = max(seconds, OVER * costs[FLOOR] * (seconds_per_run or 0.0) / workers)
+        wall = seconds
         runs = int(wall * workers / seconds_per_run) if seconds_per_run else int(OVER * costs[0])
     elif costs[-1] > OVER * runs:
         least = f"{costs[-1]:.0f} runs" + (
@@ -172,7 +172,10 @@ def divide(
             f"budget {asked} is too small to rank {arms} arms: the smallest design takes {least}",
             hint="give more, or fewer tricks in [space] include",
         )
-    level = next((i for i, cost in enumerate(costs) if cost <= runs), len(levels) - 1)
+    smallest = len(levels) - 1 if asked else FLOOR
+    level = next((i for i, cost in enumerate(costs[:smallest]) if cost <= runs), smallest)
+    if not asked:
+        runs = max(runs, int(OVER * costs[level]))
     return replace(levels[level], runs=runs, seconds=wall, seconds_per_run=seconds_per_run)
 
 
@@ -186,8 +189,15 @@ def after_tuning(
     if budget.seconds is None or seconds_per_run is None:
         return budget
     runs = int(budget.seconds * workers / seconds_per_run)
-    choices = [replace(budget, racing=Racing.up_to(pairs)) for pairs in dict.fromkeys(n for _, n in LEVELS)]
+    least = 0 if budget.asked else LEVELS[FLOOR][1]
+    choices = [
+        replace(budget, racing=Racing.up_to(pairs))
+        for pairs in dict.fromkeys(n for _, n in LEVELS)
+        if pairs >= least
+    ]
     fitting = next((one for one in choices if expected(one, arms, references) <= runs), choices[-1])
+    if not budget.asked:
+        runs = max(runs, int(OVER * expected(fitting, arms, references)))
     return replace(fitting, runs=runs, seconds_per_run=seconds_per_run)
 
 

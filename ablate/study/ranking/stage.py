@@ -29,7 +29,7 @@ def rank_tuned(session: Session, winner: Recipe, baseline: Recipe, candidates: l
     stage = TunedStage(session, winner, baseline, candidates)
     fact = declare(stage)
     budget = RankBudget.from_json(fact["budget"])
-    session.progress.say(told(budget, len(stage.every)))
+    session.progress.say(told(budget, len(stage.every), session.workers))
     tuned = tune_arms(stage, budget, fact)
     budget = declare_race(stage, budget, fact)
     race_arms(stage, budget, tuned, fact)

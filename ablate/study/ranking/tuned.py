@@ -36,6 +36,8 @@ from ablate.tasks.chance_level import chance_level
 
 TUNING, PLACEBO_TUNING = 0x70E, 0x71A
 """Keys that keep the seeds of the stage's parts apart."""
+TIMED, TIMED_LANES = 8, 16
+"""Arms that are timed before the budget is divided, at most, and their lanes: to build a group takes longer than its steps."""
 LEAST_BEST = 4
 """The best 1 / LEAST_BEST of the search's trials say what settings of a trick the search liked."""
 
@@ -107,10 +109,11 @@ class TunedStage:
         return [score if isfinite(score) else worst - 1.0 for score in scores]
 
     def seconds_per_run(self) -> float:
-        """Mean seconds that a run of the stage takes a worker, from a few timed steps of its arms."""
+        """Mean seconds that a run of the stage takes a worker, from a few timed steps of some of its arms."""
         session = self.session
         recipes = list(dict.fromkeys(arm.recipes[0] for arm in self.every))
-        return seconds_per_run(session.context, recipes, session.most, session.epochs)
+        sample = recipes[:: -(-len(recipes) // TIMED)]
+        return seconds_per_run(session.context, sample, min(session.most, TIMED_LANES), session.epochs)
 
     def _best_recipes(self) -> list[Recipe]:
         score = self.session.score
@@ -120,9 +123,9 @@ class TunedStage:
         return [entry.run.recipe for entry in trials[: -(-len(trials) // LEAST_BEST)]]
 
 
-def told(budget: RankBudget, arms: int) -> str:
+def told(budget: RankBudget, arms: int, workers: int) -> str:
     where = f"budget {budget.asked}" if budget.asked else "budget chosen"
-    time = f", about {budget.seconds:.0f} s" if budget.seconds else ""
+    time = f", about {budget.runs * budget.seconds_per_run / workers:.0f} s" if budget.seconds_per_run else ""
     return (
         f"rank: {arms} arms, {budget.tuning.runs} tuning runs each, then up to {budget.racing.pairs[-1]} paired seeds "
         f"({where}: at most {budget.runs} runs{time})"
