@@ -174,8 +174,8 @@ def divide(
         )
     smallest = len(levels) - 1 if asked else FLOOR
     level = next((i for i, cost in enumerate(costs[:smallest]) if cost <= runs), smallest)
-    if not asked:
-        runs = max(runs, int(OVER * costs[level]))
+    if not asked and costs[level] > runs:
+        runs = int(OVER * costs[level])
     return replace(levels[level], runs=runs, seconds=wall, seconds_per_run=seconds_per_run)
 
 
@@ -196,8 +196,9 @@ def after_tuning(
         if pairs >= least
     ]
     fitting = next((one for one in choices if expected(one, arms, references) <= runs), choices[-1])
-    if not budget.asked:
-        runs = max(runs, int(OVER * expected(fitting, arms, references)))
+    least_runs = expected(fitting, arms, references)
+    if not budget.asked and least_runs > runs:
+        runs = int(OVER * least_runs)
     return replace(fitting, runs=runs, seconds_per_run=seconds_per_run)
 
 
