@@ -17,7 +17,8 @@ from ablate.records.errors import InputError
 from ablate.records.recipe import Recipe
 from ablate.study.ranking.arms import Arm, arms_of, rate_of, with_rate
 from ablate.study.ranking.budget import FLOOR, LEVELS, after_tuning, check_budget, divide, expected, runs_of
-from ablate.study.ranking.tuning import OUTWARDS, TuningBudget, lattice, points_of, reference_tuning, tune
+from ablate.study.ranking.tuning import OUTWARDS, tune
+from ablate.study.ranking.tuning_points import TuningBudget, lattice, points_of, reference_tuning
 
 CATALOGUE = registry()
 BASELINE = Recipe.of(CATALOGUE, {"momentum": {"lr": 0.1}, "cosine": True, "weight_decay": {"decay": 1e-4}})

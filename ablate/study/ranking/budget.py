@@ -17,7 +17,7 @@ from typing import Any
 from ablate.ledger.entry import Entry
 from ablate.ranking.designs.racing import Racing, expected_runs
 from ablate.records.errors import InputError
-from ablate.study.ranking.tuning import TuningBudget, reference_tuning
+from ablate.study.ranking.tuning_points import TuningBudget, reference_tuning
 
 DECIDED = (0.4, 0.2, 0.3, 0.35, 0.4, 0.4, 0.4, 0.4, 0.5)
 """Share of the undecided arms that a look decides, for estimates."""

@@ -29,7 +29,8 @@ from ablate.study.ranking.budget import (
     seconds_of,
 )
 from ablate.study.ranking.scores import is_scored_apart, score_of
-from ablate.study.ranking.tuning import Point, at_edge, seeds_of, to_json, tune
+from ablate.study.ranking.tuning import seeds_of, tune
+from ablate.study.ranking.tuning_points import Point, at_edge, to_json
 from ablate.study.session import Planned, Session
 from ablate.study.stopwatch import seconds_per_run
 from ablate.tasks.chance_level import chance_level

@@ -13,26 +13,24 @@ The learning rate is a nuisance parameter (Google's tuning playbook); equal budg
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from math import floor, log10
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ablate.records.recipe import Catalogue, Recipe
 from ablate.records.study_rank import OPTIMIZER
 from ablate.study.ranking.arms import LR, Arm, rate_of, with_rate
+from ablate.study.ranking.tuning_points import (
+    LEAST_REFERENCE,
+    Point,
+    TuningBudget,
+    other_settings,
+    outwards,
+    points_of,
+    reference_tuning,
+    repeats_of,
+)
 
-STEPS = (1.0, 2.0, 5.0)
-OFFSETS = {
-    7: (0, -1, 1, -2, 2, -3, 3),
-    5: (0, -1, 1, -2, 2),
-    4: (0, -1, 1, -2),
-    3: (0, -2, 2),
-    2: (0, -2),
-    1: (0,),
-}
-"""Places on the lattice, relative to the nearest to an arm's own rate, for so many rates."""
 OUTWARDS = 3
 """Times that an arm whose best rate is the last one tried gets one more, further out."""
 FIRST = 21
@@ -41,80 +39,6 @@ CLEARLY = 1.5
 """Standard errors by which another rate must beat the reference's."""
 Scores = Callable[[Sequence[tuple[str, Recipe, int]]], list[float]]
 """(arm, recipe, seed) of many runs -> their scores, more is better; a failed run has the score of a collapsed one."""
-
-
-@dataclass(frozen=True, slots=True)
-class TuningBudget:
-    """Runs of every arm: `first` to try rates and settings, then `repeats` more of each of the `finalists` best."""
-
-    first: int = 21
-    finalists: int = 3
-    repeats: int = 8
-
-    @property
-    def runs(self) -> int:
-        return self.first + self.finalists * self.repeats
-
-    def to_json(self) -> dict[str, int]:
-        return asdict(self)
-
-
-LEAST_REFERENCE = TuningBudget(21, 4, 6)
-
-
-@dataclass(frozen=True)
-class Point:
-    """One rate and setting of an arm. `score`: mean over its runs, more is better; `chosen`: what the arm is run with."""
-
-    recipe: Recipe
-    rate: float | None
-    scores: tuple[float, ...] = ()
-    final: tuple[float, ...] = ()
-    chosen: bool = False
-
-    @property
-    def score(self) -> float:
-        values = self.final or self.scores
-        return float(np.mean(values)) if values else float("nan")
-
-
-def lattice(rate: float, steps: int) -> float:
-    """The rate `steps` places above the lattice's nearest to `rate`: … 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, …"""
-    decade = floor(log10(rate))
-    around = [(abs(log10(rate) - log10(step * 10.0**d)), 3 * d + i) for d in (decade, decade + 1) for i, step in enumerate(STEPS)]  # fmt: skip
-    place = min(around)[1] + steps
-    return float(f"{STEPS[place % 3] * 10.0 ** (place // 3):.1g}")
-
-
-def reference_tuning(budget: TuningBudget) -> TuningBudget:
-    """Tuning of a reference: never less than an arm's, and more where that is small, since all arms are compared with it."""
-    least = LEAST_REFERENCE if budget.repeats else TuningBudget(7, 2, 2)
-    return max(budget, least, key=lambda one: one.runs)
-
-
-def points_of(arm: Arm, catalogue: Catalogue, budget: TuningBudget, scale: float = 1.0) -> list[Point]:
-    """What is tried first: the arm's first setting at several rates, those of `budget.first` that other settings leave.
-
-    The first rate is the arm's own, times `scale`.
-    """
-    recipe, others = arm.recipes[0], len(others_of(arm, budget))
-    rate = rate_of(recipe, catalogue)
-    if rate is None:
-        return [Point(recipe, None)]
-    count = max(n for n in OFFSETS if n <= budget.first - others)
-    rates = [lattice(rate * scale, offset) for offset in OFFSETS[count]]
-    return [Point(with_rate(recipe, catalogue, own), own) for own in rates]
-
-
-def others_of(arm: Arm, budget: TuningBudget) -> tuple[Recipe, ...]:
-    """The settings beside the first that are tried: for at most half of the first runs."""
-    return arm.recipes[1 : 1 + budget.first // 2]
-
-
-def repeats_of(arm: Arm, points: Sequence[Point], budget: TuningBudget) -> int:
-    """Seeds of each of an arm's first points: more than one where it has a single setting, and several rates."""
-    alone = len(arm.recipes) == 1 and len(points) > 1
-    return max(1, budget.first // len(points)) if alone else 1
 
 
 def tune(
@@ -153,7 +77,7 @@ def tune(
     }
     tried |= tuner.first(points, {name: repeats_of(arm, points[name], budget) for name, arm in rest.items()})
     others = {
-        name: _other_settings(arm, _best(tried[name]).rate, catalogue, budget) for name, arm in rest.items()
+        name: other_settings(arm, _best(tried[name]).rate, catalogue, budget) for name, arm in rest.items()
     }
     for name, more in tuner.first(others, dict.fromkeys(others, 1)).items():
         tried[name] = [*tried[name], *more]
@@ -251,20 +175,6 @@ def _ratio(rate: float | None, before: float | None) -> float:
     return rate / before if rate and before else 1.0
 
 
-def _other_settings(arm: Arm, rate: float | None, catalogue: Catalogue, budget: TuningBudget) -> list[Point]:
-    """The settings beside the first, at rates around the first's best one."""
-    others = others_of(arm, budget)
-    if rate is None:
-        return [Point(recipe, None) for recipe in others]
-    left = budget.first - len(points_of(arm, catalogue, budget))
-    points = []
-    for recipe in others:
-        count = max(n for n in OFFSETS if n <= max(left // len(others), 1))
-        rates = [lattice(rate, offset) for offset in OFFSETS[count]]
-        points += [Point(with_rate(recipe, catalogue, own), own) for own in rates]
-    return points
-
-
 def _the_chosen(points: Sequence[Point]) -> Point:
     return next(point for point in points if point.chosen)
 
@@ -283,19 +193,6 @@ def choose(points: Sequence[Point]) -> Point:
     if len(gains) < 2:
         return best if gains.mean() > 0 else anchor
     return best if gains.mean() > CLEARLY * gains.std(ddof=1) / np.sqrt(len(gains)) else anchor
-
-
-def at_edge(points: Sequence[Point], chosen: Point) -> bool:
-    """Whether the chosen rate is the lowest or the highest that was tried."""
-    return outwards(points, chosen) is not None
-
-
-def outwards(points: Sequence[Point], chosen: Point) -> float | None:
-    """The rate beyond the chosen one, where that is the lowest or the highest of several that were tried; else None."""
-    rates = {point.rate for point in points if point.rate is not None}
-    if chosen.rate is None or len(rates) < 2 or chosen.rate not in (min(rates), max(rates)):
-        return None
-    return lattice(chosen.rate, 1 if chosen.rate == max(rates) else -1)
 
 
 def _finalists(
@@ -340,7 +237,3 @@ def _other_functions(
 
 def _best(points: Sequence[Point]) -> Point:
     return max(points, key=lambda point: point.score)
-
-
-def to_json(points: Sequence[Point]) -> list[dict[str, Any]]:
-    return [{**asdict(point), "recipe": point.recipe.to_dict()} for point in points]
