@@ -210,18 +210,21 @@ def test_an_arms_first_runs_are_used_and_not_exceeded(first: int) -> None:
         assert len(set(settings)) == min(len(arm.recipes), 1 + first // 2)
 
 
-def test_other_settings_are_tried_at_the_best_rate_of_the_first() -> None:
+def test_the_best_setting_is_run_at_the_best_rate() -> None:
+    """The first setting is best at 0.02 (the reference at 0.1), and another setting is better than it everywhere."""
+
+    class Strength(World):
+        def __call__(self, rows):
+            better = [0.05 * (recipe.get("dropout", {}).get("p", 1.0) < 0.4) for _, recipe, _ in rows]
+            return [score + more for score, more in zip(super().__call__(rows), better, strict=True)]
+
     found = arms(names=("dropout",))
     names = {arm.name: "add-one: baseline" for arm in found.arms}
     seeds = {arm.name: list(range(40)) for arm in found.arms}
-    world = World({"dropout": 0.02, "momentum": 0.1}, noise=1e-6)
+    world = Strength({"dropout": 0.02, "momentum": 0.1}, noise=1e-6)
     points = tune(found.arms, names, CATALOGUE, TuningBudget(7, 2, 2), seeds, world)["add-one: dropout"]
-    by_setting: dict[float, set[float | None]] = {}
-    for point in points:
-        by_setting.setdefault(point.recipe["dropout"]["p"], set()).add(point.rate)
-    default, *others = by_setting.values()
-    assert len(default) >= 4
-    assert all(0.02 in rates for rates in others)
+    (chosen,) = (point for point in points if point.chosen)
+    assert (chosen.rate, chosen.recipe["dropout"]["p"] < 0.4) == (0.02, True)
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ class RankBudget:
     @property
     def lean_pairs(self) -> int:
         """Seeds of every recipe in the lean stage and of every rung, where the budget leaves them."""
-        return min(max(self.racing.pairs[-1], LEAN_PAIRS[0]), LEAN_PAIRS[1])
+        return min(max(self.racing.pairs[-1] // 2, LEAN_PAIRS[0]), LEAN_PAIRS[1])
 
     def ladder_runs(self, rungs: int = RUNGS, pairs: int | None = None) -> int:
         """Runs of the lean stage and the ladder with so many rungs, as many of the recipe's tricks being dispensable."""

@@ -2,9 +2,10 @@
 no fewer: it tries every rate on the seeds on which its arms choose theirs.
 
 Rates lie on one lattice, 1-2-5 a decade, whatever the reference's own rate is: a study that begins at half or at twice a
-rate tries the same ones. References are tuned first, and more thoroughly than the arms: an error there would be in every effect. Then each arm's first
-setting is tried at rates around its reference's, its other settings at rates around the best of those, and the best few
-on more, fresh seeds. Where the best rate is the last one tried, further ones are tried beyond it.
+rate tries the same ones. References are tuned first, and more thoroughly than the arms: an error there would be in every effect. Then each arm's
+first setting is tried at rates around its reference's best, its other settings at that rate; the best setting at the best
+rate and the next best points are run on more, fresh seeds. Where the best rate is the last one tried, further ones are tried
+beyond it.
 The reference's own rate keeps its place unless another one is clearly better: arms whose best rate is
 the reference's are then compared at one rate, and a placebo is not called harmful because tuning gave it another.
 The learning rate is a nuisance parameter (Google's tuning playbook); equal budgets: Choi et al. 2019 (1910.05446).
@@ -24,7 +25,6 @@ from ablate.study.ranking.tuning_points import (
     LEAST_REFERENCE,
     Point,
     TuningBudget,
-    other_settings,
     outwards,
     points_of,
     reference_tuning,
@@ -76,11 +76,6 @@ def tune(
         for name, arm in rest.items()
     }
     tried |= tuner.first(points, {name: repeats_of(arm, points[name], budget) for name, arm in rest.items()})
-    others = {
-        name: other_settings(arm, _best(tried[name]).rate, catalogue, budget) for name, arm in rest.items()
-    }
-    for name, more in tuner.first(others, dict.fromkeys(others, 1)).items():
-        tried[name] = [*tried[name], *more]
     finals = {}
     for name, arm in rest.items():
         reference = references[name]
@@ -198,21 +193,23 @@ def choose(points: Sequence[Point]) -> Point:
 def _finalists(
     arm: Arm, tried: Sequence[Point], leading: Point, catalogue: Catalogue, budget: TuningBudget
 ) -> list[Point]:
-    """The anchor first, then the best of the rest; where the best rate is at an edge, the next one outwards comes too.
+    """The anchor first, then its setting at the best rate of the arm's first setting (and at the next rate outwards, where that
+    is at an edge), then the best of the rest.
 
     The anchor is the arm's best setting at its reference's leading rate, or its own best where it has another optimizer.
     """
     ordered = sorted(tried, key=lambda point: -point.score)
     same = arm.recipes[0].slot(catalogue, OPTIMIZER) == leading.recipe.slot(catalogue, OPTIMIZER)
     anchor = next((point for point in ordered if same and point.rate == leading.rate), ordered[0])
-    chosen = [anchor, *(point for point in ordered if point is not anchor)][: budget.finalists]
-    best = ordered[0]
-    rate = outwards(tried, best)
-    if rate is not None and budget.finalists > 1:
-        next_one = Point(with_rate(best.recipe, catalogue, rate), rate)
-        rest = [point for point in chosen if point not in (anchor, best)]
-        chosen = [anchor, *([best] if best is not anchor else []), next_one, *rest][: budget.finalists]
-    return chosen
+    own = [point for point in ordered if with_rate(arm.recipes[0], catalogue, point.rate) == point.recipe]
+    best = ordered[0] if not own else own[0]
+    rates = [best.rate] if budget.finalists > 1 else []
+    if budget.finalists > 1 and (rate := outwards(tried, best)) is not None:
+        rates.append(rate)
+    at_best = [Point(with_rate(anchor.recipe, catalogue, rate), rate) for rate in rates]
+    known = {point.recipe: point for point in tried}
+    chosen = [anchor, *(known.get(point.recipe, point) for point in at_best), *ordered]
+    return list({point.recipe: point for point in chosen}.values())[: budget.finalists]
 
 
 def _other_functions(

@@ -74,17 +74,21 @@ def reference_tuning(budget: TuningBudget) -> TuningBudget:
 
 
 def points_of(arm: Arm, catalogue: Catalogue, budget: TuningBudget, scale: float = 1.0) -> list[Point]:
-    """What is tried first: the arm's first setting at several rates, those of `budget.first` that other settings leave.
+    """What is tried first: the arm's first setting at several rates, then its other settings at the middle ones of them.
 
     The first rate is the arm's own, times `scale`.
     """
-    recipe, others = arm.recipes[0], len(others_of(arm, budget))
-    rate = rate_of(recipe, catalogue)
+    others = others_of(arm, budget)
+    rate = rate_of(arm.recipes[0], catalogue)
     if rate is None:
-        return [Point(recipe, None)]
-    count = max(n for n in OFFSETS if n <= budget.first - others)
-    rates = [lattice(rate * scale, offset) for offset in OFFSETS[count]]
-    return [Point(with_rate(recipe, catalogue, own), own) for own in rates]
+        return [Point(recipe, None) for recipe in (arm.recipes[0], *others)]
+    count = max(n for n in OFFSETS if n <= budget.first - len(others))
+    each = max(n for n in OFFSETS if n <= max((budget.first - count) // max(len(others), 1), 1))
+    points = []
+    for recipe, number in ((arm.recipes[0], count), *((recipe, each) for recipe in others)):
+        rates = [lattice(rate * scale, offset) for offset in OFFSETS[number]]
+        points += [Point(with_rate(recipe, catalogue, own), own) for own in rates]
+    return points
 
 
 def others_of(arm: Arm, budget: TuningBudget) -> tuple[Recipe, ...]:
@@ -96,20 +100,6 @@ def repeats_of(arm: Arm, points: Sequence[Point], budget: TuningBudget) -> int:
     """Seeds of each of an arm's first points: more than one where it has a single setting, and several rates."""
     alone = len(arm.recipes) == 1 and len(points) > 1
     return max(1, budget.first // len(points)) if alone else 1
-
-
-def other_settings(arm: Arm, rate: float | None, catalogue: Catalogue, budget: TuningBudget) -> list[Point]:
-    """The settings beside the first, at rates around the first's best one."""
-    others = others_of(arm, budget)
-    if rate is None:
-        return [Point(recipe, None) for recipe in others]
-    left = budget.first - len(points_of(arm, catalogue, budget))
-    points = []
-    for recipe in others:
-        count = max(n for n in OFFSETS if n <= max(left // len(others), 1))
-        rates = [lattice(rate, offset) for offset in OFFSETS[count]]
-        points += [Point(with_rate(recipe, catalogue, own), own) for own in rates]
-    return points
 
 
 def at_edge(points: Sequence[Point], chosen: Point) -> bool:
