@@ -22,10 +22,8 @@ import math
 import os
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext
 from functools import partial
 from statistics import median
-from typing import Any
 
 import torch
 from torch import nn
@@ -33,16 +31,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ablate.catalogue.registry import registry
 from ablate.lanes.context import TaskContext
-from ablate.lanes.cuda_graph import prepare
-from ablate.lanes.device import one_thread, wait
-from ablate.lanes.trainer import Trainer
-from ablate.records.recipe import Recipe
-from ablate.records.run import Run
+from ablate.lanes.device import wait
 from ablate.study.kernel import choose
 from ablate.tasks.load import load
 from ablate.tasks.task import Task
 from bench import common
-from bench.solo import loss_of, plain, resident, steps_on, timed
+from bench.group import lanes_alone, recipe_of
+from bench.solo import loss_of, plain, resident
 from bench.together import Side, in_processes, lanes_side, solo_side
 
 LEFT_OUT = "left out: evaluation, start-up, and tricks, which cost both sides something"
@@ -51,25 +46,6 @@ SHARING = 4
 """Processes that share one GPU."""
 SIZES = {"cpu": 2048, "cuda": 8192}
 """Rows of the matrices of which the product is timed; a quarter for bfloat16 on a CPU, which may have no such unit."""
-
-
-def recipe_of(rate: float, *, bf16: bool) -> Recipe:
-    asked: dict[str, Any] = {"optimizer": {"name": "momentum", "lr": rate, "momentum": 0.9}}
-    return Recipe.of(registry(), asked | ({"amp": {"dtype": "bfloat16"}} if bf16 else {}))
-
-
-def trainer_of(context: TaskContext, lanes: int, *, bf16: bool) -> Trainer:
-    recipes = [recipe_of(10 ** (-2.5 + lane / lanes), bf16=bf16) for lane in range(lanes)]
-    return Trainer(context, [Run(context.task.name, recipe, seed, 1) for seed, recipe in enumerate(recipes)])
-
-
-def lanes_alone(context: TaskContext, lanes: int, *, bf16: bool) -> float:
-    """K lanes in this process, of one thread on a CPU."""
-    with one_thread() if context.device.type == "cpu" else nullcontext():
-        trainer = trainer_of(context, lanes, bf16=bf16)
-        prepare(trainer)
-        steps = max(4, steps_on(context.device) // int(math.sqrt(lanes)))
-        return timed(trainer.step, context.device, lanes, steps)
 
 
 def operations(task: Task) -> int:

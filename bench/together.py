@@ -15,6 +15,7 @@ from ablate.catalogue.registry import registry
 from ablate.executors.processes import retain_freed_memory
 from ablate.lanes.context import TaskContext
 from ablate.tasks.load import load
+from bench.group import lanes_alone
 from bench.solo import resident
 
 Side = Callable[[], float]
@@ -53,8 +54,6 @@ def solo_side(reference: str, device: str, *, graph: bool) -> Side:
 
 
 def lanes_side(reference: str, kernel: str, lanes: int) -> Side:
-    from bench.lanes import lanes_alone
-
     return partial(
         lanes_alone,
         TaskContext.of(load(reference), registry(), torch.device("cpu"), kernel),

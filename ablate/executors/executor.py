@@ -10,11 +10,10 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Protocol
 
+from ablate.executors.progress import Progress
+
 if TYPE_CHECKING:  # importing a job imports torch, and a worker process imports its executor before torch
     from ablate.executors.job import Job, JobResult
-
-Progress = Callable[[int], None]
-"""Called with the number of lane-epochs trained since the last call, in the driver process, from any thread."""
 
 
 class Executor(Protocol):

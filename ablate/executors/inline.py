@@ -6,8 +6,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from ablate.executors.executor import Progress
 from ablate.executors.job import Job, JobResult, run_job
+from ablate.executors.progress import Progress
 
 
 class Inline:

@@ -9,8 +9,8 @@ from functools import lru_cache
 import torch
 
 from ablate.catalogue.registry import registry
-from ablate.executors.executor import Progress
 from ablate.executors.job_error import JobError
+from ablate.executors.progress import Progress
 from ablate.executors.work_sharing import claim_idle_worker
 from ablate.lanes import checkpoint
 from ablate.lanes.context import TaskContext

@@ -24,7 +24,7 @@ from multiprocessing.queues import SimpleQueue
 from typing import TYPE_CHECKING, Any, Self
 
 from ablate.executors import work_sharing
-from ablate.executors.executor import Progress
+from ablate.executors.progress import Progress
 
 if (
     TYPE_CHECKING

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib import import_module
 
-from ablate.executors.executor import Executor, Factory, Progress
+from ablate.executors.executor import Executor, Factory
 from ablate.executors.inline import Inline
 from ablate.executors.processes import Processes
+from ablate.executors.progress import Progress
 from ablate.records.errors import InputError, unknown
 
 AUTO = "auto"

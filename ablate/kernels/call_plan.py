@@ -1,7 +1,6 @@
-"""Calls of compiled functions for several lanes, written down once and made as often as tensors come.
+"""Calls of compiled functions for several lanes: listed once, made at every step with the addresses of that step's tensors.
 
-What a function is handed is a place: so many bytes behind the beginning of a region. Where regions begin is told at every
-call, so that nothing else is worked out again.
+An argument is an `ArgRef`, a byte offset into a memory region, or a whole number. Only the regions' addresses change between steps.
 """
 
 from __future__ import annotations
@@ -11,144 +10,154 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import lru_cache
 from itertools import accumulate
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ablate.kernels.compiled.call_table import caller
-from ablate.kernels.compiled.jit import Function
+if TYPE_CHECKING:  # importing it requires llvmlite
+    from ablate.kernels.compiled.jit import Function
 
-FLOAT = 4
-LINE = 64
-"""Bytes: rooms begin at a multiple of them."""
+FLOAT_BYTES = 4
+ALIGNMENT = 64
+"""Bytes: temporaries begin at a multiple of a cache line."""
 
 
 class Region(IntEnum):
-    FIXED = 0
+    ABSOLUTE = 0
     """Addresses and whole numbers as they are."""
-    ROOM = 1
-    """What is kept until the backward pass."""
+    WORKSPACE = 1
+    """Values saved for the backward pass."""
     SCRATCH = 2
     """What a function needs while it runs."""
-    LEFT = 3
-    RIGHT = 4
-    """Values between two calls that nobody needs later."""
-    ROW = 5
-    """The arguments themselves."""
+    PING = 3
+    PONG = 4
+    """Values between two calls that no later one needs."""
+    ARGUMENTS = 5
+    """The argument table itself."""
     X = 6
     Y = 7
     """In a backward pass, its gradient."""
-    TO_X = 8
-    OTHERS = 9
-    """The first of the other tensors."""
+    GRAD_X = 8
+    TENSORS = 9
+    """The first of the other tensors, each a region."""
 
 
 class ArgRef(NamedTuple):
+    """A byte offset into a region. False if it is NULL."""
+
     region: int
     offset: int = 0
 
     def __bool__(self) -> bool:
-        return self != NOWHERE
+        return self != NULL
 
 
-NOWHERE = ArgRef(Region.FIXED)
+NULL = ArgRef(Region.ABSOLUTE)
 Argument = ArgRef | int
 
 
 @dataclass
-class Calls:
-    """Calls of all lanes, one lane after another. `keeping`: values between two calls are kept for a backward pass."""
+class CallPlanBuilder:
+    """Lists the calls of all lanes, one lane after another. `saving`: values between calls are saved for a backward pass."""
 
-    keeping: bool = False
-    workspace: int = 0
-    """Bytes that have to be there, in the region ROOM."""
-    _taken: int = 0
+    saving: bool = False
+    workspace_bytes: int = 0
+    _used: int = 0
     _sizes: dict[Region, int] = field(
-        default_factory=lambda: dict.fromkeys((Region.SCRATCH, Region.LEFT, Region.RIGHT), 0)
+        default_factory=lambda: dict.fromkeys((Region.SCRATCH, Region.PING, Region.PONG), 0)
     )
     _entries: list[int] = field(default_factory=list)
-    _begins: list[int] = field(default_factory=list)
-    _row: list[ArgRef] = field(default_factory=list)
-    _alive: list[Tensor] = field(default_factory=list)
+    _starts: list[int] = field(default_factory=list)
+    _arguments: list[ArgRef] = field(default_factory=list)
+    _constants: list[Tensor] = field(default_factory=list)
 
     def begin_lane(self) -> None:
-        if not self.keeping:
-            self._taken = 0
+        if not self.saving:
+            self._used = 0
 
     def call(self, function: Function, *arguments: Argument) -> None:
-        self._begins.append(len(self._row))
+        self._starts.append(len(self._arguments))
         self._entries.append(function.entry)
-        self._row += [_place(argument) for argument in arguments]
+        self._arguments += [_reference(argument) for argument in arguments]
 
-    def row(self, *arguments: Argument) -> ArgRef:
-        """A row of whole numbers and addresses, itself at a place."""
-        at = len(self._row)
-        self._row += [_place(argument) for argument in arguments]
-        return ArgRef(Region.ROW, 8 * at)
+    def table(self, *arguments: Argument) -> ArgRef:
+        """An int64 row of numbers and addresses, itself passed by reference."""
+        start = len(self._arguments)
+        self._arguments += [_reference(argument) for argument in arguments]
+        return ArgRef(Region.ARGUMENTS, 8 * start)
 
-    def kept(self, numbers: int) -> ArgRef:
-        """Room for so many float32, of this lane only."""
-        place = ArgRef(Region.ROOM, self._taken)
-        self._taken += _rounded(numbers)
-        self.workspace = max(self.workspace, self._taken)
-        return place
+    def saved(self, numbers: int) -> ArgRef:
+        """Workspace for so many float32, of this lane only."""
+        reference = ArgRef(Region.WORKSPACE, self._used)
+        self._used += _aligned_bytes(numbers)
+        self.workspace_bytes = max(self.workspace_bytes, self._used)
+        return reference
 
     def scratch(self, numbers: int) -> ArgRef:
-        return self._at_least(Region.SCRATCH, numbers)
+        return self._reserve(Region.SCRATCH, numbers)
 
     def scratch_parts(self, *numbers: int) -> list[ArgRef]:
-        """The same for several things beside each other."""
-        ends = list(accumulate(map(_rounded, numbers), initial=0))
-        self._at_least(Region.SCRATCH, ends[-1] // FLOAT)
+        """Scratch memory for several arrays side by side."""
+        ends = list(accumulate(map(_aligned_bytes, numbers), initial=0))
+        self._reserve(Region.SCRATCH, ends[-1] // FLOAT_BYTES)
         return [ArgRef(Region.SCRATCH, end) for end in ends[:-1]]
 
-    def value(self, numbers: int, beside: ArgRef) -> ArgRef:
-        """Room for what the next call needs, elsewhere than `beside`."""
-        if self.keeping:
-            return self.kept(numbers)
-        return self._at_least(Region.RIGHT if beside.region == Region.LEFT else Region.LEFT, numbers)
+    def temporary(self, numbers: int, source: ArgRef) -> ArgRef:
+        """Memory for the input of the next call, which does not overlap `source`."""
+        if self.saving:
+            return self.saved(numbers)
+        return self._reserve(Region.PONG if source.region == Region.PING else Region.PING, numbers)
 
-    def fixed(self, tensor: Tensor) -> ArgRef:
-        """A tensor that stays."""
-        self._alive.append(tensor)
-        return ArgRef(Region.FIXED, tensor.data_ptr())
+    def constant(self, tensor: Tensor) -> ArgRef:
+        """A tensor that stays as it is, kept alive by the plan."""
+        self._constants.append(tensor)
+        return ArgRef(Region.ABSOLUTE, tensor.data_ptr())
 
     def zeros(self, numbers: int) -> ArgRef:
-        return self.fixed(_zeros(numbers))
+        return self.constant(_zeros(numbers))
 
-    def _at_least(self, region: Region, numbers: int) -> ArgRef:
-        self._sizes[region] = max(self._sizes[region], _rounded(numbers))
+    def _reserve(self, region: Region, numbers: int) -> ArgRef:
+        self._sizes[region] = max(self._sizes[region], _aligned_bytes(numbers))
         return ArgRef(region)
 
-    def done(self) -> Written:
-        return Written(self, self._sizes, self._entries, self._begins, self._row)
+    def build(self) -> CallPlan:
+        return CallPlan(self, self._sizes, self._entries, self._starts, self._arguments)
 
 
-class Written:
-    """Calls that can be made."""
+class CallPlan:
+    """A list of calls with its temporaries. `workspace_bytes`: what `run` needs as workspace."""
 
     def __init__(
-        self, calls: Calls, sizes: dict[Region, int], entries: list[int], begins: list[int], row: list[ArgRef]
+        self,
+        builder: CallPlanBuilder,
+        sizes: dict[Region, int],
+        entries: list[int],
+        starts: list[int],
+        arguments: list[ArgRef],
     ) -> None:
-        self.calls = calls  # what its places point to lives as long
-        self.workspace = calls.workspace
-        self._between = {region: torch.empty(size, dtype=torch.uint8) for region, size in sizes.items()}
-        self._entries, self._begins = torch.tensor(entries), torch.tensor(begins)
-        self._regions = torch.tensor([place.region for place in row])
-        self._offsets = torch.tensor([place.offset for place in row])
-        self._row = torch.empty_like(self._offsets)
-        between = (self._between[region].data_ptr() for region in (Region.SCRATCH, Region.LEFT, Region.RIGHT))
-        self._own = (*between, self._row.data_ptr())
+        self.builder = builder  # keeps the constants alive
+        self.workspace_bytes = builder.workspace_bytes
+        self._temporaries = {region: torch.empty(size, dtype=torch.uint8) for region, size in sizes.items()}
+        self._entries, self._starts = torch.tensor(entries), torch.tensor(starts)
+        self._regions = torch.tensor([reference.region for reference in arguments])
+        self._offsets = torch.tensor([reference.offset for reference in arguments])
+        self._arguments = torch.empty_like(self._offsets)
+        temporaries = (self._temporaries[r].data_ptr() for r in (Region.SCRATCH, Region.PING, Region.PONG))
+        self._own_regions = (*temporaries, self._arguments.data_ptr())
         self._count = len(entries)
-        self._addresses = tuple(tensor.data_ptr() for tensor in (self._entries, self._begins, self._row))
-
-    def run(self, workspace: int, x: int, y: int, to_x: int, others: Sequence[int]) -> None:
-        """With these addresses of regions."""
+        self._tables = tuple(tensor.data_ptr() for tensor in (self._entries, self._starts, self._arguments))
         if self._count:
-            begins = torch.tensor((0, workspace, *self._own, x, y, to_x, *others))
-            torch.index_select(begins, 0, self._regions, out=self._row).add_(self._offsets)
-            caller()(*self._addresses, self._count)
+            from ablate.kernels.compiled.call_table import caller
+
+            self._call_all = caller()
+
+    def run(self, workspace: int, x: int, y: int, grad_x: int, tensors: Sequence[int]) -> None:
+        """Make all calls, the regions being at these addresses."""
+        if self._count:
+            bases = torch.tensor((0, workspace, *self._own_regions, x, y, grad_x, *tensors))
+            torch.index_select(bases, 0, self._regions, out=self._arguments).add_(self._offsets)
+            self._call_all(*self._tables, self._count)
 
 
 @lru_cache(maxsize=64)
@@ -156,9 +165,9 @@ def _zeros(numbers: int) -> Tensor:
     return torch.zeros(numbers)
 
 
-def _place(argument: Argument) -> ArgRef:
-    return argument if isinstance(argument, ArgRef) else ArgRef(Region.FIXED, argument)
+def _reference(argument: Argument) -> ArgRef:
+    return argument if isinstance(argument, ArgRef) else ArgRef(Region.ABSOLUTE, argument)
 
 
-def _rounded(numbers: int) -> int:
-    return -(-numbers * FLOAT // LINE) * LINE
+def _aligned_bytes(numbers: int) -> int:
+    return -(-numbers * FLOAT_BYTES // ALIGNMENT) * ALIGNMENT

@@ -1,4 +1,4 @@
-"""Convolutions of a few sizes as links of a chain: `compiled.direct`, `compiled.winograd`, `compiled.tiles`."""
+"""Convolutions as compiled ops: `compiled.direct_convolution`, `compiled.winograd` and `compiled.tiled_winograd`, by size."""
 
 from __future__ import annotations
 
@@ -6,54 +6,54 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ablate.kernels import im2col_winograd
-from ablate.kernels.compiled_ops import without
-from ablate.kernels.fused import Back, Shape
+from ablate.kernels.call_plan import NULL, ArgRef
+from ablate.kernels.compiled_op import EmitBackward, EmitContext, Shape
+from ablate.kernels.compiled_ops import masked_bias
 
 if TYPE_CHECKING:
-    from ablate.kernels.call_plan import ArgRef
+    from ablate.kernels.compiled.jit import Function
     from ablate.kernels.compiled.tiled_winograd import Grid
     from ablate.kernels.compiled.winograd import Tile
-    from ablate.kernels.memory_plan import Lane
 
 Pair = tuple[int, int]
 
-# Where compiled code takes at most 1 / 1.2 of oneDNN's time, forward and backward together, read off grids of layers on one core with
-# AVX-512: 70 layers of one tile, 61 of more (4 to 128 channels, 8 to 256 examples), 90 of few channels in.
-TILE_WEIGHTS = 2**14  # channels in times channels out
-TILE_SIDE = 56  # of the output, as DIRECT_SIDE: no larger ones were measured
-DIRECT_SIDE = 32
-DIRECT_KERNEL = 25  # weights of a kernel
-DIRECT_VALUES = 2**15  # numbers in a lane's columns, where channels out fill no vector
+# Sizes for which compiled code takes at most 1 / 1.2 of oneDNN's time, forward and backward together, fitted on grids of layers on one
+# core with AVX-512: 70 layers of one tile, 61 of more (4 to 128 channels, 8 to 256 examples), 90 of few input channels.
+MAX_WINOGRAD_WEIGHTS = 2**14  # input channels times output channels
+MAX_WINOGRAD_SIDE = 56  # of the output, as MAX_DIRECT_SIDE; larger ones were not measured
+MAX_DIRECT_SIDE = 32
+MAX_DIRECT_KERNEL = 25  # weights of a kernel
+MAX_DIRECT_VALUES = 2**15  # elements of a lane's im2col matrix, where the output channels fill no vector
 
 
 @dataclass(frozen=True)
 class ConvolutionOp:
     """`nn.Conv2d` with zeros around: `[B, C, H, W]`, `[O, C, h, w]`, `[O]` -> `[B, O, H', W']`. `biased`, `without`: as `links.Affine`.
 
-    Maps may lie as they like: convolutions leave them with their channels innermost.
+    Maps may lie as they like: convolutions leave them with their channels channels_last.
     """
 
     channels: tuple[int, int]
-    """Out and in."""
+    """(out, in)"""
     kernel: Pair
     stride: Pair
     padding: Pair
-    biased: bool
-    without: frozenset[int] = frozenset()
+    has_bias: bool
+    without_bias: frozenset[int] = frozenset()
 
-    held = 0
+    num_buffers = 0
 
     @property
-    def tensors(self) -> int:
-        return 1 + self.biased
+    def num_params(self) -> int:
+        return 1 + self.has_bias
 
-    def fits(self, shape: Shape, *, innermost: bool) -> Shape | None:
+    def output_shape(self, shape: Shape, *, channels_last: bool) -> Shape | None:
         if len(shape) != 4 or shape[1] != self.channels[1]:
             return None
         sides = self._sides(shape)
@@ -61,82 +61,78 @@ class ConvolutionOp:
         return (shape[0], self.channels[0], *sides) if algorithm else None
 
     def _sides(self, shape: Shape) -> tuple[int, int]:
-        """The height and the width of the output."""
+        """Height and width of the output."""
         each = zip(shape[2:], self.kernel, self.stride, self.padding, strict=True)
         height, width = ((side + 2 * pad - kernel) // step + 1 for side, kernel, step, pad in each)
         return height, width
 
     def _algorithm(self, shape: Shape) -> str:
         (out, channels), sides = self.channels, self._sides(shape)
-        values = channels * prod(self.kernel) * shape[0] * prod(sides)  # numbers in a lane's columns
-        if channels <= 4 and prod(self.kernel) <= DIRECT_KERNEL and max(sides) <= DIRECT_SIDE and (out % 8 == 0 or values <= DIRECT_VALUES):  # fmt: skip
+        values = channels * prod(self.kernel) * shape[0] * prod(sides)  # elements of a lane's im2col matrix
+        if channels <= 4 and prod(self.kernel) <= MAX_DIRECT_KERNEL and max(sides) <= MAX_DIRECT_SIDE and (out % 8 == 0 or values <= MAX_DIRECT_VALUES):  # fmt: skip
             return "direct"
         by_threes = self.kernel == (3, 3) and self.stride == (1, 1) and max(self.padding) <= 2
-        fits = by_threes and channels * out <= TILE_WEIGHTS and 1 < max(sides) <= TILE_SIDE
-        return "tile" if fits and (max(sides) <= 4 or channels % 4 == out % 4 == 0) else ""
+        fits = by_threes and channels * out <= MAX_WINOGRAD_WEIGHTS and 1 < max(sides) <= MAX_WINOGRAD_SIDE
+        return "winograd" if fits and (max(sides) <= 4 or channels % 4 == out % 4 == 0) else ""
 
-    def write(self, lane: Lane, x: ArgRef) -> tuple[ArgRef, Back]:
+    def emit(self, context: EmitContext, x: ArgRef) -> tuple[ArgRef, EmitBackward]:
         out = self.channels[0]
-        weight, biased = lane.tensors[0], self.biased and lane.number not in self.without
-        bias = lane.tensors[1] if biased else lane.calls.zeros(out)
-        y = lane.result((lane.shape[0], out, *self._sides(lane.shape)), x)
-        direct_convolution = self._algorithm(lane.shape) == "direct"
-        (function, numbers), counts = self._direct(lane, 0) if direct_convolution else self._tiled(lane, 0)
-        lane.call(function, x, weight, bias, y, lane.calls.scratch(numbers), *counts)
+        weight, has_bias = context.params[0], self.has_bias and context.lane not in self.without_bias
+        bias = context.params[1] if has_bias else context.calls.zeros(out)
+        y = context.output((context.shape[0], out, *self._sides(context.shape)), x)
+        is_direct = self._algorithm(context.shape) == "direct"
+        (function, scratch), counts = self._direct(context, "forward") if is_direct else self._winograd(context, "forward")  # fmt: skip
+        context.call(function, x, weight, bias, y, context.calls.scratch(scratch), *counts)
 
-        def back(lane: Lane, gradient: ArgRef, wanted: bool) -> ArgRef:
-            (function, numbers), counts = (
-                self._direct(lane, 1) if direct_convolution else self._tiled(lane, 1)
-            )
-            to = lane.gradients[0], lane.gradients[1] if biased else 0
-            if direct_convolution:  # which also sums a gradient of the bias that nobody wants
-                workspace, spare = lane.calls.scratch_parts(numbers, prod(self.channels) * prod(self.kernel))
-                lane.call(function, gradient, x, *(place or spare for place in to), workspace, *counts)
-                return self._direct_to_x(lane, gradient, weight) if wanted else gradient
-            to_x = lane.into(lane.shape, gradient, wanted=wanted)
-            lane.call(function, gradient, x, weight, to_x, *to, lane.calls.scratch(numbers), *counts)
-            return to_x
+        def direct_backward(context: EmitContext, grad: ArgRef, wanted: bool) -> ArgRef:
+            (function, scratch), counts = self._direct(context, "backward")
+            grads = context.grads[0], context.grads[1] if has_bias else NULL
+            # It computes both gradients: one that is not wanted goes to scratch memory.
+            workspace, unused = context.calls.scratch_parts(scratch, prod(self.channels) * prod(self.kernel))
+            context.call(function, grad, x, *(target or unused for target in grads), workspace, *counts)
+            if not wanted:
+                return grad
+            (function, scratch), counts = self._direct(context, "backward_to_x")
+            grad_x = context.output(context.shape, grad)
+            context.call(function, grad, weight, grad_x, context.calls.scratch(scratch), *counts)
+            return grad_x
 
-        return y, back
+        def winograd_backward(context: EmitContext, grad: ArgRef, wanted: bool) -> ArgRef:
+            (function, scratch), counts = self._winograd(context, "backward")
+            grads = context.grads[0], context.grads[1] if has_bias else NULL
+            grad_x = context.output_if(wanted, context.shape, grad)
+            workspace = context.calls.scratch(scratch)
+            context.call(function, grad, x, weight, grad_x, *grads, workspace, *counts)
+            return grad_x
 
-    def _direct(self, lane: Lane, direction: int) -> tuple[Any, tuple[int, ...]]:
-        """The function forward (0), back (1) or back to x (2) with the numbers of its room, and the counts that it is called with."""
+        return y, direct_backward if is_direct else winograd_backward
+
+    def _direct(self, context: EmitContext, name: str) -> tuple[tuple[Function, int], tuple[int, ...]]:
+        """(the function of that name and its scratch numbers, the counts that it is called with)"""
         from ablate.kernels.compiled import direct_convolution
 
-        examples, channels, height, width = lane.shape
-        out, into = self.channels
-        sizes = direct_convolution.Sizes(into, out, self.kernel, self.stride, self.padding, (height, width))
+        examples, channels, height, width = context.shape
+        out, inputs = self.channels
+        sizes = direct_convolution.Sizes(inputs, out, self.kernel, self.stride, self.padding, (height, width))
         strides = (0, height * width * channels, 1, width * channels, channels)
-        return (direct_convolution.forward, direct_convolution.backward, direct_convolution.backward_to_x)[
-            direction
-        ](sizes), (
-            1,
-            examples,
-            *strides,
-        )
+        return getattr(direct_convolution, name)(sizes), (1, examples, *strides)
 
-    def _direct_to_x(self, lane: Lane, gradient: ArgRef, weight: ArgRef) -> ArgRef:
-        (function, numbers), counts = self._direct(lane, 2)
-        to_x = lane.result(lane.shape, gradient)
-        lane.call(function, gradient, weight, to_x, lane.calls.scratch(numbers), *counts)
-        return to_x
-
-    def _tiled(self, lane: Lane, direction: int) -> tuple[Any, tuple[int, ...]]:
+    def _winograd(self, context: EmitContext, name: str) -> tuple[tuple[Function, int], tuple[int, ...]]:
+        """The same, for maps of one tile or of several."""
         from ablate.kernels.compiled import tiled_winograd, winograd
 
-        (out, channels), (examples, _, height, width) = self.channels, lane.shape
+        (out, channels), (examples, _, height, width) = self.channels, context.shape
         if all(side + 2 * pad <= 6 for side, pad in zip((height, width), self.padding, strict=True)):
             tile = tile_of(height, width, self.padding)
-            return (winograd.forward, winograd.backward)[direction](tile, channels, out), (1, examples)
-        grid = grid_of(height, width, self.padding)
-        return (tiled_winograd.forward, tiled_winograd.backward)[direction](grid, channels, out), (
+            return getattr(winograd, name)(tile, channels, out), (1, examples)
+        return getattr(tiled_winograd, name)(grid_of(height, width, self.padding), channels, out), (
             1,
             examples,
         )
 
-    def differentiably(self, x: Tensor, tensors: Sequence[Tensor], held: Sequence[Tensor]) -> Tensor:
-        weight = tensors[0]
-        biases = without(tensors[1], self.without) if self.biased else [None] * len(x)
+    def eager(self, x: Tensor, params: Sequence[Tensor], buffers: Sequence[Tensor]) -> Tensor:
+        weight = params[0]
+        biases = masked_bias(params[1], self.without_bias) if self.has_bias else [None] * len(x)
         lanes = zip(x, weight, biases, strict=True)
         return torch.stack([torch.conv2d(*lane, self.stride, self.padding) for lane in lanes])
 

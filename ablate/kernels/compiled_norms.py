@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from ablate.kernels.compiled_ops import Each, Same, passed
-from ablate.kernels.fused import Back, Shape
+from ablate.kernels.call_plan import ArgRef, Argument
+from ablate.kernels.compiled_op import EmitBackward, EmitContext, Shape
+from ablate.kernels.compiled_ops import LaneValues, Uniform, identity_backward
 from ablate.kernels.stacked_norms import normed_differentiably, tensors_of
 from ablate.surgery.norms import Norm
-
-if TYPE_CHECKING:
-    from ablate.kernels.call_plan import ArgRef, Argument
-    from ablate.kernels.memory_plan import Lane
 
 PARAMETERS = ("weight", "bias")
 RUNNING = ("running_mean", "running_var")
@@ -24,70 +20,74 @@ RUNNING = ("running_mean", "running_var")
 
 @dataclass(frozen=True)
 class NormOp:
-    """`[B, C, …]` -> the same shape, each lane by its own of `layers` (None: left as it is).
+    """`[B, C, …]` -> the same shape, each lane by its own of `layers` (None: identity).
 
-    `places[lane]`: by name, which of the link's tensors are that lane's weight and bias, and which of those held its running statistics.
+    `indices[lane]`: by name, which of the op's params are that lane's weight and bias, and which buffers its running statistics.
     """
 
-    layers: Sequence[Norm | None] | Same[Norm | None]
-    places: Each[Mapping[str, int]]
-    tensors: int
-    held: int
+    layers: Sequence[Norm | None] | Uniform[Norm | None]
+    indices: LaneValues[Mapping[str, int]]
+    num_params: int
+    num_buffers: int
 
-    def fits(self, shape: Shape, *, innermost: bool) -> Shape | None:
-        if len(shape) != 2 and (len(shape) != 4 or not innermost or shape[1] == 1):
+    def output_shape(self, shape: Shape, *, channels_last: bool) -> Shape | None:
+        if len(shape) != 2 and (len(shape) != 4 or not channels_last or shape[1] == 1):
             return None
-        for layer in [self.layers.value] if isinstance(self.layers, Same) else self.layers:
+        for layer in [self.layers.value] if isinstance(self.layers, Uniform) else self.layers:
             if layer is not None:
                 layer.check(torch.empty(shape, device="meta"))
         return shape
 
-    def write(self, lane: Lane, x: ArgRef) -> tuple[ArgRef, Back]:
-        layer = self.layers[lane.number]
+    def emit(self, context: EmitContext, x: ArgRef) -> tuple[ArgRef, EmitBackward]:
+        layer = self.layers[context.lane]
         if layer is None:
-            return x, passed
+            return x, identity_backward
         from ablate.kernels.compiled import norms
 
-        examples, channels, *sides = lane.shape
+        examples, channels, *sides = context.shape
         counts = 1, examples, sides[0] * sides[1] if sides else 1
-        numbers = [layer.settings["eps"], layer.settings.get("momentum", 0.0)]
-        own = lane.calls.fixed(torch.tensor(numbers, dtype=torch.float32))
+        values = [layer.settings["eps"], layer.settings.get("momentum", 0.0)]
+        settings = context.calls.constant(torch.tensor(values, dtype=torch.float32))
         mode = norms.EXAMPLE if not layer.over_examples else norms.BATCH if layer.training else norms.STORED
-        about = mode, layer.group_size, 0, 0
-        places = self.places[lane.number]
-        weight, bias = (lane.tensors[places[name]] for name in PARAMETERS)
-        running = [lane.held[places[name]] if name in places else 0 for name in RUNNING]
-        y, kept = lane.result(lane.shape, x), lane.calls.kept(examples * norms.KEPT * channels)
+        row = mode, layer.group_size, 0, 0
+        indices = self.indices[context.lane]
+        weight, bias = (context.params[indices[name]] for name in PARAMETERS)
+        running = [context.buffers[indices[name]] if name in indices else 0 for name in RUNNING]
+        y, saved = context.output(context.shape, x), context.calls.saved(examples * norms.KEPT * channels)
         function, workspace = norms.forward(channels)
-        rows = lane.calls.row(*about), lane.calls.row(*_parted(weight, bias, *running))
-        lane.call(function, x, y, kept, own, lane.calls.scratch(workspace), *rows, *counts)
+        rows = context.calls.table(*row), context.calls.table(*_part_row(weight, bias, *running))
+        context.call(function, x, y, saved, settings, context.calls.scratch(workspace), *rows, *counts)
 
-        def back(lane: Lane, gradient: ArgRef, wanted: bool) -> ArgRef:
+        def backward(context: EmitContext, grad: ArgRef, wanted: bool) -> ArgRef:
             function, workspace = norms.backward(channels)
-            to_x, (first, *spare) = (
-                lane.result(lane.shape, gradient),
-                lane.calls.scratch_parts(workspace, channels),
+            grad_x, (first, *unused) = (
+                context.output(context.shape, grad),
+                context.calls.scratch_parts(workspace, channels),
             )
-            to = (lane.gradients[places[name]] or spare[0] for name in PARAMETERS)
-            rows = lane.calls.row(*about), lane.calls.row(*_parted(weight, *to, 0))
-            lane.call(function, gradient, x, kept, to_x, own, first, *rows, *counts)
-            return to_x
+            grads = (context.grads[indices[name]] or unused[0] for name in PARAMETERS)
+            rows = context.calls.table(*row), context.calls.table(*_part_row(weight, *grads, 0))
+            context.call(function, grad, x, saved, grad_x, settings, first, *rows, *counts)
+            return grad_x
 
-        return y, back
+        return y, backward
 
-    def differentiably(self, x: Tensor, tensors: Sequence[Tensor], held: Sequence[Tensor]) -> Tensor:
-        return torch.cat([self._one(lane, x[lane : lane + 1], tensors, held) for lane in range(len(x))])
+    def eager(self, x: Tensor, params: Sequence[Tensor], buffers: Sequence[Tensor]) -> Tensor:
+        return torch.cat(
+            [self._eager_lane(lane, x[lane : lane + 1], params, buffers) for lane in range(len(x))]
+        )
 
-    def _one(self, lane: int, x: Tensor, tensors: Sequence[Tensor], held: Sequence[Tensor]) -> Tensor:
-        layer, places = self.layers[lane], self.places[lane]
+    def _eager_lane(
+        self, lane: int, x: Tensor, params: Sequence[Tensor], buffers: Sequence[Tensor]
+    ) -> Tensor:
+        layer, indices = self.layers[lane], self.indices[lane]
         if layer is None:
             return x
         own = {name: tensor[None] for name, tensor in tensors_of(layer).items()}
-        for names, given in ((PARAMETERS, tensors), (RUNNING, held)):
-            own |= {name: given[places[name]][lane : lane + 1] for name in names if name in places}
+        for names, tensors in ((PARAMETERS, params), (RUNNING, buffers)):
+            own |= {name: tensors[indices[name]][lane : lane + 1] for name in names if name in indices}
         return normed_differentiably(layer, x, own)
 
 
-def _parted(*tensors: Argument) -> list[Argument]:
-    """A row of `compiled.norms`' parts: addresses, each with the bytes from one of its rows to the next, of which there is one."""
+def _part_row(*tensors: Argument) -> list[Argument]:
+    """A row of the `parts` table of `compiled.norms`: addresses, each with its lane stride in bytes, here 0: there is one lane."""
     return [number for tensor in tensors for number in (tensor, 0)]

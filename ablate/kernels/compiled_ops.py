@@ -1,6 +1,6 @@
-"""The layers that compiled code runs, as links of a chain: which functions each lane calls, and where that pays.
+"""The compiled ops of layers (`compiled_op.CompiledOp`): which functions each lane calls, and for which sizes that is faster.
 
-Those that depend on the lane hold a value for each; see `chain` for what a link is.
+Settings in which lanes differ are sequences with a value for each lane.
 """
 
 from __future__ import annotations
@@ -14,28 +14,27 @@ import torch
 from torch import Tensor, nn
 
 from ablate.kernels.batched_matmul import product
-from ablate.kernels.fused import Back, Shape
+from ablate.kernels.call_plan import ArgRef
+from ablate.kernels.compiled_op import EmitBackward, EmitContext, Shape
 from ablate.seams.draws import STARTS, keep_masks, windows
 
 if TYPE_CHECKING:
-    from ablate.kernels.call_plan import ArgRef
     from ablate.kernels.compiled.jit import Function
-    from ablate.kernels.memory_plan import Lane
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
-WEIGHTS = 2**14
-"""Of a linear layer: of larger ones BLAS's products are as fast, of smaller ones 1.1 to 3.5 times slower (12 layers, 17 lanes)."""
-WINDOW = 16
-"""Places of a pooling window, which are written out one by one."""
-CURVES = {nn.GELU: "gelu", nn.SiLU: "silu", nn.Tanh: "tanh", nn.Sigmoid: "sigmoid"}
+MAX_LINEAR_WEIGHTS = 2**14
+"""BLAS is as fast on larger linear layers, and 1.1 to 3.5 times slower on smaller ones (12 layers, 17 lanes)."""
+MAX_POOL_WINDOW = 16
+"""Elements of a pooling window, over which the code is unrolled."""
+SMOOTH_ACTIVATIONS = {nn.GELU: "gelu", nn.SiLU: "silu", nn.Tanh: "tanh", nn.Sigmoid: "sigmoid"}
 KEEP_ALL = -(2**15)
-"""The least 16-bit number: dropout that drops nothing."""
+"""The smallest int16, as a dropout threshold: nothing is dropped."""
 
 
 @dataclass(frozen=True)
-class Same(Generic[T]):
-    """What is the same for every lane."""
+class Uniform(Generic[T]):
+    """One value for every lane."""
 
     value: T
 
@@ -43,145 +42,151 @@ class Same(Generic[T]):
         return self.value
 
 
-class Each(Protocol[T_co]):
-    """What there is one of for every lane."""
+class LaneValues(Protocol[T_co]):
+    """A value for each lane."""
 
     def __getitem__(self, lane: int, /) -> T_co: ...
 
 
-def passed(lane: Lane, gradient: ArgRef, wanted: bool) -> ArgRef:
-    """The way back of a layer that leaves a lane as it is."""
-    return gradient
+def identity_backward(context: EmitContext, grad: ArgRef, wanted: bool) -> ArgRef:
+    """Backward pass of an identity."""
+    return grad
 
 
 @dataclass(frozen=True)
 class LinearOp:
-    """x Wᵀ + b: `[B, …, I]`, `[O, I]`, `[O]` -> `[B, …, O]`. `biased`: whether there are biases at all; those of the lanes `without` are left out."""
+    """x Wᵀ + b: `[B, …, I]`, `[O, I]`, `[O]` -> `[B, …, O]`. `has_bias`: whether there are biases at all; `without_bias`: lanes that skip it."""
 
     inputs: int
     outputs: int
-    biased: bool
-    without: frozenset[int] = frozenset()
+    has_bias: bool
+    without_bias: frozenset[int] = frozenset()
 
-    held = 0
+    num_buffers = 0
 
     @property
-    def tensors(self) -> int:
-        return 1 + self.biased
+    def num_params(self) -> int:
+        return 1 + self.has_bias
 
-    def fits(self, shape: Shape, *, innermost: bool) -> Shape | None:
-        if len(shape) == 4 or self.inputs * self.outputs > WEIGHTS:
+    def output_shape(self, shape: Shape, *, channels_last: bool) -> Shape | None:
+        if len(shape) == 4 or self.inputs * self.outputs > MAX_LINEAR_WEIGHTS:
             return None
         return (*shape[:-1], self.outputs)
 
-    def write(self, lane: Lane, x: ArgRef) -> tuple[ArgRef, Back]:
+    def emit(self, context: EmitContext, x: ArgRef) -> tuple[ArgRef, EmitBackward]:
         from ablate.kernels.compiled import linear
 
-        biased, rows = self.biased and lane.number not in self.without, prod(lane.shape[:-1])
-        bias = lane.tensors[1] if biased else lane.calls.zeros(self.outputs)
-        y = lane.result((*lane.shape[:-1], self.outputs), x)
+        has_bias, rows = self.has_bias and context.lane not in self.without_bias, prod(context.shape[:-1])
+        bias = context.params[1] if has_bias else context.calls.zeros(self.outputs)
+        y = context.output((*context.shape[:-1], self.outputs), x)
         function, numbers = linear.forward(self.inputs, self.outputs)
-        lane.call(function, x, lane.tensors[0], bias, y, lane.calls.scratch(numbers), 1, rows)
+        context.call(function, x, context.params[0], bias, y, context.calls.scratch(numbers), 1, rows)
 
-        def back(lane: Lane, gradient: ArgRef, wanted: bool) -> ArgRef:
+        def backward(context: EmitContext, grad: ArgRef, wanted: bool) -> ArgRef:
             function, numbers = linear.backward(self.inputs, self.outputs)
-            to_x = lane.into(lane.shape, gradient, wanted=wanted)
-            to = lane.gradients[0], lane.gradients[1] if biased else 0
-            lane.call(function, gradient, x, lane.tensors[0], to_x, *to, lane.calls.scratch(numbers), 1, rows)
-            return to_x
+            grad_x = context.output_if(wanted, context.shape, grad)
+            grads = context.grads[0], context.grads[1] if has_bias else 0
+            context.call(
+                function, grad, x, context.params[0], grad_x, *grads, context.calls.scratch(numbers), 1, rows
+            )
+            return grad_x
 
-        return y, back
+        return y, backward
 
-    def differentiably(self, x: Tensor, tensors: Sequence[Tensor], held: Sequence[Tensor]) -> Tensor:
-        y = product(x.flatten(1, -2), tensors[0].mT).view(*x.shape[:-1], -1)
-        if not self.biased:
+    def eager(self, x: Tensor, params: Sequence[Tensor], buffers: Sequence[Tensor]) -> Tensor:
+        y = product(x.flatten(1, -2), params[0].mT).view(*x.shape[:-1], -1)
+        if not self.has_bias:
             return y
-        shift = without(tensors[1], self.without)
+        shift = masked_bias(params[1], self.without_bias)
         return y + shift.reshape(len(x), *[1] * (y.ndim - 2), -1)
 
 
-def without(bias: Tensor, lanes: frozenset[int]) -> Tensor:
-    """Biases `[K, O]`, those of some lanes 0."""
+def masked_bias(bias: Tensor, lanes: frozenset[int]) -> Tensor:
+    """Biases `[K, O]`, with zeros in these lanes."""
     kept = [lane not in lanes for lane in range(len(bias))]
     return bias * torch.tensor(kept, dtype=bias.dtype)[:, None]
 
 
 @dataclass(frozen=True)
 class ActivationOp:
-    """Activations, `layers[lane]` being that lane's, each of a kind that `is_pointwise` knows. `[B, …]` -> the same shape."""
+    """Activations, `layers[lane]` for each lane, of types that `is_compiled_activation` accepts. `[B, …]` -> the same shape."""
 
-    layers: Each[nn.Module]
+    layers: LaneValues[nn.Module]
 
-    tensors = held = 0
+    num_params = num_buffers = 0
 
-    def fits(self, shape: Shape, *, innermost: bool) -> Shape | None:
-        return shape if innermost else None
+    def output_shape(self, shape: Shape, *, channels_last: bool) -> Shape | None:
+        return shape if channels_last else None
 
-    def write(self, lane: Lane, x: ArgRef) -> tuple[ArgRef, Back]:
-        layer = self.layers[lane.number]
+    def emit(self, context: EmitContext, x: ArgRef) -> tuple[ArgRef, EmitBackward]:
+        layer = self.layers[context.lane]
         if isinstance(layer, nn.Identity):
-            return x, passed
-        function, own = pointwise(layer, backward=False)
-        slope = () if own is None else (lane.calls.fixed(own),)
-        y, numbers = lane.result(lane.shape, x), prod(lane.shape)
-        lane.call(function, x, *slope, y, 1, numbers)
+            return x, identity_backward
+        function, own = activation_function(layer, backward=False)
+        slope = () if own is None else (context.calls.constant(own),)
+        y, numbers = context.output(context.shape, x), prod(context.shape)
+        context.call(function, x, *slope, y, 1, numbers)
 
-        def back(lane: Lane, gradient: ArgRef, wanted: bool) -> ArgRef:
-            to_x = lane.result(lane.shape, gradient)
-            lane.call(pointwise(layer, backward=True)[0], x, *slope, gradient, to_x, 1, numbers)
-            return to_x
+        def backward(context: EmitContext, grad: ArgRef, wanted: bool) -> ArgRef:
+            grad_x = context.output(context.shape, grad)
+            context.call(activation_function(layer, backward=True)[0], x, *slope, grad, grad_x, 1, numbers)
+            return grad_x
 
-        return y, back
+        return y, backward
 
-    def differentiably(self, x: Tensor, tensors: Sequence[Tensor], held: Sequence[Tensor]) -> Tensor:
+    def eager(self, x: Tensor, params: Sequence[Tensor], buffers: Sequence[Tensor]) -> Tensor:
         return torch.stack([self.layers[lane](one) for lane, one in enumerate(x)])
 
 
-def is_pointwise(layer: nn.Module) -> bool:
-    return type(layer) in (nn.Identity, nn.ReLU, nn.LeakyReLU, *CURVES)
+def is_compiled_activation(layer: nn.Module) -> bool:
+    return type(layer) in (nn.Identity, nn.ReLU, nn.LeakyReLU, *SMOOTH_ACTIVATIONS)
 
 
-def pointwise(layer: nn.Module, *, backward: bool) -> tuple[Function, Tensor | None]:
-    """A layer's function, and the slope below 0 that a rectifier is handed too."""
+def activation_function(layer: nn.Module, *, backward: bool) -> tuple[Function, Tensor | None]:
+    """The compiled function of an activation, and the negative slope that (leaky) ReLU takes besides."""
     from ablate.kernels.compiled.activations import curve
     from ablate.kernels.compiled.relu import rectified
 
     if isinstance(layer, nn.ReLU | nn.LeakyReLU):
         slope = layer.negative_slope if isinstance(layer, nn.LeakyReLU) else 0.0
         return rectified(backward=backward), torch.tensor([slope], dtype=torch.float32)
-    kind = CURVES[type(layer)]
+    kind = SMOOTH_ACTIVATIONS[type(layer)]
     tanh = isinstance(layer, nn.GELU) and layer.approximate == "tanh"
     return curve("gelu_tanh" if tanh else kind, backward=backward), None
 
 
 @dataclass(frozen=True)
 class DropoutOp:
-    """y = x · keep · scale, in the lanes that are `active`; held: the lanes' key, least and scale, as `compiled.dropout` has them. `[B, …]`."""
+    """y = x · keep · scale, in lanes that are `active`; buffers: key, least and scale, as in `compiled.dropout`. `[B, …]`."""
 
-    active: Each[bool]
+    active: LaneValues[bool]
 
-    tensors, held = 0, 3
+    num_params, num_buffers = 0, 3
 
-    def fits(self, shape: Shape, *, innermost: bool) -> Shape | None:
-        return shape if innermost else None
+    def output_shape(self, shape: Shape, *, channels_last: bool) -> Shape | None:
+        return shape if channels_last else None
 
-    def write(self, lane: Lane, x: ArgRef) -> tuple[ArgRef, Back]:
-        if not self.active[lane.number]:
-            return x, passed
-        y = self._write(lane, x)
-        return y, lambda lane, gradient, wanted: self._write(lane, gradient)
+    def emit(self, context: EmitContext, x: ArgRef) -> tuple[ArgRef, EmitBackward]:
+        if not self.active[context.lane]:
+            return x, identity_backward
+        y = self._emit(context, x)
+        return y, lambda context, grad, wanted: self._emit(context, grad)
 
-    def _write(self, lane: Lane, x: ArgRef) -> ArgRef:
-        """Forward and back: y is linear in x."""
+    def _emit(self, context: EmitContext, x: ArgRef) -> ArgRef:
+        """Forward and backward: y is linear in x."""
         from ablate.kernels.compiled import dropout
 
-        y, numbers, (key, least, scale) = lane.result(lane.shape, x), prod(lane.shape), lane.held
-        tables = (lane.calls.fixed(table) for table in windows(numbers, torch.device("cpu")))
-        lane.call(dropout.dropped(STARTS), x, scale, y, key, least, *tables, 1, numbers)
+        y, numbers, (key, least, scale) = (
+            context.output(context.shape, x),
+            prod(context.shape),
+            context.buffers,
+        )
+        tables = (context.calls.constant(table) for table in windows(numbers, torch.device("cpu")))
+        context.call(dropout.dropped(STARTS), x, scale, y, key, least, *tables, 1, numbers)
         return y
 
-    def differentiably(self, x: Tensor, tensors: Sequence[Tensor], held: Sequence[Tensor]) -> Tensor:
-        key, least, scale = held
+    def eager(self, x: Tensor, params: Sequence[Tensor], buffers: Sequence[Tensor]) -> Tensor:
+        key, least, scale = buffers
         inside = x.movedim(2, -1) if x.ndim == 5 else x
         factor = keep_masks(key, least, tuple(inside.shape[1:])) * scale.reshape(-1, *[1] * (x.ndim - 1))
         return x * (factor.movedim(-1, 2) if x.ndim == 5 else factor)
@@ -189,35 +194,35 @@ class DropoutOp:
 
 @dataclass(frozen=True)
 class MaxPoolOp:
-    """`nn.MaxPool2d` whose windows lie side by side: `[B, C, H, W]` -> `[B, C, H', W']`."""
+    """`nn.MaxPool2d` with disjoint windows: `[B, C, H, W]` -> `[B, C, H', W']`."""
 
     window: tuple[int, int]
 
-    tensors = held = 0
+    num_params = num_buffers = 0
 
-    def fits(self, shape: Shape, *, innermost: bool) -> Shape | None:
-        if len(shape) != 4 or not innermost or prod(self.window) > WINDOW:
+    def output_shape(self, shape: Shape, *, channels_last: bool) -> Shape | None:
+        if len(shape) != 4 or not channels_last or prod(self.window) > MAX_POOL_WINDOW:
             return None
         sides = [side // length for side, length in zip(shape[2:], self.window, strict=True)]
         return (*shape[:2], *sides) if min(sides) > 0 else None
 
-    def write(self, lane: Lane, x: ArgRef) -> tuple[ArgRef, Back]:
+    def emit(self, context: EmitContext, x: ArgRef) -> tuple[ArgRef, EmitBackward]:
         from ablate.kernels.compiled.pooling import largest
 
-        examples, channels, height, width = lane.shape
-        about = self.window, (height, width), channels
+        examples, channels, height, width = context.shape
+        sizes = self.window, (height, width), channels
         shape = (examples, channels, height // self.window[0], width // self.window[1])
-        y = lane.result(shape, x)
-        lane.call(largest(*about, backward=False), x, y, 1, examples)
+        y = context.output(shape, x)
+        context.call(largest(*sizes, backward=False), x, y, 1, examples)
 
-        def back(lane: Lane, gradient: ArgRef, wanted: bool) -> ArgRef:
-            to_x = lane.result(lane.shape, gradient)
-            lane.call(largest(*about, backward=True), gradient, x, to_x, 1, examples)
-            return to_x
+        def backward(context: EmitContext, grad: ArgRef, wanted: bool) -> ArgRef:
+            grad_x = context.output(context.shape, grad)
+            context.call(largest(*sizes, backward=True), grad, x, grad_x, 1, examples)
+            return grad_x
 
-        return y, back
+        return y, backward
 
-    def differentiably(self, x: Tensor, tensors: Sequence[Tensor], held: Sequence[Tensor]) -> Tensor:
+    def eager(self, x: Tensor, params: Sequence[Tensor], buffers: Sequence[Tensor]) -> Tensor:
         y = torch.nn.functional.max_pool2d(x.flatten(0, 1), self.window)
         return y.view(*x.shape[:2], *y.shape[1:])
 
@@ -226,26 +231,26 @@ class MaxPoolOp:
 class GlobalMeanOp:
     """`nn.AdaptiveAvgPool2d(1)`: `[B, C, H, W]` -> `[B, C, 1, 1]`."""
 
-    tensors = held = 0
+    num_params = num_buffers = 0
 
-    def fits(self, shape: Shape, *, innermost: bool) -> Shape | None:
-        return (*shape[:2], 1, 1) if len(shape) == 4 and innermost else None
+    def output_shape(self, shape: Shape, *, channels_last: bool) -> Shape | None:
+        return (*shape[:2], 1, 1) if len(shape) == 4 and channels_last else None
 
-    def write(self, lane: Lane, x: ArgRef) -> tuple[ArgRef, Back]:
+    def emit(self, context: EmitContext, x: ArgRef) -> tuple[ArgRef, EmitBackward]:
         from ablate.kernels.compiled.pooling import mean
 
-        examples, channels, *sides = lane.shape
-        y = lane.result((examples, channels, 1, 1), x)
-        lane.call(mean(prod(sides), channels, backward=False), x, y, 1, examples)
+        examples, channels, *sides = context.shape
+        y = context.output((examples, channels, 1, 1), x)
+        context.call(mean(prod(sides), channels, backward=False), x, y, 1, examples)
 
-        def back(lane: Lane, gradient: ArgRef, wanted: bool) -> ArgRef:
-            to_x = lane.result(lane.shape, gradient)
-            lane.call(mean(prod(sides), channels, backward=True), gradient, to_x, 1, examples)
-            return to_x
+        def backward(context: EmitContext, grad: ArgRef, wanted: bool) -> ArgRef:
+            grad_x = context.output(context.shape, grad)
+            context.call(mean(prod(sides), channels, backward=True), grad, grad_x, 1, examples)
+            return grad_x
 
-        return y, back
+        return y, backward
 
-    def differentiably(self, x: Tensor, tensors: Sequence[Tensor], held: Sequence[Tensor]) -> Tensor:
+    def eager(self, x: Tensor, params: Sequence[Tensor], buffers: Sequence[Tensor]) -> Tensor:
         return x.mean(dim=(-2, -1), keepdim=True)
 
 
@@ -253,27 +258,27 @@ class GlobalMeanOp:
 class FlattenOp:
     """`nn.Flatten()`: maps `[B, C, H, W]` -> `[B, C · H · W]`."""
 
-    tensors = held = 0
+    num_params = num_buffers = 0
 
-    def fits(self, shape: Shape, *, innermost: bool) -> Shape | None:
-        return (shape[0], prod(shape[1:])) if innermost else None
+    def output_shape(self, shape: Shape, *, channels_last: bool) -> Shape | None:
+        return (shape[0], prod(shape[1:])) if channels_last else None
 
-    def write(self, lane: Lane, x: ArgRef) -> tuple[ArgRef, Back]:
+    def emit(self, context: EmitContext, x: ArgRef) -> tuple[ArgRef, EmitBackward]:
         from ablate.kernels.compiled.flatten import turned
 
-        examples, channels, *sides = lane.shape
-        places = prod(sides)
-        if len(sides) < 2 or places == 1 or channels == 1:  # as they lie already
-            return x, passed
-        y = lane.result((examples, channels * places), x)
-        lane.call(turned(places, channels, back=False), x, y, 1, examples)
+        examples, channels, *sides = context.shape
+        positions = prod(sides)
+        if len(sides) < 2 or positions == 1 or channels == 1:  # the same order in memory
+            return x, identity_backward
+        y = context.output((examples, channels * positions), x)
+        context.call(turned(positions, channels, back=False), x, y, 1, examples)
 
-        def back(lane: Lane, gradient: ArgRef, wanted: bool) -> ArgRef:
-            to_x = lane.result(lane.shape, gradient)
-            lane.call(turned(places, channels, back=True), gradient, to_x, 1, examples)
-            return to_x
+        def backward(context: EmitContext, grad: ArgRef, wanted: bool) -> ArgRef:
+            grad_x = context.output(context.shape, grad)
+            context.call(turned(positions, channels, back=True), grad, grad_x, 1, examples)
+            return grad_x
 
-        return y, back
+        return y, backward
 
-    def differentiably(self, x: Tensor, tensors: Sequence[Tensor], held: Sequence[Tensor]) -> Tensor:
+    def eager(self, x: Tensor, params: Sequence[Tensor], buffers: Sequence[Tensor]) -> Tensor:
         return x.flatten(2)

@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ablate.kernels.batched_matmul import affine
-from ablate.kernels.compiled import known
+from ablate.kernels.compiled import op_cache
 from ablate.kernels.compiled_ops import LinearOp
-from ablate.kernels.fused import FusedOp, takes, taking
+from ablate.kernels.fused import FusedOp, compilable_prefix, is_compilable
 from ablate.kernels.memory_format import innermost, is_innermost, match_grad_layout, together
 
 
@@ -151,7 +151,7 @@ def by_example(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """As a layer of these sizes would be run."""
     link = LinearOp(weight.shape[2], weight.shape[1], bias is not None)
-    if (memory := known()) is not None and takes(x) and taking([link], x):
+    if (memory := op_cache()) is not None and is_compilable(x) and compilable_prefix([link], x):
         y: Tensor = memory.setdefault(link, FusedOp([link]))(x, [weight] if bias is None else [weight, bias])
         return y
     return affine(x, weight, bias)

@@ -1,69 +1,30 @@
-"""Chains of layers that compiled code runs: one node of autograd's graph, one call, a lane at a time from the first layer to the last.
+"""Fused ops: neighbouring layers that compiled code runs as one autograd node and one call from Python.
 
-torch's engine and Python cost a layer of several lanes more than its arithmetic does. A `Link` says once, for every lane, which
-compiled functions that lane's layer is; at a step only the places of tensors are told. A lane without a norm has none among its
-calls, and its values stay in a core's cache from layer to layer. Chained or alone, a layer is the same functions, and so the same bits.
-
-Values of one lane are `[B, …]`, contiguous; feature maps `[B, C, H, W]` have their channels innermost in memory.
+Beside a small layer's arithmetic, Python and autograd cost more than the arithmetic itself. An `ExecutionPlan` lists, once, the compiled
+functions that each lane calls; a step only fills in the addresses of its tensors. Lanes run one after another from the first layer to
+the last, so that a lane's values stay in a core's cache, and a lane without a norm makes no call for one. A layer is the same
+functions fused or alone, and so gives the same bits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ablate.kernels.compiled import is_used
+from ablate.kernels.compiled import is_enabled
+from ablate.kernels.compiled_op import CompiledOp, LayerOp, Shape, to_nchw, to_nhwc
+from ablate.kernels.execution_plan import ExecutionPlan
 from ablate.kernels.memory_format import is_innermost, match_layout
 
-if TYPE_CHECKING:
-    from ablate.kernels.call_plan import ArgRef
-    from ablate.kernels.memory_plan import ExecutionPlan, Lane
-
-Shape = tuple[int, ...]
-"""Of one lane's values, `[B, …]`."""
-Back = Callable[["Lane", "ArgRef", bool], "ArgRef"]
-"""Writes the way back: (the lane, where the gradient of y is, whether that of x is wanted) -> where the gradient of x is."""
-KNOWN = 64
-"""Plans that a chain keeps."""
+MAX_PLANS = 64
+"""Plans that a fused op keeps."""
 
 
-class CompiledOp(Protocol):
-    """A layer of K lanes. It is called with `tensors` `[K, …]` that have gradients, and with others that are `held`: so many of each."""
-
-    @property
-    def tensors(self) -> int: ...
-    @property
-    def held(self) -> int: ...
-
-    def fits(self, shape: Shape, *, innermost: bool) -> Shape | None:
-        """The shape of y; None where compiled code does not take x. `innermost`: whether maps have their channels so."""
-        ...
-
-    def write(self, lane: Lane, x: ArgRef) -> tuple[ArgRef, Back]:
-        """Write down what one lane's layer calls; returns where y is, and the way back."""
-        ...
-
-    def differentiably(self, x: Tensor, tensors: Sequence[Tensor], held: Sequence[Tensor]) -> Tensor:
-        """y of all lanes, by operations of which each has a gradient."""
-        ...
-
-
-@dataclass(frozen=True)
-class LayerOp:
-    """A layer of a sequence. `run`: as torch does it; `link`: as compiled code does, with the `tensors` and those `held` as they are now."""
-
-    run: Callable[[Tensor], Tensor]
-    link: CompiledOp | None = None
-    tensors: Callable[[], Sequence[Tensor]] = tuple
-    held: Callable[[], Sequence[Tensor]] = tuple
-
-
-def takes(x: Tensor) -> bool:
-    """Whether compiled code computes with such values: float32 on a CPU, and not what autocast would have."""
+def is_compilable(x: Tensor) -> bool:
+    """Whether compiled code takes such values: float32 on a CPU, outside autocast."""
     return (
         x.device.type == "cpu"
         and x.dtype == torch.float32
@@ -73,130 +34,112 @@ def takes(x: Tensor) -> bool:
 
 
 class LayerOps:
-    """Layers one after another: neighbours that compiled code takes as one chain, the others as torch does them."""
+    """Layers one after another: compilable neighbours as one fused op, the others by torch's operators."""
 
     def __init__(self, layer_ops: Sequence[LayerOp]) -> None:
         self.layer_ops = tuple(layer_ops)
-        self._chains: dict[Any, FusedOp | None] = {}
+        self._fused: dict[Any, FusedOp | None] = {}
 
     def __call__(self, x: Tensor) -> Tensor:
         first = 0
         while first < len(self.layer_ops):
-            chain = self._chain(first, x)
-            if chain is None:
-                x = self.layer_ops[first].run(x)
+            fused = self._fused_from(first, x)
+            if fused is None:
+                x = self.layer_ops[first].eager(x)
                 first += 1
                 continue
-            own = self.layer_ops[first : first + len(chain.links)]
-            x = chain(
-                x, [t for piece in own for t in piece.tensors()], [t for piece in own for t in piece.held()]
-            )
-            first += len(own)
+            members = self.layer_ops[first : first + len(fused.ops)]
+            params = [tensor for op in members for tensor in op.params()]
+            buffers = [tensor for op in members for tensor in op.buffers()]
+            x = fused(x, params, buffers)
+            first += len(members)
         return x
 
-    def _chain(self, first: int, x: Tensor) -> FusedOp | None:
-        """Of the pieces from `first` on that take `x` one after another."""
-        if not (is_used() and takes(x)):
+    def _fused_from(self, first: int, x: Tensor) -> FusedOp | None:
+        """The layers from `first` on that compiled code takes in a row, beginning with `x`."""
+        if not (is_enabled() and is_compilable(x)):
             return None
         key = first, x.shape, is_innermost(x)
-        if key not in self._chains:
-            links = taking([piece.link for piece in self.layer_ops[first:]], x)
-            self._chains[key] = FusedOp(links) if links else None
-        return self._chains[key]
+        if key not in self._fused:
+            ops = compilable_prefix([layer_op.compiled for layer_op in self.layer_ops[first:]], x)
+            self._fused[key] = FusedOp(ops) if ops else None
+        return self._fused[key]
 
 
-def taking(links: Sequence[CompiledOp | None], x: Tensor) -> list[CompiledOp]:
-    """The first ones, as far as each takes what the one before it gives, beginning with `x` `[K, B, …]`."""
-    found: list[CompiledOp] = []
+def compilable_prefix(ops: Sequence[CompiledOp | None], x: Tensor) -> list[CompiledOp]:
+    """The first ops, as far as each takes the output of the one before it, beginning with `x` `[K, B, …]`."""
+    prefix: list[CompiledOp] = []
     shape: Shape | None = tuple(x.shape[1:])
-    innermost = x.ndim != 5 or is_innermost(x)
-    for link in links:
+    channels_last = x.ndim != 5 or is_innermost(x)
+    for op in ops:
         assert shape is not None
-        if link is None or (shape := link.fits(shape, innermost=innermost)) is None:
+        if op is None or (shape := op.output_shape(shape, channels_last=channels_last)) is None:
             break
-        found.append(link)
-        innermost = True
-    return found
+        prefix.append(op)
+        channels_last = True
+    return prefix
 
 
 class FusedOp:
-    """Links one after another, and the plans of their calls that are known."""
+    """Compiled ops one after another, with the plans made for them so far."""
 
-    def __init__(self, links: Sequence[CompiledOp]) -> None:
-        self.links = tuple(links)
+    def __init__(self, ops: Sequence[CompiledOp]) -> None:
+        self.ops = tuple(ops)
         self._plans: dict[Any, ExecutionPlan] = {}
 
-    def __call__(self, x: Tensor, tensors: Sequence[Tensor], held: Sequence[Tensor] = ()) -> Tensor:
-        """`[K, B, …]` through all links; those of their `tensors` that require it get gradients."""
-        if torch.is_grad_enabled() and (x.requires_grad or any(tensor.requires_grad for tensor in tensors)):
-            # The last first: where a tensor comes more than once, its gradients are then added up as of layers by themselves.
-            y: Tensor = _FusedFunction.apply(self, tuple(held), x, *reversed(tensors))  # type: ignore[no-untyped-call]
+    def __call__(self, x: Tensor, params: Sequence[Tensor], buffers: Sequence[Tensor] = ()) -> Tensor:
+        """`[K, B, …]` through all ops; `x` and those of `params` that require it get gradients."""
+        if torch.is_grad_enabled() and (x.requires_grad or any(tensor.requires_grad for tensor in params)):
+            # Last first: autograd then sums the gradients of a tensor that occurs twice in the order of separate layers.
+            y: Tensor = _FusedFunction.apply(self, tuple(buffers), x, *reversed(params))  # type: ignore[no-untyped-call]
             return y
-        inside = inside_of(x)
-        return outside_of(self.plan(inside, tensors, held, ()).forward(inside, tensors, held)[0])
+        x = to_nhwc(x)
+        return to_nchw(self.plan(x, params, buffers, ()).forward(x, params, buffers)[0])
 
     def plan(
-        self, x: Tensor, tensors: Sequence[Tensor], held: Sequence[Tensor], need: Sequence[bool]
+        self, x: Tensor, params: Sequence[Tensor], buffers: Sequence[Tensor], need: Sequence[bool]
     ) -> ExecutionPlan:
-        """For tensors that lie in memory as these do. `need`: of which of x and the tensors the gradient is wanted; empty: no way back."""
+        """The plan for tensors of these shapes and strides. `need`: which of x and `params` need a gradient; empty: no backward pass."""
         key = (
             x.shape,
             x.stride(0),
             tuple(need),
-            *((tensor.stride(), tensor.storage_offset(), tensor.dtype) for tensor in (*tensors, *held)),
+            *((tensor.stride(), tensor.storage_offset(), tensor.dtype) for tensor in (*params, *buffers)),
         )
         plan = self._plans.get(key)
         if plan is None:
-            from ablate.kernels.memory_plan import ExecutionPlan
-
-            if len(self._plans) == KNOWN:
+            if len(self._plans) == MAX_PLANS:
                 self._plans.clear()
-            plan = self._plans[key] = ExecutionPlan(self.links, x, tensors, held, need)
+            plan = self._plans[key] = ExecutionPlan(self.ops, x, params, buffers, need)
         return plan
 
-    def differentiably(self, x: Tensor, tensors: Sequence[Tensor], held: Sequence[Tensor]) -> Tensor:
-        for link in self.links:
-            x = link.differentiably(x, tensors[: link.tensors], held[: link.held])
-            tensors, held = tensors[link.tensors :], held[link.held :]
+    def eager(self, x: Tensor, params: Sequence[Tensor], buffers: Sequence[Tensor]) -> Tensor:
+        for op in self.ops:
+            x = op.eager(x, params[: op.num_params], buffers[: op.num_buffers])
+            params, buffers = params[op.num_params :], buffers[op.num_buffers :]
         return x
 
 
 class _FusedFunction(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, chain: FusedOp, held: Sequence[Tensor], x: Tensor, *last_first: Tensor) -> Tensor:
-        inside, tensors = inside_of(x), last_first[::-1]
+    def forward(ctx: Any, op: FusedOp, buffers: Sequence[Tensor], x: Tensor, *last_first: Tensor) -> Tensor:
+        nhwc, params = to_nhwc(x), last_first[::-1]
         need = ctx.needs_input_grad[2], *ctx.needs_input_grad[:2:-1]
-        ctx.plan = chain.plan(inside, tensors, held, need)
-        y, workspace = ctx.plan.forward(inside, tensors, held)
-        ctx.save_for_backward(x, *tensors)
-        ctx.chain, ctx.held, ctx.kept = chain, held, (inside, workspace)
-        return outside_of(y)
+        ctx.plan = op.plan(nhwc, params, buffers, need)
+        y, workspace = ctx.plan.forward(nhwc, params, buffers)
+        ctx.save_for_backward(x, *params)
+        ctx.op, ctx.buffers, ctx.saved = op, buffers, (nhwc, workspace)
+        return to_nchw(y)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        (x, *tensors), need = ctx.saved_tensors, ctx.plan.need
-        if torch.is_grad_enabled():  # a gradient of this gradient is wanted
-            again = ctx.chain.differentiably(x, tensors, ctx.held)
-            asked = [tensor for tensor, needed in zip((x, *tensors), need, strict=True) if needed]
-            found = iter(torch.autograd.grad(again, asked, gradient, create_graph=True))
-            to_x, *to = (next(found) if needed else None for needed in need)
-            return None, None, to_x, *reversed(to)
-        own = inside_of(gradient).contiguous()
-        to_x, *to = ctx.plan.backward(*ctx.kept, own, tensors, ctx.held)
-        return None, None, None if to_x is None else match_layout(outside_of(to_x), x), *reversed(to)
-
-
-def inside_of(x: Tensor) -> Tensor:
-    """`[K, B, …]` as compiled code wants it: maps `[K, B, H, W, C]`, every lane contiguous."""
-    inside = x.movedim(2, -1) if x.ndim == 5 else x
-    return inside if inside[0].is_contiguous() else inside.contiguous()
-
-
-def outside_of(inside: Tensor) -> Tensor:
-    """Maps as torch has them: `[K, B, C, H, W]`."""
-    return inside.movedim(-1, 2) if inside.ndim == 5 else inside
-
-
-def memory_of(shape: Shape) -> Shape:
-    """One lane's values as they lie: maps `[B, H, W, C]`."""
-    return (shape[0], *shape[2:], shape[1]) if len(shape) == 4 else shape
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        (x, *params), need = ctx.saved_tensors, ctx.plan.need
+        if torch.is_grad_enabled():  # double backward
+            y = ctx.op.eager(x, params, ctx.buffers)
+            wanted = [tensor for tensor, needed in zip((x, *params), need, strict=True) if needed]
+            computed = iter(torch.autograd.grad(y, wanted, grad, create_graph=True))
+            grad_x, *grads = (next(computed) if needed else None for needed in need)
+            return None, None, grad_x, *reversed(grads)
+        grad_x, *grads = ctx.plan.backward(*ctx.saved, to_nhwc(grad).contiguous(), params, ctx.buffers)
+        grad_x = None if grad_x is None else match_layout(to_nchw(grad_x), x)
+        return None, None, grad_x, *reversed(grads)

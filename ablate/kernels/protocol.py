@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from ablate.kernels.compiled import why_not as why_not_compiled
+from ablate.kernels.compiled import unavailable_reason
 
 Weights = Mapping[str, Tensor]
 KERNELS = ("compiled", "batched", "vmap", "loop")
@@ -70,7 +70,7 @@ def kernel_unavailable(name: str, device: torch.device) -> str:
     """Why a kernel is unavailable on this machine, in a few words; empty where it is available."""
     if name != "compiled":
         return ""
-    return "it is for CPUs" if device.type != "cpu" else why_not_compiled()
+    return "it is for CPUs" if device.type != "cpu" else unavailable_reason()
 
 
 def available_kernels(device: torch.device) -> tuple[str, ...]:

@@ -14,18 +14,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
+from ablate.kernels.compiled_op import LayerOp
 from ablate.surgery.torch_layers import is_hooked
 
-if TYPE_CHECKING:
-    from ablate.kernels.fused import LayerOp
-
 F = TypeVar("F", bound=Callable[..., Any])
-Run = Callable[[Tensor], Tensor]
-"""A layer of K lanes as torch's operators run it."""
+Eager = Callable[[Tensor], Tensor]
+"""A layer of K lanes by torch's operators."""
 
 
 def _always(layer: nn.Module, *inputs: Tensor) -> bool:
@@ -46,8 +44,8 @@ class StackedRule:
     tensors_only: bool = False
 
 
-CompiledRule = Callable[[Any, Run], "list[LayerOp]"]
-"""(layer, the layer by torch's operators) -> the ops that compiled code may run in its place, one after another."""
+CompiledRule = Callable[[Any, Eager], list[LayerOp]]
+"""(layer, the layer by torch's operators) -> the layer as a sequence of ops, which compiled code may run."""
 VmappedRule = Callable[..., Tensor]
 """(layer, *inputs) -> output, in place of `forward`, on tensors under vmap."""
 

@@ -11,8 +11,9 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from ablate.kernels.compiled import known
-from ablate.kernels.fused import LayerOp, LayerOps
+from ablate.kernels.compiled import op_cache
+from ablate.kernels.compiled_op import LayerOp
+from ablate.kernels.fused import LayerOps
 from ablate.kernels.registry import COMPILED, stacked_rule
 from ablate.kernels.tracing import program_of
 from ablate.kernels.vmapped import vmapped
@@ -21,24 +22,24 @@ from ablate.surgery.torch_layers import is_hooked
 
 def stacked(module: nn.Module, *inputs: Tensor) -> Tensor:
     """`inputs` through `module`, of whose tensors each has the lanes as first dimension."""
-    if (memory := known()) is not None and len(inputs) == 1:
-        if module not in memory:
-            memory[module] = LayerOps(layer_ops_of(module))
-        y: Tensor = memory[module](inputs[0])
+    if (cache := op_cache()) is not None and len(inputs) == 1:
+        if module not in cache:
+            cache[module] = LayerOps(layer_ops_of(module))
+        y: Tensor = cache[module](inputs[0])
         return y
-    return by_torch(module, *inputs)
+    return run_eager(module, *inputs)
 
 
 def layer_ops_of(module: nn.Module) -> list[LayerOp]:
     """`module` as layers one after another, of which compiled code takes those that it can."""
     if type(module) is nn.Sequential and not is_hooked(module):
         return [op for child in module for op in layer_ops_of(child)]
-    run = partial(by_torch, module)
+    eager = partial(run_eager, module)
     rule = None if is_hooked(module) else COMPILED.get(type(module))
-    return [LayerOp(run)] if rule is None else rule(module, run)
+    return [LayerOp(eager)] if rule is None else rule(module, eager)
 
 
-def by_torch(module: nn.Module, *inputs: Tensor) -> Tensor:
+def run_eager(module: nn.Module, *inputs: Tensor) -> Tensor:
     """`stacked` without compiled code, but for the layers within `module`."""
     rule = stacked_rule(module)
     if rule is not None:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ablate.kernels.compiled import compiled_code
+from ablate.kernels.compiled import use_compiled
 from ablate.kernels.lane_switches import LaneSwitches, serving, switches_by_path
 from ablate.kernels.memory_format import innermost
 from ablate.kernels.module_state import copied, fused_paths, set_mode
@@ -61,7 +61,7 @@ class Stacked:
             with binding_of(self.module).bound(state), serving(self._served), fused_paths(training):
                 if self.kernel == "vmap":
                     return vmapped(self.module, x, innermost=self.innermost)
-                with compiled_code(self.known[training] if self.kernel == "compiled" else None):
+                with use_compiled(self.op_caches[training] if self.kernel == "compiled" else None):
                     return stacked(self.module, innermost(x) if self.innermost else x)
         finally:
             count_calls(calls)
@@ -70,8 +70,8 @@ class Stacked:
         """Start anew with what is derived from the lanes at hand."""
         self._mode: bool | None = None
         self._served = LaneSwitches.of(self.module, self.switches)
-        self.known: dict[bool, dict[Any, Any]] = {True: {}, False: {}}
-        """What compiled code has worked out for these lanes, training and evaluating."""
+        self.op_caches: dict[bool, dict[Any, Any]] = {True: {}, False: {}}
+        """What compiled ops cache for these lanes, training and evaluating."""
 
     def _set_mode(self, training: bool) -> None:
         """The mode of the module that serves the lanes, by its own `train`; the lanes' Switches follow it layer by layer."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -31,10 +31,15 @@ from ablate.seams.tensors import LaneTensors, Layout
 from ablate.surgery.net import without_switches
 from ablate.tasks.user_code import repeatable
 
-if TYPE_CHECKING:
-    from ablate.lanes.cuda_graph import Settled
-
 Weights = Mapping[str, Tensor]
+
+
+class StepReplay(Protocol):
+    """A captured training step (`cuda_graph`)."""
+
+    def step(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Train on the examples `index` `[K, B]`; returns what `Trainer.train_on` does."""
+        ...
 
 
 class Trainer:
@@ -80,7 +85,7 @@ class Trainer:
             for active, prepare in self.group.ports("begin")
         }
         self.epochs = runs[0].epochs
-        self.graph: Settled | None = None
+        self.graph: StepReplay | None = None
         self.eager = ""  # why it is not captured, if that was tried
         context.clock.lap("build")
 

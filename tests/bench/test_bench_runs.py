@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from ablate.tasks.load import load
-from bench import common, grids, lanes, plain, solo, trials
+from bench import common, grids, group, lanes, plain, solo, trials
 from bench.together import in_processes
 
 CPU = torch.device("cpu")
@@ -63,8 +63,8 @@ def test_solo_loops_take_a_time(side: Callable[..., float], bf16: bool, monkeypa
 
 
 def test_bfloat16_is_asked_for_on_both_sides():
-    assert lanes.recipe_of(0.1, bf16=True)["amp"] == {"dtype": "bfloat16"}
-    assert "amp" not in lanes.recipe_of(0.1, bf16=False)
+    assert group.recipe_of(0.1, bf16=True)["amp"] == {"dtype": "bfloat16"}
+    assert "amp" not in group.recipe_of(0.1, bf16=False)
     a = torch.ones(4, 4)
     with solo.precision(CPU, bf16=True):
         assert (a @ a).dtype == torch.bfloat16

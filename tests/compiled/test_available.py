@@ -24,10 +24,10 @@ CPU = torch.device("cpu")
 def without(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a machine where llvmlite is not installed."""
     monkeypatch.setattr(compiled, "find_spec", lambda name: None)
-    compiled.why_not.cache_clear()
+    compiled.unavailable_reason.cache_clear()
     yield
     monkeypatch.undo()
-    compiled.why_not.cache_clear()
+    compiled.unavailable_reason.cache_clear()
 
 
 def context() -> TaskContext:
@@ -35,7 +35,7 @@ def context() -> TaskContext:
 
 
 def test_it_is_the_usual_kernel_where_it_can_be_had() -> None:
-    assert compiled.why_not() == ""
+    assert compiled.unavailable_reason() == ""
     assert context().kernel == "compiled"
     assert slower_because(context()) == slower_because(context().with_kernel("batched")) == ""
     assert protocol.available_kernels(CPU) == protocol.KERNELS
@@ -43,7 +43,7 @@ def test_it_is_the_usual_kernel_where_it_can_be_had() -> None:
 
 
 def test_the_batched_kernel_stands_in_where_it_cannot(without: None) -> None:
-    assert "pip install 'ablate[compiled]'" in compiled.why_not()
+    assert "pip install 'ablate[compiled]'" in compiled.unavailable_reason()
     assert context().kernel == "batched"
     assert protocol.available_kernels(CPU) == ("batched", "vmap", "loop")
     assert "llvmlite" in slower_because(context())
@@ -68,19 +68,19 @@ def test_a_processor_without_fused_multiply_add_is_declined(monkeypatch: pytest.
     from ablate.kernels.compiled import jit
 
     monkeypatch.setattr(jit, "multiplies_and_adds", lambda: False)
-    compiled.why_not.cache_clear()
+    compiled.unavailable_reason.cache_clear()
     try:
-        assert compiled.why_not() == "the processor has no fused multiply-add"
+        assert compiled.unavailable_reason() == "the processor has no fused multiply-add"
     finally:
         monkeypatch.undo()
-        compiled.why_not.cache_clear()
+        compiled.unavailable_reason.cache_clear()
 
 
 def test_compiled_code_is_used_within_its_kernel_only() -> None:
-    assert not compiled.is_used()
-    with compiled.compiled_code({}):
-        assert compiled.is_used()
-        with compiled.compiled_code(None):
-            assert not compiled.is_used()
-        assert compiled.is_used()
-    assert not compiled.is_used()
+    assert not compiled.is_enabled()
+    with compiled.use_compiled({}):
+        assert compiled.is_enabled()
+        with compiled.use_compiled(None):
+            assert not compiled.is_enabled()
+        assert compiled.is_enabled()
+    assert not compiled.is_enabled()

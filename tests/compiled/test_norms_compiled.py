@@ -47,7 +47,7 @@ class Several:
                 nn.init.normal_(layer.bias)
 
     def told(self, layers: list[Norm | None]) -> tuple[NormOp, list[Tensor], list[Tensor]]:
-        """The link of these lanes, the weights and biases of every kind of norm among them, and the running statistics."""
+        """The op of these lanes, the weights and biases of every kind of norm among them, and the running statistics."""
         tensors: list[Tensor] = []
         held: list[Tensor] = []
         places: list[dict[str, int]] = [{} for _ in layers]
@@ -72,15 +72,15 @@ class Several:
         return NormOp(layers, places, len(tensors), len(held)), tensors, held
 
     def run(self, layers: list[Norm | None], rows: slice) -> tuple[list[Tensor], NormOp, list[Tensor]]:
-        """(y and gradients, the link, the running statistics)"""
-        link, tensors, held = self.told(layers)
+        """(y and gradients, the op, the running statistics)"""
+        op, tensors, held = self.told(layers)
         x = self.x[rows].detach().requires_grad_()
-        assert link.fits(tuple(x.shape[1:]), innermost=True)
-        y = FusedOp([link])(x, tensors, held)
+        assert op.output_shape(tuple(x.shape[1:]), channels_last=True)
+        y = FusedOp([op])(x, tensors, held)
         found = (
             torch.autograd.grad(y, [x, *tensors], self.gradient[rows]) if tensors else (self.gradient[rows],)
         )
-        return [y, *found], link, held
+        return [y, *found], op, held
 
     def train(self, mode: bool) -> None:
         for layer in self.layers:
@@ -97,13 +97,13 @@ def test_lanes_of_every_kind_are_torchs_modules_in_float64(
     several = Several(shape, 1)
     several.train(training)
     with vectors_of(width):
-        (y, to_x, *to), link, held = several.run(several.layers, slice(None))
+        (y, to_x, *to), op, held = several.run(several.layers, slice(None))
     for lane, layer in enumerate(several.layers):
         if layer is None:
             assert torch.equal(y[lane], several.x[lane])
             assert torch.equal(to_x[lane], several.gradient[lane])
             continue
-        own, places = several.x[lane].double().requires_grad_(), link.places[lane]
+        own, places = several.x[lane].double().requires_grad_(), op.indices[lane]
         layer.double()
         right = layer(own)
         expected = torch.autograd.grad(
@@ -123,7 +123,7 @@ def test_lanes_of_every_kind_are_torchs_modules_in_float64(
         others = [
             lane
             for lane in range(len(y))
-            if number not in link.places[lane].values() or several.layers[lane] is None
+            if number not in op.indices[lane].values() or several.layers[lane] is None
         ]
         assert (gradient[others] == 0).all(), "of lanes that have another norm"
 
@@ -142,7 +142,7 @@ def test_a_lane_is_what_it_is_alone(shape: tuple[int, ...], training: bool) -> N
 
 def test_a_gradient_of_the_gradient_is_torchs() -> None:
     several = Several((4, 6, 2, 2), 3)
-    link, tensors, held = several.told(several.layers)
+    op, tensors, held = several.told(several.layers)
     x = several.x.detach().requires_grad_()
 
     def penalty(y: Tensor) -> Tensor:
@@ -150,7 +150,7 @@ def test_a_gradient_of_the_gradient_is_torchs() -> None:
         (second,) = torch.autograd.grad(first.square().sum(), x)
         return second
 
-    found = penalty(FusedOp([link])(x, tensors, held))
+    found = penalty(FusedOp([op])(x, tensors, held))
     double = []
     for layer, own in zip(several.layers, x, strict=True):
         double.append(own if layer is None else layer(own))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from ablate.executors.executor import Progress
 from ablate.executors.job import Job, JobResult, run_job
+from ablate.executors.progress import Progress
 
 log: list[str] = []
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ablate.kernels.compiled import compiled_code, is_used
+from ablate.kernels.compiled import is_enabled, use_compiled
 from ablate.kernels.memory_format import innermost
 from ablate.kernels.parameter_binding import binding_of
 from ablate.kernels.stacked import stacked
@@ -22,7 +22,7 @@ def run(several: list[nn.Module], x: Tensor, seed: int) -> list[Tensor]:
     }
     weights = [state[own].requires_grad_() for own, _ in module.named_parameters()]
     x = (innermost(x) if x.ndim == 5 else x).detach().requires_grad_()
-    with binding_of(module).bound(state), compiled_code({} if is_used() else None):
+    with binding_of(module).bound(state), use_compiled({} if is_enabled() else None):
         y = stacked(module, x)
     slope = torch.randn(y.shape[1:], generator=torch.Generator().manual_seed(seed))
     gradients = torch.autograd.grad((y * slope).sum(), [x, *weights], allow_unused=True)

@@ -1,4 +1,4 @@
-"""Chains of compiled layers: each lane's own modules in float64, the same bits in a chain, layer by layer, and alone."""
+"""Fused ops: each lane's own modules in float64, the same bits fused, layer by layer, and alone."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ablate.kernels.compiled import compiled_code
+from ablate.kernels.compiled import use_compiled
 from ablate.kernels.compiled_convolution import ConvolutionOp
+from ablate.kernels.compiled_op import to_nchw, to_nhwc
 from ablate.kernels.compiled_ops import FlattenOp, GlobalMeanOp, LinearOp, MaxPoolOp
-from ablate.kernels.fused import FusedOp, LayerOps, inside_of
+from ablate.kernels.fused import FusedOp, LayerOps
 from ablate.kernels.lane_switches import LaneSwitches, serving, switches_by_path
 from ablate.kernels.memory_format import innermost
 from ablate.kernels.parameter_binding import binding_of
@@ -106,14 +107,14 @@ class Lanes:
         binding = binding_of(self.module)
         buffers = {name: buffer.clone() for name, buffer in self.buffers.items()}
         with binding.bound({**self.weights, **buffers}), serving(self.switches):
-            with compiled_code({}):
+            with use_compiled({}):
                 if apart:
                     y = x
-                    for piece in layer_ops_of(self.module):
-                        y = LayerOps([piece])(y)
+                    for op in layer_ops_of(self.module):
+                        y = LayerOps([op])(y)
                 else:
                     y = stacked(self.module, x)
-            with torch.no_grad(), compiled_code({}):
+            with torch.no_grad(), use_compiled({}):
                 binding.put({name: buffer.clone() for name, buffer in self.buffers.items()})
                 again = stacked(
                     self.module, x
@@ -164,7 +165,7 @@ def test_every_lane_is_its_own_model_in_float64(kind: str, seed: int, training: 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("kind", ["mlp", "convnet"])
-def test_a_chain_is_its_layers_one_by_one_and_a_lane_what_it_is_alone(
+def test_a_fused_op_is_its_layers_one_by_one_and_a_lane_what_it_is_alone(
     kind: str, seed: int, training: bool
 ) -> None:
     x = input_of(kind, LANES)
@@ -180,19 +181,19 @@ def test_a_chain_is_its_layers_one_by_one_and_a_lane_what_it_is_alone(
                 assert torch.equal(one[lane], other[0])
 
 
-def test_whole_models_are_one_chain() -> None:
+def test_whole_models_are_one_fused_op() -> None:
     for kind in ("mlp", "convnet"):
         lanes = Lanes(kind, range(3), 0, True)
         binding_of(lanes.module).put({**lanes.weights, **lanes.buffers})
         with serving(lanes.switches):
             layer_ops = LayerOps(layer_ops_of(lanes.module))
-        with compiled_code({}):
-            chain = layer_ops._chain(0, input_of(kind, 3))
-        assert chain is not None
-        assert len(chain.links) == len(layer_ops.layer_ops)
+        with use_compiled({}):
+            fused = layer_ops._fused_from(0, input_of(kind, 3))
+        assert fused is not None
+        assert len(fused.ops) == len(layer_ops.layer_ops)
 
 
-CHAINS = {
+FUSED = {
     "linear": ([LinearOp(5, 4, True), LinearOp(4, 3, False)], (6, 5), [(4, 5), (4,), (3, 4)]),
     "convolution": (
         [ConvolutionOp((8, 5), (3, 3), (1, 1), (1, 1), True), MaxPoolOp((2, 2)), FlattenOp()], (3, 5, 4, 4), [(8, 5, 3, 3), (8,)],
@@ -202,9 +203,9 @@ CHAINS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", CHAINS)
+@pytest.mark.parametrize("name", FUSED)
 def test_a_gradient_of_the_gradient_is_torchs(name: str) -> None:
-    links, shape, weights = CHAINS[name]
+    ops, shape, weights = FUSED[name]
     torch.manual_seed(5)
     x = torch.randn(2, *shape)
     x = (innermost(x) if x.ndim == 5 else x).requires_grad_()
@@ -215,23 +216,23 @@ def test_a_gradient_of_the_gradient_is_torchs(name: str) -> None:
         first = torch.autograd.grad(y.square().sum(), wanted, create_graph=True)
         return list(torch.autograd.grad(sum(g.square().sum() for g in first), wanted))
 
-    chain = FusedOp(links)
-    y = chain(x, tensors)
-    for mine, right in zip(penalty(y), penalty(chain.differentiably(x, tensors, [])), strict=True):
+    fused = FusedOp(ops)
+    y = fused(x, tensors)
+    for mine, right in zip(penalty(y), penalty(fused.eager(x, tensors, [])), strict=True):
         torch.testing.assert_close(mine, right, rtol=1e-3, atol=1e-3 * float(right.abs().max()))
 
 
-@pytest.mark.parametrize("name", CHAINS)
+@pytest.mark.parametrize("name", FUSED)
 def test_only_what_is_wanted_has_a_gradient_and_lanes_may_share_their_input(name: str) -> None:
-    links, shape, weights = CHAINS[name]
+    ops, shape, weights = FUSED[name]
     torch.manual_seed(6)
     x = torch.randn(1, *shape).expand(3, *[-1] * len(shape))
     tensors = [torch.randn(3, *own) for own in weights]
     tensors[0].requires_grad_()
-    chain = FusedOp(links)
-    y = chain(inside_of(x).movedim(-1, 2) if x.ndim == 5 else x, tensors)
+    fused = FusedOp(ops)
+    y = fused(to_nchw(to_nhwc(x)), tensors)
     (found,) = torch.autograd.grad((y * slope_of(y)).sum(), tensors[:1])
-    right = chain.differentiably(x, tensors, [])
+    right = fused.eager(x, tensors, [])
     torch.testing.assert_close(y, right, rtol=1e-4, atol=1e-4)
     (expected,) = torch.autograd.grad((right * slope_of(right)).sum(), tensors[:1])
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
@@ -241,12 +242,12 @@ def test_a_layer_that_comes_several_times_has_the_sum_of_its_gradients() -> None
     torch.manual_seed(7)
     flat, x = torch.randn(3, 64), torch.randn(3, 6, 5)
     weight, bias = (own.detach().requires_grad_() for own in (flat[:, :25].view(3, 5, 5), flat[:, 32:37]))
-    link, times = LinearOp(5, 5, True), 4
-    y = FusedOp([link] * times)(x, [weight, bias] * times)
+    op, times = LinearOp(5, 5, True), 4
+    y = FusedOp([op] * times)(x, [weight, bias] * times)
     found = torch.autograd.grad((y * slope_of(y)).sum(), [weight, bias])
     one_by_one = x
     for _ in range(times):
-        one_by_one = FusedOp([link])(one_by_one, [weight, bias])
+        one_by_one = FusedOp([op])(one_by_one, [weight, bias])
     apart = torch.autograd.grad((one_by_one * slope_of(y)).sum(), [weight, bias])
     right = x.double()
     wide = [own.detach().double().requires_grad_() for own in (weight, bias)]
@@ -264,7 +265,7 @@ def test_weights_of_another_type_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("link", "shape", "fits"),
+    ("op", "shape", "fits"),
     [
         (ConvolutionOp((16, 1), (3, 3), (2, 2), (1, 1), True), (64, 1, 8, 8), True),
         (ConvolutionOp((32, 3), (3, 3), (1, 1), (1, 1), True), (64, 3, 28, 28), True),
@@ -285,5 +286,5 @@ def test_weights_of_another_type_are_refused() -> None:
         (MaxPoolOp((7, 7)), (3, 8, 7, 7), False),
     ],
 )  # fmt: skip
-def test_what_compiled_code_takes(link, shape: tuple[int, ...], fits: bool) -> None:
-    assert (link.fits(shape, innermost=True) is not None) == fits
+def test_what_compiled_code_takes(op, shape: tuple[int, ...], fits: bool) -> None:
+    assert (op.output_shape(shape, channels_last=True) is not None) == fits

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from kernel_lanes import assert_each_lane_is_its_own_module, assert_same_alone_and_among_others
 from torch import Tensor, nn
 
-from ablate.kernels.compiled import compiled_code
+from ablate.kernels.compiled import use_compiled
 from ablate.kernels.lane_switches import LaneSwitches, serving
 from ablate.kernels.memory_format import innermost
 from ablate.kernels.registry import stacked_rule
@@ -25,7 +25,7 @@ Make = Callable[[], nn.Module]
 @pytest.fixture(params=["batched", "compiled"], autouse=True)
 def kernel(request: pytest.FixtureRequest) -> Iterator[None]:
     """Every test holds for torch's operators, and where compiled code takes what it can."""
-    with compiled_code({} if request.param == "compiled" else None):
+    with use_compiled({} if request.param == "compiled" else None):
         yield
 
 

@@ -1,8 +1,8 @@
-"""Loops over lanes that torch has no operation for, compiled for the processor at hand.
+"""Functions over the lanes that torch has no operator for, compiled for this processor while a study runs.
 
-The extra `compiled` (llvmlite, which brings LLVM) makes machine code of them while a study runs: no compiler is needed on the
-machine. `Code` writes a function, `machine` compiles it, one file each says what is computed. The kernel "compiled" uses
-them; the other kernels never do, so that what they give does not hang on what is installed.
+llvmlite (the extra `compiled`), which brings LLVM, makes the machine code: no compiler is needed on the machine. `ir_builder` writes a
+function in LLVM's intermediate language, `jit` compiles it, `code_cache` keeps it on disk; each other file writes one kind of
+function. Only the kernel "compiled" uses them, so that the results of the other kernels do not depend on installed packages.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 
 
 @cache
-def why_not() -> str:
-    """Why nothing can be compiled here, in a few words; empty where it can."""
+def unavailable_reason() -> str:
+    """Why nothing can be compiled on this machine, in a few words; empty where it can."""
     if find_spec("llvmlite") is None:
         return "llvmlite is not installed (pip install 'ablate[compiled]')"
     from ablate.kernels.compiled.jit import multiplies_and_adds
@@ -24,26 +24,27 @@ def why_not() -> str:
     return "" if multiplies_and_adds() else "the processor has no fused multiply-add"
 
 
-class _Use:
-    known: dict[Any, Any] | None = None
+class _Active:
+    cache: dict[Any, Any] | None = None
 
 
 @contextmanager
-def compiled_code(known: dict[Any, Any] | None) -> Iterator[None]:
-    """Within it layers may be run by compiled code, and keep in `known` what they work out for the lanes at hand; None: they may not.
+def use_compiled(cache: dict[Any, Any] | None) -> Iterator[None]:
+    """Within it, layers may run by compiled code and keep what they derive from the present lanes in `cache`; None: they may not.
 
-    A backward pass does as its forward pass did."""
-    before, _Use.known = _Use.known, known
+    A backward pass does as its forward pass did.
+    """
+    before, _Active.cache = _Active.cache, cache
     try:
         yield
     finally:
-        _Use.known = before
+        _Active.cache = before
 
 
-def known() -> dict[Any, Any] | None:
-    """What is known of the lanes at hand; None where compiled code is not used."""
-    return _Use.known
+def op_cache() -> dict[Any, Any] | None:
+    """What has been derived from the present lanes; None where compiled code is not used."""
+    return _Active.cache
 
 
-def is_used() -> bool:
-    return _Use.known is not None
+def is_enabled() -> bool:
+    return _Active.cache is not None

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ablate.kernels.compiled_ops import ActivationOp, Same
-from ablate.kernels.fused import LayerOp
-from ablate.kernels.registry import Run, register_compiled, register_stacked
+from ablate.kernels.compiled_op import LayerOp
+from ablate.kernels.compiled_ops import ActivationOp, Uniform
+from ablate.kernels.registry import Eager, register_compiled, register_stacked
 
 
 @register_stacked(nn.ReLU)
@@ -26,5 +26,5 @@ def relu6(layer: nn.ReLU6, x: Tensor) -> Tensor:
 
 
 @register_compiled(nn.ReLU, nn.LeakyReLU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid)
-def compiled_activation(layer: nn.Module, run: Run) -> list[LayerOp]:
-    return [LayerOp(run, ActivationOp(Same(layer)))]
+def compiled_activation(layer: nn.Module, eager: Eager) -> list[LayerOp]:
+    return [LayerOp(eager, ActivationOp(Uniform(layer)))]

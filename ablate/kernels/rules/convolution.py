@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from torch import Tensor, nn
 
 from ablate.kernels.compiled_convolution import ConvolutionOp
-from ablate.kernels.fused import LayerOp
+from ablate.kernels.compiled_op import LayerOp
 from ablate.kernels.lane_convolution import convolved, is_plain_convolution
-from ablate.kernels.registry import Run, register_compiled, register_stacked
+from ablate.kernels.registry import Eager, register_compiled, register_stacked
 from ablate.kernels.rules.linear import weights_of
 
 
@@ -23,18 +23,18 @@ def convolution(layer: nn.Conv2d, x: Tensor) -> Tensor:
 
 
 @register_compiled(nn.Conv2d)
-def compiled_convolution(layer: nn.Conv2d, run: Run) -> list[LayerOp]:
-    return [convolution_op(layer, run, lambda: weights_of(layer))]
+def compiled_convolution(layer: nn.Conv2d, eager: Eager) -> list[LayerOp]:
+    return [convolution_op(layer, eager, lambda: weights_of(layer))]
 
 
 def convolution_op(
     layer: nn.Conv2d,
-    run: Run,
+    eager: Eager,
     tensors: Callable[[], Sequence[Tensor]],
     without: frozenset[int] = frozenset(),
 ) -> LayerOp:
     """`layer` with the weights and biases that `tensors` gives; the lanes `without` have no bias."""
     if not is_plain_convolution(layer) or layer.groups > 1 or layer.dilation != (1, 1):
-        return LayerOp(run)
+        return LayerOp(eager)
     op = ConvolutionOp((layer.out_channels, layer.in_channels), layer.kernel_size, layer.stride, layer.padding, layer.bias is not None, without)  # type: ignore[arg-type]  # fmt: skip
-    return LayerOp(run, op, tensors)
+    return LayerOp(eager, op, tensors)

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from ablate.kernels.broadcasting import by_lane
+from ablate.kernels.compiled_op import LayerOp
 from ablate.kernels.compiled_ops import KEEP_ALL, DropoutOp
-from ablate.kernels.fused import LayerOp
-from ablate.kernels.registry import Run, register_compiled, register_stacked
+from ablate.kernels.registry import Eager, register_compiled, register_stacked
 from ablate.seams.draws import keep_masks
 from ablate.surgery.layers import Dropout
 
@@ -21,7 +21,7 @@ def dropout(layer: Dropout, x: Tensor) -> Tensor:
 
 
 @register_compiled(Dropout)
-def compiled_dropout(layer: Dropout, run: Run) -> list[LayerOp]:
+def compiled_dropout(layer: Dropout, eager: Eager) -> list[LayerOp]:
     """x · (draw ≥ least) · scale, left out in lanes in which that is x."""
     least, scale = layer.least, layer.scale
     if not layer.training:
@@ -29,7 +29,7 @@ def compiled_dropout(layer: Dropout, run: Run) -> list[LayerOp]:
     active = ((least > KEEP_ALL) | (scale != 1)).tolist()
     if not any(active):
         return []
-    return [LayerOp(run, DropoutOp(active), held=lambda: (layer.draw_key(), least, scale))]
+    return [LayerOp(eager, DropoutOp(active), buffers=lambda: (layer.draw_key(), least, scale))]
 
 
 def masks(layer: Dropout, shape: torch.Size) -> Tensor:

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from torch import Tensor, nn
 
 from ablate.kernels.batched_matmul import affine
+from ablate.kernels.compiled_op import LayerOp
 from ablate.kernels.compiled_ops import LinearOp
-from ablate.kernels.fused import LayerOp
-from ablate.kernels.registry import Run, register_compiled, register_stacked
+from ablate.kernels.registry import Eager, register_compiled, register_stacked
 
 
 @register_stacked(nn.Linear)
@@ -18,19 +18,19 @@ def linear(layer: nn.Linear, x: Tensor) -> Tensor:
 
 
 @register_compiled(nn.Linear)
-def compiled_linear(layer: nn.Linear, run: Run) -> list[LayerOp]:
-    return [linear_op(layer, run, lambda: weights_of(layer))]
+def compiled_linear(layer: nn.Linear, eager: Eager) -> list[LayerOp]:
+    return [linear_op(layer, eager, lambda: weights_of(layer))]
 
 
 def linear_op(
     layer: nn.Linear,
-    run: Run,
+    eager: Eager,
     tensors: Callable[[], Sequence[Tensor]],
     without: frozenset[int] = frozenset(),
 ) -> LayerOp:
     """`layer` with the weights and biases that `tensors` gives; the lanes `without` have no bias."""
     biased = layer.bias is not None
-    return LayerOp(run, LinearOp(layer.in_features, layer.out_features, biased, without), tensors)
+    return LayerOp(eager, LinearOp(layer.in_features, layer.out_features, biased, without), tensors)
 
 
 def weights_of(layer: nn.Linear | nn.Conv2d) -> list[Tensor]:

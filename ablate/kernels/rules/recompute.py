@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
-from ablate.kernels.compiled import compiled_code, known
+from ablate.kernels.compiled import op_cache, use_compiled
 from ablate.kernels.lane_switches import served, serving
 from ablate.kernels.leave_vmap import LaneByLane, under_vmap
 from ablate.kernels.parameter_binding import binding_of
@@ -39,10 +39,10 @@ def _stacked_segment(owner: Recomputing, names: Sequence[str], x: Tensor) -> Ten
     held = {own: tensor for own, tensor in binding.held().items() if own.split(".")[0] in names}
     weights = {own: tensor for own, tensor in held.items() if tensor.requires_grad}
     buffers = {own: tensor for own, tensor in held.items() if own not in weights}
-    compiled, switches = known(), served()
+    compiled, switches = op_cache(), served()
 
     def run(tensors: Mapping[str, Tensor], value: Tensor) -> Tensor:
-        with compiled_code(compiled), serving(switches), binding.bound(tensors):
+        with use_compiled(compiled), serving(switches), binding.bound(tensors):
             for name in names:
                 value = stacked(owner.get_submodule(name), value)
             return value

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from ablate.kernels.compiled_op import LayerOp
 from ablate.kernels.compiled_ops import FlattenOp
-from ablate.kernels.fused import LayerOp
 from ablate.kernels.memory_format import match_grad_layout
-from ablate.kernels.registry import Run, register_compiled, register_stacked
+from ablate.kernels.registry import Eager, register_compiled, register_stacked
 from ablate.kernels.stacked import stacked
 
 
@@ -24,7 +24,7 @@ def identity(layer: nn.Identity, x: Tensor) -> Tensor:
 
 
 @register_compiled(nn.Identity)
-def compiled_identity(layer: nn.Identity, run: Run) -> list[LayerOp]:
+def compiled_identity(layer: nn.Identity, eager: Eager) -> list[LayerOp]:
     return []
 
 
@@ -39,5 +39,5 @@ def flattened(layer: nn.Flatten, x: Tensor) -> Tensor:
 
 
 @register_compiled(nn.Flatten)
-def compiled_flatten(layer: nn.Flatten, run: Run) -> list[LayerOp]:
-    return [LayerOp(run, FlattenOp() if (layer.start_dim, layer.end_dim) == (1, -1) else None)]
+def compiled_flatten(layer: nn.Flatten, eager: Eager) -> list[LayerOp]:
+    return [LayerOp(eager, FlattenOp() if (layer.start_dim, layer.end_dim) == (1, -1) else None)]

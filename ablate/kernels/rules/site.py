@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from ablate.kernels.batched_matmul import affine
 from ablate.kernels.broadcasting import by_lane
-from ablate.kernels.fused import LayerOp, LayerOps
+from ablate.kernels.compiled_op import LayerOp
+from ablate.kernels.fused import LayerOps
 from ablate.kernels.lane_convolution import convolved, is_plain_convolution
-from ablate.kernels.registry import Run, register_compiled, register_stacked
+from ablate.kernels.registry import Eager, register_compiled, register_stacked
 from ablate.kernels.rules.convolution import convolution_op, runs_by_lane
 from ablate.kernels.rules.linear import linear_op, weights_of
 from ablate.kernels.stacked import layer_ops_of, stacked
@@ -34,17 +35,17 @@ def site(site: Site, x: Tensor) -> Tensor:
 
 
 @register_compiled(Site)
-def compiled_site(site: Site, run: Run) -> list[LayerOp]:
+def compiled_site(site: Site, eager: Eager) -> list[LayerOp]:
     layer = cast(nn.Linear | nn.Conv2d, site.layer)
     if not (type(layer) is nn.Linear or is_plain_convolution(layer)):
-        return [LayerOp(run)]
+        return [LayerOp(eager)]
     gate = None if site.bias_gate is None or layer.bias is None else site.bias_gate.on
     without = frozenset(() if gate is None else (lane for lane, on in enumerate(gate.tolist()) if not on))
-    by_torch, tensors = lambda x: _weighted(site, x), lambda: _tensors(site)
+    eager_layer, tensors = lambda x: _weighted(site, x), lambda: _tensors(site)
     if isinstance(layer, nn.Linear):
-        op = linear_op(layer, by_torch, tensors, without)
+        op = linear_op(layer, eager_layer, tensors, without)
     else:
-        op = convolution_op(layer, by_torch, tensors, without)
+        op = convolution_op(layer, eager_layer, tensors, without)
     before, after = ([op for module in modules for op in layer_ops_of(module)] for modules in (site.before, _behind(site)))  # fmt: skip
     ops = [*before, op, *after]
     if site.residual is None:

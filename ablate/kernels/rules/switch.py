@@ -11,13 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from ablate.kernels import pointwise
-from ablate.kernels.compiled import known
-from ablate.kernels.compiled_ops import ActivationOp, Same, is_pointwise
-from ablate.kernels.fused import LayerOp, LayerOps
+from ablate.kernels.compiled import op_cache
+from ablate.kernels.compiled_op import LayerOp
+from ablate.kernels.compiled_ops import ActivationOp, Uniform, is_compiled_activation
+from ablate.kernels.fused import LayerOps
 from ablate.kernels.lane_switches import branch_binding, lane_switches, served
 from ablate.kernels.leave_vmap import leave_vmap, under_vmap
 from ablate.kernels.memory_format import apart, is_innermost, match_grad_layout, together
-from ablate.kernels.registry import Run, register_compiled, register_stacked, register_vmapped, stacked_rule
+from ablate.kernels.registry import Eager, register_compiled, register_stacked, register_vmapped, stacked_rule
 from ablate.kernels.rules.norms import NORM_LAYERS
 from ablate.kernels.rules.switch_norms import norms_op
 from ablate.kernels.stacked import is_covered, layer_ops_of, stacked
@@ -110,7 +111,7 @@ def stacked_switch(switch: Switch, x: Tensor) -> Tensor:
 
 
 @register_compiled(Switch)
-def compiled_switch(switch: Switch, run: Run) -> list[LayerOp]:
+def compiled_switch(switch: Switch, eager: Eager) -> list[LayerOp]:
     """Compiled code goes through each lane's own branch."""
     if not is_divided(switch):
         return layer_ops_of(switch.otherwise)
@@ -118,11 +119,11 @@ def compiled_switch(switch: Switch, run: Run) -> list[LayerOp]:
     layers = [own.chosen for own in lanes or [switch]]
     if all(isinstance(layer, nn.Identity) for layer in layers):
         return []
-    if all(is_pointwise(layer) for layer in layers):
-        return [LayerOp(run, ActivationOp(layers if lanes else Same(layers[0])))]
+    if all(is_compiled_activation(layer) for layer in layers):
+        return [LayerOp(eager, ActivationOp(layers if lanes else Uniform(layers[0])))]
     if switch.channels_last or not all(type(layer) in (nn.Identity, *NORM_LAYERS) for layer in layers):
-        return [LayerOp(run)]
-    return [norms_op(switch, lanes, run)]
+        return [LayerOp(eager)]
+    return [norms_op(switch, lanes, eager)]
 
 
 def rounds_alike(branch: nn.Module, x: Tensor) -> bool:
@@ -144,21 +145,19 @@ def rounds_alike(branch: nn.Module, x: Tensor) -> bool:
 def _run(switch: Switch, lanes: Sequence[Switch], rows: slice, branch: nn.Module, x: Tensor) -> Tensor:
     """`x` of the neighbours `lanes`, which are the `rows` of all, through the `branch` that they share: by compiled code
     wherever it would be if all lanes had such branches."""
-    if (memory := known()) is not None and is_pointwise(branch):
+    if (cache := op_cache()) is not None and is_compiled_activation(branch):
         return stacked(branch, x)
-    if memory is not None and type(branch) in NORM_LAYERS and not switch.channels_last:
+    if cache is not None and type(branch) in NORM_LAYERS and not switch.channels_last:
         key = switch, rows.start, rows.stop
-        if key not in memory:
-            by_torch = partial(_run_by_torch, switch, lanes, rows, branch)
-            memory[key] = LayerOps([norms_op(switch, lanes, by_torch, rows)])
-        y: Tensor = memory[key](x)
+        if key not in cache:
+            eager = partial(_run_eager, switch, lanes, rows, branch)
+            cache[key] = LayerOps([norms_op(switch, lanes, eager, rows)])
+        y: Tensor = cache[key](x)
         return y
-    return _run_by_torch(switch, lanes, rows, branch, x)
+    return _run_eager(switch, lanes, rows, branch, x)
 
 
-def _run_by_torch(
-    switch: Switch, lanes: Sequence[Switch], rows: slice, branch: nn.Module, x: Tensor
-) -> Tensor:
+def _run_eager(switch: Switch, lanes: Sequence[Switch], rows: slice, branch: nn.Module, x: Tensor) -> Tensor:
     if rounds_alike(branch, x):
         # As memory has it: torch hands a contiguous tensor to another routine (GELU's rounds differently).
         inside = x.movedim(2, -1) if is_innermost(x) else x

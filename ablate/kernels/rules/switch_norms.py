@@ -7,15 +7,17 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from ablate.kernels.compiled_norms import PARAMETERS, RUNNING, NormOp
-from ablate.kernels.compiled_ops import Same
-from ablate.kernels.fused import LayerOp
+from ablate.kernels.compiled_op import LayerOp
+from ablate.kernels.compiled_ops import Uniform
 from ablate.kernels.lane_switches import branch_binding
-from ablate.kernels.registry import Run
+from ablate.kernels.registry import Eager
 from ablate.surgery.norms import Norm
 from ablate.surgery.switch import Switch
 
 
-def norms_op(switch: Switch, lanes: Sequence[Switch] | None, run: Run, rows: slice | None = None) -> LayerOp:
+def norms_op(
+    switch: Switch, lanes: Sequence[Switch] | None, eager: Eager, rows: slice | None = None
+) -> LayerOp:
     """`lanes`: each lane's own Switch (None: `switch` for all); `rows`: which of the lanes these are, if not all.
 
     The Switch's norms have tensors of their own; those of one kind (all weights, all running means) are the op's tensors,
@@ -36,10 +38,14 @@ def norms_op(switch: Switch, lanes: Sequence[Switch] | None, run: Run, rows: sli
     ]  # fmt: skip
     layers = [lane.chosen if isinstance(lane.chosen, Norm) else None for lane in switches]
     counts = len(parameters), len(running)
-    op = NormOp(layers, indices, *counts) if lanes else NormOp(Same(layers[0]), Same(indices[0]), *counts)
+    op = (
+        NormOp(layers, indices, *counts)
+        if lanes
+        else NormOp(Uniform(layers[0]), Uniform(indices[0]), *counts)
+    )
 
     def tensors(numbers: Sequence[int]) -> list[Tensor]:
         held = branch_binding(switch).tensors(numbers)
         return held if rows is None else [tensor[rows] for tensor in held]
 
-    return LayerOp(run, op, lambda: tensors(parameters), lambda: tensors(running))
+    return LayerOp(eager, op, lambda: tensors(parameters), lambda: tensors(running))
