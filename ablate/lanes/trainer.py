@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +22,7 @@ from ablate.lanes.lane_splits import LaneSplits
 from ablate.lanes.loss import Loss, lane_losses, nested, share_right
 from ablate.lanes.optimizer_parts import labelled, saved
 from ablate.lanes.parameters import Absent, LaneParameters
+from ablate.lanes.step_replay import StepReplay
 from ablate.lanes.update import Optimizers, are_finite, change_gradients, schedule_factor
 from ablate.records.run import Run
 from ablate.seams.batch import Batch
@@ -32,14 +32,6 @@ from ablate.surgery.net import without_switches
 from ablate.tasks.user_code import repeatable
 
 Weights = Mapping[str, Tensor]
-
-
-class StepReplay(Protocol):
-    """A captured training step (`cuda_graph`)."""
-
-    def step(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Train on the examples `index` `[K, B]`; returns what `Trainer.train_on` does."""
-        ...
 
 
 class Trainer:
