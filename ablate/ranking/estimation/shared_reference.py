@@ -1,13 +1,14 @@
-"""Effects of many arms against one reference that has more seeds than they, of which each arm shares the first.
+"""Effects of many arms against one reference, which has more seeds than they: each arm shares some of the reference's.
 
 With a_s an arm's value on seed s, r_s the reference's, S the arm's seeds and A ⊇ S the reference's:
 
     effect = mean_S(a − β r) − (1 − β) mean_A(r)
-    variance = var(a − β r) / |S| + (1 − β)² var(r) / |A|
+           = mean_S(a − γ r) − (1 − γ) mean_A∖S(r),    γ = β + (1 − β) |S| / |A|
+    variance = var(a − γ r) / |S| + (1 − γ)² var(r) / |A∖S|
 
-β is the regression of an arm's values on its reference's, one for all arms. β = 1 and A = S is the paired difference;
-β = 0 the difference of independent means. The first term is the arm's own and its variance is moderated over the arms, the
-second is shared by all of them.
+β is the regression of an arm's values on its reference's, one for all arms. β = 1 or A = S is the paired difference;
+β = 0 the difference of the two means. The two terms of the second form have no seed in common and so are independent, also
+where an arm's own regression differs from β. The variance of the first is moderated over the arms.
 """
 
 from __future__ import annotations
@@ -59,7 +60,8 @@ def compare_to_reference(
     spread = float(own.var(ddof=1)) if len(own) > 1 else float("nan")
     paired = {name: _pairs(values, reference) for name, values in arms.items() if name not in alone}
     beta = _slope(list(paired.values()))
-    rests = {name: a - beta * r for name, (a, r) in paired.items()}
+    weights = {name: beta + (1 - beta) * len(r) / max(len(own), 1) for name, (_, r) in paired.items()}
+    rests = {name: a - weights[name] * r for name, (a, r) in paired.items()}
     same = {name: len(a) > 1 and bool(np.array_equal(a, r)) for name, (a, r) in paired.items()}
     names = list(paired)
     variances = np.array([_variance(rests[name]) for name in names])
@@ -73,10 +75,16 @@ def compare_to_reference(
         if same[name]:
             effects[name] = Effect(0.0, 0.0, float(count - 1), count, same=True)
             continue
-        estimate = float(rests[name].mean() - (1 - beta) * own.mean()) if count else float("nan")
-        first = shrunk[number] / count if count else float("nan")
-        second = (1 - beta) ** 2 * spread / len(own) if len(own) else float("nan")
-        effects[name] = Effect(estimate, *_combined(first, shrunk_df[number], second, len(own) - 1), count)
+        if not count:
+            effects[name] = Effect(float("nan"), float("nan"), 1.0, 0)
+            continue
+        estimate, first, second, others = rests[name].mean(), shrunk[number] / count, 0.0, len(own) - count
+        if others:
+            rest = 1 - weights[name]
+            estimate -= rest * (own.sum() - paired[name][1].sum()) / others
+            second = rest**2 * spread / others
+        error, error_df = _combined(first, shrunk_df[number], second, len(own) - 1)
+        effects[name] = Effect(float(estimate), error, error_df, count)
     for name in alone:
         values = np.array([value for value in arms[name].values() if np.isfinite(value)])
         estimate = float(values.mean() - own.mean()) if len(values) and len(own) else float("nan")

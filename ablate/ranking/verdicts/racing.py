@@ -15,9 +15,10 @@ from ablate.ranking.designs.racing import Racing
 from ablate.ranking.estimation.shared_reference import Comparison, compare_to_reference
 from ablate.ranking.verdicts.sequential import (
     MARGIN_IN_SIGMA,
-    decide,
+    codes,
     equivalence,
     half_width,
+    holm,
     smallness_level,
     two_sided,
 )
@@ -28,6 +29,7 @@ LARGE_SHARE = 0.01
 LARGE_RELATIVE = 0.05
 """The same of other metrics (a loss, an error), relative to the baseline's value."""
 MOST_PAIRS = 10_000
+NONE = "no measurable effect"
 
 
 def automatic_margin(sigma: float, baseline: float, *, share: bool) -> float:
@@ -104,7 +106,9 @@ def replay(
         history.append(len(undecided))
         values = {name: {seed: arms[name][seed] for seed in first[name]} for name in undecided}
         known = {
-            name: {seed: arms[name][seed] for seed in list(own_seeds.get(name, seeds))[: row.pairs]}
+            name: {
+                seed: arms[name][seed] for seed in list(own_seeds.get(name, seeds))[: racing.pairs[row.look]]
+            }
             for name, row in rows.items()
             if name not in undecided
         }
@@ -126,19 +130,23 @@ def _judged(
     look: int,
     margin: float,
 ) -> dict[str, RaceRow]:
-    """Rows of the undecided arms at a look; the family is all arms, decided ones with the p of their own look."""
+    """Rows of the undecided arms at a look.
+
+    The family is all arms: those found to help or hurt at earlier looks are rejected hypotheses, which Holm's procedure
+    no longer counts; those found to have no effect are never rejected and count at every look. The closure of Bonferroni
+    tests at the levels of the looks (Maurer & Bretz, Stat. Biopharm. Res. 5, 2013).
+    """
     effects = [comparison.effects[name] for name in undecided]
-    decided = [row for name, row in before.items() if name not in undecided]
-    # Arms decided before stay in the family: their p-values take the places that Holm's procedure gives them.
-    family = [*effects, *decided]
+    kept = sum(row.verdict == NONE and not row.same for name, row in before.items() if name not in undecided)
     effect, se, df = (
-        np.array([getattr(one, name) for one in family], dtype=float) for name in ("effect", "se", "df")
+        np.array([getattr(one, name) for one in effects], dtype=float) for name in ("effect", "se", "df")
     )
-    code, adjusted = decide(effect, se, df, margin, racing.levels[look])
+    raw, halves = two_sided(effect, se, df), half_width(se, df, CONFIDENCE)
+    adjusted = holm(np.concatenate([raw, np.ones(kept)]))[: len(raw)]
+    code = codes(effect, se, df, margin, racing.levels[look], adjusted)
     rows = {}
     for number, (name, one) in enumerate(zip(undecided, effects, strict=True)):
-        half = float(half_width(se[number : number + 1], df[number : number + 1], CONFIDENCE)[0])
-        p = float(two_sided(effect[number : number + 1], se[number : number + 1], df[number : number + 1])[0])
+        half, p = float(halves[number]), float(raw[number])
         rows[name] = RaceRow(
             arm=name,
             effect=one.effect,
@@ -148,7 +156,7 @@ def _judged(
             df=one.df,
             p=1.0 if one.same else p,
             p_adjusted=1.0 if one.same else float(adjusted[number]),
-            verdict="no measurable effect" if one.same else _word(int(code[number]), one.effect, margin),
+            verdict=NONE if one.same else _word(int(code[number]), one.effect, margin),
             pairs=one.pairs,
             look=look,
             same=one.same,
@@ -161,7 +169,7 @@ def _word(code: int, effect: float, margin: float) -> str:
     if code == 2:
         return "undecided"
     if code == 0:
-        return "no measurable effect"
+        return NONE
     word = "helps" if code > 0 else "hurts"
     return word if abs(effect) >= margin else f"{word} a little"
 

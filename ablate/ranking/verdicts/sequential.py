@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from ablate.records.errors import InputError
 
@@ -26,7 +26,7 @@ def two_sided(effect: Array, se: Array, df: Array) -> Array:
     """p-values of `effect` = 0 by Student's t. NaN where nothing was estimated or nothing varied (se = 0)."""
     with np.errstate(divide="ignore", invalid="ignore"):
         statistic = np.abs(effect) / np.where(se > 0, se, np.nan)
-    return 2 * np.asarray(stats.t.sf(statistic, np.maximum(df, 1)))
+    return 2 * np.asarray(special.stdtr(np.maximum(df, 1), -statistic))
 
 
 def holm(p: Array) -> Array:
@@ -53,12 +53,12 @@ def equivalence(effect: Array, se: Array, df: Array, margin: Array | float) -> A
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         statistic = (margin - np.abs(effect)) / np.where(se > 0, se, np.nan)
-    return np.asarray(stats.t.sf(statistic, np.maximum(df, 1)))
+    return np.asarray(special.stdtr(np.maximum(df, 1), -statistic))
 
 
 def half_width(se: Array, df: Array, confidence: float) -> Array:
     """Half the length of the t interval."""
-    return np.asarray(stats.t.ppf((1 + confidence) / 2, np.maximum(df, 1))) * se
+    return np.asarray(special.stdtrit(np.maximum(df, 1), (1 + confidence) / 2)) * se
 
 
 def smallness_level(level: float) -> float:
@@ -77,8 +77,15 @@ def decide(
     interval that lies inside the margin's band.
     """
     adjusted = holm(two_sided(effect, se, df))
+    return codes(effect, se, df, margin, level, adjusted), adjusted
+
+
+def codes(
+    effect: Array, se: Array, df: Array, margin: Array | float, level: float, adjusted: Array
+) -> NDArray[np.int8]:
+    """Verdict codes as in `decide`, given p-values that are adjusted for the family."""
     code = np.full(np.shape(effect), 2, dtype=np.int8)
     code[equivalence(effect, se, df, margin) <= smallness_level(level)] = 0
     significant = adjusted <= level
     code[significant] = np.sign(effect[significant]).astype(np.int8)
-    return code, adjusted
+    return code

@@ -139,7 +139,7 @@ def _rows(races: Races, key: Key, race: Race, margin: float) -> list[dict[str, A
     rows = []
     for name, row in race.rows.items():
         one = races.tuned[name]
-        seeds = list(races.own_seeds.get(name, races.seeds))[: row.pairs]
+        seeds = list(races.own_seeds.get(name, races.seeds))[: races.racing.pairs[row.look]]
         entries = [races.entries[name, seed] for seed in seeds]
         with_trick, without = (one, reference) if one.arm.sign > 0 else (reference, one)
         rows.append(
@@ -156,7 +156,7 @@ def _rows(races: Races, key: Key, race: Race, margin: float) -> list[dict[str, A
                 "pairs": row.pairs,
                 "look": row.look + 1,
                 "same": row.same,
-                "runs": row.pairs,
+                "runs": len(seeds),
                 "failed": sum(map(failed, entries)),
                 "seconds": float(sum(entry.result.seconds for entry in entries)),
                 "more_pairs": _more(row, races, key, margin),
