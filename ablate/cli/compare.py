@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,6 +20,9 @@ from ablate.cli.common import (
     check_margin,
     print_json,
 )
+
+if TYPE_CHECKING:
+    from ablate.ranking.estimation.compare import Comparison
 
 
 def compare(
@@ -71,8 +74,18 @@ def compare(
         print_json(document(found, metric, one, other))
         return
     typer.echo(
-        f"{a.name} against {b.name}, {metric}: {found.effect:+.4f} [{found.low:+.4f}, {found.high:+.4f}] "
-        f"({found.level:.0%}), {found.pairs} pairs: {found.verdict}"
+        f"{a} against {b}, {metric}, {found.pairs} pairs: {_conclusion(found, str(a), str(b))} "
+        f"(difference, positive where {a} is better: {found.effect:+.4f} [{found.low:+.4f}, {found.high:+.4f}], {found.level:.0%})"
     )
     if found.note:
         typer.echo(found.note)
+
+
+def _conclusion(found: Comparison, a: str, b: str) -> str:
+    """Which recipe is better and by how much, in words. `found.effect` is A's advantage, whatever the metric's direction."""
+    if found.verdict in ("helps", "hurts"):
+        better, other = (a, b) if found.effect > 0 else (b, a)
+        return f"{better} is better than {other} by {abs(found.effect):.4g}"
+    if found.verdict == "no measurable effect":
+        return f"no difference of {found.margin:.3g} or more"
+    return "undecided"

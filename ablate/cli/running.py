@@ -76,7 +76,7 @@ class CommandResult:
 
         if self.spent is not None:
             console.print(spent_table(self.spent))
-        told = verdict(self.data)
+        told = verdict(self.data, self.page.parent if self.page else None)
         for doubt in told.doubts:
             console.print(f"note: {doubt}", markup=False)
         if self.page:

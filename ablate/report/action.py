@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ablate.analysis.tuned_arms import counts
@@ -33,8 +34,8 @@ def recommended_recipe(data: ReportData) -> Document | None:
     return chosen.recipe if chosen else data.winner
 
 
-def action(data: ReportData) -> Action | None:
-    """The recommendation; None where the ranking is not of the tuned design.
+def action(data: ReportData, folder: Path | None = None) -> Action | None:
+    """The recommendation; None where the ranking is not of the tuned design. `folder`: where the report is, for the command.
 
     The recipe never has a trick that hurts in it: such a trick is taken out of the recipe found (its effect in the
     recipe) or of the baseline (its effect there).
@@ -51,10 +52,10 @@ def action(data: ReportData) -> Action | None:
         )  # fmt: skip
     gain = (data.confirm or {}).get("gain")
     if recommended["is_baseline"]:
-        return _keep(data, None)
+        return _keep(data, folder, None)
     if gain is not None and not gain["low"] > 0:
-        return _keep(data, gain)
-    return _use(data, dict(recommended["recipe"]), gain)
+        return _keep(data, folder, gain)
+    return _use(data, folder, dict(recommended["recipe"]), gain)
 
 
 def decided(data: ReportData) -> str:
@@ -76,7 +77,7 @@ def hurting(design: Document, estimand: str, recipe: Document) -> list[Document]
     ]  # fmt: skip
 
 
-def _use(data: ReportData, recipe: Document, gain: Document | None) -> Action:
+def _use(data: ReportData, folder: Path | None, recipe: Document, gain: Document | None) -> Action:
     design = data.design or {}
     out = [row["trick"] for row in hurting(design, "toggle", recipe)]
     recipe = {name: settings for name, settings in recipe.items() if name not in out}
@@ -94,11 +95,11 @@ def _use(data: ReportData, recipe: Document, gain: Document | None) -> Action:
         detail += f" For the gain on test data: ablate confirm {data.asked}."
     return Action(
         "good", f"Use this recipe: {' + '.join(recipe) or 'no trick'}.", f"{detail.strip()} {decided(data)}",
-        _train(data), recipe,
+        _train(data, folder), recipe,
     )  # fmt: skip
 
 
-def _keep(data: ReportData, gain: Document | None) -> Action:
+def _keep(data: ReportData, folder: Path | None, gain: Document | None) -> Action:
     """The baseline at its best rate, without what hurts in it. `gain`: a confirmed one that does not exclude zero."""
     design = data.design or {}
     recommended = design["recommended"]
@@ -115,7 +116,7 @@ def _keep(data: ReportData, gain: Document | None) -> Action:
     )
     rows = hurting(design, "add-one", baseline)
     if rows:
-        return _drop(data, rows, baseline, why)
+        return _drop(data, folder, rows, baseline, why)
     if gain is not None and gain["high"] > 0:
         seeds = min(1000, 4 * int(gain["n"]))
         return Action(
@@ -124,11 +125,13 @@ def _keep(data: ReportData, gain: Document | None) -> Action:
         )  # fmt: skip
     if baseline != data.baseline:
         headline = "Keep your baseline, with the learning rate in recipe.toml."
-        return Action("open", headline, f"{why} {decided(data)}", _train(data), baseline)
+        return Action("open", headline, f"{why} {decided(data)}", _train(data, folder), baseline)
     return Action("open", "Keep your baseline.", f"{why} {decided(data)}", "", baseline)
 
 
-def _drop(data: ReportData, rows: list[Document], baseline: Document, why: str) -> Action:
+def _drop(
+    data: ReportData, folder: Path | None, rows: list[Document], baseline: Document, why: str
+) -> Action:
     names = [str(row["trick"]) for row in rows]
     recipe = (
         dict(rows[0]["recipe_without"])
@@ -137,13 +140,14 @@ def _drop(data: ReportData, rows: list[Document], baseline: Document, why: str) 
     )
     costs = ", ".join(f"{row['trick']} costs {_size(row, data.units)}" for row in rows)
     return Action(
-        "good", f"Drop {' and '.join(names)} from your baseline.", f"{costs}. {why} {decided(data)}", _train(data), recipe,
+        "good", f"Drop {' and '.join(names)} from your baseline.", f"{costs}. {why} {decided(data)}", _train(data, folder), recipe,
     )  # fmt: skip
 
 
-def _train(data: ReportData) -> str:
+def _train(data: ReportData, folder: Path | None) -> str:
     task = shlex.quote(str(data.study.get("task", data.name)))
-    return f"ablate train {task} --recipe {shlex.quote(f'reports/{data.name}/recipe.toml')}"
+    recipe = (folder or Path("reports", data.name)) / "recipe.toml"
+    return f"ablate train {task} --recipe {shlex.quote(str(recipe))}"
 
 
 def _gain(gain: Document, units: Units) -> str:

@@ -63,7 +63,7 @@ def doubts(data: ReportData) -> Iterator[str]:
     if still:
         known = [pairs for _, pairs in still if pairs]
         more = f"; ≈ {plural(max(known), 'more pair')} each would decide {'them' if len(known) == len(still) else 'most of them'}" if known else ""  # fmt: skip
-        yield f"undecided: {', '.join(trick for trick, _ in still)}{more} (a larger budget in [rank] of the study file buys them)"
+        yield f"undecided: {', '.join(trick for trick, _ in still)}{more} (ablate rank {data.asked} --budget {2 * int(design['budget']['runs'])}runs)"
     for step in (data.lr_find or {}).get("steps") or []:
         if step.get("verdict") == "fail":
             yield f"lr-find, step {step.get('step')} ({step.get('name')}) failed: the baseline's learning rate rests on it"

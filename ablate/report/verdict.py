@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
@@ -51,8 +52,9 @@ class Verdict:
     command: str = ""
 
 
-def verdict(data: ReportData) -> Verdict:
-    chosen = action(data) if _any_complete(data) else None
+def verdict(data: ReportData, folder: Path | None = None) -> Verdict:
+    """What the data say, in short. `folder`: where the report is, for the command."""
+    chosen = action(data, folder) if _any_complete(data) else None
     tone, headline, detail = (
         (chosen.tone, chosen.headline, chosen.detail) if chosen is not None else _sentence(data)
     )

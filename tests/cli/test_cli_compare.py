@@ -41,7 +41,17 @@ def test_a_clear_difference_is_decided_and_resumed(capsys, here):
 def test_shown_to_a_person(capsys, here):
     said = ablate(capsys, *COMMAND)
     assert "good.toml against bad.toml" in said.out
-    assert "helps" in said.out
+    assert "good.toml is better than bad.toml by 0." in said.out
+
+
+@pytest.mark.parametrize("metric", ["validation/accuracy", "validation/loss"])
+def test_the_better_recipe_is_named_whatever_the_order_and_the_metrics_direction(capsys, here, metric):
+    (here / "small.toml").write_text(f'task = "tiny.py:task"\nmetric = "{metric}"\n')
+    words = ("--task", "small.toml", *INLINE)
+    for order in (("good.toml", "bad.toml"), ("bad.toml", "good.toml")):
+        said = ablate(capsys, "compare", *order, *words)
+        assert said.code == 0, said.err
+        assert "good.toml is better than bad.toml by " in said.out
 
 
 @pytest.mark.parametrize(

@@ -79,3 +79,20 @@ def test_a_budget_of_runs_is_the_rank_stages(capsys, here):
     assert ablate(capsys, *words).code == 0
     assert facts()["rank"]["budget"]["runs"] == 160
     assert facts()["rank"]["budget"]["asked"] == "160runs"
+
+
+def test_a_budget_that_is_too_small_is_refused_before_anything_is_trained(capsys, here):
+    said = ablate(capsys, "study", "small.toml", "--stages", "search,rank", "--budget", "40runs", *INLINE)
+    assert said.code == 2
+    assert "too small to rank" in said.err
+    assert said.err.count("\n") == 1
+    assert not (here / "studies").exists()
+
+
+def test_the_command_at_the_end_names_the_folder_that_was_asked_for(capsys, here):
+    said = ablate(capsys, "study", "small.toml", "--budget", "160runs", "--out", "else where", *INLINE)
+    assert said.code == 0, said.err
+    lines = said.out.splitlines()
+    assert Path("else where/small/recipe.toml").is_file()
+    commands = [line for line in lines if line.startswith("  ablate train")]
+    assert all("--recipe 'else where/small/recipe.toml'" in line for line in commands)
