@@ -123,6 +123,39 @@ def test_hostile_strings_run_nothing_and_fetch_nothing(browser, hostile_report):
     requests = look(browser, page)
     assert requests == [page.resolve().as_uri()]
     assert browser.get_log("browser") == []
-    assert browser.execute_script("return document.scripts.length") == 0
+    assert browser.execute_script("return document.scripts.length") == 1
     assert browser.execute_script("return document.title").endswith("ablate")
     assert browser.execute_script("return document.querySelectorAll('main > section').length") == 11
+
+
+def column(browser, table: str, place: int) -> list[str]:
+    return browser.execute_script(
+        "return [...document.querySelector(arguments[0]).tBodies[0].rows].filter(row => !row.hidden)"
+        ".map(row => row.querySelector(`[data-column='${arguments[1]}']`)?.textContent.trim() ?? '')",
+        table,
+        place,
+    )
+
+
+def test_a_click_on_a_head_sorts_by_number_and_a_filter_keeps_what_matches(browser, report):
+    look(browser, report / "index.html")
+    table = "table.ranking"
+    before = column(browser, table, 2)
+    assert len(before) >= 10
+    numbers = [float(text.replace("−", "-")) for text in before if text not in ("", "–")]
+    click = "document.querySelector('table.ranking').querySelectorAll('thead button')[2].click()"
+    browser.execute_script(click)
+    assert [float(t.replace("−", "-")) for t in column(browser, table, 2)[: len(numbers)]] == sorted(numbers, reverse=True)  # fmt: skip
+    browser.execute_script(click)
+    assert [float(t.replace("−", "-")) for t in column(browser, table, 2)[: len(numbers)]] == sorted(numbers)
+    name = column(browser, table, 1)[3].split()[0]
+    browser.execute_script(
+        "const field = document.querySelector('#ranking input[type=search]'); field.value = arguments[0];"
+        "field.dispatchEvent(new Event('input'))",
+        name.upper(),
+    )
+    left = column(browser, table, 1)
+    assert left
+    assert len(left) < len(before)
+    assert all(name.lower() in text.lower() for text in left) or len(left) < 4
+    assert browser.get_log("browser") == []

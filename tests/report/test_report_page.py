@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from collections import Counter
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from report_synthetic import Synthetic
 
+from ablate.report import page as page_module
 from ablate.report.collect import collect
 from ablate.report.data import ReportData
 from ablate.report.page import render
@@ -49,6 +53,9 @@ class Reader(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
 
+SCRIPT = (Path(page_module.__file__).parent / "templates" / "page.js").read_text(encoding="utf-8")
+
+
 @pytest.fixture(scope="module")
 def page(html):
     return Reader(html)
@@ -62,13 +69,16 @@ def test_the_policy_is_the_first_thing_in_the_head_and_forbids_everything(html, 
     policy = first[1]["content"]
     assert policy.startswith("default-src 'none'")
     assert "unsafe" not in policy
-    assert "script-src" not in policy
+    digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
+    assert re.findall(r"script-src ([^;]*);", policy) == [f"'sha256-{digest}'"]
 
 
-def test_nothing_runs_and_nothing_is_fetched(page):
+def test_the_only_script_is_the_pages_own_and_nothing_is_fetched(html, page):
     names = {name for name, _ in page.tags}
+    assert [attributes for name, attributes in page.tags if name == "script"] == [{}]
+    assert html.count(f"<script>{SCRIPT}</script>") == 1
+    assert not re.search(r"fetch|XMLHttp|import|eval|innerHTML|document\.write|http", SCRIPT)
     assert not names & {
-        "script",
         "iframe",
         "object",
         "embed",
