@@ -30,8 +30,8 @@ LEVELS = (
     (TuningBudget(9, 3, 3), 40),
     (TuningBudget(7, 2, 3), 27),
     (TuningBudget(5, 2, 2), 27),
-    (TuningBudget(4, 2, 2), 18),
-    (TuningBudget(3, 2, 2), 18),
+    (TuningBudget(4, 2, 2), 27),
+    (TuningBudget(3, 2, 1), 27),
     (TuningBudget(1, 1, 0), 8),
     (TuningBudget(1, 1, 0), 5),
 )
@@ -46,6 +46,8 @@ LEAN_PAIRS = (5, 20)
 """Fewest and most seeds of every recipe in the lean stage and of every rung of the ladder."""
 RUNGS = 5
 """Rungs of a ladder, and tricks of the recipe found that may be dispensable, where the recipe is not known yet."""
+BUSY = 0.88
+"""Share of a stage's wall time in which its workers train; the rest is between rounds."""
 OVER = 1.1
 """A budget may be exceeded by so many times to finish a look."""
 PATTERN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|min|runs?)")
@@ -90,6 +92,22 @@ class RankBudget:
         """Runs of the lean stage and the ladder with so many rungs, as many of the recipe's tricks being dispensable."""
         last = reference_tuning(self.tuning).runs
         return (rungs - 1) * self.tuning.runs + last + (2 * rungs + 2) * (pairs or self.lean_pairs)
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Runs, and the seconds that they took workers."""
+
+    runs: int
+    seconds: float
+
+    @classmethod
+    def of(cls, entries: Iterable[Entry]) -> Spent:
+        seconds = [entry.result.seconds for entry in entries]
+        return cls(len(seconds), sum(seconds))
+
+    def __add__(self, other: Spent) -> Spent:
+        return Spent(self.runs + other.runs, self.seconds + other.seconds)
 
 
 def check_budget(text: str) -> str:
@@ -200,6 +218,15 @@ def after_tuning(
     if not budget.asked and least_runs > runs:
         runs = int(OVER * least_runs)
     return replace(fitting, runs=runs, seconds_per_run=seconds_per_run)
+
+
+def fits(budget: RankBudget, spent: Spent, runs: int, workers: int) -> bool:
+    """Whether `runs` more fit, with a tenth over. A budget of time counts by what runs took, not by the clock: resumed, the
+    stage ends where it would have ended."""
+    if budget.seconds is None:
+        return spent.runs + runs <= OVER * budget.runs
+    more = runs * spent.seconds / max(spent.runs, 1)
+    return (spent.seconds + more) / (BUSY * workers) <= OVER * budget.seconds
 
 
 def detectable(racing: Racing, sigma_ratio: float = 1.05) -> float:

@@ -12,7 +12,7 @@ from ablate.ranking.designs.racing import Racing
 from ablate.ranking.verdicts.racing import Race, RaceRow, automatic_margin, more_pairs, replay
 from ablate.records.recipe import Recipe
 from ablate.study.ranking.arms import REFERENCES, Estimand, described, rate_of
-from ablate.study.ranking.budget import LEAN_PAIRS, OVER, RankBudget
+from ablate.study.ranking.budget import LEAN_PAIRS, RankBudget, Spent, fits
 from ablate.study.ranking.scores import failed
 from ablate.study.ranking.tuned import Tuned, TunedStage
 from ablate.tasks.metric_table import is_share
@@ -97,19 +97,19 @@ def race_arms(
 ) -> None:
     """Look by look until every arm is decided, the looks are used up, or the budget is; rows go into the fact."""
     races = Races(stage, budget.racing, tuned)
-    tuning_runs = len(stage.session.ledger.entries("tune", scores=False))
-    spent = tuning_runs + (budget.ladder_runs(pairs=LEAN_PAIRS[0]) if "toggle" in stage.estimands else 0)
+    tuning = Spent(**fact["tuning_spent"])
+    later = budget.ladder_runs(pairs=LEAN_PAIRS[0]) if "toggle" in stage.estimands else 0
     margin: float | None = fact["margin"]
     look = 0
     while True:
         standing = races.standing(margin or 1.0)
         new = races.wanted(standing)
-        if not new or (look and spent + len(new) > OVER * budget.runs):
+        spent = tuning + Spent.of(races.entries.values())
+        if not new or (look and not fits(budget, spent, len(new) + later, stage.session.workers)):
             break
         look += 1
         entries = stage.train(new, "rank", f"rank, look {look}")
         races.entries |= {(name, seed): entry for (name, _, seed), entry in zip(new, entries, strict=True)}
-        spent += len(new)
         if margin is None:
             margin = fact["margin"] = races.margin()
     assert margin is not None
@@ -128,7 +128,7 @@ def race_arms(
         }
         for (estimand, final), race in standing.items()
     ]
-    fact["spent"] = {"tuning": tuning_runs, "race": len(races.entries)}
+    fact["spent"] = {"tuning": tuning.runs, "race": len(races.entries)}
     stage.session.ledger.put("rank", fact)
 
 

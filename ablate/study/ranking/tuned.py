@@ -9,7 +9,7 @@ resumes by being run again.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import count, islice
 from math import isfinite
 from typing import Any
@@ -22,6 +22,7 @@ from ablate.study.budget import seconds_left
 from ablate.study.ranking.arms import REFERENCES, Arm, Arms, Estimand, arms_of, liked_settings
 from ablate.study.ranking.budget import (
     RankBudget,
+    Spent,
     after_tuning,
     auto_seconds,
     divide,
@@ -210,7 +211,7 @@ def tune_arms(stage: TunedStage, budget: RankBudget, fact: dict[str, Any]) -> di
 
 def declare_race(stage: TunedStage, budget: RankBudget, fact: dict[str, Any]) -> RankBudget:
     """Fix the looks of the race before its first run, by what the tuning runs took. A declaration in the ledger stays."""
-    if not fact.get("race_declared"):
+    if "tuning_spent" not in fact:
         entries = stage.session.ledger.entries("tune", scores=False)
         budget = after_tuning(
             budget,
@@ -219,6 +220,6 @@ def declare_race(stage: TunedStage, budget: RankBudget, fact: dict[str, Any]) ->
             stage.session.workers,
             references=len(stage.estimands),
         )
-        fact |= {"budget": budget.to_json(), "race_declared": True}
+        fact |= {"budget": budget.to_json(), "tuning_spent": asdict(Spent.of(entries))}
         stage.session.ledger.put("rank", fact)
     return budget

@@ -182,12 +182,18 @@ def _one_further(points: Sequence[Point], finals: Sequence[Point], catalogue: Ca
 
 
 def choose(points: Sequence[Point]) -> Point:
-    """The best of the finalists; the first of them (the anchor) unless the best beats it clearly."""
+    """The best of the finalists; the first of them (the anchor) unless the best beats it clearly.
+
+    With a single final run each: unless it is better in the first tries too, where both have them.
+    """
     anchor, best = points[0], max(points, key=lambda point: point.score)
     gains = np.subtract(best.final or best.scores, anchor.final or anchor.scores)
-    if len(gains) < 2:
-        return best if gains.mean() > 0 else anchor
-    return best if gains.mean() > CLEARLY * gains.std(ddof=1) / np.sqrt(len(gains)) else anchor
+    if len(gains) > 1:
+        clearly = gains.mean() > CLEARLY * gains.std(ddof=1) / np.sqrt(len(gains))
+    else:
+        first = [b - a for a, b in zip(anchor.scores, best.scores, strict=False)]
+        clearly = gains.mean() > 0 and float(np.mean(first or [1.0])) > 0
+    return best if clearly else anchor
 
 
 def _finalists(
