@@ -310,3 +310,9 @@ def test_smoothing_leaves_the_ends_and_short_curves_alone():
     assert spike[-2:].tolist() == [0.5, 0.5]
     gap = [1.0, float("nan"), 3.0, 3.0]
     assert smooth(gap, 3)[1:3].tolist() == [2.0, 3.0]
+
+
+def test_points_tell_their_values_and_trials_are_lines(html):
+    assert len(re.findall(r"<title>trial \d+: ", html)) >= 8
+    parallel = html[html.index('aria-label="Parallel coordinates') :]
+    assert "<title>trial " in parallel[: parallel.index("</svg>")]

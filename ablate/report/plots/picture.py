@@ -19,6 +19,7 @@ from xml.etree import ElementTree
 
 import matplotlib as mpl
 import seaborn as sns
+from matplotlib.artist import Artist
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
@@ -27,6 +28,7 @@ from ablate.report.plots.palette import LIGHT, PAPER, RC
 _SVG = "http://www.w3.org/2000/svg"
 _LINK = "{http://www.w3.org/1999/xlink}href"
 _FONT = "DejaVu Sans, Verdana, Segoe UI, Helvetica, Arial, sans-serif"
+_TOLD = "tell:"
 _LONG = re.compile(r"-?\d+\.\d+")
 _REFERENCE = re.compile(r"^(?:url\()?#([^)]+)\)?$")
 _VARIABLES = {colour: f"var(--{role})" for role, colour in {**LIGHT, "paper": PAPER}.items()}
@@ -119,8 +121,19 @@ def _settings(name: str) -> Iterator[None]:
             yield
 
 
+def tell(artist: Artist, text: str) -> None:
+    """Show `text` where the pointer rests on `artist`."""
+    artist.set_gid(_TOLD + text)
+
+
 def _tidy(root: ElementTree.Element, alt: str) -> None:
     """Attributes for styles, two decimals, no unused ids; the root says what the picture shows."""
+    for element in root.iter():
+        name = element.attrib.get("id", "")
+        if name.startswith(_TOLD):
+            title = ElementTree.Element(f"{{{_SVG}}}title")
+            title.text = name.removeprefix(_TOLD)
+            element.insert(0, title)
     used = {
         match[1]
         for element in root.iter()
@@ -148,7 +161,7 @@ def _tidy(root: ElementTree.Element, alt: str) -> None:
             if key in attributes:
                 attributes[key] = " ".join(_LONG.sub(_short, attributes[key]).split())
     for element in root.iter():
-        if element.tag != f"{{{_SVG}}}text" and element.tag != f"{{{_SVG}}}tspan":
+        if element.tag.removeprefix(f"{{{_SVG}}}") not in ("text", "tspan", "title"):
             element.text = None
         element.tail = None
     view = root.get("viewBox", "")

@@ -15,7 +15,7 @@ from ablate.report.numbers import Units, significant
 from ablate.report.plots.axes import finite, plain_numbers, zero_line
 from ablate.report.plots.forest import MARKS
 from ablate.report.plots.palette import BAND, BLUE, GREY, INK, MUTED, ORANGE, PALE, PAPER
-from ablate.report.plots.picture import Picture, picture
+from ablate.report.plots.picture import Picture, picture, tell
 
 PANELS = {"add-one": "added to the baseline", "toggle": "in the recipe found"}
 _LABEL = 34
@@ -35,7 +35,7 @@ def both(effects: Sequence[Document], tricks: Sequence[str], units: Units, margi
             zero_line(ax)
             for row in effects:
                 if row["estimand"] == estimand:
-                    _interval(ax, places[row["trick"]], row, units.factor, limits)
+                    _interval(ax, places[row["trick"]], row, units, limits)
             ax.set_ylim(len(tricks) - 0.4, -0.6)
             ax.set_xlim(*limits)
             ax.set_title(PANELS[estimand])
@@ -98,7 +98,12 @@ def waterfall(ladder: Document, units: Units, *, higher: bool) -> Picture | None
         for place, step in enumerate(steps, start=1):
             before, after = levels[place - 1], levels[place]
             colour = BLUE if step["low"] > 0 else ORANGE if step["high"] < 0 else GREY
-            ax.bar(place, after - before, bottom=before, width=0.62, color=colour)
+            (bar,) = ax.bar(place, after - before, bottom=before, width=0.62, color=colour)
+            tell(
+                bar,
+                f"{shorten(step['trick'], 40)} {step['change']}: {units.effect(step['effect'])}{units.difference} "
+                f"({units.interval(step['low'], step['high'])})",
+            )
             low, high = (before + sign * step[end] * units.factor for end in ("low", "high"))
             ax.plot([place, place], [low, high], color=INK, linewidth=1.4)
             ax.plot(place, after, "o", color=INK, markersize=3.5)
@@ -129,19 +134,26 @@ def waterfall(ladder: Document, units: Units, *, higher: bool) -> Picture | None
     )  # fmt: skip
 
 
-def _interval(ax: Any, place: int, row: Document, scale: float, limits: tuple[float, float]) -> None:
+def _interval(ax: Any, place: int, row: Document, units: Units, limits: tuple[float, float]) -> None:
+    scale = units.factor
     colour, marker, filled = MARKS.get(str(row["verdict"]), MARKS["exploratory"])
     if not np.isfinite(row["effect"]):
         ax.text(limits[0], place, "  not estimable", color=MUTED, va="center", fontsize=10.5)
         return
     low, high, middle = (row[key] * scale for key in ("low", "high", "effect"))
-    ax.plot([max(low, limits[0]), min(high, limits[1])], [place, place], color=colour, linewidth=2.2)
+    said = (
+        f"{shorten(row['trick'], 40)}, {PANELS[row['estimand']]}: {units.effect(row['effect'])}{units.difference} "
+        f"({units.interval(row['low'], row['high'])}), {row['pairs']} pairs, {row['verdict']}"
+    )
+    ends = [max(low, limits[0]), min(high, limits[1])]
+    tell(ax.plot(ends, [place, place], color=colour, linewidth=2.2)[0], said)
     for beyond, edge, arrow in ((low < limits[0], limits[0], "<"), (high > limits[1], limits[1], ">")):
         if beyond:
             ax.plot(edge, place, arrow, color=colour, markersize=7, clip_on=False)
     if limits[0] <= middle <= limits[1]:
-        ax.plot(middle, place, marker, color=colour, markersize=7, markerfacecolor=colour if filled else PAPER,
-                markeredgewidth=1.6)  # fmt: skip
+        point = ax.plot(middle, place, marker, color=colour, markersize=7, markerfacecolor=colour if filled else PAPER,
+                        markeredgewidth=1.6)  # fmt: skip
+        tell(point[0], said)
 
 
 def _limits(effects: Sequence[Document], margin: float, scale: float) -> tuple[float, float]:

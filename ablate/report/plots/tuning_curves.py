@@ -15,7 +15,7 @@ from ablate.report.data import Document
 from ablate.report.numbers import Units
 from ablate.report.plots.axes import finite, log_axis, plain_numbers
 from ablate.report.plots.palette import BLUE, GREY, INK, PAPER
-from ablate.report.plots.picture import Picture, panel_grid, picture
+from ablate.report.plots.picture import Picture, panel_grid, picture, tell
 
 REFERENCES = {"add-one": "add-one: baseline", "toggle": "toggle: recipe"}
 COLUMNS, ROWS = 4, 6
@@ -69,7 +69,7 @@ def _sheet(
             if row["in_recipe"]:  # the arm is the reference without the trick
                 sides = ((arm, GREY, "s"), (reference, BLUE, "o"))
             for curve, colour, marker in sides:
-                _draw(ax, curve, colour, marker)
+                _draw(ax, curve, colour, marker, units)
             rates = [rate for curve, _, _ in sides for rate, _, _ in curve]
             log_axis(ax, "x", min(rates), max(rates))
             _window(ax, [value for curve, _, _ in sides for _, value, _ in curve])
@@ -97,14 +97,16 @@ def _sheet(
     )  # fmt: skip
 
 
-def _draw(ax: Any, curve: Points, colour: str, marker: str) -> None:
-    ax.plot([rate for rate, _, _ in curve], [value for _, value, _ in curve], color=colour, linewidth=1.4,
-            marker=marker, markersize=3)  # fmt: skip
+def _draw(ax: Any, curve: Points, colour: str, marker: str, units: Units) -> None:
+    ax.plot([rate for rate, _, _ in curve], [value for _, value, _ in curve], color=colour, linewidth=1.4)
     for rate, value, chosen in curve:
-        if chosen:
-            ax.plot(
-                rate, value, marker, color=colour, markersize=8, markerfacecolor=PAPER, markeredgewidth=1.8
-            )
+        size = (
+            {"markersize": 8, "markerfacecolor": PAPER, "markeredgewidth": 1.8}
+            if chosen
+            else {"markersize": 3}
+        )
+        (point,) = ax.plot(rate, value, marker, color=colour, **size)
+        tell(point, f"rate {rate:g}: {units.value(value / units.factor)}{', chosen' if chosen else ''}")
 
 
 def _window(ax: Any, values: Sequence[float]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ablate.ranking.estimation.coding import lines
@@ -13,12 +14,15 @@ from ablate.report.numbers import NONE, duration, missing, setting
 from ablate.report.plots import confirm, curves, slices
 from ablate.report.plots import lr_find as lr_find_plots
 from ablate.report.plots import search as search_plots
+from ablate.report.plots.parallel import Axis, parallel
 from ablate.report.plots.picture import Picture
+from ablate.report.slices import Slice
 from ablate.report.verdict import search_slices
 
 Content = dict[str, Any]
 _FIRST_SLICES = 8
 _FEWEST = 3
+_AXES = 7
 _BEST, _COMMON = 20, 24
 
 
@@ -46,6 +50,7 @@ def search(data: ReportData) -> Content | None:
         "history": search_plots.history(trials, data.metric, data.units, higher=data.higher_is_better),
         "selection": _selection(data),
         "common": _common(data, trials),
+        "parallel": _parallel(data, trials, panels),
         "edges": [panel.advice for panel in panels if panel.edge],
         "slices": slices.slices(panels[:_FIRST_SLICES], data.metric, data.units, higher=data.higher_is_better)
         if panels
@@ -102,6 +107,23 @@ def _common(data: ReportData, trials: pd.DataFrame) -> Picture | None:
     return search_plots.common(
         table.iloc[:, :_BEST], list(table.index), list(table.mean(axis=1)), min(top, _BEST)
     )
+
+
+def _parallel(data: ReportData, trials: pd.DataFrame, panels: list[Slice]) -> Picture | None:
+    """The parameters that most trials had, and the metric; None with few trials or parameters."""
+    values = pd.to_numeric(trials[data.metric], errors="coerce")
+    done = trials[(trials["outcome"] == "complete") & np.isfinite(values)]
+    shown = sorted(panels, key=lambda panel: -len(panel.values))[:_AXES]
+    if len(done) < _FIRST_SLICES or len(shown) < 2:
+        return None
+    axes = []
+    for panel in shown:
+        column = pd.to_numeric(done[panel.name], errors="coerce")
+        cells = tuple(None if missing(value) else float(value) for value in column)
+        axes.append(Axis(panel.name, panel.low, panel.high, panel.log, cells))
+    numbers = [int(number) for number in done["trial"]]
+    scores = [float(value) for value in done[data.metric]]
+    return parallel(axes, numbers, scores, data.metric, data.units, higher=data.higher_is_better)
 
 
 def lr_find(data: ReportData) -> Content | None:
