@@ -30,7 +30,10 @@ MAY = {
         "report", "analysis", "ranking", "search", "protocol", "executors", "lanes", "kernels", "catalogue", "tasks", "ledger",
         "records",
     },
-    "cli": {"study", "report", "ranking", "search", "executors", "lanes", "catalogue", "tasks", "ledger", "records"},
+    "api": {"study", "report", "lanes", "ledger", "records"},
+    "cli": {
+        "api", "study", "report", "ranking", "search", "executors", "lanes", "catalogue", "tasks", "ledger", "records",
+    },
 }  # fmt: skip
 """Package -> the packages that it may import."""
 
@@ -142,6 +145,31 @@ def test_every_torch_load_is_safe():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
                 assert any(k.arg == "weights_only" and ast.unparse(k.value) == "True" for k in node.keywords)
+
+
+MOST_PARAMETERS = 12
+TASK = "ablate/tasks/task.py:__init__"
+"""Task's constructor: its keywords are the fields of the record that a user writes down, as a dataclass's would be."""
+
+
+def parameters_of(path: Path) -> dict[str, int]:
+    """`file:function` -> number of parameters."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    counts = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            given = node.args
+            named = (*given.posonlyargs, *given.args, *given.kwonlyargs)
+            counts[f"{path.relative_to(ROOT).as_posix()}:{node.name}"] = sum(
+                1 for one in (*named, given.vararg, given.kwarg) if one and one.arg not in ("self", "cls")
+            )
+    return counts
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_function_has_more_than_twelve_parameters(path: Path):
+    long = {name: n for name, n in parameters_of(path).items() if n > MOST_PARAMETERS and name != TASK}
+    assert not long, long
 
 
 def test_files_hold_one_idea_each():

@@ -28,7 +28,7 @@ from ablate.cli import (
     train,
     tricks,
 )
-from ablate.cli.common import only_the_answer
+from ablate.cli.output import only_the_answer
 from ablate.records.errors import AblateError
 
 UsageError: Any = typer.BadParameter.__base__

@@ -7,38 +7,36 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ablate.cli.common import (
-    Device,
+from ablate.cli.options import (
     Epochs,
-    ExecutorName,
     Json,
-    Lanes,
+    MachineOptions,
+    Margin,
     Quiet,
     Seed,
     Studies,
-    Workers,
+    StudyOptions,
     check_margin,
-    print_json,
+    grouped,
+    options_of,
 )
+from ablate.cli.output import print_json
 
 if TYPE_CHECKING:
     from ablate.ranking.estimation.compare import Comparison
 
 
+@grouped
 def compare(
     a: Annotated[Path, typer.Argument(metavar="A.toml", help="A recipe file.")],
     b: Annotated[Path, typer.Argument(metavar="B.toml", help="Another.")],
     task: Annotated[str, typer.Option(help="A task, or file.py:name.")] = "digits",
-    margin: Annotated[
-        float | None, typer.Option(help="Smallest difference that matters, in the metric's units.")
-    ] = None,
+    margin: Margin = None,
     seed: Seed = None,
     epochs: Epochs = None,
-    device: Device = "auto",
-    lanes: Lanes = 0,
-    workers: Workers = 0,
-    executor: ExecutorName = "auto",
     studies: Studies = Path("studies"),
+    *,
+    machine: MachineOptions,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
@@ -49,23 +47,24 @@ def compare(
     """
     from dataclasses import replace
 
+    from ablate.api.progress import Shown
+    from ablate.api.stages import open_study
     from ablate.catalogue.registry import registry
-    from ablate.cli.progress import Shown
-    from ablate.cli.running import changed
     from ablate.records.errors import InputError
     from ablate.study.compare import compare_recipes, document
     from ablate.study.recipes import read_recipe
-    from ablate.study.resume import Options, find, session_of
+    from ablate.study.resume import session_of
 
     check_margin(margin)
     one, other = (read_recipe(path, registry()) for path in (a, b))
     if one == other:
         raise InputError(f"{a} and {b} are the same recipe", hint="name two that differ")
-    options = Options(studies, device=device, lanes=lanes, workers=workers, executor=executor)
-    opened = find(task, options)
-    study = changed(opened.study, None, seed, epochs)
+    wanted = StudyOptions(seed, epochs, studies)
+    options = options_of(wanted, machine)
+    opened = open_study(task, options, wanted.edits())
+    study = opened.study
     name = f"compare-{one.hash}-{other.hash}"
-    opened = replace(opened, name=name, study=study, text=study.to_toml())
+    opened = replace(opened, name=name, text=study.to_toml())
     metric = study.metric or opened.task.metric
     shown = Shown(metric, higher=opened.task.direction == "higher", quiet=quiet or json)
     with shown as progress, session_of(opened, options, progress) as session:

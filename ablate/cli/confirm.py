@@ -3,56 +3,37 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ablate.cli.common import (
-    Device,
-    Epochs,
-    ExecutorName,
+from ablate.cli.options import (
     Given,
-    Json,
-    Kernel,
-    Lanes,
+    MachineOptions,
     Margin,
-    Memory,
-    Name,
-    Out,
-    Profile,
-    Quiet,
-    Seed,
-    Studies,
-    Workers,
-    begin_workers,
+    OutputOptions,
+    StudyOptions,
     check_margin,
-    print_json,
+    grouped,
+    options_of,
+    preload_workers,
 )
+from ablate.cli.output import print_json
 
 if TYPE_CHECKING:
     from ablate.records.study import StudyFile
 
 
+@grouped
 def confirm(
     given: Given = "digits",
     around: Annotated[str, typer.Option(help="The winner: best, baseline, or a recipe file.")] = "",
     seeds: Annotated[int | None, typer.Option(help="Paired fresh seeds.", min=2, max=1000)] = None,
     margin: Margin = None,
-    seed: Seed = None,
-    epochs: Epochs = None,
-    device: Device = "auto",
-    lanes: Lanes = 0,
-    workers: Workers = 0,
-    executor: ExecutorName = "auto",
-    kernel: Kernel = "auto",
-    memory: Memory = 0.0,
-    profile: Profile = False,
-    studies: Studies = Path("studies"),
-    name: Name = "",
-    out: Out = Path("reports"),
-    quiet: Quiet = False,
-    json: Json = False,
+    *,
+    study: StudyOptions,
+    machine: MachineOptions,
+    output: OutputOptions,
 ) -> None:
     """Train the winner, the baseline, and the winner without each trick that helps, on paired fresh seeds.
 
@@ -60,27 +41,26 @@ def confirm(
     this recipe. More seeds later keep those that are done. Run it again to resume.
     Examples: ablate confirm digits · ablate confirm my.toml --seeds 10
     """
-    begin_workers(given, studies, executor, device, workers)
-    from ablate.cli.running import run_stages
+    preload_workers(given, study.studies, machine)
+    from ablate.api.stages import open_study, run_stages
+    from ablate.api.terminal import show
 
     check_margin(margin)
 
-    def change(study: StudyFile) -> StudyFile:
-        asked = study.rank
+    def change(file: StudyFile) -> StudyFile:
+        asked = file.rank
         return replace(
-            study,
+            file,
             rank=replace(
                 asked, around=around or asked.around, margin=asked.margin if margin is None else margin
             ),
-            confirm=replace(study.confirm, seeds=seeds or study.confirm.seeds),
+            confirm=replace(file.confirm, seeds=seeds or file.confirm.seeds),
         )
 
-    told = run_stages(
-        given, ["confirm", "report"], seed=seed, epochs=epochs, device=device, lanes=lanes, workers=workers,
-        executor=executor, kernel=kernel, memory=memory, profile=profile,
-        studies=studies, name=name, out=out, quiet=quiet or json, change=change,
-    )  # fmt: skip
-    if json:
-        print_json(told.document)
+    options = options_of(study, machine, output)
+    opened = open_study(given, options, study.edits(), change)
+    done = run_stages(opened, options, ["confirm", "report"], quiet=output.silent)
+    if output.json:
+        print_json(done.document)
     else:
-        told.show()
+        show(done)

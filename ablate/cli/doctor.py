@@ -8,7 +8,8 @@ from typing import Any
 
 import typer
 
-from ablate.cli.common import Device, Json, Out, Studies, print_json
+from ablate.cli.options import Device, Json, Out, Studies
+from ablate.cli.output import print_json
 
 
 def doctor(

@@ -3,75 +3,55 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from ablate.cli.common import (
-    Device,
-    Epochs,
-    ExecutorName,
-    Json,
-    Kernel,
-    Lanes,
-    Memory,
-    Name,
-    Out,
-    Profile,
-    Quiet,
-    Seed,
-    Studies,
-    Workers,
-    begin_workers,
-    print_json,
+from ablate.cli.options import (
+    MachineOptions,
+    OutputOptions,
+    StudyOptions,
+    grouped,
+    options_of,
+    preload_workers,
 )
+from ablate.cli.output import print_json
 
 
+@grouped
 def lr_find(
     given: Annotated[
         str, typer.Argument(metavar="[TASK]", help="A task, file.py:name, or a study file.")
     ] = "digits",
-    seed: Seed = None,
-    epochs: Epochs = None,
-    device: Device = "auto",
-    lanes: Lanes = 0,
-    workers: Workers = 0,
-    executor: ExecutorName = "auto",
-    kernel: Kernel = "auto",
-    memory: Memory = 0.0,
-    profile: Profile = False,
-    studies: Studies = Path("studies"),
-    name: Name = "",
-    out: Out = Path("reports"),
     force: Annotated[bool, typer.Option(help="Go on where a gate fails.")] = False,
-    quiet: Quiet = False,
-    json: Json = False,
+    *,
+    study: StudyOptions,
+    machine: MachineOptions,
+    output: OutputOptions,
 ) -> None:
     """Find a sound learning rate and weight decay in six steps, each a gate with a verdict.
 
     Exit code 0 when all steps pass or warn, 1 when one fails.
     Examples: ablate lr-find · ablate lr-find my_task.py:task --json
     """
-    begin_workers(given, studies, executor, device, workers)
-    from ablate.cli.running import run_stages
+    preload_workers(given, study.studies, machine)
+    from ablate.api.stages import open_study, run_stages
     from ablate.cli.steps import show_steps
     from ablate.records.errors import AblateError, InputError
 
     page: Path | None = None
+    options = options_of(study, machine, output)
+    opened = open_study(given, options, study.edits())
     try:
-        told = run_stages(
-            given, ["lr-find", "report"], seed=seed, epochs=epochs, device=device, lanes=lanes, workers=workers,
-            executor=executor, kernel=kernel, memory=memory, profile=profile,
-            studies=studies, name=name, out=out, force=force, quiet=quiet or json,
-        )  # fmt: skip
-        document, page = told.data.lr_find or {}, told.page
+        done = run_stages(opened, options, ["lr-find", "report"], force=force, quiet=output.silent)
+        document, page = done.data.lr_find or {}, done.page
     except InputError:
         raise
     except AblateError:
-        document = stored(given, studies, name)
+        document = stored(study.studies / f"{opened.name}.db")
         if not document:
             raise
-    if json:
+    if output.json:
         print_json(document)
     else:
         show_steps(document)
@@ -81,11 +61,9 @@ def lr_find(
         raise typer.Exit(1)
 
 
-def stored(given: str, studies: Path, name: str = "") -> dict:  # type: ignore[type-arg]
-    """The protocol's document in the ledger of the study; empty where there is none."""
+def stored(path: Path) -> dict[str, Any]:
+    """The protocol's document in a ledger; empty where there is none."""
     from ablate.ledger.store import Ledger
-    from ablate.study.resume import Options, find
 
-    name = name or find(given, Options(studies)).name
-    with Ledger.open(studies / f"{name}.db", write=False) as ledger:
+    with Ledger.open(path, write=False) as ledger:
         return ledger.fact("lr-find") or {}

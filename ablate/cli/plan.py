@@ -2,69 +2,63 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ablate.cli.common import (
+from ablate.cli.options import (
+    Around,
     DesignName,
-    Device,
-    Epochs,
-    ExecutorName,
     Given,
     Json,
-    Kernel,
-    Lanes,
-    Memory,
-    Studies,
+    MachineOptions,
+    StudyOptions,
     Trials,
-    Workers,
-    print_json,
+    grouped,
+    options_of,
 )
+from ablate.cli.output import print_json
+
+if TYPE_CHECKING:
+    from ablate.records.study import StudyFile
 
 
+@grouped
 def plan(
     given: Given = "digits",
     trials: Trials = None,
-    epochs: Epochs = None,
     design: DesignName = "",
     budget: Annotated[
         str, typer.Option(help='Of the rank stage: "10m", "90s", "2h" or "2000runs" (default: chosen).')
     ] = "",
-    around: Annotated[str, typer.Option(help="Rank around best, baseline, or a recipe file.")] = "",
-    device: Device = "auto",
-    lanes: Lanes = 0,
-    workers: Workers = 0,
-    executor: ExecutorName = "auto",
-    kernel: Kernel = "auto",
-    memory: Memory = 0.0,
-    studies: Studies = Path("studies"),
+    around: Around = "",
+    *,
+    study: StudyOptions,
+    machine: MachineOptions,
     json: Json = False,
 ) -> None:
     """Show space, groups, design, power and time of a study; trains nothing (a few steps are timed).
 
     Examples: ablate plan · ablate plan my_task.py:task --trials 300 --design drop-one
     """
-    from dataclasses import replace
-
-    from ablate.cli.design import check_options, checked_design
-    from ablate.cli.running import changed
+    from ablate.api.design import check_options, checked_design
+    from ablate.api.stages import open_study
     from ablate.study.plan import plan as planned
-    from ablate.study.resume import Options, find
 
-    options = Options(
-        studies, device=device, lanes=lanes, workers=workers, executor=executor, kernel=kernel, memory=memory
-    )
-    opened = find(given, options)
-    study = changed(opened.study, trials, None, epochs)
-    kind = checked_design(design) or study.rank.design
-    check_options(kind, budget, {})
-    section = replace(
-        study.rank, design=kind, around=around or study.rank.around,
-        budget=budget.strip() or study.rank.budget,
-    )  # fmt: skip
-    document = planned(replace(opened, study=replace(study, rank=section)), options)
+    def change(file: StudyFile) -> StudyFile:
+        asked = file.rank
+        kind = checked_design(design) or asked.design
+        check_options(kind, budget, {})
+        return replace(
+            file,
+            rank=replace(
+                asked, design=kind, around=around or asked.around, budget=budget.strip() or asked.budget
+            ),
+        )
+
+    options = options_of(study, machine)
+    document = planned(open_study(given, options, study.edits(trials), change), options)
     if json:
         print_json(document)
         return

@@ -3,57 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ablate.cli.common import (
+from ablate.cli.options import (
+    Around,
     DesignName,
-    Device,
-    Epochs,
-    ExecutorName,
     Given,
-    Json,
-    Kernel,
-    Lanes,
+    MachineOptions,
     Margin,
-    Memory,
-    Name,
-    Out,
-    Profile,
-    Quiet,
-    Seed,
-    Studies,
-    Workers,
-    begin_workers,
+    OutputOptions,
+    StudyOptions,
     check_margin,
-    print_json,
+    grouped,
+    options_of,
+    preload_workers,
 )
-from ablate.cli.table_options import (
-    Block,
-    Encodings,
-    EpochColumn,
-    ExternalRequest,
-    Factors,
-    FinishedWords,
-    Lower,
-    Metric,
-    OptunaStorage,
-    OptunaStudy,
-    RunColumns,
-    SeedColumn,
-    TablePath,
-    Tune,
-)
+from ablate.cli.output import print_json
+from ablate.cli.table_options import ExternalRequest
 
 if TYPE_CHECKING:
     from ablate.records.study import StudyFile
 
 
+@grouped
 def rank(
     given: Given = "digits",
-    around: Annotated[str, typer.Option(help="best, baseline, or a recipe file.")] = "",
+    around: Around = "",
     design: DesignName = "",
     budget: Annotated[
         str, typer.Option(help='Of the tuned design: "10m", "90s", "2h" or "2000runs" (default: chosen).')
@@ -68,33 +45,11 @@ def rank(
             help="Array designs: learning rates tried for each arm of a trick that shifts the best one; 0: none."
         ),
     ] = None,
-    table: TablePath = None,
-    factors: Factors = "",
-    metric: Metric = "",
-    lower: Lower = False,
-    seed_column: SeedColumn = "",
-    tune: Tune = "",
-    block: Block = "",
-    finished: FinishedWords = "",
-    run: RunColumns = "",
-    epoch: EpochColumn = "",
-    optuna: OptunaStorage = "",
-    optuna_study: OptunaStudy = "",
-    encodings: Encodings = "",
-    seed: Seed = None,
-    epochs: Epochs = None,
-    device: Device = "auto",
-    lanes: Lanes = 0,
-    workers: Workers = 0,
-    executor: ExecutorName = "auto",
-    kernel: Kernel = "auto",
-    memory: Memory = 0.0,
-    profile: Profile = False,
-    studies: Studies = Path("studies"),
-    name: Name = "",
-    out: Out = Path("reports"),
-    quiet: Quiet = False,
-    json: Json = False,
+    *,
+    external: ExternalRequest,
+    study: StudyOptions,
+    machine: MachineOptions,
+    output: OutputOptions,
 ) -> None:
     """Give each trick a signed effect, an interval and a verdict, from runs that are designed for it.
 
@@ -107,26 +62,23 @@ def rank(
     · ablate rank --table runs.csv --factors dropout,mixup --metric accuracy · ablate rank --optuna sqlite:///x.db
     """
     check_margin(margin)
-    external = ExternalRequest(
-        table, optuna, optuna_study, factors, metric, lower, seed_column, tune, block, finished, run, epoch, encodings,
-        margin, name, out, json,
-    )  # fmt: skip
-    if external.given:
+    if external.is_given(margin):
         from ablate.cli.tables import rank_external
 
-        rank_external(external)
+        rank_external(external, margin, study.name, output)
         return
-    begin_workers(given, studies, executor, device, workers)
-    from ablate.cli.design import check_options, checked_design
-    from ablate.cli.running import run_stages
+    preload_workers(given, study.studies, machine)
+    from ablate.api.design import check_options, checked_design
+    from ablate.api.stages import open_study, run_stages
+    from ablate.api.terminal import show
     from ablate.records.study_rank import check_rates
 
-    def change(study: StudyFile) -> StudyFile:
-        asked = study.rank
+    def change(file: StudyFile) -> StudyFile:
+        asked = file.rank
         kind = checked_design(design) or asked.design
         check_options(kind, budget, {"--waves": waves, "--retune": retune})
         return replace(
-            study,
+            file,
             rank=replace(
                 asked, around=around or asked.around, margin=asked.margin if margin is None else margin,
                 waves=waves or asked.waves, design=kind, budget=budget.strip() or asked.budget,
@@ -134,12 +86,10 @@ def rank(
             ),
         )  # fmt: skip
 
-    told = run_stages(
-        given, ["rank", "report"], seed=seed, epochs=epochs, device=device, lanes=lanes, workers=workers,
-        executor=executor, kernel=kernel, memory=memory, profile=profile,
-        studies=studies, name=name, out=out, quiet=quiet or json, change=change,
-    )  # fmt: skip
-    if json:
-        print_json(told.document)
+    options = options_of(study, machine, output)
+    opened = open_study(given, options, study.edits(), change)
+    done = run_stages(opened, options, ["rank", "report"], quiet=output.silent)
+    if output.json:
+        print_json(done.document)
     else:
-        told.show()
+        show(done)

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from ablate.cli.common import Json, Out, Studies, print_json
+from ablate.cli.options import Json, Out, Studies
+from ablate.cli.output import print_json
 
 
 def report(

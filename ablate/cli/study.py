@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ablate.cli.common import (
-    Device,
-    Epochs,
-    ExecutorName,
+from ablate.cli.options import (
     Given,
-    Json,
-    Kernel,
-    Lanes,
-    Memory,
-    Name,
-    Out,
-    Profile,
-    Quiet,
-    Seed,
-    Studies,
+    MachineOptions,
+    OutputOptions,
+    StudyOptions,
     Trials,
-    Workers,
-    begin_workers,
-    print_json,
+    grouped,
+    options_of,
+    preload_workers,
 )
+from ablate.cli.output import print_json
 
 
+@grouped
 def study(
     given: Given = "digits",
     trials: Trials = None,
@@ -42,37 +33,25 @@ def study(
             '"2000runs" counts for ranking alone (default: chosen).'
         ),
     ] = "",
-    seed: Seed = None,
-    epochs: Epochs = None,
-    device: Device = "auto",
-    lanes: Lanes = 0,
-    workers: Workers = 0,
-    executor: ExecutorName = "auto",
-    kernel: Kernel = "auto",
-    memory: Memory = 0.0,
-    profile: Profile = False,
-    studies: Studies = Path("studies"),
-    name: Name = "",
-    out: Out = Path("reports"),
     force: Annotated[bool, typer.Option(help="Go on where a gate of lr-find fails.")] = False,
-    quiet: Quiet = False,
-    json: Json = False,
+    *,
+    study: StudyOptions,
+    machine: MachineOptions,
+    output: OutputOptions,
 ) -> None:
     """Find a learning rate, search, rank every trick, confirm, report. Run it again to resume.
 
     Examples: ablate study · ablate study --trials 200 --budget 10m · ablate study my_task.py:task --stages search,rank
     """
-    begin_workers(given, studies, executor, device, workers)
-    from ablate.cli.running import run_stages
+    preload_workers(given, study.studies, machine)
+    from ablate.api.stages import open_study, run_stages
+    from ablate.api.terminal import show
 
     chosen = [stage.strip() for stage in stages.split(",")] if stages else []
-    told = run_stages(
-        given, chosen, trials=trials, seed=seed, epochs=epochs, device=device, lanes=lanes, workers=workers,
-        executor=executor, kernel=kernel, memory=memory, profile=profile,
-        studies=studies, name=name, out=out, force=force, quiet=quiet or json,
-        budget=budget,
-    )  # fmt: skip
-    if json:
-        print_json(told.document)
+    options = options_of(study, machine, output)
+    opened = open_study(given, options, study.edits(trials))
+    done = run_stages(opened, options, chosen, budget=budget, force=force, quiet=output.silent)
+    if output.json:
+        print_json(done.document)
     else:
-        told.show()
+        show(done)

@@ -63,44 +63,39 @@ Encodings = Annotated[
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ExternalRequest:
     """What the options say. Columns are names, several by commas; "" where an option was not given."""
 
-    table: Path | None
-    optuna: str
-    study: str
-    factors: str
-    metric: str
-    lower: bool
-    seed: str
-    tune: str
-    block: str
-    finished: str
-    run: str
-    epoch: str
-    encodings: str
-    margin: float | None
-    name: str
-    out: Path
-    json: bool
+    table: TablePath = None
+    factors: Factors = ""
+    metric: Metric = ""
+    lower: Lower = False
+    seed_column: SeedColumn = ""
+    tune: Tune = ""
+    block: Block = ""
+    finished: FinishedWords = ""
+    run: RunColumns = ""
+    epoch: EpochColumn = ""
+    optuna: OptunaStorage = ""
+    optuna_study: OptunaStudy = ""
+    encodings: Encodings = ""
 
-    @property
-    def given(self) -> bool:
+    def is_given(self, margin: float | None) -> bool:
         """Whether runs of another program are asked for. Raises InputError for options that do not go together."""
         of_table = {
-            "--factors": self.factors, "--metric": self.metric, "--lower": self.lower, "--seed-column": self.seed,
+            "--factors": self.factors, "--metric": self.metric, "--lower": self.lower, "--seed-column": self.seed_column,
             "--tune": self.tune, "--block": self.block, "--finished": self.finished, "--run": self.run, "--epoch": self.epoch,
         }  # fmt: skip
         if self.table is not None and self.optuna:
             raise InputError("--table and --optuna are two sources of runs", hint="give one of them")
-        if self.optuna and (any(of_table.values()) or self.margin is not None):
+        if self.optuna and (any(of_table.values()) or margin is not None):
             raise InputError(
                 "--optuna knows parameters, objective and direction itself, and gives no verdicts",
                 hint="leave out --factors, --metric, --lower, --margin and the other options of --table",
             )
         if self.table is None and not self.optuna:
-            if self.study or self.encodings:
+            if self.optuna_study or self.encodings:
                 raise InputError(
                     "--optuna-study and --as go with --optuna or --table", hint="name the source of runs"
                 )

@@ -10,7 +10,8 @@ from typing import Any
 
 import typer
 
-from ablate.cli.common import print_json
+from ablate.cli.options import OutputOptions
+from ablate.cli.output import print_json
 from ablate.cli.table_options import ExternalRequest, columns
 from ablate.ranking.estimation.coding import lines
 from ablate.ranking.tables.csv_reader import read_table
@@ -27,15 +28,15 @@ from ablate.report.external import ExternalRuns
 from ablate.search.storages import read_trials
 
 
-def rank_external(request: ExternalRequest) -> None:
+def rank_external(request: ExternalRequest, margin: float | None, name: str, output: OutputOptions) -> None:
     """Analyse a CSV or an Optuna study, print the ranking, write its report to `OUT/NAME/`.
 
     Raises InputError for what cannot be read and for every wrong column.
     """
-    found = _optuna(request) if request.table is None else _table(request, request.table)
-    folder = request.out / found.name
+    found = _optuna(request, name) if request.table is None else _table(request, request.table, name, margin)
+    folder = output.out / found.name
     page = build_external(found, folder)
-    if request.json:
+    if output.json:
         print_json(document(found, folder / "ranking.csv", page))
         return
     counts = found.counts
@@ -50,19 +51,19 @@ def rank_external(request: ExternalRequest) -> None:
     typer.echo(f"report: {page}")
 
 
-def _table(request: ExternalRequest, path: Path) -> ExternalRuns:
+def _table(request: ExternalRequest, path: Path, name: str, margin: float | None) -> ExternalRuns:
     if not request.metric:
         raise InputError("--table needs --metric", hint="name the column that a run is judged by")
     options = TableOptions(
-        seed=request.seed, tune=tuple(columns(request.tune)), block=request.block, finished=parse_finished(request.finished),
-        run=request.run, epoch=request.epoch, encodings=parse_encodings(request.encodings), margin=request.margin,
+        seed=request.seed_column, tune=tuple(columns(request.tune)), block=request.block, finished=parse_finished(request.finished),
+        run=request.run, epoch=request.epoch, encodings=parse_encodings(request.encodings), margin=margin,
     )  # fmt: skip
     frame, notes = read_table(path)
     direction = "lower" if request.lower else "higher"
     found = analyse_runs(frame, columns(request.factors), request.metric, direction, options)
     analysis = found.analysis
     return ExternalRuns(
-        "table", check_name(request.name) if request.name else name_of(path.stem), shown_address(str(path)), request.metric,
+        "table", check_name(name) if name else name_of(path.stem), shown_address(str(path)), request.metric,
         direction, ranking_table(average=analysis.table), _run_columns(found, request.metric, options),
         {"runs": analysis.runs, "used": analysis.used, "failed": analysis.failed, "excluded": analysis.excluded},
         (*notes, *analysis.warnings), analysis, (), command(),
@@ -71,8 +72,8 @@ def _table(request: ExternalRequest, path: Path) -> ExternalRuns:
     )  # fmt: skip
 
 
-def _optuna(request: ExternalRequest) -> ExternalRuns:
-    trials = read_trials(request.optuna, request.study)
+def _optuna(request: ExternalRequest, name: str) -> ExternalRuns:
+    trials = read_trials(request.optuna, request.optuna_study)
     found = explore_trials(
         trials.rows, trials.metric, trials.direction, choices=trials.choices, log=trials.log,
         encodings=parse_encodings(request.encodings),
@@ -84,7 +85,7 @@ def _optuna(request: ExternalRequest) -> ExternalRuns:
         **{name: [row.get(name) for row in trials.rows] for name in (*parameters, trials.metric)},
     }
     return ExternalRuns(
-        "optuna", check_name(request.name) if request.name else name_of(trials.study),
+        "optuna", check_name(name) if name else name_of(trials.study),
         f"{shown_address(request.optuna)}, study '{trials.study}'", trials.metric, trials.direction,
         ranking_table(exploratory=found.table), runs, found.counts, (*found.warnings, *trials.notes), None,
         trials.importances, command(request.optuna),

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from ablate.cli.common import Json, print_json
+from ablate.cli.options import Json
+from ablate.cli.output import print_json
 
 
 def tasks(

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ablate.cli.common import Device, Json, Out, Quiet, print_json
+from ablate.cli.options import Device, Json, Out, Quiet
+from ablate.cli.output import print_json
 
 if TYPE_CHECKING:
     from ablate.lanes.trace import Report

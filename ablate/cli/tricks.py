@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ablate.cli.common import Json, print_json
+from ablate.cli.options import Json
+from ablate.cli.output import print_json
 
 
 def tricks(

@@ -199,8 +199,9 @@ class Ledger:
     def _read(self, query: Callable[[Index], T]) -> T:
         """The result of `query` on one consistent state of the file, re-checked if another process has written since."""
         with _translated_errors(self.path):
-            self._connection.execute("BEGIN")
+            self._roll_back()  # of a transaction that Ctrl-C left open
             try:
+                self._connection.execute("BEGIN")
                 # The first read fixes the state that the transaction sees.
                 self._connection.execute("SELECT digest FROM seal").fetchone()
                 version = self._data_version()

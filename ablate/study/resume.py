@@ -39,7 +39,7 @@ from ablate.tasks.task import Task
 
 @dataclass(frozen=True)
 class Options:
-    """Where and how a study runs; none of it changes a result."""
+    """Where and how a study runs; none of it changes a result. `name`: of the ledger and the report, "" = the study's own."""
 
     studies: Path = Path("studies")
     reports: Path = Path("reports")
@@ -50,6 +50,7 @@ class Options:
     kernel: str = "auto"
     memory: float = 0.0
     profile: bool = False
+    name: str = ""
     command: str = field(default_factory=lambda: shlex.join(["ablate", *sys.argv[1:]]))
 
 

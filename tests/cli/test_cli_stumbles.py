@@ -6,7 +6,7 @@ import json
 import pytest
 from cli_samples import INLINE, STUDY, TASK, ablate
 
-from ablate.cli.progress import Shown
+from ablate.api.progress import Shown
 
 
 @pytest.fixture

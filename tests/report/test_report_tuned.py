@@ -10,8 +10,8 @@ from report_payloads import PAYLOADS
 from rich.console import Console
 from tuned_synthetic import BASELINE, RECIPE, fact, row, tuned_data
 
+from ablate.api.terminal import tables_of
 from ablate.catalogue.registry import registry
-from ablate.cli.running import tables_of
 from ablate.records.recipe import Recipe
 from ablate.report.action import action, recommended_recipe
 from ablate.report.collect import _describe, gather

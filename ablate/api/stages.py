@@ -1,0 +1,99 @@
+"""Run stages of a study: open it, train with progress shown, and return what came out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from threading import Thread
+
+from ablate.api.progress import Shown
+from ablate.api.result import Spent, Study
+from ablate.records.names import check_name
+from ablate.records.study import StudyFile
+from ablate.study.driver import STAGES, check_stages, run_study
+from ablate.study.preflight import check_ready
+from ablate.study.resume import Opened, Options, find, session_of
+
+Change = Callable[[StudyFile], StudyFile]
+
+
+@dataclass(frozen=True)
+class Edits:
+    """Settings of a study file that commands and functions can replace. None: as the file says."""
+
+    trials: int | None = None
+    seed: int | None = None
+    epochs: int | None = None
+
+    def __call__(self, study: StudyFile) -> StudyFile:
+        if self.trials is not None:
+            study = replace(study, search=replace(study.search, trials=self.trials))
+        if self.seed is not None:
+            study = replace(study, seed=self.seed)
+        return study if self.epochs is None else replace(study, epochs=self.epochs)
+
+
+def open_study(given: str, options: Options, *changes: Change) -> Opened:
+    """The study that `given` names, under `options.name` if there is one, after `changes`. Raises InputError."""
+    opened = find(given, options)
+    if options.name:
+        opened = replace(opened, name=check_name(options.name), named=options.name)
+    return changed(opened, *changes)
+
+
+def changed(opened: Opened, *changes: Change) -> Opened:
+    """`opened` with `changes` made to its study file. Its text stays as the user wrote it where nothing differs."""
+    study = opened.study
+    for change in changes:
+        study = change(study)
+    return opened if study == opened.study else replace(opened, study=study, text=study.to_toml())
+
+
+def run_stages(
+    opened: Opened,
+    options: Options,
+    stages: Sequence[str] = (),
+    *,
+    budget: str = "",
+    force: bool = False,
+    quiet: bool = False,
+) -> Study:
+    """Run `stages` of a study (all where none is named) and collect the results.
+
+    `budget`: of the whole study; what the other stages leave of it becomes the rank stage's. `force`: go on where a step
+    of lr-find fails. `quiet`: no progress. Raises InputError before anything is written, AblateError for a failed stage.
+    """
+    chosen = check_stages(stages or STAGES)
+    division = None
+    if budget:
+        from ablate.api.design import check_options
+        from ablate.study.budget import divided
+
+        check_options(opened.study.rank.design, budget, {})
+        division = divided(budget, opened, options, chosen)
+        share = division.rank
+        opened = changed(opened, lambda study: replace(study, rank=replace(study.rank, budget=share)))
+    context = check_ready(opened, options, chosen)
+    metric = opened.study.metric or opened.task.metric
+    shown = Shown(metric, higher=opened.task.direction == "higher", quiet=quiet)
+    with shown as progress, session_of(opened, options, progress, context) as session:
+        started = time.perf_counter()
+        if division is not None:
+            session.ledger.put("budget", division.to_json())
+            if division.words:
+                progress.say(division.words)
+        session.overlap = Thread(target=import_statistics).start
+        page = run_study(session, options, chosen, force=force)
+        wall = time.perf_counter() - started
+        spent = Spent(dict(session.spent), wall, session.workers) if options.profile else None
+        from ablate.report.collect import collect
+
+        data = collect(session.ledger)
+    return Study(opened.name, chosen, data, page, spent)
+
+
+def import_statistics() -> None:
+    """What the end of a command needs and its beginning does not: a second of imports (pandas, SciPy's statistics)."""
+    import ablate.report.collect
+    import ablate.report.verdict  # noqa: F401

@@ -1,0 +1,173 @@
+"""Options that several commands share.
+
+A group of options is a frozen dataclass. A command takes it as one parameter, and `grouped` gives Typer its fields:
+
+    @grouped
+    def lr_find(given: Given = "digits", *, study: StudyOptions) -> None: ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from functools import wraps
+from inspect import Parameter, Signature, signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import typer
+
+if TYPE_CHECKING:
+    from ablate.api.stages import Edits
+    from ablate.study.resume import Options
+
+Given = Annotated[
+    str, typer.Argument(metavar="[STUDY]", help="A study file, its name, a task, or file.py:name.")
+]
+Margin = Annotated[float | None, typer.Option(help="Smallest effect that matters, in the metric's units.")]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document on standard output, nothing else.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
+Lanes = Annotated[int, typer.Option(help="Most runs that train together (0: chosen by the kernel).", min=0)]
+Workers = Annotated[int, typer.Option(help="Worker processes on a CPU (0 = one per core).", min=0)]
+ExecutorName = Annotated[str, typer.Option("--executor", help="auto, inline, processes or module:factory.")]
+Kernel = Annotated[
+    str,
+    typer.Option(
+        help="auto (measured once per machine and model), compiled (lanes as machine code), batched (layer by layer), vmap (as one call), loop (one by one)."
+    ),
+]
+Memory = Annotated[
+    float, typer.Option(help="GiB that training may use in total (0: most of what is free).", min=0)
+]
+Profile = Annotated[bool, typer.Option("--profile", help="Show at the end where the time went.")]
+Studies = Annotated[Path, typer.Option(help="Folder of study files and ledgers.")]
+Out = Annotated[Path, typer.Option("--out", help="Folder of reports.")]
+Name = Annotated[
+    str, typer.Option(help="Name of the ledger and the report (default: the study's or the task's).")
+]
+Epochs = Annotated[int | None, typer.Option(help="Budget of a run.", min=1, max=1_000_000)]
+Trials = Annotated[int | None, typer.Option(help="Trials of the search.", min=1, max=1_000_000)]
+Seed = Annotated[int | None, typer.Option(help="The study's seed (0 to 2147483647).", min=0, max=2**31 - 1)]
+
+DESIGN_HELP = (
+    "tuned (default): every trick on the baseline and in the recipe, each at its own best rate; "
+    "screening: average effects of many tricks from an array; factorial: every combination of up to 4 tricks; "
+    "drop-one: the recipe without each trick; add-one: the baseline with each trick."
+)
+DesignName = Annotated[str, typer.Option("--design", help=DESIGN_HELP)]
+Around = Annotated[str, typer.Option(help="Rank around best, baseline, or a recipe file.")]
+
+
+@dataclass(frozen=True)
+class StudyOptions:
+    """Which study, and what is changed in its file."""
+
+    seed: Seed = None
+    epochs: Epochs = None
+    studies: Studies = Path("studies")
+    name: Name = ""
+
+    def edits(self, trials: int | None = None) -> Edits:
+        from ablate.api.stages import Edits
+
+        return Edits(trials, self.seed, self.epochs)
+
+
+@dataclass(frozen=True)
+class MachineOptions:
+    """Where and how runs are trained; none of it changes a result."""
+
+    device: Device = "auto"
+    lanes: Lanes = 0
+    workers: Workers = 0
+    executor: ExecutorName = "auto"
+    kernel: Kernel = "auto"
+    memory: Memory = 0.0
+
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """What a command writes and prints."""
+
+    profile: Profile = False
+    out: Out = Path("reports")
+    quiet: Quiet = False
+    json: Json = False
+
+    @property
+    def silent(self) -> bool:
+        """Whether no progress is shown."""
+        return self.quiet or self.json
+
+
+def options_of(study: StudyOptions, machine: MachineOptions, output: OutputOptions | None = None) -> Options:
+    """The options as the stages take them (imports torch)."""
+    from ablate.study.resume import Options
+
+    output = output or OutputOptions()
+    return Options(
+        studies=study.studies, reports=output.out, profile=output.profile, name=study.name,
+        **{field.name: getattr(machine, field.name) for field in fields(machine)},
+    )  # fmt: skip
+
+
+def grouped(command: Callable[..., None]) -> Callable[..., None]:
+    """`command` with each parameter that is a dataclass replaced by the dataclass's fields, for Typer."""
+    hints = get_type_hints(command, include_extras=True)
+    groups: dict[str, Any] = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
+    parameters = []
+    for parameter in signature(command).parameters.values():
+        if parameter.name in groups:
+            parameters += _options(groups[parameter.name])
+        else:
+            parameters.append(
+                parameter.replace(annotation=hints[parameter.name], kind=Parameter.KEYWORD_ONLY)
+            )
+
+    @wraps(command)
+    def flat(**values: Any) -> None:
+        built = {
+            name: kind(**{field.name: values.pop(field.name) for field in fields(kind)})
+            for name, kind in groups.items()
+        }
+        command(**values, **built)
+
+    flat.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    flat.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return flat
+
+
+def _options(group: Any) -> list[Parameter]:
+    hints = get_type_hints(group, include_extras=True)
+    return [
+        Parameter(field.name, Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name])
+        for field in fields(group)
+    ]
+
+
+def check_margin(margin: float | None) -> None:
+    """Raise InputError for a margin that is not positive."""
+    if margin is not None and not margin > 0:
+        from ablate.records.errors import InputError
+
+        raise InputError(f"--margin must be above zero, not {margin}", hint="leave it out for 'auto'")
+
+
+MAIN = "ablate.cli.app"
+"""Imported by the program's main module, which each worker imports first of all."""
+
+
+def preload_workers(given: str, studies: Path, machine: MachineOptions) -> None:
+    """Start the workers' imports while this process does its own, if there will be workers."""
+    if (
+        machine.executor in ("auto", "processes")
+        and machine.device in ("auto", "cpu")
+        and machine.workers != 1
+    ):
+        from ablate.executors.processes import preload
+        from ablate.tasks.imports import imports
+
+        preload([MAIN, *imports(given, studies)])
