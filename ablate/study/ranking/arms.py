@@ -123,17 +123,15 @@ def settings_of(
     main = next(iter(trick.parameters), None)
     if main is None:
         return [default]
-    chosen = [{**default, main.name: value} for value in spread(main) if value != main.neutral]
-    if not main.choices:
-        chosen = [default, *chosen]
-        if liked:
-            usual = _typical(trick, liked)
-            chosen = [default, usual, *chosen[1:]]
+    others = [{**default, main.name: value} for value in spread(main) if value != main.neutral]
+    usual = [_typical(trick, liked)] if liked else []
+    # With a setting that the search liked, one other value of a number less.
+    chosen = [default, *usual, *(others[1:] if usual and not main.choices else others)]
     unique: list[dict[str, Value]] = []
     for settings in chosen:
         if settings not in unique and not _does_nothing(trick, settings):
             unique.append(settings)
-    return unique[: max(most, len(main.choices))]
+    return unique[: max(most, len(main.choices) + len(usual))]
 
 
 def spread(parameter: Parameter) -> list[Value]:
