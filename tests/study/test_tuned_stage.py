@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from math import log10
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,8 +16,11 @@ from ablate.ranking.designs.design import PLACEBO
 from ablate.ranking.designs.racing import Racing
 from ablate.records.errors import InputError
 from ablate.records.recipe import Recipe
+from ablate.records.run import Outcome
 from ablate.study.ranking.arms import Arm, arms_of, rate_of, with_rate
 from ablate.study.ranking.budget import FLOOR, LEVELS, after_tuning, check_budget, divide, expected, runs_of
+from ablate.study.ranking.scores import floor_of
+from ablate.study.ranking.tuned import TunedStage
 from ablate.study.ranking.tuning import OUTWARDS, tune
 from ablate.study.ranking.tuning_points import TuningBudget, lattice, points_of, reference_tuning
 
@@ -269,6 +273,31 @@ def test_the_race_is_fixed_by_what_tuning_took() -> None:
     assert (quicker.runs, slower.runs) == (6000, 1200)
     in_runs = divide("2000runs", 40, 0.2, 2)
     assert after_tuning(in_runs, 40, 0.9, 2, references=2) == in_runs
+
+
+def test_an_exploded_run_counts_for_a_bounded_loss() -> None:
+    assert floor_of(0.97, 0.1) == pytest.approx(-0.77)
+    assert floor_of(-0.7, -1.0) == pytest.approx(-1.3)  # an RMSE of 0.7 where the mean alone gives 1
+    assert floor_of(-1.1, -1.0) == floor_of(0.9, None) == float("-inf")
+
+
+@pytest.mark.parametrize("metric", ["validation/rmse", "validation/accuracy"])
+def test_the_floor_bounds_scores_in_the_direction_of_the_metric(metric: str) -> None:
+    class Stage(TunedStage):
+        def __init__(self, higher: bool, floor: float) -> None:
+            self.session = SimpleNamespace(metric=metric, higher=higher)
+            self.collapsed, self.floor = (0.1 if higher else 1.0), floor
+
+    higher = metric.endswith("accuracy")
+    floor = floor_of(0.9 if higher else -0.7, 0.1 if higher else -1.0)
+    bad, good = (-50.0, 0.8) if higher else (1e7, 0.8)
+    stage = Stage(higher, floor)
+    for value, expected_score in ((bad, floor), (good, good if higher else -good)):
+        result = SimpleNamespace(
+            curves={metric: (value,) * 3}, metrics={metric: value}, outcome=Outcome.COMPLETE
+        )
+        for final in (True, False):
+            assert stage.score(SimpleNamespace(result=result), final=final) == pytest.approx(expected_score)
 
 
 @pytest.fixture(scope="module")

@@ -39,5 +39,16 @@ def score_of(entry: Entry, metric: str, *, higher: bool, final: bool, collapsed:
     return sign * value
 
 
+def floor_of(reference: float, collapsed: float | None) -> float:
+    """The least that a run counts for: as much worse than a constant prediction as the reference is better than one.
+
+    One exploded run in two hundred (an RMSE of 10⁷) would otherwise decide the mean of its arm. No floor, -inf, where the
+    reference itself is no better than a constant prediction, or the metric has no such level. Scores: more is better.
+    """
+    if collapsed is None or not reference > collapsed:
+        return float("-inf")
+    return 2 * collapsed - reference
+
+
 def failed(entry: Entry) -> bool:
     return entry.result.outcome is not Outcome.COMPLETE

@@ -29,7 +29,7 @@ from ablate.study.ranking.budget import (
     seconds_in,
     seconds_of,
 )
-from ablate.study.ranking.scores import is_scored_apart, score_of
+from ablate.study.ranking.scores import floor_of, is_scored_apart, score_of
 from ablate.study.ranking.tuning import seeds_of, tune
 from ablate.study.ranking.tuning_points import Point, at_edge, to_json
 from ablate.study.session import Planned, Session
@@ -61,6 +61,7 @@ class TunedStage:
         self.catalogue = session.context.catalogue
         task = session.context.task
         self.collapsed = chance_level(task, session.metric)
+        self.floor = float("-inf")
         self.resplit = RESPLIT if task.dealt else 0
         same = winner.without(PLACEBO) == baseline.without(PLACEBO)
         self.estimands: tuple[Estimand, ...] = ("add-one",) if same else ("add-one", "toggle")
@@ -96,8 +97,10 @@ class TunedStage:
         return self.session.train(plan)
 
     def score(self, entry: Entry, *, final: bool) -> float:
+        """More is better; at least `floor`, which is known once the references are tuned."""
         session = self.session
-        return score_of(entry, session.metric, higher=session.higher, final=final, collapsed=self.collapsed)
+        score = score_of(entry, session.metric, higher=session.higher, final=final, collapsed=self.collapsed)
+        return max(score, self.floor) if score == score else score
 
     def is_final(self, *recipes: Recipe) -> bool:
         """Whether runs of these recipes are compared by what is scored at their end."""
@@ -201,12 +204,19 @@ def tune_arms(stage: TunedStage, budget: RankBudget, fact: dict[str, Any]) -> di
     for arm in stage.every:
         chosen = next(point for point in points[arm.name] if point.chosen)
         tuned[arm.name] = Tuned(arm, chosen.recipe, points[arm.name])
-    fact["tuning"] = {name: to_json(one.points) for name, one in tuned.items()}
-    fact["edges"] = [
-        name for name, one in tuned.items() if at_edge(one.points, next(p for p in one.points if p.chosen))
+    reference_scores = [
+        choice.score for choice in (_choice(tuned[name]) for name in set(references.values()))
     ]
+    collapsed = stage.collapsed if stage.collapsed is None or stage.session.higher else -stage.collapsed
+    stage.floor = floor_of(min(reference_scores), collapsed)
+    fact["tuning"] = {name: to_json(one.points) for name, one in tuned.items()}
+    fact["edges"] = [name for name, one in tuned.items() if at_edge(one.points, _choice(one))]
     stage.session.ledger.put("rank", fact)
     return tuned
+
+
+def _choice(one: Tuned) -> Point:
+    return next(point for point in one.points if point.chosen)
 
 
 def declare_race(stage: TunedStage, budget: RankBudget, fact: dict[str, Any]) -> RankBudget:
