@@ -39,7 +39,7 @@ PORTS: Mapping[str, frozenset[str]] = {
     "criterion": frozenset({"target", "logits", "example_loss", "example_weight", "mean_loss", "penalty"}),
     "objective": frozenset({"objective"}),
     "gradient": frozenset({"gradient"}),
-    "optimizer": frozenset({"state", "update", "decay"}),
+    "optimizer": frozenset({"state", "update", "decay", "scored"}),
     "schedule": frozenset({"factor"}),
     "precision": frozenset({"context", "begin", "scale", "unscale", "model"}),
     "evaluation": frozenset({"begin", "average", "averaged", "choose", "views"}),

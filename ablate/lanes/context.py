@@ -11,6 +11,7 @@ from ablate.lanes.build import build_module
 from ablate.lanes.capabilities import ModelProbe
 from ablate.lanes.data import DeviceSplit, device_splits
 from ablate.lanes.phase_timer import Clock
+from ablate.seams.facts import Facts
 from ablate.surgery.net import LayerInfo, left_alone, open_net, trace
 from ablate.tasks.task import Task
 
@@ -34,6 +35,11 @@ class TaskContext:
     look: ModelProbe
     left_alone: tuple[str, ...] = ()
     clock: Clock = field(default_factory=Clock, compare=False)
+
+    def facts(self, total_steps: int, steps_per_epoch: int) -> Facts:
+        """What the task's tricks may know, for a training of so many steps."""
+        counts = self.splits["train"].target.sum(dim=0) if self.task.classes is not None else None
+        return Facts(counts, total_steps, steps_per_epoch)
 
     @property
     def kernel(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -61,6 +61,9 @@ def chunk_sizes(count: int, size: int) -> list[int]:
     return sizes
 
 
+Change = Callable[[Tensor, int, Draws], Tensor]
+
+
 class Order:
     """Which examples each lane sees at its step: a fresh permutation every epoch, drawn by counter.
 
@@ -73,10 +76,15 @@ class Order:
         self.steps_per_epoch = max(1, examples // self.batch_size)
         self._steps: Tensor | None = None
 
-    def shuffle(self, seeds: Tensor, epochs: Tensor) -> None:
-        """Permutations for lanes with seed keys int32 `[K]` in their epochs int64 `[K]` (the first is 0)."""
-        drawn = Draws(step_keys(seeds, epochs)).permutation("order", self.examples)
-        used = drawn[:, : self.steps_per_epoch * self.batch_size]
+    def shuffle(self, seeds: Tensor, epochs: Tensor, change: Change | None = None) -> None:
+        """Permutations for lanes with seed keys int32 `[K]` in their epochs int64 `[K]` (the first is 0).
+
+        `change` makes another order of one: (int64 `[K, steps · B]`, the batch size, the epoch's draws) -> the same shape.
+        """
+        draws = Draws(step_keys(seeds, epochs))
+        used = draws.permutation("order", self.examples)[:, : self.steps_per_epoch * self.batch_size]
+        if change is not None:
+            used = change(used, self.batch_size, draws)
         by_step = used.reshape(len(seeds), self.steps_per_epoch, self.batch_size)
         self._steps = by_step.transpose(0, 1).contiguous()
 

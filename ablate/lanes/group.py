@@ -14,6 +14,7 @@ from torch import Tensor
 from ablate.catalogue.registry import Registry
 from ablate.records.run import Run
 from ablate.records.trick import Trick, Value
+from ablate.seams.facts import Facts
 from ablate.seams.settings import Settings
 
 
@@ -76,7 +77,13 @@ class Active:
 class Group:
     """The tricks of K runs. What no lane has is not in it, and so is never built."""
 
-    def __init__(self, runs: Sequence[Run], catalogue: Registry, device: torch.device) -> None:
+    def __init__(
+        self,
+        runs: Sequence[Run],
+        catalogue: Registry,
+        device: torch.device,
+        facts: Facts | None = None,
+    ) -> None:
         self.runs = tuple(runs)
         self.catalogue = catalogue
         names = sorted({name for run in runs for name in run.recipe})
@@ -85,7 +92,7 @@ class Group:
             Active(
                 catalogue[name],
                 catalogue.code(name),
-                Settings.stack(catalogue[name], [run.recipe.get(name) for run in runs], device),
+                Settings.stack(catalogue[name], [run.recipe.get(name) for run in runs], device, facts=facts),
             )
             for name in names
         ]

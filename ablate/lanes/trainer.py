@@ -22,6 +22,7 @@ from ablate.lanes.lane_splits import LaneSplits
 from ablate.lanes.loss import Loss, lane_losses, nested, share_right
 from ablate.lanes.optimizer_parts import labelled, saved
 from ablate.lanes.parameters import Absent, LaneParameters
+from ablate.lanes.sampling import sampler
 from ablate.lanes.step_replay import StepReplay
 from ablate.lanes.update import Optimizers, are_finite, change_gradients, schedule_factor
 from ablate.records.run import Run
@@ -40,13 +41,16 @@ class Trainer:
     def __init__(self, context: TaskContext, runs: Sequence[Run]) -> None:
         context.clock.begin()
         self.context = context
-        self.group = Group(runs, context.catalogue, context.device)
         task = context.task
+        size = batch_size(runs[0], context.catalogue, task.batch_size)
+        self.order = Order(len(context.splits["train"]), size)
+        self.epochs = runs[0].epochs
+        facts = context.facts(self.total_steps, self.order.steps_per_epoch)
+        self.group = Group(runs, context.catalogue, context.device, facts)
         surgeries = [active.name for active in self.group.of_seam("model") + self.group.of_seam("precision")]
-        example = task.train.x[:2]
         nets = [
             build.build_net(
-                task.model, run, context.catalogue, example,
+                task.model, run, context.catalogue, task.train.x[:2],
                 surgeries if context.kernel != "loop" else [name for name in surgeries if name in run.recipe],
                 context.places, together=context.kernel != "loop",
             )
@@ -63,20 +67,16 @@ class Trainer:
         )  # fmt: skip
         self.leaves = self._leaves()
         self.optimizers = Optimizers(self.group, self.weights, self.leaves.frozen)
-        size = batch_size(runs[0], context.catalogue, task.batch_size)
-        self.order = Order(len(context.splits["train"]), size)
         self.data = LaneSplits(task, context.splits, runs)
         self.seeds = seed_keys([run.seed for run in runs], context.device)
-        lanes = len(runs)
-        self.steps = torch.zeros(lanes, dtype=torch.int64, device=context.device)
+        self.steps = torch.zeros(len(runs), dtype=torch.int64, device=context.device)
         self.within = 0  # step within the epoch: the same for all lanes, whatever epoch each is in
         self.stale = False
-        self.alive = torch.ones(lanes, dtype=torch.bool, device=context.device)
+        self.alive = torch.ones(len(runs), dtype=torch.bool, device=context.device)
         self.extra: dict[str, dict[str, Tensor]] = {
             active.name: prepare(self.weights, active.settings)
             for active, prepare in self.group.ports("begin")
         }
-        self.epochs = runs[0].epochs
         self.graph: StepReplay | None = None
         self.eager = ""  # why it is not captured, if that was tried
         context.clock.lap("build")
@@ -100,7 +100,7 @@ class Trainer:
         """Which examples the lanes see at this step, int64 `[K, B]`."""
         if self.within == 0 or self.stale:
             epochs = self.steps // self.order.steps_per_epoch
-            self.order.shuffle(self.seeds, epochs)
+            self.order.shuffle(self.seeds, epochs, sampler(self.group, self.data))
             self.data.begin_epoch(epochs)
             numbers = torch.arange(self.order.steps_per_epoch, device=self.context.device)
             self.known = self.at(self.steps - self.within + numbers[:, None])
@@ -113,7 +113,7 @@ class Trainer:
         return keys, schedule_factor(self.group, steps, self.total_steps, self.order.steps_per_epoch)
 
     def batch(self, index: Tensor, draws: Draws) -> Batch:
-        batch = Batch(*self.data.batch(index), index)
+        batch = Batch(*self.data.batch(index), index, draws)
         for active, change in self.group.ports("batch"):
             batch = change(batch, draws.within(active.name), active.settings)
         return batch
@@ -198,7 +198,7 @@ class Trainer:
 
     def scored_weights(self) -> LaneTensors:
         """The weights that evaluation looks at: the lanes' own, or an average of them."""
-        weights = self.weights
+        weights = self.optimizers.scored(self.group, self.weights)
         for active, averaged in self.group.ports("averaged"):
             weights = averaged(self.extra[active.name], weights, active.settings)
         return weights

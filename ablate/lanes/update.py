@@ -192,6 +192,20 @@ class Optimizers:
                 new[part.lanes[:, None], column_index(weights.layout, part.columns).to(new.device)] = found
         weights.flat.copy_(torch.where(moved[:, None], new, weights.flat))
 
+    def scored(self, group: Group, weights: LaneTensors) -> LaneTensors:
+        """The weights that evaluation looks at: `weights` themselves but for optimizers with a port `scored`."""
+        averaging = {active.name: active for active, _ in group.ports("scored")}
+        for part in (part for part in self.parts if part.name in averaging):
+            active = averaging[part.name]
+            own = active.code.scored(columns_of(weights, part), part.state, active.settings.take(part.lanes))
+            weights = weights.like(weights.flat.clone())
+            if part.columns is None:
+                weights.flat[part.lanes] = own
+            else:
+                columns = column_index(weights.layout, part.columns).to(own.device)
+                weights.flat[part.lanes[:, None], columns] = own
+        return weights
+
     def take(self, lanes: Tensor) -> None:
         """Keep `lanes` (int64), in that order."""
         self.plan = None

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ablate.records.trick import Trick, Value
+from ablate.seams.facts import Facts
 
 Derived = TypeVar("Derived")
 
@@ -18,14 +19,17 @@ class Settings:
 
     Numbers are float32 (the weights' dtype) `[K]`, booleans bool `[K]`, choices a tuple of K values. `on` is bool `[K]`: the
     lanes that have the trick; `everywhere`: all lanes have it, `anywhere`: any. A lane without it has
-    the neutral values (if the trick has them), so that most ports can ignore `on`.
+    the neutral values (if the trick has them), so that most ports can ignore `on`. `facts`: of the task and the training.
 
     Immutable: when lanes are added or removed there is a new object. Values derived from the settings can therefore be
     cached (`once`).
     """
 
-    def __init__(self, on: Tensor, values: Mapping[str, Tensor | tuple[Value, ...]]) -> None:
+    def __init__(
+        self, on: Tensor, values: Mapping[str, Tensor | tuple[Value, ...]], facts: Facts | None = None
+    ) -> None:
         self.on = on
+        self.facts = facts or Facts()
         self.everywhere, self.anywhere = bool(on.all()), bool(on.any())
         self._values = dict(values)
         self._recipe_settings = self
@@ -38,6 +42,7 @@ class Settings:
         lanes: Iterable[Mapping[str, Value] | None],
         device: torch.device,
         dtype: torch.dtype = torch.float32,
+        facts: Facts | None = None,
     ) -> Settings:
         """From one mapping per lane (None: the lane does not have the trick)."""
         settings = list(lanes)
@@ -53,7 +58,7 @@ class Settings:
             else:
                 values[parameter.name] = tuple(column)
         on = torch.tensor([lane is not None for lane in settings], dtype=torch.bool, device=device)
-        return cls(on, values)
+        return cls(on, values, facts)
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -101,6 +106,7 @@ class Settings:
                 name: value[lanes] if isinstance(value, Tensor) else tuple(value[i] for i in picks)
                 for name, value in self._values.items()
             },
+            self.facts,
         )
 
     def extend(self, other: Settings) -> Settings:
@@ -113,6 +119,7 @@ class Settings:
                 else value + other._values[name]  # type: ignore[operator]
                 for name, value in self._values.items()
             },
+            self.facts,
         )
 
 

@@ -67,7 +67,7 @@ class Problem:
 
 
 def train_lanes(
-    recipes: Sequence[Mapping[str, Any]], problem: Problem, lanes: Any = slice(None)
+    recipes: Sequence[Mapping[str, Any]], problem: Problem, lanes: Any = slice(None), steps: int = STEPS
 ) -> LaneTensors:
     """The engine's optimizers on the lanes of `problem` (all, or a list of them), one recipe a lane."""
     start = {name: tensor[lanes] for name, tensor in problem.start.items()}
@@ -86,7 +86,7 @@ def train_lanes(
     weights = LaneTensors(LAYOUT, LAYOUT.pack(start, len(runs)))
     optimizers = Optimizers(group, weights)
     moved = torch.ones(len(runs), dtype=torch.bool)
-    for step in range(STEPS):
+    for step in range(steps):
         named = {name: problem.gradient(name, step, w, lanes) for name, w in weights.items()}
         gradients = weights.like(LAYOUT.pack(named, len(runs)))
         at = torch.full((len(runs),), step + 1)
@@ -114,25 +114,29 @@ def from_torch(kind: type[torch.optim.Optimizer], **fixed: Any) -> Callable[[Map
     return make
 
 
-def train_alone(step_of: Step, problem: Problem, lane: int) -> dict[str, Tensor]:
+def train_alone(step_of: Step, problem: Problem, lane: int, steps: int = STEPS) -> dict[str, Tensor]:
     """The reference on one lane of `problem`."""
     weights = {name: tensor[lane].clone() for name, tensor in problem.start.items()}
-    for step in range(STEPS):
+    for step in range(steps):
         gradients = {name: problem.gradient(name, step, w, lane) for name, w in weights.items()}
         step_of(weights, gradients, float(problem.factors[step, lane]))
     return weights
 
 
 def assert_equal_to(
-    trick: str, reference: Callable[[Mapping[str, Any]], Step], seed: int, lanes: int = 4
+    trick: str,
+    reference: Callable[[Mapping[str, Any]], Step],
+    seed: int,
+    lanes: int = 4,
+    steps: int = STEPS,
 ) -> None:
     """Lanes of one optimizer with random settings and a random schedule: each as its float64 reference."""
     rng = random.Random(f"{trick} {seed}")
     settings = [settings_of(trick, rng) for _ in range(lanes)]
     problem = Problem(lanes, seed)
-    found = train_lanes([{trick: own} for own in settings], problem)
+    found = train_lanes([{trick: own} for own in settings], problem, steps=steps)
     for lane, own in enumerate(settings):
-        for name, expected in train_alone(reference(own), problem, lane).items():
+        for name, expected in train_alone(reference(own), problem, lane, steps).items():
             assert_rounding(found[name][lane], expected)
 
 

@@ -3,19 +3,11 @@
     x' = λ x + (1 − λ) x_π,   t' = λ t + (1 − λ) t_π,   λ ~ Beta(α, α),   π a permutation of the batch
 
 Shapes: x is `[K, B, …]`, t is `[K, B, C or D]`; λ is `[K]`, one draw a batch as in the paper's listing; α is
-`[K]`. λ comes from two uniform numbers with no rejection, for any α > 0: Bailey's polar method gives Student's
-t with 2α degrees of freedom, T = sqrt(2α (U^(−1/α) − 1)) cos 2πV, and ½ + ½ T / sqrt(2α + T²) is Beta(α, α).
-Written with r = U^(1/α), which cannot overflow:
-
-    λ = ½ + ½ cos(2πV) sqrt(1 − r) / sqrt(r + (1 − r) cos²(2πV))
-
-It is worked out in float64 and then rounded, so that one device's last bit of a cosine is not seen.
-Lineage: Zhang et al. 2017 (1710.09412); Bailey 1994 (Math. Comp. 62); Devroye 1996 (symmetric beta in one line).
+`[K]`. λ comes from two uniform numbers with no rejection, for any α > 0 (`seams/beta.py`).
+Lineage: Zhang et al. 2017 (1710.09412).
 """
 
 from __future__ import annotations
-
-from math import pi
 
 import torch
 from torch import Tensor
@@ -23,16 +15,9 @@ from torch import Tensor
 from ablate.records.errors import NotApplicable
 from ablate.records.trick import Claim, Parameter, Source, Trick
 from ablate.seams.batch import Batch
+from ablate.seams.beta import symmetric_beta
 from ablate.seams.draws import Draws
 from ablate.seams.settings import Settings
-
-
-def symmetric_beta(u: Tensor, v: Tensor, alpha: Tensor) -> Tensor:
-    """Beta(α, α) from `u`, `v` uniform on [0, 1), all of one shape; float32. Its limit, a fair coin, at α = 0."""
-    r = u.double().pow(1 / alpha.double())
-    cosine = torch.cos(2 * pi * v.double())
-    ratio = cosine * ((1 - r) / (r + (1 - r) * cosine.square())).sqrt()
-    return (0.5 + 0.5 * ratio).clamp(0, 1).to(torch.float32)
 
 
 def mixed(values: Tensor, partner: Tensor, share: Tensor) -> Tensor:

@@ -1,0 +1,29 @@
+"""The order of an epoch's examples as tricks of the data seam change it: repeated, or drawn by class."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ablate.lanes.data import Change
+from ablate.lanes.group import Group
+from ablate.lanes.lane_splits import LaneSplits
+from ablate.seams.draws import Draws
+
+
+def sampler(group: Group, data: LaneSplits) -> Change | None:
+    """What the ports `sample` and then `position` make of a permutation; None where no lane has either."""
+    sampling, placing = group.ports("sample"), group.ports("position")
+    if not sampling and not placing:
+        return None
+
+    def change(order: Tensor, batch_size: int, draws: Draws) -> Tensor:
+        for active, sample in sampling:
+            labels = data.targets("train")
+            order = sample(order, labels.expand(len(order), -1), draws.within(active.name), active.settings)
+        for active, place in placing:
+            positions = torch.arange(order.shape[1], device=order.device)
+            order = order.gather(1, place(positions, batch_size, active.settings))
+        return order
+
+    return change

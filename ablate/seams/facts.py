@@ -1,0 +1,17 @@
+"""What a trick may know about the task and the length of the training, beside its own settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """`class_counts`: training examples of each class, float32 `[C]`; None for a regression. `total_steps`: of the whole
+    training; `steps_per_epoch`: of one epoch."""
+
+    class_counts: Tensor | None = None
+    total_steps: int = 1
+    steps_per_epoch: int = 1
