@@ -8,10 +8,7 @@ Each check raises AssertionError with what was expected. The small models here a
 
 from __future__ import annotations
 
-import ast
-import inspect
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,29 +18,21 @@ import torch
 from torch import Tensor
 
 from ablate.catalogue import literal
+from ablate.catalogue.ports import PORTS, ports_of, unused_functions
 from ablate.catalogue.registry import Registry, registry
+from ablate.covering import compatible_pairs, covering_rows
 from ablate.kernels.protocol import available_kernels
 from ablate.lanes.applicable import applicable
 from ablate.lanes.checkpoint import restore_trainer, trainer_state
 from ablate.lanes.context import TaskContext
+from ablate.lanes.group import grouped
 from ablate.lanes.trainer import Trainer
 from ablate.records.errors import did_you_mean
-from ablate.records.recipe import Recipe, conflict
+from ablate.records.recipe import Recipe
 from ablate.records.run import Run
-from ablate.records.trick import OPTIMIZER, SEAMS, Trick, Value
+from ablate.records.trick import OPTIMIZER, Trick, Value
 from ablate.tasks.tiny_tasks import small_tasks
 
-PORTS: Mapping[str, frozenset[str]] = {
-    "data": frozenset({"batch", "batch_size", "position", "sample"}),
-    "model": frozenset({"model"}),
-    "criterion": frozenset({"target", "logits", "example_loss", "example_weight", "mean_loss", "penalty"}),
-    "objective": frozenset({"objective"}),
-    "gradient": frozenset({"gradient"}),
-    "optimizer": frozenset({"state", "update", "decay", "scored"}),
-    "schedule": frozenset({"factor"}),
-    "precision": frozenset({"context", "begin", "scale", "unscale", "model"}),
-    "evaluation": frozenset({"begin", "average", "averaged", "choose", "views"}),
-}
 STEPS = 20
 PATIENCE = 200
 """Steps after which a trick that waits for a low loss must have acted."""
@@ -113,27 +102,6 @@ def check_record(checks: Suite, name: str) -> None:
     assert ports <= PORTS[trick.seam], f"{name}: {sorted(ports - PORTS[trick.seam])} belong to another seam"
     if trick.slot == OPTIMIZER:
         assert {"state", "update"} <= ports, f"{name}: an optimizer needs the ports 'state' and 'update'"
-
-
-def unused_functions(path: Path) -> list[str]:
-    """Functions of a module that nothing else in it refers to: its ports, and what is dead or misspelt."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
-    uses = Counter(node.id for node in ast.walk(tree) if isinstance(node, ast.Name))
-    for function in functions:  # a recursive call is no use
-        uses[function.name] -= sum(
-            isinstance(n, ast.Name) and n.id == function.name for n in ast.walk(function)
-        )
-    return [function.name for function in functions if uses[function.name] <= 0]
-
-
-def ports_of(code: Any) -> set[str]:
-    known = frozenset().union(*(PORTS[seam] for seam in SEAMS))
-    return {
-        port
-        for port in known
-        if inspect.isfunction(getattr(code, port, None)) and getattr(code, port).__module__ == code.__name__
-    }
 
 
 def check_neutral_is_baseline(checks: Suite, name: str) -> None:
@@ -241,17 +209,29 @@ def check_resume_is_exact(checks: Suite, name: str) -> None:
 
 
 def check_works_with_others(checks: Suite, name: str) -> None:
-    """With every other trick a step can be taken and an evaluation made, or the conflict is declared."""
-    trick = checks.catalogue[name]
+    """Beside every other trick a step can be taken and an evaluation made, or the conflict is declared."""
     for context in checks.where(name)[:1]:
-        possible = applicable(context)
-        for other in checks.catalogue.values():
-            if other.name == name or possible[other.name] or conflict(trick, other):
-                continue
-            run = checks.run(context, {name: trick.defaults, other.name: other.defaults})
-            trainer = advance(context, [run], steps=2)
-            assert trainer.alive.all(), f"{name} with {other.name} diverges within two steps"
-            assert trainer.predict("validation").isfinite().all(), f"{name} with {other.name}"
+        tricks = combinable(checks, context)
+        pairs = [pair for pair in compatible_pairs(tricks) if name in pair]
+        check_rows(checks, context, covering_rows(tricks, pairs))
+
+
+def combinable(checks: Suite, context: TaskContext) -> list[Trick]:
+    reasons = applicable(context)
+    return [trick for trick in checks.catalogue.values() if not reasons[trick.name]]
+
+
+def check_rows(checks: Suite, context: TaskContext, rows: Sequence[Sequence[str]]) -> None:
+    """Recipes of many tricks at their defaults, those of one structure as lanes beside each other, take two steps."""
+    runs = [
+        checks.run(context, {name: checks.catalogue[name].defaults for name in row}, seed)
+        for seed, row in enumerate(rows)
+    ]
+    for group in grouped(runs, checks.catalogue, 8):
+        trainer = advance(context, group, steps=2)
+        finite = trainer.predict("validation").isfinite().flatten(1).all(dim=1) & trainer.alive
+        bad = [", ".join(run.recipe) for run, fine in zip(group, finite.tolist(), strict=True) if not fine]
+        assert not bad, f"not finite after two steps in {context.task.name}: {bad[0]}"
 
 
 def check_model_is_left_alone(checks: Suite, name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import Tensor
 
@@ -23,5 +24,5 @@ class Batch:
     index: Tensor
     draws: Draws | None = None
 
-    def replaced(self, **changes: Tensor) -> Batch:
+    def replaced(self, **changes: Any) -> Batch:
         return replace(self, **changes)

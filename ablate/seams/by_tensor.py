@@ -19,10 +19,16 @@ def tensor_norms(tensors: LaneTensors) -> Tensor:
 
 def scaled_by_tensor(tensors: LaneTensors, factors: Tensor) -> LaneTensors:
     """Every tensor times its own number; `factors` `[K, T]`."""
-    counts = torch.tensor(_blocks(tensors.layout), device=factors.device)
-    spread = factors.repeat_interleave(counts, dim=1)[:, :, None]
+    spread = factors.index_select(1, _owners(tensors.layout, factors.device))[:, :, None]
     flat = tensors.flat.reshape(tensors.lanes, -1, ALIGN) * spread
     return tensors.like(flat.reshape(tensors.flat.shape))
+
+
+@lru_cache(maxsize=64)
+def _owners(layout: Layout, device: torch.device) -> Tensor:
+    """The number of the tensor that each block belongs to, int64 `[P / ALIGN]`."""
+    counts = torch.tensor(_blocks(layout), device=device)
+    return torch.arange(len(counts), device=device).repeat_interleave(counts)
 
 
 @lru_cache(maxsize=64)

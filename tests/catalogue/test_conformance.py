@@ -8,7 +8,7 @@ from ablate.catalogue import literal
 from ablate.catalogue.registry import registry
 from ablate.records.errors import InputError
 from ablate.records.trick import SEAMS
-from ablate.testing import CHECKS, check_trick, suite
+from ablate.testing import CHECKS, check_trick, check_works_with_others, suite
 
 OWN = '''"""Halves every gradient.
 
@@ -34,7 +34,11 @@ TRICK = Trick(
 '''
 
 
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
+ALONE = [check for check in CHECKS if check is not check_works_with_others]
+"""Pairs of tricks are tested all at once, in test_pairs.py."""
+
+
+@pytest.mark.parametrize("check", ALONE, ids=lambda check: check.__name__.removeprefix("check_"))
 @pytest.mark.parametrize("name", list(registry()))
 def test_conformance(name: str, check: object):
     check(suite(), name)  # type: ignore[operator]

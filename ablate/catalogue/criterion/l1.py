@@ -19,13 +19,16 @@ from ablate.seams.settings import Settings
 
 def absolute_sum(weights: Mapping[str, Tensor]) -> Tensor:
     """Σ |w| over the lanes' matrices, `[K]`; tensors `[K, *shape]`. Zero where there are none."""
-    sums = [tensor.flatten(1).abs().sum(dim=1) for tensor in weights.values() if tensor.ndim > 2]
-    total: Tensor = sum(sums, start=next(iter(weights.values())).new_zeros(()))  # type: ignore[assignment]
+    total = next(iter(weights.values())).new_zeros(())
+    for tensor in weights.values():
+        if tensor.ndim > 2:
+            total = total + tensor.flatten(1).abs().sum(dim=1)
     return total
 
 
 def penalty(weights: Mapping[str, Tensor], p: Settings) -> Tensor:
-    return p.strength * absolute_sum(weights)
+    strength: Tensor = p.strength
+    return strength * absolute_sum(weights)
 
 
 TRICK = Trick(

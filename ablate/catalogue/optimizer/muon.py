@@ -61,8 +61,8 @@ def update(
 ) -> Tensor:
     w, g = weights.flat, gradients.flat
     corrections = state["corrections"]
-    for column, beta in enumerate((BETA1, BETA2)):
-        corrections[:, column].mul_(beta).add_(1 - beta)
+    for column, share in enumerate((BETA1, BETA2)):
+        corrections[:, column].mul_(share).add_(1 - share)
     c1, c2 = torch.split(corrections, 1, dim=1)
     beta = w.new_full((len(w), w.shape[1]), BETA1)
     matrices = [spec for spec in weights.layout.specs.values() if is_hidden_matrix(spec)]

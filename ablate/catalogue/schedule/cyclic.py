@@ -35,7 +35,8 @@ def factor(step: Tensor, total: int, per_epoch: int, p: Settings) -> Tensor:
     kind = torch.tensor([SHAPES.index(name) for name in p.shape], device=step.device)
     own = halvings.gather(-1, kind.expand(step.shape).unsqueeze(-1)).squeeze(-1)
     height = triangle(step, cycle) * (-log(2.0) * own).exp()
-    return p.floor + (1 - p.floor) * height
+    floor: Tensor = p.floor
+    return floor + (1 - floor) * height
 
 
 TRICK = Trick(

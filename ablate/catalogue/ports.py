@@ -1,0 +1,45 @@
+"""The ports of each seam: the functions by which the engine calls a trick, found by their names."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ablate.records.trick import SEAMS
+
+PORTS: Mapping[str, frozenset[str]] = {
+    "data": frozenset({"batch", "batch_size", "position", "sample"}),
+    "model": frozenset({"model"}),
+    "criterion": frozenset({"target", "logits", "example_loss", "example_weight", "mean_loss", "penalty"}),
+    "objective": frozenset({"objective"}),
+    "gradient": frozenset({"gradient"}),
+    "optimizer": frozenset({"state", "update", "decay", "scored"}),
+    "schedule": frozenset({"factor"}),
+    "precision": frozenset({"context", "begin", "scale", "unscale", "model"}),
+    "evaluation": frozenset({"begin", "average", "averaged", "choose", "views"}),
+}
+
+
+def unused_functions(path: Path) -> list[str]:
+    """Functions of a module that nothing else in it refers to: its ports, and what is dead or misspelt."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    uses = Counter(node.id for node in ast.walk(tree) if isinstance(node, ast.Name))
+    for function in functions:  # a recursive call is no use
+        uses[function.name] -= sum(
+            isinstance(n, ast.Name) and n.id == function.name for n in ast.walk(function)
+        )
+    return [function.name for function in functions if uses[function.name] <= 0]
+
+
+def ports_of(code: Any) -> set[str]:
+    known = frozenset().union(*(PORTS[seam] for seam in SEAMS))
+    return {
+        port
+        for port in known
+        if inspect.isfunction(getattr(code, port, None)) and getattr(code, port).__module__ == code.__name__
+    }
