@@ -110,7 +110,7 @@ def _keep(data: ReportData, folder: Path | None, gain: Document | None) -> Actio
     metric = str((data.confirm or {}).get("metric", data.metric)) if gain else data.metric
     found = gain or recommended.get("gain")
     why = (
-        f"The recipe found is not shown to be better: {_gain(found, Units.of(metric))} on fresh seeds, {metric}."
+        f"The recipe found is not shown to be better: {_gain(found, Units.of(metric, design['margin']))} on fresh seeds, {metric}."
         if found
         else "No other recipe was shown to be better."
     )

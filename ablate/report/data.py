@@ -85,7 +85,7 @@ class ReportData:
 
     @property
     def units(self) -> Units:
-        return Units.of(self.metric)
+        return Units.of(self.metric, (self.design or {}).get("margin"))
 
     @cached_property
     def runs(self) -> pd.DataFrame:

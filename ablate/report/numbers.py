@@ -26,12 +26,16 @@ class Units:
     digits: int | None
 
     @classmethod
-    def of(cls, metric: str) -> Units:
-        """Fractions (accuracy, error, recall, ECE …) are shown as per cent and percentage points."""
+    def of(cls, metric: str, margin: float | None = None) -> Units:
+        """Fractions (accuracy, error, recall, ECE …) are shown as per cent and percentage points.
+
+        Others to three significant digits, or, with a `margin`, all to the same place: two digits below the margin's first.
+        """
         last = metric.rsplit("/", 1)[-1].lower()
         if any(last == name or last.endswith(f"_{name}") for name in _FRACTIONS):
             return cls(100.0, f"{THIN}%", f"{THIN}pp", 2)
-        return cls(1.0, "", "", None)
+        known = margin is not None and isfinite(margin) and margin > 0
+        return cls(1.0, "", "", max(0, 2 - floor(log10(margin))) if margin and known else None)
 
     def value(self, number: Any) -> str:
         """`97.25 %`, or three significant digits."""

@@ -102,3 +102,11 @@ def test_small_words():
         "1 min 00 s",
     ]
     assert count(1234567).replace("\u202f", " ") == "1 234 567"
+
+
+@pytest.mark.parametrize(
+    ("margin", "shown"), [(0.0355, "+0.0006"), (3.5, "0.00"), (350.0, "0"), (None, "+0.000646")]
+)
+def test_effects_of_a_metric_without_unit_end_two_digits_below_the_margin(margin, shown) -> None:
+    assert Units.of("validation/rmse", margin).effect(0.000646) == shown
+    assert Units.of("validation/accuracy", margin).effect(0.000646) == "+0.06"
