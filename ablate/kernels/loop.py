@@ -71,13 +71,15 @@ class Loop:
         module = self.modules[lane]
         set_mode(module, training)
         state = {own: weights[common] for common, own in self.names[lane].items()} if weights else {}
-        state |= drawn
         if x.requires_grad:
             # A model may write to its input, which autograd forbids on a view of all lanes' inputs.
             x = x.clone()
         if self.innermost:
             x = channels_last(x)
         binding = binding_of(module)
+        binding.put(
+            drawn
+        )  # and not taken out again: the backward pass may repeat a part (activation checkpointing)
         before, calls = binding.put(state), count_calls({})
         try:
             seeded = nullcontext() if self.reseed is None else self.reseed(int(key) & 0x7FFFFFFF)
@@ -153,7 +155,10 @@ class Loop:
         return {own: common for common, own in self.names[lane].items()}
 
     def module_of(self, lane: int) -> nn.Module:
-        return copied(self.modules[lane])
+        module = copied(self.modules[lane])
+        for name in random_layers(module):
+            module.get_buffer(name).zero_()
+        return module
 
 
 def unstacked(weights: Weights) -> list[dict[str, Tensor]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any
@@ -41,6 +41,23 @@ def fused_paths(allowed: bool) -> Iterator[None]:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
+
+
+def tied(module: nn.Module) -> list[list[str]]:
+    """The names of each parameter that `module` holds under several."""
+    names: dict[int, list[str]] = {}
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    return [group for group in names.values() if len(group) > 1]
+
+
+def tie(module: nn.Module, groups: Iterable[Sequence[str]]) -> None:
+    """Make the parameters of each group of names one: that of the first name."""
+    for first, *others in groups:
+        parameter = module.get_parameter(first)
+        for name in others:
+            owner, _, own = name.rpartition(".")
+            module.get_submodule(owner)._parameters[own] = parameter
 
 
 def copied(module: nn.Module) -> nn.Module:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ablate.kernels.compiled import use_compiled
 from ablate.kernels.lane_switches import LaneSwitches, serving, switches_by_path
 from ablate.kernels.memory_format import innermost
-from ablate.kernels.module_state import copied, fused_paths, set_mode
+from ablate.kernels.module_state import copied, fused_paths, set_mode, tie, tied
 from ablate.kernels.parameter_binding import binding_of
 from ablate.kernels.protocol import Forward, Weights
 from ablate.kernels.random_keys import drawn_keys, random_layers
@@ -139,6 +139,7 @@ class Stacked:
                 for name, child in parent._modules.items():
                     if child is stands:
                         parent._modules[name] = own
+        tie(module, tied(self.module))
         for name, buffer in self._buffers.items():
             module.get_buffer(name).copy_(buffer[lane])
         return module

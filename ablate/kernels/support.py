@@ -79,7 +79,11 @@ def differing(found: Mapping[str, Tensor | None], expected: Mapping[str, Tensor 
     By more than rounding: a gradient that is nothing but rounding (of what a norm takes out again) is held against the largest.
     """
     largest = max(
-        (own.detach().abs().max().item() for own in expected.values() if own is not None and own.numel()),
+        (
+            own.detach().double().abs().max().item()
+            for own in expected.values()
+            if own is not None and own.numel()
+        ),
         default=0.0,
     )
     for name, own in expected.items():

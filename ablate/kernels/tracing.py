@@ -17,6 +17,7 @@ from torch import Tensor, fx, nn
 
 from ablate.kernels.cache import cached
 from ablate.kernels.functional_rules import FUNCTIONS, applied
+from ablate.kernels.parameter_binding import binding_of
 from ablate.surgery.torch_layers import is_hooked
 
 Call = Callable[..., Tensor]
@@ -94,9 +95,15 @@ def _traced(module: nn.Module) -> Program | None:
     if type(module).__module__.startswith("torch.") or is_hooked(module):
         return None
     before = dict(vars(module))
+    binding = binding_of(module)
+    copies = {name: _copy(tensor) for name, tensor in binding.held().items()}
+    versions = [copy._version for copy in copies.values()]
     try:
-        graph = _Tracer().trace(module)
+        with binding.bound(copies):  # what `forward` writes in place it writes while it is traced
+            graph = _Tracer().trace(module)
     except UNTRACEABLE:
+        graph = None
+    if [copy._version for copy in copies.values()] != versions:
         graph = None
     after = vars(module)
     changed = [name for name in {*before, *after} if before.get(name, before) is not after.get(name, before)]
@@ -112,6 +119,11 @@ def _traced(module: nn.Module) -> Program | None:
         if node.users:
             last.setdefault(max(node.users, key=order.__getitem__), []).append(node)
     return Program(graph, last)
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    copy = tensor.detach().clone()
+    return nn.Parameter(copy, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else copy
 
 
 def _is_plain(node: fx.Node, module: nn.Module) -> bool:

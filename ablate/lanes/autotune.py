@@ -2,8 +2,8 @@
 
 Lanes of one group share the cost of every call, until their activations leave the processor's cache or the memory is
 used up; where that is depends on the machine and the model. Neither K nor the order of groups changes a result.
-The kernels agree to rounding only, so that the one which the kinds of layers suggest is kept unless the other is
-clearly faster, and a study stays with the kernel that it began with.
+The kernels agree to rounding only, so a study stays with the kernel that it began with. What was measured fastest is
+chosen; where the measurement cannot tell two kernels apart, the one that the kinds of layers suggest.
 """
 
 from __future__ import annotations
@@ -27,9 +27,12 @@ LANES = {"cpu": (4, 20, 48), "cuda": (8, 32, 128, 512)}
 """Numbers of lanes that are tried, rising; on a CPU few, because a study of a few seconds should not wait for it, and the second
 no fewer than a short search puts in a group (`search.sizes`): to divide its groups for one lane too many would cost more than it saves."""
 
+LARGE = {"cpu": (1, 4, 16), "cuda": LANES["cuda"]}
+"""The same where one lane's values fill a core's cache: lanes then share calls only, and more are tried as long as they pay."""
+
 ROUNDS = 2
-CLEARLY = 1.5
 NEARLY = 1.1
+"""Two timings whose ratio is below this are taken to be equal."""
 STATE = 8
 """Copies of the parameters at the most: weights, gradients, two states of an optimizer, an average, three temporary."""
 SLACK = 1.5
@@ -66,31 +69,29 @@ class Choice:
 
 
 def measured(context: TaskContext, recipe: Recipe, budget: float) -> Choice:
-    """Time `recipe` under the two kernels that come into question with every number of lanes that fits into `budget` bytes.
+    """Time `recipe` under the kernels that come into question with every number of lanes that fits into `budget` bytes.
 
     Twice over, the faster of the two counting: other work on the machine comes and goes, and must not decide.
     """
-    usual, other = context.kernel, context.look.other
+    usual = context.kernel
     best: dict[tuple[str, int], Timing] = {}
     for _ in range(ROUNDS):
-        for kernel in (usual, other):
+        for kernel in dict.fromkeys((usual, context.look.other)):
             for row in rising(context.with_kernel(kernel), recipe, budget):
                 before = best.get((row.kernel, row.lanes), row)
                 best[row.kernel, row.lanes] = min(row, before, key=lambda timing: timing.seconds)
     rows = tuple(best.values())
-    kernel, lanes = best_of(rows, usual, budget)
+    kernel, lanes = best_of(rows, usual, budget, fewest=context.look.large)
     return Choice(kernel, lanes, "measured", rows)
 
 
 def counts(context: TaskContext) -> tuple[int, ...]:
-    """The numbers of lanes to try. One where each fills a core's cache: five together save a tenth, and all wait for the last."""
-    if context.device.type == "cuda":
-        return LANES["cuda"]
-    return (1,) if context.look.large else LANES["cpu"]
+    """The numbers of lanes to try, rising."""
+    return (LARGE if context.look.large else LANES)[context.device.type]
 
 
 def rising(context: TaskContext, recipe: Recipe, budget: float) -> list[Timing]:
-    """Timings of one kernel: as many lanes as fit; on a GPU, large ones as long as more of them make one cheaper."""
+    """Timings of one kernel: as many lanes as fit; large ones only as long as more of them make one cheaper."""
     rows: list[Timing] = []
     for lanes in counts(context):
         if rows and rows[-1].bytes * SLACK * lanes > budget:
@@ -106,33 +107,42 @@ def rising(context: TaskContext, recipe: Recipe, budget: float) -> list[Timing]:
     return rows
 
 
-def best_of(rows: Iterable[Timing], usual: str, budget: float) -> tuple[str, int]:
-    """The `usual` kernel unless another is clearly faster; the most lanes that are nearly as fast as any, and of those
-    no more than fit into `budget` bytes. (The most: tricks add calls that lanes share, which the measurement has not.)"""
+def best_of(rows: Iterable[Timing], usual: str, budget: float, *, fewest: bool = False) -> tuple[str, int]:
+    """The kernel that was fastest, `usual` where it is nearly as fast; and the most lanes that are nearly as fast as any,
+    of those no more than fit into `budget` bytes.
+
+    The most, because tricks add calls that lanes share, which the measurement has not; `fewest` where a step is long and
+    calls cost little: the runs of a group wait for the last of them.
+    """
     rows = list(rows)
     fastest = {
         kernel: min(row.seconds for row in rows if row.kernel == kernel)
         for kernel in {row.kernel for row in rows}
     }
-    kernel = min(fastest, key=lambda name: fastest[name] * (CLEARLY if name != usual else 1.0))
+    kernel = min(fastest, key=lambda name: fastest[name] * (NEARLY if name != usual else 1.0))
     of_kernel = [row for row in rows if row.kernel == kernel]
-    lanes = max(row.lanes for row in of_kernel if row.seconds <= fastest[kernel] * NEARLY)
+    fast = [row.lanes for row in of_kernel if row.seconds <= fastest[kernel] * NEARLY]
+    lanes = min(fast) if fewest else max(fast)
     heaviest = max(row.bytes for row in of_kernel)
     return kernel, max(1, min(lanes, int(budget / (heaviest * SLACK))))
 
 
 def timed(context: TaskContext, recipe: Recipe, lanes: int, steps: int = 2) -> Timing:
-    """One warm step that is weighed, then the faster of `steps`."""
+    """One warm step that is weighed, then the faster of `steps`.
+
+    On a CPU the time is this process's own: what else runs on the machine does not count.
+    """
+    now = time.process_time if context.device.type == "cpu" else time.perf_counter
     trainer = Trainer(context, [Run(context.task.name, recipe, seed, 1) for seed in range(lanes)])
     held = held_bytes(trainer)
     prepare(trainer)
     times = []
     for _ in range(steps):
         wait(context.device)
-        started = time.perf_counter()
+        started = now()
         trainer.step()
         wait(context.device)
-        times.append(time.perf_counter() - started)
+        times.append(now() - started)
     return Timing(context.kernel, lanes, min(times) / lanes, -(-held // lanes))
 
 

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
 from ablate.catalogue.registry import Registry
 from ablate.records.errors import InputError, NotApplicable
@@ -15,6 +14,7 @@ from ablate.records.run import Run
 from ablate.seams.draws import stream_number
 from ablate.seams.tensors import LaneTensors, Layout, Spec
 from ablate.surgery.net import LayerInfo, Net, open_net
+from ablate.tasks.lazy import materialised
 from ablate.tasks.user_code import repeatable
 
 
@@ -23,19 +23,28 @@ def seeded(seed: int, purpose: str) -> int:
     return stream_number(f"{purpose} {seed}") & 0x7FFFFFFF
 
 
-def build_module(factory: Callable[[], nn.Module], seed: int) -> nn.Module:
+def build_module(factory: Callable[[], nn.Module], seed: int, example: Tensor) -> nn.Module:
     """The user's model, made under the lane's seed; the global generators are left as they were.
 
-    Raises InputError for lazy layers, and for parameters of another type than float32.
+    `example` `[B, …]` finds the sizes of lazy layers (`materialised`).
+    Raises InputError for lazy layers that it does not reach, parameters of another type than float32, scripted modules,
+    and for a model whose `parameters()` leaves some out.
     """
     with repeatable(seeded(seed, "init")):
-        module = factory()
-    if any(is_lazy(parameter) for parameter in module.parameters()):
-        raise InputError("the model has lazy layers, whose sizes are not known yet", hint="give the sizes")
+        module = materialised(factory(), example)
+    if any(isinstance(layer, torch.jit.ScriptModule) for layer in module.modules()):
+        raise InputError(
+            "the model is compiled by torch.jit", hint="give the nn.Module that it was made from"
+        )
+    offered = {id(parameter) for parameter in module.parameters()}
     for name, parameter in module.named_parameters():
         if parameter.dtype != torch.float32:
             kind = str(parameter.dtype).removeprefix("torch.")
             raise InputError(f"the model's '{name}' is {kind}", hint="ablate trains parameters of float32")
+        if id(parameter) not in offered:
+            raise InputError(
+                f"the model's parameters() leaves out '{name}'", hint="freeze it with requires_grad_(False)"
+            )
     return module
 
 
@@ -53,7 +62,7 @@ def build_net(
 
     Raises NotApplicable where a trick that the run has finds nothing to act on.
     """
-    net = open_net(build_module(factory, run.seed), example, places, together=together)
+    net = open_net(build_module(factory, run.seed, example), example, places, together=together)
     tricks = [catalogue[name] for name in names]
     for trick in sorted(tricks, key=lambda trick: (trick.slot == "init", trick.name)):
         code = catalogue.code(trick.name)

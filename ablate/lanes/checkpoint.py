@@ -29,7 +29,7 @@ from ablate.records.files import write_bytes
 from ablate.records.recipe import Recipe
 from ablate.records.run import Run
 
-FORMAT = 3
+FORMAT = 4
 
 
 def trainer_state(trainer: Trainer) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ from ablate.lanes.build import build_module
 from ablate.lanes.capabilities import ModelProbe
 from ablate.lanes.data import DeviceSplit, device_splits
 from ablate.lanes.phase_timer import Clock
+from ablate.lanes.side_effects import repeated_in_backward
 from ablate.seams.facts import Facts
 from ablate.surgery.net import LayerInfo, left_alone, open_net, trace
 from ablate.tasks.task import Task
@@ -60,13 +61,14 @@ class TaskContext:
         cls, task: Task, catalogue: Registry, device: torch.device, kernel: str | None = None
     ) -> TaskContext:
         """Look at the model once. `kernel` overrides the choice (`look.KERNELS`)."""
-        module = build_module(task.model, 0)
         example = task.train.x[:2]
-        places = trace(module, example)
+        module = build_module(task.model, 0, example)
+        again = repeated_in_backward(build_module(task.model, 0, example), example)
+        places = tuple(place for place in trace(module, example) if place.path not in again)
         alone = left_alone(module, places)
         net = open_net(module, example, places)
         look = ModelProbe.at(
-            net, build_module(task.model, 0), task.train.x[:PROBED], device, task.batch_size, kernel
+            net, build_module(task.model, 0, example), task.train.x[:PROBED], device, task.batch_size, kernel
         )
         names = tuple(spec.name for spec in net.specs().values())
         return cls(task, catalogue, device, device_splits(task, device), places, names, look, alone)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from ablate.lanes.build import build_module
@@ -15,8 +15,8 @@ from ablate.lanes.context import TaskContext
 from ablate.tasks.task import Task
 from ablate.tasks.user_code import repeatable
 
-PROBED = 2
-"""Training examples whose outputs are part of a model's fingerprint."""
+PROBED = 4
+"""Training examples whose outputs and gradients are part of a model's fingerprint."""
 TOLERANCE = 1e-3
 """Machines round differently; two models that differ by less are taken to be the same."""
 
@@ -24,10 +24,11 @@ TOLERANCE = 1e-3
 def fingerprint(context: TaskContext) -> dict[str, Any]:
     """Plain values, ready for JSON: `data` and `tensors` (SHA-256), `outputs` of the fresh model, `training` settings.
 
-    The outputs are those of the model made under seed 0, so that a change in `forward` shows too.
+    The outputs are those of the model made under seed 0, evaluating and training, and the sizes of its gradients: so a
+    change in `forward`, in dropout, in what is frozen or in a backward pass of the user's own shows too.
     """
     task = context.task
-    module = build_module(task.model, 0)
+    module = build_module(task.model, 0, task.train.x[:2])
     return {
         "data": task.data_sha256,
         "tensors": tensors_sha256(module),
@@ -46,9 +47,22 @@ def tensors_sha256(module: nn.Module) -> str:
 
 
 def _outputs(module: nn.Module, task: Task) -> list[float]:
-    with repeatable(), torch.no_grad():
-        outputs = module.eval()(task.train.x[:PROBED])
-    return [value for leaf in tree_leaves(outputs) if isinstance(leaf, torch.Tensor) for value in leaf.double().flatten().tolist()]  # fmt: skip
+    """Outputs in evaluation, outputs in training, and for each parameter the sum of its gradient's absolute values (−1: none)."""
+    x = task.train.x[:PROBED]
+    with repeatable():
+        with torch.no_grad():
+            evaluated = _tensors(module.eval()(x.clone()))
+        trained = _tensors(module.train()(x.clone()))
+        graph = [output for output in trained if output.requires_grad]
+        if graph:
+            torch.autograd.backward([output.square().sum() for output in graph])
+    numbers = [value for output in (*evaluated, *trained) for value in output.detach().double().flatten().tolist()]  # fmt: skip
+    sizes = [-1.0 if p.grad is None else p.grad.double().abs().sum().item() for p in module.parameters()]
+    return numbers + sizes
+
+
+def _tensors(outputs: object) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
 
 
 def difference(saved: dict[str, Any], present: dict[str, Any]) -> str:

@@ -20,6 +20,8 @@ class LaneParameters(Mapping[str, Tensor]):
     `per_lane`: for a kernel that runs one lane after another, each lane's own `nn.Parameter`s by common name, views of its
     row, which spares taking the stack apart in the forward pass and putting it together in the backward pass.
     `frozen`: parameters that do not require a gradient; of the lanes' own, each says so itself.
+    `accumulate`: take gradients by `backward()` and `.grad`, as a plain loop does. Hooks on accumulation and reentrant
+    checkpointing run only there; it costs a little more than `torch.autograd.grad`.
     """
 
     def __init__(
@@ -27,6 +29,8 @@ class LaneParameters(Mapping[str, Tensor]):
         weights: LaneTensors,
         per_lane: Sequence[Mapping[str, Tensor]] = (),
         frozen: frozenset[str] = frozenset(),
+        *,
+        accumulate: bool = False,
     ) -> None:
         self.weights = weights
         self.frozen = frozen
@@ -34,11 +38,7 @@ class LaneParameters(Mapping[str, Tensor]):
             name: tensor.detach().requires_grad_(name not in frozen) for name, tensor in weights.items()
         }
         self.per_lane = list(per_lane)
-        self._hooked = any(
-            getattr(tensor, "_post_accumulate_grad_hooks", None)
-            for lane in self.per_lane
-            for tensor in lane.values()
-        )
+        self.accumulate = accumulate
         self._zeros = torch.zeros(weights.layout.width, device=weights.flat.device)
 
     def __getitem__(self, name: str) -> Tensor:
@@ -62,7 +62,7 @@ class LaneParameters(Mapping[str, Tensor]):
         asked = [*own, *named.values()] if stacked or not self.per_lane else own
         found = (
             accumulated(total, asked)
-            if self._hooked
+            if self.accumulate
             else torch.autograd.grad(total, asked, allow_unused=True)
         )
         with torch.no_grad():
@@ -103,7 +103,8 @@ class LaneParameters(Mapping[str, Tensor]):
                     continue
                 if missing:
                     parts.append(self._zeros[:missing])
-                parts.append(gradient.reshape(-1))
+                dense = gradient.to_dense() if gradient.is_sparse else gradient
+                parts.append(dense.reshape(-1))
                 missing = -spec.size % ALIGN
             if missing:
                 parts.append(self._zeros[:missing])
@@ -111,8 +112,8 @@ class LaneParameters(Mapping[str, Tensor]):
 
 
 def accumulated(total: Tensor, leaves: Sequence[Tensor]) -> list[Tensor | None]:
-    """The gradients by way of `grad`, whose hooks (`register_post_accumulate_grad_hook`) run only there."""
-    torch.autograd.backward(total, inputs=list(leaves))
+    """The gradients that `total.backward()` leaves in `.grad`, which is emptied again."""
+    torch.autograd.backward(total)
     found = [leaf.grad for leaf in leaves]
     for leaf in leaves:
         leaf.grad = None

@@ -101,8 +101,9 @@ def by_kernel(context: TaskContext, seeds: list[int]) -> list[Found]:
 def plain(context: TaskContext, seed: int) -> Found:
     """The same in a plain torch loop."""
     task, device = context.task, context.device
-    module = build_module(task.model, seed).to(device)
-    dropouts = [_Dropout(layer, path) for path, layer in module.named_modules() if type(layer) is nn.Dropout]
+    module = build_module(task.model, seed, task.train.x[:2]).to(device)
+    layers = {path: module.get_submodule(path) for path in counted_dropouts(context)}
+    dropouts = [_Dropout(layer, path) for path, layer in layers.items() if isinstance(layer, nn.Dropout)]
     before = _state(module)
     optimizer = torch.optim.SGD(module.parameters(), LR, momentum=MOMENTUM, weight_decay=DECAY)
     train, seeds = context.splits["train"], seed_keys([seed], device)
@@ -125,6 +126,8 @@ def plain(context: TaskContext, seed: int) -> Found:
         optimizer.zero_grad()
         key = step_keys(seeds, torch.full_like(seeds, step, dtype=torch.int64))[0]
         loss = criterion(outputs(train.x[index], key), train.y[index])
+        for dropout in dropouts:  # what the backward pass computes again, it draws again
+            dropout.begin(key)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         losses.append(loss.detach())
@@ -132,6 +135,11 @@ def plain(context: TaskContext, seed: int) -> Found:
     with torch.no_grad():
         evaluated = outputs(context.splits["validation"].x[:ROWS], seeds[0])
     return _found(torch.stack(losses), evaluated, before, _state(module))
+
+
+def counted_dropouts(context: TaskContext) -> list[str]:
+    """Paths of the user's dropout layers that draw by counter in the engine; others draw from torch's generator."""
+    return [place.path for place in context.places if place.kind is nn.Dropout]
 
 
 def _found(losses: Tensor, outputs: Tensor, before: dict[str, Tensor], after: dict[str, Tensor]) -> Found:

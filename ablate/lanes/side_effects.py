@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from ablate.kernels.module_state import begin
 from ablate.surgery.torch_layers import HOOKS
-from ablate.tasks.user_code import repeatable
+from ablate.tasks.user_code import UsersCode, repeatable
 
 OWN = frozenset({"_parameters", "_buffers", "_modules", "training", *HOOKS})
 CONTAINERS = (list, dict, set, deque)
@@ -46,16 +47,45 @@ def side_effects(module: nn.Module, x: Tensor) -> SideEffects:
             names = changed(before, snapshot(module))
             why = why or (f"{'train' if training else 'eval'}() changes '{names[0]}'" if names else "")
             kept += names
-            before, given = snapshot(module), x.clone()
+            before, modes, given = snapshot(module), modes_of(module), x.clone()
             with torch.set_grad_enabled(training):
                 module(given)
             writes = writes or not torch.equal(given, x)
             after = snapshot(module)
             names = changed(before, after)
             why = why or (f"forward changes '{names[0]}'" if names else "")
+            why = why or ("" if modes_of(module) == modes else "forward changes the mode of a layer")
             kept += names
             before = after
     return SideEffects(why, writes, set(kept) <= {name for name, _ in module.named_buffers()})
+
+
+def repeated_in_backward(module: nn.Module, x: Tensor) -> frozenset[str]:
+    """Paths of the dropout layers that a fresh `module`, trained on `x` `[B, …]`, calls several times in a forward pass and
+    again in the backward pass (activation checkpointing). The module is of no use afterwards.
+
+    Such a layer has to draw from torch's generator, whose state `torch.utils.checkpoint` restores: the number of a call
+    does not tell which one is being repeated.
+    """
+    dropouts = {path: layer for path, layer in module.named_modules() if type(layer) is nn.Dropout}
+    calls = dict.fromkeys(dropouts, 0)
+    if not dropouts:
+        return frozenset()
+
+    def count(path: str) -> Callable[[nn.Module, Any], None]:
+        def hook(layer: nn.Module, given: Any) -> None:
+            calls[path] += 1
+
+        return hook
+
+    for path, layer in dropouts.items():
+        layer.register_forward_pre_hook(count(path))
+    with repeatable(), UsersCode("the model's forward or backward pass"):
+        begin(module, True)
+        outputs = module(x.clone())
+        forward = dict(calls)
+        torch.autograd.backward([leaf.sum() for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor) and leaf.requires_grad])  # fmt: skip
+    return frozenset(path for path in dropouts if 1 < forward[path] < calls[path])
 
 
 def uses_global_rng(module: nn.Module, x: Tensor) -> bool:
@@ -77,6 +107,10 @@ def hooks_of(module: nn.Module) -> str:
         if parameter._backward_hooks or getattr(parameter, "_post_accumulate_grad_hooks", None):
             return f"'{name}' has hooks"
     return ""
+
+
+def modes_of(module: nn.Module) -> list[bool]:
+    return [layer.training for layer in module.modules()]
 
 
 Snapshot = dict[str, tuple[Any, ...]]
@@ -113,6 +147,14 @@ def _state_of(value: Any, depth: int = 3) -> Iterator[Any]:
     yield value
     if isinstance(value, Tensor):
         yield value._version
+    elif isinstance(value, np.ndarray):
+        yield value.tobytes()
+    elif isinstance(value, torch.Generator):
+        yield value.get_state().numpy().tobytes()
+    elif isinstance(value, np.random.Generator):
+        yield repr(value.bit_generator.state)
+    elif isinstance(value, random.Random):
+        yield repr(value.getstate())
     elif depth and isinstance(value, CONTAINERS):
         inner = [*value, *value.values()] if isinstance(value, dict) else list(value)
         for one in inner:
@@ -140,7 +182,7 @@ def changed(before: Snapshot, after: Snapshot) -> list[str]:
 
 def _same(old: Any, new: Any) -> bool:
     return old is new or (
-        type(old) is type(new) and isinstance(old, int | float | str | torch.Size) and old == new
+        type(old) is type(new) and isinstance(old, int | float | str | bytes | torch.Size) and old == new
     )
 
 

@@ -94,7 +94,10 @@ class Trainer:
         return self.epochs * self.order.steps_per_epoch
 
     def _leaves(self) -> LaneParameters:
-        return LaneParameters(self.weights, self.forward.attach(self.weights), self.forward.frozen())
+        attached = self.forward.attach(self.weights)
+        return LaneParameters(
+            self.weights, attached, self.forward.frozen(), accumulate=bool(self.context.solo)
+        )
 
     def index(self) -> Tensor:
         """Which examples the lanes see at this step, int64 `[K, B]`."""

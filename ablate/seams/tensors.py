@@ -56,7 +56,7 @@ class Layout:
             if tensor is None:
                 parts.append(zeros.new_zeros(lanes, spec.size + padding))
                 continue
-            parts.append(tensor.reshape(lanes, -1))
+            parts.append(tensor.reshape(lanes, spec.size))
             if padding:
                 parts.append(zeros[:, :padding])
         return torch.cat(parts, dim=1)
@@ -93,7 +93,7 @@ class LaneTensors(Mapping[str, Tensor]):
 
     def __getitem__(self, name: str) -> Tensor:
         spec, start = self.layout.specs[name], self.layout.offsets[name]
-        return self.flat[:, start : start + spec.size].view(-1, *spec.shape)
+        return self.flat[:, start : start + spec.size].view(self.lanes, *spec.shape)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.layout.specs)

@@ -16,6 +16,8 @@ LOOP_GENERATION = 10
 """Trials in a generation for the loop kernel, in two groups: beyond five lanes a group saves little."""
 SOLO_GENERATION = 6
 """Trials in a generation where runs train one at a time: two generations keep twelve workers busy."""
+LARGE_LANES = 4
+"""Most lanes in a group of models of which one fills a core's cache."""
 STACKED_LANES = 16
 """Approximate number of lanes in a stacked group in a short search. Twice as many cost a fifth less per lane but learn half as often."""
 MAX_LANES = {"cpu": 64, "cuda": 128}
@@ -34,15 +36,17 @@ class GenerationSize:
 
 
 def generation_size(
-    kernel: str, device: str, trials: int, *, solo: bool = False, large: bool = False
+    kernel: str, device: str, trials: int, *, solo: bool = False, large: bool = False, lanes: int = 1
 ) -> GenerationSize:
     """The sizes for `trials` trained by `kernel` on a `device` ("cpu" or "cuda").
 
-    `solo`: lanes train one at a time, so they need not share a structure. `large`: one lane fills a core's cache, so
-    that training lanes together saves little; on a CPU they then train one at a time, which gives results sooner.
+    `solo`: lanes train one at a time, so they need not share a structure. `large`: one lane fills a core's cache; on a
+    CPU as many lanes then train together as were measured to pay (`lanes`), of which one gives results soonest.
     """
     if solo or (large and device == "cpu"):
-        return GenerationSize(max(2, min(SOLO_GENERATION, trials // MIN_GENERATIONS)), 1)
+        most = trials // MIN_GENERATIONS
+        together = 1 if solo else max(1, min(lanes, LARGE_LANES, most // 2))
+        return GenerationSize(max(2, min(max(SOLO_GENERATION, 2 * together), most)), together)
     if kernel == "loop":
         generation = max(2, min(LOOP_GENERATION, trials // MIN_GENERATIONS))
         return GenerationSize(generation + generation % 2, (generation + 1) // 2)

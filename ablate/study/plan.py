@@ -31,7 +31,7 @@ def plan(opened: Opened, options: Options) -> dict[str, Any]:
     lanes = choice.lanes
     possible = applicable(context)
     space = Space.of(catalogue, study, possible, baseline, lr_center=0.05)
-    sizes = sizes_of(context, study.search.trials)
+    sizes = sizes_of(context, study.search.trials, lanes)
     groups = likely_groups(context, study, space, epochs, lanes)
     trials = study.search.trials
     recipes = [arm.recipes[0] for arm in arms_on("add-one", baseline, list(space.settings)).arms]

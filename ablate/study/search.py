@@ -60,18 +60,25 @@ class Prune:
         return decide(self.pruner, finished, curves, epochs=self.epochs, higher_is_better=self.higher)
 
 
-def sizes_of(context: TaskContext, trials: int, fact: Mapping[str, Any] | None = None) -> GenerationSize:
-    """The sizes of a search; those of `fact` (the ledger's "search") where it was begun with fewer trials."""
+def sizes_of(
+    context: TaskContext, trials: int, lanes: int, fact: Mapping[str, Any] | None = None
+) -> GenerationSize:
+    """The sizes of a search; those of `fact` (the ledger's "search") where it was begun. `lanes`: the most in a group."""
     if fact and "generation" in fact:
         return GenerationSize(fact["generation"], fact["lanes"])
     return generation_size(
-        context.kernel, context.device.type, trials, solo=bool(context.solo), large=context.look.large
+        context.kernel,
+        context.device.type,
+        trials,
+        solo=bool(context.solo),
+        large=context.look.large,
+        lanes=lanes,
     )
 
 
 def suggester_of(session: Session, space: Space) -> Suggester:
     asked = session.study.search
-    found = sizes_of(session.context, asked.trials, session.ledger.fact("search"))
+    found = sizes_of(session.context, asked.trials, session.lanes, session.ledger.fact("search"))
     return Suggester(
         space,
         sampler=asked.sampler,
@@ -86,7 +93,7 @@ def likely_groups(
     context: TaskContext, study: StudyFile, space: Space, epochs: int, lanes: int
 ) -> list[list[Run]]:
     """The groups in which the trials of `study` would train, were they all random: for a plan. Asks no sampler."""
-    found = sizes_of(context, study.search.trials)
+    found = sizes_of(context, study.search.trials, lanes)
     suggester = Suggester(
         space, sampler="random", seed=study.seed, higher_is_better=True, generation=found.generation,
         lanes=found.lanes,

@@ -49,7 +49,7 @@ def train_single(
     The weights are those that the metrics are of, written by `lanes.weights.save`. Raises InputError (recipe, folder, a
     checkpoint of other data or another model), AblateError where the recipe does not apply or the run does not complete.
     """
-    check_savable(build_module(task.model, seed))
+    check_savable(build_module(task.model, seed, task.train.x[:2]))
     context = TaskContext.of(task, registry(), device)
     run = Run(task.name, recipe, seed, epochs or task.epochs)
     place = folder / f"train-{run.identity}.pt"
@@ -62,12 +62,12 @@ def train_single(
             f"the folder {folder} cannot be made ({error.strerror})", hint="name another with --out"
         ) from error
     resumed = 0
+    context, why = self_checked(context)  # the same kernel again where the run is resumed
     if place.is_file():
         training = checkpoint.load(place, context)
         training.watch = report
         resumed = len(training.traces[run.identity].curves.get("train/loss", ()))
     else:
-        context, why = self_checked(context)
         if why:
             say(why)
         if not context.look.resumable:

@@ -83,10 +83,23 @@ class Net:
             if getattr(layer, "inplace", False):
                 # The input may be a view of all lanes' values, which autograd protects from being overwritten.
                 layer.inplace = False  # type: ignore[assignment]
-            self.replace(place.path, _switch(place, layer))
+            switch = _switch(place, layer)
+            switch.shared = self._is_shared(layer)
+            self.replace(place.path, switch)
         found = self._replaced[place.path]
         assert isinstance(found, Switch)
         return found
+
+    def _is_shared(self, layer: nn.Module) -> bool:
+        """Whether a parameter of `layer` is another layer's too."""
+        own = {id(parameter) for parameter in layer.parameters()}
+        inside = set(layer.modules())
+        return any(
+            id(parameter) in own
+            for other in self.module.modules()
+            if other not in inside
+            for parameter in other._parameters.values()
+        )
 
     def replace(self, path: str, module: nn.Module) -> None:
         """Put `module` where the layer `path` stands, under every name by which the model holds that layer."""

@@ -17,6 +17,7 @@ class Switch(LayerProxy):
     `picked`: this lane's branch, "" for `otherwise`.
     `channels_last`: channels are the last dimension here (tokens `[B, T, C]`); branches still see them as dimension 1.
     `otherwise` sees what it always saw.
+    `shared`: other layers use parameters of `otherwise` too.
     `shape`: of the activations that pass here, with the example's batch dimension first.
     """
 
@@ -31,14 +32,16 @@ class Switch(LayerProxy):
         self.shape = shape
         self.channels_last = channels_last
         self.picked = ""
+        self.shared = False
 
     def add(self, name: str, branch: nn.Module, on: bool) -> None:
         """Add a branch, chosen in this lane if `on`. Parameters of what is not chosen are zero, so that they stay as they are
         whatever decays the others, and a penalty on all weights is the same as in a model without them."""
         if on:
             self.picked = name
-        for parameter in (self.otherwise if on else branch).parameters():
-            nn.init.zeros_(parameter)
+        if not (on and self.shared):
+            for parameter in (self.otherwise if on else branch).parameters():
+                nn.init.zeros_(parameter)
         self.branches[name] = branch
 
     @property

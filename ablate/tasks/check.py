@@ -5,12 +5,11 @@ from __future__ import annotations
 from itertools import combinations
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
 from ablate.records.errors import InputError
 from ablate.tasks.image_layout import check_layout, first_convolution_input
+from ablate.tasks.lazy import materialised
 from ablate.tasks.packing import prediction
 from ablate.tasks.split import Split
 from ablate.tasks.task import Task
@@ -95,9 +94,7 @@ def _fresh_model(task: Task) -> nn.Module:
         raise InputError(
             f"model() returned an object of type {type(model).__name__}, not an nn.Module", hint=hint
         )
-    parameters = list(model.parameters())
-    if any(is_lazy(parameter) for parameter in parameters):
-        raise InputError("the model has lazy layers, whose sizes are not known yet", hint="give the sizes")
+    parameters = list(materialised(model, task.train.x[:BATCH]).parameters())
     if not any(parameter.requires_grad for parameter in parameters):
         raise InputError("the model has no trainable parameters", hint="there is nothing to train")
     if {id(parameter) for parameter in parameters} & {id(parameter) for parameter in other.parameters()}:
@@ -115,7 +112,6 @@ def _outputs(task: Task, model: nn.Module) -> None:
         hint += '; token ids stay whole numbers with kind="text"'
     with (
         UsersCode("the model's forward pass", _users_file(task), hint),
-        torch.no_grad(),
         first_convolution_input(model) as seen,
     ):
         output = model.train()(x)
@@ -132,6 +128,9 @@ def _outputs(task: Task, model: nn.Module) -> None:
         raise _wrong_shape(task, got, wanted)
     if not output.is_floating_point():
         raise InputError(f"the model returned {output.dtype}", hint="return floating-point logits")
+    if not output.requires_grad:
+        hint = "look for torch.no_grad(), detach() and requires_grad_(False) in it"
+        raise InputError("the model's output depends on no parameter that is trained", hint=hint)
     if not output.isfinite().all():
         hint = "look at its initialisation, and at the scale of the inputs"
         raise InputError("the fresh model's output is not finite (NaN or infinity)", hint=hint)

@@ -6,13 +6,15 @@ from typing import Any
 
 import torch
 
+from ablate.tasks.lazy import materialised
 from ablate.tasks.task import Task
 
 
 def describe(task: Task) -> dict[str, Any]:
     """The task as plain values, ready for JSON. Makes one model, to count its parameters."""
     with torch.random.fork_rng(devices=[]):
-        parameters = sum(parameter.numel() for parameter in task.model().parameters())
+        model = materialised(task.model(), task.train.x[:2])
+        parameters = sum(parameter.numel() for parameter in model.parameters())
     facts: dict[str, Any] = {
         "name": task.name,
         "title": task.title,

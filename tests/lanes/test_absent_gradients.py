@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ablate.catalogue.registry import registry
-from ablate.lanes.checkpoint import restore_trainer, trainer_state
+from ablate.lanes.checkpoint import load, restore_trainer, save, trainer_state
 from ablate.lanes.context import TaskContext
 from ablate.lanes.optimizer_parts import divided
 from ablate.lanes.trainer import Trainer
@@ -165,6 +165,46 @@ def test_parts_cover_each_parameter_of_each_lane_once() -> None:
         for name in part.columns or trainer.layout.specs
     ]
     assert sorted(covered) == sorted((lane, name) for lane in range(3) for name in trainer.layout.specs)
+
+
+class Overflowing(nn.Linear):
+    """A finite loss whose gradient is not: the derivative of a root at zero."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x)
+        return y + (y - y).square().sqrt()
+
+
+def test_a_run_whose_every_step_is_skipped_is_not_complete() -> None:
+    context = context_of(lambda: Overflowing(4, 3))
+    amp = {"amp": {"dtype": "float16"}, "sgd": {"lr": 0.1}}
+    (result,) = Training(context, [run_of(amp)], ("validation",)).finish()
+    assert result.outcome is Outcome.FAILED
+    assert "nothing was trained" in result.note
+    (without,) = Training(context, [run_of({"sgd": {"lr": 0.1}})], ("validation",)).finish()
+    assert without.outcome is Outcome.DIVERGED
+
+
+class OnlyStatistics(nn.Module):
+    """Trains nothing but the running statistics of a norm; its parameters have no gradient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.head = nn.BatchNorm1d(4), nn.Linear(4, 3)
+        self.gain = nn.Parameter(torch.ones(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.norm(x)).detach() + 0 * self.gain
+
+
+def test_a_run_in_which_only_statistics_moved_is_not_complete(tmp_path: Path) -> None:
+    context = context_of(OnlyStatistics)
+    run = run_of({"momentum": {"lr": 0.1}})
+    training = Training(context, [run], ("validation",))
+    training.epoch()
+    save(tmp_path / "c", training)
+    (result,) = load(tmp_path / "c", context).finish()  # the initial weights are made again
+    assert result.outcome is Outcome.FAILED
 
 
 @pytest.mark.parametrize("lr", [1e-30, 0.05])

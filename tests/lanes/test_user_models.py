@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import random
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from ablate.catalogue.registry import registry
+from ablate.kernels.tracing import program_of
+from ablate.lanes.build import build_module
 from ablate.lanes.context import TaskContext
 from ablate.lanes.data import chunk_sizes
-from ablate.lanes.side_effects import side_effects
+from ablate.lanes.self_check import self_checked
+from ablate.lanes.side_effects import repeated_in_backward, side_effects
 from ablate.lanes.trainer import Trainer
 from ablate.records.errors import InputError
 from ablate.records.recipe import Recipe
@@ -67,6 +75,55 @@ class Doubling(nn.Linear):
         return 2 * super().forward(x)
 
 
+class Complex(nn.Linear):
+    def __init__(self, inside: int, outside: int) -> None:
+        super().__init__(inside, outside)
+        self.turn = nn.Parameter(torch.ones(outside, dtype=torch.complex64))
+
+
+class HeadOnly(Net):
+    def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
+        return self.head.parameters(recurse)
+
+
+class NormInEvaluation(Net):
+    def forward(self, x: Tensor) -> Tensor:
+        self.norm.eval()
+        return super().forward(x)
+
+
+class Drawing(Net):
+    """Noise from a generator of its own."""
+
+    def __init__(self, draw: Any) -> None:
+        super().__init__()
+        self.draw = draw
+
+    def forward(self, x: Tensor) -> Tensor:
+        number = (
+            torch.rand((), generator=self.draw)
+            if isinstance(self.draw, torch.Generator)
+            else self.draw.random()
+        )
+        return super().forward(x + float(number))
+
+
+class CountingInArray(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = np.zeros(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return super().forward(x)
+
+
+def scripted() -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's: it is deprecated
+        return torch.jit.script(nn.Sequential(nn.Linear(6, 3)))  # type: ignore[no-any-return]
+
+
 def task_of(model: Callable[[], nn.Module], x: Tensor = X) -> Task:
     return Task(model, (x[:36], Y[:36]), (x[36:], Y[36:]), False, name="users", batch_size=12, epochs=1)
 
@@ -78,13 +135,63 @@ def task_of(model: Callable[[], nn.Module], x: Tensor = X) -> Task:
         (Remembering, "forward changes 'shape'", False, False),
         (Counting, "forward changes 'count'", False, True),
         (Writing, "", True, True),
+        (NormInEvaluation, "forward changes the mode of a layer", False, True),
+        (lambda: Drawing(torch.Generator()), "forward changes 'draw'", False, False),
+        (lambda: Drawing(np.random.default_rng(0)), "forward changes 'draw'", False, False),
+        (lambda: Drawing(random.Random(0)), "forward changes 'draw'", False, False),
+        (CountingInArray, "forward changes 'calls'", False, False),
     ],
 )
 def test_what_forward_does_beside_its_output(
-    model: type[Net], why: str, writes: bool, resumable: bool
+    model: Callable[[], Net], why: str, writes: bool, resumable: bool
 ) -> None:
     found = side_effects(model(), X[:8])
     assert (found.solo, found.writes_input, found.resumable) == (why, writes, resumable)
+
+
+class Recomputing(Net):
+    """Its dropout is called twice, in a part that the backward pass computes again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drop, self.once = nn.Dropout(0.5), nn.Dropout(0.5)
+
+    def inner(self, x: Tensor) -> Tensor:
+        return self.drop(self.drop(x))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = checkpoint(self.inner, self.body(x), use_reentrant=False)
+        return self.head(checkpoint(self.once, y, use_reentrant=False))
+
+
+def test_which_dropout_layers_the_backward_pass_repeats() -> None:
+    assert repeated_in_backward(Recomputing(), X[:8]) == {"drop"}
+    assert repeated_in_backward(Net(), X[:8]) == set()
+
+
+def test_a_trace_leaves_the_tensors_that_forward_writes_as_they_were() -> None:
+    class InPlace(Counting):
+        def forward(self, x: Tensor) -> Tensor:
+            self.count += 1
+            return self.head(self.body(x))
+
+    module = InPlace()
+    assert program_of(module) is None
+    assert module.count == 0
+
+
+def test_lazy_layers_get_their_sizes_from_a_batch() -> None:
+    def lazy() -> nn.Module:
+        return nn.Sequential(nn.LazyLinear(8), nn.LazyBatchNorm1d(), nn.Dropout(), nn.LazyLinear(3))
+
+    module = build_module(lazy, 3, X[:2])
+    assert module.training
+    assert [tuple(p.shape) for p in module.parameters()] == [(8, 6), (8,), (8,), (8,), (3, 8), (3,)]
+    assert all(torch.equal(a, b) for a, b in zip(module.parameters(), build_module(lazy, 3, X[:2]).parameters(), strict=True))  # fmt: skip
+    assert module[1].num_batches_tracked == 0
+    checked, why = self_checked(TaskContext.of(task_of(lazy), registry(), torch.device("cpu")))
+    assert not why
+    assert not checked.solo
 
 
 @pytest.mark.parametrize("model", [Net, Counting, Writing])
@@ -122,8 +229,11 @@ def test_whose_forward_it_is() -> None:
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (lambda: nn.Sequential(nn.LazyLinear(3)), "lazy layers"),
         (lambda: Net().double(), "'body.weight' is float64"),
+        (lambda: Net().bfloat16(), "'body.weight' is bfloat16"),
+        (lambda: Complex(6, 3), "'turn' is complex64"),
+        (scripted, "torch.jit"),
+        (HeadOnly, "parameters\\(\\) leaves out 'body.weight'"),
     ],
 )
 def test_what_cannot_be_trained_faithfully_is_declined(model: Callable[[], nn.Module], message: str) -> None:

@@ -131,12 +131,19 @@ class Halved(nn.Sequential):
         return super().forward(x) / 2
 
 
+def frozen(module):
+    next(module.parameters()).requires_grad_(False)
+    return module
+
+
 @pytest.mark.parametrize(
     ("what", "change"),
     [
         ("data", swapped_labels),
         ("model", lambda task: task.but(model=lambda: Halved(*perceptron()))),
         ("model", lambda task: task.but(model=lambda: nn.Sequential(nn.Linear(8, 3)))),
+        ("model", lambda task: task.but(model=lambda: nn.Sequential(*perceptron(), nn.Dropout(0.5)))),
+        ("model", lambda task: task.but(model=lambda: frozen(perceptron()))),
         ("criterion or batch size", lambda task: task.but(batch_size=31)),
     ],
 )

@@ -6,7 +6,7 @@ that dropout draws, which are hung onto the user's own `nn.Dropout`s.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -43,7 +43,7 @@ class CountedDropout:
         least, inside = torch.tensor(least_kept(p), dtype=torch.int16), x.ndim == 4
         shape = x.movedim(1, -1).shape if inside else x.shape
         mask = keep_mask(key, least, tuple(shape))
-        return x * ((mask.movedim(-1, 1) if inside else mask) * torch.tensor(1 / (1 - p)))
+        return x * ((mask.movedim(-1, 1) if inside else mask) * torch.tensor(1 / (1 - p) if p < 1 else 0.0))
 
 
 @dataclass
@@ -55,15 +55,25 @@ class Record:
     outputs: list[Tensor] = field(default_factory=list)
 
 
-def trained(task: Task, run: Run, make: MakeOptimizer, *, draws: bool, channels_last: bool = False) -> Record:
-    """Train `run.epochs` epochs. `draws`: the model takes numbers from torch's generator, which is seeded at every step.
-    `channels_last`: images are handed over in that memory format."""
-    model = build_module(task.model, run.seed)
+def trained(
+    task: Task,
+    run: Run,
+    make: MakeOptimizer,
+    *,
+    counted: Sequence[str],
+    draws: bool,
+    channels_last: bool = False,
+) -> Record:
+    """Train `run.epochs` epochs. `counted`: the paths of dropout layers that draw by counter. `draws`: the model takes
+    numbers from torch's generator, which is seeded at every step. `channels_last`: images are handed over in that memory
+    format."""
+    model = build_module(task.model, run.seed, task.train.x[:2])
     dropouts = []
-    for path, layer in model.named_modules():
-        if type(layer) is nn.Dropout:
-            dropouts.append(CountedDropout(layer, path))
-            layer.forward = dropouts[-1]  # type: ignore[method-assign]
+    for path in counted:
+        layer = model.get_submodule(path)
+        assert type(layer) is nn.Dropout
+        dropouts.append(CountedDropout(layer, path))
+        layer.forward = dropouts[-1]  # type: ignore[method-assign]
     optimizer = make(list(model.parameters()))
     order, seeds = Order(len(task.train), task.batch_size), seed_keys([run.seed], CPU)
     record = Record(model)
@@ -85,8 +95,11 @@ def trained(task: Task, run: Run, make: MakeOptimizer, *, draws: bool, channels_
             step = torch.tensor([epoch * order.steps_per_epoch + within])
             optimizer.zero_grad()
             target = F.one_hot(task.train.y[index], task.classes or 0).float()
-            logits = forward(task.train.x[index], step_keys(seeds, step)[0])
+            key = step_keys(seeds, step)[0]
+            logits = forward(task.train.x[index], key)
             loss = -(target * torch.log_softmax(logits, dim=-1)).sum(-1).mean()
+            for dropout in dropouts:  # what the backward pass computes again, it draws again
+                dropout.begin(key)
             loss.backward()
             optimizer.step()
             record.losses.append(loss.item())

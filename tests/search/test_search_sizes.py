@@ -35,5 +35,7 @@ def test_what_is_chosen():
     assert generation_size("loop", "cpu", 100, solo=True) == GenerationSize(6, 1)
     assert generation_size("batched", "cpu", 100, large=True) == GenerationSize(6, 1)
     assert generation_size("loop", "cpu", 12, large=True) == GenerationSize(2, 1)
+    assert generation_size("vmap", "cpu", 100, large=True, lanes=16) == GenerationSize(8, 4)
+    assert generation_size("vmap", "cpu", 12, large=True, lanes=16) == GenerationSize(2, 1)
     assert generation_size("batched", "cuda", 100, large=True) == generation_size("batched", "cuda", 100)
     assert 1000 / generation_size("vmap", "cpu", 1000).generation >= LONG_SEARCH_GENERATIONS

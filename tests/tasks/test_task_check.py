@@ -43,6 +43,17 @@ class Whole(nn.Linear):
         return super().forward(x).round().long()
 
 
+class LazyBeside(nn.Linear):
+    def __init__(self, inside, outside):
+        super().__init__(inside, outside)
+        self.unused = nn.LazyLinear(2)
+
+
+class FrozenInTrain(nn.Linear):
+    def train(self, mode=True):
+        return super().train(mode).requires_grad_(False)
+
+
 class Infinite(nn.Linear):
     def forward(self, x):
         return super().forward(x) / 0
@@ -85,7 +96,8 @@ def not_a_module():
         (task(model=lambda: nn.Flatten()), "the model has no trainable parameters; there is nothing to train"),
         (task(model=lambda: SHARED), "model() gives the same module, or the same weights, at each call; build it"),
         (task(model=lambda: nn.Sequential(SHARED)), "model() gives the same module, or the same weights, at each c"),
-        (task(model=lambda: nn.LazyLinear(2)), "the model has lazy layers, whose sizes are not known yet; give th"),
+        (task(model=lambda: LazyBeside(3, 2)), "the model's 'unused.weight' is lazy, and its forward pass does no"),
+        (task(model=lambda: FrozenInTrain(3, 2)), "the model's output depends on no parameter that is trained; lo"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_trained_is_told_in_one_line(made, message):

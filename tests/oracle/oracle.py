@@ -1,0 +1,141 @@
+"""The oracle: small networks in the patterns of other people's code, what a plain torch loop makes of each, and what ablate does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import networks_sequence
+import networks_table
+import networks_transformers
+import networks_unusual
+import networks_vision
+import torch
+from plain_loop import CPU, PlainSgd, Record, trained
+from torch import Tensor, nn
+
+from ablate.catalogue.registry import registry
+from ablate.lanes.context import TaskContext
+from ablate.lanes.self_check import counted_dropouts
+from ablate.lanes.trainer import Trainer
+from ablate.records.recipe import Recipe
+from ablate.records.run import Run
+from ablate.tasks.task import Task
+
+TOLERANCE = 1e-5
+CATALOGUE = registry()
+TRAIN, QUICK, BATCH, EPOCHS = 80, 24, 8, 2
+"""Training examples of the full product and of the quick sample of the larger networks; examples a step; epochs."""
+LR, MOMENTUM, DECAY = 0.01, 0.5, 0.05
+
+
+@dataclass(frozen=True)
+class Network:
+    name: str
+    make: Callable[[], nn.Module]
+    inputs: Callable[[int, torch.Generator], Tensor]
+    large: bool
+    """Takes more than a second of twenty steps: the quick sample trains it for six."""
+
+
+def networks() -> dict[str, Network]:
+    def images(count: int, draw: torch.Generator) -> Tensor:
+        return torch.randn(count, 3, 8, 8, generator=draw)
+
+    def tokens(count: int, draw: torch.Generator) -> Tensor:
+        return torch.randint(0, networks_sequence.WORDS, (count, networks_sequence.LENGTH), generator=draw)
+
+    def vectors(count: int, draw: torch.Generator) -> Tensor:
+        return torch.randn(count, networks_sequence.LENGTH, networks_sequence.WIDTH, generator=draw)
+
+    def table(count: int, draw: torch.Generator) -> Tensor:
+        return torch.randn(count, networks_table.INPUTS, generator=draw)
+
+    sources = (
+        (networks_vision.NETWORKS, images, True), (networks_sequence.TOKENS, tokens, True),
+        (networks_sequence.VECTORS, vectors, True), (networks_table.NETWORKS, table, False),
+        (networks_unusual.NETWORKS, table, False), (networks_transformers.TOKENS, tokens, True),
+        (networks_transformers.IMAGES, images, True),
+    )  # fmt: skip
+    return {
+        name: Network(name, make, inputs, large)
+        for found, inputs, large in sources
+        for name, make in found.items()
+    }
+
+
+NETWORKS = networks()
+
+
+@cache
+def context_of(name: str, rows: int = TRAIN) -> TaskContext:
+    """`rows`: training examples."""
+    network, draw = NETWORKS[name], torch.Generator().manual_seed(7)
+    x = network.inputs(rows + 33, draw)
+    y = torch.randint(0, 3, (len(x),), generator=draw)
+    kind = "text" if x.dtype == torch.int64 else None
+    task = Task(
+        network.make,
+        (x[:rows], y[:rows]),
+        (x[rows:], y[rows:]),
+        False,
+        name=name,
+        batch_size=BATCH,
+        epochs=EPOCHS,
+        kind=kind,
+    )
+    return TaskContext.of(task, CATALOGUE, CPU)
+
+
+def run_of(context: TaskContext, seed: int = 0, **tricks: dict[str, object]) -> Run:
+    base = {"momentum": {"lr": LR, "momentum": MOMENTUM}, "weight_decay": {"decay": DECAY}}
+    return Run(context.task.name, Recipe.of(CATALOGUE, {**base, **tricks}), seed, EPOCHS)
+
+
+@cache
+def expected(name: str, rows: int = TRAIN, *, exactly: bool = False) -> Record:
+    """What a plain loop makes of a network; `exactly`: by SGD alone, in the memory format of the engine."""
+    context = context_of(name, rows)
+
+    def sgd(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+        if exactly:
+            return PlainSgd(parameters, LR)
+        return torch.optim.SGD(parameters, LR, momentum=MOMENTUM, weight_decay=DECAY)
+
+    look = context.look
+    return trained(
+        context.task,
+        run_of(context),
+        sgd,
+        counted=counted_dropouts(context),
+        draws=look.reseed,
+        channels_last=exactly and look.channels_last,
+    )
+
+
+def found(context: TaskContext, runs: list[Run], lane: int = 0) -> Record:
+    trainer = Trainer(context, runs)
+    losses, outputs = [], []
+    for _ in range(EPOCHS):
+        for _ in range(trainer.order.steps_per_epoch):
+            losses.append(trainer.step()[0][lane].item())
+        outputs.append(trainer.predict("validation")[lane])
+    return Record(trainer.model(lane), losses, outputs)
+
+
+def named(record: Record) -> dict[str, Tensor]:
+    """Losses, outputs, parameters and buffers, by the names of the user's own model."""
+    state = record.model.state_dict()
+    tensors = {
+        name.replace(".otherwise.", ".").replace(".layer.", "."): tensor for name, tensor in state.items()
+    }
+    return {"losses": torch.tensor(record.losses), "outputs": torch.stack(record.outputs), **tensors}
+
+
+def assert_equal(mine: Record, theirs: Record, tolerance: float = TOLERANCE) -> None:
+    own, other = named(mine), named(theirs)
+    for name, tensor in other.items():
+        twin = own[name].detach().double()
+        difference, size = (twin - tensor.double()).norm(), tensor.double().norm()
+        assert difference <= tolerance * (size + 1e-3), f"{name}: {float(difference / (size + 1e-12)):.2g}"
