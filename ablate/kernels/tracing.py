@@ -17,7 +17,7 @@ from torch import Tensor, fx, nn
 
 from ablate.kernels.cache import cached
 from ablate.kernels.functional_rules import FUNCTIONS, applied
-from ablate.kernels.parameter_binding import binding_of
+from ablate.kernels.parameter_binding import Binding
 from ablate.surgery.torch_layers import is_hooked
 
 Call = Callable[..., Tensor]
@@ -95,7 +95,7 @@ def _traced(module: nn.Module) -> Program | None:
     if type(module).__module__.startswith("torch.") or is_hooked(module):
         return None
     before = dict(vars(module))
-    binding = binding_of(module)
+    binding = Binding(module)  # not kept: surgery may still change what the module holds
     copies = {name: _copy(tensor) for name, tensor in binding.held().items()}
     versions = [copy._version for copy in copies.values()]
     try:
