@@ -30,7 +30,7 @@ TASKS = (
     "wine",
     "diabetes",
     "mammography",
-    str(Path(__file__).with_name("mnist_3k.py")),
+    f"{Path(__file__).with_name('mnist_3k.py')}:task",
 )
 ABLATE = ("-c", "from ablate.cli.app import main; main()")
 SHORT = {

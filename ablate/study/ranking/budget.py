@@ -38,6 +38,8 @@ LEVELS = (
 """Tuning of an arm, and its pairs at the most; from what is wanted to what is left where runs are dear."""
 SECONDS = 200.0
 """Of lr-find, search and rank together where no budget is given and the whole design would take longer."""
+PATIENCE, ENOUGH = 540.0, 0.9
+"""Where no budget is given, the race goes on to so many seconds of the stage until this share of the arms is decided."""
 LEAST_SECONDS = 45.0
 """Of the rank stage, however long the stages before it took."""
 FLOOR = 9
@@ -206,7 +208,8 @@ def after_tuning(
     """
     if budget.seconds is None or seconds_per_run is None:
         return budget
-    runs = int(budget.seconds * workers / seconds_per_run)
+    seconds = budget.seconds if budget.asked else max(budget.seconds, PATIENCE)
+    runs = int(seconds * workers / seconds_per_run)
     least = 0 if budget.asked else LEVELS[FLOOR][1]
     choices = [
         replace(budget, racing=Racing.up_to(pairs))
@@ -220,13 +223,15 @@ def after_tuning(
     return replace(fitting, runs=runs, seconds_per_run=seconds_per_run)
 
 
-def fits(budget: RankBudget, spent: Spent, runs: int, workers: int) -> bool:
-    """Whether `runs` more fit, with a tenth over. A budget of time counts by what runs took, not by the clock: resumed, the
+def fits(budget: RankBudget, spent: Spent, runs: int, workers: int, decided: float = 1.0) -> bool:
+    """Whether `runs` more fit, with a tenth over, the share `decided` of the arms having a verdict. A budget of time counts by what runs took, not by the clock: resumed, the
     stage ends where it would have ended."""
     if budget.seconds is None:
         return spent.runs + runs <= OVER * budget.runs
     more = runs * spent.seconds / max(spent.runs, 1)
-    return (spent.seconds + more) / (BUSY * workers) <= OVER * budget.seconds
+    patient = not budget.asked and decided < ENOUGH
+    limit = max(budget.seconds, PATIENCE) if patient else budget.seconds
+    return (spent.seconds + more) / (BUSY * workers) <= OVER * limit
 
 
 def detectable(racing: Racing, sigma_ratio: float = 1.05) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -105,7 +105,8 @@ def race_arms(
         standing = races.standing(margin or 1.0)
         new = races.wanted(standing)
         spent = tuning + Spent.of(races.entries.values())
-        if not new or (look and not fits(budget, spent, len(new) + later, stage.session.workers)):
+        decided = decided_share(standing.values())
+        if not new or (look and not fits(budget, spent, len(new) + later, stage.session.workers, decided)):
             break
         look += 1
         entries = stage.train(new, "rank", f"rank, look {look}")
@@ -130,6 +131,12 @@ def race_arms(
     ]
     fact["spent"] = {"tuning": tuning.runs, "race": len(races.entries)}
     stage.session.ledger.put("rank", fact)
+
+
+def decided_share(races: Iterable[Race]) -> float:
+    """Share of all arms that have a verdict."""
+    verdicts = [row.verdict for race in races for row in race.rows.values()]
+    return sum(verdict != "undecided" for verdict in verdicts) / len(verdicts) if verdicts else 0.0
 
 
 def _rows(races: Races, key: Key, race: Race, margin: float) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ from ablate.records.run import RESPLIT, Outcome
 from ablate.study.budget import seconds_left
 from ablate.study.ranking.arms import REFERENCES, Arm, Arms, Estimand, arms_of, liked_settings
 from ablate.study.ranking.budget import (
+    PATIENCE,
     RankBudget,
     Spent,
     after_tuning,
@@ -129,11 +130,20 @@ class TunedStage:
 
 
 def told(budget: RankBudget, arms: int, workers: int) -> str:
+    """The design in one line, before its first run."""
     where = f"budget {budget.asked}" if budget.asked else "budget chosen"
-    time = f", about {budget.runs * budget.seconds_per_run / workers:.0f} s" if budget.seconds_per_run else ""
+    if budget.seconds is None:
+        limit = f"at most {budget.runs} runs"
+    elif budget.asked:
+        limit = f"about {budget.seconds:.0f} s"
+    else:
+        seconds = max(budget.seconds, budget.runs * (budget.seconds_per_run or 0.0) / workers)
+        limit = (
+            f"about {seconds:.0f} s, up to {max(PATIENCE, seconds):.0f} s until nine arms in ten are decided"
+        )
     return (
         f"rank: {arms} arms, {budget.tuning.runs} tuning runs each, then up to {budget.racing.pairs[-1]} paired seeds "
-        f"({where}: at most {budget.runs} runs{time})"
+        f"({where}: {limit})"
     )
 
 
