@@ -21,7 +21,7 @@ from ablate.catalogue import literal
 from ablate.catalogue.ports import PORTS, ports_of, unused_functions
 from ablate.catalogue.registry import Registry, registry
 from ablate.covering import compatible_pairs, covering_rows
-from ablate.kernels.protocol import available_kernels
+from ablate.kernels.lower import available_kernels
 from ablate.lanes.applicable import applicable
 from ablate.lanes.checkpoint import restore_trainer, trainer_state
 from ablate.lanes.context import TaskContext

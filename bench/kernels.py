@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from ablate.catalogue.registry import registry
-from ablate.kernels.protocol import available_kernels
+from ablate.kernels.lower import available_kernels
 from ablate.lanes.context import TaskContext
 from ablate.lanes.device import one_thread
 from ablate.lanes.trainer import Trainer

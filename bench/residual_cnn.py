@@ -16,10 +16,12 @@ class Block(nn.Module):
         super().__init__()
         self.first = nn.Conv2d(channels, channels, 3, padding=1)
         self.norm = nn.BatchNorm2d(channels)
+        self.inner = nn.ReLU()
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        self.outer = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(x + self.second(F.relu(self.norm(self.first(x)))))
+        return self.outer(x + self.second(self.inner(self.norm(self.first(x)))))
 
 
 class ResidualCNN(nn.Module):
@@ -28,11 +30,12 @@ class ResidualCNN(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.stem = nn.Conv2d(1, 16, 3, padding=1)
+        self.relu = nn.ReLU()
         self.blocks = nn.Sequential(Block(16), Block(16))
         self.head = nn.Linear(16, 10)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.blocks(F.relu(self.stem(x)))
+        x = self.blocks(self.relu(self.stem(x)))
         return self.head(F.max_pool2d(x, 2).mean(dim=(-2, -1)))
 
 

@@ -1,7 +1,7 @@
-"""Products of matrices batched by lane, in which a lane's numbers are the same whatever lanes are beside it.
+"""Matrix products batched by lane, whose results in one lane do not depend on the other lanes.
 
-BLAS is several times slower where the columns of a result are few (16 lanes, [256, 64] times [64, 10]: 0.43 ms;
-its transpose, [10, 64] times [64, 256]: 0.13 ms, one core of an AMD EPYC). Which of the two is computed hangs on one lane's sizes.
+BLAS is several times slower for results of few columns (16 lanes, [256, 64] times [64, 10]: 0.43 ms; its transpose, [10, 64] times
+[64, 256]: 0.13 ms, one core of an AMD EPYC). The sizes of one lane decide which of the two is computed.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ import torch
 from torch import Tensor
 
 NARROW = 16
-"""Columns of a result that are few."""
+"""A result with fewer columns is computed as its transpose."""
 LARGE = 2**12
-"""Weights of a layer from which on it pays to have their gradient in their own order, which autograd would transpose."""
+"""Weights of a layer from which on it is faster to compute their gradient in memory order, which autograd would transpose."""
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:
-    """`[K, m, k]`, `[K, k, n]` -> `[K, m, n]`. One matrix alone, which would go to another routine, is multiplied twice."""
+    """`[K, m, k]`, `[K, k, n]` -> `[K, m, n]`. A single matrix, for which torch uses another routine, is multiplied twice."""
     if len(a) == 1:
         return torch.bmm(a.expand(2, -1, -1), b.expand(2, -1, -1))[:1]
     return torch.bmm(a, b)
 
 
 def autocast(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
-    """A layer's operands in the type that autocast, where it is on, multiplies in: functions of our own have to see to it themselves."""
+    """A layer's operands in the type that autocast, if enabled, multiplies in: custom autograd functions have to cast themselves."""
     if not torch.is_autocast_enabled(x.device.type):
         return x, weight, bias
     dtype = torch.get_autocast_dtype(x.device.type)

@@ -1,4 +1,4 @@
-"""Lanes' numbers in a shape that broadcasts against the lanes' activations."""
+"""Per-lane values in a shape that broadcasts against activations."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from torch import Tensor
 
 
 def by_lane(value: Tensor, x: Tensor) -> Tensor:
-    """`[K]`, against `x` `[K, …]`."""
+    """`[K]` against `x` `[K, …]`."""
     return value.reshape(-1, *[1] * (x.ndim - 1))
 
 
 def by_channel(value: Tensor, x: Tensor) -> Tensor:
-    """`[K, C]`, against `x` `[K, B, C, …]`."""
+    """`[K, C]` against `x` `[K, B, C, …]`."""
     return value.view(len(value), 1, -1, *[1] * (x.ndim - 3))

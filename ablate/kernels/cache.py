@@ -1,4 +1,4 @@
-"""What has been worked out about a module, kept with the module."""
+"""Values derived from a module, cached in the module."""
 
 from __future__ import annotations
 

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from math import prod
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from ablate.kernels import im2col_winograd
 from ablate.kernels.call_plan import NULL, ArgRef
 from ablate.kernels.compiled_op import EmitBackward, EmitContext, Shape
 from ablate.kernels.compiled_ops import masked_bias
 
 if TYPE_CHECKING:
     from ablate.kernels.compiled.jit import Function
-    from ablate.kernels.compiled.tiled_winograd import Grid
-    from ablate.kernels.compiled.winograd import Tile
 
 Pair = tuple[int, int]
 
@@ -120,12 +116,15 @@ class ConvolutionOp:
     def _winograd(self, context: EmitContext, name: str) -> tuple[tuple[Function, int], tuple[int, ...]]:
         """The same, for maps of one tile or of several."""
         from ablate.kernels.compiled import tiled_winograd, winograd
+        from ablate.kernels.compiled.winograd_transforms import tile_of
 
         (out, channels), (examples, _, height, width) = self.channels, context.shape
         if all(side + 2 * pad <= 6 for side, pad in zip((height, width), self.padding, strict=True)):
             tile = tile_of(height, width, self.padding)
             return getattr(winograd, name)(tile, channels, out), (1, examples)
-        return getattr(tiled_winograd, name)(grid_of(height, width, self.padding), channels, out), (
+        return getattr(tiled_winograd, name)(
+            tiled_winograd.grid_of(height, width, self.padding), channels, out
+        ), (
             1,
             examples,
         )
@@ -135,19 +134,3 @@ class ConvolutionOp:
         biases = masked_bias(params[1], self.without_bias) if self.has_bias else [None] * len(x)
         lanes = zip(x, weight, biases, strict=True)
         return torch.stack([torch.conv2d(*lane, self.stride, self.padding) for lane in lanes])
-
-
-@cache
-def tile_of(height: int, width: int, padding: Pair) -> Tile:
-    from ablate.kernels.compiled.winograd import Tile
-
-    (down, across), (up, left), _ = im2col_winograd.transforms(height, width, padding)
-    matrices = (down, across, up, left, torch.tensor(im2col_winograd.toom_cook()[1]))
-    return Tile(*(tuple(map(tuple, matrix.tolist())) for matrix in matrices))
-
-
-@cache
-def grid_of(height: int, width: int, padding: Pair) -> Grid:
-    from ablate.kernels.compiled.tiled_winograd import Grid
-
-    return Grid(tile_of(6, 6, (0, 0)), (height, width), padding)

@@ -11,7 +11,7 @@ from torch import Tensor
 from ablate.kernels.call_plan import ArgRef, Argument
 from ablate.kernels.compiled_op import EmitBackward, EmitContext, Shape
 from ablate.kernels.compiled_ops import LaneValues, Uniform, identity_backward
-from ablate.kernels.stacked_norms import normed_differentiably, tensors_of
+from ablate.kernels.stacked_norms import normed_eager, tensors_of
 from ablate.surgery.norms import Norm
 
 PARAMETERS = ("weight", "bias")
@@ -53,7 +53,7 @@ class NormOp:
         indices = self.indices[context.lane]
         weight, bias = (context.params[indices[name]] for name in PARAMETERS)
         running = [context.buffers[indices[name]] if name in indices else 0 for name in RUNNING]
-        y, saved = context.output(context.shape, x), context.calls.saved(examples * norms.KEPT * channels)
+        y, saved = context.output(context.shape, x), context.calls.saved(examples * norms.SAVED * channels)
         function, workspace = norms.forward(channels)
         rows = context.calls.table(*row), context.calls.table(*_part_row(weight, bias, *running))
         context.call(function, x, y, saved, settings, context.calls.scratch(workspace), *rows, *counts)
@@ -85,7 +85,7 @@ class NormOp:
         own = {name: tensor[None] for name, tensor in tensors_of(layer).items()}
         for names, tensors in ((PARAMETERS, params), (RUNNING, buffers)):
             own |= {name: tensors[indices[name]][lane : lane + 1] for name in names if name in indices}
-        return normed_differentiably(layer, x, own)
+        return normed_eager(layer, x, own)
 
 
 def _part_row(*tensors: Argument) -> list[Argument]:

@@ -144,15 +144,15 @@ def is_compiled_activation(layer: nn.Module) -> bool:
 
 def activation_function(layer: nn.Module, *, backward: bool) -> tuple[Function, Tensor | None]:
     """The compiled function of an activation, and the negative slope that (leaky) ReLU takes besides."""
-    from ablate.kernels.compiled.activations import curve
-    from ablate.kernels.compiled.relu import rectified
+    from ablate.kernels.compiled.activations import activation
+    from ablate.kernels.compiled.relu import leaky_relu
 
     if isinstance(layer, nn.ReLU | nn.LeakyReLU):
         slope = layer.negative_slope if isinstance(layer, nn.LeakyReLU) else 0.0
-        return rectified(backward=backward), torch.tensor([slope], dtype=torch.float32)
+        return leaky_relu(backward=backward), torch.tensor([slope], dtype=torch.float32)
     kind = SMOOTH_ACTIVATIONS[type(layer)]
     tanh = isinstance(layer, nn.GELU) and layer.approximate == "tanh"
-    return curve("gelu_tanh" if tanh else kind, backward=backward), None
+    return activation("gelu_tanh" if tanh else kind, backward=backward), None
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ class DropoutOp:
             context.buffers,
         )
         tables = (context.calls.constant(table) for table in windows(numbers, torch.device("cpu")))
-        context.call(dropout.dropped(STARTS), x, scale, y, key, least, *tables, 1, numbers)
+        context.call(dropout.dropout(STARTS), x, scale, y, key, least, *tables, 1, numbers)
         return y
 
     def eager(self, x: Tensor, params: Sequence[Tensor], buffers: Sequence[Tensor]) -> Tensor:
@@ -207,17 +207,17 @@ class MaxPoolOp:
         return (*shape[:2], *sides) if min(sides) > 0 else None
 
     def emit(self, context: EmitContext, x: ArgRef) -> tuple[ArgRef, EmitBackward]:
-        from ablate.kernels.compiled.pooling import largest
+        from ablate.kernels.compiled.pooling import max_pool
 
         examples, channels, height, width = context.shape
         sizes = self.window, (height, width), channels
         shape = (examples, channels, height // self.window[0], width // self.window[1])
         y = context.output(shape, x)
-        context.call(largest(*sizes, backward=False), x, y, 1, examples)
+        context.call(max_pool(*sizes, backward=False), x, y, 1, examples)
 
         def backward(context: EmitContext, grad: ArgRef, wanted: bool) -> ArgRef:
             grad_x = context.output(context.shape, grad)
-            context.call(largest(*sizes, backward=True), grad, x, grad_x, 1, examples)
+            context.call(max_pool(*sizes, backward=True), grad, x, grad_x, 1, examples)
             return grad_x
 
         return y, backward
@@ -237,15 +237,15 @@ class GlobalMeanOp:
         return (*shape[:2], 1, 1) if len(shape) == 4 and channels_last else None
 
     def emit(self, context: EmitContext, x: ArgRef) -> tuple[ArgRef, EmitBackward]:
-        from ablate.kernels.compiled.pooling import mean
+        from ablate.kernels.compiled.pooling import global_mean
 
         examples, channels, *sides = context.shape
         y = context.output((examples, channels, 1, 1), x)
-        context.call(mean(prod(sides), channels, backward=False), x, y, 1, examples)
+        context.call(global_mean(prod(sides), channels, backward=False), x, y, 1, examples)
 
         def backward(context: EmitContext, grad: ArgRef, wanted: bool) -> ArgRef:
             grad_x = context.output(context.shape, grad)
-            context.call(mean(prod(sides), channels, backward=True), grad, grad_x, 1, examples)
+            context.call(global_mean(prod(sides), channels, backward=True), grad, grad_x, 1, examples)
             return grad_x
 
         return y, backward
@@ -264,18 +264,18 @@ class FlattenOp:
         return (shape[0], prod(shape[1:])) if channels_last else None
 
     def emit(self, context: EmitContext, x: ArgRef) -> tuple[ArgRef, EmitBackward]:
-        from ablate.kernels.compiled.flatten import turned
+        from ablate.kernels.compiled.flatten import transposed
 
         examples, channels, *sides = context.shape
         positions = prod(sides)
         if len(sides) < 2 or positions == 1 or channels == 1:  # the same order in memory
             return x, identity_backward
         y = context.output((examples, channels * positions), x)
-        context.call(turned(positions, channels, back=False), x, y, 1, examples)
+        context.call(transposed(positions, channels, backward=False), x, y, 1, examples)
 
         def backward(context: EmitContext, grad: ArgRef, wanted: bool) -> ArgRef:
             grad_x = context.output(context.shape, grad)
-            context.call(turned(positions, channels, back=True), grad, grad_x, 1, examples)
+            context.call(transposed(positions, channels, backward=True), grad, grad_x, 1, examples)
             return grad_x
 
         return y, backward

@@ -181,6 +181,6 @@ class ExecutionPlan:
 
     def _emit_copy(self, calls: CallPlanBuilder, source: ArgRef, target: ArgRef, shape: Shape) -> None:
         if source != target:
-            from ablate.kernels.compiled.relu import rectified
+            from ablate.kernels.compiled.relu import leaky_relu
 
-            calls.call(rectified(backward=False), source, calls.constant(ONE), target, 1, prod(shape))
+            calls.call(leaky_relu(backward=False), source, calls.constant(ONE), target, 1, prod(shape))

@@ -1,7 +1,7 @@
-"""What a model's `forward` does between its layers, on the stacked values `[K, …]` of K lanes.
+"""Functions that a traced `forward` calls between its layers, on the stacked values `[K, …]` of K lanes.
 
-Dimensions in a call are those of one lane. Arithmetic, shapes and pooling run for all lanes at once; any other function lane by
-lane, each as it would be alone.
+Dimensions in a call are those of one lane. Arithmetic, shape operations and pooling run for all lanes at once, other functions lane
+by lane.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from ablate.kernels.batched_matmul import affine
 from ablate.kernels.compiled import op_cache
 from ablate.kernels.compiled_ops import LinearOp
 from ablate.kernels.fused import FusedOp, compilable_prefix, is_compilable
-from ablate.kernels.memory_format import innermost, is_innermost, match_grad_layout, together
+from ablate.kernels.memory_format import is_channels_last, match_grad_layout, stack_lanes, to_channels_last
 
 
-def applied(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """A function, or a method of the first argument, of lanes' values and plain numbers. Raises TypeError for a tensor that
-    belongs to no lane."""
+def apply_stacked(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call a function, or a method of the first argument, on stacked values and plain numbers. Raises TypeError if it creates a tensor
+    that does not depend on the lanes."""
     lanes = [value for value in _flat([args, kwargs]) if isinstance(value, Tensor)]
     if not lanes:
         found = (
@@ -37,21 +37,21 @@ def applied(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return found
     rule = FUNCTIONS.get(target)
     if rule is None:
-        return one_by_one(target, args, kwargs, lanes[0])
+        return apply_by_lane(target, args, kwargs, lanes[0])
     found = rule(*args, **kwargs)
-    maps = isinstance(found, Tensor) and found.ndim == 5 and is_innermost(lanes[0])
-    return innermost(found) if maps and not is_innermost(found) else found
+    maps = isinstance(found, Tensor) and found.ndim == 5 and is_channels_last(lanes[0])
+    return to_channels_last(found) if maps and not is_channels_last(found) else found
 
 
-def one_by_one(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], like: Tensor) -> Tensor:
-    """Lane by lane, each as it would be alone. Raises TypeError where the result is no tensor."""
+def apply_by_lane(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], like: Tensor) -> Tensor:
+    """Call it lane by lane. Raises TypeError where a result is no tensor."""
     rows = []
     for own_args, own_kwargs in _lanes((args, kwargs), len(like)):
         call = getattr(own_args[0], target) if isinstance(target, str) else partial(target, own_args[0])
         rows.append(call(*own_args[1:], **own_kwargs))
     if not all(isinstance(row, Tensor) for row in rows):
         raise TypeError(f"{target} gives no tensor")
-    return together(rows, like)
+    return stack_lanes(rows, like)
 
 
 def _lanes(value: Any, count: int) -> list[Any]:
@@ -74,7 +74,7 @@ def _flat(value: Any) -> list[Any]:
 
 
 def arithmetic(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Single operations, which are rounded correctly wherever an element lies. Lanes' shapes are aligned at their ends."""
+    """Elementwise arithmetic, which is correctly rounded everywhere. The lanes' shapes broadcast from their last dimension."""
 
     def aligned(*values: Any) -> Tensor:
         most = max(value.ndim for value in values if isinstance(value, Tensor))
@@ -90,38 +90,38 @@ def arithmetic(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return aligned
 
 
-def _behind(dim: int) -> int:
-    """A dimension of a lane's tensor in the stacked one."""
+def _stacked_dim(dim: int) -> int:
+    """The dimension of the stacked tensor for one of a lane's tensor."""
     return dim + 1 if dim >= 0 else dim
 
 
-def _shaped(x: Tensor, *sizes: Any) -> Tensor:
+def _reshape(x: Tensor, *sizes: Any) -> Tensor:
     own = sizes[0] if len(sizes) == 1 and not isinstance(sizes[0], int) else sizes
     return match_grad_layout(x).reshape(len(x), *own)
 
 
 def _flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
-    return match_grad_layout(x).flatten(_behind(start_dim), _behind(end_dim))
+    return match_grad_layout(x).flatten(_stacked_dim(start_dim), _stacked_dim(end_dim))
 
 
-def _permuted(x: Tensor, *dims: Any) -> Tensor:
+def _permute(x: Tensor, *dims: Any) -> Tensor:
     own = dims[0] if len(dims) == 1 and not isinstance(dims[0], int) else dims
-    return x.permute(0, *(_behind(dim % (x.ndim - 1)) for dim in own))
+    return x.permute(0, *(_stacked_dim(dim % (x.ndim - 1)) for dim in own))
 
 
-def _joined(join: Callable[..., Tensor]) -> Callable[..., Tensor]:
+def _join(join: Callable[..., Tensor]) -> Callable[..., Tensor]:
     def joined(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-        return join(list(tensors), _behind(dim))
+        return join(list(tensors), _stacked_dim(dim))
 
     return joined
 
 
 def _size(x: Tensor, dim: int | None = None) -> Any:
-    return x.shape[1:] if dim is None else x.shape[_behind(dim)]
+    return x.shape[1:] if dim is None else x.shape[_stacked_dim(dim)]
 
 
-def _attribute(x: Tensor, name: str) -> Any:
-    """`x.shape` and the like, of one lane. Raises TypeError for any other attribute."""
+def _getattr(x: Tensor, name: str) -> Any:
+    """`x.shape`, `ndim`, `device` and `dtype` of one lane. Raises TypeError for any other attribute."""
     if name == "shape":
         return x.shape[1:]
     if name == "ndim":
@@ -131,15 +131,15 @@ def _attribute(x: Tensor, name: str) -> Any:
     raise TypeError(f"the attribute {name} of a lane")
 
 
-def _item(x: Any, index: Any) -> Any:
+def _getitem(x: Any, index: Any) -> Any:
     own = index if isinstance(index, tuple) else (index,)
     if any(isinstance(value, (Tensor, list)) for value in own):
-        raise TypeError("an index that is no number, slice or ellipsis")
+        raise TypeError("an index that is neither a number, a slice nor an ellipsis")
     return x[index] if not isinstance(x, Tensor) else x[(slice(None), *own)]
 
 
-def by_example(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Functions that treat every example by itself: the lanes' examples are one batch."""
+def over_examples(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """For functions that treat examples independently: the examples of all lanes become one batch."""
 
     def called(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         y = function(x.flatten(0, 1), *args, **kwargs)
@@ -149,10 +149,10 @@ def by_example(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """As a layer of these sizes would be run."""
-    link = LinearOp(weight.shape[2], weight.shape[1], bias is not None)
-    if (memory := op_cache()) is not None and is_compilable(x) and compilable_prefix([link], x):
-        y: Tensor = memory.setdefault(link, FusedOp([link]))(x, [weight] if bias is None else [weight, bias])
+    """As a linear layer of these sizes runs."""
+    op = LinearOp(weight.shape[2], weight.shape[1], bias is not None)
+    if (cache := op_cache()) is not None and is_compilable(x) and compilable_prefix([op], x):
+        y: Tensor = cache.setdefault(op, FusedOp([op]))(x, [weight] if bias is None else [weight, bias])
         return y
     return affine(x, weight, bias)
 
@@ -171,23 +171,25 @@ FUNCTIONS: dict[Any, Callable[..., Any]] = {
     },
     **dict.fromkeys((F.relu, torch.relu, "relu"), lambda x, inplace=False: F.relu(x)),
     **dict.fromkeys((torch.flatten, "flatten"), _flatten),
-    **dict.fromkeys((torch.reshape, "reshape", "view"), _shaped),
-    **dict.fromkeys((torch.permute, "permute"), _permuted),
-    **dict.fromkeys((torch.transpose, "transpose"), lambda x, a, b: x.transpose(_behind(a), _behind(b))),
-    **dict.fromkeys((torch.unsqueeze, "unsqueeze"), lambda x, dim: x.unsqueeze(_behind(dim))),
-    **dict.fromkeys((torch.squeeze, "squeeze"), lambda x, dim: x.squeeze(_behind(dim))),
-    **dict.fromkeys((torch.cat, torch.concat), _joined(torch.cat)),
-    torch.stack: _joined(torch.stack),
-    **dict.fromkeys((torch.chunk, "chunk"), lambda x, chunks, dim=0: x.chunk(chunks, _behind(dim))),
-    **dict.fromkeys((torch.split, "split"), lambda x, size, dim=0: x.split(size, _behind(dim))),
+    **dict.fromkeys((torch.reshape, "reshape", "view"), _reshape),
+    **dict.fromkeys((torch.permute, "permute"), _permute),
+    **dict.fromkeys(
+        (torch.transpose, "transpose"), lambda x, a, b: x.transpose(_stacked_dim(a), _stacked_dim(b))
+    ),
+    **dict.fromkeys((torch.unsqueeze, "unsqueeze"), lambda x, dim: x.unsqueeze(_stacked_dim(dim))),
+    **dict.fromkeys((torch.squeeze, "squeeze"), lambda x, dim: x.squeeze(_stacked_dim(dim))),
+    **dict.fromkeys((torch.cat, torch.concat), _join(torch.cat)),
+    torch.stack: _join(torch.stack),
+    **dict.fromkeys((torch.chunk, "chunk"), lambda x, chunks, dim=0: x.chunk(chunks, _stacked_dim(dim))),
+    **dict.fromkeys((torch.split, "split"), lambda x, size, dim=0: x.split(size, _stacked_dim(dim))),
     "size": _size,
     "dim": lambda x: x.ndim - 1,
     "contiguous": lambda x: x.contiguous(),
-    getattr: _attribute,
-    operator.getitem: _item,
+    getattr: _getattr,
+    operator.getitem: _getitem,
     F.linear: _linear,
     **{
-        pool: by_example(pool)
+        pool: over_examples(pool)
         for pool in (
             F.max_pool2d,
             torch.max_pool2d,
@@ -197,4 +199,4 @@ FUNCTIONS: dict[Any, Callable[..., Any]] = {
         )
     },
 }
-"""What runs on all lanes at once: function, or name of a method -> how."""
+"""Function, or name of a method -> its implementation for all lanes at once."""

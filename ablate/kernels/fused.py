@@ -17,7 +17,7 @@ from torch import Tensor
 from ablate.kernels.compiled import is_enabled
 from ablate.kernels.compiled_op import CompiledOp, LayerOp, Shape, to_nchw, to_nhwc
 from ablate.kernels.execution_plan import ExecutionPlan
-from ablate.kernels.memory_format import is_innermost, match_layout
+from ablate.kernels.memory_format import is_channels_last, match_layout
 
 MAX_PLANS = 64
 """Plans that a fused op keeps."""
@@ -59,7 +59,7 @@ class LayerOps:
         """The layers from `first` on that compiled code takes in a row, beginning with `x`."""
         if not (is_enabled() and is_compilable(x)):
             return None
-        key = first, x.shape, is_innermost(x)
+        key = first, x.shape, is_channels_last(x)
         if key not in self._fused:
             ops = compilable_prefix([layer_op.compiled for layer_op in self.layer_ops[first:]], x)
             self._fused[key] = FusedOp(ops) if ops else None
@@ -70,7 +70,7 @@ def compilable_prefix(ops: Sequence[CompiledOp | None], x: Tensor) -> list[Compi
     """The first ops, as far as each takes the output of the one before it, beginning with `x` `[K, B, …]`."""
     prefix: list[CompiledOp] = []
     shape: Shape | None = tuple(x.shape[1:])
-    channels_last = x.ndim != 5 or is_innermost(x)
+    channels_last = x.ndim != 5 or is_channels_last(x)
     for op in ops:
         assert shape is not None
         if op is None or (shape := op.output_shape(shape, channels_last=channels_last)) is None:

@@ -1,15 +1,14 @@
-"""Convolutions of K lanes on a CPU, each lane with its own weights: lane by lane, as one node of autograd's graph."""
+"""Convolutions of K lanes on a CPU, each with its own weights: lane by lane, as one autograd node."""
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ablate.kernels import small_convolution
 from ablate.kernels.batched_matmul import autocast
-from ablate.kernels.memory_format import match_layout, together
+from ablate.kernels.memory_format import match_layout, stack_lanes
 
 
 def is_plain_convolution(layer: nn.Module) -> bool:
@@ -18,15 +17,10 @@ def is_plain_convolution(layer: nn.Module) -> bool:
 
 
 def convolved(layer: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """The convolution of `layer` with these weights: `[K, B, C, H, W]` -> `[K, B, O, H', W']`. On small maps as products of
-    matrices for all lanes, else lane by lane; which of them never depends on the number of lanes."""
+    """The convolution of `layer` with these weights: `[K, B, C, H, W]` -> `[K, B, O, H', W']`."""
     x, weight, bias = autocast(x, weight, bias)
-    padding = cast(tuple[int, int], layer.padding)
-    if algorithm := small_convolution.algorithm_for(
-        x, weight, layer.stride, padding, layer.dilation, layer.groups
-    ):
-        return small_convolution.convolution(algorithm, x, weight, bias, layer.stride, padding)
-    y: Tensor = _Convolution.apply(x, weight, bias, layer.stride, padding, layer.dilation, layer.groups)  # type: ignore[no-untyped-call]
+    settings = (layer.stride, layer.padding, layer.dilation, layer.groups)
+    y: Tensor = _Convolution.apply(x, weight, bias, *settings)  # type: ignore[no-untyped-call]
     return y
 
 
@@ -37,21 +31,21 @@ class _Convolution(torch.autograd.Function):
         stride: tuple[int, ...], padding: tuple[int, ...], dilation: tuple[int, ...], groups: int,
     ) -> Tensor:  # fmt: skip
         ctx.save_for_backward(x, weight)
-        ctx.bias = bias is not None
-        ctx.how = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        size = None if bias is None else [weight.shape[1]]
+        ctx.settings = (size, list(stride), list(padding), list(dilation), False, [0] * len(stride), groups)
         lanes = zip(x, weight, [None] * len(x) if bias is None else bias, strict=True)
-        return together([torch.conv2d(*lane, stride, padding, dilation, groups) for lane in lanes], x)
+        return stack_lanes([torch.conv2d(*lane, stride, padding, dilation, groups) for lane in lanes], x)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         need = ctx.needs_input_grad[:3]
-        to_x, to_weight, to_bias = small_convolution.gradients_by_lane(
-            match_layout(gradient, x), x, weight, need, bias=ctx.bias, **ctx.how
-        )
+        lanes = zip(match_layout(grad, x), x, weight, strict=True)
+        grads = [torch.ops.aten.convolution_backward(*lane, *ctx.settings, need) for lane in lanes]
+        grad_x, grad_weight, grad_bias = zip(*grads, strict=True)
         return (
-            together(to_x, x) if need[0] else None,
-            torch.stack(list(to_weight)) if need[1] else None,
-            torch.stack(list(to_bias)) if need[2] else None,
+            stack_lanes(grad_x, x) if need[0] else None,
+            torch.stack(grad_weight) if need[1] else None,
+            torch.stack(grad_bias) if need[2] else None,
             None, None, None, None,
         )  # fmt: skip

@@ -1,7 +1,7 @@
 """Each lane's own Switch, while one module serves all lanes.
 
-The stacked kernels hold one model for K lanes. Branches of its Switches may hold plain numbers that differ between lanes, so that each
-lane runs its own Switch at that place, with its row of the stacked tensors.
+The stacked kernels hold one model for K lanes. Branches of its Switches may hold plain numbers that differ between lanes, so each
+lane runs its own Switch there, with its row of the stacked tensors.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class _Active:
 
 
 @contextmanager
-def serving(switches: LaneSwitches | None) -> Iterator[None]:
+def use_switches(switches: LaneSwitches | None) -> Iterator[None]:
     """Within it, a module serves lanes with these Switches; None: every lane runs the module's own."""
     before, _Active.switches = _Active.switches, switches
     try:
@@ -45,7 +45,7 @@ def serving(switches: LaneSwitches | None) -> Iterator[None]:
         _Active.switches = before
 
 
-def served() -> LaneSwitches | None:
+def active_switches() -> LaneSwitches | None:
     return _Active.switches
 
 

@@ -1,7 +1,7 @@
-"""Leave vmap at one place in a model: there, lanes run one after another.
+"""Leave vmap for one operation in a model, which then runs lane by lane.
 
-What is rounded differently with other lanes beside it (norms, some activations), or is slower together than one by
-one (convolutions on a CPU, which vmap makes grouped ones), leaves vmap here and comes back.
+For operations that round differently under vmap (norms, some activations) or are slower (convolutions on a CPU, which vmap turns into
+grouped ones).
 """
 
 from __future__ import annotations
@@ -16,27 +16,24 @@ from torch.overrides import TorchFunctionMode
 
 Lane = Callable[[int, Tensor, Sequence[Tensor]], Tensor]
 """(lane, its input, its tensors) -> its output."""
-CONVOLVE = frozenset(
+CONVOLUTIONS = frozenset(
     {
         torch.conv1d, torch.conv2d, torch.conv3d,
         torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d,
     }
 )  # fmt: skip
 
-ROUNDED = frozenset(
+POSITION_DEPENDENT = frozenset(
     {
         "celu", "cos", "elu", "erf", "exp", "exp2", "expm1", "gelu", "hardsigmoid", "hardswish", "log", "log10", "log1p",
         "log2", "log_sigmoid", "mish", "pow", "rsqrt", "selu", "sigmoid", "silu", "sin", "softplus", "tanh",
     }
 )  # fmt: skip
-"""Pointwise functions that torch computes for a few vectors at a time and, at a tensor's end, one by one: which may round differently."""
+"""Pointwise functions that torch vectorises except at the end of a tensor, where they may round differently."""
 
 
-class _Escape(torch.autograd.Function):
-    """Leaves vmap at one place: its vmap rule is handed the stacked tensors and runs lane by lane.
-
-    The operations inside the rule are ordinary ones, recorded by autograd as usual.
-    """
+class _LeaveVmap(torch.autograd.Function):
+    """Its vmap rule gets the stacked tensors and calls the function lane by lane, recorded by autograd as usual."""
 
     generate_vmap_rule = False
     twins = False
@@ -55,7 +52,7 @@ class _Escape(torch.autograd.Function):
             (tensor,) * info.batch_size if dim is None else tensor.unbind(dim)
             for tensor, dim in zip(tensors, in_dims[1:], strict=True)
         ]
-        if _Escape.twins:
+        if _LeaveVmap.twins:
             firsts = zip(tensors, in_dims[1:], columns, strict=True)
             x, *state = (
                 _First.apply(tensor)  # type: ignore[no-untyped-call]
@@ -70,8 +67,8 @@ class _Escape(torch.autograd.Function):
 
 
 class _First(torch.autograd.Function):
-    """The first of two lanes. Its gradient lies in memory as it does among many lanes: the zeros beside it have its
-    layout, where `unbind` would make plain ones, and operations on mixed layouts may round differently."""
+    """The first of two lanes. The zeros of the other's gradient have its memory format, as among many lanes; those of `unbind` would be
+    contiguous, and operations on mixed formats may round differently."""
 
     @staticmethod
     def forward(ctx: Any, pair: Tensor) -> Tensor:
@@ -82,8 +79,8 @@ class _First(torch.autograd.Function):
         return torch.stack([gradient, torch.zeros_like(gradient)])
 
 
-class _Innermost(torch.autograd.Function):
-    """The identity on `[B, C, H, W]`, whose gradient lies in memory with the channels innermost."""
+class _ChannelsLastGrad(torch.autograd.Function):
+    """The identity on `[B, C, H, W]`; its gradient is channels-last."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -91,24 +88,24 @@ class _Innermost(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return channels_last(gradient)
+        return as_channels_last(gradient)
 
 
 def leave_vmap(call: Lane, x: Tensor, tensors: Sequence[Tensor]) -> Tensor:
     """`call` for each lane, on the lanes' inputs and `tensors`; only under vmap.
 
-    Where the channels of feature maps lie innermost, they do so on either side of `call`, values and gradients alike:
-    a lane must not be computed in another layout, and so rounded otherwise, because of what its neighbours do.
+    Channels-last feature maps are so before and after `call`, values and gradients alike: the memory format, and so the rounding, of a
+    lane must not depend on other lanes.
     """
-    innermost = LaneByLane.active is not None and LaneByLane.active.innermost and x.ndim == 4
+    channels_last = LaneByLane.active is not None and LaneByLane.active.channels_last and x.ndim == 4
 
     def own(lane: int, value: Tensor, state: Sequence[Tensor]) -> Tensor:
-        y = call(lane, _Innermost.apply(channels_last(value)), state)  # type: ignore[no-untyped-call]
-        match_grad_layout: Tensor = _Innermost.apply(channels_last(y))  # type: ignore[no-untyped-call]
-        return match_grad_layout.movedim(1, -1)
+        y = call(lane, _ChannelsLastGrad.apply(as_channels_last(value)), state)  # type: ignore[no-untyped-call]
+        output: Tensor = _ChannelsLastGrad.apply(as_channels_last(y))  # type: ignore[no-untyped-call]
+        return output.movedim(1, -1)
 
-    together: Tensor = _Escape.apply(own if innermost else call, x, *tensors)  # type: ignore[no-untyped-call]
-    return together.movedim(-1, 1) if innermost else together
+    outputs: Tensor = _LeaveVmap.apply(own if channels_last else call, x, *tensors)  # type: ignore[no-untyped-call]
+    return outputs.movedim(-1, 1) if channels_last else outputs
 
 
 def under_vmap(x: Tensor) -> bool:
@@ -117,30 +114,30 @@ def under_vmap(x: Tensor) -> bool:
 
 @contextmanager
 def twins() -> Iterator[None]:
-    """Within it, there are two lanes and the second is a copy of the first, whose results nobody wants."""
-    _Escape.twins = True
+    """Within it, there are two lanes, of which the second is a copy whose results are discarded."""
+    _LeaveVmap.twins = True
     try:
         yield
     finally:
-        _Escape.twins = False
+        _LeaveVmap.twins = False
 
 
 class LaneByLane(TorchFunctionMode):
     """Within it, convolutions and activations under vmap run lane by lane, wherever in the model they are called.
 
-    `innermost`: on feature maps, with the channels innermost in memory, before and after.
+    `channels_last`: the memory format of feature maps, before and after.
     """
 
     active: LaneByLane | None = None
 
-    def __init__(self, *, innermost: bool) -> None:
+    def __init__(self, *, channels_last: bool) -> None:
         super().__init__()
-        self.innermost = innermost
+        self.channels_last = channels_last
 
     @classmethod
     def again(cls) -> AbstractContextManager[Any]:
-        """For what runs once more in the backward pass: the same as now."""
-        return nullcontext() if cls.active is None else cls(innermost=cls.active.innermost)
+        """The present mode anew, for what runs again in the backward pass."""
+        return nullcontext() if cls.active is None else cls(channels_last=cls.active.channels_last)
 
     def __enter__(self) -> LaneByLane:
         self._before, LaneByLane.active = LaneByLane.active, self
@@ -154,9 +151,9 @@ class LaneByLane(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        if func in CONVOLVE and under_vmap(args[0]):
+        if func in CONVOLUTIONS and under_vmap(args[0]):
             return self._convolved(func, args, kwargs or {})
-        if getattr(func, "__name__", "") in ROUNDED and _is_vmapped_alone(args):
+        if getattr(func, "__name__", "") in POSITION_DEPENDENT and _is_vmapped_alone(args):
             return leave_vmap(lambda _, value, state: func(value, *args[1:], **(kwargs or {})), args[0], [])
         return func(*args, **(kwargs or {}))
 
@@ -178,8 +175,8 @@ def _is_vmapped_alone(args: tuple[Any, ...]) -> bool:
     return isinstance(first, Tensor) and under_vmap(first) and alone
 
 
-def channels_last(x: Tensor) -> Tensor:
-    """`[B, C, H, W]` with the channels innermost in memory; the same numbers."""
-    if x.shape[1] == 1:  # torch takes such a tensor for both layouts, and later layers would fall back
+def as_channels_last(x: Tensor) -> Tensor:
+    """`[B, C, H, W]` in channels-last format."""
+    if x.shape[1] == 1:  # ambiguous in torch: later layers would choose the other format
         return x.reshape(len(x), *x.shape[2:], 1).permute(0, 3, 1, 2)
     return x.contiguous(memory_format=torch.channels_last)

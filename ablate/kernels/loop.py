@@ -2,44 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from copy import copy
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from ablate.kernels.leave_vmap import channels_last
+from ablate.kernels.leave_vmap import as_channels_last
 from ablate.kernels.module_state import copied, fused_paths, set_mode
 from ablate.kernels.parameter_binding import binding_of
-from ablate.kernels.protocol import Forward, PerLane, Weights
+from ablate.kernels.protocol import Forward, Names, PerLane, Reseed, Weights
 from ablate.kernels.random_keys import drawn_keys, random_layers
 from ablate.seams.draws import count_calls
 from ablate.surgery.net import Net
 
-Reseed = Callable[[int], AbstractContextManager[None]]
-"""Seeds the global generators for the time of one lane's forward pass."""
+
+@dataclass(frozen=True)
+class LoopKernel:
+    """One lane after another: runs every model on every device."""
+
+    name: str = "loop"
+
+    def unavailable(self, device: torch.device) -> str:
+        return ""
+
+    def unsupported(self, model: nn.Module, x: Tensor) -> str:
+        return ""
+
+    def lower(
+        self,
+        nets: Sequence[Net],
+        names: Names,
+        *,
+        channels_last: bool,
+        reseed: Reseed | None,
+        traceable: bool,
+    ) -> Forward:
+        return Loop(nets, names, reseed=reseed, channels_last=channels_last)
 
 
 class Loop:
-    """One lane after another. Each lane's model holds only what that lane uses.
+    """Each lane's model holds only what that lane uses.
 
-    A model's parameters are its own `nn.Parameter`s, whose data are views of the lanes' weights: what the user's code does
-    with them (hooks, `requires_grad_`, `.data` written in place) is done to what is trained.
+    A model's parameters are its own `nn.Parameter`s, whose data are views of the stacked weights: hooks, `requires_grad_` and
+    in-place writes to `.data` by the user's code act on what is trained.
     """
 
     kernel = "loop"
 
     def __init__(
-        self, nets: Sequence[Net], names: Sequence[dict[str, str]], *, reseed: Reseed | None, innermost: bool
+        self, nets: Sequence[Net], names: Names, *, reseed: Reseed | None, channels_last: bool
     ) -> None:
         self.modules = [net.module for net in nets]
         self.names = list(names)
         self.reseed = reseed
-        self.innermost = innermost
-        self.fused = [
-            not net.touched for net in nets
-        ]  # whether torch's fused paths see the layers that are there
+        self.channels_last = channels_last
+        # Whether torch's fused paths would see the layers that are there.
+        self.fused = [not net.touched for net in nets]
 
     def __call__(self, weights: Weights, x: Tensor, keys: Tensor, training: bool) -> Tensor:
         if isinstance(weights, PerLane) and weights.per_lane:
@@ -56,7 +77,7 @@ class Loop:
                     parameter.data = own
 
     def _forward(self, lanes: Sequence[Weights], x: Tensor, keys: Tensor, training: bool) -> Tensor:
-        """`lanes`: for each, tensors that stand in for the module's own parameters."""
+        """`lanes`: for each, tensors that replace the module's own parameters."""
         layers = [random_layers(module) if training else {} for module in self.modules]
         drawn = drawn_keys((stream for own in layers for stream in own.values()), keys)
         own_keys = [
@@ -72,10 +93,10 @@ class Loop:
         set_mode(module, training)
         state = {own: weights[common] for common, own in self.names[lane].items()} if weights else {}
         if x.requires_grad:
-            # A model may write to its input, which autograd forbids on a view of all lanes' inputs.
+            # A model may write to its input in place, which autograd forbids on a view of all lanes' inputs.
             x = x.clone()
-        if self.innermost:
-            x = channels_last(x)
+        if self.channels_last:
+            x = as_channels_last(x)
         binding = binding_of(module)
         binding.put(
             drawn
@@ -91,14 +112,14 @@ class Loop:
             binding.put(before)
 
     def attach(self, weights: Weights) -> list[dict[str, Tensor]]:
-        found: list[dict[str, Tensor]] = []
+        parameters: list[dict[str, Tensor]] = []
         for lane, (module, names) in enumerate(zip(self.modules, self.names, strict=True)):
             own: dict[str, Tensor] = {}
             for common, name in names.items():
                 own[common] = module.get_parameter(name)
                 own[common].data = weights[common][lane].detach()
-            found.append(own)
-        return found
+            parameters.append(own)
+        return parameters
 
     def collect(self, weights: Weights) -> None:
         for lane, (module, names) in enumerate(zip(self.modules, self.names, strict=True)):
@@ -108,11 +129,11 @@ class Loop:
                     parameter.data = row.copy_(parameter.detach())
 
     def frozen(self) -> frozenset[str]:
-        every = [
+        by_lane = [
             {common for common, own in names.items() if not module.get_parameter(own).requires_grad}
             for module, names in zip(self.modules, self.names, strict=True)
         ]
-        return frozenset(set.intersection(*every)) if every else frozenset()
+        return frozenset(set.intersection(*by_lane)) if by_lane else frozenset()
 
     def buffers(self) -> dict[str, Tensor]:
         return {
@@ -125,12 +146,12 @@ class Loop:
         for name, value in buffers.items():
             lane, _, path = name.partition("/")
             owner, _, own = path.rpartition(".")
-            held = self.modules[int(lane)].get_submodule(owner)._buffers
-            before = held.get(own)
+            owned = self.modules[int(lane)].get_submodule(owner)._buffers
+            before = owned.get(own)
             if before is not None and before.shape == value.shape[1:]:
                 before.copy_(value[0])
-            else:  # a buffer that forward has assigned
-                held[own] = value[0].clone()
+            else:  # a buffer that `forward` has assigned
+                owned[own] = value[0].clone()
 
     def take(self, lanes: Tensor) -> None:
         self.modules = [self.modules[i] for i in lanes.tolist()]

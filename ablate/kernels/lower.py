@@ -1,35 +1,47 @@
-"""The kernel of a name over the lanes' models."""
+"""The kernels by name, and lowering K models by one of them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ablate.kernels.loop import Loop, Reseed
-from ablate.kernels.protocol import Forward
-from ablate.kernels.stacked_lanes import Stacked
-from ablate.kernels.tracing import never_trace
+import torch
+
+from ablate.kernels.loop import LoopKernel
+from ablate.kernels.protocol import Forward, Kernel, Names, Reseed
+from ablate.kernels.stacked_lanes import StackedKernel
 from ablate.surgery.net import Net
+
+_ALL: tuple[Kernel, ...] = (
+    StackedKernel("compiled"),
+    StackedKernel("batched"),
+    StackedKernel("vmap"),
+    LoopKernel(),
+)
+KERNELS = {kernel.name: kernel for kernel in _ALL}
+
+
+def kernel_unavailable(name: str, device: torch.device) -> str:
+    """Why a kernel is unavailable on this machine, in a few words; empty where it is available, and for other names."""
+    return KERNELS[name].unavailable(device) if name in KERNELS else ""
+
+
+def available_kernels(device: torch.device) -> tuple[str, ...]:
+    return tuple(name for name in KERNELS if not kernel_unavailable(name, device))
 
 
 def lower(
     kernel: str,
     nets: Sequence[Net],
-    names: Sequence[dict[str, str]],
+    names: Names,
     *,
-    innermost: bool,
+    channels_last: bool,
     reseed: Reseed | None = None,
     traceable: bool = True,
 ) -> Forward:
-    """The forward pass of `nets` by `kernel`. `names`: for each lane, common name of a parameter -> its own name.
+    """The forward pass of `nets` by a kernel.
 
-    `innermost`: feature maps have their channels innermost in memory. `reseed`: seeds the global generators around each
-    lane's pass, for models that draw from them (the loop kernel only). `traceable`: whether a `forward` of the user's own may
-    be run as traced; else it is vmapped.
+    `names`: for each lane, common name of a parameter -> its own name. `channels_last`: the memory format of feature maps. `reseed`:
+    seeds the global generators around each lane's pass, for models that draw from them (the loop kernel only). `traceable`: whether a
+    `forward` of the user's own may run as traced; else it is vmapped. Raises ValueError for a model that the kernel cannot run.
     """
-    if kernel == "loop":
-        return Loop(nets, names, reseed=reseed, innermost=innermost)
-    if reseed is not None:
-        raise ValueError(f"the {kernel} kernel cannot run a model that draws from a global generator")
-    if not traceable:
-        never_trace(nets[0].module)
-    return Stacked(nets, names, kernel, innermost=innermost)
+    return KERNELS[kernel].lower(nets, names, channels_last=channels_last, reseed=reseed, traceable=traceable)

@@ -1,4 +1,4 @@
-"""What a kernel asks of the user's modules beyond their forward pass: their mode, torch's fused paths, a copy."""
+"""The state of the user's modules that kernels manage: the mode, torch's fused paths, copies."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def begin(module: nn.Module, training: bool) -> None:
 
 @contextmanager
 def fused_paths(allowed: bool) -> Iterator[None]:
-    """Unless `allowed`, torch's attention layers do without their fused forward pass in evaluation: it reads the weights of
-    the layers below it, and so by-passes whatever stands in their places."""
+    """Unless `allowed`, disable the fused evaluation pass of torch's attention layers: it reads the weights of their sublayers, and so
+    bypasses whatever replaced these."""
     before = torch.backends.mha.get_fastpath_enabled()
     if allowed or not before:
         yield

@@ -1,4 +1,4 @@
-"""Other tensors in the place of a module's parameters and buffers, at the price of a few dictionary writes.
+"""Replace a module's parameters and buffers by other tensors, at the cost of a few dictionary writes.
 
 `torch.func.functional_call` does the same with checks that take longer than a small layer does.
 """

@@ -1,21 +1,33 @@
-"""What a kernel makes of K models: an object that runs their forward pass and holds their buffers.
+"""The protocol of a kernel: where it is available, which models it supports, how it lowers K models, and how these run.
 
-The four kernels (`KERNELS`) compute each lane by itself and agree to rounding. Which is fastest depends on the machine and
-the model; `lanes/capabilities.py` and `lanes/autotune.py` choose.
+| function | answers |
+|---|---|
+| `Kernel.unavailable(device)` | why the kernel cannot be used on this machine |
+| `Kernel.unsupported(model, x)` | why it cannot run this model |
+| `Kernel.lower(nets, names, …)` | a `Forward` of K models |
+| `Forward.__call__(weights, x, keys, training)` | their outputs |
+
+The kernels (`lower.KERNELS`) compute each lane independently of the others and agree up to rounding. Which is fastest depends on the
+machine and the model: `lanes/capabilities.py` and `lanes/autotune.py` choose. `docs/kernels.md` lists each one's size and speed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from ablate.kernels.compiled import unavailable_reason
+from ablate.surgery.net import Net
 
 Weights = Mapping[str, Tensor]
-KERNELS = ("compiled", "batched", "vmap", "loop")
+"""Common name of a parameter -> its values in all lanes, `[K, *shape]`."""
+Names = Sequence[dict[str, str]]
+"""For each lane, common name of a parameter -> its name in that lane's model."""
+Reseed = Callable[[int], AbstractContextManager[None]]
+"""Seeds the global generators for one lane's forward pass."""
 
 
 @runtime_checkable
@@ -26,39 +38,19 @@ class PerLane(Protocol):
     def per_lane(self) -> Sequence[Weights]: ...
 
 
-class Forward(Protocol):
-    """K models. `weights` are `[K, *shape]` by common name; buffers belong to the object."""
+class LaneState(Protocol):
+    """The lanes of a kernel and the buffers of their models."""
 
-    kernel: str
-
-    def __call__(self, weights: Weights, x: Tensor, keys: Tensor, training: bool) -> Tensor: ...
     def buffers(self) -> dict[str, Tensor]: ...
     def load_buffers(self, buffers: Mapping[str, Tensor]) -> None: ...
     def take(self, lanes: Tensor) -> None: ...
     def extend(self, other: Forward) -> None: ...
     def some(self, lanes: Tensor) -> Forward:
-        """The models of some lanes, for evaluation: this object and its lanes stay as they are."""
+        """The models of some lanes, for evaluation; this object does not change."""
         ...
 
     def branch_keys(self, lane: int) -> tuple[str, ...]:
-        """The branches that a lane goes through, as far as it pays that lanes with equal keys are neighbours."""
-        ...
-
-    def own_names(self, lane: int) -> dict[str, str]:
-        """A lane's parameters: own name -> common name."""
-        ...
-
-    def attach(self, weights: Weights) -> list[dict[str, Tensor]]:
-        """Where each lane is a module of its own: make its parameters views of its row of `weights`; returns them by common
-        name. Else nothing."""
-        ...
-
-    def collect(self, weights: Weights) -> None:
-        """Copy into `weights` the data that models have given to parameters which were attached to them."""
-        ...
-
-    def frozen(self) -> frozenset[str]:
-        """Common names of the parameters that do not require a gradient in any lane."""
+        """The branches that a lane takes, as far as lanes with equal keys are faster as neighbours."""
         ...
 
     def module_of(self, lane: int) -> nn.Module:
@@ -66,12 +58,57 @@ class Forward(Protocol):
         ...
 
 
-def kernel_unavailable(name: str, device: torch.device) -> str:
-    """Why a kernel is unavailable on this machine, in a few words; empty where it is available."""
-    if name != "compiled":
-        return ""
-    return "it is for CPUs" if device.type != "cpu" else unavailable_reason()
+class ParameterViews(Protocol):
+    """How the parameters of the lanes' models relate to the stacked weights."""
+
+    def own_names(self, lane: int) -> dict[str, str]:
+        """A lane's parameters: own name -> common name."""
+        ...
+
+    def attach(self, weights: Weights) -> list[dict[str, Tensor]]:
+        """If each lane has a module of its own: make its parameters views of its row of `weights`, and return them by common name.
+        Else an empty list."""
+        ...
+
+    def collect(self, weights: Weights) -> None:
+        """Copy into `weights` what models have assigned to the data of attached parameters."""
+        ...
+
+    def frozen(self) -> frozenset[str]:
+        """Common names of the parameters that require a gradient in no lane."""
+        ...
 
 
-def available_kernels(device: torch.device) -> tuple[str, ...]:
-    return tuple(name for name in KERNELS if not kernel_unavailable(name, device))
+class Forward(LaneState, ParameterViews, Protocol):
+    """K models lowered by a kernel. Weights are passed in; buffers belong to the object."""
+
+    kernel: str
+
+    def __call__(self, weights: Weights, x: Tensor, keys: Tensor, training: bool) -> Tensor:
+        """The models' outputs `[K, B, …]` for `x` `[K, B, …]`; `keys` `[K]`: what the step's random draws derive from."""
+        ...
+
+
+class Kernel(Protocol):
+    @property
+    def name(self) -> str: ...
+
+    def unavailable(self, device: torch.device) -> str:
+        """Why the kernel is unavailable on this machine, in a few words; empty where it is available."""
+        ...
+
+    def unsupported(self, model: nn.Module, x: Tensor) -> str:
+        """Why it cannot run several lanes of `model` on inputs like `x` `[B, …]`, in a few words; empty where it can."""
+        ...
+
+    def lower(
+        self,
+        nets: Sequence[Net],
+        names: Names,
+        *,
+        channels_last: bool,
+        reseed: Reseed | None,
+        traceable: bool,
+    ) -> Forward:
+        """Lower K models of one structure. Arguments as `lower.lower`."""
+        ...

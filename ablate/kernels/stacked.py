@@ -1,8 +1,7 @@
-"""Modules on the stacked tensors of K lanes, without vmap: `[K, B, …]` in, `[K, B, …]` out.
+"""Modules on the stacked tensors of K lanes: `[K, B, …]` in, `[K, B, …]` out.
 
-A module's parameters and buffers have been replaced by the lanes' stacked ones. It runs by the rule of its type (`registry`,
-`rules/`); a module without a rule whose `forward` can be traced runs as traced (`tracing`); what remains is vmapped. Each lane's
-numbers are the same, bit for bit, whatever lanes run beside it.
+A module, whose parameters and buffers have been replaced by the lanes' stacked ones, runs by the rule of its type (`registry`,
+`rules/`); without a rule, by its traced `forward` (`tracing`); else vmapped. A lane's bits do not depend on the other lanes.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from ablate.surgery.torch_layers import is_hooked
 
 
 def stacked(module: nn.Module, *inputs: Tensor) -> Tensor:
-    """`inputs` through `module`, of whose tensors each has the lanes as first dimension."""
+    """`inputs` through `module`, whose tensors have the lanes as first dimension."""
     if (cache := op_cache()) is not None and len(inputs) == 1:
         if module not in cache:
             cache[module] = LayerOps(layer_ops_of(module))
@@ -31,7 +30,7 @@ def stacked(module: nn.Module, *inputs: Tensor) -> Tensor:
 
 
 def layer_ops_of(module: nn.Module) -> list[LayerOp]:
-    """`module` as layers one after another, of which compiled code takes those that it can."""
+    """`module` as a sequence of layers, of which compiled code may run some."""
     if type(module) is nn.Sequential and not is_hooked(module):
         return [op for child in module for op in layer_ops_of(child)]
     eager = partial(run_eager, module)

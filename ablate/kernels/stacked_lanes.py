@@ -1,49 +1,79 @@
-"""The kernels "vmap", "batched" and "compiled": one module for all lanes, on their stacked tensors."""
+"""The kernels "compiled", "batched" and "vmap": one module for all lanes, on their stacked tensors."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import copy
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ablate.kernels.compiled import use_compiled
-from ablate.kernels.lane_switches import LaneSwitches, serving, switches_by_path
-from ablate.kernels.memory_format import innermost
+from ablate.kernels.compiled import unavailable_reason, use_compiled
+from ablate.kernels.lane_switches import LaneSwitches, switches_by_path, use_switches
+from ablate.kernels.memory_format import to_channels_last
 from ablate.kernels.module_state import copied, fused_paths, set_mode, tie, tied
 from ablate.kernels.parameter_binding import binding_of
-from ablate.kernels.protocol import Forward, Weights
+from ablate.kernels.protocol import Forward, Names, Reseed, Weights
 from ablate.kernels.random_keys import drawn_keys, random_layers
 from ablate.kernels.rules.switch import branch_key
 from ablate.kernels.stacked import stacked
+from ablate.kernels.support import why_not_vmap
+from ablate.kernels.tracing import never_trace
 from ablate.kernels.vmapped import vmapped
 from ablate.seams.draws import count_calls
 from ablate.surgery.net import Net
 
 
-class Stacked:
-    """One module that holds what any lane of the group uses, on the lanes' stacked tensors.
+@dataclass(frozen=True)
+class StackedKernel:
+    """Layer by layer in operations for all lanes, by torch alone ("batched") or with compiled code ("compiled"); or in one vmapped call ("vmap")."""
 
-    As one vmapped call, or layer by layer in batched operations: torch's alone ("batched"), or with code compiled for some layers ("compiled").
-    """
+    name: str
+
+    def unavailable(self, device: torch.device) -> str:
+        if self.name != "compiled":
+            return ""
+        return "it is for CPUs" if device.type != "cpu" else unavailable_reason()
+
+    def unsupported(self, model: nn.Module, x: Tensor) -> str:
+        return why_not_vmap(model, x)
+
+    def lower(
+        self,
+        nets: Sequence[Net],
+        names: Names,
+        *,
+        channels_last: bool,
+        reseed: Reseed | None,
+        traceable: bool,
+    ) -> Forward:
+        if reseed is not None:
+            raise ValueError(f"the {self.name} kernel cannot run a model that draws from a global generator")
+        if not traceable:
+            never_trace(nets[0].module)
+        return Stacked(nets, names, self.name, channels_last=channels_last)
+
+
+class Stacked:
+    """One module that holds what any lane of the group uses."""
 
     def __init__(
         self,
         nets: Sequence[Net],
-        names: Sequence[dict[str, str]],
+        names: Names,
         kernel: str,
         *,
-        innermost: bool,
+        channels_last: bool,
     ) -> None:
         self.kernel = kernel
-        self.innermost = innermost
+        self.channels_last = channels_last
         self.module = nets[0].module
         self.names = names[0]
         self.switches = switches_by_path([net.module for net in nets])
         self.random = random_layers(self.module)
-        self._forget()
+        self._reset_caches()
         stacks = [dict(net.module.named_buffers()) for net in nets]
         self._buffers = {
             name: torch.stack([stack[name] for stack in stacks])
@@ -58,23 +88,23 @@ class Stacked:
         state |= self._buffers | {name: drawn[stream] for name, stream in self.random.items()}
         calls = count_calls({})
         try:
-            with binding_of(self.module).bound(state), serving(self._served), fused_paths(training):
+            with binding_of(self.module).bound(state), use_switches(self._served), fused_paths(training):
                 if self.kernel == "vmap":
-                    return vmapped(self.module, x, innermost=self.innermost)
+                    return vmapped(self.module, x, channels_last=self.channels_last)
                 with use_compiled(self.op_caches[training] if self.kernel == "compiled" else None):
-                    return stacked(self.module, innermost(x) if self.innermost else x)
+                    return stacked(self.module, to_channels_last(x) if self.channels_last else x)
         finally:
             count_calls(calls)
 
-    def _forget(self) -> None:
-        """Start anew with what is derived from the lanes at hand."""
+    def _reset_caches(self) -> None:
+        """Forget what was derived from the present lanes."""
         self._mode: bool | None = None
         self._served = LaneSwitches.of(self.module, self.switches)
         self.op_caches: dict[bool, dict[Any, Any]] = {True: {}, False: {}}
         """What compiled ops cache for these lanes, training and evaluating."""
 
     def _set_mode(self, training: bool) -> None:
-        """The mode of the module that serves the lanes, by its own `train`; the lanes' Switches follow it layer by layer."""
+        """Set the shared module's mode by its own `train`, and copy it to the lanes' Switches layer by layer."""
         if self._mode is training and self.module.__dict__.get("_ablate_mode") is training:
             return
         set_mode(self.module, training)
@@ -96,7 +126,7 @@ class Stacked:
         self._buffers = {name: buffer[lanes] for name, buffer in self._buffers.items()}
         kept = lanes.tolist()
         self.switches = {path: [switches[i] for i in kept] for path, switches in self.switches.items()}
-        self._forget()
+        self._reset_caches()
 
     def some(self, lanes: Tensor) -> Forward:
         chosen = copy(self)
@@ -109,10 +139,10 @@ class Stacked:
             name: torch.cat([buffer, other._buffers[name]]) for name, buffer in self._buffers.items()
         }
         self.switches = {path: switches + other.switches[path] for path, switches in self.switches.items()}
-        self._forget()
+        self._reset_caches()
 
     def branch_keys(self, lane: int) -> tuple[str, ...]:
-        if self.kernel == "compiled":  # goes lane by lane
+        if self.kernel == "compiled":  # it runs lane by lane
             return ()
         return tuple(branch_key(switches[lane]) for switches in self.switches.values())
 
@@ -134,10 +164,10 @@ class Stacked:
         module = copied(self.module)
         for path, switches in self.switches.items():
             own = copied(switches[lane])
-            stands = module.get_submodule(path)
+            shared = module.get_submodule(path)
             for parent in list(module.modules()):
                 for name, child in parent._modules.items():
-                    if child is stands:
+                    if child is shared:
                         parent._modules[name] = own
         tie(module, tied(self.module))
         for name, buffer in self._buffers.items():

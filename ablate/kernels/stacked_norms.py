@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from ablate.kernels.broadcasting import by_channel
-from ablate.kernels.standardize import standardized, standardized_differentiably
+from ablate.kernels.standardize import standardized, standardized_eager
 from ablate.surgery.norms import BatchNorm, Norm
 
 
@@ -31,11 +31,11 @@ def normed(layer: Norm, x: Tensor, own: Mapping[str, Tensor]) -> Tensor:
     return y
 
 
-def normed_differentiably(layer: Norm, x: Tensor, own: Mapping[str, Tensor]) -> Tensor:
-    """The same by operations of which each has a gradient; running statistics stay."""
+def normed_eager(layer: Norm, x: Tensor, own: Mapping[str, Tensor]) -> Tensor:
+    """The same by differentiable operators, without updating running statistics."""
     if isinstance(layer, BatchNorm) and not layer.training:
         return _by_running(x, own)
-    return standardized_differentiably(x, own, over_examples=layer.over_examples)
+    return standardized_eager(x, own, over_examples=layer.over_examples)
 
 
 def _by_running(x: Tensor, own: Mapping[str, Tensor]) -> Tensor:

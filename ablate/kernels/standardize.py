@@ -2,10 +2,9 @@
 
     y = γ_c (x − μ) / √(σ² + ε) + β_c,    μ, σ²: of a lane's channel group, over positions and perhaps examples
 
-torch's own norms take one lane a call, which for small layers is mostly the call, and group norm with few values a group is slow.
-Each lane is rounded as it would be alone: sums run over whole dimensions of a lane, groups are pooled by products of matrices
-batched by lane, and the rest is single additions, products and roots, which are the same to the last bit in vectorised and
-scalar code.
+torch's own norms take one lane a call, which for small layers is mostly overhead, and group norm is slow for small groups.
+A lane's bits do not depend on the other lanes: sums run over whole dimensions of a lane, group means are matrix products batched by
+lane, and the rest is elementwise arithmetic, which rounds alike in vectorised and scalar code.
 """
 
 from __future__ import annotations
@@ -34,14 +33,14 @@ def standardized(
     return result
 
 
-def standardized_differentiably(x: Tensor, own: Mapping[str, Tensor], *, over_examples: bool) -> Tensor:
-    """y, by operations of which each has a gradient."""
-    mean_of = _Means(x, own.get("channels_per_group"), over_examples)
-    return _differentiably(x, own["weight"], own["bias"], own["eps"], mean_of)
+def standardized_eager(x: Tensor, own: Mapping[str, Tensor], *, over_examples: bool) -> Tensor:
+    """y by differentiable operators."""
+    mean_of = _GroupMeans(x, own.get("channels_per_group"), over_examples)
+    return _standardized_eager(x, own["weight"], own["bias"], own["eps"], mean_of)
 
 
-class _Means:
-    """Means over what is standardised together, for activations of one shape."""
+class _GroupMeans:
+    """Means over what shares statistics, for activations of one shape."""
 
     def __init__(self, x: Tensor, group_size: Tensor | None, over_examples: bool) -> None:
         self.dims = [1] * over_examples + list(range(3, x.ndim))
@@ -79,7 +78,7 @@ class _Standardize(torch.autograd.Function):
         over_examples: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
         wide = x.to(torch.promote_types(x.dtype, weight.dtype))
-        mean_of = _Means(wide, group_size, over_examples)
+        mean_of = _GroupMeans(wide, group_size, over_examples)
         mean = mean_of(wide)
         normal = wide - mean
         variance = mean_of(normal * normal)
@@ -95,10 +94,10 @@ class _Standardize(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, bias, eps, normal, inverse = ctx.saved_tensors
-        mean_of: _Means = ctx.mean_of
-        if torch.is_grad_enabled():  # a gradient of this gradient is wanted
+        mean_of: _GroupMeans = ctx.mean_of
+        if torch.is_grad_enabled():  # double backward
             given = (x, weight, bias)
-            again = _differentiably(*given, eps, mean_of)
+            again = _standardized_eager(*given, eps, mean_of)
             return (*torch.autograd.grad(again, given, gradient, create_graph=True), None, None, None)
         gradient = match_layout(gradient.to(normal.dtype), normal)
         scale = by_channel(weight, x)
@@ -113,7 +112,7 @@ class _Standardize(torch.autograd.Function):
         return to_x.to(x.dtype), to_weight.to(weight.dtype), to_bias.to(bias.dtype), None, None, None
 
 
-def _differentiably(x: Tensor, weight: Tensor, bias: Tensor, eps: Tensor, mean_of: _Means) -> Tensor:
+def _standardized_eager(x: Tensor, weight: Tensor, bias: Tensor, eps: Tensor, mean_of: _GroupMeans) -> Tensor:
     centred = x.to(torch.promote_types(x.dtype, weight.dtype))
     centred = centred - mean_of(centred)
     inverse = (mean_of(centred * centred) + by_lane(eps, x).to(centred.dtype)).rsqrt()

@@ -1,7 +1,7 @@
-"""Whether a model's lanes on stacked tensors compute what the model itself does: outputs, gradients and buffers.
+"""Whether a model on stacked tensors computes what the model itself does: outputs, gradients and buffers.
 
-A trace sees one run of a `forward` and none of what it does to gradients (`torch.no_grad`, an autograd function of the
-user's own); vmap refuses or changes some operations. Both are tried on an example before they are used.
+A trace sees one run of a `forward` and not what it does to gradients (`torch.no_grad`, custom autograd functions); vmap refuses or
+changes some operations. Both are checked on an example before they are used.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from ablate.seams.draws import count_calls
 
 Lanes = Callable[[nn.Module, Tensor], Tensor]
 FAILURES = (RuntimeError, NotImplementedError, TypeError, ValueError, AttributeError, LookupError)
-"""What a model may raise where it is run in another way than it was written for."""
+"""What a model may raise when it runs under vmap or as a trace."""
 TOLERANCE = 1e-3
-"""Of a tensor's largest number."""
+"""Relative to the largest element of a tensor."""
 NOISE = 1e-4
-"""Of the largest number of all."""
+"""Relative to the largest element of all."""
 
 
 @contextmanager
 def unchanged(module: nn.Module) -> Iterator[None]:
-    """What is tried within it leaves buffers as they were, and is a forward pass of its own."""
+    """Within it is a forward pass of its own, after which mode and buffers are restored."""
     was_training = module.training
     kept = {name: buffer.clone() for name, buffer in module.named_buffers()}
     calls = count_calls({})
@@ -76,7 +76,7 @@ def _why_not(module: nn.Module, x: Tensor, lanes: Lanes) -> str:
 def differing(found: Mapping[str, Tensor | None], expected: Mapping[str, Tensor | None]) -> str:
     """The first of `expected` that differs in `found`, or is missing in one of them; empty where none does.
 
-    By more than rounding: a gradient that is nothing but rounding (of what a norm takes out again) is held against the largest.
+    By more than rounding: a gradient that is pure rounding error (of what a norm cancels) is compared with the largest element.
     """
     largest = max(
         (

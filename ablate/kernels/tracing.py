@@ -1,9 +1,8 @@
-"""Models and blocks with a `forward` of their own, on the stacked tensors of K lanes, without vmap.
+"""Models and blocks with a `forward` of their own, on the stacked tensors of K lanes.
 
-`forward` is traced once (torch.fx), with every submodule a leaf; what it does between its layers then runs on `[K, B, …]`:
-arithmetic, shapes and pooling for all lanes at once, any other function lane by lane. Each lane's numbers are so the same
-bits whatever lanes are beside it. What cannot be traced (control flow that hangs on values) or would act on more than
-its results (in place, on the module) has no program, and is vmapped as a whole.
+`forward` is traced once (torch.fx) with every submodule a leaf; the functions between its layers then run on `[K, B, …]`
+(`functional_rules`). A module that cannot be traced (data-dependent control flow) or has side effects (in-place operations, writes to
+the module) has no program and is vmapped as a whole.
 """
 
 from __future__ import annotations
@@ -16,35 +15,34 @@ from typing import Any
 from torch import Tensor, fx, nn
 
 from ablate.kernels.cache import cached
-from ablate.kernels.functional_rules import FUNCTIONS, applied
+from ablate.kernels.functional_rules import FUNCTIONS, apply_stacked
 from ablate.kernels.parameter_binding import Binding
 from ablate.surgery.torch_layers import is_hooked
 
 Call = Callable[..., Tensor]
 """(a submodule, its inputs, stacked) -> its output, stacked."""
 UNTRACEABLE = (ArithmeticError, AssertionError, AttributeError, LookupError, NameError, RuntimeError, TypeError, ValueError)  # fmt: skip
-"""What a model's own code may raise when it is handed a stand-in for its input: fx's TraceError is a ValueError."""
+"""What a model's own code may raise when it is called with an fx proxy; fx's TraceError is a ValueError."""
 IN_PLACE = {operator.iadd, operator.isub, operator.imul, operator.itruediv, operator.setitem}
-"""As functions; `x += y` is traced as an addition, which differs where `x` has another name: trying finds it."""
+"""`x += y` is traced as an addition, which differs where `x` is aliased: `support.trace_matches` detects that."""
 
 
 @dataclass(frozen=True)
 class Program:
-    """What a `forward` does. `last`: the node after which each value is not needed any more."""
+    """A traced `forward`. `last`: node -> the values that are not needed after it."""
 
     graph: fx.Graph
     last: Mapping[fx.Node, Sequence[fx.Node]]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Program:
-        return self  # it names submodules by their paths, and nobody changes it
+        return self  # immutable; it refers to submodules by path
 
     def submodules(self, module: nn.Module) -> list[nn.Module]:
         """What `module` calls."""
         return [module.get_submodule(node.target) for node in self.graph.nodes if node.op == "call_module"]
 
     def run(self, module: nn.Module, call: Call, *inputs: Tensor) -> Tensor:
-        """`inputs` `[K, B, …]` through `module`, whose tensors are the lanes' stacked ones. Raises TypeError for another number
-        of inputs than `forward` takes."""
+        """`inputs` `[K, B, …]` through `module`, whose tensors are the lanes' stacked ones. Raises TypeError for a wrong number of inputs."""
         given, values = iter(inputs), dict[fx.Node, Any]()
         for node in self.graph.nodes:
             args, kwargs = (fx.map_arg(found, values.__getitem__) for found in (node.args, node.kwargs))
@@ -58,7 +56,7 @@ class Program:
                 value = args[0]
                 break
             else:
-                value = applied(node.target, args, kwargs)
+                value = apply_stacked(node.target, args, kwargs)
             values[node] = value
             for done in self.last.get(node, ()):
                 del values[done]
@@ -69,10 +67,10 @@ class Program:
 
 
 def program_of(module: nn.Module) -> Program | None:
-    """The program of a module in its present mode (training or evaluation); None where it has none. Traced once a mode."""
+    """The program of a module in its present mode (training or evaluation), traced once per mode; None where it has none."""
     programs = cached(module, "programs", _no_programs)
     if module.training not in programs:
-        programs[module.training] = _traced(module)
+        programs[module.training] = _trace(module)
     return programs[module.training]
 
 
@@ -81,7 +79,7 @@ def _no_programs(module: nn.Module) -> dict[bool, Program | None]:
 
 
 def never_trace(module: nn.Module) -> None:
-    """No `forward` in `module` is to be run as traced."""
+    """Disable traced programs within `module`."""
     for layer in module.modules():
         layer.__dict__["_ablate_programs"] = {True: None, False: None}
 
@@ -91,7 +89,7 @@ class _Tracer(fx.Tracer):
         return True
 
 
-def _traced(module: nn.Module) -> Program | None:
+def _trace(module: nn.Module) -> Program | None:
     if type(module).__module__.startswith("torch.") or is_hooked(module):
         return None
     before = dict(vars(module))
@@ -107,7 +105,7 @@ def _traced(module: nn.Module) -> Program | None:
         graph = None
     after = vars(module)
     changed = [name for name in {*before, *after} if before.get(name, before) is not after.get(name, before)]
-    for name in changed:  # tracing has changed the module, as every call would
+    for name in changed:  # tracing changed the module, as every call would: undo it
         after.pop(name, None)
         if name in before:
             after[name] = before[name]
@@ -127,7 +125,7 @@ def _copy(tensor: Tensor) -> Tensor:
 
 
 def _is_plain(node: fx.Node, module: nn.Module) -> bool:
-    """Whether the program can run this node: it gives a result and changes nothing that is used again."""
+    """Whether a program can run this node: it returns a result and has no side effects."""
     if node.op == "get_attr":
         owner, _, name = node.target.rpartition(".")  # type: ignore[union-attr]
         held = module.get_submodule(owner)
@@ -140,7 +138,7 @@ def _is_plain(node: fx.Node, module: nn.Module) -> bool:
         return not str(node.target).startswith("*")
     name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "_")
     if node.kwargs.get("inplace"):
-        # On a layer's output that nobody else wants, it is what it is out of place.
+        # On a layer's output without other users, it equals the out-of-place operation.
         first = node.args[0]
         known = node.target in FUNCTIONS
         return known and isinstance(first, fx.Node) and first.op == "call_module" and len(first.users) == 1

@@ -1,4 +1,4 @@
-"""One vmapped call of a module, on the stacked tensors of K lanes: what runs layers that have no stacked rule."""
+"""One vmapped call of a module on the stacked tensors of K lanes, for layers without a stacked rule."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from torch.func import vmap
 
 from ablate.kernels.cache import cached
 from ablate.kernels.leave_vmap import LaneByLane, twins
-from ablate.kernels.memory_format import is_innermost, together
+from ablate.kernels.memory_format import is_channels_last, stack_lanes
 from ablate.kernels.parameter_binding import binding_of
 from ablate.kernels.registry import VMAPPED, VmappedRule
 
 
-def vmapped(module: nn.Module, *inputs: Tensor, innermost: bool | None = None) -> Tensor:
+def vmapped(module: nn.Module, *inputs: Tensor, channels_last: bool | None = None) -> Tensor:
     """`module` on inputs `[K, B, …]`, holding the lanes' stacked tensors -> `[K, B, …]`.
 
-    `innermost`: convolutions take feature maps with the channels innermost in memory; None: as the first input is.
+    `channels_last`: the memory format of feature maps in convolutions; None: that of the first input.
     """
     binding = binding_of(module)
     state = binding.held()
-    innermost = is_innermost(inputs[0]) if innermost is None else innermost
+    channels_last = is_channels_last(inputs[0]) if channels_last is None else channels_last
 
     def one(own: dict[str, Tensor], *values: Tensor) -> Tensor:
         with binding.bound(own):
             output: Tensor = module(*values)
             return output
 
-    mode = LaneByLane(innermost=innermost) if inputs[0].device.type == "cpu" else nullcontext()
+    mode = LaneByLane(channels_last=channels_last) if inputs[0].device.type == "cpu" else nullcontext()
     with mode, vmapped_rules(module):
         if len(inputs[0]) > 1:
             y: Tensor = vmap(one, randomness="error")(state, *inputs)
             return y
-        # One lane runs beside a discarded copy of itself: a batched product of one matrix is handed to another routine (for a
-        # single column a matrix-vector product) that sums in another order; of two or more, each is what it is among many.
-        pair = {name: twice(tensor) for name, tensor in state.items()}
+        # One lane runs beside a discarded copy of itself: a batched product of one matrix uses another routine (for a single
+        # column a matrix-vector product), which sums in another order; with two or more, each is computed as among many.
+        pair = {name: with_copy(tensor) for name, tensor in state.items()}
         with twins():
-            y = vmap(one, randomness="error")(pair, *map(twice, inputs))
+            y = vmap(one, randomness="error")(pair, *map(with_copy, inputs))
     for name, _ in module.named_buffers():
         state[name].copy_(pair[name][:1])
     return y[:1]
@@ -47,7 +47,7 @@ def vmapped(module: nn.Module, *inputs: Tensor, innermost: bool | None = None) -
 
 @contextmanager
 def vmapped_rules(module: nn.Module) -> Iterator[None]:
-    """Within it, layers in `module` that have a vmapped rule run by it instead of by their `forward`."""
+    """Within it, layers in `module` that have a vmapped rule run by it instead of their `forward`."""
     rules = cached(module, "vmapped_rules", _rules_in)
     before = [layer.__dict__.get("forward") for layer, _ in rules]
     for layer, rule in rules:
@@ -66,6 +66,6 @@ def _rules_in(module: nn.Module) -> list[tuple[nn.Module, VmappedRule]]:
     return [(layer, VMAPPED[type(layer)]) for layer in module.modules() if type(layer) in VMAPPED]
 
 
-def twice(tensor: Tensor) -> Tensor:
-    """A lane, and beside it a copy that is discarded."""
-    return together([tensor, tensor.detach()], tensor, cat=True)
+def with_copy(tensor: Tensor) -> Tensor:
+    """A lane and a copy, which is discarded."""
+    return stack_lanes([tensor, tensor.detach()], tensor, cat=True)

@@ -11,37 +11,31 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ablate.kernels.leave_vmap import channels_last
-from ablate.kernels.protocol import kernel_unavailable
+from ablate.kernels.leave_vmap import as_channels_last
+from ablate.kernels.lower import KERNELS, kernel_unavailable
 from ablate.kernels.stacked import is_covered
-from ablate.kernels.support import trace_matches, why_not_vmap
+from ablate.kernels.support import trace_matches
 from ablate.lanes.side_effects import side_effects, uses_global_rng
-from ablate.surgery.layer_types import ACTIVATIONS, DROPOUTS, NORMS
 from ablate.surgery.net import Net
-
-PLAIN = (nn.Linear, nn.Flatten, nn.Identity, nn.Sequential, *ACTIVATIONS, *NORMS, *DROPOUTS)
-
 
 CACHED = 2**17
 """Numbers that the layers of one lane put out in a step (half a MiB). With more of them a core's cache holds one lane better
 than several, and a few lanes in a group are as fast as many."""
 
 
-def default_kernels(net: Net, device: torch.device, *, large: bool, traceable: bool) -> tuple[str, str]:
-    """The kernel that is probably the fastest for a model that can be vmapped, and the one that may be faster still.
+def default_kernels(device: torch.device, *, large: bool, traceable: bool) -> tuple[str, str]:
+    """The kernel that is probably the fastest for a model that can be vmapped, and the one to measure it against.
 
-    Layer by layer where all layers have a batched form; else vmap on a GPU, and on a CPU for linear and pointwise layers.
-    On a CPU lanes that are `large` go one after another: one at a time by compiled code, in a loop by torch's.
+    On a CPU it is compiled code, where that is available and every layer has a rule; vmap is faster on GPUs only (`docs/kernels.md` has
+    the measurements). `large`: one lane fills a core's cache, so that lanes share little.
     """
-    if traceable:
-        if device.type != "cpu":
-            return "vmap", "batched"
-        if not kernel_unavailable("compiled", device):
-            return "compiled", "loop"
-        return ("loop", "batched") if large else ("batched", "loop")
-    leaves = [layer for layer in net.module.modules() if not list(layer.children())]
-    plain = all(isinstance(layer, PLAIN) for layer in leaves)
-    return ("vmap", "loop") if plain or device.type != "cpu" else ("loop", "vmap")
+    if device.type != "cpu":
+        return "vmap", "batched" if traceable else "loop"
+    if not traceable:
+        return "loop", "vmap"
+    if not kernel_unavailable("compiled", device):
+        return "compiled", "loop"
+    return ("loop", "batched") if large else ("batched", "loop")
 
 
 def supports_channels_last(module: nn.Module, x: Tensor) -> bool:
@@ -57,7 +51,7 @@ def supports_channels_last(module: nn.Module, x: Tensor) -> bool:
         module(x.clone())
     try:
         with torch.no_grad():
-            module(channels_last(x.clone()))
+            module(as_channels_last(x.clone()))
     except RuntimeError:
         return False
     return not norms.crash
@@ -106,21 +100,23 @@ class ModelProbe:
         large = sum(prod(place.output[1:]) for place in net.places) * batch_size > CACHED
         effects = side_effects(fresh, x)
         reseed = uses_global_rng(net.module, x)
-        solo = effects.solo or ("it draws from a global generator" if reseed else why_not_vmap(net.module, x))
+        solo = effects.solo or (
+            "it draws from a global generator" if reseed else KERNELS["vmap"].unsupported(net.module, x)
+        )
         covered = not solo and is_covered(net.module)
         traceable = covered and (is_covered(net.module, traced=False) or trace_matches(net.module, x))
         usual, other = "loop", "loop"
         if not solo:
-            usual, other = default_kernels(net, device, large=large, traceable=traceable)
+            usual, other = default_kernels(device, large=large, traceable=traceable)
         kernel = usual if kernel is None or solo else kernel
-        innermost = device.type == "cpu" and supports_channels_last(net.module, x)
+        channels_last = device.type == "cpu" and supports_channels_last(net.module, x)
         return cls(
             kernel,
             usual if kernel == other else other,
             solo,
             large,
             reseed,
-            innermost,
+            channels_last,
             traceable,
             effects.writes_input,
             effects.resumable,

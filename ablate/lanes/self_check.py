@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ablate.kernels.protocol import KERNELS, kernel_unavailable
+from ablate.kernels.lower import KERNELS, kernel_unavailable
 from ablate.kernels.support import FAILURES, differing
 from ablate.lanes.build import build_module
 from ablate.lanes.context import TaskContext

@@ -62,7 +62,7 @@ class Trainer:
         self.weights = build.initial(nets, names, layout).to(context.device)
         look = context.look
         self.forward = lower(
-            look.kernel, nets, names, innermost=look.channels_last,
+            look.kernel, nets, names, channels_last=look.channels_last,
             reseed=repeatable if look.reseed else None, traceable=look.traceable,
         )  # fmt: skip
         self.leaves = self._leaves()

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from ablate.kernels import protocol
+from ablate.kernels import lower
 from ablate.lanes.autotune import SLACK, Choice, best_of, counts, measured
 from ablate.lanes.context import TaskContext
 from ablate.lanes.device import one_thread
@@ -24,7 +24,7 @@ from ablate.records.files import cache_folder, write_text
 from ablate.records.recipe import Recipe
 from ablate.study.environment import cpu_name
 
-KERNELS = ("auto", *protocol.KERNELS)
+KERNELS = ("auto", *lower.KERNELS)
 GIB = 1 << 30
 SHARE = 0.6
 """Of the free memory, when no budget is given."""
@@ -65,7 +65,7 @@ def choose(
     check_kernel(kernel)
     before = Choice.of_json(begun, "ledger") if begun else None
     fixed = kernel if kernel != "auto" else before.kernel if before else None
-    if reason := protocol.kernel_unavailable(fixed or "", context.device):
+    if reason := lower.kernel_unavailable(fixed or "", context.device):
         begun_with = (
             "" if kernel != "auto" else "the study was begun with it, and a study stays with its kernel"
         )
@@ -109,7 +109,7 @@ def choose(
 
 def why_not_compiled() -> str:
     """Why layers cannot be compiled on this machine; empty where they can."""
-    return protocol.kernel_unavailable("compiled", torch.device("cpu"))
+    return lower.kernel_unavailable("compiled", torch.device("cpu"))
 
 
 def slower_because(context: TaskContext) -> str:

@@ -54,8 +54,8 @@ def run(function: Callable[..., None], tensors: Sequence[Tensor | None], counts:
 
 
 FUNCTIONS = (
-    linear.forward, linear.backward, activations.curve, direct_convolution.forward, direct_convolution.backward, direct_convolution.backward_to_x, dropout.dropped, norms.forward, norms.backward,
-    pooling.largest, pooling.mean, relu.rectified, flatten.turned, tiled_winograd.forward, tiled_winograd.backward, winograd.forward, winograd.backward,
+    linear.forward, linear.backward, activations.activation, direct_convolution.forward, direct_convolution.backward, direct_convolution.backward_to_x, dropout.dropout, norms.forward, norms.backward,
+    pooling.max_pool, pooling.global_mean, relu.leaky_relu, flatten.transposed, tiled_winograd.forward, tiled_winograd.backward, winograd.forward, winograd.backward,
 )  # fmt: skip
 
 
@@ -64,7 +64,7 @@ def vectors_of(width: int) -> Iterator[None]:
     """Functions are written for vectors of `width` numbers, whatever the processor has."""
     with pytest.MonkeyPatch.context() as patch:
         for module in (jit, ir_builder, linear, activations, direct_convolution, dropout, relu, flatten):
-            patch.setattr(module, "floats", lambda: width)
+            patch.setattr(module, "simd_width", lambda: width)
         for function in FUNCTIONS:
             function.cache_clear()
         try:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ablate.catalogue.registry import registry
-from ablate.kernels import compiled, protocol
+from ablate.kernels import compiled, lower
 from ablate.lanes.autotune import Choice, Timing
 from ablate.lanes.context import TaskContext
 from ablate.records.errors import InputError
@@ -38,14 +38,14 @@ def test_it_is_the_usual_kernel_where_it_can_be_had() -> None:
     assert compiled.unavailable_reason() == ""
     assert context().kernel == "compiled"
     assert slower_because(context()) == slower_because(context().with_kernel("batched")) == ""
-    assert protocol.available_kernels(CPU) == protocol.KERNELS
-    assert "compiled" not in protocol.available_kernels(torch.device("cuda"))
+    assert lower.available_kernels(CPU) == tuple(lower.KERNELS)
+    assert "compiled" not in lower.available_kernels(torch.device("cuda"))
 
 
 def test_the_batched_kernel_stands_in_where_it_cannot(without: None) -> None:
     assert "pip install 'ablate[compiled]'" in compiled.unavailable_reason()
     assert context().kernel == "batched"
-    assert protocol.available_kernels(CPU) == ("batched", "vmap", "loop")
+    assert lower.available_kernels(CPU) == ("batched", "vmap", "loop")
     assert "llvmlite" in slower_because(context())
     digits = load("digits")
     assert TaskContext.of(digits.but(batch_size=4 * digits.batch_size), registry(), CPU).kernel == "loop"
@@ -67,7 +67,7 @@ def test_asking_for_it_says_what_is_missing(
 def test_a_processor_without_fused_multiply_add_is_declined(monkeypatch: pytest.MonkeyPatch) -> None:
     from ablate.kernels.compiled import jit
 
-    monkeypatch.setattr(jit, "multiplies_and_adds", lambda: False)
+    monkeypatch.setattr(jit, "has_fma", lambda: False)
     compiled.unavailable_reason.cache_clear()
     try:
         assert compiled.unavailable_reason() == "the processor has no fused multiply-add"

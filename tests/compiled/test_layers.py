@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ablate.kernels.compiled import direct_convolution, dropout, linear, relu, tiled_winograd, winograd
-from ablate.kernels.compiled_convolution import grid_of, tile_of
+from ablate.kernels.compiled.tiled_winograd import grid_of
+from ablate.kernels.compiled.winograd_transforms import tile_of
 from ablate.seams.draws import STARTS, keep_masks, windows
 
 WIDTHS = (8, 16)
@@ -179,7 +180,7 @@ def test_dropout_draws_the_masks_that_torch_would_be_told(numbers: int) -> None:
         guarded = Guarded()
         own, y = guarded.put(x), guarded.put(torch.zeros_like(x))
         tables = windows(numbers, x.device)
-        run(dropout.dropped(STARTS), (own, scale, y, key, least, *tables), (3, numbers))
+        run(dropout.dropout(STARTS), (own, scale, y, key, least, *tables), (3, numbers))
         guarded.check()
         return [y]
 
@@ -202,8 +203,8 @@ def test_rectifiers_are_torchs_bit_for_bit(numbers: int) -> None:
         guarded = Guarded()
         own, g = guarded.put(x), guarded.put(gradient)
         y, to_x = (guarded.put(torch.full_like(x, 7.0)) for _ in range(2))
-        run(relu.rectified(backward=False), (own, slopes, y), (5, numbers))
-        run(relu.rectified(backward=True), (own, slopes, g, to_x), (5, numbers))
+        run(relu.leaky_relu(backward=False), (own, slopes, y), (5, numbers))
+        run(relu.leaky_relu(backward=True), (own, slopes, g, to_x), (5, numbers))
         guarded.check()
         return [y.nan_to_num(99.0), to_x.nan_to_num(99.0)]
 

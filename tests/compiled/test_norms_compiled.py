@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ablate.kernels.compiled_norms import PARAMETERS, RUNNING, NormOp
 from ablate.kernels.fused import FusedOp
-from ablate.kernels.memory_format import innermost
+from ablate.kernels.memory_format import to_channels_last
 from ablate.surgery.norms import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, Norm
 
 SHAPES = ((6, 12), (33, 64), (5, 12, 3, 3), (3, 8, 4, 5), (2, 48, 7, 1), (40, 16, 4, 4))
@@ -40,7 +40,7 @@ class Several:
         self.x = torch.randn(len(self.layers), *shape) * 3 + 7
         self.gradient = torch.randn(len(self.layers), *shape)
         if self.x.ndim == 5:
-            self.x, self.gradient = innermost(self.x), innermost(self.gradient)
+            self.x, self.gradient = to_channels_last(self.x), to_channels_last(self.gradient)
         for layer in self.layers:
             if layer is not None:
                 nn.init.normal_(layer.weight)

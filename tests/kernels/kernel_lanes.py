@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ablate.kernels.compiled import is_enabled, use_compiled
-from ablate.kernels.memory_format import innermost
+from ablate.kernels.memory_format import to_channels_last
 from ablate.kernels.parameter_binding import binding_of
 from ablate.kernels.stacked import stacked
 
@@ -21,7 +21,7 @@ def run(several: list[nn.Module], x: Tensor, seed: int) -> list[Tensor]:
         for own in binding_of(module).slots
     }
     weights = [state[own].requires_grad_() for own, _ in module.named_parameters()]
-    x = (innermost(x) if x.ndim == 5 else x).detach().requires_grad_()
+    x = (to_channels_last(x) if x.ndim == 5 else x).detach().requires_grad_()
     with binding_of(module).bound(state), use_compiled({} if is_enabled() else None):
         y = stacked(module, x)
     slope = torch.randn(y.shape[1:], generator=torch.Generator().manual_seed(seed))

@@ -14,8 +14,8 @@ from ablate.kernels.compiled_convolution import ConvolutionOp
 from ablate.kernels.compiled_op import to_nchw, to_nhwc
 from ablate.kernels.compiled_ops import FlattenOp, GlobalMeanOp, LinearOp, MaxPoolOp
 from ablate.kernels.fused import FusedOp, LayerOps
-from ablate.kernels.lane_switches import LaneSwitches, serving, switches_by_path
-from ablate.kernels.memory_format import innermost
+from ablate.kernels.lane_switches import LaneSwitches, switches_by_path, use_switches
+from ablate.kernels.memory_format import to_channels_last
 from ablate.kernels.parameter_binding import binding_of
 from ablate.kernels.stacked import layer_ops_of, stacked
 from ablate.surgery.layers import Dropout, Site
@@ -106,7 +106,7 @@ class Lanes:
         x = x.detach().requires_grad_()
         binding = binding_of(self.module)
         buffers = {name: buffer.clone() for name, buffer in self.buffers.items()}
-        with binding.bound({**self.weights, **buffers}), serving(self.switches):
+        with binding.bound({**self.weights, **buffers}), use_switches(self.switches):
             with use_compiled({}):
                 if apart:
                     y = x
@@ -132,7 +132,7 @@ def slope_of(y: Tensor) -> Tensor:
 
 def input_of(kind: str, lanes: int) -> Tensor:
     torch.manual_seed(3)
-    return torch.randn(lanes, 9, 6) if kind == "mlp" else innermost(torch.randn(lanes, 9, 1, 8, 6))
+    return torch.randn(lanes, 9, 6) if kind == "mlp" else to_channels_last(torch.randn(lanes, 9, 1, 8, 6))
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -185,7 +185,7 @@ def test_whole_models_are_one_fused_op() -> None:
     for kind in ("mlp", "convnet"):
         lanes = Lanes(kind, range(3), 0, True)
         binding_of(lanes.module).put({**lanes.weights, **lanes.buffers})
-        with serving(lanes.switches):
+        with use_switches(lanes.switches):
             layer_ops = LayerOps(layer_ops_of(lanes.module))
         with use_compiled({}):
             fused = layer_ops._fused_from(0, input_of(kind, 3))
@@ -208,7 +208,7 @@ def test_a_gradient_of_the_gradient_is_torchs(name: str) -> None:
     ops, shape, weights = FUSED[name]
     torch.manual_seed(5)
     x = torch.randn(2, *shape)
-    x = (innermost(x) if x.ndim == 5 else x).requires_grad_()
+    x = (to_channels_last(x) if x.ndim == 5 else x).requires_grad_()
     tensors = [torch.randn(2, *own, requires_grad=True) for own in weights]
     wanted = [x, *tensors]
 

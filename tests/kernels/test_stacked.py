@@ -11,8 +11,8 @@ from kernel_lanes import assert_each_lane_is_its_own_module, assert_same_alone_a
 from torch import Tensor, nn
 
 from ablate.kernels.compiled import use_compiled
-from ablate.kernels.lane_switches import LaneSwitches, serving
-from ablate.kernels.memory_format import innermost
+from ablate.kernels.lane_switches import LaneSwitches, use_switches
+from ablate.kernels.memory_format import to_channels_last
 from ablate.kernels.registry import stacked_rule
 from ablate.kernels.stacked import is_covered, stacked
 from ablate.kernels.vmapped import vmapped
@@ -149,9 +149,9 @@ def test_lanes_of_one_branch_keep_their_own_numbers(
         switch.add("other", nn.GELU(), on=False)
         switches.append(switch)
     x = torch.randn(5, 20, *shape, generator=torch.Generator().manual_seed(1))
-    x = innermost(x) if x.ndim == 5 else x
+    x = to_channels_last(x) if x.ndim == 5 else x
     x.requires_grad_()
-    with serving(LaneSwitches({switches[0]: switches})):
+    with use_switches(LaneSwitches({switches[0]: switches})):
         y = stacked(switches[0], x)
     (to_x,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
     for lane, switch in enumerate(switches):
@@ -179,8 +179,8 @@ def test_an_activation_is_the_same_beside_one_of_another_kind(
         switches = [Switch(other()) for _ in lanes]
         for switch, lane in zip(switches, lanes, strict=True):
             switch.add("own", own(), on=lane != 1)
-        values = innermost(x[lanes]) if x.ndim == 5 else x[lanes]
-        with serving(LaneSwitches({switches[0]: switches})):
+        values = to_channels_last(x[lanes]) if x.ndim == 5 else x[lanes]
+        with use_switches(LaneSwitches({switches[0]: switches})):
             y = stacked(switches[0], values.requires_grad_())
         return y, torch.autograd.grad(y, values, slope[lanes])[0]
 

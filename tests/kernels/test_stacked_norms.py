@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ablate.kernels.memory_format import innermost
+from ablate.kernels.memory_format import to_channels_last
 from ablate.kernels.rules import norms
 from ablate.kernels.stacked import stacked
 from ablate.kernels.stacked_norms import normed, tensors_of
@@ -61,7 +61,7 @@ def test_every_lane_is_as_it_is_alone(shape: tuple[int, ...], channels_innermost
         x = torch.randn(5, *shape) * 3 + 7
         gradient = torch.randn(5, *shape)
         if channels_innermost and len(shape) == 4:
-            x, gradient = innermost(x), innermost(gradient)
+            x, gradient = to_channels_last(x), to_channels_last(gradient)
         x.requires_grad_()
         for training in (True, False):
             layer.train(training)

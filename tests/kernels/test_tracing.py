@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from kernel_lanes import assert_each_lane_is_its_own_module, assert_same_alone_and_among_others
 from torch import Tensor, nn
 
-from ablate.kernels.memory_format import is_innermost
+from ablate.kernels.memory_format import is_channels_last
 from ablate.kernels.parameter_binding import binding_of
 from ablate.kernels.stacked import is_covered, stacked
 from ablate.kernels.support import trace_matches
@@ -151,7 +151,7 @@ def test_maps_keep_their_channels_innermost():
         seen.append(stacked(inner, x))
     finally:
         binding_of(inner).put(before)
-    assert is_innermost(seen[0])
+    assert is_channels_last(seen[0])
 
 
 def on_values(self: nn.Module, x: Tensor) -> Tensor:

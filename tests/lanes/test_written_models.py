@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ablate.catalogue.registry import registry
-from ablate.kernels.protocol import KERNELS
+from ablate.kernels.lower import KERNELS
 from ablate.lanes.context import TaskContext
 from ablate.lanes.trainer import Trainer
 from ablate.records.errors import NotApplicable

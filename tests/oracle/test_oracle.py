@@ -21,7 +21,7 @@ from oracle import (
     run_of,
 )  # fmt: skip
 
-from ablate.kernels.protocol import KERNELS
+from ablate.kernels.lower import KERNELS
 from ablate.lanes.applicable import applicable
 from ablate.lanes.context import TaskContext
 from ablate.records.recipe import Recipe
@@ -75,7 +75,7 @@ def test_a_network_trains_as_in_a_plain_loop(name: str) -> None:
         check_alone(name, rows)
     else:
         turn = number // 3
-        check_beside(name, rows, KERNELS[turn % len(KERNELS)], TRICKS[turn % len(TRICKS)])
+        check_beside(name, rows, list(KERNELS)[turn % len(KERNELS)], TRICKS[turn % len(TRICKS)])
 
 
 @pytest.mark.slow_oracle

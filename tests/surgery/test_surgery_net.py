@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ablate.kernels.lane_switches import LaneSwitches, serving, switches_by_path
+from ablate.kernels.lane_switches import LaneSwitches, switches_by_path, use_switches
 from ablate.kernels.parameter_binding import binding_of
 from ablate.kernels.vmapped import vmapped
 from ablate.surgery.layers import Gate
@@ -48,7 +48,7 @@ def stacked_outputs(nets: list[Net], x: Tensor, seed: int) -> tuple[Tensor, list
     }
     module.train()
     switches = LaneSwitches.of(module, switches_by_path([net.module for net in nets]))
-    with serving(switches), binding_of(module).bound({**leaves, **buffers}):
+    with use_switches(switches), binding_of(module).bound({**leaves, **buffers}):
         outputs = vmapped(module, x)
     weight = torch.randn(outputs.shape[1:], generator=torch.Generator().manual_seed(seed))
     gradients = torch.autograd.grad((outputs * weight).sum(), list(leaves.values()), allow_unused=True)

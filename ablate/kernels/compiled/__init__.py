@@ -19,9 +19,9 @@ def unavailable_reason() -> str:
     """Why nothing can be compiled on this machine, in a few words; empty where it can."""
     if find_spec("llvmlite") is None:
         return "llvmlite is not installed (pip install 'ablate[compiled]')"
-    from ablate.kernels.compiled.jit import multiplies_and_adds
+    from ablate.kernels.compiled.jit import has_fma
 
-    return "" if multiplies_and_adds() else "the processor has no fused multiply-add"
+    return "" if has_fma() else "the processor has no fused multiply-add"
 
 
 class _Active:

@@ -1,8 +1,8 @@
-"""Machine code kept from one process to the next: loading a function takes a twentieth of making it.
+"""A disk cache of machine code: loading a function takes a twentieth of the time of compiling it.
 
-It is kept in the user's cache folder, one file a function, named by all that the code hangs on: the function and its arguments, this room's
-text, llvmlite, the processor. Such a file is run, as Python runs what it finds in `__pycache__`: so it is read only where nobody but
-this user could have written it, and where its checksum holds. Else, and where the folder cannot be written to, code is made anew.
+One file for each function in the user's cache folder, named by a hash of all that the code depends on: the function and its arguments, the
+source of this package, llvmlite's version, the processor. As such a file is executed, it is read only if nobody but this user
+could have written it and its checksum holds; otherwise, and where the folder cannot be written, the function is compiled.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 import llvmlite
 
 from ablate.kernels.compiled import jit
-from ablate.kernels.compiled.jit import Function, loaded
+from ablate.kernels.compiled.jit import Function, load_object
 from ablate.records.files import cache_folder
 
 P = ParamSpec("P")
@@ -29,7 +29,7 @@ OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def disk_cached(make: Callable[P, Made]) -> Callable[P, Made]:
-    """What `make` makes: once a process, and once a machine. A function, or one and how many numbers of room it needs."""
+    """Cache what `make` compiles, in the process and on disk: a function, or a function and how many floats of workspace it needs."""
 
     @cache
     @wraps(make)
@@ -52,30 +52,30 @@ def _name(make: Callable[..., Any], arguments: tuple[Any, ...], named: dict[str,
         make.__qualname__,
         repr(arguments),
         sorted(named.items()),
-        jit.floats(),
-        *_surroundings(),
+        jit.simd_width(),
+        *_environment(),
     ]
     return hashlib.sha256(json.dumps(about, default=repr).encode()).hexdigest()[:32]
 
 
 @cache
-def _surroundings() -> tuple[str, ...]:
+def _environment() -> tuple[str, ...]:
     text = hashlib.sha256()
     for file in sorted(Path(__file__).parent.glob("*.py")):
         text.update(file.read_bytes())
-    features = ",".join(sorted(name for name, there in jit.machine().features.items() if there))
+    features = ",".join(sorted(name for name, there in jit.target_cpu().features.items() if there))
     return (
         text.hexdigest(),
         llvmlite.__version__,
-        str(jit.machine().target.triple),
-        jit.machine().name,
+        str(jit.target_cpu().target.triple),
+        jit.target_cpu().name,
         features,
     )
 
 
 @cache
 def _folder() -> Path | None:
-    """Where code is kept; None where others may write there, or nobody says whose a file is."""
+    """The cache folder; None where others may write to it, or file owners are unknown."""
     folder = cache_folder() / "code"
     with suppress(OSError):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -89,7 +89,7 @@ def _is_ours(about: os.stat_result) -> bool:
 
 
 def _read(name: str) -> tuple[Function, int | None] | None:
-    """The function of that name and its room; None: there is none that can be believed."""
+    """The function of that name and its workspace; None if there is no file that can be trusted."""
     if (folder := _folder()) is None:
         return None
     try:
@@ -104,17 +104,17 @@ def _read(name: str) -> tuple[Function, int | None] | None:
         about = json.loads(head)
         if about["sha256"] != hashlib.sha256(code).hexdigest():
             return None
-        return loaded(code, int(about["pointers"]), int(about["counts"])), about["room"]
+        return load_object(code, int(about["pointers"]), int(about["counts"])), about["workspace"]
     except (ValueError, KeyError, TypeError):
         return None
 
 
 def _write(name: str, made: Function | tuple[Function, int]) -> None:
-    """Whole or not at all. Not forced to the disk: what a crash tears has no checksum that holds."""
+    """Write atomically. Without fsync: a file torn by a crash fails its checksum."""
     if (folder := _folder()) is None:
         return
     function, workspace = made if isinstance(made, tuple) else (made, None)
-    about = {"pointers": function.pointers, "counts": function.counts, "room": workspace}
+    about = {"pointers": function.pointers, "counts": function.counts, "workspace": workspace}
     head = json.dumps({**about, "sha256": hashlib.sha256(function.code).hexdigest()}).encode()
     temporary = folder / f".{name}.{os.getpid()}"
     with suppress(OSError):

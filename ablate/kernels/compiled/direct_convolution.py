@@ -1,7 +1,7 @@
-"""Convolutions of K lanes with few channels in, whatever the kernel: every output is summed in a register, no patches are laid out.
+"""Direct convolutions of K lanes, for few input channels and any kernel size: outputs accumulate in registers, without im2col.
 
-Outputs are `[K, B, H', W', O]`, contiguous; weights `[K, O, C, h, w]`; biases `[K, O]`; inputs lie as they lie. A lane is computed as it
-would be alone, an example's map by itself.
+Outputs are `[K, B, H', W', O]`, contiguous; weights `[K, O, C, h, w]`; biases `[K, O]`; inputs have any strides. The bits of a lane
+depend neither on other lanes nor on other examples.
 """
 
 from __future__ import annotations
@@ -10,29 +10,29 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ablate.kernels.compiled.code_cache import disk_cached
-from ablate.kernels.compiled.ir_builder import Code, Count, Value, vectors_of, width_of
-from ablate.kernels.compiled.jit import Function, floats
+from ablate.kernels.compiled.ir_builder import Count, FunctionBuilder, Value, vector_columns, vector_width
+from ablate.kernels.compiled.jit import Function, simd_width
 
 SUMS = 8
-"""Outputs, or weights' gradients, that are summed side by side."""
+"""Outputs, or gradients of weights, that accumulate at a time."""
 STRIDES = ("lane", "example", "channel", "row", "column")
-"""Of the input, in numbers: what a function is called with after K and B."""
+"""Strides of the input, in elements: a function's arguments after K and B."""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of one lane's layer: channels in and out; for height and width the kernel, stride, padding, and sides of the maps."""
+    """Of one lane's layer: input and output channels; for height and width the kernel, stride, padding, and input size."""
 
     channels: int
     out: int
     kernel: tuple[int, int]
     stride: tuple[int, int]
     padding: tuple[int, int]
-    into: tuple[int, int]
+    input_size: tuple[int, int]
 
     @property
     def padded(self) -> tuple[int, int]:
-        (height, width), (up, left) = self.into, self.padding
+        (height, width), (up, left) = self.input_size, self.padding
         return height + 2 * up, width + 2 * left
 
     @property
@@ -43,16 +43,16 @@ class Sizes:
 
     @property
     def weights(self) -> int:
-        """Of one output."""
+        """Weights of one output channel."""
         return self.channels * self.kernel[0] * self.kernel[1]
 
     @property
-    def values(self) -> int:
-        """Of one padded map."""
+    def padded_elements(self) -> int:
+        """Elements of one padded input."""
         return self.channels * self.padded[0] * self.padded[1]
 
     def offsets(self) -> Iterator[int]:
-        """Where each weight's value lies in a padded map, from the one that the first weight meets."""
+        """For each weight, the offset in a padded map of what it multiplies, relative to the first weight's."""
         height, width = self.padded
         for channel in range(self.channels):
             for row in range(self.kernel[0]):
@@ -61,141 +61,143 @@ class Sizes:
 
 
 class Layer:
-    """Writes a function for a layer: the parts that forward and backward pass share."""
+    """Builds a function for a layer: what forward and backward pass share."""
 
     def __init__(self, sizes: Sizes, pointers: tuple[str, ...]) -> None:
         self.sizes = sizes
-        self.code = Code([*pointers, "room"], ["lanes", "examples", *STRIDES])
-        self.of = self.code.argument
-        self.workspace = self.of["room"]
-        self.width = width_of(sizes.out)
+        self.code = FunctionBuilder([*pointers, "workspace"], ["lanes", "examples", *STRIDES])
+        self.args = self.code.args
+        self.workspace = self.args["workspace"]
+        self.width = vector_width(sizes.out)
         self.offsets = tuple(sizes.offsets())
 
-    def maps(self, lane: Value, example: Value) -> Value:
-        """The offset of an example in `[K, B, H', W', O]`."""
+    def example_offset(self, lane: Value, example: Value) -> Value:
+        """Offset of an example in `[K, B, H', W', O]`."""
         code, (height, width) = self.code, self.sizes.outputs
-        row = code.sum(code.times(lane, self.of["examples"]), example)
-        return code.times(row, height * width * self.sizes.out)
+        row = code.isum(code.imul(lane, self.args["examples"]), example)
+        return code.imul(row, height * width * self.sizes.out)
 
-    def pad(self, lane: Value, example: Value, into: int, *, back: bool = False) -> None:
-        """An example's input, copied between the zeros of a padded map in the room; `back`: out of it."""
-        code, of, sizes = self.code, self.of, self.sizes
+    def pad(self, lane: Value, example: Value, into: int, *, out: bool = False) -> None:
+        """Copy an example's input into the padded map in the workspace; `out`: out of it."""
+        code, args, sizes = self.code, self.args, self.sizes
         height, width = sizes.padded
-        first = code.sum(code.times(lane, of["lane"]), code.times(example, of["example"]))
-        with code.loop(sizes.channels) as channel, code.loop(sizes.into[0]) as row, code.loop(sizes.into[1]) as column:  # fmt: skip
+        first = code.isum(code.imul(lane, args["lane"]), code.imul(example, args["example"]))
+        with code.loop(sizes.channels) as channel, code.loop(sizes.input_size[0]) as row, code.loop(sizes.input_size[1]) as column:  # fmt: skip
             steps = ((channel, "channel"), (row, "row"), (column, "column"))
-            at = code.sum(first, *(code.times(i, of[stride]) for i, stride in steps))
-            down = code.sum(code.times(channel, height), row, sizes.padding[0])
-            place = code.sum(into, code.times(down, width), column, sizes.padding[1])
-            if back:
-                code.store(code.load(self.workspace, place, 1), of["x"], at)
+            at = code.isum(first, *(code.imul(i, args[stride]) for i, stride in steps))
+            down = code.isum(code.imul(channel, height), row, sizes.padding[0])
+            place = code.isum(into, code.imul(down, width), column, sizes.padding[1])
+            if out:
+                code.store(code.load(self.workspace, place, 1), args["x"], at)
             else:
-                code.store(code.load(of["x"], at, 1), self.workspace, place)
+                code.store(code.load(args["x"], at, 1), self.workspace, place)
 
     def corner(self, row: Value, column: Count) -> Value:
-        """The offset, in a padded map, of what the kernel's first weight meets for an output."""
+        """Offset in a padded map of what the first weight multiplies for an output."""
         code, (down, across) = self.code, self.sizes.stride
-        along = column * across if isinstance(column, int) else code.times(column, across)
-        return code.sum(code.times(row, down * self.sizes.padded[1]), along)
+        along = column * across if isinstance(column, int) else code.imul(column, across)
+        return code.isum(code.imul(row, down * self.sizes.padded[1]), along)
 
 
 @disk_cached
 def forward(sizes: Sizes) -> tuple[Function, int]:
-    """(x, weight, bias, y, room, K, B, strides of x): y = w * x + b. And how many numbers the room holds."""
+    """(x, weight, bias, y, workspace, K, B, strides of x): y = w * x + b; and the workspace in floats."""
     layer = Layer(sizes, ("x", "weight", "bias", "y"))
-    code, of, width = layer.code, layer.of, layer.width
+    code, args, width = layer.code, layer.args, layer.width
     height, wide = sizes.outputs
     weights, padded = 0, sizes.weights * sizes.out
-    beside = next(count for count in range(min(SUMS, wide), 0, -1) if wide % count == 0)
-    code.fill(0, layer.workspace, padded, sizes.values)
-    with code.loop(of["lanes"]) as lane:
+    unroll = next(count for count in range(min(SUMS, wide), 0, -1) if wide % count == 0)
+    code.fill(0, layer.workspace, padded, sizes.padded_elements)
+    with code.loop(args["lanes"]) as lane:
         with code.loop(sizes.weights) as i, code.loop(sizes.out, step=width) as o:
-            at = code.sum(code.times(code.sum(code.times(lane, sizes.out), o), sizes.weights), i)
-            value = code.load_apart(of["weight"], at, sizes.weights, width)
-            code.store(value, layer.workspace, code.sum(weights, code.times(i, sizes.out), o))
-        with code.loop(of["examples"]) as example:
+            at = code.isum(code.imul(code.isum(code.imul(lane, sizes.out), o), sizes.weights), i)
+            value = code.load_strided(args["weight"], at, sizes.weights, width)
+            code.store(value, layer.workspace, code.isum(weights, code.imul(i, sizes.out), o))
+        with code.loop(args["examples"]) as example:
             layer.pad(lane, example, padded)
-            at = layer.maps(lane, example)
-            with code.loop(sizes.out, step=width) as o, code.loop(height) as row, code.loop(wide, step=beside) as column:  # fmt: skip
-                sums = [code.load(of["bias"], code.sum(code.times(lane, sizes.out), o), width)] * beside
-                corner = code.sum(padded, layer.corner(row, column))
+            at = layer.example_offset(lane, example)
+            with code.loop(sizes.out, step=width) as o, code.loop(height) as row, code.loop(wide, step=unroll) as column:  # fmt: skip
+                sums = [code.load(args["bias"], code.isum(code.imul(lane, sizes.out), o), width)] * unroll
+                corner = code.isum(padded, layer.corner(row, column))
                 for i, offset in enumerate(layer.offsets):
-                    weight = code.load(layer.workspace, code.sum(weights + i * sizes.out, o), width)
+                    weight = code.load(layer.workspace, code.isum(weights + i * sizes.out, o), width)
                     sums = [
                         code.fma(
-                            code.spread(layer.workspace, code.sum(corner, offset + j * sizes.stride[1]), width), weight, total
+                            code.load_broadcast(layer.workspace, code.isum(corner, offset + j * sizes.stride[1]), width), weight, total
                         )
                         for j, total in enumerate(sums)
                     ]  # fmt: skip
-                place = code.sum(at, code.times(code.sum(code.times(row, wide), column), sizes.out), o)
+                place = code.isum(at, code.imul(code.isum(code.imul(row, wide), column), sizes.out), o)
                 for j, total in enumerate(sums):
-                    code.store(total, of["y"], code.sum(place, j * sizes.out))
-    return code.compiled(), padded + sizes.values
+                    code.store(total, args["y"], code.isum(place, j * sizes.out))
+    return code.compile(), padded + sizes.padded_elements
 
 
 @disk_cached
 def backward(sizes: Sizes) -> tuple[Function, int]:
-    """(gradient of y, x, then where the gradients of weight and bias go, room, K, B, strides of x).
-
-    And how many numbers the room holds."""
-    layer = Layer(sizes, ("gradient", "x", "to_weight", "to_bias"))
-    code, of, width = layer.code, layer.of, layer.width
+    """(grad_y, x, grad_weight, grad_bias, workspace, K, B, strides of x); and the workspace in floats."""
+    layer = Layer(sizes, ("grad_y", "x", "grad_weight", "grad_bias"))
+    code, args, width = layer.code, layer.args, layer.width
     sums, padded = 0, sizes.weights * sizes.out
-    code.fill(0, layer.workspace, padded, sizes.values)
-    with code.loop(of["lanes"]) as lane:
-        bias = code.times(lane, sizes.out)
+    code.fill(0, layer.workspace, padded, sizes.padded_elements)
+    with code.loop(args["lanes"]) as lane:
+        bias = code.imul(lane, sizes.out)
         code.fill(0, layer.workspace, sums, padded)
-        code.fill(0, of["to_bias"], bias, sizes.out)
-        with code.loop(of["examples"]) as example:
+        code.fill(0, args["grad_bias"], bias, sizes.out)
+        with code.loop(args["examples"]) as example:
             layer.pad(lane, example, padded)
-            at = layer.maps(lane, example)
+            at = layer.example_offset(lane, example)
             with code.loop(sizes.out, step=width) as o:
                 for first in range(0, sizes.weights, SUMS):
-                    places = [code.sum(sums + (first + i) * sizes.out, o) for i in range(SUMS)]
-                    _correlated(layer, code.sum(at, o), padded, first, places[: sizes.weights - first])
-                total = _summed(layer, code.sum(at, o), code.load(of["to_bias"], code.sum(bias, o), width))
-                code.store(total, of["to_bias"], code.sum(bias, o))
+                    places = [code.isum(sums + (first + i) * sizes.out, o) for i in range(SUMS)]
+                    _accumulate_weight_grad(
+                        layer, code.isum(at, o), padded, first, places[: sizes.weights - first]
+                    )
+                total = _sum_positions(
+                    layer, code.isum(at, o), code.load(args["grad_bias"], code.isum(bias, o), width)
+                )
+                code.store(total, args["grad_bias"], code.isum(bias, o))
         with code.loop(sizes.weights) as i, code.loop(sizes.out, step=width) as o:
-            value = code.load(layer.workspace, code.sum(sums, code.times(i, sizes.out), o), width)
-            at = code.sum(code.times(code.sum(code.times(lane, sizes.out), o), sizes.weights), i)
-            code.store_apart(value, of["to_weight"], at, sizes.weights)
-    return code.compiled(), padded + sizes.values
+            value = code.load(layer.workspace, code.isum(sums, code.imul(i, sizes.out), o), width)
+            at = code.isum(code.imul(code.isum(code.imul(lane, sizes.out), o), sizes.weights), i)
+            code.store_strided(value, args["grad_weight"], at, sizes.weights)
+    return code.compile(), padded + sizes.padded_elements
 
 
 @disk_cached
 def backward_to_x(sizes: Sizes) -> tuple[Function, int]:
-    """(gradient of y, weight, where the gradient of x goes, room, K, B, strides of that). And how many numbers the room holds."""
-    layer = Layer(sizes, ("gradient", "weight", "x"))
-    code, of = layer.code, layer.of
+    """(grad_y, weight, grad_x, workspace, K, B, strides of grad_x); and the workspace in floats."""
+    layer = Layer(sizes, ("grad_y", "weight", "x"))
+    code, args = layer.code, layer.args
     height, wide = sizes.outputs
-    vectors = vectors_of(sizes.weights)
-    with code.loop(of["lanes"]) as lane, code.loop(of["examples"]) as example:
-        code.fill(0, layer.workspace, code.sum(0), sizes.values)
-        weights, at = code.times(lane, sizes.out * sizes.weights), layer.maps(lane, example)
+    vectors = vector_columns(sizes.weights)
+    with code.loop(args["lanes"]) as lane, code.loop(args["examples"]) as example:
+        code.fill(0, layer.workspace, code.isum(0), sizes.padded_elements)
+        weights, at = code.imul(lane, sizes.out * sizes.weights), layer.example_offset(lane, example)
         with code.loop(height) as row, code.loop(wide) as column:
-            place = code.sum(at, code.times(code.sum(code.times(row, wide), column), sizes.out))
+            place = code.isum(at, code.imul(code.isum(code.imul(row, wide), column), sizes.out))
 
             def step(
                 o: Value, sums: Sequence[Value], place: Value = place, weights: Value = weights
             ) -> list[Value]:
-                gradient = code.spread(of["gradient"], code.sum(place, o), floats())
-                own = code.sum(weights, code.times(o, sizes.weights))
+                gradient = code.load_broadcast(args["grad_y"], code.isum(place, o), simd_width())
+                own = code.isum(weights, code.imul(o, sizes.weights))
                 return [
-                    code.fma(gradient, code.load_some(of["weight"], code.sum(own, first), count), total)
+                    code.fma(gradient, code.load_masked(args["weight"], code.isum(own, first), count), total)
                     for (first, count), total in zip(vectors, sums, strict=True)
                 ]
 
-            sums = code.gathered([code.constant(0, floats())] * len(vectors), sizes.out, step)
+            sums = code.reduce([code.constant(0, simd_width())] * len(vectors), sizes.out, step)
             corner = layer.corner(row, column)
             for i, offset in enumerate(layer.offsets):
-                where, total = code.sum(corner, offset), sums[i // floats()]
-                one = code.picked(total, total, [i % floats()])
-                code.store(code.add(code.load(layer.workspace, where, 1), one), layer.workspace, where)
-        layer.pad(lane, example, 0, back=True)
-    return code.compiled(), sizes.values
+                where, total = code.isum(corner, offset), sums[i // simd_width()]
+                one = code.shuffle(total, total, [i % simd_width()])
+                code.store(code.fadd(code.load(layer.workspace, where, 1), one), layer.workspace, where)
+        layer.pad(lane, example, 0, out=True)
+    return code.compile(), sizes.padded_elements
 
 
-def _correlated(layer: Layer, at: Value, padded: int, first: int, places: list[Value]) -> None:
+def _accumulate_weight_grad(layer: Layer, at: Value, padded: int, first: int, places: list[Value]) -> None:
     """The gradients of some weights, from one example's gradient at `at`, added to those at `places`."""
     code, sizes, width = layer.code, layer.sizes, layer.width
     height, wide = sizes.outputs
@@ -203,28 +205,30 @@ def _correlated(layer: Layer, at: Value, padded: int, first: int, places: list[V
 
     def step(row: Value, sums: Sequence[Value]) -> list[Value]:
         for column in range(wide):
-            place = code.times(code.sum(code.times(row, wide), column), sizes.out)
-            gradient = code.load(layer.of["gradient"], code.sum(at, place), width)
-            corner = code.sum(padded, layer.corner(row, column))
+            place = code.imul(code.isum(code.imul(row, wide), column), sizes.out)
+            gradient = code.load(layer.args["grad_y"], code.isum(at, place), width)
+            corner = code.isum(padded, layer.corner(row, column))
             sums = [
-                code.fma(code.spread(layer.workspace, code.sum(corner, offset), width), gradient, total)
+                code.fma(
+                    code.load_broadcast(layer.workspace, code.isum(corner, offset), width), gradient, total
+                )
                 for offset, total in zip(offsets, sums, strict=True)
             ]
         return list(sums)
 
-    found = code.gathered([code.load(layer.workspace, place, width) for place in places], height, step)
+    found = code.reduce([code.load(layer.workspace, place, width) for place in places], height, step)
     for place, value in zip(places, found, strict=True):
         code.store(value, layer.workspace, place)
 
 
-def _summed(layer: Layer, at: Value, total: Value) -> Value:
+def _sum_positions(layer: Layer, at: Value, total: Value) -> Value:
     code, (height, wide), out = layer.code, layer.sizes.outputs, layer.sizes.out
 
     def step(row: Value, sums: Sequence[Value]) -> list[Value]:
         (total,) = sums
         for column in range(wide):
-            place = code.times(code.sum(code.times(row, wide), column), out)
-            total = code.add(total, code.load(layer.of["gradient"], code.sum(at, place), layer.width))
+            place = code.imul(code.isum(code.imul(row, wide), column), out)
+            total = code.fadd(total, code.load(layer.args["grad_y"], code.isum(at, place), layer.width))
         return [total]
 
-    return code.gathered([total], height, step)[0]
+    return code.reduce([total], height, step)[0]

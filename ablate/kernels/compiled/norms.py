@@ -1,11 +1,11 @@
-"""Normalisation of K lanes, each in its own way: what is standardised together stays in a core's cache.
+"""Batch, group, layer and instance norm of K lanes, each lane with a norm of its own.
 
     y = γ_c (x − μ) / √(σ² + ε) + β_c
 
-Activations are `[K, B, P, C]`, contiguous: P positions, C channels. What a lane does stands in its row of `lanes`, int64 `[K, 4]` (`LANE`), and of
-`numbers`, float32 `[K, 2]`: ε, and the share of the batch in what follows of the running statistics. Its `part` is a row of `parts`, int64 `[…, 8]`:
-addresses of tensors `[K', C]` and the bytes from one of their rows to the next (`FORWARD`, `BACKWARD`); `row` is the lane's row there.
-Sums run over `CHUNK` rows, then over the sums of chunks, so that their rounding hardly grows with their length.
+Activations are `[K, B, P, C]`, contiguous: P positions, C channels. A lane's norm is its row of `lanes`, int64 `[K, 4]` (`LANE`), and of
+`numbers`, float32 `[K, 2]`: ε and the momentum of running statistics. `part` is the index of a row of `parts`, int64 `[…, 8]`, with
+addresses and row strides in bytes of tensors `[K', C]` (`FORWARD`, `BACKWARD`); `row` is the lane's row in these.
+Sums are pairwise: for_lanes chunks of `CHUNK` rows, then for_lanes chunks, so that rounding errors hardly grow with length.
 """
 
 from __future__ import annotations
@@ -13,246 +13,256 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ablate.kernels.compiled.code_cache import disk_cached
-from ablate.kernels.compiled.ir_builder import I64, Code, Value, width_of
+from ablate.kernels.compiled.ir_builder import I64, FunctionBuilder, Value, vector_width
 from ablate.kernels.compiled.jit import Function
 
 LANE = ("mode", "members", "part", "row")
-"""`mode`: one of those below; `members`: neighbouring channels that are standardised together."""
+"""`mode`: one of those below; `members`: channels of a group."""
 EXAMPLE, BATCH, STORED = range(3)
-"""Each of a lane's examples is standardised by itself; all of them are together, and running statistics follow; by those."""
+"""Statistics of each example; of the batch, which update running statistics; running statistics."""
 FORWARD = ("weight", "bias", "running_mean", "running_var")
-BACKWARD = ("weight", "to_weight", "to_bias", "none")
+BACKWARD = ("weight", "grad_weight", "grad_bias", "none")
 CHUNK = 16
-KEPT = 2
-"""For every lane and example, of a lane standardised as one in the first one's place: μ and 1 / √(σ² + ε) by channel."""
+SAVED = 2
+"""Saved per lane and example (with batch statistics: in the first example's place): μ and 1 / √(σ² + ε), by channel."""
 
 
-class Pass:
-    """Writes a pass over all lanes: the parts that forward and backward pass share."""
+class NormPass:
+    """Builds a pass for_lanes all lanes: what forward and backward pass share."""
 
     def __init__(self, channels: int, pointers: Sequence[str], parts: Sequence[str]) -> None:
-        self.channels, self.width, self.parts = channels, width_of(channels), parts
-        self.code = Code([*pointers, "numbers", "room", "lanes", "parts"], ["count", "examples", "positions"])
-        self.of = self.code.argument
+        self.channels, self.width, self.parts = channels, vector_width(channels), parts
+        self.code = FunctionBuilder(
+            [*pointers, "numbers", "workspace", "lanes", "parts"], ["count", "examples", "positions"]
+        )
+        self.args = self.code.args
 
     def column(self, lane: Value, name: str) -> Value:
-        return self._whole("lanes", self.code.times(lane, len(LANE)), LANE.index(name))
+        return self._integer("lanes", self.code.imul(lane, len(LANE)), LANE.index(name))
 
     def address(self, lane: Value, name: str) -> Value:
         """Of the lane's row of a tensor of its part."""
         code, place = self.code, 2 * self.parts.index(name)
-        part = code.times(self.column(lane, "part"), 2 * len(self.parts))
-        apart = code.times(self.column(lane, "row"), self._whole("parts", part, place + 1))
-        return code.address(code.sum(self._whole("parts", part, place), apart))
+        part = code.imul(self.column(lane, "part"), 2 * len(self.parts))
+        apart = code.imul(self.column(lane, "row"), self._integer("parts", part, place + 1))
+        return code.int_to_ptr(code.isum(self._integer("parts", part, place), apart))
 
-    def _whole(self, table: str, row: Value, column: int) -> Value:
-        write = self.code.write
-        at = write.gep(self.of[table], [self.code.sum(row, column)], source_etype=I64)
-        return write.load(at, typ=I64, align=8)
+    def _integer(self, table: str, row: Value, column: int) -> Value:
+        builder = self.code.builder
+        at = builder.gep(self.args[table], [self.code.isum(row, column)], source_etype=I64)
+        return builder.load(at, typ=I64, align=8)
 
     def number(self, lane: Value, column: int) -> Value:
-        return self.code.spread(
-            self.of["numbers"], self.code.sum(self.code.times(lane, 2), column), self.width
+        return self.code.load_broadcast(
+            self.args["numbers"], self.code.isum(self.code.imul(lane, 2), column), self.width
         )
 
     def is_mode(self, lane: Value, mode: int) -> Value:
-        return self.code.write.icmp_signed("==", self.column(lane, "mode"), self.code.sum(mode))
+        return self.code.builder.icmp_signed("==", self.column(lane, "mode"), self.code.isum(mode))
 
-    def over(self, do: Callable[..., None]) -> None:
-        """`do(lane, …)` for all lanes, the rest as `each` has it."""
-        with self.code.loop(self.of["count"]) as lane:
+    def for_lanes(self, do: Callable[..., None]) -> None:
+        """`do(lane, …)` for all lanes, with the other arguments as in `each`."""
+        with self.code.loop(self.args["count"]) as lane:
             self.each(lane, lambda *where: do(lane, *where))
 
     @property
     def numbers(self) -> Value:
-        """Of one lane."""
-        code, of = self.code, self.of
-        return code.times(code.times(of["examples"], of["positions"]), self.channels)
+        """Elements of one lane."""
+        code, args = self.code, self.args
+        return code.imul(code.imul(args["examples"], args["positions"]), self.channels)
 
     def each(self, lane: Value, do: Callable[[Value, Value, Value, Value], None]) -> None:
-        """`do(at, rows, share, kept)` for what is standardised together: the offset of its numbers, its rows, 1 / (how many numbers a
-        channel's group has), the offset of what is kept of it."""
-        code, of = self.code, self.of
-        together = code.write.icmp_signed(">=", self.column(lane, "mode"), code.sum(BATCH))
-        sets = code.write.select(together, code.sum(1), of["examples"])
-        rows = code.write.select(together, code.times(of["examples"], of["positions"]), of["positions"])
-        count = code.number(code.times(rows, self.column(lane, "members")), self.width)
-        share = code.write.fdiv(code.constant(1, self.width), count)
+        """`do(at, rows, share, saved)` for each set of rows that share statistics: the offset of its elements, its number of rows,
+        1 / (elements of a channel group), the offset of its saved statistics."""
+        code, args = self.code, self.args
+        together = code.builder.icmp_signed(">=", self.column(lane, "mode"), code.isum(BATCH))
+        sets = code.builder.select(together, code.isum(1), args["examples"])
+        rows = code.builder.select(
+            together, code.imul(args["examples"], args["positions"]), args["positions"]
+        )
+        count = code.int_to_float(code.imul(rows, self.column(lane, "members")), self.width)
+        share = code.builder.fdiv(code.constant(1, self.width), count)
         with code.loop(sets) as i:
-            at = code.sum(code.times(lane, self.numbers), code.times(i, code.times(rows, self.channels)))
-            example = code.sum(code.times(lane, of["examples"]), i)
-            do(at, rows, share, code.times(example, KEPT * self.channels))
+            at = code.isum(code.imul(lane, self.numbers), code.imul(i, code.imul(rows, self.channels)))
+            example = code.isum(code.imul(lane, args["examples"]), i)
+            do(at, rows, share, code.imul(example, SAVED * self.channels))
 
-    def summed(
+    def chunked_sums(
         self, rows: Value, count: int, terms: Callable[[Value, Sequence[Value]], list[Value]]
     ) -> list[Value]:
-        """`count` sums over rows; `terms(row, sums)` adds a row to them."""
+        """`count` sums for_lanes rows; `terms(row, sums)` adds a row to them."""
         code, zero = self.code, self.code.constant(0, self.width)
-        chunks = code.write.sdiv(code.sum(rows, CHUNK - 1), code.sum(CHUNK))
+        chunks = code.builder.sdiv(code.isum(rows, CHUNK - 1), code.isum(CHUNK))
 
         def chunk(i: Value, totals: Sequence[Value]) -> list[Value]:
-            first = code.times(i, CHUNK)
-            left = code.least(code.write.sub(rows, first), CHUNK)
-            parts = code.gathered([zero] * count, left, lambda j, sums: terms(code.sum(first, j), sums))
-            return [code.add(total, part) for total, part in zip(totals, parts, strict=True)]
+            first = code.imul(i, CHUNK)
+            left = code.imin(code.builder.sub(rows, first), CHUNK)
+            parts = code.reduce([zero] * count, left, lambda j, sums: terms(code.isum(first, j), sums))
+            return [code.fadd(total, part) for total, part in zip(totals, parts, strict=True)]
 
-        return code.gathered([zero] * count, chunks, chunk)
+        return code.reduce([zero] * count, chunks, chunk)
 
-    def pooled(self, workspace: int, members: Value) -> None:
-        """Each of the room's C numbers becomes the sum of its group's."""
-        code, pointer = self.code, self.of["room"]
-        write, width = code.write, self.width
-        whole = code.most(members, width)  # groups, or vectors where these are wider
-        fits = write.icmp_signed("==", write.srem(whole, members), code.sum(0))
-        doubled = write.icmp_signed("==", write.and_(members, write.sub(members, code.sum(1))), code.sum(0))
-        with write.if_then(write.icmp_signed(">", members, code.sum(1))), write.if_else(write.and_(fits, doubled)) as (by_vectors, one_by_one):  # fmt: skip
+    def sum_groups(self, workspace: int, members: Value) -> None:
+        """Replace each of C floats of the workspace by the sum for_lanes its channel group."""
+        code, pointer = self.code, self.args["workspace"]
+        builder, width = code.builder, self.width
+        whole = code.imax(members, width)  # groups, or vectors where these are wider
+        fits = builder.icmp_signed("==", builder.srem(whole, members), code.isum(0))
+        doubled = builder.icmp_signed(
+            "==", builder.and_(members, builder.sub(members, code.isum(1))), code.isum(0)
+        )
+        with builder.if_then(builder.icmp_signed(">", members, code.isum(1))), builder.if_else(builder.and_(fits, doubled)) as (by_vectors, one_by_one):  # fmt: skip
             with by_vectors, code.loop(self.channels, step=whole) as first:
-                vectors = write.sdiv(whole, code.sum(width))
+                vectors = builder.sdiv(whole, code.isum(width))
 
                 def add(i: Value, sums: Sequence[Value]) -> list[Value]:
-                    place = code.sum(workspace, first, code.times(i, width))
-                    return [code.add(sums[0], code.load(pointer, place, width))]
+                    place = code.isum(workspace, first, code.imul(i, width))
+                    return [code.fadd(sums[0], code.load(pointer, place, width))]
 
-                (total,) = code.gathered([code.constant(0, width)], vectors, add)
+                (total,) = code.reduce([code.constant(0, width)], vectors, add)
                 for apart in (1, 2, 4, 8):
                     if apart < width:
-                        wider = write.icmp_signed(">", members, code.sum(apart))
-                        total = write.select(wider, code.add(total, code.swapped(total, apart)), total)
+                        wider = builder.icmp_signed(">", members, code.isum(apart))
+                        total = builder.select(wider, code.fadd(total, code.swap_lanes(total, apart)), total)
                 with code.loop(whole, step=width) as i:
-                    code.store(total, pointer, code.sum(workspace, first, i))
+                    code.store(total, pointer, code.isum(workspace, first, i))
             with one_by_one, code.loop(self.channels, step=members) as first:
 
                 def add_one(i: Value, sums: Sequence[Value]) -> list[Value]:
-                    return [code.add(sums[0], code.load(pointer, code.sum(workspace, first, i), 1))]
+                    return [code.fadd(sums[0], code.load(pointer, code.isum(workspace, first, i), 1))]
 
-                (total,) = code.gathered([code.constant(0, 1)], members, add_one)
+                (total,) = code.reduce([code.constant(0, 1)], members, add_one)
                 with code.loop(members) as i:
-                    code.store(total, pointer, code.sum(workspace, first, i))
+                    code.store(total, pointer, code.isum(workspace, first, i))
 
 
 @disk_cached
 def forward(channels: int) -> tuple[Function, int]:
-    """(x, y, kept `[K, B, 2, C]`, numbers, room, lanes, parts, K, B, P). And how many numbers the room holds."""
-    layer = Pass(channels, ("x", "y", "kept"), FORWARD)
-    code, of, width, workspace = layer.code, layer.of, layer.width, layer.of["room"]
-    write, spread = code.write, channels  # where the room holds the variance
+    """(x, y, saved `[K, B, 2, C]`, numbers, workspace, lanes, parts, K, B, P); and the workspace in floats."""
+    layer = NormPass(channels, ("x", "y", "saved"), FORWARD)
+    code, args, width, workspace = layer.code, layer.args, layer.width, layer.args["workspace"]
+    builder, spread = code.builder, channels  # offset of the variance in the workspace
 
-    def standardise(lane: Value, at: Value, rows: Value, share: Value, kept: Value) -> None:
+    def standardise(lane: Value, at: Value, rows: Value, share: Value, saved: Value) -> None:
         members = layer.column(lane, "members")
 
         def x(row: Value, c: Value) -> Value:
-            return code.load(of["x"], code.sum(at, code.times(row, channels), c), width)
+            return code.load(args["x"], code.isum(at, code.imul(row, channels), c), width)
 
         def each(do: Callable[[Value], Value], to: Value, offset: Value) -> None:
             with code.loop(channels, step=width) as c:
-                code.store(do(c), to, code.sum(offset, c))
+                code.store(do(c), to, code.isum(offset, c))
 
         def mean_of(do: Callable[[Value, Value], Value], to: Value, offset: Value) -> None:
             """The means of do(row, c)."""
             each(
-                lambda c: layer.summed(rows, 1, lambda row, sums: [code.add(sums[0], do(row, c))])[0],
-                workspace, code.sum(0),
+                lambda c: layer.chunked_sums(rows, 1, lambda row, sums: [code.fadd(sums[0], do(row, c))])[0],
+                workspace, code.isum(0),
             )  # fmt: skip
-            layer.pooled(0, members)
-            each(lambda c: write.fmul(code.load(workspace, c, width), share), to, offset)
+            layer.sum_groups(0, members)
+            each(lambda c: builder.fmul(code.load(workspace, c, width), share), to, offset)
 
         def squared(row: Value, c: Value) -> Value:
-            apart = write.fsub(x(row, c), code.load(of["kept"], code.sum(kept, c), width))
-            return write.fmul(apart, apart)
+            apart = builder.fsub(x(row, c), code.load(args["saved"], code.isum(saved, c), width))
+            return builder.fmul(apart, apart)
 
-        with write.if_else(layer.is_mode(lane, STORED)) as (stored, fresh):
+        with builder.if_else(layer.is_mode(lane, STORED)) as (stored, fresh):
             with stored:
                 mean, variance = (layer.address(lane, name) for name in ("running_mean", "running_var"))
-                each(lambda c: code.load(mean, c, width), of["kept"], kept)
-                each(lambda c: code.load(variance, c, width), workspace, code.sum(spread))
+                each(lambda c: code.load(mean, c, width), args["saved"], saved)
+                each(lambda c: code.load(variance, c, width), workspace, code.isum(spread))
             with fresh:
-                mean_of(x, of["kept"], kept)
-                mean_of(squared, workspace, code.sum(spread))
-        with write.if_then(layer.is_mode(lane, BATCH)):
-            _follow(layer, lane, rows, kept, spread)
+                mean_of(x, args["saved"], saved)
+                mean_of(squared, workspace, code.isum(spread))
+        with builder.if_then(layer.is_mode(lane, BATCH)):
+            _update_running(layer, lane, rows, saved, spread)
 
         def inverse(c: Value) -> Value:
-            variance = code.add(code.load(workspace, code.sum(spread, c), width), layer.number(lane, 0))
-            return write.fdiv(code.constant(1, width), code.root(variance))
+            variance = code.fadd(code.load(workspace, code.isum(spread, c), width), layer.number(lane, 0))
+            return builder.fdiv(code.constant(1, width), code.sqrt(variance))
 
-        each(inverse, of["kept"], code.sum(kept, channels))
+        each(inverse, args["saved"], code.isum(saved, channels))
         weight, bias = layer.address(lane, "weight"), layer.address(lane, "bias")
         with code.loop(channels, step=width) as c:
-            mean, slope = (code.load(of["kept"], code.sum(kept, i * channels, c), width) for i in range(2))
+            mean, slope = (
+                code.load(args["saved"], code.isum(saved, i * channels, c), width) for i in range(2)
+            )
             scale, shift = code.load(weight, c, width), code.load(bias, c, width)
             with code.loop(rows) as row:
-                normal = write.fmul(write.fsub(x(row, c), mean), slope)
-                place = code.sum(at, code.times(row, channels), c)
-                code.store(code.fma(normal, scale, shift), of["y"], place)
+                normal = builder.fmul(builder.fsub(x(row, c), mean), slope)
+                place = code.isum(at, code.imul(row, channels), c)
+                code.store(code.fma(normal, scale, shift), args["y"], place)
 
-    layer.over(standardise)
-    return code.compiled(), 2 * channels
+    layer.for_lanes(standardise)
+    return code.compile(), 2 * channels
 
 
-def _follow(layer: Pass, lane: Value, rows: Value, kept: Value, spread: int) -> None:
-    """running ← (1 − share) · running + share · batch, the variance divided by n − 1."""
-    code, of, width, write = layer.code, layer.of, layer.width, layer.code.write
+def _update_running(layer: NormPass, lane: Value, rows: Value, saved: Value, spread: int) -> None:
+    """running ← (1 − momentum) · running + momentum · batch, with the unbiased variance."""
+    code, args, width, builder = layer.code, layer.args, layer.width, layer.code.builder
     share = layer.number(lane, 1)
-    rest = write.fsub(code.constant(1, width), share)
-    less = code.number(write.sub(rows, code.sum(1)), width)
-    unbiased = write.fdiv(code.number(rows, width), less)
+    rest = builder.fsub(code.constant(1, width), share)
+    less = code.int_to_float(builder.sub(rows, code.isum(1)), width)
+    unbiased = builder.fdiv(code.int_to_float(rows, width), less)
     mean, variance = (layer.address(lane, name) for name in ("running_mean", "running_var"))
     with code.loop(layer.channels, step=width) as c:
-        own = code.load(of["kept"], code.sum(kept, c), width)
-        wide = write.fmul(code.load(of["room"], code.sum(spread, c), width), unbiased)
+        own = code.load(args["saved"], code.isum(saved, c), width)
+        wide = builder.fmul(code.load(args["workspace"], code.isum(spread, c), width), unbiased)
         for running, value in ((mean, own), (variance, wide)):
-            before = write.fmul(code.load(running, c, width), rest)
+            before = builder.fmul(code.load(running, c, width), rest)
             code.store(code.fma(value, share, before), running, c)
 
 
 @disk_cached
 def backward(channels: int) -> tuple[Function, int]:
-    """(gradient of y, x, kept, where the gradient of x goes, numbers, room, lanes, parts, K, B, P). The gradients of γ and β are added to
-    where they go. And how many numbers the room holds."""
-    layer = Pass(channels, ("gradient", "x", "kept", "to_x"), BACKWARD)
-    code, of, width, workspace = layer.code, layer.of, layer.width, layer.of["room"]
-    write = code.write
+    """(grad_y, x, saved, grad_x, numbers, workspace, lanes, parts, K, B, P); and the workspace in floats.
 
-    def back(lane: Value, at: Value, rows: Value, share: Value, kept: Value) -> None:
+    The gradients of γ and β are accumulated.
+    """
+    layer = NormPass(channels, ("grad_y", "x", "saved", "grad_x"), BACKWARD)
+    code, args, width, workspace = layer.code, layer.args, layer.width, layer.args["workspace"]
+    builder = code.builder
+
+    def back(lane: Value, at: Value, rows: Value, share: Value, saved: Value) -> None:
         members = layer.column(lane, "members")
         weight, to_weight, to_bias = (layer.address(lane, name) for name in BACKWARD[:3])
-        fresh = write.select(layer.is_mode(lane, STORED), code.sum(0), code.sum(1))
+        fresh = builder.select(layer.is_mode(lane, STORED), code.isum(0), code.isum(1))
 
         def gradient(row: Value, c: Value) -> Value:
-            return code.load(of["gradient"], code.sum(at, code.times(row, channels), c), width)
+            return code.load(args["grad_y"], code.isum(at, code.imul(row, channels), c), width)
 
         def normal(row: Value, c: Value, mean: Value, slope: Value) -> Value:
-            x = code.load(of["x"], code.sum(at, code.times(row, channels), c), width)
-            return write.fmul(write.fsub(x, mean), slope)
+            x = code.load(args["x"], code.isum(at, code.imul(row, channels), c), width)
+            return builder.fmul(builder.fsub(x, mean), slope)
 
         def seen(c: Value) -> list[Value]:
-            return [code.load(of["kept"], code.sum(kept, i * channels, c), width) for i in range(2)]
+            return [code.load(args["saved"], code.isum(saved, i * channels, c), width) for i in range(2)]
 
         with code.loop(channels, step=width) as c:
             own = seen(c)
 
             def both(row: Value, sums: Sequence[Value]) -> list[Value]:
                 g = gradient(row, c)
-                return [code.add(sums[0], g), code.fma(g, normal(row, c, *own), sums[1])]
+                return [code.fadd(sums[0], g), code.fma(g, normal(row, c, *own), sums[1])]
 
-            sums = layer.summed(rows, 2, both)
-            scale = write.fmul(code.load(weight, c, width), code.number(fresh, width))
+            sums = layer.chunked_sums(rows, 2, both)
+            scale = builder.fmul(code.load(weight, c, width), code.int_to_float(fresh, width))
             for into, offset, total in zip((to_bias, to_weight), (0, channels), sums, strict=True):
-                code.store(code.add(code.load(into, c, width), total), into, c)
-                code.store(write.fmul(total, scale), workspace, code.sum(offset, c))
-        layer.pooled(0, members)
-        layer.pooled(channels, members)
+                code.store(code.fadd(code.load(into, c, width), total), into, c)
+                code.store(builder.fmul(total, scale), workspace, code.isum(offset, c))
+        layer.sum_groups(0, members)
+        layer.sum_groups(channels, members)
         with code.loop(channels, step=width) as c:
             own, scale = seen(c), code.load(weight, c, width)
             shift, slope = (
-                write.fmul(code.load(workspace, code.sum(offset, c), width), share)
+                builder.fmul(code.load(workspace, code.isum(offset, c), width), share)
                 for offset in (0, channels)
             )
             with code.loop(rows) as row:
-                apart = write.fsub(write.fmul(gradient(row, c), scale), shift)
-                apart = write.fsub(apart, write.fmul(normal(row, c, *own), slope))
-                place = code.sum(at, code.times(row, channels), c)
-                code.store(write.fmul(apart, own[1]), of["to_x"], place)
+                apart = builder.fsub(builder.fmul(gradient(row, c), scale), shift)
+                apart = builder.fsub(apart, builder.fmul(normal(row, c, *own), slope))
+                place = code.isum(at, code.imul(row, channels), c)
+                code.store(builder.fmul(apart, own[1]), args["grad_x"], place)
 
-    layer.over(back)
-    return code.compiled(), 2 * channels
+    layer.for_lanes(back)
+    return code.compile(), 2 * channels

@@ -1,11 +1,10 @@
-"""Pooling of K lanes' maps, channels innermost: `[K, B, H, W, C]` -> `[K, B, H', W', C]`, both contiguous.
+"""Pooling of K lanes' channels-last maps: `[K, B, H, W, C]` -> `[K, B, H', W', C]`, both contiguous.
 
-    the largest of each window    torch's MaxPool2d(window): windows lie side by side, H' = ⌊H / h⌋, W' = ⌊W / w⌋, and rows and
-                                  columns left over are in none
-    the mean of a map             torch's AdaptiveAvgPool2d(1): H' = W' = 1
+    max_pool       torch's MaxPool2d(window) with disjoint windows: H' = ⌊H / h⌋, W' = ⌊W / w⌋; remaining rows and columns are ignored
+    global_mean    torch's AdaptiveAvgPool2d(1): H' = W' = 1
 
-A window's gradient goes to one place, the one that torch takes: row by row the first that holds the largest number, or the last
-that holds NaN. Which one it was is found again from x, neither places nor y are kept. Every channel is computed by itself.
+A window's gradient goes to the position that torch chooses: in row-major order the first maximum, or the last NaN. The backward
+pass finds it again from x; no indices are stored.
 """
 
 from __future__ import annotations
@@ -13,106 +12,112 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ablate.kernels.compiled.code_cache import disk_cached
-from ablate.kernels.compiled.ir_builder import Code, Count, Value, width_of
+from ablate.kernels.compiled.ir_builder import Count, FunctionBuilder, Value, vector_width
 from ablate.kernels.compiled.jit import Function
 
 SUMS = 4
-"""Parts of a mean that are summed side by side: place i goes to part i mod 4."""
+"""Partial sums of a mean: position i goes to sum i mod 4."""
 
 
 @disk_cached
-def largest(window: tuple[int, int], sides: tuple[int, int], channels: int, *, backward: bool) -> Function:
-    """(x, y, K, B); backward (gradient of y, x, where the gradient of x goes, K, B), which writes all of it.
+def max_pool(window: tuple[int, int], size: tuple[int, int], channels: int, *, backward: bool) -> Function:
+    """(x, y, K, B); backward (grad_y, x, grad_x, K, B), which writes all of grad_x.
 
-    `window` h, w is no larger than `sides` H, W. A window's h · w places are written out one by one: small windows are meant.
+    `window` (h, w) is no larger than `size` (H, W). The code is unrolled over a window: for small ones.
     """
-    code = Code(["gradient", "x", "to_x"] if backward else ["x", "y"], ["lanes", "examples"])
-    of, (high, wide), (height, length) = code.argument, window, sides
-    rows, columns, width = height // high, length // wide, width_of(channels)
-    with code.loop(code.times(of["lanes"], of["examples"])) as example:
-        of_x, of_y = (
-            code.times(example, numbers * channels) for numbers in (height * length, rows * columns)
-        )
+    code = FunctionBuilder(["grad_y", "x", "grad_x"] if backward else ["x", "y"], ["lanes", "examples"])
+    args, (high, wide), (height, length) = code.args, window, size
+    rows, columns, width = height // high, length // wide, vector_width(channels)
+    with code.loop(code.imul(args["lanes"], args["examples"])) as example:
+        of_x, of_y = (code.imul(example, numbers * channels) for numbers in (height * length, rows * columns))
         with code.loop(rows) as row:
-            top = code.sum(of_x, code.times(row, high * length * channels))
+            top = code.isum(of_x, code.imul(row, high * length * channels))
             with code.loop(columns) as column, code.loop(channels, step=width) as channel:
-                corner = code.sum(top, code.times(column, wide * channels), channel)
-                places = [
-                    code.sum(corner, (i * length + j) * channels) for i in range(high) for j in range(wide)
+                corner = code.isum(top, code.imul(column, wide * channels), channel)
+                positions = [
+                    code.isum(corner, (i * length + j) * channels) for i in range(high) for j in range(wide)
                 ]
-                own = code.times(code.sum(code.times(row, columns), column), channels)
-                at = code.sum(of_y, own, channel)
-                value, raises = _climbed(code, [code.load(of["x"], place, width) for place in places])
+                own = code.imul(code.isum(code.imul(row, columns), column), channels)
+                at = code.isum(of_y, own, channel)
+                value, replaced = _running_max(
+                    code, [code.load(args["x"], position, width) for position in positions]
+                )
                 if backward:
-                    _hand(code, code.load(of["gradient"], at, width), raises, places)
+                    _store_grad(code, code.load(args["grad_y"], at, width), replaced, positions)
                 else:
-                    code.store(value, of["y"], at)
+                    code.store(value, args["y"], at)
             if backward and length % wide:
                 rest, line = columns * wide * channels, length * channels
                 for i in range(high):
-                    code.fill(0, of["to_x"], code.sum(top, i * line + rest), line - rest)
+                    code.fill(0, args["grad_x"], code.isum(top, i * line + rest), line - rest)
         if backward and height % high:
             rest, numbers = rows * high * length * channels, height * length * channels
-            code.fill(0, of["to_x"], code.sum(of_x, rest), numbers - rest)
-    return code.compiled()
+            code.fill(0, args["grad_x"], code.isum(of_x, rest), numbers - rest)
+    return code.compile()
 
 
-def _climbed(code: Code, values: Sequence[Value]) -> tuple[Value, list[Value]]:
-    """The largest of `values`, and for each but the first whether it took the place of those before it."""
+def _running_max(code: FunctionBuilder, values: Sequence[Value]) -> tuple[Value, list[Value]]:
+    """The maximum of `values`, and for each but the first whether it replaced the maximum of those before it."""
     best, *others = values
-    raises = []
+    replaced = []
     for value in others:
-        is_more = code.write.fcmp_ordered(">", value, best)
-        raises.append(code.write.or_(is_more, code.write.fcmp_unordered("!=", value, value)))
-        best = code.write.select(raises[-1], value, best)
-    return best, raises
+        is_more = code.builder.fcmp_ordered(">", value, best)
+        replaced.append(code.builder.or_(is_more, code.builder.fcmp_unordered("!=", value, value)))
+        best = code.builder.select(replaced[-1], value, best)
+    return best, replaced
 
 
-def _hand(code: Code, gradient: Value, raises: Sequence[Value], places: Sequence[Value]) -> None:
-    """A window's gradient to the last of its places that raised, and 0 to all others."""
-    nothing, to_x = code.constant(0, gradient.type.count), code.argument["to_x"]
-    for is_it, place in zip(reversed(raises), reversed(places[1:]), strict=True):
-        code.store(code.write.select(is_it, gradient, nothing), to_x, place)
-        gradient = code.write.select(is_it, nothing, gradient)
-    code.store(gradient, to_x, places[0])
+def _store_grad(
+    code: FunctionBuilder, gradient: Value, replaced: Sequence[Value], positions: Sequence[Value]
+) -> None:
+    """Store a window's gradient at the last of its positions that replaced the maximum, and 0 at all others."""
+    nothing, to_x = code.constant(0, gradient.type.count), code.args["grad_x"]
+    for is_it, position in zip(reversed(replaced), reversed(positions[1:]), strict=True):
+        code.store(code.builder.select(is_it, gradient, nothing), to_x, position)
+        gradient = code.builder.select(is_it, nothing, gradient)
+    code.store(gradient, to_x, positions[0])
 
 
 @disk_cached
-def mean(places: int, channels: int, *, backward: bool) -> Function:
-    """(x, y, K, B), of maps with H · W = `places`; backward (gradient of y, where the gradient of x goes, K, B)."""
-    code = Code(["gradient", "to_x"] if backward else ["x", "y"], ["lanes", "examples"])
-    of, width = code.argument, width_of(channels)
-    number = code.constant(places, width)
-    with code.loop(code.times(of["lanes"], of["examples"])) as example, code.loop(channels, step=width) as c:
-        at = code.sum(code.times(example, channels), c)
-        first = code.sum(code.times(example, places * channels), c)
+def global_mean(positions: int, channels: int, *, backward: bool) -> Function:
+    """(x, y, K, B), of maps with H · W = `positions`; backward (grad_y, grad_x, K, B)."""
+    code = FunctionBuilder(["grad_y", "grad_x"] if backward else ["x", "y"], ["lanes", "examples"])
+    args, width = code.args, vector_width(channels)
+    number = code.constant(positions, width)
+    with (
+        code.loop(code.imul(args["lanes"], args["examples"])) as example,
+        code.loop(channels, step=width) as c,
+    ):
+        at = code.isum(code.imul(example, channels), c)
+        first = code.isum(code.imul(example, positions * channels), c)
         if backward:
-            share = code.write.fdiv(code.load(of["gradient"], at, width), number)
-            with code.loop(places) as place:
-                code.store(share, of["to_x"], code.sum(first, code.times(place, channels)))
+            share = code.builder.fdiv(code.load(args["grad_y"], at, width), number)
+            with code.loop(positions) as position:
+                code.store(share, args["grad_x"], code.isum(first, code.imul(position, channels)))
         else:
-            total = _summed(code, first, places, channels, width)
-            code.store(code.write.fdiv(total, number), of["y"], at)
-    return code.compiled()
+            total = _summed(code, first, positions, channels, width)
+            code.store(code.builder.fdiv(total, number), args["y"], at)
+    return code.compile()
 
 
-def _summed(code: Code, first: Value, places: int, channels: int, width: int) -> Value:
-    """The sum of x over a map's places: its parts, then their sum from the first on."""
-    parts = min(SUMS, places)
+def _summed(code: FunctionBuilder, first: Value, positions: int, channels: int, width: int) -> Value:
+    """The sum of x over a map's positions: partial sums, then their sum in order."""
+    parts = min(SUMS, positions)
 
-    def value(place: Count) -> Value:
-        return code.load(code.argument["x"], code.sum(first, code.times(place, channels)), width)
+    def value(position: Count) -> Value:
+        return code.load(code.args["x"], code.isum(first, code.imul(position, channels)), width)
 
     def step(i: Value, sums: Sequence[Value]) -> list[Value]:
         return [
-            code.add(part, value(code.sum(code.times(i, parts), place))) for place, part in enumerate(sums)
+            code.fadd(part, value(code.isum(code.imul(i, parts), position)))
+            for position, part in enumerate(sums)
         ]
 
     nothing = [code.constant(0, width)] * parts
-    sums = code.gathered(nothing, places // parts, step)
-    for i in range(places % parts):
-        sums[i] = code.add(sums[i], value(places - places % parts + i))
+    sums = code.reduce(nothing, positions // parts, step)
+    for i in range(positions % parts):
+        sums[i] = code.fadd(sums[i], value(positions - positions % parts + i))
     total = sums[0]
     for part in sums[1:]:
-        total = code.add(total, part)
+        total = code.fadd(total, part)
     return total

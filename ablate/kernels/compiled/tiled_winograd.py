@@ -1,6 +1,6 @@
-"""3×3 convolutions of K lanes on maps of several tiles of 4×4 outputs: `winograd`, tile by tile.
+"""3×3 convolutions of K lanes on maps of several 4×4 output tiles: `winograd`, tile by tile.
 
-A map is laid between zeros before its first tile is taken, and its output put together until its last one is done.
+An input map is zero-padded before its first tile is transformed; an output map is copied out after its last tile.
 """
 
 from __future__ import annotations
@@ -8,56 +8,62 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 
 from ablate.kernels.compiled.code_cache import disk_cached
-from ablate.kernels.compiled.ir_builder import Count, Value, width_of
+from ablate.kernels.compiled.ir_builder import Count, Value, vector_width
 from ablate.kernels.compiled.jit import Function
 from ablate.kernels.compiled.winograd import (
     BLOCK,
     POINTS,
     SIDE,
     Layer,
-    Tile,
-    summed_places,
-    turned,
-    weights_back,
+    emit_weight_grad,
+    sum_positions,
+    transpose,
 )
+from ablate.kernels.compiled.winograd_transforms import Tile, tile_of
 
 STEP = 4
-"""Outputs of a tile, along a side."""
+"""Outputs of a tile along one side."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The tiles of a map: `tile` with all its points; sides of input and output; zeros above and to the left of the input."""
+    """The tiles of a map. `tile`: transforms of a full tile; `input_size`: (H, W); `padding`: zeros above and to the left."""
 
     tile: Tile
-    into: tuple[int, int]
+    input_size: tuple[int, int]
     padding: tuple[int, int]
 
     @property
-    def out(self) -> tuple[int, int]:
-        (height, width), (up, left) = self.into, self.padding
+    def output_size(self) -> tuple[int, int]:
+        (height, width), (up, left) = self.input_size, self.padding
         return height + 2 * up - 2, width + 2 * left - 2
 
     @property
     def tiles(self) -> tuple[int, int]:
-        height, width = self.out
+        height, width = self.output_size
         return -(-height // STEP), -(-width // STEP)
 
     @property
-    def covered(self) -> tuple[int, int]:
-        """Sides of the outputs of all tiles."""
+    def output_area(self) -> tuple[int, int]:
+        """(H, W) of the outputs of all tiles."""
         return STEP * self.tiles[0], STEP * self.tiles[1]
 
     @property
     def padded(self) -> tuple[int, int]:
-        """Sides of what all tiles read."""
-        return self.covered[0] + SIDE - STEP, self.covered[1] + SIDE - STEP
+        """(H, W) of what all tiles read."""
+        return self.output_area[0] + SIDE - STEP, self.output_area[1] + SIDE - STEP
 
 
-class Walk(Layer):
-    """Writes a function that walks over the tiles of a lane's examples, `BLOCK` at a time."""
+@cache
+def grid_of(height: int, width: int, padding: tuple[int, int]) -> Grid:
+    return Grid(tile_of(SIDE, SIDE, (0, 0)), (height, width), padding)
+
+
+class TiledLayer(Layer):
+    """Builds a function that processes the tiles of a lane's examples, `BLOCK` at a time."""
 
     def __init__(self, grid: Grid, channels: int, out: int, pointers: tuple[str, ...]) -> None:
         super().__init__(grid.tile, channels, out, pointers)
@@ -66,141 +72,165 @@ class Walk(Layer):
 
     @contextmanager
     def blocks(self, lane: Value) -> Iterator[tuple[Value, Value]]:
-        """(the first tile of a block, how many it has)"""
+        """(the first tile of a block, how many tiles it has)"""
         code = self.code
-        total = code.times(self.of["examples"], self.each)
+        total = code.imul(self.args["examples"], self.each)
         with code.loop(total, step=BLOCK) as first:
-            yield first, code.least(code.write.sub(total, first), BLOCK)
+            yield first, code.imin(code.builder.sub(total, first), BLOCK)
 
     @contextmanager
     def rows(self, first: Value, count: Value) -> Iterator[tuple[Value, Value, Value]]:
-        """(a tile's row in its block, its example, its number among the example's tiles)"""
-        code, write = self.code, self.code.write
+        """(a tile's row in its block, its example, its number within the example)"""
+        code, builder = self.code, self.code.builder
         with code.loop(count) as row:
-            number = code.sum(first, row)
-            yield row, write.sdiv(number, code.sum(self.each)), write.srem(number, code.sum(self.each))
+            number = code.isum(first, row)
+            yield row, builder.sdiv(number, code.isum(self.each)), builder.srem(number, code.isum(self.each))
 
     @contextmanager
-    def when(self, tile: Value, number: int) -> Iterator[None]:
-        with self.code.write.if_then(self.code.write.icmp_signed("==", tile, self.code.sum(number))):
+    def if_number(self, tile: Value, number: int) -> Iterator[None]:
+        with self.code.builder.if_then(self.code.builder.icmp_signed("==", tile, self.code.isum(number))):
             yield
 
     def corner(self, tile: Value, start: int, wide: int, channels: int) -> Value:
-        """The offset of a tile's first number in a map of that width at `start` of the room."""
-        code, write, across = self.code, self.code.write, self.code.sum(self.grid.tiles[1])
-        down, along = (kind(tile, across) for kind in (write.sdiv, write.srem))
-        place = code.sum(code.times(down, STEP * wide), code.times(along, STEP))
-        return code.sum(start, code.times(place, channels))
+        """Offset of a tile's first element in a map of that width at `start` of the workspace."""
+        code, builder, across = self.code, self.code.builder, self.code.isum(self.grid.tiles[1])
+        down, along = (kind(tile, across) for kind in (builder.sdiv, builder.srem))
+        place = code.isum(code.imul(down, STEP * wide), code.imul(along, STEP))
+        return code.isum(start, code.imul(place, channels))
 
-    def lay(
+    def copy_map(
         self, maps: Value, at: Value, sides: tuple[int, int], channels: int, start: int, wide: int,
-        inset: tuple[int, int], *, back: bool = False,
+        inset: tuple[int, int], *, out: bool = False,
     ) -> None:  # fmt: skip
-        """A map into a wider one in the room, `inset` from its corner; `back`: out of it."""
+        """Copy a map into a larger one in the workspace, `inset` from its corner; `out`: out of it."""
         code, numbers = self.code, sides[1] * channels
-        width = width_of(numbers)
+        width = vector_width(numbers)
         with code.loop(sides[0]) as line, code.loop(numbers, step=width) as i:
-            own = code.sum(at, code.times(line, numbers), i)
-            lines = code.times(code.sum(line, inset[0]), wide * channels)
-            place = code.sum(start + inset[1] * channels, lines, i)
-            if back:
+            own = code.isum(at, code.imul(line, numbers), i)
+            lines = code.imul(code.isum(line, inset[0]), wide * channels)
+            place = code.isum(start + inset[1] * channels, lines, i)
+            if out:
                 code.store(code.load(self.workspace, place, width), maps, own)
             else:
                 code.store(code.load(maps, own, width), self.workspace, place)
 
-    def take(self, lane: Value, first: Value, count: Value, padded: int, points: int) -> None:
-        """A block's tiles of x, laid out at `padded` of the room, to their points."""
+    def transform_tiles(self, lane: Value, first: Value, count: Value, padded: int, points: int) -> None:
+        """Transform a block's tiles of x, which is padded at `padded` of the workspace."""
         grid, channels, wide = self.grid, self.channels, self.grid.padded[1]
         with self.rows(first, count) as (row, example, number):
-            with self.when(number, 0):
-                at = self.example(lane, example, grid.into, channels)
-                self.lay(self.of["x"], at, grid.into, channels, padded, wide, grid.padding)
+            with self.if_number(number, 0):
+                at = self.example(lane, example, grid.input_size, channels)
+                self.copy_map(self.args["x"], at, grid.input_size, channels, padded, wide, grid.padding)
             corner = self.corner(number, padded, wide, channels)
             line = wide * channels
-            self.to_points(
-                self.workspace, corner, grid.tile.down, grid.tile.across, points, row, channels, line
+            self.to_winograd(
+                self.workspace,
+                corner,
+                grid.tile.input_rows,
+                grid.tile.input_columns,
+                points,
+                row,
+                channels,
+                line,
             )
 
     def example(self, lane: Value, example: Count, sides: tuple[int, int], channels: int) -> Value:
-        return self.maps(lane, self.code.sum(0), sides[0] * sides[1], channels, example)
+        return self.example_offset(lane, self.code.isum(0), sides[0] * sides[1], channels, example)
 
 
 @disk_cached
 def forward(grid: Grid, channels: int, out: int) -> tuple[Function, int]:
     """As `winograd.forward`."""
-    walk = Walk(grid, channels, out, ("x", "weight", "bias", "y"))
-    code, of, tile = walk.code, walk.of, grid.tile
-    points = walk.reserved(POINTS * channels * out)
-    into, sums = walk.reserved(POINTS * BLOCK * channels), walk.reserved(POINTS * BLOCK * out)
-    wide, broad = grid.padded[1], grid.covered[1]
-    padded = walk.reserved(grid.padded[0] * wide * channels)
-    covered = walk.reserved(grid.covered[0] * broad * out)
-    code.fill(0, walk.workspace, code.sum(padded), grid.padded[0] * wide * channels)
-    with code.loop(of["lanes"]) as lane:
-        walk.weights(lane, points, onwards=True)
-        with walk.blocks(lane) as (first, count):
-            walk.take(lane, first, count, padded, into)
-            walk.multiplied(into, points, sums, channels, out)
-            with walk.rows(first, count) as (row, example, number):
-                corner, bias = walk.corner(number, covered, broad, out), code.times(lane, out)
-                walk.from_points(
-                    sums, row, tile.up, tile.left, walk.workspace, corner, out, bias, broad * out
+    layer = TiledLayer(grid, channels, out, ("x", "weight", "bias", "y"))
+    code, args, tile = layer.code, layer.args, grid.tile
+    points = layer.reserve(POINTS * channels * out)
+    into, sums = layer.reserve(POINTS * BLOCK * channels), layer.reserve(POINTS * BLOCK * out)
+    wide, broad = grid.padded[1], grid.output_area[1]
+    padded = layer.reserve(grid.padded[0] * wide * channels)
+    output_area = layer.reserve(grid.output_area[0] * broad * out)
+    code.fill(0, layer.workspace, code.isum(padded), grid.padded[0] * wide * channels)
+    with code.loop(args["lanes"]) as lane:
+        layer.transform_weights(lane, points, forward=True)
+        with layer.blocks(lane) as (first, count):
+            layer.transform_tiles(lane, first, count, padded, into)
+            layer.multiply_points(into, points, sums, channels, out)
+            with layer.rows(first, count) as (row, example, number):
+                corner, bias = layer.corner(number, output_area, broad, out), code.imul(lane, out)
+                layer.from_winograd(
+                    sums,
+                    row,
+                    tile.output_rows,
+                    tile.output_columns,
+                    layer.workspace,
+                    corner,
+                    out,
+                    bias,
+                    broad * out,
                 )
-                with walk.when(number, walk.each - 1):
-                    at = walk.example(lane, example, grid.out, out)
-                    walk.lay(of["y"], at, grid.out, out, covered, broad, (0, 0), back=True)
-    return code.compiled(), walk.numbers
+                with layer.if_number(number, layer.each - 1):
+                    at = layer.example(lane, example, grid.output_size, out)
+                    layer.copy_map(args["y"], at, grid.output_size, out, output_area, broad, (0, 0), out=True)
+    return code.compile(), layer.workspace_floats
 
 
 @disk_cached
 def backward(grid: Grid, channels: int, out: int) -> tuple[Function, int]:
     """As `winograd.backward`."""
-    walk = Walk(grid, channels, out, ("gradient", "x", "weight", "to_x", "to_weight", "to_bias"))
-    code, of, tile = walk.code, walk.of, grid.tile
-    points = walk.reserved(POINTS * channels * out)
-    into, sums = walk.reserved(POINTS * BLOCK * channels), walk.reserved(POINTS * BLOCK * out)
-    kernels = walk.reserved(POINTS * channels * out)
-    wide, broad = grid.padded[1], grid.covered[1]
+    layer = TiledLayer(grid, channels, out, ("grad_y", "x", "weight", "grad_x", "grad_weight", "grad_bias"))
+    code, args, tile = layer.code, layer.args, grid.tile
+    points = layer.reserve(POINTS * channels * out)
+    into, sums = layer.reserve(POINTS * BLOCK * channels), layer.reserve(POINTS * BLOCK * out)
+    kernels = layer.reserve(POINTS * channels * out)
+    wide, broad = grid.padded[1], grid.output_area[1]
     size = grid.padded[0] * wide * channels
-    padded, found = walk.reserved(size), walk.reserved(size)
-    covered = walk.reserved(grid.covered[0] * broad * out)
-    code.fill(0, walk.workspace, code.sum(padded), size)
-    code.fill(0, walk.workspace, code.sum(covered), grid.covered[0] * broad * out)
-    with code.loop(of["lanes"]) as lane:
-        bias = code.times(lane, out)
-        with code.given("to_x"):
-            walk.weights(lane, points, onwards=False)
-        code.fill(0, walk.workspace, kernels, POINTS * channels * out)
-        with code.given("to_bias"):
-            code.fill(0, of["to_bias"], bias, out)
-        with walk.blocks(lane) as (first, count):
-            with walk.rows(first, count) as (row, example, number):
-                with walk.when(number, 0):
-                    at = walk.example(lane, example, grid.out, out)
-                    walk.lay(of["gradient"], at, grid.out, out, covered, broad, (0, 0))
-                    with code.given("to_bias"):
-                        places = grid.out[0] * grid.out[1]
-                        summed_places(code, of["gradient"], at, places, of["to_bias"], bias, out)
-                corner = walk.corner(number, covered, broad, out)
-                walk.to_points(
-                    walk.workspace, corner, turned(tile.up), turned(tile.left), sums, row, out, broad * out
+    padded, found = layer.reserve(size), layer.reserve(size)
+    output_area = layer.reserve(grid.output_area[0] * broad * out)
+    code.fill(0, layer.workspace, code.isum(padded), size)
+    code.fill(0, layer.workspace, code.isum(output_area), grid.output_area[0] * broad * out)
+    with code.loop(args["lanes"]) as lane:
+        bias = code.imul(lane, out)
+        with code.if_given("grad_x"):
+            layer.transform_weights(lane, points, forward=False)
+        code.fill(0, layer.workspace, kernels, POINTS * channels * out)
+        with code.if_given("grad_bias"):
+            code.fill(0, args["grad_bias"], bias, out)
+        with layer.blocks(lane) as (first, count):
+            with layer.rows(first, count) as (row, example, number):
+                with layer.if_number(number, 0):
+                    at = layer.example(lane, example, grid.output_size, out)
+                    layer.copy_map(args["grad_y"], at, grid.output_size, out, output_area, broad, (0, 0))
+                    with code.if_given("grad_bias"):
+                        places = grid.output_size[0] * grid.output_size[1]
+                        sum_positions(code, args["grad_y"], at, places, args["grad_bias"], bias, out)
+                corner = layer.corner(number, output_area, broad, out)
+                layer.to_winograd(
+                    layer.workspace,
+                    corner,
+                    transpose(tile.output_rows),
+                    transpose(tile.output_columns),
+                    sums,
+                    row,
+                    out,
+                    broad * out,
                 )
-            with code.given("to_weight"):
-                walk.take(lane, first, count, padded, into)
-                walk.correlated(sums, into, kernels, count)
-            with code.given("to_x"):
-                walk.multiplied(sums, points, into, out, channels)
-                with walk.rows(first, count) as (row, example, number):
-                    with walk.when(number, 0):
-                        code.fill(0, walk.workspace, code.sum(found), size)
-                    corner = walk.corner(number, found, wide, channels)
-                    walk.from_points(
-                        into, row, turned(tile.down), turned(tile.across), walk.workspace, corner, channels,
-                        line=wide * channels, more=True,
+            with code.if_given("grad_weight"):
+                layer.transform_tiles(lane, first, count, padded, into)
+                layer.accumulate_weight_grad(sums, into, kernels, count)
+            with code.if_given("grad_x"):
+                layer.multiply_points(sums, points, into, out, channels)
+                with layer.rows(first, count) as (row, example, number):
+                    with layer.if_number(number, 0):
+                        code.fill(0, layer.workspace, code.isum(found), size)
+                    corner = layer.corner(number, found, wide, channels)
+                    layer.from_winograd(
+                        into, row, transpose(tile.input_rows), transpose(tile.input_columns), layer.workspace, corner, channels,
+                        line=wide * channels, accumulate=True,
                     )  # fmt: skip
-                    with walk.when(number, walk.each - 1):
-                        at = walk.example(lane, example, grid.into, channels)
-                        walk.lay(of["to_x"], at, grid.into, channels, found, wide, grid.padding, back=True)
-        with code.given("to_weight"):
-            weights_back(walk, lane, kernels)
-    return code.compiled(), walk.numbers
+                    with layer.if_number(number, layer.each - 1):
+                        at = layer.example(lane, example, grid.input_size, channels)
+                        layer.copy_map(
+                            args["grad_x"], at, grid.input_size, channels, found, wide, grid.padding, out=True
+                        )
+        with code.if_given("grad_weight"):
+            emit_weight_grad(layer, lane, kernels)
+    return code.compile(), layer.workspace_floats

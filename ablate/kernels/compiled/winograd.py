@@ -1,165 +1,148 @@
-"""3×3 convolutions of K lanes on maps of one tile: F(4×4, 3×3) of Lavin & Gray 2016 (arXiv 1509.09308), a block of examples at a time.
+"""3×3 convolutions of K lanes on maps of one tile: Winograd F(4×4, 3×3) (Lavin & Gray 2016, arXiv 1509.09308), a block of examples at a time.
 
-Transforms and products of a block stay in a core's nearest caches, where torch would send each of them through memory.
-Maps are `[K, B, H, W, C]`, contiguous; weights `[K, O, C, 3, 3]`; biases `[K, O]`. A lane is computed as it would be
-alone, an example's map by itself.
+The transformed block and its products stay in a core's L1 and L2 caches. Maps are `[K, B, H, W, C]`, contiguous; weights
+`[K, O, C, 3, 3]`; biases `[K, O]`. The bits of a lane depend neither on other lanes nor on other examples.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ablate.kernels.compiled.code_cache import disk_cached
-from ablate.kernels.compiled.ir_builder import Code, Count, Rows, Value, width_of
+from ablate.kernels.compiled.ir_builder import Count, FunctionBuilder, Value, vector_width
 from ablate.kernels.compiled.jit import Function
+from ablate.kernels.compiled.winograd_transforms import Rows, Tile
 
 SIDE = 6
 POINTS = SIDE * SIDE
 BLOCK = 16
-"""Examples transformed and multiplied together."""
+"""Examples (or tiles) transformed and multiply_points together."""
 ROWS = 8
-"""Rows of a product whose sums are in registers."""
+"""Rows of a product accumulated in registers."""
 
 
-@dataclass(frozen=True)
-class Tile:
-    """The transforms of a map of one tile: Bᵀ (`down` `[6, H]`, `across` `[6, W]`), Aᵀ (`up` `[H', 6]`, `left` `[W', 6]`), G (`kernel` `[6, 3]`)."""
-
-    down: Rows
-    across: Rows
-    up: Rows
-    left: Rows
-    kernel: Rows
-
-    @property
-    def into(self) -> int:
-        """Places of a map."""
-        return len(self.down[0]) * len(self.across[0])
-
-    @property
-    def out(self) -> int:
-        return len(self.up) * len(self.left)
-
-
-def turned(rows: Rows) -> Rows:
+def transpose(rows: Rows) -> Rows:
     return tuple(zip(*rows, strict=True))
 
 
 class Layer:
-    """Writes a function for a layer of `channels` in and `out` channels: the parts that forward and backward pass share.
+    """Builds a function for a layer of `channels` input and `out` output channels: what forward and backward pass share.
 
-    Room for what is between is the function's last pointer, `room`; points of a tile are its outermost dimension.
+    Intermediate results are in the function's last pointer, `workspace`, with the 36 points of a tile as their outermost dimension.
     """
 
     def __init__(self, tile: Tile, channels: int, out: int, pointers: tuple[str, ...]) -> None:
         self.tile, self.channels, self.out = tile, channels, out
-        self.code = Code([*pointers, "room"], ["lanes", "examples"])
-        self.of = self.code.argument
-        self.workspace = self.of["room"]
-        self.numbers = 0
+        self.code = FunctionBuilder([*pointers, "workspace"], ["lanes", "examples"])
+        self.args = self.code.args
+        self.workspace = self.args["workspace"]
+        self.workspace_floats = 0
 
-    def reserved(self, numbers: int) -> int:
-        """The offset of so many more numbers of the room."""
-        start = self.numbers
-        self.numbers += numbers
+    def reserve(self, numbers: int) -> int:
+        """Reserve so many floats of the workspace; returns their offset."""
+        start = self.workspace_floats
+        self.workspace_floats += numbers
         return start
 
-    def maps(self, lane: Value, first: Value, places: int, channels: int, example: Count = 0) -> Value:
-        """The offset of a lane's example in `[K, B, H, W, C]`."""
+    def example_offset(
+        self, lane: Value, first: Value, places: int, channels: int, example: Count = 0
+    ) -> Value:
+        """Offset of an example in `[K, B, H, W, C]`."""
         code = self.code
-        row = code.sum(code.times(lane, self.of["examples"]), first, example)
-        return code.times(row, places * channels)
+        row = code.isum(code.imul(lane, self.args["examples"]), first, example)
+        return code.imul(row, places * channels)
 
-    def weights(self, lane: Value, points: int, *, onwards: bool) -> None:
-        """G w Gᵀ: `[36, C, O]` for the way `onwards`, `[36, O, C]` for the way back."""
+    def transform_weights(self, lane: Value, points: int, *, forward: bool) -> None:
+        """G w Gᵀ: `[36, C, O]` for the forward pass, `[36, O, C]` for the backward pass."""
         code, apart = self.code, self.channels * 9
-        outer, inner = (self.channels, self.out) if onwards else (self.out, self.channels)
-        steps = (9, apart) if onwards else (apart, 9)
-        width = width_of(inner)
-        lane_at = code.times(lane, self.out * apart)
+        outer, inner = (self.channels, self.out) if forward else (self.out, self.channels)
+        steps = (9, apart) if forward else (apart, 9)
+        width = vector_width(inner)
+        lane_at = code.imul(lane, self.out * apart)
         with code.loop(outer) as i, code.loop(inner, step=width) as j:
-            at = code.sum(lane_at, code.times(i, steps[0]), code.times(j, steps[1]))
+            at = code.isum(lane_at, code.imul(i, steps[0]), code.imul(j, steps[1]))
             kernel = [
                 [
-                    code.load_apart(self.of["weight"], code.sum(at, 3 * row + column), steps[1], width)
+                    code.load_strided(self.args["weight"], code.isum(at, 3 * row + column), steps[1], width)
                     for column in range(3)
                 ]
                 for row in range(3)
             ]
-            found = code.between(self.tile.kernel, kernel, self.tile.kernel)
+            found = code.transform_2d(self.tile.kernel, kernel, self.tile.kernel)
             for point, value in enumerate(value for line in found for value in line):
-                offset = code.sum(points + point * outer * inner, code.times(i, inner), j)
+                offset = code.isum(points + point * outer * inner, code.imul(i, inner), j)
                 code.store(value, self.workspace, offset)
 
-    def to_points(
+    def to_winograd(
         self, maps: Value, at: Value, down: Rows, across: Rows, points: int, row: Value, channels: int, line: int = 0
     ) -> None:  # fmt: skip
-        """down · x · acrossᵀ of one tile: `[H, W, C]` at `at` -> a row of `[36, BLOCK, C]`. `line`: from one line of the map to the next."""
-        code, width = self.code, width_of(channels)
+        """down · x · acrossᵀ of one tile: `[H, W, C]` at `at` -> a row of `[36, BLOCK, C]`. `line`: stride of the map's rows."""
+        code, width = self.code, vector_width(channels)
         wide = len(across[0])
         line = line or wide * channels
         with code.loop(channels, step=width) as c:
             x = [
-                [code.load(maps, code.sum(at, i * line + j * channels, c), width) for j in range(wide)]
+                [code.load(maps, code.isum(at, i * line + j * channels, c), width) for j in range(wide)]
                 for i in range(len(down[0]))
             ]
-            found = [value for values in code.between(down, x, across) for value in values]
+            found = [value for values in code.transform_2d(down, x, across) for value in values]
             for point, value in enumerate(found):
-                offset = code.sum(points + point * BLOCK * channels, code.times(row, channels), c)
+                offset = code.isum(points + point * BLOCK * channels, code.imul(row, channels), c)
                 code.store(value, self.workspace, offset)
 
-    def from_points(
+    def from_winograd(
         self, points: int, row: Value, up: Rows, left: Rows, maps: Value, at: Value, channels: int, bias: Value | None = None,
-        line: int = 0, *, more: bool = False,
+        line: int = 0, *, accumulate: bool = False,
     ) -> None:  # fmt: skip
-        """up · x · leftᵀ [+ bias] of one tile: a row of `[36, BLOCK, C]` -> `[H, W, C]` at `at`. `bias`: its offset. `more`: added to what is there."""
-        code, width = self.code, width_of(channels)
+        """up · x · leftᵀ [+ bias] of one tile: a row of `[36, BLOCK, C]` -> `[H, W, C]` at `at`. `bias`: its offset. `accumulate`: add to the map."""
+        code, width = self.code, vector_width(channels)
         line = line or len(left) * channels
         with code.loop(channels, step=width) as c:
 
             def point(i: int, j: int) -> Value:
                 place = points + (i * SIDE + j) * BLOCK * channels
-                return code.load(self.workspace, code.sum(place, code.times(row, channels), c), width)
+                return code.load(self.workspace, code.isum(place, code.imul(row, channels), c), width)
 
-            found = code.between(up, [[point(i, j) for j in range(SIDE)] for i in range(SIDE)], left)
-            shift = None if bias is None else code.load(self.of["bias"], code.sum(bias, c), width)
+            found = code.transform_2d(up, [[point(i, j) for j in range(SIDE)] for i in range(SIDE)], left)
+            shift = None if bias is None else code.load(self.args["bias"], code.isum(bias, c), width)
             for i, values in enumerate(found):
                 for j, value in enumerate(values):
-                    place = code.sum(at, i * line + j * channels, c)
-                    before = code.load(maps, place, width) if more else shift
-                    code.store(value if before is None else code.add(value, before), maps, place)
+                    place = code.isum(at, i * line + j * channels, c)
+                    before = code.load(maps, place, width) if accumulate else shift
+                    code.store(value if before is None else code.fadd(value, before), maps, place)
 
-    def multiplied(self, a: int, b: int, into: int, inner: int, columns: int) -> None:
-        """At each point: `[BLOCK, inner]` · `[inner, columns]` -> `[BLOCK, columns]`, rows beyond the block's examples too."""
-        code, width = self.code, width_of(columns)
+    def multiply_points(self, a: int, b: int, into: int, inner: int, columns: int) -> None:
+        """At each point: `[BLOCK, inner]` · `[inner, columns]` -> `[BLOCK, columns]`, unused rows of the block included."""
+        code, width = self.code, vector_width(columns)
         with code.loop(POINTS) as point, code.loop(BLOCK, step=ROWS) as row, code.loop(columns, step=width) as column:  # fmt: skip
-            left = code.sum(a, code.times(point, BLOCK * inner), code.times(row, inner))
-            right = code.sum(b, code.times(point, inner * columns), column)
-            sums = code.product(
+            left = code.isum(a, code.imul(point, BLOCK * inner), code.imul(row, inner))
+            right = code.isum(b, code.imul(point, inner * columns), column)
+            sums = code.dot_products(
                 [code.constant(0, width)] * ROWS,
                 inner,
-                lambda k, i: code.spread(self.workspace, code.sum(left, k, i * inner), width),
-                lambda k: code.load(self.workspace, code.sum(right, code.times(k, columns)), width),
+                lambda k, i: code.load_broadcast(self.workspace, code.isum(left, k, i * inner), width),
+                lambda k: code.load(self.workspace, code.isum(right, code.imul(k, columns)), width),
             )
-            at = code.sum(into, code.times(point, BLOCK * columns), code.times(row, columns), column)
+            at = code.isum(into, code.imul(point, BLOCK * columns), code.imul(row, columns), column)
             for i, value in enumerate(sums):
-                code.store(value, self.workspace, code.sum(at, i * columns))
+                code.store(value, self.workspace, code.isum(at, i * columns))
 
-    def correlated(self, a: int, b: int, into: int, examples: Value) -> None:
-        """At each point: `[BLOCK, O]`ᵀ · `[BLOCK, C]`, of so many examples, added to `[O, C]`."""
-        code, width = self.code, width_of(self.channels)
+    def accumulate_weight_grad(self, a: int, b: int, into: int, examples: Value) -> None:
+        """At each point: `[examples, O]`ᵀ · `[examples, C]`, added to `[O, C]`."""
+        code, width = self.code, vector_width(self.channels)
         rows = next(rows for rows in (ROWS, 4, 2, 1) if self.out % rows == 0)
         with code.loop(POINTS) as point, code.loop(self.out, step=rows) as row, code.loop(self.channels, step=width) as column:  # fmt: skip
-            left = code.sum(a, code.times(point, BLOCK * self.out), row)
-            right = code.sum(b, code.times(point, BLOCK * self.channels), column)
-            at = code.sum(into, code.times(code.sum(code.times(point, self.out), row), self.channels), column)
-            places = [code.sum(at, i * self.channels) for i in range(rows)]
-            sums = code.product(
+            left = code.isum(a, code.imul(point, BLOCK * self.out), row)
+            right = code.isum(b, code.imul(point, BLOCK * self.channels), column)
+            at = code.isum(into, code.imul(code.isum(code.imul(point, self.out), row), self.channels), column)
+            places = [code.isum(at, i * self.channels) for i in range(rows)]
+            sums = code.dot_products(
                 [code.load(self.workspace, place, width) for place in places],
                 examples,
-                lambda k, i: code.spread(self.workspace, code.sum(left, code.times(k, self.out), i), width),
-                lambda k: code.load(self.workspace, code.sum(right, code.times(k, self.channels)), width),
+                lambda k, i: code.load_broadcast(
+                    self.workspace, code.isum(left, code.imul(k, self.out), i), width
+                ),
+                lambda k: code.load(self.workspace, code.isum(right, code.imul(k, self.channels)), width),
             )
             for place, value in zip(places, sums, strict=True):
                 code.store(value, self.workspace, place)
@@ -167,95 +150,121 @@ class Layer:
 
 @disk_cached
 def forward(tile: Tile, channels: int, out: int) -> tuple[Function, int]:
-    """(x, weight, bias or 0, y, room, K, B): Y = Aᵀ [Σ (G w Gᵀ) ⊙ (Bᵀ x B)] A, the sum over channels. And how many numbers the room holds."""
+    """(x, weight, bias or 0, y, workspace, K, B): Y = Aᵀ [Σ (G w Gᵀ) ⊙ (Bᵀ x B)] A, summed over channels; and the workspace in floats."""
     layer = Layer(tile, channels, out, ("x", "weight", "bias", "y"))
-    code, of, examples = layer.code, layer.of, layer.of["examples"]
-    points = layer.reserved(POINTS * channels * out)
-    into = layer.reserved(POINTS * BLOCK * channels)
-    sums = layer.reserved(POINTS * BLOCK * out)
-    with code.loop(of["lanes"]) as lane:
-        layer.weights(lane, points, onwards=True)
+    code, args, examples = layer.code, layer.args, layer.args["examples"]
+    points = layer.reserve(POINTS * channels * out)
+    into = layer.reserve(POINTS * BLOCK * channels)
+    sums = layer.reserve(POINTS * BLOCK * out)
+    with code.loop(args["lanes"]) as lane:
+        layer.transform_weights(lane, points, forward=True)
         with code.loop(examples, step=BLOCK) as first:
-            count = code.least(code.write.sub(examples, first), BLOCK)
+            count = code.imin(code.builder.sub(examples, first), BLOCK)
             with code.loop(count) as example:
-                at = layer.maps(lane, first, tile.into, channels, example)
-                layer.to_points(of["x"], at, tile.down, tile.across, into, example, channels)
-            layer.multiplied(into, points, sums, channels, out)
+                at = layer.example_offset(lane, first, tile.input_positions, channels, example)
+                layer.to_winograd(args["x"], at, tile.input_rows, tile.input_columns, into, example, channels)
+            layer.multiply_points(into, points, sums, channels, out)
             with code.loop(count) as example:
-                at = layer.maps(lane, first, tile.out, out, example)
-                bias = code.times(lane, out)
-                layer.from_points(sums, example, tile.up, tile.left, of["y"], at, out, bias)
-    return code.compiled(), layer.numbers
+                at = layer.example_offset(lane, first, tile.output_positions, out, example)
+                bias = code.imul(lane, out)
+                layer.from_winograd(
+                    sums,
+                    example,
+                    tile.output_rows,
+                    tile.output_columns,
+                    args["y"],
+                    at,
+                    out,
+                    bias,
+                )
+    return code.compile(), layer.workspace_floats
 
 
 @disk_cached
 def backward(tile: Tile, channels: int, out: int) -> tuple[Function, int]:
-    """(gradient of y, x, weight, then where the gradients of x, weight and bias go: 0 where not wanted, room, K, B).
+    """(grad_y, x, weight, grad_x, grad_weight, grad_bias, workspace, K, B); and the workspace in floats.
 
-    And how many numbers the room holds."""
-    layer = Layer(tile, channels, out, ("gradient", "x", "weight", "to_x", "to_weight", "to_bias"))
-    code, of, examples = layer.code, layer.of, layer.of["examples"]
-    points = layer.reserved(POINTS * channels * out)
-    into = layer.reserved(POINTS * BLOCK * channels)
-    sums = layer.reserved(POINTS * BLOCK * out)
-    kernels = layer.reserved(POINTS * channels * out)
-    with code.loop(of["lanes"]) as lane:
-        with code.given("to_x"):
-            layer.weights(lane, points, onwards=False)
+    A gradient that is not wanted is null.
+    """
+    layer = Layer(tile, channels, out, ("grad_y", "x", "weight", "grad_x", "grad_weight", "grad_bias"))
+    code, args, examples = layer.code, layer.args, layer.args["examples"]
+    points = layer.reserve(POINTS * channels * out)
+    into = layer.reserve(POINTS * BLOCK * channels)
+    sums = layer.reserve(POINTS * BLOCK * out)
+    kernels = layer.reserve(POINTS * channels * out)
+    with code.loop(args["lanes"]) as lane:
+        with code.if_given("grad_x"):
+            layer.transform_weights(lane, points, forward=False)
         code.fill(0, layer.workspace, kernels, POINTS * channels * out)
-        with code.given("to_bias"):
-            code.fill(0, of["to_bias"], code.times(lane, out), out)
+        with code.if_given("grad_bias"):
+            code.fill(0, args["grad_bias"], code.imul(lane, out), out)
         with code.loop(examples, step=BLOCK) as first:
-            count = code.least(code.write.sub(examples, first), BLOCK)
+            count = code.imin(code.builder.sub(examples, first), BLOCK)
             with code.loop(count) as example:
-                at = layer.maps(lane, first, tile.out, out, example)
-                layer.to_points(of["gradient"], at, turned(tile.up), turned(tile.left), sums, example, out)
-                with code.given("to_bias"):
-                    summed_places(
-                        code, of["gradient"], at, tile.out, of["to_bias"], code.times(lane, out), out
+                at = layer.example_offset(lane, first, tile.output_positions, out, example)
+                layer.to_winograd(
+                    args["grad_y"],
+                    at,
+                    transpose(tile.output_rows),
+                    transpose(tile.output_columns),
+                    sums,
+                    example,
+                    out,
+                )
+                with code.if_given("grad_bias"):
+                    sum_positions(
+                        code,
+                        args["grad_y"],
+                        at,
+                        tile.output_positions,
+                        args["grad_bias"],
+                        code.imul(lane, out),
+                        out,
                     )
-            with code.given("to_weight"):
+            with code.if_given("grad_weight"):
                 with code.loop(count) as example:
-                    at = layer.maps(lane, first, tile.into, channels, example)
-                    layer.to_points(of["x"], at, tile.down, tile.across, into, example, channels)
-                layer.correlated(sums, into, kernels, count)
-            with code.given("to_x"):
-                layer.multiplied(sums, points, into, out, channels)
+                    at = layer.example_offset(lane, first, tile.input_positions, channels, example)
+                    layer.to_winograd(
+                        args["x"], at, tile.input_rows, tile.input_columns, into, example, channels
+                    )
+                layer.accumulate_weight_grad(sums, into, kernels, count)
+            with code.if_given("grad_x"):
+                layer.multiply_points(sums, points, into, out, channels)
                 with code.loop(count) as example:
-                    at = layer.maps(lane, first, tile.into, channels, example)
-                    layer.from_points(into, example, turned(tile.down), turned(tile.across), of["to_x"], at, channels)  # fmt: skip
-        with code.given("to_weight"):
-            weights_back(layer, lane, kernels)
-    return code.compiled(), layer.numbers
+                    at = layer.example_offset(lane, first, tile.input_positions, channels, example)
+                    layer.from_winograd(into, example, transpose(tile.input_rows), transpose(tile.input_columns), args["grad_x"], at, channels)  # fmt: skip
+        with code.if_given("grad_weight"):
+            emit_weight_grad(layer, lane, kernels)
+    return code.compile(), layer.workspace_floats
 
 
-def summed_places(
-    code: Code, maps: Value, at: Value, places: int, into: Value, offset: Value, channels: int
+def sum_positions(
+    code: FunctionBuilder, maps: Value, at: Value, places: int, into: Value, offset: Value, channels: int
 ) -> None:
-    """The sum over the places of one map, added to `[C]`."""
-    width = width_of(channels)
+    """The sum over the positions of one map, added to `[C]`."""
+    width = vector_width(channels)
     with code.loop(channels, step=width) as c:
 
         def step(place: Value, sums: Sequence[Value]) -> list[Value]:
-            return [code.add(sums[0], code.load(maps, code.sum(at, code.times(place, channels), c), width))]
+            return [code.fadd(sums[0], code.load(maps, code.isum(at, code.imul(place, channels), c), width))]
 
-        (total,) = code.gathered([code.constant(0, width)], places, step)
-        code.store(code.add(code.load(into, code.sum(offset, c), width), total), into, code.sum(offset, c))
+        (total,) = code.reduce([code.constant(0, width)], places, step)
+        code.store(code.fadd(code.load(into, code.isum(offset, c), width), total), into, code.isum(offset, c))
 
 
-def weights_back(layer: Layer, lane: Value, kernels: int) -> None:
-    """Gᵀ u G: `[36, O, C]` -> the gradient of the weight."""
+def emit_weight_grad(layer: Layer, lane: Value, kernels: int) -> None:
+    """Gᵀ u G: `[36, O, C]` -> the gradient of the weight, `[O, C, 3, 3]`."""
     code, tile, channels, out = layer.code, layer.tile, layer.channels, layer.out
-    width, back = width_of(channels), turned(tile.kernel)
+    width, back = vector_width(channels), transpose(tile.kernel)
     with code.loop(out) as o, code.loop(channels, step=width) as c:
-        at = code.sum(kernels, code.times(o, channels), c)
+        at = code.isum(kernels, code.imul(o, channels), c)
         u = [
             [
-                code.load(layer.workspace, code.sum(at, (row * SIDE + column) * out * channels), width)
+                code.load(layer.workspace, code.isum(at, (row * SIDE + column) * out * channels), width)
                 for column in range(SIDE)
             ]
             for row in range(SIDE)
         ]
-        place = code.sum(code.times(code.sum(code.times(lane, out), o), channels * 9), code.times(c, 9))
-        for i, value in enumerate(value for line in code.between(back, u, back) for value in line):
-            code.store_apart(value, layer.of["to_weight"], code.sum(place, i), 9)
+        place = code.isum(code.imul(code.isum(code.imul(lane, out), o), channels * 9), code.imul(c, 9))
+        for i, value in enumerate(value for line in code.transform_2d(back, u, back) for value in line):
+            code.store_strided(value, layer.args["grad_weight"], code.isum(place, i), 9)

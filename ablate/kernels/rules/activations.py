@@ -1,4 +1,4 @@
-"""Activations. Stacked rules: those that round alike wherever in a tensor an element lies (`layer_types.EXACT`)."""
+"""Activations. Stacked rules for those whose rounding does not depend on an element's position (`layer_types.EXACT`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`nn.Conv2d`. Elsewhere than on a CPU the grouped convolutions that vmap makes are faster, and there it has no rule."""
+"""`nn.Conv2d` on a CPU. On other devices the grouped convolutions of vmap are faster, so that it has no rule there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`nn.Embedding` with a padding index: under vmap, torch leaves the padding's gradient out in the first lane only."""
+"""`nn.Embedding` with a padding index: under vmap, torch drops the padding row's gradient in the first lane only."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""The norm layers of surgery: small ones of all lanes at once, large ones lane by lane with torch's own functions.
+"""The norm layers of surgery: small ones for all lanes at once, large ones lane by lane with torch's own functions.
 
-Which it is depends on one lane's sizes only. In a Switch, lanes of several kinds of norm and of none may be beside each other
-(`rules/switch.py`).
+The size of one lane decides. In a Switch, lanes may have different norms, or none (`rules/switch.py`).
 """
 
 from __future__ import annotations
@@ -14,9 +13,9 @@ from ablate.surgery.norms import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, 
 
 NORM_LAYERS = (BatchNorm, GroupNorm, InstanceNorm, LayerNorm)
 SMALL = 2**14
-"""Numbers of one lane's activations up to which lanes share calls: of larger ones, torch's call is no longer most of the time."""
+"""Elements of one lane's activations up to which lanes share calls; beyond, the overhead of a call matters little."""
 CHANNELS = 256
-"""Of more channels, products that pool groups would be most of the time."""
+"""With more channels, the products that average over groups would take most of the time."""
 
 
 def fits(layer: Norm, x: Tensor) -> bool:

@@ -1,4 +1,4 @@
-"""Pooling treats every example by itself: the lanes' examples are one batch."""
+"""Pooling: the examples of all lanes as one batch."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from torch import Tensor, nn
 
 from ablate.kernels.compiled_op import LayerOp
 from ablate.kernels.compiled_ops import GlobalMeanOp, MaxPoolOp
-from ablate.kernels.functional_rules import by_example
+from ablate.kernels.functional_rules import over_examples
 from ablate.kernels.registry import Eager, register_compiled, register_stacked
 
 
 @register_stacked(nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
 def pooled(layer: nn.Module, x: Tensor) -> Tensor:
-    return by_example(layer)(x)
+    return over_examples(layer)(x)
 
 
 @register_compiled(nn.MaxPool2d)

@@ -1,6 +1,6 @@
 """`Recomputing`: a segment of several lanes is one autograd function, as a segment of one lane is.
 
-The second run, in the backward pass, finds what the first one did: whose lanes are served, and by which kernel.
+The second run, in the backward pass, has the context of the first: the lanes' Switches and the kernel.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import vmap
 
 from ablate.kernels.compiled import op_cache, use_compiled
-from ablate.kernels.lane_switches import served, serving
+from ablate.kernels.lane_switches import active_switches, use_switches
 from ablate.kernels.leave_vmap import LaneByLane, under_vmap
 from ablate.kernels.parameter_binding import binding_of
 from ablate.kernels.registry import register_stacked, register_vmapped
@@ -39,10 +39,10 @@ def _stacked_segment(owner: Recomputing, names: Sequence[str], x: Tensor) -> Ten
     held = {own: tensor for own, tensor in binding.held().items() if own.split(".")[0] in names}
     weights = {own: tensor for own, tensor in held.items() if tensor.requires_grad}
     buffers = {own: tensor for own, tensor in held.items() if own not in weights}
-    compiled, switches = op_cache(), served()
+    compiled, switches = op_cache(), active_switches()
 
     def run(tensors: Mapping[str, Tensor], value: Tensor) -> Tensor:
-        with use_compiled(compiled), serving(switches), binding.bound(tensors):
+        with use_compiled(compiled), use_switches(switches), binding.bound(tensors):
             for name in names:
                 value = stacked(owner.get_submodule(name), value)
             return value
@@ -81,7 +81,7 @@ class _LeavesVmap(torch.autograd.Function):
     def vmap(info, in_dims, module, run, weights, buffers, *tensors):  # type: ignore[no-untyped-def]
         x_dim, *dims = in_dims[4:]
         dim_of = dict(zip((*weights, *buffers), dims, strict=True))
-        again = _surroundings(module)
+        again = _captured_context(module)
 
         def lanes(state: Mapping[str, Tensor], x: Tensor) -> Tensor:
             own = {name: dim_of[name] for name in state}
@@ -95,16 +95,16 @@ class _LeavesVmap(torch.autograd.Function):
         return output, 0
 
 
-def _surroundings(module: nn.Module) -> Callable[[], AbstractContextManager[None]]:
+def _captured_context(module: nn.Module) -> Callable[[], AbstractContextManager[None]]:
     """A context in which lanes run under vmap as they do now."""
-    mode, switches = LaneByLane.active, served()
+    mode, switches = LaneByLane.active, active_switches()
 
     @contextmanager
     def again() -> Iterator[None]:
         with ExitStack() as stack:
             if mode is not None:
-                stack.enter_context(LaneByLane(innermost=mode.innermost))
-            stack.enter_context(serving(switches))
+                stack.enter_context(LaneByLane(channels_last=mode.channels_last))
+            stack.enter_context(use_switches(switches))
             stack.enter_context(vmapped_rules(module))
             yield
 

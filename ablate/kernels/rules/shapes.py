@@ -1,4 +1,4 @@
-"""Layers that change shapes or nothing, and sequences."""
+"""`nn.Sequential`, `nn.Identity` and `nn.Flatten`."""
 
 from __future__ import annotations
 

@@ -10,14 +10,13 @@ from itertools import groupby
 import torch
 from torch import Tensor, nn
 
-from ablate.kernels import pointwise
 from ablate.kernels.compiled import op_cache
 from ablate.kernels.compiled_op import LayerOp
 from ablate.kernels.compiled_ops import ActivationOp, Uniform, is_compiled_activation
 from ablate.kernels.fused import LayerOps
-from ablate.kernels.lane_switches import branch_binding, lane_switches, served
+from ablate.kernels.lane_switches import active_switches, branch_binding, lane_switches
 from ablate.kernels.leave_vmap import leave_vmap, under_vmap
-from ablate.kernels.memory_format import apart, is_innermost, match_grad_layout, together
+from ablate.kernels.memory_format import is_channels_last, match_grad_layout, split_lanes, stack_lanes
 from ablate.kernels.registry import Eager, register_compiled, register_stacked, register_vmapped, stacked_rule
 from ablate.kernels.rules.norms import NORM_LAYERS
 from ablate.kernels.rules.switch_norms import norms_op
@@ -25,12 +24,12 @@ from ablate.kernels.stacked import is_covered, layer_ops_of, stacked
 from ablate.surgery.layer_types import ACTIVATIONS, EXACT, NORMS
 from ablate.surgery.switch import Switch
 
-PIECE = 64
-"""Numbers: a multiple of what torch's vectorised loops handle at a time (two AVX-512 vectors of float32)."""
+VECTOR_BLOCK = 64
+"""Elements: a multiple of what torch's vectorised loops process at a time (two AVX-512 vectors of float32)."""
 
 
 def is_divided(switch: Switch) -> bool:
-    """Whether lanes go through it by branch: there are branches, or the one layer rounds with the number of lanes."""
+    """Whether lanes run by branch: there are branches, or the only layer's rounding depends on the number of lanes."""
     layer = switch.otherwise
     return len(switch.branches) > 0 or (
         isinstance(layer, (*NORMS, *ACTIVATIONS)) and not isinstance(layer, EXACT)
@@ -38,7 +37,7 @@ def is_divided(switch: Switch) -> bool:
 
 
 def branch_key(switch: Switch) -> str:
-    """What lanes must share to go together. Activations are equal where their settings, too, are written alike."""
+    """Lanes with equal keys may run together. Of activations it includes the settings."""
     return f"{switch.picked} {repr(switch.chosen) if isinstance(switch.chosen, ACTIVATIONS) else ''}"
 
 
@@ -61,27 +60,21 @@ def vmapped_switch(switch: Switch, x: Tensor) -> Tensor:
 class Runs:
     """Runs of neighbouring lanes with equal branch keys.
 
-    `layers[i]` is shared by `lengths[i]` lanes. `pointwise`: how to write all lanes in place, if all layers are of `pointwise.KINDS`.
-    `exact`: all layers round alike however many lanes there are.
+    `layers[i]` is shared by `lengths[i]` lanes.
     """
 
     layers: Sequence[nn.Module]
     lengths: list[int]
-    pointwise: pointwise.Lanes | None
-    exact: bool
 
     @classmethod
     def of(cls, lanes: Sequence[Switch]) -> Runs:
         runs = [list(run) for _, run in groupby(lanes, branch_key)]
-        layers, lengths = [run[0].chosen for run in runs], [len(run) for run in runs]
-        in_place = all(type(layer) in pointwise.KINDS for layer in layers)
-        exact = all(isinstance(layer, (nn.Identity, *EXACT)) for layer in layers)
-        return cls(layers, lengths, pointwise.Lanes(layers, lengths) if in_place else None, exact)
+        return cls([run[0].chosen for run in runs], [len(run) for run in runs])
 
 
 def _runs_of(switch: Switch, lanes: Sequence[Switch]) -> Runs:
     """Computed once for the lanes that are served."""
-    active = served()
+    active = active_switches()
     if active is None:
         return Runs.of(lanes)
     if switch not in active.cache:
@@ -96,18 +89,16 @@ def stacked_switch(switch: Switch, x: Tensor) -> Tensor:
         return stacked(switch.otherwise, x)
     lanes = lane_switches(switch) or [switch] * len(x)
     runs = _runs_of(switch, lanes)
-    if runs.pointwise and (runs.exact or all(rounds_alike(layer, x) for layer in runs.layers)):
-        if all(isinstance(layer, nn.Identity) for layer in runs.layers):
-            return x
-        return pointwise.pointwise(x, runs.pointwise)
+    if all(isinstance(layer, nn.Identity) for layer in runs.layers):
+        return x
     x = match_grad_layout(x)
-    parts = (x,) if len(runs.lengths) == 1 else apart(x, runs.lengths)
+    parts = (x,) if len(runs.lengths) == 1 else split_lanes(x, runs.lengths)
     outputs, first = [], 0
     for layer, part in zip(runs.layers, parts, strict=True):
         rows = slice(first, first + len(part))
         outputs.append(_run(switch, lanes[rows], rows, layer, part))
         first = rows.stop
-    return match_grad_layout(outputs[0] if len(outputs) == 1 else together(outputs, x, cat=True))
+    return match_grad_layout(outputs[0] if len(outputs) == 1 else stack_lanes(outputs, x, cat=True))
 
 
 @register_compiled(Switch)
@@ -129,8 +120,8 @@ def compiled_switch(switch: Switch, eager: Eager) -> list[LayerOp]:
 def rounds_alike(branch: nn.Module, x: Tensor) -> bool:
     """Whether lanes `x` may pass `branch` together and be rounded as each would be alone.
 
-    Most activations are computed in pieces of a few vectors, and what is left over at the end of a tensor one by one,
-    which may round differently: so every lane must be a whole number of pieces, and no thread may cut elsewhere.
+    Most activations are vectorised except at the end of a tensor, where they may round differently: so every lane must be a
+    whole number of vector blocks, and no thread may split them elsewhere.
     """
     if isinstance(branch, (nn.Identity, *EXACT)):
         return True
@@ -138,13 +129,13 @@ def rounds_alike(branch: nn.Module, x: Tensor) -> bool:
         return False
     if x.device.type != "cpu":
         return True
-    inside = x.permute(0, 1, 3, 4, 2) if is_innermost(x) else x
-    return x[0].numel() % PIECE == 0 and inside.is_contiguous() and torch.get_num_threads() == 1
+    inside = x.permute(0, 1, 3, 4, 2) if is_channels_last(x) else x
+    return x[0].numel() % VECTOR_BLOCK == 0 and inside.is_contiguous() and torch.get_num_threads() == 1
 
 
 def _run(switch: Switch, lanes: Sequence[Switch], rows: slice, branch: nn.Module, x: Tensor) -> Tensor:
-    """`x` of the neighbours `lanes`, which are the `rows` of all, through the `branch` that they share: by compiled code
-    wherever it would be if all lanes had such branches."""
+    """`x` of the neighbouring `lanes` (`rows` of all) through the `branch` that they share: by compiled code wherever that would run
+    it if all lanes had such branches."""
     if (cache := op_cache()) is not None and is_compiled_activation(branch):
         return stacked(branch, x)
     if cache is not None and type(branch) in NORM_LAYERS and not switch.channels_last:
@@ -159,10 +150,10 @@ def _run(switch: Switch, lanes: Sequence[Switch], rows: slice, branch: nn.Module
 
 def _run_eager(switch: Switch, lanes: Sequence[Switch], rows: slice, branch: nn.Module, x: Tensor) -> Tensor:
     if rounds_alike(branch, x):
-        # As memory has it: torch hands a contiguous tensor to another routine (GELU's rounds differently).
-        inside = x.movedim(2, -1) if is_innermost(x) else x
+        # In memory order: torch uses another routine for contiguous tensors (GELU's rounds differently).
+        inside = x.movedim(2, -1) if is_channels_last(x) else x
         y: Tensor = stacked(branch, inside) if is_covered(branch) else branch(inside)
-        return y.movedim(-1, 2) if is_innermost(x) else y
+        return y.movedim(-1, 2) if is_channels_last(x) else y
     binding, held = branch_binding(lanes[0]), branch_binding(switch).tensors()
     own = {number: held[number][rows] for number in binding.names}
     moved = switch.channels_last and bool(lanes[0].picked)
@@ -178,4 +169,4 @@ def _run_eager(switch: Switch, lanes: Sequence[Switch], rows: slice, branch: nn.
     for row, (lane, value) in enumerate(zip(lanes, x.unbind(0), strict=True)):
         with branch_binding(lane).bound({number: column[row] for number, column in columns.items()}):
             outputs.append(Switch.forward(lane, value))
-    return together(outputs, x)
+    return stack_lanes(outputs, x)

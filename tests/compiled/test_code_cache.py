@@ -1,4 +1,4 @@
-"""Machine code that is kept: loaded as it was made, and made anew where a file cannot be believed."""
+"""TargetCPU code that is kept: loaded as it was made, and made anew where a file cannot be believed."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]
     """What is made (not loaded) from here on; the cache folder is empty and nothing is known in the process."""
     monkeypatch.setenv("ABLATE_CACHE", str(tmp_path / "cache"))
     names: list[str] = []
-    compiled = jit.compiled
+    compile_module = jit.compile_module
 
     def noted(module, *shape: int) -> jit.Function:
         names.append("made")
-        return compiled(module, *shape)
+        return compile_module(module, *shape)
 
-    monkeypatch.setattr("ablate.kernels.compiled.ir_builder.compiled", noted)
+    monkeypatch.setattr("ablate.kernels.compiled.ir_builder.compile_module", noted)
     forget()
     yield names
     monkeypatch.undo()
@@ -34,7 +34,7 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]
 def forget() -> None:
     """As a new process."""
     code_cache._folder.cache_clear()
-    code_cache._surroundings.cache_clear()
+    code_cache._environment.cache_clear()
     for function in FUNCTIONS:
         function.cache_clear()
 
@@ -62,9 +62,9 @@ def test_a_second_process_loads_what_the_first_one_made(made: list[str], tmp_pat
     assert torch.equal(product(), RIGHT)
     assert len(made) == 1
     x, y = torch.tensor([[-1.0, 2.0]]), torch.empty(1, 2)
-    run(relu.rectified(backward=False), (x, torch.zeros(1), y), (1, 2))  # a function that needs no room
+    run(relu.leaky_relu(backward=False), (x, torch.zeros(1), y), (1, 2))  # a function that needs no room
     forget()
-    run(relu.rectified(backward=False), (x, torch.zeros(1), y), (1, 2))
+    run(relu.leaky_relu(backward=False), (x, torch.zeros(1), y), (1, 2))
     assert y.tolist() == [[0, 2]]
     assert len(made) == 2
 
@@ -80,7 +80,7 @@ def test_another_width_other_arguments_and_another_text_are_other_code(
     there = len(made)
     assert there == len(files(tmp_path)) == 3  # one of the widths is the processor's own
     forget()
-    monkeypatch.setattr(code_cache, "_surroundings", lambda: ("another version of the text",))
+    monkeypatch.setattr(code_cache, "_environment", lambda: ("another version of the text",))
     linear.forward(3, 2)
     assert len(made) == there + 1
 

@@ -91,7 +91,7 @@ def test_the_largest_is_torchs(
     (right_back,) = torch.autograd.grad(right, leaf, gradient)
 
     def make(backward: bool) -> Callable[[], Function]:
-        return lambda: pooling.largest(window, sides, channels, backward=backward)
+        return lambda: pooling.max_pool(window, sides, channels, backward=backward)
 
     assert same_bits(results(make(False), [x], right.detach(), (lanes, examples)), right.detach())
     assert same_bits(results(make(True), [gradient, x], x, (lanes, examples)), right_back)
@@ -112,9 +112,11 @@ def test_the_largest_is_torchs(
 def test_one_place_of_a_window_gets_its_gradient(numbers: list[float], taken: int, channels: int) -> None:
     x = torch.tensor(numbers).view(1, 1, 2, 2, 1).repeat(1, 1, 1, 1, channels)
     gradient = torch.randn(1, 1, 1, 1, channels)
-    y = results(lambda: pooling.largest((2, 2), (2, 2), channels, backward=False), [x], gradient, (1, 1))
+    y = results(lambda: pooling.max_pool((2, 2), (2, 2), channels, backward=False), [x], gradient, (1, 1))
     assert same_bits(y, x.flatten(2, 3)[:, :, taken].view_as(y))
-    back = results(lambda: pooling.largest((2, 2), (2, 2), channels, backward=True), [gradient, x], x, (1, 1))
+    back = results(
+        lambda: pooling.max_pool((2, 2), (2, 2), channels, backward=True), [gradient, x], x, (1, 1)
+    )
     expected = torch.zeros(4, channels)
     expected[taken] = gradient.flatten()
     assert same_bits(back.view(4, channels), expected)
@@ -137,10 +139,13 @@ def test_means_are_right_to_float64(
     (right_back,) = torch.autograd.grad(right, leaf, gradient.double())
 
     y = results(
-        lambda: pooling.mean(height * width, channels, backward=False), [x], gradient, (lanes, examples)
+        lambda: pooling.global_mean(height * width, channels, backward=False),
+        [x],
+        gradient,
+        (lanes, examples),
     )
     back = results(
-        lambda: pooling.mean(height * width, channels, backward=True), [gradient], x, (lanes, examples)
+        lambda: pooling.global_mean(height * width, channels, backward=True), [gradient], x, (lanes, examples)
     )
     # A sum of n numbers in parts is off by at most about n / 4 + 4 roundings of what their sizes sum to.
     assert (y - right.detach()).abs().max() <= 2**-24 * 24 * x.abs().mean((2, 3)).max()
@@ -167,8 +172,8 @@ def test_flattened_maps_are_torchs_and_come_back(
     torch.manual_seed(seed)
     x = maps("nan", (lanes, examples, places, channels))
     first = torch.nn.Flatten()(x.flatten(0, 1).movedim(-1, 1)).view(lanes, examples, channels, places)
-    y = results(lambda: flatten.turned(places, channels, back=False), [x], first, (lanes, examples))
+    y = results(lambda: flatten.transposed(places, channels, backward=False), [x], first, (lanes, examples))
     assert same_bits(y, first)
     assert same_bits(
-        results(lambda: flatten.turned(places, channels, back=True), [y], x, (lanes, examples)), x
+        results(lambda: flatten.transposed(places, channels, backward=True), [y], x, (lanes, examples)), x
     )

@@ -10,7 +10,7 @@ from compiled_cases import Guarded, run, vectors_of
 from torch import Tensor
 from torch.nn import functional
 
-from ablate.kernels.compiled.activations import KINDS, curve
+from ablate.kernels.compiled.activations import KINDS, activation
 
 TORCH = {
     "gelu": functional.gelu,
@@ -44,8 +44,8 @@ def mine(kind: str, x: Tensor, gradient: Tensor | None = None) -> tuple[Tensor, 
     guarded, lanes = Guarded(), x.shape[0] if x.dim() == 2 else 1
     own, towards = guarded.put(x), guarded.put(torch.ones_like(x) if gradient is None else gradient)
     y, to_x = (guarded.put(torch.full_like(x, 7.0)) for _ in range(2))
-    run(curve(kind, backward=False), (own, y), (lanes, x.numel() // lanes))
-    run(curve(kind, backward=True), (own, towards, to_x), (lanes, x.numel() // lanes))
+    run(activation(kind, backward=False), (own, y), (lanes, x.numel() // lanes))
+    run(activation(kind, backward=True), (own, towards, to_x), (lanes, x.numel() // lanes))
     guarded.check()
     return y, to_x
 
