@@ -53,7 +53,7 @@ def target_cpu() -> TargetCPU:
 
 def has_fma() -> bool:
     """Whether the processor has a fused multiply-add instruction; without it, every `fma` would be a function call."""
-    return bool(target_cpu().features.get("fma")) or platform.target_cpu().lower() in ("aarch64", "arm64")
+    return bool(target_cpu().features.get("fma")) or platform.machine().lower() in ("aarch64", "arm64")
 
 
 def simd_width() -> int:
