@@ -1,7 +1,12 @@
 """ablate: which training tricks earn their place?
 
-The public API, imported lazily: `ablate.Task` describes a model and its data; the records describe tricks,
-recipes and runs. `import ablate` itself imports nothing heavy.
+    import ablate
+    study = ablate.study(model=MyNet, data=(x, y), trials=100, budget="10m")
+    study.ranking
+
+The public API, imported lazily: `study`, `lr_find`, `rank`, `confirm`, `compare` and `train` do what the commands of the same
+name do; `ablate.Task` describes a model and its data; the records describe tricks, recipes and runs. `import ablate` itself
+imports nothing heavy. docs/python.md is a tutorial.
 """
 
 from __future__ import annotations
@@ -11,6 +16,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ablate.api.functions import confirm, load_study, rank, study
+    from ablate.api.result import Study
+    from ablate.api.single import LearningRate, Trained, compare, lr_find, train
     from ablate.lanes.weights import load
     from ablate.records.errors import AblateError, InputError
     from ablate.records.recipe import Recipe
@@ -25,6 +33,16 @@ __version__ = "0.1.0"
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
 _HOMES = {
+    "study": "ablate.api.functions",
+    "rank": "ablate.api.functions",
+    "confirm": "ablate.api.functions",
+    "load_study": "ablate.api.functions",
+    "lr_find": "ablate.api.single",
+    "train": "ablate.api.single",
+    "compare": "ablate.api.single",
+    "Study": "ablate.api.result",
+    "LearningRate": "ablate.api.single",
+    "Trained": "ablate.api.single",
     "Task": "ablate.tasks.task",
     "Recipe": "ablate.records.recipe",
     "Run": "ablate.records.run",
@@ -42,15 +60,25 @@ __all__ = [
     "AblateError",
     "Claim",
     "InputError",
+    "LearningRate",
     "Outcome",
     "Parameter",
     "Recipe",
     "Result",
     "Run",
     "Source",
+    "Study",
     "Task",
+    "Trained",
     "Trick",
+    "compare",
+    "confirm",
     "load",
+    "load_study",
+    "lr_find",
+    "rank",
+    "study",
+    "train",
 ]
 
 

@@ -1,16 +1,28 @@
-"""What a study came to."""
+"""What a study came to: tables, recipes, the report and a plot."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
+from ablate.records.recipe import Recipe
+from ablate.report.action import recommended_recipe
+from ablate.report.data import RANKING_COLUMNS, ReportData
+from ablate.report.verdict import Verdict, verdict
+
 if TYPE_CHECKING:
-    from ablate.report.data import ReportData
+    from matplotlib.axes import Axes
+    from rich.console import Console, ConsoleOptions, RenderResult
+
+    from ablate.study.resume import Opened, Options
 
 LONG = ("rows", "aliases", "asked")
 """Parts of a design that the document leaves out: the report's design matrix has the rows."""
+SHOWN = ("trick", "level", "estimand", "effect", "low", "high", "verdict", "runs")
+"""Columns of the ranking in a representation."""
 
 
 @dataclass(frozen=True)
@@ -22,15 +34,79 @@ class Spent:
     workers: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Study:
-    """The results of a study after some of its stages: `data` is everything that its report shows, `page` the report."""
+    """The results of a study after some of its stages.
+
+    `data`: everything that the report shows; `page`: the report, None where the stage was left out; `spent`: only if asked for.
+    """
 
     name: str
     stages: tuple[str, ...]
     data: ReportData
     page: Path | None
     spent: Spent | None = None
+    opened: Opened | None = field(default=None, compare=False)
+    options: Options | None = field(default=None, compare=False)
+
+    @property
+    def ranking(self) -> pd.DataFrame:
+        """One row per trick and estimand (`RANKING_COLUMNS`): effect, positive where the trick helps, interval and verdict.
+        No rows before the stage rank."""
+        if self.data.ranking is None:
+            return pd.DataFrame(columns=list(RANKING_COLUMNS))
+        return self.data.ranking.copy()
+
+    @property
+    def trials(self) -> pd.DataFrame:
+        """One row per trial of the search: recipe hash, seed, outcome, every setting (`dropout.p`), metrics, seconds."""
+        return self.data.stage("search").reset_index(drop=True)
+
+    @property
+    def runs(self) -> pd.DataFrame:
+        """One row per training run of every stage."""
+        return self.data.runs.copy()
+
+    @property
+    def best(self) -> Recipe | None:
+        """The best recipe of the search, by its mean over fresh seeds; None before the search. Of many tried, so optimistic."""
+        found = ((self.data.search or {}).get("best") or {}).get("recipe")
+        return Recipe(found) if found else None
+
+    @property
+    def recommended(self) -> Recipe | None:
+        """What the ranking (or, without one, the search) recommends: the recipe that `recipe.toml` holds."""
+        found = recommended_recipe(self.data)
+        return Recipe(found) if found is not None else None
+
+    @property
+    def lr_find(self) -> dict[str, Any] | None:
+        """The document of the learning-rate protocol, as in `lr-find.json`."""
+        return self.data.lr_find
+
+    @property
+    def verdict(self) -> Verdict:
+        """What came out in a sentence (`headline`, `detail`), and what to know before believing it (`doubts`)."""
+        return verdict(self.data, self.page.parent if self.page else None)
+
+    def report(self) -> Path:
+        """The path of the report's `index.html`; it is written if there is none yet. Raises InputError."""
+        if self.page is not None:
+            return self.page
+        from ablate.report.build import build
+        from ablate.study.resume import Options
+
+        options = self.options or Options()
+        return build(options.studies / f"{self.name}.db", options.reports / self.name)
+
+    def plot_ranking(self, ax: Axes | None = None, estimand: str = "") -> Axes:
+        """Draw the effects of one estimand with their intervals, best on top (matplotlib); a new figure without `ax`.
+
+        `estimand`: by default the one that the ranking is about. Raises InputError where nothing is ranked.
+        """
+        from ablate.api.plots import plot_ranking
+
+        return plot_ranking(self.data, ax, estimand)
 
     @property
     def document(self) -> dict[str, Any]:
@@ -48,3 +124,39 @@ class Study:
             "timings": self.data.timings,
             **({"profile": asdict(self.spent)} if self.spent else {}),
         }
+
+    def __repr__(self) -> str:
+        told = self.verdict
+        lines = [f"Study '{self.name}' on {self.data.study.get('task', '?')}: {len(self.data.runs)} runs"]
+        lines += [line for line in (told.headline, told.detail) if line]
+        rows = self._shown_rows()
+        if len(rows):
+            lines.append(rows.to_string(index=False, float_format=lambda value: f"{value:+.4f}"))
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        told = self.verdict
+        parts = [f"<strong>{escape(told.headline)}</strong>", f"<p>{escape(told.detail)}</p>"]
+        parts += [f"<p>Note: {escape(doubt)}</p>" for doubt in told.doubts]
+        rows = self._shown_rows()
+        if len(rows):
+            parts.append(rows.to_html(index=False, border=0, float_format=lambda value: f"{value:+.4f}"))
+        if self.page is not None:
+            parts.append(f"<p>report: <code>{escape(str(self.page))}</code></p>")
+        return "".join(parts)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        from ablate.api.terminal import tables_of
+
+        told = self.verdict
+        if len(self._shown_rows()):
+            yield from tables_of(self.data)
+        yield told.headline
+        if told.detail:
+            yield told.detail
+
+    def _shown_rows(self) -> pd.DataFrame:
+        rows = self.ranking
+        return rows[rows["estimand"] != "exploratory"].reindex(columns=list(SHOWN))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from threading import Thread
 
+from ablate.api.notebook import NotebookShown, in_notebook
 from ablate.api.progress import Shown
 from ablate.api.result import Spent, Study
 from ablate.records.names import check_name
@@ -16,22 +17,6 @@ from ablate.study.preflight import check_ready
 from ablate.study.resume import Opened, Options, find, session_of
 
 Change = Callable[[StudyFile], StudyFile]
-
-
-@dataclass(frozen=True)
-class Edits:
-    """Settings of a study file that commands and functions can replace. None: as the file says."""
-
-    trials: int | None = None
-    seed: int | None = None
-    epochs: int | None = None
-
-    def __call__(self, study: StudyFile) -> StudyFile:
-        if self.trials is not None:
-            study = replace(study, search=replace(study.search, trials=self.trials))
-        if self.seed is not None:
-            study = replace(study, seed=self.seed)
-        return study if self.epochs is None else replace(study, epochs=self.epochs)
 
 
 def open_study(given: str, options: Options, *changes: Change) -> Opened:
@@ -75,9 +60,10 @@ def run_stages(
         share = division.rank
         opened = changed(opened, lambda study: replace(study, rank=replace(study.rank, budget=share)))
     context = check_ready(opened, options, chosen)
-    metric = opened.study.metric or opened.task.metric
-    shown = Shown(metric, higher=opened.task.direction == "higher", quiet=quiet)
-    with shown as progress, session_of(opened, options, progress, context) as session:
+    with (
+        shown_for(opened, quiet=quiet) as progress,
+        session_of(opened, options, progress, context) as session,
+    ):
         started = time.perf_counter()
         if division is not None:
             session.ledger.put("budget", division.to_json())
@@ -90,7 +76,14 @@ def run_stages(
         from ablate.report.collect import collect
 
         data = collect(session.ledger)
-    return Study(opened.name, chosen, data, page, spent)
+    return Study(opened.name, chosen, data, page, spent, opened, options)
+
+
+def shown_for(opened: Opened, *, quiet: bool) -> Shown:
+    """The progress of a study: a bar on a terminal and in a notebook, plain lines elsewhere."""
+    kind = NotebookShown if in_notebook() else Shown
+    metric = opened.study.metric or opened.task.metric
+    return kind(metric, higher=opened.task.direction == "higher", quiet=quiet)
 
 
 def import_statistics() -> None:

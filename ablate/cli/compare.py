@@ -47,8 +47,7 @@ def compare(
     """
     from dataclasses import replace
 
-    from ablate.api.progress import Shown
-    from ablate.api.stages import open_study
+    from ablate.api.stages import open_study, shown_for
     from ablate.catalogue.registry import registry
     from ablate.records.errors import InputError
     from ablate.study.compare import compare_recipes, document
@@ -66,8 +65,10 @@ def compare(
     name = f"compare-{one.hash}-{other.hash}"
     opened = replace(opened, name=name, text=study.to_toml())
     metric = study.metric or opened.task.metric
-    shown = Shown(metric, higher=opened.task.direction == "higher", quiet=quiet or json)
-    with shown as progress, session_of(opened, options, progress) as session:
+    with (
+        shown_for(opened, quiet=quiet or json) as progress,
+        session_of(opened, options, progress) as session,
+    ):
         found = compare_recipes(session, one, other, margin)
     if json:
         print_json(document(found, metric, one, other))

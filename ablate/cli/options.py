@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 if TYPE_CHECKING:
-    from ablate.api.stages import Edits
+    from ablate.api.settings import Edits
     from ablate.study.resume import Options
 
 Given = Annotated[
@@ -71,7 +71,7 @@ class StudyOptions:
     name: Name = ""
 
     def edits(self, trials: int | None = None) -> Edits:
-        from ablate.api.stages import Edits
+        from ablate.api.settings import Edits
 
         return Edits(trials, self.seed, self.epochs)
 

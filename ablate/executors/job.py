@@ -11,6 +11,7 @@ import torch
 from ablate.catalogue.registry import registry
 from ablate.executors.job_error import JobError
 from ablate.executors.progress import Progress
+from ablate.executors.shared_task import SharedTask, task_of
 from ablate.executors.work_sharing import claim_idle_worker
 from ablate.lanes import checkpoint
 from ablate.lanes.context import TaskContext
@@ -19,7 +20,6 @@ from ablate.lanes.train import train
 from ablate.lanes.training import Paused, Training
 from ablate.records.errors import AblateError, InputError
 from ablate.records.run import Result, Run
-from ablate.tasks.load import load
 
 MIN_LANES = 2
 """Fewest lanes in a part of a split group."""
@@ -31,13 +31,14 @@ MIN_SECONDS = 1.0
 class Job:
     """A group of runs of one structure, and where and how to train it.
 
-    `reference`: the task as the user typed it (a name, or `file.py:attribute`); nothing else is imported.
+    `reference`: the task as the user typed it (a name, or `file.py:attribute`); nothing else is imported. Or that of `shared`.
     `sha256`: of the task file when the driver read it; a worker that reads another file raises InputError.
     `prune`: called after each epoch with the `Report`; returns which lanes to stop.
     `lanes`: how many train at a time; None for all.
     `profile`: synchronise a GPU to attribute time to training phases, which makes training slower.
     `checkpoint`: of a group that contains these runs, from which to continue; empty to start anew.
     `metric`: what the study looks at, as in `Task.metric`; the task's own where it is empty.
+    `shared`: the task itself where workers cannot load it. An executor that has sent it to its workers may send jobs without it.
     """
 
     reference: str
@@ -51,6 +52,7 @@ class Job:
     profile: bool = False
     checkpoint: bytes = b""
     metric: str = ""
+    shared: SharedTask | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ class JobResult:
 @lru_cache(maxsize=4)
 def context_of(reference: str, device: str, kernel: str | None = None, metric: str = "") -> TaskContext:
     """The context of a task, cached for the life of the process."""
-    task = load(reference)
+    task = task_of(reference)
     return TaskContext.of(
         task.but(metric=metric) if metric else task, registry(), torch.device(device), kernel
     )

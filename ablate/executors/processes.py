@@ -17,10 +17,13 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
 from multiprocessing import forkserver
 from multiprocessing.queues import SimpleQueue
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Self
 
 from ablate.executors import work_sharing
@@ -30,6 +33,7 @@ if (
     TYPE_CHECKING
 ):  # a worker imports this module: torch must be imported after `_exit_with_driver` has started
     from ablate.executors.job import Job, JobResult
+    from ablate.executors.shared_task import SharedTask
 
 _queue: SimpleQueue[int | None] | None = None
 FORKS = sys.platform == "linux"
@@ -55,6 +59,7 @@ class Processes:
     def __init__(self, workers: int, progress: Progress | None = None) -> None:
         preload()
         self.workers, self._callback = workers, progress
+        self._shared: SharedTask | None = None
         self._start()
 
     def _start(self) -> None:
@@ -63,7 +68,7 @@ class Processes:
         self._progress: SimpleQueue[int | None] = context.SimpleQueue()
         self._idle = context.Semaphore(0)
         self._pool = ProcessPoolExecutor(
-            self.workers, context, _initialize_worker, (self._progress, self._idle)
+            self.workers, context, _initialize_worker, (self._progress, self._idle, self._shared)
         )
         self._listener = threading.Thread(target=_listen, args=(self._progress, self._callback), daemon=True)
         self._listener.start()
@@ -71,7 +76,14 @@ class Processes:
     def submit(self, job: Job) -> Future[JobResult]:
         from ablate.executors.job import run_job
 
-        return self.call(run_job, job)
+        if job.shared is None:
+            return self.call(run_job, job)
+        if self._shared is None or self._shared.reference != job.shared.reference:
+            self.shutdown()
+            self._shared = job.shared
+            self._start()
+        with _main_not_imported():  # what a worker needs of it came by value
+            return self.call(run_job, replace(job, shared=None))
 
     def call(self, function: Callable[..., Any], /, *args: Any) -> Future[Any]:
         """`function(*args, progress=…)` in a worker; both must be picklable."""
@@ -105,7 +117,21 @@ class Processes:
         self.shutdown()
 
 
-def _initialize_worker(queue: SimpleQueue[int | None], idle: work_sharing.Semaphore) -> None:
+@contextmanager
+def _main_not_imported() -> Iterator[None]:
+    """Processes started within do not import the caller's main module: a script without `if __name__ == "__main__"`
+    would begin again in each of them."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+def _initialize_worker(
+    queue: SimpleQueue[int | None], idle: work_sharing.Semaphore, shared: SharedTask | None = None
+) -> None:
     global _queue
     _queue = queue
     work_sharing.attach(idle)

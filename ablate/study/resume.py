@@ -16,7 +16,8 @@ from typing import Any
 import torch
 
 from ablate.catalogue.registry import registry
-from ablate.executors.registry import INLINE, factory_of
+from ablate.executors.registry import AUTO, INLINE, factory_of
+from ablate.executors.shared_task import SharedTask
 from ablate.lanes.context import TaskContext
 from ablate.lanes.device import one_thread
 from ablate.lanes.self_check import self_checked
@@ -56,7 +57,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Opened:
-    """A study as it was asked for, before anything is touched."""
+    """A study as it was asked for, before anything is touched. `shared`: the task is an object that no name leads to."""
 
     name: str
     study: StudyFile
@@ -64,6 +65,7 @@ class Opened:
     text: str
     given: str = ""
     named: str = ""
+    shared: bool = False
 
 
 def find(given: str, options: Options) -> Opened:
@@ -126,6 +128,7 @@ def session_of(
     """
     progress = progress or Silent()
     device = device_of(options.device)
+    options, shared = shared_task(opened, options, device, progress)
     make_executor = factory_of(options.executor)
     torch.set_num_threads(1)
     task = with_choices(opened)
@@ -163,6 +166,7 @@ def session_of(
             choice.lanes,
             progress,
             options.profile,
+            shared=shared,
         )
         started = time.perf_counter()
         clean = False
@@ -175,6 +179,24 @@ def session_of(
             else:
                 executor.cancel()
         progress.say(f"session of {time.perf_counter() - started:.0f} s")
+
+
+def shared_task(
+    opened: Opened, options: Options, device: torch.device, progress: Progress
+) -> tuple[Options, SharedTask | None]:
+    """The task by value where workers cannot load it. One that cannot be pickled is trained in this process, which is
+    said, unless another executor was asked for: then it raises InputError."""
+    if not opened.shared:
+        return options, None
+    if worker_count(options, device) == 1 and options.executor in (AUTO, INLINE):
+        return options, SharedTask.of(opened.task, pickled=False)
+    try:
+        return options, SharedTask.of(opened.task, pickled=True)
+    except InputError as error:
+        if options.executor != AUTO:
+            raise
+        progress.say(f"{error.message}; all runs train in this process")
+        return replace(options, executor=INLINE), SharedTask.of(opened.task, pickled=False)
 
 
 def kernel_begun(path: Path) -> dict[str, Any] | None:

@@ -17,6 +17,7 @@ from typing import Protocol
 from ablate.executors.executor import Executor
 from ablate.executors.job import MIN_LANES, Job, JobResult
 from ablate.executors.job_error import JobError
+from ablate.executors.shared_task import SharedTask
 from ablate.lanes import robust_accuracy
 from ablate.lanes.context import TaskContext
 from ablate.lanes.group import batch_size, grouped
@@ -64,7 +65,7 @@ class Session:
     """Everything that the stages share.
 
     `lanes`: the most runs that train together. `overlap`: called once, as soon as a worker is idle and a core
-    therefore free; must return at once.
+    therefore free; must return at once. `shared`: the task, where workers cannot load it by name.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Session:
     progress: Progress
     profile: bool = False
     overlap: Callable[[], None] | None = None
+    shared: SharedTask | None = None
 
     def __post_init__(self) -> None:
         self._pending: dict[Future[JobResult], tuple[list[Planned], Job]] = {}
@@ -146,9 +148,10 @@ class Session:
             finished = [self.ledger.get(run.identity) for run in group if run.identity not in wanted]
             rounds = -(-len(new) // self.most)  # of equal length: otherwise the last run would train alone
             job = Job(
-                task.source or task.name, new, tuple(splits), str(self.context.device), self.context.kernel,
+                self.shared.reference if self.shared else task.source or task.name, new, tuple(splits), str(self.context.device), self.context.kernel,
                 task.source_sha256, None if prune is None or prune.never else prune.with_finished([e.result for e in finished if e]),
                 -(-len(new) // rounds), self.profile, metric=self.metric,
+                shared=self.shared,
             )  # fmt: skip
             self._dispatch([wanted[run.identity] for run in new], job)
 

@@ -1,0 +1,109 @@
+"""The functions of `import ablate`: `study`, `lr_find`, `rank`, `confirm`, `compare`, `train`, `load_study`.
+
+Each takes objects where the command line takes paths, returns an object, shows progress on standard error and resumes by being
+called again. Bad input raises `ablate.InputError`, one line that says what to do; what fails in training, `ablate.AblateError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Unpack
+
+from ablate.api.given import opened_for
+from ablate.api.result import Study
+from ablate.api.settings import Settings
+from ablate.api.stages import run_stages
+from ablate.records.names import check_name
+from ablate.records.study import StudyFile
+from ablate.study.resume import Options
+
+
+def study(
+    task: Any = None,
+    *,
+    model: Callable[[], Any] | None = None,
+    data: Any = None,
+    criterion: str = "",
+    trials: int | None = None,
+    budget: str = "",
+    stages: Sequence[str] = (),
+    force: bool = False,
+    **settings: Unpack[Settings],
+) -> Study:
+    """Find a learning rate, search, rank every trick, confirm, report. Call it again to resume.
+
+        study = ablate.study(model=MyNet, data=(x, y), trials=100, budget="10m")
+        study.ranking, study.recommended, study.report()
+
+    task: a name ("digits"), a path as on the command line ("my_task.py:task", "data.csv:target", "study.toml") or an
+        `ablate.Task`. Or `model`, a function that makes a fresh module, and `data`: a pair (x, y) or a Dataset for
+        training, or a dictionary of those by split (train, validation, test).
+    criterion: "classification" or "regression"; by default as the type of the targets says.
+    budget: of the whole study, "90s", "10m" or "2h". stages: of lr-find, search, rank, confirm, costs, report; all if empty.
+    force: go on where a step of lr-find fails. settings: see `Settings`.
+
+    Worker processes get a task that is an object by value (cloudpickle); one that cannot be pickled is trained in this process,
+    and a line says so.
+    """
+    opened, options = opened_for(task, settings, model, data, criterion, trials=trials)
+    return run_stages(
+        opened, options, stages, budget=budget, force=force, quiet=bool(settings.get("quiet", False))
+    )
+
+
+def rank(
+    task: Any = None,
+    *,
+    around: Any = "",
+    design: str = "",
+    budget: str = "",
+    margin: float | None = None,
+    **settings: Unpack[Settings],
+) -> Study:
+    """Give each trick a signed effect, an interval and a verdict, from runs that are designed for it.
+
+    task: as for `study`, or the `Study` that found the learning rate (and the recipe). around: "best", "baseline", or
+    the path of a recipe. design, budget, margin: as on the command line.
+    """
+    from ablate.api.design import check_options, checked_design
+
+    def change(file: StudyFile) -> StudyFile:
+        asked = file.rank
+        kind = checked_design(design) or asked.design
+        check_options(kind, budget, {})
+        limit = asked.margin if margin is None else margin
+        return replace(
+            file,
+            rank=replace(
+                asked, around=str(around) or asked.around, design=kind, margin=limit,
+                budget=budget.strip() or asked.budget,
+            ),
+        )  # fmt: skip
+
+    opened, options = opened_for(task, settings, change=change)
+    return run_stages(opened, options, ["rank", "report"], quiet=bool(settings.get("quiet", False)))
+
+
+def confirm(task: Any = None, *, seeds: int | None = None, **settings: Unpack[Settings]) -> Study:
+    """Train winner and baseline on fresh paired seeds and score them on the test split, which nothing else looks at."""
+
+    def change(file: StudyFile) -> StudyFile:
+        return replace(file, confirm=replace(file.confirm, seeds=seeds or file.confirm.seeds))
+
+    opened, options = opened_for(task, settings, change=change)
+    return run_stages(opened, options, ["confirm", "report"], quiet=bool(settings.get("quiet", False)))
+
+
+def load_study(name: str, *, studies: str | Path = "studies", out: str | Path = "reports") -> Study:
+    """The results of a study from its ledger, `studies/NAME.db` (or the path of a ledger). Trains nothing. Raises InputError."""
+    from ablate.ledger.store import Ledger
+    from ablate.report.collect import collect
+
+    path = Path(name) if name.endswith(".db") else Path(studies) / f"{check_name(name)}.db"
+    with Ledger.open(path, write=False) as ledger:
+        data = collect(ledger)
+    page = Path(out) / path.stem / "index.html"
+    options = Options(studies=path.parent, reports=Path(out))
+    return Study(path.stem, (), data, page if page.is_file() else None, options=options)

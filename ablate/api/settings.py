@@ -1,0 +1,113 @@
+"""Keyword arguments that the functions of the API share: sections of the study file, and where and how to train."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, TypedDict
+
+from ablate.catalogue.registry import registry
+from ablate.records import study as studies
+from ablate.records import toml
+from ablate.records.errors import InputError, unknown
+from ablate.records.study import StudyFile
+from ablate.study.resume import Options
+
+SECTIONS = ("metric", "baseline", "space", "search", "rank", "confirm")
+
+
+class Settings(TypedDict, total=False):
+    """The rest of a study: each has the meaning of the study file's key, or of the option, of the same name.
+
+    metric, epochs, seed: as in the study file. baseline, space, search, rank, confirm: its sections, as dictionaries:
+        `space={"exclude": ["fgsm"], "dropout": {"p": {"high": 0.3}}}`.
+    name: of the ledger and the report. studies, out: folders of ledgers and of reports.
+    device, lanes, workers, executor, kernel, memory: where and how runs are trained. quiet: no progress.
+    """
+
+    metric: str
+    epochs: int
+    seed: int
+    baseline: Mapping[str, Any]
+    space: Mapping[str, Any]
+    search: Mapping[str, Any]
+    rank: Mapping[str, Any]
+    confirm: Mapping[str, Any]
+    name: str
+    studies: str | os.PathLike[str]
+    out: str | os.PathLike[str]
+    device: str
+    lanes: int
+    workers: int
+    executor: str
+    kernel: str
+    memory: float
+    quiet: bool
+
+
+@dataclass(frozen=True)
+class Edits:
+    """Settings of a study file that commands and functions can replace. None: as the file says."""
+
+    trials: int | None = None
+    seed: int | None = None
+    epochs: int | None = None
+
+    def __call__(self, study: StudyFile) -> StudyFile:
+        if self.trials is not None:
+            study = replace(study, search=replace(study.search, trials=self.trials))
+        if self.seed is not None:
+            study = replace(study, seed=self.seed)
+        return study if self.epochs is None else replace(study, epochs=self.epochs)
+
+
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Raise InputError, with a guess, for a keyword that no function knows."""
+    for name in settings:
+        if name not in Settings.__annotations__:
+            raise unknown("argument", name, Settings.__annotations__)
+
+
+def options_from(settings: Mapping[str, Any], before: Options | None = None) -> Options:
+    """The options in `settings`; those of `before`, or the defaults, where it has none."""
+    given = {field.name: settings[field.name] for field in fields(Options) if field.name in settings}
+    if "out" in settings:
+        given["reports"] = Path(settings["out"])
+    if "studies" in given:
+        given["studies"] = Path(given["studies"])
+    command = shlex.join([Path(sys.argv[0]).name or "python", *sys.argv[1:]])
+    return replace(before or Options(), command=command, **given)
+
+
+def sections_change(
+    settings: Mapping[str, Any], trials: int | None = None
+) -> Callable[[StudyFile], StudyFile]:
+    """A change of a study file to what `settings` say. Raises InputError as for a study file.
+
+    A section replaces that of the study file. Sections go through the study file's parser, so that a dictionary is
+    checked as a file is.
+    """
+    given = {name: settings[name] for name in SECTIONS if name in settings}
+    try:
+        text = "".join(f"{name} = {toml.value(value)}\n" for name, value in given.items())
+    except TypeError as error:
+        raise InputError(f"{', '.join(given)}: {error}", hint="use numbers, text, lists and dicts") from error
+    parsed = studies.parse(text, "arguments", catalogue=registry())
+    edits = Edits(trials, whole("seed", settings, 0), whole("epochs", settings, 1))
+
+    def change(study: StudyFile) -> StudyFile:
+        return edits(replace(study, **{name: getattr(parsed, name) for name in given}))
+
+    return change
+
+
+def whole(name: str, settings: Mapping[str, Any], least: int) -> int | None:
+    """The whole number `settings[name]`, None where there is none. Raises InputError."""
+    value = settings.get(name)
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+        raise InputError(f"{name} must be a whole number of at least {least}, not {value!r}")
+    return value

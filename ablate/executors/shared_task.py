@@ -1,0 +1,85 @@
+"""A task that exists only as an object of the caller's program (a script, a notebook), sent to workers by value.
+
+Workers load a task by its reference (`digits`, `my_task.py:task`). A model that is defined in `__main__` or in a notebook has none:
+cloudpickle serialises the task once, code of `__main__` and of task files included, and each worker process receives it once.
+Code of modules that can be imported is imported by the workers, as always in pickles.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import sys
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import cloudpickle
+
+from ablate.records.errors import InputError
+from ablate.tasks.load import load
+from ablate.tasks.task import Task
+
+PREFIX = "python:"
+MOST = 4
+"""Tasks that a process keeps."""
+TASK_MODULES = "ablate_task_"
+"""How `tasks.load` names the modules of task files, which no other process can import."""
+_tasks: OrderedDict[str, Task] = OrderedDict()
+
+
+class SharedTask:
+    """`task` under a reference that `task_of` resolves in every process that has received it."""
+
+    def __init__(self, task: Task, reference: str, payload: bytes = b"") -> None:
+        self.task, self.reference, self.payload = task, reference, payload
+        _tasks[reference] = task
+        while len(_tasks) > MOST:
+            _tasks.popitem(last=False)
+
+    @classmethod
+    def of(cls, task: Task, *, pickled: bool) -> SharedTask:
+        """`pickled`: for other processes. Raises InputError with the reason where the task cannot be pickled."""
+        if not pickled:
+            return cls(task, f"{PREFIX}{task.name}-{id(task):x}")
+        try:
+            with _task_files_by_value():
+                payload = cloudpickle.dumps(task)
+        except Exception as error:
+            text = " ".join(str(error).split())[:200]
+            raise InputError(
+                f"the task '{task.name}' cannot be sent to worker processes: {type(error).__name__}: {text}",
+                hint='train in this process with executor="inline", or define what cannot be pickled inside the model',
+            ) from error
+        return cls(task, f"{PREFIX}{task.name}-{hashlib.sha256(payload).hexdigest()[:16]}", payload)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return SharedTask, (_Pickled(self.payload), self.reference)
+
+
+class _Pickled:
+    """Becomes the object in `payload` where it is unpickled. The bytes are never read from a file."""
+
+    def __init__(self, payload: bytes) -> None:
+        self.payload = payload
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return pickle.loads, (self.payload,)
+
+
+def task_of(reference: str) -> Task:
+    """The task that was shared under `reference`, or that `tasks.load` finds."""
+    return _tasks[reference] if reference in _tasks else load(reference)
+
+
+@contextmanager
+def _task_files_by_value() -> Iterator[None]:
+    modules = [module for name, module in sys.modules.items() if name.startswith(TASK_MODULES)]
+    for module in modules:
+        cloudpickle.register_pickle_by_value(module)
+    try:
+        yield
+    finally:
+        for module in modules:
+            cloudpickle.unregister_pickle_by_value(module)

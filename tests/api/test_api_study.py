@@ -1,0 +1,243 @@
+"""`import ablate`: a study of a model and data that are objects, its results, and what is refused."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+import ablate
+from ablate.executors.shared_task import SharedTask
+
+SETTINGS = {
+    "baseline": {"optimizer": {"name": "momentum", "lr": 0.1}},
+    "space": {"include": ["dropout", "weight_decay", "placebo"]},
+    "search": {"pruner": "none"},
+    "rank": {"design": "screening", "waves": 1},
+    "epochs": 2,
+    "device": "cpu",
+    "quiet": True,
+}
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(4, 8), nn.Linear(8, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(torch.relu(self.first(x)))
+
+
+def pairs(seed: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+    x = torch.randn(100, 4, generator=torch.Generator().manual_seed(seed))
+    return x, (x[:, 0] + 0.5 * x[:, 1] > 0).long()
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    return ablate.study(
+        model=Net, data=pairs(), trials=4, stages=["search", "rank", "report"], executor="inline",
+        studies=folder / "studies", out=folder / "reports", **SETTINGS,
+    )  # fmt: skip
+
+
+def test_a_study_has_tables_recipes_and_a_report(done):
+    assert isinstance(done, ablate.Study)
+    assert done.name == "Net"
+    assert len(done.trials) == 4
+    assert set(done.trials["outcome"]) == {"complete"}
+    ranked = done.ranking[done.ranking["estimand"] == "average"]
+    assert {"dropout", "weight_decay", "placebo"} == set(ranked["trick"])
+    assert isinstance(done.best, ablate.Recipe)
+    assert done.best in [done.recommended, *done.runs["recipe"]] or done.best.hash in set(done.runs["recipe"])
+    assert done.report().read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_representations_name_the_study_and_its_tricks(done):
+    assert repr(done).startswith("Study 'Net'")
+    assert "weight_decay" in repr(done)
+    assert "weight_decay" in done._repr_html_()
+    assert "<script" not in done._repr_html_()
+
+
+def test_the_ranking_is_drawn_on_axes_that_are_given(done):
+    from matplotlib.figure import Figure
+
+    ax = Figure().add_subplot()
+    assert done.plot_ranking(ax) is ax
+    drawn = [label.get_text() for label in ax.get_yticklabels()]
+    assert sorted(drawn) == ["dropout", "placebo", "weight_decay"]
+    with pytest.raises(ablate.InputError, match="estimand"):
+        done.plot_ranking(ax, "averge")
+
+
+def test_called_again_it_trains_nothing_and_a_loaded_study_is_the_same(done, tmp_path):
+    again = ablate.study(
+        model=Net, data=pairs(), trials=4, stages=["search", "rank"], executor="inline",
+        studies=done.options.studies, **SETTINGS,
+    )  # fmt: skip
+    assert list(again.runs["run"]) == list(done.runs["run"])
+    loaded = ablate.load_study("Net", studies=done.options.studies, out=tmp_path)
+    pd.testing.assert_frame_equal(loaded.ranking, done.ranking)
+    assert loaded.report() == tmp_path / "Net" / "index.html"
+    with pytest.raises(ablate.InputError, match="does not hold the task"):
+        ablate.rank(loaded)
+
+
+def test_other_data_under_the_same_name_are_refused(done):
+    with pytest.raises(ablate.InputError, match="the data of 'Net' changed"):
+        ablate.study(
+            model=Net, data=pairs(2), trials=4, stages=["search"], executor="inline",
+            studies=done.options.studies, **SETTINGS,
+        )  # fmt: skip
+
+
+def test_train_takes_the_recipe_of_a_study_and_gives_the_model(done):
+    found = ablate.train(done, quiet=True)
+    assert found.run.recipe == done.recommended
+    x, y = (getattr(done.opened.task.validation, part) for part in "xy")
+    right = (found.model(x).argmax(1) == y).float().mean().item()
+    assert right == pytest.approx(found.metrics["validation/accuracy"])
+    assert list(found.curves.index) == [1, 2]
+
+
+def test_compare_takes_recipes_as_dictionaries(tmp_path):
+    task = ablate.Task(Net, train=pairs(), name="pairs")
+    found = ablate.compare(
+        {"momentum": {"lr": 0.1}}, {"momentum": {"lr": 1e-6}}, task, epochs=3, margin=0.02, executor="inline",
+        device="cpu", studies=tmp_path, quiet=True,
+    )  # fmt: skip
+    assert found.effect > 0
+    with pytest.raises(ablate.InputError, match="the same"):
+        ablate.compare({"momentum": {}}, {"momentum": {}}, task)
+
+
+def test_lr_find_gives_a_rate_or_says_that_a_step_failed(tmp_path):
+    found = ablate.lr_find(
+        model=Net, data=pairs(), epochs=2, executor="inline", device="cpu", studies=tmp_path / "s",
+        out=tmp_path / "r", force=True, quiet=True,
+    )  # fmt: skip
+    assert len(found.steps) == 6
+    assert found.learning_rate is None or 1e-6 < found.learning_rate < 10
+    assert found.passed == ("fail" not in set(found.steps["verdict"]))
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"task": 3}, "a task cannot be a int"),
+        ({"model": Net}, "model and data go together"),
+        ({"task": "digits", "model": Net, "data": 1}, "without a task"),
+        ({"task": "digitz"}, "digits"),
+        ({"task": "digits", "trails": 3}, "unknown argument 'trails'"),
+        ({"task": "digits", "space": {"dropuot": {}}}, "dropout"),
+        ({"task": "digits", "epochs": 0}, "epochs must be a whole number"),
+        ({"task": "digits", "stages": ["serach"]}, "search"),
+        ({"model": Net(), "data": (1, 2)}, "model must be a function that makes a module"),
+        ({"model": Net, "data": {"train": (1, 2), "valid": 3}}, "no split 'valid'"),
+    ],
+)
+def test_bad_input_is_an_exception_of_one_line(tmp_path, given, told):
+    with pytest.raises(ablate.InputError, match=told) as error:
+        ablate.study(**given, studies=tmp_path / "none")
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "none").exists()
+
+
+def test_floating_point_targets_mean_regression():
+    from ablate.api.given import task_from
+
+    x, y = pairs()
+    one = lambda: nn.Linear(4, 1)  # noqa: E731
+    assert task_from(one, (x, y.float())).criterion == "regression"
+    assert task_from(Net, {"train": (x.numpy(), y.numpy())}).criterion == "classification"
+
+
+def test_a_task_that_cannot_be_pickled_is_refused_or_trained_here(tmp_path, capsys):
+    lock = threading.Lock()
+
+    def model() -> nn.Module:
+        with lock:
+            return Net()
+
+    given = {
+        "model": model,
+        "data": pairs(),
+        "trials": 2,
+        "stages": ["search"],
+        "studies": tmp_path,
+        **SETTINGS,
+    }
+    with pytest.raises(ablate.InputError, match="cannot be sent to worker processes"):
+        ablate.study(**given, executor="processes", workers=2)
+    found = ablate.study(**{**given, "quiet": False}, workers=2)
+    assert len(found.trials) == 2
+    assert "cannot be sent to worker processes" in capsys.readouterr().err
+
+
+SCRIPT = """
+import torch
+from torch import nn
+import ablate
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(4, 2)
+    def forward(self, x):
+        return self.inner(x)
+
+print("begun")
+x = torch.randn(60, 4, generator=torch.Generator().manual_seed(0))
+study = ablate.study(
+    model=lambda: Net(), data=(x, (x[:, 0] > 0).long()), trials=3, epochs=2, stages=["search"], device="cpu",
+    workers=2, executor="processes", baseline={"optimizer": {"name": "momentum", "lr": 0.1}},
+    space={"include": ["weight_decay"]},
+)
+assert set(study.trials["outcome"]) <= {"complete", "pruned"}, study.trials
+"""
+
+
+@pytest.mark.slow
+def test_a_model_of_a_script_reaches_worker_processes_and_the_script_runs_once(tmp_path):
+    """The script has no `if __name__ == "__main__"`: workers that imported it would begin it again."""
+    (tmp_path / "script.py").write_text(SCRIPT)
+    root = Path(ablate.__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "begun\n"
+
+
+def test_a_task_of_a_task_file_is_pickled_by_value(tmp_path):
+    """No other process can import the module that `tasks.load` made of the file."""
+    from ablate.tasks.load import load
+
+    (tmp_path / "mine.py").write_text(
+        "import torch, ablate\nfrom torch import nn\nclass Mine(nn.Linear): pass\n"
+        "x = torch.randn(50, 4)\ntask = ablate.Task(lambda: Mine(4, 2), train=(x, (x[:, 0] > 0).long()))\n"
+    )
+    task = load(f"{tmp_path}/mine.py:task")
+    shared = SharedTask.of(task, pickled=True)
+    probe = (
+        "import pickle, sys\nshared = pickle.load(open(sys.argv[1], 'rb'))\n"
+        "assert type(shared.task.model()).__name__ == 'Mine'\n"
+    )
+    (tmp_path / "task.pickle").write_bytes(pickle.dumps(shared))
+    done = subprocess.run(
+        [sys.executable, "-c", probe, str(tmp_path / "task.pickle")], capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(ablate.__file__).parents[1])},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
