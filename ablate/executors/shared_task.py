@@ -26,6 +26,16 @@ MOST = 4
 """Tasks that a process keeps."""
 TASK_MODULES = "ablate_task_"
 """How `tasks.load` names the modules of task files, which no other process can import."""
+CANNOT_PICKLE = (
+    pickle.PicklingError,
+    TypeError,
+    AttributeError,
+    ValueError,
+    RuntimeError,
+    NotImplementedError,
+    OSError,
+)
+"""What objects raise that cannot be pickled: locks, generators, open files, handles of C libraries."""
 _tasks: OrderedDict[str, Task] = OrderedDict()
 
 
@@ -46,7 +56,7 @@ class SharedTask:
         try:
             with _task_files_by_value():
                 payload = cloudpickle.dumps(task)
-        except Exception as error:
+        except CANNOT_PICKLE as error:
             text = " ".join(str(error).split())[:200]
             raise InputError(
                 f"the task '{task.name}' cannot be sent to worker processes: {type(error).__name__}: {text}",
