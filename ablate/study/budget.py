@@ -19,11 +19,10 @@ SET_ASIDE = {
     "lr-find": ("lr-find",),
     "search": ("search", "select"),
     "confirm": ("confirm",),
-    "costs": ("costs",),
-    "report": ("report",),
+    "report": ("costs and report",),
 }
 """Stage -> its parts in a plan's estimate."""
-LATER = ("confirm", "costs", "report")
+LATER = ("confirm", "report")
 """Stages after the ranking."""
 
 

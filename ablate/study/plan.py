@@ -16,6 +16,10 @@ from ablate.study.resume import Opened, Options, with_choices, worker_count
 from ablate.study.search import FINALISTS, REPEATS, likely_groups, sizes_of
 from ablate.study.stopwatch import seconds_per_run
 
+AFTERWARDS, AFTERWARDS_PER_ARM = 5.0, 0.1
+"""Seconds of the stages costs and report, and what each arm adds: 9 s with 27 arms, 10 s with 52, 13 s with 60 (a study each of
+wine, diabetes and digits, two cores)."""
+
 
 def plan(opened: Opened, options: Options) -> dict[str, Any]:
     """The plan as a JSON-ready document."""
@@ -43,6 +47,7 @@ def plan(opened: Opened, options: Options) -> dict[str, Any]:
         "select": FINALISTS * REPEATS * seconds / workers,
         **{f"rank: {part}": runs * seconds / workers for part, runs in ranking["runs"].items() if runs},
         "confirm": confirm_runs * seconds / workers,
+        "costs and report": AFTERWARDS + AFTERWARDS_PER_ARM * sum(ranking.get("arms", {}).values()),
     }
     return {
         "study": opened.name, "task": context.task.name, "device": str(device), "kernel": context.kernel,

@@ -19,6 +19,7 @@ from ablate.records.recipe import Recipe
 from ablate.records.run import Outcome
 from ablate.study.ranking.arms import Arm, arms_of, rate_of, with_rate
 from ablate.study.ranking.budget import FLOOR, LEVELS, after_tuning, check_budget, divide, expected, runs_of
+from ablate.study.ranking.lean import rungs_of
 from ablate.study.ranking.scores import floor_of
 from ablate.study.ranking.tuned import TunedStage
 from ablate.study.ranking.tuning import OUTWARDS, tune
@@ -373,3 +374,14 @@ def test_run_again_it_trains_nothing_and_says_the_same(ranked) -> None:
     again = here.run()
     assert timeless(again) == timeless(entries)
     assert here.fact("rank") == before
+
+
+def test_a_rung_takes_out_what_its_trick_conflicts_with() -> None:
+    baseline = BASELINE.without("weight_decay")
+    lean = Recipe.of(CATALOGUE, {"schedule_free_adamw": {"lr": 0.01}, "dropout": {"p": 0.3}})
+    stage = SimpleNamespace(catalogue=CATALOGUE)
+    rows = [{"estimand": "add-one", "trick": "schedule_free_adamw", "effect": 0.1}]
+    rungs = rungs_of(stage, baseline, lean, rows)
+    assert [arm.trick for arm in rungs] == ["schedule_free_adamw", "dropout"]
+    assert set(rungs[0].recipes[0]) == {"schedule_free_adamw"}
+    assert set(rungs[-1].recipes[0]) == set(lean)

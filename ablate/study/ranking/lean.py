@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from ablate.records.recipe import Recipe
+from ablate.records.recipe import Recipe, conflict
 from ablate.records.study_rank import OPTIMIZER
 from ablate.study.ranking.arms import LR, REFERENCES, Arm, described, rate_of, with_rate
 from ablate.study.ranking.budget import LEAN_PAIRS, RankBudget
@@ -106,7 +106,8 @@ def rungs_of(
 ) -> list[Arm]:
     """The steps from the baseline to the lean recipe, the largest effect on the baseline first; one trick each.
 
-    A trick of the baseline that the recipe lacks is a step, and so are other settings of one that both have.
+    A trick of the baseline that the recipe lacks is a step, and so are other settings of one that both have. What
+    conflicts with a new trick goes in the same step.
     """
     catalogue = stage.catalogue
     effects = {row["trick"]: row["effect"] for row in rows if row["estimand"] == "add-one"}
@@ -124,8 +125,12 @@ def rungs_of(
         new = changes[name][1]
         before = recipe
         if new is None:
+            if name not in recipe:  # a trick that conflicts with it took its place
+                continue
             recipe = recipe.without(name)
         else:
+            trick = catalogue[name]
+            recipe = recipe.without(*(other for other in recipe if conflict(trick, catalogue[other])))
             recipe = recipe.with_trick(catalogue, name, new)
             if catalogue[name].slot != OPTIMIZER:
                 recipe = with_rate(recipe, catalogue, rate_of(before, catalogue))
