@@ -41,6 +41,7 @@ def confirm(
     this recipe. More seeds later keep those that are done. Run it again to resume.
     Examples: ablate confirm digits · ablate confirm my.toml --seeds 10
     """
+    given = study.of(given)
     preload_workers(given, study.studies, machine)
     from ablate.api.stages import open_study, run_stages
     from ablate.api.terminal import show

@@ -34,6 +34,7 @@ def lr_find(
     Exit code 0 when all steps pass or warn, 1 when one fails.
     Examples: ablate lr-find · ablate lr-find my_task.py:task --json
     """
+    given = study.of(given)
     preload_workers(given, study.studies, machine)
     from ablate.api.stages import open_study, run_stages
     from ablate.cli.steps import show_steps

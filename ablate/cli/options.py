@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from ablate.cli.table_target import Target, with_target
+
 if TYPE_CHECKING:
     from ablate.api.settings import Edits
     from ablate.study.resume import Options
@@ -69,6 +71,11 @@ class StudyOptions:
     epochs: Epochs = None
     studies: Studies = Path("studies")
     name: Name = ""
+    target: Target = ""
+
+    def of(self, given: str) -> str:
+        """The study that is `given`, with the column to predict where it is a table."""
+        return with_target(given, self.target)
 
     def edits(self, trials: int | None = None) -> Edits:
         from ablate.api.settings import Edits

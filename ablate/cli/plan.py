@@ -58,7 +58,7 @@ def plan(
         )
 
     options = options_of(study, machine)
-    document = planned(open_study(given, options, study.edits(trials), change), options)
+    document = planned(open_study(study.of(given), options, study.edits(trials), change), options)
     if json:
         print_json(document)
         return

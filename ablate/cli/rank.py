@@ -67,6 +67,7 @@ def rank(
 
         rank_external(external, margin, study.name, output)
         return
+    given = study.of(given)
     preload_workers(given, study.studies, machine)
     from ablate.api.design import check_options, checked_design
     from ablate.api.stages import open_study, run_stages

@@ -41,8 +41,9 @@ def study(
 ) -> None:
     """Find a learning rate, search, rank every trick, confirm, report. Run it again to resume.
 
-    Examples: ablate study · ablate study --trials 200 --budget 10m · ablate study my_task.py:task --stages search,rank
+    Examples: ablate study · ablate study --trials 200 --budget 10m · ablate study my_task.py:task --stages search,rank · ablate study data.csv --target income
     """
+    given = study.of(given)
     preload_workers(given, study.studies, machine)
     from ablate.api.stages import open_study, run_stages
     from ablate.api.terminal import show

@@ -8,18 +8,21 @@ import typer
 
 from ablate.cli.options import Json
 from ablate.cli.output import print_json
+from ablate.cli.table_target import Target, with_target
 
 
 def tasks(
     name: Annotated[
         str, typer.Argument(metavar="[NAME]", help="A task or file.py:name, for its card (loads torch).")
     ] = "",
+    target: Target = "",
     json: Json = False,
 ) -> None:
     """List the built-in tasks, or describe one: shapes, splits, classes, parameters, metric.
 
-    Examples: ablate tasks · ablate tasks digits · ablate tasks my_task.py:task --json
+    Examples: ablate tasks · ablate tasks digits · ablate tasks my_task.py:task --json · ablate tasks data.csv --target income
     """
+    name = with_target(name, target)
     if not name:
         from dataclasses import asdict
 

@@ -11,6 +11,7 @@ from ablate.records.recipe import Recipe
 from ablate.records.run import Run
 from ablate.records.trick import Trick
 from ablate.surgery.net import provides
+from ablate.tasks.requirements import lacking
 
 WORDS = {
     "convolution": "the model has no convolution",
@@ -24,6 +25,7 @@ WORDS = {
     "image": "the inputs are no images",
     "tabular": "the inputs are no table",
     "text": "the inputs are no text",
+    "mixable": "the targets have no means",
     "continuous": "the inputs are no real numbers (token ids cannot be mixed or perturbed)",
 }
 
@@ -44,7 +46,7 @@ def reason(context: TaskContext, trick: Trick, words: frozenset[str]) -> str:
     """Why `trick` does not apply where the task and model provide `words`; empty where it does."""
     missing = [need for need in trick.applies_to if need not in words]
     if missing:
-        return WORDS[missing[0]]
+        return lacking(context.task).get(missing[0], WORDS[missing[0]])
     if trick.seam not in ("model", "precision"):
         return ""
     run = Run("", Recipe({trick.name: trick.defaults}), 0, 1)

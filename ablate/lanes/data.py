@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ablate.seams.draws import Draws, step_keys
@@ -16,17 +15,16 @@ from ablate.tasks.task import Task
 
 @dataclass(frozen=True)
 class DeviceSplit:
-    """`x` `[N, …]`; `y` as in the task; `target` float32: one-hot `[N, C]` or values `[N, D]`."""
+    """`x` `[N, …]`; `y` as in the task; `target` as of `Task.encoded`: one-hot float32 `[N, C]`, values, or y itself."""
 
     x: Tensor
     y: Tensor
     target: Tensor
 
     @classmethod
-    def of(cls, split: Split, classes: int | None, device: torch.device) -> DeviceSplit:
+    def of(cls, split: Split, task: Task, device: torch.device) -> DeviceSplit:
         y = split.y.to(device)
-        target = y if classes is None else F.one_hot(y, classes).to(torch.float32)
-        return cls(split.x.to(device), y, target)
+        return cls(split.x.to(device), y, task.encoded(y))
 
     @classmethod
     def joined(cls, parts: Sequence[DeviceSplit]) -> DeviceSplit:
@@ -39,14 +37,14 @@ class DeviceSplit:
         return len(self.y)
 
     def at(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """(`x` `[K, B, …]`, `target` `[K, B, C or D]`) of the examples `index`, int64 `[K, B]`."""
+        """(`x` `[K, B, …]`, `target` `[K, B, …]`) of the examples `index`, int64 `[K, B]`."""
         rows = index.reshape(-1)
         x, target = self.x.index_select(0, rows), self.target.index_select(0, rows)
         return x.view(*index.shape, *x.shape[1:]), target.view(*index.shape, *target.shape[1:])
 
 
 def device_splits(task: Task, device: torch.device) -> dict[str, DeviceSplit]:
-    return {name: DeviceSplit.of(split, task.classes, device) for name, split in task.splits.items()}
+    return {name: DeviceSplit.of(split, task, device) for name, split in task.splits.items()}
 
 
 def chunk_sizes(count: int, size: int) -> list[int]:

@@ -33,7 +33,8 @@ def fingerprint(context: TaskContext) -> dict[str, Any]:
         "data": task.data_sha256,
         "tensors": tensors_sha256(module),
         "outputs": _outputs(module, task),
-        "training": {"criterion": task.criterion, "batch_size": task.batch_size},
+        "training": {"criterion": task.criterion, "batch_size": task.batch_size}
+        | ({"loss": True} if task.loss else {}),
     }
 
 

@@ -77,14 +77,11 @@ class LaneSplits:
         """The training examples as they are in `epoch`; with those of validation where lanes deal both anew."""
         device = self.splits["train"].x.device
         names = DEALT if self.rows else ("train",)
-        parts = [
-            DeviceSplit.of(self.task.splits[name].in_epoch(epoch), self.task.classes, device)
-            for name in names
-        ]
+        parts = [DeviceSplit.of(self.task.splits[name].in_epoch(epoch), self.task, device) for name in names]
         return DeviceSplit.joined(parts)
 
     def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """(`x` `[K, B, …]`, `target` `[K, B, C or D]`) of the lanes' training examples `index`, int64 `[K, B]`."""
+        """(`x` `[K, B, …]`, `target` `[K, B, …]`) of the lanes' training examples `index`, int64 `[K, B]`."""
         if self.rows:
             index = self.rows["train"].gather(1, index)
         if not self.redrawn:
@@ -105,15 +102,22 @@ class LaneSplits:
             x = self.pool.x.index_select(0, rows.reshape(-1))
             yield x.view(*rows.shape, *x.shape[1:])
 
+    def examples(self, split: str, lanes: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """`chunks` with their y: `[B, …]`, or `[k, B, …]` where each lane has its own."""
+        y = self.targets(split, lanes)
+        along = 1 if split in self.rows else 0
+        parts = torch.split(y, chunk_sizes(y.shape[along], size), dim=along)
+        yield from zip(self.chunks(split, lanes, size), parts, strict=True)
+
     def targets(self, split: str, lanes: Tensor | None = None) -> Tensor:
-        """y of `split`: `[N]` or `[N, D]` where all lanes share it, else `[k, N]` or `[k, N, D]`."""
+        """y of `split`: `[N, …]` where all lanes share it, else `[k, N, …]`."""
         if split not in self.rows:
             return self.splits[split].y
         rows = self.rows[split] if lanes is None else self.rows[split][lanes]
         return self.pool.y[rows]
 
     def targets_of(self, lane: int, split: str) -> Tensor:
-        """One lane's y of `split`: `[N]` or `[N, D]`."""
+        """One lane's y of `split`: `[N, …]`."""
         return self.pool.y[self.rows[split][lane]] if split in self.rows else self.splits[split].y
 
     def take(self, lanes: Tensor) -> None:

@@ -10,7 +10,6 @@ from torch import Tensor
 from ablate.lanes import robust_accuracy
 from ablate.lanes.context import TaskContext
 from ablate.records.run import Outcome
-from ablate.tasks.metrics import metrics, per_example_scores
 
 
 def scored(
@@ -20,22 +19,28 @@ def scored(
     outcome: Outcome,
     targets: Callable[[str], Tensor],
 ) -> tuple[dict[str, float], dict[str, tuple[float, ...]]]:
-    """`split/metric` -> value, and split -> scores, of `outputs`: split -> `[N, C or D]`. `targets`: a split's y for this run.
+    """`split/metric` -> value, and split -> scores, of `outputs`: split -> `[N, …]`. `targets`: a split's y for this run.
 
     A diverged run has no metric (NaN) and no scores. Robust accuracy, where it was asked for, only of a run that
     is complete.
     """
     values: dict[str, float] = {}
     scores: dict[str, tuple[float, ...]] = {}
-    criterion = context.task.criterion
+    evaluation = context.task.evaluation
     if outcome is Outcome.COMPLETE and robust_accuracy.ROBUST in outputs:
         values |= robust_accuracy.values(outputs[robust_accuracy.ROBUST], targets("validation"))
     for split in (split for split in splits if split != robust_accuracy.ROBUST):
         output, y = outputs[split][None], targets(split)
-        for name, value in metrics(criterion, output, y).items():
-            values[f"{split}/{name}"] = float("nan") if outcome is Outcome.DIVERGED else value.item()
-        if outcome is not Outcome.DIVERGED:
-            scores[split] = tuple(per_example_scores(criterion, output, y)[0].tolist())
+        if outcome is Outcome.DIVERGED:
+            values |= {f"{split}/{name}": float("nan") for name in context.task.metric_names}
+            continue
+        found = {name: value.item() for name, value in evaluation.metrics(output, y).items()}
+        values |= {f"{split}/{name}": value for name, value in found.items()}
+        for name in evaluation.undefined(found):
+            context.clock.slow.add(
+                f"the metric '{name}' is NaN on {split} data of a run with a finite loss: it does not count"
+            )
+        scores[split] = tuple(evaluation.example_scores(output, y)[0].tolist())
     return values, scores
 
 

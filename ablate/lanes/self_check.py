@@ -6,11 +6,9 @@ weights, the order of examples and the numbers that dropout draws.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ablate.kernels.lower import KERNELS, kernel_unavailable
@@ -109,7 +107,7 @@ def plain(context: TaskContext, seed: int) -> Found:
     train, seeds = context.splits["train"], seed_keys([seed], device)
     order = Order(len(train), task.batch_size)
     order.shuffle(seeds, torch.zeros_like(seeds, dtype=torch.int64))
-    criterion: Callable[[Tensor, Tensor], Tensor] = F.mse_loss if task.classes is None else F.cross_entropy
+    criterion = task.evaluation.plain_loss
 
     def outputs(x: Tensor, key: Tensor) -> Tensor:
         for dropout in dropouts:

@@ -145,13 +145,13 @@ class Trainer:
         batch = self.batch(index, Draws(keys))
         clock.lap("data")
         seen: list[Tensor] = []
-        classification = self.context.task.criterion == "classification"
+        evaluation = self.context.task.evaluation
 
         def loss(weights: Weights, batch: Batch) -> Tensor:
             outputs = self.outputs(weights, batch.x, keys, training=True)
             if not seen:
                 seen.append(outputs.detach())
-            return lane_losses(outputs, batch, weights, self.group, classification=classification)
+            return lane_losses(outputs, batch, weights, self.group, evaluation)
 
         objective: Loss = loss
         wraps = self.group.ports("objective")
@@ -170,7 +170,7 @@ class Trainer:
             if self.context.solo:
                 self.forward.collect(self.weights)
             self._update(losses.detach(), gradients, absent, factor)
-            right = share_right(seen[0], batch.target, classification=classification)
+            right = share_right(evaluation, seen[0], batch.target)
         clock.lap("update")
         return losses.detach(), right
 
@@ -190,7 +190,7 @@ class Trainer:
     def outputs(
         self, weights: Weights, x: Tensor, keys: Tensor, *, training: bool, forward: Forward | None = None
     ) -> Tensor:
-        """Model outputs `[K, B, C or D]`, float32; of some lanes, if their `forward` is given."""
+        """Model outputs `[K, B, …]`, float32; of some lanes, if their `forward` is given."""
         with ExitStack() as stack:
             for active, context in self.group.ports("context"):
                 stack.enter_context(context(active.settings, x.device))
@@ -207,8 +207,8 @@ class Trainer:
         return weights
 
     @torch.no_grad()
-    def predict(self, split: str, lanes: Tensor | None = None, *, views: bool = True) -> Tensor:
-        """Outputs in evaluation mode for a whole split: `[K, N, C or D]`.
+    def predict(self, split: str, lanes: Tensor | None = None, *, views: bool = True, whole: bool = False) -> Tensor:  # fmt: skip
+        """Outputs in evaluation mode for a whole split, `[K, N, …]`, as they are collected for metrics, or `whole`.
 
         `lanes` (int64): only these. `views=False`: without test-time views, as learning curves are drawn.
         """
@@ -223,12 +223,12 @@ class Trainer:
             return self.outputs(named, x, keys, training=False, forward=forward)
 
         parts = []
-        # As many examples at a time as training affords; never more or fewer because of the other lanes.
-        for x in self.data.chunks(split, chosen, max(512, 4 * self.order.batch_size)):
+        evaluation = self.context.task.evaluation
+        for x, y in self.data.examples(split, chosen, evaluation.rows(self.order.batch_size)):
             outputs = run(x)
             for active, view in self.group.ports("views") if views else ():
                 outputs = view(run, x, outputs, active.settings.take(chosen))
-            parts.append(outputs)
+            parts.append(outputs if whole else evaluation.collect(outputs, y))
         return torch.cat(parts, dim=1)
 
     def state(self) -> dict[str, Tensor]:

@@ -18,7 +18,6 @@ from ablate.lanes.trace import EpochCallback, Report, Trace, stacked_curves
 from ablate.lanes.trainer import Trainer
 from ablate.lanes.untrained import Untrained
 from ablate.records.run import Outcome, Result, Run
-from ablate.tasks.metrics import metrics
 
 LOSS = "validation/loss"
 
@@ -145,11 +144,12 @@ class Training:
         self.totals = torch.zeros_like(self.totals)
         values = {"train/loss": mean[0]}
         watched = {"loss", task.metric.removeprefix("validation/")}
-        if task.criterion == "classification":
-            values["train/accuracy"] = mean[1]
-            watched.add("accuracy")
+        accuracy = task.accuracy
+        if accuracy:
+            values[f"train/{accuracy}"] = mean[1]
+            watched.add(accuracy)
         outputs = trainer.predict("validation", views=False)
-        found = metrics(task.criterion, outputs, trainer.data.targets("validation"), watched)
+        found = task.evaluation.metrics(outputs, trainer.data.targets("validation"), watched)
         values |= {f"validation/{name}": value for name, value in found.items()}
         columns = {name: value.tolist() for name, value in values.items()}
         for lane, run in enumerate(trainer.group.runs):
@@ -280,7 +280,7 @@ class Training:
         )
         epochs = len(trace.curves[LOSS])
         if outcome is Outcome.COMPLETE:
-            for name in ("loss", "accuracy"):
+            for name in ("loss", self.context.task.accuracy):
                 if f"train/{name}" in trace.curves:
                     values[f"train/{name}"] = trace.curves[f"train/{name}"][trace.best - 1]
         self.results[run.identity] = Result(

@@ -12,7 +12,6 @@ from torch import Tensor
 from ablate.lanes.context import TaskContext
 from ablate.lanes.trainer import Trainer
 from ablate.protocol.short_runs import Array, LossTrace, map_lanes, run_of, train_steps
-from ablate.tasks.metrics import metrics
 
 STEPS, CHUNK = 400, 25
 """Maximum number of steps, and steps between two evaluations of the scores."""
@@ -22,8 +21,8 @@ STEPS, CHUNK = 400, 25
 class Fit:
     """The fit of the sample with one rate.
 
-    `score`: training accuracy, or explained fraction of the targets' variance; like `loss` in evaluation
-    mode. `unmoved`: parameters that never changed, of `tensors`. `constant`: the outputs are equal for all
+    `score`: training accuracy, explained fraction of the targets' variance, or the negative of a custom loss; like `loss` in
+    evaluation mode. `unmoved`: parameters that never changed, of `tensors`. `constant`: the outputs are equal for all
     examples. `symmetric`: number of weight tensors below the head whose rows are all equal, and of all of them.
     """
 
@@ -87,12 +86,15 @@ def fit(
 def scored(trainer: Trainer) -> tuple[list[float], list[float], list[bool]]:
     """Score, loss and whether the outputs are constant, per lane, in evaluation mode on the sample."""
     task, y = trainer.context.task, trainer.context.splits["train"].y
-    outputs = trainer.predict("train")
-    name = "r2" if task.classes is None else "accuracy"
-    values = metrics(task.criterion, outputs, y, [name, "loss"])
-    spread = (outputs - outputs[:, :1]).abs().amax((1, 2))
-    constant = spread <= 1e-6 * outputs.abs().amax((1, 2))
-    return values[name].tolist(), values["loss"].tolist(), constant.tolist()
+    outputs = trainer.predict("train", whole=True)
+    evaluation = task.evaluation
+    name = evaluation.code.SCORE
+    values = evaluation.metrics(evaluation.collect(outputs, y), y, [name, "loss"])
+    flat = outputs.flatten(2)
+    spread = (flat - flat[:, :1]).abs().amax((1, 2))
+    constant = spread <= 1e-6 * flat.abs().amax((1, 2))
+    score = [-loss for loss in values["loss"].tolist()] if name == "loss" else values[name].tolist()
+    return score, values["loss"].tolist(), constant.tolist()
 
 
 def equal_rows(trainer: Trainer, weights: dict[str, Tensor]) -> list[tuple[int, int]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ablate.protocol.prior import NoInputBaseline
-from ablate.protocol.selection import ACCURACY, LOSS, Cell, best_cell, edge
+from ablate.protocol.selection import LOSS, Cell, best_cell, edge
 from ablate.protocol.short_runs import rates_around, run_of
 from ablate.protocol.steps import Finding, Setup
 from ablate.tasks.task import Task
@@ -68,7 +68,7 @@ def train_cells(setup: Setup, grid: Grid, rates: Sequence[float], arm: str) -> l
 
 def summarise(cells: Sequence[Cell], best: Cell | None, task: Task, epochs: int) -> dict[str, Any]:
     """The figures of the step: `cells`, one per run, with losses and metrics; and the best cell."""
-    names = dict.fromkeys((LOSS, *((ACCURACY,) if task.classes is not None else ()), task.metric))
+    names = dict.fromkeys((LOSS, *((f"validation/{task.accuracy}",) if task.accuracy else ()), task.metric))
     rows = [
         {
             "learning_rate": cell.rate,

@@ -8,7 +8,7 @@ Lineage: "sanity check the initial loss", CS231n notes of Stanford University, p
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
@@ -21,7 +21,6 @@ from ablate.lanes.trainer import Trainer
 from ablate.protocol.prior import Prior
 from ablate.protocol.short_runs import map_lanes, run_of, with_examples
 from ablate.protocol.steps import Finding, Level, Setup, Step
-from ablate.tasks.metrics import metrics
 from ablate.tasks.split import Split, shuffled
 from ablate.tasks.task import Task
 
@@ -56,8 +55,13 @@ def initial_loss(setup: Setup) -> Step:
     if not loss <= HIGH * prior.start and sample.x.is_floating_point():
         scaled = medians(measure(setup.context, standardised(sample), setup.seed))[0]
     findings = [
-        *judge(loss, deviation, prior, scaled, task.classes),
-        *(low_loss_findings(starts, prior)),
+        # What a custom loss should be at first, nobody knows.
+        *(
+            judge(loss, deviation, prior, scaled, task.classes)
+            if task.criterion != "custom" or loss != loss
+            else ()
+        ),
+        *(low_loss_findings(starts, prior) if task.criterion != "custom" else ()),
         *input_findings(sample.x),
         *target_findings(task),
     ]
@@ -89,7 +93,8 @@ def measure(context: TaskContext, sample: Split, seed: int) -> list[Start]:
             ],
             dim=1,
         )
-        loss = metrics(context.task.criterion, outputs, train.y, ["loss"])["loss"]
+        evaluation = context.task.evaluation
+        loss = evaluation.metrics(evaluation.collect(outputs, train.y), train.y, ["loss"])["loss"]
         spread = outputs.cpu().double().flatten(1).std(1, correction=0)
         return [Start(*pair) for pair in zip(loss.tolist(), spread.tolist(), strict=True)]
 
@@ -112,7 +117,7 @@ def judge(
         return []
     level: Level = "warn" if loss <= ABSURD * prior.start else "fail"
     expected = (
-        f"ln {classes} = {prior.start:.3g}" if classes else f"{prior.start:.3g}, the targets' mean square,"
+        f"ln {classes} = {prior.start:.3g}" if classes else f"{prior.start:.3g}, that of outputs of zero,"
     )
     observed = f"the untrained model's loss is {loss:.3g} where {expected} is expected"
     cured = scaled is not None and (
@@ -163,7 +168,7 @@ def standardised(sample: Split) -> Split:
     x = sample.x.double()
     over = within_feature(x)
     mean, deviation = x.mean(over, keepdim=True), x.std(over, correction=0, keepdim=True)
-    return Split(((x - mean) / deviation.where(deviation > 0, 1.0)).float(), sample.y)
+    return replace(sample, x=((x - mean) / deviation.where(deviation > 0, 1.0)).to(sample.x.dtype))
 
 
 def input_scale(x: Tensor) -> dict[str, float]:
@@ -212,6 +217,8 @@ def target_findings(task: Task) -> list[Finding]:
                     "labels", "labels seem to start at 1: subtract 1",
                 )
             ]  # fmt: skip
+        return []
+    if task.criterion != "regression":
         return []
     rms = float(y.double().square().mean().sqrt())
     if 1 / TARGET <= rms <= TARGET:

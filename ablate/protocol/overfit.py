@@ -7,6 +7,7 @@ inputs sees the targets. Lineage: "overfit a tiny subset of the data", CS231n no
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,13 +19,14 @@ from ablate.protocol.overfit_causes import likely_cause
 from ablate.protocol.prior import Prior
 from ablate.protocol.short_runs import few_examples, with_examples
 from ablate.protocol.steps import Finding, Setup, Step
-from ablate.tasks.split import Split
 
 EXAMPLES = 40
 RATES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 LOWER, HIGHER = (1e-7, 1e-6, 1e-5), (10.0, 100.0)
 EXPLAINED = 0.99
 """Regression: the explained fraction of the sample's variance that counts as overfitted."""
+CUSTOM = 0.1
+"""A loss of the task's own that falls by this share of the prior on a small sample is taken to be one that can be fitted."""
 LEAK = 0.9
 """Without inputs no model gets the loss below the prior; below this fraction of it is more than rounding."""
 PLOT_LIMIT = 20.0
@@ -34,8 +36,8 @@ PLOT_LIMIT = 20.0
 def overfit_sample(setup: Setup) -> Step:
     context = few_examples(setup.context, EXAMPLES)
     prior = Prior.of(context.task).loss
-    classification = context.task.classes is not None
-    goal = 1.0 if classification else EXPLAINED
+    score = context.task.evaluation.code.SCORE
+    goal = goal_of(score, prior)
     fits = fit(context, RATES, setup.seed, goal)
     if not reaches(fits, goal):
         fits = [*fits, *fit(context, more_rates(fits), setup.seed, goal)]
@@ -49,10 +51,17 @@ def overfit_sample(setup: Setup) -> Step:
         "prior": prior,
     }
     if not reaches(fits, goal):
-        return Step(2, figures, (likely_cause(fits, best, prior, goal, classification=classification),))
+        return Step(2, figures, (likely_cause(fits, best, prior, goal, score=score),))
     (no_input,) = fit(zero_inputs(context), [best.rate], setup.seed, goal, steps=best.trace.finite_steps)
     figures["loss_without_inputs"] = no_input.loss
     return Step(2, figures, (*leak(no_input.loss, prior), *without_gradient(best)))
+
+
+def goal_of(score: str, prior: float) -> float:
+    """The score that counts as overfitted. Of a custom loss (its negative) nobody knows the lowest value: well below the prior."""
+    if score == "loss":
+        return -(prior - CUSTOM * abs(prior))
+    return EXPLAINED if score == "r2" else 1.0
 
 
 def reaches(fits: Sequence[Fit], goal: float) -> bool:
@@ -81,12 +90,12 @@ def more_rates(fits: Sequence[Fit]) -> tuple[float, ...]:
 def zero_inputs(context: TaskContext) -> TaskContext:
     """The context with all inputs set to zero."""
     sample = context.task.train
-    return with_examples(context, Split(torch.zeros_like(sample.x), sample.y))
+    return with_examples(context, replace(sample, x=torch.zeros_like(sample.x)))
 
 
 def leak(loss: float, prior: float) -> list[Finding]:
     """A finding if the loss without inputs is below the prior, which means that the targets leak."""
-    if not loss < LEAK * prior:
+    if prior <= 0 or not loss < LEAK * prior:
         return []
     return [
         Finding(

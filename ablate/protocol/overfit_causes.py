@@ -17,26 +17,24 @@ FALLING = 0.1
 NEARLY = 0.95
 
 
-def likely_cause(
-    fits: Sequence[Fit], best: Fit, prior: float, goal: float, *, classification: bool
-) -> Finding:
+def likely_cause(fits: Sequence[Fit], best: Fit, prior: float, goal: float, *, score: str) -> Finding:
     """The likely cause, checked from the most to the least specific sign. `prior` is the sample's prior loss."""
-    score = f"training accuracy {best.score:.0%}" if classification else f"{best.score:.0%} of the variance"
-    reached = (
-        f"the best rate, {best.rate:g}, reaches {score} and a loss of {best.loss:.3g} (prior {prior:.3g})"
-    )
+    told = {"r2": f"{best.score:.0%} of the variance and ", "loss": ""}
+    achieved = told.get(score, f"training {score.replace('_', ' ')} {best.score:.0%} and ")
+    reached = f"the best rate, {best.rate:g}, reaches {achieved}a loss of {best.loss:.3g} (prior {prior:.3g})"
     if not any(one.alive for one in fits):
         return _not_finite(fits)
     equal, tensors = best.symmetric
-    if equal and (2 * equal >= tensors or not best.loss < BEATEN * prior):
+    below = best.loss < prior - (1 - BEATEN) * abs(prior)
+    if equal and (2 * equal >= tensors or not below):
         return Finding(
             "symmetric-initialisation", "fail",
             f"in {equal} of {tensors} weight tensors all rows are equal at initialisation, so that all units of a layer learn the same; {reached}",
             "initialisation", "use a random initialisation (He, Glorot); zeros are for biases only",
         )  # fmt: skip
-    if not best.loss < BEATEN * prior:
+    if not below:
         return _nothing(fits, best, reached)
-    if best.score >= NEARLY * goal:
+    if score == "loss" or best.score >= NEARLY * goal:
         return Finding(
             "slow-to-overfit", "warn", f"the sample is almost overfitted: {reached}", "a small sample",
             "more steps may suffice, or regularisation in the model (dropout) prevents it",

@@ -7,6 +7,7 @@ from math import inf, log, sqrt
 
 import torch
 
+from ablate.tasks.reference_loss import constant_loss, zero_loss
 from ablate.tasks.split import Split
 from ablate.tasks.task import Task
 
@@ -20,7 +21,7 @@ class Prior:
 
     `loss`: the lowest one, the entropy of the class frequencies in nats, or the targets' variance averaged
     over outputs. `start`: of outputs of zero, ln C, or the mean square of the targets. An initial
-    loss should lie between the two.
+    loss should lie between the two. Under other criteria both are losses of constant outputs, the best ones and zero.
     """
 
     loss: float
@@ -30,6 +31,8 @@ class Prior:
     def of(cls, task: Task, split: Split | None = None) -> Prior:
         """Of `split`, by default the training data."""
         y = (task.train if split is None else split).y
+        if task.loss is not None or task.criterion not in ("classification", "regression"):
+            return cls(constant_loss(task, y, y), zero_loss(task, y))
         if task.classes is None:
             values = y.double()
             return cls(float(values.var(0, correction=0).mean()), float(values.square().mean()))
@@ -52,6 +55,8 @@ class NoInputBaseline:
     @classmethod
     def of(cls, task: Task) -> NoInputBaseline:
         train, y = task.train.y, task.validation.y
+        if task.loss is not None or task.criterion not in ("classification", "regression"):
+            return cls(min(constant_loss(task, train, y), zero_loss(task, y)), inf)
         if task.classes is None:
             guess = train.double().mean(0)
             return cls(float((y.double() - guess).square().mean()), inf)
@@ -65,4 +70,4 @@ class NoInputBaseline:
 
     def beaten(self, loss: float, accuracy: float) -> bool:
         """Whether a model with this validation loss and accuracy (NaN if there is none) is better."""
-        return loss < BEATEN * self.loss or accuracy > self.accuracy
+        return loss < self.loss - (1 - BEATEN) * abs(self.loss) or accuracy > self.accuracy

@@ -124,7 +124,7 @@ def few_examples(context: TaskContext, count: int) -> TaskContext:
 def with_examples(context: TaskContext, sample: Split) -> TaskContext:
     """The context with other training data, in one batch."""
     task = context.task.but(train=sample, batch_size=len(sample))
-    split = DeviceSplit.of(sample, context.task.classes, context.device)
+    split = DeviceSplit.of(sample, context.task, context.device)
     return replace(context, task=task, splits={**context.splits, "train": split})
 
 

@@ -26,7 +26,7 @@ NEEDS_RETUNE = "needs_retune"
 OPTIMIZER = "optimizer"
 REQUIREMENTS = (
     "classification", "regression", "image", "tabular", "text", "convolution", "normalisable", "activation",
-    "embedding", "shape-preserving block", "spatial model", "continuous",
+    "embedding", "shape-preserving block", "spatial model", "continuous", "mixable",
 )  # fmt: skip
 
 _CONDITIONAL = re.compile(r"conditional\((\w+)\)")

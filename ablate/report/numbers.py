@@ -11,7 +11,7 @@ MINUS = "\N{MINUS SIGN}"
 THIN = "\N{NARROW NO-BREAK SPACE}"
 TIMES = "\N{MULTIPLICATION SIGN}"
 _FRACTIONS = (
-    "accuracy", "error", "recall", "precision", "f1", "ece", "auc", "auroc", "specificity", "sensitivity",
+    "accuracy", "error", "recall", "precision", "f1", "ece", "auc", "auroc", "specificity", "sensitivity", "iou",
 )  # fmt: skip
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 

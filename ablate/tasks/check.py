@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from ablate.records.errors import InputError
+from ablate.tasks.check_outputs import check_loss, check_metrics, check_shape
 from ablate.tasks.image_layout import check_layout, first_convolution_input
 from ablate.tasks.lazy import materialised
 from ablate.tasks.packing import prediction
@@ -30,7 +31,9 @@ def check(task: Task) -> tuple[str, ...]:
         _finite(split.y, f"{where} y", split)
     notes = _targets(task)
     with repeatable():
-        _outputs(task, _fresh_model(task))
+        output = _outputs(task, _fresh_model(task))
+        notes += check_loss(task, output)
+        notes += check_metrics(task)
     return (*notes, *_shared_rows(task))
 
 
@@ -49,7 +52,7 @@ def _shapes(task: Task) -> None:
 def _finite(values: Tensor, where: str, split: Split) -> None:
     if not values.is_floating_point():
         return
-    bad = ~values.isfinite().flatten(1).all(1)
+    bad = ~values.isfinite().reshape(len(values), -1).all(1)
     if count := int(bad.sum()):
         row = int(bad.nonzero()[0])
         what = "NaN" if values[row].isnan().any() else "infinity"
@@ -64,6 +67,19 @@ def _finite(values: Tensor, where: str, split: Split) -> None:
 
 def _targets(task: Task) -> list[str]:
     y = task.train.y
+    if task.criterion == "custom":
+        return []
+    if task.dense:
+        found = torch.unique(y[y >= 0])
+        if len(found) == 1:
+            hint = "give examples of at least two classes"
+            raise InputError(f"train y holds one class only, {int(found[0])}", hint=hint)
+        return []
+    if task.criterion == "multilabel":
+        alike = int((y == y[0]).all(0).sum())
+        if alike == y.shape[1]:
+            raise InputError("train y is the same for all examples: there is nothing to learn")
+        return [f"{alike} of {y.shape[1]} labels are the same in all training examples"] if alike else []
     if task.classes is None:
         constant = (y == y[0]).all(0)
         if constant.any():
@@ -87,7 +103,8 @@ def _users_file(task: Task) -> Path | None:
 
 
 def _fresh_model(task: Task) -> nn.Module:
-    with UsersCode("making the model", _users_file(task)):
+    hint = "give a function without arguments: model=lambda: MyNet(…)" if isinstance(task.model, type) else ""
+    with UsersCode("making the model", _users_file(task), hint):
         model, other = task.model(), task.model()
     if not isinstance(model, nn.Module):
         hint = "model=lambda: MyNet()"
@@ -103,7 +120,8 @@ def _fresh_model(task: Task) -> nn.Module:
     return model
 
 
-def _outputs(task: Task, model: nn.Module) -> None:
+def _outputs(task: Task, model: nn.Module) -> Tensor:
+    """The fresh model's outputs on some training examples. Raises InputError where they are not what the criterion takes."""
     x = task.train.x[:BATCH]
     hint = f"its input is {str(x.dtype).removeprefix('torch.')} of shape {list(x.shape)}"
     if task.train.packing is not None:
@@ -123,9 +141,7 @@ def _outputs(task: Task, model: nn.Module) -> None:
         raise InputError(
             f"the model returned an object of type {type(output).__name__}, not a tensor", hint=hint
         )
-    wanted, got = [len(x), task.outputs], list(output.shape)
-    if got != wanted:
-        raise _wrong_shape(task, got, wanted)
+    check_shape(task, list(output.shape), len(x))
     if not output.is_floating_point():
         raise InputError(f"the model returned {output.dtype}", hint="return floating-point logits")
     if not output.requires_grad:
@@ -134,27 +150,7 @@ def _outputs(task: Task, model: nn.Module) -> None:
     if not output.isfinite().all():
         hint = "look at its initialisation, and at the scale of the inputs"
         raise InputError("the fresh model's output is not finite (NaN or infinity)", hint=hint)
-
-
-def _wrong_shape(task: Task, got: list[int], wanted: list[int]) -> InputError:
-    message = f"the model's output has shape {got}, expected {wanted}"
-    if task.classes is None:
-        if got == wanted[:1] and wanted[1] == 1:
-            return InputError(message, hint="end forward with .unsqueeze(1)")
-        return InputError(
-            message, hint=f"regression on {task.outputs} target(s) takes [batch, {task.outputs}]"
-        )
-    if len(got) == 2 and got[0] == wanted[0] and got[1] < wanted[1]:
-        where, label = max(
-            ((where, int(s.y.max())) for where, s in task.splits.items()), key=lambda pair: pair[1]
-        )
-        return InputError(
-            f"{where} y holds the label {label}, but the model has {got[1]} outputs",
-            hint=f"number the classes 0 … {got[1] - 1}, or give the model {wanted[1]} outputs",
-        )
-    return InputError(
-        message, hint=f"classification takes logits [batch, classes], here {task.classes} classes"
-    )
+    return output
 
 
 def _shared_rows(task: Task) -> list[str]:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, IterableDataset
+from torch.utils.data import Dataset
 
 from ablate.records.errors import InputError
 from ablate.tasks.items import Items, read, variation
+from ablate.tasks.memory_limit import check_bytes
 from ablate.tasks.packing import is_nested, pack
 from ablate.tasks.split import Split
 
@@ -39,19 +40,12 @@ def pair(data: Any, where: str) -> tuple[Any, Any]:
     """`data` as (x, y), still in their own forms. `where` is the split's name, for messages."""
     if isinstance(data, Split):
         return data.x, data.y  # nested inputs are packed already
-    if isinstance(data, IterableDataset):
-        raise InputError(
-            f"{where} is an IterableDataset, which has no length", hint="give a map-style Dataset"
-        )
     if isinstance(data, Dataset):
-        size = len(data) if hasattr(data, "__len__") else 0
-        if size == 0:
-            raise InputError(f"{where} is empty", hint="a split needs at least one example")
-        return read(data, where, range(size))
+        return read(data, where)
     if isinstance(data, tuple | list) and len(data) == 2:
         return data[0], data[1]
     if is_frame(data):
-        hint = "give the pair (frame[features], frame[target])"
+        hint = "give the pair (frame[features], frame[target]), or ablate.Task.from_table(frame, target)"
         raise InputError(f"{where} is one frame, and nothing says which column is the target", hint=hint)
     raise InputError(f"{where} must be a pair (x, y), not {_what(data)}", hint=PAIR)
 
@@ -69,7 +63,13 @@ def inputs(x: Any, where: str, text: bool) -> Tensor:
         raise InputError(
             f"{where} x holds {values.dtype}, but token ids are whole numbers", hint="give int64"
         )
-    return values.to(torch.int64 if text else torch.float32).contiguous()
+    dtype = torch.int64 if text else torch.float32
+    if values.dtype != dtype:
+        shape = f"{len(values)} examples of shape {list(values.shape[1:])}"
+        check_bytes(
+            values.numel() * dtype.itemsize, f"{where} x: {shape}, as {str(dtype).removeprefix('torch.')},"
+        )
+    return values.to(dtype).contiguous()
 
 
 def _named_columns(x: Any, where: str) -> None:
@@ -81,11 +81,21 @@ def _named_columns(x: Any, where: str) -> None:
     for name in x.columns:
         column = x[name]
         if not (is_numeric_dtype(column) or is_bool_dtype(column)):
-            hint = "encode it first, for example with pandas.get_dummies"
+            hint = "encode it first, by ablate.Task.from_table(frame, target) or pandas.get_dummies"
             raise InputError(f"{where}: column '{name}' holds {column.dtype}, not numbers", hint=hint)
         if missing := int(column.isna().sum()):
-            hint = "fill them or drop the rows first"
+            hint = (
+                "fill them or drop the rows first; ablate.Task.from_table(frame, target) fills and marks them"
+            )
             raise InputError(f"{where}: column '{name}' has {missing} missing values", hint=hint)
+
+
+def is_text(y: Any) -> bool:
+    """Whether targets are names of classes."""
+    if isinstance(y, Tensor):
+        return False
+    array = _plain(y)
+    return array.ndim == 1 and array.dtype.kind in "OUST"
 
 
 def targets(ys: Mapping[str, Any], criterion: str) -> tuple[dict[str, Tensor], tuple[str, ...]]:
@@ -116,24 +126,34 @@ def _coded(array: np.ndarray, where: str, names: Sequence[str]) -> Tensor:
 
 
 def varying(
-    data: Any, where: str, first: tuple[Any, Any], labels: tuple[str, ...], criterion: str, *, text: bool
+    data: Any,
+    where: str,
+    first: tuple[Any, Any],
+    labels: tuple[str, ...],
+    convert: Callable[[Any], Tensor],
+    *,
+    text: bool,
 ) -> Items | None:
     """The items of a Dataset that differ from read to read; None for all other data. `first`: what `pair` gave for it."""
     if not isinstance(data, Dataset):
         return None
     differ, exact = variation(data, where, first)
-    prepare = partial(prepared, where=where, labels=labels, criterion=criterion, text=text)
+    prepare = partial(prepared, where=where, labels=labels, convert=convert, text=text)
     return Items(data, where, prepare, exact) if differ else None
 
 
 def prepared(
-    x: Any, y: np.ndarray, *, where: str, labels: tuple[str, ...], criterion: str, text: bool
+    x: Any,
+    y: np.ndarray,
+    *,
+    where: str,
+    labels: tuple[str, ...],
+    convert: Callable[[Any], Tensor],
+    text: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Items as they were read as the tensors of a Split; text labels are numbered as in `labels`."""
+    """Items as they were read as the tensors of a Split; text labels are numbered as in `labels`. `convert`: y -> a tensor."""
     x = pack(x, where, tensor)[0] if is_nested(x) else inputs(x, where, text)
-    if criterion == "regression":
-        return x, _numbers(y, where)
-    return x, _coded(_array(y, where), where, labels) if labels else _labels(_array(y, where), where)  # fmt: skip
+    return x, _coded(_array(y, where), where, labels) if labels else convert(y)
 
 
 def _numbers(y: Any, where: str) -> Tensor:
@@ -164,9 +184,21 @@ def _array(y: Any, where: str) -> np.ndarray:
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1:
-        hint = "classification takes one label for each example, [N]; from one-hot, y.argmax(1)"
+        hint = f"classification takes one label for each example, [N]; {_other_form(array)}"
         raise InputError(f"{where} y has shape {list(array.shape)}", hint=hint)
     return array
+
+
+def _other_form(array: np.ndarray) -> str:
+    """What targets of several dimensions probably are, as a hint."""
+    if array.ndim == 2 and array.dtype.kind in "fiub":
+        if not np.isin(array, (0, 1)).all():
+            return 'for a class of every token, criterion="token_classification" or "language_modelling"'
+        if not (array.sum(1) == 1).all():
+            return 'for several labels of an example, criterion="multilabel"'
+    if array.ndim == 3:
+        return 'for a class of every pixel, criterion="segmentation"'
+    return "from one-hot, y.argmax(1)"
 
 
 def _plain(values: Any) -> np.ndarray:
@@ -178,7 +210,13 @@ def _plain(values: Any) -> np.ndarray:
         mixed = len(set(kinds)) > 1 or any(is_extension_array_dtype(kind) for kind in kinds)
         if mixed and all(is_numeric_dtype(kind) for kind in kinds):
             return values.to_numpy(dtype=np.float64, na_value=np.nan)
-    return np.asarray(values)
+    try:
+        return np.asarray(values)
+    except ValueError as error:  # of lists that differ in length
+        text = " ".join(str(error).split())[:120]
+        raise InputError(
+            f"{type(values).__name__} cannot be an array ({text})", hint="pad all examples to one length"
+        ) from error
 
 
 def tensor(values: Any, where: str) -> Tensor:

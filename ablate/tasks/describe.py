@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from ablate.tasks.lazy import materialised
+from ablate.tasks.reference_loss import constant_loss
 from ablate.tasks.task import Task
 
 
@@ -48,9 +49,11 @@ def prior_loss(task: Task) -> float:
     """The best loss of a model that ignores its input, on training data.
 
     Classification: entropy of the class frequencies in nats (ln C where classes are balanced). Regression: the
-    targets' variance, averaged over outputs.
+    targets' variance, averaged over outputs. Else the loss of the best constant outputs.
     """
     y = task.train.y
+    if task.loss is not None or task.criterion not in ("classification", "regression"):
+        return constant_loss(task, y, y)
     if task.classes is None:
         return float(y.double().var(0, correction=0).mean())
     share = y.bincount().double() / len(y)

@@ -3,30 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 from torch import Tensor
 
 from ablate.records.errors import InputError
 from ablate.tasks import data
+from ablate.tasks.criteria.code import CriterionCode, Targets, code_of
+from ablate.tasks.loaders import unwrapped
 from ablate.tasks.metric_table import Criterion
 from ablate.tasks.packing import Packing, is_nested, pack
 from ablate.tasks.split import Split, deal
+from ablate.tasks.token_ids import NOTE, takes_token_ids
 
+Kind = Literal["image", "tabular", "text", "other"]
+KINDS: tuple[Kind, ...] = ("image", "tabular", "text", "other")
 SPLITS = ("train", "validation", "test")
 LETTERS = {"train": "T", "validation": "V", "test": "S"}
 
 
 def splits_of(
-    given: dict[str, Any], criterion: Criterion, text: bool
+    given: dict[str, Any], criterion: Criterion, *, text: bool, model: Any = None
 ) -> tuple[dict[str, Split], tuple[str, ...], tuple[str, ...]]:
-    """The splits as tensors, the classes' names, and notes on the splits that were dealt out."""
+    """The splits as tensors, the classes' names, and notes on the splits that were dealt out.
+
+    text: whole numbers are token ids. model: where the user has not said what the inputs are, it decides.
+    """
+    given, notes = unwrapped(given)
     pairs = {where: data.pair(value, where) for where, value in given.items() if value is not None}
     if "train" not in pairs:
         raise InputError("train is missing", hint=data.PAIR)
-    ys, labels = data.targets({where: y for where, (_, y) in pairs.items()}, criterion)
+    code = code_of(criterion)
+    ys, labels, target_packing = _targets(given, {where: y for where, (_, y) in pairs.items()}, code)
     splits: dict[str, Split] = {}
-    notes: list[str] = []
+    if model is not None and takes_token_ids(model, pairs["train"][0]):
+        text = True
+        notes.append(NOTE)
     for where, (given_x, _) in pairs.items():
         own = given[where]
         packing: Packing | None
@@ -48,10 +61,11 @@ def splits_of(
         if len(x) == 0:
             raise InputError(f"{where} is empty", hint="a split needs at least one example")
         if isinstance(own, Split):
-            splits[where] = Split(x, ys[where], own.rows, own.items, packing)
+            splits[where] = Split(x, ys[where], own.rows, own.items, packing, target_packing)
         else:
-            items = data.varying(own, where, pairs[where], labels, criterion, text=text)
-            splits[where] = Split(x, ys[where], None, items, packing)
+            convert = partial(_converted, code, where)
+            items = data.varying(own, where, pairs[where], labels, convert, text=text)
+            splits[where] = Split(x, ys[where], None, items, packing, target_packing)
     missing = [where for where in SPLITS if where in given and where not in splits]
     for where, split in splits.items():
         if not isinstance(given[where], Split):
@@ -76,6 +90,17 @@ def splits_of(
     return splits, labels, tuple(notes)
 
 
+def _targets(given: dict[str, Any], ys: dict[str, Any], code: CriterionCode) -> Targets:
+    """The splits' targets; those of Splits are tensors already, and stay as they are where they are packed."""
+    own = [split for split in given.values() if isinstance(split, Split)]
+    packing = own[0].target_packing if own else None
+    return (ys, (), packing) if packing is not None else code.targets(ys)
+
+
+def _converted(code: CriterionCode, where: str, y: Any) -> Tensor:
+    return code.targets({"train": y} if where == "train" else {"train": y, where: y})[0][where]
+
+
 def _inputs(x: Any, where: str, text: bool) -> tuple[Tensor, Packing | None]:
     if is_nested(x):
         return pack(x, where, data.tensor)
@@ -95,6 +120,13 @@ def _on_items(where: str, split: Split) -> Iterator[str]:
             f"the {where} Dataset draws from a generator of its own, or keeps count of its reads: runs do not repeat exactly "
             "(torch's, NumPy's and Python's global generators are seeded)"
         )
+
+
+def kind_of(split: Split) -> Kind:
+    """What inputs are, as far as their type and shape tell."""
+    if not split.x.is_floating_point():
+        return "text"
+    return {4: "image", 2: "tabular"}.get(split.x.ndim, "other")  # type: ignore[return-value]
 
 
 def _strata(split: Split, criterion: Criterion) -> Any:

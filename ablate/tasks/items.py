@@ -1,4 +1,4 @@
-"""The items of a map-style Dataset, which may come out differently at each read.
+"""The items of a Dataset or a stream, which may come out differently at each read.
 
 Transforms that draw at random, or that change with the epoch, are part of training: such items are read anew each
 epoch. A read is made with the global generators seeded by the epoch, and so is a function of the epoch alone.
@@ -6,27 +6,31 @@ epoch. A read is made with the global generators seeded by the epoch, and so is 
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, IterableDataset
 
 from ablate.records.errors import InputError
+from ablate.tasks.memory_limit import check_bytes
 from ablate.tasks.packing import leaves_of, nested
-from ablate.tasks.user_code import repeatable
+from ablate.tasks.user_code import generators, repeatable
 
 TRIED = 32
 """Items that are read again, to see whether they are the same."""
 Path = tuple[str | int, ...]
 LABELS = ("labels", "label")
 """Keys of the target in an item that is a mapping, as in Hugging Face's data sets."""
-Read = tuple[Any, np.ndarray]
-"""Inputs (a tensor `[N, ...]`, or a dict or tuple of them) and targets."""
+Read = tuple[Any, Any]
+"""Inputs (a tensor `[N, ...]`, or a dict or tuple of them) and targets (the same as arrays)."""
+Source = Dataset[Any]
+"""A map-style Dataset, or an IterableDataset: a stream."""
+CHECKED = 64
+"""Items after which the memory that they take is looked at again."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,23 +51,103 @@ class Items:
         return self.prepare(*read(self.dataset, self.where, rows, epoch))
 
 
-def read(dataset: Dataset[Any], where: str, rows: Sequence[int], epoch: int = 0) -> Read:
-    """The items `rows`, stacked: x `[N, ...]` and y `[N, ...]`, drawn under the epoch's seed.
+def read(dataset: Source, where: str, rows: Sequence[int] | None = None, epoch: int = 0) -> Read:
+    """The items `rows` (ascending; all by default), stacked: x `[N, ...]` and y `[N, ...]`, drawn under the epoch's seed.
 
-    Raises InputError for items that are no pair (x, y) or of different shapes. `where`: the split's name, for messages.
+    y may be a dict or a tuple as x. Raises InputError for items that are no pair (x, y) or of different shapes, and before
+    they fill the memory. `where`: the split's name, for messages.
     """
-    xs: list[dict[Path, Tensor]] = []
-    ys: list[np.ndarray] = []
+    columns: dict[Path, Column] = {}
+    first = ""
+    count = _count(dataset, rows)
     with repeatable(epoch):
         if callable(set_epoch := getattr(dataset, "set_epoch", None)):
             set_epoch(epoch)
-        for row in rows:
-            x, y = _parted(dataset[row], where, row)
-            xs.append({path: _as_tensor(value) for path, value in leaves_of(x)})
-            ys.append(y.detach().cpu().numpy() if isinstance(y, Tensor) else np.asarray(y))
-            _check_like(xs[-1], xs[0], f"{where}: item {row}", f"item {rows[0]}")
-    stacked = [(path, torch.stack([x[path] for x in xs])) for path in xs[0]]
-    return nested(stacked), np.stack(ys)
+        number = 0
+        for number, (row, item) in enumerate(items_at(dataset, where, rows), start=1):
+            x, y = _parted(item, where, row)
+            own = {("x", *path): _as_value(value) for path, value in leaves_of(x)}
+            own |= {("y", *path): _as_value(value) for path, value in leaves_of(y)}
+            first = first or f"item {row}"
+            columns = columns or {path: Column(value, count) for path, value in own.items()}
+            _check_like(own, columns, f"{where}: item {row}", first)
+            held = sum(column.put(own[path]) for path, column in columns.items())
+            if number == 1 or number % CHECKED == 0:
+                each = held // number
+                check_bytes(
+                    each * max(count or 0, number),
+                    f"{where}: {count or f'at least {number}'} examples of {each} bytes",
+                )
+    if not columns:
+        raise InputError(f"{where} is empty", hint="a split needs at least one example")
+    whole = [(path, column.whole()) for path, column in columns.items()]
+    xs, ys = ([(path[1:], value) for path, value in whole if path[0] == letter] for letter in "xy")
+    return nested(xs), nested([(path, np.asarray(value)) for path, value in ys])
+
+
+def items_at(dataset: Source, where: str, rows: Sequence[int] | None) -> Iterator[tuple[int, Any]]:
+    """(row, item) of the rows, ascending, of a map-style Dataset or in one pass over an IterableDataset."""
+    if not isinstance(dataset, IterableDataset):
+        for row in range(len(dataset)) if rows is None else rows:  # type: ignore[arg-type]
+            yield row, dataset[row]
+        return
+    last, wanted = (None, None) if rows is None else (max(rows), set(rows))
+    count = 0
+    for count, item in enumerate(dataset, start=1):
+        if wanted is None or count - 1 in wanted:
+            yield count - 1, item
+        if last is not None and count > last:
+            return
+    told = _count(dataset, None)
+    expected = last + 1 if last is not None else told
+    if expected is not None and count < expected:
+        raise InputError(
+            f"{where} ends after {count} of {expected} examples",
+            hint="let every pass give as many, and let len() say how many"
+            if told
+            else "let every pass give as many",
+        )
+
+
+def _count(dataset: Source, rows: Sequence[int] | None) -> int | None:
+    """How many items will be read, as far as is known."""
+    if rows is not None:
+        return len(rows)
+    try:
+        return len(dataset)  # type: ignore[arg-type]
+    except (TypeError, NotImplementedError):
+        return None
+
+
+class Column:
+    """One tensor (or array of text) of the items; where their count is known it is filled in place, and so held once."""
+
+    def __init__(self, first: Tensor | np.ndarray, count: int | None) -> None:
+        self.shape = tuple(first.shape)
+        self.size = 0
+        self.values = (
+            torch.empty(count, *first.shape, dtype=first.dtype)
+            if isinstance(first, Tensor) and count
+            else None
+        )
+        self.rows: list[Tensor | np.ndarray] = []
+
+    def put(self, value: Tensor | np.ndarray) -> int:
+        """Add an item; returns the bytes of all so far."""
+        if self.values is None or not isinstance(value, Tensor):
+            self.rows.append(value.clone() if isinstance(value, Tensor) else value)
+        else:
+            if (dtype := torch.promote_types(value.dtype, self.values.dtype)) != self.values.dtype:
+                self.values = self.values.to(dtype)
+            self.values[self.size] = value
+        self.size += 1
+        return value.nbytes * self.size
+
+    def whole(self) -> Any:
+        """`[N, *shape]` of what was put in."""
+        if self.values is not None:
+            return self.values[: self.size]
+        return torch.stack(self.rows) if isinstance(self.rows[0], Tensor) else np.stack(self.rows)  # type: ignore[arg-type]
 
 
 def _parted(item: Any, where: str, row: int) -> tuple[Any, Any]:
@@ -76,56 +160,66 @@ def _parted(item: Any, where: str, row: int) -> tuple[Any, Any]:
     raise InputError(f"{where}: item {row} of the Dataset is {_what(item)}", hint=hint)
 
 
-def _as_tensor(value: Any) -> Tensor:
-    return value if isinstance(value, Tensor) else torch.as_tensor(np.asarray(value))
+def _as_value(value: Any) -> Tensor | np.ndarray:
+    """A tensor on the CPU; of text an array."""
+    if isinstance(value, Tensor):
+        return value.detach().cpu()
+    array = np.asarray(value)
+    return torch.as_tensor(array) if array.dtype.kind in "fiubc" else array
 
 
-def _check_like(x: Mapping[Path, Tensor], first: Mapping[Path, Tensor], this: str, that: str) -> None:
+def _check_like(
+    x: Mapping[Path, Tensor | np.ndarray], first: Mapping[Path, Column], this: str, that: str
+) -> None:
     """Raise InputError where an item's tensors are not those of the first item, in name and shape."""
     if x.keys() != first.keys():
-        name = "".join(f"[{key!r}]" for key in min(x.keys() ^ first.keys(), key=str))
-        raise InputError(f"only one of {this} and {that} has x{name}", hint="give all items the same entries")
+        name = _name(min(x.keys() ^ first.keys(), key=str))
+        raise InputError(f"only one of {this} and {that} has {name}", hint="give all items the same entries")
     for path, value in x.items():
-        if value.shape != first[path].shape:
-            name = "".join(f"[{key!r}]" for key in path)
+        if tuple(value.shape) != (shape := first[path].shape):
+            name = "" if path == ("x",) else _name(path)
             raise InputError(
-                f"{this} has shape {list(value.shape)}, {that} has {list(first[path].shape)}{f', in x{name}' if name else ''}",
+                f"{this} has shape {list(value.shape)}, {that} has {list(shape)}{f', in {name}' if name else ''}",
                 hint="bring all examples to one shape (resize, pad) in the Dataset",
             )
 
 
-def variation(dataset: Dataset[Any], where: str, first: Read) -> tuple[bool, bool]:
+def _name(path: Path) -> str:
+    """`x['mask']`."""
+    return f"{path[0]}" + "".join(f"[{key!r}]" for key in path[1:])
+
+
+def variation(dataset: Source, where: str, first: Read) -> tuple[bool, bool]:
     """(whether items differ from read to read, whether a read repeats under the same seed). `first`: the read of epoch 0.
 
     Items differ if reading some of them again gives others, draws from a global generator, or if the Dataset has a
     `set_epoch`, as samplers and datasets do whose order or transforms change with the epoch.
     """
-    size = len(first[1])
-    rows = sorted({round(i * (size - 1) / max(1, TRIED - 1)) for i in range(min(TRIED, size))})
+    size = len(next(value for _, value in leaves_of(first[1])))
+    spread = (
+        size if not isinstance(dataset, IterableDataset) else min(TRIED, size)
+    )  # a stream is read from its beginning
+    rows = sorted({round(i * (spread - 1) / max(1, TRIED - 1)) for i in range(min(TRIED, size))})
     draws = hasattr(dataset, "set_epoch")
     with repeatable():
-        before = _generators()
-        for row in rows:
-            dataset[row]
-        draws |= _generators() != before
+        before = generators()
+        for _ in items_at(dataset, where, rows):
+            pass
+        draws |= generators() != before
     again, once_more, other = (read(dataset, where, rows, epoch) for epoch in (0, 0, 1))
     exact = _equal(again, once_more)
-    stored = (nested([(path, value[rows]) for path, value in leaves_of(first[0])]), first[1][rows])
+    stored = [nested([(path, value[rows]) for path, value in leaves_of(part)]) for part in first]
     return draws or not exact or not _equal(stored, other) or not _equal(stored, again), exact
 
 
-def _equal(one: Read, other: Read) -> bool:
-    pairs = zip(leaves_of(one[0]), leaves_of(other[0]), strict=True)
-    same_x = all(
-        a.shape == b.shape and torch.allclose(a, b, 0, 0, equal_nan=True) for (_, a), (_, b) in pairs
-    )
-    return same_x and one[1].shape == other[1].shape and bool((one[1] == other[1]).all())
-
-
-def _generators() -> tuple[Any, ...]:
-    """The state of torch's, Python's and NumPy's global generators."""
-    _, words, *rest = np.random.get_state(legacy=True)
-    return torch.get_rng_state().numpy().tobytes(), random.getstate(), np.asarray(words).tobytes(), rest
+def _equal(one: Sequence[Any], other: Sequence[Any]) -> bool:
+    for mine, its in zip(one, other, strict=True):
+        for (_, a), (_, b) in zip(leaves_of(mine), leaves_of(its), strict=True):
+            a, b = np.asarray(a), np.asarray(b)
+            nan = a.dtype.kind in "fc" and b.dtype.kind in "fc"
+            if a.shape != b.shape or not np.array_equal(a, b, equal_nan=nan):
+                return False
+    return True
 
 
 def _what(value: Any) -> str:

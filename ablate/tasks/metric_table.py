@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from ablate.records.errors import InputError, did_you_mean, unknown
 
-Criterion = Literal["classification", "regression"]
+Criterion = Literal[
+    "classification",
+    "regression",
+    "multilabel",
+    "token_classification",
+    "language_modelling",
+    "segmentation",
+    "custom",
+]
 Direction = Literal["higher", "lower"]
-CRITERIA: tuple[Criterion, ...] = ("classification", "regression")
+CRITERIA: tuple[Criterion, ...] = (
+    "classification", "regression", "multilabel", "token_classification", "language_modelling", "segmentation", "custom",
+)  # fmt: skip
+"""What the targets are; "custom" is a task whose loss is the user's own function."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +33,15 @@ class Metric:
     meaning: str
 
 
+def _table(*metrics: Metric) -> dict[str, Metric]:
+    return {metric.name: metric for metric in metrics}
+
+
+PLAIN = "the plain criterion, without any trick's changes"
+_CROSS_ENTROPY = (
+    Metric("loss", "lower", f"cross-entropy in nats, averaged over targets that count: {PLAIN}"),
+    Metric("log_loss", "lower", "cross-entropy in nats, averaged over targets that count"),
+)
 METRICS: dict[Criterion, dict[str, Metric]] = {
     "classification": {
         metric.name: metric
@@ -54,18 +75,60 @@ METRICS: dict[Criterion, dict[str, Metric]] = {
             Metric("r2", "higher", "share of the target's variance that is explained, averaged over outputs"),
         )
     },
+    "multilabel": _table(
+        Metric(
+            "average_precision", "higher", "area under precision over recall, averaged over labels that occur"
+        ),
+        Metric("f1", "higher", "F1 at probability 1/2, averaged over labels (macro)"),
+        Metric("subset_accuracy", "higher", "share of examples of which every label is right"),
+        Metric("label_accuracy", "higher", "share of labels that are right (1 - Hamming loss)"),
+        Metric("loss", "lower", f"binary cross-entropy in nats, averaged over labels: {PLAIN}"),
+        Metric("log_loss", "lower", "binary cross-entropy in nats, averaged over labels"),
+    ),
+    "token_classification": _table(
+        Metric("accuracy", "higher", "share of tokens that are right"),
+        Metric("f1", "higher", "F1 averaged over classes that occur or are predicted (macro)"),
+        *_CROSS_ENTROPY,
+    ),
+    "language_modelling": _table(
+        Metric("perplexity", "lower", "exponential of the cross-entropy of a token"),
+        Metric("accuracy", "higher", "share of tokens whose largest logit is the true token"),
+        *_CROSS_ENTROPY,
+    ),
+    "segmentation": _table(
+        Metric(
+            "mean_iou", "higher", "intersection over union, averaged over classes that occur or are predicted"
+        ),
+        Metric("accuracy", "higher", "share of pixels that are right"),
+        *_CROSS_ENTROPY,
+    ),
+    "custom": _table(Metric("loss", "lower", f"the task's own loss: {PLAIN}")),
 }
 SHARES = frozenset(
-    {"accuracy", "balanced_accuracy", "worst_class_recall", "robust_accuracy", "ece", "r2", "f1", "auroc"}
-)
+    {
+        "accuracy", "balanced_accuracy", "worst_class_recall", "robust_accuracy", "ece", "r2", "f1", "auroc",
+        "average_precision", "subset_accuracy", "label_accuracy", "mean_iou",
+    }
+)  # fmt: skip
 """Metrics on a scale of which 1 is the whole: a hundredth is a point."""
-DEFAULT: dict[Criterion, str] = {"classification": "validation/accuracy", "regression": "validation/rmse"}
+DEFAULT: dict[Criterion, str] = {
+    "classification": "validation/accuracy",
+    "regression": "validation/rmse",
+    "multilabel": "validation/average_precision",
+    "token_classification": "validation/accuracy",
+    "language_modelling": "validation/perplexity",
+    "segmentation": "validation/mean_iou",
+    "custom": "validation/loss",
+}
 
 
-def metric_info(criterion: Criterion, metric: str) -> Metric:
-    """The entry for `accuracy` or `validation/accuracy`. Raises InputError for a name that is not there."""
+def metric_info(criterion: Criterion, metric: str, own: Mapping[str, Metric] | None = None) -> Metric:
+    """The entry for `accuracy` or `validation/accuracy`. `own`: the task's own metrics, by name.
+
+    Raises InputError for a name that is not there.
+    """
     name = metric.rpartition("/")[2]
-    table = METRICS[criterion]
+    table = METRICS[criterion] | dict(own or {})
     if name not in table:
         elsewhere = next((other for other in CRITERIA if name in METRICS[other]), None)
         if elsewhere and not did_you_mean(name, table):
@@ -82,7 +145,9 @@ def is_share(metric: str) -> bool:
     return metric.rpartition("/")[2] in SHARES
 
 
-def selection_metric(criterion: Criterion, metric: str | None) -> str:
+def selection_metric(
+    criterion: Criterion, metric: str | None, own: Mapping[str, Metric] | None = None
+) -> str:
     """The full name `validation/NAME` of the metric that search and ranking look at.
 
     Raises InputError for an unknown name, and for any split but validation: test data is for `confirm`.
@@ -97,4 +162,4 @@ def selection_metric(criterion: Criterion, metric: str | None) -> str:
             f"metric '{metric}' is not measured on validation data",
             hint=f"write 'validation/{name}': training data flatters, and test data is kept for confirm",
         )
-    return f"validation/{metric_info(criterion, name).name}"
+    return f"validation/{metric_info(criterion, name, own).name}"

@@ -47,7 +47,7 @@ def classification_metrics(logits: Tensor, y: Tensor, only: Collection[str] | No
     `auroc` that of each class against the rest, over classes that occur in y (scikit-learn's "macro" and "ovr"). A value
     that is not defined, as an `auroc` of one class, is NaN.
     """
-    return _by_lanes(_classification, "classification", logits, y, only)
+    return by_lanes(_classification, "classification", logits, y, only)
 
 
 def regression_metrics(prediction: Tensor, y: Tensor, only: Collection[str] | None = None) -> Metrics:
@@ -56,7 +56,7 @@ def regression_metrics(prediction: Tensor, y: Tensor, only: Collection[str] | No
     With several outputs `rmse` and `r2` are averages over outputs, as in scikit-learn; `r2` of a constant
     target is 1 for a perfect prediction and else 0.
     """
-    return _by_lanes(_regression, "regression", prediction, y, only)
+    return by_lanes(_regression, "regression", prediction, y, only)
 
 
 def per_example_scores(criterion: Criterion, output: Tensor, y: Tensor) -> Tensor:
@@ -64,13 +64,13 @@ def per_example_scores(criterion: Criterion, output: Tensor, y: Tensor) -> Tenso
 
     Classification: probability of the true class. Regression: squared error, averaged over outputs.
     """
-    output, y = _float64(output), y.to(output.device)
+    output, y = float64(output), y.to(output.device)
     if criterion == "classification":
         return _log_probability(output).gather(-1, y.expand(output.shape[:2]).unsqueeze(-1)).squeeze(-1).exp()
-    return tree_sum((output - _float64(y)).square()) / y.shape[-1]
+    return tree_sum((output - float64(y)).square()) / y.shape[-1]
 
 
-def _by_lanes(
+def by_lanes(
     compute: Callable[[Tensor, Tensor], Iterator[tuple[str, Callable[[], Tensor]]]],
     criterion: Criterion,
     output: Tensor,
@@ -84,7 +84,7 @@ def _by_lanes(
     size = max(1, CHUNK // (output.shape[1] * width))
     by_lane = y.ndim == (2 if criterion == "classification" else 3)
     for number, lanes in enumerate(torch.split(output, size)):
-        lanes = _float64(lanes)
+        lanes = float64(lanes)
         broken = ~lanes.isfinite().flatten(1).all(1)
         own = y[number * size : (number + 1) * size] if by_lane else y
         named = compute(lanes, own.to(lanes.device))
@@ -110,12 +110,12 @@ def _classification(logits: Tensor, y: Tensor) -> Iterator[tuple[str, Callable[[
         chosen = torch.nn.functional.one_hot(predicted.long().clamp(max=classes - 1), classes).double()
         both, either = (members * chosen).sum(1), members.sum(1) + chosen.sum(1)  # counts: exact in any order
         scores = 2 * both / either.clamp(min=1)
-        return scores[:, 1] if classes == 2 else _mean_over(scores, either > 0)
+        return scores[:, 1] if classes == 2 else mean_over(scores, either > 0)
 
     def auroc() -> Tensor:
         members = torch.nn.functional.one_hot(y, classes).double().expand(lanes, count, classes)
         areas = ranked_areas(log_probability.transpose(1, 2), members.transpose(1, 2))
-        return areas[:, 1] if classes == 2 else _mean_over(areas, areas.isfinite())
+        return areas[:, 1] if classes == 2 else mean_over(areas, areas.isfinite())
 
     @cache
     def recalls() -> Tensor:
@@ -128,7 +128,7 @@ def _classification(logits: Tensor, y: Tensor) -> Iterator[tuple[str, Callable[[
 
     def balanced() -> Tensor:
         own = recalls()
-        return _mean(own) if y.ndim == 1 else _mean_over(own, own.isfinite())
+        return _mean(own) if y.ndim == 1 else mean_over(own, own.isfinite())
 
     def worst() -> Tensor:
         return recalls().nan_to_num(torch.inf).amin(-1)
@@ -171,7 +171,7 @@ def ranked_areas(scores: Tensor, members: Tensor) -> Tensor:
 
 
 def _regression(prediction: Tensor, y: Tensor) -> Iterator[tuple[str, Callable[[], Tensor]]]:
-    y = _float64(y)
+    y = float64(y)
     count = y.shape[-2]
     error = (prediction - y).transpose(1, 2)
     squared = tree_sum(error.square())  # [K, D]
@@ -192,7 +192,7 @@ def _mean(values: Tensor) -> Tensor:
     return tree_sum(values) / values.shape[-1]
 
 
-def _mean_over(values: Tensor, counted: Tensor) -> Tensor:
+def mean_over(values: Tensor, counted: Tensor) -> Tensor:
     """The mean over the last dimension of the values that are `counted`; NaN where none is."""
     return tree_sum(values.where(counted, values.new_zeros(()))) / counted.sum(-1)
 
@@ -202,6 +202,6 @@ def _log_probability(logits: Tensor) -> Tensor:
     return shifted - tree_sum(shifted.exp()).log().unsqueeze(-1)
 
 
-def _float64(values: Tensor) -> Tensor:
+def float64(values: Tensor) -> Tensor:
     # Apple's GPUs have no float64.
     return (values.cpu() if values.device.type == "mps" else values).double().contiguous()

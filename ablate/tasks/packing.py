@@ -13,8 +13,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.fx import Proxy
 
 from ablate.records.errors import InputError
+from ablate.tasks.user_code import repeatable
 
 Convert = Callable[[Any, str], Tensor]
 
@@ -36,6 +38,11 @@ class Packing:
     """How nested inputs lie in the columns of one tensor, leaf after leaf."""
 
     leaves: tuple[Leaf, ...]
+
+    @property
+    def width(self) -> int:
+        """F, the columns of all leaves."""
+        return sum(prod(leaf.shape) for leaf in self.leaves)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -83,25 +90,25 @@ def nested(found: list[tuple[tuple[str | int, ...], Any]]) -> Any:
     return tuple(values.values()) if all(isinstance(key, int) for key in values) else values
 
 
-def pack(x: Any, where: str, convert: Convert) -> tuple[Tensor, Packing]:
-    """Nested inputs, each leaf `[N, ...]`, as one tensor `[N, F]`. `convert`: a leaf and its name -> a tensor.
+def pack(x: Any, where: str, convert: Convert, letter: str = "x") -> tuple[Tensor, Packing]:
+    """Nested inputs (or targets, `letter` "y"), each leaf `[N, ...]`, as one tensor `[N, F]`. `convert`: a leaf and its name -> a tensor.
 
     Raises InputError where leaves differ in length. Floats become float32; whole numbers and booleans stay what they are.
     """
     values: list[Tensor] = []
     leaves: list[Leaf] = []
     for path, value in leaves_of(x):
-        name = f"{where} x" + "".join(f"[{key!r}]" for key in path)
+        name = f"{where} {letter}" + "".join(f"[{key!r}]" for key in path)
         tensor = convert(value, name)
         if tensor.ndim == 0:
             raise InputError(f"{name} is one number", hint="give one entry for each example")
         dtype = torch.float32 if tensor.is_floating_point() else torch.bool if tensor.dtype == torch.bool else torch.int64  # fmt: skip
         if values and len(tensor) != len(values[0]):
-            raise InputError(f"{name} has {len(tensor)} rows and {where} x{leaves[0]} has {len(values[0])}", hint="give one entry for each example")  # fmt: skip
+            raise InputError(f"{name} has {len(tensor)} rows and {where} {letter}{leaves[0]} has {len(values[0])}", hint="give one entry for each example")  # fmt: skip
         leaves.append(Leaf(path, tuple(tensor.shape[1:]), dtype))
         values.append(tensor.to(dtype))
     if not leaves:
-        raise InputError(f"{where} x is empty", hint="give at least one tensor")
+        raise InputError(f"{where} {letter} is empty", hint="give at least one tensor")
     packing = Packing(tuple(leaves))
     return torch.cat([value.reshape(len(value), -1).to(packing.dtype) for value in values], dim=1), packing
 
@@ -111,26 +118,34 @@ class Adapted:
     """A model factory whose modules take packed inputs and return one tensor. It makes the user's modules, with the class
     changed to a subclass that differs in `forward` only, so that names and state are the user's own.
 
-    packing: of the inputs; None where they are one tensor. output: which of several outputs is the prediction.
+    packing: of the inputs; None where they are one tensor. output: which of several outputs is the prediction. whole: where
+    `output` says nothing and several outputs have no "logits", all of them are packed into one tensor `[B, F]`.
     """
 
     factory: Callable[[], nn.Module]
     packing: Packing | None
     output: str | int | None
+    whole: bool = False
 
     def __call__(self) -> nn.Module:
         module = self.factory()
         if isinstance(module, nn.Module):  # anything else is refused by `check`
-            module.__class__ = _subclass(type(module), self.packing, self.output)
+            module.__class__ = _subclass(type(module), self)
         return module
 
 
-def _subclass(kind: type[nn.Module], packing: Packing | None, output: str | int | None) -> type[nn.Module]:
+def _subclass(kind: type[nn.Module], adapted: Adapted) -> type[nn.Module]:
+    packing, output = adapted.packing, adapted.output
+
     def forward(self: nn.Module, x: Tensor) -> Tensor:
         inputs = x if packing is None else packing.unpack(x)
         if isinstance(inputs, dict):
-            return prediction(kind.forward(self, **inputs), output)
-        return prediction(kind.forward(self, *(inputs if isinstance(inputs, tuple) else (inputs,))), output)
+            outputs = kind.forward(self, **inputs)
+        else:
+            outputs = kind.forward(self, *(inputs if isinstance(inputs, tuple) else (inputs,)))
+        if adapted.whole and (several := several_outputs(outputs)):
+            return torch.cat([value.reshape(value.shape[0], -1) for _, value in several], dim=1)
+        return prediction(outputs, output)
 
     body = {"forward": forward, "users_class": kind, "__module__": kind.__module__, "__qualname__": kind.__qualname__}  # fmt: skip
     return type(kind.__name__, (kind,), body)
@@ -143,22 +158,84 @@ def users_own(module: nn.Module) -> nn.Module:
     return module
 
 
+def several_outputs(outputs: Any) -> list[tuple[tuple[str | int, ...], Tensor]]:
+    """(path, tensor `[B, …]`) of all outputs of a model that returns several and none called "logits"; else nothing."""
+    if (
+        isinstance(outputs, Tensor | Proxy)
+        or not isinstance(outputs, Mapping | tuple | list)
+        or "logits" in outputs
+    ):
+        return []
+    leaves = list(leaves_of(tuple(outputs) if isinstance(outputs, list) else outputs))
+    if len(leaves) < 2:
+        return []
+    for path, value in leaves:
+        if isinstance(value, Proxy):
+            continue
+        if not isinstance(value, Tensor) or value.ndim == 0 or not value.is_floating_point():
+            name = "".join(f"[{key!r}]" for key in path)
+            raise InputError(
+                f"the model's output{name} is no tensor of real numbers [batch, …]",
+                hint='give output="NAME" or output=POSITION to the task, or return tensors that the loss needs',
+            )
+    return leaves
+
+
+@dataclass(frozen=True)
+class OutputForm:
+    """The form of one example's outputs: `shape` as the model returns them, `packing` where they are several."""
+
+    shape: tuple[int, ...]
+    packing: Packing | None = None
+
+    @property
+    def flat(self) -> tuple[int, ...]:
+        """Shape of an example's outputs as the engine sees them."""
+        return self.shape if self.packing is None else (self.packing.width,)
+
+
+def output_form(model: Callable[[], nn.Module], x: Tensor) -> OutputForm:
+    """The form of the outputs of a fresh model on the examples `x`."""
+    module = model()
+    if isinstance(model, Adapted) and model.whole:
+        module, inputs = users_own(module), x if model.packing is None else model.packing.unpack(x)
+    else:
+        inputs = x
+    with torch.no_grad():
+        outputs = module.eval()(**inputs) if isinstance(inputs, dict) else module.eval()(*(inputs if isinstance(inputs, tuple) else (inputs,)))  # fmt: skip
+    if several := several_outputs(outputs):
+        leaves = tuple(Leaf(path, tuple(value.shape[1:]), torch.float32) for path, value in several)
+        return OutputForm((), Packing(leaves))
+    return OutputForm(
+        tuple(prediction(outputs, model.output if isinstance(model, Adapted) else None).shape[1:])
+    )
+
+
+def returns_several(model: Callable[[], nn.Module], x: Tensor) -> bool:
+    """Whether a fresh model returns anything but one tensor for the examples `x`; False where it fails."""
+    try:
+        with repeatable(), torch.no_grad():
+            return not isinstance(model().eval()(x), Tensor)
+    except Exception:  # noqa: BLE001 - check runs it again and says what is wrong with it
+        return False
+
+
 def prediction(outputs: Any, output: str | int | None) -> Tensor:
     """The tensor among a model's `outputs` that is its prediction. Raises InputError where that is not clear.
 
     output: a key of a mapping or an attribute (as of transformers' ModelOutput), or a position; None: the only tensor,
     or the one called "logits".
     """
-    if isinstance(outputs, Tensor):
-        return outputs
-    names = list(outputs) if isinstance(outputs, Mapping) else list(range(len(outputs))) if isinstance(outputs, tuple | list) else []  # fmt: skip
+    if isinstance(outputs, Tensor | Proxy):
+        return outputs  # type: ignore[return-value]  # a Proxy stands for the tensor where the model is traced
+    names: list[Any] = list(outputs) if isinstance(outputs, Mapping) else list(range(len(outputs))) if isinstance(outputs, tuple | list) else []  # fmt: skip
     if output is None:
         output = "logits" if "logits" in names else names[0] if len(names) == 1 else None
-    found = outputs[output] if output in names else getattr(outputs, str(output), None)
-    if not isinstance(found, Tensor):
+    found = outputs[output] if output in names else getattr(outputs, str(output or "logits"), None)
+    if not isinstance(found, Tensor | Proxy):
         listed = f" with {', '.join(map(repr, names))}" if names else ""
         raise InputError(
             f"the model returned an object of type {type(outputs).__name__}{listed}, and nothing says which tensor is the prediction",
             hint='give output="NAME" or output=POSITION to the task, or return one tensor',
         )
-    return found
+    return found  # type: ignore[return-value]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,10 +20,10 @@ class Split:
     """Examples and targets, held on the CPU.
 
     x: float32 `[N, C, H, W]` (images), `[N, F]` (tables) or any `[N, ...]`; token ids are int64 `[N, T]`.
-    y: int64 `[N]` for classification; float32 `[N, D]` for regression (D = 1 for a single target).
+    y: int64 `[N]` for classification; float32 `[N, D]` for regression (D = 1 for a single target); else `[N, ...]`.
     rows: where each example stood in the data that the user gave, from 0; None: in the same place.
     items: the Dataset that the examples were read from, if it gives others at each read.
-    packing: of nested inputs, how they lie in the columns of x.
+    packing: of nested inputs, how they lie in the columns of x. target_packing: the same of nested targets and y.
     """
 
     x: Tensor
@@ -29,6 +31,7 @@ class Split:
     rows: np.ndarray | None = None
     items: Items | None = None
     packing: Packing | None = None
+    target_packing: Packing | None = None
 
     def __post_init__(self) -> None:
         if len(self.x) != len(self.y):
@@ -43,14 +46,15 @@ class Split:
         """The examples at `rows` (int64 indices), in that order."""
         index = torch.from_numpy(np.ascontiguousarray(rows))
         own = rows if self.rows is None else self.rows[rows]
-        return Split(self.x[index], self.y[index], own, self.items, self.packing)
+        return replace(self, x=self.x[index], y=self.y[index], rows=own)
 
     def in_epoch(self, epoch: int) -> Split:
         """The examples as they are in epoch `epoch` (from 0): read anew where their Dataset gives others at each read."""
         if self.items is None or epoch == 0:
             return self
         rows = range(len(self)) if self.rows is None else self.rows.tolist()
-        return Split(*self.items.at(rows, epoch), self.rows, self.items, self.packing)
+        x, y = self.items.at(rows, epoch)
+        return replace(self, x=x, y=y)
 
     def row(self, position: int) -> int:
         """The person's own row (from 0) of the example at `position`."""
@@ -107,3 +111,14 @@ def deal(count: int, pattern: str, strata: np.ndarray | None = None, seed: int =
         place[rows] = np.arange(len(rows)) % len(pattern)
     letters = np.array(list(pattern))[place]
     return {letter: np.flatnonzero(letters == letter) for letter in dict.fromkeys(pattern)}
+
+
+def data_sha256(criterion: str, splits: Mapping[str, Split]) -> str:
+    """SHA-256 of every split's numbers and shapes; of inputs that a Dataset draws at random and cannot repeat, only shapes."""
+    digest = hashlib.sha256(criterion.encode())
+    for where, split in splits.items():
+        digest.update(f"{where} {list(split.x.shape)} {list(split.y.shape)}".encode())
+        if split.items is None or split.items.exact:
+            digest.update(split.x.numpy().data)
+        digest.update(split.y.numpy().data)
+    return digest.hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import nn
 
 from ablate.records.errors import InputError, unknown
 from ablate.tasks.metric_table import Criterion
@@ -38,8 +40,7 @@ def is_table(name: str) -> bool:
 def table_task(name: str) -> Task:
     """The task of predicting a column from the others. `name`: `FILE:COLUMN`.
 
-    Three fifths of the rows are for training, one each for validation and test. Raises InputError: no such file or column,
-    a file that cannot be read, a target that cannot be predicted.
+    Raises InputError: no such file or column, a file that cannot be read, a target that cannot be predicted.
     """
     file, column = (name, "") if name.lower().endswith(SUFFIXES) else name.rpartition(":")[::2]
     path = Path(file)
@@ -47,31 +48,54 @@ def table_task(name: str) -> Task:
     table = _frame(path, content)
     if not column:
         names = ", ".join(map(str, table.columns[:12])) + (", …" if len(table.columns) > 12 else "")
-        raise InputError(f"'{name}' does not say which column is to be predicted", hint=f"write {path}:COLUMN; columns: {names}")  # fmt: skip
+        raise InputError(f"'{name}' does not say which column is to be predicted", hint=f"write {path}:COLUMN, or --target COLUMN; columns: {names}")  # fmt: skip
+    task = frame_task(table, column, where=str(path))
+    name_of_file = path.stem if path.stem.isidentifier() else f"table-{path.stem}".replace(" ", "-")
+    digest = hashlib.sha256(content).hexdigest()
+    return task.but(title=f"{column} of {path.name}").called(name_of_file, source=name, source_sha256=digest)
+
+
+def frame_task(
+    table: pd.DataFrame,
+    column: str,
+    model: Callable[[int, int], nn.Module] | None = None,
+    where: str = "the table",
+) -> Task:
+    """The task of predicting `column` from the other columns of `table`.
+
+    Three fifths of the rows are for training, one each for validation and test. model: makes a fresh module for so many
+    inputs and outputs; a small perceptron by default. where: the table's name, for an error. Raises InputError.
+    """
+    table = table.rename(columns=str)
     if column not in table.columns:
-        raise unknown(f"column of {path}", column, map(str, table.columns))
+        raise unknown(f"column of {where}", column, table.columns)
+    if int((table.columns == column).sum()) > 1:
+        raise InputError(f"{where} has several columns '{column}'", hint="rename all but one")
     notes = []
     if gaps := int(table[column].isna().sum()):
         notes.append(f"{gaps} rows without a value of '{column}' are left out")
-        table = table[table[column].notna()].reset_index(drop=True)
+    table = table[table[column].notna()].reset_index(drop=True)
     target = table.pop(column)
     criterion, y, labels = _target(target, column)
     rows = deal(len(y), FIFTHS, y if criterion == "classification" else None)
-    if len(rows) < 3:
-        raise InputError(f"{path} has {len(y)} rows with a target, too few to split", hint="give more rows")
-    encoder = fit_encoder(table.rename(columns=str), rows["T"])
+    if len(rows) < 3 or not all(map(len, rows.values())):
+        raise InputError(f"{where} has {len(y)} rows with a target, too few to split", hint="give more rows")
+    encoder = fit_encoder(table, rows["T"])
     outputs = len(labels)
     if criterion == "regression":
         y, mean, deviation = standardise(y, rows["T"])
         notes.append(f"the target is standardised by training data: its mean {mean:.6g} is 0, its deviation {deviation:.6g} is 1")  # fmt: skip
         outputs = 1
-    x = torch.from_numpy(encoder(table.rename(columns=str)))
+    x = torch.from_numpy(encoder(table))
     train, validation, test = ((x[torch.from_numpy(rows[part])], y[rows[part]]) for part in "TVS")
+    factory = (
+        partial(perceptron, x.shape[1], WIDTHS, outputs)
+        if model is None
+        else partial(model, x.shape[1], outputs)
+    )
     return Task(
-        partial(perceptron, x.shape[1], WIDTHS, outputs), train, validation, test, criterion=criterion,
-        kind="tabular", name=path.stem if path.stem.isidentifier() else f"table-{path.stem}".replace(" ", "-"),
-        title=f"{column} of {path.name}", labels=labels, dealt=True, batch_size=256 if len(y) > LARGE else 64,
-        notes=(*encoder.notes, *notes), source=name, source_sha256=hashlib.sha256(content).hexdigest(), encode=encoder,
+        factory, train, validation, test, criterion=criterion, kind="tabular", title=column, labels=labels, dealt=True,
+        batch_size=256 if len(y) > LARGE else 64, notes=(*encoder.notes, *notes), encode=encoder,
     )  # fmt: skip
 
 

@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any, Literal
+from math import prod
+from typing import TYPE_CHECKING, Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from ablate.records.errors import InputError, unknown
-from ablate.tasks.given import splits_of
-from ablate.tasks.metric_table import CRITERIA, Criterion, Direction, metric_info, selection_metric
-from ablate.tasks.packing import Adapted
-from ablate.tasks.split import Split
+from ablate.records.trick import REQUIREMENTS
+from ablate.tasks.criteria.code import code_of
+from ablate.tasks.criteria.dense import Dense
+from ablate.tasks.evaluation import Evaluation
+from ablate.tasks.given import KINDS, Kind, kind_of, splits_of
+from ablate.tasks.loaders import batch_size_of
+from ablate.tasks.metric_table import (
+    METRICS,
+    Criterion,
+    Direction,
+    Metric,
+    metric_info,
+    selection_metric,
+)
+from ablate.tasks.own_loss import OwnLoss, checked_loss, criterion_of
+from ablate.tasks.own_metrics import OwnMetric, own_metrics
+from ablate.tasks.packing import Adapted, OutputForm, output_form, returns_several
+from ablate.tasks.requirements import lacking
+from ablate.tasks.split import Split, data_sha256
+from ablate.tasks.user_code import repeatable
 
-Kind = Literal["image", "tabular", "text", "other"]
-KINDS: tuple[Kind, ...] = ("image", "tabular", "text", "other")
+if TYPE_CHECKING:
+    import pandas as pd
+
+BATCH_SIZE = 64
 NAME = re.compile(r"\w[\w.-]*")  # it becomes a folder's name
 
 
@@ -28,21 +46,29 @@ class Task:
 
     model: makes a fresh `nn.Module` at each call; it maps a batch x to logits `[B, classes]` or, for
         regression, to `[B, D]`. It is called with keywords where x is a dict of tensors, with positions where x is a tuple.
-    train, validation, test: pairs (x, y) of tensors, NumPy arrays or pandas objects, or map-style Datasets. Training items
-        that a Dataset draws at random are read anew each epoch. x may be a dict or a tuple of these, nested too (token
+    train, validation, test: pairs (x, y) of tensors, NumPy arrays or pandas objects, Datasets, IterableDatasets that end, or
+        DataLoaders (whose data set is used). Training items that a Dataset draws at random are read anew each epoch. x may be a dict or a tuple of these, nested too (token
         ids and masks, say); whole numbers in it stay int64.
         A missing validation or test split is dealt out of the training data (a fifth each, stratified by
         class, always the same rows) and `notes` says so; `test=False` does without a test split, and then
         nothing can be confirmed.
-    criterion: "classification" (y: labels 0 … classes-1, or text) or "regression" (y: numbers).
+    criterion: what y holds. "classification" (labels 0 … classes-1, or text; the default without a `loss`), "regression" (numbers),
+        "multilabel" (0 or 1, `[N, C]`), "token_classification" and "language_modelling" (classes of tokens `[N, T]`, -100
+        where none counts; outputs `[B, T, V]`), "segmentation" (classes of pixels `[N, H, W]`; outputs `[B, C, H, W]`),
+        "custom" (anything that the `loss` takes; the default with one).
+    loss: what is minimised in place of the criterion's loss: a function `(outputs, targets)`, called as torch's losses are
+        with what the model returns for a batch and the batch's targets; it returns a number for each example, `[B]`,
+        or the batch's mean. The criterion still says what y is and which metrics are measured.
+    metrics: further ones, `{"NAME": (function, "maximize")}` (or "minimize") with functions `(outputs, targets) -> float`, or
+        torchmetrics objects: called with a whole split's outputs and targets on the CPU.
     metric: what search and ranking look at, "validation/accuracy" or "validation/rmse" unless said otherwise.
-    epochs, batch_size: the budget of a run, and the baseline's batch size.
-    kind: "image" (x is `[N, C, H, W]`), "tabular", "text" or "other"; told from x's shape unless given (text must be
-        given).
+    epochs, batch_size: the budget of a run, and the baseline's batch size (64, or a DataLoader's own).
+    kind: "image" (x is `[N, C, H, W]`), "tabular", "text" (token ids) or "other"; told from x's shape, and from what the model
+        takes, unless given.
     dealt: whether training and validation examples are one random deal of the same data, which a run may then deal
         anew by its seed; so it is where no validation data are given.
     output: which output of the model is its prediction, if it returns several: a key, an attribute or a position. By
-        default "logits" of a dict or of transformers' ModelOutput.
+        default "logits" of a dict or of transformers' ModelOutput; without one, a custom loss is handed all of them.
     encode: turns new rows of the user's table into inputs, as x was made.
     flips: whether an image mirrored left to right keeps its label.
 
@@ -68,6 +94,8 @@ class Task:
     dealt: bool
     output: str | int | None
     encode: Callable[[Any], Any] | None
+    loss: Callable[[Any, Any], Any] | None
+    metrics: Mapping[str, OwnMetric]
 
     def __init__(
         self,
@@ -75,10 +103,10 @@ class Task:
         train: Any,
         validation: Any = None,
         test: Any = None,
-        criterion: str = "classification",
+        criterion: str | None = None,
         metric: str | None = None,
         epochs: int = 20,
-        batch_size: int = 64,
+        batch_size: int | None = None,
         name: str = "",
         title: str = "",
         kind: str | None = None,
@@ -90,13 +118,16 @@ class Task:
         dealt: bool = False,
         output: str | int | None = None,
         encode: Callable[[Any], Any] | None = None,
+        loss: Callable[[Any, Any], Any] | None = None,
+        metrics: Any = None,
     ) -> None:
         if isinstance(model, nn.Module) or not callable(model):
             what = f"a ready {type(model).__name__}" if isinstance(model, nn.Module) else repr(model)
             hint = "every run needs fresh weights: model=lambda: MyNet()"
             raise InputError(f"model must be a function that makes a module, not {what}", hint=hint)
-        if criterion not in CRITERIA:
-            raise unknown("criterion", str(criterion), CRITERIA)
+        loss = checked_loss(loss)
+        criterion = criterion_of(criterion, loss)
+        own = own_metrics(metrics, criterion)
         if kind is not None and kind not in KINDS:
             raise unknown("kind", str(kind), KINDS)
         if name and not NAME.fullmatch(name):
@@ -104,24 +135,35 @@ class Task:
         given = {"train": train, "validation": validation}
         if test is not False:
             given["test"] = test
-        splits, found, stand_ins = splits_of(given, criterion, text=kind == "text")
+        if batch_size is None:
+            batch_size = batch_size_of(train) or BATCH_SIZE
+        splits, found, stand_ins = splits_of(
+            given, criterion, text=kind == "text", model=model if kind is None else None
+        )
         packing = splits["train"].packing
-        if not isinstance(model, Adapted) and (packing is not None or output is not None):
-            model = Adapted(model, packing, output)
+        whole = criterion == "custom" and output is None
+        if not isinstance(model, Adapted) and (
+            packing is not None
+            or output is not None
+            or (whole and returns_several(model, splits["train"].x[:2]))
+        ):
+            model = Adapted(model, packing, output, whole)
         values = {
             "model": model,
             "train": splits["train"],
             "validation": splits["validation"],
             "test": splits.get("test"),
             "criterion": criterion,
-            "metric": selection_metric(criterion, metric),
+            "metric": selection_metric(criterion, metric, {name: one.metric for name, one in own.items()}),
             "epochs": _positive("epochs", epochs),
             "batch_size": _positive("batch_size", batch_size),
             "name": name,
             "title": title or name,
-            "kind": kind or ("other" if packing else _kind(splits["train"])),
+            "kind": kind or ("other" if packing else kind_of(splits["train"])),
             "output": output,
             "encode": encode,
+            "loss": loss,
+            "metrics": own,
             "flips": bool(flips),
             "labels": tuple(labels) or found,
             "notes": (*notes, *stand_ins),
@@ -132,6 +174,25 @@ class Task:
         for field, value in values.items():
             object.__setattr__(self, field, value)
 
+    @classmethod
+    def from_table(
+        cls,
+        table: pd.DataFrame,
+        target: str,
+        model: Callable[[int, int], nn.Module] | None = None,
+        **changes: Any,
+    ) -> Task:
+        """The task of predicting the column `target` of a pandas frame from its other columns.
+
+        Numbers, booleans, dates, categories and gaps are encoded by scikit-learn's transformers, fitted on training rows;
+        `task.notes` says how, and `task.encode` encodes new rows. model: a function `(inputs, outputs)` that makes a fresh
+        module, a small perceptron by default. changes: other arguments of the constructor (`metric`, `epochs`, …).
+        """
+        from ablate.tasks.table_file import frame_task
+
+        task = frame_task(table, target, model)
+        return task.but(**changes) if changes else task
+
     @property
     def splits(self) -> dict[str, Split]:
         """The splits that there are, by name."""
@@ -140,15 +201,53 @@ class Task:
 
     @cached_property
     def classes(self) -> int | None:
-        """Number of classes (one more than the largest label, or the number of names); None in regression."""
-        if self.criterion == "regression":
+        """Number of classes (one more than the largest label, or the number of names); None where no example has one class."""
+        if self.criterion != "classification":
             return None
         return max(len(self.labels), *(int(split.y.max()) + 1 for split in self.splits.values()))
 
     @property
+    def dense(self) -> bool:
+        """Whether targets are classes of tokens or pixels."""
+        return isinstance(code_of(self.criterion), Dense)
+
+    @property
+    def accuracy(self) -> str:
+        """The metric that training is followed by beside the loss; "" where there is none."""
+        return {"regression": "", "custom": "", "multilabel": "label_accuracy"}.get(
+            self.criterion, "accuracy"
+        )
+
+    @property
     def outputs(self) -> int:
-        """Width of the model's output: classes, or the number of targets."""
-        return self.train.y.shape[1] if self.classes is None else self.classes
+        """Width of the model's output: classes (of tokens or pixels: those that occur), or the number of targets."""
+        if self.classes is not None:
+            return self.classes
+        if self.dense:
+            return 1 + max(int(split.y.max()) for split in self.splits.values())
+        return prod(self.train.y.shape[1:])
+
+    @cached_property
+    def output_form(self) -> OutputForm:
+        """The form of one example's outputs, from a fresh model on two examples."""
+        with repeatable():
+            return output_form(self.model, self.train.x[:2])
+
+    @cached_property
+    def evaluation(self) -> Evaluation:
+        """How outputs are judged. Runs the model once where the loss is the task's own."""
+        loss = None
+        if self.loss is not None:
+            form = self.output_form
+            loss = OwnLoss(self.loss, form.shape, form.packing, self.train.target_packing)
+        example = self.train.y[: min(self.batch_size, len(self.train))]
+        return Evaluation(
+            code_of(self.criterion), example, self.batch_size, loss, tuple(self.metrics.values())
+        )
+
+    def encoded(self, y: Tensor) -> Tensor:
+        """y of a split as the target of a batch: probabilities of classes, or y itself, which a loss of the task's own takes."""
+        return y if self.loss is not None else code_of(self.criterion).encoded(y, self.classes)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -159,13 +258,23 @@ class Task:
     def provides(self) -> frozenset[str]:
         """Words of `records.trick.REQUIREMENTS` that the data tell; the model's words come from surgery."""
         continuous = self.train.x.is_floating_point() and self.train.packing is None
-        numbers = {"continuous"} if continuous else set()
-        return frozenset({self.criterion, self.kind} - {"other"} | numbers)
+        words = {self.criterion, self.kind, "mixable", *(["continuous"] if continuous else [])}
+        return frozenset(words & set(REQUIREMENTS)) - lacking(self).keys()
 
     @property
     def direction(self) -> Direction:
         """Which way the metric is better: "higher" or "lower"."""
-        return metric_info(self.criterion, self.metric).direction
+        return self.metric_info().direction
+
+    def metric_info(self, metric: str | None = None) -> Metric:
+        """The entry of a metric, by default of the task's. Raises InputError for one that it does not have."""
+        own = {name: one.metric for name, one in self.metrics.items()}
+        return metric_info(self.criterion, metric or self.metric, own)
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """Every metric that a run is measured by."""
+        return (*METRICS[self.criterion], *self.metrics)
 
     def but(self, **changes: Any) -> Task:
         """This task with some of the constructor's arguments changed, checked again: `task.but(epochs=5)`.
@@ -186,17 +295,7 @@ class Task:
     @cached_property
     def data_sha256(self) -> str:
         """SHA-256 of every split's numbers and shapes: tells when data changed under a ledger."""
-        digest = hashlib.sha256(self.criterion.encode())
-        for where, split in self.splits.items():
-            digest.update(f"{where} {list(split.x.shape)} {list(split.y.shape)}".encode())
-            if split.items is None or split.items.exact:
-                digest.update(split.x.numpy().data)
-            digest.update(split.y.numpy().data)
-        return digest.hexdigest()
-
-
-def _kind(split: Split) -> Kind:
-    return {4: "image", 2: "tabular"}.get(split.x.ndim, "other")  # type: ignore[return-value]
+        return data_sha256(self.criterion, self.splits)
 
 
 def _positive(name: str, value: Any) -> int:

@@ -184,7 +184,7 @@ def test_a_dataset_of_dicts():
 
 def test_what_tricks_may_ask_of_nested_inputs():
     """Nothing that would mix or shift packed numbers."""
-    assert task_of().provides == {"classification"}
+    assert task_of().provides == {"classification", "mixable"}
     assert task_of().but(epochs=3).model is not None
     assert task_of().but(epochs=3).data_sha256 == task_of().data_sha256
 
@@ -251,8 +251,12 @@ def test_bad_nested_inputs_are_told_in_one_line():
         Task(Encoder, Ragged())
 
 
-def test_token_ids_without_their_kind_are_told():
+def test_token_ids_that_are_real_numbers_are_told():
     model = lambda: nn.Sequential(nn.Embedding(20, 4), nn.Flatten(), nn.Linear(24, 2))  # noqa: E731
     with pytest.raises(InputError, match='token ids stay whole numbers with kind="text"'):
+        check(Task(model, (IDS.float(), Y), test=False))
+    assert (
         check(Task(model, (IDS, Y), test=False))
-    assert check(Task(model, (IDS, Y), test=False, kind="text")) == ()
+        == check(Task(model, (IDS, Y), test=False, kind="text"))
+        == ()
+    )

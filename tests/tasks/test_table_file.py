@@ -147,7 +147,7 @@ def test_rows_without_a_target_are_left_out_and_told(tmp_path):
         (
             "a.csv",
             "x,y\n1,2\n",
-            "does not say which column is to be predicted; write .*a.csv:COLUMN; columns: x, y",
+            "does not say which column is to be predicted; write .*a.csv:COLUMN, or --target COLUMN; columns: x, y",
         ),
         ("a.csv:Y", "x,y\n1,2\n", "unknown column of .*a.csv 'Y'; did you mean 'y'?"),
         ("none.csv:y", None, "there is no file .*none.csv"),

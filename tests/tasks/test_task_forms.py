@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
-from torch.utils.data import Dataset, IterableDataset, TensorDataset
+from torch.utils.data import Dataset, TensorDataset
 
 from ablate.records.errors import InputError
 from ablate.records.trick import REQUIREMENTS
@@ -102,14 +102,14 @@ def test_regression_targets_are_columns():
 
 
 def test_kind_and_provides():
-    assert task().provides == {"classification", "tabular", "continuous"}
+    assert task().provides == {"classification", "tabular", "continuous", "mixable"}
     image = Task(model, (torch.zeros(10, 1, 4, 4), Y[:10]), test=False)
-    assert (image.kind, image.provides) == ("image", {"classification", "image", "continuous"})
+    assert (image.kind, image.provides) == ("image", {"classification", "image", "continuous", "mixable"})
     words = Task(model, (torch.arange(40).reshape(20, 2), Y), kind="text", test=False)
     assert words.train.x.dtype is torch.int64
-    assert words.provides == {"classification", "text"}
+    assert words.provides == {"classification", "text", "mixable"}
     series = Task(model, (torch.zeros(10, 4, 9), Y[:10].float()), criterion="regression", test=False)
-    assert series.provides == {"regression", "continuous"}
+    assert series.provides == {"regression", "continuous", "mixable"}
     assert (task().provides | image.provides | words.provides | series.provides) <= set(REQUIREMENTS)
 
 
@@ -190,11 +190,6 @@ def test_but_changes_one_thing_and_checks_it():
     assert repr(made) == "Task('mine', classification, x [2], train 20, validation 12)"
 
 
-class Endless(IterableDataset):
-    def __iter__(self):
-        yield 1, 2
-
-
 class Ragged(Doubles):
     def __getitem__(self, row):
         return torch.zeros(2 + row), 0
@@ -214,7 +209,7 @@ FRAME = pd.DataFrame({"age": [1.0, None, 3.0], "town": ["Oslo", "Bonn", "Oslo"]}
         ({"model": nn.Linear(2, 2)}, "model must be a function that makes a module, not a ready Linear; every run "),
         ({"model": 3}, "model must be a function that makes a module, not 3; every run needs fresh weights: model=la"),
         ({"criterion": "clasification"}, "unknown criterion 'clasification'; did you mean 'classification'?"),
-        ({"criterion": None}, "unknown criterion 'None'; known: classification, regression"),
+        ({"criterion": "x"}, "unknown criterion 'x'; known: classification, custom, language_modelling, multilabel, reg"),
         ({"metric": "acc"}, "unknown classification metric 'acc'; known: accuracy, auroc, balanced_accuracy, ece, f1, log"),
         ({"kind": "imgae"}, "unknown kind 'imgae'; did you mean 'image'?"),
         ({"epochs": 0}, "epochs must be a whole number of at least 1, not 0"),
@@ -234,7 +229,6 @@ FRAME = pd.DataFrame({"age": [1.0, None, 3.0], "town": ["Oslo", "Bonn", "Oslo"]}
         ({"train": (X[:0], Y[:0])}, "train is empty; a split needs at least one example"),
         ({"test": (X[:0], Y[:0])}, "test is empty; a split needs at least one example"),
         ({"train": (X[:2], Y[:2]), "test": None, "validation": None}, "train has 2 examples, too few to take valid"),
-        ({"train": Endless()}, "train is an IterableDataset, which has no length; give a map-style Dataset"),
         ({"train": Ragged()}, "train: item 1 has shape [3], item 0 has [2]; bring all examples to one shape"),
         ({"train": Unlabelled()}, "train: item 0 of the Dataset is a Tensor; return (x, y)"),
         ({"train": (X, Y + 0.5)}, "train y holds 0.5, which is no whole number; labels are 0 … classes-1; for num"),

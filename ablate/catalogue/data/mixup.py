@@ -50,7 +50,7 @@ TRICK = Trick(
             meaning="both shapes of the beta distribution of the share",
         ),
     ),
-    applies_to=("continuous",),
+    applies_to=("continuous", "mixable"),
     claims=(
         Claim(
             metric="accuracy",

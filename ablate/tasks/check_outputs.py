@@ -1,0 +1,135 @@
+"""Do a fresh model's outputs suit the criterion, the loss and the metrics?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import isnan
+
+import torch
+from torch import Tensor
+
+from ablate.records.errors import InputError
+from ablate.tasks.task import Task
+from ablate.tasks.user_code import generators
+
+METRIC_ROWS = 256
+"""Validation examples on which the user's metrics are tried."""
+
+
+def check_shape(task: Task, got: list[int], batch: int) -> None:
+    """Raise InputError where outputs of shape `got` are none of the criterion for `batch` examples."""
+    if task.criterion == "custom":
+        if got[:1] != [batch]:
+            raise InputError(
+                f"the model's output has shape {got} for {batch} examples", hint="return [batch, …]"
+            )
+        return
+    if task.dense:
+        _check_dense(task, got, batch)
+        return
+    wanted = [batch, task.outputs]
+    if got != wanted:
+        raise _wrong_shape(task, got, wanted)
+
+
+def _check_dense(task: Task, got: list[int], batch: int) -> None:
+    places = list(task.train.y.shape[1:])
+    if len(places) == 1:
+        right, classes = got[:-1] == [batch, *places], got[-1]
+        form = f"[{batch}, {places[0]}, {task.outputs} or more]"
+        hint = "end forward with .transpose(1, 2)" if got[2:] == places else "return logits of every token"
+    else:
+        right, classes = [got[0], *got[2:]] == [batch, *places], got[min(1, len(got) - 1)]
+        form = f"[{batch}, {task.outputs} or more, {', '.join(map(str, places))}]"
+        last = len(got) == 4 and got[1:3] == places
+        hint = "end forward with .permute(0, 3, 1, 2)" if last else "return logits of every pixel"
+    if not right:
+        raise InputError(f"the model's output has shape {got}, expected {form}", hint=hint)
+    if classes < task.outputs:
+        raise InputError(
+            f"y holds the class {task.outputs - 1}, but the model has {classes} outputs",
+            hint=f"number the classes 0 … {classes - 1}, or give the model {task.outputs} outputs",
+        )
+
+
+def _wrong_shape(task: Task, got: list[int], wanted: list[int]) -> InputError:
+    message = f"the model's output has shape {got}, expected {wanted}"
+    if task.criterion == "multilabel":
+        return InputError(
+            message, hint=f"multilabel takes logits [batch, labels], here {task.outputs} labels"
+        )
+    if task.classes is None:
+        if got == wanted[:1] and wanted[1] == 1:
+            return InputError(message, hint="end forward with .unsqueeze(1)")
+        return InputError(
+            message, hint=f"regression on {task.outputs} target(s) takes [batch, {task.outputs}]"
+        )
+    if len(got) == 2 and got[0] == wanted[0] and got[1] < wanted[1]:
+        where, label = max(
+            ((where, int(s.y.max())) for where, s in task.splits.items()), key=lambda pair: pair[1]
+        )
+        return InputError(
+            f"{where} y holds the label {label}, but the model has {got[1]} outputs",
+            hint=f"number the classes 0 … {got[1] - 1}, or give the model {wanted[1]} outputs",
+        )
+    return InputError(
+        message, hint=f"classification takes logits [batch, classes], here {task.classes} classes"
+    )
+
+
+def check_loss(task: Task, output: Tensor) -> list[str]:
+    """Raise InputError where the task's own loss cannot be trained; return what is odd. `output`: of the first examples."""
+    if task.loss is None:
+        return []
+    loss = task.evaluation.loss
+    assert loss is not None
+    y = task.train.y[: len(output)]
+    before = generators()
+    losses = loss(output.detach().clone().requires_grad_(), y)
+    if generators() != before:
+        raise InputError(
+            "the loss draws random numbers", hint="draw them in the model's forward, where they are seeded"
+        )
+    if not losses.is_floating_point():
+        raise InputError(f"the loss returned {losses.dtype}", hint="return floating-point numbers")
+    if not losses.requires_grad:
+        raise InputError(
+            "the loss has no gradient", hint="work it out from the outputs, without detach, argmax or item"
+        )
+    if not losses.isfinite().all():
+        what = "NaN" if losses.isnan().any() else "infinite"
+        raise InputError(
+            f"the loss is {what} for the fresh model's outputs", hint="look for a log or a division in it"
+        )
+    if losses.ndim:
+        return []
+    notes = ["the loss returns one number for a batch, which is taken as its mean"]
+    with torch.no_grad():
+        once, twice = float(losses), float(loss(torch.cat([output, output]), torch.cat([y, y])))
+    if abs(once) > 0 and abs(twice - 2 * once) < 1e-3 * abs(once):
+        notes = [
+            'the loss is a sum over the batch: the learning rate depends on the batch size (reduction="mean" does not)'
+        ]
+    return notes
+
+
+def check_metrics(task: Task) -> Iterator[str]:
+    """Raise InputError where one of the task's own metrics raises or gives no number, or where the one that is looked at is
+    NaN for random outputs too; tell the others that are NaN."""
+    if not task.metrics:
+        return
+    split = task.validation
+    with torch.no_grad():
+        outputs = task.model().eval()(split.x[:METRIC_ROWS]).float()
+    y = split.y[:METRIC_ROWS]
+    for name, value in task.evaluation.metrics(outputs[None], y, list(task.metrics)).items():
+        if not isnan(value.item()):
+            continue
+        told = f"the metric '{name}' is NaN for the fresh model's outputs on {len(y)} validation examples"
+        if task.metric == f"validation/{name}":
+            again = task.evaluation.metrics(torch.randn_like(outputs)[None], y, [name])[name]
+            if isnan(again.item()):
+                raise InputError(
+                    f"{told}, and for random ones", hint="return a number, or choose another metric"
+                )
+        yield told

@@ -1,0 +1,142 @@
+"""How a task's outputs are judged: the criterion's loss and metrics, or the user's own.
+
+`outputs` `[K, B, …]` of K lanes. What is kept of a split's outputs is `collect`ed from its batches: the outputs themselves
+where they are needed whole, else what the metrics need.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import cached_property
+from math import isnan
+
+import torch
+from torch import Tensor
+
+from ablate.tasks.criteria.code import CriterionCode
+from ablate.tasks.criteria.dense import Dense
+from ablate.tasks.metrics import tree_sum
+from ablate.tasks.own_loss import OwnLoss
+from ablate.tasks.own_metrics import OwnMetric
+
+ROWS = 512
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A criterion's code with the task's own loss (None: the criterion's) and metrics.
+
+    example: targets `[B, …]` of some training examples. batch_size: of the batches whose mean is the validation loss where
+    the loss is the user's own (weighted by examples): a loss of a batch need not be a mean over its examples.
+    """
+
+    code: CriterionCode
+    example: Tensor
+    batch_size: int
+    loss: OwnLoss | None = None
+    own: tuple[OwnMetric, ...] = ()
+
+    @property
+    def dense(self) -> bool:
+        return isinstance(self.code, Dense)
+
+    @property
+    def whole(self) -> bool:
+        """Whether a split's outputs are kept whole."""
+        return not self.dense or self.loss is not None or bool(self.own)
+
+    def rows(self, batch_size: int) -> int:
+        """Examples of one forward pass in evaluation: as many as training affords, or more where outputs are small; never
+        more or fewer because of other lanes."""
+        return batch_size if self.dense else max(ROWS, 4 * batch_size)
+
+    @cached_property
+    def together(self) -> bool:
+        """Whether lanes go through the user's loss by vmap."""
+        return self.loss is not None and self.loss.vmaps(self.example)
+
+    def example_losses(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """`[K, B]`, or the batches' means `[K]` where the user's loss gives those. `target`: `Batch.target`."""
+        if self.loss is None:
+            return self.code.example_loss(outputs, target)
+        return self.loss.of_lanes(outputs, target, together=self.together)
+
+    def plain_loss(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """The loss of one lane's batch by torch's own function, or the user's; a scalar."""
+        return self.code.plain_loss(outputs, y) if self.loss is None else self.loss.mean(outputs, y)
+
+    def collect(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """What is kept of outputs `[K, B, …]`; y `[B, …]` or `[K, B, …]`."""
+        return outputs if self.whole else self.code.summary(outputs, y)
+
+    def metrics(self, collected: Tensor, y: Tensor, only: Collection[str] | None = None) -> dict[str, Tensor]:
+        """The metrics of K lanes, each `[K]` float64; `only` names some. NaN where a lane's outputs are not finite.
+
+        y `[N, …]`, or `[K, N, …]` where each lane has its own.
+        """
+        found = self._of_criterion(collected, y, only)
+        mine = [one for one in self.own if only is None or one.name in only]
+        wants_loss = self.loss is not None and (only is None or "loss" in only)
+        if not mine and not wants_loss:
+            return found
+        finite = collected.isfinite().flatten(1).all(1).tolist()
+        targets = self._by_lane(y, len(collected))
+        if wants_loss:
+            found["loss"] = self._values([self._mean_loss(*lane) for lane in zip(collected, targets, strict=True)], finite)  # fmt: skip
+        for one in mine:
+            values = [
+                one(*self._users_form(outputs, own)) if sound else torch.nan
+                for outputs, own, sound in zip(collected, targets, finite, strict=True)
+            ]
+            found[one.name] = self._values(values, finite)
+        return found
+
+    def undefined(self, values: dict[str, float]) -> list[str]:
+        """Names of the user's metrics that are NaN, though the run has a loss."""
+        return [
+            one.name
+            for one in self.own
+            if isnan(values.get(one.name, 0.0)) and not isnan(values.get("loss", 0.0))
+        ]
+
+    def example_scores(self, collected: Tensor, y: Tensor) -> Tensor:
+        """One float64 score for each lane and example, `[K, N]`; `[K, 0]` where there is none."""
+        return self.code.example_scores(self._reduced(collected, y), y)
+
+    def _of_criterion(self, collected: Tensor, y: Tensor, only: Collection[str] | None) -> dict[str, Tensor]:
+        names = None if only is None else set(only) - {one.name for one in self.own}
+        if names is not None and self.loss is not None:
+            names -= {"loss"}
+        if names is not None and not names:
+            return {}
+        return self.code.metrics(self._reduced(collected, y), y, names)
+
+    def _reduced(self, collected: Tensor, y: Tensor) -> Tensor:
+        """The summary that the criterion's metrics are worked out from."""
+        if not (self.dense and self.whole):
+            return collected
+        rows = self.rows(self.batch_size)
+        parts = zip(
+            torch.split(collected, rows, 1), torch.split(y, rows, y.ndim - self.example.ndim), strict=True
+        )
+        return torch.cat([self.code.summary(outputs, own) for outputs, own in parts], 1)
+
+    def _by_lane(self, y: Tensor, lanes: int) -> Tensor:
+        return y if y.ndim > self.example.ndim else y.expand(lanes, *y.shape)
+
+    def _users_form(self, outputs: Tensor, y: Tensor) -> tuple[object, object]:
+        outputs, y = outputs.detach().cpu(), y.cpu()
+        return (outputs, y) if self.loss is None else self.loss.unpacked(outputs, y)
+
+    @torch.no_grad()
+    def _mean_loss(self, outputs: Tensor, y: Tensor) -> float:
+        assert self.loss is not None
+        parts = zip(torch.split(outputs, self.batch_size), torch.split(y, self.batch_size), strict=True)
+        sums = [self.loss.mean(own, target).double() * len(target) for own, target in parts]
+        return float(tree_sum(torch.stack(sums)) / len(y))
+
+    @staticmethod
+    def _values(values: list[float], finite: list[bool]) -> Tensor:
+        kept = [value if sound else torch.nan for value, sound in zip(values, finite, strict=True)]
+        return torch.tensor(kept, dtype=torch.float64)

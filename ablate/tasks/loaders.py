@@ -1,0 +1,71 @@
+"""DataLoaders and what is indexed like a Dataset as sources: the data set is used, and what is not is told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, RandomSampler, SequentialSampler, default_collate
+
+from ablate.records.errors import InputError
+
+
+def batch_size_of(source: Any) -> int | None:
+    """A DataLoader's batch size, if `source` is one that makes batches."""
+    return source.batch_size if isinstance(source, DataLoader) else None
+
+
+def unwrapped(given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """(`given` with DataLoaders replaced by their data sets, notes on what is ignored). Raises InputError."""
+    found: dict[str, Any] = {}
+    notes = []
+    for where, source in given.items():
+        if isinstance(source, DataLoader):
+            notes.append(_note(where, source))
+            found[where] = source.dataset if isinstance(source.dataset, Dataset) else Indexed(source.dataset)
+        else:
+            found[where] = Indexed(source) if is_indexed(source) else source
+    return found, notes
+
+
+class Indexed(Dataset[Any]):
+    """Items by number of an object that is no torch Dataset but is used as one: of Hugging Face's `datasets`, or a list."""
+
+    def __init__(self, items: Any) -> None:
+        self.items = items
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, row: int) -> Any:
+        return self.items[row]
+
+
+def is_indexed(source: Any) -> bool:
+    """Whether `source` has items by number and is neither a pair, an array nor a frame."""
+    kind = type(source)
+    if isinstance(source, Dataset | Mapping | Sequence | Tensor) or hasattr(source, "__array__"):
+        return False
+    return hasattr(kind, "__getitem__") and hasattr(kind, "__len__")
+
+
+def _note(where: str, loader: DataLoader[Any]) -> str:
+    if loader.collate_fn is not default_collate and loader.batch_size is not None:
+        name = getattr(loader.collate_fn, "__name__", type(loader.collate_fn).__name__)
+        raise InputError(
+            f"{where} is a DataLoader with a collate function of its own, '{name}'",
+            hint="give the Dataset, and let its items have what that function does (padding to one length, say)",
+        )
+    ignored = ["shuffle" if isinstance(loader.sampler, RandomSampler) else ""]
+    if (
+        not isinstance(loader.sampler, RandomSampler | SequentialSampler)
+        and type(loader.sampler).__name__ != "_InfiniteConstantSampler"
+    ):
+        ignored = [f"sampler {type(loader.sampler).__name__}"]
+    ignored += ["num_workers"] if loader.num_workers else []
+    ignored += ["drop_last"] if loader.drop_last else []
+    listed = ", ".join(filter(None, ignored))
+    size = f", its batch size {loader.batch_size}" if where == "train" and loader.batch_size else ""
+    ending = f"; not used: {listed} (each run draws its own order)" if listed else ""
+    return f"of the {where} DataLoader its data set is used{size}{ending}"

@@ -1,0 +1,27 @@
+"""How much data a task may hold in memory. Each worker process holds its own copy."""
+
+from __future__ import annotations
+
+import os
+
+from ablate.records.errors import InputError
+
+GIB = 2**30
+SHARE = 4
+"""The driver and its workers each hold the data, and training needs memory too."""
+
+
+def most_bytes() -> int:
+    """A quarter of the machine's memory; 2 GiB where that is not known."""
+    if not {"SC_PHYS_PAGES", "SC_PAGE_SIZE"} <= set(getattr(os, "sysconf_names", ())):
+        return 2 * GIB
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // SHARE
+
+
+def check_bytes(needed: int, what: str, hint: str = "") -> None:
+    """Raise InputError where `needed` bytes are more than data may take. `what`: "train x: 20000 examples of shape [3, 224, 224]"."""
+    if needed > (most := most_bytes()):
+        raise InputError(
+            f"{what} would take {needed / GIB:.3g} GiB in memory, where {most / GIB:.3g} GiB may be taken",
+            hint=hint or "give fewer or smaller examples (resize them, or take a subset)",
+        )

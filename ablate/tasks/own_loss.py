@@ -1,0 +1,136 @@
+"""A loss of the user's own: a function `(outputs, targets)`, called as torch's losses are.
+
+It sees one lane's batch in the form that the model returns and the data have, and gives a number for each example, `[B]`,
+or the batch's mean. Lanes go through `torch.vmap` together where that gives the same bits as one after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ablate.records.errors import InputError, unknown
+from ablate.tasks.metric_table import CRITERIA, Criterion
+from ablate.tasks.packing import Packing
+from ablate.tasks.user_code import UsersCode
+
+PROBED = 3
+"""Lanes with which it is tried whether vmap computes the same."""
+FAILURES = (RuntimeError, NotImplementedError, TypeError, ValueError, AttributeError, LookupError, InputError)
+
+
+def checked_loss(loss: Any) -> Callable[[Any, Any], Any] | None:
+    """`loss`, if it can be one. Raises InputError for a class, for parameters that nothing would train, for no function."""
+    if loss is None:
+        return None
+    if isinstance(loss, type):
+        raise InputError(f"loss is the class {loss.__name__}", hint=f"give an object: loss={loss.__name__}()")
+    if not callable(loss):
+        raise InputError(
+            f"loss must be a function (outputs, targets), not {loss!r}", hint="loss=torch.nn.HuberLoss()"
+        )
+    if isinstance(loss, nn.Module) and any(p.requires_grad for p in loss.parameters()):
+        raise InputError(
+            f"loss is a {type(loss).__name__} with trainable parameters, which nothing would train",
+            hint="make it a part of the model, which then returns what it computes",
+        )
+    return loss  # type: ignore[no-any-return]
+
+
+def criterion_of(given: str | None, loss: Callable[[Any, Any], Any] | None) -> Criterion:
+    """The criterion that is meant: classification, or "custom" with a loss, unless `given`. Raises InputError."""
+    if given is None:
+        return "classification" if loss is None else "custom"
+    if given not in CRITERIA:
+        raise unknown("criterion", str(given), CRITERIA)
+    if given == "custom" and loss is None:
+        raise InputError(
+            'criterion="custom" needs a loss', hint="give loss=FUNCTION, called as loss(outputs, targets)"
+        )
+    return given
+
+
+@dataclass(frozen=True)
+class OwnLoss:
+    """A user's loss on packed tensors.
+
+    shape: of one example's outputs as the model returns them. outputs, targets: how they are packed; None where they are
+    one tensor.
+    """
+
+    function: Callable[[Any, Any], Any]
+    shape: tuple[int, ...]
+    outputs: Packing | None = None
+    targets: Packing | None = None
+
+    def __call__(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """One lane: outputs `[B, …]`, target `[B, …]` -> `[B]`, or the mean `[]`. Raises InputError."""
+        given, wanted = self.unpacked(outputs, target)
+        with UsersCode("the loss", hint=self._hint(given, wanted)):
+            losses = self.function(given, wanted)
+        if not isinstance(losses, Tensor):
+            raise InputError(
+                f"the loss returned a {type(losses).__name__}, which has no gradient",
+                hint="return a tensor: a number for each example, [batch], or their mean",
+            )
+        if losses.ndim and tuple(losses.shape) != (len(outputs),):
+            batch = f"{len(outputs)} examples"
+            raise InputError(
+                f"the loss returned shape {list(losses.shape)} for {batch}",
+                hint="return a number for each example, [batch], or their mean; for instance end with .flatten(1).mean(1)",
+            )
+        return losses
+
+    def mean(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """One lane's loss of a batch, `[]`."""
+        return self(outputs, target).mean()
+
+    def unpacked(self, outputs: Tensor, target: Tensor) -> tuple[Any, Any]:
+        """One lane's (outputs, targets) in the user's own form."""
+        shaped = (
+            outputs.reshape(len(outputs), *self.shape)
+            if self.outputs is None
+            else self.outputs.unpack(outputs)
+        )
+        return shaped, target if self.targets is None else self.targets.unpack(target)
+
+    def of_lanes(self, outputs: Tensor, target: Tensor, *, together: bool) -> Tensor:
+        """`[K, B, …]`, `[K, B, …]` -> `[K, B]` or `[K]`. `together`: by vmap."""
+        if together:
+            return torch.vmap(self)(outputs, target)
+        return torch.stack([self(*lane) for lane in zip(outputs, target, strict=True)])
+
+    def vmaps(self, target: Tensor) -> bool:
+        """Whether vmap gives lanes the bits that they have one after the other. `target`: of a batch `[B, …]`."""
+        generator = torch.Generator().manual_seed(0)
+        width = self.shape if self.outputs is None else (self.outputs.width,)
+        outputs = torch.randn(PROBED, len(target), *width, generator=generator)
+        targets = torch.stack([target.roll(lane, 0) for lane in range(PROBED)])
+        try:
+            found = [self._with_gradient(outputs, targets, together=together) for together in (True, False)]
+        except FAILURES:
+            return False
+        return all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+    def _with_gradient(self, outputs: Tensor, targets: Tensor, *, together: bool) -> tuple[Tensor, Tensor]:
+        leaf = outputs.clone().requires_grad_()
+        with torch.enable_grad():
+            losses = self.of_lanes(leaf, targets, together=together)
+        (gradient,) = torch.autograd.grad(losses.sum(), leaf)
+        return losses.detach(), gradient
+
+    def _hint(self, outputs: Any, target: Any) -> str:
+        return f"it was called with outputs {described(outputs)} and targets {described(target)}"
+
+
+def described(values: Any) -> str:
+    """Types and shapes of a tensor or of nested ones."""
+    if isinstance(values, Tensor):
+        return f"{str(values.dtype).removeprefix('torch.')} {list(values.shape)}"
+    if isinstance(values, dict):
+        return ", ".join(f"{key!r} {described(value)}" for key, value in values.items())
+    return ", ".join(described(value) for value in values)

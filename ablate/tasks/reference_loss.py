@@ -1,0 +1,62 @@
+"""The loss of outputs that do not depend on the inputs: what training must beat."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ablate.tasks.evaluation import Evaluation
+from ablate.tasks.task import Task
+
+ROWS = 512
+"""Targets to which a constant is fitted where the loss is the user's own."""
+STEPS = 50
+
+
+def constant_outputs(evaluation: Evaluation, y: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The best outputs `[1, 1, …]` for all examples alike, learned from targets `y`; `shape`: of one example's outputs.
+
+    Of a user's own loss by L-BFGS from zero; zeros where that does not find better ones.
+    """
+    known = evaluation.code.constant(y, shape)
+    if evaluation.loss is None:
+        return known
+    some = y[:ROWS]
+    start = known.float().expand(1, 1, *shape)[0, 0].clone()
+    constant = start.clone().requires_grad_()
+    optimizer = torch.optim.LBFGS([constant], max_iter=STEPS, line_search_fn="strong_wolfe")
+
+    def loss(outputs: Tensor) -> Tensor:
+        assert evaluation.loss is not None
+        return evaluation.loss.mean(outputs.expand(len(some), *shape), some)
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        value = loss(constant)
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    with torch.no_grad():
+        better = bool(constant.isfinite().all()) and bool(loss(constant) < loss(start))
+    return (constant.detach() if better else start)[None, None]
+
+
+def metric_of_constant(task: Task, constant: Tensor, y: Tensor, metric: str) -> float:
+    """A metric of the outputs `constant` `[1, 1, …]` for every target of `y`."""
+    evaluation, shape = task.evaluation, task.output_form.flat
+    wide = constant if evaluation.loss is None else constant.float()
+    parts = torch.split(y, evaluation.rows(task.batch_size))
+    collected = [evaluation.collect(wide.expand(1, len(own), *shape), own) for own in parts]
+    return evaluation.metrics(torch.cat(collected, dim=1), y, [metric])[metric].item()
+
+
+def constant_loss(task: Task, known: Tensor, y: Tensor) -> float:
+    """The loss on targets `y` of the best constant outputs for the targets `known`."""
+    constant = constant_outputs(task.evaluation, known, task.output_form.flat)
+    return metric_of_constant(task, constant, y, "loss")
+
+
+def zero_loss(task: Task, y: Tensor) -> float:
+    """The loss on targets `y` of outputs of zero."""
+    return metric_of_constant(task, torch.zeros(1, 1, *task.output_form.flat), y, "loss")

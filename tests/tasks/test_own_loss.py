@@ -1,0 +1,219 @@
+"""`loss=` and `metrics=`: functions of the user's own, in the form that the model and the data have."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+import torchmetrics
+from torch import nn
+
+from ablate.records.errors import InputError
+from ablate.tasks.check import check
+from ablate.tasks.describe import prior_loss
+from ablate.tasks.own_loss import OwnLoss
+from ablate.tasks.requirements import lacking
+from ablate.tasks.task import Task
+
+G = torch.Generator().manual_seed(0)
+X = torch.randn(40, 5, generator=G)
+Y = torch.arange(40) % 3
+
+
+def linear():
+    return nn.Linear(5, 3)
+
+
+def task(**more):
+    return Task(more.pop("model", linear), (X, more.pop("y", Y)), **more)
+
+
+class Autoencoder(nn.Module):
+    def __init__(self, returns=lambda x, mean: {"x": x, "mean": mean}):
+        super().__init__()
+        self.inner, self.outer, self.returns = nn.Linear(5, 2), nn.Linear(2, 5), returns
+
+    def forward(self, x):
+        mean = self.inner(x)
+        return self.returns(self.outer(mean), mean)
+
+
+def elbo(outputs, x):
+    return F.mse_loss(outputs["x"], x) + outputs["mean"].square().mean()
+
+
+def draws(outputs, targets):
+    return F.cross_entropy(outputs + torch.randn(()), targets)
+
+
+def test_a_loss_alone_takes_whatever_the_data_hold():
+    made = task(loss=nn.CrossEntropyLoss())
+    assert (made.criterion, made.metric, made.direction) == ("custom", "validation/loss", "lower")
+    assert made.train.y.dtype is torch.int64
+    assert check(made) == ("the loss returns one number for a batch, which is taken as its mean",)
+    assert check(task(loss=nn.CrossEntropyLoss(reduction="none"))) == ()
+    words = [["no", "yes", "why"][int(label)] for label in Y]
+    assert task(y=words, loss=nn.CrossEntropyLoss()).labels == ("no", "why", "yes")
+
+
+def test_beside_a_criterion_the_loss_is_handed_labels_and_the_metrics_stay():
+    made = task(criterion="classification", loss=nn.CrossEntropyLoss(reduction="none", label_smoothing=0.1))
+    outputs = torch.randn(2, len(made.validation), 3, generator=G)
+    found = made.evaluation.metrics(outputs, made.validation.y, ["accuracy", "loss", "log_loss"])
+    for lane in range(2):
+        y = made.validation.y
+        assert found["loss"][lane].item() == pytest.approx(
+            F.cross_entropy(outputs[lane], y, label_smoothing=0.1).item()
+        )
+        assert found["log_loss"][lane].item() == pytest.approx(F.cross_entropy(outputs[lane], y).item())
+    assert made.metric == "validation/accuracy"
+    assert "classification" not in made.provides
+    assert "loss of its own" in lacking(made)["classification"]
+
+
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+@pytest.mark.parametrize(
+    ("loss", "target"), [(nn.CrossEntropyLoss, Y), (nn.PoissonNLLLoss, X[:, 0]), (nn.HuberLoss, X[:, 0])]
+)
+def test_lanes_have_the_bits_that_each_has_alone(loss, target, reduction):
+    made = OwnLoss(loss(reduction=reduction), (3,) if loss is nn.CrossEntropyLoss else ())
+    outputs, targets = torch.randn(4, 40, *made.shape, generator=G), target.expand(4, -1)
+    together = made.of_lanes(outputs, targets, together=made.vmaps(target))
+    assert torch.equal(together, torch.stack([made(one, target) for one in outputs]))
+    assert together.shape == ((4,) if reduction == "mean" else (4, 40))
+    if reduction == "none":
+        assert made.vmaps(target)
+
+
+def test_what_vmap_cannot_take_goes_lane_by_lane():
+    def with_item(outputs, targets):
+        return F.cross_entropy(outputs, targets) * (2.0 if outputs.abs().max().item() > 1 else 1.0)
+
+    made = OwnLoss(with_item, (3,))
+    assert not made.vmaps(Y)
+    assert task(loss=with_item).evaluation.together is False
+    outputs = torch.randn(2, 40, 3, generator=G)
+    losses = made.of_lanes(outputs, Y.expand(2, -1), together=False)
+    assert torch.equal(losses, torch.stack([with_item(one, Y) for one in outputs]))
+
+
+@pytest.mark.parametrize("returns", [lambda x, mean: {"x": x, "mean": mean}, lambda x, mean: (x, mean)])
+def test_several_outputs_reach_the_loss_as_the_model_returns_them(returns):
+    def loss(outputs, x):
+        return elbo(
+            dict(zip(("x", "mean"), outputs, strict=True)) if isinstance(outputs, tuple) else outputs, x
+        )
+
+    made = task(model=lambda: Autoencoder(returns), y=X, loss=loss)
+    check(made)
+    module = made.model()
+    flat = module(X[:8])
+    assert flat.shape == (8, 7)
+    plain = Autoencoder()
+    plain.load_state_dict(module.state_dict())
+    assert made.evaluation.plain_loss(flat, X[:8]).item() == pytest.approx(elbo(plain(X[:8]), X[:8]).item())
+    assert prior_loss(made) == pytest.approx(made.train.y.var(0, correction=0).mean().item(), rel=0.05)
+
+
+def test_nested_targets_reach_the_loss_as_they_were_given():
+    seen = []
+
+    def loss(outputs, targets):
+        seen.append({name: (value.dtype, tuple(value.shape[1:])) for name, value in targets.items()})
+        return F.cross_entropy(outputs, targets["class"]) + (outputs - targets["numbers"]).abs().mean()
+
+    made = task(y={"class": Y, "numbers": X[:, :3].double()}, loss=loss, epochs=2)
+    check(made.but(epochs=3))
+    assert seen[0] == {"class": (torch.int64, ()), "numbers": (torch.float32, (3,))}
+
+
+def test_a_model_that_returns_one_number_for_each_example_keeps_its_shape():
+    made = task(
+        model=lambda: nn.Sequential(nn.Linear(5, 1), nn.Flatten(0)),
+        y=X[:, 0],
+        loss=nn.MSELoss(reduction="none"),
+    )
+    assert check(made) == ()
+    lanes = torch.randn(2, 40, 1, generator=G)
+    assert made.evaluation.example_losses(lanes, X[:, 0].expand(2, -1)).shape == (2, 40)
+
+
+def test_a_sum_is_told():
+    (note,) = check(task(loss=nn.CrossEntropyLoss(reduction="sum")))
+    assert "a sum over the batch" in note
+
+
+BAD = [
+    ({"loss": nn.CrossEntropyLoss}, "loss is the class CrossEntropyLoss; give an object: loss=CrossEntropyLoss()"),
+    ({"loss": "mse"}, "loss must be a function (outputs, targets), not 'mse'"),
+    ({"loss": nn.Linear(3, 1)}, "loss is a Linear with trainable parameters, which nothing would train"),
+    ({"criterion": "custom"}, 'criterion="custom" needs a loss; give loss=FUNCTION'),
+    ({"loss": lambda o, y: 1.0}, "the loss returned a float, which has no gradient; return a tensor"),
+    ({"loss": lambda o, y: o}, "the loss returned shape [8, 3] for 8 examples; return a number for each example, [batch]"),
+    ({"loss": lambda o, y: o.detach().mean()}, "the loss has no gradient"),
+    ({"loss": lambda o, y: o.mean() * float("nan")}, "the loss is NaN for the fresh model's outputs"),
+    ({"loss": lambda o: o.mean()}, "the loss failed: TypeError"),
+    ({"loss": draws}, "the loss draws random numbers; draw them in the model's forward"),
+    ({"loss": nn.BCEWithLogitsLoss()}, "it was called with outputs float32 [8, 3] and targets int64 [8]"),
+    ({"model": lambda: Autoencoder(lambda x, m: (x, 3)), "loss": elbo}, "the model's output[1] is no tensor of real numbers"),
+    ({"metrics": {"share": lambda o, y: 1.0}}, "nothing says whether a high 'share' is good; write metrics="),
+    ({"metrics": {"share": (lambda o, y: 1.0, "up")}}, "the direction of 'share' is 'up'"),
+    ({"metrics": {"accuracy": (lambda o, y: 1.0, "maximize")}}, "'accuracy' is measured already; give it another name"),
+    ({"metrics": [lambda o, y: 1.0]}, "metrics: a lambda has no name"),
+    ({"metrics": {"own": torchmetrics.MeanSquaredError}}, "'own' is the class MeanSquaredError, not a function"),
+    ({"metrics": {"own": (lambda o, y: o.sum(1), "maximize")}}, "the metric 'own' returned"),
+    ({"metrics": {"own": (lambda o, y: {}["x"], "maximize")}}, "the metric 'own' failed: KeyError: 'x'"),
+    ({"metrics": {"own": (max, "maximize")}, "metric": "owm"}, "unknown classification metric 'owm'; did you mean 'own'?"),
+    ({"y": [[1], [2, 3]] * 20, "loss": F.mse_loss}, "cannot be an array"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("more", "message"), BAD, ids=range(len(BAD)))
+def test_what_cannot_be_a_loss_or_a_metric_is_refused_in_one_line(more, message):
+    with pytest.raises(InputError) as error:
+        check(task(**more))
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_metrics_of_torchmetrics_and_functions_are_measured_beside_the_built_in_ones():
+    def margin(outputs, targets):
+        top = outputs.topk(2).values
+        return (top[:, 0] - top[:, 1]).mean()
+
+    metrics = {"kappa": torchmetrics.CohenKappa("multiclass", num_classes=3), "margin": (margin, "maximize")}
+    made = task(metrics=metrics, metric="kappa")
+    assert made.metric == "validation/kappa"
+    assert made.direction == "higher"
+    assert made.but(epochs=2).metric_names[-2:] == ("kappa", "margin")
+    outputs, y = torch.randn(3, len(made.validation), 3, generator=G), made.validation.y
+    outputs[2, 0, 0] = torch.inf
+    found = made.evaluation.metrics(outputs, y)
+    for lane in range(2):
+        expected = torchmetrics.functional.cohen_kappa(outputs[lane], y, "multiclass", num_classes=3).item()
+        assert found["kappa"][lane].item() == pytest.approx(expected)
+        assert found["margin"][lane].item() == pytest.approx(margin(outputs[lane], y).item())
+    assert found["kappa"][2].isnan()
+    assert set(made.evaluation.metrics(outputs, y, ["margin"])) == {"margin"}
+
+
+def test_metrics_of_token_tasks_see_whole_outputs():
+    x = torch.randint(0, 7, (20, 4), generator=G)
+
+    def model():
+        return nn.Sequential(nn.Embedding(7, 6), nn.Linear(6, 7))
+
+    seen = []
+    metrics = {"shapes": (lambda o, y: seen.append((o.shape[1:], y.shape[1:])) or 1.0, "maximize")}
+    made = Task(model, (x, x), criterion="language_modelling", kind="text", metrics=metrics)
+    outputs = torch.randn(2, len(made.validation), 4, 7, generator=G)
+    found = made.evaluation.metrics(made.evaluation.collect(outputs, made.validation.y), made.validation.y)
+    assert seen == [((4, 7), (4,))] * 2
+    plain = made.but(metrics=None).evaluation
+    expected = plain.metrics(plain.collect(outputs, made.validation.y), made.validation.y)
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+
+def test_a_metric_that_is_nan_is_told():
+    made = task(metrics={"own": (lambda o, y: float("nan"), "maximize")})
+    assert "the metric 'own' is NaN for the fresh model's outputs on" in check(made)[0]
+    assert made.evaluation.undefined({"own": float("nan"), "loss": 1.0}) == ["own"]
+    assert made.evaluation.undefined({"own": float("nan"), "loss": float("nan")}) == []
