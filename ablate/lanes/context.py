@@ -39,7 +39,8 @@ class TaskContext:
 
     def facts(self, total_steps: int, steps_per_epoch: int) -> Facts:
         """What the task's tricks may know, for a training of so many steps."""
-        counts = self.splits["train"].target.sum(dim=0) if self.task.classes is not None else None
+        classes, y = self.task.classes, self.splits["train"].y
+        counts = None if classes is None else y.bincount(minlength=classes).to(torch.float32)
         return Facts(counts, total_steps, steps_per_epoch)
 
     @property
