@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import combinations
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from ablate.records.errors import InputError
