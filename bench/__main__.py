@@ -1,10 +1,11 @@
-"""`make bench`: speed, side by side in one run. Each part is a command of its own with options for sizes.
+"""`make bench`: all speed benchmarks. Each part is a command of its own with options for sizes.
 
 python -m bench.trials    (a, b) trials per hour of a whole search against a plain Optuna + DataLoader loop
 python -m bench.grids     (c) lr-find's grids against the same runs one after another
 python -m bench.lanes     (d, f) a run's step alone, fused, in processes, as others train it; share of the roofline
 python -m bench.search    (e) search and ledger a trial (--overhead); what the search finds (--regret)
-python -m bench.growth    (g) how cost grows with trials, lanes and runs
+python -m bench.growth    (g) scaling with trials, lanes and runs
+python -m bench.kernels   CPU time of a step under each kernel (not part of make bench)
 python -m bench.quality   the search's result at equal wall time, on three real tasks (an hour; not part of make bench)
 
 Where there is a CUDA GPU all of them train on it (`--device cpu`: not), (a) and (b) also on Fashion-MNIST, with an absolute
@@ -46,7 +47,7 @@ class Part:
 
 
 def parts(kind: str, device: str, *, trials: int = 0, repeats: int = 3) -> tuple[Part, ...]:
-    """What `make bench` runs on a `device` of that kind ("cpu", "cuda"), and what not and why."""
+    """What `make bench` runs on a `device` of that kind ("cpu", "cuda"), and what it leaves out and why."""
     where, n = ("--device", device), ("--repeats", str(repeats))
     without = ""
     if kind == "cpu":
@@ -64,7 +65,7 @@ def parts(kind: str, device: str, *, trials: int = 0, repeats: int = 3) -> tuple
 
 
 def run(part: Part, tell: Callable[[str], None]) -> int:
-    """A part in a process of its own; its lines are told as they come. Returns its exit code."""
+    """Run a part in a process of its own and pass on its lines; returns its exit code."""
     tell(f"\n# {part}\n")
     if part.without:
         tell(f"left out: {part.without}\n")
@@ -87,7 +88,7 @@ def kept_name(about: dict[str, object]) -> str:
 
 
 def run_all(chosen: Sequence[Part], file: TextIO | None) -> int:
-    """Every part, whatever becomes of those before it; the first exit code that is not zero."""
+    """Run every part, even if one fails; returns the first non-zero exit code."""
 
     def tell(line: str) -> None:
         print(line, end="", flush=True)
@@ -99,7 +100,7 @@ def run_all(chosen: Sequence[Part], file: TextIO | None) -> int:
     return next((code for code in codes if code), 0)
 
 
-def main(given: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -108,14 +109,14 @@ def main(given: list[str] | None = None) -> int:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--keep", action="store_true", help="write the lines to bench/results/DEVICE.txt too")
     parser.add_argument("--list", action="store_true", help="say what would run, and run nothing")
-    asked = parser.parse_args(given)
-    device = common.asked_device(asked.device)
-    chosen = parts(device.type, str(device), trials=asked.trials, repeats=asked.repeats)
-    if asked.list:
+    args = parser.parse_args(argv)
+    device = common.asked_device(args.device)
+    chosen = parts(device.type, str(device), trials=args.trials, repeats=args.repeats)
+    if args.list:
         for part in chosen:
             print(part, f"(left out: {part.without})" if part.without else "")
         return 0
-    if not asked.keep:
+    if not args.keep:
         return run_all(chosen, None)
     path = RESULTS / kept_name(environment(device))
     with path.open("w", encoding="utf-8") as file:

@@ -1,8 +1,8 @@
-"""`python -m bench.chaos [N]`: a running study is killed (SIGKILL) N times, and an outside oracle counts.
+"""`python -m bench.chaos [N]`: kills a running study (SIGKILL) N times and checks its ledger.
 
-The driver of a tiny study is killed at random moments of every stage, inline and with two worker processes,
-and started again. After each kill the ledger is read with nothing but `sqlite3`, and compared with what it
-held before, with what the driver had acknowledged, and at the end with a run that nobody disturbed.
+The driver of a tiny study is killed at random moments of every stage, inline and with two worker processes, and restarted.
+After each kill the ledger is read with plain `sqlite3` and compared with its contents before the kill, with the runs that the driver
+had acknowledged, and at the end with an uninterrupted study.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ KILLS = 200
 PRELOADED = ["ablate.study.driver", "ablate.study.resume"]
 WORKERS = 2
 PATIENCE = 120.0
-"""Seconds after which an undisturbed driver counts as hanging."""
+"""Seconds after which an uninterrupted driver counts as hanging."""
 SHARE = 0.9
 """Drivers are killed within this share of the time that a study takes up to its report."""
 ORPHANS = 20.0
-"""Seconds that worker processes have to end after their driver: a server that still imports notices when it is done."""
+"""Seconds that worker processes have to end after their driver; a server that is still importing notices only afterwards."""
 FINISHED = {"complete", "pruned", "diverged", "out_of_memory", "failed"}
 TASK = """
 import torch
@@ -61,8 +61,8 @@ seeds = 2
 Row = tuple[Any, ...]
 
 
-class CommandResult:
-    """The driver's progress, told to the one who is about to kill it."""
+class PipeProgress:
+    """A study's progress reporter that sends stages and recorded runs to the parent process."""
 
     def __init__(self, pipe: Connection) -> None:
         self.pipe = pipe
@@ -82,7 +82,7 @@ class CommandResult:
 
 
 def drive(folder: Path, executor: str, pipe: Connection) -> None:
-    """One driver: opens the study in `folder` and runs it to its end, report and all."""
+    """One driver: opens the study in `folder` and runs it to its end, including the report."""
     from ablate.study.driver import run_study
     from ablate.study.resume import Options, find, session_of
 
@@ -92,13 +92,13 @@ def drive(folder: Path, executor: str, pipe: Connection) -> None:
     os.dup2(log, 2)
     options = Options(folder / "studies", folder / "reports", "cpu", 0, WORKERS, executor, command="chaos")
     opened = find(str(folder / "chaos.toml"), options)
-    with session_of(opened, options, CommandResult(pipe)) as session:
+    with session_of(opened, options, PipeProgress(pipe)) as session:
         pipe.send(("stage", "opened"))
         run_study(session, options)
 
 
 def start(folder: Path, executor: str) -> tuple[BaseProcess, Connection]:
-    """A driver in a process of its own. It is forked from a server that has imported torch already."""
+    """Start a driver in a process of its own, forked from a server that has imported torch."""
     context = multiprocessing.get_context("forkserver")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=drive, args=(folder, executor, theirs))
@@ -117,7 +117,7 @@ def warm_up() -> None:
 
 
 def study_in(folder: Path) -> Path:
-    """A new study, not begun. Returns the path of its ledger to be."""
+    """Write a new study; returns the path that its ledger will have."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "chaos_task.py").write_text(TASK)
     (folder / "chaos.toml").write_text(STUDY.format(task=(folder / "chaos_task.py").as_posix()))
@@ -125,7 +125,7 @@ def study_in(folder: Path) -> Path:
 
 
 def rows(ledger: Path) -> list[Row]:
-    """(identity, everything else that the ledger holds of a run but its place), as they stand."""
+    """The ledger's runs: identity and every other column but the position."""
     if not ledger.exists():
         return []
     connection = sqlite3.connect(f"{ledger.as_uri()}?mode=rw", uri=True)
@@ -140,13 +140,13 @@ def rows(ledger: Path) -> list[Row]:
 
 
 def timeless(found: list[Row]) -> dict[str, Row]:
-    """Identity -> row without `seconds`, the only number that may differ between two studies."""
+    """Identity -> row without `seconds`, the only column that may differ between two studies."""
     return {row[0]: (*row[1:11], *row[12:]) for row in found}
 
 
 @dataclass
 class Count:
-    """What the oracle saw. All but `kills` and `moments` must stay zero."""
+    """What the checks found. All but `kills` and `moments` must stay zero."""
 
     kills: int = 0
     lost: int = 0
@@ -167,12 +167,12 @@ class Count:
         where = ", ".join(f"{moment} {n}" for moment, n in sorted(self.moments.items()))
         return (
             f"{self.kills} kills: {self.lost} runs lost, {self.duplicated} duplicated, {self.changed} changed, "
-            f"{self.running} left running, {self.different} different from an undisturbed study, "
+            f"{self.running} left running, {self.different} different from an uninterrupted study, "
             f"{self.orphans} orphaned processes ({where})"
         )
 
-    def look(self, ledger: Path, before: list[Row], acknowledged: set[str]) -> list[Row]:
-        """Compare the ledger with what it held before and what the driver said since."""
+    def check(self, ledger: Path, before: list[Row], acknowledged: set[str]) -> list[Row]:
+        """Compare the ledger with its contents before and the runs acknowledged since."""
         now = rows(ledger)
         known = {row[0]: row for row in now}
         self.lost += len((acknowledged | {row[0] for row in before}) - known.keys())
@@ -208,9 +208,9 @@ def orphans(processes: list[int]) -> int:
 def listen(
     pipe: Connection, until: float, acknowledged: set[str], moments: dict[str, float] | None = None
 ) -> str:
-    """Hear the driver out until the moment `until` (or its end); the stage it was in.
+    """Read the driver's messages until the time `until` or its end; returns its stage.
 
-    moments: takes note of when each stage began.
+    moments: receives when each stage began.
     """
     moments = {} if moments is None else moments
     stage = "opening"
@@ -231,8 +231,8 @@ def listen(
     return stage
 
 
-def undisturbed(folder: Path, executor: str) -> tuple[list[Row], float]:
-    """The rows of a study that nobody disturbs, and the seconds until its report."""
+def uninterrupted(folder: Path, executor: str) -> tuple[list[Row], float]:
+    """The rows of an uninterrupted study, and the seconds until its report."""
     ledger = study_in(folder)
     seconds = finish(folder, executor, set())
     return rows(ledger), seconds
@@ -256,13 +256,13 @@ def finish(folder: Path, executor: str, acknowledged: set[str]) -> float:
 
 
 def chaos(folder: Path, kills: int, executors: tuple[str, ...], seed: int = 0) -> Count:
-    """Kill studies `kills` times, taking turns with `executors`. What the oracle saw."""
+    """Kill studies `kills` times, alternating `executors`; returns what the checks found."""
     draw = random.Random(seed)
     warm_up()
     reference: list[Row] = []
     spans = {}
     for name in dict.fromkeys(executors):
-        reference, spans[name] = undisturbed(folder / f"undisturbed-{name}", name)
+        reference, spans[name] = uninterrupted(folder / f"uninterrupted-{name}", name)
     expected = timeless(reference)
     count = Count()
     study = 0
@@ -277,18 +277,18 @@ def chaos(folder: Path, kills: int, executors: tuple[str, ...], seed: int = 0) -
             )
             count.kills += killed
             count.moments[stage] += killed
-            before = count.look(ledger, before, acknowledged)
+            before = count.check(ledger, before, acknowledged)
             over = not killed or stage == "report"
         acknowledged = set()
         finish(place, executors[study % len(executors)], acknowledged)
-        ours = timeless(count.look(ledger, before, acknowledged))
+        ours = timeless(count.check(ledger, before, acknowledged))
         count.different += sum(ours.get(name) != expected.get(name) for name in ours.keys() | expected.keys())
         study += 1
     return count
 
 
 def kill(folder: Path, executor: str, after: float, acknowledged: set[str], count: Count) -> tuple[bool, str]:
-    """Start a driver, kill it `after` so many seconds; whether that was before its end, and in which stage."""
+    """Start a driver and kill it `after` so many seconds; returns whether that was before its end, and its stage."""
     process, pipe = start(folder, executor)
     stage = listen(pipe, time.monotonic() + after, acknowledged)
     assert process.pid is not None
@@ -296,7 +296,7 @@ def kill(folder: Path, executor: str, after: float, acknowledged: set[str], coun
     with suppress(ProcessLookupError):
         os.kill(process.pid, signal.SIGKILL)
     process.join(10)
-    listen(pipe, time.monotonic() + 1, acknowledged)  # what it said before it died
+    listen(pipe, time.monotonic() + 1, acknowledged)  # messages sent before it died
     count.orphans += orphans(below)
     if process.exitcode not in (0, -signal.SIGKILL):
         raise RuntimeError(f"the driver ended with {process.exitcode}: {(folder / 'driver.log').read_text()}")

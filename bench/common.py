@@ -1,6 +1,6 @@
-"""What the parts of the benchmark share: the device that was asked for, what it is, its targets and tasks, whole processes.
+"""Shared by the benchmarks: devices, targets, tasks, and running whole processes.
 
-The parts take `--device auto|cpu|cuda`; auto is what ablate itself takes: the GPU where there is one.
+All take `--device auto|cpu|cuda`; auto is the GPU if there is one.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from ablate.tasks.task_cards import CARDS, DATA
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """How many times as fast ablate is to be; None: nothing is asked.
+    """Target speed-ups of ablate; None: no target.
 
     image, tabular: trials per hour of a search against the plain loop, by the task's kind. grids: lr-find's grids
-    against the same runs one after another. graphed: a step of one run among K lanes against a solo loop of which
-    the whole step is one CUDA graph.
+    against the same runs one after another. graphed: a step of one run among K lanes against a solo loop whose step
+    is one CUDA graph.
     """
 
     image: float | None = None
@@ -34,7 +34,7 @@ class Targets:
     graphed: float | None = None
 
     def trials(self, task: str) -> float | None:
-        """Of a search on a built-in task; a task of the user's own has no target."""
+        """Of a search on a built-in task; other tasks have no target."""
         card = CARDS.get(task)
         return {"image": self.image, "tabular": self.tabular}.get(card.kind) if card else None
 
@@ -51,7 +51,7 @@ CLOTHES = "fashion-mnist"
 
 
 def targets(kind: str) -> Targets:
-    """Those of a kind of device (`torch.device.type`); of others than CPUs and CUDA devices nothing is asked."""
+    """Those of a kind of device (`torch.device.type`); none for kinds other than CPUs and CUDA devices."""
     return TARGETS.get(kind, Targets())
 
 
@@ -64,7 +64,7 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 
 
 def asked_device(name: str) -> torch.device:
-    """The device that `--device` means. Ends the command with one line where it is not there."""
+    """The device of `--device`. Exits with a one-line message if it is unavailable."""
     try:
         return device_of(name)
     except InputError as error:
@@ -74,16 +74,16 @@ def asked_device(name: str) -> torch.device:
 def hardware(device: torch.device) -> str:
     """One line: processor, cores, versions; for a CUDA device its name, memory and CUDA version too."""
     about = environment(device)
-    place = f"{about['cpu']}, {about['cores']} cores"
+    processor = f"{about['cpu']}, {about['cores']} cores"
     versions = ", ".join(f"{name} {about[name]}" for name in ("ablate", "python", "torch", "optuna"))
     if device.type == "cuda":
         memory = torch.cuda.get_device_properties(device).total_memory / (1 << 30)
-        return f"{about['gpu']}, {memory:.0f} GiB, CUDA {torch.version.cuda}; {place}; {versions}"
-    return f"{place}; {versions}"
+        return f"{about['gpu']}, {memory:.0f} GiB, CUDA {torch.version.cuda}; {processor}; {versions}"
+    return f"{processor}; {versions}"
 
 
-def own_tasks(part: str, kind: str) -> list[str]:
-    """What a part measures where `--tasks` is not given: digits, a table, and on a GPU Fashion-MNIST if it is there."""
+def default_tasks(part: str, kind: str) -> list[str]:
+    """The default tasks of a benchmark: digits, a table, and on a GPU Fashion-MNIST if its data are available."""
     table = "mammography" if CARDS["mammography"].ready() else "breast-cancer"
     if kind != "cuda" or part == "grids":
         return ["digits", table if part == "trials" else "breast-cancer"]
@@ -91,7 +91,7 @@ def own_tasks(part: str, kind: str) -> list[str]:
 
 
 def left_out(part: str, kind: str) -> str:
-    """Why a task that the part would measure is not among `own_tasks`; empty where all are."""
+    """Why a default task is missing from `default_tasks`; empty if none is."""
     if kind != "cuda" or part == "grids" or CARDS[CLOTHES].ready():
         return ""
     return f"left out: {CLOTHES}: {DATA} names no folder with {', '.join(CARDS[CLOTHES].missing())}"
@@ -104,7 +104,7 @@ def spread(values: Iterable[float], form: str = ".1f", unit: str = " s") -> str:
 
 
 def whole_process(command: Sequence[str]) -> tuple[float, str, str]:
-    """Seconds of a whole process, its standard output and its standard error. Ends the benchmark where it fails."""
+    """Wall seconds of a process, its standard output and standard error. Exits if the process fails."""
     started = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:

@@ -125,7 +125,7 @@ def compared(name: str, repeats: int, trials: int) -> Row:
     return Row(name, parameters, context.solo, context.kernel, lanes, tuple(plain), tuple(own), choosing)
 
 
-def main(given: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m bench.foreign",
         description=__doc__,
@@ -134,14 +134,14 @@ def main(given: list[str] | None = None) -> int:
     parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--trials", type=int, default=3, help="of the plain loop in a repeat")
-    asked = parser.parse_args(given)
+    args = parser.parse_args(argv)
     torch.set_num_threads(1)
     print(common.hardware(CPU))
-    print(f"medians [least, most] of n = {asked.repeats}; CPU time, one thread\n")
+    print(f"medians [least, most] of n = {args.repeats}; CPU time, one thread\n")
     print(HEADER, flush=True)
     rows = []
-    for name in asked.networks:
-        rows.append(compared(name, asked.repeats, asked.trials))
+    for name in args.networks:
+        rows.append(compared(name, args.repeats, args.trials))
         print(rows[-1], flush=True)
     return 0 if all(row.factor >= 1 for row in rows) else 1
 

@@ -80,7 +80,7 @@ def plain(task: str, folder: Path, device: torch.device) -> Seconds:
 def one_after_another(task: Task, rows: list[Row], device: torch.device) -> float:
     """Seconds of training."""
 
-    def asked(rate: float, decay: float) -> dict[str, Any]:
+    def settings(rate: float, decay: float) -> dict[str, Any]:
         return {
             "optimizer": "momentum", "lr": rate, "batch_size": task.batch_size, "weight_decay": decay,
             "label_smoothing": 0.0, "dropout": 0.0, "norm": "none", "activation": "relu", "clip": 0.0,
@@ -89,11 +89,11 @@ def one_after_another(task: Task, rows: list[Row], device: torch.device) -> floa
 
     if device.type != "cpu":
         rate, decay, seed, _ = rows[0]
-        train(task.but(epochs=1), asked(rate, decay), seed, device=device)
+        train(task.but(epochs=1), settings(rate, decay), seed, device=device)
     wait(device)
     started = time.perf_counter()
     for rate, decay, seed, epochs in rows:
-        train(task.but(epochs=epochs), asked(rate, decay), seed, device=device)
+        train(task.but(epochs=epochs), settings(rate, decay), seed, device=device)
     wait(device)
     return time.perf_counter() - started
 
@@ -109,25 +109,25 @@ def report(task: str, runs: int, other: list[Seconds], own: list[Seconds], kind:
         )
 
 
-def main(given: list[str] | None = None) -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.grids", description=__doc__)
     parser.add_argument("--tasks", nargs="*", help="built-in tasks, or file.py:name")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--one-after-another", nargs=2, metavar=("TASK", "FILE"), help=argparse.SUPPRESS)
     common.add_device(parser)
-    asked = parser.parse_args(given)
-    device = common.asked_device(asked.device)
-    if asked.one_after_another:
-        name, file = asked.one_after_another
+    args = parser.parse_args(argv)
+    device = common.asked_device(args.device)
+    if args.one_after_another:
+        name, file = args.one_after_another
         print(one_after_another(load(name), json.loads(Path(file).read_text(encoding="utf-8")), device))
         return
     print(common.hardware(device))
-    print(f"lr-find, median [least, most] of n = {asked.repeats}, taken in turn")
+    print(f"lr-find, median [least, most] of n = {args.repeats}, taken in turn")
     print(LEFT_OUT)
-    for task in common.own_tasks("grids", device.type) if asked.tasks is None else asked.tasks:
+    for task in common.default_tasks("grids", device.type) if args.tasks is None else args.tasks:
         own: list[Seconds] = []
         other: list[Seconds] = []
-        for _ in range(asked.repeats):
+        for _ in range(args.repeats):
             with tempfile.TemporaryDirectory() as folder:
                 own.append(ours(task, Path(folder), device))
                 other.append(plain(task, Path(folder), device))

@@ -17,8 +17,8 @@ from bench.solo import steps_on, timed
 
 
 def recipe_of(rate: float, *, bf16: bool) -> Recipe:
-    asked: dict[str, Any] = {"optimizer": {"name": "momentum", "lr": rate, "momentum": 0.9}}
-    return Recipe.of(registry(), asked | ({"amp": {"dtype": "bfloat16"}} if bf16 else {}))
+    settings: dict[str, Any] = {"optimizer": {"name": "momentum", "lr": rate, "momentum": 0.9}}
+    return Recipe.of(registry(), settings | ({"amp": {"dtype": "bfloat16"}} if bf16 else {}))
 
 
 def trainer_of(context: TaskContext, lanes: int, *, bf16: bool) -> Trainer:

@@ -1,8 +1,7 @@
-"""`python -m bench.growth`: how cost grows: a trial's overhead with trials, a lane's step with lanes, a report with runs.
+"""`python -m bench.growth`: scaling of a trial's overhead with trials, of a lane's step with lanes, of a report with runs.
 
-Each line gives the cost a piece and how many times that is of the piece before; linear growth of the whole is a
-factor of 1. Trials and lanes: CPU time of this process, and of lanes on a GPU wall time. The report's runs are made up
-(tests/report/report_synthetic.py), its time is wall time.
+Each line gives the cost per item and its ratio to the previous size: 1 means linear growth of the total. Trials and lanes: CPU
+time of this process (lanes on a GPU: wall time). The report is of synthetic runs (tests/report/report_synthetic.py), in wall time.
 """
 
 from __future__ import annotations
@@ -41,26 +40,26 @@ RECIPES = (
     {"momentum": {"lr": 0.02}, "ema": {}, "warmup": {}, "group_norm": {}},
     {"adamw": {}, "skip_connection": {}},
 )
-"""What the lanes train, in turn."""
+"""Recipes of the lanes, cyclically."""
 Point = tuple[int, float]
 
 
 def by_trials(repeats: int, device: str) -> dict[str, list[Point]]:
     """ms a trial of sampling and of the ledger."""
-    found: dict[str, list[Point]] = {"sampling, ms a trial": [], "ledger, ms a trial": []}
+    costs: dict[str, list[Point]] = {"sampling, ms a trial": [], "ledger, ms a trial": []}
     for trials in TRIALS:
         spent = [overhead(trials, seed, device=device) for seed in range(repeats)]
-        found["sampling, ms a trial"].append((trials, 1e3 * median(one.sampling for one in spent) / trials))
-        found["ledger, ms a trial"].append((trials, 1e3 * median(one.ledger for one in spent) / trials))
-    return found
+        costs["sampling, ms a trial"].append((trials, 1e3 * median(one.sampling for one in spent) / trials))
+        costs["ledger, ms a trial"].append((trials, 1e3 * median(one.ledger for one in spent) / trials))
+    return costs
 
 
-def map_lanes(device: torch.device) -> dict[str, list[Point]]:
+def by_lanes(device: torch.device) -> dict[str, list[Point]]:
     """ms a lane and step, an MLP on breast-cancer, one thread; on a GPU one graph a step, where it can be captured."""
     torch.set_num_threads(1)
     context = TaskContext.of(load("breast-cancer"), registry(), device)
     clock = time.process_time if device.type == "cpu" else time.perf_counter
-    found: list[Point] = []
+    costs: list[Point] = []
     for lanes in LANES.get(device.type, LANES["cpu"]):
         runs = [
             Run(context.task.name, Recipe.of(context.catalogue, RECIPES[i % len(RECIPES)]), i, 5)
@@ -76,8 +75,8 @@ def map_lanes(device: torch.device) -> dict[str, list[Point]]:
             wait(device)
             if step >= WARM:
                 times.append(clock() - started)
-        found.append((lanes, 1e3 * median(times) / lanes))
-    return {"step, ms a lane": found}
+        costs.append((lanes, 1e3 * median(times) / lanes))
+    return {"step, ms a lane": costs}
 
 
 def by_runs() -> dict[str, list[Point]]:
@@ -85,7 +84,7 @@ def by_runs() -> dict[str, list[Point]]:
     sys.path.append(str(Path(__file__).parent.parent / "tests" / "report"))
     from report_synthetic import Synthetic
 
-    found: dict[str, list[Point]] = {"report, ms a run": [], "report page, kB a run": []}
+    costs: dict[str, list[Point]] = {"report, ms a run": [], "report page, kB a run": []}
     for runs in RUNS:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
@@ -93,13 +92,13 @@ def by_runs() -> dict[str, list[Point]]:
             started = time.perf_counter()
             page = build(ledger, folder / "report")
             seconds = time.perf_counter() - started
-            found["report, ms a run"].append((runs, 1e3 * seconds / runs))
-            found["report page, kB a run"].append((runs, page.stat().st_size / 1e3 / runs))
-    return found
+            costs["report, ms a run"].append((runs, 1e3 * seconds / runs))
+            costs["report page, kB a run"].append((runs, page.stat().st_size / 1e3 / runs))
+    return costs
 
 
-def table(found: dict[str, list[Point]]) -> Iterator[str]:
-    for name, points in found.items():
+def table(costs: dict[str, list[Point]]) -> Iterator[str]:
+    for name, points in costs.items():
         before = None
         yield f"| {name} | " + " | ".join(str(size) for size, _ in points) + " |"
         yield "|" + "---|" * (len(points) + 1)
@@ -108,7 +107,7 @@ def table(found: dict[str, list[Point]]) -> Iterator[str]:
         for _, cost in points:
             factors.append("" if before is None else f"×{cost / before:.2f}")
             before = cost
-        yield "| of the one before | " + " | ".join(factors) + " |"
+        yield "| ratio to the previous | " + " | ".join(factors) + " |"
         yield ""
 
 
@@ -119,17 +118,17 @@ def main() -> None:
         "--parts", nargs="*", default=["trials", "lanes", "runs"], choices=["trials", "lanes", "runs"]
     )
     common.add_device(parser)
-    asked = parser.parse_args()
-    device = common.asked_device(asked.device)
+    args = parser.parse_args()
+    device = common.asked_device(args.device)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     print(common.hardware(device))
-    print(f"n = {asked.repeats} a figure of trials, 1 of runs; a step is the median of {STEPS}")
+    print(f"n = {args.repeats} a figure of trials, 1 of runs; a step is the median of {STEPS}")
     parts = {
-        "trials": lambda: by_trials(asked.repeats, device.type),
-        "lanes": lambda: map_lanes(device),
+        "trials": lambda: by_trials(args.repeats, device.type),
+        "lanes": lambda: by_lanes(device),
         "runs": by_runs,
     }
-    for part in asked.parts:
+    for part in args.parts:
         for line in table(parts[part]()):
             print(line, flush=True)
 

@@ -46,15 +46,15 @@ def recipe(draw: random.Random) -> Recipe:
     optimizer = draw.choice(
         [{"name": "momentum", "lr": rate, "momentum": 0.9}, *({"name": n, "lr": rate / 10} for n in ("adam", "rmsprop"))]
     )  # fmt: skip
-    asked: dict[str, Any] = {"optimizer": optimizer}
-    asked |= maybe("weight_decay", decay=log(1e-6, 1e-2))
-    asked |= maybe("label_smoothing", eps=0.3 * draw.random())
-    asked |= maybe("dropout", p=0.6 * draw.random())
-    asked |= {norm: {} for norm in [draw.choice(["", "batch_norm", "group_norm"])] if norm}
-    asked |= maybe("activation", kind=draw.choice([kind for kind in ACTIVATIONS if kind != "relu"]))
-    asked |= maybe("clip_norm", max_norm=log(0.1, 10.0))
-    asked |= maybe("cosine_restarts")
-    return Recipe.of(registry(), asked)
+    settings: dict[str, Any] = {"optimizer": optimizer}
+    settings |= maybe("weight_decay", decay=log(1e-6, 1e-2))
+    settings |= maybe("label_smoothing", eps=0.3 * draw.random())
+    settings |= maybe("dropout", p=0.6 * draw.random())
+    settings |= {norm: {} for norm in [draw.choice(["", "batch_norm", "group_norm"])] if norm}
+    settings |= maybe("activation", kind=draw.choice([kind for kind in ACTIVATIONS if kind != "relu"]))
+    settings |= maybe("clip_norm", max_norm=log(0.1, 10.0))
+    settings |= maybe("cosine_restarts")
+    return Recipe.of(registry(), settings)
 
 
 def trainer_of(context: TaskContext, lanes: int, seed: int) -> Trainer:
@@ -96,21 +96,21 @@ def report(reference: str, lanes: int, groups: int, rounds: int, steps: int) -> 
         yield f"{name}, group {seed + 1}: {each}"
 
 
-def main(given: list[str] | None = None) -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.kernels", description=__doc__)
     parser.add_argument("--tasks", nargs="*", default=TASKS, help="built-in tasks, or file.py:name")
     parser.add_argument("--lanes", type=int, default=17)
     parser.add_argument("--groups", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=8, help="in a round, of which the fastest counts")
-    asked = parser.parse_args(given)
+    args = parser.parse_args(argv)
     print(common.hardware(CPU))
     print(
-        f"{asked.lanes} lanes; CPU ms a step, median [least, most] of n = {asked.rounds} rounds, taken in turn"
+        f"{args.lanes} lanes; CPU ms a step, median [least, most] of n = {args.rounds} rounds, taken in turn"
     )
     with one_thread():
-        for reference in asked.tasks:
-            for line in report(reference, asked.lanes, asked.groups, asked.rounds, asked.steps):
+        for reference in args.tasks:
+            for line in report(reference, args.lanes, args.groups, args.rounds, args.steps):
                 print(line, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""`python -m bench.lanes`: one step of one run, trained together, alone and as others train it; share of the roofline.
+"""`python -m bench.lanes`: one step of one run, in lanes, alone and in reference loops; share of the roofline.
 
 For each task the same recipe (SGD with momentum, as many learning rates as lanes) is trained for a number of steps:
 
@@ -12,7 +12,7 @@ For each task the same recipe (SGD with momentum, as many learning rates as lane
 With `--bf16` (asked for on a GPU unless `--no-bf16`) a second table has products in bfloat16 on both sides: `torch.autocast`
 there, the trick `amp` here. Milliseconds are wall time a step of one run, medians of `--repeats`, the sides taken in turn.
 The roofline is the run's floating-point operations (counted by torch) over the fastest matrix product measured on all
-cores or the GPU (there with TF32, which convolutions may use by torch's default).
+cores or the GPU (there with TF32, torch's default for convolutions).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ GRAPHED = "resident, CUDA graph"
 SHARING = 4
 """Processes that share one GPU."""
 SIZES = {"cpu": 2048, "cuda": 8192}
-"""Rows of the matrices of which the product is timed; a quarter for bfloat16 on a CPU, which may have no such unit."""
+"""Rows of the matrices whose product is timed; a quarter for bfloat16 on a CPU, which may not support it in hardware."""
 
 
 def operations(task: Task) -> int:
@@ -78,7 +78,7 @@ def peak(device: torch.device, *, bf16: bool) -> float:
 
 
 def sides(reference: str, device: torch.device, *, bf16: bool = False) -> tuple[TaskContext, dict[str, Side]]:
-    """What is timed, by name: the other side's loops, then ours."""
+    """What is timed, by name: the reference loops, then ablate."""
     task, cores = load(reference), os.cpu_count() or 1
     context, choice = choose(
         TaskContext.of(task, registry(), device),
@@ -134,7 +134,7 @@ def report(reference: str, device: torch.device, repeats: int, *, bf16: bool = F
         yield f"  {remark}"
 
 
-def main(given: list[str] | None = None) -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.lanes", description=__doc__)
     parser.add_argument("--tasks", nargs="*", help="built-in tasks, or file.py:name")
     parser.add_argument("--repeats", type=int, default=3)
@@ -142,19 +142,19 @@ def main(given: list[str] | None = None) -> None:
         "--bf16", action=argparse.BooleanOptionalAction, help="products in bfloat16 too (default: on a GPU)"
     )
     common.add_device(parser)
-    asked = parser.parse_args(given)
-    device = common.asked_device(asked.device)
+    args = parser.parse_args(argv)
+    device = common.asked_device(args.device)
     print(common.hardware(device))
-    print(f"median [least, most] of n = {asked.repeats}, taken in turn")
+    print(f"median [least, most] of n = {args.repeats}, taken in turn")
     print(LEFT_OUT)
     if device.type == "cuda":
         print(common.ANCHOR)
-    if asked.tasks is None and (missing := common.left_out("lanes", device.type)):
+    if args.tasks is None and (missing := common.left_out("lanes", device.type)):
         print(missing)
-    both = device.type == "cuda" if asked.bf16 is None else asked.bf16
-    for reference in common.own_tasks("lanes", device.type) if asked.tasks is None else asked.tasks:
+    both = device.type == "cuda" if args.bf16 is None else args.bf16
+    for reference in common.default_tasks("lanes", device.type) if args.tasks is None else args.tasks:
         for bf16 in (False, True) if both else (False,):
-            for line in report(reference, device, asked.repeats, bf16=bf16):
+            for line in report(reference, device, args.repeats, bf16=bf16):
                 print(line, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""The other side of the benchmark: a plain Optuna + DataLoader + torch.optim loop, as a good practitioner writes it.
+"""The baseline of the benchmarks: a plain Optuna + DataLoader + torch.optim loop, as a good practitioner writes it.
 
 One trial after another, PyTorch's own modules, optimizers, schedulers and losses; no pruning. It knows the tricks
 of `SHARED`, which is the space that both sides search. On a GPU the model stands there, and batches go there from pinned
@@ -68,24 +68,24 @@ def norm_of(kind: str, layer: nn.Module) -> list[nn.Module]:
     return [nn.BatchNorm2d(width) if isinstance(layer, nn.Conv2d) else nn.BatchNorm1d(width)]
 
 
-def model_of(task: Task, asked: dict[str, Any]) -> nn.Module:
+def model_of(task: Task, settings: dict[str, Any]) -> nn.Module:
     """The task's own nn.Sequential with normalisation, activation and dropout put in."""
     plain = list(task.model().children())
     last = max(i for i, layer in enumerate(plain) if isinstance(layer, nn.Linear))
     layers: list[nn.Module] = []
     for i, layer in enumerate(plain):
         affine = isinstance(layer, nn.Conv2d | nn.Linear)
-        if affine and i and asked["dropout"]:
-            layers.append(nn.Dropout(asked["dropout"]))
-        layers.append(ACTIVATIONS[asked["activation"]]() if isinstance(layer, nn.ReLU) else layer)
+        if affine and i and settings["dropout"]:
+            layers.append(nn.Dropout(settings["dropout"]))
+        layers.append(ACTIVATIONS[settings["activation"]]() if isinstance(layer, nn.ReLU) else layer)
         if affine and i != last:
-            layers += norm_of(asked["norm"], layer)
+            layers += norm_of(settings["norm"], layer)
     return nn.Sequential(*layers)
 
 
 def train(
     task: Task,
-    asked: dict[str, Any],
+    settings: dict[str, Any],
     seed: int,
     watch: Callable[[int, float], None] | None = None,
     device: torch.device = CPU,
@@ -93,11 +93,11 @@ def train(
     """Validation accuracy after the task's epochs. `watch(epoch, accuracy)` may end it by raising. Nothing is still
     under way on the device when it returns: the accuracy is a number of the host's."""
     torch.manual_seed(seed)
-    model = model_of(task, asked).to(device)
+    model = model_of(task, settings).to(device)
     held_out = task.validation.x.to(device), task.validation.y.to(device)
     loader = DataLoader(
         TensorDataset(task.train.x, task.train.y),
-        batch_size=asked["batch_size"],
+        batch_size=settings["batch_size"],
         shuffle=True,
         drop_last=True,
         num_workers=0,
@@ -105,15 +105,17 @@ def train(
     )
     kinds = {
         "momentum": lambda p: torch.optim.SGD(
-            p, lr=asked["lr"], momentum=0.9, weight_decay=asked["weight_decay"]
+            p, lr=settings["lr"], momentum=0.9, weight_decay=settings["weight_decay"]
         ),
-        "adam": lambda p: torch.optim.Adam(p, lr=asked["lr"] / 10, weight_decay=asked["weight_decay"]),
-        "rmsprop": lambda p: torch.optim.RMSprop(p, lr=asked["lr"] / 10, weight_decay=asked["weight_decay"]),
+        "adam": lambda p: torch.optim.Adam(p, lr=settings["lr"] / 10, weight_decay=settings["weight_decay"]),
+        "rmsprop": lambda p: torch.optim.RMSprop(
+            p, lr=settings["lr"] / 10, weight_decay=settings["weight_decay"]
+        ),
     }
-    optimizer = kinds[asked["optimizer"]](model.parameters())
+    optimizer = kinds[settings["optimizer"]](model.parameters())
     steps = task.epochs * len(loader)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps) if asked["cosine"] else None
-    criterion = nn.CrossEntropyLoss(label_smoothing=asked["label_smoothing"])
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps) if settings["cosine"] else None
+    criterion = nn.CrossEntropyLoss(label_smoothing=settings["label_smoothing"])
     accuracy = 0.0
     for epoch in range(task.epochs):
         model.train()
@@ -121,8 +123,8 @@ def train(
             x, y = x.to(device, non_blocking=True), y.to(device, non_blocking=True)
             optimizer.zero_grad(set_to_none=True)
             criterion(model(x), y).backward()
-            if asked["clip"]:
-                nn.utils.clip_grad_norm_(model.parameters(), asked["clip"])
+            if settings["clip"]:
+                nn.utils.clip_grad_norm_(model.parameters(), settings["clip"])
             optimizer.step()
             if schedule is not None:
                 schedule.step()
@@ -143,9 +145,9 @@ def search(task: Task, trials: int, seed: int = 0, device: torch.device = CPU) -
 
     def objective(trial: optuna.Trial) -> float:
         nonlocal steps
-        asked = suggest(trial, task)
-        steps += task.epochs * (len(task.train.x) // asked["batch_size"])
-        return train(task, asked, seed * trials + trial.number, device=device)
+        settings = suggest(trial, task)
+        steps += task.epochs * (len(task.train.x) // settings["batch_size"])
+        return train(task, settings, seed * trials + trial.number, device=device)
 
     study.optimize(objective, n_trials=trials)
     return steps

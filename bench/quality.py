@@ -1,4 +1,4 @@
-"""`python -m bench.quality`: what a search finds in equal wall time, against Optuna one trial at a time.
+"""`python -m bench.quality`: the result of a search in equal wall time, against Optuna with one trial at a time.
 
 Both sides search the space of `bench.plain.SHARED` for the same seconds, as processes of their own with all their
 start-up: `ablate study --stages search` with successive halving (two workers of one thread), and a loop of Optuna's
@@ -6,7 +6,7 @@ TPE with its MedianPruner (torch's default threads), taken in turn. Then, off th
 trials are trained again on two fresh seeds, the best mean is chosen, and the chosen recipe is trained on three
 further seeds, whose mean validation accuracy is the result: unbiased, and the same procedure on both sides.
 
-Results are kept line by line; a second call goes on where the first one stopped.
+Results are written line by line; a second call resumes.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def plain_loop(given: str, seed: int, seconds: float, out: Path, device: str) ->
     )
 
     def objective(trial: optuna.Trial) -> float:
-        asked = suggest(trial, task)
+        args = suggest(trial, task)
 
         def watch(epoch: int, accuracy: float) -> None:
             if time.monotonic() > end:
@@ -99,9 +99,9 @@ def plain_loop(given: str, seed: int, seconds: float, out: Path, device: str) ->
             if trial.should_prune():
                 raise optuna.TrialPruned
 
-        accuracy = train_plain(task, asked, seed * 1000 + trial.number, watch, torch.device(device))
+        accuracy = train_plain(task, args, seed * 1000 + trial.number, watch, torch.device(device))
         with out.open("a", encoding="utf-8") as file:
-            file.write(json.dumps([accuracy, asked]) + "\n")
+            file.write(json.dumps([accuracy, args]) + "\n")
         return accuracy
 
     try:
@@ -122,7 +122,7 @@ def plain_side(given: str, seed: int, seconds: float, folder: Path, device: torc
     complete = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
 
     def again(recipes: Sequence[Any], seeds: Sequence[int]) -> list[list[float]]:
-        return [[train_plain(task, asked, seed, device=device) for seed in seeds] for asked in recipes]
+        return [[train_plain(task, args, seed, device=device) for seed in seeds] for args in recipes]
 
     return {"trials": int(done.stdout), "complete": len(complete), "accuracy": best_of(complete, again)}
 
@@ -238,13 +238,13 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="*", default=list(TASKS), choices=list(TASKS))
     parser.add_argument("--folder", type=Path, default=Path("studies/bench-quality"))
     common.add_device(parser)
-    asked = parser.parse_args()
-    device = common.asked_device(asked.device)
-    tasks = [name for name in asked.tasks if name != "fashion" or os.environ.get("ABLATE_DATA")]
-    if tasks != asked.tasks:
+    args = parser.parse_args()
+    device = common.asked_device(args.device)
+    tasks = [name for name in args.tasks if name != "fashion" or os.environ.get("ABLATE_DATA")]
+    if tasks != args.tasks:
         print("fashion is left out: ABLATE_DATA does not name a folder with fashion_mnist.npz")
     print(common.hardware(device))
-    print(table(measure(asked.folder, tasks, asked.seeds, asked.seconds, device)))
+    print(table(measure(args.folder, tasks, args.seeds, args.seconds, device)))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""`python -m bench.search --overhead`: what Optuna and the ledger cost a trial. `--regret`: what the search finds.
+"""`python -m bench.search --overhead`: the cost of Optuna and the ledger per trial. `--regret`: the quality of the search.
 
 Both on a synthetic objective (bench/objective.py) over the whole space of digits, through the real suggester and, for
 the overhead, the real ledger, used as a study uses them. Times are CPU seconds of this process: nothing is trained, and
-`--device` only says how large generations are, which are larger on a GPU.
+`--device` only sets the size of generations, which are larger on a GPU.
 
-`--regret` compares, on the same objectives: the search as it is; the search as it was (one fit a parameter and trial,
-generations of 20, groups of 10); Optuna's TPE one trial at a time, told every result at once; and random search. As in
+`--regret` compares, on the same objectives: the search; a baseline with one fit per parameter and trial,
+generations of 20 and groups of 10; Optuna's TPE one trial at a time, told every result at once; and random search. As in
 a study, the five best observed are observed three times more and the best mean is chosen; regret is how far the chosen
 recipe's true value is below the best known.
 """
@@ -50,7 +50,7 @@ class Trials:
     noise: np.random.Generator
 
     def observe(self, recipe: Recipe) -> float | None:
-        """Train, so to speak."""
+        """One noisy evaluation."""
         noise = NOISE * float(self.noise.normal())
         value = None if self.objective.diverges(recipe) else self.objective.value(recipe) + noise
         self.recipes.append(recipe)
@@ -58,7 +58,7 @@ class Trials:
         return value
 
     def regret(self, trials: int) -> float:
-        """Regret of what is chosen from the first `trials`."""
+        """Regret of the recipe chosen from the first `trials`."""
         known = [n for n in range(trials) if self.values[n] is not None]
         top = sorted(known, key=lambda n: -(self.values[n] or 0.0))[:FINALISTS]
         again = np.random.default_rng([self.objective.seed, trials])
@@ -249,16 +249,16 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3, help="of the overhead")
     parser.add_argument("--seeds", type=int, default=20, help="objectives of the regret")
     common.add_device(parser)
-    asked = parser.parse_args()
-    device = common.asked_device(asked.device)
+    args = parser.parse_args()
+    device = common.asked_device(args.device)
     torch.set_num_threads(1)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     print(common.hardware(device))
-    if asked.overhead or not asked.regret:
-        for line in overheads(asked.trials, asked.repeats, device.type):
+    if args.overhead or not args.regret:
+        for line in overheads(args.trials, args.repeats, device.type):
             print(line, flush=True)
-    if asked.regret:
-        for line in regrets(asked.seeds):
+    if args.regret:
+        for line in regrets(args.seeds):
             print(line, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""One run's steps as others train it: a plain loop, a loop with the data on the device, the whole step as one CUDA graph.
+"""Reference implementations of one run: a plain loop, a loop with the data on the device, the whole step as one CUDA graph.
 
 Each returns milliseconds a step. SGD with momentum, the task's own batch size; `bf16`: under `torch.autocast`, weights in
 float32, as torch's documentation has it.
@@ -50,7 +50,7 @@ def precision(device: torch.device, *, bf16: bool) -> AbstractContextManager[Any
 
 
 def plain(task: Task, device: torch.device, *, bf16: bool = False) -> float:
-    """A loop as most people write it."""
+    """The usual training loop."""
     model = task.model().to(device)
     data = TensorDataset(task.train.x, task.train.y)
     loader = DataLoader(
@@ -99,7 +99,7 @@ def resident(task: Task, device: torch.device, *, graph: bool = False, bf16: boo
 
 
 def captured(step: Callable[[], None]) -> Callable[[], None]:
-    """Replays `step`, which is warmed up aside and captured: needs a CUDA device."""
+    """Replays `step`, warmed up on a side stream and captured. Needs a CUDA device."""
     aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     aside.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(aside):

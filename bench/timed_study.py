@@ -1,7 +1,7 @@
-"""`python -m bench.timed_study study …`: `ablate study …`, which also tells the seconds that runs took.
+"""`python -m bench.timed_study study …`: `ablate study …`, and the seconds spent training.
 
-The last line of standard output has the wall seconds between the first run sent and the last received, added up over the
-times that the study trained something. (`--profile` tells the driver's waiting, which is nothing where runs train in the
+The last line of standard output has the wall seconds between the first run sent and the last received, summed over all trainings
+of the study. (`--profile` tells the driver's waiting, which is nothing where runs train in the
 driver's own process, as on a GPU; and on a GPU it waits for the device at every phase.)
 """
 
@@ -14,7 +14,7 @@ spent: list[float] = []
 
 
 def watch() -> None:
-    """From now on `spent` is told of every training of the driver's."""
+    """Record the duration of every training of the driver in `spent`."""
     from ablate.study.session import Session
 
     train = Session.train

@@ -1,4 +1,4 @@
-"""Several processes that measure at the same time, beginning together."""
+"""Concurrent measurements in several processes."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ Side = Callable[[], float]
 def in_processes(make: Callable[[], Side], processes: int) -> float:
     """Milliseconds a step of any run, each process measuring what `make` (picklable) makes in it; NaN where one failed."""
     context = get_context("spawn")
-    ready, told = context.Barrier(processes), context.SimpleQueue()
-    workers = [context.Process(target=_worker, args=(make, ready, told)) for _ in range(processes)]
+    ready, results = context.Barrier(processes), context.SimpleQueue()
+    workers = [context.Process(target=_worker, args=(make, ready, results)) for _ in range(processes)]
     for worker in workers:
         worker.start()
-    times = [told.get() for _ in workers]
+    times = [results.get() for _ in workers]
     for worker in workers:
         worker.join()
     return float(torch.tensor(times, dtype=torch.float64).max()) / processes  # torch's max keeps NaN
 
 
-def _worker(make: Callable[[], Side], ready: Barrier, told: Any) -> None:
+def _worker(make: Callable[[], Side], ready: Barrier, results: Any) -> None:
     retain_freed_memory()
     torch.set_num_threads(1)
     try:
         side = make()
         side()  # warm
         ready.wait()
-        told.put(side())
-    except Exception:  # noqa: BLE001 - whatever it is, the others must not wait for this one
+        results.put(side())
+    except Exception:  # noqa: BLE001 - the other processes must not wait for this one
         traceback.print_exc()
         ready.abort()
-        told.put(float("nan"))
+        results.put(float("nan"))
 
 
 def solo_side(reference: str, device: str, *, graph: bool) -> Side:

@@ -133,7 +133,7 @@ def report(task: str, trials: int, epochs: int, plain: Side, own: Side, kind: st
         yield f"{indent}  {remark}"
 
 
-def main(given: list[str] | None = None) -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.trials", description=__doc__)
     parser.add_argument("--trials", type=int, default=100)
     parser.add_argument("--repeats", type=int, default=3)
@@ -141,20 +141,20 @@ def main(given: list[str] | None = None) -> None:
     parser.add_argument("--tasks", nargs="*", help="built-in tasks, or file.py:name")
     parser.add_argument("--own-only", action="store_true", help="ablate alone: an absolute time")
     common.add_device(parser)
-    asked = parser.parse_args(given)
-    device = common.asked_device(asked.device)
+    args = parser.parse_args(argv)
+    device = common.asked_device(args.device)
     print(common.hardware(device))
     print(
-        f"{asked.trials} trials, no pruning, whole processes; median [least, most] of n = {asked.repeats} seeds, in turn"
+        f"{args.trials} trials, no pruning, whole processes; median [least, most] of n = {args.repeats} seeds, in turn"
     )
     print(LEFT_OUT)
-    if device.type == "cuda" and not asked.own_only:
+    if device.type == "cuda" and not args.own_only:
         print(common.ANCHOR)
-    if asked.tasks is None and (missing := common.left_out("trials", device.type)):
+    if args.tasks is None and (missing := common.left_out("trials", device.type)):
         print(missing)
-    for task in common.own_tasks("trials", device.type) if asked.tasks is None else asked.tasks:
-        plain, own = compare(task, asked.trials, asked.repeats, asked.epochs, device, own_only=asked.own_only)
-        for line in report(task, asked.trials, asked.epochs, plain, own, device.type):
+    for task in common.default_tasks("trials", device.type) if args.tasks is None else args.tasks:
+        plain, own = compare(task, args.trials, args.repeats, args.epochs, device, own_only=args.own_only)
+        for line in report(task, args.trials, args.epochs, plain, own, device.type):
             print(line, flush=True)
 
 

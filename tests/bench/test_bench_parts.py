@@ -70,18 +70,20 @@ def test_on_a_gpu_the_absolute_time_is_one_hundred_trials_of_ten_epochs(data: Pa
 def test_a_gpu_without_the_data_says_what_is_missing():
     (absolute,) = [part for part in parts("cuda", "cuda") if part.without]
     assert "fashion_mnist.npz" in absolute.without
-    assert common.own_tasks("trials", "cuda") == common.own_tasks("lanes", "cuda")
-    assert common.own_tasks("lanes", "cuda") == ["digits", "breast-cancer"]
+    assert common.default_tasks("trials", "cuda") == common.default_tasks("lanes", "cuda")
+    assert common.default_tasks("lanes", "cuda") == ["digits", "breast-cancer"]
     assert "fashion_mnist.npz" in common.left_out("lanes", "cuda")
     assert not common.left_out("lanes", "cpu")
 
 
 def test_tasks_by_device(data: Path):
-    assert common.own_tasks("trials", "cpu") == ["digits", "mammography"]
+    assert common.default_tasks("trials", "cpu") == ["digits", "mammography"]
     assert (
-        common.own_tasks("lanes", "cpu") == common.own_tasks("grids", "cuda") == ["digits", "breast-cancer"]
+        common.default_tasks("lanes", "cpu")
+        == common.default_tasks("grids", "cuda")
+        == ["digits", "breast-cancer"]
     )
-    assert common.own_tasks("lanes", "cuda") == ["digits", "fashion-mnist", "mammography"]
+    assert common.default_tasks("lanes", "cuda") == ["digits", "fashion-mnist", "mammography"]
     assert not common.left_out("lanes", "cuda")
 
 
