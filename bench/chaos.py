@@ -130,18 +130,18 @@ def rows(ledger: Path) -> list[Row]:
         return []
     connection = sqlite3.connect(f"{ledger.as_uri()}?mode=rw", uri=True)
     try:
-        found = connection.execute(
+        rows_found = connection.execute(
             "SELECT identity, outcome, stage, wave, trial, arm, task, recipe, seed, budget, epochs, seconds, note,"
             " metrics, curves, scores FROM runs ORDER BY position"
         )
-        return found.fetchall()
+        return rows_found.fetchall()
     finally:
         connection.close()
 
 
-def timeless(found: list[Row]) -> dict[str, Row]:
+def timeless(rows_found: list[Row]) -> dict[str, Row]:
     """Identity -> row without `seconds`, the only column that may differ between two studies."""
-    return {row[0]: (*row[1:11], *row[12:]) for row in found}
+    return {row[0]: (*row[1:11], *row[12:]) for row in rows_found}
 
 
 @dataclass
@@ -184,10 +184,10 @@ class Count:
 
 def children(process: int) -> list[int]:
     """Process ids of the children (on Linux; elsewhere none are found)."""
-    found: list[int] = []
+    processes: list[int] = []
     for file in Path(f"/proc/{process}/task").glob("*/children"):
-        found += [int(child) for child in file.read_text().split()]
-    return found
+        processes += [int(child) for child in file.read_text().split()]
+    return processes
 
 
 def alive(process: int) -> bool:

@@ -30,9 +30,9 @@ MAX_DIRECT_VALUES = 2**15  # elements of a lane's im2col matrix, where the outpu
 
 @dataclass(frozen=True)
 class ConvolutionOp:
-    """`nn.Conv2d` with zeros around: `[B, C, H, W]`, `[O, C, h, w]`, `[O]` -> `[B, O, H', W']`. `biased`, `without`: as `links.Affine`.
+    """`nn.Conv2d` with zero padding: `[B, C, H, W]`, `[O, C, h, w]`, `[O]` -> `[B, O, H', W']`. `has_bias`, `without_bias`: as in `LinearOp`.
 
-    Maps may lie as they like: convolutions leave them with their channels channels_last.
+    The input may be in any memory format; the output is channels-last.
     """
 
     channels: tuple[int, int]

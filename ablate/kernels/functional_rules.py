@@ -27,20 +27,20 @@ def apply_stacked(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
     that does not depend on the lanes."""
     lanes = [value for value in _flat([args, kwargs]) if isinstance(value, Tensor)]
     if not lanes:
-        found = (
+        result = (
             getattr(args[0], target)(*args[1:], **kwargs)
             if isinstance(target, str)
             else target(*args, **kwargs)
         )
-        if isinstance(found, Tensor):
+        if isinstance(result, Tensor):
             raise TypeError(f"{target} makes a tensor of its own")
-        return found
+        return result
     rule = FUNCTIONS.get(target)
     if rule is None:
         return apply_by_lane(target, args, kwargs, lanes[0])
-    found = rule(*args, **kwargs)
-    maps = isinstance(found, Tensor) and found.ndim == 5 and is_channels_last(lanes[0])
-    return to_channels_last(found) if maps and not is_channels_last(found) else found
+    result = rule(*args, **kwargs)
+    maps = isinstance(result, Tensor) and result.ndim == 5 and is_channels_last(lanes[0])
+    return to_channels_last(result) if maps and not is_channels_last(result) else result
 
 
 def apply_by_lane(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], like: Tensor) -> Tensor:

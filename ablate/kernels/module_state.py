@@ -69,7 +69,7 @@ def copied(module: nn.Module) -> nn.Module:
             for tensor in tensors_of(value):
                 if not tensor.is_leaf:
                     memo[id(tensor)] = tensor.detach().clone()
-    found = deepcopy(module, memo)
-    for layer in found.modules():
+    duplicate = deepcopy(module, memo)
+    for layer in duplicate.modules():
         layer.__dict__.pop("_ablate_mode", None)
-    return found
+    return duplicate

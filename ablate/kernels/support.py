@@ -63,9 +63,9 @@ def _why_not(module: nn.Module, x: Tensor, lanes: Lanes) -> str:
             with unchanged(module), warnings.catch_warnings():
                 begin(module, training)
                 warnings.simplefilter("ignore")  # vmap's, of operations that it runs one by one
-                found = _stacked_results(module, x, lanes)
+                actual = _stacked_results(module, x, lanes)
             for lane in range(2):
-                own = {name: None if tensor is None else tensor[lane] for name, tensor in found.items()}
+                own = {name: None if tensor is None else tensor[lane] for name, tensor in actual.items()}
                 if what := differing(own, expected):
                     return f"its {what} would differ"
     except FAILURES as error:
@@ -73,8 +73,8 @@ def _why_not(module: nn.Module, x: Tensor, lanes: Lanes) -> str:
     return ""
 
 
-def differing(found: Mapping[str, Tensor | None], expected: Mapping[str, Tensor | None]) -> str:
-    """The first of `expected` that differs in `found`, or is missing in one of them; empty where none does.
+def differing(actual: Mapping[str, Tensor | None], expected: Mapping[str, Tensor | None]) -> str:
+    """The first of `expected` that differs in `actual`, or is missing in one of them; empty where none does.
 
     By more than rounding: a gradient that is pure rounding error (of what a norm cancels) is compared with the largest element.
     """
@@ -87,7 +87,7 @@ def differing(found: Mapping[str, Tensor | None], expected: Mapping[str, Tensor 
         default=0.0,
     )
     for name, own in expected.items():
-        other = found.get(name)
+        other = actual.get(name)
         if own is None or other is None:
             if own is not other:
                 return name
@@ -104,9 +104,9 @@ def _results(module: nn.Module, x: Tensor) -> dict[str, Tensor | None]:
     parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
     with torch.set_grad_enabled(module.training):
         y = module(x)
-    found: dict[str, Tensor | None] = {"output": y.detach()}
-    found |= _gradients((y * _slope(y)).sum(), parameters)
-    return found | {f"buffer '{name}'": buffer.clone() for name, buffer in module.named_buffers()}
+    actual: dict[str, Tensor | None] = {"output": y.detach()}
+    actual |= _gradients((y * _slope(y)).sum(), parameters)
+    return actual | {f"buffer '{name}'": buffer.clone() for name, buffer in module.named_buffers()}
 
 
 def _stacked_results(module: nn.Module, x: Tensor, lanes: Lanes) -> dict[str, Tensor | None]:
@@ -121,16 +121,16 @@ def _stacked_results(module: nn.Module, x: Tensor, lanes: Lanes) -> dict[str, Te
             y = lanes(module, torch.stack([x, x]))
     finally:
         binding.put(before)
-    found: dict[str, Tensor | None] = {"output": y.detach()}
-    found |= _gradients((y * _slope(y[0])).sum(), parameters)
-    return found | {f"buffer '{name}'": pairs[name] for name, _ in module.named_buffers()}
+    actual: dict[str, Tensor | None] = {"output": y.detach()}
+    actual |= _gradients((y * _slope(y[0])).sum(), parameters)
+    return actual | {f"buffer '{name}'": pairs[name] for name, _ in module.named_buffers()}
 
 
 def _gradients(total: Tensor, parameters: Mapping[str, Tensor]) -> dict[str, Tensor | None]:
     if not total.requires_grad:
         return {}
-    found = torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
-    return {f"gradient of '{name}'": own for name, own in zip(parameters, found, strict=True)}
+    actual = torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
+    return {f"gradient of '{name}'": own for name, own in zip(parameters, actual, strict=True)}
 
 
 def _slope(y: Tensor) -> Tensor:

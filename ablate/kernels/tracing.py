@@ -45,7 +45,9 @@ class Program:
         """`inputs` `[K, B, …]` through `module`, whose tensors are the lanes' stacked ones. Raises TypeError for a wrong number of inputs."""
         given, values = iter(inputs), dict[fx.Node, Any]()
         for node in self.graph.nodes:
-            args, kwargs = (fx.map_arg(found, values.__getitem__) for found in (node.args, node.kwargs))
+            args, kwargs = (
+                fx.map_arg(arguments, values.__getitem__) for arguments in (node.args, node.kwargs)
+            )
             if node.op == "placeholder":
                 value = next(given, *args)  # the default, where there is one
             elif node.op == "get_attr":

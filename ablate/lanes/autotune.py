@@ -24,8 +24,8 @@ from ablate.records.recipe import Recipe
 from ablate.records.run import Run
 
 LANES = {"cpu": (4, 20, 48), "cuda": (8, 32, 128, 512)}
-"""Numbers of lanes that are tried, rising; on a CPU few, because a study of a few seconds should not wait for it, and the second
-no fewer than a short search puts in a group (`search.sizes`): to divide its groups for one lane too many would cost more than it saves."""
+"""Numbers of lanes to measure, rising. Few on a CPU, because a study of a few seconds should not wait for them; the second is at least a
+short search's group (`search.generation_size`), because splitting a group that is one lane too large costs more than it saves."""
 
 LARGE = {"cpu": (1, 4, 16), "cuda": LANES["cuda"]}
 """The same where one lane's values fill a core's cache: lanes then share calls only, and more are tried as long as they pay."""
@@ -34,9 +34,9 @@ ROUNDS = 2
 NEARLY = 1.1
 """Two timings whose ratio is below this are taken to be equal."""
 STATE = 8
-"""Copies of the parameters at the most: weights, gradients, two states of an optimizer, an average, three temporary."""
+"""Maximum number of copies of the parameters: weights, gradients, two optimizer states, an average, three temporaries."""
 SLACK = 1.5
-"""Memory that is asked for per measured byte: other tricks of the group keep tensors too."""
+"""Memory to budget per measured byte: tricks that the measurement lacks keep tensors too."""
 
 Source = Literal["measured", "cached", "ledger", "given", "alone"]
 
@@ -147,7 +147,7 @@ def timed(context: TaskContext, recipe: Recipe, lanes: int, steps: int = 2) -> T
 
 
 def held_bytes(trainer: Trainer) -> int:
-    """Bytes that one step holds at once: what the forward pass keeps for the backward pass, batch and parameters."""
+    """Bytes that one step needs at once: what the forward pass saves for the backward pass, batch and parameters."""
     flat = trainer.weights.flat
     batch = trainer.context.splits["train"].x[:1].nbytes * trainer.order.batch_size * trainer.lanes
     return kept_bytes(trainer.step) + batch + STATE * flat.numel() * flat.element_size()

@@ -1,4 +1,4 @@
-"""A look at a model, before any lane is made: which kernel runs it, and how."""
+"""Probe a model before lanes are built: which kernel runs it, and how."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from ablate.lanes.side_effects import side_effects, uses_global_rng
 from ablate.surgery.net import Net
 
 CACHED = 2**17
-"""Numbers that the layers of one lane put out in a step (half a MiB). With more of them a core's cache holds one lane better
-than several, and a few lanes in a group are as fast as many."""
+"""Elements that the layers of one lane output in a step (half a MiB). Beyond it a core's cache holds one lane only, and large groups are no
+faster than small ones."""
 
 
 def default_kernels(device: torch.device, *, large: bool, traceable: bool) -> tuple[str, str]:
@@ -39,7 +39,7 @@ def default_kernels(device: torch.device, *, large: bool, traceable: bool) -> tu
 
 
 def supports_channels_last(module: nn.Module, x: Tensor) -> bool:
-    """Whether a model on feature maps computes with channels innermost.
+    """Whether a model on feature maps can run in channels-last format.
 
     A `view` after a convolution cannot, and torch's group norm crashes in the backward pass where its weights require a
     gradient and its input does not.
@@ -72,7 +72,7 @@ class _GroupNorms(TorchFunctionMode):
 
 @dataclass(frozen=True)
 class ModelProbe:
-    """What a look at the model told about how to run it.
+    """How to run a model, as found by probing it.
 
     `kernel`: one of KERNELS; `other`: the one to measure it against. `solo`: why lanes must run one at a time; empty where they need not.
     `large`: one lane fills a core's cache. `reseed`: it draws from a global generator (torch's, Python's, NumPy's), which is then seeded at every step.

@@ -1,4 +1,4 @@
-"""What the groups of one task share: data on the device, and what a look at the model told."""
+"""What the groups of one task share: the data on the device and the probe of the model."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PROBED = 8
 
 @dataclass(frozen=True)
 class TaskContext:
-    """What the groups of one task share: the data on the device and what a look at the model told.
+    """What the groups of one task share: the data on the device and the probe of the model.
 
     `parameters` are the names of the user's own, in order; `left_alone` its layers that tricks do not touch (`net.left_alone`).
     """
@@ -48,7 +48,7 @@ class TaskContext:
         return self.look.kernel
 
     def with_kernel(self, name: str) -> TaskContext:
-        """The same under another kernel (`look.KERNELS`)."""
+        """The same with another kernel."""
         before = self.look
         other = before.kernel if name == before.other else before.other
         return replace(self, look=replace(before, kernel=name, other=other))
@@ -61,7 +61,7 @@ class TaskContext:
     def of(
         cls, task: Task, catalogue: Registry, device: torch.device, kernel: str | None = None
     ) -> TaskContext:
-        """Look at the model once. `kernel` overrides the choice (`look.KERNELS`)."""
+        """Probe the model once. `kernel` overrides the choice."""
         example = task.train.x[:2]
         module = build_module(task.model, 0, example)
         again = repeated_in_backward(build_module(task.model, 0, example), example)

@@ -1,10 +1,9 @@
 """A group's whole step as one CUDA graph: draws, batch, forward, backward, update, in one launch.
 
-A small model's step is hundreds of kernels of a few microseconds each, and to launch them takes longer than to run
-them. Captured once, they are launched together. Everything that the step reads and changes stands in the same
-tensors at every replay: weights, optimizer state, averages, counters (`Trainer.settle`), settings (which are `[K]`
-tensors anyway), and the indices of the batch, which are copied in. What asks the device for a number on the way
-(`.item()`, `if tensor`) cannot be captured: such a group trains step by step, and the study says why.
+A small model's step is hundreds of CUDA kernels of a few microseconds each, whose launches take longer than their execution. Captured
+once, they are launched together. Everything that the step reads and changes is in the same tensors at every replay: weights,
+optimizer state, averages, counters (`Trainer.settle`), settings (`[K]` tensors), and the indices of the batch, which are copied in. A
+step that synchronises with the device (`.item()`, `if tensor`) cannot be captured: such a group trains eagerly, and the study says why.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ WARM = 3
 
 
 class Settled:
-    """A trainer's step with all its state in the same tensors before and after: what is captured."""
+    """A trainer's step with all its state in the same tensors before and after, as capturing requires."""
 
     def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
@@ -33,15 +32,15 @@ class Settled:
         return self.run()
 
     def run(self) -> tuple[Tensor, Tensor]:
-        told = self.trainer.train_on(self.index)
+        outputs = self.trainer.train_on(self.index)
         if self.trainer.state().keys() != self.held.keys():
             raise RuntimeError("some parameters have no gradient in some steps")
         self.trainer.settle(self.held)
-        return told
+        return outputs
 
 
 class Captured(Settled):
-    """The same, captured and replayed."""
+    """The same as a CUDA graph, captured once and replayed."""
 
     def __init__(self, trainer: Trainer) -> None:
         super().__init__(trainer)
@@ -55,7 +54,7 @@ class Captured(Settled):
                     self.run()
             torch.cuda.current_stream().wait_stream(aside)
             with torch.cuda.graph(self.graph):
-                self.told = self.run()
+                self.outputs = self.run()
         except (RuntimeError, NotImplementedError):
             trainer.optimizers.parts, trainer.optimizers.plan = loaded(before, trainer.layout), None
             raise
@@ -68,7 +67,7 @@ class Captured(Settled):
     def step(self, index: Tensor) -> tuple[Tensor, Tensor]:
         self.index.copy_(index)
         self.graph.replay()
-        loss, right = self.told
+        loss, right = self.outputs
         return loss.clone(), right.clone()
 
 

@@ -1,4 +1,4 @@
-"""Where the time of training goes, phase by phase."""
+"""The time of training by phase."""
 
 from __future__ import annotations
 
@@ -35,5 +35,5 @@ class Clock:
 
     def take(self) -> dict[str, float]:
         """The seconds so far, and begin at zero."""
-        told, self.seconds = self.seconds, dict.fromkeys(PHASES, 0.0)
-        return told
+        totals, self.seconds = self.seconds, dict.fromkeys(PHASES, 0.0)
+        return totals

@@ -1,4 +1,4 @@
-"""Train a group of runs to their ends, as many at a time as memory has room for."""
+"""Train a group of runs to the end, as many at a time as fit into memory."""
 
 from __future__ import annotations
 

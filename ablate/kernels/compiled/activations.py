@@ -57,16 +57,16 @@ TANH_CUTOFF = 10.0
 
 @disk_cached
 def activation(kind: str, *, backward: bool) -> Function:
-    """(x, y, K, numbers of a lane). Backward: (x, grad_y, grad_x, K, numbers of a lane)."""
+    """(x, y, K, elements per lane). Backward: (x, grad_y, grad_x, K, elements per lane)."""
     code = FunctionBuilder(["x", *(["grad_y"] if backward else []), "y"], ["lanes", "numbers"])
     args, builder, width = code.args, code.builder, simd_width()
-    found = (DERIVATIVES if backward else VALUES)[kind]
+    result = (DERIVATIVES if backward else VALUES)[kind]
     numbers = code.imul(args["lanes"], args["numbers"])  # all lanes are computed alike
     most = code.imul(builder.sdiv(numbers, code.isum(width)), width)
     for wide, begin, end in ((width, code.isum(0), most), (1, most, numbers)):
         with code.loop(builder.sub(end, begin), step=wide) as i:
             place = code.isum(begin, i)
-            value = found(code, code.load(args["x"], place, wide))
+            value = result(code, code.load(args["x"], place, wide))
             if backward:
                 value = builder.fmul(value, code.load(args["grad_y"], place, wide))
             code.store(value, args["y"], place)
@@ -90,8 +90,8 @@ def _tanh(code: FunctionBuilder, x: Value) -> Value:
     # A product, not a sum with 1, keeps all digits near 0.
     more = builder.fmul(_polynomial(code, EXP_COEFFICIENTS[1:], rest, 2), builder.fadd(rest, rest))
     m = code.fma(power, more, builder.fsub(power, code.constant(1, x.type.count)))
-    found = builder.fdiv(m, builder.fadd(m, code.constant(2, x.type.count)))
-    return builder.bitcast(builder.or_(_as_int(code, found), builder.and_(_as_int(code, x), sign)), x.type)
+    result = builder.fdiv(m, builder.fadd(m, code.constant(2, x.type.count)))
+    return builder.bitcast(builder.or_(_as_int(code, result), builder.and_(_as_int(code, x), sign)), x.type)
 
 
 def _gelu(code: FunctionBuilder, x: Value) -> Value:
@@ -187,10 +187,10 @@ def _range_reduced(code: FunctionBuilder, x: Value, scale: float) -> tuple[Value
 
 def _polynomial(code: FunctionBuilder, row: Sequence[float], x: Value, scale: float = 1) -> Value:
     """Σ row[k] · (scale · x)ᵏ, after Horner"""
-    *rest, found = (code.constant(number * scale**k, x.type.count) for k, number in enumerate(row))
+    *rest, result = (code.constant(number * scale**k, x.type.count) for k, number in enumerate(row))
     for number in reversed(rest):
-        found = code.fma(found, x, number)
-    return found
+        result = code.fma(result, x, number)
+    return result
 
 
 def _clamped(code: FunctionBuilder, x: Value) -> Value:

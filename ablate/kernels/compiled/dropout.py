@@ -18,7 +18,7 @@ I16 = ir.IntType(16)
 
 @disk_cached
 def dropout(starts: int) -> Function:
-    """(x, scale `[K]`, y, key int32 `[K]`, least int16 `[K]`, two tables int16, K, numbers of a lane). `starts`: windows of a table, 2^n."""
+    """(x, scale `[K]`, y, key int32 `[K]`, least int16 `[K]`, two tables int16, K, elements per lane). `starts`: windows of a table, 2^n."""
     code = FunctionBuilder(
         ["x", "scale", "y", "key", "least", "table", "other"],
         ["lanes", "numbers"],

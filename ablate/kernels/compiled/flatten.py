@@ -38,13 +38,13 @@ def transposed(positions: int, channels: int, *, backward: bool) -> Function:
 
 def _transpose_tile(code: FunctionBuilder, lines: Sequence[Value]) -> list[Value]:
     """The transpose of a square matrix, given by rows: one bit of the indices after another."""
-    width, found, apart = len(lines), list(lines), 1
+    width, rows, apart = len(lines), list(lines), 1
     while apart < width:
         upper = [place if not place & apart else width + place - apart for place in range(width)]
         lower = [place + apart if not place & apart else width + place for place in range(width)]
         for i in range(width):
             if not i & apart:
-                one, other = found[i], found[i + apart]
-                found[i], found[i + apart] = (code.shuffle(one, other, which) for which in (upper, lower))
+                one, other = rows[i], rows[i + apart]
+                rows[i], rows[i + apart] = (code.shuffle(one, other, which) for which in (upper, lower))
         apart *= 2
-    return found
+    return rows

@@ -69,23 +69,23 @@ class FunctionBuilder:
         function = ir.Function(self.module, kind, "entry")
         builder = ir.IRBuilder(function.append_basic_block())
         row, run = function.args[0], self.module.globals["run"]
-        found = []
+        result = []
         for i, argument in enumerate(run.args):
             place = builder.gep(row, [ir.Constant(I64, i)], source_etype=I64)
             number = builder.load(place, typ=I64, align=8)
-            found.append(number if argument.type == I64 else builder.inttoptr(number, ADDRESS))
-        builder.call(run, found)
+            result.append(number if argument.type == I64 else builder.inttoptr(number, ADDRESS))
+        builder.call(run, result)
         builder.ret_void()
 
     # integers
 
     def isum(self, *terms: Count) -> Value:
         known = sum(term for term in terms if isinstance(term, int))
-        found = None if known == 0 and len(terms) > 1 else ir.Constant(I64, known)
+        result = None if known == 0 and len(terms) > 1 else ir.Constant(I64, known)
         for term in terms:
             if not isinstance(term, int):
-                found = term if found is None else self.builder.add(found, term)
-        return ir.Constant(I64, known) if found is None else found
+                result = term if result is None else self.builder.add(result, term)
+        return ir.Constant(I64, known) if result is None else result
 
     def imul(self, a: Count, b: Count) -> Value:
         return self.builder.mul(self.isum(a), self.isum(b))
@@ -128,14 +128,14 @@ class FunctionBuilder:
         i.add_incoming(ir.Constant(I64, 0), before)
         for phi, value in zip(held, first, strict=True):
             phi.add_incoming(value, before)
-        found = step(i, held)
+        result = step(i, held)
         following = builder.add(i, ir.Constant(I64, 1))
         i.add_incoming(following, builder.block)
-        for phi, value in zip(held, found, strict=True):
+        for phi, value in zip(held, result, strict=True):
             phi.add_incoming(value, builder.block)
         builder.cbranch(builder.icmp_signed("<", following, self.isum(stop)), body, end)
         builder.position_at_end(end)
-        return found
+        return result
 
     @contextmanager
     def if_given(self, name: str) -> Iterator[None]:
@@ -193,15 +193,15 @@ class FunctionBuilder:
 
     def load_strided(self, pointer: Value, offset: Count, stride: int, width: int, count: int = 0) -> Value:
         """`count` elements `stride` apart (0: as many as the vector has)."""
-        found = (
+        result = (
             ir.Constant(vector_type(width), [0.0] * width)
             if count
             else ir.Constant(vector_type(width), ir.Undefined)
         )
         for i in range(count or width):
             number = self.builder.load(self.ptr(pointer, offset, i * stride), typ=F32, align=4)
-            found = self.builder.insert_element(found, number, ir.Constant(I32, i))
-        return found
+            result = self.builder.insert_element(result, number, ir.Constant(I32, i))
+        return result
 
     def store_strided(self, value: Value, pointer: Value, offset: Count, stride: int) -> None:
         for i in range(value.type.count):
@@ -243,19 +243,19 @@ class FunctionBuilder:
         function = self._function(f"llvm.{name}.v{kind.count}f32", kind, [kind] * len(values))
         return self.builder.call(function, values)
 
-    def _function(self, name: str, result: Any, arguments: list[Any]) -> Any:
+    def _function(self, name: str, returns: Any, arguments: list[Any]) -> Any:
         known = self.module.globals.get(name)
-        return known or ir.Function(self.module, ir.FunctionType(result, arguments), name)
+        return known or ir.Function(self.module, ir.FunctionType(returns, arguments), name)
 
     def linear_combination(self, row: Sequence[float], values: Sequence[Value]) -> Value:
         """Σ row · values, summed in order; terms with factor 0 are left out."""
-        found = None
+        result = None
         for factor, value in zip(row, values, strict=True):
             if factor == 0:
                 continue
             number = self.constant(factor, value.type.count)
-            found = self.builder.fmul(value, number) if found is None else self.fma(value, number, found)
-        return self.constant(0, values[0].type.count) if found is None else found
+            result = self.builder.fmul(value, number) if result is None else self.fma(value, number, result)
+        return self.constant(0, values[0].type.count) if result is None else result
 
     def transform_2d(self, down: Rows, values: Vectors, across: Rows) -> Vectors:
         """down · values · acrossᵀ: constant matrices around a matrix of vectors."""

@@ -64,9 +64,9 @@ def simd_width() -> int:
 
 def compile_module(module: ir.Module, pointers: int, counts: int) -> Function:
     """Compile `module`'s functions `run` and `entry`. No optimisation passes are run: the builder already emits vector code."""
-    found = llvm.parse_assembly(str(module))
-    found.verify()
-    return load_object(target_cpu().target.emit_object(found), pointers, counts)
+    parsed = llvm.parse_assembly(str(module))
+    parsed.verify()
+    return load_object(target_cpu().target.emit_object(parsed), pointers, counts)
 
 
 def load_object(code: bytes, pointers: int, counts: int) -> Function:

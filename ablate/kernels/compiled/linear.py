@@ -155,8 +155,8 @@ def _sum_rows(layer: Layer, gradient: Callable[[Count, Count], Place]) -> None:
     code, vectors = layer.code, vector_columns(layer.outputs)
 
     def step(row: Value, sums: Sequence[Value]) -> list[Value]:
-        found = [code.load_masked(*gradient(row, v), count) for v, count in vectors]
-        return [code.fadd(total, value) for total, value in zip(sums, found, strict=True)]
+        values = [code.load_masked(*gradient(row, v), count) for v, count in vectors]
+        return [code.fadd(total, value) for total, value in zip(sums, values, strict=True)]
 
     zero = code.constant(0, simd_width())
     sums = code.reduce([zero] * len(vectors), layer.args["rows"], step)

@@ -5,7 +5,7 @@
 Activations are `[K, B, P, C]`, contiguous: P positions, C channels. A lane's norm is its row of `lanes`, int64 `[K, 4]` (`LANE`), and of
 `numbers`, float32 `[K, 2]`: ε and the momentum of running statistics. `part` is the index of a row of `parts`, int64 `[…, 8]`, with
 addresses and row strides in bytes of tensors `[K', C]` (`FORWARD`, `BACKWARD`); `row` is the lane's row in these.
-Sums are pairwise: for_lanes chunks of `CHUNK` rows, then for_lanes chunks, so that rounding errors hardly grow with length.
+Sums are pairwise: over chunks of `CHUNK` rows, then over chunks, so that rounding errors hardly grow with length.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SAVED = 2
 
 
 class NormPass:
-    """Builds a pass for_lanes all lanes: what forward and backward pass share."""
+    """Builds a pass over all lanes: what forward and backward pass share."""
 
     def __init__(self, channels: int, pointers: Sequence[str], parts: Sequence[str]) -> None:
         self.channels, self.width, self.parts = channels, vector_width(channels), parts
@@ -90,7 +90,7 @@ class NormPass:
     def chunked_sums(
         self, rows: Value, count: int, terms: Callable[[Value, Sequence[Value]], list[Value]]
     ) -> list[Value]:
-        """`count` sums for_lanes rows; `terms(row, sums)` adds a row to them."""
+        """`count` sums over rows; `terms(row, sums)` adds a row to them."""
         code, zero = self.code, self.code.constant(0, self.width)
         chunks = code.builder.sdiv(code.isum(rows, CHUNK - 1), code.isum(CHUNK))
 
@@ -103,7 +103,7 @@ class NormPass:
         return code.reduce([zero] * count, chunks, chunk)
 
     def sum_groups(self, workspace: int, members: Value) -> None:
-        """Replace each of C floats of the workspace by the sum for_lanes its channel group."""
+        """Replace each of C floats of the workspace by the sum over its channel group."""
         code, pointer = self.code, self.args["workspace"]
         builder, width = code.builder, self.width
         whole = code.imax(members, width)  # groups, or vectors where these are wider

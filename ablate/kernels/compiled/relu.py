@@ -12,7 +12,7 @@ from ablate.kernels.compiled.jit import Function, simd_width
 
 @disk_cached
 def leaky_relu(*, backward: bool) -> Function:
-    """(x, slope `[K]`, y, K, numbers of a lane); backward (x, slope, grad_y, grad_x, K, numbers of a lane)."""
+    """(x, slope `[K]`, y, K, elements per lane); backward (x, slope, grad_y, grad_x, K, elements per lane)."""
     code = FunctionBuilder(["x", "slope", *(["grad_y"] if backward else []), "y"], ["lanes", "numbers"])
     args, builder, width = code.args, code.builder, simd_width()
     numbers = args["numbers"]

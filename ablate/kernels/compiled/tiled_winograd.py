@@ -183,7 +183,7 @@ def backward(grid: Grid, channels: int, out: int) -> tuple[Function, int]:
     kernels = layer.reserve(POINTS * channels * out)
     wide, broad = grid.padded[1], grid.output_area[1]
     size = grid.padded[0] * wide * channels
-    padded, found = layer.reserve(size), layer.reserve(size)
+    padded, grad_map = layer.reserve(size), layer.reserve(size)
     output_area = layer.reserve(grid.output_area[0] * broad * out)
     code.fill(0, layer.workspace, code.isum(padded), size)
     code.fill(0, layer.workspace, code.isum(output_area), grid.output_area[0] * broad * out)
@@ -220,8 +220,8 @@ def backward(grid: Grid, channels: int, out: int) -> tuple[Function, int]:
                 layer.multiply_points(sums, points, into, out, channels)
                 with layer.rows(first, count) as (row, example, number):
                     with layer.if_number(number, 0):
-                        code.fill(0, layer.workspace, code.isum(found), size)
-                    corner = layer.corner(number, found, wide, channels)
+                        code.fill(0, layer.workspace, code.isum(grad_map), size)
+                    corner = layer.corner(number, grad_map, wide, channels)
                     layer.from_winograd(
                         into, row, transpose(tile.input_rows), transpose(tile.input_columns), layer.workspace, corner, channels,
                         line=wide * channels, accumulate=True,
@@ -229,7 +229,14 @@ def backward(grid: Grid, channels: int, out: int) -> tuple[Function, int]:
                     with layer.if_number(number, layer.each - 1):
                         at = layer.example(lane, example, grid.input_size, channels)
                         layer.copy_map(
-                            args["grad_x"], at, grid.input_size, channels, found, wide, grid.padding, out=True
+                            args["grad_x"],
+                            at,
+                            grid.input_size,
+                            channels,
+                            grad_map,
+                            wide,
+                            grid.padding,
+                            out=True,
                         )
         with code.if_given("grad_weight"):
             emit_weight_grad(layer, lane, kernels)

@@ -16,7 +16,7 @@ from ablate.kernels.compiled.winograd_transforms import Rows, Tile
 SIDE = 6
 POINTS = SIDE * SIDE
 BLOCK = 16
-"""Examples (or tiles) transformed and multiply_points together."""
+"""Examples (or tiles) transformed and multiplied together."""
 ROWS = 8
 """Rows of a product accumulated in registers."""
 
@@ -68,8 +68,8 @@ class Layer:
                 ]
                 for row in range(3)
             ]
-            found = code.transform_2d(self.tile.kernel, kernel, self.tile.kernel)
-            for point, value in enumerate(value for line in found for value in line):
+            transformed = code.transform_2d(self.tile.kernel, kernel, self.tile.kernel)
+            for point, value in enumerate(value for line in transformed for value in line):
                 offset = code.isum(points + point * outer * inner, code.imul(i, inner), j)
                 code.store(value, self.workspace, offset)
 
@@ -85,8 +85,8 @@ class Layer:
                 [code.load(maps, code.isum(at, i * line + j * channels, c), width) for j in range(wide)]
                 for i in range(len(down[0]))
             ]
-            found = [value for values in code.transform_2d(down, x, across) for value in values]
-            for point, value in enumerate(found):
+            transformed = [value for values in code.transform_2d(down, x, across) for value in values]
+            for point, value in enumerate(transformed):
                 offset = code.isum(points + point * BLOCK * channels, code.imul(row, channels), c)
                 code.store(value, self.workspace, offset)
 
@@ -103,9 +103,11 @@ class Layer:
                 place = points + (i * SIDE + j) * BLOCK * channels
                 return code.load(self.workspace, code.isum(place, code.imul(row, channels), c), width)
 
-            found = code.transform_2d(up, [[point(i, j) for j in range(SIDE)] for i in range(SIDE)], left)
+            transformed = code.transform_2d(
+                up, [[point(i, j) for j in range(SIDE)] for i in range(SIDE)], left
+            )
             shift = None if bias is None else code.load(self.args["bias"], code.isum(bias, c), width)
-            for i, values in enumerate(found):
+            for i, values in enumerate(transformed):
                 for j, value in enumerate(values):
                     place = code.isum(at, i * line + j * channels, c)
                     before = code.load(maps, place, width) if accumulate else shift
