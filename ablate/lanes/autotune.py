@@ -1,9 +1,8 @@
-"""Which kernel runs the lanes and how many train together, from a short measurement.
+"""The kernel and the number of lanes K, from a short measurement.
 
-Lanes of one group share the cost of every call, until their activations leave the processor's cache or the memory is
-used up; where that is depends on the machine and the model. Neither K nor the order of groups changes a result.
-The kernels agree to rounding only, so a study stays with the kernel that it began with. What was measured fastest is
-chosen; where the measurement cannot tell two kernels apart, the one that the kinds of layers suggest.
+Lanes of one group share the overhead of every call, until their activations leave the processor's cache or exhaust the memory, which
+depends on the machine and the model. Neither K nor the order of groups changes a result. The fastest kernel is chosen, the default
+one where the measurement cannot tell two apart. Kernels agree up to rounding only, so a study keeps the kernel it began with.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ LANES = {"cpu": (4, 20, 48), "cuda": (8, 32, 128, 512)}
 short search's group (`search.generation_size`), because splitting a group that is one lane too large costs more than it saves."""
 
 LARGE = {"cpu": (1, 4, 16), "cuda": LANES["cuda"]}
-"""The same where one lane's values fill a core's cache: lanes then share calls only, and more are tried as long as they pay."""
+"""The same for models of which one lane fills a core's cache: more lanes are tried as long as each gets cheaper."""
 
 ROUNDS = 2
 NEARLY = 1.1
@@ -69,9 +68,9 @@ class Choice:
 
 
 def measured(context: TaskContext, recipe: Recipe, budget: float) -> Choice:
-    """Time `recipe` under the kernels that come into question with every number of lanes that fits into `budget` bytes.
+    """Time `recipe` under the default kernel and the other candidate, with every number of lanes that fits into `budget` bytes.
 
-    Twice over, the faster of the two counting: other work on the machine comes and goes, and must not decide.
+    Each is timed twice and the faster counts, so that other work on the machine does not decide.
     """
     usual = context.kernel
     best: dict[tuple[str, int], Timing] = {}
@@ -86,12 +85,12 @@ def measured(context: TaskContext, recipe: Recipe, budget: float) -> Choice:
 
 
 def counts(context: TaskContext) -> tuple[int, ...]:
-    """The numbers of lanes to try, rising."""
+    """The numbers of lanes to measure, rising."""
     return (LARGE if context.look.large else LANES)[context.device.type]
 
 
 def rising(context: TaskContext, recipe: Recipe, budget: float) -> list[Timing]:
-    """Timings of one kernel: as many lanes as fit; large ones only as long as more of them make one cheaper."""
+    """Timings of one kernel with rising K, up to what fits into memory; with large lanes as long as each gets cheaper."""
     rows: list[Timing] = []
     for lanes in counts(context):
         if rows and rows[-1].bytes * SLACK * lanes > budget:
@@ -108,11 +107,11 @@ def rising(context: TaskContext, recipe: Recipe, budget: float) -> list[Timing]:
 
 
 def best_of(rows: Iterable[Timing], usual: str, budget: float, *, fewest: bool = False) -> tuple[str, int]:
-    """The kernel that was fastest, `usual` where it is nearly as fast; and the most lanes that are nearly as fast as any,
-    of those no more than fit into `budget` bytes.
+    """(kernel, K): the fastest kernel, or `usual` if nearly as fast; the largest K that is nearly as fast per lane as the best, within
+    `budget` bytes.
 
-    The most, because tricks add calls that lanes share, which the measurement has not; `fewest` where a step is long and
-    calls cost little: the runs of a group wait for the last of them.
+    The largest, because tricks add calls that lanes share, which the measurement lacks. `fewest`: the smallest instead, for long
+    steps with little overhead, since the runs of a group wait for the last of them.
     """
     rows = list(rows)
     fastest = {
