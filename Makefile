@@ -34,6 +34,8 @@ bench: $(VENV)/.ready  ## run the benchmarks against a plain training loop
 validate: $(VENV)/.ready  ## every oracle network with every kernel, the statistics by simulation, then on real training with known effects
 	$(BIN)/python -m pytest -m slow_oracle tests/oracle
 	$(BIN)/python -m bench.statistics
+	$(BIN)/python -m bench.statistics.racing
+	$(BIN)/python -m bench.statistics.gold_studies
 	$(BIN)/python -m bench.statistics.real
 
 chaos: $(VENV)/.ready  ## kill a running study hundreds of times and check the ledger

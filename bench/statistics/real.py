@@ -22,6 +22,7 @@ from pathlib import Path
 import torch
 
 from bench.statistics.real_figures import Figure, aa_figures, by_trick, planted_figures
+from bench.statistics.sections import put
 
 HERE = Path(__file__).parent
 PLUGINS = HERE / "plugins"
@@ -174,7 +175,7 @@ def write(
         kind: sum({row["seed"]: int(row["runs"]) for row in found}.values()) for kind, found in rows.items()
     }  # type: ignore[call-overload]
     text = [
-        "# The ranking on real training, where the truth is known", "",
+        "## The screening design on real training with known effects", "",
         f"`python -m bench.statistics.real --aa {options.aa} --planted {options.planted} --write`, {seconds:.0f} s for what was "
         f"not yet in its ledgers, on a {os.cpu_count()}-core {platform.machine()} CPU (shared with other work); Python "
         f"{platform.python_version()}, torch {torch.__version__}.", "",
@@ -187,7 +188,7 @@ def write(
         f"**{figures - missed} of {figures} targets met.**", "", *table, "",
     ]  # fmt: skip
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "validation.md").write_text("\n".join(text), encoding="utf-8")
+    put("real", text)
     everything = [row for found in rows.values() for row in found]
     with (RESULTS / "validation.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(everything[0]), lineterminator="\n")

@@ -1,0 +1,126 @@
+"""The figures of simulated races that are held against their targets, and what is known of each miss."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ablate.ranking.designs.racing import Racing
+from bench.statistics.figures import Figure
+from bench.statistics.race_worlds import MARGIN, World
+from bench.statistics.races import Races
+
+COVERAGE, FALSE, FALSE_NONE, WRONG, DECIDED = (0.93, 0.98), 0.06, 0.05, 0.01, 0.95
+UNBOUNDED = (-np.inf, np.inf)
+
+
+def race_figures(world: World, races: Races) -> list[Figure]:
+    """Every figure of one world. Shares are over studies, or over studies × arms."""
+    best, code = races.best, races.code
+    covered = (races.low <= races.truth) & (races.truth <= races.high)
+    decided = code != 2
+    early = decided & (races.look < races.looks - 1)
+    called = np.abs(code) == 1
+    nothing = best == 0
+    found = [
+        _share(world, "coverage of 95 % intervals", covered, COVERAGE),
+        _worst(world, "the same, worst arm", covered, UNBOUNDED),
+        _share(world, "the same, arms decided before the last look", covered[early]),
+        _share(world, "the same, decided before the last look and called", covered[early & called]),
+        _share(world, "the same, undecided at the last look", covered[~decided]),
+    ]
+    if world.curvature:
+        at_best = (races.low <= best) & (best <= races.high)
+        found.append(_share(world, "intervals that hold the effect at the best rates", at_best))
+    if nothing.any():
+        found += [
+            _share(world, "family-wise error, any look", (called & nothing).any(axis=1), (-np.inf, FALSE)),
+            _share(world, "the placebo called", called[:, -1], (-np.inf, FALSE)),
+        ]
+    if np.any(best):
+        large = np.abs(best) >= 0.999 * MARGIN * _shrink(races)
+        wrong = called & (code != np.sign(best)) & ~nothing
+        strong = np.abs(best) >= 0.999 * _shrink(races)
+        found += [
+            _worst(world, "false “no effect”, worst arm", (code == 0)[:, large[0]], (-np.inf, FALSE_NONE), largest=True),
+            _share(world, "wrong sign, any trick", wrong.any(axis=1), (-np.inf, WRONG)),
+            _share(world, "decided, effects ≥ 1σ", decided[strong], (DECIDED, np.inf)),
+        ]  # fmt: skip
+    small = np.abs(best) <= MARGIN / 2
+    found += [
+        _share(world, "decided, effects ≤ m/2", decided[small], (DECIDED, np.inf)),
+        _share(world, "decided, all arms", decided),
+        _number(world, "pairs of an arm, mean", races.pairs),
+        _number(world, "runs of a race, as a share of a race without early decisions", races.runs / _most(world)),
+    ]  # fmt: skip
+    return [figure for figure in found if figure.n]
+
+
+def _most(world: World) -> int:
+    racing, arms = Racing.up_to(world.looks_up_to), len(world.effects) + 1
+    return arms * racing.pairs[-1] + racing.reference_runs(len(racing.pairs) - 1, arms)
+
+
+def _shrink(races: Races) -> float:
+    """Collapses, which hit all arms alike, make every effect a little smaller."""
+    return float(np.abs(races.best).max() / 2.0) if np.abs(races.best).max() > 1.5 else 1.0
+
+
+def _share(world: World, name: str, hits: np.ndarray, target: tuple[float, float] = UNBOUNDED) -> Figure:
+    value = float(hits.mean()) if hits.size else float("nan")
+    return Figure(world.name, name, value, hits.size, *target, explanation(world, name, value))
+
+
+def _worst(
+    world: World, name: str, hits: np.ndarray, target: tuple[float, float], *, largest: bool = False
+) -> Figure:
+    shares = hits.mean(axis=0)
+    value = float(shares.max() if largest else shares.min())
+    return Figure(world.name, name, value, len(hits), *target, explanation(world, name, value))
+
+
+def _number(world: World, name: str, values: np.ndarray) -> Figure:
+    return Figure(world.name, name, float(values.mean()), values.size, *UNBOUNDED)
+
+
+def explanation(world: World, name: str, value: float) -> str:
+    """Why this target is missed here, or an empty string: then a miss is a failure.
+
+    Each reason holds in one direction and to a limit, so that something newly broken is not excused.
+    """
+    tuned = world.curvature > 0
+    if name.startswith("decided") and world.noise == "collapses" and value >= 0.05:
+        return (
+            "a collapse of one run in twenty by 12 σ makes the standard deviation of a run 2.8 σ, so that effects of 1 σ are 0.36 of "
+            "its own; failures are reported as an outcome of their own"
+        )
+    if name.startswith("decided") and value >= (0.75 if world.by_split > 0.5 else 0.80):
+        return (
+            "not enough pairs at the last look: with 90 in place of 40 everything is decided in the normal world; arms whose σ is up to "
+            "1.6 (unequal σ), effects that scatter by split, or looks up to 27 pairs need more; 0.4 σ lies just within m/2 = 0.475 σ"
+        )
+    if name == "coverage of 95 % intervals" and world.noise == "collapses" and value >= 0.88:
+        return (
+            "a sample without any collapse has a small variance and a mean that is off; a t interval of 8 to 40 such runs holds "
+            "its value in nine of ten cases, whatever the design"
+        )
+    if name == "family-wise error, any look" and world.name.startswith("A/A, unequal") and value <= 0.075:
+        return (
+            "moderation shrinks the variance of the widest arms (σ 1.6 beside 0.4) towards the others': 12 in 1,000 of them are called "
+            "rather than 3"
+        )
+    if tuned and name in (
+        "family-wise error, any look",
+        "wrong sign, any trick",
+        "false “no effect”, worst arm",
+        "the placebo called",
+    ):
+        limit = {"family-wise error, any look": 0.75, "wrong sign, any trick": 0.35}.get(name, 0.4)
+        return TUNING_LOSS if value <= limit else ""
+    return ""
+
+
+TUNING_LOSS = (
+    "intervals hold the effect at the rates that tuning chose, and tuning of 12 + 3 × 4 runs chooses rates that lose up to some tenths of "
+    "a σ: beside the lattice (1-2-5) and by chance. The effect of that loss is real and is found, mostly as “a little”, though the trick "
+    "would have none at its best rate. More tuning runs (21 + 3 × 8) make it rarer (A/A 0.05, no effect at the best rate 0.30, n = 120)"
+)
