@@ -1,4 +1,4 @@
-"""The best rate by a curve through all tuning runs: against the known optimum, cliffs, anchors, and what it leaves alone."""
+"""The best rate by a curve through all tuning runs: against the known optimum, cliffs, and what it leaves alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from ablate.study.ranking.tuning_points import Point, lattice
 CATALOGUE = registry()
 BASE = Recipe.of(CATALOGUE, {"momentum": {"lr": 0.1}})
 RATES = [lattice(0.1, step) for step in range(-3, 4)]
-NEVER = 1e9
 
 
 def tuned(
@@ -53,7 +52,7 @@ def chosen(points: list[Point]) -> float | None:
 
 @pytest.mark.parametrize("best", [0.02, 0.05, 0.1, 0.2, 0.5])
 def test_without_noise_the_best_rate_is_found(best: float) -> None:
-    assert chosen(on_curve(tuned(lambda x: -6 * (x - log10(best)) ** 2), None, 1.5)) == best
+    assert chosen(on_curve(tuned(lambda x: -6 * (x - log10(best)) ** 2))) == best
 
 
 def test_less_is_lost_than_by_the_best_mean() -> None:
@@ -64,30 +63,20 @@ def test_less_is_lost_than_by_the_best_mean() -> None:
     for seed in range(150):
         points = tuned(truth, 1.0, seed)
         by_mean.append(-truth(log10(chosen(points) or 1)))
-        by_curve.append(-truth(log10(chosen(on_curve(points, None, 1.5)) or 1)))
+        by_curve.append(-truth(log10(chosen(on_curve(points)) or 1)))
     assert np.mean(by_curve) < 0.7 * np.mean(by_mean)
 
 
 def test_rates_at_which_training_collapses_do_not_bend_the_curve() -> None:
     points = tuned(lambda x: -6 * (x + 1) ** 2 if x < -0.6 else -500.0, 0.1)
-    assert chosen(on_curve(points, None, 1.5)) == 0.1
-
-
-def test_the_anchor_stays_unless_another_rate_is_clearly_better() -> None:
-    points = tuned(lambda x: -6 * (x - log10(0.2)) ** 2, 0.5)
-    anchor = next(point for point in points if point.rate == 0.05)
-    assert chosen(on_curve(points, anchor, NEVER)) == 0.05
-    assert chosen(on_curve(points, anchor, 1.5)) == 0.2
-    flat = tuned(lambda x: -0.01 * (x + 1) ** 2, 0.5, 3)
-    anchor = next(point for point in flat if point.rate == 0.05)
-    assert chosen(on_curve(flat, anchor, 3.0)) == 0.05
+    assert chosen(on_curve(points)) == 0.1
 
 
 def test_seeds_that_are_easier_than_others_do_not_count_for_a_rate() -> None:
     """Finalists have other seeds than first tries: a shift of all of them changes nothing."""
     points = tuned(lambda x: -6 * (x + 1) ** 2, 1.0, 5)
     shifted = [replace(point, final=tuple(value + 50 for value in point.final)) for point in points]
-    assert chosen(on_curve(shifted, None, 1.5)) == chosen(on_curve(points, None, 1.5))
+    assert chosen(on_curve(shifted)) == chosen(on_curve(points))
 
 
 def test_the_setting_that_was_chosen_stays() -> None:
@@ -103,7 +92,7 @@ def test_the_setting_that_was_chosen_stays() -> None:
     ]
     place = next(i for i, point in enumerate(points) if point.rate == 0.2) + len(points)
     both = [replace(point, chosen=i == place) for i, point in enumerate(both)]
-    (one,) = (point for point in on_curve(both, None, 1.5) if point.chosen)
+    (one,) = (point for point in on_curve(both) if point.chosen)
     assert one.recipe["dropout"]["p"] == 0.7
     assert one.rate == 0.1
 
@@ -119,4 +108,4 @@ def test_the_setting_that_was_chosen_stays() -> None:
     ids=["few rates", "no maximum", "no finalists", "no rate"],
 )
 def test_without_a_curve_nothing_changes(points: list[Point]) -> None:
-    assert on_curve(points, None, 1.5) == points
+    assert on_curve(points) == points

@@ -5,7 +5,7 @@ Rates lie on one lattice, 1-2-5 a decade, whatever the reference's own rate is: 
 rate tries the same ones. References are tuned first, and more thoroughly than the arms: an error there would be in every effect. Then each arm's
 first setting is tried at rates around its reference's best, its other settings at that rate; the best setting at the best
 rate and the next best points are run on more, fresh seeds. Where the best rate is the last one tried, further ones are tried
-beyond it. The best rate of the best setting is the one at the top of a curve through all of them (`rate_curve`).
+beyond it. A reference's best rate is the one at the top of a curve through all its runs (`rate_curve`).
 The reference's own rate keeps its place unless another one is clearly better: arms whose best rate is
 the reference's are then compared at one rate, and a placebo is not called harmful because tuning gave it another.
 The learning rate is a nuisance parameter (Google's tuning playbook); equal budgets: Choi et al. 2019 (1910.05446).
@@ -13,7 +13,7 @@ The learning rate is a nuisance parameter (Google's tuning playbook); equal budg
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -65,7 +65,7 @@ def tune(
         name: _finalists(arm, tried[name], _best(tried[name]), catalogue, of_reference)
         for name, arm in own.items()
     }
-    found = tuner.settle(finals, tried, of_reference)
+    found = {n: on_curve(points) for n, points in tuner.settle(finals, tried, of_reference).items()}
     leading = {name: _the_chosen(points) for name, points in found.items()}
 
     rest = {arm.name: arm for arm in arms if arm.name not in own}
@@ -85,12 +85,7 @@ def tune(
             possible = _other_functions(possible, tried[reference], leading[reference].rate, catalogue)
         anchor = leading.get(reference, _best(possible))
         finals[name] = _finalists(arm, possible, anchor, catalogue, budget)
-    anchored = [
-        name
-        for name, reference in references.items()
-        if name in rest and reference in leading and finals[name][0].rate == leading[reference].rate
-    ]
-    return {**found, **tuner.settle(finals, tried, budget, anchored)}
+    return {**found, **tuner.settle(finals, tried, budget)}
 
 
 def seeds_of(budget: TuningBudget) -> int:
@@ -127,12 +122,8 @@ class _Tuner:
         finals: Mapping[str, Sequence[Point]],
         tried: Mapping[str, Sequence[Point]],
         budget: TuningBudget,
-        anchored: Collection[str] = (),
     ) -> dict[str, list[Point]]:
-        """All points, the finalists first, one of them chosen; arms whose best rate is at an edge get further ones.
-
-        `anchored`: arms whose first finalist is at the reference's rate, and stays unless another is clearly better.
-        """
+        """All points, the finalists first, one of them chosen; arms whose best rate is at an edge get further ones."""
         finals = dict(finals)
         found = self._chosen(finals, tried, budget)
         for _ in range(OUTWARDS if budget.repeats else 0):
@@ -145,10 +136,7 @@ class _Tuner:
                 break
             finals |= further
             found |= self._chosen(further, {name: found[name] for name in further}, budget)
-        return {
-            name: on_curve(points, finals[name][0] if name in anchored else None, CLEARLY)
-            for name, points in found.items()
-        }
+        return found
 
     def _chosen(
         self,
