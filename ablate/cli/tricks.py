@@ -16,12 +16,14 @@ def tricks(
     seam: Annotated[str, typer.Option(help="Only the tricks of a seam.")] = "",
     task: Annotated[str, typer.Option(help="Say what applies to a task (loads torch).")] = "",
     file: Annotated[list[Path] | None, typer.Option(help="A trick of your own, by path.")] = None,
+    pages: Annotated[Path | None, typer.Option(help="Write a page for each trick into this folder.")] = None,
     json: Json = False,
 ) -> None:
-    """List the tricks, or show one: what, formula, parameters, claims, sources.
+    """List the tricks, or show one: what, formula, parameters, when not to use it, claims, sources.
 
     Examples: ablate tricks · ablate tricks dropout · ablate tricks --task my_task.py:task
     """
+    from ablate.catalogue.cards import card, document, listing
     from ablate.catalogue.registry import registry
     from ablate.records.errors import unknown
     from ablate.records.trick import SEAMS
@@ -29,6 +31,9 @@ def tricks(
     catalogue = registry().plus(file) if file else registry()
     if seam and seam not in SEAMS:
         raise unknown("seam", seam, SEAMS)
+    if pages is not None:
+        typer.echo(_write(pages, catalogue))
+        return
     if name:
         entry = catalogue.find(name)
         if json:
@@ -41,15 +46,21 @@ def tricks(
     if json:
         print_json([{**document(t), **({"not_applicable": reasons[t.name]} if task else {})} for t in chosen])
         return
-    width = max(len(trick.name) for trick in chosen) if chosen else 0
-    for group in SEAMS:
-        members = [trick for trick in chosen if trick.seam == group]
-        if members:
-            typer.echo(f"{group}")
-        for trick in members:
-            slot = f" [{trick.slot}]" if trick.slot else ""
-            why = f"  (not applicable: {reasons[trick.name]})" if reasons.get(trick.name) else ""
-            typer.echo(f"  {trick.name:<{width}}  {trick.title}{slot}{why}")
+    typer.echo("\n".join(listing(chosen, reasons)))
+
+
+def _write(folder: Path, catalogue: Any) -> str:
+    """Write the pages of the catalogue; pages of tricks that are no longer there are removed."""
+    from ablate.catalogue.cards import pages
+
+    written = pages(catalogue)
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("*.md"):
+        if old.name not in written:
+            old.unlink()
+    for name, text in written.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return f"{len(written)} pages in {folder}"
 
 
 def _applicable(task: str, catalogue: Any) -> dict[str, str]:
@@ -60,42 +71,3 @@ def _applicable(task: str, catalogue: Any) -> dict[str, str]:
     from ablate.tasks.load import load
 
     return applicable(TaskContext.of(load(task), catalogue, torch.device("cpu")))
-
-
-def document(trick: Any) -> dict[str, Any]:
-    """The record as plain data."""
-    from dataclasses import asdict
-
-    plain = asdict(trick)
-    for parameter in plain["parameters"]:
-        parameter["neutral"] = "inf" if parameter["neutral"] == float("inf") else parameter["neutral"]
-    return plain
-
-
-def card(trick: Any, description: str) -> str:
-    """The card of a trick, made from its record and the head of its file."""
-    lines = [f"{trick.name}: {trick.title}", "", description, ""]
-    lines.append(f"seam {trick.seam}" + (f", slot {trick.slot}" if trick.slot else ""))
-    if trick.applies_to:
-        lines.append(f"needs {', '.join(trick.applies_to)}")
-    if trick.conflicts:
-        lines.append(f"not together with {', '.join(trick.conflicts)}")
-    for p in trick.parameters:
-        span = (
-            " | ".join(map(str, p.choices))
-            if p.choices
-            else f"{p.low:g} to {p.high:g}{' (log)' if p.log else ''}"
-            if p.is_number
-            else "true | false"
-        )
-        neutral = "" if p.neutral is None else f", neutral {p.neutral}"
-        lines.append(
-            f"  {p.name}: {span}; default {p.default}{neutral}" + (f". {p.meaning}" if p.meaning else "")
-        )
-    for claim in trick.claims:
-        source = claim.source
-        lines += ["", f"claim: {claim.metric} {claim.direction}: {claim.statement}"]
-        lines.append(f"  {source.authors} ({source.year}). {source.title}. {source.url}".rstrip())
-        if claim.contested:
-            lines.append(f"  contested: {claim.contested}")
-    return "\n".join(lines)
