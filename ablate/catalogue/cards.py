@@ -126,7 +126,7 @@ def index(catalogue: Registry) -> str:
 def listing(tricks: list[Trick], reasons: Mapping[str, str]) -> list[str]:
     """The tricks by seam, one a line; `reasons`: why some do not apply."""
     width = max((len(trick.name) for trick in tricks), default=0)
-    lines = []
+    lines: list[str] = []
     for seam in SEAMS:
         members = [trick for trick in tricks if trick.seam == seam]
         if members:
@@ -153,7 +153,8 @@ def _paragraphs(description: str) -> str:
     """The head of a trick's file; formulas, which are indented there, become blocks of code."""
     lines: list[str] = []
     for block in description.split("\n\n"):
-        text = block.splitlines()
-        formula = all(line.startswith(" ") or not line for line in text)
-        lines += ["", "```", *textwrap.dedent(block).splitlines(), "```"] if formula else ["", *text]
+        formula = all(line.startswith(" ") or not line for line in block.splitlines())
+        text = textwrap.dedent(block).splitlines()
+        lines.append("")
+        lines.extend(["```", *text, "```"] if formula else text)
     return "\n".join(lines[1:])

@@ -17,6 +17,7 @@ from torch import Tensor, fx, nn
 from ablate.kernels.cache import cached
 from ablate.kernels.functional_rules import FUNCTIONS, apply_stacked
 from ablate.kernels.parameter_binding import Binding
+from ablate.seams.draws import count_calls
 from ablate.surgery.torch_layers import is_hooked
 
 Call = Callable[..., Tensor]
@@ -98,11 +99,14 @@ def _trace(module: nn.Module) -> Program | None:
     binding = Binding(module)  # not kept: surgery may still change what the module holds
     copies = {name: _copy(tensor) for name, tensor in binding.held().items()}
     versions = [copy._version for copy in copies.values()]
+    calls = count_calls(None)  # a trace is no forward pass: what it draws does not count
     try:
         with binding.bound(copies):  # what `forward` writes in place it writes while it is traced
             graph = _Tracer().trace(module)
     except UNTRACEABLE:
         graph = None
+    finally:
+        count_calls(calls)
     if [copy._version for copy in copies.values()] != versions:
         graph = None
     after = vars(module)

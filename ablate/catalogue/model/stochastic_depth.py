@@ -1,0 +1,87 @@
+"""Stochastic depth: layers with a skip connection around them are passed over at random in training.
+
+    y = x + b · F(x) / (1 − p_i) in training,   y = x + F(x) in evaluation;   b ~ Bernoulli(1 − p_i),  p_i = p · i / n
+
+Shapes: x, y are one lane's activations `[B, …]`; b is one number an example, drawn anew for each layer and step; i counts the n shape-preserving hidden
+layers from the input's side, so deep layers are dropped more often. It brings the skip connection with it (`skip_connection` alone is p = 0 with the connection);
+with p = 0 it changes nothing. Kept branches are scaled up in training (the paper scales in evaluation).
+Lineage: Huang et al. 2016, equations 2 and 4 (the paper draws one b a batch; one an example is the form in use since).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ablate.records.errors import InputError
+from ablate.records.trick import Claim, Parameter, Source, Trick
+from ablate.seams.draws import keep_mask, least_kept
+from ablate.surgery.layers import Gate, RandomLayer, Residual
+from ablate.surgery.net import Net
+
+
+class DropBranch(RandomLayer):
+    """`[B, …]`: whole examples are zero with probability p and scaled by 1 / (1 − p) else; the input itself in evaluation."""
+
+    least: Tensor
+    scale: Tensor
+
+    def __init__(self, stream: str, p: float) -> None:
+        super().__init__(stream, scale=1 / (1 - p))
+        self.register_buffer("least", torch.tensor(least_kept(p), dtype=torch.int16))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        kept = keep_mask(self.draw_key(), self.least, (len(x),)) * self.scale
+        return x * kept.reshape(-1, *[1] * (x.ndim - 1))
+
+
+def model(net: Net, p: Any) -> None:
+    if not 0 <= p.p < 1:
+        raise InputError(f"stochastic_depth.p must be below 1, not {p.p}")
+    places = [place for place in net.hidden() if place.input == place.output]
+    for number, place in enumerate(places, 1):
+        site = net.site(place)
+        if site.residual is None:
+            site.residual = Residual(False)
+        if p.on and p.p > 0 and isinstance(site.residual, Gate):
+            site.residual.on.fill_(1)
+        own = p.p * number / len(places) if p.on else 0.0
+        site.after.append(DropBranch(f"stochastic_depth/{place.path}", own))
+        net.count("stochastic_depth")
+
+
+TRICK = Trick(
+    name="stochastic_depth",
+    title="Stochastic depth",
+    seam="model",
+    applies_to=("shape-preserving block",),
+    parameters=(
+        Parameter(
+            "p",
+            0.2,
+            low=0.0,
+            high=0.5,
+            neutral=0.0,
+            most=0.95,
+            meaning="probability to pass over the last such layer",
+        ),
+    ),
+    claims=(
+        Claim(
+            metric="accuracy",
+            direction="up",
+            statement="CIFAR-10, 110 layers: test error from 6.41 % to 5.25 %, with a quarter less training time",
+            source=Source(
+                "Deep Networks with Stochastic Depth",
+                "Huang, Sun, Liu, Sedra, Weinberger",
+                2016,
+                "https://arxiv.org/abs/1603.09382",
+            ),
+            contested="shallow networks have too few layers to lose one",
+        ),
+    ),
+)
