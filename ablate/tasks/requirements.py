@@ -15,7 +15,10 @@ def lacking(task: Task) -> dict[str, str]:
         plain = "the task has a loss of its own, which takes targets as they are"
         found |= {"classification": plain, "regression": plain}
         found["mixable"] = "the task has a loss of its own, and its targets may have no mean"
+    elif task.criterion == "multilabel":
+        found["classification"] = "an example may have several labels or none"
     elif task.dense:
+        found["classification"] = "an example has a class at every token or pixel, and none as a whole"
         found["mixable"] = "the targets are classes of tokens or pixels, of which there are no means"
     if task.kind == "image" and task.train.y.ndim > 2:
         found["image"] = "the targets belong to places in the image, and would have to be moved with them"

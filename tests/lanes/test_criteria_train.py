@@ -10,6 +10,7 @@ from ablate.lanes import checkpoint
 from ablate.lanes.applicable import applicable
 from ablate.lanes.context import TaskContext
 from ablate.lanes.self_check import self_checked
+from ablate.lanes.trainer import Trainer
 from ablate.lanes.training import Training
 from ablate.protocol.overfit import overfit_sample
 from ablate.protocol.prior import NoInputBaseline, Prior
@@ -120,9 +121,12 @@ def test_what_a_task_lacks_is_not_applicable_with_the_reason(contexts):
     }
     for name in TASKS:
         assert found[name]["flooding"] == ""
-    assert found["multilabel"]["label_smoothing"] == "the task is no classification"
+    assert found["multilabel"]["label_smoothing"] == "an example may have several labels or none"
     assert found["multilabel"]["mixup"] == ""
-    assert found["tokens"]["label_smoothing"] == "the task is no classification"
+    assert (
+        found["tokens"]["label_smoothing"]
+        == "an example has a class at every token or pixel, and none as a whole"
+    )
     assert (
         found["segmentation"]["mixup"]
         == "the targets are classes of tokens or pixels, of which there are no means"
@@ -137,6 +141,19 @@ def test_what_a_task_lacks_is_not_applicable_with_the_reason(contexts):
         == "the task has a loss of its own, which takes targets as they are"
     )
     assert found["several"]["mixup"] == "the task has a loss of its own, and its targets may have no mean"
+
+
+@pytest.mark.parametrize("name", ["multilabel", "tokens", "segmentation", "several"])
+def test_every_trick_that_applies_and_sees_targets_or_losses_trains(name, contexts):
+    context = contexts[name]
+    seams = ("data", "criterion", "objective")
+    tricks = [trick for trick, record in context.catalogue.items() if record.seam in seams]
+    ready = [trick for trick, reason in applicable(context, tricks).items() if not reason]
+    assert "flooding" in ready
+    for trick in ready:
+        trainer = Trainer(context, runs(context, 2, **{trick: context.catalogue[trick].defaults}))
+        loss, _ = trainer.step()
+        assert loss.isfinite().all(), trick
 
 
 def test_flooding_acts_on_a_loss_of_the_users_own(contexts):
