@@ -22,7 +22,7 @@ from ablate.catalogue.ports import PORTS, ports_of, unused_functions
 from ablate.catalogue.registry import Registry, registry
 from ablate.covering import compatible_pairs, covering_rows
 from ablate.kernels.lower import available_kernels
-from ablate.lanes.applicable import applicable
+from ablate.lanes.applicable import applicable, narrowed, scopes
 from ablate.lanes.checkpoint import restore_trainer, trainer_state
 from ablate.lanes.context import TaskContext
 from ablate.lanes.group import grouped
@@ -31,7 +31,8 @@ from ablate.records.errors import did_you_mean
 from ablate.records.recipe import Recipe
 from ablate.records.run import Run
 from ablate.records.trick import OPTIMIZER, Trick, Value
-from ablate.tasks.tiny_tasks import small_tasks
+from ablate.tasks.task import Task
+from ablate.tasks.tiny_tasks import holding_tasks, small_tasks
 
 STEPS = 20
 PATIENCE = 200
@@ -42,14 +43,19 @@ BASELINE = {"momentum": {"lr": 0.03, "momentum": 0.9}}
 
 @dataclass(frozen=True)
 class Suite:
-    """A catalogue and the small tasks' benches."""
+    """A catalogue and the small tasks' benches. `holding`: those whose models hold what removers take out."""
 
     catalogue: Registry
     benches: Mapping[str, TaskContext]
+    holding: Mapping[str, TaskContext]
 
     def where(self, trick: str) -> list[TaskContext]:
-        """The benches to which the trick applies."""
-        return [context for context in self.benches.values() if not applicable(context, [trick])[trick]]
+        """The benches to which the trick applies; those of `holding` only where no other does."""
+        for benches in (self.benches, self.holding):
+            found = [context for context in benches.values() if not applicable(context, [trick])[trick]]
+            if found:
+                return found
+        return []
 
     def run(self, context: TaskContext, tricks: Mapping[str, Any], seed: int = 0) -> Run:
         """A run with the tricks on top of SGD with momentum, or of the optimizer among them."""
@@ -63,8 +69,12 @@ class Suite:
 @cache
 def suite(*files: Path) -> Suite:
     catalogue = registry().plus(files) if files else registry()
-    device = torch.device("cpu")
-    return Suite(catalogue, {name: TaskContext.of(t, catalogue, device) for name, t in small_tasks().items()})
+    return Suite(catalogue, _benches(small_tasks(), catalogue), _benches(holding_tasks(), catalogue))
+
+
+def _benches(tasks: Mapping[str, Task], catalogue: Registry) -> dict[str, TaskContext]:
+    contexts = {name: TaskContext.of(task, catalogue, torch.device("cpu")) for name, task in tasks.items()}
+    return {name: narrowed(context, scopes(context)) for name, context in contexts.items()}
 
 
 def check_trick(trick: str | Path) -> None:
@@ -123,13 +133,13 @@ def check_default_acts(checks: Suite, name: str) -> None:
     """The default setting changes weights or outputs: else it is mislabelled."""
     trick = checks.catalogue[name]
     places = checks.where(name)
-    assert places, f"{name}: applies to none of the small tasks; extend ablate.testing.small_tasks"
+    assert places, f"{name}: applies to none of the small tasks of ablate.tasks.tiny_tasks"
     if name == PLACEBO or trick.seam == "precision" or "choose" in ports_of(checks.catalogue.code(name)):
         return  # promise an equal result, or act on the choice of the epoch
     for context in places:
-        if differs(checks, context, trick, STEPS):
+        if differs(checks, context, context.catalogue[name], STEPS):
             return
-    assert any(differs(checks, context, trick, PATIENCE) for context in places), (
+    assert any(differs(checks, context, context.catalogue[name], PATIENCE) for context in places), (
         f"{name}: the default changes nothing"
     )
 
@@ -161,7 +171,8 @@ def check_lanes_equal_alone(checks: Suite, name: str) -> None:
         own.with_kernel(kernel) for own in checks.where(name) for kernel in available_kernels(own.device)
     ]
     for context in benches:
-        runs = [checks.run(context, settings, seed) for seed, settings in enumerate(variants(trick))]
+        settings_of = variants(context.catalogue[name])
+        runs = [checks.run(context, settings, seed) for seed, settings in enumerate(settings_of)]
         if trick.lane and not any(not parameter.lane for parameter in trick.parameters):
             runs.insert(1, checks.run(context, {}, 9))
         together = advance(context, runs)
@@ -195,9 +206,9 @@ def variants(trick: Trick, count: int = 3) -> list[dict[str, dict[str, Value]]]:
 
 def check_resume_is_exact(checks: Suite, name: str) -> None:
     """Saved in the middle of an epoch and restored into a fresh trainer, training goes on as if nothing was."""
-    trick = checks.catalogue[name]
     for context in checks.where(name):
-        runs = [checks.run(context, settings, seed) for seed, settings in enumerate(variants(trick, 2))]
+        settings_of = variants(context.catalogue[name], 2)
+        runs = [checks.run(context, settings, seed) for seed, settings in enumerate(settings_of)]
         whole = advance(context, runs)
         broken = advance(context, runs, steps=STEPS // 2 + 1)
         state = trainer_state(broken)
@@ -218,13 +229,13 @@ def check_works_with_others(checks: Suite, name: str) -> None:
 
 def combinable(checks: Suite, context: TaskContext) -> list[Trick]:
     reasons = applicable(context)
-    return [trick for trick in checks.catalogue.values() if not reasons[trick.name]]
+    return [trick for trick in context.catalogue.values() if not reasons[trick.name]]
 
 
 def check_rows(checks: Suite, context: TaskContext, rows: Sequence[Sequence[str]]) -> None:
     """Recipes of many tricks at their defaults, those of one structure as lanes beside each other, take two steps."""
     runs = [
-        checks.run(context, {name: checks.catalogue[name].defaults for name in row}, seed)
+        checks.run(context, {name: context.catalogue[name].defaults for name in row}, seed)
         for seed, row in enumerate(rows)
     ]
     for group in grouped(runs, checks.catalogue, 8):
@@ -240,7 +251,7 @@ def check_model_is_left_alone(checks: Suite, name: str) -> None:
         module = context.task.model()
         before = {key: value.clone() for key, value in module.state_dict().items()}
         layers = [type(layer) for layer in module.modules()]
-        advance(context, [checks.run(context, acting(checks.catalogue[name]))], steps=1)
+        advance(context, [checks.run(context, acting(context.catalogue[name]))], steps=1)
         assert layers == [type(layer) for layer in module.modules()]
         assert all(torch.equal(before[key], value) for key, value in module.state_dict().items())
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -16,7 +16,7 @@ from types import MappingProxyType, ModuleType
 
 from ablate.catalogue import literal
 from ablate.records.errors import InputError, unknown
-from ablate.records.trick import SEAMS, Trick
+from ablate.records.trick import SEAMS, Trick, Value
 
 HERE = Path(__file__).parent
 
@@ -91,6 +91,13 @@ class Registry(Mapping[str, Trick]):
             if trick.slot:
                 found[trick.slot] = (*found.get(trick.slot, ()), trick.name)
         return MappingProxyType(found)
+
+    def without_values(self, values: Mapping[str, Mapping[str, Sequence[Value]]]) -> Registry:
+        """This registry with records that are without `values` (trick -> parameter -> values; `Trick.without_values`)."""
+        return Registry(
+            replace(entry, trick=entry.trick.without_values(values.get(name, {})))
+            for name, entry in self._entries.items()
+        )
 
     def plus(self, files: Iterable[Path]) -> Registry:
         """This registry and the tricks in `files` (a user's own, by path)."""

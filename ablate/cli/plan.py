@@ -79,6 +79,9 @@ def plan(
     echo(
         f"space: {len(space['tricks'])} tricks, {space['dimensions']} dimensions, 10^{space['log10_combinations']:.0f} combinations"
     )
+    echo(f"the model has {document['surgery']['held']['text']}")
+    for name, scope in document["surgery"]["tricks"].items():
+        echo(f"  {name} touches {scope['text']}")
     for name, why in document["not_applicable"].items():
         echo(f"  not applicable: {name} ({why})")
     echo(

@@ -1,16 +1,17 @@
-"""Which tricks apply to a task and its model, and why the others do not."""
+"""Which tricks apply to a task and its model, what they change there, and why the others do not apply."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
-from ablate.lanes.build import build_net
+from ablate.lanes.build import build_net, nothing_to_act_on
 from ablate.lanes.context import TaskContext
-from ablate.records.errors import NotApplicable
 from ablate.records.recipe import Recipe
 from ablate.records.run import Run
-from ablate.records.trick import Trick
-from ablate.surgery.net import provides
+from ablate.records.trick import Trick, Value
+from ablate.surgery.net import Net, listed, provides
 from ablate.tasks.requirements import lacking
 
 WORDS = {
@@ -18,8 +19,12 @@ WORDS = {
     "normalisable": "the model has no hidden layer to normalise after",
     "activation": "the model has no activation modules (functional activations cannot be swapped)",
     "embedding": "the model has no embedding layer",
-    "shape-preserving block": "no hidden layer keeps the shape of its input",
+    "shape-preserving block": "no hidden layer outside residual blocks keeps the shape of its input",
     "spatial model": "the model has no feature maps",
+    "norm layer": "the model has no norm layers",
+    "dropout layer": "the model has no dropout layers that drop anything",
+    "residual addition": "the model has no residual additions",
+    "weight normalisation": "the model has no weight_norm or spectral_norm",
     "classification": "the task is no classification",
     "regression": "the task is no regression",
     "image": "the inputs are no images",
@@ -30,35 +35,80 @@ WORDS = {
 }
 
 
-def applicable(context: TaskContext, tricks: Iterable[str] | None = None) -> dict[str, str]:
-    """Trick -> "" where it applies, else the reason why it does not.
+@dataclass(frozen=True)
+class Scope:
+    """What a trick changes in a model. `why_not`: why it does not apply; empty where it does.
 
-    A model trick is tried on a fresh model: what matches nothing is not applicable.
+    `touched`: how many places it changes; `left`: (what, why) -> how many it could have changed and does not.
+    `redundant`: parameter -> values that leave this model as it is.
     """
+
+    why_not: str = ""
+    touched: int = 0
+    left: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    redundant: Mapping[str, list[Value]] = field(default_factory=dict)
+
+    def text(self) -> str:
+        """ "3 of 7 (left: 4 GELU already)"; empty for a trick that changes no model."""
+        if not self.touched:
+            return ""
+        whole = self.touched + sum(self.left.values())
+        return f"{self.touched} of {whole}" + (f" (left: {listed(self.left)})" if self.left else "")
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "touched": self.touched,
+            "left": [[what, why, number] for (what, why), number in self.left.items()],
+            "text": self.text(),
+        }
+
+
+def scopes(context: TaskContext, tricks: Iterable[str] | None = None) -> dict[str, Scope]:
+    """What each trick changes. A model trick is tried on a fresh model: what matches nothing is not applicable."""
     catalogue = context.catalogue
-    example = context.task.train.x[:2]
-    net = build_net(context.task.model, Run("", Recipe({}), 0, 1), catalogue, example, (), context.places)
+    net = _built(context, Recipe({}), ())
     words = context.task.provides | provides(net)
-    return {name: reason(context, catalogue[name], words) for name in tricks or catalogue}
+    return {name: scope_of(context, catalogue[name], words) for name in tricks or catalogue}
 
 
-def reason(context: TaskContext, trick: Trick, words: frozenset[str]) -> str:
-    """Why `trick` does not apply where the task and model provide `words`; empty where it does."""
+def applicable(context: TaskContext, tricks: Iterable[str] | None = None) -> dict[str, str]:
+    """Trick -> "" where it applies, else the reason why it does not."""
+    return {name: scope.why_not for name, scope in scopes(context, tricks).items()}
+
+
+def scope_of(context: TaskContext, trick: Trick, words: frozenset[str]) -> Scope:
+    """What `trick` changes where the task and model provide `words`."""
     missing = [need for need in trick.applies_to if need not in words]
     if missing:
-        return lacking(context.task).get(missing[0], WORDS[missing[0]])
+        return Scope(lacking(context.task).get(missing[0], WORDS[missing[0]]))
     if trick.seam not in ("model", "precision"):
-        return ""
-    run = Run("", Recipe({trick.name: trick.defaults}), 0, 1)
-    try:
-        build_net(
-            context.task.model,
-            run,
-            context.catalogue,
-            context.task.train.x[:2],
-            (trick.name,),
-            context.places,
-        )
-    except NotApplicable as error:
-        return error.message
-    return ""
+        return Scope()
+    name = trick.name
+    net = _built(context, Recipe({name: trick.defaults}), (name,))
+    redundant = net.redundant.get(name, {})
+    touched = net.touched.get(name, 0)
+    if not touched and redundant:  # the default is what the model has: another setting may not be
+        settings = trick.without_values(redundant).defaults
+        net = _built(context, Recipe({name: settings}), (name,))
+        touched = net.touched.get(name, 0)
+    return Scope("" if touched else nothing_to_act_on(net, name), touched, net.left.get(name, {}), redundant)
+
+
+def _built(context: TaskContext, recipe: Recipe, names: tuple[str, ...]) -> Net:
+    task = context.task
+    run = Run("", recipe, 0, 1)
+    return build_net(
+        task.model, run, context.catalogue, task.train.x[:2], names, context.observed, strict=False
+    )
+
+
+def touched(found: Mapping[str, Scope]) -> dict[str, dict[str, Any]]:
+    """What the tricks that change the model change there, as JSON."""
+    return {name: scope.to_json() for name, scope in found.items() if scope.touched}
+
+
+def narrowed(context: TaskContext, found: Mapping[str, Scope]) -> TaskContext:
+    """The context with a catalogue that is without the settings which leave its model as it is."""
+    return context.with_catalogue(
+        context.catalogue.without_values({name: scope.redundant for name, scope in found.items()})
+    )

@@ -13,7 +13,8 @@ from ablate.records.errors import InputError, NotApplicable
 from ablate.records.run import Run
 from ablate.seams.draws import stream_number
 from ablate.seams.tensors import LaneTensors, Layout, Spec
-from ablate.surgery.net import LayerInfo, Net, open_net
+from ablate.surgery.net import Net, listed, open_net
+from ablate.surgery.observe import Observed
 from ablate.tasks.lazy import materialised
 from ablate.tasks.user_code import repeatable
 
@@ -54,15 +55,16 @@ def build_net(
     catalogue: Registry,
     example: Tensor,
     names: Iterable[str],
-    places: tuple[LayerInfo, ...] | None = None,
+    observed: Observed | None = None,
     *,
     together: bool = True,
+    strict: bool = True,
 ) -> Net:
     """One lane's model with the model-seam tricks `names` applied (those the run lacks: switched off). `together`: `open_net`.
 
-    Raises NotApplicable where a trick that the run has finds nothing to act on.
+    Raises NotApplicable where a trick that the run has finds nothing to act on, if `strict`.
     """
-    net = open_net(build_module(factory, run.seed, example), example, places, together=together)
+    net = open_net(build_module(factory, run.seed, example), example, observed, together=together)
     tricks = [catalogue[name] for name in names]
     for trick in sorted(tricks, key=lambda trick: (trick.slot == "init", trick.name)):
         code = catalogue.code(trick.name)
@@ -73,9 +75,15 @@ def build_net(
         values = run.recipe[trick.name] if on else (trick.neutral or trick.defaults)
         generator = torch.Generator().manual_seed(seeded(run.seed, f"surgery {trick.name}"))
         adapter(net, SimpleNamespace(on=on, generator=generator, **values))
-        if on and not net.touched.get(trick.name):
-            raise NotApplicable(f"'{trick.name}' finds nothing to act on in this model")
+        if strict and on and not net.touched.get(trick.name):
+            raise NotApplicable(f"'{trick.name}' does not apply: {nothing_to_act_on(net, trick.name)}")
     return net
+
+
+def nothing_to_act_on(net: Net, trick: str) -> str:
+    """Why the trick changed nothing in the model."""
+    left = net.left.get(trick)
+    return f"the model has {listed(left)}" if left else "the model has nothing that it acts on"
 
 
 def layout_of(nets: Sequence[Net], own: Sequence[str]) -> tuple[Layout, list[dict[str, str]]]:

@@ -13,7 +13,9 @@ from ablate.lanes.data import DeviceSplit, device_splits
 from ablate.lanes.phase_timer import Clock
 from ablate.lanes.side_effects import repeated_in_backward
 from ablate.seams.facts import Facts
-from ablate.surgery.net import LayerInfo, left_alone, open_net, trace
+from ablate.surgery.inventory import Inventory, inventory
+from ablate.surgery.net import open_net
+from ablate.surgery.observe import LayerInfo, Observed, left_alone, observe
 from ablate.tasks.task import Task
 
 PROBED = 8
@@ -24,17 +26,19 @@ PROBED = 8
 class TaskContext:
     """What the groups of one task share: the data on the device and the probe of the model.
 
-    `parameters` are the names of the user's own, in order; `left_alone` its layers that tricks do not touch (`net.left_alone`).
+    `parameters` are the names of the user's own, in order; `left_alone` its layers that tricks do not touch (`observe.left_alone`);
+    `held` what of the catalogue it holds already.
     """
 
     task: Task
     catalogue: Registry
     device: torch.device
     splits: dict[str, DeviceSplit]
-    places: tuple[LayerInfo, ...]
+    observed: Observed
     parameters: tuple[str, ...]
     look: ModelProbe
     left_alone: tuple[str, ...] = ()
+    held: Inventory = field(default_factory=Inventory)
     clock: Clock = field(default_factory=Clock, compare=False)
 
     def facts(self, total_steps: int, steps_per_epoch: int) -> Facts:
@@ -54,6 +58,13 @@ class TaskContext:
         return replace(self, look=replace(before, kernel=name, other=other))
 
     @property
+    def places(self) -> tuple[LayerInfo, ...]:
+        return self.observed.places
+
+    def with_catalogue(self, catalogue: Registry) -> TaskContext:
+        return replace(self, catalogue=catalogue)
+
+    @property
     def solo(self) -> str:
         return self.look.solo
 
@@ -65,11 +76,12 @@ class TaskContext:
         example = task.train.x[:2]
         module = build_module(task.model, 0, example)
         again = repeated_in_backward(build_module(task.model, 0, example), example)
-        places = tuple(place for place in trace(module, example) if place.path not in again)
-        alone = left_alone(module, places)
-        net = open_net(module, example, places)
+        observed = observe(module, example).without(again)
+        alone = left_alone(module, observed.places)
+        held = inventory(module, observed)
+        net = open_net(module, example, observed)
         look = ModelProbe.at(
             net, build_module(task.model, 0, example), task.train.x[:PROBED], device, task.batch_size, kernel
         )
         names = tuple(spec.name for spec in net.specs().values())
-        return cls(task, catalogue, device, device_splits(task, device), places, names, look, alone)
+        return cls(task, catalogue, device, device_splits(task, device), observed, names, look, alone, held)

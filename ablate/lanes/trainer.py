@@ -52,7 +52,7 @@ class Trainer:
             build.build_net(
                 task.model, run, context.catalogue, task.train.x[:2],
                 surgeries if context.kernel != "loop" else [name for name in surgeries if name in run.recipe],
-                context.places, together=context.kernel != "loop",
+                context.observed, together=context.kernel != "loop",
             )
             for run in runs
         ]  # fmt: skip

@@ -47,9 +47,8 @@ def rebuilt(task: Task, run: Run, catalogue: Registry) -> Rebuilt:
     surgeries = [name for name in run.recipe if catalogue[name].seam in ("model", "precision")]
     net = build_net(task.model, run, catalogue, task.train.x[:2], surgeries, together=False)
     names = {name: users_name(net.module, name) for name in net.module.state_dict()}
-    return Rebuilt(
-        net.module, names, frozenset(build_module(task.model, run.seed, task.train.x[:2]).state_dict())
-    )
+    users = frozenset(build_module(task.model, run.seed, task.train.x[:2]).state_dict())
+    return Rebuilt(net.module, names, users & frozenset(names.values()))  # a trick may have taken some out
 
 
 def users_name(module: nn.Module, name: str) -> str:

@@ -8,7 +8,8 @@ trick's file, so that it can be read without running the file, and therefore wit
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Literal
 
@@ -26,7 +27,8 @@ NEEDS_RETUNE = "needs_retune"
 OPTIMIZER = "optimizer"
 REQUIREMENTS = (
     "classification", "regression", "image", "tabular", "text", "convolution", "normalisable", "activation",
-    "embedding", "shape-preserving block", "spatial model", "continuous", "mixable",
+    "embedding", "shape-preserving block", "spatial model", "continuous", "mixable", "norm layer", "dropout layer",
+    "residual addition", "weight normalisation",
 )  # fmt: skip
 
 _CONDITIONAL = re.compile(r"conditional\((\w+)\)")
@@ -102,6 +104,20 @@ class Parameter:
                 raise InputError(f"{where} must be a whole number, not {value!r}")
             return int(value)
         return float(value)
+
+    def without(self, values: Sequence[Value]) -> Parameter:
+        """This parameter without the choices `values`; a number whose default is among them gets another default."""
+        if not values:
+            return self
+        if self.choices:
+            left = tuple(choice for choice in self.choices if choice not in values)
+            default = self.default if self.default in left or not left else left[0]
+            return replace(self, choices=left or self.choices, default=default)
+        if self.is_number and self.default in values:
+            assert self.low is not None
+            half = (float(self.low) + float(self.default)) / 2
+            return replace(self, default=round(half) if self.is_integer else half)
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +198,11 @@ class Trick:
             if parameter.name == name:
                 return parameter
         raise unknown(f"parameter of {self.name}", name, [p.name for p in self.parameters])
+
+    def without_values(self, values: Mapping[str, Sequence[Value]]) -> Trick:
+        """This record without `values` (parameter -> those not to be used): as choices, and as the default of a number."""
+        parameters = tuple(p.without(values.get(p.name, ())) for p in self.parameters)
+        return replace(self, parameters=parameters)
 
     @property
     def defaults(self) -> dict[str, Value]:

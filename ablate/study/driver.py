@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ablate.lanes.applicable import applicable
+from ablate.lanes.applicable import narrowed, scopes, touched
 from ablate.protocol.run import lr_find
 from ablate.records.errors import AblateError, InputError, unknown
 from ablate.records.recipe import Recipe
@@ -65,8 +65,11 @@ def run_study(
 
 def _train(session: Session, stages: Sequence[str], *, force: bool) -> None:
     """All stages but the report."""
-    possible = applicable(session.context)
+    found = scopes(session.context)
+    possible = {name: scope.why_not for name, scope in found.items()}
     session.ledger.put("applicable", possible)
+    session.ledger.put("surgery", {"held": session.context.held.to_json(), "tricks": touched(found)})
+    session.context = narrowed(session.context, found)
     if "lr-find" in stages:
         timed(session, "lr-find", lambda: find_rate(session, force=force))
     if not {"search", "rank", "confirm", "costs"} & set(stages):

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ablate.catalogue.registry import registry
-from ablate.lanes.applicable import applicable
+from ablate.lanes.applicable import narrowed, scopes, touched
 from ablate.lanes.context import TaskContext
 from ablate.search.space import Space
 from ablate.study.environment import device_of
@@ -33,7 +33,10 @@ def plan(opened: Opened, options: Options) -> dict[str, Any]:
         context, baseline, kernel=options.kernel, lanes=options.lanes, memory=options.memory, workers=workers
     )
     lanes = choice.lanes
-    possible = applicable(context)
+    found = scopes(context)
+    possible = {name: scope.why_not for name, scope in found.items()}
+    context = narrowed(context, found)
+    catalogue = context.catalogue
     space = Space.of(catalogue, study, possible, baseline, lr_center=0.05)
     sizes = sizes_of(context, study.search.trials, lanes)
     groups = likely_groups(context, study, space, epochs, lanes)
@@ -58,6 +61,7 @@ def plan(opened: Opened, options: Options) -> dict[str, Any]:
             "log10_combinations": space.size().log10_combinations,
         },
         "not_applicable": {name: why for name, why in possible.items() if why},
+        "surgery": {"held": context.held.to_json(), "tricks": touched(found)},
         "search": {
             "trials": trials, "generation": sizes.generation, "groups": len(groups),
             "mean_lanes": trials / len(groups),

@@ -16,3 +16,11 @@ EXACT = (nn.ReLU, nn.LeakyReLU, nn.ReLU6)
 """Activations whose vectorised and scalar code round alike; of the others, the last few elements of a tensor
 may round differently, and which are last depends on how many lanes there are. PReLU sums its slope's gradient."""
 DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+INSTANCE_NORMS = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
+
+
+def slot_of(kind: type[nn.Module]) -> str:
+    """What a layer is to the tricks: "norm", "activation", "dropout", or nothing of these."""
+    slots = {"norm": NORMS, "activation": ACTIVATIONS, "dropout": DROPOUTS}
+    return next((slot for slot, kinds in slots.items() if issubclass(kind, kinds)), "")

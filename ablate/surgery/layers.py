@@ -95,6 +95,16 @@ class Residual(Gate):
         return torch.where(self.on > 0, y + x, y)  # no y + 0 · x: that turns −0 into 0, and 0 · inf into nan
 
 
+class KeptSum(Gate):
+    """(F(x) + x, F(x)) -> the sum where the gate is open, else F(x). `[B, …]`, `[B, …]` -> `[B, …]`.
+
+    Behind an addition of the user's own: the sum is theirs, bit for bit and as it lies in memory.
+    """
+
+    def forward(self, total: Tensor, branch: Tensor) -> Tensor:
+        return torch.where(self.on > 0, total, branch)
+
+
 class Site(LayerProxy):
     """A convolution or linear layer with attachment points for tricks around it.
 

@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor, nn
 
+from ablate.records.trick import Value
 from ablate.seams.tensors import Role, Spec
 from ablate.surgery.layer_types import ACTIVATIONS, AFFINE, CONVOLUTIONS, DROPOUTS, EXACT, NORMS
 from ablate.surgery.layers import Dropout, Site
-from ablate.surgery.readers import ReadElsewhere
+from ablate.surgery.observe import LayerInfo, Observed, observe
+from ablate.surgery.residual_gates import by_block, gated
 from ablate.surgery.switch import Switch
-from ablate.surgery.torch_layers import is_torchs
+from ablate.surgery.weight_norms import has_weight_norm
 
-LEAVES = (*AFFINE, *ACTIVATIONS, *NORMS, *DROPOUTS, nn.Embedding, nn.Upsample)
+ALREADY, OUT_OF_REACH = "already", "out of reach"
+"""Why a trick leaves a layer as it is: the layer is what the trick would put there; surgery cannot reach it."""
 
 
-@dataclass(frozen=True, slots=True)
-class LayerInfo:
-    """A layer of the user's model. `path` as in `named_modules`; shapes with the batch dimension.
-
-    `custom`: a convolution or linear layer with a `forward` of the user's own: tricks may act around it, not on its weights.
-    """
-
-    path: str
-    kind: type[nn.Module]
-    input: tuple[int, ...]
-    output: tuple[int, ...]
-    custom: bool = False
+def listed(left: Mapping[tuple[str, str], int]) -> str:
+    """ "9 BatchNorm2d already, 1 Sigmoid as gates": (what, why) -> how many."""
+    return ", ".join(f"{number} {what} {why}" for (what, why), number in left.items())
 
 
 @dataclass
@@ -37,19 +31,42 @@ class Net:
     """A model and its places, in the order in which they run.
 
     `module` is changed in place by surgery; each lane has its own. `touched` counts what a trick changed:
-    a trick whose count is zero was not applicable.
+    a trick whose count is zero was not applicable. `left` counts what a trick could have changed and did not:
+    trick -> (what, why) -> how many. `redundant`: trick -> parameter -> values that leave this model as it is.
     """
 
     module: nn.Module
-    places: tuple[LayerInfo, ...]
+    observed: Observed
     touched: dict[str, int] = field(default_factory=dict)
+    left: dict[str, Counter[tuple[str, str]]] = field(default_factory=dict)
+    redundant: dict[str, dict[str, list[Value]]] = field(default_factory=dict)
     _replaced: dict[str, nn.Module] = field(default_factory=dict)
+
+    @property
+    def places(self) -> tuple[LayerInfo, ...]:
+        return self.observed.places
 
     def layer(self, path: str) -> nn.Module:
         return self.module.get_submodule(path)
 
     def count(self, trick: str, number: int = 1) -> None:
         self.touched[trick] = self.touched.get(trick, 0) + number
+
+    def leave(self, trick: str, what: str, why: str, number: int = 1) -> None:
+        """Note what the trick leaves as it is; `why` completes "the model has 3 GELU …"."""
+        if number:
+            self.left.setdefault(trick, Counter())[what, why] += number
+
+    def leave_out_of_reach(self, trick: str, slot: str) -> int:
+        """Note the norms, activations or dropouts that no trick can change; how many there are."""
+        found = {what: number for (own, what), number in self.observed.out_of_reach.items() if own == slot}
+        for what, number in found.items():
+            self.leave(trick, what, OUT_OF_REACH, number)
+        return sum(found.values())
+
+    def leaves_unchanged(self, trick: str, parameter: str, value: Value) -> None:
+        """Note a setting of the trick that is what the model has already."""
+        self.redundant.setdefault(trick, {}).setdefault(parameter, []).append(value)
 
     @property
     def head(self) -> str | None:
@@ -116,24 +133,47 @@ class Net:
             self.module = module
         self._replaced[path] = module
 
-    def norm_switches(self) -> Iterator[tuple[Switch, int, int]]:
+    def norm_switches(
+        self, trick: str = "", same: tuple[type[nn.Module], ...] = ()
+    ) -> Iterator[tuple[Switch, int, int]]:
         """(switch, channels, spatial dimensions) wherever a normalisation stands or could stand.
 
-        Where the model has norm layers: those. Else: after each hidden affine layer, before the
-        non-linearity. Branches see channels as dimension 1 of the activations, also where the model has
-        them last (`switch.channels_last`: then the other dimension is tokens).
+        Where the model has norm layers: those, without layers of the types `same`, which are what `trick` would put there.
+        Else: after each hidden affine layer, before the non-linearity; nowhere if the model normalises out of reach. Branches
+        see channels as dimension 1 of the activations, also where the model has them last (`switch.channels_last`: then
+        the other dimension is tokens).
         """
+        found: list[tuple[Switch, LayerInfo]] = []
+        foreign = self.leave_out_of_reach(trick, "norm")
         own = self.of(*NORMS)
-        if own:
-            found = [(self.switch(place), place) for place in own]
-        else:
-            found = []
+        for place in own:
+            if issubclass(place.kind, same):
+                self.leave(trick, place.kind.__name__, ALREADY)
+            else:
+                found.append((self.switch(place), place))
+        if not own and not foreign:
             for place, site in self.sites():
                 if site.norm is None:
                     site.norm = _switch(place, site.layer, otherwise=nn.Identity())
                 found.append((site.norm, place))
         for switch, place in found:
             yield switch, place.output[-1 if switch.channels_last else 1], len(place.output) - 2
+
+    def attention_dropouts(self) -> list[nn.MultiheadAttention]:
+        """torch's attention layers that drop attention weights; p is a plain attribute of theirs."""
+        every = self.module.modules()
+        return [layer for layer in every if isinstance(layer, nn.MultiheadAttention) and layer.dropout > 0]
+
+    def gate_residuals(self, trick: str, *, on: bool) -> None:
+        """Gates on all residual additions of the model, open where `on`. Counts them, and those that it cannot reach."""
+        for path, additions in by_block(self.observed.additions).items():
+            block = self.layer(path)
+            number = gated(block, additions, on=on)
+            if number:
+                self.count(trick, number)
+            self.leave(
+                trick, f"residual additions in {type(block).__name__}", OUT_OF_REACH, len(additions) - number
+            )
 
     def common_name(self, name: str) -> str:
         """A parameter's or buffer's name as in the user's own model, without what surgery put around it."""
@@ -169,16 +209,16 @@ class Net:
 def open_net(
     module: nn.Module,
     example: Tensor,
-    places: tuple[LayerInfo, ...] | None = None,
+    observed: Observed | None = None,
     *,
     together: bool = True,
 ) -> Net:
     """Lay a model open. `example` `[B, …]` is run through it once to see the order and the shapes.
 
-    `places` of an equal model may be handed in to spare that. Dropout layers become counter-based ones. `together`: it will
-    be run with other lanes on stacked tensors, so that layers that would round differently beside them go into a Switch.
+    What was `observed` of an equal model may be handed in to spare that. Dropout layers become counter-based ones. `together`: it
+    will be run with other lanes on stacked tensors, so that layers that would round differently beside them go into a Switch.
     """
-    net = Net(module, trace(module, example) if places is None else places)
+    net = Net(module, observe(module, example) if observed is None else observed)
     for place in net.of(nn.Dropout):
         layer = net.layer(place.path)
         assert isinstance(layer, nn.Dropout)
@@ -211,60 +251,6 @@ def without_switches(module: nn.Module) -> nn.Module:
     return module.otherwise if isinstance(module, Switch) and not module.branches else module
 
 
-def trace(module: nn.Module, example: Tensor) -> tuple[LayerInfo, ...]:
-    """The layers in the order in which they first run. Leaves the module's buffers and the RNG untouched.
-
-    Without layers that are the user's own (but for what tricks may be put around), and without those whose weight
-    something else reads (`readers.ReadElsewhere`): what stood in their places would be passed by.
-    """
-    places: list[LayerInfo] = []
-    seen: set[str] = set()
-    handles = []
-
-    def note(path: str, *, custom: bool) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-        def hook(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            if path in seen or not (isinstance(output, Tensor) and inputs and isinstance(inputs[0], Tensor)):
-                return
-            shapes = tuple(inputs[0].shape), tuple(output.shape)
-            if not custom or _is_usual(layer, *shapes):
-                seen.add(path)
-                places.append(LayerInfo(path, type(layer), *shapes, custom))
-
-        return hook
-
-    for path, layer in module.named_modules():
-        custom = not is_torchs(layer, LEAVES)
-        if not custom or isinstance(layer, AFFINE):
-            handles.append(layer.register_forward_hook(note(path, custom=custom)))
-    modes = [(layer, layer.training) for layer in module.modules()]
-    try:
-        module.eval()
-        with torch.no_grad(), torch.random.fork_rng(devices=[]), ReadElsewhere(module) as elsewhere:
-            module(example)
-    finally:
-        for layer, mode in modes:
-            layer.training = mode
-        for handle in handles:
-            handle.remove()
-    return tuple(place for place in places if place.path not in elsewhere.paths)
-
-
-def left_alone(module: nn.Module, places: tuple[LayerInfo, ...]) -> tuple[str, ...]:
-    """Paths of convolutions, linear layers, norms and activations that are none of `places` (of `trace`), or the user's own."""
-    usual = {id(module.get_submodule(place.path)) for place in places if not place.custom}
-    kinds = (*AFFINE, *NORMS, *ACTIVATIONS)
-    return tuple(
-        p for p, layer in module.named_modules() if isinstance(layer, kinds) and id(layer) not in usual
-    )
-
-
-def _is_usual(layer: nn.Module, given: tuple[int, ...], output: tuple[int, ...]) -> bool:
-    """Whether a layer of the user's own puts out its channels where torch's layer of that kind does."""
-    if isinstance(layer, nn.Linear):
-        return output == (*given[:-1], layer.out_features)
-    return len(output) == len(given) and output[1] == getattr(layer, "out_channels", None)
-
-
 def provides(net: Net) -> frozenset[str]:
     """What of `records.trick.REQUIREMENTS` the model itself has."""
     found = set()
@@ -275,9 +261,19 @@ def provides(net: Net) -> frozenset[str]:
         found.add("normalisable")
     if net.of(*ACTIVATIONS):
         found.add("activation")
+    if net.of(*NORMS):
+        found.add("norm layer")
+    if net.attention_dropouts() or any(
+        getattr(net.layer(place.path), "p", 0) > 0 for place in net.of(*DROPOUTS)
+    ):
+        found.add("dropout layer")
+    if net.observed.additions:
+        found.add("residual addition")
+    if has_weight_norm(net.module):
+        found.add("weight normalisation")
     if net.of(nn.Embedding):
         found.add("embedding")
-    if any(place.input == place.output for place in hidden):
+    if any(place.input == place.output and not place.in_residual for place in hidden):
         found.add("shape-preserving block")
     if any(len(place.output) == 4 for place in hidden):
         found.add("spatial model")

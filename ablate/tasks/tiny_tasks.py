@@ -6,8 +6,46 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
 
 from ablate.tasks.task import Task
+
+
+class _Residual(nn.Module):
+    """Feature maps of one channel -> 3 classes: norms, dropout and a skip connection of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.stem_norm = nn.Conv2d(1, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8)
+        self.middle, self.middle_norm = nn.Conv2d(8, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8)
+        self.activation, self.dropout = nn.ReLU(), nn.Dropout(0.3)
+        self.head = nn.Linear(72, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.activation(self.stem_norm(self.stem(x)))
+        x = x + self.middle_norm(self.middle(x))
+        x = self.dropout(nn.functional.max_pool2d(x, 2).flatten(1))
+        outputs: Tensor = self.head(x)
+        return outputs
+
+
+def holding_tasks() -> dict[str, Task]:
+    """Tasks whose models hold what tricks take out: norms, dropout and a skip connection; weight norms."""
+    tasks = small_tasks()
+
+    def task(name: str, model: Callable[[], nn.Module], data: Task) -> Task:
+        return Task(
+            model, data.train, data.validation, data.test,
+            criterion="classification", epochs=4, batch_size=12, name=name,
+        )  # fmt: skip
+
+    def perceptron() -> nn.Module:
+        return nn.Sequential(weight_norm(nn.Linear(5, 8)), nn.ReLU(), nn.Linear(8, 3))
+
+    return {
+        "residual": task("residual", _Residual, tasks["images"]),
+        "weight_norm": task("weight_norm", perceptron, tasks["table"]),
+    }
 
 
 def small_tasks() -> dict[str, Task]:

@@ -107,7 +107,7 @@ def test_neutral_and_evaluation_are_the_model_bit_for_bit(name: str) -> None:
 def test_a_model_without_hidden_layers_is_not_applicable() -> None:
     context = context_of("mlp")
     object.__setattr__(context.task, "model", lambda: nn.Linear(5, 3))
-    object.__setattr__(context, "places", open_net(nn.Linear(5, 3), torch.zeros(2, 5)).places)
+    object.__setattr__(context, "observed", open_net(nn.Linear(5, 3), torch.zeros(2, 5)).observed)
     recipe = Recipe.of(registry(), {"momentum": True, "dropout": True})
     with pytest.raises(NotApplicable, match="dropout"):
         Trainer(context, [Run("small", recipe, 0, 1)])

@@ -29,7 +29,9 @@ ON_A_CPU = "seams/draws.py"
 
 def trainers(checks: Suite, name: str, count: int = 2, kernel: str = "vmap") -> list[Trainer]:
     context = checks.where(name)[0].with_kernel(kernel)
-    runs = [checks.run(context, tricks, seed) for seed, tricks in enumerate(variants(checks.catalogue[name]))]
+    runs = [
+        checks.run(context, tricks, seed) for seed, tricks in enumerate(variants(context.catalogue[name]))
+    ]
     return [Trainer(context, runs) for _ in range(count)]
 
 
@@ -118,7 +120,9 @@ def test_a_cpu_has_no_graph():
 def test_captured_steps_are_the_eager_ones(name: str):
     checks, cuda = suite(), torch.device("cuda")
     context = TaskContext.of(checks.where(name)[0].task, checks.catalogue, cuda)
-    runs = [checks.run(context, tricks, seed) for seed, tricks in enumerate(variants(checks.catalogue[name]))]
+    runs = [
+        checks.run(context, tricks, seed) for seed, tricks in enumerate(variants(context.catalogue[name]))
+    ]
     eager, captured = Trainer(context, runs), Trainer(context, runs)
     prepare(captured)
     assert captured.graph is not None, captured.eager

@@ -25,7 +25,7 @@ from ablate.lanes.trainer import Trainer
 from ablate.records.errors import InputError
 from ablate.records.recipe import Recipe
 from ablate.records.run import Run
-from ablate.surgery.net import trace
+from ablate.surgery.observe import observe
 from ablate.surgery.torch_layers import is_torchs
 from ablate.tasks.task import Task
 
@@ -211,8 +211,8 @@ def test_stored_data_stay_as_they_are(model: type[Net]) -> None:
 
 
 def test_a_layer_whose_weight_other_code_reads_is_left_alone() -> None:
-    assert [place.path for place in trace(Net(), X[:2])] == ["body", "norm", "head"]
-    assert [place.path for place in trace(ByHand(), X[:2])] == ["norm", "head"]
+    assert [place.path for place in observe(Net(), X[:2]).places] == ["body", "norm", "head"]
+    assert [place.path for place in observe(ByHand(), X[:2]).places] == ["norm", "head"]
 
 
 def test_whose_forward_it_is() -> None:

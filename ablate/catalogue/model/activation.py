@@ -6,8 +6,8 @@
 
 Elementwise on one lane's activations `[B, …]`; kinds may differ between lanes.
 It replaces activation *modules* (`nn.ReLU()`), wherever they stand before the head; a function that the
-model calls (`F.relu`) cannot be replaced. Two things are left alone: what follows the head, which belongs to
-the task, and a sigmoid in a model that has other activations, which is taken for a gate.
+model calls (`F.relu`) cannot be replaced. Left alone are what follows the head, which belongs to
+the task, a sigmoid in a model that has other activations, which is taken for a gate, and what is of the kind already.
 Lineage: Nair & Hinton 2010 (relu); Maas et al. 2013 (leaky_relu); Hendrycks & Gimpel 2016 (gelu, silu);
 Ramachandran et al. 2017 (silu as "Swish").
 """
@@ -21,7 +21,8 @@ from torch import nn
 
 from ablate.records.trick import Claim, Parameter, Source, Trick
 from ablate.surgery.layer_types import ACTIVATIONS
-from ablate.surgery.net import LayerInfo, Net
+from ablate.surgery.net import ALREADY, Net
+from ablate.surgery.observe import LayerInfo
 
 KINDS: Mapping[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
@@ -38,17 +39,32 @@ def hidden_activations(net: Net) -> list[LayerInfo]:
     before_head = [place.path for place in net.places]
     if net.head is not None:
         before_head = before_head[: before_head.index(net.head)]
-    found = [place for place in net.of(*ACTIVATIONS) if place.path in before_head]
-    rest = [place for place in found if not issubclass(place.kind, nn.Sigmoid)]
-    return rest or found
+    every = net.of(*ACTIVATIONS)
+    found = [place for place in every if place.path in before_head]
+    rest = [place for place in found if not issubclass(place.kind, nn.Sigmoid)] or found
+    for place in every:
+        if place not in rest:
+            why = "as gates" if place in found else "after the head"
+            net.leave("activation", place.kind.__name__, why)
+    net.leave_out_of_reach("activation", "activation")
+    return rest
 
 
 def model(net: Net, p: Any) -> None:
-    for place in hidden_activations(net):
+    places = hidden_activations(net)
+    for place in places:
         switch = net.switch(place)
+        own = switch.otherwise
         for kind, make in KINDS.items():
-            switch.add(kind, make(), p.on and p.kind == kind)
-        net.count("activation")
+            if repr(make()) != repr(own):
+                switch.add(kind, make(), p.on and p.kind == kind)
+        if p.kind in switch.branches:
+            net.count("activation")
+        else:
+            net.leave("activation", place.kind.__name__, ALREADY)
+    for kind in KINDS:
+        if places and not any(kind in net.switch(place).branches for place in places):
+            net.leaves_unchanged("activation", "kind", kind)
 
 
 TRICK = Trick(

@@ -9,7 +9,7 @@ the count n) are taken over the batch and all positions, and the running statist
 
 In evaluation the running statistics stand in for the batch's.
 It stands after each hidden convolution and linear layer, before the non-linearity; that layer's bias, which
-the mean would cancel, is dropped. A model that has norm layers has those replaced, and keeps its biases.
+the mean would cancel, is dropped. A model that has norm layers of other kinds has those replaced, and keeps its biases.
 Lineage: Ioffe & Szegedy 2015, algorithms 1 and 2; the running statistics of `torch.nn.BatchNorm2d`.
 """
 
@@ -19,7 +19,7 @@ from typing import Any
 
 from ablate.records.errors import InputError
 from ablate.records.trick import Claim, Parameter, Source, Trick
-from ablate.surgery.layer_types import NORMS
+from ablate.surgery.layer_types import BATCH_NORMS, NORMS
 from ablate.surgery.net import Net
 from ablate.surgery.norms import BatchNorm
 
@@ -27,7 +27,7 @@ from ablate.surgery.norms import BatchNorm
 def model(net: Net, p: Any) -> None:
     if p.momentum > 1:
         raise InputError(f"batch_norm.momentum must be at most 1, not {p.momentum}")
-    for switch, channels, _ in net.norm_switches():
+    for switch, channels, _ in net.norm_switches("batch_norm", BATCH_NORMS):
         switch.add("batch_norm", BatchNorm(channels, p.momentum, p.eps), p.on)
         net.count("batch_norm")
     if not net.of(*NORMS):

@@ -9,7 +9,11 @@ for each example, unit (in feature maps: each channel at each position) and step
 layer but the first, the head among them. The model's inputs are never dropped.
 
 profile = "flat": p everywhere. "rising": the i-th of n places has p · i / n, so that low layers keep more, as
-in the convolutional networks of the 2014 paper. It comes on top of dropout layers that the model has.
+in the convolutional networks of the 2014 paper.
+
+A model that has `nn.Dropout` layers keeps them where they are and gets these probabilities in them (and in
+torch's attention, where that drops), instead of further masks: there p = 0 takes its dropout out. Dropout that is out of
+reach (`F.dropout`) or of another kind (`nn.Dropout2d`) is left alone, and no mask is added to it.
 Lineage: Hinton et al. 2012 (arXiv 1207.0580); Srivastava et al. 2014 (JMLR 15, section 4).
 """
 
@@ -17,11 +21,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import nn
+
 from ablate.records.errors import InputError
 from ablate.records.trick import Claim, Parameter, Source, Trick
-from ablate.surgery.layer_types import AFFINE
+from ablate.surgery.layer_types import AFFINE, DROPOUTS
 from ablate.surgery.layers import Dropout
-from ablate.surgery.net import Net
+from ablate.surgery.net import ALREADY, Net
 
 
 def probabilities(p: float, places: int, profile: str) -> list[float]:
@@ -32,11 +38,50 @@ def probabilities(p: float, places: int, profile: str) -> list[float]:
 def model(net: Net, p: Any) -> None:
     if not 0 <= p.p < 1:
         raise InputError(f"dropout.p must be below 1, not {p.p}", hint="1 would switch every unit off")
+    own, drops = net.of(nn.Dropout), net.attention_dropouts()
+    foreign = net.leave_out_of_reach("dropout", "dropout")
+    others = [place for place in net.of(*DROPOUTS) if place not in own]
+    for place in others:
+        net.leave("dropout", place.kind.__name__, "of another kind")
+    if own or drops:
+        replace(net, p)
+    elif not foreign and not others:
+        add(net, p)
+
+
+def add(net: Net, p: Any) -> None:
+    """Masks on the inputs of all layers but the first; p = 0 in lanes without the trick."""
     places = net.of(*AFFINE)[1:]
-    for place, probability in zip(places, probabilities(p.p, len(places), p.profile), strict=True):
-        layer = Dropout(probability, f"dropout/{place.path}", inverted=p.scaling == "training")
+    chances = probabilities(p.p if p.on else 0.0, len(places), p.profile)
+    for place, probability in zip(places, chances, strict=True):
+        layer = Dropout(probability, f"dropout/{place.path}", inverted=not p.on or p.scaling == "training")
         net.site(place).before.append(layer)
         net.count("dropout")
+
+
+def replace(net: Net, p: Any) -> None:
+    """The model's own layers with other probabilities."""
+    places, inverted = net.of(nn.Dropout), p.scaling == "training"
+    had = [net.layer(place.path).p for place in places]
+    for place, before, probability in zip(
+        places, had, probabilities(p.p, len(places), p.profile), strict=True
+    ):
+        if probability == before and inverted:
+            net.leave("dropout", "Dropout", f"with p = {before:g} {ALREADY}")
+            continue
+        if p.on:
+            net.replace(place.path, Dropout(probability, f"model/{place.path}", inverted=inverted))
+        net.count("dropout")
+    for attention in net.attention_dropouts():
+        had.append(attention.dropout)
+        if attention.dropout == p.p:
+            net.leave("dropout", "MultiheadAttention", f"with p = {p.p:g} {ALREADY}")
+            continue
+        if p.on:
+            attention.dropout = p.p
+        net.count("dropout")
+    if len(set(had)) == 1:
+        net.leaves_unchanged("dropout", "p", float(had[0]))  # type: ignore[arg-type]
 
 
 TRICK = Trick(

@@ -17,6 +17,8 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
+from torch import nn
+
 from ablate.records.trick import Claim, Parameter, Source, Trick
 from ablate.surgery.net import Net
 from ablate.surgery.norms import GroupNorm
@@ -33,7 +35,7 @@ def group_count(channels: int, positions: int, groups: int) -> int:
 
 
 def model(net: Net, p: Any) -> None:
-    for switch, channels, _ in net.norm_switches():
+    for switch, channels, _ in net.norm_switches("group_norm", (nn.GroupNorm,)):
         groups = group_count(channels, prod(switch.shape[1:]) // channels, p.groups)
         if groups:
             switch.add("group_norm", GroupNorm(channels, groups, p.eps), p.on)

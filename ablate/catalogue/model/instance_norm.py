@@ -16,16 +16,19 @@ from math import prod
 from typing import Any
 
 from ablate.records.trick import Claim, Parameter, Source, Trick
+from ablate.surgery.layer_types import INSTANCE_NORMS
 from ablate.surgery.net import Net
 from ablate.surgery.norms import InstanceNorm
 
 
 def model(net: Net, p: Any) -> None:
-    for switch, channels, _ in net.norm_switches():
+    for switch, channels, _ in net.norm_switches("instance_norm", INSTANCE_NORMS):
         positions = prod(switch.shape[1:]) // channels
         if positions > 1:
             switch.add("instance_norm", InstanceNorm(channels, p.eps), p.on)
             net.count("instance_norm")
+        else:
+            net.leave("instance_norm", "norm places", "with a single position")
 
 
 TRICK = Trick(

@@ -15,13 +15,15 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
+from torch import nn
+
 from ablate.records.trick import Claim, Parameter, Source, Trick
 from ablate.surgery.net import Net
 from ablate.surgery.norms import LayerNorm
 
 
 def model(net: Net, p: Any) -> None:
-    for switch, channels, _ in net.norm_switches():
+    for switch, channels, _ in net.norm_switches("layer_norm", (nn.LayerNorm,)):
         values = channels if switch.channels_last else prod(switch.shape[1:])
         if values > 1:  # a single value would become β
             switch.add("layer_norm", LayerNorm(channels, p.eps, tokens=switch.channels_last), p.on)

@@ -5,7 +5,8 @@
 Shapes: x, y are one lane's activations `[B, C, …]`, equal in all dimensions. The sum comes before the
 non-linearity, as in the residual blocks of the paper; there F holds two layers or more, here each
 shape-preserving hidden layer is a block of its own, since a model's modules do not tell which belong
-together. It adds no parameters. In lanes without the trick y = F(x), bit for bit.
+together. Layers in a residual branch that the model has are left alone. It adds no parameters. In lanes without the trick
+y = F(x), bit for bit.
 Lineage: He et al. 2015 (arXiv 1512.03385), equation 1.
 """
 
@@ -20,7 +21,11 @@ from ablate.surgery.net import Net
 
 def model(net: Net, p: Any) -> None:
     for place in net.hidden():
-        if place.input == place.output:
+        if place.in_residual:
+            net.leave("skip_connection", place.kind.__name__, "in residual blocks")
+        elif place.input != place.output:
+            net.leave("skip_connection", place.kind.__name__, "that change the shape")
+        else:
             net.site(place).residual = Residual(p.on)
             net.count("skip_connection")
 

@@ -1,0 +1,71 @@
+"""What a model holds of what tricks put in, change or take out: norms, activations, dropout, residual additions, weight norms."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from ablate.surgery.layer_types import slot_of
+from ablate.surgery.observe import Observed
+from ablate.surgery.weight_norms import weight_norms
+
+SLOTS = ("norm", "dropout", "activation")
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """`layers`, `out_of_reach`: slot -> what -> how many; the latter run, but surgery cannot change them (`Observed`).
+
+    `residual`: residual additions; `weight_norms`: "weight_norm" or "spectral_norm" -> how many weights have one.
+    """
+
+    layers: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    out_of_reach: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    residual: int = 0
+    weight_norms: Mapping[str, int] = field(default_factory=dict)
+
+    def text(self) -> str:
+        """ "9 BatchNorm2d, 1 Dropout, 7 ReLU, 3 residual additions; out of reach: 2 F.relu in Block"."""
+        found = [_listed(self.layers.get(slot, {})) for slot in SLOTS]
+        if self.residual:
+            found.append(f"{self.residual} residual addition{'s' if self.residual > 1 else ''}")
+        found.append(_listed(self.weight_norms))
+        missed = ", ".join(filter(None, (_listed(self.out_of_reach.get(slot, {})) for slot in SLOTS)))
+        said = ", ".join(filter(None, found)) or "no norm, dropout, activation or residual addition"
+        return said + (f"; out of reach: {missed}" if missed else "")
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "layers": {slot: dict(kinds) for slot, kinds in self.layers.items()},
+            "out_of_reach": {slot: dict(kinds) for slot, kinds in self.out_of_reach.items()},
+            "residual_additions": self.residual,
+            "weight_norms": dict(self.weight_norms),
+            "text": self.text(),
+        }
+
+
+def inventory(module: nn.Module, observed: Observed) -> Inventory:
+    """Of a module before any surgery, and what was `observed` of it."""
+    layers = Counter((slot_of(place.kind), place.kind.__name__) for place in observed.places)
+    return Inventory(
+        _by_slot(layers),
+        _by_slot(observed.out_of_reach),
+        len(observed.additions),
+        Counter(kind for kind, _ in weight_norms(module)),
+    )
+
+
+def _by_slot(counts: Mapping[tuple[str, str], int]) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = {}
+    for (slot, what), number in counts.items():
+        if slot:
+            found.setdefault(slot, {})[what] = number
+    return found
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{number} {what}" for what, number in counts.items())

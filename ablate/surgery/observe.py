@@ -1,0 +1,130 @@
+"""What one forward pass of a model shows: its layers in order, residual additions, and norms and activations that are no modules."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from ablate.surgery.dataflow import LAYERS, Addition, Dataflow
+from ablate.surgery.layer_types import ACTIVATIONS, AFFINE, DROPOUTS, NORMS, slot_of
+from ablate.surgery.readers import ReadElsewhere
+from ablate.surgery.torch_layers import is_torchs
+
+LEAVES = (*AFFINE, *ACTIVATIONS, *NORMS, *DROPOUTS, nn.Embedding, nn.Upsample)
+
+
+@dataclass(frozen=True, slots=True)
+class LayerInfo:
+    """A layer of the user's model. `path` as in `named_modules`; shapes with the batch dimension.
+
+    `custom`: a convolution or linear layer with a `forward` of the user's own: tricks may act around it, not on its weights.
+    `in_residual`: it runs in a branch to whose output its input is added.
+    """
+
+    path: str
+    kind: type[nn.Module]
+    input: tuple[int, ...]
+    output: tuple[int, ...]
+    custom: bool = False
+    in_residual: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """`places`: the layers that tricks can change, in the order in which they first run. `additions`: residual ones.
+
+    `out_of_reach`: (slot, what) -> how many norms, activations and dropouts run that no trick can change: calls such as
+    `F.relu`, norm modules that are written by hand, subclasses with a `forward` of their own.
+    """
+
+    places: tuple[LayerInfo, ...]
+    additions: tuple[Addition, ...]
+    out_of_reach: dict[tuple[str, str], int]
+
+    def without(self, paths: Collection[str]) -> Observed:
+        """The same without the layers at `paths`, which are then out of reach."""
+        gone = [place for place in self.places if place.path in paths]
+        missed = Counter((slot_of(place.kind), place.kind.__name__) for place in gone)
+        return replace(
+            self,
+            places=tuple(place for place in self.places if place.path not in paths),
+            out_of_reach=dict(Counter(self.out_of_reach) + missed),
+        )
+
+
+def observe(module: nn.Module, example: Tensor) -> Observed:
+    """Run `example` `[B, …]` through the module once. Leaves its buffers, its modes and the generators untouched.
+
+    The places are without layers that are the user's own (but for what tricks may be put around), and without those whose
+    weights something else reads (`readers.ReadElsewhere`): what stood in their places would be passed by.
+    """
+    places: dict[str, LayerInfo] = {}
+    handles = []
+
+    def note(path: str, *, custom: bool) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        def hook(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            if path in places or not (
+                isinstance(output, Tensor) and inputs and isinstance(inputs[0], Tensor)
+            ):
+                return
+            shapes = tuple(inputs[0].shape), tuple(output.shape)
+            if not custom or _is_usual(layer, *shapes):
+                places[path] = LayerInfo(path, type(layer), *shapes, custom)
+
+        return hook
+
+    for path, layer in module.named_modules():
+        custom = not is_torchs(layer, LEAVES)
+        if not custom or isinstance(layer, AFFINE):
+            handles.append(layer.register_forward_hook(note(path, custom=custom)))
+    modes = [(layer, layer.training) for layer in module.modules()]
+    try:
+        module.eval()
+        with (
+            torch.no_grad(),
+            torch.random.fork_rng(devices=[]),
+            ReadElsewhere(module) as elsewhere,
+            Dataflow(module) as flow,
+        ):
+            module(example)
+    finally:
+        for layer, mode in modes:
+            layer.training = mode
+        for handle in handles:
+            handle.remove()
+    inside = flow.in_residual()
+    found = [place for place in places.values() if place.path not in elsewhere.paths]
+    reached = {place.path for place in found}
+    missed = Counter(
+        (slot_of(type(layer)), type(layer).__name__)
+        for path, layer in flow.ran.items()
+        if isinstance(layer, LAYERS) and path not in reached
+    )
+    return Observed(
+        tuple(
+            LayerInfo(p.path, p.kind, p.input, p.output, p.custom, in_residual=p.path in inside)
+            for p in found
+        ),
+        flow.additions(),
+        dict(flow.functional() + missed),
+    )
+
+
+def left_alone(module: nn.Module, places: tuple[LayerInfo, ...]) -> tuple[str, ...]:
+    """Paths of convolutions, linear layers, norms and activations that are none of `places` (of `observe`), or the user's own."""
+    usual = {id(module.get_submodule(place.path)) for place in places if not place.custom}
+    kinds = (*AFFINE, *NORMS, *ACTIVATIONS)
+    return tuple(
+        p for p, layer in module.named_modules() if isinstance(layer, kinds) and id(layer) not in usual
+    )
+
+
+def _is_usual(layer: nn.Module, given: tuple[int, ...], output: tuple[int, ...]) -> bool:
+    """Whether a layer of the user's own puts out its channels where torch's layer of that kind does."""
+    if isinstance(layer, nn.Linear):
+        return output == (*given[:-1], layer.out_features)
+    return len(output) == len(given) and output[1] == getattr(layer, "out_channels", None)

@@ -1,0 +1,41 @@
+"""Layers whose weight is computed from other parameters by torch's `weight_norm` or `spectral_norm`, old or new."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from torch import nn
+from torch.nn.utils import parametrize, remove_spectral_norm, remove_weight_norm
+
+KINDS = {"_WeightNorm": "weight_norm", "_SpectralNorm": "spectral_norm"}
+"""Class of torch's parametrizations -> the function that makes them."""
+OLD_KINDS: dict[str, tuple[str, Callable[[nn.Module, str], nn.Module]]] = {
+    "WeightNorm": ("weight_norm", remove_weight_norm),
+    "SpectralNorm": ("spectral_norm", remove_spectral_norm),
+}
+"""Class of torch's pre-forward hooks -> the function that makes them, and the one that removes them."""
+
+
+def weight_norms(module: nn.Module) -> list[tuple[str, Callable[[], object]]]:
+    """("weight_norm" or "spectral_norm", what removes it) for each weight of the module that has one.
+
+    Removing leaves the layer with a plain parameter of the weight's present value.
+    """
+    found: list[tuple[str, Callable[[], object]]] = []
+    for layer in module.modules():
+        own = layer._modules.get("parametrizations")  # what stands around a layer has its attributes, too
+        if isinstance(own, nn.ModuleDict):
+            for name, chain in own.items():
+                kinds = [KINDS.get(type(one).__name__) for one in chain.children()]
+                if len(kinds) == 1 and kinds[0] is not None:  # beside another one, which would go too
+                    found.append((kinds[0], partial(parametrize.remove_parametrizations, layer, name)))
+        for hook in layer._forward_pre_hooks.values():
+            kind, remove = OLD_KINDS.get(type(hook).__name__, ("", remove_weight_norm))
+            if kind and type(hook).__module__.startswith("torch.nn.utils."):
+                found.append((kind, partial(remove, layer, hook.name)))  # type: ignore[attr-defined]
+    return found
+
+
+def has_weight_norm(module: nn.Module) -> bool:
+    return len(weight_norms(module)) > 0
