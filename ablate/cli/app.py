@@ -19,6 +19,7 @@ from ablate.cli import (
     compare,
     confirm,
     doctor,
+    inspect,
     lr_find,
     plan,
     rank,
@@ -57,6 +58,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "train": train.train,
     "tricks": tricks.tricks,
     "tasks": tasks.tasks,
+    "inspect": inspect.inspect,
     "report": report.report,
     "doctor": doctor.doctor,
 }

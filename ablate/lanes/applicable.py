@@ -81,9 +81,9 @@ def scope_of(context: TaskContext, trick: Trick, words: frozenset[str]) -> Scope
     missing = [need for need in trick.applies_to if need not in words]
     if missing:
         return Scope(lacking(context.task).get(missing[0], WORDS[missing[0]]))
-    if trick.seam not in ("model", "precision"):
-        return Scope()
     name = trick.name
+    if not hasattr(context.catalogue.code(name), "model"):
+        return Scope()
     net = _built(context, Recipe({name: trick.defaults}), (name,))
     redundant = net.redundant.get(name, {})
     touched = net.touched.get(name, 0)

@@ -76,8 +76,8 @@ def _graph_of(block: nn.Module) -> fx.Graph | None:
         return None
     finally:
         block.training = mode
-        changed = {**before, **vars(block)}.keys() if vars(block).keys() != before.keys() else ()
-        changed = [*changed, *(name for name in before if vars(block).get(name) is not before[name])]
+        after = dict(vars(block))
+        changed = before.keys() != after.keys() or any(after[name] is not own for name, own in before.items())
         vars(block).clear()
         vars(block).update(before)
     return None if changed or len(codes) != 1 else graph

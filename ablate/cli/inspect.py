@@ -1,0 +1,93 @@
+"""`ablate inspect`: a task's model, layer by layer, and what the tricks would change in it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from ablate.cli.options import Json
+from ablate.cli.output import print_json
+
+HEADS = ("layer", "type", "output", "field", "parameters", "multiply-adds", "activation", "gradient", "dead")
+
+
+def inspect(
+    name: Annotated[str, typer.Argument(metavar="TASK", help="A task's name, or file.py:name.")],
+    json: Json = False,
+) -> None:
+    """Show a model's layers, what it holds, which tricks apply, and its gradients at initialisation; trains nothing.
+
+    Field: the extent of the receptive field, up to the input's border. Activation, gradient: root mean squares of a
+    layer's output and of its gradient, on one batch. Dead: share of units that are zero for the whole batch.
+
+    Examples: ablate inspect digits · ablate inspect my_task.py:task --json
+    """
+    import torch
+
+    from ablate.catalogue.registry import registry
+    from ablate.lanes.context import TaskContext
+    from ablate.lanes.device import one_thread
+    from ablate.lanes.inspection import inspection
+    from ablate.tasks.check import check
+    from ablate.tasks.load import load
+
+    with one_thread():
+        task = load(name)
+        check(task)
+        found = inspection(TaskContext.of(task, registry(), torch.device("cpu")))
+    if json:
+        print_json(found)
+        return
+    for line in lines_of(found):
+        typer.echo(line)
+
+
+def lines_of(found: dict[str, Any]) -> list[str]:
+    """The document of `inspection` as text."""
+    size = "×".join(map(str, found["input_shape"]))
+    said = [
+        f"{found['task']}: input {size}, {found['parameters']:,} parameters, {found['multiply_adds']:,} multiply-adds an example",
+        "",
+        *table([HEADS, *map(_row, found["layers"])]),
+        "",
+        f"at initialisation, on {found['signal']['examples']} examples: {found['signal']['verdict']}",
+        f"the model has {found['held']['text']}",
+        "",
+        "tricks that change it:",
+    ]
+    tricks = found["tricks"]
+    acting = {name: trick["text"] for name, trick in tricks.items() if trick["text"]}
+    said += [f"  {name} touches {text}" for name, text in acting.items()]
+    refused = {name: trick["why_not"] for name, trick in tricks.items() if trick["why_not"]}
+    if refused:
+        said += ["not applicable:", *(f"  {name}: {why}" for name, why in refused.items())]
+    others = [name for name, trick in tricks.items() if not trick["why_not"] and name not in acting]
+    return [*said, f"{len(others)} more apply, outside the model: {', '.join(others)}"]
+
+
+def table(rows: list[tuple[str, ...]]) -> list[str]:
+    """Aligned columns: the first three to the left, numbers to the right; empty columns are left out."""
+    columns = [column for column in zip(*rows, strict=True) if any(column[1:])]
+    left = {*HEADS[:3]}
+    widths = [max(map(len, column)) for column in columns]
+    aligned = [
+        [f"{cell:<{width}}" if column[0] in left else f"{cell:>{width}}" for cell in column]
+        for column, width in zip(columns, widths, strict=True)
+    ]
+    return ["  ".join(cells).rstrip() for cells in zip(*aligned, strict=True)]
+
+
+def _row(layer: dict[str, Any]) -> tuple[str, ...]:
+    activation, gradient, dead = layer["activation_rms"], layer["gradient_rms"], layer["dead_units"]
+    return (
+        layer["path"] or "(the model)",
+        layer["kind"],
+        "×".join(map(str, layer["output"])),
+        "×".join(map(str, layer["receptive_field"])),
+        f"{layer['parameters']:,}" if layer["parameters"] else "",
+        f"{layer['multiply_adds']:,}" if layer["multiply_adds"] else "",
+        "" if activation is None else f"{activation:.2g}",
+        "" if not gradient else f"{gradient:.1e}",
+        "" if dead is None else f"{dead:.0%}",
+    )

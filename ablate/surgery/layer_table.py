@@ -1,0 +1,135 @@
+"""The layers of a model as a table: output sizes, receptive fields, parameters, multiply-adds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from ablate.surgery.receptive_field import receptive_fields
+
+ROOT = "Global"
+"""The name that torch's counter gives to the whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerRow:
+    """A layer without children, or a module of torch's that computes by itself, in the order in which they first run.
+
+    `output`: its shape without the batch dimension. `parameters`: its own; shared ones are counted where they run first.
+    `multiply_adds`: of one example, over all calls, without biases and pointwise work. `receptive_field`: empty where it has none.
+    """
+
+    path: str
+    kind: str
+    output: tuple[int, ...]
+    parameters: int
+    multiply_adds: int
+    receptive_field: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LayerTable:
+    """`multiply_adds`: of the whole forward pass of one example, so that what is in no row (matrix products in a `forward`) counts too."""
+
+    rows: tuple[LayerRow, ...]
+    parameters: int
+    multiply_adds: int
+
+
+def layer_table(module: nn.Module, example: Tensor, *, maps: bool) -> LayerTable:
+    """Run one example `[1, …]` through the module in evaluation mode, which leaves buffers and modes as they were.
+
+    `maps`: whether the input has spatial dimensions behind its channels, so that there are receptive fields.
+    """
+    rows = rows_of(module)
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def note(path: str) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(layer: nn.Module, inputs: Any, output: Any) -> None:
+            first = output if isinstance(output, Tensor) else _first(output)
+            shapes.setdefault(path, () if first is None else tuple(first.shape[1:]))
+
+        return hook
+
+    handles = [layer.register_forward_hook(note(path)) for path, layer in rows.items()]
+    counter = FlopCounterMode(display=False)
+    try:
+        with evaluating(module), counter:
+            module(example)
+    finally:
+        for handle in handles:
+            handle.remove()
+    operations = counter.get_flop_counts()
+    fields = receptive_fields(module, example) if maps else {}
+    counted: set[int] = set()
+    name = type(module).__name__
+    found = [
+        LayerRow(
+            path,
+            type(rows[path]).__name__,
+            shape,
+            _new_parameters(rows[path], counted),
+            _halved(operations.get(f"{name}.{path}" if path else name, {})),
+            fields.get(path, ()),
+        )
+        for path, shape in shapes.items()
+    ]
+    every = sum(parameter.numel() for parameter in module.parameters())
+    return LayerTable(tuple(found), every, _halved(operations.get(ROOT, {})))
+
+
+def rows_of(module: nn.Module) -> dict[str, nn.Module]:
+    """The modules that are a row of the table, by path."""
+    found: dict[str, nn.Module] = {}
+    for path, layer in module.named_modules():
+        inside = any(path.startswith(f"{outer}.") for outer in found if outer)
+        if not inside and (
+            not list(layer.children()) or isinstance(layer, nn.MultiheadAttention) or _computed(layer)
+        ):
+            found[path] = layer
+    return found
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Within it the module evaluates, without gradients and without torch's fused attention; the generators stay as they were."""
+    modes = [(layer, layer.training) for layer in module.modules()]
+    fused = torch.backends.mha.get_fastpath_enabled()
+    module.eval()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        # attention by matrix products, which torch's counter knows on every device
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+        for layer, mode in modes:
+            layer.training = mode
+
+
+def _computed(layer: nn.Module) -> bool:
+    """A layer whose children are the parametrizations of its own weights."""
+    return list(layer._modules) == ["parametrizations"]
+
+
+def _new_parameters(layer: nn.Module, counted: set[int]) -> int:
+    own = [parameter for parameter in layer.parameters() if id(parameter) not in counted]
+    counted.update(id(parameter) for parameter in own)
+    return sum(parameter.numel() for parameter in own)
+
+
+def _halved(operations: Mapping[Any, int]) -> int:
+    """torch counts a multiplication and an addition as two."""
+    return sum(operations.values()) // 2
+
+
+def _first(value: Any) -> Tensor | None:
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return next((item for item in items if isinstance(item, Tensor)), None)
