@@ -15,7 +15,7 @@ from ablate.surgery.layer_table import layer_table
 def inspection(context: TaskContext) -> dict[str, Any]:
     """JSON-ready. Takes one training step of a fresh model, which is thrown away."""
     task = context.task
-    module = build_module(task.model, 0)
+    module = build_module(task.model, 0, task.train.x[:2])
     table = layer_table(module, task.train.x[:1], maps=task.kind == "image")
     signal = signal_scales(context)
     layers = []
