@@ -52,7 +52,7 @@ class ExtendedBatchNorm(nn.Module):
 def model(net: Net, p: Any) -> None:
     if p.momentum > 1:
         raise InputError(f"extended_batch_norm.momentum must be at most 1, not {p.momentum}")
-    for switch, channels, _ in net.norm_switches():
+    for switch, channels, _ in net.norm_switches("extended_batch_norm"):
         switch.add("extended_batch_norm", ExtendedBatchNorm(channels, p.momentum, p.eps), p.on)
         net.count("extended_batch_norm")
     if not net.of(*NORMS):

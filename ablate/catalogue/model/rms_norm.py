@@ -34,7 +34,7 @@ class RootMeanSquareNorm(nn.Module):
 
 
 def model(net: Net, p: Any) -> None:
-    for switch, channels, _ in net.norm_switches():
+    for switch, channels, _ in net.norm_switches("rms_norm", (nn.RMSNorm,)):
         branch = RootMeanSquareNorm(channels, p.eps, tokens=switch.channels_last)
         switch.add("rms_norm", branch, p.on)
         net.count("rms_norm")

@@ -42,7 +42,9 @@ class DropBranch(RandomLayer):
 def model(net: Net, p: Any) -> None:
     if not 0 <= p.p < 1:
         raise InputError(f"stochastic_depth.p must be below 1, not {p.p}")
-    places = [place for place in net.hidden() if place.input == place.output]
+    same = [place for place in net.hidden() if place.input == place.output]
+    places = [place for place in same if not place.in_residual]
+    net.leave("stochastic_depth", "layers", "in residual blocks", len(same) - len(places))
     for number, place in enumerate(places, 1):
         site = net.site(place)
         if site.residual is None:
