@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
 import pandas as pd
 from torch import nn
@@ -21,6 +21,9 @@ from ablate.records.errors import AblateError, InputError
 from ablate.records.recipe import Recipe
 from ablate.records.run import Result, Run
 from ablate.study.recipes import read_recipe
+
+if TYPE_CHECKING:
+    from ablate.protocol.anywhere.record import Found
 
 
 @dataclass(frozen=True)
@@ -86,18 +89,26 @@ class Trained:
 
 def lr_find(
     task: Any = None,
+    train_loader: Any = None,
+    validation_loader: Any = None,
     *,
     model: Callable[[], nn.Module] | None = None,
     data: Any = None,
     criterion: str = "",
     force: bool = False,
-    **settings: Unpack[Settings],
-) -> LearningRate:
+    **settings: Any,
+) -> LearningRate | Found:
     """Find a sound learning rate and weight decay in six steps. Task, model and data: as for `study`.
 
     A step that fails ends the protocol unless `force`; the result then has `passed` False and says what to try.
+    With a ready module and loaders, `lr_find(module, train_loader, validation_loader, optimizer=torch.optim.AdamW, loss=…)`,
+    nothing of a study is needed: see `ablate.protocol.anywhere.find.lr_find`, which takes the `settings`.
     """
-    opened, options = opened_for(task, settings, model, data, criterion)
+    if isinstance(task, nn.Module):
+        from ablate.protocol.anywhere.find import lr_find as of_module
+
+        return of_module(task, train_loader, validation_loader, **settings)
+    opened, options = opened_for(task, cast(Settings, settings), model, data, criterion)
     try:
         done = run_stages(
             opened, options, ["lr-find", "report"], force=force, quiet=bool(settings.get("quiet", False))

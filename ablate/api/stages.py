@@ -12,7 +12,7 @@ from ablate.api.progress import Shown
 from ablate.api.result import Spent, Study
 from ablate.records.names import check_name
 from ablate.records.study import StudyFile
-from ablate.study.driver import STAGES, check_stages, run_study
+from ablate.study.driver import STAGES, bound_of, check_stages, run_study
 from ablate.study.preflight import check_ready
 from ablate.study.resume import Opened, Options, find, session_of
 
@@ -41,15 +41,17 @@ def run_stages(
     stages: Sequence[str] = (),
     *,
     budget: str = "",
+    lr_find_budget: str = "",
     force: bool = False,
     quiet: bool = False,
 ) -> Study:
     """Run `stages` of a study (all where none is named) and collect the results.
 
-    `budget`: of the whole study; what the other stages leave of it becomes the rank stage's. `force`: go on where a step
+    `budget`: of the whole study; what the other stages leave of it becomes the rank stage's. `lr_find_budget`: of the stage lr-find. `force`: go on where a step
     of lr-find fails. `quiet`: no progress. Raises InputError before anything is written, AblateError for a failed stage.
     """
     chosen = check_stages(stages or STAGES)
+    bound_of(lr_find_budget)
     division = None
     if budget:
         from ablate.api.design import check_options
@@ -70,7 +72,7 @@ def run_stages(
             if division.words:
                 progress.say(division.words)
         session.overlap = Thread(target=import_statistics).start
-        page = run_study(session, options, chosen, force=force)
+        page = run_study(session, options, chosen, force=force, lr_find_budget=lr_find_budget)
         wall = time.perf_counter() - started
         spent = Spent(dict(session.spent), wall, session.workers) if options.profile else None
         from ablate.report.collect import collect

@@ -1,4 +1,4 @@
-"""`ablate lr-find`: the six-step protocol."""
+"""`ablate lr-find`: the protocol that finds a learning rate."""
 
 from __future__ import annotations
 
@@ -24,6 +24,10 @@ def lr_find(
         str, typer.Argument(metavar="[TASK]", help="A task, file.py:name, or a study file.")
     ] = "digits",
     force: Annotated[bool, typer.Option(help="Go on where a gate fails.")] = False,
+    budget: Annotated[
+        str,
+        typer.Option(help='Most that the grid may train: "10m", "90s" or "8runs" (default: about 15 runs).'),
+    ] = "",
     *,
     study: StudyOptions,
     machine: MachineOptions,
@@ -44,7 +48,9 @@ def lr_find(
     options = options_of(study, machine, output)
     opened = open_study(given, options, study.edits())
     try:
-        done = run_stages(opened, options, ["lr-find", "report"], force=force, quiet=output.silent)
+        done = run_stages(
+            opened, options, ["lr-find", "report"], force=force, quiet=output.silent, lr_find_budget=budget
+        )
         document, page = done.data.lr_find or {}, done.page
     except InputError:
         raise

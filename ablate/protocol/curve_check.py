@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from ablate.protocol import curves
+from ablate.protocol.cells import Cell
 from ablate.protocol.prior import Prior
-from ablate.protocol.selection import Cell
 from ablate.protocol.short_runs import Array
 from ablate.protocol.steps import Finding, Step
 from ablate.tasks.task import Task

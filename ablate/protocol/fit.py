@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ablate.lanes.context import TaskContext
 from ablate.lanes.trainer import Trainer
-from ablate.protocol.short_runs import Array, LossTrace, map_lanes, run_of, train_steps
+from ablate.protocol.short_runs import Array, LossTrace, map_lanes, train_steps
+from ablate.protocol.steps import Setup
 
 STEPS, CHUNK = 400, 25
 """Maximum number of steps, and steps between two evaluations of the scores."""
@@ -44,11 +44,10 @@ class Fit:
         return self.trace.alive
 
 
-def fit(
-    context: TaskContext, rates: Sequence[float], seed: int, goal: float, steps: int = STEPS
-) -> list[Fit]:
-    """Train one lane per rate on the training data of the context until one of them scores `goal`."""
-    runs = [run_of(context, rate, 0.0, seed) for rate in rates]
+def fit(setup: Setup, rates: Sequence[float], goal: float, steps: int = STEPS) -> list[Fit]:
+    """Train one lane per rate on the training data of the setup's context until one of them scores `goal`."""
+    runs = [setup.short_run(rate) for rate in rates]
+    optimizer = setup.baseline.optimizer.name
 
     def work(trainer: Trainer) -> list[Fit]:
         before = {name: tensor.clone() for name, tensor in trainer.weights.items()}
@@ -64,7 +63,7 @@ def fit(
         symmetric = equal_rows(trainer, before)
         return [
             Fit(
-                rate=float(run.recipe["momentum"]["lr"]),
+                rate=float(run.recipe[optimizer]["lr"]),
                 trace=LossTrace(np.concatenate([piece[lane].losses for piece in pieces])),
                 score=scores[lane],
                 loss=losses[lane],
@@ -80,7 +79,7 @@ def fit(
             for lane, run in enumerate(trainer.group.runs)
         ]
 
-    return map_lanes(context, runs, work)
+    return map_lanes(setup.context, runs, work)
 
 
 def scored(trainer: Trainer) -> tuple[list[float], list[float], list[bool]]:

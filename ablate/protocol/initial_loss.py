@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ablate.lanes.context import TaskContext
 from ablate.lanes.data import chunk_sizes
 from ablate.lanes.trainer import Trainer
+from ablate.protocol.output_causes import output_findings
 from ablate.protocol.prior import Prior
-from ablate.protocol.short_runs import map_lanes, run_of, with_examples
+from ablate.protocol.short_runs import map_lanes, with_examples
 from ablate.protocol.steps import Finding, Level, Setup, Step
 from ablate.tasks.split import Split, shuffled
 from ablate.tasks.task import Task
@@ -39,21 +39,22 @@ TARGET = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """An untrained lane: its loss, and the standard deviation of its outputs."""
+    """An untrained lane: its loss, and its outputs `[N, C or D]` with their standard deviation."""
 
     loss: float
     deviation: float
+    outputs: Tensor
 
 
 def initial_loss(setup: Setup) -> Step:
     task = setup.context.task
     sample = task.train.take(shuffled(len(task.train))[:EXAMPLES])
     prior = Prior.of(task, sample)
-    starts = measure(setup.context, sample, setup.seed)
+    starts = measure(setup, sample)
     loss, deviation = medians(starts)
     scaled = None
     if not loss <= HIGH * prior.start and sample.x.is_floating_point():
-        scaled = medians(measure(setup.context, standardised(sample), setup.seed))[0]
+        scaled = medians(measure(setup, standardised(sample)))[0]
     findings = [
         # What a custom loss should be at first, nobody knows.
         *(
@@ -64,6 +65,7 @@ def initial_loss(setup: Setup) -> Step:
         *(low_loss_findings(starts, prior) if task.criterion != "custom" else ()),
         *input_findings(sample.x),
         *target_findings(task),
+        *(from_outputs(starts, task.classes) if task.criterion in ("classification", "regression") else ()),
     ]
     codes = [finding.code for finding in findings]
     findings = [finding for i, finding in enumerate(findings) if finding.code not in codes[:i]]
@@ -77,10 +79,10 @@ def initial_loss(setup: Setup) -> Step:
     return Step(1, figures, tuple(findings))
 
 
-def measure(context: TaskContext, sample: Split, seed: int) -> list[Start]:
+def measure(setup: Setup, sample: Split) -> list[Start]:
     """Untrained models of `SEEDS` seeds on a sample, in training mode, in batches."""
-    runs = [run_of(context, 0.0, 0.0, seed + i) for i in range(SEEDS)]
-    size = context.task.batch_size
+    runs = [setup.short_run(0.0, setup.seed + i) for i in range(SEEDS)]
+    size = setup.context.task.batch_size
 
     @torch.no_grad()
     def evaluate(trainer: Trainer) -> list[Start]:
@@ -93,12 +95,12 @@ def measure(context: TaskContext, sample: Split, seed: int) -> list[Start]:
             ],
             dim=1,
         )
-        evaluation = context.task.evaluation
+        evaluation = setup.context.task.evaluation
         loss = evaluation.metrics(evaluation.collect(outputs, train.y), train.y, ["loss"])["loss"]
         spread = outputs.cpu().double().flatten(1).std(1, correction=0)
-        return [Start(*pair) for pair in zip(loss.tolist(), spread.tolist(), strict=True)]
+        return [Start(*lane) for lane in zip(loss.tolist(), spread.tolist(), outputs.cpu(), strict=True)]
 
-    return map_lanes(with_examples(context, sample), runs, evaluate)
+    return map_lanes(with_examples(setup.context, sample), runs, evaluate)
 
 
 def medians(starts: list[Start]) -> tuple[float, float]:
@@ -156,6 +158,14 @@ def low_loss_findings(starts: list[Start], prior: Prior) -> list[Finding]:
             "model and inputs", "expected for pre-trained weights; otherwise the inputs leak the targets",
         )
     ]  # fmt: skip
+
+
+def from_outputs(starts: list[Start], classes: int | None) -> list[Finding]:
+    """What the outputs show, if those of every seed do."""
+    if starts[0].outputs.ndim != 2:
+        return []
+    found = [output_findings(start.outputs, classes) for start in starts]
+    return found[0] if all(found) else []
 
 
 def within_feature(x: Tensor) -> list[int]:

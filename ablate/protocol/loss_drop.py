@@ -1,7 +1,7 @@
 """Step 3: which rates make the loss drop on the full training data within a hundred steps?
 
 One lane per decade trains on the same batches as a lane with rate zero, so that drops are paired differences and
-exceed the noise in less than an epoch. The exponential range test is run as well, over several seeds.
+exceed the noise in less than an epoch. The exponential range test is run as well, for comparison.
 """
 
 from __future__ import annotations
@@ -9,16 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 
 from ablate.protocol.prior import Prior
 from ablate.protocol.range_test import disagreement, exponential, suggestions, usable
-from ablate.protocol.short_runs import Array, LossTrace, map_lanes, run_of, train_steps
+from ablate.protocol.short_runs import Array, LossTrace, map_lanes, train_steps
 from ablate.protocol.steps import Finding, Setup, Step
 
-RATES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
-DECAY = 1e-5
+DECADES = (4, 2)
+"""Whole decades below and above the optimizer's default rate."""
 STEPS, LAST = 100, 20
 MIN_DROP, SLOW_DROP = 0.02, 0.1
 """Fractions of the untrained loss: the smallest drop that counts, and a drop that is slow."""
@@ -26,7 +25,8 @@ PRIOR_SHARE = 0.95
 """A loss above this fraction of the prior has hardly used the inputs."""
 MIN_STANDARD_ERRORS = 3.0
 """A drop counts if it exceeds this many standard errors of its mean."""
-SEEDS, TEST_STEPS, TEST_RATES = 2, 150, (1e-6, 10.0)
+TEST_STEPS, TEST_DECADES = 150, (5, 2)
+"""The range test: steps, and decades below and above the optimizer's default rate."""
 MAX_DISAGREEMENT = 30.0
 """Suggestions that differ by more than this factor are unreliable."""
 
@@ -59,12 +59,12 @@ def drop_of(rate: float, trace: LossTrace, untrained: Array) -> Drop:
     return Drop(rate, trace, level, float(below.mean()), float(below.std(ddof=1) / len(below) ** 0.5))
 
 
-def loss_drop(setup: Setup, *, overfitted: bool) -> tuple[Step, float | None]:
-    """The step, and the rate whose loss fell most (None if none fell)."""
-    context = setup.context
-    runs = [run_of(context, rate, DECAY, setup.seed) for rate in (0.0, *RATES)]
+def loss_drop(setup: Setup, *, overfitted: bool) -> tuple[Step, list[Drop]]:
+    """The step, and what each rate's loss did."""
+    context, tried = setup.context, setup.baseline.decades(*DECADES)
+    runs = [setup.short_run(rate) for rate in (0.0, *tried)]
     untrained, *trained = map_lanes(context, runs, lambda trainer: train_steps(trainer, STEPS))
-    drops = [drop_of(rate, one, untrained.losses) for rate, one in zip(RATES, trained, strict=True)]
+    drops = [drop_of(rate, one, untrained.losses) for rate, one in zip(tried, trained, strict=True)]
     falling = [drop for drop in drops if drop.falls]
     best = max(falling, key=lambda drop: drop.mean) if falling else None
     rates, losses = range_test(setup)
@@ -84,7 +84,7 @@ def loss_drop(setup: Setup, *, overfitted: bool) -> tuple[Step, float | None]:
         shown = ", ".join(
             f"{name} {rate:.2g}" for name, rate in sorted(suggested.items(), key=lambda kv: kv[1])
         )
-        advice = "the grids of steps 4 and 5 decide" if ratio > MAX_DISAGREEMENT else ""
+        advice = "the grid of step 4 decides" if ratio > MAX_DISAGREEMENT else ""
         findings.append(
             Finding(
                 "range-test",
@@ -94,32 +94,30 @@ def loss_drop(setup: Setup, *, overfitted: bool) -> tuple[Step, float | None]:
                 advice,
             )
         )
-    return Step(3, figures, tuple(findings)), best.rate if best else None
+    return Step(3, figures, tuple(findings)), drops
 
 
 def range_test(setup: Setup) -> tuple[Array, Array]:
-    """Rates and losses (median over seeds) of the usable part of the test.
+    """Rates and losses of the usable part of the test.
 
     Each loss is relative to that of the untrained model on the same batch: while the rate is too
     low to matter, the difference between batches exceeds the effect of training.
     """
-    rates = exponential(*TEST_RATES, TEST_STEPS)
-    seeds = [setup.seed + i for i in range(SEEDS)]
-    runs = [run_of(setup.context, rate, 0.0, seed) for rate in (1.0, 0.0) for seed in seeds]
+    ends = setup.baseline.decades(*TEST_DECADES)
+    rates = exponential(ends[0], ends[-1], TEST_STEPS)
+    runs = [setup.short_run(rate) for rate in (1.0, 0.0)]
     multiplied = torch.tensor(rates, dtype=torch.float32, device=setup.context.device)
-    rows = [
-        one.losses
-        for one in map_lanes(setup.context, runs, lambda lanes: train_steps(lanes, TEST_STEPS, multiplied))
-    ]
-    untrained = np.stack(rows[SEEDS:])
-    losses = np.stack(rows[:SEEDS]) / untrained * untrained.mean()
-    end = min(usable(row) for row in losses)
-    return rates[:end], np.median(losses[:, :end], axis=0)
+    trained, untrained = map_lanes(
+        setup.context, runs, lambda lanes: train_steps(lanes, TEST_STEPS, multiplied)
+    )
+    losses = trained.losses / untrained.losses * untrained.losses.mean()
+    end = usable(losses)
+    return rates[:end], losses[:end]
 
 
 def judge(drops: list[Drop], best: Drop | None, prior: float, *, overfitted: bool) -> list[Finding]:
     if best is None:
-        return [_no_drop(drops, overfitted)]
+        return [no_drop(drops, overfitted)]
     findings = []
     end = best.untrained - best.mean
     if end > PRIOR_SHARE * prior:
@@ -138,7 +136,7 @@ def judge(drops: list[Drop], best: Drop | None, prior: float, *, overfitted: boo
                 f"rate {best.rate:g}", "check the initialisation, the scale of the inputs, and that labels and inputs match",
             )
         )  # fmt: skip
-    if best.rate in (RATES[0], RATES[-1]):
+    if best.rate in (drops[0].rate, drops[-1].rate) and len(drops) > 2:
         findings.append(
             Finding(
                 "unusual-rate", "warn", f"the best rate, {best.rate:g}, is at the edge of the tried range", "rates",
@@ -148,10 +146,11 @@ def judge(drops: list[Drop], best: Drop | None, prior: float, *, overfitted: boo
     return findings
 
 
-def _no_drop(drops: list[Drop], overfitted: bool) -> Finding:
+def no_drop(drops: list[Drop], overfitted: bool) -> Finding:
+    """The finding where no rate's loss falls. `overfitted`: whether step 2 passed."""
     if not any(drop.trace.alive for drop in drops):
         return Finding(
-            "diverges-at-every-rate", "fail", f"every rate from {RATES[0]:g} to {RATES[-1]:g} diverges", "all data",
+            "diverges-at-every-rate", "fail", f"every rate from {drops[0].rate:g} to {drops[-1].rate:g} diverges", "all data",
             "check for extreme values in the data, normalise inputs and targets, or clip gradients",
         )  # fmt: skip
     largest = max((drop.share for drop in drops if drop.trace.alive), default=0.0)

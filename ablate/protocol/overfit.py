@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from ablate.lanes.context import TaskContext
+from ablate.protocol.baseline import round_rate
 from ablate.protocol.fit import Fit, fit
 from ablate.protocol.overfit_causes import likely_cause
 from ablate.protocol.prior import Prior
@@ -21,8 +22,10 @@ from ablate.protocol.short_runs import few_examples, with_examples
 from ablate.protocol.steps import Finding, Setup, Step
 
 EXAMPLES = 40
-RATES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-LOWER, HIGHER = (1e-7, 1e-6, 1e-5), (10.0, 100.0)
+DECADES = (3, 1)
+"""Whole decades that are tried below and above the optimizer's default rate."""
+LOWER, HIGHER = 3, 2
+"""Further decades, where the lowest or the highest of them is best."""
 EXPLAINED = 0.99
 """Regression: the explained fraction of the sample's variance that counts as overfitted."""
 CUSTOM = 0.1
@@ -38,9 +41,10 @@ def overfit_sample(setup: Setup) -> Step:
     prior = Prior.of(context.task).loss
     score = context.task.evaluation.code.SCORE
     goal = goal_of(score, prior)
-    fits = fit(context, RATES, setup.seed, goal)
+    sample = setup.on(context)
+    fits = fit(sample, setup.baseline.decades(*DECADES), goal)
     if not reaches(fits, goal):
-        fits = [*fits, *fit(context, more_rates(fits), setup.seed, goal)]
+        fits = [*fits, *fit(sample, more_rates(fits), goal)]
     best = best_fit(fits)
     figures: dict[str, Any] = {
         "curves": plotted_curves(fits, best),
@@ -52,7 +56,7 @@ def overfit_sample(setup: Setup) -> Step:
     }
     if not reaches(fits, goal):
         return Step(2, figures, (likely_cause(fits, best, prior, goal, score=score),))
-    (no_input,) = fit(zero_inputs(context), [best.rate], setup.seed, goal, steps=best.trace.finite_steps)
+    (no_input,) = fit(setup.on(zero_inputs(context)), [best.rate], goal, steps=best.trace.finite_steps)
     figures["loss_without_inputs"] = no_input.loss
     return Step(2, figures, (*leak(no_input.loss, prior), *without_gradient(best)))
 
@@ -78,13 +82,15 @@ def best_fit(fits: Sequence[Fit]) -> Fit:
 
 def more_rates(fits: Sequence[Fit]) -> tuple[float, ...]:
     """Rates to try next: lower if the lowest was best or none stayed finite, higher if the highest was, else close to the best."""
+    rates = [one.rate for one in fits]
+    lower = tuple(round_rate(min(rates) / 10**i) for i in range(LOWER, 0, -1))
     finite = [one for one in fits if one.alive and np.isfinite(one.loss)]
-    if not finite:
-        return LOWER
-    best = min(finite, key=lambda one: one.loss)
-    if best.rate == RATES[0]:
-        return LOWER
-    return HIGHER if best.rate == RATES[-1] else (best.rate * 0.3, best.rate * 3.0)
+    best = min(finite, key=lambda one: one.loss, default=None)
+    if best is None or best.rate == min(rates):
+        return lower
+    if best.rate == max(rates):
+        return tuple(round_rate(best.rate * 10**i) for i in range(1, HIGHER + 1))
+    return round_rate(best.rate * 0.3), round_rate(best.rate * 3.0)
 
 
 def zero_inputs(context: TaskContext) -> TaskContext:

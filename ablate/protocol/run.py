@@ -1,45 +1,50 @@
-"""lr-find: six steps, each of which can stop the protocol, that determine a learning rate and a weight decay."""
+"""lr-find: a look at the data and six steps, each of which can stop the protocol, that determine a learning rate and a weight decay."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from ablate.lanes.context import TaskContext
-from ablate.protocol.coarse import coarse_grid
+from ablate.protocol.baseline import Baseline
+from ablate.protocol.cells import Cell
+from ablate.protocol.chosen import choose_cell
 from ablate.protocol.curve_check import check_curves
-from ablate.protocol.fine import fine_grid
+from ablate.protocol.data_check import check_data
 from ablate.protocol.initial_loss import initial_loss
-from ablate.protocol.loss_drop import loss_drop
+from ablate.protocol.loss_drop import DECADES, STEPS, TEST_STEPS, Drop, loss_drop
 from ablate.protocol.overfit import overfit_sample
-from ablate.protocol.selection import Cell
-from ablate.protocol.steps import NAMES, Finding, Setup, Step, Train, skipped
-
-FALLBACK_RATE = 0.01
-"""With `force`, the center of the grids if step 3 found no rate."""
+from ablate.protocol.plan import Budget, Plan, plan, too_short
+from ablate.protocol.rate_grid import rate_grid, rates_worth_trying
+from ablate.protocol.steps import NAMES, Finding, Level, Setup, Step, Train, skipped
 
 
 def lr_find(
     context: TaskContext,
     train: Train,
     *,
+    baseline: Baseline,
     task: str,
     seed: int,
     force: bool = False,
+    budget: Budget | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
-    """The document `lr-find.json`: `{task, device, complete, steps, learning_rate, weight_decay}`.
+    """The document `lr-find.json`: `{task, device, optimizer, complete, steps, learning_rate, weight_decay}`.
 
-    `context`: of the baseline's task. `train(runs, arm)`: trains whole runs and returns results in order (the grids of
-    steps 4 and 5). `force`: continue after a failed step instead of skipping the rest. `say`: called with a line per step.
+    `context`: of the baseline's task. `train(runs, arm)`: trains whole runs and returns results in order (steps 4 and
+    5). `baseline`: the recipe whose rate is searched. `force`: continue after a failed step instead of skipping the
+    rest. `budget`: a bound on steps 4 and 5. `say`: called with a line per step, and with the plan before it is trained.
     All values are plain JSON; a figure that is not finite is null. `complete`: no step was skipped.
-    The result is deterministic.
+    The result is deterministic, unless the budget is a time.
     """
-    setup = Setup(context, train, seed, say)
-    steps, best = _run_steps(setup, force)
+    setup = Setup(context, train, baseline, seed, say)
+    steps, best = _run_steps(setup, force, budget or Budget())
     return {
         "task": task,
         "device": str(context.device),
+        "optimizer": baseline.optimizer.name,
         "complete": not any(step.skipped for step in steps),
         "steps": [step.to_dict() for step in steps],
         "learning_rate": best.rate if best else None,
@@ -47,8 +52,8 @@ def lr_find(
     }
 
 
-def _run_steps(setup: Setup, force: bool) -> tuple[list[Step], Cell | None]:
-    """The six steps, done or skipped, and the best cell of the fine grid."""
+def _run_steps(setup: Setup, force: bool, budget: Budget) -> tuple[list[Step], Cell | None]:
+    """The steps, done or skipped, and the chosen cell."""
     steps: list[Step] = []
 
     def done(step: Step) -> bool:
@@ -57,33 +62,62 @@ def _run_steps(setup: Setup, force: bool) -> tuple[list[Step], Cell | None]:
         _report(setup, step)
         return force or step.verdict != "fail"
 
-    def stop(why: str) -> list[Step]:
-        return [*steps, *(skipped(number, why) for number in range(len(steps) + 1, len(NAMES) + 1))]
+    def stop() -> list[Step]:
+        why = _skip_reason(steps)
+        return [*steps, *(skipped(number, why) for number in range(len(steps), len(NAMES)))]
 
+    if not done(check_data(setup)):
+        return stop(), None
     if not done(initial_loss(setup)):
-        return stop(_skip_reason(steps)), None
+        return stop(), None
     if not done(overfit_sample(setup)):
-        return stop(_skip_reason(steps)), None
-    step, rate = loss_drop(setup, overfitted=steps[1].verdict != "fail")
-    if rate is None and force:
-        step = _with(
-            step,
-            Finding("last-resort", "note", f"forced: the grids are centred at {FALLBACK_RATE:g}", "step 4"),
-        )
+        return stop(), None
+    started = time.perf_counter()
+    step, drops = loss_drop(setup, overfitted=steps[2].verdict != "fail")
+    lane_step = (time.perf_counter() - started) / lane_steps()
     if not done(step):
-        return stop(_skip_reason(steps)), None
-    step, coarse = coarse_grid(setup, FALLBACK_RATE if rate is None else rate)
-    if not done(step) or coarse is None:
-        return stop(_skip_reason(steps)), None
-    step, best = fine_grid(setup, coarse)
+        return stop(), None
+    planned, rates, short = planned_runs(setup, drops, budget, lane_step)
+    step, cells = rate_grid(setup, rates, planned.epochs)
+    if not done(_with(step, short)) or not cells:
+        return stop(), None
+    step, best = choose_cell(setup, cells, planned)
     if not done(step) or best is None:
-        return stop(_skip_reason(steps)), None
+        return stop(), None
     done(check_curves(best, setup.context.task))
     return steps, best
 
 
-def _with(step: Step, finding: Finding) -> Step:
-    return Step(step.number, step.figures, (*step.findings, finding))
+def lane_steps() -> int:
+    """Training steps of step 3, over all lanes."""
+    return STEPS * (sum(DECADES) + 2) + TEST_STEPS * 2
+
+
+def planned_runs(
+    setup: Setup, drops: Sequence[Drop], budget: Budget, lane_step: float
+) -> tuple[Plan, list[float], list[Finding]]:
+    """The plan of steps 4 and 5, the rates of its grid, and a finding if the budget shortens the runs. Says the plan.
+
+    `lane_step`: seconds of one training step of one run, as step 3 took them.
+    """
+    task = setup.context.task
+    steps = task.epochs * -(-len(task.train) // task.batch_size)
+    rates = rates_worth_trying(setup.baseline.rates(), drops, steps)
+    planned = plan(
+        len(rates), len(setup.baseline.other_decays()), task.epochs, budget.in_runs(lane_step * steps)
+    )
+    seconds = lane_step * steps * planned.runs * planned.epochs / task.epochs
+    setup.say(f"lr-find will train {planned}, about {seconds:.0f} s of computing")
+    if planned.epochs == task.epochs:
+        return planned, rates, []
+    level: Level = "warn" if too_short(planned, task.epochs) else "note"
+    message = f"the budget shortens runs to {planned.epochs} of {task.epochs} epochs"
+    advice = "a short run prefers higher rates: allow more" if level == "warn" else ""
+    return planned, rates, [Finding("shortened", level, message, "--budget", advice)]
+
+
+def _with(step: Step, findings: Sequence[Finding]) -> Step:
+    return Step(step.number, step.figures, (*step.findings, *findings))
 
 
 def _skip_reason(steps: Sequence[Step]) -> str:
@@ -94,4 +128,4 @@ def _skip_reason(steps: Sequence[Step]) -> str:
 def _report(setup: Setup, step: Step) -> None:
     worst = step.by_severity[0].message if step.verdict in ("fail", "warn") else ""
     message = f": {worst}" if worst else ""
-    setup.say(f"lr-find {step.number}/{len(NAMES)}, {step.name}: {step.verdict}{message}")
+    setup.say(f"lr-find {step.number}/{len(NAMES) - 1}, {step.name}: {step.verdict}{message}")

@@ -3,80 +3,76 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from math import isfinite, nan, sqrt
+from math import isfinite, nan
 
-import numpy as np
-
-from ablate.protocol.curves import still_falling
-from ablate.protocol.prior import NoInputBaseline
+from ablate.protocol.cells import LOSS, Cell
+from ablate.protocol.guess import guess_loss
+from ablate.protocol.standard_error import standard_error
 from ablate.protocol.steps import Finding, Level
-from ablate.records.run import Outcome, Result
+from ablate.records.run import Outcome
 from ablate.tasks.task import Task
 
-LOSS, ACCURACY = "validation/loss", "validation/accuracy"
-SHARES = (ACCURACY, "validation/balanced_accuracy")
-"""Metrics that are, at least approximately, proportions of the validation examples."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """A rate, a decay, and the result of the run."""
-
-    rate: float
-    decay: float
-    result: Result
-
-    def value(self, metric: str) -> float:
-        """The metric; NaN if the run did not complete."""
-        if self.result.outcome is not Outcome.COMPLETE:
-            return nan
-        return self.result.metrics.get(metric, nan)
+EQUAL = 0.5
+"""Cells within this many standard errors of the best are equal. All are judged on the same examples, so that the
+error of a difference is smaller than that of either value."""
 
 
 def tolerance(cells: Sequence[Cell], task: Task) -> float:
-    """Differences of the metric below which cells are considered equal.
+    """Differences of the metric below which cells are considered equal: `EQUAL` standard errors of the best."""
+    top = _top(cells, task)
+    return 0.0 if top is None else EQUAL * standard_error(task, top.value(task.metric), top.result)
 
-    One binomial standard error of the best proportion, because a proportion of a few hundred examples is coarse; 0 for
-    other metrics.
-    """
-    if task.metric not in SHARES:
-        return 0.0
-    top = max((cell.value(task.metric) for cell in cells if isfinite(cell.value(task.metric))), default=0.0)
-    return sqrt(top * (1 - top) / len(task.validation))
+
+def _sign(task: Task) -> float:
+    return 1.0 if task.direction == "higher" else -1.0
+
+
+def _finite(cells: Sequence[Cell], task: Task) -> list[Cell]:
+    return [cell for cell in cells if isfinite(cell.value(task.metric)) and isfinite(cell.value(LOSS))]
+
+
+def _top(cells: Sequence[Cell], task: Task) -> Cell | None:
+    return max(_finite(cells, task), key=lambda cell: _sign(task) * cell.value(task.metric), default=None)
 
 
 def near_best(cells: Sequence[Cell], task: Task) -> list[Cell]:
     """The cells whose metric is within `tolerance` of the best; empty if none completed."""
-    sign = 1.0 if task.direction == "higher" else -1.0
-    sound = [cell for cell in cells if isfinite(cell.value(task.metric)) and isfinite(cell.value(LOSS))]
-    top = max((sign * cell.value(task.metric) for cell in sound), default=0.0)
-    return [cell for cell in sound if sign * cell.value(task.metric) >= top - tolerance(cells, task)]
+    top, sign, slack = _top(cells, task), _sign(task), tolerance(cells, task)
+    if top is None:
+        return []
+    least = sign * top.value(task.metric) - slack
+    return [cell for cell in _finite(cells, task) if sign * cell.value(task.metric) >= least]
 
 
-def broken(cell: Cell, no_input: NoInputBaseline) -> bool:
-    """Whether the run diverged or is no better than a model without inputs."""
+def ranked(cells: Sequence[Cell], task: Task, count: int) -> list[Cell]:
+    """The `count` best cells by the metric; the lower loss first where it is equal."""
+    order = sorted(
+        _finite(cells, task), key=lambda cell: (-_sign(task) * cell.value(task.metric), cell.value(LOSS))
+    )
+    return order[:count]
+
+
+def broken(cell: Cell, task: Task) -> bool:
+    """Whether the run diverged, or was at no epoch better than a guess without inputs."""
     if cell.result.outcome is Outcome.DIVERGED:
         return True
-    return isfinite(cell.value(LOSS)) and not no_input.beaten(cell.value(LOSS), cell.value(ACCURACY))
+    return cell.result.outcome is Outcome.COMPLETE and not cell.lowest_loss < guess_loss(task)
 
 
 def next_rate(cells: Sequence[Cell], rate: float) -> list[Cell]:
-    """The cells of the next higher rate."""
+    """The cells of the next higher rate, if it is the next half-decade."""
     higher = min((cell.rate for cell in cells if cell.rate > rate), default=nan)
     return [cell for cell in cells if cell.rate == higher]
 
 
-def best_cell(cells: Sequence[Cell], task: Task, no_input: NoInputBaseline) -> Cell | None:
-    """The selected cell; None if none completed.
+def best_cell(cells: Sequence[Cell], task: Task, among: Sequence[Cell] | None = None) -> Cell | None:
+    """The selected cell; None if none completed. `among`: choose one of these, while `cells` tell which rates break.
 
     Among the cells that are as good as the best, those without a broken run at the next higher rate are preferred, because
     the rate must also work with other seeds and tricks; of these the one with the lowest validation loss.
     """
-    near = near_best(cells, task)
-    safe = [
-        cell for cell in near if not any(broken(other, no_input) for other in next_rate(cells, cell.rate))
-    ]
+    near = near_best(cells if among is None else among, task)
+    safe = [cell for cell in near if not any(broken(other, task) for other in next_rate(cells, cell.rate))]
     return min(safe or near, key=lambda cell: (cell.value(LOSS), cell.rate, -cell.decay), default=None)
 
 
@@ -92,10 +88,10 @@ def edge(cells: Sequence[Cell], task: Task) -> int:
     return -1 if near == {min(rates)} else 1 if near == {max(rates)} else 0
 
 
-def cliff(cells: Sequence[Cell], best: Cell, no_input: NoInputBaseline, level: Level) -> list[Finding]:
+def cliff(cells: Sequence[Cell], best: Cell, task: Task, level: Level) -> list[Finding]:
     """A finding if runs at the next higher rate are broken."""
     neighbours = next_rate(cells, best.rate)
-    lost = [cell for cell in neighbours if broken(cell, no_input)]
+    lost = [cell for cell in neighbours if broken(cell, task)]
     if not lost:
         return []
     diverged = sum(cell.result.outcome is Outcome.DIVERGED for cell in lost)
@@ -111,34 +107,18 @@ def cliff(cells: Sequence[Cell], best: Cell, no_input: NoInputBaseline, level: L
     ]  # fmt: skip
 
 
-def learned(
-    cells: Sequence[Cell], best: Cell, no_input: NoInputBaseline, *, lenient: bool = False
-) -> list[Finding]:
-    """A finding if no cell predicts validation data better than a model without inputs.
-
-    `lenient`: only a warning if the best cell's loss was still falling.
-    """
-    if any(no_input.beaten(cell.value(LOSS), cell.value(ACCURACY)) for cell in cells):
-        return []
-    lowest = min(cell.value(LOSS) for cell in cells if isfinite(cell.value(LOSS)))
-    message = f"no run predicts validation data better than a model without inputs: loss {lowest:.3g} and {no_input.loss:.3g}"
-    if lenient and still_falling(np.asarray(best.result.curves[LOSS])):
-        advice = "the fine grid trains longer; standardise inputs and targets to learn faster"
-        return [
-            Finding(
-                "too-short-to-judge",
-                "warn",
-                f"{message}; but the loss is still falling",
-                "validation data",
-                advice,
-            )
-        ]
-    return [
-        Finding(
-            "no-better-than-a-guess", "fail", message, "validation data",
-            "check that labels and inputs match, and that both splits were prepared in the same way",
-        )
-    ]  # fmt: skip
+def no_better_than_a_guess(cells: Sequence[Cell], task: Task) -> Finding | None:
+    """A finding if no run's validation loss was at any epoch below that of a guess without inputs."""
+    guess = guess_loss(task)
+    lowest = min((cell.lowest_loss for cell in cells if isfinite(cell.lowest_loss)), default=nan)
+    if lowest < guess:
+        return None
+    return Finding(
+        "no-better-than-a-guess", "fail",
+        f"no run predicts validation data better than a guess without inputs: the lowest loss of any epoch is {lowest:.4g}, "
+        f"the guess has {guess:.4g}",
+        "validation data", "check that labels and inputs match, and that both splits were prepared in the same way",
+    )  # fmt: skip
 
 
 def flat(cells: Sequence[Cell], task: Task) -> list[Finding]:
@@ -147,7 +127,7 @@ def flat(cells: Sequence[Cell], task: Task) -> list[Finding]:
     rates = [cell.rate for cell in near]
     if len(set(rates)) < 2:
         return []
-    within = f"within one standard error ({slack:.2g}) of the best" if slack else "as good as the best"
+    within = f"within half a standard error ({slack:.2g}) of the best" if slack else "as good as the best"
     return [
         Finding(
             "flat-optimum", "note",

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from math import log10
 from typing import TypeVar
 
 import numpy as np
@@ -15,44 +14,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ablate.catalogue.registry import Registry
 from ablate.lanes.context import TaskContext
 from ablate.lanes.data import DeviceSplit
 from ablate.lanes.memory import is_out_of_memory
 from ablate.lanes.trainer import Trainer
 from ablate.records.errors import AblateError
-from ablate.records.recipe import Recipe
 from ablate.records.run import Run
 from ablate.tasks.split import Split, shuffled
 
 T = TypeVar("T")
 Array = NDArray[np.float64]
-MOMENTUM = 0.9
 ALIVE_CHECK_STEPS = 20
 """Steps between two checks whether any lane is alive: a check synchronises the device."""
-
-
-def recipe(catalogue: Registry, rate: float, decay: float = 0.0) -> Recipe:
-    """The baseline: SGD with momentum 0.9, weight decay if it is not zero, and no other trick."""
-    tricks: dict[str, dict[str, float]] = {"momentum": {"lr": rate, "momentum": MOMENTUM}}
-    if decay > 0:
-        tricks["weight_decay"] = {"decay": decay}
-    return Recipe.of(catalogue, tricks)
-
-
-def run_of(context: TaskContext, rate: float, decay: float, seed: int, epochs: int = 1) -> Run:
-    return Run(context.task.name, recipe(context.catalogue, rate, decay), seed, epochs)
-
-
-def round_rate(rate: float) -> float:
-    """`rate` rounded to two significant digits."""
-    return float(f"{rate:.2g}")
-
-
-def rates_around(center: float, count: int, per_decade: float) -> list[float]:
-    """`count` (odd) log-spaced rates, `per_decade` per decade, with `center` in the middle."""
-    half = count // 2
-    return [round_rate(10 ** (log10(center) + i / per_decade)) for i in range(-half, half + 1)]
 
 
 def moving_average(values: Array, window: int = 3) -> Array:

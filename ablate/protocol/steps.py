@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isfinite
 from typing import Any, Literal
 
 from ablate.lanes.context import TaskContext
+from ablate.protocol.baseline import Baseline
 from ablate.records.run import Result, Run
 
 Level = Literal["note", "warn", "fail"]
 Verdict = Literal["pass", "warn", "fail", "skipped"]
 Train = Callable[[Sequence[Run], str], list[Result]]
 NAMES = (
+    "the data",
     "initial loss",
     "over-fit a small sample",
     "a rate that makes the loss drop",
-    "coarse grid",
-    "fine grid",
+    "a grid of learning rates",
+    "seeds and weight decay",
     "look at the curves",
 )
 DIGITS = 6
@@ -33,8 +35,22 @@ class Setup:
 
     context: TaskContext
     train: Train
+    baseline: Baseline
     seed: int
     say: Callable[[str], None]
+
+    def run(self, rate: float, decay: float | None, seed: int, epochs: int) -> Run:
+        """A whole run of the baseline with this rate and decay (None: its own)."""
+        return Run(self.context.task.name, self.baseline.at(rate, decay), seed, epochs)
+
+    def short_run(self, rate: float, seed: int | None = None) -> Run:
+        """A run at a constant rate, for a few steps (`Baseline.briefly`)."""
+        own = self.seed if seed is None else seed
+        return Run(self.context.task.name, self.baseline.briefly(rate), own, 1)
+
+    def on(self, context: TaskContext) -> Setup:
+        """The same on other data."""
+        return replace(self, context=context)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +69,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step, done or skipped. `number` counts from 1."""
+    """One step, done or skipped. `number` counts from 0, the look at the data."""
 
     number: int
     figures: Mapping[str, Any] = field(default_factory=dict)
@@ -62,7 +78,7 @@ class Step:
 
     @property
     def name(self) -> str:
-        return NAMES[self.number - 1]
+        return NAMES[self.number]
 
     @property
     def verdict(self) -> Verdict:

@@ -14,17 +14,18 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ablate.lanes.applicable import narrowed, scopes, touched
+from ablate.protocol.baseline import Baseline
+from ablate.protocol.plan import Budget
 from ablate.protocol.run import lr_find
 from ablate.records.errors import AblateError, InputError, unknown
 from ablate.records.recipe import Recipe
 from ablate.search.space import Space
-from ablate.study.preflight import no_best, no_rate
+from ablate.study.preflight import STAND_IN, no_best, no_rate
 from ablate.study.resume import Options, make_folder
 from ablate.study.search import search
 from ablate.study.session import Planned, Session
 
 T = TypeVar("T")
-FOUND_FOR = "momentum"
 STAGES = ("lr-find", "search", "rank", "confirm", "costs", "report")
 
 
@@ -37,9 +38,14 @@ def check_stages(given: Sequence[str]) -> tuple[str, ...]:
 
 
 def run_study(
-    session: Session, options: Options, stages: Sequence[str] = STAGES, *, force: bool = False
+    session: Session,
+    options: Options,
+    stages: Sequence[str] = STAGES,
+    *,
+    force: bool = False,
+    lr_find_budget: str = "",
 ) -> Path | None:
-    """Run `stages`; the path of the report, if it is one of them."""
+    """Run `stages`; the path of the report, if it is one of them. `lr_find_budget` ("10m", "8runs") bounds the stage lr-find."""
     stages = check_stages(stages)
     folder = options.reports / session.name
     if "report" in stages:
@@ -51,7 +57,7 @@ def run_study(
         return timed(session, "report", lambda: build(session.ledger.path, folder))
 
     try:
-        _train(session, stages, force=force)
+        _train(session, stages, force=force, lr_find_budget=lr_find_budget)
     except InputError:
         raise
     except AblateError:
@@ -63,7 +69,7 @@ def run_study(
     return report() if "report" in stages else None
 
 
-def _train(session: Session, stages: Sequence[str], *, force: bool) -> None:
+def _train(session: Session, stages: Sequence[str], *, force: bool, lr_find_budget: str) -> None:
     """All stages but the report."""
     found = scopes(session.context)
     possible = {name: scope.why_not for name, scope in found.items()}
@@ -71,7 +77,7 @@ def _train(session: Session, stages: Sequence[str], *, force: bool) -> None:
     session.ledger.put("surgery", {"held": session.context.held.to_json(), "tricks": touched(found)})
     session.context = narrowed(session.context, found)
     if "lr-find" in stages:
-        timed(session, "lr-find", lambda: find_rate(session, force=force))
+        timed(session, "lr-find", lambda: find_rate(session, force=force, budget=lr_find_budget))
     if not {"search", "rank", "confirm", "costs"} & set(stages):
         return
     baseline = baseline_of(session)
@@ -118,10 +124,14 @@ def timed(session: Session, stage: str, call: Callable[[], T]) -> T:
             session.progress.finish(stage, seconds)
 
 
-def find_rate(session: Session, *, force: bool = False) -> dict[str, Any]:
-    """The six-step protocol, if the ledger does not have it yet. Raises AblateError where a gate fails."""
+def find_rate(session: Session, *, force: bool = False, budget: str = "") -> dict[str, Any]:
+    """The protocol, if the ledger does not have it yet for this optimizer. Raises AblateError where a gate fails."""
     document: dict[str, Any] | None = session.ledger.fact("lr-find")
-    if document is None or not document.get("complete"):
+    baseline = Baseline(
+        session.study.baseline_recipe(session.context.catalogue, STAND_IN), session.context.catalogue
+    )
+    found_for = (document or {}).get("optimizer")
+    if document is None or not document.get("complete") or found_for != baseline.optimizer.name:
 
         def train(runs: Sequence[Any], arm: str) -> list[Any]:
             planned = [Planned(run, "lr-find", arm=arm) for run in runs]
@@ -129,8 +139,8 @@ def find_rate(session: Session, *, force: bool = False) -> dict[str, Any]:
             return [entry.result for entry in session.train(planned)]
 
         document = lr_find(
-            session.context, train, task=session.context.task.name, seed=session.study.seed, force=force,
-            say=session.progress.say,
+            session.context, train, baseline=baseline, task=session.context.task.name, seed=session.study.seed,
+            force=force, budget=bound_of(budget, session.workers), say=session.progress.say,
         )  # fmt: skip
         session.ledger.put("lr-find", document)
     failed = [step for step in document["steps"] if step["verdict"] == "fail"]
@@ -144,6 +154,16 @@ def find_rate(session: Session, *, force: bool = False) -> dict[str, Any]:
     return document
 
 
+def bound_of(budget: str, workers: int = 1) -> Budget:
+    """A budget of lr-find as people write it ("10m", "8runs"; "": none). Raises InputError."""
+    from ablate.study.ranking.budget import runs_of, seconds_in
+
+    seconds = seconds_in(budget)
+    if seconds is not None:
+        return Budget(seconds=seconds * workers)
+    return Budget(runs=runs_of(budget, None, workers))
+
+
 def baseline_of(session: Session) -> Recipe:
     """The study's baseline, with the learning rate (and weight decay) that lr-find found."""
     document = session.ledger.fact("lr-find") or {}
@@ -152,19 +172,9 @@ def baseline_of(session: Session) -> Recipe:
     if study.needs_lr_find and rate is None:
         raise no_rate()
     baseline = study.baseline_recipe(catalogue, rate)
-    optimizer = baseline.slot(catalogue, "optimizer")
-    if study.needs_lr_find and rate is not None and optimizer is not None and optimizer != FOUND_FOR:
-        # The protocol runs SGD with momentum; other rules have rates of another size.
-        own, known = (catalogue[name].parameter("lr").default for name in (optimizer, FOUND_FOR))
-        rate = float(rate) * float(own) / float(known)
-        session.progress.say(
-            f"lr-find measured {FOUND_FOR}; for {optimizer} the rate is scaled by their defaults to {rate:.2g}"
-        )
-        baseline = study.baseline_recipe(catalogue, rate)
-    decay = document.get("weight_decay") or 0.0
-    if study.needs_lr_find and decay > 0 and "weight_decay" not in baseline:
-        baseline = baseline.with_trick(catalogue, "weight_decay", {"decay": decay})
-    return baseline
+    if not study.needs_lr_find or rate is None:
+        return baseline
+    return Baseline(baseline, catalogue).at(float(rate), document.get("weight_decay"))
 
 
 def space_of(session: Session, baseline: Recipe, possible: dict[str, str]) -> Space:

@@ -127,7 +127,7 @@ def test_lr_find_gives_a_rate_or_says_that_a_step_failed(tmp_path):
         model=Net, data=pairs(), epochs=2, executor="inline", device="cpu", studies=tmp_path / "s",
         out=tmp_path / "r", force=True, quiet=True,
     )  # fmt: skip
-    assert len(found.steps) == 6
+    assert len(found.steps) == 7  # the look at the data, and six steps
     assert found.learning_rate is None or 1e-6 < found.learning_rate < 10
     assert found.passed == ("fail" not in set(found.steps["verdict"]))
 

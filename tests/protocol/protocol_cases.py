@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from ablate.catalogue.registry import registry
 from ablate.lanes.context import TaskContext
 from ablate.lanes.train import train
+from ablate.protocol.baseline import Baseline
 from ablate.protocol.steps import Setup
+from ablate.records.recipe import Recipe
 from ablate.records.run import Result, Run
 from ablate.tasks.task import Task
 
@@ -76,9 +78,14 @@ def trained_on(
     return call
 
 
-def ground_of(task: Task, seed: int = 0) -> Setup:
+def baseline_of(**tricks) -> Baseline:
+    """SGD with momentum, or the tricks that are given."""
+    return Baseline(Recipe.of(CATALOGUE, tricks), CATALOGUE) if tricks else Baseline.default(CATALOGUE)
+
+
+def ground_of(task: Task, seed: int = 0, baseline: Baseline | None = None) -> Setup:
     context = context_of(task)
-    return Setup(context, trained_on(context), seed, lambda line: None)
+    return Setup(context, trained_on(context), baseline or baseline_of(), seed, lambda line: None)
 
 
 def changed(change: Callable[[nn.Sequential], object]) -> Callable[[], nn.Module]:

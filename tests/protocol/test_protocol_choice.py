@@ -2,25 +2,35 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
-from protocol_cases import ground_of, regression, task_of
+import torch
+from protocol_cases import ground_of, mlp, regression, task_of
+from sklearn.metrics import balanced_accuracy_score, f1_score, roc_auc_score
 
 from ablate.protocol import selection
-from ablate.protocol.coarse import coarse_epochs, coarse_grid
-from ablate.protocol.fine import decays_around, fine_epochs, fine_grid
-from ablate.protocol.grid import Grid, search
-from ablate.protocol.prior import NoInputBaseline
-from ablate.protocol.selection import ACCURACY, LOSS, Cell
-from ablate.protocol.short_runs import rates_around
+from ablate.protocol.cells import ACCURACY, LOSS, Cell
+from ablate.protocol.chosen import choose_cell, metric_at_chance, with_decay
+from ablate.protocol.guess import against_guess, guess_losses, one_sided
+from ablate.protocol.loss_drop import drop_of
+from ablate.protocol.plan import Plan
+from ablate.protocol.rate_grid import rate_grid, rates_worth_trying
+from ablate.protocol.short_runs import LossTrace
+from ablate.protocol.standard_error import standard_error
 from ablate.records.run import Outcome, Result
 
 TASK = task_of()
-BLIND = NoInputBaseline.of(TASK)
 
 
 def result(accuracy: float, loss: float, outcome: Outcome = Outcome.COMPLETE) -> Result:
-    curve = (2.3, 1.5, loss, loss, loss, loss)
-    return Result(outcome, {ACCURACY: accuracy, LOSS: loss}, {"train/loss": curve, LOSS: curve}, epochs=6)
+    """A run whose per-example cross-entropies have the mean `loss`; a good one was better in its second epoch."""
+    curve = (2.4, 1.5 if accuracy > 0.2 else loss, loss, loss, loss, loss)
+    spread = np.linspace(0.8, 1.2, len(TASK.validation))
+    scores = tuple(np.exp(-loss * spread).tolist()) if outcome is Outcome.COMPLETE else ()
+    return Result(
+        outcome, {ACCURACY: accuracy, LOSS: loss}, {"train/loss": curve, LOSS: curve}, {"validation": scores},
+        epochs=6,
+    )  # fmt: skip
 
 
 def cell(
@@ -34,11 +44,11 @@ def cell(
 
 
 DIVERGED = {"outcome": Outcome.DIVERGED}
-COLLAPSED = {"accuracy": 0.1, "loss": 2.3}
+COLLAPSED = {"accuracy": 0.1, "loss": 2.5}
 
 
 def best(*cells: Cell) -> Cell:
-    found = selection.best_cell(cells, TASK, BLIND)
+    found = selection.best_cell(cells, TASK)
     assert found is not None
     return found
 
@@ -47,12 +57,12 @@ def test_a_clearly_better_accuracy_wins_whatever_the_loss():
     assert best(cell(0.1, 0.9, 0.5), cell(0.2, 0.7, 0.2)).rate == 0.1
 
 
-def test_within_a_standard_error_the_lower_loss_decides():
-    """With some 120 validation examples 0.92 and 0.90 are the same."""
-    assert selection.tolerance([cell(0.1, 0.92)], TASK) == pytest.approx(
-        (0.92 * 0.08 / len(TASK.validation)) ** 0.5
-    )
-    assert best(cell(0.1, 0.92, 0.5), cell(0.2, 0.90, 0.2)).rate == 0.2
+def test_within_half_a_standard_error_the_lower_loss_decides():
+    """With some 120 validation examples 0.92 and 0.91 are the same, 0.92 and 0.90 are not."""
+    error = (0.92 * 0.08 / len(TASK.validation)) ** 0.5
+    assert selection.tolerance([cell(0.1, 0.92)], TASK) == pytest.approx(error / 2)
+    assert best(cell(0.1, 0.92, 0.5), cell(0.2, 0.91, 0.2)).rate == 0.2
+    assert best(cell(0.1, 0.92, 0.5), cell(0.2, 0.90, 0.2)).rate == 0.1
 
 
 def test_a_rate_beside_a_broken_one_is_left_if_another_is_as_good():
@@ -61,17 +71,14 @@ def test_a_rate_beside_a_broken_one_is_left_if_another_is_as_good():
         assert best(*cells).rate == 0.05
     clearly = [cell(0.05, 0.7, 0.8), cell(0.1, 0.91, 0.3), cell(0.2, **DIVERGED)]
     assert best(*clearly).rate == 0.1
-    (found,) = selection.cliff(clearly, clearly[1], BLIND, "warn")
+    (found,) = selection.cliff(clearly, clearly[1], TASK, "warn")
     assert found.code == "unsound-neighbour"
     assert "0.2" in found.message
-    assert selection.cliff(clearly, clearly[0], BLIND, "warn") == []
+    assert selection.cliff(clearly, clearly[0], TASK, "warn") == []
 
 
 def test_what_did_not_complete_is_never_taken():
-    assert (
-        selection.best_cell([cell(0.1, **DIVERGED), cell(0.2, 0.99, 0.1, Outcome.FAILED)], TASK, BLIND)
-        is None
-    )
+    assert selection.best_cell([cell(0.1, **DIVERGED), cell(0.2, 0.99, 0.1, Outcome.FAILED)], TASK) is None
     assert (
         best(cell(0.1, 0.5, 1.0), cell(0.2, 0.99, 0.1, Outcome.DIVERGED), cell(0.3, float("nan"), 0.1)).rate
         == 0.1
@@ -84,7 +91,7 @@ def test_regression_takes_the_lowest_error():
         Cell(rate, 0.0, Result(Outcome.COMPLETE, {"validation/rmse": rmse, LOSS: rmse**2}))
         for rate, rmse in ((0.1, 0.7), (0.2, 0.69), (0.3, 0.8))
     ]
-    found = selection.best_cell(cells, task, NoInputBaseline.of(task))
+    found = selection.best_cell(cells, task)
     assert found is not None
     assert found.rate == 0.2
 
@@ -106,19 +113,20 @@ def test_a_flat_optimum_is_told():
 
 
 def test_a_grid_that_learns_nothing_fails():
-    cells = [cell(0.1, 0.1, 2.31), cell(0.2, 0.12, 2.5), cell(0.3, **DIVERGED)]
-    (found,) = selection.learned(cells, cells[0], BLIND)
+    cells = [cell(0.1, 0.1, 2.41), cell(0.2, 0.12, 2.5), cell(0.3, **DIVERGED)]
+    cells = [
+        replace(one, result=replace(one.result, curves={LOSS: (one.value(LOSS),)}))
+        for one in cells[:2]
+    ]  # fmt: skip
+    found = selection.no_better_than_a_guess(cells, TASK)
+    assert found is not None
     assert (found.code, found.level) == ("no-better-than-a-guess", "fail")
-    assert selection.learned(cells, cells[0], BLIND, lenient=True) == [found]
-    falling = replace(
-        cells[0], result=replace(cells[0].result, curves={LOSS: (9.0, 8.0, 7.0, 6.0, 5.0, 4.0)})
-    )
-    (mild,) = selection.learned(cells, falling, BLIND, lenient=True)
-    assert (mild.code, mild.level) == ("too-short-to-judge", "warn")
-    assert selection.learned([cell(0.1, 0.5, 2.4)], cells[0], BLIND) == []  # overconfident, but right
+    assert (
+        selection.no_better_than_a_guess([*cells, cell(0.1, 0.5, 2.5)], TASK) is None
+    )  # its second epoch was
 
 
-def simulated(peak: float, arms: list[str], worst: float = float("inf")):
+def simulated(peak: float, arms: list[str], worst: float = float("inf"), floor: float = 0.2):
     """A `train` whose accuracy falls with the distance to `peak` in decades; diverges from `worst` on."""
     from math import log10
 
@@ -127,64 +135,171 @@ def simulated(peak: float, arms: list[str], worst: float = float("inf")):
         rates = [run.recipe["momentum"]["lr"] for run in runs]
         far = [abs(log10(rate / peak)) for rate in rates]
         return [
-            result(0.95 - 0.1 * off, 0.2 + off, Outcome.DIVERGED if rate >= worst else Outcome.COMPLETE)
+            result(max(0.95 - 0.1 * off, 0.0), floor + off, Outcome.DIVERGED if rate >= worst else Outcome.COMPLETE)
             for rate, off in zip(rates, far, strict=True)
-        ]
+        ]  # fmt: skip
 
     return train
+
+
+RATES = [0.01, 0.032, 0.1, 0.32, 1.0]
 
 
 @pytest.mark.parametrize(
     ("peak", "rate", "codes", "arms"),
     [
-        (0.1, 0.1, [], ["grid"]),
-        (3.2, 3.2, ["widened"], ["grid", "grid, widened"]),
-        (0.0032, 0.0032, ["widened"], ["grid", "grid, widened"]),
-        (1000.0, 10.0, ["widened", "edge"], ["grid", "grid, widened"]),
-        (1e-6, 0.001, ["widened", "edge"], ["grid", "grid, widened"]),
+        (0.1, 0.1, [], ["rates"]),
+        (3.2, 3.2, ["widened"], ["rates", "rates, extended"]),
+        (0.0032, 0.0032, ["widened"], ["rates", "rates, extended"]),
+        (100.0, 10.0, ["widened", "edge"], ["rates", "rates, extended"]),
+        (1e-5, 0.001, ["widened", "edge"], ["rates", "rates, extended"]),
     ],
 )
-def test_a_grid_is_widened_once(peak, rate, codes, arms):
+def test_a_grid_is_extended_once(peak, rate, codes, arms):
     seen: list[str] = []
     setup = replace(ground_of(TASK), train=simulated(peak, seen))
-    cells, found, findings = search(setup, Grid("grid", 0.1, 2.0, (0.0, 1e-4), 3), BLIND)
-    assert found is not None
-    assert found.rate == rate
-    assert [one.code for one in findings] == codes
+    step, cells = rate_grid(setup, RATES, 3)
+    assert step.figures["learning_rate"] == rate
+    assert [one.code for one in step.findings] == codes
     assert seen == arms
-    assert len(cells) == 10 + 4 * (len(arms) - 1)
+    assert len(cells) == 5 + 2 * (len(arms) - 1)
 
 
 def test_where_all_diverge_lower_rates_are_tried():
     seen: list[str] = []
     setup = replace(ground_of(TASK), train=simulated(0.003, seen, worst=0.009))
-    _, found, findings = search(setup, Grid("grid", 0.1, 2.0, (0.0,), 3), BLIND)
-    assert found is not None
-    assert found.rate == 0.0032
-    assert "nothing completed" in findings[0].message
-    setup = replace(setup, train=simulated(0.003, seen, worst=0.0))
-    step, nothing = coarse_grid(setup, 0.1)
-    assert nothing is None
+    step, _ = rate_grid(setup, RATES, 3)
+    assert step.figures["learning_rate"] == 0.0032
+    assert "no run completed" in step.findings[0].message
+    step, nothing = rate_grid(replace(setup, train=simulated(0.003, seen, worst=0.0)), RATES, 3)
+    assert nothing == []
     assert step.verdict == "fail"
     assert step.by_severity[0].code == "no-run-completed"
     assert {row["outcome"] for row in step.to_dict()["figures"]["cells"]} == {"diverged"}
-    assert fine_grid(setup, cell(0.1))[0].verdict == "fail"
 
 
-def test_rates_and_decays_of_the_grids():
-    assert rates_around(0.1, 5, 2.0) == [0.01, 0.032, 0.1, 0.32, 1.0]
-    assert decays_around(1e-4) == (3.2e-05, 1e-4, 3.2e-4)
-    assert decays_around(0.0) == (0.0, 1e-5)
+def test_the_best_rates_get_more_seeds_and_the_winner_decays():
+    seen: list[str] = []
+    setup = replace(ground_of(TASK), train=simulated(0.1, seen))
+    _, cells = rate_grid(setup, RATES, 3)
+    step, best = choose_cell(setup, cells, Plan(5, 6, 2, 3))
+    assert best is not None
+    assert (best.rate, best.decay, len(best.results)) == (0.1, 0.0, 3)
+    assert seen == ["rates", "seeds", "decays"]
+    rows = step.figures["cells"]
+    assert sorted(row["seeds"] for row in rows) == [1, 1, 3, 3, 3]
+    assert {row["weight_decay"] for row in rows} == {0.0, 1e-4, 1e-3}
+    assert step.figures["against_guess"]["p"] < 1e-3
 
 
-def test_budgets_of_the_grids():
-    assert len(TASK.train) // TASK.batch_size == 7
-    long = TASK.but(epochs=50)
-    assert coarse_epochs(long) == 8  # 5 epochs would be 35 steps
-    assert coarse_epochs(long.but(batch_size=8)) == 2  # 60 steps an epoch
-    assert coarse_epochs(long.but(batch_size=1)) == 1
-    assert coarse_epochs(long.but(batch_size=24)) == 5
-    assert coarse_epochs(TASK.but(epochs=1)) == 1
-    assert fine_epochs(long) == 20
-    assert fine_epochs(long.but(batch_size=8)) == 10
-    assert fine_epochs(long.but(epochs=3)) == 3
+def test_no_rate_is_given_whose_loss_exceeds_the_guess():
+    """Accuracy alone is not enough: the loss is above the guess at every epoch but one, which is trained again."""
+    seen: list[str] = []
+    setup = replace(ground_of(TASK), train=simulated(0.1, seen, floor=2.5))
+    cells = [cell(0.1, 0.9, 2.5), cell(0.32, 0.8, 2.6)]
+    step, best = choose_cell(setup, cells, Plan(2, 0, 0, 3))
+    assert best is None
+    assert seen == ["best epoch"]
+    assert [one.code for one in step.findings if one.level == "fail"] == ["no-better-than-a-guess"]
+
+
+def test_a_decay_is_taken_only_if_it_is_clearly_better():
+    own = cell(0.1, 0.8, 0.5)
+    error = standard_error(TASK, 0.8)
+    clearly = cell(0.1, 0.8 + 1.5 * error, 0.4, decay=1e-3)
+    assert with_decay(own, [clearly, cell(0.1, 0.8 + 0.5 * error, 0.3, decay=1e-4)], TASK) is clearly
+    assert with_decay(own, [cell(0.1, 0.8 + 0.5 * error, 0.3, decay=1e-4)], TASK) is own
+    assert with_decay(own, [cell(0.1, 0.9, 0.6, decay=1e-4)], TASK) is own
+
+
+def drops(shares: dict[float, float | None]):
+    """Drops by rate: a fraction of the loss, None where the lane diverged."""
+    still = np.full(100, 2.0)
+    return [
+        drop_of(rate, LossTrace(still * (np.nan if share is None else 1 - share)), still)
+        for rate, share in shares.items()
+    ]
+
+
+def test_rates_that_step_3_rules_out_are_not_trained():
+    rates = ground_of(TASK).baseline.rates()
+    seen = drops({1e-4: 0.01, 1e-3: 0.02, 1e-2: 0.3, 0.1: 0.8, 1.0: 0.5, 10.0: None})
+    kept = rates_worth_trying(rates, seen, 100)
+    assert kept == [0.01, 0.032, 0.1, 0.32, 1.0, 3.2]
+    assert rates_worth_trying(rates, seen, 1000) == [3.2e-3, *kept]  # ten times the steps go ten times as far
+    assert rates_worth_trying(rates, drops({0.1: 0.0, 1.0: None}), 100) == [r for r in rates if r < 1]
+    assert rates_worth_trying(rates, drops({1e-5: None}), 100) == rates
+
+
+def rare(metric: str, count: int = 4000):
+    """A binary task with 2 % positives."""
+    x = torch.randn(count, 64, generator=torch.Generator().manual_seed(0))
+    y = (torch.arange(count) % 50 == 0).long()
+    return task_of(lambda: mlp(outputs=2), x, y, metric=metric)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "balanced_accuracy", "worst_class_recall", "auroc", "f1"])
+def test_standard_errors_are_those_of_resampled_examples(metric):
+    """The bootstrap over examples of a classifier that is right with 80 % in either class."""
+    task, rng = rare(metric), np.random.default_rng(0)
+    y = task.validation.y.numpy()
+    margin = rng.standard_normal(len(y)) + np.where(y == 1, 0.84, -0.84)
+
+    def score(rows):
+        truth, guess = y[rows], margin[rows] > 0
+        recalls = [np.mean(guess[truth == label] == label) for label in (0, 1)]
+        return {
+            "accuracy": np.mean(guess == truth), "balanced_accuracy": balanced_accuracy_score(truth, guess),
+            "worst_class_recall": recalls[1], "auroc": roc_auc_score(truth, margin[rows]),
+            "f1": f1_score(truth, guess),
+        }[metric]  # fmt: skip
+
+    draws = [score(rng.integers(0, len(y), len(y))) for _ in range(300)]
+    right = (margin > 0) == (y == 1)
+    run = scored_run(task, np.where(right, 0.9, 0.1))
+    error = standard_error(task, float(score(np.arange(len(y)))), run)
+    assert error == pytest.approx(np.std(draws), rel=0.45)
+
+
+def test_losses_have_the_error_of_their_mean():
+    task = regression()
+    squares = np.random.default_rng(0).chisquare(1, len(task.validation))
+    run = Result(Outcome.COMPLETE, scores={"validation": tuple(squares.tolist())})
+    rmse = float(np.sqrt(squares.mean()))
+    draws = [np.sqrt(np.random.default_rng(i).choice(squares, len(squares)).mean()) for i in range(500)]
+    assert standard_error(task, rmse, run) == pytest.approx(np.std(draws), rel=0.15)
+    assert standard_error(task, rmse) == 0.0
+
+
+def test_the_test_against_the_guess_holds_its_level():
+    """One-sided p of gains without a mean are uniform; a heavy tail does not make it reject more."""
+    rng = np.random.default_rng(0)
+    ps = np.array([one_sided(rng.standard_normal(200)) for _ in range(2000)])
+    assert np.mean(ps < 0.05) == pytest.approx(0.05, abs=0.015)
+    assert one_sided(np.ones(5)) == 0.0
+    assert one_sided(np.zeros(5)) == one_sided(np.ones(1)) == 1.0
+
+
+def scored_run(task, probability) -> Result:
+    return Result(Outcome.COMPLETE, scores={"validation": tuple(probability.tolist())})
+
+
+def test_a_prediction_of_the_majority_is_no_better_than_a_guess():
+    task = rare("balanced_accuracy")
+    y = task.validation.y.numpy()
+    prior = np.where(y == 1, 0.02, 0.98)
+    assert not against_guess(task, scored_run(task, prior)).better
+    assert against_guess(task, scored_run(task, np.where(y == 1, 0.5, 0.97))).better
+    assert guess_losses(task).mean() == pytest.approx(0.098, abs=0.01)
+
+
+def test_a_balanced_metric_at_chance_fails_and_accuracy_only_warns():
+    run = Result(Outcome.COMPLETE, {"validation/balanced_accuracy": 0.5, LOSS: 0.1})
+    (found,) = metric_at_chance(Cell(0.1, 0.0, run), rare("balanced_accuracy"))
+    assert (found.code, found.level) == ("metric-at-chance", "fail")
+    assert "16 validation examples" in found.message
+    run = Result(Outcome.COMPLETE, {ACCURACY: 0.98, LOSS: 0.1})
+    (found,) = metric_at_chance(Cell(0.1, 0.0, run), rare("accuracy"))
+    assert found.level == "warn"
+    run = Result(Outcome.COMPLETE, {"validation/balanced_accuracy": 0.8, LOSS: 0.1})
+    assert metric_at_chance(Cell(0.1, 0.0, run), rare("balanced_accuracy")) == []

@@ -8,11 +8,13 @@ from protocol_cases import changed, context_of, diabetes, digits, ground_of, mlp
 from torch import nn
 
 from ablate.protocol import overfit
-from ablate.protocol.coarse import coarse_grid
+from ablate.protocol.chosen import choose_cell
 from ablate.protocol.fit import fit
 from ablate.protocol.initial_loss import initial_loss
 from ablate.protocol.loss_drop import loss_drop
 from ablate.protocol.overfit import leak, overfit_sample
+from ablate.protocol.plan import plan
+from ablate.protocol.rate_grid import rate_grid, rates_worth_trying
 from ablate.protocol.short_runs import few_examples, spread_rows
 from ablate.protocol.steps import Step
 from ablate.tasks.split import Split
@@ -101,10 +103,10 @@ def test_pixels_of_0_to_16_are_noted_and_pass():
 
 def test_a_pretrained_model_is_told():
     from ablate.lanes.trainer import Trainer
-    from ablate.protocol.short_runs import run_of, train_steps
+    from ablate.protocol.short_runs import train_steps
 
-    context = context_of(task_of())
-    trainer = Trainer(context, [run_of(context, 0.1, 0.0, 0)])
+    setup = ground_of(task_of())
+    trainer = Trainer(setup.context, [setup.short_run(0.1)])
     train_steps(trainer, 100)
     state = trainer.model(0).state_dict()
 
@@ -200,18 +202,24 @@ def test_labels_without_relation_are_found_on_all_data():
     mixed = torch.randperm(len(Y), generator=torch.Generator().manual_seed(0))
     setup = ground_of(task_of(y=Y[mixed]))
     assert overfit_sample(setup).verdict == "pass"
-    step, rate = loss_drop(setup, overfitted=True)
+    step, drops = loss_drop(setup, overfitted=True)
     assert codes(step) in (["hardly-below-the-prior"], ["falls-slowly"], ["labels-unrelated"])
     assert all("labels" in one.advice + one.where for one in step.findings if one.level != "note")
-    step, _ = coarse_grid(setup, rate or 0.1)
+    rates = rates_worth_trying(setup.baseline.rates(), drops, 60)
+    step, cells = rate_grid(setup, rates, 6)
+    if cells:  # at an early epoch a loss may be below the guess by chance
+        step, _ = choose_cell(setup, cells, plan(len(rates), 0, 6, len(rates)))
     assert codes(step, "fail") == ["no-better-than-a-guess"]
 
 
 def test_sound_labels_pass_the_same_steps():
     setup = ground_of(task_of())
-    step, rate = loss_drop(setup, overfitted=True)
-    assert (step.verdict, rate) == ("pass", 0.1)
-    step, best = coarse_grid(setup, 0.1)
+    step, drops = loss_drop(setup, overfitted=True)
+    assert (step.verdict, step.figures["rate"]) == ("pass", 0.1)
+    rates = rates_worth_trying(setup.baseline.rates(), drops, 60)
+    assert 0.1 in rates
+    assert 10.0 not in rates
+    assert len(rates) < 10
+    step, cells = rate_grid(setup, [0.032, 0.1, 0.32], 6)
     assert step.verdict == "pass"
-    assert best is not None
-    assert best.value("validation/accuracy") > 0.8
+    assert max(cell.value("validation/accuracy") for cell in cells) > 0.8

@@ -119,7 +119,8 @@ def test_judgement_of_a_drop(fall, prior, codes):
 def test_a_rate_at_the_end_of_the_decades_is_told():
     still = np.full(100, 2.3)
     drop = drop_of(10.0, LossTrace(still - 1), still)
-    assert [one.code for one in judge([drop], drop, 2.3, overfitted=True)] == ["unusual-rate"]
+    lower = [drop_of(rate, LossTrace(still - 0.5), still) for rate in (0.1, 1.0)]
+    assert [one.code for one in judge([*lower, drop], drop, 2.3, overfitted=True)] == ["unusual-rate"]
 
 
 def test_suggestions_of_a_real_model_lie_among_sound_rates():

@@ -3,17 +3,31 @@
 import json
 from math import inf, log, nan
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from protocol_cases import CATALOGUE, changed, context_of, digits, mlp, regression, task_of, trained_on
+from protocol_cases import (
+    baseline_of,
+    changed,
+    context_of,
+    digits,
+    ground_of,
+    mlp,
+    regression,
+    task_of,
+    trained_on,
+)
 from torch import nn
 
 from ablate.lanes.trainer import Trainer
-from ablate.protocol import loss_drop
-from ablate.protocol.prior import NoInputBaseline, Prior
-from ablate.protocol.run import FALLBACK_RATE, lr_find
-from ablate.protocol.short_runs import map_lanes, recipe, run_of, train_steps
+from ablate.protocol import loss_drop, overfit
+from ablate.protocol.fit import fit
+from ablate.protocol.guess import guess_losses
+from ablate.protocol.plan import Budget, plan
+from ablate.protocol.prior import Prior
+from ablate.protocol.run import lr_find
+from ablate.protocol.short_runs import map_lanes, train_steps
 from ablate.protocol.steps import NAMES, Finding, Step, skipped, to_json
 from ablate.records.errors import AblateError
 from ablate.report.plots.lr_find import panel
@@ -21,10 +35,11 @@ from ablate.tasks.describe import prior_loss
 from ablate.tasks.load import load
 
 
-def protocol(task, *, seed=0, force=False, arms=None, said=None):
+def protocol(task, *, seed=0, force=False, arms=None, said=None, baseline=None, budget=None):
     context = context_of(task)
     return lr_find(
-        context, trained_on(context, arms), task=task.name, seed=seed, force=force,
+        context, trained_on(context, arms), baseline=baseline or baseline_of(), task=task.name, seed=seed,
+        force=force, budget=budget,
         say=(lambda line: None) if said is None else said.append,
     )  # fmt: skip
 
@@ -36,9 +51,12 @@ def document():
 
 def test_the_document_is_plain_json_of_the_agreed_shape(document):
     assert json.loads(json.dumps(document, allow_nan=False)) == document
-    assert list(document) == ["task", "device", "complete", "steps", "learning_rate", "weight_decay"]
+    assert list(document) == [
+        "task", "device", "optimizer", "complete", "steps", "learning_rate", "weight_decay",
+    ]  # fmt: skip
+    assert document["optimizer"] == "momentum"
     assert (document["task"], document["device"], document["complete"]) == ("case", "cpu", True)
-    assert [(step["step"], step["name"]) for step in document["steps"]] == list(enumerate(NAMES, 1))
+    assert [(step["step"], step["name"]) for step in document["steps"]] == list(enumerate(NAMES))
     for step in document["steps"]:
         assert set(step) == {"step", "name", "verdict", "figures", "findings"}
         assert step["verdict"] in ("pass", "warn")
@@ -47,17 +65,27 @@ def test_the_document_is_plain_json_of_the_agreed_shape(document):
             assert all(isinstance(value, str) for value in finding.values())
 
 
-def test_the_rate_is_a_cell_of_the_fine_grid_and_a_good_one(document):
-    cells = document["steps"][4]["figures"]["cells"]
+def test_the_rate_is_a_cell_of_the_grid_and_a_good_one(document):
+    cells = document["steps"][5]["figures"]["cells"]
     (own,) = [
         c
         for c in cells
         if (c["learning_rate"], c["weight_decay"]) == (document["learning_rate"], document["weight_decay"])
     ]
-    assert own["validation/accuracy"] > 0.85
-    assert own["validation/accuracy"] >= max(c["validation/accuracy"] or 0 for c in cells) - 0.03
+    assert (
+        own["validation/accuracy"]
+        >= max(c["validation/accuracy"] or 0 for c in cells if c["seeds"] == 3) - 0.03
+    )
     assert 0.01 < document["learning_rate"] < 1
-    assert document["steps"][5]["figures"]["of"]["learning_rate"] == document["learning_rate"]
+    assert own["seeds"] == 3 or document["weight_decay"] > 0
+    grid = document["steps"][4]["figures"]["cells"]
+    assert {cell["weight_decay"] for cell in grid} == {0.0}
+    (first,) = [cell for cell in grid if cell["learning_rate"] == document["learning_rate"]]
+    assert first["validation/accuracy"] > 0.85
+    test = document["steps"][5]["figures"]["against_guess"]
+    assert test["loss"] < test["guess"]
+    assert test["p"] < 0.001
+    assert document["steps"][6]["figures"]["of"]["learning_rate"] == document["learning_rate"]
 
 
 def test_twice_the_same(document):
@@ -66,13 +94,14 @@ def test_twice_the_same(document):
 
 
 def test_every_step_has_a_panel_in_the_report(document):
-    pictures = [panel(step) for step in document["steps"]]
+    pictures = [panel(step) for step in document["steps"][1:]]
+    assert panel(document["steps"][0]) is None
     assert all(picture is not None for picture in pictures)
     captions = [picture.caption for picture in pictures]
     assert "initial loss" in captions[0]
     assert "rate 0.1" in captions[1]
     assert captions[2].startswith("Range test")
-    assert "15 cells" in captions[3]
+    assert f"{len(document['steps'][4]['figures']['cells'])} cells" in captions[3]
     assert "validation/loss" in captions[5]
 
 
@@ -91,7 +120,8 @@ def test_regression_and_tables_end_with_a_rate():
         found = protocol(task, arms=arms)
         assert found["complete"]
         assert found["learning_rate"] > 0
-        assert {arm.removesuffix(", widened") for arm in arms} == {"coarse grid", "fine grid"}
+        assert arms[0] == "rates"
+        assert set(arms) - {"rates, extended"} == {"rates", "seeds", "decays"}
 
 
 def broken_head(module: nn.Sequential) -> None:
@@ -102,33 +132,33 @@ def test_a_step_that_fails_stops_the_protocol():
     arms: list[str] = []
     said: list[str] = []
     found = protocol(task_of(changed(broken_head)), arms=arms, said=said)
-    assert [step["verdict"] for step in found["steps"]] == ["fail"] + ["skipped"] * 5
+    assert [step["verdict"] for step in found["steps"]] == ["pass", "fail"] + ["skipped"] * 5
     assert (found["complete"], found["learning_rate"], found["weight_decay"]) == (False, None, None)
-    assert "step 1 (initial loss) failed" in found["steps"][5]["findings"][0]["message"]
+    assert "step 1 (initial loss) failed" in found["steps"][6]["findings"][0]["message"]
     assert arms == []
-    assert len(said) == 1
-    assert said[0].startswith("lr-find 1/6, initial loss: fail: the untrained model's loss")
+    assert len(said) == 2
+    assert said[1].startswith("lr-find 1/6, initial loss: fail: the untrained model's loss")
 
 
 def test_force_goes_on_to_the_end():
     found = protocol(task_of(changed(broken_head)), force=True)
-    assert found["steps"][0]["verdict"] == "fail"
+    assert found["steps"][1]["verdict"] == "fail"
     assert found["complete"]
     assert found["learning_rate"] is not None
 
 
-def test_force_without_any_rate_says_where_it_looks():
-    """Labels of noise and a model that cannot even learn by heart: the grids lie around the last resort."""
+def test_force_without_any_rate_tries_the_whole_grid_and_gives_none():
+    """Labels of noise and a model that cannot even learn by heart."""
     noise = torch.randint(0, 10, (600,), generator=torch.Generator().manual_seed(0))
     blind = task_of(lambda: nn.Sequential(nn.Linear(64, 10, bias=False), Zero()), y=noise, epochs=1)
     found = protocol(blind, force=True)
-    third = found["steps"][2]
+    third = found["steps"][3]
     assert third["verdict"] == "fail"
-    assert [finding["code"] for finding in third["findings"]] == ["does-not-learn", "last-resort"]
-    assert f"{FALLBACK_RATE:g}" in third["findings"][1]["message"]
-    rates = {cell["learning_rate"] for cell in found["steps"][3]["figures"]["cells"]}
-    assert FALLBACK_RATE in rates
-    assert found["steps"][3]["verdict"] == "fail"
+    assert [finding["code"] for finding in third["findings"]] == ["does-not-learn"]
+    rates = {cell["learning_rate"] for cell in found["steps"][4]["figures"]["cells"]}
+    assert rates >= set(baseline_of().rates())
+    assert found["steps"][4]["verdict"] == "fail"
+    assert found["learning_rate"] is None
 
 
 class Zero(nn.Module):
@@ -150,16 +180,18 @@ class Dropping(nn.Module):
 def test_a_model_that_trains_alone_passes_too(monkeypatch):
     monkeypatch.setattr(loss_drop, "STEPS", 40)
     monkeypatch.setattr(loss_drop, "TEST_STEPS", 40)
+    monkeypatch.setattr(overfit, "fit", lambda *given, steps=100, **named: fit(*given, steps=steps, **named))
     task = task_of(Dropping, *(part[:200] for part in digits()), epochs=1)
     assert context_of(task).solo
     found = protocol(task)
     assert found["complete"]
-    assert found["steps"][2]["figures"]["rate"] == 0.1
+    assert found["steps"][3]["figures"]["rate"] == 0.1
 
 
 def test_lanes_are_halved_where_memory_is_short():
     context = context_of(task_of())
-    runs = [run_of(context, rate, 0.0, 0) for rate in (0.01, 0.02, 0.03, 0.04, 0.05)]
+    setup = ground_of(task_of())
+    runs = [setup.short_run(rate) for rate in (0.01, 0.02, 0.03, 0.04, 0.05)]
     sizes: list[int] = []
 
     def work(trainer: Trainer, most: int = 2):
@@ -177,9 +209,9 @@ def test_lanes_are_halved_where_memory_is_short():
 
 
 def test_a_descent_notes_when_a_lane_was_lost():
-    context = context_of(task_of())
+    setup = ground_of(task_of())
     sound, lost = map_lanes(
-        context, [run_of(context, rate, 0.0, 0) for rate in (0.1, 1e30)], lambda t: train_steps(t, 30)
+        setup.context, [setup.short_run(rate) for rate in (0.1, 1e30)], lambda t: train_steps(t, 30)
     )
     assert sound.alive
     assert sound.finite_steps == 30
@@ -187,9 +219,62 @@ def test_a_descent_notes_when_a_lane_was_lost():
     assert 0 < lost.finite_steps < 5
 
 
-def test_the_baseline_is_momentum_and_weight_decay_alone():
-    assert recipe(CATALOGUE, 0.1).to_dict() == {"momentum": {"lr": 0.1, "momentum": 0.9, "nesterov": False}}
-    assert recipe(CATALOGUE, 0.1, 1e-4)["weight_decay"]["decay"] == 1e-4
+def test_a_decay_is_the_optimizers_own_or_the_trick():
+    plain = baseline_of()
+    assert plain.at(0.1).to_dict() == {"momentum": {"lr": 0.1, "momentum": 0.9, "nesterov": False}}
+    assert plain.at(0.1, 0.0) == plain.at(0.1)
+    assert plain.at(0.1, 1e-4)["weight_decay"]["decay"] == 1e-4
+    assert plain.other_decays() == [1e-4, 1e-3]
+    own = baseline_of(adamw={"decay": 0.01}, cosine=True)
+    assert own.decay == 0.01
+    assert own.at(0.1, 0.1)["adamw"]["decay"] == 0.1
+    assert "weight_decay" not in own.at(0.1, 0.1)
+    assert own.other_decays() == [0.1, 1.0]
+    asked = baseline_of(momentum=True, weight_decay={"decay": 5e-4, "mode": "decoupled"})
+    assert asked.decay == 5e-4
+    assert asked.at(0.1) == asked.at(0.1, 5e-4)
+    assert asked.at(0.1)["weight_decay"]["mode"] == "decoupled"
+    assert asked.other_decays() == []
+
+
+def test_short_runs_have_the_baselines_optimizer_and_no_schedule():
+    baseline = baseline_of(rmsprop=True, cosine=True, mixup=True, clip_norm=True)
+    assert set(baseline.briefly(0.1)) == {"rmsprop", "clip_norm"}
+    assert set(baseline.at(0.1)) == {"rmsprop", "cosine", "mixup", "clip_norm"}
+
+
+def test_the_grid_is_five_decades_of_half_decades_around_the_default():
+    rates = baseline_of().rates()
+    assert rates == [1e-4, 3.2e-4, 1e-3, 3.2e-3, 0.01, 0.032, 0.1, 0.32, 1.0, 3.2, 10.0]
+    assert baseline_of(adam=True).rates()[5] == 1e-3
+    assert baseline_of().decades(1, 1) == [0.01, 0.1, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("most", "expected"),
+    [
+        (None, (9, 6, 2, 20)), (17, (9, 6, 2, 20)), (16, (9, 6, 0, 20)), (12, (9, 3, 0, 20)), (9, (9, 0, 0, 20)),
+        (4.5, (9, 0, 0, 10)), (0.01, (9, 0, 0, 1)),
+    ],
+)  # fmt: skip
+def test_a_budget_leaves_out_decays_then_repeats_then_shortens_runs(most, expected):
+    found = plan(9, 2, 20, most)
+    assert (found.rates, found.repeats, found.decays, found.epochs) == expected
+    assert most is None or most < 1 or found.runs * found.epochs <= most * 20
+    assert Budget(seconds=30).in_runs(2.0) == 15
+    assert Budget(runs=4, seconds=30).in_runs(2.0) == 4
+
+
+def test_a_budget_is_kept_and_told():
+    arms, said = [], []
+    found = protocol(task_of(), arms=arms, said=said, budget=Budget(runs=3))
+    assert arms[0] == "rates"
+    assert "seeds" not in arms
+    assert any(line.startswith("lr-find will train") for line in said)
+    step = found["steps"][4]
+    assert step["figures"]["epochs"] < 6
+    assert "shortened" in [finding["code"] for finding in step["findings"]]
+    assert found["learning_rate"] is not None
 
 
 def test_priors():
@@ -204,12 +289,10 @@ def test_priors():
     y = shifted.train.y
     assert Prior.of(shifted).loss == pytest.approx(float(y.var(correction=0)))
     assert Prior.of(shifted).start == pytest.approx(float((y**2).mean()))
-    assert not NoInputBaseline.of(rare).beaten(NoInputBaseline.of(rare).loss, 0.91)
-    assert NoInputBaseline.of(rare).beaten(0.2, 0.91)
-    assert NoInputBaseline.of(rare).beaten(0.5, 1.0)
+    assert guess_losses(rare).mean() == pytest.approx(0.325, abs=0.02)
     balanced_validation = rare.but(validation=(rare.train.x[:100], torch.arange(100) % 2))
-    assert NoInputBaseline.of(balanced_validation).loss == pytest.approx(
-        log(2)
+    assert guess_losses(balanced_validation) == pytest.approx(
+        np.full(100, log(2))
     )  # the training frequencies would cost 1.2
 
 

@@ -152,7 +152,7 @@ def test_the_documents_can_be_read_by_machines(whole):
     here, _ = whole
     found = json.loads((here.report / "lr-find.json").read_text())
     assert {"task", "device", "steps", "learning_rate", "weight_decay"} <= set(found)
-    assert [step["step"] for step in found["steps"]] == [1, 2, 3, 4, 5, 6]
+    assert [step["step"] for step in found["steps"]] == [0, 1, 2, 3, 4, 5, 6]
     assert {step["verdict"] for step in found["steps"]} <= {"pass", "warn", "fail", "skipped"}
     study = json.loads((here.report / "study.json").read_text())
     assert {"stages", "environment", "timings"} <= set(study)
@@ -213,8 +213,8 @@ def test_a_failed_gate_stops_the_study_unless_forced(tmp_path):
     assert {e.stage for e in here.entries()} <= {"lr-find"}
     assert (here.report / "index.html").is_file()
     verdicts = [step["verdict"] for step in here.fact("lr-find")["steps"]]
-    assert verdicts[1] == "fail"
-    assert set(verdicts[2:]) == {"skipped"}
+    assert verdicts[2] == "fail"
+    assert set(verdicts[3:]) == {"skipped"}
 
 
 def test_a_trial_that_lr_find_has_trained_already_is_not_trained_twice(tmp_path):

@@ -1,4 +1,4 @@
-"""A grid search as a heat map: learning rate × weight decay."""
+"""A grid search: the score by learning rate, one line per weight decay."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
 
 from ablate.report.numbers import setting
-from ablate.report.plots.palette import ORANGE
+from ablate.report.plots.axes import log_axis, plain_numbers
+from ablate.report.plots.palette import BLUE, GREEN, GREY, ORANGE, PURPLE
 
 _SCORES = ("validation/accuracy", "validation/loss", "accuracy", "loss")
+_COLOURS = (BLUE, GREEN, PURPLE, GREY)
 
 
 def grid(cells: Any) -> tuple[Callable[[Axes], None], str] | None:
-    """Learning rate × weight decay, the score in each cell."""
+    """The score by learning rate, a line and a colour per weight decay, the best cell circled; crosses diverged."""
     if not isinstance(cells, Sequence) or not cells:
         return None
     frame = pd.DataFrame([dict(cell) for cell in cells])
@@ -32,37 +32,46 @@ def grid(cells: Any) -> tuple[Callable[[Axes], None], str] | None:
     )
     if score is None or not {"learning_rate", "weight_decay"} <= set(frame):
         return None
-    frame[score] = pd.to_numeric(frame[score], errors="coerce").where(lambda column: np.isfinite(column))
-    table = frame.pivot_table(index="weight_decay", columns="learning_rate", values=score, dropna=False)
-    table = table.sort_index(ascending=False)
     percent = "accuracy" in score
-    shown = table * 100 if percent else table
-    better = table.max().max() if percent else table.min().min()
+    numbers = {
+        name: pd.to_numeric(frame[name], errors="coerce").to_numpy(dtype=float)
+        for name in ("learning_rate", "weight_decay", score)
+    }
+    rates, decays, values = (
+        numbers["learning_rate"],
+        numbers["weight_decay"],
+        numbers[score] * (100 if percent else 1),
+    )
+    values = np.where(np.isfinite(values), values, np.nan)
+    known = np.isfinite(values)
+    best = int(np.nanargmax(values) if percent else np.nanargmin(values))
 
     def paint(ax: Axes) -> None:
-        labels = shown.map(
-            lambda value: "–" if pd.isna(value) else f"{value:.1f}" if percent else f"{value:.3g}"
+        log_axis(ax, "x", float(rates.min()), float(rates.max()))
+        for colour, decay in zip(_COLOURS, np.unique(decays), strict=False):
+            own = np.flatnonzero((decays == decay) & known)
+            own = own[np.argsort(rates[own])]
+            label = f"weight decay {setting(float(decay))}"
+            ax.plot(rates[own], values[own], "o-", color=colour, markersize=5, label=label)
+        worst = float(np.nanmin(values) if percent else np.nanmax(values))
+        ax.plot(rates[~known], np.full(int((~known).sum()), worst), "x", color=ORANGE, markersize=7)
+        ax.plot(
+            rates[best],
+            values[best],
+            "o",
+            color=ORANGE,
+            markersize=12,
+            fillstyle="none",
+            markeredgewidth=2,
         )
-        sns.heatmap(shown, annot=labels, fmt="", cmap="crest" if percent else "crest_r", cbar=False, ax=ax,
-                    linewidths=1.5, linecolor="none", annot_kws={"fontsize": 10.5})  # fmt: skip
-        ax.set_xticklabels([setting(value) for value in shown.columns], rotation=0)
-        ax.set_yticklabels([setting(value) for value in shown.index], rotation=0)
-        place = np.argwhere(table.to_numpy() == better)
-        if len(place):
-            row, column = place[0]
-            ax.add_patch(_box(column, row))
+        if len(np.unique(decays)) > 1:
+            ax.legend(loc="best", fontsize=10)
         ax.set_xlabel("learning rate")
-        ax.set_ylabel("weight decay")
-        ax.tick_params(length=0)
-        ax.grid(False)
-        for side in ("left", "bottom"):
-            ax.spines[side].set_visible(False)
+        ax.set_ylabel(f"{score.rpartition('/')[2]}{', per cent' if percent else ''}")
+        plain_numbers(ax, "y")
 
     return (
         paint,
-        f"{score}{' in per cent' if percent else ''} over learning rate and weight decay, {len(frame)} cells; the best is framed, – diverged.",
+        f"{score}{' in per cent' if percent else ''} by learning rate and weight decay, {len(frame)} cells; the best is circled, "
+        "crosses diverged.",
     )
-
-
-def _box(column: int, row: int) -> Rectangle:
-    return Rectangle((column + 0.03, row + 0.03), 0.94, 0.94, fill=False, edgecolor=ORANGE, linewidth=2.4)

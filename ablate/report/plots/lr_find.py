@@ -31,7 +31,9 @@ Painted = tuple[Callable[[Axes], None], str]
 
 
 def panel(step: Mapping[str, Any]) -> Picture | None:
-    """The picture of one step of `lr-find.json`; None where its figures hold nothing to draw."""
+    """The picture of one step of `lr-find.json`; None where its figures hold nothing to draw, as the look at the data."""
+    if step.get("step") == 0:
+        return None
     figures = dict(step.get("figures") or {})
     painted = (
         grid(figures.get("cells"))

@@ -1,0 +1,170 @@
+"""Steps 1 to 3 of `ablate.lr_find`: the untrained loss, one batch overfitted, and rates that make the loss drop."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import isfinite
+from statistics import fmean
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ablate.protocol.anywhere.loop import Loop
+from ablate.protocol.anywhere.objective import best_constant, default_loss, evaluate_batch, split_batch
+from ablate.protocol.anywhere.record import step_of
+from ablate.protocol.anywhere.untouched import to_device
+from ablate.protocol.baseline import round_rate
+from ablate.protocol.initial_loss import ABSURD, HIGH
+from ablate.protocol.loss_drop import STEPS, Drop, drop_of, no_drop
+from ablate.protocol.output_causes import output_findings
+from ablate.protocol.steps import Finding, Step
+from ablate.records.errors import InputError
+
+BATCHES, TARGETS = 8, 5000
+"""Batches whose untrained loss is measured, and targets that the constant prediction is fitted to."""
+OVERFIT_STEPS = 100
+OVERFITTED = 0.5
+"""Fraction of the first loss below which a batch counts as overfitted."""
+DECADES = (4, 2)
+
+
+def initial_loss(loop: Loop, seed: int) -> Step:
+    """Step 1. Raises InputError where there is no batch."""
+    loop.begin(0.0, seed)
+    losses, outputs = [], []
+    with torch.no_grad():
+        for batch in loop.batches(seed, BATCHES):
+            value, output, _ = evaluate_batch(loop.model, batch, loop.loss)
+            losses.append(float(value))
+            if output is not None:
+                outputs.append(output.detach().float().cpu())
+    if not losses:
+        raise InputError("the training loader gave no batch", hint="give at least one")
+    loss, start = fmean(losses), zero_loss(loop)
+    figures: dict[str, Any] = {"initial_loss": loss, "expected": start}
+    found = (
+        [] if not outputs or outputs[0].ndim != 2 else output_findings(torch.cat(outputs), loop_classes(loop))
+    )
+    return step_of(1, figures, _judge(loss, start), *found)
+
+
+def _judge(loss: float, start: float | None) -> Finding | None:
+    if not isfinite(loss):
+        return Finding(
+            "initial-loss-not-finite", "fail", "the untrained model's loss is not a finite number", "model and inputs",
+            "check the data for NaN, and the forward pass for log, sqrt or a division",
+        )  # fmt: skip
+    if start is None or loss <= HIGH * start:
+        return None
+    return Finding(
+        "head-scale", "warn" if loss <= ABSURD * start else "fail",
+        f"the untrained model's loss is {loss:.3g} where outputs of zero have {start:.3g}", "inputs or last layer",
+        "scale the inputs to mean 0 and deviation 1, or make the last layer's initial weights smaller",
+    )  # fmt: skip
+
+
+def _targets(loop: Loop) -> tuple[Tensor, list[Tensor]] | None:
+    """One example's outputs and up to `TARGETS` training targets; None where the model computes its own loss."""
+    found: list[Tensor] = []
+    example = None
+    for batch in loop.train:
+        with torch.no_grad():
+            if example is None:
+                _, outputs, targets = evaluate_batch(loop.model, to_device(batch, loop.device), loop.loss)
+                if outputs is None or targets is None:
+                    return None
+                example = outputs[:1]
+        own = split_batch(batch)[1]
+        if own is None:
+            return None
+        found.append(to_device(own, loop.device))
+        if sum(map(len, found)) >= TARGETS:
+            break
+    return None if example is None else (example, found)
+
+
+def constant_of(loop: Loop) -> Tensor | None:
+    """The best constant prediction of the training targets, `[1, …]`; None where the model computes its own loss."""
+    known = _targets(loop)
+    return None if known is None else best_constant(*known, loop.loss)
+
+
+def zero_loss(loop: Loop) -> float | None:
+    """The loss of outputs of zero; None where the model computes its own loss."""
+    known = _targets(loop)
+    if known is None:
+        return None
+    example, targets = known
+    everything = torch.cat(targets)
+    outputs = torch.zeros_like(example).expand(len(everything), *example.shape[1:])
+    return float((loop.loss or default_loss)(outputs, everything))
+
+
+def loop_classes(loop: Loop) -> int | None:
+    """Number of outputs, if the targets are whole numbers; None for regression."""
+    known = _targets(loop)
+    if known is None or known[1][0].is_floating_point():
+        return None
+    return int(known[0].shape[1])
+
+
+def overfit_batch(loop: Loop, rate: float, seed: int) -> Step:
+    """Step 2: `OVERFIT_STEPS` steps on the first batch at the best rate of step 3, and at a third and three times of it."""
+    loop.begin(0.0, seed)
+    batch = next(loop.batches(seed, 1))
+    before = {name: p.detach().clone() for name, p in loop.model.named_parameters() if p.requires_grad}
+    traces, unmoved = {}, set(before)
+    for factor in (1.0, 0.3, 3.0):
+        trace = loop.trace(rate * factor, OVERFIT_STEPS, seed, batch)
+        traces[round_rate(rate * factor)] = trace
+        unmoved &= {n for n, p in loop.model.named_parameters() if n in before and torch.equal(p, before[n])}
+        if trace.alive and trace.losses[-1] < OVERFITTED * trace.losses[0]:
+            break
+    best = min((t for t in traces.values() if t.alive), key=lambda t: t.losses[-1], default=None)
+    figures = {"curves": {f"rate {r:g}": t.losses[: t.finite_steps].tolist() for r, t in traces.items()}}
+    ends = None if best is None else (float(best.losses[0]), float(best.losses[-1]))
+    return step_of(2, figures, _overfitted(ends), _still(unmoved, len(before)))
+
+
+def _overfitted(ends: tuple[float, float] | None) -> Finding | None:
+    if ends is None:
+        return Finding(
+            "diverges-at-every-rate", "fail", "training on a single batch diverges", "model",
+            "check for a division, log or sqrt at zero, normalise the inputs, or clip gradients",
+        )  # fmt: skip
+    first, last = ends
+    if last < OVERFITTED * first:
+        return None
+    return Finding(
+        "slow-to-overfit", "warn", f"{OVERFIT_STEPS} steps on one batch take the loss from {first:.3g} to {last:.3g} only",
+        "a single batch", "check that all layers train; strong regularisation (dropout) also prevents it",
+    )  # fmt: skip
+
+
+def _still(unmoved: set[str], tensors: int) -> Finding | None:
+    if not unmoved:
+        return None
+    names = ", ".join(sorted(unmoved)[:3]) + (", …" if len(unmoved) > 3 else "")
+    return Finding(
+        "parameters-without-gradient", "warn", f"{len(unmoved)} of {tensors} parameter tensors never changed", names,
+        "check for layers that forward does not use, a detach, or units that are dead at initialisation",
+    )  # fmt: skip
+
+
+def loss_drop(loop: Loop, center: float, seed: int) -> tuple[Step, list[Drop], int]:
+    """Step 3, what each rate's loss did, and the number of training steps that it took."""
+    rates = [round_rate(center * 10.0**i) for i in range(-DECADES[0], DECADES[1] + 1)]
+    untrained = loop.trace(0.0, STEPS, seed)
+    traces = [loop.trace(rate, STEPS, seed) for rate in rates]
+    drops = [drop_of(rate, trace, untrained.losses) for rate, trace in zip(rates, traces, strict=True)]
+    falling = [drop for drop in drops if drop.falls]
+    best = max(falling, key=lambda drop: drop.mean, default=None)
+    figures = {
+        "drops": {f"{drop.rate:g}": drop.share if drop.trace.alive else None for drop in drops},
+        "rate": None if best is None else best.rate,
+    }
+    finding = None if falling else no_drop(drops, overfitted=False)
+    if finding is not None and any(drop.trace.alive for drop in drops):
+        finding = replace(finding, level="warn")  # a pre-trained model may be near its best already
+    return step_of(3, figures, finding), drops, sum(trace.finite_steps for trace in traces)

@@ -1,0 +1,50 @@
+"""Faults that the outputs of an untrained model show: probabilities or rectified values where logits or numbers belong."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ablate.protocol.steps import Finding
+
+TOLERANCE = 1e-4
+ZEROS = 0.02
+"""Share of outputs that are exactly zero from which a rectifier is suspected."""
+
+
+def output_findings(outputs: Tensor, classes: int | None) -> list[Finding]:
+    """`outputs` `[N, C or D]` of an untrained model; `classes`: None for regression.
+
+    Logits have either sign. Softmax gives rows that sum to one, a sigmoid values between 0 and 1, a rectifier values that
+    are not negative, many of them exactly zero. (Log-softmax does no harm: cross-entropy applies it again.)
+    """
+    values = outputs.detach().double()
+    if not values.isfinite().all() or bool((values < 0).any()) or not bool((values > 0).any()):
+        return []
+    if classes is not None and classes > 1 and bool(((values.sum(1) - 1).abs() < TOLERANCE).all()):
+        return [
+            Finding(
+                "outputs-are-probabilities", "warn",
+                "the outputs are not negative and sum to one: a softmax stands before the cross-entropy, which applies it again",
+                "the model's last layer", "return logits, without softmax",
+            )
+        ]  # fmt: skip
+    if float((values == 0).double().mean()) >= ZEROS:
+        return [
+            Finding(
+                "outputs-rectified", "warn", "no output is negative, and many are exactly zero: the last layer is rectified",
+                "the model's last layer", "end with a linear layer, without an activation",
+            )
+        ]  # fmt: skip
+    if (
+        classes is not None
+        and classes > 1
+        and bool((values < 1).all())
+        and len(values) * values.shape[1] >= 20
+    ):
+        return [
+            Finding(
+                "outputs-squashed", "warn", "all outputs lie between 0 and 1: a sigmoid stands before the cross-entropy",
+                "the model's last layer", "return logits, without an activation",
+            )
+        ]  # fmt: skip
+    return []

@@ -1,0 +1,75 @@
+"""Step 4: one grid of learning rates, half-decades over five decades, each trained for the whole budget of a run.
+
+Rates that step 3 has ruled out are left out. If the best rate is the outermost, the grid is extended once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import log10
+
+from ablate.protocol.baseline import PER_DECADE, round_rate
+from ablate.protocol.cells import Cell, none_completed, summarise, train_cells
+from ablate.protocol.loss_drop import STEPS, Drop
+from ablate.protocol.selection import best_cell, cliff, edge, no_better_than_a_guess
+from ablate.protocol.steps import Finding, Setup, Step
+
+ARM = "rates"
+HOPELESS = 0.5
+"""A rate is too low if a higher one that goes as far in fewer steps gains less than this fraction of the best drop."""
+NEIGHBOURS = 2
+"""Half-decades on either side of step 3's rate that are always tried."""
+
+
+def rates_worth_trying(rates: Sequence[float], drops: Sequence[Drop], steps: int) -> list[float]:
+    """`rates` without those that `drops` of step 3 rule out for runs of `steps` steps.
+
+    Too high: at this rate or a lower one step 3 diverged, or ended with a loss above the untrained one's. Too low: a rate r goes no farther in `steps` steps than
+    r · `steps` ÷ `STEPS` goes in `STEPS`, and even that rate gained little.
+    """
+    diverged = min((drop.rate for drop in drops if not drop.trace.alive), default=float("inf"))
+    falling = [drop for drop in drops if drop.falls]
+    if not falling:
+        return [rate for rate in rates if rate < diverged] or list(rates)
+    best = max(falling, key=lambda drop: drop.mean)
+    above = [drop.rate for drop in drops if drop.rate > best.rate and not drop.mean > 0]
+    diverged = min([diverged, *above])
+    little = [drop.rate for drop in drops if drop.rate < best.rate and drop.mean < HOPELESS * best.mean]
+    lowest = max(little, default=0.0) * STEPS / max(steps, STEPS)
+    near = 10 ** ((NEIGHBOURS + 0.5) / PER_DECADE)
+    return [
+        rate
+        for rate in rates
+        if best.rate / near < rate < best.rate * near or lowest < rate < diverged
+    ]  # fmt: skip
+
+
+def rate_grid(setup: Setup, rates: Sequence[float], epochs: int) -> tuple[Step, list[Cell]]:
+    """The step, and its cells; empty if no run completed or none is better than a guess at any epoch."""
+    task = setup.context.task
+    cells = train_cells(setup, [(rate, None) for rate in rates], [setup.seed], epochs, ARM)
+    best, findings = best_cell(cells, task), []
+    side = -1 if best is None else edge(cells, task)
+    if side:
+        outer = min(rates) if side < 0 else max(rates)
+        beyond = [round_rate(10 ** (log10(outer) + side * i / PER_DECADE)) for i in (1, 2)]
+        why = "no run completed" if best is None else f"the best rate, {outer:g}, was the outermost"
+        cells += train_cells(
+            setup, [(rate, None) for rate in beyond], [setup.seed], epochs, f"{ARM}, extended"
+        )
+        best = best_cell(cells, task)
+        message = f"{why}: {min(beyond):g} and {max(beyond):g} were added"
+        findings.append(Finding("widened", "note", message, "rates"))
+    figures = summarise(cells, best, task, epochs)
+    if best is None:
+        return Step(4, figures, (none_completed(cells), *findings)), []
+    if failed := no_better_than_a_guess(cells, task):
+        return Step(4, figures, (failed, *findings)), []
+    if side and best.rate in (min(c.rate for c in cells), max(c.rate for c in cells)) and edge(cells, task):
+        findings.append(
+            Finding(
+                "edge", "warn", f"the best rate, {best.rate:g}, is still the outermost after extending the grid",
+                f"rate {best.rate:g}", "runs are short, or the scale of inputs, targets or outputs is unusual",
+            )
+        )  # fmt: skip
+    return Step(4, figures, (*findings, *cliff(cells, best, task, "note"))), cells
