@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -59,7 +60,76 @@ def test_imports_go_one_way(path: Path):
             assert parts[1] in MAY[room], f"{room} must not import {module}"
 
 
-def test_every_permitted_import_is_enabled():
+def import_cycles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """The strongly connected components of more than one module (Tarjan 1972)."""
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    cycles: list[list[str]] = []
+
+    def visit(module: str) -> None:
+        index[module] = low[module] = len(index)
+        stack.append(module)
+        for other in sorted(graph[module]):
+            if other not in index:
+                visit(other)
+            if other in stack:
+                low[module] = min(low[module], low[other])
+        if low[module] == index[module]:
+            members = stack[stack.index(module) :]
+            del stack[stack.index(module) :]
+            if len(members) > 1:
+                cycles.append(sorted(members))
+
+    for module in graph:
+        if module not in index:
+            visit(module)
+    return cycles
+
+
+def module_level_imports(tree: ast.Module) -> Iterator[ast.Import | ast.ImportFrom]:
+    """Import statements that run when the module is imported: none within functions, none for type checking only."""
+    pending: list[ast.AST] = [*tree.body]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield node
+        elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            pending += node.orelse
+        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            pending += ast.iter_child_nodes(node)
+
+
+def import_graph(*folders: str) -> dict[str, set[str]]:
+    """Module -> the modules that it imports when it is imported."""
+    files = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for folder in folders
+        for path in sorted((ROOT / folder).rglob("*.py"))
+    }
+    graph: dict[str, set[str]] = {}
+    for module, path in files.items():
+        imported: set[str] = set()
+        for node in module_level_imports(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names = {f"{node.module}.{alias.name}" for alias in node.names}
+                imported |= {name if name in files else node.module for name in names}
+            elif isinstance(node, ast.Import):
+                imported |= {alias.name for alias in node.names}
+        graph[module] = (imported & files.keys()) - {module}
+    return graph
+
+
+def test_no_modules_import_each_other():
+    assert import_cycles(import_graph("ablate", "bench")) == []
+
+
+def test_import_cycles_are_found():
+    graph = {"a": {"b"}, "b": {"c", "d"}, "c": {"a"}, "d": {"e"}, "e": set(), "f": {"g", "a"}, "g": {"f"}}
+    assert sorted(import_cycles(graph)) == [["a", "b", "c"], ["f", "g"]]
+
+
+def test_every_permitted_import_is_used():
     """A permission that nobody uses is removed, so that the table shows the dependencies that exist."""
     used: dict[str, set[str]] = {room: set() for room in MAY}
     for path in FILES:
