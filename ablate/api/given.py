@@ -14,7 +14,7 @@ from torch import nn
 
 from ablate.api.result import Study
 from ablate.api.settings import Settings, check_settings, options_from, sections_change
-from ablate.api.stages import Change, changed, open_study
+from ablate.api.stages import Change, changed, open_study, with_tricks
 from ablate.records import study as studies
 from ablate.records.errors import InputError
 from ablate.records.names import check_name
@@ -51,7 +51,7 @@ def opened_for(
             hint="give the task",
         )
     options = options_from(settings, task.options)
-    return changed(task.opened, *changes), options
+    return changed(with_tricks(task.opened, options.tricks), *changes), options
 
 
 def opened_from(
@@ -69,7 +69,7 @@ def opened_from(
     if isinstance(given, str | os.PathLike):
         return open_study(os.fspath(given), options, *changes)
     if isinstance(given, Task):
-        return changed(open_task(given, options), *changes)
+        return changed(with_tricks(open_task(given, options), options.tricks), *changes)
     raise InputError(f"a task cannot be a {type(given).__name__}", hint=TASK_HINT)
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypedDict
 
 from ablate.catalogue.registry import registry
@@ -23,12 +24,14 @@ SECTIONS = ("metric", "baseline", "space", "search", "rank", "confirm")
 class Settings(TypedDict, total=False):
     """The rest of a study: each has the meaning of the study file's key, or of the option, of the same name.
 
+    tricks: of the user's own: paths of files, modules, or classes like `torch.optim.NAdam`.
     metric, epochs, seed: as in the study file. baseline, space, search, rank, confirm: its sections, as dictionaries:
         `space={"exclude": ["fgsm"], "dropout": {"p": {"high": 0.3}}}`.
     name: of the ledger and the report. studies, out: folders of ledgers and of reports.
     device, lanes, workers, executor, kernel, memory: where and how runs are trained. quiet: no progress.
     """
 
+    tricks: Sequence[Any]
     metric: str
     epochs: int
     seed: int
@@ -79,6 +82,7 @@ def options_from(settings: Mapping[str, Any], before: Options | None = None) -> 
         given["reports"] = Path(settings["out"])
     if "studies" in given:
         given["studies"] = Path(given["studies"])
+    given["tricks"] = trick_references(settings)
     command = shlex.join([Path(sys.argv[0]).name or "python", *sys.argv[1:]])
     return replace(before or Options(), command=command, **given)
 
@@ -92,17 +96,48 @@ def sections_change(
     checked as a file is.
     """
     given = {name: settings[name] for name in SECTIONS if name in settings}
-    try:
-        text = "".join(f"{name} = {toml.value(value)}\n" for name, value in given.items())
-    except TypeError as error:
-        raise InputError(f"{', '.join(given)}: {error}", hint="use numbers, text, lists and dicts") from error
-    parsed = studies.parse(text, "arguments", catalogue=registry())
+    text = _as_file(given)
     edits = Edits(trials, whole("seed", settings, 0), whole("epochs", settings, 1))
 
     def change(study: StudyFile) -> StudyFile:
+        parsed = studies.parse(text, "arguments", catalogue=registry())
         return edits(replace(study, **{name: getattr(parsed, name) for name in given}))
 
     return change
+
+
+def _as_file(sections: Mapping[str, Any]) -> str:
+    """The sections as the text of a study file. Raises InputError for a value that such a file cannot have."""
+    try:
+        return "".join(f"{name} = {toml.value(value)}\n" for name, value in sections.items())
+    except TypeError as error:
+        raise InputError(
+            f"{', '.join(sections)}: {error}", hint="use numbers, text, lists and dicts"
+        ) from error
+
+
+def trick_references(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """The user's own tricks: those in `settings["tricks"]`, and optimizer classes that its sections name.
+
+    A trick is the path of its file, the module that was imported from it, or an optimizer class. Raises InputError.
+    """
+    given = settings.get("tricks", ())
+    listed = [given] if isinstance(given, str | os.PathLike) else given
+    text = _as_file({name: settings[name] for name in SECTIONS if name in settings})
+    return (*map(_reference, listed), *studies.named_tricks(text, "arguments"))
+
+
+def _reference(trick: Any) -> str:
+    if isinstance(trick, str | os.PathLike):
+        return os.fspath(trick)
+    if isinstance(trick, ModuleType) and trick.__file__:
+        return trick.__file__
+    if isinstance(trick, type):
+        return f"{trick.__module__}.{trick.__qualname__}"
+    raise InputError(
+        f"a trick cannot be a {type(trick).__name__}",
+        hint="give the path of its file, its module, or an optimizer class",
+    )
 
 
 def whole(name: str, settings: Mapping[str, Any], least: int) -> int | None:

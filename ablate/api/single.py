@@ -14,6 +14,7 @@ from ablate.api.given import opened_for
 from ablate.api.result import Study
 from ablate.api.settings import Settings, whole
 from ablate.api.stages import run_stages, shown_for
+from ablate.catalogue.own_tricks import using_tricks
 from ablate.catalogue.registry import registry
 from ablate.ledger.store import Ledger
 from ablate.ranking.estimation.compare import Comparison
@@ -164,10 +165,10 @@ def train(
     from ablate.study.environment import device_of
     from ablate.study.single import train_single
 
-    chosen = recipe_of(task if recipe is None and isinstance(task, Study) else recipe, lr)
     opened, options = opened_for(task, settings, model, data, criterion)
     quiet = bool(settings.get("quiet", False))
-    with shown_for(opened, quiet=quiet) as progress:
+    with using_tricks(opened.tricks), shown_for(opened, quiet=quiet) as progress:
+        chosen = recipe_of(task if recipe is None and isinstance(task, Study) else recipe, lr)
         epochs = opened.study.epochs or opened.task.epochs
         progress.stage("train", epochs)
         done = train_single(
@@ -175,7 +176,7 @@ def train(
             device=device_of(options.device), folder=options.reports / opened.name,
             report=lambda report: progress.trained(1), say=progress.say,
         )  # fmt: skip
-    return Trained(done.run, done.result, done.weights, load(done.weights, task=opened.task))
+        return Trained(done.run, done.result, done.weights, load(done.weights, task=opened.task))
 
 
 def compare(
@@ -198,12 +199,14 @@ def compare(
 
     if margin is not None and not margin > 0:
         raise InputError(f"margin must be above zero, not {margin}", hint="leave it out for an automatic one")
-    one, other = recipe_of(a), recipe_of(b)
+    opened, options = opened_for(task, settings, model, data, criterion)
+    with using_tricks(opened.tricks):
+        one, other = recipe_of(a), recipe_of(b)
     if one == other:
         raise InputError("the two recipes are the same", hint="give two that differ")
-    opened, options = opened_for(task, settings, model, data, criterion)
     opened = replace(opened, name=f"compare-{one.hash}-{other.hash}", text=opened.study.to_toml())
     with (
+        using_tricks(opened.tricks),
         shown_for(opened, quiet=bool(settings.get("quiet", False))) as progress,
         session_of(opened, options, progress) as session,
     ):

@@ -10,6 +10,7 @@ from threading import Thread
 from ablate.api.notebook import NotebookShown, in_notebook
 from ablate.api.progress import Shown
 from ablate.api.result import Spent, Study
+from ablate.catalogue.own_tricks import OwnTricks, own_tricks, using_tricks
 from ablate.records.names import check_name
 from ablate.records.study import StudyFile
 from ablate.study.driver import STAGES, bound_of, check_stages, run_study
@@ -24,15 +25,28 @@ def open_study(given: str, options: Options, *changes: Change) -> Opened:
     opened = find(given, options)
     if options.name:
         opened = replace(opened, name=check_name(options.name), named=options.name)
-    return changed(opened, *changes)
+    return changed(with_tricks(opened, options.tricks), *changes)
 
 
 def changed(opened: Opened, *changes: Change) -> Opened:
     """`opened` with `changes` made to its study file. Its text stays as the user wrote it where nothing differs."""
     study = opened.study
-    for change in changes:
-        study = change(study)
+    with using_tricks(opened.tricks):
+        for change in changes:
+            study = change(study)
     return opened if study == opened.study else replace(opened, study=study, text=study.to_toml())
+
+
+def with_tricks(opened: Opened, references: Sequence[str]) -> Opened:
+    """`opened` with further tricks of the user's own: paths and dotted paths, as in a study file. Raises InputError."""
+    if not references:
+        return opened
+    names = tuple(dict.fromkeys((*opened.study.tricks, *references)))
+    found = own_tricks(references)
+    files = dict.fromkeys((*opened.tricks.files, *found.files))
+    optimizers = dict.fromkeys((*opened.tricks.optimizers, *found.optimizers))
+    opened = changed(opened, lambda study: replace(study, tricks=names))
+    return replace(opened, tricks=OwnTricks(tuple(files), tuple(optimizers)))
 
 
 def run_stages(
@@ -50,8 +64,23 @@ def run_stages(
     `budget`: of the whole study; what the other stages leave of it becomes the rank stage's. `lr_find_budget`: of the stage lr-find. `force`: go on where a step
     of lr-find fails. `quiet`: no progress. Raises InputError before anything is written, AblateError for a failed stage.
     """
-    chosen = check_stages(stages or STAGES)
     bound_of(lr_find_budget)
+    with using_tricks(opened.tricks):
+        return _run_stages(
+            opened, options, check_stages(stages or STAGES), budget, lr_find_budget, force=force, quiet=quiet
+        )
+
+
+def _run_stages(
+    opened: Opened,
+    options: Options,
+    chosen: tuple[str, ...],
+    budget: str,
+    lr_find_budget: str,
+    *,
+    force: bool,
+    quiet: bool,
+) -> Study:
     division = None
     if budget:
         from ablate.api.design import check_options

@@ -23,6 +23,11 @@ def read(path: Path) -> Trick:
         source = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read the trick file {path}: {error}") from error
+    return parse(source, path)
+
+
+def parse(source: str, path: Path) -> Trick:
+    """The record in `source`, the text of the file at `path`. Raises InputError as `read` does."""
     start = source.rfind("\nTRICK = ")
     if start < 0:
         raise InputError(f"{path} has no 'TRICK = Trick(...)' at the end")

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import entry_points
@@ -23,15 +25,16 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A trick's record, and where its code is."""
+    """A trick's record, and where its code is. `sha256`: of a user's own file, so that one that was edited is loaded again."""
 
     trick: Trick
     path: Path
     module: str
+    sha256: str = ""
 
     def load(self) -> ModuleType:
         """The trick's module (imports torch)."""
-        return _load(self.module, self.path)
+        return _load(self.module, self.path, self.sha256)
 
     @property
     def description(self) -> str:
@@ -102,11 +105,33 @@ class Registry(Mapping[str, Trick]):
     def plus(self, files: Iterable[Path]) -> Registry:
         """This registry and the tricks in `files` (a user's own, by path)."""
         own = [Entry(literal.read(path), path.resolve(), "") for path in files]
-        return Registry([*self._entries.values(), *own])
+        return self.with_entries(own)
+
+    def with_entries(self, entries: Iterable[Entry]) -> Registry:
+        """This registry and further entries. Raises InputError where two have one name."""
+        return Registry([*self._entries.values(), *entries])
+
+
+_current: ContextVar[Registry | None] = ContextVar("registry", default=None)
+
+
+def registry() -> Registry:
+    """The tricks that ship, those of installed plug-ins and, within `using`, a study's own."""
+    return _current.get() or shipped()
+
+
+@contextmanager
+def using(catalogue: Registry) -> Iterator[None]:
+    """Within, `registry()` is `catalogue`."""
+    token = _current.set(catalogue)
+    try:
+        yield
+    finally:
+        _current.reset(token)
 
 
 @cache
-def registry() -> Registry:
+def shipped() -> Registry:
     """The tricks that ship, and those of installed plug-ins."""
     entries = []
     for seam in SEAMS:
@@ -122,7 +147,7 @@ def registry() -> Registry:
 
 
 @cache
-def _load(module: str, path: Path) -> ModuleType:
+def _load(module: str, path: Path, sha256: str) -> ModuleType:
     if module:
         return importlib.import_module(module)
     spec = importlib.util.spec_from_file_location(f"ablate_own_{path.stem}", path)

@@ -16,6 +16,7 @@ from ablate.cli.options import (
     Seed,
     Studies,
     StudyOptions,
+    Tricks,
     check_margin,
     grouped,
     options_of,
@@ -35,6 +36,7 @@ def compare(
     seed: Seed = None,
     epochs: Epochs = None,
     studies: Studies = Path("studies"),
+    tricks: Tricks = None,
     *,
     machine: MachineOptions,
     quiet: Quiet = False,
@@ -48,6 +50,7 @@ def compare(
     from dataclasses import replace
 
     from ablate.api.stages import open_study, shown_for
+    from ablate.catalogue.own_tricks import using_tricks
     from ablate.catalogue.registry import registry
     from ablate.records.errors import InputError
     from ablate.study.compare import compare_recipes, document
@@ -55,17 +58,19 @@ def compare(
     from ablate.study.resume import session_of
 
     check_margin(margin)
-    one, other = (read_recipe(path, registry()) for path in (a, b))
-    if one == other:
-        raise InputError(f"{a} and {b} are the same recipe", hint="name two that differ")
-    wanted = StudyOptions(seed, epochs, studies)
+    wanted = StudyOptions(seed, epochs, studies, tricks=tricks)
     options = options_of(wanted, machine)
     opened = open_study(task, options, wanted.edits())
+    with using_tricks(opened.tricks):
+        one, other = (read_recipe(path, registry()) for path in (a, b))
+    if one == other:
+        raise InputError(f"{a} and {b} are the same recipe", hint="name two that differ")
     study = opened.study
     name = f"compare-{one.hash}-{other.hash}"
     opened = replace(opened, name=name, text=study.to_toml())
     metric = study.metric or opened.task.metric
     with (
+        using_tricks(opened.tricks),
         shown_for(opened, quiet=quiet or json) as progress,
         session_of(opened, options, progress) as session,
     ):

@@ -63,6 +63,15 @@ DesignName = Annotated[str, typer.Option("--design", help=DESIGN_HELP)]
 Around = Annotated[str, typer.Option(help="Rank around best, baseline, or a recipe file.")]
 
 
+Tricks = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tricks",
+        help="A trick of your own: a file, a folder of them, or torch.optim.NAME; may be repeated.",
+    ),
+]
+
+
 @dataclass(frozen=True)
 class StudyOptions:
     """Which study, and what is changed in its file."""
@@ -72,6 +81,7 @@ class StudyOptions:
     studies: Studies = Path("studies")
     name: Name = ""
     target: Target = ""
+    tricks: Tricks = None
 
     def of(self, given: str) -> str:
         """The study that is `given`, with the column to predict where it is a table."""
@@ -117,6 +127,7 @@ def options_of(study: StudyOptions, machine: MachineOptions, output: OutputOptio
     output = output or OutputOptions()
     return Options(
         studies=study.studies, reports=output.out, profile=output.profile, name=study.name,
+        tricks=tuple(study.tricks or ()),
         **{field.name: getattr(machine, field.name) for field in fields(machine)},
     )  # fmt: skip
 

@@ -44,6 +44,7 @@ def plan(
     """
     from ablate.api.design import check_options, checked_design
     from ablate.api.stages import open_study
+    from ablate.catalogue.own_tricks import using_tricks
     from ablate.study.plan import plan as planned
 
     def change(file: StudyFile) -> StudyFile:
@@ -58,7 +59,9 @@ def plan(
         )
 
     options = options_of(study, machine)
-    document = planned(open_study(study.of(given), options, study.edits(trials), change), options)
+    opened = open_study(study.of(given), options, study.edits(trials), change)
+    with using_tricks(opened.tricks):
+        document = planned(opened, options)
     if json:
         print_json(document)
         return

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ablate.cli.options import Device, Json, Out, Quiet
+from ablate.cli.options import Device, Json, Out, Quiet, Tricks
 from ablate.cli.output import print_json
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ def train(
     epochs: Annotated[int | None, typer.Option(help="Budget; else the task's.", min=1, max=1_000_000)] = None,
     device: Device = "auto",
     out: Out = Path("reports"),
+    tricks: Tricks = None,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
@@ -31,6 +32,7 @@ def train(
 
     Examples: ablate train digits --seed 3 · ablate train my_task.py:task --recipe recipe.toml
     """
+    from ablate.catalogue.own_tricks import own_tricks, using_tricks
     from ablate.catalogue.registry import registry
     from ablate.records.recipe import Recipe
     from ablate.study.environment import device_of
@@ -41,8 +43,6 @@ def train(
 
     loaded = load(task)
     remarks = (*loaded.notes, *check(loaded))
-    catalogue = registry()
-    chosen = read_recipe(recipe, catalogue) if recipe else Recipe.of(catalogue, {"momentum": {"lr": lr}})
 
     def show(report: Report) -> None:
         if not quiet and not json:
@@ -54,16 +54,19 @@ def train(
             values = ", ".join(f"{name} {curve[-1]:.4f}" for name, curve in last.items())
             typer.echo(f"epoch {max(map(len, last.values()))}: {values}", err=True)
 
-    done = train_single(
-        loaded,
-        chosen,
-        seed=seed,
-        epochs=epochs,
-        device=device_of(device),
-        folder=out / loaded.name,
-        report=show,
-        say=lambda line: None if quiet or json else typer.echo(line, err=True),
-    )
+    with using_tricks(own_tricks(tricks or ())):
+        catalogue = registry()
+        chosen = read_recipe(recipe, catalogue) if recipe else Recipe.of(catalogue, {"momentum": {"lr": lr}})
+        done = train_single(
+            loaded,
+            chosen,
+            seed=seed,
+            epochs=epochs,
+            device=device_of(device),
+            folder=out / loaded.name,
+            report=show,
+            say=lambda line: None if quiet or json else typer.echo(line, err=True),
+        )
     if json:
         print_json(
             {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,20 +14,12 @@ def tricks(
     name: Annotated[str, typer.Argument(metavar="[NAME]", help="A trick, for its card.")] = "",
     seam: Annotated[str, typer.Option(help="Only the tricks of a seam.")] = "",
     task: Annotated[str, typer.Option(help="Say what applies to a task (loads torch).")] = "",
-    file: Annotated[list[Path] | None, typer.Option(help="A trick of your own, by path.")] = None,
+    from ablate.catalogue.own_tricks import catalogue_with, own_tricks
     pages: Annotated[Path | None, typer.Option(help="Write a page for each trick into this folder.")] = None,
-    json: Json = False,
-) -> None:
-    """List the tricks, or show one: what, formula, parameters, when not to use it, claims, sources.
-
-    Examples: ablate tricks · ablate tricks dropout · ablate tricks --task my_task.py:task
-    """
-    from ablate.catalogue.cards import card, document, listing
-    from ablate.catalogue.registry import registry
     from ablate.records.errors import unknown
     from ablate.records.trick import SEAMS
 
-    catalogue = registry().plus(file) if file else registry()
+    catalogue = catalogue_with(own_tricks(own or ()))
     if seam and seam not in SEAMS:
         raise unknown("seam", seam, SEAMS)
     if pages is not None:

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import torch
 
-from ablate.catalogue.registry import registry
+from ablate.catalogue.own_tricks import NONE, OwnTricks, catalogue_with, using_tricks
 from ablate.executors.job_error import JobError
 from ablate.executors.progress import Progress
 from ablate.executors.shared_task import SharedTask, task_of
@@ -39,6 +39,7 @@ class Job:
     `checkpoint`: of a group that contains these runs, from which to continue; empty to start anew.
     `metric`: what the study looks at, as in `Task.metric`; the task's own where it is empty.
     `shared`: the task itself where workers cannot load it. An executor that has sent it to its workers may send jobs without it.
+    `tricks`: that the study brings along, files and optimizer classes.
     """
 
     reference: str
@@ -53,6 +54,7 @@ class Job:
     checkpoint: bytes = b""
     metric: str = ""
     shared: SharedTask | None = None
+    tricks: OwnTricks = NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +74,13 @@ class JobResult:
 
 
 @lru_cache(maxsize=4)
-def context_of(reference: str, device: str, kernel: str | None = None, metric: str = "") -> TaskContext:
+def context_of(
+    reference: str, device: str, kernel: str | None = None, metric: str = "", tricks: OwnTricks = NONE
+) -> TaskContext:
     """The context of a task, cached for the life of the process."""
     task = task_of(reference)
     return TaskContext.of(
-        task.but(metric=metric) if metric else task, registry(), torch.device(device), kernel
+        task.but(metric=metric) if metric else task, catalogue_with(tricks), torch.device(device), kernel
     )
 
 
@@ -84,7 +88,8 @@ def run_job(job: Job, progress: Progress | None = None) -> JobResult:
     """Train the runs of a job. Raises InputError if the task file changed, any other AblateError as it is, and JobError for
     what else training raises: every other exception of the future is the executor's."""
     try:
-        return _run_job(job, progress)
+        with using_tricks(job.tricks):
+            return _run_job(job, progress)
     except Exception as error:
         if not isinstance(error, AblateError):
             raise JobError.of(error) from error
@@ -92,7 +97,7 @@ def run_job(job: Job, progress: Progress | None = None) -> JobResult:
 
 
 def _run_job(job: Job, progress: Progress | None) -> JobResult:
-    context = context_of(job.reference, job.device, job.kernel, job.metric)
+    context = context_of(job.reference, job.device, job.kernel, job.metric, job.tricks)
     if job.sha256 and context.task.source_sha256 != job.sha256:
         raise InputError(f"{job.reference} changed while the study ran", hint="run the command again")
 

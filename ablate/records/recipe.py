@@ -15,6 +15,15 @@ Settings = Mapping[str, Value]
 Catalogue = Mapping[str, Trick]
 
 
+TORCH = "torch"
+"""The key under which settings name an optimizer class by its dotted path."""
+
+
+def torch_name(path: str) -> str:
+    """The name of an optimizer class as a trick: `torch.optim.NAdam` → `torch_nadam`."""
+    return f"{path.split('.')[0]}_{path.rpartition('.')[2].lower()}"
+
+
 class Recipe(Mapping[str, Settings]):
     """Trick name -> its settings. Complete (every parameter has a value) and hashable.
 
@@ -35,7 +44,8 @@ class Recipe(Mapping[str, Settings]):
         """Validate `tricks` against the catalogue and fill in defaults.
 
         A value is a table of settings, `true` for the defaults or `false` for off. A key may be a slot if the
-        settings name the trick: `optimizer = {name = "adam", lr = 0.001}`. Raises InputError, Conflict.
+        settings name the trick: `optimizer = {name = "adam", lr = 0.001}`, or an optimizer class that the catalogue
+        has been given: `optimizer = {torch = "torch.optim.NAdam", lr = 0.001}`. Raises InputError, Conflict.
         """
         checked: dict[str, dict[str, Value]] = {}
         slots = {trick.slot for trick in catalogue.values() if trick.slot}
@@ -43,6 +53,9 @@ class Recipe(Mapping[str, Settings]):
             settings = {} if value is True else value
             if value is False:
                 continue
+            if isinstance(settings, Mapping) and TORCH in settings:
+                settings = dict(settings)
+                settings["name"] = torch_name(str(settings.pop(TORCH)))
             if isinstance(value, str) and key in slots:
                 settings = {"name": value}
             if not isinstance(settings, Mapping):

@@ -11,7 +11,7 @@ from typing import Any, Literal, cast, get_args
 
 from ablate.records import toml
 from ablate.records.errors import InputError
-from ablate.records.recipe import Catalogue, Recipe
+from ablate.records.recipe import TORCH, Catalogue, Recipe
 from ablate.records.study_rank import ConfirmSection, RankSection, read_confirm, read_rank
 from ablate.records.study_space import SpaceSection, overrides_to_dict, read_space
 from ablate.records.table import Table
@@ -24,7 +24,7 @@ DEFAULT_BASELINE: Mapping[str, Any] = {
     "cosine": True,
 }
 """The rate decays to zero: a constant one flatters every trick that averages, and doubles the variance of an effect."""
-_SECTIONS = ("task", "metric", "epochs", "seed", "baseline", "space", "search", "rank", "confirm")
+_SECTIONS = ("tricks", "task", "metric", "epochs", "seed", "baseline", "space", "search", "rank", "confirm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,7 @@ class SearchSection:
 class StudyFile:
     """The configuration of a study. `metric` "" and `epochs` None mean the task's own.
 
+    `tricks`: own ones, paths of files and dotted paths of optimizer classes.
     `baseline` has the form that `Recipe.of` accepts, except that an `lr` may be the string "lr-find";
     `baseline_recipe` turns it into a recipe.
     """
@@ -51,6 +52,7 @@ class StudyFile:
     search: SearchSection = field(default_factory=SearchSection)
     rank: RankSection = field(default_factory=RankSection)
     confirm: ConfirmSection = field(default_factory=ConfirmSection)
+    tricks: tuple[str, ...] = ()
 
     @property
     def needs_lr_find(self) -> bool:
@@ -72,6 +74,8 @@ class StudyFile:
     def to_toml(self) -> str:
         """The study file with every setting written out, so that it keeps its meaning if defaults change."""
         top: dict[str, Any] = {"task": self.task, "metric": self.metric or None, "epochs": self.epochs}
+        if self.tricks:
+            top["tricks"] = self.tricks
         sections: dict[str, Mapping[str, Any]] = {
             "baseline": self.baseline,
             "space": {"include": self.space.include, "exclude": self.space.exclude},
@@ -121,14 +125,28 @@ def parse(text: str, source: str, *, catalogue: Catalogue) -> StudyFile:
         ),
         rank=read_rank(top.table("rank"), catalogue),
         confirm=read_confirm(top.table("confirm")),
+        tricks=top.strings("tricks", ()),
     )
+
+
+def named_tricks(text: str, source: str) -> tuple[str, ...]:
+    """The tricks that a study file brings along: `tricks = [...]`, and optimizer classes `{ torch = "torch.optim.NAdam" }` in
+    [baseline] and [space]. Found before the file is parsed, for which they must be in the catalogue. Raises InputError."""
+    top = Table.read(text, source)
+    classes = []
+    for section in ("baseline", "space"):
+        inside = top.data.get(section)
+        for value in inside.values() if isinstance(inside, Mapping) else ():
+            if isinstance(value, Mapping) and isinstance(value.get(TORCH), str):
+                classes.append(value[TORCH])
+    return (*top.strings("tricks", ()), *classes)
 
 
 def _baseline(table: Table, catalogue: Catalogue) -> Mapping[str, Any]:
     """The section, with the default optimizer if it has none. Settings are checked one by one, to report the line."""
     for name, settings in table.data.items():
         entries = settings if isinstance(settings, Mapping) else {}
-        slot_name = {"name": entries["name"]} if "name" in entries else {}
+        slot_name = {naming: entries[naming] for naming in ("name", TORCH) if naming in entries}
         for key in entries:
             with table.at(name, key):
                 Recipe.of(catalogue, _with_lr({name: {**slot_name, key: entries[key]}}, 1.0))

@@ -9,7 +9,7 @@ from typing import Any
 
 from ablate.records import toml
 from ablate.records.errors import unknown
-from ablate.records.recipe import Catalogue
+from ablate.records.recipe import TORCH, Catalogue, torch_name
 from ablate.records.table import Table
 from ablate.records.trick import Parameter, Trick, Value
 
@@ -55,11 +55,15 @@ def read_space(table: Table, catalogue: Catalogue) -> SpaceSection:
     for name in table.data:
         if name in patterns:
             continue
-        if name not in catalogue:
-            with table.at(name):
-                raise unknown("trick", name, [*catalogue, *patterns])
         inner = table.table(name)
-        overrides[name] = {key: _override(inner, key, catalogue[name]) for key in inner.data}
+        given = inner.data.get(TORCH)
+        trick = torch_name(given) if isinstance(given, str) else name
+        if trick not in catalogue:
+            with table.at(name):
+                raise unknown("trick", trick, [*catalogue, *patterns])
+        overrides[trick] = {
+            key: _override(inner, key, catalogue[trick]) for key in inner.data if key != TORCH
+        }
     return SpaceSection(patterns["include"], patterns["exclude"], overrides)
 
 

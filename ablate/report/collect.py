@@ -12,6 +12,7 @@ from ablate.analysis.confirmed import confirmed, in_arms
 from ablate.analysis.designed_runs import ranked
 from ablate.analysis.explored import explored
 from ablate.analysis.tuned_arms import design_document, is_tuned, tuned_tables
+from ablate.catalogue.own_tricks import recorded
 from ablate.catalogue.registry import registry
 from ablate.ledger.entry import Entry
 from ablate.ledger.export import runs_rows
@@ -47,7 +48,7 @@ def gather(
     study.setdefault("metric", next(iter(_metrics(entries)), "validation/loss"))
     metric = str(study["metric"])
     higher = not str(study.get("direction", "maximize")).lower().startswith(("min", "lower", "down"))
-    records = registry() if catalogue is None else catalogue
+    records = {**registry(), **recorded(facts.get("tricks") or ())} if catalogue is None else catalogue
     entries, target = with_steps(entries, facts, metric, higher=higher)
     baseline = dict(facts.get("baseline") or {})
     search = _search(facts.get("search"), entries, metric, higher=higher)

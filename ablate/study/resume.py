@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from ablate.catalogue.own_tricks import NONE, OwnTricks, own_tricks, using_tricks
 from ablate.catalogue.registry import registry
 from ablate.executors.registry import AUTO, INLINE, factory_of
 from ablate.executors.shared_task import SharedTask
@@ -40,7 +41,8 @@ from ablate.tasks.task import Task
 
 @dataclass(frozen=True)
 class Options:
-    """Where and how a study runs; none of it changes a result. `name`: of the ledger and the report, "" = the study's own."""
+    """Where and how a study runs; none of it changes a result. `name`: of the ledger and the report, "" = the study's own.
+    `tricks`: further ones of the user's own, as in a study file."""
 
     studies: Path = Path("studies")
     reports: Path = Path("reports")
@@ -52,12 +54,14 @@ class Options:
     memory: float = 0.0
     profile: bool = False
     name: str = ""
+    tricks: tuple[str, ...] = ()
     command: str = field(default_factory=lambda: shlex.join(["ablate", *sys.argv[1:]]))
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A study as it was asked for, before anything is touched. `shared`: the task is an object that no name leads to."""
+    """A study as it was asked for, before anything is touched. `shared`: the task is an object that no name leads to. `tricks`: those that
+    the study brings along; `using_tricks` them while it is run."""
 
     name: str
     study: StudyFile
@@ -66,6 +70,7 @@ class Opened:
     given: str = ""
     named: str = ""
     shared: bool = False
+    tricks: OwnTricks = NONE
 
 
 def find(given: str, options: Options) -> Opened:
@@ -92,9 +97,11 @@ def find(given: str, options: Options) -> Opened:
         ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"the study file {file} cannot be read: {error}") from error
-    study = studies.parse(text, str(file), catalogue=registry())
+    own = own_tricks(studies.named_tricks(text, str(file)), file.parent)
+    with using_tricks(own):
+        study = studies.parse(text, str(file), catalogue=registry())
     task = _checked(_beside(study.task, file))
-    return Opened(name, study, task, text, given)
+    return Opened(name, study, task, text, given, tricks=own)
 
 
 def _checked(reference: str) -> Task:
@@ -167,6 +174,7 @@ def session_of(
             progress,
             options.profile,
             shared=shared,
+            tricks=opened.tricks,
         )
         started = time.perf_counter()
         clean = False
@@ -276,6 +284,8 @@ def note_facts(
     ledger.put("study", fact)
     ledger.put("task", about)
     ledger.put("environment", environment(device))
+    if opened.tricks != NONE:
+        ledger.put("tricks", opened.tricks.facts())
 
 
 def essentials(study: StudyFile) -> str:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from ablate.catalogue.own_tricks import NONE, OwnTricks
 from ablate.executors.executor import Executor
 from ablate.executors.job import MIN_LANES, Job, JobResult
 from ablate.executors.job_error import JobError
@@ -65,7 +66,7 @@ class Session:
     """Everything that the stages share.
 
     `lanes`: the most runs that train together. `overlap`: called once, as soon as a worker is idle and a core
-    therefore free; must return at once. `shared`: the task, where workers cannot load it by name.
+    therefore free; must return at once. `shared`: the task, where workers cannot load it by name. `tricks`: the study's own.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Session:
     profile: bool = False
     overlap: Callable[[], None] | None = None
     shared: SharedTask | None = None
+    tricks: OwnTricks = NONE
 
     def __post_init__(self) -> None:
         self._pending: dict[Future[JobResult], tuple[list[Planned], Job]] = {}
@@ -151,7 +153,7 @@ class Session:
                 self.shared.reference if self.shared else task.source or task.name, new, tuple(splits), str(self.context.device), self.context.kernel,
                 task.source_sha256, None if prune is None or prune.never else prune.with_finished([e.result for e in finished if e]),
                 -(-len(new) // rounds), self.profile, metric=self.metric,
-                shared=self.shared,
+                shared=self.shared, tricks=self.tricks,
             )  # fmt: skip
             self._dispatch([wanted[run.identity] for run in new], job)
 

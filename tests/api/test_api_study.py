@@ -241,3 +241,20 @@ def test_a_task_of_a_task_file_is_pickled_by_value(tmp_path):
         env={**os.environ, "PYTHONPATH": str(Path(ablate.__file__).parents[1])},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+def test_tricks_of_the_users_own_are_paths_or_classes(tmp_path):
+    from ablate.api.trick_template import trick_files
+
+    (tmp_path / "halved.py").write_text(trick_files("halved")["halved.py"])
+    found = ablate.study(
+        model=Net, data=pairs(), trials=8, stages=["search"], executor="inline", studies=tmp_path,
+        tricks=[tmp_path / "halved.py", torch.optim.NAdam],
+        **{**SETTINGS, "space": {"include": ["halved", "optimizer"]}},
+    )  # fmt: skip
+    assert found.trials["halved.on"].any()
+    assert found.opened.study.tricks == (str(tmp_path / "halved.py"), "torch.optim.nadam.NAdam")
+    run = ablate.train(found, {"torch_nadam": {"lr": 0.01}, "halved": {}}, quiet=True, out=tmp_path)
+    assert run.metrics["validation/accuracy"] > 0
+    with pytest.raises(ablate.InputError, match="a trick cannot be a int"):
+        ablate.study(model=Net, data=pairs(), tricks=[3])

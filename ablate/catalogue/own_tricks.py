@@ -1,0 +1,138 @@
+"""Tricks that a study brings along: files by path, and optimizer classes by dotted path. `registry()` has them within `using_tricks`."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ablate.catalogue import literal
+from ablate.catalogue.registry import Entry, Registry, shipped, using
+from ablate.records.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class TrickFile:
+    """A trick's file as it was when the study began. The hash makes sure that every process runs the same code."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class OwnTricks:
+    """What `--tricks` and the study file name. Small, and can be pickled: it goes with every job."""
+
+    files: tuple[TrickFile, ...] = ()
+    optimizers: tuple[str, ...] = ()
+
+    def facts(self) -> list[dict[str, str]]:
+        """For the ledger: where each trick is from, and the source of files, so that a report can be made without them."""
+        files = [
+            {"path": file.path, "sha256": file.sha256, "source": _read(file.path).decode("utf-8", "replace")}
+            for file in self.files
+        ]
+        return [*files, *({"optimizer": path} for path in self.optimizers)]
+
+
+@dataclass(frozen=True, slots=True)
+class OptimizerEntry(Entry):
+    """An optimizer class as a trick; `module` is the class's dotted path."""
+
+    def load(self) -> ModuleType:
+        return _module_of(self.module)
+
+    @property
+    def description(self) -> str:
+        return _module_of(self.module).__doc__ or ""
+
+
+NONE = OwnTricks()
+
+
+@contextmanager
+def using_tricks(own: OwnTricks) -> Iterator[None]:
+    """Within, `registry()` has the tricks of `own`, too."""
+    if own == NONE:
+        yield
+        return
+    with using(catalogue_with(own)):
+        yield
+
+
+def own_tricks(references: Iterable[str], folder: Path = Path()) -> OwnTricks:
+    """What `references` name: paths of trick files, looked for where the user stands and then in `folder`; folders of such
+    files; dotted paths of optimizer classes. Raises InputError."""
+    from ablate.catalogue.torch_optimizer import is_class_path, trick_of
+
+    files: dict[str, TrickFile] = {}
+    optimizers: dict[str, None] = {}
+    for reference in references:
+        if is_class_path(reference) and not Path(reference).exists():
+            trick_of(reference)
+            optimizers[reference] = None
+            continue
+        given = Path(reference)
+        path = given if given.exists() or not (folder / given).exists() else folder / given
+        members = sorted(path.glob("[a-z]*.py")) if path.is_dir() else [path]
+        if not members:
+            raise InputError(
+                f"the folder {path} has no trick files", hint="write one with: ablate new trick NAME"
+            )
+        for member in members:
+            resolved = str(member.resolve())
+            files[resolved] = TrickFile(resolved, hashlib.sha256(_read(resolved)).hexdigest())
+    own = OwnTricks(tuple(files.values()), tuple(optimizers))
+    if own != NONE:
+        catalogue_with(own)
+    return own
+
+
+def recorded(facts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Name -> record of the tricks in a ledger, by the sources that it holds. Runs nothing. Raises InputError."""
+    found = {}
+    for fact in facts:
+        if "optimizer" in fact:
+            from ablate.catalogue.torch_optimizer import trick_of
+
+            trick = trick_of(fact["optimizer"])
+        else:
+            trick = literal.parse(fact["source"], Path(fact["path"]))
+        found[trick.name] = trick
+    return found
+
+
+@lru_cache(maxsize=16)
+def catalogue_with(own: OwnTricks) -> Registry:
+    """The catalogue and the tricks of `own`. Raises InputError where a file is not what it was, or two have one name."""
+    from ablate.catalogue.torch_optimizer import trick_of
+
+    entries = []
+    for file in own.files:
+        if hashlib.sha256(_read(file.path)).hexdigest() != file.sha256:
+            raise InputError(f"{file.path} changed while the study ran", hint="run the command again")
+        entries.append(Entry(literal.read(Path(file.path)), Path(file.path), "", file.sha256))
+    entries += [OptimizerEntry(trick_of(path), Path(path), path) for path in own.optimizers]
+    return shipped().with_entries(entries)
+
+
+def _module_of(path: str) -> ModuleType:
+    from ablate.catalogue.torch_optimizer import module_of
+
+    return module_of(path)
+
+
+def _read(path: str | os.PathLike[str]) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"the trick file {path} cannot be read ({error.strerror})",
+            hint="give the path of a file with TRICK = Trick(...), a folder of such files, or the dotted path of an optimizer class",
+        ) from error

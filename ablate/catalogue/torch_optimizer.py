@@ -1,0 +1,237 @@
+"""An optimizer class of torch (or of a package with the same interface) as a trick: `{ torch = "torch.optim.NAdam", lr = 0.01 }`.
+
+The class is run as it is, lane by lane and with one instance per step: correct, and slower than the catalogue's own rules, which
+update all lanes at once. Its state is kept in tensors `[K, …]`, so that lanes can be regrouped and resumed.
+
+Parameters of the trick are the class's keyword arguments with a number or a bool as default; `lr` is searched over a factor of
+30 either way, the others are fixed at their defaults unless a study file says otherwise. Not supported, with an error that says so:
+optimizers that need a closure, and state that is neither tensors nor numbers.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Iterator, Mapping
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ablate.records.errors import InputError
+from ablate.records.recipe import torch_name
+from ablate.records.trick import NEEDS_RETUNE, OPTIMIZER, Claim, Parameter, Source, Trick
+from ablate.seams.settings import Settings
+from ablate.seams.tensors import LaneTensors
+
+LR = 1e-3
+"""Default rate of a class whose `lr` has none."""
+REACH = 30.0
+IMPLEMENTATION = frozenset({"foreach", "fused", "capturable", "differentiable", "maximize"})
+"""Arguments that say how, or in which direction, and are no hyperparameters."""
+BEGUN = "begun"
+
+
+def is_class_path(reference: str) -> bool:
+    """Whether `reference` looks like `package.Class`, and not like a file."""
+    parts = reference.split(".")
+    return len(parts) > 1 and parts[-1] != "py" and all(part.isidentifier() for part in parts)
+
+
+@cache
+def optimizer_class(path: str) -> type[torch.optim.Optimizer]:
+    """The class at a dotted path. Raises InputError where it cannot be imported or is no optimizer."""
+    module, _, name = path.rpartition(".")
+    hint = 'give the dotted path of an optimizer class: torch = "torch.optim.NAdam"'
+    if not is_class_path(path):
+        raise InputError(f"'{path}' is not the dotted path of a class", hint=hint)
+    try:
+        found = getattr(importlib.import_module(module), name, None)
+    except ImportError as error:
+        raise InputError(f"'{path}' cannot be imported: {error}", hint=hint) from error
+    if not (inspect.isclass(found) and issubclass(found, torch.optim.Optimizer)):
+        raise InputError(f"'{path}' is not a torch.optim.Optimizer", hint=hint)
+    return found
+
+
+def trick_of(path: str) -> Trick:
+    """The record of the trick. Raises InputError."""
+    found = optimizer_class(path)
+    arguments = list(inspect.signature(found).parameters.values())[1:]
+    if "lr" not in {argument.name for argument in arguments}:
+        raise InputError(
+            f"'{path}' takes no lr", hint="its rate could not be tuned: write a trick of your own"
+        )
+    closure = inspect.signature(found.step).parameters.get("closure")
+    if closure is not None and closure.default is inspect.Parameter.empty:
+        raise InputError(
+            f"'{path}' needs a closure in each step", hint="use an optimizer that steps without one"
+        )
+    parameters = [_parameter(argument) for argument in arguments if _is_setting(argument)]
+    return Trick(
+        name=torch_name(path),
+        title=f"{found.__name__} ({path})",
+        seam="optimizer",
+        slot=OPTIMIZER,
+        parameters=tuple(parameters),
+        roles=(NEEDS_RETUNE,),
+        claims=(
+            Claim(
+                "accuracy",
+                "up",
+                f"{found.__name__} as implemented in {path.split('.')[0]}",
+                Source(path, "", 0),
+            ),
+        ),
+    )
+
+
+def _is_setting(argument: inspect.Parameter) -> bool:
+    plain = isinstance(argument.default, int | float)
+    return argument.name == "lr" or (plain and argument.name not in IMPLEMENTATION)
+
+
+def _parameter(argument: inspect.Parameter) -> Parameter:
+    default = argument.default
+    if argument.name == "lr":
+        rate = float(default) if isinstance(default, int | float) and default else LR
+        return Parameter("lr", rate, rate / REACH, rate * REACH, log=True, meaning="learning rate")
+    if isinstance(default, bool):
+        return Parameter(argument.name, default)
+    if argument.annotation in (int, "int"):
+        return Parameter(argument.name, default, default, default)
+    return Parameter(argument.name, float(default), float(default), float(default))
+
+
+def module_of(path: str) -> ModuleType:
+    """The trick's code: its ports `state` and `update`."""
+    found = optimizer_class(path)
+    rule = _Rule(path, found)
+    module = ModuleType(
+        torch_name(path), f"{found.__name__} of {path}.\n\nRun lane by lane.\n\nLineage: {path}."
+    )
+    module.TRICK, module.state, module.update = trick_of(path), rule.state, rule.update  # type: ignore[attr-defined]
+    return module
+
+
+class _Rule:
+    """The class with its state in tensors: `KEY/PARAMETER` for the state of a parameter, `group.KEY` for a counter."""
+
+    def __init__(self, path: str, found: type[torch.optim.Optimizer]) -> None:
+        self.path, self.found = path, found
+        self.parameters = trick_of(path).parameters
+        known = inspect.signature(found).parameters
+        self.known = set(known)
+        self.numbers: set[str] = set()
+        self.fixed: dict[str, Any] = {name: False for name in ("foreach", "fused") if name in known}
+
+    def state(self, weights: LaneTensors) -> dict[str, Tensor]:
+        """Zeros: the class makes its own state at a lane's first step. Steps on zeros show what there will be. Raises InputError."""
+        kept: dict[str, Tensor] = {}
+        for settings in self._probes():
+            own = {name: torch.zeros_like(tensor[0]) for name, tensor in weights.items()}
+            try:
+                optimizer = self._optimizer(own, own, {"lr": LR, **settings})
+                optimizer.step()
+            except (TypeError, RuntimeError, ValueError) as error:
+                if settings:
+                    continue  # a combination that the class refuses
+                text = " ".join(str(error).split())
+                raise InputError(f"'{self.path}' takes no step by itself: {text}") from error
+            kept |= self._saved(optimizer, own)
+        begun = torch.zeros(weights.lanes, dtype=torch.bool, device=weights.flat.device)
+        return {
+            BEGUN: begun,
+            **{name: value.new_zeros((weights.lanes, *value.shape)) for name, value in kept.items()},
+        }
+
+    def _probes(self) -> Iterator[dict[str, Any]]:
+        """The defaults, and each setting by itself at another value: some state exists only with momentum, say."""
+        yield {}
+        for one in self.parameters:
+            if one.name != "lr":
+                yield {one.name: not one.default if isinstance(one.default, bool) else one.default or 0.5}
+
+    def update(
+        self,
+        weights: LaneTensors,
+        gradients: LaneTensors,
+        state: dict[str, Tensor],
+        p: Settings,
+        step: Tensor,
+    ) -> Tensor:
+        """New weights `[K, P]`; the state is changed in place."""
+        new = weights.like(weights.flat.clone())
+        for lane in range(weights.lanes):
+            own = {name: new[name][lane] for name in new}
+            slopes = {name: gradients[name][lane].clone() for name in new}
+            settings = {one.name: _plain(getattr(p, one.name)[lane], one) for one in self.parameters}
+            optimizer = self._optimizer(own, slopes, settings)
+            if state[BEGUN][lane]:
+                self._load(optimizer, own, state, lane)
+            optimizer.step()
+            for name, value in self._saved(optimizer, own).items():
+                state[name][lane] = value
+        state[BEGUN].fill_(True)
+        return new.flat
+
+    def _optimizer(
+        self, own: Mapping[str, Tensor], slopes: Mapping[str, Tensor], settings: Mapping[str, Any]
+    ) -> torch.optim.Optimizer:
+        """An instance whose parameters are views of `own`, so that its step writes there, with the gradients `slopes`."""
+        views = [tensor.detach().requires_grad_() for tensor in own.values()]
+        for view, slope in zip(views, slopes.values(), strict=True):
+            view.grad = slope
+        return self.found(views, **settings, **self.fixed)
+
+    def _saved(self, optimizer: torch.optim.Optimizer, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        (group,) = optimizer.param_groups
+        found = {
+            f"group.{key}": torch.tensor(float(value), dtype=torch.float64)
+            for key, value in group.items()
+            if key not in self.known and isinstance(value, int | float) and not isinstance(value, bool)
+        }
+        for name, parameter in zip(own, group["params"], strict=True):
+            for key, value in optimizer.state.get(parameter, {}).items():
+                if isinstance(value, int | float):
+                    self.numbers.add(key)
+                    value = torch.tensor(float(value), dtype=torch.float64)
+                if value is None:
+                    continue
+                if not isinstance(value, Tensor):
+                    raise InputError(
+                        f"'{self.path}' keeps a {type(value).__name__} in its state, which cannot be saved"
+                    )
+                found[f"{key}/{name}"] = value
+        return found
+
+    def _load(
+        self,
+        optimizer: torch.optim.Optimizer,
+        own: Mapping[str, Tensor],
+        state: Mapping[str, Tensor],
+        lane: int,
+    ) -> None:
+        (group,) = optimizer.param_groups
+        parameters = dict(zip(own, group["params"], strict=True))
+        for label, tensor in state.items():
+            key, _, name = label.partition("/")
+            value = tensor[lane].clone()
+            if label.startswith("group."):
+                group[label.removeprefix("group.")] = _number(value)
+            elif name in parameters:
+                optimizer.state[parameters[name]][key] = _number(value) if key in self.numbers else value
+
+
+def _plain(value: Tensor, parameter: Parameter) -> bool | int | float:
+    """A lane's setting as the class takes it."""
+    if isinstance(parameter.default, bool):
+        return bool(value)
+    return round(float(value)) if parameter.is_integer else float(value)
+
+
+def _number(value: Tensor) -> int | float:
+    number = float(value)
+    return int(number) if number.is_integer() else number

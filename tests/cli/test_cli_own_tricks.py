@@ -1,0 +1,89 @@
+"""Tricks of the user's own: by path, in the study file, by class; and the files that `ablate new trick` writes."""
+
+import json
+import subprocess
+import sys
+import tomllib
+
+import pytest
+from cli_samples import INLINE, STUDY, TASK, ablate
+
+from ablate.ledger.store import Ledger
+
+SEARCH = ("--stages", "search,report", *INLINE)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.py").write_text(TASK)
+    assert ablate(capsys, "new", "trick", "halved").code == 0
+    (tmp_path / "small.toml").write_text(STUDY.replace('"placebo"]', '"placebo", "halved"]'))
+    return tmp_path
+
+
+def test_what_new_trick_writes_is_formatted_and_passes_its_own_test(here):
+    names = ["halved.py", "test_halved.py"]
+    for command in (
+        ["ruff", "check", "--isolated", "--select", "E,F,W,I,UP,B", *names], ["ruff", "format", "--isolated", "--check", *names],
+        ["pytest", "-q", "-p", "no:cacheprovider", "test_halved.py"],
+    ):  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-m", *command], capture_output=True, text=True, check=False, cwd=here
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_new_trick_overwrites_nothing(here, capsys):
+    before = (here / "halved.py").read_text()
+    said = ablate(capsys, "new", "trick", "halved")
+    assert (said.code, "is there already" in said.err) == (2, True)
+    assert (here / "halved.py").read_text() == before
+    assert ablate(capsys, "new", "trick", "dropout").code == 2
+    assert ablate(capsys, "new", "trick", "Bad Name").code == 2
+
+
+def test_a_trick_by_path_is_searched_and_its_hash_and_source_are_in_the_ledger(here, capsys):
+    said = ablate(capsys, "study", "small.toml", *SEARCH)
+    assert (said.code, "halved" in said.err) == (2, True), "without --tricks nothing is called so"
+    said = ablate(capsys, "study", "small.toml", "--trials", "8", "--tricks", "halved.py", *SEARCH)
+    assert said.code == 2, "the file names it, and is read before"
+    (here / "small.toml").write_text('tricks = ["halved.py"]\n' + (here / "small.toml").read_text())
+    said = ablate(capsys, "study", "small.toml", "--trials", "8", *SEARCH, "--json")
+    assert said.code == 0, said.err
+    document = json.loads(said.out)
+    assert any(row["name"].startswith("halved") for row in document["search"]["space"])
+    with Ledger.open(here / "studies" / "small.db", write=False) as ledger:
+        (fact,) = ledger.fact("tricks")
+        assert any("halved" in entry.run.recipe for entry in ledger.entries("search"))
+    assert fact["source"] == (here / "halved.py").read_text()
+    (here / "halved.py").unlink()
+    assert ablate(capsys, "report", "small").code == 0, "the report needs no file but the ledger"
+
+
+def test_an_optimizer_class_is_one_line_of_the_study_file(here, capsys):
+    text = STUDY.replace('"momentum", lr = 0.1', '"x"').replace(
+        'name = "x"', 'torch = "torch.optim.Adamax", lr = 0.01'
+    )
+    (here / "adamax.toml").write_text(text.replace("[search]", 'rival = { torch = "torch.optim.NAdam" }\n[search]').replace('"placebo"]', '"placebo", "optimizer"]'))  # fmt: skip
+    assert tomllib.loads((here / "adamax.toml").read_text())["space"]["rival"] == {
+        "torch": "torch.optim.NAdam"
+    }
+    said = ablate(capsys, "study", "adamax.toml", "--trials", "8", *SEARCH)
+    assert said.code == 0, said.err
+    with Ledger.open(here / "studies" / "adamax.db", write=False) as ledger:
+        used = {name for entry in ledger.entries("search") for name in entry.run.recipe}
+    assert "torch_adamax" in used
+
+
+@pytest.mark.parametrize("name", ["torch.optim.LBFGS", "torch.optim.Adamx", "nowhere.py", "tiny.py"])
+def test_what_is_no_trick_is_refused_in_one_line(here, capsys, name):
+    said = ablate(capsys, "plan", "tiny.py:task", "--tricks", name, *INLINE)
+    assert said.code == 2
+    assert len(said.err.splitlines()) == 1
+
+
+def test_tricks_lists_and_shows_own_ones(here, capsys):
+    said = ablate(capsys, "tricks", "halved", "--tricks", "halved.py")
+    assert said.out.startswith("halved: Halved")
+    assert "torch_nadam" in ablate(capsys, "tricks", "--tricks", "torch.optim.NAdam").out
