@@ -23,9 +23,7 @@ def scaled(g: Tensor, scale: Tensor) -> Tensor:
     return g * scale
 
 
-def gradient(
-    gradients: LaneTensors, weights: LaneTensors, p: Settings
-) -> LaneTensors:
+def gradient(gradients: LaneTensors, weights: LaneTensors, p: Settings) -> LaneTensors:
     """The port of the seam "gradient": called between backward and update.
 
     Other seams have other ports: see docs/architecture.md.
@@ -37,9 +35,7 @@ TRICK = Trick(
     name="NAME",
     title="TITLE",
     seam="gradient",
-    parameters=(
-        Parameter("scale", 0.5, low=0.1, high=1.0, log=True, neutral=1.0),
-    ),
+    parameters=(Parameter("scale", 0.5, low=0.1, high=1.0, log=True, neutral=1.0),),
     claims=(
         Claim(
             metric="accuracy",
