@@ -13,7 +13,13 @@ import ablate
 ROOT = Path(ablate.__file__).parents[1]
 TEXT = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
-SMALLER = {"margin=0.01": "margin=0.4", "trials=40": "trials=3", "trials=20": "trials=3", "epochs=10": "epochs=2", '"10m"': '"230runs"'}
+SMALLER = {
+    "margin=0.01": "margin=0.4",
+    "trials=40": "trials=3",
+    "trials=20": "trials=3",
+    "epochs=10": "epochs=2",
+    '"10m"': '"230runs"',
+}
 
 
 @pytest.mark.slow
