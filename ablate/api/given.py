@@ -14,7 +14,7 @@ from torch import nn
 
 from ablate.api.result import Study
 from ablate.api.settings import Settings, check_settings, options_from, sections_change
-from ablate.api.stages import Change, changed, open_study, with_tricks
+from ablate.api.stages import PYTHON, Change, changed, open_study, with_tricks
 from ablate.records import study as studies
 from ablate.records.errors import InputError
 from ablate.records.names import check_name
@@ -96,7 +96,7 @@ def open_task(task: Task, options: Options) -> Opened:
     module = _module(task)
     name = check_name(options.name or task.name or type(module).__name__)
     own = task.but(name=name, source="", source_sha256=structure(task, module))
-    study = studies.default(f"python:{name}")
+    study = studies.default(f"{PYTHON}{name}")
     return Opened(name, study, own, study.to_toml(), given=name, shared=True)
 
 

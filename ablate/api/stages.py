@@ -11,21 +11,40 @@ from ablate.api.notebook import NotebookShown, in_notebook
 from ablate.api.progress import Shown
 from ablate.api.result import Spent, Study
 from ablate.catalogue.own_tricks import OwnTricks, own_tricks, using_tricks
+from ablate.ledger.store import Ledger
+from ablate.records.errors import InputError
 from ablate.records.names import check_name
 from ablate.records.study import StudyFile
 from ablate.study.driver import STAGES, bound_of, check_stages, run_study
 from ablate.study.preflight import check_ready
 from ablate.study.resume import Opened, Options, find, session_of
 
+PYTHON = "python:"
+"""Begins what a study's ledger says about a task that was an object."""
 Change = Callable[[StudyFile], StudyFile]
 
 
 def open_study(given: str, options: Options, *changes: Change) -> Opened:
     """The study that `given` names, under `options.name` if there is one, after `changes`. Raises InputError."""
+    check_not_from_python(given, options)
     opened = find(given, options)
     if options.name:
         opened = replace(opened, name=check_name(options.name), named=options.name)
     return changed(with_tricks(opened, options.tricks), *changes)
+
+
+def check_not_from_python(given: str, options: Options) -> None:
+    """Raise InputError for the name of a study whose task was an object: no command can load it."""
+    path = options.studies / f"{given}.db"
+    if "/" in given or not path.is_file():
+        return
+    with Ledger.open(path, write=False) as ledger:
+        task = (ledger.fact("study") or {}).get("task", "")
+    if task.startswith(PYTHON):
+        raise InputError(
+            f"the task of '{given}' is an object of the Python program that studied it",
+            hint=f"call the same function there again; results: ablate report {given}",
+        )
 
 
 def changed(opened: Opened, *changes: Change) -> Opened:

@@ -102,6 +102,11 @@ def test_other_data_under_the_same_name_are_refused(done):
         )  # fmt: skip
 
 
+def test_a_command_says_that_it_cannot_load_a_task_that_was_an_object(done):
+    with pytest.raises(ablate.InputError, match="call the same function there again"):
+        ablate.rank("Net", studies=done.options.studies)
+
+
 def test_train_takes_the_recipe_of_a_study_and_gives_the_model(done):
     found = ablate.train(done, quiet=True)
     assert found.run.recipe == done.recommended
