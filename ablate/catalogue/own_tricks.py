@@ -15,6 +15,7 @@ from typing import Any
 from ablate.catalogue import literal
 from ablate.catalogue.registry import Entry, Registry, shipped, using
 from ablate.records.errors import InputError
+from ablate.records.trick import Trick
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +67,19 @@ def using_tricks(own: OwnTricks) -> Iterator[None]:
         yield
 
 
+def is_class_path(reference: str) -> bool:
+    """Whether `reference` looks like `package.Class`, and not like a file."""
+    parts = reference.split(".")
+    return len(parts) > 1 and parts[-1] != "py" and all(part.isidentifier() for part in parts)
+
+
 def own_tricks(references: Iterable[str], folder: Path = Path()) -> OwnTricks:
     """What `references` name: paths of trick files, looked for where the user stands and then in `folder`; folders of such
     files; dotted paths of optimizer classes. Raises InputError."""
-    from ablate.catalogue.torch_optimizer import is_class_path, trick_of
-
     files: dict[str, TrickFile] = {}
     optimizers: dict[str, None] = {}
     for reference in references:
         if is_class_path(reference) and not Path(reference).exists():
-            trick_of(reference)
             optimizers[reference] = None
             continue
         given = Path(reference)
@@ -99,9 +103,7 @@ def recorded(facts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     found = {}
     for fact in facts:
         if "optimizer" in fact:
-            from ablate.catalogue.torch_optimizer import trick_of
-
-            trick = trick_of(fact["optimizer"])
+            trick = _record_of(fact["optimizer"])
         else:
             trick = literal.parse(fact["source"], Path(fact["path"]))
         found[trick.name] = trick
@@ -111,15 +113,19 @@ def recorded(facts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 @lru_cache(maxsize=16)
 def catalogue_with(own: OwnTricks) -> Registry:
     """The catalogue and the tricks of `own`. Raises InputError where a file is not what it was, or two have one name."""
-    from ablate.catalogue.torch_optimizer import trick_of
-
     entries = []
     for file in own.files:
         if hashlib.sha256(_read(file.path)).hexdigest() != file.sha256:
             raise InputError(f"{file.path} changed while the study ran", hint="run the command again")
         entries.append(Entry(literal.read(Path(file.path)), Path(file.path), "", file.sha256))
-    entries += [OptimizerEntry(trick_of(path), Path(path), path) for path in own.optimizers]
+    entries += [OptimizerEntry(_record_of(path), Path(path), path) for path in own.optimizers]
     return shipped().with_entries(entries)
+
+
+def _record_of(path: str) -> Trick:
+    from ablate.catalogue.torch_optimizer import trick_of  # imports torch
+
+    return trick_of(path)
 
 
 def _module_of(path: str) -> ModuleType:

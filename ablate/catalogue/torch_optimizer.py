@@ -34,18 +34,12 @@ IMPLEMENTATION = frozenset({"foreach", "fused", "capturable", "differentiable", 
 BEGUN = "begun"
 
 
-def is_class_path(reference: str) -> bool:
-    """Whether `reference` looks like `package.Class`, and not like a file."""
-    parts = reference.split(".")
-    return len(parts) > 1 and parts[-1] != "py" and all(part.isidentifier() for part in parts)
-
-
 @cache
 def optimizer_class(path: str) -> type[torch.optim.Optimizer]:
     """The class at a dotted path. Raises InputError where it cannot be imported or is no optimizer."""
     module, _, name = path.rpartition(".")
     hint = 'give the dotted path of an optimizer class: torch = "torch.optim.NAdam"'
-    if not is_class_path(path):
+    if not module:
         raise InputError(f"'{path}' is not the dotted path of a class", hint=hint)
     try:
         found = getattr(importlib.import_module(module), name, None)
