@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -14,8 +15,21 @@ def tricks(
     name: Annotated[str, typer.Argument(metavar="[NAME]", help="A trick, for its card.")] = "",
     seam: Annotated[str, typer.Option(help="Only the tricks of a seam.")] = "",
     task: Annotated[str, typer.Option(help="Say what applies to a task (loads torch).")] = "",
-    from ablate.catalogue.own_tricks import catalogue_with, own_tricks
+    own: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tricks", "--file", help="A trick of your own: a file, a folder, or torch.optim.NAME."
+        ),
+    ] = None,
     pages: Annotated[Path | None, typer.Option(help="Write a page for each trick into this folder.")] = None,
+    json: Json = False,
+) -> None:
+    """List the tricks, or show one: what, formula, parameters, when not to use it, claims, sources.
+
+    Examples: ablate tricks · ablate tricks dropout · ablate tricks --task my_task.py:task
+    """
+    from ablate.catalogue.cards import card, document, listing
+    from ablate.catalogue.own_tricks import catalogue_with, own_tricks
     from ablate.records.errors import unknown
     from ablate.records.trick import SEAMS
 
