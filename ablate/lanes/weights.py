@@ -75,10 +75,11 @@ def save(
     """Write the state dict `weights` of a run's model; atomic. `about`: what else to note in the file's metadata."""
     fresh = rebuilt(task, run, registry())
     initial = fresh.module.state_dict()
+    names = {name: users_name(fresh.module, name) for name in weights}
     tensors = {
-        fresh.names[name]: tensor.contiguous().clone()
+        names[name]: tensor.contiguous().clone()
         for name, tensor in weights.items()
-        if fresh.names[name] in fresh.users or not torch.equal(tensor, initial[name])
+        if names[name] in fresh.users or name not in initial or not torch.equal(tensor, initial[name])
     }
     note = {
         "format": FORMAT,
@@ -106,16 +107,27 @@ def load(path: str | Path, task: Task | None = None) -> nn.Module:
         fresh = rebuilt(found, run, registry())
     except NotApplicable as error:
         raise InputError(f"{path} is of another model: {error.message}") from error
-    strangers = sorted((fresh.users - set(tensors)) | (set(tensors) - set(fresh.names.values())))
+    late = {name for name in tensors if _is_empty_buffer(fresh.module, name)}
+    strangers = sorted((fresh.users - set(tensors)) | (set(tensors) - set(fresh.names.values()) - late))
     if strangers:
         raise InputError(f"{path} is of another model: only one of them has '{strangers[0]}'")
     initial = fresh.module.state_dict()
     state = {name: tensors.get(fresh.names[name], value) for name, value in initial.items()}
     try:
         fresh.module.load_state_dict(state)
+        for name in late:
+            owner, _, own = name.rpartition(".")
+            fresh.module.get_submodule(owner).register_buffer(own, tensors[name])
     except RuntimeError as error:
         raise InputError(f"{path} is of another model: {' '.join(str(error).split())[:200]}") from error
     return users_own(fresh.module).eval()
+
+
+def _is_empty_buffer(module: nn.Module, name: str) -> bool:
+    """Whether `name` is a buffer that a fresh model has as None, and that its `forward` assigns."""
+    owner, _, own = name.rpartition(".")
+    layer = dict(module.named_modules()).get(owner)
+    return layer is not None and own in layer._buffers and layer._buffers[own] is None
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from oracle import CPU, LR, NETWORKS, QUICK, TRAIN, context_of, run_of
+from oracle import LR, NETWORKS, QUICK, TRAIN, context_of, run_of
 from safetensors.torch import load_file
 
 from ablate.catalogue.registry import registry
@@ -14,6 +14,7 @@ from ablate.lanes import checkpoint, weights
 from ablate.lanes.context import TaskContext
 from ablate.lanes.trainer import Trainer
 from ablate.lanes.training import Training
+from ablate.records.recipe import Recipe
 from ablate.records.run import Run
 
 pytestmark = [
@@ -21,8 +22,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad"),
 ]
 QUICKLY = (
-    "running_mean", "late_buffer", "teacher", "progress", "first_step_flag", "batch_norm", "dropout", "spread_tying",
-    "recomputed_dropout", "functional_dropout", "frozen_in_train", "weight_norm_parametrised", "top_expert", "pruned",
+    "late_buffer", "teacher", "first_step_flag", "batch_norm", "spread_tying", "recomputed_dropout", "frozen_in_train",
+    "weight_norm_parametrised", "top_expert",
 )  # fmt: skip
 NOT_RESUMABLE = ("counting", "frozen_late", "own_generator", "array_state", "unfreezing")
 """State outside of parameters and buffers: no checkpoint is kept of them."""
@@ -59,33 +60,28 @@ def test_the_users_class_takes_the_weights_and_computes_the_same(name: str, tmp_
     run = run_of(context)
     trainer = Trainer(context, [run])
     trainer.step()
-    fresh = context.task.model()
-    module = trainer.model(0)
-    plain_state = {key for key, _ in module.state_dict().items()}
-    weights.save(tmp_path / "w.safetensors", context.task, run, module.state_dict())
-    tensors = load_file(tmp_path / "w.safetensors")
-    if set(fresh.state_dict()) != set(tensors):
-        assert name == "late_buffer", f"{set(fresh.state_dict()) ^ set(tensors)}, of {len(plain_state)}"
-        return
-    fresh.load_state_dict(tensors, strict=True)
-    if context.look.reseed or not context.look.resumable:
-        return  # it draws, or computes from other state too
+    weights.save(tmp_path / "w", context.task, run, trainer.model(0).state_dict())
+    loaded, fresh = weights.load(tmp_path / "w", context.task), context.task.model()
+    if name != "late_buffer":  # which torch does not load into a fresh module either
+        fresh.load_state_dict(load_file(tmp_path / "w"), strict=True)
+    saved_all = set(dict(fresh.named_buffers())) <= set(fresh.state_dict())
+    if context.look.reseed or not context.look.resumable or not saved_all:
+        return  # it draws, or computes from state that a state dict does not hold
     x = context.task.validation.x
     with torch.no_grad():
-        ours, theirs = trainer.predict("validation")[0], fresh.eval()(x.clone())
-    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+        ours = trainer.predict("validation")[0]
+        for module in (loaded, fresh) if name != "late_buffer" else (loaded,):
+            torch.testing.assert_close(ours, module.eval()(x.clone()), rtol=1e-4, atol=1e-5)
 
 
 def test_a_lane_whose_gradient_is_not_finite_touches_no_other() -> None:
     """Whatever the optimizer and the gradient tricks are that its group shares."""
-    for name in ("batch_norm", "experts", "shared_norm"):
+    for name in ("batch_norm", "shared_norm"):
         for tricks in ({"adam": {"lr": LR}}, {"momentum": {"lr": LR}, "clip_norm": {}, "weight_decay": {}}):
             _check_no_leak(context_of(name, TRAIN), tricks)
 
 
 def _check_no_leak(context: TaskContext, tricks: dict[str, dict[str, object]]) -> None:
-    from ablate.records.recipe import Recipe
-
     runs = [Run(context.task.name, Recipe.of(registry(), tricks), seed, 1) for seed in range(2)]
     both, alone = Trainer(context, runs), Trainer(context, runs[1:])
     both.step()
@@ -99,4 +95,3 @@ def _check_no_leak(context: TaskContext, tricks: dict[str, dict[str, object]]) -
         assert torch.equal(losses[1], expected[0])
     assert both.alive.tolist() == [False, True]
     assert torch.equal(both.weights.flat[1], alone.weights.flat[0])
-    assert both.weights.flat.device == CPU
