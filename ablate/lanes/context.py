@@ -75,7 +75,7 @@ class TaskContext:
         """Probe the model once. `kernel` overrides the choice."""
         example = task.train.x[:2]
         module = build_module(task.model, 0, example)
-        again = repeated_in_backward(build_module(task.model, 0, example), example)
+        again = repeated_in_backward(build_module(task.model, 0, example), task.train.x[:PROBED])
         observed = observe(module, example).without(again)
         alone = left_alone(module, observed.places)
         held = inventory(module, observed)

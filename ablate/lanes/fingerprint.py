@@ -15,7 +15,7 @@ from ablate.lanes.context import TaskContext
 from ablate.tasks.task import Task
 from ablate.tasks.user_code import repeatable
 
-PROBED = 4
+PROBED = 8
 """Training examples whose outputs and gradients are part of a model's fingerprint."""
 TOLERANCE = 1e-3
 """Machines round differently; two models that differ by less are taken to be the same."""
