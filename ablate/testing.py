@@ -38,6 +38,8 @@ STEPS = 20
 PATIENCE = 200
 """Steps after which a trick that waits for a low loss must have acted."""
 PLACEBO = "placebo"
+BESIDE = 9
+"""Seed of the run without the trick that is trained beside its lanes."""
 BASELINE = {"momentum": {"lr": 0.03, "momentum": 0.9}}
 
 
@@ -174,13 +176,22 @@ def check_lanes_equal_alone(checks: Suite, name: str) -> None:
         settings_of = variants(context.catalogue[name])
         runs = [checks.run(context, settings, seed) for seed, settings in enumerate(settings_of)]
         if trick.lane and not any(not parameter.lane for parameter in trick.parameters):
-            runs.insert(1, checks.run(context, {}, 9))
+            runs.insert(1, checks.run(context, {}, BESIDE))
         together = advance(context, runs)
         for lane, run in enumerate(runs):
-            alone = advance(context, [run])
+            beside = run.seed == BESIDE
+            alone = beside_alone(context.task.name, context.kernel) if beside else advance(context, [run])
             assert_same_lane(
                 together, lane, alone, 0, f"{name} in {context.task.name}, {context.kernel}, lane {lane}"
             )
+
+
+@cache
+def beside_alone(task: str, kernel: str) -> Trainer:
+    """The run without the trick that is trained beside its lanes, by itself: the same for every trick."""
+    checks = suite()
+    context = checks.benches[task].with_kernel(kernel)
+    return advance(context, [checks.run(context, {}, BESIDE)])
 
 
 def variants(trick: Trick, count: int = 3) -> list[dict[str, dict[str, Value]]]:
