@@ -123,6 +123,6 @@ LOSS_LIMITS = {
 TUNING_LOSS = (
     "a true miss of the design, not of the intervals, which hold the effect at the rates that were chosen: 12 + 3 × 4 tuning runs of an arm "
     "leave it, or the reference of all arms, some tenths of a σ below its best rate (beside the lattice, and by chance), and the race finds that "
-    "loss as an effect of the trick. Rates read off a curve through all tuning runs help in part (intervals that hold the effect at the best "
+    "loss as an effect of the trick. A curve through all tuning runs of an arm, tried and kept for references alone, helped in part (intervals that hold the effect at the best "
     "rates, no effect there: 0.84, n = 3,000; by the best mean 0.76, n = 900); 21 + 3 × 8 tuning runs help more (A/A 0.05, no effect at the best rate 0.30, n = 120)"
 )
