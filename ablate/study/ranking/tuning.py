@@ -13,7 +13,7 @@ The learning rate is a nuisance parameter (Google's tuning playbook); equal budg
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -85,7 +85,7 @@ def tune(
             possible = _other_functions(possible, tried[reference], leading[reference].rate, catalogue)
         anchor = leading.get(reference, _best(possible))
         finals[name] = _finalists(arm, possible, anchor, catalogue, budget)
-    return {**found, **tuner.settle(finals, tried, budget)}
+    return {**found, **tuner.settle(finals, tried, budget, deviation_of(found.values()))}
 
 
 def seeds_of(budget: TuningBudget) -> int:
@@ -122,10 +122,11 @@ class _Tuner:
         finals: Mapping[str, Sequence[Point]],
         tried: Mapping[str, Sequence[Point]],
         budget: TuningBudget,
+        deviation: float | None = None,
     ) -> dict[str, list[Point]]:
         """All points, the finalists first, one of them chosen; arms whose best rate is at an edge get further ones."""
         finals = dict(finals)
-        found = self._chosen(finals, tried, budget)
+        found = self._chosen(finals, tried, budget, deviation)
         for _ in range(OUTWARDS if budget.repeats else 0):
             further = {
                 name: _one_further(found[name], points, self.catalogue)
@@ -135,7 +136,7 @@ class _Tuner:
             if not further:
                 break
             finals |= further
-            found |= self._chosen(further, {name: found[name] for name in further}, budget)
+            found |= self._chosen(further, {name: found[name] for name in further}, budget, deviation)
         return found
 
     def _chosen(
@@ -143,6 +144,7 @@ class _Tuner:
         finals: Mapping[str, Sequence[Point]],
         tried: Mapping[str, Sequence[Point]],
         budget: TuningBudget,
+        deviation: float | None,
     ) -> dict[str, list[Point]]:
         """Run the finalists on seeds that chose none of them, and mark the one that each arm is run with."""
         asked = [
@@ -161,7 +163,7 @@ class _Tuner:
                 else replace(point, final=tuple(next(values) for _ in range(budget.repeats)))
                 for point in points
             ]
-            choice = choose(known)
+            choice = choose(known, deviation)
             rest = [point for point in tried[name] if point.recipe not in {own.recipe for own in known}]
             found[name] = [replace(point, chosen=point is choice) for point in [*known, *rest]]
         return found
@@ -182,19 +184,33 @@ def _one_further(points: Sequence[Point], finals: Sequence[Point], catalogue: Ca
     return [*points[: len(finals)], Point(with_rate(chosen.recipe, catalogue, rate), rate)]
 
 
-def choose(points: Sequence[Point]) -> Point:
+def choose(points: Sequence[Point], deviation: float | None = None) -> Point:
     """The best of the finalists; the first of them (the anchor) unless the best beats it clearly.
 
-    With a single final run each: unless it is better in the first tries too, where both have them.
+    `deviation`: of a paired difference of two runs, as the references' many runs tell it; without it the few runs' own, and
+    with a single final run each: unless the best is better in the first tries too, where both have them.
     """
     anchor, best = points[0], max(points, key=lambda point: point.score)
     gains = np.subtract(best.final or best.scores, anchor.final or anchor.scores)
-    if len(gains) > 1:
-        clearly = gains.mean() > CLEARLY * gains.std(ddof=1) / np.sqrt(len(gains))
+    if deviation is None and len(gains) > 1:
+        deviation = float(gains.std(ddof=1))
+    if deviation is not None:
+        clearly = gains.mean() > CLEARLY * deviation / np.sqrt(len(gains))
     else:
         first = [b - a for a, b in zip(anchor.scores, best.scores, strict=False)]
         clearly = gains.mean() > 0 and float(np.mean(first or [1.0])) > 0
     return best if clearly else anchor
+
+
+def deviation_of(references: Iterable[Sequence[Point]]) -> float | None:
+    """Standard deviation over seeds of the difference between two rates of a reference: the median over its finalists, beside
+    the best; None where none was run twice."""
+    found = []
+    for points in references:
+        finals = [point.final for point in points if len(point.final) > 1]
+        best = max(finals, key=lambda values: float(np.mean(values)), default=())
+        found += [float(np.std(np.subtract(best, other), ddof=1)) for other in finals if other is not best]
+    return float(np.median(found)) if found else None
 
 
 def _finalists(
