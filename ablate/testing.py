@@ -190,7 +190,7 @@ def check_lanes_equal_alone(checks: Suite, name: str) -> None:
 def beside_alone(task: str, kernel: str) -> Trainer:
     """The run without the trick that is trained beside its lanes, by itself: the same for every trick."""
     checks = suite()
-    context = checks.benches[task].with_kernel(kernel)
+    context = {**checks.holding, **checks.benches}[task].with_kernel(kernel)
     return advance(context, [checks.run(context, {}, BESIDE)])
 
 

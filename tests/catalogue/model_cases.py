@@ -62,6 +62,13 @@ class OwnNorm(nn.Module):
         return self.parts.head(F.relu(self.body(x)).mean(dim=(2, 3)))  # type: ignore[union-attr, operator]
 
 
+def group_normed() -> nn.Module:
+    """`OwnNorm` with group norms in the place of its batch norms."""
+    model = OwnNorm()
+    model.body[1], model.body[4] = nn.GroupNorm(2, 4), nn.GroupNorm(2, 6)
+    return model
+
+
 class Shared(nn.Module):
     """One hidden layer that runs three times, and one activation for all."""
 
@@ -81,6 +88,7 @@ MODELS: Mapping[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "mlp": (mlp, (5,)),
     "functional": (Functional, (5,)),
     "own_norm": (OwnNorm, (1, 7, 7)),
+    "group_normed": (group_normed, (1, 7, 7)),
     "shared": (Shared, (5,)),
 }
 

@@ -11,6 +11,7 @@ from model_cases import (
     MODELS,
     assert_lanes_equal_alone,
     assert_same_function,
+    context_of,
     inputs,
     operated,
     random_shape,
@@ -20,6 +21,7 @@ from model_cases import (
 from torch import nn
 
 from ablate.catalogue.registry import registry
+from ablate.lanes.applicable import applicable
 from ablate.lanes.context import TaskContext
 from ablate.lanes.trainer import Trainer
 from ablate.records.errors import InputError
@@ -96,15 +98,27 @@ def test_a_model_without_norms_gets_them_before_the_non_linearity_and_loses_the_
 
 
 def test_own_norm_layers_are_replaced_where_they_stand() -> None:
-    net = operated("batch_norm", "own_norm", momentum=0.1, eps=1e-5)
+    net = operated("batch_norm", "group_normed", momentum=0.1, eps=1e-5)
     assert net.touched["batch_norm"] == 2
     torch.manual_seed(0)
-    plain = MODELS["own_norm"][0]()
-    x = inputs("own_norm", 8)
-    torch.testing.assert_close(net.module(x), plain(x), rtol=1e-5, atol=1e-6)  # settings as the model's own
-    changed = operated("batch_norm", "own_norm", eps=0.1)
-    assert not torch.allclose(changed.module(x), plain(x))
+    plain = MODELS["group_normed"][0]()
     assert {spec.name for spec in net.specs().values()} > {name for name, _ in plain.named_parameters()}
+    torch.manual_seed(0)
+    twin, x = MODELS["own_norm"][0](), inputs("group_normed", 8)  # the same model with torch's batch norms
+    assert not torch.allclose(net.module(x), plain(x))
+    torch.testing.assert_close(net.module(x), twin(x), rtol=1e-5, atol=1e-6)
+    changed = operated("batch_norm", "group_normed", eps=0.1)
+    assert not torch.allclose(changed.module(x), twin(x))
+
+
+def test_batch_norms_that_the_model_has_are_left_as_they_are() -> None:
+    net = operated("batch_norm", "own_norm", eps=0.1)
+    assert "batch_norm" not in net.touched
+    assert net.left["batch_norm"] == {("BatchNorm2d", "already"): 2}
+    torch.manual_seed(0)
+    plain, x = MODELS["own_norm"][0](), inputs("own_norm", 8)
+    torch.testing.assert_close(net.module(x), plain(x), rtol=1e-5, atol=1e-6)
+    assert "2 BatchNorm2d already" in applicable(context_of("own_norm"), ["batch_norm"])["batch_norm"]
 
 
 def test_off_is_the_model_bit_for_bit() -> None:
@@ -135,7 +149,7 @@ def test_every_kernel_refuses_one_value_a_channel(kernel: str, lanes: int) -> No
         trainer.step()
 
 
-@pytest.mark.parametrize("name", ["cnn", "mlp", "own_norm", "shared"])
+@pytest.mark.parametrize("name", ["cnn", "mlp", "group_normed", "shared"])
 @pytest.mark.parametrize("kernel", ["loop", "vmap", "batched", "compiled"])
 def test_lanes_equal_alone(name: str, kernel: str) -> None:
     recipes = [
