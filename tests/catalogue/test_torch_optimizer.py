@@ -37,7 +37,7 @@ def test_lanes_are_the_class_by_itself(name: str) -> None:
 def test_lanes_of_a_group_equal_runs_alone_and_resume_exactly() -> None:
     catalogue = catalogue_with(OwnTricks(optimizers=("torch.optim.Adamax",)))
     task = next(iter(small_tasks().items()))
-    checks = Suite(catalogue, {task[0]: TaskContext.of(task[1], catalogue, torch.device("cpu"))})
+    checks = Suite(catalogue, {task[0]: TaskContext.of(task[1], catalogue, torch.device("cpu"))}, holding={})
     check_lanes_equal_alone(checks, "torch_adamax")
     check_resume_is_exact(checks, "torch_adamax")
 
