@@ -6,17 +6,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from ablate.records.recipe import Recipe
-from ablate.report.action import recommended_recipe
-from ablate.report.data import RANKING_COLUMNS, ReportData
-from ablate.report.verdict import Verdict, verdict
 
+# Training begins before pandas and scipy are imported: nothing here may import them before there is a result.
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
     from rich.console import Console, ConsoleOptions, RenderResult
 
+    from ablate.report.data import ReportData
+    from ablate.report.verdict import Verdict
     from ablate.study.resume import Opened, Options
 
 LONG = ("rows", "aliases", "asked")
@@ -54,6 +53,10 @@ class Study:
         """One row per trick and estimand (`RANKING_COLUMNS`): effect, positive where the trick helps, interval and verdict.
         No rows before the stage rank."""
         if self.data.ranking is None:
+            import pandas as pd
+
+            from ablate.report.data import RANKING_COLUMNS
+
             return pd.DataFrame(columns=list(RANKING_COLUMNS))
         return self.data.ranking.copy()
 
@@ -76,6 +79,8 @@ class Study:
     @property
     def recommended(self) -> Recipe | None:
         """What the ranking (or, without one, the search) recommends: the recipe that `recipe.toml` holds."""
+        from ablate.report.action import recommended_recipe
+
         found = recommended_recipe(self.data)
         return Recipe(found) if found is not None else None
 
@@ -87,6 +92,8 @@ class Study:
     @property
     def verdict(self) -> Verdict:
         """What came out in a sentence (`headline`, `detail`), and what to know before believing it (`doubts`)."""
+        from ablate.report.verdict import verdict
+
         return verdict(self.data, self.page.parent if self.page else None)
 
     def report(self) -> Path:
