@@ -85,11 +85,11 @@ class Settings:
         return self._cache[key]  # type: ignore[no-any-return]
 
     def value(self, name: str) -> Value:
-        """The value that all lanes share, of a parameter declared `lane=False`."""
+        """The value that all lanes share, of a parameter declared `lane=False`; read from the device once."""
         column = self._values[name]
-        first = column[0]
-        assert all(bool(item == first) for item in column), f"{name} differs between lanes"
-        return first.item() if isinstance(first, Tensor) else first
+        if column is not self._recipe_settings._values[name]:
+            return _shared(name, column)
+        return self.once(_shared_value, name)
 
     def replaced(self, **values: Tensor) -> Settings:
         """These settings with other values for this step; the cache of `once` is shared."""
@@ -126,3 +126,13 @@ class Settings:
 def _like(value: Tensor | tuple[Value, ...], dimensions: int) -> Tensor:
     assert isinstance(value, Tensor)
     return value.reshape(-1, *[1] * (dimensions - 1))
+
+
+def _shared_value(p: Settings, name: str) -> Value:
+    return _shared(name, p._values[name])
+
+
+def _shared(name: str, column: Tensor | tuple[Value, ...]) -> Value:
+    items: list[Value] = column.tolist() if isinstance(column, Tensor) else list(column)
+    assert all(item == items[0] for item in items), f"{name} differs between lanes"
+    return items[0]

@@ -21,11 +21,15 @@ def drops_so_far(step: Tensor, total: int, drops: Tensor) -> Tensor:
     return torch.minimum(step * (drops + 1) // total, drops)
 
 
+def most_drops(p: Settings) -> int:
+    return int(p.drops.max())
+
+
 def factor(step: Tensor, total: int, per_epoch: int, p: Settings) -> Tensor:
     drops = p.drops.to(torch.int64)
     passed = drops_so_far(step, total, drops)
     found = torch.ones(step.shape, dtype=p.gamma.dtype, device=step.device)
-    for number in range(int(drops.max())):
+    for number in range(p.once(most_drops)):
         found = torch.where(passed > number, found * p.gamma, found)
     return found
 
