@@ -12,8 +12,10 @@ from ablate.lanes.context import TaskContext
 from ablate.lanes.self_check import self_checked
 from ablate.lanes.trainer import Trainer
 from ablate.lanes.training import Training
+from ablate.protocol.baseline import Baseline
+from ablate.protocol.guess import guess_loss
 from ablate.protocol.overfit import overfit_sample
-from ablate.protocol.prior import NoInputBaseline, Prior
+from ablate.protocol.prior import Prior
 from ablate.protocol.steps import Setup
 from ablate.records.recipe import Recipe
 from ablate.records.run import RESPLIT, Outcome, Run
@@ -170,12 +172,12 @@ def test_the_protocol_knows_what_a_model_without_inputs_reaches(name, contexts):
     context = contexts[name]
     prior = Prior.of(context.task)
     assert prior.loss <= prior.start * 1.001
-    assert 0 < NoInputBaseline.of(context.task).loss < float("inf")
+    assert 0 < guess_loss(context.task) < float("inf")
 
 
 @pytest.mark.parametrize("name", ["tokens", "several"])
 def test_a_small_sample_is_overfitted(name, contexts):
-    step = overfit_sample(Setup(contexts[name], lambda runs, arm: [], 0, print))
+    step = overfit_sample(Setup(contexts[name], lambda runs, arm: [], Baseline.default(registry()), 0, print))
     assert [finding.level for finding in step.findings if finding.level == "fail"] == []
 
 
