@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ablate.records.trick import Claim, Parameter, Source, Trick
-from ablate.seams.averages import betas, running_mean_
+from ablate.seams.averages import moments, moments_
 from ablate.seams.settings import Settings
 from ablate.seams.tensors import LaneTensors
 
@@ -31,22 +31,14 @@ def all_corrected(p: Settings) -> bool:
 
 
 def state(weights: LaneTensors) -> dict[str, Tensor]:
-    flat = weights.flat
-    return {
-        "mean": flat.new_zeros(flat.shape),
-        "square": flat.new_zeros(flat.shape),
-        "corrections": flat.new_zeros(weights.lanes, 2),
-    }
+    return moments(weights)
 
 
 def update(
     weights: LaneTensors, gradients: LaneTensors, state: dict[str, Tensor], p: Settings, step: Tensor
 ) -> Tensor:
     w, g = weights.flat, gradients.flat
-    both, rests, beta1, beta2, rest1, rest2 = p.once(betas)
-    m = running_mean_(state["mean"], g, beta1, rest1)
-    v = running_mean_(state["square"], g * g, beta2, rest2)
-    c = state["corrections"].mul_(both).add_(rests)
+    m, v, c = moments_(state, g, p)
     if not p.once(all_corrected):
         c = c.where(p.like("bias_correction", c), c.new_ones(()))
     c1, c2 = torch.split(c, 1, dim=1)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ablate.records.trick import Claim, Parameter, Source, Trick
-from ablate.seams.averages import betas, running_mean_
+from ablate.seams.averages import moments, moments_
 from ablate.seams.by_tensor import scaled_by_tensor, tensor_norms
 from ablate.seams.settings import Settings
 from ablate.seams.tensors import LaneTensors
@@ -27,22 +27,15 @@ def trust_ratio(of_weights: Tensor, of_direction: Tensor) -> Tensor:
 
 
 def state(weights: LaneTensors) -> dict[str, Tensor]:
-    flat = weights.flat
-    return {
-        "mean": flat.new_zeros(flat.shape),
-        "square": flat.new_zeros(flat.shape),
-        "corrections": flat.new_zeros(weights.lanes, 2),
-    }
+    return moments(weights)
 
 
 def update(
     weights: LaneTensors, gradients: LaneTensors, state: dict[str, Tensor], p: Settings, step: Tensor
 ) -> Tensor:
     w, g = weights.flat, gradients.flat
-    both, rests, beta1, beta2, rest1, rest2 = p.once(betas)
-    m = running_mean_(state["mean"], g, beta1, rest1)
-    v = running_mean_(state["square"], g * g, beta2, rest2)
-    c1, c2 = torch.split(state["corrections"].mul_(both).add_(rests), 1, dim=1)
+    m, v, c = moments_(state, g, p)
+    c1, c2 = torch.split(c, 1, dim=1)
     adam = (m / c1).div_((v / c2).sqrt_().add_(p.like("eps", w)))
     direction = weights.like(adam.add_(p.like("decay", w) * w))
     ratio = trust_ratio(tensor_norms(weights), tensor_norms(direction))

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ablate.records.trick import Claim, Parameter, Source, Trick
+from ablate.seams.averages import moments
 from ablate.seams.settings import Settings
 from ablate.seams.tensors import LaneTensors, Spec
 
@@ -48,12 +49,7 @@ def orthogonalised(matrix: Tensor) -> Tensor:
 
 
 def state(weights: LaneTensors) -> dict[str, Tensor]:
-    flat = weights.flat
-    return {
-        "mean": flat.new_zeros(flat.shape),
-        "square": flat.new_zeros(flat.shape),
-        "corrections": flat.new_zeros(weights.lanes, 2),
-    }
+    return moments(weights)
 
 
 def update(

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ablate.records.trick import Claim, Parameter, Source, Trick
-from ablate.seams.averages import betas, running_mean_
+from ablate.seams.averages import betas, moments, moments_
 from ablate.seams.settings import Settings
 from ablate.seams.tensors import LaneTensors
 
@@ -34,24 +34,16 @@ def rectification(c2: Tensor, t: Tensor, rest2: Tensor) -> tuple[Tensor, Tensor]
 
 
 def state(weights: LaneTensors) -> dict[str, Tensor]:
-    flat = weights.flat
-    return {
-        "mean": flat.new_zeros(flat.shape),
-        "square": flat.new_zeros(flat.shape),
-        "corrections": flat.new_zeros(weights.lanes, 2),
-        "taken": flat.new_zeros(weights.lanes, 1),
-    }
+    return {**moments(weights), "taken": weights.flat.new_zeros(weights.lanes, 1)}
 
 
 def update(
     weights: LaneTensors, gradients: LaneTensors, state: dict[str, Tensor], p: Settings, step: Tensor
 ) -> Tensor:
     w, g = weights.flat, gradients.flat
-    both, rests, beta1, beta2, rest1, rest2 = p.once(betas)
-    m = running_mean_(state["mean"], g, beta1, rest1)
-    v = running_mean_(state["square"], g * g, beta2, rest2)
-    c1, c2 = torch.split(state["corrections"].mul_(both).add_(rests), 1, dim=1)
-    used, ratio = rectification(c2, state["taken"].add_(1), rest2)
+    m, v, c = moments_(state, g, p)
+    c1, c2 = torch.split(c, 1, dim=1)
+    used, ratio = rectification(c2, state["taken"].add_(1), p.once(betas)[-1])
     adapted = v.sqrt().add_(p.like("eps", w)).reciprocal_().mul_(ratio * c2.sqrt())
     scale = torch.where(used, adapted, adapted.new_ones(()))
     return w - (m * scale).mul_(p.like("lr", w) / c1)
