@@ -11,13 +11,14 @@ Lineage: Kurakin, Goodfellow & Bengio 2016 (1607.02533, section 2.2), with the m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from ablate.records.errors import NotApplicable
 from ablate.records.trick import Claim, Parameter, Source, Trick
+from ablate.seams.adversarial import Loss, climbed, stepped
 from ablate.seams.batch import Batch
 from ablate.seams.deviation import deviation
 from ablate.seams.settings import Settings
@@ -26,14 +27,8 @@ CLEAN = 0.5
 """Share of the loss on the inputs as they are."""
 
 
-def stepped(x: Tensor, centre: Tensor, gradient: Tensor, radius: Tensor, step: Tensor) -> Tensor:
-    """A step of `step` along the gradient's sign, cut to the box of half side `radius` about `centre`."""
-    moved = x + step * gradient.sign()
-    return centre + (moved - centre).clamp(-radius, radius)
-
-
 def objective(
-    loss: Callable[[Mapping[str, Tensor], Batch], Tensor],
+    loss: Loss,
     weights: Mapping[str, Tensor],
     batch: Batch,
     p: Settings,
@@ -46,12 +41,10 @@ def objective(
     leaf = x.detach().requires_grad_()
     clean = loss(weights, batch.replaced(x=leaf))
     (gradient,) = torch.autograd.grad(clean.sum(), leaf, retain_graph=True)
-    point = stepped(x, x, gradient, radius, radius / steps)
-    for _ in range(steps - 1):
-        leaf = point.detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(loss(weights, batch.replaced(x=leaf)).sum(), leaf)
-        point = stepped(leaf.detach(), x, gradient, radius, radius / steps)
-    return CLEAN * clean + (1 - CLEAN) * loss(weights, batch.replaced(x=point.detach()))
+    step = radius / steps
+    point = stepped(x, x, gradient, radius, step)
+    point = climbed(loss, weights, batch, point, radius, step, steps - 1)
+    return CLEAN * clean + (1 - CLEAN) * loss(weights, batch.replaced(x=point))
 
 
 TRICK = Trick(

@@ -11,26 +11,21 @@ Lineage: Madry et al. 2017, equation 2.1 and section 2.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from ablate.records.errors import NotApplicable
 from ablate.records.trick import Claim, Parameter, Source, Trick
+from ablate.seams.adversarial import Loss, climbed
 from ablate.seams.batch import Batch
 from ablate.seams.deviation import deviation
 from ablate.seams.settings import Settings
 
 
-def stepped(x: Tensor, centre: Tensor, gradient: Tensor, radius: Tensor, step: Tensor) -> Tensor:
-    """A step of `step` along the gradient's sign, projected to the box of half side `radius` about `centre`."""
-    moved = x + step * gradient.sign()
-    return centre + (moved - centre).clamp(-radius, radius)
-
-
 def objective(
-    loss: Callable[[Mapping[str, Tensor], Batch], Tensor],
+    loss: Loss,
     weights: Mapping[str, Tensor],
     batch: Batch,
     p: Settings,
@@ -44,11 +39,8 @@ def objective(
     if batch.draws is not None:
         start = 2 * batch.draws.within("pgd").uniform("start", *x.shape[1:]).to(x.dtype) - 1
     point = x + radius * start
-    for _ in range(int(p.value("steps"))):
-        leaf = point.detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(loss(weights, batch.replaced(x=leaf)).sum(), leaf)
-        point = stepped(leaf.detach(), x, gradient, radius, step)
-    return loss(weights, batch.replaced(x=point.detach()))
+    point = climbed(loss, weights, batch, point, radius, step, int(p.value("steps")))
+    return loss(weights, batch.replaced(x=point))
 
 
 TRICK = Trick(
