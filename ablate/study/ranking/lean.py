@@ -20,6 +20,7 @@ from ablate.study.ranking.arms import LR, REFERENCES, Arm, described, rate_of, w
 from ablate.study.ranking.budget import LEAN_PAIRS, RankBudget
 from ablate.study.ranking.tuned import TUNING, Tuned, TunedStage
 from ablate.study.ranking.tuning import seeds_of, tune
+from ablate.study.ranking.tuning_points import chosen_of
 
 LADDER, LEAN = 0x1ADD, 0x1EA7
 BALLAST = ("hurts", "hurts a little", "no measurable effect")
@@ -159,7 +160,7 @@ def _tuned_rungs(
             own, {name: last if name == last else "" for name in names}, stage.catalogue, budget.tuning,
             dict.fromkeys(names, common), stage.tuning_scores,
         )  # fmt: skip
-        recipes = [next(point.recipe for point in points[arm.name] if point.chosen) for arm in own]
+        recipes = [chosen_of(points[arm.name]).recipe for arm in own]
     return recipes if found is None else [*recipes, found]
 
 

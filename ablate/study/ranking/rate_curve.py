@@ -17,7 +17,7 @@ import numpy as np
 
 from ablate.records.recipe import Recipe
 from ablate.study.ranking.arms import LR
-from ablate.study.ranking.tuning_points import Point
+from ablate.study.ranking.tuning_points import Point, chosen_of
 
 REACH = 1.05
 """Decades from the best finalist to the points that are fitted: three places of the lattice."""
@@ -31,7 +31,7 @@ def on_curve(points: Sequence[Point]) -> list[Point]:
 
     Unchanged where fewer than LEAST_RATES rates lie near, finalists were run once, or the curve has no maximum.
     """
-    choice = next(point for point in points if point.chosen)
+    choice = chosen_of(points)
     near = _near(points)
     curve = _fit(near)
     if curve is None:

@@ -32,7 +32,7 @@ from ablate.study.ranking.budget import (
 )
 from ablate.study.ranking.scores import floor_of, is_scored_apart, score_of
 from ablate.study.ranking.tuning import seeds_of, tune
-from ablate.study.ranking.tuning_points import Point, at_edge, to_json
+from ablate.study.ranking.tuning_points import Point, at_edge, chosen_of, to_json
 from ablate.study.session import Planned, Session
 from ablate.study.stopwatch import seconds_per_run
 from ablate.tasks.chance_level import chance_level
@@ -210,23 +210,15 @@ def tune_arms(stage: TunedStage, budget: RankBudget, fact: dict[str, Any]) -> di
         stage.every, references, stage.catalogue, budget.tuning, seeds,
         stage.tuning_scores,
     )  # fmt: skip
-    tuned = {}
-    for arm in stage.every:
-        chosen = next(point for point in points[arm.name] if point.chosen)
-        tuned[arm.name] = Tuned(arm, chosen.recipe, points[arm.name])
-    reference_scores = [
-        choice.score for choice in (_choice(tuned[name]) for name in set(references.values()))
-    ]
+    chosen = {name: chosen_of(own) for name, own in points.items()}
+    tuned = {arm.name: Tuned(arm, chosen[arm.name].recipe, points[arm.name]) for arm in stage.every}
+    reference_scores = [chosen[name].score for name in set(references.values())]
     collapsed = stage.collapsed if stage.collapsed is None or stage.session.higher else -stage.collapsed
     stage.floor = floor_of(min(reference_scores), collapsed)
     fact["tuning"] = {name: to_json(one.points) for name, one in tuned.items()}
-    fact["edges"] = [name for name, one in tuned.items() if at_edge(one.points, _choice(one))]
+    fact["edges"] = [name for name, one in tuned.items() if at_edge(one.points, chosen[name])]
     stage.session.ledger.put("rank", fact)
     return tuned
-
-
-def _choice(one: Tuned) -> Point:
-    return next(point for point in one.points if point.chosen)
 
 
 def declare_race(stage: TunedStage, budget: RankBudget, fact: dict[str, Any]) -> RankBudget:

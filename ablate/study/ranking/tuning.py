@@ -26,6 +26,7 @@ from ablate.study.ranking.tuning_points import (
     LEAST_REFERENCE,
     Point,
     TuningBudget,
+    chosen_of,
     outwards,
     points_of,
     reference_tuning,
@@ -66,7 +67,7 @@ def tune(
         for name, arm in own.items()
     }
     found = {n: on_curve(points) for n, points in tuner.settle(finals, tried, of_reference).items()}
-    leading = {name: _the_chosen(points) for name, points in found.items()}
+    leading = {name: chosen_of(points) for name, points in found.items()}
 
     rest = {arm.name: arm for arm in arms if arm.name not in own}
     scales = {
@@ -131,7 +132,7 @@ class _Tuner:
             further = {
                 name: _one_further(found[name], points, self.catalogue)
                 for name, points in finals.items()
-                if outwards(found[name], _the_chosen(found[name])) is not None
+                if outwards(found[name], chosen_of(found[name])) is not None
             }
             if not further:
                 break
@@ -173,13 +174,9 @@ def _ratio(rate: float | None, before: float | None) -> float:
     return rate / before if rate and before else 1.0
 
 
-def _the_chosen(points: Sequence[Point]) -> Point:
-    return next(point for point in points if point.chosen)
-
-
 def _one_further(points: Sequence[Point], finals: Sequence[Point], catalogue: Catalogue) -> list[Point]:
     """The finalists, the first of `points`, and the chosen setting at the next rate outwards."""
-    chosen = _the_chosen(points)
+    chosen = chosen_of(points)
     rate = outwards(points, chosen)
     return [*points[: len(finals)], Point(with_rate(chosen.recipe, catalogue, rate), rate)]
 

@@ -102,6 +102,11 @@ def repeats_of(arm: Arm, points: Sequence[Point], budget: TuningBudget) -> int:
     return max(1, budget.first // len(points)) if alone else 1
 
 
+def chosen_of(points: Sequence[Point]) -> Point:
+    """The point that the arm is run with."""
+    return next(point for point in points if point.chosen)
+
+
 def at_edge(points: Sequence[Point], chosen: Point) -> bool:
     """Whether the chosen rate is the lowest or the highest that was tried."""
     return outwards(points, chosen) is not None
