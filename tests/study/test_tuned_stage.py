@@ -23,7 +23,7 @@ from ablate.study.ranking.lean import rungs_of
 from ablate.study.ranking.scores import floor_of
 from ablate.study.ranking.tuned import TunedStage
 from ablate.study.ranking.tuning import OUTWARDS, tune
-from ablate.study.ranking.tuning_points import TuningBudget, lattice, points_of, reference_tuning
+from ablate.study.ranking.tuning_points import Point, TuningBudget, lattice, points_of, reference_tuning
 
 CATALOGUE = registry()
 BASELINE = Recipe.of(CATALOGUE, {"momentum": {"lr": 0.1}, "cosine": True, "weight_decay": {"decay": 1e-4}})
@@ -280,6 +280,12 @@ def test_an_exploded_run_counts_for_a_bounded_loss() -> None:
     assert floor_of(0.97, 0.1) == pytest.approx(-0.77)
     assert floor_of(-0.7, -1.0) == pytest.approx(-1.3)  # an RMSE of 0.7 where the mean alone gives 1
     assert floor_of(-1.1, -1.0) == floor_of(0.9, None) == float("-inf")
+
+
+def test_a_references_exploded_run_does_not_take_the_floor_away() -> None:
+    point = Point(BASELINE, 0.1, scores=(-0.7,), final=(-0.7, -0.71, -1e7, -0.69, -0.72, -0.7))
+    assert floor_of(point.middle, -1.0) == pytest.approx(-1.295)
+    assert floor_of(point.score, -1.0) == float("-inf")  # what a mean would give
 
 
 @pytest.mark.parametrize("metric", ["validation/rmse", "validation/accuracy"])

@@ -212,7 +212,7 @@ def tune_arms(stage: TunedStage, budget: RankBudget, fact: dict[str, Any]) -> di
     )  # fmt: skip
     chosen = {name: chosen_of(own) for name, own in points.items()}
     tuned = {arm.name: Tuned(arm, chosen[arm.name].recipe, points[arm.name]) for arm in stage.every}
-    reference_scores = [chosen[name].score for name in set(references.values())]
+    reference_scores = [chosen[name].middle for name in set(references.values())]
     collapsed = stage.collapsed if stage.collapsed is None or stage.session.higher else -stage.collapsed
     stage.floor = floor_of(min(reference_scores), collapsed)
     fact["tuning"] = {name: to_json(one.points) for name, one in tuned.items()}

@@ -58,6 +58,12 @@ class Point:
         values = self.final or self.scores
         return float(np.mean(values)) if values else float("nan")
 
+    @property
+    def middle(self) -> float:
+        """Median of the runs that `score` is the mean of: one that exploded does not move it."""
+        values = self.final or self.scores
+        return float(np.median(values)) if values else float("nan")
+
 
 def lattice(rate: float, steps: int) -> float:
     """The rate `steps` places above the lattice's nearest to `rate`: … 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, …"""
