@@ -16,12 +16,11 @@ from ablate.study.resume import Opened, Options
 LEAST = 0.1
 """Share of a budget that must be left for the rank stage."""
 SET_ASIDE = {
-    "lr-find": ("lr-find",),
     "search": ("search", "select"),
     "confirm": ("confirm",),
     "report": ("costs and report",),
 }
-"""Stage -> its parts in a plan's estimate."""
+"""Stage -> its parts in a plan's estimate, which has none for lr-find: what that took is known when the rank stage begins."""
 LATER = ("confirm", "report")
 """Stages after the ranking."""
 
@@ -67,7 +66,7 @@ def divided(asked: str, opened: Opened, options: Options, stages: Sequence[str])
     estimate = document["estimate_seconds"]
     done = {"search"} if (facts.get("search") or {}).get("best") else set()
     aside = {
-        stage: sum(estimate[part] for part in parts if part in estimate)
+        stage: sum(estimate[part] for part in parts)
         for stage, parts in SET_ASIDE.items()
         if stage in stages and stage not in done
     }
