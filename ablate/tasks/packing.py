@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.fx import Proxy
 
 from ablate.records.errors import InputError
-from ablate.tasks.user_code import repeatable
+from ablate.tasks.user_code import FAILED, tried
 
 Convert = Callable[[Any, str], Tensor]
 
@@ -213,11 +213,8 @@ def output_form(model: Callable[[], nn.Module], x: Tensor) -> OutputForm:
 
 def returns_several(model: Callable[[], nn.Module], x: Tensor) -> bool:
     """Whether a fresh model returns anything but one tensor for the examples `x`; False where it fails."""
-    try:
-        with repeatable(), torch.no_grad():
-            return not isinstance(model().eval()(x), Tensor)
-    except Exception:  # noqa: BLE001 - check runs it again and says what is wrong with it
-        return False
+    outputs = tried(model, x)
+    return outputs is not FAILED and not isinstance(outputs, Tensor)
 
 
 def prediction(outputs: Any, output: str | int | None) -> Tensor:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ablate.records.errors import InputError
 from ablate.tasks import data
 from ablate.tasks.packing import Adapted, is_nested
-from ablate.tasks.user_code import repeatable
+from ablate.tasks.user_code import FAILED, tried
 
 NOTE = (
     'the inputs are taken as token ids: they are whole numbers, and the model takes no others (kind="text")'
@@ -28,13 +27,4 @@ def takes_token_ids(model: Any, x: Any) -> bool:
         return False
     if ids.is_floating_point() or ids.dtype == torch.bool or ids.ndim < 2:
         return False
-    return _runs(model, ids.to(torch.int64)) and not _runs(model, ids.to(torch.float32))
-
-
-def _runs(model: Callable[[], nn.Module], x: Tensor) -> bool:
-    try:
-        with repeatable(), torch.no_grad():
-            model().eval()(x)
-    except Exception:  # noqa: BLE001 - check runs it again and says what is wrong with it
-        return False
-    return True
+    return tried(model, ids.to(torch.int64)) is not FAILED and tried(model, ids.to(torch.float32)) is FAILED

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -12,8 +12,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from ablate.records.errors import InputError
+
+FAILED = object()
+"""In place of what the user's code would have returned."""
 
 
 class UsersCode:
@@ -72,6 +76,15 @@ def repeatable(seed: int = 0) -> Iterator[None]:
         finally:
             random.setstate(python)
             np.random.set_state(numpy)
+
+
+def tried(model: Callable[[], nn.Module], x: Any) -> Any:
+    """What a fresh model, in evaluation mode, returns for `x`; FAILED where it raises: `check` runs it again and says why."""
+    try:
+        with repeatable(), torch.no_grad():
+            return model().eval()(x)
+    except Exception:  # noqa: BLE001 - a question to the user's code; check runs it again and says what is wrong with it
+        return FAILED
 
 
 def generators() -> tuple[Any, ...]:
