@@ -4,7 +4,6 @@ import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -87,30 +86,21 @@ def import_cycles(graph: dict[str, set[str]]) -> list[list[str]]:
     return cycles
 
 
-def module_level_imports(tree: ast.Module) -> Iterator[ast.Import | ast.ImportFrom]:
-    """Import statements that run when the module is imported: none within functions, none for type checking only."""
-    pending: list[ast.AST] = [*tree.body]
-    while pending:
-        node = pending.pop()
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            yield node
-        elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            pending += node.orelse
-        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            pending += ast.iter_child_nodes(node)
-
-
 def import_graph(*folders: str) -> dict[str, set[str]]:
-    """Module -> the modules that it imports when it is imported."""
+    """Module -> the modules that it imports anywhere: also within functions and for type checking only.
+
+    `ablate` itself is left out: it is the public face, which imports lazily whatever is asked of it.
+    """
     files = {
         ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
         for folder in folders
         for path in sorted((ROOT / folder).rglob("*.py"))
+        if path != PACKAGE / "__init__.py"
     }
     graph: dict[str, set[str]] = {}
     for module, path in files.items():
         imported: set[str] = set()
-        for node in module_level_imports(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and node.module:
                 names = {f"{node.module}.{alias.name}" for alias in node.names}
                 imported |= {name if name in files else node.module for name in names}

@@ -133,9 +133,9 @@ class Study:
         }
 
     def __repr__(self) -> str:
-        told = self.verdict
+        verdict = self.verdict
         lines = [f"Study '{self.name}' on {self.data.study.get('task', '?')}: {len(self.data.runs)} runs"]
-        lines += [line for line in (told.headline, told.detail) if line]
+        lines += [line for line in (verdict.headline, verdict.detail) if line]
         rows = self._shown_rows()
         if len(rows):
             lines.append(rows.to_string(index=False, float_format=lambda value: f"{value:+.4f}"))
@@ -144,9 +144,9 @@ class Study:
     def _repr_html_(self) -> str:
         from html import escape
 
-        told = self.verdict
-        parts = [f"<strong>{escape(told.headline)}</strong>", f"<p>{escape(told.detail)}</p>"]
-        parts += [f"<p>Note: {escape(doubt)}</p>" for doubt in told.doubts]
+        verdict = self.verdict
+        parts = [f"<strong>{escape(verdict.headline)}</strong>", f"<p>{escape(verdict.detail)}</p>"]
+        parts += [f"<p>Note: {escape(doubt)}</p>" for doubt in verdict.doubts]
         rows = self._shown_rows()
         if len(rows):
             parts.append(rows.to_html(index=False, border=0, float_format=lambda value: f"{value:+.4f}"))
@@ -155,14 +155,14 @@ class Study:
         return "".join(parts)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        from ablate.api.terminal import tables_of
+        from ablate.api.ranking_tables import tables_of
 
-        told = self.verdict
+        verdict = self.verdict
         if len(self._shown_rows()):
             yield from tables_of(self.data)
-        yield told.headline
-        if told.detail:
-            yield told.detail
+        yield verdict.headline
+        if verdict.detail:
+            yield verdict.detail
 
     def _shown_rows(self) -> pd.DataFrame:
         rows = self.ranking

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from ablate.api.ranking_tables import tables_of
 from ablate.lanes.phase_timer import PHASES
 
 if TYPE_CHECKING:
     from ablate.api.result import Spent, Study
-    from ablate.report.data import ReportData
 
 
 def show(study: Study) -> None:
-    """The ranking as a table, where the report is, and last what to do."""
+    """The ranking as a table, the path of the report and, last, what to do next."""
     console = Console(highlight=False)
     ranking = study.data.ranking
     if ranking is not None and {"rank", "confirm"} & set(study.stages):
@@ -27,83 +25,16 @@ def show(study: Study) -> None:
 
     if study.spent is not None:
         console.print(spent_table(study.spent))
-    told = verdict(study.data, study.page.parent if study.page else None)
-    for doubt in told.doubts:
+    message = verdict(study.data, study.page.parent if study.page else None)
+    for doubt in message.doubts:
         console.print(f"note: {doubt}", markup=False)
     if study.page:
         console.print(f"report: {study.page}", markup=False, soft_wrap=True)
-    console.print(told.headline, markup=False)
-    if told.detail:
-        console.print(told.detail, markup=False)
-    if told.command:
-        console.print(f"  {told.command}", markup=False, soft_wrap=True)
-
-
-def tables_of(data: ReportData) -> list[Table]:
-    """The ranking as Rich tables: one with both references side by side, or one for each estimand of an array."""
-    from ablate.report.action import is_tuned_report
-
-    return [tuned_table(data)] if is_tuned_report(data) else ranking_tables(data.ranking)
-
-
-def tuned_table(data: ReportData) -> Table:
-    """One line a trick: its effect with the interval, and the verdict, on the baseline and in the recipe found."""
-    from ablate.report.action import margin_text
-    from ablate.report.tuned_rows import REFERENCES, references, tuned_rows
-
-    unit = data.units.difference.strip()
-    title = f"effect on {data.metric}{f', {unit}' if unit else ''}; less than {margin_text(data.design or {}, data.units)} does not matter"
-    table = Table(box=None, pad_edge=False, title=escape(title), title_justify="left")
-    table.add_column("trick")
-    for name in references(data):
-        table.add_column(REFERENCES[name], justify="right")
-        table.add_column("verdict")
-    for row in tuned_rows(data):
-        cells = []
-        for cell in row.cells:
-            shown = f"{cell.effect} [{cell.interval}]" if not cell.why else "–"
-            cells += [escape(shown), escape(cell.verdict or "no arm")]
-        table.add_row(escape(row.name), *cells)
-    return table
-
-
-def ranking_tables(ranking: Any) -> list[Table]:
-    """The effects with a verdict as Rich tables, one for each estimand and metric, the largest first."""
-    rows = ranking[ranking["estimand"] != "exploratory"]
-    kinds = Counter(zip(rows["estimand"], rows["metric"], strict=True))
-    tables = []
-    for (kind, metric), _ in kinds.most_common():
-        own = rows[(rows["estimand"] == kind) & (rows["metric"] == metric)]
-        margins = own["margin"].dropna().unique()
-        margin = f"; less than {margins[0]:.4g} does not matter" if len(margins) == 1 else ""
-        tables.append(ranking_table(own, f"{kind} effect on {metric}{margin}"))
-    return tables
-
-
-def ranking_table(rows: Any, title: str) -> Table:
-    """One line a trick; an undecided one says why."""
-    table = Table(box=None, pad_edge=False, title=escape(title), title_justify="left")
-    for column, justify in (
-        ("trick", "left"),
-        ("effect", "right"),
-        ("interval", "right"),
-        ("verdict", "left"),
-        ("runs", "right"),
-    ):
-        table.add_column(column, justify=justify)  # type: ignore[arg-type]
-    for row in rows.to_dict("records"):
-        name = row["trick"] if row["level"] == "on" else f"{row['trick']}: {row['level']}"
-        table.add_row(
-            escape(name), f"{row['effect']:+.4f}", escape(f"[{row['low']:+.4f}, {row['high']:+.4f}]"),
-            escape(verdict_text(row)), str(row["runs"]),
-        )  # fmt: skip
-    return table
-
-
-def verdict_text(row: dict[str, Any]) -> str:
-    """The verdict; what would decide an undecided one stands first in its note."""
-    why = str(row["note"]).split("; ")[0] if row["verdict"] == "undecided" and row["note"] else ""
-    return f"{row['verdict']}: {why}" if "more runs" in why or "decidable" in why else str(row["verdict"])
+    console.print(message.headline, markup=False)
+    if message.detail:
+        console.print(message.detail, markup=False)
+    if message.command:
+        console.print(f"  {message.command}", markup=False, soft_wrap=True)
 
 
 def spent_table(spent: Spent) -> Table:

@@ -12,7 +12,6 @@ from ablate.records.recipe import Recipe
 from ablate.records.run import Run
 from ablate.records.trick import Trick, Value
 from ablate.surgery.net import Net, listed, provides
-from ablate.tasks.requirements import lacking
 
 WORDS = {
     "convolution": "the model has no convolution",
@@ -80,7 +79,7 @@ def scope_of(context: TaskContext, trick: Trick, words: frozenset[str]) -> Scope
     """What `trick` changes where the task and model provide `words`."""
     missing = [need for need in trick.applies_to if need not in words]
     if missing:
-        return Scope(lacking(context.task).get(missing[0], WORDS[missing[0]]))
+        return Scope(context.task.lacking.get(missing[0], WORDS[missing[0]]))
     name = trick.name
     if not hasattr(context.catalogue.code(name), "model"):
         return Scope()

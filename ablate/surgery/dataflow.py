@@ -1,7 +1,7 @@
-"""Which tensors of a forward pass were computed from which: finds residual additions, whatever code they are written in.
+"""Which tensors of a forward pass were computed from which: finds residual additions in any style of code.
 
-Every function of torch that a forward pass calls is an operation with a number; a tensor's history is the set of the
-operations it was computed by, as the bits of an integer. An addition y = F(x) + x is residual where x is in the history of
+Every torch function that a forward pass calls is a numbered operation; the history of a tensor is the set of operations
+that it was computed by, as the bits of an integer. An addition y = F(x) + x is residual where x is in the history of
 F(x) and F holds a layer with weights. Where the shortcut is a projection (one linear layer or convolution of size 1, and
 perhaps a norm), both operands have a common history, and F has two such layers or more.
 """
@@ -14,9 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
-from torch.utils.hooks import RemovableHandle
 
+from ablate.surgery.layer_calls import LayerCallMode
 from ablate.surgery.layer_types import ACTIVATIONS, CONVOLUTIONS, DROPOUTS, NORMS
 from ablate.surgery.readers import COMPUTING, tensors_of
 
@@ -64,44 +63,30 @@ class _Call:
     residual: list[tuple[int, int, bool]] = field(default_factory=list)
 
 
-class Dataflow(TorchFunctionMode):
-    """While a forward pass of `module` runs within it, notes what each tensor was computed from. `ran`: its modules that ran."""
+class Dataflow(LayerCallMode):
+    """Records, during a forward pass of `module`, what each tensor was computed from. `ran`: path -> module that ran."""
 
     def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self._module = module
+        super().__init__(module)
         self._running: list[_Call] = []
-        self._handles: list[RemovableHandle] = []
-        self._own = {id(tensor) for tensor in (*module.parameters(), *module.buffers())}
-        self._kept: list[Tensor] = []  # so that no id is used twice
+        self._constants = {id(tensor) for tensor in (*module.parameters(), *module.buffers())}
+        self._kept: list[Tensor] = []  # keeps the tensors alive, so that no id is used twice
         self._history: dict[int, int] = {}
         self._owners: list[tuple[str, ...]] = []
         self._weighted = 0
         self._narrow = 0
         self._inside = 0
-        self._found: dict[Addition, None] = {}
+        self._additions: dict[Addition, None] = {}
         self._functional: Counter[tuple[str, str]] = Counter()
         self.ran: dict[str, nn.Module] = {}
         self._by_hand: dict[str, str] = {}
 
-    def __enter__(self) -> Dataflow:
-        for path, layer in self._module.named_modules():
-            self._handles.append(layer.register_forward_pre_hook(self._begin(path)))
-            self._handles.append(layer.register_forward_hook(self._end, always_call=True))
-        super().__enter__()  # type: ignore[no-untyped-call]
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        super().__exit__(*error)  # type: ignore[no-untyped-call]
-        for handle in self._handles:
-            handle.remove()
-
     def additions(self) -> tuple[Addition, ...]:
-        """The residual additions, in the order in which they first ran."""
-        return tuple(self._found)
+        """The residual additions, in the order of their first execution."""
+        return tuple(self._additions)
 
     def in_residual(self) -> frozenset[str]:
-        """Paths of the modules that ran in a residual branch (or its projection), with all that was around them there."""
+        """Paths of the modules that ran in a residual branch (or its projection), and of the modules that contain them there."""
         bits = self._inside
         return frozenset(
             path for number, paths in enumerate(self._owners) if bits >> number & 1 for path in paths
@@ -111,34 +96,31 @@ class Dataflow(TorchFunctionMode):
         """(slot, what) -> how often: functional norms, activations and dropouts, and hand-written norm modules."""
         return self._functional + Counter(("norm", kind) for kind in self._by_hand.values())
 
-    def _begin(self, path: str) -> Callable[[nn.Module, Any], None]:
-        def begin(layer: nn.Module, inputs: Any) -> None:
-            self._running.append(_Call(path, layer))
-            self.ran[path] = layer
-            if "norm" in type(layer).__name__.lower() and _is_by_hand(layer):
-                self._by_hand[path] = type(layer).__name__
+    def on_call(self, path: str, layer: nn.Module) -> None:
+        self._running.append(_Call(path, layer))
+        self.ran[path] = layer
+        if "norm" in type(layer).__name__.lower() and _is_by_hand(layer):
+            self._by_hand[path] = type(layer).__name__
 
-        return begin
-
-    def _end(self, layer: nn.Module, inputs: Any, output: Any) -> None:
+    def on_return(self) -> None:
         call = self._running.pop()
         for index, shortcut, in_place in call.residual:
-            self._found[Addition(call.path, index, call.added, shortcut, in_place)] = None
+            self._additions[Addition(call.path, index, call.added, shortcut, in_place)] = None
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         name = getattr(func, "__name__", "")
-        given = list(tensors_of([args, kwargs or {}]))
+        inputs = list(tensors_of([args, kwargs or {}]))
         if name in ADDITIONS and self._running:
-            self._add(name, given)
+            self._add(name, inputs)
         result = func(*args, **(kwargs or {}))
-        self._note(name, given, list(tensors_of(result)))
+        self._note(name, inputs, list(tensors_of(result)))
         return result
 
     def _known(self, tensor: Tensor) -> int:
-        """The history of a tensor: nothing for the model's own, an operation for an input that is met for the first time."""
-        if id(tensor) in self._own:
+        """The history of a tensor: none for the model's parameters and buffers, a new operation for an input seen for the first time."""
+        if id(tensor) in self._constants:
             return 0
         if id(tensor) not in self._history:
             self._kept.append(tensor)
@@ -146,9 +128,9 @@ class Dataflow(TorchFunctionMode):
             self._owners.append(())
         return self._history[id(tensor)]
 
-    def _note(self, name: str, given: list[Tensor], results: list[Tensor]) -> None:
+    def _note(self, name: str, inputs: list[Tensor], results: list[Tensor]) -> None:
         history = 0
-        for tensor in given:
+        for tensor in inputs:
             history |= self._known(tensor)
         number = len(self._owners)
         history |= 1 << number
@@ -162,20 +144,20 @@ class Dataflow(TorchFunctionMode):
                 self._narrow |= 1 << number
         if name in FUNCTIONS and self._running and not isinstance(self._running[-1].layer, LAYERS):
             call = self._running[-1]
-            own = type(call.layer).__name__
+            class_name = type(call.layer).__name__
             by_hand = self._by_hand.pop(call.path, None) if FUNCTIONS[name] == "norm" else None
-            what = own if by_hand else f"F.{name.removesuffix('_')} in {own}"
+            what = class_name if by_hand else f"F.{name.removesuffix('_')} in {class_name}"
             self._functional[FUNCTIONS[name], what] += 1
         for tensor in results:
             self._kept.append(tensor)
             self._history[id(tensor)] = history
 
-    def _add(self, name: str, given: list[Tensor]) -> None:
-        if len(given) != 2 or given[0].shape != given[1].shape or not given[0].is_floating_point():
+    def _add(self, name: str, inputs: list[Tensor]) -> None:
+        if len(inputs) != 2 or inputs[0].shape != inputs[1].shape or not inputs[0].is_floating_point():
             return
         call = self._running[-1]
         index, call.added = call.added, call.added + 1
-        histories = [self._known(tensor) for tensor in given]
+        histories = [self._known(tensor) for tensor in inputs]
         shortcut = self._shortcut(histories)
         if shortcut is None:
             return
@@ -183,21 +165,21 @@ class Dataflow(TorchFunctionMode):
         self._inside |= histories[0] ^ histories[1]
 
     def _shortcut(self, histories: list[int]) -> int | None:
-        """Which operand of an addition is the shortcut; None where the addition is no residual one."""
-        for one, other in ((0, 1), (1, 0)):
-            mine, theirs = histories[one], histories[other]
+        """Which operand of an addition is the shortcut; None where the addition is not residual."""
+        for index, other in ((0, 1), (1, 0)):
+            mine, theirs = histories[index], histories[other]
             if mine and mine & ~theirs == 0 and theirs & ~mine & self._weighted:
-                # All that computed the one went into the other: x + F(x). A sum of two branches of x has more.
-                return one
+                # Everything that one operand was computed by is in the history of the other: x + F(x), not F(x) + G(x).
+                return index
         common = histories[0] & histories[1]
-        for one, other in ((0, 1), (1, 0)):
-            mine = histories[one] & ~common & self._weighted
+        for index, other in ((0, 1), (1, 0)):
+            mine = histories[index] & ~common & self._weighted
             theirs = histories[other] & ~common & self._weighted
             if mine and mine & (mine - 1) == 0 and mine & self._narrow and theirs & (theirs - 1):
-                return one
+                return index
         return None
 
 
 def _is_by_hand(layer: nn.Module) -> bool:
-    torchs = type(layer).__module__.startswith("torch.")  # a parametrization, perhaps
-    return not torchs and not isinstance(layer, NORMS) and not any(True for _ in layer.children())
+    from_torch = type(layer).__module__.startswith("torch.")  # a parametrization, perhaps
+    return not from_torch and not isinstance(layer, NORMS) and not any(True for _ in layer.children())

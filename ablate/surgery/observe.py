@@ -60,7 +60,7 @@ def observe(module: nn.Module, example: Tensor) -> Observed:
     """Run `example` `[B, …]` through the module once. Leaves its buffers, its modes and the generators untouched.
 
     The places are without layers that are the user's own (but for what tricks may be put around), and without those whose
-    weights something else reads (`readers.ReadElsewhere`): what stood in their places would be passed by.
+    weights other code reads (`readers.ReadElsewhere`), whose replacements would never be called.
     """
     places: dict[str, LayerInfo] = {}
     handles = []

@@ -1,6 +1,6 @@
-"""Layers whose weights something else reads: `F.linear(x, self.fc.weight)`, torch's attention layers.
+"""Layers whose weights are read by other code: `F.linear(x, self.fc.weight)`, torch's attention layers.
 
-What stands in the place of such a layer (a norm behind it, another layer) would be passed by, so surgery leaves it alone.
+A replacement of such a layer, or a norm behind it, would never be called, so surgery leaves these layers alone.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
-from torch.utils.hooks import RemovableHandle
+
+from ablate.surgery.layer_calls import LayerCallMode
 
 COMPUTING = frozenset(
     {
@@ -20,41 +20,27 @@ COMPUTING = frozenset(
         "conv_transpose3d", "multi_head_attention_forward", "_native_multi_head_attention", "_transformer_encoder_layer_fwd",
     }
 )  # fmt: skip
-"""Functions that do a layer's work with weights that they are handed."""
+"""Functions that do a layer's work with weights passed as arguments."""
 
 
-class ReadElsewhere(TorchFunctionMode):
-    """While a forward pass of `module` runs within it, notes the layers whose parameters are handed to a function that does
-    a layer's work while neither that layer nor one that shares the parameter is being called. `paths`: where they are."""
+class ReadElsewhere(LayerCallMode):
+    """Records, during a forward pass of `module`, the layers whose parameters are passed to a function in `COMPUTING` while
+    neither that layer nor one that shares the parameter is being called. `paths`: their paths."""
 
     def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
+        super().__init__(module)
         self.paths: set[str] = set()
         self._owners: dict[int, list[tuple[str, nn.Module]]] = {}
         self._running: list[nn.Module] = []
-        self._handles: list[RemovableHandle] = []
         for path, layer in module.named_modules():
             for parameter in layer._parameters.values():
                 if parameter is not None:
                     self._owners.setdefault(id(parameter), []).append((path, layer))
 
-    def __enter__(self) -> ReadElsewhere:
-        for layer in self.module.modules():
-            self._handles.append(layer.register_forward_pre_hook(self._begin))
-            self._handles.append(layer.register_forward_hook(self._end, always_call=True))
-        super().__enter__()  # type: ignore[no-untyped-call]
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        super().__exit__(*error)  # type: ignore[no-untyped-call]
-        for handle in self._handles:
-            handle.remove()
-
-    def _begin(self, layer: nn.Module, inputs: Any) -> None:
+    def on_call(self, path: str, layer: nn.Module) -> None:
         self._running.append(layer)
 
-    def _end(self, layer: nn.Module, inputs: Any, output: Any) -> None:
+    def on_return(self) -> None:
         self._running.pop()
 
     def __torch_function__(

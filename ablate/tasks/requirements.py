@@ -1,25 +1,21 @@
-"""What a task does not have for tricks to act on, where its own loss or targets are the reason."""
-
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from ablate.tasks.task import Task
+"""What a task's own loss or its targets rule out, of the requirements that tricks have."""
 
 
-def lacking(task: Task) -> dict[str, str]:
-    """Words of `records.trick.REQUIREMENTS` that `task` does not provide for a reason of its own -> that reason."""
-    found: dict[str, str] = {}
-    if task.loss is not None:
+def lacking(criterion: str, kind: str, target_dims: int, *, custom_loss: bool, dense: bool) -> dict[str, str]:
+    """Words of `records.trick.REQUIREMENTS` that a task does not provide -> the reason.
+
+    target_dims: dimensions of the targets y, batch included. dense: the targets are classes of tokens or pixels.
+    """
+    reasons: dict[str, str] = {}
+    if custom_loss:
         plain = "the task has a loss of its own, which takes targets as they are"
-        found |= {"classification": plain, "regression": plain}
-        found["mixable"] = "the task has a loss of its own, and its targets may have no mean"
-    elif task.criterion == "multilabel":
-        found["classification"] = "an example may have several labels or none"
-    elif task.dense:
-        found["classification"] = "an example has a class at every token or pixel, and none as a whole"
-        found["mixable"] = "the targets are classes of tokens or pixels, of which there are no means"
-    if task.kind == "image" and task.train.y.ndim > 2:
-        found["image"] = "the targets belong to places in the image, and would have to be moved with them"
-    return found
+        reasons |= {"classification": plain, "regression": plain}
+        reasons["mixable"] = "the task has a loss of its own, and its targets may have no mean"
+    elif criterion == "multilabel":
+        reasons["classification"] = "an example may have several labels or none"
+    elif dense:
+        reasons["classification"] = "an example has a class at every token or pixel, and none as a whole"
+        reasons["mixable"] = "the targets are classes of tokens or pixels, which have no mean"
+    if kind == "image" and target_dims > 2:
+        reasons["image"] = "the targets belong to positions in the image and would have to be moved with them"
+    return reasons

@@ -188,10 +188,9 @@ class Task:
         `task.notes` says how, and `task.encode` encodes new rows. model: a function `(inputs, outputs)` that makes a fresh
         module, a small perceptron by default. changes: other arguments of the constructor (`metric`, `epochs`, …).
         """
-        from ablate.tasks.table_file import frame_task
+        from ablate.tasks.frame import frame_arguments  # scikit-learn is imported when a table is
 
-        task = frame_task(table, target, model)
-        return task.but(**changes) if changes else task
+        return cls(**{**frame_arguments(table, target, model), **changes})
 
     @property
     def splits(self) -> dict[str, Split]:
@@ -259,7 +258,14 @@ class Task:
         """Words of `records.trick.REQUIREMENTS` that the data tell; the model's words come from surgery."""
         continuous = self.train.x.is_floating_point() and self.train.packing is None
         words = {self.criterion, self.kind, "mixable", *(["continuous"] if continuous else [])}
-        return frozenset(words & set(REQUIREMENTS)) - lacking(self).keys()
+        return frozenset(words & set(REQUIREMENTS)) - self.lacking.keys()
+
+    @property
+    def lacking(self) -> dict[str, str]:
+        """Words of `REQUIREMENTS` that the task's loss or targets rule out -> the reason."""
+        return lacking(
+            self.criterion, self.kind, self.train.y.ndim, custom_loss=self.loss is not None, dense=self.dense
+        )
 
     @property
     def direction(self) -> Direction:

@@ -10,7 +10,7 @@ from report_payloads import PAYLOADS
 from rich.console import Console
 from tuned_synthetic import BASELINE, RECIPE, fact, row, tuned_data
 
-from ablate.api.terminal import tables_of
+from ablate.api.ranking_tables import tables_of
 from ablate.catalogue.registry import registry
 from ablate.records.recipe import Recipe
 from ablate.report.action import action, recommended_recipe

@@ -10,7 +10,6 @@ from ablate.records.errors import InputError
 from ablate.tasks.check import check
 from ablate.tasks.describe import prior_loss
 from ablate.tasks.own_loss import OwnLoss
-from ablate.tasks.requirements import lacking
 from ablate.tasks.task import Task
 
 G = torch.Generator().manual_seed(0)
@@ -66,7 +65,7 @@ def test_beside_a_criterion_the_loss_is_handed_labels_and_the_metrics_stay():
         assert found["log_loss"][lane].item() == pytest.approx(F.cross_entropy(outputs[lane], y).item())
     assert made.metric == "validation/accuracy"
     assert "classification" not in made.provides
-    assert "loss of its own" in lacking(made)["classification"]
+    assert "loss of its own" in made.lacking["classification"]
 
 
 @pytest.mark.parametrize("reduction", ["mean", "none"])

@@ -1,0 +1,91 @@
+"""From a pandas frame to the arguments of a task: which column is predicted, the split, the encoding, a default model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ablate.records.errors import InputError, unknown
+from ablate.tasks.metric_table import Criterion
+from ablate.tasks.models import perceptron
+from ablate.tasks.split import deal
+from ablate.tasks.tabular import fit_encoder, standardise
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FIFTHS = "TVSTT"
+CLASSES = 20
+"""A numeric target is a class label if all values are whole and at most this many differ; otherwise it is regressed."""
+WIDTHS = (64, 64)
+LARGE = 10_000
+"""Tables with more rows get a batch size of 256 instead of 64."""
+
+
+def frame_arguments(
+    table: pd.DataFrame,
+    column: str,
+    model: Callable[[int, int], nn.Module] | None = None,
+    where: str = "the table",
+) -> dict[str, Any]:
+    """The arguments of the `Task` that predicts `column` from the other columns of `table`.
+
+    Three fifths of the rows are for training, one each for validation and test. model: makes a fresh module for so many
+    inputs and outputs; a small perceptron by default. where: the table's name, for an error. Raises InputError.
+    """
+    table = table.rename(columns=str)
+    if column not in table.columns:
+        raise unknown(f"column of {where}", column, table.columns)
+    if int((table.columns == column).sum()) > 1:
+        raise InputError(f"{where} has several columns '{column}'", hint="rename all but one")
+    notes = []
+    if gaps := int(table[column].isna().sum()):
+        notes.append(f"{gaps} rows without a value of '{column}' are left out")
+    table = table[table[column].notna()].reset_index(drop=True)
+    target = table.pop(column)
+    criterion, y, labels = _target(target, column)
+    rows = deal(len(y), FIFTHS, y if criterion == "classification" else None)
+    if len(rows) < 3 or not all(map(len, rows.values())):
+        raise InputError(f"{where} has {len(y)} rows with a target, too few to split", hint="give more rows")
+    encoder = fit_encoder(table, rows["T"])
+    outputs = len(labels)
+    if criterion == "regression":
+        y, mean, deviation = standardise(y, rows["T"])
+        notes.append(f"the target is standardised by training data: its mean {mean:.6g} is 0, its deviation {deviation:.6g} is 1")  # fmt: skip
+        outputs = 1
+    x = torch.from_numpy(encoder(table))
+    train, validation, test = ((x[torch.from_numpy(rows[part])], y[rows[part]]) for part in "TVS")
+    factory = (
+        partial(perceptron, x.shape[1], WIDTHS, outputs)
+        if model is None
+        else partial(model, x.shape[1], outputs)
+    )
+    return {
+        "model": factory, "train": train, "validation": validation, "test": test, "criterion": criterion,
+        "kind": "tabular", "title": column, "labels": labels, "dealt": True, "batch_size": 256 if len(y) > LARGE else 64,
+        "notes": (*encoder.notes, *notes), "encode": encoder,
+    }  # fmt: skip
+
+
+def _target(target: pd.Series, column: str) -> tuple[Criterion, np.ndarray, tuple[str, ...]]:
+    """What is predicted: (criterion, int64 classes or float64 numbers, the classes' names)."""
+    from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
+    if is_numeric_dtype(target) and not is_bool_dtype(target):
+        values = target.to_numpy(dtype=np.float64)
+        if not np.isfinite(values).all():
+            raise InputError(f"column '{column}' holds infinity", hint="give a number, or leave it empty")
+        if (values != np.round(values)).any() or len(np.unique(values)) > CLASSES:
+            return "regression", values, ()
+        target = target.astype(np.int64)
+    else:
+        target = target.astype(str)
+    names, codes = np.unique(target.to_numpy(), return_inverse=True)
+    if len(names) > len(target) / 2:
+        raise InputError(f"column '{column}' has {len(names)} classes in {len(target)} rows", hint="give a column of few classes, or of numbers")  # fmt: skip
+    return "classification", codes.astype(np.int64), tuple(map(str, names))
