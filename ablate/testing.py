@@ -54,9 +54,11 @@ class Suite:
     def where(self, trick: str) -> list[TaskContext]:
         """The benches to which the trick applies; those of `holding` only where no other does."""
         for benches in (self.benches, self.holding):
-            found = [context for context in benches.values() if not applicable(context, [trick])[trick]]
-            if found:
-                return found
+            applicable_contexts = [
+                context for context in benches.values() if not applicable(context, [trick])[trick]
+            ]
+            if applicable_contexts:
+                return applicable_contexts
         return []
 
     def run(self, context: TaskContext, tricks: Mapping[str, Any], seed: int = 0) -> Run:
@@ -134,14 +136,14 @@ def check_neutral_is_baseline(checks: Suite, name: str) -> None:
 def check_default_acts(checks: Suite, name: str) -> None:
     """The default setting changes weights or outputs: else it is mislabelled."""
     trick = checks.catalogue[name]
-    places = checks.where(name)
-    assert places, f"{name}: applies to none of the small tasks of ablate.tasks.tiny_tasks"
+    contexts = checks.where(name)
+    assert contexts, f"{name}: applies to none of the small tasks of ablate.tasks.tiny_tasks"
     if name == PLACEBO or trick.seam == "precision" or "choose" in ports_of(checks.catalogue.code(name)):
         return  # promise an equal result, or act on the choice of the epoch
-    for context in places:
+    for context in contexts:
         if differs(checks, context, context.catalogue[name], STEPS):
             return
-    assert any(differs(checks, context, context.catalogue[name], PATIENCE) for context in places), (
+    assert any(differs(checks, context, context.catalogue[name], PATIENCE) for context in contexts), (
         f"{name}: the default changes nothing"
     )
 
@@ -179,8 +181,10 @@ def check_lanes_equal_alone(checks: Suite, name: str) -> None:
             runs.insert(1, checks.run(context, {}, BESIDE))
         together = advance(context, runs)
         for lane, run in enumerate(runs):
-            beside = run.seed == BESIDE
-            alone = beside_alone(context.task.name, context.kernel) if beside else advance(context, [run])
+            is_neighbour = run.seed == BESIDE
+            alone = (
+                beside_alone(context.task.name, context.kernel) if is_neighbour else advance(context, [run])
+            )
             assert_same_lane(
                 together, lane, alone, 0, f"{name} in {context.task.name}, {context.kernel}, lane {lane}"
             )
@@ -290,8 +294,8 @@ def advance(
 
 def lane_state(trainer: Trainer, lane: int) -> dict[str, Tensor]:
     """The parameters that the lane's model uses, by common name."""
-    own = trainer.forward.own_names(lane).values()
-    return {name: trainer.weights[name][lane] for name in trainer.weights if name in own}
+    names = trainer.forward.own_names(lane).values()
+    return {name: trainer.weights[name][lane] for name in trainer.weights if name in names}
 
 
 def assert_same_lane(one: Trainer, i: int, other: Trainer, j: int, what: str) -> None:

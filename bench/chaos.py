@@ -267,20 +267,20 @@ def chaos(folder: Path, kills: int, executors: tuple[str, ...], seed: int = 0) -
     count = Count()
     study = 0
     while count.kills < kills:
-        place = folder / f"study-{study}"
-        ledger, before, over = study_in(place), list[Row](), False
+        study_folder = folder / f"study-{study}"
+        ledger, before, over = study_in(study_folder), list[Row](), False
         while not over and count.kills < kills:
             executor = executors[count.kills % len(executors)]
             acknowledged: set[str] = set()
             killed, stage = kill(
-                place, executor, draw.random() * spans[executor] * SHARE, acknowledged, count
+                study_folder, executor, draw.random() * spans[executor] * SHARE, acknowledged, count
             )
             count.kills += killed
             count.moments[stage] += killed
             before = count.check(ledger, before, acknowledged)
             over = not killed or stage == "report"
         acknowledged = set()
-        finish(place, executors[study % len(executors)], acknowledged)
+        finish(study_folder, executors[study % len(executors)], acknowledged)
         ours = timeless(count.check(ledger, before, acknowledged))
         count.different += sum(ours.get(name) != expected.get(name) for name in ours.keys() | expected.keys())
         study += 1

@@ -117,12 +117,12 @@ def compared(name: str, repeats: int, trials: int) -> Row:
             assert result.epochs == task.epochs
 
     together = max(lanes, trials) if context.solo else lanes
-    plain, own = [], []
+    plain, ablate = [], []
     for _ in range(repeats):
         plain.append(seconds(lambda: [plain_trial(task, seed) for seed in range(trials)]) / trials)
-        own.append(seconds(group) / together)
+        ablate.append(seconds(group) / together)
     parameters = sum(p.numel() for p in task.model().parameters())
-    return Row(name, parameters, context.solo, context.kernel, lanes, tuple(plain), tuple(own), choosing)
+    return Row(name, parameters, context.solo, context.kernel, lanes, tuple(plain), tuple(ablate), choosing)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -41,8 +41,8 @@ Seconds = tuple[float, float]
 def ours(task: str, folder: Path, device: torch.device) -> Seconds:
     command = ["study", task, "--stages", "lr-find", "--force", "--quiet", "--device", str(device)]
     command += ["--studies", str(folder), "--out", str(folder)]
-    whole, said, _ = common.whole_process([sys.executable, "-m", "bench.timed_study", *command])
-    return float(said.split()[-1]), whole
+    whole, output, _ = common.whole_process([sys.executable, "-m", "bench.timed_study", *command])
+    return float(output.split()[-1]), whole
 
 
 def grid(folder: Path) -> list[Row]:
@@ -73,8 +73,8 @@ def plain(task: str, folder: Path, device: torch.device) -> Seconds:
         "--device",
         str(device),
     ]
-    whole, said, _ = common.whole_process(command)
-    return float(said), whole
+    whole, output, _ = common.whole_process(command)
+    return float(output), whole
 
 
 def one_after_another(task: Task, rows: list[Row], device: torch.device) -> float:
@@ -98,11 +98,11 @@ def one_after_another(task: Task, rows: list[Row], device: torch.device) -> floa
     return time.perf_counter() - started
 
 
-def report(task: str, runs: int, other: list[Seconds], own: list[Seconds], kind: str) -> Iterator[str]:
+def report(task: str, runs: int, other: list[Seconds], ours: list[Seconds], kind: str) -> Iterator[str]:
     """What came out, line by line. `kind`: of the device."""
     yield f"{task}: {runs} runs ({common.target(common.targets(kind).grids)} for the grids alone)"
-    for place, what in enumerate(("grids alone", "whole processes")):
-        theirs, mine = ([times[place] for times in side] for side in (other, own))
+    for index, what in enumerate(("grids alone", "whole processes")):
+        theirs, mine = ([times[index] for times in side] for side in (other, ours))
         yield (
             f"  {what}: one after another {common.spread(theirs)}, ablate {common.spread(mine)}, "
             f"ratio {median(theirs) / median(mine):.2f}"
@@ -125,14 +125,14 @@ def main(argv: list[str] | None = None) -> None:
     print(f"lr-find, median [least, most] of n = {args.repeats}, taken in turn")
     print(LEFT_OUT)
     for task in common.default_tasks("grids", device.type) if args.tasks is None else args.tasks:
-        own: list[Seconds] = []
+        timings: list[Seconds] = []
         other: list[Seconds] = []
         for _ in range(args.repeats):
             with tempfile.TemporaryDirectory() as folder:
-                own.append(ours(task, Path(folder), device))
+                timings.append(ours(task, Path(folder), device))
                 other.append(plain(task, Path(folder), device))
                 runs = len(grid(Path(folder)))
-        for line in report(task, runs, other, own, device.type):
+        for line in report(task, runs, other, timings, device.type):
             print(line, flush=True)
 
 

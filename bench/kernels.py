@@ -60,7 +60,10 @@ def recipe(draw: random.Random) -> Recipe:
 def trainer_of(context: TaskContext, lanes: int, seed: int) -> Trainer:
     draw = random.Random(seed)
     recipes = [recipe(draw) for _ in range(lanes)]
-    return Trainer(context, [Run(context.task.name, own, number, 1) for number, own in enumerate(recipes)])
+    return Trainer(
+        context,
+        [Run(context.task.name, lane_recipe, number, 1) for number, lane_recipe in enumerate(recipes)],
+    )
 
 
 def milliseconds(trainer: Trainer, steps: int) -> float:

@@ -85,21 +85,21 @@ def sides(reference: str, device: torch.device, *, bf16: bool = False) -> tuple[
         recipe_of(0.01, bf16=bf16),
         workers=cores if device.type == "cpu" else 1,
     )
-    found: dict[str, Side] = {
+    sides: dict[str, Side] = {
         "plain": partial(plain, task, device, bf16=bf16),
         "resident": partial(resident, task, device, bf16=bf16),
     }
     if device.type == "cuda":
-        found[GRAPHED] = partial(resident, task, device, graph=True, bf16=bf16)
+        sides[GRAPHED] = partial(resident, task, device, graph=True, bf16=bf16)
         if not bf16:
             alone = partial(solo_side, reference, str(device), graph=True)
-            found[f"{GRAPHED}, in each of {SHARING} processes"] = partial(in_processes, alone, SHARING)
-    found["one lane"] = partial(lanes_alone, context, 1, bf16=bf16)
-    found[f"{choice.lanes} lanes"] = partial(lanes_alone, context, choice.lanes, bf16=bf16)
+            sides[f"{GRAPHED}, in each of {SHARING} processes"] = partial(in_processes, alone, SHARING)
+    sides["one lane"] = partial(lanes_alone, context, 1, bf16=bf16)
+    sides[f"{choice.lanes} lanes"] = partial(lanes_alone, context, choice.lanes, bf16=bf16)
     if device.type == "cpu" and cores > 1 and not bf16:
         group = partial(lanes_side, reference, context.kernel, choice.lanes)
-        found[f"{choice.lanes} lanes in each of {cores} processes"] = partial(in_processes, group, cores)
-    return context, found
+        sides[f"{choice.lanes} lanes in each of {cores} processes"] = partial(in_processes, group, cores)
+    return context, sides
 
 
 def lines(times: dict[str, list[float]], least: float, kind: str) -> Iterator[str]:
@@ -107,9 +107,9 @@ def lines(times: dict[str, list[float]], least: float, kind: str) -> Iterator[st
     solo loop was graphed, a line on how many times as fast it is than that."""
     base = median(times["plain"])
     for name, row in times.items():
-        own = median(row)
+        milliseconds = median(row)
         yield (
-            f"  {name}: {common.spread(row, '.4f', ' ms a step and run')}, {base / own:.2f} × plain, {least / own:.1%} of the roofline"
+            f"  {name}: {common.spread(row, '.4f', ' ms a step and run')}, {base / milliseconds:.2f} × plain, {least / milliseconds:.1%} of the roofline"
         )
     if GRAPHED in times:
         name = list(times)[-1]
@@ -118,10 +118,10 @@ def lines(times: dict[str, list[float]], least: float, kind: str) -> Iterator[st
 
 
 def report(reference: str, device: torch.device, repeats: int, *, bf16: bool = False) -> Iterator[str]:
-    context, found = sides(reference, device, bf16=bf16)
-    times: dict[str, list[float]] = {name: [] for name in found}
+    context, side_of = sides(reference, device, bf16=bf16)
+    times: dict[str, list[float]] = {name: [] for name in side_of}
     for _ in range(repeats):
-        for name, side in found.items():
+        for name, side in side_of.items():
             times[name].append(side())
     most, flops = peak(device, bf16=bf16), operations(context.task)
     products = "bfloat16" if bf16 else "float32 or TF32" if device.type == "cuda" else "float32"

@@ -49,10 +49,10 @@ class Setting:
 
     def share(self, value: float) -> float:
         """Where `value` lies in the range, from 0 to 1."""
-        found = self.dimension
-        if found.log:
-            return (log(value) - log(found.low)) / (log(found.high) - log(found.low))
-        return (value - found.low) / (found.high - found.low)
+        dimension = self.dimension
+        if dimension.log:
+            return (log(value) - log(dimension.low)) / (log(dimension.high) - log(dimension.low))
+        return (value - dimension.low) / (dimension.high - dimension.low)
 
     def score(self, value: Value) -> float:
         """0 at the best, below everywhere else."""
@@ -89,12 +89,12 @@ class Objective:
 
     def value(self, recipe: Recipe) -> float:
         """Without noise."""
-        own = sum(
+        total = sum(
             one.score(recipe[name][one.dimension.name.removeprefix(f"{name}.")])
             for name in recipe
             for one in self.settings.get(name, ())
         )
-        return own + self._of_tricks([name for name in recipe if name in self.effects])
+        return total + self._of_tricks([name for name in recipe if name in self.effects])
 
     def diverges(self, recipe: Recipe) -> bool:
         return any(
@@ -108,7 +108,7 @@ class Objective:
         """The best value that exchanging one switch at a time finds, from the baseline and seven random starts."""
         draw = np.random.default_rng(self.seed)
         switches = self.space.switches
-        found = -np.inf
+        best = -np.inf
         for start in range(8):
             state = [switch.choices[0] for switch in switches]
             for i in draw.permutation(len(state)) if start else ():
@@ -124,8 +124,8 @@ class Objective:
                         new = self._of_tricks(self._on(other))
                         if new > value + 1e-9 and self._allowed(other):
                             state, value, better = other, new, True
-            found = max(found, value)
-        return float(found)
+            best = max(best, value)
+        return float(best)
 
     def _of_tricks(self, on: list[str]) -> float:
         together = set(on)
@@ -143,9 +143,9 @@ class Objective:
         return not any(conflict(one, other) for i, one in enumerate(tricks) for other in tricks[:i])
 
 
-def _setting(found: Dimension, draw: np.random.Generator) -> Setting:
-    if found.choices:
-        return Setting(found, tuple(0.4 * draw.normal(size=len(found.choices))))
+def _setting(dimension: Dimension, draw: np.random.Generator) -> Setting:
+    if dimension.choices:
+        return Setting(dimension, tuple(0.4 * draw.normal(size=len(dimension.choices))))
     optimum = float(draw.uniform(0.15, 0.85))
-    curvature = 8.0 if found.name.endswith(".lr") else float(draw.choice([0.0, 1.0, 3.0]))
-    return Setting(found, (), optimum, curvature)
+    curvature = 8.0 if dimension.name.endswith(".lr") else float(draw.choice([0.0, 1.0, 3.0]))
+    return Setting(dimension, (), optimum, curvature)

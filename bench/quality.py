@@ -72,7 +72,7 @@ def best_of(
     if not candidates:
         return float("nan")
     best = [recipe for _, recipe in sorted(candidates, key=lambda pair: -pair[0])[:FINALISTS]]
-    means = [fmean(found) for found in again(best, range(10_000, 10_000 + REPEATS))]
+    means = [fmean(repeats) for repeats in again(best, range(10_000, 10_000 + REPEATS))]
     winner = best[means.index(max(means))]
     return fmean(again([winner], range(20_000, 20_000 + FURTHER))[0])
 
@@ -176,11 +176,11 @@ def ablate_side(
 
     def again(recipes: Sequence[Any], seeds: Sequence[int]) -> list[list[float]]:
         runs = [Run(task.name, recipe, seed, task.epochs) for recipe in recipes for seed in seeds]
-        found = {}
+        accuracies = {}
         for group in grouped(dict.fromkeys(runs), context.catalogue, 16):
             for run, result in zip(group, train(context, group), strict=True):
-                found[run.identity] = result.metrics["validation/accuracy"]
-        flat = [found[run.identity] for run in runs]
+                accuracies[run.identity] = result.metrics["validation/accuracy"]
+        flat = [accuracies[run.identity] for run in runs]
         return [flat[i * len(seeds) : (i + 1) * len(seeds)] for i in range(len(recipes))]
 
     return {"trials": len(entries), "complete": len(complete), "accuracy": best_of(complete, again)}
@@ -202,11 +202,11 @@ def measure(
                 if (task, seed, side, seconds) in known:
                     continue
                 if side == "plain":
-                    found = plain_side(given, seed, seconds, folder, device)
+                    figures = plain_side(given, seed, seconds, folder, device)
                 else:
-                    found = ablate_side(given, task, seed, seconds, folder, TASKS[task], device)
+                    figures = ablate_side(given, task, seed, seconds, folder, TASKS[task], device)
                 about = {"task": task, "seed": seed, "side": side, "seconds": seconds, "device": device.type}
-                row = {**about, **found}
+                row = {**about, **figures}
                 rows.append(row)
                 with kept.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(row) + "\n")
@@ -221,12 +221,12 @@ def table(rows: Sequence[Row]) -> str:
     ]
     for task in dict.fromkeys(row["task"] for row in rows):
         for side in ("plain", "ablate"):
-            own = [row for row in rows if row["task"] == task and row["side"] == side]
-            found = [row["accuracy"] for row in own]
-            every = ", ".join(f"{one:.4f}" for one in sorted(found))
+            selected = [row for row in rows if row["task"] == task and row["side"] == side]
+            accuracies = [row["accuracy"] for row in selected]
+            every = ", ".join(f"{one:.4f}" for one in sorted(accuracies))
             lines.append(
-                f"| {task} | {side} | {median(found):.4f} ({every}) | {median(r['trials'] for r in own):g} "
-                f"| {median(r['complete'] for r in own):g} | {len(own)} |"
+                f"| {task} | {side} | {median(accuracies):.4f} ({every}) | {median(r['trials'] for r in selected):g} "
+                f"| {median(r['complete'] for r in selected):g} | {len(selected)} |"
             )
     return "\n".join(lines)
 

@@ -91,36 +91,36 @@ def begun(seed: int) -> Trials:
 
 def in_generations(make: Callable[[int], Suggester]) -> Callable[[int, int], Trials]:
     def search(seed: int, trials: int) -> Trials:
-        ask, found, results = make(seed), begun(seed), dict[int, TrialResult]()
+        ask, objective, results = make(seed), begun(seed), dict[int, TrialResult]()
         for number in range(-(-trials // ask.size)):
             for one in ask.generation(number, results):
-                results[one.number] = result_of(found.observe(one.recipe), dict(one.params))
-        return found
+                results[one.number] = result_of(objective.observe(one.recipe), dict(one.params))
+        return objective
 
     return search
 
 
 def one_at_a_time(seed: int, trials: int) -> Trials:
     """Optuna as its documentation shows it: define by run, told at once."""
-    ask, found = Suggester(whole_space(), seed=seed, higher_is_better=True), begun(seed)
+    ask, objective = Suggester(whole_space(), seed=seed, higher_is_better=True), begun(seed)
     study = optuna.create_study(direction="maximize", sampler=TPESampler(seed=seed))
     for number in range(trials):
         trial = study.ask()
-        value = found.observe(ask._suggestion(number + 1, ask._suggested(trial)).recipe)
+        value = objective.observe(ask._suggestion(number + 1, ask._suggested(trial)).recipe)
         if value is None:
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
         else:
             study.tell(trial, value)
-    return found
+    return objective
 
 
 def suggester(
     seed: int, *, sampler: str = "tpe", trials: int = 100, kernel: str = "loop", device: str = "cpu"
 ) -> Suggester:
-    found = generation_size(kernel, device, trials)
+    sizes = generation_size(kernel, device, trials)
     return Suggester(
-        whole_space(), seed=seed, higher_is_better=True, sampler=sampler, generation=found.generation,
-        lanes=found.lanes,
+        whole_space(), seed=seed, higher_is_better=True, sampler=sampler, generation=sizes.generation,
+        lanes=sizes.lanes,
     )  # fmt: skip
 
 
@@ -145,9 +145,9 @@ def regrets(seeds: int) -> Iterator[str]:
         rows, times = [], []
         for seed in range(seeds):
             started = time.process_time()
-            found = search(seed, MARKS[-1])
-            times.append((time.process_time() - started) / len(found.values))
-            rows.append([found.regret(mark) for mark in MARKS])
+            result = search(seed, MARKS[-1])
+            times.append((time.process_time() - started) / len(result.values))
+            rows.append([result.regret(mark) for mark in MARKS])
         columns = [list(column) for column in zip(*rows, strict=True)]
         cells = [f"{fmean(column):.2f} ± {stdev(column) / seeds**0.5:.2f}" for column in columns]
         yield f"| {name} | {' | '.join(cells)} | {1e3 * median(times):.1f} | {seeds} |"
@@ -165,7 +165,7 @@ class Overhead:
 def overhead(trials: int, seed: int, kernel: str = "loop", device: str = "cpu") -> Overhead:
     """A search as `study.search` runs it, with nothing trained: asked, submitted, recorded, collected."""
     ask = suggester(seed, trials=trials, kernel=kernel, device=device)
-    found, results = begun(seed), dict[int, TrialResult]()
+    objective, results = begun(seed), dict[int, TrialResult]()
     spent, plans = Overhead(trials), list[list[Suggestion]]()
     curve = tuple(np.linspace(0.5, 0.9, EPOCHS).tolist())
     scores = tuple(np.random.default_rng(seed).random(EXAMPLES).tolist())
@@ -196,7 +196,7 @@ def overhead(trials: int, seed: int, kernel: str = "loop", device: str = "cpu") 
             plan = ask.generation(number, results)[: trials - number * ask.size]
             spent.sampling += time.process_time() - started
             plans.append(plan)
-            entries = [entry_of(one, found.observe(one.recipe), curve, scores) for one in plan]
+            entries = [entry_of(one, objective.observe(one.recipe), curve, scores) for one in plan]
             started = time.process_time()
             ledger.finished()
             for start in range(0, len(entries), ask.lanes):
@@ -229,10 +229,10 @@ def entry_of(
 def overheads(trials: int, repeats: int, device: str) -> Iterator[str]:
     yield "left out: waiting for the disk, and building lanes"
     for kernel in ("loop", "vmap"):
-        found = [overhead(trials, seed, kernel, device) for seed in range(repeats)]
+        results = [overhead(trials, seed, kernel, device) for seed in range(repeats)]
         sampling, ledger, both = (
             1e3 * median(values) / trials
-            for values in zip(*((o.sampling, o.ledger, o.sampling + o.ledger) for o in found), strict=True)
+            for values in zip(*((o.sampling, o.ledger, o.sampling + o.ledger) for o in results), strict=True)
         )
         size = generation_size(kernel, device, trials)
         yield (

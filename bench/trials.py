@@ -78,9 +78,9 @@ def steps_of(ledger: Path, task: Task) -> int:
 
 def plain_search(side: Side, task: str, trials: int, epochs: int, seed: int, device: torch.device) -> None:
     numbers = [str(trials), str(epochs), str(seed)]
-    took, said, _ = common.whole_process([sys.executable, "-c", PLAIN, task, *numbers, str(device)])
-    side.seconds.append(took)
-    side.steps.append(int(said))
+    seconds, output, _ = common.whole_process([sys.executable, "-c", PLAIN, task, *numbers, str(device)])
+    side.seconds.append(seconds)
+    side.steps.append(int(output))
 
 
 def own_search(side: Side, task: str, trials: int, epochs: int, seed: int, device: torch.device) -> None:
@@ -92,44 +92,44 @@ def own_search(side: Side, task: str, trials: int, epochs: int, seed: int, devic
         command = ["study", str(file), "--stages", "search", "--device", str(device)]
         command += ["--studies", folder, "--out", folder]
         command += ["--quiet"] if device.type == "cpu" else []  # on a GPU it may have remarks
-        took, said, told = common.whole_process([sys.executable, "-m", "ablate.cli.app", *command])
-        side.seconds.append(took)
+        seconds, output, errors = common.whole_process([sys.executable, "-m", "ablate.cli.app", *command])
+        side.seconds.append(seconds)
         side.steps.append(steps_of(Path(folder) / "bench.db", load(task)))
-        side.remarks |= {line.strip() for line in (said + told).splitlines() if EAGER in line}
+        side.remarks |= {line.strip() for line in (output + errors).splitlines() if EAGER in line}
 
 
 def compare(
     task: str, trials: int, repeats: int, epochs: int, device: torch.device, *, own_only: bool = False
 ) -> tuple[Side, Side]:
     """(plain, ablate), the two taken in turn, each repetition with a seed of its own. `epochs` 0: the task's own."""
-    plain, own = Side(), Side()
+    plain, ours = Side(), Side()
     for seed in range(repeats):
         if not own_only:
             plain_search(plain, task, trials, epochs, seed, device)
-        own_search(own, task, trials, epochs, seed, device)
-    return plain, own
+        own_search(ours, task, trials, epochs, seed, device)
+    return plain, ours
 
 
-def report(task: str, trials: int, epochs: int, plain: Side, own: Side, kind: str) -> Iterator[str]:
+def report(task: str, trials: int, epochs: int, plain: Side, ours: Side, kind: str) -> Iterator[str]:
     """What came out of `compare`, line by line. `kind`: of the device."""
     indent = " " * len(task)
     if not plain.seconds:
         each = epochs or load(task).epochs
-        yield f"{task}: ablate {own}"
+        yield f"{task}: ablate {ours}"
         yield (
             f"{indent}  {trials} trials × {each} epochs, and {FINALISTS * REPEATS} runs of finalists: an absolute time, no other "
-            f"side; {3600 * trials / median(own.seconds):,.0f} trials an hour"
+            f"side; {3600 * trials / median(ours.seconds):,.0f} trials an hour"
         )
     else:
-        ratio = median(plain.seconds) / median(own.seconds)
+        ratio = median(plain.seconds) / median(ours.seconds)
         runs = 1 + FINALISTS * REPEATS / trials
         yield f"{task}: plain {plain}"
-        yield f"{indent}  ablate {own}"
+        yield f"{indent}  ablate {ours}"
         yield (
             f"{indent}  {ratio:.2f} × trials per hour ({common.target(common.targets(kind).trials(task))}), "
-            f"{ratio * runs:.2f} × runs, {own.pace / plain.pace:.2f} × steps"
+            f"{ratio * runs:.2f} × runs, {ours.pace / plain.pace:.2f} × steps"
         )
-    for remark in sorted(own.remarks):
+    for remark in sorted(ours.remarks):
         yield f"{indent}  {remark}"
 
 
@@ -153,8 +153,8 @@ def main(argv: list[str] | None = None) -> None:
     if args.tasks is None and (missing := common.left_out("trials", device.type)):
         print(missing)
     for task in common.default_tasks("trials", device.type) if args.tasks is None else args.tasks:
-        plain, own = compare(task, args.trials, args.repeats, args.epochs, device, own_only=args.own_only)
-        for line in report(task, args.trials, args.epochs, plain, own, device.type):
+        plain, ours = compare(task, args.trials, args.repeats, args.epochs, device, own_only=args.own_only)
+        for line in report(task, args.trials, args.epochs, plain, ours, device.type):
             print(line, flush=True)
 
 

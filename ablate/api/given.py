@@ -95,9 +95,9 @@ def open_task(task: Task, options: Options) -> Opened:
     check(task)
     module = _module(task)
     name = check_name(options.name or task.name or type(module).__name__)
-    own = task.but(name=name, source="", source_sha256=structure(task, module))
+    named_task = task.but(name=name, source="", source_sha256=structure(task, module))
     study = studies.default(f"{PYTHON}{name}")
-    return Opened(name, study, own, study.to_toml(), given=name, shared=True)
+    return Opened(name, study, named_task, study.to_toml(), given=name, shared=True)
 
 
 def _module(task: Task) -> nn.Module:

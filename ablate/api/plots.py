@@ -40,10 +40,10 @@ def plot_ranking(data: ReportData, ax: Axes | None = None, estimand: str = "") -
         ax.axvspan(-margin * scale, margin * scale, color=BAND, zorder=0, linewidth=0)
     ax.axvline(0, color=GREY, linewidth=1, zorder=1)
     names = []
-    for place, row in enumerate(lines(rows)):
+    for position, row in enumerate(lines(rows)):
         colour = COLOURS.get(str(row["verdict"]), GREY)
-        ax.plot([row["low"] * scale, row["high"] * scale], [place, place], color=colour, linewidth=1.6)
-        ax.plot(row["effect"] * scale, place, "o", color=colour)
+        ax.plot([row["low"] * scale, row["high"] * scale], [position, position], color=colour, linewidth=1.6)
+        ax.plot(row["effect"] * scale, position, "o", color=colour)
         names.append(label(data, str(row["trick"]), str(row["level"])))
     ax.set_yticks(range(len(names)), names)
     ax.set_ylim(len(names) - 0.4, -0.6)

@@ -46,10 +46,10 @@ def ranking_tables(ranking: Any) -> list[Table]:
     kinds = Counter(zip(rows["estimand"], rows["metric"], strict=True))
     tables = []
     for (kind, metric), _ in kinds.most_common():
-        own = rows[(rows["estimand"] == kind) & (rows["metric"] == metric)]
-        margins = own["margin"].dropna().unique()
+        group = rows[(rows["estimand"] == kind) & (rows["metric"] == metric)]
+        margins = group["margin"].dropna().unique()
         margin = f"; less than {margins[0]:.4g} does not matter" if len(margins) == 1 else ""
-        tables.append(ranking_table(own, f"{kind} effect on {metric}{margin}"))
+        tables.append(ranking_table(group, f"{kind} effect on {metric}{margin}"))
     return tables
 
 

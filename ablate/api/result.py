@@ -73,16 +73,16 @@ class Study:
     @property
     def best(self) -> Recipe | None:
         """The best recipe of the search, by its mean over fresh seeds; None before the search. Of many tried, so optimistic."""
-        found = ((self.data.search or {}).get("best") or {}).get("recipe")
-        return Recipe(found) if found else None
+        recipe = ((self.data.search or {}).get("best") or {}).get("recipe")
+        return Recipe(recipe) if recipe else None
 
     @property
     def recommended(self) -> Recipe | None:
         """What the ranking (or, without one, the search) recommends: the recipe that `recipe.toml` holds."""
         from ablate.report.action import recommended_recipe
 
-        found = recommended_recipe(self.data)
-        return Recipe(found) if found is not None else None
+        recipe = recommended_recipe(self.data)
+        return Recipe(recipe) if recipe is not None else None
 
     @property
     def lr_find(self) -> dict[str, Any] | None:

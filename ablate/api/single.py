@@ -52,13 +52,13 @@ class LearningRate:
         )
 
     def __repr__(self) -> str:
-        found = f"{self.learning_rate:.3g}" if self.learning_rate is not None else "none"
+        rate = f"{self.learning_rate:.3g}" if self.learning_rate is not None else "none"
         rows = [f"  {row.step} {row.name}: {row.verdict}" for row in self.steps.itertuples(index=False)]
-        return "\n".join([f"learning rate {found}, weight decay {self.weight_decay}", *rows])
+        return "\n".join([f"learning rate {rate}, weight decay {self.weight_decay}", *rows])
 
     def _repr_html_(self) -> str:
-        found = f"{self.learning_rate:.3g}" if self.learning_rate is not None else "none"
-        head = f"<strong>learning rate {found}, weight decay {self.weight_decay}</strong>"
+        rate = f"{self.learning_rate:.3g}" if self.learning_rate is not None else "none"
+        head = f"<strong>learning rate {rate}, weight decay {self.weight_decay}</strong>"
         return head + str(self.steps.to_html(index=False, border=0))
 
 

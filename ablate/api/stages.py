@@ -61,9 +61,9 @@ def with_tricks(opened: Opened, references: Sequence[str]) -> Opened:
     if not references:
         return opened
     names = tuple(dict.fromkeys((*opened.study.tricks, *references)))
-    found = own_tricks(references)
-    files = dict.fromkeys((*opened.tricks.files, *found.files))
-    optimizers = dict.fromkeys((*opened.tricks.optimizers, *found.optimizers))
+    added = own_tricks(references)
+    files = dict.fromkeys((*opened.tricks.files, *added.files))
+    optimizers = dict.fromkeys((*opened.tricks.optimizers, *added.optimizers))
     opened = changed(opened, lambda study: replace(study, tricks=names))
     return replace(opened, tricks=OwnTricks(tuple(files), tuple(optimizers)))
 

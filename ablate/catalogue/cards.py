@@ -34,20 +34,20 @@ def values_of(parameter: Parameter) -> str:
 
 def cautions(trick: Trick) -> list[str]:
     """When a trick is of no use or harms: what it needs, what it cannot stand, and evidence against its claims."""
-    found = []
+    sentences = []
     if trick.applies_to:
-        found.append(f"It needs: {', '.join(trick.applies_to)}.")
+        sentences.append(f"It needs: {', '.join(trick.applies_to)}.")
     if trick.parent:
-        found.append(f"It acts only together with {trick.parent}.")
+        sentences.append(f"It acts only together with {trick.parent}.")
     if trick.conflicts:
-        found.append(f"It cannot be combined with {', '.join(trick.conflicts)}.")
+        sentences.append(f"It cannot be combined with {', '.join(trick.conflicts)}.")
     if trick.slot:
-        found.append(f"It takes the place of any other trick of the slot {trick.slot}.")
+        sentences.append(f"It takes the place of any other trick of the slot {trick.slot}.")
     if "needs_retune" in trick.roles:
-        found.append("It shifts the best learning rate: a comparison at one rate says little.")
+        sentences.append("It shifts the best learning rate: a comparison at one rate says little.")
     for evidence in dict.fromkeys(claim.contested for claim in trick.claims if claim.contested):
-        found.append(f"Evidence against: {evidence}.")
-    return found
+        sentences.append(f"Evidence against: {evidence}.")
+    return sentences
 
 
 def title_of(claim: Claim) -> str:
@@ -80,8 +80,8 @@ def card(trick: Trick, description: str) -> str:
 
 def pages(catalogue: Registry) -> dict[str, str]:
     """File name -> text of docs/tricks: one page for each trick, and the index."""
-    found = {f"{name}.md": page(catalogue[name], catalogue.find(name).description) for name in catalogue}
-    return {INDEX: index(catalogue), **found}
+    texts = {f"{name}.md": page(catalogue[name], catalogue.find(name).description) for name in catalogue}
+    return {INDEX: index(catalogue), **texts}
 
 
 def page(trick: Trick, description: str) -> str:

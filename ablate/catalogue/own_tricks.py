@@ -58,12 +58,12 @@ NONE = OwnTricks()
 
 
 @contextmanager
-def using_tricks(own: OwnTricks) -> Iterator[None]:
+def using_tricks(tricks: OwnTricks) -> Iterator[None]:
     """Within, `registry()` has the tricks of `own`, too."""
-    if own == NONE:
+    if tricks == NONE:
         yield
         return
-    with using(catalogue_with(own)):
+    with using(catalogue_with(tricks)):
         yield
 
 
@@ -92,33 +92,33 @@ def own_tricks(references: Iterable[str], folder: Path = Path()) -> OwnTricks:
         for member in members:
             resolved = str(member.resolve())
             files[resolved] = TrickFile(resolved, hashlib.sha256(_read(resolved)).hexdigest())
-    own = OwnTricks(tuple(files.values()), tuple(optimizers))
-    if own != NONE:
-        catalogue_with(own)
-    return own
+    tricks = OwnTricks(tuple(files.values()), tuple(optimizers))
+    if tricks != NONE:
+        catalogue_with(tricks)
+    return tricks
 
 
 def recorded(facts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Name -> record of the tricks in a ledger, by the sources that it holds. Runs nothing. Raises InputError."""
-    found = {}
+    tricks = {}
     for fact in facts:
         if "optimizer" in fact:
             trick = _record_of(fact["optimizer"])
         else:
             trick = literal.parse(fact["source"], Path(fact["path"]))
-        found[trick.name] = trick
-    return found
+        tricks[trick.name] = trick
+    return tricks
 
 
 @lru_cache(maxsize=16)
-def catalogue_with(own: OwnTricks) -> Registry:
+def catalogue_with(tricks: OwnTricks) -> Registry:
     """The catalogue and the tricks of `own`. Raises InputError where a file is not what it was, or two have one name."""
     entries = []
-    for file in own.files:
+    for file in tricks.files:
         if hashlib.sha256(_read(file.path)).hexdigest() != file.sha256:
             raise InputError(f"{file.path} changed while the study ran", hint="run the command again")
         entries.append(Entry(literal.read(Path(file.path)), Path(file.path), "", file.sha256))
-    entries += [OptimizerEntry(_record_of(path), Path(path), path) for path in own.optimizers]
+    entries += [OptimizerEntry(_record_of(path), Path(path), path) for path in tricks.optimizers]
     return shipped().with_entries(entries)
 
 

@@ -89,11 +89,11 @@ class Registry(Mapping[str, Trick]):
 
     def slots(self) -> Mapping[str, tuple[str, ...]]:
         """Slot -> the names of its tricks, in catalogue order."""
-        found: dict[str, tuple[str, ...]] = {}
+        slots: dict[str, tuple[str, ...]] = {}
         for trick in self.values():
             if trick.slot:
-                found[trick.slot] = (*found.get(trick.slot, ()), trick.name)
-        return MappingProxyType(found)
+                slots[trick.slot] = (*slots.get(trick.slot, ()), trick.name)
+        return MappingProxyType(slots)
 
     def without_values(self, values: Mapping[str, Mapping[str, Sequence[Value]]]) -> Registry:
         """This registry with records that are without `values` (trick -> parameter -> values; `Trick.without_values`)."""
@@ -104,8 +104,8 @@ class Registry(Mapping[str, Trick]):
 
     def plus(self, files: Iterable[Path]) -> Registry:
         """This registry and the tricks in `files` (a user's own, by path)."""
-        own = [Entry(literal.read(path), path.resolve(), "") for path in files]
-        return self.with_entries(own)
+        entries = [Entry(literal.read(path), path.resolve(), "") for path in files]
+        return self.with_entries(entries)
 
     def with_entries(self, entries: Iterable[Entry]) -> Registry:
         """This registry and further entries. Raises InputError where two have one name."""

@@ -42,23 +42,23 @@ def optimizer_class(path: str) -> type[torch.optim.Optimizer]:
     if not module:
         raise InputError(f"'{path}' is not the dotted path of a class", hint=hint)
     try:
-        found = getattr(importlib.import_module(module), name, None)
+        optimizer = getattr(importlib.import_module(module), name, None)
     except ImportError as error:
         raise InputError(f"'{path}' cannot be imported: {error}", hint=hint) from error
-    if not (inspect.isclass(found) and issubclass(found, torch.optim.Optimizer)):
+    if not (inspect.isclass(optimizer) and issubclass(optimizer, torch.optim.Optimizer)):
         raise InputError(f"'{path}' is not a torch.optim.Optimizer", hint=hint)
-    return found
+    return optimizer
 
 
 def trick_of(path: str) -> Trick:
     """The record of the trick. Raises InputError."""
-    found = optimizer_class(path)
-    arguments = list(inspect.signature(found).parameters.values())[1:]
+    optimizer = optimizer_class(path)
+    arguments = list(inspect.signature(optimizer).parameters.values())[1:]
     if "lr" not in {argument.name for argument in arguments}:
         raise InputError(
             f"'{path}' takes no lr", hint="its rate could not be tuned: write a trick of your own"
         )
-    closure = inspect.signature(found.step).parameters.get("closure")
+    closure = inspect.signature(optimizer.step).parameters.get("closure")
     if closure is not None and closure.default is inspect.Parameter.empty:
         raise InputError(
             f"'{path}' needs a closure in each step", hint="use an optimizer that steps without one"
@@ -66,7 +66,7 @@ def trick_of(path: str) -> Trick:
     parameters = [_parameter(argument) for argument in arguments if _is_setting(argument)]
     return Trick(
         name=torch_name(path),
-        title=f"{found.__name__} ({path})",
+        title=f"{optimizer.__name__} ({path})",
         seam="optimizer",
         slot=OPTIMIZER,
         parameters=tuple(parameters),
@@ -75,7 +75,7 @@ def trick_of(path: str) -> Trick:
             Claim(
                 "accuracy",
                 "up",
-                f"{found.__name__} as implemented in {path.split('.')[0]}",
+                f"{optimizer.__name__} as implemented in {path.split('.')[0]}",
                 Source(path, "", 0),
             ),
         ),
@@ -101,10 +101,10 @@ def _parameter(argument: inspect.Parameter) -> Parameter:
 
 def module_of(path: str) -> ModuleType:
     """The trick's code: its ports `state` and `update`."""
-    found = optimizer_class(path)
-    rule = _Rule(path, found)
+    optimizer = optimizer_class(path)
+    rule = _Rule(path, optimizer)
     module = ModuleType(
-        torch_name(path), f"{found.__name__} of {path}.\n\nRun lane by lane.\n\nLineage: {path}."
+        torch_name(path), f"{optimizer.__name__} of {path}.\n\nRun lane by lane.\n\nLineage: {path}."
     )
     module.TRICK, module.state, module.update = trick_of(path), rule.state, rule.update  # type: ignore[attr-defined]
     return module
@@ -113,10 +113,10 @@ def module_of(path: str) -> ModuleType:
 class _Rule:
     """The class with its state in tensors: `KEY/PARAMETER` for the state of a parameter, `group.KEY` for a counter."""
 
-    def __init__(self, path: str, found: type[torch.optim.Optimizer]) -> None:
-        self.path, self.found = path, found
+    def __init__(self, path: str, optimizer: type[torch.optim.Optimizer]) -> None:
+        self.path, self.found = path, optimizer
         self.parameters = trick_of(path).parameters
-        known = inspect.signature(found).parameters
+        known = inspect.signature(optimizer).parameters
         self.known = set(known)
         self.numbers: set[str] = set()
         self.fixed: dict[str, Any] = {name: False for name in ("foreach", "fused") if name in known}
@@ -125,16 +125,16 @@ class _Rule:
         """Zeros: the class makes its own state at a lane's first step. Steps on zeros show what there will be. Raises InputError."""
         kept: dict[str, Tensor] = {}
         for settings in self._probes():
-            own = {name: torch.zeros_like(tensor[0]) for name, tensor in weights.items()}
+            weights_of_lane = {name: torch.zeros_like(tensor[0]) for name, tensor in weights.items()}
             try:
-                optimizer = self._optimizer(own, own, {"lr": LR, **settings})
+                optimizer = self._optimizer(weights_of_lane, weights_of_lane, {"lr": LR, **settings})
                 optimizer.step()
             except (TypeError, RuntimeError, ValueError) as error:
                 if settings:
                     continue  # a combination that the class refuses
                 text = " ".join(str(error).split())
                 raise InputError(f"'{self.path}' takes no step by itself: {text}") from error
-            kept |= self._saved(optimizer, own)
+            kept |= self._saved(optimizer, weights_of_lane)
         begun = torch.zeros(weights.lanes, dtype=torch.bool, device=weights.flat.device)
         return {
             BEGUN: begun,
@@ -159,35 +159,35 @@ class _Rule:
         """New weights `[K, P]`; the state is changed in place."""
         new = weights.like(weights.flat.clone())
         for lane in range(weights.lanes):
-            own = {name: new[name][lane] for name in new}
+            weights_of_lane = {name: new[name][lane] for name in new}
             slopes = {name: gradients[name][lane].clone() for name in new}
             settings = {one.name: _plain(getattr(p, one.name)[lane], one) for one in self.parameters}
-            optimizer = self._optimizer(own, slopes, settings)
+            optimizer = self._optimizer(weights_of_lane, slopes, settings)
             if state[BEGUN][lane]:
-                self._load(optimizer, own, state, lane)
+                self._load(optimizer, weights_of_lane, state, lane)
             optimizer.step()
-            for name, value in self._saved(optimizer, own).items():
+            for name, value in self._saved(optimizer, weights_of_lane).items():
                 state[name][lane] = value
         state[BEGUN].fill_(True)
         return new.flat
 
     def _optimizer(
-        self, own: Mapping[str, Tensor], slopes: Mapping[str, Tensor], settings: Mapping[str, Any]
+        self, weights: Mapping[str, Tensor], slopes: Mapping[str, Tensor], settings: Mapping[str, Any]
     ) -> torch.optim.Optimizer:
         """An instance whose parameters are views of `own`, so that its step writes there, with the gradients `slopes`."""
-        views = [tensor.detach().requires_grad_() for tensor in own.values()]
+        views = [tensor.detach().requires_grad_() for tensor in weights.values()]
         for view, slope in zip(views, slopes.values(), strict=True):
             view.grad = slope
         return self.found(views, **settings, **self.fixed)
 
-    def _saved(self, optimizer: torch.optim.Optimizer, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def _saved(self, optimizer: torch.optim.Optimizer, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         (group,) = optimizer.param_groups
-        found = {
+        state = {
             f"group.{key}": torch.tensor(float(value), dtype=torch.float64)
             for key, value in group.items()
             if key not in self.known and isinstance(value, int | float) and not isinstance(value, bool)
         }
-        for name, parameter in zip(own, group["params"], strict=True):
+        for name, parameter in zip(weights, group["params"], strict=True):
             for key, value in optimizer.state.get(parameter, {}).items():
                 if isinstance(value, int | float):
                     self.numbers.add(key)
@@ -198,18 +198,18 @@ class _Rule:
                     raise InputError(
                         f"'{self.path}' keeps a {type(value).__name__} in its state, which cannot be saved"
                     )
-                found[f"{key}/{name}"] = value
-        return found
+                state[f"{key}/{name}"] = value
+        return state
 
     def _load(
         self,
         optimizer: torch.optim.Optimizer,
-        own: Mapping[str, Tensor],
+        weights: Mapping[str, Tensor],
         state: Mapping[str, Tensor],
         lane: int,
     ) -> None:
         (group,) = optimizer.param_groups
-        parameters = dict(zip(own, group["params"], strict=True))
+        parameters = dict(zip(weights, group["params"], strict=True))
         for label, tensor in state.items():
             key, _, name = label.partition("/")
             value = tensor[lane].clone()

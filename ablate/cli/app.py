@@ -101,15 +101,15 @@ def unexpected(error: Exception) -> str:
     """One line about an exception that is no AblateError: whose code it is from, and the file with its traceback."""
     from ablate.executors.job_error import JobError
 
-    told = JobError.of(error)
+    job_error = JobError.of(error)
     with NamedTemporaryFile("w", prefix="ablate-", suffix=".traceback.txt", delete=False) as file:
-        file.write(told.trace)
+        file.write(job_error.trace)
     whose = (
         "stopped by an error in ablate itself: please report it"
-        if told.own
+        if job_error.is_internal
         else "stopped by an error in your code"
     )
-    return f"{whose}: {told}; traceback: {file.name}, or use --debug"
+    return f"{whose}: {job_error}; traceback: {file.name}, or use --debug"
 
 
 def main() -> None:
@@ -127,11 +127,11 @@ def main() -> None:
             raise KeyboardInterrupt
         sys.exit(code)
     except UsageError as error:
-        told = " ".join(error.format_message().split()).removesuffix(".")
+        message = " ".join(error.format_message().split()).removesuffix(".")
         if close := getattr(error, "possibilities", None):
-            told = f"{told.partition(' (')[0]}; did you mean '{close[0]}'?"
+            message = f"{message.partition(' (')[0]}; did you mean '{close[0]}'?"
         where = f"ablate {error.ctx.info_name}" if error.ctx and error.ctx.parent else "ablate"
-        typer.echo(f"ablate: {told}; see: {where} --help", err=True)
+        typer.echo(f"ablate: {message}; see: {where} --help", err=True)
         sys.exit(error.exit_code)
     except AblateError as error:
         if debug:

@@ -74,23 +74,23 @@ def compare(
         shown_for(opened, quiet=quiet or json) as progress,
         session_of(opened, options, progress) as session,
     ):
-        found = compare_recipes(session, one, other, margin)
+        comparison = compare_recipes(session, one, other, margin)
     if json:
-        print_json(document(found, metric, one, other))
+        print_json(document(comparison, metric, one, other))
         return
     typer.echo(
-        f"{a} against {b}, {metric}, {found.pairs} pairs: {_conclusion(found, str(a), str(b))} "
-        f"(difference, positive where {a} is better: {found.effect:+.4f} [{found.low:+.4f}, {found.high:+.4f}], {found.level:.0%})"
+        f"{a} against {b}, {metric}, {comparison.pairs} pairs: {_conclusion(comparison, str(a), str(b))} "
+        f"(difference, positive where {a} is better: {comparison.effect:+.4f} [{comparison.low:+.4f}, {comparison.high:+.4f}], {comparison.level:.0%})"
     )
-    if found.note:
-        typer.echo(found.note)
+    if comparison.note:
+        typer.echo(comparison.note)
 
 
-def _conclusion(found: Comparison, a: str, b: str) -> str:
+def _conclusion(comparison: Comparison, a: str, b: str) -> str:
     """Which recipe is better and by how much, in words. `found.effect` is A's advantage, whatever the metric's direction."""
-    if found.verdict in ("helps", "hurts"):
-        better, other = (a, b) if found.effect > 0 else (b, a)
-        return f"{better} is better than {other} by {abs(found.effect):.4g}"
-    if found.verdict == "no measurable effect":
-        return f"no difference of {found.margin:.3g} or more"
+    if comparison.verdict in ("helps", "hurts"):
+        better, other = (a, b) if comparison.effect > 0 else (b, a)
+        return f"{better} is better than {other} by {abs(comparison.effect):.4g}"
+    if comparison.verdict == "no measurable effect":
+        return f"no difference of {comparison.margin:.3g} or more"
     return "undecided"

@@ -49,11 +49,13 @@ def confirm(
     check_margin(margin)
 
     def change(file: StudyFile) -> StudyFile:
-        asked = file.rank
+        settings = file.rank
         return replace(
             file,
             rank=replace(
-                asked, around=around or asked.around, margin=asked.margin if margin is None else margin
+                settings,
+                around=around or settings.around,
+                margin=settings.margin if margin is None else margin,
             ),
             confirm=replace(file.confirm, seeds=seeds or file.confirm.seeds),
         )

@@ -30,29 +30,29 @@ def doctor(
     from ablate.study.kernel import why_not_compiled
     from ablate.study.preflight import check_folder
 
-    found: dict[str, Any] = environment(device_of(device))
-    found["compiled code"] = why_not_compiled() or "yes"
-    found["threads"] = torch.get_num_threads()
-    found["memory_gib"] = memory()
-    found["tricks"] = len(registry())
+    facts: dict[str, Any] = environment(device_of(device))
+    facts["compiled code"] = why_not_compiled() or "yes"
+    facts["threads"] = torch.get_num_threads()
+    facts["memory_gib"] = memory()
+    facts["tricks"] = len(registry())
     problems = []
     for name, folder, option in (("studies", studies, "--studies"), ("reports", out, "--out")):
         try:
             check_folder(folder, option)
-            found[name] = f"{folder} (writable)"
+            facts[name] = f"{folder} (writable)"
         except InputError as error:
-            found[name] = f"{folder} (NOT writable)"
+            facts[name] = f"{folder} (NOT writable)"
             problems.append(str(error))
-    found["cache"] = cache()
+    facts["cache"] = cache()
     data = os.environ.get("ABLATE_DATA", "")
-    found["ABLATE_DATA"] = data or "not set (only some tasks need it)"
+    facts["ABLATE_DATA"] = data or "not set (only some tasks need it)"
     if data and not Path(data).is_dir():
         problems.append(f"ABLATE_DATA names {data}, which is no folder")
-    found["problems"] = problems
+    facts["problems"] = problems
     if json:
-        print_json(found)
+        print_json(facts)
     else:
-        for key, value in found.items():
+        for key, value in facts.items():
             if key != "problems" and value != "":
                 typer.echo(f"{key}: {value}")
         for problem in problems:

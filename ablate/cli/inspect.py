@@ -35,35 +35,35 @@ def inspect(
     with one_thread():
         task = load(name)
         check(task)
-        found = inspection(TaskContext.of(task, registry(), torch.device("cpu")))
+        report = inspection(TaskContext.of(task, registry(), torch.device("cpu")))
     if json:
-        print_json(found)
+        print_json(report)
         return
-    for line in lines_of(found):
+    for line in lines_of(report):
         typer.echo(line)
 
 
-def lines_of(found: dict[str, Any]) -> list[str]:
+def lines_of(report: dict[str, Any]) -> list[str]:
     """The document of `inspection` as text."""
-    size = "×".join(map(str, found["input_shape"]))
-    said = [
-        f"{found['task']}: input {size}, {found['parameters']:,} parameters, {found['multiply_adds']:,} multiply-adds an example",
+    size = "×".join(map(str, report["input_shape"]))
+    lines = [
+        f"{report['task']}: input {size}, {report['parameters']:,} parameters, {report['multiply_adds']:,} multiply-adds an example",
         "",
-        *table([HEADS, *map(_row, found["layers"])]),
+        *table([HEADS, *map(_row, report["layers"])]),
         "",
-        f"at initialisation, on {found['signal']['examples']} examples: {found['signal']['verdict']}",
-        f"the model has {found['held']['text']}",
+        f"at initialisation, on {report['signal']['examples']} examples: {report['signal']['verdict']}",
+        f"the model has {report['held']['text']}",
         "",
         "tricks that change it:",
     ]
-    tricks = found["tricks"]
+    tricks = report["tricks"]
     acting = {name: trick["text"] for name, trick in tricks.items() if trick["text"]}
-    said += [f"  {name} touches {text}" for name, text in acting.items()]
+    lines += [f"  {name} touches {text}" for name, text in acting.items()]
     refused = {name: trick["why_not"] for name, trick in tricks.items() if trick["why_not"]}
     if refused:
-        said += ["not applicable:", *(f"  {name}: {why}" for name, why in refused.items())]
+        lines += ["not applicable:", *(f"  {name}: {why}" for name, why in refused.items())]
     others = [name for name, trick in tricks.items() if not trick["why_not"] and name not in acting]
-    return [*said, f"{len(others)} more apply, outside the model: {', '.join(others)}"]
+    return [*lines, f"{len(others)} more apply, outside the model: {', '.join(others)}"]
 
 
 def table(rows: list[tuple[str, ...]]) -> list[str]:

@@ -48,13 +48,16 @@ def plan(
     from ablate.study.plan import plan as planned
 
     def change(file: StudyFile) -> StudyFile:
-        asked = file.rank
-        kind = checked_design(design) or asked.design
+        settings = file.rank
+        kind = checked_design(design) or settings.design
         check_options(kind, budget, {})
         return replace(
             file,
             rank=replace(
-                asked, design=kind, around=around or asked.around, budget=budget.strip() or asked.budget
+                settings,
+                design=kind,
+                around=around or settings.around,
+                budget=budget.strip() or settings.budget,
             ),
         )
 
@@ -99,13 +102,13 @@ def plan(
 
 def rank_lines(rank: dict[str, Any]) -> list[str]:
     """Design, runs and power of the rank stage; and a line for each of the other designs."""
-    said = [f"rank ({rank['design']}), around {rank['around']}", f"  answers: {rank['answers']}"]
+    lines = [f"rank ({rank['design']}), around {rank['around']}", f"  answers: {rank['answers']}"]
     if not sum(rank["runs"].values()):
-        said.append("  no trick is left to rank")
+        lines.append("  no trick is left to rank")
     else:
-        said += tuned_lines(rank) if rank["design"] == "tuned" else array_lines(rank)
-    said.append("  other designs:")
-    return [*said, *(f"    {name}: {note}" for name, note in rank["other_designs"].items())]
+        lines += tuned_lines(rank) if rank["design"] == "tuned" else array_lines(rank)
+    lines.append("  other designs:")
+    return [*lines, *(f"    {name}: {note}" for name, note in rank["other_designs"].items())]
 
 
 def tuned_lines(rank: dict[str, Any]) -> list[str]:
@@ -114,7 +117,7 @@ def tuned_lines(rank: dict[str, Any]) -> list[str]:
     looks = ", ".join(map(str, rank["looks"]))
     expected = ", ".join(f"{part} {count}" for part, count in rank["runs"].items() if count)
     margin = rank["margin"]
-    said = [
+    lines = [
         f"  arms: {arms} (a reference and a placebo each among them)",
         f"  tuning: {rank['tuning_runs']} runs for every arm; looks after {looks} paired seeds",
         f"  expected: {sum(rank['runs'].values())} runs ({expected}); "
@@ -123,29 +126,29 @@ def tuned_lines(rank: dict[str, Any]) -> list[str]:
         f"an effect of {rank['detectable_sigma']:.2f} σ of a run is found with power 0.9",
     ]
     for estimand, left in rank["left_out"].items():
-        said += [f"  {estimand} has no arm for {name}: {why}" for name, why in left.items()]
-    return said
+        lines += [f"  {estimand} has no arm for {name}: {why}" for name, why in left.items()]
+    return lines
 
 
 def array_lines(rank: dict[str, Any]) -> list[str]:
     """Waves, pilot, re-tuning and power of an array design."""
-    said = [f"  {rank['note']}; at most {rank['waves_at_most']} waves, {rank['runs_at_most']} runs in all"]
+    lines = [f"  {rank['note']}; at most {rank['waves_at_most']} waves, {rank['runs_at_most']} runs in all"]
     for slot, levels in rank["levels"].items():
-        said.append(f"  slot {slot}: {', '.join(levels)}")
+        lines.append(f"  slot {slot}: {', '.join(levels)}")
     if rank["fixed"]:
-        said.append(f"  fixed on, tested apart: {', '.join(rank['fixed'])}")
+        lines.append(f"  fixed on, tested apart: {', '.join(rank['fixed'])}")
     if rates := rank["retune"]:
-        said.append(
+        lines.append(
             f"  learning rate re-tuned before, {rates['runs_per_arm']} runs for each of {len(rates['arms'])} arms: "
             f"{', '.join(rates['factors'])}"
         )
     if rank["runs"]["pilot"]:
-        said.append(f"  pilot: {rank['runs']['pilot']} runs, all tricks on and all off")
+        lines.append(f"  pilot: {rank['runs']['pilot']} runs, all tricks on and all off")
     margin = rank["margin"]
-    said.append(f"  margin: {margin if margin is not None else '0.95 σ of one run (automatic)'}")
+    lines.append(f"  margin: {margin if margin is not None else '0.95 σ of one run (automatic)'}")
     for size, one in rank["power_of_one_wave"].items():
         every = rank["power_of_all_waves"][size]
-        said.append(
+        lines.append(
             f"  power for an effect of {size} σ: {one:.2f} after one wave, {every:.2f} after {rank['waves_at_most']}"
         )
-    return said
+    return lines

@@ -75,15 +75,15 @@ def rank(
     from ablate.records.study_rank import check_rates
 
     def change(file: StudyFile) -> StudyFile:
-        asked = file.rank
-        kind = checked_design(design) or asked.design
+        settings = file.rank
+        kind = checked_design(design) or settings.design
         check_options(kind, budget, {"--waves": waves, "--retune": retune})
         return replace(
             file,
             rank=replace(
-                asked, around=around or asked.around, margin=asked.margin if margin is None else margin,
-                waves=waves or asked.waves, design=kind, budget=budget.strip() or asked.budget,
-                retune=asked.retune if retune is None else check_rates(retune, "--retune"),
+                settings, around=around or settings.around, margin=settings.margin if margin is None else margin,
+                waves=waves or settings.waves, design=kind, budget=budget.strip() or settings.budget,
+                retune=settings.retune if retune is None else check_rates(retune, "--retune"),
             ),
         )  # fmt: skip
 

@@ -33,20 +33,20 @@ def rank_external(request: ExternalRequest, margin: float | None, name: str, out
 
     Raises InputError for what cannot be read and for every wrong column.
     """
-    found = _optuna(request, name) if request.table is None else _table(request, request.table, name, margin)
-    folder = output.out / found.name
-    page = build_external(found, folder)
+    result = _optuna(request, name) if request.table is None else _table(request, request.table, name, margin)
+    folder = output.out / result.name
+    page = build_external(result, folder)
     if output.json:
-        print_json(document(found, folder / "ranking.csv", page))
+        print_json(document(result, folder / "ranking.csv", page))
         return
-    counts = found.counts
-    sigma = f"; σ {found.analysis.sigma:.4g}" if found.analysis else ""
+    counts = result.counts
+    sigma = f"; σ {result.analysis.sigma:.4g}" if result.analysis else ""
     typer.echo(
         f"{counts['used']} runs used of {counts['runs']}, {counts['failed']} failed, {counts['excluded']} left out{sigma}"
     )
-    for warning in found.warnings:
+    for warning in result.warnings:
         typer.echo(f"note: {warning}")
-    print_ranking(found)
+    print_ranking(result)
     typer.echo(f"ranking: {folder / 'ranking.csv'}")
     typer.echo(f"report: {page}")
 
@@ -60,21 +60,21 @@ def _table(request: ExternalRequest, path: Path, name: str, margin: float | None
     )  # fmt: skip
     frame, notes = read_table(path)
     direction = "lower" if request.lower else "higher"
-    found = analyse_runs(frame, columns(request.factors), request.metric, direction, options)
-    analysis = found.analysis
+    result = analyse_runs(frame, columns(request.factors), request.metric, direction, options)
+    analysis = result.analysis
     return ExternalRuns(
         "table", check_name(name) if name else name_of(path.stem), shown_address(str(path)), request.metric,
-        direction, ranking_table(average=analysis.table), _run_columns(found, request.metric, options),
+        direction, ranking_table(average=analysis.table), _run_columns(result, request.metric, options),
         {"runs": analysis.runs, "used": analysis.used, "failed": analysis.failed, "excluded": analysis.excluded},
         (*notes, *analysis.warnings), analysis, (), command(),
-        _records(found.blocks and found.blocks.effects), _records(found.blocks and found.blocks.ranks),
-        _records(found.tuning and found.tuning.choices),
+        _records(result.blocks and result.blocks.effects), _records(result.blocks and result.blocks.ranks),
+        _records(result.tuning and result.tuning.choices),
     )  # fmt: skip
 
 
 def _optuna(request: ExternalRequest, name: str) -> ExternalRuns:
     trials = read_trials(request.optuna, request.optuna_study)
-    found = explore_trials(
+    result = explore_trials(
         trials.rows, trials.metric, trials.direction, choices=trials.choices, log=trials.log,
         encodings=parse_encodings(request.encodings),
     )  # fmt: skip
@@ -87,16 +87,16 @@ def _optuna(request: ExternalRequest, name: str) -> ExternalRuns:
     return ExternalRuns(
         "optuna", check_name(name) if name else name_of(trials.study),
         f"{shown_address(request.optuna)}, study '{trials.study}'", trials.metric, trials.direction,
-        ranking_table(exploratory=found.table), runs, found.counts, (*found.warnings, *trials.notes), None,
+        ranking_table(exploratory=result.table), runs, result.counts, (*result.warnings, *trials.notes), None,
         trials.importances, command(request.optuna),
     )  # fmt: skip
 
 
-def _run_columns(found: TableAnalysis, metric: str, options: TableOptions) -> dict[str, list[Any]]:
+def _run_columns(result: TableAnalysis, metric: str, options: TableOptions) -> dict[str, list[Any]]:
     """The runs as they were read, one value a run in each column."""
-    columns = {"run": list(map(str, found.frame.index)), "outcome": list(found.outcomes)}
-    for name in (*found.factors, *options.columns, metric):
-        columns[name] = [None if value != value else value for value in found.frame[name].tolist()]
+    columns = {"run": list(map(str, result.frame.index)), "outcome": list(result.outcomes)}
+    for name in (*result.factors, *options.columns, metric):
+        columns[name] = [None if value != value else value for value in result.frame[name].tolist()]
     return columns
 
 
@@ -104,21 +104,21 @@ def _records(table: Any) -> tuple[dict[str, Any], ...]:
     return () if table is None else tuple(lines(table))
 
 
-def print_ranking(found: ExternalRuns) -> None:
+def print_ranking(result: ExternalRuns) -> None:
     """The ranking as a table; Optuna's importance beside each parameter where there is one."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    shares = {row["parameter"]: row["importance"] for row in found.importances}
-    sums = {row["trick"]: row["trick_importance"] for row in found.importances}
+    shares = {row["parameter"]: row["importance"] for row in result.importances}
+    sums = {row["trick"]: row["trick_importance"] for row in result.importances}
     table = Table(box=None, pad_edge=False)
     columns = ["trick", "effect", "interval", "verdict", "runs", *(["importance"] if shares else [])]
     for column in columns:
         left = column in ("trick", "verdict")
         table.add_column(column, justify="left" if left else "right", no_wrap=column != "verdict")
     shown: set[str] = set()
-    for row in lines(found.ranking):
+    for row in lines(result.ranking):
         name = row["trick"]
         # A parameter's share stands once, however many levels it has.
         share = "" if name not in shares or name in shown else f"{shares[name]:.3f}"
@@ -134,11 +134,11 @@ def print_ranking(found: ExternalRuns) -> None:
             "importance by trick: " + ", ".join(f"{escape(t)} {s:.3f}" for t, s in several.items()),
             soft_wrap=True,
         )
-    if found.ranks:
+    if result.ranks:
         ranks = Table(box=None, pad_edge=False)
         for column in ("level", "mean rank", "best in"):
             ranks.add_column(column, justify="left" if column == "level" else "right", no_wrap=True)
-        for rank in found.ranks:
+        for rank in result.ranks:
             ranks.add_row(
                 escape(f"{rank['trick']}: {rank['level']}"),
                 f"{rank['mean_rank']:.2f}",
@@ -147,21 +147,21 @@ def print_ranking(found: ExternalRuns) -> None:
         console.print(ranks)
 
 
-def document(found: ExternalRuns, target: Path, page: Path) -> dict[str, Any]:
+def document(result: ExternalRuns, target: Path, page: Path) -> dict[str, Any]:
     """The answer of `--json`."""
     return {
-        **{name: found.counts[name] for name in ("runs", "used", "failed", "excluded")},
-        "kind": found.kind,
-        "source": found.source,
-        "metric": found.metric,
-        "direction": found.direction,
-        "sigma": found.analysis.sigma if found.analysis else None,
-        "warnings": list(found.warnings),
-        "ranking": plain_rows(found.ranking),
-        "importances": [dict(row) for row in found.importances],
-        "blocks": [dict(row) for row in found.blocks],
-        "ranks": [dict(row) for row in found.ranks],
-        "tuning": [dict(row) for row in found.tuning],
+        **{name: result.counts[name] for name in ("runs", "used", "failed", "excluded")},
+        "kind": result.kind,
+        "source": result.source,
+        "metric": result.metric,
+        "direction": result.direction,
+        "sigma": result.analysis.sigma if result.analysis else None,
+        "warnings": list(result.warnings),
+        "ranking": plain_rows(result.ranking),
+        "importances": [dict(row) for row in result.importances],
+        "blocks": [dict(row) for row in result.blocks],
+        "ranks": [dict(row) for row in result.ranks],
+        "tuning": [dict(row) for row in result.tuning],
         "file": str(target),
         "report": str(page),
     }

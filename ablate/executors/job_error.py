@@ -17,23 +17,23 @@ LIBRARIES = tuple(
 class JobError(Exception):
     """An exception in a job's training. It can be pickled, and so comes back from a worker.
 
-    message: type and text of the exception, in one line. place: `my_task.py:7`, the innermost line that is neither
-    Python's nor another package's. own: that line is ablate's, and not the user's. trace: the traceback as text.
+    message: type and text of the exception, in one line. location: `my_task.py:7`, the innermost line that is neither
+    Python's nor another package's. is_internal: that line is in ablate. trace: the traceback as text.
     """
 
-    def __init__(self, message: str, place: str, own: bool, trace: str) -> None:
-        super().__init__(message, place, own, trace)
-        self.message, self.place, self.own, self.trace = message, place, own, trace
+    def __init__(self, message: str, location: str, is_internal: bool, trace: str) -> None:
+        super().__init__(message, location, is_internal, trace)
+        self.message, self.location, self.is_internal, self.trace = message, location, is_internal, trace
 
     def __str__(self) -> str:
-        return f"{self.message} ({self.place})"
+        return f"{self.message} ({self.location})"
 
     @classmethod
     def of(cls, error: Exception) -> JobError:
         text = " ".join(str(error).split())[:200]
         message = f"{type(error).__name__}: {text}" if text else type(error).__name__
-        place, own = blamed(error)
-        return cls(message, place, own, "".join(traceback.format_exception(error)))
+        location, is_internal = blamed(error)
+        return cls(message, location, is_internal, "".join(traceback.format_exception(error)))
 
 
 def blamed(error: BaseException) -> tuple[str, bool]:

@@ -82,10 +82,12 @@ class NormOp:
         layer, indices = self.layers[lane], self.indices[lane]
         if layer is None:
             return x
-        own = {name: tensor[None] for name, tensor in tensors_of(layer).items()}
+        lane_tensors = {name: tensor[None] for name, tensor in tensors_of(layer).items()}
         for names, tensors in ((PARAMETERS, params), (RUNNING, buffers)):
-            own |= {name: tensors[indices[name]][lane : lane + 1] for name in names if name in indices}
-        return normed_eager(layer, x, own)
+            lane_tensors |= {
+                name: tensors[indices[name]][lane : lane + 1] for name in names if name in indices
+            }
+        return normed_eager(layer, x, lane_tensors)
 
 
 def _part_row(*tensors: Argument) -> list[Argument]:

@@ -122,8 +122,8 @@ class ActivationOp:
         layer = self.layers[context.lane]
         if isinstance(layer, nn.Identity):
             return x, identity_backward
-        function, own = activation_function(layer, backward=False)
-        slope = () if own is None else (context.calls.constant(own),)
+        function, own_slope = activation_function(layer, backward=False)
+        slope = () if own_slope is None else (context.calls.constant(own_slope),)
         y, numbers = context.output(context.shape, x), prod(context.shape)
         context.call(function, x, *slope, y, 1, numbers)
 

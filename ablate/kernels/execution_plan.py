@@ -160,7 +160,7 @@ class ExecutionPlan:
         """Of one lane of the op `number`."""
         op, first = self.ops[number], self._first_param[number]
         first_buffer = self._num_params + sum(before.num_buffers for before in self.ops[:number])
-        own = range(first, first + op.num_params)
+        indices = range(first, first + op.num_params)
 
         def tensor(i: int) -> ArgRef:
             return ArgRef(Region.TENSORS + i, lane * self._lane_bytes[i])
@@ -173,9 +173,9 @@ class ExecutionPlan:
             calls=calls,
             lane=lane,
             shape=self.shapes[number],
-            params=[tensor(i) for i in own],
+            params=[tensor(i) for i in indices],
             buffers=[tensor(i) for i in range(first_buffer, first_buffer + op.num_buffers)],
-            grads=[grad(i) for i in own] if self.need else [],
+            grads=[grad(i) for i in indices] if self.need else [],
             out=out,
         )
 

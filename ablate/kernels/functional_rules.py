@@ -96,8 +96,8 @@ def _stacked_dim(dim: int) -> int:
 
 
 def _reshape(x: Tensor, *sizes: Any) -> Tensor:
-    own = sizes[0] if len(sizes) == 1 and not isinstance(sizes[0], int) else sizes
-    return match_grad_layout(x).reshape(len(x), *own)
+    shape = sizes[0] if len(sizes) == 1 and not isinstance(sizes[0], int) else sizes
+    return match_grad_layout(x).reshape(len(x), *shape)
 
 
 def _flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
@@ -105,8 +105,8 @@ def _flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
 
 
 def _permute(x: Tensor, *dims: Any) -> Tensor:
-    own = dims[0] if len(dims) == 1 and not isinstance(dims[0], int) else dims
-    return x.permute(0, *(_stacked_dim(dim % (x.ndim - 1)) for dim in own))
+    order = dims[0] if len(dims) == 1 and not isinstance(dims[0], int) else dims
+    return x.permute(0, *(_stacked_dim(dim % (x.ndim - 1)) for dim in order))
 
 
 def _join(join: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -132,10 +132,10 @@ def _getattr(x: Tensor, name: str) -> Any:
 
 
 def _getitem(x: Any, index: Any) -> Any:
-    own = index if isinstance(index, tuple) else (index,)
-    if any(isinstance(value, (Tensor, list)) for value in own):
+    indices = index if isinstance(index, tuple) else (index,)
+    if any(isinstance(value, (Tensor, list)) for value in indices):
         raise TypeError("an index that is neither a number, a slice nor an ellipsis")
-    return x[index] if not isinstance(x, Tensor) else x[(slice(None), *own)]
+    return x[index] if not isinstance(x, Tensor) else x[(slice(None), *indices)]
 
 
 def over_examples(function: Callable[..., Tensor]) -> Callable[..., Tensor]:

@@ -76,7 +76,7 @@ class BranchBinding:
     def tensors(self, numbers: Sequence[int] | None = None) -> list[Tensor]:
         """The tensors that the Switch holds now, or those of these `numbers`: under a stacked kernel, the lanes' stacked ones."""
         slots = self._slots if numbers is None else [self._slots[number] for number in numbers]
-        return [cast(Tensor, held[name]) for held, name in slots]
+        return [cast(Tensor, table[name]) for table, name in slots]
 
     @contextmanager
     def bound(self, tensors: Mapping[int, Tensor] | Sequence[Tensor]) -> Iterator[None]:

@@ -60,8 +60,8 @@ class _LeaveVmap(torch.autograd.Function):
                 else column[0]
                 for tensor, dim, column in firsts
             )
-            own = call(0, x, state)
-            return torch.stack([own, own.detach()]), 0
+            result = call(0, x, state)
+            return torch.stack([result, result.detach()]), 0
         rows = zip(*columns, strict=True)
         return torch.stack([call(lane, x, state) for lane, (x, *state) in enumerate(rows)]), 0
 
@@ -99,12 +99,12 @@ def leave_vmap(call: Lane, x: Tensor, tensors: Sequence[Tensor]) -> Tensor:
     """
     channels_last = LaneByLane.active is not None and LaneByLane.active.channels_last and x.ndim == 4
 
-    def own(lane: int, value: Tensor, state: Sequence[Tensor]) -> Tensor:
+    def channels_last_call(lane: int, value: Tensor, state: Sequence[Tensor]) -> Tensor:
         y = call(lane, _ChannelsLastGrad.apply(as_channels_last(value)), state)  # type: ignore[no-untyped-call]
         output: Tensor = _ChannelsLastGrad.apply(as_channels_last(y))  # type: ignore[no-untyped-call]
         return output.movedim(1, -1)
 
-    outputs: Tensor = _LeaveVmap.apply(own if channels_last else call, x, *tensors)  # type: ignore[no-untyped-call]
+    outputs: Tensor = _LeaveVmap.apply(channels_last_call if channels_last else call, x, *tensors)  # type: ignore[no-untyped-call]
     return outputs.movedim(-1, 1) if channels_last else outputs
 
 
@@ -162,8 +162,8 @@ class LaneByLane(TorchFunctionMode):
         bias = rest.pop("bias", bias)
 
         def lane(_: int, value: Tensor, state: Sequence[Tensor]) -> Tensor:
-            own, shift = (*state, None)[:2]
-            return func(value, own, shift, *more, **rest)
+            kernel, shift = (*state, None)[:2]
+            return func(value, kernel, shift, *more, **rest)
 
         return leave_vmap(lane, x, [weight] if bias is None else [weight, bias])
 

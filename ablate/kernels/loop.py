@@ -73,15 +73,16 @@ class Loop:
             return self._forward([{}] * len(self.modules), x, keys, training)
         finally:
             for module, data in zip(self.modules, before, strict=True):
-                for parameter, own in zip(module.parameters(), data, strict=True):
-                    parameter.data = own
+                for parameter, row in zip(module.parameters(), data, strict=True):
+                    parameter.data = row
 
     def _forward(self, lanes: Sequence[Weights], x: Tensor, keys: Tensor, training: bool) -> Tensor:
         """`lanes`: for each, tensors that replace the module's own parameters."""
         layers = [random_layers(module) if training else {} for module in self.modules]
-        drawn = drawn_keys((stream for own in layers for stream in own.values()), keys)
+        drawn = drawn_keys((stream for streams in layers for stream in streams.values()), keys)
         own_keys = [
-            {name: drawn[stream][lane] for name, stream in own.items()} for lane, own in enumerate(layers)
+            {name: drawn[stream][lane] for name, stream in streams.items()}
+            for lane, streams in enumerate(layers)
         ]
         rows = zip(lanes, x.unbind(0), keys.unbind(0), own_keys, strict=True)
         return torch.stack([self._lane(lane, *row, training) for lane, row in enumerate(rows)])
@@ -91,7 +92,7 @@ class Loop:
     ) -> Tensor:
         module = self.modules[lane]
         set_mode(module, training)
-        state = {own: weights[common] for common, own in self.names[lane].items()} if weights else {}
+        state = {name: weights[common] for common, name in self.names[lane].items()} if weights else {}
         if x.requires_grad:
             # A model may write to its input in place, which autograd forbids on a view of all lanes' inputs.
             x = x.clone()
@@ -114,11 +115,11 @@ class Loop:
     def attach(self, weights: Weights) -> list[dict[str, Tensor]]:
         parameters: list[dict[str, Tensor]] = []
         for lane, (module, names) in enumerate(zip(self.modules, self.names, strict=True)):
-            own: dict[str, Tensor] = {}
+            parameters_of_lane: dict[str, Tensor] = {}
             for common, name in names.items():
-                own[common] = module.get_parameter(name)
-                own[common].data = weights[common][lane].detach()
-            parameters.append(own)
+                parameters_of_lane[common] = module.get_parameter(name)
+                parameters_of_lane[common].data = weights[common][lane].detach()
+            parameters.append(parameters_of_lane)
         return parameters
 
     def collect(self, weights: Weights) -> None:
@@ -130,7 +131,7 @@ class Loop:
 
     def frozen(self) -> frozenset[str]:
         by_lane = [
-            {common for common, own in names.items() if not module.get_parameter(own).requires_grad}
+            {common for common, name in names.items() if not module.get_parameter(name).requires_grad}
             for module, names in zip(self.modules, self.names, strict=True)
         ]
         return frozenset(set.intersection(*by_lane)) if by_lane else frozenset()
@@ -145,13 +146,13 @@ class Loop:
     def load_buffers(self, buffers: Mapping[str, Tensor]) -> None:
         for name, value in buffers.items():
             lane, _, path = name.partition("/")
-            owner, _, own = path.rpartition(".")
+            owner, _, local = path.rpartition(".")
             owned = self.modules[int(lane)].get_submodule(owner)._buffers
-            before = owned.get(own)
+            before = owned.get(local)
             if before is not None and before.shape == value.shape[1:]:
                 before.copy_(value[0])
             else:  # a buffer that `forward` has assigned
-                owned[own] = value[0].clone()
+                owned[local] = value[0].clone()
 
     def take(self, lanes: Tensor) -> None:
         self.modules = [self.modules[i] for i in lanes.tolist()]
@@ -173,7 +174,7 @@ class Loop:
         return ()
 
     def own_names(self, lane: int) -> dict[str, str]:
-        return {own: common for common, own in self.names[lane].items()}
+        return {name: common for common, name in self.names[lane].items()}
 
     def module_of(self, lane: int) -> nn.Module:
         module = copied(self.modules[lane])

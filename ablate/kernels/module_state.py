@@ -56,8 +56,8 @@ def tie(module: nn.Module, groups: Iterable[Sequence[str]]) -> None:
     for first, *others in groups:
         parameter = module.get_parameter(first)
         for name in others:
-            owner, _, own = name.rpartition(".")
-            module.get_submodule(owner)._parameters[own] = parameter
+            owner, _, attribute = name.rpartition(".")
+            module.get_submodule(owner)._parameters[attribute] = parameter
 
 
 def copied(module: nn.Module) -> nn.Module:

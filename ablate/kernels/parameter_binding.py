@@ -28,21 +28,21 @@ class Binding:
         self.slots: dict[str, list[TensorSlot]] = {}
         first: dict[int, str] = {}
         for path, layer in module.named_modules():
-            for held in (layer._parameters, layer._buffers):
-                for name, tensor in held.items():
+            for table in (layer._parameters, layer._buffers):
+                for name, tensor in table.items():
                     if tensor is not None:
-                        own = first.setdefault(id(tensor), f"{path}.{name}" if path else name)
-                        self.slots.setdefault(own, []).append((held, name))
+                        first_name = first.setdefault(id(tensor), f"{path}.{name}" if path else name)
+                        self.slots.setdefault(first_name, []).append((table, name))
 
     def put(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Write `tensors` to their slots; returns what they held, to be put back."""
         before: dict[str, Tensor] = {}
-        for own, tensor in tensors.items():
-            for held, name in self.slots[own]:
-                old = held[name]
+        for slot, tensor in tensors.items():
+            for table, name in self.slots[slot]:
+                old = table[name]
                 assert old is not None
-                before[own] = old
-                held[name] = tensor
+                before[slot] = old
+                table[name] = tensor
         return before
 
     @contextmanager
@@ -56,8 +56,8 @@ class Binding:
 
     def held(self) -> dict[str, Tensor]:
         """The tensors that the slots hold now."""
-        firsts = {own: slots[0] for own, slots in self.slots.items()}
-        return {own: cast(Tensor, held[name]) for own, (held, name) in firsts.items()}
+        firsts = {slot: slots[0] for slot, slots in self.slots.items()}
+        return {slot: cast(Tensor, table[name]) for slot, (table, name) in firsts.items()}
 
 
 def binding_of(module: nn.Module) -> Binding:

@@ -84,7 +84,7 @@ class Stacked:
     def __call__(self, weights: Weights, x: Tensor, keys: Tensor, training: bool) -> Tensor:
         self._set_mode(training)
         drawn = drawn_keys(self.random.values(), keys)
-        state = {own: weights[common] for common, own in self.names.items()}
+        state = {local: weights[common] for common, local in self.names.items()}
         state |= self._buffers | {name: drawn[stream] for name, stream in self.random.items()}
         calls = count_calls({})
         try:
@@ -147,7 +147,7 @@ class Stacked:
         return tuple(branch_key(switches[lane]) for switches in self.switches.values())
 
     def own_names(self, lane: int) -> dict[str, str]:
-        return {own: common for common, own in self.names.items()}
+        return {name: common for common, name in self.names.items()}
 
     def attach(self, weights: Weights) -> list[dict[str, Tensor]]:
         return []
@@ -157,18 +157,18 @@ class Stacked:
 
     def frozen(self) -> frozenset[str]:
         return frozenset(
-            common for common, own in self.names.items() if not self.module.get_parameter(own).requires_grad
+            common for common, name in self.names.items() if not self.module.get_parameter(name).requires_grad
         )
 
     def module_of(self, lane: int) -> nn.Module:
         module = copied(self.module)
         for path, switches in self.switches.items():
-            own = copied(switches[lane])
+            replacement = copied(switches[lane])
             shared = module.get_submodule(path)
             for parent in list(module.modules()):
                 for name, child in parent._modules.items():
                     if child is shared:
-                        parent._modules[name] = own
+                        parent._modules[name] = replacement
         tie(module, tied(self.module))
         for name, buffer in self._buffers.items():
             module.get_buffer(name).copy_(buffer[lane])

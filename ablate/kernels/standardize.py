@@ -22,21 +22,27 @@ from ablate.kernels.memory_format import match_layout
 
 
 def standardized(
-    x: Tensor, own: Mapping[str, Tensor], *, over_examples: bool
+    x: Tensor, tensors: Mapping[str, Tensor], *, over_examples: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(y, μ, σ²): y like x `[K, B, C, …]`; μ and σ² `[K, 1 or B, C, 1, …]`, without gradients.
 
     `own`: "weight" and "bias" `[K, C]`, "eps" `[K]`, and "channels_per_group" `[K]` where channels make groups.
     """
-    given = (own["weight"], own["bias"], own["eps"], own.get("channels_per_group"), over_examples)
+    given = (
+        tensors["weight"],
+        tensors["bias"],
+        tensors["eps"],
+        tensors.get("channels_per_group"),
+        over_examples,
+    )
     result: tuple[Tensor, Tensor, Tensor] = _Standardize.apply(x, *given)  # type: ignore[no-untyped-call]
     return result
 
 
-def standardized_eager(x: Tensor, own: Mapping[str, Tensor], *, over_examples: bool) -> Tensor:
+def standardized_eager(x: Tensor, tensors: Mapping[str, Tensor], *, over_examples: bool) -> Tensor:
     """y by differentiable operators."""
-    mean_of = _GroupMeans(x, own.get("channels_per_group"), over_examples)
-    return _standardized_eager(x, own["weight"], own["bias"], own["eps"], mean_of)
+    mean_of = _GroupMeans(x, tensors.get("channels_per_group"), over_examples)
+    return _standardized_eager(x, tensors["weight"], tensors["bias"], tensors["eps"], mean_of)
 
 
 class _GroupMeans:

@@ -65,8 +65,8 @@ def _why_not(module: nn.Module, x: Tensor, lanes: Lanes) -> str:
                 warnings.simplefilter("ignore")  # vmap's, of operations that it runs one by one
                 actual = _stacked_results(module, x, lanes)
             for lane in range(2):
-                own = {name: None if tensor is None else tensor[lane] for name, tensor in actual.items()}
-                if what := differing(own, expected):
+                result = {name: None if tensor is None else tensor[lane] for name, tensor in actual.items()}
+                if what := differing(result, expected):
                     return f"its {what} would differ"
     except FAILURES as error:
         return " ".join(str(error).split())[:160] or type(error).__name__
@@ -80,21 +80,21 @@ def differing(actual: Mapping[str, Tensor | None], expected: Mapping[str, Tensor
     """
     largest = max(
         (
-            own.detach().double().abs().max().item()
-            for own in expected.values()
-            if own is not None and own.numel()
+            value.detach().double().abs().max().item()
+            for value in expected.values()
+            if value is not None and value.numel()
         ),
         default=0.0,
     )
-    for name, own in expected.items():
+    for name, value in expected.items():
         other = actual.get(name)
-        if own is None or other is None:
-            if own is not other:
+        if value is None or other is None:
+            if value is not other:
                 return name
             continue
-        scale = own.detach().double().abs().max().item() if own.numel() else 0.0
-        if own.shape != other.shape or not torch.allclose(
-            other.double(), own.double(), TOLERANCE, TOLERANCE * scale + NOISE * largest, equal_nan=True
+        scale = value.detach().double().abs().max().item() if value.numel() else 0.0
+        if value.shape != other.shape or not torch.allclose(
+            other.double(), value.double(), TOLERANCE, TOLERANCE * scale + NOISE * largest, equal_nan=True
         ):
             return name
     return ""
@@ -114,7 +114,9 @@ def _stacked_results(module: nn.Module, x: Tensor, lanes: Lanes) -> dict[str, Te
     binding = binding_of(module)
     pairs = {name: torch.stack([tensor.detach()] * 2) for name, tensor in binding.held().items()}
     named = dict(module.named_parameters())
-    parameters = {name: pairs[name].requires_grad_() for name, own in named.items() if own.requires_grad}
+    parameters = {
+        name: pairs[name].requires_grad_() for name, original in named.items() if original.requires_grad
+    }
     before = binding.put(pairs)
     try:
         with torch.set_grad_enabled(module.training):
@@ -130,7 +132,7 @@ def _gradients(total: Tensor, parameters: Mapping[str, Tensor]) -> dict[str, Ten
     if not total.requires_grad:
         return {}
     actual = torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
-    return {f"gradient of '{name}'": own for name, own in zip(parameters, actual, strict=True)}
+    return {f"gradient of '{name}'": gradient for name, gradient in zip(parameters, actual, strict=True)}
 
 
 def _slope(y: Tensor) -> Tensor:

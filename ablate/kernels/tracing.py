@@ -134,8 +134,8 @@ def _is_plain(node: fx.Node, module: nn.Module) -> bool:
     """Whether a program can run this node: it returns a result and has no side effects."""
     if node.op == "get_attr":
         owner, _, name = node.target.rpartition(".")  # type: ignore[union-attr]
-        held = module.get_submodule(owner)
-        return name in held._parameters or name in held._buffers
+        layer = module.get_submodule(owner)
+        return name in layer._parameters or name in layer._buffers
     if node.op == "call_module":
         return not node.kwargs and all(isinstance(arg, fx.Node) for arg in node.args)
     if node.op == "output":

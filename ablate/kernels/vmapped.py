@@ -25,8 +25,8 @@ def vmapped(module: nn.Module, *inputs: Tensor, channels_last: bool | None = Non
     state = binding.held()
     channels_last = is_channels_last(inputs[0]) if channels_last is None else channels_last
 
-    def one(own: dict[str, Tensor], *values: Tensor) -> Tensor:
-        with binding.bound(own):
+    def one(lane_tensors: dict[str, Tensor], *values: Tensor) -> Tensor:
+        with binding.bound(lane_tensors):
             output: Tensor = module(*values)
             return output
 

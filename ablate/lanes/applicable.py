@@ -101,13 +101,13 @@ def _built(context: TaskContext, recipe: Recipe, names: tuple[str, ...]) -> Net:
     )
 
 
-def touched(found: Mapping[str, Scope]) -> dict[str, dict[str, Any]]:
+def touched(scopes: Mapping[str, Scope]) -> dict[str, dict[str, Any]]:
     """What the tricks that change the model change there, as JSON."""
-    return {name: scope.to_json() for name, scope in found.items() if scope.touched}
+    return {name: scope.to_json() for name, scope in scopes.items() if scope.touched}
 
 
-def narrowed(context: TaskContext, found: Mapping[str, Scope]) -> TaskContext:
+def narrowed(context: TaskContext, scopes: Mapping[str, Scope]) -> TaskContext:
     """The context with a catalogue that is without the settings which leave its model as it is."""
     return context.with_catalogue(
-        context.catalogue.without_values({name: scope.redundant for name, scope in found.items()})
+        context.catalogue.without_values({name: scope.redundant for name, scope in scopes.items()})
     )

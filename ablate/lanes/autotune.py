@@ -133,7 +133,7 @@ def timed(context: TaskContext, recipe: Recipe, lanes: int, steps: int = 2) -> T
     """
     now = time.process_time if context.device.type == "cpu" else time.perf_counter
     trainer = Trainer(context, [Run(context.task.name, recipe, seed, 1) for seed in range(lanes)])
-    held = held_bytes(trainer)
+    nbytes = held_bytes(trainer)
     prepare(trainer)
     times = []
     for _ in range(steps):
@@ -142,7 +142,7 @@ def timed(context: TaskContext, recipe: Recipe, lanes: int, steps: int = 2) -> T
         trainer.step()
         wait(context.device)
         times.append(now() - started)
-    return Timing(context.kernel, lanes, min(times) / lanes, -(-held // lanes))
+    return Timing(context.kernel, lanes, min(times) / lanes, -(-nbytes // lanes))
 
 
 def held_bytes(trainer: Trainer) -> int:

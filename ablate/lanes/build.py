@@ -86,7 +86,7 @@ def nothing_to_act_on(net: Net, trick: str) -> str:
     return f"the model has {listed(left)}" if left else "the model has nothing that it acts on"
 
 
-def layout_of(nets: Sequence[Net], own: Sequence[str]) -> tuple[Layout, list[dict[str, str]]]:
+def layout_of(nets: Sequence[Net], own_order: Sequence[str]) -> tuple[Layout, list[dict[str, str]]]:
     """The common layout of the lanes' parameters, and for each lane {common name: its own name}.
 
     Order: the user's parameters `own` in their order, then those that tricks added, by name. So a lane's
@@ -101,8 +101,8 @@ def layout_of(nets: Sequence[Net], own: Sequence[str]) -> tuple[Layout, list[dic
             known = specs.setdefault(spec.name, spec)
             assert known.shape == spec.shape, f"{spec.name}: lanes of one group must agree in shape"
         names.append(mapping)
-    place = {name: i for i, name in enumerate(own)}
-    order = sorted(specs, key=lambda name: (place.get(name, len(place)), name))
+    rank = {name: i for i, name in enumerate(own_order)}
+    order = sorted(specs, key=lambda name: (rank.get(name, len(rank)), name))
     return Layout([specs[name] for name in order]), names
 
 
@@ -111,6 +111,6 @@ def initial(nets: Sequence[Net], names: Sequence[dict[str, str]], layout: Layout
     lanes = LaneTensors(layout, torch.zeros(len(nets), layout.width))
     for lane, (net, mapping) in enumerate(zip(nets, names, strict=True)):
         parameters = dict(net.module.named_parameters())
-        for common, own in mapping.items():
-            lanes[common][lane].copy_(parameters[own].detach())
+        for common, name in mapping.items():
+            lanes[common][lane].copy_(parameters[name].detach())
     return lanes

@@ -97,7 +97,7 @@ class ModelProbe:
     ) -> ModelProbe:
         """Of a model laid open and, as the user's factory makes it, `fresh`: neither is of use afterwards. `kernel`
         overrides the choice."""
-        large = sum(prod(place.output[1:]) for place in net.places) * batch_size > CACHED
+        large = sum(prod(info.output[1:]) for info in net.layer_infos) * batch_size > CACHED
         effects = side_effects(fresh, x)
         reseed = uses_global_rng(net.module, x)
         solo = effects.solo or (

@@ -58,8 +58,8 @@ class TaskContext:
         return replace(self, look=replace(before, kernel=name, other=other))
 
     @property
-    def places(self) -> tuple[LayerInfo, ...]:
-        return self.observed.places
+    def layer_infos(self) -> tuple[LayerInfo, ...]:
+        return self.observed.layer_infos
 
     def with_catalogue(self, catalogue: Registry) -> TaskContext:
         return replace(self, catalogue=catalogue)
@@ -77,11 +77,11 @@ class TaskContext:
         module = build_module(task.model, 0, example)
         again = repeated_in_backward(build_module(task.model, 0, example), task.train.x[:PROBED])
         observed = observe(module, example).without(again)
-        alone = left_alone(module, observed.places)
-        held = inventory(module, observed)
+        alone = left_alone(module, observed.layer_infos)
+        layers = inventory(module, observed)
         net = open_net(module, example, observed)
         look = ModelProbe.at(
             net, build_module(task.model, 0, example), task.train.x[:PROBED], device, task.batch_size, kernel
         )
         names = tuple(spec.name for spec in net.specs().values())
-        return cls(task, catalogue, device, device_splits(task, device), observed, names, look, alone, held)
+        return cls(task, catalogue, device, device_splits(task, device), observed, names, look, alone, layers)

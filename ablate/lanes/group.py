@@ -100,8 +100,8 @@ class Group:
     def ports(self, port: str) -> list[tuple[Active, Callable[..., Any]]]:
         """(trick, adapter) of every active trick that has the adapter `port`, in the order of names."""
         if port not in self._ports:
-            found = [(active, active.port(port)) for active in self.active]
-            self._ports[port] = [(active, call) for active, call in found if call is not None]
+            calls = [(active, active.port(port)) for active in self.active]
+            self._ports[port] = [(active, call) for active, call in calls if call is not None]
         return self._ports[port]
 
     def of_seam(self, seam: str) -> list[Active]:

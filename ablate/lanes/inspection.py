@@ -29,7 +29,7 @@ def inspection(context: TaskContext) -> dict[str, Any]:
                 "dead_units": scale.dead if scale else None,
             }
         )
-    found = scopes(context)
+    scope_of = scopes(context)
     catalogue = context.catalogue
     return {
         "task": task.name,
@@ -41,6 +41,6 @@ def inspection(context: TaskContext) -> dict[str, Any]:
         "held": context.held.to_json(),
         "tricks": {
             name: {"seam": catalogue[name].seam, "why_not": scope.why_not, **scope.to_json()}
-            for name, scope in found.items()
+            for name, scope in scope_of.items()
         },
     }

@@ -88,7 +88,9 @@ class LaneSplits:
             return (self.pool if self.rows else self.splits["train"]).at(index)
         if len(self._drawn) == 1:
             return self._drawn[self._ages[0]].at(index)
-        lanes = [self._drawn[age].at(own[None]) for age, own in zip(self._ages, index.unbind(0), strict=True)]
+        lanes = [
+            self._drawn[age].at(rows[None]) for age, rows in zip(self._ages, index.unbind(0), strict=True)
+        ]
         return torch.cat([x for x, _ in lanes]), torch.cat([target for _, target in lanes])
 
     def chunks(self, split: str, lanes: Tensor, size: int) -> Iterator[Tensor]:
@@ -135,5 +137,5 @@ class LaneSplits:
         if self.rows:
             return self.rows[name]
         first = 0 if name == "train" else len(self.task.train)
-        own = torch.arange(first, first + len(self.task.splits[name]), device=self.splits["train"].x.device)
-        return own.expand(lanes, -1)
+        rows = torch.arange(first, first + len(self.task.splits[name]), device=self.splits["train"].x.device)
+        return rows.expand(lanes, -1)

@@ -36,8 +36,8 @@ def lane_losses(
         outputs = change(outputs, target, active.settings)
     losses = evaluation.example_losses(outputs, target)
     for active, change in group.ports("example_loss"):
-        own = change(outputs, target, active.settings)
-        losses = own.where(active.settings.like("on", losses), losses)
+        changed = change(outputs, target, active.settings)
+        losses = changed.where(active.settings.like("on", losses), losses)
     for active, change in group.ports("example_weight"):
         losses = losses * change(target, active.settings)
     mean = losses.mean(dim=1) if losses.ndim > 1 else losses

@@ -53,15 +53,16 @@ class Part:
 
     def of(self, columns: Sequence[str], layout: Layout) -> Part:
         """A copy for the parameters `columns` only, of those that it has."""
-        held = self.columns or tuple(layout.specs)
-        index = column_index(layout_of(layout, held), tuple(columns)).to(self.lanes.device)
-        width = layout_of(layout, held).width
-        dropped = set(held) - set(columns)
+        present = self.columns or tuple(layout.specs)
+        index = column_index(layout_of(layout, present), tuple(columns)).to(self.lanes.device)
+        width = layout_of(layout, present).width
+        dropped = set(present) - set(columns)
         state = {
             name: tensor[:, index] if tensor.ndim == 2 and tensor.shape[1] == width else tensor.clone()
             for name, tensor in self.state.items()
             if not any(
-                name == own or name.startswith(f"{own}/") or name.endswith(f"/{own}") for own in dropped
+                name == missing or name.startswith(f"{missing}/") or name.endswith(f"/{missing}")
+                for missing in dropped
             )
         }
         missed = torch.zeros_like(self.lanes) if self.missed is None else self.missed.clone()
@@ -75,25 +76,25 @@ class Part:
 
 def divided(parts: Sequence[Part], absent: Sequence[frozenset[str]], layout: Layout) -> list[Part]:
     """`parts` cut so that in each, either all parameters of all lanes have a gradient or none has. `absent` by lane."""
-    found: list[Part] = []
+    result: list[Part] = []
     for part in parts:
-        held = part.columns or tuple(layout.specs)
+        columns = part.columns or tuple(layout.specs)
         rows: dict[frozenset[str], list[int]] = {}
         for row, lane in enumerate(part.lanes.tolist()):
-            rows.setdefault(absent[lane].intersection(held), []).append(row)
-        for missing, own in rows.items():
+            rows.setdefault(absent[lane].intersection(columns), []).append(row)
+        for missing, rows_of_set in rows.items():
             some = part
             if len(rows) > 1:
-                picked = torch.tensor(own, device=part.lanes.device)
+                picked = torch.tensor(rows_of_set, device=part.lanes.device)
                 some = part.take(picked, part.lanes[picked])
-            if missing and len(missing) < len(held):
-                found.append(some.of([name for name in held if name not in missing], layout))
-                found.append(some.of([name for name in held if name in missing], layout))
+            if missing and len(missing) < len(columns):
+                result.append(some.of([name for name in columns if name not in missing], layout))
+                result.append(some.of([name for name in columns if name in missing], layout))
             elif missing and some.columns is None:
-                found.append(some.of(held, layout))
+                result.append(some.of(columns, layout))
             else:
-                found.append(some)
-    return found
+                result.append(some)
+    return result
 
 
 def is_absent(part: Part, absent: Sequence[frozenset[str]] | None, layout: Layout) -> bool:
@@ -139,24 +140,24 @@ def columns_of(tensors: LaneTensors, part: Part) -> LaneTensors:
 def saved(parts: Sequence[Part], layout: Layout) -> dict[str, Tensor]:
     """The parts' tensors by name, for a checkpoint."""
     numbers = {name: number for number, name in enumerate(layout.specs)}
-    found: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     for label, part in labelled(parts).items():
-        found[f"lanes/{label}"] = part.lanes
-        found |= {f"optimizer/{label}/{name}": tensor for name, tensor in part.state.items()}
+        tensors[f"lanes/{label}"] = part.lanes
+        tensors |= {f"optimizer/{label}/{name}": tensor for name, tensor in part.state.items()}
         if part.columns is not None:
-            found[f"columns/{label}"] = torch.tensor([numbers[name] for name in part.columns])
+            tensors[f"columns/{label}"] = torch.tensor([numbers[name] for name in part.columns])
         if part.missed is not None:
-            found[f"missed/{label}"] = part.missed
-    return found
+            tensors[f"missed/{label}"] = part.missed
+    return tensors
 
 
 def labelled(parts: Sequence[Part]) -> dict[str, Part]:
     """The parts by a name for each: the optimizer's, numbered where it has several."""
-    found: dict[str, Part] = {}
+    parts_by_label: dict[str, Part] = {}
     for part in parts:
-        number = sum(other.name == part.name for other in found.values())
-        found[part.name if not number else f"{part.name}#{number}"] = part
-    return found
+        number = sum(other.name == part.name for other in parts_by_label.values())
+        parts_by_label[part.name if not number else f"{part.name}#{number}"] = part
+    return parts_by_label
 
 
 def loaded(state: Mapping[str, Tensor], layout: Layout) -> list[Part]:

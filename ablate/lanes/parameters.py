@@ -57,27 +57,27 @@ class LaneParameters(Mapping[str, Tensor]):
         with them). Raises RuntimeError where the total depends on no parameter, as `backward` does.
         """
         weights = self.weights
-        own = [tensor for lane in self.per_lane for tensor in lane.values() if tensor.requires_grad]
+        leaves = [tensor for lane in self.per_lane for tensor in lane.values() if tensor.requires_grad]
         named = {name: tensor for name, tensor in self._stacked.items() if tensor.requires_grad}
-        asked = [*own, *named.values()] if stacked or not self.per_lane else own
-        found = (
-            accumulated(total, asked)
+        inputs = [*leaves, *named.values()] if stacked or not self.per_lane else leaves
+        gradients = (
+            accumulated(total, inputs)
             if self.accumulate
-            else torch.autograd.grad(total, asked, allow_unused=True)
+            else torch.autograd.grad(total, inputs, allow_unused=True)
         )
         with torch.no_grad():
-            rest = {n: g for n, g in zip(named, found[len(own) :], strict=False) if g is not None}
-            flat = self._rows(found[: len(own)]) if self.per_lane else None
+            rest = {n: g for n, g in zip(named, gradients[len(leaves) :], strict=False) if g is not None}
+            flat = self._rows(gradients[: len(leaves)]) if self.per_lane else None
             if rest or flat is None:
                 more = weights.layout.pack(rest, weights.lanes) if rest else torch.zeros_like(weights.flat)
                 flat = more if flat is None else flat.add_(more)
-            return weights.like(flat), self._absent(found[: len(own)], rest)
+            return weights.like(flat), self._absent(gradients[: len(leaves)], rest)
 
-    def _absent(self, own: Sequence[Tensor | None], stacked: Weights) -> Absent:
+    def _absent(self, per_lane: Sequence[Tensor | None], stacked: Weights) -> Absent:
         if not self.per_lane:
             missing = frozenset(self._stacked.keys() - stacked.keys())
             return [missing] * self.weights.lanes if missing else None
-        gradients = iter(own)
+        gradients = iter(per_lane)
         by_lane = [
             frozenset(
                 name
@@ -88,10 +88,10 @@ class LaneParameters(Mapping[str, Tensor]):
         ]
         return by_lane if any(by_lane) else None
 
-    def _rows(self, found: Sequence[Tensor | None]) -> Tensor:
+    def _rows(self, per_lane: Sequence[Tensor | None]) -> Tensor:
         """Gradients of the lanes' own leaves as a flat `[K, P]`."""
         parts: list[Tensor] = []
-        gradients = iter(found)
+        gradients = iter(per_lane)
         layout = self.weights.layout
         for lane in self.per_lane:
             given = {name: next(gradients) for name, tensor in lane.items() if tensor.requires_grad}
@@ -114,7 +114,7 @@ class LaneParameters(Mapping[str, Tensor]):
 def accumulated(total: Tensor, leaves: Sequence[Tensor]) -> list[Tensor | None]:
     """The gradients that `total.backward()` leaves in `.grad`, which is emptied again."""
     torch.autograd.backward(total)
-    found = [leaf.grad for leaf in leaves]
+    gradients = [leaf.grad for leaf in leaves]
     for leaf in leaves:
         leaf.grad = None
-    return found
+    return gradients

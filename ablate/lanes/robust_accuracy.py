@@ -60,11 +60,11 @@ def outputs(trainer: Trainer, lanes: Tensor, split: str = "validation", eps: flo
     parts = []
     y = trainer.data.targets(split, lanes)
     labels = torch.split(y.expand(len(lanes), -1), chunk_sizes(y.shape[-1], rows), dim=1)
-    for x, own in zip(trainer.data.chunks(split, lanes, rows), labels, strict=True):
+    for x, target in zip(trainer.data.chunks(split, lanes, rows), labels, strict=True):
         stacked = x.clone().requires_grad_()
         with torch.enable_grad():
             logits = trainer.outputs(weights, stacked, keys, training=False, forward=forward)
-            loss = F.cross_entropy(logits.flatten(0, 1), own.flatten(), reduction="sum")
+            loss = F.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="sum")
             (gradient,) = torch.autograd.grad(loss, stacked)
         with torch.no_grad():
             moved = stacked.detach() + eps * sigma * gradient.sign()

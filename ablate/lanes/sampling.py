@@ -21,9 +21,9 @@ def sampler(group: Group, data: LaneSplits) -> Change | None:
         for active, sample in sampling:
             labels = data.targets("train")
             order = sample(order, labels.expand(len(order), -1), draws.within(active.name), active.settings)
-        for active, place in placing:
+        for active, reorder in placing:
             positions = torch.arange(order.shape[1], device=order.device)
-            order = order.gather(1, place(positions, batch_size, active.settings))
+            order = order.gather(1, reorder(positions, batch_size, active.settings))
         return order
 
     return change

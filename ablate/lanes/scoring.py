@@ -34,9 +34,9 @@ def scored(
         if outcome is Outcome.DIVERGED:
             values |= {f"{split}/{name}": float("nan") for name in context.task.metric_names}
             continue
-        found = {name: value.item() for name, value in evaluation.metrics(output, y).items()}
-        values |= {f"{split}/{name}": value for name, value in found.items()}
-        for name in evaluation.undefined(found):
+        metrics = {name: value.item() for name, value in evaluation.metrics(output, y).items()}
+        values |= {f"{split}/{name}": value for name, value in metrics.items()}
+        for name in evaluation.undefined(metrics):
             context.clock.slow.add(
                 f"the metric '{name}' is NaN on {split} data of a run with a finite loss: it does not count"
             )

@@ -42,15 +42,15 @@ def self_checked(context: TaskContext) -> tuple[TaskContext, str]:
     expected = [plain(context, seed) for seed in seeds]
     reasons: list[str] = []
     for kernel in candidates(context):
-        own = context.with_kernel(kernel)
+        candidate = context.with_kernel(kernel)
         try:
-            what = next(filter(None, map(differing, by_kernel(own, seeds), expected)), "")
+            what = next(filter(None, map(differing, by_kernel(candidate, seeds), expected)), "")
         except FAILURES as error:
             if kernel == "loop":
                 raise
             what = " ".join(str(error).split())[:160] or type(error).__name__
         if not what:
-            return own, "; ".join(reasons)
+            return candidate, "; ".join(reasons)
         reasons.append(
             f"the kernel '{kernel}' does not train this model as torch would ({what}): trying the next"
         )
@@ -89,11 +89,11 @@ def by_kernel(context: TaskContext, seeds: list[int]) -> list[Found]:
         stacked = x.expand(len(seeds), *x.shape)
         weights = dict(trainer.weights.items())
         outputs = trainer.outputs(weights, stacked, trainer.seeds, training=False)
-    found = []
+    changes = []
     for lane in range(len(seeds)):
         after = _state(trainer.model(lane))
-        found.append(_found(losses[:, lane], outputs[lane], before[lane], after))
-    return found
+        changes.append(_found(losses[:, lane], outputs[lane], before[lane], after))
+    return changes
 
 
 def plain(context: TaskContext, seed: int) -> Found:
@@ -137,12 +137,13 @@ def plain(context: TaskContext, seed: int) -> Found:
 
 def counted_dropouts(context: TaskContext) -> list[str]:
     """Paths of the user's dropout layers that draw by counter in the engine; others draw from torch's generator."""
-    return [place.path for place in context.places if place.kind is nn.Dropout]
+    return [info.path for info in context.layer_infos if info.kind is nn.Dropout]
 
 
 def _found(losses: Tensor, outputs: Tensor, before: dict[str, Tensor], after: dict[str, Tensor]) -> Found:
     moved = {
-        f"change of '{name}'": own - before[name] if name in before else own for name, own in after.items()
+        f"change of '{name}'": value - before[name] if name in before else value
+        for name, value in after.items()
     }
     return {"loss": losses, "output": outputs, **moved}
 
@@ -150,7 +151,7 @@ def _found(losses: Tensor, outputs: Tensor, before: dict[str, Tensor], after: di
 def _state(module: nn.Module) -> dict[str, Tensor]:
     """Copies of what the user's model holds as tensors of numbers; not the keys of layers that ablate put there."""
     state = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-    return {name: own.detach().clone() for name, own in state.items() if own.is_floating_point()}
+    return {name: tensor.detach().clone() for name, tensor in state.items() if tensor.is_floating_point()}
 
 
 def _columns(outputs: Tensor) -> Tensor:

@@ -118,23 +118,23 @@ Snapshot = dict[str, tuple[Any, ...]]
 
 def snapshot(module: nn.Module) -> Snapshot:
     """What the layers hold, by path and name, in a form that tells when it has been changed or replaced."""
-    found: Snapshot = {}
+    contents: Snapshot = {}
     for path, layer in module.named_modules():
-        place = f"{path}." if path else ""
+        prefix = f"{path}." if path else ""
         for name, value in vars(layer).items():
             if name not in OWN and not name.startswith("_ablate"):
-                found[place + name] = tuple(_state_of(value))
+                contents[prefix + name] = tuple(_state_of(value))
         for name, parameter in layer._parameters.items():
             if parameter is not None:
-                found[place + name] = (
+                contents[prefix + name] = (
                     parameter,
                     parameter.requires_grad,
                     parameter._version,
                     repr(_sums(parameter)),
                 )
         for name, buffer in layer._buffers.items():
-            found[place + name] = (buffer,)
-    return found
+            contents[prefix + name] = (buffer,)
+    return contents
 
 
 def _sums(parameter: Tensor) -> list[float]:

@@ -57,14 +57,14 @@ def signal_scales(context: TaskContext, seed: int = 0) -> Signal:
     loop = context.with_kernel("loop")
     trainer = Trainer(loop, [Run(context.task.name, recipe, seed, context.task.epochs)])
     module = trainer.forward.modules[0]  # type: ignore[attr-defined]
-    found: dict[str, Scale] = {}
-    handles = [layer.register_forward_hook(_noting(path, found)) for path, layer in rows_of(module).items()]
+    scales: dict[str, Scale] = {}
+    handles = [layer.register_forward_hook(_noting(path, scales)) for path, layer in rows_of(module).items()]
     try:
         trainer.step()
     finally:
         for handle in handles:
             handle.remove()
-    return Signal(found, problems_of(list(found.values())), trainer.order.batch_size)
+    return Signal(scales, problems_of(list(scales.values())), trainer.order.batch_size)
 
 
 def problems_of(scales: Sequence[Scale]) -> list[str]:
@@ -96,16 +96,16 @@ def problems_of(scales: Sequence[Scale]) -> list[str]:
     return problems
 
 
-def _noting(path: str, found: dict[str, Scale]) -> Callable[[nn.Module, Any, Any], None]:
+def _noting(path: str, scales: dict[str, Scale]) -> Callable[[nn.Module, Any, Any], None]:
     def hook(layer: nn.Module, inputs: Any, output: Any) -> None:
         y = output[0] if isinstance(output, tuple) else output
-        if path in found or not isinstance(y, Tensor) or not y.is_floating_point():
+        if path in scales or not isinstance(y, Tensor) or not y.is_floating_point():
             return
         scale = Scale(path, isinstance(layer, AFFINE), _rms(y))
         if isinstance(layer, ACTIVATIONS) and y.ndim > 1:
             dims = [0] if y.ndim == 2 else [0, *range(2, y.ndim)]
             scale.dead = float((y.detach() == 0).all(dim=dims).double().mean())
-        found[path] = scale
+        scales[path] = scale
         if y.requires_grad:
             y.register_hook(lambda gradient: _note_gradient(scale, gradient))  # type: ignore[no-untyped-call]
 

@@ -48,5 +48,8 @@ class Trace:
 def stacked_curves(traces: Sequence[Trace]) -> dict[str, tuple[tuple[float, ...], ...]]:
     """The curves so far of those that have begun, by metric, in the order of `traces`."""
     curves = [trace.curves for trace in traces]
-    names = sorted({name for own in curves for name in own})
-    return {name: tuple(tuple(own[name]) for own in curves if name in own) for name in names}
+    names = sorted({name for curves_of_lane in curves for name in curves_of_lane})
+    return {
+        name: tuple(tuple(curves_of_lane[name]) for curves_of_lane in curves if name in curves_of_lane)
+        for name in names
+    }

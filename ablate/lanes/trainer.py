@@ -131,11 +131,11 @@ class Trainer:
         index = self.index()
         if self.graph is None or rate is not None:
             keys, factor = (rows[self.within] for rows in self.known)
-            told = self.train_on(index, (keys, factor if rate is None else factor * rate))
+            result = self.train_on(index, (keys, factor if rate is None else factor * rate))
         else:
-            told = self.graph.step(index)
+            result = self.graph.step(index)
         self.within = (self.within + 1) % self.order.steps_per_epoch
-        return told
+        return result
 
     def train_on(self, index: Tensor, known: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
         """All of a step that happens on the device: nothing in it waits for the device or depends on the host's
@@ -305,6 +305,6 @@ class Trainer:
         module = self.forward.module_of(lane)
         tensors = self.scored_weights()
         with torch.no_grad():
-            for own, common in self.forward.own_names(lane).items():
-                module.get_parameter(own).copy_(tensors[common][lane])
+            for name, common in self.forward.own_names(lane).items():
+                module.get_parameter(name).copy_(tensors[common][lane])
         return without_switches(module)

@@ -36,14 +36,14 @@ def trainer_of(context: TaskContext, runs: Sequence[Run], together: Sequence[Run
     Only trainers that hold the same tricks can be put together, so `runs` are built beside a few others that have
     what they lack, and which are then taken out.
     """
-    held = {name for run in runs for name in run.recipe}
-    beside = []
+    tricks = {name for run in runs for name in run.recipe}
+    neighbours = []
     for run in together:
-        if not held.issuperset(run.recipe):
-            beside.append(run)
-            held.update(run.recipe)
-    trainer = Trainer(context, [*runs, *beside])
-    if beside:
+        if not tricks.issuperset(run.recipe):
+            neighbours.append(run)
+            tricks.update(run.recipe)
+    trainer = Trainer(context, [*runs, *neighbours])
+    if neighbours:
         trainer.take(torch.arange(len(runs), device=context.device))
     return trainer
 
@@ -108,10 +108,10 @@ class Training:
 
     def keep(self, runs: Sequence[Run]) -> None:
         """Go on with these of the group's runs only, as lanes in this order. None may wait, and none have ended."""
-        places = {run.identity: lane for lane, run in enumerate(self.trainer.group.runs)}
+        lane_of = {run.identity: lane for lane, run in enumerate(self.trainer.group.runs)}
         self.runs = tuple(runs)
         self.order = [run.identity for run in runs]
-        self._take([places[identity] for identity in self.order])
+        self._take([lane_of[identity] for identity in self.order])
 
     def epoch(self) -> None:
         """Train to the end of the epoch (from wherever it stands), evaluate, end what is over."""
@@ -149,8 +149,8 @@ class Training:
             values[f"train/{accuracy}"] = mean[1]
             watched.add(accuracy)
         outputs = trainer.predict("validation", views=False)
-        found = task.evaluation.metrics(outputs, trainer.data.targets("validation"), watched)
-        values |= {f"validation/{name}": value for name, value in found.items()}
+        metrics = task.evaluation.metrics(outputs, trainer.data.targets("validation"), watched)
+        values |= {f"validation/{name}": value for name, value in metrics.items()}
         columns = {name: value.tolist() for name, value in values.items()}
         for lane, run in enumerate(trainer.group.runs):
             self.traces[run.identity].add({name: column[lane] for name, column in columns.items()})
@@ -188,13 +188,13 @@ class Training:
     def _scored_epochs(self) -> list[int]:
         """The epoch (the first is 1) whose weights are scored, for each lane: the last, unless a trick says."""
         history = self._histories()
-        own = [len(self.traces[run.identity].curves[LOSS]) for run in self.trainer.group.runs]
-        scored = list(own)
+        ages = [len(self.traces[run.identity].curves[LOSS]) for run in self.trainer.group.runs]
+        scored = list(ages)
         for active, choose in self.trainer.group.ports("choose"):
             best, _ = choose(history, active.settings)
             for lane, on in enumerate(active.settings.on.tolist()):
                 if on:
-                    scored[lane] = int(best[lane]) + 1 - (history.shape[1] - own[lane])
+                    scored[lane] = int(best[lane]) + 1 - (history.shape[1] - ages[lane])
         return scored
 
     def _stops(self) -> list[bool]:

@@ -36,16 +36,16 @@ class Decay:
     settings: Settings
 
     def __call__(
-        self, own: LaneTensors, gradient: LaneTensors, rate: Tensor
+        self, weights: LaneTensors, gradient: LaneTensors, rate: Tensor
     ) -> tuple[LaneTensors, LaneTensors]:
         if self.rows is None:
-            return self.change(own, gradient, rate, self.settings)
-        given = own.take(self.rows), gradient.take(self.rows)
-        found = self.change(*given, rate.index_select(0, self.rows), self.settings)
-        for whole, old, new in zip((own, gradient), given, found, strict=True):
+            return self.change(weights, gradient, rate, self.settings)
+        given = weights.take(self.rows), gradient.take(self.rows)
+        changed = self.change(*given, rate.index_select(0, self.rows), self.settings)
+        for whole, old, new in zip((weights, gradient), given, changed, strict=True):
             if new is not old:
                 whole.flat.index_copy_(0, self.rows, new.flat)
-        return own, gradient
+        return weights, gradient
 
 
 class UpdatePlan:
@@ -61,7 +61,7 @@ class UpdatePlan:
         every = torch.arange(len(group.runs), device=parts[0].lanes.device)
         order = every if self.divided else torch.cat([part.lanes for part in parts])
         lanes = torch.arange(len(order), device=order.device)
-        self.place = order.argsort()  # lane -> where its new weights stand
+        self.new_row = order.argsort()  # lane -> the row of its new weights
         self.stay = lanes + len(order)  # lane -> where its present ones do
         self.sizes = [len(part.lanes) for part in parts]
         self.rules = [
@@ -89,12 +89,12 @@ class UpdatePlan:
         return tensor if self.order is None else tensor.index_select(0, self.order)
 
     def apply(
-        self, rule: Rule, own: LaneTensors, gradient: LaneTensors, lr: Tensor, at: Tensor, moved: Tensor
+        self, rule: Rule, weights: LaneTensors, gradient: LaneTensors, lr: Tensor, at: Tensor, moved: Tensor
     ) -> Tensor:
         """New weights of a rule's lanes and columns; its state is kept in lanes that do not move, where steps are skipped."""
         part = rule.part
         before = {name: tensor.clone() for name, tensor in part.state.items()} if self.skipping else {}
-        new: Tensor = rule.code.update(own, gradient, part.state, rule.settings.replaced(lr=lr), at)
+        new: Tensor = rule.code.update(weights, gradient, part.state, rule.settings.replaced(lr=lr), at)
         for name, old in before.items():
             keep = moved.index_select(0, part.lanes).reshape(-1, *[1] * (old.ndim - 1))
             part.state[name] = torch.where(keep, part.state[name], old)
@@ -147,29 +147,31 @@ class Optimizers:
             if list(map(id, parts)) != list(map(id, self.parts)):
                 self.parts, self.plan = parts, None
         plan = self.plan = self.plan or UpdatePlan(group, self.parts)
-        own, gradient = (tensors.like(plan.ordered(tensors.flat)) for tensors in (weights, gradients))
+        ordered, gradient = (tensors.like(plan.ordered(tensors.flat)) for tensors in (weights, gradients))
         rate = plan.rate * plan.ordered(factor)
         if plan.divided:
-            own, gradient = weights.like(own.flat.clone()), weights.like(gradient.flat.clone())
+            ordered, gradient = weights.like(ordered.flat.clone()), weights.like(gradient.flat.clone())
         for decay in plan.decays:
-            own, gradient = decay(own, gradient, rate)
+            ordered, gradient = decay(ordered, gradient, rate)
         if plan.divided:
-            self._update_parts(plan, weights, own, gradient, rate, step, moved, absent)
+            self._update_parts(plan, weights, ordered, gradient, rate, step, moved, absent)
             return
-        columns = (own.flat, gradient.flat, rate, plan.ordered(step))
+        columns = (ordered.flat, gradient.flat, rate, plan.ordered(step))
         rows = zip(
             plan.rules, *(torch.split_with_sizes(column, plan.sizes) for column in columns), strict=True
         )
-        new = [plan.apply(rule, own.like(w), gradient.like(g), lr, at, moved) for rule, w, g, lr, at in rows]
+        new = [
+            plan.apply(rule, ordered.like(w), gradient.like(g), lr, at, moved) for rule, w, g, lr, at in rows
+        ]
         # Whole rows are copied: a choice element by element would take several times as long.
-        rows_of = torch.where(moved, plan.place, plan.stay)
+        rows_of = torch.where(moved, plan.new_row, plan.stay)
         torch.index_select(torch.cat([*new, weights.flat]), 0, rows_of, out=weights.flat)
 
     def _update_parts(
         self,
         plan: UpdatePlan,
         weights: LaneTensors,
-        own: LaneTensors,
+        weights_in: LaneTensors,
         gradient: LaneTensors,
         rate: Tensor,
         step: Tensor,
@@ -184,12 +186,12 @@ class Optimizers:
                 part.miss(moved)
                 continue
             at = step[part.lanes] if part.missed is None else step[part.lanes] - part.missed
-            given = columns_of(own, part), columns_of(gradient, part), rate[part.lanes]
-            found = plan.apply(rule, *given, at, moved)
+            given = columns_of(weights_in, part), columns_of(gradient, part), rate[part.lanes]
+            updated = plan.apply(rule, *given, at, moved)
             if part.columns is None:
-                new[part.lanes] = found
+                new[part.lanes] = updated
             else:
-                new[part.lanes[:, None], column_index(weights.layout, part.columns).to(new.device)] = found
+                new[part.lanes[:, None], column_index(weights.layout, part.columns).to(new.device)] = updated
         weights.flat.copy_(torch.where(moved[:, None], new, weights.flat))
 
     def scored(self, group: Group, weights: LaneTensors) -> LaneTensors:
@@ -197,28 +199,30 @@ class Optimizers:
         averaging = {active.name: active for active, _ in group.ports("scored")}
         for part in (part for part in self.parts if part.name in averaging):
             active = averaging[part.name]
-            own = active.code.scored(columns_of(weights, part), part.state, active.settings.take(part.lanes))
+            values = active.code.scored(
+                columns_of(weights, part), part.state, active.settings.take(part.lanes)
+            )
             weights = weights.like(weights.flat.clone())
             if part.columns is None:
-                weights.flat[part.lanes] = own
+                weights.flat[part.lanes] = values
             else:
-                columns = column_index(weights.layout, part.columns).to(own.device)
-                weights.flat[part.lanes[:, None], columns] = own
+                columns = column_index(weights.layout, part.columns).to(values.device)
+                weights.flat[part.lanes[:, None], columns] = values
         return weights
 
     def take(self, lanes: Tensor) -> None:
         """Keep `lanes` (int64), in that order."""
         self.plan = None
         kept = []
-        place = {old: new for new, old in enumerate(lanes.tolist())}
+        new_row = {old: new for new, old in enumerate(lanes.tolist())}
         for part in self.parts:
             rows = sorted(
-                (row for row, lane in enumerate(part.lanes.tolist()) if lane in place),
-                key=lambda row: place[int(part.lanes[row])],
+                (row for row, lane in enumerate(part.lanes.tolist()) if lane in new_row),
+                key=lambda row: new_row[int(part.lanes[row])],
             )
             if rows:
-                new = [place[int(part.lanes[row])] for row in rows]
-                kept.append(part.take(*(torch.tensor(found, device=lanes.device) for found in (rows, new))))
+                new = [new_row[int(part.lanes[row])] for row in rows]
+                kept.append(part.take(*(torch.tensor(index, device=lanes.device) for index in (rows, new))))
         self.parts = kept
 
     def extend(self, other: Optimizers, offset: int) -> None:
@@ -237,10 +241,10 @@ def schedule_factor(group: Group, step: Tensor, total: int, per_epoch: int) -> T
     """Product of the schedules' factors at the lanes' steps (int64 `[…, K]`, the first is 0), float32."""
     factor = None
     for active, schedule in group.ports("factor"):
-        own = schedule(step, total, per_epoch, active.settings).to(torch.float32)
+        value = schedule(step, total, per_epoch, active.settings).to(torch.float32)
         if not active.settings.everywhere:  # neutral settings are not asked of schedules
-            own = own.where(active.settings.on, own.new_ones(()))
-        factor = own if factor is None else factor * own
+            value = value.where(active.settings.on, value.new_ones(()))
+        factor = value if factor is None else factor * value
     return torch.ones(step.shape, device=step.device) if factor is None else factor
 
 

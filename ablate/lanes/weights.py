@@ -101,10 +101,10 @@ def load(path: str | Path, task: Task | None = None) -> nn.Module:
     InputError: no such file, none of ablate's, or another model.
     """
     tensors, note = _read(Path(path))
-    found = task or _task_of(note, str(path))
-    run = Run(found.name, Recipe(note["recipe"]), note["seed"], note["epochs"])
+    named_task = task or _task_of(note, str(path))
+    run = Run(named_task.name, Recipe(note["recipe"]), note["seed"], note["epochs"])
     try:
-        fresh = rebuilt(found, run, registry())
+        fresh = rebuilt(named_task, run, registry())
     except NotApplicable as error:
         raise InputError(f"{path} is of another model: {error.message}") from error
     late = {name for name in tensors if _is_empty_buffer(fresh.module, name)}
@@ -116,8 +116,8 @@ def load(path: str | Path, task: Task | None = None) -> nn.Module:
     try:
         fresh.module.load_state_dict(state)
         for name in late:
-            owner, _, own = name.rpartition(".")
-            fresh.module.get_submodule(owner).register_buffer(own, tensors[name])
+            owner, _, buffer = name.rpartition(".")
+            fresh.module.get_submodule(owner).register_buffer(buffer, tensors[name])
     except RuntimeError as error:
         raise InputError(f"{path} is of another model: {' '.join(str(error).split())[:200]}") from error
     return users_own(fresh.module).eval()
@@ -125,9 +125,9 @@ def load(path: str | Path, task: Task | None = None) -> nn.Module:
 
 def _is_empty_buffer(module: nn.Module, name: str) -> bool:
     """Whether `name` is a buffer that a fresh model has as None, and that its `forward` assigns."""
-    owner, _, own = name.rpartition(".")
+    owner, _, buffer = name.rpartition(".")
     layer = dict(module.named_modules()).get(owner)
-    return layer is not None and own in layer._buffers and layer._buffers[own] is None
+    return layer is not None and buffer in layer._buffers and layer._buffers[buffer] is None
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -115,7 +115,7 @@ class Ledger:
 
     def finished(self) -> set[str]:
         """Identities of the runs that need not be trained again."""
-        return self._read(lambda index: {name for name, place in index.runs.items() if place.finished})
+        return self._read(lambda index: {name for name, row in index.runs.items() if row.finished})
 
     def entries(self, stage: str | None = None, *, scores: bool = True) -> list[Entry]:
         """All entries (of one stage), in the order in which they were recorded.
@@ -126,7 +126,7 @@ class Ledger:
 
         def query(index: Index) -> list[Entry]:
             read = self._select(wanted + " ORDER BY position", values, scores)
-            known = [name for name, place in index.runs.items() if stage in (None, place.stage)]
+            known = [name for name, row in index.runs.items() if stage in (None, row.stage)]
             if [entry.identity for entry in read] != known:
                 raise ValueError("runs are missing or have another identity")
             return read
@@ -137,10 +137,10 @@ class Ledger:
         """The entry of a run, or None."""
 
         def query(index: Index) -> Entry | None:
-            place = index.runs.get(identity)
-            if place is None:
+            row = index.runs.get(identity)
+            if row is None:
                 return None
-            read = self._select(" WHERE position = ?", (place.position,), True)
+            read = self._select(" WHERE position = ?", (row.position,), True)
             if [entry.identity for entry in read] != [identity]:
                 raise ValueError("runs are missing or have another identity")
             return read[0]

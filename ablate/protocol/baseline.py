@@ -45,16 +45,16 @@ class Baseline:
     @property
     def decay(self) -> float:
         """The baseline's weight decay: its optimizer's own parameter, or that of the trick `weight_decay`; else 0."""
-        own = self.recipe[self.optimizer.name].get("decay")
-        return float(self.recipe.get("weight_decay", {}).get("decay", 0.0) if own is None else own)
+        decay = self.recipe[self.optimizer.name].get("decay")
+        return float(self.recipe.get("weight_decay", {}).get("decay", 0.0) if decay is None else decay)
 
     def at(self, rate: float, decay: float | None = None) -> Recipe:
         """The recipe with this rate and weight decay (None: the baseline's own)."""
         tricks = self.recipe.to_dict()
-        own = tricks[self.optimizer.name]
-        own["lr"] = rate
-        if decay is not None and "decay" in own:
-            own["decay"] = decay
+        settings = tricks[self.optimizer.name]
+        settings["lr"] = rate
+        if decay is not None and "decay" in settings:
+            settings["decay"] = decay
         elif decay is not None and decay > 0:
             tricks["weight_decay"] = {**tricks.get("weight_decay", {}), "decay": decay}
         elif decay is not None:
@@ -77,9 +77,9 @@ class Baseline:
 
     def other_decays(self) -> Sequence[float]:
         """Weight decays to try beside the baseline's own; none if the recipe sets the trick or excludes it."""
-        own = self.optimizer
-        if "decay" in self.recipe[own.name]:
-            most = own.parameter("decay").high or 1.0
+        optimizer = self.optimizer
+        if "decay" in self.recipe[optimizer.name]:
+            most = optimizer.parameter("decay").high or 1.0
             return [d for factor in OWN_DECAY_FACTORS if 0 < (d := self.decay * factor) <= most]
         if "weight_decay" in self.recipe or "weight_decay" not in self.catalogue:
             return []

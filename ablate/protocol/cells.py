@@ -53,9 +53,9 @@ def train_cells(
     """Train every (rate, decay) with every seed. A decay of None is the baseline's own."""
     runs = [setup.run(rate, decay, seed, epochs) for rate, decay in pairs for seed in seeds]
     results = setup.train(runs, arm) if runs else []
-    own = setup.baseline.decay
+    baseline_decay = setup.baseline.decay
     return [
-        Cell(rate, own if decay is None else decay, *_first_and_rest(results[i * len(seeds) : (i + 1) * len(seeds)]))
+        Cell(rate, baseline_decay if decay is None else decay, *_first_and_rest(results[i * len(seeds) : (i + 1) * len(seeds)]))
         for i, (rate, decay) in enumerate(pairs)
     ]  # fmt: skip
 

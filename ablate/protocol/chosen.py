@@ -55,12 +55,14 @@ def decays(setup: Setup, best: Cell, plan: Plan) -> list[Cell]:
 def with_decay(best: Cell, tried: Sequence[Cell], task: Task) -> Cell:
     """The cell of another decay, if its metric is more than a standard error better under the same seed, and its loss lower."""
     sign = 1.0 if task.direction == "higher" else -1.0
-    own = Cell(best.rate, best.decay, best.result)
-    least = sign * own.value(task.metric) + standard_error(task, own.value(task.metric), best.result)
+    undecayed = Cell(best.rate, best.decay, best.result)
+    least = sign * undecayed.value(task.metric) + standard_error(
+        task, undecayed.value(task.metric), best.result
+    )
     better = [
         cell
         for cell in tried
-        if sign * cell.value(task.metric) > least and cell.value(LOSS) < own.value(LOSS)
+        if sign * cell.value(task.metric) > least and cell.value(LOSS) < undecayed.value(LOSS)
     ]
     return max(better, key=lambda cell: sign * cell.value(task.metric), default=best)
 

@@ -66,12 +66,12 @@ def near_duplicates(train: Split, validation: Split) -> float:
     """Share of validation examples that nearly equal a training example; 0 for inputs that are not numbers."""
     if not train.x.is_floating_point() or len(train) < 20:
         return 0.0
-    own = train.x[shuffled(len(train))[:MOST].copy()].flatten(1).double().numpy()
+    sample = train.x[shuffled(len(train))[:MOST].copy()].flatten(1).double().numpy()
     others = validation.x[shuffled(len(validation))[: MOST // 4].copy()].flatten(1).double().numpy()
-    scale = own.std(0)
-    own, others = own / np.where(scale > 0, scale, 1.0), others / np.where(scale > 0, scale, 1.0)
-    usual = float(np.median(nearest(own[: MOST // 4], own, itself=True)))
-    return float(np.mean(nearest(others, own) < NEAR * usual)) if usual > 0 else 0.0
+    scale = sample.std(0)
+    sample, others = sample / np.where(scale > 0, scale, 1.0), others / np.where(scale > 0, scale, 1.0)
+    usual = float(np.median(nearest(sample[: MOST // 4], sample, itself=True)))
+    return float(np.mean(nearest(others, sample) < NEAR * usual)) if usual > 0 else 0.0
 
 
 def nearest(rows: Array, known: Array, *, itself: bool = False) -> Array:

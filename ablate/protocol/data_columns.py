@@ -56,7 +56,12 @@ def constant_columns(columns: Array) -> list[Finding]:
 def extreme_value(columns: Array, ndim: int) -> list[Finding]:
     """A value so far from the others that it rules its column."""
     away = np.abs(columns - np.median(columns, axis=0))
-    usual = np.array([np.percentile(own[own > 0], 50) if (own > 0).any() else np.inf for own in away.T])
+    usual = np.array(
+        [
+            np.percentile(distances[distances > 0], 50) if (distances > 0).any() else np.inf
+            for distances in away.T
+        ]
+    )
     ratio = away / usual
     row, column = np.unravel_index(int(ratio.argmax()), ratio.shape)
     if ratio[row, column] < EXTREME:
@@ -103,10 +108,10 @@ def leak(train: Array, validation: Array, task: Task) -> list[Finding]:
     """A column that alone tells the target of validation examples, as learned from training examples."""
     if min(len(train), len(validation)) < FEWEST:
         return []
-    y, own = task.train.y.numpy(), task.validation.y.numpy()
+    y, held_out = task.train.y.numpy(), task.validation.y.numpy()
     advice = "check that this input is known when a prediction is made"
     if task.classes is None:
-        target, truth = y[:, 0], own[:, 0]
+        target, truth = y[:, 0], held_out[:, 0]
         centred = truth - truth.mean()
         shares = []
         for column, new in zip(train.T, validation.T, strict=True):
@@ -117,9 +122,9 @@ def leak(train: Array, validation: Array, task: Task) -> list[Finding]:
             return []
         message = f"this column alone explains {shares[best]:.1%} of the target's variance in validation data"
         return [Finding("input-tells-target", "warn", message, f"column {best} of the inputs", advice)]
-    majority = float(np.mean(own == np.bincount(y).argmax()))
+    majority = float(np.mean(held_out == np.bincount(y).argmax()))
     scores = [
-        _binned_accuracy(*pair, y, own, task.classes) for pair in zip(train.T, validation.T, strict=True)
+        _binned_accuracy(*pair, y, held_out, task.classes) for pair in zip(train.T, validation.T, strict=True)
     ]
     best = int(np.argmax(scores))
     if scores[best] < max(LEAK, majority + LEAK_GAIN) or train.shape[1] < 2:
@@ -128,9 +133,9 @@ def leak(train: Array, validation: Array, task: Task) -> list[Finding]:
     return [Finding("input-tells-target", "warn", message, f"column {best} of the inputs", advice)]
 
 
-def _binned_accuracy(column: Array, new: Array, y: Labels, own: Labels, classes: int) -> float:
+def _binned_accuracy(column: Array, new: Array, y: Labels, target: Labels, classes: int) -> float:
     """Accuracy on `new` of the most frequent class in each of at most `BINS` bins of `column`."""
     edges = np.unique(np.quantile(column, np.linspace(0, 1, BINS + 1)[1:-1]))
     counts = np.zeros((len(edges) + 1, classes))
     np.add.at(counts, (np.searchsorted(edges, column, side="right"), y), 1)
-    return float(np.mean(counts.argmax(1)[np.searchsorted(edges, new, side="right")] == own))
+    return float(np.mean(counts.argmax(1)[np.searchsorted(edges, new, side="right")] == target))

@@ -164,8 +164,8 @@ def from_outputs(starts: list[Start], classes: int | None) -> list[Finding]:
     """What the outputs show, if those of every seed do."""
     if starts[0].outputs.ndim != 2:
         return []
-    found = [output_findings(start.outputs, classes) for start in starts]
-    return found[0] if all(found) else []
+    findings = [output_findings(start.outputs, classes) for start in starts]
+    return findings[0] if all(findings) else []
 
 
 def within_feature(x: Tensor) -> list[int]:

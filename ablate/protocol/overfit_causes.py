@@ -19,8 +19,8 @@ NEARLY = 0.95
 
 def likely_cause(fits: Sequence[Fit], best: Fit, prior: float, goal: float, *, score: str) -> Finding:
     """The likely cause, checked from the most to the least specific sign. `prior` is the sample's prior loss."""
-    told = {"r2": f"{best.score:.0%} of the variance and ", "loss": ""}
-    achieved = told.get(score, f"training {score.replace('_', ' ')} {best.score:.0%} and ")
+    shares = {"r2": f"{best.score:.0%} of the variance and ", "loss": ""}
+    achieved = shares.get(score, f"training {score.replace('_', ' ')} {best.score:.0%} and ")
     reached = f"the best rate, {best.rate:g}, reaches {achieved}a loss of {best.loss:.3g} (prior {prior:.3g})"
     if not any(one.alive for one in fits):
         return _not_finite(fits)

@@ -45,8 +45,8 @@ class Setup:
 
     def short_run(self, rate: float, seed: int | None = None) -> Run:
         """A run at a constant rate, for a few steps (`Baseline.briefly`)."""
-        own = self.seed if seed is None else seed
-        return Run(self.context.task.name, self.baseline.briefly(rate), own, 1)
+        seed_of_run = self.seed if seed is None else seed
+        return Run(self.context.task.name, self.baseline.briefly(rate), seed_of_run, 1)
 
     def on(self, context: TaskContext) -> Setup:
         """The same on other data."""

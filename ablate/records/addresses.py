@@ -33,13 +33,13 @@ def shown_address(address: str) -> str:
     if url is None:
         before, at, after = address.rpartition("@")
         return _ASSIGNMENT.sub(rf"\g<key>{MASK}", f"{MASK}@{after}" if at and ":" in before else address)
-    _, at, place = url["rest"].rpartition("@")
-    place, fragment, _ = place.partition("#")
-    place, question, query = place.partition("?")
-    place = _ASSIGNMENT.sub(rf"\g<key>{MASK}", place)
+    _, at, rest = url["rest"].rpartition("@")
+    rest, fragment, _ = rest.partition("#")
+    rest, question, query = rest.partition("?")
+    rest = _ASSIGNMENT.sub(rf"\g<key>{MASK}", rest)
     parts = [_shown_parameter(part) for part in re.split("[&;]", query)] if query else []
     return "".join([
-        url["scheme"], MASK + at if at else "", place, question, "&".join(parts), f"#{MASK}" if fragment else "",
+        url["scheme"], MASK + at if at else "", rest, question, "&".join(parts), f"#{MASK}" if fragment else "",
     ])  # fmt: skip
 
 
@@ -66,24 +66,24 @@ def _shown_parameter(part: str) -> str:
 
 def _secrets(address: str) -> set[str]:
     """The parts of `address` that `shown_address` hides."""
-    found = {match["value"] for match in _ASSIGNMENT.finditer(address)}
+    secrets = {match["value"] for match in _ASSIGNMENT.finditer(address)}
     url = _URL.fullmatch(address)
     rest = url["rest"] if url else address
-    user, at, place = rest.rpartition("@")
+    user, at, host = rest.rpartition("@")
     if at and (url or ":" in user):
         name, colon, password = user.partition(":")
-        found |= {user, *re.split("[@:/]", password)} if colon else {name}
-        found.add(password)
+        secrets |= {user, *re.split("[@:/]", password)} if colon else {name}
+        secrets.add(password)
     if url:
-        query = place.partition("#")[0].partition("?")[2]
+        query = host.partition("#")[0].partition("?")[2]
         for part in filter(None, re.split("[&;]", query)):
             if _shown_parameter(part) != part:
                 key, equals, value = part.partition("=")
-                found.add(value if equals else key)
+                secrets.add(value if equals else key)
                 nested = unquote_plus(value).split(";")  # a connection string of its own
-                found |= {inner.partition("=")[2] for inner in nested if "=" in inner}
-        found.add(place.partition("#")[2])
-    return found - {"", MASK}
+                secrets |= {inner.partition("=")[2] for inner in nested if "=" in inner}
+        secrets.add(host.partition("#")[2])
+    return secrets - {"", MASK}
 
 
 def _spellings(secrets: set[str]) -> list[str]:

@@ -108,10 +108,10 @@ def _keep(data: ReportData, folder: Path | None, gain: Document | None) -> Actio
         recommended["recipe"] if recommended["is_baseline"] else arms.get("baseline") or data.baseline
     )
     metric = str((data.confirm or {}).get("metric", data.metric)) if gain else data.metric
-    found = gain or recommended.get("gain")
+    reason = gain or recommended.get("gain")
     why = (
-        f"The recipe found is not shown to be better: {_gain(found, Units.of(metric, design['margin']))} on fresh seeds, {metric}."
-        if found
+        f"The recipe found is not shown to be better: {_gain(reason, Units.of(metric, design['margin']))} on fresh seeds, {metric}."
+        if reason
         else "No other recipe was shown to be better."
     )
     rows = hurting(design, "add-one", baseline)

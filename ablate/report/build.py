@@ -50,19 +50,19 @@ def build(ledger_path: Path, folder: Path) -> Path:
     return folder / "index.html"
 
 
-def build_external(found: ExternalRuns, folder: Path) -> Path:
+def build_external(result: ExternalRuns, folder: Path) -> Path:
     """The page and data of runs that another program trained; the path of `index.html`. Raises InputError where
     the folder cannot be written to, or holds the report of a study."""
     if (folder / "lr-find.json").exists():
         raise InputError(f"{folder} holds the report of a study", hint="name another folder with --out")
-    data = external_data(found)
+    data = external_data(result)
     page = render(data)
     _make(folder)
-    write_csv(folder / "ranking.csv", plain_rows(found.ranking), RANKING_COLUMNS)
-    write_columns(folder / "runs.csv", found.runs)
-    if found.importances:
-        write_csv(folder / "importances.csv", [dict(row) for row in found.importances])
-    for name, rows in (("blocks", found.blocks), ("ranks", found.ranks), ("tuning", found.tuning)):
+    write_csv(folder / "ranking.csv", plain_rows(result.ranking), RANKING_COLUMNS)
+    write_columns(folder / "runs.csv", result.runs)
+    if result.importances:
+        write_csv(folder / "importances.csv", [dict(row) for row in result.importances])
+    for name, rows in (("blocks", result.blocks), ("ranks", result.ranks), ("tuning", result.tuning)):
         if rows:
             write_csv(folder / f"{name}.csv", [dict(row) for row in rows])
     for picture in page.pictures:

@@ -50,37 +50,37 @@ class ExternalRuns:
     tuning: Sequence[Mapping[str, Any]] = ()
 
 
-def external_data(found: ExternalRuns) -> ReportData:
+def external_data(result: ExternalRuns) -> ReportData:
     """What the page shows, cleaned of secrets and unshowable characters."""
-    values = pd.to_numeric(pd.Series(found.runs[found.metric]), errors="coerce")
+    values = pd.to_numeric(pd.Series(result.runs[result.metric]), errors="coerce")
     # 93.1 is a percentage already: shown as it is, under a name that says so.
-    metric = f"{found.metric} (as given)" if np.nanmax(values.abs(), initial=0.0) > 1 else found.metric
-    ranking = found.ranking.assign(metric=metric)
+    metric = f"{result.metric} (as given)" if np.nanmax(values.abs(), initial=0.0) > 1 else result.metric
+    ranking = result.ranking.assign(metric=metric)
     ranking["note"] = _own(ranking["note"].to_list())
     texts = ["trick", "level", "metric", "note"]
     ranking[texts] = ranking[texts].map(clean)
-    used = {name: found.counts[name] for name in ("runs", "used", "failed", "excluded")}
-    diagnostics = {**used, "warnings": list(found.warnings)}
-    if found.analysis is not None:
+    used = {name: result.counts[name] for name in ("runs", "used", "failed", "excluded")}
+    diagnostics = {**used, "warnings": list(result.warnings)}
+    if result.analysis is not None:
         # What a warning says is said once: the analysis' own are among `warnings`.
-        diagnostics = {**_diagnostics(found.analysis), **diagnostics}
+        diagnostics = {**_diagnostics(result.analysis), **diagnostics}
     return ReportData(
-        study=clean({"name": found.name, "metric": metric, "direction": found.direction, "command": found.command}),
+        study=clean({"name": result.name, "metric": metric, "direction": result.direction, "command": result.command}),
         environment={"ablate": version("ablate"), "Python": python_version(), "pandas": pd.__version__},
         ranking=ranking,
         diagnostics=clean(diagnostics),
-        design={"margin_source": "auto" if found.analysis is None or found.analysis.declaration.margin is None else "declared"},
-        external=clean({"kind": found.kind, "source": found.source, **used, "importances": [dict(row) for row in found.importances],
-                        "tables": [name for name in ("blocks", "ranks", "tuning") if getattr(found, name)]}),
-        run_rows=_run_rows(found),
-        labels=[{"trial": -1, "arm": "", "note": "", "budget": 0} for _ in found.runs["run"]],
+        design={"margin_source": "auto" if result.analysis is None or result.analysis.declaration.margin is None else "declared"},
+        external=clean({"kind": result.kind, "source": result.source, **used, "importances": [dict(row) for row in result.importances],
+                        "tables": [name for name in ("blocks", "ranks", "tuning") if getattr(result, name)]}),
+        run_rows=_run_rows(result),
+        labels=[{"trial": -1, "arm": "", "note": "", "budget": 0} for _ in result.runs["run"]],
     )  # fmt: skip
 
 
-def _run_rows(found: ExternalRuns) -> list[Document]:
+def _run_rows(result: ExternalRuns) -> list[Document]:
     """One row a run: what the page says of runs, under the names that a study's runs have."""
     same = {
-        "stage": "table" if found.kind == "table" else "search",
+        "stage": "table" if result.kind == "table" else "search",
         "recipe": "",
         "seed": "",
         "wave": 0,
@@ -88,7 +88,7 @@ def _run_rows(found: ExternalRuns) -> list[Document]:
     }
     return [
         {**same, "run": clean_text(run), "outcome": clean_text(outcome)}
-        for run, outcome in zip(found.runs["run"], found.runs["outcome"], strict=True)
+        for run, outcome in zip(result.runs["run"], result.runs["outcome"], strict=True)
     ]
 
 
@@ -115,10 +115,10 @@ def _diagnostics(analysis: Analysis) -> Document:
 
 def headline(data: ReportData, counted: str) -> tuple[str, str, str]:
     """Tone, headline and detail of the page's verdict. `counted`: "2 help and 1 hurts"."""
-    found = data.external or {}
-    basis = f"{count(found['used'])} of {plural(found['runs'], 'run')} have a value and enter."
+    source = data.external or {}
+    basis = f"{count(source['used'])} of {plural(source['runs'], 'run')} have a value and enter."
     rows = data.ranking if data.ranking is not None else pd.DataFrame()
-    if found["kind"] == "optuna":
+    if source["kind"] == "optuna":
         clear = [row for row in lines(rows) if row["low"] > 0 or row["high"] < 0]
         headline = f"The search’s trials suggest {len(clear)} of {plural(len(rows), 'effect')}; no design has shown one."
         return "open", headline, f"{basis} Trials of a search are chosen by results: what they suggest wants a designed comparison."  # fmt: skip
@@ -127,12 +127,12 @@ def headline(data: ReportData, counted: str) -> tuple[str, str, str]:
 
 def source_facts(data: ReportData) -> list[tuple[str, str]]:
     """How the runs were read, as facts."""
-    found, diagnostics = data.external or {}, data.diagnostics or {}
+    source, diagnostics = data.external or {}, data.diagnostics or {}
     facts = [
-        ("Source", str(found["source"])),
+        ("Source", str(source["source"])),
         (
             "Runs",
-            f"{found['runs']}: {found['used']} used, {found['failed']} failed, {found['excluded']} left out",
+            f"{source['runs']}: {source['used']} used, {source['failed']} failed, {source['excluded']} left out",
         ),
         ("Metric", f"{data.metric}, {'higher' if data.higher_is_better else 'lower'} is better"),
     ]
@@ -154,9 +154,9 @@ _FILES = {
 }
 
 
-def files(found: Document) -> list[tuple[str, str]]:
+def files(source: Document) -> list[tuple[str, str]]:
     """The data files beside the page."""
-    names = [*(["importances"] if found.get("importances") else []), *found.get("tables", ())]
+    names = [*(["importances"] if source.get("importances") else []), *source.get("tables", ())]
     return [
         ("ranking.csv", "one row a trick and level"),
         ("runs.csv", "one row a run, as it was read"),

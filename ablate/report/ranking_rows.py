@@ -40,7 +40,7 @@ class RankingRow:
 
 def ranking_rows(data: ReportData, rows: pd.DataFrame) -> list[RankingRow]:
     """The rows of one estimand, in the ranking's order."""
-    places = {
+    ranks = {
         (str(row["trick"]), str(row["level"])): row for row in (data.diagnostics or {}).get("tricks") or []
     }
     shown = []
@@ -49,7 +49,7 @@ def ranking_rows(data: ReportData, rows: pd.DataFrame) -> list[RankingRow]:
         units = Units.of(str(row["metric"]))
         record = data.tricks.get(level) or data.tricks.get(trick) or {}
         claim, claimed_by = claim_beside(data, level if level in data.tricks else trick)
-        place = places.get((trick, level), {}) if row["estimand"] == "average" else {}
+        rank = ranks.get((trick, level), {}) if row["estimand"] == "average" else {}
         lost = 0 if missing(row["runs_failed"]) else int(row["runs_failed"])
         shown.append(
             RankingRow(
@@ -58,7 +58,7 @@ def ranking_rows(data: ReportData, rows: pd.DataFrame) -> list[RankingRow]:
                     record.get("title") or ("does nothing, by construction" if trick == PLACEBO else "")
                 ),
                 placebo=trick == PLACEBO,
-                rank=rank_interval(place),
+                rank=rank_interval(rank),
                 effect=units.effect(row["effect"]),
                 interval=units.interval(row["low"], row["high"]),
                 verdict=str(row["verdict"]),

@@ -38,8 +38,8 @@ def at_edge(best: float, low: float, high: float, log: bool) -> str:
     """ "low" or "high" where `best` lies within 5 % of the range (on its own scale) of an end, else ""."""
     if not low < high:
         return ""
-    place = log10(best / low) / log10(high / low) if log and best > 0 else (best - low) / (high - low)
-    return "low" if place <= EDGE else "high" if place >= 1 - EDGE else ""
+    fraction = log10(best / low) / log10(high / low) if log and best > 0 else (best - low) / (high - low)
+    return "low" if fraction <= EDGE else "high" if fraction >= 1 - EDGE else ""
 
 
 def slices_of(
@@ -52,7 +52,7 @@ def slices_of(
 
     An end that cannot be widened (0, or 1 on a linear scale: a probability) is no edge.
     """
-    found = []
+    slices = []
     complete = trials[trials["outcome"] == "complete"]
     for item in space:
         name, low, high = str(item.get("name", "")), item.get("low"), item.get("high")
@@ -71,7 +71,7 @@ def slices_of(
         end = low if edge == "low" else high
         if end == 0 or (end == 1 and not log):
             edge = ""
-        found.append(
+        slices.append(
             Slice(name, float(low), float(high), log, tuple(column[known]), tuple(score[known]), chosen, edge)
         )
-    return sorted(found, key=lambda one: (not one.edge, "lr" not in one.name.split("."), -len(one.values)))
+    return sorted(slices, key=lambda one: (not one.edge, "lr" not in one.name.split("."), -len(one.values)))

@@ -47,16 +47,16 @@ def references(data: ReportData) -> list[str]:
 
 def by_trick(data: ReportData) -> dict[str, dict[str, Document]]:
     """Trick -> estimand -> its effect; the largest effect (on the baseline, else in the recipe) first."""
-    found: dict[str, dict[str, Document]] = {}
+    rows: dict[str, dict[str, Document]] = {}
     for row in (data.design or {})["effects"]:
-        found.setdefault(str(row["trick"]), {})[str(row["estimand"])] = row
+        rows.setdefault(str(row["trick"]), {})[str(row["estimand"])] = row
 
     def size(trick: str) -> float:
-        own = found[trick]
-        effect = next(iter(own[name]["effect"] for name in REFERENCES if name in own), None)
+        by_reference = rows[trick]
+        effect = next(iter(by_reference[name]["effect"] for name in REFERENCES if name in by_reference), None)
         return float("inf") if effect is None or missing(effect) else -float(effect)
 
-    return {trick: found[trick] for trick in sorted(found, key=size)}
+    return {trick: rows[trick] for trick in sorted(rows, key=size)}
 
 
 def tuned_rows(data: ReportData) -> list[TunedRow]:
@@ -65,7 +65,7 @@ def tuned_rows(data: ReportData) -> list[TunedRow]:
     left = design.get("left_out") or {}
     costs = _costs(data)
     rows = []
-    for trick, own in by_trick(data).items():
+    for trick, by_reference in by_trick(data).items():
         record = data.tricks.get(trick) or {}
         title = str(record.get("title") or ("does nothing, by construction" if trick == PLACEBO else ""))
         rows.append(
@@ -74,12 +74,12 @@ def tuned_rows(data: ReportData) -> list[TunedRow]:
                 title="" if title.lower() == trick.replace("_", " ") else title,
                 placebo=trick == PLACEBO,
                 cells=tuple(
-                    _cell(own[name], design, data.units)
-                    if name in own
+                    _cell(by_reference[name], design, data.units)
+                    if name in by_reference
                     else Cell(why=str((left.get(name) or {}).get(trick) or "not in this ranking"))
                     for name in shown
                 ),
-                claims=_claims(record, trick, own),
+                claims=_claims(record, trick, by_reference),
                 cost=costs.get(trick, ""),
             )
         )
@@ -125,9 +125,11 @@ def _cell(row: Document, design: Document, units: Units) -> Cell:
     )  # fmt: skip
 
 
-def _claims(record: Document, trick: str, own: Mapping[str, Document]) -> tuple[tuple[str, str], ...]:
+def _claims(
+    record: Document, trick: str, by_reference: Mapping[str, Document]
+) -> tuple[tuple[str, str], ...]:
     """Statement and source of the claims that are about the settings of some arm of the trick."""
-    settings = [dict((row.get("recipe_with") or {}).get(trick) or {}) for row in own.values()]
+    settings = [dict((row.get("recipe_with") or {}).get(trick) or {}) for row in by_reference.values()]
     return tuple(
         (str(claim["statement"]), short_source(str(claim["source"])))
         for claim in record.get("claims") or ()

@@ -16,17 +16,17 @@ KINDS = ("helps", "helps a little", "hurts", "hurts a little", "no measurable ef
 
 def groups(data: ReportData) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Verdict -> the tricks that have it; one whose verdict depends on the reference is told with its reference."""
-    found: dict[str, list[tuple[float, str]]] = {}
-    for trick, own in by_trick(data).items():
+    labels: dict[str, list[tuple[float, str]]] = {}
+    for trick, by_reference in by_trick(data).items():
         if trick == PLACEBO:
             continue
-        agree = len({row["verdict"] for row in own.values()}) == 1
-        for name, row in list(own.items())[: 1 if agree else None]:
+        agree = len({row["verdict"] for row in by_reference.values()}) == 1
+        for name, row in list(by_reference.items())[: 1 if agree else None]:
             label = trick if agree else f"{trick} ({SHORT[name]})"
-            found.setdefault(str(row["verdict"]), []).append((-abs(row["effect"]), label))
+            labels.setdefault(str(row["verdict"]), []).append((-abs(row["effect"]), label))
     for kind in KINDS:
-        if kind in found:
-            yield kind, tuple(label for _, label in sorted(found[kind]))
+        if kind in labels:
+            yield kind, tuple(label for _, label in sorted(labels[kind]))
 
 
 def tiles(data: ReportData) -> Iterator[tuple[str, str, str, str]]:

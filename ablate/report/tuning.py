@@ -9,17 +9,17 @@ from ablate.report.tables import Table
 
 def tuning(data: ReportData) -> Table | None:
     """One line an arm: its tuning budget and the rate that it got. None where no rate was re-tuned."""
-    found = (data.design or {}).get("retune") or {}
-    best = found.get("best") or {}
+    retune = (data.design or {}).get("retune") or {}
+    best = retune.get("best") or {}
     if not best:
         return None
-    edge, lost = set(found.get("edge") or ()), set(found.get("lost") or ())
+    edge, lost = set(retune.get("edge") or ()), set(retune.get("lost") or ())
     return Table(
         (("Arm", "text"), ("Runs", "number"), ("Best rate, × the recipe's", "number"), ("", "text")),
         tuple(
             (
                 "the shipped recipe" if arm == "shipped" else arm.replace("=", ": "),
-                str(found["runs_per_arm"]),
+                str(retune["runs_per_arm"]),
                 significant(factor, 3),
                 "at the edge of the rates tried"
                 if arm in edge
@@ -30,7 +30,7 @@ def tuning(data: ReportData) -> Table | None:
             for arm, factor in best.items()
         ),
         "Learning rates re-tuned before the design, at equal budget: "
-        f"{', '.join(significant(rate, 2) for rate in found['rates'])} × the recipe's rate, one seed. Where two such tricks meet in a "
+        f"{', '.join(significant(rate, 2) for rate in retune['rates'])} × the recipe's rate, one seed. Where two such tricks meet in a "
         "run, their factors are multiplied.",
     )
 
@@ -38,32 +38,32 @@ def tuning(data: ReportData) -> Table | None:
 def facts(data: ReportData) -> list[tuple[str, str]]:
     """The lines of the design's facts that are about what came before and beside it."""
     design = data.design or {}
-    found = design.get("retune") or {}
-    told = []
-    if found:
-        arms = found.get("arms") or []
-        told.append(
+    retune = design.get("retune") or {}
+    rows = []
+    if retune:
+        arms = retune.get("arms") or []
+        rows.append(
             (
                 "Tuning budget",
-                f"{plural(int(found['runs_per_arm']), 'run')} for each of {len(arms)} arms: the learning rate, for "
-                f"{', '.join(found['factors'])}",
+                f"{plural(int(retune['runs_per_arm']), 'run')} for each of {len(arms)} arms: the learning rate, for "
+                f"{', '.join(retune['factors'])}",
             )
         )
     elif any(factor.get("role") == "needs_retune" for factor in design.get("factors") or []):
-        told.append(("Tuning budget", "none: no learning rate was re-tuned"))
+        rows.append(("Tuning budget", "none: no learning rate was re-tuned"))
     if pilot := design.get("pilot"):
-        told.append(("Pilot", _pilot(pilot, data.units)))
-    return told
+        rows.append(("Pilot", _pilot(pilot, data.units)))
+    return rows
 
 
 def _pilot(pilot: Document, units: Units) -> str:
     sigma = pilot.get("sigma")
-    said = (
+    text = (
         f"all tricks on: {pilot['failed_on']} of {pilot['runs_on']} failed; all off: {pilot['failed_off']} of "
         f"{pilot['runs_off']} failed"
     )
     if sigma is not None and not missing(sigma):
-        said += f"; σ̂ {significant(sigma * units.factor)}{units.difference}"
+        text += f"; σ̂ {significant(sigma * units.factor)}{units.difference}"
     for side, names in (pilot.get("rescued") or {}).items():
-        said += f"; with all {side}, training lives only when one of these is turned round: {', '.join(names) or 'none'}"
-    return said if pilot.get("array", True) else f"{said}; no array was run"
+        text += f"; with all {side}, training lives only when one of these is turned round: {', '.join(names) or 'none'}"
+    return text if pilot.get("array", True) else f"{text}; no array was run"

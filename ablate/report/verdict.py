@@ -75,14 +75,14 @@ def main_rows(data: ReportData) -> pd.DataFrame | None:
     if data.ranking is None:
         return None
     designed = ESTIMANDS.get(str((data.design or {}).get("kind")))
-    found = None
+    first = None
     for estimand in dict.fromkeys([*([designed] if designed else []), *_ESTIMANDS]):
         rows = data.ranking[data.ranking["estimand"] == estimand]
-        own = rows[rows["metric"] == data.metric]
-        if len(own):
-            return own
-        found = rows if found is None and len(rows) else found
-    return found
+        rows_of_metric = rows[rows["metric"] == data.metric]
+        if len(rows_of_metric):
+            return rows_of_metric
+        first = rows if first is None and len(rows) else first
+    return first
 
 
 def is_baseline(data: ReportData) -> bool:
@@ -202,9 +202,9 @@ def _tiles(data: ReportData) -> Iterator[Tile]:
     runs = data.runs
     if len(runs):
         lost = int(runs["outcome"].isin(["diverged", "failed", "out_of_memory"]).sum())
-        took = sum(value for value in data.timings.values() if isinstance(value, int | float))
+        seconds = sum(value for value in data.timings.values() if isinstance(value, int | float))
         yield Tile(count(len(runs)), "", "training runs",
-                   (f"{lost} diverged or failed" if lost else "none diverged or failed") + (f", {duration(took)}" if took else ""))  # fmt: skip
+                   (f"{lost} diverged or failed" if lost else "none diverged or failed") + (f", {duration(seconds)}" if seconds else ""))  # fmt: skip
 
 
 def _groups(data: ReportData) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -277,7 +277,7 @@ def recipe_rows(data: ReportData, recipe: Document) -> list[tuple[str, str, str,
     for name, settings in recipe.items():
         values = ", ".join(f"{key} = {setting(value)}" for key, value in dict(settings or {}).items()) or NONE
         slot = data.tricks.get(name, {}).get("slot")
-        stood = next(
+        replaced = next(
             (one for one in data.baseline if slot and data.tricks.get(one, {}).get("slot") == slot), ""
         )
         if data.baseline.get(name) == settings:
@@ -285,7 +285,7 @@ def recipe_rows(data: ReportData, recipe: Document) -> list[tuple[str, str, str,
         elif name in data.baseline:
             origin = "other settings"
         else:
-            origin = f"replaces {stood}" if stood else "added"
+            origin = f"replaces {replaced}" if replaced else "added"
         shown.append((name, values, known.get(name, ""), origin))
     return shown
 

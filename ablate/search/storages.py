@@ -65,7 +65,9 @@ def read_trials(storage: str, name: str = "") -> Trials:
     trials = study.get_trials(deepcopy=False)
     complete = [trial for trial in trials if trial.state is TrialState.COMPLETE and is_feasible(trial)]
     metric = (study.metric_names or ["value"])[0]
-    distributions = {key: found for trial in complete for key, found in trial.distributions.items()}
+    distributions = {
+        key: distribution for trial in complete for key, distribution in trial.distributions.items()
+    }
     if metric in {key for trial in trials for key in trial.params}:
         raise InputError(f"a parameter and the objective are both called '{metric}'", hint="rename one")
     categorical = {k: d.choices for k, d in distributions.items() if isinstance(d, CategoricalDistribution)}

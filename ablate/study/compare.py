@@ -28,10 +28,10 @@ def compare_recipes(session: Session, a: Recipe, b: Recipe, margin: float | None
         for plan in plans:
             session.submit(plan)
         one, other = (dict(zip(seeds, _values(session, plan), strict=True)) for plan in plans)
-        found = compare(one, other, direction, margin=margin)
-        if found.next_pairs is None:
-            return found
-        pairs = found.next_pairs
+        comparison = compare(one, other, direction, margin=margin)
+        if comparison.next_pairs is None:
+            return comparison
+        pairs = comparison.next_pairs
 
 
 def _values(session: Session, plan: list[Planned]) -> list[float]:
@@ -44,12 +44,12 @@ def _values(session: Session, plan: list[Planned]) -> list[float]:
     ]
 
 
-def document(found: Comparison, metric: str, a: Recipe, b: Recipe) -> dict[str, Any]:
+def document(comparison: Comparison, metric: str, a: Recipe, b: Recipe) -> dict[str, Any]:
     """The comparison as plain data. `effect` > 0: A is better."""
     return {
-        "a": a.to_dict(), "b": b.to_dict(), "metric": metric, "verdict": found.verdict, "effect": found.effect,
-        "low": found.low, "high": found.high, "level": found.level, "p": found.p, "margin": found.margin,
-        "margin_auto": found.margin_auto, "pairs": found.pairs, "failed": list(found.failed),
-        "probability": list(found.probability), "looks_done": found.looks_done, "looks": list(found.looks),
-        "note": found.note,
+        "a": a.to_dict(), "b": b.to_dict(), "metric": metric, "verdict": comparison.verdict, "effect": comparison.effect,
+        "low": comparison.low, "high": comparison.high, "level": comparison.level, "p": comparison.p, "margin": comparison.margin,
+        "margin_auto": comparison.margin_auto, "pairs": comparison.pairs, "failed": list(comparison.failed),
+        "probability": list(comparison.probability), "looks_done": comparison.looks_done, "looks": list(comparison.looks),
+        "note": comparison.note,
     }  # fmt: skip

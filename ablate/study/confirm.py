@@ -39,8 +39,8 @@ def confirm(session: Session, winner: Recipe, baseline: Recipe) -> None:
             "confirm: the ranking is around another recipe, so no trick is dropped from this one"
         )
         fact = {}
-    found = analysed(session, fact) if fact else None
-    arms = arms_of(session.context.catalogue, winner, baseline, found, fact)
+    ranked = analysed(session, fact) if fact else None
+    arms = arms_of(session.context.catalogue, winner, baseline, ranked, fact)
     _train(session, arms)
 
 
@@ -81,7 +81,7 @@ def arms_of(
     catalogue: Mapping[str, Trick],
     winner: Recipe,
     baseline: Recipe,
-    found: Ranked | None,
+    ranked: Ranked | None,
     fact: Mapping[str, Any],
 ) -> dict[str, Recipe]:
     """Winner, baseline, and the winner without each trick that helps (its slot as in the baseline).
@@ -90,21 +90,21 @@ def arms_of(
     at the winner's own rate the arm would measure the rate.
     """
     arms = {"winner": winner, "baseline": baseline}
-    if found is None:
+    if ranked is None:
         return arms
     best = (fact.get("retune") or {}).get("best") or {}
-    parents = {f["name"]: f["parent"] for f in found.design["factors"]}
+    parents = {f["name"]: f["parent"] for f in ranked.design["factors"]}
     meaning = fact["meaning"]
-    for row in found.rows:
+    for row in ranked.rows:
         factor, level = row["trick"], row["level"]
-        own = set(meaning[factor][level])
-        if row["verdict"] != "helps" or not own <= set(winner):
+        tricks = set(meaning[factor][level])
+        if row["verdict"] != "helps" or not tricks <= set(winner):
             continue
         reference, what = next(iter(meaning[factor].items()))
         children = [
             n for child, parent in parents.items() if parent == factor for n in _tricks(meaning[child])
         ]
-        without = Recipe.of(catalogue, {**winner.without(*own, *children).to_dict(), **what})
+        without = Recipe.of(catalogue, {**winner.without(*tricks, *children).to_dict(), **what})
         name = factor if len(meaning[factor]) == 2 else level
         arms[f"without {name}"] = at_rate(without, catalogue, best.get(f"{factor}={reference}", 1.0))
     return arms

@@ -53,12 +53,12 @@ def measured(session: Session, context: TaskContext, baseline: Recipe, name: str
             wait(context.device)
             if step >= WARM:
                 taken.append((time.perf_counter() - started) / len(trainer.order.at(0)[0]))
-    base, own = (median(taken) for taken in times)
+    base, with_trick = (median(taken) for taken in times)
     memory = [step_bytes(trainer) for trainer in pair]
     return {
         "trick": name,
-        "ms_per_step": 1e3 * own * len(pair[1].order.at(0)[0]),
-        "time_ratio": own / base,
+        "ms_per_step": 1e3 * with_trick * len(pair[1].order.at(0)[0]),
+        "time_ratio": with_trick / base,
         "memory_ratio": memory[1] / memory[0],
         "n": STEPS,
     }
@@ -78,5 +78,5 @@ def step_bytes(trainer: Trainer) -> int:
     kept = kept_bytes(trainer.step)
     states = [t for part in trainer.optimizers.parts for t in part.state.values()]
     states += [t for extra in trainer.extra.values() for t in extra.values()]
-    own = 2 * trainer.weights.flat.nbytes + sum(state.nbytes for state in states)
-    return kept + own
+    bytes_of_step = 2 * trainer.weights.flat.nbytes + sum(state.nbytes for state in states)
+    return kept + bytes_of_step

@@ -71,11 +71,13 @@ def run_study(
 
 def _train(session: Session, stages: Sequence[str], *, force: bool, lr_find_budget: str) -> None:
     """All stages but the report."""
-    found = scopes(session.context)
-    possible = {name: scope.why_not for name, scope in found.items()}
+    scopes_by_trick = scopes(session.context)
+    possible = {name: scope.why_not for name, scope in scopes_by_trick.items()}
     session.ledger.put("applicable", possible)
-    session.ledger.put("surgery", {"held": session.context.held.to_json(), "tricks": touched(found)})
-    session.context = narrowed(session.context, found)
+    session.ledger.put(
+        "surgery", {"held": session.context.held.to_json(), "tricks": touched(scopes_by_trick)}
+    )
+    session.context = narrowed(session.context, scopes_by_trick)
     if "lr-find" in stages:
         timed(session, "lr-find", lambda: find_rate(session, force=force, budget=lr_find_budget))
     if not {"search", "rank", "confirm", "costs"} & set(stages):
@@ -100,9 +102,11 @@ def _train(session: Session, stages: Sequence[str], *, force: bool, lr_find_budg
     if "costs" in stages:
         from ablate.study.costs import costs
 
-        asked = session.study.space
+        selection = session.study.space
         tricks = [
-            t.name for t in session.context.catalogue.values() if not possible[t.name] and asked.includes(t)
+            t.name
+            for t in session.context.catalogue.values()
+            if not possible[t.name] and selection.includes(t)
         ]
         timed(session, "costs", lambda: costs(session, baseline, tricks))
 
@@ -185,30 +189,30 @@ def space_of(session: Session, baseline: Recipe, possible: dict[str, str]) -> Sp
 
 
 def note_search(session: Session, space: Space) -> None:
-    asked = session.study.search
+    settings = session.study.search
     fact = session.ledger.fact("search", {})
     session.ledger.put(
         "search",
         {
             **fact,
-            "trials": asked.trials,
-            "sampler": asked.sampler,
-            "pruner": asked.pruner,
-            "space": [asdict(found) for found in space.dimensions()],
+            "trials": settings.trials,
+            "sampler": settings.sampler,
+            "pruner": settings.pruner,
+            "space": [asdict(dimension) for dimension in space.dimensions()],
         },
     )
 
 
 def around(session: Session, baseline: Recipe) -> Recipe:
     """The recipe that ranking and confirmation stand on: the search's best, the baseline, or a file's."""
-    asked = session.study.rank.around
-    if asked == "baseline":
+    choice = session.study.rank.around
+    if choice == "baseline":
         return baseline
     best = (session.ledger.fact("search") or {}).get("best")
-    if asked == "best":
+    if choice == "best":
         if not best:
             raise no_best()
         return Recipe(best["recipe"])
     from ablate.study.recipes import read_recipe
 
-    return read_recipe(Path(asked), session.context.catalogue)
+    return read_recipe(Path(choice), session.context.catalogue)

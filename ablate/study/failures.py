@@ -30,7 +30,7 @@ class Failures:
         the exception is ablate's own, or the third of its kind in the user's code."""
         write_bytes(self.file, error.trace.encode())
         where = f"traceback: {self.file}, or run it with --debug"
-        if error.own:
+        if error.is_internal:
             raise _with_trace(
                 AblateError(
                     f"training stopped by an error in ablate itself: {error}",
@@ -38,8 +38,8 @@ class Failures:
                 ),
                 error,
             )
-        self.alike[error.message, error.place] += 1
-        if self.alike[error.message, error.place] >= ALIKE:
+        self.alike[error.message, error.location] += 1
+        if self.alike[error.message, error.location] >= ALIKE:
             raise _with_trace(
                 AblateError(
                     f"{ALIKE} runs failed alike in your code: {error}",
@@ -56,10 +56,10 @@ class Failures:
         return self.lost[runs] <= RETRIES
 
 
-def _with_trace(told: AblateError, error: JobError) -> AblateError:
+def _with_trace(failure: AblateError, error: JobError) -> AblateError:
     """`told`, with the traceback of the worker behind its own, for --debug."""
-    told.add_note(error.trace)
-    return told
+    failure.add_note(error.trace)
+    return failure
 
 
 def worker_lost(error: BaseException) -> AblateError:

@@ -88,23 +88,23 @@ def choose(
     room = budget(memory, context.device, workers)
     timed = context if fixed in (None, context.kernel, context.look.other) else context.with_kernel(fixed)
     key = key_of(timed, recipe, room if memory else 0.0)
-    found = remembered(key)
-    if found is None:
+    choice = remembered(key)
+    if choice is None:
         with one_thread():
-            found = measured(timed, recipe, room)
-        remember(key, found)
-    if memory and (least := min(row.bytes for row in found.timings) * SLACK) > room:
+            choice = measured(timed, recipe, room)
+        remember(key, choice)
+    if memory and (least := min(row.bytes for row in choice.timings) * SLACK) > room:
         raise InputError(
             f"--memory {memory:g} is too little: one run takes about {least * workers / GIB:.2g} GiB with "
             f"{workers} worker{'s' * (workers != 1)}",
             hint="give more, or fewer --workers",
         )
-    if fixed is not None and found.kernel != fixed:
-        _, most = best_of([row for row in found.timings if row.kernel == fixed], fixed, room)
-        found = replace(found, kernel=fixed, lanes=most)
+    if fixed is not None and choice.kernel != fixed:
+        _, most = best_of([row for row in choice.timings if row.kernel == fixed], fixed, room)
+        choice = replace(choice, kernel=fixed, lanes=most)
     if lanes:
-        found = replace(found, lanes=lanes)
-    return context.with_kernel(found.kernel), found
+        choice = replace(choice, lanes=lanes)
+    return context.with_kernel(choice.kernel), choice
 
 
 def why_not_compiled() -> str:
@@ -128,9 +128,9 @@ def untouched(paths: Sequence[str]) -> str:
 def key_of(context: TaskContext, recipe: Recipe, room: float) -> str:
     """What a measurement depends on: the machine, the model's layers and shapes, the batch, the budget."""
     gpu = torch.cuda.get_device_name(context.device) if context.device.type == "cuda" else ""
-    places = [(place.kind.__name__, place.input[1:], place.output[1:]) for place in context.places]
+    layers = [(info.kind.__name__, info.input[1:], info.output[1:]) for info in context.layer_infos]
     about = [
-        cpu_name(), os.cpu_count(), gpu, str(context.device), torch.__version__, context.parameters, places,
+        cpu_name(), os.cpu_count(), gpu, str(context.device), torch.__version__, context.parameters, layers,
         context.task.batch_size, str(context.splits["train"].x.dtype), recipe.to_dict(), room, context.kernel, context.look.other,
         counts(context),
     ]  # fmt: skip
@@ -158,7 +158,7 @@ def remember(key: str, choice: Choice) -> None:
 
 def _all() -> dict[str, Any]:
     try:
-        found = json.loads(cache_file().read_text(encoding="utf-8"))
+        choices = json.loads(cache_file().read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return choices if isinstance(choices, dict) else {}

@@ -33,9 +33,9 @@ def plan(opened: Opened, options: Options) -> dict[str, Any]:
         context, baseline, kernel=options.kernel, lanes=options.lanes, memory=options.memory, workers=workers
     )
     lanes = choice.lanes
-    found = scopes(context)
-    possible = {name: scope.why_not for name, scope in found.items()}
-    context = narrowed(context, found)
+    scopes_by_trick = scopes(context)
+    possible = {name: scope.why_not for name, scope in scopes_by_trick.items()}
+    context = narrowed(context, scopes_by_trick)
     catalogue = context.catalogue
     space = Space.of(catalogue, study, possible, baseline, lr_center=0.05)
     sizes = sizes_of(context, study.search.trials, lanes)
@@ -61,7 +61,7 @@ def plan(opened: Opened, options: Options) -> dict[str, Any]:
             "log10_combinations": space.size().log10_combinations,
         },
         "not_applicable": {name: why for name, why in possible.items() if why},
-        "surgery": {"held": context.held.to_json(), "tricks": touched(found)},
+        "surgery": {"held": context.held.to_json(), "tricks": touched(scopes_by_trick)},
         "search": {
             "trials": trials, "generation": sizes.generation, "groups": len(groups),
             "mean_lanes": trials / len(groups),

@@ -59,10 +59,10 @@ def check_ready(opened: Opened, options: Options, stages: Sequence[str]) -> Task
             with one_thread():
                 context = TaskContext.of(with_choices(opened), registry(), device)
         space = check_space(opened, context, facts)
-        asked, sure = opened.study.rank, "search" not in stages
+        design, sure = opened.study.rank, "search" not in stages
         # Where the recipe is still to be found, only what the file names can be wrong.
-        named = asked.must_have or asked.levels or asked.conditional
-        if "rank" in stages and (sure or named or asked.design == "tuned" or asked.budget):
+        named = design.must_have or design.levels or design.conditional
+        if "rank" in stages and (sure or named or design.design == "tuned" or design.budget):
             check_ranking(opened, options, space, sure=sure)
     return context
 
@@ -71,8 +71,8 @@ def check_space(opened: Opened, context: TaskContext | None, facts: Mapping[str,
     """The space. Raises InputError where nothing is left to search, or the baseline does not fit into it."""
     catalogue = registry()
     possible = applicable(context) if context else facts["applicable"]
-    found = (facts.get("lr-find") or {}).get("learning_rate")
-    rate = (found or STAND_IN) if opened.study.needs_lr_find else None
+    rate_of_lr_find = (facts.get("lr-find") or {}).get("learning_rate")
+    rate = (rate_of_lr_find or STAND_IN) if opened.study.needs_lr_find else None
     baseline = opened.study.baseline_recipe(catalogue, rate)
     return Space.of(catalogue, opened.study, possible, baseline, lr_center=rate)
 
@@ -96,7 +96,7 @@ def check_ranking(opened: Opened, options: Options, space: Space, *, sure: bool)
 def check_folder(folder: Path, option: str) -> None:
     """Raise InputError if `folder` is neither there and writable, nor can be made."""
     hint = f"name another with {option}"
-    there = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
+    there = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
     if not there.is_dir():
         what = "is a file" if there == folder else f"cannot be made: {there} is a file"
         raise InputError(f"the folder {folder} {what}", hint=hint)

@@ -97,11 +97,11 @@ def find(given: str, options: Options) -> Opened:
         ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"the study file {file} cannot be read: {error}") from error
-    own = own_tricks(studies.named_tricks(text, str(file)), file.parent)
-    with using_tricks(own):
+    tricks = own_tricks(studies.named_tricks(text, str(file)), file.parent)
+    with using_tricks(tricks):
         study = studies.parse(text, str(file), catalogue=registry())
     task = _checked(_beside(study.task, file))
-    return Opened(name, study, task, text, given, tricks=own)
+    return Opened(name, study, task, text, given, tricks=tricks)
 
 
 def _checked(reference: str) -> Task:
@@ -212,8 +212,8 @@ def kernel_begun(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     with Ledger.open(path, write=False) as ledger:
-        found: dict[str, Any] | None = ledger.fact("kernel")
-        return found
+        choice: dict[str, Any] | None = ledger.fact("kernel")
+        return choice
 
 
 def with_choices(opened: Opened) -> Task:

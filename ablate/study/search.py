@@ -77,15 +77,15 @@ def sizes_of(
 
 
 def suggester_of(session: Session, space: Space) -> Suggester:
-    asked = session.study.search
-    found = sizes_of(session.context, asked.trials, session.lanes, session.ledger.fact("search"))
+    settings = session.study.search
+    sizes = sizes_of(session.context, settings.trials, session.lanes, session.ledger.fact("search"))
     return Suggester(
         space,
-        sampler=asked.sampler,
+        sampler=settings.sampler,
         seed=session.study.seed,
         higher_is_better=session.higher,
-        generation=found.generation,
-        lanes=found.lanes,
+        generation=sizes.generation,
+        lanes=sizes.lanes,
     )
 
 
@@ -93,13 +93,13 @@ def likely_groups(
     context: TaskContext, study: StudyFile, space: Space, epochs: int, lanes: int
 ) -> list[list[Run]]:
     """The groups in which the trials of `study` would train, were they all random: for a plan. Asks no sampler."""
-    found = sizes_of(context, study.search.trials, lanes)
+    sizes = sizes_of(context, study.search.trials, lanes)
     suggester = Suggester(
-        space, sampler="random", seed=study.seed, higher_is_better=True, generation=found.generation,
-        lanes=found.lanes,
+        space, sampler="random", seed=study.seed, higher_is_better=True, generation=sizes.generation,
+        lanes=sizes.lanes,
     )  # fmt: skip
     groups = []
-    for number in range(-(-study.search.trials // found.generation)):
+    for number in range(-(-study.search.trials // sizes.generation)):
         runs = [
             Run(context.task.name, s.recipe, s.number, epochs)
             for s in suggester.generation(number, {})
@@ -111,7 +111,7 @@ def likely_groups(
 
 def search(session: Session, space: Space) -> Recipe:
     """Search, then choose. Returns the recipe that ranking and confirmation stand on."""
-    asked = session.study.search
+    settings = session.study.search
     suggester = suggester_of(session, space)
     groups = 0
     fact = session.ledger.fact("search", {})
@@ -119,8 +119,8 @@ def search(session: Session, space: Space) -> Recipe:
     plans: list[list[Planned]] = []
     results: dict[int, TrialResult] = {}
     suggested: dict[int, Suggestion] = {}
-    session.progress.stage("search", asked.trials * session.epochs)
-    for number in range(-(-asked.trials // suggester.size)):
+    session.progress.stage("search", settings.trials * session.epochs)
+    for number in range(-(-settings.trials // suggester.size)):
         if number >= LAG:
             for entry in session.collect(plans[number - LAG]):
                 results[entry.trial] = _result(session, suggested[entry.trial], entry)
@@ -131,7 +131,7 @@ def search(session: Session, space: Space) -> Recipe:
             [
                 Planned(session.run(s.recipe, trial_seed(session, s)), "search", number, s.number)
                 for s in suggestions
-                if s.number < asked.trials
+                if s.number < settings.trials
             ]
         )
         latest = list(results.values())[-REMEMBERED:]
@@ -139,7 +139,7 @@ def search(session: Session, space: Space) -> Recipe:
         groups += len(grouped((one.run for one in plans[-1]), session.context.catalogue, session.most))
         session.submit(
             plans[-1],
-            prune=Prune(asked.pruner, session.metric, curves, session.epochs, session.higher),
+            prune=Prune(settings.pruner, session.metric, curves, session.epochs, session.higher),
         )
     trials = [one for plan in plans for one in plan]
     session.collect(trials)

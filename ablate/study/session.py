@@ -209,7 +209,7 @@ class Session:
         if isinstance(error, AblateError) or (error is not None and not isinstance(error, Exception)):
             raise error
         if isinstance(error, JobError):
-            if len(planned) > 1 and not error.own:
+            if len(planned) > 1 and not error.is_internal:
                 # One run of the group may be the cause: each is trained alone.
                 for one in planned:
                     self._dispatch([one], replace(job, runs=(one.run,), checkpoint=b""))

@@ -52,7 +52,7 @@ def train_single(
     check_savable(build_module(task.model, seed, task.train.x[:2]))
     context = TaskContext.of(task, registry(), device)
     run = Run(task.name, recipe, seed, epochs or task.epochs)
-    place = folder / f"train-{run.identity}.pt"
+    checkpoint_file = folder / f"train-{run.identity}.pt"
     splits = ("validation",)
 
     try:
@@ -63,8 +63,8 @@ def train_single(
         ) from error
     resumed = 0
     context, why = self_checked(context)  # the same kernel again where the run is resumed
-    if place.is_file():
-        training = checkpoint.load(place, context)
+    if checkpoint_file.is_file():
+        training = checkpoint.load(checkpoint_file, context)
         training.watch = report
         resumed = len(training.traces[run.identity].curves.get("train/loss", ()))
     else:
@@ -78,9 +78,9 @@ def train_single(
     while not training.done:
         training.epoch()
         if not training.done and context.look.resumable:
-            checkpoint.save(place, training)
+            checkpoint.save(checkpoint_file, training)
     result = training.results[run.identity]
-    place.unlink(missing_ok=True)
+    checkpoint_file.unlink(missing_ok=True)
     if result.outcome is not Outcome.COMPLETE:
         raise AblateError(f"the run ended {result.outcome}: {result.note}", hint="lower the learning rate")
     trace = training.traces[run.identity]

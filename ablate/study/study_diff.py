@@ -22,12 +22,14 @@ def difference(one: str, other: str) -> str:
 
 def what_to_type(one: str, other: str) -> str:
     """How to go on with the study that the ledger holds, or how to begin the other one."""
-    found = _differing(one, other)
+    differences = _differing(one, other)
     elsewhere = "another folder with --studies keeps both"
-    if found and all(key in OPTIONS for key, _, _ in found):
-        words = [f"leave out --{key}" if then is None else f"type --{key} {then}" for key, then, _ in found]
+    if differences and all(key in OPTIONS for key, _, _ in differences):
+        words = [
+            f"leave out --{key}" if then is None else f"type --{key} {then}" for key, then, _ in differences
+        ]
         return f"to go on where it stopped, {' and '.join(words)}; {elsewhere}"
-    if any(key == "task" for key, _, _ in found):
+    if any(key == "task" for key, _, _ in differences):
         return f"two tasks go by one name: give this one another with --name; {elsewhere}"
     return "say the same again, name another folder with --studies, or remove the ledger"
 

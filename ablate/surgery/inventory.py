@@ -30,13 +30,13 @@ class Inventory:
 
     def text(self) -> str:
         """ "9 BatchNorm2d, 1 Dropout, 7 ReLU, 3 residual additions; out of reach: 2 F.relu in Block"."""
-        found = [_listed(self.layers.get(slot, {})) for slot in SLOTS]
+        parts = [_listed(self.layers.get(slot, {})) for slot in SLOTS]
         if self.residual:
-            found.append(f"{self.residual} residual addition{'s' if self.residual > 1 else ''}")
-        found.append(_listed(self.weight_norms))
+            parts.append(f"{self.residual} residual addition{'s' if self.residual > 1 else ''}")
+        parts.append(_listed(self.weight_norms))
         missed = ", ".join(filter(None, (_listed(self.out_of_reach.get(slot, {})) for slot in SLOTS)))
-        said = ", ".join(filter(None, found)) or "no norm, dropout, activation or residual addition"
-        return said + (f"; out of reach: {missed}" if missed else "")
+        text = ", ".join(filter(None, parts)) or "no norm, dropout, activation or residual addition"
+        return text + (f"; out of reach: {missed}" if missed else "")
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -50,7 +50,7 @@ class Inventory:
 
 def inventory(module: nn.Module, observed: Observed) -> Inventory:
     """Of a module before any surgery, and what was `observed` of it."""
-    layers = Counter((slot_of(place.kind), place.kind.__name__) for place in observed.places)
+    layers = Counter((slot_of(info.kind), info.kind.__name__) for info in observed.layer_infos)
     return Inventory(
         _by_slot(layers),
         _by_slot(observed.out_of_reach),
@@ -60,11 +60,11 @@ def inventory(module: nn.Module, observed: Observed) -> Inventory:
 
 
 def _by_slot(counts: Mapping[tuple[str, str], int]) -> dict[str, dict[str, int]]:
-    found: dict[str, dict[str, int]] = {}
+    by_slot: dict[str, dict[str, int]] = {}
     for (slot, what), number in counts.items():
         if slot:
-            found.setdefault(slot, {})[what] = number
-    return found
+            by_slot.setdefault(slot, {})[what] = number
+    return by_slot
 
 
 def _listed(counts: Mapping[str, int]) -> str:

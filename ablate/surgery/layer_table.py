@@ -70,7 +70,7 @@ def layer_table(module: nn.Module, example: Tensor, *, maps: bool) -> LayerTable
     fields = receptive_fields(module, example) if maps else {}
     counted: set[int] = set()
     name = type(module).__name__
-    found = [
+    table = [
         LayerRow(
             path,
             type(rows[path]).__name__,
@@ -82,19 +82,19 @@ def layer_table(module: nn.Module, example: Tensor, *, maps: bool) -> LayerTable
         for path, shape in shapes.items()
     ]
     every = sum(parameter.numel() for parameter in module.parameters())
-    return LayerTable(tuple(found), every, _halved(operations.get(ROOT, {})))
+    return LayerTable(tuple(table), every, _halved(operations.get(ROOT, {})))
 
 
 def rows_of(module: nn.Module) -> dict[str, nn.Module]:
     """The modules that are a row of the table, by path."""
-    found: dict[str, nn.Module] = {}
+    rows: dict[str, nn.Module] = {}
     for path, layer in module.named_modules():
-        inside = any(path.startswith(f"{outer}.") for outer in found if outer)
+        inside = any(path.startswith(f"{outer}.") for outer in rows if outer)
         if not inside and (
             not list(layer.children()) or isinstance(layer, nn.MultiheadAttention) or _computed(layer)
         ):
-            found[path] = layer
-    return found
+            rows[path] = layer
+    return rows
 
 
 @contextmanager
@@ -120,9 +120,9 @@ def _computed(layer: nn.Module) -> bool:
 
 
 def _new_parameters(layer: nn.Module, counted: set[int]) -> int:
-    own = [parameter for parameter in layer.parameters() if id(parameter) not in counted]
-    counted.update(id(parameter) for parameter in own)
-    return sum(parameter.numel() for parameter in own)
+    parameters = [parameter for parameter in layer.parameters() if id(parameter) not in counted]
+    counted.update(id(parameter) for parameter in parameters)
+    return sum(parameter.numel() for parameter in parameters)
 
 
 def _halved(operations: Mapping[Any, int]) -> int:

@@ -43,8 +43,8 @@ class Net:
     _replaced: dict[str, nn.Module] = field(default_factory=dict)
 
     @property
-    def places(self) -> tuple[LayerInfo, ...]:
-        return self.observed.places
+    def layer_infos(self) -> tuple[LayerInfo, ...]:
+        return self.observed.layer_infos
 
     def layer(self, path: str) -> nn.Module:
         return self.module.get_submodule(path)
@@ -59,10 +59,10 @@ class Net:
 
     def leave_out_of_reach(self, trick: str, slot: str) -> int:
         """Note the norms, activations or dropouts that no trick can change; how many there are."""
-        found = {what: number for (own, what), number in self.observed.out_of_reach.items() if own == slot}
-        for what, number in found.items():
+        counts = {what: number for (kind, what), number in self.observed.out_of_reach.items() if kind == slot}
+        for what, number in counts.items():
             self.leave(trick, what, OUT_OF_REACH, number)
-        return sum(found.values())
+        return sum(counts.values())
 
     def leaves_unchanged(self, trick: str, parameter: str, value: Value) -> None:
         """Note a setting of the trick that is what the model has already."""
@@ -71,48 +71,48 @@ class Net:
     @property
     def head(self) -> str | None:
         """Path of the last affine layer: the head, which surgery leaves alone."""
-        return next((place.path for place in reversed(self.places) if issubclass(place.kind, AFFINE)), None)
+        return next((info.path for info in reversed(self.layer_infos) if issubclass(info.kind, AFFINE)), None)
 
     def of(self, *kinds: type[nn.Module]) -> list[LayerInfo]:
-        return [place for place in self.places if issubclass(place.kind, kinds)]
+        return [info for info in self.layer_infos if issubclass(info.kind, kinds)]
 
     def hidden(self) -> list[LayerInfo]:
         """Affine layers, without the head."""
-        return [place for place in self.of(*AFFINE) if place.path != self.head]
+        return [info for info in self.of(*AFFINE) if info.path != self.head]
 
-    def site(self, place: LayerInfo) -> Site:
+    def site(self, info: LayerInfo) -> Site:
         """The Site around an affine layer; made on the first call."""
-        if place.path not in self._replaced:
-            site = Site(self.layer(place.path), place.path)
-            self.replace(place.path, site)
-        found = self._replaced[place.path]
-        assert isinstance(found, Site)
-        return found
+        if info.path not in self._replaced:
+            site = Site(self.layer(info.path), info.path)
+            self.replace(info.path, site)
+        replacement = self._replaced[info.path]
+        assert isinstance(replacement, Site)
+        return replacement
 
     def sites(self) -> Iterator[tuple[LayerInfo, Site]]:
-        for place in self.hidden():
-            yield place, self.site(place)
+        for info in self.hidden():
+            yield info, self.site(info)
 
-    def switch(self, place: LayerInfo) -> Switch:
+    def switch(self, info: LayerInfo) -> Switch:
         """The Switch that stands in for a norm or activation layer; made on the first call."""
-        if place.path not in self._replaced:
-            layer = self.layer(place.path)
+        if info.path not in self._replaced:
+            layer = self.layer(info.path)
             if getattr(layer, "inplace", False):
                 # The input may be a view of all lanes' values, which autograd protects from being overwritten.
                 layer.inplace = False  # type: ignore[assignment]
-            switch = _switch(place, layer)
+            switch = _switch(info, layer)
             switch.shared = self._is_shared(layer)
-            self.replace(place.path, switch)
-        found = self._replaced[place.path]
-        assert isinstance(found, Switch)
-        return found
+            self.replace(info.path, switch)
+        replacement = self._replaced[info.path]
+        assert isinstance(replacement, Switch)
+        return replacement
 
     def _is_shared(self, layer: nn.Module) -> bool:
         """Whether a parameter of `layer` is another layer's too."""
-        own = {id(parameter) for parameter in layer.parameters()}
+        parameters = {id(parameter) for parameter in layer.parameters()}
         inside = set(layer.modules())
         return any(
-            id(parameter) in own
+            id(parameter) in parameters
             for other in self.module.modules()
             if other not in inside
             for parameter in other._parameters.values()
@@ -143,21 +143,21 @@ class Net:
         see channels as dimension 1 of the activations, also where the model has them last (`switch.channels_last`: then
         the other dimension is tokens).
         """
-        found: list[tuple[Switch, LayerInfo]] = []
+        switches: list[tuple[Switch, LayerInfo]] = []
         foreign = self.leave_out_of_reach(trick, "norm")
-        own = self.of(*NORMS)
-        for place in own:
-            if issubclass(place.kind, same):
-                self.leave(trick, place.kind.__name__, ALREADY)
+        norms = self.of(*NORMS)
+        for info in norms:
+            if issubclass(info.kind, same):
+                self.leave(trick, info.kind.__name__, ALREADY)
             else:
-                found.append((self.switch(place), place))
-        if not own and not foreign:
-            for place, site in self.sites():
+                switches.append((self.switch(info), info))
+        if not norms and not foreign:
+            for info, site in self.sites():
                 if site.norm is None:
-                    site.norm = _switch(place, site.layer, otherwise=nn.Identity())
-                found.append((site.norm, place))
-        for switch, place in found:
-            yield switch, place.output[-1 if switch.channels_last else 1], len(place.output) - 2
+                    site.norm = _switch(info, site.layer, otherwise=nn.Identity())
+                switches.append((site.norm, info))
+        for switch, info in switches:
+            yield switch, info.output[-1 if switch.channels_last else 1], len(info.output) - 2
 
     def attention_dropouts(self) -> list[nn.MultiheadAttention]:
         """torch's attention layers that drop attention weights; p is a plain attribute of theirs."""
@@ -188,7 +188,7 @@ class Net:
     def specs(self) -> dict[str, Spec]:
         """Own name -> common name, shape and role of every parameter, in order."""
         head = self.head
-        found = {}
+        specs = {}
         for name, parameter in self.module.named_parameters():
             owner = self.module.get_submodule(name.rpartition(".")[0])
             role: Role = "other"
@@ -202,8 +202,8 @@ class Net:
                 role = "bias"
             common = self.common_name(name)
             in_head = head is not None and (not head or common.startswith(f"{head}."))
-            found[name] = Spec(common, tuple(parameter.shape), role, in_head)
-        return found
+            specs[name] = Spec(common, tuple(parameter.shape), role, in_head)
+        return specs
 
 
 def open_net(
@@ -219,27 +219,27 @@ def open_net(
     will be run with other lanes on stacked tensors, so that layers that would round differently beside them go into a Switch.
     """
     net = Net(module, observe(module, example) if observed is None else observed)
-    for place in net.of(nn.Dropout):
-        layer = net.layer(place.path)
+    for info in net.of(nn.Dropout):
+        layer = net.layer(info.path)
         assert isinstance(layer, nn.Dropout)
-        net.replace(place.path, Dropout(layer.p, f"model/{place.path}"))
-    for place in net.of(*NORMS, *ACTIVATIONS) if together else ():
-        if not issubclass(place.kind, EXACT):
-            net.switch(place)
+        net.replace(info.path, Dropout(layer.p, f"model/{info.path}"))
+    for info in net.of(*NORMS, *ACTIVATIONS) if together else ():
+        if not issubclass(info.kind, EXACT):
+            net.switch(info)
     return net
 
 
-def _switch(place: LayerInfo, layer: nn.Module, *, otherwise: nn.Module | None = None) -> Switch:
+def _switch(info: LayerInfo, layer: nn.Module, *, otherwise: nn.Module | None = None) -> Switch:
     """A Switch in the place of `layer`, or of `otherwise` behind it.
 
     Channels are the last of more than two dimensions where tokens go through a linear layer or its norm.
     """
-    channels_last = len(place.output) > 2 and (
+    channels_last = len(info.output) > 2 and (
         len(layer.normalized_shape) == 1
         if isinstance(layer, nn.LayerNorm | nn.RMSNorm)
         else isinstance(layer, nn.Linear)
     )
-    return Switch(otherwise or layer, channels_last=channels_last, shape=place.output)
+    return Switch(otherwise or layer, channels_last=channels_last, shape=info.output)
 
 
 def without_switches(module: nn.Module) -> nn.Module:
@@ -253,28 +253,28 @@ def without_switches(module: nn.Module) -> nn.Module:
 
 def provides(net: Net) -> frozenset[str]:
     """What of `records.trick.REQUIREMENTS` the model itself has."""
-    found = set()
+    words = set()
     hidden = net.hidden()
-    if any(issubclass(place.kind, CONVOLUTIONS) for place in net.places):
-        found.add("convolution")
+    if any(issubclass(info.kind, CONVOLUTIONS) for info in net.layer_infos):
+        words.add("convolution")
     if hidden or net.of(*NORMS):
-        found.add("normalisable")
+        words.add("normalisable")
     if net.of(*ACTIVATIONS):
-        found.add("activation")
+        words.add("activation")
     if net.of(*NORMS):
-        found.add("norm layer")
+        words.add("norm layer")
     if net.attention_dropouts() or any(
-        getattr(net.layer(place.path), "p", 0) > 0 for place in net.of(*DROPOUTS)
+        getattr(net.layer(info.path), "p", 0) > 0 for info in net.of(*DROPOUTS)
     ):
-        found.add("dropout layer")
+        words.add("dropout layer")
     if net.observed.additions:
-        found.add("residual addition")
+        words.add("residual addition")
     if has_weight_norm(net.module):
-        found.add("weight normalisation")
+        words.add("weight normalisation")
     if net.of(nn.Embedding):
-        found.add("embedding")
-    if any(place.input == place.output and not place.in_residual for place in hidden):
-        found.add("shape-preserving block")
-    if any(len(place.output) == 4 for place in hidden):
-        found.add("spatial model")
-    return frozenset(found)
+        words.add("embedding")
+    if any(info.input == info.output and not info.in_residual for info in hidden):
+        words.add("shape-preserving block")
+    if any(len(info.output) == 4 for info in hidden):
+        words.add("spatial model")
+    return frozenset(words)

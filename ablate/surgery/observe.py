@@ -41,17 +41,17 @@ class Observed:
     `F.relu`, norm modules that are written by hand, subclasses with a `forward` of their own.
     """
 
-    places: tuple[LayerInfo, ...]
+    layer_infos: tuple[LayerInfo, ...]
     additions: tuple[Addition, ...]
     out_of_reach: dict[tuple[str, str], int]
 
     def without(self, paths: Collection[str]) -> Observed:
         """The same without the layers at `paths`, which are then out of reach."""
-        gone = [place for place in self.places if place.path in paths]
-        missed = Counter((slot_of(place.kind), place.kind.__name__) for place in gone)
+        gone = [info for info in self.layer_infos if info.path in paths]
+        missed = Counter((slot_of(info.kind), info.kind.__name__) for info in gone)
         return replace(
             self,
-            places=tuple(place for place in self.places if place.path not in paths),
+            layer_infos=tuple(info for info in self.layer_infos if info.path not in paths),
             out_of_reach=dict(Counter(self.out_of_reach) + missed),
         )
 
@@ -62,18 +62,16 @@ def observe(module: nn.Module, example: Tensor) -> Observed:
     The places are without layers that are the user's own (but for what tricks may be put around), and without those whose
     weights other code reads (`readers.ReadElsewhere`), whose replacements would never be called.
     """
-    places: dict[str, LayerInfo] = {}
+    infos: dict[str, LayerInfo] = {}
     handles = []
 
     def note(path: str, *, custom: bool) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         def hook(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            if path in places or not (
-                isinstance(output, Tensor) and inputs and isinstance(inputs[0], Tensor)
-            ):
+            if path in infos or not (isinstance(output, Tensor) and inputs and isinstance(inputs[0], Tensor)):
                 return
             shapes = tuple(inputs[0].shape), tuple(output.shape)
             if not custom or _is_usual(layer, *shapes):
-                places[path] = LayerInfo(path, type(layer), *shapes, custom)
+                infos[path] = LayerInfo(path, type(layer), *shapes, custom)
 
         return hook
 
@@ -97,8 +95,8 @@ def observe(module: nn.Module, example: Tensor) -> Observed:
         for handle in handles:
             handle.remove()
     inside = flow.in_residual()
-    found = [place for place in places.values() if place.path not in elsewhere.paths]
-    reached = {place.path for place in found}
+    reached_layers = [info for info in infos.values() if info.path not in elsewhere.paths]
+    reached = {info.path for info in reached_layers}
     missed = Counter(
         (slot_of(type(layer)), type(layer).__name__)
         for path, layer in flow.ran.items()
@@ -107,16 +105,16 @@ def observe(module: nn.Module, example: Tensor) -> Observed:
     return Observed(
         tuple(
             LayerInfo(p.path, p.kind, p.input, p.output, p.custom, in_residual=p.path in inside)
-            for p in found
+            for p in reached_layers
         ),
         flow.additions(),
         dict(flow.functional() + missed),
     )
 
 
-def left_alone(module: nn.Module, places: tuple[LayerInfo, ...]) -> tuple[str, ...]:
+def left_alone(module: nn.Module, layer_infos: tuple[LayerInfo, ...]) -> tuple[str, ...]:
     """Paths of convolutions, linear layers, norms and activations that are none of `places` (of `observe`), or the user's own."""
-    usual = {id(module.get_submodule(place.path)) for place in places if not place.custom}
+    usual = {id(module.get_submodule(info.path)) for info in layer_infos if not info.custom}
     kinds = (*AFFINE, *NORMS, *ACTIVATIONS)
     return tuple(
         p for p, layer in module.named_modules() if isinstance(layer, kinds) and id(layer) not in usual

@@ -84,8 +84,8 @@ def _extent(output: Tensor, x: Tensor) -> tuple[int, ...]:
     for probe in range(PROBES):
         pixel = output[probe]
         for side in sides:
-            place = max(0, min(side - 1, side // 2 - PROBES // 2 + probe))
-            pixel = pixel.select(1, place)
+            index = max(0, min(side - 1, side // 2 - PROBES // 2 + probe))
+            pixel = pixel.select(1, index)
         total = total + pixel.sum()
     (gradient,) = torch.autograd.grad(total, x, retain_graph=True, allow_unused=True)
     if gradient is None:
@@ -97,8 +97,8 @@ def _extent(output: Tensor, x: Tensor) -> tuple[int, ...]:
 def _length(reached: Tensor, dim: int) -> int:
     """From the first to the last place along `dim` that is reached."""
     others = [other for other in range(reached.ndim) if other != dim]
-    found = (reached.any(dim=others) if others else reached).nonzero()
-    return int(found[-1] - found[0]) + 1 if len(found) else 0
+    indices = (reached.any(dim=others) if others else reached).nonzero()
+    return int(indices[-1] - indices[0]) + 1 if len(indices) else 0
 
 
 def _positive(module: nn.Module) -> nn.Module:
@@ -117,11 +117,15 @@ def _pooled(name: str, x: Tensor, size: Any, *args: Any, **kwargs: Any) -> Any:
     if name.startswith("adaptive"):
         return POOLS[name](x, size)
     names = ("stride", "padding", "dilation", "ceil_mode")
-    asked = {**dict(zip(names, args, strict=False)), **kwargs}
-    stride, padding, dilation = asked.get("stride"), asked.get("padding", 0), asked.get("dilation", 1)
+    arguments = {**dict(zip(names, args, strict=False)), **kwargs}
+    stride, padding, dilation = (
+        arguments.get("stride"),
+        arguments.get("padding", 0),
+        arguments.get("dilation", 1),
+    )
     spread = (dilation,) if isinstance(dilation, int) else tuple(dilation)
     if set(spread) == {1}:
-        return POOLS[name](x, size, stride or size, padding, bool(asked.get("ceil_mode", False)))
+        return POOLS[name](x, size, stride or size, padding, bool(arguments.get("ceil_mode", False)))
     dims = x.ndim - 2
     sizes = (size,) * dims if isinstance(size, int) else tuple(size)
     weight = x.new_ones(x.shape[1], 1, *sizes)

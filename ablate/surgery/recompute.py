@@ -58,14 +58,14 @@ class Recomputing(nn.Sequential):
         """The parameters and the buffers of the modules `names`."""
         layers = [(name, self.get_submodule(name)) for name in names]
         weights = {
-            f"{name}.{own}": tensor
+            f"{name}.{local}": tensor
             for name, layer in layers
-            for own, tensor in layer.named_parameters(remove_duplicate=False)
+            for local, tensor in layer.named_parameters(remove_duplicate=False)
         }
         buffers = {
-            f"{name}.{own}": tensor
+            f"{name}.{local}": tensor
             for name, layer in layers
-            for own, tensor in layer.named_buffers(remove_duplicate=False)
+            for local, tensor in layer.named_buffers(remove_duplicate=False)
         }
         return weights, buffers
 
@@ -107,9 +107,11 @@ class Segment(torch.autograd.Function):
         x, *weights = inputs
         with torch.enable_grad(), ctx.around.restored():
             output = ctx.run({**dict(zip(ctx.names, weights, strict=True)), **buffers}, x)
-        asked = [tensor for tensor, need in zip(inputs, needed, strict=True) if need]
-        found = iter(torch.autograd.grad(output, asked, gradient, create_graph=again, allow_unused=True))
-        return (None, None, None, *(next(found) if need else None for need in needed))
+        inputs_needed = [tensor for tensor, need in zip(inputs, needed, strict=True) if need]
+        gradients = iter(
+            torch.autograd.grad(output, inputs_needed, gradient, create_graph=again, allow_unused=True)
+        )
+        return (None, None, None, *(next(gradients) if need else None for need in needed))
 
 
 @dataclass(frozen=True)

@@ -55,10 +55,10 @@ def gated(block: nn.Module, additions: Sequence[Addition], *, on: bool) -> int:
 
 
 def by_block(additions: Iterable[Addition]) -> Mapping[str, list[Addition]]:
-    found = defaultdict(list)
+    by_path = defaultdict(list)
     for addition in additions:
-        found[addition.block].append(addition)
-    return found
+        by_path[addition.block].append(addition)
+    return by_path
 
 
 def _graph_of(block: nn.Module) -> fx.Graph | None:
@@ -77,7 +77,9 @@ def _graph_of(block: nn.Module) -> fx.Graph | None:
     finally:
         block.training = mode
         after = dict(vars(block))
-        changed = before.keys() != after.keys() or any(after[name] is not own for name, own in before.items())
+        changed = before.keys() != after.keys() or any(
+            after[name] is not attribute for name, attribute in before.items()
+        )
         vars(block).clear()
         vars(block).update(before)
     return None if changed or len(codes) != 1 else graph

@@ -22,19 +22,21 @@ def weight_norms(module: nn.Module) -> list[tuple[str, Callable[[], object]]]:
 
     Removing leaves the layer with a plain parameter of the weight's present value.
     """
-    found: list[tuple[str, Callable[[], object]]] = []
+    removals: list[tuple[str, Callable[[], object]]] = []
     for layer in module.modules():
-        own = layer._modules.get("parametrizations")  # what stands around a layer has its attributes, too
-        if isinstance(own, nn.ModuleDict):
-            for name, chain in own.items():
+        parametrizations = layer._modules.get(
+            "parametrizations"
+        )  # what stands around a layer has its attributes, too
+        if isinstance(parametrizations, nn.ModuleDict):
+            for name, chain in parametrizations.items():
                 kinds = [KINDS.get(type(one).__name__) for one in chain.children()]
                 if len(kinds) == 1 and kinds[0] is not None:  # beside another one, which would go too
-                    found.append((kinds[0], partial(parametrize.remove_parametrizations, layer, name)))
+                    removals.append((kinds[0], partial(parametrize.remove_parametrizations, layer, name)))
         for hook in layer._forward_pre_hooks.values():
             kind, remove = OLD_KINDS.get(type(hook).__name__, ("", remove_weight_norm))
             if kind and type(hook).__module__.startswith("torch.nn.utils."):
-                found.append((kind, partial(remove, layer, hook.name)))  # type: ignore[attr-defined]
-    return found
+                removals.append((kind, partial(remove, layer, hook.name)))  # type: ignore[attr-defined]
+    return removals
 
 
 def has_weight_norm(module: nn.Module) -> bool:

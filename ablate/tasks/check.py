@@ -71,10 +71,10 @@ def _targets(task: Task) -> list[str]:
     if task.criterion == "custom":
         return []
     if task.dense:
-        found = torch.unique(y[y >= 0])
-        if len(found) == 1:
+        classes = torch.unique(y[y >= 0])
+        if len(classes) == 1:
             hint = "give examples of at least two classes"
-            raise InputError(f"train y holds one class only, {int(found[0])}", hint=hint)
+            raise InputError(f"train y holds one class only, {int(classes[0])}", hint=hint)
         return []
     if task.criterion == "multilabel":
         alike = int((y == y[0]).all(0).sum())

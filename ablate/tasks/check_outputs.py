@@ -16,35 +16,37 @@ METRIC_ROWS = 256
 """Validation examples on which the user's metrics are tried."""
 
 
-def check_shape(task: Task, got: list[int], batch: int) -> None:
+def check_shape(task: Task, shape: list[int], batch: int) -> None:
     """Raise InputError where outputs of shape `got` are none of the criterion for `batch` examples."""
     if task.criterion == "custom":
-        if got[:1] != [batch]:
+        if shape[:1] != [batch]:
             raise InputError(
-                f"the model's output has shape {got} for {batch} examples", hint="return [batch, …]"
+                f"the model's output has shape {shape} for {batch} examples", hint="return [batch, …]"
             )
         return
     if task.dense:
-        _check_dense(task, got, batch)
+        _check_dense(task, shape, batch)
         return
     wanted = [batch, task.outputs]
-    if got != wanted:
-        raise _wrong_shape(task, got, wanted)
+    if shape != wanted:
+        raise _wrong_shape(task, shape, wanted)
 
 
-def _check_dense(task: Task, got: list[int], batch: int) -> None:
-    places = list(task.train.y.shape[1:])
-    if len(places) == 1:
-        right, classes = got[:-1] == [batch, *places], got[-1]
-        form = f"[{batch}, {places[0]}, {task.outputs} or more]"
-        hint = "end forward with .transpose(1, 2)" if got[2:] == places else "return logits of every token"
+def _check_dense(task: Task, shape: list[int], batch: int) -> None:
+    positions = list(task.train.y.shape[1:])
+    if len(positions) == 1:
+        right, classes = shape[:-1] == [batch, *positions], shape[-1]
+        form = f"[{batch}, {positions[0]}, {task.outputs} or more]"
+        hint = (
+            "end forward with .transpose(1, 2)" if shape[2:] == positions else "return logits of every token"
+        )
     else:
-        right, classes = [got[0], *got[2:]] == [batch, *places], got[min(1, len(got) - 1)]
-        form = f"[{batch}, {task.outputs} or more, {', '.join(map(str, places))}]"
-        last = len(got) == 4 and got[1:3] == places
+        right, classes = [shape[0], *shape[2:]] == [batch, *positions], shape[min(1, len(shape) - 1)]
+        form = f"[{batch}, {task.outputs} or more, {', '.join(map(str, positions))}]"
+        last = len(shape) == 4 and shape[1:3] == positions
         hint = "end forward with .permute(0, 3, 1, 2)" if last else "return logits of every pixel"
     if not right:
-        raise InputError(f"the model's output has shape {got}, expected {form}", hint=hint)
+        raise InputError(f"the model's output has shape {shape}, expected {form}", hint=hint)
     if classes < task.outputs:
         raise InputError(
             f"y holds the class {task.outputs - 1}, but the model has {classes} outputs",
@@ -52,25 +54,25 @@ def _check_dense(task: Task, got: list[int], batch: int) -> None:
         )
 
 
-def _wrong_shape(task: Task, got: list[int], wanted: list[int]) -> InputError:
-    message = f"the model's output has shape {got}, expected {wanted}"
+def _wrong_shape(task: Task, shape: list[int], wanted: list[int]) -> InputError:
+    message = f"the model's output has shape {shape}, expected {wanted}"
     if task.criterion == "multilabel":
         return InputError(
             message, hint=f"multilabel takes logits [batch, labels], here {task.outputs} labels"
         )
     if task.classes is None:
-        if got == wanted[:1] and wanted[1] == 1:
+        if shape == wanted[:1] and wanted[1] == 1:
             return InputError(message, hint="end forward with .unsqueeze(1)")
         return InputError(
             message, hint=f"regression on {task.outputs} target(s) takes [batch, {task.outputs}]"
         )
-    if len(got) == 2 and got[0] == wanted[0] and got[1] < wanted[1]:
+    if len(shape) == 2 and shape[0] == wanted[0] and shape[1] < wanted[1]:
         where, label = max(
             ((where, int(s.y.max())) for where, s in task.splits.items()), key=lambda pair: pair[1]
         )
         return InputError(
-            f"{where} y holds the label {label}, but the model has {got[1]} outputs",
-            hint=f"number the classes 0 … {got[1] - 1}, or give the model {wanted[1]} outputs",
+            f"{where} y holds the label {label}, but the model has {shape[1]} outputs",
+            hint=f"number the classes 0 … {shape[1] - 1}, or give the model {wanted[1]} outputs",
         )
     return InputError(
         message, hint=f"classification takes logits [batch, classes], here {task.classes} classes"
@@ -125,11 +127,11 @@ def check_metrics(task: Task) -> Iterator[str]:
     for name, value in task.evaluation.metrics(outputs[None], y, list(task.metrics)).items():
         if not isnan(value.item()):
             continue
-        told = f"the metric '{name}' is NaN for the fresh model's outputs on {len(y)} validation examples"
+        message = f"the metric '{name}' is NaN for the fresh model's outputs on {len(y)} validation examples"
         if task.metric == f"validation/{name}":
             again = task.evaluation.metrics(torch.randn_like(outputs)[None], y, [name])[name]
             if isnan(again.item()):
                 raise InputError(
-                    f"{told}, and for random ones", hint="return a number, or choose another metric"
+                    f"{message}, and for random ones", hint="return a number, or choose another metric"
                 )
-        yield told
+        yield message

@@ -75,22 +75,22 @@ class Evaluation:
 
         y `[N, …]`, or `[K, N, …]` where each lane has its own.
         """
-        found = self._of_criterion(collected, y, only)
+        metrics = self._of_criterion(collected, y, only)
         mine = [one for one in self.own if only is None or one.name in only]
         wants_loss = self.loss is not None and (only is None or "loss" in only)
         if not mine and not wants_loss:
-            return found
+            return metrics
         finite = collected.isfinite().flatten(1).all(1).tolist()
         targets = self._by_lane(y, len(collected))
         if wants_loss:
-            found["loss"] = self._values([self._mean_loss(*lane) for lane in zip(collected, targets, strict=True)], finite)  # fmt: skip
+            metrics["loss"] = self._values([self._mean_loss(*lane) for lane in zip(collected, targets, strict=True)], finite)  # fmt: skip
         for one in mine:
             values = [
-                one(*self._users_form(outputs, own)) if sound else torch.nan
-                for outputs, own, sound in zip(collected, targets, finite, strict=True)
+                one(*self._users_form(outputs, target)) if sound else torch.nan
+                for outputs, target, sound in zip(collected, targets, finite, strict=True)
             ]
-            found[one.name] = self._values(values, finite)
-        return found
+            metrics[one.name] = self._values(values, finite)
+        return metrics
 
     def undefined(self, values: dict[str, float]) -> list[str]:
         """Names of the user's metrics that are NaN, though the run has a loss."""
@@ -120,7 +120,7 @@ class Evaluation:
         parts = zip(
             torch.split(collected, rows, 1), torch.split(y, rows, y.ndim - self.example.ndim), strict=True
         )
-        return torch.cat([self.code.summary(outputs, own) for outputs, own in parts], 1)
+        return torch.cat([self.code.summary(outputs, target) for outputs, target in parts], 1)
 
     def _by_lane(self, y: Tensor, lanes: int) -> Tensor:
         return y if y.ndim > self.example.ndim else y.expand(lanes, *y.shape)
@@ -133,7 +133,7 @@ class Evaluation:
     def _mean_loss(self, outputs: Tensor, y: Tensor) -> float:
         assert self.loss is not None
         parts = zip(torch.split(outputs, self.batch_size), torch.split(y, self.batch_size), strict=True)
-        sums = [self.loss.mean(own, target).double() * len(target) for own, target in parts]
+        sums = [self.loss.mean(output, target).double() * len(target) for output, target in parts]
         return float(tree_sum(torch.stack(sums)) / len(y))
 
     @staticmethod

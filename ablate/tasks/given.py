@@ -41,13 +41,13 @@ def splits_of(
         text = True
         notes.append(NOTE)
     for where, (given_x, _) in pairs.items():
-        own = given[where]
+        made = given[where]
         packing: Packing | None
-        if isinstance(own, Split) and own.packing is not None:
-            x, packing = own.x, own.packing
+        if isinstance(made, Split) and made.packing is not None:
+            x, packing = made.x, made.packing
         else:
             x, packing = _inputs(given_x, where, text)
-        if packing is not None and where == "train" and not isinstance(own, Split):
+        if packing is not None and where == "train" and not isinstance(made, Split):
             notes.append(f"inputs are {packing}")
         if splits and packing != splits["train"].packing:
             raise InputError(
@@ -60,11 +60,11 @@ def splits_of(
             )
         if len(x) == 0:
             raise InputError(f"{where} is empty", hint="a split needs at least one example")
-        if isinstance(own, Split):
-            splits[where] = Split(x, ys[where], own.rows, own.items, packing, target_packing)
+        if isinstance(made, Split):
+            splits[where] = Split(x, ys[where], made.rows, made.items, packing, target_packing)
         else:
             convert = partial(_converted, code, where)
-            items = data.varying(own, where, pairs[where], labels, convert, text=text)
+            items = data.varying(made, where, pairs[where], labels, convert, text=text)
             splits[where] = Split(x, ys[where], None, items, packing, target_packing)
     missing = [where for where in SPLITS if where in given and where not in splits]
     for where, split in splits.items():
@@ -92,8 +92,8 @@ def splits_of(
 
 def _targets(given: dict[str, Any], ys: dict[str, Any], code: CriterionCode) -> Targets:
     """The splits' targets; those of Splits are tensors already, and stay as they are where they are packed."""
-    own = [split for split in given.values() if isinstance(split, Split)]
-    packing = own[0].target_packing if own else None
+    ready = [split for split in given.values() if isinstance(split, Split)]
+    packing = ready[0].target_packing if ready else None
     return (ys, (), packing) if packing is not None else code.targets(ys)
 
 

@@ -35,8 +35,8 @@ def image_task(name: str) -> Task:
     files = _files(folder)
     names = sorted({label for _, label, _ in files})
     if len(names) < 2:
-        found = f"one class only, '{names[0]}'" if names else "no images in subfolders"
-        raise InputError(f"{folder} holds {found}", hint="give every class a subfolder of its images")
+        content = f"one class only, '{names[0]}'" if names else "no images in subfolders"
+        raise InputError(f"{folder} holds {content}", hint="give every class a subfolder of its images")
     sizes = {_size(path) for path, _, _ in files}
     largest = max(sizes)
     side = None if len(sizes) == 1 and max(largest) <= SIDE else (SIDE, SIDE)

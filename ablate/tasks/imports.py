@@ -51,13 +51,13 @@ def of_card(card: TaskCard) -> tuple[str, ...]:
 
 def of_source(source: bytes) -> tuple[str, ...]:
     """The slow modules that a file imports, wherever in it. The file is not run."""
-    found = set()
+    modules = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            found.add(node.module)
+            modules.add(node.module)
         elif isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-    return tuple(sorted(name for name in found if name.partition(".")[0] in SLOW))
+            modules |= {alias.name for alias in node.names}
+    return tuple(sorted(name for name in modules if name.partition(".")[0] in SLOW))
 
 
 def _task(given: str, studies: Path) -> str:

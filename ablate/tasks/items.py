@@ -66,14 +66,14 @@ def read(dataset: Source, where: str, rows: Sequence[int] | None = None, epoch: 
         number = 0
         for number, (row, item) in enumerate(items_at(dataset, where, rows), start=1):
             x, y = _parted(item, where, row)
-            own = {("x", *path): _as_value(value) for path, value in leaves_of(x)}
-            own |= {("y", *path): _as_value(value) for path, value in leaves_of(y)}
+            leaves = {("x", *path): _as_value(value) for path, value in leaves_of(x)}
+            leaves |= {("y", *path): _as_value(value) for path, value in leaves_of(y)}
             first = first or f"item {row}"
-            columns = columns or {path: Column(value, count) for path, value in own.items()}
-            _check_like(own, columns, f"{where}: item {row}", first)
-            held = sum(column.put(own[path]) for path, column in columns.items())
+            columns = columns or {path: Column(value, count) for path, value in leaves.items()}
+            _check_like(leaves, columns, f"{where}: item {row}", first)
+            nbytes = sum(column.put(leaves[path]) for path, column in columns.items())
             if number == 1 or number % CHECKED == 0:
-                each = held // number
+                each = nbytes // number
                 check_bytes(
                     each * max(count or 0, number),
                     f"{where}: {count or f'at least {number}'} examples of {each} bytes",
@@ -98,13 +98,13 @@ def items_at(dataset: Source, where: str, rows: Sequence[int] | None) -> Iterato
             yield count - 1, item
         if last is not None and count > last:
             return
-    told = _count(dataset, None)
-    expected = last + 1 if last is not None else told
+    length = _count(dataset, None)
+    expected = last + 1 if last is not None else length
     if expected is not None and count < expected:
         raise InputError(
             f"{where} ends after {count} of {expected} examples",
             hint="let every pass give as many, and let len() say how many"
-            if told
+            if length
             else "let every pass give as many",
         )
 

@@ -38,22 +38,22 @@ def load(name: str) -> Task:
     content = _read(path)
     with repeatable():
         module = _imported(path, content)
-        found = getattr(module, attribute, None)
-        if found is None:
+        task = getattr(module, attribute, None)
+        if task is None:
             known = [key for key, value in vars(module).items() if isinstance(value, Task)]
             if not known:
                 hint = f"write {attribute} = ablate.Task(model=…, train=(x, y)) in it"
                 raise InputError(f"{path} holds no '{attribute}', and no task under another name", hint=hint)
             raise unknown(f"task in {path}", attribute, known)
-        if callable(found) and not isinstance(found, Task | type):
+        if callable(task) and not isinstance(task, Task | type):
             with UsersCode(f"{attribute}() of {path}", path):
-                found = found()
-    if not isinstance(found, Task):
+                task = task()
+    if not isinstance(task, Task):
         hint = "it must be an ablate.Task, or a function that takes nothing and returns one"
-        raise InputError(f"'{attribute}' in {path} is of type {type(found).__name__}", hint=hint)
+        raise InputError(f"'{attribute}' in {path} is of type {type(task).__name__}", hint=hint)
     stem = re.sub(r"[^\w.-]+", "-", path.stem)
-    return found.called(
-        found.name or (stem if attribute == "task" else f"{stem}-{attribute}"),
+    return task.called(
+        task.name or (stem if attribute == "task" else f"{stem}-{attribute}"),
         source=name,
         source_sha256=hashlib.sha256(content).hexdigest(),
     )

@@ -18,15 +18,17 @@ def batch_size_of(source: Any) -> int | None:
 
 def unwrapped(given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """(`given` with DataLoaders replaced by their data sets, notes on what is ignored). Raises InputError."""
-    found: dict[str, Any] = {}
+    datasets: dict[str, Any] = {}
     notes = []
     for where, source in given.items():
         if isinstance(source, DataLoader):
             notes.append(_note(where, source))
-            found[where] = source.dataset if isinstance(source.dataset, Dataset) else Indexed(source.dataset)
+            datasets[where] = (
+                source.dataset if isinstance(source.dataset, Dataset) else Indexed(source.dataset)
+            )
         else:
-            found[where] = Indexed(source) if is_indexed(source) else source
-    return found, notes
+            datasets[where] = Indexed(source) if is_indexed(source) else source
+    return datasets, notes
 
 
 class Indexed(Dataset[Any]):

@@ -122,13 +122,13 @@ DEFAULT: dict[Criterion, str] = {
 }
 
 
-def metric_info(criterion: Criterion, metric: str, own: Mapping[str, Metric] | None = None) -> Metric:
+def metric_info(criterion: Criterion, metric: str, custom: Mapping[str, Metric] | None = None) -> Metric:
     """The entry for `accuracy` or `validation/accuracy`. `own`: the task's own metrics, by name.
 
     Raises InputError for a name that is not there.
     """
     name = metric.rpartition("/")[2]
-    table = METRICS[criterion] | dict(own or {})
+    table = METRICS[criterion] | dict(custom or {})
     if name not in table:
         elsewhere = next((other for other in CRITERIA if name in METRICS[other]), None)
         if elsewhere and not did_you_mean(name, table):
@@ -146,7 +146,7 @@ def is_share(metric: str) -> bool:
 
 
 def selection_metric(
-    criterion: Criterion, metric: str | None, own: Mapping[str, Metric] | None = None
+    criterion: Criterion, metric: str | None, custom: Mapping[str, Metric] | None = None
 ) -> str:
     """The full name `validation/NAME` of the metric that search and ranking look at.
 
@@ -162,4 +162,4 @@ def selection_metric(
             f"metric '{metric}' is not measured on validation data",
             hint=f"write 'validation/{name}': training data flatters, and test data is kept for confirm",
         )
-    return f"validation/{metric_info(criterion, name, own).name}"
+    return f"validation/{metric_info(criterion, name, custom).name}"

@@ -86,8 +86,8 @@ def by_lanes(
     for number, lanes in enumerate(torch.split(output, size)):
         lanes = float64(lanes)
         broken = ~lanes.isfinite().flatten(1).all(1)
-        own = y[number * size : (number + 1) * size] if by_lane else y
-        named = compute(lanes, own.to(lanes.device))
+        targets = y[number * size : (number + 1) * size] if by_lane else y
+        named = compute(lanes, targets.to(lanes.device))
         pieces.append({n: value().masked_fill(broken, torch.nan) for n, value in named if n in wanted})
     return {name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]}
 
@@ -127,8 +127,8 @@ def _classification(logits: Tensor, y: Tensor) -> Iterator[tuple[str, Callable[[
         return right / members.sum(1)  # NaN where a lane's targets lack the class
 
     def balanced() -> Tensor:
-        own = recalls()
-        return _mean(own) if y.ndim == 1 else mean_over(own, own.isfinite())
+        by_class = recalls()
+        return _mean(by_class) if y.ndim == 1 else mean_over(by_class, by_class.isfinite())
 
     def worst() -> Tensor:
         return recalls().nan_to_num(torch.inf).amin(-1)

@@ -111,10 +111,10 @@ class OwnLoss:
         outputs = torch.randn(PROBED, len(target), *width, generator=generator)
         targets = torch.stack([target.roll(lane, 0) for lane in range(PROBED)])
         try:
-            found = [self._with_gradient(outputs, targets, together=together) for together in (True, False)]
+            results = [self._with_gradient(outputs, targets, together=together) for together in (True, False)]
         except FAILURES:
             return False
-        return all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+        return all(torch.equal(a, b) for a, b in zip(*results, strict=True))
 
     def _with_gradient(self, outputs: Tensor, targets: Tensor, *, together: bool) -> tuple[Tensor, Tensor]:
         leaf = outputs.clone().requires_grad_()

@@ -68,23 +68,23 @@ def own_metrics(given: Any, criterion: Criterion) -> dict[str, OwnMetric]:
     """The task's `metrics` by name. Raises InputError for a name that is taken, and where no direction is known."""
     if given is None:
         return {}
-    found = {}
+    checked = {}
     for name, value in _named(given).items():
         if not isinstance(name, str) or not re.fullmatch(r"\w+", name):
             raise InputError(f"metrics: {name!r} cannot name a metric", hint="use letters, digits and '_'")
         if name in METRICS[criterion]:
             raise InputError(f"metrics: '{name}' is measured already", hint="give it another name")
         if isinstance(value, OwnMetric):
-            found[name] = value
+            checked[name] = value
             continue
         function, direction = value if isinstance(value, tuple) and len(value) == 2 else (value, None)
         if isinstance(function, type) or not callable(function):
             what = f"the class {function.__name__}" if isinstance(function, type) else repr(function)
             raise InputError(f"metrics: '{name}' is {what}, not a function", hint=f"write metrics={FORM}")
-        found[name] = OwnMetric(
+        checked[name] = OwnMetric(
             Metric(name, _direction(name, function, direction), "the task's own"), function
         )
-    return found
+    return checked
 
 
 def _named(given: Any) -> Mapping[Any, Any]:

@@ -54,12 +54,12 @@ class Packing:
 
     def unpack(self, x: Tensor) -> Any:
         """`[B, F]` -> the nested inputs, each leaf `[B, *shape]` of its own type."""
-        start, found = 0, []
+        start, leaves = 0, []
         for leaf in self.leaves:
             stop = start + prod(leaf.shape)
-            found.append((leaf.path, x[:, start:stop].reshape(-1, *leaf.shape).to(leaf.dtype)))
+            leaves.append((leaf.path, x[:, start:stop].reshape(-1, *leaf.shape).to(leaf.dtype)))
             start = stop
-        return nested(found)
+        return nested(leaves)
 
 
 def is_nested(x: Any) -> bool:
@@ -79,12 +79,12 @@ def leaves_of(x: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[
         yield path, x
 
 
-def nested(found: list[tuple[tuple[str | int, ...], Any]]) -> Any:
+def nested(leaves: list[tuple[tuple[str | int, ...], Any]]) -> Any:
     """The inverse of `leaves_of`: keys that are whole numbers make a tuple."""
-    if len(found) == 1 and not found[0][0]:
-        return found[0][1]
+    if len(leaves) == 1 and not leaves[0][0]:
+        return leaves[0][1]
     groups: dict[str | int, list[tuple[tuple[str | int, ...], Any]]] = {}
-    for path, value in found:
+    for path, value in leaves:
         groups.setdefault(path[0], []).append((path[1:], value))
     values = {key: nested(group) for key, group in groups.items()}
     return tuple(values.values()) if all(isinstance(key, int) for key in values) else values
@@ -153,8 +153,8 @@ def _subclass(kind: type[nn.Module], adapted: Adapted) -> type[nn.Module]:
 
 def users_own(module: nn.Module) -> nn.Module:
     """`module` with its own class again, which takes inputs in the form that the user gave them."""
-    if (own := getattr(type(module), "users_class", None)) is not None:
-        module.__class__ = own
+    if (users_class := getattr(type(module), "users_class", None)) is not None:
+        module.__class__ = users_class
     return module
 
 
@@ -228,11 +228,11 @@ def prediction(outputs: Any, output: str | int | None) -> Tensor:
     names: list[Any] = list(outputs) if isinstance(outputs, Mapping) else list(range(len(outputs))) if isinstance(outputs, tuple | list) else []  # fmt: skip
     if output is None:
         output = "logits" if "logits" in names else names[0] if len(names) == 1 else None
-    found = outputs[output] if output in names else getattr(outputs, str(output or "logits"), None)
-    if not isinstance(found, Tensor | Proxy):
+    value = outputs[output] if output in names else getattr(outputs, str(output or "logits"), None)
+    if not isinstance(value, Tensor | Proxy):
         listed = f" with {', '.join(map(repr, names))}" if names else ""
         raise InputError(
             f"the model returned an object of type {type(outputs).__name__}{listed}, and nothing says which tensor is the prediction",
             hint='give output="NAME" or output=POSITION to the task, or return one tensor',
         )
-    return found  # type: ignore[return-value]
+    return value  # type: ignore[return-value]

@@ -47,7 +47,7 @@ def metric_of_constant(task: Task, constant: Tensor, y: Tensor, metric: str) -> 
     evaluation, shape = task.evaluation, task.output_form.flat
     wide = constant if evaluation.loss is None else constant.float()
     parts = torch.split(y, evaluation.rows(task.batch_size))
-    collected = [evaluation.collect(wide.expand(1, len(own), *shape), own) for own in parts]
+    collected = [evaluation.collect(wide.expand(1, len(target), *shape), target) for target in parts]
     return evaluation.metrics(torch.cat(collected, dim=1), y, [metric])[metric].item()
 
 

@@ -45,13 +45,13 @@ def located(card: TaskCard) -> list[Path]:
         return []
     fetch = f", or set {FETCH}=1 to download it from OpenML ({card.openml})" if card.openml else ""
     folder = os.environ.get(DATA, "")
-    place = (
+    where = (
         f"in the folder {folder} ({DATA})"
         if folder
         else f"in the folder that {DATA} names; {DATA} is not set"
     )
     raise InputError(
-        f"task '{card.name}' needs {' and '.join(missing)} {place}",
+        f"task '{card.name}' needs {' and '.join(missing)} {where}",
         hint=f"put the file there{fetch}; tasks that need no file: digits, breast-cancer, wine, diabetes",
     )
 

@@ -45,8 +45,8 @@ class Split:
     def take(self, rows: np.ndarray) -> Split:
         """The examples at `rows` (int64 indices), in that order."""
         index = torch.from_numpy(np.ascontiguousarray(rows))
-        own = rows if self.rows is None else self.rows[rows]
-        return replace(self, x=self.x[index], y=self.y[index], rows=own)
+        numbers = rows if self.rows is None else self.rows[rows]
+        return replace(self, x=self.x[index], y=self.y[index], rows=numbers)
 
     def in_epoch(self, epoch: int) -> Split:
         """The examples as they are in epoch `epoch` (from 0): read anew where their Dataset gives others at each read."""
@@ -83,7 +83,7 @@ def resplit(train: Split, validation: Split, seed: int, *, stratified: bool) -> 
     class, so that each class keeps its numbers of training and validation examples.
     """
     count = len(train) + len(validation)
-    held = np.arange(count) >= len(train)
+    is_validation = np.arange(count) >= len(train)
     strata = (
         np.concatenate([train.y.numpy(), validation.y.numpy()])
         if stratified
@@ -93,7 +93,7 @@ def resplit(train: Split, validation: Split, seed: int, *, stratified: bool) -> 
     chosen = np.zeros(count, dtype=bool)
     for value in np.unique(strata):
         rows = order[strata[order] == value]
-        chosen[rows[: int(held[strata == value].sum())]] = True
+        chosen[rows[: int(is_validation[strata == value].sum())]] = True
     return np.flatnonzero(~chosen), np.flatnonzero(chosen)
 
 
@@ -105,11 +105,11 @@ def deal(count: int, pattern: str, strata: np.ndarray | None = None, seed: int =
     Returns sorted row numbers for each letter.
     """
     order = shuffled(count, seed)
-    place = np.empty(count, dtype=np.int64)
+    position = np.empty(count, dtype=np.int64)
     groups = [order] if strata is None else [order[strata[order] == value] for value in np.unique(strata)]
     for rows in groups:
-        place[rows] = np.arange(len(rows)) % len(pattern)
-    letters = np.array(list(pattern))[place]
+        position[rows] = np.arange(len(rows)) % len(pattern)
+    letters = np.array(list(pattern))[position]
     return {letter: np.flatnonzero(letters == letter) for letter in dict.fromkeys(pattern)}
 
 

@@ -112,19 +112,19 @@ def _plain(
     """The table with numbers as float64, dates as columns of numbers, and text with its gaps named."""
     from pandas import DataFrame, to_datetime
 
-    found: dict[str, Any] = {}
+    columns: dict[str, Any] = {}
     for name in numbers:
-        found[name] = table[name].to_numpy(dtype=np.float64, na_value=np.nan)
-        if np.isinf(found[name]).any():
+        columns[name] = table[name].to_numpy(dtype=np.float64, na_value=np.nan)
+        if np.isinf(columns[name]).any():
             raise InputError(f"column '{name}' holds infinity", hint="give a number, or leave it empty")
     for name in dates:
         times = to_datetime(table[name], format="ISO8601", errors="coerce", utc=True)
         for part in PARTS:
-            found[f"{name} {part}"] = getattr(times.dt, part).to_numpy(dtype=np.float64, na_value=np.nan)
+            columns[f"{name} {part}"] = getattr(times.dt, part).to_numpy(dtype=np.float64, na_value=np.nan)
     for name in texts:
         column = table[name]
-        found[name] = column.astype(object).where(column.notna(), GAP).astype(str).to_numpy(dtype=object)
-    return DataFrame(found)
+        columns[name] = column.astype(object).where(column.notna(), GAP).astype(str).to_numpy(dtype=object)
+    return DataFrame(columns)
 
 
 def encode(table: pd.DataFrame, train: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -127,7 +127,7 @@ class Task:
             raise InputError(f"model must be a function that makes a module, not {what}", hint=hint)
         loss = checked_loss(loss)
         criterion = criterion_of(criterion, loss)
-        own = own_metrics(metrics, criterion)
+        custom = own_metrics(metrics, criterion)
         if kind is not None and kind not in KINDS:
             raise unknown("kind", str(kind), KINDS)
         if name and not NAME.fullmatch(name):
@@ -137,7 +137,7 @@ class Task:
             given["test"] = test
         if batch_size is None:
             batch_size = batch_size_of(train) or BATCH_SIZE
-        splits, found, stand_ins = splits_of(
+        splits, names, stand_ins = splits_of(
             given, criterion, text=kind == "text", model=model if kind is None else None
         )
         packing = splits["train"].packing
@@ -154,7 +154,7 @@ class Task:
             "validation": splits["validation"],
             "test": splits.get("test"),
             "criterion": criterion,
-            "metric": selection_metric(criterion, metric, {name: one.metric for name, one in own.items()}),
+            "metric": selection_metric(criterion, metric, {name: one.metric for name, one in custom.items()}),
             "epochs": _positive("epochs", epochs),
             "batch_size": _positive("batch_size", batch_size),
             "name": name,
@@ -163,9 +163,9 @@ class Task:
             "output": output,
             "encode": encode,
             "loss": loss,
-            "metrics": own,
+            "metrics": custom,
             "flips": bool(flips),
-            "labels": tuple(labels) or found,
+            "labels": tuple(labels) or names,
             "notes": (*notes, *stand_ins),
             "source": source,
             "source_sha256": source_sha256,
@@ -274,8 +274,8 @@ class Task:
 
     def metric_info(self, metric: str | None = None) -> Metric:
         """The entry of a metric, by default of the task's. Raises InputError for one that it does not have."""
-        own = {name: one.metric for name, one in self.metrics.items()}
-        return metric_info(self.criterion, metric or self.metric, own)
+        custom = {name: one.metric for name, one in self.metrics.items()}
+        return metric_info(self.criterion, metric or self.metric, custom)
 
     @property
     def metric_names(self) -> tuple[str, ...]:

@@ -39,15 +39,15 @@ class UsersCode:
     ) -> None:
         if not isinstance(error, Exception | SystemExit):
             return
-        place = _place(error, trace, self.file)
+        location = _place(error, trace, self.file)
         if isinstance(error, InputError):
             raise InputError(
-                f"{place}: {error.message}" if place else error.message, hint=error.hint
+                f"{location}: {error.message}" if location else error.message, hint=error.hint
             ) from error
         text = " ".join(str(error.msg if isinstance(error, SyntaxError) else error).split())
-        said = f"{type(error).__name__}: {text}" if text else type(error).__name__
-        where = f" at {place}" if place else ""
-        raise InputError(f"{self.doing} failed{where}: {said}", hint=self.hint) from error
+        message = f"{type(error).__name__}: {text}" if text else type(error).__name__
+        where = f" at {location}" if location else ""
+        raise InputError(f"{self.doing} failed{where}: {message}", hint=self.hint) from error
 
 
 def _place(error: BaseException, trace: TracebackType | None, file: Path | None) -> str:

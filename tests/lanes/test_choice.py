@@ -84,7 +84,7 @@ def test_bytes_grow_with_lanes_and_hold_at_least_the_activations(context: TaskCo
         held_bytes(Trainer(context, [Run("breast-cancer", recipe, seed, 1) for seed in range(lanes)])) / lanes
         for lanes in (2, 16)
     )
-    hidden = sum(4 * place.output[1] * context.task.batch_size for place in context.places)
+    hidden = sum(4 * place.output[1] * context.task.batch_size for place in context.layer_infos)
     assert hidden / 4 < many < 2 * few
 
 

@@ -135,7 +135,7 @@ def test_what_a_task_lacks_is_not_applicable_with_the_reason(contexts):
     )
     assert (
         found["segmentation"]["translate"]
-        == "the targets belong to places in the image, and would have to be moved with them"
+        == "the targets belong to positions in the image and would have to be moved with them"
     )
     assert found["segmentation"]["fgsm"] == ""
     assert (

@@ -211,8 +211,8 @@ def test_stored_data_stay_as_they_are(model: type[Net]) -> None:
 
 
 def test_a_layer_whose_weight_other_code_reads_is_left_alone() -> None:
-    assert [place.path for place in observe(Net(), X[:2]).places] == ["body", "norm", "head"]
-    assert [place.path for place in observe(ByHand(), X[:2]).places] == ["norm", "head"]
+    assert [place.path for place in observe(Net(), X[:2]).layer_infos] == ["body", "norm", "head"]
+    assert [place.path for place in observe(ByHand(), X[:2]).layer_infos] == ["norm", "head"]
 
 
 def test_whose_forward_it_is() -> None:

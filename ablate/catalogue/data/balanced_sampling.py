@@ -24,8 +24,8 @@ def drawn_examples(labels: Tensor, power: Tensor, uniform: Tensor) -> Tensor:
     counts.scatter_add_(1, labels, torch.ones_like(labels, dtype=torch.float64))
     weights = counts.clamp(min=1).pow(power.double()[:, None] - 1).gather(1, labels)
     cumulated = weights.cumsum(dim=1)
-    place = uniform.double() * cumulated[:, -1:]
-    return torch.searchsorted(cumulated, place, right=True).clamp(max=labels.shape[1] - 1)
+    target = uniform.double() * cumulated[:, -1:]
+    return torch.searchsorted(cumulated, target, right=True).clamp(max=labels.shape[1] - 1)
 
 
 def sample(order: Tensor, labels: Tensor, draws: Draws, p: Settings) -> Tensor:

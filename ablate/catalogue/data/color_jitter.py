@@ -21,7 +21,7 @@ from ablate.seams.settings import Settings
 
 def jittered(x: Tensor, shift: Tensor, contrast: Tensor, saturation: Tensor) -> Tensor:
     """`x` `[K, B, C, H, W]`; b, c, f `[K, B]`."""
-    shift, contrast, saturation = (own[:, :, None, None, None] for own in (shift, contrast, saturation))
+    shift, contrast, saturation = (value[:, :, None, None, None] for value in (shift, contrast, saturation))
     mean = x.mean((2, 3, 4), keepdim=True)
     spread = (x - mean).square().mean((2, 3, 4), keepdim=True).sqrt()
     x = mean + shift * spread + contrast * (x - mean)

@@ -30,7 +30,7 @@ def crops(side: Tensor, right: Tensor, down: Tensor) -> Tensor:
 def batch(batch: Batch, draws: Draws, p: Settings) -> Batch:
     x = batch.x
     side = (1 - draws.uniform("area", x.shape[1]) * p.cut[:, None]).sqrt()
-    right, down = ((2 * draws.uniform(way, x.shape[1]) - 1) * (1 - side) for way in ("right", "down"))
+    right, down = ((2 * draws.uniform(axis, x.shape[1]) - 1) * (1 - side) for axis in ("right", "down"))
     return batch.replaced(x=warped(x, crops(side, right, down)).where(p.like("cut", x) > 0, x))
 
 

@@ -20,9 +20,9 @@ from ablate.seams.settings import Settings
 
 def echoed(positions: Tensor, batch_size: int, factor: Tensor, by_batch: Tensor) -> Tensor:
     """Where each place's example is taken from: `positions` int64 `[N]`, factor int64 `[K]`, by_batch bool `[K]` -> `[K, N]`."""
-    factor, place = factor[:, None], positions[None]
-    of_batch = place // batch_size // factor * batch_size + place % batch_size
-    return torch.where(by_batch[:, None], of_batch, place // factor)
+    factor, position = factor[:, None], positions[None]
+    of_batch = position // batch_size // factor * batch_size + position % batch_size
+    return torch.where(by_batch[:, None], of_batch, position // factor)
 
 
 def position(positions: Tensor, batch_size: int, p: Settings) -> Tensor:

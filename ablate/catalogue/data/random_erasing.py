@@ -22,11 +22,11 @@ from ablate.seams.settings import Settings
 LEAST_AREA, ASPECT = 0.02, 3.3
 
 
-def span(length: Tensor, place: Tensor, side: int) -> Tensor:
+def span(length: Tensor, draw: Tensor, side: int) -> Tensor:
     """bool `[K, B, side]`: `length` pixels (`[K, B]`) that begin at a uniform place."""
     length = length.round().clamp(1, side)
-    first = (place * (side - length + 1)).floor()
-    pixel = torch.arange(side, device=place.device)
+    first = (draw * (side - length + 1)).floor()
+    pixel = torch.arange(side, device=draw.device)
     return (pixel >= first[:, :, None]) & (pixel < (first + length)[:, :, None])
 
 

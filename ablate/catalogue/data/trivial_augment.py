@@ -28,11 +28,13 @@ SLANT, SHIFT, ANGLE, TONE = 0.99, 2 / 3, 0.75 * pi, 0.99
 
 def maps_of(kind: Tensor, strength: Tensor) -> Tensor:
     """Affine maps `[K, B, 2, 3]`; the identity for kinds that are none. `kind` int64 `[K, B]`, strength `[K, B]` in −1 … 1."""
-    own = {name: torch.where(kind == place, strength, 0.0) for place, name in enumerate(KINDS)}
-    angle = ANGLE * own["rotate"]
+    strengths = {name: torch.where(kind == index, strength, 0.0) for index, name in enumerate(KINDS)}
+    angle = ANGLE * strengths["rotate"]
     cosine, sine = angle.cos(), angle.sin()
-    maps = linear_maps(cosine, SLANT * own["shear x"] - sine, SLANT * own["shear y"] + sine, cosine)
-    maps[..., 0, 2], maps[..., 1, 2] = SHIFT * own["shift x"], SHIFT * own["shift y"]
+    maps = linear_maps(
+        cosine, SLANT * strengths["shear x"] - sine, SLANT * strengths["shear y"] + sine, cosine
+    )
+    maps[..., 0, 2], maps[..., 1, 2] = SHIFT * strengths["shift x"], SHIFT * strengths["shift y"]
     return maps
 
 

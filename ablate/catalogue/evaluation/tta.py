@@ -37,8 +37,8 @@ def views(predict: Callable[[Tensor], Tensor], x: Tensor, outputs: Tensor, p: Se
         for index, (down, right) in enumerate(SHIFTS):
             lanes = (index < number) & (p.mirror if mirror else index > 0)
             if lanes.any():
-                own = predict(view(x, down, right, mirror=mirror)).double().softmax(-1)
-                total = total + own.where(lanes.reshape(-1, 1, 1), torch.zeros_like(own))
+                probabilities = predict(view(x, down, right, mirror=mirror)).double().softmax(-1)
+                total = total + probabilities.where(lanes.reshape(-1, 1, 1), torch.zeros_like(probabilities))
     count: Tensor = (number * (1 + p.mirror.to(torch.int64))).reshape(-1, 1, 1)
     # A probability of zero has no logarithm, and outputs must be finite.
     mean = (total / count).log().clamp(min=torch.finfo(outputs.dtype).min).to(outputs.dtype)

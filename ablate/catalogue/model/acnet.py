@@ -40,7 +40,7 @@ class AsymmetricKernels(Gate):
         o, i, k, _ = weight.shape
         kernels = drawn((o, i, 1, k), generator), drawn((o, i, k, 1), generator)
         self.horizontal, self.vertical = (
-            nn.Parameter(own if on else torch.zeros_like(own)) for own in kernels
+            nn.Parameter(kernel if on else torch.zeros_like(kernel)) for kernel in kernels
         )
 
     def forward(self, weight: Tensor) -> Tensor:
@@ -52,9 +52,9 @@ def is_square(weight: Tensor) -> bool:
 
 
 def model(net: Net, p: Any) -> None:
-    for place, site in net.sites():
+    for info, site in net.sites():
         weight = getattr(site.layer, "weight", None)
-        if not place.custom and isinstance(weight, Tensor) and is_square(weight):
+        if not info.custom and isinstance(weight, Tensor) and is_square(weight):
             site.weight_transforms.append(AsymmetricKernels(p.on, weight, p.generator))
             net.count("acnet")
 

@@ -36,34 +36,34 @@ KINDS: Mapping[str, Callable[[], nn.Module]] = {
 
 def hidden_activations(net: Net) -> list[LayerInfo]:
     """The activation modules between the model's layers: no output activation, no gates."""
-    before_head = [place.path for place in net.places]
+    before_head = [info.path for info in net.layer_infos]
     if net.head is not None:
         before_head = before_head[: before_head.index(net.head)]
     every = net.of(*ACTIVATIONS)
-    found = [place for place in every if place.path in before_head]
-    rest = [place for place in found if not issubclass(place.kind, nn.Sigmoid)] or found
-    for place in every:
-        if place not in rest:
-            why = "as gates" if place in found else "after the head"
-            net.leave("activation", place.kind.__name__, why)
+    hidden = [info for info in every if info.path in before_head]
+    rest = [info for info in hidden if not issubclass(info.kind, nn.Sigmoid)] or hidden
+    for info in every:
+        if info not in rest:
+            why = "as gates" if info in hidden else "after the head"
+            net.leave("activation", info.kind.__name__, why)
     net.leave_out_of_reach("activation", "activation")
     return rest
 
 
 def model(net: Net, p: Any) -> None:
-    places = hidden_activations(net)
-    for place in places:
-        switch = net.switch(place)
-        own = switch.otherwise
+    infos = hidden_activations(net)
+    for info in infos:
+        switch = net.switch(info)
+        original = switch.otherwise
         for kind, make in KINDS.items():
-            if repr(make()) != repr(own):
+            if repr(make()) != repr(original):
                 switch.add(kind, make(), p.on and p.kind == kind)
         if p.kind in switch.branches:
             net.count("activation")
         else:
-            net.leave("activation", place.kind.__name__, ALREADY)
+            net.leave("activation", info.kind.__name__, ALREADY)
     for kind in KINDS:
-        if places and not any(kind in net.switch(place).branches for place in places):
+        if infos and not any(kind in net.switch(info).branches for info in infos):
             net.leaves_unchanged("activation", "kind", kind)
 
 

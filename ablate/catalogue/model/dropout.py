@@ -30,20 +30,20 @@ from ablate.surgery.layers import Dropout
 from ablate.surgery.net import ALREADY, Net
 
 
-def probabilities(p: float, places: int, profile: str) -> list[float]:
+def probabilities(p: float, layers: int, profile: str) -> list[float]:
     """The drop probability at each of `places` places, from the input's side to the head's."""
-    return [p if profile == "flat" else p * (i + 1) / places for i in range(places)]
+    return [p if profile == "flat" else p * (i + 1) / layers for i in range(layers)]
 
 
 def model(net: Net, p: Any) -> None:
     if not 0 <= p.p < 1:
         raise InputError(f"dropout.p must be below 1, not {p.p}", hint="1 would switch every unit off")
-    own, drops = net.of(nn.Dropout), net.attention_dropouts()
+    plain, drops = net.of(nn.Dropout), net.attention_dropouts()
     foreign = net.leave_out_of_reach("dropout", "dropout")
-    others = [place for place in net.of(*DROPOUTS) if place not in own]
-    for place in others:
-        net.leave("dropout", place.kind.__name__, "of another kind")
-    if own or drops:
+    others = [info for info in net.of(*DROPOUTS) if info not in plain]
+    for info in others:
+        net.leave("dropout", info.kind.__name__, "of another kind")
+    if plain or drops:
         replace(net, p)
     elif not foreign and not others:
         add(net, p)
@@ -51,26 +51,24 @@ def model(net: Net, p: Any) -> None:
 
 def add(net: Net, p: Any) -> None:
     """Masks on the inputs of all layers but the first; p = 0 in lanes without the trick."""
-    places = net.of(*AFFINE)[1:]
-    chances = probabilities(p.p if p.on else 0.0, len(places), p.profile)
-    for place, probability in zip(places, chances, strict=True):
-        layer = Dropout(probability, f"dropout/{place.path}", inverted=not p.on or p.scaling == "training")
-        net.site(place).before.append(layer)
+    infos = net.of(*AFFINE)[1:]
+    chances = probabilities(p.p if p.on else 0.0, len(infos), p.profile)
+    for info, probability in zip(infos, chances, strict=True):
+        layer = Dropout(probability, f"dropout/{info.path}", inverted=not p.on or p.scaling == "training")
+        net.site(info).before.append(layer)
         net.count("dropout")
 
 
 def replace(net: Net, p: Any) -> None:
     """The model's own layers with other probabilities."""
-    places, inverted = net.of(nn.Dropout), p.scaling == "training"
-    had = [net.layer(place.path).p for place in places]
-    for place, before, probability in zip(
-        places, had, probabilities(p.p, len(places), p.profile), strict=True
-    ):
+    infos, inverted = net.of(nn.Dropout), p.scaling == "training"
+    had = [net.layer(info.path).p for info in infos]
+    for info, before, probability in zip(infos, had, probabilities(p.p, len(infos), p.profile), strict=True):
         if probability == before and inverted:
             net.leave("dropout", "Dropout", f"with p = {before:g} {ALREADY}")
             continue
         if p.on:
-            net.replace(place.path, Dropout(probability, f"model/{place.path}", inverted=inverted))
+            net.replace(info.path, Dropout(probability, f"model/{info.path}", inverted=inverted))
         net.count("dropout")
     for attention in net.attention_dropouts():
         had.append(attention.dropout)

@@ -49,15 +49,15 @@ def draw(weight: Tensor, scheme: str, gain: float, generator: Generator) -> None
 def affine_layers(net: Net) -> Iterator[tuple[str, nn.Module]]:
     """(name, layer) of every convolution and linear layer that is trained, also of those that stand in for one of the
     user's. Not of layers with a `forward` of the user's own, who know what their weights mean."""
-    for place in net.of(*AFFINE):
-        if place.custom:
+    for info in net.of(*AFFINE):
+        if info.custom:
             continue
-        layer = net.layer(place.path)
+        layer = net.layer(info.path)
         while isinstance(layer, Site | Switch):
             layer = layer.layer if isinstance(layer, Site) else layer.chosen
         for name, part in layer.named_modules():
             if isinstance(part, AFFINE) and part.weight.requires_grad:
-                yield f"{place.path}/{name}", part
+                yield f"{info.path}/{name}", part
 
 
 def model(net: Net, p: Any) -> None:
@@ -66,9 +66,9 @@ def model(net: Net, p: Any) -> None:
     root = int(torch.randint(2**31, (), generator=p.generator))
     for name, layer in affine_layers(net):
         # A generator for each layer: what one draws cannot depend on which others there are.
-        own = Generator().manual_seed(stream_number(f"{root} {name}") & 0x7FFFFFFF)
+        generator = Generator().manual_seed(stream_number(f"{root} {name}") & 0x7FFFFFFF)
         assert isinstance(layer, AFFINE)
-        draw(layer.weight, p.scheme, p.gain, own)
+        draw(layer.weight, p.scheme, p.gain, generator)
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)
         net.count("initialization")

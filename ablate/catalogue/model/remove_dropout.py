@@ -22,15 +22,15 @@ from ablate.surgery.net import Net
 
 def model(net: Net, p: Any) -> None:
     net.leave_out_of_reach("remove_dropout", "dropout")
-    for place in net.of(*DROPOUTS):
-        layer = net.layer(place.path)
+    for info in net.of(*DROPOUTS):
+        layer = net.layer(info.path)
         if getattr(layer, "p", 0.0) == 0:
-            net.leave("remove_dropout", place.kind.__name__, "with p = 0")
+            net.leave("remove_dropout", info.kind.__name__, "with p = 0")
             continue
         if not isinstance(layer, Dropout):
-            net.switch(place).add("remove_dropout", nn.Identity(), p.on)
+            net.switch(info).add("remove_dropout", nn.Identity(), p.on)
         elif p.on:
-            net.replace(place.path, Dropout(0.0, f"model/{place.path}"))
+            net.replace(info.path, Dropout(0.0, f"model/{info.path}"))
         net.count("remove_dropout")
     for attention in net.attention_dropouts():
         if p.on:

@@ -22,8 +22,8 @@ from ablate.surgery.net import Net
 
 def model(net: Net, p: Any) -> None:
     net.leave_out_of_reach("remove_norm", "norm")
-    for place in net.of(*NORMS):
-        net.switch(place).add("remove_norm", nn.Identity(), p.on)
+    for info in net.of(*NORMS):
+        net.switch(info).add("remove_norm", nn.Identity(), p.on)
         net.count("remove_norm")
 
 

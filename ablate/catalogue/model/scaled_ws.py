@@ -41,8 +41,8 @@ class ScaledStandardization(Gate):
 
 
 def model(net: Net, p: Any) -> None:
-    for place, site in net.sites():
-        if not place.custom:
+    for info, site in net.sites():
+        if not info.custom:
             weight = site.layer.weight
             assert isinstance(weight, Tensor)
             site.weight_transforms.append(ScaledStandardization(p.on, len(weight)))

@@ -20,13 +20,13 @@ from ablate.surgery.net import Net
 
 
 def model(net: Net, p: Any) -> None:
-    for place in net.hidden():
-        if place.in_residual:
-            net.leave("skip_connection", place.kind.__name__, "in residual blocks")
-        elif place.input != place.output:
-            net.leave("skip_connection", place.kind.__name__, "that change the shape")
+    for info in net.hidden():
+        if info.in_residual:
+            net.leave("skip_connection", info.kind.__name__, "in residual blocks")
+        elif info.input != info.output:
+            net.leave("skip_connection", info.kind.__name__, "that change the shape")
         else:
-            net.site(place).residual = Residual(p.on)
+            net.site(info).residual = Residual(p.on)
             net.count("skip_connection")
 
 

@@ -40,10 +40,10 @@ class SqueezeExcitation(nn.Module):
 
 
 def model(net: Net, p: Any) -> None:
-    for place, site in net.sites():
-        if issubclass(place.kind, CONVOLUTIONS):
-            switch = Switch(nn.Identity(), shape=place.output)
-            channels = place.output[1]
+    for info, site in net.sites():
+        if issubclass(info.kind, CONVOLUTIONS):
+            switch = Switch(nn.Identity(), shape=info.output)
+            channels = info.output[1]
             branch = SqueezeExcitation(channels, max(1, channels // p.reduction), p.generator)
             switch.add("squeeze_excitation", branch, p.on)
             site.after.append(switch)

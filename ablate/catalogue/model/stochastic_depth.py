@@ -42,17 +42,17 @@ class DropBranch(RandomLayer):
 def model(net: Net, p: Any) -> None:
     if not 0 <= p.p < 1:
         raise InputError(f"stochastic_depth.p must be below 1, not {p.p}")
-    same = [place for place in net.hidden() if place.input == place.output]
-    places = [place for place in same if not place.in_residual]
-    net.leave("stochastic_depth", "layers", "in residual blocks", len(same) - len(places))
-    for number, place in enumerate(places, 1):
-        site = net.site(place)
+    same = [info for info in net.hidden() if info.input == info.output]
+    branches = [info for info in same if not info.in_residual]
+    net.leave("stochastic_depth", "layers", "in residual blocks", len(same) - len(branches))
+    for number, info in enumerate(branches, 1):
+        site = net.site(info)
         if site.residual is None:
             site.residual = Residual(False)
         if p.on and p.p > 0 and isinstance(site.residual, Gate):
             site.residual.on.fill_(1)
-        own = p.p * number / len(places) if p.on else 0.0
-        site.after.append(DropBranch(f"stochastic_depth/{place.path}", own))
+        probability = p.p * number / len(branches) if p.on else 0.0
+        site.after.append(DropBranch(f"stochastic_depth/{info.path}", probability))
         net.count("stochastic_depth")
 
 

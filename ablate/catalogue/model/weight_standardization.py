@@ -36,8 +36,8 @@ class WeightStandardization(Gate):
 
 
 def model(net: Net, p: Any) -> None:
-    for place, site in net.sites():
-        if issubclass(place.kind, CONVOLUTIONS) and not place.custom:
+    for info, site in net.sites():
+        if issubclass(info.kind, CONVOLUTIONS) and not info.custom:
             site.weight_transforms.append(WeightStandardization(p.on))
             net.count("weight_standardization")
 

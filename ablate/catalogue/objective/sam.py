@@ -46,8 +46,8 @@ def objective(
 ) -> Tensor:
     named = dict(weights)
     trained = {name: w for name, w in named.items() if w.requires_grad}
-    found = torch.autograd.grad(loss(named, batch).sum(), list(trained.values()), allow_unused=True)
-    gradients = {name: g for name, g in zip(trained, found, strict=True) if g is not None}
+    ascent = torch.autograd.grad(loss(named, batch).sum(), list(trained.values()), allow_unused=True)
+    gradients = {name: g for name, g in zip(trained, ascent, strict=True) if g is not None}
     return loss(ascended(named, gradients, p.rho), batch)
 
 

@@ -31,9 +31,9 @@ def accumulated(g: Tensor, sums: list[Tensor]) -> Tensor:
     for other in sums[1:]:
         least = torch.minimum(least, other)
     v = least + g * g
-    for dim, own in enumerate(sums, 1):
+    for dim, maxima in enumerate(sums, 1):
         others = [d for d in range(1, v.ndim) if d != dim]
-        own.copy_(v.amax(dim=others, keepdim=True))
+        maxima.copy_(v.amax(dim=others, keepdim=True))
     return v
 
 
@@ -42,9 +42,9 @@ def state(weights: LaneTensors) -> dict[str, Tensor]:
     for name, tensor in weights.items():
         shape = dimensions(weights.spec(name))
         for dim, size in enumerate(shape):
-            own = [1] * len(shape)
-            own[dim] = size
-            made[f"maxima{dim}/{name}"] = tensor.new_zeros(len(tensor), *own)
+            view = [1] * len(shape)
+            view[dim] = size
+            made[f"maxima{dim}/{name}"] = tensor.new_zeros(len(tensor), *view)
     return made
 
 

@@ -38,9 +38,9 @@ def rates(p: Settings) -> tuple[Tensor, Tensor]:
 def decay(
     weights: LaneTensors, gradients: LaneTensors, lr: Tensor, p: Settings
 ) -> tuple[LaneTensors, LaneTensors]:
-    through, beside = p.once(rates)
+    through, decoupled_rate = p.once(rates)
     w, g = weights.flat, gradients.flat
-    return weights.like(decoupled(w, lr[:, None], beside)), gradients.like(l2(w, g, through))
+    return weights.like(decoupled(w, lr[:, None], decoupled_rate)), gradients.like(l2(w, g, through))
 
 
 TRICK = Trick(

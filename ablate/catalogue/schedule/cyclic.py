@@ -33,8 +33,8 @@ def factor(step: Tensor, total: int, per_epoch: int, p: Settings) -> Tensor:
     done = step.to(cycle.dtype) / cycle
     halvings = torch.stack([torch.zeros_like(done), done.floor(), 2 * done], dim=-1)
     kind = torch.tensor([SHAPES.index(name) for name in p.shape], device=step.device)
-    own = halvings.gather(-1, kind.expand(step.shape).unsqueeze(-1)).squeeze(-1)
-    height = triangle(step, cycle) * (-log(2.0) * own).exp()
+    exponent = halvings.gather(-1, kind.expand(step.shape).unsqueeze(-1)).squeeze(-1)
+    height = triangle(step, cycle) * (-log(2.0) * exponent).exp()
     floor: Tensor = p.floor
     return floor + (1 - floor) * height
 

@@ -28,10 +28,10 @@ def most_drops(p: Settings) -> int:
 def factor(step: Tensor, total: int, per_epoch: int, p: Settings) -> Tensor:
     drops = p.drops.to(torch.int64)
     passed = drops_so_far(step, total, drops)
-    found = torch.ones(step.shape, dtype=p.gamma.dtype, device=step.device)
+    result = torch.ones(step.shape, dtype=p.gamma.dtype, device=step.device)
     for number in range(p.once(most_drops)):
-        found = torch.where(passed > number, found * p.gamma, found)
-    return found
+        result = torch.where(passed > number, result * p.gamma, result)
+    return result
 
 
 TRICK = Trick(

@@ -65,11 +65,11 @@ def activation(kind: str, *, backward: bool) -> Function:
     most = code.imul(builder.sdiv(numbers, code.isum(width)), width)
     for wide, begin, end in ((width, code.isum(0), most), (1, most, numbers)):
         with code.loop(builder.sub(end, begin), step=wide) as i:
-            place = code.isum(begin, i)
-            value = result(code, code.load(args["x"], place, wide))
+            offset = code.isum(begin, i)
+            value = result(code, code.load(args["x"], offset, wide))
             if backward:
-                value = builder.fmul(value, code.load(args["grad_y"], place, wide))
-            code.store(value, args["y"], place)
+                value = builder.fmul(value, code.load(args["grad_y"], offset, wide))
+            code.store(value, args["y"], offset)
     return code.compile()
 
 

@@ -86,11 +86,11 @@ class Layer:
             steps = ((channel, "channel"), (row, "row"), (column, "column"))
             at = code.isum(first, *(code.imul(i, args[stride]) for i, stride in steps))
             down = code.isum(code.imul(channel, height), row, sizes.padding[0])
-            place = code.isum(into, code.imul(down, width), column, sizes.padding[1])
+            target = code.isum(into, code.imul(down, width), column, sizes.padding[1])
             if out:
-                code.store(code.load(self.workspace, place, 1), args["x"], at)
+                code.store(code.load(self.workspace, target, 1), args["x"], at)
             else:
-                code.store(code.load(args["x"], at, 1), self.workspace, place)
+                code.store(code.load(args["x"], at, 1), self.workspace, target)
 
     def corner(self, row: Value, column: Count) -> Value:
         """Offset in a padded map of what the first weight multiplies for an output."""
@@ -127,9 +127,9 @@ def forward(sizes: Sizes) -> tuple[Function, int]:
                         )
                         for j, total in enumerate(sums)
                     ]  # fmt: skip
-                place = code.isum(at, code.imul(code.isum(code.imul(row, wide), column), sizes.out), o)
+                position = code.isum(at, code.imul(code.isum(code.imul(row, wide), column), sizes.out), o)
                 for j, total in enumerate(sums):
-                    code.store(total, args["y"], code.isum(place, j * sizes.out))
+                    code.store(total, args["y"], code.isum(position, j * sizes.out))
     return code.compile(), padded + sizes.padded_elements
 
 
@@ -149,9 +149,9 @@ def backward(sizes: Sizes) -> tuple[Function, int]:
             at = layer.example_offset(lane, example)
             with code.loop(sizes.out, step=width) as o:
                 for first in range(0, sizes.weights, SUMS):
-                    places = [code.isum(sums + (first + i) * sizes.out, o) for i in range(SUMS)]
+                    accumulators = [code.isum(sums + (first + i) * sizes.out, o) for i in range(SUMS)]
                     _accumulate_weight_grad(
-                        layer, code.isum(at, o), padded, first, places[: sizes.weights - first]
+                        layer, code.isum(at, o), padded, first, accumulators[: sizes.weights - first]
                     )
                 total = _sum_positions(
                     layer, code.isum(at, o), code.load(args["grad_bias"], code.isum(bias, o), width)
@@ -175,15 +175,19 @@ def backward_to_x(sizes: Sizes) -> tuple[Function, int]:
         code.fill(0, layer.workspace, code.isum(0), sizes.padded_elements)
         weights, at = code.imul(lane, sizes.out * sizes.weights), layer.example_offset(lane, example)
         with code.loop(height) as row, code.loop(wide) as column:
-            place = code.isum(at, code.imul(code.isum(code.imul(row, wide), column), sizes.out))
+            start = code.isum(at, code.imul(code.isum(code.imul(row, wide), column), sizes.out))
 
             def step(
-                o: Value, sums: Sequence[Value], place: Value = place, weights: Value = weights
+                o: Value, sums: Sequence[Value], start: Value = start, weights: Value = weights
             ) -> list[Value]:
-                gradient = code.load_broadcast(args["grad_y"], code.isum(place, o), simd_width())
-                own = code.isum(weights, code.imul(o, sizes.weights))
+                gradient = code.load_broadcast(args["grad_y"], code.isum(start, o), simd_width())
+                column_weights = code.isum(weights, code.imul(o, sizes.weights))
                 return [
-                    code.fma(gradient, code.load_masked(args["weight"], code.isum(own, first), count), total)
+                    code.fma(
+                        gradient,
+                        code.load_masked(args["weight"], code.isum(column_weights, first), count),
+                        total,
+                    )
                     for (first, count), total in zip(vectors, sums, strict=True)
                 ]
 
@@ -197,16 +201,18 @@ def backward_to_x(sizes: Sizes) -> tuple[Function, int]:
     return code.compile(), sizes.padded_elements
 
 
-def _accumulate_weight_grad(layer: Layer, at: Value, padded: int, first: int, places: list[Value]) -> None:
+def _accumulate_weight_grad(
+    layer: Layer, at: Value, padded: int, first: int, accumulators: list[Value]
+) -> None:
     """The gradients of some weights, from one example's gradient at `at`, added to those at `places`."""
     code, sizes, width = layer.code, layer.sizes, layer.width
     height, wide = sizes.outputs
-    offsets = layer.offsets[first : first + len(places)]
+    offsets = layer.offsets[first : first + len(accumulators)]
 
     def step(row: Value, sums: Sequence[Value]) -> list[Value]:
         for column in range(wide):
-            place = code.imul(code.isum(code.imul(row, wide), column), sizes.out)
-            gradient = code.load(layer.args["grad_y"], code.isum(at, place), width)
+            position = code.imul(code.isum(code.imul(row, wide), column), sizes.out)
+            gradient = code.load(layer.args["grad_y"], code.isum(at, position), width)
             corner = code.isum(padded, layer.corner(row, column))
             sums = [
                 code.fma(
@@ -216,9 +222,11 @@ def _accumulate_weight_grad(layer: Layer, at: Value, padded: int, first: int, pl
             ]
         return list(sums)
 
-    found = code.reduce([code.load(layer.workspace, place, width) for place in places], height, step)
-    for place, value in zip(places, found, strict=True):
-        code.store(value, layer.workspace, place)
+    totals = code.reduce(
+        [code.load(layer.workspace, position, width) for position in accumulators], height, step
+    )
+    for position, value in zip(accumulators, totals, strict=True):
+        code.store(value, layer.workspace, position)
 
 
 def _sum_positions(layer: Layer, at: Value, total: Value) -> Value:
@@ -227,8 +235,8 @@ def _sum_positions(layer: Layer, at: Value, total: Value) -> Value:
     def step(row: Value, sums: Sequence[Value]) -> list[Value]:
         (total,) = sums
         for column in range(wide):
-            place = code.imul(code.isum(code.imul(row, wide), column), out)
-            total = code.fadd(total, code.load(layer.args["grad_y"], code.isum(at, place), layer.width))
+            offset = code.imul(code.isum(code.imul(row, wide), column), out)
+            total = code.fadd(total, code.load(layer.args["grad_y"], code.isum(at, offset), layer.width))
         return [total]
 
     return code.reduce([total], height, step)[0]

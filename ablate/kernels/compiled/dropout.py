@@ -30,8 +30,8 @@ def dropout(starts: int) -> Function:
         return builder.load(builder.gep(pointer, [at], source_etype=kind), typ=kind, align=kind.width // 8)
 
     def random_bits(start: Value, table: Value, at: Value, wide: int) -> Value:
-        place = builder.gep(table, [code.isum(start, at)], source_etype=I16)
-        return builder.load(place, typ=ir.VectorType(I16, wide), align=2)
+        address = builder.gep(table, [code.isum(start, at)], source_etype=I16)
+        return builder.load(address, typ=ir.VectorType(I16, wide), align=2)
 
     with code.loop(args["lanes"]) as lane:
         key = builder.zext(integer(args["key"], I32, lane), I64)

@@ -40,8 +40,8 @@ def _transpose_tile(code: FunctionBuilder, lines: Sequence[Value]) -> list[Value
     """The transpose of a square matrix, given by rows: one bit of the indices after another."""
     width, rows, apart = len(lines), list(lines), 1
     while apart < width:
-        upper = [place if not place & apart else width + place - apart for place in range(width)]
-        lower = [place + apart if not place & apart else width + place for place in range(width)]
+        upper = [index if not index & apart else width + index - apart for index in range(width)]
+        lower = [index + apart if not index & apart else width + index for index in range(width)]
         for i in range(width):
             if not i & apart:
                 one, other = rows[i], rows[i + apart]

@@ -71,8 +71,8 @@ class FunctionBuilder:
         row, run = function.args[0], self.module.globals["run"]
         result = []
         for i, argument in enumerate(run.args):
-            place = builder.gep(row, [ir.Constant(I64, i)], source_etype=I64)
-            number = builder.load(place, typ=I64, align=8)
+            pointer = builder.gep(row, [ir.Constant(I64, i)], source_etype=I64)
+            number = builder.load(pointer, typ=I64, align=8)
             result.append(number if argument.type == I64 else builder.inttoptr(number, ADDRESS))
         builder.call(run, result)
         builder.ret_void()
@@ -124,14 +124,14 @@ class FunctionBuilder:
         body, end = builder.append_basic_block(), builder.append_basic_block()
         builder.branch(body)
         builder.position_at_end(body)
-        i, *held = (builder.phi(kind) for kind in (I64, *(value.type for value in first)))
+        i, *phis = (builder.phi(kind) for kind in (I64, *(value.type for value in first)))
         i.add_incoming(ir.Constant(I64, 0), before)
-        for phi, value in zip(held, first, strict=True):
+        for phi, value in zip(phis, first, strict=True):
             phi.add_incoming(value, before)
-        result = step(i, held)
+        result = step(i, phis)
         following = builder.add(i, ir.Constant(I64, 1))
         i.add_incoming(following, builder.block)
-        for phi, value in zip(held, result, strict=True):
+        for phi, value in zip(phis, result, strict=True):
             phi.add_incoming(value, builder.block)
         builder.cbranch(builder.icmp_signed("<", following, self.isum(stop)), body, end)
         builder.position_at_end(end)
@@ -170,8 +170,8 @@ class FunctionBuilder:
         """A scalar in every lane of a vector."""
         empty = ir.Constant(ir.VectorType(number.type, width), ir.Undefined)
         single = self.builder.insert_element(empty, number, ir.Constant(I32, 0))
-        places = ir.Constant(ir.VectorType(I32, width), [0] * width)
-        return self.builder.shuffle_vector(single, empty, places)
+        indices = ir.Constant(ir.VectorType(I32, width), [0] * width)
+        return self.builder.shuffle_vector(single, empty, indices)
 
     def load_masked(self, pointer: Value, offset: Count, count: int) -> Value:
         """The first `count` elements of a vector; the rest are 0."""
@@ -180,8 +180,8 @@ class FunctionBuilder:
             return self.load(pointer, offset, width)
         kind, mask = vector_type(width), _mask(width, count)
         function = self._function(f"llvm.masked.load.v{width}f32.p0", kind, [ADDRESS, I32, mask.type, kind])
-        place, nothing = self.ptr(pointer, offset), ir.Constant(kind, [0.0] * width)
-        return self.builder.call(function, [place, ir.Constant(I32, 4), mask, nothing])
+        address, nothing = self.ptr(pointer, offset), ir.Constant(kind, [0.0] * width)
+        return self.builder.call(function, [address, ir.Constant(I32, 4), mask, nothing])
 
     def store_prefix(self, value: Value, pointer: Value, offset: Count, count: int) -> None:
         """Store the first `count` elements of a vector only. In powers of two: some processors execute masked stores element by element."""
@@ -221,15 +221,15 @@ class FunctionBuilder:
     def fadd(self, a: Value, b: Value) -> Value:
         return self.builder.fadd(a, b)
 
-    def shuffle(self, one: Value, other: Value, places: Sequence[int]) -> Value:
+    def shuffle(self, one: Value, other: Value, indices: Sequence[int]) -> Value:
         """The elements of two vectors at these positions, those of `other` numbered after those of `one`."""
         return self.builder.shuffle_vector(
-            one, other, ir.Constant(ir.VectorType(I32, len(places)), list(places))
+            one, other, ir.Constant(ir.VectorType(I32, len(indices)), list(indices))
         )
 
     def swap_lanes(self, a: Value, apart: int) -> Value:
         """Every element exchanged with the one `apart` from it, a power of two."""
-        return self.shuffle(a, a, [place ^ apart for place in range(a.type.count)])
+        return self.shuffle(a, a, [index ^ apart for index in range(a.type.count)])
 
     def sqrt(self, a: Value) -> Value:
         return self._intrinsic("sqrt", a)

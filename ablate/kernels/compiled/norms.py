@@ -42,10 +42,10 @@ class NormPass:
 
     def address(self, lane: Value, name: str) -> Value:
         """Of the lane's row of a tensor of its part."""
-        code, place = self.code, 2 * self.parts.index(name)
+        code, index = self.code, 2 * self.parts.index(name)
         part = code.imul(self.column(lane, "part"), 2 * len(self.parts))
-        apart = code.imul(self.column(lane, "row"), self._integer("parts", part, place + 1))
-        return code.int_to_ptr(code.isum(self._integer("parts", part, place), apart))
+        apart = code.imul(self.column(lane, "row"), self._integer("parts", part, index + 1))
+        return code.int_to_ptr(code.isum(self._integer("parts", part, index), apart))
 
     def _integer(self, table: str, row: Value, column: int) -> Value:
         builder = self.code.builder
@@ -116,8 +116,8 @@ class NormPass:
                 vectors = builder.sdiv(whole, code.isum(width))
 
                 def add(i: Value, sums: Sequence[Value]) -> list[Value]:
-                    place = code.isum(workspace, first, code.imul(i, width))
-                    return [code.fadd(sums[0], code.load(pointer, place, width))]
+                    offset = code.isum(workspace, first, code.imul(i, width))
+                    return [code.fadd(sums[0], code.load(pointer, offset, width))]
 
                 (total,) = code.reduce([code.constant(0, width)], vectors, add)
                 for apart in (1, 2, 4, 8):
@@ -190,8 +190,8 @@ def forward(channels: int) -> tuple[Function, int]:
             scale, shift = code.load(weight, c, width), code.load(bias, c, width)
             with code.loop(rows) as row:
                 normal = builder.fmul(builder.fsub(x(row, c), mean), slope)
-                place = code.isum(at, code.imul(row, channels), c)
-                code.store(code.fma(normal, scale, shift), args["y"], place)
+                position = code.isum(at, code.imul(row, channels), c)
+                code.store(code.fma(normal, scale, shift), args["y"], position)
 
     layer.for_lanes(standardise)
     return code.compile(), 2 * channels
@@ -206,9 +206,9 @@ def _update_running(layer: NormPass, lane: Value, rows: Value, saved: Value, spr
     unbiased = builder.fdiv(code.int_to_float(rows, width), less)
     mean, variance = (layer.address(lane, name) for name in ("running_mean", "running_var"))
     with code.loop(layer.channels, step=width) as c:
-        own = code.load(args["saved"], code.isum(saved, c), width)
+        mean_of_batch = code.load(args["saved"], code.isum(saved, c), width)
         wide = builder.fmul(code.load(args["workspace"], code.isum(spread, c), width), unbiased)
-        for running, value in ((mean, own), (variance, wide)):
+        for running, value in ((mean, mean_of_batch), (variance, wide)):
             before = builder.fmul(code.load(running, c, width), rest)
             code.store(code.fma(value, share, before), running, c)
 
@@ -239,11 +239,11 @@ def backward(channels: int) -> tuple[Function, int]:
             return [code.load(args["saved"], code.isum(saved, i * channels, c), width) for i in range(2)]
 
         with code.loop(channels, step=width) as c:
-            own = seen(c)
+            statistics = seen(c)
 
             def both(row: Value, sums: Sequence[Value]) -> list[Value]:
                 g = gradient(row, c)
-                return [code.fadd(sums[0], g), code.fma(g, normal(row, c, *own), sums[1])]
+                return [code.fadd(sums[0], g), code.fma(g, normal(row, c, *statistics), sums[1])]
 
             sums = layer.chunked_sums(rows, 2, both)
             scale = builder.fmul(code.load(weight, c, width), code.int_to_float(fresh, width))
@@ -253,16 +253,16 @@ def backward(channels: int) -> tuple[Function, int]:
         layer.sum_groups(0, members)
         layer.sum_groups(channels, members)
         with code.loop(channels, step=width) as c:
-            own, scale = seen(c), code.load(weight, c, width)
+            statistics, scale = seen(c), code.load(weight, c, width)
             shift, slope = (
                 builder.fmul(code.load(workspace, code.isum(offset, c), width), share)
                 for offset in (0, channels)
             )
             with code.loop(rows) as row:
                 apart = builder.fsub(builder.fmul(gradient(row, c), scale), shift)
-                apart = builder.fsub(apart, builder.fmul(normal(row, c, *own), slope))
-                place = code.isum(at, code.imul(row, channels), c)
-                code.store(builder.fmul(apart, own[1]), args["grad_x"], place)
+                apart = builder.fsub(apart, builder.fmul(normal(row, c, *statistics), slope))
+                position = code.isum(at, code.imul(row, channels), c)
+                code.store(builder.fmul(apart, statistics[1]), args["grad_x"], position)
 
     layer.for_lanes(back)
     return code.compile(), 2 * channels

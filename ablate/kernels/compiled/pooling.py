@@ -37,8 +37,8 @@ def max_pool(window: tuple[int, int], size: tuple[int, int], channels: int, *, b
                 positions = [
                     code.isum(corner, (i * length + j) * channels) for i in range(high) for j in range(wide)
                 ]
-                own = code.imul(code.isum(code.imul(row, columns), column), channels)
-                at = code.isum(of_y, own, channel)
+                pixel = code.imul(code.isum(code.imul(row, columns), column), channels)
+                at = code.isum(of_y, pixel, channel)
                 value, replaced = _running_max(
                     code, [code.load(args["x"], position, width) for position in positions]
                 )

@@ -18,11 +18,11 @@ def leaky_relu(*, backward: bool) -> Function:
     numbers = args["numbers"]
     most = code.imul(builder.sdiv(numbers, code.isum(width)), width)
     with code.loop(args["lanes"]) as lane:
-        own = builder.load(code.ptr(args["slope"], lane), typ=F32, align=4)
-        with builder.if_then(builder.fcmp_ordered("==", own, own)):
+        slope_of_lane = builder.load(code.ptr(args["slope"], lane), typ=F32, align=4)
+        with builder.if_then(builder.fcmp_ordered("==", slope_of_lane, slope_of_lane)):
             base = code.imul(lane, numbers)
             for wide, begin, end in ((width, code.isum(0), most), (1, most, numbers)):
-                slope, zero = code.broadcast(own, wide), code.constant(0, wide)
+                slope, zero = code.broadcast(slope_of_lane, wide), code.constant(0, wide)
                 cut = builder.fcmp_ordered("==", slope, zero)
 
                 def value(at: Value, wide: int = wide, slope: Value = slope, zero: Value = zero, cut: Value = cut) -> Value:  # fmt: skip
@@ -36,6 +36,6 @@ def leaky_relu(*, backward: bool) -> Function:
                     return builder.select(is_low, low, through)
 
                 with code.loop(builder.sub(end, begin), step=wide) as i:
-                    place = code.isum(base, begin, i)
-                    code.store(value(place), args["y"], place)
+                    offset = code.isum(base, begin, i)
+                    code.store(value(offset), args["y"], offset)
     return code.compile()

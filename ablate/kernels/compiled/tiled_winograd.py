@@ -95,8 +95,8 @@ class TiledLayer(Layer):
         """Offset of a tile's first element in a map of that width at `start` of the workspace."""
         code, builder, across = self.code, self.code.builder, self.code.isum(self.grid.tiles[1])
         down, along = (kind(tile, across) for kind in (builder.sdiv, builder.srem))
-        place = code.isum(code.imul(down, STEP * wide), code.imul(along, STEP))
-        return code.isum(start, code.imul(place, channels))
+        pixel = code.isum(code.imul(down, STEP * wide), code.imul(along, STEP))
+        return code.isum(start, code.imul(pixel, channels))
 
     def copy_map(
         self, maps: Value, at: Value, sides: tuple[int, int], channels: int, start: int, wide: int,
@@ -106,13 +106,13 @@ class TiledLayer(Layer):
         code, numbers = self.code, sides[1] * channels
         width = vector_width(numbers)
         with code.loop(sides[0]) as line, code.loop(numbers, step=width) as i:
-            own = code.isum(at, code.imul(line, numbers), i)
+            map_offset = code.isum(at, code.imul(line, numbers), i)
             lines = code.imul(code.isum(line, inset[0]), wide * channels)
-            place = code.isum(start + inset[1] * channels, lines, i)
+            tile_offset = code.isum(start + inset[1] * channels, lines, i)
             if out:
-                code.store(code.load(self.workspace, place, width), maps, own)
+                code.store(code.load(self.workspace, tile_offset, width), maps, map_offset)
             else:
-                code.store(code.load(maps, own, width), self.workspace, place)
+                code.store(code.load(maps, map_offset, width), self.workspace, tile_offset)
 
     def transform_tiles(self, lane: Value, first: Value, count: Value, padded: int, points: int) -> None:
         """Transform a block's tiles of x, which is padded at `padded` of the workspace."""
@@ -200,8 +200,8 @@ def backward(grid: Grid, channels: int, out: int) -> tuple[Function, int]:
                     at = layer.example(lane, example, grid.output_size, out)
                     layer.copy_map(args["grad_y"], at, grid.output_size, out, output_area, broad, (0, 0))
                     with code.if_given("grad_bias"):
-                        places = grid.output_size[0] * grid.output_size[1]
-                        sum_positions(code, args["grad_y"], at, places, args["grad_bias"], bias, out)
+                        positions = grid.output_size[0] * grid.output_size[1]
+                        sum_positions(code, args["grad_y"], at, positions, args["grad_bias"], bias, out)
                 corner = layer.corner(number, output_area, broad, out)
                 layer.to_winograd(
                     layer.workspace,

@@ -45,12 +45,12 @@ class Layer:
         return start
 
     def example_offset(
-        self, lane: Value, first: Value, places: int, channels: int, example: Count = 0
+        self, lane: Value, first: Value, positions: int, channels: int, example: Count = 0
     ) -> Value:
         """Offset of an example in `[K, B, H, W, C]`."""
         code = self.code
         row = code.isum(code.imul(lane, self.args["examples"]), first, example)
-        return code.imul(row, places * channels)
+        return code.imul(row, positions * channels)
 
     def transform_weights(self, lane: Value, points: int, *, forward: bool) -> None:
         """G w Gᵀ: `[36, C, O]` for the forward pass, `[36, O, C]` for the backward pass."""
@@ -100,8 +100,8 @@ class Layer:
         with code.loop(channels, step=width) as c:
 
             def point(i: int, j: int) -> Value:
-                place = points + (i * SIDE + j) * BLOCK * channels
-                return code.load(self.workspace, code.isum(place, code.imul(row, channels), c), width)
+                offset = points + (i * SIDE + j) * BLOCK * channels
+                return code.load(self.workspace, code.isum(offset, code.imul(row, channels), c), width)
 
             transformed = code.transform_2d(
                 up, [[point(i, j) for j in range(SIDE)] for i in range(SIDE)], left
@@ -109,9 +109,9 @@ class Layer:
             shift = None if bias is None else code.load(self.args["bias"], code.isum(bias, c), width)
             for i, values in enumerate(transformed):
                 for j, value in enumerate(values):
-                    place = code.isum(at, i * line + j * channels, c)
-                    before = code.load(maps, place, width) if accumulate else shift
-                    code.store(value if before is None else code.fadd(value, before), maps, place)
+                    offset = code.isum(at, i * line + j * channels, c)
+                    before = code.load(maps, offset, width) if accumulate else shift
+                    code.store(value if before is None else code.fadd(value, before), maps, offset)
 
     def multiply_points(self, a: int, b: int, into: int, inner: int, columns: int) -> None:
         """At each point: `[BLOCK, inner]` · `[inner, columns]` -> `[BLOCK, columns]`, unused rows of the block included."""
@@ -137,17 +137,17 @@ class Layer:
             left = code.isum(a, code.imul(point, BLOCK * self.out), row)
             right = code.isum(b, code.imul(point, BLOCK * self.channels), column)
             at = code.isum(into, code.imul(code.isum(code.imul(point, self.out), row), self.channels), column)
-            places = [code.isum(at, i * self.channels) for i in range(rows)]
+            accumulators = [code.isum(at, i * self.channels) for i in range(rows)]
             sums = code.dot_products(
-                [code.load(self.workspace, place, width) for place in places],
+                [code.load(self.workspace, accumulator, width) for accumulator in accumulators],
                 examples,
                 lambda k, i: code.load_broadcast(
                     self.workspace, code.isum(left, code.imul(k, self.out), i), width
                 ),
                 lambda k: code.load(self.workspace, code.isum(right, code.imul(k, self.channels)), width),
             )
-            for place, value in zip(places, sums, strict=True):
-                code.store(value, self.workspace, place)
+            for accumulator, value in zip(accumulators, sums, strict=True):
+                code.store(value, self.workspace, accumulator)
 
 
 @disk_cached
@@ -241,16 +241,18 @@ def backward(tile: Tile, channels: int, out: int) -> tuple[Function, int]:
 
 
 def sum_positions(
-    code: FunctionBuilder, maps: Value, at: Value, places: int, into: Value, offset: Value, channels: int
+    code: FunctionBuilder, maps: Value, at: Value, positions: int, into: Value, offset: Value, channels: int
 ) -> None:
     """The sum over the positions of one map, added to `[C]`."""
     width = vector_width(channels)
     with code.loop(channels, step=width) as c:
 
-        def step(place: Value, sums: Sequence[Value]) -> list[Value]:
-            return [code.fadd(sums[0], code.load(maps, code.isum(at, code.imul(place, channels), c), width))]
+        def step(position: Value, sums: Sequence[Value]) -> list[Value]:
+            return [
+                code.fadd(sums[0], code.load(maps, code.isum(at, code.imul(position, channels), c), width))
+            ]
 
-        (total,) = code.reduce([code.constant(0, width)], places, step)
+        (total,) = code.reduce([code.constant(0, width)], positions, step)
         code.store(code.fadd(code.load(into, code.isum(offset, c), width), total), into, code.isum(offset, c))
 
 
@@ -267,6 +269,6 @@ def emit_weight_grad(layer: Layer, lane: Value, kernels: int) -> None:
             ]
             for row in range(SIDE)
         ]
-        place = code.isum(code.imul(code.isum(code.imul(lane, out), o), channels * 9), code.imul(c, 9))
+        offset = code.isum(code.imul(code.isum(code.imul(lane, out), o), channels * 9), code.imul(c, 9))
         for i, value in enumerate(value for line in code.transform_2d(back, u, back) for value in line):
-            code.store_strided(value, layer.args["grad_weight"], code.isum(place, i), 9)
+            code.store_strided(value, layer.args["grad_weight"], code.isum(offset, i), 9)

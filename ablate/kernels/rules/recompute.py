@@ -36,9 +36,9 @@ def recomputing(module: Recomputing, x: Tensor) -> Tensor:
 def _stacked_segment(owner: Recomputing, names: Sequence[str], x: Tensor) -> Tensor:
     """`x` through the modules `names` of `owner`, which hold the stacked tensors of several lanes."""
     binding = binding_of(owner)
-    held = {own: tensor for own, tensor in binding.held().items() if own.split(".")[0] in names}
-    weights = {own: tensor for own, tensor in held.items() if tensor.requires_grad}
-    buffers = {own: tensor for own, tensor in held.items() if own not in weights}
+    bound = {path: tensor for path, tensor in binding.held().items() if path.split(".")[0] in names}
+    weights = {path: tensor for path, tensor in bound.items() if tensor.requires_grad}
+    buffers = {path: tensor for path, tensor in bound.items() if path not in weights}
     compiled, switches = op_cache(), active_switches()
 
     def run(tensors: Mapping[str, Tensor], value: Tensor) -> Tensor:
@@ -84,14 +84,14 @@ class _LeavesVmap(torch.autograd.Function):
         again = _captured_context(module)
 
         def lanes(state: Mapping[str, Tensor], x: Tensor) -> Tensor:
-            own = {name: dim_of[name] for name in state}
+            state_dims = {name: dim_of[name] for name in state}
             with again():
-                output: Tensor = vmap(run, in_dims=(own, x_dim), randomness="error")(dict(state), x)
+                output: Tensor = vmap(run, in_dims=(state_dims, x_dim), randomness="error")(dict(state), x)
             return output
 
         values, state = tensors[1 : 1 + len(weights)], tensors[1 + len(weights) :]
-        held = dict(zip(buffers, state, strict=True))
-        output: Tensor = Segment.apply(lanes, held, weights, tensors[0], *values)  # type: ignore[no-untyped-call]
+        buffers_of_call = dict(zip(buffers, state, strict=True))
+        output: Tensor = Segment.apply(lanes, buffers_of_call, weights, tensors[0], *values)  # type: ignore[no-untyped-call]
         return output, 0
 
 

@@ -49,9 +49,9 @@ def vmapped_switch(switch: Switch, x: Tensor) -> Tensor:
     lanes = lane_switches(switch)
 
     def lane(number: int, value: Tensor, state: Sequence[Tensor]) -> Tensor:
-        own = switch if lanes is None else lanes[number]
-        with branch_binding(own).bound(state):
-            return Switch.forward(own, value)
+        lane_switch = switch if lanes is None else lanes[number]
+        with branch_binding(lane_switch).bound(state):
+            return Switch.forward(lane_switch, value)
 
     return leave_vmap(lane, x, branch_binding(switch).tensors())
 
@@ -107,7 +107,7 @@ def compiled_switch(switch: Switch, eager: Eager) -> list[LayerOp]:
     if not is_divided(switch):
         return layer_ops_of(switch.otherwise)
     lanes = lane_switches(switch)
-    layers = [own.chosen for own in lanes or [switch]]
+    layers = [lane_switch.chosen for lane_switch in lanes or [switch]]
     if all(isinstance(layer, nn.Identity) for layer in layers):
         return []
     if all(is_compiled_activation(layer) for layer in layers):
@@ -154,17 +154,17 @@ def _run_eager(switch: Switch, lanes: Sequence[Switch], rows: slice, branch: nn.
         inside = x.movedim(2, -1) if is_channels_last(x) else x
         y: Tensor = stacked(branch, inside) if is_covered(branch) else branch(inside)
         return y.movedim(-1, 2) if is_channels_last(x) else y
-    binding, held = branch_binding(lanes[0]), branch_binding(switch).tensors()
-    own = {number: held[number][rows] for number in binding.names}
+    binding, tensors = branch_binding(lanes[0]), branch_binding(switch).tensors()
+    branch_tensors = {number: tensors[number][rows] for number in binding.names}
     moved = switch.channels_last and bool(lanes[0].picked)
     rule = stacked_rule(branch)
     if rule is not None and rule.tensors_only:
         value = x.movedim(-1, 2) if moved else x
         if rule.fits(branch, value):
-            with binding.bound(own):
+            with binding.bound(branch_tensors):
                 y = rule.run(branch, value)
             return y.movedim(2, -1) if moved else y
-    columns = {number: tensor.unbind(0) for number, tensor in own.items()}
+    columns = {number: tensor.unbind(0) for number, tensor in branch_tensors.items()}
     outputs = []
     for row, (lane, value) in enumerate(zip(lanes, x.unbind(0), strict=True)):
         with branch_binding(lane).bound({number: column[row] for number, column in columns.items()}):

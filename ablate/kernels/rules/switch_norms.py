@@ -24,17 +24,17 @@ def norms_op(
     and each lane knows which of them are its own.
     """
     switches = lanes or [switch]
-    own = [
+    tensors_by_lane = [
         {name.rpartition(".")[2]: number for number, name in branch_binding(lane).names.items()}
         for lane in switches
     ]
     parameters, running = (
-        sorted({lane[name] for lane in own for name in names if name in lane})
+        sorted({lane[name] for lane in tensors_by_lane for name in names if name in lane})
         for names in (PARAMETERS, RUNNING)
     )
     indices = [
         {name: of.index(lane[name]) for names, of in ((PARAMETERS, parameters), (RUNNING, running)) for name in names if name in lane}
-        for lane in own
+        for lane in tensors_by_lane
     ]  # fmt: skip
     layers = [lane.chosen if isinstance(lane.chosen, Norm) else None for lane in switches]
     counts = len(parameters), len(running)
@@ -45,7 +45,7 @@ def norms_op(
     )
 
     def tensors(numbers: Sequence[int]) -> list[Tensor]:
-        held = branch_binding(switch).tensors(numbers)
-        return held if rows is None else [tensor[rows] for tensor in held]
+        bound = branch_binding(switch).tensors(numbers)
+        return bound if rows is None else [tensor[rows] for tensor in bound]
 
     return LayerOp(eager, op, lambda: tensors(parameters), lambda: tensors(running))

@@ -177,9 +177,9 @@ def against_constant(loop: Loop, run: PlainRun) -> tuple[PairedTest | None, Find
         )
     shape = (len(run.targets), *constant.shape[1:])
     guess = example_losses(constant.cpu().expand(shape), run.targets, loop.loss).double()
-    own = example_losses(run.outputs, run.targets, loop.loss).double()
-    p = one_sided((guess - own).numpy())
-    return PairedTest(float(own.mean()), float(guess.mean()), p, len(own)), None
+    losses = example_losses(run.outputs, run.targets, loop.loss).double()
+    p = one_sided((guess - losses).numpy())
+    return PairedTest(float(losses.mean()), float(guess.mean()), p, len(losses)), None
 
 
 def default_rate(optimizer: OptimizerFactory, name: str) -> float:

@@ -43,10 +43,10 @@ def initial_loss(loop: Loop, seed: int) -> Step:
         raise InputError("the training loader gave no batch", hint="give at least one")
     loss, start = fmean(losses), zero_loss(loop)
     figures: dict[str, Any] = {"initial_loss": loss, "expected": start}
-    found = (
+    result = (
         [] if not outputs or outputs[0].ndim != 2 else output_findings(torch.cat(outputs), loop_classes(loop))
     )
-    return step_of(1, figures, _judge(loss, start), *found)
+    return step_of(1, figures, _judge(loss, start), *result)
 
 
 def _judge(loss: float, start: float | None) -> Finding | None:
@@ -66,7 +66,7 @@ def _judge(loss: float, start: float | None) -> Finding | None:
 
 def _targets(loop: Loop) -> tuple[Tensor, list[Tensor]] | None:
     """One example's outputs and up to `TARGETS` training targets; None where the model computes its own loss."""
-    found: list[Tensor] = []
+    per_batch: list[Tensor] = []
     example = None
     for batch in loop.train:
         with torch.no_grad():
@@ -75,13 +75,13 @@ def _targets(loop: Loop) -> tuple[Tensor, list[Tensor]] | None:
                 if outputs is None or targets is None:
                     return None
                 example = outputs[:1]
-        own = split_batch(batch)[1]
-        if own is None:
+        target = split_batch(batch)[1]
+        if target is None:
             return None
-        found.append(to_device(own, loop.device))
-        if sum(map(len, found)) >= TARGETS:
+        per_batch.append(to_device(target, loop.device))
+        if sum(map(len, per_batch)) >= TARGETS:
             break
-    return None if example is None else (example, found)
+    return None if example is None else (example, per_batch)
 
 
 def constant_of(loop: Loop) -> Tensor | None:

@@ -47,9 +47,9 @@ def evaluate_batch(
     """
     inputs, targets = split_batch(batch)
     returned = model(**inputs) if isinstance(inputs, dict) else model(*inputs)
-    own = returned.get("loss") if isinstance(returned, dict) else getattr(returned, "loss", None)
-    if loss is None and isinstance(own, Tensor):
-        return own, None, None
+    model_loss = returned.get("loss") if isinstance(returned, dict) else getattr(returned, "loss", None)
+    if loss is None and isinstance(model_loss, Tensor):
+        return model_loss, None, None
     outputs = returned
     if not isinstance(outputs, Tensor):
         outputs = returned.get("logits") if isinstance(returned, dict) else getattr(returned, "logits", None)

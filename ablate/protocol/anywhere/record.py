@@ -42,8 +42,8 @@ class Found:
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        found = [finding for step in self.steps for finding in step.findings]
-        return tuple(sorted(found, key=lambda finding: ("fail", "warn", "note").index(finding.level)))
+        findings = [finding for step in self.steps for finding in step.findings]
+        return tuple(sorted(findings, key=lambda finding: ("fail", "warn", "note").index(finding.level)))
 
     @property
     def verdict(self) -> str:

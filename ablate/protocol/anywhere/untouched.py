@@ -45,14 +45,14 @@ class ModelState:
 
 def generators_of(loaders: Sequence[Any]) -> list[torch.Generator]:
     """The generators that the loaders and their samplers own, each once."""
-    found: dict[int, torch.Generator] = {}
+    generators: dict[int, torch.Generator] = {}
     for loader in loaders:
         batches = getattr(loader, "batch_sampler", None)
         for holder in (loader, getattr(loader, "sampler", None), batches, getattr(batches, "sampler", None)):
             generator = getattr(holder, "generator", None)
             if isinstance(generator, torch.Generator):
-                found[id(generator)] = generator
-    return list(found.values())
+                generators[id(generator)] = generator
+    return list(generators.values())
 
 
 def seed_everything(seed: int, generators: Sequence[torch.Generator]) -> None:
@@ -67,8 +67,8 @@ def seed_everything(seed: int, generators: Sequence[torch.Generator]) -> None:
 @contextmanager
 def untouched(model: nn.Module, loaders: Sequence[Any]) -> Iterator[ModelState]:
     """Within, the model may be trained; after, also after an error, model, loaders and generators are as before."""
-    state, own = ModelState(model), generators_of(loaders)
-    saved = [generator.get_state() for generator in own]
+    state, generators = ModelState(model), generators_of(loaders)
+    saved = [generator.get_state() for generator in generators]
     python, numpy = random.getstate(), np.random.get_state()
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
     grad_enabled = torch.is_grad_enabled()
@@ -80,7 +80,7 @@ def untouched(model: nn.Module, loaders: Sequence[Any]) -> Iterator[ModelState]:
         torch.set_grad_enabled(grad_enabled)
         random.setstate(python)
         np.random.set_state(numpy)
-        for generator, before in zip(own, saved, strict=True):
+        for generator, before in zip(generators, saved, strict=True):
             generator.set_state(before)
 
 

@@ -65,12 +65,12 @@ def smooth(values: ArrayLike, window: int = 0) -> Floats:
     data = np.asarray(values, dtype=float)
     half = (window or len(data) // 10 | 1) // 2
     average = np.full(len(data), np.nan)
-    for place in range(len(data)):
-        reach = min(half, place, len(data) - 1 - place)
-        near = data[place - reach : place + reach + 1]
+    for index in range(len(data)):
+        reach = min(half, index, len(data) - 1 - index)
+        near = data[index - reach : index + reach + 1]
         known = near[np.isfinite(near)]
         if len(known):
-            average[place] = known.mean()
+            average[index] = known.mean()
     return average
 
 

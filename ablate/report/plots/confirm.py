@@ -36,16 +36,16 @@ def arms(
 
     def paint(figure: Figure) -> None:
         ax = figure.add_subplot()
-        places = np.arange(len(names))
+        positions = np.arange(len(names))
         for _, row in table.iterrows():
-            ax.plot(row.to_numpy(), places, color=PALE, linewidth=0.8, zorder=1)
+            ax.plot(row.to_numpy(), positions, color=PALE, linewidth=0.8, zorder=1)
         colours = {arm: BLUE if arm == "winner" else ORANGE if arm == "baseline" else GREY for arm in names}
         sns.stripplot(frame, x="value", y="arm", hue="arm", order=names, palette=colours, ax=ax, jitter=False,
                       size=6.5, alpha=0.8, legend=False, zorder=3)  # fmt: skip
-        for place, arm in enumerate(names):
+        for position, arm in enumerate(names):
             mean = float(table[arm].mean())
-            ax.plot([mean, mean], [place - 0.3, place + 0.3], color=INK, linewidth=2.4, zorder=4)
-        ax.set_yticks(places, [shorten(name, 34) for name in names], color=INK)
+            ax.plot([mean, mean], [position - 0.3, position + 0.3], color=INK, linewidth=2.4, zorder=4)
+        ax.set_yticks(positions, [shorten(name, 34) for name in names], color=INK)
         ax.set_ylim(len(names) - 0.4, -0.6)
         ax.grid(False, axis="y")
         ax.spines["left"].set_visible(False)
@@ -78,11 +78,13 @@ def differences(rows: Sequence[Mapping[str, Any]], units: Units) -> Picture:
     def paint(figure: Figure) -> None:
         ax = figure.add_subplot()
         zero_line(ax)
-        for place, row in enumerate(rows):
+        for position, row in enumerate(rows):
             sure = row["low"] > 0 or row["high"] < 0
             colour = GREY if not sure else BLUE if row["effect"] > 0 else ORANGE
-            ax.plot([row["low"] * scale, row["high"] * scale], [place, place], color=colour, linewidth=2.2)
-            ax.plot(row["effect"] * scale, place, "o", color=colour, markersize=7.5)
+            ax.plot(
+                [row["low"] * scale, row["high"] * scale], [position, position], color=colour, linewidth=2.2
+            )
+            ax.plot(row["effect"] * scale, position, "o", color=colour, markersize=7.5)
         ax.set_yticks(range(len(rows)), [shorten(row["label"], 34) for row in rows], color=INK)
         ax.set_ylim(len(rows) - 0.4, -0.6)
         ax.grid(False, axis="y")

@@ -23,14 +23,14 @@ def costs(rows: pd.DataFrame, labels: Sequence[str]) -> Picture:
     def paint(figure: Figure) -> None:
         ax = figure.add_subplot()
         ax.axvline(1, color=GREY, linewidth=1.1)
-        for place, row in enumerate(lines(rows)):
+        for position, row in enumerate(lines(rows)):
             if np.isfinite(row["time_ratio"]):
-                ax.plot([1, row["time_ratio"]], [place, place], color=PALE, linewidth=2)
-                ax.plot(row["time_ratio"], place, "o", color=BLUE, markersize=7)
+                ax.plot([1, row["time_ratio"]], [position, position], color=PALE, linewidth=2)
+                ax.plot(row["time_ratio"], position, "o", color=BLUE, markersize=7)
             if row["memory_ratio"] is not None and np.isfinite(row["memory_ratio"]):
                 ax.plot(
                     row["memory_ratio"],
-                    place,
+                    position,
                     "s",
                     color=ORANGE,
                     markersize=6,

@@ -51,13 +51,19 @@ def spread(rows: Sequence[Mapping[str, Any]], labels: Sequence[str], sigma: floa
     def paint(figure: Figure) -> None:
         ax = figure.add_subplot()
         ax.axvline(sigma * units.factor, color=PALE, linewidth=1.4)
-        for place, row in enumerate(rows):
+        for position, row in enumerate(rows):
             one, other = row["sigma_with"] * units.factor, row["sigma_without"] * units.factor
-            ax.plot([one, other], [place, place], color=PALE, linewidth=2)
+            ax.plot([one, other], [position, position], color=PALE, linewidth=2)
             ax.plot(
-                other, place, "o", color=ORANGE, markersize=6.5, markerfacecolor="none", markeredgewidth=1.6
+                other,
+                position,
+                "o",
+                color=ORANGE,
+                markersize=6.5,
+                markerfacecolor="none",
+                markeredgewidth=1.6,
             )
-            ax.plot(one, place, "o", color=BLUE, markersize=6.5)
+            ax.plot(one, position, "o", color=BLUE, markersize=6.5)
         ax.set_yticks(range(len(rows)), [shorten(label, 30) for label in labels], color=INK)
         ax.set_ylim(len(rows) - 0.4, -0.6)
         widest = max(max(row["sigma_with"], row["sigma_without"], sigma) for row in rows)

@@ -47,8 +47,8 @@ def forest(
         if margin:
             ax.axvspan(-margin * scale, margin * scale, color=BAND, zorder=0, linewidth=0)
         zero_line(ax)
-        for place, row in enumerate(lines(rows)):
-            _interval(ax, place, row, scale, limits)
+        for position, row in enumerate(lines(rows)):
+            _interval(ax, position, row, scale, limits)
         ax.set_yticks(range(len(rows)), [shorten(label, _LABEL) for label in labels])
         for tick, is_placebo in zip(ax.get_yticklabels(), placebo, strict=True):
             tick.set_color(MUTED if is_placebo else INK)
@@ -146,18 +146,18 @@ def beside(pairs: pd.DataFrame, labels: Sequence[str], units: Units) -> Picture:
     )
 
 
-def _interval(ax: Axes, place: int, row: Any, scale: float, limits: tuple[float, float]) -> None:
+def _interval(ax: Axes, position: int, row: Any, scale: float, limits: tuple[float, float]) -> None:
     colour, marker, filled = MARKS.get(str(row["verdict"]), MARKS["exploratory"])
     low, high, middle = row["low"] * scale, row["high"] * scale, row["effect"] * scale
     if not np.isfinite(middle):
-        ax.text(limits[0], place, "  not estimable", color=MUTED, va="center", fontsize=10.5)
+        ax.text(limits[0], position, "  not estimable", color=MUTED, va="center", fontsize=10.5)
         return
-    ax.plot([low, high], [place, place], color=colour, linewidth=2.2)
+    ax.plot([low, high], [position, position], color=colour, linewidth=2.2)
     # Where an interval leaves the plot, an arrow says that it goes on.
     for end, edge, arrow in ((low, limits[0], "<"), (high, limits[1], ">")):
         if np.isfinite(end) and (end < edge if arrow == "<" else end > edge):
-            ax.plot(edge, place, arrow, color=colour, markersize=7, clip_on=False)
-    ax.plot(middle, place, marker, color=colour, markersize=7.5,
+            ax.plot(edge, position, arrow, color=colour, markersize=7, clip_on=False)
+    ax.plot(middle, position, marker, color=colour, markersize=7.5,
             markerfacecolor=colour if filled else PAPER, markeredgewidth=1.6)  # fmt: skip
 
 

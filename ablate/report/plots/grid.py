@@ -49,10 +49,10 @@ def grid(cells: Any) -> tuple[Callable[[Axes], None], str] | None:
     def paint(ax: Axes) -> None:
         log_axis(ax, "x", float(rates.min()), float(rates.max()))
         for colour, decay in zip(_COLOURS, np.unique(decays), strict=False):
-            own = np.flatnonzero((decays == decay) & known)
-            own = own[np.argsort(rates[own])]
+            points = np.flatnonzero((decays == decay) & known)
+            points = points[np.argsort(rates[points])]
             label = f"weight decay {setting(float(decay))}"
-            ax.plot(rates[own], values[own], "o-", color=colour, markersize=5, label=label)
+            ax.plot(rates[points], values[points], "o-", color=colour, markersize=5, label=label)
         worst = float(np.nanmin(values) if percent else np.nanmax(values))
         ax.plot(rates[~known], np.full(int((~known).sum()), worst), "x", color=ORANGE, markersize=7)
         ax.plot(

@@ -147,18 +147,18 @@ def _against_expected(figures: Mapping[str, Any]) -> Painted | None:
     names = list(numbers)[:_LINES]
 
     def paint(ax: Axes) -> None:
-        for place, name in enumerate(names):
-            ax.plot([0, numbers[name]], [place, place], color=PALE, linewidth=2)
+        for position, name in enumerate(names):
+            ax.plot([0, numbers[name]], [position, position], color=PALE, linewidth=2)
             ax.plot(
                 numbers[name],
-                place,
-                "o" if place == 0 else "D",
-                color=BLUE if place == 0 else GREY,
+                position,
+                "o" if position == 0 else "D",
+                color=BLUE if position == 0 else GREY,
                 markersize=8,
             )
             ax.annotate(
                 significant(numbers[name], 4),
-                (numbers[name], place),
+                (numbers[name], position),
                 xytext=(0, 9),
                 textcoords="offset points",
                 ha="center",
@@ -178,17 +178,17 @@ def _against_expected(figures: Mapping[str, Any]) -> Painted | None:
 
 def _series(figures: Mapping[str, Any]) -> dict[str, Sequence[float]]:
     """Every list of numbers in the figures, those inside `curves` (or any table of lists) first."""
-    found: dict[str, Sequence[float]] = {}
+    series: dict[str, Sequence[float]] = {}
     for key, value in figures.items():
         if isinstance(value, Mapping):
             inner = {str(name): line for name, line in value.items() if _is_series(line)}
             prefix = "" if key in ("curves", "series") else f"{key}/"
-            found = {**{prefix + name: line for name, line in inner.items()}, **found}
+            series = {**{prefix + name: line for name, line in inner.items()}, **series}
     for key, value in figures.items():
         if _is_series(value) and key not in _RATES and key not in ("epochs", "steps", "epoch", "step"):
-            found[str(key)] = value
-    losses = {name: line for name, line in found.items() if name.endswith("loss")}
-    return losses or found  # accuracies have another scale
+            series[str(key)] = value
+    losses = {name: line for name, line in series.items() if name.endswith("loss")}
+    return losses or series  # accuracies have another scale
 
 
 def _is_series(value: Any) -> bool:

@@ -60,26 +60,26 @@ def parallel(
 
     def paint(figure: Figure) -> None:
         ax = figure.add_subplot()
-        places = range(len(axes) + 1)
+        positions = range(len(axes) + 1)
         for trial in order.tolist():
             heights = [axis.height(axis.values[trial]) for axis in axes]
             at = float(np.clip(values[trial], low, high))
             heights.append((at - low) / (high - low) if high > low else 0.5)
             is_best = trial in best
-            (line,) = ax.plot(places, heights, color=BLUE if is_best else PALE, linewidth=1.4 if is_best else 0.8,
+            (line,) = ax.plot(positions, heights, color=BLUE if is_best else PALE, linewidth=1.4 if is_best else 0.8,
                               alpha=0.9 if is_best else 0.8, zorder=3 if is_best else 2)  # fmt: skip
             tell(line, f"trial {trials[trial]}: {units.value(values[trial])}")
-        for place in places:
-            ax.axvline(place, ymin=0.08, color=MUTED, linewidth=0.8, zorder=4)
+        for position in positions:
+            ax.axvline(position, ymin=0.08, color=MUTED, linewidth=0.8, zorder=4)
         ends = [
             *((setting(axis.low), setting(axis.high)) for axis in axes),
             (units.value(low), units.value(high)),
         ]
-        for place, (bottom, top) in zip(places, ends, strict=True):
-            ax.text(place, 1.03, top, ha="center", va="bottom", fontsize=9.5, color=MUTED)
-            ax.text(place, -0.03, bottom, ha="center", va="top", fontsize=9.5, color=MUTED)
+        for position, (bottom, top) in zip(positions, ends, strict=True):
+            ax.text(position, 1.03, top, ha="center", va="bottom", fontsize=9.5, color=MUTED)
+            ax.text(position, -0.03, bottom, ha="center", va="top", fontsize=9.5, color=MUTED)
         names = [*(shorten(axis.name, 22) for axis in axes), shorten(metric, 22)]
-        ax.set_xticks(list(places), names, rotation=20, ha="right")
+        ax.set_xticks(list(positions), names, rotation=20, ha="right")
         for tick in ax.get_xticklabels():
             tick.set_color(INK)
         ax.set_yticks([OFF], ["off"])

@@ -92,18 +92,18 @@ def common(best: pd.DataFrame, labels: Sequence[str], shares: Sequence[float], t
         left.set_xlabel("trial, best first")
         whole_numbers(left)
         left.set_title("on in the best trials")
-        for place, (everywhere, above) in enumerate(zip(shares, upper, strict=True)):
-            right.plot([everywhere * 100, above * 100], [place, place], color=PALE, linewidth=2)
+        for position, (everywhere, above) in enumerate(zip(shares, upper, strict=True)):
+            right.plot([everywhere * 100, above * 100], [position, position], color=PALE, linewidth=2)
             right.plot(
                 everywhere * 100,
-                place,
+                position,
                 "o",
                 color=GREY,
                 markersize=6,
                 markerfacecolor="none",
                 markeredgewidth=1.5,
             )
-            right.plot(above * 100, place, "o", color=BLUE, markersize=7)
+            right.plot(above * 100, position, "o", color=BLUE, markersize=7)
         right.set_xlim(-4, 104)
         right.set_xlabel("share of trials with it on (%)")
         right.set_title(f"all (ring), top {top} (dot)", color=MUTED)

@@ -24,7 +24,7 @@ _LABEL = 34
 def both(effects: Sequence[Document], tricks: Sequence[str], units: Units, margin: float) -> Picture:
     """One line a trick, a panel for each reference. `tricks`: the order of the lines, best on top."""
     panels = [name for name in PANELS if any(row["estimand"] == name for row in effects)]
-    places = {trick: place for place, trick in enumerate(tricks)}
+    positions = {trick: position for position, trick in enumerate(tricks)}
     limits = _limits(effects, margin, units.factor)
     kinds = [kind for kind in MARKS if any(row["verdict"] == kind for row in effects)]
 
@@ -35,7 +35,7 @@ def both(effects: Sequence[Document], tricks: Sequence[str], units: Units, margi
             zero_line(ax)
             for row in effects:
                 if row["estimand"] == estimand:
-                    _interval(ax, places[row["trick"]], row, units, limits)
+                    _interval(ax, positions[row["trick"]], row, units, limits)
             ax.set_ylim(len(tricks) - 0.4, -0.6)
             ax.set_xlim(*limits)
             ax.set_title(PANELS[estimand])
@@ -93,23 +93,26 @@ def waterfall(ladder: Document, units: Units, *, higher: bool) -> Picture | None
     def paint(figure: Figure) -> None:
         ax = figure.add_subplot()
         last = len(steps) + 1
-        for place, level in ((0, levels[0]), (last, levels[-1])):
-            ax.bar(place, level - bottom, bottom=bottom, width=0.62, color=PALE)
-        for place, step in enumerate(steps, start=1):
-            before, after = levels[place - 1], levels[place]
+        for position, level in ((0, levels[0]), (last, levels[-1])):
+            ax.bar(position, level - bottom, bottom=bottom, width=0.62, color=PALE)
+        for position, step in enumerate(steps, start=1):
+            before, after = levels[position - 1], levels[position]
             colour = BLUE if step["low"] > 0 else ORANGE if step["high"] < 0 else GREY
-            (bar,) = ax.bar(place, after - before, bottom=before, width=0.62, color=colour)
+            (bar,) = ax.bar(position, after - before, bottom=before, width=0.62, color=colour)
             tell(
                 bar,
                 f"{shorten(step['trick'], 40)} {step['change']}: {units.effect(step['effect'])}{units.difference} "
                 f"({units.interval(step['low'], step['high'])})",
             )
             low, high = (before + sign * step[end] * units.factor for end in ("low", "high"))
-            ax.plot([place, place], [low, high], color=INK, linewidth=1.4)
-            ax.plot(place, after, "o", color=INK, markersize=3.5)
-        for place in range(last):
+            ax.plot([position, position], [low, high], color=INK, linewidth=1.4)
+            ax.plot(position, after, "o", color=INK, markersize=3.5)
+        for position in range(last):
             ax.plot(
-                [place + 0.31, place + 0.69], [levels[min(place, len(steps))]] * 2, color=GREY, linewidth=1
+                [position + 0.31, position + 0.69],
+                [levels[min(position, len(steps))]] * 2,
+                color=GREY,
+                linewidth=1,
             )
         ax.set_xticks(range(last + 1), [shorten(name, 22) for name in names], rotation=25, ha="right")
         for tick in ax.get_xticklabels():
@@ -134,26 +137,26 @@ def waterfall(ladder: Document, units: Units, *, higher: bool) -> Picture | None
     )  # fmt: skip
 
 
-def _interval(ax: Any, place: int, row: Document, units: Units, limits: tuple[float, float]) -> None:
+def _interval(ax: Any, position: int, row: Document, units: Units, limits: tuple[float, float]) -> None:
     scale = units.factor
     colour, marker, filled = MARKS.get(str(row["verdict"]), MARKS["exploratory"])
     if not np.isfinite(row["effect"]):
-        ax.text(limits[0], place, "  not estimable", color=MUTED, va="center", fontsize=10.5)
+        ax.text(limits[0], position, "  not estimable", color=MUTED, va="center", fontsize=10.5)
         return
     low, high, middle = (row[key] * scale for key in ("low", "high", "effect"))
-    said = (
+    label = (
         f"{shorten(row['trick'], 40)}, {PANELS[row['estimand']]}: {units.effect(row['effect'])}{units.difference} "
         f"({units.interval(row['low'], row['high'])}), {row['pairs']} pairs, {row['verdict']}"
     )
     ends = [max(low, limits[0]), min(high, limits[1])]
-    tell(ax.plot(ends, [place, place], color=colour, linewidth=2.2)[0], said)
+    tell(ax.plot(ends, [position, position], color=colour, linewidth=2.2)[0], label)
     for beyond, edge, arrow in ((low < limits[0], limits[0], "<"), (high > limits[1], limits[1], ">")):
         if beyond:
-            ax.plot(edge, place, arrow, color=colour, markersize=7, clip_on=False)
+            ax.plot(edge, position, arrow, color=colour, markersize=7, clip_on=False)
     if limits[0] <= middle <= limits[1]:
-        point = ax.plot(middle, place, marker, color=colour, markersize=7, markerfacecolor=colour if filled else PAPER,
+        point = ax.plot(middle, position, marker, color=colour, markersize=7, markerfacecolor=colour if filled else PAPER,
                         markeredgewidth=1.6)  # fmt: skip
-        tell(point[0], said)
+        tell(point[0], label)
 
 
 def _limits(effects: Sequence[Document], margin: float, scale: float) -> tuple[float, float]:

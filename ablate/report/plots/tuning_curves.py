@@ -42,14 +42,14 @@ def points_of(points: Sequence[Document], units: Units, *, higher: bool) -> Poin
 
     Scores are stored so that more is better; failed runs, which have no finite score, are left out.
     """
-    found: dict[float, list[tuple[float, bool]]] = defaultdict(list)
+    scores_by_rate: dict[float, list[tuple[float, bool]]] = defaultdict(list)
     for point in points:
         scores = finite([*point["scores"], *point["final"]])
         if point.get("rate") and len(scores):
-            found[float(point["rate"])].append((fmean(scores), bool(point["chosen"])))
+            scores_by_rate[float(point["rate"])].append((fmean(scores), bool(point["chosen"])))
     sign = 1.0 if higher else -1.0
     curve = []
-    for rate, values in sorted(found.items()):
+    for rate, values in sorted(scores_by_rate.items()):
         chosen = [value for value, is_chosen in values if is_chosen]
         best = chosen[0] if chosen else max(value for value, _ in values)
         curve.append((rate, sign * best * units.factor, bool(chosen)))

@@ -64,7 +64,7 @@ def design(data: ReportData) -> Content | None:
         return None
     if is_tuned_report(data):
         return tuned.design(data)
-    found, diagnostics = data.design, data.diagnostics or {}
+    document, diagnostics = data.design, data.diagnostics or {}
     rho = diagnostics.get("rho") or {}
     tricks = [
         row
@@ -75,18 +75,18 @@ def design(data: ReportData) -> Content | None:
     mirrored = bool(tricks) and all(
         abs(row["sigma_with"] - row["sigma_without"]) < 1e-9 * (diagnostics["sigma"] or 1.0) for row in tricks
     )
-    seeds = sorted({row["seed"] for row in found.get("rows") or []})
+    seeds = sorted({row["seed"] for row in document.get("rows") or []})
     confirm_seeds = (data.confirm or {}).get("seeds") or []
     units = data.units
-    margin = diagnostics.get("margin", found.get("margin"))
+    margin = diagnostics.get("margin", document.get("margin"))
     return {
         "facts": tables.facts(
             [
-                ("Design", found.get("note") or found.get("kind")),
-                ("Runs", f"{diagnostics['used']} used, {diagnostics['failed']} failed, {diagnostics['excluded']} excluded, of {found['planned']} planned" if diagnostics else ""),
-                ("Factors", f"{len(found.get('factors') or [])}, {PLACEBO} among them" if any(f.get("name") == PLACEBO for f in found.get("factors") or []) else len(found.get("factors") or [])),
-                ("Margin m", f"{_size(margin, units)} ({found.get('margin_source') or 'declared'})" if not missing(margin) else ""),
-                ("Level of each look", f"{diagnostics.get('level', found.get('alpha'))}, {plural(int(found.get('looks') or 1), 'planned look')}, Holm over tricks"),
+                ("Design", document.get("note") or document.get("kind")),
+                ("Runs", f"{diagnostics['used']} used, {diagnostics['failed']} failed, {diagnostics['excluded']} excluded, of {document['planned']} planned" if diagnostics else ""),
+                ("Factors", f"{len(document.get('factors') or [])}, {PLACEBO} among them" if any(f.get("name") == PLACEBO for f in document.get("factors") or []) else len(document.get("factors") or [])),
+                ("Margin m", f"{_size(margin, units)} ({document.get('margin_source') or 'declared'})" if not missing(margin) else ""),
+                ("Level of each look", f"{diagnostics.get('level', document.get('alpha'))}, {plural(int(document.get('looks') or 1), 'planned look')}, Holm over tricks"),
                 ("σ̂ of one run", f"{_size(diagnostics.get('sigma'), units)}, {significant(diagnostics.get('df'), 3)} degrees of freedom" if diagnostics else ""),
                 ("ρ̂ within blocks", f"{significant(rho.get('estimate'), 2)} ({significant(rho.get('low'), 2)} to {significant(rho.get('high'), 2)}), n = {rho.get('n')} blocks" if not missing(rho.get("estimate")) else ""),
                 ("Training seeds", ", ".join(map(str, seeds))),

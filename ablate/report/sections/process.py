@@ -43,7 +43,9 @@ def search(data: ReportData) -> Content | None:
                 ("Parameters", len(fact.get("space") or [])),
                 (
                     "Time",
-                    duration(took) if (took := fact.get("seconds") or data.timings.get("search")) else "",
+                    duration(seconds)
+                    if (seconds := fact.get("seconds") or data.timings.get("search"))
+                    else "",
                 ),
             ]
         ),
@@ -93,8 +95,8 @@ def _common(data: ReportData, trials: pd.DataFrame) -> Picture | None:
     names = sorted({name for recipe in done["recipe"] for name in data.recipes.get(recipe, {})})
     table = pd.DataFrame(
         {
-            place: [int(name in data.recipes.get(recipe, {})) for name in names]
-            for place, recipe in enumerate(done["recipe"])
+            index: [int(name in data.recipes.get(recipe, {})) for name in names]
+            for index, recipe in enumerate(done["recipe"])
         },
         index=names,
     )

@@ -26,7 +26,7 @@ def ranking(data: ReportData) -> Content:
         for estimand in references(data)
         for picture in tuning_curves(
             design.get("tuning") or {},
-            [own[estimand] for own in by_trick(data).values() if estimand in own and not own[estimand]["same"] and own[estimand]["trick"] != PLACEBO],
+            [rows[estimand] for rows in by_trick(data).values() if estimand in rows and not rows[estimand]["same"] and rows[estimand]["trick"] != PLACEBO],
             estimand, data.units, higher=higher,
         )
     ]  # fmt: skip
@@ -48,25 +48,25 @@ def ranking(data: ReportData) -> Content:
 
 
 def design(data: ReportData) -> Content:
-    found = data.design or {}
-    spent, budget = found.get("spent") or {}, found["budget"]
+    document = data.design or {}
+    spent, budget = document.get("spent") or {}, document["budget"]
     tuning, racing = budget["tuning"], budget["racing"]
     per_arm = tuning["first"] + tuning["finalists"] * tuning["repeats"]
     scatter = [
         f"{significant(race['sigma'] * data.units.factor)}{data.units.difference} ({REFERENCES.get(race['estimand'], race['estimand'])}, {race['scored']})"
-        for race in found.get("races") or []
+        for race in document.get("races") or []
     ]
     return {
         "facts": tables.facts(
             [
-                ("Design", found.get("note")),
+                ("Design", document.get("note")),
                 ("Runs", ", ".join(f"{count(number)} {name}" for name, number in spent.items())),
                 ("Budget", f"{count(budget['runs'])} runs" + (f" (asked: {budget['asked']})" if budget.get("asked") else "")),
-                ("Margin", f"{margin_text(found, data.units)} ({found['margin_source']})"),
+                ("Margin", f"{margin_text(document, data.units)} ({document['margin_source']})"),
                 ("Looks", f"after {', '.join(map(str, racing['pairs']))} pairs, at levels {', '.join(f'{level:.3g}' for level in racing['levels'])}"),
                 ("Tuning of an arm", plural(per_arm, "run")),
                 ("σ̂ of a run", "; ".join(scatter)),
-                ("Validation data", "split anew for every seed" if found.get("resplit") else "the task's own split"),
+                ("Validation data", "split anew for every seed" if document.get("resplit") else "the task's own split"),
                 ("Trials before", f"{len(data.stage('search'))} search trials chose the recipe; the runs of the ranking are separate" if len(data.stage("search")) else ""),
                 ("Test split", "touched by the confirmation only" if str((data.confirm or {}).get("metric", "")).startswith("test/") else "not touched"),
             ]
@@ -78,22 +78,22 @@ def design(data: ReportData) -> Content:
 
 def methods(data: ReportData) -> str:
     """The design as a paragraph for a paper."""
-    found = data.design or {}
-    tuning, racing = found["budget"]["tuning"], found["budget"]["racing"]
+    document = data.design or {}
+    tuning, racing = document["budget"]["tuning"], document["budget"]["racing"]
     per_arm = tuning["first"] + tuning["finalists"] * tuning["repeats"]
     families = ", ".join(f"{race['family']} ({REFERENCES.get(race['estimand'], race['estimand'])}, scored by the {race['scored']})"
-                         for race in found.get("races") or [])  # fmt: skip
+                         for race in document.get("races") or [])  # fmt: skip
     looks = len(racing["pairs"])
     return (
         f"Each trick was added to (or taken out of) {' and '.join({'add-one': 'the baseline', 'toggle': 'the recipe that a search had found'}[name] for name in references(data))}. "
         f"Every arm, reference and placebo got the same tuning budget, {plural(per_arm, 'run')} over learning rate and strength, and was then "
         "compared with its reference on fresh paired training seeds"
-        f"{', the data split into training and validation parts anew for each seed' if found.get('resplit') else ''}. Racing: "
+        f"{', the data split into training and validation parts anew for each seed' if document.get('resplit') else ''}. Racing: "
         f"{plural(looks, 'look was', 'looks were')} declared beforehand, after {', '.join(map(str, racing['pairs']))} pairs, with levels "
         f"{', '.join(f'{level:.3g}' for level in racing['levels'])} that spend α = {racing['alpha']:g}; decided arms stopped. Effects are mean paired "
         "differences with t intervals (95 %, each by itself); variances are moderated over arms (Smyth 2004); verdicts are Holm-adjusted "
-        f"within families of {families}. “No measurable effect” means shown to lie within {margin_text(found, data.units)} (two one-sided tests; "
-        f"margin: {found['margin_source']}). Runs that failed count as a constant prediction."
+        f"within families of {families}. “No measurable effect” means shown to lie within {margin_text(document, data.units)} (two one-sided tests; "
+        f"margin: {document['margin_source']}). Runs that failed count as a constant prediction."
     )
 
 

@@ -20,10 +20,10 @@ def targets(ys: Mapping[str, Any]) -> tuple[dict[str, Tensor], tuple[str, ...], 
     if is_nested(ys["train"]):
         packed = {where: pack(y, where, data.tensor, letter="y") for where, y in ys.items()}
         packing = packed["train"][1]
-        for where, (_, own) in packed.items():
-            if own != packing:
+        for where, (_, other) in packed.items():
+            if other != packing:
                 raise InputError(
-                    f"{where} y is {own}, train y is {packing}", hint="prepare all splits in the same way"
+                    f"{where} y is {other}, train y is {packing}", hint="prepare all splits in the same way"
                 )
         return {where: y for where, (y, _) in packed.items()}, (), packing
     if data.is_text(ys["train"]):

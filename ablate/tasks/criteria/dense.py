@@ -40,7 +40,7 @@ class Dense:
     SCORE: str = "accuracy"
 
     def targets(self, ys: Mapping[str, Any]) -> tuple[dict[str, Tensor], tuple[str, ...], None]:
-        found = {}
+        encoded = {}
         for where, y in ys.items():
             values = data.tensor(y, f"{where} y")
             if values.ndim != self.dims + 1:
@@ -58,8 +58,8 @@ class Dense:
                 )
             if not bool((values >= 0).any()):
                 raise InputError(f"{where} y is {IGNORED} everywhere", hint="nothing would be predicted")
-            found[where] = values
-        return found, (), None
+            encoded[where] = values
+        return encoded, (), None
 
     def encoded(self, y: Tensor, classes: int | None) -> Tensor:
         return y
@@ -110,13 +110,13 @@ class Dense:
         totals = tree_sum(summary.transpose(1, 2))  # [K, 3 + …]; counts are exact in any order
         entropy, counted, right = totals[:, 0], totals[:, 1], totals[:, 2]
         entropy = entropy / counted
-        found = {"accuracy": right / counted, "loss": entropy, "log_loss": entropy}
+        metrics = {"accuracy": right / counted, "loss": entropy, "log_loss": entropy}
         by_class = totals[:, FACTS:].reshape(len(totals), 3, -1) if self.per_class else totals[:, FACTS:]
-        found |= {name: value(by_class, entropy) for name, value in self.also.items()}
-        wanted = found if only is None else only
+        metrics |= {name: value(by_class, entropy) for name, value in self.also.items()}
+        wanted = metrics if only is None else only
         return {
             name: value.masked_fill(entropy.isnan(), torch.nan)
-            for name, value in found.items()
+            for name, value in metrics.items()
             if name in wanted
         }
 

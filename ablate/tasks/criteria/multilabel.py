@@ -18,7 +18,7 @@ SCORE = "label_accuracy"
 
 
 def targets(ys: Mapping[str, Any]) -> tuple[dict[str, Tensor], tuple[str, ...], None]:
-    found = {}
+    encoded = {}
     names: tuple[str, ...] = ()
     for where, y in ys.items():
         values = data.tensor(y, f"{where} y").to(torch.float32)
@@ -31,10 +31,10 @@ def targets(ys: Mapping[str, Any]) -> tuple[dict[str, Tensor], tuple[str, ...], 
                 f"{where} y holds {float(values[bad][0]):g}, which is neither 0 nor 1",
                 hint='multilabel takes 0 or 1 for each label; for numbers use criterion="regression"',
             )
-        found[where] = values.contiguous()
+        encoded[where] = values.contiguous()
         if data.is_frame(y) and where == "train":
             names = tuple(map(str, y.columns))
-    return found, names, None
+    return encoded, names, None
 
 
 def encoded(y: Tensor, classes: int | None) -> Tensor:
@@ -103,8 +103,8 @@ def ranked_precision(scores: Tensor, members: Tensor) -> Tensor:
     below = torch.searchsorted(ordered, ordered)  # examples that score less
     sorted_members = members.gather(-1, order)
     cumulated = F.pad(sorted_members.cumsum(-1), (1, 0))
-    found = cumulated[..., -1:] - cumulated.gather(-1, below)
-    precision = found / (scores.shape[-1] - below)
+    positives = cumulated[..., -1:] - cumulated.gather(-1, below)
+    precision = positives / (scores.shape[-1] - below)
     return tree_sum(precision * sorted_members) / members.sum(-1).clamp(min=1)
 
 
