@@ -1,7 +1,7 @@
 """The protocol of an executor: jobs of lanes in, futures of their results out.
 
 The vocabulary is that of `concurrent.futures`. An executor decides where a job runs (this process, a pool, a
-cluster); `ablate.executors.job.run_job(job, progress)` is what it runs there. A `Job` and a `JobResult` can be pickled.
+cluster); `ablate.executors.job.run_job(job, progress)` is what it runs. A `Job` and a `JobResult` can be pickled.
 """
 
 from __future__ import annotations

@@ -36,10 +36,10 @@ class Job:
     `prune`: called after each epoch with the `Report`; returns which lanes to stop.
     `lanes`: how many train at a time; None for all.
     `profile`: synchronise a GPU to attribute time to training phases, which makes training slower.
-    `checkpoint`: of a group that contains these runs, from which to continue; empty to start anew.
-    `metric`: what the study looks at, as in `Task.metric`; the task's own where it is empty.
+    `checkpoint`: of a group that contains these runs, from which to continue; empty to start from scratch.
+    `metric`: the study's metric, as in `Task.metric`; empty for the task's own.
     `shared`: the task itself where workers cannot load it. An executor that has sent it to its workers may send jobs without it.
-    `tricks`: that the study brings along, files and optimizer classes.
+    `tricks`: the study's own tricks, as files and optimizer classes.
     """
 
     reference: str
@@ -59,7 +59,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class JobResult:
-    """What came of a job.
+    """The outcome of a job.
 
     `results`: in the order of the job's runs; None for a run that is not finished.
     `checkpoint`: of the unfinished runs; empty if there are none.
@@ -85,8 +85,8 @@ def context_of(
 
 
 def run_job(job: Job, progress: Progress | None = None) -> JobResult:
-    """Train the runs of a job. Raises InputError if the task file changed, any other AblateError as it is, and JobError for
-    what else training raises: every other exception of the future is the executor's."""
+    """Train the runs of a job. Raises InputError if the task file changed, any AblateError of the training unchanged, and JobError for
+    any other exception of the training; whatever else the future raises is the executor's own."""
     try:
         with using_tricks(job.tricks):
             return _run_job(job, progress)

@@ -1,4 +1,4 @@
-"""An exception that a job raised, and whose code it came from."""
+"""An exception raised by a job, with the location of the code that raised it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class JobError(Exception):
 
 
 def blamed(error: BaseException) -> tuple[str, bool]:
-    """(`file:line`, whether the file is ablate's) of the innermost frame that is no library's."""
+    """(`file:line`, whether the file is ablate's) of the innermost frame outside of libraries."""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         file = Path(frame.filename)
         if not file.is_file():

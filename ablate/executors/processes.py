@@ -63,7 +63,7 @@ class Processes:
         self._start()
 
     def _start(self) -> None:
-        """Make the pool and the queue. Both are made anew for new workers: one that was killed may hold the queue's lock."""
+        """Create the pool and its queue. New workers get a new queue: a killed worker may hold the lock of the old one."""
         context = multiprocessing.get_context("forkserver" if FORKS else "spawn")
         self._progress: SimpleQueue[int | None] = context.SimpleQueue()
         self._idle = context.Semaphore(0)
@@ -82,7 +82,7 @@ class Processes:
             self.shutdown()
             self._shared = job.shared
             self._start()
-        with _main_not_imported():  # what a worker needs of it came by value
+        with _main_not_imported():  # workers received what they need of it by value
             return self.call(run_job, replace(job, shared=None))
 
     def call(self, function: Callable[..., Any], /, *args: Any) -> Future[Any]:
@@ -107,7 +107,7 @@ class Processes:
         """Kill the workers. A second call has no effect."""
         for process in list((self._pool._processes or {}).values()):
             process.kill()
-        # The listener is left to end with this process: a worker may have died holding the lock of the queue that would stop it.
+        # The listener thread ends with this process: a worker may have died holding the lock of the queue that would stop it.
         self._pool.shutdown(cancel_futures=True)
 
     def __enter__(self) -> Self:
@@ -119,8 +119,8 @@ class Processes:
 
 @contextmanager
 def _main_not_imported() -> Iterator[None]:
-    """Processes started within do not import the caller's main module: a script without `if __name__ == "__main__"`
-    would begin again in each of them."""
+    """Processes that start inside this context do not import the caller's main module: a script without `if __name__ == "__main__"`
+    would run again in each of them."""
     main = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
     try:
@@ -144,7 +144,7 @@ def _initialize_worker(
     import torch
 
     torch.set_num_threads(1)
-    gc.freeze()  # imported objects live on: collecting among them again and again takes a tenth of a small step's time
+    gc.freeze()  # imported objects are never freed: scanning them at every collection takes a tenth of a small step's time
 
 
 def _exit_with_driver() -> None:
@@ -158,7 +158,7 @@ def _exit_with_driver() -> None:
 def retain_freed_memory() -> None:
     """Keep freed memory in the process, where the C library supports it (glibc's `mallopt`).
 
-    A step frees its tensors and the next one allocates them again. By default glibc maps large ones anew
+    A step frees its tensors and the next one allocates them again. By default glibc maps large ones again
     each time, and the kernel clears every page.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if FORKS else None

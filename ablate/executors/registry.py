@@ -12,7 +12,7 @@ from ablate.executors.progress import Progress
 from ablate.records.errors import InputError, unknown
 
 AUTO = "auto"
-"""Worker processes where there is more than one worker, else this process."""
+"""Worker processes if there is more than one worker, else this process."""
 INLINE = "inline"
 EXECUTORS: Mapping[str, Factory] = {
     INLINE: lambda workers, progress: Inline(progress),

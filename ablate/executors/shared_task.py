@@ -35,7 +35,7 @@ CANNOT_PICKLE = (
     NotImplementedError,
     OSError,
 )
-"""What objects raise that cannot be pickled: locks, generators, open files, handles of C libraries."""
+"""Raised by objects that cannot be pickled: locks, generators, open files, handles of C libraries."""
 _tasks: OrderedDict[str, Task] = OrderedDict()
 
 

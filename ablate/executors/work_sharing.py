@@ -11,7 +11,7 @@ from typing import Protocol
 
 
 class Semaphore(Protocol):
-    """What is needed of a semaphore of `multiprocessing`."""
+    """The methods of a `multiprocessing` semaphore that are used here."""
 
     def acquire(self, block: bool = True) -> bool: ...
     def release(self) -> None: ...

@@ -130,7 +130,7 @@ def parse(text: str, source: str, *, catalogue: Catalogue) -> StudyFile:
 
 
 def named_tricks(text: str, source: str) -> tuple[str, ...]:
-    """The tricks that a study file brings along: `tricks = [...]`, and optimizer classes `{ torch = "torch.optim.NAdam" }` in
+    """A study file's own tricks: `tricks = [...]`, and optimizer classes `{ torch = "torch.optim.NAdam" }` in
     [baseline] and [space]. Found before the file is parsed, for which they must be in the catalogue. Raises InputError."""
     top = Table.read(text, source)
     classes = []

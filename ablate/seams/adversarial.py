@@ -1,4 +1,4 @@
-"""Worse inputs within a box: steps along the sign of the loss's gradient (Kurakin et al. 2016, Madry et al. 2017)."""
+"""Adversarial inputs within a box: steps along the sign of the loss's gradient (Kurakin et al. 2016, Madry et al. 2017)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def climbed(
     step: Tensor,
     times: int,
 ) -> Tensor:
-    """`point` after so many steps within the box about the batch's inputs; all `[K, B, …]`. A forward and a backward pass each."""
+    """`point` after `steps` steps within the box about the batch's inputs; all `[K, B, …]`. A forward and a backward pass each."""
     for _ in range(times):
         leaf = point.detach().requires_grad_()
         (gradient,) = torch.autograd.grad(loss(weights, batch.replaced(x=leaf)).sum(), leaf)

@@ -14,10 +14,10 @@ def linear_maps(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
 
 
 def warped(x: Tensor, maps: Tensor) -> Tensor:
-    """`x` `[K, B, C, H, W]` seen through `maps` `[K, B, 2, 3]`: zeros outside, values between pixels bilinear.
+    """`x` `[K, B, C, H, W]` resampled by `maps` `[K, B, 2, 3]`: zeros outside, values between pixels bilinear.
 
     A map takes the coordinates of the *output* to those of the input, (horizontal, vertical), both from −1
-    to 1 between the image's edges. Its linear part is in pixels, so that a rotation is one in an image that is not square.
+    to 1 between the image's edges. Its linear part is in pixels, so that a rotation stays a rotation in non-square images.
     """
     height, width = x.shape[3:]
     ratio = height / width

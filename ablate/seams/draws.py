@@ -72,14 +72,14 @@ class _Counting:
 
 
 def count_calls(calls: Calls | None) -> Calls | None:
-    """Begin to count the draws of a forward pass, from `calls` on (a new one: from `{}`); None: stop. Returns what was
-    counted before, to go on with."""
+    """Start to count the draws of a forward pass at `calls` (`{}` for a new pass; None stops). Returns the previous
+    counts, to be restored."""
     before, _Counting.calls = _Counting.calls, calls
     return before
 
 
 def calls_so_far() -> Calls | None:
-    """A copy of the counts, for a part of the forward pass that will run once more; None where none are kept."""
+    """A copy of the counts, for a part of the forward pass that will run again; None outside of a counted pass."""
     return None if _Counting.calls is None else dict(_Counting.calls)
 
 

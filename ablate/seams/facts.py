@@ -1,4 +1,4 @@
-"""What a trick may know about the task and the length of the training, beside its own settings."""
+"""What a trick may know of the task and the length of the training, besides its settings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """`class_counts`: training examples of each class, float32 `[C]`; None for a regression. `total_steps`: of the whole
+    """`class_counts`: training examples of each class, float32 `[C]`; None for regression. `total_steps`: of the whole
     training; `steps_per_epoch`: of one epoch."""
 
     class_counts: Tensor | None = None

@@ -1,4 +1,4 @@
-"""What a model holds of what tricks put in, change or take out: norms, activations, dropout, residual additions, weight norms."""
+"""The parts of a model that tricks add, change or remove: norms, activations, dropout, residual additions, weight norms."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Inventory:
 
 
 def inventory(module: nn.Module, observed: Observed) -> Inventory:
-    """Of a module before any surgery, and what was `observed` of it."""
+    """The inventory of a module before any surgery. `observed`: of one forward pass."""
     layers = Counter((slot_of(info.kind), info.kind.__name__) for info in observed.layer_infos)
     return Inventory(
         _by_slot(layers),

@@ -1,4 +1,4 @@
-"""What stands in the place of one of the user's layers."""
+"""A module that replaces one of the user's layers and keeps it as a submodule."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from torch import nn
 
 
 class LayerProxy(nn.Module):
-    """A module in the place of one of the user's, which is its submodule `inner`.
+    """A replacement for a layer of the user's, which becomes its submodule `inner`.
 
-    Attributes that it does not have are the inner module's, so that a model which looks at its layer
-    (`self.fc.weight`) still finds it.
+    Attributes that it lacks are looked up in the inner module, so that a model which reads its layer
+    (`self.fc.weight`) still works.
     """
 
     inner: str
@@ -20,6 +20,6 @@ class LayerProxy(nn.Module):
         try:
             return super().__getattr__(name)
         except AttributeError:
-            if name.startswith("__"):  # how Python treats this module, copies it for one, is its own
+            if name.startswith("__"):  # special methods are not delegated: copying, for example, is this module's own
                 raise
             return getattr(super().__getattr__(self.inner), name)

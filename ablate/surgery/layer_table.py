@@ -15,15 +15,15 @@ from torch.utils.flop_counter import FlopCounterMode
 from ablate.surgery.receptive_field import receptive_fields
 
 ROOT = "Global"
-"""The name that torch's counter gives to the whole."""
+"""The name that torch's FLOP counter gives to the whole model."""
 
 
 @dataclass(frozen=True, slots=True)
 class LayerRow:
-    """A layer without children, or a module of torch's that computes by itself, in the order in which they first run.
+    """A layer without children, or a torch module that computes without its children, in order of first execution.
 
-    `output`: its shape without the batch dimension. `parameters`: its own; shared ones are counted where they run first.
-    `multiply_adds`: of one example, over all calls, without biases and pointwise work. `receptive_field`: empty where it has none.
+    `output`: its shape without the batch dimension. `parameters`: of this layer; shared ones are counted once, where they run first.
+    `multiply_adds`: of one example, over all calls, without biases and elementwise operations. `receptive_field`: empty if undefined.
     """
 
     path: str
@@ -36,7 +36,7 @@ class LayerRow:
 
 @dataclass(frozen=True, slots=True)
 class LayerTable:
-    """`multiply_adds`: of the whole forward pass of one example, so that what is in no row (matrix products in a `forward`) counts too."""
+    """`multiply_adds`: of the whole forward pass of one example, including operations outside any row (matrix products in a `forward`)."""
 
     rows: tuple[LayerRow, ...]
     parameters: int
@@ -99,13 +99,13 @@ def rows_of(module: nn.Module) -> dict[str, nn.Module]:
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Within it the module evaluates, without gradients and without torch's fused attention; the generators stay as they were."""
+    """Context: evaluation mode, no gradients, no fused attention; restores the states of the random generators."""
     modes = [(layer, layer.training) for layer in module.modules()]
     fused = torch.backends.mha.get_fastpath_enabled()
     module.eval()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        # attention by matrix products, which torch's counter knows on every device
+        # attention by matrix products, which torch's counter supports on every device
         with torch.no_grad(), torch.random.fork_rng(devices=[]), sdpa_kernel(SDPBackend.MATH):
             yield
     finally:
@@ -126,7 +126,7 @@ def _new_parameters(layer: nn.Module, counted: set[int]) -> int:
 
 
 def _halved(operations: Mapping[Any, int]) -> int:
-    """torch counts a multiplication and an addition as two."""
+    """torch counts a multiply-add as two operations."""
     return sum(operations.values()) // 2
 
 

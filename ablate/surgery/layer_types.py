@@ -1,4 +1,4 @@
-"""Which of torch's layers are what."""
+"""Groups of torch layer types: convolutions, norms, activations, dropout."""
 
 from torch import nn
 
@@ -13,7 +13,7 @@ ACTIVATIONS = (
     nn.ReLU6, nn.Softplus, nn.PReLU,
 )  # fmt: skip
 EXACT = (nn.ReLU, nn.LeakyReLU, nn.ReLU6)
-"""Activations whose vectorised and scalar code round alike; of the others, the last few elements of a tensor
+"""Activations whose vectorised and scalar code round identically; for the others, the last few elements of a tensor
 may round differently, and which are last depends on how many lanes there are. PReLU sums its slope's gradient."""
 DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -21,6 +21,6 @@ INSTANCE_NORMS = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 
 
 def slot_of(kind: type[nn.Module]) -> str:
-    """What a layer is to the tricks: "norm", "activation", "dropout", or nothing of these."""
+    """The slot of a layer type: "norm", "activation", "dropout", or "" for other layers."""
     slots = {"norm": NORMS, "activation": ACTIVATIONS, "dropout": DROPOUTS}
     return next((slot for slot, kinds in slots.items() if issubclass(kind, kinds)), "")

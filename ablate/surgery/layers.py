@@ -1,8 +1,8 @@
 """Layers that surgery puts into a model: plain modules, written for one lane's tensors.
 
 Hyperparameters are buffers (0-dim tensors), so that stacking lanes stacks them too; `forward` has no control flow that
-depends on values. How K lanes of such a layer run at once is none of its business: `ablate.kernels` has rules for some
-layer types, and runs the others under vmap.
+depends on values. They know nothing of lanes: `ablate.kernels` has lowering rules for some
+layer types and runs the others under vmap.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class Hyper(nn.Module):
 
 
 class RandomLayer(Hyper):
-    """A layer that draws. The engine puts the lane's key of the step, hashed with the layer's stream, into the buffer `key`.
+    """A layer that draws random numbers. The engine puts the lane's key of the step, hashed with the layer's stream, into the buffer `key`.
 
-    `stream` names the draw; two layers of one model need two names (use the place in the model).
+    `stream` names the draw; two layers of one model need two names (use the path in the model).
     """
 
     key: Tensor
@@ -41,7 +41,7 @@ class RandomLayer(Hyper):
         self.register_buffer("key", torch.zeros((), dtype=torch.int32))
 
     def draw_key(self) -> Tensor:
-        """The key of this draw. A layer that is called several times in a forward pass draws anew each time."""
+        """The key of this draw. A layer that is called several times in a forward pass draws fresh numbers each time."""
         return call_key(self.key, self.stream)
 
     def keep(self, shape: torch.Size, least: Tensor) -> Tensor:
@@ -80,7 +80,7 @@ class Dropout(RandomLayer):
 
 
 class Gate(Hyper):
-    """A 0/1 buffer: whether this lane has the thing it gates."""
+    """A 0/1 buffer: whether this lane has what is gated."""
 
     on: Tensor
 
@@ -98,7 +98,7 @@ class Residual(Gate):
 class KeptSum(Gate):
     """(F(x) + x, F(x)) -> the sum where the gate is open, else F(x). `[B, …]`, `[B, …]` -> `[B, …]`.
 
-    Behind an addition of the user's own: the sum is theirs, bit for bit and as it lies in memory.
+    Follows an addition in the user's code: the sum keeps its bits and its memory format.
     """
 
     def forward(self, total: Tensor, branch: Tensor) -> Tensor:

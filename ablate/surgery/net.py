@@ -1,4 +1,4 @@
-"""A model laid open for surgery: where its layers are, in the order they run, and their shapes."""
+"""A model prepared for surgery: its layers in execution order, with paths and shapes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ablate.surgery.switch import Switch
 from ablate.surgery.weight_norms import has_weight_norm
 
 ALREADY, OUT_OF_REACH = "already", "out of reach"
-"""Why a trick leaves a layer as it is: the layer is what the trick would put there; surgery cannot reach it."""
+"""Why a trick leaves a layer unchanged: it is already of the trick's kind, or surgery cannot reach it."""
 
 
 def listed(left: Mapping[tuple[str, str], int]) -> str:
@@ -28,7 +28,7 @@ def listed(left: Mapping[tuple[str, str], int]) -> str:
 
 @dataclass
 class Net:
-    """A model and its places, in the order in which they run.
+    """A model and its layers, in execution order.
 
     `module` is changed in place by surgery; each lane has its own. `touched` counts what a trick changed:
     a trick whose count is zero was not applicable. `left` counts what a trick could have changed and did not:
@@ -53,19 +53,19 @@ class Net:
         self.touched[trick] = self.touched.get(trick, 0) + number
 
     def leave(self, trick: str, what: str, why: str, number: int = 1) -> None:
-        """Note what the trick leaves as it is; `why` completes "the model has 3 GELU …"."""
+        """Record what the trick leaves unchanged; `why` completes "the model has 3 GELU …"."""
         if number:
             self.left.setdefault(trick, Counter())[what, why] += number
 
     def leave_out_of_reach(self, trick: str, slot: str) -> int:
-        """Note the norms, activations or dropouts that no trick can change; how many there are."""
+        """Record the norms, activations or dropouts that no trick can change; returns their number."""
         counts = {what: number for (kind, what), number in self.observed.out_of_reach.items() if kind == slot}
         for what, number in counts.items():
             self.leave(trick, what, OUT_OF_REACH, number)
         return sum(counts.values())
 
     def leaves_unchanged(self, trick: str, parameter: str, value: Value) -> None:
-        """Note a setting of the trick that is what the model has already."""
+        """Record a setting of the trick that the model already has."""
         self.redundant.setdefault(trick, {}).setdefault(parameter, []).append(value)
 
     @property
@@ -81,7 +81,7 @@ class Net:
         return [info for info in self.of(*AFFINE) if info.path != self.head]
 
     def site(self, info: LayerInfo) -> Site:
-        """The Site around an affine layer; made on the first call."""
+        """The Site around an affine layer; created at the first call."""
         if info.path not in self._replaced:
             site = Site(self.layer(info.path), info.path)
             self.replace(info.path, site)
@@ -94,7 +94,7 @@ class Net:
             yield info, self.site(info)
 
     def switch(self, info: LayerInfo) -> Switch:
-        """The Switch that stands in for a norm or activation layer; made on the first call."""
+        """The Switch that replaces a norm or activation layer; created at the first call."""
         if info.path not in self._replaced:
             layer = self.layer(info.path)
             if getattr(layer, "inplace", False):
@@ -108,7 +108,7 @@ class Net:
         return replacement
 
     def _is_shared(self, layer: nn.Module) -> bool:
-        """Whether a parameter of `layer` is another layer's too."""
+        """Whether `layer` shares a parameter with another layer."""
         parameters = {id(parameter) for parameter in layer.parameters()}
         inside = set(layer.modules())
         return any(
@@ -119,7 +119,7 @@ class Net:
         )
 
     def replace(self, path: str, module: nn.Module) -> None:
-        """Put `module` where the layer `path` stands, under every name by which the model holds that layer."""
+        """Replace the layer at `path` by `module`, under every name by which the model holds that layer."""
         old = self.layer(path)
         holders = [
             (parent, name)
@@ -136,10 +136,10 @@ class Net:
     def norm_switches(
         self, trick: str = "", same: tuple[type[nn.Module], ...] = ()
     ) -> Iterator[tuple[Switch, int, int]]:
-        """(switch, channels, spatial dimensions) wherever a normalisation stands or could stand.
+        """(switch, channels, spatial dimensions) for every position with a norm layer, or where one could be inserted.
 
-        Where the model has norm layers: those, without layers of the types `same`, which are what `trick` would put there.
-        Else: after each hidden affine layer, before the non-linearity; nowhere if the model normalises out of reach. Branches
+        If the model has norm layers: those, except layers of the types `same`, which `trick` would insert anyway.
+        Otherwise: after each hidden affine layer, before the non-linearity; none if the model normalises out of reach. Branches
         see channels as dimension 1 of the activations, also where the model has them last (`switch.channels_last`: then
         the other dimension is tokens).
         """
@@ -160,12 +160,12 @@ class Net:
             yield switch, info.output[-1 if switch.channels_last else 1], len(info.output) - 2
 
     def attention_dropouts(self) -> list[nn.MultiheadAttention]:
-        """torch's attention layers that drop attention weights; p is a plain attribute of theirs."""
+        """torch's attention layers that drop attention weights; their p is a plain attribute."""
         every = self.module.modules()
         return [layer for layer in every if isinstance(layer, nn.MultiheadAttention) and layer.dropout > 0]
 
     def gate_residuals(self, trick: str, *, on: bool) -> None:
-        """Gates on all residual additions of the model, open where `on`. Counts them, and those that it cannot reach."""
+        """Put gates on all residual additions of the model, open where `on`. Counts them, and those out of reach."""
         for path, additions in by_block(self.observed.additions).items():
             block = self.layer(path)
             number = gated(block, additions, on=on)
@@ -176,7 +176,7 @@ class Net:
             )
 
     def common_name(self, name: str) -> str:
-        """A parameter's or buffer's name as in the user's own model, without what surgery put around it."""
+        """The name of a parameter or buffer in the user's model, without the prefixes that surgery added."""
         for path in self._replaced:
             outer = f"{path}." if path else ""
             for wrapper in ("layer", "otherwise"):
@@ -213,10 +213,10 @@ def open_net(
     *,
     together: bool = True,
 ) -> Net:
-    """Lay a model open. `example` `[B, …]` is run through it once to see the order and the shapes.
+    """Prepare a model for surgery. `example` `[B, …]` is run through it once to record the order and the shapes.
 
-    What was `observed` of an equal model may be handed in to spare that. Dropout layers become counter-based ones. `together`: it
-    will be run with other lanes on stacked tensors, so that layers that would round differently beside them go into a Switch.
+    `observed`: of an equal model, which saves this pass. Dropout layers become counter-based ones. `together`: the model
+    will run with other lanes on stacked tensors, so layers whose rounding would depend on other lanes go into a Switch.
     """
     net = Net(module, observe(module, example) if observed is None else observed)
     for info in net.of(nn.Dropout):
@@ -230,7 +230,7 @@ def open_net(
 
 
 def _switch(info: LayerInfo, layer: nn.Module, *, otherwise: nn.Module | None = None) -> Switch:
-    """A Switch in the place of `layer`, or of `otherwise` behind it.
+    """A Switch that replaces `layer`, or inserts `otherwise` behind it.
 
     Channels are the last of more than two dimensions where tokens go through a linear layer or its norm.
     """
@@ -243,7 +243,7 @@ def _switch(info: LayerInfo, layer: nn.Module, *, otherwise: nn.Module | None = 
 
 
 def without_switches(module: nn.Module) -> nn.Module:
-    """`module` without the Switches that were put there for other lanes' sake: the layers that they hold, in their places."""
+    """`module` with each Switch that only other lanes need replaced by the layer that it holds."""
     for parent in list(module.modules()):
         for name, child in parent._modules.items():
             if isinstance(child, Switch) and not child.branches:
@@ -252,7 +252,7 @@ def without_switches(module: nn.Module) -> nn.Module:
 
 
 def provides(net: Net) -> frozenset[str]:
-    """What of `records.trick.REQUIREMENTS` the model itself has."""
+    """The words of `records.trick.REQUIREMENTS` that the model provides."""
     words = set()
     hidden = net.hidden()
     if any(issubclass(info.kind, CONVOLUTIONS) for info in net.layer_infos):

@@ -2,8 +2,8 @@
 
     y = γ_c (x − μ) / √(σ² + ε) + β_c,    μ, σ²: over a group of channels, their positions and perhaps the examples
 
-`forward` is torch's own function, on one lane's `[B, C, …]`. Attributes say what is standardised together, which is
-all that a kernel needs to run lanes of different norms side by side.
+`forward` is torch's own function, on one lane's `[B, C, …]`. Attributes declare what is standardised together, which is
+all that a kernel needs to run lanes with different norms together.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ class Norm(nn.Module):
 
 
 class BatchNorm(Norm):
-    """Each channel over examples and positions. In evaluation by running statistics, which follow in training.
+    """Each channel over examples and positions; in evaluation by running statistics, which training updates.
 
-    Raises InputError in training where a channel has one value only, which it could but map to β.
+    Raises InputError in training if a channel has a single value, which would always map to β.
     """
 
     over_examples = True
@@ -110,7 +110,7 @@ class LayerNorm(Norm):
 
 
 def _with_gradient(x: Tensor, weight: Tensor) -> Tensor:
-    """`x`, unchanged, in a way that its gradient is worked out too: with the channels innermost, torch's group norm crashes in
+    """`x`, unchanged, as a tensor whose gradient is computed too: with the channels innermost, torch's group norm crashes in
     the backward pass where only that of its weights is wanted."""
     if x.ndim < 4 or x.requires_grad or not weight.requires_grad or not torch.is_grad_enabled():
         return x

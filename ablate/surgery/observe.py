@@ -1,4 +1,4 @@
-"""What one forward pass of a model shows: its layers in order, residual additions, and norms and activations that are no modules."""
+"""What one forward pass of a model shows: its layers in order, residual additions, and norms and activations outside modules."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ LEAVES = (*AFFINE, *ACTIVATIONS, *NORMS, *DROPOUTS, nn.Embedding, nn.Upsample)
 class LayerInfo:
     """A layer of the user's model. `path` as in `named_modules`; shapes with the batch dimension.
 
-    `custom`: a convolution or linear layer with a `forward` of the user's own: tricks may act around it, not on its weights.
-    `in_residual`: it runs in a branch to whose output its input is added.
+    `custom`: a convolution or linear layer with a user-defined `forward`: tricks may act around it, not on its weights.
+    `in_residual`: it runs in a residual branch.
     """
 
     path: str
@@ -35,10 +35,10 @@ class LayerInfo:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """`places`: the layers that tricks can change, in the order in which they first run. `additions`: residual ones.
+    """`layer_infos`: the layers that tricks can change, in order of first execution. `additions`: residual ones.
 
     `out_of_reach`: (slot, what) -> how many norms, activations and dropouts run that no trick can change: calls such as
-    `F.relu`, norm modules that are written by hand, subclasses with a `forward` of their own.
+    `F.relu`, hand-written norm modules, subclasses with their own `forward`.
     """
 
     layer_infos: tuple[LayerInfo, ...]
@@ -59,8 +59,8 @@ class Observed:
 def observe(module: nn.Module, example: Tensor) -> Observed:
     """Run `example` `[B, …]` through the module once. Leaves its buffers, its modes and the generators untouched.
 
-    The places are without layers that are the user's own (but for what tricks may be put around), and without those whose
-    weights other code reads (`readers.ReadElsewhere`), whose replacements would never be called.
+    Left out are layers with user-defined code (except those that tricks may be put around) and layers whose
+    weights other code reads (`readers.ReadElsewhere`): their replacements would never be called.
     """
     infos: dict[str, LayerInfo] = {}
     handles = []
@@ -113,7 +113,7 @@ def observe(module: nn.Module, example: Tensor) -> Observed:
 
 
 def left_alone(module: nn.Module, layer_infos: tuple[LayerInfo, ...]) -> tuple[str, ...]:
-    """Paths of convolutions, linear layers, norms and activations that are none of `places` (of `observe`), or the user's own."""
+    """Paths of convolutions, linear layers, norms and activations that are not in `layer_infos`, or have user-defined code."""
     usual = {id(module.get_submodule(info.path)) for info in layer_infos if not info.custom}
     kinds = (*AFFINE, *NORMS, *ACTIVATIONS)
     return tuple(
@@ -122,7 +122,7 @@ def left_alone(module: nn.Module, layer_infos: tuple[LayerInfo, ...]) -> tuple[s
 
 
 def _is_usual(layer: nn.Module, given: tuple[int, ...], output: tuple[int, ...]) -> bool:
-    """Whether a layer of the user's own puts out its channels where torch's layer of that kind does."""
+    """Whether a user-defined layer has its output channels in the same dimension as torch's layer of that kind."""
     if isinstance(layer, nn.Linear):
         return output == (*given[:-1], layer.out_features)
     return len(output) == len(given) and output[1] == getattr(layer, "out_channels", None)

@@ -1,7 +1,7 @@
-"""Receptive fields of a model's feature maps: how far apart the inputs lie that one output depends on.
+"""Receptive fields of a model's feature maps: the extent of the inputs that one output depends on.
 
-Measured, not computed from a table of layer types, so that branches, skips and functions in `forward` count as they are:
-a pixel's gradient is not zero exactly where its input matters, provided that no value switches a path off. So a copy of the
+Measured, not derived from a table of layer types, so that branches, skips and functions in `forward` are handled exactly:
+the gradient of an output pixel is nonzero exactly where the input matters, if no value switches a path off. So a copy of the
 model runs with positive weights and inputs, with activations and dropout as the identity and with max pooling as average
 pooling, which has the same windows.
 """
@@ -33,7 +33,7 @@ POOLS: Mapping[str, Callable[..., Tensor]] = {
 
 
 class _Linear(TorchFunctionMode):
-    """Within it, activations and dropout are the identity, and max pooling is a sum over the same windows."""
+    """Context: activations and dropout are the identity, and max pooling is a sum over the same windows."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -48,10 +48,10 @@ class _Linear(TorchFunctionMode):
 
 
 def receptive_fields(module: nn.Module, example: Tensor) -> dict[str, tuple[int, ...]]:
-    """Path of each module that puts out feature maps -> the extent of its receptive field in every spatial dimension.
+    """Path of each module that outputs feature maps -> the extent of its receptive field in every spatial dimension.
 
     `example`: inputs `[B, C, L]`, `[B, C, H, W]` or `[B, C, D, H, W]` of floats; others give an empty mapping. Fields end
-    at the input's border, and the largest of `PROBES` neighbouring pixels in the middle is told.
+    at the input's border, and the largest of `PROBES` neighbouring pixels in the middle is reported.
     """
     if example.ndim not in (3, 4, 5) or not example.is_floating_point():
         return {}
@@ -95,14 +95,14 @@ def _extent(output: Tensor, x: Tensor) -> tuple[int, ...]:
 
 
 def _length(reached: Tensor, dim: int) -> int:
-    """From the first to the last place along `dim` that is reached."""
+    """Distance from the first to the last nonzero index along `dim`."""
     others = [other for other in range(reached.ndim) if other != dim]
     indices = (reached.any(dim=others) if others else reached).nonzero()
     return int(indices[-1] - indices[0]) + 1 if len(indices) else 0
 
 
 def _positive(module: nn.Module) -> nn.Module:
-    """The module in float64 and evaluation mode, with weights that let no value vanish or grow from layer to layer."""
+    """The module in float64 and evaluation mode, with weights under which values neither vanish nor grow from layer to layer."""
     draw = torch.Generator().manual_seed(0)
     module.double().eval()
     with torch.no_grad():

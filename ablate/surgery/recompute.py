@@ -1,4 +1,4 @@
-"""Gradient checkpointing of one lane's model: a segment keeps its input only, and runs again in the backward pass.
+"""Gradient checkpointing of one lane's model: a segment saves only its input and runs again in the backward pass.
 
 Both runs do the same operations on the same numbers, so that results and gradients are equal bit for bit:
 
@@ -44,7 +44,7 @@ class Recomputing(nn.Sequential):
         return [names[start : start + self.size] for start in range(0, len(names), self.size)]
 
     def forward(self, x: Tensor, only: Sequence[str] | None = None) -> Tensor:
-        """All segments, each recomputing where a gradient is wanted; or the modules `only`, once."""
+        """Run all segments, recomputing each where a gradient is needed; or run the modules `only`, once."""
         if only is None and torch.is_grad_enabled():
             for names in self.segments():
                 weights, buffers = self.tensors(names)
@@ -83,7 +83,7 @@ class Recomputing(nn.Sequential):
 
 
 class Segment(torch.autograd.Function):
-    """`run({**weights, **buffers}, x)`; in the backward pass the same once more, with its gradients."""
+    """`run({**weights, **buffers}, x)`; run again, with gradients, in the backward pass."""
 
     @staticmethod
     def forward(
@@ -97,7 +97,7 @@ class Segment(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        again = torch.is_grad_enabled()  # a gradient of this gradient is wanted
+        again = torch.is_grad_enabled()  # double backward
         needed = ctx.needs_input_grad[3:]
         inputs = [
             tensor if again else tensor.detach().requires_grad_(need)
@@ -116,7 +116,7 @@ class Segment(torch.autograd.Function):
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What else the outcome of a run depends on: autocast, the states of torch's own generators, and how often
+    """The rest of the state that a run depends on: autocast, the states of torch's generators, and how often
     each layer that draws has been called."""
 
     device: torch.device
@@ -158,8 +158,8 @@ class Surroundings:
 def cut(module: nn.Module, size: int) -> tuple[nn.Module, int]:
     """(`module` with its outermost sequences recomputing, the number of segments).
 
-    A sequence is an `nn.Sequential` of two modules or more. Those of a class of their own, whose `forward` may
-    do something else, are left alone; a short one that holds sequences is gone into. The module is
+    A sequence is an `nn.Sequential` of two modules or more. Subclasses, whose `forward` may
+    differ, are left alone; a shorter one is searched for inner sequences. The module is
     changed in place, unless it is a sequence itself.
     """
     if is_sequence(module) and (len(module) > size or not any(map(is_sequence, module.children()))):

@@ -1,4 +1,4 @@
-"""Gates on the residual additions of a model, so that a lane can do without them.
+"""Gates on the residual additions of a model, so that a lane can switch them off.
 
 A block's `forward` is traced once (torch.fx, every submodule a leaf), and each of its residual additions x + F(x) is
 followed by a `KeptSum` layer, which gives the sum or F(x). The block keeps its class (as a base), its submodules and their names.
@@ -20,7 +20,7 @@ from ablate.surgery.torch_layers import is_hooked
 ADDS = (operator.add, operator.iadd, torch.add)
 ADD_METHODS = ("add",)
 UNTRACEABLE = (ArithmeticError, AssertionError, AttributeError, LookupError, NameError, RuntimeError, TypeError, ValueError)  # fmt: skip
-"""What a `forward` may raise when it is handed a stand-in for its input: fx's TraceError is a ValueError."""
+"""What a `forward` may raise when it is called with an fx proxy: fx's TraceError is a ValueError."""
 
 
 class _Tracer(fx.Tracer):
@@ -29,7 +29,7 @@ class _Tracer(fx.Tracer):
 
 
 def gated(block: nn.Module, additions: Sequence[Addition], *, on: bool) -> int:
-    """Put gates, open where `on`, on the residual `additions` of `block`, in place. Their number: none where it cannot be done."""
+    """Put gates, open where `on`, on the residual `additions` of `block`, in place. Returns their number; 0 if the block cannot be traced."""
     graph = _graph_of(block)
     if graph is None:
         return 0
@@ -62,7 +62,7 @@ def by_block(additions: Iterable[Addition]) -> Mapping[str, list[Addition]]:
 
 
 def _graph_of(block: nn.Module) -> fx.Graph | None:
-    """What `forward` does, the same in training and evaluation. None where a trace cannot tell, or changes the block."""
+    """What `forward` does, the same in training and evaluation. None if tracing fails or changes the block."""
     if type(block).__module__.startswith("torch.") or is_hooked(block):
         return None
     before, mode = dict(vars(block)), block.training
@@ -94,7 +94,7 @@ def _is_addition(node: fx.Node) -> bool:
 
 
 def _set_forward(block: nn.Module, graph: fx.Graph, gates: Mapping[str, nn.Module]) -> None:
-    """Give `block` the layers `gates` besides, and the `forward` that `graph` describes."""
+    """Add the layers `gates` to `block` and replace its `forward` by `graph`."""
     holder = nn.Module()
     holder.__dict__.update({**vars(block), "_modules": {**block._modules, **gates}})
     written = type(fx.GraphModule(holder, graph)).forward

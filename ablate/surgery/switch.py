@@ -35,8 +35,8 @@ class Switch(LayerProxy):
         self.shared = False
 
     def add(self, name: str, branch: nn.Module, on: bool) -> None:
-        """Add a branch, chosen in this lane if `on`. Parameters of what is not chosen are zero, so that they stay as they are
-        whatever decays the others, and a penalty on all weights is the same as in a model without them."""
+        """Add a branch, chosen in this lane if `on`. Parameters of branches not chosen are zero, so that weight decay leaves them unchanged
+        and a penalty on all weights is the same as in a model without them."""
         if on:
             self.picked = name
         if not (on and self.shared):

@@ -1,7 +1,7 @@
-"""Which layers compute what torch wrote for their kind, so that another implementation may stand in.
+"""Which layers compute exactly what torch defines for their type, so that another implementation may replace it.
 
 A subclass of one of torch's layers whose `forward` differs (weight standardisation, LoRA, a norm with its activation), a layer
-whose `forward` was replaced, one with hooks, and one whose parameters are computed from others are the user's own.
+whose `forward` was replaced, one with hooks, and one whose parameters are computed from others count as user-defined.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ HOOKS = (
 
 
 def is_hooked(module: nn.Module) -> bool:
-    """Whether calling `module` runs more, or other, code than its class's `forward`."""
+    """Whether calling `module` runs code other than its class's `forward`."""
     return any(getattr(module, hooks, None) for hooks in HOOKS) or "forward" in vars(module)
 
 
 def is_torchs(layer: nn.Module, kinds: tuple[type[nn.Module], ...]) -> bool:
-    """Whether `layer` is one of torch's `kinds` and computes what that does."""
+    """Whether `layer` is one of the torch types `kinds` and computes what that type does."""
     kind = type(layer)
     base = next((base for base in kind.__mro__ if base in kinds), None)
     if base is None or is_hooked(layer) or hasattr(layer, "parametrizations"):

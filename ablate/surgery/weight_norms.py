@@ -18,19 +18,19 @@ OLD_KINDS: dict[str, tuple[str, Callable[[nn.Module, str], nn.Module]]] = {
 
 
 def weight_norms(module: nn.Module) -> list[tuple[str, Callable[[], object]]]:
-    """("weight_norm" or "spectral_norm", what removes it) for each weight of the module that has one.
+    """("weight_norm" or "spectral_norm", function that removes it) for each weight of the module that has one.
 
-    Removing leaves the layer with a plain parameter of the weight's present value.
+    Removal leaves a plain parameter with the weight's present value.
     """
     removals: list[tuple[str, Callable[[], object]]] = []
     for layer in module.modules():
         parametrizations = layer._modules.get(
             "parametrizations"
-        )  # what stands around a layer has its attributes, too
+        )  # wrappers delegate attributes to the layer that they wrap
         if isinstance(parametrizations, nn.ModuleDict):
             for name, chain in parametrizations.items():
                 kinds = [KINDS.get(type(one).__name__) for one in chain.children()]
-                if len(kinds) == 1 and kinds[0] is not None:  # beside another one, which would go too
+                if len(kinds) == 1 and kinds[0] is not None:  # with a second parametrization, which would be removed too
                     removals.append((kinds[0], partial(parametrize.remove_parametrizations, layer, name)))
         for hook in layer._forward_pre_hooks.values():
             kind, remove = OLD_KINDS.get(type(hook).__name__, ("", remove_weight_norm))
