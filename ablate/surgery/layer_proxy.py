@@ -20,6 +20,8 @@ class LayerProxy(nn.Module):
         try:
             return super().__getattr__(name)
         except AttributeError:
-            if name.startswith("__"):  # special methods are not delegated: copying, for example, is this module's own
+            if name.startswith(
+                "__"
+            ):  # special methods are not delegated: copying, for example, is this module's own
                 raise
             return getattr(super().__getattr__(self.inner), name)

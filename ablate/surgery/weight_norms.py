@@ -30,7 +30,9 @@ def weight_norms(module: nn.Module) -> list[tuple[str, Callable[[], object]]]:
         if isinstance(parametrizations, nn.ModuleDict):
             for name, chain in parametrizations.items():
                 kinds = [KINDS.get(type(one).__name__) for one in chain.children()]
-                if len(kinds) == 1 and kinds[0] is not None:  # with a second parametrization, which would be removed too
+                if (
+                    len(kinds) == 1 and kinds[0] is not None
+                ):  # with a second parametrization, which would be removed too
                     removals.append((kinds[0], partial(parametrize.remove_parametrizations, layer, name)))
         for hook in layer._forward_pre_hooks.values():
             kind, remove = OLD_KINDS.get(type(hook).__name__, ("", remove_weight_norm))
