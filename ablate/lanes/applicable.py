@@ -1,4 +1,4 @@
-"""Which tricks apply to a task and its model, what they change there, and why the others do not apply."""
+"""Which tricks apply to a task and its model, what they change in it, and why the others do not apply."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ WORDS = {
     "dropout layer": "the model has no dropout layers that drop anything",
     "residual addition": "the model has no residual additions",
     "weight normalisation": "the model has no weight_norm or spectral_norm",
-    "classification": "the task is no classification",
-    "regression": "the task is no regression",
-    "image": "the inputs are no images",
-    "tabular": "the inputs are no table",
-    "text": "the inputs are no text",
+    "classification": "the task is not a classification",
+    "regression": "the task is not a regression",
+    "image": "the inputs are not images",
+    "tabular": "the inputs are not a table",
+    "text": "the inputs are not text",
     "mixable": "the targets have no means",
-    "continuous": "the inputs are no real numbers (token ids cannot be mixed or perturbed)",
+    "continuous": "the inputs are not real numbers (token ids cannot be mixed or perturbed)",
 }
 
 
 @dataclass(frozen=True)
 class Scope:
-    """What a trick changes in a model. `why_not`: why it does not apply; empty where it does.
+    """What a trick changes in a model. `why_not`: why it does not apply; empty if it does.
 
-    `touched`: how many places it changes; `left`: (what, why) -> how many it could have changed and does not.
-    `redundant`: parameter -> values that leave this model as it is.
+    `touched`: number of layers it changes; `left`: (what, why) -> number that it could have changed and does not.
+    `redundant`: parameter -> values that leave this model unchanged.
     """
 
     why_not: str = ""
@@ -63,7 +63,7 @@ class Scope:
 
 
 def scopes(context: TaskContext, tricks: Iterable[str] | None = None) -> dict[str, Scope]:
-    """What each trick changes. A model trick is tried on a fresh model: what matches nothing is not applicable."""
+    """What each trick changes. A model trick is tried on a fresh model; one that matches nothing is not applicable."""
     catalogue = context.catalogue
     net = _built(context, Recipe({}), ())
     words = context.task.provides | provides(net)
@@ -71,7 +71,7 @@ def scopes(context: TaskContext, tricks: Iterable[str] | None = None) -> dict[st
 
 
 def applicable(context: TaskContext, tricks: Iterable[str] | None = None) -> dict[str, str]:
-    """Trick -> "" where it applies, else the reason why it does not."""
+    """Trick -> "" if it applies, else the reason why it does not."""
     return {name: scope.why_not for name, scope in scopes(context, tricks).items()}
 
 
@@ -86,7 +86,7 @@ def scope_of(context: TaskContext, trick: Trick, words: frozenset[str]) -> Scope
     net = _built(context, Recipe({name: trick.defaults}), (name,))
     redundant = net.redundant.get(name, {})
     touched = net.touched.get(name, 0)
-    if not touched and redundant:  # the default is what the model has: another setting may not be
+    if not touched and redundant:  # the model already has the default; another setting may change it
         settings = trick.without_values(redundant).defaults
         net = _built(context, Recipe({name: settings}), (name,))
         touched = net.touched.get(name, 0)
@@ -102,12 +102,12 @@ def _built(context: TaskContext, recipe: Recipe, names: tuple[str, ...]) -> Net:
 
 
 def touched(scopes: Mapping[str, Scope]) -> dict[str, dict[str, Any]]:
-    """What the tricks that change the model change there, as JSON."""
+    """What the tricks change in the model, as JSON; without those that change nothing."""
     return {name: scope.to_json() for name, scope in scopes.items() if scope.touched}
 
 
 def narrowed(context: TaskContext, scopes: Mapping[str, Scope]) -> TaskContext:
-    """The context with a catalogue that is without the settings which leave its model as it is."""
+    """The context with a catalogue without the settings that leave its model unchanged."""
     return context.with_catalogue(
         context.catalogue.without_values({name: scope.redundant for name, scope in scopes.items()})
     )

@@ -1,8 +1,8 @@
 """The kernel and the number of lanes K, from a short measurement.
 
-Lanes of one group share the overhead of every call, until their activations leave the processor's cache or exhaust the memory, which
-depends on the machine and the model. Neither K nor the order of groups changes a result. The fastest kernel is chosen, the default
-one where the measurement cannot tell two apart. Kernels agree up to rounding only, so a study keeps the kernel it began with.
+Lanes of one group share the overhead of every call, until their activations exceed the processor's cache or the memory, which
+depends on the machine and the model. Neither K nor the order of groups changes a result. The fastest kernel is chosen, or the default
+one if two are indistinguishable. Kernels agree only up to rounding, so a study keeps the kernel that it began with.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ablate.records.recipe import Recipe
 from ablate.records.run import Run
 
 LANES = {"cpu": (4, 20, 48), "cuda": (8, 32, 128, 512)}
-"""Numbers of lanes to measure, rising. Few on a CPU, because a study of a few seconds should not wait for them; the second is at least a
+"""Numbers of lanes to measure, increasing. Few on a CPU, because a study of a few seconds should not wait for them; the second is at least a
 short search's group (`search.generation_size`), because splitting a group that is one lane too large costs more than it saves."""
 
 LARGE = {"cpu": (1, 4, 16), "cuda": LANES["cuda"]}
@@ -42,7 +42,7 @@ Source = Literal["measured", "cached", "ledger", "given", "alone"]
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """`seconds` a step and lane (the fastest of a few), `bytes` a lane, with `lanes` of them under `kernel`."""
+    """`seconds` per step and lane (the fastest of a few), `bytes` per lane, for `lanes` lanes under `kernel`."""
 
     kernel: str
     lanes: int
@@ -62,7 +62,7 @@ class Choice:
 
     @classmethod
     def of_json(cls, document: dict[str, Any], source: Source) -> Choice:
-        """Raises KeyError or TypeError where the document is none."""
+        """Raises KeyError or TypeError for any other document."""
         rows = tuple(Timing(**row) for row in document["timings"])
         return cls(str(document["kernel"]), int(document["lanes"]), source, rows)
 
@@ -70,7 +70,7 @@ class Choice:
 def measured(context: TaskContext, recipe: Recipe, budget: float) -> Choice:
     """Time `recipe` under the default kernel and the other candidate, with every number of lanes that fits into `budget` bytes.
 
-    Each is timed twice and the faster counts, so that other work on the machine does not decide.
+    Each is timed twice and the faster time counts, which limits the influence of other processes.
     """
     usual = context.kernel
     best: dict[tuple[str, int], Timing] = {}
@@ -85,12 +85,12 @@ def measured(context: TaskContext, recipe: Recipe, budget: float) -> Choice:
 
 
 def counts(context: TaskContext) -> tuple[int, ...]:
-    """The numbers of lanes to measure, rising."""
+    """The numbers of lanes to measure, increasing."""
     return (LARGE if context.look.large else LANES)[context.device.type]
 
 
 def rising(context: TaskContext, recipe: Recipe, budget: float) -> list[Timing]:
-    """Timings of one kernel with rising K, up to what fits into memory; with large lanes as long as each gets cheaper."""
+    """Timings of one kernel for increasing K, as far as memory allows; with large lanes as long as each gets cheaper."""
     rows: list[Timing] = []
     for lanes in counts(context):
         if rows and rows[-1].bytes * SLACK * lanes > budget:
@@ -107,10 +107,10 @@ def rising(context: TaskContext, recipe: Recipe, budget: float) -> list[Timing]:
 
 
 def best_of(rows: Iterable[Timing], usual: str, budget: float, *, fewest: bool = False) -> tuple[str, int]:
-    """(kernel, K): the fastest kernel, or `usual` if nearly as fast; the largest K that is nearly as fast per lane as the best, within
+    """(kernel, K): the fastest kernel, or `usual` if nearly as fast; the largest K that is nearly as fast per lane as the best one within
     `budget` bytes.
 
-    The largest, because tricks add calls that lanes share, which the measurement lacks. `fewest`: the smallest instead, for long
+    The largest, because tricks add per-call overhead, shared by lanes, that the measurement lacks. `fewest`: the smallest instead, for long
     steps with little overhead, since the runs of a group wait for the last of them.
     """
     rows = list(rows)
@@ -127,9 +127,9 @@ def best_of(rows: Iterable[Timing], usual: str, budget: float, *, fewest: bool =
 
 
 def timed(context: TaskContext, recipe: Recipe, lanes: int, steps: int = 2) -> Timing:
-    """One warm step that is weighed, then the faster of `steps`.
+    """One warm-up step whose memory is measured, then the fastest of `steps`.
 
-    On a CPU the time is this process's own: what else runs on the machine does not count.
+    On a CPU this is CPU time of the process, so other processes do not count.
     """
     now = time.process_time if context.device.type == "cpu" else time.perf_counter
     trainer = Trainer(context, [Run(context.task.name, recipe, seed, 1) for seed in range(lanes)])
@@ -146,7 +146,7 @@ def timed(context: TaskContext, recipe: Recipe, lanes: int, steps: int = 2) -> T
 
 
 def held_bytes(trainer: Trainer) -> int:
-    """Bytes that one step needs at once: what the forward pass saves for the backward pass, batch and parameters."""
+    """Peak bytes of one step: what the forward pass saves for the backward pass, the batch and the parameters."""
     flat = trainer.weights.flat
     batch = trainer.context.splits["train"].x[:1].nbytes * trainer.order.batch_size * trainer.lanes
     return kept_bytes(trainer.step) + batch + STATE * flat.numel() * flat.element_size()

@@ -1,4 +1,4 @@
-"""Build the lanes' models: the user's factory under each lane's seed, then the surgery of its tricks."""
+"""Build the lanes' models: call the user's factory under each lane's seed, then apply the surgery of its tricks."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def seeded(seed: int, purpose: str) -> int:
 
 
 def build_module(factory: Callable[[], nn.Module], seed: int, example: Tensor) -> nn.Module:
-    """The user's model, made under the lane's seed; the global generators are left as they were.
+    """The user's model, made under the lane's seed; restores the global generators.
 
-    `example` `[B, …]` finds the sizes of lazy layers (`materialised`).
-    Raises InputError for lazy layers that it does not reach, parameters of another type than float32, scripted modules,
-    and for a model whose `parameters()` leaves some out.
+    `example` `[B, …]` determines the sizes of lazy layers (`materialised`).
+    Raises InputError for lazy layers that do not run, parameters that are not float32, scripted modules,
+    and models whose `parameters()` omits some.
     """
     with repeatable(seeded(seed, "init")):
         module = materialised(factory(), example)
@@ -62,7 +62,7 @@ def build_net(
 ) -> Net:
     """One lane's model with the model-seam tricks `names` applied (those the run lacks: switched off). `together`: `open_net`.
 
-    Raises NotApplicable where a trick that the run has finds nothing to act on, if `strict`.
+    If `strict`, raises NotApplicable if a trick of the run finds nothing to act on.
     """
     net = open_net(build_module(factory, run.seed, example), example, observed, together=together)
     tricks = [catalogue[name] for name in names]
@@ -87,10 +87,10 @@ def nothing_to_act_on(net: Net, trick: str) -> str:
 
 
 def layout_of(nets: Sequence[Net], own_order: Sequence[str]) -> tuple[Layout, list[dict[str, str]]]:
-    """The common layout of the lanes' parameters, and for each lane {common name: its own name}.
+    """The common layout of the lanes' parameters, and for each lane {common name: name in the lane's model}.
 
-    Order: the user's parameters `own` in their order, then those that tricks added, by name. So a lane's
-    parameters stand in the same order alone and in any group.
+    Order: the user's parameters in the order `own_order`, then those that tricks added, by name. So a lane's
+    parameters have the same order alone and in any group.
     """
     specs: dict[str, Spec] = {}
     names = []
@@ -107,7 +107,7 @@ def layout_of(nets: Sequence[Net], own_order: Sequence[str]) -> tuple[Layout, li
 
 
 def initial(nets: Sequence[Net], names: Sequence[dict[str, str]], layout: Layout) -> LaneTensors:
-    """The lanes' initial parameters as one flat matrix; zeros for what a lane does not have."""
+    """The lanes' initial parameters as one flat matrix; zeros for parameters that a lane does not have."""
     lanes = LaneTensors(layout, torch.zeros(len(nets), layout.width))
     for lane, (net, mapping) in enumerate(zip(nets, names, strict=True)):
         parameters = dict(net.module.named_parameters())

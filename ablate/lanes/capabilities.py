@@ -19,14 +19,14 @@ from ablate.lanes.side_effects import side_effects, uses_global_rng
 from ablate.surgery.net import Net
 
 CACHED = 2**17
-"""Elements that the layers of one lane output in a step (half a MiB). Beyond it a core's cache holds one lane only, and large groups are no
+"""Elements that the layers of one lane output in a step (half a MiB). Above it a core's cache holds only one lane, and large groups are no
 faster than small ones."""
 
 
 def default_kernels(device: torch.device, *, large: bool, traceable: bool) -> tuple[str, str]:
-    """The kernel that is probably the fastest for a model that can be vmapped, and the one to measure it against.
+    """The kernel that is probably the fastest for a model that vmap supports, and the one to compare it with.
 
-    On a CPU it is compiled code, where that is available and every layer has a rule; vmap is faster on GPUs only (`docs/kernels.md` has
+    On a CPU this is compiled code, if available and every layer has a rule; vmap is faster on GPUs only (`docs/kernels.md` has
     the measurements). `large`: one lane fills a core's cache, so that lanes share little.
     """
     if device.type != "cpu":
@@ -41,7 +41,7 @@ def default_kernels(device: torch.device, *, large: bool, traceable: bool) -> tu
 def supports_channels_last(module: nn.Module, x: Tensor) -> bool:
     """Whether a model on feature maps can run in channels-last format.
 
-    A `view` after a convolution cannot, and torch's group norm crashes in the backward pass where its weights require a
+    A model with a `view` after a convolution cannot; torch's group norm crashes in the backward pass if its weights require a
     gradient and its input does not.
     """
     if x.ndim != 4 or not x.is_floating_point():
@@ -58,7 +58,7 @@ def supports_channels_last(module: nn.Module, x: Tensor) -> bool:
 
 
 class _GroupNorms(TorchFunctionMode):
-    """Within it, `crash` becomes true where a group norm's input requires no gradient."""
+    """Context: `crash` becomes true if the input of a group norm requires no gradient."""
 
     crash = False
 
@@ -74,9 +74,9 @@ class _GroupNorms(TorchFunctionMode):
 class ModelProbe:
     """How to run a model, as found by probing it.
 
-    `kernel`: one of KERNELS; `other`: the one to measure it against. `solo`: why lanes must run one at a time; empty where they need not.
+    `kernel`: one of KERNELS; `other`: the one to compare it with. `solo`: why lanes must run one at a time; empty if they need not.
     `large`: one lane fills a core's cache. `reseed`: it draws from a global generator (torch's, Python's, NumPy's), which is then seeded at every step.
-    `traceable`: layers run together as the `forward` of the user's own that is around them was traced. `writes_input`: the model changes
+    `traceable`: user-defined `forward`s can be traced, so that their layers run for all lanes at once. `writes_input`: the model changes
     its input in place, and is given a copy. `resumable`: a checkpoint holds all of its state.
     `channels_last`: on a CPU, pooling is many times faster with channels innermost.
     """
@@ -95,7 +95,7 @@ class ModelProbe:
     def at(
         cls, net: Net, fresh: nn.Module, x: Tensor, device: torch.device, batch_size: int, kernel: str | None
     ) -> ModelProbe:
-        """Of a model laid open and, as the user's factory makes it, `fresh`: neither is of use afterwards. `kernel`
+        """Probe a model prepared for surgery, `net`, and a `fresh` one from the user's factory; neither can be used afterwards. `kernel`
         overrides the choice."""
         large = sum(prod(info.output[1:]) for info in net.layer_infos) * batch_size > CACHED
         effects = side_effects(fresh, x)

@@ -1,9 +1,9 @@
-"""Save and restore a group in the middle of training, exactly.
+"""Save and restore a group in the middle of training, bit for bit.
 
-Randomness is counter-based, so weights, buffers, optimizer state, averages and counters are all there is.
-A checkpoint is a SHA-256 digest and behind it a flat mapping of tensors and one JSON text: a damaged one is
-noticed, and it is read with `weights_only=True`, so it cannot carry code. One in a file also holds the fingerprint of data
-and model, and is refused where they are others.
+Randomness is counter-based, so weights, buffers, optimizer state, averages and counters are the whole state.
+A checkpoint is a SHA-256 digest followed by a flat mapping of tensors and one JSON text: a damaged one is
+detected, and it is read with `weights_only=True`, so it cannot carry code. One in a file also has the fingerprint of data
+and model, and is refused if they differ.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def trainer_state(trainer: Trainer) -> dict[str, Tensor]:
 
 
 def restore_trainer(trainer: Trainer, state: dict[str, Tensor]) -> None:
-    """Put a trainer of the same runs into the state that `trainer_state` gave."""
+    """Restore the state that `trainer_state` returned, in a trainer of the same runs."""
     device = trainer.context.device
     state = {name: tensor.to(device) for name, tensor in state.items()}
     trainer.weights.flat.copy_(state["weights"])
@@ -65,12 +65,12 @@ def _run(row: dict[str, Any]) -> Run:
 
 
 def save(path: Path, training: Training) -> None:
-    """Write a group's state in the middle of training; atomic."""
+    """Write the state of a group in the middle of training to a file, atomically."""
     write_bytes(path, dumps(training, fingerprint(training.context)))
 
 
 def dumps(training: Training, made_from: dict[str, Any] | None = None) -> bytes:
-    """A group's state in the middle of training. `made_from`: the fingerprint of data and model to keep with it."""
+    """The state of a group in the middle of training, as bytes. `made_from`: the fingerprint of data and model to store with it."""
     about = {
         "format": FORMAT,
         "fingerprint": made_from,
@@ -98,17 +98,17 @@ def dumps(training: Training, made_from: dict[str, Any] | None = None) -> bytes:
 
 
 def load(path: Path, context: TaskContext) -> Training:
-    """The group of a checkpoint, as it was when it was saved. Raises InputError for a file that is none, and for one
-    of other data or another model than the context's."""
+    """The group of a checkpoint, as it was saved. Raises InputError for a file that is not a checkpoint, and for one
+    of other data or another model than those of the context."""
     try:
         whole = path.read_bytes()
     except OSError as error:
-        raise InputError(f"{path} is no checkpoint that can be read", hint="train again") from error
+        raise InputError(f"{path} is not a readable checkpoint", hint="train again") from error
     return loads(whole, context, str(path), check=True)
 
 
 def loads(whole: bytes, context: TaskContext, path: str = "this", *, check: bool = False) -> Training:
-    """The group of `dumps`. `path`: where it was read, for an error. `check`: compare the fingerprints."""
+    """The inverse of `dumps`. `path`: for error messages. `check`: compare the fingerprints."""
     try:
         digest, payload = whole[:32], whole[32:]
         if hashlib.sha256(payload).digest() != digest:
@@ -119,7 +119,7 @@ def loads(whole: bytes, context: TaskContext, path: str = "this", *, check: bool
             raise InputError(f"{path} is a checkpoint of format {about['format']}, this is {FORMAT}")
         runs, together = ([_run(row) for row in about[name]] for name in ("runs", "together"))
     except (RuntimeError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
-        raise InputError(f"{path} is no checkpoint that can be read", hint="train again") from error
+        raise InputError(f"{path} is not a readable checkpoint", hint="train again") from error
     if check and (changed := difference(about["fingerprint"], fingerprint(context))):
         raise InputError(
             f"the {changed} of '{context.task.name}' changed since {path} was saved",

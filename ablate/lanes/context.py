@@ -19,15 +19,15 @@ from ablate.surgery.observe import LayerInfo, Observed, left_alone, observe
 from ablate.tasks.task import Task
 
 PROBED = 8
-"""Examples on which a model is tried: enough for a norm over the batch to have a gradient that is more than rounding."""
+"""Examples on which a model is tried: enough for the gradient of a batch norm to be more than rounding errors."""
 
 
 @dataclass(frozen=True)
 class TaskContext:
     """What the groups of one task share: the data on the device and the probe of the model.
 
-    `parameters` are the names of the user's own, in order; `left_alone` its layers that tricks do not touch (`observe.left_alone`);
-    `held` what of the catalogue it holds already.
+    `parameters`: names of the user's parameters, in order; `left_alone`: layers that tricks do not touch (`observe.left_alone`);
+    `held`: what the model already has of the catalogue.
     """
 
     task: Task
@@ -42,7 +42,7 @@ class TaskContext:
     clock: Clock = field(default_factory=Clock, compare=False)
 
     def facts(self, total_steps: int, steps_per_epoch: int) -> Facts:
-        """What the task's tricks may know, for a training of so many steps."""
+        """What the tricks may know of the task, for a training of `total` steps."""
         classes, y = self.task.classes, self.splits["train"].y
         counts = None if classes is None else y.bincount(minlength=classes).to(torch.float32)
         return Facts(counts, total_steps, steps_per_epoch)
@@ -52,7 +52,7 @@ class TaskContext:
         return self.look.kernel
 
     def with_kernel(self, name: str) -> TaskContext:
-        """The same with another kernel."""
+        """This context with another kernel."""
         before = self.look
         other = before.kernel if name == before.other else before.other
         return replace(self, look=replace(before, kernel=name, other=other))

@@ -1,7 +1,7 @@
 """A group's whole step as one CUDA graph: draws, batch, forward, backward, update, in one launch.
 
 A small model's step is hundreds of CUDA kernels of a few microseconds each, whose launches take longer than their execution. Captured
-once, they are launched together. Everything that the step reads and changes is in the same tensors at every replay: weights,
+once, they are launched together. All that the step reads and changes is in the same tensors at every replay: weights,
 optimizer state, averages, counters (`Trainer.settle`), settings (`[K]` tensors), and the indices of the batch, which are copied in. A
 step that synchronises with the device (`.item()`, `if tensor`) cannot be captured: such a group trains eagerly, and the study says why.
 """
@@ -16,7 +16,7 @@ from ablate.lanes.optimizer_parts import loaded
 from ablate.lanes.trainer import Trainer
 
 WARM = 3
-"""Steps before the capture, in which libraries choose their kernels; the state is put back after them."""
+"""Warm-up steps before the capture, in which libraries choose their kernels; the state is restored after them."""
 
 
 class Settled:
@@ -40,7 +40,7 @@ class Settled:
 
 
 class Captured(Settled):
-    """The same as a CUDA graph, captured once and replayed."""
+    """A step as a CUDA graph, captured once and replayed."""
 
     def __init__(self, trainer: Trainer) -> None:
         super().__init__(trainer)
@@ -72,8 +72,8 @@ class Captured(Settled):
 
 
 def prepare(trainer: Trainer) -> None:
-    """Let `trainer` replay its step, where it is on a CUDA device and was not asked before. Why not, if its step cannot
-    be captured, is noted with the bench's clock."""
+    """Let `trainer` replay its step if it is on a CUDA device and this was not tried before. If its step cannot
+    be captured, the reason is recorded by the context's phase timer."""
     if trainer.context.device.type != "cuda" or trainer.graph is not None or trainer.eager:
         return
     if trainer.data.redrawn:

@@ -48,8 +48,8 @@ def device_splits(task: Task, device: torch.device) -> dict[str, DeviceSplit]:
 
 
 def chunk_sizes(count: int, size: int) -> list[int]:
-    """`count` examples in chunks of `size`. What is left over makes a chunk of its own, unless it is a single example, of
-    which a norm over the batch cannot be worked out: that joins the chunk before it."""
+    """Sizes of the chunks of `count` examples. The remainder is a chunk of its own unless it is a single example, for
+    which batch statistics are undefined: that joins the previous chunk."""
     sizes = [size] * (count // size)
     left = count - sum(sizes)
     if left == 1 and sizes:
@@ -65,7 +65,7 @@ Change = Callable[[Tensor, int, Draws], Tensor]
 class Order:
     """Which examples each lane sees at its step: a fresh permutation every epoch, drawn by counter.
 
-    An epoch has floor(N / B) steps (one at least); the examples that are left over differ from epoch to epoch.
+    An epoch has floor(N / B) steps (at least one); the remaining examples differ from epoch to epoch.
     """
 
     def __init__(self, examples: int, batch_size: int) -> None:
@@ -77,7 +77,7 @@ class Order:
     def shuffle(self, seeds: Tensor, epochs: Tensor, change: Change | None = None) -> None:
         """Permutations for lanes with seed keys int32 `[K]` in their epochs int64 `[K]` (the first is 0).
 
-        `change` makes another order of one: (int64 `[K, steps · B]`, the batch size, the epoch's draws) -> the same shape.
+        `change` turns an order into another: (int64 `[K, steps · B]`, the batch size, the epoch's draws) -> the same shape.
         """
         draws = Draws(step_keys(seeds, epochs))
         used = draws.permutation("order", self.examples)[:, : self.steps_per_epoch * self.batch_size]

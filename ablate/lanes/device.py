@@ -1,4 +1,4 @@
-"""What a measurement asks of the device: to be done, and to compute as a worker does."""
+"""For measurements: wait for the device, and compute with the number of threads that a worker has."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import torch
 
 
 def wait(device: torch.device) -> None:
-    """Until everything that was launched is done; a CPU is always done."""
+    """Wait until everything launched on the device is done; returns at once on a CPU."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """As a worker has it."""
+    """Context: the number of threads that a worker has."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -1,4 +1,4 @@
-"""What a saved state rests on: the task's data, its model and how it trains. A state is only used with the same ones."""
+"""What a saved state depends on: the task's data, its model and the training settings. A state is only used with equal ones."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from ablate.tasks.user_code import repeatable
 PROBED = 8
 """Training examples whose outputs and gradients are part of a model's fingerprint."""
 TOLERANCE = 1e-3
-"""Machines round differently; two models that differ by less are taken to be the same."""
+"""Machines round differently; models that differ by less count as the same."""
 
 
 def fingerprint(context: TaskContext) -> dict[str, Any]:
     """Plain values, ready for JSON: `data` and `tensors` (SHA-256), `outputs` of the fresh model, `training` settings.
 
-    The outputs are those of the model made under seed 0, evaluating and training, and the sizes of its gradients: so a
-    change in `forward`, in dropout, in what is frozen or in a backward pass of the user's own shows too.
+    The outputs are those of the model made under seed 0, in evaluation and in training, and the magnitudes of its gradients, so a
+    change in `forward`, in dropout, in frozen parameters or in a user-defined backward pass shows too.
     """
     task = context.task
     module = build_module(task.model, 0, task.train.x[:2])
@@ -48,7 +48,7 @@ def tensors_sha256(module: nn.Module) -> str:
 
 
 def _outputs(module: nn.Module, task: Task) -> list[float]:
-    """Outputs in evaluation, outputs in training, and for each parameter the sum of its gradient's absolute values (−1: none)."""
+    """Outputs in evaluation and in training, and for each parameter the sum of the absolute values of its gradient (−1: no gradient)."""
     x = task.train.x[:PROBED]
     with repeatable():
         with torch.no_grad():
@@ -67,7 +67,7 @@ def _tensors(outputs: object) -> list[Tensor]:
 
 
 def difference(saved: dict[str, Any], present: dict[str, Any]) -> str:
-    """What differs between two fingerprints, as words for a message; empty where nothing does."""
+    """What differs between two fingerprints, for a message; empty if nothing does."""
     if saved["data"] != present["data"]:
         return "data"
     same_outputs = len(saved["outputs"]) == len(present["outputs"]) and np.allclose(

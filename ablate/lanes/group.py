@@ -75,7 +75,7 @@ class Active:
 
 
 class Group:
-    """The tricks of K runs. What no lane has is not in it, and so is never built."""
+    """The tricks of K runs. Tricks that no lane has are not in it, and so are never built."""
 
     def __init__(
         self,
@@ -113,7 +113,7 @@ class Group:
         self._ports = {}
 
     def extend(self, other: Group) -> None:
-        """Put the lanes of another group behind these. Both must have the same active tricks."""
+        """Append the lanes of another group. Both must have the same active tricks."""
         if [active.name for active in self.active] != [active.name for active in other.active]:
             raise ValueError("the groups' tricks differ")
         self.runs += other.runs

@@ -1,4 +1,4 @@
-"""A task's model as a document: its layers, what it holds, which tricks apply where, and its scales at initialisation."""
+"""A task's model as a document: its layers, the inventory, which tricks apply where, and signal scales at initialisation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ablate.surgery.layer_table import layer_table
 
 
 def inspection(context: TaskContext) -> dict[str, Any]:
-    """JSON-ready. Takes one training step of a fresh model, which is thrown away."""
+    """The document, ready for JSON. Takes one training step of a fresh model, which is discarded."""
     task = context.task
     module = build_module(task.model, 0, task.train.x[:2])
     table = layer_table(module, task.train.x[:1], maps=task.kind == "image")

@@ -1,7 +1,7 @@
 """The examples that each lane is trained and validated on.
 
-Most runs use the task's own splits. A run whose seed asks for it (`Run.resplit`) has its training and validation rows
-dealt anew, as a function of the seed: one split is one draw, and an effect measured on one of them need not hold on the next.
+Most runs use the task's splits. A run whose seed asks for it (`Run.resplit`) has its training and validation rows
+split anew, as a function of the seed: an effect measured on one split need not hold on another.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ DEALT = ("train", "validation")
 class LaneSplits:
     """A task's splits, lane by lane.
 
-    `rows`: split -> int64 `[K, N]`, the lanes' rows of the pool of training and validation examples; empty where every
-    lane has the task's own splits, which then costs nothing.
+    `rows`: split -> int64 `[K, N]`, the lanes' rows of the pool of training and validation examples; empty if every
+    lane has the task's splits, which then costs nothing.
     """
 
     def __init__(self, task: Task, splits: dict[str, DeviceSplit], runs: Sequence[Run]) -> None:
@@ -61,11 +61,11 @@ class LaneSplits:
 
     @property
     def redrawn(self) -> bool:
-        """Whether training items are read anew each epoch."""
+        """Whether training items are read again each epoch."""
         return self.task.train.items is not None
 
     def begin_epoch(self, epochs: Tensor) -> None:
-        """Read the training items of the lanes' epochs (int64 `[K]`, from 0), where they are read anew each epoch."""
+        """Read the training items of the lanes' epochs (int64 `[K]`, from 0), if they are read again each epoch."""
         if not self.redrawn:
             return
         self._ages = epochs.tolist()
@@ -74,7 +74,7 @@ class LaneSplits:
         }
 
     def _examples_in(self, epoch: int) -> DeviceSplit:
-        """The training examples as they are in `epoch`; with those of validation where lanes deal both anew."""
+        """The training examples as of `epoch`, followed by the validation examples if lanes split both anew."""
         device = self.splits["train"].x.device
         names = DEALT if self.rows else ("train",)
         parts = [DeviceSplit.of(self.task.splits[name].in_epoch(epoch), self.task, device) for name in names]
@@ -105,14 +105,14 @@ class LaneSplits:
             yield x.view(*rows.shape, *x.shape[1:])
 
     def examples(self, split: str, lanes: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """`chunks` with their y: `[B, …]`, or `[k, B, …]` where each lane has its own."""
+        """`chunks` with their y: `[B, …]`, or `[k, B, …]` if each lane has its own."""
         y = self.targets(split, lanes)
         along = 1 if split in self.rows else 0
         parts = torch.split(y, chunk_sizes(y.shape[along], size), dim=along)
         yield from zip(self.chunks(split, lanes, size), parts, strict=True)
 
     def targets(self, split: str, lanes: Tensor | None = None) -> Tensor:
-        """y of `split`: `[N, …]` where all lanes share it, else `[k, N, …]`."""
+        """y of `split`: `[N, …]` if all lanes share it, else `[k, N, …]`."""
         if split not in self.rows:
             return self.splits[split].y
         rows = self.rows[split] if lanes is None else self.rows[split][lanes]
@@ -127,7 +127,7 @@ class LaneSplits:
         self.rows = {name: rows[lanes] for name, rows in self.rows.items()}
 
     def extend(self, other: LaneSplits, before: int, more: int) -> None:
-        """Put the lanes of `other` behind these. `before`, `more`: how many lanes each has."""
+        """Append the lanes of `other`. `before`, `more`: the numbers of lanes of the two."""
         if not (self.rows or other.rows):
             return
         self._drawn = {}

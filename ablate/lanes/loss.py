@@ -1,4 +1,4 @@
-"""From model outputs to one loss a lane: the criterion seam, port by port."""
+"""From model outputs to one loss per lane: the criterion seam, port by port."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Loss = Callable[[Weights, Batch], Tensor]
 
 
 def share_right(evaluation: Evaluation, outputs: Tensor, target: Tensor) -> Tensor:
-    """Share of the batch that is right, `[K]`; zero where that means nothing, as in regression."""
+    """Accuracy on the batch, `[K]`; zero if undefined, as in regression."""
     hits = evaluation.code.hits(outputs, target)
     return outputs.new_zeros(len(outputs)) if hits is None else hits
 
@@ -25,9 +25,9 @@ def share_right(evaluation: Evaluation, outputs: Tensor, target: Tensor) -> Tens
 def lane_losses(
     outputs: Tensor, batch: Batch, weights: Mapping[str, Tensor], group: Group, evaluation: Evaluation
 ) -> Tensor:
-    """One loss a lane `[K]`: target -> logits -> per example -> weights -> mean -> mean loss -> + penalties.
+    """One loss per lane `[K]`: target -> logits -> per example -> weights -> mean -> mean loss -> + penalties.
 
-    A loss of the user's own may give the mean at once; tricks that change losses of examples do not apply to it.
+    A custom loss may return the batch mean; tricks that change per-example losses do not apply to it.
     """
     target = batch.target
     for active, change in group.ports("target"):

@@ -1,4 +1,4 @@
-"""Memory: whether it ran out, and what a step keeps."""
+"""Memory: whether an error means that it ran out, and how much a step saves for its backward pass."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def kept_bytes(step: Callable[[], object]) -> int:
-    """Bytes that the forward passes within `step()` keep for the backward pass, each storage counted once."""
+    """Bytes that the forward passes within `step()` save for the backward pass, each storage counted once."""
     kept: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:

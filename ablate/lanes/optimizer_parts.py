@@ -1,8 +1,8 @@
 """An optimizer's lanes and parameters in parts that are updated together, as torch.optim does parameter by parameter.
 
 A parameter without a gradient in a step (frozen, or not reached by the loss) is skipped by its optimizer: no update, no
-decay, and its state, step counts included, stays as it is. As long as every parameter has a gradient in every step there is
-one part for each kind of optimizer. The first step that reaches some parameters only divides it, state and all.
+decay, and its state, step counts included, is unchanged. As long as every parameter has a gradient in every step there is
+one part per kind of optimizer. The first step in which only some parameters have a gradient divides it and its state.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ class Part:
     missed: Tensor | None = None
 
     def take(self, rows: Tensor, lanes: Tensor) -> Part:
-        """The rows `rows` (int64) of this part, which are from now on the lanes `lanes`."""
+        """The rows `rows` (int64) of this part, renumbered as the lanes `lanes`."""
         missed = None if self.missed is None else self.missed[rows]
         return Part(self.name, lanes, {name: t[rows] for name, t in self.state.items()}, self.columns, missed)
 
     def joined(self, other: Part, offset: int) -> Part:
-        """This part and one of the same kind and parameters, whose lanes are counted from `offset`."""
+        """This part joined with one of the same kind and parameters, whose lanes are numbered from `offset`."""
         state = {name: torch.cat([tensor, other.state[name]]) for name, tensor in self.state.items()}
         missed = None
         if self.missed is not None or other.missed is not None:
@@ -52,7 +52,7 @@ class Part:
         return Part(self.name, lanes, state, self.columns, missed)
 
     def of(self, columns: Sequence[str], layout: Layout) -> Part:
-        """A copy for the parameters `columns` only, of those that it has."""
+        """A copy for the parameters `columns` only."""
         present = self.columns or tuple(layout.specs)
         index = column_index(layout_of(layout, present), tuple(columns)).to(self.lanes.device)
         width = layout_of(layout, present).width
@@ -75,7 +75,7 @@ class Part:
 
 
 def divided(parts: Sequence[Part], absent: Sequence[frozenset[str]], layout: Layout) -> list[Part]:
-    """`parts` cut so that in each, either all parameters of all lanes have a gradient or none has. `absent` by lane."""
+    """`parts` divided so that in each, either all parameters of all lanes have a gradient or none has. `absent`: per lane, those without."""
     result: list[Part] = []
     for part in parts:
         columns = part.columns or tuple(layout.specs)
@@ -117,7 +117,7 @@ def _layout_of(layout: Layout, columns: tuple[str, ...]) -> Layout:
 
 @lru_cache(maxsize=256)
 def column_index(layout: Layout, columns: tuple[str, ...]) -> Tensor:
-    """Where the parameters `columns` stand in the flat matrix of `layout`, with their padding: int64 `[P]`."""
+    """Column indices of the parameters `columns`, with their padding, in the flat matrix of `layout`: int64 `[P]`."""
     return torch.cat(
         [
             torch.arange(
@@ -152,7 +152,7 @@ def saved(parts: Sequence[Part], layout: Layout) -> dict[str, Tensor]:
 
 
 def labelled(parts: Sequence[Part]) -> dict[str, Part]:
-    """The parts by a name for each: the optimizer's, numbered where it has several."""
+    """The parts by name: the optimizer's, numbered if it has several parts."""
     parts_by_label: dict[str, Part] = {}
     for part in parts:
         number = sum(other.name == part.name for other in parts_by_label.values())
@@ -161,7 +161,7 @@ def labelled(parts: Sequence[Part]) -> dict[str, Part]:
 
 
 def loaded(state: Mapping[str, Tensor], layout: Layout) -> list[Part]:
-    """The parts that `saved` gave, copied."""
+    """The inverse of `saved`; copies the tensors."""
     names = list(layout.specs)
     parts = []
     for label in (key.removeprefix("lanes/") for key in state if key.startswith("lanes/")):

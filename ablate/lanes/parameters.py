@@ -1,4 +1,4 @@
-"""What gradients are taken with respect to: the weights, stacked `[K, …]` or each lane's own."""
+"""The leaves of the gradients: the weights, stacked `[K, …]` or as each lane's own parameters."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from ablate.seams.tensors import ALIGN, LaneTensors
 
 Weights = Mapping[str, Tensor]
 Absent = Sequence[frozenset[str]] | None
-"""By lane, the parameters without a gradient (`grad is None` in torch); None where every parameter has one."""
+"""Per lane, the parameters without a gradient (`grad is None` in torch); None if every parameter has one."""
 
 
 class LaneParameters(Mapping[str, Tensor]):
     """Name -> `[K, *shape]`, views of the flat matrix that follow its changes.
 
     `per_lane`: for a kernel that runs one lane after another, each lane's own `nn.Parameter`s by common name, views of its
-    row, which spares taking the stack apart in the forward pass and putting it together in the backward pass.
-    `frozen`: parameters that do not require a gradient; of the lanes' own, each says so itself.
+    row, which avoids unstacking in the forward pass and stacking in the backward pass.
+    `frozen`: parameters that do not require a gradient; the lanes' own parameters have `requires_grad` themselves.
     `accumulate`: take gradients by `backward()` and `.grad`, as a plain loop does. Hooks on accumulation and reentrant
     checkpointing run only there; it costs a little more than `torch.autograd.grad`.
     """
@@ -51,10 +51,10 @@ class LaneParameters(Mapping[str, Tensor]):
         return len(self._stacked)
 
     def gradients(self, total: Tensor, *, stacked: bool = True) -> tuple[LaneTensors, Absent]:
-        """(d total / d weights, zero where there is none; where there is none).
+        """(d total / d weights, with zeros for absent gradients; which gradients are absent).
 
-        `stacked`: some may come by the stacked leaves too (a penalty on the weights, an objective that calls the model
-        with them). Raises RuntimeError where the total depends on no parameter, as `backward` does.
+        `stacked`: gradients may also come through the stacked leaves (a penalty on the weights, an objective that calls the model
+        with them). Raises RuntimeError if the total depends on no parameter, as `backward` does.
         """
         weights = self.weights
         leaves = [tensor for lane in self.per_lane for tensor in lane.values() if tensor.requires_grad]
@@ -95,7 +95,7 @@ class LaneParameters(Mapping[str, Tensor]):
         layout = self.weights.layout
         for lane in self.per_lane:
             given = {name: next(gradients) for name, tensor in lane.items() if tensor.requires_grad}
-            missing = 0  # so many zeros come before the next gradient
+            missing = 0  # zeros to insert before the next gradient
             for name, spec in layout.specs.items():
                 gradient = given.get(name)
                 if gradient is None:
@@ -112,7 +112,7 @@ class LaneParameters(Mapping[str, Tensor]):
 
 
 def accumulated(total: Tensor, leaves: Sequence[Tensor]) -> list[Tensor | None]:
-    """The gradients that `total.backward()` leaves in `.grad`, which is emptied again."""
+    """The gradients that `total.backward()` leaves in `.grad`, which is reset."""
     torch.autograd.backward(total)
     gradients = [leaf.grad for leaf in leaves]
     for leaf in leaves:

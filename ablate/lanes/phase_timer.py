@@ -7,12 +7,12 @@ import time
 import torch
 
 PHASES = ("build", "data", "forward", "backward", "update", "evaluation")
-"""`forward` holds the loss and whatever an objective trick adds (the first gradient of adversarial training, say)."""
+"""`forward` includes the loss and what an objective trick adds (such as the first gradient of adversarial training)."""
 
 
 class Clock:
-    """Adds up seconds between laps. `waits`: for the device at every lap, without which a GPU's time cannot be told
-    apart (and which slows it down). `slow`: in words, what took longer than it needs to.
+    """Accumulates seconds by phase. `waits`: synchronise with the device at every lap, without which a GPU's phases cannot be
+    separated (and which slows it down). `slow`: sentences about what was slower than necessary.
     """
 
     def __init__(self) -> None:
@@ -22,11 +22,11 @@ class Clock:
         self._last = time.perf_counter()
 
     def begin(self) -> None:
-        """The next lap counts from here."""
+        """Start the next lap."""
         self._last = time.perf_counter()
 
     def lap(self, phase: str) -> None:
-        """What passed since the last lap was `phase`."""
+        """Add the time since the last lap to `phase`."""
         if self.waits and torch.cuda.is_available():
             torch.cuda.synchronize()
         now = time.perf_counter()
@@ -34,6 +34,6 @@ class Clock:
         self._last = now
 
     def take(self) -> dict[str, float]:
-        """The seconds so far, and begin at zero."""
+        """The seconds so far; resets the timer."""
         totals, self.seconds = self.seconds, dict.fromkeys(PHASES, 0.0)
         return totals

@@ -1,10 +1,10 @@
-"""Robust accuracy: how many validation examples stay right when the fast gradient sign method moves them.
+"""Robust accuracy: the share of validation examples that stay correct under an attack by the fast gradient sign method.
 
     x' = x + ε · σ · sign ∇_x J(x),   ε = 0.1
 
 Shapes: x is `[K, N, …]`, J the plain cross-entropy in evaluation mode; σ is the standard deviation of the training
-inputs, of each column of a table, of all numbers otherwise: one scale for every run. Without test-time views. One
-step of a first-order attack: an upper bound of what a stronger attack leaves.
+inputs, of each column of a table, of all numbers otherwise: one scale for every run. No test-time views are used. One
+step of a first-order attack gives an upper bound of the accuracy under stronger attacks.
 Lineage: Goodfellow et al. 2014 (1412.6572, equation 3).
 """
 
@@ -25,14 +25,14 @@ from ablate.records.trick import Trick
 from ablate.tasks.metrics import metrics
 
 ROBUST = "robust"
-"""What a job's splits name, where robust accuracy is asked for."""
+"""The split name by which a job requests robust accuracy."""
 EPS = 0.1
 MOST = 1024
 """Examples (lanes times rows) of one pass, which keeps its activations for the gradient."""
 
 
 def asked(context: TaskContext, recipes: Iterable[Recipe]) -> tuple[str, ...]:
-    """`("robust",)` where one of the recipes has a trick that claims it and the task has it, else nothing."""
+    """`("robust",)` if a trick of one of the recipes claims it and the task supports it, else `()`."""
     if context.task.criterion != "classification" or not context.task.train.x.is_floating_point():
         return ()
     claiming = {name for name, trick in context.catalogue.items() if _claims(trick)}
@@ -44,14 +44,14 @@ def _claims(trick: Trick) -> bool:
 
 
 def deviation(x: Tensor) -> Tensor:
-    """σ of inputs `[N, …]`: `[1, F]` of a table's columns, else of all numbers, `[1, …, 1]`."""
+    """σ of inputs `[N, …]`: `[1, F]` per column of a table, else over all numbers, `[1, …, 1]`."""
     if x.ndim == 2:
         return x.std(dim=0, keepdim=True, correction=0)
     return x.std(correction=0).reshape([1] * x.ndim)
 
 
 def outputs(trainer: Trainer, lanes: Tensor, split: str = "validation", eps: float = EPS) -> Tensor:
-    """Outputs `[k, N, C]` of the lanes `lanes` (int64) on the split's inputs, each moved against its lane."""
+    """Outputs `[k, N, C]` of the lanes `lanes` (int64) on the split's inputs, each perturbed against its lane."""
     device = trainer.context.device
     sigma = deviation(trainer.context.splits["train"].x).to(device)
     weights = dict(trainer.scored_weights().take(lanes).items())
@@ -73,6 +73,6 @@ def outputs(trainer: Trainer, lanes: Tensor, split: str = "validation", eps: flo
 
 
 def values(output: Tensor, y: Tensor) -> Mapping[str, float]:
-    """The metric of one lane's `outputs` `[N, C]`, by its full name; NaN where they are not finite."""
+    """The metric of one lane's `outputs` `[N, C]`, by its full name; NaN if they are not finite."""
     accuracy = metrics("classification", output[None], y, {"accuracy"})["accuracy"]
     return {f"validation/{ROBUST_ACCURACY}": accuracy.item()}

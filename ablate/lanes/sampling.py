@@ -12,7 +12,7 @@ from ablate.seams.draws import Draws
 
 
 def sampler(group: Group, data: LaneSplits) -> Change | None:
-    """What the ports `sample` and then `position` make of a permutation; None where no lane has either."""
+    """The function that applies the ports `sample` and then `position` to a permutation; None if no lane has either."""
     sampling, placing = group.ports("sample"), group.ports("position")
     if not sampling and not placing:
         return None

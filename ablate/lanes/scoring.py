@@ -1,4 +1,4 @@
-"""From the outputs that a run is scored by to its metrics and per-example scores."""
+"""From the scored outputs of a run to its metrics and per-example scores."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def scored(
 ) -> tuple[dict[str, float], dict[str, tuple[float, ...]]]:
     """`split/metric` -> value, and split -> scores, of `outputs`: split -> `[N, …]`. `targets`: a split's y for this run.
 
-    A diverged run has no metric (NaN) and no scores. Robust accuracy, where it was asked for, only of a run that
+    A diverged run has no metrics (NaN) and no scores. Robust accuracy, if requested, is only computed for a run that
     is complete.
     """
     values: dict[str, float] = {}
@@ -45,7 +45,7 @@ def scored(
 
 
 def note_of(outcome: Outcome, best: int, epochs: int) -> str:
-    """What a result must say: where it diverged, that nothing moved, or that an earlier epoch than the last is scored."""
+    """The note of a result: where it diverged, that no parameter moved, or that an epoch before the last is scored."""
     if outcome is Outcome.FAILED:
         return f"nothing was trained: no parameter has moved in {epochs} epoch{'s' * (epochs != 1)}"
     if outcome is Outcome.DIVERGED:
@@ -54,7 +54,7 @@ def note_of(outcome: Outcome, best: int, epochs: int) -> str:
 
 
 def padded(histories: Sequence[Sequence[float]], device: torch.device) -> Tensor:
-    """`[K, E]` float64 of K histories, those of younger lanes padded at the left with infinity."""
+    """K histories as `[K, E]` float64; shorter ones are padded at the left with infinity."""
     longest = max(map(len, histories))
     rows = [[float("inf")] * (longest - len(row)) + list(row) for row in histories]
     return torch.tensor(rows, dtype=torch.float64, device=device)

@@ -1,6 +1,6 @@
-"""Two steps of the user's network by a kernel, held against a plain torch loop, before a study trains anything.
+"""Compares two training steps of a kernel with a plain torch loop, before a study trains anything.
 
-The loop below knows the user's module, torch.optim and the batches. It shares with the engine only the seed of the initial
+The loop below uses the user's module, torch.optim and the batches. It shares with the engine only the seed of the initial
 weights, the order of examples and the numbers that dropout draws.
 """
 
@@ -27,16 +27,16 @@ STEPS = 2
 ROWS = 64
 """Validation examples that are evaluated."""
 LR, MOMENTUM, DECAY = 0.01, 0.9, 0.05
-"""Decay tells a gradient that is zero from one that is not there."""
+"""Weight decay makes a zero gradient differ from an absent one."""
 
 Found = dict[str, Tensor | None]
 """Losses, outputs in evaluation, and how far each parameter and buffer has moved, by name."""
 
 
 def self_checked(context: TaskContext) -> tuple[TaskContext, str]:
-    """(`context` under a kernel that trains the task's model as a plain loop does, why it is another than before or "").
+    """(`context` with a kernel that trains the task's model as a plain loop does, why it differs from the chosen one or "").
 
-    Raises AblateError where not even the loop kernel does, InputError where two plain loops differ from each other.
+    Raises AblateError if not even the loop kernel does, InputError if two plain loops differ from each other.
     """
     seeds = [0] if context.solo or context.look.large else [0, 1]
     expected = [plain(context, seed) for seed in seeds]
@@ -66,7 +66,7 @@ def self_checked(context: TaskContext) -> tuple[TaskContext, str]:
 
 
 def candidates(context: TaskContext) -> list[str]:
-    """The kernel that was chosen, then what may stand in for it, the loop last."""
+    """The chosen kernel, then its substitutes, the loop last."""
     if context.solo:
         return ["loop"]
     usual = [context.kernel, *(name for name in KERNELS if name not in (context.kernel, "loop"))]
@@ -78,7 +78,7 @@ def candidates(context: TaskContext) -> list[str]:
 
 
 def by_kernel(context: TaskContext, seeds: list[int]) -> list[Found]:
-    """What the engine makes of the runs of `seeds`, as lanes of one group."""
+    """The engine's result for the runs of `seeds`, as lanes of one group."""
     tricks = {"momentum": {"lr": LR, "momentum": MOMENTUM}, "weight_decay": {"decay": DECAY}}
     recipe = Recipe.of(context.catalogue, tricks)
     trainer = Trainer(context, [Run(context.task.name, recipe, seed, 1) for seed in seeds])
@@ -97,7 +97,7 @@ def by_kernel(context: TaskContext, seeds: list[int]) -> list[Found]:
 
 
 def plain(context: TaskContext, seed: int) -> Found:
-    """The same in a plain torch loop."""
+    """The result of a plain torch loop."""
     task, device = context.task, context.device
     module = build_module(task.model, seed, task.train.x[:2]).to(device)
     layers = {path: module.get_submodule(path) for path in counted_dropouts(context)}
@@ -124,7 +124,7 @@ def plain(context: TaskContext, seed: int) -> Found:
         optimizer.zero_grad()
         key = step_keys(seeds, torch.full_like(seeds, step, dtype=torch.int64))[0]
         loss = criterion(outputs(train.x[index], key), train.y[index])
-        for dropout in dropouts:  # what the backward pass computes again, it draws again
+        for dropout in dropouts:  # recomputation in the backward pass draws again
             dropout.begin(key)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -149,7 +149,7 @@ def _found(losses: Tensor, outputs: Tensor, before: dict[str, Tensor], after: di
 
 
 def _state(module: nn.Module) -> dict[str, Tensor]:
-    """Copies of what the user's model holds as tensors of numbers; not the keys of layers that ablate put there."""
+    """Copies of the floating-point tensors of the user's model, without the keys of ablate's layers."""
     state = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     return {name: tensor.detach().clone() for name, tensor in state.items() if tensor.is_floating_point()}
 
@@ -159,8 +159,8 @@ def _columns(outputs: Tensor) -> Tensor:
 
 
 class _Dropout:
-    """`forward` of one of the model's `nn.Dropout`s, with masks that follow from the step's key, the layer's place and the
-    number of the call."""
+    """`forward` of one of the model's `nn.Dropout`s, with masks determined by the step's key, the layer's path and the
+    index of the call."""
 
     def __init__(self, layer: nn.Dropout, path: str) -> None:
         self.layer, self.stream, self.calls = layer, stream_number(f"model/{path}"), 0

@@ -1,7 +1,7 @@
-"""What a model's forward pass does beyond computing its output: it keeps state, has hooks, draws, writes to its input.
+"""Side effects of a model's forward pass: state, hooks, random numbers, writes to its input.
 
-Lanes on stacked tensors share one module, and a trace runs Python once: such a model's lanes run one at a time instead, each
-its own module, as a plain torch loop would run it.
+Lanes on stacked tensors share one module, and a trace runs Python once: such a model's lanes run one at a time instead, each with
+its own module, as in a plain torch loop.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ CONTAINERS = (list, dict, set, deque)
 
 @dataclass(frozen=True)
 class SideEffects:
-    """`solo`: why lanes must run one at a time, empty where they need not. `writes_input`: it changes the batch that it is given.
-    `resumable`: all state that it keeps is in parameters and buffers."""
+    """`solo`: why lanes must run one at a time; empty if they need not. `writes_input`: it changes its input batch.
+    `resumable`: all of its state is in parameters and buffers."""
 
     solo: str
     writes_input: bool
@@ -36,7 +36,7 @@ class SideEffects:
 
 
 def side_effects(module: nn.Module, x: Tensor) -> SideEffects:
-    """Run a fresh `module` on `x` `[B, …]`, training and evaluating, and see what has changed. It is of no use afterwards."""
+    """Run a fresh `module` on `x` `[B, …]`, in training and evaluation mode, and detect what has changed. The module cannot be used afterwards."""
     why = hooks_of(module)
     writes = False
     kept: list[str] = []
@@ -62,9 +62,9 @@ def side_effects(module: nn.Module, x: Tensor) -> SideEffects:
 
 def repeated_in_backward(module: nn.Module, x: Tensor) -> frozenset[str]:
     """Paths of the dropout layers that a fresh `module`, trained on `x` `[B, …]`, calls several times in a forward pass and
-    again in the backward pass (activation checkpointing). The module is of no use afterwards.
+    again in the backward pass (activation checkpointing). The module cannot be used afterwards.
 
-    Such a layer has to draw from torch's generator, whose state `torch.utils.checkpoint` restores: the number of a call
+    Such a layer must draw from torch's generator, whose state `torch.utils.checkpoint` restores: the index of a call
     does not tell which one is being repeated.
     """
     dropouts = {path: layer for path, layer in module.named_modules() if type(layer) is nn.Dropout}
@@ -89,7 +89,7 @@ def repeated_in_backward(module: nn.Module, x: Tensor) -> frozenset[str]:
 
 
 def uses_global_rng(module: nn.Module, x: Tensor) -> bool:
-    """Whether a forward pass, training or evaluating, takes numbers from a global generator: torch's, Python's or NumPy's."""
+    """Whether a forward pass, in training or evaluation mode, uses a global generator: torch's, Python's or NumPy's."""
     with repeatable(), torch.no_grad():
         before = generators()
         for training in (True, False):
@@ -99,7 +99,7 @@ def uses_global_rng(module: nn.Module, x: Tensor) -> bool:
 
 
 def hooks_of(module: nn.Module) -> str:
-    """Why hooks keep lanes apart: the first layer or parameter that has one; empty where none has."""
+    """Why hooks prevent stacking of lanes: the first layer or parameter with a hook; empty if there is none."""
     for path, layer in module.named_modules():
         if any(getattr(layer, hooks, None) for hooks in HOOKS):
             return f"'{path or type(layer).__name__}' has hooks"
@@ -117,7 +117,7 @@ Snapshot = dict[str, tuple[Any, ...]]
 
 
 def snapshot(module: nn.Module) -> Snapshot:
-    """What the layers hold, by path and name, in a form that tells when it has been changed or replaced."""
+    """The contents of the layers by path and name, in a form that detects changes and replacements."""
     contents: Snapshot = {}
     for path, layer in module.named_modules():
         prefix = f"{path}." if path else ""
@@ -143,7 +143,7 @@ def _sums(parameter: Tensor) -> list[float]:
 
 
 def _state_of(value: Any, depth: int = 3) -> Iterator[Any]:
-    """`value` itself, and what it holds where it is a container or an object with attributes."""
+    """`value`, and its contents if it is a container or an object with attributes."""
     yield value
     if isinstance(value, Tensor):
         yield value._version
@@ -171,7 +171,7 @@ def _state_of(value: Any, depth: int = 3) -> Iterator[Any]:
 
 
 def changed(before: Snapshot, after: Snapshot) -> list[str]:
-    """The names of what differs."""
+    """The names of the entries that differ."""
     names = []
     for name in sorted(before.keys() | after.keys()):
         old, new = before.get(name, ()), after.get(name, ())

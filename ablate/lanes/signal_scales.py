@@ -18,16 +18,16 @@ from ablate.surgery.layer_table import rows_of
 from ablate.surgery.layer_types import ACTIVATIONS, AFFINE
 
 VANISHING, EXPLODING = 1e-3, 1e3
-"""Of the root mean square of what the last weighted layer has, at the first one: gradients of outputs."""
+"""Limits of the ratio of root mean squares, first to last weighted layer: gradients of outputs."""
 DEAD_SHARE = 0.5
 """Of an activation's units; fewer are usual at a ReLU's initialisation with few examples."""
 RATE = 1e-6
-"""A learning rate for the one step that is taken: the weights are thrown away."""
+"""The learning rate of the one step; the weights are discarded."""
 
 
 @dataclass
 class Scale:
-    """Of a layer's output in training: root mean square of the values and of the loss's gradient with respect to them (0 where
+    """Statistics of a layer's output in training: root mean square of the values and of the loss's gradient with respect to them (0 where
     there is none), and the share of units (channels) that are zero for all examples and positions; None for other layers
     than activations."""
 

@@ -1,4 +1,4 @@
-"""What is recorded of a run while it trains, and what is reported after each epoch."""
+"""The record of a run while it trains, and the report after each epoch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ablate.records.run import Run
 
 @dataclass(frozen=True)
 class Report:
-    """What is reported after each epoch of lanes of one age: their runs, and their curves so far (`curves[metric][lane]`).
+    """Reported after each epoch of lanes of one age: their runs, and their curves so far (`curves[metric][lane]`).
 
     `others`: the curves of the group's other runs, ended or of another age.
     """
@@ -31,8 +31,8 @@ class Trace:
     """One run's record while it trains.
 
     `best`: the epoch (the first is 1) whose weights are scored. `outputs`: split -> outputs `[N, C or D]` of those
-    weights. `weights`: their state dict, where it is kept. Both are empty as long as the weights in training are the
-    ones that would be scored.
+    weights. `weights`: their state dict, if it is kept. Both are empty as long as the current weights are the
+    ones to be scored.
     """
 
     curves: dict[str, list[float]] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class Trace:
 
 
 def stacked_curves(traces: Sequence[Trace]) -> dict[str, tuple[tuple[float, ...], ...]]:
-    """The curves so far of those that have begun, by metric, in the order of `traces`."""
+    """The curves so far by metric, of the runs that have begun, in the order of `traces`."""
     curves = [trace.curves for trace in traces]
     names = sorted({name for curves_of_lane in curves for name in curves_of_lane})
     return {

@@ -25,7 +25,7 @@ def train(
 ) -> list[Result]:
     """Train `runs` (of one structure) as lanes, at most `lanes` at a time. Results in the order of `runs`.
 
-    `pause`: asked after each epoch whether to raise Paused. `begun`: makes the training to go on with.
+    `pause`: called after each epoch; true raises Paused. `begun`: makes the training to continue.
     Out of memory: the group is halved and trained again; a single run that does not fit ends
     `out_of_memory`. A model that cannot be vmapped is trained one lane at a time.
     """

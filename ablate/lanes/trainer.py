@@ -1,7 +1,7 @@
 """K lanes and one training step.
 
-A Trainer holds everything that training changes, always with lanes as the first dimension, so that taking
-some lanes out, putting lanes in, saving and restoring are the same few lines for all of it.
+A Trainer has all state that training changes, always with lanes as the first dimension, so that removing
+and adding lanes, saving and restoring are the same few lines for all of it.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Trainer:
             for active, prepare in self.group.ports("begin")
         }
         self.graph: StepReplay | None = None
-        self.eager = ""  # why it is not captured, if that was tried
+        self.eager = ""  # why capturing failed, if it was tried
         context.clock.lap("build")
 
     @property
@@ -111,7 +111,7 @@ class Trainer:
         return self.order.at(self.within)
 
     def at(self, steps: Tensor) -> tuple[Tensor, Tensor]:
-        """(the draws' keys, the schedules' factor) at `steps` `[…, K]`; worked out for an epoch, to be looked up."""
+        """(the draws' keys, the schedules' factor) at `steps` `[…, K]`; computed for a whole epoch and looked up."""
         keys = step_keys(self.seeds, steps)
         return keys, schedule_factor(self.group, steps, self.total_steps, self.order.steps_per_epoch)
 
@@ -125,7 +125,7 @@ class Trainer:
         """Train one step. Returns (loss `[K]`, share of examples right `[K]`; zero for regression).
 
         `rate` `[K]` multiplies the learning rates (for a range test). A lane whose loss or gradient is not
-        finite is masked from this step on: its weights stay as they are, no other lane is touched.
+        finite is masked from this step on: its weights stay unchanged, and so do the other lanes.
         """
         self.context.clock.begin()
         index = self.index()
@@ -138,8 +138,8 @@ class Trainer:
         return result
 
     def train_on(self, index: Tensor, known: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
-        """All of a step that happens on the device: nothing in it waits for the device or depends on the host's
-        state, so that it can be captured in a graph. `known`: `at` of this step, where it has been looked up."""
+        """The part of a step that runs on the device: nothing in it waits for the device or depends on the host's
+        state, so that it can be captured in a graph. `known`: `at` of this step, if already looked up."""
         clock = self.context.clock
         keys, factor = known or self.at(self.steps)
         batch = self.batch(index, Draws(keys))
@@ -157,7 +157,7 @@ class Trainer:
         wraps = self.group.ports("objective")
         for active, wrap in wraps:
             objective = nested(wrap, objective, active.settings)
-        # An objective may take gradients of its own, with respect to the weights that it is handed.
+        # An objective may take its own gradients, with respect to the weights passed to it.
         losses = objective(dict(self.leaves) if wraps and not self.context.solo else self.leaves, batch)
         scaled = losses
         for active, scale in self.group.ports("scale"):
@@ -190,7 +190,7 @@ class Trainer:
     def outputs(
         self, weights: Weights, x: Tensor, keys: Tensor, *, training: bool, forward: Forward | None = None
     ) -> Tensor:
-        """Model outputs `[K, B, …]`, float32; of some lanes, if their `forward` is given."""
+        """Model outputs `[K, B, …]`, float32; of some lanes only, if their `forward` is given."""
         with ExitStack() as stack:
             for active, context in self.group.ports("context"):
                 stack.enter_context(context(active.settings, x.device))
@@ -200,7 +200,7 @@ class Trainer:
         return outputs.unsqueeze(-1) if outputs.ndim == 2 else outputs
 
     def scored_weights(self) -> LaneTensors:
-        """The weights that evaluation looks at: the lanes' own, or an average of them."""
+        """The weights used in evaluation: the current ones, or an average."""
         weights = self.optimizers.scored(self.group, self.weights)
         for active, averaged in self.group.ports("averaged"):
             weights = averaged(self.extra[active.name], weights, active.settings)
@@ -210,7 +210,7 @@ class Trainer:
     def predict(self, split: str, lanes: Tensor | None = None, *, views: bool = True, whole: bool = False) -> Tensor:  # fmt: skip
         """Outputs in evaluation mode for a whole split, `[K, N, …]`, as they are collected for metrics, or `whole`.
 
-        `lanes` (int64): only these. `views=False`: without test-time views, as learning curves are drawn.
+        `lanes` (int64): only these. `views=False`: without test-time views, as for learning curves.
         """
         every = torch.arange(self.lanes, device=self.context.device)
         chosen = every if lanes is None else lanes
@@ -241,7 +241,7 @@ class Trainer:
         return state
 
     def settle(self, state: Mapping[str, Tensor]) -> None:
-        """Copy what is new into the tensors of `state` (of `self.state()`, from before) and use those again."""
+        """Copy the current values into the tensors of `state` (an earlier `self.state()`) and continue to use those tensors."""
         for name, tensor in self.state().items():
             if name in state and tensor is not state[name]:
                 state[name].copy_(tensor)
@@ -269,19 +269,19 @@ class Trainer:
         }
 
     def arrange(self) -> None:
-        """Put lanes that go the same ways through the model side by side: they then go together."""
+        """Put lanes that take the same branches of the model next to each other, so that they run together."""
         optimizer = {lane: part.name for part in self.optimizers.parts for lane in part.lanes.tolist()}
         order = sorted(range(self.lanes), key=lambda lane: (self.forward.branch_keys(lane), optimizer[lane]))
         if order != list(range(self.lanes)):
             self.take(torch.tensor(order, device=self.context.device))
 
     def extend(self, other: Trainer) -> None:
-        """Put the lanes of `other` behind these (refill). Both must stand at the beginning of an epoch.
+        """Append the lanes of `other` (refill). Both must be at the beginning of an epoch.
 
         `other` must have been built for the same structure, and with the vmap kernel for the same tricks.
         """
         if self.within or other.within:
-            raise ValueError("lanes can only be put together between epochs")
+            raise ValueError("lanes can only be joined between epochs")
         if list(self.layout.specs) != list(other.layout.specs):
             raise ValueError("the lanes' parameters differ")
         self.graph = None
@@ -301,7 +301,7 @@ class Trainer:
         }
 
     def model(self, lane: int) -> nn.Module:
-        """One lane's model as an ordinary module of its own, with the weights and buffers that are scored."""
+        """One lane's model as an ordinary module, with the scored weights and buffers."""
         module = self.forward.module_of(lane)
         tensors = self.scored_weights()
         with torch.no_grad():

@@ -23,7 +23,7 @@ LOSS = "validation/loss"
 
 
 class Paused(Exception):
-    """Training was to stop before its end; `training` can be gone on with."""
+    """Training was asked to stop before its end; `training` can be continued."""
 
     def __init__(self, training: Training) -> None:
         super().__init__("training was paused")
@@ -31,10 +31,10 @@ class Paused(Exception):
 
 
 def trainer_of(context: TaskContext, runs: Sequence[Run], together: Sequence[Run]) -> Trainer:
-    """A trainer of `runs` that holds, at neutral settings, the tricks of all runs of `together`.
+    """A trainer of `runs` that includes, at neutral settings, the tricks of all runs of `together`.
 
-    Only trainers that hold the same tricks can be put together, so `runs` are built beside a few others that have
-    what they lack, and which are then taken out.
+    Only trainers with the same tricks can be joined, so `runs` are built together with a few others that have
+    what they lack, and which are then removed.
     """
     tricks = {name for run in runs for name in run.recipe}
     neighbours = []
@@ -51,11 +51,11 @@ def trainer_of(context: TaskContext, runs: Sequence[Run], together: Sequence[Run
 class Training:
     """A trainer and the traces of its runs, epoch by epoch.
 
-    Of more runs than `lanes`, the later ones wait; when half of the lanes are free, they take the places of those
-    that have ended (refill). Which run takes which place when follows from the runs and their results
-    alone. It pays where lanes are many and cheap together (vmap) but bounded by memory.
-    `together`: all runs that the group ever had, if more than `runs`: it holds the tricks of each.
-    `keep_weights`: keep the state dict of each run's model at the epoch that is scored (`Trace.weights`).
+    If there are more runs than `lanes`, the later ones wait; when half of the lanes are free, they replace those
+    that have ended (refill). Which run replaces which, and when, depends on the runs and their results
+    alone. Refilling pays if many lanes are cheap together (vmap) but limited by memory.
+    `together`: all runs that the group ever had, if more than `runs`: the trainer includes the tricks of each.
+    `keep_weights`: keep the state dict of each run's model at the scored epoch (`Trace.weights`).
     """
 
     def __init__(
@@ -101,23 +101,23 @@ class Training:
 
     @property
     def left(self) -> float:
-        """Seconds that the lanes still take, if the epochs to come are as the last one."""
+        """Estimated remaining seconds, if the coming epochs take as long as the last one."""
         runs = self.trainer.group.runs
         ages = [len(self.traces[run.identity].curves.get(LOSS, ())) for run in runs]
         return self.latest * max((run.epochs - age for run, age in zip(runs, ages, strict=True)), default=0)
 
     def keep(self, runs: Sequence[Run]) -> None:
-        """Go on with these of the group's runs only, as lanes in this order. None may wait, and none have ended."""
+        """Continue with these runs of the group only, as lanes in this order. No run may be waiting or have ended."""
         lane_of = {run.identity: lane for lane, run in enumerate(self.trainer.group.runs)}
         self.runs = tuple(runs)
         self.order = [run.identity for run in runs]
         self._take([lane_of[identity] for identity in self.order])
 
     def epoch(self) -> None:
-        """Train to the end of the epoch (from wherever it stands), evaluate, end what is over."""
+        """Train to the end of the current epoch, evaluate, and end the runs that are finished."""
         started = time.perf_counter()
         prepare(self.trainer)
-        at_once = self.context.device.type == "cpu"  # elsewhere every question means to wait for the device
+        at_once = self.context.device.type == "cpu"  # on other devices each check would wait for the device
         while True:
             self.step()
             if self.trainer.within == 0 or (at_once and not bool(self.trainer.alive.any())):
@@ -165,8 +165,8 @@ class Training:
         self._keep_scored(keep)
 
     def _keep_scored(self, lanes: Sequence[int]) -> None:
-        """Put the present outputs of `lanes`, for every split that is asked for, into their traces, and their weights
-        where those are wanted: both are of the same epoch."""
+        """Store the current outputs of `lanes`, for every requested split, in their traces, and their weights
+        if requested: both are of the same epoch."""
         if not lanes:
             return
         chosen = torch.tensor(lanes, dtype=torch.int64, device=self.context.device)
@@ -181,12 +181,12 @@ class Training:
             }
 
     def _histories(self) -> Tensor:
-        """Validation losses so far, `[K, E]`, padded at the left with infinity where a lane is younger."""
+        """Validation losses so far, `[K, E]`, padded at the left with infinity for younger lanes."""
         rows = [self.traces[run.identity].curves[LOSS] for run in self.trainer.group.runs]
         return padded(rows, self.context.device)
 
     def _scored_epochs(self) -> list[int]:
-        """The epoch (the first is 1) whose weights are scored, for each lane: the last, unless a trick says."""
+        """The epoch (the first is 1) whose weights are scored, for each lane: the last, unless a trick chooses another."""
         history = self._histories()
         ages = [len(self.traces[run.identity].curves[LOSS]) for run in self.trainer.group.runs]
         scored = list(ages)
@@ -205,7 +205,7 @@ class Training:
         return stop.tolist()
 
     def _end(self) -> None:
-        """Turn the lanes that are over into results, and compact the rest."""
+        """Turn the finished lanes into results, and compact the rest."""
         runs = self.trainer.group.runs
         ages = [len(self.traces[run.identity].curves[LOSS]) for run in runs]
         stops = self._stops()
@@ -236,7 +236,7 @@ class Training:
         self.totals = self.totals[:, chosen]
 
     def _pruned(self, ages: Sequence[int]) -> list[bool]:
-        """Lanes that `watch` ends. It sees those of each age apart, the oldest first, and in their runs' order, however lanes are arranged."""
+        """Lanes that `watch` ends. It is called for the lanes of each age separately, the oldest first, in the order of their runs."""
         runs = self.trainer.group.runs
         pruned = [False] * len(runs)
         if self.watch is None:

@@ -1,4 +1,4 @@
-"""Which lanes' parameters have not moved at all: a run in which nothing was trained is not complete."""
+"""Detects lanes whose parameters have not moved at all: a run in which nothing was trained is not complete."""
 
 from __future__ import annotations
 

@@ -28,8 +28,8 @@ class Rule:
 
 @dataclass(frozen=True)
 class Decay:
-    """A change of weights and gradients before the rules. `rows`: the places (int64 `[d]`) of the lanes that have it,
-    None where all do; of others, not a bit is changed. Writes to the rows that it is given."""
+    """A change of weights and gradients before the rules. `rows`: indices (int64 `[d]`) of the lanes that have it,
+    None if all do; the others are unchanged, bit for bit. Writes in place."""
 
     change: Callable[..., tuple[LaneTensors, LaneTensors]]
     rows: Tensor | None
@@ -49,9 +49,9 @@ class Decay:
 
 
 class UpdatePlan:
-    """What the updates of a group's lanes need and no step changes, worked out once.
+    """What the updates of a group's lanes need and no step changes, computed once.
 
-    Lanes of one optimizer are put side by side, so that each rule works on a slice. Where parameters are divided into
+    Lanes of one optimizer are adjacent, so that each rule works on a slice. If parameters are divided into
     parts, lanes stay in their order and each rule works on a copy of its lanes and columns.
     """
 
@@ -62,7 +62,7 @@ class UpdatePlan:
         order = every if self.divided else torch.cat([part.lanes for part in parts])
         lanes = torch.arange(len(order), device=order.device)
         self.new_row = order.argsort()  # lane -> the row of its new weights
-        self.stay = lanes + len(order)  # lane -> where its present ones do
+        self.stay = lanes + len(order)  # lane -> the row of its present weights
         self.sizes = [len(part.lanes) for part in parts]
         self.rules = [
             Rule(part, tricks[part.name].code, tricks[part.name].settings.take(part.lanes)) for part in parts
@@ -85,13 +85,13 @@ class UpdatePlan:
         self.order = None if stands else order
 
     def ordered(self, tensor: Tensor) -> Tensor:
-        """The lanes' rows in the plan's order: a copy, unless they stand so and nothing will change them."""
+        """The lanes' rows in the plan's order: a copy, unless they already are in it and nothing will change them."""
         return tensor if self.order is None else tensor.index_select(0, self.order)
 
     def apply(
         self, rule: Rule, weights: LaneTensors, gradient: LaneTensors, lr: Tensor, at: Tensor, moved: Tensor
     ) -> Tensor:
-        """New weights of a rule's lanes and columns; its state is kept in lanes that do not move, where steps are skipped."""
+        """New weights of a rule's lanes and columns. If steps are skipped, the state of lanes that do not move is kept."""
         part = rule.part
         before = {name: tensor.clone() for name, tensor in part.state.items()} if self.skipping else {}
         new: Tensor = rule.code.update(weights, gradient, part.state, rule.settings.replaced(lr=lr), at)
@@ -136,9 +136,9 @@ class Optimizers:
         moved: Tensor,
         absent: Absent = None,
     ) -> None:
-        """New `weights`, in their place.
+        """Update `weights` in place.
 
-        `factor` `[K]`: the schedule; `step` int64 `[K]`, the first is 1; `moved` bool `[K]`: where it is false (a lane
+        `factor` `[K]`: the schedule; `step` int64 `[K]`, the first is 1; `moved` bool `[K]`: if false (a lane
         that has failed, a step that loss scaling skips) the weights stay, and so does the optimizer's state where
         steps are skipped. `absent`: the parameters without a gradient, which are skipped.
         """
@@ -178,7 +178,7 @@ class Optimizers:
         moved: Tensor,
         absent: Absent,
     ) -> None:
-        """Each rule on its own lanes and parameters; parameters without a gradient are left as they are."""
+        """Apply each rule to its lanes and parameters; parameters without a gradient are unchanged."""
         new = weights.flat.clone()
         for rule in plan.rules:
             part = rule.part
@@ -195,7 +195,7 @@ class Optimizers:
         weights.flat.copy_(torch.where(moved[:, None], new, weights.flat))
 
     def scored(self, group: Group, weights: LaneTensors) -> LaneTensors:
-        """The weights that evaluation looks at: `weights` themselves but for optimizers with a port `scored`."""
+        """The weights used in evaluation: `weights`, except for optimizers with a port `scored`."""
         averaging = {active.name: active for active, _ in group.ports("scored")}
         for part in (part for part in self.parts if part.name in averaging):
             active = averaging[part.name]
@@ -226,7 +226,7 @@ class Optimizers:
         self.parts = kept
 
     def extend(self, other: Optimizers, offset: int) -> None:
-        """Put another group's lanes behind these; `offset` is how many lanes there are here."""
+        """Append another group's lanes; `offset`: the number of lanes here."""
         self.plan = None
         mine = {(part.name, part.columns): number for number, part in enumerate(self.parts)}
         for part in other.parts:
@@ -242,19 +242,19 @@ def schedule_factor(group: Group, step: Tensor, total: int, per_epoch: int) -> T
     factor = None
     for active, schedule in group.ports("factor"):
         value = schedule(step, total, per_epoch, active.settings).to(torch.float32)
-        if not active.settings.everywhere:  # neutral settings are not asked of schedules
+        if not active.settings.everywhere:  # schedules need no neutral settings
             value = value.where(active.settings.on, value.new_ones(()))
         factor = value if factor is None else factor * value
     return torch.ones(step.shape, device=step.device) if factor is None else factor
 
 
 def are_finite(losses: Tensor, gradients: LaneTensors, skip: Tensor | None) -> Tensor:
-    """Lanes whose loss and gradient are finite, bool `[K]`; where `skip`, only the loss is asked about."""
-    total = gradients.flat.sum(dim=1)  # finite only if all that it adds up is
+    """Lanes whose loss and gradient are finite, bool `[K]`; with `skip`, only the loss is checked."""
+    total = gradients.flat.sum(dim=1)  # finite only if all terms are
     if skip is not None:
         total = total.where(~skip, total.new_zeros(()))
     check = losses + total
-    return check - check == 0  # ∞ − ∞ is no number; this is a third of the calls of `isfinite`
+    return check - check == 0  # ∞ − ∞ is NaN; this takes a third of the calls of `isfinite`
 
 
 def change_gradients(group: Group, gradients: LaneTensors, weights: LaneTensors) -> LaneTensors:

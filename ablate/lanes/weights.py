@@ -1,8 +1,8 @@
-"""A trained model in a file: safetensors under the user's own names, and how it is read again.
+"""Trained models as files: safetensors under the user's parameter names, and how to load them.
 
-A tensor of the user's model has the name that it has there, whatever surgery put around its layer. What tricks added
-follows under names of its own, unless the recipe and the seed alone make it again. Where they added nothing,
-`model.load_state_dict(load_file(path), strict=True)` takes the file as it is.
+A tensor of the user's model keeps its name, whatever surgery put around its layer. Tensors that tricks added
+follow under separate names, unless recipe and seed determine them. If tricks added nothing,
+`model.load_state_dict(load_file(path), strict=True)` loads the file directly.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ class Rebuilt:
 
 
 def rebuilt(task: Task, run: Run, catalogue: Registry) -> Rebuilt:
-    """The run's model before training. Raises NotApplicable where a trick of the recipe does not apply."""
+    """The run's model before training. Raises NotApplicable if a trick of the recipe does not apply."""
     surgeries = [name for name in run.recipe if catalogue[name].seam in ("model", "precision")]
     net = build_net(task.model, run, catalogue, task.train.x[:2], surgeries, together=False)
     names = {name: users_name(net.module, name) for name in net.module.state_dict()}
     users = frozenset(build_module(task.model, run.seed, task.train.x[:2]).state_dict())
-    return Rebuilt(net.module, names, users & frozenset(names.values()))  # a trick may have taken some out
+    return Rebuilt(net.module, names, users & frozenset(names.values()))  # a trick may have removed some
 
 
 def users_name(module: nn.Module, name: str) -> str:
@@ -62,7 +62,7 @@ def users_name(module: nn.Module, name: str) -> str:
 
 
 def check_savable(model: nn.Module) -> None:
-    """Raise InputError where a model's state is not only tensors."""
+    """Raise InputError if a model's state is not only tensors."""
     for name, value in model.state_dict().items():
         if not isinstance(value, Tensor):
             hint = "keep it in a buffer, which is a tensor"
@@ -72,7 +72,7 @@ def check_savable(model: nn.Module) -> None:
 def save(
     path: Path, task: Task, run: Run, weights: Mapping[str, Tensor], about: Mapping[str, Any] | None = None
 ) -> None:
-    """Write the state dict `weights` of a run's model; atomic. `about`: what else to note in the file's metadata."""
+    """Write the state dict `weights` of a run's model; atomic. `about`: further entries of the file's metadata."""
     fresh = rebuilt(task, run, registry())
     initial = fresh.module.state_dict()
     names = {name: users_name(fresh.module, name) for name in weights}
@@ -97,8 +97,8 @@ def save(
 def load(path: str | Path, task: Task | None = None) -> nn.Module:
     """The trained model that `ablate train` wrote to `path`, in evaluation mode.
 
-    task: what it was trained on. By default the one that the file names, if its source is unchanged. Raises
-    InputError: no such file, none of ablate's, or another model.
+    task: the task it was trained on; by default the one that the file names, if its source is unchanged. Raises
+    InputError: no such file, not written by ablate, or another model.
     """
     tensors, note = _read(Path(path))
     named_task = task or _task_of(note, str(path))
@@ -147,7 +147,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def _task_of(note: Mapping[str, Any], path: str) -> Task:
-    """The task that a file names. Its source must be the one that was trained: it is code, which the file only names."""
+    """The task that a file names. Its source code must be unchanged since training, because the file does not contain it."""
     hint = "give it: ablate.load(path, task=task)"
     name = str(note["task"])
     file = Path(name.rpartition(":")[0])
