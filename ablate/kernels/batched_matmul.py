@@ -14,7 +14,7 @@ from torch import Tensor
 NARROW = 16
 """A result with fewer columns is computed as its transpose."""
 LARGE = 2**12
-"""Weights of a layer from which on it is faster to compute their gradient in memory order, which autograd would transpose."""
+"""Number of weights above which it is faster to compute their gradient in memory order, which autograd would transpose."""
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
-"""Calls of compiled functions for several lanes: listed once, made at every step with the addresses of that step's tensors.
+"""Calls of compiled functions for several lanes: planned once, executed at every step with the addresses of that step's tensors.
 
-An argument is an `ArgRef`, a byte offset into a memory region, or a whole number. Only the regions' addresses change between steps.
+An argument is an `ArgRef` (a byte offset into a memory region) or an integer. Only the regions' addresses change between steps.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ if TYPE_CHECKING:  # importing it requires llvmlite
 
 FLOAT_BYTES = 4
 ALIGNMENT = 64
-"""Bytes: temporaries begin at a multiple of a cache line."""
+"""Alignment of temporaries in bytes: a multiple of a cache line."""
 
 
 class Region(IntEnum):
     ABSOLUTE = 0
-    """Addresses and whole numbers as they are."""
+    """Absolute addresses and integers."""
     WORKSPACE = 1
     """Values saved for the backward pass."""
     SCRATCH = 2
-    """What a function needs while it runs."""
+    """Workspace of a function while it runs."""
     PING = 3
     PONG = 4
-    """Values between two calls that no later one needs."""
+    """Intermediate values that no later call needs."""
     ARGUMENTS = 5
     """The argument table itself."""
     X = 6
@@ -40,11 +40,11 @@ class Region(IntEnum):
     """In a backward pass, its gradient."""
     GRAD_X = 8
     TENSORS = 9
-    """The first of the other tensors, each a region."""
+    """The first of the other tensors; each is a region."""
 
 
 class ArgRef(NamedTuple):
-    """A byte offset into a region. False if it is NULL."""
+    """A byte offset into a region. Falsy if it is NULL."""
 
     region: int
     offset: int = 0
@@ -88,7 +88,7 @@ class CallPlanBuilder:
         return ArgRef(Region.ARGUMENTS, 8 * start)
 
     def saved(self, numbers: int) -> ArgRef:
-        """Workspace for so many float32, of this lane only."""
+        """Workspace for `numbers` float32 of this lane only."""
         reference = ArgRef(Region.WORKSPACE, self._used)
         self._used += _aligned_bytes(numbers)
         self.workspace_bytes = max(self.workspace_bytes, self._used)
@@ -98,7 +98,7 @@ class CallPlanBuilder:
         return self._reserve(Region.SCRATCH, numbers)
 
     def scratch_parts(self, *numbers: int) -> list[ArgRef]:
-        """Scratch memory for several arrays side by side."""
+        """Adjacent scratch arrays."""
         ends = list(accumulate(map(_aligned_bytes, numbers), initial=0))
         self._reserve(Region.SCRATCH, ends[-1] // FLOAT_BYTES)
         return [ArgRef(Region.SCRATCH, end) for end in ends[:-1]]
@@ -110,7 +110,7 @@ class CallPlanBuilder:
         return self._reserve(Region.PONG if source.region == Region.PING else Region.PING, numbers)
 
     def constant(self, tensor: Tensor) -> ArgRef:
-        """A tensor that stays as it is, kept alive by the plan."""
+        """A constant tensor, kept alive by the plan."""
         self._constants.append(tensor)
         return ArgRef(Region.ABSOLUTE, tensor.data_ptr())
 
@@ -153,7 +153,7 @@ class CallPlan:
             self._call_all = caller()
 
     def run(self, workspace: int, x: int, y: int, grad_x: int, tensors: Sequence[int]) -> None:
-        """Make all calls, the regions being at these addresses."""
+        """Execute all calls, with the regions at these addresses."""
         if self._count:
             bases = torch.tensor((0, workspace, *self._own_regions, x, y, grad_x, *tensors))
             torch.index_select(bases, 0, self._regions, out=self._arguments).add_(self._offsets)

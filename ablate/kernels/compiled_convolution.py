@@ -83,7 +83,7 @@ class ConvolutionOp:
         def direct_backward(context: EmitContext, grad: ArgRef, wanted: bool) -> ArgRef:
             (function, scratch), counts = self._direct(context, "backward")
             grads = context.grads[0], context.grads[1] if has_bias else NULL
-            # It computes both gradients: one that is not wanted goes to scratch memory.
+            # It computes both gradients: one that is not needed goes to scratch memory.
             workspace, unused = context.calls.scratch_parts(scratch, prod(self.channels) * prod(self.kernel))
             context.call(function, grad, x, *(target or unused for target in grads), workspace, *counts)
             if not wanted:
@@ -104,7 +104,7 @@ class ConvolutionOp:
         return y, direct_backward if is_direct else winograd_backward
 
     def _direct(self, context: EmitContext, name: str) -> tuple[tuple[Function, int], tuple[int, ...]]:
-        """(the function of that name and its scratch numbers, the counts that it is called with)"""
+        """(the function `name` and its number of scratch floats, the counts that it is called with)"""
         from ablate.kernels.compiled import direct_convolution
 
         examples, channels, height, width = context.shape
@@ -114,7 +114,7 @@ class ConvolutionOp:
         return getattr(direct_convolution, name)(sizes), (1, examples, *strides)
 
     def _winograd(self, context: EmitContext, name: str) -> tuple[tuple[Function, int], tuple[int, ...]]:
-        """The same, for maps of one tile or of several."""
+        """The Winograd function `name`, for maps of one tile or of several."""
         from ablate.kernels.compiled import tiled_winograd, winograd
         from ablate.kernels.compiled.winograd_transforms import tile_of
 

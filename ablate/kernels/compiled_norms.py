@@ -1,4 +1,4 @@
-"""Lanes of different norms, and of none, as a compiled op (`compiled.norms`)."""
+"""Lanes with different norms, or none, as a compiled op (`compiled.norms`)."""
 
 from __future__ import annotations
 

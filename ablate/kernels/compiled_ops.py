@@ -1,6 +1,6 @@
-"""The compiled ops of layers (`compiled_op.CompiledOp`): which functions each lane calls, and for which sizes that is faster.
+"""The compiled ops of layers (`compiled_op.CompiledOp`): which functions each lane calls, and for which sizes these are faster.
 
-Settings in which lanes differ are sequences with a value for each lane.
+Settings that differ between lanes are sequences with a value for each lane.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ def is_compiled_activation(layer: nn.Module) -> bool:
 
 
 def activation_function(layer: nn.Module, *, backward: bool) -> tuple[Function, Tensor | None]:
-    """The compiled function of an activation, and the negative slope that (leaky) ReLU takes besides."""
+    """The compiled function of an activation, and the negative slope for (leaky) ReLU."""
     from ablate.kernels.compiled.activations import activation
     from ablate.kernels.compiled.relu import leaky_relu
 

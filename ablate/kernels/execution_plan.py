@@ -102,13 +102,13 @@ class ExecutionPlan:
         return [grad_x, *grads]
 
     def _contiguous(self, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
-        """With every lane contiguous."""
+        """A copy with every lane contiguous, unless it already is."""
         if not self._copied:
             return tensors
         return [tensor.contiguous() if i in self._copied else tensor for i, tensor in enumerate(tensors)]
 
     def _grad_layout(self, params: Sequence[Tensor]) -> tuple[list[GradMatrix], list[int]]:
-        """Of the parameters that need a gradient: the matrices of which they are columns, and those that get a tensor of their own."""
+        """For the parameters that need a gradient: the matrices of which they are columns, and those with a separate gradient tensor."""
         matrices: dict[int, GradMatrix] = {}
         separate: list[int] = []
         for i, (tensor, needed) in enumerate(zip(params, self.need[1:], strict=False)):
@@ -157,7 +157,7 @@ class ExecutionPlan:
         return calls.build()
 
     def _context(self, calls: CallPlanBuilder, lane: int, number: int, out: ArgRef) -> EmitContext:
-        """Of one lane of the op `number`."""
+        """The emission context of one lane of the op `number`."""
         op, first = self.ops[number], self._first_param[number]
         first_buffer = self._num_params + sum(before.num_buffers for before in self.ops[:number])
         indices = range(first, first + op.num_params)

@@ -33,7 +33,7 @@ def apply_stacked(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
             else target(*args, **kwargs)
         )
         if isinstance(result, Tensor):
-            raise TypeError(f"{target} makes a tensor of its own")
+            raise TypeError(f"{target} creates a tensor that does not depend on its inputs")
         return result
     rule = FUNCTIONS.get(target)
     if rule is None:
@@ -44,18 +44,18 @@ def apply_stacked(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
 
 
 def apply_by_lane(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], like: Tensor) -> Tensor:
-    """Call it lane by lane. Raises TypeError where a result is no tensor."""
+    """Call it lane by lane. Raises TypeError if a result is not a tensor."""
     rows = []
     for own_args, own_kwargs in _lanes((args, kwargs), len(like)):
         call = getattr(own_args[0], target) if isinstance(target, str) else partial(target, own_args[0])
         rows.append(call(*own_args[1:], **own_kwargs))
     if not all(isinstance(row, Tensor) for row in rows):
-        raise TypeError(f"{target} gives no tensor")
+        raise TypeError(f"{target} does not return a tensor")
     return stack_lanes(rows, like)
 
 
 def _lanes(value: Any, count: int) -> list[Any]:
-    """What holds the lanes' stacked tensors, as each lane has it."""
+    """A container of the lanes' stacked tensors, as each lane's container."""
     if isinstance(value, Tensor):
         return list(match_grad_layout(value).unbind(0))
     if isinstance(value, (tuple, list)):
@@ -149,7 +149,7 @@ def over_examples(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """As a linear layer of these sizes runs."""
+    """As the lowering rule of a linear layer of these sizes."""
     op = LinearOp(weight.shape[2], weight.shape[1], bias is not None)
     if (cache := op_cache()) is not None and is_compilable(x) and compilable_prefix([op], x):
         y: Tensor = cache.setdefault(op, FusedOp([op]))(x, [weight] if bias is None else [weight, bias])

@@ -1,8 +1,8 @@
 """Fused ops: neighbouring layers that compiled code runs as one autograd node and one call from Python.
 
-Beside a small layer's arithmetic, Python and autograd cost more than the arithmetic itself. An `ExecutionPlan` lists, once, the compiled
+For a small layer, Python and autograd cost more than the arithmetic. An `ExecutionPlan` lists, once, the compiled
 functions that each lane calls; a step only fills in the addresses of its tensors. Lanes run one after another from the first layer to
-the last, so that a lane's values stay in a core's cache, and a lane without a norm makes no call for one. A layer is the same
+the last, so that a lane's values stay in a core's cache, and a lane without a norm makes no call for one. A layer calls the same
 functions fused or alone, and so gives the same bits.
 """
 
@@ -20,11 +20,11 @@ from ablate.kernels.execution_plan import ExecutionPlan
 from ablate.kernels.memory_format import is_channels_last, match_layout
 
 MAX_PLANS = 64
-"""Plans that a fused op keeps."""
+"""Number of plans that a fused op caches."""
 
 
 def is_compilable(x: Tensor) -> bool:
-    """Whether compiled code takes such values: float32 on a CPU, outside autocast."""
+    """Whether compiled code supports such values: float32 on a CPU, outside autocast."""
     return (
         x.device.type == "cpu"
         and x.dtype == torch.float32
@@ -56,7 +56,7 @@ class LayerOps:
         return x
 
     def _fused_from(self, first: int, x: Tensor) -> FusedOp | None:
-        """The layers from `first` on that compiled code takes in a row, beginning with `x`."""
+        """The consecutive layers from `first` on that compiled code supports, starting with `x`."""
         if not (is_enabled() and is_compilable(x)):
             return None
         key = first, x.shape, is_channels_last(x)
@@ -67,7 +67,7 @@ class LayerOps:
 
 
 def compilable_prefix(ops: Sequence[CompiledOp | None], x: Tensor) -> list[CompiledOp]:
-    """The first ops, as far as each takes the output of the one before it, beginning with `x` `[K, B, …]`."""
+    """The longest prefix of ops of which each supports the output of the previous one, starting with `x` `[K, B, …]`."""
     prefix: list[CompiledOp] = []
     shape: Shape | None = tuple(x.shape[1:])
     channels_last = x.ndim != 5 or is_channels_last(x)

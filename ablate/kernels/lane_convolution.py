@@ -12,7 +12,7 @@ from ablate.kernels.memory_format import match_layout, stack_lanes
 
 
 def is_plain_convolution(layer: nn.Module) -> bool:
-    """Whether it is a 2-d convolution with a number of zeros as padding."""
+    """Whether it is a 2-d convolution with explicit zero padding."""
     return type(layer) is nn.Conv2d and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
 
 

@@ -27,7 +27,7 @@ class LaneSwitches:
 
     @classmethod
     def of(cls, module: nn.Module, by_path: Mapping[str, Sequence[Switch]]) -> LaneSwitches:
-        """`module` is the one that serves the lanes; `by_path` as `switches_by_path`."""
+        """`module` serves all lanes; `by_path`: as of `switches_by_path`."""
         return cls({cast(Switch, module.get_submodule(path)): lanes for path, lanes in by_path.items()})
 
 
@@ -37,7 +37,7 @@ class _Active:
 
 @contextmanager
 def use_switches(switches: LaneSwitches | None) -> Iterator[None]:
-    """Within it, a module serves lanes with these Switches; None: every lane runs the module's own."""
+    """Context: a module serves lanes with these Switches; None: every lane runs the module's own."""
     before, _Active.switches = _Active.switches, switches
     try:
         yield
@@ -50,12 +50,12 @@ def active_switches() -> LaneSwitches | None:
 
 
 def lane_switches(switch: Switch) -> Sequence[Switch] | None:
-    """The lanes' own Switches at the place of `switch`; None: it serves all lanes itself."""
+    """The lanes' own Switches for `switch`; None if it serves all lanes itself."""
     return None if _Active.switches is None else _Active.switches.by_switch.get(switch)
 
 
 def switches_by_path(modules: Sequence[nn.Module]) -> dict[str, list[Switch]]:
-    """The Switches of several models of one form: path -> each model's own."""
+    """The Switches of several models of one structure: path -> each model's own."""
     return {
         path: [cast(Switch, module.get_submodule(path)) for module in modules]
         for path, layer in modules[0].named_modules()
@@ -64,23 +64,23 @@ def switches_by_path(modules: Sequence[nn.Module]) -> dict[str, list[Switch]]:
 
 
 class BranchBinding:
-    """Which of a Switch's tensors belong to the branch that it picked."""
+    """The tensors of a Switch that belong to the branch that it picked."""
 
     def __init__(self, switch: Switch) -> None:
         self.binding = Binding(switch)
         self._slots = [slots[0] for slots in self.binding.slots.values()]
         branch = f"branches.{switch.picked}." if switch.picked else "otherwise."
         self.names = {i: name for i, name in enumerate(self.binding.slots) if name.startswith(branch)}
-        """Number of a tensor of the branch -> its name."""
+        """Index of a tensor of the branch -> its name."""
 
     def tensors(self, numbers: Sequence[int] | None = None) -> list[Tensor]:
-        """The tensors that the Switch holds now, or those of these `numbers`: under a stacked kernel, the lanes' stacked ones."""
+        """The tensors that the Switch holds now, or those at the indices `numbers`: under a stacked kernel, the lanes' stacked ones."""
         slots = self._slots if numbers is None else [self._slots[number] for number in numbers]
         return [cast(Tensor, table[name]) for table, name in slots]
 
     @contextmanager
     def bound(self, tensors: Mapping[int, Tensor] | Sequence[Tensor]) -> Iterator[None]:
-        """Within it, the branch holds those of `tensors` that are its own."""
+        """Context: the branch holds its part of `tensors`."""
         before = self.binding.put({name: tensors[number] for number, name in self.names.items()})
         try:
             yield
@@ -89,5 +89,5 @@ class BranchBinding:
 
 
 def branch_binding(switch: Switch) -> BranchBinding:
-    """The Switch's own, made once."""
+    """The Switch's binding, made once."""
     return cached(switch, "branch_binding", BranchBinding)

@@ -1,4 +1,4 @@
-"""Leave vmap for one operation in a model, which then runs lane by lane.
+"""Leave vmap for one operation of a model, which then runs lane by lane.
 
 For operations that round differently under vmap (norms, some activations) or are slower (convolutions on a CPU, which vmap turns into
 grouped ones).
@@ -94,7 +94,7 @@ class _ChannelsLastGrad(torch.autograd.Function):
 def leave_vmap(call: Lane, x: Tensor, tensors: Sequence[Tensor]) -> Tensor:
     """`call` for each lane, on the lanes' inputs and `tensors`; only under vmap.
 
-    Channels-last feature maps are so before and after `call`, values and gradients alike: the memory format, and so the rounding, of a
+    Feature maps, values and gradients alike, keep the channels-last format before and after `call`: the memory format, and so the rounding, of a
     lane must not depend on other lanes.
     """
     channels_last = LaneByLane.active is not None and LaneByLane.active.channels_last and x.ndim == 4
@@ -114,7 +114,7 @@ def under_vmap(x: Tensor) -> bool:
 
 @contextmanager
 def twins() -> Iterator[None]:
-    """Within it, there are two lanes, of which the second is a copy whose results are discarded."""
+    """Context: there are two lanes, of which the second is a copy whose results are discarded."""
     _LeaveVmap.twins = True
     try:
         yield
@@ -123,7 +123,7 @@ def twins() -> Iterator[None]:
 
 
 class LaneByLane(TorchFunctionMode):
-    """Within it, convolutions and activations under vmap run lane by lane, wherever in the model they are called.
+    """Context: convolutions and activations under vmap run lane by lane, wherever the model calls them.
 
     `channels_last`: the memory format of feature maps, before and after.
     """
@@ -136,7 +136,7 @@ class LaneByLane(TorchFunctionMode):
 
     @classmethod
     def again(cls) -> AbstractContextManager[Any]:
-        """The present mode anew, for what runs again in the backward pass."""
+        """A new context with the present mode, for what runs again in the backward pass."""
         return nullcontext() if cls.active is None else cls(channels_last=cls.active.channels_last)
 
     def __enter__(self) -> LaneByLane:

@@ -1,4 +1,4 @@
-"""The kernel "loop": one lane after another, each with a model of its own."""
+"""The kernel "loop": one lane after another, each with its own model."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class LoopKernel:
 
 
 class Loop:
-    """Each lane's model holds only what that lane uses.
+    """Each lane's model contains only what that lane uses.
 
     A model's parameters are its own `nn.Parameter`s, whose data are views of the stacked weights: hooks, `requires_grad_` and
     in-place writes to `.data` by the user's code act on what is trained.
@@ -59,7 +59,7 @@ class Loop:
         self.names = list(names)
         self.reseed = reseed
         self.channels_last = channels_last
-        # Whether torch's fused paths would see the layers that are there.
+        # Whether torch's fused paths would use the layers as they are.
         self.fused = [not net.touched for net in nets]
 
     def __call__(self, weights: Weights, x: Tensor, keys: Tensor, training: bool) -> Tensor:
@@ -101,7 +101,7 @@ class Loop:
         binding = binding_of(module)
         binding.put(
             drawn
-        )  # and not taken out again: the backward pass may repeat a part (activation checkpointing)
+        )  # not removed afterwards: the backward pass may repeat a part (activation checkpointing)
         before, calls = binding.put(state), count_calls({})
         try:
             seeded = nullcontext() if self.reseed is None else self.reseed(int(key) & 0x7FFFFFFF)
@@ -184,6 +184,6 @@ class Loop:
 
 
 def unstacked(weights: Weights) -> list[dict[str, Tensor]]:
-    """Stacked weights as one mapping a lane."""
+    """Stacked weights as one mapping per lane."""
     columns = [tensor.unbind(0) for tensor in weights.values()]
     return [dict(zip(weights, row, strict=True)) for row in zip(*columns, strict=True)]

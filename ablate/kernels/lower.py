@@ -21,7 +21,7 @@ KERNELS = {kernel.name: kernel for kernel in _ALL}
 
 
 def kernel_unavailable(name: str, device: torch.device) -> str:
-    """Why a kernel is unavailable on this machine, in a few words; empty where it is available, and for other names."""
+    """Why a kernel is unavailable on this machine, in a few words; empty if it is available, and for other names."""
     return KERNELS[name].unavailable(device) if name in KERNELS else ""
 
 
@@ -40,8 +40,8 @@ def lower(
 ) -> Forward:
     """The forward pass of `nets` by a kernel.
 
-    `names`: for each lane, common name of a parameter -> its own name. `channels_last`: the memory format of feature maps. `reseed`:
-    seeds the global generators around each lane's pass, for models that draw from them (the loop kernel only). `traceable`: whether a
-    `forward` of the user's own may run as traced; else it is vmapped. Raises ValueError for a model that the kernel cannot run.
+    `names`: for each lane, common name of a parameter -> its name in the lane's model. `channels_last`: the memory format of feature maps. `reseed`:
+    seeds the global generators around each lane's pass, for models that draw from them (the loop kernel only). `traceable`: whether a user-defined
+    `forward` may run as traced; otherwise it is vmapped. Raises ValueError for a model that the kernel cannot run.
     """
     return KERNELS[kernel].lower(nets, names, channels_last=channels_last, reseed=reseed, traceable=traceable)

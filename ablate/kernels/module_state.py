@@ -14,14 +14,14 @@ from ablate.surgery.readers import tensors_of
 
 
 def set_mode(module: nn.Module, training: bool) -> None:
-    """Training or evaluation mode, as the methods `train` and `eval` of the user's own class set it; called when the mode changes."""
+    """Set training or evaluation mode through the methods `train` and `eval` of the user's class; called when the mode changes."""
     if module.__dict__.get("_ablate_mode") is not training:
         begin(module, training)
         module.__dict__["_ablate_mode"] = training
 
 
 def begin(module: nn.Module, training: bool) -> None:
-    """What a training loop calls before it trains or evaluates."""
+    """Call what a training loop calls before it trains or evaluates."""
     if training:
         module.train()
     else:
@@ -44,7 +44,7 @@ def fused_paths(allowed: bool) -> Iterator[None]:
 
 
 def tied(module: nn.Module) -> list[list[str]]:
-    """The names of each parameter that `module` holds under several."""
+    """The groups of names under which `module` holds one parameter."""
     names: dict[int, list[str]] = {}
     for name, parameter in module.named_parameters(remove_duplicate=False):
         names.setdefault(id(parameter), []).append(name)
@@ -52,7 +52,7 @@ def tied(module: nn.Module) -> list[list[str]]:
 
 
 def tie(module: nn.Module, groups: Iterable[Sequence[str]]) -> None:
-    """Make the parameters of each group of names one: that of the first name."""
+    """Tie the parameters of each group of names: all become that of the first name."""
     for first, *others in groups:
         parameter = module.get_parameter(first)
         for name in others:

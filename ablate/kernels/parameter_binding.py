@@ -20,7 +20,7 @@ TensorSlot = tuple[dict[str, Tensor | None], str]
 class Binding:
     """Every slot in `module` that holds a parameter or buffer, by the tensor's first name.
 
-    More than one slot where layers share a tensor. A layer that the module holds under two names is one slot: writing it
+    A tensor that layers share has more than one slot. A layer that the module holds under two names is one slot: writing it
     twice would not restore it.
     """
 
@@ -35,7 +35,7 @@ class Binding:
                         self.slots.setdefault(first_name, []).append((table, name))
 
     def put(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Write `tensors` to their slots; returns what they held, to be put back."""
+        """Write `tensors` to their slots; returns the previous tensors, to be restored."""
         before: dict[str, Tensor] = {}
         for slot, tensor in tensors.items():
             for table, name in self.slots[slot]:
@@ -47,7 +47,7 @@ class Binding:
 
     @contextmanager
     def bound(self, tensors: Mapping[str, Tensor]) -> Iterator[None]:
-        """Within it, the module holds `tensors`."""
+        """Context: the module holds `tensors`."""
         before = self.put(tensors)
         try:
             yield
@@ -61,5 +61,5 @@ class Binding:
 
 
 def binding_of(module: nn.Module) -> Binding:
-    """The module's own, made once."""
+    """The module's binding, made once."""
     return cached(module, "binding", Binding)

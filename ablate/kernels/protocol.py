@@ -1,4 +1,4 @@
-"""The protocol of a kernel: where it is available, which models it supports, how it lowers K models, and how these run.
+"""The protocol of a kernel: whether it is available, which models it supports, how it lowers K models, and how these run.
 
 | function | answers |
 |---|---|
@@ -32,7 +32,7 @@ Reseed = Callable[[int], AbstractContextManager[None]]
 
 @runtime_checkable
 class PerLane(Protocol):
-    """Weights that also hold each lane's own parameters (`Forward.attach`); empty where the lanes have none."""
+    """Weights together with each lane's own parameters (`Forward.attach`); empty if the lanes have none."""
 
     @property
     def per_lane(self) -> Sequence[Weights]: ...
@@ -50,7 +50,7 @@ class LaneState(Protocol):
         ...
 
     def branch_keys(self, lane: int) -> tuple[str, ...]:
-        """The branches that a lane takes, as far as lanes with equal keys are faster as neighbours."""
+        """A key of the branches that a lane takes; lanes with equal keys run faster as neighbours."""
         ...
 
     def module_of(self, lane: int) -> nn.Module:
@@ -62,12 +62,12 @@ class ParameterViews(Protocol):
     """How the parameters of the lanes' models relate to the stacked weights."""
 
     def own_names(self, lane: int) -> dict[str, str]:
-        """A lane's parameters: own name -> common name."""
+        """A lane's parameters: name in its model -> common name."""
         ...
 
     def attach(self, weights: Weights) -> list[dict[str, Tensor]]:
-        """If each lane has a module of its own: make its parameters views of its row of `weights`, and return them by common name.
-        Else an empty list."""
+        """If each lane has its own module: make its parameters views of its row of `weights`, and return them by common name.
+        Otherwise an empty list."""
         ...
 
     def collect(self, weights: Weights) -> None:
@@ -94,11 +94,11 @@ class Kernel(Protocol):
     def name(self) -> str: ...
 
     def unavailable(self, device: torch.device) -> str:
-        """Why the kernel is unavailable on this machine, in a few words; empty where it is available."""
+        """Why the kernel is unavailable on this machine, in a few words; empty if it is available."""
         ...
 
     def unsupported(self, model: nn.Module, x: Tensor) -> str:
-        """Why it cannot run several lanes of `model` on inputs like `x` `[B, …]`, in a few words; empty where it can."""
+        """Why it cannot run several lanes of `model` on inputs like `x` `[B, …]`, in a few words; empty if it can."""
         ...
 
     def lower(

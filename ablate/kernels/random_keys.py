@@ -1,4 +1,4 @@
-"""The keys that layers draw from: each lane's key of the step, hashed with the layer's stream."""
+"""The keys from which layers draw: each lane's key of the step, hashed with the layer's stream."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ablate.surgery.layers import RandomLayer
 
 
 def random_layers(module: nn.Module) -> dict[str, int]:
-    """The key buffers of the layers that draw: name -> the layer's stream."""
+    """The key buffers of the random layers: name -> the layer's stream."""
     return cached(module, "random_layers", _random_layers)
 
 

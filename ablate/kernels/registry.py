@@ -1,13 +1,13 @@
 """Lowering rules by layer type: how the layers of K lanes run at once.
 
 A rule is keyed by the exact type of a layer, because a subclass may compute something else. There are three kinds, and a layer
-needs none of them: without a rule it runs under vmap, which is correct and slower.
+needs none of them: without a rule it runs under vmap, which is correct but slower.
 
 | kind | registered with | the layer's parameters and buffers are | used by |
 |---|---|---|---|
 | stacked | `register_stacked` | the lanes' stacked ones, `[K, …]` | batched, compiled |
 | compiled | `register_compiled` | the lanes' stacked ones, when the op is called | compiled |
-| vmapped | `register_vmapped` | under vmap | vmap, and what batched and compiled leave to it |
+| vmapped | `register_vmapped` | under vmap | vmap, and layers that batched and compiled have no rule for |
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ def _always(layer: nn.Module, *inputs: Tensor) -> bool:
 
 @dataclass(frozen=True)
 class StackedRule:
-    """`run(layer, *inputs)`: inputs `[K, B, …]` -> `[K, B, …]`, each lane rounded as it would be alone.
+    """`run(layer, *inputs)`: inputs `[K, B, …]` -> `[K, B, …]`, each lane rounded as if alone.
 
-    `fits(layer, *inputs)`: whether `run` takes such inputs; else they are vmapped. Depends on one lane's sizes only.
+    `fits(layer, *inputs)`: whether `run` supports such inputs; otherwise they are vmapped. Depends on one lane's sizes only.
     `tensors_only`: all settings in which lanes of this type may differ are tensors of the layer, so that lanes which
     picked such a branch of a Switch can share a call.
     """
@@ -87,5 +87,5 @@ def register_vmapped(*kinds: type[nn.Module]) -> Callable[[F], F]:
 
 
 def stacked_rule(module: nn.Module) -> StackedRule | None:
-    """None also for a module with hooks, which only a call of the module runs."""
+    """The rule of a layer's type; None also for a module with hooks, which only a call of the module runs."""
     return None if is_hooked(module) else STACKED.get(type(module))

@@ -1,6 +1,6 @@
 """Modules on the stacked tensors of K lanes: `[K, B, …]` in, `[K, B, …]` out.
 
-A module, whose parameters and buffers have been replaced by the lanes' stacked ones, runs by the rule of its type (`registry`,
+A module, whose parameters and buffers have been replaced by the lanes' stacked ones, runs by the lowering rule of its type (`registry`,
 `rules/`); without a rule, by its traced `forward` (`tracing`); else vmapped. A lane's bits do not depend on the other lanes.
 """
 
@@ -49,7 +49,7 @@ def run_eager(module: nn.Module, *inputs: Tensor) -> Tensor:
 
 
 def is_covered(module: nn.Module, *, traced: bool = True) -> bool:
-    """Whether nothing in `module` has to be vmapped; without `traced`, whether rules alone run it."""
+    """Whether nothing in `module` has to be vmapped; without `traced`, whether rules alone suffice."""
     if type(module) is nn.Sequential:
         return all(is_covered(child, traced=traced) for child in module)
     if stacked_rule(module) is not None:

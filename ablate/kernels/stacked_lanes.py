@@ -28,7 +28,7 @@ from ablate.surgery.net import Net
 
 @dataclass(frozen=True)
 class StackedKernel:
-    """Layer by layer in operations for all lanes, by torch alone ("batched") or with compiled code ("compiled"); or in one vmapped call ("vmap")."""
+    """Runs layer by layer, all lanes at once, by torch alone ("batched") or with compiled code ("compiled"); or in one vmapped call ("vmap")."""
 
     name: str
 
@@ -57,7 +57,7 @@ class StackedKernel:
 
 
 class Stacked:
-    """One module that holds what any lane of the group uses."""
+    """One module that contains everything that a lane of the group uses."""
 
     def __init__(
         self,
@@ -97,14 +97,14 @@ class Stacked:
             count_calls(calls)
 
     def _reset_caches(self) -> None:
-        """Forget what was derived from the present lanes."""
+        """Clear the values derived from the present lanes."""
         self._mode: bool | None = None
         self._served = LaneSwitches.of(self.module, self.switches)
         self.op_caches: dict[bool, dict[Any, Any]] = {True: {}, False: {}}
-        """What compiled ops cache for these lanes, training and evaluating."""
+        """The caches of compiled ops for these lanes, by mode (training or evaluation)."""
 
     def _set_mode(self, training: bool) -> None:
-        """Set the shared module's mode by its own `train`, and copy it to the lanes' Switches layer by layer."""
+        """Set the shared module's mode by its `train` method, and copy it to the lanes' Switches layer by layer."""
         if self._mode is training and self.module.__dict__.get("_ablate_mode") is training:
             return
         set_mode(self.module, training)

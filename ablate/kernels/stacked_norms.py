@@ -17,7 +17,7 @@ def tensors_of(layer: Norm) -> dict[str, Tensor]:
 
 
 def normed(layer: Norm, x: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
-    """`x` `[K, B, C, …]` through lanes of `layer`'s type with the stacked tensors `own`; running statistics follow."""
+    """`x` `[K, B, C, …]` through lanes of `layer`'s type with the stacked `tensors`; updates running statistics."""
     if not isinstance(layer, BatchNorm):
         return standardized(x, tensors, over_examples=layer.over_examples)[0]
     if not layer.training:
@@ -32,7 +32,7 @@ def normed(layer: Norm, x: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
 
 
 def normed_eager(layer: Norm, x: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
-    """The same by differentiable operators, without updating running statistics."""
+    """`normed` by differentiable operators, without updating running statistics."""
     if isinstance(layer, BatchNorm) and not layer.training:
         return _by_running(x, tensors)
     return standardized_eager(x, tensors, over_examples=layer.over_examples)

@@ -2,9 +2,9 @@
 
     y = γ_c (x − μ) / √(σ² + ε) + β_c,    μ, σ²: of a lane's channel group, over positions and perhaps examples
 
-torch's own norms take one lane a call, which for small layers is mostly overhead, and group norm is slow for small groups.
+torch's norms run one lane per call, which for small layers is mostly overhead, and group norm is slow for small groups.
 A lane's bits do not depend on the other lanes: sums run over whole dimensions of a lane, group means are matrix products batched by
-lane, and the rest is elementwise arithmetic, which rounds alike in vectorised and scalar code.
+lane, and the rest is elementwise arithmetic, which rounds identically in vectorised and scalar code.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def standardized(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(y, μ, σ²): y like x `[K, B, C, …]`; μ and σ² `[K, 1 or B, C, 1, …]`, without gradients.
 
-    `own`: "weight" and "bias" `[K, C]`, "eps" `[K]`, and "channels_per_group" `[K]` where channels make groups.
+    `tensors`: "weight" and "bias" `[K, C]`, "eps" `[K]`, and "channels_per_group" `[K]` if channels form groups.
     """
     given = (
         tensors["weight"],
@@ -46,7 +46,7 @@ def standardized_eager(x: Tensor, tensors: Mapping[str, Tensor], *, over_example
 
 
 class _GroupMeans:
-    """Means over what shares statistics, for activations of one shape."""
+    """Means over the elements that share statistics, for activations of one shape."""
 
     def __init__(self, x: Tensor, group_size: Tensor | None, over_examples: bool) -> None:
         self.dims = [1] * over_examples + list(range(3, x.ndim))
@@ -59,7 +59,7 @@ class _GroupMeans:
             self.shares = same / (size.to(x.dtype) * self.count)
 
     def sums(self, x: Tensor) -> Tensor:
-        """By channel: `[K, 1 or B, C, 1, …]` of `[K, B, C, …]`."""
+        """Means by channel: `[K, 1 or B, C, 1, …]` of `[K, B, C, …]`."""
         return x.sum(self.dims, keepdim=True) if self.dims else x
 
     def pooled(self, sums: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
-"""Whether a model on stacked tensors computes what the model itself does: outputs, gradients and buffers.
+"""Checks that a model on stacked tensors computes the same as the model itself: outputs, gradients and buffers.
 
-A trace sees one run of a `forward` and not what it does to gradients (`torch.no_grad`, custom autograd functions); vmap refuses or
+A trace records one run of a `forward` but not its effects on gradients (`torch.no_grad`, custom autograd functions); vmap refuses or
 changes some operations. Both are checked on an example before they are used.
 """
 
@@ -21,7 +21,7 @@ from ablate.seams.draws import count_calls
 
 Lanes = Callable[[nn.Module, Tensor], Tensor]
 FAILURES = (RuntimeError, NotImplementedError, TypeError, ValueError, AttributeError, LookupError)
-"""What a model may raise when it runs under vmap or as a trace."""
+"""Exceptions that a model may raise under vmap or as a trace."""
 TOLERANCE = 1e-3
 """Relative to the largest element of a tensor."""
 NOISE = 1e-4
@@ -30,7 +30,7 @@ NOISE = 1e-4
 
 @contextmanager
 def unchanged(module: nn.Module) -> Iterator[None]:
-    """Within it is a forward pass of its own, after which mode and buffers are restored."""
+    """Context of a separate forward pass, after which mode and buffers are restored."""
     was_training = module.training
     kept = {name: buffer.clone() for name, buffer in module.named_buffers()}
     calls = count_calls({})
@@ -45,12 +45,12 @@ def unchanged(module: nn.Module) -> Iterator[None]:
 
 
 def trace_matches(module: nn.Module, x: Tensor) -> bool:
-    """Whether the trace of a model's `forward` computes what the model does, training and evaluating, gradients included."""
+    """Whether the trace of a model's `forward` computes the same as the model, in training and evaluation, gradients included."""
     return not _why_not(module, x, stacked)
 
 
 def why_not_vmap(module: nn.Module, x: Tensor) -> str:
-    """Why the model cannot be vmapped, in a few words; empty where it can. Changes no buffer of the model."""
+    """Why the model cannot be vmapped, in a few words; empty if it can. Changes no buffer of the model."""
     return _why_not(module, x, vmapped)
 
 
@@ -62,7 +62,7 @@ def _why_not(module: nn.Module, x: Tensor, lanes: Lanes) -> str:
                 expected = _results(module, x)
             with unchanged(module), warnings.catch_warnings():
                 begin(module, training)
-                warnings.simplefilter("ignore")  # vmap's, of operations that it runs one by one
+                warnings.simplefilter("ignore")  # vmap's warnings about operations that it runs one by one
                 actual = _stacked_results(module, x, lanes)
             for lane in range(2):
                 result = {name: None if tensor is None else tensor[lane] for name, tensor in actual.items()}
@@ -74,9 +74,9 @@ def _why_not(module: nn.Module, x: Tensor, lanes: Lanes) -> str:
 
 
 def differing(actual: Mapping[str, Tensor | None], expected: Mapping[str, Tensor | None]) -> str:
-    """The first of `expected` that differs in `actual`, or is missing in one of them; empty where none does.
+    """The first of `expected` that differs in `actual`, or is missing in one of them; empty if none does.
 
-    By more than rounding: a gradient that is pure rounding error (of what a norm cancels) is compared with the largest element.
+    Beyond rounding: a gradient that is pure rounding error (such as of a bias before a norm) is compared with the largest element.
     """
     largest = max(
         (
@@ -110,7 +110,7 @@ def _results(module: nn.Module, x: Tensor) -> dict[str, Tensor | None]:
 
 
 def _stacked_results(module: nn.Module, x: Tensor, lanes: Lanes) -> dict[str, Tensor | None]:
-    """Of two equal lanes, stacked."""
+    """Results of two equal lanes, stacked."""
     binding = binding_of(module)
     pairs = {name: torch.stack([tensor.detach()] * 2) for name, tensor in binding.held().items()}
     named = dict(module.named_parameters())
@@ -136,5 +136,5 @@ def _gradients(total: Tensor, parameters: Mapping[str, Tensor]) -> dict[str, Ten
 
 
 def _slope(y: Tensor) -> Tensor:
-    """What the gradient of the output is taken to be, the same for outputs of one shape."""
+    """The gradient of the output used for the check, equal for outputs of one shape."""
     return torch.randn(y.shape, generator=torch.Generator().manual_seed(0)).to(y)

@@ -1,4 +1,4 @@
-"""Models and blocks with a `forward` of their own, on the stacked tensors of K lanes.
+"""Models and blocks with a user-defined `forward`, on the stacked tensors of K lanes.
 
 `forward` is traced once (torch.fx) with every submodule a leaf; the functions between its layers then run on `[K, B, …]`
 (`functional_rules`). A module that cannot be traced (data-dependent control flow) or has side effects (in-place operations, writes to
@@ -23,7 +23,7 @@ from ablate.surgery.torch_layers import is_hooked
 Call = Callable[..., Tensor]
 """(a submodule, its inputs, stacked) -> its output, stacked."""
 UNTRACEABLE = (ArithmeticError, AssertionError, AttributeError, LookupError, NameError, RuntimeError, TypeError, ValueError)  # fmt: skip
-"""What a model's own code may raise when it is called with an fx proxy; fx's TraceError is a ValueError."""
+"""Exceptions of a user-defined `forward` that is called with an fx proxy; fx's TraceError is a ValueError."""
 IN_PLACE = {operator.iadd, operator.isub, operator.imul, operator.itruediv, operator.setitem}
 """`x += y` is traced as an addition, which differs where `x` is aliased: `support.trace_matches` detects that."""
 
@@ -50,7 +50,7 @@ class Program:
                 fx.map_arg(arguments, values.__getitem__) for arguments in (node.args, node.kwargs)
             )
             if node.op == "placeholder":
-                value = next(given, *args)  # the default, where there is one
+                value = next(given, *args)  # the default, if there is one
             elif node.op == "get_attr":
                 value = operator.attrgetter(node.target)(module)
             elif node.op == "call_module":
@@ -70,7 +70,7 @@ class Program:
 
 
 def program_of(module: nn.Module) -> Program | None:
-    """The program of a module in its present mode (training or evaluation), traced once per mode; None where it has none."""
+    """The program of a module in its present mode (training or evaluation), traced once per mode; None if it cannot be traced."""
     programs = cached(module, "programs", _no_programs)
     if module.training not in programs:
         programs[module.training] = _trace(module)
@@ -96,12 +96,12 @@ def _trace(module: nn.Module) -> Program | None:
     if type(module).__module__.startswith("torch.") or is_hooked(module):
         return None
     before = dict(vars(module))
-    binding = Binding(module)  # not kept: surgery may still change what the module holds
+    binding = Binding(module)  # not cached: surgery may still change the module
     copies = {name: _copy(tensor) for name, tensor in binding.held().items()}
     versions = [copy._version for copy in copies.values()]
-    calls = count_calls(None)  # a trace is no forward pass: what it draws does not count
+    calls = count_calls(None)  # a trace is not a forward pass: its draws do not count
     try:
-        with binding.bound(copies):  # what `forward` writes in place it writes while it is traced
+        with binding.bound(copies):  # in-place writes of `forward` are executed while tracing
             graph = _Tracer().trace(module)
     except UNTRACEABLE:
         graph = None
@@ -111,7 +111,7 @@ def _trace(module: nn.Module) -> Program | None:
         graph = None
     after = vars(module)
     changed = [name for name in {*before, *after} if before.get(name, before) is not after.get(name, before)]
-    for name in changed:  # tracing changed the module, as every call would: undo it
+    for name in changed:  # tracing changed the module, as every call would: undone
         after.pop(name, None)
         if name in before:
             after[name] = before[name]

@@ -47,7 +47,7 @@ def vmapped(module: nn.Module, *inputs: Tensor, channels_last: bool | None = Non
 
 @contextmanager
 def vmapped_rules(module: nn.Module) -> Iterator[None]:
-    """Within it, layers in `module` that have a vmapped rule run by it instead of their `forward`."""
+    """Context: layers in `module` with a vmapped rule run by it instead of their `forward`."""
     rules = cached(module, "vmapped_rules", _rules_in)
     before = [layer.__dict__.get("forward") for layer, _ in rules]
     for layer, rule in rules:

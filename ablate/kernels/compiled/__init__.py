@@ -1,7 +1,7 @@
-"""Functions over the lanes that torch has no operator for, compiled for this processor while a study runs.
+"""Functions over lanes for which torch has no operator, compiled for this processor while a study runs.
 
-llvmlite (the extra `compiled`), which brings LLVM, makes the machine code: no compiler is needed on the machine. `ir_builder` writes a
-function in LLVM's intermediate language, `jit` compiles it, `code_cache` keeps it on disk; each other file writes one kind of
+llvmlite (the extra `compiled`), which contains LLVM, generates the machine code: no compiler needs to be installed. `ir_builder` builds a
+function in LLVM's intermediate language, `jit` compiles it, `code_cache` caches it on disk; each other file generates one kind of
 function. Only the kernel "compiled" uses them, so that the results of the other kernels do not depend on installed packages.
 
 Why not numba: the layers of the digits network in numba 0.68.1 (`@njit(cache=True, fastmath={"contract"})`, plain loops, sizes as compile-time
@@ -22,7 +22,7 @@ from typing import Any
 
 @cache
 def unavailable_reason() -> str:
-    """Why nothing can be compiled on this machine, in a few words; empty where it can."""
+    """Why compilation is unavailable on this machine, in a few words; empty if it is available."""
     if find_spec("llvmlite") is None:
         return "llvmlite is not installed (pip install 'ablate[compiled]')"
     from ablate.kernels.compiled.jit import has_fma
@@ -36,9 +36,9 @@ class _Active:
 
 @contextmanager
 def use_compiled(cache: dict[Any, Any] | None) -> Iterator[None]:
-    """Within it, layers may run by compiled code and keep what they derive from the present lanes in `cache`; None: they may not.
+    """Context: layers may run compiled code and cache values derived from the present lanes in `cache`; None: they may not.
 
-    A backward pass does as its forward pass did.
+    A backward pass uses the setting of its forward pass.
     """
     before, _Active.cache = _Active.cache, cache
     try:
@@ -48,7 +48,7 @@ def use_compiled(cache: dict[Any, Any] | None) -> Iterator[None]:
 
 
 def op_cache() -> dict[Any, Any] | None:
-    """What has been derived from the present lanes; None where compiled code is not used."""
+    """The values derived from the present lanes; None if compiled code is not used."""
     return _Active.cache
 
 

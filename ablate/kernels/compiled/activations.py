@@ -6,7 +6,7 @@
     gelu       x · Φ(x)                                        Φ + x · φ,  φ = e^(−x²/2) / √(2π)
     gelu_tanh  x / (1 + e⁻ᵛ),  v = √(8/π) · (x + 0.044715 x³)   σ(v) + x · v′ · (w − w²),  w = σ(−|v|)
 
-On the right the derivative. (gelu, silu: Hendrycks and Gimpel, arXiv:1606.08415; ½ · (1 + tanh(v/2)) is σ(v).) w − w² is
+The right column is the derivative. (gelu, silu: Hendrycks and Gimpel, arXiv:1606.08415; ½ · (1 + tanh(v/2)) is σ(v).) w − w² is
 accurate where σ · (1 − σ) suffers cancellation.
 
 Exponentials: eˣ = 2ⁿ · eʳ, n = x / ln 2 rounded and r = x − n · ln 2 (Cody and Waite, Software Manual for the Elementary Functions,
@@ -15,7 +15,7 @@ made of exponent bits. n = 128 gives infinity and n = −127 gives 0, so that th
 
 The normal distribution: Φ(−a) = φ(a) · P(a) / Q(a) for a ≥ 0, in the form of Cody (Mathematics of Computation 23, 1969, 631-637).
 
-Coefficients are minimax fits by Lawson's algorithm, made for this file. As float32 their relative error is 1.7e-8 for eʳ (and for
+Coefficients are minimax fits by Lawson's algorithm, computed for this file. As float32 their relative error is 1.7e-8 for eʳ (and for
 eʳ − 1, which tanh needs near 0); for a · Φ(−a) the absolute error is 8e-9, and the relative one at most 6e-6 where it is small, no more
 than what rounding a² causes there.
 
@@ -44,9 +44,9 @@ DENOMINATOR = (1.0, 1.4594765, 0.8686185, 0.2552944, 0.032685872)
 GELU_SCALE, GELU_CUBIC = math.sqrt(8 / math.pi), 0.044715
 
 EXPONENT_BIAS = 1.5 * 2**23 + 127
-"""Added to n it leaves n + 127, an exponent's bits, in the lowest places; subtracted again it leaves n."""
+"""Adding it to n leaves n + 127, the exponent's bits, in the lowest bits; subtracting it again leaves n."""
 LOW, HIGH = -87.0, 89.0
-"""Exponents that are a number's: −126 ≤ LOW / ln 2 and 127.5 < HIGH / ln 2 < 128.5, which gives infinity."""
+"""Range of finite exponentials: −126 ≤ LOW / ln 2 and 127.5 < HIGH / ln 2 < 128.5, which gives infinity."""
 DENSITY_CUTOFF = 13.27
 """Where φ becomes 0: −FAR²/2 is between −126.5 ln 2 and −127.5 ln 2."""
 GELU_CUTOFF = 10.07
@@ -131,7 +131,7 @@ def _gelu_tanh_derivative(code: FunctionBuilder, x: Value) -> Value:
     builder, size = (
         code.builder,
         _abs_clamped(code, x, GELU_CUTOFF),
-    )  # an infinite v′ times 0 would be no number
+    )  # an infinite v′ times 0 would be NaN
     square = builder.fmul(size, size)
     w = _small_sigmoid(
         code, builder.fmul(size, _polynomial(code, (GELU_SCALE, GELU_SCALE * GELU_CUBIC), square))
@@ -162,7 +162,7 @@ def _logistic(code: FunctionBuilder, above: Value, x: Value, scale: float) -> Va
 
 
 def _small_sigmoid(code: FunctionBuilder, size: Value, scale: float = 1) -> Value:
-    """w = σ(−scale · size), of 0 and 1 beside 0"""
+    """w = σ(−scale · size)."""
     return _logistic(code, code.constant(1, size.type.count), size, scale)
 
 
@@ -200,7 +200,7 @@ def _clamped(code: FunctionBuilder, x: Value) -> Value:
 
 
 def _abs_clamped(code: FunctionBuilder, x: Value, high: float) -> Value:
-    """|x|, or `high` where it is more."""
+    """min(|x|, high)."""
     bits = code.builder.and_(_as_int(code, x), _int_constant(2**31 - 1, x))
     return _at_most(code, code.builder.bitcast(bits, x.type), high)
 

@@ -1,4 +1,4 @@
-"""Calls a list of compiled functions at the cost of one call from Python, each at its `entry` with its part of one argument table."""
+"""Calls a list of compiled functions, each at its `entry` with its part of one argument table, at the cost of one call from Python."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """A disk cache of machine code: loading a function takes a twentieth of the time of compiling it.
 
-One file for each function in the user's cache folder, named by a hash of all that the code depends on: the function and its arguments, the
-source of this package, llvmlite's version, the processor. As such a file is executed, it is read only if nobody but this user
-could have written it and its checksum holds; otherwise, and where the folder cannot be written, the function is compiled.
+One file for each function in the user's cache folder, named by a hash of everything that the code depends on: the function and its arguments, the
+source of this package, llvmlite's version, the processor. Because the file is executed, it is read only if nobody but this user
+could have written it and its checksum is correct; otherwise, and where the folder cannot be written, the function is compiled.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def disk_cached(make: Callable[P, Made]) -> Callable[P, Made]:
-    """Cache what `make` compiles, in the process and on disk: a function, or a function and how many floats of workspace it needs."""
+    """Cache the result of `make` in the process and on disk: a compiled function, or one and the number of floats of workspace it needs."""
 
     @cache
     @wraps(make)
@@ -89,7 +89,7 @@ def _is_ours(about: os.stat_result) -> bool:
 
 
 def _read(name: str) -> tuple[Function, int | None] | None:
-    """The function of that name and its workspace; None if there is no file that can be trusted."""
+    """The cached function `name` and its workspace; None if there is no file that can be trusted."""
     if (folder := _folder()) is None:
         return None
     try:

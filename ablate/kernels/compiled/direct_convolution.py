@@ -14,14 +14,14 @@ from ablate.kernels.compiled.ir_builder import Count, FunctionBuilder, Value, ve
 from ablate.kernels.compiled.jit import Function, simd_width
 
 SUMS = 8
-"""Outputs, or gradients of weights, that accumulate at a time."""
+"""Number of outputs, or gradients of weights, that accumulate at a time."""
 STRIDES = ("lane", "example", "channel", "row", "column")
 """Strides of the input, in elements: a function's arguments after K and B."""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of one lane's layer: input and output channels; for height and width the kernel, stride, padding, and input size."""
+    """Sizes of one lane's layer: input and output channels; for height and width the kernel, stride, padding, and input size."""
 
     channels: int
     out: int
@@ -52,7 +52,7 @@ class Sizes:
         return self.channels * self.padded[0] * self.padded[1]
 
     def offsets(self) -> Iterator[int]:
-        """For each weight, the offset in a padded map of what it multiplies, relative to the first weight's."""
+        """For each weight, the offset of its input in a padded map, relative to the first weight's."""
         height, width = self.padded
         for channel in range(self.channels):
             for row in range(self.kernel[0]):
@@ -61,7 +61,7 @@ class Sizes:
 
 
 class Layer:
-    """Builds a function for a layer: what forward and backward pass share."""
+    """Builder of functions for a layer: the parts that forward and backward pass share."""
 
     def __init__(self, sizes: Sizes, pointers: tuple[str, ...]) -> None:
         self.sizes = sizes
@@ -78,7 +78,7 @@ class Layer:
         return code.imul(row, height * width * self.sizes.out)
 
     def pad(self, lane: Value, example: Value, into: int, *, out: bool = False) -> None:
-        """Copy an example's input into the padded map in the workspace; `out`: out of it."""
+        """Copy an example's input into the padded map in the workspace; `out`: the reverse."""
         code, args, sizes = self.code, self.args, self.sizes
         height, width = sizes.padded
         first = code.isum(code.imul(lane, args["lane"]), code.imul(example, args["example"]))
@@ -93,7 +93,7 @@ class Layer:
                 code.store(code.load(args["x"], at, 1), self.workspace, target)
 
     def corner(self, row: Value, column: Count) -> Value:
-        """Offset in a padded map of what the first weight multiplies for an output."""
+        """Offset in a padded map of the first weight's input for an output."""
         code, (down, across) = self.code, self.sizes.stride
         along = column * across if isinstance(column, int) else code.imul(column, across)
         return code.isum(code.imul(row, down * self.sizes.padded[1]), along)
@@ -204,7 +204,7 @@ def backward_to_x(sizes: Sizes) -> tuple[Function, int]:
 def _accumulate_weight_grad(
     layer: Layer, at: Value, padded: int, first: int, accumulators: list[Value]
 ) -> None:
-    """The gradients of some weights, from one example's gradient at `at`, added to those at `places`."""
+    """Add the gradients of some weights, from one example's gradient at `at`, to `accumulators`."""
     code, sizes, width = layer.code, layer.sizes, layer.width
     height, wide = sizes.outputs
     offsets = layer.offsets[first : first + len(accumulators)]

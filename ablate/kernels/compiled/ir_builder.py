@@ -45,7 +45,7 @@ def vector_type(width: int) -> ir.VectorType:
 class FunctionBuilder:
     """A function under construction. Its arguments are `pointers` to float32 (not aliased), then int64 `counts`: `args` by name.
 
-    Offsets count elements. `builder`: llvmlite's own, for what has no method here.
+    Offsets count elements. `builder`: llvmlite's builder, for operations without a method here.
     """
 
     def __init__(self, pointers: Sequence[str], counts: Sequence[str]) -> None:
@@ -64,7 +64,7 @@ class FunctionBuilder:
         return compile_module(self.module, *self.shape)
 
     def _entry(self) -> None:
-        """The same with all arguments in one row of int64, as `call_table` calls it."""
+        """The entry point with all arguments in one row of int64, as `call_table` calls it."""
         kind = ir.FunctionType(ir.VoidType(), [ADDRESS])
         function = ir.Function(self.module, kind, "entry")
         builder = ir.IRBuilder(function.append_basic_block())
@@ -139,7 +139,7 @@ class FunctionBuilder:
 
     @contextmanager
     def if_given(self, name: str) -> Iterator[None]:
-        """Run what is built within only where the pointer is not null."""
+        """Context: code that runs only if the pointer is not null."""
         address = self.builder.ptrtoint(self.args[name], I64)
         with self.builder.if_then(self.builder.icmp_signed("!=", address, ir.Constant(I64, 0))):
             yield
@@ -184,7 +184,7 @@ class FunctionBuilder:
         return self.builder.call(function, [address, ir.Constant(I32, 4), mask, nothing])
 
     def store_prefix(self, value: Value, pointer: Value, offset: Count, count: int) -> None:
-        """Store the first `count` elements of a vector only. In powers of two: some processors execute masked stores element by element."""
+        """Store only the first `count` elements of a vector, in powers of two: some processors execute masked stores element by element."""
         done = 0
         while done < count:
             some = 1 << (count - done).bit_length() - 1
@@ -222,7 +222,7 @@ class FunctionBuilder:
         return self.builder.fadd(a, b)
 
     def shuffle(self, one: Value, other: Value, indices: Sequence[int]) -> Value:
-        """The elements of two vectors at these positions, those of `other` numbered after those of `one`."""
+        """The elements of two vectors at `indices`, those of `other` numbered after those of `one`."""
         return self.builder.shuffle_vector(
             one, other, ir.Constant(ir.VectorType(I32, len(indices)), list(indices))
         )

@@ -32,7 +32,7 @@ class Function:
 
 @dataclass(frozen=True)
 class TargetCPU:
-    """The processor: LLVM's target machine, its name and features, and the code loaded so far, which lives as long as the process."""
+    """The processor: LLVM's target machine, its name and features, and the code loaded so far, which is kept for the life of the process."""
 
     target: Any
     name: str

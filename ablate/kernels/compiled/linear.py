@@ -111,7 +111,7 @@ def _transpose_weight(layer: Layer) -> None:
 
 @disk_cached
 def backward(inputs: int, outputs: int) -> tuple[Function, int]:
-    """(grad_y, x, W, grad_x, grad_W, grad_b, workspace, K, N); and the workspace in floats. A gradient that is not wanted is null."""
+    """(grad_y, x, W, grad_x, grad_W, grad_b, workspace, K, N); and the workspace in floats. A gradient that is not needed is NULL."""
     code = FunctionBuilder(
         ["grad_y", "x", "weight", "grad_x", "grad_weight", "grad_bias", "workspace"], ["lanes", "rows"]
     )

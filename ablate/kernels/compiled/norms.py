@@ -1,4 +1,4 @@
-"""Batch, group, layer and instance norm of K lanes, each lane with a norm of its own.
+"""Batch, group, layer and instance norm of K lanes, each lane with its own norm.
 
     y = γ_c (x − μ) / √(σ² + ε) + β_c
 
@@ -17,18 +17,18 @@ from ablate.kernels.compiled.ir_builder import I64, FunctionBuilder, Value, vect
 from ablate.kernels.compiled.jit import Function
 
 LANE = ("mode", "members", "part", "row")
-"""`mode`: one of those below; `members`: channels of a group."""
+"""`mode`: one of the constants below; `members`: channels of a group."""
 EXAMPLE, BATCH, STORED = range(3)
 """Statistics of each example; of the batch, which update running statistics; running statistics."""
 FORWARD = ("weight", "bias", "running_mean", "running_var")
 BACKWARD = ("weight", "grad_weight", "grad_bias", "none")
 CHUNK = 16
 SAVED = 2
-"""Saved per lane and example (with batch statistics: in the first example's place): μ and 1 / √(σ² + ε), by channel."""
+"""Saved per lane and example (batch statistics: in the row of the first example): μ and 1 / √(σ² + ε), by channel."""
 
 
 class NormPass:
-    """Builds a pass over all lanes: what forward and backward pass share."""
+    """Builder of a pass over all lanes: the parts that forward and backward pass share."""
 
     def __init__(self, channels: int, pointers: Sequence[str], parts: Sequence[str]) -> None:
         self.channels, self.width, self.parts = channels, vector_width(channels), parts
@@ -41,7 +41,7 @@ class NormPass:
         return self._integer("lanes", self.code.imul(lane, len(LANE)), LANE.index(name))
 
     def address(self, lane: Value, name: str) -> Value:
-        """Of the lane's row of a tensor of its part."""
+        """Address of the lane's row of a tensor of its part."""
         code, index = self.code, 2 * self.parts.index(name)
         part = code.imul(self.column(lane, "part"), 2 * len(self.parts))
         apart = code.imul(self.column(lane, "row"), self._integer("parts", part, index + 1))
@@ -106,7 +106,7 @@ class NormPass:
         """Replace each of C floats of the workspace by the sum over its channel group."""
         code, pointer = self.code, self.args["workspace"]
         builder, width = code.builder, self.width
-        whole = code.imax(members, width)  # groups, or vectors where these are wider
+        whole = code.imax(members, width)  # groups, or vectors if these are wider
         fits = builder.icmp_signed("==", builder.srem(whole, members), code.isum(0))
         doubled = builder.icmp_signed(
             "==", builder.and_(members, builder.sub(members, code.isum(1))), code.isum(0)

@@ -1,4 +1,4 @@
-"""(Leaky) ReLU of K lanes in one pass: y = x where x > 0, elsewhere slope · x, each lane with a slope of its own.
+"""(Leaky) ReLU of K lanes in one pass: y = x where x > 0, elsewhere slope · x, each lane with its own slope.
 
 Slope 0 is ReLU, 1 the identity; lanes whose slope is NaN are skipped.
 """

@@ -63,7 +63,7 @@ def grid_of(height: int, width: int, padding: tuple[int, int]) -> Grid:
 
 
 class TiledLayer(Layer):
-    """Builds a function that processes the tiles of a lane's examples, `BLOCK` at a time."""
+    """Builder of functions that process the tiles of a lane's examples, `BLOCK` at a time."""
 
     def __init__(self, grid: Grid, channels: int, out: int, pointers: tuple[str, ...]) -> None:
         super().__init__(grid.tile, channels, out, pointers)
@@ -102,7 +102,7 @@ class TiledLayer(Layer):
         self, maps: Value, at: Value, sides: tuple[int, int], channels: int, start: int, wide: int,
         inset: tuple[int, int], *, out: bool = False,
     ) -> None:  # fmt: skip
-        """Copy a map into a larger one in the workspace, `inset` from its corner; `out`: out of it."""
+        """Copy a map into a larger one in the workspace, `inset` from its corner; `out`: the reverse."""
         code, numbers = self.code, sides[1] * channels
         width = vector_width(numbers)
         with code.loop(sides[0]) as line, code.loop(numbers, step=width) as i:

@@ -26,7 +26,7 @@ def transpose(rows: Rows) -> Rows:
 
 
 class Layer:
-    """Builds a function for a layer of `channels` input and `out` output channels: what forward and backward pass share.
+    """Builder of functions for a layer of `channels` input and `out` output channels: the parts that forward and backward pass share.
 
     Intermediate results are in the function's last pointer, `workspace`, with the 36 points of a tile as their outermost dimension.
     """
@@ -39,7 +39,7 @@ class Layer:
         self.workspace_floats = 0
 
     def reserve(self, numbers: int) -> int:
-        """Reserve so many floats of the workspace; returns their offset."""
+        """Reserve `numbers` floats of the workspace; returns their offset."""
         start = self.workspace_floats
         self.workspace_floats += numbers
         return start
@@ -186,7 +186,7 @@ def forward(tile: Tile, channels: int, out: int) -> tuple[Function, int]:
 def backward(tile: Tile, channels: int, out: int) -> tuple[Function, int]:
     """(grad_y, x, weight, grad_x, grad_weight, grad_bias, workspace, K, B); and the workspace in floats.
 
-    A gradient that is not wanted is null.
+    A gradient that is not needed is NULL.
     """
     layer = Layer(tile, channels, out, ("grad_y", "x", "weight", "grad_x", "grad_weight", "grad_bias"))
     code, args, examples = layer.code, layer.args, layer.args["examples"]

@@ -1,4 +1,4 @@
-"""`nn.Conv2d` on a CPU. On other devices the grouped convolutions of vmap are faster, so that it has no rule there."""
+"""`nn.Conv2d` on a CPU. On other devices the grouped convolutions of vmap are faster, so it has no rule there."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def convolution_op(
     tensors: Callable[[], Sequence[Tensor]],
     without: frozenset[int] = frozenset(),
 ) -> LayerOp:
-    """`layer` with the weights and biases that `tensors` gives; the lanes `without` have no bias."""
+    """`layer` with the weights and biases that `tensors` returns; the lanes `without` have no bias."""
     if not is_plain_convolution(layer) or layer.groups > 1 or layer.dilation != (1, 1):
         return LayerOp(eager)
     op = ConvolutionOp((layer.out_channels, layer.in_channels), layer.kernel_size, layer.stride, layer.padding, layer.bias is not None, without)  # type: ignore[arg-type]  # fmt: skip

@@ -22,7 +22,7 @@ def dropout(layer: Dropout, x: Tensor) -> Tensor:
 
 @register_compiled(Dropout)
 def compiled_dropout(layer: Dropout, eager: Eager) -> list[LayerOp]:
-    """x · (draw ≥ least) · scale, left out in lanes in which that is x."""
+    """x · (draw ≥ least) · scale, skipped in lanes where that is x."""
     least, scale = layer.least, layer.scale
     if not layer.training:
         least, scale = torch.full_like(least, KEEP_ALL), layer.eval_scale
@@ -33,7 +33,7 @@ def compiled_dropout(layer: Dropout, eager: Eager) -> list[LayerOp]:
 
 
 def masks(layer: Dropout, shape: torch.Size) -> Tensor:
-    """`RandomLayer.keep` for K lanes: of `shape` `[K, …]`."""
+    """`RandomLayer.keep` for K lanes, of `shape` `[K, …]`."""
     if len(shape) != 5:
         return keep_masks(layer.draw_key(), layer.least, tuple(shape[1:]))
     b, c, h, w = shape[1:]

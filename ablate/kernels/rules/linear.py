@@ -1,4 +1,4 @@
-"""`nn.Linear`: products of matrices batched by lane."""
+"""`nn.Linear`: matrix products batched by lane."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def linear_op(
     tensors: Callable[[], Sequence[Tensor]],
     without: frozenset[int] = frozenset(),
 ) -> LayerOp:
-    """`layer` with the weights and biases that `tensors` gives; the lanes `without` have no bias."""
+    """`layer` with the weights and biases that `tensors` returns; the lanes `without` have no bias."""
     biased = layer.bias is not None
     return LayerOp(eager, LinearOp(layer.in_features, layer.out_features, biased, without), tensors)
 
 
 def weights_of(layer: nn.Linear | nn.Conv2d) -> list[Tensor]:
-    """The weight, and the bias where there is one."""
+    """The weight, and the bias if there is one."""
     return [layer.weight] if layer.bias is None else [layer.weight, layer.bias]

@@ -13,7 +13,7 @@ from ablate.surgery.norms import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, 
 
 NORM_LAYERS = (BatchNorm, GroupNorm, InstanceNorm, LayerNorm)
 SMALL = 2**14
-"""Elements of one lane's activations up to which lanes share calls; beyond, the overhead of a call matters little."""
+"""Elements of one lane's activations up to which lanes share calls; above it, the overhead of a call matters little."""
 CHANNELS = 256
 """With more channels, the products that average over groups would take most of the time."""
 

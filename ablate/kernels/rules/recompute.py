@@ -1,4 +1,4 @@
-"""`Recomputing`: a segment of several lanes is one autograd function, as a segment of one lane is.
+"""`Recomputing`: a segment of several lanes is one autograd function, like a segment of one lane.
 
 The second run, in the backward pass, has the context of the first: the lanes' Switches and the kernel.
 """
@@ -96,7 +96,7 @@ class _LeavesVmap(torch.autograd.Function):
 
 
 def _captured_context(module: nn.Module) -> Callable[[], AbstractContextManager[None]]:
-    """A context in which lanes run under vmap as they do now."""
+    """A context in which lanes run under vmap in the present mode."""
     mode, switches = LaneByLane.active, active_switches()
 
     @contextmanager

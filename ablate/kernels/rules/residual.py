@@ -18,6 +18,6 @@ def residual(layer: Residual, x: Tensor, y: Tensor) -> Tensor:
 
 @register_stacked(KeptSum)
 def kept_sum(layer: KeptSum, total: Tensor, branch: Tensor) -> Tensor:
-    """As `total` lies in memory, and with gradients that lie as the values do: what follows rounds as behind a plain sum."""
+    """In the memory format of `total`, values and gradients alike, so that later layers round as after a plain sum."""
     other = match_layout(match_grad_layout(branch), total) if total.ndim == 5 else branch
     return torch.where(by_lane(layer.on, total) > 0, total, other)

@@ -1,4 +1,4 @@
-"""`Site`: a linear layer or convolution with what tricks put around it."""
+"""`Site`: a linear layer or convolution with the tricks attached to it."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _behind(site: Site) -> list[nn.Module]:
 
 
 def _tensors(site: Site) -> list[Tensor]:
-    """The lanes' weights as they are used, and their biases, if there are any."""
+    """The lanes' transformed weights, and their biases, if there are any."""
     weight, *bias = weights_of(cast(nn.Linear | nn.Conv2d, site.layer))
     for transform in site.weight_transforms:
         weight = stacked(transform, weight)

@@ -1,4 +1,4 @@
-"""`Switch`: lanes that picked the same branch go through it together where that rounds as alone, the others one by one."""
+"""`Switch`: lanes that picked the same branch share a call if that rounds as alone; the others run one by one."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ VECTOR_BLOCK = 64
 
 
 def is_divided(switch: Switch) -> bool:
-    """Whether lanes run by branch: there are branches, or the only layer's rounding depends on the number of lanes."""
+    """Whether lanes are grouped by branch: there are several branches, or the only layer's rounding depends on the number of lanes."""
     layer = switch.otherwise
     return len(switch.branches) > 0 or (
         isinstance(layer, (*NORMS, *ACTIVATIONS)) and not isinstance(layer, EXACT)
@@ -37,7 +37,7 @@ def is_divided(switch: Switch) -> bool:
 
 
 def branch_key(switch: Switch) -> str:
-    """Lanes with equal keys may run together. Of activations it includes the settings."""
+    """Lanes with equal keys may run together. The key of an activation includes its settings."""
     return f"{switch.picked} {repr(switch.chosen) if isinstance(switch.chosen, ACTIVATIONS) else ''}"
 
 
@@ -73,7 +73,7 @@ class Runs:
 
 
 def _runs_of(switch: Switch, lanes: Sequence[Switch]) -> Runs:
-    """Computed once for the lanes that are served."""
+    """Computed once for the present lanes."""
     active = active_switches()
     if active is None:
         return Runs.of(lanes)
@@ -103,7 +103,7 @@ def stacked_switch(switch: Switch, x: Tensor) -> Tensor:
 
 @register_compiled(Switch)
 def compiled_switch(switch: Switch, eager: Eager) -> list[LayerOp]:
-    """Compiled code goes through each lane's own branch."""
+    """Compiled code runs each lane's own branch."""
     if not is_divided(switch):
         return layer_ops_of(switch.otherwise)
     lanes = lane_switches(switch)
@@ -118,7 +118,7 @@ def compiled_switch(switch: Switch, eager: Eager) -> list[LayerOp]:
 
 
 def rounds_alike(branch: nn.Module, x: Tensor) -> bool:
-    """Whether lanes `x` may pass `branch` together and be rounded as each would be alone.
+    """Whether lanes `x` may share a call of `branch` and still be rounded as if alone.
 
     Most activations are vectorised except at the end of a tensor, where they may round differently: so every lane must be a
     whole number of vector blocks, and no thread may split them elsewhere.
@@ -134,7 +134,7 @@ def rounds_alike(branch: nn.Module, x: Tensor) -> bool:
 
 
 def _run(switch: Switch, lanes: Sequence[Switch], rows: slice, branch: nn.Module, x: Tensor) -> Tensor:
-    """`x` of the neighbouring `lanes` (`rows` of all) through the `branch` that they share: by compiled code wherever that would run
+    """`x` of the neighbouring `lanes` (`rows` of all) through the `branch` that they share: by compiled code if that would run
     it if all lanes had such branches."""
     if (cache := op_cache()) is not None and is_compiled_activation(branch):
         return stacked(branch, x)
