@@ -33,7 +33,7 @@ def values_of(parameter: Parameter) -> str:
 
 
 def cautions(trick: Trick) -> list[str]:
-    """When a trick is of no use or harms: what it needs, what it cannot stand, and evidence against its claims."""
+    """When a trick is useless or harmful: its requirements, its conflicts, and evidence against its claims."""
     sentences = []
     if trick.applies_to:
         sentences.append(f"It needs: {', '.join(trick.applies_to)}.")
@@ -42,7 +42,7 @@ def cautions(trick: Trick) -> list[str]:
     if trick.conflicts:
         sentences.append(f"It cannot be combined with {', '.join(trick.conflicts)}.")
     if trick.slot:
-        sentences.append(f"It takes the place of any other trick of the slot {trick.slot}.")
+        sentences.append(f"It replaces any other trick of the slot {trick.slot}.")
     if "needs_retune" in trick.roles:
         sentences.append("It shifts the best learning rate: a comparison at one rate says little.")
     for evidence in dict.fromkeys(claim.contested for claim in trick.claims if claim.contested):
@@ -62,7 +62,7 @@ def reference(claim: Claim) -> str:
 
 
 def card(trick: Trick, description: str) -> str:
-    """What a trick does, its formula, what to try, when not to use it, what is claimed and by whom."""
+    """The card of a trick: what it does, its formula, what to try, when not to use it, its claims and their sources."""
     slot = f", slot {trick.slot}" if trick.slot else ""
     lines = [f"{trick.name}: {trick.title}", f"seam {trick.seam}{slot}", "", description]
     if trick.parameters:
@@ -110,7 +110,7 @@ def index(catalogue: Registry) -> str:
     """The tricks by seam, with their slots and first sources."""
     lines = [
         "# The tricks",
-        "Made from the records by `ablate tricks --pages docs/tricks`; a test says when a page is out of date.",
+        "Generated from the records by `ablate tricks --pages docs/tricks`; a test fails when a page is out of date.",
     ]
     for seam in SEAMS:
         lines += ["", f"## {seam}", "| trick | | slot | first claim | source |", "|---|---|---|---|---|"]
@@ -124,7 +124,7 @@ def index(catalogue: Registry) -> str:
 
 
 def listing(tricks: list[Trick], reasons: Mapping[str, str]) -> list[str]:
-    """The tricks by seam, one a line; `reasons`: why some do not apply."""
+    """The tricks by seam, one per line; `reasons`: why some do not apply."""
     width = max((len(trick.name) for trick in tricks), default=0)
     lines: list[str] = []
     for seam in SEAMS:

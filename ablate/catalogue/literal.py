@@ -1,6 +1,6 @@
 """Read a trick's record from its file without running the file.
 
-`TRICK = Trick(...)` stands at the end of every catalogue file, as a literal. Reading it with `ast` takes
+`TRICK = Trick(...)` is a literal at the end of every catalogue file. Reading it with `ast` takes
 well under a millisecond and imports nothing, so that `ablate tricks` need not wait for torch.
 """
 
@@ -18,7 +18,7 @@ RECORDS = {record.__name__: record for record in (Trick, Parameter, Claim, Sourc
 
 
 def read(path: Path) -> Trick:
-    """The record in the file at `path`. Raises InputError where there is none or it is no literal."""
+    """The record in the file at `path`. Raises InputError if there is none or it is not a literal."""
     try:
         source = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -1,4 +1,4 @@
-"""Tricks that a study brings along: files by path, and optimizer classes by dotted path. `registry()` has them within `using_tricks`."""
+"""A study's own tricks: files by path, and optimizer classes by dotted path. `registry()` includes them within `using_tricks`."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class TrickFile:
 
 @dataclass(frozen=True, slots=True)
 class OwnTricks:
-    """What `--tricks` and the study file name. Small, and can be pickled: it goes with every job."""
+    """The tricks named by `--tricks` and the study file. Small and picklable: it is sent with every job."""
 
     files: tuple[TrickFile, ...] = ()
     optimizers: tuple[str, ...] = ()
 
     def facts(self) -> list[dict[str, str]]:
-        """For the ledger: where each trick is from, and the source of files, so that a report can be made without them."""
+        """For the ledger: the origin of each trick and the source of the files, so that a report can be made without them."""
         files = [
             {"path": file.path, "sha256": file.sha256, "source": _read(file.path).decode("utf-8", "replace")}
             for file in self.files
@@ -59,7 +59,7 @@ NONE = OwnTricks()
 
 @contextmanager
 def using_tricks(tricks: OwnTricks) -> Iterator[None]:
-    """Within, `registry()` has the tricks of `own`, too."""
+    """Context: `registry()` includes `tricks`."""
     if tricks == NONE:
         yield
         return
@@ -74,7 +74,7 @@ def is_class_path(reference: str) -> bool:
 
 
 def own_tricks(references: Iterable[str], folder: Path = Path()) -> OwnTricks:
-    """What `references` name: paths of trick files, looked for where the user stands and then in `folder`; folders of such
+    """The tricks that `references` name: paths of trick files, relative to the working directory or else to `folder`; folders of such
     files; dotted paths of optimizer classes. Raises InputError."""
     files: dict[str, TrickFile] = {}
     optimizers: dict[str, None] = {}
@@ -99,7 +99,7 @@ def own_tricks(references: Iterable[str], folder: Path = Path()) -> OwnTricks:
 
 
 def recorded(facts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Name -> record of the tricks in a ledger, by the sources that it holds. Runs nothing. Raises InputError."""
+    """Name -> record of a ledger's own tricks, from the sources that it stores. Runs nothing. Raises InputError."""
     tricks = {}
     for fact in facts:
         if "optimizer" in fact:
@@ -112,7 +112,7 @@ def recorded(facts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 @lru_cache(maxsize=16)
 def catalogue_with(tricks: OwnTricks) -> Registry:
-    """The catalogue and the tricks of `own`. Raises InputError where a file is not what it was, or two have one name."""
+    """The catalogue with `tricks`. Raises InputError if a file has changed, or two tricks have the same name."""
     entries = []
     for file in tricks.files:
         if hashlib.sha256(_read(file.path)).hexdigest() != file.sha256:

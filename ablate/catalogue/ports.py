@@ -25,11 +25,11 @@ PORTS: Mapping[str, frozenset[str]] = {
 
 
 def unused_functions(path: Path) -> list[str]:
-    """Functions of a module that nothing else in it refers to: its ports, and what is dead or misspelt."""
+    """Functions of a module that nothing else in it refers to: its ports, and dead or misspelt functions."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
     uses = Counter(node.id for node in ast.walk(tree) if isinstance(node, ast.Name))
-    for function in functions:  # a recursive call is no use
+    for function in functions:  # a recursive call does not count as a use
         uses[function.name] -= sum(
             isinstance(n, ast.Name) and n.id == function.name for n in ast.walk(function)
         )

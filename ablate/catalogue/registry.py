@@ -25,7 +25,7 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A trick's record, and where its code is. `sha256`: of a user's own file, so that one that was edited is loaded again."""
+    """A trick's record and the location of its code. `sha256`: of a user's trick file, so that an edited one is loaded again."""
 
     trick: Trick
     path: Path
@@ -76,7 +76,7 @@ class Registry(Mapping[str, Trick]):
         return self._entries[name]
 
     def find(self, name: str) -> Entry:
-        """The entry of `name`; raises InputError with a guess where there is none."""
+        """The entry of `name`; raises InputError with a suggestion if there is none."""
         if name not in self._entries:
             raise unknown("trick", name, self._entries)
         return self._entries[name]
@@ -96,19 +96,19 @@ class Registry(Mapping[str, Trick]):
         return MappingProxyType(slots)
 
     def without_values(self, values: Mapping[str, Mapping[str, Sequence[Value]]]) -> Registry:
-        """This registry with records that are without `values` (trick -> parameter -> values; `Trick.without_values`)."""
+        """This registry without `values` (trick -> parameter -> values to leave out; `Trick.without_values`)."""
         return Registry(
             replace(entry, trick=entry.trick.without_values(values.get(name, {})))
             for name, entry in self._entries.items()
         )
 
     def plus(self, files: Iterable[Path]) -> Registry:
-        """This registry and the tricks in `files` (a user's own, by path)."""
+        """This registry and the tricks in `files` (paths)."""
         entries = [Entry(literal.read(path), path.resolve(), "") for path in files]
         return self.with_entries(entries)
 
     def with_entries(self, entries: Iterable[Entry]) -> Registry:
-        """This registry and further entries. Raises InputError where two have one name."""
+        """This registry and further entries. Raises InputError if two have the same name."""
         return Registry([*self._entries.values(), *entries])
 
 
@@ -116,13 +116,13 @@ _current: ContextVar[Registry | None] = ContextVar("registry", default=None)
 
 
 def registry() -> Registry:
-    """The tricks that ship, those of installed plug-ins and, within `using`, a study's own."""
+    """The built-in tricks, those of installed plug-ins and, within `using`, a study's own."""
     return _current.get() or shipped()
 
 
 @contextmanager
 def using(catalogue: Registry) -> Iterator[None]:
-    """Within, `registry()` is `catalogue`."""
+    """Context: `registry()` returns `catalogue`."""
     token = _current.set(catalogue)
     try:
         yield
@@ -132,7 +132,7 @@ def using(catalogue: Registry) -> Iterator[None]:
 
 @cache
 def shipped() -> Registry:
-    """The tricks that ship, and those of installed plug-ins."""
+    """The built-in tricks and those of installed plug-ins."""
     entries = []
     for seam in SEAMS:
         for path in sorted((HERE / seam).glob("[a-z]*.py")):

@@ -1,6 +1,6 @@
 """An optimizer class of torch (or of a package with the same interface) as a trick: `{ torch = "torch.optim.NAdam", lr = 0.01 }`.
 
-The class is run as it is, lane by lane and with one instance per step: correct, and slower than the catalogue's own rules, which
+The class runs unchanged, lane by lane and with one instance per step: correct, but slower than the catalogue's update rules, which
 update all lanes at once. Its state is kept in tensors `[K, …]`, so that lanes can be regrouped and resumed.
 
 Parameters of the trick are the class's keyword arguments with a number or a bool as default; `lr` is searched over a factor of
@@ -30,13 +30,13 @@ LR = 1e-3
 """Default rate of a class whose `lr` has none."""
 REACH = 30.0
 IMPLEMENTATION = frozenset({"foreach", "fused", "capturable", "differentiable", "maximize"})
-"""Arguments that say how, or in which direction, and are no hyperparameters."""
+"""Arguments that select an implementation or a direction and are not hyperparameters."""
 BEGUN = "begun"
 
 
 @cache
 def optimizer_class(path: str) -> type[torch.optim.Optimizer]:
-    """The class at a dotted path. Raises InputError where it cannot be imported or is no optimizer."""
+    """The class at a dotted path. Raises InputError if it cannot be imported or is not an optimizer."""
     module, _, name = path.rpartition(".")
     hint = 'give the dotted path of an optimizer class: torch = "torch.optim.NAdam"'
     if not module:
@@ -56,7 +56,7 @@ def trick_of(path: str) -> Trick:
     arguments = list(inspect.signature(optimizer).parameters.values())[1:]
     if "lr" not in {argument.name for argument in arguments}:
         raise InputError(
-            f"'{path}' takes no lr", hint="its rate could not be tuned: write a trick of your own"
+            f"'{path}' has no argument lr", hint="its rate could not be tuned: write your own trick"
         )
     closure = inspect.signature(optimizer.step).parameters.get("closure")
     if closure is not None and closure.default is inspect.Parameter.empty:
@@ -122,7 +122,7 @@ class _Rule:
         self.fixed: dict[str, Any] = {name: False for name in ("foreach", "fused") if name in known}
 
     def state(self, weights: LaneTensors) -> dict[str, Tensor]:
-        """Zeros: the class makes its own state at a lane's first step. Steps on zeros show what there will be. Raises InputError."""
+        """Zeros, with the entries that trial steps on zeros create; the class fills them at a lane's first step. Raises InputError."""
         kept: dict[str, Tensor] = {}
         for settings in self._probes():
             weights_of_lane = {name: torch.zeros_like(tensor[0]) for name, tensor in weights.items()}
@@ -131,9 +131,9 @@ class _Rule:
                 optimizer.step()
             except (TypeError, RuntimeError, ValueError) as error:
                 if settings:
-                    continue  # a combination that the class refuses
+                    continue  # the class rejects this combination
                 text = " ".join(str(error).split())
-                raise InputError(f"'{self.path}' takes no step by itself: {text}") from error
+                raise InputError(f"'{self.path}' cannot take a step: {text}") from error
             kept |= self._saved(optimizer, weights_of_lane)
         begun = torch.zeros(weights.lanes, dtype=torch.bool, device=weights.flat.device)
         return {
@@ -142,7 +142,7 @@ class _Rule:
         }
 
     def _probes(self) -> Iterator[dict[str, Any]]:
-        """The defaults, and each setting by itself at another value: some state exists only with momentum, say."""
+        """The defaults, and each setting alone at another value: some state exists only with momentum, for example."""
         yield {}
         for one in self.parameters:
             if one.name != "lr":
@@ -174,7 +174,7 @@ class _Rule:
     def _optimizer(
         self, weights: Mapping[str, Tensor], slopes: Mapping[str, Tensor], settings: Mapping[str, Any]
     ) -> torch.optim.Optimizer:
-        """An instance whose parameters are views of `own`, so that its step writes there, with the gradients `slopes`."""
+        """An instance whose parameters are views of `weights`, so that its step writes to them, with the gradients `slopes`."""
         views = [tensor.detach().requires_grad_() for tensor in weights.values()]
         for view, slope in zip(views, slopes.values(), strict=True):
             view.grad = slope
@@ -220,7 +220,7 @@ class _Rule:
 
 
 def _plain(value: Tensor, parameter: Parameter) -> bool | int | float:
-    """A lane's setting as the class takes it."""
+    """A lane's setting in the type that the class expects."""
     if isinstance(parameter.default, bool):
         return bool(value)
     return round(float(value)) if parameter.is_integer else float(value)

@@ -18,7 +18,7 @@ from ablate.seams.settings import Settings
 
 
 def absolute_sum(weights: Mapping[str, Tensor]) -> Tensor:
-    """Σ |w| over the lanes' matrices, `[K]`; tensors `[K, *shape]`. Zero where there are none."""
+    """Σ |w| over the lanes' matrices, `[K]`; tensors `[K, *shape]`. Zero if there are none."""
     total = next(iter(weights.values())).new_zeros(())
     for tensor in weights.values():
         if tensor.ndim > 2:

@@ -3,7 +3,7 @@
     P(class c) ∝ n_c^q;  within a class every example alike, with replacement
 
 Shapes: the epoch's order is int64 `[K, N]`, labels `[K, examples]`; q is `[K]`. q = 1 is the order as it was (every example once), q = ½ square-root
-sampling, q = 0 all classes alike. The draws are the inverse of the cumulated weights at uniform numbers, for each epoch anew.
+sampling, q = 0 all classes alike. Examples are drawn by inverting the cumulated weights at uniform numbers, again for each epoch.
 Lineage: Mahajan et al. 2018 (1805.00932, square root); the survey of Zhang et al. 2021 (2110.04596, section 3.1.1).
 """
 

@@ -2,7 +2,7 @@
 
     g = (1 / B) Σ_i ∇ℓ_i,   an epoch has ⌊N / B⌋ steps
 
-The budget is counted in epochs, so a smaller batch takes more steps (and, alone on a device, more time). B is
+The budget is counted in epochs, so a smaller batch means more steps (and, alone on a device, more time). B is
 cut to the size of the training split; all lanes of a group share it. The best learning rate depends on B
 (linear or square-root scaling), so a comparison at one rate says little.
 Lineage: Keskar et al. 2016 (1609.04836); Masters & Luschi 2018 (1804.07612): best results at B ≤ 32.

@@ -2,7 +2,7 @@
 
     x ← x + b σ;   x ← μ + c (x − μ);   x ← grey + f (x − grey),     b uniform on −m … m;  c, f uniform on 1 − m … 1 + m
 
-Shapes: x is `[K, B, C, H, W]`; b, c, f are `[K, B]`, drawn anew for every example and step; m is `[K]`. μ and σ are the mean and the
+Shapes: x is `[K, B, C, H, W]`; b, c, f are `[K, B]`, redrawn for every example and step; m is `[K]`. μ and σ are the mean and the
 deviation of the image itself, grey is the mean of its channels at each pixel (images of one channel have no saturation).
 Written for standardised inputs: brightness is a shift in deviations, not a factor.
 Lineage: Howard 2013 (1312.5402, section 2.2), with its three manipulations in one fixed order.

@@ -2,7 +2,7 @@
 
     x'(u) = x(s u + o),   s² uniform on 1 − m … 1,   o uniform on −(1 − s) … 1 − s for each side
 
-Shapes: x is `[K, B, C, H, W]`; s and o (in halves of a side) are `[K, B]`, drawn anew for every example and step; m, the largest share of the
+Shapes: x is `[K, B, C, H, W]`; s and o (in halves of a side) are `[K, B]`, redrawn for every example and step; m, the largest share of the
 area that is cut off, is `[K]`. The proportions are kept (`stretch` changes those). Values between pixels are bilinear.
 Lineage: Szegedy et al. 2014 (1409.4842, section 6), where m is 0.92.
 """

@@ -2,7 +2,7 @@
 
     x'[c, i, j] = 0 where |i − i₀| and |j − j₀| are within half a square of side s, else x;   i₀, j₀ uniform over all pixels
 
-Shapes: x is `[K, B, C, H, W]`; the centre is drawn anew for every example and step; s = ⌈size · min(H, W)⌉ pixels, size is `[K]`. The square may
+Shapes: x is `[K, B, C, H, W]`; the centre is redrawn for every example and step; s = ⌈size · min(H, W)⌉ pixels, size is `[K]`. The square may
 hang over the edge, so that part of the images stay nearly whole (the authors found that to matter). Zero is the mean of standardised images.
 Lineage: DeVries & Taylor 2017.
 """

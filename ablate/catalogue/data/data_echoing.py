@@ -1,6 +1,6 @@
 """Data echoing: examples that have been read are used several times before fresh ones are.
 
-    unit = "batch":    step i of an epoch trains on batch ⌊i / factor⌋        (augmented anew each time)
+    unit = "batch":    step i of an epoch trains on batch ⌊i / factor⌋        (augmented again each time)
     unit = "example":  place j of the epoch's order has example ⌊j / factor⌋
 
 Shapes: places are int64 `[K, N]`, N = steps · B of an epoch; factor is `[K]`. It acts before augmentation, so echoes of an example differ. An
@@ -51,7 +51,7 @@ TRICK = Trick(
                 2019,
                 "https://arxiv.org/abs/1907.05550",
             ),
-            contested="large factors cost accuracy; batches of repeated examples are worse than repeated batches that are augmented anew",
+            contested="large factors cost accuracy; batches of repeated examples are worse than repeated batches that are augmented again",
         ),
     ),
 )

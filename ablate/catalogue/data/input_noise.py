@@ -2,7 +2,7 @@
 
     x' = x + s σ n,    n ~ N(0, 1)
 
-Shapes: x is `[K, B, …]`; n has x's shape and is drawn anew every step; σ is the deviation over the batch of each column of a table, of all
+Shapes: x is `[K, B, …]`; n has x's shape and is redrawn every step; σ is the deviation over the batch of each column of a table, of all
 numbers otherwise (`seams/deviation.py`); s is `[K]`. For small s it is a penalty on the function's slope (Tikhonov).
 Lineage: Bishop 1995, equation 3.
 """

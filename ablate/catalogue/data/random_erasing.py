@@ -2,7 +2,7 @@
 
     area = H W · uniform(0.02, max_area),  log of height / width uniform on −log 3.3 … log 3.3;   x' = noise inside
 
-Shapes: x is `[K, B, C, H, W]`; everything is drawn anew for every example and step; p and max_area are `[K]`. Noise is standard normal, the
+Shapes: x is `[K, B, C, H, W]`; everything is redrawn for every example and step; p and max_area are `[K]`. Noise is standard normal, the
 scale of standardised inputs. Sides are rounded to whole pixels, one at least, and cut to the image's (the paper draws again instead).
 Lineage: Zhong et al. 2017, algorithm 1.
 """
@@ -23,7 +23,7 @@ LEAST_AREA, ASPECT = 0.02, 3.3
 
 
 def span(length: Tensor, draw: Tensor, side: int) -> Tensor:
-    """bool `[K, B, side]`: `length` pixels (`[K, B]`) that begin at a uniform place."""
+    """bool `[K, B, side]`: `length` pixels (`[K, B]`) that start at a uniform position."""
     length = length.round().clamp(1, side)
     first = (draw * (side - length + 1)).floor()
     pixel = torch.arange(side, device=draw.device)

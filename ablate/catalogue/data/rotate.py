@@ -2,7 +2,7 @@
 
     x'(u) = x(R_θ u),   R_θ = [[cos θ, −sin θ], [sin θ, cos θ]],   θ uniform on −a … a
 
-Shapes: x is `[K, B, C, H, W]`; θ is `[K, B]`, drawn anew for every example and step; a (degrees) is `[K]`. Values between pixels are
+Shapes: x is `[K, B, C, H, W]`; θ is `[K, B]`, redrawn for every example and step; a (degrees) is `[K]`. Values between pixels are
 bilinear, zeros come in from outside (`seams/affine.py`).
 Lineage: Simard, Steinkraus & Platt 2003 (affine distortions of MNIST).
 """

@@ -2,7 +2,7 @@
 
     x'(u) = x(S u),   S = [[1, s], [0, 1]] or [[1, 0], [s, 1]] with equal probability,   s uniform on −m … m
 
-Shapes: x is `[K, B, C, H, W]`; s is `[K, B]`, drawn anew for every example and step; m is `[K]`. s = 1 is 45 degrees. Values between
+Shapes: x is `[K, B, C, H, W]`; s is `[K, B]`, redrawn for every example and step; m is `[K]`. s = 1 is 45 degrees. Values between
 pixels are bilinear, zeros come in from outside (`seams/affine.py`).
 Lineage: Simard, Steinkraus & Platt 2003 (affine distortions of MNIST).
 """

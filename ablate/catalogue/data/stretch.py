@@ -2,7 +2,7 @@
 
     x'(u) = x(diag(1/f₁, 1/f₂) u),   log f uniform on −log(1 + m) … log(1 + m), one f for each side
 
-Shapes: x is `[K, B, C, H, W]`; f is `[K, B]` for each side, drawn anew for every example and step; m is `[K]`. Values between pixels are
+Shapes: x is `[K, B, C, H, W]`; f is `[K, B]` for each side, redrawn for every example and step; m is `[K]`. Values between pixels are
 bilinear, zeros come in from outside (`seams/affine.py`).
 Lineage: Cireşan et al. 2012 (1202.2745: random scaling of width and height); Szegedy et al. 2014 (1409.4842: aspect ratios).
 """

@@ -2,8 +2,8 @@
 
     x'[c, i, j] = x[c, i − dy, j − dx], zero outside;   dy uniform on −m_H … m_H,  m_H = ⌈f · H⌉;  dx likewise
 
-Shapes: x is `[K, B, C, H, W]`; dy, dx are `[K, B]`, drawn anew for every example and step; f is `[K]`. Whole
-pixels keep the values as they are; the limit is rounded up, so that a positive fraction always does something,
+Shapes: x is `[K, B, C, H, W]`; dy, dx are `[K, B]`, redrawn for every example and step; f is `[K]`. Whole
+pixels keep the values unchanged; the limit is rounded up, so that a positive fraction always does something,
 however small the image. Zero is the mean where the images are standardised.
 Lineage: LeCun et al. 1998; Krizhevsky et al. 2012 (section 4.1, as random crops).
 """

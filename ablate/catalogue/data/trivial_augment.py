@@ -2,7 +2,7 @@
 
     kinds: none, shear in x or y, shift in x or y, rotation, brightness, contrast;    strength uniform on −m … m
 
-Shapes: x is `[K, B, C, H, W]`; kind and strength are `[K, B]`, drawn anew for every example and step; m is `[K]`, 1 for the paper's wide
+Shapes: x is `[K, B, C, H, W]`; kind and strength are `[K, B]`, redrawn for every example and step; m is `[K]`, 1 for the paper's wide
 ranges: slants up to 0.99, shifts up to a third of the side, 135 degrees, contrast and brightness nearly away. The paper's
 posterise, solarise, sharpness, equalise and auto-contrast need pixels between 0 and 1, which standardised inputs are not; they are left out.
 Lineage: Müller & Hutter 2021, algorithm 1 with the geometric and linear part of its wide space.

@@ -23,7 +23,7 @@ from ablate.seams.settings import Settings
 def scan(history: Tensor, patience: Tensor, min_delta: Tensor) -> tuple[Tensor, Tensor]:
     """(the epoch that improved last, the first is 0; whether patience is at its end), both `[K]`.
 
-    `history` float64 `[K, E]`: infinity stands before the first epoch of a lane that is younger than others.
+    `history` float64 `[K, E]`: infinity before the first epoch of a lane that is younger than others.
     """
     lowest = torch.full_like(history[:, 0], inf)
     best = torch.zeros_like(lowest, dtype=torch.int64)

@@ -30,7 +30,7 @@ def begin(weights: LaneTensors, p: Settings) -> dict[str, Tensor]:
 
 def average(state: dict[str, Tensor], weights: LaneTensors, steps: Tensor, p: Settings) -> None:
     before, share = state["average"], 1 - warmed_decay(p.decay, steps - 1)[:, None]
-    state["average"] = before + share * (weights.flat - before)  # exact for weights that stay as they are
+    state["average"] = before + share * (weights.flat - before)  # exact for constant weights
 
 
 def averaged(state: dict[str, Tensor], weights: LaneTensors, p: Settings) -> LaneTensors:

@@ -4,7 +4,7 @@
 
 Shapes: a, w are the flat `[K, P]`; n, start are `[K]`. Training does not see the average, and before the first epoch that counts evaluation
 looks at the weights themselves. start = 1 never averages. Only parameters are averaged: the running statistics of batch normalisation are those of
-the lane's own weights (the authors compute them anew with a pass over the data). The authors keep the rate
+the lane's own weights (the authors recompute them with a pass over the data). The authors keep the rate
 constant or cyclic while averaging; under a schedule that decays to zero the last weights differ little and there is little to gain.
 Lineage: Izmailov et al. 2018, algorithm 1 with one cycle an epoch; `torch.optim.swa_utils`.
 """

@@ -1,9 +1,9 @@
 """Test-time augmentation: an example's probabilities are averaged over several views of it.
 
-    p(c | x) = (1 / n) Σ_v softmax(z(view_v(x)))_c;   what is put out is log p, which has these probabilities
+    p(c | x) = (1 / n) Σ_v softmax(z(view_v(x)))_c;   the output is log p, which has these probabilities
 
 Shapes: x is `[K, N, C, H, W]`, z is `[K, N, classes]`; n is `views` (K values), or twice that with `mirror`.
-View 1 is the image as it is, 2 and 3 are shifts by one pixel to the right and left, 4 and 5 down and up, 6 to 9
+View 1 is the unchanged image, 2 and 3 are shifts by one pixel to the right and left, 4 and 5 down and up, 6 to 9
 the diagonal ones (zeros come in); with `mirror` each is also seen from left to right. Only say so where a mirrored example keeps
 its class. Lanes with fewer views are passed over, so that the number of passes is that of the lane with most.
 Lineage: Krizhevsky et al. 2012 (section 4.1: five crops and their mirror images, softmax averaged).

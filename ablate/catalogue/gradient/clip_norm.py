@@ -20,7 +20,7 @@ from ablate.seams.tensors import LaneTensors
 
 def clip_coefficient(norm: Tensor, max_norm: Tensor) -> Tensor:
     """What the gradient is multiplied with, `[K]`; exactly 1 where `max_norm` is infinite, whatever the norm."""
-    return torch.fmin(max_norm / (norm + 1e-6), norm.new_ones(()))  # of ∞ / ∞, which is no number, fmin is 1
+    return torch.fmin(max_norm / (norm + 1e-6), norm.new_ones(()))  # fmin maps ∞ / ∞, which is NaN, to 1
 
 
 def gradient(gradients: LaneTensors, weights: LaneTensors, p: Settings) -> LaneTensors:

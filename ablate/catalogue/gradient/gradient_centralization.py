@@ -1,9 +1,9 @@
-"""Gradient centralisation: the gradient of each output unit's weights has its mean taken out.
+"""Gradient centralisation: the mean of the gradient of each output unit's weights is subtracted.
 
     g_i ← g_i − mean(g_i),    g_i: the gradient of one row of a matrix, or of one filter of a convolution
 
 Shapes: tensors `[K, O, I, …]`, the mean is over all dimensions but the first two: `[K, O, 1, …]`. Biases, gains and other vectors
-are left as they are. It has no settings.
+are unchanged. It has no settings.
 Lineage: Yong et al. 2020, equation 1; applied to convolutions and linear layers alike.
 """
 

@@ -3,7 +3,7 @@
     g_i ← g_i / (‖g_i‖ + ε),    i: a weight, a bias, …;  ε = 10⁻⁸
 
 Shapes: g is `[K, P]`, the norms are `[K, T]`, one for each of T tensors. The length of a step is then the learning rate's alone,
-layer by layer; rates must be tuned anew. It has no settings.
+layer by layer; rates must be tuned again. It has no settings.
 Lineage: Yu et al. 2017, algorithm 1 (block-normalised gradients), with one block for each tensor.
 """
 

@@ -4,7 +4,7 @@
 
 Shapes: W is one lane's weight `[O, I, k, k]` with odd k > 1; H is `[O, I, 1, k]`, V is `[O, I, k, 1]`, drawn as torch draws such convolutions. By linearity this is the sum
 of three convolutions folded into one kernel, in training too, so inference costs what it did. The authors have a batch norm behind each of the three, folded
-only for inference; here the model's norm stands behind their sum, and what remains is the strengthened middle of the kernel.
+only for inference; here the model's norm follows their sum, and only the strengthened centre of the kernel remains.
 Lineage: Ding et al. 2019, figure 2 and section 3.3 (branch fusion).
 """
 

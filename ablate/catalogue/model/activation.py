@@ -5,7 +5,7 @@
     tanh        (eˣ − e⁻ˣ) / (eˣ + e⁻ˣ)         sigmoid  1 / (1 + exp(−x))
 
 Elementwise on one lane's activations `[B, …]`; kinds may differ between lanes.
-It replaces activation *modules* (`nn.ReLU()`), wherever they stand before the head; a function that the
+It replaces activation *modules* (`nn.ReLU()`), anywhere before the head; a function that the
 model calls (`F.relu`) cannot be replaced. Left alone are what follows the head, which belongs to
 the task, a sigmoid in a model that has other activations, which is taken for a gate, and what is of the kind already.
 Lineage: Nair & Hinton 2010 (relu); Maas et al. 2013 (leaky_relu); Hendrycks & Gimpel 2016 (gelu, silu);
@@ -77,7 +77,7 @@ TRICK = Trick(
             "kind",
             "gelu",
             choices=("relu", "leaky_relu", "gelu", "silu", "tanh", "sigmoid"),
-            meaning="the function that takes the place of the model's own",
+            meaning="the function that replaces the model's own",
         ),
     ),
     claims=(
@@ -95,7 +95,7 @@ TRICK = Trick(
         Claim(
             metric="accuracy",
             direction="up",
-            statement="silu: in the place of ReLU, 0.6 to 0.9 points on ImageNet in deep networks",
+            statement="silu: in place of ReLU, 0.6 to 0.9 points on ImageNet in deep networks",
             source=Source(
                 "Searching for Activation Functions",
                 "Ramachandran, Zoph, Le",

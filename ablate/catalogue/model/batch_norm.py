@@ -7,9 +7,9 @@ the count n) are taken over the batch and all positions, and the running statist
 
     running ← (1 − momentum) · running + momentum · batch        (variance divided by n − 1, as in torch)
 
-In evaluation the running statistics stand in for the batch's.
-It stands after each hidden convolution and linear layer, before the non-linearity; that layer's bias, which
-the mean would cancel, is dropped. A model that has norm layers of other kinds has those replaced, and keeps its biases.
+Evaluation uses the running statistics.
+It is inserted after each hidden convolution and linear layer, before the non-linearity; that layer's bias, which
+the mean would cancel, is dropped. In a model with norm layers of other kinds these are replaced, and the biases are kept.
 Lineage: Ioffe & Szegedy 2015, algorithms 1 and 2; the running statistics of `torch.nn.BatchNorm2d`.
 """
 

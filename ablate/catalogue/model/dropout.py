@@ -3,7 +3,7 @@
     y = x · m / (1 − p) in training, y = x in evaluation        scaling = "training" ("inverted" dropout)
     y = x · m           in training, y = (1 − p) · x            scaling = "evaluation" (as first published)
 
-Shapes: x, y, m are one lane's activations `[B, …]`; m is 0 with probability p and 1 otherwise, drawn anew
+Shapes: x, y, m are one lane's activations `[B, …]`; m is 0 with probability p and 1 otherwise, redrawn
 for each example, unit (in feature maps: each channel at each position) and step. The mask stands on the
 *hidden units*, after the non-linearity (and any pooling): on the input of every convolution and linear
 layer but the first, the head among them. The model's inputs are never dropped.
@@ -31,7 +31,7 @@ from ablate.surgery.net import ALREADY, Net
 
 
 def probabilities(p: float, layers: int, profile: str) -> list[float]:
-    """The drop probability at each of `places` places, from the input's side to the head's."""
+    """The drop probability of each of `layers` layers, from the input to the head."""
     return [p if profile == "flat" else p * (i + 1) / layers for i in range(layers)]
 
 

@@ -3,9 +3,9 @@
     y = γ_c (x − μ_c) / √(σ² + ε) + β_c,    σ² = mean over N, C and positions of (x − μ_c)²
 
 Shapes: x, y are one lane's activations `[B, C, …]`; μ, γ, β are `[C]`, σ² is one number. In training both are the batch's, and running ones
-follow them (running ← (1 − momentum) · running + momentum · batch); in evaluation the running ones stand in. The deviation is estimated
+follow them (running ← (1 − momentum) · running + momentum · batch); evaluation uses the running ones. The deviation is estimated
 from C times as many numbers, which matters in small batches.
-It stands after each hidden convolution and linear layer, before the non-linearity; that layer's bias, which the mean would cancel, is
+It is inserted after each hidden convolution and linear layer, before the non-linearity; that layer's bias, which the mean would cancel, is
 dropped. A model that has norm layers has those replaced, and keeps its biases.
 Lineage: Luo, Zhan, Wang & Gao 2020, section 3; squares are taken about the channels' own means.
 """

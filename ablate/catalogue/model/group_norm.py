@@ -1,4 +1,4 @@
-"""Group normalisation: channels are split into groups, each standardised by itself within an example.
+"""Group normalisation: channels are split into groups, each standardised separately within an example.
 
     y_c = γ_c (x_c − μ_g) / √(σ²_g + ε) + β_c,    c in group g
 
@@ -7,8 +7,8 @@ group, over the group's C / G neighbouring channels and all positions. One group
 C groups are instance normalisation. Training and evaluation are the same.
 Where `groups` does not divide a layer's channels, the largest divisor below it is taken; a group has two
 values at least (one alone would always become β).
-It stands after each hidden convolution and linear layer, before the non-linearity, or in the place of the
-norm layers that the model has.
+It is inserted after each hidden convolution and linear layer, before the non-linearity, or replaces the
+model's norm layers.
 Lineage: Wu & He 2018 (ECCV), equations 1 and 7; `torch.nn.GroupNorm`.
 """
 

@@ -4,8 +4,8 @@
     normal      w ~ N(0, (0.01 g)²)                  xavier      w ~ U(−a, a), a = g √(6 / (fan_in + fan_out))
     kaiming     w ~ N(0, 2 g² / fan_in)              orthogonal  W Wᵀ = g² I (or WᵀW), W uniformly so
 
-g: `gain`; W is `[out, in · kernel]`. Biases begin at zero. All such layers are drawn, the head among them:
-so do the papers, and only so does the flaw of `constant` and `zero` show: units of a layer that begin equal
+g: `gain`; W is `[out, in · kernel]`. Biases start at zero. All such layers are drawn, the head among them:
+so do the papers, and only so does the flaw of `constant` and `zero` show: units of a layer that start equal
 get equal gradients and stay equal (a random head would tell them apart). Nothing remains in the model after.
 Other layers (norms, embeddings) keep what they have.
 Lineage: Krizhevsky et al. 2012 (normal, σ = 0.01); Glorot & Bengio 2010, equation 16 (xavier); He et al.
@@ -47,7 +47,7 @@ def draw(weight: Tensor, scheme: str, gain: float, generator: Generator) -> None
 
 
 def affine_layers(net: Net) -> Iterator[tuple[str, nn.Module]]:
-    """(name, layer) of every convolution and linear layer that is trained, also of those that stand in for one of the
+    """(name, layer) of every convolution and linear layer that is trained, also of replacements of one of the
     user's. Not of layers with a `forward` of the user's own, who know what their weights mean."""
     for info in net.of(*AFFINE):
         if info.custom:

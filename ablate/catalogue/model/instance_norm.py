@@ -4,8 +4,8 @@
 
 Shapes: x, y are one lane's feature maps `[B, C, H, W]` (or `[B, C, L]`, …); μ, σ² are `[B, C]`, taken over
 the positions; γ, β are `[C]`. Training and evaluation are the same.
-It stands after each hidden convolution, before the non-linearity, or in the place of the norm layers that
-the model has. Layers with a single position (dense layers) have nothing to average over and are left as
+It is inserted after each hidden convolution, before the non-linearity, or replaces the
+model's norm layers. Layers with a single position (dense layers) have nothing to average over and are left as
 they are.
 Lineage: Ulyanov, Vedaldi & Lempitsky 2016; `torch.nn.InstanceNorm2d(affine=True)`.
 """

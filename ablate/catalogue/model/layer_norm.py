@@ -5,8 +5,8 @@
 Shapes: x, y are one lane's activations `[B, C, …]`; γ, β are `[C]`. μ and σ² are one number an example, over
 channels and positions of a feature map (γ and β are shared by the positions, as in the comparison of Wu &
 He 2018); for tokens, one number an example and token, over the channels. Training and evaluation are the same.
-It stands after each hidden convolution and linear layer, before the non-linearity, or in the place of the
-norm layers that the model has.
+It is inserted after each hidden convolution and linear layer, before the non-linearity, or replaces the
+model's norm layers.
 Lineage: Ba, Kiros & Hinton 2016, equations 3 and 4; `torch.nn.LayerNorm`.
 """
 

@@ -1,10 +1,10 @@
 """Dropout removed: the model's own dropout layers keep every unit.
 
-    y = x    in training and evaluation, in the place of y = x · m / (1 − p)
+    y = x    in training and evaluation, in place of y = x · m / (1 − p)
 
 Shapes: x, y, m are one lane's activations `[B, …]`. All of torch's dropout layers are meant (of units, of channels,
 alpha dropout), and the dropout of torch's attention layers. A function that the model calls (`F.dropout`) cannot be
-taken out.
+removed.
 Lineage: the model of Srivastava et al. 2014 (JMLR 15) without their method.
 """
 
@@ -55,7 +55,7 @@ TRICK = Trick(
                 2014,
                 "https://jmlr.org/papers/v15/srivastava14a.html",
             ),
-            contested="beside batch normalisation removing it can raise the accuracy (Ioffe & Szegedy 2015, section 4.2.1)",
+            contested="with batch normalisation, removing it can raise the accuracy (Ioffe & Szegedy 2015, section 4.2.1)",
         ),
     ),
 )

@@ -1,11 +1,11 @@
-"""Normalisation removed: the model's own norm layers are taken out.
+"""Normalisation removed: the model's norm layers are removed.
 
-    y = x    in the place of y = γ (x − μ) / √(σ² + ε) + β
+    y = x    in place of y = γ (x − μ) / √(σ² + ε) + β
 
-Shapes: x, y are one lane's activations `[B, C, …]`. Every batch, layer, group, instance and RMS norm that stands as
+Shapes: x, y are one lane's activations `[B, C, …]`. Every batch, layer, group, instance and RMS norm that is
 a module is replaced by the identity; scale γ and shift β go with it, so that a convolution without a bias
-then has none. In the search and the ranking it is one choice of the slot, beside the other norms and the
-model as it is. A norm that the model calls as a function cannot be taken out.
+then has none. In the search and the ranking it is one choice of the slot, next to the other norms and the
+unchanged model. A norm that the model calls as a function cannot be removed.
 Lineage: Zhang, Dauphin & Ma 2019 and Brock et al. 2021 train residual networks without normalisation.
 """
 

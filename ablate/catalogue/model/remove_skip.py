@@ -1,10 +1,10 @@
 """Skip connections removed: the model's residual additions are left out.
 
-    y = F(x)    in the place of y = F(x) + x, or of F(x) + P(x) with a projection P
+    y = F(x)    in place of y = F(x) + x, or of F(x) + P(x) with a projection P
 
 Shapes: x, F(x), P(x), y are one lane's activations `[B, …]`, equal in all dimensions. An addition counts as residual where one
 operand was computed from the other by a layer with weights, or is its projection by one linear layer or convolution
-of size 1. It can be left out where torch.fx can trace the `forward` that it stands in; a projection stays in the
+of size 1. It can be removed if torch.fx can trace the `forward` that contains it; a projection stays in the
 model, unused.
 Lineage: the plain networks of He et al. 2015 (arXiv 1512.03385), section 3.3.
 """

@@ -1,10 +1,10 @@
 """Weight normalisation removed: the model's own `weight_norm` and `spectral_norm` are taken off its weights.
 
-    W is trained itself, in the place of W = g · v / ‖v‖ (weight_norm) or W = v / σ(v) (spectral_norm)
+    W is trained itself, in place of W = g · v / ‖v‖ (weight_norm) or W = v / σ(v) (spectral_norm)
 
 Shapes: v, W `[out, …]`; g `[out, 1, …]`; σ(v): the largest singular value of v as a matrix. W starts at the value that
 it has in the user's model, so that the initial function is the same. Old hooks and new parametrizations are both
-found; a weight with other parametrizations beside is left alone.
+found; a weight with further parametrizations is left alone.
 Lineage: Salimans & Kingma 2016; Miyato et al. 2018; `torch.nn.utils.parametrize.remove_parametrizations`.
 """
 

@@ -1,10 +1,10 @@
-"""RMS normalisation: activations are divided by their root mean square; no mean is taken out.
+"""RMS normalisation: activations are divided by their root mean square; no mean is subtracted.
 
     y = γ_c x / √(mean(x²) + ε)
 
 Shapes: x, y are one lane's activations `[B, C, …]`; γ is `[C]`; the mean of squares is one number an example, over its channels and positions
 (of tokens: one for each token, over its channels). There is no shift. Training and evaluation are the same.
-It stands after each hidden convolution and linear layer, before the non-linearity, or in the place of the norm layers that the model has.
+It is inserted after each hidden convolution and linear layer, before the non-linearity, or replaces the model's norm layers.
 Lineage: Zhang & Sennrich 2019, equation 4; `torch.nn.RMSNorm`.
 """
 
@@ -20,7 +20,7 @@ from ablate.surgery.net import Net
 
 
 class RootMeanSquareNorm(nn.Module):
-    """`[B, C, …]` -> the same shape; `tokens`: each position by itself."""
+    """`[B, C, …]` -> the same shape; `tokens`: each position separately."""
 
     def __init__(self, channels: int, eps: float, *, tokens: bool = False) -> None:
         super().__init__()

@@ -2,7 +2,7 @@
 
     ŵ_o = g_o · γ · (w_o − mean(w_o)) / √(max(N var(w_o), ε)),   N = I · kernel,  ε = 10⁻⁴,  γ = √2 / √(1 − 1/π) = 1.7129
 
-Shapes: w is one lane's weight `[O, I, …]`; mean and variance are over I and the kernel; the gains g `[O]` are trained and begin at one. γ makes up for the
+Shapes: w is one lane's weight `[O, I, …]`; mean and variance are over I and the kernel; the gains g `[O]` are trained and start at one. γ makes up for the
 variance that ReLU takes. It acts on every hidden convolution and linear layer. The residual scalings of the normaliser-free networks (α, β) are not part of it.
 Lineage: Brock et al. 2021 (2101.08692, equation 1; 2102.06171) and their code (deepmind-research/nfnets, WSConv2D).
 """
@@ -67,7 +67,7 @@ TRICK = Trick(
                 2021,
                 "https://arxiv.org/abs/2101.08692",
             ),
-            contested="gamma is right for ReLU only; large batches need adaptive clipping besides (Brock et al. 2021, 2102.06171)",
+            contested="gamma is correct only for ReLU; large batches also need adaptive clipping (Brock et al. 2021, 2102.06171)",
         ),
     ),
 )

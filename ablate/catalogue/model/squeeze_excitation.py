@@ -3,8 +3,8 @@
     s = sigmoid(W₂ relu(W₁ z + b₁) + b₂),   z_c = mean over positions of x_c;   y_c = s_c x_c
 
 Shapes: x, y are one lane's feature maps `[B, C, H, W]`; z, s are `[B, C]`; W₁ is `[h, C]`, W₂ `[C, h]`, h = max(1, C / reduction). W₁ is drawn uniformly as
-`nn.Linear` draws, W₂ and the biases begin at zero: every channel is then halved, and the block learns from there.
-It stands after each hidden convolution (and its norm), before the non-linearity, as at the end of a residual branch.
+`nn.Linear` draws, W₂ and the biases start at zero, so every channel is initially halved.
+It is inserted after each hidden convolution (and its norm), before the non-linearity, as at the end of a residual branch.
 Lineage: Hu et al. 2017, equations 2 to 4.
 """
 

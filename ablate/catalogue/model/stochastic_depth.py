@@ -2,7 +2,7 @@
 
     y = x + b · F(x) / (1 − p_i) in training,   y = x + F(x) in evaluation;   b ~ Bernoulli(1 − p_i),  p_i = p · i / n
 
-Shapes: x, y are one lane's activations `[B, …]`; b is one number an example, drawn anew for each layer and step; i counts the n shape-preserving hidden
+Shapes: x, y are one lane's activations `[B, …]`; b is one number an example, redrawn for each layer and step; i counts the n shape-preserving hidden
 layers from the input's side, so deep layers are dropped more often. It brings the skip connection with it (`skip_connection` alone is p = 0 with the connection);
 with p = 0 it changes nothing. Kept branches are scaled up in training (the paper scales in evaluation).
 Lineage: Huang et al. 2016, equations 2 and 4 (the paper draws one b a batch; one an example is the form in use since).

@@ -2,7 +2,7 @@
 
     ŵ_o = g_o · v_o / ‖v_o‖
 
-Shapes: v is one lane's weight `[O, I, …]`, the norm is over I and the kernel; the lengths g `[O]` begin at ‖v_o‖, so that the model begins as it was. It acts on
+Shapes: v is one lane's weight `[O, I, …]`, the norm is over I and the kernel; the lengths g `[O]` start at ‖v_o‖, so that the initial model is unchanged. It acts on
 every hidden convolution and linear layer. An initialisation drawn afterwards would not fit g: the two are not combined.
 Lineage: Salimans & Kingma 2016, equation 2 (without their data-dependent initialisation); `torch.nn.utils.parametrizations.weight_norm`.
 """

@@ -24,7 +24,7 @@ from ablate.seams.deviation import deviation
 from ablate.seams.settings import Settings
 
 CLEAN = 0.5
-"""α, the share of the loss on the inputs as they are."""
+"""α, the share of the loss on the clean inputs."""
 
 
 def perturbed(x: Tensor, gradient: Tensor, eps: Tensor) -> Tensor:

@@ -1,9 +1,9 @@
-"""Adversarial training with the iterated fast gradient sign method: several small steps in the place of one large one.
+"""Adversarial training with the iterated fast gradient sign method: several small steps in place of one large one.
 
     x₀ = x;   x_{i+1} = x + clip(x_i + (ε σ / n) · sign ∇_x J(x_i) − x, ±ε σ)
     J'(x) = ½ J(x) + ½ J(x_n),   n = steps
 
-Shapes: x is `[K, B, …]`, J is `[K]`; ε is `[K]`, in deviations σ of the batch's inputs (`seams/deviation.py`). It begins at the example
+Shapes: x is `[K, B, …]`, J is `[K]`; ε is `[K]`, in deviations σ of the batch's inputs (`seams/deviation.py`). It starts at the example
 itself, `pgd` at a random point. The last point is held fixed while the weights' gradient is taken; all passes see the same
 dropout masks and are in training mode. n + 1 further forward passes and n backward passes.
 Lineage: Kurakin, Goodfellow & Bengio 2016 (1607.02533, section 2.2), with the mixture of losses of `fgsm`.
@@ -24,7 +24,7 @@ from ablate.seams.deviation import deviation
 from ablate.seams.settings import Settings
 
 CLEAN = 0.5
-"""Share of the loss on the inputs as they are."""
+"""α, the share of the loss on the clean inputs."""
 
 
 def objective(

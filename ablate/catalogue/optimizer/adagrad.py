@@ -2,7 +2,7 @@
 
     s ← s + g²;   w ← w − lr · g / (√s + ε)
 
-Shapes: w, g, s are `[K, P]`; lr, ε are `[K]`; s begins at zero. The sum never shrinks, so the rates only
+Shapes: w, g, s are `[K, P]`; lr, ε are `[K]`; s starts at zero. The sum never shrinks, so the rates only
 fall: in a long training they fall to a stop.
 Lineage: Duchi, Hazan & Singer 2011, the diagonal form; `torch.optim.Adagrad` without its own rate decay.
 """

@@ -4,7 +4,7 @@
     v ← β₂ v + (1 − β₂) g²;  c₂ ← β₂ c₂ + (1 − β₂)
     w ← w − lr · (m / c₁) / (√(v / c₂) + ε) = w − (lr √c₂ / c₁) · m / (√v + ε √c₂)
 
-Shapes: w, g, m, v are `[K, P]`; c and the settings are `[K]`; all begin at zero. c is the same average taken
+Shapes: w, g, m, v are `[K, P]`; c and the settings are `[K]`; all start at zero. c is the same average taken
 of ones, and so is 1 − βᵗ: the paper's bias correction, without a power, whose rounding would depend on a
 lane's place in the group. A step that loss scaling skips does not count. Without bias correction c = 1.
 Lineage: Kingma & Ba 2014, algorithm 1; `torch.optim.Adam`.
@@ -64,7 +64,7 @@ TRICK = Trick(
             meaning="share of the old mean square that is kept",
         ),
         Parameter("eps", 1e-8, low=1e-10, high=1e-3, log=True, meaning="keeps the divisor off zero"),
-        Parameter("bias_correction", True, meaning="make up for means that begin at zero"),
+        Parameter("bias_correction", True, meaning="correct means for their start at zero"),
     ),
     roles=("needs_retune",),
     claims=(

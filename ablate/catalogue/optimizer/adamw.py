@@ -5,7 +5,7 @@
     v ← β₂ v + (1 − β₂) g²;  c₂ ← β₂ c₂ + (1 − β₂)
     w ← w − lr · (m / c₁) / (√(v / c₂) + ε) = w − (lr √c₂ / c₁) · m / (√v + ε √c₂)
 
-Shapes: w, g, m, v are `[K, P]`; c and the settings are `[K]`; all begin at zero. c = 1 − βᵗ is the bias
+Shapes: w, g, m, v are `[K, P]`; c and the settings are `[K]`; all start at zero. c = 1 − βᵗ is the bias
 correction, kept as the same average of ones (a power's rounding would depend on a lane's place in the group).
 Decay is multiplied by the scheduled rate, as in torch; the paper multiplies it by the schedule alone. It
 acts on every parameter.

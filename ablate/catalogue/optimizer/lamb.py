@@ -4,7 +4,7 @@
     w ← w − lr · (‖w‖ / ‖r‖) · r   ‖·‖ over one tensor of one lane; the ratio is 1 where either norm is 0
 
 Shapes: w, g, m, v, r are `[K, P]`; the norms are `[K, T]`, one for each of T tensors; the settings are `[K]`. The learning
-rate is a layer's relative change in one step. λ is part of the direction, so it stands in for `weight_decay`.
+rate is a layer's relative change in one step. λ is part of the direction, so it replaces `weight_decay`.
 Lineage: You et al. 2019, algorithm 2 with φ(z) = z.
 """
 

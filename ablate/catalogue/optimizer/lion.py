@@ -68,7 +68,7 @@ TRICK = Trick(
         Claim(
             metric="memory",
             direction="down",
-            statement="one state tensor in the place of Adam's two",
+            statement="one state tensor in place of Adam's two",
             source=Source(
                 "Symbolic Discovery of Optimization Algorithms",
                 "Chen, Liang, Huang, Real, Wang, Liu, Pham, Dong, Luong, Hsieh, Lu, Le",

@@ -37,7 +37,7 @@ def is_hidden_matrix(spec: Spec) -> bool:
 
 
 def orthogonalised(matrix: Tensor) -> Tensor:
-    """Singular vectors as they are, singular values near 1. `[K, O, I]` -> `[K, O, I]`."""
+    """The matrix with its singular vectors and singular values near 1. `[K, O, I]` -> `[K, O, I]`."""
     tall = matrix.shape[1] > matrix.shape[2]
     x = matrix.mT if tall else matrix
     norm = x.square().sum(dim=2, keepdim=True).sum(dim=1, keepdim=True).sqrt()

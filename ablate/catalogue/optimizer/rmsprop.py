@@ -2,7 +2,7 @@
 
     s ← α s + (1 − α) g²;   w ← w − lr · g / (√s + ε)
 
-Shapes: w, g, s are `[K, P]`; lr, α, ε are `[K]`; s begins at zero and that is not corrected, so that the
+Shapes: w, g, s are `[K, P]`; lr, α, ε are `[K]`; s starts at zero and that is not corrected, so that the
 first step is about lr / √(1 − α) long.
 Lineage: Tieleman & Hinton 2012; `torch.optim.RMSprop` without momentum and without centring.
 """

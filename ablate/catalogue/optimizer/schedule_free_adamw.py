@@ -1,4 +1,4 @@
-"""Schedule-Free AdamW: a constant rate, and an average of the iterates in the place of a decaying schedule.
+"""Schedule-Free AdamW: a constant rate, and an average of the iterates in place of a decaying schedule.
 
     y = (1 − β₁) z + β₁ x                   the gradient g is taken at y; evaluation looks at x
     v ← β₂ v + (1 − β₂) g²;   d = g / (√(v / (1 − β₂ᵗ)) + ε) + λ y;   z ← z − lr · d

@@ -4,7 +4,7 @@
     μ_i ← max_j ν_ij;   μ'_j ← max_i ν_ij
 
 Shapes: a weight `[K, n₁, n₂, …]` has one accumulator for each of its dimensions, `[K, n₁, 1, …]`, `[K, 1, n₂, …]`, …: it keeps
-n₁ + n₂ + … numbers in the place of n₁ · n₂ · … (and the momentum, where β > 0 in any lane, all of them). Settings are `[K]`.
+n₁ + n₂ + … numbers in place of n₁ · n₂ · … (and the momentum, where β > 0 in any lane, all of them). Settings are `[K]`.
 0 / √0 counts as 0. For a vector it is Adagrad.
 Lineage: Anil et al. 2019, algorithm SM3-II with the covers of section 4; the momentum of their implementation.
 """

@@ -1,7 +1,7 @@
 """Weight decay around any optimizer: through the gradient (L2) or on the weights themselves (decoupled).
 
     l2:         g ← g + λ w               before the rule, which may rescale it
-    decoupled:  w ← w · (1 − lr · λ)      beside the rule, with the scheduled rate
+    decoupled:  w ← w · (1 − lr · λ)      outside the rule, with the scheduled rate
 
 Shapes: w, g are `[K, P]`; lr, λ are `[K]`. For plain SGD the two are one; for adaptive rules they are not. It
 acts on every parameter, as `weight_decay` in torch does. Clipping, where on, has already been done.
@@ -29,7 +29,7 @@ def decoupled(w: Tensor, lr: Tensor, rate: Tensor) -> Tensor:
 
 
 def rates(p: Settings) -> tuple[Tensor, Tensor]:
-    """(λ of the lanes that decay through the gradient, of those that do beside it), both `[K, 1]`, elsewhere zero."""
+    """(λ of the lanes with L2 in the gradient, λ of those with decoupled decay), both `[K, 1]`, elsewhere zero."""
     apart = torch.tensor([[mode == "decoupled"] for mode in p.mode], device=p.on.device)
     decay, zero = p.decay[:, None], p.decay.new_zeros(())
     return zero.where(apart, decay), decay.where(apart, zero)
@@ -49,14 +49,16 @@ TRICK = Trick(
     seam="optimizer",
     parameters=(
         Parameter("decay", 5e-4, low=1e-6, high=1e-1, log=True, neutral=0.0, meaning="strength"),
-        Parameter("mode", "l2", choices=("l2", "decoupled"), meaning="into the gradient, or beside it"),
+        Parameter(
+            "mode", "l2", choices=("l2", "decoupled"), meaning="added to the gradient, or decoupled from it"
+        ),
     ),
     conflicts=("adamw",),
     claims=(
         Claim(
             metric="accuracy",
             direction="up",
-            statement="suppresses weights that the data do not ask for and some of the noise in the targets",
+            statement="suppresses irrelevant components of the weights and some of the noise in the targets",
             source=Source(
                 "A Simple Weight Decay Can Improve Generalization",
                 "Krogh, Hertz",

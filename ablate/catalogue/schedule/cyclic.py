@@ -61,7 +61,7 @@ TRICK = Trick(
         Claim(
             metric="steps_to_target",
             direction="down",
-            statement="CIFAR-10: 81.4 % in 25,000 steps in the place of 70,000 with a fixed schedule, with less tuning of the rate",
+            statement="CIFAR-10: 81.4 % in 25,000 steps in place of 70,000 with a fixed schedule, with less tuning of the rate",
             source=Source(
                 "Cyclical Learning Rates for Training Neural Networks",
                 "Smith",

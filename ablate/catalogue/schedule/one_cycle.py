@@ -5,7 +5,7 @@
     cos_between(a, b; s) = b + (a − b) (1 + cos π s) / 2
 
 Shapes: t is int64 `[…, K]` (steps taken so far); rise and start are `[K]`; T is the number of steps of the whole training. The
-momentum is not cycled, which the paper does besides. The full rate is the largest, two to five times that of other schedules.
+momentum is not cycled, unlike in the paper. The full rate is the largest, two to five times that of other schedules.
 Lineage: Smith & Topin 2017 (1708.07120); the cosine form of `OneCycleLR` of torch.
 """
 

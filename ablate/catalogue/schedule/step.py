@@ -40,7 +40,7 @@ TRICK = Trick(
     seam="schedule",
     slot="schedule",
     parameters=(
-        Parameter("gamma", 0.1, low=0.05, high=0.7, most=1.0, meaning="what the rate is multiplied with"),
+        Parameter("gamma", 0.1, low=0.05, high=0.7, most=1.0, meaning="the factor of the rate at each step"),
         Parameter("drops", 2, low=1, high=5, least=0, meaning="how often"),
     ),
     roles=("needs_retune",),
@@ -48,7 +48,7 @@ TRICK = Trick(
         Claim(
             metric="accuracy",
             direction="up",
-            statement="the loss falls at once where the rate does: the usual schedule of residual networks",
+            statement="the loss falls immediately when the rate does: the usual schedule of residual networks",
             source=Source(
                 "Deep Residual Learning for Image Recognition",
                 "He, Zhang, Ren, Sun",
