@@ -108,7 +108,7 @@ def _images(
 
 
 def _moments(pixels: np.ndarray) -> tuple[float, float]:
-    """Mean and deviation of whole numbers, summed exactly, a thousand images at a time."""
+    """Mean and standard deviation of integers, summed exactly, a thousand images at a time."""
     total = squares = 0.0
     for piece in np.array_split(pixels, len(pixels) // 1000 + 1):
         piece = piece.astype(np.float64)
@@ -208,7 +208,7 @@ BUILDERS: dict[str, Callable[[TaskCard], Task]] = {
 
 
 def builtin(name: str) -> Task:
-    """The built-in task of that name. Raises InputError: unknown name, or its data is not there."""
+    """The built-in task of that name. Raises InputError for an unknown name or missing data."""
     if name not in BUILDERS:
         raise unknown("task", name, CARDS)
     return BUILDERS[name](CARDS[name])

@@ -1,4 +1,4 @@
-"""What a model reaches that has learned nothing: the metrics of a constant prediction."""
+"""Chance level: the metrics of a constant prediction, which has learned nothing."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from ablate.tasks.task import Task
 
 NEAR = 0.1
 UNTELLING = ("ece",)
-"""Metrics in which a constant prediction is good."""
+"""Metrics in which a constant prediction scores well."""
 
 
 def chance_level(task: Task, metric: str | None = None) -> float | None:
     """The metric of predicting the training split's class shares (or mean) for every validation example.
 
-    `metric`: a name as in the task's (its own by default). None for a metric in which that says nothing.
+    `metric`: a name as in the task's (its own by default). None for metrics in which that is meaningless.
     """
     info = task.metric_info(metric)
     if info.name in UNTELLING:
@@ -26,7 +26,7 @@ def collapse_level(task: Task, metric: str | None = None) -> float | None:
     """A run this bad or worse has collapsed: within a tenth of the way from chance to perfect."""
     info = task.metric_info(metric)
     if info.name in task.metrics or (info.name == "loss" and task.loss is not None):
-        return None  # nobody knows which value is perfect
+        return None  # the perfect value is unknown
     level = chance_level(task, metric)
     if level is None:
         return None

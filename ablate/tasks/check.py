@@ -1,4 +1,4 @@
-"""Is this task fit to be trained? Runs the model once on a few examples, before anything is written."""
+"""Checks whether a task can be trained: runs the model once on a few examples, before anything is written."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ BATCH = 8
 
 
 def check(task: Task) -> tuple[str, ...]:
-    """Raise InputError for data or a model that cannot be trained; return what is odd but can.
+    """Raise InputError for data or a model that cannot be trained; return warnings about what is unusual but can.
 
-    Leaves every random generator as it was. Costs two models, one forward pass of 8 examples, and a pass over
+    Restores every random generator. Costs two models, one forward pass of 8 examples, and a pass over
     the data.
     """
     _shapes(task)
@@ -122,7 +122,7 @@ def _fresh_model(task: Task) -> nn.Module:
 
 
 def _outputs(task: Task, model: nn.Module) -> Tensor:
-    """The fresh model's outputs on some training examples. Raises InputError where they are not what the criterion takes."""
+    """The fresh model's outputs on some training examples. Raises InputError if they do not fit the criterion."""
     x = task.train.x[:BATCH]
     hint = f"its input is {str(x.dtype).removeprefix('torch.')} of shape {list(x.shape)}"
     if task.train.packing is not None:
@@ -155,7 +155,7 @@ def _outputs(task: Task, model: nn.Module) -> Tensor:
 
 
 def _shared_rows(task: Task) -> list[str]:
-    """Examples of one split that stand, bit for bit, in another: they flatter it."""
+    """Examples that occur, bit for bit, in two splits: they make results look better than they are."""
     rows = {where: _rows(split) for where, split in task.splits.items()}
     notes = []
     for one, other in combinations(rows, 2):

@@ -1,4 +1,4 @@
-"""Do a fresh model's outputs suit the criterion, the loss and the metrics?"""
+"""Checks that a fresh model's outputs fit the criterion, the loss and the metrics."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ METRIC_ROWS = 256
 
 
 def check_shape(task: Task, shape: list[int], batch: int) -> None:
-    """Raise InputError where outputs of shape `got` are none of the criterion for `batch` examples."""
+    """Raise InputError if outputs of `shape` do not fit the criterion for `batch` examples."""
     if task.criterion == "custom":
         if shape[:1] != [batch]:
             raise InputError(
@@ -80,7 +80,7 @@ def _wrong_shape(task: Task, shape: list[int], wanted: list[int]) -> InputError:
 
 
 def check_loss(task: Task, output: Tensor) -> list[str]:
-    """Raise InputError where the task's own loss cannot be trained; return what is odd. `output`: of the first examples."""
+    """Raise InputError if the task's custom loss cannot be trained; return warnings. `output`: of the first examples."""
     if task.loss is None:
         return []
     loss = task.evaluation.loss
@@ -116,8 +116,8 @@ def check_loss(task: Task, output: Tensor) -> list[str]:
 
 
 def check_metrics(task: Task) -> Iterator[str]:
-    """Raise InputError where one of the task's own metrics raises or gives no number, or where the one that is looked at is
-    NaN for random outputs too; tell the others that are NaN."""
+    """Raise InputError if one of the task's custom metrics raises or returns no number, or if the selection metric is
+    NaN for random outputs too; yield warnings about others that are NaN."""
     if not task.metrics:
         return
     split = task.validation

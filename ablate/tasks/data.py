@@ -1,4 +1,4 @@
-"""From what people hold data in (tensors, arrays, frames, map-style Datasets) to plain CPU tensors."""
+"""From tensors, arrays, frames and map-style Datasets to plain CPU tensors."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ PAIR = "give a pair (x, y) of tensors, arrays or frames, or a torch Dataset"
 
 
 def is_frame(data: Any) -> TypeGuard[pd.DataFrame]:
-    """Whether `data` is a pandas frame. Where pandas is not imported, nothing is, and it need not be (0.3 s)."""
+    """Whether `data` is a pandas frame. If pandas is not imported, nothing is; importing it takes 0.3 s."""
     pandas = sys.modules.get("pandas")
     return pandas is not None and isinstance(data, pandas.DataFrame)
 
 
 def is_series(data: Any) -> TypeGuard[pd.Series]:
-    """The same of a column."""
+    """Whether `data` is a pandas column."""
     pandas = sys.modules.get("pandas")
     return pandas is not None and isinstance(data, pandas.Series)
 
 
 def pair(data: Any, where: str) -> tuple[Any, Any]:
-    """`data` as (x, y), still in their own forms. `where` is the split's name, for messages."""
+    """`data` as (x, y), in their original forms. `where` is the split's name, for messages."""
     if isinstance(data, Split):
         return data.x, data.y  # nested inputs are packed already
     if isinstance(data, Dataset):
@@ -51,7 +51,7 @@ def pair(data: Any, where: str) -> tuple[Any, Any]:
 
 
 def inputs(x: Any, where: str, text: bool) -> Tensor:
-    """`x` as a contiguous float32 tensor `[N, ...]` (int64 where it holds token ids)."""
+    """`x` as a contiguous float32 tensor `[N, ...]` (int64 for token ids)."""
     _named_columns(x, where)
     values = tensor(x, f"{where} x")
     if values.ndim < 2:
@@ -73,7 +73,7 @@ def inputs(x: Any, where: str, text: bool) -> Tensor:
 
 
 def _named_columns(x: Any, where: str) -> None:
-    """Say which column of a frame cannot be used, since a column has a name that the person knows."""
+    """Raise InputError naming the column of a frame that cannot be used."""
     if not is_frame(x):
         return
     from pandas.api.types import is_bool_dtype, is_numeric_dtype
@@ -99,7 +99,7 @@ def is_text(y: Any) -> bool:
 
 
 def targets(ys: Mapping[str, Any], criterion: str) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """The splits' targets as tensors, and the classes' names where labels were text.
+    """The splits' targets as tensors, and the classes' names if labels were text.
 
     Classification: int64 `[N]`; text is numbered by the sorted names in the training data. Regression:
     float32 `[N, D]`.
@@ -134,7 +134,7 @@ def varying(
     *,
     text: bool,
 ) -> Items | None:
-    """The items of a Dataset that differ from read to read; None for all other data. `first`: what `pair` gave for it."""
+    """The items of a Dataset that differ from read to read; None for all other data. `first`: the result of `pair` for it."""
     if not isinstance(data, Dataset):
         return None
     differ, exact = variation(data, where, first)
@@ -190,7 +190,7 @@ def _array(y: Any, where: str) -> np.ndarray:
 
 
 def _other_form(array: np.ndarray) -> str:
-    """What targets of several dimensions probably are, as a hint."""
+    """The probable meaning of targets with several dimensions, as a hint."""
     if array.ndim == 2 and array.dtype.kind in "fiub":
         if not np.isin(array, (0, 1)).all():
             return 'for a class of every token, criterion="token_classification" or "language_modelling"'
@@ -220,7 +220,7 @@ def _plain(values: Any) -> np.ndarray:
 
 
 def tensor(values: Any, where: str) -> Tensor:
-    """`values` as a tensor on the CPU: float64 or float32, bool, or whole numbers as int64. `where`: for an error."""
+    """`values` as a tensor on the CPU: float64 or float32, bool, or integers as int64. `where`: for an error."""
     if isinstance(values, Tensor):
         if values.is_complex():
             raise InputError(f"{where} holds complex numbers", hint="give real numbers")

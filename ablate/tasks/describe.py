@@ -1,4 +1,4 @@
-"""A task in facts: what the commands print, and what lr-find measures the initial loss against."""
+"""Facts about a task: what the commands print, and the loss with which lr-find compares the initial loss."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def describe(task: Task) -> dict[str, Any]:
 def prior_loss(task: Task) -> float:
     """The best loss of a model that ignores its input, on training data.
 
-    Classification: entropy of the class frequencies in nats (ln C where classes are balanced). Regression: the
-    targets' variance, averaged over outputs. Else the loss of the best constant outputs.
+    Classification: entropy of the class frequencies in nats (ln C if classes are balanced). Regression: the
+    targets' variance, averaged over outputs. Otherwise the loss of the best constant outputs.
     """
     y = task.train.y
     if task.loss is not None or task.criterion not in ("classification", "regression"):

@@ -1,7 +1,7 @@
-"""How a task's outputs are judged: the criterion's loss and metrics, or the user's own.
+"""Evaluation of a task's outputs: the criterion's loss and metrics, or the user's.
 
 `outputs` `[K, B, …]` of K lanes. What is kept of a split's outputs is `collect`ed from its batches: the outputs themselves
-where they are needed whole, else what the metrics need.
+if they are needed whole, else a summary for the metrics.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ ROWS = 512
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A criterion's code with the task's own loss (None: the criterion's) and metrics.
+    """A criterion with the task's custom loss (None: the criterion's) and metrics.
 
-    example: targets `[B, …]` of some training examples. batch_size: of the batches whose mean is the validation loss where
-    the loss is the user's own (weighted by examples): a loss of a batch need not be a mean over its examples.
+    example: targets `[B, …]` of some training examples. batch_size: of the batches whose mean is the validation loss if
+    the loss is custom (weighted by examples): a loss of a batch need not be a mean over its examples.
     """
 
     code: CriterionCode
@@ -47,17 +47,17 @@ class Evaluation:
         return not self.dense or self.loss is not None or bool(self.own)
 
     def rows(self, batch_size: int) -> int:
-        """Examples of one forward pass in evaluation: as many as training affords, or more where outputs are small; never
-        more or fewer because of other lanes."""
+        """Examples of one forward pass in evaluation: as many as in training, or more if outputs are small; independent
+        of the other lanes."""
         return batch_size if self.dense else max(ROWS, 4 * batch_size)
 
     @cached_property
     def together(self) -> bool:
-        """Whether lanes go through the user's loss by vmap."""
+        """Whether the user's loss runs for several lanes under vmap."""
         return self.loss is not None and self.loss.vmaps(self.example)
 
     def example_losses(self, outputs: Tensor, target: Tensor) -> Tensor:
-        """`[K, B]`, or the batches' means `[K]` where the user's loss gives those. `target`: `Batch.target`."""
+        """`[K, B]`, or the batches' means `[K]` if the user's loss returns those. `target`: `Batch.target`."""
         if self.loss is None:
             return self.code.example_loss(outputs, target)
         return self.loss.of_lanes(outputs, target, together=self.together)
@@ -67,13 +67,13 @@ class Evaluation:
         return self.code.plain_loss(outputs, y) if self.loss is None else self.loss.mean(outputs, y)
 
     def collect(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """What is kept of outputs `[K, B, …]`; y `[B, …]` or `[K, B, …]`."""
+        """The part of outputs `[K, B, …]` that is kept; y `[B, …]` or `[K, B, …]`."""
         return outputs if self.whole else self.code.summary(outputs, y)
 
     def metrics(self, collected: Tensor, y: Tensor, only: Collection[str] | None = None) -> dict[str, Tensor]:
         """The metrics of K lanes, each `[K]` float64; `only` names some. NaN where a lane's outputs are not finite.
 
-        y `[N, …]`, or `[K, N, …]` where each lane has its own.
+        y `[N, …]`, or `[K, N, …]` if each lane has its own.
         """
         metrics = self._of_criterion(collected, y, only)
         mine = [one for one in self.own if only is None or one.name in only]
@@ -93,7 +93,7 @@ class Evaluation:
         return metrics
 
     def undefined(self, values: dict[str, float]) -> list[str]:
-        """Names of the user's metrics that are NaN, though the run has a loss."""
+        """Names of custom metrics that are NaN although the run's loss is finite."""
         return [
             one.name
             for one in self.own
@@ -113,7 +113,7 @@ class Evaluation:
         return self.code.metrics(self._reduced(collected, y), y, names)
 
     def _reduced(self, collected: Tensor, y: Tensor) -> Tensor:
-        """The summary that the criterion's metrics are worked out from."""
+        """The summary from which the criterion's metrics are computed."""
         if not (self.dense and self.whole):
             return collected
         rows = self.rows(self.batch_size)

@@ -35,7 +35,7 @@ def frame_arguments(
 ) -> dict[str, Any]:
     """The arguments of the `Task` that predicts `column` from the other columns of `table`.
 
-    Three fifths of the rows are for training, one each for validation and test. model: makes a fresh module for so many
+    Three fifths of the rows are for training, one each for validation and test. model: makes a fresh module for the numbers of
     inputs and outputs; a small perceptron by default. where: the table's name, for an error. Raises InputError.
     """
     table = table.rename(columns=str)

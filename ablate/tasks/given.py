@@ -1,4 +1,4 @@
-"""From what a user gives as training, validation and test data to splits of tensors; missing ones are dealt out."""
+"""From the user's training, validation and test data to splits of tensors; missing splits are taken from the training data."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ LETTERS = {"train": "T", "validation": "V", "test": "S"}
 def splits_of(
     given: dict[str, Any], criterion: Criterion, *, text: bool, model: Any = None
 ) -> tuple[dict[str, Split], tuple[str, ...], tuple[str, ...]]:
-    """The splits as tensors, the classes' names, and notes on the splits that were dealt out.
+    """The splits as tensors, the classes' names, and notes on the splits that were taken from the training data.
 
-    text: whole numbers are token ids. model: where the user has not said what the inputs are, it decides.
+    text: whole numbers are token ids. model: determines the kind of the inputs if the user has not.
     """
     given, notes = unwrapped(given)
     pairs = {where: data.pair(value, where) for where, value in given.items() if value is not None}
@@ -91,7 +91,7 @@ def splits_of(
 
 
 def _targets(given: dict[str, Any], ys: dict[str, Any], code: CriterionCode) -> Targets:
-    """The splits' targets; those of Splits are tensors already, and stay as they are where they are packed."""
+    """The splits' targets; those of Splits are tensors already, and are unchanged if they are packed."""
     ready = [split for split in given.values() if isinstance(split, Split)]
     packing = ready[0].target_packing if ready else None
     return (ys, (), packing) if packing is not None else code.targets(ys)
@@ -108,7 +108,7 @@ def _inputs(x: Any, where: str, text: bool) -> tuple[Tensor, Packing | None]:
 
 
 def _on_items(where: str, split: Split) -> Iterator[str]:
-    """What is done with a split whose Dataset gives other items at each read."""
+    """The split of a Dataset whose items differ at each read, and a note."""
     if split.items is None:
         return
     if where == "train":
@@ -123,7 +123,7 @@ def _on_items(where: str, split: Split) -> Iterator[str]:
 
 
 def kind_of(split: Split) -> Kind:
-    """What inputs are, as far as their type and shape tell."""
+    """The kind of the inputs, as far as their type and shape determine it."""
     if not split.x.is_floating_point():
         return "text"
     return {4: "image", 2: "tabular"}.get(split.x.ndim, "other")  # type: ignore[return-value]

@@ -1,4 +1,4 @@
-"""A task made from a folder of images, one subfolder a class: `ablate study images/`."""
+"""A task made from a folder of images, one subfolder per class: `ablate study images/`."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from ablate.tasks.task import Task
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 FIFTHS = "TVSTT"
 SIDE = 32
-"""Images that are larger, or of several sizes, are made square of this many pixels."""
+"""Images that are larger, or of several sizes, are resized to squares of this side in pixels."""
 MOST = 2 << 30
-"""Bytes of all images as float32, which are held in memory."""
+"""Largest size in bytes of all images as float32, which are held in memory."""
 WIDTHS = (16, 32, 32)
 
 
 def image_task(name: str) -> Task:
-    """The task of telling the classes of the images in the folder `name` apart.
+    """The task of classifying the images in the folder `name`.
 
-    Subfolders "train", "validation" (or "val") and "test", each with a subfolder for every class, are taken as these
-    splits; else the classes are the folder's own subfolders, of whose images three fifths are for training. Raises
-    InputError: no folder, fewer than two classes, an image that cannot be read, more than memory is meant to hold.
+    Subfolders "train", "validation" (or "val") and "test", each with a subfolder for every class, are used as these
+    splits; otherwise the classes are the folder's own subfolders, of whose images three fifths are for training. Raises
+    InputError: no folder, fewer than two classes, an image that cannot be read, more data than the memory limit.
     """
     folder = Path(name)
     files = _files(folder)
@@ -85,7 +85,7 @@ def _files(folder: Path) -> list[tuple[Path, str, str]]:
 
 
 def _rows(given: np.ndarray, y: np.ndarray) -> dict[str, np.ndarray]:
-    """Rows of each split: those that the folders name; missing ones are dealt out of training, stratified."""
+    """Rows of each split: those that the folders name; missing ones are taken from training, stratified."""
     if not given.any():
         return deal(len(y), FIFTHS, y)
     rows = {letter: np.flatnonzero(given == letter) for letter in set(given.tolist())}
@@ -121,6 +121,6 @@ def _pixels(path: Path, side: tuple[int, int] | None) -> np.ndarray:
 
 
 def _sha256(files: list[tuple[Path, str, str]]) -> str:
-    """Of the images' names and sizes in bytes: tells a worker that it reads the same folder."""
+    """Hash of the images' names and sizes in bytes, by which a worker checks that it reads the same folder."""
     lines = [f"{path.parent.name}/{path.name} {path.stat().st_size}" for path, _, _ in files]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Are images `[N, C, H, W]`, as data tricks take them to be, or have they their channels last?"""
+"""Checks that images are `[N, C, H, W]`, as data tricks assume, and not channels-last."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch import nn
 from ablate.records.errors import InputError
 
 CHANNELS = (1, 2, 3, 4)
-"""Sizes of a dimension that is probably an image's channels."""
+"""Sizes of a dimension that probably are an image's channels."""
 
 
 @contextmanager
 def first_convolution_input(model: nn.Module) -> Iterator[list[list[int]]]:
-    """The shape of what the model's first 2-D convolution is given in a forward pass within; empty if it has none."""
+    """Context: records the input shape of the model's first 2-D convolution in a forward pass; empty if it has none."""
     seen: list[list[int]] = []
 
     def note(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
@@ -34,9 +34,9 @@ def first_convolution_input(model: nn.Module) -> Iterator[list[list[int]]]:
 def check_layout(shape: list[int], convolved: list[int] | None) -> None:
     """Raise InputError for images of `shape` `[N, H, W, C]`.
 
-    convolved: the shape `[B, ...]` of the first convolution's input. Where that is an image with its channels moved to
-    the front, the model moves them itself; where it is the image as it was given, it is `[C, H, W]`. Without a convolution
-    only the sizes tell.
+    convolved: the shape `[B, ...]` of the first convolution's input. If that is an image with its channels moved to
+    the front, the model moves them itself; if it is the unchanged image, that is `[C, H, W]`. Without a convolution
+    only the sizes decide.
     """
     height, width, channels = image = shape[1:]
     if convolved is None:

@@ -1,6 +1,6 @@
-"""What loading a task will import, told without loading it: workers are forked from a server that has it already.
+"""The modules that loading a task will import, found without loading it: workers are forked from a server that has already imported them.
 
-Only libraries that are slow to import are told. What is told too much costs that server time, what is told too little costs
+Only libraries that are slow to import matter. A superfluous one costs the server time, a missing one costs
 every worker that time.
 """
 
@@ -23,7 +23,7 @@ SLOW = ("pandas", "sklearn", "scipy")
 
 def imports(given: str, studies: Path) -> tuple[str, ...]:
     """Modules that the task of `given` needs: a study file, the name of one in the folder `studies`, a task's name,
-    or `file.py:attribute`. None where that cannot be read: whoever opens it says why."""
+    or `file.py:attribute`. None if that cannot be read; the error is reported when it is opened."""
     try:
         return of_task(_task(given, studies))
     except (OSError, ValueError, SyntaxError):
@@ -31,7 +31,7 @@ def imports(given: str, studies: Path) -> tuple[str, ...]:
 
 
 def of_task(reference: str) -> tuple[str, ...]:
-    """The same of a task's name or `file.py:attribute`. Raises OSError, ValueError or SyntaxError."""
+    """The modules of a task's name or `file.py:attribute`. Raises OSError, ValueError or SyntaxError."""
     if reference in CARDS:
         return of_card(CARDS[reference])
     path = reference.rpartition(":")[0]
@@ -41,7 +41,7 @@ def of_task(reference: str) -> tuple[str, ...]:
 
 
 def of_card(card: TaskCard) -> tuple[str, ...]:
-    """What `builtin` imports for it."""
+    """The modules that `builtin` imports for it."""
     fetched = bool(card.missing())
     table = card.kind == "tabular"
     shipped = table and not card.needs
@@ -50,7 +50,7 @@ def of_card(card: TaskCard) -> tuple[str, ...]:
 
 
 def of_source(source: bytes) -> tuple[str, ...]:
-    """The slow modules that a file imports, wherever in it. The file is not run."""
+    """The slow modules that a file imports anywhere. The file is not run."""
     modules = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:

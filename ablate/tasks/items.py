@@ -1,7 +1,7 @@
-"""The items of a Dataset or a stream, which may come out differently at each read.
+"""The items of a Dataset or a stream, which may differ at each read.
 
-Transforms that draw at random, or that change with the epoch, are part of training: such items are read anew each
-epoch. A read is made with the global generators seeded by the epoch, and so is a function of the epoch alone.
+Transforms that draw at random, or that change with the epoch, are part of training: such items are read again each
+epoch. The global generators are seeded by the epoch before a read, so that the items depend only on the epoch.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ablate.tasks.packing import leaves_of, nested
 from ablate.tasks.user_code import generators, repeatable
 
 TRIED = 32
-"""Items that are read again, to see whether they are the same."""
+"""Number of items that are read again to check whether they are the same."""
 Path = tuple[str | int, ...]
 LABELS = ("labels", "label")
 """Keys of the target in an item that is a mapping, as in Hugging Face's data sets."""
@@ -30,7 +30,7 @@ Read = tuple[Any, Any]
 Source = Dataset[Any]
 """A map-style Dataset, or an IterableDataset: a stream."""
 CHECKED = 64
-"""Items after which the memory that they take is looked at again."""
+"""Number of items after which their memory use is checked again."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,14 +47,14 @@ class Items:
     exact: bool
 
     def at(self, rows: Sequence[int], epoch: int) -> tuple[Tensor, Tensor]:
-        """(x, y) of the items `rows`, as they are in epoch `epoch` (the first is 0)."""
+        """(x, y) of the items `rows` as of epoch `epoch` (the first is 0)."""
         return self.prepare(*read(self.dataset, self.where, rows, epoch))
 
 
 def read(dataset: Source, where: str, rows: Sequence[int] | None = None, epoch: int = 0) -> Read:
     """The items `rows` (ascending; all by default), stacked: x `[N, ...]` and y `[N, ...]`, drawn under the epoch's seed.
 
-    y may be a dict or a tuple as x. Raises InputError for items that are no pair (x, y) or of different shapes, and before
+    y may be a dict or a tuple as x. Raises InputError for items that are not a pair (x, y) or of different shapes, and before
     they fill the memory. `where`: the split's name, for messages.
     """
     columns: dict[Path, Column] = {}
@@ -110,7 +110,7 @@ def items_at(dataset: Source, where: str, rows: Sequence[int] | None) -> Iterato
 
 
 def _count(dataset: Source, rows: Sequence[int] | None) -> int | None:
-    """How many items will be read, as far as is known."""
+    """The number of items to be read, if known."""
     if rows is not None:
         return len(rows)
     try:
@@ -120,7 +120,7 @@ def _count(dataset: Source, rows: Sequence[int] | None) -> int | None:
 
 
 class Column:
-    """One tensor (or array of text) of the items; where their count is known it is filled in place, and so held once."""
+    """One tensor (or array of text) of the items; if their number is known it is filled in place, without a copy."""
 
     def __init__(self, first: Tensor | np.ndarray, count: int | None) -> None:
         self.shape = tuple(first.shape)
@@ -144,7 +144,7 @@ class Column:
         return value.nbytes * self.size
 
     def whole(self) -> Any:
-        """`[N, *shape]` of what was put in."""
+        """The items as `[N, *shape]`."""
         if self.values is not None:
             return self.values[: self.size]
         return torch.stack(self.rows) if isinstance(self.rows[0], Tensor) else np.stack(self.rows)  # type: ignore[arg-type]
@@ -171,7 +171,7 @@ def _as_value(value: Any) -> Tensor | np.ndarray:
 def _check_like(
     x: Mapping[Path, Tensor | np.ndarray], first: Mapping[Path, Column], this: str, that: str
 ) -> None:
-    """Raise InputError where an item's tensors are not those of the first item, in name and shape."""
+    """Raise InputError if an item's tensors differ from those of the first item in name or shape."""
     if x.keys() != first.keys():
         name = _name(min(x.keys() ^ first.keys(), key=str))
         raise InputError(f"only one of {this} and {that} has {name}", hint="give all items the same entries")
@@ -192,13 +192,13 @@ def _name(path: Path) -> str:
 def variation(dataset: Source, where: str, first: Read) -> tuple[bool, bool]:
     """(whether items differ from read to read, whether a read repeats under the same seed). `first`: the read of epoch 0.
 
-    Items differ if reading some of them again gives others, draws from a global generator, or if the Dataset has a
+    Items differ if reading some of them again returns others or draws from a global generator, or if the Dataset has a
     `set_epoch`, as samplers and datasets do whose order or transforms change with the epoch.
     """
     size = len(next(value for _, value in leaves_of(first[1])))
     spread = (
         size if not isinstance(dataset, IterableDataset) else min(TRIED, size)
-    )  # a stream is read from its beginning
+    )  # a stream is always read from its start
     rows = sorted({round(i * (spread - 1) / max(1, TRIED - 1)) for i in range(min(TRIED, size))})
     draws = hasattr(dataset, "set_epoch")
     with repeatable():

@@ -1,4 +1,4 @@
-"""Models with lazy layers (`nn.LazyLinear`, …), whose sizes the first forward pass finds out."""
+"""Models with lazy layers (`nn.LazyLinear`, …), whose sizes are determined by the first forward pass."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from ablate.tasks.user_code import UsersCode
 
 
 def materialised(module: nn.Module, example: Tensor) -> nn.Module:
-    """`module`, whose lazy layers have their sizes by a forward pass on `example` `[B, …]` in evaluation mode.
+    """`module` with the sizes of its lazy layers set by a forward pass on `example` `[B, …]` in evaluation mode.
 
-    Their initial weights are drawn from torch's generator. Every layer keeps its mode. Raises InputError where the forward
+    Their initial weights are drawn from torch's generator. Every layer keeps its mode. Raises InputError if the forward
     pass fails or leaves a layer without its size.
     """
     if not any(map(is_lazy, module.parameters())):

@@ -22,7 +22,7 @@ from ablate.tasks.user_code import UsersCode, repeatable
 
 def load(name: str) -> Task:
     """The built-in task of that name, the Task that `path/file.py:attribute` holds or returns, one that predicts a column
-    of a table, `path/file.csv:column`, or one that tells images apart by the subfolders that they are in, `path/images/`.
+    of a table, `path/file.csv:column`, or one that classifies images by subfolder, `path/images/`.
 
     Only the file that was typed is imported, and `task.source_sha256` is the hash of the bytes that ran. Its
     folder is added to the end of `sys.path`, so that it can import its neighbours. Raises InputError: unknown
@@ -88,7 +88,7 @@ def _read(path: Path) -> bytes:
 
 
 def _imported(path: Path, content: bytes) -> ModuleType:
-    """Run the file as a fresh module. It stays in `sys.modules`, which dataclasses and pickling rely on."""
+    """Run the file as a fresh module. It stays in `sys.modules`, as dataclasses and pickling require."""
     digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
     name = f"ablate_task_{re.sub(r'[^0-9A-Za-z_]', '_', path.stem)}_{digest}"
     spec = importlib.util.spec_from_loader(name, _Source(path, content), origin=str(path))
@@ -112,7 +112,7 @@ def _imported(path: Path, content: bytes) -> ModuleType:
 
 
 class _Source(importlib.abc.SourceLoader):
-    """Runs exactly the bytes that were hashed, and leaves no compiled copy beside the user's file."""
+    """Runs exactly the bytes that were hashed, and writes no compiled copy next to the user's file."""
 
     def __init__(self, path: Path, content: bytes) -> None:
         self.path, self.content = path, content

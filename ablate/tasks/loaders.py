@@ -1,4 +1,4 @@
-"""DataLoaders and what is indexed like a Dataset as sources: the data set is used, and what is not is told."""
+"""DataLoaders and objects indexed like a Dataset as sources: the data set is used, and notes say what is ignored."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def unwrapped(given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
 
 class Indexed(Dataset[Any]):
-    """Items by number of an object that is no torch Dataset but is used as one: of Hugging Face's `datasets`, or a list."""
+    """Items by index of an object that is used as a Dataset without being one: of Hugging Face's `datasets`, or a list."""
 
     def __init__(self, items: Any) -> None:
         self.items = items
@@ -45,7 +45,7 @@ class Indexed(Dataset[Any]):
 
 
 def is_indexed(source: Any) -> bool:
-    """Whether `source` has items by number and is neither a pair, an array nor a frame."""
+    """Whether `source` has items by index and is neither a pair, an array nor a frame."""
     kind = type(source)
     if isinstance(source, Dataset | Mapping | Sequence | Tensor) or hasattr(source, "__array__"):
         return False

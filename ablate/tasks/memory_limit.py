@@ -12,14 +12,14 @@ SHARE = 4
 
 
 def most_bytes() -> int:
-    """A quarter of the machine's memory; 2 GiB where that is not known."""
+    """A quarter of the machine's memory; 2 GiB if unknown."""
     if not {"SC_PHYS_PAGES", "SC_PAGE_SIZE"} <= set(getattr(os, "sysconf_names", ())):
         return 2 * GIB
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // SHARE
 
 
 def check_bytes(needed: int, what: str, hint: str = "") -> None:
-    """Raise InputError where `needed` bytes are more than data may take. `what`: "train x: 20000 examples of shape [3, 224, 224]"."""
+    """Raise InputError if `needed` bytes exceed the limit. `what`: "train x: 20000 examples of shape [3, 224, 224]"."""
     if needed > (most := most_bytes()):
         raise InputError(
             f"{what} would take {needed / GIB:.3g} GiB in memory, where {most / GIB:.3g} GiB may be taken",

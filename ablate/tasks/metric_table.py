@@ -26,7 +26,7 @@ CRITERIA: tuple[Criterion, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One metric: its name, which way is better, and what it says."""
+    """One metric: its name, its direction and its meaning."""
 
     name: str
     direction: Direction
@@ -110,7 +110,7 @@ SHARES = frozenset(
         "average_precision", "subset_accuracy", "label_accuracy", "mean_iou",
     }
 )  # fmt: skip
-"""Metrics on a scale of which 1 is the whole: a hundredth is a point."""
+"""Metrics on a scale from 0 to 1: a hundredth is a percentage point."""
 DEFAULT: dict[Criterion, str] = {
     "classification": "validation/accuracy",
     "regression": "validation/rmse",
@@ -123,9 +123,9 @@ DEFAULT: dict[Criterion, str] = {
 
 
 def metric_info(criterion: Criterion, metric: str, custom: Mapping[str, Metric] | None = None) -> Metric:
-    """The entry for `accuracy` or `validation/accuracy`. `own`: the task's own metrics, by name.
+    """The entry for `accuracy` or `validation/accuracy`. `custom`: the task's own metrics, by name.
 
-    Raises InputError for a name that is not there.
+    Raises InputError for an unknown name.
     """
     name = metric.rpartition("/")[2]
     table = METRICS[criterion] | dict(custom or {})
@@ -141,14 +141,14 @@ def metric_info(criterion: Criterion, metric: str, custom: Mapping[str, Metric] 
 
 
 def is_share(metric: str) -> bool:
-    """Whether a hundredth of the metric, `accuracy` or `validation/accuracy`, is a point."""
+    """Whether a hundredth of the metric, `accuracy` or `validation/accuracy`, is a percentage point."""
     return metric.rpartition("/")[2] in SHARES
 
 
 def selection_metric(
     criterion: Criterion, metric: str | None, custom: Mapping[str, Metric] | None = None
 ) -> str:
-    """The full name `validation/NAME` of the metric that search and ranking look at.
+    """The full name `validation/NAME` of the metric that search and ranking use.
 
     Raises InputError for an unknown name, and for any split but validation: test data is for `confirm`.
     """

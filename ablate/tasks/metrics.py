@@ -1,8 +1,8 @@
-"""Metrics for K lanes at once, in float64, so that no lane's value depends on which lanes sit beside it.
+"""Metrics for K lanes at once, in float64, so that no lane's value depends on the other lanes.
 
 All reductions are pairwise trees of elementwise additions (`tree_sum`), or exact (maxima, counts): a library
-sum may split its work by the tensor's whole size and then rounds differently for another K. Where a lane's
-output is not finite, each of its metrics is NaN; a diverged lane has no accuracy, not even a bad one.
+sum may split its work by the tensor's total size and then rounds differently for another K. If a lane's
+output is not finite, all of its metrics are NaN: a diverged lane has no accuracy, not even a low one.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def by_lanes(
     y: Tensor,
     only: Collection[str] | None,
 ) -> Metrics:
-    """Compute in chunks of lanes that fit `CHUNK`, and blank the lanes whose output is not finite."""
+    """Compute in chunks of lanes that fit `CHUNK`; NaN for lanes whose output is not finite."""
     wanted = {metric_info(criterion, name).name for name in (METRICS[criterion] if only is None else only)}
     width = max(output.shape[-1], ECE_BINS if criterion == "classification" else 1)
     pieces: list[Metrics] = []
@@ -96,7 +96,7 @@ def _classification(logits: Tensor, y: Tensor) -> Iterator[tuple[str, Callable[[
     lanes, count, classes = logits.shape
     log_probability = _log_probability(logits)
     top = log_probability.amax(-1)
-    # The first of equal logits wins on every device; argmax leaves ties open. (Of whole numbers `amin` takes many times as long.)
+    # The first of equal logits wins on every device; argmax leaves ties undefined. (`amin` on integers takes many times as long.)
     numbers = torch.arange(classes, dtype=logits.dtype, device=logits.device)
     predicted = torch.where(logits == logits.amax(-1, keepdim=True), numbers, classes).amin(-1)
     correct = (predicted == y).double()
@@ -154,7 +154,7 @@ def ranked_areas(scores: Tensor, members: Tensor) -> Tensor:
     """Areas under ROC curves: `[..., N]` scores, float64 `[..., N]` 1 for a member and else 0 -> `[...]`.
 
     The probability that a member scores higher than another example, ties counted half, from the sum of the members'
-    ranks (Mann & Whitney 1947). Ranks are whole or half numbers, so that sums are exact in any order. NaN where all
+    ranks (Mann & Whitney 1947). Ranks are integers or half-integers, so that sums are exact in any order. NaN if all
     examples or none are members.
     """
     ordered, order = scores.sort(dim=-1)
@@ -193,7 +193,7 @@ def _mean(values: Tensor) -> Tensor:
 
 
 def mean_over(values: Tensor, counted: Tensor) -> Tensor:
-    """The mean over the last dimension of the values that are `counted`; NaN where none is."""
+    """The mean over the last dimension of the values that are `counted`; NaN if none is."""
     return tree_sum(values.where(counted, values.new_zeros(()))) / counted.sum(-1)
 
 

@@ -1,4 +1,4 @@
-"""The built-in tasks' models: small and plain. No norm layers and no dropout, which are tricks' business."""
+"""The built-in tasks' models: small and plain, without norm layers and dropout, which are tricks."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ def convnet(
 ) -> nn.Sequential:
     """3×3 convolutions with ReLU, a 2×2 max-pool after each of the first `pools`, and a linear head.
 
-    `stride`: of the first convolution (2 halves the image before anything is spent on it).
+    `stride`: of the first convolution (2 halves the image at once).
 
-    image: (C, H, W). Maps `[B, C, H, W]` to `[B, outputs]`. Where two widths are equal and nothing is pooled
+    image: (C, H, W). Maps `[B, C, H, W]` to `[B, outputs]`. If two widths are equal and nothing is pooled
     between them, convolution and ReLU form a block that keeps its shape (which a skip connection needs).
     """
     channels, height, width = image

@@ -1,7 +1,7 @@
-"""A loss of the user's own: a function `(outputs, targets)`, called as torch's losses are.
+"""A custom loss: a function `(outputs, targets)`, called like torch's losses.
 
-It sees one lane's batch in the form that the model returns and the data have, and gives a number for each example, `[B]`,
-or the batch's mean. Lanes go through `torch.vmap` together where that gives the same bits as one after the other.
+It gets one lane's batch in the form that the model returns and the data have, and returns a number for each example, `[B]`,
+or the batch's mean. Lanes run together under `torch.vmap` if that gives the same bits as one after the other.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from ablate.tasks.packing import Packing
 from ablate.tasks.user_code import UsersCode
 
 PROBED = 3
-"""Lanes with which it is tried whether vmap computes the same."""
+"""Number of lanes with which vmap is tested."""
 FAILURES = (RuntimeError, NotImplementedError, TypeError, ValueError, AttributeError, LookupError, InputError)
 
 
 def checked_loss(loss: Any) -> Callable[[Any, Any], Any] | None:
-    """`loss`, if it can be one. Raises InputError for a class, for parameters that nothing would train, for no function."""
+    """`loss`, checked. Raises InputError for a class, for parameters that nothing would train, for anything but a function."""
     if loss is None:
         return None
     if isinstance(loss, type):
@@ -42,7 +42,7 @@ def checked_loss(loss: Any) -> Callable[[Any, Any], Any] | None:
 
 
 def criterion_of(given: str | None, loss: Callable[[Any, Any], Any] | None) -> Criterion:
-    """The criterion that is meant: classification, or "custom" with a loss, unless `given`. Raises InputError."""
+    """The criterion: `given`, or by default classification, or "custom" with a loss. Raises InputError."""
     if given is None:
         return "classification" if loss is None else "custom"
     if given not in CRITERIA:
@@ -58,7 +58,7 @@ def criterion_of(given: str | None, loss: Callable[[Any, Any], Any] | None) -> C
 class OwnLoss:
     """A user's loss on packed tensors.
 
-    shape: of one example's outputs as the model returns them. outputs, targets: how they are packed; None where they are
+    shape: of one example's outputs as the model returns them. outputs, targets: how they are packed; None if they are
     one tensor.
     """
 
@@ -90,7 +90,7 @@ class OwnLoss:
         return self(outputs, target).mean()
 
     def unpacked(self, outputs: Tensor, target: Tensor) -> tuple[Any, Any]:
-        """One lane's (outputs, targets) in the user's own form."""
+        """One lane's (outputs, targets) in the user's form."""
         shaped = (
             outputs.reshape(len(outputs), *self.shape)
             if self.outputs is None
@@ -105,7 +105,7 @@ class OwnLoss:
         return torch.stack([self(*lane) for lane in zip(outputs, target, strict=True)])
 
     def vmaps(self, target: Tensor) -> bool:
-        """Whether vmap gives lanes the bits that they have one after the other. `target`: of a batch `[B, …]`."""
+        """Whether vmap gives the same bits as lanes one after the other. `target`: of a batch `[B, …]`."""
         generator = torch.Generator().manual_seed(0)
         width = self.shape if self.outputs is None else (self.outputs.width,)
         outputs = torch.randn(PROBED, len(target), *width, generator=generator)

@@ -1,6 +1,6 @@
-"""Metrics of the user's own: functions `(outputs, targets) -> float`, or objects of torchmetrics.
+"""Custom metrics: functions `(outputs, targets) -> float`, or torchmetrics objects.
 
-They see a whole split's outputs of one run on the CPU, in the form that the model returns, and its targets.
+They get the outputs of one run for a whole split on the CPU, in the form that the model returns, and its targets.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class OwnMetric:
         return self.metric.name
 
     def __call__(self, outputs: Any, targets: Any) -> float:
-        """The value for one lane's split. Raises InputError where the function raises, or gives no number."""
+        """The value for one lane's split. Raises InputError if the function raises or returns no number."""
         with UsersCode(f"the metric '{self.name}'"):
             value = _updated(self.function, outputs, targets) if is_torchmetric(self.function) else self.function(outputs, targets)  # fmt: skip
         if isinstance(value, Tensor) and value.numel() == 1:
@@ -65,7 +65,7 @@ def _updated(metric: Any, outputs: Any, targets: Any) -> Any:
 
 
 def own_metrics(given: Any, criterion: Criterion) -> dict[str, OwnMetric]:
-    """The task's `metrics` by name. Raises InputError for a name that is taken, and where no direction is known."""
+    """The task's `metrics` by name. Raises InputError for a name that is taken or an unknown direction."""
     if given is None:
         return {}
     checked = {}

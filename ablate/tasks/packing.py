@@ -1,7 +1,7 @@
-"""Nested inputs (dicts and tuples of tensors) as the columns of one tensor, and the model that takes them apart again.
+"""Nested inputs (dicts and tuples of tensors) as the columns of one tensor, and the model that unpacks them.
 
-Everything that handles examples (splits, batches, order, checkpoints) so handles one tensor `[N, F]`. A column holds its
-numbers exactly: int64 where all leaves are whole numbers, float32 where all are floats, else float64.
+So everything that handles examples (splits, batches, order, checkpoints) handles one tensor `[N, F]`. A column holds its
+numbers exactly: int64 if all leaves are integers, float32 if all are floats, else float64.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Leaf:
 
 @dataclass(frozen=True)
 class Packing:
-    """How nested inputs lie in the columns of one tensor, leaf after leaf."""
+    """The layout of nested inputs in the columns of one tensor, leaf after leaf."""
 
     leaves: tuple[Leaf, ...]
 
@@ -68,7 +68,7 @@ def is_nested(x: Any) -> bool:
 
 
 def leaves_of(x: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Any]]:
-    """(path, value) of everything in nested inputs that is no mapping and no tuple, in order."""
+    """(path, value) of the leaves of nested inputs, i.e. all but mappings and tuples, in order."""
     if isinstance(x, Mapping):
         for key in x:
             yield from leaves_of(x[key], (*path, str(key)))
@@ -80,7 +80,7 @@ def leaves_of(x: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[
 
 
 def nested(leaves: list[tuple[tuple[str | int, ...], Any]]) -> Any:
-    """The inverse of `leaves_of`: keys that are whole numbers make a tuple."""
+    """The inverse of `leaves_of`: integer keys make a tuple."""
     if len(leaves) == 1 and not leaves[0][0]:
         return leaves[0][1]
     groups: dict[str | int, list[tuple[tuple[str | int, ...], Any]]] = {}
@@ -93,7 +93,7 @@ def nested(leaves: list[tuple[tuple[str | int, ...], Any]]) -> Any:
 def pack(x: Any, where: str, convert: Convert, letter: str = "x") -> tuple[Tensor, Packing]:
     """Nested inputs (or targets, `letter` "y"), each leaf `[N, ...]`, as one tensor `[N, F]`. `convert`: a leaf and its name -> a tensor.
 
-    Raises InputError where leaves differ in length. Floats become float32; whole numbers and booleans stay what they are.
+    Raises InputError if leaves differ in length. Floats become float32; integers and booleans keep their type.
     """
     values: list[Tensor] = []
     leaves: list[Leaf] = []
@@ -116,9 +116,9 @@ def pack(x: Any, where: str, convert: Convert, letter: str = "x") -> tuple[Tenso
 @dataclass(frozen=True)
 class Adapted:
     """A model factory whose modules take packed inputs and return one tensor. It makes the user's modules, with the class
-    changed to a subclass that differs in `forward` only, so that names and state are the user's own.
+    changed to a subclass that differs in `forward` only, so that names and state are the user's.
 
-    packing: of the inputs; None where they are one tensor. output: which of several outputs is the prediction. whole: where
+    packing: of the inputs; None if they are one tensor. output: which of several outputs is the prediction. whole: if
     `output` says nothing and several outputs have no "logits", all of them are packed into one tensor `[B, F]`.
     """
 
@@ -129,7 +129,7 @@ class Adapted:
 
     def __call__(self) -> nn.Module:
         module = self.factory()
-        if isinstance(module, nn.Module):  # anything else is refused by `check`
+        if isinstance(module, nn.Module):  # anything else is rejected by `check`
             module.__class__ = _subclass(type(module), self)
         return module
 
@@ -152,14 +152,14 @@ def _subclass(kind: type[nn.Module], adapted: Adapted) -> type[nn.Module]:
 
 
 def users_own(module: nn.Module) -> nn.Module:
-    """`module` with its own class again, which takes inputs in the form that the user gave them."""
+    """`module` with its original class, which takes inputs in the user's form."""
     if (users_class := getattr(type(module), "users_class", None)) is not None:
         module.__class__ = users_class
     return module
 
 
 def several_outputs(outputs: Any) -> list[tuple[tuple[str | int, ...], Tensor]]:
-    """(path, tensor `[B, …]`) of all outputs of a model that returns several and none called "logits"; else nothing."""
+    """(path, tensor `[B, …]`) of all outputs of a model that returns several without one called "logits"; else nothing."""
     if (
         isinstance(outputs, Tensor | Proxy)
         or not isinstance(outputs, Mapping | tuple | list)
@@ -183,7 +183,7 @@ def several_outputs(outputs: Any) -> list[tuple[tuple[str | int, ...], Tensor]]:
 
 @dataclass(frozen=True)
 class OutputForm:
-    """The form of one example's outputs: `shape` as the model returns them, `packing` where they are several."""
+    """The form of one example's outputs: `shape` as the model returns them, `packing` if there are several."""
 
     shape: tuple[int, ...]
     packing: Packing | None = None
@@ -212,13 +212,13 @@ def output_form(model: Callable[[], nn.Module], x: Tensor) -> OutputForm:
 
 
 def returns_several(model: Callable[[], nn.Module], x: Tensor) -> bool:
-    """Whether a fresh model returns anything but one tensor for the examples `x`; False where it fails."""
+    """Whether a fresh model returns anything but one tensor for the examples `x`; False if it fails."""
     outputs = tried(model, x)
     return outputs is not FAILED and not isinstance(outputs, Tensor)
 
 
 def prediction(outputs: Any, output: str | int | None) -> Tensor:
-    """The tensor among a model's `outputs` that is its prediction. Raises InputError where that is not clear.
+    """The tensor among a model's `outputs` that is its prediction. Raises InputError if that is ambiguous.
 
     output: a key of a mapping or an attribute (as of transformers' ModelOutput), or a position; None: the only tensor,
     or the one called "logits".

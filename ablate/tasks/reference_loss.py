@@ -1,4 +1,4 @@
-"""The loss of outputs that do not depend on the inputs: what training must beat."""
+"""The loss of outputs that do not depend on the inputs, which training must beat."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from ablate.tasks.evaluation import Evaluation
 from ablate.tasks.task import Task
 
 ROWS = 512
-"""Targets to which a constant is fitted where the loss is the user's own."""
+"""Number of targets to which a constant is fitted for a custom loss."""
 STEPS = 50
 
 
 def constant_outputs(evaluation: Evaluation, y: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """The best outputs `[1, 1, …]` for all examples alike, learned from targets `y`; `shape`: of one example's outputs.
+    """The best constant outputs `[1, 1, …]`, fitted to targets `y`; `shape`: of one example's outputs.
 
-    Of a user's own loss by L-BFGS from zero; zeros where that does not find better ones.
+    For a custom loss by L-BFGS from zero; zeros if that finds nothing better.
     """
     known = evaluation.code.constant(y, shape)
     if evaluation.loss is None:

@@ -1,4 +1,4 @@
-"""Where the larger data sets come from: a folder that the user names, or OpenML if he asks for it."""
+"""Where the larger data sets come from: a folder that the user names, or OpenML on request."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ DIGITS = "sklearn/datasets/data/digits.csv.gz"
 
 
 def digits() -> tuple[np.ndarray, np.ndarray]:
-    """Pixels `[N, 64]` and labels `[N]` of scikit-learn's digits, as its `load_digits` gives them.
+    """Pixels `[N, 64]` and labels `[N]` of scikit-learn's digits, as returned by its `load_digits`.
 
-    From its file where that lies in the package as it does today: to import scikit-learn takes a second.
+    Read directly from the package's file if it has the usual path: importing scikit-learn takes a second.
     """
     file = Path(str(distribution("scikit-learn").locate_file(DIGITS)))
     if not file.is_file():
@@ -37,7 +37,7 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
 
 
 def located(card: TaskCard) -> list[Path]:
-    """The card's files; empty where they are to be fetched instead. Raises InputError if neither can be."""
+    """The card's files; empty if they are to be fetched instead. Raises InputError if neither can be."""
     missing = card.missing()
     if not missing:
         return [Path(os.environ[DATA]) / file for file in card.needs]

@@ -1,4 +1,4 @@
-"""Splits of a data set, and how missing ones are taken from the training data: for ever the same way."""
+"""Splits of a data set, and how missing ones are taken from the training data, reproducibly."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Split:
 
     x: float32 `[N, C, H, W]` (images), `[N, F]` (tables) or any `[N, ...]`; token ids are int64 `[N, T]`.
     y: int64 `[N]` for classification; float32 `[N, D]` for regression (D = 1 for a single target); else `[N, ...]`.
-    rows: where each example stood in the data that the user gave, from 0; None: in the same place.
-    items: the Dataset that the examples were read from, if it gives others at each read.
-    packing: of nested inputs, how they lie in the columns of x. target_packing: the same of nested targets and y.
+    rows: the index of each example in the user's data, from 0; None: the same index.
+    items: the Dataset from which the examples were read, if they differ at each read.
+    packing: the layout of nested inputs in the columns of x. target_packing: that of nested targets in y.
     """
 
     x: Tensor
@@ -49,7 +49,7 @@ class Split:
         return replace(self, x=self.x[index], y=self.y[index], rows=numbers)
 
     def in_epoch(self, epoch: int) -> Split:
-        """The examples as they are in epoch `epoch` (from 0): read anew where their Dataset gives others at each read."""
+        """The examples as of epoch `epoch` (from 0): read again if their Dataset's items differ at each read."""
         if self.items is None or epoch == 0:
             return self
         rows = range(len(self)) if self.rows is None else self.rows.tolist()
@@ -57,15 +57,15 @@ class Split:
         return replace(self, x=x, y=y)
 
     def row(self, position: int) -> int:
-        """The person's own row (from 0) of the example at `position`."""
+        """The row in the user's data (from 0) of the example at `position`."""
         return position if self.rows is None else int(self.rows[position])
 
 
 def shuffled(count: int, seed: int = 0) -> np.ndarray:
     """A permutation of 0 … count-1 that is the same on every machine and with every library version.
 
-    Orders the numbers by their image under the mixer of SplitMix64 (Steele, Lea & Flood, 2014), so that no
-    random generator's stream is relied on.
+    Orders the numbers by their image under the mixer of SplitMix64 (Steele, Lea & Flood, 2014), independent of any
+    random generator.
     """
     with np.errstate(over="ignore"):
         z = (np.arange(count, dtype=np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
@@ -77,7 +77,7 @@ def shuffled(count: int, seed: int = 0) -> np.ndarray:
 
 
 def resplit(train: Split, validation: Split, seed: int, *, stratified: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Deal the rows of train and validation (in this order: 0 … N-1) anew, as a function of `seed`.
+    """Split the rows of train and validation (in this order: 0 … N-1) anew, as a function of `seed`.
 
     Returns (training rows, validation rows), int64, sorted, of the sizes that the splits have. `stratified`: by
     class, so that each class keeps its numbers of training and validation examples.
@@ -98,9 +98,9 @@ def resplit(train: Split, validation: Split, seed: int, *, stratified: bool) -> 
 
 
 def deal(count: int, pattern: str, strata: np.ndarray | None = None, seed: int = 0) -> dict[str, np.ndarray]:
-    """Deal `count` rows out to parts, like cards: `pattern` "TVSTT" gives 3/5 to T and 1/5 each to V and S.
+    """Assign `count` rows to parts in turn: `pattern` "TVSTT" gives 3/5 to T and 1/5 each to V and S.
 
-    With `strata` (int `[count]`) each stratum is dealt out on its own, beginning at the pattern's first
+    With `strata` (int `[count]`) each stratum is assigned separately, starting at the pattern's first
     letter: a class of one example goes to training, and every class keeps its share within one example.
     Returns sorted row numbers for each letter.
     """

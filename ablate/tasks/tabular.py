@@ -1,4 +1,4 @@
-"""From a frame with text, dates, gaps and wild scales to numbers that a network can take, by scikit-learn's transformers."""
+"""From a frame with text, dates, gaps and different scales to numbers for a network, by scikit-learn's transformers."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 GAP = "missing"
 LEVELS = 64
-"""Most 0/1 columns of a text column: the levels that are rarest in training share the last one."""
+"""Maximum number of 0/1 columns of a text column: the levels that are rarest in training share the last one."""
 DISTINCT = 20
-"""A text column of more levels, with a level of its own in most rows, is a name or a number of the row and no category."""
+"""A text column with more levels, most of which occur once, is an identifier and not a category."""
 ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}.*)?")
 PARTS = ("year", "month", "day", "day_of_week", "hour")
 
 
 @dataclass(frozen=True)
 class TableEncoder:
-    """What was learned from training rows; called with a frame of the same columns it gives float32 `[N, F]`.
+    """An encoder fitted on training rows; called with a frame of the same columns it returns float32 `[N, F]`.
 
     Numbers and booleans: gaps filled by the training median, with a 0/1 column that says so; then scaled to mean 0 and
     deviation 1. Dates: year, month, day, day of the week and hour as numbers. Text: one 0/1 column for each level, a gap being a
@@ -50,7 +50,7 @@ class TableEncoder:
 
 
 def fit_encoder(table: pd.DataFrame, train: np.ndarray) -> TableEncoder:
-    """Learn the encoding of `table` from its rows `train` (indices). Raises InputError where no column can be used."""
+    """Learn the encoding of `table` from its rows `train` (indices). Raises InputError if no column can be used."""
     from pandas.api.types import is_datetime64_any_dtype, is_numeric_dtype
     from sklearn.compose import ColumnTransformer
     from sklearn.impute import MissingIndicator, SimpleImputer
@@ -136,7 +136,7 @@ def encode(table: pd.DataFrame, train: np.ndarray) -> tuple[np.ndarray, tuple[st
 def standardise(values: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, float, float]:
     """`values` `[N]` scaled to mean 0 and deviation 1 over rows `train`, with that mean and deviation.
 
-    What is constant in training is only centred.
+    A constant column is only centred.
     """
     mean, deviation = float(values[train].mean()), float(values[train].std())
     return (values - mean) / (deviation or 1.0), mean, deviation

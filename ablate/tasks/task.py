@@ -1,4 +1,4 @@
-"""Task: a model, its data, and what is to be minimised. What a user builds to bring his own."""
+"""Task: a model, its data and its criterion, as users define it."""
 
 from __future__ import annotations
 
@@ -45,34 +45,34 @@ class Task:
     """A model, its data and its criterion.
 
     model: makes a fresh `nn.Module` at each call; it maps a batch x to logits `[B, classes]` or, for
-        regression, to `[B, D]`. It is called with keywords where x is a dict of tensors, with positions where x is a tuple.
+        regression, to `[B, D]`. It is called with keyword arguments if x is a dict of tensors, with positional ones if x is a tuple.
     train, validation, test: pairs (x, y) of tensors, NumPy arrays or pandas objects, Datasets, IterableDatasets that end, or
-        DataLoaders (whose data set is used). Training items that a Dataset draws at random are read anew each epoch. x may be a dict or a tuple of these, nested too (token
-        ids and masks, say); whole numbers in it stay int64.
-        A missing validation or test split is dealt out of the training data (a fifth each, stratified by
-        class, always the same rows) and `notes` says so; `test=False` does without a test split, and then
+        DataLoaders (whose data set is used). Training items that a Dataset draws at random are read again each epoch. x may be a dict or a tuple of these, nested too (token
+        ids and masks, for example); integers in it stay int64.
+        A missing validation or test split is taken from the training data (a fifth each, stratified by
+        class, always the same rows) and `notes` says so; `test=False` means no test split, and then
         nothing can be confirmed.
-    criterion: what y holds. "classification" (labels 0 … classes-1, or text; the default without a `loss`), "regression" (numbers),
+    criterion: the meaning of y. "classification" (labels 0 … classes-1, or text; the default without a `loss`), "regression" (numbers),
         "multilabel" (0 or 1, `[N, C]`), "token_classification" and "language_modelling" (classes of tokens `[N, T]`, -100
         where none counts; outputs `[B, T, V]`), "segmentation" (classes of pixels `[N, H, W]`; outputs `[B, C, H, W]`),
         "custom" (anything that the `loss` takes; the default with one).
-    loss: what is minimised in place of the criterion's loss: a function `(outputs, targets)`, called as torch's losses are
+    loss: replaces the criterion's loss: a function `(outputs, targets)`, called like torch's losses
         with what the model returns for a batch and the batch's targets; it returns a number for each example, `[B]`,
         or the batch's mean. The criterion still says what y is and which metrics are measured.
     metrics: further ones, `{"NAME": (function, "maximize")}` (or "minimize") with functions `(outputs, targets) -> float`, or
         torchmetrics objects: called with a whole split's outputs and targets on the CPU.
-    metric: what search and ranking look at, "validation/accuracy" or "validation/rmse" unless said otherwise.
+    metric: what search and ranking optimise, by default "validation/accuracy" or "validation/rmse".
     epochs, batch_size: the budget of a run, and the baseline's batch size (64, or a DataLoader's own).
-    kind: "image" (x is `[N, C, H, W]`), "tabular", "text" (token ids) or "other"; told from x's shape, and from what the model
-        takes, unless given.
-    dealt: whether training and validation examples are one random deal of the same data, which a run may then deal
-        anew by its seed; so it is where no validation data are given.
+    kind: "image" (x is `[N, C, H, W]`), "tabular", "text" (token ids) or "other"; by default inferred from
+        x's shape and from the model.
+    dealt: whether training and validation examples are a random split of the same data, which a run may then split
+        anew by its seed; always true without validation data.
     output: which output of the model is its prediction, if it returns several: a key, an attribute or a position. By
-        default "logits" of a dict or of transformers' ModelOutput; without one, a custom loss is handed all of them.
-    encode: turns new rows of the user's table into inputs, as x was made.
+        default "logits" of a dict or of transformers' ModelOutput; without one, a custom loss gets all of them.
+    encode: encodes new rows of the user's table like x.
     flips: whether an image mirrored left to right keeps its label.
 
-    Raises InputError. Only what can be told without running the model is checked here; `check` does the rest.
+    Raises InputError. Only what does not require running the model is checked here; `check` does the rest.
     """
 
     model: Callable[[], nn.Module]
@@ -188,7 +188,7 @@ class Task:
         `task.notes` says how, and `task.encode` encodes new rows. model: a function `(inputs, outputs)` that makes a fresh
         module, a small perceptron by default. changes: other arguments of the constructor (`metric`, `epochs`, …).
         """
-        from ablate.tasks.frame import frame_arguments  # scikit-learn is imported when a table is
+        from ablate.tasks.frame import frame_arguments  # imports scikit-learn
 
         return cls(**{**frame_arguments(table, target, model), **changes})
 
@@ -200,7 +200,7 @@ class Task:
 
     @cached_property
     def classes(self) -> int | None:
-        """Number of classes (one more than the largest label, or the number of names); None where no example has one class."""
+        """Number of classes (one more than the largest label, or the number of names); None unless each example has one class."""
         if self.criterion != "classification":
             return None
         return max(len(self.labels), *(int(split.y.max()) + 1 for split in self.splits.values()))
@@ -212,7 +212,7 @@ class Task:
 
     @property
     def accuracy(self) -> str:
-        """The metric that training is followed by beside the loss; "" where there is none."""
+        """The metric recorded during training besides the loss; "" if there is none."""
         return {"regression": "", "custom": "", "multilabel": "label_accuracy"}.get(
             self.criterion, "accuracy"
         )
@@ -234,7 +234,7 @@ class Task:
 
     @cached_property
     def evaluation(self) -> Evaluation:
-        """How outputs are judged. Runs the model once where the loss is the task's own."""
+        """The evaluation of outputs. Runs the model once if the loss is custom."""
         loss = None
         if self.loss is not None:
             form = self.output_form
@@ -245,7 +245,7 @@ class Task:
         )
 
     def encoded(self, y: Tensor) -> Tensor:
-        """y of a split as the target of a batch: probabilities of classes, or y itself, which a loss of the task's own takes."""
+        """y of a split as the target of a batch: probabilities of classes, or y itself for a custom loss."""
         return y if self.loss is not None else code_of(self.criterion).encoded(y, self.classes)
 
     @property
@@ -255,7 +255,7 @@ class Task:
 
     @property
     def provides(self) -> frozenset[str]:
-        """Words of `records.trick.REQUIREMENTS` that the data tell; the model's words come from surgery."""
+        """Words of `records.trick.REQUIREMENTS` that the data provide; the model's words come from surgery."""
         continuous = self.train.x.is_floating_point() and self.train.packing is None
         words = {self.criterion, self.kind, "mixable", *(["continuous"] if continuous else [])}
         return frozenset(words & set(REQUIREMENTS)) - self.lacking.keys()
@@ -269,23 +269,23 @@ class Task:
 
     @property
     def direction(self) -> Direction:
-        """Which way the metric is better: "higher" or "lower"."""
+        """The better direction of the metric: "higher" or "lower"."""
         return self.metric_info().direction
 
     def metric_info(self, metric: str | None = None) -> Metric:
-        """The entry of a metric, by default of the task's. Raises InputError for one that it does not have."""
+        """The entry of a metric, by default of the task's. Raises InputError for an unknown one."""
         custom = {name: one.metric for name, one in self.metrics.items()}
         return metric_info(self.criterion, metric or self.metric, custom)
 
     @property
     def metric_names(self) -> tuple[str, ...]:
-        """Every metric that a run is measured by."""
+        """Every metric of a run."""
         return (*METRICS[self.criterion], *self.metrics)
 
     def but(self, **changes: Any) -> Task:
         """This task with some of the constructor's arguments changed, checked again: `task.but(epochs=5)`.
 
-        (`dataclasses.replace` would take a missing test split for one that is to be dealt out.)
+        (`dataclasses.replace` would treat an absent test split as one to be taken from the training data.)
         """
         stored = {field.name: getattr(self, field.name) for field in fields(self)}
         return Task(**{**stored, "test": False if self.test is None else self.test, **changes})
@@ -300,7 +300,7 @@ class Task:
 
     @cached_property
     def data_sha256(self) -> str:
-        """SHA-256 of every split's numbers and shapes: tells when data changed under a ledger."""
+        """SHA-256 of every split's numbers and shapes: detects data that changed under a ledger."""
         return data_sha256(self.criterion, self.splits)
 
 

@@ -1,4 +1,4 @@
-"""The built-in tasks as plain records, so that they can be listed without torch, data or time."""
+"""The built-in tasks as plain records, so that they can be listed quickly, without torch and without data."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ UCI_DIGITS = "UCI Optical Recognition of Handwritten Digits, in scikit-learn (lo
 
 @dataclass(frozen=True, slots=True)
 class TaskCard:
-    """What is known of a built-in task before it is loaded.
+    """Facts about a built-in task before it is loaded.
 
-    needs: files under the folder `$ABLATE_DATA`; none where the data comes with scikit-learn.
+    needs: files under the folder `$ABLATE_DATA`; none if the data come with scikit-learn.
     openml: the data set's name on openml.org, if it may be fetched from there on request; or "".
     """
 

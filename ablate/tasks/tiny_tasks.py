@@ -1,4 +1,4 @@
-"""Tasks of a second each, for checks of tricks: nothing is to be learned from their scores."""
+"""Tasks of a second each, for checks of tricks; their scores are meaningless."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ablate.tasks.task import Task
 
 
 class _Residual(nn.Module):
-    """Feature maps of one channel -> 3 classes: norms, dropout and a skip connection of its own."""
+    """Feature maps of one channel -> 3 classes: with norms, dropout and a skip connection."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class _Residual(nn.Module):
 
 
 def holding_tasks() -> dict[str, Task]:
-    """Tasks whose models hold what tricks take out: norms, dropout and a skip connection; weight norms."""
+    """Tasks whose models have what some tricks remove: norms, dropout and a skip connection; weight norms."""
     tasks = small_tasks()
 
     def task(name: str, model: Callable[[], nn.Module], data: Task) -> Task:

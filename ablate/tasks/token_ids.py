@@ -1,4 +1,4 @@
-"""Are whole numbers in the inputs token ids or measurements? The model knows: only an embedding takes whole numbers."""
+"""Decides whether integers in the inputs are token ids or measurements: only a model with an embedding accepts integers."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ NOTE = (
 
 
 def takes_token_ids(model: Any, x: Any) -> bool:
-    """Whether `x` holds whole numbers that a fresh model takes as they are, and not as real numbers."""
+    """Whether `x` holds integers that a fresh model accepts as integers and not as floats."""
     if is_nested(x) or isinstance(model, nn.Module | Adapted) or not callable(model):
         return False
     try:
         ids = data.tensor(x[:2], "x")
-    except (InputError, TypeError, KeyError):  # refused in a line where the inputs are read
+    except (InputError, TypeError, KeyError):  # rejected with an error where the inputs are read
         return False
     if ids.is_floating_point() or ids.dtype == torch.bool or ids.ndim < 2:
         return False

@@ -1,4 +1,4 @@
-"""The border to code that the user wrote: what it raises becomes one line, and what it draws is repeatable."""
+"""Running the user's code: its exceptions become one-line errors, and its random draws are repeatable."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from torch import nn
 from ablate.records.errors import InputError
 
 FAILED = object()
-"""In place of what the user's code would have returned."""
+"""Returned instead of the result if the user's code failed."""
 
 
 class UsersCode:
-    """Context in which the user's code runs: whatever it raises comes out as one InputError.
+    """Context in which the user's code runs: any exception becomes an InputError.
 
-    doing: what it was asked for ("the model's forward pass"). file: the user's file, whose innermost line on
-    the way to the error is named; without one, the place of the error itself. An InputError is passed on with
-    its place. Ctrl-C is not touched; `sys.exit` counts as an error, since a task file must not end the program.
-    The traceback stays at hand as the cause, for `--debug`.
+    doing: the action, for the message ("the model's forward pass"). file: the user's file, whose innermost line on
+    the way to the error is named; without one, the location of the error itself. An InputError is passed on with
+    its location. Ctrl-C is not caught; `sys.exit` counts as an error, since a task file must not end the program.
+    The original exception is kept as the cause, for `--debug`.
     """
 
     def __init__(self, doing: str, file: Path | None = None, hint: str = "") -> None:
@@ -51,7 +51,7 @@ class UsersCode:
 
 
 def _place(error: BaseException, trace: TracebackType | None, file: Path | None) -> str:
-    """`my_task.py:7`, or "" where the error comes from no user's file."""
+    """`my_task.py:7`, or "" if the error does not come from a user's file."""
     if file is None:
         return ""
     if isinstance(error, SyntaxError) and error.filename == str(file):
@@ -62,9 +62,9 @@ def _place(error: BaseException, trace: TracebackType | None, file: Path | None)
 
 @contextmanager
 def repeatable(seed: int = 0) -> Iterator[None]:
-    """Seed the global generators (Python's, NumPy's, torch's on the CPU) and give them back as they were.
+    """Seed the global generators (Python's, NumPy's, torch's on the CPU) and restore them afterwards.
 
-    So a task file that draws its data or its split at random gives the same in every worker and on resume.
+    So a task file that draws its data or split at random yields the same in every worker and on resume.
     """
     python, numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):
@@ -79,7 +79,7 @@ def repeatable(seed: int = 0) -> Iterator[None]:
 
 
 def tried(model: Callable[[], nn.Module], x: Any) -> Any:
-    """What a fresh model, in evaluation mode, returns for `x`; FAILED where it raises: `check` runs it again and says why."""
+    """The output of a fresh model in evaluation mode for `x`; FAILED if it raises: `check` runs it again and reports why."""
     try:
         with repeatable(), torch.no_grad():
             return model().eval()(x)

@@ -35,7 +35,7 @@ def plain_loss(logits: Tensor, y: Tensor) -> Tensor:
 
 
 def hits(outputs: Tensor, target: Tensor) -> Tensor:
-    """`target`: one-hot `[K, B, C]`, or labels `[K, B]` where a loss of the user's own is handed those."""
+    """`target`: one-hot `[K, B, C]`, or labels `[K, B]` if a custom loss takes those."""
     labels = target if target.ndim < outputs.ndim else target.argmax(dim=-1)
     hit = outputs.argmax(dim=-1) == labels
     return hit.sum(dim=1) / hit.shape[1]

@@ -1,4 +1,4 @@
-"""What a criterion is to training and evaluation: one module each, found by the criterion's name."""
+"""The interface of a criterion for training and evaluation: one module each, found by the criterion's name."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Targets = tuple[dict[str, Tensor], tuple[str, ...], Packing | None]
 
 
 class CriterionCode(Protocol):
-    """The functions of a criterion's module. K lanes, N or B examples; `outputs` `[K, B, …]` as the model gives them.
+    """The functions of a criterion's module. K lanes, N or B examples; `outputs` `[K, B, …]` as the model returns them.
 
-    An example's output may be reduced to what the metrics need before it is kept (`summary`); where outputs are small, it
+    An example's output may be reduced to what the metrics need before it is kept (`summary`); for small outputs, this
     is the identity.
     """
 
@@ -32,13 +32,13 @@ class CriterionCode(Protocol):
         """y of a split as the target of a batch, `Batch.target`."""
 
     def example_loss(self, outputs: Tensor, target: Tensor) -> Tensor:
-        """`[K, B]`; its mean over the batch is what torch's function gives for the batch."""
+        """`[K, B]`; its mean over the batch equals torch's function on the batch."""
 
     def plain_loss(self, outputs: Tensor, y: Tensor) -> Tensor:
         """The loss of one lane's batch `[B, …]` by torch's own function; a scalar."""
 
     def hits(self, outputs: Tensor, target: Tensor) -> Tensor | None:
-        """Share of the batch that is right, `[K]`; None where that means nothing."""
+        """Accuracy on the batch, `[K]`; None if undefined."""
 
     def summary(self, outputs: Tensor, y: Tensor) -> Tensor:
         """`[K, B, …]` -> `[K, B, …]`; y as in the split, or with lanes first."""
@@ -47,10 +47,10 @@ class CriterionCode(Protocol):
         """The metrics of `METRICS[criterion]`, each `[K]` float64; NaN for a lane whose outputs are not finite."""
 
     def example_scores(self, summary: Tensor, y: Tensor) -> Tensor:
-        """One float64 score for each lane and example, `[K, N]`; `[K, 0]` where there is none."""
+        """One float64 score for each lane and example, `[K, N]`; `[K, 0]` if there is none."""
 
     def constant(self, y: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """The outputs `[1, 1, …]`, to be expanded to `shape` for each example, of a model that knows y's distribution only."""
+        """The outputs `[1, 1, …]`, to be expanded to `shape` for each example, of a model that knows only the distribution of y."""
 
 
 CODE = {

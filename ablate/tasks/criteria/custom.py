@@ -1,4 +1,4 @@
-"""Whatever targets a loss of the user's own takes. What depends on the loss is in `tasks/evaluation.py`."""
+"""Any targets that a custom loss takes. What depends on the loss is in `tasks/evaluation.py`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SCORE = "loss"
 
 
 def targets(ys: Mapping[str, Any]) -> tuple[dict[str, Tensor], tuple[str, ...], Packing | None]:
-    """Numbers as they are (float32, int64 or bool), `[N, …]`; text as classes; nested targets packed `[N, F]`."""
+    """Numbers unchanged (float32, int64 or bool), `[N, …]`; text as classes; nested targets packed `[N, F]`."""
     if is_nested(ys["train"]):
         packed = {where: pack(y, where, data.tensor, letter="y") for where, y in ys.items()}
         packing = packed["train"][1]
@@ -60,7 +60,7 @@ def summary(outputs: Tensor, y: Tensor) -> Tensor:
 
 
 def metrics(outputs: Tensor, y: Tensor, only: Collection[str] | None = None) -> dict[str, Tensor]:
-    """None of its own: the loss is the task's."""
+    """No metrics: the loss is the task's."""
     return {}
 
 

@@ -1,7 +1,7 @@
-"""A class at every position of an example: y int64 `[N, *S]`, −100 where nothing is asked, cross-entropy of a position.
+"""A class at every position of an example: y int64 `[N, *S]`, −100 for ignored positions, cross-entropy per position.
 
-Outputs are reduced to counts as they come, since those of a validation split would not fit into memory: for each example
-the sum of the cross-entropy, the positions that count, those that are right, and where `per_class` the positions of each
+Outputs are reduced to counts batch by batch, since those of a validation split would not fit into memory: for each example
+the sum of the cross-entropy, the numbers of positions that count and that are right, and with `per_class` the positions of each
 class that are right, predicted and true.
 """
 
@@ -26,10 +26,10 @@ FACTS = 3
 
 @dataclass(frozen=True)
 class Dense:
-    """The code of a criterion of positions.
+    """A criterion over positions.
 
-    class_axis: of the classes in outputs `[B, …]`, 1 or -1. dims: of one example's target. form: what y must be, for an
-    error. also: metrics beside accuracy and cross-entropy, of (right, predicted, true) `[K, C]` and the cross-entropy `[K]`.
+    class_axis: of the classes in outputs `[B, …]`, 1 or -1. dims: of one example's target. form: description of y, for an
+    error. also: metrics besides accuracy and cross-entropy, of (right, predicted, true) `[K, C]` and the cross-entropy `[K]`.
     """
 
     class_axis: int
@@ -121,7 +121,7 @@ class Dense:
         }
 
     def example_scores(self, summary: Tensor, y: Tensor) -> Tensor:
-        """The probability of the true class, geometric mean over positions; 1 where none counts."""
+        """The probability of the true class, geometric mean over positions; 1 if none counts."""
         return (-summary[..., 0] / summary[..., 1].clamp(min=1)).exp()
 
     def constant(self, y: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -140,7 +140,7 @@ class Dense:
 
 
 def _first_largest(logits: Tensor) -> Tensor:
-    """The first class of the largest logit, int64 `[…]`; `argmax` leaves open which of equal ones it gives."""
+    """The first class of the largest logit, int64 `[…]`; `argmax` does not define which of equal ones it returns."""
     classes = logits.shape[-1]
     numbers = torch.arange(classes, dtype=logits.dtype, device=logits.device)
     first = torch.where(logits == logits.amax(-1, keepdim=True), numbers, classes).amin(-1)

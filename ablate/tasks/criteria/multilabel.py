@@ -109,7 +109,7 @@ def ranked_precision(scores: Tensor, members: Tensor) -> Tensor:
 
 
 def example_scores(outputs: Tensor, y: Tensor) -> Tensor:
-    """The mean over labels of the probability of what is true."""
+    """The mean over labels of the probability of the true value."""
     probability = torch.sigmoid(float64(outputs))
     member = float64(y.to(probability.device))
     return tree_sum(torch.where(member > 0, probability, 1 - probability)) / y.shape[-1]
