@@ -14,11 +14,11 @@ from ablate.records.trick import Trick
 PER_DECADE, RATES = 2, 11
 """The grid: half-decades over five decades."""
 DECAYS = (1e-4, 1e-3)
-"""Weight decays to try where the baseline has none."""
+"""Weight decays to try if the baseline has none."""
 OWN_DECAY_FACTORS = (10.0, 100.0)
 """Multiples of an optimizer's own decay to try."""
 BRIEF_SEAMS = frozenset({"model", "optimizer", "gradient"})
-"""What short runs keep of the baseline: neither schedules, which depend on a run's length, nor changed data or losses."""
+"""The seams that short runs keep of the baseline: no schedules, which depend on a run's length, and no changed data or losses."""
 DEFAULT = {"momentum": {"momentum": 0.9}}
 
 
@@ -76,7 +76,7 @@ class Baseline:
         return [float(f"1e{nearest + i}") for i in range(-below, above + 1)]
 
     def other_decays(self) -> Sequence[float]:
-        """Weight decays to try beside the baseline's own; none if the recipe sets the trick or excludes it."""
+        """Weight decays to try besides the baseline's own; none if the recipe sets the trick or excludes it."""
         optimizer = self.optimizer
         if "decay" in self.recipe[optimizer.name]:
             most = optimizer.parameter("decay").high or 1.0

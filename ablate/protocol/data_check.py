@@ -1,7 +1,7 @@
-"""Step 0: faults of the data that no training is needed to see.
+"""Step 0: faults of the data that can be detected without training.
 
 Duplicates between splits, classes without examples, splits of different distributions, constant and extreme inputs, and a
-single input that tells the target.
+single input that determines the target.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from ablate.tasks.split import Split, shuffled
 from ablate.tasks.task import Task
 
 MOST = 2000
-"""Examples of a split that are looked at where the cost grows with their product."""
+"""Maximum number of examples of a split for checks of quadratic cost."""
 MANY, SOME = 0.5, 0.02
-"""Shares of validation examples that also stand in the training data: the first fails, the second warns."""
+"""Shares of validation examples that also are in the training data: the first fails, the second warns."""
 SINGLES = 3
-"""Fewer duplicates than this happen by chance where measurements are coarse."""
+"""Fewer duplicates than this happen by chance with coarse measurements."""
 NEAR = 0.02
 """A near-duplicate's distance to its nearest training example, as a fraction of the usual one between training examples."""
 FEW = 5
-"""Training examples of a class below which it is told."""
+"""Number of training examples of a class below which it is reported."""
 OTHER_LABELS = 6.0
 """Standard errors by which a class's share may differ between splits."""
 

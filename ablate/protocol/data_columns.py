@@ -1,4 +1,4 @@
-"""Step 0's look at single inputs: columns of a table, channels of an image, or everything else as one."""
+"""Step 0's checks of single inputs: columns of a table, channels of an image, or everything else as one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LEAK, LEAK_GAIN, LEAK_R2, BINS = 0.99, 0.05, 0.99, 64
 
 
 def as_columns(x: Tensor) -> Array | None:
-    """`[N, D]` columns of a table, `[N · H · W, C]` channels of images, else one column; None for whole numbers."""
+    """`[N, D]` columns of a table, `[N · H · W, C]` channels of images, else one column; None for integers."""
     if not x.is_floating_point():
         return None
     values = x.double().numpy()
@@ -54,7 +54,7 @@ def constant_columns(columns: Array) -> list[Finding]:
 
 
 def extreme_value(columns: Array, ndim: int) -> list[Finding]:
-    """A value so far from the others that it rules its column."""
+    """A value so far from the others that it dominates its column."""
     away = np.abs(columns - np.median(columns, axis=0))
     usual = np.array(
         [
@@ -105,7 +105,7 @@ def _robust_ratio(train: Array, validation: Array) -> Array:
 
 
 def leak(train: Array, validation: Array, task: Task) -> list[Finding]:
-    """A column that alone tells the target of validation examples, as learned from training examples."""
+    """A column that alone predicts the target of validation examples, as learned from training examples."""
     if min(len(train), len(validation)) < FEWEST:
         return []
     y, held_out = task.train.y.numpy(), task.validation.y.numpy()

@@ -1,4 +1,4 @@
-"""Is a trained model better than a guess without inputs? A paired test over validation examples.
+"""Tests whether a trained model is better than a guess without inputs: a paired test over validation examples.
 
 Per example, the model's loss is compared with that of the best constant prediction; the mean difference is judged by
 its own standard error, so that neither a lucky split nor a wide spread of losses decides. For metrics that weigh
@@ -46,7 +46,7 @@ class PairedTest:
 
 
 def guess_loss(task: Task) -> float:
-    """The mean validation loss of the best constant prediction that the training targets tell."""
+    """The mean validation loss of the best constant prediction learned from the training targets."""
     if is_plain(task):
         return float(guess_losses(task).mean())
     y = task.validation.y
@@ -54,7 +54,7 @@ def guess_loss(task: Task) -> float:
 
 
 def guess_losses(task: Task) -> Array:
-    """Validation losses `[N]` of the best constant prediction that the training targets tell.
+    """Validation losses `[N]` of the best constant prediction learned from the training targets.
 
     Classification: the class frequencies (with one example added to each class) or uniform, whichever is lower.
     Regression: the mean.

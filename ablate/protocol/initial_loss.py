@@ -1,4 +1,4 @@
-"""Step 1: is the loss of an untrained model as expected, and if not, why?
+"""Step 1: checks that the loss of an untrained model is as expected, and finds the cause if not.
 
 Uninformative outputs have a loss of ln C (classification) or the mean square of the targets (regression); a head
 initialised to the class frequencies has their entropy. A higher loss means confident wrong outputs.
@@ -56,7 +56,7 @@ def initial_loss(setup: Setup) -> Step:
     if not loss <= HIGH * prior.start and sample.x.is_floating_point():
         scaled = medians(measure(setup, standardised(sample)))[0]
     findings = [
-        # What a custom loss should be at first, nobody knows.
+        # The expected initial value of a custom loss is unknown.
         *(
             judge(loss, deviation, prior, scaled, task.classes)
             if task.criterion != "custom" or loss != loss
@@ -161,7 +161,7 @@ def low_loss_findings(starts: list[Start], prior: Prior) -> list[Finding]:
 
 
 def from_outputs(starts: list[Start], classes: int | None) -> list[Finding]:
-    """What the outputs show, if those of every seed do."""
+    """The findings on the outputs, if those of every seed have some."""
     if starts[0].outputs.ndim != 2:
         return []
     findings = [output_findings(start.outputs, classes) for start in starts]

@@ -1,4 +1,4 @@
-"""Step 3: which rates make the loss drop on the full training data within a hundred steps?
+"""Step 3: finds the rates that make the loss drop on the full training data within a hundred steps.
 
 One lane per decade trains on the same batches as a lane with rate zero, so that drops are paired differences and
 exceed the noise in less than an epoch. The exponential range test is run as well, for comparison.

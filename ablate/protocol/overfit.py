@@ -1,4 +1,4 @@
-"""Step 2: can the model overfit a few dozen examples, at any rate?
+"""Step 2: checks that the model can overfit a few dozen examples, at any rate.
 
 A model that cannot has a bug, is too small or is badly initialised; a model that can without its
 inputs sees the targets. Lineage: "overfit a tiny subset of the data", CS231n notes, part 3.
@@ -29,7 +29,7 @@ LOWER, HIGHER = 3, 2
 EXPLAINED = 0.99
 """Regression: the explained fraction of the sample's variance that counts as overfitted."""
 CUSTOM = 0.1
-"""A loss of the task's own that falls by this share of the prior on a small sample is taken to be one that can be fitted."""
+"""A custom loss that falls by this share of the prior on a small sample counts as fitted."""
 LEAK = 0.9
 """Without inputs no model gets the loss below the prior; below this fraction of it is more than rounding."""
 PLOT_LIMIT = 20.0
@@ -62,7 +62,7 @@ def overfit_sample(setup: Setup) -> Step:
 
 
 def goal_of(score: str, prior: float) -> float:
-    """The score that counts as overfitted. Of a custom loss (its negative) nobody knows the lowest value: well below the prior."""
+    """The score that counts as overfitted. The lowest value of a custom loss (its negative) is unknown: well below the prior."""
     if score == "loss":
         return -(prior - CUSTOM * abs(prior))
     return EXPLAINED if score == "r2" else 1.0

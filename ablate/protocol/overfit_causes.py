@@ -1,4 +1,4 @@
-"""The likely cause why a small sample could not be overfitted."""
+"""The likely cause of a failure to overfit a small sample."""
 
 from __future__ import annotations
 

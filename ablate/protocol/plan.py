@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 SEEDS, BEST = 3, 3
 """The `BEST` rates of the grid are trained with `SEEDS` seeds."""
 FEWEST_EPOCHS = 0.25
-"""A budget shortens runs to this fraction of the task's epochs at most; below it the protocol is told to be too short."""
+"""A budget shortens runs to this fraction of the task's epochs at most; below it the budget is reported as too small."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""lr-find: a look at the data and six steps, each of which can stop the protocol, that determine a learning rate and a weight decay."""
+"""lr-find: a check of the data and six steps, each of which can stop the protocol, that determine a learning rate and a weight decay."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def map_lanes(context: TaskContext, runs: Sequence[Run], work: Callable[[Trainer
 
 @dataclass(frozen=True, slots=True)
 class LossTrace:
-    """One lane's losses `[S]` by step; NaN from the first step on at which the lane was not finite."""
+    """One lane's losses `[S]` by step; NaN from the first non-finite step on."""
 
     losses: Array
 

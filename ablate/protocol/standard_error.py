@@ -26,7 +26,7 @@ def is_plain(task: Task) -> bool:
 
 
 def standard_error(task: Task, value: float, result: Result | None = None) -> float:
-    """The standard error of `value`, the task's metric on the validation split; 0 where it is not known.
+    """The standard error of `value`, the task's metric on the validation split; 0 if unknown.
 
     `result`: a run with per-example scores, needed for losses and errors of regression.
     """

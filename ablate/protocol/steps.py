@@ -49,7 +49,7 @@ class Setup:
         return Run(self.context.task.name, self.baseline.briefly(rate), seed_of_run, 1)
 
     def on(self, context: TaskContext) -> Setup:
-        """The same on other data."""
+        """This setup on other data."""
         return replace(self, context=context)
 
 
@@ -69,7 +69,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step, done or skipped. `number` counts from 0, the look at the data."""
+    """One step, done or skipped. `number` counts from 0, the check of the data."""
 
     number: int
     figures: Mapping[str, Any] = field(default_factory=dict)

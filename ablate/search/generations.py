@@ -2,7 +2,7 @@
 
 A generation has a fixed number of trials. Generation g learns from the results of generations up to g − 2 only, so that
 one generation can train while the next is being suggested, two workers never wait for each other, and a study that
-crashed gets the same suggestions again, whatever had finished. An Optuna study is built anew for each generation.
+crashed gets the same suggestions again, whatever had finished. A new Optuna study is built for each generation.
 
 Within a generation, groups of `lanes` trials share their structural parameters (those in which the lanes of a group must
 agree): they are drawn for the first trial of the group, all other parameters for each trial. This is a split-plot design

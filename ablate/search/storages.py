@@ -1,4 +1,4 @@
-"""A finished Optuna study from its storage, as plain data. The storage is read and never written, not even made."""
+"""A finished Optuna study from its storage, as plain data. The storage is only read, never created or written."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ OUTCOMES = {
     TrialState.WAITING: "waiting",
 }
 INFEASIBLE = "infeasible"
-"""The outcome of a complete trial that breaks a constraint: its value is whatever the objective had at hand."""
+"""The outcome of a complete trial that breaks a constraint: its value is meaningless."""
 _LONGEST_REASON = 160
 
 
@@ -43,7 +43,7 @@ class Trials:
     `rows`: `trial, outcome`, the metric (NaN unless complete) and the parameters (None where absent; a choice is its
     label). `choices`: categorical parameter -> labels of its choices, in the study's order; `log`: numeric
     parameter -> whether its distribution is logarithmic. `importances`: rows `parameter, trick, importance,
-    trick_importance`. `notes`: what a reader has to know about the storage.
+    trick_importance`. `notes`: caveats about the storage.
     """
 
     study: str
@@ -89,7 +89,7 @@ def is_feasible(trial: FrozenTrial) -> bool:
 
 
 def choice_labels(choices: Sequence[Any]) -> tuple[str, ...]:
-    """One label a choice. Text that would read like a choice of another type keeps its quotes: `1` and `'1'`."""
+    """One label per choice. Text that could be read as a choice of another type keeps its quotes: `1` and `'1'`."""
     mixed = any(not isinstance(choice, str) for choice in choices)
     labels: list[str] = []
     for choice in choices:
@@ -102,7 +102,7 @@ def choice_labels(choices: Sequence[Any]) -> tuple[str, ...]:
 
 
 def merged_choices(parameter: str, choices: Sequence[Any]) -> str:
-    """A note where Optuna itself stores several choices as one: those that are equal in Python (1, 1.0 and True)."""
+    """A note if Optuna stores several choices as one: those that are equal in Python (1, 1.0 and True)."""
     twins = [f"{choice!r} as {choices[choices.index(choice)]!r}" for i, choice in enumerate(choices) if choice in choices[:i]]  # fmt: skip
     if not twins:
         return ""
@@ -144,9 +144,9 @@ def open_study(storage: str, name: str = "") -> optuna.Study:
 def importances(
     study: optuna.Study, trials: Sequence[FrozenTrial]
 ) -> tuple[tuple[dict[str, Any], ...], list[str]]:
-    """Optuna's importances over the complete, feasible `trials` with a finite value, and a note where there are none.
+    """Optuna's importances over the complete, feasible `trials` with a finite value, and a note if there are none.
 
-    PED-ANOVA (2304.10255) over the whole space, summed over what stands before the dot of a parameter's name.
+    PED-ANOVA (2304.10255) over the whole space, summed over the part of a parameter's name before the dot.
     Unsigned, without interval: never a verdict.
     """
     finite = [trial for trial in trials if trial.value is not None and math.isfinite(trial.value)]
@@ -178,7 +178,7 @@ def trick_of(parameter: str) -> str:
 
 
 def _open(storage: str) -> BaseStorage:
-    """The storage, read-only where it is a file. A file that is missing is an error, not created."""
+    """The storage, read-only if it is a file. A missing file is an error and not created."""
     if "://" not in storage:
         path = Path(storage)
         if not _existing(path).read_bytes()[:16].startswith(b"SQLite format 3"):
@@ -210,7 +210,7 @@ def _existing(path: Path) -> Path:
 
 
 def _journal(path: Path) -> JournalStorage:
-    """A journal file, if its first line is one: opening another file as a journal would hide what is wrong."""
+    """A journal file, if its first line is one: opening another file as a journal would hide the real error."""
     with path.open("rb") as file:
         first = file.readline(1 << 16)
     try:
@@ -235,7 +235,7 @@ def _row(trial: FrozenTrial, metric: str, labels: Mapping[str, Sequence[str]]) -
 
 
 def _parameter(trial: FrozenTrial, key: str, labels: Sequence[str]) -> Any:
-    """A number, or the label of a choice, by the position under which Optuna keeps it."""
+    """A number, or the label of a choice, by the index under which Optuna stores it."""
     value, distribution = trial.params[key], trial.distributions[key]
     if not isinstance(distribution, CategoricalDistribution):
         return value

@@ -1,6 +1,6 @@
 """The stages of a study, its session, and the checks before it.
 
-`ablate.study` is also a function of the public API, of which a submodule of that name would take the place as soon as anything
+`ablate.study` is also a function of the public API, which a submodule of that name replaces as soon as anything
 imports it. So the module itself can be called: `ablate.study(...)` is `ablate.api.functions.study(...)`.
 """
 

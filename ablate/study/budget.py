@@ -1,4 +1,4 @@
-"""A budget for a whole study: what the other stages will take is set aside, and the rank stage gets the rest."""
+"""A budget for a whole study: the estimated time of the other stages is reserved, and the rank stage gets the rest."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ SET_ASIDE = {
     "confirm": ("confirm",),
     "report": ("costs and report",),
 }
-"""Stage -> its parts in a plan's estimate, which has none for lr-find: what that took is known when the rank stage begins."""
+"""Stage -> its parts in a plan's estimate. lr-find has none: its duration is known when the rank stage begins."""
 LATER = ("confirm", "report")
 """Stages after the ranking."""
 
 
 @dataclass(frozen=True)
 class Division:
-    """`rank`: the budget of the rank stage, estimated before the first run. `later`: seconds set aside for the stages after it.
-    `words`: what was divided; empty where the ledger had it already."""
+    """`rank`: the budget of the rank stage, estimated before the first run. `later`: seconds reserved for the stages after it.
+    `words`: the division in words; empty if the ledger already had it."""
 
     asked: str
     rank: str
@@ -40,7 +40,7 @@ class Division:
 
 
 def seconds_left(division: Mapping[str, Any], timings: Mapping[str, float]) -> float | None:
-    """Seconds of the study's budget that are left for the rank stage; None where the budget is none of time.
+    """Seconds of the study's budget that are left for the rank stage; None unless the budget is a time.
 
     `division`: the ledger's fact "budget"; `timings`: seconds of the stages that were run.
     """
@@ -52,10 +52,10 @@ def seconds_left(division: Mapping[str, Any], timings: Mapping[str, float]) -> f
 
 
 def divided(asked: str, opened: Opened, options: Options, stages: Sequence[str]) -> Division:
-    """Divide `asked`; as before where the ledger has a division of the same budget. Raises InputError.
+    """Divide the budget `asked`; a division of the same budget in the ledger is kept. Raises InputError.
 
-    Runs count for the rank stage alone. Of a time, what is estimated for those of `stages` that are still to be run is
-    set aside. A budget that holds no design of the ranking is refused.
+    A budget in runs is for the rank stage alone. From a time, the estimate of those of `stages` that are still to run is
+    subtracted. A budget too small for any design of the ranking is an error.
     """
     asked = check_budget(asked)
     facts = _facts(opened, options)

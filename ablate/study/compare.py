@@ -12,9 +12,9 @@ from ablate.study.session import Planned, Session
 
 
 def compare_recipes(session: Session, a: Recipe, b: Recipe, margin: float | None) -> Comparison:
-    """Train both on the same seeds, five pairs and more, and look after each five: a sequential test.
+    """Train both on the same seeds, at least five pairs, with a look after every five: a sequential test.
 
-    Runs are in the session's ledger as stage "compare", so that a comparison goes on where it stopped.
+    Runs are in the session's ledger as stage "compare", so that a comparison continues where it stopped.
     """
     direction = "higher" if session.higher else "lower"
     pairs = LOOKS[0]

@@ -16,9 +16,9 @@ from ablate.study.session import Planned, Session
 
 
 def confirm(session: Session, winner: Recipe, baseline: Recipe) -> None:
-    """Train every arm on the same fresh seeds. The test split is looked at here and nowhere else.
+    """Train every arm on the same fresh seeds. The test split is used only here.
 
-    After a ranking by tuned arms: the recipe that it recommends, what the search found, and the baseline, each as tuned.
+    After a ranking by tuned arms: the recipe that it recommends, the search's best and the baseline, each as tuned.
     After an array: the winner, the baseline, and the winner without each trick that helps.
     """
     fact = session.ledger.fact("rank") or {}
@@ -45,7 +45,7 @@ def confirm(session: Session, winner: Recipe, baseline: Recipe) -> None:
 
 
 def arms_of_tuned(fact: Mapping[str, Any]) -> dict[str, Recipe]:
-    """The arms that a ranking by tuned arms leaves to be confirmed; equal ones once."""
+    """The arms of a ranking by tuned arms that are to be confirmed, without duplicates."""
     tuned = {
         name: next(p["recipe"] for p in points if p["chosen"]) for name, points in fact["tuning"].items()
     }
@@ -62,7 +62,7 @@ def _train(session: Session, arms: Mapping[str, Recipe]) -> None:
     before = session.ledger.fact("confirm") or {"arms": {}, "seeds": []}
     if before["arms"].get("winner") == arms["winner"].to_dict() and len(before["seeds"]) > count:
         count = len(before["seeds"])
-        session.progress.say(f"confirm: {count} seeds are there already, and are kept")
+        session.progress.say(f"confirm: {count} seeds are already recorded and are kept")
     seeds = [training_seed(session.study.seed, 0xC0F1, i) for i in range(count)]
     session.ledger.put(
         "confirm", {"arms": {arm: recipe.to_dict() for arm, recipe in arms.items()}, "seeds": seeds}
@@ -86,7 +86,7 @@ def arms_of(
 ) -> dict[str, Recipe]:
     """Winner, baseline, and the winner without each trick that helps (its slot as in the baseline).
 
-    A trick that shifts the best learning rate is dropped at the rate that its absence was given by the ranking:
+    A trick that shifts the best learning rate is dropped at the rate that the ranking found for its absence:
     at the winner's own rate the arm would measure the rate.
     """
     arms = {"winner": winner, "baseline": baseline}

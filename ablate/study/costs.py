@@ -1,7 +1,7 @@
-"""What a trick costs, measured apart from the lanes: solo, interleaved with the baseline.
+"""The cost of a trick, measured outside of lanes: solo, interleaved with the baseline.
 
-Lanes share time, so their clock says nothing about one trick. Here the baseline and the baseline with the
-trick take a step in turn, one lane each, so that a machine whose speed drifts slows both alike.
+Lanes share time, so their timings do not measure one trick. Here the baseline and the baseline with the
+trick take steps in turn, one lane each, so that drifts of the machine's speed affect both alike.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ STEPS, WARM = 12, 3
 
 
 def costs(session: Session, baseline: Recipe, tricks: list[str]) -> list[dict[str, Any]]:
-    """For each of `tricks`: ms a step, time and memory as a ratio to the baseline. Kept as the fact "costs"."""
+    """For each of `tricks`: ms per step, and time and memory relative to the baseline. Stored as the fact "costs"."""
     context = TaskContext.of(session.context.task, session.context.catalogue, session.context.device, "loop")
     known = {row["trick"]: row for row in session.ledger.fact("costs", [])}
     rows = []
@@ -38,7 +38,7 @@ def costs(session: Session, baseline: Recipe, tricks: list[str]) -> list[dict[st
 
 
 def measured(session: Session, context: TaskContext, baseline: Recipe, name: str) -> dict[str, Any] | None:
-    """One trick's row; None where it cannot be put on top of the baseline."""
+    """One trick's row; None if it cannot be added to the baseline."""
     catalogue = context.catalogue
     try:
         recipe = baseline.with_trick(catalogue, name, catalogue[name].defaults)
@@ -65,7 +65,7 @@ def measured(session: Session, context: TaskContext, baseline: Recipe, name: str
 
 
 def step_bytes(trainer: Trainer) -> int:
-    """Bytes that a step holds: kept for the backward pass, weights, gradients, optimizer and other state.
+    """Bytes that a step needs: tensors saved for the backward pass, weights, gradients, optimizer and other state.
 
     On a GPU: the allocator's peak.
     """

@@ -1,7 +1,7 @@
-"""The stages of a study, in order: lr-find → search → rank → confirm → costs → report. Each resumes by being run again.
+"""The stages of a study, in order: lr-find → search → rank → confirm → costs → report. Run a stage again to resume it.
 
-What a stage alone needs is imported when it begins: statistics and plots take seconds to import, in which the workers
-train already.
+Imports that only one stage needs run when it begins: statistics and plots take seconds to import, while the workers
+already train.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ STAGES = ("lr-find", "search", "rank", "confirm", "costs", "report")
 
 
 def check_stages(given: Sequence[str]) -> tuple[str, ...]:
-    """The stages in their order. Raises InputError for a name that is none."""
+    """The stages in their order. Raises InputError for an unknown name."""
     for name in given:
         if name not in STAGES:
             raise unknown("stage", name, STAGES)
@@ -61,7 +61,7 @@ def run_study(
     except InputError:
         raise
     except AblateError:
-        # A gate failed, or nothing trained: what was found is reported all the same.
+        # A gate failed, or nothing trained: the report still shows the results so far.
         if "report" in stages:
             with suppress(AblateError):
                 session.progress.say(f"report: {report()}")
@@ -112,7 +112,7 @@ def _train(session: Session, stages: Sequence[str], *, force: bool, lr_find_budg
 
 
 def timed(session: Session, stage: str, call: Callable[[], T]) -> T:
-    """Run a stage and add its time to what it took so far."""
+    """Run a stage and add its time to the recorded one."""
     started = time.perf_counter()
     done = False
     try:
@@ -129,7 +129,7 @@ def timed(session: Session, stage: str, call: Callable[[], T]) -> T:
 
 
 def find_rate(session: Session, *, force: bool = False, budget: str = "") -> dict[str, Any]:
-    """The protocol, if the ledger does not have it yet for this optimizer. Raises AblateError where a gate fails."""
+    """The protocol, if the ledger does not have it yet for this optimizer. Raises AblateError if a gate fails."""
     document: dict[str, Any] | None = session.ledger.fact("lr-find")
     baseline = Baseline(
         session.study.baseline_recipe(session.context.catalogue, STAND_IN), session.context.catalogue
@@ -153,13 +153,13 @@ def find_rate(session: Session, *, force: bool = False, budget: str = "") -> dic
         finding = first["findings"][0] if first["findings"] else {"message": "", "advice": ""}
         raise AblateError(
             f"lr-find step {first['step']} ({first['name']}) failed: {finding['message']}",
-            hint=finding["advice"] or "look at: ablate lr-find, or go on with --force",
+            hint=finding["advice"] or "look at: ablate lr-find, or continue with --force",
         )
     return document
 
 
 def bound_of(budget: str, workers: int = 1) -> Budget:
-    """A budget of lr-find as people write it ("10m", "8runs"; "": none). Raises InputError."""
+    """A budget of lr-find in the user's notation ("10m", "8runs"; "": none). Raises InputError."""
     from ablate.study.ranking.budget import runs_of, seconds_in
 
     seconds = seconds_in(budget)
@@ -204,7 +204,7 @@ def note_search(session: Session, space: Space) -> None:
 
 
 def around(session: Session, baseline: Recipe) -> Recipe:
-    """The recipe that ranking and confirmation stand on: the search's best, the baseline, or a file's."""
+    """The recipe that is ranked and confirmed: the search's best, the baseline, or a file's."""
     choice = session.study.rank.around
     if choice == "baseline":
         return baseline

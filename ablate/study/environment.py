@@ -1,4 +1,4 @@
-"""What a number depends on besides its recipe: versions, hardware, device."""
+"""The environment that results depend on besides the recipe: versions, hardware, device."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ EXTRAS = ("llvmlite",)
 
 
 def device_of(name: str) -> torch.device:
-    """The device that `name` means: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`. Raises InputError if it is not there."""
+    """The device called `name`: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`. Raises InputError if it is unavailable."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise InputError(f"'{name}' is no device", hint="use auto, cpu, cuda, cuda:0 or mps") from error
+        raise InputError(f"'{name}' is not a device", hint="use auto, cpu, cuda, cuda:0 or mps") from error
     there = {
         "cpu": True,
         "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),

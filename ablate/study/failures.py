@@ -1,4 +1,4 @@
-"""What a failed job means for the study: its run has failed, the study stops, or the job is submitted again."""
+"""Handling of failed jobs: the run has failed, the study stops, or the job is submitted again."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ablate.records.files import write_bytes
 from ablate.records.run import Outcome, Result
 
 ALIKE = 3
-"""After this many runs that failed by the same exception of the user's code, the study stops."""
+"""The study stops after this many runs that failed with the same exception of the user's code."""
 RETRIES = 2
-"""How often a job is submitted again that was lost with its worker."""
+"""How often a job that was lost with its worker is submitted again."""
 
 
 class Failures:
-    """Counts what failed, and keeps the latest traceback in a file for the user. `file`: where."""
+    """Counts failures, and writes the latest traceback to `file` for the user."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -26,7 +26,7 @@ class Failures:
         self.lost: Counter[tuple[str, ...]] = Counter()
 
     def result(self, error: JobError) -> Result:
-        """The result of the run that raised `error`. Raises AblateError where the study cannot usefully go on:
+        """The result of the run that raised `error`. Raises AblateError if the study cannot usefully continue:
         the exception is ablate's own, or the third of its kind in the user's code."""
         write_bytes(self.file, error.trace.encode())
         where = f"traceback: {self.file}, or run it with --debug"
@@ -50,14 +50,14 @@ class Failures:
         return Result(Outcome.FAILED, note=str(error))
 
     def retries(self, job: Job) -> bool:
-        """Whether a job whose worker was lost is to be submitted again; counts it."""
+        """Whether a job whose worker was lost should be submitted again; counts it."""
         runs = tuple(sorted(run.identity for run in job.runs))
         self.lost[runs] += 1
         return self.lost[runs] <= RETRIES
 
 
 def _with_trace(failure: AblateError, error: JobError) -> AblateError:
-    """`told`, with the traceback of the worker behind its own, for --debug."""
+    """`failure`, with the traceback of the worker as a note, for --debug."""
     failure.add_note(error.trace)
     return failure
 

@@ -1,6 +1,6 @@
-"""The kernel and the number of lanes of a study: as given, as its ledger has it, as remembered, or measured now.
+"""The kernel and the number of lanes of a study: as given, from its ledger, from the cache, or measured now.
 
-Measurements are remembered per (machine, structure) in `kernels.json` of the user's cache folder (`records.files.cache_folder`). Without a folder that can be written to, they are made again.
+Measurements are cached per (machine, structure) in `kernels.json` of the user's cache folder (`records.files.cache_folder`). Without a writable folder they are repeated.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ablate.study.environment import cpu_name
 KERNELS = ("auto", *lower.KERNELS)
 GIB = 1 << 30
 SHARE = 0.6
-"""Of the free memory, when no budget is given."""
+"""Share of the free memory that is used if no budget is given."""
 
 
 def check_kernel(name: str) -> None:
@@ -56,21 +56,20 @@ def choose(
     workers: int = 1,
     begun: dict[str, Any] | None = None,
 ) -> tuple[TaskContext, Choice]:
-    """The bench to train on and the most lanes of a group.
+    """The context to train in and the maximum number of lanes in a group.
 
-    `begun`: the choice that the study has begun with, as its ledger has it. Whatever is given is kept: a number of
+    `begun`: the choice with which the study began, from its ledger. Given values are kept: a number of
     lanes that does not fit shows when memory runs out, and the group is then halved. Raises InputError for a kernel
-    that cannot be had, and for a budget that not even one run fits into.
+    that is unavailable, and for a budget in which not even one run fits.
     """
     check_kernel(kernel)
     before = Choice.of_json(begun, "ledger") if begun else None
     fixed = kernel if kernel != "auto" else before.kernel if before else None
     if reason := lower.kernel_unavailable(fixed or "", context.device):
-        begun_with = (
-            "" if kernel != "auto" else "the study was begun with it, and a study stays with its kernel"
-        )
+        begun_with = "" if kernel != "auto" else "the study was begun with it, and a study keeps its kernel"
         raise InputError(
-            f"the kernel '{fixed}' cannot be had here: {reason}", hint=begun_with or "leave --kernel out"
+            f"the kernel '{fixed}' is unavailable on this machine: {reason}",
+            hint=begun_with or "leave --kernel out",
         )
     if before and before.kernel != fixed:
         raise InputError(
@@ -108,25 +107,25 @@ def choose(
 
 
 def why_not_compiled() -> str:
-    """Why layers cannot be compiled on this machine; empty where they can."""
+    """Why layers cannot be compiled on this machine; empty if they can."""
     return lower.kernel_unavailable("compiled", torch.device("cpu"))
 
 
 def slower_because(context: TaskContext) -> str:
-    """Why the batched kernel stands in for the compiled one; empty where it does not."""
+    """Why the batched kernel replaces the compiled one; empty if it does not."""
     return why_not_compiled() if context.kernel == "batched" and context.device.type == "cpu" else ""
 
 
 def untouched(paths: Sequence[str]) -> str:
-    """What is said of layers that tricks leave alone."""
+    """The note on layers that tricks leave alone."""
     shown = ", ".join(f"'{path}'" for path in paths[:3]) + (
         f" and {len(paths) - 3} more" if len(paths) > 3 else ""
     )
-    return f"tricks do not change these layers, which have a forward of their own or whose weights other code reads: {shown}"
+    return f"tricks do not change these layers, which have their own forward or whose weights other code reads: {shown}"
 
 
 def key_of(context: TaskContext, recipe: Recipe, room: float) -> str:
-    """What a measurement depends on: the machine, the model's layers and shapes, the batch, the budget."""
+    """The cache key of a measurement: the machine, the model's layers and shapes, the batch, the budget."""
     gpu = torch.cuda.get_device_name(context.device) if context.device.type == "cuda" else ""
     layers = [(info.kind.__name__, info.input[1:], info.output[1:]) for info in context.layer_infos]
     about = [
@@ -142,7 +141,7 @@ def cache_file() -> Path:
 
 
 def remembered(key: str) -> Choice | None:
-    """A measurement from before. A file that cannot be read is as good as none."""
+    """A cached measurement, or None. An unreadable file counts as missing."""
     try:
         return Choice.of_json(_all()[key], "cached")
     except (KeyError, TypeError, ValueError):
@@ -153,7 +152,7 @@ def remember(key: str, choice: Choice) -> None:
     try:
         write_text(cache_file(), json.dumps({**_all(), key: choice.to_json()}, indent=1))
     except InputError:
-        return  # a cache that cannot be kept costs the next study a second, no more
+        return  # without a cache the next study takes a second longer, no more
 
 
 def _all() -> dict[str, Any]:

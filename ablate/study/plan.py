@@ -1,4 +1,4 @@
-"""What a study would run, how long it would take, what it could find. Trains nothing: a few steps are timed."""
+"""The plan of a study: its runs, their time, and the effects that it can detect. Trains nothing: a few steps are timed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ablate.study.search import FINALISTS, REPEATS, likely_groups, sizes_of
 from ablate.study.stopwatch import seconds_per_run
 
 AFTERWARDS, AFTERWARDS_PER_ARM = 5.0, 0.1
-"""Seconds of the stages costs and report, and what each arm adds: 9 s with 27 arms, 10 s with 52, 13 s with 60 (a study each of
+"""Seconds of the stages costs and report, fixed and per arm: 9 s with 27 arms, 10 s with 52, 13 s with 60 (one study each of
 wine, diabetes and digits, two cores)."""
 
 

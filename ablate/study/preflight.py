@@ -1,4 +1,4 @@
-"""What would stop a study's stages later is found before anything is written."""
+"""Preflight checks: finds what would stop a study later, before anything is written."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from ablate.study.resume import Opened, Options, with_choices
 
 BUILT_ON_A_RATE = {"search", "rank", "confirm"}
 STAND_IN = 0.05
-"""The rate that stands for the one which lr-find is still to find."""
+"""A placeholder for the rate that lr-find has not found yet."""
 BUILT_ON_A_RECIPE = {"rank", "confirm"}
 
 
 def check_ready(opened: Opened, options: Options, stages: Sequence[str]) -> TaskContext | None:
-    """Raise InputError if `stages` cannot be begun: device, executor, folders, a missing stage or recipe.
+    """Raise InputError if `stages` cannot run: device, executor, folders, a missing stage or recipe.
 
-    Returns the bench of the study, if it came to a look at the model.
+    Returns the context of the study if the model was probed.
     """
     device = device_of(options.device)
     factory_of(options.executor)
@@ -60,7 +60,7 @@ def check_ready(opened: Opened, options: Options, stages: Sequence[str]) -> Task
                 context = TaskContext.of(with_choices(opened), registry(), device)
         space = check_space(opened, context, facts)
         design, sure = opened.study.rank, "search" not in stages
-        # Where the recipe is still to be found, only what the file names can be wrong.
+        # If the recipe is not known yet, only names in the file can be checked.
         named = design.must_have or design.levels or design.conditional
         if "rank" in stages and (sure or named or design.design == "tuned" or design.budget):
             check_ranking(opened, options, space, sure=sure)
@@ -68,7 +68,7 @@ def check_ready(opened: Opened, options: Options, stages: Sequence[str]) -> Task
 
 
 def check_space(opened: Opened, context: TaskContext | None, facts: Mapping[str, Any]) -> Space:
-    """The space. Raises InputError where nothing is left to search, or the baseline does not fit into it."""
+    """The space. Raises InputError if nothing is left to search, or the baseline is outside it."""
     catalogue = registry()
     possible = applicable(context) if context else facts["applicable"]
     rate_of_lr_find = (facts.get("lr-find") or {}).get("learning_rate")
@@ -78,9 +78,9 @@ def check_space(opened: Opened, context: TaskContext | None, facts: Mapping[str,
 
 
 def check_ranking(opened: Opened, options: Options, space: Space, *, sure: bool) -> None:
-    """Raise InputError where [rank] asks for tricks that the study does not have, or for a design that cannot
-    hold the tricks. `sure`: the recipe that is ranked will not change before."""
-    from ablate.ranking.designs.waves import check_kind  # pandas: only where something is ranked
+    """Raise InputError if [rank] names tricks that the study does not have, or a design that cannot
+    contain the tricks. `sure`: the recipe to be ranked is final."""
+    from ablate.ranking.designs.waves import check_kind  # imports pandas: only needed for a ranking
     from ablate.study.ranking.array_plan import laid_out
     from ablate.study.ranking.budget import check_budget
 
@@ -94,7 +94,7 @@ def check_ranking(opened: Opened, options: Options, space: Space, *, sure: bool)
 
 
 def check_folder(folder: Path, option: str) -> None:
-    """Raise InputError if `folder` is neither there and writable, nor can be made."""
+    """Raise InputError if `folder` neither exists and is writable, nor can be created."""
     hint = f"name another with {option}"
     there = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
     if not there.is_dir():

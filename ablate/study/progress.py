@@ -1,4 +1,4 @@
-"""What the driver tells while it works. Commands show it; the default says nothing."""
+"""The progress interface of the driver. Commands display it; the default is silent."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from ablate.ledger.entry import Entry
 
 
 class Progress(Protocol):
-    """Told of stages, of lane-epochs trained, of results, of remarks. Called from several threads."""
+    """Receives stages, lane-epochs trained, results and remarks. Called from several threads."""
 
     def stage(self, name: str, lane_epochs: int) -> None:
-        """A stage begins, or its size has become known: so many lane-epochs are to be trained."""
+        """A stage begins, or its size has become known: `lane_epochs` are to be trained."""
 
     def trained(self, lane_epochs: int) -> None: ...
     def result(self, entry: Entry) -> None: ...

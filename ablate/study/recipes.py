@@ -10,7 +10,7 @@ from ablate.records.recipe import Catalogue, Recipe
 
 
 def read_recipe(path: Path, catalogue: Catalogue) -> Recipe:
-    """A recipe from a TOML file: one table a trick. Raises InputError."""
+    """A recipe from a TOML file with one table per trick. Raises InputError."""
     try:
         with path.open("rb") as file:
             plain = tomllib.load(file)

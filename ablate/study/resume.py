@@ -1,4 +1,4 @@
-"""Open a study: from what a person typed to a session with a ledger, a task on its device and workers."""
+"""Open a study: from the user's input to a session with a ledger, a task on its device and workers."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ from ablate.tasks.task import Task
 
 @dataclass(frozen=True)
 class Options:
-    """Where and how a study runs; none of it changes a result. `name`: of the ledger and the report, "" = the study's own.
-    `tricks`: further ones of the user's own, as in a study file."""
+    """Where and how a study runs; none of it changes a result. `name`: of the ledger and the report; "" for the study's own.
+    `tricks`: further tricks of the user, as in a study file."""
 
     studies: Path = Path("studies")
     reports: Path = Path("reports")
@@ -60,8 +60,8 @@ class Options:
 
 @dataclass(frozen=True)
 class Opened:
-    """A study as it was asked for, before anything is touched. `shared`: the task is an object that no name leads to. `tricks`: those that
-    the study brings along; `using_tricks` them while it is run."""
+    """A study as requested, before anything is written. `shared`: the task is an object that cannot be loaded by name. `tricks`: the study's
+    own tricks; wrap its runs in `using_tricks`."""
 
     name: str
     study: StudyFile
@@ -105,7 +105,7 @@ def find(given: str, options: Options) -> Opened:
 
 
 def _checked(reference: str) -> Task:
-    """With one thread: while workers import, two wait for each other longer than one computes."""
+    """Context: one thread, because while workers import, two threads wait for each other longer than one computes."""
     with one_thread():
         task = load(reference)
         check(task)
@@ -113,7 +113,7 @@ def _checked(reference: str) -> Task:
 
 
 def _beside(reference: str, file: Path) -> str:
-    """A task file that a study names is looked for where the person stands, then beside the study file."""
+    """The path of a study's task file: relative to the working directory, else to the study file."""
     path, colon, attribute = reference.rpartition(":")
     if (
         colon
@@ -129,9 +129,9 @@ def _beside(reference: str, file: Path) -> str:
 def session_of(
     opened: Opened, options: Options, progress: Progress | None = None, looked_at: TaskContext | None = None
 ) -> Iterator[Session]:
-    """An open session: ledger locked, facts noted, workers started. Leaving it ends the workers.
+    """Context of an open session: ledger locked, facts recorded, workers started. Leaving it ends the workers.
 
-    `looked_at`: the bench of `opened`, where there is one already.
+    `looked_at`: the context of `opened`, if there already is one.
     """
     progress = progress or Silent()
     device = device_of(options.device)
@@ -192,8 +192,8 @@ def session_of(
 def shared_task(
     opened: Opened, options: Options, device: torch.device, progress: Progress
 ) -> tuple[Options, SharedTask | None]:
-    """The task by value where workers cannot load it. One that cannot be pickled is trained in this process, which is
-    said, unless another executor was asked for: then it raises InputError."""
+    """The task by value if workers cannot load it. One that cannot be pickled is trained in this process, with a
+    remark; raises InputError if another executor was requested."""
     if not opened.shared:
         return options, None
     if worker_count(options, device) == 1 and options.executor in (AUTO, INLINE):
@@ -208,7 +208,7 @@ def shared_task(
 
 
 def kernel_begun(path: Path) -> dict[str, Any] | None:
-    """The choice of kernel that a study has begun with, if there is a ledger."""
+    """The choice of kernel with which the study began, if there is a ledger."""
     if not path.is_file():
         return None
     with Ledger.open(path, write=False) as ledger:
@@ -217,7 +217,7 @@ def kernel_begun(path: Path) -> dict[str, Any] | None:
 
 
 def with_choices(opened: Opened) -> Task:
-    """The task with the metric and the budget that the study file asks for."""
+    """The task with the metric and the budget of the study file."""
     task, study = opened.task, opened.study
     return task.but(metric=study.metric or task.metric, epochs=study.epochs or task.epochs)
 
@@ -237,7 +237,7 @@ def make_folder(folder: Path) -> None:
 
 
 def worker_count(options: Options, device: torch.device) -> int:
-    """One on a GPU; on a CPU one per core, each of one thread. Raises InputError for an unknown executor."""
+    """The number of workers: one on a GPU; on a CPU one per core, with one thread each. Raises InputError for an unknown executor."""
     factory_of(options.executor)
     if options.executor == INLINE or device.type != "cpu":
         return 1
@@ -247,7 +247,7 @@ def worker_count(options: Options, device: torch.device) -> int:
 def note_facts(
     ledger: Ledger, opened: Opened, task: Task, device: torch.device, options: Options, progress: Progress
 ) -> None:
-    """Write down what is studied; refuse a ledger of another study, say so where the task's file changed."""
+    """Record what is studied. Raises InputError for a ledger of another study; remarks if the task's file changed."""
     essential = essentials(opened.study)
     fact: dict[str, Any] = {
         "name": opened.name,
@@ -289,7 +289,7 @@ def note_facts(
 
 
 def essentials(study: StudyFile) -> str:
-    """What must not change under a ledger, as TOML: all but the number of trials, and how it is ranked and
-    confirmed (a ranking declares itself in the ledger, and begins again where it is another one)."""
+    """The settings that must not change under a ledger, as TOML: all but the number of trials and the settings of ranking and
+    confirmation (a ranking is declared in the ledger and starts again if it differs)."""
     search = replace(study.search, trials=1)
     return replace(study, search=search, rank=RankSection(), confirm=ConfirmSection()).to_toml()

@@ -1,7 +1,7 @@
-"""The search stage: generations of trials by Optuna, trained as lanes; then the best few once more.
+"""The search stage: generations of trials by Optuna, trained as lanes; then the best few again on fresh seeds.
 
-The best of a hundred noisy trials is too good to be true (by about 1.8 standard deviations of one run), so
-the five best recipes are trained again on three fresh seeds, and the best mean is the one that goes on.
+The best value of a hundred noisy trials is biased (by about 1.8 standard deviations of one run), so
+the five best recipes are trained again on three fresh seeds, and the best mean is chosen.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from ablate.study.session import Planned, Session
 
 FINALISTS, REPEATS = 5, 3
 REMEMBERED = 200
-"""Finished curves that a pruner compares with: the latest ones. What is sent with every group stays small."""
+"""Number of finished curves, the latest ones, that a pruner compares with; they are sent with every group."""
 
 
 @dataclass(frozen=True)
 class Prune:
-    """Which lanes to end after an epoch. Sent to workers; `finished` are the curves that the sampler may see.
+    """Decides which lanes to stop after an epoch. Sent to workers; `finished`: the curves that the sampler may use.
 
-    Lanes are judged against those, the lanes of their own age, and what the group's other runs had at that age.
+    Lanes are compared with those, with the lanes of their age, and with the group's other runs at that age.
     """
 
     pruner: str
@@ -51,7 +51,7 @@ class Prune:
         return self.pruner == "none"
 
     def with_finished(self, results: Sequence[Result]) -> Prune:
-        """With the curves of results that the group has already, which compete as they would have in it."""
+        """This rule with the curves of runs of the group that already have results, which compete as if they were in it."""
         return replace(self, finished=(*self.finished, *(r.curves.get(self.metric, ()) for r in results)))
 
     def __call__(self, report: Report) -> list[bool]:
@@ -63,7 +63,7 @@ class Prune:
 def sizes_of(
     context: TaskContext, trials: int, lanes: int, fact: Mapping[str, Any] | None = None
 ) -> GenerationSize:
-    """The sizes of a search; those of `fact` (the ledger's "search") where it was begun. `lanes`: the most in a group."""
+    """The sizes of a search; those of `fact` (the ledger's "search") if it was begun. `lanes`: the most in a group."""
     if fact and "generation" in fact:
         return GenerationSize(fact["generation"], fact["lanes"])
     return generation_size(
@@ -92,7 +92,7 @@ def suggester_of(session: Session, space: Space) -> Suggester:
 def likely_groups(
     context: TaskContext, study: StudyFile, space: Space, epochs: int, lanes: int
 ) -> list[list[Run]]:
-    """The groups in which the trials of `study` would train, were they all random: for a plan. Asks no sampler."""
+    """For a plan: the groups in which the trials of `study` would train if all were random. Uses no sampler."""
     sizes = sizes_of(context, study.search.trials, lanes)
     suggester = Suggester(
         space, sampler="random", seed=study.seed, higher_is_better=True, generation=sizes.generation,
@@ -110,7 +110,7 @@ def likely_groups(
 
 
 def search(session: Session, space: Space) -> Recipe:
-    """Search, then choose. Returns the recipe that ranking and confirmation stand on."""
+    """Search, then choose. Returns the recipe that is ranked and confirmed."""
     settings = session.study.search
     suggester = suggester_of(session, space)
     groups = 0
@@ -149,7 +149,7 @@ def search(session: Session, space: Space) -> Recipe:
 
 
 def trial_seed(session: Session, suggestion: Suggestion) -> int:
-    """The training seed of a trial. The first is the baseline: a seed of its own keeps its run apart from
+    """The training seed of a trial. The first is the baseline: a separate seed distinguishes its run from
     those of lr-find, which train the same recipe."""
     if suggestion.number == 0:
         return training_seed(session.study.seed, 0x7A1)
@@ -157,7 +157,7 @@ def trial_seed(session: Session, suggestion: Suggestion) -> int:
 
 
 def _result(session: Session, suggestion: Suggestion, entry: Entry) -> TrialResult:
-    """What Optuna is told of a trial."""
+    """A trial's result for Optuna."""
     result = entry.result
     curve = result.curves.get(session.metric, ())
     return TrialResult(
@@ -197,7 +197,7 @@ def choose(session: Session, trials: Sequence[Planned]) -> Recipe:
 
 
 def _finite(score: float) -> float:
-    """A finalist that diverges on a fresh seed is not chosen."""
+    """The score of a finalist; one that diverges on a fresh seed is not chosen."""
     return score if np.isfinite(score) else -1e30
 
 

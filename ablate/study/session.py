@@ -1,7 +1,7 @@
 """An open study: its file, task, ledger and executor. Every stage trains its runs through a session.
 
-The work is what is planned and not finished in the ledger. A group's results are recorded in one transaction when its job
-is done; a run that was in progress when the process was killed is trained again, a recorded run never is.
+The remaining work is what is planned and not finished in the ledger. A group's results are recorded in one transaction when its job
+is done; a run in progress when the process was killed is trained again; a recorded run never is.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Pruning(Protocol):
         ...
 
     def with_finished(self, results: Sequence[Result]) -> Pruning:
-        """The same rule for a group some of whose runs already have results."""
+        """This rule for a group some of whose runs already have results."""
         ...
 
 
@@ -63,9 +63,9 @@ class Planned:
 
 @dataclass
 class Session:
-    """Everything that the stages share.
+    """The state that the stages share.
 
-    `lanes`: the most runs that train together. `overlap`: called once, as soon as a worker is idle and a core
+    `lanes`: maximum number of runs that train together. `overlap`: called once, as soon as a worker is idle and a core
     therefore free; must return at once. `shared`: the task, where workers cannot load it by name. `tricks`: the study's own.
     """
 
@@ -91,7 +91,7 @@ class Session:
 
     @property
     def most(self) -> int:
-        """The most runs in a group."""
+        """Maximum number of runs in a group."""
         return 1 if self.context.solo else self.lanes
 
     @property
@@ -110,7 +110,7 @@ class Session:
         return Run(self.context.task.name, recipe, seed, epochs or self.epochs)
 
     def score(self, entry: Entry) -> float:
-        """The metric of an entry, signed so that higher is better; NaN where it has none."""
+        """The metric of an entry, signed so that higher is better; NaN if it has none."""
         value = entry.result.metrics.get(self.metric, float("nan"))
         return value if self.higher else -value
 
@@ -134,7 +134,7 @@ class Session:
         }
         wanted = {one.run.identity: one for one in reversed(planned) if one.run.identity not in known}
         runs = distinct_runs(one.run for one in reversed(wanted.values()))
-        # Groups small enough that every worker has one.
+        # groups small enough that every worker has one
         most = min(self.most, -(-len(runs) // self.workers)) if runs else self.most
         if prune is not None:
             # Pruning must not depend on the number of workers or on which runs are finished. A stacked group may
@@ -160,7 +160,7 @@ class Session:
     def _dispatch(self, planned: list[Planned], job: Job) -> None:
         self.progress.trained(
             0
-        )  # marks the start of a stage; one whose runs are all in the ledger never gets here
+        )  # marks the start of a stage; not reached if all of its runs are in the ledger
         try:
             future = self.executor.submit(job)
         except BrokenExecutor as error:

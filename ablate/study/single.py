@@ -1,4 +1,4 @@
-"""One run by itself: `ablate train`. A checkpoint after each epoch; at the end the weights that the metrics are of."""
+"""A single run, for `ablate train`: a checkpoint after each epoch, and at the end the scored weights."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ablate.tasks.task import Task
 
 @dataclass(frozen=True)
 class Single:
-    """What came of a run, where its weights are, and after how many epochs it was gone on with."""
+    """The result of a run, the path of its weights, and the epoch from which it was resumed."""
 
     run: Run
     result: Result
@@ -43,11 +43,11 @@ def train_single(
     report: Callable[[Report], None],
     say: Callable[[str], None] = lambda line: None,
 ) -> Single:
-    """Train one run; go on from its checkpoint if there is one. `report` is called after each epoch, `say` with a line about how
+    """Train one run; resume from its checkpoint if there is one. `report` is called after each epoch, `say` with a line about how
     the run is trained.
 
-    The weights are those that the metrics are of, written by `lanes.weights.save`. Raises InputError (recipe, folder, a
-    checkpoint of other data or another model), AblateError where the recipe does not apply or the run does not complete.
+    The scored weights are written by `lanes.weights.save`. Raises InputError (recipe, folder, a
+    checkpoint of other data or another model), AblateError if the recipe does not apply or the run does not complete.
     """
     check_savable(build_module(task.model, seed, task.train.x[:2]))
     context = TaskContext.of(task, registry(), device)
@@ -62,7 +62,7 @@ def train_single(
             f"the folder {folder} cannot be made ({error.strerror})", hint="name another with --out"
         ) from error
     resumed = 0
-    context, why = self_checked(context)  # the same kernel again where the run is resumed
+    context, why = self_checked(context)  # a resumed run keeps its kernel
     if checkpoint_file.is_file():
         training = checkpoint.load(checkpoint_file, context)
         training.watch = report

@@ -1,4 +1,4 @@
-"""How long a run takes, measured on a few steps of groups like those that the rank stage trains: with the tricks in."""
+"""The time of a run, measured on a few steps of groups like those of the rank stage, including the tricks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ablate.records.recipe import Recipe
 from ablate.records.run import Run
 
 STEPS = 3
-"""Steps of a group that are timed, after one that is not."""
+"""Timed steps of a group, after one warm-up step."""
 
 
 def seconds_per_run(context: TaskContext, recipes: Sequence[Recipe], lanes: int, epochs: int) -> float:
@@ -37,7 +37,7 @@ def seconds_per_run(context: TaskContext, recipes: Sequence[Recipe], lanes: int,
 
 
 def filled(members: Sequence[Run], lanes: int) -> list[Run]:
-    """`lanes` runs: the members in turn, each time around with the next seed."""
+    """`lanes` runs: the members in turn, in each round with the next seed."""
     return [replace(members[i % len(members)], seed=i // len(members)) for i in range(lanes)]
 
 

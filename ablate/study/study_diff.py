@@ -1,4 +1,4 @@
-"""A ledger and another study under its name: what differs, and what to type to go on."""
+"""A ledger and another study under its name: what differs, and what to type to continue."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 OPTIONS = ("epochs", "seed")
-"""Settings that the command line can give."""
+"""Settings that the command line can override."""
 
 
 def difference(one: str, other: str) -> str:
@@ -21,21 +21,21 @@ def difference(one: str, other: str) -> str:
 
 
 def what_to_type(one: str, other: str) -> str:
-    """How to go on with the study that the ledger holds, or how to begin the other one."""
+    """A hint on how to continue the study of the ledger, or how to start the other one."""
     differences = _differing(one, other)
     elsewhere = "another folder with --studies keeps both"
     if differences and all(key in OPTIONS for key, _, _ in differences):
         words = [
             f"leave out --{key}" if then is None else f"type --{key} {then}" for key, then, _ in differences
         ]
-        return f"to go on where it stopped, {' and '.join(words)}; {elsewhere}"
+        return f"to continue where it stopped, {' and '.join(words)}; {elsewhere}"
     if any(key == "task" for key, _, _ in differences):
-        return f"two tasks go by one name: give this one another with --name; {elsewhere}"
+        return f"two tasks have the same name: give this one another with --name; {elsewhere}"
     return "say the same again, name another folder with --studies, or remove the ledger"
 
 
 def _differing(one: str, other: str) -> list[tuple[str, Any, Any]]:
-    """Dotted name, then, now; None where it is not set."""
+    """(dotted name, value then, value now); None if not set."""
     then, now = (dict(_settings(tomllib.loads(text))) for text in (one, other))
     return [(key, then.get(key), now.get(key)) for key in {**then, **now} if then.get(key) != now.get(key)]
 

@@ -56,7 +56,9 @@ def test_asking_for_it_says_what_is_missing(
 ) -> None:
     monkeypatch.setenv("ABLATE_CACHE", str(tmp_path))
     recipe = Recipe.of(registry(), {"momentum": {"lr": 0.1, "momentum": 0.9, "nesterov": False}})
-    with pytest.raises(InputError, match="'compiled' cannot be had here: llvmlite is not installed"):
+    with pytest.raises(
+        InputError, match="'compiled' is unavailable on this machine: llvmlite is not installed"
+    ):
         choose(context(), recipe, kernel="compiled")
     begun = Choice("compiled", 7, "measured", (Timing("compiled", 7, 0.1, 10),)).to_json()
     with pytest.raises(InputError, match="llvmlite is not installed") as told:

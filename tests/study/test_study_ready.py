@@ -35,7 +35,7 @@ def test_a_study_that_can_be_run_passes_and_leaves_nothing(tmp_path):
 
 def test_device_and_executor(tmp_path):
     here = place(tmp_path)
-    assert "'warp' is no device" in refused(here, device="warp")
+    assert "'warp' is not a device" in refused(here, device="warp")
     assert "there is no device 'cuda:99' here" in refused(here, device="cuda:99")
     assert "unknown executor 'inlin'; did you mean 'inline'?" in refused(here, executor="inlin")
 

@@ -52,15 +52,15 @@ def lr_find(
     seed: int = 0,
     say: Callable[[str], None] = lambda line: None,
 ) -> Found:
-    """A learning rate for `model` with `optimizer`. Model, loaders and random generators are left as they were.
+    """A learning rate for `model` with `optimizer`. Model, loaders and random generators are restored.
 
-    model: any module; every run starts from its present weights.
+    model: any module; every run starts from its current weights.
     train_loader, validation_loader: DataLoaders (or anything that can be iterated again and again) of `(x, …, y)` or of
         mappings with "labels", which are passed to the model as keywords; or pairs of tensors `(x, y)`.
     optimizer: a class of `torch.optim` or any function `(parameters, lr=…)`, such as `partial(SGD, momentum=0.9)`.
-    loss: `(outputs, targets) -> scalar`; by default the model's own `loss` output, else cross-entropy for whole-number
+    loss: `(outputs, targets) -> scalar`; by default the model's own `loss` output, else cross-entropy for integer
         targets and squared error for numbers.
-    epochs: length of a run; give the length that you will train for. `rates`: the grid, instead of five decades.
+    epochs: length of a run; use the length that you will train for. `rates`: the grid, instead of five decades.
     budget: seconds that the grid may take; it then has fewer repeats or shorter runs. `say`: called with the plan beforehand.
 
     Raises InputError for what cannot be trained. The result is deterministic if the model is and no budget is given.

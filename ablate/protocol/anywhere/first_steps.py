@@ -65,7 +65,7 @@ def _judge(loss: float, start: float | None) -> Finding | None:
 
 
 def _targets(loop: Loop) -> tuple[Tensor, list[Tensor]] | None:
-    """One example's outputs and up to `TARGETS` training targets; None where the model computes its own loss."""
+    """One example's outputs and up to `TARGETS` training targets; None if the model computes its own loss."""
     per_batch: list[Tensor] = []
     example = None
     for batch in loop.train:
@@ -85,13 +85,13 @@ def _targets(loop: Loop) -> tuple[Tensor, list[Tensor]] | None:
 
 
 def constant_of(loop: Loop) -> Tensor | None:
-    """The best constant prediction of the training targets, `[1, …]`; None where the model computes its own loss."""
+    """The best constant prediction of the training targets, `[1, …]`; None if the model computes its own loss."""
     known = _targets(loop)
     return None if known is None else best_constant(*known, loop.loss)
 
 
 def zero_loss(loop: Loop) -> float | None:
-    """The loss of outputs of zero; None where the model computes its own loss."""
+    """The loss of outputs of zero; None if the model computes its own loss."""
     known = _targets(loop)
     if known is None:
         return None
@@ -102,7 +102,7 @@ def zero_loss(loop: Loop) -> float | None:
 
 
 def loop_classes(loop: Loop) -> int | None:
-    """Number of outputs, if the targets are whole numbers; None for regression."""
+    """Number of outputs, if the targets are integers; None for regression."""
     known = _targets(loop)
     if known is None or known[1][0].is_floating_point():
         return None

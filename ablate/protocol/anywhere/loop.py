@@ -1,4 +1,4 @@
-"""A plain training loop for somebody else's model: one run at a time, each from the same weights."""
+"""A plain training loop for an arbitrary model: one run at a time, each from the same weights."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class PlainRun:
 
 @dataclass(frozen=True)
 class Loop:
-    """What all runs share. Every run starts from `state` and sees the same batches under the same seed."""
+    """The state that all runs share. Every run starts from `state` and sees the same batches under the same seed."""
 
     model: nn.Module
     state: ModelState
@@ -99,7 +99,7 @@ class Loop:
         return LossTrace(losses.numpy())
 
     def run(self, rate: float, seed: int, epochs: int) -> PlainRun:
-        """A whole run; it ends early where a loss is not finite."""
+        """A whole run; it ends early if a loss is not finite."""
         optimizer, run = self.begin(rate, seed), PlainRun(rate, seed)
         for _ in range(epochs):
             self.model.train()

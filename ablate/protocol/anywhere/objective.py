@@ -1,4 +1,4 @@
-"""What is minimised: from a batch as the user's loader gives it to a loss, and the best loss without inputs."""
+"""The objective: from a batch of the user's loader to a loss, and the best loss without inputs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def split_batch(batch: Any) -> tuple[Any, Tensor | None]:
 
 
 def default_loss(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy for whole-number targets, squared error for numbers."""
+    """Cross-entropy for integer targets, squared error for numbers."""
     if targets.is_floating_point():
         return F.mse_loss(outputs, targets.reshape(outputs.shape))
     return F.cross_entropy(outputs, targets)
@@ -40,10 +40,10 @@ def default_loss(outputs: Tensor, targets: Tensor) -> Tensor:
 def evaluate_batch(
     model: nn.Module, batch: Any, loss: LossFunction | None
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """(loss, outputs, targets) of a batch; outputs and targets are None where the model computes its own loss.
+    """(loss, outputs, targets) of a batch; outputs and targets are None if the model computes its own loss.
 
     A mapping is passed to the model as keywords. Without `loss`, a model that returns a `loss` (as those of
-    transformers do) is taken at its word; otherwise `default_loss`.
+    transformers do) uses that; otherwise `default_loss`.
     """
     inputs, targets = split_batch(batch)
     returned = model(**inputs) if isinstance(inputs, dict) else model(*inputs)
@@ -62,7 +62,7 @@ def evaluate_batch(
 
 
 def example_losses(outputs: Tensor, targets: Tensor, loss: LossFunction | None) -> Tensor:
-    """The loss of each example apart, `[N]`."""
+    """The loss of each example, `[N]`."""
     function = loss or default_loss
     with torch.no_grad():
         return torch.stack([function(outputs[i : i + 1], targets[i : i + 1]) for i in range(len(targets))])

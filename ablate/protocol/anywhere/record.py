@@ -29,8 +29,8 @@ class Found:
     """The answer of `ablate.lr_find`.
 
     `learning_rate`: None if no rate gave a model that is better than a guess. `optimizer`: its class's name.
-    `trials`: the grid. `guess`: the validation loss of the best constant prediction; None where it is not known.
-    `steps`: what each step saw; `findings`: all of it, the most severe first. `seconds`: what it took.
+    `trials`: the grid. `guess`: the validation loss of the best constant prediction; None if unknown.
+    `steps`: each step's observations; `findings`: all of them, the most severe first. `seconds`: duration.
     """
 
     learning_rate: float | None

@@ -1,4 +1,4 @@
-"""Leave a model, its loaders and every random generator as they were."""
+"""Restore a model, its loaders and every random generator."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 class ModelState:
-    """A module's parameters, buffers, gradients and modes, which can be put back any number of times."""
+    """A module's parameters, buffers, gradients and modes, which can be restored any number of times."""
 
     def __init__(self, model: nn.Module) -> None:
         self.modules = [
@@ -28,7 +28,7 @@ class ModelState:
 
     @torch.no_grad()
     def restore(self, *, gradients: bool = True) -> None:
-        """Put everything back: the same tensor objects with their old values. `gradients=False`: clear those instead."""
+        """Restore everything: the same tensor objects with their old values. `gradients=False`: clear those instead."""
         for module, training, parameters, buffers in self.modules:
             module.training = training
             module._parameters.update(parameters)
@@ -66,7 +66,7 @@ def seed_everything(seed: int, generators: Sequence[torch.Generator]) -> None:
 
 @contextmanager
 def untouched(model: nn.Module, loaders: Sequence[Any]) -> Iterator[ModelState]:
-    """Within, the model may be trained; after, also after an error, model, loaders and generators are as before."""
+    """Context in which the model may be trained; on exit, also after an error, model, loaders and generators are restored."""
     state, generators = ModelState(model), generators_of(loaders)
     saved = [generator.get_state() for generator in generators]
     python, numpy = random.getstate(), np.random.get_state()
