@@ -47,7 +47,7 @@ def test_typing_it_opens_the_ledger_again(tmp_path, monkeypatch):
     with session_of(opened, options):
         pass
     longer = replace(opened, study=replace(opened.study, epochs=9))
-    with pytest.raises(InputError, match="to go on where it stopped, leave out --epochs"), session_of(longer, options):  # fmt: skip
+    with pytest.raises(InputError, match="to continue where it stopped, leave out --epochs"), session_of(longer, options):  # fmt: skip
         pass
     with session_of(opened, options) as session:
         assert session.epochs == 2
