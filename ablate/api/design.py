@@ -1,4 +1,4 @@
-"""What the command line says about the design of the rank stage."""
+"""Checks of the design options of the rank stage."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def checked_design(name: str) -> Any:
 
 
 def check_options(design: str, budget: str, arrays: Mapping[str, object | None]) -> None:
-    """Raise InputError where an option does not serve the design. `arrays`: options of array designs, None if not given."""
+    """Raise InputError if an option does not fit the design. `arrays`: options of array designs, None if not given."""
     given = [option for option, value in arrays.items() if value is not None]
     if design == "tuned" and given:
         raise InputError(

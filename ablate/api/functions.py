@@ -1,7 +1,7 @@
 """The functions of `import ablate`: `study`, `lr_find`, `rank`, `confirm`, `compare`, `train`, `load_study`.
 
 Each takes objects where the command line takes paths, returns an object, shows progress on standard error and resumes by being
-called again. Bad input raises `ablate.InputError`, one line that says what to do; what fails in training, `ablate.AblateError`.
+called again. Bad input raises `ablate.InputError`, one line that says what to do; failures in training raise `ablate.AblateError`.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ def study(
     task: a name ("digits"), a path as on the command line ("my_task.py:task", "data.csv:target", "study.toml") or an
         `ablate.Task`. Or `model`, a function that makes a fresh module, and `data`: a pair (x, y) or a Dataset for
         training, or a dictionary of those by split (train, validation, test).
-    criterion: "classification" or "regression"; by default as the type of the targets says.
+    criterion: "classification" or "regression"; by default from the type of the targets.
     budget: of the whole study, "90s", "10m" or "2h". stages: of lr-find, search, rank, confirm, costs, report; all if empty.
-    force: go on where a step of lr-find fails. settings: see `Settings`.
+    force: continue if a step of lr-find fails. settings: see `Settings`.
 
-    Worker processes get a task that is an object by value (cloudpickle); one that cannot be pickled is trained in this process,
+    A task that is an object is sent to worker processes by value (cloudpickle); one that cannot be pickled is trained in this process,
     and a line says so.
     """
     opened, options = opened_for(task, settings, model, data, criterion, trials=trials)
@@ -87,7 +87,7 @@ def rank(
 
 
 def confirm(task: Any = None, *, seeds: int | None = None, **settings: Unpack[Settings]) -> Study:
-    """Train winner and baseline on fresh paired seeds and score them on the test split, which nothing else looks at."""
+    """Train winner and baseline on fresh paired seeds and score them on the test split, which nothing else uses."""
 
     def change(file: StudyFile) -> StudyFile:
         return replace(file, confirm=replace(file.confirm, seeds=seeds or file.confirm.seeds))

@@ -1,4 +1,4 @@
-"""What the functions of the API take for a task: a name, a path, a `Task`, a model and its data, or an earlier study."""
+"""The ways to give a task to the functions of the API: a name, a path, a `Task`, a model and its data, or an earlier study."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def opened_for(
     trials: int | None = None,
     change: Change | None = None,
 ) -> tuple[Opened, Options]:
-    """What is to be run, and where and how: the beginning of every function of the API. Raises InputError."""
+    """The study to run and its options: the first step of every function of the API. Raises InputError."""
     check_settings(settings)
     changes = [sections_change(settings, trials), *([change] if change else [])]
     if not isinstance(task, Study):
@@ -57,7 +57,7 @@ def opened_for(
 def opened_from(
     given: Any, options: Options, *changes: Change, model: Any = None, data: Any = None, criterion: str = ""
 ) -> Opened:
-    """The study that is asked for, with `changes` made to its study file. Raises InputError.
+    """The requested study, with `changes` made to its study file. Raises InputError.
 
     `given`: a name or a path as on the command line, or a `Task`. `model` and `data` instead: a function that makes the
     module, and pairs (x, y) or a Dataset, for training alone or in a dictionary of splits.
@@ -74,7 +74,7 @@ def opened_from(
 
 
 def task_from(model: Callable[[], nn.Module], data: Any, criterion: str = "") -> Task:
-    """A Task of a model and its data. `criterion` "": regression where the targets are floating-point numbers."""
+    """A Task of a model and its data. `criterion` "": regression if the targets are floating-point numbers."""
     splits = data if isinstance(data, Mapping) and set(data) & set(SPLITS) else {"train": data}
     if strangers := [name for name in splits if name not in SPLITS]:
         raise InputError(f"data has no split '{strangers[0]}'", hint=f"name them {', '.join(SPLITS)}")
@@ -82,7 +82,7 @@ def task_from(model: Callable[[], nn.Module], data: Any, criterion: str = "") ->
 
 
 def _criterion(train: Any) -> str:
-    """What the type of the targets says, of a pair (x, y); classification where it says nothing."""
+    """The criterion by the type of the targets of a pair (x, y); classification if that is undecided."""
     if not isinstance(train, tuple | list) or len(train) != 2:
         return "classification"
     kind = getattr(train[1], "dtype", None)
@@ -106,9 +106,9 @@ def _module(task: Task) -> nn.Module:
 
 
 def structure(task: Task, module: nn.Module) -> str:
-    """SHA-256 of what a model is: its layers, the shapes of its tensors and, where there is any, its source.
+    """SHA-256 of a model's definition: its layers, the shapes of its tensors and its source, if available.
 
-    It takes the place of a task file's hash: a ledger says where it has changed.
+    It replaces a task file's hash, so that a ledger detects changes.
     """
     parts = [re.sub(r" at 0x[0-9a-f]+", "", repr(module))]
     parts += [f"{name} {list(value.shape)} {value.dtype}" for name, value in module.state_dict().items()]

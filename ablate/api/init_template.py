@@ -1,4 +1,4 @@
-"""The files that `ablate init` writes: a study file and, for a model of one's own, a task file, both with comments."""
+"""The files that `ablate init` writes: a study file and, for the user's own model, a task file, both with comments."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def data():
 
 task = ablate.Task(
     model=Net,  # a function that makes a fresh module: every run needs fresh weights
-    train=data(),  # without validation= and test=, a fifth each is dealt out of it
+    train=data(),  # without validation= and test=, a fifth each is split off
     criterion="{criterion}",
 )
 '''
@@ -81,6 +81,6 @@ def study_text(task: str, *, file: str, epochs: int, trials: int) -> str:
 
 
 def task_text(file: str, criterion: str) -> str:
-    """A commented task file with a small model and made-up data, which trains as it stands."""
+    """A commented task file with a small model and made-up data, which can be trained unchanged."""
     outputs, target = TARGETS[criterion]
     return TASK.format(file=file, outputs=outputs, target=target, criterion=criterion)

@@ -1,4 +1,4 @@
-"""Progress in a notebook: one HTML element that is updated in place. Needs nothing but the notebook's own IPython."""
+"""Progress in a notebook: one HTML element that is updated in place. Needs only the notebook's IPython."""
 
 from __future__ import annotations
 
@@ -51,4 +51,4 @@ class NotebookShown(Shown):
             self.handle.update(data, raw=True)
 
     def _line(self, line: str, *, always: bool = False) -> None:
-        """The bar says it."""
+        """Nothing: the bar shows it."""

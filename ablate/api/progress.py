@@ -1,4 +1,4 @@
-"""Progress on standard error: a bar a stage on a terminal, plain lines elsewhere."""
+"""Progress on standard error: a bar per stage on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ EVERY = 10.0
 
 
 class Shown:
-    """The driver's `Progress`, as a person sees it. Use as a context manager.
+    """Displays the driver's `Progress`. Use as a context manager.
 
-    `metric`: what "best so far" is about; `higher`: whether more of it is better.
+    `metric`: that of "best so far"; `higher`: whether higher is better.
     """
 
     def __init__(self, metric: str, *, higher: bool, quiet: bool = False) -> None:
@@ -60,7 +60,7 @@ class Shown:
         self.announced = False
 
     def _announce(self) -> None:
-        """Say how large the stage is, when something of it is trained: of one that a resumed study has, nothing is."""
+        """Announce the size of the stage when it starts to train; a stage that a resumed study already has stays silent."""
         if not self.announced:
             self.announced = True
             self._line(f"{self.name}: {self.total} lane-epochs")
@@ -105,6 +105,6 @@ class Shown:
         return ", ".join(parts)
 
     def _line(self, line: str, *, always: bool = False) -> None:
-        """A plain line where there is no bar (or one that is to stay)."""
+        """A plain line without a bar (or one that is to stay)."""
         if not self.quiet and (always or not self.live):
             print(line, file=sys.stderr, flush=True) if not self.live else self.console.print(escape(line))  # noqa: T201

@@ -20,7 +20,7 @@ def tables_of(data: ReportData) -> list[Table]:
 
 
 def tuned_table(data: ReportData) -> Table:
-    """One line a trick: its effect with the interval, and the verdict, on the baseline and in the recipe found."""
+    """One line per trick: its effect with the interval, and the verdict, on the baseline and in the recipe found."""
     from ablate.report.action import margin_text
     from ablate.report.tuned_rows import REFERENCES, references, tuned_rows
 
@@ -54,7 +54,7 @@ def ranking_tables(ranking: Any) -> list[Table]:
 
 
 def ranking_table(rows: Any, title: str) -> Table:
-    """One line a trick; an undecided one says why."""
+    """One line per trick; an undecided one gives the reason."""
     table = Table(box=None, pad_edge=False, title=escape(title), title_justify="left")
     for column, justify in (
         ("trick", "left"),
@@ -74,6 +74,6 @@ def ranking_table(rows: Any, title: str) -> Table:
 
 
 def verdict_text(row: dict[str, Any]) -> str:
-    """The verdict; what would decide an undecided one stands first in its note."""
+    """The verdict; for an undecided one, with the start of its note, which says what would decide it."""
     why = str(row["note"]).split("; ")[0] if row["verdict"] == "undecided" and row["note"] else ""
     return f"{row['verdict']}: {why}" if "more runs" in why or "decidable" in why else str(row["verdict"])

@@ -1,4 +1,4 @@
-"""What a study came to: tables, recipes, the report and a plot."""
+"""The results of a study: tables, recipes, the report and a plot."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ablate.records.recipe import Recipe
 
-# Training begins before pandas and scipy are imported: nothing here may import them before there is a result.
+# Training starts before pandas and SciPy are imported: nothing here may import them earlier.
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
@@ -37,7 +37,7 @@ class Spent:
 class Study:
     """The results of a study after some of its stages.
 
-    `data`: everything that the report shows; `page`: the report, None where the stage was left out; `spent`: only if asked for.
+    `data`: everything that the report shows; `page`: the report, None if the stage was left out; `spent`: only if requested.
     """
 
     name: str
@@ -72,13 +72,13 @@ class Study:
 
     @property
     def best(self) -> Recipe | None:
-        """The best recipe of the search, by its mean over fresh seeds; None before the search. Of many tried, so optimistic."""
+        """The best recipe of the search, by its mean over fresh seeds; None before the search. The best of many, so its value is optimistic."""
         recipe = ((self.data.search or {}).get("best") or {}).get("recipe")
         return Recipe(recipe) if recipe else None
 
     @property
     def recommended(self) -> Recipe | None:
-        """What the ranking (or, without one, the search) recommends: the recipe that `recipe.toml` holds."""
+        """The recipe that the ranking (or, without one, the search) recommends, as in `recipe.toml`."""
         from ablate.report.action import recommended_recipe
 
         recipe = recommended_recipe(self.data)
@@ -91,7 +91,7 @@ class Study:
 
     @property
     def verdict(self) -> Verdict:
-        """What came out in a sentence (`headline`, `detail`), and what to know before believing it (`doubts`)."""
+        """The result in a sentence (`headline`, `detail`), and caveats (`doubts`)."""
         from ablate.report.verdict import verdict
 
         return verdict(self.data, self.page.parent if self.page else None)
@@ -109,7 +109,7 @@ class Study:
     def plot_ranking(self, ax: Axes | None = None, estimand: str = "") -> Axes:
         """Draw the effects of one estimand with their intervals, best on top (matplotlib); a new figure without `ax`.
 
-        `estimand`: by default the one that the ranking is about. Raises InputError where nothing is ranked.
+        `estimand`: by default the one that the ranking is about. Raises InputError if nothing is ranked.
         """
         from ablate.api.plots import plot_ranking
 

@@ -24,7 +24,7 @@ SECTIONS = ("metric", "baseline", "space", "search", "rank", "confirm")
 class Settings(TypedDict, total=False):
     """The rest of a study: each has the meaning of the study file's key, or of the option, of the same name.
 
-    tricks: of the user's own: paths of files, modules, or classes like `torch.optim.NAdam`.
+    tricks: the user's own: paths of files, modules, or classes like `torch.optim.NAdam`.
     metric, epochs, seed: as in the study file. baseline, space, search, rank, confirm: its sections, as dictionaries:
         `space={"exclude": ["fgsm"], "dropout": {"p": {"high": 0.3}}}`.
     name: of the ledger and the report. studies, out: folders of ledgers and of reports.
@@ -69,14 +69,14 @@ class Edits:
 
 
 def check_settings(settings: Mapping[str, Any]) -> None:
-    """Raise InputError, with a guess, for a keyword that no function knows."""
+    """Raise InputError, with a suggestion, for an unknown keyword."""
     for name in settings:
         if name not in Settings.__annotations__:
             raise unknown("argument", name, Settings.__annotations__)
 
 
 def options_from(settings: Mapping[str, Any], before: Options | None = None) -> Options:
-    """The options in `settings`; those of `before`, or the defaults, where it has none."""
+    """The options in `settings`; those of `before`, or the defaults, for the others."""
     given = {field.name: settings[field.name] for field in fields(Options) if field.name in settings}
     if "out" in settings:
         given["reports"] = Path(settings["out"])
@@ -90,10 +90,10 @@ def options_from(settings: Mapping[str, Any], before: Options | None = None) -> 
 def sections_change(
     settings: Mapping[str, Any], trials: int | None = None
 ) -> Callable[[StudyFile], StudyFile]:
-    """A change of a study file to what `settings` say. Raises InputError as for a study file.
+    """A function that applies `settings` to a study file. Raises InputError as for a study file.
 
     A section replaces that of the study file. Sections go through the study file's parser, so that a dictionary is
-    checked as a file is.
+    checked like a file.
     """
     given = {name: settings[name] for name in SECTIONS if name in settings}
     text = _as_file(given)
@@ -107,7 +107,7 @@ def sections_change(
 
 
 def _as_file(sections: Mapping[str, Any]) -> str:
-    """The sections as the text of a study file. Raises InputError for a value that such a file cannot have."""
+    """The sections as the text of a study file. Raises InputError for a value that such a file cannot contain."""
     try:
         return "".join(f"{name} = {toml.value(value)}\n" for name, value in sections.items())
     except TypeError as error:
@@ -141,7 +141,7 @@ def _reference(trick: Any) -> str:
 
 
 def whole(name: str, settings: Mapping[str, Any], least: int) -> int | None:
-    """The whole number `settings[name]`, None where there is none. Raises InputError."""
+    """The integer `settings[name]`, None if missing. Raises InputError."""
     value = settings.get(name)
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
         raise InputError(f"{name} must be a whole number of at least {least}, not {value!r}")

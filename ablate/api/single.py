@@ -1,4 +1,4 @@
-"""`ablate.lr_find`, `ablate.train` and `ablate.compare`: what people want without a whole study."""
+"""`ablate.lr_find`, `ablate.train` and `ablate.compare`: single steps without a whole study."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LearningRate:
-    """What the six steps found. `passed`: no step failed. `document`: as in `lr-find.json`."""
+    """The result of the six steps. `passed`: no step failed. `document`: as in `lr-find.json`."""
 
     learning_rate: float | None
     weight_decay: float | None
@@ -38,7 +38,7 @@ class LearningRate:
 
     @property
     def steps(self) -> pd.DataFrame:
-        """step, name, verdict (pass, warn, fail, skipped), and what was found."""
+        """step, name, verdict (pass, warn, fail, skipped), and the findings."""
         return pd.DataFrame(
             [
                 {
@@ -64,7 +64,7 @@ class LearningRate:
 
 @dataclass(frozen=True)
 class Trained:
-    """One run: its metrics, and the file of the weights that they are of."""
+    """One run: its metrics, and the file of the scored weights."""
 
     run: Run
     result: Result
@@ -103,7 +103,7 @@ def lr_find(
 
     A step that fails ends the protocol unless `force`; the result then has `passed` False and says what to try.
     With a ready module and loaders, `lr_find(module, train_loader, validation_loader, optimizer=torch.optim.AdamW, loss=…)`,
-    nothing of a study is needed: see `ablate.protocol.anywhere.find.lr_find`, which takes the `settings`.
+    no task is needed: see `ablate.protocol.anywhere.find.lr_find`, which takes the `settings`.
     """
     if isinstance(task, nn.Module):
         from ablate.protocol.anywhere.find import lr_find as of_module
@@ -117,7 +117,7 @@ def lr_find(
         document = done.data.lr_find or {}
     except InputError:
         raise
-    except AblateError:  # a step failed: its document says which and why
+    except AblateError:  # a step failed: the document names it and the reason
         with Ledger.open(options.studies / f"{opened.name}.db", write=False) as ledger:
             document = ledger.fact("lr-find") or {}
         if not document:
@@ -156,10 +156,10 @@ def train(
     lr: float | None = None,
     **settings: Unpack[Settings],
 ) -> Trained:
-    """Train one recipe once and keep the weights that the metrics are of. Call it again to resume.
+    """Train one recipe once and save the scored weights. Call it again to resume.
 
     task: as for `study`, or a `Study`. recipe: a `Recipe`, a dictionary (`{"adam": {"lr": 1e-3}, "dropout": {"p": 0.2}}`),
-    a path, or a `Study`, whose recommendation is taken; without one, SGD with momentum at `lr`.
+    a path, or a `Study`, whose recommendation is used; without one, SGD with momentum at `lr`.
     """
     from ablate.lanes.weights import load
     from ablate.study.environment import device_of
@@ -190,7 +190,7 @@ def compare(
     margin: float | None = None,
     **settings: Unpack[Settings],
 ) -> Comparison:
-    """Train two recipes on the same seeds, and stop when it is decided which is better. `effect` > 0: A is better.
+    """Train two recipes on the same seeds, and stop as soon as one is shown to be better. `effect` > 0: A is better.
 
     a, b: recipes, in any form that `train` takes. Task, model and data: as for `study`. Call it again to resume.
     """

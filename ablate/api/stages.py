@@ -1,4 +1,4 @@
-"""Run stages of a study: open it, train with progress shown, and return what came out."""
+"""Run stages of a study: open it, train with progress shown, and return the results."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ablate.study.preflight import check_ready
 from ablate.study.resume import Opened, Options, find, session_of
 
 PYTHON = "python:"
-"""Begins what a study's ledger says about a task that was an object."""
+"""Prefix of the ledger's record of a task that was an object."""
 Change = Callable[[StudyFile], StudyFile]
 
 
@@ -48,7 +48,7 @@ def check_not_from_python(given: str, options: Options) -> None:
 
 
 def changed(opened: Opened, *changes: Change) -> Opened:
-    """`opened` with `changes` made to its study file. Its text stays as the user wrote it where nothing differs."""
+    """`opened` with `changes` made to its study file. The user's text is kept if nothing differs."""
     study = opened.study
     with using_tricks(opened.tricks):
         for change in changes:
@@ -57,7 +57,7 @@ def changed(opened: Opened, *changes: Change) -> Opened:
 
 
 def with_tricks(opened: Opened, references: Sequence[str]) -> Opened:
-    """`opened` with further tricks of the user's own: paths and dotted paths, as in a study file. Raises InputError."""
+    """`opened` with further tricks of the user: paths and dotted paths, as in a study file. Raises InputError."""
     if not references:
         return opened
     names = tuple(dict.fromkeys((*opened.study.tricks, *references)))
@@ -78,9 +78,9 @@ def run_stages(
     force: bool = False,
     quiet: bool = False,
 ) -> Study:
-    """Run `stages` of a study (all where none is named) and collect the results.
+    """Run `stages` of a study (by default all) and collect the results.
 
-    `budget`: of the whole study; what the other stages leave of it becomes the rank stage's. `lr_find_budget`: of the stage lr-find. `force`: go on where a step
+    `budget`: of the whole study; the rank stage gets what the other stages leave. `lr_find_budget`: of the stage lr-find. `force`: go on where a step
     of lr-find fails. `quiet`: no progress. Raises InputError before anything is written, AblateError for a failed stage.
     """
     bound_of(lr_find_budget)
@@ -137,6 +137,6 @@ def shown_for(opened: Opened, *, quiet: bool) -> Shown:
 
 
 def import_statistics() -> None:
-    """What the end of a command needs and its beginning does not: a second of imports (pandas, SciPy's statistics)."""
+    """Import what only the end of a command needs, which takes a second (pandas, SciPy's statistics)."""
     import ablate.report.collect
     import ablate.report.verdict  # noqa: F401

@@ -38,7 +38,7 @@ def show(study: Study) -> None:
 
 
 def spent_table(spent: Spent) -> Table:
-    """Phases of training as shares of the workers' time, and what this process did at the same time."""
+    """Phases of training as shares of the workers' time, and those of this process in the meantime."""
     table = Table(
         title=f"{spent.wall:.1f} s with {spent.workers} worker{'s' * (spent.workers != 1)}",
         box=None,

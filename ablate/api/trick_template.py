@@ -1,12 +1,12 @@
-"""The file and the test that `ablate new trick NAME` writes: a working trick to be changed into one's own."""
+"""The file and the test that `ablate new trick NAME` writes: a working trick to start from."""
 
 from __future__ import annotations
 
-TRICK = '''"""NAME: every gradient is multiplied by a constant. Say here what your trick does.
+TRICK = '''"""NAME: every gradient is multiplied by a constant. Describe your trick here.
 
     g ← s · g
 
-Shapes: g is `[K, P]` (K runs side by side, P parameters), s is `[K]`.
+Shapes: g is `[K, P]` (K lanes, P parameters), s is `[K]`.
 Lineage: authors, year, title; whose conventions the code follows.
 """
 

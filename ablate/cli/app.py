@@ -1,4 +1,4 @@
-"""The command line: `ablate`. One file per command; here they are put together, and errors become one line."""
+"""The command line: `ablate`. One file per command; this one registers them and turns errors into one line."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from ablate.cli.output import only_the_answer
 from ablate.records.errors import AblateError
 
 UsageError: Any = typer.BadParameter.__base__
-"""What typer raises for wrong arguments; where it lives differs between typer's versions."""
+"""Typer's exception for wrong arguments; its module differs between versions of Typer."""
 HELP = """Which training tricks earn their place?
 
     ablate study                     the main job, on scikit-learn's digits
@@ -98,7 +98,7 @@ def options(
 
 
 def unexpected(error: Exception) -> str:
-    """One line about an exception that is no AblateError: whose code it is from, and the file with its traceback."""
+    """One line about an exception that is not an AblateError: whose code raised it, and the file with its traceback."""
     from ablate.executors.job_error import JobError
 
     job_error = JobError.of(error)
@@ -115,7 +115,7 @@ def unexpected(error: Exception) -> str:
 def main() -> None:
     """Run a command; exit codes: 0 done, 1 failed, 2 bad input, 130 Ctrl-C, 143 terminated."""
     debug = "--debug" in sys.argv[1:]
-    # At the end of a process the garbage collector looks through all that was imported: 0.7 s of torch and pandas.
+    # At exit the garbage collector would scan all imported objects: 0.7 s for torch and pandas.
     atexit.register(gc.freeze)
     signal.signal(signal.SIGTERM, _terminate)
     if hasattr(signal, "SIGUSR1"):
@@ -123,7 +123,7 @@ def main() -> None:
     try:
         with only_the_answer() if "--json" in sys.argv else nullcontext():
             code = app(sys.argv[1:] or ["--help"], standalone_mode=False) or 0
-        if code == INTERRUPTED:  # what typer makes of Ctrl-C
+        if code == INTERRUPTED:  # how Typer reports Ctrl-C
             raise KeyboardInterrupt
         sys.exit(code)
     except UsageError as error:
@@ -144,10 +144,12 @@ def main() -> None:
             sys.exit(1)
         raise
     except KeyboardInterrupt:
-        typer.echo("ablate: interrupted; what is finished is kept: run the same command to go on", err=True)
+        typer.echo(
+            "ablate: interrupted; what is finished is kept: run the same command to continue", err=True
+        )
         sys.exit(INTERRUPTED)
     except Terminated:
-        typer.echo("ablate: terminated; what is finished is kept: run the same command to go on", err=True)
+        typer.echo("ablate: terminated; what is finished is kept: run the same command to continue", err=True)
         sys.exit(143)
 
 

@@ -1,4 +1,4 @@
-"""`ablate compare`: two recipes, paired seeds, until it is decided."""
+"""`ablate compare`: two recipes, paired seeds, sequential test."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def compare(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Train two recipes on the same seeds, and stop when it is decided which is better.
+    """Train two recipes on the same seeds, and stop as soon as one is shown to be better.
 
     A sequential paired test: five pairs, then five more at each look, twenty at most. Run it again to resume.
     Example: ablate compare reports/digits/recipe.toml mine.toml --task digits --margin 0.005
@@ -87,7 +87,7 @@ def compare(
 
 
 def _conclusion(comparison: Comparison, a: str, b: str) -> str:
-    """Which recipe is better and by how much, in words. `found.effect` is A's advantage, whatever the metric's direction."""
+    """Which recipe is better and by how much, in words. `comparison.effect` > 0: A is better, whatever the metric's direction."""
     if comparison.verdict in ("helps", "hurts"):
         better, other = (a, b) if comparison.effect > 0 else (b, a)
         return f"{better} is better than {other} by {abs(comparison.effect):.4g}"

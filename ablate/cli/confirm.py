@@ -37,7 +37,7 @@ def confirm(
 ) -> None:
     """Train the winner, the baseline, and the winner without each trick that helps, on paired fresh seeds.
 
-    The test split is looked at here and nowhere else. Tricks that help are read off the ranking, if it is of
+    The test split is used only here. Tricks that help are taken from the ranking, if it is of
     this recipe. More seeds later keep those that are done. Run it again to resume.
     Examples: ablate confirm digits · ablate confirm my.toml --seeds 10
     """

@@ -1,4 +1,4 @@
-"""`ablate doctor`: what this machine has."""
+"""`ablate doctor`: what is available on this machine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def doctor(
     out: Out = Path("reports"),
     json: Json = False,
 ) -> None:
-    """Device, versions, memory, writable folders, data found. Exit code 1 where something is missing.
+    """Device, versions, memory, writable folders, data found. Exit code 1 if something is missing.
 
     Example: ablate doctor --json
     """
@@ -47,7 +47,7 @@ def doctor(
     data = os.environ.get("ABLATE_DATA", "")
     facts["ABLATE_DATA"] = data or "not set (only some tasks need it)"
     if data and not Path(data).is_dir():
-        problems.append(f"ABLATE_DATA names {data}, which is no folder")
+        problems.append(f"ABLATE_DATA names {data}, which is not a folder")
     facts["problems"] = problems
     if json:
         print_json(facts)
@@ -64,7 +64,7 @@ def doctor(
 
 
 def cache() -> str:
-    """Where code and measurements are kept. No study needs it: without it, they are made again."""
+    """The folder where compiled code and measurements are cached. Optional: without it they are made again."""
     from ablate.records.errors import InputError
     from ablate.records.files import cache_folder
     from ablate.study.preflight import check_folder
@@ -73,12 +73,12 @@ def cache() -> str:
     try:
         check_folder(folder, "ABLATE_CACHE")
     except InputError:
-        return f"{folder} (NOT writable: every study makes its code and measurements anew)"
+        return f"{folder} (NOT writable: every study makes its code and measurements again)"
     return f"{folder} (writable)"
 
 
 def memory() -> float | None:
-    """Physical memory in GiB, where the system tells."""
+    """Physical memory in GiB, if the system reports it."""
     try:
         return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
     except (ValueError, OSError, AttributeError):

@@ -1,4 +1,4 @@
-"""`ablate init`: a study file, and a task file for a model of one's own, to start from."""
+"""`ablate init`: a study file, and a task file for your own model, to start from."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def init(
         typer.Option(help="What is trained: own (a task file is written), digits, data.csv:COLUMN, images/."),
     ] = "",
     criterion: Annotated[
-        str, typer.Option(help="Of your own model: classification or regression.")
+        str, typer.Option(help="For your own model: classification or regression.")
     ] = "classification",
     epochs: Annotated[int, typer.Option(help="Of every run.", min=1, max=1_000_000)] = 20,
     trials: Annotated[int, typer.Option(help="Of the search.", min=1, max=1_000_000)] = 100,
     out: Annotated[Path, typer.Option("--out", help="Folder of the new files.")] = Path(),
     json: Json = False,
 ) -> None:
-    """Write a commented study file, NAME.toml, and NAME_task.py for a model of your own; both run as they stand.
+    """Write a commented study file, NAME.toml, and NAME_task.py for a model of your own; both run unchanged.
 
     Without --task it asks, on a terminal.
     Examples: ablate init · ablate init income --task adult.csv:income · ablate init net --task own --criterion regression

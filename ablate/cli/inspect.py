@@ -16,7 +16,7 @@ def inspect(
     name: Annotated[str, typer.Argument(metavar="TASK", help="A task's name, or file.py:name.")],
     json: Json = False,
 ) -> None:
-    """Show a model's layers, what it holds, which tricks apply, and its gradients at initialisation; trains nothing.
+    """Show a model's layers, its norms and activations, which tricks apply, and its gradients at initialisation; trains nothing.
 
     Field: the extent of the receptive field, up to the input's border. Activation, gradient: root mean squares of a
     layer's output and of its gradient, on one batch. Dead: share of units that are zero for the whole batch.
@@ -47,7 +47,7 @@ def lines_of(report: dict[str, Any]) -> list[str]:
     """The document of `inspection` as text."""
     size = "×".join(map(str, report["input_shape"]))
     lines = [
-        f"{report['task']}: input {size}, {report['parameters']:,} parameters, {report['multiply_adds']:,} multiply-adds an example",
+        f"{report['task']}: input {size}, {report['parameters']:,} parameters, {report['multiply_adds']:,} multiply-adds per example",
         "",
         *table([HEADS, *map(_row, report["layers"])]),
         "",

@@ -23,10 +23,10 @@ def lr_find(
     given: Annotated[
         str, typer.Argument(metavar="[TASK]", help="A task, file.py:name, or a study file.")
     ] = "digits",
-    force: Annotated[bool, typer.Option(help="Go on where a gate fails.")] = False,
+    force: Annotated[bool, typer.Option(help="Continue if a gate fails.")] = False,
     budget: Annotated[
         str,
-        typer.Option(help='Most that the grid may train: "10m", "90s" or "8runs" (default: about 15 runs).'),
+        typer.Option(help='Limit of the grid's training: "10m", "90s" or "8runs" (default: about 15 runs).'),
     ] = "",
     *,
     study: StudyOptions,
@@ -69,7 +69,7 @@ def lr_find(
 
 
 def stored(path: Path) -> dict[str, Any]:
-    """The protocol's document in a ledger; empty where there is none."""
+    """The protocol's document in a ledger; empty if there is none."""
     from ablate.ledger.store import Ledger
 
     with Ledger.open(path, write=False) as ledger:

@@ -15,12 +15,12 @@ KINDS = ("trick",)
 
 
 def new(
-    kind: Annotated[str, typer.Argument(metavar="trick", help="What to begin: trick.")],
+    kind: Annotated[str, typer.Argument(metavar="trick", help="What to create: trick.")],
     name: Annotated[str, typer.Argument(metavar="NAME", help="Its name, lower case: my_trick.")],
     out: Annotated[Path, typer.Option("--out", help="Folder of the new files.")] = Path(),
     json: Json = False,
 ) -> None:
-    """Write a trick of your own, working, with its test; change it, and use it with --tricks.
+    """Write a working trick with its test; change it, and use it with --tricks.
 
     Examples: ablate new trick my_trick · ablate study --tricks my_trick.py · pytest test_my_trick.py
     """
@@ -33,7 +33,7 @@ def new(
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise InputError(f"'{name}' cannot name a trick", hint="use lower-case letters, digits and '_'")
     if name in registry():
-        raise InputError(f"there is a trick '{name}' already", hint="choose another name")
+        raise InputError(f"there already is a trick '{name}'", hint="choose another name")
     written = write_new(out, trick_files(name))
     if json:
         print_json({"files": [str(path) for path in written]})
@@ -52,7 +52,7 @@ def write_new(folder: Path, files: dict[str, str]) -> list[Path]:
     check_folder(folder, "--out")
     for name in files:
         if (folder / name).exists():
-            raise InputError(f"{folder / name} is there already", hint="name another folder with --out")
+            raise InputError(f"{folder / name} already exists", hint="name another folder with --out")
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
         write_text(folder / name, text)

@@ -1,6 +1,6 @@
 """Options that several commands share.
 
-A group of options is a frozen dataclass. A command takes it as one parameter, and `grouped` gives Typer its fields:
+A group of options is a frozen dataclass. A command has it as one parameter, and `grouped` exposes its fields to Typer:
 
     @grouped
     def lr_find(given: Given = "digits", *, study: StudyOptions) -> None: ...
@@ -32,7 +32,9 @@ Json = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
-Lanes = Annotated[int, typer.Option(help="Most runs that train together (0: chosen by the kernel).", min=0)]
+Lanes = Annotated[
+    int, typer.Option(help="Maximum number of runs that train together (0: chosen by the kernel).", min=0)
+]
 Workers = Annotated[int, typer.Option(help="Worker processes on a CPU (0 = one per core).", min=0)]
 ExecutorName = Annotated[str, typer.Option("--executor", help="auto, inline, processes or module:factory.")]
 Kernel = Annotated[
@@ -42,9 +44,9 @@ Kernel = Annotated[
     ),
 ]
 Memory = Annotated[
-    float, typer.Option(help="GiB that training may use in total (0: most of what is free).", min=0)
+    float, typer.Option(help="GiB that training may use in total (0: most of the free memory).", min=0)
 ]
-Profile = Annotated[bool, typer.Option("--profile", help="Show at the end where the time went.")]
+Profile = Annotated[bool, typer.Option("--profile", help="Show at the end how the time was spent.")]
 Studies = Annotated[Path, typer.Option(help="Folder of study files and ledgers.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder of reports.")]
 Name = Annotated[
@@ -74,7 +76,7 @@ Tricks = Annotated[
 
 @dataclass(frozen=True)
 class StudyOptions:
-    """Which study, and what is changed in its file."""
+    """The study, and changes of its file."""
 
     seed: Seed = None
     epochs: Epochs = None
@@ -84,7 +86,7 @@ class StudyOptions:
     tricks: Tricks = None
 
     def of(self, given: str) -> str:
-        """The study that is `given`, with the column to predict where it is a table."""
+        """The study `given`, with the column to predict if it is a table."""
         return with_target(given, self.target)
 
     def edits(self, trials: int | None = None) -> Edits:
@@ -121,7 +123,7 @@ class OutputOptions:
 
 
 def options_of(study: StudyOptions, machine: MachineOptions, output: OutputOptions | None = None) -> Options:
-    """The options as the stages take them (imports torch)."""
+    """The options for the stages (imports torch)."""
     from ablate.study.resume import Options
 
     output = output or OutputOptions()
@@ -175,7 +177,7 @@ def check_margin(margin: float | None) -> None:
 
 
 MAIN = "ablate.cli.app"
-"""Imported by the program's main module, which each worker imports first of all."""
+"""Imported at the top of the main module, which a worker imports before anything else."""
 
 
 def preload_workers(given: str, studies: Path, machine: MachineOptions) -> None:

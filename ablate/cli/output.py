@@ -13,7 +13,7 @@ import typer
 
 
 def print_json(document: Any) -> None:
-    """One JSON document; what is not finite becomes null, as JSON knows no such number."""
+    """Print one JSON document; non-finite numbers become null."""
     text = json.dumps(_plain(document), indent=2, ensure_ascii=False, allow_nan=False)
     typer.echo(text, file=_answer[-1] if _answer else None)
 
@@ -23,7 +23,7 @@ _answer: list[TextIO] = []
 
 @contextmanager
 def only_the_answer() -> Iterator[None]:
-    """Within, whatever else is printed (a task file may print) goes to standard error."""
+    """Context: anything else that is printed (by a task file, for example) goes to standard error."""
     _answer.append(sys.stdout)
     try:
         with redirect_stdout(sys.stderr):

@@ -1,4 +1,4 @@
-"""`ablate plan`: what would be run."""
+"""`ablate plan`: what a study would run."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def plan(
     )
     for row in document["timings"]:
         echo(
-            f"  measured: {row['kernel']}, {row['lanes']} lanes: {1e3 * row['seconds']:.2f} ms a step and lane, "
+            f"  measured: {row['kernel']}, {row['lanes']} lanes: {1e3 * row['seconds']:.2f} ms per step and lane, "
             f"{row['bytes'] / 2**20:.1f} MiB a lane"
         )
     if document["slower_because"]:
@@ -101,7 +101,7 @@ def plan(
 
 
 def rank_lines(rank: dict[str, Any]) -> list[str]:
-    """Design, runs and power of the rank stage; and a line for each of the other designs."""
+    """Design, runs and power of the rank stage, and a line for each of the other designs."""
     lines = [f"rank ({rank['design']}), around {rank['around']}", f"  answers: {rank['answers']}"]
     if not sum(rank["runs"].values()):
         lines.append("  no trick is left to rank")
@@ -112,7 +112,7 @@ def rank_lines(rank: dict[str, Any]) -> list[str]:
 
 
 def tuned_lines(rank: dict[str, Any]) -> list[str]:
-    """Arms, tuning, looks, budget and what is found of the tuned design."""
+    """Arms, tuning, looks, budget and detectable effect of the tuned design."""
     arms = ", ".join(f"{count} {estimand}" for estimand, count in rank["arms"].items())
     looks = ", ".join(map(str, rank["looks"]))
     expected = ", ".join(f"{part} {count}" for part, count in rank["runs"].items() if count)

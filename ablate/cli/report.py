@@ -1,4 +1,4 @@
-"""`ablate report`: the page again, from the ledger."""
+"""`ablate report`: the report again, from the ledger."""
 
 from __future__ import annotations
 

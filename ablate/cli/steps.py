@@ -16,7 +16,7 @@ MARKS = {
 
 
 def show_steps(document: dict[str, Any]) -> None:
-    """A line a step, what was found below it, and the rate at the end."""
+    """A line per step with its findings below, and the rate at the end."""
     console = Console(highlight=False)
     for step in document["steps"]:
         console.print(f"{step['step']} {escape(step['name'])}: {MARKS[step['verdict']]}")

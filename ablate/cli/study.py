@@ -29,11 +29,11 @@ def study(
     budget: Annotated[
         str,
         typer.Option(
-            help='Of the study: "10m", "90s" or "2h", of which ranking gets what the other stages leave; '
-            '"2000runs" counts for ranking alone (default: chosen).'
+            help='Of the study: "10m", "90s" or "2h", of which the ranking gets what the other stages leave; '
+            '"2000runs" limits the ranking alone (default: chosen).'
         ),
     ] = "",
-    force: Annotated[bool, typer.Option(help="Go on where a gate of lr-find fails.")] = False,
+    force: Annotated[bool, typer.Option(help="Continue if a gate of lr-find fails.")] = False,
     *,
     study: StudyOptions,
     machine: MachineOptions,

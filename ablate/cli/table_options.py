@@ -1,4 +1,4 @@
-"""Options of `ablate rank` for runs that another program trained."""
+"""Options of `ablate rank` for runs of another program."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ablate.records.errors import InputError
 
 TablePath = Annotated[
     Path | None,
-    typer.Option("--table", help="Rank the runs of a CSV that another program made; trains nothing."),
+    typer.Option("--table", help="Rank the runs in a CSV of another program; trains nothing."),
 ]
 Factors = Annotated[str, typer.Option(help="With --table: columns that are tricks, by commas.")]
-Metric = Annotated[str, typer.Option(help="With --table: the column that a run is judged by.")]
+Metric = Annotated[str, typer.Option(help="With --table: the column of the metric.")]
 Lower = Annotated[bool, typer.Option(help="With --table: lower is better.")]
 SeedColumn = Annotated[str, typer.Option(help="With --table: the column of seeds that runs share.")]
 Tune = Annotated[
@@ -27,7 +27,7 @@ Tune = Annotated[
 Block = Annotated[
     str,
     typer.Option(
-        help="With --table: the column of tasks; an effect in each, the interval holds their scatter."
+        help="With --table: the column of tasks; an effect in each; the interval includes their scatter."
     ),
 ]
 FinishedWords = Annotated[
@@ -41,11 +41,11 @@ RunColumns = Annotated[
     str,
     typer.Option(
         "--run",
-        help="With --table: columns that name a run, where it has several rows (its last counts); or none.",
+        help="With --table: columns that identify a run with several rows (the last counts); or none.",
     ),
 ]
 EpochColumn = Annotated[
-    str, typer.Option("--epoch", help="With --table: the column that counts within a run.")
+    str, typer.Option("--epoch", help="With --table: the column of the step within a run.")
 ]
 OptunaStorage = Annotated[
     str,
@@ -53,7 +53,7 @@ OptunaStorage = Annotated[
         "--optuna", help="Rank the trials of an Optuna storage (sqlite:///x.db, a file); read only."
     ),
 ]
-OptunaStudy = Annotated[str, typer.Option(help="With --optuna: which study, where there are several.")]
+OptunaStudy = Annotated[str, typer.Option(help="With --optuna: which study, if there are several.")]
 Encodings = Annotated[
     str,
     typer.Option(
@@ -65,7 +65,7 @@ Encodings = Annotated[
 
 @dataclass(frozen=True)
 class ExternalRequest:
-    """What the options say. Columns are names, several by commas; "" where an option was not given."""
+    """The values of the options. Columns are names, separated by commas; "" if an option was not given."""
 
     table: TablePath = None
     factors: Factors = ""
@@ -82,7 +82,7 @@ class ExternalRequest:
     encodings: Encodings = ""
 
     def is_given(self, margin: float | None) -> bool:
-        """Whether runs of another program are asked for. Raises InputError for options that do not go together."""
+        """Whether runs of another program are to be ranked. Raises InputError for incompatible options."""
         of_table = {
             "--factors": self.factors, "--metric": self.metric, "--lower": self.lower, "--seed-column": self.seed_column,
             "--tune": self.tune, "--block": self.block, "--finished": self.finished, "--run": self.run, "--epoch": self.epoch,

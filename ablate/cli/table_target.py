@@ -1,4 +1,4 @@
-"""`--target COLUMN`: the other way to say `data.csv:COLUMN`."""
+"""`--target COLUMN`: an alternative to `data.csv:COLUMN`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Target = Annotated[str, typer.Option(metavar="COLUMN", help="Of a table (data.cs
 
 
 def with_target(given: str, target: str) -> str:
-    """`given` with the column named. Raises InputError where it is no table, or names a column already."""
+    """`given` with the column named. Raises InputError if it is not a table, or already names a column."""
     if not target:
         return given
     if given.lower().endswith(TABLES):

@@ -1,4 +1,4 @@
-"""`ablate rank --table` and `--optuna`: the ranking of runs that another program trained."""
+"""`ablate rank --table` and `--optuna`: the ranking of runs of another program."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def _optuna(request: ExternalRequest, name: str) -> ExternalRuns:
 
 
 def _run_columns(result: TableAnalysis, metric: str, options: TableOptions) -> dict[str, list[Any]]:
-    """The runs as they were read, one value a run in each column."""
+    """The runs as they were read, one value per run in each column."""
     columns = {"run": list(map(str, result.frame.index)), "outcome": list(result.outcomes)}
     for name in (*result.factors, *options.columns, metric):
         columns[name] = [None if value != value else value for value in result.frame[name].tolist()]
@@ -105,7 +105,7 @@ def _records(table: Any) -> tuple[dict[str, Any], ...]:
 
 
 def print_ranking(result: ExternalRuns) -> None:
-    """The ranking as a table; Optuna's importance beside each parameter where there is one."""
+    """The ranking as a table, with Optuna's importance of each parameter if available."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -120,7 +120,7 @@ def print_ranking(result: ExternalRuns) -> None:
     shown: set[str] = set()
     for row in lines(result.ranking):
         name = row["trick"]
-        # A parameter's share stands once, however many levels it has.
+        # a parameter's share is shown once, however many levels it has
         share = "" if name not in shares or name in shown else f"{shares[name]:.3f}"
         shown.add(name)
         cells = [escape(label(name, row["level"])), _number(row["effect"]),
@@ -148,7 +148,7 @@ def print_ranking(result: ExternalRuns) -> None:
 
 
 def document(result: ExternalRuns, target: Path, page: Path) -> dict[str, Any]:
-    """The answer of `--json`."""
+    """The document of `--json`."""
     return {
         **{name: result.counts[name] for name in ("runs", "used", "failed", "excluded")},
         "kind": result.kind,

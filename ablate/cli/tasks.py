@@ -1,4 +1,4 @@
-"""`ablate tasks`: what can be trained on, and the card of a task."""
+"""`ablate tasks`: the built-in tasks, and the card of a task."""
 
 from __future__ import annotations
 

@@ -17,18 +17,20 @@ if TYPE_CHECKING:
 def train(
     task: Annotated[str, typer.Argument(metavar="[TASK]", help="A task, or file.py:name.")] = "digits",
     recipe: Annotated[
-        Path | None, typer.Option(help="A recipe file; else SGD with momentum at --lr.")
+        Path | None, typer.Option(help="A recipe file; by default SGD with momentum at --lr.")
     ] = None,
-    lr: Annotated[float, typer.Option(help="Learning rate where no recipe is given.")] = 0.05,
+    lr: Annotated[float, typer.Option(help="Learning rate if no recipe is given.")] = 0.05,
     seed: Annotated[int, typer.Option(help="The run's seed.", min=0, max=2**31 - 1)] = 0,
-    epochs: Annotated[int | None, typer.Option(help="Budget; else the task's.", min=1, max=1_000_000)] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Budget; by default the task's.", min=1, max=1_000_000)
+    ] = None,
     device: Device = "auto",
     out: Out = Path("reports"),
     tricks: Tricks = None,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Train one recipe once, with a line an epoch; keeps the weights that the metrics are of. Run it again to resume.
+    """Train one recipe once, with a line per epoch, and save the scored weights. Run it again to resume.
 
     Examples: ablate train digits --seed 3 · ablate train my_task.py:task --recipe recipe.toml
     """

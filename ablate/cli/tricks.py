@@ -14,7 +14,7 @@ from ablate.cli.output import print_json
 def tricks(
     name: Annotated[str, typer.Argument(metavar="[NAME]", help="A trick, for its card.")] = "",
     seam: Annotated[str, typer.Option(help="Only the tricks of a seam.")] = "",
-    task: Annotated[str, typer.Option(help="Say what applies to a task (loads torch).")] = "",
+    task: Annotated[str, typer.Option(help="Show what applies to a task (loads torch).")] = "",
     own: Annotated[
         list[str] | None,
         typer.Option(
@@ -55,7 +55,7 @@ def tricks(
 
 
 def _write(folder: Path, catalogue: Any) -> str:
-    """Write the pages of the catalogue; pages of tricks that are no longer there are removed."""
+    """Write the pages of the catalogue; pages of tricks that no longer exist are removed."""
     from ablate.catalogue.cards import pages
 
     written = pages(catalogue)

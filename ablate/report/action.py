@@ -1,4 +1,4 @@
-"""What to do: the recommended recipe of a tuned ranking, with the command that trains it or decides what is open."""
+"""The recommended action: the recipe of a tuned ranking, with the command that trains it or decides what is open."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ablate.report.numbers import Units, missing, plural, significant
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """`tone`: good | bad | open. `command`: what to type, or "". `recipe`: what `recipe.toml` holds."""
+    """`tone`: good | bad | open. `command`: what to type, or "". `recipe`: the content of `recipe.toml`."""
 
     tone: str
     headline: str
@@ -29,15 +29,15 @@ def is_tuned_report(data: ReportData) -> bool:
 
 
 def recommended_recipe(data: ReportData) -> Document | None:
-    """What `recipe.toml` holds: the recommended recipe of a tuned ranking, else the recipe found; None before."""
+    """The recipe in `recipe.toml`: the recommendation of a tuned ranking, else the best of the search; None before."""
     chosen = action(data)
     return chosen.recipe if chosen else data.winner
 
 
 def action(data: ReportData, folder: Path | None = None) -> Action | None:
-    """The recommendation; None where the ranking is not of the tuned design. `folder`: where the report is, for the command.
+    """The recommendation; None unless the ranking is of the tuned design. `folder`: that of the report, for the command.
 
-    The recipe never has a trick that hurts in it: such a trick is taken out of the recipe found (its effect in the
+    The recipe never has a trick that hurts in it: such a trick is removed from the recipe found (its effect in the
     recipe) or of the baseline (its effect there).
     """
     if not is_tuned_report(data):
@@ -100,7 +100,7 @@ def _use(data: ReportData, folder: Path | None, recipe: Document, gain: Document
 
 
 def _keep(data: ReportData, folder: Path | None, gain: Document | None) -> Action:
-    """The baseline at its best rate, without what hurts in it. `gain`: a confirmed one that does not exclude zero."""
+    """The baseline at its best rate, without tricks that hurt in it. `gain`: a confirmed one that does not exclude zero."""
     design = data.design or {}
     recommended = design["recommended"]
     arms = (data.confirm or {}).get("arms") or {}

@@ -1,4 +1,4 @@
-"""From a ledger to `reports/NAME/`: the page and its data, every file whole or not there, equal for equal ledgers."""
+"""From a ledger to `reports/NAME/`: the page and its data; every file is written atomically and is a function of the ledger."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ablate.report.page import render
 def build(ledger_path: Path, folder: Path) -> Path:
     """Write the report of the ledger into `folder` and return the path of its `index.html`.
 
-    Raises InputError where the ledger cannot be read or the folder cannot be written to. Everything is
+    Raises InputError if the ledger cannot be read or the folder cannot be written to. Everything is
     made before the first file is written; the page is written last, so that it never points at old data.
     """
     with Ledger.open(ledger_path, write=False) as ledger:
@@ -51,7 +51,7 @@ def build(ledger_path: Path, folder: Path) -> Path:
 
 
 def build_external(result: ExternalRuns, folder: Path) -> Path:
-    """The page and data of runs that another program trained; the path of `index.html`. Raises InputError where
+    """The page and data of runs of another program; the path of `index.html`. Raises InputError if
     the folder cannot be written to, or holds the report of a study."""
     if (folder / "lr-find.json").exists():
         raise InputError(f"{folder} holds the report of a study", hint="name another folder with --out")
@@ -72,7 +72,7 @@ def build_external(result: ExternalRuns, folder: Path) -> Path:
 
 
 def _make(folder: Path) -> None:
-    """The folder, before the work: one that cannot be made is told at once."""
+    """Create the folder before the work, so that an error is reported at once."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -80,7 +80,7 @@ def _make(folder: Path) -> None:
 
 
 def write_data(folder: Path, data: ReportData, entries: Sequence[Entry]) -> None:
-    """`ranking.csv`, `runs.csv`, `curves.csv`; with their header where there is nothing yet."""
+    """`ranking.csv`, `runs.csv`, `curves.csv`; with only their header if there are no rows yet."""
     write_csv(folder / "ranking.csv", plain_rows(data.ranking), RANKING_COLUMNS)
     columns = list(data.run_rows[0]) if data.run_rows else [*RUN_COLUMNS, "seconds"]
     write_csv(folder / "runs.csv", data.run_rows, columns)
@@ -89,7 +89,7 @@ def write_data(folder: Path, data: ReportData, entries: Sequence[Entry]) -> None
 
 
 def plain_rows(frame: pd.DataFrame | None) -> list[dict[str, Any]]:
-    """Rows of the ranking with None where a value is missing."""
+    """Rows of the ranking with None for missing values."""
     if frame is None:
         return []
     rows = frame.reindex(columns=list(RANKING_COLUMNS)).astype(object)

@@ -1,7 +1,7 @@
-"""Text that came from outside, made harmless once, at the door: secrets masked, control characters shown.
+"""Sanitise external text once, at the boundary: mask secrets, show control characters.
 
-Everything that a user, a task file or a cluster can name passes through `clean` before a table, a plot or
-the page sees it. HTML escaping is Jinja's (autoescape), XML escaping the SVG writer's, CSV the ledger's.
+All text from users, task files and clusters passes through `clean` before a table, a plot or
+the page shows it. Escaping is done elsewhere: HTML by Jinja (autoescape), XML by the SVG writer, CSV by the ledger.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _FLAG = re.compile(
 _OPTION = re.compile(
     rf"(?P<key>--(?:[\w-]*-)?(?:{_SECRET})\s+[\"']?)(?P<value>[^\s\"'-][^\s\"']*)", re.IGNORECASE
 )
-# What no font shows and some readers obey: control characters but newline, overrides of the reading
-# direction, halves of surrogate pairs and code points that are no characters (XML refuses both).
+# Invisible characters with an effect: control characters except newline, overrides of the reading
+# direction, lone surrogates and noncharacters (both invalid in XML).
 _UNSHOWABLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufdd0-\ufdef\ufeff\ufffe\uffff]"
 )
@@ -51,7 +51,7 @@ def clean_text(text: str) -> str:
 
 
 def clean(value: Any) -> Any:
-    """`clean_text` on every string in a plain document, keys as well; all else as it is."""
+    """`clean_text` on every string in a plain document, including keys."""
     if isinstance(value, str):
         return clean_text(value)
     if isinstance(value, Mapping):
@@ -62,7 +62,7 @@ def clean(value: Any) -> Any:
 
 
 def shorten(text: str, length: int) -> str:
-    """One line of at most `length` characters, cut in the middle, where names differ least."""
+    """One line of at most `length` characters, shortened in the middle, where names differ least."""
     line = " ".join(text.split())
     if len(line) <= length:
         return line
@@ -79,7 +79,7 @@ def _masked_user(user: str) -> str:
 
 
 def short_source(source: str) -> str:
-    """Names of many authors cut to the first: `Srivastava, Hinton, Krizhevsky 2014` -> `Srivastava et al. 2014`."""
+    """Long lists of authors reduced to the first: `Srivastava, Hinton, Krizhevsky 2014` -> `Srivastava et al. 2014`."""
     authors, _, year = source.rpartition(" ")
     names = [name.strip() for name in authors.split(",") if name.strip()]
     return source if len(names) < 3 else f"{names[0]} et al. {year}"

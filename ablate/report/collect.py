@@ -1,4 +1,4 @@
-"""From a ledger to `ReportData`: facts as they are, runs as rows, effects by the ranking room."""
+"""From a ledger to `ReportData`: its facts, runs as rows, effects from `ranking`."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from ablate.report.data import Document, ReportData
 
 
 class Source(Protocol):
-    """What is needed of a ledger; `Ledger` has it."""
+    """The part of `Ledger` that is used here."""
 
     def entries(self, stage: str | None = None, *, scores: bool = True) -> list[Entry]: ...
     def facts(self) -> dict[str, Any]: ...
 
 
 def collect(ledger: Source, catalogue: Mapping[str, Trick] | None = None) -> ReportData:
-    """Everything the page shows, cleaned of secrets and unshowable characters.
+    """Everything that the page shows, cleaned of secrets and unprintable characters.
 
     `catalogue`: trick records for titles and claims (default: all installed). Raises InputError where
     what the ledger declares (its design, say) cannot be read.
@@ -43,7 +43,7 @@ def collect(ledger: Source, catalogue: Mapping[str, Trick] | None = None) -> Rep
 def gather(
     facts: Mapping[str, Any], entries: Sequence[Entry], catalogue: Mapping[str, Trick] | None = None
 ) -> ReportData:
-    """`collect` from what was read already."""
+    """`collect` from data already read."""
     study = dict(facts.get("study") or {})
     study.setdefault("metric", next(iter(_metrics(entries)), "validation/loss"))
     metric = str(study["metric"])
@@ -96,7 +96,7 @@ def gather(
         diagnostics=clean(rank.diagnostics if rank else None),
         confirm=clean(confirm),
         costs=_clean_frame(costs),
-        # The time that writing the report took is noted after the report: it would never be the same twice.
+        # The report's own duration is recorded after the report; including it would make every report differ.
         timings={
             name: value for name, value in clean(facts.get("timings") or {}).items() if name != "report"
         },
@@ -123,7 +123,7 @@ def _metrics(entries: Sequence[Entry]) -> list[str]:
 
 
 def _search(fact: Any, entries: Sequence[Entry], metric: str, *, higher: bool) -> Document | None:
-    """The fact, with the best complete trial found in the runs where the driver has not come to name it."""
+    """The fact, with the best complete trial of the runs if the driver has not recorded it yet."""
     trials = [entry for entry in entries if entry.stage == "search"]
     if not fact and not trials:
         return None
@@ -179,7 +179,7 @@ def _ratios(costs: pd.DataFrame | None) -> dict[str, tuple[float, float]]:
 
 
 def _with_claims(ranking: pd.DataFrame, records: Mapping[str, Trick]) -> pd.DataFrame:
-    """Which metric the literature's claim is about, from the record, where the ranking does not say."""
+    """The metric of the claim, from the record, for rows that lack it."""
     ranking = ranking.copy()
     claimed = [
         records[trick].claims[0].metric if trick in records and records[trick].claims else None

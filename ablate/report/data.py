@@ -1,4 +1,4 @@
-"""What the page is made from: plain data, so that it can be made without a ledger and without training."""
+"""The data of the report page: plain values, so that a page can be made without a ledger and without training."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class ReportData:
     `confirm`: arms, seeds, metric, values (arm -> seed -> value), gain and drops (paired differences).
     `costs`: trick, ms_per_step, time_ratio, memory_ratio, n.
     `run_rows`: as in `runs.csv`; `labels`: trial, arm, note and budget of the same runs, in the same order.
-    `curves`: one dict a run and metric: run, stage, arm, seed, metric, values (one an epoch).
-    `external`: where runs came from that another program trained (kind, source, counts, importances); see `external.py`.
-    `claims`, `target`: every claim of every ranked trick beside what was measured, and what steps were counted to; see
+    `curves`: one dict per run and metric: run, stage, arm, seed, metric, values (one per epoch).
+    `external`: the origin of runs of another program (kind, source, counts, importances); see `external.py`.
+    `claims`, `target`: every claim of every ranked trick with the measured effect, and the target of step counts; see
     `claims.py`.
     `recipes`: recipe hash -> recipe. `tricks`: name -> title, statement, source, url, seam of its record.
     """
@@ -70,7 +70,7 @@ class ReportData:
 
     @property
     def asked(self) -> str:
-        """What a command is given to mean this study: what the person typed, quoted for a shell."""
+        """The argument by which a command finds this study: the user's input, quoted for a shell."""
         given, named = str(self.study.get("given") or self.name), self.study.get("named")
         return f"{shlex.quote(given)} --name {named}" if named else shlex.quote(given)
 
@@ -89,7 +89,7 @@ class ReportData:
 
     @cached_property
     def runs(self) -> pd.DataFrame:
-        """`run_rows` and `labels` side by side, one line a run."""
+        """`run_rows` and `labels` joined, one row per run."""
         rows = [{**row, **label} for row, label in zip(self.run_rows, self.labels, strict=True)]
         columns = ["run", "stage", "recipe", "seed", "wave", "outcome", "epochs", "seconds", "trial", "arm"]
         frame = pd.DataFrame(rows) if rows else pd.DataFrame(columns=columns)
@@ -98,7 +98,7 @@ class ReportData:
         return frame
 
     def stage(self, name: str) -> pd.DataFrame:
-        """The runs of one stage: by trial where they have one (lanes finish out of order), else as recorded."""
+        """The runs of one stage: by trial if they have one (lanes finish out of order), else as recorded."""
         rows = self.runs[self.runs["stage"] == name]
         return rows.sort_values("trial", kind="stable")
 

@@ -1,4 +1,4 @@
-"""The report's documents beside the page: strict JSON, and the recommended recipe as TOML."""
+"""The report's documents besides the page: strict JSON, and the recommended recipe as TOML."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ VERSION = 1
 
 
 def json_text(document: Any) -> str:
-    """Indented strict JSON: null for what is not finite, nothing that ends a script element."""
+    """Indented strict JSON: null for non-finite numbers, and nothing that could end a script element."""
     text = json.dumps(_finite(document), indent=2, ensure_ascii=False, allow_nan=False)
     return text.replace("</", "<\\/").replace("<!--", "<\\u0021--") + "\n"
 
 
 def study_document(data: ReportData) -> Document:
-    """Stages, versions, hardware, seeds, hashes, timings: what is needed to do it again."""
+    """Stages, versions, hardware, seeds, hashes, timings: everything needed to reproduce the study."""
     runs = data.runs
     design, confirm = data.design or {}, data.confirm or {}
     return {
@@ -49,7 +49,7 @@ def study_document(data: ReportData) -> Document:
 
 
 def recipe_toml(recipe: Mapping[str, Any] | None, study: str) -> str:
-    """The recipe as TOML, one table a trick; comments alone where there is no recipe yet."""
+    """The recipe as TOML, one table per trick; only comments if there is no recipe yet."""
     name = " ".join(study.split())
     if recipe is None:
         return f"# {name}: no recipe yet\n"
@@ -76,7 +76,7 @@ def _value(value: Any) -> str:
 
 
 def _string(text: str) -> str:
-    """A TOML basic string: JSON's escapes are among TOML's; DEL, which JSON leaves, is escaped too."""
+    """A TOML basic string: JSON's escapes are valid in TOML; DEL, which JSON does not escape, is escaped too."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 

@@ -1,4 +1,4 @@
-"""The page of runs that another program trained: a table, or the trials of an Optuna study."""
+"""The report on runs of another program: a table, or the trials of an Optuna study."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ ESTIMANDS = {
 
 @dataclass(frozen=True, slots=True)
 class ExternalRuns:
-    """Finished runs from elsewhere, ranked. `kind`: table | optuna. `source`: where they were read, without
-    secrets. `runs`: columns `run, outcome`, factors and metric, one value a run. `counts`: runs, used, failed, excluded.
-    `analysis`: for verdicts; None where effects are exploratory. `importances`: see `search.storages`. `blocks`,
+    """Finished runs of another program, ranked. `kind`: table | optuna. `source`: where they were read, without
+    secrets. `runs`: columns `run, outcome`, factors and metric, one value per run. `counts`: runs, used, failed, excluded.
+    `analysis`: for verdicts; None if effects are exploratory. `importances`: see `search.storages`. `blocks`,
     `ranks`: effects by block and ranks over blocks, see `ranking.tables.blocks`; `tuning`: see `ranking.tables.tuned`."""
 
     kind: str
@@ -51,9 +51,9 @@ class ExternalRuns:
 
 
 def external_data(result: ExternalRuns) -> ReportData:
-    """What the page shows, cleaned of secrets and unshowable characters."""
+    """The data of the page, cleaned of secrets and unprintable characters."""
     values = pd.to_numeric(pd.Series(result.runs[result.metric]), errors="coerce")
-    # 93.1 is a percentage already: shown as it is, under a name that says so.
+    # 93.1 already is a percentage: shown unchanged, under a name that says so
     metric = f"{result.metric} (as given)" if np.nanmax(values.abs(), initial=0.0) > 1 else result.metric
     ranking = result.ranking.assign(metric=metric)
     ranking["note"] = _own(ranking["note"].to_list())
@@ -62,7 +62,7 @@ def external_data(result: ExternalRuns) -> ReportData:
     used = {name: result.counts[name] for name in ("runs", "used", "failed", "excluded")}
     diagnostics = {**used, "warnings": list(result.warnings)}
     if result.analysis is not None:
-        # What a warning says is said once: the analysis' own are among `warnings`.
+        # the warnings of the analysis are already among `warnings`
         diagnostics = {**_diagnostics(result.analysis), **diagnostics}
     return ReportData(
         study=clean({"name": result.name, "metric": metric, "direction": result.direction, "command": result.command}),
@@ -78,7 +78,7 @@ def external_data(result: ExternalRuns) -> ReportData:
 
 
 def _run_rows(result: ExternalRuns) -> list[Document]:
-    """One row a run: what the page says of runs, under the names that a study's runs have."""
+    """One row per run, with the column names of a study's runs."""
     same = {
         "stage": "table" if result.kind == "table" else "search",
         "recipe": "",
@@ -93,7 +93,7 @@ def _run_rows(result: ExternalRuns) -> list[Document]:
 
 
 def _own(notes: list[str]) -> list[str]:
-    """Each row's notes without those that every row has: they are given once, above."""
+    """Each row's notes without those that every row has: those are shown once, above the table."""
     parts = [[part for part in note.split("; ") if part] for note in notes]
     common = set.intersection(*map(set, parts)) if len(parts) > 1 else set()
     return ["; ".join(part for part in several if part not in common) for several in parts]
@@ -126,7 +126,7 @@ def headline(data: ReportData, counted: str) -> tuple[str, str, str]:
 
 
 def source_facts(data: ReportData) -> list[tuple[str, str]]:
-    """How the runs were read, as facts."""
+    """Facts on how the runs were read."""
     source, diagnostics = data.external or {}, data.diagnostics or {}
     facts = [
         ("Source", str(source["source"])),
@@ -155,7 +155,7 @@ _FILES = {
 
 
 def files(source: Document) -> list[tuple[str, str]]:
-    """The data files beside the page."""
+    """The names of the data files next to the page."""
     names = [*(["importances"] if source.get("importances") else []), *source.get("tables", ())]
     return [
         ("ranking.csv", "one row a trick and level"),

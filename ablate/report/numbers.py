@@ -1,4 +1,4 @@
-"""Numbers as a reader wants them: units, signs, intervals, few digits. A true minus, thin spaces."""
+"""Formatting of numbers: units, signs, intervals, few digits, true minus signs, thin spaces."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 @dataclass(frozen=True, slots=True)
 class Units:
-    """How values of one metric are written. `factor` turns stored values into shown ones."""
+    """The format of the values of one metric. `factor`: from stored to displayed values."""
 
     factor: float
     unit: str
@@ -29,7 +29,7 @@ class Units:
     def of(cls, metric: str, margin: float | None = None) -> Units:
         """Fractions (accuracy, error, recall, ECE …) are shown as per cent and percentage points.
 
-        Others to three significant digits, or, with a `margin`, all to the same place: two digits below the margin's first.
+        Others have three significant digits, or, with a `margin`, all the same decimals: two digits below the margin's first.
         """
         last = metric.rsplit("/", 1)[-1].lower()
         if any(last == name or last.endswith(f"_{name}") for name in _FRACTIONS):
@@ -59,7 +59,7 @@ class Units:
 
 
 def missing(number: Any) -> bool:
-    """None, NaN and what is no number at all."""
+    """Whether a value is None, NaN or not a number."""
     if number is None or isinstance(number, str):
         return True
     return bool(number != number)
@@ -124,7 +124,7 @@ def probability(number: Any) -> str:
 
 
 def count(number: Any) -> str:
-    """Thousands apart by a thin space."""
+    """An integer with thin spaces between thousands."""
     return NONE if missing(number) else f"{int(number):,}".replace(",", THIN)
 
 

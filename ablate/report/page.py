@@ -1,4 +1,4 @@
-"""The page: sections in the order in which a reader asks, each from data or with the command that makes it."""
+"""The report page: its sections in order, each filled from data or showing the command that produces them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """`absent`: nothing to show yet; `command` is what would make it, where there is such a command."""
+    """`absent`: nothing to show yet; `command`: the one that would produce it, if there is one."""
 
     name: str
     title: str
@@ -42,7 +42,7 @@ class Page:
 
 
 def render(data: ReportData) -> Page:
-    """One self-contained HTML file: no request, no script but `page.js` (by its hash), every string escaped."""
+    """One self-contained HTML file: no requests, no script except `page.js` (allowed by its hash), every string escaped."""
     shown = [_section(data, *entry) for entry in (_EXTERNAL if data.external else _ORDER)]
     pictures = tuple(picture for section in shown for picture in _pictures(section.content))
     style, script = _stylesheet(), (_TEMPLATES / "page.js").read_text(encoding="utf-8")
@@ -142,7 +142,7 @@ def _environment() -> Environment:
 
 
 def _stylesheet() -> str:
-    """The stylesheet with the palette of the plots in front: the same blue everywhere."""
+    """The stylesheet, preceded by the palette of the plots."""
 
     def variables(palette: dict[str, str]) -> str:
         return "".join(f"--{role}:{colour};" for role, colour in palette.items())

@@ -1,4 +1,4 @@
-"""The ranking table: one line a trick, ready to print."""
+"""The ranking table: one line per trick, ready to print."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ablate.report.verdict import label
 
 @dataclass(frozen=True, slots=True)
 class RankingRow:
-    """One line of the ranking table. `rank` is an interval where the ranking gives one."""
+    """One line of the ranking table. `rank` is an interval if the ranking has one."""
 
     name: str
     title: str
@@ -77,7 +77,7 @@ def ranking_rows(data: ReportData, rows: pd.DataFrame) -> list[RankingRow]:
 
 
 def claim_beside(data: ReportData, trick: str) -> tuple[str, str]:
-    """Statement and source of a trick's first claim that is about the settings that were ranked; "" where none is."""
+    """Statement and source of a trick's first claim that is about the settings that were ranked; "" if none is."""
     record, settings = data.tricks.get(trick) or {}, ((data.design or {}).get("around") or {}).get(trick)
     for claim in record.get("claims") or ():
         if settings is None or applies(claim, settings):

@@ -1,4 +1,4 @@
-"""Slices of a search: each parameter's values and scores, and whether the best sits at an edge of its range."""
+"""Slices of a search: each parameter's values and scores, and whether the best is at an edge of its range."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def interactions(data: ReportData) -> Table | None:
 
 
 def claims(data: ReportData) -> Table | None:
-    """Every claim of every ranked trick: what is promised, what was measured, or why it was not."""
+    """Every claim of every ranked trick: the claimed and the measured effect, or why it was not measured."""
     if not data.claims:
         return None
     target = data.target or {}
@@ -88,7 +88,7 @@ def _claim_cells(row: dict[str, Any]) -> tuple[str, ...]:
 
 
 def importances(data: ReportData) -> Table | None:
-    """Optuna's importances of somebody's study, by trick and parameter."""
+    """Optuna's importances of a study, by trick and parameter."""
     rows = (data.external or {}).get("importances") or []
     if not rows:
         return None
@@ -215,7 +215,7 @@ def aliases(data: ReportData) -> Table | None:
 
 
 def design_matrix(data: ReportData) -> Table | None:
-    """One row a run: wave, block, seed, and the level of each factor (+ and − where there are two)."""
+    """One row per run: wave, block, seed, and the level of each factor (+ and − where there are two)."""
     design = data.design or {}
     factors, rows = design.get("factors") or [], design.get("rows") or []
     if not factors or not rows:
@@ -235,7 +235,7 @@ def design_matrix(data: ReportData) -> Table | None:
 
 
 def facts(pairs: Sequence[tuple[str, Any]]) -> list[tuple[str, str]]:
-    """Name and value of what is known; empty values are left out."""
+    """Name and value of each fact; empty values are left out."""
     return [(name, str(value)) for name, value in pairs if value not in (None, "", [], {})]
 
 

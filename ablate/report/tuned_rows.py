@@ -1,4 +1,4 @@
-"""The ranking of tuned arms as a table: one line a trick, its effects on both references side by side."""
+"""The ranking of tuned arms as a table: one line per trick, with its effects on both references."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ REFERENCES = {"add-one": "on the baseline", "toggle": "in the recipe found"}
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """The effect of a trick on one reference, ready to print; `why`: why it has none, then all else is ""."""
+    """The effect of a trick on one reference, ready to print; `why`: why it has none; the other fields then are ""."""
 
     effect: str = ""
     interval: str = ""

@@ -1,4 +1,4 @@
-"""The tuned ranking at a glance: tricks by verdict, and what to know before relying on them."""
+"""The summary of a tuned ranking: tricks by verdict, and caveats."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ KINDS = ("helps", "helps a little", "hurts", "hurts a little", "no measurable ef
 
 
 def groups(data: ReportData) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Verdict -> the tricks that have it; one whose verdict depends on the reference is told with its reference."""
+    """Verdict -> the tricks that have it; one whose verdict depends on the reference is listed with its reference."""
     labels: dict[str, list[tuple[float, str]]] = {}
     for trick, by_reference in by_trick(data).items():
         if trick == PLACEBO:
@@ -30,7 +30,7 @@ def groups(data: ReportData) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 def tiles(data: ReportData) -> Iterator[tuple[str, str, str, str]]:
-    """Figures of the summary: value, unit, name, basis. The gain is that of the ladder, where none is confirmed yet."""
+    """Figures of the summary: value, unit, name, basis. The gain is that of the ladder if none is confirmed yet."""
     design = data.design or {}
     gain = (design.get("recommended") or {}).get("gain")
     if gain and not (data.confirm or {}).get("gain"):
@@ -43,7 +43,7 @@ def tiles(data: ReportData) -> Iterator[tuple[str, str, str, str]]:
 
 
 def doubts(data: ReportData) -> Iterator[str]:
-    """What stands between the verdicts and their use, and what the tool could not settle by itself."""
+    """Caveats of the verdicts, and the questions that the tool could not decide."""
     design = data.design or {}
     placebos = [row for row in design["effects"] if row["trick"] == PLACEBO]
     if any(row["verdict"].startswith(("helps", "hurts")) for row in placebos):

@@ -1,4 +1,4 @@
-"""What was tuned and tried before the designed runs: the rate of each arm, the pilot, what was tested apart."""
+"""The tuning before the designed runs: the rate of each arm, the pilot, and what was tested separately."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ablate.report.tables import Table
 
 
 def tuning(data: ReportData) -> Table | None:
-    """One line an arm: its tuning budget and the rate that it got. None where no rate was re-tuned."""
+    """One line per arm: its tuning budget and the chosen rate. None if no rate was re-tuned."""
     retune = (data.design or {}).get("retune") or {}
     best = retune.get("best") or {}
     if not best:
@@ -36,7 +36,7 @@ def tuning(data: ReportData) -> Table | None:
 
 
 def facts(data: ReportData) -> list[tuple[str, str]]:
-    """The lines of the design's facts that are about what came before and beside it."""
+    """The facts about the tuning and the separate tests, as lines of the design section."""
     design = data.design or {}
     retune = design.get("retune") or {}
     rows = []

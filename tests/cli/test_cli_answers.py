@@ -119,7 +119,7 @@ def test_doctor_says_where_code_is_kept_and_that_no_study_needs_it(capsys, here,
     monkeypatch.setenv("ABLATE_CACHE", str(here / "tiny.py"))
     said = ablate(capsys, "doctor", "--json")
     assert said.code == 0
-    assert "NOT writable: every study makes its code and measurements anew" in json.loads(said.out)["cache"]
+    assert "NOT writable: every study makes its code and measurements again" in json.loads(said.out)["cache"]
 
 
 def test_train_resumes_and_keeps_the_weights(capsys, here):

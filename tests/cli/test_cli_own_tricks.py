@@ -37,7 +37,7 @@ def test_what_new_trick_writes_is_formatted_and_passes_its_own_test(here):
 def test_new_trick_overwrites_nothing(here, capsys):
     before = (here / "halved.py").read_text()
     said = ablate(capsys, "new", "trick", "halved")
-    assert (said.code, "is there already" in said.err) == (2, True)
+    assert (said.code, "already exists" in said.err) == (2, True)
     assert (here / "halved.py").read_text() == before
     assert ablate(capsys, "new", "trick", "dropout").code == 2
     assert ablate(capsys, "new", "trick", "Bad Name").code == 2

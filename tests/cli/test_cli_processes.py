@@ -85,7 +85,7 @@ def test_a_signal_keeps_what_is_finished(tmp_path, number, code, executor):
     assert time.monotonic() - started < 10
     assert out == ""
     assert "Traceback" not in err
-    assert err.splitlines()[-1].endswith("what is finished is kept: run the same command to go on")
+    assert err.splitlines()[-1].endswith("what is finished is kept: run the same command to continue")
     assert known
     assert known <= kept(ledger)
     assert not ledger.with_suffix(".lock").exists()

@@ -1,1 +1,1 @@
-"""Plots of the report, one file a question. Each function takes plain data and returns a `Picture`."""
+"""Plots of the report, one file per question. Each function takes plain data and returns a `Picture`."""

@@ -25,7 +25,7 @@ def plain_numbers(ax: Axes, which: str = "both") -> None:
 
 
 def log_axis(ax: Axes, which: str, low: float, high: float) -> None:
-    """A logarithmic axis with ticks at powers of ten as `10⁻³`; at 1, 2, 5 where it spans little."""
+    """A logarithmic axis with ticks at powers of ten as `10⁻³`; at 1, 2, 5 if it spans little."""
     axis = ax.xaxis if which == "x" else ax.yaxis
     (ax.set_xscale if which == "x" else ax.set_yscale)("log")
     narrow = low > 0 and high / low < 30
@@ -41,7 +41,7 @@ def whole_numbers(ax: Axes, which: str = "x") -> None:
 
 
 def dots(ax: Axes, x: ArrayLike, y: ArrayLike, *, colour: str, size: float = 4.0, alpha: float = 0.6) -> None:
-    """Round dots as one path (a stroke of no length with round ends): about 15 bytes each in the file."""
+    """Round dots as one path (strokes of zero length with round caps): about 15 bytes each in the file."""
     points = np.column_stack([np.asarray(x, dtype=float), np.asarray(y, dtype=float)])
     points = points[np.isfinite(points).all(axis=1)]
     if not len(points):
@@ -59,7 +59,7 @@ def dots(ax: Axes, x: ArrayLike, y: ArrayLike, *, colour: str, size: float = 4.0
 def smooth(values: ArrayLike, window: int = 0) -> Floats:
     """Centred moving average that narrows towards the ends, so that it starts and ends at the data.
 
-    `window`: points, odd; default a tenth of them, so that a short curve stays as it is. Gaps (NaN) are
+    `window`: points, odd; default a tenth of them, so that a short curve is unchanged. Gaps (NaN) are
     left out.
     """
     data = np.asarray(values, dtype=float)
@@ -82,7 +82,7 @@ def thin(length: int, most: int) -> np.ndarray[Any, np.dtype[np.intp]]:
 
 
 def note(ax: Axes, text: str) -> None:
-    """A word in the middle of a panel that has nothing to show."""
+    """A word in the middle of an empty panel."""
     ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", color=MUTED)
     ax.set_xticks([])
     ax.set_yticks([])

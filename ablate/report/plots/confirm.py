@@ -26,7 +26,7 @@ def arms(
     what: str = "the confirmation",
 ) -> Picture:
     """Raw points of every arm, a line through each seed, the mean as a bar. `what`: the stage, in words."""
-    # The baseline last: lines of one seed then run down the page, not to and fro.
+    # the baseline last, so that the lines of a seed do not zigzag
     names = sorted((name for name in values if values[name]), key=lambda name: name == "baseline")
     frame = pd.DataFrame(
         [(name, seed, value * units.factor) for name in names for seed, value in values[name].items()],
@@ -69,7 +69,7 @@ def arms(
 
 
 def differences(rows: Sequence[Mapping[str, Any]], units: Units) -> Picture:
-    """Paired differences with intervals: the winner against the baseline and against itself less one trick.
+    """Paired differences with intervals: the winner against the baseline and against the winner without one trick.
 
     `rows`: `label, effect, low, high, n`.
     """

@@ -1,4 +1,4 @@
-"""What each trick costs in time and memory, relative to the run without it."""
+"""The cost of each trick in time and memory, relative to the run without it."""
 
 from __future__ import annotations
 

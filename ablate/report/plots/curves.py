@@ -1,4 +1,4 @@
-"""Learning curves of winner and baseline: smoothed over raw, one panel a metric."""
+"""Learning curves of winner and baseline: smoothed over raw, one panel per metric."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is the least-squares model sound? Residuals, and the spread of runs with and without each trick."""
+"""Diagnostics of the least-squares model: residuals, and the spread of runs with and without each trick."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def spread(rows: Sequence[Mapping[str, Any]], labels: Sequence[str], sigma: floa
         ax.set_yticks(range(len(rows)), [shorten(label, 30) for label in labels], color=INK)
         ax.set_ylim(len(rows) - 0.4, -0.6)
         widest = max(max(row["sigma_with"], row["sigma_without"], sigma) for row in rows)
-        ax.set_xlim(0, 1.06 * units.factor * widest or 1.0)  # runs that all came out the same have no spread
+        ax.set_xlim(0, 1.06 * units.factor * widest or 1.0)  # equal values have no spread
         ax.grid(False, axis="y")
         ax.spines["left"].set_visible(False)
         ax.tick_params(axis="y", length=0)

@@ -34,7 +34,7 @@ _LABEL = 34
 def forest(
     rows: pd.DataFrame, labels: Sequence[str], units: Units, margin: float | None, *, auto: bool = False
 ) -> Picture:
-    """One line a trick, best on top; the band is what does not matter, the placebo shows what nothing does.
+    """One line per trick, best on top; the band is the margin, the placebo shows the noise.
 
     `rows`: one estimand of the ranking table, sorted; `labels`: what to call each row; `auto`: nobody declared the margin.
     """
@@ -87,7 +87,7 @@ def forest(
 
 
 def beside(pairs: pd.DataFrame, labels: Sequence[str], units: Units) -> Picture:
-    """Average effect against drop-one effect, one point a trick; off the diagonal the tricks interact.
+    """Average effect against drop-one effect, one point per trick; off the diagonal the tricks interact.
 
     `pairs`: columns `effect, low, high` and `effect_drop, low_drop, high_drop`.
     """
@@ -153,7 +153,7 @@ def _interval(ax: Axes, position: int, row: Any, scale: float, limits: tuple[flo
         ax.text(limits[0], position, "  not estimable", color=MUTED, va="center", fontsize=10.5)
         return
     ax.plot([low, high], [position, position], color=colour, linewidth=2.2)
-    # Where an interval leaves the plot, an arrow says that it goes on.
+    # an arrow marks an interval that leaves the plot
     for end, edge, arrow in ((low, limits[0], "<"), (high, limits[1], ">")):
         if np.isfinite(end) and (end < edge if arrow == "<" else end > edge):
             ax.plot(edge, position, arrow, color=colour, markersize=7, clip_on=False)
@@ -162,7 +162,7 @@ def _interval(ax: Axes, position: int, row: Any, scale: float, limits: tuple[flo
 
 
 def _limits(rows: pd.DataFrame, margin: float | None, scale: float) -> tuple[float, float]:
-    """All effects and the margin are in view; an interval far wider than the rest is cut (with an arrow)."""
+    """The range that shows all effects and the margin; an interval far wider than the rest is cut (with an arrow)."""
     effects = finite(rows["effect"].to_numpy(dtype=float) * scale)
     half = finite((rows["high"] - rows["low"]).to_numpy(dtype=float) * scale / 2)
     reach = 3 * float(np.median(half)) if len(half) else 0.0

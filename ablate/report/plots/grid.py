@@ -18,7 +18,7 @@ _COLOURS = (BLUE, GREEN, PURPLE, GREY)
 
 
 def grid(cells: Any) -> tuple[Callable[[Axes], None], str] | None:
-    """The score by learning rate, a line and a colour per weight decay, the best cell circled; crosses diverged."""
+    """The score by learning rate, a line and a colour per weight decay; the best cell is circled, crosses mark diverged runs."""
     if not isinstance(cells, Sequence) or not cells:
         return None
     frame = pd.DataFrame([dict(cell) for cell in cells])

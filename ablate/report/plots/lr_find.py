@@ -1,4 +1,4 @@
-"""The six steps of lr-find, one panel each: draws what a step's figures hold, whatever the step."""
+"""The six steps of lr-find, one panel each, drawn from a step's figures."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Painted = tuple[Callable[[Axes], None], str]
 
 
 def panel(step: Mapping[str, Any]) -> Picture | None:
-    """The picture of one step of `lr-find.json`; None where its figures hold nothing to draw, as the look at the data."""
+    """The picture of one step of `lr-find.json`; None if its figures have nothing to draw, as the check of the data."""
     if step.get("step") == 0:
         return None
     figures = dict(step.get("figures") or {})
@@ -56,7 +56,7 @@ def panel(step: Mapping[str, Any]) -> Picture | None:
 
 
 def _rate_test(figures: Mapping[str, Any]) -> Painted | None:
-    """Loss against learning rate, with each suggestion as a line of its own."""
+    """Loss against learning rate, with a line for each suggestion."""
     name = next((name for name in _RATES if _is_series(figures.get(name))), None)
     losses = figures.get("loss", figures.get("losses"))
     if name is None or not _is_series(losses) or len(losses) != len(figures[name]):
@@ -133,7 +133,7 @@ def _lines(series: Mapping[str, Sequence[float]], along: str) -> Painted | None:
 
 
 def _against_expected(figures: Mapping[str, Any]) -> Painted | None:
-    """Two or more plain numbers side by side, e.g. the initial loss and what it should be."""
+    """Two or more plain numbers next to each other, such as the initial loss and its expected value."""
     numbers = {
         str(key): float(value)
         for key, value in figures.items()
@@ -192,7 +192,7 @@ def _series(figures: Mapping[str, Any]) -> dict[str, Sequence[float]]:
 
 
 def _is_series(value: Any) -> bool:
-    """A list of numbers; null stands for what was not finite."""
+    """A list of numbers; null for non-finite ones."""
     return (
         isinstance(value, list | tuple)
         and len(value) >= 2

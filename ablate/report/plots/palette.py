@@ -1,5 +1,5 @@
-"""Colours and type of every plot. Blue and orange stay apart under every common colour blindness
-(after Okabe & Ito 2008), and no plot tells a thing by colour alone.
+"""Colours and fonts of every plot. Blue and orange are distinct under all common forms of colour blindness
+(after Okabe & Ito 2008), and no plot conveys information by colour alone.
 
 `LIGHT` and `DARK` have the same roles; the page's stylesheet is made from them too.
 """

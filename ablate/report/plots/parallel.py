@@ -1,4 +1,4 @@
-"""Parallel coordinates of a search: an axis a parameter and one for the metric, a line a trial."""
+"""Parallel coordinates of a search: an axis per parameter and one for the metric, a line per trial."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from ablate.report.plots.palette import BLUE, INK, MUTED, PALE
 from ablate.report.plots.picture import Picture, picture, tell
 
 OFF = -0.14
-"""Height at which a line passes an axis whose trick the trial had off."""
+"""Height at which a line crosses an axis whose trick was off in the trial."""
 CUT = 4
-"""Per cent of the trials, the worst, that are drawn at the metric's end."""
+"""Percentage of the trials, the worst, that are drawn at the end of the metric's axis."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ def parallel(
     *,
     higher: bool,
 ) -> Picture:
-    """`trials` and `scores`: of complete trials, in one order with the axes' values. The best tenth stands out."""
+    """`trials` and `scores`: of complete trials, in one order with the axes' values. The best tenth is highlighted."""
     values = np.asarray(scores, dtype=float)
     order = np.argsort(values if higher else -values, kind="stable")  # the best are drawn last
     best = set(order[-max(3, len(order) // 10) :].tolist())

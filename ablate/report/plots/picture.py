@@ -36,7 +36,7 @@ _VARIABLES = {colour: f"var(--{role})" for role, colour in {**LIGHT, "paper": PA
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A drawing with the words that go with it. `caption` says what is shown; `alt` what is seen.
+    """A drawing with its texts. `caption`: what is shown; `alt`: the description for screen readers.
 
     `svg` is for the page (CSS variables, no ground); `file` for `plots/NAME.svg`. `width` is in pixels.
     """
@@ -96,7 +96,7 @@ def panel_grid(
     bottom: float = 34,
     **options: Any,
 ) -> Any:
-    """`lines` × `columns` axes at fixed places, as a flat array; margins and the gap between columns in pixels."""
+    """`lines` × `columns` axes at fixed positions, as a flat array; margins and the gap between columns in pixels."""
     width, height = figure.get_size_inches() * 72
     top, right, between = 24.0, 10.0, 44.0
     axis_width = (width - left - right - gap * (columns - 1)) / columns
@@ -110,7 +110,7 @@ def panel_grid(
 
 @contextmanager
 def _settings(name: str) -> Iterator[None]:
-    """Matplotlib set up anew: nothing of the user's matplotlibrc, the ids a function of the name alone."""
+    """Context: matplotlib's defaults, without the user's matplotlibrc, and ids that depend on the name alone."""
     with warnings.catch_warnings():
         # A glyph that DejaVu lacks is measured as a box here and shown by the reader's own fonts.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from", category=UserWarning)
@@ -122,12 +122,12 @@ def _settings(name: str) -> Iterator[None]:
 
 
 def tell(artist: Artist, text: str) -> None:
-    """Show `text` where the pointer rests on `artist`."""
+    """Show `text` when the pointer is over `artist`."""
     artist.set_gid(_TOLD + text)
 
 
 def _tidy(root: ElementTree.Element, alt: str) -> None:
-    """Attributes for styles, two decimals, no unused ids; the root says what the picture shows."""
+    """Attributes instead of styles, two decimals, no unused ids; the root has the description."""
     for element in root.iter():
         name = element.attrib.get("id", "")
         if name.startswith(_TOLD):

@@ -1,4 +1,4 @@
-"""The search: what each trial reached, and what the best trials have in common."""
+"""The search: the value of each trial, and what the best trials have in common."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def history(trials: pd.DataFrame, metric: str, units: Units, *, higher: bool) ->
         dots(ax, number[complete], np.clip(values[complete], low, high), colour=BLUE, size=6, alpha=0.65)
         if (
             lost.any()
-        ):  # an empty line that is not clipped would still claim the figure's corner in the layout
+        ):  # an empty line that is not clipped would still reserve the figure's corner in the layout
             edge = np.full(int(lost.sum()), floor)
             ax.plot(number[lost], edge, "x", color=ORANGE, markersize=5.5, clip_on=False)
         known = np.isfinite(best)
@@ -75,7 +75,7 @@ def common(best: pd.DataFrame, labels: Sequence[str], shares: Sequence[float], t
     """Which tricks the best trials use: a dot where on, and the share in all trials against the top tenth.
 
     `best`: tricks × trials, 1 where on, the best trial first; `shares`: of all trials, per trick;
-    `top`: number of trials that the second share is over.
+    `top`: number of trials of the second share.
     """
     count = best.shape[1]
     upper = best.iloc[:, :top].mean(axis=1).to_numpy()

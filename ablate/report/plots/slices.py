@@ -1,4 +1,4 @@
-"""Slices: each searched parameter against the metric, and a warning where the best sits at an edge."""
+"""Slices: each searched parameter against the metric, and a warning if the best is at an edge."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COLUMNS = 4
 def slices(
     panels: Sequence[Slice], metric: str, units: Units, *, higher: bool, name: str = "search-slices"
 ) -> Picture:
-    """Small multiples, one panel a parameter, all with the metric upwards on one scale."""
+    """Small multiples, one panel per parameter, all with the metric on one vertical scale."""
     rows = -(-len(panels) // COLUMNS)
     scores = finite(np.concatenate([panel.scores for panel in panels]) * units.factor)
     low, high = (float(scores.min()), float(scores.max())) if len(scores) else (0.0, 1.0)

@@ -1,4 +1,4 @@
-"""The tuned ranking: both references side by side per trick, and the way from the baseline to the recipe."""
+"""The tuned ranking: both references next to each other per trick, and the steps from the baseline to the recipe."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LABEL = 34
 
 
 def both(effects: Sequence[Document], tricks: Sequence[str], units: Units, margin: float) -> Picture:
-    """One line a trick, a panel for each reference. `tricks`: the order of the lines, best on top."""
+    """One line per trick, a panel for each reference. `tricks`: the order of the lines, best on top."""
     panels = [name for name in PANELS if any(row["estimand"] == name for row in effects)]
     positions = {trick: position for position, trick in enumerate(tricks)}
     limits = _limits(effects, margin, units.factor)
@@ -68,7 +68,7 @@ def both(effects: Sequence[Document], tricks: Sequence[str], units: Units, margi
 
 
 def waterfall(ladder: Document, units: Units, *, higher: bool) -> Picture | None:
-    """From the baseline to the recipe, one trick a bar, each with the interval of its step. None without a step.
+    """From the baseline to the recipe, one bar per trick, each with the interval of its step. None without a step.
 
     `ladder`: `levels` are means of the metric; effects of `steps` are signed so that positive helps.
     """
@@ -160,7 +160,7 @@ def _interval(ax: Any, position: int, row: Document, units: Units, limits: tuple
 
 
 def _limits(effects: Sequence[Document], margin: float, scale: float) -> tuple[float, float]:
-    """The middle of the effects and twice the margin; what lies far outside is cut, with an arrow."""
+    """The middle of the effects and twice the margin; intervals far outside are cut, with an arrow."""
     ends = finite([row[key] * scale for row in effects for key in ("low", "high")])
     low, high = (float(np.quantile(ends, q)) for q in (0.04, 0.96)) if len(ends) else (0.0, 0.0)
     low, high = min(low, -2 * margin * scale), max(high, 2 * margin * scale)

@@ -25,7 +25,7 @@ Points = list[tuple[float, float, bool]]
 def tuning_curves(
     tuning: dict[str, list[Document]], rows: Sequence[Document], estimand: str, units: Units, *, higher: bool
 ) -> list[Picture]:
-    """Panels of the effects `rows` of one estimand whose arm or reference was tried at two rates or more; 24 a picture."""
+    """Panels of the effects `rows` of one estimand whose arm or reference was tried at two rates or more; 24 per picture."""
     reference = points_of(tuning.get(REFERENCES[estimand]) or [], units, higher=higher)
     panels = []
     for row in rows:
@@ -38,7 +38,7 @@ def tuning_curves(
 
 
 def points_of(points: Sequence[Document], units: Units, *, higher: bool) -> Points:
-    """(rate, mean of the metric, chosen), by rate; where several settings were tried at a rate, the best of them.
+    """(rate, mean of the metric, chosen), by rate; if several settings were tried at a rate, the best of them.
 
     Scores are stored so that more is better; failed runs, which have no finite score, are left out.
     """
@@ -110,7 +110,7 @@ def _draw(ax: Any, curve: Points, colour: str, marker: str, units: Units) -> Non
 
 
 def _window(ax: Any, values: Sequence[float]) -> None:
-    """The upper part of the values: one rate that diverged must not flatten the rest."""
+    """The range of the upper part of the values: one rate that diverged must not flatten the rest."""
     seen = np.sort(np.asarray(values, dtype=float))
     middle = float(np.median(seen))
     reach = 4 * float(np.median(np.abs(seen - middle))) or 1.0

@@ -1,1 +1,1 @@
-"""What each section of the page holds: pictures and tables from `ReportData`, or None where there is nothing."""
+"""The content of each section of the page: pictures and tables from `ReportData`, or None if there is nothing."""

@@ -1,4 +1,4 @@
-"""The account: what was lost, what it cost, how it was designed, how to do it again."""
+"""The account: failed runs, costs, the design, and how to reproduce the study."""
 
 from __future__ import annotations
 

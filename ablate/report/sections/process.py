@@ -1,4 +1,4 @@
-"""How the recipe was found: search, learning rate, learning curves."""
+"""The process: search, learning rate, learning curves."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def search(data: ReportData) -> Content | None:
         return None
     fact = data.search or {}
     panels = search_slices(data)
-    # One or two dots show nothing, unless there is nothing else to show.
+    # one or two points show nothing, unless there is nothing else to show
     panels = [panel for panel in panels if panel.edge or len(panel.values) >= _FEWEST] or panels
     return {
         "how": tables.facts(
@@ -70,7 +70,7 @@ def search(data: ReportData) -> Content | None:
 
 
 def _selection(data: ReportData) -> Picture | None:
-    """The finalists, trained again on fresh seeds: what was chosen among the best, and from how much noise."""
+    """The finalists, trained again on fresh seeds: the choice among the best, and its noise."""
     values: dict[str, dict[str, float]] = {}
     for run in lines(data.stage("select")):
         if run["outcome"] == "complete" and not missing(run[data.metric]):
@@ -141,7 +141,7 @@ def lr_find(data: ReportData) -> Content | None:
             and not missing(value if isinstance(value, int | float) else 0)
         ]
         picture = lr_find_plots.panel(step)
-        # What the panel shows as points is in its caption; saying it twice helps nobody.
+        # the points of the panel are described in its caption
         drawn = {name for name, _ in plain if picture and f"{name} " in picture.caption}
         steps.append(
             {

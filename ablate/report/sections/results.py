@@ -74,7 +74,7 @@ def ranking(data: ReportData) -> Content | None:
 
 
 def _margin(margin: float, units: Units, *, auto: bool) -> str:
-    """What the words of the verdict column mean, in this study's own numbers."""
+    """The meaning of the verdicts, in this study's numbers."""
     size = f"{significant(margin * units.factor)}{units.difference}"
     how = (
         "set automatically (0.95 σ̂ of one run); declare one in the study file to ask for less"

@@ -1,4 +1,4 @@
-"""Where runs came from that another program trained, and what the analysis says of itself."""
+"""The origin of runs of another program, and the notes of the analysis."""
 
 from __future__ import annotations
 
