@@ -26,7 +26,9 @@ def lr_find(
     force: Annotated[bool, typer.Option(help="Continue if a gate fails.")] = False,
     budget: Annotated[
         str,
-        typer.Option(help='Limit of the grid's training: "10m", "90s" or "8runs" (default: about 15 runs).'),
+        typer.Option(
+            help='Limit of the training of the grid: "10m", "90s" or "8runs" (default: about 15 runs).'
+        ),
     ] = "",
     *,
     study: StudyOptions,
