@@ -30,6 +30,7 @@ WORDS = {
     "tabular": "the inputs are not a table",
     "text": "the inputs are not text",
     "mixable": "the targets have no means",
+    "any order": "the training examples come in an order of their own",
     "continuous": "the inputs are not real numbers (token ids cannot be mixed or perturbed)",
 }
 

@@ -77,7 +77,7 @@ def prepare(trainer: Trainer) -> None:
     if trainer.context.device.type != "cuda" or trainer.graph is not None or trainer.eager:
         return
     if trainer.data.redrawn:
-        trainer.eager = "the Dataset draws its items anew each epoch"
+        trainer.eager = "training items are read anew each epoch"
         return
     try:
         trainer.graph = Captured(trainer)

@@ -1,30 +1,32 @@
-"""A task's splits on the device, and the order in which lanes see the training examples."""
+"""A task's splits on the device."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ablate.seams.draws import Draws, step_keys
 from ablate.tasks.split import Split
+from ablate.tasks.streamed import Inputs, Streamed
 from ablate.tasks.task import Task
 
 
 @dataclass(frozen=True)
 class DeviceSplit:
-    """`x` `[N, …]`; `y` as in the task; `target` as of `Task.encoded`: one-hot float32 `[N, C]`, values, or y itself."""
+    """`x` `[N, …]`, not on the device where it is streamed; `y` as in the task; `target` as of `Task.encoded`: one-hot float32
+    `[N, C]`, values, or y itself."""
 
-    x: Tensor
+    x: Inputs
     y: Tensor
     target: Tensor
 
     @classmethod
     def of(cls, split: Split, task: Task, device: torch.device) -> DeviceSplit:
         y = split.y.to(device)
-        return cls(split.x.to(device), y, task.encoded(y))
+        x = split.x if isinstance(split.x, Streamed) else split.x.to(device)
+        return cls(x, y, task.encoded(y))
 
     @classmethod
     def joined(cls, parts: Sequence[DeviceSplit]) -> DeviceSplit:
@@ -39,8 +41,19 @@ class DeviceSplit:
     def at(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """(`x` `[K, B, …]`, `target` `[K, B, …]`) of the examples `index`, int64 `[K, B]`."""
         rows = index.reshape(-1)
+        if isinstance(self.x, Streamed):
+            raise TypeError("examples that are streamed come in windows")
         x, target = self.x.index_select(0, rows), self.target.index_select(0, rows)
         return x.view(*index.shape, *x.shape[1:]), target.view(*index.shape, *target.shape[1:])
+
+    def blocks(self, size: int) -> Iterator[Tensor]:
+        """The inputs on the device in blocks of `size` (`chunk_sizes`), read where they are streamed."""
+        sizes = chunk_sizes(len(self), size)
+        if isinstance(self.x, Streamed):
+            for x in self.x.blocks(sizes):
+                yield x.to(self.y.device)
+        else:
+            yield from torch.split(self.x, sizes)
 
 
 def device_splits(task: Task, device: torch.device) -> dict[str, DeviceSplit]:
@@ -57,36 +70,3 @@ def chunk_sizes(count: int, size: int) -> list[int]:
     elif left:
         sizes.append(left)
     return sizes
-
-
-Change = Callable[[Tensor, int, Draws], Tensor]
-
-
-class Order:
-    """Which examples each lane sees at its step: a fresh permutation every epoch, drawn by counter.
-
-    An epoch has floor(N / B) steps (at least one); the remaining examples differ from epoch to epoch.
-    """
-
-    def __init__(self, examples: int, batch_size: int) -> None:
-        self.examples = examples
-        self.batch_size = min(batch_size, examples)
-        self.steps_per_epoch = max(1, examples // self.batch_size)
-        self._steps: Tensor | None = None
-
-    def shuffle(self, seeds: Tensor, epochs: Tensor, change: Change | None = None) -> None:
-        """Permutations for lanes with seed keys int32 `[K]` in their epochs int64 `[K]` (the first is 0).
-
-        `change` turns an order into another: (int64 `[K, steps · B]`, the batch size, the epoch's draws) -> the same shape.
-        """
-        draws = Draws(step_keys(seeds, epochs))
-        used = draws.permutation("order", self.examples)[:, : self.steps_per_epoch * self.batch_size]
-        if change is not None:
-            used = change(used, self.batch_size, draws)
-        by_step = used.reshape(len(seeds), self.steps_per_epoch, self.batch_size)
-        self._steps = by_step.transpose(0, 1).contiguous()
-
-    def at(self, within: int) -> Tensor:
-        """int64 `[K, B]`: the examples of step `within` of the epoch. `shuffle` comes first."""
-        assert self._steps is not None
-        return self._steps[within]

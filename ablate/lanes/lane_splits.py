@@ -12,6 +12,9 @@ import torch
 from torch import Tensor
 
 from ablate.lanes.data import DeviceSplit, chunk_sizes
+from ablate.lanes.order import Order
+from ablate.lanes.windows import Windows
+from ablate.records.errors import InputError
 from ablate.records.run import Run
 from ablate.tasks.split import resplit
 from ablate.tasks.task import Task
@@ -26,14 +29,17 @@ class LaneSplits:
     lane has the task's splits, which then costs nothing.
     """
 
-    def __init__(self, task: Task, splits: dict[str, DeviceSplit], runs: Sequence[Run]) -> None:
+    def __init__(self, task: Task, splits: dict[str, DeviceSplit], runs: Sequence[Run], order: Order) -> None:
         self.task, self.splits = task, splits
+        self.device = splits["train"].y.device
+        self.windows = Windows(task, order, self.device) if task.train.streams else None
         self.rows: dict[str, Tensor] = {}
         self._pool: DeviceSplit | None = None
         self._drawn: dict[int, DeviceSplit] = {}
         self._ages: list[int] = []
         if any(run.resplit for run in runs):
-            device = splits["train"].x.device
+            if task.train.streams:
+                raise InputError("examples that are streamed cannot be dealt anew by a run's seed", hint="run the study again: its ranking keeps one split")  # fmt: skip
             stratified = task.classes is not None
             fixed = torch.arange(len(task.train)), torch.arange(len(task.validation)) + len(task.train)
             lanes = [
@@ -48,7 +54,7 @@ class LaneSplits:
                 for run in runs
             ]
             self.rows = {
-                name: torch.stack([lane[part] for lane in lanes]).to(device)
+                name: torch.stack([lane[part] for lane in lanes]).to(self.device)
                 for part, name in enumerate(DEALT)
             }
 
@@ -64,10 +70,19 @@ class LaneSplits:
         """Whether training items are read again each epoch."""
         return self.task.train.items is not None
 
-    def begin_epoch(self, epochs: Tensor) -> None:
-        """Read the training items of the lanes' epochs (int64 `[K]`, from 0), if they are read again each epoch."""
+    def begin_step(self, within: int, epochs: Tensor | None) -> None:
+        """Have the examples of step `within` at hand, where items are read anew each epoch; epochs (int64 `[K]`, from 0): those of
+        the lanes, if an epoch begins or lanes have changed."""
         if not self.redrawn:
             return
+        if self.windows is not None:
+            self._ages = self._ages if epochs is None else epochs.tolist()
+            self.windows.show(self._ages, within)
+        elif epochs is not None:
+            self._draw(epochs)
+
+    def _draw(self, epochs: Tensor) -> None:
+        """Read all training items of the lanes' epochs."""
         self._ages = epochs.tolist()
         self._drawn = {
             epoch: self._drawn.get(epoch) or self._examples_in(epoch) for epoch in sorted(set(self._ages))
@@ -75,13 +90,16 @@ class LaneSplits:
 
     def _examples_in(self, epoch: int) -> DeviceSplit:
         """The training examples as of `epoch`, followed by the validation examples if lanes split both anew."""
-        device = self.splits["train"].x.device
         names = DEALT if self.rows else ("train",)
-        parts = [DeviceSplit.of(self.task.splits[name].in_epoch(epoch), self.task, device) for name in names]
+        parts = [
+            DeviceSplit.of(self.task.splits[name].in_epoch(epoch), self.task, self.device) for name in names
+        ]
         return DeviceSplit.joined(parts)
 
     def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """(`x` `[K, B, …]`, `target` `[K, B, …]`) of the lanes' training examples `index`, int64 `[K, B]`."""
+        if self.windows is not None:
+            return self.windows.batch(index)
         if self.rows:
             index = self.rows["train"].gather(1, index)
         if not self.redrawn:
@@ -96,13 +114,12 @@ class LaneSplits:
     def chunks(self, split: str, lanes: Tensor, size: int) -> Iterator[Tensor]:
         """The inputs of `split` for the lanes `lanes` (int64 `[k]`), `[k, B, …]` of `size` examples each (`chunk_sizes`)."""
         if split not in self.rows:
-            for x in torch.split(self.splits[split].x, chunk_sizes(len(self.splits[split]), size)):
+            for x in self.splits[split].blocks(size):
                 yield x.expand(len(lanes), *x.shape)
             return
         rows_of = self.rows[split][lanes]
         for rows in torch.split(rows_of, chunk_sizes(rows_of.shape[1], size), dim=1):
-            x = self.pool.x.index_select(0, rows.reshape(-1))
-            yield x.view(*rows.shape, *x.shape[1:])
+            yield self.pool.at(rows)[0]
 
     def examples(self, split: str, lanes: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """`chunks` with their y: `[B, …]`, or `[k, B, …]` if each lane has its own."""
@@ -137,5 +154,5 @@ class LaneSplits:
         if self.rows:
             return self.rows[name]
         first = 0 if name == "train" else len(self.task.train)
-        rows = torch.arange(first, first + len(self.task.splits[name]), device=self.splits["train"].x.device)
+        rows = torch.arange(first, first + len(self.task.splits[name]), device=self.device)
         return rows.expand(lanes, -1)

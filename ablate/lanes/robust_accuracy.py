@@ -23,6 +23,7 @@ from ablate.records.claim_metrics import ROBUST_ACCURACY
 from ablate.records.recipe import Recipe
 from ablate.records.trick import Trick
 from ablate.tasks.metrics import metrics
+from ablate.tasks.streamed import sample_of
 
 ROBUST = "robust"
 """The split name by which a job requests robust accuracy."""
@@ -53,7 +54,7 @@ def deviation(x: Tensor) -> Tensor:
 def outputs(trainer: Trainer, lanes: Tensor, split: str = "validation", eps: float = EPS) -> Tensor:
     """Outputs `[k, N, C]` of the lanes `lanes` (int64) on the split's inputs, each perturbed against its lane."""
     device = trainer.context.device
-    sigma = deviation(trainer.context.splits["train"].x).to(device)
+    sigma = deviation(sample_of(trainer.context.splits["train"].x)).to(device)
     weights = dict(trainer.scored_weights().take(lanes).items())
     forward, keys = trainer.forward.some(lanes), trainer.seeds[lanes]
     rows = max(1, MOST // len(lanes))

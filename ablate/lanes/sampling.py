@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ablate.lanes.data import Change
 from ablate.lanes.group import Group
 from ablate.lanes.lane_splits import LaneSplits
+from ablate.lanes.order import Change
 from ablate.seams.draws import Draws
 
 

@@ -15,7 +15,7 @@ from ablate.kernels.lower import KERNELS, kernel_unavailable
 from ablate.kernels.support import FAILURES, differing
 from ablate.lanes.build import build_module
 from ablate.lanes.context import TaskContext
-from ablate.lanes.data import Order
+from ablate.lanes.order import Order
 from ablate.lanes.trainer import Trainer
 from ablate.records.errors import AblateError, InputError
 from ablate.records.recipe import Recipe
@@ -84,7 +84,7 @@ def by_kernel(context: TaskContext, seeds: list[int]) -> list[Found]:
     trainer = Trainer(context, [Run(context.task.name, recipe, seed, 1) for seed in seeds])
     before = [_state(trainer.model(lane)) for lane in range(len(seeds))]
     losses = torch.stack([trainer.step()[0] for _ in range(min(STEPS, trainer.order.steps_per_epoch))])
-    x = context.splits["validation"].x[:ROWS]
+    x = context.splits["validation"].x[:ROWS].to(context.device)
     with torch.no_grad():
         stacked = x.expand(len(seeds), *x.shape)
         weights = dict(trainer.weights.items())
@@ -105,7 +105,7 @@ def plain(context: TaskContext, seed: int) -> Found:
     before = _state(module)
     optimizer = torch.optim.SGD(module.parameters(), LR, momentum=MOMENTUM, weight_decay=DECAY)
     train, seeds = context.splits["train"], seed_keys([seed], device)
-    order = Order(len(train), task.batch_size)
+    order = Order.of(train, task.batch_size)
     order.shuffle(seeds, torch.zeros_like(seeds, dtype=torch.int64))
     criterion = task.evaluation.plain_loss
 
@@ -123,7 +123,7 @@ def plain(context: TaskContext, seed: int) -> Found:
         index = order.at(step)[0]
         optimizer.zero_grad()
         key = step_keys(seeds, torch.full_like(seeds, step, dtype=torch.int64))[0]
-        loss = criterion(outputs(train.x[index], key), train.y[index])
+        loss = criterion(outputs(train.x[index].to(device), key), train.y[index])
         for dropout in dropouts:  # recomputation in the backward pass draws again
             dropout.begin(key)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -131,7 +131,7 @@ def plain(context: TaskContext, seed: int) -> Found:
         losses.append(loss.detach())
     module.eval()
     with torch.no_grad():
-        evaluated = outputs(context.splits["validation"].x[:ROWS], seeds[0])
+        evaluated = outputs(context.splits["validation"].x[:ROWS].to(device), seeds[0])
     return _found(torch.stack(losses), evaluated, before, _state(module))
 
 

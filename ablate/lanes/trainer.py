@@ -16,11 +16,11 @@ from ablate.kernels.lower import lower
 from ablate.kernels.protocol import Forward
 from ablate.lanes import build
 from ablate.lanes.context import TaskContext
-from ablate.lanes.data import Order
 from ablate.lanes.group import Group, batch_size
 from ablate.lanes.lane_splits import LaneSplits
 from ablate.lanes.loss import Loss, lane_losses, nested, share_right
 from ablate.lanes.optimizer_parts import labelled, saved
+from ablate.lanes.order import Order
 from ablate.lanes.parameters import Absent, LaneParameters
 from ablate.lanes.sampling import sampler
 from ablate.lanes.step_replay import StepReplay
@@ -40,10 +40,9 @@ class Trainer:
 
     def __init__(self, context: TaskContext, runs: Sequence[Run]) -> None:
         context.clock.begin()
-        self.context = context
-        task = context.task
+        self.context, task = context, context.task
         size = batch_size(runs[0], context.catalogue, task.batch_size)
-        self.order = Order(len(context.splits["train"]), size)
+        self.order = Order.of(context.splits["train"], size)
         self.epochs = runs[0].epochs
         facts = context.facts(self.total_steps, self.order.steps_per_epoch)
         self.group = Group(runs, context.catalogue, context.device, facts)
@@ -67,7 +66,7 @@ class Trainer:
         )  # fmt: skip
         self.leaves = self._leaves()
         self.optimizers = Optimizers(self.group, self.weights, self.leaves.frozen)
-        self.data = LaneSplits(task, context.splits, runs)
+        self.data = LaneSplits(task, context.splits, runs, self.order)
         self.seeds = seed_keys([run.seed for run in runs], context.device)
         self.steps = torch.zeros(len(runs), dtype=torch.int64, device=context.device)
         self.within = 0  # step within the epoch: the same for all lanes, whatever epoch each is in
@@ -101,13 +100,14 @@ class Trainer:
 
     def index(self) -> Tensor:
         """Which examples the lanes see at this step, int64 `[K, B]`."""
+        epochs = None
         if self.within == 0 or self.stale:
             epochs = self.steps // self.order.steps_per_epoch
             self.order.shuffle(self.seeds, epochs, sampler(self.group, self.data))
-            self.data.begin_epoch(epochs)
             numbers = torch.arange(self.order.steps_per_epoch, device=self.context.device)
             self.known = self.at(self.steps - self.within + numbers[:, None])
             self.stale = False
+        self.data.begin_step(self.within, epochs)
         return self.order.at(self.within)
 
     def at(self, steps: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,6 +15,7 @@ from ablate.protocol.short_runs import Array
 from ablate.protocol.standard_error import is_plain
 from ablate.protocol.steps import Finding, Setup, Step
 from ablate.tasks.split import Split, shuffled
+from ablate.tasks.streamed import sample_of
 from ablate.tasks.task import Task
 
 MOST = 2000
@@ -35,7 +36,7 @@ def check_data(setup: Setup) -> Step:
     """The step; it looks at training and validation data only."""
     task = setup.context.task
     train, validation = task.train, task.validation
-    columns, new = as_columns(train.x), as_columns(validation.x)
+    columns, new = as_columns(sample_of(train.x)), as_columns(sample_of(validation.x))
     if columns is not None and (columns.max(0) == columns.min(0)).all():
         return Step(0, {}, tuple(constant_columns(columns)))
     equal = shared(train, validation)
@@ -49,7 +50,11 @@ def check_data(setup: Setup) -> Step:
     if columns is not None and new is not None:
         findings += [*constant_columns(columns), *extreme_value(columns, train.x.ndim)]
         findings += shifted_columns(columns, new, train.x.ndim)
-        findings += leak(columns, new, task) if train.x.ndim == 2 and is_plain(task) else []
+        findings += (
+            leak(columns, new, task)
+            if train.x.ndim == 2 and is_plain(task) and not (train.streams or validation.streams)
+            else []
+        )
     if task.criterion == "classification" and task.classes is not None:
         smallest = train.y.bincount(minlength=task.classes)
         figures["smallest_class"] = int(smallest.min())
@@ -58,16 +63,17 @@ def check_data(setup: Setup) -> Step:
 
 def shared(train: Split, validation: Split) -> float:
     """Share of validation examples whose inputs are, bit for bit, those of a training example."""
-    known = {hash(row.tobytes()) for row in train.x.flatten(1).numpy()}
-    return float(np.mean([hash(row.tobytes()) in known for row in validation.x.flatten(1).numpy()]))
+    known = set(train.row_keys())
+    return float(np.mean([key in known for key in validation.row_keys()]))
 
 
 def near_duplicates(train: Split, validation: Split) -> float:
     """Share of validation examples that nearly equal a training example; 0 for inputs that are not numbers."""
     if not train.x.is_floating_point() or len(train) < 20:
         return 0.0
-    sample = train.x[shuffled(len(train))[:MOST].copy()].flatten(1).double().numpy()
-    others = validation.x[shuffled(len(validation))[: MOST // 4].copy()].flatten(1).double().numpy()
+    x, new = sample_of(train.x), sample_of(validation.x)
+    sample = x[shuffled(len(x))[:MOST].copy()].flatten(1).double().numpy()
+    others = new[shuffled(len(new))[: MOST // 4].copy()].flatten(1).double().numpy()
     scale = sample.std(0)
     sample, others = sample / np.where(scale > 0, scale, 1.0), others / np.where(scale > 0, scale, 1.0)
     usual = float(np.median(nearest(sample[: MOST // 4], sample, itself=True)))

@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ablate.lanes.data import chunk_sizes
 from ablate.lanes.trainer import Trainer
 from ablate.protocol.output_causes import output_findings
 from ablate.protocol.prior import Prior
@@ -48,7 +47,7 @@ class Start:
 
 def initial_loss(setup: Setup) -> Step:
     task = setup.context.task
-    sample = task.train.take(shuffled(len(task.train))[:EXAMPLES])
+    sample = task.train.sample(shuffled(len(task.train))[:EXAMPLES])
     prior = Prior.of(task, sample)
     starts = measure(setup, sample)
     loss, deviation = medians(starts)
@@ -63,7 +62,7 @@ def initial_loss(setup: Setup) -> Step:
             else ()
         ),
         *(low_loss_findings(starts, prior) if task.criterion != "custom" else ()),
-        *input_findings(sample.x),
+        *input_findings(sample.held),
         *target_findings(task),
         *(from_outputs(starts, task.classes) if task.criterion in ("classification", "regression") else ()),
     ]
@@ -75,7 +74,7 @@ def initial_loss(setup: Setup) -> Step:
     figures["ratio"] = loss / prior.start
     figures["by_seed"] = {str(setup.seed + i): start.loss for i, start in enumerate(starts)}
     figures["outputs"] = {"deviation": deviation}
-    figures["inputs"] = input_scale(sample.x)
+    figures["inputs"] = input_scale(sample.held)
     return Step(1, figures, tuple(findings))
 
 
@@ -91,7 +90,7 @@ def measure(setup: Setup, sample: Split) -> list[Start]:
         outputs = torch.cat(
             [
                 trainer.outputs(weights, x.expand(trainer.lanes, *x.shape), keys, training=True)
-                for x in torch.split(train.x, chunk_sizes(len(train), size))
+                for x in train.blocks(size)
             ],
             dim=1,
         )
@@ -175,7 +174,7 @@ def within_feature(x: Tensor) -> list[int]:
 
 def standardised(sample: Split) -> Split:
     """The sample with each channel or column scaled to mean 0 and standard deviation 1; constant ones are only centred."""
-    x = sample.x.double()
+    x = sample.held.double()
     over = within_feature(x)
     mean, deviation = x.mean(over, keepdim=True), x.std(over, correction=0, keepdim=True)
     return replace(sample, x=((x - mean) / deviation.where(deviation > 0, 1.0)).to(sample.x.dtype))

@@ -96,7 +96,7 @@ def more_rates(fits: Sequence[Fit]) -> tuple[float, ...]:
 def zero_inputs(context: TaskContext) -> TaskContext:
     """The context with all inputs set to zero."""
     sample = context.task.train
-    return with_examples(context, replace(sample, x=torch.zeros_like(sample.x)))
+    return with_examples(context, replace(sample, x=torch.zeros_like(sample.held)))
 
 
 def leak(loss: float, prior: float) -> list[Finding]:

@@ -90,7 +90,7 @@ def train_steps(trainer: Trainer, steps: int, rates: Tensor | None = None) -> li
 def few_examples(context: TaskContext, count: int) -> TaskContext:
     """A context whose training data are `count` examples in one batch, selected by `spread_rows`."""
     return with_examples(
-        context, context.task.train.take(spread_rows(context.task.train, context.task.classes, count))
+        context, context.task.train.sample(spread_rows(context.task.train, context.task.classes, count))
     )
 
 
@@ -115,10 +115,11 @@ def spread_rows(split: Split, classes: int | None, count: int) -> NDArray[np.int
             members = labels == label
             turn[members] = np.arange(int(members.sum()))
         order = order[np.lexsort((np.arange(len(order)), turn))]
-    seen: set[bytes] = set()
+    seen: set[int] = set()
     rows: list[int] = []
+    keys = split.row_keys()
     for row in order.tolist():
-        key = split.x[row].numpy().tobytes()
+        key = keys[row]
         if key not in seen:
             seen.add(key)
             rows.append(row)

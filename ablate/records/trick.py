@@ -27,7 +27,7 @@ NEEDS_RETUNE = "needs_retune"
 OPTIMIZER = "optimizer"
 REQUIREMENTS = (
     "classification", "regression", "image", "tabular", "text", "convolution", "normalisable", "activation",
-    "embedding", "shape-preserving block", "spatial model", "continuous", "mixable", "norm layer", "dropout layer",
+    "embedding", "shape-preserving block", "spatial model", "continuous", "mixable", "any order", "norm layer", "dropout layer",
     "residual addition", "weight normalisation",
 )  # fmt: skip
 

@@ -14,6 +14,7 @@ from ablate.tasks.image_layout import check_layout, first_convolution_input
 from ablate.tasks.lazy import materialised
 from ablate.tasks.packing import prediction
 from ablate.tasks.split import Split
+from ablate.tasks.streamed import Inputs, Streamed
 from ablate.tasks.task import Task
 from ablate.tasks.user_code import UsersCode, repeatable
 
@@ -50,13 +51,16 @@ def _shapes(task: Task) -> None:
                 )
 
 
-def _finite(values: Tensor, where: str, split: Split) -> None:
-    if not values.is_floating_point():
+def _finite(values: Inputs, where: str, split: Split) -> None:
+    if isinstance(values, Streamed):
+        bad = torch.from_numpy(values.broken)
+    elif values.is_floating_point():
+        bad = ~values.isfinite().reshape(len(values), -1).all(1)
+    else:
         return
-    bad = ~values.isfinite().reshape(len(values), -1).all(1)
     if count := int(bad.sum()):
         row = int(bad.nonzero()[0])
-        what = "NaN" if values[row].isnan().any() else "infinity"
+        what = "NaN" if values[row : row + 1].isnan().any() else "infinity"
         rows = "1 example" if count == 1 else f"{count} examples"
         hint = "fill the gaps or drop those examples"
         dealt = " of the training data that was given" if split.rows is not None else ""
@@ -156,7 +160,7 @@ def _outputs(task: Task, model: nn.Module) -> Tensor:
 
 def _shared_rows(task: Task) -> list[str]:
     """Examples that occur, bit for bit, in two splits: they make results look better than they are."""
-    rows = {where: _rows(split) for where, split in task.splits.items()}
+    rows = {where: split.row_keys() for where, split in task.splits.items()}
     notes = []
     for one, other in combinations(rows, 2):
         known = set(rows[one])
@@ -165,7 +169,3 @@ def _shared_rows(task: Task) -> list[str]:
                 f"{shared} of {len(rows[other])} {other} examples also stand in {one} data, with equal inputs"
             )
     return notes
-
-
-def _rows(split: Split) -> list[int]:
-    return [hash(row.tobytes()) for row in split.x.flatten(1).numpy()]

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from ablate.records.errors import InputError
-from ablate.tasks.items import Items, read, variation
+from ablate.tasks.items import Items, Survey, read, variation
 from ablate.tasks.memory_limit import check_bytes
-from ablate.tasks.packing import is_nested, pack
+from ablate.tasks.packing import Packing, is_nested, pack
+from ablate.tasks.reading import Reader
 from ablate.tasks.split import Split
+from ablate.tasks.streamed import Inputs, Streamed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,8 +41,8 @@ def pair(data: Any, where: str) -> tuple[Any, Any]:
     """`data` as (x, y), in their original forms. `where` is the split's name, for messages."""
     if isinstance(data, Split):
         return data.x, data.y  # nested inputs are packed already
-    if isinstance(data, Dataset):
-        return read(data, where)
+    if isinstance(data, Reader):
+        return read(data)
     if isinstance(data, tuple | list) and len(data) == 2:
         return data[0], data[1]
     if is_frame(data):
@@ -125,21 +126,27 @@ def _coded(array: np.ndarray, where: str, names: Sequence[str]) -> Tensor:
     return torch.tensor([number[str(label)] for label in array], dtype=torch.int64)
 
 
-def varying(
-    data: Any,
+def examples(
+    source: Any,
     where: str,
     first: tuple[Any, Any],
     labels: tuple[str, ...],
     convert: Callable[[Any], Tensor],
     *,
     text: bool,
-) -> Items | None:
-    """The items of a Dataset that differ from read to read; None for all other data. `first`: the result of `pair` for it."""
-    if not isinstance(data, Dataset):
-        return None
-    differ, exact = variation(data, where, first)
+) -> tuple[Inputs, Packing | None, Items | None]:
+    """(inputs, how nested ones are packed, the items where they are read again), of the result of `pair` for `source`."""
+    x = first[0]
+    head = x.head if isinstance(x, Survey) else x
+    held, packing = pack(head, where, tensor) if is_nested(head) else (inputs(head, where, text), None)
+    if not isinstance(source, Reader):
+        return held, packing, None
+    varies, exact = variation(source, first)
     prepare = partial(prepared, where=where, labels=labels, convert=convert, text=text)
-    return Items(data, where, prepare, exact) if differ else None
+    items = Items(source, prepare, varies, exact)
+    if isinstance(x, Survey):
+        return Streamed(items, np.arange(len(x.keys)), held, x.keys, x.broken), packing, items
+    return held, packing, items if varies else None
 
 
 def prepared(

@@ -12,9 +12,10 @@ from ablate.records.errors import InputError
 from ablate.tasks import data
 from ablate.tasks.criteria.code import CriterionCode, Targets, code_of
 from ablate.tasks.loaders import unwrapped
+from ablate.tasks.memory_limit import GIB
 from ablate.tasks.metric_table import Criterion
-from ablate.tasks.packing import Packing, is_nested, pack
 from ablate.tasks.split import Split, deal
+from ablate.tasks.streamed import Streamed
 from ablate.tasks.token_ids import NOTE, takes_token_ids
 
 Kind = Literal["image", "tabular", "text", "other"]
@@ -24,13 +25,14 @@ LETTERS = {"train": "T", "validation": "V", "test": "S"}
 
 
 def splits_of(
-    given: dict[str, Any], criterion: Criterion, *, text: bool, model: Any = None
+    given: dict[str, Any], criterion: Criterion, *, text: bool, model: Any = None, workers: int | None = None
 ) -> tuple[dict[str, Split], tuple[str, ...], tuple[str, ...]]:
     """The splits as tensors, the classes' names, and notes on the splits that were taken from the training data.
 
     text: whole numbers are token ids. model: determines the kind of the inputs if the user has not.
+    workers: processes that read a Dataset's items; None: none, or a DataLoader's own.
     """
-    given, notes = unwrapped(given)
+    given, notes = unwrapped(given, workers)
     pairs = {where: data.pair(value, where) for where, value in given.items() if value is not None}
     if "train" not in pairs:
         raise InputError("train is missing", hint=data.PAIR)
@@ -40,13 +42,13 @@ def splits_of(
     if model is not None and takes_token_ids(model, pairs["train"][0]):
         text = True
         notes.append(NOTE)
-    for where, (given_x, _) in pairs.items():
+    for where in pairs:
         made = given[where]
-        packing: Packing | None
-        if isinstance(made, Split) and made.packing is not None:
-            x, packing = made.x, made.packing
+        if isinstance(made, Split):
+            x, packing, items = made.x, made.packing, made.items
         else:
-            x, packing = _inputs(given_x, where, text)
+            convert = partial(_converted, code, where)
+            x, packing, items = data.examples(made, where, pairs[where], labels, convert, text=text)
         if packing is not None and where == "train" and not isinstance(made, Split):
             notes.append(f"inputs are {packing}")
         if splits and packing != splits["train"].packing:
@@ -60,12 +62,8 @@ def splits_of(
             )
         if len(x) == 0:
             raise InputError(f"{where} is empty", hint="a split needs at least one example")
-        if isinstance(made, Split):
-            splits[where] = Split(x, ys[where], made.rows, made.items, packing, target_packing)
-        else:
-            convert = partial(_converted, code, where)
-            items = data.varying(made, where, pairs[where], labels, convert, text=text)
-            splits[where] = Split(x, ys[where], None, items, packing, target_packing)
+        rows = made.rows if isinstance(made, Split) else None
+        splits[where] = Split(x, ys[where], rows, items, packing, target_packing)
     missing = [where for where in SPLITS if where in given and where not in splits]
     for where, split in splits.items():
         if not isinstance(given[where], Split):
@@ -101,19 +99,21 @@ def _converted(code: CriterionCode, where: str, y: Any) -> Tensor:
     return code.targets({"train": y} if where == "train" else {"train": y, where: y})[0][where]
 
 
-def _inputs(x: Any, where: str, text: bool) -> tuple[Tensor, Packing | None]:
-    if is_nested(x):
-        return pack(x, where, data.tensor)
-    return data.inputs(x, where, text), None
-
-
 def _on_items(where: str, split: Split) -> Iterator[str]:
-    """The split of a Dataset whose items differ at each read, and a note."""
+    """The split of a Dataset whose items differ at each read, or more than are held."""
     if split.items is None:
         return
-    if where == "train":
+    what = "training" if where == "train" else where
+    x = split.x
+    if isinstance(x, Streamed):
+        size = f"{len(x)} {what} examples take {x.nbytes / GIB:.3g} GiB and are streamed"
+        if where == "train":
+            yield f"{size}: each epoch reads them once for all runs that train together, {min(x.window, len(x))} at a time"
+        else:
+            yield f"{size} at each evaluation"
+    elif where == "train":
         yield "the training Dataset draws its items at random: they are read anew each epoch, once for all runs that train together"
-    else:
+    if split.items.varies and where != "train":
         yield f"the {where} Dataset draws its items at random: one draw is kept, so that all runs are judged by the same"
     if not split.items.exact:
         yield (

@@ -1,187 +1,237 @@
-"""The items of a Dataset or a stream, which may differ at each read.
+"""The items of a Dataset or a stream as tensors: all of them held, or only what one pass tells of them.
 
 Transforms that draw at random, or that change with the epoch, are part of training: such items are read again each
-epoch. The global generators are seeded by the epoch before a read, so that the items depend only on the epoch.
+epoch, and so are items that take more memory than a task may hold.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, IterableDataset
 
 from ablate.records.errors import InputError
-from ablate.tasks.memory_limit import check_bytes
+from ablate.tasks import memory_limit
 from ablate.tasks.packing import leaves_of, nested
+from ablate.tasks.reading import Path, Reader, Values
 from ablate.tasks.user_code import generators, repeatable
 
 TRIED = 32
 """Number of items that are read again to check whether they are the same."""
-Path = tuple[str | int, ...]
-LABELS = ("labels", "label")
-"""Keys of the target in an item that is a mapping, as in Hugging Face's data sets."""
-Read = tuple[Any, Any]
-"""Inputs (a tensor `[N, ...]`, or a dict or tuple of them) and targets (the same as arrays)."""
-Source = Dataset[Any]
-"""A map-style Dataset, or an IterableDataset: a stream."""
+HEAD = 8
+"""Items that are kept of a source that is not held: models are tried on them."""
 CHECKED = 64
 """Number of items after which their memory use is checked again."""
 
 
 @dataclass(frozen=True, eq=False)
 class Items:
-    """A Dataset whose items differ from read to read, and how they become tensors.
+    """A Dataset whose items are read more than once, and how they become tensors.
 
-    prepare: (x, y) as read -> the tensors of a Split. exact: a read repeats under the same seed, because the
-    Dataset draws from the global generators of torch, NumPy and Python only.
+    prepare: (x, y) as read -> the tensors of a Split. varies: items differ from read to read. exact: a read repeats under the
+    same seed, because the Dataset draws from the global generators of torch, NumPy and Python only.
     """
 
-    dataset: Dataset[Any]
-    where: str
+    reader: Reader
     prepare: Callable[[Any, np.ndarray], tuple[Tensor, Tensor]]
+    varies: bool
     exact: bool
 
     def at(self, rows: Sequence[int], epoch: int) -> tuple[Tensor, Tensor]:
-        """(x, y) of the items `rows` as of epoch `epoch` (the first is 0)."""
-        return self.prepare(*read(self.dataset, self.where, rows, epoch))
+        """(x, y) of the items `rows` as of epoch `epoch` (the first is 0). Of a stream: ascending."""
+        return next(self.blocks(rows, epoch, [len(rows)]))
+
+    def blocks(
+        self, rows: Sequence[int], epoch: int, sizes: Sequence[int]
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """The same in blocks of so many items, one block in memory at a time. Of a stream: one pass."""
+        items = self.reader.items(rows, epoch)
+        for size in sizes:
+            columns = Columns(self.reader.where, size)
+            for _ in range(size):
+                columns.add(*next(items))
+            yield self.prepare(*columns.parts())
 
 
-def read(dataset: Source, where: str, rows: Sequence[int] | None = None, epoch: int = 0) -> Read:
-    """The items `rows` (ascending; all by default), stacked: x `[N, ...]` and y `[N, ...]`, drawn under the epoch's seed.
+@dataclass(frozen=True, eq=False)
+class Survey:
+    """What one pass tells of N items that are not held.
 
-    y may be a dict or a tuple as x. Raises InputError for items that are not a pair (x, y) or of different shapes, and before
-    they fill the memory. `where`: the split's name, for messages.
+    head: x of the first items. keys: uint64 `[N]`, equal for items of equal x. broken: bool `[N]`, which hold NaN or
+    infinity.
     """
-    columns: dict[Path, Column] = {}
-    first = ""
-    count = _count(dataset, rows)
-    with repeatable(epoch):
-        if callable(set_epoch := getattr(dataset, "set_epoch", None)):
-            set_epoch(epoch)
-        number = 0
-        for number, (row, item) in enumerate(items_at(dataset, where, rows), start=1):
-            x, y = _parted(item, where, row)
-            leaves = {("x", *path): _as_value(value) for path, value in leaves_of(x)}
-            leaves |= {("y", *path): _as_value(value) for path, value in leaves_of(y)}
-            first = first or f"item {row}"
-            columns = columns or {path: Column(value, count) for path, value in leaves.items()}
-            _check_like(leaves, columns, f"{where}: item {row}", first)
-            nbytes = sum(column.put(leaves[path]) for path, column in columns.items())
-            if number == 1 or number % CHECKED == 0:
-                each = nbytes // number
-                check_bytes(
-                    each * max(count or 0, number),
-                    f"{where}: {count or f'at least {number}'} examples of {each} bytes",
+
+    head: Any
+    keys: np.ndarray
+    broken: np.ndarray
+
+
+Read = tuple[Any, Any]
+"""Inputs (a tensor `[N, ...]`, a dict or tuple of them, or a Survey) and targets (arrays, or a dict or tuple of them)."""
+
+
+def read(reader: Reader) -> Read:
+    """All items as in epoch 0: x `[N, ...]` and y `[N, ...]`; x is a Survey where it takes too much memory.
+
+    y may be a dict or a tuple as x. Raises InputError for items that are not a pair (x, y) or of different shapes, for targets
+    that take too much memory, and for a stream that does not fit and does not know its length.
+    """
+    count = reader.count()
+    columns = Columns(reader.where, count)
+    told: _Told | None = None
+    number = 0
+    for number, (row, values) in enumerate(reader.items(), start=1):
+        if told is None or number <= HEAD:
+            columns.add(row, values)
+        else:
+            columns.check(row, values)
+            columns.add_targets(values)
+        if told is None and (number == 1 or number % CHECKED == 0) and not columns.fits(count or number):
+            if count is None:
+                most = f"{memory_limit.held_bytes() / memory_limit.GIB:.3g} GiB"
+                raise InputError(
+                    f"{reader.where} takes more than {most} of memory and has no length",
+                    hint="give the IterableDataset a __len__, so that it can be streamed",
                 )
-    if not columns:
-        raise InputError(f"{where} is empty", hint="a split needs at least one example")
-    whole = [(path, column.whole()) for path, column in columns.items()]
-    xs, ys = ([(path[1:], value) for path, value in whole if path[0] == letter] for letter in "xy")
-    return nested(xs), nested([(path, np.asarray(value)) for path, value in ys])
+            told = _Told()
+            columns.hold(HEAD)
+        if told is not None:
+            told.add({path: value for path, value in values.items() if path[0] == "x"})
+    if not number:
+        raise InputError(f"{reader.where} is empty", hint="a split needs at least one example")
+    x, y = columns.parts()
+    return (x if told is None else told.survey(x)), y
 
 
-def items_at(dataset: Source, where: str, rows: Sequence[int] | None) -> Iterator[tuple[int, Any]]:
-    """(row, item) of the rows, ascending, of a map-style Dataset or in one pass over an IterableDataset."""
-    if not isinstance(dataset, IterableDataset):
-        for row in range(len(dataset)) if rows is None else rows:  # type: ignore[arg-type]
-            yield row, dataset[row]
-        return
-    last, wanted = (None, None) if rows is None else (max(rows), set(rows))
-    count = 0
-    for count, item in enumerate(dataset, start=1):
-        if wanted is None or count - 1 in wanted:
-            yield count - 1, item
-        if last is not None and count > last:
-            return
-    length = _count(dataset, None)
-    expected = last + 1 if last is not None else length
-    if expected is not None and count < expected:
-        raise InputError(
-            f"{where} ends after {count} of {expected} examples",
-            hint="let every pass give as many, and let len() say how many"
-            if length
-            else "let every pass give as many",
-        )
+def stacked(reader: Reader, rows: Sequence[int], epoch: int = 0) -> tuple[Any, Any]:
+    """(x, y) of the items `rows` `[N, ...]`, held, drawn under the epoch's seed. Raises InputError as `read`."""
+    columns = Columns(reader.where, len(rows))
+    for row, values in reader.items(rows, epoch):
+        columns.add(row, values)
+    return columns.parts()
 
 
-def _count(dataset: Source, rows: Sequence[int] | None) -> int | None:
-    """The number of items to be read, if known."""
-    if rows is not None:
-        return len(rows)
-    try:
-        return len(dataset)  # type: ignore[arg-type]
-    except (TypeError, NotImplementedError):
-        return None
+@dataclass
+class _Told:
+    """A Survey in the making."""
+
+    keys: list[int] = field(default_factory=list)
+    broken: list[bool] = field(default_factory=list)
+
+    def add(self, x: Mapping[Path, Tensor | np.ndarray]) -> None:
+        self.keys.append(row_key(b"".join(map(_content, x.values()))))
+        self.broken.append(not all(map(_finite, x.values())))
+
+    def survey(self, head: Any) -> Survey:
+        return Survey(head, np.array(self.keys, dtype=np.uint64), np.array(self.broken))
 
 
-class Column:
-    """One tensor (or array of text) of the items; if their number is known it is filled in place, without a copy."""
+def _finite(value: Tensor | np.ndarray) -> bool:
+    return not (isinstance(value, Tensor) and value.is_floating_point()) or bool(value.isfinite().all())
+
+
+def _content(value: Tensor | np.ndarray) -> bytes:
+    return value.to(torch.float32).numpy().tobytes() if isinstance(value, Tensor) else str(value).encode()
+
+
+def row_key(content: bytes) -> int:
+    """A number of 64 bits that tells an example's content from others."""
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")
+
+
+class Columns:
+    """The tensors of items, in the making; where the count of items is known they are filled in place, and so held once."""
+
+    def __init__(self, where: str, count: int | None) -> None:
+        self.where, self.count = where, count
+        self.columns: dict[Path, _Column] = {}
+        self.first = ""
+
+    def add(self, row: int, values: Values) -> None:
+        """Raises InputError if the item's tensors differ from those of the first in name or shape."""
+        if not self.columns:
+            self.first = f"item {row}"
+            self.columns = {path: _Column(value, self.count) for path, value in values.items()}
+        self.check(row, values)
+        for path, column in self.columns.items():
+            column.put(values[path])
+
+    def add_targets(self, values: Values) -> None:
+        for path, column in self.columns.items():
+            if path[0] == "y":
+                column.put(values[path])
+
+    def check(self, row: int, values: Values) -> None:
+        this, that = f"{self.where}: item {row}", self.first
+        if values.keys() != self.columns.keys():
+            name = _name(min(values.keys() ^ self.columns.keys(), key=str))
+            raise InputError(
+                f"only one of {this} and {that} has {name}", hint="give all items the same entries"
+            )
+        for path, value in values.items():
+            if tuple(value.shape) != (shape := self.columns[path].shape):
+                name = "" if path == ("x",) else _name(path)
+                raise InputError(
+                    f"{this} has shape {list(value.shape)}, {that} has {list(shape)}{f', in {name}' if name else ''}",
+                    hint="bring all examples to one shape (resize, pad) in the Dataset",
+                )
+
+    def fits(self, count: int) -> bool:
+        """Whether the inputs of `count` items like those so far may be held. Raises InputError where their targets may not."""
+        needed = {
+            letter: sum(column.size for path, column in self.columns.items() if path[0] == letter) * count
+            for letter in "xy"
+        }
+        memory_limit.check_bytes(needed["y"], f"the targets of {self.where}: {count} examples of {needed['y'] // count} bytes")  # fmt: skip
+        return needed["x"] <= memory_limit.held_bytes()
+
+    def hold(self, count: int) -> None:
+        """Hold the inputs of `count` items instead of all; called after the first item."""
+        for path, column in self.columns.items():
+            if path[0] == "x":
+                column.count = min(count, column.count or count)
+
+    def parts(self) -> tuple[Any, Any]:
+        """(x, y) `[N, *shape]`, nested as in the items."""
+        whole = [(path, column.whole()) for path, column in self.columns.items()]
+        xs, ys = ([(path[1:], value) for path, value in whole if path[0] == letter] for letter in "xy")
+        return nested(xs), nested([(path, np.asarray(value)) for path, value in ys])
+
+
+class _Column:
+    """One tensor (or array of text) of the items. `size`: bytes of an item, as float32 where it is narrower."""
 
     def __init__(self, first: Tensor | np.ndarray, count: int | None) -> None:
         self.shape = tuple(first.shape)
-        self.size = 0
-        self.values = (
-            torch.empty(count, *first.shape, dtype=first.dtype)
-            if isinstance(first, Tensor) and count
-            else None
-        )
+        self.size = max(first.nbytes, 4 * first.numel() if isinstance(first, Tensor) else 0)
+        self.count, self.number = count, 0
+        self.values: Tensor | None = None
         self.rows: list[Tensor | np.ndarray] = []
 
-    def put(self, value: Tensor | np.ndarray) -> int:
-        """Add an item; returns the bytes of all so far."""
+    def put(self, value: Tensor | np.ndarray) -> None:
+        if self.count and self.number == 1 and isinstance(first := self.rows[0], Tensor):
+            self.values = torch.empty(self.count, *self.shape, dtype=first.dtype)
+            self.values[0] = first
+            self.rows = []
         if self.values is None or not isinstance(value, Tensor):
             self.rows.append(value.clone() if isinstance(value, Tensor) else value)
         else:
             if (dtype := torch.promote_types(value.dtype, self.values.dtype)) != self.values.dtype:
                 self.values = self.values.to(dtype)
-            self.values[self.size] = value
-        self.size += 1
-        return value.nbytes * self.size
+            self.values[self.number] = value
+        self.number += 1
 
     def whole(self) -> Any:
         """The items as `[N, *shape]`."""
         if self.values is not None:
-            return self.values[: self.size]
+            return self.values[: self.number]
         return torch.stack(self.rows) if isinstance(self.rows[0], Tensor) else np.stack(self.rows)  # type: ignore[arg-type]
-
-
-def _parted(item: Any, where: str, row: int) -> tuple[Any, Any]:
-    """An item as (x, y)."""
-    if isinstance(item, Mapping) and (key := next((name for name in LABELS if name in item), "")):
-        return {name: value for name, value in item.items() if name != key}, item[key]
-    if isinstance(item, tuple | list) and len(item) == 2:
-        return item[0], item[1]
-    hint = 'return (x, y), or a dict with "labels"'
-    raise InputError(f"{where}: item {row} of the Dataset is {_what(item)}", hint=hint)
-
-
-def _as_value(value: Any) -> Tensor | np.ndarray:
-    """A tensor on the CPU; of text an array."""
-    if isinstance(value, Tensor):
-        return value.detach().cpu()
-    array = np.asarray(value)
-    return torch.as_tensor(array) if array.dtype.kind in "fiubc" else array
-
-
-def _check_like(
-    x: Mapping[Path, Tensor | np.ndarray], first: Mapping[Path, Column], this: str, that: str
-) -> None:
-    """Raise InputError if an item's tensors differ from those of the first item in name or shape."""
-    if x.keys() != first.keys():
-        name = _name(min(x.keys() ^ first.keys(), key=str))
-        raise InputError(f"only one of {this} and {that} has {name}", hint="give all items the same entries")
-    for path, value in x.items():
-        if tuple(value.shape) != (shape := first[path].shape):
-            name = "" if path == ("x",) else _name(path)
-            raise InputError(
-                f"{this} has shape {list(value.shape)}, {that} has {list(shape)}{f', in {name}' if name else ''}",
-                hint="bring all examples to one shape (resize, pad) in the Dataset",
-            )
 
 
 def _name(path: Path) -> str:
@@ -189,27 +239,39 @@ def _name(path: Path) -> str:
     return f"{path[0]}" + "".join(f"[{key!r}]" for key in path[1:])
 
 
-def variation(dataset: Source, where: str, first: Read) -> tuple[bool, bool]:
+def variation(reader: Reader, first: Read) -> tuple[bool, bool]:
     """(whether items differ from read to read, whether a read repeats under the same seed). `first`: the read of epoch 0.
 
-    Items differ if reading some of them again returns others or draws from a global generator, or if the Dataset has a
+    Items differ if reading some of them again returns others, draws from a global generator, or if the Dataset has a
     `set_epoch`, as samplers and datasets do whose order or transforms change with the epoch.
     """
-    size = len(next(value for _, value in leaves_of(first[1])))
-    spread = (
-        size if not isinstance(dataset, IterableDataset) else min(TRIED, size)
-    )  # a stream is always read from its start
-    rows = sorted({round(i * (spread - 1) / max(1, TRIED - 1)) for i in range(min(TRIED, size))})
-    draws = hasattr(dataset, "set_epoch")
+    rows = spread(len(next(value for _, value in leaves_of(first[1]))), reader)
+    draws = hasattr(reader.dataset, "set_epoch") or _draws(reader, rows)
+    again, once_more, other = (stacked(reader, rows, epoch) for epoch in (0, 0, 1))
+    exact = _equal(again, once_more)
+    held = [part for part in first if not isinstance(part, Survey)]
+    stored = [nested([(path, value[rows]) for path, value in leaves_of(part)]) for part in held]
+    differ = not _equal(again, other) or not _equal(stored, again[-len(stored) :])
+    return draws or not exact or differ, exact
+
+
+def spread(size: int, reader: Reader) -> list[int]:
+    """Some rows out of `size`, spread over a Dataset, at the beginning of a stream."""
+    reach = min(TRIED, size) if reader.streams else size
+    return sorted({round(i * (reach - 1) / max(1, TRIED - 1)) for i in range(min(TRIED, size))})
+
+
+def _draws(reader: Reader, rows: Sequence[int]) -> bool:
+    """Whether reading the rows draws from a global generator of this process."""
     with repeatable():
         before = generators()
-        for _ in items_at(dataset, where, rows):
-            pass
-        draws |= generators() != before
-    again, once_more, other = (read(dataset, where, rows, epoch) for epoch in (0, 0, 1))
-    exact = _equal(again, once_more)
-    stored = [nested([(path, value[rows]) for path, value in leaves_of(part)]) for part in first]
-    return draws or not exact or not _equal(stored, other) or not _equal(stored, again), exact
+        if reader.streams:
+            for _ in islice(cast("Iterable[Any]", reader.dataset), len(rows)):
+                pass
+        else:
+            for row in rows:
+                reader.dataset[row]
+        return generators() != before
 
 
 def _equal(one: Sequence[Any], other: Sequence[Any]) -> bool:
@@ -220,7 +282,3 @@ def _equal(one: Sequence[Any], other: Sequence[Any]) -> bool:
             if a.shape != b.shape or not np.array_equal(a, b, equal_nan=nan):
                 return False
     return True
-
-
-def _what(value: Any) -> str:
-    return f"a {type(value).__name__}" + (f" of {len(value)}" if isinstance(value, tuple | list) else "")

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, RandomSampler, SequentialSampler, default_collate
 
 from ablate.records.errors import InputError
+from ablate.tasks.reading import Reader
 
 
 def batch_size_of(source: Any) -> int | None:
@@ -16,18 +17,23 @@ def batch_size_of(source: Any) -> int | None:
     return source.batch_size if isinstance(source, DataLoader) else None
 
 
-def unwrapped(given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """(`given` with DataLoaders replaced by their data sets, notes on what is ignored). Raises InputError."""
+def unwrapped(given: dict[str, Any], workers: int | None = None) -> tuple[dict[str, Any], list[str]]:
+    """(`given` with Datasets and DataLoaders replaced by readers of their items, notes on what is ignored). Raises InputError.
+
+    workers: processes that read; None: a DataLoader's own, else none.
+    """
     datasets: dict[str, Any] = {}
     notes = []
     for where, source in given.items():
         if isinstance(source, DataLoader):
             notes.append(_note(where, source))
-            datasets[where] = (
-                source.dataset if isinstance(source.dataset, Dataset) else Indexed(source.dataset)
-            )
+            data = source.dataset if isinstance(source.dataset, Dataset) else Indexed(source.dataset)
+            datasets[where] = Reader(data, where, source.num_workers if workers is None else workers)
+        elif isinstance(source, Dataset) or is_indexed(source):
+            data = source if isinstance(source, Dataset) else Indexed(source)
+            datasets[where] = Reader(data, where, workers or 0)
         else:
-            datasets[where] = Indexed(source) if is_indexed(source) else source
+            datasets[where] = source
     return datasets, notes
 
 
@@ -65,9 +71,10 @@ def _note(where: str, loader: DataLoader[Any]) -> str:
         and type(loader.sampler).__name__ != "_InfiniteConstantSampler"
     ):
         ignored = [f"sampler {type(loader.sampler).__name__}"]
-    ignored += ["num_workers"] if loader.num_workers else []
     ignored += ["drop_last"] if loader.drop_last else []
     listed = ", ".join(filter(None, ignored))
-    size = f", its batch size {loader.batch_size}" if where == "train" and loader.batch_size else ""
+    used = [f"batch size {loader.batch_size}"] if where == "train" and loader.batch_size else []
+    used += [f"{loader.num_workers} workers"] if loader.num_workers else []
+    size = f", its {' and its '.join(used)}" if used else ""
     ending = f"; not used: {listed} (each run draws its own order)" if listed else ""
     return f"of the {where} DataLoader its data set is used{size}{ending}"

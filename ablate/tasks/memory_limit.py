@@ -10,12 +10,22 @@ GIB = 2**30
 SHARE = 4
 """The driver and its workers each hold the data, and training needs memory too."""
 
+HELD = GIB
+"""The same on every machine, since the order in which examples are streamed is another one."""
+WINDOW = 2**28
+"""Bytes of the examples that are streamed at a time; lanes shuffle within them."""
+
 
 def most_bytes() -> int:
     """A quarter of the machine's memory; 2 GiB if unknown."""
     if not {"SC_PHYS_PAGES", "SC_PAGE_SIZE"} <= set(getattr(os, "sysconf_names", ())):
         return 2 * GIB
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // SHARE
+
+
+def held_bytes() -> int:
+    """Bytes of the inputs of a Dataset's split up to which they are held; more are streamed."""
+    return min(HELD, most_bytes())
 
 
 def check_bytes(needed: int, what: str, hint: str = "") -> None:

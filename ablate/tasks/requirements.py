@@ -1,12 +1,17 @@
 """What a task's own loss or its targets rule out, of the requirements that tricks have."""
 
 
-def lacking(criterion: str, kind: str, target_dims: int, *, custom_loss: bool, dense: bool) -> dict[str, str]:
+def lacking(
+    criterion: str, kind: str, target_dims: int, *, custom_loss: bool, dense: bool, streams: bool
+) -> dict[str, str]:
     """Words of `records.trick.REQUIREMENTS` that a task does not provide -> the reason.
 
-    target_dims: dimensions of the targets y, batch included. dense: the targets are classes of tokens or pixels.
+    target_dims: dimensions of the targets y, batch included. dense: the targets are classes of tokens or pixels. streams: the training
+    examples are read when they are needed.
     """
     reasons: dict[str, str] = {}
+    if streams:
+        reasons["any order"] = "the training examples are streamed, in the order in which they are read"
     if custom_loss:
         plain = "the task has a loss of its own, which takes targets as they are"
         reasons |= {"classification": plain, "regression": plain}

@@ -11,13 +11,15 @@ import torch
 from torch import Tensor
 
 from ablate.records.errors import InputError
-from ablate.tasks.items import Items
+from ablate.tasks.items import Items, row_key
+from ablate.tasks.memory_limit import held_bytes
 from ablate.tasks.packing import Packing
+from ablate.tasks.streamed import Inputs, Streamed
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Examples and targets, held on the CPU.
+    """Examples and targets, held on the CPU; or examples that are streamed (`Streamed`), of which only targets are held.
 
     x: float32 `[N, C, H, W]` (images), `[N, F]` (tables) or any `[N, ...]`; token ids are int64 `[N, T]`.
     y: int64 `[N]` for classification; float32 `[N, D]` for regression (D = 1 for a single target); else `[N, ...]`.
@@ -26,7 +28,7 @@ class Split:
     packing: the layout of nested inputs in the columns of x. target_packing: that of nested targets in y.
     """
 
-    x: Tensor
+    x: Inputs
     y: Tensor
     rows: np.ndarray | None = None
     items: Items | None = None
@@ -42,19 +44,48 @@ class Split:
     def __len__(self) -> int:
         return len(self.y)
 
+    @property
+    def streams(self) -> bool:
+        """Whether the examples are not held, but read when they are needed."""
+        return isinstance(self.x, Streamed)
+
     def take(self, rows: np.ndarray) -> Split:
         """The examples at `rows` (int64 indices), in that order."""
         index = torch.from_numpy(np.ascontiguousarray(rows))
         numbers = rows if self.rows is None else self.rows[rows]
-        return replace(self, x=self.x[index], y=self.y[index], rows=numbers)
+        x = self.x.take(rows) if isinstance(self.x, Streamed) else self.x[index]
+        return replace(self, x=x, y=self.y[index], rows=numbers)
+
+    def sample(self, rows: np.ndarray) -> Split:
+        """The examples at `rows`, held; the first of them where they are streamed and would not fit."""
+        if isinstance(self.x, Streamed):
+            rows = rows[: max(1, held_bytes() // self.x.example_bytes)]
+        return self.take(rows)
+
+    @property
+    def held(self) -> Tensor:
+        """x of a split that is held. Raises TypeError for one that is streamed."""
+        if isinstance(self.x, Streamed):
+            raise TypeError("examples that are streamed are not held")
+        return self.x
 
     def in_epoch(self, epoch: int) -> Split:
         """The examples as of epoch `epoch` (from 0): read again if their Dataset's items differ at each read."""
-        if self.items is None or epoch == 0:
+        if self.items is None or epoch == 0 or isinstance(self.x, Streamed):
             return self
-        rows = range(len(self)) if self.rows is None else self.rows.tolist()
-        x, y = self.items.at(rows, epoch)
+        x, y = self.items.at(self.places.tolist(), epoch)
         return replace(self, x=x, y=y)
+
+    @property
+    def places(self) -> np.ndarray:
+        """Where each example stands in the data that the user gave, int64 `[N]`."""
+        return np.arange(len(self)) if self.rows is None else self.rows
+
+    def row_keys(self) -> list[int]:
+        """A number for each example that is the same where inputs are, bit for bit."""
+        if isinstance(self.x, Streamed):
+            return [int(key) for key in self.x.keys]
+        return [row_key(row.tobytes()) for row in self.x.flatten(1).numpy()]
 
     def row(self, position: int) -> int:
         """The row in the user's data (from 0) of the example at `position`."""
@@ -118,7 +149,9 @@ def data_sha256(criterion: str, splits: Mapping[str, Split]) -> str:
     digest = hashlib.sha256(criterion.encode())
     for where, split in splits.items():
         digest.update(f"{where} {list(split.x.shape)} {list(split.y.shape)}".encode())
-        if split.items is None or split.items.exact:
+        if isinstance(split.x, Streamed):
+            digest.update(split.x.keys.data if split.x.items.exact else b"")
+        elif split.items is None or split.items.exact:
             digest.update(split.x.numpy().data)
         digest.update(split.y.numpy().data)
     return digest.hexdigest()

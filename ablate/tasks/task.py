@@ -47,7 +47,8 @@ class Task:
     model: makes a fresh `nn.Module` at each call; it maps a batch x to logits `[B, classes]` or, for
         regression, to `[B, D]`. It is called with keyword arguments if x is a dict of tensors, with positional ones if x is a tuple.
     train, validation, test: pairs (x, y) of tensors, NumPy arrays or pandas objects, Datasets, IterableDatasets that end, or
-        DataLoaders (whose data set is used). Training items that a Dataset draws at random are read again each epoch. x may be a dict or a tuple of these, nested too (token
+        DataLoaders (whose data set is used). Training items that a Dataset draws at random, or that take
+        more than 1 GiB, are read again each epoch, once for all runs that train together. x may be a dict or a tuple of these, nested too (token
         ids and masks, for example); integers in it stay int64.
         A missing validation or test split is taken from the training data (a fifth each, stratified by
         class, always the same rows) and `notes` says so; `test=False` means no test split, and then
@@ -69,6 +70,7 @@ class Task:
         anew by its seed; always true without validation data.
     output: which output of the model is its prediction, if it returns several: a key, an attribute or a position. By
         default "logits" of a dict or of transformers' ModelOutput; without one, a custom loss gets all of them.
+    workers: processes that read the items of a Dataset, where they are read in training; 0, or a DataLoader's own number.
     encode: encodes new rows of the user's table like x.
     flips: whether an image mirrored left to right keeps its label.
 
@@ -96,6 +98,7 @@ class Task:
     encode: Callable[[Any], Any] | None
     loss: Callable[[Any, Any], Any] | None
     metrics: Mapping[str, OwnMetric]
+    workers: int | None
 
     def __init__(
         self,
@@ -120,6 +123,7 @@ class Task:
         encode: Callable[[Any], Any] | None = None,
         loss: Callable[[Any, Any], Any] | None = None,
         metrics: Any = None,
+        workers: int | None = None,
     ) -> None:
         if isinstance(model, nn.Module) or not callable(model):
             what = f"a ready {type(model).__name__}" if isinstance(model, nn.Module) else repr(model)
@@ -138,7 +142,7 @@ class Task:
         if batch_size is None:
             batch_size = batch_size_of(train) or BATCH_SIZE
         splits, names, stand_ins = splits_of(
-            given, criterion, text=kind == "text", model=model if kind is None else None
+            given, criterion, text=kind == "text", model=model if kind is None else None, workers=workers
         )
         packing = splits["train"].packing
         whole = criterion == "custom" and output is None
@@ -164,12 +168,13 @@ class Task:
             "encode": encode,
             "loss": loss,
             "metrics": custom,
+            "workers": workers,
             "flips": bool(flips),
             "labels": tuple(labels) or names,
             "notes": (*notes, *stand_ins),
             "source": source,
             "source_sha256": source_sha256,
-            "dealt": dealt or validation is None,
+            "dealt": (dealt or validation is None) and not splits["train"].streams,
         }
         for field, value in values.items():
             object.__setattr__(self, field, value)
@@ -257,15 +262,16 @@ class Task:
     def provides(self) -> frozenset[str]:
         """Words of `records.trick.REQUIREMENTS` that the data provide; the model's words come from surgery."""
         continuous = self.train.x.is_floating_point() and self.train.packing is None
-        words = {self.criterion, self.kind, "mixable", *(["continuous"] if continuous else [])}
+        words = {self.criterion, self.kind, "mixable", "any order", *(["continuous"] if continuous else [])}
         return frozenset(words & set(REQUIREMENTS)) - self.lacking.keys()
 
     @property
     def lacking(self) -> dict[str, str]:
         """Words of `REQUIREMENTS` that the task's loss or targets rule out -> the reason."""
         return lacking(
-            self.criterion, self.kind, self.train.y.ndim, custom_loss=self.loss is not None, dense=self.dense
-        )
+            self.criterion, self.kind, self.train.y.ndim, custom_loss=self.loss is not None, dense=self.dense,
+            streams=self.train.streams,
+        )  # fmt: skip
 
     @property
     def direction(self) -> Direction:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ablate.records.errors import InputError
 
@@ -60,22 +60,58 @@ def _place(error: BaseException, trace: TracebackType | None, file: Path | None)
     return f"{file}:{lines[-1]}" if lines else ""
 
 
+def seed_generators(seed: int) -> None:
+    """Seed Python's, NumPy's and torch's global generators (on the CPU)."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.default_generator.manual_seed(seed)
+
+
+class Draws:
+    """Context in which the global generators (Python's, NumPy's, torch's on the CPU) are a sequence of draws of its own.
+
+    It begins at `seed` when it is first entered, goes on where it was left when it is entered again, and gives the
+    generators back as they were each time.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.own: States | None = None
+
+    def __enter__(self) -> None:
+        self.before = _states()
+        if self.own is None:
+            seed_generators(self.seed)
+        else:
+            _put_back(self.own)
+
+    def __exit__(self, *_: object) -> None:
+        self.own = _states()
+        _put_back(self.before)
+
+
 @contextmanager
 def repeatable(seed: int = 0) -> Iterator[None]:
-    """Seed the global generators (Python's, NumPy's, torch's on the CPU) and restore them afterwards.
+    """Seed the global generators and restore them afterwards.
 
     So a task file that draws its data or split at random yields the same in every worker and on resume.
     """
-    python, numpy = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=[]):
-        try:
-            random.seed(seed)
-            np.random.seed(seed)
-            torch.manual_seed(seed)
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)
+    with Draws(seed):
+        yield
+
+
+States = tuple[Any, Any, Tensor]
+
+
+def _states() -> States:
+    return random.getstate(), np.random.get_state(), torch.get_rng_state()
+
+
+def _put_back(states: States) -> None:
+    python, numpy, own = states
+    random.setstate(python)
+    np.random.set_state(numpy)
+    torch.set_rng_state(own)
 
 
 def tried(model: Callable[[], nn.Module], x: Any) -> Any:

@@ -16,7 +16,8 @@ from ablate.lanes.trainer import Trainer
 from ablate.lanes.training import Training
 from ablate.records.recipe import Recipe
 from ablate.records.run import RESPLIT, Run
-from ablate.tasks.items import read
+from ablate.tasks.items import stacked
+from ablate.tasks.reading import Reader
 from ablate.tasks.task import Task
 
 CPU = torch.device("cpu")
@@ -111,13 +112,13 @@ def test_each_epoch_trains_on_its_own_read(kernel):
     items = Items(RANDOM["torch"])
     trainer = Trainer(TaskContext.of(task_of(items), registry(), CPU, kernel), runs(2))
     for epoch in range(3):
-        expected, _ = read(items, "train", range(60), epoch)
+        expected, _ = stacked(Reader(items, "train"), range(60), epoch)
         for _ in range(3):
             index = trainer.index()
             x, _ = trainer.data.batch(index)
             assert torch.equal(x, expected[index])
             trainer.step()
-    first, second = (read(items, "train", range(60), epoch)[0] for epoch in (0, 1))
+    first, second = (stacked(Reader(items, "train"), range(60), epoch)[0] for epoch in (0, 1))
     assert (first != second).any(1).all()
 
 
@@ -141,7 +142,7 @@ def test_lanes_of_different_ages_read_different_epochs():
     index = old.index()
     x, _ = old.data.batch(index)
     for lane, epoch in enumerate((1, 0)):
-        assert torch.equal(x[lane], read(items, "train", range(60), epoch)[0][index[lane]])
+        assert torch.equal(x[lane], stacked(Reader(items, "train"), range(60), epoch)[0][index[lane]])
 
 
 def test_a_run_goes_on_from_the_middle_of_an_epoch(tmp_path):

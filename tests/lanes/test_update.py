@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from ablate.catalogue.registry import registry
-from ablate.lanes.data import Order
 from ablate.lanes.group import Group
+from ablate.lanes.order import Order
 from ablate.lanes.trainer import Trainer
 from ablate.lanes.update import Optimizers
 from ablate.records.recipe import Recipe

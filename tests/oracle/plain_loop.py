@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ablate.lanes.build import build_module
-from ablate.lanes.data import Order
+from ablate.lanes.order import Order
 from ablate.records.run import Run
 from ablate.seams.draws import keep_mask, least_kept, seed_keys, step_keys, stream_keys, stream_number
 from ablate.tasks.task import Task

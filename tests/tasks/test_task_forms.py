@@ -102,14 +102,17 @@ def test_regression_targets_are_columns():
 
 
 def test_kind_and_provides():
-    assert task().provides == {"classification", "tabular", "continuous", "mixable"}
+    assert task().provides == {"classification", "tabular", "continuous", "mixable", "any order"}
     image = Task(model, (torch.zeros(10, 1, 4, 4), Y[:10]), test=False)
-    assert (image.kind, image.provides) == ("image", {"classification", "image", "continuous", "mixable"})
+    assert (image.kind, image.provides) == (
+        "image",
+        {"classification", "image", "continuous", "mixable", "any order"},
+    )
     words = Task(model, (torch.arange(40).reshape(20, 2), Y), kind="text", test=False)
     assert words.train.x.dtype is torch.int64
-    assert words.provides == {"classification", "text", "mixable"}
+    assert words.provides == {"classification", "text", "mixable", "any order"}
     series = Task(model, (torch.zeros(10, 4, 9), Y[:10].float()), criterion="regression", test=False)
-    assert series.provides == {"regression", "continuous", "mixable"}
+    assert series.provides == {"regression", "continuous", "mixable", "any order"}
     assert (task().provides | image.provides | words.provides | series.provides) <= set(REQUIREMENTS)
 
 

@@ -40,6 +40,7 @@ TRICK = Trick(
         ),
         Parameter("unit", "batch", choices=("batch", "example"), meaning="what is repeated"),
     ),
+    applies_to=("any order",),
     claims=(
         Claim(
             metric="accuracy",

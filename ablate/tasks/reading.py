@@ -1,0 +1,182 @@
+"""Reading the items of a Dataset or a stream one after the other, in this process or by workers.
+
+Every item of a Dataset is drawn under a seed of its own, a function of the epoch and its row: what it is depends neither on
+which items are read with it nor on which process reads it. A stream draws under the epoch's seed, from its beginning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+from ablate.records.errors import InputError
+from ablate.tasks.packing import leaves_of
+from ablate.tasks.user_code import Draws, seed_generators
+
+Path = tuple[str | int, ...]
+Values = dict[Path, Tensor | np.ndarray]
+"""An item's tensors (of text arrays), by the path in (x, y): `("x",)`, `("y", "mask")`."""
+Source = Dataset[Any]
+"""A map-style Dataset, or an IterableDataset: a stream."""
+LABELS = ("labels", "label")
+"""Keys of the target in an item that is a mapping, as in Hugging Face's data sets."""
+SENT = 8
+"""Items that a worker sends at once."""
+AHEAD = 32
+"""Items that are read at once."""
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Where items come from. `where`: the split's name, for messages. `workers`: processes that read ahead (a stream is
+    read by one at most, since its items have one order)."""
+
+    dataset: Source
+    where: str
+    workers: int = 0
+
+    @property
+    def streams(self) -> bool:
+        return isinstance(self.dataset, IterableDataset)
+
+    def count(self) -> int | None:
+        """How many items a pass gives, as far as is known."""
+        try:
+            return len(self.dataset)  # type: ignore[arg-type]
+        except (TypeError, NotImplementedError):
+            return None
+
+    def items(self, rows: Sequence[int] | None = None, epoch: int = 0) -> Iterator[tuple[int, Values]]:
+        """(row, tensors) of the rows in their order; of a stream ascending. All by default, of a stream until it ends.
+
+        The global generators are this pass's own while it reads, and the caller's between two items. Raises InputError for an
+        item that is no pair (x, y), and where a stream ends early.
+        """
+        draws = Draws(epoch)
+        pairs = self._streamed(rows, epoch) if self.streams else self._indexed(rows, epoch)
+        size = 1  # the first item tells how large all are
+        while True:
+            with draws:
+                block = list(islice(pairs, size))
+            if not block:
+                return
+            yield from block
+            size = AHEAD
+
+    def _indexed(self, rows: Sequence[int] | None, epoch: int) -> Iterator[tuple[int, Values]]:
+        order = range(self.count() or 0) if rows is None else rows
+        drawn = _Drawn(self.dataset, epoch)
+        if self.workers == 0:
+            for row in order:
+                yield row, tensors(drawn[row], self.where, row)
+            return
+        loader = _loader(drawn, self.workers, sampler=order)
+        for row, item in zip(order, (item for block in loader for item in block), strict=True):
+            yield row, tensors(item, self.where, row)
+
+    def _streamed(self, rows: Sequence[int] | None, epoch: int) -> Iterator[tuple[int, Values]]:
+        _tell_epoch(self.dataset, epoch)
+        last, wanted = (None, None) if rows is None else (max(rows), set(rows))
+        told = self.count()
+        most = last + 1 if last is not None else told
+        source: Any = self.dataset
+        if self.workers:
+            loader = _loader(self.dataset, 1, worker_init_fn=partial(_begin_worker, epoch))
+            source = (item for block in loader for item in block)
+        row = -1
+        for row, item in enumerate(islice(source, most)):
+            if wanted is None or row in wanted:
+                yield row, tensors(item, self.where, row)
+        if most is not None and row + 1 < most:
+            told_too = ", and let len() say how many" if told else ""
+            raise InputError(
+                f"{self.where} ends after {row + 1} of {most} examples",
+                hint=f"let every pass give as many{told_too}",
+            )
+
+
+class _Drawn(Dataset[Any]):
+    """The items of `dataset` in one epoch, each drawn under its own seed."""
+
+    def __init__(self, dataset: Source, epoch: int) -> None:
+        self.dataset, self.epoch = dataset, epoch
+        self.told = False
+
+    def __getitem__(self, row: int) -> Any:
+        if not self.told:  # in the process that reads: a worker has a copy of the Dataset
+            _tell_epoch(self.dataset, self.epoch)
+            self.told = True
+        seed_generators(item_seed(self.epoch, int(row)))
+        return self.dataset[row]
+
+
+def item_seed(epoch: int, row: int) -> int:
+    """The seed of an item's draws: both numbers through the mixer of SplitMix64 (Steele, Lea & Flood, 2014)."""
+    z = (row + 1) * 0x9E3779B97F4A7C15 + epoch * 0xD1B54A32D192ED03
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & (2**64 - 1)
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & (2**64 - 1)
+    return (z ^ (z >> 31)) & 0x7FFFFFFF
+
+
+def _tell_epoch(dataset: Source, epoch: int) -> None:
+    if callable(set_epoch := getattr(dataset, "set_epoch", None)):
+        set_epoch(epoch)
+
+
+def _begin_worker(epoch: int, _: int) -> None:
+    seed_generators(epoch)
+
+
+def _loader(dataset: Source, workers: int, **how: Any) -> DataLoader[Any]:
+    """Blocks of items as workers read them, in order. It draws from no global generator of this process."""
+    return DataLoader(
+        dataset, SENT, num_workers=workers, collate_fn=_by_value, generator=torch.Generator(), **how
+    )
+
+
+def _by_value(items: list[Any]) -> list[Any]:
+    """Items whose tensors are arrays: they are sent by value, since each shared tensor would hold a file open."""
+    return [_arrays(item) for item in items]
+
+
+def _arrays(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return as_value(value).numpy()  # type: ignore[union-attr]
+    if isinstance(value, Mapping):
+        return {key: _arrays(own) for key, own in value.items()}
+    return tuple(map(_arrays, value)) if isinstance(value, tuple) else value
+
+
+def tensors(item: Any, where: str, row: int) -> Values:
+    """The tensors of an item (x, y), by their paths."""
+    x, y = _parted(item, where, row)
+    own: Values = {("x", *path): as_value(value) for path, value in leaves_of(x)}
+    return own | {("y", *path): as_value(value) for path, value in leaves_of(y)}
+
+
+def _parted(item: Any, where: str, row: int) -> tuple[Any, Any]:
+    """An item as (x, y)."""
+    if isinstance(item, Mapping) and (key := next((name for name in LABELS if name in item), "")):
+        return {name: value for name, value in item.items() if name != key}, item[key]
+    if isinstance(item, tuple | list) and len(item) == 2:
+        return item[0], item[1]
+    what = f"a {type(item).__name__}" + (f" of {len(item)}" if isinstance(item, tuple | list) else "")
+    hint = 'return (x, y), or a dict with "labels"'
+    raise InputError(f"{where}: item {row} of the Dataset is {what}", hint=hint)
+
+
+def as_value(value: Any) -> Tensor | np.ndarray:
+    """A tensor on the CPU; of text an array."""
+    if isinstance(value, Tensor):
+        own = value.detach().cpu()
+        return own.float() if own.dtype == torch.bfloat16 else own
+    array = np.asarray(value)
+    return torch.as_tensor(array) if array.dtype.kind in "fiubc" else array

@@ -1,0 +1,112 @@
+"""Inputs that are not held: they are read when they are needed, a window at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ablate.tasks import memory_limit
+from ablate.tasks.items import Items
+
+SAMPLE = 512
+"""Most examples of a sample that figures about the inputs are worked out from."""
+
+
+@dataclass(frozen=True, eq=False)
+class Streamed:
+    """x of a split, `[N, …]`, whose examples a Dataset gives when they are asked for. Indexed as a tensor is, it reads.
+
+    rows: int64 `[N]`, where each example stands in the Dataset. head: the first examples (as many as there are, or a few).
+    keys: uint64 `[N]`, equal where examples are. broken: bool `[N]`, which hold NaN or infinity.
+    """
+
+    items: Items
+    rows: np.ndarray
+    head: Tensor
+    keys: np.ndarray
+    broken: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def shape(self) -> torch.Size:
+        return torch.Size((len(self), *self.head.shape[1:]))
+
+    @property
+    def ndim(self) -> int:
+        return self.head.ndim
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.head.dtype
+
+    @property
+    def example_bytes(self) -> int:
+        return max(1, prod(self.head.shape[1:]) * self.head.element_size())
+
+    @property
+    def nbytes(self) -> int:
+        """Of all examples, if they were held."""
+        return len(self) * self.example_bytes
+
+    @property
+    def window(self) -> int:
+        """Examples that are read at a time."""
+        return max(1, memory_limit.WINDOW // self.example_bytes)
+
+    def is_floating_point(self) -> bool:
+        return self.head.is_floating_point()
+
+    def __getitem__(self, index: slice | np.ndarray | Tensor) -> Tensor:
+        """The examples at these positions, as in epoch 0."""
+        if isinstance(index, slice):
+            positions = np.arange(len(self))[index]
+            if len(positions) and positions.max() < len(self.head):
+                return self.head[torch.from_numpy(positions)]
+        else:
+            positions = np.asarray(index)
+        order = np.argsort(positions, kind="stable")  # a stream is read in its order
+        wanted, places = np.unique(positions[order], return_inverse=True)
+        x, _ = self.items.at(self.rows[wanted].tolist(), 0)
+        found = torch.empty(len(positions), *x.shape[1:], dtype=x.dtype)
+        found[torch.from_numpy(order)] = x[torch.from_numpy(places)]
+        return found
+
+    def take(self, positions: np.ndarray) -> Tensor | Streamed:
+        """The examples at `positions` (ascending in a stream), held where they are few enough."""
+        if len(positions) * self.example_bytes <= memory_limit.held_bytes():
+            return self[positions]
+        return Streamed(
+            self.items,
+            self.rows[positions],
+            self[positions[: len(self.head)]],
+            self.keys[positions],
+            self.broken[positions],
+        )
+
+    def blocks(self, sizes: Sequence[int]) -> Iterator[Tensor]:
+        """All examples in their order, as in epoch 0, in blocks of so many."""
+        for x, _ in self.items.blocks(self.rows.tolist(), 0, sizes):
+            yield x
+
+    @cached_property
+    def sample(self) -> Tensor:
+        """Some examples, spread over all (of a stream the first), within a window's bytes."""
+        count = min(SAMPLE, self.window, len(self))
+        reach = count if self.items.reader.streams else len(self)
+        return self[np.arange(count) * reach // count]
+
+
+Inputs = Tensor | Streamed
+
+
+def sample_of(x: Inputs) -> Tensor:
+    """x itself where it is held, else some of it."""
+    return x.sample if isinstance(x, Streamed) else x
