@@ -131,3 +131,10 @@ def kind_of(split: Split) -> Kind:
 
 def _strata(split: Split, criterion: Criterion) -> Any:
     return split.y.numpy() if criterion == "classification" else None
+
+
+def positive(name: str, value: Any) -> int:
+    """`value`, if it is a whole number of at least 1. Raises InputError."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InputError(f"{name} must be a whole number of at least 1, not {value!r}")
+    return value

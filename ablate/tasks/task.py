@@ -16,7 +16,7 @@ from ablate.records.trick import REQUIREMENTS
 from ablate.tasks.criteria.code import code_of
 from ablate.tasks.criteria.dense import Dense
 from ablate.tasks.evaluation import Evaluation
-from ablate.tasks.given import KINDS, Kind, kind_of, splits_of
+from ablate.tasks.given import KINDS, Kind, kind_of, positive, splits_of
 from ablate.tasks.loaders import batch_size_of
 from ablate.tasks.metric_table import (
     METRICS,
@@ -159,8 +159,8 @@ class Task:
             "test": splits.get("test"),
             "criterion": criterion,
             "metric": selection_metric(criterion, metric, {name: one.metric for name, one in custom.items()}),
-            "epochs": _positive("epochs", epochs),
-            "batch_size": _positive("batch_size", batch_size),
+            "epochs": positive("epochs", epochs),
+            "batch_size": positive("batch_size", batch_size),
             "name": name,
             "title": title or name,
             "kind": kind or ("other" if packing else kind_of(splits["train"])),
@@ -308,9 +308,3 @@ class Task:
     def data_sha256(self) -> str:
         """SHA-256 of every split's numbers and shapes: detects data that changed under a ledger."""
         return data_sha256(self.criterion, self.splits)
-
-
-def _positive(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InputError(f"{name} must be a whole number of at least 1, not {value!r}")
-    return value
