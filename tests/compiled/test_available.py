@@ -63,7 +63,7 @@ def test_asking_for_it_says_what_is_missing(
     begun = Choice("compiled", 7, "measured", (Timing("compiled", 7, 0.1, 10),)).to_json()
     with pytest.raises(InputError, match="llvmlite is not installed") as told:
         choose(context(), recipe, begun=json.loads(json.dumps(begun)))
-    assert "stays with its kernel" in str(told.value)
+    assert "keeps its kernel" in str(told.value)
 
 
 def test_a_processor_without_fused_multiply_add_is_declined(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,7 +131,7 @@ def test_what_a_task_lacks_is_not_applicable_with_the_reason(contexts):
     )
     assert (
         found["segmentation"]["mixup"]
-        == "the targets are classes of tokens or pixels, of which there are no means"
+        == "the targets are classes of tokens or pixels, which have no mean"
     )
     assert (
         found["segmentation"]["translate"]
