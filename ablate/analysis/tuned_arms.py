@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from ablate.analysis.as_it_is import WITHOUT_IT
 from ablate.ranking.designs.design import PLACEBO
 
 Document = dict[str, Any]
@@ -37,7 +38,7 @@ def compared(row: Mapping[str, Any]) -> str:
         return "the reference against itself, on other seeds"
     rates = ("", "") if with_rate == without_rate or with_rate is None else (f" at rate {with_rate:g}", f" at rate {without_rate:g}")  # fmt: skip
     setting = row["settings"] or "on"
-    return f"{setting}{rates[0]} against {row['against'] or 'without it'}{rates[1]}"
+    return f"{setting}{rates[0]} against {row['against'] or WITHOUT_IT}{rates[1]}"
 
 
 def design_document(fact: Mapping[str, Any]) -> Document:

@@ -27,12 +27,16 @@ def tuned_table(data: ReportData) -> Table:
     unit = data.units.difference.strip()
     title = f"effect on {data.metric}{f', {unit}' if unit else ''}; less than {margin_text(data.design or {}, data.units)} does not matter"
     table = Table(box=None, pad_edge=False, title=escape(title), title_justify="left")
+    rows = tuned_rows(data)
+    levels = any(row.against for row in rows)
     table.add_column("trick")
+    if levels:
+        table.add_column("against")
     for name in references(data):
         table.add_column(REFERENCES[name], justify="right")
         table.add_column("verdict")
-    for row in tuned_rows(data):
-        cells = []
+    for row in rows:
+        cells = [row.against or "off"] if levels else []
         for cell in row.cells:
             shown = f"{cell.effect} [{cell.interval}]" if not cell.why else "–"
             cells += [escape(shown), escape(cell.verdict or "no arm")]

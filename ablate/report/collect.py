@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import pandas as pd
 
+from ablate.analysis.as_it_is import with_references
 from ablate.analysis.claims import claim_lines, first_claims, with_steps
 from ablate.analysis.confirmed import confirmed, in_arms
 from ablate.analysis.designed_runs import ranked
@@ -53,7 +54,8 @@ def gather(
     baseline = dict(facts.get("baseline") or {})
     search = _search(facts.get("search"), entries, metric, higher=higher)
     trials = sum(entry.stage == "search" for entry in entries) or None
-    declared = dict(facts.get("rank") or {})
+    surgery = dict(facts.get("surgery") or {})
+    declared = with_references(facts.get("rank") or {}, surgery, records)
     tuned = tuned_tables(declared, metric, higher=higher) if is_tuned(declared) else {}
     rank = ranked(
         None if declared.get("kind") == "tuned" else declared,
@@ -89,6 +91,7 @@ def gather(
         task=clean(facts.get("task") or {}),
         baseline=clean(baseline),
         applicable=clean(facts.get("applicable") or {}),
+        surgery=clean(surgery),
         lr_find=clean(facts.get("lr-find")),
         search=clean(search),
         design=clean(rank.design if rank else design_document(declared) if tuned else None),

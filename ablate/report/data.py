@@ -24,7 +24,7 @@ PLACEBO = "placebo"
 class ReportData:
     """Everything that the report shows. A stage that has not run is None.
 
-    `study`, `environment`, `task`, `baseline`, `applicable`, `timings`: the ledger's facts of that name.
+    `study`, `environment`, `task`, `baseline`, `applicable`, `surgery`, `timings`: the ledger's facts of that name.
     `lr_find`: the document of `lr-find.json`.
     `search`: the fact, plus `best` (trial, recipe, value).
     `design`: kind, note, factors, rows (`identity, levels, seed, block, wave`), margin, margin_source,
@@ -47,6 +47,7 @@ class ReportData:
     task: Document = field(default_factory=dict)
     baseline: Document = field(default_factory=dict)
     applicable: dict[str, str] = field(default_factory=dict)
+    surgery: Document = field(default_factory=dict)
     lr_find: Document | None = None
     search: Document | None = None
     design: Document | None = None

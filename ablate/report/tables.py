@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ablate.analysis.as_it_is import level_name
 from ablate.ranking.estimation.coding import lines
 from ablate.report.data import ReportData
 from ablate.report.numbers import (
@@ -224,10 +225,14 @@ def design_matrix(data: ReportData) -> Table | None:
         str(f["name"]): {str(f["levels"][0]): "−", str(f["levels"][1]): "+"} if len(f["levels"]) == 2 else {}
         for f in factors
     }
+
+    def shown(name: str, level: str) -> str:
+        return signs[name].get(level) or level_name(name, level, data.surgery)
+
     return Table(
         (("Wave", "number"), ("Block", "number"), ("Seed", "number"), *((name, "sign") for name in signs)),
         tuple(
-            (str(r["wave"]), str(r["block"]), str(r["seed"]), *(known.get(str(r["levels"].get(name)), str(r["levels"].get(name, NONE))) for name, known in signs.items()))
+            (str(r["wave"]), str(r["block"]), str(r["seed"]), *(shown(name, str(r["levels"].get(name, NONE))) for name in signs))
             for r in rows
         ),
         f"The design: {plural(len(rows), 'run')}, + on, − off.",

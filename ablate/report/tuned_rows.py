@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ablate.analysis.as_it_is import AS_IT_IS
 from ablate.analysis.tuned_arms import compared
 from ablate.report.clean import short_source
 from ablate.report.data import PLACEBO, Document, ReportData
@@ -29,7 +30,8 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class TunedRow:
-    """One line of the table. `cells`: one for each of REFERENCES that was ranked; `claims`: statement and source."""
+    """One line of the table. `cells`: one for each of REFERENCES that was ranked; `claims`: statement and source; `against`: "as it is"
+    for a trick that replaces or removes what the model holds, else ""."""
 
     name: str
     title: str
@@ -37,6 +39,7 @@ class TunedRow:
     cells: tuple[Cell, ...]
     claims: tuple[tuple[str, str], ...]
     cost: str
+    against: str = ""
 
 
 def references(data: ReportData) -> list[str]:
@@ -81,6 +84,9 @@ def tuned_rows(data: ReportData) -> list[TunedRow]:
                 ),
                 claims=_claims(record, trick, by_reference),
                 cost=costs.get(trick, ""),
+                against=AS_IT_IS
+                if any(AS_IT_IS in str(row["against"]) for row in by_reference.values())
+                else "",
             )
         )
     return rows

@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ablate.analysis.as_it_is import surgery_line
 from ablate.lanes.applicable import narrowed, scopes, touched
 from ablate.protocol.baseline import Baseline
 from ablate.protocol.plan import Budget
@@ -74,9 +75,9 @@ def _train(session: Session, stages: Sequence[str], *, force: bool, lr_find_budg
     scopes_by_trick = scopes(session.context)
     possible = {name: scope.why_not for name, scope in scopes_by_trick.items()}
     session.ledger.put("applicable", possible)
-    session.ledger.put(
-        "surgery", {"held": session.context.held.to_json(), "tricks": touched(scopes_by_trick)}
-    )
+    surgery = {"held": session.context.held.to_json(), "tricks": touched(scopes_by_trick)}
+    session.ledger.put("surgery", surgery)
+    session.progress.say(surgery_line(surgery))
     session.context = narrowed(session.context, scopes_by_trick)
     if "lr-find" in stages:
         timed(session, "lr-find", lambda: find_rate(session, force=force, budget=lr_find_budget))

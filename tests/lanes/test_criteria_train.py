@@ -129,10 +129,7 @@ def test_what_a_task_lacks_is_not_applicable_with_the_reason(contexts):
         found["tokens"]["label_smoothing"]
         == "an example has a class at every token or pixel, and none as a whole"
     )
-    assert (
-        found["segmentation"]["mixup"]
-        == "the targets are classes of tokens or pixels, which have no mean"
-    )
+    assert found["segmentation"]["mixup"] == "the targets are classes of tokens or pixels, which have no mean"
     assert (
         found["segmentation"]["translate"]
         == "the targets belong to positions in the image and would have to be moved with them"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from ablate.analysis.as_it_is import surgery_facts
 from ablate.report import tables, tuning
 from ablate.report.action import is_tuned_report
 from ablate.report.data import PLACEBO, ReportData
@@ -93,6 +94,7 @@ def design(data: ReportData) -> Content | None:
                 ("Confirmation seeds", ", ".join(map(str, confirm_seeds))),
                 ("Trials before", f"{len(data.stage('search'))} search trials chose the recipe; the array's runs are separate" if len(data.stage("search")) else ""),
                 *tuning.facts(data),
+                *surgery_facts(data.surgery),
                 ("Test split", _test_status(data)),
             ]
         ),

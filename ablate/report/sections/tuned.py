@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ablate.analysis.as_it_is import surgery_facts
 from ablate.report import tables
 from ablate.report.action import margin_text, recommended_recipe
 from ablate.report.data import PLACEBO, ReportData
@@ -68,6 +69,7 @@ def design(data: ReportData) -> Content:
                 ("σ̂ of a run", "; ".join(scatter)),
                 ("Validation data", "split anew for every seed" if document.get("resplit") else "the task's own split"),
                 ("Trials before", f"{len(data.stage('search'))} search trials chose the recipe; the runs of the ranking are separate" if len(data.stage("search")) else ""),
+                *surgery_facts(data.surgery),
                 ("Test split", "touched by the confirmation only" if str((data.confirm or {}).get("metric", "")).startswith("test/") else "not touched"),
             ]
         ),

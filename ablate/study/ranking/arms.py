@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Literal
 
+from ablate.analysis.as_it_is import WITHOUT_IT
 from ablate.ranking.designs.design import PLACEBO
 from ablate.records.recipe import Catalogue, Recipe, conflict
 from ablate.records.study_rank import OPTIMIZER
@@ -103,7 +104,7 @@ def arms_of(
             continue
         choices = settings_of(trick, reference, catalogue, liked.get(name, ()), most)
         recipes = dict.fromkeys(base.with_trick(catalogue, name, settings) for settings in choices)
-        against = " and ".join(other for other in replaced if other) or "without it"
+        against = " and ".join(other for other in replaced if other) or WITHOUT_IT
         arms.append(Arm(estimand, name, tuple(recipes), 1, against))
     return Arms(tuple(arms), left_out)
 
