@@ -11,7 +11,7 @@ from ablate.protocol.steps import Finding, Setup
 from ablate.records.run import Outcome, Result
 from ablate.tasks.task import Task
 
-LOSS, ACCURACY = "validation/loss", "validation/accuracy"
+LOSS = "validation/loss"
 
 
 @dataclass(frozen=True, slots=True)

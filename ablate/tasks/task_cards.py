@@ -9,7 +9,6 @@ from pathlib import Path
 
 from ablate.tasks.metric_table import Criterion
 
-DEFAULT_TASK = "digits"
 DATA, FETCH = "ABLATE_DATA", "ABLATE_FETCH"
 UCI_DIGITS = "UCI Optical Recognition of Handwritten Digits, in scikit-learn (load_digits)"
 

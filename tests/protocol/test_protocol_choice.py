@@ -9,7 +9,7 @@ from protocol_cases import ground_of, mlp, regression, task_of
 from sklearn.metrics import balanced_accuracy_score, f1_score, roc_auc_score
 
 from ablate.protocol import selection
-from ablate.protocol.cells import ACCURACY, LOSS, Cell
+from ablate.protocol.cells import LOSS, Cell
 from ablate.protocol.chosen import choose_cell, metric_at_chance, with_decay
 from ablate.protocol.guess import against_guess, guess_losses, one_sided
 from ablate.protocol.loss_drop import drop_of
@@ -20,6 +20,7 @@ from ablate.protocol.standard_error import standard_error
 from ablate.records.run import Outcome, Result
 
 TASK = task_of()
+ACCURACY = "validation/accuracy"
 
 
 def result(accuracy: float, loss: float, outcome: Outcome = Outcome.COMPLETE) -> Result:

@@ -21,7 +21,6 @@ from ablate.ranking.verdicts.sequential import (
 from ablate.records.errors import InputError
 
 Verdict = Literal["helps", "hurts", "no measurable effect", "undecided", "exploratory"]
-VERDICTS: tuple[Verdict, ...] = ("helps", "hurts", "no measurable effect", "undecided", "exploratory")
 _WORDS: dict[int, Verdict] = {1: "helps", -1: "hurts", 0: "no measurable effect", 2: "undecided"}
 NOT_DECIDABLE = "not decidable within budget"
 _FURTHEST = 1000  # waves (or pairs) that the forecast looks ahead

@@ -43,10 +43,6 @@ class Arm:
         return f"{self.estimand}: {self.trick or REFERENCES[self.estimand]}"
 
     @property
-    def is_reference(self) -> bool:
-        return not self.trick
-
-    @property
     def is_placebo(self) -> bool:
         return self.trick == PLACEBO
 
