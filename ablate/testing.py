@@ -72,6 +72,7 @@ class Suite:
 
 @cache
 def suite(*files: Path) -> Suite:
+    """The small tasks, and the catalogue with the tricks in `files`."""
     catalogue = registry().plus(files) if files else registry()
     return Suite(catalogue, _benches(small_tasks(), catalogue), _benches(holding_tasks(), catalogue))
 
@@ -149,6 +150,7 @@ def check_default_acts(checks: Suite, name: str) -> None:
 
 
 def differs(checks: Suite, context: TaskContext, trick: Trick, steps: int) -> bool:
+    """Whether the trick at acting settings changes training within `steps` steps."""
     base = advance(context, [checks.run(context, {})], steps)
     changed = advance(context, [checks.run(context, acting(trick))], steps)
     one, other = lane_state(base, 0), lane_state(changed, 0)
@@ -243,6 +245,7 @@ def check_works_with_others(checks: Suite, name: str) -> None:
 
 
 def combinable(checks: Suite, context: TaskContext) -> list[Trick]:
+    """The tricks that apply to the task of `context`."""
     reasons = applicable(context)
     return [trick for trick in context.catalogue.values() if not reasons[trick.name]]
 

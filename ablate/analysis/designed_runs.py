@@ -46,6 +46,7 @@ class Ranked:
 
     @property
     def estimand(self) -> str:
+        """The estimand of the design: "average", "drop-one" or "add-one"."""
         return ESTIMANDS.get(self.plan.kind, "average") if self.plan else "average"
 
     def table(self, estimand: str) -> pd.DataFrame | None:
@@ -56,6 +57,7 @@ class Ranked:
 
     @property
     def average(self) -> pd.DataFrame | None:
+        """The verdicts on average effects; None where there are none."""
         return self.table("average")
 
     @property

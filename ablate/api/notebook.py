@@ -29,10 +29,12 @@ class NotebookShown(Shown):
         self.drawn = 0.0
 
     def trained(self, lane_epochs: int) -> None:
+        """Update the bar."""
         super().trained(lane_epochs)
         self._draw()
 
     def finish(self, name: str, seconds: float) -> None:
+        """Show the stage as done."""
         self._draw(f"{name}: done in {seconds:.1f} s, {self._told()}")
 
     def _draw(self, last: str = "") -> None:

@@ -51,6 +51,7 @@ class Shown:
         self.bar.stop()
 
     def stage(self, name: str, lane_epochs: int) -> None:
+        """Begin a stage of `lane_epochs`, or update its size."""
         if self.task is not None:
             self.bar.update(self.task, visible=False)
         self.name, self.total, self.done, self.runs = name, lane_epochs, 0, 0
@@ -66,6 +67,7 @@ class Shown:
             self._line(f"{self.name}: {self.total} lane-epochs")
 
     def trained(self, lane_epochs: int) -> None:
+        """Advance the bar, or print a line from time to time."""
         self._announce()
         self.done = min(self.total, self.done + lane_epochs)
         if self.task is not None:
@@ -87,10 +89,12 @@ class Shown:
             self.bar.update(self.task, told=escape(self._told()))
 
     def say(self, line: str) -> None:
+        """Print a remark, unless quiet."""
         if not self.quiet:
             self.console.print(escape(line), soft_wrap=True)
 
     def finish(self, name: str, seconds: float) -> None:
+        """Close the bar of the stage and print its duration."""
         if self.task is not None:
             self.bar.update(self.task, visible=False)
             self.task = None

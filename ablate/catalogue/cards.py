@@ -57,6 +57,7 @@ def title_of(claim: Claim) -> str:
 
 
 def reference(claim: Claim) -> str:
+    """The source of a claim: authors (year), title, address."""
     source = claim.source
     return f"{source.authors} ({source.year}). {source.title}. {source.url}".rstrip()
 

@@ -51,6 +51,7 @@ class OptimizerEntry(Entry):
 
     @property
     def description(self) -> str:
+        """The docstring of the generated module."""
         return _module_of(self.module).__doc__ or ""
 
 

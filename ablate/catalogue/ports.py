@@ -37,6 +37,7 @@ def unused_functions(path: Path) -> list[str]:
 
 
 def ports_of(code: Any) -> set[str]:
+    """The names of the functions in a trick's module that are ports of some seam."""
     known = frozenset().union(*(PORTS[seam] for seam in SEAMS))
     return {
         port

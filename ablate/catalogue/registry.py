@@ -38,6 +38,7 @@ class Entry:
 
     @property
     def description(self) -> str:
+        """The docstring of the trick's file."""
         return literal.description(self.path)
 
 
@@ -71,6 +72,7 @@ class Registry(Mapping[str, Trick]):
         return len(self._entries)
 
     def entry(self, name: str) -> Entry:
+        """The entry of `name`. Raises KeyError."""
         if name not in self._entries:
             raise KeyError(name)
         return self._entries[name]
@@ -82,9 +84,11 @@ class Registry(Mapping[str, Trick]):
         return self._entries[name]
 
     def code(self, name: str) -> ModuleType:
+        """The trick's module (imports torch). Raises KeyError."""
         return self.entry(name).load()
 
     def of_seam(self, seam: str) -> list[Trick]:
+        """The tricks of `seam`, in catalogue order."""
         return [trick for trick in self.values() if trick.seam == seam]
 
     def slots(self) -> Mapping[str, tuple[str, ...]]:

@@ -90,6 +90,7 @@ class StudyOptions:
         return with_target(given, self.target)
 
     def edits(self, trials: int | None = None) -> Edits:
+        """The changes of the study file that the options ask for."""
         from ablate.api.settings import Edits
 
         return Edits(trials, self.seed, self.epochs)

@@ -182,6 +182,7 @@ def parse_encodings(text: str) -> dict[str, str]:
 
 
 def label(trick: str, level: str) -> str:
+    """The name of a row: the trick, with its level unless that is "on"."""
     return trick if level in ("on", "True", "1", "yes") else f"{trick}: {level}"
 
 

@@ -13,8 +13,13 @@ from typing import Protocol
 class Semaphore(Protocol):
     """The methods of a `multiprocessing` semaphore that are used here."""
 
-    def acquire(self, block: bool = True) -> bool: ...
-    def release(self) -> None: ...
+    def acquire(self, block: bool = True) -> bool:
+        """Decrement the counter; with `block` False return False instead of waiting."""
+        ...
+
+    def release(self) -> None:
+        """Increment the counter."""
+        ...
 
 
 _idle: Semaphore | None = None

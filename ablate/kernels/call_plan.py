@@ -24,6 +24,8 @@ ALIGNMENT = 64
 
 
 class Region(IntEnum):
+    """The memory regions of arguments."""
+
     ABSOLUTE = 0
     """Absolute addresses and integers."""
     WORKSPACE = 1
@@ -73,10 +75,12 @@ class CallPlanBuilder:
     _constants: list[Tensor] = field(default_factory=list)
 
     def begin_lane(self) -> None:
+        """Start the calls of the next lane; without saving, its temporaries reuse the memory of the previous lane."""
         if not self.saving:
             self._used = 0
 
     def call(self, function: Function, *arguments: Argument) -> None:
+        """Append a call of `function` with `arguments`."""
         self._starts.append(len(self._arguments))
         self._entries.append(function.entry)
         self._arguments += [_reference(argument) for argument in arguments]
@@ -95,6 +99,7 @@ class CallPlanBuilder:
         return reference
 
     def scratch(self, numbers: int) -> ArgRef:
+        """Scratch memory for `numbers` float32."""
         return self._reserve(Region.SCRATCH, numbers)
 
     def scratch_parts(self, *numbers: int) -> list[ArgRef]:
@@ -115,6 +120,7 @@ class CallPlanBuilder:
         return ArgRef(Region.ABSOLUTE, tensor.data_ptr())
 
     def zeros(self, numbers: int) -> ArgRef:
+        """A constant array of `numbers` zeros."""
         return self.constant(_zeros(numbers))
 
     def _reserve(self, region: Region, numbers: int) -> ArgRef:
@@ -122,6 +128,7 @@ class CallPlanBuilder:
         return ArgRef(region)
 
     def build(self) -> CallPlan:
+        """The finished plan."""
         return CallPlan(self, self._sizes, self._entries, self._starts, self._arguments)
 
 

@@ -38,6 +38,7 @@ class EmitContext:
     out: ArgRef = NULL
 
     def call(self, function: Function, *arguments: Argument) -> None:
+        """Append a call of `function` for this lane."""
         self.calls.call(function, *arguments)
 
     def output(self, shape: Shape, source: ArgRef) -> ArgRef:
@@ -57,9 +58,14 @@ class CompiledOp(Protocol):
     """A layer of K lanes, called with `num_params` tensors `[K, …]` that may require gradients and `num_buffers` that do not."""
 
     @property
-    def num_params(self) -> int: ...
+    def num_params(self) -> int:
+        """Number of tensors that may require gradients."""
+        ...
+
     @property
-    def num_buffers(self) -> int: ...
+    def num_buffers(self) -> int:
+        """Number of tensors without gradients."""
+        ...
 
     def output_shape(self, shape: Shape, *, channels_last: bool) -> Shape | None:
         """The shape of y; None if compiled code does not support such x. `channels_last`: the memory format of feature maps."""

@@ -139,6 +139,7 @@ class ActivationOp:
 
 
 def is_compiled_activation(layer: nn.Module) -> bool:
+    """Whether compiled code has this activation."""
     return type(layer) in (nn.Identity, nn.ReLU, nn.LeakyReLU, *SMOOTH_ACTIVATIONS)
 
 

@@ -46,6 +46,7 @@ def use_switches(switches: LaneSwitches | None) -> Iterator[None]:
 
 
 def active_switches() -> LaneSwitches | None:
+    """The lanes' Switches in the present context; None without."""
     return _Active.switches
 
 

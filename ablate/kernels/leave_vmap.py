@@ -109,6 +109,7 @@ def leave_vmap(call: Lane, x: Tensor, tensors: Sequence[Tensor]) -> Tensor:
 
 
 def under_vmap(x: Tensor) -> bool:
+    """Whether the tensor is batched by vmap."""
     return bool(torch._C._functorch.is_batchedtensor(x))
 
 

@@ -26,6 +26,7 @@ def kernel_unavailable(name: str, device: torch.device) -> str:
 
 
 def available_kernels(device: torch.device) -> tuple[str, ...]:
+    """The names of the kernels that can run on `device`."""
     return tuple(name for name in KERNELS if not kernel_unavailable(name, device))
 
 

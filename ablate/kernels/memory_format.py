@@ -26,6 +26,7 @@ class _MatchGradLayout(torch.autograd.Function):
 
 
 def match_grad_layout(x: Tensor) -> Tensor:
+    """`x` unchanged; its gradient gets the memory format of `x`."""
     if x.ndim != 5:
         return x  # only feature maps have several formats
     y: Tensor = _MatchGradLayout.apply(x)  # type: ignore[no-untyped-call]

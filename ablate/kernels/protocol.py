@@ -35,16 +35,30 @@ class PerLane(Protocol):
     """Weights together with each lane's own parameters (`Forward.attach`); empty if the lanes have none."""
 
     @property
-    def per_lane(self) -> Sequence[Weights]: ...
+    def per_lane(self) -> Sequence[Weights]:
+        """Each lane's parameters by common name; empty if the lanes have none of their own."""
+        ...
 
 
 class LaneState(Protocol):
     """The lanes of a kernel and the buffers of their models."""
 
-    def buffers(self) -> dict[str, Tensor]: ...
-    def load_buffers(self, buffers: Mapping[str, Tensor]) -> None: ...
-    def take(self, lanes: Tensor) -> None: ...
-    def extend(self, other: Forward) -> None: ...
+    def buffers(self) -> dict[str, Tensor]:
+        """The buffers of all lanes by name, lanes first."""
+        ...
+
+    def load_buffers(self, buffers: Mapping[str, Tensor]) -> None:
+        """Restore what `buffers` returned."""
+        ...
+
+    def take(self, lanes: Tensor) -> None:
+        """Keep the lanes at the positions `lanes` (int64), in that order."""
+        ...
+
+    def extend(self, other: Forward) -> None:
+        """Append the lanes of `other`."""
+        ...
+
     def some(self, lanes: Tensor) -> Forward:
         """The models of some lanes, for evaluation; this object does not change."""
         ...
@@ -90,8 +104,12 @@ class Forward(LaneState, ParameterViews, Protocol):
 
 
 class Kernel(Protocol):
+    """One of the four kernels; see the module's table."""
+
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The name by which `--kernel` selects it."""
+        ...
 
     def unavailable(self, device: torch.device) -> str:
         """Why the kernel is unavailable on this machine, in a few words; empty if it is available."""

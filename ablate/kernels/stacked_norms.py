@@ -12,6 +12,7 @@ from ablate.surgery.norms import BatchNorm, Norm
 
 
 def tensors_of(layer: Norm) -> dict[str, Tensor]:
+    """The parameters and buffers of a layer by name, without absent ones."""
     entries = [*layer._parameters.items(), *layer._buffers.items()]
     return {name: tensor for name, tensor in entries if tensor is not None}
 

@@ -52,6 +52,8 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
+    """The chosen kernel and number of lanes, the source of the choice, and its measurements."""
+
     kernel: str
     lanes: int
     source: Source

@@ -49,6 +49,7 @@ class TaskContext:
 
     @property
     def kernel(self) -> str:
+        """The name of the kernel."""
         return self.look.kernel
 
     def with_kernel(self, name: str) -> TaskContext:
@@ -59,13 +60,16 @@ class TaskContext:
 
     @property
     def layer_infos(self) -> tuple[LayerInfo, ...]:
+        """The layers that tricks can change, in execution order."""
         return self.observed.layer_infos
 
     def with_catalogue(self, catalogue: Registry) -> TaskContext:
+        """This context with another catalogue."""
         return replace(self, catalogue=catalogue)
 
     @property
     def solo(self) -> str:
+        """Why lanes must run one at a time; empty if they need not."""
         return self.look.solo
 
     @classmethod

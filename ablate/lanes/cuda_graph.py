@@ -32,6 +32,7 @@ class Settled:
         return self.run()
 
     def run(self) -> tuple[Tensor, Tensor]:
+        """Train one step and settle the state."""
         outputs = self.trainer.train_on(self.index)
         if self.trainer.state().keys() != self.held.keys():
             raise RuntimeError("some parameters have no gradient in some steps")

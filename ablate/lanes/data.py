@@ -57,6 +57,7 @@ class DeviceSplit:
 
 
 def device_splits(task: Task, device: torch.device) -> dict[str, DeviceSplit]:
+    """The task's splits on `device`, by name."""
     return {name: DeviceSplit.of(split, task, device) for name, split in task.splits.items()}
 
 

@@ -65,9 +65,11 @@ class Active:
 
     @property
     def name(self) -> str:
+        """The trick's name."""
         return self.trick.name
 
     def port(self, name: str) -> Callable[..., Any] | None:
+        """The trick's port of this name, or None."""
         return getattr(self.code, name, None)
 
     def take(self, lanes: Tensor) -> Active:
@@ -105,6 +107,7 @@ class Group:
         return self._ports[port]
 
     def of_seam(self, seam: str) -> list[Active]:
+        """The active tricks of `seam`."""
         return [active for active in self.active if active.trick.seam == seam]
 
     def take(self, lanes: Tensor) -> None:

@@ -10,6 +10,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 
 def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the error means that memory ran out."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 

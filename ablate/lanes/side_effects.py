@@ -110,6 +110,7 @@ def hooks_of(module: nn.Module) -> str:
 
 
 def modes_of(module: nn.Module) -> list[bool]:
+    """The mode (training or evaluation) of every layer."""
     return [layer.training for layer in module.modules()]
 
 

@@ -8,6 +8,8 @@ from torch import Tensor
 
 
 class StepReplay(Protocol):
+    """A captured step that can be replayed."""
+
     def step(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Train on the examples `index` `[K, B]`; returns what `Trainer.train_on` does."""
         ...

@@ -82,14 +82,17 @@ class Trainer:
 
     @property
     def lanes(self) -> int:
+        """K, the number of lanes."""
         return self.weights.lanes
 
     @property
     def layout(self) -> Layout:
+        """The layout of the flat parameters."""
         return self.weights.layout
 
     @property
     def total_steps(self) -> int:
+        """Steps of a whole run."""
         return self.epochs * self.order.steps_per_epoch
 
     def _leaves(self) -> LaneParameters:

@@ -90,9 +90,11 @@ class Training:
 
     @property
     def done(self) -> bool:
+        """Whether no lane is left."""
         return self.trainer.lanes == 0
 
     def finish(self, pause: Callable[[Training], bool] | None = None) -> list[Result]:
+        """Train to the end; the results in the order of the runs. Raises Paused if `pause` returns true."""
         while not self.done:
             self.epoch()
             if pause is not None and not self.done and pause(self):

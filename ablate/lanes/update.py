@@ -258,6 +258,7 @@ def are_finite(losses: Tensor, gradients: LaneTensors, skip: Tensor | None) -> T
 
 
 def change_gradients(group: Group, gradients: LaneTensors, weights: LaneTensors) -> LaneTensors:
+    """The gradients after the ports of the gradient seam, in the order of tricks."""
     for active, change in group.ports("gradient"):
         if active.settings.anywhere:
             gradients = change(gradients, weights, active.settings)

@@ -25,6 +25,7 @@ class Cell:
 
     @property
     def results(self) -> tuple[Result, ...]:
+        """The results of all seeds."""
         return (self.result, *self.repeats)
 
     def value(self, metric: str) -> float:
@@ -40,6 +41,7 @@ class Cell:
         return min((loss for loss in losses if loss == loss), default=nan)
 
     def with_repeats(self, results: Sequence[Result]) -> Cell:
+        """This cell with the results of further seeds."""
         return replace(self, repeats=(*self.repeats, *results))
 
 

@@ -41,6 +41,7 @@ def scatter(values: Array) -> float:
 
 
 def epochs(first: int, last: int) -> str:
+    """A range of epochs in words."""
     return f"epoch {first}" if first == last else f"epochs {first} to {last}"
 
 

@@ -89,6 +89,7 @@ def nearest(rows: Array, known: Array, *, itself: bool = False) -> Array:
 
 
 def duplicate_findings(equal: float, near: float, examples: int) -> list[Finding]:
+    """Findings for the shares of equal and nearly equal examples."""
     advice = "split again, so that copies of an example are on one side: validation data that were trained on flatter"
     if equal >= SOME and equal * examples >= SINGLES:
         message = (

@@ -37,10 +37,12 @@ class Fit:
 
     @property
     def losses(self) -> Array:
+        """The losses by step."""
         return self.trace.losses
 
     @property
     def alive(self) -> bool:
+        """Whether all losses are finite."""
         return self.trace.alive
 
 

@@ -39,6 +39,7 @@ class PairedTest:
 
     @property
     def better(self) -> bool:
+        """Whether the model is significantly better than the guess."""
         return self.loss < self.guess and self.p < ALPHA
 
     def to_dict(self) -> dict[str, Any]:

@@ -46,6 +46,7 @@ class Start:
 
 
 def initial_loss(setup: Setup) -> Step:
+    """Step 1."""
     task = setup.context.task
     sample = task.train.sample(shuffled(len(task.train))[:EXAMPLES])
     prior = Prior.of(task, sample)
@@ -147,6 +148,7 @@ def judge(
 
 
 def low_loss_findings(starts: list[Start], prior: Prior) -> list[Finding]:
+    """A finding if every untrained loss is below what a model can reach without its inputs."""
     if not all(start.loss < LOW * prior.loss for start in starts):
         return []
     return [
@@ -181,6 +183,7 @@ def standardised(sample: Split) -> Split:
 
 
 def input_scale(x: Tensor) -> dict[str, float]:
+    """Figures on the scale of the inputs; empty for integers."""
     if not x.is_floating_point():
         return {}
     values = x.double()

@@ -43,10 +43,12 @@ class Drop:
 
     @property
     def share(self) -> float:
+        """The drop as a fraction of the untrained loss."""
         return self.mean / self.untrained
 
     @property
     def falls(self) -> bool:
+        """Whether the loss drops by more than the noise."""
         return (
             self.share > MIN_DROP and self.mean > MIN_STANDARD_ERRORS * self.error
         )  # NaN if the lane diverged
@@ -116,6 +118,7 @@ def range_test(setup: Setup) -> tuple[Array, Array]:
 
 
 def judge(drops: list[Drop], best: Drop | None, prior: float, *, overfitted: bool) -> list[Finding]:
+    """The findings of the step. `best`: the rate with the largest drop; `prior`: the loss without inputs."""
     if best is None:
         return [no_drop(drops, overfitted)]
     findings = []

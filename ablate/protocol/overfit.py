@@ -37,6 +37,7 @@ PLOT_LIMIT = 20.0
 
 
 def overfit_sample(setup: Setup) -> Step:
+    """Step 2."""
     context = few_examples(setup.context, EXAMPLES)
     prior = Prior.of(context.task).loss
     score = context.task.evaluation.code.SCORE
@@ -69,6 +70,7 @@ def goal_of(score: str, prior: float) -> float:
 
 
 def reaches(fits: Sequence[Fit], goal: float) -> bool:
+    """Whether some fit has reached the score `goal`."""
     return any(one.alive and one.score >= goal for one in fits)
 
 
@@ -113,6 +115,7 @@ def leak(loss: float, prior: float) -> list[Finding]:
 
 
 def without_gradient(best: Fit) -> list[Finding]:
+    """A finding if parameters never changed."""
     if not best.unmoved:
         return []
     names = ", ".join(best.unmoved[:3]) + (", …" if len(best.unmoved) > 3 else "")

@@ -60,4 +60,5 @@ def plan(rates: int, decays: int, epochs: int, most: float | None) -> Plan:
 
 
 def too_short(plan: Plan, epochs: int) -> bool:
+    """Whether the plan's runs are too short for the task's `epochs`."""
     return plan.epochs < FEWEST_EPOCHS * epochs

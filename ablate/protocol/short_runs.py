@@ -63,6 +63,7 @@ class LossTrace:
 
     @property
     def alive(self) -> bool:
+        """Whether all losses are finite."""
         return bool(np.isfinite(self.losses).all())
 
     @property

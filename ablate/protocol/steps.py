@@ -78,6 +78,7 @@ class Step:
 
     @property
     def name(self) -> str:
+        """The name of the step."""
         return NAMES[self.number]
 
     @property
@@ -90,6 +91,7 @@ class Step:
 
     @property
     def by_severity(self) -> list[Finding]:
+        """The findings, the most severe first."""
         return sorted(self.findings, key=lambda finding: ("fail", "warn", "note").index(finding.level))
 
     def to_dict(self) -> dict[str, Any]:

@@ -97,6 +97,7 @@ class Recipe(Mapping[str, Settings]):
                     raise Conflict(clash, hint="turn one of them off")
 
     def canonical(self) -> str:
+        """The canonical JSON."""
         return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), allow_nan=True)
 
     def to_dict(self) -> dict[str, dict[str, Value]]:
@@ -104,6 +105,7 @@ class Recipe(Mapping[str, Settings]):
 
     @property
     def hash(self) -> str:
+        """Hash of the canonical JSON."""
         return self._hash
 
     def slot(self, catalogue: Catalogue, slot: str) -> str | None:
@@ -123,6 +125,7 @@ class Recipe(Mapping[str, Settings]):
         return Recipe.of(catalogue, {**others, name: dict(settings or {})})
 
     def without(self, *names: str) -> Recipe:
+        """This recipe without the tricks `names`."""
         return Recipe({name: settings for name, settings in self._tricks.items() if name not in names})
 
     def map(self, change: Callable[[str, dict[str, Value]], dict[str, Value]]) -> Recipe:

@@ -29,6 +29,8 @@ _SECTIONS = ("tricks", "task", "metric", "epochs", "seed", "baseline", "space", 
 
 @dataclass(frozen=True, slots=True)
 class SearchSection:
+    """The section [search]."""
+
     trials: int = 100
     sampler: Sampler = "tpe"
     pruner: Pruner = "successive-halving"

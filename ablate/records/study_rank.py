@@ -57,6 +57,8 @@ class RankSection:
 
 @dataclass(frozen=True, slots=True)
 class ConfirmSection:
+    """The section [confirm]. `seeds`: paired fresh seeds."""
+
     seeds: int = 5
 
 
@@ -114,6 +116,7 @@ def check_rates(count: int, where: str) -> int:
 
 
 def read_confirm(table: Table) -> ConfirmSection:
+    """Parse the section [confirm]. Raises InputError with the line."""
     table.check_keys(ConfirmSection.__slots__)
     return ConfirmSection(table.integer("seeds", 5, 2, 1000))
 

@@ -32,6 +32,7 @@ class SpaceSection:
     overrides: Mapping[str, Mapping[str, Override]] = field(default_factory=dict)
 
     def includes(self, trick: Trick) -> bool:
+        """Whether the trick is searched."""
         return any(matches(pattern, trick) for pattern in self.include) and not any(
             matches(pattern, trick) for pattern in self.exclude
         )

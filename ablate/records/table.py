@@ -23,10 +23,12 @@ class Table:
 
     @classmethod
     def read(cls, text: str, source: str) -> Table:
+        """Parse the TOML text of the file `source`. Raises InputError."""
         return cls(*toml.read(text, source), source)
 
     @property
     def name(self) -> str:
+        """The table's name in messages."""
         return f"[{'.'.join(str(part) for part in self.path)}]" if self.path else "the file"
 
     def fail(self, message: str, *keys: str | int, hint: str = "") -> InputError:
@@ -61,12 +63,14 @@ class Table:
         return Table(inner, self.lines, self.source, (*self.path, key))
 
     def text(self, key: str, default: str) -> str:
+        """A string."""
         value = self.data.get(key, default)
         if not isinstance(value, str) or (key in self.data and not value.strip()):
             raise self.fail(f"{key} must be text, not {value!r}", key, hint=f'write {key} = "…"')
         return value
 
     def choice(self, key: str, default: str, choices: Iterable[str]) -> str:
+        """A string that is one of `choices`."""
         value = self.text(key, default)
         if value not in (known := list(choices)):
             with self.at(key):

@@ -67,10 +67,12 @@ class Parameter:
 
     @property
     def is_number(self) -> bool:
+        """Whether the setting is a number."""
         return not self.choices and not isinstance(self.default, bool)
 
     @property
     def is_integer(self) -> bool:
+        """Whether the setting is an integer."""
         return self.is_number and isinstance(self.default, int)
 
     def check(self, value: Value, where: str) -> Value:
@@ -194,6 +196,7 @@ class Trick:
         return next((match[1] for match in roles if match), None)
 
     def parameter(self, name: str) -> Parameter:
+        """The parameter `name`. Raises KeyError."""
         for parameter in self.parameters:
             if parameter.name == name:
                 return parameter
@@ -206,6 +209,7 @@ class Trick:
 
     @property
     def defaults(self) -> dict[str, Value]:
+        """Parameter -> default."""
         return {parameter.name: parameter.default for parameter in self.parameters}
 
     @property

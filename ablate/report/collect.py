@@ -28,8 +28,13 @@ from ablate.report.data import Document, ReportData
 class Source(Protocol):
     """The part of `Ledger` that is used here."""
 
-    def entries(self, stage: str | None = None, *, scores: bool = True) -> list[Entry]: ...
-    def facts(self) -> dict[str, Any]: ...
+    def entries(self, stage: str | None = None, *, scores: bool = True) -> list[Entry]:
+        """All runs, in the order in which they were recorded."""
+        ...
+
+    def facts(self) -> dict[str, Any]:
+        """All facts by key."""
+        ...
 
 
 def collect(ledger: Source, catalogue: Mapping[str, Trick] | None = None) -> ReportData:

@@ -67,6 +67,7 @@ class ReportData:
 
     @property
     def name(self) -> str:
+        """The study's name."""
         return str(self.study.get("name", "study"))
 
     @property
@@ -82,10 +83,12 @@ class ReportData:
 
     @property
     def higher_is_better(self) -> bool:
+        """Whether higher values of the metric are better."""
         return not str(self.study.get("direction", "maximize")).lower().startswith(("min", "lower", "down"))
 
     @property
     def units(self) -> Units:
+        """The format of the metric's values."""
         return Units.of(self.metric, (self.design or {}).get("margin"))
 
     @cached_property

@@ -118,6 +118,7 @@ def ratio(number: Any) -> str:
 
 
 def probability(number: Any) -> str:
+    """A p-value: two or three decimals, or `< 0.001`."""
     if missing(number):
         return NONE
     return "< 0.001" if number < 0.001 else f"{number:.3f}" if number < 0.1 else f"{number:.2f}"

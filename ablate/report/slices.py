@@ -30,6 +30,7 @@ class Slice:
 
     @property
     def advice(self) -> str:
+        """What to change if the best value is at an edge."""
         where, end = ("lower", self.low) if self.edge == "low" else ("upper", self.high)
         return f"the best {self.name} ({setting(float(self.best or 0.0))}) sits at the {where} edge of its range ({setting(end)}): widen it"
 

@@ -35,6 +35,7 @@ class Table:
 
 
 def interactions(data: ReportData) -> Table | None:
+    """The largest interactions."""
     rows = (data.diagnostics or {}).get("interactions") or []
     if not rows:
         return None
@@ -148,6 +149,7 @@ def failures(data: ReportData) -> Table | None:
 
 
 def failure_rates(data: ReportData) -> Table | None:
+    """Failure rates with and without each trick."""
     rows = (data.diagnostics or {}).get("failures") or []
     if not rows:
         return None
@@ -169,6 +171,7 @@ def failure_rates(data: ReportData) -> Table | None:
 
 
 def costs(data: ReportData) -> Table | None:
+    """Time and memory of each trick."""
     if data.costs is None or not len(data.costs):
         return None
     return Table(
@@ -205,6 +208,7 @@ def scatter(data: ReportData) -> Table | None:
 
 
 def aliases(data: ReportData) -> Table | None:
+    """The main effects that a design cannot separate."""
     rows = [row for row in (data.design or {}).get("aliases") or [] if str(row["orders"]).startswith("main")]
     if not rows:
         return None
@@ -245,6 +249,7 @@ def facts(pairs: Sequence[tuple[str, Any]]) -> list[tuple[str, str]]:
 
 
 def rank_interval(row: dict[str, Any]) -> str:
+    """The interval of a row's rank."""
     low, high = row.get("rank_low"), row.get("rank_high")
     if low is None or high is None or missing(low) or missing(high):
         return NONE

@@ -97,6 +97,7 @@ def label(data: ReportData, trick: str, level: str) -> str:
 
 
 def labels(data: ReportData, rows: pd.DataFrame) -> list[str]:
+    """The labels of `rows`."""
     return [label(data, str(row["trick"]), str(row["level"])) for row in lines(rows)]
 
 

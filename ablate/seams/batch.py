@@ -25,4 +25,5 @@ class Batch:
     draws: Draws | None = None
 
     def replaced(self, **changes: Any) -> Batch:
+        """This batch with some fields replaced."""
         return replace(self, **changes)

@@ -203,6 +203,7 @@ class Draws:
         return Draws(self.keys, f"{prefix}/")
 
     def bits(self, stream: str, *shape: int) -> Tensor:
+        """int32 `[K, *shape]`: 32 random bits per element."""
         lanes = stream_keys(self.keys, stream_number(self.prefix + stream))
         return _mix_(elements(prod(shape), self.keys.device) ^ lanes[:, None]).reshape(-1, *shape)
 

@@ -28,6 +28,7 @@ class Spec:
 
     @property
     def size(self) -> int:
+        """Number of elements."""
         return prod(self.shape)
 
 
@@ -103,18 +104,23 @@ class LaneTensors(Mapping[str, Tensor]):
 
     @property
     def lanes(self) -> int:
+        """K, the number of lanes."""
         return self.flat.shape[0]
 
     def spec(self, name: str) -> Spec:
+        """The spec of a tensor."""
         return self.layout.specs[name]
 
     def like(self, flat: Tensor) -> LaneTensors:
+        """Tensors of this layout on another flat matrix `[K, P]`."""
         return LaneTensors(self.layout, flat)
 
     def take(self, lanes: Tensor) -> LaneTensors:
+        """The lanes at the positions `lanes` (int64), copied."""
         return self.like(self.flat.index_select(0, lanes))
 
     def to(self, device: torch.device) -> LaneTensors:
+        """These tensors on another device."""
         return self.like(self.flat.to(device))
 
     def map(self, change: Callable[[Spec, Tensor], Tensor]) -> LaneTensors:

@@ -39,6 +39,7 @@ class Dimension:
         return int(self.low) if self.integer else self.low
 
     def contains(self, value: Value) -> bool:
+        """Whether `value` is a choice or in the range."""
         if self.choices:
             return any(choice == value and type(choice) is type(value) for choice in self.choices)
         if isinstance(value, str | bool) or (self.integer and value != int(value)):

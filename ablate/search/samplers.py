@@ -37,6 +37,7 @@ def optuna_sampler(name: str, seed: int) -> BaseSampler:
 
 
 def distribution(dim: Dimension) -> BaseDistribution:
+    """The Optuna distribution of a dimension."""
     if dim.choices:
         return CategoricalDistribution(dim.choices)
     if dim.integer:

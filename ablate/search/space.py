@@ -91,6 +91,7 @@ class Space:
             yield from (dim for dim in settings if dim.constant is None)
 
     def size(self) -> Size:
+        """The number of dimensions and of combinations."""
         return Size(
             sum(1 for _ in self.dimensions()), sum(log10(len(switch.choices)) for switch in self.switches)
         )

@@ -183,6 +183,7 @@ def baseline_of(session: Session) -> Recipe:
 
 
 def space_of(session: Session, baseline: Recipe, possible: dict[str, str]) -> Space:
+    """The search space around `baseline`. `possible`: trick -> why it does not apply, or ""."""
     document = session.ledger.fact("lr-find") or {}
     return Space.of(
         session.context.catalogue, session.study, possible, baseline, lr_center=document.get("learning_rate")
@@ -190,6 +191,7 @@ def space_of(session: Session, baseline: Recipe, possible: dict[str, str]) -> Sp
 
 
 def note_search(session: Session, space: Space) -> None:
+    """Record the settings and the space of the search in the ledger."""
     settings = session.study.search
     fact = session.ledger.fact("search", {})
     session.ledger.put(

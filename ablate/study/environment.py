@@ -38,6 +38,7 @@ def device_of(name: str) -> torch.device:
 
 
 def cpu_name() -> str:
+    """The processor's name, as far as the system reports it."""
     info = Path("/proc/cpuinfo")
     if info.is_file():
         for line in info.read_text(encoding="utf-8", errors="replace").splitlines():

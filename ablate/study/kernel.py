@@ -31,6 +31,7 @@ SHARE = 0.6
 
 
 def check_kernel(name: str) -> None:
+    """Raise InputError for an unknown kernel."""
     if name not in KERNELS:
         raise unknown("kernel", name, KERNELS)
 
@@ -137,6 +138,7 @@ def key_of(context: TaskContext, recipe: Recipe, room: float) -> str:
 
 
 def cache_file() -> Path:
+    """The file of cached measurements."""
     return cache_folder() / "kernels.json"
 
 
@@ -149,6 +151,7 @@ def remembered(key: str) -> Choice | None:
 
 
 def remember(key: str, choice: Choice) -> None:
+    """Cache a choice; ignored if the folder cannot be written to."""
     try:
         write_text(cache_file(), json.dumps({**_all(), key: choice.to_json()}, indent=1))
     except InputError:

@@ -107,10 +107,12 @@ def check_folder(folder: Path, option: str) -> None:
 
 
 def no_rate() -> InputError:
+    """The error for a baseline without a learning rate."""
     return InputError("the baseline's lr is left to lr-find", hint="run the stage lr-find, or give a number")
 
 
 def no_best() -> InputError:
+    """The error for a study without a best recipe."""
     return InputError("there is no best recipe yet", hint="run the stage search, or rank --around baseline")
 
 

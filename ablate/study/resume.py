@@ -223,6 +223,7 @@ def with_choices(opened: Opened) -> Task:
 
 
 def make_folder(folder: Path) -> None:
+    """Create the folder. Raises InputError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -77,6 +77,7 @@ def sizes_of(
 
 
 def suggester_of(session: Session, space: Space) -> Suggester:
+    """The suggester of the session's search."""
     settings = session.study.search
     sizes = sizes_of(session.context, settings.trials, session.lanes, session.ledger.fact("search"))
     return Suggester(

@@ -96,17 +96,21 @@ class Session:
 
     @property
     def epochs(self) -> int:
+        """Epochs of a full run."""
         return self.study.epochs or self.context.task.epochs
 
     @property
     def metric(self) -> str:
+        """The study's metric, `validation/NAME`."""
         return self.study.metric or self.context.task.metric
 
     @property
     def higher(self) -> bool:
+        """Whether higher values of the metric are better."""
         return self.context.task.direction == "higher"
 
     def run(self, recipe: Recipe, seed: int, epochs: int | None = None) -> Run:
+        """A run of this task at the full budget."""
         return Run(self.context.task.name, recipe, seed, epochs or self.epochs)
 
     def score(self, entry: Entry) -> float:

@@ -56,6 +56,7 @@ class RandomLayer(Hyper):
         return keep_mask(self.draw_key(), least, (b, h, w, c)).movedim(-1, 1)
 
     def uniform(self, shape: tuple[int, ...]) -> Tensor:
+        """Uniform draws on [0, 1)."""
         return to_uniform(bits(self.draw_key(), shape))
 
 

@@ -44,12 +44,15 @@ class Net:
 
     @property
     def layer_infos(self) -> tuple[LayerInfo, ...]:
+        """The layers that tricks can change, in execution order."""
         return self.observed.layer_infos
 
     def layer(self, path: str) -> nn.Module:
+        """The layer at `path`."""
         return self.module.get_submodule(path)
 
     def count(self, trick: str, number: int = 1) -> None:
+        """Count a layer that the trick changed."""
         self.touched[trick] = self.touched.get(trick, 0) + number
 
     def leave(self, trick: str, what: str, why: str, number: int = 1) -> None:
@@ -74,6 +77,7 @@ class Net:
         return next((info.path for info in reversed(self.layer_infos) if issubclass(info.kind, AFFINE)), None)
 
     def of(self, *kinds: type[nn.Module]) -> list[LayerInfo]:
+        """The layers of the types `kinds`."""
         return [info for info in self.layer_infos if issubclass(info.kind, kinds)]
 
     def hidden(self) -> list[LayerInfo]:
@@ -90,6 +94,7 @@ class Net:
         return replacement
 
     def sites(self) -> Iterator[tuple[LayerInfo, Site]]:
+        """(info, Site) of every affine layer but the head."""
         for info in self.hidden():
             yield info, self.site(info)
 

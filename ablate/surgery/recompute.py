@@ -40,6 +40,7 @@ class Recomputing(nn.Sequential):
         return new
 
     def segments(self) -> list[list[str]]:
+        """The names of the modules of each segment."""
         names = list(self._modules)
         return [names[start : start + self.size] for start in range(0, len(names), self.size)]
 
@@ -128,6 +129,7 @@ class Surroundings:
 
     @classmethod
     def now(cls, device: torch.device) -> Surroundings:
+        """The present state."""
         kind = device.type
         return cls(
             device,
@@ -140,6 +142,7 @@ class Surroundings:
 
     @contextmanager
     def restored(self) -> Iterator[None]:
+        """Context with this state."""
         devices = [] if self.device_generator is None else [self.device]
         with (
             torch.random.fork_rng(devices=devices),
@@ -175,4 +178,5 @@ def cut(module: nn.Module, size: int) -> tuple[nn.Module, int]:
 
 
 def is_sequence(module: nn.Module) -> TypeGuard[nn.Sequential]:
+    """Whether it is an `nn.Sequential` of two modules or more."""
     return type(module) is nn.Sequential and len(module) > 1

@@ -55,6 +55,7 @@ def gated(block: nn.Module, additions: Sequence[Addition], *, on: bool) -> int:
 
 
 def by_block(additions: Iterable[Addition]) -> Mapping[str, list[Addition]]:
+    """Path of a block -> its residual additions."""
     by_path = defaultdict(list)
     for addition in additions:
         by_path[addition.block].append(addition)

@@ -46,6 +46,7 @@ class Switch(LayerProxy):
 
     @property
     def chosen(self) -> nn.Module:
+        """This lane's branch."""
         return self.branches[self.picked] if self.picked else self.otherwise
 
     def forward(self, x: Tensor) -> Tensor:

@@ -42,4 +42,5 @@ def weight_norms(module: nn.Module) -> list[tuple[str, Callable[[], object]]]:
 
 
 def has_weight_norm(module: nn.Module) -> bool:
+    """Whether a weight of the module has weight or spectral norm."""
     return len(weight_norms(module)) > 0

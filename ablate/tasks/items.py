@@ -163,6 +163,7 @@ class Columns:
             column.put(values[path])
 
     def add_targets(self, values: Values) -> None:
+        """Add the targets of an item."""
         for path, column in self.columns.items():
             if path[0] == "y":
                 column.put(values[path])

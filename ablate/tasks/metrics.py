@@ -203,5 +203,6 @@ def _log_probability(logits: Tensor) -> Tensor:
 
 
 def float64(values: Tensor) -> Tensor:
+    """`values` in float64 and contiguous, on the CPU if the device has no float64."""
     # Apple's GPUs have no float64.
     return (values.cpu() if values.device.type == "mps" else values).double().contiguous()

@@ -34,6 +34,7 @@ class OwnMetric:
 
     @property
     def name(self) -> str:
+        """The metric's name."""
         return self.metric.name
 
     def __call__(self, outputs: Any, targets: Any) -> float:
@@ -53,6 +54,7 @@ class OwnMetric:
 
 
 def is_torchmetric(function: Any) -> bool:
+    """Whether it has the interface of torchmetrics."""
     return all(callable(getattr(function, name, None)) for name in ("update", "compute", "reset"))
 
 

@@ -46,6 +46,7 @@ class Packing:
 
     @property
     def dtype(self) -> torch.dtype:
+        """The type that holds all leaves exactly."""
         floats = [leaf.dtype.is_floating_point for leaf in self.leaves]
         return torch.float32 if all(floats) else torch.float64 if any(floats) else torch.int64
 

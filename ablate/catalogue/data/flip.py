@@ -26,6 +26,7 @@ def flipped(x: Tensor, chosen: Tensor, vertical: Tensor) -> Tensor:
 
 
 def is_vertical(p: Settings) -> Tensor:
+    """bool `[K]`: the lanes that flip vertically."""
     return torch.tensor([axis == "vertical" for axis in p.axis], device=p.on.device)
 
 

@@ -35,6 +35,8 @@ def drawn(shape: tuple[int, ...], generator: Generator) -> Tensor:
 
 
 class AsymmetricKernels(Gate):
+    """Adds trained 1×k and k×1 kernels to the weight `[O, I, k, k]` of a convolution, where the gate is on."""
+
     def __init__(self, on: bool, weight: Tensor, generator: Generator) -> None:
         super().__init__(on)
         o, i, k, _ = weight.shape
@@ -48,6 +50,7 @@ class AsymmetricKernels(Gate):
 
 
 def is_square(weight: Tensor) -> bool:
+    """Whether the weight is that of a 2-d convolution with a square kernel of odd size above 1."""
     return weight.ndim == 4 and weight.shape[2] == weight.shape[3] > 1 and weight.shape[2] % 2 == 1
 
 

@@ -32,6 +32,8 @@ def scaled(weight: Tensor, gain: Tensor) -> Tensor:
 
 
 class ScaledStandardization(Gate):
+    """Standardises a weight `[O, …]` per output and scales it by trained gains `[O]`, where the gate is on."""
+
     def __init__(self, on: bool, outputs: int) -> None:
         super().__init__(on)
         self.gain = nn.Parameter(torch.ones(outputs) if on else torch.zeros(outputs))

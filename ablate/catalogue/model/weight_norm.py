@@ -25,6 +25,8 @@ def lengths(weight: Tensor) -> Tensor:
 
 
 class WeightNorm(Gate):
+    """Replaces a weight `[O, …]` by its direction times trained lengths `[O]`, where the gate is on."""
+
     def __init__(self, on: bool, weight: Tensor) -> None:
         super().__init__(on)
         length = lengths(weight.detach())

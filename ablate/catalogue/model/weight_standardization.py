@@ -31,6 +31,8 @@ def standardised(weight: Tensor) -> Tensor:
 
 
 class WeightStandardization(Gate):
+    """Standardises a weight `[O, …]` per output, where the gate is on."""
+
     def forward(self, weight: Tensor) -> Tensor:
         return torch.where(self.on > 0, standardised(weight), weight)
 

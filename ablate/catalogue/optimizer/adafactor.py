@@ -25,6 +25,7 @@ SMALLEST = 1e-3
 
 
 def is_factored(spec: Spec) -> bool:
+    """Whether the second moment of this parameter is factored: it has two dimensions or more."""
     return len(spec.shape) > 1
 
 

@@ -27,6 +27,7 @@ def adam_step(w: Tensor, m: Tensor, v: Tensor, c1: Tensor, root2: Tensor, lr: Te
 
 
 def all_corrected(p: Settings) -> bool:
+    """Whether every lane corrects the bias."""
     return bool(p.bias_correction.all())
 
 

@@ -28,6 +28,7 @@ BETA1, BETA2, EPS = 0.9, 0.95, 1e-8
 
 
 def is_hidden_matrix(spec: Spec) -> bool:
+    """Whether the parameter is orthogonalised: a matrix or kernel of a hidden layer, no embedding and not the head."""
     return (
         not spec.head
         and spec.role != "embedding"

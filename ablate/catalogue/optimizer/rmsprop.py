@@ -25,6 +25,7 @@ def rmsprop_step(
 
 
 def rest(p: Settings) -> Tensor:
+    """1 − α, `[K, 1]`."""
     alpha: Tensor = p.alpha[:, None]
     return 1 - alpha
 

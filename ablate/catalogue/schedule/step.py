@@ -22,6 +22,7 @@ def drops_so_far(step: Tensor, total: int, drops: Tensor) -> Tensor:
 
 
 def most_drops(p: Settings) -> int:
+    """The largest number of drops of any lane."""
     return int(p.drops.max())
 
 

@@ -53,4 +53,5 @@ def op_cache() -> dict[Any, Any] | None:
 
 
 def is_enabled() -> bool:
+    """Whether layers may run by compiled code in this context."""
     return _Active.cache is not None

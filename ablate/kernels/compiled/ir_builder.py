@@ -39,6 +39,7 @@ def vector_columns(numbers: int, start: int = 0) -> list[tuple[int, int]]:
 
 
 def vector_type(width: int) -> ir.VectorType:
+    """The LLVM type of a vector of `width` float32."""
     return ir.VectorType(F32, width)
 
 
@@ -59,6 +60,7 @@ class FunctionBuilder:
         self.builder = ir.IRBuilder(function.append_basic_block())
 
     def compile(self) -> Function:
+        """Finish the function and compile it."""
         self.builder.ret_void()
         self._entry()
         return compile_module(self.module, *self.shape)
@@ -80,6 +82,7 @@ class FunctionBuilder:
     # integers
 
     def isum(self, *terms: Count) -> Value:
+        """The sum of integers; constants are added at build time."""
         known = sum(term for term in terms if isinstance(term, int))
         result = None if known == 0 and len(terms) > 1 else ir.Constant(I64, known)
         for term in terms:
@@ -88,13 +91,16 @@ class FunctionBuilder:
         return ir.Constant(I64, known) if result is None else result
 
     def imul(self, a: Count, b: Count) -> Value:
+        """a · b of integers."""
         return self.builder.mul(self.isum(a), self.isum(b))
 
     def imin(self, a: Count, b: Count) -> Value:
+        """The smaller of two integers."""
         a, b = self.isum(a), self.isum(b)
         return self.builder.select(self.builder.icmp_signed("<", a, b), a, b)
 
     def imax(self, a: Count, b: Count) -> Value:
+        """The larger of two integers."""
         a, b = self.isum(a), self.isum(b)
         return self.builder.select(self.builder.icmp_signed(">", a, b), a, b)
 
@@ -147,12 +153,15 @@ class FunctionBuilder:
     # memory
 
     def ptr(self, pointer: Value, *offset: Count) -> Value:
+        """The address `offset` elements behind `pointer`."""
         return self.builder.gep(pointer, [self.isum(*offset)], source_etype=F32)
 
     def load(self, pointer: Value, offset: Count, width: int) -> Value:
+        """A vector of `width` float32 (a scalar for width 1) at `offset`."""
         return self.builder.load(self.ptr(pointer, offset), typ=vector_type(width), align=4)
 
     def store(self, value: Value, pointer: Value, offset: Count) -> None:
+        """Store a scalar or vector at `offset`."""
         self.builder.store(value, self.ptr(pointer, offset), align=4)
 
     def load_broadcast(self, pointer: Value, offset: Count, width: int) -> Value:
@@ -164,6 +173,7 @@ class FunctionBuilder:
         return self.broadcast(self.builder.sitofp(count, F32), width)
 
     def int_to_ptr(self, count: Value) -> Value:
+        """An integer as an address."""
         return self.builder.inttoptr(count, ADDRESS)
 
     def broadcast(self, number: Value, width: int) -> Value:
@@ -204,11 +214,13 @@ class FunctionBuilder:
         return result
 
     def store_strided(self, value: Value, pointer: Value, offset: Count, stride: int) -> None:
+        """Store the elements of a vector `stride` apart."""
         for i in range(value.type.count):
             number = self.builder.extract_element(value, ir.Constant(I32, i))
             self.builder.store(number, self.ptr(pointer, offset, i * stride), align=4)
 
     def fill(self, number: float, pointer: Value, offset: Count, numbers: int) -> None:
+        """Set `numbers` elements from `offset` on to `number`."""
         width = vector_width(numbers)
         with self.loop(numbers, step=width) as i:
             self.store(self.constant(number, width), pointer, self.isum(offset, i))
@@ -216,9 +228,11 @@ class FunctionBuilder:
     # arithmetic
 
     def constant(self, number: float, width: int) -> Value:
+        """A constant scalar or vector."""
         return ir.Constant(vector_type(width), [_single(number)] * width)
 
     def fadd(self, a: Value, b: Value) -> Value:
+        """a + b."""
         return self.builder.fadd(a, b)
 
     def shuffle(self, one: Value, other: Value, indices: Sequence[int]) -> Value:
@@ -232,6 +246,7 @@ class FunctionBuilder:
         return self.shuffle(a, a, [index ^ apart for index in range(a.type.count)])
 
     def sqrt(self, a: Value) -> Value:
+        """The square root."""
         return self._intrinsic("sqrt", a)
 
     def fma(self, a: Value, b: Value, c: Value) -> Value:

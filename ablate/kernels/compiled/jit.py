@@ -42,6 +42,7 @@ class TargetCPU:
 
 @cache
 def target_cpu() -> TargetCPU:
+    """The processor of this machine; cached."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     features = llvm.get_host_cpu_features()

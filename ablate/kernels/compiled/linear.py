@@ -32,6 +32,7 @@ class MatMul:
     first: Callable[[Count], Place] | None = None
 
     def write(self, rows: Count) -> None:
+        """Compute and write the first `rows` rows of the result."""
         code, builder = self.code, self.code.builder
         rows = code.isum(rows)
         most = code.imul(builder.sdiv(rows, code.isum(ROWS)), ROWS)
@@ -79,6 +80,7 @@ class Layer:
         self.weight, self.bias = code.imul(lane, inputs * outputs), code.imul(lane, outputs)
 
     def at(self, name: str, start: Value, row: Count, wide: int, column: Count) -> Place:
+        """A row of one of the layer's tensors, for one lane."""
         return self.args[name], self.code.isum(start, self.code.imul(row, wide), column)
 
 

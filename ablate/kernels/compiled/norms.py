@@ -38,6 +38,7 @@ class NormPass:
         self.args = self.code.args
 
     def column(self, lane: Value, name: str) -> Value:
+        """An entry of the lane's row of `lanes`, by name."""
         return self._integer("lanes", self.code.imul(lane, len(LANE)), LANE.index(name))
 
     def address(self, lane: Value, name: str) -> Value:
@@ -58,6 +59,7 @@ class NormPass:
         )
 
     def is_mode(self, lane: Value, mode: int) -> Value:
+        """Whether the lane's norm has this mode."""
         return self.code.builder.icmp_signed("==", self.column(lane, "mode"), self.code.isum(mode))
 
     def for_lanes(self, do: Callable[..., None]) -> None:

@@ -38,11 +38,13 @@ class Grid:
 
     @property
     def output_size(self) -> tuple[int, int]:
+        """(H, W) of the outputs."""
         (height, width), (up, left) = self.input_size, self.padding
         return height + 2 * up - 2, width + 2 * left - 2
 
     @property
     def tiles(self) -> tuple[int, int]:
+        """The number of tiles by height and width."""
         height, width = self.output_size
         return -(-height // STEP), -(-width // STEP)
 
@@ -59,6 +61,7 @@ class Grid:
 
 @cache
 def grid_of(height: int, width: int, padding: tuple[int, int]) -> Grid:
+    """The tiles of a map of `height` × `width` with zero padding."""
     return Grid(tile_of(SIDE, SIDE, (0, 0)), (height, width), padding)
 
 
@@ -88,6 +91,7 @@ class TiledLayer(Layer):
 
     @contextmanager
     def if_number(self, tile: Value, number: int) -> Iterator[None]:
+        """Context: code that runs only for this tile of the map."""
         with self.code.builder.if_then(self.code.builder.icmp_signed("==", tile, self.code.isum(number))):
             yield
 
@@ -135,6 +139,7 @@ class TiledLayer(Layer):
             )
 
     def example(self, lane: Value, example: Count, sides: tuple[int, int], channels: int) -> Value:
+        """Offset of an example in `[K, B, H, W, C]`."""
         return self.example_offset(lane, self.code.isum(0), sides[0] * sides[1], channels, example)
 
 

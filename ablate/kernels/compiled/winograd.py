@@ -22,6 +22,7 @@ ROWS = 8
 
 
 def transpose(rows: Rows) -> Rows:
+    """The transpose of a constant matrix."""
     return tuple(zip(*rows, strict=True))
 
 

@@ -34,6 +34,7 @@ class Tile:
 
     @property
     def output_positions(self) -> int:
+        """Positions of an output map."""
         return len(self.output_rows) * len(self.output_columns)
 
 

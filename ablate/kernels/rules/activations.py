@@ -12,19 +12,23 @@ from ablate.kernels.registry import Eager, register_compiled, register_stacked
 
 @register_stacked(nn.ReLU)
 def relu(layer: nn.ReLU, x: Tensor) -> Tensor:
+    """Stacked rule of ReLU."""
     return F.relu(x)  # never in place: the input may be needed
 
 
 @register_stacked(nn.LeakyReLU)
 def leaky_relu(layer: nn.LeakyReLU, x: Tensor) -> Tensor:
+    """Stacked rule of leaky ReLU."""
     return F.leaky_relu(x, layer.negative_slope)
 
 
 @register_stacked(nn.ReLU6)
 def relu6(layer: nn.ReLU6, x: Tensor) -> Tensor:
+    """Stacked rule of ReLU6."""
     return F.relu6(x)
 
 
 @register_compiled(nn.ReLU, nn.LeakyReLU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid)
 def compiled_activation(layer: nn.Module, eager: Eager) -> list[LayerOp]:
+    """Compiled rule of activations."""
     return [LayerOp(eager, ActivationOp(Uniform(layer)))]

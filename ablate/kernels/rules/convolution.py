@@ -14,16 +14,19 @@ from ablate.kernels.rules.linear import weights_of
 
 
 def runs_by_lane(layer: nn.Module, x: Tensor) -> bool:
+    """Whether the stacked rule applies: a plain 2-d convolution on a CPU."""
     return is_plain_convolution(layer) and x.device.type == "cpu"
 
 
 @register_stacked(nn.Conv2d, fits=runs_by_lane)
 def convolution(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    """Stacked rule of convolutions: `[K, B, C, H, W]` -> `[K, B, O, H', W']`."""
     return convolved(layer, x, layer.weight, layer.bias)
 
 
 @register_compiled(nn.Conv2d)
 def compiled_convolution(layer: nn.Conv2d, eager: Eager) -> list[LayerOp]:
+    """Compiled rule of convolutions."""
     return [convolution_op(layer, eager, lambda: weights_of(layer))]
 
 

@@ -15,6 +15,7 @@ from ablate.surgery.layers import Dropout
 
 @register_stacked(Dropout)
 def dropout(layer: Dropout, x: Tensor) -> Tensor:
+    """Stacked rule of dropout."""
     if not layer.training:
         return x * by_lane(layer.eval_scale, x)
     return x * masks(layer, x.shape).mul_(by_lane(layer.scale, x))

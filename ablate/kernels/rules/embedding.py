@@ -11,6 +11,7 @@ from ablate.kernels.registry import register_vmapped
 
 @register_vmapped(nn.Embedding)
 def embedding(layer: nn.Embedding, x: Tensor) -> Tensor:
+    """Vmapped rule of embeddings with a padding index."""
     if layer.padding_idx is None or layer.max_norm is not None or layer.scale_grad_by_freq or layer.sparse:
         return nn.Embedding.forward(layer, x)
     weight, row = layer.weight, layer.padding_idx

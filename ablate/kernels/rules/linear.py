@@ -14,11 +14,13 @@ from ablate.kernels.registry import Eager, register_compiled, register_stacked
 
 @register_stacked(nn.Linear)
 def linear(layer: nn.Linear, x: Tensor) -> Tensor:
+    """Stacked rule of linear layers: `[K, B, …, I]` -> `[K, B, …, O]`."""
     return affine(x, layer.weight, layer.bias)
 
 
 @register_compiled(nn.Linear)
 def compiled_linear(layer: nn.Linear, eager: Eager) -> list[LayerOp]:
+    """Compiled rule of linear layers."""
     return [linear_op(layer, eager, lambda: weights_of(layer))]
 
 

@@ -27,5 +27,6 @@ def fits(layer: Norm, x: Tensor) -> bool:
 
 @register_stacked(*NORM_LAYERS, fits=fits, tensors_only=True)
 def norm(layer: Norm, x: Tensor) -> Tensor:
+    """Stacked rule of the norm layers."""
     layer.check(x[0])
     return normed(layer, x, tensors_of(layer))

@@ -12,11 +12,13 @@ from ablate.kernels.registry import Eager, register_compiled, register_stacked
 
 @register_stacked(nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
 def pooled(layer: nn.Module, x: Tensor) -> Tensor:
+    """Stacked rule of pooling layers."""
     return over_examples(layer)(x)
 
 
 @register_compiled(nn.MaxPool2d)
 def compiled_max_pool(layer: nn.MaxPool2d, eager: Eager) -> list[LayerOp]:
+    """Compiled rule of max pooling with disjoint windows."""
     window, stride, padding, dilation = (
         size if isinstance(size, tuple) else (size, size)
         for size in (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
@@ -28,4 +30,5 @@ def compiled_max_pool(layer: nn.MaxPool2d, eager: Eager) -> list[LayerOp]:
 
 @register_compiled(nn.AdaptiveAvgPool2d)
 def compiled_mean(layer: nn.AdaptiveAvgPool2d, eager: Eager) -> list[LayerOp]:
+    """Compiled rule of global average pooling."""
     return [LayerOp(eager, GlobalMeanOp() if layer.output_size in (1, (1, 1)) else None)]

@@ -24,6 +24,7 @@ from ablate.surgery.recompute import Recomputing, Run, Segment
 
 @register_stacked(Recomputing)
 def recomputing(module: Recomputing, x: Tensor) -> Tensor:
+    """Stacked rule of `Recomputing`."""
     if not torch.is_grad_enabled():
         for child in module:
             x = stacked(child, x)
@@ -53,6 +54,7 @@ def _stacked_segment(owner: Recomputing, names: Sequence[str], x: Tensor) -> Ten
 
 @register_vmapped(Recomputing)
 def vmapped_recomputing(module: Recomputing, x: Tensor, only: Sequence[str] | None = None) -> Tensor:
+    """Vmapped rule of `Recomputing`."""
     if only is not None or not torch.is_grad_enabled() or not under_vmap(x):
         return Recomputing.forward(module, x, only)
     for names in module.segments():

@@ -13,6 +13,7 @@ from ablate.surgery.layers import KeptSum, Residual
 
 @register_stacked(Residual)
 def residual(layer: Residual, x: Tensor, y: Tensor) -> Tensor:
+    """Stacked rule of `Residual`."""
     return torch.where(by_lane(layer.on, y) > 0, y + x, y)
 
 

@@ -13,6 +13,7 @@ from ablate.kernels.stacked import stacked
 
 @register_stacked(nn.Sequential)
 def sequence(module: nn.Sequential, x: Tensor) -> Tensor:
+    """Stacked rule of `nn.Sequential`."""
     for child in module:
         x = stacked(child, x)
     return x
@@ -20,11 +21,13 @@ def sequence(module: nn.Sequential, x: Tensor) -> Tensor:
 
 @register_stacked(nn.Identity)
 def identity(layer: nn.Identity, x: Tensor) -> Tensor:
+    """Stacked rule of `nn.Identity`."""
     return x
 
 
 @register_compiled(nn.Identity)
 def compiled_identity(layer: nn.Identity, eager: Eager) -> list[LayerOp]:
+    """Compiled rule of `nn.Identity`: no ops."""
     return []
 
 
@@ -34,10 +37,12 @@ def _keeps_examples(layer: nn.Flatten, x: Tensor) -> bool:
 
 @register_stacked(nn.Flatten, fits=_keeps_examples)
 def flattened(layer: nn.Flatten, x: Tensor) -> Tensor:
+    """Stacked rule of `nn.Flatten`."""
     end = layer.end_dim + 1 if layer.end_dim >= 0 else layer.end_dim
     return match_grad_layout(x).flatten(layer.start_dim + 1, end)
 
 
 @register_compiled(nn.Flatten)
 def compiled_flatten(layer: nn.Flatten, eager: Eager) -> list[LayerOp]:
+    """Compiled rule of `nn.Flatten`."""
     return [LayerOp(eager, FlattenOp() if (layer.start_dim, layer.end_dim) == (1, -1) else None)]

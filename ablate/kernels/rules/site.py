@@ -25,6 +25,7 @@ def _has_rule(site: Site, x: Tensor) -> bool:
 
 @register_stacked(Site, fits=_has_rule)
 def site(site: Site, x: Tensor) -> Tensor:
+    """Stacked rule of `Site`."""
     y = x
     for module in site.before:
         y = stacked(module, y)
@@ -36,6 +37,7 @@ def site(site: Site, x: Tensor) -> Tensor:
 
 @register_compiled(Site)
 def compiled_site(site: Site, eager: Eager) -> list[LayerOp]:
+    """Compiled rule of `Site`."""
     layer = cast(nn.Linear | nn.Conv2d, site.layer)
     if not (type(layer) is nn.Linear or is_plain_convolution(layer)):
         return [LayerOp(eager)]

@@ -85,6 +85,7 @@ def _runs_of(switch: Switch, lanes: Sequence[Switch]) -> Runs:
 
 @register_stacked(Switch)
 def stacked_switch(switch: Switch, x: Tensor) -> Tensor:
+    """Stacked rule of `Switch`: each run of lanes through its branch."""
     if not is_divided(switch):
         return stacked(switch.otherwise, x)
     lanes = lane_switches(switch) or [switch] * len(x)

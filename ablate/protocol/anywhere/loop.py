@@ -32,10 +32,12 @@ class PlainRun:
 
     @property
     def final(self) -> float:
+        """The last validation loss; NaN if the run diverged."""
         return nan if self.diverged or not self.losses else self.losses[-1]
 
     @property
     def lowest(self) -> float:
+        """The lowest finite validation loss; NaN if there is none."""
         return min((loss for loss in self.losses if isfinite(loss)), default=nan)
 
 

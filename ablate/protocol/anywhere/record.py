@@ -42,6 +42,7 @@ class Found:
 
     @property
     def findings(self) -> tuple[Finding, ...]:
+        """The findings of all steps, the most severe first."""
         findings = [finding for step in self.steps for finding in step.findings]
         return tuple(sorted(findings, key=lambda finding: ("fail", "warn", "note").index(finding.level)))
 

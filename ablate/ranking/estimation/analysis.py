@@ -43,6 +43,7 @@ class Declaration:
 
     @property
     def level(self) -> float:
+        """The nominal level of each look."""
         return nominal_level(self.looks)
 
 

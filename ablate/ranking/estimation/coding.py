@@ -26,6 +26,7 @@ class Term:
 
     @property
     def label(self) -> str:
+        """The factor, with its level unless it has two."""
         return self.factor if self.two_level else f"{self.factor}={self.level}"
 
 

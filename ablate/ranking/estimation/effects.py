@@ -42,6 +42,7 @@ class Effects:
 
     @property
     def used(self) -> NDArray[np.bool_]:
+        """bool `[N]`: the runs that enter."""
         return self.runs.used
 
 

@@ -31,6 +31,7 @@ class Runs:
 
     @property
     def excluded(self) -> NDArray[np.bool_]:
+        """bool `[N]`: runs that neither enter nor failed."""
         return ~self.used & ~self.failed
 
 

@@ -89,6 +89,7 @@ def note(ax: Axes, text: str) -> None:
 
 
 def zero_line(ax: Axes, *, vertical: bool = True) -> None:
+    """A line at zero."""
     (ax.axvline if vertical else ax.axhline)(0, color=GREY, linewidth=1.1, zorder=1)
 
 

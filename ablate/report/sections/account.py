@@ -40,6 +40,7 @@ def header(data: ReportData) -> list[tuple[str, str]]:
 
 
 def failures(data: ReportData) -> Content | None:
+    """The section on runs without a value."""
     summary = tables.outcomes(data)
     if summary is None:
         return None
@@ -53,6 +54,7 @@ def failures(data: ReportData) -> Content | None:
 
 
 def costs(data: ReportData) -> Content | None:
+    """The section on time and memory per trick."""
     table = tables.costs(data)
     if table is None or data.costs is None:
         return None
@@ -61,6 +63,7 @@ def costs(data: ReportData) -> Content | None:
 
 
 def design(data: ReportData) -> Content | None:
+    """The section on the design."""
     if not data.design:
         return None
     if is_tuned_report(data):
@@ -110,6 +113,7 @@ def design(data: ReportData) -> Content | None:
 
 
 def reproduce(data: ReportData) -> Content:
+    """The section on how to reproduce the study."""
     shown = {key: value for key, value in data.environment.items() if value not in (None, "")}
     return {
         "command": str(data.study.get("command") or f"ablate study {data.asked}"),

@@ -27,6 +27,7 @@ _BEST, _COMMON = 20, 24
 
 
 def search(data: ReportData) -> Content | None:
+    """The section on the search."""
     trials = data.stage("search")
     if not len(trials):
         return None
@@ -129,6 +130,7 @@ def _parallel(data: ReportData, trials: pd.DataFrame, panels: list[Slice]) -> Pi
 
 
 def lr_find(data: ReportData) -> Content | None:
+    """The section on the learning-rate protocol."""
     if not data.lr_find:
         return None
     steps: list[Content] = []
@@ -166,5 +168,6 @@ def lr_find(data: ReportData) -> Content | None:
 
 
 def learning_curves(data: ReportData) -> Content | None:
+    """The section with learning curves."""
     records = [record for record in data.curves if record["values"]]
     return {"picture": curves.curves(records, data.metric)} if records else None

@@ -30,6 +30,7 @@ _ESTIMANDS = {
 
 
 def ranking(data: ReportData) -> Content | None:
+    """The ranking section."""
     if is_tuned_report(data):
         return tuned.ranking(data)
     rows = main_rows(data)
@@ -97,6 +98,7 @@ def _beside(data: ReportData, frame: pd.DataFrame) -> Picture | None:
 
 
 def confirmation(data: ReportData) -> Content | None:
+    """The section on the confirmation."""
     if not data.confirm:
         return None
     values = data.confirm.get("values") or {}

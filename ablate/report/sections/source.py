@@ -9,4 +9,5 @@ from ablate.report.data import ReportData
 
 
 def source(data: ReportData) -> dict[str, Any]:
+    """The section on the origin of runs of another program."""
     return {"facts": external.source_facts(data), "scatter": tables.scatter(data)}

@@ -19,6 +19,7 @@ Content = dict[str, Any]
 
 
 def ranking(data: ReportData) -> Content:
+    """The ranking section of a tuned ranking."""
     design = data.design or {}
     effects, ladder = design["effects"], design.get("ladder")
     higher = data.higher_is_better
@@ -49,6 +50,7 @@ def ranking(data: ReportData) -> Content:
 
 
 def design(data: ReportData) -> Content:
+    """The design section of a tuned ranking."""
     document = data.design or {}
     spent, budget = document.get("spent") or {}, document["budget"]
     tuning, racing = budget["tuning"], budget["racing"]

@@ -40,10 +40,12 @@ class Arm:
 
     @property
     def name(self) -> str:
+        """`estimand: trick`, or the name of the reference."""
         return f"{self.estimand}: {self.trick or REFERENCES[self.estimand]}"
 
     @property
     def is_placebo(self) -> bool:
+        """Whether the arm's trick is the placebo."""
         return self.trick == PLACEBO
 
 

@@ -77,6 +77,7 @@ def rank_array(session: Session, winner: Recipe, baseline: Recipe, candidates: l
 
 
 def tricks(laid: FactorMapping) -> list[Factor]:
+    """The factors without the placebo."""
     return [factor for factor in laid.factors if factor.name != PLACEBO]
 
 
@@ -204,6 +205,7 @@ def set_apart(laid: FactorMapping, whole: FactorMapping) -> list[Factor]:
 
 
 def analysed(session: Session, fact: Mapping[str, Any]) -> Ranked:
+    """The ledger's designed runs with their effects and verdicts."""
     entries = session.ledger.entries(scores=False)  # a run may have been wanted by another stage first
     found = ranked(fact, entries, session.metric, higher=session.higher)
     assert found is not None

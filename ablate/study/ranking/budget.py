@@ -105,6 +105,7 @@ class Spent:
 
     @classmethod
     def of(cls, entries: Iterable[Entry]) -> Spent:
+        """What the ledger's runs have spent."""
         seconds = [entry.result.seconds for entry in entries]
         return cls(len(seconds), sum(seconds))
 

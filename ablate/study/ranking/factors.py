@@ -41,6 +41,7 @@ class Sources:
         return found
 
     def level(self, name: str) -> Level:
+        """The settings of a level; none for the empty slot."""
         return {} if name == NONE else {name: self.settings(name)}
 
 

@@ -30,6 +30,7 @@ SIDES = ("off", "on")
 
 
 def pays(kind: str, runs: int) -> bool:
+    """Whether a pilot is worth its runs."""
     return kind in ("screening", "factorial") and runs >= WORTH
 
 

@@ -44,9 +44,11 @@ class Races:
 
     @staticmethod
     def reference(estimand: Estimand) -> str:
+        """The name of an estimand's reference."""
         return f"{estimand}: {REFERENCES[estimand]}"
 
     def values(self, name: str, *, final: bool) -> dict[int, float]:
+        """Seed -> score of an arm."""
         return {
             seed: self.stage.score(entry, final=final)
             for (arm, seed), entry in self.entries.items()

@@ -51,4 +51,5 @@ def floor_of(reference: float, collapsed: float | None) -> float:
 
 
 def failed(entry: Entry) -> bool:
+    """Whether the run did not complete."""
     return entry.result.outcome is not Outcome.COMPLETE

@@ -81,6 +81,7 @@ class TunedStage:
 
     @property
     def every(self) -> list[Arm]:
+        """All arms."""
         return [arm for arms in self.arms.values() for arm in arms.arms]
 
     def seeds(self, *key: int) -> Iterable[int]:
@@ -88,6 +89,7 @@ class TunedStage:
         return (training_seed(self.session.study.seed, *key, i) | self.resplit for i in count())
 
     def first_seeds(self, number: int, *key: int) -> list[int]:
+        """The first `number` seeds of a stream."""
         return list(islice(self.seeds(*key), number))
 
     def train(self, rows: Sequence[tuple[str, Recipe, int]], stage: str, title: str) -> list[Entry]:

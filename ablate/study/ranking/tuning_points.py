@@ -34,6 +34,7 @@ class TuningBudget:
 
     @property
     def runs(self) -> int:
+        """Runs in all."""
         return self.first + self.finalists * self.repeats
 
     def to_json(self) -> dict[str, int]:
@@ -55,6 +56,7 @@ class Point:
 
     @property
     def score(self) -> float:
+        """The mean score of the point."""
         values = self.final or self.scores
         return float(np.mean(values)) if values else float("nan")
 

@@ -65,4 +65,5 @@ CODE = {
 
 
 def code_of(criterion: Criterion) -> CriterionCode:
+    """The functions of a criterion."""
     return cast(CriterionCode, CODE[criterion])

@@ -160,4 +160,5 @@ def mean_iou(by_class: Tensor, entropy: Tensor) -> Tensor:
 
 
 def perplexity(by_class: Tensor, entropy: Tensor) -> Tensor:
+    """exp of the cross-entropy per token."""
     return entropy.exp()
