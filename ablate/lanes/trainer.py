@@ -17,6 +17,7 @@ from ablate.kernels.protocol import Forward
 from ablate.lanes import build
 from ablate.lanes.context import TaskContext
 from ablate.lanes.group import Group, batch_size
+from ablate.lanes.lane_models import lane_models
 from ablate.lanes.lane_splits import LaneSplits
 from ablate.lanes.loss import Loss, lane_losses, nested, share_right
 from ablate.lanes.optimizer_parts import labelled, saved
@@ -46,17 +47,7 @@ class Trainer:
         self.epochs = runs[0].epochs
         facts = context.facts(self.total_steps, self.order.steps_per_epoch)
         self.group = Group(runs, context.catalogue, context.device, facts)
-        surgeries = [active.name for active in self.group.of_seam("model") + self.group.of_seam("precision")]
-        nets = [
-            build.build_net(
-                task.model, run, context.catalogue, task.train.x[:2],
-                surgeries if context.kernel != "loop" else [name for name in surgeries if name in run.recipe],
-                context.observed, together=context.kernel != "loop",
-            )
-            for run in runs
-        ]  # fmt: skip
-        for net in nets:
-            net.module.to(context.device)
+        nets = lane_models(context, self.group, runs)
         layout, names = build.layout_of(nets, context.parameters)
         self.weights = build.initial(nets, names, layout).to(context.device)
         look = context.look

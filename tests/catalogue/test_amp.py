@@ -26,7 +26,7 @@ def benches():
     checks = suite()
     for kernel in ("vmap", "loop", "batched", "compiled"):
         for name in ("images", "table"):
-            yield checks, TaskContext.of(checks.benches[name].task, checks.catalogue, CPU, kernel)
+            yield checks, TaskContext.of(checks.contexts[name].task, checks.catalogue, CPU, kernel)
 
 
 @pytest.mark.parametrize("seed", range(100))

@@ -39,7 +39,7 @@ def test_classes_come_up_as_often_as_asked() -> None:
 
 def test_the_engine_draws_with_replacement_where_asked_and_only_there() -> None:
     checks = suite()
-    context = checks.benches["table"]
+    context = checks.contexts["table"]
     runs = [checks.run(context, tricks, 3) for tricks in ({"balanced_sampling": {"power": 0.0}}, {})]
     trainer = Trainer(context, runs)
     trainer.index()

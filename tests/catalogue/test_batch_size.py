@@ -23,7 +23,7 @@ def test_an_epoch_has_as_many_steps_as_whole_batches(size, steps):
     from ablate.lanes.trainer import Trainer
 
     checks = suite()
-    context = checks.benches["table"]  # 72 training examples
+    context = checks.contexts["table"]  # 72 training examples
     trainer = Trainer(context, [checks.run(context, {"batch_size": {"size": size}}, seed) for seed in (0, 1)])
     assert trainer.order.steps_per_epoch == steps
     trainer.step()
@@ -34,7 +34,7 @@ def test_runs_of_different_sizes_are_never_fused():
     from ablate.lanes.group import grouped
 
     checks = suite()
-    context = checks.benches["table"]
+    context = checks.contexts["table"]
     sizes = (8, 16, 8, None)
     runs = [
         checks.run(context, {} if size is None else {"batch_size": {"size": size}}, seed)

@@ -57,10 +57,10 @@ def test_a_trick_of_ones_own_passes_by_its_path(tmp_path: Path):
         (('p.like("factor", gradients.flat)', "1.0"), "changes nothing"),
         (("neutral=1.0", "neutral=0.5"), "neutral is not the baseline"),
         (("def gradient(", "def update("), "another seam"),
-        (("def gradient(", "def gradiant("), "'gradiant' is no port .*did you mean 'gradient'"),
+        (("def gradient(", "def gradiant("), "'gradiant' is not a port .*did you mean 'gradient'"),
         (
             ("TRICK = ", "def penalyt(weights, p):\n    return penalyt(weights, p)\n\n\nTRICK = "),
-            "'penalyt' is no port",
+            "'penalyt' is not a port",
         ),
         (('seam="gradient",', 'seam="gradient", roles=("needs_retun",),'), "unknown role 'needs_retun'"),
         (('seam="gradient",', 'seam="gradient", roles=("conditional(dropuot)",),'), "did you mean 'dropout'"),

@@ -32,7 +32,7 @@ def test_places_are_repeated(seed: int) -> None:
 
 def test_the_engine_trains_on_the_repeated_batches() -> None:
     checks = suite()
-    context = checks.benches["table"]
+    context = checks.contexts["table"]
     runs = [checks.run(context, tricks, 3) for tricks in ({"data_echoing": {"factor": 2}}, {})]
     trainer = Trainer(context, runs)
     seen = []

@@ -59,7 +59,7 @@ def test_neutral_scores_the_last_epoch_and_never_stops():
 
 def test_lanes_stop_each_at_its_own_time_and_are_scored_at_their_best_epoch():
     checks = suite()
-    context = checks.benches["table"]
+    context = checks.contexts["table"]
     momentum = {"momentum": {"lr": 0.5, "momentum": 0.9}}
     patiences = (1, 2, None)
     recipes = [momentum if p is None else momentum | {"early_stopping": {"patience": p}} for p in patiences]

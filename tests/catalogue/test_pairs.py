@@ -60,7 +60,7 @@ def test_rows_of_one_trick_are_few() -> None:
 @pytest.mark.parametrize("bench", ["images", "table", "regression"])
 def test_every_pair_trains(bench: str) -> None:
     checks = suite()
-    context = checks.benches[bench]
+    context = checks.contexts[bench]
     check_rows(checks, context, covering_rows(combinable(checks, context)))
 
 
@@ -68,7 +68,7 @@ def test_a_trick_that_cannot_stand_another_is_found(tmp_path: Path) -> None:
     file = tmp_path / "fragile.py"
     file.write_text(FRAGILE, encoding="utf-8")
     checks = suite(file)
-    context = checks.benches["table"]
+    context = checks.contexts["table"]
     check_rows(checks, context, [("fragile", "dropout")])
     with pytest.raises(AssertionError, match="fragile, label_smoothing"):
         check_rows(checks, context, [("fragile", "dropout"), ("fragile", "label_smoothing")])

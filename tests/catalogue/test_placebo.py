@@ -20,7 +20,7 @@ def test_the_batch_is_the_same_object():
 
 def test_a_run_with_it_is_the_run_without_it():
     checks = suite()
-    for context in checks.benches.values():
+    for context in checks.contexts.values():
         plain, placebo = train(context, [checks.run(context, {}), checks.run(context, {"placebo": {}})])
         assert plain.metrics == placebo.metrics
         assert plain.curves == placebo.curves

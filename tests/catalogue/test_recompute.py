@@ -231,7 +231,7 @@ def test_evaluation_keeps_nothing_and_runs_once():
 )
 def test_training_is_equal_with_and_without(kernel, name, others):
     checks = suite()
-    context = TaskContext.of(checks.benches[name].task, checks.catalogue, CPU, kernel)
+    context = TaskContext.of(checks.contexts[name].task, checks.catalogue, CPU, kernel)
     plain = advance(context, [checks.run(context, others, seed) for seed in range(2)], steps=8)
     recipe = {"recompute": {"modules": 3}, **others}
     again = advance(context, [checks.run(context, recipe, seed) for seed in range(2)], steps=8)

@@ -59,7 +59,7 @@ def test_the_average_follows_from_both_other_points(seed: int) -> None:
 
 def test_the_average_is_scored_and_other_lanes_are_not_touched() -> None:
     checks = suite()
-    context = checks.benches["table"]
+    context = checks.contexts["table"]
     trainer = Trainer(context, [checks.run(context, tricks) for tricks in ({"schedule_free_adamw": {}}, {})])
     for _ in range(5):
         trainer.step()
