@@ -37,18 +37,22 @@ class Streamed:
 
     @property
     def shape(self) -> torch.Size:
+        """Shape of all examples, `[N, …]`."""
         return torch.Size((len(self), *self.head.shape[1:]))
 
     @property
     def ndim(self) -> int:
+        """Number of dimensions, examples included."""
         return self.head.ndim
 
     @property
     def dtype(self) -> torch.dtype:
+        """Type of the examples."""
         return self.head.dtype
 
     @property
     def example_bytes(self) -> int:
+        """Bytes of one example."""
         return max(1, prod(self.head.shape[1:]) * self.head.element_size())
 
     @property
@@ -62,6 +66,7 @@ class Streamed:
         return max(1, memory_limit.WINDOW // self.example_bytes)
 
     def is_floating_point(self) -> bool:
+        """Whether the examples are floating-point numbers."""
         return self.head.is_floating_point()
 
     def __getitem__(self, index: slice | np.ndarray | Tensor) -> Tensor:

@@ -129,4 +129,5 @@ def outwards(points: Sequence[Point], chosen: Point) -> float | None:
 
 
 def to_json(points: Sequence[Point]) -> list[dict[str, Any]]:
+    """The points as plain data, for the ledger."""
     return [{**asdict(point), "recipe": point.recipe.to_dict()} for point in points]
