@@ -1,4 +1,4 @@
-"""The arms of the tuned design: every applicable trick added to the baseline, and put into or taken out of the recipe found."""
+"""The arms of the tuned design: every applicable trick added to the baseline, and added to or removed from the recipe found."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Estimand = Literal["add-one", "toggle"]
 REFERENCES: Mapping[Estimand, str] = {"add-one": "baseline", "toggle": "recipe"}
 LR = "lr"
 SHARES = (0.25, 0.75)
-"""Where in a parameter's range settings are tried beside its default, as shares of the range (of its logarithm on a log scale)."""
+"""Points of a parameter's range that are tried besides its default, as fractions of the range (of its logarithm on a log scale)."""
 Settings = Mapping[str, Value]
 Liked = Mapping[str, Sequence[Settings]]
 """Trick -> its settings in the best trials of the search, the best first."""
@@ -28,8 +28,8 @@ class Arm:
     """One recipe against its reference, before anything is tuned.
 
     `recipes`: the candidates to choose from, which differ in the trick's settings; the learning rate is tuned besides.
-    `sign`: +1 where the arm has the trick, -1 where the reference has it and the arm does without: effects are of *having* it.
-    `against`: what stands in the trick's place otherwise, in words. Empty `trick`: the reference itself.
+    `sign`: +1 if the arm has the trick, -1 if the reference has it and the arm does not: effects are of *having* it.
+    `against`: what replaces the trick in the comparison, in words. Empty `trick`: the reference itself.
     """
 
     estimand: Estimand
@@ -51,7 +51,7 @@ class Arm:
 
 @dataclass(frozen=True)
 class Arms:
-    """All arms of one reference (which stands first), and why other tricks have none."""
+    """All arms of one reference (which is first), and why other tricks have none."""
 
     arms: tuple[Arm, ...]
     left_out: Mapping[str, str] = field(default_factory=dict)
@@ -90,7 +90,7 @@ def arms_of(
         others = [other for other in reference if not trick.slot or catalogue[other].slot != trick.slot]
         clashes = {other: why for other in others if (why := conflict(trick, catalogue[other]))}
         base, replaced = reference, [reference.slot(catalogue, trick.slot)] if trick.slot else []
-        if trick.slot == OPTIMIZER:  # an optimizer with a decay of its own takes the place of both
+        if trick.slot == OPTIMIZER:  # an optimizer with its own decay replaces both
             base, replaced = reference.without(*clashes), [*replaced, *clashes]
             clashes = {}
         clash = next(iter(clashes.values()), "")
@@ -110,7 +110,7 @@ def arms_of(
 def settings_of(
     trick: Trick, reference: Recipe, catalogue: Catalogue, liked: Sequence[Settings], most: int
 ) -> list[dict[str, Value]]:
-    """At most `most` settings of a trick: its default, what the search liked, and its main parameter at other values.
+    """At most `most` settings of a trick: its default, those of the search's best trials, and its main parameter at other values.
 
     The main parameter is the first that is not the learning rate. An optimizer's settings are the default's (the rate
     is tuned anyway, on the scale of the reference's).
@@ -124,7 +124,7 @@ def settings_of(
         return [default]
     others = [{**default, main.name: value} for value in spread(main) if value != main.neutral]
     usual = [_typical(trick, liked)] if liked else []
-    # With a setting that the search liked, one other value of a number less.
+    # with a setting from the search, one other value fewer
     chosen = [default, *usual, *(others[1:] if usual and not main.choices else others)]
     unique: list[dict[str, Value]] = []
     for settings in chosen:
@@ -150,7 +150,7 @@ def spread(parameter: Parameter) -> list[Value]:
 
 
 def with_rate(recipe: Recipe, catalogue: Catalogue, rate: float | None) -> Recipe:
-    """The recipe at another learning rate; as it is where its optimizer has none or `rate` is None."""
+    """The recipe at another learning rate; unchanged if its optimizer has none or `rate` is None."""
     name = recipe.slot(catalogue, OPTIMIZER)
     if rate is None or name is None or LR not in recipe[name]:
         return recipe
@@ -158,13 +158,13 @@ def with_rate(recipe: Recipe, catalogue: Catalogue, rate: float | None) -> Recip
 
 
 def rate_of(recipe: Recipe, catalogue: Catalogue) -> float | None:
-    """The recipe's learning rate; None where its optimizer has none."""
+    """The recipe's learning rate; None if its optimizer has none."""
     name = recipe.slot(catalogue, OPTIMIZER)
     return float(recipe[name][LR]) if name is not None and LR in recipe[name] else None
 
 
 def described(recipe: Recipe, arm: Arm) -> str:
-    """The settings of the arm's trick in words; what it is compared with stands in `arm.against`."""
+    """The settings of the arm's trick in words; what it is compared with is in `arm.against`."""
     settings = {key: value for key, value in recipe.get(arm.trick, {}).items() if key != LR}
     return ", ".join(
         f"{key}={value:.3g}" if isinstance(value, float) else f"{key}={value}"
@@ -178,7 +178,7 @@ def tuned(arm: Arm, recipe: Recipe) -> Arm:
 
 
 def _typical(trick: Trick, liked: Sequence[Settings]) -> dict[str, Value]:
-    """The middle of what the best trials had: medians of numbers, the best trial's choices."""
+    """The typical settings of the best trials: medians of numbers, the best trial's choices."""
     first = dict(liked[0])
     for parameter in trick.parameters:
         if parameter.is_number:
@@ -193,7 +193,7 @@ def _does_nothing(trick: Trick, settings: Settings) -> bool:
 
 
 def _missing_parent(trick: Trick, reference: Recipe, catalogue: Catalogue) -> str:
-    """The trick or slot without which this one does nothing, where the reference lacks it."""
+    """The trick or slot without which this one has no effect, if the reference lacks it."""
     for role in trick.roles:
         if role.startswith("conditional("):
             parent = role.removeprefix("conditional(").removesuffix(")")

@@ -1,4 +1,4 @@
-"""What an array design of the rank stage would run: its runs before and in each wave, and what they could find."""
+"""The plan of an array design of the rank stage: its runs before and in each wave, and their power."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def array_plan(
     candidates: Sequence[str],
 ) -> dict[str, Any]:
     """Design, runs, power. Around the recipe that would be ranked, where it is known already; else around the
-    baseline, as if every trick were a contender. Raises InputError where the design cannot be had."""
+    baseline, as if every trick were a contender. Raises InputError if the design is impossible."""
     asked, seed = opened.study.rank, opened.study.seed
     laid, _, around = laid_out(opened, options, catalogue, baseline, candidates)
     check_kind(asked.design, laid.factors)
@@ -80,7 +80,7 @@ def laid_out(
     candidates: Sequence[str],
 ) -> tuple[FactorMapping, bool, str]:
     """The array, whether the recipe that it is around is known, and that recipe in words. Raises InputError
-    where the study file asks for tricks that cannot be had."""
+    if the study file asks for tricks that are unavailable."""
     asked = opened.study.rank
     known = known_recipe(opened, options, baseline)
     winner = known.recipe

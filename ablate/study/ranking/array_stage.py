@@ -1,7 +1,7 @@
 """The rank stage by an array, drop-one or add-one: designed runs around one recipe, wave by wave, until it is enough.
 
 Everything that decides what is run and how it is judged is in the ledger before the first run; the stage is a
-pure function of that and of the results, so that it resumes by being run again.
+pure function of that and of the results, so that running it again resumes it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def rank_array(session: Session, winner: Recipe, baseline: Recipe, candidates: l
     check_kind(asked.design, whole.factors)
     if not tricks(whole):
         nothing = f"no trick is left to rank by {asked.design} around this recipe"
-        if session.ledger.fact("rank"):  # which would be shown as if it were this one
+        if session.ledger.fact("rank"):  # which would be mistaken for this one
             raise InputError(
                 f"{nothing}; the ledger has an earlier ranking",
                 hint="rank with --design add-one, or --around a recipe file",
@@ -96,18 +96,18 @@ def for_kind(laid: FactorMapping, kind: Kind) -> FactorMapping:
 
 
 def instead(whole: FactorMapping) -> tuple[Kind, FactorMapping]:
-    """What is run where no array can be: drop-one from the recipe, or add-one where it has nothing to drop."""
+    """The design if no array is possible: drop-one from the recipe, or add-one if it has nothing to drop."""
     dropping = for_kind(whole, "drop-one")
     return ("drop-one", dropping) if tricks(dropping) else ("add-one", for_kind(whole, "add-one"))
 
 
 def for_drops(laid: FactorMapping) -> dict[str, str]:
-    """The shipped levels with the placebo in: dropping it compares two runs of one recipe."""
+    """The shipped levels with the placebo: dropping it compares two runs of one recipe."""
     return {**laid.shipped, PLACEBO: "on"}
 
 
 def declared(session: Session, laid: FactorMapping, winner: Recipe) -> dict[str, Any]:
-    """The ledger's fact, begun anew where another ranking was declared in it before."""
+    """The ledger's fact; a new one if another ranking was declared before."""
     asked, study = session.study.rank, session.study
     waves = [
         wave_of(
@@ -162,7 +162,7 @@ def declared(session: Session, laid: FactorMapping, winner: Recipe) -> dict[str,
 
 
 def keep(session: Session, fact: Mapping[str, Any]) -> None:
-    """Write the fact, if it is not in the ledger as it is."""
+    """Write the fact unless the ledger already has it."""
     if session.ledger.fact("rank") != fact:
         session.ledger.put("rank", fact)
 

@@ -1,8 +1,8 @@
-"""How much the tuned design trains: a budget in runs, divided between tuning and the race before the first run.
+"""The budget of the tuned design in runs, divided between tuning and the race before the first run.
 
 Minutes are turned into runs twice: before tuning, by a few timed steps of groups like those of the stage, and before the
 race, by the seconds that the tuning runs took. Each time the runs are declared in the ledger before they are trained, so a
-resumed stage trains what it declared, however fast the machine is then.
+resumed stage trains what it declared, whatever the machine's speed.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ LEVELS = (
     (TuningBudget(1, 1, 0), 8),
     (TuningBudget(1, 1, 0), 5),
 )
-"""Tuning of an arm, and its pairs at the most; from what is wanted to what is left where runs are dear."""
+"""Tuning of an arm and its maximum number of pairs, from the desired level to the smallest one."""
 SECONDS = 200.0
 """Of lr-find, search and rank together where no budget is given and the whole design would take longer."""
 PATIENCE, ENOUGH = 540.0, 0.9
 """Where no budget is given, the race goes on to so many seconds of the stage until this share of the arms is decided."""
 LEAST_SECONDS = 45.0
-"""Of the rank stage, however long the stages before it took."""
+"""Of the rank stage, whatever the duration of the stages before it."""
 FLOOR = 9
 """Index of the smallest of LEVELS that is chosen where no budget is given."""
 LEAN_PAIRS = (5, 20)
@@ -114,7 +114,7 @@ class Spent:
 
 
 def check_budget(text: str) -> str:
-    """A budget as people write it: "10m", "90s", "2h" or "2000runs"; "" leaves it to the tool. Raises InputError."""
+    """A budget in the user's notation: "10m", "90s", "2h" or "2000runs"; "" leaves it to the tool. Raises InputError."""
     if text and not PATTERN.fullmatch(text.strip()):
         raise InputError(f"'{text}' is not a budget", hint='write minutes or runs: "10m", "90s", "2000runs"')
     return text.strip()

@@ -1,4 +1,4 @@
-"""Which tricks a ranking is about: the winner's, and those that the search's best trials often had."""
+"""The candidates of a ranking: the winner's tricks, and those that the search's best trials often had."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def best_seen(entries: Sequence[Entry], score: Callable[[Entry], float]) -> Seen
 
 
 def doubt(trick: Trick, winner: Recipe, seen: Seen, *, retuned: bool) -> str:
-    """Why the ranking is better off without a trick that nobody asked for; empty where it is welcome."""
+    """Why the ranking leaves out a trick that was not requested; empty if it does not."""
     if trick.name in winner:
         return ""
     if seen and trick.name not in seen:
@@ -56,7 +56,7 @@ def doubt(trick: Trick, winner: Recipe, seen: Seen, *, retuned: bool) -> str:
 
 
 def clash(names: Iterable[str], chosen: Iterable[str], catalogue: Mapping[str, Trick]) -> str:
-    """Why one of `names` cannot stand beside one of `chosen` in another slot; empty if all can."""
+    """Why one of `names` conflicts with one of `chosen` in another slot; empty if none does."""
     pairs = ((catalogue[name], catalogue[other]) for name in names for other in chosen if name != other)
     apart = ((one, other) for one, other in pairs if not one.slot or one.slot != other.slot)
     return next((why for one, other in apart if (why := conflict(one, other))), "")

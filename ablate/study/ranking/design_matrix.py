@@ -1,4 +1,4 @@
-"""What a ranking varies: factors, and what each of their levels puts into a recipe."""
+"""The factors of a ranking, and the tricks that each of their levels puts into a recipe."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class FactorMapping:
 
     @property
     def fixed(self) -> tuple[Factor, ...]:
-        """The factors that the array holds on, to be tested apart."""
+        """The factors that the array keeps on, to be tested separately."""
         return tuple(factor for factor in self.factors if factor.role == "must_have")
 
     def recipe(self, catalogue: Mapping[str, Trick], levels: Mapping[str, str]) -> Recipe:
@@ -50,7 +50,7 @@ class FactorMapping:
         return at_rate(Recipe.of(catalogue, tricks), catalogue, rate)
 
     def to_dict(self) -> dict[str, dict[str, dict[str, Any]]]:
-        """`meaning` as JSON knows it."""
+        """`meaning` as JSON."""
         return {
             factor: {
                 level: {n: dict(settings) for n, settings in what.items()} for level, what in levels.items()
@@ -78,7 +78,7 @@ class FactorMapping:
 
 
 def at_rate(recipe: Recipe, catalogue: Mapping[str, Trick], factor: float) -> Recipe:
-    """The recipe at `factor` times its learning rate; unchanged where its optimizer has none."""
+    """The recipe at `factor` times its learning rate; unchanged if its optimizer has none."""
     name = recipe.slot(catalogue, OPTIMIZER)
     if factor == 1.0 or name is None or "lr" not in recipe[name]:
         return recipe

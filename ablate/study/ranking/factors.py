@@ -18,7 +18,7 @@ ONLY_ONE = f"nothing was searched, so another trick of its slot stands for the s
 
 @dataclass(frozen=True)
 class Sources:
-    """Everything that says what a factor's levels are."""
+    """The sources of the settings of a factor's levels."""
 
     catalogue: Mapping[str, Trick]
     winner: Recipe
@@ -60,7 +60,7 @@ def array(
     A slot is one factor: what the baseline has there (its reference), what the winner has, and the slot's
     other contenders. A factor of two levels is called by its trick and is off or on; one of more is called by
     the slot, its levels by their tricks. A trick that conflicts with one that is in already is left out, with
-    the reason. Raises InputError where `asked` names tricks that cannot be had.
+    the reason. Raises InputError if `asked` names tricks that are unavailable.
     """
     known = Sources(catalogue, winner, baseline, asked, seen)
     _check(known, candidates)
@@ -213,7 +213,7 @@ def _parent(known: Sources, factor: Factor, levels: Iterable[Level]) -> str | No
 
 def _shifts(levels: Iterable[Level], catalogue: Mapping[str, Trick]) -> bool:
     """Whether the levels differ in a trick that shifts the best learning rate. Two settings of one trick do
-    not count: to re-tune them would take away what they differ in."""
+    not count: re-tuning them would remove their difference."""
     sets: list[set[str]] = [set(level) for level in levels]
     different = {name for one in sets for name in one if not all(name in other for other in sets)}
     return any(catalogue[n].slot == OPTIMIZER or "needs_retune" in catalogue[n].roles for n in different)

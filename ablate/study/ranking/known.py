@@ -1,4 +1,4 @@
-"""The recipe that a ranking would stand on, as far as the ledger has it: for a plan and for checks before a study."""
+"""The recipe that a ranking would be around, as far as the ledger has it: for a plan and for checks before a study."""
 
 from __future__ import annotations
 

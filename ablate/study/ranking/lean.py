@@ -84,7 +84,7 @@ def _dispensable(stage: TunedStage, found: Recipe, fact: dict[str, Any], seeds: 
 
     All that hurt or have no measurable effect in it are candidates. Recipes without the first 1, 2, … of them run on the
     same seeds as the recipe found; the smallest recipe goes on that is not worse by the margin (one-sided 95 % bound).
-    What hurts is taken out in any case.
+    Tricks that hurt are removed in any case.
     """
     ballast = _ballast(fact)
     names = [row["trick"] for row in ballast]
@@ -126,7 +126,7 @@ def rungs_of(
         new = changes[name][1]
         before = recipe
         if new is None:
-            if name not in recipe:  # a trick that conflicts with it took its place
+            if name not in recipe:  # a trick that conflicts with it replaced it
                 continue
             recipe = recipe.without(name)
         else:

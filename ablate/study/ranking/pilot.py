@@ -1,9 +1,9 @@
-"""Six runs before a large array: does training survive with all tricks on, and with all of them off?
+"""A pilot of six runs before a large array: whether training survives with all tricks on, and with all of them off.
 
 An array whose every other run collapses ranks nothing. So all-on and all-off run three times each. Where one of
-them fails every time, each trick is turned round alone: the one that rescues training is named and taken out of
-the array (it is tested apart, or left out, with the reason); where no single trick rescues it, the array gives
-way to drop-one from the shipped recipe, which is known to train (add-one where it has nothing to drop).
+them fails every time, each trick is flipped alone: the one that rescues training is reported and removed from
+the array (it is tested separately, or left out, with the reason); if no single trick rescues it, the array is
+replaced by drop-one from the shipped recipe, which is known to train (add-one if it has nothing to drop).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def pilot(
     """The array that is to be run, and the pilot as a document: `array` false: no array.
 
     The document has σ with its interval, failures on both sides, warnings, and `rescued`: side -> the tricks
-    that, turned round alone, let training live.
+    that, flipped alone, let training survive.
     """
     factors = laid.factors
     design = pilot_design(factors, seed=session.study.seed)
@@ -76,7 +76,7 @@ def pilot(
 def rescuers(
     session: Session, laid: FactorMapping, side: int, seed: int, collapse: float | None
 ) -> list[str]:
-    """The factors that, turned round alone from all-on (`side` 1) or all-off (0), let training live; best first."""
+    """The factors that, flipped alone from all-on (`side` 1) or all-off (0), let training survive; best first."""
     turned = [f for f in laid.factors if f.role != "must_have" and f.name != PLACEBO]
     turned = [f for f in turned if side or f.parent is None]
     start = all_at(laid.factors, side)
@@ -105,13 +105,13 @@ def table(
 
 
 def _without_culprits(laid: FactorMapping, names: Sequence[str]) -> FactorMapping:
-    """With all tricks on, training lives only without these: the array does without them."""
+    """With all tricks on, training survives only without these: the array leaves them out."""
     why = "with all tricks on every run of the pilot failed, and without it not: it stays at its reference"
     return laid.without(dict.fromkeys(names, why))
 
 
 def _with_must_have(laid: FactorMapping, name: str) -> FactorMapping:
-    """With all tricks off, training lives only with this one: it is fixed on, and tested apart."""
+    """With all tricks off, training survives only with this one: it is fixed on and tested separately."""
     own = next(f for f in laid.factors if f.name == name)
     reference, level = own.levels[0], laid.shipped[name]
     level = own.levels[1] if level == reference else level
@@ -133,7 +133,7 @@ def _direction(session: Session) -> str:
 
 
 def _arm(levels: Mapping[str, str], factors: Sequence[Factor]) -> str:
-    """all on, all off, or what is turned round."""
+    """ "all on", "all off", or the flipped trick."""
     on = [f.name for f in factors if levels[f.name] != f.levels[0]]
     off = [f.name for f in factors if levels[f.name] == f.levels[0]]
     short, what = (off, "all on but") if len(off) <= len(on) else (on, "all off but")

@@ -1,4 +1,4 @@
-"""What the rank stage would run, in runs, and what it could decide."""
+"""The plan of the rank stage: its runs and the effects that it can detect."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def rank_plan(
     seconds_per_run: float,
     workers: int,
 ) -> dict[str, Any]:
-    """Design, runs and power, JSON-ready. Raises InputError where the design cannot be had.
+    """Design, runs and power, JSON-ready. Raises InputError if the design is impossible.
 
-    `seconds_per_run`: of one worker; stands in for what the search's runs took where the ledger has none.
+    `seconds_per_run`: of one worker; used if the ledger has no runs of the search.
     """
     design = opened.study.rank.design
     check_section(opened.study.rank)

@@ -56,7 +56,7 @@ class Races:
         }
 
     def standing(self, margin: float) -> dict[Key, Race]:
-        """Where each race stands, replayed from the runs that are there."""
+        """The state of each race, replayed from the recorded runs."""
         return {
             (estimand, final): replay(
                 {name: self.values(name, final=final) for name in names},
@@ -70,7 +70,7 @@ class Races:
         }
 
     def wanted(self, standing: Mapping[Key, Race]) -> list[tuple[str, Recipe, int]]:
-        """The runs of the next look that are not there: (arm, recipe, seed)."""
+        """The missing runs of the next look: (arm, recipe, seed)."""
         rows: dict[tuple[str, int], Recipe] = {}
         for (estimand, _), race in standing.items():
             reference = self.reference(estimand)

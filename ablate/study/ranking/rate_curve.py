@@ -62,7 +62,7 @@ def _near(points: Sequence[Point]) -> list[Point]:
 
 
 def _fit(points: Sequence[Point]) -> np.ndarray | None:
-    """(b, c); None where they cannot be told, or the curve has no maximum."""
+    """(b, c); None if they are not determined, or the curve has no maximum."""
     if len({point.rate for point in points}) < LEAST_RATES:
         return None
     settings = list(dict.fromkeys(_setting(point.recipe) for point in points))

@@ -1,7 +1,7 @@
 """A learning rate for each arm: tricks that shift the best rate are compared at their own best rates.
 
-The recipe's rate was tuned with its tricks in it. To take batch normalisation out at that rate is to measure
-the rate. So each level of such a trick (an optimizer, a norm, a batch size, a schedule) gets the same number of
+The recipe's rate was tuned with its tricks. Removing batch normalisation at that rate measures
+the rate instead. So each level of such a trick (an optimizer, a norm, a batch size, a schedule) gets the same number of
 runs, on the same rates around the recipe's and the same seed, as lanes; the recipe itself gets as many. The best
 rate of an arm, relative to the recipe's best, is what every run with that level has its rate multiplied by:
 where two such tricks meet in a run, their factors are multiplied, which says that they shift the best rate

@@ -1,4 +1,4 @@
-"""What a run counts for in the tuned design: the mean of its last evaluations, or what its weights score at the end."""
+"""The score of a run in the tuned design: the mean of its last evaluations, or the metric of its scored weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rank stage: the tuned design unless the study asks for another one. Resumes by being run again."""
+"""The rank stage: the tuned design unless the study asks for another one. Run it again to resume it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ablate.study.session import Session
 
 
 def rank(session: Session, winner: Recipe, baseline: Recipe, candidates: list[str]) -> None:
-    """Rank `candidates` around `winner` by the study's design; what came out is in the ledger."""
+    """Rank `candidates` around `winner` by the study's design; the result is in the ledger."""
     if session.study.rank.design == "tuned":
         rank_tuned(session, winner, baseline, candidates)
     else:
@@ -22,7 +22,7 @@ def rank(session: Session, winner: Recipe, baseline: Recipe, candidates: list[st
 
 
 def rank_tuned(session: Session, winner: Recipe, baseline: Recipe, candidates: list[str]) -> dict[str, Any]:
-    """The default design: tune every arm, race them, take out of the recipe what does not earn its place, walk the ladder.
+    """The default design: tune every arm, race them, remove tricks that do not help from the recipe, build the ladder.
 
     Returns the ledger's fact.
     """

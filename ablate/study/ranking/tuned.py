@@ -1,9 +1,9 @@
 """The default rank stage: tuned arms, paired seeds, racing.
 
-Every applicable trick is added to the baseline, and put into or taken out of the recipe found. Each arm is tuned at equal
+Every applicable trick is added to the baseline, and added to or removed from the recipe found. Each arm is tuned at equal
 budget, then raced against its reference on fresh paired seeds, look by look, until it is decided. What is declared (arms,
 seeds, looks, levels, budget) is in the ledger before the first run; the rest follows from the runs, so that the stage
-resumes by being run again.
+is resumed by running it again.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Tuned:
 
 
 class TunedStage:
-    """What the parts of the stage share."""
+    """The state that the parts of the stage share."""
 
     def __init__(self, session: Session, winner: Recipe, baseline: Recipe, candidates: Iterable[str]) -> None:
         self.session, self.winner, self.baseline = session, winner, baseline
@@ -85,7 +85,7 @@ class TunedStage:
         return [arm for arms in self.arms.values() for arm in arms.arms]
 
     def seeds(self, *key: int) -> Iterable[int]:
-        """An endless list of seeds of its own for each `key`."""
+        """An endless sequence of seeds for each `key`."""
         return (training_seed(self.session.study.seed, *key, i) | self.resplit for i in count())
 
     def first_seeds(self, number: int, *key: int) -> list[int]:
