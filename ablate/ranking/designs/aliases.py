@@ -1,4 +1,4 @@
-"""Which effects a design cannot tell apart."""
+"""Aliases: the effects that a design cannot separate."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def alias_table(design: Design, *, threshold: float = 0.3) -> pd.DataFrame:
             "orders": [f"{orders[i]}/{orders[j]}" for i, j in zip(first, second, strict=True)],
         }
     )
-    # Two levels of one slot share their reference runs: that is no confounding.
+    # two levels of one slot share their reference runs, which is not confounding
     of_one_slot = [
         j < len(terms) and terms[i].factor == terms[j].factor for i, j in zip(first, second, strict=True)
     ]

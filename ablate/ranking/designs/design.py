@@ -1,4 +1,4 @@
-"""What is to be run, written down before the first run: factors, rows, and their JSON form."""
+"""The declaration of a design before its first run: factors, rows, and their JSON form."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def with_placebo(factors: Sequence[Factor]) -> tuple[Factor, ...]:
 
 
 def check_factors(factors: Iterable[Factor]) -> None:
-    """Raise InputError for a name that stands twice, a missing parent, or a circle of parents."""
+    """Raise InputError for a duplicate name, a missing parent, or a cycle of parents."""
     listed = list(factors)
     by_name = {factor.name: factor for factor in listed}
     if not listed:
@@ -166,7 +166,7 @@ def rows_of(
     """One block: every row with the block's seed.
 
     Rows that become equal (children of a parent that is off) or differ in the placebo alone would be one and
-    the same training, which counted twice would feign precision; each such repeat gets a seed of its own.
+    the same training, which counted twice would exaggerate the precision; each such repeat gets another seed.
     """
     seen: dict[tuple[str, ...], int] = {}
     rows = []

@@ -40,7 +40,7 @@ def full_factorial(factors: Sequence[Factor], *, seeds: Sequence[int], wave: int
 
 
 def combinations(varied: Sequence[Factor], *, turned: bool = False) -> list[dict[str, str]]:
-    """Every combination of levels. The placebo is no further factor: on and off it is, on one seed, the very
+    """Every combination of levels. The placebo is not a further factor: on and off it is, on one seed, the
     same training. It goes with the parity of the others (`turned`: the other way round), so that over two blocks it is
     orthogonal to each of them.
     """
@@ -139,8 +139,8 @@ def _paired(
     seeds: Sequence[int],
     wave: int,
 ) -> Design:
-    """One block a seed. What differs from an earlier row of its block in the placebo alone would be the very
-    same training: it gets a seed of its own, and so compares two runs of one recipe."""
+    """One block per seed. A row that differs from an earlier row of its block in the placebo alone would be the
+    same training: it gets another seed, and so compares two runs of one recipe."""
     if not seeds or len(set(seeds)) != len(seeds):
         raise InputError(f"{kind} needs one or more different seeds, not {list(seeds)}")
     first = max(wave - 1, 0) * len(seeds)  # numbered through over the waves; the pilot is wave 0

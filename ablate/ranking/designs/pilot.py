@@ -1,4 +1,4 @@
-"""What six runs tell before the array is planned: σ, failures, and whether a whole arm collapses."""
+"""The pilot: σ, failures, and whether a whole arm collapses, from six runs before the array is planned."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class Analysis:
     probability_high, sigma_with, sigma_without` beside them. `failures`, `interactions`: see there.
     `residuals`: one row per used run (`position, fitted, residual, leverage`). `sigma`, `df`: one run's
     residual σ. `rho`: correlation of runs of one block. `runs` = used + failed + excluded.
-    `warnings`: sentences that must stand beside the ranking.
+    `warnings`: sentences that must accompany the ranking.
     """
 
     declaration: Declaration
@@ -141,7 +141,7 @@ def analyse(
 def warnings_of(
     fitted: Effects, frame: pd.DataFrame, failures: pd.DataFrame, spread: pd.DataFrame
 ) -> tuple[str, ...]:
-    """What a reader has to know before believing an interval."""
+    """Caveats of the intervals."""
     said = []
     failed, excluded = int(fitted.runs.failed.sum()), int(fitted.runs.excluded.sum())
     if failed:
@@ -185,7 +185,7 @@ def _judge_collapse(table: pd.DataFrame, failures: pd.DataFrame, level: float) -
         vanished = bool(np.isnan(row["effect"]))
         if vanished and failure["p_adjusted"] <= level and failure["difference"] > 0:
             table.loc[i, "verdict"] = "hurts"
-        # Every row would carry the note otherwise: `runs_failed` and the warning tell the count.
+        # not repeated in every row: `runs_failed` and the warning give the count
         if vanished or failure["p"] <= 0.05:
             table.loc[i, "note"] = "; ".join([failure["note"], *([row["note"]] if row["note"] else [])])
     return table

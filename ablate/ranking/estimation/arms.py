@@ -68,7 +68,7 @@ def analyse_arms(
             parts.append(every[every["trick"].isin([factor.name for factor in chosen])])
     found = pd.concat(parts, ignore_index=True)
     shared = fit_effects(columns[~idle], plain, said.metric, said.direction, collapse=said.collapse)
-    found["sigma"] = shared.sigma  # of one run, blocks taken out: the margin's unit
+    found["sigma"] = shared.sigma  # σ of one run within blocks: the unit of the margin
     judged = verdicts(
         found,
         margin=said.margin,

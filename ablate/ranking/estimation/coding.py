@@ -36,14 +36,14 @@ def lines(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def require(frame: pd.DataFrame, names: Sequence[str], kind: str = "column") -> None:
-    """Raise InputError for the first of `names` that is no column of `frame`."""
+    """Raise InputError for the first of `names` that is not a column of `frame`."""
     for name in names:
         if name not in frame.columns:
             raise unknown(kind, name, [str(column) for column in frame.columns])
 
 
 def check_levels(frame: pd.DataFrame, factors: Sequence[Factor]) -> None:
-    """Raise InputError where a factor's column is missing or holds a label that is no level of it.
+    """Raise InputError if a factor's column is missing or holds a label that is not one of its levels.
 
     A missing label is legal: the factor has no meaning in that run (a setting of something that is off).
     """

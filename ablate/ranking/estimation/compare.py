@@ -15,7 +15,7 @@ from ablate.ranking.verdicts.sequential import MARGIN_IN_SIGMA, decide, half_wid
 from ablate.ranking.verdicts.verdicts import Verdict, word
 from ablate.records.errors import InputError
 
-LOOKS = (5, 10, 15, 20)  # pairs after which `compare` looks, unless told otherwise
+LOOKS = (5, 10, 15, 20)  # pairs after which `compare` looks, by default
 
 
 @dataclass(frozen=True, slots=True)

@@ -179,7 +179,7 @@ def mann_whitney(one: Matrix, other: Matrix, *, confidence: float = 0.95) -> tup
 
 
 def far_runs(fitted: Effects, frame: pd.DataFrame) -> list[int]:
-    """Positions of used runs that lie more than six robust standard deviations from where the others put them."""
+    """Positions of used runs that lie more than six robust standard deviations from the fit of the others."""
     everything = np.concatenate([fitted.columns, nuisance_columns(frame)], axis=1)
     return outlying(everything, np.where(fitted.used, fitted.runs.values, np.nan))
 

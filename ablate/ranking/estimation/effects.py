@@ -62,7 +62,7 @@ def fit_effects(
     `covariates` [n, c]: further columns to adjust for (parameters within tricks), centred where they act.
     `slopes`: see `effect_columns`.
 
-    Raises InputError for unknown columns, levels or direction, and where no run has the metric.
+    Raises InputError for unknown columns, levels or direction, and if no run has the metric.
     """
     check_levels(frame, factors)
     runs = classify(frame, metric, direction, collapse=collapse)

@@ -1,4 +1,4 @@
-"""Failure rate as an outcome of its own: a trick may win among survivors and still break training."""
+"""Failure rate as a separate outcome: a trick may win among surviving runs and still break training."""
 
 from __future__ import annotations
 

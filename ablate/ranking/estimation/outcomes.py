@@ -1,4 +1,4 @@
-"""Which runs enter a mean, and which are told as failures."""
+"""Which runs enter a mean, and which are reported as failures."""
 
 from __future__ import annotations
 

@@ -41,12 +41,12 @@ def paired(
     instead of one per comparison: with 5 seeds that is the difference between 4 degrees of freedom and
     4 × arms, at the price of assuming that all arms scatter alike. Runs of one `block` (else of one `seed`) are
     a pair. `runs` counts both arms; `sigma` is the run-to-run σ pooled over all arms. A pair of which one run
-    failed is left out and told. Raises InputError where the frame lacks the reference arm
+    failed is left out and reported. Raises InputError if the frame lacks the reference arm
     or holds two runs of one arm and seed.
     """
     check_levels(frame, factors)
     require(frame, ["seed"])
-    if "block" in frame.columns:  # the placebo of a design has seeds of its own, and its pairs are the blocks
+    if "block" in frame.columns:  # the placebo of a design has separate seeds, and its pairs are the blocks
         frame = frame.assign(seed=frame["block"])
     runs = classify(frame, metric, direction, collapse=collapse)
     arms = _arms(frame, factors, runs)

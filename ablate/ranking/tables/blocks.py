@@ -41,7 +41,7 @@ def analyse_blocks(
     table: pd.DataFrame, factors: Sequence[Factor], declaration: Declaration, *, slopes: Mapping[str, Matrix],
     covariates: Matrix | None = None, robust: bool = False,
 ) -> BlockAnalysis:  # fmt: skip
-    """Analyse each block (`table["task"]`) by itself, then the effects as a sample of blocks.
+    """Analyse each block (`table["task"]`) separately, then the effects as a sample of blocks.
 
     The overall effect is the mean of the blocks' effects, all of equal weight, and its interval is Student's t over
     blocks: their scatter holds both the noise of runs and how tasks differ, so the interval is about the next task

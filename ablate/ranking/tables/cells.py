@@ -36,7 +36,7 @@ def labels(column: pd.Series) -> pd.Series:
 
 
 def numbers(column: pd.Series) -> Matrix | None:
-    """A column of numbers as float64 [n], NaN where empty; None where it holds a word (or true and false)."""
+    """A column of numbers as float64 [n], NaN for empty cells; None if it holds a word (or true and false)."""
     if pd.api.types.is_bool_dtype(column.dtype):
         return None
     if pd.api.types.is_numeric_dtype(column.dtype):

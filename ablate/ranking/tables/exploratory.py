@@ -1,4 +1,4 @@
-"""What the search's own trials suggest: signed, with intervals, and never more than a suggestion."""
+"""Exploratory effects from a search's own trials: signed, with intervals, never a verdict."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def _alone(
     frame: pd.DataFrame, factors: Sequence[Factor], metric: str, direction: str, confidence: float,
     collapse: float | None, columns: Matrix, slopes: Mapping[str, Matrix],
 ) -> pd.DataFrame:  # fmt: skip
-    """Each trick's difference of two means, unadjusted, Welch's standard error; each slope by itself, HC3."""
+    """Each trick's difference of two means, unadjusted, with Welch's standard error; each slope separately, HC3."""
     fitted = fit_effects(frame, factors, metric, direction, collapse=collapse, slopes=slopes)
     table = effects_table(fitted, frame, confidence=confidence)
     effect, error, freedom = (np.full(len(table), np.nan) for _ in range(3))

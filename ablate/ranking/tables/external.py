@@ -58,7 +58,7 @@ class TableOptions:
 @dataclass(frozen=True, slots=True)
 class TableAnalysis:
     """`analysis`: effects, verdicts and warnings. `frame`: one row a run, with `outcomes` [n]; `factors`: its columns.
-    `blocks`, `tuning`: where they were asked for."""
+    `blocks`, `tuning`: if requested."""
 
     analysis: Analysis
     frame: pd.DataFrame

@@ -25,7 +25,7 @@ _REFERENCES = ("off", "false", "0", *NONE_WORDS, "no", "baseline", "")
 @dataclass(frozen=True, slots=True)
 class FactorTable:
     """`table` [n] of labels, one column a factor, NaN where a factor has no meaning; `slopes`: name -> column [n];
-    `row_notes`: factor -> what its row must say; `notes`: what was noticed."""
+    `row_notes`: factor -> the note of its row; `notes`: observations."""
 
     table: pd.DataFrame
     factors: tuple[Factor, ...]
@@ -162,7 +162,7 @@ def presence(read: FactorTable, names: Sequence[str]) -> Matrix:
 
 
 def check_encodings(encodings: Mapping[str, str], names: Sequence[str]) -> None:
-    """Raise InputError for a column that is no factor, or an encoding that does not exist."""
+    """Raise InputError for a column that is not a factor, or an unknown encoding."""
     for name, encoding in encodings.items():
         if name not in names:
             raise InputError(

@@ -23,7 +23,7 @@ _MEASURED = re.compile(
     r"summary|seed|index|param(eter)?s?_?count|gpu|cpu|user_attrs|number|\bid\b|_id$|pid$",
     re.IGNORECASE,
 )
-"""Names of what is measured or counted in a run, not set before it."""
+"""Names of columns that are measured or counted in a run, not set before it."""
 
 
 def nuisance_warnings(

@@ -23,7 +23,7 @@ FEWEST = 2
 @dataclass(frozen=True, slots=True)
 class PreparedTable:
     """A table ready for the analysis: labels, `run` (line in the file), metric, `outcome`, perhaps `seed`, `block` and
-    `task`; `slopes` and `covariates` in its rows; `row_notes`: factor -> what its row says; `notes`: what was done."""
+    `task`; `slopes` and `covariates` in its rows; `row_notes`: factor -> the note of its row; `notes`: what was done."""
 
     table: pd.DataFrame
     factors: tuple[Factor, ...]
@@ -123,7 +123,7 @@ def is_balanced(
 def confounded_notes(
     table: pd.DataFrame, factors: Sequence[Factor], slopes: Mapping[str, Matrix], used: Mask
 ) -> list[str]:
-    """Pairs of factors that change together in every finished run: nothing tells their effects apart."""
+    """Pairs of factors that change together in every finished run: their effects cannot be separated."""
     terms, columns = effect_columns(table, factors, slopes)
     unit = np.ascontiguousarray(columns.T)[:, used]
     unit -= unit.mean(axis=1, keepdims=True)

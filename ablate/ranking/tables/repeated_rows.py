@@ -13,7 +13,7 @@ from ablate.ranking.tables.cells import numbers
 from ablate.records.errors import InputError, unknown
 
 EVERY_ROW = "none"
-"""The value of `--run` that takes each row for a run of its own."""
+"""The value of `--run` for which each row is a separate run."""
 _IDS = ("id", "runid", "infoid", "inforunid", "uid", "uuid", "runuuid", "trialid", "jobid", "taskid", "sysid", "experimentkey", "configid")  # fmt: skip
 _NAMES = ("run", "runname", "name", "trial", "trialname", "displayname", "number", "version", "job", "jobname", "logdir", "outputdir", "savedir", "path", "file", "filename", "dir")  # fmt: skip
 _TIMES = ("created", "createdat", "timestamp", "runtime", "starttime", "datetimestart")
@@ -26,7 +26,7 @@ _HISTORY = 3
 def one_row_per_run(
     frame: pd.DataFrame, whole: Sequence[str], metric: str, *, run: str = "", counter: str = ""
 ) -> tuple[pd.DataFrame, list[str]]:
-    """The last row of each run, and a note where there were several.
+    """The last row of each run, and a note if there were several.
 
     `whole`: columns that belong to a whole run (factors, seed, …). `run`: the columns, by commas, that name a run, or
     "none" where each row is one; else a column with a usual name (`run_id`, `trial_id`, `name` …) whose values repeat.
@@ -60,7 +60,7 @@ def one_row_per_run(
 
 
 def drop_duplicates(frame: pd.DataFrame, seed: str | None) -> tuple[pd.DataFrame, list[str]]:
-    """The rows without those that equal an earlier one in every column, where a column tells runs apart.
+    """The rows without those that equal an earlier one in every column, if a column identifies runs.
 
     Where none does (no name, no time, no seed), equal rows may be two runs: they stay, with a note.
     """

@@ -29,7 +29,7 @@ _UNFINISHED = frozenset({
     "terminating", "notresponding", "nodefail", "bootfail", "metricsunavailable", "completing", "configuring", UNFINISHED, INFEASIBLE,
 })  # fmt: skip
 _RAY_FINISHED = "terminated"
-"""Ray Tune's word for a trial that ended; elsewhere, beside a proper word for it, the word of one that was ended."""
+"""Ray Tune's word for a trial that ended; in tables with another word for that, it means one that was stopped."""
 _STATE_COLUMNS = ("outcome", "state", "status", "trialstatus", "runstatus", "jobstatus", "infostatus", "sysstate", "runstate", "jobstate")  # fmt: skip
 _FLAG_COLUMNS = {"done": True, "finished": True, "completed": True, "failed": False, "crashed": False, "diverged": False}  # fmt: skip
 """Columns of true and false: the value of a run that ended well."""
@@ -40,7 +40,7 @@ ANY = "any"
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """What `--finished` says. `column`: where states are ("" : found by its name); `words`: the states of runs that
+    """The value of `--finished`. `column`: the column of states ("": found by its name); `words`: the states of runs that
     ended well (none: by the known words); `ignore`: every run counts, whatever its state."""
 
     column: str = ""
@@ -66,7 +66,7 @@ def run_outcomes(
 ) -> tuple[NDArray[np.object_], list[str]]:
     """The outcome [n] of each run and notes: complete, diverged, failed, out_of_memory, unfinished or infeasible.
 
-    The states stand in the column that `finished` names, else in one with a usual name (`state`, `status`,
+    The states are in the column that `finished` names, else in one with a usual name (`state`, `status`,
     `outcome` …) that is none of `roles`, the columns with another purpose. A run without a state is complete.
     Trials that break an Optuna constraint (`system_attrs_constraints`) are infeasible. Raises InputError for
     states that are not known, for coded ones (numbers, true and false), and for a column that is not there.

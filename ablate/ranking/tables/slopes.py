@@ -26,7 +26,7 @@ _BENT = 0.01
 @dataclass(frozen=True, slots=True)
 class Slope:
     """`column` [n]: standard deviations from the mean, zero where absent. `half` [n]: HALVES by the median, NaN
-    where absent. `note`: what one standard deviation is."""
+    where absent. `note`: the size of one standard deviation."""
 
     column: Matrix
     half: pd.Series

@@ -28,7 +28,7 @@ ADAPTIVE = (
 
 @dataclass(frozen=True, slots=True)
 class ExploratoryResult:
-    """What a search suggests. `table`: of `exploratory`. `counts`: runs, used, failed, excluded."""
+    """The exploratory result of a search. `table`: of `exploratory`. `counts`: runs, used, failed, excluded."""
 
     table: pd.DataFrame
     counts: Mapping[str, int]
@@ -87,7 +87,7 @@ def explore_trials(
 
 
 def _column(values: Sequence[Any], labels: Sequence[str] | None) -> NDArray[np.object_] | pd.Categorical:
-    """The values of one parameter, None where a trial lacks it; choices as a categorical, whose labels stand as they are."""
+    """The values of one parameter, None if a trial lacks it; choices as a categorical with unchanged labels."""
     if labels is None:
         return np.array(values, dtype=object)
     return pd.Categorical(values, categories=list(labels))

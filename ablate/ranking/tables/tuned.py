@@ -44,15 +44,15 @@ def tune(
     """Choose each arm's best `settings` by cross-fitting.
 
     `values` [n]: the metric, signed so that higher is better; `used`, `failed` [n]: see `Runs`. An arm is a combination
-    of the levels of `factors`, within a `block` (a task, tuned by itself). Runs are dealt into `folds` (default: up to ten
+    of the levels of `factors`, within a `block` (a task, tuned separately). Runs are divided into `folds` (default: up to ten
     within blocks, where the scatter between blocks includes that of the choice; else two, see WIDENED): by `seed`
-    where there is one, else by their number among the repetitions of a setting. In each fold an arm is judged by its runs
+    if there is one, else by their number among the repetitions of a setting. In each fold an arm is judged by its runs
     at the setting whose mean over the other folds is best; a failed run counts there as the worst value of its
     block. So no run is judged by a choice that it took part in, and no arm gains by having tried more values
     (chosen and judged on the same runs, the best of k values is too good by up to √(2 ln k) standard errors).
 
     Where an arm has one run a setting, it is judged by the run that it was chosen by, which is noted; this needs
-    blocks, between which the scatter is measured. Raises InputError where there are none.
+    blocks, between which the scatter is measured. Raises InputError if there are none.
     """
     setting, ordered, notes = _settings(frame, settings, used | failed)
     here = (used | failed) & setting.notna().to_numpy()
@@ -104,7 +104,7 @@ def tune(
 def _settings(
     frame: pd.DataFrame, names: Sequence[str], here: NDArray[np.bool_]
 ) -> tuple[pd.Series, list[str], list[str]]:
-    """Each run's setting [n] as text, NaN where it has none; all of them in order; notes on ranges."""
+    """Each run's setting [n] as text, NaN if it has none; all of them in order; notes on ranges."""
     columns, notes = [], []
     for name in names:
         found = numbers(frame[name])
@@ -134,7 +134,7 @@ def _settings(
 
 
 def _joined(columns: Sequence[pd.Series], separator: str) -> pd.Series:
-    """The columns as one text a row, NaN where one is missing."""
+    """The columns as one text per row, NaN if one is missing."""
     joined = columns[0]
     for column in columns[1:]:
         joined = joined + separator + column
@@ -195,7 +195,7 @@ def _choices(table: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
 
 
 def _summary(choices: pd.DataFrame, name: str, folds: int, *, blocks: bool) -> list[str]:
-    """What was chosen for each arm; arms that were tried at fewer values; best values at the end of their range."""
+    """Notes: the choice for each arm, arms tried at fewer values, best values at the end of their range."""
     main = choices.drop_duplicates(["block", "arm"])
     parts = []
     for arm, rows in main.groupby("arm", sort=True):

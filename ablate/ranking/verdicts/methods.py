@@ -1,4 +1,4 @@
-"""The paragraph for a paper's checklist, written from what was declared and what was run."""
+"""The methods paragraph for a paper, generated from the declaration and the runs."""
 
 from __future__ import annotations
 

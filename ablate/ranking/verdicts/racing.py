@@ -64,7 +64,7 @@ class RaceRow:
 
 @dataclass(frozen=True, slots=True)
 class Race:
-    """Where a race stands. `needed`: pairs that each undecided arm needs for the next look, `reference_needed` the same for
+    """The state of a race. `needed`: pairs that each undecided arm needs for the next look, `reference_needed` the same for
     the reference (both 0 when the race is over)."""
 
     rows: Mapping[str, RaceRow]
@@ -175,7 +175,7 @@ def _word(code: int, effect: float, margin: float) -> str:
 
 
 def more_pairs(effect: RaceRow, level: float, family: int, margin: float) -> int | None:
-    """The pairs, beyond those there are, at which the present estimate would be decided; None where none would."""
+    """The pairs, beyond those there are, at which the present estimate would be decided; None if none would."""
     if not (np.isfinite(effect.effect) and effect.se > 0):
         return None
     pairs = np.unique(np.geomspace(effect.pairs + 1, MOST_PAIRS, 200).astype(int))

@@ -22,7 +22,7 @@ COLUMNS = (
 )  # fmt: skip
 ESTIMANDS = ("add-one", "toggle", "average", "drop-one", "exploratory")
 CLAIMS_BESIDE = ("average", "drop-one", "add-one", "toggle")
-"""Claims stand beside the first of these that a table has."""
+"""Claims are shown with the first of these that a table has."""
 _CLASSES = (
     "helps", "helps a little", "undecided", "no measurable effect", "hurts a little", "hurts", "exploratory",
 )  # fmt: skip
@@ -31,7 +31,7 @@ _CLAIM_WORDS = {"helps": "as claimed", "hurts": "contrary to the claim"}
 
 
 class ClaimMetric(NamedTuple):
-    """What a trick promises: a column of the table of runs, and where it is to go."""
+    """A trick's claim: a column of the table of runs, and its direction."""
 
     metric: str
     direction: Literal["up", "down", "same"]

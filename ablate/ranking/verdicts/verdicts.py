@@ -115,7 +115,7 @@ def _more_runs(
 
 
 def _forecast(needed: int | None, budget: int | None, wave_runs: int | None) -> str:
-    """What it would take to decide; `budget` None: no plan of looks limits it."""
+    """The number of runs that would decide; `budget` None: not limited by a plan of looks."""
     if needed is None:
         return NOT_DECIDABLE
     waves = f" ({needed // wave_runs} wave{'s' if needed > wave_runs else ''})" if wave_runs else ""
@@ -124,7 +124,7 @@ def _forecast(needed: int | None, budget: int | None, wave_runs: int | None) -> 
 
 
 def _size(code: int, effect: float, half: float, margin: float) -> str:
-    """How a certain effect stands to the margin."""
+    """The relation of a certain effect to the margin."""
     if code and effect - half >= margin:
         return "by at least the margin"
     if code and effect + half <= margin:
