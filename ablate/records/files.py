@@ -1,4 +1,4 @@
-"""Atomic file writes: temporary file → fsync → rename → fsync of the folder.
+"""Reading the user's files, and atomic writes: temporary file → fsync → rename → fsync of the folder.
 
 The temporary file is a hidden sibling (`.NAME.PID.tmp`), because a rename is atomic only within one file
 system. After a failure it is removed and the old file is unchanged; after `kill -9` it may be left behind,
@@ -26,6 +26,18 @@ _HINTS = {
     errno.EISDIR: "a folder of that name exists",
     errno.ENAMETOOLONG: "choose a shorter name",
 }
+
+
+def read_input(path: Path) -> bytes:
+    """The content of a file that the user named. Raises InputError."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise InputError(
+            f"there is no file {path}", hint="give its path from the folder you are in"
+        ) from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror})") from error
 
 
 def cache_folder() -> Path:

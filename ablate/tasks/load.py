@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from ablate.records.errors import InputError, unknown
+from ablate.records.files import read_input
 from ablate.tasks.builtin import builtin
 from ablate.tasks.image_folder import image_task
 from ablate.tasks.table_file import is_table, table_task
@@ -35,7 +36,7 @@ def load(name: str) -> Task:
     path, attribute = _parted(name)
     if path is None:
         return builtin(name)
-    content = _read(path)
+    content = read_input(path)
     with repeatable():
         module = _imported(path, content)
         task = getattr(module, attribute, None)
@@ -74,17 +75,6 @@ def _parted(name: str) -> tuple[Path | None, str]:
         error.message,
         hint=f"{error.hint}; your own task is named as my_task.py:task, a table as data.csv:COLUMN",
     )
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise InputError(
-            f"there is no file {path}", hint="give its path from the folder you are in"
-        ) from error
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror})") from error
 
 
 def _imported(path: Path, content: bytes) -> ModuleType:

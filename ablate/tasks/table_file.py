@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ablate.records.errors import InputError
+from ablate.records.files import read_input
 from ablate.tasks.frame import frame_arguments
 from ablate.tasks.task import Task
 
@@ -30,7 +31,7 @@ def table_task(name: str) -> Task:
     """
     file, column = (name, "") if name.lower().endswith(SUFFIXES) else name.rpartition(":")[::2]
     path = Path(file)
-    content = _content(path)
+    content = read_input(path)
     table = _frame(path, content)
     if not column:
         names = ", ".join(map(str, table.columns[:12])) + (", …" if len(table.columns) > 12 else "")
@@ -39,17 +40,6 @@ def table_task(name: str) -> Task:
     name_of_file = path.stem if path.stem.isidentifier() else f"table-{path.stem}".replace(" ", "-")
     digest = hashlib.sha256(content).hexdigest()
     return task.but(title=f"{column} of {path.name}").called(name_of_file, source=name, source_sha256=digest)
-
-
-def _content(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise InputError(
-            f"there is no file {path}", hint="give its path from the folder you are in"
-        ) from error
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror})") from error
 
 
 def _frame(path: Path, content: bytes) -> pd.DataFrame:

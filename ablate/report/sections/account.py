@@ -12,10 +12,8 @@ from ablate.report.data import PLACEBO, ReportData
 from ablate.report.numbers import NONE, Units, count, duration, missing, plural, significant
 from ablate.report.plots import costs as cost_plots
 from ablate.report.plots import diagnostics as diagnostic_plots
-from ablate.report.sections import tuned
+from ablate.report.sections import Content, tuned
 from ablate.report.verdict import label, recipe_rows
-
-Content = dict[str, Any]
 
 
 def header(data: ReportData) -> list[tuple[str, str]]:

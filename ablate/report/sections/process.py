@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
@@ -16,10 +14,10 @@ from ablate.report.plots import lr_find as lr_find_plots
 from ablate.report.plots import search as search_plots
 from ablate.report.plots.parallel import Axis, parallel
 from ablate.report.plots.picture import Picture
+from ablate.report.sections import Content
 from ablate.report.slices import Slice
 from ablate.report.verdict import search_slices
 
-Content = dict[str, Any]
 _FIRST_SLICES = 8
 _FEWEST = 3
 _AXES = 7

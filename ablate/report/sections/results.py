@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
@@ -15,10 +13,9 @@ from ablate.report.numbers import Units, missing, plural, significant
 from ablate.report.plots import confirm, forest
 from ablate.report.plots.picture import Picture
 from ablate.report.ranking_rows import ranking_rows
-from ablate.report.sections import tuned
+from ablate.report.sections import Content, tuned
 from ablate.report.verdict import label, labels, main_rows, recipe_rows
 
-Content = dict[str, Any]
 _ESTIMANDS = {
     "average": "Average effect: the mean difference a trick makes over all combinations of the others in the designed array "
     "(its Banzhaf value).",

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ablate.report import external, tables
 from ablate.report.data import ReportData
+from ablate.report.sections import Content
 
 
-def source(data: ReportData) -> dict[str, Any]:
+def source(data: ReportData) -> Content:
     """The section on the origin of runs of another program."""
     return {"facts": external.source_facts(data), "scatter": tables.scatter(data)}

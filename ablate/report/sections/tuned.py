@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ablate.analysis.as_it_is import surgery_facts
 from ablate.report import tables
 from ablate.report.action import margin_text, recommended_recipe
@@ -11,11 +9,10 @@ from ablate.report.data import PLACEBO, ReportData
 from ablate.report.numbers import count, plural, significant
 from ablate.report.plots import tuned as plots
 from ablate.report.plots.tuning_curves import tuning_curves
+from ablate.report.sections import Content
 from ablate.report.tables import Table
 from ablate.report.tuned_rows import REFERENCES, by_trick, left_out, references, tuned_rows
 from ablate.report.verdict import recipe_rows
-
-Content = dict[str, Any]
 
 
 def ranking(data: ReportData) -> Content:
