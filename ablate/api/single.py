@@ -24,7 +24,7 @@ from ablate.records.run import Result, Run
 from ablate.study.recipes import read_recipe
 
 if TYPE_CHECKING:
-    from ablate.protocol.anywhere.record import Found
+    from ablate.protocol.anywhere.record import LRFindResult
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def lr_find(
     criterion: str = "",
     force: bool = False,
     **settings: Any,
-) -> LearningRate | Found:
+) -> LearningRate | LRFindResult:
     """Find a sound learning rate and weight decay in six steps. Task, model and data: as for `study`.
 
     A step that fails ends the protocol unless `force`; the result then has `passed` False and says what to try.

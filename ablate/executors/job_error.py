@@ -32,11 +32,11 @@ class JobError(Exception):
     def of(cls, error: Exception) -> JobError:
         text = " ".join(str(error).split())[:200]
         message = f"{type(error).__name__}: {text}" if text else type(error).__name__
-        location, is_internal = blamed(error)
+        location, is_internal = error_location(error)
         return cls(message, location, is_internal, "".join(traceback.format_exception(error)))
 
 
-def blamed(error: BaseException) -> tuple[str, bool]:
+def error_location(error: BaseException) -> tuple[str, bool]:
     """(`file:line`, whether the file is ablate's) of the innermost frame outside of libraries."""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         file = Path(frame.filename)

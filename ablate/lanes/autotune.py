@@ -77,18 +77,18 @@ def measured(context: TaskContext, recipe: Recipe, budget: float) -> Choice:
     usual = context.kernel
     best: dict[tuple[str, int], Timing] = {}
     for _ in range(ROUNDS):
-        for kernel in dict.fromkeys((usual, context.look.other)):
+        for kernel in dict.fromkeys((usual, context.probe.other)):
             for row in rising(context.with_kernel(kernel), recipe, budget):
                 before = best.get((row.kernel, row.lanes), row)
                 best[row.kernel, row.lanes] = min(row, before, key=lambda timing: timing.seconds)
     rows = tuple(best.values())
-    kernel, lanes = best_of(rows, usual, budget, fewest=context.look.large)
+    kernel, lanes = best_of(rows, usual, budget, fewest=context.probe.large)
     return Choice(kernel, lanes, "measured", rows)
 
 
 def counts(context: TaskContext) -> tuple[int, ...]:
     """The numbers of lanes to measure, increasing."""
-    return (LARGE if context.look.large else LANES)[context.device.type]
+    return (LARGE if context.probe.large else LANES)[context.device.type]
 
 
 def rising(context: TaskContext, recipe: Recipe, budget: float) -> list[Timing]:
@@ -97,7 +97,7 @@ def rising(context: TaskContext, recipe: Recipe, budget: float) -> list[Timing]:
     for lanes in counts(context):
         if rows and rows[-1].bytes * SLACK * lanes > budget:
             break
-        if context.look.large and len(rows) > 1 and rows[-1].seconds * NEARLY > rows[-2].seconds:
+        if context.probe.large and len(rows) > 1 and rows[-1].seconds * NEARLY > rows[-2].seconds:
             break
         try:
             rows.append(timed(context, recipe, lanes))

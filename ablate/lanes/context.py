@@ -36,7 +36,7 @@ class TaskContext:
     splits: dict[str, DeviceSplit]
     observed: Observed
     parameters: tuple[str, ...]
-    look: ModelProbe
+    probe: ModelProbe
     left_alone: tuple[str, ...] = ()
     held: Inventory = field(default_factory=Inventory)
     clock: Clock = field(default_factory=Clock, compare=False)
@@ -50,13 +50,13 @@ class TaskContext:
     @property
     def kernel(self) -> str:
         """The name of the kernel."""
-        return self.look.kernel
+        return self.probe.kernel
 
     def with_kernel(self, name: str) -> TaskContext:
         """This context with another kernel."""
-        before = self.look
+        before = self.probe
         other = before.kernel if name == before.other else before.other
-        return replace(self, look=replace(before, kernel=name, other=other))
+        return replace(self, probe=replace(before, kernel=name, other=other))
 
     @property
     def layer_infos(self) -> tuple[LayerInfo, ...]:
@@ -70,7 +70,7 @@ class TaskContext:
     @property
     def solo(self) -> str:
         """Why lanes must run one at a time; empty if they need not."""
-        return self.look.solo
+        return self.probe.solo
 
     @classmethod
     def of(
@@ -84,8 +84,10 @@ class TaskContext:
         alone = left_alone(module, observed.layer_infos)
         layers = inventory(module, observed)
         net = open_net(module, example, observed)
-        look = ModelProbe.at(
+        probe = ModelProbe.at(
             net, build_module(task.model, 0, example), task.train.x[:PROBED], device, task.batch_size, kernel
         )
         names = tuple(spec.name for spec in net.specs().values())
-        return cls(task, catalogue, device, device_splits(task, device), observed, names, look, alone, layers)
+        return cls(
+            task, catalogue, device, device_splits(task, device), observed, names, probe, alone, layers
+        )

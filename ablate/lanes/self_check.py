@@ -29,7 +29,7 @@ ROWS = 64
 LR, MOMENTUM, DECAY = 0.01, 0.9, 0.05
 """Weight decay makes a zero gradient differ from an absent one."""
 
-Found = dict[str, Tensor | None]
+StepResults = dict[str, Tensor | None]
 """Losses, outputs in evaluation, and how far each parameter and buffer has moved, by name."""
 
 
@@ -38,7 +38,7 @@ def self_checked(context: TaskContext) -> tuple[TaskContext, str]:
 
     Raises AblateError if not even the loop kernel does, InputError if two plain loops differ from each other.
     """
-    seeds = [0] if context.solo or context.look.large else [0, 1]
+    seeds = [0] if context.solo or context.probe.large else [0, 1]
     expected = [plain(context, seed) for seed in seeds]
     reasons: list[str] = []
     for kernel in candidates(context):
@@ -77,7 +77,7 @@ def candidates(context: TaskContext) -> list[str]:
     ]
 
 
-def by_kernel(context: TaskContext, seeds: list[int]) -> list[Found]:
+def by_kernel(context: TaskContext, seeds: list[int]) -> list[StepResults]:
     """The engine's result for the runs of `seeds`, as lanes of one group."""
     tricks = {"momentum": {"lr": LR, "momentum": MOMENTUM}, "weight_decay": {"decay": DECAY}}
     recipe = Recipe.of(context.catalogue, tricks)
@@ -92,11 +92,11 @@ def by_kernel(context: TaskContext, seeds: list[int]) -> list[Found]:
     changes = []
     for lane in range(len(seeds)):
         after = _state(trainer.model(lane))
-        changes.append(_found(losses[:, lane], outputs[lane], before[lane], after))
+        changes.append(_results(losses[:, lane], outputs[lane], before[lane], after))
     return changes
 
 
-def plain(context: TaskContext, seed: int) -> Found:
+def plain(context: TaskContext, seed: int) -> StepResults:
     """The result of a plain torch loop."""
     task, device = context.task, context.device
     module = build_module(task.model, seed, task.train.x[:2]).to(device)
@@ -112,7 +112,7 @@ def plain(context: TaskContext, seed: int) -> Found:
     def outputs(x: Tensor, key: Tensor) -> Tensor:
         for dropout in dropouts:
             dropout.begin(key)
-        if not context.look.reseed:
+        if not context.probe.reseed:
             return _columns(module(x.clone()))
         with repeatable(int(key) & 0x7FFFFFFF):
             return _columns(module(x.clone()))
@@ -132,7 +132,7 @@ def plain(context: TaskContext, seed: int) -> Found:
     module.eval()
     with torch.no_grad():
         evaluated = outputs(context.splits["validation"].x[:ROWS].to(device), seeds[0])
-    return _found(torch.stack(losses), evaluated, before, _state(module))
+    return _results(torch.stack(losses), evaluated, before, _state(module))
 
 
 def counted_dropouts(context: TaskContext) -> list[str]:
@@ -140,7 +140,9 @@ def counted_dropouts(context: TaskContext) -> list[str]:
     return [info.path for info in context.layer_infos if info.kind is nn.Dropout]
 
 
-def _found(losses: Tensor, outputs: Tensor, before: dict[str, Tensor], after: dict[str, Tensor]) -> Found:
+def _results(
+    losses: Tensor, outputs: Tensor, before: dict[str, Tensor], after: dict[str, Tensor]
+) -> StepResults:
     moved = {
         f"change of '{name}'": value - before[name] if name in before else value
         for name, value in after.items()

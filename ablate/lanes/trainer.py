@@ -50,10 +50,10 @@ class Trainer:
         nets = lane_models(context, self.group, runs)
         layout, names = build.layout_of(nets, context.parameters)
         self.weights = build.initial(nets, names, layout).to(context.device)
-        look = context.look
+        probe = context.probe
         self.forward = lower(
-            look.kernel, nets, names, channels_last=look.channels_last,
-            reseed=repeatable if look.reseed else None, traceable=look.traceable,
+            probe.kernel, nets, names, channels_last=probe.channels_last,
+            reseed=repeatable if probe.reseed else None, traceable=probe.traceable,
         )  # fmt: skip
         self.leaves = self._leaves()
         self.optimizers = Optimizers(self.group, self.weights, self.leaves.frozen)
@@ -188,7 +188,7 @@ class Trainer:
         with ExitStack() as stack:
             for active, context in self.group.ports("context"):
                 stack.enter_context(context(active.settings, x.device))
-            given = x.clone() if self.context.look.writes_input else x
+            given = x.clone() if self.context.probe.writes_input else x
             outputs = (forward or self.forward)(weights, given, keys, training)
         outputs = outputs.to(torch.float32)
         return outputs.unsqueeze(-1) if outputs.ndim == 2 else outputs

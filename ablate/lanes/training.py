@@ -213,7 +213,7 @@ class Training:
         stops = self._stops()
         alive = self.trainer.alive.tolist()
         pruned = self._pruned(ages)
-        self.untrained.look(runs, self.trainer.weights)
+        self.untrained.update(runs, self.trainer.weights)
         keep, over = [], {}
         for lane, run in enumerate(runs):
             finite = isfinite(self.traces[run.identity].curves[LOSS][-1])

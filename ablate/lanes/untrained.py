@@ -21,7 +21,7 @@ class Untrained:
         """`weights`: the initial ones of `runs`, in their order."""
         self.initial |= {run.identity: row.clone() for run, row in zip(runs, weights.flat, strict=True)}
 
-    def look(self, runs: Sequence[Run], weights: LaneTensors) -> None:
+    def update(self, runs: Sequence[Run], weights: LaneTensors) -> None:
         """Forget the runs that have moved by now."""
         for run, row in zip(runs, weights.flat, strict=True):
             if run.identity in self.initial and not torch.equal(self.initial[run.identity], row):

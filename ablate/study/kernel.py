@@ -86,7 +86,7 @@ def choose(
     if fixed is not None and lanes:
         return context.with_kernel(fixed), Choice(fixed, lanes, "given")
     room = budget(memory, context.device, workers)
-    timed = context if fixed in (None, context.kernel, context.look.other) else context.with_kernel(fixed)
+    timed = context if fixed in (None, context.kernel, context.probe.other) else context.with_kernel(fixed)
     key = key_of(timed, recipe, room if memory else 0.0)
     choice = remembered(key)
     if choice is None:
@@ -117,7 +117,7 @@ def slower_because(context: TaskContext) -> str:
     return why_not_compiled() if context.kernel == "batched" and context.device.type == "cpu" else ""
 
 
-def untouched(paths: Sequence[str]) -> str:
+def left_alone_note(paths: Sequence[str]) -> str:
     """The note on layers that tricks leave alone."""
     shown = ", ".join(f"'{path}'" for path in paths[:3]) + (
         f" and {len(paths) - 3} more" if len(paths) > 3 else ""
@@ -131,7 +131,7 @@ def key_of(context: TaskContext, recipe: Recipe, room: float) -> str:
     layers = [(info.kind.__name__, info.input[1:], info.output[1:]) for info in context.layer_infos]
     about = [
         cpu_name(), os.cpu_count(), gpu, str(context.device), torch.__version__, context.parameters, layers,
-        context.task.batch_size, str(context.splits["train"].x.dtype), recipe.to_dict(), room, context.kernel, context.look.other,
+        context.task.batch_size, str(context.splits["train"].x.dtype), recipe.to_dict(), room, context.kernel, context.probe.other,
         counts(context),
     ]  # fmt: skip
     return hashlib.sha256(json.dumps(about, default=str).encode()).hexdigest()[:32]

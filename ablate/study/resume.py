@@ -29,7 +29,7 @@ from ablate.records.names import check_name
 from ablate.records.study import StudyFile
 from ablate.records.study_rank import ConfirmSection, RankSection
 from ablate.study.environment import device_of, environment
-from ablate.study.kernel import choose, slower_because, untouched
+from ablate.study.kernel import choose, left_alone_note, slower_because
 from ablate.study.progress import Progress, Silent
 from ablate.study.session import Session
 from ablate.study.study_diff import difference, what_to_type
@@ -143,7 +143,7 @@ def session_of(
     if context.solo:
         progress.say(f"the model cannot be vmapped ({context.solo}): lanes run one at a time (K = 1)")
     if context.left_alone:
-        progress.say(untouched(context.left_alone))
+        progress.say(left_alone_note(context.left_alone))
     path = options.studies / f"{opened.name}.db"
     workers = worker_count(options, device)
     begun = kernel_begun(path)

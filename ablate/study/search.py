@@ -71,7 +71,7 @@ def sizes_of(
         context.device.type,
         trials,
         solo=bool(context.solo),
-        large=context.look.large,
+        large=context.probe.large,
         lanes=lanes,
     )
 

@@ -70,14 +70,14 @@ def train_single(
     else:
         if why:
             say(why)
-        if not context.look.resumable:
+        if not context.probe.resumable:
             say(
                 f"an interrupted run begins again: a checkpoint does not hold all of the model's state ({context.solo})"
             )
         training = Training(context, [run], splits, report, keep_weights=True)
     while not training.done:
         training.epoch()
-        if not training.done and context.look.resumable:
+        if not training.done and context.probe.resumable:
             checkpoint.save(checkpoint_file, training)
     result = training.results[run.identity]
     checkpoint_file.unlink(missing_ok=True)

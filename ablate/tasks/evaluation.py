@@ -16,9 +16,9 @@ from torch import Tensor
 
 from ablate.tasks.criteria.code import CriterionCode
 from ablate.tasks.criteria.dense import Dense
+from ablate.tasks.custom_loss import CustomLoss
+from ablate.tasks.custom_metrics import CustomMetric
 from ablate.tasks.metrics import tree_sum
-from ablate.tasks.own_loss import OwnLoss
-from ablate.tasks.own_metrics import OwnMetric
 
 ROWS = 512
 
@@ -34,8 +34,8 @@ class Evaluation:
     code: CriterionCode
     example: Tensor
     batch_size: int
-    loss: OwnLoss | None = None
-    own: tuple[OwnMetric, ...] = ()
+    loss: CustomLoss | None = None
+    own: tuple[CustomMetric, ...] = ()
 
     @property
     def dense(self) -> bool:

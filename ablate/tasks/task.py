@@ -15,6 +15,8 @@ from ablate.records.errors import InputError, unknown
 from ablate.records.trick import REQUIREMENTS
 from ablate.tasks.criteria.code import code_of
 from ablate.tasks.criteria.dense import Dense
+from ablate.tasks.custom_loss import CustomLoss, checked_loss, criterion_of
+from ablate.tasks.custom_metrics import CustomMetric, custom_metrics
 from ablate.tasks.evaluation import Evaluation
 from ablate.tasks.given import KINDS, Kind, kind_of, positive, splits_of
 from ablate.tasks.loaders import batch_size_of
@@ -26,8 +28,6 @@ from ablate.tasks.metric_table import (
     metric_info,
     selection_metric,
 )
-from ablate.tasks.own_loss import OwnLoss, checked_loss, criterion_of
-from ablate.tasks.own_metrics import OwnMetric, own_metrics
 from ablate.tasks.packing import Adapted, OutputForm, output_form, returns_several
 from ablate.tasks.requirements import lacking
 from ablate.tasks.split import Split, data_sha256
@@ -97,7 +97,7 @@ class Task:
     output: str | int | None
     encode: Callable[[Any], Any] | None
     loss: Callable[[Any, Any], Any] | None
-    metrics: Mapping[str, OwnMetric]
+    metrics: Mapping[str, CustomMetric]
     workers: int | None
 
     def __init__(
@@ -131,7 +131,7 @@ class Task:
             raise InputError(f"model must be a function that makes a module, not {what}", hint=hint)
         loss = checked_loss(loss)
         criterion = criterion_of(criterion, loss)
-        custom = own_metrics(metrics, criterion)
+        custom = custom_metrics(metrics, criterion)
         if kind is not None and kind not in KINDS:
             raise unknown("kind", str(kind), KINDS)
         if name and not NAME.fullmatch(name):
@@ -243,7 +243,7 @@ class Task:
         loss = None
         if self.loss is not None:
             form = self.output_form
-            loss = OwnLoss(self.loss, form.shape, form.packing, self.train.target_packing)
+            loss = CustomLoss(self.loss, form.shape, form.packing, self.train.target_packing)
         example = self.train.y[: min(self.batch_size, len(self.train))]
         return Evaluation(
             code_of(self.criterion), example, self.batch_size, loss, tuple(self.metrics.values())

@@ -125,7 +125,7 @@ def test_a_study_stays_with_its_kernel(context: TaskContext, recipe: Recipe, cac
         choose(context, recipe, kernel="vmap", begun=begun)
     with pytest.raises(InputError, match="kernel"):
         choose(context, recipe, kernel="fast")
-    alone = replace(context, look=replace(context.look, solo="it branches on data", kernel="loop"))
+    alone = replace(context, probe=replace(context.probe, solo="it branches on data", kernel="loop"))
     assert choose(alone, recipe)[1].lanes == 1
     with pytest.raises(InputError, match="cannot be vmapped"):
         choose(alone, recipe, kernel="vmap")

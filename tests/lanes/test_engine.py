@@ -72,7 +72,7 @@ def test_kernels_are_chosen_by_the_model():
     digits = load("digits")
     wide = digits.but(batch_size=4 * digits.batch_size)
     large = TaskContext.of(wide, CATALOGUE, CPU)
-    assert large.look.large, "one lane fills a core's cache"
+    assert large.probe.large, "one lane fills a core's cache"
     assert large.kernel == "compiled"
     for name, other in (("digits", "loop"), ("breast-cancer", "loop")):
         task = load(name)

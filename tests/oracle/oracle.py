@@ -103,14 +103,14 @@ def expected(name: str, rows: int = TRAIN, *, exactly: bool = False) -> Record:
             return PlainSgd(parameters, LR)
         return torch.optim.SGD(parameters, LR, momentum=MOMENTUM, weight_decay=DECAY)
 
-    look = context.look
+    probe = context.probe
     return trained(
         context.task,
         run_of(context),
         sgd,
         counted=counted_dropouts(context),
-        draws=look.reseed,
-        channels_last=exactly and look.channels_last,
+        draws=probe.reseed,
+        channels_last=exactly and probe.channels_last,
     )
 
 

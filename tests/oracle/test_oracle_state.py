@@ -33,7 +33,7 @@ NAMES = [pytest.param(name, marks=() if name in QUICKLY else pytest.mark.slow_or
 @pytest.mark.parametrize("name", NAMES)
 def test_a_resumed_run_is_the_run_bit_for_bit(name: str) -> None:
     context = context_of(name, QUICK)
-    if not context.look.resumable:
+    if not context.probe.resumable:
         pytest.skip("a checkpoint does not hold all of the model's state, and none is kept")
     run = run_of(context)
     whole = Training(context, [run], ("validation",), keep_weights=True)
@@ -51,7 +51,7 @@ def test_a_resumed_run_is_the_run_bit_for_bit(name: str) -> None:
 
 @pytest.mark.parametrize("name", NOT_RESUMABLE)
 def test_state_that_a_checkpoint_cannot_hold_is_noticed(name: str) -> None:
-    assert not context_of(name).look.resumable
+    assert not context_of(name).probe.resumable
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -65,7 +65,7 @@ def test_the_users_class_takes_the_weights_and_computes_the_same(name: str, tmp_
     if name != "late_buffer":  # which torch does not load into a fresh module either
         fresh.load_state_dict(load_file(tmp_path / "w"), strict=True)
     saved_all = set(dict(fresh.named_buffers())) <= set(fresh.state_dict())
-    if context.look.reseed or not context.look.resumable or not saved_all:
+    if context.probe.reseed or not context.probe.resumable or not saved_all:
         return  # it draws, or computes from state that a state dict does not hold
     x = context.task.validation.x
     with torch.no_grad():

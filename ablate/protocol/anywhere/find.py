@@ -23,8 +23,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from ablate.protocol.anywhere import first_steps
 from ablate.protocol.anywhere.loop import Loop, OptimizerFactory, PlainRun
 from ablate.protocol.anywhere.objective import LossFunction, example_losses
-from ablate.protocol.anywhere.record import Found, Trial, step_of
-from ablate.protocol.anywhere.untouched import untouched
+from ablate.protocol.anywhere.record import LRFindResult, Trial, step_of
+from ablate.protocol.anywhere.restoring import restored
 from ablate.protocol.baseline import half_decades, round_rate
 from ablate.protocol.chosen import verdict
 from ablate.protocol.guess import PairedTest, one_sided
@@ -51,7 +51,7 @@ def lr_find(
     batch_size: int = BATCH,
     seed: int = 0,
     say: Callable[[str], None] = lambda line: None,
-) -> Found:
+) -> LRFindResult:
     """A learning rate for `model` with `optimizer`. Model, loaders and random generators are restored.
 
     model: any module; every run starts from its current weights.
@@ -69,13 +69,13 @@ def lr_find(
     _check(model, epochs)
     device = next(model.parameters()).device
     started = time.perf_counter()
-    with untouched(model, [train, validation]) as state:
+    with restored(model, [train, validation]) as state:
         loop = Loop(model, state, train, validation, optimizer, loss, device)
         name = getattr(getattr(optimizer, "func", optimizer), "__name__", type(optimizer).__name__)
         answer = Answer()
         steps = tuple(_steps(loop, answer, name, epochs, rates, budget, seed, say))
     seconds = time.perf_counter() - started
-    return Found(answer.rate, name, answer.trials, answer.guess, steps, seconds)
+    return LRFindResult(answer.rate, name, answer.trials, answer.guess, steps, seconds)
 
 
 @dataclass

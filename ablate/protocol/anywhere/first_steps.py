@@ -13,7 +13,7 @@ from torch import Tensor
 from ablate.protocol.anywhere.loop import Loop
 from ablate.protocol.anywhere.objective import best_constant, default_loss, evaluate_batch, split_batch
 from ablate.protocol.anywhere.record import step_of
-from ablate.protocol.anywhere.untouched import to_device
+from ablate.protocol.anywhere.restoring import to_device
 from ablate.protocol.baseline import round_rate
 from ablate.protocol.initial_loss import ABSURD, HIGH
 from ablate.protocol.loss_drop import STEPS, Drop, drop_of, no_drop

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ablate.protocol.anywhere.objective import LossFunction, evaluate_batch
-from ablate.protocol.anywhere.untouched import ModelState, generators_of, seed_everything, to_device
+from ablate.protocol.anywhere.restoring import ModelState, generators_of, seed_everything, to_device
 from ablate.protocol.short_runs import LossTrace
 
 OptimizerFactory = Callable[..., torch.optim.Optimizer]

@@ -25,7 +25,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Found:
+class LRFindResult:
     """The answer of `ablate.lr_find`.
 
     `learning_rate`: None if no rate gave a model that is better than a guess. `optimizer`: its class's name.
@@ -55,7 +55,7 @@ class Found:
     def __repr__(self) -> str:
         rate = "none" if self.learning_rate is None else f"{self.learning_rate:g}"
         worst = f", {self.findings[0].message}" if self.verdict != "pass" else ""
-        return f"Found(learning_rate={rate}, optimizer={self.optimizer}, {self.verdict}{worst})"
+        return f"LRFindResult(learning_rate={rate}, optimizer={self.optimizer}, {self.verdict}{worst})"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; null for numbers that are not finite."""

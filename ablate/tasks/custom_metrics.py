@@ -26,7 +26,7 @@ FORM = '{"NAME": (function, "maximize")}, or "minimize"'
 
 
 @dataclass(frozen=True)
-class OwnMetric:
+class CustomMetric:
     """A metric by its name and direction. function: `(outputs, targets)` -> a number, or a torchmetrics object."""
 
     metric: Metric
@@ -66,7 +66,7 @@ def _updated(metric: Any, outputs: Any, targets: Any) -> Any:
     return value
 
 
-def own_metrics(given: Any, criterion: Criterion) -> dict[str, OwnMetric]:
+def custom_metrics(given: Any, criterion: Criterion) -> dict[str, CustomMetric]:
     """The task's `metrics` by name. Raises InputError for a name that is taken or an unknown direction."""
     if given is None:
         return {}
@@ -76,14 +76,14 @@ def own_metrics(given: Any, criterion: Criterion) -> dict[str, OwnMetric]:
             raise InputError(f"metrics: {name!r} cannot name a metric", hint="use letters, digits and '_'")
         if name in METRICS[criterion]:
             raise InputError(f"metrics: '{name}' is measured already", hint="give it another name")
-        if isinstance(value, OwnMetric):
+        if isinstance(value, CustomMetric):
             checked[name] = value
             continue
         function, direction = value if isinstance(value, tuple) and len(value) == 2 else (value, None)
         if isinstance(function, type) or not callable(function):
             what = f"the class {function.__name__}" if isinstance(function, type) else repr(function)
             raise InputError(f"metrics: '{name}' is {what}, not a function", hint=f"write metrics={FORM}")
-        checked[name] = OwnMetric(
+        checked[name] = CustomMetric(
             Metric(name, _direction(name, function, direction), "the task's own"), function
         )
     return checked

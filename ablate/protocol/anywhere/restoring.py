@@ -65,7 +65,7 @@ def seed_everything(seed: int, generators: Sequence[torch.Generator]) -> None:
 
 
 @contextmanager
-def untouched(model: nn.Module, loaders: Sequence[Any]) -> Iterator[ModelState]:
+def restored(model: nn.Module, loaders: Sequence[Any]) -> Iterator[ModelState]:
     """Context in which the model may be trained; on exit, also after an error, model, loaders and generators are restored."""
     state, generators = ModelState(model), generators_of(loaders)
     saved = [generator.get_state() for generator in generators]

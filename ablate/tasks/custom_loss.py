@@ -55,7 +55,7 @@ def criterion_of(given: str | None, loss: Callable[[Any, Any], Any] | None) -> C
 
 
 @dataclass(frozen=True)
-class OwnLoss:
+class CustomLoss:
     """A user's loss on packed tensors.
 
     shape: of one example's outputs as the model returns them. outputs, targets: how they are packed; None if they are

@@ -8,8 +8,8 @@ from torch import nn
 
 from ablate.records.errors import InputError
 from ablate.tasks.check import check
+from ablate.tasks.custom_loss import CustomLoss
 from ablate.tasks.describe import prior_loss
-from ablate.tasks.own_loss import OwnLoss
 from ablate.tasks.task import Task
 
 G = torch.Generator().manual_seed(0)
@@ -73,7 +73,7 @@ def test_beside_a_criterion_the_loss_is_handed_labels_and_the_metrics_stay():
     ("loss", "target"), [(nn.CrossEntropyLoss, Y), (nn.PoissonNLLLoss, X[:, 0]), (nn.HuberLoss, X[:, 0])]
 )
 def test_lanes_have_the_bits_that_each_has_alone(loss, target, reduction):
-    made = OwnLoss(loss(reduction=reduction), (3,) if loss is nn.CrossEntropyLoss else ())
+    made = CustomLoss(loss(reduction=reduction), (3,) if loss is nn.CrossEntropyLoss else ())
     outputs, targets = torch.randn(4, 40, *made.shape, generator=G), target.expand(4, -1)
     together = made.of_lanes(outputs, targets, together=made.vmaps(target))
     assert torch.equal(together, torch.stack([made(one, target) for one in outputs]))
@@ -86,7 +86,7 @@ def test_what_vmap_cannot_take_goes_lane_by_lane():
     def with_item(outputs, targets):
         return F.cross_entropy(outputs, targets) * (2.0 if outputs.abs().max().item() > 1 else 1.0)
 
-    made = OwnLoss(with_item, (3,))
+    made = CustomLoss(with_item, (3,))
     assert not made.vmaps(Y)
     assert task(loss=with_item).evaluation.together is False
     outputs = torch.randn(2, 40, 3, generator=G)
