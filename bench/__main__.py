@@ -1,14 +1,14 @@
-"""`make bench`: all speed benchmarks. Each part is a command of its own with options for sizes.
+"""`make bench`: all speed benchmarks. Each part is also a separate command with options for sizes.
 
 python -m bench.trials    (a, b) trials per hour of a whole search against a plain Optuna + DataLoader loop
 python -m bench.grids     (c) lr-find's grids against the same runs one after another
-python -m bench.lanes     (d, f) a run's step alone, fused, in processes, as others train it; share of the roofline
-python -m bench.search    (e) search and ledger a trial (--overhead); what the search finds (--regret)
+python -m bench.lanes     (d, f) a run's step alone, in lanes, in processes and in reference loops; share of the roofline
+python -m bench.search    (e) search and ledger per trial (--overhead); regret of the search (--regret)
 python -m bench.growth    (g) scaling with trials, lanes and runs
 python -m bench.kernels   CPU time of a step under each kernel (not part of make bench)
 python -m bench.quality   the search's result at equal wall time, on three real tasks (an hour; not part of make bench)
 
-Where there is a CUDA GPU all of them train on it (`--device cpu`: not), (a) and (b) also on Fashion-MNIST, with an absolute
+If there is a CUDA GPU all of them train on it (`--device cpu`: not), (a) and (b) also on Fashion-MNIST, with an absolute
 time for 100 trials × 10 epochs. `python -m bench --keep` also writes the lines to bench/results/DEVICE.txt; `--trials` and
 `--repeats` size it, `--list` says what would run.
 """
@@ -65,7 +65,7 @@ def parts(kind: str, device: str, *, trials: int = 0, repeats: int = 3) -> tuple
 
 
 def run(part: Part, tell: Callable[[str], None]) -> int:
-    """Run a part in a process of its own and pass on its lines; returns its exit code."""
+    """Run a part in a separate process and print its lines; returns its exit code."""
     tell(f"\n# {part}\n")
     if part.without:
         tell(f"left out: {part.without}\n")

@@ -98,7 +98,7 @@ def drive(folder: Path, executor: str, pipe: Connection) -> None:
 
 
 def start(folder: Path, executor: str) -> tuple[BaseProcess, Connection]:
-    """Start a driver in a process of its own, forked from a server that has imported torch."""
+    """Start a driver in a separate process, forked from a server that has imported torch."""
     context = multiprocessing.get_context("forkserver")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=drive, args=(folder, executor, theirs))
@@ -241,7 +241,7 @@ def uninterrupted(folder: Path, executor: str) -> tuple[list[Row], float]:
 def finish(folder: Path, executor: str, acknowledged: set[str]) -> float:
     """Run the study in `folder` to its end; the seconds until its report began.
 
-    Raises RuntimeError where the driver fails or hangs.
+    Raises RuntimeError if the driver fails or hangs.
     """
     began = time.monotonic()
     moments: dict[str, float] = {}
@@ -288,7 +288,7 @@ def chaos(folder: Path, kills: int, executors: tuple[str, ...], seed: int = 0) -
 
 
 def kill(folder: Path, executor: str, after: float, acknowledged: set[str], count: Count) -> tuple[bool, str]:
-    """Start a driver and kill it `after` so many seconds; returns whether that was before its end, and its stage."""
+    """Start a driver and kill it `after` seconds; returns whether that was before its end, and its stage."""
     process, pipe = start(folder, executor)
     stage = listen(pipe, time.monotonic() + after, acknowledged)
     assert process.pid is not None

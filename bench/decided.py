@@ -1,6 +1,6 @@
 """python -m bench.decided: which tricks get a verdict from `ablate study`, on six tasks and several study seeds.
 
-Each study is a process of its own with its default budget. Printed as Markdown: a row for every study (tricks and rows
+Each study is a separate process with its default budget. Printed as Markdown: a row for every study (tricks and rows
 decided, runs, seconds of each stage and in all), then for every task a row for each trick and reference with its verdict
 by seed and the largest difference between two seeds. `--tasks`, `--seeds`, `--trials` size it; what is there is not run
 again, so that the command can be stopped.

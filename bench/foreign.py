@@ -1,10 +1,10 @@
-"""`python -m bench.foreign`: networks as people bring them, trained by ablate and by a plain torch loop.
+"""`python -m bench.foreign`: networks in various styles of code, trained by ablate and by a plain torch loop.
 
-Six networks that nobody tuned for this program (`bench/foreign_networks.py`), each with made-up data and one recipe (SGD with
+Six networks that were not tuned for ablate (`bench/foreign_networks.py`), each with synthetic data and one recipe (SGD with
 momentum). The plain loop is `DataLoader` and `torch.optim`, one trial after another. On the other side the kernel and the
 number of lanes are those that `lanes/autotune.py` measures and chooses, as a study has them; a trial is training and the
 validation after every epoch on both sides. Both run on one thread and their CPU time is compared, so that other
-work on the machine does not count; building the models counts on both sides, choosing the kernel is told apart.
+work on the machine does not count; building the models counts on both sides; choosing the kernel is reported separately.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ ROOM = 1 << 31
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """CPU seconds a trial on both sides, by repeat; `choosing`: CPU seconds that measuring the kernels took, once a study."""
+    """CPU seconds per trial on both sides, by repeat; `choosing`: CPU seconds of measuring the kernels, once per study."""
 
     name: str
     parameters: int

@@ -1,4 +1,4 @@
-"""Six networks in the patterns of other people's code, as tasks with made-up data of three classes."""
+"""Six networks in common styles of code, as tasks with synthetic data of three classes."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class BertLayer(nn.Module):
 
 
 class Bert(nn.Module):
-    """Written out as in many repositories: post-norm layers, dropout, a pooler on the first token."""
+    """Hand-written as in many repositories: post-norm layers, dropout, a pooler on the first token."""
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()

@@ -1,9 +1,9 @@
 """`python -m bench.grids`: lr-find's grids as lanes, against the same runs one after another.
 
 ablate runs `ablate study TASK --stages lr-find`; the ledger then says which runs that were (learning rate, weight
-decay, epochs), and the plain loop of bench/plain.py trains those, on the same device. Two times are told: the grids alone
+decay, epochs), and the plain loop of bench/plain.py trains those, on the same device. Two times are reported: the grids alone
 (from the first run sent to the last received, bench/timed_study.py, against the plain loop's own time), and whole processes,
-in which lr-find also does its first three steps and a range test, which the other side is spared. On a GPU the plain loop
+in which lr-find also does its first three steps and a range test, unlike the other side. On a GPU the plain loop
 trains one epoch before its clock starts, as the range test makes the device ready for ablate's grids.
 """
 
@@ -60,7 +60,7 @@ def grid(folder: Path) -> list[Row]:
 
 
 def plain(task: str, folder: Path, device: torch.device) -> Seconds:
-    """The same runs in a process of their own, one after another."""
+    """The same runs in a separate process, one after another."""
     file = folder / "grid.json"
     file.write_text(json.dumps(grid(folder)), encoding="utf-8")
     command = [
@@ -99,7 +99,7 @@ def one_after_another(task: Task, rows: list[Row], device: torch.device) -> floa
 
 
 def report(task: str, runs: int, other: list[Seconds], ours: list[Seconds], kind: str) -> Iterator[str]:
-    """What came out, line by line. `kind`: of the device."""
+    """The results as lines. `kind`: of the device."""
     yield f"{task}: {runs} runs ({common.target(common.targets(kind).grids)} for the grids alone)"
     for index, what in enumerate(("grids alone", "whole processes")):
         theirs, mine = ([times[index] for times in side] for side in (other, ours))

@@ -45,7 +45,7 @@ Point = tuple[int, float]
 
 
 def by_trials(repeats: int, device: str) -> dict[str, list[Point]]:
-    """ms a trial of sampling and of the ledger."""
+    """ms per trial of sampling and of the ledger."""
     costs: dict[str, list[Point]] = {"sampling, ms a trial": [], "ledger, ms a trial": []}
     for trials in TRIALS:
         spent = [overhead(trials, seed, device=device) for seed in range(repeats)]
@@ -55,7 +55,7 @@ def by_trials(repeats: int, device: str) -> dict[str, list[Point]]:
 
 
 def by_lanes(device: torch.device) -> dict[str, list[Point]]:
-    """ms a lane and step, an MLP on breast-cancer, one thread; on a GPU one graph a step, where it can be captured."""
+    """ms per lane and step, an MLP on breast-cancer, one thread; on a GPU one graph per step, if it can be captured."""
     torch.set_num_threads(1)
     context = TaskContext.of(load("breast-cancer"), registry(), device)
     clock = time.process_time if device.type == "cpu" else time.perf_counter
@@ -80,7 +80,7 @@ def by_lanes(device: torch.device) -> dict[str, list[Point]]:
 
 
 def by_runs() -> dict[str, list[Point]]:
-    """Milliseconds and kilobytes a run of the report."""
+    """Milliseconds and kilobytes of the report per run."""
     sys.path.append(str(Path(__file__).parent.parent / "tests" / "report"))
     from report_synthetic import Synthetic
 

@@ -1,7 +1,7 @@
 """`python -m bench.kernels`: CPU time of a training step under each kernel.
 
 Groups of K runs as a search makes them: recipes drawn from the space of bench/plain.py, at the task's own batch size. The kernels
-take turns. Time is the process's CPU time in one thread, in milliseconds a step of the whole group, so that other work on
+take turns. Time is the process's CPU time in one thread, in milliseconds per step of the whole group, so that other work on
 the machine counts little.
 """
 
@@ -67,7 +67,7 @@ def trainer_of(context: TaskContext, lanes: int, seed: int) -> Trainer:
 
 
 def milliseconds(trainer: Trainer, steps: int) -> float:
-    """CPU time a step, of the fastest step."""
+    """CPU time of the fastest step."""
     times = []
     for _ in range(steps):
         started = time.process_time()

@@ -10,7 +10,7 @@ For each task the same recipe (SGD with momentum, as many learning rates as lane
 - processes (CPU): K lanes in each of as many processes as there are cores
 
 With `--bf16` (asked for on a GPU unless `--no-bf16`) a second table has products in bfloat16 on both sides: `torch.autocast`
-there, the trick `amp` here. Milliseconds are wall time a step of one run, medians of `--repeats`, the sides taken in turn.
+there, the trick `amp` here. Milliseconds are wall time per step of one run, medians of `--repeats`, the sides taken in turn.
 The roofline is the run's floating-point operations (counted by torch) over the fastest matrix product measured on all
 cores or the GPU (there with TF32, torch's default for convolutions).
 """
@@ -78,7 +78,7 @@ def peak(device: torch.device, *, bf16: bool) -> float:
 
 
 def sides(reference: str, device: torch.device, *, bf16: bool = False) -> tuple[TaskContext, dict[str, Side]]:
-    """What is timed, by name: the reference loops, then ablate."""
+    """The timed sides by name: the reference loops, then ablate."""
     task, cores = load(reference), os.cpu_count() or 1
     context, choice = choose(
         TaskContext.of(task, registry(), device),
@@ -103,8 +103,8 @@ def sides(reference: str, device: torch.device, *, bf16: bool = False) -> tuple[
 
 
 def lines(times: dict[str, list[float]], least: float, kind: str) -> Iterator[str]:
-    """A line a side of its milliseconds `times`, the last of which are ours; `least`: milliseconds by the roofline. Where a
-    solo loop was graphed, a line on how many times as fast it is than that."""
+    """A line per side of its milliseconds `times`, the last of which are ours; `least`: milliseconds by the roofline. Where a
+    solo loop was graphed, a line with the speed-up over that."""
     base = median(times["plain"])
     for name, row in times.items():
         milliseconds = median(row)

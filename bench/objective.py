@@ -1,6 +1,6 @@
-"""A synthetic objective over a whole search space: closed form, no training, its optimum known well enough.
+"""A synthetic objective over a whole search space: closed form, no training, with an approximately known optimum.
 
-A quarter of the tricks help, a quarter hurt, half do next to nothing; every setting has an optimum of its own
+A quarter of the tricks help, a quarter hurt, half do next to nothing; every setting has an optimum
 somewhere inside its range; as many pairs of tricks interact as there are tricks; a learning rate far above its
 optimum diverges. Observed values carry noise.
 """
@@ -26,7 +26,7 @@ from ablate.study.resume import Options, find
 
 NOISE = 0.3
 DIVERGES = 0.45
-"""So far above its optimum, in shares of its range, a learning rate diverges."""
+"""Distance above its optimum, as a fraction of its range, at which a learning rate diverges."""
 
 
 @lru_cache(maxsize=1)
@@ -40,7 +40,7 @@ def whole_space() -> Space:
 
 @dataclass(frozen=True)
 class Setting:
-    """How one dimension counts: `values` of its choices, or −`curvature` · (share of its range − `optimum`)²."""
+    """The contribution of one dimension: `values` of its choices, or −`curvature` · (share of its range − `optimum`)²."""
 
     dimension: Dimension
     values: tuple[float, ...] = ()
@@ -55,7 +55,7 @@ class Setting:
         return (value - dimension.low) / (dimension.high - dimension.low)
 
     def score(self, value: Value) -> float:
-        """0 at the best, below everywhere else."""
+        """0 at the optimum, negative elsewhere."""
         if self.values:
             return self.values[self.dimension.choices.index(value)] - max(self.values)
         return -self.curvature * (self.share(float(value)) - self.optimum) ** 2

@@ -1,7 +1,7 @@
-"""The baseline of the benchmarks: a plain Optuna + DataLoader + torch.optim loop, as a good practitioner writes it.
+"""The baseline of the benchmarks: a plain Optuna + DataLoader + torch.optim loop, written as good practice suggests.
 
 One trial after another, PyTorch's own modules, optimizers, schedulers and losses; no pruning. It knows the tricks
-of `SHARED`, which is the space that both sides search. On a GPU the model stands there, and batches go there from pinned
+of `SHARED`, which is the space that both sides search. On a GPU the model is there, and batches are copied from pinned
 memory while the host goes on; the data is in memory, where worker processes of a DataLoader cost more than they save.
 """
 
@@ -28,7 +28,7 @@ optimizer = {{ name = "momentum", lr = 0.03, momentum = 0.9 }}
 include = [{", ".join(f'"{name}"' for name in SHARED)}]
 batch_size.size = {{ low = 32, high = 256 }}
 """
-"""The same space in a study file's words."""
+"""The same space as a section of a study file."""
 CPU = torch.device("cpu")
 SIZES = (32, 64, 128, 256)
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
@@ -69,7 +69,7 @@ def norm_of(kind: str, layer: nn.Module) -> list[nn.Module]:
 
 
 def model_of(task: Task, settings: dict[str, Any]) -> nn.Module:
-    """The task's own nn.Sequential with normalisation, activation and dropout put in."""
+    """The task's own nn.Sequential with normalisation, activation and dropout inserted."""
     plain = list(task.model().children())
     last = max(i for i, layer in enumerate(plain) if isinstance(layer, nn.Linear))
     layers: list[nn.Module] = []
@@ -91,7 +91,7 @@ def train(
     device: torch.device = CPU,
 ) -> float:
     """Validation accuracy after the task's epochs. `watch(epoch, accuracy)` may end it by raising. Nothing is still
-    under way on the device when it returns: the accuracy is a number of the host's."""
+    `watch(epoch, accuracy)` may end it by raising. Nothing is still: the accuracy is a number of the host's."""
     torch.manual_seed(seed)
     model = model_of(task, settings).to(device)
     held_out = task.validation.x.to(device), task.validation.y.to(device)

@@ -1,6 +1,6 @@
 """`python -m bench.quality`: the result of a search in equal wall time, against Optuna with one trial at a time.
 
-Both sides search the space of `bench.plain.SHARED` for the same seconds, as processes of their own with all their
+Both sides search the space of `bench.plain.SHARED` for the same seconds, as separate processes with all their
 start-up: `ablate study --stages search` with successive halving (two workers of one thread), and a loop of Optuna's
 TPE with its MedianPruner (torch's default threads), taken in turn. Then, off the clock, each side's three best
 trials are trained again on two fresh seeds, the best mean is chosen, and the chosen recipe is trained on three
@@ -32,7 +32,7 @@ from bench.plain import SPACE, suggest
 from bench.plain import train as train_plain
 
 TASKS = {"digits": 200, "breast-cancer": 400, "fashion": 100}
-"""Task -> trials that our side is asked for: more than it can train in the time."""
+"""Task -> trials requested of our side: more than it can train in the time."""
 FASHION = """
 from ablate.tasks.load import load
 from ablate.tasks.task import Task
