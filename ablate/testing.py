@@ -24,12 +24,11 @@ from ablate.lanes.context import TaskContext
 from ablate.lanes.group import grouped
 from ablate.lanes.trainer import Trainer
 from ablate.records.errors import did_you_mean
-from ablate.records.trick import OPTIMIZER, Trick
+from ablate.records.trick import OPTIMIZER, PLACEBO, Trick
 from ablate.trick_suite import STEPS, Suite, acting, advance, assert_same_lane, lane_state, suite, variants
 
 PATIENCE = 200
 """Steps after which a trick that waits for a low loss must have acted."""
-PLACEBO = "placebo"
 NEIGHBOUR_SEED = 9
 """Seed of the run without the trick that is trained as a lane among those with it."""
 

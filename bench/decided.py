@@ -21,7 +21,7 @@ import torch
 
 from ablate.analysis.tuned_arms import counts
 from ablate.ledger.store import Ledger
-from ablate.ranking.designs.design import PLACEBO
+from ablate.records.trick import PLACEBO
 from ablate.study.environment import environment
 
 TASKS = (

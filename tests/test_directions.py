@@ -24,7 +24,7 @@ MAY = {
     "ranking": {"records"},
     "search": {"records"},
     "protocol": {"lanes", "catalogue", "tasks", "records"},
-    "analysis": {"ranking", "ledger", "report", "records"},
+    "analysis": {"ranking", "ledger", "records"},
     "report": {"analysis", "ranking", "ledger", "catalogue", "records"},
     "study": {
         "report", "analysis", "ranking", "search", "protocol", "executors", "lanes", "kernels", "catalogue", "tasks", "ledger",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ablate.records.document import Document
 from ablate.records.study_rank import NONE
 from ablate.records.trick import Trick
 
@@ -21,8 +22,6 @@ OWN = {
     "weight normalisation": "weight norm",
 }
 """A trick's name, slot or requirement -> the part of the model that it changes."""
-
-Document = dict[str, Any]
 
 
 def held_parts(surgery: Mapping[str, Any]) -> frozenset[str]:

@@ -15,11 +15,11 @@ from ablate.ranking.designs.design import Design
 from ablate.ranking.estimation.coding import lines
 from ablate.ranking.verdicts.ranking_table import ClaimMetric, claim_effects
 from ablate.records.claim_metrics import COSTS, STEPS_TO_TARGET
+from ablate.records.document import Document
 from ablate.records.errors import InputError
 from ablate.records.recipe import Recipe
 from ablate.records.run import Outcome
 from ablate.records.trick import Claim, Trick
-from ablate.report.data import Document
 
 STEPS = f"validation/{STEPS_TO_TARGET}"
 BEFORE = ("lr-find", "search", "select", "pilot", "retune")

@@ -16,9 +16,9 @@ from ablate.ranking.designs.design import RESERVED, Factor
 from ablate.ranking.estimation.dispersion import mann_whitney
 from ablate.ranking.estimation.paired import paired
 from ablate.ranking.verdicts.verdicts import verdicts
+from ablate.records.document import Document
 from ablate.records.errors import InputError
 from ablate.records.recipe import Recipe
-from ablate.report.data import Document
 
 WINNER, BASELINE, WITHOUT = "winner", "baseline", "without "
 

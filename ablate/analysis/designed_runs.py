@@ -18,8 +18,8 @@ from ablate.ranking.estimation.coding import lines
 from ablate.ranking.verdicts.methods import methods_paragraph
 from ablate.ranking.verdicts.ranking_table import ClaimMetric, claim_effects
 from ablate.ranking.verdicts.verdicts import decided
+from ablate.records.document import Document
 from ablate.records.errors import InputError
-from ablate.report.data import Document
 
 ESTIMANDS = {"screening": "average", "factorial": "average", "drop-one": "drop-one", "add-one": "add-one"}
 _DECLARED = (

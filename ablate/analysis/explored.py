@@ -9,10 +9,10 @@ import pandas as pd
 from ablate.ledger.entry import Entry
 from ablate.ranking.designs.design import RESERVED, Factor
 from ablate.ranking.tables.exploratory import exploratory
+from ablate.records.document import Document
 from ablate.records.errors import InputError
 from ablate.records.recipe import Recipe
-from ablate.records.trick import Trick
-from ablate.report.data import PLACEBO, Document
+from ablate.records.trick import PLACEBO, Trick
 
 _FEWEST = 3
 

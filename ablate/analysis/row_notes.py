@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ablate.ranking.designs.design import PLACEBO, Design
+from ablate.ranking.designs.design import Design
 from ablate.ranking.estimation.analysis import Analysis
 from ablate.ranking.estimation.coding import lines
+from ablate.records.trick import PLACEBO
 
 UNTUNED = "learning rate not re-tuned for this trick"
 APART = "fixed in the array; tested apart, by paired drop-one"

@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 
 from ablate.analysis.as_it_is import WITHOUT_IT
-from ablate.ranking.designs.design import PLACEBO
+from ablate.records.document import Document
+from ablate.records.trick import PLACEBO
 
-Document = dict[str, Any]
 CONFIDENCE = 0.95
 
 

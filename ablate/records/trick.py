@@ -24,6 +24,8 @@ SEAMS: tuple[Seam, ...] = (
 )  # fmt: skip
 NEEDS_RETUNE = "needs_retune"
 """Role of a trick that shifts the best learning rate: the rank stage tunes the rate of each of its arms."""
+PLACEBO = "placebo"
+"""The trick that does nothing and is carried in every ranking."""
 OPTIMIZER = "optimizer"
 REQUIREMENTS = (
     "classification", "regression", "image", "tabular", "text", "convolution", "normalisable", "activation",

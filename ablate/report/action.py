@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ablate.analysis.tuned_arms import counts
-from ablate.report.data import PLACEBO, Document, ReportData
+from ablate.records.document import Document
+from ablate.records.trick import PLACEBO
+from ablate.report.data import ReportData
 from ablate.report.numbers import Units, missing, plural, significant
 
 

@@ -19,10 +19,11 @@ from ablate.ledger.entry import Entry
 from ablate.ledger.export import runs_rows
 from ablate.ranking.estimation.coding import lines
 from ablate.ranking.verdicts.ranking_table import ranking_table
+from ablate.records.document import Document
 from ablate.records.run import Outcome
 from ablate.records.trick import Trick
 from ablate.report.clean import clean, clean_text
-from ablate.report.data import Document, ReportData
+from ablate.report.data import ReportData
 
 
 class Source(Protocol):

@@ -5,19 +5,17 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import pandas as pd
 
+from ablate.records.document import Document
 from ablate.report.numbers import Units
 
-Document = dict[str, Any]
 RANKING_COLUMNS = (
     "trick", "level", "estimand", "metric", "direction", "effect", "low", "high", "level_of_confidence",
     "p_adjusted", "verdict", "margin", "runs", "runs_failed", "claim_metric", "claim_effect", "claim_low",
     "claim_high", "claim_verdict", "time_ratio", "memory_ratio", "note",
 )  # fmt: skip
-PLACEBO = "placebo"
 
 
 @dataclass(frozen=True)

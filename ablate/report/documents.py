@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from math import isfinite
 from typing import Any
 
+from ablate.records.document import Document
 from ablate.report.action import recommended_recipe
-from ablate.report.data import Document, ReportData
+from ablate.report.data import ReportData
 
 VERSION = 1
 

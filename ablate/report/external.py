@@ -13,8 +13,9 @@ import pandas as pd
 
 from ablate.ranking.estimation.analysis import Analysis
 from ablate.ranking.estimation.coding import lines
+from ablate.records.document import Document
 from ablate.report.clean import clean, clean_text
-from ablate.report.data import Document, ReportData
+from ablate.report.data import ReportData
 from ablate.report.numbers import count, plural, significant
 
 _STRONGEST = 6

@@ -8,8 +8,9 @@ from typing import Any
 import pandas as pd
 
 from ablate.ranking.estimation.coding import lines
+from ablate.records.trick import PLACEBO
 from ablate.report.clean import short_source
-from ablate.report.data import PLACEBO, ReportData
+from ablate.report.data import ReportData
 from ablate.report.numbers import Units, count, missing, probability, ratio
 from ablate.report.tables import rank_interval
 from ablate.report.tuned_rows import applies

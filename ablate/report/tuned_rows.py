@@ -8,8 +8,10 @@ from typing import Any
 
 from ablate.analysis.as_it_is import AS_IT_IS
 from ablate.analysis.tuned_arms import compared
+from ablate.records.document import Document
+from ablate.records.trick import PLACEBO
 from ablate.report.clean import short_source
-from ablate.report.data import PLACEBO, Document, ReportData
+from ablate.report.data import ReportData
 from ablate.report.numbers import Units, missing, plural, ratio
 
 REFERENCES = {"add-one": "on the baseline", "toggle": "in the recipe found"}

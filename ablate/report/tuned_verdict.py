@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ablate.analysis.tuned_arms import counts
+from ablate.records.trick import PLACEBO
 from ablate.report.action import undecided
-from ablate.report.data import PLACEBO, ReportData
+from ablate.report.data import ReportData
 from ablate.report.numbers import plural
 from ablate.report.tuned_rows import by_trick
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ablate.report.data import Document, ReportData
+from ablate.records.document import Document
+from ablate.report.data import ReportData
 from ablate.report.numbers import Units, missing, plural, significant
 from ablate.report.tables import Table
 

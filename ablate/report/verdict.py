@@ -10,9 +10,11 @@ import pandas as pd
 
 from ablate.analysis.designed_runs import ESTIMANDS
 from ablate.ranking.estimation.coding import lines
+from ablate.records.document import Document
+from ablate.records.trick import PLACEBO
 from ablate.report import external
 from ablate.report.action import action, is_tuned_report
-from ablate.report.data import PLACEBO, Document, ReportData
+from ablate.report.data import ReportData
 from ablate.report.numbers import NONE, Units, count, duration, plural, setting
 from ablate.report.slices import Slice, slices_of
 from ablate.report.tuned_verdict import doubts, groups, tiles

@@ -7,12 +7,13 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from ablate.ranking.designs.design import PLACEBO, Factor, with_placebo
+from ablate.ranking.designs.design import Factor, with_placebo
 from ablate.ranking.designs.waves import APART, PAIRS, apart, wave_of
 from ablate.ranking.estimation.analysis import Declaration
 from ablate.ranking.estimation.arms import analyse_arms
 from ablate.ranking.estimation.paired import paired
 from ablate.records.errors import InputError
+from ablate.records.trick import PLACEBO
 
 KINDS = ("screening", "factorial", "drop-one", "add-one")
 FACTORS = with_placebo(

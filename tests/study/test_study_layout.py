@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 
 from ablate.catalogue.registry import registry
-from ablate.ranking.designs.design import PLACEBO
 from ablate.ranking.designs.waves import wave_of
 from ablate.records.errors import InputError
 from ablate.records.recipe import Recipe, conflict
 from ablate.records.study_rank import RankSection
+from ablate.records.trick import PLACEBO
 from ablate.study.ranking.array_stage import for_kind
 from ablate.study.ranking.candidates import HARDLY
 from ablate.study.ranking.factors import ONLY_ONE, array

@@ -12,11 +12,11 @@ from study_samples import TABULAR, Heard, place, timeless
 
 from ablate.analysis.tuned_arms import counts
 from ablate.catalogue.registry import registry
-from ablate.ranking.designs.design import PLACEBO
 from ablate.ranking.designs.racing import Racing
 from ablate.records.errors import InputError
 from ablate.records.recipe import Recipe
 from ablate.records.run import Outcome
+from ablate.records.trick import PLACEBO
 from ablate.study.ranking.arms import Arm, arms_of, rate_of, with_rate
 from ablate.study.ranking.budget import FLOOR, LEVELS, after_tuning, check_budget, divide, expected, runs_of
 from ablate.study.ranking.lean import rungs_of

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 import numpy as np
 
 from ablate.records.errors import InputError, unknown
+from ablate.records.trick import PLACEBO
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Role = Literal["ordinary", "must_have", "conditional", "needs_retune"]
 Kind = Literal["tuned", "screening", "factorial", "drop-one", "add-one", "pilot"]
-PLACEBO = "placebo"
 RESERVED = ("run", "seed", "block", "wave", "outcome")
 _VERSION = 1
 

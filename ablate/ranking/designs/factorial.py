@@ -7,7 +7,6 @@ from itertools import product
 from math import prod
 
 from ablate.ranking.designs.design import (
-    PLACEBO,
     Design,
     Factor,
     Kind,
@@ -17,6 +16,7 @@ from ablate.ranking.designs.design import (
     training_seed,
 )
 from ablate.records.errors import InputError, unknown
+from ablate.records.trick import PLACEBO
 
 LARGEST_FACTORIAL = 4096
 

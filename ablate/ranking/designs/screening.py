@@ -9,10 +9,11 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from ablate.ranking.designs.design import PLACEBO, Design, Factor, Row, check_factors, rows_of
+from ablate.ranking.designs.design import Design, Factor, Row, check_factors, rows_of
 from ablate.ranking.designs.factorial import combinations, parity
 from ablate.ranking.designs.hadamard import hadamard, order_above
 from ablate.records.errors import InputError
+from ablate.records.trick import PLACEBO
 
 SMALLEST_WAVE = 16
 _CANDIDATES = 200

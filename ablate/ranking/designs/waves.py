@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import prod
 
-from ablate.ranking.designs.design import PLACEBO, Design, Factor, Kind, training_seed
+from ablate.ranking.designs.design import Design, Factor, Kind, training_seed
 from ablate.ranking.designs.factorial import add_one, drop_one, full_factorial
 from ablate.ranking.designs.screening import SMALLEST_WAVE, screening
 from ablate.records.errors import InputError
+from ablate.records.trick import PLACEBO
 
 PAIRS = 5
 """Paired seeds of a wave of drop-one or add-one: fewer leave a t interval too few degrees of freedom."""

@@ -10,13 +10,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ablate.ranking.designs.design import PLACEBO, Factor
+from ablate.ranking.designs.design import Factor
 from ablate.ranking.designs.factorial import shipped_levels
 from ablate.ranking.estimation.analysis import Analysis, Declaration, analyse
 from ablate.ranking.estimation.coding import lines
 from ablate.ranking.estimation.effects import fit_effects
 from ablate.ranking.estimation.paired import paired
 from ablate.ranking.verdicts.verdicts import verdicts
+from ablate.records.trick import PLACEBO
 
 _ESTIMATES = (
     "effect",

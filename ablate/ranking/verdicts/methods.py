@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ablate.ranking.designs.design import PLACEBO, Design
+from ablate.ranking.designs.design import Design
 from ablate.ranking.estimation.analysis import Analysis
+from ablate.records.trick import PLACEBO
 
 _AVERAGE = (
     "between runs with and without it, averaged over the settings of all other tricks (the Banzhaf value)",

@@ -7,7 +7,6 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from ablate.ranking.designs.design import PLACEBO
 from ablate.ranking.estimation.coding import lines
 from ablate.ranking.verdicts.sequential import (
     MARGIN_IN_SIGMA,
@@ -19,6 +18,7 @@ from ablate.ranking.verdicts.sequential import (
     two_sided,
 )
 from ablate.records.errors import InputError
+from ablate.records.trick import PLACEBO
 
 Verdict = Literal["helps", "hurts", "no measurable effect", "undecided", "exploratory"]
 _WORDS: dict[int, Verdict] = {1: "helps", -1: "hurts", 0: "no measurable effect", 2: "undecided"}

@@ -9,8 +9,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from ablate.records.document import Document
+from ablate.records.trick import PLACEBO
 from ablate.report.clean import shorten
-from ablate.report.data import PLACEBO, Document
 from ablate.report.numbers import Units, significant
 from ablate.report.plots.axes import finite, plain_numbers, zero_line
 from ablate.report.plots.forest import MARKS

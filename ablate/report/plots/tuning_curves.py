@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from ablate.records.document import Document
 from ablate.report.clean import shorten
-from ablate.report.data import Document
 from ablate.report.numbers import Units
 from ablate.report.plots.axes import finite, log_axis, plain_numbers
 from ablate.report.plots.palette import BLUE, GREY, INK, PAPER

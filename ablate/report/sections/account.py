@@ -6,9 +6,10 @@ import json
 from typing import Any
 
 from ablate.analysis.as_it_is import surgery_facts
+from ablate.records.trick import PLACEBO
 from ablate.report import tables, tuning
 from ablate.report.action import is_tuned_report
-from ablate.report.data import PLACEBO, ReportData
+from ablate.report.data import ReportData
 from ablate.report.numbers import NONE, Units, count, duration, missing, plural, significant
 from ablate.report.plots import costs as cost_plots
 from ablate.report.plots import diagnostics as diagnostic_plots

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from ablate.analysis.as_it_is import surgery_facts
+from ablate.records.trick import PLACEBO
 from ablate.report import tables
 from ablate.report.action import margin_text, recommended_recipe
-from ablate.report.data import PLACEBO, ReportData
+from ablate.report.data import ReportData
 from ablate.report.numbers import count, plural, significant
 from ablate.report.plots import tuned as plots
 from ablate.report.plots.tuning_curves import tuning_curves

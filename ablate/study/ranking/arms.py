@@ -8,10 +8,9 @@ from statistics import median
 from typing import Literal
 
 from ablate.analysis.as_it_is import WITHOUT_IT
-from ablate.ranking.designs.design import PLACEBO
 from ablate.records.recipe import Catalogue, Recipe, conflict
 from ablate.records.study_rank import OPTIMIZER
-from ablate.records.trick import Parameter, Trick, Value
+from ablate.records.trick import PLACEBO, Parameter, Trick, Value
 
 Estimand = Literal["add-one", "toggle"]
 REFERENCES: Mapping[Estimand, str] = {"add-one": "baseline", "toggle": "recipe"}

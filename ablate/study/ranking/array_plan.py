@@ -8,12 +8,11 @@ from math import isfinite
 from typing import Any
 
 from ablate.ledger.entry import Entry
-from ablate.ranking.designs.design import PLACEBO
 from ablate.ranking.designs.power import design_power
 from ablate.ranking.designs.screening import is_factorial
 from ablate.ranking.designs.waves import apart, check_kind, wave_of
 from ablate.records.recipe import Recipe
-from ablate.records.trick import Trick
+from ablate.records.trick import PLACEBO, Trick
 from ablate.study.ranking.array_stage import for_drops, for_kind, main_factors, tricks
 from ablate.study.ranking.candidates import Seen, best_seen
 from ablate.study.ranking.design_matrix import FactorMapping

@@ -11,12 +11,13 @@ from dataclasses import replace
 from typing import Any, cast
 
 from ablate.analysis.designed_runs import Ranked, ranked
-from ablate.ranking.designs.design import PLACEBO, Design, Factor, Kind, Row
+from ablate.ranking.designs.design import Design, Factor, Kind, Row
 from ablate.ranking.designs.screening import is_factorial
 from ablate.ranking.designs.waves import apart, check_kind, wave_of
 from ablate.ranking.verdicts.sequential import nominal_level
 from ablate.records.errors import InputError
 from ablate.records.recipe import Recipe
+from ablate.records.trick import PLACEBO
 from ablate.study.ranking.candidates import best_seen
 from ablate.study.ranking.design_matrix import FactorMapping
 from ablate.study.ranking.factors import array

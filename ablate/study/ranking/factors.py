@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ablate.ranking.designs.design import PLACEBO, Factor, Role, with_placebo
+from ablate.ranking.designs.design import Factor, Role, with_placebo
 from ablate.records.errors import InputError
 from ablate.records.recipe import Recipe
 from ablate.records.study_rank import NONE, OPTIMIZER, RankSection
-from ablate.records.trick import Trick, Value
+from ablate.records.trick import PLACEBO, Trick, Value
 from ablate.study.ranking.candidates import ASK, Seen, clash, doubt
 from ablate.study.ranking.design_matrix import OFF, ON, FactorMapping, Level
 

@@ -16,11 +16,12 @@ from typing import Any
 import pandas as pd
 
 from ablate.ledger.entry import Entry
-from ablate.ranking.designs.design import PLACEBO, Factor, effective
+from ablate.ranking.designs.design import Factor, effective
 from ablate.ranking.designs.factorial import all_at
 from ablate.ranking.designs.factorial import pilot as pilot_design
 from ablate.ranking.designs.pilot import Pilot, read_pilot
 from ablate.ranking.estimation.outcomes import classify
+from ablate.records.trick import PLACEBO
 from ablate.study.ranking.design_matrix import FactorMapping
 from ablate.study.session import Planned, Session
 

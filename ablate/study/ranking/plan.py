@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ablate.catalogue.registry import registry
-from ablate.ranking.designs.design import PLACEBO
 from ablate.records.recipe import Recipe
 from ablate.records.study_rank import DESIGN_NOTES, check_section
-from ablate.records.trick import Trick
+from ablate.records.trick import PLACEBO, Trick
 from ablate.study.ranking.arms import Arms, Estimand, arms_of
 from ablate.study.ranking.array_plan import array_plan
 from ablate.study.ranking.budget import RUNGS, auto_seconds, detectable, divide, race_runs, tuning_runs

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ablate.ranking.designs.design import PLACEBO
 from ablate.records.recipe import Recipe
+from ablate.records.trick import PLACEBO
 
 
 def same_recipe(winner: Recipe, baseline: Recipe) -> bool:

@@ -15,9 +15,10 @@ from math import isfinite
 from typing import Any
 
 from ablate.ledger.entry import Entry
-from ablate.ranking.designs.design import PLACEBO, training_seed
+from ablate.ranking.designs.design import training_seed
 from ablate.records.recipe import Recipe
 from ablate.records.run import RESPLIT, Outcome
+from ablate.records.trick import PLACEBO
 from ablate.study.budget import seconds_left
 from ablate.study.ranking.arms import REFERENCES, Arm, Arms, Estimand, arms_of, liked_settings
 from ablate.study.ranking.budget import (
