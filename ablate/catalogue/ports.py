@@ -20,7 +20,7 @@ PORTS: Mapping[str, frozenset[str]] = {
     "optimizer": frozenset({"state", "update", "decay", "scored"}),
     "schedule": frozenset({"factor"}),
     "precision": frozenset({"context", "begin", "scale", "unscale", "model"}),
-    "evaluation": frozenset({"begin", "average", "averaged", "choose", "views"}),
+    "evaluation": frozenset({"begin", "average", "averaged", "choose", "views", "ensemble"}),
 }
 
 

@@ -24,6 +24,8 @@ WORDS = {
     "dropout layer": "the model has no dropout layers that drop anything",
     "residual addition": "the model has no residual additions",
     "weight normalisation": "the model has no weight_norm or spectral_norm",
+    "upsampling": "the model has no nn.Upsample layers",
+    "imbalanced classes": "the task has no classes of different sizes",
     "classification": "the task is not a classification",
     "regression": "the task is not a regression",
     "image": "the inputs are not images",

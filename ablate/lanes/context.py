@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 import torch
+from torch import nn
 
 from ablate.catalogue.registry import Registry
 from ablate.lanes.build import build_module
@@ -45,7 +46,8 @@ class TaskContext:
         """What the tricks may know of the task, for a training of `total` steps."""
         classes, y = self.task.classes, self.splits["train"].y
         counts = None if classes is None else y.bincount(minlength=classes).to(torch.float32)
-        return Facts(counts, total_steps, steps_per_epoch)
+        tables = (f"{info.path}.weight" for info in self.layer_infos if issubclass(info.kind, nn.Embedding))
+        return Facts(counts, total_steps, steps_per_epoch, tuple(name.removeprefix(".") for name in tables))
 
     @property
     def kernel(self) -> str:

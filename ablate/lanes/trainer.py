@@ -213,13 +213,17 @@ class Trainer:
         attached = bool(self.leaves.per_lane) and lanes is None and weights is self.weights
         named, keys = self.leaves if attached else dict(weights.items()), self.seeds[chosen]
 
-        def run(x: Tensor) -> Tensor:
-            return self.outputs(named, x, keys, training=False, forward=forward)
+        def run(x: Tensor, others: LaneTensors | None = None) -> Tensor:
+            used = named if others is None else dict(others.items())
+            return self.outputs(used, x, keys, training=False, forward=forward)
 
         parts = []
         evaluation = self.context.task.evaluation
         for x, y in self.data.examples(split, chosen, evaluation.rows(self.order.batch_size)):
             outputs = run(x)
+            for active, ensemble in self.group.ports("ensemble") if views else ():
+                state = {name: tensor[chosen] for name, tensor in self.extra[active.name].items()}
+                outputs = ensemble(run, state, weights, x, outputs, active.settings.take(chosen))
             for active, view in self.group.ports("views") if views else ():
                 outputs = view(run, x, outputs, active.settings.take(chosen))
             parts.append(outputs if whole else evaluation.collect(outputs, y))

@@ -30,7 +30,8 @@ OPTIMIZER = "optimizer"
 REQUIREMENTS = (
     "classification", "regression", "image", "tabular", "text", "convolution", "normalisable", "activation",
     "embedding", "shape-preserving block", "spatial model", "continuous", "mixable", "any order", "norm layer", "dropout layer",
-    "residual addition", "weight normalisation",
+    "residual addition", "weight normalisation", "upsampling",
+    "imbalanced classes",
 )  # fmt: skip
 
 _CONDITIONAL = re.compile(r"conditional\((\w+)\)")

@@ -199,7 +199,9 @@ class Net:
             role: Role = "other"
             if isinstance(owner, nn.Embedding):
                 role = "embedding"
-            elif isinstance(owner, NORMS) or "branches" in name.split("."):
+            elif isinstance(owner, NORMS) or (
+                "branches" in name.split(".") and not isinstance(owner, AFFINE)
+            ):
                 role = "norm"
             elif parameter.ndim >= 2:
                 role = "weight"
@@ -276,6 +278,8 @@ def provides(net: Net) -> frozenset[str]:
         words.add("residual addition")
     if has_weight_norm(net.module):
         words.add("weight normalisation")
+    if net.of(nn.Upsample):
+        words.add("upsampling")
     if net.of(nn.Embedding):
         words.add("embedding")
     if any(info.input == info.output and not info.in_residual for info in hidden):

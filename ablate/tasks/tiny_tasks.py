@@ -30,7 +30,7 @@ class _Residual(nn.Module):
 
 
 def holding_tasks() -> dict[str, Task]:
-    """Tasks whose models have what some tricks remove: norms, dropout and a skip connection; weight norms."""
+    """Tasks whose models hold what some tricks act on: norms, dropout and a skip connection; weight norms; an enlargement; embeddings."""
     tasks = small_tasks()
 
     def task(name: str, model: Callable[[], nn.Module], data: Task) -> Task:
@@ -42,7 +42,25 @@ def holding_tasks() -> dict[str, Task]:
     def perceptron() -> nn.Module:
         return nn.Sequential(weight_norm(nn.Linear(5, 8)), nn.ReLU(), nn.Linear(8, 3))
 
+    def decoder() -> nn.Module:
+        return nn.Sequential(
+            nn.Conv2d(1, 4, 3, stride=2, padding=1), nn.ReLU(), nn.Upsample(scale_factor=2),
+            nn.Conv2d(4, 2, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(72, 3),
+        )  # fmt: skip
+
+    def bag_of_words() -> nn.Module:
+        return nn.Sequential(nn.Embedding(20, 4), nn.Flatten(), nn.Linear(24, 8), nn.ReLU(), nn.Linear(8, 3))
+
+    images = tasks["images"]
+    tokens = torch.randint(0, 20, (120, 6), generator=torch.Generator().manual_seed(8))
+    labels = tokens[:, 0] % 3
+    text = Task(
+        bag_of_words, (tokens[:72], labels[:72]), (tokens[72:96], labels[72:96]), (tokens[96:], labels[96:]),
+        epochs=4, batch_size=12, name="tokens",
+    )  # fmt: skip
     return {
+        "upsampling": task("upsampling", decoder, images),
+        "tokens": text,
         "residual": task("residual", _Residual, tasks["images"]),
         "weight_norm": task("weight_norm", perceptron, tasks["table"]),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,42 @@ def test_a_card_tells_what_a_practitioner_asks(name: str) -> None:
             assert " ".join(claim.contested.split()) in flat
         assert all(other in text for other in trick.conflicts)
     assert "Lineage: " in entry.description
+
+
+ARXIV = re.compile(r"https://arxiv\.org/abs/(\d\d)(0[1-9]|1[0-2])\.(\d{4}|\d{5})")
+DOI = re.compile(r"https://doi\.org/10\.\d{4,9}/\S+")
+
+
+def form_of(url: str, year: int) -> str:
+    """What is wrong with the address of a source of that year; empty where nothing is."""
+    if "arxiv.org" in url:
+        match = ARXIV.fullmatch(url)
+        if match is None:
+            return "no address of an abstract on arXiv"
+        posted = 2000 + int(match[1])
+        digits = 4 if posted < 2015 else 5
+        if len(match[3]) != digits:
+            return f"an identifier of {posted} has {digits} digits"
+        return "" if posted <= year <= posted + 2 else f"posted in {posted}, and the record says {year}"
+    if "doi.org" in url:
+        return "" if DOI.fullmatch(url) else "no DOI"
+    return "" if re.fullmatch(r"https://[\w.-]+\.\w+/\S+", url) else "no address of a page"
+
+
+@pytest.mark.parametrize("name", list(registry()))
+def test_sources_have_addresses_of_the_right_form(name: str) -> None:
+    for claim in registry()[name].claims:
+        assert form_of(claim.source.url, claim.source.year) == ""
+        for number in re.findall(r"\((?:[^()]*, )?(\d{4}\.\d{4,5})\)", claim.contested):
+            assert form_of(f"https://arxiv.org/abs/{number}", 2000 + int(number[:2])) == ""
+
+
+def test_wrong_addresses_are_found() -> None:
+    for url, year in (
+        ("https://arxiv.org/pdf/1502.03167", 2015), ("https://arxiv.org/abs/1502.0316", 2015), ("https://arxiv.org/abs/1513.03167", 2015),
+        ("https://arxiv.org/abs/1502.03167", 2019), ("https://doi.org/foo", 2019), ("http://a.b/c", 2019), ("https://jmlr.org", 2014),
+    ):  # fmt: skip
+        assert form_of(url, year), url
 
 
 def test_the_data_are_the_whole_record() -> None:

@@ -21,6 +21,7 @@ from ablate.kernels.registry import Eager, register_compiled, register_stacked, 
 from ablate.kernels.rules.norms import NORM_LAYERS
 from ablate.kernels.rules.switch_norms import norms_op
 from ablate.kernels.stacked import is_covered, layer_ops_of, stacked
+from ablate.seams.draws import calls_so_far, count_calls
 from ablate.surgery.layer_types import ACTIVATIONS, EXACT, NORMS
 from ablate.surgery.switch import Switch
 
@@ -47,9 +48,11 @@ def vmapped_switch(switch: Switch, x: Tensor) -> Tensor:
     if not (is_divided(switch) and under_vmap(x)):
         return Switch.forward(switch, x)
     lanes = lane_switches(switch)
+    calls = calls_so_far()  # each lane's draws are numbered from here, not from the lane before
 
     def lane(number: int, value: Tensor, state: Sequence[Tensor]) -> Tensor:
         lane_switch = switch if lanes is None else lanes[number]
+        count_calls(None if calls is None else dict(calls))
         with branch_binding(lane_switch).bound(state):
             return Switch.forward(lane_switch, value)
 
@@ -95,7 +98,9 @@ def stacked_switch(switch: Switch, x: Tensor) -> Tensor:
     x = match_grad_layout(x)
     parts = (x,) if len(runs.lengths) == 1 else split_lanes(x, runs.lengths)
     outputs, first = [], 0
+    calls = calls_so_far()  # as in `vmapped_switch`
     for layer, part in zip(runs.layers, parts, strict=True):
+        count_calls(None if calls is None else dict(calls))
         rows = slice(first, first + len(part))
         outputs.append(_run(switch, lanes[rows], rows, layer, part))
         first = rows.stop
@@ -167,7 +172,9 @@ def _run_eager(switch: Switch, lanes: Sequence[Switch], rows: slice, branch: nn.
             return y.movedim(2, -1) if moved else y
     columns = {number: tensor.unbind(0) for number, tensor in branch_tensors.items()}
     outputs = []
+    calls = calls_so_far()  # as in `vmapped_switch`
     for row, (lane, value) in enumerate(zip(lanes, x.unbind(0), strict=True)):
+        count_calls(None if calls is None else dict(calls))
         with branch_binding(lane).bound({number: column[row] for number, column in columns.items()}):
             outputs.append(Switch.forward(lane, value))
     return stack_lanes(outputs, x)

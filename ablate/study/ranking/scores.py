@@ -11,7 +11,7 @@ from ablate.records.run import Outcome
 
 LAST = 3
 """Evaluations whose mean a run counts for: on digits this halves the variance of an effect (design notes, 11 arms × 512 runs)."""
-FINAL_PORTS = ("choose", "views")
+FINAL_PORTS = ("choose", "views", "ensemble")
 """Tricks with one of these score other weights or other outputs than the curves show."""
 
 

@@ -1,0 +1,115 @@
+"""Spectral normalisation: each layer's weights are divided by their largest singular value, so that the layer stretches no input by more than one.
+
+    Ŵ = W / σ,    σ = uᵀ W v;    in training, before: v ← Wᵀu / ‖Wᵀu‖, u ← W v / ‖W v‖
+
+Shapes: W is one lane's weight `[O, I, …]`, taken as a matrix `[O, n]`; u `[O]` and v `[n]` are buffers that follow the singular vectors by one power iteration
+a step, no gradient through them. They begin with `WARM` iterations from a random u. The kernel of a convolution is normalised as that matrix, which bounds
+the layer's Lipschitz constant up to a factor (Sedghi et al. 2018). It acts on every hidden convolution and linear layer.
+Products with u and v are sums over rows that lie together in memory: torch's matrix-vector product rounds one matrix otherwise than several.
+Lineage: Miyato et al. 2018, algorithm 1 and equation 8; `torch.nn.utils.parametrizations.spectral_norm`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from ablate.records.trick import Claim, Source, Trick
+from ablate.surgery.layers import Gate
+from ablate.surgery.net import Net
+
+WARM = 15
+TINY = 1e-12
+
+
+def times(matrix: Tensor, vector: Tensor) -> Tensor:
+    """`[O, n]`, `[n]` -> `[O]`."""
+    return (matrix * vector).sum(dim=1)
+
+
+def unit(vector: Tensor) -> Tensor:
+    """A vector `[n]` of length one."""
+    length = vector.square()[None].sum(dim=1).sqrt()
+    return vector / length.clamp(min=TINY)
+
+
+def power_iteration(matrix: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+    """(u, v) after one more iteration on `[O, n]` from u `[O]`."""
+    v = unit(times(matrix.t().contiguous(), u))
+    return unit(times(matrix, v)), v
+
+
+def normalised(weight: Tensor, u: Tensor, v: Tensor) -> Tensor:
+    """W / (uᵀ W v), of the shape of `weight`."""
+    sigma = (u * times(weight.flatten(1), v))[None].sum(dim=1, keepdim=True)
+    return (weight.reshape(1, -1) / sigma.clamp(min=TINY)).view(weight.shape)
+
+
+class SpectralNorm(Gate):
+    u: Tensor
+    v: Tensor
+
+    def __init__(self, on: bool, weight: Tensor, generator: Generator) -> None:
+        super().__init__(on)
+        matrix = weight.detach().flatten(1)
+        u = unit(torch.randn(len(matrix), generator=generator))
+        v = torch.zeros(matrix.shape[1])
+        for _ in range(WARM):
+            u, v = power_iteration(matrix, u)
+        self.register_buffer("u", u)
+        self.register_buffer("v", v)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        if self.training:
+            with torch.no_grad():
+                u, v = power_iteration(weight.detach().flatten(1), self.u)
+                self.u.copy_(u)
+                self.v.copy_(v)
+        return torch.where(self.on > 0, normalised(weight, self.u.clone(), self.v.clone()), weight)
+
+
+def model(net: Net, p: Any) -> None:
+    for info, site in net.sites():
+        if not info.custom:
+            weight = site.layer.weight
+            assert isinstance(weight, Tensor)
+            site.weight_transforms.append(SpectralNorm(p.on, weight, p.generator))
+            net.count("spectral_norm")
+
+
+TRICK = Trick(
+    name="spectral_norm",
+    title="Spectral normalisation",
+    seam="model",
+    slot="weight",
+    applies_to=("normalisable",),
+    conflicts=("init",),
+    roles=("needs_retune",),
+    claims=(
+        Claim(
+            metric="accuracy",
+            direction="up",
+            statement="steadier training of a GAN's discriminator, and better images, than with weight clipping or a gradient penalty",
+            source=Source(
+                "Spectral Normalization for Generative Adversarial Networks",
+                "Miyato, Kataoka, Koyama, Yoshida",
+                2018,
+                "https://arxiv.org/abs/1802.05957",
+            ),
+            contested="no claim for classifiers: a layer that cannot stretch its input has less capacity",
+        ),
+        Claim(
+            metric="accuracy",
+            direction="up",
+            statement="with a penalty on the same norms a network is less sensitive to perturbed inputs, and generalises better",
+            source=Source(
+                "Spectral Norm Regularization for Improving the Generalizability of Deep Learning",
+                "Yoshida, Miyato",
+                2017,
+                "https://arxiv.org/abs/1705.10941",
+            ),
+        ),
+    ),
+)

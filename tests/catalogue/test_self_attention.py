@@ -1,0 +1,49 @@
+"""Self-attention against `torch.nn.MultiheadAttention`, forward and gradient."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from model_cases import MODELS, inputs, operated, random_shape, randomised, scaled_input
+from torch import Generator, nn
+
+from ablate.catalogue.model.self_attention import SelfAttention, head_count
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_equal_to_torchs_attention(seed: int) -> None:
+    shape = random_shape(seed, 2)
+    heads = head_count(shape[1], 1 + seed % 4)
+    mine = randomised(SelfAttention(shape[1], heads, Generator().manual_seed(seed)), seed)
+    other = nn.MultiheadAttention(shape[1], heads, bias=False, batch_first=True, dtype=torch.float64)
+    other.in_proj_weight.data.copy_(torch.cat([mine.query, mine.key, mine.value]).detach())
+    other.out_proj.weight.data.copy_(mine.output.detach())
+    x = scaled_input(shape, seed) / 10
+    one, two = x.clone().requires_grad_(), x.clone().requires_grad_()
+    rows = two.flatten(2).transpose(1, 2)
+    expected = two + other(rows, rows, rows, need_weights=False)[0].transpose(1, 2).reshape(shape)
+    found = mine(one)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+    slope = torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    gradients = torch.autograd.grad(
+        (found * slope).sum(), [one, mine.query, mine.key, mine.value, mine.output]
+    )
+    reference = torch.autograd.grad(
+        (expected * slope).sum(), [two, other.in_proj_weight, other.out_proj.weight]
+    )
+    torch.testing.assert_close(gradients[0], reference[0], rtol=1e-8, atol=1e-9)
+    torch.testing.assert_close(torch.cat(gradients[1:4]), reference[1], rtol=1e-8, atol=1e-9)
+    torch.testing.assert_close(gradients[4], reference[2], rtol=1e-8, atol=1e-9)
+
+
+def test_it_begins_as_the_model_and_is_one_block() -> None:
+    torch.manual_seed(0)
+    plain, x = MODELS["cnn"][0](), inputs("cnn", 4)
+    net = operated("self_attention", "cnn")
+    assert torch.equal(net.module(x), plain(x))
+    assert net.touched["self_attention"] == 1
+    assert "self_attention" not in operated("self_attention", "mlp").touched
+
+
+def test_heads_divide_the_channels() -> None:
+    assert [head_count(c, 4) for c in (6, 8, 7, 2)] == [3, 4, 1, 2]
