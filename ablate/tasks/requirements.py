@@ -1,14 +1,28 @@
 """What a task's own loss or its targets rule out, of the requirements that tricks have."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+BALANCED = 1.25
+"""Classes whose largest has less than so many times the training examples of the smallest are balanced."""
+
 
 def lacking(
-    criterion: str, kind: str, target_dims: int, *, custom_loss: bool, dense: bool, streams: bool
+    criterion: str,
+    kind: str,
+    target_dims: int,
+    *,
+    custom_loss: bool,
+    dense: bool,
+    streams: bool,
+    counts: Sequence[int] = (),
 ) -> dict[str, str]:
     """Words of `records.trick.REQUIREMENTS` that a task does not provide -> the reason.
 
     target_dims: dimensions of the targets y, batch included. dense: the targets are classes of tokens or pixels. streams: the training
-    examples are read when they are needed.
-    """
+    examples are read when they are needed. counts: training examples of each class of a classification.
+    """  # fmt: skip
     reasons: dict[str, str] = {}
     if streams:
         reasons["any order"] = "the training examples are streamed, in the order in which they are read"
@@ -21,6 +35,21 @@ def lacking(
     elif dense:
         reasons["classification"] = "an example has a class at every token or pixel, and none as a whole"
         reasons["mixable"] = "the targets are classes of tokens or pixels, which have no mean"
+    if not counts or "classification" in reasons:
+        reasons["imbalanced classes"] = reasons.get("classification", "the task is not a classification")
+    elif reason := balanced(counts):
+        reasons["imbalanced classes"] = reason
     if kind == "image" and target_dims > 2:
         reasons["image"] = "the targets belong to positions in the image and would have to be moved with them"
     return reasons
+
+
+def balanced(counts: Sequence[int]) -> str:
+    """Why classes with so many training examples each need no balancing; empty where they do."""
+    occurring = [count for count in counts if count]
+    least, most = min(occurring), max(occurring)
+    return (
+        f"the classes are balanced: {least} to {most} training examples each"
+        if most < BALANCED * least
+        else ""
+    )

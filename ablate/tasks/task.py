@@ -262,7 +262,7 @@ class Task:
     def provides(self) -> frozenset[str]:
         """Words of `records.trick.REQUIREMENTS` that the data provide; the model's words come from surgery."""
         continuous = self.train.x.is_floating_point() and self.train.packing is None
-        words = {self.criterion, self.kind, "mixable", "any order", *(["continuous"] if continuous else [])}
+        words = {self.criterion, self.kind, "mixable", "any order", "imbalanced classes", *(["continuous"] if continuous else [])}  # fmt: skip
         return frozenset(words & set(REQUIREMENTS)) - self.lacking.keys()
 
     @property
@@ -270,7 +270,7 @@ class Task:
         """Words of `REQUIREMENTS` that the task's loss or targets rule out -> the reason."""
         return lacking(
             self.criterion, self.kind, self.train.y.ndim, custom_loss=self.loss is not None, dense=self.dense,
-            streams=self.train.streams,
+            streams=self.train.streams, counts=self.train.y.bincount().tolist() if self.criterion == "classification" else (),
         )  # fmt: skip
 
     @property

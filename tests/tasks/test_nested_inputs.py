@@ -184,7 +184,7 @@ def test_a_dataset_of_dicts():
 
 def test_what_tricks_may_ask_of_nested_inputs():
     """Nothing that would mix or shift packed numbers."""
-    assert task_of().provides == {"classification", "mixable", "any order"}
+    assert task_of().provides == {"classification", "mixable", "any order", "imbalanced classes"}
     assert task_of().but(epochs=3).model is not None
     assert task_of().but(epochs=3).data_sha256 == task_of().data_sha256
 

@@ -51,7 +51,7 @@ TRICK = Trick(
             meaning="from equal weights (0) towards inverse class counts (1)",
         ),
     ),
-    applies_to=("classification",),
+    applies_to=("classification", "imbalanced classes"),
     claims=(
         Claim(
             metric="balanced_accuracy",

@@ -43,7 +43,7 @@ TRICK = Trick(
             "margin", 0.5, low=0.0, high=5.0, neutral=0.0, meaning="margin of the rarest class, in logits"
         ),
     ),
-    applies_to=("classification",),
+    applies_to=("classification", "imbalanced classes"),
     claims=(
         Claim(
             metric="balanced_accuracy",

@@ -38,7 +38,7 @@ TRICK = Trick(
     title="Logit adjustment",
     seam="criterion",
     parameters=(Parameter("tau", 1.0, low=0.0, high=2.0, neutral=0.0, meaning="strength of the adjustment"),),
-    applies_to=("classification",),
+    applies_to=("classification", "imbalanced classes"),
     claims=(
         Claim(
             metric="balanced_accuracy",

@@ -48,7 +48,7 @@ TRICK = Trick(
             meaning="q: 0 all classes alike, 1 as they occur",
         ),
     ),
-    applies_to=("classification", "any order"),
+    applies_to=("classification", "imbalanced classes", "any order"),
     claims=(
         Claim(
             metric="balanced_accuracy",
