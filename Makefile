@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help study test lint coverage bench chaos validate clean
+.PHONY: help study test lint coverage bench chaos validate claims mutate clean
 
 help:  ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -40,6 +40,12 @@ validate: $(VENV)/.ready  ## every oracle network with every kernel, the statist
 	$(BIN)/python -m bench.statistics.racing
 	$(BIN)/python -m bench.statistics.gold_studies
 	$(BIN)/python -m bench.statistics.real
+
+claims: $(VENV)/.ready  ## test claims of the literature by paired experiments; writes the table of docs/claims.md
+	$(BIN)/ablate claims --csv bench/results/claims.csv --page docs/claims.md
+
+mutate: $(VENV)/.ready  ## change the catalogue's mathematics in one place at a time; the tests must notice
+	$(BIN)/python -m bench.mutate
 
 chaos: $(VENV)/.ready  ## kill a running study hundreds of times and check the ledger
 	$(BIN)/python -m bench.chaos
