@@ -16,6 +16,7 @@ import typer
 
 from ablate import __version__
 from ablate.cli import (
+    claims,
     compare,
     confirm,
     doctor,
@@ -56,6 +57,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "rank": rank.rank,
     "confirm": confirm.confirm,
     "compare": compare.compare,
+    "claims": claims.claims,
     "plan": plan.plan,
     "train": train.train,
     "tricks": tricks.tricks,

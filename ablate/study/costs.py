@@ -7,6 +7,7 @@ trick take steps in turn, one lane each, so that drifts of the machine's speed a
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
@@ -45,15 +46,7 @@ def measured(session: Session, context: TaskContext, baseline: Recipe, name: str
         pair = [Trainer(context, [session.run(r, 0)]) for r in (baseline, recipe)]
     except (Conflict, NotApplicable):
         return None
-    times: tuple[list[float], list[float]] = ([], [])
-    for step in range(WARM + STEPS):
-        for trainer, taken in zip(pair, times, strict=True):
-            started = time.perf_counter()
-            trainer.step()
-            wait(context.device)
-            if step >= WARM:
-                taken.append((time.perf_counter() - started) / len(trainer.order.at(0)[0]))
-    base, with_trick = (median(taken) for taken in times)
+    base, with_trick = (median(taken) for taken in interleaved_seconds(pair))
     memory = [step_bytes(trainer) for trainer in pair]
     return {
         "trick": name,
@@ -62,6 +55,33 @@ def measured(session: Session, context: TaskContext, baseline: Recipe, name: str
         "memory_ratio": memory[1] / memory[0],
         "n": STEPS,
     }
+
+
+def compared_costs(
+    session: Session, without: Recipe, with_trick: Recipe, metric: str
+) -> tuple[list[float], list[float]]:
+    """The cost `metric` of two recipes: "time", seconds an example of each of `STEPS` steps; "memory", the bytes that a step holds, twice, since
+    they do not vary."""
+    context = TaskContext.of(session.context.task, session.context.catalogue, session.context.device, "loop")
+    with one_thread():
+        pair = [Trainer(context, [session.run(recipe, 0)]) for recipe in (without, with_trick)]
+        base, own = interleaved_seconds(pair)
+        if metric == "memory":
+            base, own = ([float(step_bytes(trainer))] * 2 for trainer in pair)
+    return base, own
+
+
+def interleaved_seconds(pair: Sequence[Trainer]) -> tuple[list[float], list[float]]:
+    """Seconds an example of `STEPS` steps of each trainer, which take turns; the first `WARM` steps do not count."""
+    times: tuple[list[float], list[float]] = ([], [])
+    for step in range(WARM + STEPS):
+        for trainer, taken in zip(pair, times, strict=True):
+            started = time.perf_counter()
+            trainer.step()
+            wait(trainer.context.device)
+            if step >= WARM:
+                taken.append((time.perf_counter() - started) / len(trainer.order.at(0)[0]))
+    return times
 
 
 def step_bytes(trainer: Trainer) -> int:

@@ -85,7 +85,7 @@ def find(given: str, options: Options) -> Opened:
     elif "/" not in given and ".py" not in given and named.is_file():
         file, name = named, check_name(given)
     else:
-        task = _checked(given)
+        task = checked_task(given)
         return Opened(
             check_name(task.name), studies.default(given), task, studies.default(given).to_toml(), given
         )
@@ -100,11 +100,11 @@ def find(given: str, options: Options) -> Opened:
     tricks = own_tricks(studies.named_tricks(text, str(file)), file.parent)
     with using_tricks(tricks):
         study = studies.parse(text, str(file), catalogue=registry())
-    task = _checked(_beside(study.task, file))
+    task = checked_task(beside(study.task, file))
     return Opened(name, study, task, text, given, tricks=tricks)
 
 
-def _checked(reference: str) -> Task:
+def checked_task(reference: str) -> Task:
     """Context: one thread, because while workers import, two threads wait for each other longer than one computes."""
     with one_thread():
         task = load(reference)
@@ -112,7 +112,7 @@ def _checked(reference: str) -> Task:
     return task
 
 
-def _beside(reference: str, file: Path) -> str:
+def beside(reference: str, file: Path) -> str:
     """The path of a study's task file: relative to the working directory, else to the study file."""
     path, colon, attribute = reference.rpartition(":")
     if (

@@ -32,7 +32,7 @@ from ablate.records.study import StudyFile
 from ablate.study.failures import Failures, worker_lost
 from ablate.study.progress import Progress
 
-DESIGNED = ("rank", "confirm", "compare")
+DESIGNED = ("rank", "confirm", "compare", "claim")
 """Stages whose runs are compared with the claims, including metrics that cost extra time to measure."""
 
 

@@ -9,6 +9,18 @@ from cli_samples import INLINE, STUDY, TASK, ablate
 
 from ablate.cli.app import COMMANDS
 
+CLAIM = """task = "tiny.py:task"
+[claim]
+trick = "sgd"
+statement = "less memory than Adam"
+metric = "memory"
+direction = "down"
+rates = "given"
+[without]
+adam = true
+[with]
+sgd = true
+"""
 LOUD = "print('hello from the task file')\n" + TASK
 
 
@@ -17,6 +29,8 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("answers")
     (folder / "tiny.py").write_text(LOUD)
     (folder / "small.toml").write_text(STUDY)
+    (folder / "claims").mkdir()
+    (folder / "claims" / "memory.toml").write_text(CLAIM)
     return folder
 
 
@@ -60,6 +74,7 @@ ANSWERS = {
     "rank": ("rank", "small.toml", *INLINE),
     "confirm": ("confirm", "small.toml", *INLINE),
     "compare": ("compare", "one.toml", "other.toml", "--task", "tiny.py:task", *INLINE),
+    "claims": ("claims", "memory", "--claims", "claims", *INLINE),
     "report": ("report", "small"),
     "doctor": ("doctor",),
 }

@@ -1,0 +1,1 @@
+"""The claims suite: claims of the literature as paired experiments."""
