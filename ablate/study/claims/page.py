@@ -44,7 +44,6 @@ def claims_page(rows: Sequence[Row]) -> str:
     told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS)
     pairs = sorted({int(row["pairs"]) for row in rows if row["metric"] not in COSTS})
     spread = f"{pairs[0]}" if len(pairs) == 1 else f"{pairs[0]} to {pairs[-1]}" if pairs else "no"
-    seconds = sum(float(row["seconds"]) for row in rows)
     return "\n".join(
         [
             "# Claims of the literature, put to the test",
@@ -53,9 +52,9 @@ def claims_page(rows: Sequence[Row]) -> str:
             "(tuned with the same number of runs, unless the claim is about a given rate), on paired seeds that tuning did not use. The claim is",
             "judged in its own metric: *supported* where the 95 % interval of the mean difference excludes zero on the claimed side (for = ≥ ≤: lies",
             "within the margin), *contradicted* where it excludes zero on the other, else *no evidence here*. These are small networks on small data: a",
-            "verdict holds for the experiment in `studies/claims/`, not for the paper's. Of twenty claims without any effect one is called wrong.",
+            "verdict holds for the experiment in `studies/claims/`, not for the paper's. Of twenty tricks without an effect, chance alone would make one seem to have one.",
             "",
-            f"{len(rows)} claims: {told}. {spread} pairs each; {sum(int(row['runs']) for row in rows)} runs, {seconds / 60:.0f} minutes of one core.",
+            f"{len(rows)} claims: {told}. {spread} pairs each, {sum(int(row['runs']) for row in rows)} runs.",
             "Made by `ablate claims --csv bench/results/claims.csv --page docs/claims.md` on a 2-core CPU; one claim: `ablate claims NAME`.",
             "",
             "| trick | claim | task | metric | without → with | effect | verdict |",
@@ -67,7 +66,8 @@ def claims_page(rows: Sequence[Row]) -> str:
 
 
 def _line(row: Row) -> str:
-    source = f"[{row['source']}]({row['url']})" if row["url"] else str(row["source"])
+    source = _short(str(row["source"]))
+    source = f"[{source}]({row['url']})" if row["url"] else source
     notes = [f"{_side(row, 'without')} → {_side(row, 'with')}"]
     failed = [int(row[key] or 0) for key in ("failed_without", "failed_with")]
     if any(failed):
@@ -85,6 +85,13 @@ def _line(row: Row) -> str:
         f"{row['metric']} {sign}", "; ".join(notes), effect_text(row), verdict,
     )  # fmt: skip
     return f"| {' | '.join(cells)} |"
+
+
+def _short(source: str) -> str:
+    """ "A, B, C 2017" -> "A et al. 2017"."""
+    authors, _, year = source.rpartition(" ")
+    names = authors.split(", ")
+    return f"{names[0]} et al. {year}" if len(names) > 2 else source
 
 
 def _side(row: Row, side: str) -> str:

@@ -52,7 +52,6 @@ class ClaimResult:
     failed: tuple[int, int]
     at_edge: bool
     runs: int
-    seconds: float
 
 
 def run_claim(session: Session, claim: ClaimFile, pairs: int, *, thorough: bool = False) -> ClaimResult:
@@ -76,7 +75,6 @@ def run_claim(session: Session, claim: ClaimFile, pairs: int, *, thorough: bool 
         costs = session.ledger.fact(COSTS) or compared_costs(session, without, with_trick, claim.metric)
         session.ledger.put(COSTS, costs)
         effect = cost_effect(*costs)
-    spent = [entry.result.seconds for entry in session.ledger.entries(scores=False)]
     return ClaimResult(
         effect,
         verdict(effect, claim.direction, claim.margin),
@@ -84,8 +82,7 @@ def run_claim(session: Session, claim: ClaimFile, pairs: int, *, thorough: bool 
         rate_of(with_trick, catalogue),
         (sum(map(failed, entries[0])), sum(map(failed, entries[1]))),
         edge,
-        len(spent),
-        sum(spent),
+        len(session.ledger.entries(scores=False)),
     )
 
 

@@ -101,7 +101,6 @@ def row_of(name: str, claim: ClaimFile, result: ClaimResult, task: str) -> Row:
         "rate_with": result.rate_with,
         "at_edge": int(result.at_edge),
         "runs": result.runs,
-        "seconds": round(result.seconds, 1),
         "source": f"{source.authors} {source.year}",
         "url": source.url,
     }
