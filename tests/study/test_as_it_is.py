@@ -91,6 +91,8 @@ def test_arms_that_change_what_the_model_holds_are_compared_with_it_as_it_is():
     ]
     assert declared["rows"] == [*rows, replaced]
     assert with_references(declared, {}, registry())["rows"] == declared["rows"]
+    begun = {"kind": "tuned", "arms": []}
+    assert with_references(begun, SURGERY, registry()) == begun, "a stage that has not looked yet"
 
 
 def test_what_was_found_and_touched_is_one_line():
