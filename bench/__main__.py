@@ -110,7 +110,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--keep", action="store_true", help="write the lines to bench/results/DEVICE.txt too")
     parser.add_argument("--list", action="store_true", help="say what would run, and run nothing")
     args = parser.parse_args(argv)
-    device = common.asked_device(args.device)
+    device = common.device_of_option(args.device)
     chosen = parts(device.type, str(device), trials=args.trials, repeats=args.repeats)
     if args.list:
         for part in chosen:

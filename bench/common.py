@@ -63,7 +63,7 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto (a GPU where there is one), cpu, cuda, cuda:1")
 
 
-def asked_device(name: str) -> torch.device:
+def device_of_option(name: str) -> torch.device:
     """The device of `--device`. Exits with a one-line message if it is unavailable."""
     try:
         return device_of(name)

@@ -77,7 +77,7 @@ def plain(task: str, folder: Path, device: torch.device) -> Seconds:
     return float(output), whole
 
 
-def one_after_another(task: Task, rows: list[Row], device: torch.device) -> float:
+def sequentially(task: Task, rows: list[Row], device: torch.device) -> float:
     """Seconds of training."""
 
     def settings(rate: float, decay: float) -> dict[str, Any]:
@@ -116,10 +116,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--one-after-another", nargs=2, metavar=("TASK", "FILE"), help=argparse.SUPPRESS)
     common.add_device(parser)
     args = parser.parse_args(argv)
-    device = common.asked_device(args.device)
-    if args.one_after_another:
-        name, file = args.one_after_another
-        print(one_after_another(load(name), json.loads(Path(file).read_text(encoding="utf-8")), device))
+    device = common.device_of_option(args.device)
+    if args.sequentially:
+        name, file = args.sequentially
+        print(sequentially(load(name), json.loads(Path(file).read_text(encoding="utf-8")), device))
         return
     print(common.hardware(device))
     print(f"lr-find, median [least, most] of n = {args.repeats}, taken in turn")

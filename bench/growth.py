@@ -119,7 +119,7 @@ def main() -> None:
     )
     common.add_device(parser)
     args = parser.parse_args()
-    device = common.asked_device(args.device)
+    device = common.device_of_option(args.device)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     print(common.hardware(device))
     print(f"n = {args.repeats} a figure of trials, 1 of runs; a step is the median of {STEPS}")

@@ -143,7 +143,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     common.add_device(parser)
     args = parser.parse_args(argv)
-    device = common.asked_device(args.device)
+    device = common.device_of_option(args.device)
     print(common.hardware(device))
     print(f"median [least, most] of n = {args.repeats}, taken in turn")
     print(LEFT_OUT)

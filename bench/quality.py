@@ -239,7 +239,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("studies/bench-quality"))
     common.add_device(parser)
     args = parser.parse_args()
-    device = common.asked_device(args.device)
+    device = common.device_of_option(args.device)
     tasks = [name for name in args.tasks if name != "fashion" or os.environ.get("ABLATE_DATA")]
     if tasks != args.tasks:
         print("fashion is left out: ABLATE_DATA does not name a folder with fashion_mnist.npz")

@@ -250,7 +250,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=20, help="objectives of the regret")
     common.add_device(parser)
     args = parser.parse_args()
-    device = common.asked_device(args.device)
+    device = common.device_of_option(args.device)
     torch.set_num_threads(1)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     print(common.hardware(device))

@@ -142,7 +142,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--own-only", action="store_true", help="ablate alone: an absolute time")
     common.add_device(parser)
     args = parser.parse_args(argv)
-    device = common.asked_device(args.device)
+    device = common.device_of_option(args.device)
     print(common.hardware(device))
     print(
         f"{args.trials} trials, no pruning, whole processes; median [least, most] of n = {args.repeats} seeds, in turn"

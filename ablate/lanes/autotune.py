@@ -135,7 +135,7 @@ def timed(context: TaskContext, recipe: Recipe, lanes: int, steps: int = 2) -> T
     """
     now = time.process_time if context.device.type == "cpu" else time.perf_counter
     trainer = Trainer(context, [Run(context.task.name, recipe, seed, 1) for seed in range(lanes)])
-    nbytes = held_bytes(trainer)
+    nbytes = peak_bytes(trainer)
     prepare(trainer)
     times = []
     for _ in range(steps):
@@ -147,7 +147,7 @@ def timed(context: TaskContext, recipe: Recipe, lanes: int, steps: int = 2) -> T
     return Timing(context.kernel, lanes, min(times) / lanes, -(-nbytes // lanes))
 
 
-def held_bytes(trainer: Trainer) -> int:
+def peak_bytes(trainer: Trainer) -> int:
     """Peak bytes of one step: what the forward pass saves for the backward pass, the batch and the parameters."""
     flat = trainer.weights.flat
     batch = trainer.context.splits["train"].x[:1].nbytes * trainer.order.batch_size * trainer.lanes

@@ -17,7 +17,7 @@ NOTE = (
 )
 
 
-def takes_token_ids(model: Any, x: Any) -> bool:
+def accepts_token_ids(model: Any, x: Any) -> bool:
     """Whether `x` holds integers that a fresh model accepts as integers and not as floats."""
     if is_nested(x) or isinstance(model, nn.Module | Adapted) or not callable(model):
         return False

@@ -83,11 +83,11 @@ class Draws:
         if self.own is None:
             seed_generators(self.seed)
         else:
-            _put_back(self.own)
+            _restore(self.own)
 
     def __exit__(self, *_: object) -> None:
         self.own = _states()
-        _put_back(self.before)
+        _restore(self.before)
 
 
 @contextmanager
@@ -107,7 +107,7 @@ def _states() -> States:
     return random.getstate(), np.random.get_state(), torch.get_rng_state()
 
 
-def _put_back(states: States) -> None:
+def _restore(states: States) -> None:
     python, numpy, own = states
     random.setstate(python)
     np.random.set_state(numpy)

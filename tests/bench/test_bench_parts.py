@@ -94,7 +94,7 @@ def test_a_device_that_is_not_there_ends_with_one_line(main):
 
 
 def test_auto_is_the_gpu_where_there_is_one():
-    assert common.asked_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert common.device_of_option("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
     assert "cores" in common.hardware(torch.device("cpu"))
     assert torch.__version__ in common.hardware(torch.device("cpu"))
 

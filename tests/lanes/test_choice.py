@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ablate.catalogue.registry import registry
-from ablate.lanes.autotune import LANES, SLACK, Choice, Timing, best_of, held_bytes, measured
+from ablate.lanes.autotune import LANES, SLACK, Choice, Timing, best_of, peak_bytes, measured
 from ablate.lanes.context import TaskContext
 from ablate.lanes.trainer import Trainer
 from ablate.records.errors import InputError
@@ -81,7 +81,7 @@ def test_both_kernels_are_measured_and_a_budget_caps_the_lanes(context: TaskCont
 
 def test_bytes_grow_with_lanes_and_hold_at_least_the_activations(context: TaskContext, recipe: Recipe):
     few, many = (
-        held_bytes(Trainer(context, [Run("breast-cancer", recipe, seed, 1) for seed in range(lanes)])) / lanes
+        peak_bytes(Trainer(context, [Run("breast-cancer", recipe, seed, 1) for seed in range(lanes)])) / lanes
         for lanes in (2, 16)
     )
     hidden = sum(4 * place.output[1] * context.task.batch_size for place in context.layer_infos)

@@ -19,7 +19,7 @@ from ablate.records.trick import Claim, Parameter, Source, Trick
 from ablate.seams.settings import Settings
 
 
-def place_in_cycle(step: Tensor, cycle: Tensor, multiplier: Tensor, most: int) -> tuple[Tensor, Tensor]:
+def cycle_position(step: Tensor, cycle: Tensor, multiplier: Tensor, most: int) -> tuple[Tensor, Tensor]:
     """(steps since the last restart, steps of the present cycle), both int64 `[…, K]`; so are all arguments.
 
     `most`: restarts that a growing cycle can have had at the most. Cycles that do not grow are all alike.
@@ -36,7 +36,7 @@ def factor(step: Tensor, total: int, per_epoch: int, p: Settings) -> Tensor:
     cycle = p.cycle.to(torch.int64) * per_epoch
     # Cycles that at least double, from one epoch on, have 2^i − 1 epochs behind them after i restarts.
     most = (total // per_epoch + 1).bit_length()
-    since, length = place_in_cycle(step, cycle, p.multiplier.to(torch.int64), most)
+    since, length = cycle_position(step, cycle, p.multiplier.to(torch.int64), most)
     share = since.to(p.cycle.dtype) / length.to(p.cycle.dtype)
     return (1 + (share * pi).cos()) / 2
 
