@@ -94,7 +94,7 @@ def read(reader: Reader) -> Read:
             columns.add_targets(values)
         if told is None and (number == 1 or number % CHECKED == 0) and not columns.fits(count or number):
             if count is None:
-                most = f"{memory_limit.peak_bytes() / memory_limit.GIB:.3g} GiB"
+                most = f"{memory_limit.memory_bytes() / memory_limit.GIB:.3g} GiB"
                 raise InputError(
                     f"{reader.where} takes more than {most} of memory and has no length",
                     hint="give the IterableDataset a __len__, so that it can be streamed",
@@ -190,7 +190,7 @@ class Columns:
             for letter in "xy"
         }
         memory_limit.check_bytes(needed["y"], f"the targets of {self.where}: {count} examples of {needed['y'] // count} bytes")  # fmt: skip
-        return needed["x"] <= memory_limit.peak_bytes()
+        return needed["x"] <= memory_limit.memory_bytes()
 
     def hold(self, count: int) -> None:
         """Hold the inputs of `count` items instead of all; called after the first item."""

@@ -23,7 +23,7 @@ def most_bytes() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // SHARE
 
 
-def peak_bytes() -> int:
+def memory_bytes() -> int:
     """Bytes of the inputs of a Dataset's split up to which they are held; more are streamed."""
     return min(HELD, most_bytes())
 

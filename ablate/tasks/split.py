@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ablate.records.errors import InputError
 from ablate.tasks.items import Items, row_key
-from ablate.tasks.memory_limit import peak_bytes
+from ablate.tasks.memory_limit import memory_bytes
 from ablate.tasks.packing import Packing
 from ablate.tasks.streamed import Inputs, Streamed
 
@@ -59,7 +59,7 @@ class Split:
     def sample(self, rows: np.ndarray) -> Split:
         """The examples at `rows`, held; the first of them where they are streamed and would not fit."""
         if isinstance(self.x, Streamed):
-            rows = rows[: max(1, peak_bytes() // self.x.example_bytes)]
+            rows = rows[: max(1, memory_bytes() // self.x.example_bytes)]
         return self.take(rows)
 
     @property

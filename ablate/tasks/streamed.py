@@ -86,7 +86,7 @@ class Streamed:
 
     def take(self, positions: np.ndarray) -> Tensor | Streamed:
         """The examples at `positions` (ascending in a stream), held where they are few enough."""
-        if len(positions) * self.example_bytes <= memory_limit.peak_bytes():
+        if len(positions) * self.example_bytes <= memory_limit.memory_bytes():
             return self[positions]
         return Streamed(
             self.items,

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from ablate.catalogue.registry import registry
-from ablate.lanes.autotune import LANES, SLACK, Choice, Timing, best_of, peak_bytes, measured
+from ablate.lanes.autotune import LANES, SLACK, Choice, Timing, best_of, measured, peak_bytes
 from ablate.lanes.context import TaskContext
 from ablate.lanes.trainer import Trainer
 from ablate.records.errors import InputError
