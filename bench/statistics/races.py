@@ -14,7 +14,7 @@ from ablate.ranking.designs.racing import Racing
 from ablate.records.recipe import Recipe
 from ablate.study.ranking.arms import Arm, rate_of
 from ablate.study.ranking.tuning import seeds_of, tune
-from ablate.study.ranking.tuning_points import TuningBudget
+from ablate.study.ranking.tuning_points import TuningBudget, chosen_of
 from bench.statistics.race_worlds import (
     CHANCE,
     CLIFF,
@@ -63,11 +63,12 @@ def simulate(world: World, replicates: int, seed: int) -> Races:
     """`replicates` races: rates are tuned where they matter, then all arms race on fresh seeds."""
     draw = np.random.default_rng([seed, *map(ord, world.name)])
     racing = Racing.up_to(world.looks_up_to)
-    best, lost, arms, placebo, reference = drawn(world, replicates, draw)
+    best, lost, expected, arms, placebo, reference = drawn(world, replicates, draw)
     truth = best - (lost[:, 1:] - lost[:, :1])
     if world.noise == "collapses":
         truth, best = (1 - COLLAPSE_RATE) * truth, (1 - COLLAPSE_RATE) * best
-    found = replay_many(arms, placebo, reference, racing, MARGIN)
+    tuning_se = np.hypot(expected[:, 1:], expected[:, :1])
+    found = replay_many(arms, placebo, reference, racing, MARGIN, tuning_se)
     return Races(
         truth, np.broadcast_to(best, truth.shape), found.effect, found.effect - found.half, found.effect + found.half,
         found.code, found.look, found.pairs, found.runs, len(racing.pairs),
@@ -76,16 +77,16 @@ def simulate(world: World, replicates: int, seed: int) -> Races:
 
 def drawn(
     world: World, replicates: int, draw: np.random.Generator
-) -> tuple[Array, Array, Array, Array, Array]:
-    """(effects at the best rates `[k + 1]`, what each loses at the chosen rates `[R, k + 2]`, the reference first, and the scores:
-    arms `[R, k, n]`, placebo `[R, n]`, reference `[R, m]`)."""
+) -> tuple[Array, Array, Array, Array, Array, Array]:
+    """(effects at the best rates `[k + 1]`, what each loses at the chosen rates `[R, k + 2]`, the reference first, what it is
+    expected to lose by its tuning runs, and the scores: arms `[R, k, n]`, placebo `[R, n]`, reference `[R, m]`)."""
     racing = Racing.up_to(world.looks_up_to)
     k, own = len(world.effects), racing.pairs[-1]
     count = max(racing.reference_runs(look, k + 1) for look in range(len(racing.pairs)))
     best = np.array([*world.effects, 0.0])
-    lost = np.zeros((replicates, k + 2))
+    lost, expected = np.zeros((2, replicates, k + 2))
     if world.curvature:
-        lost = np.array([losses(world, draw) for _ in range(replicates)])
+        lost, expected = np.array([losses(world, draw) for _ in range(replicates)]).transpose(1, 0, 2)
     reference, arms, placebo = scores(world, replicates, count, own, draw)
     arms = arms + (best[:-1] - lost[:, 1:-1])[:, :, None]
     reference, placebo = reference - lost[:, :1], placebo - lost[:, -1:]
@@ -93,11 +94,12 @@ def drawn(
         arms, placebo, reference = (
             np.where(draw.random(values.shape) < COLLAPSE_RATE, CHANCE, values) for values in (arms, placebo, reference)
         )  # fmt: skip
-    return best, lost, arms, placebo, reference
+    return best, lost, expected, arms, placebo, reference
 
 
 def losses(world: World, draw: np.random.Generator) -> Array:
-    """What the reference, each trick and the placebo lose, in σ, at the rate that the shipped tuning chose for it."""
+    """What the reference, each trick and the placebo lose, in σ, at the rate that the shipped tuning chose for it, and what
+    tuning expects of it: `[2, k + 2]`."""
     names = [REFERENCE, *world.tricks, PLACEBO]
     shift = draw.uniform(-OFF_LATTICE, OFF_LATTICE)
     places = log10(RATE) + shift + np.array([0.0, *world.offsets(), 0.0])
@@ -127,9 +129,10 @@ def losses(world: World, draw: np.random.Generator) -> Array:
         arms, {arm.name: arms[0].name for arm in arms}, CATALOGUE, TUNING, seeds,
         lambda rows: tuning_scores([(by_arm[name], recipe, seed) for name, recipe, seed in rows]),
     )  # fmt: skip
+    chosen = {arm.name: chosen_of(points[arm.name]) for arm in arms}
     return np.array(
         [
-            loss(by_arm[arm.name], next(p for p in points[arm.name] if p.chosen).recipe)
-            for arm in arms
+            [loss(by_arm[name], point.recipe) for name, point in chosen.items()],
+            [point.loss for point in chosen.values()],
         ]
-    )  # fmt: skip
+    )

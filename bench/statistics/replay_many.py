@@ -53,8 +53,18 @@ class _Sums:
     rr: Array
 
 
-def replay_many(arms: Array, placebo: Array, reference: Array, racing: Racing, margin: float) -> Outcome:
-    """`arms` `[R, k, n]` on the first n seeds of `reference` `[R, m]`; `placebo` `[R, n]` on others; more is better."""
+def replay_many(
+    arms: Array,
+    placebo: Array,
+    reference: Array,
+    racing: Racing,
+    margin: float,
+    tuning_se: Array | float = 0.0,
+) -> Outcome:
+    """`arms` `[R, k, n]` on the first n seeds of `reference` `[R, m]`; `placebo` `[R, n]` on others; more is better.
+
+    `tuning_se` `[R, k + 1]`: standard deviation of what tuning leaves an effect off.
+    """
     count, k, n = arms.shape
     arms = arms - reference[:, None, :n].mean(axis=2, keepdims=True)
     placebo = placebo - reference[:, :n].mean(axis=1, keepdims=True)
@@ -74,7 +84,7 @@ def replay_many(arms: Array, placebo: Array, reference: Array, racing: Racing, m
         runs = np.where(racing_on, np.maximum(runs, np.ceil(pairs * np.sqrt(left)).astype(int)), runs)
         look = np.where(open_, number, look)
         own = np.array(racing.pairs)[look]
-        found = _effects(sums, own, runs)
+        found = _with_tuning(*_effects(sums, own, runs), tuning_se)
         for target, new in zip((effect, se, df), found, strict=True):
             target[open_] = new[open_]
         now = _verdicts(*found, open_, code, level, margin)
@@ -121,6 +131,11 @@ def _effects(sums: _Sums, own: NDArray[np.int64], runs: NDArray[np.int64]) -> tu
         np.column_stack([se, placebo_se]),
         np.column_stack([df, placebo_df]),
     )
+
+
+def _with_tuning(effect: Array, se: Array, df: Array, tuning_se: Array | float) -> tuple[Array, Array, Array]:
+    variance = se**2 + np.square(tuning_se)
+    return effect, np.sqrt(variance), df * (variance / se**2) ** 2
 
 
 def _welch(first: Array, first_df: Array, second: Array, second_df: Array) -> tuple[Array, Array]:

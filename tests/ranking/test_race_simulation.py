@@ -25,8 +25,9 @@ CODES = {"helps": 1, "hurts": -1, "no": 0, "undecided": 2}
 def test_the_fast_race_is_the_shipped_one(name: str) -> None:
     world = SMALL[name]
     racing = Racing.up_to(world.looks_up_to)
-    _, _, arms, placebo, reference = drawn(world, REPLICATES, np.random.default_rng(5))
-    found = fast.replay_many(arms, placebo, reference, racing, MARGIN)
+    _, _, _, arms, placebo, reference = drawn(world, REPLICATES, np.random.default_rng(5))
+    off = np.abs(np.random.default_rng(6).normal(0.0, 0.2, (REPLICATES, len(world.tricks) + 1)))
+    found = fast.replay_many(arms, placebo, reference, racing, MARGIN, off)
     seeds = list(range(reference.shape[1]))
     apart = list(range(10_000, 10_000 + placebo.shape[1]))
     for i in range(REPLICATES):
@@ -35,8 +36,9 @@ def test_the_fast_race_is_the_shipped_one(name: str) -> None:
         }
         given[PLACEBO] = dict(zip(apart, placebo[i], strict=True))
         race = replay(
-            given, dict(zip(seeds, reference[i], strict=True)), seeds, {PLACEBO: apart}, racing, MARGIN
-        )
+            given, dict(zip(seeds, reference[i], strict=True)), seeds, {PLACEBO: apart}, racing, MARGIN,
+            tuning_se=dict(zip((*world.tricks, PLACEBO), off[i], strict=True)),
+        )  # fmt: skip
         rows = [race.rows[name] for name in (*world.tricks, PLACEBO)]
         assert [CODES[row.verdict.split()[0]] for row in rows] == found.code[i].tolist()
         assert [row.look for row in rows] == found.look[i].tolist()

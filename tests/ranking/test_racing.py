@@ -237,6 +237,21 @@ def test_a_small_effect_that_is_certain_is_not_called_helps_without_a_little() -
     assert row.verdict == "helps a little"
 
 
+def test_what_tuning_leaves_open_widens_the_interval_and_more_pairs_do_not_narrow_that_part() -> None:
+    arms, reference = made({"x": 1.0, "y": 0.0, "z": 0.0})
+    plain, wide = (
+        replay(arms, reference, SEEDS, {}, RACING, MARGIN, looks=1, tuning_se={"x": off}).rows["x"]
+        for off in (0.0, 0.3)
+    )
+    assert wide.se == pytest.approx(np.hypot(plain.se, 0.3))
+    assert wide.df > plain.df
+    assert wide.low < plain.low < plain.high < wide.high
+    assert (wide.effect, wide.tuning_se) == (plain.effect, 0.3)
+    far_off = replay(arms, reference, SEEDS, {}, RACING, MARGIN, tuning_se={"x": 5.0}).rows["x"]
+    assert far_off.verdict == "undecided"
+    assert more_pairs(far_off, RACING.levels[-1], 3, MARGIN) is None
+
+
 def test_the_automatic_margin_is_bounded_by_what_a_person_calls_large() -> None:
     assert automatic_margin(0.004, 0.97, share=True) == pytest.approx(0.0038)
     assert automatic_margin(0.05, 0.97, share=True) == 0.01

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 
@@ -45,7 +46,7 @@ def automatic_margin(sigma: float, baseline: float, *, share: bool) -> float:
 class RaceRow:
     """One arm against its reference, more is better. `look`: where it was decided, or the last one (from 0).
 
-    `same`: equal to the reference on every seed.
+    `same`: equal to the reference on every seed. `tuning_se`: the part of `se` that more pairs do not reduce.
     """
 
     arm: str
@@ -60,6 +61,7 @@ class RaceRow:
     pairs: int
     look: int
     same: bool = False
+    tuning_se: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +87,12 @@ def replay(
     racing: Racing,
     margin: float,
     looks: int | None = None,
+    tuning_se: Mapping[str, float] = MappingProxyType({}),
 ) -> Race:
     """Go through the looks with the values (seed -> score, more is better) that are there, as far as they reach.
 
     `seeds`: the common list; arms in `own_seeds` (placebos) have seeds of their own. `looks`: at most so many of them.
+    `tuning_se`: arm -> standard deviation of what its effect is off since neither side is run at its very best rate.
     """
     undecided = list(arms)
     rows: dict[str, RaceRow] = {}
@@ -117,7 +121,7 @@ def replay(
             {seed: reference[seed] for seed in seeds[:reference_needed]},
             tuple(own_seeds),
         )
-        rows |= _judged(comparison, undecided, rows, racing, look, margin)
+        rows |= _judged(comparison, undecided, rows, racing, look, margin, tuning_se)
         undecided = [name for name in undecided if rows[name].verdict == "undecided"]
     return Race(rows, comparison, tuple(undecided), len(racing.pairs), history=history)
 
@@ -129,8 +133,11 @@ def _judged(
     racing: Racing,
     look: int,
     margin: float,
+    tuning_se: Mapping[str, float],
 ) -> dict[str, RaceRow]:
     """Rows of the undecided arms at a look.
+
+    An effect's variance is that of the pairs and that of tuning, which is taken for known (Welch & Satterthwaite).
 
     The family is all arms: those found to help or hurt at earlier looks are rejected hypotheses, which Holm's procedure
     no longer counts; those found to have no effect are never rejected and count at every look. The closure of Bonferroni
@@ -141,6 +148,13 @@ def _judged(
     effect, se, df = (
         np.array([getattr(one, name) for one in effects], dtype=float) for name in ("effect", "se", "df")
     )
+    extra = np.array(
+        [0.0 if one.same else tuning_se.get(name, 0.0) for name, one in zip(undecided, effects, strict=True)]
+    )
+    total = np.hypot(se, extra)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        df = np.where(extra > 0, df * (total / se) ** 4, df)
+    se = total
     raw, halves = two_sided(effect, se, df), half_width(se, df, CONFIDENCE)
     adjusted = holm(np.concatenate([raw, np.ones(kept)]))[: len(raw)]
     code = codes(effect, se, df, margin, racing.levels[look], adjusted)
@@ -152,14 +166,15 @@ def _judged(
             effect=one.effect,
             low=one.effect - half,
             high=one.effect + half,
-            se=one.se,
-            df=one.df,
+            se=float(se[number]),
+            df=float(df[number]),
             p=1.0 if one.same else p,
             p_adjusted=1.0 if one.same else float(adjusted[number]),
             verdict=NONE if one.same else _word(int(code[number]), one.effect, margin),
             pairs=one.pairs,
             look=look,
             same=one.same,
+            tuning_se=float(extra[number]),
         )
     return rows
 
@@ -179,7 +194,8 @@ def more_pairs(effect: RaceRow, level: float, family: int, margin: float) -> int
     if not (np.isfinite(effect.effect) and effect.se > 0):
         return None
     pairs = np.unique(np.geomspace(effect.pairs + 1, MOST_PAIRS, 200).astype(int))
-    se = effect.se * np.sqrt(effect.pairs / pairs)
+    of_pairs = max(effect.se**2 - effect.tuning_se**2, 0.0) * effect.pairs / pairs
+    se = np.sqrt(of_pairs + effect.tuning_se**2)
     df = effect.df + pairs - effect.pairs
     estimate = np.full(len(pairs), effect.effect)
     sign = two_sided(estimate, se, df) <= level / family

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from math import hypot
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from ablate.study.ranking.arms import REFERENCES, Estimand, described, rate_of
 from ablate.study.ranking.budget import LEAN_PAIRS, RankBudget, Spent, fits
 from ablate.study.ranking.scores import failed
 from ablate.study.ranking.tuned import Tuned, TunedStage
+from ablate.study.ranking.tuning_points import chosen_of
 from ablate.tasks.metric_table import is_share
 
 RACING, PLACEBO_RACING = 0x4ACE, 0x71B
@@ -65,9 +67,15 @@ class Races:
                 {name: self.own_seeds[name] for name in names if name in self.own_seeds},
                 self.racing,
                 margin,
+                tuning_se={name: self.tuning_se(name) for name in names},
             )
             for (estimand, final), names in self.members.items()
         }
+
+    def tuning_se(self, name: str) -> float:
+        """How far an arm's effect is off, since neither it nor its reference is run at its very best rate."""
+        reference = self.reference(self.tuned[name].arm.estimand)
+        return hypot(*(chosen_of(self.tuned[one].points).loss for one in (name, reference)))
 
     def wanted(self, standing: Mapping[Key, Race]) -> list[tuple[str, Recipe, int]]:
         """The missing runs of the next look: (arm, recipe, seed)."""
@@ -197,6 +205,7 @@ def _signed(row: RaceRow, sign: int) -> dict[str, Any]:
         "low": low,
         "high": high,
         "se": row.se,
+        "tuning_se": row.tuning_se,
         "df": _finite(row.df),
         "p": row.p,
         "p_adjusted": row.p_adjusted,

@@ -1,94 +1,186 @@
-"""The best learning rate of a reference by a curve through all its tuning runs, not by the best single mean.
+"""Score over learning rate: a smooth curve through all tuning runs of an arm, whose top is its best rate.
 
-    score = seed + setting + b x + c x²,    x = log₁₀ rate
-
-fitted by least squares to the runs near the best finalist. The means of a few runs at neighbouring rates differ by chance
-about as much as they differ truly; a curve uses the runs of all rates. In simulations (a decade costs 6 σ of a run) a
-reference, whose loss is in every effect, then loses 0.08 σ in place of 0.17 σ to a rate that is not its best. Not for arms: their
-first tries are many settings on one seed, whose errors are not independent, and the curve follows that seed.
+Means of a few runs at neighbouring rates differ by chance about as much as they differ truly; a curve uses the runs of all
+rates. It is the posterior mean of a Gaussian process over log₁₀ rate (scikit-learn's), in σ of one run, with correlated curves
+for the settings of an arm. Real curves are seldom parabolas: a slow rise, a flat top and a cliff are common, so the curve may
+bend within LENGTH, and a score far below the best counts as FLOOR below it. The posterior also tells what the
+chosen rate is expected to lose to the unknown best one, which widens the intervals of effects.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
+from math import log, log10, sqrt
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ablate.records.recipe import Recipe
 from ablate.study.ranking.arms import LR
-from ablate.study.ranking.tuning_points import Point, chosen_of
+from ablate.study.ranking.tuning_points import Point, lattice
 
-REACH = 1.05
-"""Decades from the best finalist to the points that are fitted: three places of the lattice."""
-DROP = 5.0
-"""Points worse than the best finalist by more standard deviations of a run lie beyond the curve (runs that diverge)."""
-LEAST_RATES = 4
+if TYPE_CHECKING:
+    from sklearn.gaussian_process import GaussianProcessRegressor
+
+Array = NDArray[np.float64]
+LENGTH = 0.4
+"""Decades within which a curve bends (the length scale)."""
+AMPLITUDE = 2.0
+"""How far it bends, in σ of one run. With LENGTH: expected losses are those that simulated tuning on two measured tasks has."""
+LEVEL = 10.0
+"""Standard deviation of the levels of settings, of first tries and of finalists, in σ of one run: large, so that they follow
+the data."""
+FAR = 1e3
+"""A length scale over which nothing changes."""
+ALIKE = 0.8
+"""Correlation between the curves of two settings of an arm, their levels apart."""
+FLOOR = 6.0
+"""Standard deviations of one run below the best point at which worse scores are put."""
+STEEP = 3.0
+"""σ between the best and the third best rate, at the most: on a steeper curve they are the unit, not σ."""
+JITTER = 1e-6
+"""Least noise variance of a point, for a solvable system."""
+LEAST_RATES = 3
+POOLED_DF = 10
+"""Degrees of freedom that a reference's σ counts for in an arm's."""
+DRAWS = 400
+"""Curves drawn from the posterior for an expected loss."""
+ROUNDING = 1e-9
+"""A spread smaller than this share of the scores is none."""
+NORMAL = 1.4826
+"""Standard deviation over median absolute deviation of a normal distribution."""
 
 
-def on_curve(points: Sequence[Point]) -> list[Point]:
-    """The same points, with the one chosen whose rate is best on the curve, among those with the setting chosen before.
+@dataclass(frozen=True)
+class RateCurve:
+    """`settings`: of the arm, in the order of the process's inputs. `rates`: the lowest and the highest that were tried.
 
-    Unchanged where fewer than LEAST_RATES rates lie near, finalists were run once, or the curve has no maximum.
+    `sigma`: standard deviation of one run, seeds' difficulty apart; `unit`: of the process's scores.
     """
-    choice = chosen_of(points)
-    near = _near(points)
-    curve = _fit(near)
-    if curve is None:
-        return list(points)
-    setting = _setting(choice.recipe)
-    candidates = [point for point in near if _setting(point.recipe) == setting]
-    if not candidates:
-        return list(points)
-    best = max(candidates, key=lambda point: float(_terms(point) @ curve))
-    return [replace(point, chosen=point.recipe == best.recipe) for point in points]
+
+    process: GaussianProcessRegressor
+    settings: tuple[Recipe, ...]
+    rates: tuple[float, float]
+    sigma: float
+    unit: float
+
+    def heights(self, setting: Recipe, rates: Sequence[float]) -> Array:
+        """Scores `[n]` of a setting at `rates`, beside an unknown constant."""
+        mean, _ = self._predict(setting, rates)
+        return mean
+
+    def gain(self, setting: Recipe, rate: float, over: float) -> tuple[float, float]:
+        """What `rate` gains over another one, and its standard error."""
+        mean, covariance = self._predict(setting, (rate, over))
+        variance = covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]
+        return float(mean[0] - mean[1]), float(sqrt(max(variance, 0.0)))
+
+    def expected_loss(self, setting: Recipe, rate: float) -> float:
+        """Mean, over curves that the runs allow, of what `rate` loses to the best rate within those that were tried."""
+        rates = [rate, *between(*self.rates)]
+        mean, covariance = self._predict(setting, rates)
+        draws = np.random.default_rng(0).multivariate_normal(mean, covariance, DRAWS, method="eigh")
+        return float((draws.max(axis=1) - draws[:, 0]).mean())
+
+    def _predict(self, setting: Recipe, rates: Sequence[float]) -> tuple[Array, Array]:
+        inputs = [_input(setting, rate, self.settings) for rate in rates]
+        mean, covariance = self.process.predict(np.array(inputs), return_cov=True)
+        return mean * self.unit, covariance * self.unit**2
 
 
-def _near(points: Sequence[Point]) -> list[Point]:
-    """The points that the curve is fitted to; none where finalists were run once."""
-    finals = [point for point in points if len(point.final) > 1 and point.rate is not None]
-    if not finals:
-        return []
-    best = max(finals, key=lambda point: point.score)
-    sigma = float(np.median([np.std(point.final, ddof=1) for point in finals]))
-    assert best.rate is not None
-    return [
-        point
-        for point in points
-        if point.rate is not None
-        and abs(np.log10(point.rate / best.rate)) < REACH
-        and point.score >= best.score - DROP * sigma
+def fit_curve(points: Sequence[Point], reference: RateCurve | None = None) -> RateCurve | None:
+    """The curve through an arm's points; `reference`: its reference's, whose σ counts besides.
+
+    None where fewer than LEAST_RATES rates were tried or no spread can be told.
+    """
+    from sklearn.gaussian_process import GaussianProcessRegressor
+    from sklearn.gaussian_process.kernels import RBF, ConstantKernel
+
+    known = [point for point in points if point.rate is not None and point.runs]
+    if len({point.rate for point in known}) < LEAST_RATES:
+        return None
+    seen = [
+        _Mean(point, final, np.array(runs))
+        for point in known
+        for final, runs in enumerate((point.scores, point.final))
+        if runs
     ]
-
-
-def _fit(points: Sequence[Point]) -> np.ndarray | None:
-    """(b, c); None if they are not determined, or the curve has no maximum."""
-    if len({point.rate for point in points}) < LEAST_RATES:
+    sigma = _sigma(seen, reference)
+    if not sigma > ROUNDING * max(abs(one.score) for one in seen):
         return None
-    settings = list(dict.fromkeys(_setting(point.recipe) for point in points))
-    rows, seeds, scores = [], [], []
-    for point in points:
-        own = [float(_setting(point.recipe) == other) for other in settings[1:]]
-        for stage, values in enumerate((point.scores, point.final)):
-            for place, value in enumerate(values):
-                rows.append([*_terms(point), *own])
-                seeds.append((stage, place))
-                scores.append(value)
-    known = sorted(set(seeds))
-    dummies = np.array([[float(seed == other) for other in known] for seed in seeds])
-    design, y = np.hstack([np.array(rows), dummies]), np.array(scores)
-    coefficients, _, rank, _ = np.linalg.lstsq(design, y, rcond=None)
-    if len(y) <= rank or coefficients[1] >= 0:
-        return None
-    return np.asarray(coefficients[:2])
+    unit = max(sigma, _fall(seen) / STEEP)
+    best = [max((one.score for one in seen if one.final == final), default=0.0) for final in (False, True)]
+    scores = [max((one.score - best[one.final]) / unit, -FLOOR) for one in seen]
+    noise = [max((sigma / unit) ** 2 / len(one.runs), JITTER) for one in seen]
+    settings = tuple(dict.fromkeys(setting_of(point.recipe) for point in known))
+    inputs = [_input(setting_of(one.point.recipe), one.point.rate, settings, one.final) for one in seen]
+    others = [1 / sqrt(-log(ALIKE))] * len(settings)
+    curve = ConstantKernel(AMPLITUDE**2) * RBF([LENGTH, *others, FAR])
+    level = ConstantKernel(LEVEL**2) * RBF([FAR] * (1 + len(settings)) + [1 / FAR])
+    offset = ConstantKernel(LEVEL**2) * RBF([FAR, *[1 / FAR] * len(settings), FAR])
+    process = GaussianProcessRegressor(curve + level + offset, alpha=np.array(noise), optimizer=None)
+    process.fit(np.array(inputs), np.array(scores))
+    rates = [point.rate for point in known if point.rate is not None]
+    return RateCurve(process, settings, (min(rates), max(rates)), sigma, unit)
 
 
-def _terms(point: Point) -> np.ndarray:
-    assert point.rate is not None
-    x = np.log10(point.rate)
-    return np.array([x, x * x])
-
-
-def _setting(recipe: Recipe) -> Recipe:
+def setting_of(recipe: Recipe) -> Recipe:
     """The recipe without the optimizer that has the learning rate."""
     return Recipe({name: settings for name, settings in recipe.items() if LR not in settings})
+
+
+def between(low: float, high: float) -> list[float]:
+    """The rates of the lattice from `low` to `high`."""
+    rates = [lattice(low)]
+    while rates[-1] < 0.999 * high:
+        rates.append(lattice(rates[-1], 1))
+    return rates
+
+
+@dataclass(frozen=True, eq=False)
+class _Mean:
+    """What one point scored in first tries, or as a finalist: other seeds, so another level."""
+
+    point: Point
+    final: int
+    runs: Array
+
+    @property
+    def score(self) -> float:
+        return float(self.runs.mean())
+
+
+def _input(setting: Recipe, rate: float | None, settings: Sequence[Recipe], final: int = 0) -> list[float]:
+    """log₁₀ rate, an indicator of each setting, and which seeds it was run on."""
+    assert rate is not None
+    return [log10(rate), *(float(setting == own) for own in settings), float(final)]
+
+
+def _fall(seen: Sequence[_Mean]) -> float:
+    """From the best to the third best of the rates in first tries; 0 where there are fewer."""
+    by_rate: dict[float | None, float] = {}
+    for one in seen:
+        if not one.final:
+            by_rate[one.point.rate] = max(one.score, by_rate.get(one.point.rate, one.score))
+    ordered = sorted(by_rate.values(), reverse=True)
+    return ordered[0] - ordered[LEAST_RATES - 1] if len(ordered) >= LEAST_RATES else 0.0
+
+
+def _sigma(seen: Sequence[_Mean], reference: RateCurve | None) -> float:
+    """A robust standard deviation of one run, points' and seeds' means taken out; NaN where nothing tells it."""
+    residuals, df = [np.zeros(0)], 0
+    for final in (False, True):
+        runs = [one.runs for one in seen if one.final == final]
+        shared = min((len(own) for own in runs), default=0)
+        table = np.array([own[:shared] for own in runs]).reshape(len(runs), shared)
+        if len(runs) > 1 and shared > 1:
+            rest = table - table.mean(axis=1, keepdims=True) - table.mean(axis=0) + table.mean()
+            residuals.append(rest.ravel())
+            df += (len(runs) - 1) * (shared - 1)
+    values = np.abs(np.concatenate(residuals))
+    own = NORMAL * float(np.median(values)) * sqrt(len(values) / df) if df else float("nan")
+    if reference is None:
+        return own
+    return sqrt(((df * own**2 if df else 0.0) + POOLED_DF * reference.sigma**2) / (df + POOLED_DF))

@@ -12,7 +12,8 @@ import numpy as np
 from ablate.records.recipe import Catalogue, Recipe
 from ablate.study.ranking.arms import Arm, rate_of, with_rate
 
-STEPS = (1.0, 2.0, 5.0)
+DENSE = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
+"""The lattice of rates, a decade of it. First tries are two places apart: 1, 2, 5 a decade, or 1.5, 3, 7."""
 OFFSETS = {
     7: (0, -1, 1, -2, 2, -3, 3),
     5: (0, -1, 1, -2, 2),
@@ -21,7 +22,7 @@ OFFSETS = {
     2: (0, -2),
     1: (0,),
 }
-"""Places on the lattice, relative to the nearest to an arm's own rate, for so many rates."""
+"""Steps of two places, relative to an arm's own rate, for so many rates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +42,26 @@ class TuningBudget:
         return asdict(self)
 
 
-LEAST_REFERENCE = TuningBudget(21, 4, 6)
+LEAST_REFERENCE = TuningBudget(21, 6, 12)
 
 
 @dataclass(frozen=True)
 class Point:
-    """One rate and setting of an arm. `score`: mean over its runs, more is better; `chosen`: what the arm is run with."""
+    """One rate and setting of an arm. `scores`: of first tries, `final`: of a finalist on other seeds; more is better.
+
+    `chosen`: what the arm is run with; `loss`: what it is expected to lose to the arm's unknown best rate.
+    """
 
     recipe: Recipe
     rate: float | None
     scores: tuple[float, ...] = ()
     final: tuple[float, ...] = ()
     chosen: bool = False
+    loss: float = 0.0
+
+    @property
+    def runs(self) -> int:
+        return len(self.scores) + len(self.final)
 
     @property
     def score(self) -> float:
@@ -67,12 +76,26 @@ class Point:
         return float(np.median(values)) if values else float("nan")
 
 
-def lattice(rate: float, steps: int) -> float:
-    """The rate `steps` places above the lattice's nearest to `rate`: … 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, …"""
+def lattice(rate: float, places: int = 0) -> float:
+    """The rate `places` above the lattice's nearest to `rate`: … 0.01, 0.015, 0.02, 0.03, 0.05, 0.07, 0.1, …"""
+    place = _nearest(rate, 1) + places
+    return float(f"{DENSE[place % len(DENSE)] * 10.0 ** (place // len(DENSE)):.2g}")
+
+
+def even(rate: float) -> float:
+    """The nearest of 0.01, 0.02, 0.05, 0.1, …: a study begun at half or at twice a rate tries the same ones."""
+    return lattice(1.0, _nearest(rate, 2))
+
+
+def _nearest(rate: float, every: int) -> int:
+    """The place, a multiple of `every`, of the rate nearest to `rate`, counted from 1.0."""
     decade = floor(log10(rate))
-    around = [(abs(log10(rate) - log10(step * 10.0**d)), 3 * d + i) for d in (decade, decade + 1) for i, step in enumerate(STEPS)]  # fmt: skip
-    place = min(around)[1] + steps
-    return float(f"{STEPS[place % 3] * 10.0 ** (place // 3):.1g}")
+    around = [
+        (abs(log10(rate) - log10(step) - d), len(DENSE) * d + i)
+        for d in (decade, decade + 1)
+        for i, step in enumerate(DENSE)
+    ]
+    return min((distance, place) for distance, place in around if place % every == 0)[1]
 
 
 def reference_tuning(budget: TuningBudget) -> TuningBudget:
@@ -92,9 +115,9 @@ def points_of(arm: Arm, catalogue: Catalogue, budget: TuningBudget, scale: float
         return [Point(recipe, None) for recipe in (arm.recipes[0], *others)]
     count = max(n for n in OFFSETS if n <= budget.first - len(others))
     each = max(n for n in OFFSETS if n <= max((budget.first - count) // max(len(others), 1), 1))
-    points = []
+    start, points = lattice(rate * scale), []
     for recipe, number in ((arm.recipes[0], count), *((recipe, each) for recipe in others)):
-        rates = [lattice(rate * scale, offset) for offset in OFFSETS[number]]
+        rates = [lattice(start, 2 * offset) for offset in OFFSETS[number]]
         points += [Point(with_rate(recipe, catalogue, own), own) for own in rates]
     return points
 
@@ -125,7 +148,7 @@ def outwards(points: Sequence[Point], chosen: Point) -> float | None:
     rates = {point.rate for point in points if point.rate is not None}
     if chosen.rate is None or len(rates) < 2 or chosen.rate not in (min(rates), max(rates)):
         return None
-    return lattice(chosen.rate, 1 if chosen.rate == max(rates) else -1)
+    return lattice(chosen.rate, 2 if chosen.rate == max(rates) else -2)
 
 
 def to_json(points: Sequence[Point]) -> list[dict[str, Any]]:
