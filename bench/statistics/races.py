@@ -67,8 +67,7 @@ def simulate(world: World, replicates: int, seed: int) -> Races:
     truth = best - (lost[:, 1:] - lost[:, :1])
     if world.noise == "collapses":
         truth, best = (1 - COLLAPSE_RATE) * truth, (1 - COLLAPSE_RATE) * best
-    tuning_se = np.hypot(expected[:, 1:], expected[:, :1])
-    found = replay_many(arms, placebo, reference, racing, MARGIN, tuning_se)
+    found = replay_many(arms, placebo, reference, racing, MARGIN, expected[:, 1:])
     return Races(
         truth, np.broadcast_to(best, truth.shape), found.effect, found.effect - found.half, found.effect + found.half,
         found.code, found.look, found.pairs, found.runs, len(racing.pairs),

@@ -254,9 +254,9 @@ def test_what_tuning_leaves_open_widens_the_interval_and_more_pairs_do_not_narro
 
 def test_the_automatic_margin_is_bounded_by_what_a_person_calls_large() -> None:
     assert automatic_margin(0.004, 0.97, share=True) == pytest.approx(0.0038)
-    assert automatic_margin(0.05, 0.97, share=True) == 0.01
+    assert automatic_margin(0.05, 0.97, share=True) == 0.02
     assert automatic_margin(0.05, 0.4, share=False) == pytest.approx(0.02)
-    assert automatic_margin(float("nan"), float("nan"), share=False) == 0.01
+    assert automatic_margin(float("nan"), float("nan"), share=False) == 0.02
 
 
 def test_the_pairs_that_would_decide_shrink_with_the_effect() -> None:

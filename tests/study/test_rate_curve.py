@@ -82,7 +82,7 @@ def test_the_expected_loss_is_what_is_lost() -> None:
         assert curve is not None
         rate = top(curve)
         lost.append(-truth(log10(rate)))
-        expected.append(curve.expected_loss(SETTING, rate))
+        expected.append(curve.expected_loss((SETTING, rate)))
     assert 0.5 < np.sqrt(np.mean(np.square(expected)) / np.mean(np.square(lost))) < 2
 
 
@@ -90,8 +90,8 @@ def test_more_runs_leave_less_to_lose() -> None:
     few, many = (fit_curve(points_of(parabola(0.1), 1.0, 1, repeats, 4 * repeats)) for repeats in (2, 40))
     assert few is not None
     assert many is not None
-    assert many.expected_loss(SETTING, 0.1) < 0.5 * few.expected_loss(SETTING, 0.1)
-    assert many.expected_loss(SETTING, 0.01) > 3
+    assert many.expected_loss((SETTING, 0.1)) < 0.5 * few.expected_loss((SETTING, 0.1))
+    assert many.expected_loss((SETTING, 0.01)) > 3
 
 
 def test_seeds_that_are_easier_than_others_do_not_count_for_a_rate() -> None:

@@ -247,7 +247,7 @@ def test_no_budget_is_refused_in_one_line(text: str) -> None:
 
 
 def test_a_budget_is_kept_and_more_of_it_buys_more() -> None:
-    plans = [divide(f"{runs}runs", 40, 0.1, 2) for runs in (500, 800, 2000, 8000)]
+    plans = [divide(f"{runs}runs", 40, 0.1, 2) for runs in (500, 800, 2000, 12000)]
     assert [plan.tuning.runs for plan in plans] == sorted(plan.tuning.runs for plan in plans)
     for plan in plans[1:]:
         assert expected(plan, 40, 2) <= plan.runs

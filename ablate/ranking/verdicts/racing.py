@@ -25,8 +25,8 @@ from ablate.ranking.verdicts.sequential import (
 )
 
 CONFIDENCE = 0.95
-LARGE_SHARE = 0.01
-"""One point of a metric that is a share (accuracy, recall, calibration error, R²): nobody calls more of it nothing."""
+LARGE_SHARE = 0.02
+"""Two points of a metric that is a share (accuracy, recall, calibration error, R²): nobody calls more of it nothing."""
 LARGE_RELATIVE = 0.05
 """The same of other metrics (a loss, an error), relative to the baseline's value."""
 MOST_PAIRS = 10_000

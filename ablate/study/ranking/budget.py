@@ -22,8 +22,8 @@ from ablate.study.ranking.tuning_points import TuningBudget, reference_tuning
 DECIDED = (0.4, 0.2, 0.3, 0.35, 0.4, 0.4, 0.4, 0.4, 0.5)
 """Share of the undecided arms that a look decides, for estimates."""
 LEVELS = (
-    (TuningBudget(21, 3, 8), 200),
-    (TuningBudget(21, 3, 8), 90),
+    (TuningBudget(42, 5, 24), 200),
+    (TuningBudget(28, 4, 16), 90),
     (TuningBudget(21, 3, 8), 60),
     (TuningBudget(21, 4, 5), 40),
     (TuningBudget(12, 3, 4), 40),

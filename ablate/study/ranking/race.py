@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from math import hypot
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,8 @@ from ablate.study.ranking.tuning_points import chosen_of
 from ablate.tasks.metric_table import is_share
 
 RACING, PLACEBO_RACING = 0x4ACE, 0x71B
+HOPE = 2.0
+"""The race goes on while an undecided arm needs no more than so many times the pairs that are left, by its present estimate."""
 Key = tuple[Estimand, bool]
 """A race: its reference, and whether runs count for what is scored at their end (else for their last evaluations)."""
 
@@ -67,15 +68,10 @@ class Races:
                 {name: self.own_seeds[name] for name in names if name in self.own_seeds},
                 self.racing,
                 margin,
-                tuning_se={name: self.tuning_se(name) for name in names},
+                tuning_se={name: chosen_of(self.tuned[name].points).loss for name in names},
             )
             for (estimand, final), names in self.members.items()
         }
-
-    def tuning_se(self, name: str) -> float:
-        """How far an arm's effect is off, since neither it nor its reference is run at its very best rate."""
-        reference = self.reference(self.tuned[name].arm.estimand)
-        return hypot(*(chosen_of(self.tuned[one].points).loss for one in (name, reference)))
 
     def wanted(self, standing: Mapping[Key, Race]) -> list[tuple[str, Recipe, int]]:
         """The missing runs of the next look: (arm, recipe, seed)."""
@@ -90,6 +86,17 @@ class Races:
         return [
             (name, recipe, seed) for (name, seed), recipe in rows.items() if (name, seed) not in self.entries
         ]
+
+    def is_open(self, standing: Mapping[Key, Race], margin: float) -> bool:
+        """Whether the pairs that are left may decide another arm: not where tuning leaves too much open."""
+        last, level = self.racing.pairs[-1], self.racing.levels[-1]
+        for key, race in standing.items():
+            for name in race.undecided:
+                row = race.rows.get(name)
+                more = more_pairs(row, level, len(self.members[key]), margin) if row else 0
+                if more is not None and (row is None or more <= HOPE * (last - row.pairs)):
+                    return True
+        return False
 
     def margin(self) -> float:
         """The automatic margin, from the first look's runs of the baseline."""
@@ -113,7 +120,7 @@ def race_arms(
     look = 0
     while True:
         standing = races.standing(margin or 1.0)
-        new = races.wanted(standing)
+        new = races.wanted(standing) if not look or races.is_open(standing, margin or 1.0) else []
         spent = tuning + Spent.of(races.entries.values())
         decided = decided_share(standing.values())
         if not new or (look and not fits(budget, spent, len(new) + later, stage.session.workers, decided)):

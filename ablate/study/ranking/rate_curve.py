@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from sklearn.gaussian_process import GaussianProcessRegressor
 
 Array = NDArray[np.float64]
+Chosen = tuple[Recipe, float]
+"""A setting and a rate."""
 LENGTH = 0.4
 """Decades within which a curve bends (the length scale)."""
 AMPLITUDE = 2.0
@@ -49,8 +51,6 @@ DRAWS = 400
 """Curves drawn from the posterior for an expected loss."""
 ROUNDING = 1e-9
 """A spread smaller than this share of the scores is none."""
-NORMAL = 1.4826
-"""Standard deviation over median absolute deviation of a normal distribution."""
 
 
 @dataclass(frozen=True)
@@ -68,24 +68,25 @@ class RateCurve:
 
     def heights(self, setting: Recipe, rates: Sequence[float]) -> Array:
         """Scores `[n]` of a setting at `rates`, beside an unknown constant."""
-        mean, _ = self._predict(setting, rates)
+        mean, _ = self._predict([(setting, rate) for rate in rates])
         return mean
 
     def gain(self, setting: Recipe, rate: float, over: float) -> tuple[float, float]:
         """What `rate` gains over another one, and its standard error."""
-        mean, covariance = self._predict(setting, (rate, over))
+        mean, covariance = self._predict([(setting, rate), (setting, over)])
         variance = covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]
         return float(mean[0] - mean[1]), float(sqrt(max(variance, 0.0)))
 
-    def expected_loss(self, setting: Recipe, rate: float) -> float:
-        """Mean, over curves that the runs allow, of what `rate` loses to the best rate within those that were tried."""
-        rates = [rate, *between(*self.rates)]
-        mean, covariance = self._predict(setting, rates)
+    def expected_loss(self, chosen: Chosen) -> float:
+        """Mean, over the curves that the runs allow, of what a (setting, rate) loses to the best rate within those tried."""
+        asked = [chosen, *((chosen[0], rate) for rate in between(*self.rates))]
+        mean, covariance = self._predict(asked)
         draws = np.random.default_rng(0).multivariate_normal(mean, covariance, DRAWS, method="eigh")
         return float((draws.max(axis=1) - draws[:, 0]).mean())
 
-    def _predict(self, setting: Recipe, rates: Sequence[float]) -> tuple[Array, Array]:
-        inputs = [_input(setting, rate, self.settings) for rate in rates]
+    def _predict(self, asked: Sequence[Chosen]) -> tuple[Array, Array]:
+        """Mean `[n]` and covariance `[n, n]` of the scores of (setting, rate), beside an unknown constant of each setting."""
+        inputs = [_input(setting, rate, self.settings) for setting, rate in asked]
         mean, covariance = self.process.predict(np.array(inputs), return_cov=True)
         return mean * self.unit, covariance * self.unit**2
 
@@ -101,23 +102,20 @@ def fit_curve(points: Sequence[Point], reference: RateCurve | None = None) -> Ra
     known = [point for point in points if point.rate is not None and point.runs]
     if len({point.rate for point in known}) < LEAST_RATES:
         return None
-    seen = [
-        _Mean(point, final, np.array(runs))
-        for point in known
-        for final, runs in enumerate((point.scores, point.final))
-        if runs
-    ]
+    seen = _means(known)
     sigma = _sigma(seen, reference)
     if not sigma > ROUNDING * max(abs(one.score) for one in seen):
         return None
     unit = max(sigma, _fall(seen) / STEEP)
-    best = [max((one.score for one in seen if one.final == final), default=0.0) for final in (False, True)]
-    scores = [max((one.score - best[one.final]) / unit, -FLOOR) for one in seen]
+    best = {
+        group: max(one.score for one in seen if one.group == group) for group in {one.group for one in seen}
+    }
+    scores = [max((one.score - best[one.group]) / unit, -FLOOR) for one in seen]
     noise = [max((sigma / unit) ** 2 / len(one.runs), JITTER) for one in seen]
-    settings = tuple(dict.fromkeys(setting_of(point.recipe) for point in known))
-    inputs = [_input(setting_of(one.point.recipe), one.point.rate, settings, one.final) for one in seen]
-    others = [1 / sqrt(-log(ALIKE))] * len(settings)
-    curve = ConstantKernel(AMPLITUDE**2) * RBF([LENGTH, *others, FAR])
+    settings = tuple(dict.fromkeys(setting_of(one.point.recipe) for one in seen))
+    inputs = [_input(setting_of(one.point.recipe), one.point.rate, settings, one.group) for one in seen]
+    unlike = [sqrt(-1 / log(ALIKE))] * len(settings)
+    curve = ConstantKernel(AMPLITUDE**2) * RBF([LENGTH, *unlike, FAR])
     level = ConstantKernel(LEVEL**2) * RBF([FAR] * (1 + len(settings)) + [1 / FAR])
     offset = ConstantKernel(LEVEL**2) * RBF([FAR, *[1 / FAR] * len(settings), FAR])
     process = GaussianProcessRegressor(curve + level + offset, alpha=np.array(noise), optimizer=None)
@@ -141,10 +139,10 @@ def between(low: float, high: float) -> list[float]:
 
 @dataclass(frozen=True, eq=False)
 class _Mean:
-    """What one point scored in first tries, or as a finalist: other seeds, so another level."""
+    """What one point scored in first tries or as a finalist. Each `group` of points has seeds of its own, so a level of its own."""
 
     point: Point
-    final: int
+    group: int
     runs: Array
 
     @property
@@ -152,35 +150,46 @@ class _Mean:
         return float(self.runs.mean())
 
 
-def _input(setting: Recipe, rate: float | None, settings: Sequence[Recipe], final: int = 0) -> list[float]:
-    """log₁₀ rate, an indicator of each setting, and which seeds it was run on."""
+def _means(points: Sequence[Point]) -> list[_Mean]:
+    return [
+        _Mean(point, group, np.array(runs))
+        for point in points
+        for group, runs in enumerate((point.scores, point.final))
+        if runs
+    ]
+
+
+def _input(setting: Recipe, rate: float | None, settings: Sequence[Recipe], group: int = 0) -> list[float]:
+    """log₁₀ rate, an indicator of each setting, and the group of seeds."""
     assert rate is not None
-    return [log10(rate), *(float(setting == own) for own in settings), float(final)]
+    return [log10(rate), *(float(setting == own) for own in settings), float(group)]
 
 
 def _fall(seen: Sequence[_Mean]) -> float:
     """From the best to the third best of the rates in first tries; 0 where there are fewer."""
     by_rate: dict[float | None, float] = {}
     for one in seen:
-        if not one.final:
+        if one.group == 0:
             by_rate[one.point.rate] = max(one.score, by_rate.get(one.point.rate, one.score))
     ordered = sorted(by_rate.values(), reverse=True)
     return ordered[0] - ordered[LEAST_RATES - 1] if len(ordered) >= LEAST_RATES else 0.0
 
 
 def _sigma(seen: Sequence[_Mean], reference: RateCurve | None) -> float:
-    """A robust standard deviation of one run, points' and seeds' means taken out; NaN where nothing tells it."""
-    residuals, df = [np.zeros(0)], 0
-    for final in (False, True):
-        runs = [one.runs for one in seen if one.final == final]
-        shared = min((len(own) for own in runs), default=0)
-        table = np.array([own[:shared] for own in runs]).reshape(len(runs), shared)
-        if len(runs) > 1 and shared > 1:
+    """Standard deviation of one run, points' and seeds' means taken out; NaN where nothing tells it.
+
+    From the better half of the points: at rates near a collapse runs scatter more.
+    """
+    squares, df = 0.0, 0
+    for group in (0, 1):
+        ranked = sorted((one for one in seen if one.group == group), key=lambda one: -one.score)
+        better = [one.runs for one in ranked[: max(-(-len(ranked) // 2), 2)]]
+        shared = min((len(runs) for runs in better), default=0)
+        if len(better) > 1 and shared > 1:
+            table = np.array([runs[:shared] for runs in better])
             rest = table - table.mean(axis=1, keepdims=True) - table.mean(axis=0) + table.mean()
-            residuals.append(rest.ravel())
-            df += (len(runs) - 1) * (shared - 1)
-    values = np.abs(np.concatenate(residuals))
-    own = NORMAL * float(np.median(values)) * sqrt(len(values) / df) if df else float("nan")
-    if reference is None:
-        return own
-    return sqrt(((df * own**2 if df else 0.0) + POOLED_DF * reference.sigma**2) / (df + POOLED_DF))
+            squares += float((rest**2).sum())
+            df += (len(better) - 1) * (shared - 1)
+    if reference is not None:
+        return sqrt((squares + POOLED_DF * reference.sigma**2) / (df + POOLED_DF))
+    return sqrt(squares / df) if df else float("nan")

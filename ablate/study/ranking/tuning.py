@@ -93,7 +93,7 @@ class _Tuner:
     ) -> dict[str, list[Point]]:
         """Each arm's first tries, around its own rate times `scales`."""
         points = {name: points_of(arm, self.catalogue, budget, scales[name]) for name, arm in arms.items()}
-        repeats = {name: repeats_of(arm, points[name], budget) for name, arm in arms.items()}
+        repeats = {name: repeats_of(points[name], budget) for name in arms}
         runs = self._run(points, {name: self.seeds[name][: repeats[name]] for name in arms})
         return {
             name: [replace(point, scores=own) for point, own in zip(points[name], runs[name], strict=True)]
@@ -107,10 +107,7 @@ class _Tuner:
         missing = {
             name: [chosen_of(points)] for name, points in tuned.items() if not chosen_of(points).scores
         }
-        number = {
-            name: repeats_of(arms[name], points_of(arms[name], self.catalogue, budget), budget)
-            for name in missing
-        }
+        number = {name: repeats_of(points_of(arms[name], self.catalogue, budget), budget) for name in missing}
         runs = self._run(missing, {name: self.seeds[name][: number[name]] for name in missing})
         return {
             name: [

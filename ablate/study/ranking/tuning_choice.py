@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from math import hypot
 
 import numpy as np
 
@@ -21,18 +22,23 @@ BESIDE = 2
 
 @dataclass(frozen=True)
 class Anchor:
-    """What a reference's tuning tells of its arms. `deviation`: of the difference between two of its rates, over seeds."""
+    """What a reference's tuning tells of its arms. `deviation`: of the difference between two of its rates, over seeds.
+
+    `loss`: what its rate is expected to lose.
+    """
 
     rate: float | None = None
     optimizer: str | None = None
     curve: RateCurve | None = None
     deviation: float | None = None
+    loss: float = 0.0
 
     @classmethod
     def of(cls, arm: Arm, points: Sequence[Point], catalogue: Catalogue) -> Anchor:
         """Of a reference that is tuned."""
         optimizer = arm.recipes[0].slot(catalogue, OPTIMIZER)
-        return cls(chosen_of(points).rate, optimizer, fit_curve(points), deviation_of(points))
+        chosen = chosen_of(points)
+        return cls(chosen.rate, optimizer, fit_curve(points), deviation_of(points), chosen.loss)
 
     def seen_from(self, arm: Arm, catalogue: Catalogue) -> Anchor:
         """Without a rate where the arm has another optimizer, whose rates are on another scale."""
@@ -87,7 +93,7 @@ def chosen_among(points: Sequence[Point], anchor: Anchor) -> list[Point]:
     before = next((point for point in same if point.rate == anchor.rate), choice)
     gain, error = curve.gain(setting, choice.rate or 0.0, before.rate or 0.0)
     choice = choice if gain > CLEARLY * error else before
-    loss = curve.expected_loss(setting, choice.rate or 0.0)
+    loss = hypot(curve.expected_loss((setting, choice.rate or 0.0)), anchor.loss)
     return [replace(point, chosen=point is choice, loss=loss if point is choice else 0.0) for point in points]
 
 

@@ -49,7 +49,8 @@ LEAST_REFERENCE = TuningBudget(21, 6, 12)
 class Point:
     """One rate and setting of an arm. `scores`: of first tries, `final`: of a finalist on other seeds; more is better.
 
-    `chosen`: what the arm is run with; `loss`: what it is expected to lose to the arm's unknown best rate.
+    `chosen`: what the arm is run with; `loss`: what it is expected to lose to the arm's best rate, together with what its
+    reference loses: how far an effect is off since neither side is run at its very best rate.
     """
 
     recipe: Recipe
@@ -127,10 +128,9 @@ def others_of(arm: Arm, budget: TuningBudget) -> tuple[Recipe, ...]:
     return arm.recipes[1 : 1 + budget.first // 2]
 
 
-def repeats_of(arm: Arm, points: Sequence[Point], budget: TuningBudget) -> int:
-    """Seeds of each of an arm's first points: more than one where it has a single setting, and several rates."""
-    alone = len(arm.recipes) == 1 and len(points) > 1
-    return max(1, budget.first // len(points)) if alone else 1
+def repeats_of(points: Sequence[Point], budget: TuningBudget) -> int:
+    """Seeds of each of an arm's first points: as many as fit into the budget; one where it has no rate to tune."""
+    return max(1, budget.first // len(points)) if len(points) > 1 and points[0].rate is not None else 1
 
 
 def chosen_of(points: Sequence[Point]) -> Point:
