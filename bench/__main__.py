@@ -6,6 +6,9 @@ python -m bench.lanes     (d, f) a run's step alone, in lanes, in processes and 
 python -m bench.search    (e) search and ledger per trial (--overhead); regret of the search (--regret)
 python -m bench.growth    (g) scaling with trials, lanes and runs
 python -m bench.kernels   CPU time of a step under each kernel (not part of make bench)
+python -m bench.faults    planted faults and healthy tasks under lr-find (an hour; not part of make bench)
+python -m bench.rates     lr-find's rate against a dense grid, range tests and defaults (half an hour; not part of make bench)
+python -m bench.curves    labelled runs for lr-find's step 6 (a minute; not part of make bench)
 python -m bench.quality   the search's result at equal wall time, on three real tasks (an hour; not part of make bench)
 
 If there is a CUDA GPU all of them train on it (`--device cpu`: not), (a) and (b) also on Fashion-MNIST, with an absolute

@@ -6,6 +6,12 @@ from collections.abc import Sequence
 
 from ablate.protocol.cells import LOSS, Cell, summarise, train_cells
 from ablate.protocol.guess import BALANCED, FEW, PairedTest, against_guess
+from ablate.protocol.label_causes import (
+    task_label_cause,
+    task_relations,
+    with_label_cause,
+    worse_than_reference,
+)
 from ablate.protocol.plan import BEST, Plan
 from ablate.protocol.selection import best_cell, cliff, flat, ranked
 from ablate.protocol.standard_error import standard_error
@@ -31,6 +37,13 @@ def choose_cell(setup: Setup, cells: Sequence[Cell], plan: Plan) -> tuple[Step, 
     test = judged(setup, chosen, plan.epochs)
     figures["against_guess"] = test.to_dict()
     findings = [*verdict(test), *metric_at_chance(chosen, task)]
+    if any(finding.code == "no-better-than-a-guess" for finding in findings):
+        findings = with_label_cause(findings, task_label_cause(task))
+    elif task.metric_info().name == "accuracy" and task.classes is not None:
+        value = chosen.value(task.metric)
+        findings += worse_than_reference(
+            task_relations(task), value, standard_error(task, value, chosen.result)
+        )
     failed = any(finding.level == "fail" for finding in findings)
     findings += [] if failed else cliff(cells, chosen, task, "warn")
     return Step(5, figures, (*findings, *flat(repeated, task))), None if failed else chosen

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -18,8 +18,7 @@ SHOWN = ("train/loss", "validation/loss", "train/accuracy", "validation/accuracy
 
 def check_curves(best: Cell, task: Task) -> Step:
     """Diagnose and plot the best cell's curves. The verdict is pass or warn, never fail."""
-    recorded = best.result.curves
-    recorded_curves = {name: np.asarray(recorded[name], dtype=float) for name in SHOWN if name in recorded}
+    recorded_curves = as_arrays(best.result.curves)
     epochs = len(recorded_curves["train/loss"])
     if epochs < curves.MIN_EPOCHS:
         findings = [
@@ -36,6 +35,16 @@ def check_curves(best: Cell, task: Task) -> Step:
     return Step(
         6, {"curves": drawn, "of": {"learning_rate": best.rate, "weight_decay": best.decay}}, tuple(findings)
     )
+
+
+def as_arrays(recorded: Mapping[str, Sequence[float]]) -> dict[str, Array]:
+    """The recorded curves that step 6 looks at."""
+    return {name: np.asarray(recorded[name], dtype=float) for name in SHOWN if name in recorded}
+
+
+def diagnose_recorded(recorded: Mapping[str, Sequence[float]], prior: float, examples: int) -> list[Finding]:
+    """`diagnose` of curves as a result records them."""
+    return diagnose(as_arrays(recorded), prior, examples)
 
 
 def diagnose(values: Mapping[str, Array], prior: float, examples: int) -> list[Finding]:

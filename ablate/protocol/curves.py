@@ -1,7 +1,8 @@
 """Diagnosis of learning curves as pure functions of arrays: plateau, still falling, gap, rising, spikes.
 
 Curves have one value per epoch (position 0 is epoch 1); findings count epochs from 1. A moving average is
-compared with the scatter of the raw points around it. Findings are warnings at most.
+compared with the scatter of the raw points around it. What more epochs or another size may improve is a note; a warning says
+that something went wrong.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from ablate.protocol.short_runs import Array, moving_average
-from ablate.protocol.steps import Finding
+from ablate.protocol.steps import Finding, Level
 
 MIN_EPOCHS = 5
 """Fewest epochs for a diagnosis."""
@@ -17,10 +18,16 @@ PLATEAU = 0.05
 """Fraction of the total drop at which a plateau ends."""
 FALLING = 0.05
 """Fraction of the validation loss by which it must still fall in the last quarter of the epochs."""
+SHARE_OF_DROP, LEAST = 0.15, 0.002
+"""Or the share of the whole drop, where it is slow, and the smallest fraction that counts."""
+STEEP = 0.4
+"""The same, from which a run is far too short."""
 RISING = 0.1
 """Fraction of its minimum by which the validation loss must have risen."""
 WIDE, NO_GAP, PERFECT = 0.05, 0.01, 0.95
 """Accuracies: a wide gap, no gap, and a training accuracy that cannot improve much."""
+HUGE, HUGE_SHARE = 0.2, 0.8
+"""Gaps of accuracies, and of losses as fractions of the validation loss, that are told as a warning."""
 WIDE_SHARE, NO_GAP_SHARE, UNEXPLAINED = 0.4, 0.05, 0.1
 """The same for losses, as fractions of the validation loss; and the unexplained fraction of the prior."""
 SPIKE, ORDINARY, VISIBLE = 0.3, 5.0, 0.01
@@ -69,11 +76,14 @@ def still_falling(validation_loss: Array) -> Finding | None:
     quarter = max(2, len(validation_loss) // 4)
     before = float(validation_loss[-2 * quarter : -quarter].mean())
     fall = before - float(validation_loss[-quarter:].mean())
-    if fall < FALLING * before or fall < 2 * scatter(validation_loss):
+    drop = float(validation_loss[0]) - float(validation_loss[-quarter:].mean())
+    if fall < min(FALLING * before, SHARE_OF_DROP * drop) or fall < max(
+        2 * scatter(validation_loss), LEAST * before
+    ):
         return None
     last = len(validation_loss)
     return Finding(
-        "still-falling", "warn", f"the validation loss is still falling, by {fall / before:.0%} in the last {quarter} epochs",
+        "still-falling", "warn" if fall > STEEP * before else "note", f"the validation loss is still falling, by {fall / before:.0%} in the last {quarter} epochs",
         epochs(last - quarter + 1, last), "train longer",
     )  # fmt: skip
 
@@ -106,9 +116,10 @@ def accuracy_gap(train: Array, validation: Array, examples: int) -> Finding | No
     error = np.sqrt(max(validation_end * (1 - validation_end), 0.0) / examples)
     ends = f"training accuracy {train_end:.3g}, validation accuracy {validation_end:.3g}"
     where = epochs(len(train) - last + 1, len(train))
-    if train_end - validation_end > max(WIDE, 3 * error):
-        return _wide(ends, where)
-    return _none(ends, where) if train_end - validation_end < NO_GAP and train_end < PERFECT else None
+    gap = train_end - validation_end
+    if gap > max(WIDE, 3 * error):
+        return _wide(ends, where, "warn" if gap > HUGE else "note")
+    return _none(ends, where) if gap < max(NO_GAP, error) and train_end < PERFECT else None
 
 
 def loss_gap(train: Array, validation: Array, prior: float) -> Finding | None:
@@ -119,8 +130,9 @@ def loss_gap(train: Array, validation: Array, prior: float) -> Finding | None:
     train_end, validation_end = float(train[-last:].mean()), float(validation[-last:].mean())
     ends = f"training loss {train_end:.3g}, validation loss {validation_end:.3g}"
     where = epochs(len(train) - last + 1, len(train))
-    if validation_end - train_end > WIDE_SHARE * validation_end:
-        return _wide(ends, where)
+    gap = validation_end - train_end
+    if gap > WIDE_SHARE * validation_end:
+        return _wide(ends, where, "warn" if gap > HUGE_SHARE * validation_end else "note")
     return (
         _none(ends, where)
         if validation_end - train_end < NO_GAP_SHARE * validation_end and train_end > UNEXPLAINED * prior
@@ -128,14 +140,14 @@ def loss_gap(train: Array, validation: Array, prior: float) -> Finding | None:
     )
 
 
-def _wide(ends: str, where: str) -> Finding:
+def _wide(ends: str, where: str, level: Level) -> Finding:
     advice = "regularise (weight decay, dropout, augmentation, label smoothing) or use more data"
-    return Finding("wide-gap", "warn", f"wide generalisation gap: {ends}", where, advice)
+    return Finding("wide-gap", level, f"wide generalisation gap: {ends}", where, advice)
 
 
 def _none(ends: str, where: str) -> Finding:
     advice = "use a larger model or more epochs"
-    return Finding("no-gap", "warn", f"underfitting, no generalisation gap: {ends}", where, advice)
+    return Finding("no-gap", "note", f"underfitting, no generalisation gap: {ends}", where, advice)
 
 
 def spikes(train_loss: Array) -> Finding | None:

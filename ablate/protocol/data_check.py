@@ -10,7 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from ablate.protocol.data_columns import as_columns, constant_columns, extreme_value, leak, shifted_columns
+from ablate.protocol.data_columns import (
+    as_columns,
+    collinear_columns,
+    constant_columns,
+    extreme_value,
+    leak,
+    shifted_columns,
+)
+from ablate.protocol.data_examples import conflicting_labels, few_examples, out_of_vocabulary, target_findings
 from ablate.protocol.short_runs import Array
 from ablate.protocol.standard_error import is_plain
 from ablate.protocol.steps import Finding, Setup, Step
@@ -28,6 +36,8 @@ NEAR = 0.02
 """A near-duplicate's distance to its nearest training example, as a fraction of the usual one between training examples."""
 FEW = 5
 """Number of training examples of a class below which it is reported."""
+DOMINATES = 0.97
+"""Share of the training examples above which a class leaves accuracy nothing to tell."""
 OTHER_LABELS = 6.0
 """Standard errors by which a class's share may differ between splits."""
 
@@ -37,6 +47,9 @@ def check_data(setup: Setup) -> Step:
     task = setup.context.task
     train, validation = task.train, task.validation
     columns, new = as_columns(sample_of(train.x)), as_columns(sample_of(validation.x))
+    targets = target_findings(task)
+    if any(one.level == "fail" for one in targets):
+        return Step(0, {}, tuple(targets))
     if columns is not None and (columns.max(0) == columns.min(0)).all():
         return Step(0, {}, tuple(constant_columns(columns)))
     equal = shared(train, validation)
@@ -55,6 +68,8 @@ def check_data(setup: Setup) -> Step:
             if train.x.ndim == 2 and is_plain(task) and not (train.streams or validation.streams)
             else []
         )
+        findings += collinear_columns(columns) if train.x.ndim == 2 else []
+    findings += [*targets, *few_examples(task), *conflicting_labels(task), *out_of_vocabulary(task)]
     if task.criterion == "classification" and task.classes is not None:
         smallest = train.y.bincount(minlength=task.classes)
         figures["smallest_class"] = int(smallest.min())
@@ -125,6 +140,11 @@ def class_findings(task: Task) -> list[Finding]:
         findings.append(
             Finding("class-rare", "warn", message, "training data", "add examples or merge classes")
         )
+    largest = int(train.argmax())
+    if train[largest] > DOMINATES * train.sum() and task.metric_info().name == "accuracy":
+        message = f"class {largest} has {train[largest] / train.sum():.1%} of the training examples: accuracy hardly sees the others"
+        advice = 'metric="balanced_accuracy", with class weights or balanced sampling'
+        findings.append(Finding("class-dominates", "warn", message, "training data", advice))
     shares = train / train.sum(), validation / validation.sum()
     pooled = (train + validation) / (train.sum() + validation.sum())
     error = np.sqrt(pooled * (1 - pooled) * (1 / train.sum() + 1 / validation.sum()))

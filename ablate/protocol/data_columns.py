@@ -15,7 +15,9 @@ EXTREME = 1e4
 """Distance from the median, in units of the usual one, from which a value is extreme."""
 SHIFT_ERRORS, SHIFT_DEVIATIONS, SCALE_RATIO = 8.0, 0.5, 2.5
 """Splits differ if a column's means do by this many standard errors and deviations, or its deviations by this ratio."""
-FEWEST = 30
+FEWEST, WIDEST = 30, 1000
+COLLINEAR = 0.99
+"""Share of the variance in one direction from which columns are collinear."""
 LEAK, LEAK_GAIN, LEAK_R2, BINS = 0.99, 0.05, 0.99, 64
 """One column leaks the target if it alone predicts this share, and this much more than the most frequent class."""
 
@@ -71,6 +73,24 @@ def extreme_value(columns: Array, ndim: int) -> list[Finding]:
     return [Finding("extreme-value", "warn", message, _named(int(column), ndim), advice)]
 
 
+def collinear_columns(columns: Array) -> list[Finding]:
+    """Standardised columns that nearly all say the same: gradient descent is slow in every other direction."""
+    deviation = columns.std(0)
+    kept = columns[:, deviation > 0]
+    if kept.shape[1] < 3 or kept.shape[1] > WIDEST or len(kept) < FEWEST:
+        return []
+    values = np.linalg.eigvalsh(np.corrcoef(kept, rowvar=False))
+    share = float(values[-1] / values.sum())
+    if share < COLLINEAR:
+        return []
+    message = f"one direction holds {share:.4%} of the variance of the standardised columns: the others are hardly seen"
+    return [
+        Finding(
+            "inputs-collinear", "warn", message, "inputs", "take out what the columns share, or whiten them"
+        )
+    ]
+
+
 def shifted_columns(train: Array, validation: Array, ndim: int) -> list[Finding]:
     """A column whose mean or deviation differs between training and validation data."""
     if min(len(train), len(validation)) < FEWEST:
@@ -79,6 +99,9 @@ def shifted_columns(train: Array, validation: Array, ndim: int) -> list[Finding]
     known = np.where(deviation > 0, deviation, np.inf)
     far = np.abs(train.mean(0) - validation.mean(0)) / known
     errors = far / np.sqrt(1 / len(train) + 1 / len(validation))
+    if ndim == 4:  # pixels of inverted images have the same mean and deviation once they are standardised
+        far = np.maximum(far, np.abs(np.median(train, 0) - np.median(validation, 0)) / known)
+        errors = far / np.sqrt(1 / len(train) + 1 / len(validation))
     moved = (errors > SHIFT_ERRORS) & (far > SHIFT_DEVIATIONS)
     low, high = np.minimum(train.std(0), validation.std(0)), np.maximum(train.std(0), validation.std(0))
     spread = _robust_ratio(train, validation) > SCALE_RATIO

@@ -16,6 +16,9 @@ from ablate.protocol.steps import Setup
 STEPS, CHUNK = 400, 25
 """Maximum number of steps, and steps between two evaluations of the scores."""
 
+PATIENCE, STILL = 3, 0.01
+"""A fit ends where no lane's mean loss of this many chunks is lower by this fraction than that of as many before."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fit:
@@ -60,7 +63,7 @@ def fit(setup: Setup, rates: Sequence[float], goal: float, steps: int = STEPS) -
             alive = trainer.alive.tolist()
             if any(score >= goal and lives for score, lives in zip(scores, alive, strict=True)):
                 break
-            if not any(alive):
+            if not any(alive) or hopeless(pieces):
                 break
         symmetric = equal_rows(trainer, before)
         return [
@@ -82,6 +85,15 @@ def fit(setup: Setup, rates: Sequence[float], goal: float, steps: int = STEPS) -
         ]
 
     return map_lanes(setup.context, runs, work)
+
+
+def hopeless(pieces: Sequence[Sequence[LossTrace]]) -> bool:
+    """Whether no lane's loss fell in the last `PATIENCE` chunks. `pieces`: chunk by chunk, the lanes' traces."""
+    if len(pieces) < 2 * PATIENCE:
+        return False
+    means = np.array([[trace.losses.mean() for trace in piece] for piece in pieces])
+    before, after = means[-2 * PATIENCE : -PATIENCE].mean(0), means[-PATIENCE:].mean(0)
+    return not bool((after < (1 - STILL) * before).any())
 
 
 def scored(trainer: Trainer) -> tuple[list[float], list[float], list[bool]]:

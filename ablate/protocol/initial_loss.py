@@ -8,7 +8,8 @@ Lineage: "sanity check the initial loss", CS231n notes of Stanford University, p
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
@@ -16,8 +17,10 @@ import torch
 from torch import Tensor
 
 from ablate.lanes.trainer import Trainer
-from ablate.protocol.output_causes import output_findings
+from ablate.protocol.model_check import model_findings
+from ablate.protocol.output_causes import output_findings, squashed_numbers
 from ablate.protocol.prior import Prior
+from ablate.protocol.scales import input_findings, input_scale, standardised, target_findings
 from ablate.protocol.short_runs import map_lanes, with_examples
 from ablate.protocol.steps import Finding, Level, Setup, Step
 from ablate.tasks.split import Split, shuffled
@@ -25,15 +28,13 @@ from ablate.tasks.task import Task
 
 SEEDS = 5
 EXAMPLES = 512
-HIGH = 1.25
-"""An initial loss above this multiple of the expected one is reported."""
+HIGH, HIGH_SQUARES = 1.25, 1.6
+"""An initial loss above this multiple of the expected one is reported; squared errors are those of outputs of any scale."""
 ABSURD = 3.0
 """Above this multiple the first epochs are spent on unlearning the initial outputs."""
+EXPLAIN_LOSS = ("exploding", "loss-summed", "loss-negative", "target-not-standardised")
+"""Findings after which no other cause of a high loss is looked for."""
 LOW = 0.9
-LARGE, TINY = 10.0, 0.05
-"""Root mean square of a feature, and largest absolute value of all inputs, that suggest unscaled inputs."""
-TARGET = 10.0
-"""Root mean square of a regression target above which (or below whose inverse) gradients are badly scaled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,23 +50,28 @@ def initial_loss(setup: Setup) -> Step:
     """Step 1."""
     task = setup.context.task
     sample = task.train.sample(shuffled(len(task.train))[:EXAMPLES])
+    causes = model_findings(setup)
+    if any(one.code == "batch-norm-of-one" for one in causes):
+        return Step(1, {}, tuple(causes))
     prior = Prior.of(task, sample)
     starts = measure(setup, sample)
     loss, deviation = medians(starts)
     scaled = None
-    if not loss <= HIGH * prior.start and sample.x.is_floating_point():
+    if not loss <= high_of(task.classes) * prior.start and sample.x.is_floating_point():
         scaled = medians(measure(setup, standardised(sample)))[0]
+    targets = target_findings(task)
     findings = [
+        *causes,
         # The expected initial value of a custom loss is unknown.
         *(
             judge(loss, deviation, prior, scaled, task.classes)
-            if task.criterion != "custom" or loss != loss
+            if (task.criterion != "custom" or loss != loss) and not causes_high_loss([*causes, *targets])
             else ()
         ),
         *(low_loss_findings(starts, prior) if task.criterion != "custom" else ()),
         *input_findings(sample.held),
-        *target_findings(task),
-        *(from_outputs(starts, task.classes) if task.criterion in ("classification", "regression") else ()),
+        *targets,
+        *(from_outputs(starts, task) if task.criterion in ("classification", "regression") else ()),
     ]
     codes = [finding.code for finding in findings]
     findings = [finding for i, finding in enumerate(findings) if finding.code not in codes[:i]]
@@ -103,6 +109,11 @@ def measure(setup: Setup, sample: Split) -> list[Start]:
     return map_lanes(with_examples(setup.context, sample), runs, evaluate)
 
 
+def causes_high_loss(causes: Sequence[Finding]) -> bool:
+    """Whether one of these faults explains a loss that is too high, so that no other cause is looked for."""
+    return any(one.code in EXPLAIN_LOSS for one in causes)
+
+
 def medians(starts: list[Start]) -> tuple[float, float]:
     """Medians over seeds of loss and deviation; NaN if the loss of any seed is not finite."""
     losses = [start.loss for start in starts]
@@ -111,11 +122,17 @@ def medians(starts: list[Start]) -> tuple[float, float]:
     return median(losses), median(start.deviation for start in starts)
 
 
+def high_of(classes: int | None) -> float:
+    """The multiple of the expected loss that is reported; `classes`: None for regression."""
+    return HIGH if classes else HIGH_SQUARES
+
+
 def judge(
     loss: float, deviation: float, prior: Prior, scaled: float | None, classes: int | None
 ) -> list[Finding]:
     """Whether `loss` is too high, and the likely cause; `scaled` is the loss on standardised inputs."""
-    if loss <= HIGH * prior.start:
+    high = high_of(classes)
+    if loss <= high * prior.start:
         return []
     level: Level = "warn" if loss <= ABSURD * prior.start else "fail"
     expected = (
@@ -123,7 +140,8 @@ def judge(
     )
     observed = f"the untrained model's loss is {loss:.3g} where {expected} is expected"
     cured = scaled is not None and (
-        scaled <= HIGH * prior.start or scaled - prior.start < (loss - prior.start) / 10
+        (scaled <= high * prior.start and scaled - prior.start < (loss - prior.start) / 2)
+        or scaled - prior.start < (loss - prior.start) / 10
     )
     if cured or (loss != loss and scaled is not None and scaled == scaled):
         return [
@@ -161,85 +179,14 @@ def low_loss_findings(starts: list[Start], prior: Prior) -> list[Finding]:
     ]  # fmt: skip
 
 
-def from_outputs(starts: list[Start], classes: int | None) -> list[Finding]:
+def from_outputs(starts: list[Start], task: Task) -> list[Finding]:
     """The findings on the outputs, if those of every seed have some."""
     if starts[0].outputs.ndim != 2:
         return []
-    findings = [output_findings(start.outputs, classes) for start in starts]
+    findings = [output_findings(start.outputs, task.classes) for start in starts]
+    if task.classes is None:
+        findings = [
+            known or squashed_numbers(start.outputs, task.train.y)
+            for known, start in zip(findings, starts, strict=True)
+        ]
     return findings[0] if all(findings) else []
-
-
-def within_feature(x: Tensor) -> list[int]:
-    """The axes to reduce for per-feature statistics: all but channels (images) or columns (tables)."""
-    return [axis for axis in range(x.ndim) if axis != 1 or x.ndim not in (2, 4)]
-
-
-def standardised(sample: Split) -> Split:
-    """The sample with each channel or column scaled to mean 0 and standard deviation 1; constant ones are only centred."""
-    x = sample.held.double()
-    over = within_feature(x)
-    mean, deviation = x.mean(over, keepdim=True), x.std(over, correction=0, keepdim=True)
-    return replace(sample, x=((x - mean) / deviation.where(deviation > 0, 1.0)).to(sample.x.dtype))
-
-
-def input_scale(x: Tensor) -> dict[str, float]:
-    """Figures on the scale of the inputs; empty for integers."""
-    if not x.is_floating_point():
-        return {}
-    values = x.double()
-    return {
-        "mean": float(values.mean()),
-        "deviation": float(values.std(correction=0)),
-        "largest": float(values.abs().max()),
-    }
-
-
-def input_findings(x: Tensor) -> list[Finding]:
-    """A note if the scale of the inputs is unusual, independent of the loss (the model may normalise them)."""
-    if not x.is_floating_point():
-        return []
-    rms = x.double().square().mean(within_feature(x)).sqrt().flatten()
-    largest = float(x.abs().max())
-    if float(rms.max()) > LARGE:
-        what = {
-            2: f"column {int(rms.argmax())} of the inputs",
-            4: f"channel {int(rms.argmax())} of the inputs",
-        }
-        message = f"their root mean square is up to {float(rms.max()):.3g}"
-        where = what.get(x.ndim, "inputs")
-    elif largest < TINY:
-        message, where = f"none is larger than {largest:.3g}", "inputs"
-    else:
-        return []
-    advice = "scale the inputs to mean 0 and deviation 1 by the training data"
-    return [
-        Finding("inputs-not-normalised", "note", f"the inputs are badly scaled: {message}", where, advice)
-    ]
-
-
-def target_findings(task: Task) -> list[Finding]:
-    """Findings on labels that start at 1, and on badly scaled regression targets."""
-    y = task.train.y
-    if task.classes is not None:
-        counts = y.bincount(minlength=task.classes)
-        if task.classes > 2 and counts[0] == 0 and bool((counts[1:] > 0).all()):
-            return [
-                Finding(
-                    "labels-shifted", "warn", f"no example has class 0, all of 1 … {task.classes - 1} occur",
-                    "labels", "labels seem to start at 1: subtract 1",
-                )
-            ]  # fmt: skip
-        return []
-    if task.criterion != "regression":
-        return []
-    rms = float(y.double().square().mean().sqrt())
-    if 1 / TARGET <= rms <= TARGET:
-        return []
-    return [
-        Finding(
-            "target-not-standardised", "warn",
-            f"the target's mean is {float(y.double().mean()):.3g} and its deviation {float(y.double().std(correction=0)):.3g}, "
-            "and gradients grow with it",
-            "target", "scale the target to mean 0 and deviation 1 by the training data",
-        )
-    ]  # fmt: skip

@@ -6,14 +6,22 @@ exceed the noise in less than an epoch. The exponential range test is run as wel
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
+from ablate.lanes.trainer import Trainer
+from ablate.protocol.label_causes import (
+    noisy_training_labels,
+    task_label_cause,
+    task_relations,
+    with_label_cause,
+)
 from ablate.protocol.prior import Prior
 from ablate.protocol.range_test import disagreement, exponential, suggestions, usable
 from ablate.protocol.short_runs import Array, LossTrace, map_lanes, train_steps
+from ablate.protocol.snapshot import Snapshot, snapshot_findings, snapshots, with_samples
 from ablate.protocol.steps import Finding, Setup, Step
 
 DECADES = (4, 2)
@@ -25,8 +33,10 @@ PRIOR_SHARE = 0.95
 """A loss above this fraction of the prior has hardly used the inputs."""
 MIN_STANDARD_ERRORS = 3.0
 """A drop counts if it exceeds this many standard errors of its mean."""
-TEST_STEPS, TEST_DECADES = 150, (5, 2)
+TEST_STEPS, TEST_DECADES = 100, (5, 2)
 """The range test: steps, and decades below and above the optimizer's default rate."""
+UNLEARNED = ("labels-unrelated", "hardly-below-the-prior", "falls-slowly", "does-not-learn")
+"""Findings after which it is tried whether the labels belong to their inputs."""
 MAX_DISAGREEMENT = 30.0
 """Suggestions that differ by more than this factor are unreliable."""
 
@@ -61,12 +71,12 @@ def drop_of(rate: float, trace: LossTrace, untrained: Array) -> Drop:
     return Drop(rate, trace, level, float(below.mean()), float(below.std(ddof=1) / len(below) ** 0.5))
 
 
-def loss_drop(setup: Setup, *, overfitted: bool) -> tuple[Step, list[Drop]]:
-    """The step, and what each rate's loss did."""
+def loss_drop(setup: Setup, *, overfitted: bool, steps: int = STEPS) -> tuple[Step, list[Drop]]:
+    """The step, and what each rate's loss did in `steps` steps. `overfitted`: whether step 2 passed."""
     context, tried = setup.context, setup.baseline.decades(*DECADES)
     runs = [setup.short_run(rate) for rate in (0.0, *tried)]
-    untrained, *trained = map_lanes(context, runs, lambda trainer: train_steps(trainer, STEPS))
-    drops = [drop_of(rate, one, untrained.losses) for rate, one in zip(tried, trained, strict=True)]
+    (untrained, _), *trained = map_lanes(with_samples(context), runs, lambda trainer: traced(trainer, steps))
+    drops = [drop_of(rate, one, untrained.losses) for rate, (one, _) in zip(tried, trained, strict=True)]
     falling = [drop for drop in drops if drop.falls]
     best = max(falling, key=lambda drop: drop.mean) if falling else None
     rates, losses = range_test(setup)
@@ -82,8 +92,17 @@ def loss_drop(setup: Setup, *, overfitted: bool) -> tuple[Step, list[Drop]]:
         "prior": prior,
     }
     findings = judge(drops, best, prior, overfitted=overfitted)
+    if best is not None:
+        seen = trained[drops.index(best)][1]
+        shown = snapshot_findings(context.task, seen, best.untrained - best.mean, prior)
+        findings += shown or noisy_training_labels(task_relations(context.task))
+    if any(finding.code in UNLEARNED for finding in findings):
+        cause = task_label_cause(context.task)
+        if cause is not None and best is not None and cause.level == "fail":
+            cause = replace(cause, level="warn")  # a rate's loss falls: the grid decides
+        findings = with_label_cause(findings, cause)
     if (ratio := disagreement(suggested)) > 1:
-        shown = ", ".join(
+        named = ", ".join(
             f"{name} {rate:.2g}" for name, rate in sorted(suggested.items(), key=lambda kv: kv[1])
         )
         advice = "the grid of step 4 decides" if ratio > MAX_DISAGREEMENT else ""
@@ -91,12 +110,17 @@ def loss_drop(setup: Setup, *, overfitted: bool) -> tuple[Step, list[Drop]]:
             Finding(
                 "range-test",
                 "note",
-                f"range test: {shown}; they differ by a factor of {ratio:.2g}",
+                f"range test: {named}; they differ by a factor of {ratio:.2g}",
                 "range test",
                 advice,
             )
         )
     return Step(3, figures, tuple(findings)), drops
+
+
+def traced(trainer: Trainer, steps: int) -> list[tuple[LossTrace, Snapshot]]:
+    """Losses of `steps` steps of every lane, and what the lanes then put out."""
+    return list(zip(train_steps(trainer, steps), snapshots(trainer), strict=True))
 
 
 def range_test(setup: Setup) -> tuple[Array, Array]:
@@ -128,21 +152,21 @@ def judge(drops: list[Drop], best: Drop | None, prior: float, *, overfitted: boo
             Finding(
                 "hardly-below-the-prior", "warn",
                 f"the loss reaches {end:.3g}, hardly below the prior of {prior:.3g}: the inputs have not helped much",
-                f"rate {best.rate:g}, {STEPS} steps",
+                f"rate {best.rate:g}, {len(best.trace.losses)} steps",
                 "if more training does not help, check that labels and inputs match",
             )
         )  # fmt: skip
     elif best.share < SLOW_DROP:
         findings.append(
             Finding(
-                "falls-slowly", "warn", f"the loss falls by {best.share:.1%} in {STEPS} steps",
+                "falls-slowly", "warn", f"the loss falls by {best.share:.1%} in {len(best.trace.losses)} steps",
                 f"rate {best.rate:g}", "check the initialisation, the scale of the inputs, and that labels and inputs match",
             )
         )  # fmt: skip
     if best.rate in (drops[0].rate, drops[-1].rate) and len(drops) > 2:
         findings.append(
             Finding(
-                "unusual-rate", "warn", f"the best rate, {best.rate:g}, is at the edge of the tried range", "rates",
+                "unusual-rate", "note", f"the best rate, {best.rate:g}, is at the edge of the tried range", "rates",
                 "the scale of inputs, targets or outputs is unusual",
             )
         )  # fmt: skip
@@ -157,7 +181,7 @@ def no_drop(drops: list[Drop], overfitted: bool) -> Finding:
             "check for extreme values in the data, normalise inputs and targets, or clip gradients",
         )  # fmt: skip
     largest = max((drop.share for drop in drops if drop.trace.alive), default=0.0)
-    message = f"no rate makes the loss drop in {STEPS} steps (best: {largest:+.1%})"
+    message = f"no rate makes the loss drop in {len(drops[0].trace.losses)} steps (best: {largest:+.1%})"
     if overfitted:
         return Finding(
             "labels-unrelated", "fail", f"{message}, though the model can overfit a small sample", "labels",

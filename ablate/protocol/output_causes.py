@@ -7,6 +7,10 @@ from torch import Tensor
 from ablate.protocol.steps import Finding
 
 TOLERANCE = 1e-4
+SMALLEST = 1e-3
+"""Outputs of which none is larger are suspected, unless all are zero, as a head of zeros makes them."""
+OUTSIDE = 0.05
+"""Share of targets below 0 or above 1 that no sigmoid reaches."""
 ZEROS = 0.02
 """Share of outputs that are exactly zero from which a rectifier is suspected."""
 
@@ -18,6 +22,13 @@ def output_findings(outputs: Tensor, classes: int | None) -> list[Finding]:
     are not negative, many of them exactly zero. (Log-softmax does no harm: cross-entropy applies it again.)
     """
     values = outputs.detach().double()
+    if 0 < float(values.abs().max()) < SMALLEST:
+        return [
+            Finding(
+                "outputs-tiny", "warn", f"the largest output is {float(values.abs().max()):.1g}: gradients are as small",
+                "the model's last layer", "take out the factor, or make the last layer's initial weights larger",
+            )
+        ]  # fmt: skip
     if not values.isfinite().all() or bool((values < 0).any()) or not bool((values > 0).any()):
         return []
     if classes is not None and classes > 1 and bool(((values.sum(1) - 1).abs() < TOLERANCE).all()):
@@ -48,3 +59,18 @@ def output_findings(outputs: Tensor, classes: int | None) -> list[Finding]:
             )
         ]  # fmt: skip
     return []
+
+
+def squashed_numbers(outputs: Tensor, targets: Tensor) -> list[Finding]:
+    """Numbers `[N, D]` that all lie between 0 and 1, where the targets do not: a sigmoid ends the model."""
+    values, y = outputs.detach().double(), targets.double()
+    inside = bool(((values > 0) & (values < 1)).all())
+    outside = bool((y < 0).double().mean() > OUTSIDE) or bool((y > 1).double().mean() > OUTSIDE)
+    if not inside or not outside:
+        return []
+    return [
+        Finding(
+            "outputs-squashed", "warn", "all outputs lie between 0 and 1, and the targets do not: a sigmoid ends the model",
+            "the model's last layer", "end with a linear layer, without an activation",
+        )
+    ]  # fmt: skip

@@ -15,8 +15,9 @@ import torch
 
 from ablate.lanes.context import TaskContext
 from ablate.protocol.baseline import round_rate
-from ablate.protocol.fit import Fit, fit
+from ablate.protocol.fit import STEPS, Fit, fit
 from ablate.protocol.overfit_causes import likely_cause
+from ablate.protocol.prevented import prevented
 from ablate.protocol.prior import Prior
 from ablate.protocol.short_runs import few_examples, with_examples
 from ablate.protocol.steps import Finding, Setup, Step
@@ -36,16 +37,16 @@ PLOT_LIMIT = 20.0
 """Curves are plotted up to this multiple of the first loss."""
 
 
-def overfit_sample(setup: Setup) -> Step:
-    """Step 2."""
+def overfit_sample(setup: Setup, steps: int = STEPS) -> Step:
+    """Step 2; each rate trains `steps` steps at most."""
     context = few_examples(setup.context, EXAMPLES)
     prior = Prior.of(context.task).loss
     score = context.task.evaluation.code.SCORE
     goal = goal_of(score, prior)
     sample = setup.on(context)
-    fits = fit(sample, setup.baseline.decades(*DECADES), goal)
+    fits = fit(sample, setup.baseline.decades(*DECADES), goal, steps=steps)
     if not reaches(fits, goal):
-        fits = [*fits, *fit(sample, more_rates(fits), goal)]
+        fits = [*fits, *fit(sample, more_rates(fits), goal, steps=steps)]
     best = best_fit(fits)
     figures: dict[str, Any] = {
         "curves": plotted_curves(fits, best),
@@ -56,7 +57,10 @@ def overfit_sample(setup: Setup) -> Step:
         "prior": prior,
     }
     if not reaches(fits, goal):
-        return Step(2, figures, (likely_cause(fits, best, prior, goal, score=score),))
+        found = prevented(sample, goal, len(best.losses)) or likely_cause(
+            fits, best, prior, goal, score=score
+        )
+        return Step(2, figures, (found,))
     (no_input,) = fit(setup.on(zero_inputs(context)), [best.rate], goal, steps=best.trace.finite_steps)
     figures["loss_without_inputs"] = no_input.loss
     return Step(2, figures, (*leak(no_input.loss, prior), *without_gradient(best)))

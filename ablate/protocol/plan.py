@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from ablate.protocol.baseline import RATES
+
 SEEDS, BEST = 3, 3
 """The `BEST` rates of the grid are trained with `SEEDS` seeds."""
+SHORT_STEPS = 1500
+"""Steps of the short runs of steps 2 and 3 where nothing is wrong: 1,000 of step 3 at most (8 lanes of 100, two of the range
+test), and some 500 of step 2 (5 lanes that reach the goal within 100)."""
+SHORT_SHARE, FEWEST_STEPS = 0.25, 40
+"""Share of a budget in seconds that steps 2 and 3 may take, and the length of a short run that shows something."""
 FEWEST_EPOCHS = 0.25
 """A budget shortens runs to this fraction of the task's epochs at most; below it the budget is reported as too small."""
 
@@ -57,6 +64,50 @@ def plan(rates: int, decays: int, epochs: int, most: float | None) -> Plan:
     if least.runs <= most:
         return least
     return replace(least, epochs=max(1, int(epochs * most / least.runs)))
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What the protocol is expected to train at most: `plan`, and `steps` of short runs, counted over all their lanes."""
+
+    plan: Plan
+    steps: int
+
+    def runs(self, epochs: int, run_steps: int) -> float:
+        """All of it in runs of full length: of `epochs` epochs and `run_steps` steps."""
+        return self.plan.runs * self.plan.epochs / epochs + self.steps / run_steps
+
+
+def expected(decays: int, epochs: int, budget: Budget | None = None, run_seconds: float = 0.0) -> Expected:
+    """Before anything is trained: the whole grid, its repeats and `decays` weight decays, within `budget`.
+
+    `run_seconds`: of a run of full length, which a budget in seconds needs.
+    """
+    most = (budget or Budget()).in_runs(run_seconds)
+    return Expected(plan(RATES, decays, epochs, most), SHORT_STEPS)
+
+
+@dataclass(frozen=True, slots=True)
+class ShortRuns:
+    """Lengths of the short runs, in steps: of step 2 at most, and of step 3."""
+
+    overfit: int = 400
+    drop: int = 100
+
+
+def short_runs(budget: Budget, step_seconds: float, run_steps: int) -> ShortRuns:
+    """Step 3 has a quarter of a whole run's `run_steps`, 100 at most; of a budget in seconds steps 2 and 3 get at most a quarter.
+
+    `step_seconds`: of one step of one run.
+    """
+    usual = ShortRuns()
+    usual = replace(usual, drop=min(usual.drop, max(FEWEST_STEPS, run_steps // 4)))
+    if budget.seconds is None or step_seconds <= 0:
+        return usual
+    share = min(1.0, SHORT_SHARE * budget.seconds / (SHORT_STEPS * step_seconds))
+    return ShortRuns(
+        max(FEWEST_STEPS, int(share * usual.overfit)), max(FEWEST_STEPS, int(share * usual.drop))
+    )
 
 
 def too_short(plan: Plan, epochs: int) -> bool:

@@ -10,7 +10,8 @@ from math import log10
 
 from ablate.protocol.baseline import PER_DECADE, round_rate
 from ablate.protocol.cells import Cell, none_completed, summarise, train_cells
-from ablate.protocol.loss_drop import STEPS, Drop
+from ablate.protocol.label_causes import task_label_cause, with_label_cause
+from ablate.protocol.loss_drop import Drop
 from ablate.protocol.selection import best_cell, cliff, edge, no_better_than_a_guess
 from ablate.protocol.steps import Finding, Setup, Step
 
@@ -25,7 +26,7 @@ def rates_worth_trying(rates: Sequence[float], drops: Sequence[Drop], steps: int
     """`rates` without those that `drops` of step 3 rule out for runs of `steps` steps.
 
     Too high: at this rate or a lower one step 3 diverged, or ended with a loss above the untrained one's. Too low: a rate r goes no farther in `steps` steps than
-    r · `steps` ÷ `STEPS` goes in `STEPS`, and even that rate gained little.
+    r · `steps` ÷ s goes in the s steps of step 3, and even that rate gained little.
     """
     diverged = min((drop.rate for drop in drops if not drop.trace.alive), default=float("inf"))
     falling = [drop for drop in drops if drop.falls]
@@ -35,7 +36,8 @@ def rates_worth_trying(rates: Sequence[float], drops: Sequence[Drop], steps: int
     above = [drop.rate for drop in drops if drop.rate > best.rate and not drop.mean > 0]
     diverged = min([diverged, *above])
     little = [drop.rate for drop in drops if drop.rate < best.rate and drop.mean < HOPELESS * best.mean]
-    lowest = max(little, default=0.0) * STEPS / max(steps, STEPS)
+    done = len(best.trace.losses)
+    lowest = max(little, default=0.0) * done / max(steps, done)
     near = 10 ** ((NEIGHBOURS + 0.5) / PER_DECADE)
     return [
         rate
@@ -64,7 +66,7 @@ def rate_grid(setup: Setup, rates: Sequence[float], epochs: int) -> tuple[Step, 
     if best is None:
         return Step(4, figures, (none_completed(cells), *findings)), []
     if failed := no_better_than_a_guess(cells, task):
-        return Step(4, figures, (failed, *findings)), []
+        return Step(4, figures, (*with_label_cause([failed], task_label_cause(task)), *findings)), []
     if side and best.rate in (min(c.rate for c in cells), max(c.rate for c in cells)) and edge(cells, task):
         findings.append(
             Finding(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ablate.lanes.context import TaskContext
+from ablate.lanes.trainer import Trainer
 from ablate.protocol.baseline import Baseline
 from ablate.protocol.cells import Cell
 from ablate.protocol.chosen import choose_cell
@@ -15,9 +17,20 @@ from ablate.protocol.data_check import check_data
 from ablate.protocol.initial_loss import initial_loss
 from ablate.protocol.loss_drop import DECADES, STEPS, TEST_STEPS, Drop, loss_drop
 from ablate.protocol.overfit import overfit_sample
-from ablate.protocol.plan import Budget, Plan, plan, too_short
+from ablate.protocol.plan import Budget, Plan, expected, plan, short_runs, too_short
 from ablate.protocol.rate_grid import rate_grid, rates_worth_trying
 from ablate.protocol.steps import NAMES, Finding, Level, Setup, Step, Train, skipped
+
+TELL_WHY = frozenset({
+    "outputs-are-probabilities", "outputs-rectified", "outputs-squashed", "outputs-tiny", "vanishing", "dead-units", "exploding",
+    "examples-mixed", "batch-norm-frozen", "batch-norm-momentum", "noise-in-evaluation", "inputs-not-normalised",
+    "symmetric-initialisation", "parameters-frozen", "dropout-too-strong", "target-not-standardised",
+})  # fmt: skip
+"""Causes of step 1 that explain a sample which is not overfitted."""
+GUESSES = frozenset({"model-too-small", "ignores-inputs", "no-gradient"})
+"""Causes of step 2 that are supposed only where none is known."""
+TIMED = 3
+"""Steps that are timed for the announcement, after one that is not."""
 
 
 def lr_find(
@@ -40,7 +53,7 @@ def lr_find(
     The result is deterministic, unless the budget is a time.
     """
     setup = Setup(context, train, baseline, seed, say)
-    steps, best = _run_steps(setup, force, budget or Budget())
+    steps, best = run_steps(setup, force=force, budget=budget or Budget())
     return {
         "task": task,
         "device": str(context.device),
@@ -52,15 +65,17 @@ def lr_find(
     }
 
 
-def _run_steps(setup: Setup, force: bool, budget: Budget) -> tuple[list[Step], Cell | None]:
-    """The steps, done or skipped, and the chosen cell."""
+def run_steps(
+    setup: Setup, *, force: bool, budget: Budget, last: int = len(NAMES) - 1
+) -> tuple[list[Step], Cell | None]:
+    """The steps, done or skipped, and the chosen cell. `last`: the number of the last step that is done."""
     steps: list[Step] = []
 
     def done(step: Step) -> bool:
         """Record a step. Returns whether the protocol continues."""
         steps.append(step)
         _report(setup, step)
-        return force or step.verdict != "fail"
+        return step.number < last and (force or step.verdict != "fail")
 
     def stop() -> list[Step]:
         why = _skip_reason(steps)
@@ -70,11 +85,13 @@ def _run_steps(setup: Setup, force: bool, budget: Budget) -> tuple[list[Step], C
         return stop(), None
     if not done(initial_loss(setup)):
         return stop(), None
-    if not done(overfit_sample(setup)):
+    step_seconds, run_steps = announced(setup, budget)
+    lengths = short_runs(budget, step_seconds, run_steps)
+    if not done(explained(overfit_sample(setup, lengths.overfit), steps[1])):
         return stop(), None
     started = time.perf_counter()
-    step, drops = loss_drop(setup, overfitted=steps[2].verdict != "fail")
-    lane_step = (time.perf_counter() - started) / lane_steps()
+    step, drops = loss_drop(setup, overfitted=steps[2].verdict != "fail", steps=lengths.drop)
+    lane_step = (time.perf_counter() - started) / lane_steps(lengths.drop)
     if not done(step):
         return stop(), None
     planned, rates, short = planned_runs(setup, drops, budget, lane_step)
@@ -88,9 +105,48 @@ def _run_steps(setup: Setup, force: bool, budget: Budget) -> tuple[list[Step], C
     return steps, best
 
 
-def lane_steps() -> int:
-    """Training steps of step 3, over all lanes."""
-    return STEPS * (sum(DECADES) + 2) + TEST_STEPS * 2
+def explained(step: Step, first: Step) -> Step:
+    """Step 2 without a cause of its own, where step 1 has told the cause already."""
+    known = [finding.message for finding in first.findings if finding.code in TELL_WHY]
+    if not known:
+        return step
+    advice = "mend what step 1 found first"
+    findings = tuple(
+        replace(
+            one,
+            code="does-not-learn",
+            message=f"{one.message}; as step 1 explains: {known[0]}",
+            advice=advice,
+        )
+        if one.code in GUESSES
+        else one
+        for one in step.findings
+    )
+    return replace(step, findings=findings)
+
+
+def lane_steps(steps: int = STEPS) -> int:
+    """Training steps of step 3, over all lanes, of which each rate has `steps`."""
+    return steps * (sum(DECADES) + 2) + TEST_STEPS * 2
+
+
+def announced(setup: Setup, budget: Budget) -> tuple[float, int]:
+    """Say what will be trained at most and how long that takes. Returns the seconds of one step of one run, as timed here, and a
+    whole run's steps."""
+    task = setup.context.task
+    trainer = Trainer(setup.context, [setup.short_run(0.0)])
+    trainer.step()
+    started = time.perf_counter()
+    for _ in range(TIMED):
+        trainer.step()
+    step_seconds = (time.perf_counter() - started) / TIMED
+    run_steps = task.epochs * trainer.order.steps_per_epoch
+    whole = expected(len(setup.baseline.other_decays()), task.epochs, budget, step_seconds * run_steps)
+    seconds = step_seconds * run_steps * whole.runs(task.epochs, run_steps)
+    setup.say(
+        f"lr-find will train at most {whole.plan}, and short runs: about {seconds:.0f} s of computing, one run after the other"
+    )
+    return step_seconds, run_steps
 
 
 def planned_runs(
@@ -117,11 +173,13 @@ def planned_runs(
 
 
 def _with(step: Step, findings: Sequence[Finding]) -> Step:
-    return Step(step.number, step.figures, (*step.findings, *findings))
+    return replace(step, findings=(*step.findings, *findings))
 
 
 def _skip_reason(steps: Sequence[Step]) -> str:
-    failed = [step for step in steps if step.verdict == "fail"][-1]
+    failed = next((step for step in reversed(steps) if step.verdict == "fail"), None)
+    if failed is None:
+        return "skipped as asked"
     return f"skipped because step {failed.number} ({failed.name}) failed"
 
 

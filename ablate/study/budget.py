@@ -16,11 +16,12 @@ from ablate.study.resume import Opened, Options
 LEAST = 0.1
 """Share of a budget that must be left for the rank stage."""
 SET_ASIDE = {
+    "lr-find": ("lr-find",),
     "search": ("search", "select"),
     "confirm": ("confirm",),
     "report": ("costs and report",),
 }
-"""Stage -> its parts in a plan's estimate. lr-find has none: its duration is known when the rank stage begins."""
+"""Stage -> its parts in a plan's estimate."""
 LATER = ("confirm", "report")
 """Stages after the ranking."""
 
@@ -64,7 +65,10 @@ def divided(asked: str, opened: Opened, options: Options, stages: Sequence[str])
         return Division(asked, before["rank"], before.get("later", 0.0))
     document = plan(_without_budget(opened), options)
     estimate = document["estimate_seconds"]
-    done = {"search"} if (facts.get("search") or {}).get("best") else set()
+    done = {
+        *(["lr-find"] if (facts.get("lr-find") or {}).get("complete") else []),
+        *(["search"] if (facts.get("search") or {}).get("best") else []),
+    }
     aside = {
         stage: sum(estimate[part] for part in parts)
         for stage, parts in SET_ASIDE.items()

@@ -8,6 +8,8 @@ from typing import Any
 from ablate.catalogue.registry import registry
 from ablate.lanes.applicable import narrowed, scopes, touched
 from ablate.lanes.context import TaskContext
+from ablate.protocol.baseline import Baseline
+from ablate.protocol.plan import expected
 from ablate.search.space import Space
 from ablate.study.environment import device_of
 from ablate.study.kernel import choose, slower_because
@@ -45,7 +47,11 @@ def plan(opened: Opened, options: Options) -> dict[str, Any]:
     seconds = seconds_per_run(context, recipes, lanes, epochs)
     ranking = rank_plan(opened, options, catalogue, baseline, list(space.settings), seconds, workers)
     confirm_runs = study.confirm.seeds * 4
+    rate_search = expected(len(Baseline(baseline, catalogue).other_decays()), epochs)
+    run_steps = epochs * -(-len(context.task.train) // context.task.batch_size)
+    short = rate_search.steps / run_steps * seconds
     estimate = {
+        "lr-find": short + rate_search.plan.runs * seconds / workers,
         "search": trials * seconds / workers,
         "select": FINALISTS * REPEATS * seconds / workers,
         **{f"rank: {part}": runs * seconds / workers for part, runs in ranking["runs"].items() if runs},
@@ -62,6 +68,7 @@ def plan(opened: Opened, options: Options) -> dict[str, Any]:
         },
         "not_applicable": {name: why for name, why in possible.items() if why},
         "surgery": {"held": context.held.to_json(), "tricks": touched(scopes_by_trick)},
+        "lr_find": {"runs": rate_search.plan.runs, "epochs": epochs, "short_steps": rate_search.steps},
         "search": {
             "trials": trials, "generation": sizes.generation, "groups": len(groups),
             "mean_lanes": trials / len(groups),

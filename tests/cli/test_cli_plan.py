@@ -32,7 +32,10 @@ def facts():
 
 
 def test_a_plan_of_the_default_design_is_what_the_study_declares(capsys, here):
-    before = planned(capsys)["rank"]
+    document = planned(capsys)
+    assert document["lr_find"]["runs"] == 19, "11 rates, two more seeds of three of them, two weight decays"
+    assert document["estimate_seconds"]["lr-find"] > 0
+    before = document["rank"]
     assert before["arms"]["toggle"] == before["arms"]["add-one"], "the recipe is not known yet"
     assert ablate(capsys, "study", "small.toml", "--stages", "search,rank", *INLINE).code == 0
     after, fact = planned(capsys)["rank"], facts()["rank"]

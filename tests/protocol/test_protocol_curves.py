@@ -1,5 +1,8 @@
 """Step 6 on synthetic curves: each finding where it belongs, and near misses that are none."""
 
+import json
+from collections import Counter
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,8 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from ablate.protocol import curves
-from ablate.protocol.curve_check import diagnose
+from ablate.protocol.curve_check import diagnose, diagnose_recorded
 from ablate.protocol.short_runs import moving_average
+from bench.curves import RESULTS
 
 EPOCHS = np.arange(20)
 SETTLED = 0.2 + 2.0 * np.exp(-EPOCHS / 2)
@@ -184,7 +188,25 @@ positive = st.floats(1e-6, 1e6)
 def test_any_curve_is_judged_without_failing(pair):
     train, validation = pair
     found = diagnose({"train/loss": train, "validation/loss": validation}, 1.0, 100)
-    assert all(one.level == "warn" for one in found)
+    assert all(one.level in ("note", "warn") for one in found)
     assert len(train) >= curves.MIN_EPOCHS or not found
     codes = {one.code for one in found}
     assert not {"validation-rising", "still-falling"} <= codes
+
+
+RUNS = json.loads(RESULTS.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("run", RUNS, ids=[f"{run['kind']}, seed {run['seed']}" for run in RUNS])
+def test_a_real_run_is_read_as_it_was_made(run):
+    """The runs of `python -m bench.curves`."""
+    found = diagnose_recorded(run["curves"], run["prior"], run["examples"])
+    if run["expected"]:
+        assert set(run["expected"]) & {one.code for one in found}
+    else:
+        assert [one for one in found if one.level == "warn"] == []
+
+
+def test_there_are_enough_real_runs_of_each_kind():
+    assert len(RUNS) >= 30
+    assert Counter(run["kind"] for run in RUNS).most_common()[-1][1] >= 5

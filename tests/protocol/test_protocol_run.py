@@ -154,7 +154,10 @@ def test_force_without_any_rate_tries_the_whole_grid_and_gives_none():
     found = protocol(blind, force=True)
     third = found["steps"][3]
     assert third["verdict"] == "fail"
-    assert [finding["code"] for finding in third["findings"]] == ["does-not-learn"]
+    assert [finding["code"] for finding in third["findings"]] == [
+        "labels-unrelated",
+        "does-not-learn",
+    ]
     rates = {cell["learning_rate"] for cell in found["steps"][4]["figures"]["cells"]}
     assert rates >= set(baseline_of().rates())
     assert found["steps"][4]["verdict"] == "fail"

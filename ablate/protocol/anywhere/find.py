@@ -21,6 +21,7 @@ from torch.nn.parameter import is_lazy
 from torch.utils.data import DataLoader, TensorDataset
 
 from ablate.protocol.anywhere import first_steps
+from ablate.protocol.anywhere.causes import loop_label_cause
 from ablate.protocol.anywhere.loop import Loop, OptimizerFactory, PlainRun
 from ablate.protocol.anywhere.objective import LossFunction, example_losses
 from ablate.protocol.anywhere.record import LRFindResult, Trial, step_of
@@ -28,6 +29,7 @@ from ablate.protocol.anywhere.restoring import restored
 from ablate.protocol.baseline import half_decades, round_rate
 from ablate.protocol.chosen import verdict
 from ablate.protocol.guess import PairedTest, one_sided
+from ablate.protocol.label_causes import with_label_cause
 from ablate.protocol.plan import BEST, Budget, plan
 from ablate.protocol.rate_grid import rates_worth_trying
 from ablate.protocol.steps import Finding, Step
@@ -134,6 +136,8 @@ def _steps(
     winner = min(finite, key=lambda run: means[run.rate])
     test, note = against_constant(loop, winner)
     findings = [*([] if test is None else verdict(test)), *([note] if note else [])]
+    if any(finding.code == "no-better-than-a-guess" for finding in findings):
+        findings = with_label_cause(findings, loop_label_cause(loop))
     answer.trials = tuple(
         Trial(r.rate, means.get(r.rate, r.final), r.lowest, 1 + repeats * (r.rate in means))
         for r in sorted(runs, key=lambda run: run.rate)

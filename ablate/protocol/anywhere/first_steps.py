@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ablate.protocol.anywhere.causes import model_findings, not_optimized
 from ablate.protocol.anywhere.loop import Loop
 from ablate.protocol.anywhere.objective import best_constant, default_loss, evaluate_batch, split_batch
 from ablate.protocol.anywhere.record import step_of
@@ -23,6 +24,8 @@ from ablate.records.errors import InputError
 
 BATCHES, TARGETS = 8, 5000
 """Batches whose untrained loss is measured, and targets that the constant prediction is fitted to."""
+EXPLAINS = ("exploding", "loss-summed", "loss-negative", "batch-norm-of-one")
+"""Causes that make the untrained loss meaningless."""
 OVERFIT_STEPS = 100
 OVERFITTED = 0.5
 """Fraction of the first loss below which a batch counts as overfitted."""
@@ -31,6 +34,9 @@ DECADES = (4, 2)
 
 def initial_loss(loop: Loop, seed: int) -> Step:
     """Step 1. Raises InputError where there is no batch."""
+    causes = model_findings(loop, seed)
+    if any(cause.code in EXPLAINS for cause in causes):
+        return step_of(1, {}, *causes)
     loop.begin(0.0, seed)
     losses, outputs = [], []
     with torch.no_grad():
@@ -46,7 +52,7 @@ def initial_loss(loop: Loop, seed: int) -> Step:
     result = (
         [] if not outputs or outputs[0].ndim != 2 else output_findings(torch.cat(outputs), loop_classes(loop))
     )
-    return step_of(1, figures, _judge(loss, start), *result)
+    return step_of(1, figures, *causes, _judge(loss, start), *result)
 
 
 def _judge(loss: float, start: float | None) -> Finding | None:
@@ -124,7 +130,9 @@ def overfit_batch(loop: Loop, rate: float, seed: int) -> Step:
     best = min((t for t in traces.values() if t.alive), key=lambda t: t.losses[-1], default=None)
     figures = {"curves": {f"rate {r:g}": t.losses[: t.finite_steps].tolist() for r, t in traces.items()}}
     ends = None if best is None else (float(best.losses[0]), float(best.losses[-1]))
-    return step_of(2, figures, _overfitted(ends), _still(unmoved, len(before)))
+    missing = not_optimized(loop, seed)
+    still = None if missing else _still(unmoved, len(before))
+    return step_of(2, figures, *missing, still, _overfitted(ends))
 
 
 def _overfitted(ends: tuple[float, float] | None) -> Finding | None:

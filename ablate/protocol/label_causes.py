@@ -1,0 +1,116 @@
+"""Why is no model better than a guess? Whether labels belong to their inputs, by models that know nothing of the network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
+from math import sqrt
+
+from ablate.protocol.relation import MOST, Relations, relations
+from ablate.protocol.steps import Finding
+from ablate.tasks.split import shuffled
+from ablate.tasks.task import Task
+
+ERRORS, LEAST = 4.0, 0.08
+"""Standard errors, and a difference of accuracies, by which two shares must differ."""
+ENOUGH = 100
+"""Training examples that are needed to say that labels are unrelated to inputs."""
+
+
+def task_label_cause(task: Task) -> Finding | None:
+    """`label_cause` of a task's splits."""
+    return label_cause(task_relations(task), len(task.train))
+
+
+@lru_cache(maxsize=1)
+def task_relations(task: Task) -> Relations | None:
+    """`relations` of the task's splits, worked out once; None for tasks that are neither classification nor regression."""
+    if task.criterion not in ("classification", "regression"):
+        return None
+    train, validation = (split.sample(shuffled(len(split))[:MOST]) for split in (task.train, task.validation))
+    return relations((train.held, train.y), (validation.held, validation.y))
+
+
+def label_cause(found: Relations | None, examples: int) -> Finding | None:
+    """The finding about labels; a note where the labels are sound; None where that cannot be told.
+
+    `found`: of the splits; `examples`: the number of training examples.
+    """
+    if found is None or examples < ENOUGH:
+        return None
+    if not found.train.certain:
+        return Finding(
+            "labels-unrelated", "fail",
+            f"inputs do not tell labels: from one half of the training data {found.train} of the other half, a guess {found.train.chance:.0%}",
+            "training labels", "inputs and labels do not seem to match: shuffled or shifted rows, or random labels",
+        )  # fmt: skip
+    if found.across.certain:
+        return Finding(
+            "labels-sound",
+            "note",
+            f"{found.across} of the validation labels",
+            "labels",
+            "look at model and optimizer",
+        )
+    return _across(found)
+
+
+def _across(found: Relations) -> Finding:
+    message = (
+        f"training data do not tell validation labels: {found.across}, a guess {found.across.chance:.0%}"
+    )
+    if found.validation.certain:
+        return Finding(
+            "validation-differs", "fail", f"{message}, though within the validation data {found.validation}", "validation data",
+            "labels or inputs of the two splits do not mean the same: prepare both in the same way",
+        )  # fmt: skip
+    return Finding(
+        "validation-labels-unrelated", "fail", f"{message}; nor do validation inputs tell them", "validation labels",
+        "inputs and labels do not seem to match: shuffled or shifted rows, or random labels",
+    )  # fmt: skip
+
+
+def with_label_cause(findings: Sequence[Finding], cause: Finding | None) -> list[Finding]:
+    """`findings` with the labels' fault in place of "labels-unrelated", which is only supposed where no rate works."""
+    if cause is None:
+        return list(findings)
+    if cause.level == "note":
+        renamed = [
+            replace(one, code="does-not-learn") if one.code == "labels-unrelated" else one for one in findings
+        ]
+        return [*renamed, cause]
+    return [cause, *(one for one in findings if one.code != "labels-unrelated")]
+
+
+def noisy_training_labels(found: Relations | None) -> list[Finding]:
+    """Models fitted to one half of the training data predict validation labels much better than labels of the other half."""
+    if found is None or not found.half_across.certain or found.train.chance == 0:
+        return []
+    own, new = found.train, found.half_across
+    error = sqrt(sum(one.score * (1 - one.score) / max(one.count, 1) for one in (own, new)))
+    if new.score - own.score < max(ERRORS * error, LEAST):
+        return []
+    return [
+        Finding(
+            "labels-noisy", "warn",
+            f"from half of the training data {new} of the validation labels, but only {own.score:.0%} of the other training labels",
+            "training labels", "look at examples whose label is predicted to be another: many are wrong",
+        )
+    ]  # fmt: skip
+
+
+def worse_than_reference(found: Relations | None, accuracy: float, error: float) -> list[Finding]:
+    """The chosen rate's accuracy is far below that of a linear model or a forest. `error`: its standard error."""
+    if (
+        found is None
+        or found.across.chance == 0
+        or not found.across.score - accuracy > max(ERRORS * error, LEAST)
+    ):
+        return []
+    return [
+        Finding(
+            "worse-than-linear", "warn", f"the network predicts {accuracy:.0%} of the validation labels, where {found.across}",
+            "model and training", "look at the model, the optimizer and the length of a run: the data tell more",
+        )
+    ]  # fmt: skip

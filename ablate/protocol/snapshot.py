@@ -1,0 +1,148 @@
+"""The outputs of briefly trained lanes in evaluation mode, on training and on validation examples, and what they show.
+
+A hundred steps suffice to see that labels of the splits do not mean the same, that many are wrong, or that evaluation mode
+is not the model that was trained.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from ablate.lanes.context import TaskContext
+from ablate.lanes.data import DeviceSplit
+from ablate.lanes.trainer import Trainer
+from ablate.protocol.steps import Finding
+from ablate.tasks.split import Split, shuffled
+from ablate.tasks.task import Task
+
+MOST = 500
+"""Examples of each split that are predicted."""
+SAMPLE, HELD_OUT = "sample of train", "sample of validation"
+MOVED, LEAST_MOVED = 0.08, 10
+"""Share of validation examples, and their number, that become right where classes are exchanged."""
+ALIKE, LEARNED = 0.8, 0.4
+"""The accuracy after the exchange, as a fraction of the training accuracy, which must be this much at least."""
+ERRORS = 4.0
+"""Standard errors by which accuracies must differ."""
+SURE, STILL_WRONG, AS_OFTEN = 0.3, 0.1, 0.5
+"""The surest share of predictions; labels are noisy if more than this share of those is wrong, and this fraction of the usual."""
+MEMORISED = 0.25
+"""Gap between training and validation accuracy above which a model is sure of what it has learned by heart."""
+EVALUATION_LOSS = 1.5
+"""The loss in evaluation mode, as a multiple of that in training mode, which is told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A lane's outputs in evaluation mode, `[N, C or D]`, and the targets `[N]`, `[N, D]`."""
+
+    train: Tensor
+    y: Tensor
+    validation: Tensor
+    truth: Tensor
+
+
+def with_samples(context: TaskContext) -> TaskContext:
+    """The context with samples of training and validation data as splits of their own."""
+    task = context.task
+    splits = {SAMPLE: task.train, HELD_OUT: task.validation}
+    cut = {name: DeviceSplit.of(_some(split), task, context.device) for name, split in splits.items()}
+    return replace(context, splits={**context.splits, **cut})
+
+
+def _some(split: Split) -> Split:
+    return split.sample(shuffled(len(split))[:MOST])
+
+
+def snapshots(trainer: Trainer) -> list[Snapshot]:
+    """Of every lane; the trainer's context is one of `with_samples`."""
+    train, validation = (trainer.predict(name, whole=True, views=False).cpu() for name in (SAMPLE, HELD_OUT))
+    y, truth = (trainer.context.splits[name].y.cpu() for name in (SAMPLE, HELD_OUT))
+    return [Snapshot(train[lane], y, validation[lane], truth) for lane in range(trainer.lanes)]
+
+
+def snapshot_findings(task: Task, seen: Snapshot, training_loss: float, prior: float) -> list[Finding]:
+    """`training_loss`: of the last steps, in training mode; `prior`: the loss of the best constant prediction."""
+    if task.loss is not None or task.criterion not in ("classification", "regression"):
+        return []
+    found = evaluation_differs(task, seen, training_loss, prior)
+    if task.classes is None or found:
+        return found
+    return exchanged_classes(seen) or noisy_labels(seen)
+
+
+def evaluation_differs(task: Task, seen: Snapshot, training_loss: float, prior: float) -> list[Finding]:
+    """The loss of training examples is much higher in evaluation mode than it was in training mode."""
+    evaluation = task.evaluation
+    loss = float(evaluation.plain_loss(seen.train, seen.y))
+    if loss <= EVALUATION_LOSS * max(training_loss, 0.2 * prior) or not training_loss < 0.9 * prior:
+        return []
+    return [
+        Finding(
+            "evaluation-differs", "warn",
+            f"the loss of training examples is {training_loss:.3g} in training mode and {loss:.3g} in evaluation mode",
+            "layers that differ between modes", "check the statistics and momentum of batch norms, and the scale of dropout",
+        )
+    ]  # fmt: skip
+
+
+def exchanged_classes(seen: Snapshot) -> list[Finding]:
+    """Validation labels become right if classes are exchanged (the best assignment of predicted to true classes)."""
+    predicted, truth = seen.validation.argmax(1).numpy(), seen.truth.numpy()
+    counts = np.zeros((seen.validation.shape[1],) * 2)
+    np.add.at(counts, (predicted, truth), 1)
+    rows, columns = linear_sum_assignment(-counts)
+    gained = counts[rows, columns].sum() - counts.trace()
+    if gained < max(MOVED * len(truth), LEAST_MOVED):
+        return []
+    moved = [(a, b) for a, b in zip(rows, columns, strict=True) if a != b and counts[a, b] > counts[a, a]]
+    exchanged = counts[rows, columns].sum() / len(truth)
+    if not exchanged >= ALIKE * accuracy(seen.train, seen.y) >= ALIKE * LEARNED:
+        return []
+    pairs = ", ".join(f"{a} is {b}" for a, b in moved[:4])
+    return [
+        Finding(
+            "labels-permuted", "fail",
+            f"{gained / len(truth):.0%} more of the validation labels are right if classes are exchanged ({pairs})",
+            "validation labels", "give both splits the same order of classes",
+        )
+    ]  # fmt: skip
+
+
+def noisy_labels(seen: Snapshot) -> list[Finding]:
+    """Training labels are predicted worse than validation labels, or sure predictions of validation labels are often wrong."""
+    train, validation = accuracy(seen.train, seen.y), accuracy(seen.validation, seen.truth)
+    error = np.sqrt(sum(_variance(a, n) for a, n in ((train, len(seen.y)), (validation, len(seen.truth)))))
+    advice = "look at examples whose label is predicted to be another: many are wrong"
+    if validation - train > max(ERRORS * float(error), 0.05):
+        message = f"training labels are predicted worse ({train:.1%}) than validation labels ({validation:.1%}), in the same mode"
+        return [Finding("labels-noisy", "warn", message, "training labels", advice)]
+    wrong_when_sure, wrong = sure_errors(seen.validation, seen.truth)
+    most = float(seen.truth.bincount().max()) / len(seen.truth)
+    learned = 1 - wrong > most + ERRORS * np.sqrt(_variance(most, len(seen.truth)))
+    memorised = train - validation > MEMORISED
+    if memorised or not learned or wrong_when_sure < max(STILL_WRONG, AS_OFTEN * wrong):
+        return []
+    message = f"of the {SURE:.0%} of validation labels that are predicted most surely {wrong_when_sure:.0%} are wrong, of all {wrong:.0%}"
+    return [Finding("labels-noisy", "warn", message, "labels", advice)]
+
+
+def sure_errors(outputs: Tensor, y: Tensor) -> tuple[float, float]:
+    """Share of wrong predictions among the `SURE` most certain ones, and among all."""
+    certain = outputs.double().softmax(1).amax(1)
+    wrong = (outputs.argmax(1) != y).double()
+    top = certain.topk(max(1, int(SURE * len(y)))).indices
+    return float(wrong[top].mean()), float(wrong.mean())
+
+
+def accuracy(outputs: Tensor, y: Tensor) -> float:
+    """Share of `outputs` `[N, C]` whose largest is that of the label."""
+    return float((outputs.argmax(1) == y).double().mean())
+
+
+def _variance(share: float, count: int) -> float:
+    return max(share * (1 - share), 1 / count) / count

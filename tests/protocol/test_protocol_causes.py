@@ -1,0 +1,185 @@
+"""Causes by trial, on models and data whose fault is known, and on near misses that have none."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from protocol_cases import digits, mlp
+from torch import nn
+
+from ablate.protocol.batch_checks import (
+    dropout_findings,
+    evaluation_findings,
+    frozen_findings,
+    norm_findings,
+    without_dropout,
+)
+from ablate.protocol.label_causes import label_cause, noisy_training_labels, worse_than_reference
+from ablate.protocol.loss_causes import loss_findings
+from ablate.protocol.output_causes import output_findings, squashed_numbers
+from ablate.protocol.plan import SHORT_STEPS, Budget, ShortRuns, expected, short_runs
+from ablate.protocol.relation import relations
+from ablate.protocol.signals import equal_head, signal_findings, signals, symmetric_layers
+from ablate.protocol.snapshot import Snapshot, exchanged_classes, noisy_labels
+
+X, Y = digits()
+
+
+def codes(findings) -> list[str]:
+    return [finding.code for finding in findings]
+
+
+def layers(model: nn.Module, x: torch.Tensor = X[:64]):
+    return signals(model, lambda: model(x))
+
+
+def test_logits_and_log_probabilities_are_sound():
+    logits = torch.randn(100, 5, generator=torch.Generator().manual_seed(0))
+    assert output_findings(logits, 5) == []
+    assert output_findings(logits.log_softmax(1), 5) == []
+    assert output_findings(torch.zeros(100, 5), 5) == []  # a head of zeros
+    assert output_findings(logits[:, :1].abs() + 1, None) == []  # a regression that begins above zero
+    assert codes(output_findings(logits.softmax(1), 5)) == ["outputs-are-probabilities"]
+    inside = logits[:, :1].sigmoid()
+    assert squashed_numbers(inside, torch.rand(100)) == []
+    assert codes(squashed_numbers(inside, 3 * torch.randn(100))) == ["outputs-squashed"]
+
+
+def test_signals_are_those_of_a_forward_pass_by_hand():
+    torch.manual_seed(0)
+    model = mlp()
+    first, second = layers(model)[0], layers(model)[2]
+    hidden = model[0](X[:64]).detach().double()
+    assert first.name == "0"
+    assert first.deviation == pytest.approx(float(hidden.var(0, correction=0).mean().sqrt()), rel=1e-6)
+    assert first.size == pytest.approx(float(hidden.square().mean().sqrt()), rel=1e-6)
+    zero = (hidden.relu() == 0).all(0).double().mean()
+    assert second.dead == pytest.approx(float(zero))
+    assert signal_findings(layers(model)) == []
+    assert equal_head(layers(model), model) == symmetric_layers(layers(model), model) == []
+
+
+def test_a_head_of_zeros_is_no_symmetric_initialisation():
+    model = mlp()
+    nn.init.zeros_(model[-1].weight)
+    assert equal_head(layers(model), model) == []
+    nn.init.ones_(model[-1].weight)
+    assert codes(equal_head(layers(model), model)) == ["symmetric-initialisation"]
+
+
+def test_a_growing_recurrence_explodes_and_an_orthogonal_one_does_not():
+    def recurrent(growth: float):
+        into, recur, head = nn.Linear(8, 16), nn.Linear(16, 16, bias=False), nn.Linear(16, 10)
+        recur.weight.data = growth * torch.linalg.qr(torch.randn(16, 16))[0]
+        model = nn.ModuleList([into, recur, head])
+
+        def forward():
+            state = torch.zeros(64, 16)
+            for step in X[:64].view(64, 8, 8).repeat(1, 5, 1).unbind(1):
+                state = recur(state) + into(step)
+            return head(state)
+
+        return signals(model, forward)
+
+    torch.manual_seed(0)
+    assert signal_findings(recurrent(1.0)) == []
+    assert codes(signal_findings(recurrent(1.6))) == ["exploding"]
+
+
+def test_modes_draws_and_buffers_stay_as_they_are():
+    model = nn.Sequential(nn.Linear(64, 8), nn.BatchNorm1d(8), nn.Dropout(0.95), nn.Linear(8, 10))
+    model[2].eval()
+    before, state = [module.training for module in model.modules()], torch.get_rng_state()
+    buffers = [buffer.clone() for buffer in model.buffers()]
+    assert norm_findings(model, lambda: model(X[:32])) == []
+    assert evaluation_findings(model, X[:32], model) == []
+    assert codes(dropout_findings(model, X[:32], model)) == ["dropout-too-strong"]
+    assert [module.training for module in model.modules()] == before
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(*pair) for pair in zip(buffers, model.buffers(), strict=True))
+    assert all(layer.p == 0 for layer in without_dropout(lambda: model)() if isinstance(layer, nn.Dropout))
+
+
+def test_batch_norm_mixes_examples_in_training_only():
+    model = nn.Sequential(nn.Linear(64, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 10))
+    assert evaluation_findings(model, X[:32], model) == []
+    assert codes(evaluation_findings(model, X[:32], lambda x: model(x) - model(x).mean(0))) == [
+        "examples-mixed"
+    ]
+
+
+def test_loaded_weights_that_are_frozen_are_no_fault():
+    one, other = mlp(), mlp()
+    for model in (one, other):
+        model[0].requires_grad_(False)
+    assert codes(frozen_findings(one, other)) == ["parameters-frozen"]
+    other[0].load_state_dict(one[0].state_dict())
+    assert frozen_findings(one, other) == []
+
+
+def test_means_are_told_from_sums():
+    outputs = torch.randn(64, 10)
+    for loss in (F.cross_entropy, lambda o, t: F.cross_entropy(o, t, reduction="none")):
+        assert loss_findings(loss, outputs, Y[:64], negative=False) == []
+    summed = loss_findings(
+        lambda o, t: F.cross_entropy(o, t, reduction="sum"), outputs, Y[:64], negative=False
+    )
+    assert codes(summed) == ["loss-summed"]
+    negated = loss_findings(lambda o, t: -F.cross_entropy(o, t), outputs, Y[:64], negative=False)
+    assert codes(negated) == ["loss-negative"]
+
+
+def test_relations_tell_which_labels_do_not_belong_to_their_inputs():
+    shuffled = torch.randperm(300, generator=torch.Generator().manual_seed(0))
+    train, new = (X[:300], Y[:300]), (X[300:600], Y[300:600])
+    sound = relations(train, new)
+    assert sound is not None
+    assert sound.across.score > 0.8
+    assert label_cause(sound, 300).level == "note"
+    assert noisy_training_labels(sound) == []
+    assert codes(worse_than_reference(sound, 0.5, 0.02)) == ["worse-than-linear"]
+    assert worse_than_reference(sound, sound.across.score - 0.05, 0.02) == []
+    wrong = {
+        "labels-unrelated": ((X[:300], Y[:300][shuffled]), new),
+        "validation-labels-unrelated": (train, (new[0], new[1][shuffled])),
+        "validation-differs": (train, (new[0], (new[1] + 1) % 10)),
+    }
+    for code, splits in wrong.items():
+        assert label_cause(relations(*splits), 300).code == code
+    half = torch.where(torch.arange(300) % 2 == 0, Y[:300], Y[:300][shuffled])
+    assert codes(noisy_training_labels(relations((X[:300], half), new))) == ["labels-noisy"]
+
+
+def logits_of(y: torch.Tensor) -> torch.Tensor:
+    draw = torch.Generator().manual_seed(1)
+    return 6.0 * F.one_hot(y, 10) + torch.randn(len(y), 10, generator=draw)
+
+
+def test_exchanged_classes_and_noise_are_seen_in_outputs():
+    def seen(y, own):
+        return Snapshot(logits_of(Y[:300]), y, logits_of(Y[300:]), own)
+
+    assert exchanged_classes(seen(Y[:300], Y[300:])) == noisy_labels(seen(Y[:300], Y[300:])) == []
+    assert codes(exchanged_classes(seen(Y[:300], (Y[300:] + 3) % 10))) == ["labels-permuted"]
+    shuffled = Y[300:][torch.randperm(300, generator=torch.Generator().manual_seed(0))]
+    assert exchanged_classes(seen(Y[:300], shuffled)) == []
+    third = torch.arange(300) % 3 == 0
+    wrong, wrong_too = torch.where(third, shuffled, Y[:300]), torch.where(third, shuffled, Y[300:])
+    assert codes(noisy_labels(seen(wrong, wrong_too))) == ["labels-noisy"]
+    assert codes(noisy_labels(seen(wrong, Y[300:]))) == ["labels-noisy"]
+    assert noisy_labels(seen(Y[:300], wrong_too)) == [], (
+        "a model that learned its labels by heart is sure of errors"
+    )
+
+
+def test_what_is_expected_before_anything_is_trained():
+    whole = expected(2, 10)
+    assert whole.plan.runs == 11 + 6 + 2
+    assert whole.runs(10, 1000) == pytest.approx(19 + SHORT_STEPS / 1000)
+    assert expected(2, 10, Budget(runs=5)).plan.runs == 11
+    assert expected(2, 10, Budget(runs=5)).runs(10, 10**9) == pytest.approx(4.4, abs=0.5)
+    assert expected(0, 10, Budget(seconds=60), run_seconds=4).plan.runs <= 15
+    assert short_runs(Budget(), 1.0, 1000) == short_runs(Budget(seconds=3600), 1e-3, 1000) == ShortRuns()
+    assert short_runs(Budget(), 1.0, 240).drop == 60
+    assert short_runs(Budget(seconds=60), 0.1, 1000).overfit < 100
