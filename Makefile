@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help study test lint coverage bench chaos validate claims mutate clean
+.PHONY: help study test lint docs coverage bench chaos validate claims mutate clean
 
 help:  ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -30,6 +30,10 @@ lint: $(VENV)/.ready  ## run ruff and mypy
 coverage: $(VENV)/.ready  ## run all tests once with coverage, worker processes included, and list what no test reaches
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal --cov --cov-report term-missing:skip-covered
 
+docs: $(VENV)/.ready  ## build the documentation into site/: links are checked, a warning is an error
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[compiled,dev,docs]"
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 bench: $(VENV)/.ready  ## run the benchmarks against a plain training loop
 	$(BIN)/python -m pytest -m bench
 	$(BIN)/python -m bench
@@ -51,4 +55,4 @@ chaos: $(VENV)/.ready  ## kill a running study hundreds of times and check the l
 	$(BIN)/python -m bench.chaos
 
 clean:  ## remove generated files
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache site

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import SimpleNamespace
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ablate.catalogue.registry import Registry
 from ablate.records.errors import InputError, NotApplicable
 from ablate.records.run import Run
+from ablate.records.trick import Value
 from ablate.seams.draws import stream_number
 from ablate.seams.tensors import LaneTensors, Layout, Spec
 from ablate.surgery.net import Net, listed, open_net
@@ -62,7 +63,7 @@ def build_net(
 ) -> Net:
     """One lane's model with the model-seam tricks `names` applied (those the run lacks: switched off). `together`: `open_net`.
 
-    If `strict`, raises NotApplicable if a trick of the run finds nothing to act on.
+    If `strict`, raises NotApplicable if a trick of the run finds nothing to act on (the model's own setting is not nothing).
     """
     net = open_net(build_module(factory, run.seed, example), example, observed, together=together)
     tricks = [catalogue[name] for name in names]
@@ -75,9 +76,15 @@ def build_net(
         values = run.recipe[trick.name] if on else (trick.neutral or trick.defaults)
         generator = torch.Generator().manual_seed(seeded(run.seed, f"surgery {trick.name}"))
         adapter(net, SimpleNamespace(on=on, generator=generator, **values))
-        if strict and on and not net.touched.get(trick.name):
+        if strict and on and not (net.touched.get(trick.name) or _has_already(net, trick.name, values)):
             raise NotApplicable(f"'{trick.name}' does not apply: {nothing_to_act_on(net, trick.name)}")
     return net
+
+
+def _has_already(net: Net, trick: str, values: Mapping[str, Value]) -> bool:
+    """Whether the model has one of these settings of its own: the trick's effect then is none, and is measured as such."""
+    unchanged = net.redundant.get(trick, {})
+    return any(values[name] in unchanged[name] for name in unchanged)
 
 
 def nothing_to_act_on(net: Net, trick: str) -> str:

@@ -247,3 +247,19 @@ def test_what_cannot_be_trained_faithfully_is_declined(model: Callable[[], nn.Mo
 )
 def test_no_chunk_is_a_single_example(count: int, size: int, sizes: list[int]) -> None:
     assert chunk_sizes(count, size) == sizes
+
+
+def test_a_setting_that_the_model_has_already_trains_as_the_model_does():
+    """A ranking may try p = 0.2 on a model with a dropout of 0.2: the run is the model's own, and no error."""
+
+    def model():
+        return nn.Sequential(nn.Linear(30, 8), nn.ReLU(), nn.Dropout(0.2), nn.Linear(8, 2))
+
+    x, y = torch.randn(120, 30, generator=torch.Generator().manual_seed(0)), torch.arange(120) % 2
+    task = Task(model, (x, y), (x, y), False, name="own")
+    context = TaskContext.of(task, registry(), torch.device("cpu"))
+    recipes = [{"momentum": {"lr": 0.1}}, {"momentum": {"lr": 0.1}, "dropout": {"p": 0.2}}]
+    losses = [
+        Trainer(context, [Run("own", Recipe.of(registry(), recipe), 0, 1)]).step()[0] for recipe in recipes
+    ]
+    assert torch.equal(*losses)
