@@ -26,10 +26,10 @@ OWN = {
 
 def held_parts(surgery: Mapping[str, Any]) -> frozenset[str]:
     """The parts (values of OWN) that the model holds. `surgery`: the ledger's fact of that name."""
-    held = surgery.get("held") or {}
-    parts = {slot for slot, layers in (held.get("layers") or {}).items() if layers}
-    parts |= {"residual"} if held.get("residual_additions") else set()
-    parts |= {"weight norm"} if held.get("weight_norms") else set()
+    inventory = surgery.get("held") or {}
+    parts = {slot for slot, layers in (inventory.get("layers") or {}).items() if layers}
+    parts |= {"residual"} if inventory.get("residual_additions") else set()
+    parts |= {"weight norm"} if inventory.get("weight_norms") else set()
     return frozenset(parts)
 
 
@@ -66,11 +66,11 @@ def level_name(home: str, level: str, surgery: Mapping[str, Any]) -> str:
 
 def surgery_facts(surgery: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What the model holds and which of it each trick touches, as (name, text)."""
-    held = (surgery.get("held") or {}).get("text", "")
+    text = (surgery.get("held") or {}).get("text", "")
     touched = [
         f"{name} {scope['text']}" for name, scope in (surgery.get("tricks") or {}).items() if scope["text"]
     ]
-    return [(f"The model {AS_IT_IS}", held), ("Layers that tricks touch", "; ".join(touched))]
+    return [(f"The model {AS_IT_IS}", text), ("Layers that tricks touch", "; ".join(touched))]
 
 
 def surgery_line(surgery: Mapping[str, Any]) -> str:

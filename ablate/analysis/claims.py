@@ -1,4 +1,4 @@
-"""What the literature claims of each trick beside what the designed runs measured of it."""
+"""The claims of the literature on each trick, with the effects measured in the designed runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a reader must know of a row of the ranking besides its numbers: its rate, its role, where it was tested."""
+"""Notes on the rows of a ranking: the rate, the role, and where it was tested."""
 
 from __future__ import annotations
 

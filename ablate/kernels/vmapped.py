@@ -35,7 +35,7 @@ def vmapped(module: nn.Module, *inputs: Tensor, channels_last: bool | None = Non
         if len(inputs[0]) > 1:
             y: Tensor = vmap(one, randomness="error")(state, *inputs)
             return y
-        # One lane runs beside a discarded copy of itself: a batched product of one matrix uses another routine (for a single
+        # One lane runs together with a discarded copy of itself: a batched product of one matrix uses another routine (for a single
         # column a matrix-vector product), which sums in another order; with two or more, each is computed as among many.
         pair = {name: with_copy(tensor) for name, tensor in state.items()}
         with twins():

@@ -62,7 +62,7 @@ def device_splits(task: Task, device: torch.device) -> dict[str, DeviceSplit]:
 
 
 def chunk_sizes(count: int, size: int) -> list[int]:
-    """Sizes of the chunks of `count` examples. The remainder is a chunk of its own unless it is a single example, for
+    """Sizes of the chunks of `count` examples. The remainder is a separate chunk unless it is a single example, for
     which batch statistics are undefined: that joins the previous chunk."""
     sizes = [size] * (count // size)
     left = count - sum(sizes)

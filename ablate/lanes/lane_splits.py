@@ -39,7 +39,7 @@ class LaneSplits:
         self._ages: list[int] = []
         if any(run.resplit for run in runs):
             if task.train.streams:
-                raise InputError("examples that are streamed cannot be dealt anew by a run's seed", hint="run the study again: its ranking keeps one split")  # fmt: skip
+                raise InputError("streamed examples cannot be split anew by a run's seed", hint="run the study again: its ranking keeps one split")  # fmt: skip
             stratified = task.classes is not None
             fixed = torch.arange(len(task.train)), torch.arange(len(task.validation)) + len(task.train)
             lanes = [

@@ -1,4 +1,4 @@
-"""One writer per ledger: a lock file beside it, locked by `flock`, with the id of the process that holds it.
+"""One writer per ledger: a lock file next to it, locked by `flock`, with the id of the process that holds it.
 
 The kernel releases the lock when the process dies for any reason, so there are no stale locks. The file itself is
 removed on release; a process that takes the lock therefore checks that the file it locked is
@@ -26,7 +26,7 @@ _descriptors: set[int] = set()
 
 
 class Lock:
-    """Held from `Lock(path)` to `release()`. `path` is the ledger's; the lock file is `NAME.lock` beside it.
+    """Held from `Lock(path)` to `release()`. `path` is the ledger's; the lock file is `NAME.lock` next to it.
 
     Raises AblateError that names the holder if another process has the lock; InputError if the lock file
     cannot be created.

@@ -18,7 +18,7 @@ SAME = 1e-4
 USUAL_MOMENTUM = (1e-4, 0.9)
 """Momenta of batch norms outside this range keep the initial statistics, or those of the last batch."""
 DROWNED = 3.0
-"""Noise of dropout, as a multiple of the outputs' deviation over examples, which is told."""
+"""Noise of dropout, as a multiple of the outputs' deviation over examples, above which it is reported."""
 STRONG_DROPOUT = 0.8
 """A drop rate above which it is tried whether the model learns better without dropout."""
 

@@ -27,7 +27,7 @@ RISING = 0.1
 WIDE, NO_GAP, PERFECT = 0.05, 0.01, 0.95
 """Accuracies: a wide gap, no gap, and a training accuracy that cannot improve much."""
 HUGE, HUGE_SHARE = 0.2, 0.8
-"""Gaps of accuracies, and of losses as fractions of the validation loss, that are told as a warning."""
+"""Gaps of accuracies, and of losses as fractions of the validation loss, that are reported as a warning."""
 WIDE_SHARE, NO_GAP_SHARE, UNEXPLAINED = 0.4, 0.05, 0.1
 """The same for losses, as fractions of the validation loss; and the unexplained fraction of the prior."""
 SPIKE, ORDINARY, VISIBLE = 0.3, 5.0, 0.01

@@ -70,7 +70,10 @@ def extreme_target(values: Tensor) -> list[Finding]:
     """`values` `[N, D]`."""
     away = (values - values.median(0).values).abs()
     usual = torch.stack(
-        [own[own > 0].median() if (own > 0).any() else own.new_tensor(torch.inf) for own in away.T]
+        [
+            column[column > 0].median() if (column > 0).any() else column.new_tensor(torch.inf)
+            for column in away.T
+        ]
     )
     ratio = away / usual
     if float(ratio.max()) < EXTREME:
@@ -89,7 +92,9 @@ def out_of_vocabulary(task: Task) -> list[Finding]:
     model = build_module(task.model, 0, x)
     handles = [
         layer.register_forward_pre_hook(
-            lambda own, given: sizes.append(own.num_embeddings) if given and given[0] is x else None
+            lambda embedding, given: (
+                sizes.append(embedding.num_embeddings) if given and given[0] is x else None
+            )
         )
         for layer in model.modules()
         if isinstance(layer, nn.Embedding | nn.EmbeddingBag)

@@ -32,37 +32,35 @@ def task_relations(task: Task) -> Relations | None:
     return relations((train.held, train.y), (validation.held, validation.y))
 
 
-def label_cause(found: Relations | None, examples: int) -> Finding | None:
-    """The finding about labels; a note where the labels are sound; None where that cannot be told.
+def label_cause(relations: Relations | None, examples: int) -> Finding | None:
+    """The finding about labels; a note if the labels are sound; None if undecided.
 
     `found`: of the splits; `examples`: the number of training examples.
     """
-    if found is None or examples < ENOUGH:
+    if relations is None or examples < ENOUGH:
         return None
-    if not found.train.certain:
+    if not relations.train.certain:
         return Finding(
             "labels-unrelated", "fail",
-            f"inputs do not tell labels: from one half of the training data {found.train} of the other half, a guess {found.train.chance:.0%}",
+            f"inputs do not tell labels: from one half of the training data {relations.train} of the other half, a guess {relations.train.chance:.0%}",
             "training labels", "inputs and labels do not seem to match: shuffled or shifted rows, or random labels",
         )  # fmt: skip
-    if found.across.certain:
+    if relations.across.certain:
         return Finding(
             "labels-sound",
             "note",
-            f"{found.across} of the validation labels",
+            f"{relations.across} of the validation labels",
             "labels",
             "look at model and optimizer",
         )
-    return _across(found)
+    return _across(relations)
 
 
-def _across(found: Relations) -> Finding:
-    message = (
-        f"training data do not tell validation labels: {found.across}, a guess {found.across.chance:.0%}"
-    )
-    if found.validation.certain:
+def _across(relations: Relations) -> Finding:
+    message = f"training data do not tell validation labels: {relations.across}, a guess {relations.across.chance:.0%}"
+    if relations.validation.certain:
         return Finding(
-            "validation-differs", "fail", f"{message}, though within the validation data {found.validation}", "validation data",
+            "validation-differs", "fail", f"{message}, though within the validation data {relations.validation}", "validation data",
             "labels or inputs of the two splits do not mean the same: prepare both in the same way",
         )  # fmt: skip
     return Finding(
@@ -83,34 +81,34 @@ def with_label_cause(findings: Sequence[Finding], cause: Finding | None) -> list
     return [cause, *(one for one in findings if one.code != "labels-unrelated")]
 
 
-def noisy_training_labels(found: Relations | None) -> list[Finding]:
+def noisy_training_labels(relations: Relations | None) -> list[Finding]:
     """Models fitted to one half of the training data predict validation labels much better than labels of the other half."""
-    if found is None or not found.half_across.certain or found.train.chance == 0:
+    if relations is None or not relations.half_across.certain or relations.train.chance == 0:
         return []
-    own, new = found.train, found.half_across
-    error = sqrt(sum(one.score * (1 - one.score) / max(one.count, 1) for one in (own, new)))
-    if new.score - own.score < max(ERRORS * error, LEAST):
+    training, new = relations.train, relations.half_across
+    error = sqrt(sum(one.score * (1 - one.score) / max(one.count, 1) for one in (training, new)))
+    if new.score - training.score < max(ERRORS * error, LEAST):
         return []
     return [
         Finding(
             "labels-noisy", "warn",
-            f"from half of the training data {new} of the validation labels, but only {own.score:.0%} of the other training labels",
+            f"from half of the training data {new} of the validation labels, but only {training.score:.0%} of the other training labels",
             "training labels", "look at examples whose label is predicted to be another: many are wrong",
         )
     ]  # fmt: skip
 
 
-def worse_than_reference(found: Relations | None, accuracy: float, error: float) -> list[Finding]:
+def worse_than_reference(relations: Relations | None, accuracy: float, error: float) -> list[Finding]:
     """The chosen rate's accuracy is far below that of a linear model or a forest. `error`: its standard error."""
     if (
-        found is None
-        or found.across.chance == 0
-        or not found.across.score - accuracy > max(ERRORS * error, LEAST)
+        relations is None
+        or relations.across.chance == 0
+        or not relations.across.score - accuracy > max(ERRORS * error, LEAST)
     ):
         return []
     return [
         Finding(
-            "worse-than-linear", "warn", f"the network predicts {accuracy:.0%} of the validation labels, where {found.across}",
+            "worse-than-linear", "warn", f"the network predicts {accuracy:.0%} of the validation labels, where {relations.across}",
             "model and training", "look at the model, the optimizer and the length of a run: the data tell more",
         )
     ]  # fmt: skip

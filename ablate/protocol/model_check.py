@@ -40,12 +40,12 @@ def model_findings(setup: Setup) -> list[Finding]:
         outputs: Tensor = model(inputs)
         return outputs
 
-    found = norm_findings(model, lambda: forward(x[: max(task.batch_size, 1)]))
-    if any(one.level == "fail" for one in found):
-        return found
+    findings = norm_findings(model, lambda: forward(x[: max(task.batch_size, 1)]))
+    if any(one.level == "fail" for one in findings):
+        return findings
     layers = signals(model.train(), lambda: apart(forward))
     return [
-        *found,
+        *findings,
         *frozen_findings(*users),
         *(symmetric_layers(layers, model) or signal_findings(layers)),
         *equal_head(layers, model),

@@ -57,10 +57,10 @@ def overfit_sample(setup: Setup, steps: int = STEPS) -> Step:
         "prior": prior,
     }
     if not reaches(fits, goal):
-        found = prevented(sample, goal, len(best.losses)) or likely_cause(
+        cause = prevented(sample, goal, len(best.losses)) or likely_cause(
             fits, best, prior, goal, score=score
         )
-        return Step(2, figures, (found,))
+        return Step(2, figures, (cause,))
     (no_input,) = fit(setup.on(zero_inputs(context)), [best.rate], goal, steps=best.trace.finite_steps)
     figures["loss_without_inputs"] = no_input.loss
     return Step(2, figures, (*leak(no_input.loss, prior), *without_gradient(best)))

@@ -39,6 +39,7 @@ class Relation:
 
     @property
     def certain(self) -> bool:
+        """Whether the score is significantly better than chance."""
         return self.p < CERTAIN
 
     def __str__(self) -> str:
@@ -104,11 +105,11 @@ def best(
     trees = (ExtraTreesClassifier if classes else ExtraTreesRegressor)(TREES, random_state=0)
     models = {LINEAR: make_pipeline(StandardScaler(), linear), "forest of trees": trees}
     models = {only: models[only]} if only in models else models
-    found = [
+    candidates = [
         _judged(name, np.asarray(model.fit(x, y).predict(new_x)), y, new_y, classes)
         for name, model in models.items()
     ]
-    return min(found, key=lambda relation: relation.p)
+    return min(candidates, key=lambda relation: relation.p)
 
 
 def _judged(

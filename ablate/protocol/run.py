@@ -106,7 +106,7 @@ def run_steps(
 
 
 def explained(step: Step, first: Step) -> Step:
-    """Step 2 without a cause of its own, where step 1 has told the cause already."""
+    """Step 2 without its cause, if step 1 has already reported it."""
     known = [finding.message for finding in first.findings if finding.code in TELL_WHY]
     if not known:
         return step

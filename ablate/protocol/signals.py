@@ -39,7 +39,7 @@ class Signal:
 
 def signals(model: nn.Module, forward: Callable[[], Any]) -> list[Signal]:
     """The layers in the order in which they run in `forward()`, which calls `model` on a batch. Modes are left as they are."""
-    found: dict[str, Signal] = {}
+    by_name: dict[str, Signal] = {}
     handles = []
 
     def note(name: str, layer: nn.Module) -> Callable[[nn.Module, tuple[Any, ...], Any], None]:
@@ -47,16 +47,16 @@ def signals(model: nn.Module, forward: Callable[[], Any]) -> list[Signal]:
             values = output[0] if isinstance(output, tuple) and output else output
             if not isinstance(values, Tensor) or not values.is_floating_point() or values.ndim < 2:
                 return
-            own = values.detach().double()
-            first = not any(signal.weighted for signal in found.values())
+            outputs = values.detach().double()
+            first = not any(signal.weighted for signal in by_name.values())
             weighted = isinstance(layer, WEIGHTED)
             dead = dead_share(layer, inputs[0]) if weighted and not first and inputs else 0.0
-            deviation = float(own.std(0, correction=0).square().mean().sqrt())
-            before = found.get(name)
+            deviation = float(outputs.std(0, correction=0).square().mean().sqrt())
+            before = by_name.get(name)
             begin = (before.begin if before else 0.0) or deviation
-            signal = Signal(name, begin, deviation, float(own.square().mean().sqrt()), dead, weighted)
+            signal = Signal(name, begin, deviation, float(outputs.square().mean().sqrt()), dead, weighted)
             if before is None or not signal.deviation <= before.deviation:
-                found[name] = signal
+                by_name[name] = signal
 
         return hook
 
@@ -69,7 +69,7 @@ def signals(model: nn.Module, forward: Callable[[], Any]) -> list[Signal]:
     finally:
         for handle in handles:
             handle.remove()
-    return list(found.values())
+    return list(by_name.values())
 
 
 def dead_share(layer: nn.Module, inputs: Any) -> float:

@@ -31,9 +31,9 @@ ERRORS = 4.0
 SURE, STILL_WRONG, AS_OFTEN = 0.3, 0.1, 0.5
 """The surest share of predictions; labels are noisy if more than this share of those is wrong, and this fraction of the usual."""
 MEMORISED = 0.25
-"""Gap between training and validation accuracy above which a model is sure of what it has learned by heart."""
+"""Gap between training and validation accuracy above which a model is confident on memorised examples."""
 EVALUATION_LOSS = 1.5
-"""The loss in evaluation mode, as a multiple of that in training mode, which is told."""
+"""The loss in evaluation mode, as a multiple of that in training mode, above which it is reported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +69,9 @@ def snapshot_findings(task: Task, seen: Snapshot, training_loss: float, prior: f
     """`training_loss`: of the last steps, in training mode; `prior`: the loss of the best constant prediction."""
     if task.loss is not None or task.criterion not in ("classification", "regression"):
         return []
-    found = evaluation_differs(task, seen, training_loss, prior)
-    if task.classes is None or found:
-        return found
+    findings = evaluation_differs(task, seen, training_loss, prior)
+    if task.classes is None or findings:
+        return findings
     return exchanged_classes(seen) or noisy_labels(seen)
 
 

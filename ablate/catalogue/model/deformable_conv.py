@@ -92,6 +92,7 @@ def _padding(layer: nn.Conv2d) -> tuple[int, int]:
 
 
 def is_deformable(layer: nn.Module) -> bool:
+    """Whether the layer can be replaced by a deformable convolution."""
     return (
         isinstance(layer, nn.Conv2d)
         and layer.groups == 1

@@ -48,6 +48,8 @@ def normalised(weight: Tensor, u: Tensor, v: Tensor) -> Tensor:
 
 
 class SpectralNorm(Gate):
+    """Divides a weight by its largest singular value, where the gate is on."""
+
     u: Tensor
     v: Tensor
 

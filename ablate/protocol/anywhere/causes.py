@@ -31,13 +31,13 @@ def model_findings(loop: Loop, seed: int) -> list[Finding]:
     def whole() -> Tensor | None:
         return evaluate_batch(loop.model, batch, loop.loss)[1]
 
-    found = norm_findings(loop.model, whole)
-    if any(one.level == "fail" for one in found):
-        return found
+    findings = norm_findings(loop.model, whole)
+    if any(one.level == "fail" for one in findings):
+        return findings
     loop.begin(0.0, seed)
     layers = signals(loop.model, lambda: apart(whole))
-    found += symmetric_layers(layers, loop.model) or signal_findings(layers)
-    found += equal_head(layers, loop.model)
+    findings += symmetric_layers(layers, loop.model) or signal_findings(layers)
+    findings += equal_head(layers, loop.model)
     inputs, targets = split_batch(batch)
     if isinstance(inputs, list) and len(inputs[0]) > 1:
 
@@ -45,15 +45,15 @@ def model_findings(loop: Loop, seed: int) -> list[Finding]:
             outputs: Tensor = loop.model(x, *inputs[1:])
             return outputs
 
-        found += evaluation_findings(loop.model, inputs[0], forward) or dropout_findings(
+        findings += evaluation_findings(loop.model, inputs[0], forward) or dropout_findings(
             loop.model, inputs[0], forward
         )
     with torch.no_grad():
         outputs = apart(whole)
     if outputs is not None and targets is not None:
         cross_entropy = not targets.is_floating_point()
-        found += loss_findings(loop.loss or default_loss, outputs, targets, negative=not cross_entropy)
-    return found
+        findings += loss_findings(loop.loss or default_loss, outputs, targets, negative=not cross_entropy)
+    return findings
 
 
 def not_optimized(loop: Loop, seed: int) -> list[Finding]:

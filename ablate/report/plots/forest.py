@@ -1,4 +1,4 @@
-"""Effects with their intervals: the forest plot, and the average beside drop-one."""
+"""Effects with their intervals: the forest plot, and the average against drop-one."""
 
 from __future__ import annotations
 
