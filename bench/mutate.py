@@ -110,15 +110,18 @@ def main() -> None:
     for name in given.names or tested:
         path = registry().find(name).path
         every = mutants(path)
+        unchanged = Mutant(0, "", path.read_text(encoding="utf-8"))
+        if is_noticed(name, unchanged, conformance=not given.reference_only):
+            raise SystemExit(f"the tests of {name} fail or hang without any change")
         tried, started = chosen(every, given.most), time.perf_counter()
         left = [one for one in tried if not is_noticed(name, one, conformance=not given.reference_only)]
         rows.append(
             [name, len(every), len(tried), len(tried) - len(left), round(time.perf_counter() - started)]
         )
         survivors += [[name, one.line, one.change] for one in left]
+        _write(given.folder / "mutants.csv", ["trick", "mutants", "tried", "noticed", "seconds"], rows)
+        _write(given.folder / "mutants-survived.csv", ["trick", "line", "change"], survivors)
         print(*rows[-1], *(f"line {one.line}: {one.change};" for one in left), flush=True)
-    _write(given.folder / "mutants.csv", ["trick", "mutants", "tried", "noticed", "seconds"], rows)
-    _write(given.folder / "mutants-survived.csv", ["trick", "line", "change"], survivors)
     tried_in_all, noticed = (sum(row[i] for row in rows) for i in (2, 3))
     print(f"{noticed} of {tried_in_all} mutants noticed ({noticed / max(tried_in_all, 1):.1%})")
 
