@@ -24,7 +24,10 @@ def claims(
     ),
     pairs: Annotated[int, typer.Option(help="Paired seeds of each claim.", min=3, max=10_000)] = 12,
     thorough: Annotated[
-        bool, typer.Option("--thorough", help="Tune each recipe with 45 runs in place of 11.")
+        bool,
+        typer.Option(
+            "--thorough", help="Tune each recipe as the ranking tunes its reference, not with 11 runs."
+        ),
     ] = False,
     csv: Annotated[Path | None, typer.Option(help="Write the table as CSV.")] = None,
     page: Annotated[Path | None, typer.Option(help="Write the table as Markdown.")] = None,

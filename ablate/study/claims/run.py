@@ -55,7 +55,7 @@ class ClaimResult:
 
 
 def run_claim(session: Session, claim: ClaimFile, pairs: int, *, thorough: bool = False) -> ClaimResult:
-    """Tune, train `pairs` paired seeds, measure and judge. `thorough`: tune each recipe with 45 runs in place of 11."""
+    """Tune, train `pairs` paired seeds, measure and judge. `thorough`: tune each recipe as the ranking tunes its reference, not with 11 runs."""
     (without, with_trick), edge = (
         tuned(session, claim, THOROUGH if thorough else QUICK)
         if claim.rates == "tuned"
