@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from ablate.kernels.call_plan import ArgRef, Argument
 from ablate.kernels.compiled_op import EmitBackward, EmitContext, Shape
 from ablate.kernels.compiled_ops import LaneValues, Uniform, identity_backward
 from ablate.kernels.stacked_norms import normed_eager, tensors_of
-from ablate.surgery.norms import Norm
+from ablate.kernels.torch_norms import AnyNorm, TorchNorm
 
 PARAMETERS = ("weight", "bias")
 RUNNING = ("running_mean", "running_var")
@@ -25,16 +26,21 @@ class NormOp:
     `indices[lane]`: by name, which of the op's params are that lane's weight and bias, and which buffers its running statistics.
     """
 
-    layers: Sequence[Norm | None] | Uniform[Norm | None]
+    layers: Sequence[AnyNorm | None] | Uniform[AnyNorm | None]
     indices: LaneValues[Mapping[str, int]]
     num_params: int
     num_buffers: int
 
     def output_shape(self, shape: Shape, *, channels_last: bool) -> Shape | None:
-        if len(shape) != 2 and (len(shape) != 4 or not channels_last or shape[1] == 1):
+        layers = [self.layers.value] if isinstance(self.layers, Uniform) else self.layers
+        tokens = len(shape) == 3 and all(layer is None or layer.per_position for layer in layers)
+        if len(shape) != 2 and not tokens and (len(shape) != 4 or not channels_last or shape[1] == 1):
             return None
-        for layer in [self.layers.value] if isinstance(self.layers, Uniform) else self.layers:
-            if layer is not None:
+        for layer in layers:
+            if isinstance(layer, TorchNorm):
+                if not layer.takes(shape):
+                    return None
+            elif layer is not None:
                 layer.check(torch.empty(shape, device="meta"))
         return shape
 
@@ -44,8 +50,9 @@ class NormOp:
             return x, identity_backward
         from ablate.kernels.compiled import norms
 
-        examples, channels, *sides = context.shape
-        counts = 1, examples, sides[0] * sides[1] if sides else 1
+        channels = context.shape[-1 if layer.per_position else 1]
+        examples = prod(context.shape[:-1]) if layer.per_position else context.shape[0]
+        counts = 1, examples, prod(context.shape) // (examples * channels)
         values = [layer.settings["eps"], layer.settings.get("momentum", 0.0)]
         settings = context.calls.constant(torch.tensor(values, dtype=torch.float32))
         mode = norms.EXAMPLE if not layer.over_examples else norms.BATCH if layer.training else norms.STORED
@@ -87,6 +94,8 @@ class NormOp:
             lane_tensors |= {
                 name: tensors[indices[name]][lane : lane + 1] for name in names if name in indices
             }
+        if layer.per_position:
+            return normed_eager(layer, x.flatten(1, -2), lane_tensors).view(x.shape)
         return normed_eager(layer, x, lane_tensors)
 
 

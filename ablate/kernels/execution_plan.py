@@ -13,6 +13,8 @@ from ablate.kernels.call_plan import FLOAT_BYTES, NULL, ArgRef, CallPlan, CallPl
 from ablate.kernels.compiled_op import CompiledOp, EmitBackward, EmitContext, Shape, nhwc_shape
 
 ONE = torch.ones(1)
+MOST = 0.5
+"""The share of a matrix's columns from which on their gradients are columns of a matrix: zeros in all of it cost more than a copy of a few."""
 
 
 @dataclass
@@ -124,6 +126,10 @@ class ExecutionPlan:
                 continue
             matrix.members.append(i)
             matrix.columns.append(columns)
+        for matrix in matrices.values():
+            if sum(map(len, matrix.columns)) < MOST * matrix.width:
+                separate += matrix.members
+                matrix.members.clear()
         return [matrix for matrix in matrices.values() if matrix.members], separate
 
     def _emit_forward(self) -> CallPlan:

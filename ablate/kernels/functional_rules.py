@@ -1,7 +1,7 @@
 """Functions that a traced `forward` calls between its layers, on the stacked values `[K, …]` of K lanes.
 
-Dimensions in a call are those of one lane. Arithmetic, shape operations and pooling run for all lanes at once, other functions lane
-by lane.
+Dimensions in a call are those of one lane. Arithmetic, shape operations, pooling and what `functional_math` lists run for all lanes at
+once, other functions lane by lane.
 """
 
 from __future__ import annotations
@@ -18,28 +18,27 @@ from torch import Tensor
 from ablate.kernels.batched_matmul import affine
 from ablate.kernels.compiled import op_cache
 from ablate.kernels.compiled_ops import LinearOp
+from ablate.kernels.functional_math import MATH, matmul
 from ablate.kernels.fused import FusedOp, compilable_prefix, is_compilable
 from ablate.kernels.memory_format import is_channels_last, match_grad_layout, stack_lanes, to_channels_last
 
 
-def apply_stacked(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Call a function, or a method of the first argument, on stacked values and plain numbers. Raises TypeError if it creates a tensor
-    that does not depend on the lanes."""
-    lanes = [value for value in _flat([args, kwargs]) if isinstance(value, Tensor)]
-    if not lanes:
+def apply_stacked(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], lanes: int) -> Any:
+    """Call a function, or a method of the first argument, on stacked values and plain numbers. A tensor that it makes of numbers only
+    is the same in all `lanes`."""
+    stacks = [value for value in _flat([args, kwargs]) if isinstance(value, Tensor)]
+    if not stacks:
         result = (
             getattr(args[0], target)(*args[1:], **kwargs)
             if isinstance(target, str)
             else target(*args, **kwargs)
         )
-        if isinstance(result, Tensor):
-            raise TypeError(f"{target} creates a tensor that does not depend on its inputs")
-        return result
+        return result.expand(lanes, *result.shape) if isinstance(result, Tensor) else result
     rule = FUNCTIONS.get(target)
-    if rule is None:
-        return apply_by_lane(target, args, kwargs, lanes[0])
-    result = rule(*args, **kwargs)
-    maps = isinstance(result, Tensor) and result.ndim == 5 and is_channels_last(lanes[0])
+    result = NotImplemented if rule is None else rule(*args, **kwargs)
+    if result is NotImplemented:
+        return apply_by_lane(target, args, kwargs, stacks[0])
+    maps = isinstance(result, Tensor) and result.ndim == 5 and is_channels_last(stacks[0])
     return to_channels_last(result) if maps and not is_channels_last(result) else result
 
 
@@ -120,13 +119,15 @@ def _size(x: Tensor, dim: int | None = None) -> Any:
     return x.shape[1:] if dim is None else x.shape[_stacked_dim(dim)]
 
 
-def _getattr(x: Tensor, name: str) -> Any:
-    """`x.shape`, `ndim`, `device` and `dtype` of one lane. Raises TypeError for any other attribute."""
+def _getattr(x: Any, name: str) -> Any:
+    """`x.shape`, `ndim`, `device`, `dtype` and `mT` of one lane, and what is no tensor's. Raises TypeError for any other attribute."""
+    if not isinstance(x, Tensor):
+        return getattr(x, name)
     if name == "shape":
         return x.shape[1:]
     if name == "ndim":
         return x.ndim - 1
-    if name in ("device", "dtype"):
+    if name in ("device", "dtype", "mT"):
         return getattr(x, name)
     raise TypeError(f"the attribute {name} of a lane")
 
@@ -148,7 +149,7 @@ def over_examples(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return called
 
 
-def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def linear_product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """As the lowering rule of a linear layer of these sizes."""
     op = LinearOp(weight.shape[2], weight.shape[1], bias is not None)
     if (cache := op_cache()) is not None and is_compilable(x) and compilable_prefix([op], x):
@@ -158,6 +159,8 @@ def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 FUNCTIONS: dict[Any, Callable[..., Any]] = {
+    **MATH,
+    operator.matmul: matmul,
     **{
         function: arithmetic(plain)
         for plain, names in (
@@ -187,10 +190,15 @@ FUNCTIONS: dict[Any, Callable[..., Any]] = {
     "contiguous": lambda x: x.contiguous(),
     getattr: _getattr,
     operator.getitem: _getitem,
-    F.linear: _linear,
+    F.linear: linear_product,
     **{
         pool: over_examples(pool)
         for pool in (
+            F.max_pool1d,
+            torch.max_pool1d,
+            F.avg_pool1d,
+            F.adaptive_avg_pool1d,
+            F.adaptive_max_pool1d,
             F.max_pool2d,
             torch.max_pool2d,
             F.avg_pool2d,
@@ -199,4 +207,4 @@ FUNCTIONS: dict[Any, Callable[..., Any]] = {
         )
     },
 }
-"""Function, or name of a method -> its implementation for all lanes at once."""
+"""Function, or name of a method -> its implementation for all lanes at once; NotImplemented where it runs lane by lane."""

@@ -6,10 +6,12 @@ A module, whose parameters and buffers have been replaced by the lanes' stacked 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from functools import partial
 
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
+from ablate.kernels.chains import activation_of
 from ablate.kernels.compiled import op_cache
 from ablate.kernels.compiled_op import LayerOp
 from ablate.kernels.fused import LayerOps
@@ -44,8 +46,28 @@ def run_eager(module: nn.Module, *inputs: Tensor) -> Tensor:
     if rule is not None:
         return rule.run(module, *inputs) if rule.fits(module, *inputs) else vmapped(module, *inputs)
     if program := program_of(module):
-        return program.run(module, stacked, *inputs)
+        run_chain = None if op_cache() is None else _compiled_chain
+        return program.run(module, stacked, *inputs, run_chain=run_chain)
     return vmapped(module, *inputs)
+
+
+def _compiled_chain(module: nn.Module, chain: Sequence[fx.Node], x: Tensor) -> Tensor:
+    """A chain of `module`'s program."""
+    layers = (activation_of(node) or module.get_submodule(str(node.target)) for node in chain)
+    return run_in_turn((module, chain[0]), layers, x)
+
+
+def run_in_turn(key: object, layers: Iterable[nn.Module], x: Tensor) -> Tensor:
+    """`x` through layers one after another; compiled code runs them as neighbours. `key`: what tells these layers from others."""
+    cache = op_cache()
+    if cache is None:
+        for layer in layers:
+            x = stacked(layer, x)
+        return x
+    if key not in cache:
+        cache[key] = LayerOps([op for layer in layers for op in layer_ops_of(layer)])
+    y: Tensor = cache[key](x)
+    return y
 
 
 def is_covered(module: nn.Module, *, traced: bool = True) -> bool:

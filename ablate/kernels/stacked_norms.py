@@ -1,4 +1,4 @@
-"""The norm layers of surgery on the stacked tensors of K lanes of one kind."""
+"""Norm layers, surgery's and torch's own, on the stacked tensors of K lanes of one kind."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from torch import Tensor
 
 from ablate.kernels.broadcasting import by_channel
 from ablate.kernels.standardize import standardized, standardized_eager
+from ablate.kernels.torch_norms import AnyNorm, TorchNorm, constants_of
 from ablate.surgery.norms import BatchNorm, Norm
 
 
-def tensors_of(layer: Norm) -> dict[str, Tensor]:
-    """The parameters and buffers of a layer by name, without absent ones."""
+def tensors_of(layer: AnyNorm) -> dict[str, Tensor]:
+    """The settings of a layer as tensors, and of a norm of surgery the other parameters and buffers too, without absent ones."""
+    if isinstance(layer, TorchNorm):
+        return constants_of(layer)
     entries = [*layer._parameters.items(), *layer._buffers.items()]
     return {name: tensor for name, tensor in entries if tensor is not None}
 
@@ -32,9 +35,9 @@ def normed(layer: Norm, x: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
     return y
 
 
-def normed_eager(layer: Norm, x: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
+def normed_eager(layer: AnyNorm, x: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
     """`normed` by differentiable operators, without updating running statistics."""
-    if isinstance(layer, BatchNorm) and not layer.training:
+    if "running_var" in tensors and not layer.training:
         return _by_running(x, tensors)
     return standardized_eager(x, tensors, over_examples=layer.over_examples)
 

@@ -2,7 +2,8 @@
 
 `forward` is traced once (torch.fx) with every submodule a leaf; the functions between its layers then run on `[K, B, …]`
 (`functional_rules`). A module that cannot be traced (data-dependent control flow) or has side effects (in-place operations, writes to
-the module) has no program and is vmapped as a whole.
+the module) has no program and is vmapped as a whole. Tensors that `forward` makes of nothing but sizes (`torch.arange(x.size(1))`) are
+the same in every lane.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 from torch import Tensor, fx, nn
 
 from ablate.kernels.cache import cached
+from ablate.kernels.chains import chains_of
 from ablate.kernels.functional_rules import FUNCTIONS, apply_stacked
 from ablate.kernels.parameter_binding import Binding
 from ablate.seams.draws import count_calls
@@ -22,6 +24,8 @@ from ablate.surgery.torch_layers import is_hooked
 
 Call = Callable[..., Tensor]
 """(a submodule, its inputs, stacked) -> its output, stacked."""
+RunChain = Callable[[nn.Module, Sequence[fx.Node], Tensor], Tensor]
+"""(the module, one of its program's chains, its input, stacked) -> its output, stacked."""
 UNTRACEABLE = (ArithmeticError, AssertionError, AttributeError, LookupError, NameError, RuntimeError, TypeError, ValueError)  # fmt: skip
 """Exceptions of a user-defined `forward` that is called with an fx proxy; fx's TraceError is a ValueError."""
 IN_PLACE = {operator.iadd, operator.isub, operator.imul, operator.itruediv, operator.setitem}
@@ -30,10 +34,11 @@ IN_PLACE = {operator.iadd, operator.isub, operator.imul, operator.itruediv, oper
 
 @dataclass(frozen=True)
 class Program:
-    """A traced `forward`. `last`: node -> the values that are not needed after it."""
+    """A traced `forward`. `last`: node -> the values that are not needed after it. `chains`: by its first node, what may run as one."""
 
     graph: fx.Graph
     last: Mapping[fx.Node, Sequence[fx.Node]]
+    chains: Mapping[fx.Node, Sequence[fx.Node]]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Program:
         return self  # immutable; it refers to submodules by path
@@ -42,10 +47,25 @@ class Program:
         """What `module` calls."""
         return [module.get_submodule(node.target) for node in self.graph.nodes if node.op == "call_module"]
 
-    def run(self, module: nn.Module, call: Call, *inputs: Tensor) -> Tensor:
-        """`inputs` `[K, B, …]` through `module`, whose tensors are the lanes' stacked ones. Raises TypeError for a wrong number of inputs."""
+    def run(
+        self, module: nn.Module, call: Call, *inputs: Tensor, run_chain: RunChain | None = None
+    ) -> Tensor:
+        """`inputs` `[K, B, …]` through `module`, whose tensors are the lanes' stacked ones. Raises TypeError for a wrong number of inputs.
+
+        `run_chain`: runs the program's chains; None: node by node.
+        """
         given, values = iter(inputs), dict[fx.Node, Any]()
+        chained: set[fx.Node] = set()  # what ran as part of a chain
         for node in self.graph.nodes:
+            if node in chained:
+                continue
+            if run_chain is not None and (chain := self.chains.get(node)):
+                values[chain[-1]] = run_chain(module, chain, values[node.args[0]])
+                chained.update(chain)
+                for one in chain:
+                    for done in self.last.get(one, ()):
+                        values.pop(done, None)
+                continue
             args, kwargs = (
                 fx.map_arg(arguments, values.__getitem__) for arguments in (node.args, node.kwargs)
             )
@@ -59,10 +79,10 @@ class Program:
                 value = args[0]
                 break
             else:
-                value = apply_stacked(node.target, args, kwargs)
+                value = apply_stacked(node.target, args, kwargs, len(inputs[0]))
             values[node] = value
             for done in self.last.get(node, ()):
-                del values[done]
+                values.pop(done, None)
         if next(given, None) is not None:
             raise TypeError(f"{type(module).__name__} was given {len(inputs)} inputs")
         result: Tensor = value
@@ -87,9 +107,36 @@ def never_trace(module: nn.Module) -> None:
         layer.__dict__["_ablate_programs"] = {True: None, False: None}
 
 
+class _Constant:
+    """A tensor that `forward` makes of nothing but numbers, as a function in a graph."""
+
+    __name__ = "constant"
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+
+    def __call__(self) -> Tensor:
+        return self.tensor
+
+
 class _Tracer(fx.Tracer):
+    """Buffers are values of the graph, as parameters are: what is worked out from them differs between lanes."""
+
+    proxy_buffer_attributes = True
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return True
+
+    def create_arg(self, a: Any) -> Any:
+        if isinstance(a, Tensor) and not self._is_held(a):
+            return self.create_node("call_function", _Constant(a), (), {})
+        return super().create_arg(a)
+
+    def _is_held(self, tensor: Tensor) -> bool:
+        """Whether a layer holds the tensor, as parameter, buffer or plain attribute."""
+        layers = list(self.root.modules())
+        tensors = (value for layer in layers for value in vars(layer).values())
+        return any(tensor is own for own in (*self.root.parameters(), *self.root.buffers(), *tensors))
 
 
 def _trace(module: nn.Module) -> Program | None:
@@ -97,7 +144,8 @@ def _trace(module: nn.Module) -> Program | None:
         return None
     before = dict(vars(module))
     binding = Binding(module)  # not cached: surgery may still change the module
-    copies = {name: _copy(tensor) for name, tensor in binding.held().items()}
+    parameters = {name for name, _ in module.named_parameters(remove_duplicate=False)}
+    copies = {name: _copy(tensor, name in parameters) for name, tensor in binding.held().items()}
     versions = [copy._version for copy in copies.values()]
     calls = count_calls(None)  # a trace is not a forward pass: its draws do not count
     try:
@@ -122,12 +170,13 @@ def _trace(module: nn.Module) -> Program | None:
     for node in graph.nodes:
         if node.users:
             last.setdefault(max(node.users, key=order.__getitem__), []).append(node)
-    return Program(graph, last)
+    return Program(graph, last, chains_of(graph))
 
 
-def _copy(tensor: Tensor) -> Tensor:
+def _copy(tensor: Tensor, is_parameter: bool) -> Tensor:
+    """fx knows a parameter by its type, which the lanes' stacked ones do not have."""
     copy = tensor.detach().clone()
-    return nn.Parameter(copy, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else copy
+    return nn.Parameter(copy, tensor.requires_grad) if is_parameter else copy
 
 
 def _is_plain(node: fx.Node, module: nn.Module) -> bool:

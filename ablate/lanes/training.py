@@ -87,6 +87,9 @@ class Training:
         self.seconds = {run.identity: 0.0 for run in runs}
         self.latest = 0.0  # seconds of the last epoch
         self.keep_weights = keep_weights
+        self.evaluated: Tensor | None = (
+            None  # this epoch's outputs on the validation data, without test-time views
+        )
 
     @property
     def done(self) -> bool:
@@ -150,7 +153,7 @@ class Training:
         if accuracy:
             values[f"train/{accuracy}"] = mean[1]
             watched.add(accuracy)
-        outputs = trainer.predict("validation", views=False)
+        outputs = self.evaluated = trainer.predict("validation", views=False)
         metrics = task.evaluation.metrics(outputs, trainer.data.targets("validation"), watched)
         values |= {f"validation/{name}": value for name, value in metrics.items()}
         columns = {name: value.tolist() for name, value in values.items()}
@@ -173,7 +176,7 @@ class Training:
             return
         chosen = torch.tensor(lanes, dtype=torch.int64, device=self.context.device)
         for split in self.splits:
-            outputs = self.trainer.predict(split, chosen) if split != robust_accuracy.ROBUST else robust_accuracy.outputs(self.trainer, chosen)  # fmt: skip
+            outputs = self._outputs(split, chosen)
             for row, lane in enumerate(lanes):
                 self.traces[self.trainer.group.runs[lane].identity].outputs[split] = outputs[row]
         for lane in lanes if self.keep_weights else ():
@@ -181,6 +184,14 @@ class Training:
             self.traces[self.trainer.group.runs[lane].identity].weights = {
                 name: tensor.detach().cpu().clone() for name, tensor in state.items()
             }
+
+    def _outputs(self, split: str, lanes: Tensor) -> Tensor:
+        """As they are scored."""
+        if split == robust_accuracy.ROBUST:
+            return robust_accuracy.outputs(self.trainer, lanes)
+        if split == "validation" and self.evaluated is not None and not self.trainer.group.ports("views"):
+            return self.evaluated.index_select(0, lanes)
+        return self.trainer.predict(split, lanes)
 
     def _histories(self) -> Tensor:
         """Validation losses so far, `[K, E]`, padded at the left with infinity for younger lanes."""
@@ -226,6 +237,7 @@ class Training:
             else:
                 keep.append(lane)
         self._keep_scored([lane for lane in over if not self.traces[runs[lane].identity].outputs])
+        self.evaluated = None
         for lane, outcome in over.items():
             self._result(runs[lane], outcome)
         if len(keep) < len(runs):

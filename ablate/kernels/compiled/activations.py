@@ -143,6 +143,15 @@ def _gelu_tanh_derivative(code: FunctionBuilder, x: Value) -> Value:
 # parts
 
 
+def exponential(code: FunctionBuilder, x: Value) -> Value:
+    """eˣ of x ≤ 0; e^LOW where x is less. NaN stays NaN."""
+    least = code.constant(LOW, x.type.count)
+    rest, power = _range_reduced(
+        code, code.builder.select(code.builder.fcmp_ordered("<", x, least), least, x), 1
+    )
+    return code.builder.fmul(power, _polynomial(code, EXP_COEFFICIENTS, rest))
+
+
 def _cdf_and_density(code: FunctionBuilder, x: Value) -> tuple[Value, Value]:
     """Φ(x) and φ(x)"""
     builder, size = code.builder, _abs_clamped(code, x, DENSITY_CUTOFF)

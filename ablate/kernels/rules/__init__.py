@@ -2,7 +2,9 @@
 
 from ablate.kernels.rules import (
     activations,
+    attention,
     convolution,
+    convolution_1d,
     dropout,
     embedding,
     linear,
@@ -13,8 +15,10 @@ from ablate.kernels.rules import (
     shapes,
     site,
     switch,
+    torch_layers,
 )
 
 __all__ = [
-    "activations", "convolution", "dropout", "embedding", "linear", "norms", "pooling", "recompute", "residual", "shapes", "site", "switch",
+    "activations", "attention", "convolution", "convolution_1d", "dropout", "embedding", "linear", "norms", "pooling", "recompute", "residual",
+    "shapes", "site", "switch", "torch_layers",
 ]  # fmt: skip

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ablate.kernels.broadcasting import by_lane
 from ablate.kernels.compiled_op import LayerOp
 from ablate.kernels.compiled_ops import KEEP_ALL, DropoutOp
 from ablate.kernels.registry import Eager, register_compiled, register_stacked
 from ablate.seams.draws import keep_masks
+from ablate.surgery.layer_types import DROPOUTS
 from ablate.surgery.layers import Dropout
 
 
@@ -31,6 +32,19 @@ def compiled_dropout(layer: Dropout, eager: Eager) -> list[LayerOp]:
     if not any(active):
         return []
     return [LayerOp(eager, DropoutOp(active), buffers=lambda: (layer.draw_key(), least, scale))]
+
+
+@register_stacked(*DROPOUTS)
+def torch_dropout(layer: nn.Module, x: Tensor) -> Tensor:
+    """torch's own, where surgery left it: one that draws keeps lanes apart, so that this one does not."""
+    if layer.training and layer.p > 0:
+        raise RuntimeError("a layer that draws from torch's generator has no lanes")
+    return x
+
+
+@register_compiled(*DROPOUTS)
+def compiled_torch_dropout(layer: nn.Module, eager: Eager) -> list[LayerOp]:
+    return [LayerOp(eager)] if layer.training and layer.p > 0 else []
 
 
 def masks(layer: Dropout, shape: torch.Size) -> Tensor:

@@ -10,7 +10,10 @@ from ablate.kernels.functional_rules import over_examples
 from ablate.kernels.registry import Eager, register_compiled, register_stacked
 
 
-@register_stacked(nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
+@register_stacked(
+    nn.MaxPool1d, nn.AvgPool1d, nn.AdaptiveAvgPool1d, nn.AdaptiveMaxPool1d,
+    nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d,
+)  # fmt: skip
 def pooled(layer: nn.Module, x: Tensor) -> Tensor:
     """Stacked rule of pooling layers."""
     return over_examples(layer)(x)

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 
-import torch
 from torch import Tensor, nn
 
 from ablate.kernels.compiled import op_cache
 from ablate.kernels.compiled_op import LayerOp
 from ablate.kernels.compiled_ops import ActivationOp, Uniform, is_compiled_activation
+from ablate.kernels.functional_math import vectorises_alike
 from ablate.kernels.fused import LayerOps
 from ablate.kernels.lane_switches import active_switches, branch_binding, lane_switches
 from ablate.kernels.leave_vmap import leave_vmap, under_vmap
@@ -21,12 +21,11 @@ from ablate.kernels.registry import Eager, register_compiled, register_stacked, 
 from ablate.kernels.rules.norms import NORM_LAYERS
 from ablate.kernels.rules.switch_norms import norms_op
 from ablate.kernels.stacked import is_covered, layer_ops_of, stacked
+from ablate.kernels.torch_norms import torch_norm
 from ablate.seams.draws import calls_so_far, count_calls
 from ablate.surgery.layer_types import ACTIVATIONS, EXACT, NORMS
 from ablate.surgery.switch import Switch
-
-VECTOR_BLOCK = 64
-"""Elements: a multiple of what torch's vectorised loops process at a time (two AVX-512 vectors of float32)."""
+from ablate.surgery.torch_layers import is_hooked
 
 
 def is_divided(switch: Switch) -> bool:
@@ -118,25 +117,28 @@ def compiled_switch(switch: Switch, eager: Eager) -> list[LayerOp]:
         return []
     if all(is_compiled_activation(layer) for layer in layers):
         return [LayerOp(eager, ActivationOp(layers if lanes else Uniform(layers[0])))]
-    if switch.channels_last or not all(type(layer) in (nn.Identity, *NORM_LAYERS) for layer in layers):
+    if not all(type(layer) is nn.Identity or is_compiled_norm(switch, layer) for layer in layers):
         return [LayerOp(eager)]
     return [norms_op(switch, lanes, eager)]
+
+
+def is_compiled_norm(switch: Switch, branch: nn.Module) -> bool:
+    """Whether compiled code runs this norm: not one that sees channels elsewhere than where they are."""
+    if type(branch) in NORM_LAYERS:
+        return not switch.channels_last
+    return not is_hooked(branch) and torch_norm(branch) is not None
 
 
 def rounds_alike(branch: nn.Module, x: Tensor) -> bool:
     """Whether lanes `x` may share a call of `branch` and still be rounded as if alone.
 
-    Most activations are vectorised except at the end of a tensor, where they may round differently: so every lane must be a
-    whole number of vector blocks, and no thread may split them elsewhere.
+    Most activations are vectorised except at the end of a tensor, where they may round differently.
     """
     if isinstance(branch, (nn.Identity, *EXACT)):
         return True
     if not isinstance(branch, ACTIVATIONS) or isinstance(branch, nn.PReLU):
         return False
-    if x.device.type != "cpu":
-        return True
-    inside = x.permute(0, 1, 3, 4, 2) if is_channels_last(x) else x
-    return x[0].numel() % VECTOR_BLOCK == 0 and inside.is_contiguous() and torch.get_num_threads() == 1
+    return vectorises_alike(x.permute(0, 1, 3, 4, 2) if is_channels_last(x) else x)
 
 
 def _run(switch: Switch, lanes: Sequence[Switch], rows: slice, branch: nn.Module, x: Tensor) -> Tensor:
@@ -144,7 +146,7 @@ def _run(switch: Switch, lanes: Sequence[Switch], rows: slice, branch: nn.Module
     it if all lanes had such branches."""
     if (cache := op_cache()) is not None and is_compiled_activation(branch):
         return stacked(branch, x)
-    if cache is not None and type(branch) in NORM_LAYERS and not switch.channels_last:
+    if cache is not None and is_compiled_norm(switch, branch):
         key = switch, rows.start, rows.stop
         if key not in cache:
             eager = partial(_run_eager, switch, lanes, rows, branch)

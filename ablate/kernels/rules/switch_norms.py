@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from ablate.kernels.compiled_norms import PARAMETERS, RUNNING, NormOp
@@ -11,7 +12,7 @@ from ablate.kernels.compiled_op import LayerOp
 from ablate.kernels.compiled_ops import Uniform
 from ablate.kernels.lane_switches import branch_binding
 from ablate.kernels.registry import Eager
-from ablate.surgery.norms import Norm
+from ablate.kernels.torch_norms import BATCH_NORMS, as_norm
 from ablate.surgery.switch import Switch
 
 
@@ -36,7 +37,9 @@ def norms_op(
         {name: of.index(lane[name]) for names, of in ((PARAMETERS, parameters), (RUNNING, running)) for name in names if name in lane}
         for lane in tensors_by_lane
     ]  # fmt: skip
-    layers = [lane.chosen if isinstance(lane.chosen, Norm) else None for lane in switches]
+    layers = [as_norm(lane.chosen) for lane in switches]
+    counting = [type(lane.chosen) in BATCH_NORMS and lane.chosen.training for lane in switches]
+    counted = torch.tensor(counting, dtype=torch.int64)
     counts = len(parameters), len(running)
     op = (
         NormOp(layers, indices, *counts)
@@ -48,4 +51,10 @@ def norms_op(
         bound = branch_binding(switch).tensors(numbers)
         return bound if rows is None else [tensor[rows] for tensor in bound]
 
-    return LayerOp(eager, op, lambda: tensors(parameters), lambda: tensors(running))
+    def buffers() -> list[Tensor]:
+        if any(counting):  # torch's batch norm counts its batches
+            seen = switch.otherwise.num_batches_tracked
+            seen[slice(None) if rows is None else rows] += counted
+        return tensors(running)
+
+    return LayerOp(eager, op, lambda: tensors(parameters), buffers)
