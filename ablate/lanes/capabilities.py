@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -15,6 +15,7 @@ from ablate.kernels.leave_vmap import as_channels_last
 from ablate.kernels.lower import KERNELS, kernel_unavailable
 from ablate.kernels.stacked import is_covered
 from ablate.kernels.support import trace_matches
+from ablate.lanes.seed_dependence import seed_dependent
 from ablate.lanes.side_effects import side_effects, uses_global_rng
 from ablate.surgery.net import Net
 
@@ -93,15 +94,24 @@ class ModelProbe:
 
     @classmethod
     def at(
-        cls, net: Net, fresh: nn.Module, x: Tensor, device: torch.device, batch_size: int, kernel: str | None
+        cls,
+        net: Net,
+        fresh: Sequence[nn.Module],
+        x: Tensor,
+        device: torch.device,
+        batch_size: int,
+        kernel: str | None,
     ) -> ModelProbe:
-        """Probe a model prepared for surgery, `net`, and a `fresh` one from the user's factory; neither can be used afterwards. `kernel`
-        overrides the choice."""
+        """Probe a model prepared for surgery, `net`, and two `fresh` ones from the user's factory under different seeds; none can be used
+        afterwards. `kernel` overrides the choice."""
         large = sum(prod(info.output[1:]) for info in net.layer_infos) * batch_size > CACHED
-        effects = side_effects(fresh, x)
+        drawn = seed_dependent(*fresh)
+        effects = side_effects(fresh[0], x)
         reseed = uses_global_rng(net.module, x)
-        solo = effects.solo or (
-            "it draws from a global generator" if reseed else KERNELS["vmap"].unsupported(net.module, x)
+        solo = (
+            drawn
+            or effects.solo
+            or ("it draws from a global generator" if reseed else KERNELS["vmap"].unsupported(net.module, x))
         )
         covered = not solo and is_covered(net.module)
         traceable = covered and (is_covered(net.module, traced=False) or trace_matches(net.module, x))

@@ -86,9 +86,8 @@ class TaskContext:
         alone = left_alone(module, observed.layer_infos)
         layers = inventory(module, observed)
         net = open_net(module, example, observed)
-        probe = ModelProbe.at(
-            net, build_module(task.model, 0, example), task.train.x[:PROBED], device, task.batch_size, kernel
-        )
+        fresh = [build_module(task.model, seed, example) for seed in (0, 1)]
+        probe = ModelProbe.at(net, fresh, task.train.x[:PROBED], device, task.batch_size, kernel)
         names = tuple(spec.name for spec in net.specs().values())
         return cls(
             task, catalogue, device, device_splits(task, device), observed, names, probe, alone, layers

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from kernel_lanes import assert_each_lane_is_its_own_module, assert_same_alone_and_among_others
 from torch import Tensor, nn
 
-from ablate.kernels.compiled import is_enabled, use_compiled
+from ablate.kernels.compiled import unavailable_reason, use_compiled
 from ablate.kernels.parameter_binding import binding_of
 from ablate.kernels.stacked import is_covered, stacked
 from ablate.kernels.support import trace_matches
@@ -114,14 +114,14 @@ def inputs(name: str) -> Tensor:
 
 @pytest.fixture(params=[False, True], ids=["batched", "compiled"])
 def kernel(request: pytest.FixtureRequest):
-    if request.param and not is_enabled():
-        pytest.skip("llvmlite is not installed")
+    if request.param and (reason := unavailable_reason()):
+        pytest.skip(reason)
     with use_compiled({} if request.param else None):
         yield
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_each_lane_is_its_own_module(name: str):
+def test_each_lane_is_its_own_module(name: str, kernel: None):
     several = modules(name)
     assert is_covered(several[0])
     assert trace_matches(several[0], inputs(name)[0])
@@ -129,7 +129,7 @@ def test_each_lane_is_its_own_module(name: str):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_lane_is_the_same_alone_and_among_others(name: str):
+def test_a_lane_is_the_same_alone_and_among_others(name: str, kernel: None):
     assert_same_alone_and_among_others(lambda: modules(name), inputs(name))
 
 

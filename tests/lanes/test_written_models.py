@@ -166,8 +166,8 @@ class Asserting(nn.Module):
 
 
 KERNEL = {
-    Mobile: "compiled", Mixer: "compiled", Attending: "compiled", Recurrent: "compiled", Experts: "compiled",
-    Unet: "loop", Asserting: "loop",
+    Mobile: "compiled", Mixer: "compiled", Attending: "compiled", Recurrent: "compiled", Experts: "compiled", Unet: "compiled",
+    Asserting: "loop",
 }  # fmt: skip
 
 

@@ -1,0 +1,69 @@
+"""What a model draws when it is made beside parameters and buffers: a permutation, a mask in a plain attribute, the kind of an activation.
+
+The kernels for stacked tensors run one module for all lanes, so that such a model's lanes run one at a time, each its own module.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Hashable
+from functools import partial
+from inspect import getclosurevars, isfunction
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ablate.lanes.side_effects import OWN
+
+
+def seed_dependent(one: nn.Module, other: nn.Module) -> str:
+    """Why lanes of a model that two seeds make like this must run one at a time; empty where they need not."""
+    first, second = _described(one), _described(other)
+    for name in first.keys() | second.keys():
+        if first.get(name) != second.get(name):
+            return f"'{name}' is drawn when the model is made"
+    return ""
+
+
+def _described(module: nn.Module) -> dict[str, Hashable]:
+    """What the layers are and hold, but for the values of parameters and buffers."""
+    described: dict[str, Hashable] = {}
+    for path, layer in module.named_modules():
+        place = f"{path}." if path else ""
+        described[path or type(layer).__name__] = type(layer).__qualname__
+        for name, value in vars(layer).items():
+            if name not in OWN:
+                described[place + name] = _value(value)
+        for name, parameter in layer._parameters.items():
+            described[place + name] = (
+                None if parameter is None else (*parameter.shape, parameter.requires_grad)
+            )
+    return described
+
+
+def _value(value: Any, depth: int = 3) -> Hashable:
+    """What is equal where two models hold the same; of objects with neither value nor attributes, their type."""
+    if isinstance(value, Tensor):
+        numbers = value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+        return str(value.dtype), tuple(value.shape), numbers.tobytes()
+    if isinstance(value, np.ndarray | np.generic):
+        return str(value.dtype), value.shape, value.tobytes()
+    if value is None or isinstance(value, int | float | complex | str | bytes | torch.dtype | torch.device):
+        return repr(value)
+    if depth and isinstance(value, dict):
+        return tuple((repr(key), _value(one, depth - 1)) for key, one in value.items())
+    if depth and isinstance(value, list | tuple | deque):
+        return tuple(_value(one, depth - 1) for one in value)
+    if depth and isinstance(value, partial):
+        return _value([value.func, value.args, value.keywords], depth - 1)
+    if isinstance(value, set | frozenset):
+        return tuple(sorted(repr(_value(one, 0)) for one in value))
+    name = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)
+    if name is not None:
+        return str(name), _value(list(getclosurevars(value).nonlocals.values()), depth - 1) if isfunction(
+            value
+        ) and depth else ()
+    inner = vars(value) if depth and hasattr(value, "__dict__") and not isinstance(value, nn.Module) else {}
+    return type(value).__qualname__, _value(inner, depth - 1) if inner else ()
