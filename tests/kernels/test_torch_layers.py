@@ -55,7 +55,7 @@ def reduced(self: nn.Module, x: Tensor) -> Tensor:
         y.flatten(2).max(2)[0],
         y.mean(3).min(dim=2).values,
     ]
-    return torch.cat(parts, 1) / y.mean(dim=(1, 2, 3), keepdim=True).flatten(1)
+    return torch.cat(parts, 1) * y.mean(dim=(1, 2, 3), keepdim=True).flatten(1)
 
 
 def product(self: nn.Module, x: Tensor) -> Tensor:
