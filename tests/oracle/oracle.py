@@ -8,6 +8,7 @@ from functools import cache
 
 import networks_sequence
 import networks_table
+import networks_tokens
 import networks_transformers
 import networks_unusual
 import networks_vision
@@ -55,7 +56,7 @@ def networks() -> dict[str, Network]:
     sources = (
         (networks_vision.NETWORKS, images, True), (networks_sequence.TOKENS, tokens, True),
         (networks_sequence.VECTORS, vectors, True), (networks_table.NETWORKS, table, False),
-        (networks_unusual.NETWORKS, table, False), (networks_transformers.TOKENS, tokens, True),
+        (networks_unusual.NETWORKS, table, False), (networks_tokens.NETWORKS, table, False), (networks_transformers.TOKENS, tokens, True),
         (networks_transformers.IMAGES, images, True),
     )  # fmt: skip
     return {
