@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from ledger_samples import METRICS, sample
 
@@ -142,6 +142,7 @@ def test_numbers_are_left_alone(tmp_path: Path):
     assert (tmp_path / "a.csv").read_text().splitlines()[1] == "-1,-0.5,-inf,-1e-05,+2,-inf,nan,,true"
 
 
+@settings(deadline=None)  # no wall-time limit on a loaded machine
 @given(st.lists(st.text(), min_size=1, max_size=4))
 @example(["a\rb", "\r\n", "\x85\u2028", "\x00", '"'])
 def test_any_text_stays_in_its_cell(tmp_path_factory, texts):

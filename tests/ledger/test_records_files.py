@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ablate.records.errors import InputError
@@ -141,6 +141,7 @@ def test_names_that_are_refused(name: str):
     assert len(str(caught.value)) < 250
 
 
+@settings(deadline=None)  # no wall-time limit on a loaded machine
 @given(st.text() | st.text(string.ascii_letters + "./\\-_", max_size=8))
 def test_an_accepted_name_is_one_step_below_its_folder(name: str):
     try:

@@ -5,7 +5,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -180,6 +180,7 @@ def test_several_findings_stand_side_by_side():
 positive = st.floats(1e-6, 1e6)
 
 
+@settings(deadline=None)  # no wall-time limit on a loaded machine
 @given(
     st.integers(0, 30).flatmap(
         lambda n: st.tuples(arrays(float, n, elements=positive), arrays(float, n, elements=positive))

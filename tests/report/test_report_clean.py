@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ablate.report.clean import clean, clean_text, mask_secrets, shorten
@@ -51,6 +51,7 @@ def test_what_is_no_secret_stays(text):
     assert mask_secrets(text) == text
 
 
+@settings(deadline=None)  # no wall-time limit on a loaded machine
 @given(st.text())
 def test_clean_text_is_idempotent_and_can_be_written(text):
     once = clean_text(text)
@@ -59,6 +60,7 @@ def test_clean_text_is_idempotent_and_can_be_written(text):
     assert not set(once) & {"\x00", "\x1b", "\u202e", "\ud800", "\ufffe"}
 
 
+@settings(deadline=None)  # no wall-time limit on a loaded machine
 @given(st.text(), st.integers(5, 40))
 def test_shorten_keeps_to_its_length(text, length):
     assert len(shorten(text, length)) <= length

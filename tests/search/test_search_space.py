@@ -5,7 +5,7 @@ from math import log10
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from search_fakes import BASELINE, CATALOGUE, space, trick
 
@@ -53,6 +53,7 @@ def test_size_counts_by_hand():
     assert size.log10_combinations == pytest.approx(log10(2 * 3 * 2**7))
 
 
+@settings(deadline=None)  # no wall-time limit on a loaded machine
 @given(st.integers(0, 2**32 - 1))
 def test_params_and_recipes_are_inverse(seed):
     for params in draw(SPACE, seed):
@@ -71,6 +72,7 @@ def test_the_real_catalogue_goes_both_ways():
         assert real.to_params(real.from_params(params)) == params
 
 
+@settings(deadline=None)  # no wall-time limit on a loaded machine
 @given(st.integers(0, 2**32 - 1), st.data())
 def test_enemies_are_never_on_together(seed, data):
     names = ("a", "b", "c", "d", "e")
