@@ -70,7 +70,11 @@ def _row(row: Mapping[str, Any], fact: Mapping[str, Any], metric: str, *, higher
         notes.append("its best rate is the last that was tried")
     more = row["more_pairs"]
     if row["verdict"] == "undecided":
-        first = f"≈ {more} more pairs" if more else "not decidable by more pairs"
+        first = (
+            f"≈ {more} more pairs"
+            if more
+            else "pairs would not decide it: the best rate is not known well enough"
+        )
         notes.insert(0, first)
     return {
         "trick": row["trick"],

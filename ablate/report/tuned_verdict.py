@@ -13,6 +13,8 @@ from ablate.report.tuned_rows import by_trick
 
 SHORT = {"add-one": "baseline", "toggle": "recipe"}
 KINDS = ("helps", "helps a little", "hurts", "hurts a little", "no measurable effect", "undecided")
+SHOWN = 8
+"""Undecided tricks that are named, at most."""
 
 
 def groups(data: ReportData) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -64,7 +66,10 @@ def doubts(data: ReportData) -> Iterator[str]:
     if still:
         known = [pairs for _, pairs in still if pairs]
         more = f"; ≈ {plural(max(known), 'more pair')} each would decide {'them' if len(known) == len(still) else 'most of them'}" if known else ""  # fmt: skip
-        yield f"undecided: {', '.join(trick for trick, _ in still)}{more} (ablate rank {data.asked} --budget {2 * int(design['budget']['runs'])}runs)"
+        names = [trick for trick, _ in still]
+        rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+        runs = 2 * sum(design.get("spent", {"runs": design["budget"]["runs"]}).values())
+        yield f"undecided: {', '.join(names[:SHOWN])}{rest}{more} (ablate rank {data.asked} --budget {runs}runs)"
     for step in (data.lr_find or {}).get("steps") or []:
         if step.get("verdict") == "fail":
             yield f"lr-find, step {step.get('step')} ({step.get('name')}) failed: the baseline's learning rate rests on it"
