@@ -18,7 +18,16 @@ from ablate.records.recipe import Recipe
 from ablate.records.run import Outcome
 from ablate.records.trick import PLACEBO
 from ablate.study.ranking.arms import Arm, arms_of, rate_of, with_rate
-from ablate.study.ranking.budget import FLOOR, LEVELS, after_tuning, check_budget, divide, expected, runs_of
+from ablate.study.ranking.budget import (
+    FLOOR,
+    LEVELS,
+    after_first_tuning,
+    after_tuning,
+    check_budget,
+    divide,
+    expected,
+    runs_of,
+)
 from ablate.study.ranking.lean import rungs_of
 from ablate.study.ranking.scores import floor_of
 from ablate.study.ranking.tuned import TunedStage
@@ -275,6 +284,20 @@ def test_the_race_is_fixed_by_what_tuning_took() -> None:
     assert (quicker.runs, slower.runs) == (6000, 1200)
     in_runs = divide("2000runs", 40, 0.2, 2)
     assert after_tuning(in_runs, 40, 0.9, 2, references=2) == in_runs
+
+
+def test_runs_that_take_less_time_than_estimated_buy_more_tuning() -> None:
+    planned = divide("", 40, 0.5, 2)
+    same, more, most = (
+        after_first_tuning(planned, 40, seconds, 2, references=2) for seconds in (0.5, 0.1, 0.01)
+    )
+    assert same == planned
+    assert planned.tuning.runs < more.tuning.runs < most.tuning.runs
+    assert most.tuning == LEVELS[0][0]
+    slower = after_first_tuning(planned, 40, 2.0, 2, references=2)
+    assert slower.tuning == planned.tuning, "what was run is not taken back"
+    in_runs = divide("2000runs", 40, None, 2)
+    assert after_first_tuning(in_runs, 40, 0.001, 2, references=2) == in_runs
 
 
 def test_an_exploded_run_counts_for_a_bounded_loss() -> None:

@@ -200,6 +200,22 @@ def divide(
     return replace(levels[level], runs=runs, seconds=wall, seconds_per_run=seconds_per_run)
 
 
+def after_first_tuning(
+    budget: RankBudget, arms: int, seconds_per_run: float | None, workers: int, *, references: int
+) -> RankBudget:
+    """The budget with the tuning that its time allows, by the seconds that the tuning runs took: never less than before.
+
+    A budget in runs stays as it is.
+    """
+    if budget.seconds is None or seconds_per_run is None:
+        return budget
+    runs = int(budget.seconds * workers / seconds_per_run)
+    designs = [replace(budget, tuning=tuning, racing=Racing.up_to(pairs)) for tuning, pairs in LEVELS]
+    larger = [one for one in designs if one.tuning.runs > budget.tuning.runs]
+    fitting = next((one for one in larger if expected(one, arms, references) <= runs), budget)
+    return replace(budget, tuning=fitting.tuning)
+
+
 def after_tuning(
     budget: RankBudget, arms: int, seconds_per_run: float | None, workers: int, *, references: int
 ) -> RankBudget:

@@ -25,6 +25,7 @@ from ablate.study.ranking.budget import (
     PATIENCE,
     RankBudget,
     Spent,
+    after_first_tuning,
     after_tuning,
     auto_seconds,
     divide,
@@ -222,6 +223,23 @@ def tune_arms(stage: TunedStage, budget: RankBudget, fact: dict[str, Any]) -> di
     fact["edges"] = [name for name, one in tuned.items() if at_edge(one.points, chosen[name])]
     stage.session.ledger.put("rank", fact)
     return tuned
+
+
+def tune_further(
+    stage: TunedStage, budget: RankBudget, tuned: dict[str, Tuned], fact: dict[str, Any]
+) -> tuple[RankBudget, dict[str, Tuned]]:
+    """More tuning where the first tuning runs took less time than was estimated; decided once, and told in the ledger."""
+    if not {"tuning_first", "tuning_spent"} & fact.keys():
+        seconds = seconds_of(stage.session.ledger.entries("tune", scores=False))
+        arms, workers = len(stage.every), stage.session.workers
+        fact["tuning_first"] = budget.tuning.to_json()
+        budget = after_first_tuning(budget, arms, seconds, workers, references=len(stage.estimands))
+        fact["budget"] = budget.to_json()
+        stage.session.ledger.put("rank", fact)
+        if budget.tuning.to_json() != fact["tuning_first"]:
+            stage.session.progress.say(f"rank: time allows {budget.tuning.runs} tuning runs each")
+            tuned = tune_arms(stage, budget, fact)
+    return budget, tuned
 
 
 def declare_race(stage: TunedStage, budget: RankBudget, fact: dict[str, Any]) -> RankBudget:
