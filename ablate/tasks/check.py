@@ -16,6 +16,7 @@ from ablate.tasks.packing import prediction
 from ablate.tasks.split import Split
 from ablate.tasks.streamed import Inputs, Streamed
 from ablate.tasks.task import Task
+from ablate.tasks.token_ids import EMBEDDINGS
 from ablate.tasks.user_code import UsersCode, repeatable
 
 BATCH = 8
@@ -131,8 +132,14 @@ def _outputs(task: Task, model: nn.Module) -> Tensor:
     hint = f"its input is {str(x.dtype).removeprefix('torch.')} of shape {list(x.shape)}"
     if task.train.packing is not None:
         hint = f"its inputs are {task.train.packing}"
-    elif x.is_floating_point() and any(isinstance(layer, nn.Embedding) for layer in model.modules()):
+    elif x.is_floating_point() and any(isinstance(layer, EMBEDDINGS) for layer in model.modules()):
         hint += '; token ids stay whole numbers with kind="text"'
+    elif rows := [layer.num_embeddings for layer in model.modules() if isinstance(layer, EMBEDDINGS)]:
+        hint += (
+            f"; its ids go up to {int(x.max())}, and an embedding has {min(rows)} rows"
+            if not x.is_floating_point()
+            else ""
+        )
     with (
         UsersCode("the model's forward pass", _users_file(task), hint),
         first_convolution_input(model) as seen,

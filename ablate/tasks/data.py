@@ -234,7 +234,10 @@ def tensor(values: Any, where: str) -> Tensor:
         return values.detach().cpu()
     array = _plain(values)
     if array.dtype.kind not in "fiub":
-        raise InputError(f"{where} holds {array.dtype}, not numbers", hint=PAIR)
+        text = "encode text as numbers first (a tokenizer's ids, say), or leave it out of the items"
+        of_items = where.endswith("]")  # a part of nested inputs
+        hint = text if of_items and array.dtype.kind in "OUST" else PAIR
+        raise InputError(f"{where} holds {array.dtype}, not numbers", hint=hint)
     if array.dtype not in (np.float32, np.bool_):
         array = array.astype(np.int64 if array.dtype.kind in "iu" else np.float64)
     return torch.from_numpy(np.array(array))

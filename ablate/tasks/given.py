@@ -16,7 +16,7 @@ from ablate.tasks.memory_limit import GIB
 from ablate.tasks.metric_table import Criterion
 from ablate.tasks.split import Split, deal
 from ablate.tasks.streamed import Streamed
-from ablate.tasks.token_ids import NOTE, accepts_token_ids
+from ablate.tasks.token_ids import CAST, NOTE, accepts_token_ids, integers
 
 Kind = Literal["image", "tabular", "text", "other"]
 KINDS: tuple[Kind, ...] = ("image", "tabular", "text", "other")
@@ -39,9 +39,9 @@ def splits_of(
     code = code_of(criterion)
     ys, labels, target_packing = _targets(given, {where: y for where, (_, y) in pairs.items()}, code)
     splits: dict[str, Split] = {}
-    if model is not None and accepts_token_ids(model, pairs["train"][0]):
-        text = True
-        notes.append(NOTE)
+    if model is not None and (ids := integers(pairs["train"][0])) is not None:
+        text = accepts_token_ids(model, ids)
+        notes.append(NOTE if text else CAST)
     for where in pairs:
         made = given[where]
         if isinstance(made, Split):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def image_task(name: str) -> Task:
     if len(names) < 2:
         content = f"one class only, '{names[0]}'" if names else "no images in subfolders"
         raise InputError(f"{folder} holds {content}", hint="give every class a subfolder of its images")
-    sizes = {_size(path) for path, _, _ in files}
+    sizes = _sizes([path for path, _, _ in files])
     largest = max(sizes)
     side = None if len(sizes) == 1 and max(largest) <= SIDE else (SIDE, SIDE)
     width, height = side or largest
@@ -97,15 +98,23 @@ def _rows(given: np.ndarray, y: np.ndarray) -> dict[str, np.ndarray]:
     return rows
 
 
-def _size(path: Path) -> tuple[int, int]:
-    """(width, height)"""
-    from PIL import Image, UnidentifiedImageError
+def _sizes(files: Sequence[Path]) -> set[tuple[int, int]]:
+    """(width, height) of the images. Raises InputError that counts those that cannot be read."""
+    from PIL import Image
 
-    try:
-        with Image.open(path) as image:
-            return image.size
-    except (OSError, UnidentifiedImageError) as error:
-        raise InputError(f"{path} cannot be read as an image", hint="remove it, or save it again") from error
+    sizes, unreadable = set(), []
+    for path in files:
+        try:
+            with Image.open(path) as image:
+                sizes.add(image.size)
+        except OSError:  # of Pillow: UnidentifiedImageError is one
+            unreadable.append(path)
+    if unreadable:
+        number = f" ({len(unreadable)} of {len(files)} images)" if len(unreadable) > 1 else ""
+        raise InputError(
+            f"{unreadable[0]} cannot be read as an image{number}", hint="remove it, or save it again"
+        )
+    return sizes
 
 
 def _pixels(path: Path, side: tuple[int, int] | None) -> np.ndarray:

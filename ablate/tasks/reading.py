@@ -179,4 +179,6 @@ def as_value(value: Any) -> Tensor | np.ndarray:
         own = value.detach().cpu()
         return own.float() if own.dtype == torch.bfloat16 else own
     array = np.asarray(value)
-    return torch.as_tensor(array) if array.dtype.kind in "fiubc" else array
+    if array.dtype.kind not in "fiubc":
+        return array
+    return torch.as_tensor(array if array.flags.writeable else array.copy())

@@ -114,11 +114,12 @@ def _restore(states: States) -> None:
     torch.set_rng_state(own)
 
 
-def tried(model: Callable[[], nn.Module], x: Any) -> Any:
-    """The output of a fresh model in evaluation mode for `x`; FAILED if it raises: `check` runs it again and reports why."""
+def tried(model: Callable[[], nn.Module], *x: Any) -> Any:
+    """The output of a fresh model in evaluation mode for `x`, or without one the model; FAILED if it raises: `check` runs it again and reports why."""
     try:
         with repeatable(), torch.no_grad():
-            return model().eval()(x)
+            module = model().eval()
+            return module(*x) if x else module
     except Exception:  # noqa: BLE001 - a question to the user's code; check runs it again and says what is wrong with it
         return FAILED
 

@@ -78,5 +78,8 @@ def test_a_folder_that_cannot_be_used_is_told_in_one_line(tmp_path, monkeypatch)
         with pytest.raises(InputError, match="holds 20 images, more than are held in memory; write a task"):
             load(str(tmp_path))
     (tmp_path / "b" / "3.png").write_bytes(b"no image")
-    with pytest.raises(InputError, match=r"b/3\.png cannot be read as an image"):
+    with pytest.raises(InputError, match=r"b/3\.png cannot be read as an image; remove it"):
+        load(str(tmp_path))
+    (tmp_path / "b" / "5.png").write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"b/3\.png cannot be read as an image \(2 of 20 images\)"):
         load(str(tmp_path))

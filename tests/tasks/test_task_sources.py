@@ -180,6 +180,28 @@ def test_targets_of_a_data_set_may_be_nested_or_text():
         Task(model, Listed(ragged), loss=loss)
 
 
+def test_integers_are_never_cast_without_a_word():
+    cast = Task(model, (TOKENS[:, :4], Y))
+    assert cast.train.x.dtype is torch.float32
+    assert "the inputs are integers and were cast to float32" in cast.notes[0]
+    small = Task(lambda: nn.Sequential(nn.EmbeddingBag(5, 4), nn.Linear(4, 3)), (TOKENS, Y))
+    assert small.train.x.dtype is torch.int64
+    with pytest.raises(InputError, match="its ids go up to 8, and an embedding has 5 rows"):
+        check(small)
+    floats = Task(embedding, (TOKENS.float(), Y))
+    with pytest.raises(InputError, match='token ids stay whole numbers with kind="text"'):
+        check(floats)
+    assert Task(model, (TOKENS[:, :4].to(torch.uint8), Y)).notes == Task(model, (X, Y)).notes
+
+
+def test_text_in_items_is_told_what_to_do():
+    items = [({"text": "a word"}, int(y)) for y in Y]
+    with pytest.raises(
+        InputError, match=r"train x\['text'\] holds <U6, not numbers; encode text as numbers first"
+    ):
+        Task(model, Listed(items))
+
+
 class Rows:
     """As of Hugging Face's `datasets`, which are no torch Datasets: items are dicts."""
 
