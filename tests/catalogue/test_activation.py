@@ -19,7 +19,6 @@ from ablate.records.recipe import Recipe
 from ablate.records.run import Run
 from ablate.surgery.net import open_net
 from ablate.surgery.switch import Switch
-from ablate.testing import check_trick
 
 
 def logistic(x: float) -> float:
@@ -115,7 +114,3 @@ def test_lanes_equal_alone(name: str, kernel: str) -> None:
     kinds = [kind for kind in KINDS if kind != "relu"]
     recipes = [{}, *({"activation": {"kind": kind}} for kind in kinds), {"activation": True, "dropout": True}]
     assert_lanes_equal_alone(name, recipes, kernel)
-
-
-def test_conformance() -> None:
-    check_trick("activation")

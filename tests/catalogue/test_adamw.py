@@ -12,7 +12,6 @@ from optimizer_cases import Problem, Step, assert_equal_to, assert_rounding, fro
 from ablate.catalogue.registry import registry
 from ablate.records.errors import Conflict
 from ablate.records.recipe import Recipe
-from ablate.testing import check_trick
 
 
 def reference(settings: Mapping[str, Any]) -> Step:
@@ -44,7 +43,3 @@ def test_without_decay_it_is_adam_and_with_it_adam_decayed_beside_the_rule() -> 
 def test_has_its_own_decay() -> None:
     with pytest.raises(Conflict, match="weight_decay"):
         Recipe.of(registry(), {"adamw": True, "weight_decay": True})
-
-
-def test_conforms() -> None:
-    check_trick("adamw")

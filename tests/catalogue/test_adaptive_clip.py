@@ -13,7 +13,6 @@ from ablate.catalogue.gradient.adaptive_clip import gradient
 from ablate.catalogue.registry import registry
 from ablate.seams.settings import Settings
 from ablate.seams.tensors import LaneTensors, Layout, Spec
-from ablate.testing import check_trick
 
 SPECS = [
     Spec("conv.weight", (4, 3, 3, 2), "weight"),
@@ -110,7 +109,3 @@ def test_a_lane_has_the_same_bits_alone_and_in_a_group() -> None:
         pick = torch.tensor([lane])
         alone = gradient(given.take(pick), weights.take(pick), settings(own, dtype=torch.float32))
         assert torch.equal(together.flat[lane], alone.flat[0])
-
-
-def test_conforms() -> None:
-    check_trick("adaptive_clip")

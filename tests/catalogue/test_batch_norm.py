@@ -30,7 +30,6 @@ from ablate.records.run import Run
 from ablate.surgery.net import open_net
 from ablate.surgery.norms import BatchNorm
 from ablate.tasks.load import load
-from ablate.testing import check_trick
 
 TORCH = (nn.BatchNorm1d, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
@@ -160,7 +159,3 @@ def test_lanes_equal_alone(name: str, kernel: str) -> None:
         {"batch_norm": True, "dropout": True},
     ]
     assert_lanes_equal_alone(name, recipes, kernel)
-
-
-def test_conformance() -> None:
-    check_trick("batch_norm")

@@ -13,7 +13,6 @@ from ablate.catalogue.gradient.clip_norm import gradient
 from ablate.catalogue.registry import registry
 from ablate.seams.settings import Settings
 from ablate.seams.tensors import LaneTensors, Layout, Spec
-from ablate.testing import check_trick
 
 LAYOUT = Layout([Spec("a", (7, 5)), Spec("b", (7,)), Spec("c", (3, 2, 3, 3)), Spec("d", ())])
 CPU = torch.device("cpu")
@@ -84,7 +83,3 @@ def test_a_lane_has_the_same_bits_alone_and_in_a_group() -> None:
         own = given.take(torch.tensor([lane]))
         alone = gradient(own, own, settings(limit, dtype=torch.float32))
         assert torch.equal(together.flat[lane], alone.flat[0])
-
-
-def test_conforms() -> None:
-    check_trick("clip_norm")

@@ -12,7 +12,6 @@ from torch import Tensor
 from ablate.catalogue.registry import registry
 from ablate.catalogue.schedule.cosine_restarts import factor
 from ablate.seams.settings import Settings
-from ablate.testing import check_trick
 
 CPU = torch.device("cpu")
 
@@ -78,7 +77,3 @@ def test_a_lane_has_the_same_bits_alone_and_in_a_group() -> None:
     together = curve(lanes, 23, 7, torch.float32)
     for lane, own in enumerate(lanes):
         assert torch.equal(together[lane], curve([own], 23, 7, torch.float32)[0])
-
-
-def test_conforms() -> None:
-    check_trick("cosine_restarts")

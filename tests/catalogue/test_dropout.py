@@ -19,7 +19,6 @@ from ablate.records.run import Run
 from ablate.seams.draws import stream_keys
 from ablate.surgery.layers import Dropout
 from ablate.surgery.net import open_net
-from ablate.testing import check_trick
 
 
 def keyed(layer: Dropout, step: int) -> Dropout:
@@ -134,7 +133,3 @@ def test_lanes_equal_alone(name: str, kernel: str) -> None:
         {"dropout": {"p": 0.6, "scaling": "evaluation"}},
     ]
     assert_lanes_equal_alone(name, recipes, kernel)
-
-
-def test_conformance() -> None:
-    check_trick("dropout")

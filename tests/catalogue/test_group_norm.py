@@ -20,7 +20,6 @@ from torch import nn
 
 from ablate.catalogue.model.group_norm import group_count
 from ablate.surgery.norms import GroupNorm
-from ablate.testing import check_trick
 
 
 def test_equal_to_torch() -> None:
@@ -84,7 +83,3 @@ def test_lanes_equal_alone(name: str, kernel: str) -> None:
     other = "layer_norm" if name == "own_norm" else "batch_norm"  # it has batch norms already
     recipes = [{"group_norm": {"groups": 2}}, {}, {"group_norm": {"groups": 8}}, {other: True}]
     assert_lanes_equal_alone(name, recipes, kernel)
-
-
-def test_conformance() -> None:
-    check_trick("group_norm")

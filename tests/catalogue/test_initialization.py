@@ -18,7 +18,6 @@ from ablate.records.recipe import Recipe
 from ablate.records.run import Run
 from ablate.surgery.layer_types import AFFINE
 from ablate.surgery.net import open_net
-from ablate.testing import check_trick
 
 SCHEMES = TRICK.parameter("scheme").choices
 
@@ -155,7 +154,3 @@ def test_lanes_equal_alone(name: str, kernel: str) -> None:
         {"initialization": True, norm: True},
     ]
     assert_lanes_equal_alone(name, recipes, kernel)
-
-
-def test_conformance() -> None:
-    check_trick("initialization")

@@ -21,7 +21,6 @@ from torch import nn
 
 from ablate.lanes.applicable import applicable
 from ablate.surgery.norms import InstanceNorm
-from ablate.testing import check_trick
 
 TORCH = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 
@@ -82,7 +81,3 @@ def test_lanes_equal_alone(name: str, kernel: str) -> None:
     other = "layer_norm" if name == "own_norm" else "batch_norm"  # it has batch norms already
     recipes = [{"instance_norm": True}, {}, {"instance_norm": {"eps": 0.5}}, {other: True}]
     assert_lanes_equal_alone(name, recipes, kernel)
-
-
-def test_conformance() -> None:
-    check_trick("instance_norm")

@@ -23,7 +23,6 @@ from torch import Tensor, nn
 from ablate.catalogue.registry import registry
 from ablate.surgery.net import open_net
 from ablate.surgery.norms import LayerNorm
-from ablate.testing import check_trick
 
 
 class Reference(nn.Module):
@@ -104,7 +103,3 @@ def test_every_hidden_layer_is_normalised_and_off_is_the_model() -> None:
 def test_lanes_equal_alone(name: str, kernel: str) -> None:
     recipes = [{"layer_norm": True}, {}, {"layer_norm": {"eps": 0.5}}, {"group_norm": {"groups": 2}}]
     assert_lanes_equal_alone(name, recipes, kernel)
-
-
-def test_conformance() -> None:
-    check_trick("layer_norm")

@@ -7,7 +7,6 @@ import torch
 from optimizer_cases import assert_equal_to, from_torch
 
 from ablate.catalogue.optimizer.momentum import momentum_step
-from ablate.testing import check_trick
 
 
 @pytest.mark.parametrize("seed", range(25))
@@ -23,7 +22,3 @@ def test_a_constant_gradient_is_stepped_along_ten_times_as_far() -> None:
         before = w
         w = momentum_step(w, torch.ones_like(w), v, lr, mu, None)
     assert (before - w).item() == pytest.approx(0.5 * 10, rel=1e-12)
-
-
-def test_conforms() -> None:
-    check_trick("momentum")

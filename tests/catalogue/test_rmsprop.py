@@ -7,7 +7,6 @@ import torch
 from optimizer_cases import assert_equal_to, from_torch
 
 from ablate.catalogue.optimizer.rmsprop import rmsprop_step
-from ablate.testing import check_trick
 
 
 @pytest.mark.parametrize("seed", range(25))
@@ -23,7 +22,3 @@ def test_a_burst_of_large_gradients_is_forgotten() -> None:
         g = torch.full_like(w, 1e3 if step < 10 else 1.0)
         w = rmsprop_step(w, g, s, lr, alpha, 1 - alpha, eps)
     assert (before - w).item() == pytest.approx(0.1, rel=1e-9)
-
-
-def test_conforms() -> None:
-    check_trick("rmsprop")

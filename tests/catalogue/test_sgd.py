@@ -6,8 +6,6 @@ import pytest
 import torch
 from optimizer_cases import SHAPES, Problem, assert_equal_to, from_torch, train_lanes
 
-from ablate.testing import check_trick
-
 
 @pytest.mark.parametrize("seed", range(25))
 def test_equals_torch(seed: int) -> None:
@@ -20,7 +18,3 @@ def test_equals_momentum_without_momentum() -> None:
     other = train_lanes([{"momentum": {"lr": lr, "momentum": 0.0}} for lr in (0.3, 0.01)], problem)
     for name in SHAPES:
         assert torch.equal(found[name], other[name])
-
-
-def test_conforms() -> None:
-    check_trick("sgd")

@@ -9,7 +9,6 @@ from torch import nn
 
 from ablate.lanes.applicable import applicable
 from ablate.surgery.layers import Residual
-from ablate.testing import check_trick
 
 
 def test_equal_to_the_sum_in_loops_forward_and_backward() -> None:
@@ -85,7 +84,3 @@ def test_lanes_equal_alone(name: str, kernel: str) -> None:
         {"batch_norm": True},
     ]
     assert_lanes_equal_alone(name, recipes, kernel)
-
-
-def test_conformance() -> None:
-    check_trick("skip_connection")

@@ -16,7 +16,6 @@ from ablate.lanes.update import schedule_factor
 from ablate.records.recipe import Recipe
 from ablate.records.run import Run
 from ablate.seams.settings import Settings
-from ablate.testing import check_trick
 
 CPU = torch.device("cpu")
 
@@ -75,7 +74,3 @@ def test_multiplies_the_schedule_that_is_on() -> None:
         warm, cosine, both, none = schedule_factor(group, torch.full((4,), t), 100, 10).tolist()
         assert both == pytest.approx(warm * cosine, rel=1e-6)
         assert none == 1
-
-
-def test_conforms() -> None:
-    check_trick("warmup")

@@ -28,7 +28,6 @@ from ablate.records.recipe import Recipe
 from ablate.records.run import Run
 from ablate.seams.settings import Settings
 from ablate.seams.tensors import LaneTensors, Layout, Spec
-from ablate.testing import check_trick
 
 KINDS = {
     "sgd": torch.optim.SGD,
@@ -133,7 +132,3 @@ def test_each_mode_leaves_the_other_side_alone() -> None:
     new, g = decay(weights, gradients, torch.tensor([0.1]), p)
     assert new.flat.unique().item() == pytest.approx(1.9)
     assert (g.flat == 0.0).all()
-
-
-def test_conforms() -> None:
-    check_trick("weight_decay")
