@@ -27,6 +27,10 @@ from ablate.records.errors import did_you_mean
 from ablate.records.trick import OPTIMIZER, PLACEBO, Trick
 from ablate.trick_suite import STEPS, Suite, acting, advance, assert_same_lane, lane_state, suite, variants
 
+STEPS_PAST_AN_EPOCH = 8
+"""Steps past the end of an epoch (of 6 steps): weights that differ by a bit then differ for good."""
+LATE_SEAMS = ("evaluation", "schedule")
+"""Seams of tricks that begin to act after several epochs."""
 PATIENCE = 200
 """Steps after which a trick that waits for a low loss must have acted."""
 NEIGHBOUR_SEED = 9
@@ -111,36 +115,45 @@ def differs(checks: Suite, context: TaskContext, trick: Trick, steps: int) -> bo
 
 def check_lanes_equal_alone(checks: Suite, name: str) -> None:
     """Lanes with different settings, and without the trick, train as alone, bit for bit, in every kernel."""
-    trick = checks.catalogue[name]
-    contexts = [
+    for context in with_kernels(checks, name):
+        check_lanes_of(checks, name, context)
+
+
+def with_kernels(checks: Suite, name: str) -> list[TaskContext]:
+    """Each of the trick's small tasks with each kernel; the kernel varies fastest."""
+    return [
         context.with_kernel(kernel)
         for context in checks.where(name)
         for kernel in available_kernels(context.device)
     ]
-    for context in contexts:
-        settings_of = variants(context.catalogue[name])
-        runs = [checks.run(context, settings, seed) for seed, settings in enumerate(settings_of)]
-        if trick.lane and not any(not parameter.lane for parameter in trick.parameters):
-            runs.insert(1, checks.run(context, {}, NEIGHBOUR_SEED))
-        together = advance(context, runs)
-        for lane, run in enumerate(runs):
-            is_neighbour = run.seed == NEIGHBOUR_SEED
-            alone = (
-                neighbour_alone(context.task.name, context.kernel)
-                if is_neighbour
-                else advance(context, [run])
-            )
-            assert_same_lane(
-                together, lane, alone, 0, f"{name} in {context.task.name}, {context.kernel}, lane {lane}"
-            )
+
+
+def check_lanes_of(checks: Suite, name: str, context: TaskContext) -> None:
+    """`check_lanes_equal_alone` for one task and kernel."""
+    trick = context.catalogue[name]
+    steps = STEPS if trick.seam in LATE_SEAMS else STEPS_PAST_AN_EPOCH
+    runs = [checks.run(context, settings, seed) for seed, settings in enumerate(variants(trick))]
+    if trick.lane and not any(not parameter.lane for parameter in trick.parameters):
+        runs.insert(1, checks.run(context, {}, NEIGHBOUR_SEED))
+    together = advance(context, runs, steps)
+    for lane, run in enumerate(runs):
+        is_neighbour = run.seed == NEIGHBOUR_SEED
+        alone = (
+            neighbour_alone(context.task.name, context.kernel, steps)
+            if is_neighbour
+            else advance(context, [run], steps)
+        )
+        assert_same_lane(
+            together, lane, alone, 0, f"{name} in {context.task.name}, {context.kernel}, lane {lane}"
+        )
 
 
 @cache
-def neighbour_alone(task: str, kernel: str) -> Trainer:
+def neighbour_alone(task: str, kernel: str, steps: int) -> Trainer:
     """The run without the trick, trained alone: the same for every trick."""
     checks = suite()
     context = {**checks.holding, **checks.contexts}[task].with_kernel(kernel)
-    return advance(context, [checks.run(context, {}, NEIGHBOUR_SEED)])
+    return advance(context, [checks.run(context, {}, NEIGHBOUR_SEED)], steps)
 
 
 def check_resume_is_exact(checks: Suite, name: str) -> None:

@@ -8,7 +8,15 @@ from ablate.catalogue import literal
 from ablate.catalogue.registry import registry
 from ablate.records.errors import InputError
 from ablate.records.trick import SEAMS
-from ablate.testing import CHECKS, check_trick, check_works_with_others, suite
+from ablate.testing import (
+    CHECKS,
+    check_lanes_equal_alone,
+    check_lanes_of,
+    check_trick,
+    check_works_with_others,
+    suite,
+    with_kernels,
+)
 
 OWN = '''"""Halves every gradient.
 
@@ -34,14 +42,36 @@ TRICK = Trick(
 '''
 
 
-ALONE = [check for check in CHECKS if check is not check_works_with_others]
+NAMES = list(registry())
+IN_THE_PASS = ("model", "objective", "precision")
+"""Seams whose tricks run within the forward pass, where each kernel has code of its own for them."""
+EACH = [check for check in CHECKS if check not in (check_works_with_others, check_lanes_equal_alone)]
 """Pairs of tricks are tested all at once, in test_pairs.py."""
 
 
-@pytest.mark.parametrize("check", ALONE, ids=lambda check: check.__name__.removeprefix("check_"))
-@pytest.mark.parametrize("name", list(registry()))
+@pytest.mark.parametrize("check", EACH, ids=lambda check: check.__name__.removeprefix("check_"))
+@pytest.mark.parametrize("name", NAMES)
 def test_conformance(name: str, check: object):
     check(suite(), name)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_lanes_equal_alone(name: str):
+    """Each task and kernel for tricks in the pass; of the others a quarter, so that four of them cover all."""
+    checks, number = suite(), NAMES.index(name)
+    contexts = with_kernels(checks, name)
+    if registry()[name].seam not in IN_THE_PASS:
+        kernels = len({context.kernel for context in contexts})
+        contexts = [own for i, own in enumerate(contexts) if (i + i // kernels + number) % kernels == 0]
+    assert contexts
+    for context in contexts:
+        check_lanes_of(checks, name, context)
+
+
+@pytest.mark.slow_oracle
+@pytest.mark.parametrize("name", NAMES)
+def test_lanes_equal_alone_in_every_task_by_every_kernel(name: str):
+    check_lanes_equal_alone(suite(), name)
 
 
 def test_a_trick_of_ones_own_passes_by_its_path(tmp_path: Path):
