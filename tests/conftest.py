@@ -1,17 +1,23 @@
-"""What every test shares: one thread, a cache of its own, and where the real data is."""
+"""What every test shares: threads, a cache of its own, where the real data is, and reports without finished drawings."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 
 def pytest_configure() -> None:
-    torch.set_num_threads(1)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start, too
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     if "ABLATE_CACHE" not in os.environ:  # measurements of the tests' models are not for the user's own cache
         os.environ["ABLATE_CACHE"] = tempfile.mkdtemp(prefix="ablate-tests-")
 
@@ -23,3 +29,32 @@ def data_folder() -> Path:
     if not given or not Path(given).is_dir():
         pytest.skip("ABLATE_DATA does not name a folder with the real data sets")
     return Path(given)
+
+
+def _empty_drawing(figure: Figure, file: StringIO, **_: Any) -> None:
+    width, height = figure.get_size_inches() * 72
+    file.write(f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"/>')
+
+
+@contextmanager
+def _undrawn() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", _empty_drawing)
+        yield
+
+
+@pytest.fixture
+def undrawn() -> Iterator[None]:
+    """Pictures are painted but neither laid out nor written: most of the time that a report takes."""
+    with _undrawn():
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def undrawn_elsewhere(request: pytest.FixtureRequest) -> Iterator[None]:
+    """`undrawn` for every test outside tests/report."""
+    if request.path.parent.name == "report":
+        yield
+    else:
+        with _undrawn():
+            yield

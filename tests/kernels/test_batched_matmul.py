@@ -73,7 +73,8 @@ def test_a_lane_has_the_same_bits_alone_and_among_others(sizes, with_bias, dtype
 def test_gradients_have_gradients(sizes):
     x, weight, bias, _ = (t.double() for t in layer(*sizes, lanes=2, seed=1))
     leaves = [t.requires_grad_() for t in (x, weight, bias)]
-    assert torch.autograd.gradgradcheck(affine, leaves)
+    large = sizes[1] * sizes[2] > 100  # projected on random directions instead of one input at a time
+    assert torch.autograd.gradgradcheck(affine, leaves, fast_mode=large)
 
 
 def test_dimensions_between_examples_and_features_are_kept():

@@ -70,14 +70,18 @@ def test_the_same_ledger_gives_the_same_bytes_in_another_process(ledger, report,
     assert content(tmp_path / "again") == content(report)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_building_again_replaces_and_leaves_no_stale_plot(ledger, report, tmp_path):
     shutil.copytree(report, tmp_path, dirs_exist_ok=True)
     (tmp_path / "plots" / "old.svg").write_text("<svg/>")
     (tmp_path / "notes.txt").write_text("mine")
     build(ledger, tmp_path)
-    found = content(tmp_path)
+    found, first = content(tmp_path), content(report)
     assert found.pop("notes.txt") == b"mine"
-    assert found == content(report)
+    assert found.keys() == first.keys()
+    plots = [name for name in found if name.startswith("plots/")]
+    assert all(found[name] != first[name] for name in plots), "every plot is written again"
+    assert all(found[name] == first[name] for name in found.keys() - {*plots, "index.html"})
 
 
 def test_ranking_has_exactly_the_columns_of_the_specification(report):

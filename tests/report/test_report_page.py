@@ -174,6 +174,7 @@ def test_every_trick_of_the_ranking_is_in_the_table_with_its_interval(html, data
         assert data.units.interval(row["low"], row["high"]) in html
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     ("stages", "present", "command"),
     [
@@ -196,6 +197,7 @@ def test_a_page_can_be_made_from_nothing_but_a_name():
     assert "No run has finished yet" in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_when_every_run_diverged_the_page_says_so():
     study = Synthetic(trials=15, failing=1.0)
     text = render(collect(InMemory(study))).html
@@ -240,6 +242,7 @@ def test_a_placebo_clear_of_zero_and_tied_pairs_are_doubts(data):
     assert tied in said[0]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_best_value_at_the_edge_of_its_range_is_said(data):
     best = data.search["best"]
     recipe = {**best["recipe"], "momentum": {"lr": 0.99, "momentum": 0.9}}
@@ -253,6 +256,7 @@ def test_a_best_value_at_the_edge_of_its_range_is_said(data):
     assert not [doubt for doubt in verdict(inside).doubts if "momentum.lr" in doubt]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_lower_is_better_turns_the_signs():
     study = Synthetic(trials=30)
     study.facts["study"] |= {"metric": "validation/loss", "direction": "minimize"}
@@ -284,12 +288,12 @@ def test_what_lr_find_could_not_measure_is_a_gap_not_an_error():
         assert panel({"step": 1, "name": "x", "figures": figures}) is None
 
 
-def test_trials_stand_in_their_order_whatever_the_order_in_which_lanes_finished(data, study):
+def test_trials_stand_in_their_order_whatever_the_order_in_which_lanes_finished(html):
     mixed = Synthetic(trials=40)
     mixed.entries = mixed.entries[::-1]
     again = collect(InMemory(mixed))
     assert list(again.stage("search")["trial"]) == list(range(40))
-    one, other = (render(one).html.split('id="search"')[1].split("Best so far")[0] for one in (data, again))
+    one, other = (page.split('id="search"')[1].split("Best so far")[0] for page in (html, render(again).html))
     assert one == other
 
 
