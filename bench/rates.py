@@ -25,7 +25,7 @@ from ablate.catalogue.registry import registry
 from ablate.lanes.context import TaskContext
 from ablate.lanes.train import train
 from ablate.protocol.baseline import RATES, Baseline, round_rate
-from ablate.protocol.cells import ACCURACY, LOSS
+from ablate.protocol.cells import LOSS
 from ablate.protocol.loss_drop import TEST_STEPS
 from ablate.protocol.plan import Budget, short_runs
 from ablate.protocol.run import lane_steps, run_steps
@@ -42,7 +42,7 @@ TABLE, DOCUMENT = RESULTS / "rates.csv", Path(__file__).parents[1] / "docs" / "l
 PER_DECADE, HALF_DECADES = 10, 5
 FIRST_SEED, SEEDS = 100, 5
 """Seeds of the dense grid; the methods use seed 0 and those after it."""
-LANES = 64
+LANES, ACCURACY = 64, "validation/accuracy"
 METHODS = ("lr-find", "steepest", "valley", "minimum / 10", "default")
 TASKS: dict[str, Callable[[], Task]] = {
     "digits": lambda: made(digits(0, count=900), epochs=20),

@@ -12,7 +12,7 @@ from ablate.protocol.baseline import PER_DECADE, round_rate
 from ablate.protocol.cells import Cell, none_completed, summarise, train_cells
 from ablate.protocol.label_causes import task_label_cause, with_label_cause
 from ablate.protocol.loss_drop import Drop
-from ablate.protocol.selection import best_cell, cliff, edge, no_better_than_a_guess
+from ablate.protocol.selection import best_cell, cliff, edge, narrow, no_better_than_a_guess
 from ablate.protocol.steps import Finding, Setup, Step
 
 ARM = "rates"
@@ -74,4 +74,4 @@ def rate_grid(setup: Setup, rates: Sequence[float], epochs: int) -> tuple[Step, 
                 f"rate {best.rate:g}", "runs are short, or the scale of inputs, targets or outputs is unusual",
             )
         )  # fmt: skip
-    return Step(4, figures, (*findings, *cliff(cells, best, task, "note"))), cells
+    return Step(4, figures, (*findings, *narrow(cells, task), *cliff(cells, best, task, "note"))), cells

@@ -15,6 +15,8 @@ from ablate.tasks.task import Task
 EQUAL = 0.5
 """Cells within this many standard errors of the best are equal. All are judged on the same examples, so that the
 error of a difference is smaller than that of either value."""
+FEWEST = 4
+"""Rates that must have been tried to call the range of usable ones narrow."""
 
 
 def tolerance(cells: Sequence[Cell], task: Task) -> float:
@@ -119,6 +121,23 @@ def no_better_than_a_guess(cells: Sequence[Cell], task: Task) -> Finding | None:
         f"the guess has {guess:.4g}",
         "validation data", "check that labels and inputs match, and that both splits were prepared in the same way",
     )  # fmt: skip
+
+
+def narrow(cells: Sequence[Cell], task: Task) -> list[Finding]:
+    """A warning if a single rate reaches half of the best cell's gain over the guess, at any epoch."""
+    lowest = {cell.rate: cell.lowest_loss for cell in cells if isfinite(cell.lowest_loss)}
+    if len(lowest) < FEWEST:
+        return []
+    half = (guess_loss(task) + min(lowest.values())) / 2
+    usable = [rate for rate, loss in lowest.items() if loss < half]
+    if len(usable) > 1:
+        return []
+    return [
+        Finding(
+            "narrow-band", "warn", f"of {len(lowest)} rates only {usable[0]:g} learns: half a decade away less than half is gained",
+            f"rate {usable[0]:g}", "normalisation layers, warmup or gradient clipping widen the range; longer runs help lower rates",
+        )
+    ]  # fmt: skip
 
 
 def flat(cells: Sequence[Cell], task: Task) -> list[Finding]:

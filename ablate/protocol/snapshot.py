@@ -30,6 +30,8 @@ ERRORS = 4.0
 """Standard errors by which accuracies must differ."""
 SURE, STILL_WRONG, AS_OFTEN = 0.3, 0.1, 0.5
 """The surest share of predictions; labels are noisy if more than this share of those is wrong, and this fraction of the usual."""
+CONTRADICTED = 0.8
+"""Fraction of the errors that another model makes at least, if labels are wrong."""
 MEMORISED = 0.25
 """Gap between training and validation accuracy above which a model is confident on memorised examples."""
 EVALUATION_LOSS = 1.5
@@ -65,14 +67,17 @@ def snapshots(trainer: Trainer) -> list[Snapshot]:
     return [Snapshot(train[lane], y, validation[lane], truth) for lane in range(trainer.lanes)]
 
 
-def snapshot_findings(task: Task, seen: Snapshot, training_loss: float, prior: float) -> list[Finding]:
-    """`training_loss`: of the last steps, in training mode; `prior`: the loss of the best constant prediction."""
+def snapshot_findings(
+    task: Task, seen: Snapshot, training_loss: float, prior: float, reference: float | None = None
+) -> list[Finding]:
+    """`training_loss`: of the last steps, in training mode; `prior`: the loss of the best constant prediction;
+    `reference`: the accuracy of another model on validation examples, if it is known."""
     if task.loss is not None or task.criterion not in ("classification", "regression"):
         return []
     findings = evaluation_differs(task, seen, training_loss, prior)
     if task.classes is None or findings:
         return findings
-    return exchanged_classes(seen) or noisy_labels(seen)
+    return exchanged_classes(seen) or noisy_labels(seen, reference)
 
 
 def evaluation_differs(task: Task, seen: Snapshot, training_loss: float, prior: float) -> list[Finding]:
@@ -113,7 +118,7 @@ def exchanged_classes(seen: Snapshot) -> list[Finding]:
     ]  # fmt: skip
 
 
-def noisy_labels(seen: Snapshot) -> list[Finding]:
+def noisy_labels(seen: Snapshot, reference: float | None = None) -> list[Finding]:
     """Training labels are predicted worse than validation labels, or sure predictions of validation labels are often wrong."""
     train, validation = accuracy(seen.train, seen.y), accuracy(seen.validation, seen.truth)
     error = np.sqrt(sum(_variance(a, n) for a, n in ((train, len(seen.y)), (validation, len(seen.truth)))))
@@ -127,6 +132,8 @@ def noisy_labels(seen: Snapshot) -> list[Finding]:
     memorised = train - validation > MEMORISED
     if memorised or not learned or wrong_when_sure < max(STILL_WRONG, AS_OFTEN * wrong):
         return []
+    if reference is not None and reference > 1 - CONTRADICTED * wrong_when_sure:
+        return []  # another model predicts labels that are said to be wrong
     message = f"of the {SURE:.0%} of validation labels that are predicted most surely {wrong_when_sure:.0%} are wrong, of all {wrong:.0%}"
     return [Finding("labels-noisy", "warn", message, "labels", advice)]
 

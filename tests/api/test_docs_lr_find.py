@@ -68,6 +68,7 @@ def example(heading: str) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("library", SETTINGS)
 def test_the_example_runs(tmp_path, library):
     pytest.importorskip(library, reason=f"{library} is not installed: pip install ablate[dev]")

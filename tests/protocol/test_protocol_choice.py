@@ -304,3 +304,11 @@ def test_a_balanced_metric_at_chance_fails_and_accuracy_only_warns():
     assert found.level == "warn"
     run = Result(Outcome.COMPLETE, {"validation/balanced_accuracy": 0.8, LOSS: 0.1})
     assert metric_at_chance(Cell(0.1, 0.0, run), rare("balanced_accuracy")) == []
+
+
+def test_a_single_usable_rate_is_a_narrow_band():
+    losses = {0.01: 2.3, 0.032: 2.25, 0.1: 0.4, 0.32: 2.4}
+    cells = [cell(rate, 0.2, loss) for rate, loss in losses.items()]
+    assert [one.code for one in selection.narrow(cells, TASK)] == ["narrow-band"]
+    assert selection.narrow([*cells, cell(0.2, 0.8, 0.6)], TASK) == []
+    assert selection.narrow(cells[:3], TASK) == []

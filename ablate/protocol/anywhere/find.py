@@ -105,8 +105,9 @@ def _steps(
     if step.verdict == "fail":
         return
     center = default_rate(loop.optimizer, name)
+    length = epochs * sum(1 for _ in loop.train)
     began = time.perf_counter()
-    third, drops, done = first_steps.loss_drop(loop, center, seed)
+    third, drops, done = first_steps.loss_drop(loop, center, seed, length)
     seconds = (time.perf_counter() - began) / max(done, 1)
     best = max((drop for drop in drops if drop.falls), key=lambda drop: drop.mean, default=None)
     second = first_steps.overfit_batch(loop, center if best is None else best.rate, seed)
@@ -114,7 +115,6 @@ def _steps(
     yield third
     if "fail" in (second.verdict, third.verdict):
         return
-    length = epochs * len(list(loop.train))
     tried = rates_worth_trying(half_decades(center), drops, length) if rates is None else list(rates)
     planned = plan(len(tried), 0, epochs, Budget(seconds=budget).in_runs(seconds * length))
     say(

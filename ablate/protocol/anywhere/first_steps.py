@@ -19,6 +19,7 @@ from ablate.protocol.baseline import round_rate
 from ablate.protocol.initial_loss import ABSURD, HIGH
 from ablate.protocol.loss_drop import STEPS, Drop, drop_of, no_drop
 from ablate.protocol.output_causes import output_findings
+from ablate.protocol.plan import FEWEST_STEPS
 from ablate.protocol.steps import Finding, Step
 from ablate.records.errors import InputError
 
@@ -160,11 +161,15 @@ def _still(unmoved: set[str], tensors: int) -> Finding | None:
     )  # fmt: skip
 
 
-def loss_drop(loop: Loop, center: float, seed: int) -> tuple[Step, list[Drop], int]:
-    """Step 3, what each rate's loss did, and the number of training steps that it took."""
+def loss_drop(loop: Loop, center: float, seed: int, run_steps: int) -> tuple[Step, list[Drop], int]:
+    """Step 3, what each rate's loss did, and the number of training steps that it took.
+
+    Each rate trains a quarter of a whole run's `run_steps`, `STEPS` at most.
+    """
+    steps = min(STEPS, max(FEWEST_STEPS, run_steps // 4))
     rates = [round_rate(center * 10.0**i) for i in range(-DECADES[0], DECADES[1] + 1)]
-    untrained = loop.trace(0.0, STEPS, seed)
-    traces = [loop.trace(rate, STEPS, seed) for rate in rates]
+    untrained = loop.trace(0.0, steps, seed)
+    traces = [loop.trace(rate, steps, seed) for rate in rates]
     drops = [drop_of(rate, trace, untrained.losses) for rate, trace in zip(rates, traces, strict=True)]
     falling = [drop for drop in drops if drop.falls]
     best = max(falling, key=lambda drop: drop.mean, default=None)
