@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
 
 import torch
 from torch import Tensor
@@ -53,11 +52,14 @@ class AttentionOp:
         return y, backward
 
     def eager(self, x: Tensor, params: Sequence[Tensor], buffers: Sequence[Tensor]) -> Tensor:
-        query, key, value = (part.unflatten(-1, (self.heads, -1)).transpose(2, 3) for part in x.chunk(3, -1))
+        query, key, value = (
+            part.reshape(*part.shape[:-1], self.heads, -1).transpose(2, 3) for part in x.chunk(3, -1)
+        )
         scores = query @ key.mT / query.shape[-1] ** 0.5
         if self.causal:
             scores = scores.masked_fill(scores.new_ones(scores.shape[-2:]).triu(1) > 0, float("-inf"))
-        return (scores.softmax(-1) @ value).transpose(2, 3).flatten(3)
+        y: Tensor = scores.softmax(-1) @ value
+        return y.transpose(2, 3).flatten(3)
 
 
 def compiled_attention(query: Tensor, key: Tensor, value: Tensor, *, causal: bool) -> Tensor | None:
@@ -68,9 +70,7 @@ def compiled_attention(query: Tensor, key: Tensor, value: Tensor, *, causal: boo
     heads = query.shape[2]
     op = AttentionOp(heads, causal)
     lanes, examples, _, tokens, width = query.shape
-    if op.output_shape((examples, tokens, 3 * heads * width), channels_last=False) is None or not prod(
-        query.shape
-    ):
+    if op.output_shape((examples, tokens, 3 * heads * width), channels_last=False) is None:
         return None
 
     joint = torch.cat([each.transpose(2, 3).flatten(3) for each in (query, key, value)], -1)

@@ -76,6 +76,13 @@ def as_norm(layer: nn.Module) -> AnyNorm | None:
     return layer if isinstance(layer, Norm) else torch_norm(layer)
 
 
+def count_batch(layer: nn.Module, amount: Tensor | int, rows: slice | None = None) -> None:
+    """Let lanes (`rows` of all) of a batch norm of torch's count a batch, as it does in training."""
+    seen = layer.num_batches_tracked
+    assert isinstance(seen, Tensor)
+    (seen if rows is None else seen[rows]).add_(amount)
+
+
 def constants_of(norm: TorchNorm) -> dict[str, Tensor]:
     """The settings as `Norm` holds them in buffers: scalars, float64."""
     values = dict(norm.settings)

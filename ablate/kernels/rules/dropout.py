@@ -35,7 +35,7 @@ def compiled_dropout(layer: Dropout, eager: Eager) -> list[LayerOp]:
 
 
 @register_stacked(*DROPOUTS)
-def torch_dropout(layer: nn.Module, x: Tensor) -> Tensor:
+def torch_dropout(layer: nn.Dropout, x: Tensor) -> Tensor:
     """torch's own, where surgery left it: one that draws keeps lanes apart, so that this one does not."""
     if layer.training and layer.p > 0:
         raise RuntimeError("a layer that draws from torch's generator has no lanes")
@@ -43,7 +43,7 @@ def torch_dropout(layer: nn.Module, x: Tensor) -> Tensor:
 
 
 @register_compiled(*DROPOUTS)
-def compiled_torch_dropout(layer: nn.Module, eager: Eager) -> list[LayerOp]:
+def compiled_torch_dropout(layer: nn.Dropout, eager: Eager) -> list[LayerOp]:
     return [LayerOp(eager)] if layer.training and layer.p > 0 else []
 
 

@@ -12,7 +12,7 @@ from ablate.kernels.compiled_op import LayerOp
 from ablate.kernels.compiled_ops import Uniform
 from ablate.kernels.lane_switches import branch_binding
 from ablate.kernels.registry import Eager
-from ablate.kernels.torch_norms import BATCH_NORMS, as_norm
+from ablate.kernels.torch_norms import BATCH_NORMS, as_norm, count_batch
 from ablate.surgery.switch import Switch
 
 
@@ -52,9 +52,8 @@ def norms_op(
         return bound if rows is None else [tensor[rows] for tensor in bound]
 
     def buffers() -> list[Tensor]:
-        if any(counting):  # torch's batch norm counts its batches
-            seen = switch.otherwise.num_batches_tracked
-            seen[slice(None) if rows is None else rows] += counted
+        if any(counting):
+            count_batch(switch.otherwise, counted, rows)
         return tensors(running)
 
     return LayerOp(eager, op, lambda: tensors(parameters), buffers)

@@ -10,7 +10,7 @@ from ablate.kernels.compiled_ops import Uniform
 from ablate.kernels.memory_format import match_grad_layout, stack_lanes
 from ablate.kernels.parameter_binding import binding_of
 from ablate.kernels.registry import Eager, register_compiled, register_stacked
-from ablate.kernels.torch_norms import BATCH_NORMS, TORCH_NORMS, torch_norm
+from ablate.kernels.torch_norms import BATCH_NORMS, TORCH_NORMS, count_batch, torch_norm
 
 
 @register_stacked(
@@ -37,7 +37,7 @@ def compiled_norm(layer: nn.Module, eager: Eager) -> list[LayerOp]:
 
     def buffers() -> list[Tensor]:
         if running and layer.training:
-            layer.num_batches_tracked.add_(1)
+            count_batch(layer, 1)
         return [getattr(layer, name) for name in running]
 
     return [LayerOp(eager, op, lambda: [getattr(layer, name) for name in PARAMETERS], buffers)]
