@@ -30,6 +30,7 @@ def study(
     budget: str = "",
     stages: Sequence[str] = (),
     force: bool = False,
+    resume_from: str | Study = "",
     **settings: Unpack[Settings],
 ) -> Study:
     """Find a learning rate, search, rank every trick, confirm, report. Call it again to resume.
@@ -42,12 +43,15 @@ def study(
         training, or a dictionary of those by split (train, validation, test).
     criterion: "classification" or "regression"; by default from the type of the targets.
     budget: of the whole study, "90s", "10m" or "2h". stages: of lr-find, search, rank, confirm, costs, report; all if empty.
-    force: continue if a step of lr-find fails. settings: see `Settings`.
+    force: continue if a step of lr-find fails. resume_from: another study, whose best recipes a new search tries first: its name,
+        the path of its ledger, or the object that this function returned. settings: see `Settings`.
 
     A task that is an object is sent to worker processes by value (cloudpickle); one that cannot be pickled is trained in this process,
     and a line says so.
     """
     opened, options = opened_for(task, settings, model, data, criterion, trials=trials)
+    other = resume_from.name if isinstance(resume_from, Study) else resume_from
+    options = replace(options, resume_from=other)
     return run_stages(
         opened, options, stages, budget=budget, force=force, quiet=bool(settings.get("quiet", False))
     )

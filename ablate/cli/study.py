@@ -33,6 +33,12 @@ def study(
             '"2000runs" limits the ranking alone (default: chosen).'
         ),
     ] = "",
+    resume_from: Annotated[
+        str,
+        typer.Option(
+            help="Another study (its name, or its ledger's path) whose best recipes a new search tries first."
+        ),
+    ] = "",
     force: Annotated[bool, typer.Option(help="Continue if a gate of lr-find fails.")] = False,
     *,
     study: StudyOptions,
@@ -45,11 +51,13 @@ def study(
     """
     given = study.of(given)
     preload_workers(given, study.studies, machine)
+    from dataclasses import replace
+
     from ablate.api.stages import open_study, run_stages
     from ablate.api.terminal import show
 
     chosen = [stage.strip() for stage in stages.split(",")] if stages else []
-    options = options_of(study, machine, output)
+    options = replace(options_of(study, machine, output), resume_from=resume_from)
     opened = open_study(given, options, study.edits(trials))
     done = run_stages(opened, options, chosen, budget=budget, force=force, quiet=output.silent)
     if output.json:

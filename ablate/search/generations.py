@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal, cast
 
 import numpy as np
@@ -45,7 +46,11 @@ class Suggestion:
 
 
 class Suggester:
-    """Suggests the trials of a search. `generation`: trials per generation; `lanes`: trials per group."""
+    """Suggests the trials of a search. `generation`: trials per generation; `lanes`: trials per group.
+
+    `first`: parameters that are tried right after the baseline (recipes of another study). `kept`: trials of this search from before
+    the space was changed, by their numbers, which are suggested as they were; without `params` where they lie outside of it.
+    """
 
     def __init__(
         self,
@@ -56,6 +61,8 @@ class Suggester:
         sampler: str = "tpe",
         generation: int = 10,
         lanes: int = 5,
+        first: Sequence[Params] = (),
+        kept: Mapping[int, Suggestion] = MappingProxyType({}),
     ) -> None:
         check_sampler(sampler)
         self.space = space
@@ -64,6 +71,8 @@ class Suggester:
         self.direction: Literal["maximize", "minimize"] = "maximize" if higher_is_better else "minimize"
         self.lanes = max(1, lanes)
         self.size = max(generation, self.lanes)
+        self.first = tuple(first)
+        self.kept = kept
         self._structural = {dim.name for dim in space.dimensions() if dim.structural}
         self._converter = TrialConverter(space, higher_is_better=higher_is_better)
 
@@ -86,7 +95,14 @@ class Suggester:
             )
         if number == 0:
             drawn[0] = self.space.to_params(self.space.baseline)
-        return [self._suggestion(start + i, params) for i, params in enumerate(drawn)]
+        if start <= len(self.first):
+            for i, params in enumerate(self._enqueued(), 1 - start):
+                if 0 <= i < self.size:
+                    drawn[i] = params
+        numbers = range(start, start + self.size)
+        return [
+            self.kept.get(n) or self._suggestion(n, params) for n, params in zip(numbers, drawn, strict=True)
+        ]
 
     def study(self, results: Mapping[int, TrialResult]) -> optuna.Study:
         """An in-memory Optuna study of `results`, in the order of their numbers."""
@@ -160,6 +176,13 @@ class Suggester:
             drawn.append(self._suggested(study.ask()))
         return drawn
 
+    def _enqueued(self) -> list[dict[str, Value]]:
+        """The parameters that are tried first, put before Optuna's sampler by its `enqueue_trial`."""
+        study = optuna.create_study(direction=self.direction)
+        for params in self.first:
+            study.enqueue_trial(dict(params))
+        return [self._suggested(study.ask()) for _ in self.first]
+
     def _structure(self, drawn: list[dict[str, Value]], i: int) -> dict[str, Value]:
         """The structural parameters that trial `i` of a generation shares with the first of its group."""
         leader = i - i % self.lanes
@@ -179,9 +202,10 @@ class Suggester:
 
     def _past(self, number: int, finished: Mapping[int, TrialResult]) -> dict[int, TrialResult]:
         needed = range((number - LAG + 1) * self.size)
-        if missing := [trial for trial in needed if trial not in finished]:
+        outside = {trial for trial, suggestion in self.kept.items() if not suggestion.params}
+        if missing := [trial for trial in needed if trial not in finished and trial not in outside]:
             raise ValueError(f"generation {number} needs the result of trial {missing[0]}")
-        return {trial: finished[trial] for trial in needed}
+        return {trial: finished[trial] for trial in needed if trial not in outside}
 
 
 def _suggest(trial: Trial, dim: Dimension) -> Value:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +20,7 @@ from ablate.protocol.run import lr_find
 from ablate.records.errors import AblateError, InputError, unknown
 from ablate.records.recipe import Recipe
 from ablate.search.space import Space
+from ablate.study.growth import grow_search
 from ablate.study.preflight import STAND_IN, no_best, no_rate
 from ablate.study.resume import Options, make_folder
 from ablate.study.search import search
@@ -87,7 +87,7 @@ def _train(session: Session, stages: Sequence[str], *, force: bool, lr_find_budg
     session.ledger.put("baseline", baseline.to_dict())
     space = space_of(session, baseline, possible)
     if "search" in stages:
-        note_search(session, space)
+        grow_search(session, space)
         timed(session, "search", lambda: search(session, space))
     if {"rank", "confirm"} & set(stages):
         winner = around(session, baseline)
@@ -187,22 +187,6 @@ def space_of(session: Session, baseline: Recipe, possible: dict[str, str]) -> Sp
     document = session.ledger.fact("lr-find") or {}
     return Space.of(
         session.context.catalogue, session.study, possible, baseline, lr_center=document.get("learning_rate")
-    )
-
-
-def note_search(session: Session, space: Space) -> None:
-    """Record the settings and the space of the search in the ledger."""
-    settings = session.study.search
-    fact = session.ledger.fact("search", {})
-    session.ledger.put(
-        "search",
-        {
-            **fact,
-            "trials": settings.trials,
-            "sampler": settings.sampler,
-            "pruner": settings.pruner,
-            "space": [asdict(dimension) for dimension in space.dimensions()],
-        },
     )
 
 

@@ -29,6 +29,7 @@ from ablate.records.names import check_name
 from ablate.records.study import StudyFile
 from ablate.records.study_rank import ConfirmSection, RankSection
 from ablate.study.environment import device_of, environment
+from ablate.study.growth import change_epochs, may_grow, start_from
 from ablate.study.kernel import choose, left_alone_note, slower_because
 from ablate.study.progress import Progress, Silent
 from ablate.study.session import Session
@@ -42,7 +43,8 @@ from ablate.tasks.task import Task
 @dataclass(frozen=True)
 class Options:
     """Where and how a study runs; none of it changes a result. `name`: of the ledger and the report; "" for the study's own.
-    `tricks`: further tricks of the user, as in a study file."""
+    `tricks`: further tricks of the user, as in a study file. `resume_from`: another study whose best recipes a new search tries
+    first."""
 
     studies: Path = Path("studies")
     reports: Path = Path("reports")
@@ -55,6 +57,7 @@ class Options:
     profile: bool = False
     name: str = ""
     tricks: tuple[str, ...] = ()
+    resume_from: str = ""
     command: str = field(default_factory=lambda: shlex.join(["ablate", *sys.argv[1:]]))
 
 
@@ -145,6 +148,8 @@ def session_of(
     if context.left_alone:
         progress.say(left_alone_note(context.left_alone))
     path = options.studies / f"{opened.name}.db"
+    for line in change_epochs(path, opened.study.epochs or task.epochs, essentials(opened.study)):
+        progress.say(line)
     workers = worker_count(options, device)
     begun = kernel_begun(path)
     context, choice = choose(
@@ -162,6 +167,8 @@ def session_of(
     with Ledger.open(path, write=True) as ledger:
         note_facts(ledger, opened, task, device, options, progress)
         ledger.put("kernel", choice.to_json())
+        if options.resume_from:
+            start_from(ledger, options.resume_from, options.studies)
         executor = make_executor(workers, progress.trained)
         session = Session(
             opened.name,
@@ -267,7 +274,8 @@ def note_facts(
     }
     before = ledger.fact("study")
     if before:
-        if before["essential"] != essential:
+        epochs = {int(before["epochs"]), int(fact["epochs"])}
+        if len(epochs) > 1 or not may_grow(before["essential"], essential):
             raise InputError(
                 f"{ledger.path} was made from another study: {difference(before['essential'], essential)}",
                 hint=what_to_type(before["essential"], essential),

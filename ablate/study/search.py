@@ -26,6 +26,7 @@ from ablate.search.generations import LAG, Suggester, Suggestion
 from ablate.search.observations import TrialResult
 from ablate.search.pruning import decide
 from ablate.search.space import Space
+from ablate.study.growth import first_trials, kept_trials, trials_of
 from ablate.study.session import Planned, Session
 
 FINALISTS, REPEATS = 5, 3
@@ -79,7 +80,8 @@ def sizes_of(
 def suggester_of(session: Session, space: Space) -> Suggester:
     """The suggester of the session's search."""
     settings = session.study.search
-    sizes = sizes_of(session.context, settings.trials, session.lanes, session.ledger.fact("search"))
+    fact = session.ledger.fact("search", {})
+    sizes = sizes_of(session.context, settings.trials, session.lanes, fact)
     return Suggester(
         space,
         sampler=settings.sampler,
@@ -87,6 +89,8 @@ def suggester_of(session: Session, space: Space) -> Suggester:
         higher_is_better=session.higher,
         generation=sizes.generation,
         lanes=sizes.lanes,
+        first=first_trials(fact, space),
+        kept=kept_trials(fact, space),
     )
 
 
@@ -120,19 +124,21 @@ def search(session: Session, space: Space) -> Recipe:
     plans: list[list[Planned]] = []
     results: dict[int, TrialResult] = {}
     suggested: dict[int, Suggestion] = {}
-    session.progress.stage("search", settings.trials * session.epochs)
-    for number in range(-(-settings.trials // suggester.size)):
+    count = trials_of(session)
+    session.progress.stage("search", count * session.epochs)
+    for number in range(-(-count // suggester.size)):
         if number >= LAG:
             for entry in session.collect(plans[number - LAG]):
-                results[entry.trial] = _result(session, suggested[entry.trial], entry)
+                if suggested[entry.trial].params:
+                    results[entry.trial] = _result(session, suggested[entry.trial], entry)
         with session.timing("search"):
             suggestions = suggester.generation(number, results)
         suggested |= {suggestion.number: suggestion for suggestion in suggestions}
         plans.append(
             [
-                Planned(session.run(s.recipe, trial_seed(session, s)), "search", number, s.number)
+                Planned(session.run(s.recipe, trial_seed(session, s, suggester)), "search", number, s.number)
                 for s in suggestions
-                if s.number < settings.trials
+                if s.number < count
             ]
         )
         latest = list(results.values())[-REMEMBERED:]
@@ -145,13 +151,16 @@ def search(session: Session, space: Space) -> Recipe:
     trials = [one for plan in plans for one in plan]
     session.collect(trials)
     fact = session.ledger.fact("search", {})
-    session.ledger.put("search", {**fact, "groups": groups, "mean_lanes": len(trials) / groups})
-    return choose(session, trials)
+    counts = {"groups": groups, "mean_lanes": len(trials) / groups, "done": len(trials)}
+    session.ledger.put("search", {**fact, **counts})
+    return choose(session, [one for one in trials if suggested[one.trial].params])
 
 
-def trial_seed(session: Session, suggestion: Suggestion) -> int:
+def trial_seed(session: Session, suggestion: Suggestion, suggester: Suggester) -> int:
     """The training seed of a trial. The first is the baseline: a separate seed distinguishes its run from
     those of lr-find, which train the same recipe."""
+    if suggestion.number in suggester.kept:
+        return suggestion.seed
     if suggestion.number == 0:
         return training_seed(session.study.seed, 0x7A1)
     return suggestion.seed
@@ -204,6 +213,11 @@ def _finite(score: float) -> float:
 
 def _note(session: Session, trial: int, best: Recipe, entries: Sequence[Entry], mean: float) -> None:
     fact = session.ledger.fact("search", {})
+    before = (fact.get("best") or {}).get("recipe")
+    if before not in (None, best.to_dict()):
+        session.progress.say(
+            f"search: trial {trial} is now the best; what was ranked and confirmed around another recipe is done again where it differs"
+        )
     value = mean if session.higher else -mean
     fact["best"] = {"trial": trial, "recipe": best.to_dict(), "value": value, "seeds": REPEATS}
     fact["outcomes"] = {

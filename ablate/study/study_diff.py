@@ -12,7 +12,7 @@ OPTIONS = ("epochs", "seed")
 
 def difference(one: str, other: str) -> str:
     """The first setting in which two study files differ."""
-    for key, then, now in _differing(one, other):
+    for key, then, now in changed_settings(one, other):
         return " and ".join(
             f"{key} {when} {'not set' if value is None else repr(value)}"
             for when, value in (("was", then), ("is now", now))
@@ -22,7 +22,7 @@ def difference(one: str, other: str) -> str:
 
 def what_to_type(one: str, other: str) -> str:
     """A hint on how to continue the study of the ledger, or how to start the other one."""
-    differences = _differing(one, other)
+    differences = changed_settings(one, other)
     elsewhere = "another folder with --studies keeps both"
     if differences and all(key in OPTIONS for key, _, _ in differences):
         words = [
@@ -34,8 +34,8 @@ def what_to_type(one: str, other: str) -> str:
     return "say the same again, name another folder with --studies, or remove the ledger"
 
 
-def _differing(one: str, other: str) -> list[tuple[str, Any, Any]]:
-    """(dotted name, value then, value now); None if not set."""
+def changed_settings(one: str, other: str) -> list[tuple[str, Any, Any]]:
+    """What differs between two study files: (dotted name, value then, value now); None if not set."""
     then, now = (dict(_settings(tomllib.loads(text))) for text in (one, other))
     return [(key, then.get(key), now.get(key)) for key in {**then, **now} if then.get(key) != now.get(key)]
 

@@ -1,0 +1,237 @@
+"""A study that grows: what its ledger keeps where the study file asks for more than before, and what begins again.
+
+More trials go on where the search stopped. Another space, sampler or catalogue keeps every trial that is still inside: they count, and
+the sampler learns from them. More epochs are other runs: the ledger is put aside under the name of its budget, a new one
+begins with its learning rate, and its best recipes are tried first. Nothing is ever deleted: an earlier budget opens its ledger again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ablate.ledger.entry import Entry
+from ablate.ledger.store import Ledger
+from ablate.records.errors import InputError
+from ablate.records.recipe import Recipe
+from ablate.records.run import Outcome
+from ablate.search.generations import Suggestion
+from ablate.search.space import Space
+from ablate.study.session import Session
+from ablate.study.study_diff import changed_settings
+
+GROWS = ("epochs", "space", "tricks", "search")
+"""Settings of a study file that may change under a ledger; `search` is the sampler and the pruner."""
+BEST = 5
+"""Recipes of another study that are tried first."""
+NAMED = 3
+"""Changes that a line names."""
+
+
+def may_grow(then: str, now: str) -> bool:
+    """Whether the study file `now` may go on with a ledger of the study file `then` (both without what never matters)."""
+    return all(key.partition(".")[0] in GROWS for key, _, _ in changed_settings(then, now))
+
+
+def archive_of(path: Path, epochs: int) -> Path:
+    """Where the ledger of another budget is put."""
+    return path.with_name(f"{path.stem}.{epochs}-epochs.db")
+
+
+def change_epochs(path: Path, epochs: int, essential: str) -> Iterator[str]:
+    """Make the ledger at `path` one of runs of `epochs` epochs, where it is of fewer, or was put aside before. Yields what is said.
+
+    `essential`: of the study that is asked for. Fewer epochs than ever before change nothing here, and are refused later.
+    """
+    if not path.is_file():
+        return
+    with Ledger.open(path, write=True) as ledger:  # locked until it is put aside
+        facts = ledger.facts()
+        study = facts.get("study") or {}
+        before = int(study.get("epochs", epochs))
+        earlier = archive_of(path, epochs)
+        known = earlier.is_file()
+        if before == epochs or not may_grow(study.get("essential", essential), essential):
+            return
+        if epochs < before and not known:
+            return
+        entries = ledger.entries()
+        kept = [entry for entry in entries if entry.stage == "lr-find"]
+        aside = archive_of(path, before)
+        if known:
+            new = earlier
+        else:
+            new = path.with_name(f"{path.stem}.new.db")
+            new.unlink(missing_ok=True)
+            _begin(new, facts, kept, best_recipes(facts, entries, study), aside.name)
+        aside.unlink(missing_ok=True)
+        _link(path, aside)
+        os.replace(new, path)  # at no moment is there no ledger at `path`
+    runs = f"{len(entries) - len(kept)} runs of {before} epochs are kept in {aside.name}"
+    if known:
+        yield f"the study of {epochs} epochs is taken up again; {runs}"
+    else:
+        yield f"{epochs} epochs instead of {before}: {runs} and are not compared with longer ones; the learning rate is kept, and the best recipes are tried first"
+
+
+def _begin(
+    path: Path, facts: Mapping[str, Any], kept: Sequence[Entry], recipes: Sequence[Recipe], source: str
+) -> None:
+    """A ledger at `path` with the learning rate of another, and its best recipes to be tried first."""
+    with Ledger.open(path, write=True) as ledger:
+        ledger.record(kept)
+        for name in ("lr-find", "kernel"):
+            if name in facts:
+                ledger.put(name, facts[name])
+        if recipes:
+            ledger.put("search", {"first": {"source": source, "recipes": [r.to_dict() for r in recipes]}})
+
+
+def _link(path: Path, other: Path) -> None:
+    """The same file under another name; a copy where the file system has no links."""
+    try:
+        os.link(path, other)
+    except OSError:
+        shutil.copy2(path, other)
+
+
+def best_recipes(
+    facts: Mapping[str, Any], entries: Sequence[Entry], study: Mapping[str, Any]
+) -> list[Recipe]:
+    """The best recipes of a study, at most `BEST`: what its ranking recommends, the search's choice, its best complete trials."""
+    higher = study.get("direction") == "higher"
+    metric = str(study.get("metric", ""))
+    recommended = ((facts.get("rank") or {}).get("recommended") or {}).get("recipe")
+    chosen = ((facts.get("search") or {}).get("best") or {}).get("recipe")
+    done = [
+        (entry.result.metrics[metric], entry.run.recipe)
+        for entry in entries
+        if entry.stage == "search"
+        and entry.result.outcome is Outcome.COMPLETE
+        and metric in entry.result.metrics
+    ]
+    done.sort(key=lambda pair: pair[0], reverse=higher)
+    found = [Recipe(recipe) for recipe in (recommended, chosen) if recipe]
+    found += [recipe for _, recipe in done]
+    return list(dict.fromkeys(found))[:BEST]
+
+
+def start_from(ledger: Ledger, other: str, studies: Path) -> None:
+    """Have the best recipes of another study tried first. Raises InputError where the search has begun without them."""
+    fact = ledger.fact("search", {})
+    source, recipes = recipes_from(other, studies)
+    if "generation" in fact:
+        if (fact.get("first") or {}).get("source") == source:
+            return
+        raise InputError(
+            f"the search of {ledger.path.stem} has begun without '{source}'",
+            hint="leave --resume-from out, or begin a study of another name with --name",
+        )
+    ledger.put(
+        "search", {**fact, "first": {"source": source, "recipes": [recipe.to_dict() for recipe in recipes]}}
+    )
+
+
+def recipes_from(other: str, studies: Path) -> tuple[str, list[Recipe]]:
+    """(the name, the best recipes) of another study: the path of its ledger, or its name. Raises InputError."""
+    path = Path(other) if other.endswith(".db") else studies / f"{other}.db"
+    if not path.is_file():
+        raise InputError(
+            f"there is no ledger {path}",
+            hint="--resume-from takes the name of a study, or the path of its .db",
+        )
+    with Ledger.open(path, write=False) as ledger:
+        facts = ledger.facts()
+        recipes = best_recipes(facts, ledger.entries(scores=False), facts.get("study") or {})
+    if not recipes:
+        raise InputError(f"{path} has no complete trial to start from", hint="run its search first")
+    return path.stem, recipes
+
+
+def grow_search(session: Session, space: Space) -> None:
+    """Note the space of the search; where it was begun in another, the trials that there are are kept and count in this one."""
+    fact = session.ledger.fact("search", {})
+    now = json.loads(json.dumps([asdict(found) for found in space.dimensions()]))
+    then = fact.get("space")
+    asked = session.study.search
+    sampler = fact.get("sampler", asked.sampler)
+    count = trials_of(session)
+    if count > asked.trials:
+        session.progress.say(
+            f"search: {count} trials are there already, and are kept; {asked.trials} were asked for"
+        )
+    recipes = (fact.get("first") or {}).get("recipes", ())
+    if recipes and "generation" not in fact:
+        fits = len(first_trials(fact, space))
+        rest = "" if fits == len(recipes) else f"; {len(recipes) - fits} lie outside this space"
+        session.progress.say(f"search: {fits} recipes of '{fact['first']['source']}' are tried first{rest}")
+    note = {"trials": count, "sampler": asked.sampler, "pruner": asked.pruner, "space": now}
+    if "generation" in fact and (then != now or sampler != asked.sampler):
+        kept = {
+            str(entry.trial): {"recipe": entry.run.recipe.to_dict(), "seed": entry.run.seed}
+            for entry in session.ledger.entries("search", scores=False)
+            if entry.trial >= 0 and entry.result.outcome.finished and entry.run.epochs == session.epochs
+        }
+        note["kept"] = kept
+        outside = [number for number, found in kept.items() if not params_in(space, Recipe(found["recipe"]))]
+        changes = list(space_changes(then or [], now)) or [f"sampler: {sampler} → {asked.sampler}"]
+        more = f" and {len(changes) - NAMED} more" if len(changes) > NAMED else ""
+        left = f", {len(outside)} of them outside the space and out of the choice" if outside else ""
+        session.progress.say(
+            f"the search has changed ({'; '.join(changes[:NAMED])}{more}): {len(kept)} trials are kept{left}"
+        )
+    session.ledger.put("search", {**fact, **note})
+
+
+def space_changes(then: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """In words, dimension by dimension."""
+    before, after = ({str(found["name"]): found for found in side} for side in (then, now))
+    for name in {**before, **after}:
+        if name not in before:
+            yield f"{name} is new"
+        elif name not in after:
+            yield f"{name} is gone"
+        elif before[name] != after[name]:
+            yield f"{name}: {_extent(before[name])} → {_extent(after[name])}"
+
+
+def _extent(found: Mapping[str, Any]) -> str:
+    if found["choices"]:
+        return f"{len(found['choices'])} choices"
+    return f"{found['low']:.3g} to {found['high']:.3g}"
+
+
+def params_in(space: Space, recipe: Recipe) -> dict[str, Any]:
+    """The recipe as parameters of `space`; empty where it lies outside."""
+    try:
+        return space.to_params(recipe)
+    except (InputError, KeyError):
+        return {}
+
+
+def kept_trials(fact: Mapping[str, Any], space: Space) -> dict[int, Suggestion]:
+    """The trials of an earlier space by their numbers; without `params` where they lie outside this one."""
+    return {
+        int(number): Suggestion(int(number), recipe, params_in(space, recipe), int(found["seed"]))
+        for number, found in (fact.get("kept") or {}).items()
+        for recipe in [Recipe(found["recipe"])]
+    }
+
+
+def first_trials(fact: Mapping[str, Any], space: Space) -> list[dict[str, Any]]:
+    """The parameters of the recipes that are tried first, of those that lie in the space."""
+    recipes = (Recipe(found) for found in (fact.get("first") or {}).get("recipes", ()))
+    return [params for params in (params_in(space, recipe) for recipe in recipes) if params]
+
+
+def trials_of(session: Session) -> int:
+    """The trials of the search: as many as are asked for, but no fewer than it has come to its end with before."""
+    fact = session.ledger.fact("search", {})
+    asked = session.study.search.trials
+    done = int(fact.get("done") or (sum(fact.get("outcomes", {}).values()) if fact.get("best") else 0))
+    return max(done, asked)
