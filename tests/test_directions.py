@@ -30,7 +30,10 @@ MAY = {
         "report", "analysis", "ranking", "search", "protocol", "executors", "lanes", "kernels", "catalogue", "tasks", "ledger",
         "records",
     },
-    "api": {"study", "protocol", "report", "ranking", "lanes", "catalogue", "tasks", "ledger", "records"},
+    "export": {
+        "study", "report", "ranking", "lanes", "catalogue", "tasks", "surgery", "seams", "ledger", "records",
+    },
+    "api": {"export", "study", "search", "protocol", "report", "ranking", "lanes", "catalogue", "tasks", "ledger", "records"},
     "cli": {
         "api", "study", "report", "ranking", "search", "executors", "lanes", "catalogue", "tasks", "ledger", "records",
     },

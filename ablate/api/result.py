@@ -10,10 +10,13 @@ from ablate.records.recipe import Recipe
 
 # Training starts before pandas and SciPy are imported: nothing here may import them earlier.
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pandas as pd
     from matplotlib.axes import Axes
     from rich.console import Console, ConsoleOptions, RenderResult
 
+    from ablate.export.files import Exported
     from ablate.report.data import ReportData
     from ablate.report.verdict import Verdict
     from ablate.study.resume import Opened, Options
@@ -105,6 +108,16 @@ class Study:
 
         options = self.options or Options()
         return build(options.studies / f"{self.name}.db", options.reports / self.name)
+
+    def export(self, *kinds: str, say: Callable[[str], None] = lambda line: None) -> Exported:
+        """Write the winner as a script, its recipe and weights, and the ablation as text, into `export/` of the report's folder.
+
+        `kinds`: of "script", "recipe", "weights", "text" (all four if none is named), "parquet", "mlflow", "wandb", "tensorboard".
+        Returns the paths by kind (`.files`), and notes on what is left out (`.notes`). Raises InputError.
+        """
+        from ablate.api.exporting import export_opened
+
+        return export_opened(self, kinds, say)
 
     def plot_ranking(self, ax: Axes | None = None, estimand: str = "") -> Axes:
         """Draw the effects of one estimand with their intervals, best on top (matplotlib); a new figure without `ax`.

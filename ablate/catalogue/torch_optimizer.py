@@ -107,7 +107,14 @@ def module_of(path: str) -> ModuleType:
         torch_name(path), f"{optimizer.__name__} of {path}.\n\nRun lane by lane.\n\nLineage: {path}."
     )
     module.TRICK, module.state, module.update = trick_of(path), rule.state, rule.update  # type: ignore[attr-defined]
+    module.PATH = path  # type: ignore[attr-defined]
     return module
+
+
+def optimizer_path(code: ModuleType) -> str:
+    """The dotted path of the class that `code` is made from (`module_of`); "" for any other trick's code."""
+    path = getattr(code, "PATH", "")
+    return path if isinstance(path, str) else ""
 
 
 class _Rule:

@@ -19,7 +19,9 @@ from ablate.cli import (
     claims,
     compare,
     confirm,
+    dashboard,
     doctor,
+    export,
     init,
     inspect,
     lr_find,
@@ -66,6 +68,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "tasks": tasks.tasks,
     "inspect": inspect.inspect,
     "report": report.report,
+    "export": export.export,
+    "dashboard": dashboard.dashboard,
     "doctor": doctor.doctor,
 }
 for name, command in COMMANDS.items():

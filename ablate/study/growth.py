@@ -172,7 +172,7 @@ def grow_search(session: Session, space: Space) -> None:
         session.progress.say(f"search: {fits} recipes of '{fact['first']['source']}' are tried first{rest}")
     note = {"trials": count, "sampler": asked.sampler, "pruner": asked.pruner, "space": now}
     if "generation" in fact and (then != now or sampler != asked.sampler):
-        kept = {
+        kept: dict[str, Any] = {
             str(entry.trial): {"recipe": entry.run.recipe.to_dict(), "seed": entry.run.seed}
             for entry in session.ledger.entries("search", scores=False)
             if entry.trial >= 0 and entry.result.outcome.finished and entry.run.epochs == session.epochs

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
+import jsonschema
 import pytest
 from cli_samples import INLINE, STUDY, TASK, ablate
 
@@ -21,6 +24,8 @@ adam = true
 [with]
 sgd = true
 """
+ROOT = Path(__file__).parents[2]
+SCHEMA = json.loads((ROOT / "ablate/cli/answers.schema.json").read_text(encoding="utf-8"))
 LOUD = "print('hello from the task file')\n" + TASK
 
 
@@ -76,6 +81,8 @@ ANSWERS = {
     "compare": ("compare", "one.toml", "other.toml", "--task", "tiny.py:task", *INLINE),
     "claims": ("claims", "memory", "--claims", "claims", *INLINE),
     "report": ("report", "small"),
+    "export": ("export", "small.toml"),
+    "dashboard": ("dashboard", "small"),
     "doctor": ("doctor",),
 }
 
@@ -86,11 +93,22 @@ def test_json_is_all_that_is_printed(capsys, here, words):
     assert said.code == 0, said.err
     document = json.loads(said.out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     assert document
+    jsonschema.validate(document, {**SCHEMA, "$ref": f"#/$defs/{words[0]}"})
     assert not [line for line in said.err.splitlines() if not line.startswith("hello")]
 
 
 def test_every_command_has_a_json_answer():
     assert {words[0] for words in ANSWERS.values()} == set(COMMANDS)
+    assert set(SCHEMA["$defs"]) >= set(COMMANDS)
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+
+
+def test_the_guide_for_programs_names_every_command_and_points_at_the_schema():
+    guide = (ROOT / "AGENTS.md").read_text(encoding="utf-8")
+    assert [name for name in COMMANDS if not re.search(rf"`(ablate )?{name}\b", guide)] == []
+    assert "ablate/cli/answers.schema.json" in guide
+    for code in ("0", "1", "2", "130, 143"):
+        assert f"| {code} |" in guide
 
 
 def test_the_answer_of_a_study(capsys, here):

@@ -211,7 +211,11 @@ def test_a_file_that_is_no_ledger(capsys, here, content):
 def test_a_ledger_of_another_version_and_of_another_study(capsys, here):
     assert ablate(capsys, "study", "tiny.toml", *FEW).code == 0
     task = 'task = "tiny.py:task"'
-    changes = (("lr = 0.1", "lr = 0.2"), ('"dropout", ', ""), (task, f'{task}\nmetric = "validation/loss"'))
+    changes = (
+        ("lr = 0.1", "lr = 0.2"),
+        ('name = "momentum"', 'name = "sgd"'),
+        (task, f'{task}\nmetric = "validation/loss"'),
+    )
     for before, after in changes:
         (here / "tiny.toml").write_text(STUDY.replace(before, after))
         err = refused(capsys, here, "study", "tiny.toml", *FEW)

@@ -46,8 +46,8 @@ def test_typing_it_opens_the_ledger_again(tmp_path, monkeypatch):
     opened = find("my.py:task", options)
     with session_of(opened, options):
         pass
-    longer = replace(opened, study=replace(opened.study, epochs=9))
-    with pytest.raises(InputError, match="to continue where it stopped, leave out --epochs"), session_of(longer, options):  # fmt: skip
+    shorter = replace(opened, study=replace(opened.study, epochs=1))
+    with pytest.raises(InputError, match="to continue where it stopped, leave out --epochs"), session_of(shorter, options):  # fmt: skip
         pass
     with session_of(opened, options) as session:
         assert session.epochs == 2

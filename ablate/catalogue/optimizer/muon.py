@@ -62,7 +62,7 @@ def update(
         corrections[:, column].mul_(share).add_(1 - share)
     c1, c2 = torch.split(corrections, 1, dim=1)
     beta = w.new_full((len(w), w.shape[1]), BETA1)
-    matrices = [spec for spec in weights.layout.specs.values() if is_hidden_matrix(spec)]
+    matrices = [spec for spec in map(weights.spec, weights) if is_hidden_matrix(spec)]
     for spec in matrices:
         weights.like(beta)[spec.name].copy_(
             p.momentum.reshape(-1, *[1] * len(spec.shape)).expand_as(weights[spec.name])

@@ -1,0 +1,103 @@
+"""Export a study by what a person calls it: its ledger and its task are found as `ablate study` finds them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ablate.catalogue.own_tricks import NONE, using_tricks
+from ablate.catalogue.registry import registry
+from ablate.export.files import NEEDS_TASK, Exported, check_kinds, export
+from ablate.records.errors import InputError
+from ablate.records.names import check_name
+from ablate.study.recipes import read_recipe
+from ablate.study.resume import Opened, Options, find, with_choices
+
+if TYPE_CHECKING:
+    from ablate.api.result import Study
+    from ablate.tasks.task import Task
+
+FOLDER = "export"
+"""Of a study's report."""
+
+
+def export_study(
+    given: str,
+    kinds: Sequence[str] = (),
+    *,
+    recipe: Path | None = None,
+    seed: int | None = None,
+    studies: Path = Path("studies"),
+    reports: Path = Path("reports"),
+    name: str = "",
+    tricks: tuple[str, ...] = (),
+    say: Callable[[str], None] = lambda line: None,
+) -> Exported:
+    """Write `kinds` (`export.files.KINDS`; the usual ones if empty) of a study into `reports/NAME/export`.
+
+    given: the study's name, its file, or a task. recipe: the path of another recipe than the recommended one. seed: of the run.
+    Raises InputError for a study without a ledger, a recipe or a task that can be loaded.
+    """
+    from ablate.api.stages import with_tricks
+
+    chosen = check_kinds(kinds)
+    options = Options(studies=studies, reports=reports, name=name, tricks=tricks)
+    opened = _opened(given, options, needed=bool(NEEDS_TASK & set(chosen)))
+    if isinstance(opened, Opened):
+        opened = with_tricks(opened, tricks)
+        called = check_name(name) if name else opened.name
+    else:
+        called = check_name(name or opened)
+    ledger = studies / f"{called}.db"
+    if not ledger.is_file():
+        raise InputError(f"there is no ledger {ledger}", hint=f"run: ablate study {given}")
+
+    def load_task() -> Task:
+        assert isinstance(opened, Opened)
+        return with_choices(opened)
+
+    own = opened.tricks if isinstance(opened, Opened) else NONE
+    with using_tricks(own):
+        return export(
+            ledger, reports / called / FOLDER, chosen, load_task=load_task, seed=seed, say=say,
+            recipe=read_recipe(recipe, registry()) if recipe else None,
+        )  # fmt: skip
+
+
+def export_opened(study: Study, kinds: Sequence[str], say: Callable[[str], None]) -> Exported:
+    """`export_study` of a study that was run in this program, whose task may be an object. Raises InputError."""
+    chosen = check_kinds(kinds)
+    opened, options = study.opened, study.options or Options()
+    if opened is None and NEEDS_TASK & set(chosen):
+        raise InputError(
+            f"the study '{study.name}' was loaded from its ledger, which does not hold the task",
+            hint='export it by the command line, or name other kinds: study.export("recipe", "text")',
+        )
+
+    def load_task() -> Task:
+        assert opened is not None
+        return with_choices(opened)
+
+    with using_tricks(NONE if opened is None else opened.tricks):
+        return export(
+            options.studies / f"{study.name}.db", options.reports / study.name / FOLDER, chosen,
+            load_task=load_task, say=say,
+        )  # fmt: skip
+
+
+def _opened(given: str, options: Options, *, needed: bool) -> Opened | str:
+    """The study as it is opened to be run; its name alone where no task is needed and none can be found."""
+    named = options.studies / f"{given}.db"
+    if "/" not in given and named.is_file() and not (options.studies / f"{given}.toml").is_file():
+        from ablate.ledger.store import Ledger
+
+        with Ledger.open(named, write=False) as ledger:
+            study = ledger.fact("study") or {}
+        source = str(study.get("given") or study.get("task") or given)
+        if not needed:
+            return given
+        opened = find(source, options)
+        return replace(opened, name=given)
+    return find(given, options)

@@ -1,0 +1,192 @@
+"""A recipe's changes to the model as the lines of a script: what surgery has put where, written as a person would."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from torch import nn
+
+from ablate.catalogue.registry import Registry
+from ablate.export.bundle import Bundle
+from ablate.export.layer_text import Calls, LayerText
+from ablate.lanes.build import seeded
+from ablate.records.run import Run
+from ablate.surgery.layers import Site
+from ablate.surgery.net import Net
+from ablate.surgery.residual_gates import by_block
+from ablate.surgery.switch import Switch
+
+PLAIN = "ablate.export.plain"
+INIT = "initialization"
+
+
+@dataclass
+class Surgery:
+    """`net`: the run's model after surgery; `calls`: how its layers were made; `users`: the layers that the user's function made, by path.
+    `fresh`: another such model, before surgery."""
+
+    net: Net
+    calls: Calls
+    users: Mapping[str, nn.Module]
+    fresh: nn.Module
+    run: Run
+    catalogue: Registry
+    _sites: bool = field(default=False, init=False)
+
+    def lines(self, bundle: Bundle) -> Iterator[str]:
+        """Statements that change the variable `model`; what they use is put into `bundle`. Raises InputError."""
+        recipe = self.run.recipe
+        if "remove_weight_norm" in recipe:
+            found = bundle.add("ablate.surgery.weight_norms", "weight_norms")
+            yield f"for _, remove in {found}(model):"
+            yield "    remove()"
+        yield from self._attention()
+        names = [name for name in recipe if self.catalogue[name].seam == "model" and name != INIT]
+        seeds = {seeded(self.run.seed, f"surgery {name}"): f"{name}_generator" for name in names}
+        text = LayerText(bundle, self.calls, self._known(), seeds)
+        changes = list(self._replaced(text))
+        for seed, variable in seeds.items():
+            if any(variable in line for line in changes):
+                yield f"{variable} = torch.Generator().manual_seed({seed})"
+        yield from changes
+        if "remove_skip" in recipe:
+            yield from self._without_skips(bundle)
+        if INIT in recipe:
+            yield from self._initialization(bundle)
+        if self.net.touched and any(isinstance(m, nn.MultiheadAttention | nn.TransformerEncoderLayer) for m in self.fresh.modules()):  # fmt: skip
+            yield "torch.backends.mha.set_fastpath_enabled(False)  # it would read weights past what stands around them"
+
+    def _known(self) -> dict[int, str]:
+        """The user's layers and their parameters, by their paths."""
+        known: dict[int, str] = {}
+        for path, layer in self.users.items():
+            expression = f'model.get_submodule("{path}")' if path else "model"
+            known.setdefault(id(layer), expression)
+            for name, parameter in layer._parameters.items():
+                if parameter is not None:
+                    known[id(parameter)] = f"{expression}.{name}"
+        return known
+
+    def _attention(self) -> Iterator[str]:
+        changed = dict(self.net.module.named_modules())
+        for path, layer in self.fresh.named_modules():
+            now = changed.get(path)
+            if isinstance(layer, nn.MultiheadAttention) and isinstance(now, nn.MultiheadAttention) and now.dropout != layer.dropout:  # fmt: skip
+                yield f'model.get_submodule("{path}").dropout = {now.dropout!r}'
+
+    def _replaced(self, text: LayerText) -> Iterator[str]:
+        net = self.net
+        ordered = [info.path for info in net.layer_infos if info.path in net._replaced]
+        order = dict.fromkeys([*ordered, *net._replaced])
+        held: dict[int, list[str]] = {}
+        for path, module in net.module.named_modules(remove_duplicate=False):
+            held.setdefault(id(module), []).append(path)
+        for path in order:
+            module = net._replaced[path]
+            if isinstance(module, Site):
+                layer = f'model.get_submodule("{path}")' if path else "model"
+                made = self._site(text, module, layer)
+            elif isinstance(module, Switch):
+                made = text.of(module) if module.picked else ""
+            else:
+                made = text.of(module)
+            if made:
+                yield from _put(held.get(id(module), [path]), made)
+
+    def _site(self, text: LayerText, site: Site, layer: str) -> str:
+        own = [text.of(module) for module in site.before]
+        norm = [text.of(site.norm)] if site.norm is not None and site.norm.picked else []
+        after = [text.of(module) for module in site.after if not isinstance(module, Switch) or module.picked]
+        parts = {
+            "before": own,
+            "weight": [text.of(module) for module in site.weight_transforms],
+            "after": [*norm, *after],
+        }
+        dead_bias = site.bias_gate is not None and not float(site.bias_gate.on)
+        skip = site.residual is not None and float(getattr(site.residual, "on", 0)) > 0
+        replaced = isinstance(site.layer, Switch) and bool(site.layer.picked)
+        if replaced:
+            layer = text.of(site.layer)
+        if not (any(parts.values()) or dead_bias or skip):
+            return layer if replaced else ""
+        self._sites = True
+        name = text.bundle.add(PLAIN, "Site")
+        given = [f"{key}=[{', '.join(own)}]" for key, own in parts.items() if own]
+        given += [f"{key}=True" for key, on in (("dead_bias", dead_bias), ("skip", skip)) if on]
+        return f"{name}({layer}, {', '.join(given)})"
+
+    def _initialization(self, bundle: Bundle) -> Iterator[str]:
+        code = self.catalogue.code(INIT)
+        settings = self.run.recipe[INIT]
+        names = [name for name, _ in code.affine_layers(self.net)]
+        draw = bundle.add(code.__name__, "draw", "initialise")
+        number = bundle.add("ablate.seams.draws", "stream_number")
+        generator = f"torch.Generator().manual_seed({seeded(self.run.seed, f'surgery {INIT}')})"
+        yield f"root = int(torch.randint(2**31, (), generator={generator}))"
+        yield from _wrapped("for name in (", [f'"{name}"' for name in names], "):")
+        yield '    path, _, part = name.partition("/")'
+        yield "    layer = model.get_submodule(path)"
+        if self._sites:
+            yield "    layer = layer.layer if isinstance(layer, Site) else layer"
+        yield "    layer = layer.get_submodule(part)"
+        yield f'    own = torch.Generator().manual_seed({number}(f"{{root}} {{name}}") & 0x7FFFFFFF)'
+        yield f"    {draw}(layer.weight, {settings['scheme']!r}, {settings['gain']!r}, own)"
+        yield "    if layer.bias is not None:"
+        yield "        nn.init.zeros_(layer.bias)"
+
+    def _without_skips(self, bundle: Bundle) -> Iterator[str]:
+        """Blocks whose `forward` was written anew, without its residual additions."""
+        blocks: dict[str, list[str]] = {}
+        for path in by_block(self.net.observed.additions):
+            block = self.net.layer(path)
+            written = vars(type(block)).get("forward")
+            if written is not None and any(name.startswith("residual_") for name in block._modules):
+                blocks.setdefault(_written(written), []).append(path)
+        for number, (text, paths) in enumerate(blocks.items(), 1):
+            name = f"forward_without_skip_{number}"
+            bundle.reserve(name)
+            bundle.parts.append(text.replace("def forward(", f"def {name}(", 1))
+            yield from _wrapped("for name in (", [f'"{path}"' for path in paths], "):")
+            yield "    block = model.get_submodule(name)"
+            yield f"    block.forward = {name}.__get__(block)"
+
+
+def _written(forward: object) -> str:
+    """The text of a `forward` that torch.fx wrote, in which a gate that is shut gives what was to be added to."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(forward)))  # type: ignore[arg-type]
+
+    class Shut(ast.NodeTransformer):
+        def visit_Call(self, node: ast.Call) -> ast.AST:
+            self.generic_visit(node)
+            return node.args[1] if ast.unparse(node.func).startswith("self.residual_") else node
+
+    return ast.unparse(Shut().visit(tree))
+
+
+def _wrapped(start: str, items: list[str], end: str) -> Iterator[str]:
+    """`start` item, item, … `end` on lines of bearable length."""
+    if len(items) == 1:
+        items = [f"{items[0]},"]
+    line = f"{start}{', '.join(items)}{end}"
+    if len(line) <= 100:
+        yield line
+        return
+    yield start
+    for line in textwrap.wrap(", ".join(items), 90, break_long_words=False):
+        yield f"    {line.rstrip(',')},"
+    yield end
+
+
+def _put(paths: list[str], made: str) -> Iterator[str]:
+    if paths == [""]:
+        yield f"model = {made}"
+    elif len(paths) == 1:
+        yield f'model.set_submodule("{paths[0]}", {made})'
+    else:
+        yield f"shared = {made}"
+        for path in paths:
+            yield f'model.set_submodule("{path}", shared)'

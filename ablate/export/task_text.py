@@ -1,0 +1,122 @@
+"""How a task's outputs are judged, as text: its target, the loss of an example, the metrics of a split."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ablate.export.bundle import Bundle
+from ablate.export.call_text import call_text
+from ablate.export.packing_text import unpacking
+from ablate.export.plain_metrics import FUNCTIONS, LOSS
+from ablate.records.errors import InputError
+from ablate.tasks.custom_metrics import is_torchmetric
+from ablate.tasks.task import Task
+
+METRICS = "ablate.export.plain_metrics"
+EXAMPLE_LOSS = {
+    "classification": ("ablate.tasks.criteria.classification", "example_loss"),
+    "regression": ("ablate.tasks.criteria.regression", "example_loss"),
+    "multilabel": ("ablate.tasks.criteria.multilabel", "example_loss"),
+    "token_classification": (METRICS, "example_loss_of_tokens"),
+    "language_modelling": (METRICS, "example_loss_of_tokens"),
+    "segmentation": (METRICS, "example_loss_of_pixels"),
+}
+
+
+class TaskText:
+    """What a script says of the task. Everything that it uses is put into `bundle` at once."""
+
+    def __init__(self, task: Task, bundle: Bundle) -> None:
+        self.task, self.bundle = task, bundle
+        self.left_out: list[str] = []
+        self._unpacked: dict[str, str] = {}
+        if task.loss is None:
+            self.example_loss = f"{bundle.add(*EXAMPLE_LOSS[task.criterion])}(outputs, target)"
+            loss = bundle.add(METRICS, LOSS[task.criterion])
+            self.split_loss = f"{loss}({{outputs}}, {{y}})"
+        else:
+            self.example_loss, self.split_loss = self._own_loss()
+        self.metrics = self._metrics()
+
+    def _own_loss(self) -> tuple[str, str]:
+        name = self.bundle.free_name("own_loss", "")
+        function = call_text(self.bundle, self.task.loss, "the loss")
+        given = self._users_form("outputs", "target")
+        size = self.task.batch_size
+        self.bundle.parts.append(
+            f"def {name}(outputs: Tensor, target: Tensor) -> Tensor:\n"
+            f'    """The task\'s own loss of a batch `[B, …]`: `[B]`, or the mean."""\n'
+            f"    losses: Tensor = {function}({given})\n"
+            f"    return losses"
+        )
+        mean = self.bundle.free_name("own_mean_loss", "")
+        self.bundle.parts.append(
+            f"def {mean}(outputs: Tensor, y: Tensor) -> float:\n"
+            f'    """Over a whole split: the batches\' means, weighted by their examples."""\n'
+            f"    parts = zip(outputs.split({size}), y.split({size}))\n"
+            f"    return float(sum({name}(own, target).mean().double() * len(target) for own, target in parts) / len(y))"
+        )
+        return f"{name}(outputs[0], target[0])[None]", f"{mean}({{outputs}}, {{y}})"
+
+    def _users_form(self, outputs: str, target: str) -> str:
+        """The arguments of a function of the user's: outputs and targets as the model gives them and the data have them."""
+        loss = self.task.evaluation.loss
+        if loss is None:
+            return f"{outputs}, {target}"
+        shaped = f"{outputs}.reshape(len({outputs}), *{loss.shape!r})"
+        if loss.outputs is not None:
+            shaped = f"{self._function('nested_outputs', loss.outputs)}({outputs})"
+        if loss.targets is not None:
+            target = f"{self._function('nested_targets', loss.targets)}({target})"
+        return f"{shaped}, {target}"
+
+    def _function(self, name: str, packing: Any) -> str:
+        if name not in self._unpacked:
+            self._unpacked[name] = self.bundle.free_name(name, "")
+            self.bundle.imported("typing", "Any")
+            self.bundle.parts.append(unpacking(self._unpacked[name], packing))
+        return self._unpacked[name]
+
+    def _metrics(self) -> dict[str, str]:
+        """Metric -> an expression of `outputs` and `y`, of a split; the study's first, then the loss."""
+        wanted = self.task.metric.rpartition("/")[2]
+        known = FUNCTIONS[self.task.criterion]
+        found = {}
+        for name in dict.fromkeys((wanted, *list(known)[:1])):
+            if name in known:
+                found[name] = f"{self.bundle.add(METRICS, known[name])}(outputs, y)"
+            elif name in self.task.metrics:
+                function = self.task.metrics[name].function
+                if is_torchmetric(function):
+                    self.left_out.append(
+                        f"the metric '{name}' is a torchmetrics object, which the script does without"
+                    )
+                    continue
+                try:
+                    called = call_text(self.bundle, function, f"the metric '{name}'")
+                except InputError as error:
+                    self.left_out.append(f"the metric '{name}' is left out: {error}")
+                    continue
+                found[name] = f"float({called}({self._users_form('outputs', 'y')}))"
+            elif name not in ("loss", "log_loss"):
+                self.left_out.append(f"the metric '{name}' is not among those that the script measures")
+        return found
+
+    def lines(self) -> dict[str, Any]:
+        """The template's values."""
+        loss = self.split_loss.format(outputs="outputs", y="y")
+        classes, criterion = self.task.classes, self.task.criterion
+        one_hot = criterion == "classification" and self.task.loss is None
+        counts = "None" if classes is None else f"y.bincount(minlength={classes}).float()"
+        return {
+            "target": f"nn.functional.one_hot(y, {classes}).float()" if one_hot else "y",
+            "counts": counts,
+            "validation_loss": self.split_loss.format(
+                outputs='predicted(scored, data["validation_x"])', y='data["validation_y"]'
+            ),
+            "splits": ", ".join(f'"{name}"' for name in self.task.splits if name != "train") + ",",
+            "metrics": [
+                *(f'metrics[f"{{split}}/{name}"] = {text}' for name, text in self.metrics.items()),
+                f'metrics[f"{{split}}/loss"] = {loss}',
+            ],
+        }

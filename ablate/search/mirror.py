@@ -1,0 +1,95 @@
+"""The trials of a search in a storage of Optuna's, for its dashboard and its plots. Only Optuna's documented functions are used.
+
+The ledger stays the source of truth: the storage is a copy, which may be deleted, and nothing is read back from it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial, TrialState
+
+from ablate.records.recipe import Recipe
+from ablate.records.run import Outcome, Result
+from ablate.records.trick import Value
+from ablate.search.dimension import Dimension
+from ablate.search.samplers import distribution
+from ablate.search.space import NONE
+
+RUN = "run"
+"""The attribute of a trial that holds the identity of its run."""
+Trial = tuple[int, str, Recipe, Result]
+"""(number, the run's identity, recipe, result)"""
+
+
+def mirror(path: Path, name: str, trials: Iterable[Trial], space: Sequence[Mapping[str, Any]], *, metric: str, higher: bool) -> int:  # fmt: skip
+    """Add `trials` that the study `name` of the SQLite storage `path` lacks; it is made if need be. The number of its trials.
+
+    `space`: the dimensions as the ledger's fact "search" has them.
+    """
+    dimensions = [_dimension(found) for found in space]
+    study = optuna.create_study(
+        storage=f"sqlite:///{path}", study_name=name, direction="maximize" if higher else "minimize",
+        load_if_exists=True,
+    )  # fmt: skip
+    study.set_metric_names([metric])
+    known = {trial.user_attrs.get(RUN) for trial in study.get_trials(deepcopy=False)}
+    new = [trial for trial in trials if trial[1] not in known]
+    study.add_trials([_frozen(trial, dimensions, metric) for trial in new])
+    return len(known) + len(new)
+
+
+def _dimension(found: Mapping[str, Any]) -> Dimension:
+    values: dict[str, Any] = {field.name: found[field.name] for field in fields(Dimension)}
+    return Dimension(**{**values, "choices": tuple(found["choices"])})
+
+
+def _frozen(trial: Trial, dimensions: Sequence[Dimension], metric: str) -> FrozenTrial:
+    number, identity, recipe, result = trial
+    params: dict[str, Value] = {}
+    distributions: dict[str, BaseDistribution] = {}
+    for dim in dimensions:
+        value = _value(dim, recipe)
+        if value is None or (dim.choices and not dim.contains(value)):
+            continue  # the trick is off, or the choice is of an earlier space
+        params[dim.name], distributions[dim.name] = value, _widened(dim, value)
+    value = result.metrics.get(metric)
+    finite = value is not None and math.isfinite(value)
+    state = TrialState.FAIL
+    if result.outcome is Outcome.PRUNED:
+        state = TrialState.PRUNED
+    elif result.outcome is Outcome.COMPLETE and finite:
+        state = TrialState.COMPLETE
+    curve = {epoch: one for epoch, one in enumerate(result.curves.get(metric, ()), 1) if math.isfinite(one)}
+    return optuna.trial.create_trial(
+        state=state, value=value if finite and state is not TrialState.FAIL else None, params=params, distributions=distributions,
+        intermediate_values=curve,
+        user_attrs={RUN: identity, "trial": number, "outcome": str(result.outcome), "recipe": recipe.to_dict(), "seconds": result.seconds},
+    )  # fmt: skip
+
+
+def _value(dim: Dimension, recipe: Recipe) -> Value | None:
+    """The recipe's value of a dimension; None where its trick is off."""
+    trick, _, parameter = dim.name.partition(".")
+    if parameter:
+        return recipe[trick].get(parameter) if trick in recipe else None
+    if dim.choices[0] is False:
+        return dim.name in recipe
+    return next((choice for choice in dim.choices if choice in recipe), NONE)
+
+
+def _widened(dim: Dimension, value: Value) -> BaseDistribution:
+    """The distribution of a dimension; with a range that holds `value`, where a trial is of a wider space."""
+    found = distribution(dim)
+    if dim.contains(value) or not isinstance(value, int | float):
+        return found
+    if isinstance(found, IntDistribution):
+        return IntDistribution(min(found.low, int(value)), max(found.high, int(value)), log=found.log)
+    assert isinstance(found, FloatDistribution)
+    return FloatDistribution(min(found.low, value), max(found.high, value), log=found.log)

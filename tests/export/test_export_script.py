@@ -1,0 +1,222 @@
+"""Exported scripts come to what ablate comes to, over random recipes of the whole catalogue and over people's own models."""
+
+from __future__ import annotations
+
+import functools
+import sys
+
+import pytest
+import torch
+from script_runs import check_same, imported, recipes
+from torch import nn
+
+from ablate.catalogue.registry import registry
+from ablate.export.script import script_of
+from ablate.records.errors import InputError
+from ablate.records.recipe import Recipe
+from ablate.records.run import Run
+from ablate.tasks.task import Task
+from ablate.testing import combinable
+from ablate.trick_suite import suite
+
+SEED = 20
+
+
+TEN = 10
+
+
+@functools.cache
+def cases():
+    """Random recipes, until every trick that applies to images has been in one."""
+    checks = suite()
+    context = checks.contexts["images"]
+    return recipes(combinable(checks, context), checks.catalogue, SEED)
+
+
+@pytest.mark.parametrize("number", range(TEN))
+def test_a_random_recipe_trains_to_the_same_metrics(number, tmp_path):
+    check_same(suite().contexts["images"].task, cases()[number], tmp_path)
+
+
+@pytest.mark.slow_oracle
+def test_the_rest_of_the_recipes_that_hold_every_trick_too(tmp_path):
+    for number, recipe in enumerate(cases()[TEN:]):
+        check_same(suite().contexts["images"].task, recipe, folder_in(tmp_path, str(number)))
+
+
+def test_the_random_recipes_hold_every_trick_that_applies():
+    wanted = {trick.name for trick in combinable(suite(), suite().contexts["images"])}
+    assert {name for recipe in cases() for name in recipe} == wanted
+    ten = {name for recipe in cases()[:TEN] for name in recipe}
+    assert len(wanted - ten) < 10
+    assert len(wanted) > 60
+
+
+@pytest.mark.parametrize("name", ["residual", "weight_norm"])
+def test_what_a_model_holds_is_taken_out_and_replaced(name, tmp_path):
+    """Norms, dropout, skips and weight norms of the model's own: in place, taken out, and another in their stead."""
+    checks = suite()
+    context = checks.holding[name]
+    tricks = {trick.name for trick in combinable(checks, context)}
+    base = {"adam": {"lr": 0.003}}
+    check_same(context.task, base, folder_in(tmp_path, "as it is"))
+    out = [
+        one for one in ("remove_norm", "remove_skip", "remove_dropout", "remove_weight_norm") if one in tricks
+    ]
+    check_same(context.task, {**base, **{one: {} for one in out}}, folder_in(tmp_path, "taken out"))
+    others = [one for one in ("group_norm", "dropout", "activation") if one in tricks]
+    check_same(context.task, {**base, **{one: {} for one in others}}, folder_in(tmp_path, "replaced"))
+
+
+@pytest.mark.parametrize("name", ["table", "regression"])
+def test_other_criteria(name, tmp_path):
+    check_same(suite().contexts[name].task, {"momentum": {"lr": 0.02}, "cosine": {}, "ema": {}}, tmp_path)
+
+
+def folder_in(path, name):
+    folder = path / name
+    folder.mkdir()
+    return folder
+
+
+WIDTH = 6
+NOISE = torch.randn(64, 5, generator=torch.Generator().manual_seed(1))
+LABELS = (NOISE[:, 0] > 0).long()
+TOKENS = (NOISE.abs() * 7).long().clamp(max=9)
+
+
+def rooted(x):
+    return torch.nn.functional.relu(x) ** 0.5 + 0.1 * x
+
+
+class Block(nn.Module):
+    """What people write: constants and functions of the file, dropout, an attribute that a layer is read by."""
+
+    scale = 2.0
+
+    def __init__(self, width=WIDTH):
+        super().__init__()
+        self.first, self.last = nn.Linear(5, width), nn.Linear(width, 2)
+        self.drop = nn.Dropout(0.2)
+
+    def forward(self, x):
+        assert self.first.weight.shape[1] == x.shape[1]
+        return self.last(self.drop(torch.tanh(self.first(x)) * self.scale))
+
+
+class Encoder(nn.Module):
+    """A dictionary of inputs, attention with dropout of torch's own generator, several outputs."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(10, 8)
+        self.layer = nn.TransformerEncoderLayer(8, 2, 16, 0.1, batch_first=True)
+        self.head = nn.Linear(8, 2)
+
+    def forward(self, ids, keep):
+        h = self.layer(self.embedding(ids), src_key_padding_mask=~keep)
+        return {"logits": self.head((h * keep[..., None]).sum(1)), "hidden": h}
+
+
+def squared_hinge(outputs, targets):
+    sign = 2.0 * targets - 1
+    return (1 - sign * (outputs[:, 1] - outputs[:, 0])).clamp(min=0) ** 2
+
+
+def share_right(outputs, targets):
+    return (outputs.argmax(1) == targets).float().mean()
+
+
+def task(model, x=NOISE, y=LABELS, **more):
+    parts = [slice(0, 40), slice(40, 52), slice(52, 64)]
+    pick = (
+        (lambda part: {k: v[part] for k, v in x.items()}) if isinstance(x, dict) else (lambda part: x[part])
+    )
+    train, validation, test = ((pick(part), y[part]) for part in parts)
+    return Task(model, train, validation, test, name="own", batch_size=8, **more)
+
+
+SIMPLE = {"adamw": {"lr": 0.01}, "clip_norm": {}}
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        Block,
+        lambda: Block(7),
+        functools.partial(Block, width=9),
+        lambda: nn.Sequential(nn.Linear(5, WIDTH), nn.ReLU(), nn.LazyLinear(2)),
+    ],
+    ids=["class", "lambda", "partial", "lazy"],
+)
+def test_a_model_of_one_s_own(model, tmp_path):
+    script = check_same(task(model), {**SIMPLE, "weight_norm": {}, "l1": {}}, tmp_path)
+    assert "from ablate" not in script.text
+
+
+def test_a_loss_and_a_metric_of_one_s_own(tmp_path):
+    own = task(
+        Block, loss=squared_hinge, criterion="classification", metrics={"right": (share_right, "maximize")},
+        metric="right",
+    )  # fmt: skip
+    script = check_same(own, SIMPLE, tmp_path)
+    assert "def squared_hinge(" in script.text
+    assert "validation/right" not in script.left_out
+
+
+def test_nested_inputs_attention_and_several_outputs(tmp_path):
+    x = {"ids": TOKENS, "keep": TOKENS >= 0}
+    check_same(task(Encoder, x), {**SIMPLE, "label_smoothing": {}, "dropout": {"p": 0.3}}, tmp_path)
+
+
+def test_tokens_with_some_that_do_not_count(tmp_path):
+    tags = torch.where(TOKENS % 4 == 3, -100, TOKENS % 3)
+    own = task(
+        lambda: nn.Sequential(nn.Embedding(10, 8), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3)),
+        TOKENS, tags, criterion="token_classification",
+    )  # fmt: skip
+    check_same(own, SIMPLE, tmp_path)
+
+
+def test_an_optimizer_class_of_torch(tmp_path):
+    from ablate.catalogue.own_tricks import own_tricks, using_tricks
+
+    with using_tricks(own_tricks(["torch.optim.Rprop"])):
+        script = check_same(task(Block), {"torch_rprop": {"lr": 0.001}, "cosine": {}}, tmp_path)
+    assert "Rprop(trained" in script.text
+
+
+def test_a_trick_of_one_s_own(tmp_path):
+    from ablate.catalogue.own_tricks import own_tricks, using_tricks
+
+    file = tmp_path / "halved.py"
+    file.write_text(
+        '"""Halves every gradient.\n\n    g ← g / 2\n\nLineage: none.\n"""\n'
+        "from ablate.records.trick import Claim, Source, Trick\n\nSHARE = 0.5\n\n\n"
+        "def gradient(gradients, weights, p):\n    return gradients.like(gradients.flat * SHARE)\n\n\n"
+        'TRICK = Trick(name="halved", title="Half", seam="gradient", claims=(Claim("accuracy", "same", "nothing", Source("n", "n", 2026)),))\n'
+    )
+    with using_tricks(own_tricks([str(file)])):
+        script = check_same(task(Block), {**SIMPLE, "halved": {}}, folder_in(tmp_path, "run"))
+    assert "SHARE = 0.5" in script.text
+
+
+def test_what_cannot_be_written_out_is_told_in_a_line():
+    held = nn.Linear(5, 2)
+
+    def made():
+        return nn.Sequential(held, nn.Linear(2, 2))
+
+    recipe = Recipe.of(registry(), SIMPLE)
+    with pytest.raises(
+        InputError, match="the model uses 'held' of the function around it, which is a Linear"
+    ):
+        script_of(task(made), Run("own", recipe, 0, 1))
+
+
+def test_only_torch_is_imported():
+    assert imported("from __future__ import annotations\nimport numpy as np\nfrom torch import nn\n") == {
+        "numpy",
+        "torch",
+    }
+    assert "torch" not in sys.stdlib_module_names

@@ -1,0 +1,200 @@
+"""`ablate export` and `ablate dashboard` on a tiny study that was really run."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import optuna
+import pytest
+from safetensors import safe_open
+
+import ablate
+from ablate.api.dashboard import mirrored
+from ablate.api.exporting import export_study
+from ablate.export.ablation_text import ablation
+from ablate.ledger.store import Ledger
+from ablate.records.errors import InputError
+from ablate.report.collect import collect
+
+TASK = """
+import torch
+from torch import nn
+from ablate.tasks.task import Task
+
+HIDDEN = 8
+generator = torch.Generator().manual_seed(1)
+x = torch.randn(100, 4, generator=generator)
+y = (x[:, 0] + 0.5 * x[:, 1] > 0).long()
+
+
+class Net(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Linear(4, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 2))
+
+
+task = Task(model=Net, train=(x, y), epochs=2, batch_size=16)
+"""
+STUDY = """task = "own.py:task"
+[baseline]
+optimizer = { name = "momentum", lr = 0.1 }
+[space]
+include = ["dropout", "weight_decay", "placebo"]
+[search]
+trials = 4
+[rank]
+design = "screening"
+waves = 1
+[confirm]
+seeds = 2
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("export")
+    (folder / "own.py").write_text(TASK)
+    (folder / "small.toml").write_text(STUDY)
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        ablate.study(
+            "small.toml",
+            stages=["search", "rank", "confirm", "report"],
+            executor="inline",
+            device="cpu",
+            quiet=True,
+        )
+    finally:
+        os.chdir(before)
+    return folder
+
+
+@pytest.fixture
+def here(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(str(folder))
+    return folder
+
+
+def test_the_winner_as_a_script_that_needs_torch_alone(here):
+    done = export_study("small.toml")
+    assert set(done.files) == {"script", "recipe", "weights", "text"}
+    assert done.notes == []
+    script = here / "reports/small/export/train.py"
+    clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    code = (
+        "import sys, runpy; sys.modules['ablate'] = sys.modules['numpy.core'] = None;"
+        f"runpy.run_path({str(script)!r}, run_name='__main__')"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-I", "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=clean,
+        cwd=here.parent,
+    )
+    assert ran.returncode == 0, ran.stderr
+    metrics = json.loads(ran.stdout[ran.stdout.index("{") :])
+    with Ledger.open(here / "studies/small.db", write=False) as ledger:
+        entry = ledger.get(done.run)
+    assert entry is not None
+    assert metrics["validation/loss"] == pytest.approx(entry.result.metrics["validation/loss"], rel=1e-4)
+    assert metrics["test/accuracy"] == pytest.approx(entry.result.metrics["test/accuracy"], abs=0.051)
+    assert f"{entry.result.metrics['validation/loss']:.6g}" in script.read_text()
+    with (here / "reports/small/export/recipe.toml").open("rb") as file:
+        assert tomllib.load(file) == entry.run.recipe.to_dict()
+    with safe_open(here / "reports/small/export/weights.safetensors", "pt") as weights:
+        assert {name for name in weights.keys() if name.endswith("weight")}  # noqa: SIM118 - it is no mapping
+    restored = ablate.load("reports/small/export/weights.safetensors")
+    assert restored is not None
+
+
+def test_the_ablation_as_a_paragraph_and_two_tables(here):
+    with Ledger.open(here / "studies/small.db", write=False) as ledger:
+        data = collect(ledger)
+    text = ablation(data)
+    rows = data.ranking[data.ranking["estimand"] == "average"]
+    assert len(text.rows) == len(rows[rows["metric"] == data.metric])
+    markdown, latex = text.markdown(), text.latex()
+    assert markdown.count("\n| ") == len(text.rows) + 1
+    assert latex.count(r"\\") == len(text.rows) + 1
+    assert "placebo" in markdown
+    assert "weight\\_decay" in latex
+    assert not re.search(r"(?<!\\)[%_&#](?![^\n]*\\\\)", latex.partition(r"\begin{tabular}")[0])
+    assert latex.isascii(), [letter for letter in latex if ord(letter) > 127]
+    best = rows.sort_values("effect", ascending=False).iloc[0]
+    assert str(best["trick"]) in text.rows[0][0]
+
+
+def test_before_a_ranking_there_is_no_text(here):
+    ablate.study(
+        "small.toml", name="searched", stages=["search"], executor="inline", device="cpu", quiet=True
+    )
+    with pytest.raises(InputError, match="nothing has been ranked"):
+        export_study("small.toml", ["text"], name="searched")
+    assert not (here / "reports/searched").exists()
+    done = export_study("small.toml", ["text", "recipe", "script", "weights"], name="searched")
+    assert "text" not in done.files
+    assert any("nothing has been ranked" in line for line in done.notes)
+
+
+def test_a_study_of_objects_is_exported_from_python(here):
+    from own import Net, x, y
+
+    study = ablate.study(
+        model=Net, data=(x, y), trials=2, stages=["search"], executor="inline", device="cpu", quiet=True, epochs=1, name="objects",
+        baseline={"optimizer": {"name": "momentum", "lr": 0.1}}, space={"include": ["dropout", "weight_decay"]},
+    )  # fmt: skip
+    done = study.export("script", "recipe")
+    assert set(done.files) == {"script", "recipe"}
+    assert "class Net(nn.Sequential):" in Path(done.files["script"][0]).read_text()
+    with pytest.raises(InputError, match="does not hold the task"):
+        ablate.load_study("objects").export()
+
+
+def test_other_bad_input_is_a_line(here):
+    with pytest.raises(InputError, match="did you mean 'script'"):
+        export_study("small.toml", ["scrip"])
+    with pytest.raises(InputError, match="there is no ledger"):
+        export_study("own.py:task")
+
+
+def test_the_dashboard_s_storage_has_the_trials(here):
+    path = here / "mirror.sqlite"
+    done = [mirrored(here / "studies/small.db", path) for _ in range(2)][-1]
+    assert done.trials == 4
+    study = optuna.load_study(study_name="small", storage=done.storage)
+    with Ledger.open(here / "studies/small.db", write=False) as ledger:
+        entries = {entry.trial: entry for entry in ledger.entries("search")}
+        metric = ledger.fact("study")["metric"]
+    assert study.direction is optuna.study.StudyDirection.MAXIMIZE
+    assert study.metric_names == [metric]
+    for trial in study.trials:
+        entry = entries[trial.user_attrs["trial"]]
+        if trial.state is optuna.trial.TrialState.COMPLETE:
+            assert trial.value == entry.result.metrics[metric]
+        assert trial.params["dropout"] == ("dropout" in entry.run.recipe)
+        if "dropout" in entry.run.recipe:
+            assert trial.params["dropout.p"] == entry.run.recipe["dropout"]["p"]
+        assert list(trial.intermediate_values.values()) == list(entry.result.curves[metric])
+
+
+def test_optuna_dashboard_serves_it(here):
+    dashboard = pytest.importorskip("optuna_dashboard", reason="optuna-dashboard is not installed")
+    done = mirrored(here / "studies/small.db", here / "served.sqlite")
+    app = dashboard.wsgi(done.storage)
+    said: list[str] = []
+    environ = {
+        "REQUEST_METHOD": "GET", "PATH_INFO": "/api/studies", "SERVER_NAME": "x", "SERVER_PORT": "1", "SERVER_PROTOCOL": "HTTP/1.1",
+        "QUERY_STRING": "", "wsgi.url_scheme": "http", "wsgi.input": None, "wsgi.errors": sys.stderr,
+    }  # fmt: skip
+    body = b"".join(app(environ, lambda status, headers, *rest: said.append(status)))
+    assert said == ["200 OK"]
+    assert json.loads(body)["study_summaries"][0]["study_name"] == "small"
