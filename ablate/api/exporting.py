@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ablate.api.export_opened import FOLDER
+from ablate.api.stages import with_tricks
 from ablate.catalogue.own_tricks import NONE, using_tricks
 from ablate.catalogue.registry import registry
 from ablate.export.files import NEEDS_TASK, Exported, check_kinds, export
@@ -16,11 +18,7 @@ from ablate.study.recipes import read_recipe
 from ablate.study.resume import Opened, Options, find, with_choices
 
 if TYPE_CHECKING:
-    from ablate.api.result import Study
     from ablate.tasks.task import Task
-
-FOLDER = "export"
-"""Of a study's report."""
 
 
 def export_study(
@@ -40,8 +38,6 @@ def export_study(
     given: the study's name, its file, or a task. recipe: the path of another recipe than the recommended one. seed: of the run.
     Raises InputError for a study without a ledger, a recipe or a task that can be loaded.
     """
-    from ablate.api.stages import with_tricks
-
     chosen = check_kinds(kinds)
     options = Options(studies=studies, reports=reports, name=name, tricks=tricks)
     opened = _opened(given, options, needed=bool(NEEDS_TASK & set(chosen)))
@@ -63,27 +59,6 @@ def export_study(
         return export(
             ledger, reports / called / FOLDER, chosen, load_task=load_task, seed=seed, say=say,
             recipe=read_recipe(recipe, registry()) if recipe else None,
-        )  # fmt: skip
-
-
-def export_opened(study: Study, kinds: Sequence[str], say: Callable[[str], None]) -> Exported:
-    """`export_study` of a study that was run in this program, whose task may be an object. Raises InputError."""
-    chosen = check_kinds(kinds)
-    opened, options = study.opened, study.options or Options()
-    if opened is None and NEEDS_TASK & set(chosen):
-        raise InputError(
-            f"the study '{study.name}' was loaded from its ledger, which does not hold the task",
-            hint='export it by the command line, or name other kinds: study.export("recipe", "text")',
-        )
-
-    def load_task() -> Task:
-        assert opened is not None
-        return with_choices(opened)
-
-    with using_tricks(NONE if opened is None else opened.tricks):
-        return export(
-            options.studies / f"{study.name}.db", options.reports / study.name / FOLDER, chosen,
-            load_task=load_task, say=say,
         )  # fmt: skip
 
 

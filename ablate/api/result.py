@@ -115,9 +115,10 @@ class Study:
         `kinds`: of "script", "recipe", "weights", "text" (all four if none is named), "parquet", "mlflow", "wandb", "tensorboard".
         Returns the paths by kind (`.files`), and notes on what is left out (`.notes`). Raises InputError.
         """
-        from ablate.api.exporting import export_opened
+        from ablate.api.export_opened import export_opened
+        from ablate.study.resume import Options
 
-        return export_opened(self, kinds, say)
+        return export_opened(self.name, self.opened, self.options or Options(), kinds, say)
 
     def plot_ranking(self, ax: Axes | None = None, estimand: str = "") -> Axes:
         """Draw the effects of one estimand with their intervals, best on top (matplotlib); a new figure without `ax`.
