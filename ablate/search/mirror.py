@@ -38,7 +38,7 @@ def mirror(path: Path, name: str, trials: Iterable[Trial], space: Sequence[Mappi
         storage=f"sqlite:///{path}", study_name=name, direction="maximize" if higher else "minimize",
         load_if_exists=True,
     )  # fmt: skip
-    study.set_metric_names([metric])
+    study.set_user_attr("metric", metric)
     known = {trial.user_attrs.get(RUN) for trial in study.get_trials(deepcopy=False)}
     new = [trial for trial in trials if trial[1] not in known]
     study.add_trials([_frozen(trial, dimensions, metric) for trial in new])

@@ -175,7 +175,7 @@ def test_the_dashboard_s_storage_has_the_trials(here):
         entries = {entry.trial: entry for entry in ledger.entries("search")}
         metric = ledger.fact("study")["metric"]
     assert study.direction is optuna.study.StudyDirection.MAXIMIZE
-    assert study.metric_names == [metric]
+    assert study.user_attrs["metric"] == metric
     for trial in study.trials:
         entry = entries[trial.user_attrs["trial"]]
         if trial.state is optuna.trial.TrialState.COMPLETE:
