@@ -33,10 +33,12 @@ class TorchNorm:
 
     @property
     def training(self) -> bool:
+        """Whether the layer is in training mode."""
         return self.layer.training
 
     @property
     def channels(self) -> int:
+        """Number of channels, the last dimension of the weight."""
         weight: Tensor = self.layer.weight  # type: ignore[assignment]
         return weight.shape[-1]
 

@@ -49,6 +49,7 @@ class Head:
         return lambda row, column: (self.args[name], self.code.isum(self.y, self.code.imul(row, self.model), column))  # fmt: skip
 
     def scores(self) -> Callable[[Count, Count], Place]:
+        """The matrix of attention weights that is saved for the backward pass."""
         return lambda row, column: (self.args["saved"], self.code.isum(self.saved, self.code.imul(row, self.tokens), column))  # fmt: skip
 
     def scratch(self, start: int, columns: int) -> Callable[[Count, Count], Place]:

@@ -33,6 +33,7 @@ def relu6(layer: nn.ReLU6, x: Tensor) -> Tensor:
 
 @register_stacked(nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.ELU, nn.SELU, nn.Mish, nn.Hardswish, nn.Softplus)
 def smooth(layer: nn.Module, x: Tensor) -> Tensor:
+    """Stacked rule of the smooth activations: all lanes at once if each rounds as alone, otherwise lane by lane."""
     if getattr(layer, "inplace", False):
         x = x.clone()
     if vectorises_alike(x):

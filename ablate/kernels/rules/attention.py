@@ -114,6 +114,7 @@ def _is_tokens(encoder: nn.TransformerEncoder, x: Tensor) -> bool:
 
 @register_stacked(nn.TransformerEncoder, fits=_is_tokens)
 def encoder(encoder: nn.TransformerEncoder, x: Tensor) -> Tensor:
+    """Stacked rule of `nn.TransformerEncoder`: layer after layer."""
     for layer in encoder.layers:
         x = stacked(layer, x)
     return x if encoder.norm is None else stacked(encoder.norm, x)

@@ -17,6 +17,7 @@ from ablate.kernels.torch_norms import BATCH_NORMS, TORCH_NORMS, count_batch, to
     *TORCH_NORMS, nn.BatchNorm3d, nn.RMSNorm, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.Softmax, nn.LogSoftmax,
 )  # fmt: skip
 def by_lane(layer: nn.Module, x: Tensor) -> Tensor:
+    """Stacked rule of layers that torch runs lane by lane."""
     binding = binding_of(layer)
     held = binding.held()
     outputs = []
@@ -28,6 +29,7 @@ def by_lane(layer: nn.Module, x: Tensor) -> Tensor:
 
 @register_compiled(*TORCH_NORMS)
 def compiled_norm(layer: nn.Module, eager: Eager) -> list[LayerOp]:
+    """Compiled rule of torch's own norm layers."""
     norm = torch_norm(layer)
     if norm is None:
         return [LayerOp(eager)]
