@@ -44,6 +44,7 @@ def torch_dropout(layer: nn.Dropout, x: Tensor) -> Tensor:
 
 @register_compiled(*DROPOUTS)
 def compiled_torch_dropout(layer: nn.Dropout, eager: Eager) -> list[LayerOp]:
+    """Compiled rule of torch's dropout layers that drop nothing: no ops."""
     return [LayerOp(eager)] if layer.training and layer.p > 0 else []
 
 
