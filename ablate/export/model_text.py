@@ -35,7 +35,7 @@ class Surgery:
     fresh: nn.Module
     run: Run
     catalogue: Registry
-    _sites: bool = field(default=False, init=False)
+    _sites: set[str] = field(default_factory=set, init=False)
 
     def lines(self, bundle: Bundle) -> Iterator[str]:
         """Statements that change the variable `model`; what they use is put into `bundle`. Raises InputError."""
@@ -70,6 +70,20 @@ class Surgery:
                 if parameter is not None:
                     known[id(parameter)] = f"{expression}.{name}"
         return known
+
+    def name_in_script(self, name: str) -> str:
+        """The script's name of one of the user's parameters; "" for one whose layer is gone. After `lines`."""
+        path, _, parameter = name.rpartition(".")
+        for outer in (path, *(path[:end] for end, letter in enumerate(path) if letter == ".")):
+            module = self.net._replaced.get(outer)
+            if isinstance(module, Switch):
+                if module.picked:
+                    return ""
+            elif (module is not None and not isinstance(module, Site)) or (
+                isinstance(module, Site) and isinstance(module.layer, Switch) and module.layer.picked
+            ):
+                return ""
+        return f"{path}.layer.{parameter}" if path in self._sites else name
 
     def _attention(self) -> Iterator[str]:
         changed = dict(self.net.module.named_modules())
@@ -113,7 +127,7 @@ class Surgery:
             layer = text.of(site.layer)
         if not (any(parts.values()) or dead_bias or skip):
             return layer if replaced else ""
-        self._sites = True
+        self._sites.add(site.path)
         name = text.bundle.add(PLAIN, "Site")
         given = [f"{key}=[{', '.join(own)}]" for key, own in parts.items() if own]
         given += [f"{key}=True" for key, on in (("dead_bias", dead_bias), ("skip", skip)) if on]

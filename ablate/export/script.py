@@ -113,7 +113,9 @@ def script_of(
     with recorded() as calls:
         net = build_net(users_model, run, catalogue, example, surgeries, context.observed, together=False)
     fresh = build_module(task.model, run.seed, example)
-    surgery = list(Surgery(net, calls, users, fresh, run, catalogue).lines(bundle))
+    changes = Surgery(net, calls, users, fresh, run, catalogue)
+    surgery = list(changes.lines(bundle))
+    untrained = tuple(filter(None, map(changes.name_in_script, _untrained(trainer))))
     random_layers = any(isinstance(layer, RandomLayer) for layer in net.module.modules())
     if random_layers:
         names |= {
@@ -128,7 +130,7 @@ def script_of(
     inputs, call, prediction = _wrapped(bundle, wrapping, task, writes=context.probe.writes_input)
     sections.append(_section("The model's layers, and the task", bundle, done))
 
-    loop = LoopText(run, catalogue, bundle, judged, _untrained(trainer))
+    loop = LoopText(run, catalogue, bundle, judged, untrained)
     for name in run.recipe:
         done = len(bundle.parts)
         loop.add(name)

@@ -99,7 +99,7 @@ def to_wandb(runs: Sequence[TrackedRun], study: str, folder: Path) -> Path:
         for epoch, values in sorted(by_epoch.items()):
             begun.log(values, step=epoch)
         begun.summary.update({f"scored/{name}": value for name, value in run.metrics.items()})
-        begun.finish(exit_code=0 if run.status == FINISHED else 1, quiet=True)
+        begun.finish(exit_code=0 if run.status == FINISHED else 1)
     return folder / "wandb"
 
 
@@ -115,7 +115,7 @@ def to_tensorboard(runs: Sequence[TrackedRun], study: str, folder: Path) -> Path
     place = folder / "tensorboard"
     for run in runs:
         own = place / run.stage / run.identity
-        if own.is_dir() and any(os.scandir(own)):
+        if own.is_dir() and any(own.iterdir()):
             continue
         writer = SummaryWriter(str(own))
         for metric, epoch, value in run.points():

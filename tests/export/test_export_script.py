@@ -220,3 +220,22 @@ def test_only_torch_is_imported():
         "torch",
     }
     assert "torch" not in sys.stdlib_module_names
+
+
+class Unused(nn.Module):
+    """Parameters that get no gradient: one is frozen, one is not reached."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.middle, self.last = nn.Linear(5, 6), nn.Linear(6, 6), nn.Linear(6, 2)
+        self.spare = nn.Linear(6, 6)
+        self.middle.weight.requires_grad_(False)
+
+    def forward(self, x):
+        return self.last(torch.relu(self.middle(torch.relu(self.first(x)))))
+
+
+def test_parameters_without_a_gradient_stay_as_they_are(tmp_path):
+    """Weight decay would move them, and dropout gives their layers other names."""
+    tricks = {"momentum": {"lr": 0.05}, "weight_decay": {"decay": 0.1}, "dropout": {"p": 0.2}}
+    check_same(task(Unused), tricks, tmp_path)

@@ -42,10 +42,11 @@ def test_runs_have_settings_finite_metrics_and_curves(runs):
 
 
 def test_a_missing_package_is_told_with_the_extra():
-    with pytest.raises(InputError, match=r"needs the package nothing \(pip install 'ablate\[nothing\]'\)"):
+    with pytest.raises(InputError, match=r"needs the package nothing; pip install 'ablate\[nothing\]'"):
         needed("ablate_no_such_package", "nothing")
 
 
+@pytest.mark.filterwarnings("ignore")  # MLflow's own: what it uses of SQLAlchemy is deprecated
 def test_mlflow_reads_its_store(runs, tmp_path):
     mlflow = pytest.importorskip("mlflow", reason="mlflow-skinny is not installed")
     pytest.importorskip("sqlalchemy")
