@@ -151,6 +151,8 @@ def _trace(module: nn.Module) -> Program | None:
     try:
         with binding.bound(copies):  # in-place writes of `forward` are executed while tracing
             graph = _Tracer().trace(module)
+            if _assigned(module, copies):
+                graph = None
     except UNTRACEABLE:
         graph = None
     finally:
@@ -171,6 +173,15 @@ def _trace(module: nn.Module) -> Program | None:
         if node.users:
             last.setdefault(max(node.users, key=order.__getitem__), []).append(node)
     return Program(graph, last, chains_of(graph))
+
+
+def _assigned(module: nn.Module, copies: Mapping[str, Tensor]) -> bool:
+    """Whether `forward` gave a name that holds a tensor another value: a program has no such side effects."""
+    for name, copy in copies.items():
+        owner, _, own = name.rpartition(".")
+        if getattr(module.get_submodule(owner), own) is not copy:
+            return True
+    return False
 
 
 def _copy(tensor: Tensor, is_parameter: bool) -> Tensor:

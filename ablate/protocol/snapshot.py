@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from ablate.lanes.context import TaskContext
@@ -97,6 +96,8 @@ def evaluation_differs(task: Task, seen: Snapshot, training_loss: float, prior: 
 
 def exchanged_classes(seen: Snapshot) -> list[Finding]:
     """Validation labels become right if classes are exchanged (the best assignment of predicted to true classes)."""
+    from scipy.optimize import linear_sum_assignment
+
     predicted, truth = seen.validation.argmax(1).numpy(), seen.truth.numpy()
     counts = np.zeros((seen.validation.shape[1],) * 2)
     np.add.at(counts, (predicted, truth), 1)

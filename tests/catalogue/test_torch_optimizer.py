@@ -10,7 +10,8 @@ from ablate.catalogue.own_tricks import OwnTricks, catalogue_with, own_tricks, u
 from ablate.catalogue.torch_optimizer import trick_of
 from ablate.lanes.context import TaskContext
 from ablate.records.errors import InputError
-from ablate.testing import Suite, check_lanes_equal_alone, check_resume_is_exact, small_tasks
+from ablate.tasks.tiny_tasks import small_tasks
+from ablate.testing import Suite, check_lanes_equal_alone, check_resume_is_exact
 
 CLASSES = {
     "NAdam": {"momentum_decay": 0.01},

@@ -177,7 +177,7 @@ def test_dealt_out_splits_are_held_where_they_fit():
     expected, _ = stacked(Reader(Rows(noisy), "train"), range(N))
     assert torch.equal(task.validation.x, expected[torch.from_numpy(task.validation.rows)])
     assert not task.dealt, "no run deals anew what is streamed"
-    with pytest.raises(InputError, match="cannot be dealt anew"):
+    with pytest.raises(InputError, match="cannot be split anew"):
         Trainer(context_of(task), [replace(runs(1)[0], seed=RESPLIT | 1)])
 
 
@@ -189,7 +189,8 @@ def test_what_is_done_is_told_and_tricks_of_the_order_do_not_apply():
     assert check(task) == ()
     reasons = applicable(context_of(task), ("balanced_sampling", "data_echoing", "mixup"))
     assert reasons["mixup"] == ""
-    assert reasons["data_echoing"] == reasons["balanced_sampling"] != ""
+    assert "streamed" in reasons["data_echoing"]
+    assert "balanced" in reasons["balanced_sampling"]
     echoing = Recipe.of(registry(), {"momentum": {}, "data_echoing": {}})
     trainer = Trainer(context_of(task), [replace(runs(1)[0], recipe=echoing)])
     with pytest.raises(InputError, match="order of examples that are streamed"):

@@ -180,6 +180,30 @@ def test_a_trace_leaves_the_tensors_that_forward_writes_as_they_were() -> None:
     assert module.count == 0
 
 
+class Averaging(Counting):
+    def forward(self, x: Tensor) -> Tensor:
+        self.count = self.count + 1
+        return self.head(self.body(x)) * self.count
+
+
+class OfAPart(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.part = Counting()
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.part.count = 0.9 * self.part.count
+        return self.part.head(self.part.body(x))
+
+
+@pytest.mark.parametrize("model", [Averaging, OfAPart])
+def test_what_forward_assigns_is_not_lost_in_a_trace(model: type[nn.Module]) -> None:
+    module = model()
+    before = {name: buffer.clone() for name, buffer in module.named_buffers()}
+    assert program_of(module) is None
+    assert all(torch.equal(buffer, before[name]) for name, buffer in module.named_buffers())
+
+
 def test_lazy_layers_get_their_sizes_from_a_batch() -> None:
     def lazy() -> nn.Module:
         return nn.Sequential(nn.LazyLinear(8), nn.LazyBatchNorm1d(), nn.Dropout(), nn.LazyLinear(3))

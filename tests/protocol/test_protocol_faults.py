@@ -209,13 +209,15 @@ def test_labels_without_relation_are_found_on_all_data():
     setup = ground_of(task_of(y=Y[mixed]))
     assert overfit_sample(setup).verdict == "pass"
     step, drops = loss_drop(setup, overfitted=True)
-    assert codes(step) in (["hardly-below-the-prior"], ["falls-slowly"], ["labels-unrelated"])
+    assert set(codes(step)) <= {"hardly-below-the-prior", "falls-slowly", "labels-unrelated"}
+    assert codes(step)
     assert all("labels" in one.advice + one.where for one in step.findings if one.level != "note")
     rates = rates_worth_trying(setup.baseline.rates(), drops, 60)
     step, cells = rate_grid(setup, rates, 6)
     if cells:  # at an early epoch a loss may be below the guess by chance
         step, _ = choose_cell(setup, cells, plan(len(rates), 0, 6, len(rates)))
-    assert codes(step, "fail") == ["no-better-than-a-guess"]
+    assert "no-better-than-a-guess" in codes(step, "fail")
+    assert set(codes(step, "fail")) <= {"no-better-than-a-guess", "labels-unrelated"}
 
 
 def test_sound_labels_pass_the_same_steps():

@@ -106,5 +106,5 @@ def test_the_model_is_looked_at_once(tmp_path):
     context = check_ready(opened, here.options(), ("search",))
     assert context is not None
     with session_of(opened, here.options(), None, context) as session:
-        assert session.context.places is context.places
+        assert session.context.layer_infos is context.layer_infos
     assert check_ready(opened, here.options(), ("report",)) is None
