@@ -70,7 +70,7 @@ def matmul(a: Any, b: Any) -> Any:
         return NotImplemented
     if a.ndim == 3:
         return product(a, b)
-    leading = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    leading = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])  # type: ignore[no-untyped-call]
     a, b = (each.expand(*leading, *each.shape[-2:]).flatten(0, -3) for each in (a, b))
     return product(a, b).view(*leading, a.shape[-2], b.shape[-1])
 
@@ -92,9 +92,9 @@ def attention(
         return NotImplemented
     if scale is None and (y := compiled_attention(query, key, value, causal=is_causal)) is not None:
         return y
-    merged = (tensor.flatten(0, 1) for tensor in each)
-    y = F.scaled_dot_product_attention(*merged, is_causal=is_causal, scale=scale)
-    return torch.unflatten(y, 0, query.shape[:2])
+    q, k, v = (tensor.flatten(0, 1) for tensor in each)
+    y = F.scaled_dot_product_attention(q, k, v, is_causal=is_causal, scale=scale)
+    return y.reshape(*query.shape[:2], *y.shape[1:])
 
 
 MATH: dict[Any, Callable[..., Any]] = {

@@ -147,6 +147,7 @@ def _trace(module: nn.Module) -> Program | None:
     parameters = {name for name, _ in module.named_parameters(remove_duplicate=False)}
     copies = {name: _copy(tensor, name in parameters) for name, tensor in binding.held().items()}
     versions = [copy._version for copy in copies.values()]
+    graph: fx.Graph | None
     calls = count_calls(None)  # a trace is not a forward pass: its draws do not count
     try:
         with binding.bound(copies):  # in-place writes of `forward` are executed while tracing

@@ -63,8 +63,11 @@ def attention_ops(layer: nn.MultiheadAttention) -> list[LayerOp]:
 
     def attended(joint: Tensor) -> Tensor:
         heads = (layer.num_heads, layer.head_dim)
-        query, key, value = (part.unflatten(-1, heads).transpose(2, 3) for part in joint.chunk(3, -1))
-        return attention(query, key, value).transpose(2, 3).flatten(3)
+        query, key, value = (
+            part.reshape(*part.shape[:-1], *heads).transpose(2, 3) for part in joint.chunk(3, -1)
+        )
+        out: Tensor = attention(query, key, value)
+        return out.transpose(2, 3).flatten(3)
 
     def before() -> list[Tensor]:
         return [tensor for tensor in (layer.in_proj_weight, layer.in_proj_bias) if tensor is not None]

@@ -18,8 +18,8 @@ SMALL = 2**14
 def convolution_1d(layer: nn.Conv1d, x: Tensor) -> Tensor:
     """`[K, B, C, T]` -> `[K, B, O, T']`."""
     weight, bias = layer.weight, layer.bias
-    plain = layer.padding_mode == "zeros" and not isinstance(layer.padding, str) and layer.groups == 1
-    if not plain or x.ndim != 4 or weight[0].numel() > SMALL:
+    plain = layer.padding_mode == "zeros" and layer.groups == 1
+    if not plain or isinstance(layer.padding, str) or x.ndim != 4 or weight[0].numel() > SMALL:
         return by_lane(layer, x)
     (size,), (stride,), (padding,), (dilation,) = (
         layer.kernel_size,
