@@ -45,12 +45,14 @@ def test_lr_find_alone_writes_its_report(capsys, here):
     assert (here / "reports" / "tiny" / "lr-find.json").is_file()
 
 
-def test_other_epochs_are_told_what_to_type_and_typing_it_goes_on(capsys, here):
+def test_other_epochs_begin_a_search_anew_and_the_earlier_are_taken_up_again(capsys, here):
     assert ablate(capsys, "study", "small.toml", "--stages", "search", "--epochs", "1", *INLINE).code == 0
     said = ablate(capsys, "study", "small.toml", "--stages", "search", *INLINE)
-    assert said.code == 2
-    assert "type --epochs 1" in said.err
+    assert said.code == 0, said.err
+    assert "small.1-epochs.db" in said.out
+    assert (here / "studies" / "small.1-epochs.db").is_file()
     assert ablate(capsys, "study", "small.toml", "--stages", "search", "--epochs", "1", *INLINE).code == 0
+    assert not (here / "studies" / "small.1-epochs.db").exists()
 
 
 def test_a_report_is_found_by_what_the_study_was_called_by(capsys, here):

@@ -42,7 +42,7 @@ PATIENCE, ENOUGH = 540.0, 0.9
 """Where no budget is given, the race goes on to so many seconds of the stage until this share of the arms is decided."""
 LEAST_SECONDS = 45.0
 """Of the rank stage, whatever the duration of the stages before it."""
-FLOOR = 9
+FLOOR = 6
 """Index of the smallest of LEVELS that is chosen where no budget is given."""
 LEAN_PAIRS = (5, 20)
 """Fewest and most seeds of every recipe in the lean stage and of every rung of the ladder."""
@@ -219,7 +219,8 @@ def after_first_tuning(
 def after_tuning(
     budget: RankBudget, arms: int, seconds_per_run: float | None, workers: int, *, references: int
 ) -> RankBudget:
-    """The budget with the race that the rest of its time allows, by the seconds that a tuning run took.
+    """The budget with the race that the rest of its time allows, by the seconds that a tuning run took. No more pairs than the
+    tuning is worth: they do not narrow the part of an interval that tuning leaves open.
 
     A budget in runs stays as it is.
     """
@@ -228,10 +229,11 @@ def after_tuning(
     seconds = budget.seconds if budget.asked else max(budget.seconds, PATIENCE)
     runs = int(seconds * workers / seconds_per_run)
     least = 0 if budget.asked else LEVELS[FLOOR][1]
+    most = max(pairs for tuning, pairs in LEVELS if tuning.runs <= budget.tuning.runs)
     choices = [
         replace(budget, racing=Racing.up_to(pairs))
         for pairs in dict.fromkeys(n for _, n in LEVELS)
-        if pairs >= least
+        if least <= pairs <= most
     ]
     fitting = next((one for one in choices if expected(one, arms, references) <= runs), choices[-1])
     least_runs = expected(fitting, arms, references)
