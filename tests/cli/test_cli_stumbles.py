@@ -49,7 +49,7 @@ def test_other_epochs_begin_a_search_anew_and_the_earlier_are_taken_up_again(cap
     assert ablate(capsys, "study", "small.toml", "--stages", "search", "--epochs", "1", *INLINE).code == 0
     said = ablate(capsys, "study", "small.toml", "--stages", "search", *INLINE)
     assert said.code == 0, said.err
-    assert "small.1-epochs.db" in said.out
+    assert "small.1-epochs.db" in said.err
     assert (here / "studies" / "small.1-epochs.db").is_file()
     assert ablate(capsys, "study", "small.toml", "--stages", "search", "--epochs", "1", *INLINE).code == 0
     assert not (here / "studies" / "small.1-epochs.db").exists()

@@ -270,8 +270,8 @@ def test_a_budget_that_holds_no_design_is_refused_with_what_it_takes() -> None:
 
 
 def test_without_a_budget_the_design_fits_the_time_unless_runs_are_dear() -> None:
-    quick, slow = (divide("", 40, seconds, 2, seconds=170.0) for seconds in (0.2, 20.0))
-    assert expected(quick, 40, 2) <= quick.runs == 1700
+    quick, slow = (divide("", 40, seconds, 2, seconds=170.0) for seconds in (0.1, 20.0))
+    assert expected(quick, 40, 2) <= quick.runs == 3400
     assert (slow.tuning, slow.racing) == (LEVELS[FLOOR][0], Racing.up_to(LEVELS[FLOOR][1]))
     assert expected(slow, 40, 2) <= slow.runs <= 1.1 * expected(slow, 40, 2)
 
@@ -280,7 +280,8 @@ def test_the_race_is_fixed_by_what_tuning_took() -> None:
     planned = divide("5m", 40, 0.2, 2)
     quicker, slower = (after_tuning(planned, 40, seconds, 2, references=2) for seconds in (0.1, 0.5))
     assert quicker.tuning == slower.tuning == planned.tuning
-    assert quicker.racing.pairs[-1] > planned.racing.pairs[-1] > slower.racing.pairs[-1]
+    # No more pairs than the tuning is worth, however quick runs are.
+    assert quicker.racing.pairs[-1] == planned.racing.pairs[-1] > slower.racing.pairs[-1]
     assert (quicker.runs, slower.runs) == (6000, 1200)
     in_runs = divide("2000runs", 40, 0.2, 2)
     assert after_tuning(in_runs, 40, 0.9, 2, references=2) == in_runs
