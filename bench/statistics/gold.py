@@ -17,7 +17,6 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import floor, log10
 from pathlib import Path
 
 import numpy as np
@@ -26,11 +25,10 @@ import pandas as pd
 from ablate.records.recipe import Recipe
 from ablate.study.ranking.arms import Arm, rate_of, with_rate
 from ablate.study.ranking.tuned import TunedStage
+from ablate.study.ranking.tuning_points import DENSE, lattice
 
 RESULTS = Path(__file__).parents[1] / "results"
 FOLDER = Path(tempfile.gettempdir()) / "ablate-gold"
-DENSE = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
-"""Rates of the grid, a decade: those that studies try (1, 2, 5), and one between each two."""
 GRID, SELECTION, PAIRS, FINALISTS = 3, 16, 200, 6
 SEEDS = {"grid": 0x601D0, "selection": 0x601D1, "pairs": 0x601D2}
 """Keys of the seeds of each step; no study draws from these."""
@@ -105,18 +103,6 @@ def stage_of(gold: GoldTask, folder: Path, workers: int) -> Iterator[TunedStage]
         yield TunedStage(session, baseline, baseline, list(space.settings))
 
 
-def dense(rate: float, places: int) -> float:
-    """The rate so many places of the dense grid above the one nearest to `rate`."""
-    decade = floor(log10(rate))
-    around = [
-        (abs(log10(rate / step) - d), len(DENSE) * d + i)
-        for d in (decade, decade + 1)
-        for i, step in enumerate(DENSE)
-    ]
-    place = min(around)[1] + places
-    return float(f"{DENSE[place % len(DENSE)] * 10.0 ** (place // len(DENSE)):.2g}")
-
-
 class Gold:
     """Scores of every point that was trained: (arm, recipe) -> seed -> score, more is better."""
 
@@ -179,7 +165,7 @@ def _points(arm: Arm, places: Sequence[int], stage: TunedStage) -> list[Recipe]:
     for recipe in arm.recipes:
         rate = rate_of(recipe, stage.catalogue)
         found += [recipe] if rate is None else [
-            with_rate(recipe, stage.catalogue, dense(rate, place)) for place in places
+            with_rate(recipe, stage.catalogue, lattice(rate, place)) for place in places
         ]  # fmt: skip
     return found
 

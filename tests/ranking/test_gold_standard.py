@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ablate.study.ranking.tuning_points import DENSE, lattice
 from bench.statistics import gold_studies
-from bench.statistics.gold import DENSE, REFERENCE, RESULTS, TASKS, dense
+from bench.statistics.gold import REFERENCE, RESULTS, TASKS
 from bench.statistics.sections import put
 
 GOLD = [task for task in TASKS if (RESULTS / f"gold-{task}.csv").is_file()]
@@ -41,7 +42,7 @@ def test_races_on_gold_runs_hold_the_gold_values(task: str) -> None:
 
 
 def test_the_dense_grid_holds_the_rates_that_studies_try() -> None:
-    assert [dense(0.05, place) for place in range(-3, 4)] == [0.015, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15]
+    assert [lattice(0.05, place) for place in range(-3, 4)] == [0.015, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15]
 
 
 def test_a_section_is_replaced_and_the_others_stay(tmp_path: Path) -> None:
