@@ -89,12 +89,13 @@ class Races:
 
     def is_open(self, standing: Mapping[Key, Race], margin: float) -> bool:
         """Whether the pairs that are left may decide another arm: not where tuning leaves too much open."""
-        last, level = self.racing.pairs[-1], self.racing.levels[-1]
         for key, race in standing.items():
             for name in race.undecided:
                 row = race.rows.get(name)
-                more = more_pairs(row, level, len(self.members[key]), margin) if row else 0
-                if more is not None and (row is None or more <= HOPE * (last - row.pairs)):
+                if row is None:
+                    return True
+                more = _more(row, self, key, margin)
+                if more is not None and more <= HOPE * (self.racing.pairs[-1] - row.pairs):
                     return True
         return False
 

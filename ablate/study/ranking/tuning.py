@@ -59,7 +59,7 @@ def tune(
     snapped = {name: even(rate) if rate else None for name, rate in rates.items()}
     tried = tuner.first(own, {name: _ratio(snapped[name], rates[name]) for name in own}, of_reference)
     tuned = tuner.settle(own, tried, of_reference, {})
-    tuned = tuner.leading(own, tuned, of_reference)
+    tuned = tuner.leading(tuned)
     anchors = {name: Anchor.of(arm, tuned[name], catalogue) for name, arm in own.items()}
 
     rest = {arm.name: arm for arm in arms if arm.name not in own}
@@ -100,15 +100,13 @@ class _Tuner:
             for name in arms
         }
 
-    def leading(
-        self, arms: Mapping[str, Arm], tuned: Mapping[str, Sequence[Point]], budget: TuningBudget
-    ) -> dict[str, list[Point]]:
+    def leading(self, tuned: Mapping[str, Sequence[Point]]) -> dict[str, list[Point]]:
         """References' points with first tries of the chosen one too: arms, whose first tries are around it, are compared with it."""
         missing = {
             name: [chosen_of(points)] for name, points in tuned.items() if not chosen_of(points).scores
         }
-        number = {name: repeats_of(points_of(arms[name], self.catalogue, budget), budget) for name in missing}
-        runs = self._run(missing, {name: self.seeds[name][: number[name]] for name in missing})
+        repeats = {name: max(len(point.scores) for point in tuned[name]) for name in missing}
+        runs = self._run(missing, {name: self.seeds[name][: repeats[name]] for name in missing})
         return {
             name: [
                 replace(point, scores=runs[name][0]) if point.chosen and name in missing else point
