@@ -12,7 +12,8 @@ from ablate.catalogue.registry import registry
 from ablate.records.recipe import Recipe
 from ablate.study.ranking.arms import with_rate
 from ablate.study.ranking.rate_curve import RateCurve, between, fit_curve, setting_of
-from ablate.study.ranking.tuning_points import Point, even, lattice
+from ablate.study.ranking.tuning_choice import Anchor, chosen_among
+from ablate.study.ranking.tuning_points import Point, chosen_of, even, lattice
 
 CATALOGUE = registry()
 BASE = Recipe.of(CATALOGUE, {"momentum": {"lr": 0.1}})
@@ -162,3 +163,13 @@ def test_rates_that_begin_near_each_other_are_tuned_on_the_same_ones(rate: float
     assert abs(log10(even(rate) / rate)) < 0.2
     assert {even(rate * factor) for factor in (0.999, 1.001)} == {even(rate)}
     assert even(10 * rate) == pytest.approx(10 * even(rate))
+
+
+def test_what_a_reference_may_lose_is_in_the_effects_of_arms_without_a_curve() -> None:
+    alone = [Point(BASE, 0.1, (1.0, 1.2))]
+    assert chosen_of(chosen_among(alone, Anchor(rate=0.1, loss=0.3))).loss == 0.3
+    assert chosen_of(chosen_among(alone, Anchor())).loss == 0.0
+    points = points_of(parabola(0.1), 1.0, 0)
+    own = chosen_of(chosen_among(points, Anchor())).loss
+    assert own > 0
+    assert chosen_of(chosen_among(points, Anchor(loss=0.3))).loss == pytest.approx(np.hypot(own, 0.3))

@@ -81,7 +81,7 @@ def chosen_among(points: Sequence[Point], anchor: Anchor) -> list[Point]:
     curve = fit_curve(points, anchor.curve)
     if curve is None:
         choice = _best_mean(points, anchor)
-        return [replace(point, chosen=point is choice) for point in points]
+        return _marked(points, choice, anchor.loss)
     scored = [
         (float(curve.heights(setting_of(point.recipe), [point.rate])[0]), point)
         for point in points
@@ -94,6 +94,11 @@ def chosen_among(points: Sequence[Point], anchor: Anchor) -> list[Point]:
     gain, error = curve.gain(setting, choice.rate or 0.0, before.rate or 0.0)
     choice = choice if gain > CLEARLY * error else before
     loss = hypot(curve.expected_loss((setting, choice.rate or 0.0)), anchor.loss)
+    return _marked(points, choice, loss)
+
+
+def _marked(points: Sequence[Point], choice: Point, loss: float) -> list[Point]:
+    """The points, `choice` marked as the one that the arm is run with."""
     return [replace(point, chosen=point is choice, loss=loss if point is choice else 0.0) for point in points]
 
 
