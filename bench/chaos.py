@@ -84,7 +84,8 @@ class PipeProgress:
 def drive(folder: Path, executor: str, pipe: Connection) -> None:
     """One driver: opens the study in `folder` and runs it to its end, including the report."""
     from ablate.study.driver import run_study
-    from ablate.study.resume import Options, find, session_of
+    from ablate.study.request import Options, find
+    from ablate.study.resume import session_of
 
     os.setsid()
     log = os.open(folder / "driver.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)

@@ -22,7 +22,7 @@ from ablate.records.recipe import Recipe, conflict
 from ablate.records.trick import Value
 from ablate.search.dimension import Dimension
 from ablate.search.space import NONE, OPTIMIZER, Space
-from ablate.study.resume import Options, find
+from ablate.study.request import Options, find
 
 NOISE = 0.3
 DIVERGES = 0.45

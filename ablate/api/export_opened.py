@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from ablate.catalogue.own_tricks import NONE, using_tricks
 from ablate.export.files import NEEDS_TASK, Exported, check_kinds, export
 from ablate.records.errors import InputError
-from ablate.study.resume import Opened, Options, with_choices
+from ablate.study.request import Opened, Options
+from ablate.study.resume import with_choices
 
 if TYPE_CHECKING:
     from ablate.tasks.task import Task

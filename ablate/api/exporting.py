@@ -15,7 +15,8 @@ from ablate.export.files import NEEDS_TASK, Exported, check_kinds, export
 from ablate.records.errors import InputError
 from ablate.records.names import check_name
 from ablate.study.recipes import read_recipe
-from ablate.study.resume import Opened, Options, find, with_choices
+from ablate.study.request import Opened, Options, find
+from ablate.study.resume import with_choices
 
 if TYPE_CHECKING:
     from ablate.tasks.task import Task

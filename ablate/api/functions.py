@@ -17,7 +17,7 @@ from ablate.api.settings import Settings
 from ablate.api.stages import run_stages
 from ablate.records.names import check_name
 from ablate.records.study import StudyFile
-from ablate.study.resume import Options
+from ablate.study.request import Options
 
 
 def study(

@@ -18,7 +18,7 @@ from ablate.api.stages import PYTHON, Change, changed, open_study, with_tricks
 from ablate.records import study as studies
 from ablate.records.errors import InputError
 from ablate.records.names import check_name
-from ablate.study.resume import Opened, Options
+from ablate.study.request import Opened, Options
 from ablate.tasks.check import check
 from ablate.tasks.task import Task
 

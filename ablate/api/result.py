@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ablate.export.files import Exported
     from ablate.report.data import ReportData
     from ablate.report.verdict import Verdict
-    from ablate.study.resume import Opened, Options
+    from ablate.study.request import Opened, Options
 
 LONG = ("rows", "aliases", "asked")
 """Parts of a design that the document leaves out: the report's design matrix has the rows."""
@@ -104,7 +104,7 @@ class Study:
         if self.page is not None:
             return self.page
         from ablate.report.build import build
-        from ablate.study.resume import Options
+        from ablate.study.request import Options
 
         options = self.options or Options()
         return build(options.studies / f"{self.name}.db", options.reports / self.name)
@@ -116,7 +116,7 @@ class Study:
         Returns the paths by kind (`.files`), and notes on what is left out (`.notes`). Raises InputError.
         """
         from ablate.api.export_opened import export_opened
-        from ablate.study.resume import Options
+        from ablate.study.request import Options
 
         return export_opened(self.name, self.opened, self.options or Options(), kinds, say)
 

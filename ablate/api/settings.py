@@ -16,7 +16,7 @@ from ablate.records import study as studies
 from ablate.records import toml
 from ablate.records.errors import InputError, unknown
 from ablate.records.study import StudyFile
-from ablate.study.resume import Options
+from ablate.study.request import Options
 
 SECTIONS = ("metric", "baseline", "space", "search", "rank", "confirm")
 

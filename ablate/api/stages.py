@@ -17,7 +17,8 @@ from ablate.records.names import check_name
 from ablate.records.study import StudyFile
 from ablate.study.driver import STAGES, bound_of, check_stages, run_study
 from ablate.study.preflight import check_ready
-from ablate.study.resume import Opened, Options, find, session_of
+from ablate.study.request import Opened, Options, find
+from ablate.study.resume import session_of
 
 PYTHON = "python:"
 """Prefix of the ledger's record of a task that was an object."""

@@ -21,7 +21,7 @@ from ablate.cli.table_target import Target, with_target
 
 if TYPE_CHECKING:
     from ablate.api.settings import Edits
-    from ablate.study.resume import Options
+    from ablate.study.request import Options
 
 Given = Annotated[
     str, typer.Argument(metavar="[STUDY]", help="A study file, its name, a task, or file.py:name.")
@@ -125,7 +125,7 @@ class OutputOptions:
 
 def options_of(study: StudyOptions, machine: MachineOptions, output: OutputOptions | None = None) -> Options:
     """The options for the stages (imports torch)."""
-    from ablate.study.resume import Options
+    from ablate.study.request import Options
 
     output = output or OutputOptions()
     return Options(

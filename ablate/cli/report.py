@@ -29,7 +29,7 @@ def report(
 
     named = given
     if ".py:" in given or given.endswith(".toml"):
-        from ablate.study.resume import Options, find
+        from ablate.study.request import Options, find
 
         named = find(given, Options(studies)).name
     ledger = Path(given) if given.endswith(".db") else studies / f"{check_name(named)}.db"

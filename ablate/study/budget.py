@@ -11,7 +11,7 @@ from ablate.ledger.store import Ledger
 from ablate.records.errors import InputError
 from ablate.study.plan import plan
 from ablate.study.ranking.budget import check_budget, divide, seconds_in
-from ablate.study.resume import Opened, Options
+from ablate.study.request import Opened, Options
 
 LEAST = 0.1
 """Share of a budget that must be left for the rank stage."""

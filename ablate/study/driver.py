@@ -22,7 +22,8 @@ from ablate.records.recipe import Recipe
 from ablate.search.space import Space
 from ablate.study.growth import grow_search
 from ablate.study.preflight import STAND_IN, no_best, no_rate
-from ablate.study.resume import Options, make_folder
+from ablate.study.request import Options
+from ablate.study.resume import make_folder
 from ablate.study.search import search
 from ablate.study.session import Planned, Session
 

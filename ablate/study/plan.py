@@ -14,7 +14,8 @@ from ablate.search.space import Space
 from ablate.study.environment import device_of
 from ablate.study.kernel import choose, slower_because
 from ablate.study.ranking.plan import arms_on, rank_plan
-from ablate.study.resume import Opened, Options, with_choices, worker_count
+from ablate.study.request import Opened, Options
+from ablate.study.resume import with_choices, worker_count
 from ablate.study.search import FINALISTS, REPEATS, likely_groups, sizes_of
 from ablate.study.stopwatch import seconds_per_run
 

@@ -18,7 +18,8 @@ from ablate.records.study_rank import check_section
 from ablate.search.space import Space
 from ablate.study.environment import device_of
 from ablate.study.recipes import read_recipe
-from ablate.study.resume import Opened, Options, with_choices
+from ablate.study.request import Opened, Options
+from ablate.study.resume import with_choices
 
 BUILT_ON_A_RATE = {"search", "rank", "confirm"}
 STAND_IN = 0.05

@@ -1,131 +1,37 @@
-"""Open a study: from the user's input to a session with a ledger, a task on its device and workers."""
+"""Open the session of a study that was requested: its ledger, facts, task on its device, and workers. Running it again resumes it."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import shlex
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ablate.catalogue.own_tricks import NONE, OwnTricks, own_tricks, using_tricks
+from ablate.catalogue.own_tricks import NONE
 from ablate.catalogue.registry import registry
 from ablate.executors.registry import AUTO, INLINE, factory_of
 from ablate.executors.shared_task import SharedTask
 from ablate.lanes.context import TaskContext
-from ablate.lanes.device import one_thread
 from ablate.lanes.self_check import self_checked
 from ablate.ledger.store import Ledger
-from ablate.records import study as studies
 from ablate.records.errors import InputError
-from ablate.records.names import check_name
 from ablate.records.study import StudyFile
 from ablate.records.study_rank import ConfirmSection, RankSection
 from ablate.study.environment import device_of, environment
 from ablate.study.growth import change_epochs, may_grow, start_from
 from ablate.study.kernel import choose, left_alone_note, slower_because
 from ablate.study.progress import Progress, Silent
+from ablate.study.request import Opened, Options
 from ablate.study.session import Session
 from ablate.study.study_diff import difference, what_to_type
-from ablate.tasks.check import check
 from ablate.tasks.describe import describe
-from ablate.tasks.load import load
 from ablate.tasks.task import Task
-
-
-@dataclass(frozen=True)
-class Options:
-    """Where and how a study runs; none of it changes a result. `name`: of the ledger and the report; "" for the study's own.
-    `tricks`: further tricks of the user, as in a study file. `resume_from`: another study whose best recipes a new search tries
-    first."""
-
-    studies: Path = Path("studies")
-    reports: Path = Path("reports")
-    device: str = "auto"
-    lanes: int = 0
-    workers: int = 0
-    executor: str = "auto"
-    kernel: str = "auto"
-    memory: float = 0.0
-    profile: bool = False
-    name: str = ""
-    tricks: tuple[str, ...] = ()
-    resume_from: str = ""
-    command: str = field(default_factory=lambda: shlex.join(["ablate", *sys.argv[1:]]))
-
-
-@dataclass(frozen=True)
-class Opened:
-    """A study as requested, before anything is written. `shared`: the task is an object that cannot be loaded by name. `tricks`: the study's
-    own tricks; wrap its runs in `using_tricks`."""
-
-    name: str
-    study: StudyFile
-    task: Task
-    text: str
-    given: str = ""
-    named: str = ""
-    shared: bool = False
-    tricks: OwnTricks = NONE
-
-
-def find(given: str, options: Options) -> Opened:
-    """`given` is a study file, the name of one in the studies folder, a task's name, or `file.py:attribute`.
-
-    The task is loaded and checked; nothing is written. Raises InputError.
-    """
-    file = Path(given)
-    named = options.studies / f"{given}.toml"
-    if given.endswith(".toml"):
-        name = check_name(file.stem)
-    elif "/" not in given and ".py" not in given and named.is_file():
-        file, name = named, check_name(given)
-    else:
-        task = checked_task(given)
-        return Opened(
-            check_name(task.name), studies.default(given), task, studies.default(given).to_toml(), given
-        )
-    try:
-        text = file.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise InputError(
-            f"there is no study file {file}", hint="give its path from the folder you are in"
-        ) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"the study file {file} cannot be read: {error}") from error
-    tricks = own_tricks(studies.named_tricks(text, str(file)), file.parent)
-    with using_tricks(tricks):
-        study = studies.parse(text, str(file), catalogue=registry())
-    task = checked_task(beside(study.task, file))
-    return Opened(name, study, task, text, given, tricks=tricks)
-
-
-def checked_task(reference: str) -> Task:
-    """Context: one thread, because while workers import, two threads wait for each other longer than one computes."""
-    with one_thread():
-        task = load(reference)
-        check(task)
-    return task
-
-
-def beside(reference: str, file: Path) -> str:
-    """The path of a study's task file: relative to the working directory, else to the study file."""
-    path, colon, attribute = reference.rpartition(":")
-    if (
-        colon
-        and path.endswith((".py", ".csv", ".tsv", ".parquet"))
-        and not Path(path).is_file()
-        and (file.parent / path).is_file()
-    ):
-        return f"{file.parent / path}:{attribute}"
-    return reference
 
 
 @contextmanager

@@ -85,7 +85,8 @@ def stage_of(gold: GoldTask, folder: Path, workers: int) -> Iterator[TunedStage]
     """The rank stage of a study around the baseline, open, with nothing trained."""
     from ablate.lanes.applicable import applicable
     from ablate.study.driver import baseline_of, space_of
-    from ablate.study.resume import Options, find, session_of
+    from ablate.study.request import Options, find
+    from ablate.study.resume import session_of
 
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"gold-{gold.task}.toml"

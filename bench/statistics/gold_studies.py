@@ -107,7 +107,8 @@ def _share(world: str, name: str, hits: np.ndarray, target: tuple[float, float] 
 def train(gold: GoldTask, folder: Path) -> list[dict[str, object]]:
     """The rows of every study, trained or resumed."""
     from ablate.study.driver import run_study
-    from ablate.study.resume import Options, find, session_of
+    from ablate.study.request import Options, find
+    from ablate.study.resume import session_of
 
     folder.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, object]] = []

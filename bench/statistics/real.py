@@ -74,7 +74,8 @@ def rank_study(folder: Path, kind: str, seed: int) -> list[dict[str, object]]:
     from ablate.ranking.estimation.coding import lines
     from ablate.report.collect import collect
     from ablate.study.driver import run_study
-    from ablate.study.resume import Options, find, session_of
+    from ablate.study.request import Options, find
+    from ablate.study.resume import session_of
 
     file = folder / f"{kind}-{seed}.toml"
     names = ", ".join(f'"{name}"' for name in KINDS[kind])

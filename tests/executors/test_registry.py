@@ -11,7 +11,8 @@ from ablate.executors.registry import factory_of
 from ablate.ledger.store import Ledger
 from ablate.records.errors import InputError
 from ablate.study.driver import run_study
-from ablate.study.resume import Options, find, session_of
+from ablate.study.request import Options, find
+from ablate.study.resume import session_of
 
 STUDY = """task = "wine"
 epochs = 2

@@ -11,7 +11,8 @@ from ablate.executors.job import context_of
 from ablate.ledger.entry import Entry
 from ablate.ledger.store import Ledger
 from ablate.study.driver import STAGES, run_study
-from ablate.study.resume import Options, find, session_of
+from ablate.study.request import Options, find
+from ablate.study.resume import session_of
 
 TABULAR = """
 import torch

@@ -17,7 +17,7 @@ from ablate.study.claims.measure import Effect, cost_effect, paired_effect, verd
 from ablate.study.claims.page import claims_page, read_csv
 from ablate.study.claims.suite import claim_files, read_claim, run_claims
 from ablate.study.progress import Silent
-from ablate.study.resume import Options
+from ablate.study.request import Options
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "studies/claims"

@@ -143,7 +143,8 @@ def test_another_study_s_best_recipes_are_tried_first(begun, tmp_path):
 
 def run_with(here: Place, options, progress):
     from ablate.study.driver import run_study
-    from ablate.study.resume import find, session_of
+    from ablate.study.request import find
+    from ablate.study.resume import session_of
 
     opened = find(str(here.folder / f"{here.name}.toml"), options)
     with session_of(opened, options, progress) as session:

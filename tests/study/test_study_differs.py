@@ -5,7 +5,8 @@ from study_samples import TABULAR
 
 from ablate.records.errors import InputError
 from ablate.records.study import default
-from ablate.study.resume import Options, find, session_of
+from ablate.study.request import Options, find
+from ablate.study.resume import session_of
 from ablate.study.study_diff import difference, what_to_type
 
 

@@ -3,7 +3,8 @@
 from study_samples import place
 
 from ablate.study.driver import run_study
-from ablate.study.resume import find, session_of
+from ablate.study.request import find
+from ablate.study.resume import session_of
 from ablate.study.session import Session
 
 

@@ -11,7 +11,8 @@ from study_samples import STUDY, TABULAR, place
 from ablate.records.errors import InputError
 from ablate.study.driver import STAGES
 from ablate.study.preflight import check_folder, check_ready
-from ablate.study.resume import find, session_of
+from ablate.study.request import find
+from ablate.study.resume import session_of
 
 
 def refused(here, stages=STAGES, **changes):

@@ -22,7 +22,8 @@ from ablate.lanes.train import train
 from ablate.lanes.training import Paused, Training
 from ablate.records.recipe import Recipe
 from ablate.records.run import Outcome, Result, Run
-from ablate.study.resume import find, session_of
+from ablate.study.request import find
+from ablate.study.resume import session_of
 from ablate.study.session import Planned
 from ablate.tasks.load import load
 

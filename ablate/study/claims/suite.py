@@ -16,7 +16,8 @@ from ablate.records.names import check_name
 from ablate.records.study import StudyFile
 from ablate.study.claims.run import ClaimResult, run_claim
 from ablate.study.progress import Progress
-from ablate.study.resume import Opened, Options, beside, checked_task, session_of
+from ablate.study.request import Opened, Options, beside, checked_task
+from ablate.study.resume import session_of
 
 Row = dict[str, str | int | float | None]
 Shown = Callable[[Opened], AbstractContextManager[Progress]]

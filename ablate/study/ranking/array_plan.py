@@ -20,7 +20,7 @@ from ablate.study.ranking.factors import array
 from ablate.study.ranking.known import Known, known_recipe
 from ablate.study.ranking.pilot import pays
 from ablate.study.ranking.retune import declaration
-from ablate.study.resume import Opened, Options
+from ablate.study.request import Opened, Options
 
 SIZES = (0.5, 1.0, 1.5, 2.0)
 PILOT = 6

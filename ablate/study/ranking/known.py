@@ -12,7 +12,7 @@ from ablate.ledger.entry import Entry
 from ablate.ledger.store import Ledger
 from ablate.records.recipe import Recipe
 from ablate.study.recipes import read_recipe
-from ablate.study.resume import Opened, Options
+from ablate.study.request import Opened, Options
 
 UNKNOWN = "the search's best recipe, not known yet"
 

@@ -13,7 +13,7 @@ from ablate.study.ranking.arms import Arms, Estimand, arms_of
 from ablate.study.ranking.array_plan import array_plan
 from ablate.study.ranking.budget import RUNGS, auto_seconds, detectable, divide, race_runs, tuning_runs
 from ablate.study.ranking.known import known_recipe
-from ablate.study.resume import Opened, Options
+from ablate.study.request import Opened, Options
 
 SETTINGS = 3
 """Settings that are tried of each trick."""
