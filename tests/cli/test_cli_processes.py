@@ -20,19 +20,26 @@ ROOT = Path(__file__).parent.parent.parent
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 COMMAND = [sys.executable, "-m", "ablate.cli.app"]
 SLOW = TASK.replace("epochs=2", "epochs=150")
-BOUND = 0.45
-"""Seconds of processor time; on a quiet machine it is about 0.2, and the wall time hardly more."""
+BARE = [sys.executable, "-c", "import importlib.metadata, typer.main, typer.rich_utils"]
+"""What every Typer program loads before it prints its help."""
+BOUND = 1.4
+"""Processor time of a command, as a multiple of a bare Typer program's; 0.7 for --help and 1.1 for tricks
+were measured (2-core CPU). A ratio of runs side by side holds on a slow or busy machine too."""
+
+
+def processor_seconds(command: list[str], folder: Path) -> float:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, cwd=folder, env=ENVIRONMENT, check=True, capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 @pytest.mark.parametrize("words", [["--help"], ["tricks"]], ids=["help", "tricks"])
 def test_start_up_is_quick(words, tmp_path):
-    taken = []
-    for _ in range(5):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([*COMMAND, *words], cwd=tmp_path, env=ENVIRONMENT, check=True, capture_output=True)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        taken.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert median(taken) <= BOUND, taken
+    ratios = [
+        processor_seconds([*COMMAND, *words], tmp_path) / processor_seconds(BARE, tmp_path) for _ in range(5)
+    ]
+    assert median(ratios) <= BOUND, ratios
 
 
 def test_nothing_heavy_is_imported_for_help_and_tricks():
