@@ -1,7 +1,7 @@
 """Functions that a traced `forward` calls between its layers, on the stacked values `[K, …]` of K lanes.
 
-Dimensions in a call are those of one lane. Arithmetic, shape operations, pooling and what `functional_math` lists run for all lanes at
-once, other functions lane by lane.
+Dimensions in a call are those of one lane. Shape operations, pooling and what `functional_elementwise` and `functional_math` list run for
+all lanes at once, other functions lane by lane.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch import Tensor
 from ablate.kernels.batched_matmul import affine
 from ablate.kernels.compiled import op_cache
 from ablate.kernels.compiled_ops import LinearOp
+from ablate.kernels.functional_elementwise import ELEMENTWISE
 from ablate.kernels.functional_math import MATH, matmul
 from ablate.kernels.fused import FusedOp, compilable_prefix, is_compilable
 from ablate.kernels.memory_format import is_channels_last, match_grad_layout, stack_lanes, to_channels_last
@@ -72,23 +73,6 @@ def _flat(value: Any) -> list[Any]:
     return [one for item in value for one in _flat(item)] if isinstance(value, (tuple, list)) else [value]
 
 
-def arithmetic(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Elementwise arithmetic, which is correctly rounded everywhere. The lanes' shapes broadcast from their last dimension."""
-
-    def aligned(*values: Any) -> Tensor:
-        most = max(value.ndim for value in values if isinstance(value, Tensor))
-        return function(
-            *(
-                value.reshape(len(value), *[1] * (most - value.ndim), *value.shape[1:])
-                if isinstance(value, Tensor)
-                else value
-                for value in values
-            )
-        )
-
-    return aligned
-
-
 def _stacked_dim(dim: int) -> int:
     """The dimension of the stacked tensor for one of a lane's tensor."""
     return dim + 1 if dim >= 0 else dim
@@ -106,6 +90,11 @@ def _flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
 def _permute(x: Tensor, *dims: Any) -> Tensor:
     order = dims[0] if len(dims) == 1 and not isinstance(dims[0], int) else dims
     return x.permute(0, *(_stacked_dim(dim % (x.ndim - 1)) for dim in order))
+
+
+def _pad(x: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Any:
+    """Constants around a lane's last dimensions."""
+    return F.pad(match_grad_layout(x), pad, mode, value) if mode == "constant" else NotImplemented
 
 
 def _join(join: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -160,18 +149,8 @@ def linear_product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Ten
 
 FUNCTIONS: dict[Any, Callable[..., Any]] = {
     **MATH,
+    **ELEMENTWISE,
     operator.matmul: matmul,
-    **{
-        function: arithmetic(plain)
-        for plain, names in (
-            (torch.add, (operator.add, torch.add, "add")),
-            (torch.sub, (operator.sub, torch.sub, "sub")),
-            (torch.mul, (operator.mul, torch.mul, "mul")),
-            (torch.div, (operator.truediv, torch.div, "div")),
-            (torch.neg, (operator.neg, torch.neg, "neg")),
-        )
-        for function in names
-    },
     **dict.fromkeys((F.relu, torch.relu, "relu"), lambda x, inplace=False: F.relu(x)),
     **dict.fromkeys((torch.flatten, "flatten"), _flatten),
     **dict.fromkeys((torch.reshape, "reshape", "view"), _reshape),
@@ -185,6 +164,7 @@ FUNCTIONS: dict[Any, Callable[..., Any]] = {
     torch.stack: _join(torch.stack),
     **dict.fromkeys((torch.chunk, "chunk"), lambda x, chunks, dim=0: x.chunk(chunks, _stacked_dim(dim))),
     **dict.fromkeys((torch.split, "split"), lambda x, size, dim=0: x.split(size, _stacked_dim(dim))),
+    F.pad: _pad,
     "size": _size,
     "dim": lambda x: x.ndim - 1,
     "contiguous": lambda x: x.contiguous(),

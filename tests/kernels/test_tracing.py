@@ -94,6 +94,22 @@ def linear(self: nn.Module, x: Tensor) -> Tensor:
     return -y[:, 1:4].contiguous()
 
 
+def gated(self: nn.Module, x: Tensor) -> Tensor:
+    """Elementwise functions: of tensors and numbers, with names, of one number a lane, of other dtypes."""
+    y = torch.add(self.layer(x), x, alpha=2)
+    scaled = y * (y.square().mean(1, keepdim=True) + 1e-5).rsqrt() * self.scale
+    bounded = torch.clamp(scaled.clamp(min=-0.8), max=self.most)
+    chosen = torch.where(self.on > 0, bounded, y) + torch.where(y > 0.5, y, 0.0) * (y.abs() + 1).sqrt()
+    return F.pad(torch.maximum(chosen, -x) ** 2 / (1 + y**2), (1, 2))
+
+
+def gated_modules() -> nn.Module:
+    module = own(gated, layer=nn.Linear(6, 6), most=nn.Parameter(torch.rand(6)))
+    module.register_buffer("on", torch.randint(2, ()).float())
+    module.register_buffer("scale", torch.rand((), dtype=torch.float64))
+    return module
+
+
 CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "residual": (Residual, (3, 8, 8)),
     "attention": (Attention, (5, 8)),
@@ -101,6 +117,7 @@ CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
         lambda: own(dense, one=nn.Conv2d(4, 4, 3, padding=1), two=nn.Conv2d(8, 4, 1)),
         (4, 4, 4),
     ),
+    "gated": (gated_modules, (6,)),
     "functional": (lambda: own(linear, own=nn.Linear(6, 5)), (6,)),
 }
 
@@ -230,11 +247,11 @@ def by_chance(self: nn.Module, x: Tensor) -> Tensor:
     return self.layer(x) if random.random() < 0.5 else 2 * self.layer(x)
 
 
-def sloped(self: nn.Module, x: Tensor) -> Tensor:
-    return torch.add(self.layer(x), x, alpha=2)
+def summed_as(self: nn.Module, x: Tensor) -> Tensor:
+    return x * self.layer(x).sum(1, keepdim=True, dtype=torch.float32)
 
 
-@pytest.mark.parametrize("forward", [sloped, seen_again])
+@pytest.mark.parametrize("forward", [summed_as, seen_again])
 def test_what_cannot_run_on_lanes_is_found_by_trying(forward):
     module = own(forward, layer=nn.Linear(6, 6))
     assert program_of(module) is not None
