@@ -33,6 +33,8 @@ class NormOp:
 
     def output_shape(self, shape: Shape, *, channels_last: bool) -> Shape | None:
         layers = [self.layers.value] if isinstance(self.layers, Uniform) else self.layers
+        if len(shape) == 4 and any(layer is not None and layer.per_position for layer in layers):
+            return None  # maps lie in memory with their second dimension innermost, not the last
         tokens = len(shape) == 3 and all(layer is None or layer.per_position for layer in layers)
         if len(shape) != 2 and not tokens and (len(shape) != 4 or not channels_last or shape[1] == 1):
             return None

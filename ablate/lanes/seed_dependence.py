@@ -1,4 +1,5 @@
-"""What a model draws when it is made beside parameters and buffers: a permutation, a mask in a plain attribute, the kind of an activation.
+"""What a model draws when it is made beside parameters and buffers: a permutation, a mask in a plain attribute, the kind of an activation,
+the weights of a layer that it holds unregistered.
 
 The kernels for stacked tensors run one module for all lanes, so that such a model's lanes run one at a time, each its own module.
 """
@@ -6,7 +7,7 @@ The kernels for stacked tensors run one module for all lanes, so that such a mod
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from functools import partial
 from inspect import getclosurevars, isfunction
 from typing import Any
@@ -30,17 +31,31 @@ def seed_dependent(one: nn.Module, other: nn.Module) -> str:
 def _described(module: nn.Module) -> dict[str, Hashable]:
     """What the layers are and hold, but for the values of parameters and buffers."""
     described: dict[str, Hashable] = {}
+    registered = set(module.modules())
     for path, layer in module.named_modules():
         place = f"{path}." if path else ""
         described[path or type(layer).__name__] = type(layer).__qualname__
         for name, value in vars(layer).items():
             if name not in OWN:
                 described[place + name] = _value(value)
+                for number, layer_held in enumerate(_layers_in(value)):
+                    if layer_held not in registered:
+                        state = [*layer_held.parameters(), *layer_held.buffers()]
+                        described[f"{place}{name}.{number}"] = _value(state)
         for name, parameter in layer._parameters.items():
             described[place + name] = (
                 None if parameter is None else (*parameter.shape, parameter.requires_grad)
             )
     return described
+
+
+def _layers_in(value: Any, depth: int = 3) -> Iterator[nn.Module]:
+    """Layers in an attribute of a layer: itself, or in a container."""
+    if isinstance(value, nn.Module):
+        yield value
+    elif depth and isinstance(value, (dict, list, tuple, set, deque)):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _layers_in(one, depth - 1)
 
 
 def _value(value: Any, depth: int = 3) -> Hashable:

@@ -71,10 +71,25 @@ class Dropout(RandomLayer):
     eval_scale: Tensor
 
     def __init__(self, p: float, stream: str, *, inverted: bool = True) -> None:
-        scale = (1 / (1 - p) if p < 1 else 0.0) if inverted else 1.0
-        super().__init__(stream, scale=scale, eval_scale=1.0 if inverted else 1 - p)
-        self.p, self.inplace = p, False  # where a model reads them
-        self.register_buffer("least", torch.tensor(least_kept(p), dtype=torch.int16))
+        super().__init__(stream, scale=1.0, eval_scale=1.0)
+        self.register_buffer("least", torch.zeros((), dtype=torch.int16))
+        self.inverted, self.inplace = inverted, False
+        self.p = p
+
+    @property
+    def p(self) -> float:
+        """The probability of a zero. A model may set it while it trains, as that of `nn.Dropout`."""
+        return self._p
+
+    @p.setter
+    def p(self, p: float) -> None:
+        self._p = p
+        with torch.no_grad():
+            self.least.fill_(least_kept(p))
+            if self.inverted:
+                self.scale.fill_(1 / (1 - p) if p < 1 else 0.0)
+            else:
+                self.eval_scale.fill_(1 - p)
 
     def forward(self, x: Tensor) -> Tensor:
         return x * (self.keep(x.shape, self.least) * self.scale if self.training else self.eval_scale)

@@ -4,7 +4,7 @@ group, and no program for what a trace would get wrong."""
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 
 import pytest
@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from kernel_lanes import assert_each_lane_is_its_own_module, assert_same_alone_and_among_others
 from torch import Tensor, nn
 
+from ablate.kernels.compiled import unavailable_reason, use_compiled
 from ablate.kernels.memory_format import is_channels_last
 from ablate.kernels.parameter_binding import binding_of
 from ablate.kernels.stacked import is_covered, stacked
@@ -94,6 +95,12 @@ def linear(self: nn.Module, x: Tensor) -> Tensor:
     return -y[:, 1:4].contiguous()
 
 
+def channels_turned_last(self: nn.Module, x: Tensor) -> Tensor:
+    """A ConvNeXt block."""
+    y = self.norm(self.one(x).permute(0, 2, 3, 1))
+    return x + (self.gain * self.three(F.gelu(self.two(y)))).permute(0, 3, 1, 2)
+
+
 def gated(self: nn.Module, x: Tensor) -> Tensor:
     """Elementwise functions: of tensors and numbers, with names, of one number a lane, of other dtypes."""
     y = torch.add(self.layer(x), x, alpha=2)
@@ -117,6 +124,17 @@ CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
         lambda: own(dense, one=nn.Conv2d(4, 4, 3, padding=1), two=nn.Conv2d(8, 4, 1)),
         (4, 4, 4),
     ),
+    "channels turned last": (
+        lambda: own(
+            channels_turned_last,
+            one=nn.Conv2d(8, 8, 3, padding=1, groups=8),
+            norm=nn.LayerNorm(8),
+            two=nn.Linear(8, 16),
+            three=nn.Linear(16, 8),
+            gain=nn.Parameter(torch.rand(8)),
+        ),
+        (8, 4, 4),
+    ),
     "gated": (gated_modules, (6,)),
     "functional": (lambda: own(linear, own=nn.Linear(6, 5)), (6,)),
 }
@@ -134,6 +152,15 @@ def inputs(name: str) -> Tensor:
     return torch.randn(LANES, EXAMPLES, *CASES[name][1], generator=torch.Generator().manual_seed(7))
 
 
+@pytest.fixture(params=["batched", "compiled"])
+def kernel(request: pytest.FixtureRequest) -> Iterator[None]:
+    if request.param == "compiled" and (reason := unavailable_reason()):
+        pytest.skip(reason)
+    with use_compiled({} if request.param == "compiled" else None):
+        yield
+
+
+@pytest.mark.usefixtures("kernel")
 @pytest.mark.parametrize("name", CASES)
 def test_each_lane_is_its_own_module(name: str):
     several, x = modules(name, LANES), inputs(name)
@@ -142,6 +169,7 @@ def test_each_lane_is_its_own_module(name: str):
     assert_each_lane_is_its_own_module(several, x)
 
 
+@pytest.mark.usefixtures("kernel")
 @pytest.mark.parametrize("name", CASES)
 def test_a_lane_is_the_same_alone_and_among_others(name: str):
     assert_same_alone_and_among_others(lambda: modules(name, LANES), inputs(name))

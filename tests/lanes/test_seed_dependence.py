@@ -40,6 +40,7 @@ DRAWN = {
     "a list of tensors": set_to(lambda: [torch.rand(2) > 0.5 for _ in range(8)]),
     "an object": set_to(lambda: np.poly1d([random.random()])),
     "a closure": set_to(lambda: (lambda number: lambda x: x * number)(random.random())),
+    "layers that are not registered": set_to(lambda: (nn.Linear(6, 6), {"more": nn.Linear(3, 3)})),
     "a set": set_to(lambda: {random.random()}),
     "what is frozen": lambda layer: layer.weight.requires_grad_(torch.rand(()).item() > 0.5),
     "its layers": lambda layer: layer.add_module(
@@ -52,6 +53,7 @@ SAME = {
         lambda: {"a": [1, "b", torch.arange(3), np.ones(2), float("nan"), None, torch.float32]}
     ),
     "functions": set_to(lambda: [torch.tanh, random.random, {"c", "d"}, nn.ReLU]),
+    "its own layers in a list": lambda layer: setattr(layer, "own", [layer]),
     "objects": set_to(lambda: [object(), random.Random(), torch.Generator()]),
 }
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
+import networks_corner
 import networks_sequence
 import networks_table
 import networks_tokens
@@ -56,7 +57,8 @@ def networks() -> dict[str, Network]:
     sources = (
         (networks_vision.NETWORKS, images, True), (networks_sequence.TOKENS, tokens, True),
         (networks_sequence.VECTORS, vectors, True), (networks_table.NETWORKS, table, False),
-        (networks_unusual.NETWORKS, table, False), (networks_tokens.NETWORKS, table, False), (networks_transformers.TOKENS, tokens, True),
+        (networks_unusual.NETWORKS, table, False), (networks_tokens.NETWORKS, table, False),
+        (networks_corner.NETWORKS, table, False), (networks_transformers.TOKENS, tokens, True),
         (networks_transformers.IMAGES, images, True),
     )  # fmt: skip
     return {
