@@ -16,7 +16,7 @@ MAY = {
     "seams": {"records"},
     "kernels": {"surgery", "seams", "records"},
     "surgery": {"seams", "records"},
-    "tasks": {"records"},
+    "tasks": {"surgery", "seams", "records"},
     "ledger": {"records"},
     "catalogue": {"surgery", "seams", "records"},
     "lanes": {"kernels", "catalogue", "tasks", "surgery", "seams", "records"},

@@ -14,10 +14,12 @@ from ablate.records.trick import SEAMS
 PORTS: Mapping[str, frozenset[str]] = {
     "data": frozenset({"batch", "batch_size", "position", "sample"}),
     "model": frozenset({"model"}),
-    "criterion": frozenset({"target", "logits", "example_loss", "example_weight", "mean_loss", "penalty"}),
+    "criterion": frozenset(
+        {"target", "logits", "example_loss", "example_weight", "mean_loss", "penalty", "project", "model"}
+    ),
     "objective": frozenset({"objective"}),
     "gradient": frozenset({"gradient"}),
-    "optimizer": frozenset({"state", "update", "decay", "scored"}),
+    "optimizer": frozenset({"state", "update", "decay", "scored", "rests"}),
     "schedule": frozenset({"factor"}),
     "precision": frozenset({"context", "begin", "scale", "unscale", "model"}),
     "evaluation": frozenset({"begin", "average", "averaged", "choose", "views", "ensemble"}),

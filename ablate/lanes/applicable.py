@@ -26,6 +26,7 @@ WORDS = {
     "weight normalisation": "the model has no weight_norm or spectral_norm",
     "upsampling": "the model has no nn.Upsample layers",
     "imbalanced classes": "the task has no classes of different sizes",
+    "adversarial": "the task has no generator and critic",
     "classification": "the task is not a classification",
     "regression": "the task is not a regression",
     "image": "the inputs are not images",

@@ -80,6 +80,9 @@ def prepare(trainer: Trainer) -> None:
     if trainer.data.redrawn:
         trainer.eager = "training items are read anew each epoch"
         return
+    if trainer.group.ports("rests"):
+        trainer.eager = "some parameters are not updated at every step"
+        return
     try:
         trainer.graph = Captured(trainer)
     except (RuntimeError, NotImplementedError) as error:

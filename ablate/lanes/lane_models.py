@@ -18,7 +18,7 @@ def lane_models(context: TaskContext, group: Group, runs: Sequence[Run]) -> list
     off where the run lacks them. Raises NotApplicable if a trick finds nothing to act on.
     """
     task, stacked = context.task, context.kernel != "loop"
-    surgeries = [active.name for active in group.of_seam("model") + group.of_seam("precision")]
+    surgeries = [active.name for active, _ in group.ports("model")]
     nets = [
         build_net(
             task.model, run, context.catalogue, task.train.x[:2],

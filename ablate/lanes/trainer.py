@@ -25,7 +25,7 @@ from ablate.lanes.order import Order
 from ablate.lanes.parameters import Absent, LaneParameters
 from ablate.lanes.sampling import sampler
 from ablate.lanes.step_replay import StepReplay
-from ablate.lanes.update import Optimizers, are_finite, change_gradients, schedule_factor
+from ablate.lanes.update import Optimizers, are_finite, change_gradients, project, resting, schedule_factor
 from ablate.records.run import Run
 from ablate.seams.batch import Batch
 from ablate.seams.draws import Draws, seed_keys, step_keys
@@ -174,10 +174,12 @@ class Trainer:
             gradients, overflow = unscale(gradients, self.extra[active.name], active.settings)
             skip = overflow if skip is None else skip | overflow
         self.alive = self.alive & are_finite(losses, gradients, skip)
+        absent = resting(self.group, self.within, absent, self.weights)
         moved = self.alive if skip is None else self.alive & ~skip
         gradients = change_gradients(self.group, gradients, self.weights)
         self.steps = self.steps + 1
         self.optimizers.update(self.group, self.weights, gradients, factor, self.steps, moved, absent)
+        project(self.group, self.weights)
         for active, average in self.group.ports("average"):
             average(self.extra[active.name], self.weights, self.steps, active.settings)
 

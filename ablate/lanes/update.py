@@ -263,3 +263,17 @@ def change_gradients(group: Group, gradients: LaneTensors, weights: LaneTensors)
         if active.settings.anywhere:
             gradients = change(gradients, weights, active.settings)
     return gradients
+
+
+def resting(group: Group, within: int, absent: Absent, weights: LaneTensors) -> Absent:
+    """`absent`, and the parameters that a trick does not update at the step `within` of the epoch."""
+    for active, rests in group.ports("rests"):
+        if names := rests(within, weights.layout.specs, active.settings):
+            absent = [known | names for known in absent or [frozenset()] * weights.lanes]
+    return absent
+
+
+def project(group: Group, weights: LaneTensors) -> None:
+    """Put the new weights where tricks constrain them, in place."""
+    for active, change in group.ports("project"):
+        change(weights, active.settings)

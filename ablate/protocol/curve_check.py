@@ -20,7 +20,10 @@ def check_curves(best: Cell, task: Task) -> Step:
     """Diagnose and plot the best cell's curves. The verdict is pass or warn, never fail."""
     recorded_curves = as_arrays(best.result.curves)
     epochs = len(recorded_curves["train/loss"])
-    if epochs < curves.MIN_EPOCHS:
+    if task.criterion == "adversarial":
+        message = "losses of two networks that train against each other say nothing of their progress: look at the metric"
+        findings = [Finding("losses-of-a-game", "note", message)]
+    elif epochs < curves.MIN_EPOCHS:
         findings = [
             Finding(
                 "too-short", "note", f"{epochs} epochs are too few to diagnose curves", "", "train longer"

@@ -8,7 +8,7 @@ classes equally the expected accuracy is compared as well, averaged over classes
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import erfc, sqrt
+from math import erfc, inf, sqrt
 from typing import Any
 
 import numpy as np
@@ -47,7 +47,12 @@ class PairedTest:
 
 
 def guess_loss(task: Task) -> float:
-    """The mean validation loss of the best constant prediction learned from the training targets."""
+    """The mean validation loss of the best constant prediction learned from the training targets.
+
+    Infinite for two networks that train against each other: no level of their losses says that nothing was learned.
+    """
+    if task.criterion == "adversarial":
+        return inf
     if is_plain(task):
         return float(guess_losses(task).mean())
     y = task.validation.y

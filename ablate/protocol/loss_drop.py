@@ -91,6 +91,8 @@ def loss_drop(setup: Setup, *, overfitted: bool, steps: int = STEPS) -> tuple[St
         "untrained": drops[0].untrained,
         "prior": prior,
     }
+    if context.task.criterion == "adversarial":
+        return Step(3, figures, (of_a_game(drops),)), drops
     findings = judge(drops, best, prior, overfitted=overfitted)
     if best is not None:
         seen = trained[drops.index(best)][1]
@@ -173,6 +175,17 @@ def judge(drops: list[Drop], best: Drop | None, prior: float, *, overfitted: boo
             )
         )  # fmt: skip
     return findings
+
+
+def of_a_game(drops: list[Drop]) -> Finding:
+    """The finding for two networks that train against each other."""
+    if not any(drop.trace.alive for drop in drops):
+        return no_drop(drops, overfitted=False)
+    return Finding(
+        "losses-of-a-game", "note",
+        "generator and critic train against each other, and their losses need not fall: only rates that diverge are ruled out",
+        "all data", "the grid of step 4 decides by the metric",
+    )  # fmt: skip
 
 
 def no_drop(drops: list[Drop], overfitted: bool) -> Finding:

@@ -46,6 +46,12 @@ def rates_worth_trying(rates: Sequence[float], drops: Sequence[Drop], steps: int
     ]  # fmt: skip
 
 
+def rates_that_last(rates: Sequence[float], drops: Sequence[Drop]) -> list[float]:
+    """`rates` below those that diverged in step 3, for two networks against each other: their losses need not fall where they learn."""
+    diverged = min((drop.rate for drop in drops if not drop.trace.alive), default=float("inf"))
+    return [rate for rate in rates if rate < diverged] or list(rates)
+
+
 def rate_grid(setup: Setup, rates: Sequence[float], epochs: int) -> tuple[Step, list[Cell]]:
     """The step, and its cells; empty if no run completed or none is better than a guess at any epoch."""
     task = setup.context.task

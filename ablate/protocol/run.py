@@ -18,7 +18,7 @@ from ablate.protocol.initial_loss import initial_loss
 from ablate.protocol.loss_drop import DECADES, STEPS, TEST_STEPS, Drop, loss_drop
 from ablate.protocol.overfit import overfit_sample
 from ablate.protocol.plan import Budget, Plan, expected, plan, short_runs, too_short
-from ablate.protocol.rate_grid import rate_grid, rates_worth_trying
+from ablate.protocol.rate_grid import rate_grid, rates_that_last, rates_worth_trying
 from ablate.protocol.steps import NAMES, Finding, Level, Setup, Step, Train, skipped
 
 TELL_WHY = frozenset({
@@ -158,7 +158,11 @@ def planned_runs(
     """
     task = setup.context.task
     steps = task.epochs * -(-len(task.train) // task.batch_size)
-    rates = rates_worth_trying(setup.baseline.rates(), drops, steps)
+    rates = (
+        rates_that_last(setup.baseline.rates(), drops)
+        if task.criterion == "adversarial"
+        else rates_worth_trying(setup.baseline.rates(), drops, steps)
+    )
     planned = plan(
         len(rates), len(setup.baseline.other_decays()), task.epochs, budget.in_runs(lane_step * steps)
     )

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ablate.records.trick import Value
 from ablate.seams.tensors import Role, Spec
+from ablate.surgery.adversarial_pair import pair_of
 from ablate.surgery.layer_types import ACTIVATIONS, AFFINE, CONVOLUTIONS, DROPOUTS, EXACT, NORMS
 from ablate.surgery.layers import Dropout, Site
 from ablate.surgery.observe import LayerInfo, Observed, observe
@@ -76,13 +77,23 @@ class Net:
         """Path of the last affine layer: the head, which surgery leaves alone."""
         return next((info.path for info in reversed(self.layer_infos) if issubclass(info.kind, AFFINE)), None)
 
+    @property
+    def heads(self) -> frozenset[str]:
+        """Paths of the head and, of an adversarial pair, of the generator's last affine layer too."""
+        ends = {self.head} if self.head is not None else set()
+        if pair_of(self.module) is not None:
+            generator = [info.path for info in self.of(*AFFINE) if info.path.split(".")[0] == "generator"]
+            ends.update(generator[-1:])
+        return frozenset(ends)
+
     def of(self, *kinds: type[nn.Module]) -> list[LayerInfo]:
         """The layers of the types `kinds`."""
         return [info for info in self.layer_infos if issubclass(info.kind, kinds)]
 
     def hidden(self) -> list[LayerInfo]:
-        """Affine layers, without the head."""
-        return [info for info in self.of(*AFFINE) if info.path != self.head]
+        """Affine layers, without the head (of an adversarial pair: the heads)."""
+        heads = self.heads
+        return [info for info in self.of(*AFFINE) if info.path not in heads]
 
     def site(self, info: LayerInfo) -> Site:
         """The Site around an affine layer; created at the first call."""
@@ -192,7 +203,7 @@ class Net:
 
     def specs(self) -> dict[str, Spec]:
         """Own name -> common name, shape and role of every parameter, in order."""
-        head = self.head
+        heads = self.heads
         specs = {}
         for name, parameter in self.module.named_parameters():
             owner = self.module.get_submodule(name.rpartition(".")[0])
@@ -208,7 +219,7 @@ class Net:
             elif name.endswith("bias"):
                 role = "bias"
             common = self.common_name(name)
-            in_head = head is not None and (not head or common.startswith(f"{head}."))
+            in_head = any(not head or common.startswith(f"{head}.") for head in heads)
             specs[name] = Spec(common, tuple(parameter.shape), role, in_head)
         return specs
 

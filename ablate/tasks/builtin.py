@@ -13,6 +13,7 @@ from torch import nn
 from ablate.records.errors import InputError, unknown
 from ablate.tasks import sources
 from ablate.tasks.models import convnet, perceptron
+from ablate.tasks.ring import ring
 from ablate.tasks.split import deal, shuffled
 from ablate.tasks.tabular import encode, standardise
 from ablate.tasks.task import Task
@@ -204,6 +205,7 @@ BUILDERS: dict[str, Callable[[TaskCard], Task]] = {
     "mammography": _mammography,
     "adult": _adult,
     "california-housing": _california,
+    "ring-gan": ring,
 }
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ablate.records.errors import InputError
+from ablate.surgery.adversarial_pair import SCORES
 from ablate.tasks.task import Task
 from ablate.tasks.user_code import generators
 
@@ -22,6 +23,13 @@ def check_shape(task: Task, shape: list[int], batch: int) -> None:
         if shape[:1] != [batch]:
             raise InputError(
                 f"the model's output has shape {shape} for {batch} examples", hint="return [batch, …]"
+            )
+        return
+    if task.criterion == "adversarial":
+        if shape != [batch, SCORES + task.outputs]:
+            hint = "make the task by ablate.gan_task; its generator returns examples of the shape of the real ones"
+            raise InputError(
+                f"the pair's output has shape {shape}, expected {[batch, SCORES + task.outputs]}", hint=hint
             )
         return
     if task.dense:

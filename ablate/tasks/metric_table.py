@@ -15,11 +15,13 @@ Criterion = Literal[
     "token_classification",
     "language_modelling",
     "segmentation",
+    "adversarial",
     "custom",
 ]
 Direction = Literal["higher", "lower"]
 CRITERIA: tuple[Criterion, ...] = (
-    "classification", "regression", "multilabel", "token_classification", "language_modelling", "segmentation", "custom",
+    "classification", "regression", "multilabel", "token_classification", "language_modelling", "segmentation",
+    "adversarial", "custom",
 )  # fmt: skip
 """What the targets are; "custom" is a task whose loss is the user's own function."""
 
@@ -102,6 +104,24 @@ METRICS: dict[Criterion, dict[str, Metric]] = {
         Metric("accuracy", "higher", "share of pixels that are right"),
         *_CROSS_ENTROPY,
     ),
+    "adversarial": _table(
+        Metric(
+            "sliced_wasserstein",
+            "lower",
+            "2-Wasserstein distance of real and generated examples along 64 directions",
+        ),
+        Metric(
+            "critic_value", "higher", "the critic's mean score of real examples less that of generated ones"
+        ),
+        Metric(
+            "critic_rank_correlation",
+            "higher",
+            "Spearman correlation of a generated example's score and its nearness to the nearest real one",
+        ),
+        Metric(
+            "loss", "lower", f"the losses of discriminator and generator of the standard GAN, added: {PLAIN}"
+        ),
+    ),
     "custom": _table(Metric("loss", "lower", f"the task's own loss: {PLAIN}")),
 }
 SHARES = frozenset(
@@ -118,6 +138,7 @@ DEFAULT: dict[Criterion, str] = {
     "token_classification": "validation/accuracy",
     "language_modelling": "validation/perplexity",
     "segmentation": "validation/mean_iou",
+    "adversarial": "validation/sliced_wasserstein",
     "custom": "validation/loss",
 }
 

@@ -30,6 +30,9 @@ def lacking(
         plain = "the task has a loss of its own, which takes targets as they are"
         reasons |= {"classification": plain, "regression": plain}
         reasons["mixable"] = "the task has a loss of its own, and its targets may have no mean"
+    elif criterion == "adversarial":
+        reasons["classification"] = "two networks train against each other: an example has no class"
+        reasons["mixable"] = "a mixture of two real examples is not a real one"
     elif criterion == "multilabel":
         reasons["classification"] = "an example may have several labels or none"
     elif dense:

@@ -218,7 +218,7 @@ class Task:
     @property
     def accuracy(self) -> str:
         """The metric recorded during training besides the loss; "" if there is none."""
-        return {"regression": "", "custom": "", "multilabel": "label_accuracy"}.get(
+        return {"regression": "", "custom": "", "adversarial": "", "multilabel": "label_accuracy"}.get(
             self.criterion, "accuracy"
         )
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
+from ablate.tasks.gan_task import gan_task
 from ablate.tasks.task import Task
 
 
@@ -30,7 +31,7 @@ class _Residual(nn.Module):
 
 
 def holding_tasks() -> dict[str, Task]:
-    """Tasks whose models hold what some tricks act on: norms, dropout and a skip connection; weight norms; an enlargement; embeddings."""
+    """Tasks whose models hold what some tricks act on: norms, dropout and a skip connection; weight norms; an enlargement; embeddings; two networks."""
     tasks = small_tasks()
 
     def task(name: str, model: Callable[[], nn.Module], data: Task) -> Task:
@@ -52,6 +53,7 @@ def holding_tasks() -> dict[str, Task]:
         return nn.Sequential(nn.Embedding(20, 4), nn.Flatten(), nn.Linear(24, 8), nn.ReLU(), nn.Linear(8, 3))
 
     images = tasks["images"]
+    points = torch.randn(120, 2, generator=torch.Generator().manual_seed(9))
     tokens = torch.randint(0, 20, (120, 6), generator=torch.Generator().manual_seed(8))
     labels = tokens[:, 0] % 3
     text = Task(
@@ -61,6 +63,17 @@ def holding_tasks() -> dict[str, Task]:
     return {
         "upsampling": task("upsampling", decoder, images),
         "tokens": text,
+        "adversarial": gan_task(
+            lambda: nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2)),
+            lambda: nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 1)),
+            points[:72],
+            points[72:96],
+            points[96:],
+            latent=3,
+            epochs=4,
+            batch_size=12,
+            name="adversarial",
+        ),
         "residual": task("residual", _Residual, tasks["images"]),
         "weight_norm": task("weight_norm", perceptron, tasks["table"]),
     }

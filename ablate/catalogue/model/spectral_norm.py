@@ -4,7 +4,7 @@
 
 Shapes: W is one lane's weight `[O, I, …]`, taken as a matrix `[O, n]`; u `[O]` and v `[n]` are buffers that follow the singular vectors by one power iteration
 a step, no gradient through them. They begin with `WARM` iterations from a random u. The kernel of a convolution is normalised as that matrix, which bounds
-the layer's Lipschitz constant up to a factor (Sedghi et al. 2018). It acts on every hidden convolution and linear layer.
+the layer's Lipschitz constant up to a factor (Sedghi et al. 2018). It acts on every hidden convolution and linear layer; in an adversarial pair on the critic's only.
 Products with u and v are sums over rows that lie together in memory: torch's matrix-vector product rounds one matrix otherwise than several.
 Lineage: Miyato et al. 2018, algorithm 1 and equation 8; `torch.nn.utils.parametrizations.spectral_norm`.
 """
@@ -17,6 +17,7 @@ import torch
 from torch import Generator, Tensor
 
 from ablate.records.trick import Claim, Source, Trick
+from ablate.surgery.adversarial_pair import CRITIC, pair_of
 from ablate.surgery.layers import Gate
 from ablate.surgery.net import Net
 
@@ -73,8 +74,9 @@ class SpectralNorm(Gate):
 
 
 def model(net: Net, p: Any) -> None:
+    adversarial = pair_of(net.module) is not None
     for info, site in net.sites():
-        if not info.custom:
+        if not info.custom and (not adversarial or info.path.startswith(CRITIC)):
             weight = site.layer.weight
             assert isinstance(weight, Tensor)
             site.weight_transforms.append(SpectralNorm(p.on, weight, p.generator))

@@ -7,7 +7,15 @@ from typing import Any, Protocol, cast
 
 from torch import Tensor
 
-from ablate.tasks.criteria import classification, custom, multilabel, regression, segmentation, tokens
+from ablate.tasks.criteria import (
+    adversarial,
+    classification,
+    custom,
+    multilabel,
+    regression,
+    segmentation,
+    tokens,
+)
 from ablate.tasks.metric_table import Criterion
 from ablate.tasks.packing import Packing
 
@@ -60,6 +68,7 @@ CODE = {
     "token_classification": tokens.of_classes,
     "language_modelling": tokens.of_language,
     "segmentation": segmentation.code,
+    "adversarial": adversarial,
     "custom": custom,
 }
 

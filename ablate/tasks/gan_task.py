@@ -1,0 +1,58 @@
+"""Tasks of two networks: a generator and a critic, and the real examples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ablate.records.errors import InputError
+from ablate.surgery.adversarial_pair import AdversarialPair
+from ablate.tasks import data
+from ablate.tasks.task import Task
+
+LATENT_SEED = {"train": 1, "validation": 2, "test": 3}
+
+
+def gan_task(
+    generator: Callable[[], nn.Module],
+    critic: Callable[[], nn.Module],
+    train: Any,
+    validation: Any = None,
+    test: Any = None,
+    *,
+    latent: int,
+    **changes: Any,
+) -> Task:
+    """The task of generating examples like those of `train`.
+
+    generator, critic: make fresh modules: latent vectors `[B, latent]` -> examples `[B, …]`, and examples -> scores `[B]` or `[B, 1]`
+        (of a discriminator: logits). train, validation, test: real examples `[N, …]` as tensors or arrays; a missing split is taken from
+        the training data. changes: other arguments of `Task` (`metric`, `metrics`, `epochs`, …); a metric's function gets outputs
+        `[N, 4 + D]` (critic's scores in the first four columns, then the generated examples) and the real examples `[N, D]`.
+
+    Latent vectors are drawn anew at each step, and are always the same in evaluation. Raises InputError.
+    """
+    if latent < 1:
+        raise InputError(f"latent is {latent}", hint="give the number of the generator's inputs")
+    given = {"train": train, "validation": validation, "test": test}
+    splits = {
+        where: split
+        if split is None or split is False
+        else _with_latent(data.tensor(split, f"{where} x"), latent, where)
+        for where, split in given.items()
+    }
+
+    def model() -> nn.Module:
+        return AdversarialPair(generator(), critic())
+
+    return Task(model, **splits, criterion="adversarial", **changes)
+
+
+def _with_latent(real: Tensor, latent: int, where: str) -> tuple[tuple[Tensor, Tensor], Tensor]:
+    """((real examples, latent vectors of evaluation), real examples)."""
+    draws = torch.Generator().manual_seed(LATENT_SEED[where])
+    real = real.to(torch.float32)
+    return (real, torch.randn(len(real), latent, generator=draws)), real
