@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ablate.records.recipe import Recipe
     from ablate.records.run import Outcome, Result, Run
     from ablate.records.trick import Claim, Parameter, Source, Trick
+    from ablate.tasks.gan_task import gan_task
     from ablate.tasks.task import Task
 
 __version__ = "0.1.0"
@@ -44,6 +45,7 @@ _HOMES = {
     "LearningRate": "ablate.api.single",
     "Trained": "ablate.api.single",
     "Task": "ablate.tasks.task",
+    "gan_task": "ablate.tasks.gan_task",
     "Recipe": "ablate.records.recipe",
     "Run": "ablate.records.run",
     "Result": "ablate.records.run",
@@ -73,6 +75,7 @@ __all__ = [
     "Trick",
     "compare",
     "confirm",
+    "gan_task",
     "load",
     "load_study",
     "lr_find",
