@@ -29,8 +29,8 @@ class FreshLatent(RandomLayer):
     def forward(self, latent: Tensor) -> Tensor:
         if not self.training:
             return latent
-        radius = (-2 * (1 - self.uniform(tuple(latent.shape))).log()).sqrt()
-        return radius * (2 * pi * self.uniform(tuple(latent.shape))).cos()  # Box & Muller 1958
+        one, other = self.uniform((2, *latent.shape)).unbind(0)
+        return (-2 * (1 - one).log()).sqrt() * (2 * pi * other).cos()  # Box & Muller 1958
 
 
 class MixingShare(RandomLayer):
@@ -82,9 +82,10 @@ class AdversarialPair(nn.Module):
             total: Tensor = functional_call(self.critic, own, (x,)).sum()
             return total
 
-        gradient = torch.func.grad(score)(share * real + (1 - share) * fake)
+        gradient: Tensor = torch.func.grad(score)(share * real + (1 - share) * fake)
         # The square root has no gradient at zero.
-        return gradient.flatten(1).square().sum(dim=1, keepdim=True).clamp(min=1e-12).sqrt()
+        norm: Tensor = gradient.flatten(1).square().sum(dim=1, keepdim=True).clamp(min=1e-12).sqrt()
+        return norm
 
     @staticmethod
     def _scores(scores: Tensor) -> Tensor:

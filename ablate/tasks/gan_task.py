@@ -38,7 +38,7 @@ def gan_task(
     if latent < 1:
         raise InputError(f"latent is {latent}", hint="give the number of the generator's inputs")
     given = {"train": train, "validation": validation, "test": test}
-    splits = {
+    splits: dict[str, Any] = {
         where: split
         if split is None or split is False
         else _with_latent(data.tensor(split, f"{where} x"), latent, where)

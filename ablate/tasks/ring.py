@@ -50,7 +50,7 @@ def good_share(outputs: Tensor, real: Tensor) -> float:
 def modes_covered(outputs: Tensor, real: Tensor) -> float:
     """The number of modes with a good sample."""
     mode, distance = to_modes(outputs[:, SCORES:])
-    return float(len(mode[distance <= GOOD_WITHIN].unique()))
+    return float(len(torch.unique(mode[distance <= GOOD_WITHIN])))
 
 
 def ring(card: TaskCard) -> Task:

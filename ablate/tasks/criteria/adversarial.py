@@ -79,7 +79,8 @@ def directions(dimensions: int) -> Tensor:
     """Unit vectors, float64 `[DIRECTIONS, D]`."""
     generator = torch.Generator().manual_seed(0)
     vectors = torch.randn(DIRECTIONS, dimensions, generator=generator, dtype=torch.float64)
-    return vectors / vectors.norm(dim=1, keepdim=True)
+    length: Tensor = vectors.square().sum(dim=1, keepdim=True).sqrt()
+    return vectors / length
 
 
 def sliced_wasserstein(real: Tensor, generated: Tensor) -> Tensor:
