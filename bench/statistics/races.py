@@ -31,7 +31,7 @@ Array = NDArray[np.float64]
 CATALOGUE = registry()
 RATE = 0.1
 BASELINE = Recipe.of(CATALOGUE, {"momentum": {"lr": RATE}})
-TUNING = TuningBudget(12, 3, 4)
+TUNING = TuningBudget(9, 3, 2, 4)
 """The tuning of a study whose last look has 40 pairs."""
 PLACEBO, REFERENCE = "placebo", "reference"
 OFF_LATTICE = 0.16

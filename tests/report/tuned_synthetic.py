@@ -54,7 +54,7 @@ def fact(*rows: dict[str, Any], better: bool = True, **other: Any) -> dict[str, 
     return {
         "kind": "tuned", "around": RECIPE, "baseline": BASELINE, "metric": "validation/accuracy", "margin": 0.01,
         "margin_source": "study file", "resplit": True, "complete": True, "edges": [], "spent": {"tuning": 40, "race": 200},
-        "budget": {"tuning": {"first": 3, "finalists": 1, "repeats": 0}, "runs": 300, "asked": "", "seconds_per_run": 1.0,
+        "budget": {"tuning": {"first": 3, "finalists": 1, "repeats": 0, "rounds": 0}, "runs": 300, "asked": "", "seconds_per_run": 1.0,
                    "racing": {"pairs": [6, 12], "alpha": 0.05, "levels": [0.02, 0.03]}},
         "left_out": {"add-one": {"momentum": "the optimizer of the baseline", "adamw": "conflicts with weight_decay"},
                      "toggle": {"momentum": "the optimizer of the recipe"}},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ablate.analysis.as_it_is import surgery_facts
 from ablate.records.trick import PLACEBO
 from ablate.report import tables
@@ -52,7 +54,6 @@ def design(data: ReportData) -> Content:
     document = data.design or {}
     spent, budget = document.get("spent") or {}, document["budget"]
     tuning, racing = budget["tuning"], budget["racing"]
-    per_arm = tuning["first"] + tuning["finalists"] * tuning["repeats"]
     scatter = [
         f"{significant(race['sigma'] * data.units.factor)}{data.units.difference} ({REFERENCES.get(race['estimand'], race['estimand'])}, {race['scored']})"
         for race in document.get("races") or []
@@ -65,7 +66,7 @@ def design(data: ReportData) -> Content:
                 ("Budget", f"{count(budget['runs'])} runs" + (f" (asked: {budget['asked']})" if budget.get("asked") else "")),
                 ("Margin", f"{margin_text(document, data.units)} ({document['margin_source']})"),
                 ("Looks", f"after {', '.join(map(str, racing['pairs']))} pairs, at levels {', '.join(f'{level:.3g}' for level in racing['levels'])}"),
-                ("Tuning of an arm", plural(per_arm, "run")),
+                ("Tuning of an arm", _tuning(tuning)),
                 ("σ̂ of a run", "; ".join(scatter)),
                 ("Validation data", "split anew for every seed" if document.get("resplit") else "the task's own split"),
                 ("Trials before", f"{len(data.stage('search'))} search trials chose the recipe; the runs of the ranking are separate" if len(data.stage("search")) else ""),
@@ -82,13 +83,12 @@ def methods(data: ReportData) -> str:
     """The design as a paragraph for a paper."""
     document = data.design or {}
     tuning, racing = document["budget"]["tuning"], document["budget"]["racing"]
-    per_arm = tuning["first"] + tuning["finalists"] * tuning["repeats"]
     families = ", ".join(f"{race['family']} ({REFERENCES.get(race['estimand'], race['estimand'])}, scored by the {race['scored']})"
                          for race in document.get("races") or [])  # fmt: skip
     looks = len(racing["pairs"])
     return (
         f"Each trick was added to (or taken out of) {' and '.join({'add-one': 'the baseline', 'toggle': 'the recipe that a search had found'}[name] for name in references(data))}. "
-        f"Every arm, reference and placebo got the same tuning budget, {plural(per_arm, 'run')} over learning rate and strength, and was then "
+        f"Every arm, reference and placebo was tuned over learning rate and strength by the same rule ({_tuning(tuning)}), and was then "
         "compared with its reference on fresh paired training seeds"
         f"{', the data split into training and validation parts anew for each seed' if document.get('resplit') else ''}. Racing: "
         f"{plural(looks, 'look was', 'looks were')} declared beforehand, after {', '.join(map(str, racing['pairs']))} pairs, with levels "
@@ -97,6 +97,12 @@ def methods(data: ReportData) -> str:
         f"within families of {families}. “No measurable effect” means shown to lie within {margin_text(document, data.units)} (two one-sided tests; "
         f"margin: {document['margin_source']}). Runs that failed count as a constant prediction."
     )
+
+
+def _tuning(budget: Mapping[str, int]) -> str:
+    """The runs of an arm, for people."""
+    rounds = plural(budget.get("rounds", 1), "round")
+    return f"{plural(budget['first'], 'run')}, then at most {rounds} of {budget['finalists'] * budget['repeats']} until it is settled"
 
 
 def _words(data: ReportData) -> str:

@@ -37,7 +37,7 @@ TUNING, PAIRS = 0xC7A1, 0xC1A1
 STAGE = "claim"
 COSTS = "claim/costs"
 """Name of the ledger's fact: the cost of each step without the trick, and with it."""
-QUICK, THOROUGH = TuningBudget(7, 2, 0), LEAST_REFERENCE
+QUICK, THOROUGH = TuningBudget(7, 2, 0, 0), LEAST_REFERENCE
 WITHOUT, WITH = "without", "with"
 
 

@@ -22,18 +22,18 @@ from ablate.study.ranking.tuning_points import TuningBudget, reference_tuning
 DECIDED = (0.4, 0.2, 0.3, 0.35, 0.4, 0.4, 0.4, 0.4, 0.5)
 """Share of the undecided arms that a look decides, for estimates."""
 LEVELS = (
-    (TuningBudget(42, 5, 24), 200),
-    (TuningBudget(28, 4, 16), 90),
-    (TuningBudget(21, 3, 8), 60),
-    (TuningBudget(21, 4, 5), 40),
-    (TuningBudget(12, 3, 4), 40),
-    (TuningBudget(9, 3, 3), 40),
-    (TuningBudget(7, 2, 3), 27),
-    (TuningBudget(5, 2, 2), 27),
-    (TuningBudget(4, 2, 2), 27),
-    (TuningBudget(3, 2, 1), 27),
-    (TuningBudget(1, 1, 0), 8),
-    (TuningBudget(1, 1, 0), 5),
+    (TuningBudget(21, 4, 4, 8), 200),
+    (TuningBudget(12, 4, 3, 6), 90),
+    (TuningBudget(9, 3, 2, 8), 60),
+    (TuningBudget(9, 3, 2, 6), 60),
+    (TuningBudget(9, 3, 2, 4), 60),
+    (TuningBudget(9, 3, 2, 2), 40),
+    (TuningBudget(7, 2, 2, 2), 40),
+    (TuningBudget(5, 2, 2, 1), 27),
+    (TuningBudget(4, 2, 2, 1), 27),
+    (TuningBudget(3, 2, 1, 1), 27),
+    (TuningBudget(1, 1, 0, 0), 8),
+    (TuningBudget(1, 1, 0, 0), 5),
 )
 """Tuning of an arm and its maximum number of pairs, from the desired level to the smallest one."""
 SECONDS = 200.0
@@ -156,7 +156,7 @@ def race_runs(racing: Racing, arms: int, references: int) -> float:
 
 def tuning_runs(tuning: TuningBudget, arms: int, references: int) -> int:
     """Runs to tune so many arms, references among them."""
-    return (arms - references) * tuning.runs + references * reference_tuning(tuning).runs
+    return round((arms - references) * tuning.likely + references * reference_tuning(tuning).likely)
 
 
 def expected(budget: RankBudget, arms: int, references: int) -> float:

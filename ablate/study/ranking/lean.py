@@ -42,7 +42,8 @@ def lean_and_ladder(
     removed = _dispensable(stage, found, fact, seeds)
     lean = found.without(*removed)
     rungs = rungs_of(stage, baseline, lean, fact["rows"])
-    recipes = _tuned_rungs(stage, budget, rungs, found if not removed else None) if rungs else [baseline]
+    own = found if not removed else None
+    recipes = _tuned_rungs(stage, budget, rungs, own, fact["margin"]) if rungs else [baseline]
     seeds = stage.first_seeds(len(seeds), LADDER)
     fact["lean"] = {"removed": removed, "recipe": recipes[-1].to_dict()}
     fact["ladder"] = _climb(stage, rungs, [baseline, *recipes], seeds) if rungs else None
@@ -144,7 +145,11 @@ def _without_rate(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _tuned_rungs(
-    stage: TunedStage, budget: RankBudget, rungs: Sequence[Arm], found: Recipe | None
+    stage: TunedStage,
+    budget: RankBudget,
+    rungs: Sequence[Arm],
+    found: Recipe | None,
+    margin: float,
 ) -> list[Recipe]:
     """Each rung at its best rate, the last one, which may be recommended, as thoroughly as a reference.
 
@@ -158,7 +163,7 @@ def _tuned_rungs(
         last = own[-1].name if found is None else ""
         points = tune(
             own, {name: last if name == last else "" for name in names}, stage.catalogue, budget.tuning,
-            dict.fromkeys(names, common), stage.tuning_scores,
+            dict.fromkeys(names, common), stage.tuning_scores, margin,
         )  # fmt: skip
         recipes = [chosen_of(points[arm.name]).recipe for arm in own]
     return recipes if found is None else [*recipes, found]

@@ -2,14 +2,15 @@
 
 Means of a few runs at neighbouring rates differ by chance about as much as they differ truly; a curve uses the runs of all
 rates. It is the posterior mean of a Gaussian process over log₁₀ rate (scikit-learn's), in σ of one run, with correlated curves
-for the settings of an arm. Real curves are seldom parabolas: a slow rise, a flat top and a cliff are common, so the curve may
-bend within LENGTH, and a score far below the best counts as FLOOR below it. The posterior also tells what the
-chosen rate is expected to lose to the unknown best one, which widens the intervals of effects.
+for the settings of an arm and a level for each seed, so that rates tried on different seeds are comparable. Real curves are
+seldom parabolas: a slow rise, a flat top and a cliff are common, so the curve may bend within LENGTH, and a run far
+below the best point counts as FLOOR below it. The posterior also tells which rates are worth further runs, and what the
+chosen one is expected to lose to the unknown best one, which widens the intervals of effects.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import log, log10, sqrt
 from typing import TYPE_CHECKING
@@ -31,15 +32,21 @@ LENGTH = 0.4
 """Decades within which a curve bends (the length scale)."""
 AMPLITUDE = 2.0
 """How far it bends, in σ of one run. With LENGTH: expected losses are those that simulated tuning on two measured tasks has."""
-LEVEL = 10.0
-"""Standard deviation of the levels of settings, of first tries and of finalists, in σ of one run: large, so that they follow
-the data."""
+LEVEL, SETTING = 10.0, 3.0
+"""Standard deviations of the level of all scores and of the level of a setting, in σ of one run: large, so that they follow the
+data."""
+LEAST_SEED = 0.3
+"""Least standard deviation of the level of a seed, in σ of one run."""
 FAR = 1e3
 """A length scale over which nothing changes."""
-ALIKE = 0.8
+ALIKE = 0.9
 """Correlation between the curves of two settings of an arm, their levels apart."""
 FLOOR = 6.0
-"""Standard deviations of one run below the best point at which worse scores are put."""
+"""Standard deviations of one run below the best point at which worse runs are put."""
+BEYOND = 2
+"""Places of the lattice beyond the rates tried of a setting that are candidates too."""
+LIKELY = 60
+"""Candidates that are compared by drawn curves: those that may be the best."""
 STEEP = 3.0
 """σ between the best and the third best rate, at the most: on a steeper curve they are the unit, not σ."""
 JITTER = 1e-6
@@ -47,28 +54,30 @@ JITTER = 1e-6
 LEAST_RATES = 3
 POOLED_DF = 10
 """Degrees of freedom that a reference's σ counts for in an arm's."""
+NEW_SEED = -1
 DRAWS = 400
-"""Curves drawn from the posterior for an expected loss."""
+"""Curves drawn from the posterior."""
 ROUNDING = 1e-9
 """A spread smaller than this share of the scores is none."""
 
 
 @dataclass(frozen=True)
 class RateCurve:
-    """`settings`: of the arm, in the order of the process's inputs. `rates`: the lowest and the highest that were tried.
+    """`tried`: the settings of the arm, in the order of the process's inputs, with the lowest and highest rate tried of each.
 
-    `sigma`: standard deviation of one run, seeds' difficulty apart; `unit`: of the process's scores.
+    `sigma`, `seed_sigma`: standard deviation of one run on a given seed, and of the level of a seed; `unit`: of the process's
+    scores.
     """
 
     process: GaussianProcessRegressor
-    settings: tuple[Recipe, ...]
-    rates: tuple[float, float]
+    tried: Mapping[Recipe, tuple[float, float]]
     sigma: float
+    seed_sigma: float
     unit: float
 
-    def heights(self, setting: Recipe, rates: Sequence[float]) -> Array:
-        """Scores `[n]` of a setting at `rates`, beside an unknown constant."""
-        mean, _ = self._predict([(setting, rate) for rate in rates])
+    def heights(self, asked: Sequence[Chosen]) -> Array:
+        """Scores `[n]` of (setting, rate), beside an unknown constant."""
+        mean, _ = self._predict(asked)
         return mean
 
     def gain(self, setting: Recipe, rate: float, over: float) -> tuple[float, float]:
@@ -77,22 +86,49 @@ class RateCurve:
         variance = covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]
         return float(mean[0] - mean[1]), float(sqrt(max(variance, 0.0)))
 
-    def expected_loss(self, chosen: Chosen) -> float:
-        """Mean, over the curves that the runs allow, of what a (setting, rate) loses to the best rate within those tried."""
-        asked = [chosen, *((chosen[0], rate) for rate in between(*self.rates))]
+    def rates_of(self, setting: Recipe) -> list[float]:
+        """The rates of the lattice that may be the setting's best: those between its tried ones, and some beyond."""
+        low, high = self.tried[setting]
+        return between(lattice(low, -BEYOND), lattice(high, BEYOND))
+
+    def likely_loss(self, chosen: Chosen) -> float:
+        """What a (setting, rate) loses to the setting's best rate: root mean square over the curves that the runs allow."""
+        draws = self._draws([chosen, *((chosen[0], rate) for rate in self.rates_of(chosen[0]))])
+        return float(np.sqrt(((draws.max(axis=1) - draws[:, 0]) ** 2).mean()))
+
+    def promising(self, count: int) -> list[Chosen]:
+        """The `count` (setting, rate) most worth a run: the top of the curve, then those that are most often the best of
+        a curve drawn from the posterior (Thompson sampling), no two of them next to each other."""
+        candidates = [(setting, rate) for setting in self.tried for rate in self.rates_of(setting)]
+        mean, covariance = self._predict(candidates)
+        hopes = mean + 2 * np.sqrt(covariance.diagonal().clip(0.0))
+        likely = [candidates[i] for i in np.argsort(-hopes, kind="stable")[:LIKELY]]
+        draws = self._draws(likely)
+        wins = np.bincount(draws.argmax(axis=1), minlength=len(likely))
+        top = candidates[int(mean.argmax())]
+        order = [top, *(likely[i] for i in np.argsort(-wins, kind="stable"))]
+        found: list[Chosen] = []
+        for setting, rate in order:
+            near = {lattice(rate, places) for places in (-1, 0, 1)}
+            if len(found) < count and not any(own == setting and other in near for own, other in found):
+                found.append((setting, rate))
+        return found
+
+    def _draws(self, asked: Sequence[Chosen]) -> Array:
+        """Scores `[DRAWS, n]` of curves drawn from the posterior."""
         mean, covariance = self._predict(asked)
-        draws = np.random.default_rng(0).multivariate_normal(mean, covariance, DRAWS, method="eigh")
-        return float((draws.max(axis=1) - draws[:, 0]).mean())
+        return np.random.default_rng(0).multivariate_normal(mean, covariance, DRAWS, method="eigh")
 
     def _predict(self, asked: Sequence[Chosen]) -> tuple[Array, Array]:
-        """Mean `[n]` and covariance `[n, n]` of the scores of (setting, rate), beside an unknown constant of each setting."""
-        inputs = [_input(setting, rate, self.settings) for setting, rate in asked]
+        """Mean `[n]` and covariance `[n, n]` of the scores of (setting, rate) on one new seed, beside an unknown constant."""
+        settings = tuple(self.tried)
+        inputs = [_input(setting, rate, settings, NEW_SEED) for setting, rate in asked]
         mean, covariance = self.process.predict(np.array(inputs), return_cov=True)
         return mean * self.unit, covariance * self.unit**2
 
 
 def fit_curve(points: Sequence[Point], reference: RateCurve | None = None) -> RateCurve | None:
-    """The curve through an arm's points; `reference`: its reference's, whose σ counts besides.
+    """The curve through an arm's points; `reference`: its reference's, whose deviations count besides.
 
     None where fewer than LEAST_RATES rates were tried or no spread can be told.
     """
@@ -102,26 +138,66 @@ def fit_curve(points: Sequence[Point], reference: RateCurve | None = None) -> Ra
     known = [point for point in points if point.rate is not None and point.runs]
     if len({point.rate for point in known}) < LEAST_RATES:
         return None
-    seen = _means(known)
-    sigma = _sigma(seen, reference)
-    if not sigma > ROUNDING * max(abs(one.score) for one in seen):
+    sigma, seed_sigma, levels = deviations(known, reference)
+    if not sigma > ROUNDING * max(abs(point.mean) for point in known):
         return None
-    unit = max(sigma, _fall(seen) / STEEP)
-    best = {
-        group: max(one.score for one in seen if one.group == group) for group in {one.group for one in seen}
+    unit = max(sigma, _fall(known) / STEEP)
+    best = max(
+        float(np.mean([score - levels.get(seed, 0.0) for seed, score in point.by_seed.items()]))
+        for point in known
+    )
+    tried = {
+        setting: (min(rates), max(rates))
+        for setting in dict.fromkeys(setting_of(point.recipe) for point in known)
+        if (rates := [p.rate for p in known if p.rate is not None and setting_of(p.recipe) == setting])
     }
-    scores = [max((one.score - best[one.group]) / unit, -FLOOR) for one in seen]
-    noise = [max((sigma / unit) ** 2 / len(one.runs), JITTER) for one in seen]
-    settings = tuple(dict.fromkeys(setting_of(one.point.recipe) for one in seen))
-    inputs = [_input(setting_of(one.point.recipe), one.point.rate, settings, one.group) for one in seen]
-    unlike = [sqrt(-1 / log(ALIKE))] * len(settings)
-    curve = ConstantKernel(AMPLITUDE**2) * RBF([LENGTH, *unlike, FAR])
-    level = ConstantKernel(LEVEL**2) * RBF([FAR] * (1 + len(settings)) + [1 / FAR])
-    offset = ConstantKernel(LEVEL**2) * RBF([FAR, *[1 / FAR] * len(settings), FAR])
-    process = GaussianProcessRegressor(curve + level + offset, alpha=np.array(noise), optimizer=None)
+    runs = [(setting_of(point.recipe), point.rate, seed, score) for point in known for seed, score in point.by_seed.items()]  # fmt: skip
+    inputs = [_input(setting, rate, tuple(tried), seed) for setting, rate, seed, _ in runs]
+    scores = [
+        (max(score - (level := levels.get(seed, 0.0)) - best, -FLOOR * unit) + level) / unit
+        for *_, seed, score in runs
+    ]
+    each, far = len(tried), [FAR] * len(tried)
+    curve = ConstantKernel(AMPLITUDE**2) * RBF([LENGTH, *[sqrt(-1 / log(ALIKE))] * each, FAR])
+    level = ConstantKernel(LEVEL**2) * RBF([FAR, *far, FAR])
+    setting_level = ConstantKernel(SETTING**2) * RBF([FAR, *[1 / FAR] * each, FAR])
+    seed_level = ConstantKernel((seed_sigma / unit) ** 2) * RBF([FAR, *far, 1 / FAR])
+    process = GaussianProcessRegressor(
+        curve + level + setting_level + seed_level, alpha=max((sigma / unit) ** 2, JITTER), optimizer=None
+    )
     process.fit(np.array(inputs), np.array(scores))
-    rates = [point.rate for point in known if point.rate is not None]
-    return RateCurve(process, settings, (min(rates), max(rates)), sigma, unit)
+    return RateCurve(process, tried, sigma, seed_sigma, unit)
+
+
+def deviations(
+    points: Sequence[Point], reference: RateCurve | None = None
+) -> tuple[float, float, dict[int, float]]:
+    """(standard deviation of one run on a given seed, that of the levels of seeds, place of a seed -> its level).
+
+    Runs of the better half of the points, since at rates near a collapse runs scatter more, are a level of the point plus one of
+    the seed plus noise (least squares). A reference's deviations count besides. NaN where nothing tells them.
+    """
+    ranked = sorted(points, key=lambda point: -point.mean)[: max(-(-len(points) // 2), 2)]
+    runs = [
+        (place, seed, score) for place, point in enumerate(ranked) for seed, score in point.by_seed.items()
+    ]
+    seeds = sorted({seed for _, seed, _ in runs})
+    design = np.zeros((len(runs), len(ranked) + len(seeds)))
+    for row, (place, seed, _) in enumerate(runs):
+        design[row, place] = design[row, len(ranked) + seeds.index(seed)] = 1.0
+    scores = np.array([score for *_, score in runs])
+    solution, _, rank, _ = np.linalg.lstsq(design, scores, rcond=None)
+    squares, df = float(((scores - design @ solution) ** 2).sum()), len(runs) - int(rank)
+    own, counts = solution[len(ranked) :], design[:, len(ranked) :].sum(axis=0)
+    levels = dict(zip(seeds, (own - own.mean()).tolist(), strict=True))
+    if reference is not None:
+        pooled = (squares + POOLED_DF * reference.sigma**2) / (df + POOLED_DF)
+        return sqrt(pooled), reference.seed_sigma, levels
+    if df <= 0:
+        return float("nan"), float("nan"), levels
+    sigma = sqrt(squares / df)
+    between_seeds = float(own.var(ddof=1) - (sigma**2 / counts).mean()) if len(own) > 1 else 0.0
+    return sigma, max(sqrt(max(between_seeds, 0.0)), LEAST_SEED * sigma), levels
 
 
 def setting_of(recipe: Recipe) -> Recipe:
@@ -137,59 +213,18 @@ def between(low: float, high: float) -> list[float]:
     return rates
 
 
-@dataclass(frozen=True, eq=False)
-class _Mean:
-    """What one point scored in first tries or as a finalist. Each `group` of points has seeds of its own, so a level of its own."""
-
-    point: Point
-    group: int
-    runs: Array
-
-    @property
-    def score(self) -> float:
-        return float(self.runs.mean())
-
-
-def _means(points: Sequence[Point]) -> list[_Mean]:
-    return [
-        _Mean(point, group, np.array(runs))
-        for point in points
-        for group, runs in enumerate((point.scores, point.final))
-        if runs
-    ]
-
-
-def _input(setting: Recipe, rate: float | None, settings: Sequence[Recipe], group: int = 0) -> list[float]:
-    """log₁₀ rate, an indicator of each setting, and the group of seeds."""
+def _input(setting: Recipe, rate: float | None, settings: Sequence[Recipe], seed: int) -> list[float]:
+    """log₁₀ rate, an indicator of each setting, and the seed's place."""
     assert rate is not None
-    return [log10(rate), *(float(setting == own) for own in settings), float(group)]
+    return [log10(rate), *(float(setting == own) for own in settings), float(seed)]
 
 
-def _fall(seen: Sequence[_Mean]) -> float:
+def _fall(points: Sequence[Point]) -> float:
     """From the best to the third best of the rates in first tries; 0 where there are fewer."""
     by_rate: dict[float | None, float] = {}
-    for one in seen:
-        if one.group == 0:
-            by_rate[one.point.rate] = max(one.score, by_rate.get(one.point.rate, one.score))
+    for point in points:
+        if point.scores:
+            score = float(np.mean(point.scores))
+            by_rate[point.rate] = max(score, by_rate.get(point.rate, score))
     ordered = sorted(by_rate.values(), reverse=True)
     return ordered[0] - ordered[LEAST_RATES - 1] if len(ordered) >= LEAST_RATES else 0.0
-
-
-def _sigma(seen: Sequence[_Mean], reference: RateCurve | None) -> float:
-    """Standard deviation of one run, points' and seeds' means taken out; NaN where nothing tells it.
-
-    From the better half of the points: at rates near a collapse runs scatter more.
-    """
-    squares, df = 0.0, 0
-    for group in (0, 1):
-        ranked = sorted((one for one in seen if one.group == group), key=lambda one: -one.score)
-        better = [one.runs for one in ranked[: max(-(-len(ranked) // 2), 2)]]
-        shared = min((len(runs) for runs in better), default=0)
-        if len(better) > 1 and shared > 1:
-            table = np.array([runs[:shared] for runs in better])
-            rest = table - table.mean(axis=1, keepdims=True) - table.mean(axis=0) + table.mean()
-            squares += float((rest**2).sum())
-            df += (len(better) - 1) * (shared - 1)
-    if reference is not None:
-        return sqrt((squares + POOLED_DF * reference.sigma**2) / (df + POOLED_DF))
-    return sqrt(squares / df) if df else float("nan")

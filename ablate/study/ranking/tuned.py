@@ -146,7 +146,7 @@ def told(budget: RankBudget, arms: int, workers: int) -> str:
             f"about {seconds:.0f} s, up to {max(PATIENCE, seconds):.0f} s until nine arms in ten are decided"
         )
     return (
-        f"rank: {arms} arms, {budget.tuning.runs} tuning runs each, then up to {budget.racing.pairs[-1]} paired seeds "
+        f"rank: {arms} arms, {budget.tuning.first} to {budget.tuning.runs} tuning runs each, then up to {budget.racing.pairs[-1]} paired seeds "
         f"({where}: {limit})"
     )
 
@@ -212,7 +212,7 @@ def tune_arms(stage: TunedStage, budget: RankBudget, fact: dict[str, Any]) -> di
     references = {arm.name: f"{arm.estimand}: {REFERENCES[arm.estimand]}" for arm in stage.every}
     points = tune(
         stage.every, references, stage.catalogue, budget.tuning, seeds,
-        stage.tuning_scores,
+        stage.tuning_scores, fact["margin"],
     )  # fmt: skip
     chosen = {name: chosen_of(own) for name, own in points.items()}
     tuned = {arm.name: Tuned(arm, chosen[arm.name].recipe, points[arm.name]) for arm in stage.every}

@@ -1,15 +1,16 @@
-"""Tuning at equal budget: every arm and placebo gets the same number of runs to find its rate and settings, and a reference
-no fewer, on seeds that the race does not use.
+"""Tuning by one rule for all: every arm and placebo gets the same first runs to find its rate and settings, then rounds until
+it is settled, at most as many as the budget has; on seeds that the race does not use.
 
 References are tuned first, and more thoroughly than the arms: an error there would be in every effect. First tries go over rates
 around a recipe's own rate; an arm's over rates around its reference's best one, at which its other settings are tried too. A
-curve through all of them (`rate_curve`) tells where the top is; the rates there, and the best settings, are run on more,
-fresh seeds, and the curve through everything tells the best of the rates that were tried. Where that is the last one tried,
-further ones are tried beyond it.
+curve through all runs (`rate_curve`) tells where the top may be; the points there are run on fresh seeds, and so on, until
+the best of the points that were tried is expected to lose too little to matter to the unknown best one. Rates beyond those that
+were tried are candidates too, so that a range is widened where the best rate is at its edge.
 An arm is run at its reference's rate unless the curve says that another is clearly better: arms that differ from
 the reference in nothing are then compared with it at one rate, and a placebo is not called harmful because tuning gave it
 another.
-The learning rate is a nuisance parameter (Google's tuning playbook); equal budgets: Choi et al. 2019 (1910.05446).
+The learning rate is a nuisance parameter (Google's tuning playbook); equal budgets: Choi et al. 2019 (1910.05446). What is
+equal here is the rule to stop, not the number of runs: an arm whose runs leave its best rate open gets more of them.
 """
 
 from __future__ import annotations
@@ -18,24 +19,29 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ablate.records.recipe import Catalogue, Recipe
-from ablate.study.ranking.arms import Arm, rate_of, with_rate
-from ablate.study.ranking.tuning_choice import Anchor, chosen_among, finalists_of, other_functions
+from ablate.study.ranking.arms import Arm, rate_of
+from ablate.study.ranking.tuning_choice import (
+    Anchor,
+    chosen_among,
+    is_settled,
+    next_points,
+    other_functions,
+)
 from ablate.study.ranking.tuning_points import (
     LEAST_REFERENCE,
     Point,
     TuningBudget,
     chosen_of,
     even,
-    outwards,
     points_of,
     reference_tuning,
     repeats_of,
 )
 
-OUTWARDS = 3
-"""Times that an arm whose best rate is the last one tried gets one more, further out."""
 FIRST = 21
-"""Seeds kept for first tries; finalists are run on those after them."""
+"""Seeds kept for first tries; rounds are run on those after them."""
+LEAST_ROUNDS = 2
+"""Rounds that a reference gets at least: they tell the scatter of runs and of seeds."""
 Scores = Callable[[Sequence[tuple[str, Recipe, int]]], list[float]]
 """(arm, recipe, seed) of many runs -> their scores, more is better; a failed run has the score of a collapsed one."""
 
@@ -47,18 +53,20 @@ def tune(
     budget: TuningBudget,
     seeds: Mapping[str, Sequence[int]],
     scores: Scores,
+    margin: float | None = None,
 ) -> dict[str, list[Point]]:
     """Points of every arm, one of them chosen. `references`: names, arm -> its reference (itself for a reference).
 
-    `seeds`: arm -> at least `seeds_of(budget)` tuning seeds (common ones; a placebo's are its own).
+    `seeds`: arm -> at least `seeds_of(budget)` tuning seeds (common ones; a placebo's are its own). `margin`: the smallest effect
+    worth having, in scores, if that is known.
     """
-    tuner = _Tuner(catalogue, seeds, scores)
+    tuner = _Tuner(catalogue, seeds, scores, margin)
     of_reference = reference_tuning(budget)
     own = {arm.name: arm for arm in arms if references[arm.name] == arm.name}
     rates = {name: rate_of(arm.recipes[0], catalogue) for name, arm in own.items()}
     snapped = {name: even(rate) if rate else None for name, rate in rates.items()}
     tried = tuner.first(own, {name: _ratio(snapped[name], rates[name]) for name in own}, of_reference)
-    tuned = tuner.settle(own, tried, of_reference, {})
+    tuned = tuner.settle(own, tried, of_reference, {}, LEAST_ROUNDS)
     tuned = tuner.leading(tuned)
     anchors = {name: Anchor.of(arm, tuned[name], catalogue) for name, arm in own.items()}
 
@@ -77,16 +85,17 @@ def tune(
 
 def seeds_of(budget: TuningBudget) -> int:
     """Tuning seeds that an arm or reference needs."""
-    return FIRST + max(budget.repeats, LEAST_REFERENCE.repeats)
+    return FIRST + max(one.rounds * one.repeats for one in (budget, LEAST_REFERENCE))
 
 
 @dataclass(frozen=True)
 class _Tuner:
-    """Trains points and notes their scores: first on the first FIRST seeds, finalists on those after them."""
+    """Trains points and notes their scores: first tries on the first FIRST seeds, rounds on those after them."""
 
     catalogue: Catalogue
     seeds: Mapping[str, Sequence[int]]
     scores: Scores
+    margin: float | None
 
     def first(
         self, arms: Mapping[str, Arm], scales: Mapping[str, float], budget: TuningBudget
@@ -121,27 +130,29 @@ class _Tuner:
         tried: Mapping[str, Sequence[Point]],
         budget: TuningBudget,
         anchors: Mapping[str, Anchor],
+        least: int = 1,
     ) -> dict[str, list[Point]]:
-        """All points, the finalists first, one of them chosen; arms whose best rate is at an edge get further ones."""
+        """All points, one of them chosen, after at least `least` rounds and then until the arm is settled."""
         anchors = {name: anchors.get(name, Anchor()) for name in arms}
-        points = {name: list(own) for name, own in tried.items()}
-        finals = {name: finalists_of(points[name], anchors[name], self.catalogue, budget) for name in arms}
-        for _ in range(1 + (OUTWARDS if budget.repeats else 0)):
-            seeds = {name: self.seeds[name][FIRST : FIRST + budget.repeats] for name in finals}
-            runs = self._run(finals, seeds)
-            for name, own in finals.items():
-                known = [replace(point, final=scores) for point, scores in zip(own, runs[name], strict=True)]
-                points[name] = chosen_among(_in_front(known, points[name]), anchors[name])
-            finals = {name: further for name in finals if (further := self._further(points[name]))}
-            if not finals:
+        points = {name: chosen_among(own, anchors[name]) for name, own in tried.items()}
+        unsettled = list(arms)
+        for number in range(budget.rounds if budget.repeats else 0):
+            start = FIRST + number * budget.repeats
+            places = range(start, start + budget.repeats)
+            asked = {
+                name: next_points(points[name], anchors[name], self.catalogue, budget) for name in unsettled
+            }
+            runs = self._run(asked, {name: [self.seeds[name][place] for place in places] for name in asked})
+            for name, own in asked.items():
+                known = {point.recipe: point for point in points[name]}
+                new = [p.further(places, scores) for p, scores in zip(own, runs[name], strict=True)]
+                merged = list((known | {point.recipe: point for point in new}).values())
+                points[name] = chosen_among(merged, anchors[name])
+            if number + 1 >= least:
+                unsettled = [n for n in unsettled if not is_settled(points[n], anchors[n], self.margin)]
+            if not unsettled:
                 break
-        return points
-
-    def _further(self, points: Sequence[Point]) -> list[Point]:
-        """The chosen setting at the next rate outwards, where the chosen rate is at an edge."""
-        chosen = chosen_of(points)
-        rate = outwards(points, chosen)
-        return [] if rate is None else [Point(with_rate(chosen.recipe, self.catalogue, rate), rate)]
+        return {name: sorted(own, key=lambda point: not point.final) for name, own in points.items()}
 
     def _run(
         self, points: Mapping[str, Sequence[Point]], seeds: Mapping[str, Sequence[int]]
@@ -155,13 +166,6 @@ class _Tuner:
         ]
         values = iter(self.scores(asked))
         return {name: [tuple(next(values) for _ in seeds[name]) for _ in own] for name, own in points.items()}
-
-
-def _in_front(finals: Sequence[Point], points: Sequence[Point]) -> list[Point]:
-    """`finals` after the finalists of `points` and before its other points, in place of those with the same recipe."""
-    recipes = {point.recipe for point in finals}
-    rest = [point for point in points if point.recipe not in recipes]
-    return [*(p for p in rest if p.final), *finals, *(p for p in rest if not p.final)]
 
 
 def _ratio(rate: float | None, before: float | None) -> float:

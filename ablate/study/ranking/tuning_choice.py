@@ -1,36 +1,34 @@
-"""What tuning does next with an arm's points: which go on to more seeds, and which one the arm is run with."""
+"""What tuning does next with an arm's points: which get a further round, whether it is settled, and which one the arm is run with."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import hypot
+from math import hypot, sqrt
 
 import numpy as np
 
+from ablate.ranking.verdicts.sequential import MARGIN_IN_SIGMA
 from ablate.records.recipe import Catalogue, Recipe
 from ablate.records.study_rank import OPTIMIZER
 from ablate.study.ranking.arms import Arm, with_rate
-from ablate.study.ranking.rate_curve import RateCurve, between, fit_curve, setting_of
-from ablate.study.ranking.tuning_points import Point, TuningBudget, chosen_of, lattice
+from ablate.study.ranking.rate_curve import RateCurve, fit_curve, setting_of
+from ablate.study.ranking.tuning_points import Point, TuningBudget, chosen_of
 
-CLEARLY = 0.5
+CLEARLY = 1.0
 """Standard errors by which another rate must beat the reference's."""
-BESIDE = 2
-"""Places of the lattice from the top of the curve to the rates beside it that are run on more seeds."""
+SETTLED, REFERENCE_SETTLED = 0.2, 0.1
+"""Likely losses, in margins, at which an arm and a reference get no further round: an effect that is off by them is
+hardly less certain. A reference's is in all its arms' effects."""
 
 
 @dataclass(frozen=True)
 class Anchor:
-    """What a reference's tuning tells of its arms. `deviation`: of the difference between two of its rates, over seeds.
-
-    `loss`: what its rate is expected to lose.
-    """
+    """What a reference's tuning tells of its arms. `loss`: what its rate is expected to lose."""
 
     rate: float | None = None
     optimizer: str | None = None
     curve: RateCurve | None = None
-    deviation: float | None = None
     loss: float = 0.0
 
     @classmethod
@@ -38,7 +36,7 @@ class Anchor:
         """Of a reference that is tuned."""
         optimizer = arm.recipes[0].slot(catalogue, OPTIMIZER)
         chosen = chosen_of(points)
-        return cls(chosen.rate, optimizer, fit_curve(points), deviation_of(points), chosen.loss)
+        return cls(chosen.rate, optimizer, fit_curve(points), chosen.loss)
 
     def seen_from(self, arm: Arm, catalogue: Catalogue) -> Anchor:
         """Without a rate where the arm has another optimizer, whose rates are on another scale."""
@@ -46,33 +44,37 @@ class Anchor:
         return self if same else replace(self, rate=None)
 
 
-def finalists_of(
-    tried: Sequence[Point], anchor: Anchor, catalogue: Catalogue, budget: TuningBudget
+def next_points(
+    points: Sequence[Point], anchor: Anchor, catalogue: Catalogue, budget: TuningBudget
 ) -> list[Point]:
-    """What is run on more seeds: the two best settings at the top of the curve, then the best at the rates beside it.
+    """What the next round is run for: the points where the curve says that the best rate and setting may be.
 
     Without a curve: the best point at the anchor's rate, then the best points.
     """
-    ordered = sorted(tried, key=lambda point: -point.score)
-    curve = fit_curve(tried, anchor.curve)
+    ordered = sorted(points, key=lambda point: -point.mean)
+    curve = fit_curve(points, anchor.curve)
     if curve is None:
         wanted = [point for point in ordered if anchor.rate is not None and point.rate == anchor.rate][:1]
+        wanted = [*wanted, *(point for point in ordered if point not in wanted)]
     else:
-        rates = between(lattice(curve.rates[0], -BESIDE), lattice(curve.rates[1], BESIDE))
-        heights = {setting: curve.heights(setting, rates) for setting in curve.settings}
-        best, *others = sorted(heights, key=lambda setting: -heights[setting].max())
-        top = int(heights[best].argmax())
-        sides = [place for place in (top - BESIDE, top + BESIDE) if 0 <= place < len(rates)]
-        sides.sort(key=lambda place: -heights[best][place])
-        recipes = {setting_of(point.recipe): point.recipe for point in tried}
-        pairs = [(setting, top) for setting in (best, *others[:1])] + [(best, place) for place in sides]
+        recipes = {setting_of(point.recipe): point.recipe for point in points}
         wanted = [
-            Point(with_rate(recipes[setting], catalogue, rates[place]), rates[place])
-            for setting, place in pairs
+            Point(with_rate(recipes[setting], catalogue, rate), rate)
+            for setting, rate in curve.promising(budget.finalists)
         ]
-    known = {point.recipe: point for point in tried}
-    unique = {point.recipe: known.get(point.recipe, point) for point in [*wanted, *ordered]}
+    known = {point.recipe: point for point in points}
+    unique = {point.recipe: known.get(point.recipe, point) for point in wanted}
     return list(unique.values())[: budget.finalists]
+
+
+def is_settled(points: Sequence[Point], anchor: Anchor, margin: float | None) -> bool:
+    """Whether a further round would hardly change an effect. `margin`: the smallest effect worth having; None: MARGIN_IN_SIGMA σ
+    of one run. An arm without a curve is settled once it has had a round."""
+    curve = fit_curve(points, anchor.curve)
+    if curve is None:
+        return True
+    share = REFERENCE_SETTLED if anchor.curve is None else SETTLED
+    return chosen_of(points).loss <= hypot(share * (margin or MARGIN_IN_SIGMA * curve.sigma), anchor.loss)
 
 
 def chosen_among(points: Sequence[Point], anchor: Anchor) -> list[Point]:
@@ -82,18 +84,15 @@ def chosen_among(points: Sequence[Point], anchor: Anchor) -> list[Point]:
     if curve is None:
         choice = _best_mean(points, anchor)
         return _marked(points, choice, anchor.loss)
-    scored = [
-        (float(curve.heights(setting_of(point.recipe), [point.rate])[0]), point)
-        for point in points
-        if point.rate is not None
-    ]
-    choice = max(scored, key=lambda pair: pair[0])[1]
+    asked = [(point, point.rate) for point in points if point.rate is not None and point.runs]
+    heights = curve.heights([(setting_of(point.recipe), rate) for point, rate in asked])
+    choice = asked[int(heights.argmax())][0]
     setting = setting_of(choice.recipe)
-    same = [point for _, point in scored if setting_of(point.recipe) == setting]
+    same = [point for point, _ in asked if setting_of(point.recipe) == setting]
     before = next((point for point in same if point.rate == anchor.rate), choice)
     gain, error = curve.gain(setting, choice.rate or 0.0, before.rate or 0.0)
     choice = choice if gain > CLEARLY * error else before
-    loss = hypot(curve.expected_loss((setting, choice.rate or 0.0)), anchor.loss)
+    loss = hypot(curve.likely_loss((setting, choice.rate or 0.0)), anchor.loss)
     return _marked(points, choice, loss)
 
 
@@ -103,24 +102,16 @@ def _marked(points: Sequence[Point], choice: Point, loss: float) -> list[Point]:
 
 
 def _best_mean(points: Sequence[Point], anchor: Anchor) -> Point:
-    """The finalist with the best mean; the first one at the anchor's rate unless the best beats it clearly."""
+    """The point of a round with the best mean; the first one at the anchor's rate unless the best beats it clearly."""
     finals = [point for point in points if point.final] or points[:1]
     best = max(finals, key=lambda point: point.score)
     before = next((point for point in finals if point.rate == anchor.rate), best)
     gains = np.subtract(best.final or best.scores, before.final or before.scores)
-    deviation = anchor.deviation
-    if deviation is None:
+    if anchor.curve is not None:
+        deviation = sqrt(2) * anchor.curve.sigma
+    else:
         deviation = float(gains.std(ddof=1)) if len(gains) > 1 else 0.0
     return best if gains.mean() > CLEARLY * deviation / np.sqrt(len(gains)) else before
-
-
-def deviation_of(points: Iterable[Point]) -> float | None:
-    """Standard deviation over seeds of the difference between two rates of a reference: the median over its finalists, beside
-    the best; None where none was run twice."""
-    finals = [point.final for point in points if len(point.final) > 1]
-    best = max(finals, key=lambda scores: float(np.mean(scores)), default=())
-    spreads = [float(np.std(np.subtract(best, other), ddof=1)) for other in finals if other is not best]
-    return float(np.median(spreads)) if spreads else None
 
 
 def other_functions(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import floor, log10
 from typing import Any
 
@@ -25,29 +25,42 @@ OFFSETS = {
 """Steps of two places, relative to an arm's own rate, for so many rates."""
 
 
+OPEN = (1.0, 0.7, 0.45, 0.3, 0.25, 0.2)
+"""Share of the arms that a round of tuning is run for, for estimates: the others are settled before."""
+
+
 @dataclass(frozen=True, slots=True)
 class TuningBudget:
-    """Runs of every arm: `first` to try rates and settings, then `repeats` more of each of the `finalists` best."""
+    """Runs of an arm: `first` to try rates and settings, then up to `rounds` of the `finalists` most promising points, each on
+    `repeats` fresh seeds. An arm that is settled gets no further round."""
 
-    first: int = 21
+    first: int = 9
     finalists: int = 3
-    repeats: int = 8
+    repeats: int = 2
+    rounds: int = 4
 
     @property
     def runs(self) -> int:
-        """Runs in all."""
-        return self.first + self.finalists * self.repeats
+        """Runs in all, at most."""
+        return self.first + self.rounds * self.finalists * self.repeats
+
+    @property
+    def likely(self) -> float:
+        """Runs that an arm takes on average."""
+        shares = [OPEN[min(number, len(OPEN) - 1)] for number in range(self.rounds)]
+        return self.first + sum(shares) * self.finalists * self.repeats
 
     def to_json(self) -> dict[str, int]:
         return asdict(self)
 
 
-LEAST_REFERENCE = TuningBudget(21, 6, 12)
+LEAST_REFERENCE = TuningBudget(21, 4, 4, 5)
 
 
 @dataclass(frozen=True)
 class Point:
-    """One rate and setting of an arm. `scores`: of first tries, `final`: of a finalist on other seeds; more is better.
+    """One rate and setting of an arm. `scores`: of first tries, on the first seeds; `final`: of rounds, on the seeds at the places
+    `seeds`; more is better.
 
     `chosen`: what the arm is run with; `loss`: what it is expected to lose to the arm's best rate, together with what its
     reference loses: how far an effect is off since neither side is run at its very best rate.
@@ -57,6 +70,7 @@ class Point:
     rate: float | None
     scores: tuple[float, ...] = ()
     final: tuple[float, ...] = ()
+    seeds: tuple[int, ...] = ()
     chosen: bool = False
     loss: float = 0.0
 
@@ -65,8 +79,18 @@ class Point:
         return len(self.scores) + len(self.final)
 
     @property
+    def by_seed(self) -> dict[int, float]:
+        """Place of a seed -> the score there."""
+        return dict(enumerate(self.scores)) | dict(zip(self.seeds, self.final, strict=True))
+
+    @property
+    def mean(self) -> float:
+        """The mean score of all runs."""
+        return float(np.mean([*self.scores, *self.final])) if self.runs else float("nan")
+
+    @property
     def score(self) -> float:
-        """The mean score of the point."""
+        """The mean score of the rounds, or of first tries where there was no round."""
         values = self.final or self.scores
         return float(np.mean(values)) if values else float("nan")
 
@@ -75,6 +99,10 @@ class Point:
         """Median of the runs that `score` is the mean of: one that exploded does not move it."""
         values = self.final or self.scores
         return float(np.median(values)) if values else float("nan")
+
+    def further(self, seeds: Sequence[int], scores: Sequence[float]) -> Point:
+        """The point with the runs of a round more."""
+        return replace(self, final=(*self.final, *scores), seeds=(*self.seeds, *seeds))
 
 
 def lattice(rate: float, places: int = 0) -> float:
@@ -101,7 +129,7 @@ def _nearest(rate: float, every: int) -> int:
 
 def reference_tuning(budget: TuningBudget) -> TuningBudget:
     """Tuning of a reference: never less than an arm's, and more where that is small, since all arms are compared with it."""
-    least = LEAST_REFERENCE if budget.repeats else TuningBudget(7, 2, 2)
+    least = LEAST_REFERENCE if budget.repeats else TuningBudget(7, 2, 2, 1)
     return max(budget, least, key=lambda one: one.runs)
 
 
