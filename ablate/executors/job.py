@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -25,6 +26,10 @@ MIN_LANES = 2
 """Fewest lanes in a part of a split group."""
 MIN_SECONDS = 1.0
 """Remaining training time below which splitting a group costs about as much as it saves."""
+SAVE_SECONDS = 30.0
+"""Training time after which a job's state is saved again, where a lost worker would lose it."""
+Save = Callable[["JobResult"], None]
+"""Keeps the results and the checkpoint of a job that is not finished."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,19 +89,19 @@ def context_of(
     )
 
 
-def run_job(job: Job, progress: Progress | None = None) -> JobResult:
-    """Train the runs of a job. Raises InputError if the task file changed, any AblateError of the training unchanged, and JobError for
+def run_job(job: Job, progress: Progress | None = None, save: Save | None = None) -> JobResult:
+    """Train the runs of a job; `save` receives its state every SAVE_SECONDS. Raises InputError if the task file changed, any AblateError of the training unchanged, and JobError for
     any other exception of the training; whatever else the future raises is the executor's own."""
     try:
         with using_tricks(job.tricks):
-            return _run_job(job, progress)
+            return _run_job(job, progress, save)
     except Exception as error:
         if not isinstance(error, AblateError):
             raise JobError.of(error) from error
         raise
 
 
-def _run_job(job: Job, progress: Progress | None) -> JobResult:
+def _run_job(job: Job, progress: Progress | None, save: Save | None) -> JobResult:
     context = context_of(job.reference, job.device, job.kernel, job.metric, job.tricks)
     if job.sha256 and context.task.source_sha256 != job.sha256:
         raise InputError(f"{job.reference} changed while the study ran", hint="run the command again")
@@ -113,6 +118,15 @@ def _run_job(job: Job, progress: Progress | None) -> JobResult:
         training.keep(sorted(job.runs, key=lambda run: lanes[run.identity]))
         return training
 
+    saved = time.monotonic()
+
+    def pause(training: Training) -> bool:
+        nonlocal saved
+        if save is not None and not training.waiting and time.monotonic() - saved >= SAVE_SECONDS:
+            save(_unfinished(job, training))
+            saved = time.monotonic()
+        return should_split(training)
+
     context.clock.waits = job.profile
     context.clock.take()
     results: Sequence[Result | None]
@@ -120,12 +134,18 @@ def _run_job(job: Job, progress: Progress | None) -> JobResult:
     try:
         results = train(
             context, job.runs, splits=job.splits, watch=after_epoch, lanes=job.lanes,
-            pause=None if job.prune else should_split, begun=resume if job.checkpoint else None,
+            pause=None if job.prune else pause, begun=resume if job.checkpoint else None,
         )  # fmt: skip
     except Paused as paused:
-        results = [paused.training.results.get(run.identity) for run in job.runs]
-        rest = checkpoint.dumps(paused.training)
+        stopped = _unfinished(job, paused.training)
+        results, rest = stopped.results, stopped.checkpoint
     return JobResult(results, rest, context.clock.take(), frozenset(context.clock.slow))
+
+
+def _unfinished(job: Job, training: Training) -> JobResult:
+    """The results so far, and a checkpoint of the other runs."""
+    results = [training.results.get(run.identity) for run in job.runs]
+    return JobResult(results, checkpoint.dumps(training))
 
 
 def should_split(training: Training) -> bool:

@@ -44,7 +44,12 @@ class SharedTask:
 
     def __init__(self, task: Task, reference: str, payload: bytes = b"") -> None:
         self.task, self.reference, self.payload = task, reference, payload
-        _tasks[reference] = task
+        self.remember()
+
+    def remember(self) -> None:
+        """Let `task_of` find the task in this process, also if it was forgotten for later ones."""
+        _tasks[self.reference] = self.task
+        _tasks.move_to_end(self.reference)
         while len(_tasks) > MOST:
             _tasks.popitem(last=False)
 

@@ -46,10 +46,6 @@ class Index:
     last_fact: int = 0
     seal: int = 0
 
-    def copy(self) -> Index:
-        """A copy whose dictionaries are separate."""
-        return Index(dict(self.runs), dict(self.facts), self.last_run, self.last_fact, self.seal)
-
     @property
     def seal_text(self) -> str:
         """The seal as 32 hexadecimal digits."""

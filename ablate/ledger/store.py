@@ -117,6 +117,15 @@ class Ledger:
         """Identities of the runs that need not be trained again."""
         return self._read(lambda index: {name for name, row in index.runs.items() if row.finished})
 
+    def unfinished(self, identities: Iterable[str]) -> set[str]:
+        """Those of `identities` that must still be trained. Takes time for these only, however long the ledger is."""
+        wanted = set(identities)
+        return self._read(
+            lambda index: {
+                name for name in wanted if (row := index.runs.get(name)) is None or not row.finished
+            }
+        )
+
     def entries(self, stage: str | None = None, *, scores: bool = True) -> list[Entry]:
         """All entries (of one stage), in the order in which they were recorded.
 
@@ -214,13 +223,13 @@ class Ledger:
                 self._roll_back()
 
     def _write(self, change: Callable[[Index], list[Statement]]) -> None:
-        """Commit the statements of `change`, which updates its copy of the index accordingly."""
+        """Commit the statements of `change`, which updates the index accordingly."""
         if self._lock is None:
             raise AblateError(f"{self.path} is open for reading only")
-        index = self._read(lambda index: index.copy())
-        statements = change(index)
-        # If anything fails from here on, the index is read from the file again.
+        index = self._read(lambda index: index)
+        # If anything fails from here on, the index is read from the file again: copying it would cost more than the commit.
         self._index = None
+        statements = change(index)
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             if self._data_version() != self._version:

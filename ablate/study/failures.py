@@ -14,7 +14,7 @@ from ablate.records.run import Outcome, Result
 ALIKE = 3
 """The study stops after this many runs that failed with the same exception of the user's code."""
 RETRIES = 2
-"""How often a job that was lost with its worker is submitted again."""
+"""How often a run that was lost with its worker is submitted again."""
 
 
 class Failures:
@@ -23,7 +23,7 @@ class Failures:
     def __init__(self, file: Path) -> None:
         self.file = file
         self.alike: Counter[tuple[str, str]] = Counter()
-        self.lost: Counter[tuple[str, ...]] = Counter()
+        self.lost: Counter[str] = Counter()
 
     def result(self, error: JobError) -> Result:
         """The result of the run that raised `error`. Raises AblateError if the study cannot usefully continue:
@@ -49,11 +49,10 @@ class Failures:
             )
         return Result(Outcome.FAILED, note=str(error))
 
-    def retries(self, job: Job) -> bool:
-        """Whether a job whose worker was lost should be submitted again; counts it."""
-        runs = tuple(sorted(run.identity for run in job.runs))
-        self.lost[runs] += 1
-        return self.lost[runs] <= RETRIES
+    def attempts_lost(self, job: Job) -> int:
+        """Counts a loss of the job's worker; the most losses of any of its runs."""
+        self.lost.update(run.identity for run in job.runs)
+        return max(self.lost[run.identity] for run in job.runs)
 
 
 def _with_trace(failure: AblateError, error: JobError) -> AblateError:

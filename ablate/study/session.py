@@ -9,15 +9,17 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
+from concurrent.futures import BrokenExecutor, Future
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from queue import SimpleQueue
 from typing import Protocol
 
 from ablate.catalogue.own_tricks import NONE, OwnTricks
 from ablate.executors.executor import Executor
 from ablate.executors.job import MIN_LANES, Job, JobResult
 from ablate.executors.job_error import JobError
+from ablate.executors.remote import WorkerLost
 from ablate.executors.shared_task import SharedTask
 from ablate.lanes import robust_accuracy
 from ablate.lanes.context import TaskContext
@@ -29,7 +31,7 @@ from ablate.records.errors import AblateError
 from ablate.records.recipe import Recipe
 from ablate.records.run import Outcome, Result, Run, distinct_runs
 from ablate.records.study import StudyFile
-from ablate.study.failures import Failures, worker_lost
+from ablate.study.failures import RETRIES, Failures, worker_lost
 from ablate.study.progress import Progress
 
 DESIGNED = ("rank", "confirm", "compare", "claim")
@@ -84,6 +86,10 @@ class Session:
 
     def __post_init__(self) -> None:
         self._pending: dict[Future[JobResult], tuple[list[Planned], Job]] = {}
+        self._training: set[str] = set()  # identities of the runs in `_pending` and `_suspects`
+        self._done: SimpleQueue[Future[JobResult]] = SimpleQueue()
+        self._suspects: list[tuple[list[Planned], Job]] = []  # lost twice, perhaps with others' workers
+        self._missing: set[str] = set()  # identities that `collect` waits for
         self._failures = Failures(self.ledger.path.with_suffix(".traceback.txt"))
         self._lost: AblateError | None = None
         self._warned: set[str] = set()
@@ -133,10 +139,8 @@ class Session:
         planned = list(planned)
         if any(one.stage in DESIGNED for one in planned):
             splits = (*splits, *robust_accuracy.asked(self.context, (one.run.recipe for one in planned)))
-        known = self.ledger.finished() | {
-            one.run.identity for several, _ in self._pending.values() for one in several
-        }
-        wanted = {one.run.identity: one for one in reversed(planned) if one.run.identity not in known}
+        missing = self.ledger.unfinished(one.run.identity for one in planned) - self._training
+        wanted = {one.run.identity: one for one in reversed(planned) if one.run.identity in missing}
         runs = distinct_runs(one.run for one in reversed(wanted.values()))
         # groups small enough that every worker has one
         most = min(self.most, -(-len(runs) // self.workers)) if runs else self.most
@@ -170,16 +174,22 @@ class Session:
         except BrokenExecutor as error:
             raise worker_lost(error) from error
         self._pending[future] = (planned, job)
+        self._training.update(run.identity for run in job.runs)
         if future.done():  # run inline: recorded at once, so that an interruption costs one group at most
             self._on_done(future)
+        else:
+            future.add_done_callback(self._done.put)
 
     def collect(self, planned: Sequence[Planned]) -> list[Entry]:
         """Wait until every run of `planned` is in the ledger, and record every other job that finishes until then.
 
         Stage, wave, trial and arm of the entries are those of `planned`: another stage may have recorded the run first.
         """
-        identities = {one.run.identity for one in planned}
-        while not self.ledger.finished() >= identities:
+        self._missing = self.ledger.unfinished(one.run.identity for one in planned)
+        while self._missing:
+            if not self._pending and self._suspects:
+                self._dispatch(*self._suspects.pop())  # alone: if a worker is lost now, these runs are the cause
+                continue
             if not self._pending and self._lost is not None:
                 raise self._lost
             assert self._pending, "a planned run was never submitted"
@@ -188,9 +198,8 @@ class Session:
                 overlap, self.overlap = self.overlap, None
                 overlap()
             with self.timing("waiting"):
-                done, _ = wait(self._pending, return_when=FIRST_COMPLETED)
-            for future in done:
-                self._on_done(future)
+                future = self._done.get()
+            self._on_done(future)
         return [
             replace(entry, stage=one.stage, wave=one.wave, trial=one.trial, arm=one.arm)
             for one in planned
@@ -209,6 +218,7 @@ class Session:
 
     def _on_done(self, future: Future[JobResult]) -> None:
         planned, job = self._pending.pop(future)
+        self._training.difference_update(run.identity for run in job.runs)
         error = future.exception()
         if isinstance(error, AblateError) or (error is not None and not isinstance(error, Exception)):
             raise error
@@ -220,9 +230,7 @@ class Session:
                 return
             done = JobResult([self._failures.result(error)])
         elif error is not None:
-            if self._failures.retries(job):
-                self.progress.say(f"a worker was lost ({type(error).__name__}): its runs are submitted again")
-                self._dispatch(planned, job)
+            if not isinstance(error, WorkerLost) and self._retry(planned, job, error):
                 return
             self._lost = worker_lost(error)
             done = JobResult([Result(Outcome.INTERRUPTED, note=str(self._lost)) for _ in planned])
@@ -241,8 +249,32 @@ class Session:
         ]
         with self.timing("ledger"):
             self.ledger.record(entries)
+        self._missing.difference_update(
+            entry.identity for entry in entries if entry.result.outcome.finished
+        )
         for entry in entries:
             self.progress.result(entry)
+
+    def _retry(self, planned: list[Planned], job: Job, error: Exception) -> bool:
+        """Submit the runs of a lost job again; false if they were lost too often.
+
+        The last attempt finds the run that is the cause: each is trained alone (but where pruning compares those of the group). A
+        `BrokenExecutor` breaks the jobs of all workers: the suspects then wait until nothing else runs.
+        """
+        lost = self._failures.attempts_lost(job)
+        if lost > RETRIES:
+            return False
+        self.progress.say(f"a worker was lost ({type(error).__name__}): its runs are submitted again")
+        parts = [(planned, job)]
+        if lost == RETRIES and job.prune is None:
+            parts = [([one], replace(job, runs=(one.run,))) for one in planned]
+        if lost == RETRIES and isinstance(error, BrokenExecutor):
+            self._suspects += parts
+            self._training.update(run.identity for run in job.runs)
+        else:
+            for part in parts:
+                self._dispatch(*part)
+        return True
 
     def _split(self, planned: list[Planned], job: Job, done: JobResult) -> list[Planned]:
         """Continue the unfinished runs of a paused group in one part per idle worker; returns the finished ones."""

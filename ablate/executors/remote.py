@@ -1,0 +1,120 @@
+"""What runs on a worker that is not a process of ours: a worker of Dask or Ray, or of any `concurrent.futures.Executor`.
+
+What `work` returns is the job's, and that includes the errors of its training. What the worker's future raises instead is
+infrastructure (a killed process, a vanished node): only then is the job submitted again.
+"""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Mapping
+from concurrent.futures import CancelledError, Future
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Protocol
+
+from ablate.executors.job import Job, JobResult, run_job
+from ablate.executors.job_error import JobError
+from ablate.executors.processes import retain_freed_memory
+from ablate.executors.shared_task import SharedTask
+from ablate.executors.versions import check_versions, versions, where
+from ablate.lanes.device import one_thread
+from ablate.records.errors import AblateError
+from ablate.records.run import Result
+
+Answer = JobResult | JobError | AblateError
+_one_job = threading.Lock()
+
+
+class WorkerLost(Exception):
+    """Infrastructure has failed and the cluster has already run the job again as often as it may: it is given up."""
+
+
+class Channel(Protocol):
+    """How a job on a worker reaches its driver."""
+
+    def trained(self, lane_epochs: int) -> None:
+        """Lane-epochs trained since the last call."""
+        ...
+
+    def save(self, unfinished: JobResult) -> None:
+        """Keep the state of the job where it outlives this worker, in place of the previous one."""
+        ...
+
+    def saved(self) -> JobResult | None:
+        """What `save` has kept of an earlier attempt at this job."""
+        ...
+
+
+@dataclass(frozen=True)
+class Silent:
+    """The channel where there is none: the driver hears of a job when it is done."""
+
+    def trained(self, lane_epochs: int) -> None: ...
+    def save(self, unfinished: JobResult) -> None: ...
+    def saved(self) -> JobResult | None:
+        return None
+
+
+def work(
+    job: Job, driver: Mapping[str, str], shared: SharedTask | None = None, channel: Channel | None = None
+) -> Answer:
+    """Train a job and return its result, or the error of its training.
+
+    driver: `versions()` of the driver. shared: the task, if it was sent beforehand. A process trains one job at a time, on
+    one thread, however many threads its worker has: sums then have the same order everywhere.
+    """
+    try:
+        with _one_job, one_thread():
+            check_versions(driver, versions(), where())
+            _prepare_process()
+            if shared is not None:
+                shared.remember()
+            return _resumed(job, channel or Silent())
+    except (AblateError, JobError) as error:
+        error.__traceback__ = error.__cause__ = error.__context__ = None  # frames hold tensors; a JobError has the text
+        return error
+
+
+@cache
+def _prepare_process() -> None:
+    retain_freed_memory()
+    gc.freeze()
+
+
+def _resumed(job: Job, channel: Channel) -> JobResult:
+    """The job from its last saved state, if an earlier attempt has left one."""
+    saved = channel.saved()
+    if saved is None:
+        return run_job(job, channel.trained, channel.save)
+    rest = tuple(run for run, result in zip(job.runs, saved.results, strict=True) if result is None)
+
+    def whole(part: JobResult) -> JobResult:
+        found = dict(zip(rest, part.results, strict=True))
+        results: list[Result | None] = [
+            found[run] if result is None else result
+            for run, result in zip(job.runs, saved.results, strict=True)
+        ]
+        return replace(part, results=results)
+
+    continued = replace(job, runs=rest, lanes=None, checkpoint=saved.checkpoint)
+    return whole(run_job(continued, channel.trained, lambda part: channel.save(whole(part))))
+
+
+def job_future(inner: Future[Answer]) -> Future[JobResult]:
+    """The future of a job's result from that of `work`: it raises an error of the training, or of the infrastructure."""
+    outer: Future[JobResult] = Future()
+    outer.set_running_or_notify_cancel()
+
+    def done(inner: Future[Answer]) -> None:
+        error = CancelledError("the cluster dropped the job") if inner.cancelled() else inner.exception()
+        if error is not None:
+            outer.set_exception(error)
+        elif isinstance(answer := inner.result(), JobResult):
+            outer.set_result(answer)
+        else:
+            outer.set_exception(answer)
+
+    inner.add_done_callback(done)
+    return outer
