@@ -28,7 +28,8 @@ class Settings(TypedDict, total=False):
     metric, epochs, seed: as in the study file. baseline, space, search, rank, confirm: its sections, as dictionaries:
         `space={"exclude": ["fgsm"], "dropout": {"p": {"high": 0.3}}}`.
     name: of the ledger and the report. studies, out: folders of ledgers and of reports.
-    device, lanes, workers, executor, kernel, memory: where and how runs are trained. quiet: no progress.
+    device, lanes, workers, executor, kernel, memory: where and how runs are trained; executor may also be an object: a
+        `concurrent.futures.Executor` of the caller, which is left open, or an ablate `Executor`. quiet: no progress.
     """
 
     tricks: Sequence[Any]
@@ -46,7 +47,7 @@ class Settings(TypedDict, total=False):
     device: str
     lanes: int
     workers: int
-    executor: str
+    executor: Any
     kernel: str
     memory: float
     quiet: bool

@@ -102,15 +102,18 @@ def _resumed(job: Job, channel: Channel) -> JobResult:
     return whole(run_job(continued, channel.trained, lambda part: channel.save(whole(part))))
 
 
-def job_future(inner: Future[Answer]) -> Future[JobResult]:
-    """The future of a job's result from that of `work`: it raises an error of the training, or of the infrastructure."""
+def job_future(inner: Future[Answer], given_up: tuple[type[Exception], ...] = ()) -> Future[JobResult]:
+    """The future of a job's result from that of `work`: it raises an error of the training, or of the infrastructure.
+
+    given_up: errors with which the cluster says that it has run the job again in vain; they become WorkerLost.
+    """
     outer: Future[JobResult] = Future()
     outer.set_running_or_notify_cancel()
 
     def done(inner: Future[Answer]) -> None:
         error = CancelledError("the cluster dropped the job") if inner.cancelled() else inner.exception()
         if error is not None:
-            outer.set_exception(error)
+            outer.set_exception(WorkerLost(str(error)) if isinstance(error, given_up) else error)
         elif isinstance(answer := inner.result(), JobResult):
             outer.set_result(answer)
         else:

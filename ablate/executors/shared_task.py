@@ -59,8 +59,7 @@ class SharedTask:
         if not pickled:
             return cls(task, f"{PREFIX}{task.name}-{id(task):x}")
         try:
-            with _task_files_by_value():
-                payload = cloudpickle.dumps(task)
+            payload = _pickled(task)
         except CANNOT_PICKLE as error:
             text = " ".join(str(error).split())[:200]
             raise InputError(
@@ -70,7 +69,13 @@ class SharedTask:
         return cls(task, f"{PREFIX}{task.name}-{hashlib.sha256(payload).hexdigest()[:16]}", payload)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return SharedTask, (_Pickled(self.payload), self.reference)
+        return SharedTask, (_Pickled(self.payload or _pickled(self.task)), self.reference)
+
+
+def _pickled(task: Task) -> bytes:
+    with _task_files_by_value():
+        payload: bytes = cloudpickle.dumps(task)
+    return payload
 
 
 class _Pickled:

@@ -6,6 +6,7 @@ import shlex
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ablate.catalogue.own_tricks import NONE, OwnTricks, own_tricks, using_tricks
 from ablate.catalogue.registry import registry
@@ -30,7 +31,7 @@ class Options:
     device: str = "auto"
     lanes: int = 0
     workers: int = 0
-    executor: str = "auto"
+    executor: Any = "auto"  # executors.registry.Given
     kernel: str = "auto"
     memory: float = 0.0
     profile: bool = False

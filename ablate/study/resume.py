@@ -15,7 +15,7 @@ import torch
 
 from ablate.catalogue.own_tricks import NONE
 from ablate.catalogue.registry import registry
-from ablate.executors.registry import AUTO, INLINE, factory_of
+from ablate.executors.registry import AUTO, INLINE, factory_of, is_cluster
 from ablate.executors.shared_task import SharedTask
 from ablate.lanes.context import TaskContext
 from ablate.lanes.self_check import self_checked
@@ -75,14 +75,14 @@ def session_of(
         ledger.put("kernel", choice.to_json())
         if options.resume_from:
             start_from(ledger, options.resume_from, options.studies)
-        executor = make_executor(workers, progress.trained)
+        executor = make_executor(options.workers if is_cluster(options.executor) else workers, progress.trained)
         session = Session(
             opened.name,
             opened.study,
             context,
             ledger,
             executor,
-            workers,
+            executor.workers,
             choice.lanes,
             progress,
             options.profile,
@@ -105,9 +105,9 @@ def session_of(
 def shared_task(
     opened: Opened, options: Options, device: torch.device, progress: Progress
 ) -> tuple[Options, SharedTask | None]:
-    """The task by value if workers cannot load it. One that cannot be pickled is trained in this process, with a
+    """The task by value if workers cannot load it, or are on other machines. One that cannot be pickled is trained in this process, with a
     remark; raises InputError if another executor was requested."""
-    if not opened.shared:
+    if not opened.shared and not is_cluster(options.executor):
         return options, None
     if worker_count(options, device) == 1 and options.executor in (AUTO, INLINE):
         return options, SharedTask.of(opened.task, pickled=False)
