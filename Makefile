@@ -51,8 +51,10 @@ claims: $(VENV)/.ready  ## test claims of the literature by paired experiments; 
 mutate: $(VENV)/.ready  ## change the catalogue's mathematics in one place at a time; the tests must notice
 	$(BIN)/python -m bench.mutate
 
-chaos: $(VENV)/.ready  ## kill a running study hundreds of times and check the ledger
+chaos: $(VENV)/.ready  ## kill a running study hundreds of times and check the ledger, and workers of Dask and Ray clusters
 	$(BIN)/python -m bench.chaos
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[compiled,dev,dask,ray]"
+	$(BIN)/python -m pytest -m chaos tests/executors
 
 clean:  ## remove generated files
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache site

@@ -7,6 +7,7 @@ KilledWorker. Progress comes as events of a topic; a job's saved state is a `Var
 from __future__ import annotations
 
 import os
+import time
 import uuid
 from collections.abc import Mapping
 from concurrent.futures import Future
@@ -19,6 +20,7 @@ from distributed import Client, KilledWorker, LocalCluster, Variable
 from ablate.executors.job import Job, JobResult
 from ablate.executors.progress import Progress
 from ablate.executors.remote import Answer, job_future, work
+from ablate.executors.shared_task import SharedTask
 from ablate.executors.versions import versions
 from ablate.records.addresses import shown_address
 from ablate.records.errors import AblateError, InputError
@@ -27,6 +29,7 @@ from ablate.records.run import Outcome, Result
 RETRIES = 2
 """How often Dask runs a job again whose call failed on a worker, as when its data cannot be deserialised."""
 CONNECT_SECONDS = 30
+SEND_ATTEMPTS = 5
 STOP_SECONDS = 8
 """Within which workers are restarted when the driver is interrupted."""
 LARGEST_STATE = 32 << 20
@@ -69,7 +72,7 @@ class DaskCluster:
         shared = None
         if job.shared is not None:
             if self._shared is None or self._shared[0] != job.shared.reference:
-                self._shared = (job.shared.reference, self._client.scatter(job.shared, broadcast=True))
+                self._shared = (job.shared.reference, self._sent(job.shared))
             shared = self._shared[1]
             job = replace(job, shared=None)
         saved = Variable(f"{self._topic}-{uuid.uuid4().hex}", client=self._client)
@@ -80,6 +83,18 @@ class DaskCluster:
         self._saved[inner] = saved
         inner.add_done_callback(self._forget)
         return job_future(inner, given_up=(KilledWorker,))
+
+    def _sent(self, shared: SharedTask) -> Any:
+        """The task in the memory of every worker. Sent again if a worker leaves meanwhile."""
+        for attempt in range(SEND_ATTEMPTS):
+            try:
+                return self._client.scatter(shared, broadcast=True)
+            except (OSError, TimeoutError):
+                if attempt == SEND_ATTEMPTS - 1:
+                    raise
+                time.sleep(1.0)
+                self._client.wait_for_workers(1)
+        raise AssertionError
 
     def _forget(self, inner: Future[Answer]) -> None:
         saved = self._saved.pop(inner, None)

@@ -57,7 +57,7 @@ class RayCluster:
         self.workers = workers or max(1, int(min(room.get("CPU", 1.0) / (num_cpus or 1.0), gpu_room)))
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self._relay = ray.remote(Relay).options(num_cpus=0, scheduling_strategy=here).remote()
-        self._task = ray.remote(train_on_worker)
+        self._task = ray.remote(max_calls=0)(train_on_worker)  # a worker with a GPU keeps the task on it
         self._shared: tuple[str, Any] | None = None
         self._references: dict[Future[Answer], Any] = {}
         self._stop = threading.Event()
@@ -71,7 +71,7 @@ class RayCluster:
         gpus = float(job.device.startswith("cuda")) if self._num_gpus is None else self._num_gpus
         key = uuid.uuid4().hex
         reference = self._task.options(
-            num_cpus=self._num_cpus, num_gpus=gpus, max_retries=RETRIES, retry_exceptions=False, max_calls=0
+            num_cpus=self._num_cpus, num_gpus=gpus, max_retries=RETRIES, retry_exceptions=False
         ).remote(replace(job, shared=None), dict(versions()), shared, self._relay, key)
         inner: Future[Answer] = reference.future()
         self._references[inner] = reference

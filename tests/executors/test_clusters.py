@@ -1,0 +1,142 @@
+"""Real clusters: the numbers of the inline executor bit for bit, and no run lost or counted twice when workers vanish.
+
+Those that kill run in `make chaos`.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from small_study import COLUMNS, Heard, rows, study
+
+pytestmark = [
+    pytest.mark.filterwarnings("default"),
+    pytest.mark.chaos,
+    pytest.mark.timeout(600),
+]
+TRIALS = 12
+SECONDS = 0.02
+"""Of a step, so that a study lasts long enough to be disturbed."""
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> dict:
+    """Rows of undisturbed studies in this process; the task's sleep is no part of a result."""
+    return {
+        trials: rows(study(tmp_path_factory.mktemp("inline"), "inline", trials=trials)) for trials in (6, TRIALS)
+    }
+
+
+@pytest.fixture
+def dask_address():
+    distributed = pytest.importorskip("distributed", reason="needs ablate[dask]")
+    clusters = []
+
+    def start(**settings):
+        cluster = distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, **settings
+        )
+        clusters.append(cluster)
+        return cluster
+
+    yield start
+    for cluster in clusters:
+        cluster.close()
+
+
+def test_a_local_dask_cluster_gives_the_numbers_of_the_inline_executor(tmp_path, expected):
+    pytest.importorskip("distributed", reason="needs ablate[dask]")
+    heard = Heard()
+    ledger = study(tmp_path, "dask", heard)
+    assert rows(ledger) == expected[6]
+    assert heard.epochs == sum(row[COLUMNS.split(", ").index("epochs")] for row in rows(ledger))
+
+
+def test_dask_loses_no_run_with_a_killed_worker(tmp_path, expected, dask_address):
+    cluster = dask_address()
+
+    def kill(results: int) -> None:
+        if results == 2:
+            next(iter(cluster.workers.values())).process.process.kill()
+
+    ledger = study(
+        tmp_path, f"dask:{cluster.scheduler_address}", Heard(kill), trials=TRIALS, seconds=SECONDS
+    )
+    assert rows(ledger) == expected[TRIALS]
+
+
+def test_dask_workers_with_a_lifetime(tmp_path, expected, dask_address):
+    """As those of dask-jobqueue, which leave before the queue's walltime ends; the nanny starts others."""
+    cluster = dask_address(lifetime="15 seconds", lifetime_stagger="5 seconds", lifetime_restart=True)
+    ledger = study(
+        tmp_path, f"dask:{cluster.scheduler_address}", trials=TRIALS, seconds=4 * SECONDS
+    )
+    assert rows(ledger) == expected[TRIALS]
+
+
+@pytest.fixture
+def ray_cluster():
+    pytest.importorskip("ray", reason="needs ablate[ray]")
+    import ray
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    cluster.spot = cluster.add_node(num_cpus=1)
+    ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+def test_ray_loses_no_run_with_a_killed_raylet(tmp_path, expected, ray_cluster):
+    heard = Heard()
+
+    def kill(results: int) -> None:
+        if results == 2:
+            ray_cluster.remove_node(ray_cluster.spot, allow_graceful=False)
+
+    heard.on_result = kill
+    ledger = study(tmp_path, "ray", heard, trials=TRIALS, seconds=SECONDS)
+    assert rows(ledger) == expected[TRIALS]
+
+
+ENDLESS = """
+import os, sys
+from pathlib import Path
+from small_study import Heard, study
+if __name__ == "__main__":
+    study(Path(sys.argv[1]), sys.argv[2], Heard(lambda n: None), epochs=100000, seconds=0.05)
+"""
+
+
+@pytest.mark.parametrize("name", ["dask", "ray"])
+def test_ctrl_c_ends_remote_work(tmp_path, name):
+    """The driver and all processes that it started are gone soon after SIGINT."""
+    pytest.importorskip({"dask": "distributed", "ray": "ray"}[name], reason=f"needs ablate[{name}]")
+    driver = subprocess.Popen(
+        [sys.executable, "-c", ENDLESS, str(tmp_path), name],
+        env={**__import__("os").environ, "PYTHONPATH": ":".join(sys.path)}, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    ledger = tmp_path / "studies" / "small.db"
+    while not ledger.exists():
+        assert driver.poll() is None, driver.stderr.read()
+        time.sleep(0.2)
+    time.sleep(10)
+    started = time.monotonic()
+    driver.send_signal(signal.SIGINT)
+    driver.communicate(timeout=120)
+    print(f"{name}: ended {time.monotonic() - started:.1f} s after SIGINT")
+    left = [p for p in Path("/proc").glob("[0-9]*") if _session(p) == driver.pid]
+    assert not left
+
+
+def _session(process: Path) -> int:
+    try:
+        return int((process / "stat").read_text().rpartition(")")[2].split()[3])
+    except (FileNotFoundError, ProcessLookupError):
+        return -1
