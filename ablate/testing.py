@@ -1,7 +1,8 @@
-"""The public conformance suite: what every trick and every task must satisfy, built in or plugged in.
+"""The public conformance suite: what every trick and every executor must satisfy, built in or plugged in.
 
-    from ablate.testing import check_trick
+    from ablate.testing import check_executor, check_trick
     check_trick("dropout")            # or Path("my_trick.py")
+    check_executor(my_factory)        # called with (workers, progress); factory_of("module:factory") makes one
 
 Each check raises AssertionError with what was expected. The small models here are for checking, not for use.
 """
@@ -17,6 +18,7 @@ import torch
 from ablate.catalogue import literal
 from ablate.catalogue.ports import PORTS, ports_of, unused_functions
 from ablate.covering import compatible_pairs, covering_rows
+from ablate.executor_suite import check_executor as check_executor  # the public name
 from ablate.kernels.lower import available_kernels
 from ablate.lanes.applicable import applicable
 from ablate.lanes.checkpoint import restore_trainer, trainer_state

@@ -36,7 +36,13 @@ Lanes = Annotated[
     int, typer.Option(help="Maximum number of runs that train together (0: chosen by the kernel).", min=0)
 ]
 Workers = Annotated[int, typer.Option(help="Worker processes on a CPU (0 = one per core).", min=0)]
-ExecutorName = Annotated[str, typer.Option("--executor", help="auto, inline, processes, dask, ray (with an address: dask:tcp://host:8786, ray:auto) or module:factory.")]
+ExecutorName = Annotated[
+    str,
+    typer.Option(
+        "--executor",
+        help="auto, inline, processes, dask, ray (with an address: dask:tcp://host:8786, ray:auto) or module:factory.",
+    ),
+]
 Kernel = Annotated[
     str,
     typer.Option(

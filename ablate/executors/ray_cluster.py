@@ -162,9 +162,7 @@ _received: dict[str, SharedTask] = {}
 """In a worker: the task that it has, by the id of its object. Reading it again would decode the data again."""
 
 
-def train_on_worker(
-    job: Job, driver: dict[str, str], shared: list[Any], relay: Any, key: str
-) -> Answer:
+def train_on_worker(job: Job, driver: dict[str, str], shared: list[Any], relay: Any, key: str) -> Answer:
     """The Ray task. `shared`: a reference to the task in the object store, wrapped so that Ray does not resolve it at each call."""
     task = None
     if shared:

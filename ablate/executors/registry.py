@@ -1,9 +1,9 @@
 """Executors by name: `--executor NAME`, or `--executor module:factory` for one from another package; from Python, also an object.
 
-    inline, processes                       on this machine
-    dask, dask:tcp://host:8786              a Dask cluster: a local one, or the one whose scheduler has this address
-    ray, ray:auto, ray:ray://host:10001     a Ray cluster; the parameters num_cpus and num_gpus are what a job takes: ray:auto?num_gpus=0.5
-    module:factory                          a function that makes an `Executor` or a `concurrent.futures.Executor`
+inline, processes                       on this machine
+dask, dask:tcp://host:8786              a Dask cluster: a local one, or the one whose scheduler has this address
+ray, ray:auto, ray:ray://host:10001     a Ray cluster; the parameters num_cpus and num_gpus are what a job takes: ray:auto?num_gpus=0.5
+module:factory                          a function that makes an `Executor` or a `concurrent.futures.Executor`
 """
 
 from __future__ import annotations

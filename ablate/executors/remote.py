@@ -73,7 +73,9 @@ def work(
                 shared.remember()
             return _resumed(job, channel or Silent())
     except (AblateError, JobError) as error:
-        error.__traceback__ = error.__cause__ = error.__context__ = None  # frames hold tensors; a JobError has the text
+        error.__traceback__ = error.__cause__ = error.__context__ = (
+            None  # frames hold tensors; a JobError has the text
+        )
         return error
 
 

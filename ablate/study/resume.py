@@ -75,7 +75,9 @@ def session_of(
         ledger.put("kernel", choice.to_json())
         if options.resume_from:
             start_from(ledger, options.resume_from, options.studies)
-        executor = make_executor(options.workers if is_cluster(options.executor) else workers, progress.trained)
+        executor = make_executor(
+            options.workers if is_cluster(options.executor) else workers, progress.trained
+        )
         session = Session(
             opened.name,
             opened.study,

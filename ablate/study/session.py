@@ -188,7 +188,9 @@ class Session:
         self._missing = self.ledger.unfinished(one.run.identity for one in planned)
         while self._missing:
             if not self._pending and self._suspects:
-                self._dispatch(*self._suspects.pop())  # alone: if a worker is lost now, these runs are the cause
+                self._dispatch(
+                    *self._suspects.pop()
+                )  # alone: if a worker is lost now, these runs are the cause
                 continue
             if not self._pending and self._lost is not None:
                 raise self._lost
@@ -249,9 +251,7 @@ class Session:
         ]
         with self.timing("ledger"):
             self.ledger.record(entries)
-        self._missing.difference_update(
-            entry.identity for entry in entries if entry.result.outcome.finished
-        )
+        self._missing.difference_update(entry.identity for entry in entries if entry.result.outcome.finished)
         for entry in entries:
             self.progress.result(entry)
 

@@ -70,14 +70,26 @@ class Heard:
     def finish(self, name: str, seconds: float) -> None: ...
 
 
-def study(folder: Path, executor: Any, progress: Any = None, *, trials: int = 6, epochs: int = 2, seconds: float = 0.0) -> Path:
+def study(
+    folder: Path,
+    executor: Any,
+    progress: Any = None,
+    *,
+    trials: int = 6,
+    epochs: int = 2,
+    seconds: float = 0.0,
+) -> Path:
     """Search `trials` recipes with `executor`; the path of the ledger."""
     context_of.cache_clear()
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "small_task.py"
     file.write_text(TASK.replace("EPOCHS", str(epochs)).replace("seconds = 0.0", f"seconds = {seconds}"))
-    (folder / "small.toml").write_text(f'task = "{file.as_posix()}:task"\n' + STUDY.replace("TRIALS", str(trials)))
-    options = Options(folder / "studies", folder / "reports", "cpu", 2, 2, executor, "loop", command="ablate study")
+    (folder / "small.toml").write_text(
+        f'task = "{file.as_posix()}:task"\n' + STUDY.replace("TRIALS", str(trials))
+    )
+    options = Options(
+        folder / "studies", folder / "reports", "cpu", 2, 2, executor, "loop", command="ablate study"
+    )
     opened = find(str(folder / "small.toml"), options)
     with session_of(opened, options, progress) as session:
         run_study(session, options, ("search",))

@@ -70,7 +70,7 @@ def test_auto_is_processes_where_there_are_several_workers():
     ("name", "message"),
     [
         ("inlin", "did you mean 'inline'"),
-        ("nonsense", "known: auto, inline, processes"),
+        ("nonsense", "known: auto, dask, inline, processes, ray"),
         ("no_such_module:factory", "cannot be imported"),
         ("toy_executor:missing", "cannot be imported"),
         ("toy_executor:", "cannot be imported"),

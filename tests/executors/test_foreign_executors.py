@@ -1,0 +1,197 @@
+"""Executors of other packages: conformance, other versions refused, lost workers, saved states."""
+
+from __future__ import annotations
+
+import pickle
+from collections import Counter
+from concurrent.futures import BrokenExecutor, CancelledError, Future, ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+from small_study import Heard, rows, study
+
+from ablate.executor_suite import sample_job, timeless
+from ablate.executors import job as job_module
+from ablate.executors import remote
+from ablate.executors.futures import Futures
+from ablate.executors.inline import Inline
+from ablate.executors.job import run_job
+from ablate.executors.job_error import JobError
+from ablate.executors.registry import factory_of, is_cluster
+from ablate.executors.remote import WorkerLost, job_future, work
+from ablate.executors.versions import check_versions, source_digest, versions
+from ablate.records.errors import AblateError, InputError
+from ablate.testing import check_executor
+
+OUTCOME = 1
+
+
+@pytest.mark.parametrize("name", ["inline", "processes", "concurrent.futures:ThreadPoolExecutor"])
+def test_conformance(name):
+    check_executor(factory_of(name))
+
+
+def test_the_conformance_suite_finds_an_executor_that_loses_a_result():
+    class Halves(Inline):
+        def submit(self, job):
+            return super().submit(replace(job, runs=job.runs[:2]))
+
+    with pytest.raises(AssertionError, match="differ from those of the inline executor"):
+        check_executor(lambda workers, progress: Halves(progress))
+
+
+def test_a_pool_of_the_callers_trains_a_study_and_is_left_open(tmp_path):
+    heard = Heard()
+    with ThreadPoolExecutor(2) as pool:
+        got = rows(study(tmp_path / "pool", pool, heard))
+        assert pool.submit(int, "3").result() == 3
+    assert got == rows(study(tmp_path / "inline", "inline"))
+    assert heard.epochs > 0
+
+
+def test_what_is_no_executor_is_refused():
+    with pytest.raises(InputError, match="is a dict, not a concurrent"):
+        factory_of(lambda: {})(2, None)
+    with pytest.raises(InputError, match="is a dict, not a concurrent"):
+        factory_of("builtins:dict")(2, None)
+    with pytest.raises(InputError, match="did you mean 'num_gpus'"):
+        factory_of("ray:auto?gpus=2")
+    with pytest.raises(InputError, match="num_gpus of ray is a number, not 'half'"):
+        factory_of("ray:auto?num_gpus=half")
+    assert is_cluster("dask:tcp://host:8786")
+    assert not is_cluster("my_dask:make")
+
+
+@pytest.mark.parametrize("name", ["ablate", "torch", "llvmlite"])
+def test_a_worker_with_other_software_trains_nothing(name):
+    driver = {**versions(), name: "0.0.1"}
+    answer = work(sample_job(0), driver)
+    assert isinstance(answer, InputError)
+    assert f"has {name} {versions()[name]}, the driver {name} 0.0.1" in answer.message
+    assert "\n" not in str(answer)
+
+
+def test_a_worker_without_a_package_is_refused():
+    with pytest.raises(InputError, match=r"the worker on node7 has llvmlite none, the driver llvmlite 0\.45"):
+        check_versions({"torch": "2", "llvmlite": "0.45"}, {"torch": "2"}, "node7")
+
+
+def test_the_digest_sees_every_change_of_a_source_file(tmp_path):
+    (tmp_path / "a.py").write_text("x = 1\n")
+    digests = {source_digest(tmp_path)}
+    (tmp_path / "a.py").write_text("x = 2\n")
+    digests.add(source_digest(tmp_path))
+    (tmp_path / "a.py").rename(tmp_path / "b.py")
+    digests.add(source_digest(tmp_path))
+    assert len(digests) == 3
+
+
+class Kept:
+    """A channel that keeps all that a job saves."""
+
+    def __init__(self, state=None):
+        self.state, self.states, self.epochs = state, [], 0
+
+    def trained(self, lane_epochs):
+        self.epochs += lane_epochs
+
+    def save(self, unfinished):
+        self.states.append(pickle.loads(pickle.dumps(unfinished)))  # noqa: S301 - made by this test
+
+    def saved(self):
+        return self.state
+
+
+def test_a_job_continues_from_the_state_that_a_lost_worker_has_saved(monkeypatch):
+    monkeypatch.setattr(job_module, "SAVE_SECONDS", 0.0)
+    job = sample_job(0)
+    job = replace(job, runs=tuple(replace(run, epochs=4) for run in job.runs))
+    whole = Kept()
+    expected = work(job, versions(), channel=whole)
+    assert len(whole.states) == 3
+    assert any(result is not None for result in whole.states[-1].results), "the diverged run has ended"
+    for done, state in enumerate(whole.states, start=1):
+        again = Kept(state)
+        got = work(job, versions(), channel=again)
+        assert timeless(got.results) == timeless(expected.results)
+        assert again.epochs == 2 * (4 - done), "finished epochs are not trained again"
+        for later in again.states:
+            assert len(later.results) == len(job.runs)
+
+
+def future_of(outcome):
+    inner = Future()
+    if outcome is None:
+        inner.cancel()
+        inner.set_running_or_notify_cancel()
+    elif isinstance(outcome, BaseException):
+        inner.set_exception(outcome)
+    else:
+        inner.set_result(outcome[0])
+    return inner
+
+
+def test_errors_of_the_training_and_of_the_infrastructure_are_told_apart():
+    training = JobError("ValueError: no", "task.py:3", False, "")
+    assert job_future(future_of([training])).exception() is training
+    assert isinstance(job_future(future_of(None)).exception(), CancelledError)
+    assert isinstance(job_future(future_of(OSError("gone"))).exception(), OSError)
+    assert isinstance(job_future(future_of(OSError("gone")), (OSError,)).exception(), WorkerLost)
+    result = run_job(sample_job(0))
+    assert job_future(future_of([result])).result() is result
+
+
+class Poisoned(ThreadPoolExecutor):
+    """Loses the worker of every job with the run `poison`, and with `breaking` those of all other jobs too, as a process pool does."""
+
+    poison, breaking, final, tries = "", False, False, Counter()
+
+    def submit(self, function, job, *args):
+        identities = [run.identity for run in job.runs]
+        if not Poisoned.poison:
+            Poisoned.poison = identities[0]
+        Poisoned.tries.update(identities)
+        if Poisoned.poison in identities:
+            kind = WorkerLost if Poisoned.final else BrokenExecutor if Poisoned.breaking else ConnectionError
+            return future_of(kind("the worker was killed"))
+        if Poisoned.breaking and Poisoned.tries[identities[0]] < 3:
+            return future_of(BrokenExecutor("another worker was killed"))
+        return super().submit(function, job, *args)
+
+
+@pytest.mark.parametrize("breaking", [False, True])
+def test_a_run_that_kills_its_worker_three_times_costs_no_other_run(tmp_path, monkeypatch, breaking):
+    monkeypatch.setattr(Poisoned, "poison", "")
+    monkeypatch.setattr(Poisoned, "breaking", breaking)
+    monkeypatch.setattr(Poisoned, "tries", Counter())
+    monkeypatch.setattr("ablate.study.search.Prune.never", True)
+    heard = Heard()
+    with pytest.raises(AblateError, match="the worker was killed"):
+        study(tmp_path, Poisoned(1), heard)
+    ended = {row[0]: row[OUTCOME] for row in rows(tmp_path / "studies" / "small.db")}
+    assert [name for name, outcome in ended.items() if outcome == "interrupted"] == [Poisoned.poison]
+    assert Poisoned.tries[Poisoned.poison] == 3
+    assert len(ended) > 1
+    resumed = rows(study(tmp_path, "inline"))
+    assert resumed == rows(study(tmp_path / "undisturbed", "inline"))
+
+
+def test_what_a_cluster_has_given_up_is_not_submitted_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(Poisoned, "poison", "")
+    monkeypatch.setattr(Poisoned, "final", True)
+    monkeypatch.setattr(Poisoned, "tries", Counter())
+    with pytest.raises(AblateError, match="the worker was killed"):
+        study(tmp_path, Poisoned(1))
+    assert Poisoned.tries[Poisoned.poison] == 1
+
+
+def test_cancelling_drops_what_has_not_begun():
+    pool = ThreadPoolExecutor(1)
+    executor = Futures(pool, 1, None, owned=True)
+    futures = [executor.submit(sample_job(seed)) for seed in range(4)]
+    executor.cancel()
+    pool.shutdown()
+    assert all(future.done() for future in futures)
+    assert isinstance(futures[-1].exception(), CancelledError)
+    assert remote._one_job.acquire(blocking=False)
+    remote._one_job.release()
