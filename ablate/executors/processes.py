@@ -53,12 +53,13 @@ def preload(modules: Iterable[str] = ()) -> None:
 class Processes:
     """A pool of `workers` processes; `progress` is called in a thread of the driver. A context manager: leaving it is `shutdown`.
 
+    `gpus`: a value of CUDA_VISIBLE_DEVICES for each worker, whose device `cuda` is then that GPU.
     When a worker is killed, the futures of all unfinished jobs raise BrokenExecutor; the next job starts new workers.
     """
 
-    def __init__(self, workers: int, progress: Progress | None = None) -> None:
+    def __init__(self, workers: int, progress: Progress | None = None, *, gpus: tuple[str, ...] = ()) -> None:
         preload()
-        self.workers, self._callback = workers, progress
+        self.workers, self._callback, self._gpus = workers, progress, gpus
         self._shared: SharedTask | None = None
         self._start()
 
@@ -67,8 +68,12 @@ class Processes:
         context = multiprocessing.get_context("forkserver" if FORKS else "spawn")
         self._progress: SimpleQueue[int | None] = context.SimpleQueue()
         self._idle = context.Semaphore(0)
+        gpus: SimpleQueue[str] | None = context.SimpleQueue() if self._gpus else None
+        for gpu in self._gpus:
+            assert gpus is not None
+            gpus.put(gpu)
         self._pool = ProcessPoolExecutor(
-            self.workers, context, _initialize_worker, (self._progress, self._idle, self._shared)
+            self.workers, context, _initialize_worker, (self._progress, self._idle, self._shared, gpus)
         )
         self._listener = threading.Thread(target=_listen, args=(self._progress, self._callback), daemon=True)
         self._listener.start()
@@ -130,10 +135,15 @@ def _main_not_imported() -> Iterator[None]:
 
 
 def _initialize_worker(
-    queue: SimpleQueue[int | None], idle: work_sharing.Semaphore, shared: SharedTask | None = None
+    queue: SimpleQueue[int | None],
+    idle: work_sharing.Semaphore,
+    shared: SharedTask | None = None,
+    gpus: SimpleQueue[str] | None = None,
 ) -> None:
     global _queue
     _queue = queue
+    if gpus is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus.get()  # before anything asks CUDA for its devices
     work_sharing.attach(idle)
     sys.stdout = (
         sys.stderr

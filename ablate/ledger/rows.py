@@ -8,6 +8,7 @@ entries without scores never read the bulk of the file. Digests protect against 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
@@ -75,7 +76,7 @@ def from_row(row: Row, scores: bytes | None) -> Entry:
     cells = dict(zip(COLUMNS, row, strict=False))
     if scores is not None and digest([scores]) != cells["scores_digest"]:
         raise ValueError("the checksum of a run's scores is wrong")
-    run = Run(cells["task"], Recipe(decode(cells["recipe"])), cells["seed"], cells["budget"])
+    run = Run(cells["task"], _recipe(cells["recipe"]), cells["seed"], cells["budget"])
     curves: Mapping[str, list[float]] = decode(cells["curves"])
     result = Result(
         outcome=Outcome(cells["outcome"]),
@@ -87,6 +88,12 @@ def from_row(row: Row, scores: bytes | None) -> Entry:
         note=cells["note"],
     )
     return Entry(run, result, cells["stage"], cells["wave"], cells["trial"], cells["arm"])
+
+
+@lru_cache(maxsize=4096)
+def _recipe(text: str) -> Recipe:
+    """A study trains each recipe on several seeds, one after another."""
+    return Recipe(decode(text))
 
 
 def _utf8(text: str) -> str:

@@ -31,13 +31,14 @@ class Recipe(Mapping[str, Settings]):
     The canonical form is JSON with sorted keys; equal recipes have equal hashes on every machine.
     """
 
-    __slots__ = ("_hash", "_tricks")
+    __slots__ = ("_canonical", "_hash", "_tricks")
 
     def __init__(self, tricks: Mapping[str, Settings]) -> None:
         self._tricks = MappingProxyType(
             {name: MappingProxyType(dict(sorted(tricks[name].items()))) for name in sorted(tricks)}
         )
-        self._hash = hashlib.sha256(self.canonical().encode()).hexdigest()[:12]
+        self._canonical = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), allow_nan=True)
+        self._hash = hashlib.sha256(self._canonical.encode()).hexdigest()[:12]
 
     @classmethod
     def of(cls, catalogue: Catalogue, tricks: Mapping[str, Any]) -> Recipe:
@@ -98,7 +99,7 @@ class Recipe(Mapping[str, Settings]):
 
     def canonical(self) -> str:
         """The canonical JSON."""
-        return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), allow_nan=True)
+        return self._canonical
 
     def to_dict(self) -> dict[str, dict[str, Value]]:
         return {name: dict(settings) for name, settings in self._tricks.items()}

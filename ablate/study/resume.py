@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ import torch
 
 from ablate.catalogue.own_tricks import NONE
 from ablate.catalogue.registry import registry
-from ablate.executors.registry import AUTO, INLINE, factory_of, is_cluster
+from ablate.executors.gpus import gpus_for
+from ablate.executors.processes import Processes
+from ablate.executors.registry import AUTO, INLINE, PROCESSES, factory_of, is_cluster
 from ablate.executors.shared_task import SharedTask
 from ablate.lanes.context import TaskContext
 from ablate.lanes.self_check import self_checked
@@ -46,6 +49,8 @@ def session_of(
     device = device_of(options.device)
     options, shared = shared_task(opened, options, device, progress)
     make_executor = factory_of(options.executor)
+    if options.executor in (AUTO, PROCESSES) and (gpus := gpus_for(device)):
+        make_executor = partial(Processes, gpus=gpus)
     torch.set_num_threads(1)
     task = with_choices(opened)
     context = looked_at or TaskContext.of(task, registry(), device)
@@ -153,10 +158,12 @@ def make_folder(folder: Path) -> None:
 
 
 def worker_count(options: Options, device: torch.device) -> int:
-    """The number of workers: one on a GPU; on a CPU one per core, with one thread each. Raises InputError for an unknown executor."""
+    """The number of workers: one per GPU; on a CPU one per core, with one thread each. Raises InputError for an unknown executor."""
     factory_of(options.executor)
-    if options.executor == INLINE or device.type != "cpu":
+    if options.executor == INLINE:
         return 1
+    if device.type != "cpu":
+        return len(gpus_for(device)) if options.executor in (AUTO, PROCESSES) and gpus_for(device) else 1
     return options.workers or os.cpu_count() or 1
 
 

@@ -38,6 +38,10 @@ DESIGNED = ("rank", "confirm", "compare", "claim")
 """Stages whose runs are compared with the claims, including metrics that cost extra time to measure."""
 
 
+MOST_AT_ONCE = 64
+"""Jobs whose results are recorded in one transaction, if so many are done."""
+
+
 class Pruning(Protocol):
     """Decides after each epoch which lanes of a group to stop."""
 
@@ -88,7 +92,7 @@ class Session:
         self._pending: dict[Future[JobResult], tuple[list[Planned], Job]] = {}
         self._training: set[str] = set()  # identities of the runs in `_pending` and `_suspects`
         self._done: SimpleQueue[Future[JobResult]] = SimpleQueue()
-        self._suspects: list[tuple[list[Planned], Job]] = []  # lost twice, perhaps with others' workers
+        self._suspects: list[tuple[list[Planned], Job]] = []  # lost twice, perhaps by another's fault
         self._missing: set[str] = set()  # identities that `collect` waits for
         self._failures = Failures(self.ledger.path.with_suffix(".traceback.txt"))
         self._lost: AblateError | None = None
@@ -188,9 +192,7 @@ class Session:
         self._missing = self.ledger.unfinished(one.run.identity for one in planned)
         while self._missing:
             if not self._pending and self._suspects:
-                self._dispatch(
-                    *self._suspects.pop()
-                )  # alone: if a worker is lost now, these runs are the cause
+                self._dispatch(*self._suspects.pop())  # alone: if it is lost too, it is the cause
                 continue
             if not self._pending and self._lost is not None:
                 raise self._lost
@@ -200,8 +202,10 @@ class Session:
                 overlap, self.overlap = self.overlap, None
                 overlap()
             with self.timing("waiting"):
-                future = self._done.get()
-            self._on_done(future)
+                done = [self._done.get()]
+            while len(done) < MOST_AT_ONCE and not self._done.empty():
+                done.append(self._done.get())
+            self._on_done(*done)
         return [
             replace(entry, stage=one.stage, wave=one.wave, trial=one.trial, arm=one.arm)
             for one in planned
@@ -218,7 +222,21 @@ class Session:
         finally:
             self.spent[what] += time.perf_counter() - started  # type: ignore[assignment]
 
-    def _on_done(self, future: Future[JobResult]) -> None:
+    def _on_done(self, *futures: Future[JobResult]) -> None:
+        """Record the results of all `futures` in one transaction: a commit waits for the disk, whatever its size."""
+        entries: list[Entry] = []
+        try:
+            for future in futures:
+                entries += self._entries_of(future)
+        finally:
+            with self.timing("ledger"):
+                self.ledger.record(entries)
+            self._missing -= {entry.identity for entry in entries if entry.result.outcome.finished}
+            for entry in entries:
+                self.progress.result(entry)
+
+    def _entries_of(self, future: Future[JobResult]) -> list[Entry]:
+        """What a job has to record. Raises the error that ends the study; submits what is to be trained again."""
         planned, job = self._pending.pop(future)
         self._training.difference_update(run.identity for run in job.runs)
         error = future.exception()
@@ -229,11 +247,11 @@ class Session:
                 # One run of the group may be the cause: each is trained alone.
                 for one in planned:
                     self._dispatch([one], replace(job, runs=(one.run,), checkpoint=b""))
-                return
+                return []
             done = JobResult([self._failures.result(error)])
         elif error is not None:
             if not isinstance(error, WorkerLost) and self._retry(planned, job, error):
-                return
+                return []
             self._lost = worker_lost(error)
             done = JobResult([Result(Outcome.INTERRUPTED, note=str(self._lost)) for _ in planned])
         else:
@@ -245,15 +263,10 @@ class Session:
             self.progress.say(line)
         self._warned |= done.warnings
         results = [result for result in done.results if result is not None]
-        entries = [
+        return [
             Entry(one.run, result, one.stage, one.wave, one.trial, one.arm)
             for one, result in zip(planned, results, strict=True)
         ]
-        with self.timing("ledger"):
-            self.ledger.record(entries)
-        self._missing.difference_update(entry.identity for entry in entries if entry.result.outcome.finished)
-        for entry in entries:
-            self.progress.result(entry)
 
     def _retry(self, planned: list[Planned], job: Job, error: Exception) -> bool:
         """Submit the runs of a lost job again; false if they were lost too often.

@@ -48,3 +48,11 @@ def tells_forever(path, progress):
     processes._queue._wlock.acquire()
     path.touch()
     time.sleep(60)
+
+
+def gpu_when_all_have_come(folder, workers, progress):
+    """CUDA_VISIBLE_DEVICES, once as many workers as that have come to `folder`: each call is another worker's."""
+    (folder / str(os.getpid())).touch()
+    while len(list(folder.iterdir())) < workers:
+        time.sleep(0.05)
+    return os.environ["CUDA_VISIBLE_DEVICES"]
