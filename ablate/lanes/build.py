@@ -78,7 +78,19 @@ def build_net(
         adapter(net, SimpleNamespace(on=on, generator=generator, **values))
         if strict and on and not (net.touched.get(trick.name) or _has_already(net, trick.name, values)):
             raise NotApplicable(f"'{trick.name}' does not apply: {nothing_to_act_on(net, trick.name)}")
+    if net.touched:
+        without_fused_path(net.module)
     return net
+
+
+def without_fused_path(module: nn.Module) -> None:
+    """Disable the fused evaluation pass of torch's encoder layers in `module`, wherever it is used: this pass reads the weights of their
+    sublayers, and so bypasses whatever replaced these."""
+    for layer in module.modules():
+        if isinstance(layer, nn.TransformerEncoderLayer):
+            layer.activation_relu_or_gelu = (
+                0  # torch's own flag: an activation that the fused pass does not know
+            )
 
 
 def _has_already(net: Net, trick: str, values: Mapping[str, Value]) -> bool:
