@@ -16,7 +16,14 @@ TablePath = Annotated[
 ]
 Factors = Annotated[str, typer.Option(help="With --table: columns that are tricks, by commas.")]
 Metric = Annotated[str, typer.Option(help="With --table: the column of the metric.")]
-Lower = Annotated[bool, typer.Option(help="With --table: lower is better.")]
+Lower = Annotated[
+    bool | None,
+    typer.Option(
+        "--lower/--no-lower",
+        help="With --table: lower is better.",
+        show_default="no, unless the metric's name asks",
+    ),
+]
 SeedColumn = Annotated[str, typer.Option(help="With --table: the column of seeds that runs share.")]
 Tune = Annotated[
     str,
@@ -70,7 +77,7 @@ class ExternalRequest:
     table: TablePath = None
     factors: Factors = ""
     metric: Metric = ""
-    lower: Lower = False
+    lower: Lower = None
     seed_column: SeedColumn = ""
     tune: Tune = ""
     block: Block = ""

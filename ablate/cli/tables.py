@@ -27,6 +27,24 @@ from ablate.report.build import build_external, plain_rows
 from ablate.report.external import ExternalRuns
 from ablate.search.storages import read_trials
 
+LESS_IS_BETTER = {
+    "loss",
+    "error",
+    "err",
+    "mse",
+    "rmse",
+    "mae",
+    "mape",
+    "nll",
+    "perplexity",
+    "ppl",
+    "fid",
+    "wer",
+    "cer",
+    "ece",
+}
+"""Words in the name of a column whose direction is asked for."""
+
 
 def rank_external(request: ExternalRequest, margin: float | None, name: str, output: OutputOptions) -> None:
     """Analyse a CSV or an Optuna study, print the ranking, write its report to `OUT/NAME/`.
@@ -59,6 +77,9 @@ def _table(request: ExternalRequest, path: Path, name: str, margin: float | None
         run=request.run, epoch=request.epoch, encodings=parse_encodings(request.encodings), margin=margin,
     )  # fmt: skip
     frame, notes = read_table(path)
+    if request.lower is None and LESS_IS_BETTER & set(re.split(r"[^a-z]+", request.metric.lower())):
+        hint = "say so with --lower, or --no-lower if more is better"
+        raise InputError(f"'{request.metric}' sounds like a metric of which less is better", hint=hint)
     direction = "lower" if request.lower else "higher"
     result = analyse_runs(frame, columns(request.factors), request.metric, direction, options)
     analysis = result.analysis

@@ -46,6 +46,18 @@ def test_lower_is_better_turns_the_sign(capsys, here):
     assert {row["trick"]: row["verdict"] for row in found["ranking"]}["dropout"] == "hurts"
 
 
+def test_the_direction_of_a_loss_is_asked_for(capsys, here):
+    text = (here / "runs.csv").read_text().replace("accuracy", "val_loss", 1)
+    (here / "runs.csv").write_text(text)
+    words = ("rank", "--table", "runs.csv", "--factors", "dropout,mixup", "--metric", "val_loss")
+    asked = ablate(capsys, *words)
+    assert asked.code == 2
+    assert "--lower" in asked.err
+    for option, verdict in (("--lower", "hurts"), ("--no-lower", "helps")):
+        found = json.loads(ablate(capsys, *words, option, "--json").out)
+        assert {row["trick"]: row["verdict"] for row in found["ranking"]}["dropout"] == verdict
+
+
 def test_shown_to_a_person(capsys, here):
     said = ablate(capsys, "rank", "--table", "runs.csv", *ARGS)
     assert "39 runs used of 40" in said.out
