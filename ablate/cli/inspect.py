@@ -6,14 +6,17 @@ from typing import Annotated, Any
 
 import typer
 
-from ablate.cli.options import Json
+from ablate.cli.options import Json, Tricks
 from ablate.cli.output import print_json
+from ablate.cli.table_target import Target, with_target
 
 HEADS = ("layer", "type", "output", "field", "parameters", "multiply-adds", "activation", "gradient", "dead")
 
 
 def inspect(
     name: Annotated[str, typer.Argument(metavar="TASK", help="A task's name, or file.py:name.")],
+    target: Target = "",
+    tricks: Tricks = None,
     json: Json = False,
 ) -> None:
     """Show a model's layers, its norms and activations, which tricks apply, and its gradients at initialisation; trains nothing.
@@ -21,33 +24,35 @@ def inspect(
     Field: the extent of the receptive field, up to the input's border. Activation, gradient: root mean squares of a
     layer's output and of its gradient, on one batch. Dead: share of units that are zero for the whole batch.
 
-    Examples: ablate inspect digits · ablate inspect my_task.py:task --json
+    Examples: ablate inspect digits · ablate inspect my_task.py:task --json · ablate inspect data.csv --target income
     """
     import torch
 
+    from ablate.catalogue.own_tricks import own_tricks, using_tricks
     from ablate.catalogue.registry import registry
     from ablate.lanes.context import TaskContext
     from ablate.lanes.device import one_thread
     from ablate.lanes.inspection import inspection
     from ablate.tasks.check import check
+    from ablate.tasks.describe import inputs_text
     from ablate.tasks.load import load
 
-    with one_thread():
+    name = with_target(name, target)
+    with one_thread(), using_tricks(own_tricks(tricks or ())):
         task = load(name)
         check(task)
         report = inspection(TaskContext.of(task, registry(), torch.device("cpu")))
     if json:
         print_json(report)
         return
-    for line in lines_of(report):
+    for line in lines_of(report, inputs_text(task)):
         typer.echo(line)
 
 
-def lines_of(report: dict[str, Any]) -> list[str]:
-    """The document of `inspection` as text."""
-    size = "×".join(map(str, report["input_shape"]))
+def lines_of(report: dict[str, Any], inputs: str) -> list[str]:
+    """The document of `inspection` as text. `inputs`: the inputs of an example in words."""
     lines = [
-        f"{report['task']}: input {size}, {report['parameters']:,} parameters, {report['multiply_adds']:,} multiply-adds per example",
+        f"{report['task']}: input {inputs}, {report['parameters']:,} parameters, {report['multiply_adds']:,} multiply-adds per example",
         "",
         *table([HEADS, *map(_row, report["layers"])]),
         "",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ablate.cli.options import Json
 from ablate.cli.output import print_json
 from ablate.cli.table_target import Target, with_target
+
+MOST_CLASSES = 20
+"""Of more classes the card shows the smallest and the largest count only."""
 
 
 def tasks(
@@ -36,7 +39,7 @@ def tasks(
             typer.echo(f"{key:<{width}}  {card.title}")
         return
     from ablate.tasks.check import check
-    from ablate.tasks.describe import describe
+    from ablate.tasks.describe import describe, inputs_text
     from ablate.tasks.load import load
 
     task = load(name)
@@ -45,6 +48,33 @@ def tasks(
     if json:
         print_json(about)
         return
+    for line in card_lines(about, inputs_text(task)):
+        typer.echo(line)
+
+
+def card_lines(about: dict[str, Any], inputs: str) -> list[str]:
+    """The facts of `describe` as text, a line each and one for every note. `inputs`: the inputs of an example in words."""
+    lines = []
     for key, value in about.items():
-        if value not in ("", None, [], ()):
-            typer.echo(f"{key}: {value}")
+        if value in ("", None, [], ()):
+            continue
+        if key == "notes":
+            lines += [f"note: {note}" for note in value]
+        elif key == "input_shape":
+            lines.append(f"inputs: {inputs}")
+        elif key == "class_counts":
+            counts = (f"{where} {_counts_text(each)}" for where, each in value.items())
+            lines.append(f"examples of each class: {'; '.join(counts)}")
+        elif isinstance(value, dict):
+            lines.append(f"{key}: {', '.join(f'{name} {number}' for name, number in value.items())}")
+        elif isinstance(value, list):
+            lines.append(f"{key}: {', '.join(map(str, value))}")
+        else:
+            lines.append(f"{key}: {value}")
+    return lines
+
+
+def _counts_text(counts: list[int]) -> str:
+    if len(counts) <= MOST_CLASSES:
+        return ", ".join(map(str, counts))
+    return f"{min(counts)} to {max(counts)}, in {len(counts)} classes"

@@ -9,6 +9,7 @@ import typer
 
 from ablate.cli.options import Device, Json, Out, Quiet, Tricks
 from ablate.cli.output import print_json
+from ablate.cli.table_target import Target, with_target
 
 if TYPE_CHECKING:
     from ablate.lanes.trace import Report
@@ -24,6 +25,7 @@ def train(
     epochs: Annotated[
         int | None, typer.Option(help="Budget; by default the task's.", min=1, max=1_000_000)
     ] = None,
+    target: Target = "",
     device: Device = "auto",
     out: Out = Path("reports"),
     tricks: Tricks = None,
@@ -43,7 +45,7 @@ def train(
     from ablate.tasks.check import check
     from ablate.tasks.load import load
 
-    loaded = load(task)
+    loaded = load(with_target(task, target))
     remarks = (*loaded.notes, *check(loaded))
 
     def show(report: Report) -> None:

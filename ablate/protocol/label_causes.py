@@ -53,6 +53,8 @@ def label_cause(relations: Relations | None, examples: int) -> Finding | None:
             "labels",
             "look at model and optimizer",
         )
+    if not relations.half_across.certainly_below(relations.train, ERRORS):
+        return None  # too few validation examples: they tell neither that labels belong to inputs nor that they do not
     return _across(relations)
 
 

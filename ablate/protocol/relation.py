@@ -7,7 +7,7 @@ an optimizer that does not learn.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import erfc, sqrt
+from math import erfc, hypot, sqrt
 from typing import Any
 
 import numpy as np
@@ -29,18 +29,24 @@ CERTAIN = 0.001
 @dataclass(frozen=True, slots=True)
 class Relation:
     """How well `model` predicts labels that it was not fitted to. `score`: accuracy, or the explained share of the variance;
-    `chance`: that of the best constant; `p`: of the hypothesis that it is no better; `count`: examples that it was judged on."""
+    `chance`: that of the best constant; `p`: of the hypothesis that it is no better; `count`: examples that it was judged on;
+    `error`: standard error of the score."""
 
     model: str
     score: float
     chance: float
     p: float
     count: int = 0
+    error: float = 0.0
 
     @property
     def certain(self) -> bool:
         """Whether the score is significantly better than chance."""
         return self.p < CERTAIN
+
+    def certainly_below(self, other: Relation, errors: float) -> bool:
+        """Whether the score is lower than `other`'s by more than `errors` standard errors of their difference."""
+        return other.score - self.score > errors * hypot(self.error, other.error)
 
     def __str__(self) -> str:
         what = "explains" if self.chance == 0 else "predicts"
@@ -119,15 +125,22 @@ def _judged(
         error, usual = (new_y - predicted) ** 2, (new_y - y.mean()) ** 2
         gain = usual - error
         share = float(gain.mean() / max(float(usual.mean()), 1e-300))
+        standard = float(gain.std()) / sqrt(len(gain))
         return Relation(
-            name, share, 0.0, _tail(float(gain.mean()), float(gain.std()) / sqrt(len(gain))), len(new_y)
+            name,
+            share,
+            0.0,
+            _tail(float(gain.mean()), standard),
+            len(new_y),
+            standard / max(float(usual.mean()), 1e-300),
         )
     values, counts = np.unique(y, return_counts=True)
     right, usual = predicted == new_y, new_y == values[counts.argmax()]
     gain = right.astype(float) - usual.astype(float)
     score, chance = float(right.mean()), max(float(usual.mean()), 1 / len(values))
     error = max(float(gain.std()), sqrt(chance * (1 - chance))) / sqrt(len(gain))
-    return Relation(name, score, chance, _tail(score - chance, error), len(new_y))
+    own = sqrt(score * (1 - score) / len(gain))
+    return Relation(name, score, chance, _tail(score - chance, error), len(new_y), own)
 
 
 def _tail(mean: float, error: float) -> float:

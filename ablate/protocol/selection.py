@@ -15,6 +15,8 @@ from ablate.tasks.task import Task
 EQUAL = 0.5
 """Cells within this many standard errors of the best are equal. All are judged on the same examples, so that the
 error of a difference is smaller than that of either value."""
+FEW_STEPS = 100
+"""Steps of a run below which a network that learns nothing may simply need more of them."""
 FEWEST = 4
 """Rates that must have been tried to call the range of usable ones narrow."""
 
@@ -115,11 +117,15 @@ def no_better_than_a_guess(cells: Sequence[Cell], task: Task) -> Finding | None:
     lowest = min((cell.lowest_loss for cell in cells if isfinite(cell.lowest_loss)), default=nan)
     if lowest < guess:
         return None
+    steps = task.epochs * -(-len(task.train) // task.batch_size)
+    advice = "check that labels and inputs match, and that both splits were prepared in the same way"
+    if steps < FEW_STEPS:
+        advice = f"a run of {task.epochs} epochs has {steps} steps only, which may be too few to learn anything: train longer (--epochs); then {advice}"
     return Finding(
         "no-better-than-a-guess", "fail",
         f"no run predicts validation data better than a guess without inputs: the lowest loss of any epoch is {lowest:.4g}, "
         f"the guess has {guess:.4g}",
-        "validation data", "check that labels and inputs match, and that both splits were prepared in the same way",
+        "validation data", advice,
     )  # fmt: skip
 
 

@@ -45,6 +45,11 @@ def describe(task: Task) -> dict[str, Any]:
     return facts
 
 
+def inputs_text(task: Task) -> str:
+    """The inputs of one example in words: "1×8×8", or "tokens int64 [20], mask bool [20]"."""
+    return str(task.train.packing or "×".join(map(str, task.input_shape)))
+
+
 def prior_loss(task: Task) -> float:
     """The best loss of a model that ignores its input, on training data.
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from ablate.records.errors import InputError, unknown
 from ablate.tasks.metric_table import Criterion
-from ablate.tasks.models import perceptron
+from ablate.tasks.models import EmbeddedPerceptron, perceptron
 from ablate.tasks.split import deal
 from ablate.tasks.tabular import fit_encoder, standardise
 
@@ -30,13 +30,16 @@ LARGE = 10_000
 def frame_arguments(
     table: pd.DataFrame,
     column: str,
-    model: Callable[[int, int], nn.Module] | None = None,
+    model: Callable[..., nn.Module] | None = None,
     where: str = "the table",
+    *,
+    embed: bool | None = None,
 ) -> dict[str, Any]:
     """The arguments of the `Task` that predicts `column` from the other columns of `table`.
 
     Three fifths of the rows are for training, one each for validation and test. model: makes a fresh module for the numbers of
-    inputs and outputs; a small perceptron by default. where: the table's name, for an error. Raises InputError.
+    inputs and outputs, and with `embed` for the ids of each wide category; a small perceptron by default. where: the table's name, for an
+    error. embed: whether wide categories become ids for embeddings (`tabular.WIDE`); None: with the model that is given by default. Raises InputError.
     """
     table = table.rename(columns=str)
     if column not in table.columns:
@@ -52,24 +55,36 @@ def frame_arguments(
     rows = deal(len(y), FIFTHS, y if criterion == "classification" else None)
     if len(rows) < 3 or not all(map(len, rows.values())):
         raise InputError(f"{where} has {len(y)} rows with a target, too few to split", hint="give more rows")
-    encoder = fit_encoder(table, rows["T"])
+    encoder = fit_encoder(table, rows["T"], embed=model is None if embed is None else embed)
     outputs = len(labels)
     if criterion == "regression":
         y, mean, deviation = standardise(y, rows["T"])
         notes.append(f"the target is standardised by training data: its mean {mean:.6g} is 0, its deviation {deviation:.6g} is 1")  # fmt: skip
         outputs = 1
-    x = torch.from_numpy(encoder(table))
-    train, validation, test = ((x[torch.from_numpy(rows[part])], y[rows[part]]) for part in "TVS")
-    factory = (
-        partial(perceptron, x.shape[1], WIDTHS, outputs)
-        if model is None
-        else partial(model, x.shape[1], outputs)
-    )
+    x = encoder(table)
+    train, validation, test = ((_rows_of(x, rows[part]), y[rows[part]]) for part in "TVS")
+    inputs = (x["numbers"] if encoder.wide else x).shape[1]
+    factory: Callable[[], nn.Module]
+    if model is not None:
+        factory = (
+            partial(model, inputs, outputs, encoder.levels) if embed else partial(model, inputs, outputs)
+        )
+    elif encoder.wide:
+        factory = partial(EmbeddedPerceptron, inputs, encoder.levels, WIDTHS, outputs)
+    else:
+        factory = partial(perceptron, inputs, WIDTHS, outputs)
     return {
         "model": factory, "train": train, "validation": validation, "test": test, "criterion": criterion,
         "kind": "tabular", "title": column, "labels": labels, "dealt": True, "batch_size": 256 if len(y) > LARGE else 64,
         "notes": (*encoder.notes, *notes), "encode": encoder,
     }  # fmt: skip
+
+
+def _rows_of(x: Any, rows: np.ndarray) -> Any:
+    """Rows of an array, or of every array of a dict, as tensors."""
+    if isinstance(x, dict):
+        return {name: _rows_of(values, rows) for name, values in x.items()}
+    return torch.from_numpy(x[rows])
 
 
 def _target(target: pd.Series, column: str) -> tuple[Criterion, np.ndarray, tuple[str, ...]]:

@@ -32,6 +32,13 @@ class Leaf:
     def __str__(self) -> str:
         return "".join(f"[{key!r}]" for key in self.path)
 
+    @property
+    def title(self) -> str:
+        """`tokens` of a dict, `[0]` of a tuple, `text['mask']` further in."""
+        first = self.path[0] if self.path else ""
+        inner = "".join(f"[{key!r}]" for key in self.path[1:])
+        return f"{first}{inner}" if isinstance(first, str) else str(self)
+
 
 @dataclass(frozen=True)
 class Packing:
@@ -51,7 +58,10 @@ class Packing:
         return torch.float32 if all(floats) else torch.float64 if any(floats) else torch.int64
 
     def __str__(self) -> str:
-        return ", ".join(f"{leaf} {str(leaf.dtype).removeprefix('torch.')} {list(leaf.shape)}" for leaf in self.leaves)  # fmt: skip
+        types = (str(leaf.dtype).removeprefix("torch.") for leaf in self.leaves)
+        return ", ".join(
+            f"{leaf.title} {dtype} {list(leaf.shape)}" for leaf, dtype in zip(self.leaves, types, strict=True)
+        )
 
     def unpack(self, x: Tensor) -> Any:
         """`[B, F]` -> the nested inputs, each leaf `[B, *shape]` of its own type."""

@@ -2,73 +2,104 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ablate.records.errors import InputError
+from ablate.tasks.table_dates import ISO, date_form
 
 if TYPE_CHECKING:
     import pandas as pd
     from sklearn.compose import ColumnTransformer
+    from sklearn.preprocessing import OrdinalEncoder
 
 GAP = "missing"
 LEVELS = 64
 """Maximum number of 0/1 columns of a text column: the levels that are rarest in training share the last one."""
 DISTINCT = 20
 """A text column with more levels, most of which occur once, is an identifier and not a category."""
-ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}.*)?")
+WIDE = 40
+"""A text column with more levels gets an embedding, where there is a model for it. (skrub's threshold for a wide category.)"""
+FEWEST = 2
+"""Training rows that a level of an embedding has at least; the rarer ones share an id, which new levels get too."""
 PARTS = ("year", "month", "day", "day_of_week", "hour")
 
 
 @dataclass(frozen=True)
 class TableEncoder:
-    """An encoder fitted on training rows; called with a frame of the same columns it returns float32 `[N, F]`.
+    """An encoder fitted on training rows; called with a frame of the same columns it returns float32 `[N, F]`, or, with wide
+    categories, `{"numbers": float32 [N, F], "categories": int64 [N, C]}`.
 
     Numbers and booleans: gaps filled by the training median, with a 0/1 column that says so; then scaled to mean 0 and
     deviation 1. Dates: year, month, day, day of the week and hour as numbers. Text: one 0/1 column for each level, a gap being a
-    level; a level that training never showed is all zeros. `notes`: what was done, for the user.
+    level; a level that training never showed is all zeros. Wide categories: an id for each level, 0 or that of the rare levels for
+    one that training never showed; `levels`: the number of ids of each. `dates`: column -> its form. `notes`: what was done, for the user.
     """
 
     numbers: tuple[str, ...]
-    dates: tuple[str, ...]
+    dates: Mapping[str, str]
     texts: tuple[str, ...]
+    wide: tuple[str, ...]
+    levels: tuple[int, ...]
     transformer: ColumnTransformer
+    ids: OrdinalEncoder
     notes: tuple[str, ...]
 
-    def __call__(self, table: pd.DataFrame) -> np.ndarray:
-        for name in (*self.numbers, *self.dates, *self.texts):
+    def __call__(self, table: pd.DataFrame) -> Any:
+        for name in (*self.numbers, *self.dates, *self.texts, *self.wide):
             if name not in table.columns:
                 raise InputError(
                     f"the table has no column '{name}'", hint="give the columns of the training data"
                 )
-        encoded: np.ndarray = self.transformer.transform(_plain(table, self.numbers, self.dates, self.texts))
-        return encoded.astype(np.float32)
+        plain = _plain(table, self.numbers, self.dates, (*self.texts, *self.wide))
+        encoded = self.transformer.transform(plain).astype(np.float32)
+        if not self.wide:
+            return encoded
+        codes = self.ids.transform(plain[list(self.wide)])
+        rare = [
+            -1 if levels is None else last
+            for levels, last in zip(self.ids.infrequent_categories_, self._last, strict=True)
+        ]
+        return {"numbers": encoded, "categories": np.where(codes < 0, rare, codes).astype(np.int64) + 1}
+
+    @property
+    def _last(self) -> list[int]:
+        """The last code of each wide category."""
+        return [count - 2 for count in self.levels]
 
 
-def fit_encoder(table: pd.DataFrame, train: np.ndarray) -> TableEncoder:
-    """Learn the encoding of `table` from its rows `train` (indices). Raises InputError if no column can be used."""
+def fit_encoder(table: pd.DataFrame, train: np.ndarray, *, embed: bool = False) -> TableEncoder:
+    """Learn the encoding of `table` from its rows `train` (indices). Raises InputError if no column can be used.
+
+    embed: text columns of more than `WIDE` levels become ids for an embedding instead of columns of 0 and 1.
+    """
     from pandas.api.types import is_datetime64_any_dtype, is_numeric_dtype
     from sklearn.compose import ColumnTransformer
     from sklearn.impute import MissingIndicator, SimpleImputer
     from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+    from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
     seen = table.iloc[train]
     numbers = [name for name in table.columns if is_numeric_dtype(table[name])]
-    dates = [name for name in table.columns if is_datetime64_any_dtype(table[name]) or _are_dates(seen[name])]
+    forms = {
+        name: (ISO, "") if is_datetime64_any_dtype(table[name]) else date_form(seen[name])
+        for name in table.columns
+        if name not in numbers
+    }
+    dates = {name: form for name, (form, _) in forms.items() if form}
     words = [name for name in table.columns if name not in {*numbers, *dates}]
     names = [name for name in words if DISTINCT < seen[name].nunique() > len(seen) / 2]
-    texts = [name for name in words if name not in names]
-    if not numbers and not dates and not texts:
+    wide = [name for name in words if embed and name not in names and seen[name].nunique() > WIDE]
+    texts = [name for name in words if name not in {*names, *wide}]
+    if not numbers and not dates and not texts and not wide:
         raise InputError(
             "no column of the table can be used as an input", hint="give numbers, dates or categories"
         )
-    plain = _plain(seen, numbers, dates, texts)
-    scaled = [name for name in plain.columns if name not in texts]
+    plain = _plain(seen, numbers, dates, (*texts, *wide))
+    scaled = [name for name in plain.columns if name not in {*texts, *wide}]
     gaps = [name for name in numbers if plain[name].isna().any()]
     transformer = ColumnTransformer(
         [
@@ -82,6 +113,8 @@ def fit_encoder(table: pd.DataFrame, train: np.ndarray) -> TableEncoder:
         ]
     )  # fmt: skip
     transformer.set_output(transform="default").fit(plain)
+    ids = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1, min_frequency=FEWEST)
+    levels = [int(column.max()) + 2 for column in ids.fit_transform(plain[wide]).T] if wide else []
     notes = []
     if numbers:
         notes.append(
@@ -93,21 +126,22 @@ def fit_encoder(table: pd.DataFrame, train: np.ndarray) -> TableEncoder:
         width = sum(min(LEVELS, plain[name].nunique()) for name in texts)
         notes.append(f"text columns ({len(texts)}) became {width} columns of 0 and 1, one for each level")
     notes += [f"{name}: its rarest levels share a column" for name in texts if plain[name].nunique() > LEVELS]
+    notes += [
+        f"{name}: {plain[name].nunique()} levels became {count - 1} ids for an embedding; levels of one training row share one"
+        for name, count in zip(wide, levels, strict=True)
+    ]
+    notes += [f"{name}: {remark}" for name, (_, remark) in forms.items() if remark]
     for name in gaps:
         count = int(table[name].isna().sum())
         notes.append(f"{name}: gaps ({count}) are filled by the training median and marked in a column")
     notes += [f"{name}: left out, because nearly every row has a text of its own" for name in names]
-    return TableEncoder(tuple(numbers), tuple(dates), tuple(texts), transformer, tuple(notes))
-
-
-def _are_dates(column: pd.Series) -> bool:
-    """Whether a column of text holds ISO dates (2024-02-29, 2024-02-29T12:30) only. Other forms are ambiguous."""
-    values = column.dropna()
-    return len(values) > 0 and all(isinstance(value, str) and ISO_DATE.fullmatch(value) for value in values)
+    return TableEncoder(
+        tuple(numbers), dates, tuple(texts), tuple(wide), tuple(levels), transformer, ids, tuple(notes)
+    )
 
 
 def _plain(
-    table: pd.DataFrame, numbers: Sequence[str], dates: Sequence[str], texts: Sequence[str]
+    table: pd.DataFrame, numbers: Sequence[str], dates: Mapping[str, str], texts: Sequence[str]
 ) -> pd.DataFrame:
     """The table with numbers as float64, dates as columns of numbers, and text with its gaps named."""
     from pandas import DataFrame, to_datetime
@@ -117,8 +151,8 @@ def _plain(
         columns[name] = table[name].to_numpy(dtype=np.float64, na_value=np.nan)
         if np.isinf(columns[name]).any():
             raise InputError(f"column '{name}' holds infinity", hint="give a number, or leave it empty")
-    for name in dates:
-        times = to_datetime(table[name], format="ISO8601", errors="coerce", utc=True)
+    for name, form in dates.items():
+        times = to_datetime(table[name], format=form, errors="coerce", utc=True)
         for part in PARTS:
             columns[f"{name} {part}"] = getattr(times.dt, part).to_numpy(dtype=np.float64, na_value=np.nan)
     for name in texts:
@@ -130,7 +164,8 @@ def _plain(
 def encode(table: pd.DataFrame, train: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
     """`table` as float32 `[N, F]`, and notes on what was done. Only rows `train` (indices) are learned from."""
     encoder = fit_encoder(table, train)
-    return encoder(table), encoder.notes
+    encoded: np.ndarray = encoder(table)
+    return encoded, encoder.notes
 
 
 def standardise(values: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, float, float]:

@@ -181,21 +181,19 @@ class Task:
 
     @classmethod
     def from_table(
-        cls,
-        table: pd.DataFrame,
-        target: str,
-        model: Callable[[int, int], nn.Module] | None = None,
+        cls, table: pd.DataFrame, target: str, model: Callable[..., nn.Module] | None = None, *, embed: bool | None = None,
         **changes: Any,
-    ) -> Task:
+    ) -> Task:  # fmt: skip
         """The task of predicting the column `target` of a pandas frame from its other columns.
 
         Numbers, booleans, dates, categories and gaps are encoded by scikit-learn's transformers, fitted on training rows;
         `task.notes` says how, and `task.encode` encodes new rows. model: a function `(inputs, outputs)` that makes a fresh
-        module, a small perceptron by default. changes: other arguments of the constructor (`metric`, `epochs`, …).
+        module, a small perceptron by default. embed: with it, `(inputs, outputs, levels)`: text columns of more than 40 levels are ids,
+        `levels` the number of each, and x is `{"numbers": [B, inputs], "categories": [B, len(levels)]}`. changes: other arguments of the constructor.
         """
         from ablate.tasks.frame import frame_arguments  # imports scikit-learn
 
-        return cls(**{**frame_arguments(table, target, model), **changes})
+        return cls(**{**frame_arguments(table, target, model, embed=embed), **changes})
 
     @property
     def splits(self) -> dict[str, Split]:

@@ -179,7 +179,7 @@ def test_a_dataset_of_dicts():
     assert torch.equal(inputs["input_ids"], IDS[rows])
     assert torch.equal(inputs["attention_mask"], MASK[rows])
     assert torch.equal(task.train.y, Y[rows])
-    assert task.notes[0] == "inputs are ['input_ids'] int64 [6], ['attention_mask'] bool [6]"
+    assert task.notes[0] == "inputs are input_ids int64 [6], attention_mask bool [6]"
 
 
 def test_what_tricks_may_ask_of_nested_inputs():
