@@ -45,6 +45,7 @@ def plan(
     from ablate.api.design import check_options, checked_design
     from ablate.api.stages import open_study
     from ablate.catalogue.own_tricks import using_tricks
+    from ablate.study.eta import LIMITS, minutes
     from ablate.study.plan import plan as planned
 
     def change(file: StudyFile) -> StudyFile:
@@ -100,6 +101,7 @@ def plan(
     echo(f"confirm: about {document['confirm']['runs_about']} runs")
     for stage, seconds in document["estimate_seconds"].items():
         echo(f"  {stage}: {f'about {seconds:.0f} s' if seconds >= 1 else 'under a second'}")
+    echo(f"in all about {minutes(sum(document['estimate_seconds'].values()))}; {LIMITS}")
 
 
 def rank_lines(rank: dict[str, Any]) -> list[str]:

@@ -43,12 +43,12 @@ def tasks(
     from ablate.tasks.load import load
 
     task = load(name)
-    check(task)
+    warnings = check(task)
     about = describe(task)
     if json:
         print_json(about)
         return
-    for line in card_lines(about, inputs_text(task)):
+    for line in (*card_lines(about, inputs_text(task)), *(f"warning: {text}" for text in warnings)):
         typer.echo(line)
 
 

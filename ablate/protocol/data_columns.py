@@ -143,7 +143,7 @@ def leak(train: Array, validation: Array, task: Task) -> list[Finding]:
         best = int(np.argmax(shares))
         if shares[best] < LEAK_R2 or train.shape[1] < 2:
             return []
-        message = f"this column alone explains {shares[best]:.1%} of the target's variance in validation data"
+        message = f"column {best} of the inputs alone explains {shares[best]:.1%} of the target's variance in validation data"
         return [Finding("input-tells-target", "warn", message, f"column {best} of the inputs", advice)]
     majority = float(np.mean(held_out == np.bincount(y).argmax()))
     scores = [
@@ -152,7 +152,7 @@ def leak(train: Array, validation: Array, task: Task) -> list[Finding]:
     best = int(np.argmax(scores))
     if scores[best] < max(LEAK, majority + LEAK_GAIN) or train.shape[1] < 2:
         return []
-    message = f"this column alone predicts {scores[best]:.1%} of the validation labels"
+    message = f"column {best} of the inputs alone predicts {scores[best]:.1%} of the validation labels"
     return [Finding("input-tells-target", "warn", message, f"column {best} of the inputs", advice)]
 
 

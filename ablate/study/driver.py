@@ -20,6 +20,7 @@ from ablate.protocol.run import lr_find
 from ablate.records.errors import AblateError, InputError, unknown
 from ablate.records.recipe import Recipe
 from ablate.search.space import Space
+from ablate.study.eta import time_left
 from ablate.study.growth import grow_search
 from ablate.study.preflight import STAND_IN, no_best, no_rate
 from ablate.study.request import Options
@@ -87,6 +88,8 @@ def _train(session: Session, stages: Sequence[str], *, force: bool, lr_find_budg
     baseline = baseline_of(session)
     session.ledger.put("baseline", baseline.to_dict())
     space = space_of(session, baseline, possible)
+    if line := time_left(session, baseline, list(space.settings), stages):
+        session.progress.say(line)
     if "search" in stages:
         grow_search(session, space)
         timed(session, "search", lambda: search(session, space))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ablate.records.errors import InputError
 from ablate.tasks.check_outputs import check_loss, check_metrics, check_shape
-from ablate.tasks.image_layout import check_layout, first_convolution_input
+from ablate.tasks.image_layout import CHANNELS, check_layout, first_convolution_input
 from ablate.tasks.lazy import materialised
 from ablate.tasks.packing import prediction
 from ablate.tasks.split import Split
@@ -111,7 +111,14 @@ def _users_file(task: Task) -> Path | None:
 def _fresh_model(task: Task) -> nn.Module:
     hint = "give a function without arguments: model=lambda: MyNet(…)" if isinstance(task.model, type) else ""
     with UsersCode("making the model", _users_file(task), hint):
-        model, other = task.model(), task.model()
+        try:
+            model, other = task.model(), task.model()
+        except AttributeError as error:
+            if "before Module.__init__() call" not in str(error):
+                raise
+            raise InputError(
+                "the model's __init__ sets a layer first", hint="begin it with super().__init__()"
+            ) from error
     if not isinstance(model, nn.Module):
         hint = "model=lambda: MyNet()"
         raise InputError(
@@ -140,6 +147,8 @@ def _outputs(task: Task, model: nn.Module) -> Tensor:
             if not x.is_floating_point()
             else ""
         )
+    if task.kind == "image" and x.shape[-1] in CHANNELS and x.shape[1] not in CHANNELS:
+        hint += "; images are [N, C, H, W]: x.permute(0, 3, 1, 2)"
     with (
         UsersCode("the model's forward pass", _users_file(task), hint),
         first_convolution_input(model) as seen,

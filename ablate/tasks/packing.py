@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Proxy
 
-from ablate.records.errors import InputError
+from ablate.records.errors import InputError, unknown
 from ablate.tasks.user_code import FAILED, tried
 
 Convert = Callable[[Any, str], Tensor]
@@ -237,11 +237,14 @@ def prediction(outputs: Any, output: str | int | None) -> Tensor:
     if isinstance(outputs, Tensor | Proxy):
         return outputs  # type: ignore[return-value]  # a Proxy stands for the tensor where the model is traced
     names: list[Any] = list(outputs) if isinstance(outputs, Mapping) else list(range(len(outputs))) if isinstance(outputs, tuple | list) else []  # fmt: skip
+    asked = output
     if output is None:
         output = "logits" if "logits" in names else names[0] if len(names) == 1 else None
     value = outputs[output] if output in names else getattr(outputs, str(output or "logits"), None)
     if not isinstance(value, Tensor | Proxy):
         listed = f" with {', '.join(map(repr, names))}" if names else ""
+        if asked is not None and value is None:
+            raise unknown("output of the model", str(asked), [str(name) for name in names])
         raise InputError(
             f"the model returned an object of type {type(outputs).__name__}{listed}, and nothing says which tensor is the prediction",
             hint='give output="NAME" or output=POSITION to the task, or return one tensor',

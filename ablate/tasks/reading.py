@@ -72,7 +72,12 @@ class Reader:
             size = AHEAD
 
     def _indexed(self, rows: Sequence[int] | None, epoch: int) -> Iterator[tuple[int, Values]]:
-        order = range(self.count() or 0) if rows is None else rows
+        if (count := self.count()) is None:
+            raise InputError(
+                f"{self.where}: the Dataset has no length",
+                hint="give it a __len__, or make it an IterableDataset",
+            )
+        order = range(count) if rows is None else rows
         drawn = _Drawn(self.dataset, epoch)
         if self.workers == 0:
             for row in order:

@@ -183,3 +183,15 @@ def test_what_is_expected_before_anything_is_trained():
     assert short_runs(Budget(), 1.0, 1000) == short_runs(Budget(seconds=3600), 1e-3, 1000) == ShortRuns()
     assert short_runs(Budget(), 1.0, 240).drop == 60
     assert short_runs(Budget(seconds=60), 0.1, 1000).overfit < 100
+
+
+def test_few_validation_examples_do_not_make_labels_unrelated():
+    """Where their number cannot tell, nothing is said: the labels here are sound."""
+    draw = torch.Generator().manual_seed(5)
+    x = torch.randn(340, 8, generator=draw)
+    y = (x[:, 0] + 1.5 * torch.randn(340, generator=draw) > 0).long()
+    told = relations((x[:300], y[:300]), (x[300:], y[300:]))
+    assert told is not None
+    assert told.train.certain
+    assert not told.across.certain
+    assert label_cause(told, 300) is None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from math import sqrt
+from math import ceil, sqrt
 from statistics import fmean
 from typing import Any
 
@@ -44,6 +44,8 @@ LEAST_SECONDS = 45.0
 """Of the rank stage, whatever the duration of the stages before it."""
 FLOOR = 6
 """Index of the smallest of LEVELS that is chosen where no budget is given."""
+RUNS_PER_TRIAL = 100
+"""Runs of the rank stage for each trial of the search, at most, where no budget is given and they are too few for the design at FLOOR."""
 LEAN_PAIRS = (5, 20)
 """Fewest and most seeds of every recipe in the lean stage and of every rung of the ladder."""
 RUNGS = 5
@@ -165,6 +167,16 @@ def expected(budget: RankBudget, arms: int, references: int) -> float:
     return tuning_runs(budget.tuning, arms, references) + race_runs(budget.racing, arms, references) + ladder
 
 
+def runs_for_trials(trials: int, arms: int, references: int) -> int | None:
+    """Runs of the rank stage that a small search bounds it to where no budget is given, at least those of the smallest design; None
+    where the design at FLOOR takes no more than RUNS_PER_TRIAL for each trial: then time bounds it."""
+    floor, smallest = (
+        expected(RankBudget(tuning, Racing.up_to(pairs), 0), arms, references)
+        for tuning, pairs in (LEVELS[FLOOR], LEVELS[-1])
+    )
+    return None if floor <= RUNS_PER_TRIAL * trials else max(RUNS_PER_TRIAL * trials, ceil(smallest))
+
+
 def divide(
     asked: str,
     arms: int,
@@ -173,12 +185,18 @@ def divide(
     *,
     references: int = 2,
     seconds: float = SECONDS,
+    trials: int | None = None,
 ) -> RankBudget:
     """The largest design that fits into the budget.
 
-    Without one (`asked` is empty): what fits into `seconds` of wall time, at least the design at FLOOR. Raises InputError
-    where a budget holds no design.
+    Without one (`asked` is empty): what a search of `trials` bounds it to, else what fits into `seconds` of wall time, at least the
+    design at FLOOR. Raises InputError where a budget holds no design.
     """
+    bound = None if asked or trials is None else runs_for_trials(trials, arms, references)
+    if bound is not None:
+        return replace(
+            divide(f"{bound}runs", arms, seconds_per_run, workers, references=references), asked=""
+        )
     levels = [RankBudget(tuning, Racing.up_to(pairs), 0, asked) for tuning, pairs in LEVELS]
     costs = [expected(level, arms, references) for level in levels]
     runs, wall = runs_of(asked, seconds_per_run, workers), seconds_in(asked)

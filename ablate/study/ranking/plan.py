@@ -72,6 +72,7 @@ def tuned_plan(
         seconds=auto_seconds(
             known.timings or {"search": opened.study.search.trials * seconds_per_run / workers}
         ),
+        trials=opened.study.search.trials,
     )
     pairs = budget.racing.pairs
     ladder = budget.ladder_runs(rungs) if "toggle" in counts else 0

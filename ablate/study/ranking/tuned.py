@@ -29,6 +29,7 @@ from ablate.study.ranking.budget import (
     after_tuning,
     auto_seconds,
     divide,
+    runs_for_trials,
     seconds_in,
     seconds_of,
 )
@@ -138,6 +139,8 @@ def told(budget: RankBudget, arms: int, workers: int) -> str:
     where = f"budget {budget.asked}" if budget.asked else "budget chosen"
     if budget.seconds is None:
         limit = f"at most {budget.runs} runs"
+        if not budget.asked:
+            limit += ", as the search is small; --budget 10m allows others"
     elif budget.asked:
         limit = f"about {budget.seconds:.0f} s"
     else:
@@ -165,6 +168,9 @@ def declare(stage: TunedStage) -> dict[str, Any]:
         "budget": asked.budget,
         "metric": session.metric,
     }
+    trials = session.study.search.trials
+    if not asked.budget and (most := runs_for_trials(trials, len(stage.every), len(stage.estimands))):
+        question["runs_at_most"] = most
     fact: dict[str, Any] = session.ledger.fact("rank") or {}
     if fact.get("asked") == question:
         return fact
@@ -183,6 +189,7 @@ def declare(stage: TunedStage) -> dict[str, Any]:
         session.workers,
         references=len(stage.estimands),
         seconds=auto_seconds(timings),
+        trials=trials,
     )
     fact = {
         "kind": "tuned",

@@ -1,0 +1,45 @@
+"""What is left to do after lr-find, in words: its runs tell how long a run takes, before any trick is in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ablate.records.recipe import Recipe
+from ablate.study.session import Session
+
+LIMITS = "--budget 10m limits the whole study"
+
+
+def minutes(seconds: float) -> str:
+    """`40 s`, `7 min`, `3 h`."""
+    if seconds < 100:
+        return f"{max(seconds, 1):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.0f} h"
+
+
+def time_left(session: Session, baseline: Recipe, candidates: Sequence[str], stages: Sequence[str]) -> str:
+    """One line with the time of `stages`, or "" where nothing is known or left of them.
+
+    candidates: the tricks of the space. A ranking that has begun, and a budget, are told elsewhere.
+    """
+    from ablate.study.ranking.budget import auto_seconds, divide, expected, seconds_of
+    from ablate.study.ranking.plan import arms_on
+
+    study, ledger = session.study, session.ledger
+    entries = ledger.entries(scores=False)
+    each = seconds_of(entry for entry in entries if entry.trial < 0)
+    if each is None or ledger.fact("rank") or study.rank.budget:
+        return ""
+    trials = max(study.search.trials - (ledger.fact("search") or {}).get("done", 0), 0)
+    parts = {"search": trials * each / session.workers} if trials and "search" in stages else {}
+    if "rank" in stages and study.rank.design == "tuned":
+        arms = 2 * len(arms_on("add-one", baseline, candidates).arms)
+        timings = ledger.fact("timings", {}) | parts
+        budget = divide(
+            "", arms, each, session.workers, seconds=auto_seconds(timings), trials=study.search.trials
+        )
+        parts["ranking"] = expected(budget, arms, 2) * each / session.workers
+    if not parts:
+        return ""
+    told = ", ".join(f"{name} about {minutes(seconds)}" for name, seconds in parts.items())
+    return f"to go: {told}, by the time that runs took so far; {LIMITS}"

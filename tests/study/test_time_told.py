@@ -1,0 +1,57 @@
+"""What a study costs is bounded by its trials, and told before the search."""
+
+import pytest
+from cli_samples import INLINE, STUDY, TASK, ablate
+
+from ablate.study.eta import minutes
+from ablate.study.ranking.budget import FLOOR, LEVELS, RUNS_PER_TRIAL, divide, expected, runs_for_trials
+
+
+@pytest.mark.parametrize("arms", [8, 60, 158])
+def test_a_small_search_has_a_small_ranking(arms):
+    """Whatever a run takes: without a budget, the design at FLOOR took hours of slow runs after a search of four trials."""
+    costs = []
+    for trials in (1, 4, 12, 40):
+        budget = divide("", arms, 30.0, 2, trials=trials)
+        bound = runs_for_trials(trials, arms, 2)
+        cost = expected(budget, arms, 2)
+        costs.append(cost)
+        if bound is not None:
+            assert cost <= 1.1 * bound
+            assert budget.seconds is None
+            assert budget.asked == ""
+    assert costs == sorted(costs)
+    assert costs[0] < costs[-1]
+
+
+def test_a_search_of_the_usual_size_is_bounded_by_time():
+    usual = divide("", 60, 0.02, 2, trials=100)
+    assert usual == divide("", 60, 0.02, 2)
+    assert runs_for_trials(100, 60, 2) is None
+    assert runs_for_trials(1, 158, 2) > RUNS_PER_TRIAL, "no fewer than the smallest design takes"
+    assert LEVELS[FLOOR][1] > LEVELS[-1][1]
+
+
+def test_what_is_asked_for_is_given_whatever_the_trials():
+    assert divide("3000runs", 60, None, 2, trials=1) == divide("3000runs", 60, None, 2)
+
+
+def test_time_is_told_in_its_own_unit():
+    assert [minutes(seconds) for seconds in (0.2, 59, 600, 3600 * 5)] == ["1 s", "59 s", "10 min", "5 h"]
+
+
+def test_a_study_tells_what_is_to_come(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.py").write_text(TASK)
+    text = STUDY.replace(
+        'optimizer = { name = "momentum", lr = 0.1 }', 'optimizer = { name = "momentum", lr = "lr-find" }'
+    )
+    (tmp_path / "small.toml").write_text(text)
+    said = ablate(capsys, "study", "small.toml", "--stages", "lr-find,search", *INLINE)
+    assert said.code == 0, said.err
+    assert "to go: search about 1 s" in said.err
+    assert "--budget 10m limits the whole study" in said.err
+    again = ablate(capsys, "study", "small.toml", "--stages", "lr-find,search", *INLINE)
+    assert "to go" not in again.err
+    planned = ablate(capsys, "plan", "small.toml", *INLINE)
+    assert "in all about " in planned.out.splitlines()[-1]
