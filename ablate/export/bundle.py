@@ -173,9 +173,8 @@ class Bundle:
             return self.add(*symbol)
         known = self.imports.get(name)
         if known is not None and known != imported:
-            raise InputError(
-                f"two modules use the name '{name}', for {known.module} and for {imported.module}"
-            )
+            same = (own for own, other in self.imports.items() if other == imported)
+            name = next(same, "") or self.free_name(name, imported.module)
         self.imports[name] = imported
         self._taken.add(name)
         return name

@@ -59,9 +59,7 @@ def _read(name: str, path: Path, changed: int) -> SourceModule:
     for node in _statements(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
-                imports[alias.asname or alias.name.partition(".")[0]] = Imported(
-                    alias.name if alias.asname else alias.name.partition(".")[0]
-                )
+                imports[alias.asname or alias.name.partition(".")[0]] = _imported(alias)
         elif isinstance(node, ast.ImportFrom):
             above = ".".join(name.split(".")[: -node.level]) if node.level else ""
             module = ".".join(
@@ -72,6 +70,14 @@ def _read(name: str, path: Path, changed: int) -> SourceModule:
         elif isinstance(node, Definition):
             definitions |= dict.fromkeys(defined(node), node)
     return SourceModule(name, path, tuple(text.encode().split(b"\n")), tree, definitions, imports)
+
+
+def _imported(alias: ast.alias) -> Imported:
+    """What `import NAME` or `import NAME as OTHER` binds; `import a.b as c` is the same as `from a import b as c`."""
+    if not alias.asname:
+        return Imported(alias.name.partition(".")[0])
+    package, _, module = alias.name.rpartition(".")
+    return Imported(package, module) if package else Imported(module)
 
 
 def _statements(tree: ast.Module) -> Iterator[ast.stmt]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import math
+import runpy
 import sys
 
 import pytest
@@ -239,3 +241,24 @@ def test_parameters_without_a_gradient_stay_as_they_are(tmp_path):
     """Weight decay would move them, and dropout gives their layers other names."""
     tricks = {"momentum": {"lr": 0.05}, "weight_decay": {"decay": 0.1}, "dropout": {"p": 0.2}}
     check_same(task(Unused), tricks, tmp_path)
+
+
+def test_one_module_imported_in_several_ways_is_one_and_two_of_one_name_are_told_apart(tmp_path):
+    """`import torch.nn as nn` beside `from torch import nn`; two modules that are both called F."""
+    from ablate.export.bundle import Bundle
+    from ablate.export.source_module import SourceModule
+
+    texts = {
+        "one": "import torch.nn as nn\nimport torch.nn.functional as F\nimport math as m\ndef first(x):\n    return nn.Identity()(F.relu(x)) * m.pi\n",
+        "two": "from torch import nn\nfrom torch.special import expit as F\ndef second(x):\n    return nn.Identity()(F(x))\n",
+    }
+    for name, text in texts.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    bundle = Bundle(modules={name: SourceModule.read(name, tmp_path / f"{name}.py") for name in texts})
+    assert [bundle.add("one", "first"), bundle.add("two", "second")] == ["first", "second"]
+    script = tmp_path / "script.py"
+    script.write_text("\n".join([*bundle.import_lines(), *bundle.parts]))
+    made = runpy.run_path(str(script))
+    x = torch.tensor([-1.0, 2.0])
+    assert torch.equal(made["first"](x), x.relu() * math.pi)
+    assert torch.equal(made["second"](x), x.sigmoid())

@@ -172,7 +172,7 @@ def test_targets_of_a_data_set_may_be_nested_or_text():
     data = [(x, {"class": int(y), "weight": 0.5}) for x, y in zip(X, Y, strict=True)]
     made = Task(model, Listed(data), loss=loss)
     check(made)
-    assert str(made.train.target_packing) == "['class'] int64 [], ['weight'] float32 []"
+    assert str(made.train.target_packing) == "class int64 [], weight float32 []"
     named = Task(model, Listed([(x, ["a", "bb", "ccc"][int(y)]) for x, y in zip(X, Y, strict=True)]))
     assert named.labels == ("a", "bb", "ccc")
     ragged = [(x, torch.zeros(1 + int(y))) for x, y in zip(X, Y, strict=True)]
@@ -219,7 +219,7 @@ def test_what_is_indexed_like_a_data_set_is_one():
 
     made = Task(lambda: Named(4, 3), Rows())
     assert check(made) == ()
-    assert str(made.train.packing).startswith("['x'] float32 [4]")
+    assert str(made.train.packing).startswith("x float32 [4]")
     assert (
         Task(model, DataLoader(list(zip(X, Y, strict=True)), 16)).data_sha256
         == Task(model, (X, Y)).data_sha256
