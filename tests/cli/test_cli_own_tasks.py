@@ -59,7 +59,7 @@ TASKS = {
     "module with arguments": ("Task(Net, (x, y))", "missing 1 required positional argument: 'width'; give a function without"),
     "module itself": ("Task(Net(2), (x, y))", "every run needs fresh weights: model=lambda: MyNet()"),
     "several outputs": ("Task(lambda: Several(2), (x, y))", 'give output="NAME" or output=POSITION to the task'),
-    "unknown output": ('Task(lambda: Several(2), (x, y), output="logits")', "nothing says which tensor is the prediction"),
+    "unknown output": ('Task(lambda: Several(2), (x, y), output="logits")', "unknown output of the model 'logits'; known: 0, 1"),
     "labels of several": ('Task(linear, (x, (x > 0).float()))', 'criterion="multilabel"'),
     "one class": ("Task(linear, (x, y * 0))", "train y holds one class only, 0; give examples of at least two classes"),
 }  # fmt: skip
