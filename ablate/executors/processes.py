@@ -2,7 +2,7 @@
 
 On a CPU, two processes of one thread train small models faster than one process of two threads, and a
 single thread sums in one order, so that results do not depend on the machine's number of cores.
-Workers ignore Ctrl-C, which is the driver's, and exit when the driver is gone, even after `kill -9`.
+Workers ignore Ctrl-C and the other signals that the driver answers, and exit when the driver is gone, even after `kill -9`.
 
 On Linux they are forked from a server that has imported torch and ablate once for all of them, while the driver is
 still importing (`preload`); elsewhere each is spawned.
@@ -10,6 +10,7 @@ still importing (`preload`); elsewhere each is spawned.
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import gc
 import multiprocessing
@@ -19,9 +20,9 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.queues import SimpleQueue
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Self
@@ -37,6 +38,10 @@ if (
 
 _queue: SimpleQueue[int | None] | None = None
 FORKS = sys.platform == "linux"
+GROUP_SIGNALS = {
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)
+}
+"""Signals that reach a whole process group; the driver answers them."""
 PRELOADED = ("ablate.executors.job", "llvmlite.binding", "llvmlite.ir")
 
 
@@ -47,7 +52,31 @@ def preload(modules: Iterable[str] = ()) -> None:
     """
     if FORKS:
         multiprocessing.set_forkserver_preload([*PRELOADED, *modules])
-        forkserver.ensure_running()
+        # Both processes inherit the mask: a signal to the whole group, Ctrl-C above all, would end them with a traceback
+        # while they import. They end when their pipe to the driver is closed, whichever way the driver ends.
+        with _signals_blocked():
+            resource_tracker.ensure_running()  # unblocks some signals
+        with _signals_blocked():
+            forkserver.ensure_running()
+        atexit.register(_end_server)
+
+
+@contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """Context in which `GROUP_SIGNALS` wait; processes started in it begin with them blocked."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, GROUP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _end_server() -> None:
+    """End the server at once: one that is still importing would go on for seconds after the driver's end."""
+    process = getattr(getattr(forkserver, "_forkserver", None), "_forkserver_pid", None)
+    if process:
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
 
 
 class Processes:
@@ -148,7 +177,10 @@ def _initialize_worker(
     sys.stdout = (
         sys.stderr
     )  # standard output is reserved for the driver's answer, whatever a task file prints
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in GROUP_SIGNALS - {signal.SIGTERM}:  # with which the pool ends its workers
+        signal.signal(number, signal.SIG_IGN)
+    if FORKS:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, GROUP_SIGNALS)
     threading.Thread(target=_exit_with_driver, daemon=True).start()
     retain_freed_memory()
     import torch

@@ -30,6 +30,7 @@ SCHEMA = (
     " digest TEXT NOT NULL)",
     "CREATE TABLE seal (digest TEXT NOT NULL)",
 )
+TABLES = ("runs", "facts", "seal")
 SELECT_RUNS = f"SELECT {', '.join(COLUMNS)}, digest FROM runs"
 SELECT_RUNS_AND_SCORES = f"SELECT {', '.join(COLUMNS)}, digest, scores FROM runs"
 INSERT_RUN = f"INSERT INTO runs VALUES ({', '.join('?' * (len(COLUMNS) + 2))})"
@@ -96,15 +97,22 @@ def connect(path: Path, *, write: bool) -> sqlite3.Connection:
             connection.execute("PRAGMA synchronous = EXTRA")
         else:
             connection.execute("PRAGMA query_only = ON")
-        if (
-            tuple(sql for (sql,) in connection.execute("SELECT sql FROM sqlite_schema ORDER BY rowid"))
-            != SCHEMA
-        ):
+        found = connection.execute("SELECT type, tbl_name, sql FROM sqlite_schema ORDER BY rowid").fetchall()
+        own = tuple(sql for _, table, sql in found if table in TABLES)
+        if own != SCHEMA or not {kind for kind, _, _ in found} <= {"table", "index"}:
             raise sqlite3.DatabaseError("the tables are not those of a ledger")
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def foreign_tables(connection: sqlite3.Connection) -> tuple[str, ...]:
+    """The names of the tables that are not the ledger's, sorted."""
+    found = connection.execute(
+        "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+    )
+    return tuple(sorted({str(name) for (name,) in found} - set(TABLES)))
 
 
 def sqlite_failure(path: Path, error: sqlite3.Error) -> AblateError:

@@ -51,6 +51,9 @@ class Ledger:
         self._lock = lock
         self._index: Index | None = None
         self._version = -1
+        self._seal = ""
+        self.foreign = schema.foreign_tables(connection)
+        """Tables that another program has made in the file (Optuna does so when it is shown a ledger)."""
         self._read(lambda index: None)
 
     @classmethod
@@ -214,10 +217,11 @@ class Ledger:
                 # The first read fixes the state that the transaction sees.
                 self._connection.execute("SELECT digest FROM seal").fetchone()
                 version = self._data_version()
-                if self._lock and self._version not in (-1, version):
-                    raise self._foreign_commit()
                 if self._index is None or version != self._version:
-                    self._index, self._version = read_index(self._connection), version
+                    index = read_index(self._connection)
+                    if self._lock and self._version not in (-1, version) and index.seal_text != self._seal:
+                        raise self._foreign_commit()
+                    self._index, self._version, self._seal = index, version, index.seal_text
                 return query(self._index)
             finally:
                 self._roll_back()
@@ -232,7 +236,7 @@ class Ledger:
         statements = change(index)
         try:
             self._connection.execute("BEGIN IMMEDIATE")
-            if self._data_version() != self._version:
+            if self._connection.execute("SELECT digest FROM seal").fetchall() != [(self._seal,)]:
                 raise self._foreign_commit()
             for statement, values in statements:
                 self._connection.execute(statement, values)
@@ -242,7 +246,7 @@ class Ledger:
             raise schema.sqlite_failure(self.path, error) from error
         finally:
             self._roll_back()
-        self._index = index
+        self._index, self._seal = index, index.seal_text
 
     def _data_version(self) -> int:
         """A number that changes when another connection has committed."""

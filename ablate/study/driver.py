@@ -69,6 +69,14 @@ def run_study(
             with suppress(AblateError):
                 session.progress.say(f"report: {report()}")
         raise
+    except Exception:
+        raise
+    except BaseException:  # a signal: the page shows what is finished
+        session.executor.cancel()
+        if "report" in stages:
+            with suppress(AblateError):
+                session.progress.say(f"report: {report()}")
+        raise
     return report() if "report" in stages else None
 
 

@@ -70,7 +70,7 @@ def change_epochs(path: Path, epochs: int, essential: str) -> Iterator[str]:
             new.unlink(missing_ok=True)
             _begin(new, facts, kept, best_recipes(facts, entries, study), aside.name)
         aside.unlink(missing_ok=True)
-        _link(path, aside)
+        link(path, aside)
         os.replace(new, path)  # at no moment is there no ledger at `path`
     runs = f"{len(entries) - len(kept)} runs of {before} epochs are kept in {aside.name}"
     if known:
@@ -92,7 +92,7 @@ def _begin(
             ledger.put("search", {"first": {"source": source, "recipes": [r.to_dict() for r in recipes]}})
 
 
-def _link(path: Path, other: Path) -> None:
+def link(path: Path, other: Path) -> None:
     """The same file under another name; a copy where the file system has no links."""
     try:
         os.link(path, other)

@@ -26,6 +26,7 @@ from ablate.ledger.store import Ledger
 from ablate.records.errors import InputError
 from ablate.records.study import StudyFile
 from ablate.records.study_rank import ConfirmSection, RankSection
+from ablate.study.edited import keep_apart
 from ablate.study.environment import device_of, environment
 from ablate.study.growth import change_epochs, may_grow, start_from
 from ablate.study.kernel import choose, left_alone_note, slower_because
@@ -61,6 +62,8 @@ def session_of(
     path = options.studies / f"{opened.name}.db"
     for line in change_epochs(path, opened.study.epochs or task.epochs, essentials(opened.study)):
         progress.say(line)
+    for line in keep_apart(path, task):
+        progress.say(line)
     workers = worker_count(options, device)
     begun = kernel_begun(path)
     context, choice = choose(
@@ -76,6 +79,10 @@ def session_of(
         progress.say(f"layers are not compiled, and train slower: {reason}")
     make_folder(options.studies)
     with Ledger.open(path, write=True) as ledger:
+        if ledger.foreign:
+            progress.say(
+                f"{path} also has tables of another program, which are left alone: {', '.join(ledger.foreign)}"
+            )
         note_facts(ledger, opened, task, device, options, progress)
         ledger.put("kernel", choice.to_json())
         if options.resume_from:
@@ -204,7 +211,9 @@ def note_facts(
             hint="say the same again, name another folder with --studies, or remove the ledger",
         )
     if known and known.get("source_sha256") != about.get("source_sha256"):
-        progress.say(f"{task.source} has changed since the study was begun; finished runs are kept")
+        progress.say(
+            f"{task.source} has changed since the study was begun, but nothing that trains; finished runs are kept"
+        )
     ledger.put("study", fact)
     ledger.put("task", about)
     ledger.put("environment", environment(device))

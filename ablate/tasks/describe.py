@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from ablate.tasks.definition import definition
 from ablate.tasks.lazy import materialised
 from ablate.tasks.reference_loss import constant_loss
 from ablate.tasks.task import Task
@@ -16,6 +17,7 @@ def describe(task: Task) -> dict[str, Any]:
     with torch.random.fork_rng(devices=[]):
         model = materialised(task.model(), task.train.x[:2])
         parameters = sum(parameter.numel() for parameter in model.parameters())
+        defined = definition(task, model)
     facts: dict[str, Any] = {
         "name": task.name,
         "title": task.title,
@@ -24,6 +26,7 @@ def describe(task: Task) -> dict[str, Any]:
         "source": task.source,
         "source_sha256": task.source_sha256,
         "data_sha256": task.data_sha256,
+        "definition": defined,
         "input_shape": list(task.input_shape),
         "outputs": task.outputs,
         "classes": task.classes,

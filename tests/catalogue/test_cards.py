@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from ablate.catalogue.cards import card, document, page, pages
 from ablate.catalogue.registry import registry
-from ablate.cli.app import app
+from ablate.cli.commands import app
 
 PAGES = Path(__file__).parent.parent.parent / "docs" / "tricks"
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from ablate.cli import app
+from ablate.cli import commands
 from ablate.executors.job import context_of
 
 TASK = """
@@ -59,15 +58,11 @@ def ablate(capsys, *words: str) -> Said:
     """`ablate WORDS`, in this process. A traceback fails the test."""
     context_of.cache_clear()
     capsys.readouterr()
-    given, handlers = sys.argv, [(s, signal.getsignal(s)) for s in (signal.SIGTERM, signal.SIGUSR1)]
+    given = sys.argv
     sys.argv = ["ablate", *words]
     try:
-        app.main()
-    except SystemExit as end:
-        code = end.code
+        code, line = commands.run(words)
     finally:
         sys.argv = given
-        for number, handler in handlers:
-            signal.signal(number, handler)
     out, err = capsys.readouterr()
-    return Said(code, out, err)
+    return Said(code, out, err + f"ablate: {line}\n" * bool(line))

@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 from cli_samples import INLINE, STUDY, TASK, ablate
 
-from ablate.cli.app import COMMANDS
+from ablate.cli.commands import COMMANDS
 
 CLAIM = """task = "tiny.py:task"
 [claim]

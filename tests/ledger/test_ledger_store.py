@@ -242,3 +242,23 @@ def test_sqlite_itself_refuses_a_reader_s_writes(tmp_path: Path):
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
         connection.execute("DELETE FROM runs")
     connection.close()
+
+
+def test_tables_of_another_program_are_tolerated_and_named(tmp_path: Path):
+    """`optuna.get_all_study_names("sqlite:///x.db")` makes its tables in whatever file it is shown, even under a driver."""
+    path = tmp_path / "a.db"
+    with Ledger.open(path, write=True) as ledger:
+        ledger.record([sample(1)])
+        other = sqlite3.connect(path)
+        other.execute("CREATE TABLE studies (study_id INTEGER PRIMARY KEY, study_name VARCHAR(512) UNIQUE)")
+        other.execute("CREATE INDEX ix_studies ON studies (study_name)")
+        other.execute("INSERT INTO studies VALUES (1, 'x')")
+        other.commit()
+        other.close()
+        assert ledger.finished() == {sample(1).identity}
+        ledger.record([sample(2)])
+    with Ledger.open(path, write=True) as ledger:
+        assert ledger.foreign == ("studies",)
+        assert ledger.entries() == [sample(1), sample(2)]
+        ledger.record([sample(3)])
+    assert len(sqlite3.connect(path).execute("SELECT * FROM studies").fetchall()) == 1

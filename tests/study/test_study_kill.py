@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.chaos import chaos
+from bench.chaos.kills import chaos
 
 
 @pytest.mark.slow

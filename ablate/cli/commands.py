@@ -1,0 +1,130 @@
+"""The commands of `ablate`, one file each; this one registers them and turns errors into one line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from tempfile import NamedTemporaryFile
+from typing import Annotated, Any
+
+import typer
+
+from ablate import __version__
+from ablate.cli import (
+    claims,
+    compare,
+    confirm,
+    dashboard,
+    doctor,
+    export,
+    init,
+    inspect,
+    lr_find,
+    new,
+    plan,
+    rank,
+    report,
+    study,
+    tasks,
+    train,
+    tricks,
+)
+from ablate.cli.output import only_the_answer
+from ablate.cli.signals import INTERRUPTED, KEPT
+from ablate.records.errors import AblateError
+
+UsageError: Any = typer.BadParameter.__base__
+"""Typer's exception for wrong arguments; its module differs between versions of Typer."""
+HELP = """Which training tricks earn their place?
+
+    ablate study                     the main job, on scikit-learn's digits
+    ablate study my_task.py:task     the same for your own model and data
+    ablate lr-find my_task.py:task   a sound learning rate, in six steps
+    ablate tricks                    what can be switched on
+
+Run a command again to resume it.
+"""
+app = typer.Typer(
+    help=HELP, pretty_exceptions_enable=False, rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)  # fmt: skip
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "study": study.study,
+    "lr-find": lr_find.lr_find,
+    "rank": rank.rank,
+    "confirm": confirm.confirm,
+    "compare": compare.compare,
+    "claims": claims.claims,
+    "plan": plan.plan,
+    "train": train.train,
+    "tricks": tricks.tricks,
+    "init": init.init,
+    "new": new.new,
+    "tasks": tasks.tasks,
+    "inspect": inspect.inspect,
+    "report": report.report,
+    "export": export.export,
+    "dashboard": dashboard.dashboard,
+    "doctor": doctor.doctor,
+}
+for name, command in COMMANDS.items():
+    app.command(name)(command)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ablate {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks instead of one line.")] = False,
+) -> None:
+    del version, debug
+
+
+def unexpected(error: Exception) -> str:
+    """One line about an exception that is not an AblateError: whose code raised it, and the file with its traceback."""
+    from ablate.executors.job_error import JobError
+
+    job_error = JobError.of(error)
+    with NamedTemporaryFile("w", prefix="ablate-", suffix=".traceback.txt", delete=False) as file:
+        file.write(job_error.trace)
+    whose = (
+        "stopped by an error in ablate itself: please report it"
+        if job_error.is_internal
+        else "stopped by an error in your code"
+    )
+    return f"{whose}: {job_error}; traceback: {file.name}, or use --debug"
+
+
+def run(words: Sequence[str]) -> tuple[int, str]:
+    """Run a command. Returns its exit code (0 done, 1 failed, 2 bad input) and a line for standard error, "" for none.
+
+    With --debug, an error is raised instead.
+    """
+    debug = "--debug" in words
+    try:
+        with only_the_answer() if "--json" in words else nullcontext():
+            code = app(list(words) or ["--help"], standalone_mode=False) or 0
+        # Typer's answer to a KeyboardInterrupt that no signal raised
+        return code, f"interrupted; {KEPT}" if code == INTERRUPTED else ""
+    except UsageError as error:
+        message = " ".join(error.format_message().split()).removesuffix(".")
+        if close := getattr(error, "possibilities", None):
+            message = f"{message.partition(' (')[0]}; did you mean '{close[0]}'?"
+        where = f"ablate {error.ctx.info_name}" if error.ctx and error.ctx.parent else "ablate"
+        return error.exit_code, f"{message}; see: {where} --help"
+    except AblateError as error:
+        if debug:
+            raise
+        return error.exit_code, str(error)
+    except Exception as error:
+        if debug:
+            raise
+        return 1, unexpected(error)

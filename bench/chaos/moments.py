@@ -1,0 +1,73 @@
+"""`python -m bench.chaos.moments SIGNAL TIMES MOMENT WORDS…`: `ablate WORDS`, which sends itself a signal at one exact moment.
+
+MOMENT: `import:N`, when the N-th module is looked for; `call:N`, at the N-th call of a Python function; `shutdown`, when the
+interpreter waits for its threads; `exit`, among its exit functions. A moment in time would depend on the machine.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from ablate.cli.app import main
+
+
+def send(number: int, times: int) -> None:
+    for _ in range(times):
+        os.kill(os.getpid(), number)
+
+
+class AtImport:
+    """A finder of modules that finds none, and calls `action` when it is asked for the N-th."""
+
+    def __init__(self, count: int, action: Callable[[], object]) -> None:
+        self.left, self.action = count, action
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> None:
+        self.left -= 1
+        if self.left == 0:
+            self.action()
+
+
+def at_call(count: int, action: Callable[[], object]) -> None:
+    left = count
+
+    def profile(frame: FrameType, event: str, argument: Any) -> None:
+        nonlocal left
+        if event == "call":
+            left -= 1
+            if left == 0:
+                sys.setprofile(None)
+                action()
+
+    sys.setprofile(profile)
+
+
+def arrange(moment: str, action: Callable[[], object]) -> None:
+    """Let `action` be called at `moment` of the command that follows."""
+    kind, _, count = moment.partition(":")
+    if kind == "call":
+        at_call(int(count), action)
+    elif kind == "import":
+        sys.meta_path.insert(0, AtImport(int(count), action))  # type: ignore[arg-type]
+    else:
+        register = atexit.register if kind == "exit" else getattr(threading, "_register_atexit")  # noqa: B009
+        sys.meta_path.insert(0, AtImport(1, lambda: register(action)))  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    given, times, moment = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+    for name in ("SIGHUP", "SIGTERM", "SIGUSR1"):
+        signal.signal(
+            getattr(signal, name), signal.SIG_DFL
+        )  # whatever this process inherited, from nohup for example
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.argv = ["ablate", *sys.argv[4:]]
+    arrange(moment, lambda: send(given, times))
+    main()

@@ -1,0 +1,60 @@
+"""A signal at any moment, once or twice: one line, its exit code, no traceback. `make chaos` has many more moments."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cli_samples import TASK
+from test_cli_processes import ENVIRONMENT
+
+MOMENTS = {
+    "imports": ("import:60", "tricks"),
+    "imports of torch": ("import:700", "study", "tiny.py:task", "--workers", "2"),
+    "a command": ("call:30000", "tricks"),
+    "waiting for threads": ("shutdown", "tricks"),
+    "exit": ("exit", "tricks"),
+}
+CASES = [
+    (signal.SIGINT, 1, "imports"),
+    (signal.SIGTERM, 2, "imports"),
+    (signal.SIGUSR1, 2, "imports of torch"),
+    (signal.SIGHUP, 1, "a command"),
+    (signal.SIGINT, 2, "waiting for threads"),
+    (signal.SIGTERM, 1, "waiting for threads"),
+    (signal.SIGINT, 1, "exit"),
+    (signal.SIGUSR1, 2, "exit"),
+]
+
+
+@pytest.mark.parametrize(
+    ("number", "times", "moment"), CASES, ids=[f"{n.name}-{times}-{moment}" for n, times, moment in CASES]
+)
+def test_a_signal_is_answered_by_one_line(tmp_path: Path, number: signal.Signals, times: int, moment: str):
+    (tmp_path / "tiny.py").write_text(TASK)
+    when, *words = MOMENTS[moment]
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.chaos.moments", str(int(number)), str(times), when, *words],
+        cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    what, code = ("interrupted", 130) if number == signal.SIGINT else ("terminated", 143)
+    assert done.stderr == f"ablate: {what}; what is finished is kept: run the same command to continue\n"
+    assert done.returncode == code
+
+
+def test_a_signal_that_was_ignored_stays_ignored(tmp_path: Path):
+    """As `nohup` does with SIGHUP, and a shell with SIGINT for what it starts in the background."""
+    script = (
+        "import os, signal, sys, threading\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        "from ablate.cli.app import main\n"
+        "threading._register_atexit(lambda: os.kill(os.getpid(), signal.SIGHUP))\n"
+        "sys.argv = ['ablate', '--version']\nmain()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=ENVIRONMENT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")

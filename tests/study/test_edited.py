@@ -1,0 +1,29 @@
+"""A model edited between two sessions: no run of the one is beside a run of the other, and none is lost."""
+
+from study_samples import Heard, place
+from test_study_tasks import SHORT
+
+from ablate.ledger.store import Ledger
+
+
+def test_runs_of_an_edited_model_are_kept_apart_and_found_again(tmp_path):
+    here, heard = place(tmp_path, study=SHORT), Heard()
+    first = {entry.identity: entry for entry in here.run(("search",))}
+    file = tmp_path / "tiny_task.py"
+    text = file.read_text()
+    assert "nn.ReLU()" in text
+    file.write_text(text.replace("nn.ReLU()", "nn.Tanh()"))
+    second = {entry.identity: entry for entry in here.run(("search",), progress=heard)}
+    assert any("the structure of the model has changed" in line and "are kept apart in" in line for line in heard.said)  # fmt: skip
+    shared = first.keys() & second.keys()
+    assert shared
+    assert any(first[name].result.metrics != second[name].result.metrics for name in shared)
+    asides = list(here.ledger.parent.glob("*.model-*.db"))
+    assert len(asides) == 1
+    with Ledger.open(asides[0], write=False) as ledger:
+        assert ledger.finished() == first.keys()
+    file.write_text(text)
+    again = Heard()
+    assert {entry.identity for entry in here.run(("search",), progress=again)} == first.keys()
+    assert again.entries == []
+    assert any("is taken up again" in line for line in again.said)
