@@ -24,7 +24,7 @@ def main() -> None:
             sys.stdout.flush()
         finally:
             signals.finish()
-    except BaseException:  # a library may have turned `Stopped` into an exception of its own
+    except BaseException:  # noqa: BLE001 - a library may have turned `Stopped` into an exception of its own
         if not signals.number:
             raise
     if signals.number:

@@ -38,7 +38,7 @@ def keep_apart(path: Path, task: Task) -> Iterator[str]:
         runs = len(ledger.finished())
         aside, earlier = code_archive(path, before), code_archive(path, now)
         aside.unlink(missing_ok=True)
-        link(path, aside)
+        link(path, aside)  # at no moment is the only name gone
         again = earlier.is_file()
         if again:
             os.replace(earlier, path)
