@@ -24,9 +24,10 @@ def main() -> None:
             sys.stdout.flush()
         finally:
             signals.finish()
-    except BaseException:  # noqa: BLE001 - a library may have turned `Stopped` into an exception of its own
-        if not signals.number:
-            raise
+    except BaseException:
+        if signals.number:  # a library may have turned `Stopped` into an exception of its own
+            sys.exit(signals.say())
+        raise
     if signals.number:
         code = signals.say()
     elif line:

@@ -125,6 +125,6 @@ def run(words: Sequence[str]) -> tuple[int, str]:
             raise
         return error.exit_code, str(error)
     except Exception as error:
-        if debug:
-            raise
-        return 1, unexpected(error)
+        if not debug:
+            return 1, unexpected(error)
+        raise

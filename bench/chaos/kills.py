@@ -1,4 +1,4 @@
-"""`python -m bench.chaos [N]`: kills a running study (SIGKILL) N times and checks its ledger.
+"""R1: a running study is killed (SIGKILL) again and again, and its ledger checked.
 
 The driver of a tiny study is killed at random moments of every stage, inline and with two worker processes, and restarted.
 After each kill the ledger is read with plain `sqlite3` and compared with its contents before the kill, with the runs that the driver
@@ -12,8 +12,6 @@ import os
 import random
 import signal
 import sqlite3
-import sys
-import tempfile
 import time
 from collections import Counter
 from contextlib import suppress
@@ -23,7 +21,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-KILLS = 200
+from bench.chaos.promise import Tally
+
 PRELOADED = ["ablate.study.driver", "ablate.study.resume"]
 WORKERS = 2
 PATIENCE = 120.0
@@ -304,13 +303,7 @@ def kill(folder: Path, executor: str, after: float, acknowledged: set[str], coun
     return process.exitcode != 0, stage
 
 
-def main() -> int:
-    kills = int(sys.argv[1]) if len(sys.argv) > 1 else KILLS
-    with tempfile.TemporaryDirectory() as folder:
-        count = chaos(Path(folder), kills, ("inline", "inline", "processes"), seed=kills)
-    print(count.line())
-    return 0 if count.clean else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def check(folder: Path, count: int) -> Tally:
+    """`count` kills."""
+    found = chaos(folder, count, ("inline", "inline", "processes"), seed=count)
+    return Tally(found.kills, [] if found.clean else [found.line()])

@@ -1,0 +1,48 @@
+"""`python -m bench.chaos [--only R4,S1] [--count 100]`: the promises of docs/reliability.md, checked in full.
+
+Prints a table: promise, checks made, checks failed. Ends with 1 if any failed. Without `--count` each has its own, hours in all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from bench.chaos.promises import PROMISES
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", default="", help="names of promises, separated by commas")
+    parser.add_argument("--count", type=int, default=0, help="checks of each promise")
+    args = parser.parse_args()
+    only = [name for name in args.only.split(",") if name]
+    if unknown := sorted(set(only) - {promise.name for promise in PROMISES}):
+        parser.error(
+            f"unknown promise {unknown[0]}; known: {', '.join(promise.name for promise in PROMISES)}"
+        )
+    broken = False
+    print(f"{'':6}{'promise':58}{'count':>7}{'failed':>8}{'seconds':>9}", flush=True)
+    for promise in PROMISES:
+        if only and promise.name not in only:
+            continue
+        started = time.perf_counter()
+        with tempfile.TemporaryDirectory() as folder:
+            tally = promise.check(Path(folder), args.count or promise.full)
+        seconds = time.perf_counter() - started
+        print(
+            f"{promise.name:6}{promise.text:58}{tally.count:7}{len(tally.failed):8}{seconds:9.0f}", flush=True
+        )
+        for told in tally.failed[:20]:
+            print(f"      {told}", flush=True)
+        broken = broken or bool(tally.failed)
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
