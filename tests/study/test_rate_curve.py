@@ -159,6 +159,23 @@ def test_the_edge_of_what_was_tried_may_be_widened() -> None:
     assert any(rate > RATES[-1] for _, rate in curve.promising(3))
 
 
+def test_seeds_that_share_no_point_have_no_level_that_is_made_up() -> None:
+    """Scores are far from zero, and the rounds' seeds are those of other points than the first tries' seeds."""
+    points = [
+        Point(with_rate(BASE, CATALOGUE, rate), rate, *runs)
+        for rate, runs in (
+            (0.1, ((150.0, 151.0),)),
+            (0.05, ((149.0, 150.0),)),
+            (0.2, ((), (150.5, 149.5), (30, 31))),
+            (0.01, ((), (140.0, 139.0), (30, 31))),
+        )
+    ]
+    reference = fit_curve(points_of(parabola(0.1), 1.0, 0, 20))
+    _, _, levels = deviations(points, reference)
+    assert all(abs(level) < 1.5 for level in levels.values()), levels
+    assert top(fit_curve(points, reference)) > 0.03
+
+
 def test_the_levels_of_seeds_are_told_from_the_noise_of_runs() -> None:
     draw = np.random.default_rng(0)
     level = 3 * draw.standard_normal(60)

@@ -49,6 +49,8 @@ LIKELY = 60
 """Candidates that are compared by drawn curves: those that may be the best."""
 STEEP = 3.0
 """σ between the best and the third best rate, at the most: on a steeper curve they are the unit, not σ."""
+TINY = 1e-3
+"""Weight of a level of 0 for every seed."""
 JITTER = 1e-6
 """Least noise variance of a point, for a solvable system."""
 LEAST_RATES = 3
@@ -186,10 +188,13 @@ def deviations(
     for row, (place, seed, _) in enumerate(runs):
         design[row, place] = design[row, len(ranked) + seeds.index(seed)] = 1.0
     scores = np.array([score for *_, score in runs])
-    solution, _, rank, _ = np.linalg.lstsq(design, scores, rcond=None)
+    rank = np.linalg.matrix_rank(design)
+    # Seeds that share no point with the others have no level that data could tell: their mean is put at 0.
+    anchors = TINY * np.hstack([np.zeros((len(seeds), len(ranked))), np.eye(len(seeds))])
+    solution, *_ = np.linalg.lstsq(np.vstack([design, anchors]), np.append(scores, np.zeros(len(seeds))))
     squares, df = float(((scores - design @ solution) ** 2).sum()), len(runs) - int(rank)
     own, counts = solution[len(ranked) :], design[:, len(ranked) :].sum(axis=0)
-    levels = dict(zip(seeds, (own - own.mean()).tolist(), strict=True))
+    levels = dict(zip(seeds, own.tolist(), strict=True))
     if reference is not None:
         pooled = (squares + POOLED_DF * reference.sigma**2) / (df + POOLED_DF)
         return sqrt(pooled), reference.seed_sigma, levels
