@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,12 +16,26 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
+OWN_CACHE = pytest.StashKey[str]()
 
-def pytest_configure() -> None:
+
+def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start, too
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    if (
+        signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    ):  # by nohup or a shell's `&`; processes that tests start inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if "ABLATE_CACHE" not in os.environ:  # measurements of the tests' models are not for the user's own cache
-        os.environ["ABLATE_CACHE"] = tempfile.mkdtemp(prefix="ablate-tests-")
+        config.stash[OWN_CACHE] = os.environ["ABLATE_CACHE"] = tempfile.mkdtemp(prefix="ablate-tests-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if own := config.stash.get(
+        OWN_CACHE, ""
+    ):  # only in the process that made it, which outlives its xdist workers
+        shutil.rmtree(own, ignore_errors=True)
+        del os.environ["ABLATE_CACHE"]
 
 
 @pytest.fixture(scope="session")

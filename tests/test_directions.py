@@ -4,9 +4,11 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
+from sweep import sweep
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "ablate"
@@ -41,9 +43,16 @@ MAY = {
 """Package -> the packages that it may import."""
 
 
+@cache
+def nodes_of(path: Path) -> list[ast.AST]:
+    """All nodes of a file's syntax tree: parsed once for all tests."""
+    return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
+@cache
 def imports(path: Path) -> set[str]:
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes_of(path):
         if isinstance(node, ast.ImportFrom) and node.module:
             found.add(node.module)
         elif isinstance(node, ast.Import):
@@ -51,7 +60,7 @@ def imports(path: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+@sweep("path", FILES)
 def test_imports_go_one_way(path: Path):
     room = path.relative_to(PACKAGE).parts[0]
     if room not in MAY:
@@ -103,7 +112,7 @@ def import_graph(*folders: str) -> dict[str, set[str]]:
     graph: dict[str, set[str]] = {}
     for module, path in files.items():
         imported: set[str] = set()
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in nodes_of(path):
             if isinstance(node, ast.ImportFrom) and node.module:
                 names = {f"{node.module}.{alias.name}" for alias in node.names}
                 imported |= {name if name in files else node.module for name in names}
@@ -141,7 +150,7 @@ def test_pre_commit_uses_the_pinned_versions():
     assert f"which has {pinned['mypy']} " in config
 
 
-@pytest.mark.parametrize("path", sorted((PACKAGE / "catalogue").glob("*/*.py")), ids=lambda path: path.stem)
+@sweep("path", sorted((PACKAGE / "catalogue").glob("*/*.py")))
 def test_a_trick_imports_no_other_trick_and_no_engine(path: Path):
     for module in imports(path):
         if module.startswith("ablate"):
@@ -183,18 +192,18 @@ FORBIDDEN = {
 }
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+@sweep("path", FILES)
 def test_nothing_forbidden_stands_in_the_package(path: Path):
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         for what, pattern in FORBIDDEN.items():
             assert not re.search(pattern, line), f"{path.name}:{number}: {what}"
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+@sweep("path", FILES)
 def test_no_error_is_swallowed(path: Path):
     """A handler for any exception at all raises it again, or says beside it why it does not."""
     text = path.read_text(encoding="utf-8")
-    for node in ast.walk(ast.parse(text)):
+    for node in nodes_of(path):
         if isinstance(node, ast.ExceptHandler) and node.type is not None:
             if ast.unparse(node.type) not in ("Exception", "BaseException"):
                 continue
@@ -205,7 +214,7 @@ def test_no_error_is_swallowed(path: Path):
 
 def test_every_torch_load_is_safe():
     for path in FILES:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in nodes_of(path):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
                 assert any(k.arg == "weights_only" and ast.unparse(k.value) == "True" for k in node.keywords)
 
@@ -217,9 +226,8 @@ TASK = "ablate/tasks/task.py:__init__"
 
 def parameters_of(path: Path) -> dict[str, int]:
     """`file:function` -> number of parameters."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
     counts = {}
-    for node in ast.walk(tree):
+    for node in nodes_of(path):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             given = node.args
             named = (*given.posonlyargs, *given.args, *given.kwonlyargs)
@@ -229,7 +237,7 @@ def parameters_of(path: Path) -> dict[str, int]:
     return counts
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+@sweep("path", FILES)
 def test_no_function_has_more_than_twelve_parameters(path: Path):
     long = {name: n for name, n in parameters_of(path).items() if n > MOST_PARAMETERS and name != TASK}
     assert not long, long

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 from optimizer_cases import Step, assert_equal_to, from_torch
+from sweep import sweep
 
 from ablate.catalogue.optimizer.adafactor import state
 from ablate.seams.tensors import LaneTensors, Layout, Spec
@@ -19,7 +19,7 @@ def reference(settings: Mapping[str, Any]) -> Step:
     return from_torch(torch.optim.Adafactor, weight_decay=0.0, foreach=False)(named)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@sweep("seed", range(4))
 def test_equals_torch(seed: int) -> None:
     assert_equal_to("adafactor", reference, seed, lanes=25, steps=12)
 

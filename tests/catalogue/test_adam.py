@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import pytest
 import torch
 from optimizer_cases import Step, assert_equal_to, from_torch
+from sweep import sweep
 from torch import Tensor
 
 from ablate.catalogue.optimizer import adam
@@ -53,12 +53,12 @@ def reference(settings: Mapping[str, Any]) -> Step:
     return (torch_adam if settings["bias_correction"] else scalar_adam)(settings)
 
 
-@pytest.mark.parametrize("seed", range(25))
+@sweep("seed", range(25))
 def test_equals_references(seed: int) -> None:
     assert_equal_to("adam", reference, seed)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@sweep("seed", range(3))
 def test_the_scalar_reference_is_right_where_torch_can_tell(seed: int) -> None:
     assert_equal_to("adam", scalar_adam, seed, lanes=2)
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from optimizer_cases import Problem, Step, assert_equal_to, assert_rounding, from_torch, train_lanes
+from sweep import sweep
 
 from ablate.catalogue.registry import registry
 from ablate.records.errors import Conflict
@@ -19,7 +20,7 @@ def reference(settings: Mapping[str, Any]) -> Step:
     return from_torch(torch.optim.AdamW)({**named, "weight_decay": settings["decay"]})
 
 
-@pytest.mark.parametrize("seed", range(25))
+@sweep("seed", range(25))
 def test_equals_torch(seed: int) -> None:
     assert_equal_to("adamw", reference, seed)
 

