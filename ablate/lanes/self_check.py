@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ablate.kernels.lower import KERNELS, kernel_unavailable
+from ablate.kernels.random_keys import drawn_keys, random_layers
 from ablate.kernels.support import FAILURES, differing
 from ablate.lanes.build import build_module
 from ablate.lanes.context import TaskContext
@@ -125,9 +126,14 @@ def plain(context: TaskContext, seed: int) -> StepResults:
     order.shuffle(seeds, torch.zeros_like(seeds, dtype=torch.int64))
     criterion = task.evaluation.plain_loss
 
+    streams = random_layers(module)
+
     def outputs(x: Tensor, key: Tensor) -> Tensor:
         for dropout in dropouts:
             dropout.begin(key)
+        drawn = drawn_keys(streams.values(), key[None])
+        for name, stream in streams.items():
+            module.get_buffer(name).copy_(drawn[stream][0])
         if not context.probe.reseed:
             return _columns(module(x.clone()))
         with repeatable(int(key) & 0x7FFFFFFF):
