@@ -53,6 +53,11 @@ class Ablation:
         return f"{_latex(self.paragraph)}\n\n" + "\n".join(table) + "\n"
 
 
+def task_name(data: ReportData) -> str:
+    """What the study's task is called: the reference of a file, the name of an object of a Python program."""
+    return str(data.study.get("task", data.name)).removeprefix("python:")
+
+
 def ablation(data: ReportData) -> Ablation:
     """The ablation of a study. Raises InputError where no trick has been ranked."""
     rows = main_rows(data)
@@ -92,7 +97,7 @@ def ablation(data: ReportData) -> Ablation:
     where = " and ".join(dict.fromkeys(ESTIMANDS[estimand] for estimand in wanted))
     better = "higher" if data.higher_is_better else "lower"
     caption = (
-        f"Effect of each training trick on {data.metric} of {data.study.get('task', data.name)} ({better} is better), {where}; "
+        f"Effect of each training trick on {data.metric} of {task_name(data)} ({better} is better), {where}; "
         "positive helps. The placebo does nothing."
     )
     return Ablation(
@@ -106,7 +111,7 @@ def _paragraph(data: ReportData, tricks: Sequence[str]) -> str:
     epochs = data.study.get("epochs")
     methods = str((data.diagnostics or {}).get("methods") or (data.design or {}).get("methods") or "")
     design = methods or (
-        f"We measured the effect of {plural(measured, 'training trick')} on {data.metric} of {data.study.get('task', data.name)}"
+        f"We measured the effect of {plural(measured, 'training trick')} on {data.metric} of {task_name(data)}"
         f"{f', {epochs} epochs a run' if epochs else ''}, each trick at its own best learning rate against its reference on the same seeds."
     )
     groups = "; ".join(f"{verdict_}: {', '.join(names)}" for verdict_, names in told.groups)

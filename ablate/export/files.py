@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ablate.export.ablation_text import ablation
+from ablate.export.ablation_text import ablation, task_name
 from ablate.export.runs import tracked
 from ablate.export.script import script_of
 from ablate.export.trackers import to_mlflow, to_parquet, to_tensorboard, to_wandb
@@ -117,7 +117,7 @@ def about(data: ReportData, chosen: Winner) -> str:
         else f"a run with seed {run.seed}"
     )
     return (
-        f"Study '{data.name}' of ablate on the task '{data.study.get('task', run.task)}', {where}: the recipe "
+        f"Study '{data.name}' of ablate on the task '{task_name(data)}', {where}: the recipe "
         f"{run.recipe.hash} for {run.epochs} epochs."
     )
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import optuna
 import pytest
@@ -17,7 +18,7 @@ from safetensors import safe_open
 import ablate
 from ablate.api.dashboard import mirrored
 from ablate.api.exporting import export_study
-from ablate.export.ablation_text import ablation
+from ablate.export.ablation_text import ablation, task_name
 from ablate.ledger.store import Ledger
 from ablate.records.errors import InputError
 from ablate.report.collect import collect
@@ -198,3 +199,10 @@ def test_optuna_dashboard_serves_it(here):
     body = b"".join(app(environ, lambda status, headers, *rest: said.append(status)))
     assert said == ["200 OK"]
     assert json.loads(body)["study_summaries"][0]["study_name"] == "small"
+
+
+def test_a_task_that_was_an_object_goes_by_its_own_name():
+    named = SimpleNamespace(study={"task": "python:houses"}, name="other")
+    assert task_name(named) == "houses"
+    assert task_name(SimpleNamespace(study={"task": "my.py:task"}, name="other")) == "my.py:task"
+    assert task_name(SimpleNamespace(study={}, name="other")) == "other"
