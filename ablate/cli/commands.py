@@ -88,15 +88,24 @@ def _options(
     del version, debug
 
 
-def unexpected(error: Exception) -> str:
-    """One line about an exception that is not an AblateError: whose code raised it, and the file with its traceback."""
+def unexpected(error: Exception, words: Sequence[str]) -> str:
+    """One line about an exception that is not an AblateError: whose code raised it, and the file with its
+    traceback, versions and study file, to attach to a report."""
+    from ablate.cli.bug_report import bug_report
     from ablate.executors.job_error import JobError
 
     job_error = JobError.of(error)
-    with NamedTemporaryFile("w", prefix="ablate-", suffix=".traceback.txt", delete=False) as file:
-        file.write(job_error.trace)
+    with NamedTemporaryFile(
+        "w",
+        prefix="ablate-",
+        suffix=".traceback.txt",
+        delete=False,
+        encoding="utf-8",
+        errors="backslashreplace",
+    ) as file:
+        file.write(bug_report(job_error.trace, words))
     whose = (
-        "stopped by an error in ablate itself: please report it"
+        "stopped by an error in ablate itself: please report it with the file named here"
         if job_error.is_internal
         else "stopped by an error in your code"
     )
@@ -126,5 +135,5 @@ def run(words: Sequence[str]) -> tuple[int, str]:
         return error.exit_code, str(error)
     except Exception as error:
         if not debug:
-            return 1, unexpected(error)
+            return 1, unexpected(error, words)
         raise

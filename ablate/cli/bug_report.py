@@ -1,0 +1,46 @@
+"""The file to attach to a bug report: versions, the command, the study file, the traceback. No data, and no password of an address."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from ablate import __version__
+from ablate.records.addresses import without_secrets
+
+PACKAGES = ("torch", "numpy", "optuna", "pandas", "scipy", "typer")
+MOST = 100_000
+"""Characters of a study file that are quoted."""
+
+
+def bug_report(trace: str, words: Sequence[str]) -> str:
+    """The report as text. `words`: of the command line; study files among them (`*.toml`) are quoted."""
+    parts = [
+        f"ablate {__version__}, Python {platform.python_version()}, {platform.platform()}",
+        ", ".join(f"{name} {_version(name)}" for name in PACKAGES),
+        f"command: {shlex.join(['ablate', *words])}",
+    ]
+    parts += [f"study file {word}:\n{_text(Path(word))}" for word in words if word.endswith(".toml")]
+    text = "\n\n".join([*parts, trace])
+    for word in words:
+        for address in {word, word.partition("=")[2]}:
+            if "://" in address:
+                text = without_secrets(text, address)
+    return text
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8", errors="replace")[:MOST]
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
