@@ -20,7 +20,7 @@ COMMANDS = {
     "search": ["study", "chaos.toml", "--stages", "lr-find,search", "--executor", "inline"],
     "rank": ["rank", "chaos.toml", "--around", "baseline", "--workers", "2"],
     "report": ["report", "chaos"],
-    "compare": ["compare", "chaos.toml", "one.toml", "two.toml", "--executor", "inline"],
+    "compare": ["compare", "one.toml", "two.toml", "--task", "chaos_task.py:task", "--executor", "inline"],
 }
 NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 CALLS = 3_000_000
