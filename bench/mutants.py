@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,10 +22,11 @@ NAMES = {"minimum": "maximum", "maximum": "minimum", "min": "max", "max": "min",
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """One change of a file: where, what, and the whole changed source."""
+    """One change of a file: the line, what was changed, the statement after the change, and the whole changed source."""
 
     line: int
     change: str
+    code: str
     source: str
 
 
@@ -86,12 +86,14 @@ def change(node: ast.AST) -> str:
 def mutants(path: Path) -> list[Mutant]:
     """Every mutant of a trick's file."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
+    plain = ast.unparse(tree).splitlines()
     found = []
-    for number in range(len(list(places(tree)))):
-        other = deepcopy(tree)
-        node = list(places(other))[number]
+    for node in list(places(tree)):
+        before = dict(node.__dict__)
         told = change(node)
         if told:
-            source = ast.unparse(ast.fix_missing_locations(other))
-            found.append(Mutant(getattr(node, "lineno", 0), told, source))
+            source = ast.unparse(ast.fix_missing_locations(tree))
+            code = next(b for a, b in zip(plain, source.splitlines(), strict=True) if a != b)
+            found.append(Mutant(getattr(node, "lineno", 0), told, code.strip(), source))
+        node.__dict__.update(before)
     return found

@@ -25,6 +25,7 @@ WORDS = {
     "residual addition": "the model has no residual additions",
     "weight normalisation": "the model has no weight_norm or spectral_norm",
     "upsampling": "the model has no nn.Upsample layers",
+    "subsampling": "the model has no nn.MaxPool2d layers with a stride",
     "imbalanced classes": "the task has no classes of different sizes",
     "adversarial": "the task has no generator and critic",
     "classification": "the task is not a classification",

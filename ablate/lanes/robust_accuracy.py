@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ablate.lanes.context import TaskContext
 from ablate.lanes.data import chunk_sizes
+from ablate.lanes.running_statistics import statistics_of
 from ablate.lanes.trainer import Trainer
 from ablate.records.claim_metrics import ROBUST_ACCURACY
 from ablate.records.recipe import Recipe
@@ -55,21 +56,23 @@ def outputs(trainer: Trainer, lanes: Tensor, split: str = "validation", eps: flo
     """Outputs `[k, N, C]` of the lanes `lanes` (int64) on the split's inputs, each perturbed against its lane."""
     device = trainer.context.device
     sigma = deviation(sample_of(trainer.context.splits["train"].x)).to(device)
-    weights = dict(trainer.scored_weights().take(lanes).items())
+    scored = trainer.scored_weights().take(lanes)
+    weights = dict(scored.items())
     forward, keys = trainer.forward.some(lanes), trainer.seeds[lanes]
     rows = max(1, MOST // len(lanes))
     parts = []
     y = trainer.data.targets(split, lanes)
     labels = torch.split(y.expand(len(lanes), -1), chunk_sizes(y.shape[-1], rows), dim=1)
-    for x, target in zip(trainer.data.chunks(split, lanes, rows), labels, strict=True):
-        stacked = x.clone().requires_grad_()
-        with torch.enable_grad():
-            logits = trainer.outputs(weights, stacked, keys, training=False, forward=forward)
-            loss = F.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="sum")
-            (gradient,) = torch.autograd.grad(loss, stacked)
-        with torch.no_grad():
-            moved = stacked.detach() + eps * sigma * gradient.sign()
-            parts.append(trainer.outputs(weights, moved, keys, training=False, forward=forward))
+    with statistics_of(trainer, scored, lanes, forward):
+        for x, target in zip(trainer.data.chunks(split, lanes, rows), labels, strict=True):
+            stacked = x.clone().requires_grad_()
+            with torch.enable_grad():
+                logits = trainer.outputs(weights, stacked, keys, training=False, forward=forward)
+                loss = F.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="sum")
+                (gradient,) = torch.autograd.grad(loss, stacked)
+            with torch.no_grad():
+                moved = stacked.detach() + eps * sigma * gradient.sign()
+                parts.append(trainer.outputs(weights, moved, keys, training=False, forward=forward))
     return torch.cat(parts, dim=1)
 
 

@@ -23,6 +23,7 @@ from ablate.lanes.loss import Loss, lane_losses, nested, share_right
 from ablate.lanes.optimizer_parts import labelled, saved
 from ablate.lanes.order import Order
 from ablate.lanes.parameters import Absent, LaneParameters
+from ablate.lanes.running_statistics import statistics_of
 from ablate.lanes.sampling import sampler
 from ablate.lanes.step_replay import StepReplay
 from ablate.lanes.update import Optimizers, are_finite, change_gradients, project, resting, schedule_factor
@@ -208,8 +209,7 @@ class Trainer:
 
         `lanes` (int64): only these. `views=False`: without test-time views, as for learning curves.
         """
-        every = torch.arange(self.lanes, device=self.context.device)
-        chosen = every if lanes is None else lanes
+        chosen = torch.arange(self.lanes, device=self.context.device) if lanes is None else lanes
         forward = self.forward if lanes is None else self.forward.some(lanes)
         weights = self.scored_weights() if lanes is None else self.scored_weights().take(lanes)
         attached = bool(self.leaves.per_lane) and lanes is None and weights is self.weights
@@ -221,14 +221,15 @@ class Trainer:
 
         parts = []
         evaluation = self.context.task.evaluation
-        for x, y in self.data.examples(split, chosen, evaluation.rows(self.order.batch_size)):
-            outputs = run(x)
-            for active, ensemble in self.group.ports("ensemble") if views else ():
-                state = {name: tensor[chosen] for name, tensor in self.extra[active.name].items()}
-                outputs = ensemble(run, state, weights, x, outputs, active.settings.take(chosen))
-            for active, view in self.group.ports("views") if views else ():
-                outputs = view(run, x, outputs, active.settings.take(chosen))
-            parts.append(outputs if whole else evaluation.collect(outputs, y))
+        with statistics_of(self, weights, chosen, forward):
+            for x, y in self.data.examples(split, chosen, evaluation.rows(self.order.batch_size)):
+                outputs = run(x)
+                for active, ensemble in self.group.ports("ensemble") if views else ():
+                    state = {name: tensor[chosen] for name, tensor in self.extra[active.name].items()}
+                    outputs = ensemble(run, state, weights, x, outputs, active.settings.take(chosen))
+                for active, view in self.group.ports("views") if views else ():
+                    outputs = view(run, x, outputs, active.settings.take(chosen))
+                parts.append(outputs if whole else evaluation.collect(outputs, y))
         return torch.cat(parts, dim=1)
 
     def state(self) -> dict[str, Tensor]:
@@ -300,11 +301,12 @@ class Trainer:
             for trick, state in self.extra.items()
         }
 
+    @torch.no_grad()
     def model(self, lane: int) -> nn.Module:
         """One lane's model as an ordinary module, with the scored weights and buffers."""
-        module = self.forward.module_of(lane)
         tensors = self.scored_weights()
-        with torch.no_grad():
-            for name, common in self.forward.own_names(lane).items():
-                module.get_parameter(name).copy_(tensors[common][lane])
+        with statistics_of(self, tensors, torch.arange(self.lanes, device=self.seeds.device), self.forward):
+            module = self.forward.module_of(lane)
+        for name, common in self.forward.own_names(lane).items():
+            module.get_parameter(name).copy_(tensors[common][lane])
         return without_switches(module)

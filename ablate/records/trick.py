@@ -30,7 +30,7 @@ OPTIMIZER = "optimizer"
 REQUIREMENTS = (
     "classification", "regression", "image", "tabular", "text", "convolution", "normalisable", "activation",
     "embedding", "shape-preserving block", "spatial model", "continuous", "mixable", "any order", "norm layer", "dropout layer",
-    "residual addition", "weight normalisation", "upsampling",
+    "residual addition", "weight normalisation", "upsampling", "subsampling",
     "imbalanced classes", "adversarial",
 )  # fmt: skip
 

@@ -291,6 +291,8 @@ def provides(net: Net) -> frozenset[str]:
         words.add("weight normalisation")
     if net.of(nn.Upsample):
         words.add("upsampling")
+    if any(_subsamples(net.layer(info.path)) for info in net.of(nn.MaxPool2d)):
+        words.add("subsampling")
     if net.of(nn.Embedding):
         words.add("embedding")
     if any(info.input == info.output and not info.in_residual for info in hidden):
@@ -298,3 +300,8 @@ def provides(net: Net) -> frozenset[str]:
     if any(len(info.output) == 4 for info in hidden):
         words.add("spatial model")
     return frozenset(words)
+
+
+def _subsamples(layer: nn.Module) -> bool:
+    stride = getattr(layer, "stride", 1)
+    return stride > 1 if isinstance(stride, int) else max(stride) > 1
