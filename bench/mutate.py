@@ -38,7 +38,13 @@ ROOT = Path(__file__).parents[1]
 TESTS = ROOT / "tests/catalogue"
 RESULTS = ROOT / "bench/results/mutants.csv"
 EQUIVALENT = ROOT / "bench/equivalent_mutants.csv"
-CONFORMANCE = ("neutral_is_baseline", "default_acts", "model_is_left_alone", "resume_is_exact", "lanes_equal_alone")
+CONFORMANCE = (
+    "neutral_is_baseline",
+    "default_acts",
+    "model_is_left_alone",
+    "resume_is_exact",
+    "lanes_equal_alone",
+)
 """Checks of the suite that train, the quickest first."""
 HANG = "does not end"
 
@@ -217,7 +223,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("names", nargs="*", help="tricks; all that have a test of their own if none is named")
-    parser.add_argument("--most", type=int, default=20, help="mutants of a trick, spread evenly over its file")
+    parser.add_argument(
+        "--most", type=int, default=20, help="mutants of a trick, spread evenly over its file"
+    )
     parser.add_argument("--reference-only", action="store_true", help="without the conformance suite")
     parser.add_argument("--cpu-minutes", type=float, default=1e6, help="stop at the next trick after so long")
     parser.add_argument("--results", type=Path, default=RESULTS, help="the table, which a call continues")

@@ -21,9 +21,11 @@ from ablate.export.packing_text import unpacking
 from ablate.export.task_text import TaskText
 from ablate.lanes.build import build_module, build_net, seeded
 from ablate.lanes.context import TaskContext
+from ablate.lanes.running_statistics import steps_of_pass
 from ablate.lanes.trainer import Trainer
 from ablate.records.errors import InputError
 from ablate.records.run import Run
+from ablate.seams.running_statistics import is_running
 from ablate.surgery.layers import RandomLayer
 from ablate.tasks.packing import Adapted
 from ablate.tasks.task import Task
@@ -55,7 +57,7 @@ IMPORTS = (
     ("torch", "nn"), ("torch.func", "functional_call"),
 )  # fmt: skip
 LOCALS = (
-    "x", "y", "target", "facts", "model", "named", "specs", "weights", "seed", "loss", "predicted", "step", "epoch", "order",
+    "x", "y", "target", "facts", "model", "named", "specs", "weights", "seed", "loss", "predicted", "load_buffers", "scored_buffers", "before", "step", "epoch", "order",
     "draws", "batch", "index", "leaves", "losses", "found", "gradients", "scored", "outputs", "metrics", "data", "mean", "rate",
     "train", "make_model", "specs_of", "NORMS", "UNTRAINED", "total", "steps_per_epoch", "kept", "SPLITS", "outputs_by_split", "buffers", "best", "stop",
 )  # fmt: skip
@@ -143,6 +145,10 @@ def script_of(
         )
         if len(bundle.parts) > done:
             sections.append(_section(f"{name}, {trick.title}{told}", bundle, done))
+    averaged = bool(loop.calls["averaged"] or loop.calls["scored"])
+    statistics = averaged and any(map(is_running, trainer.forward.buffers()))
+    if statistics:
+        names["estimated"] = bundle.add("ablate.seams.running_statistics", "estimated")
     init = seeded(run.seed, "init")
     values = {
         **loop.lines(),
@@ -168,6 +174,7 @@ def script_of(
         "untrained": loop.untrained,
         "random_layers": random_layers,
         "reseed": context.probe.reseed,
+        "statistics": steps_of_pass(trainer.order) if statistics else 0,
         "inputs": inputs,
         "call": call,
         "prediction": prediction,

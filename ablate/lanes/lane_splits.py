@@ -30,13 +30,14 @@ class LaneSplits:
     """
 
     def __init__(self, task: Task, splits: dict[str, DeviceSplit], runs: Sequence[Run], order: Order) -> None:
-        self.task, self.splits = task, splits
+        self.task, self.splits, self.order = task, splits, order
         self.device = splits["train"].y.device
         self.windows = Windows(task, order, self.device) if task.train.streams else None
         self.rows: dict[str, Tensor] = {}
         self._pool: DeviceSplit | None = None
         self._drawn: dict[int, DeviceSplit] = {}
         self._ages: list[int] = []
+        self._partial = False
         if any(run.resplit for run in runs):
             if task.train.streams:
                 raise InputError("streamed examples cannot be split anew by a run's seed", hint="run the study again: its ranking keeps one split")  # fmt: skip
@@ -82,17 +83,21 @@ class LaneSplits:
             self._draw(epochs)
 
     def _draw(self, epochs: Tensor) -> None:
-        """Read all training items of the lanes' epochs."""
+        """Read the training items of the lanes' epochs: all of them, or those that a changed order (data echoing) holds."""
         self._ages = epochs.tolist()
+        needed = None if self.rows else self.order.needed()
+        known = {} if needed is not None or self._partial else self._drawn
+        self._partial = needed is not None
         self._drawn = {
-            epoch: self._drawn.get(epoch) or self._examples_in(epoch) for epoch in sorted(set(self._ages))
+            epoch: known.get(epoch) or self._examples_in(epoch, needed) for epoch in sorted(set(self._ages))
         }
 
-    def _examples_in(self, epoch: int) -> DeviceSplit:
+    def _examples_in(self, epoch: int, needed: Tensor | None) -> DeviceSplit:
         """The training examples as of `epoch`, followed by the validation examples if lanes split both anew."""
         names = DEALT if self.rows else ("train",)
         parts = [
-            DeviceSplit.of(self.task.splits[name].in_epoch(epoch), self.task, self.device) for name in names
+            DeviceSplit.of(self.task.splits[name].in_epoch(epoch, needed), self.task, self.device)
+            for name in names
         ]
         return DeviceSplit.joined(parts)
 

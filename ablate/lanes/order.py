@@ -34,6 +34,7 @@ class Order:
         self.steps_per_window = self.steps_per_epoch if window is None else max(1, window // self.batch_size)
         self.windowed = window is not None
         self._steps: Tensor | None = None
+        self._changed = False
 
     @classmethod
     def of(cls, train: DeviceSplit, batch_size: int) -> Order:
@@ -72,6 +73,7 @@ class Order:
             if self.windowed:
                 raise InputError("the order of examples that are streamed cannot be changed", hint="leave balanced_sampling and data_echoing out")  # fmt: skip
             used = change(used, self.batch_size, draws)
+        self._changed = change is not None
         by_step = used.reshape(len(seeds), self.steps_per_epoch, self.batch_size)
         self._steps = by_step.transpose(0, 1).contiguous()
 
@@ -88,3 +90,7 @@ class Order:
         """int64 `[K, B]`: the examples of step `within` of the epoch. `shuffle` comes first."""
         assert self._steps is not None
         return self._steps[within]
+
+    def needed(self) -> Tensor | None:
+        """The examples that a changed order holds in any lane, ascending int64; None for one that holds all of them."""
+        return self._steps.unique().cpu() if self._changed and self._steps is not None else None

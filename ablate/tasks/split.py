@@ -69,11 +69,19 @@ class Split:
             raise TypeError("examples that are streamed are not held")
         return self.x
 
-    def in_epoch(self, epoch: int) -> Split:
-        """The examples as of epoch `epoch` (from 0): read again if their Dataset's items differ at each read."""
+    def in_epoch(self, epoch: int, needed: Tensor | None = None) -> Split:
+        """The examples as of epoch `epoch` (from 0): read again if their Dataset's items differ at each read.
+
+        needed: the examples (int64 indices) to read, all if None; the others stay as they are.
+        """
         if self.items is None or epoch == 0 or isinstance(self.x, Streamed):
             return self
-        x, y = self.items.at(self.places.tolist(), epoch)
+        if needed is None:
+            x, y = self.items.at(self.places.tolist(), epoch)
+            return replace(self, x=x, y=y)
+        read_x, read_y = self.items.at(self.places[needed.numpy()].tolist(), epoch)
+        x, y = self.x.clone(), self.y.clone()
+        x[needed], y[needed] = read_x, read_y
         return replace(self, x=x, y=y)
 
     @property

@@ -75,6 +75,11 @@ def test_other_criteria(name, tmp_path):
     check_same(suite().contexts[name].task, {"momentum": {"lr": 0.02}, "cosine": {}, "ema": {}}, tmp_path)
 
 
+def test_averaged_weights_have_running_statistics_of_their_own(tmp_path):
+    tricks = {"momentum": {"lr": 0.02}, "batch_norm": {}, "ema": {"decay": 0.9}}
+    check_same(suite().contexts["images"].task, tricks, tmp_path)
+
+
 def folder_in(path, name):
     folder = path / name
     folder.mkdir()

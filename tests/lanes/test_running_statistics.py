@@ -7,9 +7,10 @@ import torch
 from torch.optim.swa_utils import update_bn
 
 from ablate.kernels.lower import available_kernels
-from ablate.lanes.running_statistics import batches, is_running, statistics_of
+from ablate.lanes.running_statistics import batches, statistics_of
 from ablate.lanes.trainer import Trainer
 from ablate.seams.draws import Draws, step_keys
+from ablate.seams.running_statistics import is_running
 from ablate.testing import suite
 from ablate.trick_suite import advance
 

@@ -3,10 +3,10 @@
     unit = "batch":    step i of an epoch trains on batch ⌊i / factor⌋        (augmented again each time)
     unit = "example":  place j of the epoch's order has example ⌊j / factor⌋
 
-Shapes: places are int64 `[K, N]`, N = steps · B of an epoch; factor is `[K]`. It acts before augmentation, so echoes of an example differ. An
-epoch keeps its number of steps and reads 1 / factor of the examples; the next epoch reads others. Where reading is not the
-bottleneck (data in memory, as here) it saves nothing: it shows what the echoes cost in accuracy.
-Lineage: Choi et al. 2019, section 3 (example echoing and batch echoing, before augmentation).
+Shapes: places are int64 `[K, N]`, N = steps · B of an epoch; factor is `[K]`. It acts before the catalogue's augmentation, so echoes of an example differ, and after what
+a Dataset does at each read, which echoes share. An epoch keeps its number of steps and reads 1 / factor of the examples; the next epoch reads others. Time is saved where
+a Dataset is read anew each epoch. Where data is in memory it shows what the echoes cost in accuracy.
+Lineage: Choi et al. 2019, section 3 (example echoing and batch echoing, before and after augmentation).
 """
 
 from __future__ import annotations
