@@ -4,8 +4,8 @@
 
 Shapes: a, w are the flat `[K, P]`; decay is `[K]`. The average looks back over about 1 / (1 − decay) steps; its
 decay is warmed up, so that the initial weights are soon forgotten. Training does not see the average. Only
-parameters are averaged: the running statistics of batch normalisation are those of the lane's own weights,
-which lag less than the average does. Decay 0 is the weights themselves.
+parameters are averaged: the engine estimates the running statistics of batch normalisation again for the average, with
+a pass over training examples (`lanes/running_statistics.py`). Decay 0 is the weights themselves.
 Lineage: Polyak & Juditsky 1992 (averaging); the warm-up is that of TensorFlow's ExponentialMovingAverage.
 """
 

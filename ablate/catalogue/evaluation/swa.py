@@ -3,8 +3,8 @@
     n ← n + 1;  a ← a + (w − a) / n     at the end of every epoch after the first share `start` of the training
 
 Shapes: a, w are the flat `[K, P]`; n, start are `[K]`. Training does not see the average, and before the first epoch that counts evaluation
-looks at the weights themselves. start = 1 never averages. Only parameters are averaged: the running statistics of batch normalisation are those of
-the lane's own weights (the authors recompute them with a pass over the data). The authors keep the rate
+looks at the weights themselves. start = 1 never averages. Only parameters are averaged: the engine estimates the running statistics of batch normalisation again
+for the average, with a pass over training examples, as the authors do (`lanes/running_statistics.py`). They keep the rate
 constant or cyclic while averaging; under a schedule that decays to zero the last weights differ little and there is little to gain.
 Lineage: Izmailov et al. 2018, algorithm 1 with one cycle an epoch; `torch.optim.swa_utils`.
 """

@@ -6,7 +6,7 @@
 
 Shapes: x, y, z, v, g are `[K, P]`; c, s and the settings are `[K]`; x = z = y at the start. lr_max is the largest rate so
 far, so that steps of a warmup count for less. The weights that training sees are y; z is kept in the state, and x follows
-from both. Running statistics of batch normalisation are those of y. Decay acts at y, as in the authors' code.
+from both. Running statistics of batch normalisation are estimated again for x (`lanes/running_statistics.py`). Decay acts at y, as in the authors' code.
 Lineage: Defazio et al. 2024, section 4 and their code (facebookresearch/schedule_free, AdamWScheduleFree with r = 0).
 """
 
