@@ -148,7 +148,9 @@ def script_of(
     averaged = bool(loop.calls["averaged"] or loop.calls["scored"])
     statistics = averaged and any(map(is_running, trainer.forward.buffers()))
     if statistics:
+        done = len(bundle.parts)
         names["estimated"] = bundle.add("ablate.seams.running_statistics", "estimated")
+        sections.append(_section("Running statistics of averaged weights", bundle, done))
     init = seeded(run.seed, "init")
     values = {
         **loop.lines(),

@@ -37,7 +37,7 @@ class LaneSplits:
         self._pool: DeviceSplit | None = None
         self._drawn: dict[int, DeviceSplit] = {}
         self._ages: list[int] = []
-        self._partial = False
+        self._needed: Tensor | None = None
         if any(run.resplit for run in runs):
             if task.train.streams:
                 raise InputError("streamed examples cannot be split anew by a run's seed", hint="run the study again: its ranking keeps one split")  # fmt: skip
@@ -86,8 +86,8 @@ class LaneSplits:
         """Read the training items of the lanes' epochs: all of them, or those that a changed order (data echoing) holds."""
         self._ages = epochs.tolist()
         needed = None if self.rows else self.order.needed()
-        known = {} if needed is not None or self._partial else self._drawn
-        self._partial = needed is not None
+        known = self._drawn if _are_equal(needed, self._needed) else {}
+        self._needed = needed
         self._drawn = {
             epoch: known.get(epoch) or self._examples_in(epoch, needed) for epoch in sorted(set(self._ages))
         }
@@ -161,3 +161,7 @@ class LaneSplits:
         first = 0 if name == "train" else len(self.task.train)
         rows = torch.arange(first, first + len(self.task.splits[name]), device=self.device)
         return rows.expand(lanes, -1)
+
+
+def _are_equal(one: Tensor | None, other: Tensor | None) -> bool:
+    return one is other if one is None or other is None else torch.equal(one, other)

@@ -14,7 +14,7 @@ from ablate.surgery.layer_types import ACTIVATIONS, AFFINE, DROPOUTS, NORMS, slo
 from ablate.surgery.readers import ReadElsewhere
 from ablate.surgery.torch_layers import is_torchs
 
-LEAVES = (*AFFINE, *ACTIVATIONS, *NORMS, *DROPOUTS, nn.Embedding, nn.Upsample)
+LEAVES = (*AFFINE, *ACTIVATIONS, *NORMS, *DROPOUTS, nn.Embedding, nn.Upsample, nn.MaxPool2d)
 
 
 @dataclass(frozen=True, slots=True)
