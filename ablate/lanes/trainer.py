@@ -88,10 +88,8 @@ class Trainer:
         return self.epochs * self.order.steps_per_epoch
 
     def _leaves(self) -> LaneParameters:
-        attached = self.forward.attach(self.weights)
-        return LaneParameters(
-            self.weights, attached, self.forward.frozen(), accumulate=bool(self.context.solo)
-        )
+        attached, frozen = self.forward.attach(self.weights), self.forward.frozen()
+        return LaneParameters(self.weights, attached, frozen, accumulate=bool(self.context.solo))
 
     def index(self) -> Tensor:
         """Which examples the lanes see at this step, int64 `[K, B]`."""
