@@ -104,7 +104,8 @@ class ModelProbe:
     ) -> ModelProbe:
         """Probe a model prepared for surgery, `net`, and two `fresh` ones from the user's factory under different seeds; none can be used
         afterwards. `kernel` overrides the choice."""
-        large = sum(prod(info.output[1:]) for info in net.layer_infos) * batch_size > CACHED
+        computed = [info for info in net.layer_infos if not issubclass(info.kind, nn.MaxPool2d)]
+        large = sum(prod(info.output[1:]) for info in computed) * batch_size > CACHED
         drawn = seed_dependent(*fresh)
         effects = side_effects(fresh[0], x)
         reseed = uses_global_rng(net.module, x)
