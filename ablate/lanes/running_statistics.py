@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 MOST = 16384
 """Examples of a lane after which the pass ends: means over more batches hardly differ."""
+_latest: WeakKeyDictionary[Trainer, tuple[Tensor, Tensor, dict[str, Tensor]]] = WeakKeyDictionary()
+"""Trainer -> the weights and lanes of its latest pass, and what it found: several splits are evaluated at the same weights."""
 
 
 @contextmanager
@@ -34,20 +37,30 @@ def statistics_of(trainer: Trainer, weights: LaneTensors, lanes: Tensor, forward
     if not differs.any() or not any(map(is_running, forward.buffers())):
         yield
         return
-    named, keys = dict(weights.items()), trainer.seeds[lanes]
     before = {name: buffer.clone() for name, buffer in forward.buffers().items()}
     try:
-        with torch.no_grad():
-            new = estimated(
-                batches(trainer, lanes),
-                lambda x: trainer.outputs(named, x, keys, training=True, forward=forward),
-                forward.buffers,
-                forward.load_buffers,
-            )
+        new = _estimated(trainer, weights, lanes, forward)
         forward.load_buffers({name: _of_lanes(name, differs, new[name], old) for name, old in before.items()})
         yield
     finally:
         forward.load_buffers(before)
+
+
+@torch.no_grad()
+def _estimated(trainer: Trainer, weights: LaneTensors, lanes: Tensor, forward: Forward) -> dict[str, Tensor]:
+    if trainer in _latest:
+        flat, those, found = _latest[trainer]
+        if torch.equal(those, lanes) and torch.equal(flat, weights.flat):
+            return found
+    named, keys = dict(weights.items()), trainer.seeds[lanes]
+    new = estimated(
+        batches(trainer, lanes),
+        lambda x: trainer.outputs(named, x, keys, training=True, forward=forward),
+        forward.buffers,
+        forward.load_buffers,
+    )
+    _latest[trainer] = weights.flat.clone(), lanes, new
+    return new
 
 
 def steps_of_pass(order: Order) -> int:
