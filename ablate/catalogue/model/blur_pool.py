@@ -37,6 +37,8 @@ def pair(value: int | tuple[int, int]) -> tuple[int, int]:
 class BlurPool(nn.Module):
     """In the place of `layer`: `[B, C, H, W]` -> the same shape as of the layer."""
 
+    kernel: Tensor
+
     def __init__(self, layer: nn.MaxPool2d, size: int) -> None:
         super().__init__()
         self.window, self.padding, self.dilation = layer.kernel_size, layer.padding, layer.dilation
