@@ -111,7 +111,8 @@ def free_names(node: ast.AST) -> Iterator[ast.Name]:
     yield from _free(node, frozenset())
 
 
-def _free(node: ast.AST, bound: frozenset[str]) -> Iterator[ast.Name]:
+def _free(node: ast.AST, bound: frozenset[str], around: frozenset[str] | None = None) -> Iterator[ast.Name]:
+    """`around`: what decorators, annotations and defaults of a function see, if not `bound`: the names of its class."""
     if isinstance(node, ast.Name):
         if node.id not in bound and isinstance(node.ctx, ast.Load):
             yield node
@@ -119,8 +120,9 @@ def _free(node: ast.AST, bound: frozenset[str]) -> Iterator[ast.Name]:
     if isinstance(node, ast.ClassDef):
         own = bound | _bound_in(node)  # of the class body, which the functions in it do not see
         for child in ast.iter_child_nodes(node):
-            inside = child in node.body and not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)
-            yield from _free(child, own if inside else bound)
+            is_function = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)
+            inside = child in node.body and not is_function
+            yield from _free(child, own if inside else bound, own if is_function else None)
         return
     if not isinstance(node, Scoped):
         for child in ast.iter_child_nodes(node):
@@ -128,14 +130,15 @@ def _free(node: ast.AST, bound: frozenset[str]) -> Iterator[ast.Name]:
         return
     inner = bound | _bound_in(node)
     outside = _evaluated_outside(node)
+    around = bound if around is None else around
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.arguments):
             every = [*child.posonlyargs, *child.args, *child.kwonlyargs, child.vararg, child.kwarg]
             annotations = [one.annotation for one in every if one is not None and one.annotation]
             for part in (*annotations, *child.defaults, *(d for d in child.kw_defaults if d)):
-                yield from _free(part, bound)
+                yield from _free(part, around)
         else:
-            yield from _free(child, bound if child in outside else inner)
+            yield from _free(child, around if child in outside else inner)
 
 
 def _evaluated_outside(node: ast.AST) -> list[ast.AST]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import math
 import runpy
@@ -14,6 +15,7 @@ from torch import nn
 
 from ablate.catalogue.registry import registry
 from ablate.export.script import script_of
+from ablate.export.source_module import free_names
 from ablate.records.errors import InputError
 from ablate.records.recipe import Recipe
 from ablate.records.run import Run
@@ -267,3 +269,20 @@ def test_one_module_imported_in_several_ways_is_one_and_two_of_one_name_are_told
     x = torch.tensor([-1.0, 2.0])
     assert torch.equal(made["first"](x), x.relu() * math.pi)
     assert torch.equal(made["second"](x), x.sigmoid())
+
+
+def test_decorators_and_defaults_in_a_class_see_its_names():
+    source = """
+class Layer:
+    width = 2
+
+    @property
+    def p(self): return self._p
+
+    @p.setter
+    def p(self, p: Number = width): self._p = p + OFFSET
+
+    def forward(self, x): return x * width
+"""
+    used = [name.id for name in free_names(ast.parse(source).body[0])]
+    assert used == ["property", "Number", "OFFSET", "width"]
