@@ -9,29 +9,44 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import Protocol
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
+from ablate.kernels.protocol import Forward, Weights
+from ablate.lanes.lane_splits import LaneSplits
+from ablate.lanes.order import Order
 from ablate.seams.draws import Draws, step_keys
 from ablate.seams.running_statistics import estimated, is_running
+from ablate.seams.tensors import LaneTensors
 
-if TYPE_CHECKING:
-    from ablate.kernels.protocol import Forward
-    from ablate.lanes.order import Order
-    from ablate.lanes.trainer import Trainer
-    from ablate.seams.tensors import LaneTensors
+
+class Trained(Protocol):
+    """What a pass needs of a trainer: its lanes' weights, seed keys, steps, order and data, and their outputs."""
+
+    weights: LaneTensors
+    seeds: Tensor
+    steps: Tensor
+    order: Order
+    data: LaneSplits
+
+    def outputs(
+        self, weights: Weights, x: Tensor, keys: Tensor, *, training: bool, forward: Forward | None = None
+    ) -> Tensor:
+        """Model outputs `[K, B, …]`."""
+        ...
+
 
 MOST = 16384
 """Examples of a lane after which the pass ends: means over more batches hardly differ."""
-_latest: WeakKeyDictionary[Trainer, tuple[Tensor, Tensor, dict[str, Tensor]]] = WeakKeyDictionary()
+_latest: WeakKeyDictionary[Trained, tuple[Tensor, Tensor, dict[str, Tensor]]] = WeakKeyDictionary()
 """Trainer -> the weights and lanes of its latest pass, and what it found: several splits are evaluated at the same weights."""
 
 
 @contextmanager
-def statistics_of(trainer: Trainer, weights: LaneTensors, lanes: Tensor, forward: Forward) -> Iterator[None]:
+def statistics_of(trainer: Trained, weights: LaneTensors, lanes: Tensor, forward: Forward) -> Iterator[None]:
     """Within the context `forward`, of the trainer's `lanes` (int64 `[k]`), has the running statistics of `weights`."""
     differs = (weights.flat != trainer.weights.flat[lanes]).any(dim=1)
     if not differs.any() or not any(map(is_running, forward.buffers())):
@@ -47,7 +62,7 @@ def statistics_of(trainer: Trainer, weights: LaneTensors, lanes: Tensor, forward
 
 
 @torch.no_grad()
-def _estimated(trainer: Trainer, weights: LaneTensors, lanes: Tensor, forward: Forward) -> dict[str, Tensor]:
+def _estimated(trainer: Trained, weights: LaneTensors, lanes: Tensor, forward: Forward) -> dict[str, Tensor]:
     if trainer in _latest:
         flat, those, found = _latest[trainer]
         if torch.equal(those, lanes) and torch.equal(flat, weights.flat):
@@ -68,7 +83,7 @@ def steps_of_pass(order: Order) -> int:
     return min(order.steps_per_epoch, max(1, MOST // order.batch_size))
 
 
-def batches(trainer: Trainer, lanes: Tensor) -> Iterator[Tensor]:
+def batches(trainer: Trained, lanes: Tensor) -> Iterator[Tensor]:
     """Inputs `[k, B, …]` of whole batches: a permutation of the lane's training examples, or as they come where items are read anew."""
     size, steps = trainer.order.batch_size, steps_of_pass(trainer.order)
     if trainer.data.redrawn:
