@@ -7,7 +7,7 @@ python -m bench.search    (e) search and ledger per trial (--overhead); regret o
 python -m bench.growth    (g) scaling with trials, lanes and runs
 python -m bench.kernels   CPU time of a step under each kernel (not part of make bench)
 python -m bench.faults    planted faults and healthy tasks under lr-find (an hour; not part of make bench)
-python -m bench.rates     lr-find's rate against a dense grid, range tests and defaults (half an hour; not part of make bench)
+python -m bench.rates     lr-find's rate against a grid, range tests and defaults (minutes; not part of make bench)
 python -m bench.curves    labelled runs for lr-find's step 6 (a minute; not part of make bench)
 python -m bench.quality   the search's result at equal wall time, on three real tasks (an hour; not part of make bench)
 

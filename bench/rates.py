@@ -1,64 +1,51 @@
 """`python -m bench.rates`: is the rate that lr-find gives a good one, and what does it cost?
 
-For each pair of task and optimizer a dense grid (a tenth of a decade, over the five decades of lr-find's own grid) is
-trained with seeds that no method has seen. A rate's result is the mean over those seeds at the nearest rate of the dense grid;
-its share is its accuracy over that of the best rate (regression: the best loss over its loss). lr-find, the three usual
-readings of the exponential range test, and the optimizer's default are compared. Cost: training steps of a method, in
-units of one seed of lr-find's plain grid of 11 rates. Rows are kept as they come (`--fresh`: all again).
+Each pair of task and optimizer has a grid of 11 rates and three seeds (bench/rate_grids.py), trained with seeds that no method sees. A rate's
+result is the mean over those seeds at the nearest rate of that grid; its share is its result over that of the best rate
+(regression: the best loss over its loss). lr-find, the three usual readings of the exponential range test, and the
+optimizer's default are compared. Cost: training steps of all lanes, steps 1 to 3 included, in units of one seed of lr-find's
+plain grid of 11 rates. Rows are kept as they come (`--fresh`: all again), and so are the grids.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from math import log10
+from math import isfinite, log10
 from pathlib import Path
 from statistics import fmean
+from typing import Any
+from unittest.mock import patch
 
-import numpy as np
 import torch
-from sklearn import datasets
 
-from ablate.catalogue.registry import registry
 from ablate.lanes.context import TaskContext
 from ablate.lanes.train import train
-from ablate.protocol.baseline import RATES, Baseline, round_rate
-from ablate.protocol.cells import LOSS
-from ablate.protocol.loss_drop import TEST_STEPS
-from ablate.protocol.plan import Budget, short_runs
-from ablate.protocol.run import lane_steps, run_steps
-from ablate.protocol.steps import Setup, Step
-from ablate.records.recipe import Recipe
-from ablate.records.run import Outcome, Result, Run
-from ablate.tasks.task import Task
-from bench.faults import healthy
-from bench.faults.data import digits, images, made, numbers, sequences, standard, table, tokens
+from ablate.lanes.trainer import Trainer
+from ablate.protocol.baseline import RATES, Baseline
+from ablate.protocol.loss_drop import STEPS, range_test
+from ablate.protocol.plan import Budget
+from ablate.protocol.range_test import suggestions
+from ablate.protocol.run import run_steps
+from ablate.protocol.short_runs import map_lanes, train_steps
+from ablate.protocol.steps import Setup
+from ablate.records.run import Result, Run
+from bench.rate_grids import LANES, Grid, grid_of, pair_of
+from bench.rate_grids import read as read_grids
+from bench.rate_grids import write as write_grids
+from bench.rate_tasks import PAIRS
 from bench.statistics.sections import put
 
 RESULTS = Path(__file__).parent / "results"
 TABLE, DOCUMENT = RESULTS / "rates.csv", Path(__file__).parents[1] / "docs" / "lr_find.md"
-PER_DECADE, HALF_DECADES = 10, 5
-FIRST_SEED, SEEDS = 100, 5
-"""Seeds of the dense grid; the methods use seed 0 and those after it."""
-LANES, ACCURACY = 64, "validation/accuracy"
 METHODS = ("lr-find", "steepest", "valley", "minimum / 10", "default")
-TASKS: dict[str, Callable[[], Task]] = {
-    "digits": lambda: made(digits(0, count=900), epochs=20),
-    "table": lambda: made(table(0, 1500), epochs=20),
-    "regression": lambda: made(numbers(0), epochs=30, criterion="regression"),
-    "tokens": lambda: made(tokens(0), healthy.bag, epochs=30),
-    "breast-cancer": lambda: made(standard(datasets.load_breast_cancer, 0), epochs=30),
-    "images": lambda: made(images(0), healthy.convolutional, epochs=20),
-    "sequences": lambda: made(sequences(0), lambda: healthy.Recurrent(torch.nn.RNN), epochs=30),
-}
-PAIRS = [(task, optimizer) for task in TASKS for optimizer in ("momentum", "adam", "rmsprop")]
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A method on a pair. `share`: of the best of the dense grid; `cost`: in grids of 11 rates and one seed."""
+    """A method on a pair. `share`: of the best of the grid; `cost`: in grids of 11 rates and one seed."""
 
     task: str
     optimizer: str
@@ -68,78 +55,76 @@ class Row:
     cost: float
 
 
-def compare(task: Task, optimizer: str) -> list[Row]:
+@dataclass(slots=True)
+class Spent:
+    """Training steps, over all lanes."""
+
+    steps: int = 0
+
+
+def compare(context: TaskContext, baseline: Baseline, grid: Grid) -> list[Row]:
     """All methods on one pair."""
-    catalogue = registry()
-    baseline = Baseline(Recipe.of(catalogue, {optimizer: {}}), catalogue)
-    context = TaskContext.of(task, catalogue, torch.device("cpu"))
-    spent = [0.0]
-
-    def trained(runs: Sequence[Run], arm: str) -> list[Result]:
-        results = train(context, list(runs), lanes=LANES)
-        spent[0] += sum(max(result.epochs, 1) for result in results)
-        return results
-
-    setup = Setup(context, trained, baseline, 0, lambda line: None)
-    steps, best = run_steps(setup, force=True, budget=Budget())
-    plain_grid = RATES * task.epochs
-    steps_per_epoch = -(-len(task.train) // task.batch_size)
-    cost = (spent[0] + short_steps(steps, steps_per_epoch * task.epochs) / steps_per_epoch) / plain_grid
-    suggested = steps[3].figures["suggestions"] if len(steps) > 3 else {}
+    task = context.task
+    steps_per_epoch = max(1, len(task.train) // task.batch_size)
+    plain_grid = RATES * task.epochs * steps_per_epoch
+    found, spent = searched(context, baseline, steps_per_epoch)
     default = float(baseline.optimizer.parameter("lr").default)
+    suggested = read_range_test(context, baseline)
     rates = {
-        "lr-find": best.rate if best else default,
-        **{m: suggested.get(m, default) for m in METHODS[1:-1]},
+        "lr-find": default if found is None else found,
+        **{method: suggested.get(method, default) for method in METHODS[1:-1]},
         "default": default,
     }
-    scores = dense_grid(context, baseline)
-    sign = 1 if task.direction == "higher" else -1
-    top = max(scores.values(), key=lambda score: sign * score)
-    costs = {"lr-find": cost, "default": 0.0}
-    rows = []
-    for method in METHODS:
-        score = scores[min(scores, key=lambda rate: abs(log10(rate / rates[method])))]
-        share = score / top if sign > 0 else top / score
-        rows.append(
-            Row(
-                task.name,
-                optimizer,
-                method,
-                rates[method],
-                round(share if share == share else 0.0, 4),
-                round(costs.get(method, TEST_STEPS / steps_per_epoch / plain_grid), 3),
-            )
+    costs = {"lr-find": spent / plain_grid, "default": 0.0}
+    return [
+        Row(
+            task.name,
+            baseline.optimizer.name,
+            method,
+            rate,
+            round(share(grid, rate, higher=task.direction == "higher"), 4),
+            round(costs.get(method, 2 * STEPS / plain_grid), 3),
         )
-    return rows
-
-
-def short_steps(steps: Sequence[Step], run_steps: int) -> int:
-    """Training steps of lr-find's steps 2 and 3, over all lanes."""
-    drop = short_runs(Budget(), 0.0, run_steps).drop
-    return lane_steps(drop) + sum(len(curve) for curve in steps[2].figures["curves"].values())
-
-
-def dense_grid(context: TaskContext, baseline: Baseline) -> dict[float, float]:
-    """Mean over `SEEDS` seeds of the metric, by rate: accuracy, or the loss. A rate at which a run diverges has 0, or infinity."""
-    center = baseline.rates()[RATES // 2]
-    reach = PER_DECADE * HALF_DECADES // 2
-    rates = [round_rate(center * 10 ** (i / PER_DECADE)) for i in range(-reach, reach + 1)]
-    runs = [
-        Run(context.task.name, baseline.at(rate), FIRST_SEED + seed, context.task.epochs)
-        for rate in rates
-        for seed in range(SEEDS)
+        for method, rate in rates.items()
     ]
-    results = train(context, runs, lanes=LANES)
-    higher = context.task.direction == "higher"
-    name, worst = (ACCURACY, 0.0) if higher else (LOSS, np.inf)
 
-    def value(result: Result) -> float:
-        return result.metrics[name] if result.outcome is Outcome.COMPLETE else worst
 
-    return {
-        rate: fmean(value(one) for one in results[i * SEEDS : (i + 1) * SEEDS])
-        for i, rate in enumerate(rates)
-    }
+def searched(context: TaskContext, baseline: Baseline, steps_per_epoch: int) -> tuple[float | None, int]:
+    """lr-find's rate, and the training steps that it took: every step of a trainer outside whole runs, and whole runs by epochs."""
+    spent = Spent()
+    step = Trainer.step
+
+    def counted(trainer: Trainer, *given: Any) -> Any:
+        spent.steps += trainer.lanes
+        return step(trainer, *given)
+
+    def trained(runs: Sequence[Run], arm: str) -> list[Result]:
+        before = spent.steps
+        results = train(context, list(runs), lanes=LANES)
+        spent.steps = before + steps_per_epoch * sum(max(result.epochs, 1) for result in results)
+        return results
+
+    with patch.object(Trainer, "step", counted):
+        _, best = run_steps(
+            Setup(context, trained, baseline, 0, lambda line: None), force=True, budget=Budget()
+        )
+    return None if best is None else best.rate, spent.steps
+
+
+def read_range_test(context: TaskContext, baseline: Baseline) -> dict[str, float]:
+    """What the three rules read off a range test of 100 steps, beside an untrained lane."""
+    setup = Setup(context, lambda runs, arm: [], baseline, 0, lambda line: None)
+    (untrained,) = map_lanes(context, [setup.short_run(0.0)], lambda lanes: train_steps(lanes, STEPS))
+    return suggestions(*range_test(setup, untrained.losses))
+
+
+def share(grid: Grid, rate: float, *, higher: bool) -> float:
+    """The mean score at the grid's rate nearest to `rate`, over that of the best; 0 where a run diverged with a loss."""
+    means = {one: fmean(seeds) for one, seeds in grid.items()}
+    score = means[min(means, key=lambda one: abs(log10(one / rate)))]
+    if higher:
+        return score / max(means.values())
+    return min(means.values()) / score if isfinite(score) else 0.0
 
 
 def lines_of(rows: Sequence[Row]) -> list[str]:
@@ -186,14 +171,18 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=TABLE)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    rows = read(args.results)
+    rows, grids = read(args.results), read_grids()
     for name, optimizer in PAIRS:
         if args.only not in f"{name}, {optimizer}":
             continue
         if not args.fresh and any((row.task, row.optimizer) == (name, optimizer) for row in rows):
             continue
         rows = [row for row in rows if (row.task, row.optimizer) != (name, optimizer)]
-        rows += compare(TASKS[name]().but(name=name), optimizer)
+        context, baseline = pair_of(name, optimizer)
+        if (name, optimizer) not in grids:
+            grids = read_grids() | {(name, optimizer): grid_of(context, baseline)}
+            write_grids(grids)
+        rows += compare(context, baseline, grids[name, optimizer])
         with args.results.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, [field.name for field in fields(Row)], lineterminator="\n")
             writer.writeheader()

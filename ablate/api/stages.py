@@ -81,7 +81,8 @@ def run_stages(
 ) -> Study:
     """Run `stages` of a study (by default all) and collect the results.
 
-    `budget`: of the whole study; the rank stage gets what the other stages leave. `lr_find_budget`: of the stage lr-find. `force`: go on where a step
+    `budget`: of the whole study; the rank stage gets what the other stages leave. `lr_find_budget`: of the stage
+    lr-find, by default a tenth of a `budget` that is a time. `force`: go on where a step
     of lr-find fails. `quiet`: no progress. Raises InputError before anything is written, AblateError for a failed stage.
     """
     bound_of(lr_find_budget)
@@ -104,11 +105,12 @@ def _run_stages(
     division = None
     if budget:
         from ablate.api.design import check_options
-        from ablate.study.budget import divided
+        from ablate.study.budget import divided, lr_find_budget_of
 
         check_options(opened.study.rank.design, budget, {})
         division = divided(budget, opened, options, chosen)
         share = division.rank
+        lr_find_budget = lr_find_budget or lr_find_budget_of(budget)
         opened = changed(opened, lambda study: replace(study, rank=replace(study.rank, budget=share)))
     context = check_ready(opened, options, chosen)
     with (

@@ -27,7 +27,7 @@ def lr_find(
     budget: Annotated[
         str,
         typer.Option(
-            help='Limit of the training of the grid: "10m", "90s" or "8runs" (default: about 15 runs).'
+            help='Limit of the training: "10m", "90s" or "8runs" (default: 14 runs, short ones included).'
         ),
     ] = "",
     *,

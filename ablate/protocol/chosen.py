@@ -12,8 +12,8 @@ from ablate.protocol.label_causes import (
     with_label_cause,
     worse_than_reference,
 )
-from ablate.protocol.plan import BEST, Plan
-from ablate.protocol.selection import best_cell, cliff, flat, ranked
+from ablate.protocol.plan import BEST, SEEDS, Plan
+from ablate.protocol.selection import best_cell, cliff, close, flat, ranked
 from ablate.protocol.standard_error import standard_error
 from ablate.protocol.steps import Finding, Setup, Step
 from ablate.records.recipe import conflict
@@ -28,10 +28,10 @@ STOPPING = "early_stopping"
 def choose_cell(setup: Setup, cells: Sequence[Cell], plan: Plan) -> tuple[Step, Cell | None]:
     """The step, and the chosen cell: the result of the protocol (None if it is not better than a guess)."""
     task = setup.context.task
-    repeated = repeat(setup, ranked(cells, task, BEST), plan)
+    repeated = repeat(setup, close(ranked(cells, task, BEST), task), plan, len(cells))
     best = best_cell(cells, task, among=repeated) or best_cell(cells, task)
     assert best is not None  # step 4 passed its cells on, so one completed
-    tried = decays(setup, best, plan)
+    tried = decays(setup, best, plan, len(cells) + sum(len(cell.repeats) for cell in repeated))
     chosen = with_decay(best, tried, task)
     figures = summarise([*repeated, *tried], chosen, task, plan.epochs)
     test = judged(setup, chosen, plan.epochs)
@@ -49,9 +49,11 @@ def choose_cell(setup: Setup, cells: Sequence[Cell], plan: Plan) -> tuple[Step, 
     return Step(5, figures, (*findings, *flat(repeated, task))), None if failed else chosen
 
 
-def repeat(setup: Setup, best: Sequence[Cell], plan: Plan) -> list[Cell]:
-    """The best cells with results of `plan.repeats` further runs, evenly divided among them."""
-    seeds = [setup.seed + 1 + i for i in range(plan.repeats // len(best))]
+def repeat(setup: Setup, best: Sequence[Cell], plan: Plan, trained: int) -> list[Cell]:
+    """The best cells with results of further seeds, as many as `plan` allows after `trained` runs, evenly divided among them."""
+    count = min(plan.repeats, plan.runs - trained)
+    best = best[:count] if 1 < count < len(best) else best
+    seeds = [setup.seed + 1 + i for i in range(min(count // len(best), SEEDS - 1))]
     if not seeds:
         return list(best)
     runs = [setup.run(cell.rate, None, seed, plan.epochs) for cell in best for seed in seeds]
@@ -59,9 +61,9 @@ def repeat(setup: Setup, best: Sequence[Cell], plan: Plan) -> list[Cell]:
     return [cell.with_repeats(results[i * len(seeds) : (i + 1) * len(seeds)]) for i, cell in enumerate(best)]
 
 
-def decays(setup: Setup, best: Cell, plan: Plan) -> list[Cell]:
-    """Other weight decays at the best rate, with the first seed."""
-    values = list(setup.baseline.other_decays())[: plan.decays]
+def decays(setup: Setup, best: Cell, plan: Plan, trained: int) -> list[Cell]:
+    """Other weight decays at the best rate, with the first seed, as many as `plan` allows after `trained` runs."""
+    values = list(setup.baseline.other_decays())[: max(plan.runs - trained, 0)]
     return train_cells(setup, [(best.rate, decay) for decay in values], [setup.seed], plan.epochs, DECAYS)
 
 

@@ -33,8 +33,8 @@ PRIOR_SHARE = 0.95
 """A loss above this fraction of the prior has hardly used the inputs."""
 MIN_STANDARD_ERRORS = 3.0
 """A drop counts if it exceeds this many standard errors of its mean."""
-TEST_STEPS, TEST_DECADES = 100, (5, 2)
-"""The range test: steps, and decades below and above the optimizer's default rate."""
+TEST_DECADES = (5, 2)
+"""The range test: decades below and above the optimizer's default rate."""
 UNLEARNED = ("labels-unrelated", "hardly-below-the-prior", "falls-slowly", "does-not-learn")
 """Findings after which it is tried whether the labels belong to their inputs."""
 MAX_DISAGREEMENT = 30.0
@@ -79,7 +79,7 @@ def loss_drop(setup: Setup, *, overfitted: bool, steps: int = STEPS) -> tuple[St
     drops = [drop_of(rate, one, untrained.losses) for rate, (one, _) in zip(tried, trained, strict=True)]
     falling = [drop for drop in drops if drop.falls]
     best = max(falling, key=lambda drop: drop.mean) if falling else None
-    rates, losses = range_test(setup)
+    rates, losses = range_test(setup, untrained.losses)
     suggested = suggestions(rates, losses)
     prior = Prior.of(context.task).loss
     figures: dict[str, Any] = {
@@ -90,6 +90,7 @@ def loss_drop(setup: Setup, *, overfitted: bool, steps: int = STEPS) -> tuple[St
         "rate": best.rate if best else None,
         "untrained": drops[0].untrained,
         "prior": prior,
+        "training_steps": lane_steps(steps),
     }
     if context.task.criterion == "adversarial":
         return Step(3, figures, (of_a_game(drops),)), drops
@@ -127,20 +128,24 @@ def traced(trainer: Trainer, steps: int) -> list[tuple[LossTrace, Snapshot]]:
     return list(zip(train_steps(trainer, steps), snapshots(trainer), strict=True))
 
 
-def range_test(setup: Setup) -> tuple[Array, Array]:
-    """Rates and losses of the usable part of the test.
+def lane_steps(steps: int = STEPS) -> int:
+    """Training steps of step 3 over all lanes, of which each has `steps`: a rate a decade, an untrained one, and the range test."""
+    return steps * (sum(DECADES) + 3)
+
+
+def range_test(setup: Setup, untrained: Array) -> tuple[Array, Array]:
+    """Rates and losses of the usable part of the test, which has as many steps as `untrained` `[S]`.
 
     Each loss is relative to that of the untrained model on the same batch: while the rate is too
     low to matter, the difference between batches exceeds the effect of training.
     """
     ends = setup.baseline.decades(*TEST_DECADES)
-    rates = exponential(ends[0], ends[-1], TEST_STEPS)
-    runs = [setup.short_run(rate) for rate in (1.0, 0.0)]
+    rates = exponential(ends[0], ends[-1], len(untrained))
     multiplied = torch.tensor(rates, dtype=torch.float32, device=setup.context.device)
-    trained, untrained = map_lanes(
-        setup.context, runs, lambda lanes: train_steps(lanes, TEST_STEPS, multiplied)
+    (trained,) = map_lanes(
+        setup.context, [setup.short_run(1.0)], lambda lanes: train_steps(lanes, len(untrained), multiplied)
     )
-    losses = trained.losses / untrained.losses * untrained.losses.mean()
+    losses = trained.losses / untrained * untrained.mean()
     end = usable(losses)
     return rates[:end], losses[:end]
 

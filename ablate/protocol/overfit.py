@@ -55,6 +55,7 @@ def overfit_sample(setup: Setup, steps: int = STEPS) -> Step:
         "steps": best.trace.finite_steps,
         "score": {f"{one.rate:g}": one.score for one in sorted(fits, key=lambda one: one.rate)},
         "prior": prior,
+        "training_steps": sum(len(one.losses) for one in fits),
     }
     if not reaches(fits, goal):
         cause = prevented(sample, goal, len(best.losses)) or likely_cause(
@@ -63,6 +64,7 @@ def overfit_sample(setup: Setup, steps: int = STEPS) -> Step:
         return Step(2, figures, (cause,))
     (no_input,) = fit(setup.on(zero_inputs(context)), [best.rate], goal, steps=best.trace.finite_steps)
     figures["loss_without_inputs"] = no_input.loss
+    figures["training_steps"] += len(no_input.losses)
     return Step(2, figures, (*leak(no_input.loss, prior), *without_gradient(best)))
 
 

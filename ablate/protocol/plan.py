@@ -7,33 +7,39 @@ from dataclasses import dataclass, replace
 from ablate.protocol.baseline import RATES
 
 SEEDS, BEST = 3, 3
-"""The `BEST` rates of the grid are trained with `SEEDS` seeds."""
-SHORT_STEPS = 1500
-"""Steps of the short runs of steps 2 and 3 where nothing is wrong: 1,000 of step 3 at most (8 lanes of 100, two of the range
-test), and some 500 of step 2 (5 lanes that reach the goal within 100)."""
-SHORT_SHARE, FEWEST_STEPS = 0.25, 40
-"""Share of a budget in seconds that steps 2 and 3 may take, and the length of a short run that shows something."""
+"""The `BEST` rates of the grid are trained with `SEEDS` seeds, if they are close."""
+ALLOWANCE = 1.3 * RATES
+"""Runs of full length that the whole protocol may cost, short runs included, unless a budget is given: 1.3 times one seed of
+the plain grid."""
+SHORT_STEPS = 1400
+"""Steps of the short runs of steps 2 and 3 where nothing is wrong: 900 of step 3 at most (9 lanes of 100), and some 500 of
+step 2 (5 lanes that reach the goal within 100)."""
+SHORT_SHARE, FEWEST_STEPS, SHORTER = 0.25, 40, 8
+"""Share of a budget in seconds that steps 2 and 3 may take, the length of a short run that shows something, and the fraction
+of a run that is long enough for one."""
+FEWEST_RATES = 3
+"""Rates that are tried for an epoch, however small the budget."""
 FEWEST_EPOCHS = 0.25
 """A budget shortens runs to this fraction of the task's epochs at most; below it the budget is reported as too small."""
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """The most that steps 4 and 5 may train: `runs` of full length, or `seconds`; None: no bound."""
+    """The most that lr-find may train: `runs` of full length in steps 4 and 5, or `seconds` in all; None: the allowance."""
 
     runs: float | None = None
     seconds: float | None = None
 
     def in_runs(self, run_seconds: float) -> float | None:
-        """The bound in runs of full length, of which each takes `run_seconds`."""
+        """The bound on steps 4 and 5 in runs of full length, of which each takes `run_seconds`."""
         if self.runs is not None or self.seconds is None:
             return self.runs
-        return self.seconds / run_seconds if run_seconds > 0 else None
+        return (1 - SHORT_SHARE) * self.seconds / run_seconds if run_seconds > 0 else None
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`rates` runs of the grid, `repeats` of its best rates, `decays` at the winner; `epochs` each."""
+    """At most `rates` runs of the grid, `repeats` of its best rates and `decays` at the winner; `epochs` each."""
 
     rates: int
     repeats: int
@@ -51,19 +57,30 @@ class Plan:
         )
 
 
-def plan(rates: int, decays: int, epochs: int, most: float | None) -> Plan:
-    """The plan within `most` runs of full length: without decays, then with fewer repeats, then with shorter runs."""
-    repeats = (SEEDS - 1) * min(BEST, rates)
-    full = Plan(rates, repeats, decays, epochs)
-    if most is None or full.runs <= most:
-        return full
-    for smaller in (replace(full, decays=0), replace(full, decays=0, repeats=repeats // 2)):
-        if smaller.runs <= most:
-            return smaller
-    least = replace(full, decays=0, repeats=0)
-    if least.runs <= most:
-        return least
-    return replace(least, epochs=max(1, int(epochs * most / least.runs)))
+def plan(rates: int, decays: int, epochs: int, most: float) -> Plan:
+    """The plan within `most` runs of full length: with fewer decays, then with fewer repeats, then with shorter runs, then, if not even
+    one epoch at each rate fits, with fewer rates."""
+    left = int(most) - rates
+    if left < 0:
+        length = int(epochs * most / rates)
+        if length >= 1:
+            return Plan(rates, 0, 0, length)
+        return Plan(min(rates, max(FEWEST_RATES, int(epochs * most))), 0, 0, 1)
+    repeats = min((SEEDS - 1) * min(BEST, rates), left)
+    return Plan(rates, repeats, min(decays, left - repeats), epochs)
+
+
+def most_runs(budget: Budget, spent: float, rates: int, run_seconds: float = 0.0) -> float:
+    """The bound on steps 4 and 5 in runs of full length: what is left of the allowance, or less if the budget is a shorter time, or
+    the runs of the budget. Without a budget each of the `rates` gets its run, even where a run is hardly longer than a short one.
+
+    `spent`: cost of the short runs, in runs of full length. `run_seconds`: of a run of full length, which a budget in seconds needs.
+    """
+    bound = budget.in_runs(run_seconds)
+    left = max(ALLOWANCE - spent, rates)
+    if bound is None:
+        return left
+    return bound if budget.runs is not None else min(bound, left)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +95,17 @@ class Expected:
         return self.plan.runs * self.plan.epochs / epochs + self.steps / run_steps
 
 
-def expected(decays: int, epochs: int, budget: Budget | None = None, run_seconds: float = 0.0) -> Expected:
+def expected(
+    decays: int, epochs: int, run_steps: int, budget: Budget | None = None, run_seconds: float = 0.0
+) -> Expected:
     """Before anything is trained: the whole grid, its repeats and `decays` weight decays, within `budget`.
 
-    `run_seconds`: of a run of full length, which a budget in seconds needs.
+    `run_steps`, `run_seconds`: of a run of full length; a budget in seconds needs the latter.
     """
-    most = (budget or Budget()).in_runs(run_seconds)
-    return Expected(plan(RATES, decays, epochs, most), SHORT_STEPS)
+    lengths = short_runs(budget or Budget(), run_seconds / run_steps, run_steps)
+    steps = SHORT_STEPS * lengths.drop // ShortRuns().drop
+    most = most_runs(budget or Budget(), steps / run_steps, RATES, run_seconds)
+    return Expected(plan(RATES, decays, epochs, most), steps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +117,12 @@ class ShortRuns:
 
 
 def short_runs(budget: Budget, step_seconds: float, run_steps: int) -> ShortRuns:
-    """Step 3 has a quarter of a whole run's `run_steps`, 100 at most; of a budget in seconds steps 2 and 3 get at most a quarter.
+    """Step 3 has an eighth of a whole run's `run_steps`, 100 at most; of a budget in seconds steps 2 and 3 get at most a quarter.
 
     `step_seconds`: of one step of one run.
     """
     usual = ShortRuns()
-    usual = replace(usual, drop=min(usual.drop, max(FEWEST_STEPS, run_steps // 4)))
+    usual = replace(usual, drop=min(usual.drop, max(FEWEST_STEPS, run_steps // SHORTER)))
     if budget.seconds is None or step_seconds <= 0:
         return usual
     share = min(1.0, SHORT_SHARE * budget.seconds / (SHORT_STEPS * step_seconds))

@@ -18,6 +18,8 @@ from ablate.protocol.steps import Finding, Setup, Step
 ARM = "rates"
 HOPELESS = 0.5
 """A rate is too low if a higher one that goes as far in fewer steps gains less than this fraction of the best drop."""
+BEYOND = 2
+"""Half-decades by which the grid is extended."""
 NEIGHBOURS = 2
 """Half-decades on either side of step 3's rate that are always tried."""
 
@@ -52,21 +54,36 @@ def rates_that_last(rates: Sequence[float], drops: Sequence[Drop]) -> list[float
     return [rate for rate in rates if rate < diverged] or list(rates)
 
 
-def rate_grid(setup: Setup, rates: Sequence[float], epochs: int) -> tuple[Step, list[Cell]]:
-    """The step, and its cells; empty if no run completed or none is better than a guess at any epoch."""
+def nearest(rates: Sequence[float], drops: Sequence[Drop], count: int) -> list[float]:
+    """The `count` of `rates` that are nearest to the rate whose loss dropped most in step 3, in their order."""
+    falling = [drop for drop in drops if drop.falls]
+    center = max(falling, key=lambda drop: drop.mean).rate if falling else sorted(rates)[len(rates) // 2]
+    kept = sorted(rates, key=lambda rate: abs(log10(rate / center)))[:count]
+    return [rate for rate in rates if rate in kept]
+
+
+def rate_grid(
+    setup: Setup, rates: Sequence[float], epochs: int, extra: int = BEYOND
+) -> tuple[Step, list[Cell]]:
+    """The step, and its cells; empty if no run completed or none is better than a guess at any epoch.
+
+    `extra`: runs that may be added where the best rate is the outermost; where none completed, `BEYOND` are.
+    """
     task = setup.context.task
     cells = train_cells(setup, [(rate, None) for rate in rates], [setup.seed], epochs, ARM)
     best, findings = best_cell(cells, task), []
     side = -1 if best is None else edge(cells, task)
-    if side:
+    added = BEYOND if best is None else min(extra, BEYOND)
+    if side and added:
         outer = min(rates) if side < 0 else max(rates)
-        beyond = [round_rate(10 ** (log10(outer) + side * i / PER_DECADE)) for i in (1, 2)]
+        beyond = [round_rate(10 ** (log10(outer) + side * i / PER_DECADE)) for i in range(1, added + 1)]
         why = "no run completed" if best is None else f"the best rate, {outer:g}, was the outermost"
         cells += train_cells(
             setup, [(rate, None) for rate in beyond], [setup.seed], epochs, f"{ARM}, extended"
         )
         best = best_cell(cells, task)
-        message = f"{why}: {min(beyond):g} and {max(beyond):g} were added"
+        names = " and ".join(f"{rate:g}" for rate in sorted(beyond))
+        message = f"{why}: added {names}"
         findings.append(Finding("widened", "note", message, "rates"))
     figures = summarise(cells, best, task, epochs)
     if best is None:
@@ -76,7 +93,7 @@ def rate_grid(setup: Setup, rates: Sequence[float], epochs: int) -> tuple[Step, 
     if side and best.rate in (min(c.rate for c in cells), max(c.rate for c in cells)) and edge(cells, task):
         findings.append(
             Finding(
-                "edge", "warn", f"the best rate, {best.rate:g}, is still the outermost after extending the grid",
+                "edge", "warn", f"the best rate, {best.rate:g}, is the outermost{' after extending the grid' if added else ''}",
                 f"rate {best.rate:g}", "runs are short, or the scale of inputs, targets or outputs is unusual",
             )
         )  # fmt: skip

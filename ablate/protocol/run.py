@@ -15,10 +15,10 @@ from ablate.protocol.chosen import choose_cell
 from ablate.protocol.curve_check import check_curves
 from ablate.protocol.data_check import check_data
 from ablate.protocol.initial_loss import initial_loss
-from ablate.protocol.loss_drop import DECADES, STEPS, TEST_STEPS, Drop, loss_drop
+from ablate.protocol.loss_drop import Drop, lane_steps, loss_drop
 from ablate.protocol.overfit import overfit_sample
-from ablate.protocol.plan import Budget, Plan, expected, plan, short_runs, too_short
-from ablate.protocol.rate_grid import rate_grid, rates_that_last, rates_worth_trying
+from ablate.protocol.plan import Budget, Plan, expected, most_runs, plan, short_runs, too_short
+from ablate.protocol.rate_grid import nearest, rate_grid, rates_that_last, rates_worth_trying
 from ablate.protocol.steps import NAMES, Finding, Level, Setup, Step, Train, skipped
 
 TELL_WHY = frozenset({
@@ -29,6 +29,8 @@ TELL_WHY = frozenset({
 """Causes of step 1 that explain a sample which is not overfitted."""
 GUESSES = frozenset({"model-too-small", "ignores-inputs", "no-gradient"})
 """Causes of step 2 that are supposed only where none is known."""
+LONG = 60
+"""Seconds of computing above which the announcement mentions the budget."""
 TIMED = 3
 """Steps that are timed for the announcement, after one that is not."""
 
@@ -94,8 +96,9 @@ def run_steps(
     lane_step = (time.perf_counter() - started) / lane_steps(lengths.drop)
     if not done(step):
         return stop(), None
-    planned, rates, short = planned_runs(setup, drops, budget, lane_step)
-    step, cells = rate_grid(setup, rates, planned.epochs)
+    spent = sum(one.figures["training_steps"] for one in steps[2:]) / run_steps
+    planned, rates, short = planned_runs(setup, drops, budget, spent, lane_step, run_steps)
+    step, cells = rate_grid(setup, rates, planned.epochs, planned.runs - len(rates))
     if not done(_with(step, short)) or not cells:
         return stop(), None
     step, best = choose_cell(setup, cells, planned)
@@ -125,11 +128,6 @@ def explained(step: Step, first: Step) -> Step:
     return replace(step, findings=findings)
 
 
-def lane_steps(steps: int = STEPS) -> int:
-    """Training steps of step 3, over all lanes, of which each rate has `steps`."""
-    return steps * (sum(DECADES) + 2) + TEST_STEPS * 2
-
-
 def announced(setup: Setup, budget: Budget) -> tuple[float, int]:
     """Say what will be trained at most and how long that takes. Returns the seconds of one step of one run, as timed here, and a
     whole run's steps."""
@@ -141,33 +139,36 @@ def announced(setup: Setup, budget: Budget) -> tuple[float, int]:
         trainer.step()
     step_seconds = (time.perf_counter() - started) / TIMED
     run_steps = task.epochs * trainer.order.steps_per_epoch
-    whole = expected(len(setup.baseline.other_decays()), task.epochs, budget, step_seconds * run_steps)
+    whole = expected(
+        len(setup.baseline.other_decays()), task.epochs, run_steps, budget, step_seconds * run_steps
+    )
     seconds = step_seconds * run_steps * whole.runs(task.epochs, run_steps)
+    hint = "; --budget 1m bounds it" if seconds > LONG and budget == Budget() else ""
     setup.say(
-        f"lr-find will train at most {whole.plan}, and short runs: about {seconds:.0f} s of computing, one run after the other"
+        f"lr-find will train at most {whole.plan}, and short runs: about {seconds:.0f} s of computing, one run after the other{hint}"
     )
     return step_seconds, run_steps
 
 
 def planned_runs(
-    setup: Setup, drops: Sequence[Drop], budget: Budget, lane_step: float
+    setup: Setup, drops: Sequence[Drop], budget: Budget, spent: float, lane_step: float, run_steps: int
 ) -> tuple[Plan, list[float], list[Finding]]:
     """The plan of steps 4 and 5, the rates of its grid, and a finding if the budget shortens the runs. Says the plan.
 
-    `lane_step`: seconds of one training step of one run, as step 3 took them.
+    `spent`: cost of the short runs, in runs of full length, which have `run_steps` steps. `lane_step`: seconds of one training
+    step of one run, as step 3 took them.
     """
     task = setup.context.task
-    steps = task.epochs * -(-len(task.train) // task.batch_size)
     rates = (
         rates_that_last(setup.baseline.rates(), drops)
         if task.criterion == "adversarial"
-        else rates_worth_trying(setup.baseline.rates(), drops, steps)
+        else rates_worth_trying(setup.baseline.rates(), drops, run_steps)
     )
-    planned = plan(
-        len(rates), len(setup.baseline.other_decays()), task.epochs, budget.in_runs(lane_step * steps)
-    )
-    seconds = lane_step * steps * planned.runs * planned.epochs / task.epochs
-    setup.say(f"lr-find will train {planned}, about {seconds:.0f} s of computing")
+    most = most_runs(budget, spent, len(rates), lane_step * run_steps)
+    planned = plan(len(rates), len(setup.baseline.other_decays()), task.epochs, most)
+    rates = nearest(rates, drops, planned.rates)
+    seconds = lane_step * run_steps * planned.runs * planned.epochs / task.epochs
+    setup.say(f"lr-find will train at most {planned}, about {seconds:.0f} s of computing")
     if planned.epochs == task.epochs:
         return planned, rates, []
     level: Level = "warn" if too_short(planned, task.epochs) else "note"

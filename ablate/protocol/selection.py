@@ -17,6 +17,8 @@ EQUAL = 0.5
 error of a difference is smaller than that of either value."""
 FEW_STEPS = 100
 """Steps of a run below which a network that learns nothing may simply need more of them."""
+CLOSE = 1.5
+"""Cells within this many standard errors of the best are tried with more seeds."""
 FEWEST = 4
 """Rates that must have been tried to call the range of usable ones narrow."""
 
@@ -54,6 +56,13 @@ def ranked(cells: Sequence[Cell], task: Task, count: int) -> list[Cell]:
         _finite(cells, task), key=lambda cell: (-_sign(task) * cell.value(task.metric), cell.value(LOSS))
     )
     return order[:count]
+
+
+def close(best: Sequence[Cell], task: Task) -> list[Cell]:
+    """Those of `best`, the best cell first, that one seed does not separate from it; all if the metric's error is unknown."""
+    error = standard_error(task, best[0].value(task.metric), best[0].result)
+    least = _sign(task) * best[0].value(task.metric) - CLOSE * error
+    return [cell for cell in best if not error or _sign(task) * cell.value(task.metric) >= least]
 
 
 def broken(cell: Cell, task: Task) -> bool:

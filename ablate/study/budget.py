@@ -22,6 +22,8 @@ SET_ASIDE = {
     "report": ("costs and report",),
 }
 """Stage -> its parts in a plan's estimate."""
+RATE_SHARE = 0.1
+"""Share of a study's time that lr-find may take."""
 LATER = ("confirm", "report")
 """Stages after the ranking."""
 
@@ -38,6 +40,12 @@ class Division:
 
     def to_json(self) -> dict[str, str | float]:
         return {"asked": self.asked, "rank": self.rank, "later": self.later}
+
+
+def lr_find_budget_of(asked: str) -> str:
+    """The budget of the stage lr-find in a study with the budget `asked`: a tenth of a time; "" (its usual allowance) for runs."""
+    seconds = seconds_in(asked)
+    return "" if seconds is None else f"{RATE_SHARE * seconds:.2f}s"
 
 
 def seconds_left(division: Mapping[str, Any], timings: Mapping[str, float]) -> float | None:
@@ -78,6 +86,8 @@ def divided(asked: str, opened: Opened, options: Options, stages: Sequence[str])
     if seconds is None:
         rank, words = asked, f"budget: {asked} for the rank stage"
     else:
+        if "lr-find" in aside:
+            aside["lr-find"] = min(aside["lr-find"], RATE_SHARE * seconds)
         rest = seconds - sum(aside.values())
         words = ", ".join(f"{stage} about {value:.0f} s" for stage, value in aside.items())
         if rest < LEAST * seconds:

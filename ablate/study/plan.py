@@ -48,8 +48,8 @@ def plan(opened: Opened, options: Options) -> dict[str, Any]:
     seconds = seconds_per_run(context, recipes, lanes, epochs)
     ranking = rank_plan(opened, options, catalogue, baseline, list(space.settings), seconds, workers)
     confirm_runs = study.confirm.seeds * 4
-    rate_search = expected(len(Baseline(baseline, catalogue).other_decays()), epochs)
     run_steps = epochs * -(-len(context.task.train) // context.task.batch_size)
+    rate_search = expected(len(Baseline(baseline, catalogue).other_decays()), epochs, run_steps)
     short = rate_search.steps / run_steps * seconds
     estimate = {
         "lr-find": short + rate_search.plan.runs * seconds / workers,

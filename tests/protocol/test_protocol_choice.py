@@ -14,7 +14,7 @@ from ablate.protocol.chosen import choose_cell, metric_at_chance, with_decay
 from ablate.protocol.guess import against_guess, guess_losses, one_sided
 from ablate.protocol.loss_drop import drop_of
 from ablate.protocol.plan import Plan
-from ablate.protocol.rate_grid import rate_grid, rates_worth_trying
+from ablate.protocol.rate_grid import nearest, rate_grid, rates_worth_trying
 from ablate.protocol.short_runs import LossTrace
 from ablate.protocol.standard_error import standard_error
 from ablate.records.run import Outcome, Result
@@ -188,9 +188,23 @@ def test_the_best_rates_get_more_seeds_and_the_winner_decays():
     assert (best.rate, best.decay, len(best.results)) == (0.1, 0.0, 3)
     assert seen == ["rates", "seeds", "decays"]
     rows = step.figures["cells"]
-    assert sorted(row["seeds"] for row in rows) == [1, 1, 3, 3, 3]
+    assert sorted(row["seeds"] for row in rows) == [1, 1, 3]  # half a decade away it is clearly worse
     assert {row["weight_decay"] for row in rows} == {0.0, 1e-4, 1e-3}
     assert step.figures["against_guess"]["p"] < 1e-3
+
+
+def test_only_close_rates_get_more_seeds_and_the_rest_goes_to_decays():
+    error = standard_error(TASK, 0.9)
+    first, near, far = (cell(rate, 0.9 - below * error) for rate, below in ((0.1, 0), (0.2, 1.0), (0.3, 3.0)))
+    assert selection.close([first, near, far], TASK) == [first, near]
+    seen: list[str] = []
+    setup = replace(ground_of(TASK), train=simulated(0.1, seen))
+    step, _ = choose_cell(setup, [first, near, far], Plan(3, 4, 1, 3))
+    assert sorted(row["seeds"] for row in step.figures["cells"]) == [1, 3, 3]
+    step, _ = choose_cell(setup, [first, far], Plan(2, 4, 0, 3))
+    assert sorted(row["seeds"] for row in step.figures["cells"]) == [1, 1, 3]  # two repeats and both decays
+    step, _ = choose_cell(setup, [first, near, far], Plan(2, 2, 0, 3))  # the grid was widened by one
+    assert [row["seeds"] for row in step.figures["cells"]] == [1, 1, 1]  # one decay, as one run is left
 
 
 def test_no_rate_is_given_whose_loss_exceeds_the_guess():
@@ -230,6 +244,9 @@ def test_rates_that_step_3_rules_out_are_not_trained():
     assert rates_worth_trying(rates, seen, 1000) == [3.2e-3, *kept]  # ten times the steps go ten times as far
     assert rates_worth_trying(rates, drops({0.1: 0.0, 1.0: None}), 100) == [r for r in rates if r < 1]
     assert rates_worth_trying(rates, drops({1e-5: None}), 100) == rates
+    assert nearest(kept, seen, 3) == [0.032, 0.1, 0.32]
+    assert nearest(kept, seen, 9) == kept
+    assert nearest(rates, drops({1e-5: None}), 1) == [rates[5]]
 
 
 def rare(metric: str, count: int = 4000):

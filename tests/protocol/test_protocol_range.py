@@ -6,7 +6,7 @@ from protocol_cases import ground_of, regression, task_of
 
 from ablate.protocol.loss_drop import MAX_DISAGREEMENT, drop_of, judge, range_test
 from ablate.protocol.range_test import disagreement, exponential, suggestions, usable
-from ablate.protocol.short_runs import LossTrace
+from ablate.protocol.short_runs import LossTrace, map_lanes, train_steps
 
 RATES = exponential(1e-6, 10.0, 150)
 
@@ -68,9 +68,15 @@ def test_noise_moves_the_suggestions_little():
         assert 2e-3 < rate < 1e-1
 
 
+def ranged(task):
+    setup = ground_of(task)
+    (untrained,) = map_lanes(setup.context, [setup.short_run(0.0)], lambda lanes: train_steps(lanes, 100))
+    return range_test(setup, untrained.losses)
+
+
 def test_losses_are_relative_to_the_untrained_model_on_the_same_batch():
     """Diabetes in batches of 64 scatters by a fifth; while the rate is too low to matter the curve is flat."""
-    rates, losses = range_test(ground_of(regression()))
+    rates, losses = ranged(regression())
     low = losses[rates < 1e-5]
     assert low.std() / low.mean() < 0.01
     assert losses.min() < 0.8 * low.mean()
@@ -124,7 +130,7 @@ def test_a_rate_at_the_end_of_the_decades_is_told():
 
 
 def test_suggestions_of_a_real_model_lie_among_sound_rates():
-    rates, losses = range_test(ground_of(task_of()))
+    rates, losses = ranged(task_of())
     found = suggestions(rates, losses)
     assert set(found) == {"steepest", "valley", "minimum / 10"}
     assert all(1e-3 < rate < 0.5 for rate in found.values())

@@ -24,7 +24,7 @@ from ablate.lanes.trainer import Trainer
 from ablate.protocol import loss_drop, overfit
 from ablate.protocol.fit import fit
 from ablate.protocol.guess import guess_losses
-from ablate.protocol.plan import Budget, plan
+from ablate.protocol.plan import Budget, most_runs, plan
 from ablate.protocol.prior import Prior
 from ablate.protocol.run import lr_find
 from ablate.protocol.short_runs import map_lanes, train_steps
@@ -44,9 +44,13 @@ def protocol(task, *, seed=0, force=False, arms=None, said=None, baseline=None, 
     )  # fmt: skip
 
 
+WHOLE = Budget(runs=19)
+"""Runs of 90 steps are hardly longer than the short ones, so that the allowance would leave no repeats."""
+
+
 @pytest.fixture(scope="module")
 def document():
-    return protocol(task_of())
+    return protocol(task_of(), budget=WHOLE)
 
 
 def test_the_document_is_plain_json_of_the_agreed_shape(document):
@@ -89,7 +93,7 @@ def test_the_rate_is_a_cell_of_the_grid_and_a_good_one(document):
 
 
 def test_twice_the_same(document):
-    assert protocol(task_of()) == document
+    assert protocol(task_of(), budget=WHOLE) == document
     assert protocol(task_of(), seed=1) != document
 
 
@@ -117,7 +121,7 @@ def test_series_stay_short(document):
 def test_regression_and_tables_end_with_a_rate():
     for task in (regression(), load("wine").but(epochs=10)):
         arms: list[str] = []
-        found = protocol(task, arms=arms)
+        found = protocol(task, arms=arms, budget=WHOLE)
         assert found["complete"]
         assert found["learning_rate"] > 0
         assert arms[0] == "rates"
@@ -182,7 +186,6 @@ class Dropping(nn.Module):
 
 def test_a_model_that_trains_alone_passes_too(monkeypatch):
     monkeypatch.setattr(loss_drop, "STEPS", 40)
-    monkeypatch.setattr(loss_drop, "TEST_STEPS", 40)
     monkeypatch.setattr(overfit, "fit", lambda *given, steps=100, **named: fit(*given, steps=steps, **named))
     task = task_of(Dropping, *(part[:200] for part in digits()), epochs=1)
     assert context_of(task).solo
@@ -256,16 +259,25 @@ def test_the_grid_is_five_decades_of_half_decades_around_the_default():
 @pytest.mark.parametrize(
     ("most", "expected"),
     [
-        (None, (9, 6, 2, 20)), (17, (9, 6, 2, 20)), (16, (9, 6, 0, 20)), (12, (9, 3, 0, 20)), (9, (9, 0, 0, 20)),
-        (4.5, (9, 0, 0, 10)), (0.01, (9, 0, 0, 1)),
+        (30, (9, 6, 2, 20)), (17, (9, 6, 2, 20)), (16.5, (9, 6, 1, 20)), (12, (9, 3, 0, 20)), (9, (9, 0, 0, 20)),
+        (4.5, (9, 0, 0, 10)), (0.25, (5, 0, 0, 1)), (0.01, (3, 0, 0, 1)),
     ],
 )  # fmt: skip
 def test_a_budget_leaves_out_decays_then_repeats_then_shortens_runs(most, expected):
     found = plan(9, 2, 20, most)
     assert (found.rates, found.repeats, found.decays, found.epochs) == expected
-    assert most is None or most < 1 or found.runs * found.epochs <= most * 20
-    assert Budget(seconds=30).in_runs(2.0) == 15
+    assert most < 1 or found.runs * found.epochs <= most * 20
+    assert Budget(seconds=40).in_runs(2.0) == 15  # a quarter is for steps 2 and 3
     assert Budget(runs=4, seconds=30).in_runs(2.0) == 4
+
+
+def test_without_a_budget_all_of_it_costs_1_3_times_one_seed_of_the_plain_grid():
+    usual = most_runs(Budget(), 2.0, 9)
+    assert usual == pytest.approx(1.3 * 11 - 2)
+    assert most_runs(Budget(), 20.0, 9) == 9
+    assert most_runs(Budget(seconds=8), 2.0, 9, 1.0) == 6
+    assert most_runs(Budget(seconds=8000), 2.0, 9, 1.0) == usual
+    assert most_runs(Budget(runs=40), 2.0, 9) == 40
 
 
 def test_a_budget_is_kept_and_told():

@@ -30,8 +30,8 @@ from ablate.protocol.baseline import half_decades, round_rate
 from ablate.protocol.chosen import verdict
 from ablate.protocol.guess import PairedTest, one_sided
 from ablate.protocol.label_causes import with_label_cause
-from ablate.protocol.plan import BEST, Budget, plan
-from ablate.protocol.rate_grid import rates_worth_trying
+from ablate.protocol.plan import BEST, Budget, most_runs, plan
+from ablate.protocol.rate_grid import BEYOND, nearest, rates_worth_trying
 from ablate.protocol.steps import Finding, Step
 from ablate.records.errors import InputError
 
@@ -116,18 +116,22 @@ def _steps(
     if "fail" in (second.verdict, third.verdict):
         return
     tried = rates_worth_trying(half_decades(center), drops, length) if rates is None else list(rates)
-    planned = plan(len(tried), 0, epochs, Budget(seconds=budget).in_runs(seconds * length))
+    done += sum(map(len, second.figures["curves"].values()))
+    most = most_runs(Budget(seconds=budget), done / length, len(tried), seconds * length)
+    planned = plan(len(tried), 0, epochs, most)
+    if rates is None:
+        tried = nearest(tried, drops, planned.rates)
     say(
-        f"lr_find will train {planned}, about {seconds * length * planned.runs * planned.epochs / epochs:.0f} s"
+        f"lr_find will train at most {planned}, about {seconds * length * planned.runs * planned.epochs / epochs:.0f} s"
     )
     runs = [loop.run(rate, seed, planned.epochs) for rate in tried]
-    if rates is None:
+    if rates is None and planned.runs - len(runs) >= BEYOND:
         runs += _beyond(loop, runs, seed, planned.epochs)
     yield step_of(4, {"losses": {f"{run.rate:g}": run.final for run in runs}}, _none_finished(runs))
     ranked = sorted((run for run in runs if isfinite(run.final)), key=lambda run: run.final)[:BEST]
     if not ranked:
         return
-    repeats = planned.repeats // len(ranked) if len(ranked) else 0
+    repeats = min(planned.repeats, max(planned.runs - len(runs), 0)) // len(ranked)
     means = {}
     for run in ranked:
         more = [loop.run(run.rate, seed + 1 + i, planned.epochs).final for i in range(repeats)]
@@ -156,7 +160,7 @@ def _beyond(loop: Loop, runs: Sequence[PlainRun], seed: int, epochs: int) -> lis
     if best not in (lowest, highest):
         return []
     side = -0.5 if best == lowest else 0.5
-    return [loop.run(round_rate(best * 10 ** (side * i)), seed, epochs) for i in (1, 2)]
+    return [loop.run(round_rate(best * 10 ** (side * i)), seed, epochs) for i in range(1, BEYOND + 1)]
 
 
 def _none_finished(runs: Sequence[PlainRun]) -> Finding | None:
