@@ -30,7 +30,7 @@ from ablate.protocol.baseline import half_decades, round_rate
 from ablate.protocol.chosen import verdict
 from ablate.protocol.guess import PairedTest, one_sided
 from ablate.protocol.label_causes import with_label_cause
-from ablate.protocol.plan import BEST, Budget, most_runs, plan
+from ablate.protocol.plan import BEST, SEEDS, Budget, plan
 from ablate.protocol.rate_grid import BEYOND, nearest, rates_worth_trying
 from ablate.protocol.steps import Finding, Step
 from ablate.records.errors import InputError
@@ -116,8 +116,8 @@ def _steps(
     if "fail" in (second.verdict, third.verdict):
         return
     tried = rates_worth_trying(half_decades(center), drops, length) if rates is None else list(rates)
-    done += sum(map(len, second.figures["curves"].values()))
-    most = most_runs(Budget(seconds=budget), done / length, len(tried), seconds * length)
+    bound = Budget(seconds=budget).in_runs(seconds * length)
+    most = len(tried) + (SEEDS - 1) * BEST if bound is None else bound
     planned = plan(len(tried), 0, epochs, most)
     if rates is None:
         tried = nearest(tried, drops, planned.rates)
