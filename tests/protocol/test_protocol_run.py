@@ -125,7 +125,8 @@ def test_regression_and_tables_end_with_a_rate():
         assert found["complete"]
         assert found["learning_rate"] > 0
         assert arms[0] == "rates"
-        assert set(arms) - {"rates, extended"} == {"rates", "seeds", "decays"}
+        assert {"rates", "seeds"} <= set(arms) <= {"rates", "rates, extended", "seeds", "decays"}
+        assert "decays" in arms or "rates, extended" in arms, "decays get the runs that are left"
 
 
 def broken_head(module: nn.Sequential) -> None:
