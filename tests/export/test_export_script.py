@@ -23,7 +23,7 @@ from ablate.tasks.task import Task
 from ablate.testing import combinable
 from ablate.trick_suite import suite
 
-SEED = 20
+SEED = 21
 
 
 TEN = 10
