@@ -8,7 +8,7 @@ classes equally the expected accuracy is compared as well, averaged over classes
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import erfc, inf, sqrt
+from math import erfc, inf, isfinite, sqrt
 from typing import Any
 
 import numpy as np
@@ -82,7 +82,8 @@ def against_guess(task: Task, result: Result) -> PairedTest:
     """
     if not is_plain(task):
         loss, reference = result.metrics.get("validation/loss", float("nan")), guess_loss(task)
-        below = loss < reference - MARGIN * abs(reference)
+        margin = MARGIN * abs(reference) if isfinite(reference) else 0.0
+        below = loss < reference - margin
         return PairedTest(loss, reference, 0.0 if below else 1.0, len(task.validation))
     guess = guess_losses(task)
     scores = np.asarray(result.scores.get("validation", ()), dtype=float)
