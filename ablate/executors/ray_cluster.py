@@ -138,6 +138,7 @@ class Relay:
         return self._saved.get(key)
 
     def forget(self, key: str) -> None:
+        """Drop the state saved under `key`, if there is one."""
         self._saved.pop(key, None)
 
 
