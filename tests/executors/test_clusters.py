@@ -135,7 +135,10 @@ def test_ctrl_c_ends_remote_work(tmp_path, name):
     time.sleep(10)
     driver.send_signal(signal.SIGINT)
     driver.communicate(timeout=STOP_SECONDS)
-    assert not [p for p in Path("/proc").glob("[0-9]*") if _session(p) == driver.pid]
+    end = time.monotonic() + STOP_SECONDS
+    while left := [p for p in Path("/proc").glob("[0-9]*") if _session(p) == driver.pid]:
+        assert time.monotonic() < end, left
+        time.sleep(0.1)
 
 
 def _session(process: Path) -> int:
