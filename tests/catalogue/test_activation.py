@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from model_cases import MODELS, assert_lanes_equal_alone, context_of, inputs, operated
+from sweep import halved
 from torch import nn
 
 from ablate.catalogue.model.activation import KINDS, TRICK
@@ -108,8 +109,9 @@ def test_functional_activations_are_not_applicable() -> None:
         Trainer(context, [Run(context.task.name, recipe, 0, 1)])
 
 
-@pytest.mark.parametrize("name", ["cnn", "mlp", "own_norm", "shared"])
-@pytest.mark.parametrize("kernel", ["loop", "vmap", "batched", "compiled"])
+@pytest.mark.parametrize(
+    ("name", "kernel"), halved(["cnn", "mlp", "own_norm", "shared"], ["loop", "vmap", "batched", "compiled"])
+)
 def test_lanes_equal_alone(name: str, kernel: str) -> None:
     kinds = [kind for kind in KINDS if kind != "relu"]
     recipes = [{}, *({"activation": {"kind": kind}} for kind in kinds), {"activation": True, "dropout": True}]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from sweep import sweep
 
 from ablate.catalogue.precision.amp import INITIAL, TRICK, begin, context, next_scale, scale, unscale
 from ablate.lanes.context import TaskContext
@@ -29,7 +30,7 @@ def benches():
             yield checks, TaskContext.of(checks.contexts[name].task, checks.catalogue, CPU, kernel)
 
 
-@pytest.mark.parametrize("seed", range(100))
+@sweep("seed", range(100))
 def test_scale_follows_torchs_scaler(seed):
     random = np.random.default_rng(seed)
     interval, lanes = int(random.integers(1, 6)), int(random.integers(1, 4))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from sweep import sweep
 
 from ablate.catalogue.data.balanced_sampling import drawn_examples
 from ablate.lanes.trainer import Trainer
 from ablate.testing import suite
 
 
-@pytest.mark.parametrize("seed", range(5))
+@sweep("seed", range(5))
 def test_draws_are_the_inverse_of_the_cumulated_weights(seed: int) -> None:
     random = np.random.default_rng(seed)
     labels = random.choice(4, (20, 60), p=[0.7, 0.2, 0.07, 0.03])

@@ -18,6 +18,7 @@ from model_cases import (
     randomised,
     scaled_input,
 )
+from sweep import halved
 from torch import nn
 
 from ablate.catalogue.registry import registry
@@ -148,8 +149,10 @@ def test_every_kernel_refuses_one_value_a_channel(kernel: str, lanes: int) -> No
         trainer.step()
 
 
-@pytest.mark.parametrize("name", ["cnn", "mlp", "group_normed", "shared"])
-@pytest.mark.parametrize("kernel", ["loop", "vmap", "batched", "compiled"])
+@pytest.mark.parametrize(
+    ("name", "kernel"),
+    halved(["cnn", "mlp", "group_normed", "shared"], ["loop", "vmap", "batched", "compiled"]),
+)
 def test_lanes_equal_alone(name: str, kernel: str) -> None:
     recipes = [
         {"batch_norm": {"momentum": 0.1}},

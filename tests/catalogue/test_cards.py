@@ -6,7 +6,7 @@ import json
 import re
 from pathlib import Path
 
-import pytest
+from sweep import sweep
 from typer.testing import CliRunner
 
 from ablate.catalogue.cards import card, document, page, pages
@@ -21,7 +21,7 @@ def test_the_pages_are_those_of_the_records() -> None:
     assert written == pages(registry()), "stale: run `ablate tricks --pages docs/tricks`"
 
 
-@pytest.mark.parametrize("name", list(registry()))
+@sweep("name", list(registry()))
 def test_a_card_tells_what_a_practitioner_asks(name: str) -> None:
     entry = registry().find(name)
     trick = entry.trick
@@ -62,7 +62,7 @@ def form_of(url: str, year: int) -> str:
     return "" if re.fullmatch(r"https://[\w.-]+\.\w+/\S+", url) else "no address of a page"
 
 
-@pytest.mark.parametrize("name", list(registry()))
+@sweep("name", list(registry()))
 def test_sources_have_addresses_of_the_right_form(name: str) -> None:
     for claim in registry()[name].claims:
         assert form_of(claim.source.url, claim.source.year) == ""

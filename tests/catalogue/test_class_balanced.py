@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 from criterion_cases import random_logits, settings_of_lanes
+from sweep import sweep
 
 from ablate.catalogue.criterion.class_balanced import example_weight
 
@@ -15,7 +15,7 @@ def by_hand(beta: float, counts: list[int]) -> list[float]:
     return [value * len(counts) / sum(inverse) for value in inverse]
 
 
-@pytest.mark.parametrize("seed", range(5))
+@sweep("seed", range(5))
 def test_weights_and_gradient_follow_the_paper(seed: int) -> None:
     z, t, counts = random_logits(seed)
     betas = torch.linspace(0.1, 0.9999, len(z), dtype=torch.float64).tolist()

@@ -7,6 +7,7 @@ import random
 
 import pytest
 import torch
+from sweep import sweep
 from torch import nn
 
 from ablate.catalogue.gradient.clip_norm import gradient
@@ -34,7 +35,7 @@ def gradients(lanes: int, seed: int, dtype: torch.dtype = torch.float64) -> Lane
     return LaneTensors(LAYOUT, LAYOUT.pack(named, lanes))
 
 
-@pytest.mark.parametrize("seed", range(25))
+@sweep("seed", range(25))
 def test_equals_torch(seed: int) -> None:
     rng = random.Random(seed)
     limits = [math.exp(rng.uniform(math.log(0.01), math.log(100))) for _ in range(5)]

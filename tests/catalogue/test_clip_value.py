@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 from gradient_cases import changed, random_gradients
+from sweep import sweep
 
 
-@pytest.mark.parametrize("seed", range(5))
+@sweep("seed", range(5))
 def test_equals_torch(seed: int) -> None:
     gradients = random_gradients(20, seed)
     limits = torch.logspace(-3, 1, 20).tolist()

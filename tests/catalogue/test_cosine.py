@@ -7,6 +7,7 @@ import random
 
 import pytest
 import torch
+from sweep import sweep
 
 from ablate.catalogue.registry import registry
 from ablate.catalogue.schedule.cosine import factor
@@ -19,7 +20,7 @@ def settings(lanes: int) -> Settings:
     return Settings.stack(registry()["cosine"], [{}] * lanes, CPU)
 
 
-@pytest.mark.parametrize("seed", range(25))
+@sweep("seed", range(25))
 def test_equals_the_formula(seed: int) -> None:
     rng = random.Random(seed)
     total, lanes = rng.randint(1, 5000), rng.randint(1, 5)

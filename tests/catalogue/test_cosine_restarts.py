@@ -7,6 +7,7 @@ import random
 
 import pytest
 import torch
+from sweep import sweep
 from torch import Tensor
 
 from ablate.catalogue.registry import registry
@@ -38,7 +39,7 @@ def walked(cycle: int, multiplier: int, epochs: int, per_epoch: int) -> list[flo
     return factors[: epochs * per_epoch]
 
 
-@pytest.mark.parametrize("seed", range(20))
+@sweep("seed", range(20))
 def test_equals_the_paper(seed: int) -> None:
     rng = random.Random(seed)
     lanes = [(rng.randint(1, 12), rng.randint(1, 4)) for _ in range(6)]

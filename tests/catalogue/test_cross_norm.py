@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from model_cases import assert_lanes_equal_alone, operated, scaled_input
+from sweep import sweep
 
 from ablate.catalogue.model.cross_norm import CrossNorm, exchanged
 
@@ -20,7 +21,7 @@ def by_hand(x: np.ndarray, other: np.ndarray) -> np.ndarray:
     return y
 
 
-@pytest.mark.parametrize("seed", range(100))
+@sweep("seed", range(100))
 def test_statistics_are_exchanged(seed: int) -> None:
     random = np.random.default_rng(seed)
     shape = (int(random.integers(2, 6)), int(random.integers(1, 5)), int(random.integers(2, 12)))

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 from schedule_cases import factors, random_settings
+from sweep import sweep
 
 
 def paper(t: int, cycle: int, floor: float, shape: str) -> float:
@@ -18,7 +19,7 @@ def paper(t: int, cycle: int, floor: float, shape: str) -> float:
     return floor + (1 - floor) * max(0.0, 1 - x) * scale
 
 
-@pytest.mark.parametrize("seed", range(5))
+@sweep("seed", range(5))
 def test_equals_the_paper(seed: int) -> None:
     lanes = random_settings("cyclic", 20, seed)
     found = factors("cyclic", lanes, 90, 3 + seed)

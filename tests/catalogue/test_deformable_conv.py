@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from model_cases import operated
+from sweep import sweep
 from torch import nn
 
 from ablate.catalogue.model.deformable_conv import DeformableConv, is_deformable
@@ -35,7 +36,7 @@ def by_hand(layer: DeformableConv, x: torch.Tensor, stride: int, padding: int, d
     return y
 
 
-@pytest.mark.parametrize("seed", range(100))
+@sweep("seed", range(100))
 def test_equal_to_loops(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     stride, padding, dilation = 1 + seed % 2, seed % 3, 1 + seed % 2

@@ -6,12 +6,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from model_cases import operated
+from sweep import sweep
 from torch import nn
 
 from ablate.catalogue.model.depthwise_separable import DepthwiseSeparable, is_separable
 
 
-@pytest.mark.parametrize("seed", range(100))
+@sweep("seed", range(100))
 def test_equal_to_the_full_convolution_of_the_products(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     channels, outputs, size, batch = (int(torch.randint(2, 6, (), generator=generator)) for _ in range(4))

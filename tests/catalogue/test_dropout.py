@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from model_cases import MODELS, assert_lanes_equal_alone, context_of, inputs, operated
+from sweep import halved
 from torch import nn
 
 from ablate.catalogue.model.dropout import probabilities
@@ -123,8 +124,9 @@ def test_dropping_everything_is_refused_before_the_model_is_touched() -> None:
     assert list(module.modules()) == before
 
 
-@pytest.mark.parametrize("name", ["cnn", "mlp", "own_norm", "shared"])
-@pytest.mark.parametrize("kernel", ["loop", "vmap", "batched", "compiled"])
+@pytest.mark.parametrize(
+    ("name", "kernel"), halved(["cnn", "mlp", "own_norm", "shared"], ["loop", "vmap", "batched", "compiled"])
+)
 def test_lanes_equal_alone(name: str, kernel: str) -> None:
     recipes = [
         {"dropout": {"p": 0.3}},

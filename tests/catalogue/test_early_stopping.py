@@ -6,8 +6,8 @@ import random
 from dataclasses import replace
 from math import inf
 
-import pytest
 import torch
+from sweep import sweep
 
 from ablate.catalogue.evaluation.early_stopping import TRICK, choose
 from ablate.lanes.train import train
@@ -33,7 +33,7 @@ def walked(losses, patience, min_delta):
     return best, without > 0 and without >= patience
 
 
-@pytest.mark.parametrize("seed", range(100))
+@sweep("seed", range(100))
 def test_best_epoch_and_stop_are_those_of_a_walk(seed):
     # Sixteenths, so that losses tie, and a fall equals min_delta exactly, often.
     draw = random.Random(seed)

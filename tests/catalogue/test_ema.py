@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from sweep import sweep
 from torch.optim.swa_utils import get_ema_avg_fn
 
 from ablate.catalogue.evaluation.ema import TRICK, average, averaged, begin, warmed_decay
@@ -32,7 +33,7 @@ def followed(weights, p, start=0):
     return state
 
 
-@pytest.mark.parametrize("seed", range(100))
+@sweep("seed", range(100))
 def test_average_is_the_sum_of_all_weights_with_their_shares(seed):
     random = np.random.default_rng(seed)
     lanes, steps = random.integers(1, 5), random.integers(1, 40)

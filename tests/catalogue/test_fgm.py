@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from objective_cases import loss_and_slope, settings
+from sweep import sweep
 
 from ablate.catalogue.objective.fgm import objective
 from ablate.records.errors import NotApplicable
@@ -36,7 +37,7 @@ def table_slope(table, w, tokens, y):
     return value, slope, gradient
 
 
-@pytest.mark.parametrize("seed", range(100))
+@sweep("seed", range(100))
 def test_loss_and_gradients(seed: int) -> None:
     random = np.random.default_rng(seed)
     lanes, words, width, examples = 3, 5, 4, 7

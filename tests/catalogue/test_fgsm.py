@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from sweep import sweep
 
 from ablate.catalogue.objective.fgsm import TRICK, deviation, objective
 from ablate.records.errors import NotApplicable
@@ -36,7 +37,7 @@ def by_hand(w, x, y, eps, columns):
     return value, slope
 
 
-@pytest.mark.parametrize("seed", range(100))
+@sweep("seed", range(100))
 def test_loss_and_gradient_of_logistic_regression(seed):
     random = np.random.default_rng(seed)
     columns = bool(seed % 2)

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from sweep import sweep
 
 from ablate.catalogue.criterion.flooding import TRICK, mean_loss
 from ablate.seams.settings import Settings
@@ -17,7 +18,7 @@ def settings(levels, dtype=torch.float64):
     return Settings.stack(TRICK, [None if b is None else {"level": b} for b in levels], CPU, dtype)
 
 
-@pytest.mark.parametrize("seed", range(100))
+@sweep("seed", range(100))
 def test_loss_and_gradient_follow_the_paper(seed):
     generator = torch.Generator().manual_seed(seed)
     lanes = 1 + seed % 6

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-import pytest
 import torch
 from criterion_cases import random_logits, settings_of_lanes
+from sweep import sweep
 
 from ablate.catalogue.criterion.focal import example_loss
 
@@ -17,7 +17,7 @@ def by_hand(z: list[float], t: list[float], gamma: float) -> float:
     return -sum(t[c] * (1 - p[c]) ** gamma * math.log(p[c]) for c in range(len(z)))
 
 
-@pytest.mark.parametrize("seed", range(5))
+@sweep("seed", range(5))
 def test_loss_and_gradient_follow_the_paper(seed: int) -> None:
     z, t, _ = random_logits(seed)
     gammas = torch.linspace(0, 5, len(z), dtype=torch.float64)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import torch
 from gradient_cases import changed, random_gradients
+from sweep import sweep
 
 
-@pytest.mark.parametrize("seed", range(5))
+@sweep("seed", range(5))
 def test_equals_the_projection(seed: int) -> None:
     """Equation 2: P = I − e eᵀ with e the unit vector of equal entries."""
     gradients = random_gradients(20, seed)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import torch
 from gradient_cases import changed, random_gradients
+from sweep import sweep
 
 
-@pytest.mark.parametrize("seed", range(5))
+@sweep("seed", range(5))
 def test_every_tensor_has_length_one(seed: int) -> None:
     gradients = random_gradients(20, seed)
     found = changed("gradient_normalization", gradients, [{}] * 20)

@@ -16,6 +16,7 @@ from model_cases import (
     randomised,
     scaled_input,
 )
+from sweep import halved
 from torch import nn
 
 from ablate.catalogue.model.group_norm import group_count
@@ -77,8 +78,9 @@ def test_every_hidden_layer_is_normalised_and_off_is_the_model() -> None:
         torch.testing.assert_close(net.module.eval()(x[:1]), net.module(x)[:1])
 
 
-@pytest.mark.parametrize("name", ["cnn", "mlp", "own_norm"])
-@pytest.mark.parametrize("kernel", ["loop", "vmap", "batched", "compiled"])
+@pytest.mark.parametrize(
+    ("name", "kernel"), halved(["cnn", "mlp", "own_norm"], ["loop", "vmap", "batched", "compiled"])
+)
 def test_lanes_equal_alone(name: str, kernel: str) -> None:
     other = "layer_norm" if name == "own_norm" else "batch_norm"  # it has batch norms already
     recipes = [{"group_norm": {"groups": 2}}, {}, {"group_norm": {"groups": 8}}, {other: True}]

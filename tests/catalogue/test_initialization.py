@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from model_cases import MODELS, assert_lanes_equal_alone, context_of, inputs, operated
+from sweep import halved
 from torch import Generator, nn
 
 from ablate.catalogue.model.initialization import TRICK, draw
@@ -144,8 +145,9 @@ def test_a_layer_that_surgery_put_in_place_of_one_is_drawn_too() -> None:
     assert [name for name, _ in code.affine_layers(net)] == ["0/", "2/0", "2/1", "4/", "6/"]
 
 
-@pytest.mark.parametrize("name", ["cnn", "mlp", "own_norm", "shared"])
-@pytest.mark.parametrize("kernel", ["loop", "vmap", "batched", "compiled"])
+@pytest.mark.parametrize(
+    ("name", "kernel"), halved(["cnn", "mlp", "own_norm", "shared"], ["loop", "vmap", "batched", "compiled"])
+)
 def test_lanes_equal_alone(name: str, kernel: str) -> None:
     norm = "group_norm" if name == "own_norm" else "batch_norm"  # it has batch norms already
     recipes = [

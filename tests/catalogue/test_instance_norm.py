@@ -17,6 +17,7 @@ from model_cases import (
     randomised,
     scaled_input,
 )
+from sweep import halved
 from torch import nn
 
 from ablate.lanes.applicable import applicable
@@ -75,8 +76,9 @@ def test_a_model_without_feature_maps_is_not_applicable() -> None:
     assert not applicable(context_of("cnn"), ["instance_norm"])["instance_norm"]
 
 
-@pytest.mark.parametrize("name", ["cnn", "own_norm"])
-@pytest.mark.parametrize("kernel", ["loop", "vmap", "batched", "compiled"])
+@pytest.mark.parametrize(
+    ("name", "kernel"), halved(["cnn", "own_norm"], ["loop", "vmap", "batched", "compiled"])
+)
 def test_lanes_equal_alone(name: str, kernel: str) -> None:
     other = "layer_norm" if name == "own_norm" else "batch_norm"  # it has batch norms already
     recipes = [{"instance_norm": True}, {}, {"instance_norm": {"eps": 0.5}}, {other: True}]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 from criterion_cases import settings_of_lanes
+from sweep import sweep
 
 from ablate.catalogue.criterion.l1 import penalty
 
 
-@pytest.mark.parametrize("seed", range(5))
+@sweep("seed", range(5))
 def test_penalty_and_gradient(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     shapes = {"conv": (20, 4, 3, 3, 3), "matrix": (20, 5, 7), "bias": (20, 5)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from sweep import sweep
 
 from ablate.catalogue.criterion.label_smoothing import TRICK, target
 from ablate.seams.settings import Settings
@@ -30,7 +31,7 @@ def reference_loss(logits, soft, eps):
     return np.array(total)
 
 
-@pytest.mark.parametrize("seed", range(100))
+@sweep("seed", range(100))
 def test_loss_and_gradient_are_those_of_the_mixture(seed):
     random = np.random.default_rng(seed)
     lanes, examples, classes = random.integers(1, 5), random.integers(1, 6), random.integers(2, 7)

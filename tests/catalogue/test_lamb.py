@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 from optimizer_cases import Step, assert_equal_to, assert_lanes_equal_alone
+from sweep import sweep
 from torch import Tensor
 
 from ablate.catalogue.optimizer.lamb import trust_ratio
@@ -35,7 +35,7 @@ def paper(settings: Mapping[str, Any]) -> Step:
     return step
 
 
-@pytest.mark.parametrize("seed", range(4))
+@sweep("seed", range(4))
 def test_equals_the_paper(seed: int) -> None:
     assert_equal_to("lamb", paper, seed, lanes=25, steps=12)
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 from schedule_cases import factors
+from sweep import sweep
 
 
-@pytest.mark.parametrize("total", range(1, 101))
+@sweep("total", range(1, 101))
 def test_equals_torchs_scheduler(total: int) -> None:
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total)

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 from optimizer_cases import Step, assert_equal_to
+from sweep import sweep
 from torch import Tensor
 
 
@@ -27,6 +27,6 @@ def paper(settings: Mapping[str, Any]) -> Step:
     return step
 
 
-@pytest.mark.parametrize("seed", range(4))
+@sweep("seed", range(4))
 def test_equals_the_paper(seed: int) -> None:
     assert_equal_to("lion", paper, seed, lanes=25, steps=12)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 from criterion_cases import random_logits, settings_of_lanes
+from sweep import sweep
 
 from ablate.catalogue.criterion.logit_adjustment import logits
 
 
-@pytest.mark.parametrize("seed", range(5))
+@sweep("seed", range(5))
 def test_loss_and_gradient_follow_the_paper(seed: int) -> None:
     z, t, counts = random_logits(seed)
     taus = torch.linspace(0, 2, len(z), dtype=torch.float64)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from sweep import sweep
 
 from ablate.catalogue.data.mixup import TRICK, batch, mixed, symmetric_beta
 from ablate.records.errors import NotApplicable
@@ -65,7 +66,7 @@ def test_consecutive_steps_draw_independent_shares():
     assert abs(np.corrcoef(shares[:-1], shares[1:])[0, 1]) < 4 / np.sqrt(2000)
 
 
-@pytest.mark.parametrize("seed", range(100))
+@sweep("seed", range(100))
 def test_mixing_is_that_of_a_loop(seed):
     random = np.random.default_rng(seed)
     lanes, examples = random.integers(1, 5), random.integers(1, 7)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 from optimizer_cases import assert_equal_to, from_torch
+from sweep import sweep
 
 from ablate.catalogue.optimizer.momentum import momentum_step
 
 
-@pytest.mark.parametrize("seed", range(25))
+@sweep("seed", range(25))
 def test_equals_torch(seed: int) -> None:
     assert_equal_to("momentum", from_torch(torch.optim.SGD), seed)
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from optimizer_cases import SHAPES, Step, assert_equal_to, from_torch
+from sweep import sweep
 from torch import Tensor
 
 from ablate.catalogue.optimizer.muon import is_hidden_matrix, orthogonalised
@@ -42,7 +43,7 @@ def reference(settings: Mapping[str, Any]) -> Step:
     return step
 
 
-@pytest.mark.parametrize("seed", range(4))
+@sweep("seed", range(4))
 def test_equals_the_reference(seed: int) -> None:
     assert all(len(shape) < 3 for shape in SHAPES.values())
     assert_equal_to("muon", reference, seed, lanes=25, steps=12)

@@ -8,9 +8,9 @@ from math import prod
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 from optimizer_cases import Problem, Step, assert_equal_to, from_torch, train_alone
+from sweep import sweep
 from torch import Tensor
 
 
@@ -39,12 +39,12 @@ def paper(settings: Mapping[str, Any]) -> Step:
     return step
 
 
-@pytest.mark.parametrize("seed", range(4))
+@sweep("seed", range(4))
 def test_equals_the_paper(seed: int) -> None:
     assert_equal_to("nadam", paper, seed, lanes=25, steps=12)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@sweep("seed", range(3))
 def test_the_reference_is_torchs(seed: int) -> None:
     settings = {"lr": 0.01, "eps": 1e-8, "beta1": 0.9, "beta2": 0.99}
     named = {"lr": 0.01, "eps": 1e-8, "betas": (0.9, 0.99)}

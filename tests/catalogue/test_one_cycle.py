@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 from schedule_cases import factors, random_settings
+from sweep import sweep
 
 
-@pytest.mark.parametrize("seed", range(5))
+@sweep("seed", range(5))
 def test_equals_torchs_scheduler(seed: int) -> None:
     lanes, total = random_settings("one_cycle", 20, seed), 37 + 11 * seed
     found = factors("one_cycle", lanes, total, 7)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from optimizer_cases import Step, assert_equal_to, from_torch
+from sweep import sweep
 
 from ablate.catalogue.optimizer.radam import rectification
 
@@ -17,7 +18,7 @@ def reference(settings: Mapping[str, Any]) -> Step:
     return from_torch(torch.optim.RAdam, foreach=False)(named)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@sweep("seed", range(4))
 def test_equals_torch(seed: int) -> None:
     assert_equal_to("radam", reference, seed, lanes=25, steps=12)
 

@@ -7,6 +7,7 @@ from copy import deepcopy
 
 import pytest
 import torch
+from sweep import sweep
 from torch import nn
 from torch.utils.checkpoint import checkpoint_sequential
 
@@ -81,7 +82,7 @@ def assert_equal(one, other):
         assert (first is None and second is None) or torch.equal(first, second)
 
 
-@pytest.mark.parametrize("seed", range(100))
+@sweep("seed", range(100))
 def test_equal_to_the_plain_model(seed):
     plain, size = network(seed)
     again, segments = cut(deepcopy(plain), size)
@@ -94,7 +95,7 @@ def test_equal_to_the_plain_model(seed):
         assert_equal(alone(plain, x), alone(again, x))
 
 
-@pytest.mark.parametrize("seed", range(0, 100, 2))
+@sweep("seed", range(0, 100, 2))
 def test_equal_to_the_plain_model_under_vmap(seed):
     lanes = [network(seed)[0] for _ in range(3)]
     for lane, module in enumerate(lanes):

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 from objective_cases import logistic, loss_and_slope, problem, settings
+from sweep import sweep
 
 from ablate.catalogue.objective.sam import objective
 
 
-@pytest.mark.parametrize("seed", range(5))
+@sweep("seed", range(5))
 def test_loss_and_gradient_at_the_point_uphill(seed: int) -> None:
     w, batch = problem(seed)
     rhos = np.linspace(0.01, 0.5, len(w))

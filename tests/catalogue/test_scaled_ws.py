@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from sweep import sweep
 from torch import Tensor
 from weight_cases import assert_same_weight, random_weight
 
 from ablate.catalogue.model.scaled_ws import GAMMA, ScaledStandardization
 
 
-@pytest.mark.parametrize("case", range(100))
+@sweep("case", range(100))
 def test_equal_to_the_authors_formula(case: int) -> None:
     """WSConv2D: scale = rsqrt(max(var · fan_in, 1e-4)) · gain; weight · scale − mean · scale."""
     weight = random_weight(case)

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 from optimizer_cases import Step, assert_equal_to
+from sweep import sweep
 from torch import Tensor
 
 from ablate.catalogue.optimizer.schedule_free_adamw import averaged_point
@@ -44,12 +44,12 @@ def paper(settings: Mapping[str, Any]) -> Step:
     return step
 
 
-@pytest.mark.parametrize("seed", range(4))
+@sweep("seed", range(4))
 def test_equals_the_paper(seed: int) -> None:
     assert_equal_to("schedule_free_adamw", paper, seed, lanes=25, steps=12)
 
 
-@pytest.mark.parametrize("seed", range(5))
+@sweep("seed", range(5))
 def test_the_average_follows_from_both_other_points(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     x, z = torch.randn(2, 4, 16, generator=generator, dtype=torch.float64)

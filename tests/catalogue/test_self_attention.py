@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 from model_cases import MODELS, inputs, operated, random_shape, randomised, scaled_input
+from sweep import sweep
 from torch import Generator, nn
 
 from ablate.catalogue.model.self_attention import SelfAttention, head_count
 
 
-@pytest.mark.parametrize("seed", range(100))
+@sweep("seed", range(100))
 def test_equal_to_torchs_attention(seed: int) -> None:
     shape = random_shape(seed, 2)
     heads = head_count(shape[1], 1 + seed % 4)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 from optimizer_cases import SHAPES, Problem, assert_equal_to, from_torch, train_lanes
+from sweep import sweep
 
 
-@pytest.mark.parametrize("seed", range(25))
+@sweep("seed", range(25))
 def test_equals_torch(seed: int) -> None:
     assert_equal_to("sgd", from_torch(torch.optim.SGD), seed)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from model_cases import context_of
+from sweep import sweep
 
 from ablate.catalogue.evaluation.snapshot_ensemble import average, begin, ensemble, part_ended
 from ablate.catalogue.registry import registry
@@ -34,7 +35,7 @@ def test_parts_end_where_they_should(total: int, members: int) -> None:
     ]
 
 
-@pytest.mark.parametrize("seed", range(20))
+@sweep("seed", range(20))
 def test_the_ensemble_is_the_mean_of_the_probabilities_at_the_ends_of_the_parts(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     members, lanes, total = 2 + seed % 4, 5, 20 + seed

@@ -8,6 +8,7 @@ from __future__ import annotations
 import pytest
 import torch
 from model_cases import MODELS, inputs, operated
+from sweep import sweep
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
@@ -31,7 +32,7 @@ def both(seed: int) -> tuple[SpectralNorm, nn.Linear, torch.Tensor]:
     return mine, layer, weight
 
 
-@pytest.mark.parametrize("seed", range(100))
+@sweep("seed", range(100))
 def test_weights_gradients_and_vectors_are_torchs(seed: int) -> None:
     mine, layer, weight = both(seed)
     slope = torch.randn(weight.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)

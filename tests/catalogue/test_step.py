@@ -7,9 +7,10 @@ from math import ceil
 import pytest
 import torch
 from schedule_cases import factors, random_settings
+from sweep import sweep
 
 
-@pytest.mark.parametrize("seed", range(5))
+@sweep("seed", range(5))
 def test_equals_torchs_scheduler(seed: int) -> None:
     lanes, total = random_settings("step", 20, seed), 37 + 11 * seed
     found = factors("step", lanes, total, 7)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
+from sweep import sweep
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
@@ -16,7 +16,7 @@ from ablate.seams.tensors import LaneTensors, Layout, Spec
 LAYOUT = Layout([Spec("w", (16,))])
 
 
-@pytest.mark.parametrize("seed", range(5))
+@sweep("seed", range(5))
 def test_the_mean_of_the_last_epochs_is_torchs(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     epochs, per_epoch = 8 + seed, 3

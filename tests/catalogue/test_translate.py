@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from sweep import sweep
 
 from ablate.catalogue.data.translate import TRICK, batch, drawn_shift, shifted
 from ablate.seams.batch import Batch
@@ -33,7 +34,7 @@ def moved(image, dy, dx):
     return out
 
 
-@pytest.mark.parametrize("seed", range(100))
+@sweep("seed", range(100))
 def test_every_pixel_goes_to_its_place(seed):
     random = np.random.default_rng(seed)
     lanes, examples, channels, height, width = random.integers([1, 1, 1, 3, 3], 7)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from sweep import sweep
 from torch import nn
 
 from ablate.catalogue.model.transposed_conv import Upsampling, scale_of
@@ -24,7 +25,7 @@ def by_hand(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, scale: int) -> 
     return whole[:, :, padding : end[0], padding : end[1]] + bias[:, None, None]
 
 
-@pytest.mark.parametrize("seed", range(100))
+@sweep("seed", range(100))
 def test_equal_to_loops(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     scale, channels = 2 + seed % 3, 1 + seed % 4

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import torch
+from sweep import sweep
 
 from ablate.catalogue.evaluation.tta import SHIFTS, TRICK, view, views
 from ablate.seams.settings import Settings
@@ -35,7 +35,7 @@ def linear(weight):
     return predict
 
 
-@pytest.mark.parametrize("seed", range(100))
+@sweep("seed", range(100))
 def test_probabilities_are_the_mean_over_views(seed):
     random = np.random.default_rng(seed)
     lanes, examples, channels, height, width, classes = random.integers([1, 1, 1, 2, 2, 2], 5)

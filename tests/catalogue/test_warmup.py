@@ -7,6 +7,7 @@ from fractions import Fraction
 
 import pytest
 import torch
+from sweep import sweep
 from torch import Tensor
 
 from ablate.catalogue.registry import registry
@@ -31,7 +32,7 @@ def curve(p: Settings, total: int) -> Tensor:
     return torch.stack([factor(torch.full((lanes,), t), total, 1, p) for t in range(total)], dim=1)
 
 
-@pytest.mark.parametrize("seed", range(20))
+@sweep("seed", range(20))
 def test_is_the_line_from_zero_to_one_and_then_one(seed: int) -> None:
     rng = random.Random(seed)
     shares, total = [rng.uniform(0, 0.2) for _ in range(6)], rng.randint(1, 400)

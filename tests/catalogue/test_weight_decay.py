@@ -18,6 +18,7 @@ from optimizer_cases import (
     train_alone,
     train_lanes,
 )
+from sweep import sweep
 from torch import Tensor
 
 from ablate.catalogue.optimizer.weight_decay import decay
@@ -69,7 +70,7 @@ def reference(recipe: Mapping[str, Mapping[str, Any]]) -> Step:
     return step
 
 
-@pytest.mark.parametrize("seed", range(12))
+@sweep("seed", range(12))
 def test_a_group_of_all_kinds_equals_torch_lane_by_lane(seed: int) -> None:
     rng = random.Random(seed)
     kinds = [*KINDS, *rng.choices(list(KINDS), k=3)]
@@ -82,7 +83,7 @@ def test_a_group_of_all_kinds_equals_torch_lane_by_lane(seed: int) -> None:
             assert_rounding(found[name][lane], expected)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@sweep("seed", range(4))
 def test_lanes_of_a_mixed_group_end_at_the_bits_they_end_at_alone(seed: int) -> None:
     rng = random.Random(seed)
     kinds = [*KINDS, *rng.choices(list(KINDS), k=14)]

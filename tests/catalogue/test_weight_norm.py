@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 from model_cases import MODELS, inputs, operated
+from sweep import sweep
 from weight_cases import assert_same_weight, random_weight
 
 from ablate.catalogue.model.weight_norm import WeightNorm
 
 
-@pytest.mark.parametrize("case", range(100))
+@sweep("case", range(100))
 def test_equal_to_torch(case: int) -> None:
     weight = random_weight(case)
     mine = WeightNorm(True, weight)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 import torch.nn.functional as F
 from model_cases import MODELS, inputs, operated
+from sweep import sweep
 from torch import Tensor
 from weight_cases import assert_same_weight, random_weight
 
@@ -16,7 +16,7 @@ def reference(weight: Tensor) -> Tensor:
     return F.batch_norm(weight.transpose(0, 1), None, None, training=True, eps=1e-5).transpose(0, 1)
 
 
-@pytest.mark.parametrize("case", range(100))
+@sweep("case", range(100))
 def test_equal_to_torch(case: int) -> None:
     assert_same_weight(WeightStandardization(True), reference, random_weight(case, matrices=False))
 

@@ -1,10 +1,10 @@
 """The tricks of adversarial training against float64 references, in torch's own functions and in numbers worked out by hand."""
 
 import numpy as np
-import pytest
 import torch
 import torch.nn.functional as F
 from catalogue.criterion_cases import settings_of_lanes
+from sweep import sweep
 
 from ablate.catalogue.criterion.one_sided_smoothing import example_loss as smoothed
 from ablate.catalogue.criterion.wgan_clip import example_loss as clipped
@@ -33,7 +33,7 @@ def same(actual: torch.Tensor, expected: torch.Tensor, at: torch.Tensor) -> None
     torch.testing.assert_close(*gradients, rtol=1e-11, atol=1e-11)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@sweep("seed", range(3))
 def test_one_sided_smoothing_is_cross_entropy_with_a_smoothed_target_of_real_examples(seed):
     eps, z = values(0, 0.3), scores(seed)
     actual = smoothed(
@@ -49,7 +49,7 @@ def test_one_sided_smoothing_is_cross_entropy_with_a_smoothed_target_of_real_exa
     same(actual, expected, z)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@sweep("seed", range(3))
 def test_wasserstein_losses(seed):
     weights, z = values(0.1, 100), scores(seed)
     lanes = settings_of_lanes("wgan_gp", [{"penalty": one} for one in weights])

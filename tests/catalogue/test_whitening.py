@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from model_cases import operated, random_shape, scaled_input
+from sweep import sweep
 
 from ablate.catalogue.model.whitening import IterNorm, group_size, whitening_matrix
 from ablate.records.errors import InputError
@@ -28,7 +29,7 @@ def by_hand(x: np.ndarray, size: int, iterations: int, eps: float) -> np.ndarray
     return np.moveaxis(out.reshape(channels, batch, positions), 0, 1)
 
 
-@pytest.mark.parametrize("seed", range(100))
+@sweep("seed", range(100))
 def test_training_mode_is_the_papers_algorithm(seed: int) -> None:
     shape = random_shape(seed, 2)
     x = scaled_input(shape, seed)

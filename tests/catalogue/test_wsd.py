@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from schedule_cases import factors, random_settings
+from sweep import sweep
 
 
 def phases(t: int, total: int, warmup: float, decay: float) -> float:
@@ -14,7 +15,7 @@ def phases(t: int, total: int, warmup: float, decay: float) -> float:
     return left / (decay * total) if left < decay * total else 1.0
 
 
-@pytest.mark.parametrize("seed", range(5))
+@sweep("seed", range(5))
 def test_equals_its_phases(seed: int) -> None:
     lanes, total = random_settings("wsd", 20, seed), 40 + 13 * seed
     found = factors("wsd", lanes, total, 7)

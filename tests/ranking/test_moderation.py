@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy import special, stats
+from sweep import sweep
 
 from ablate.ranking.estimation.moderation import Prior, fit_prior, moderated, trigamma_inverse
 
@@ -30,7 +31,7 @@ def drawn(k: int, s2: float, d0: float, df: np.ndarray, seed: int) -> np.ndarray
     return true * draw.chisquare(df) / df
 
 
-@pytest.mark.parametrize("seed", range(8))
+@sweep("seed", range(8))
 @pytest.mark.parametrize("d0", [2.0, 6.0, 40.0, np.inf])
 def test_prior_and_moderated_variances_are_those_of_limma(d0: float, seed: int) -> None:
     df = np.random.default_rng(100 + seed).integers(4, 40, 12).astype(float)

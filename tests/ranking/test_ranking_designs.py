@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sweep import sweep
 
 from ablate.ranking.designs.aliases import alias_table
 from ablate.ranking.designs.design import Design, Factor, check_factors, with_placebo
@@ -34,7 +35,7 @@ def signs(design: Design) -> np.ndarray:
     return np.where(frame[[f.name for f in design.factors]].to_numpy() == "on", 1, -1)
 
 
-@pytest.mark.parametrize("order", range(4, 49, 4))
+@sweep("order", range(4, 49, 4))
 def test_hadamard_is_orthogonal_with_a_constant_column(order: int) -> None:
     matrix = hadamard(order).astype(int)
     assert set(np.unique(matrix)) == {-1, 1}
@@ -72,7 +73,7 @@ def test_the_order_is_the_smallest_above(k: int, order: int) -> None:
     assert order_above(k) == order
 
 
-@pytest.mark.parametrize("k", range(1, 48))
+@sweep("k", range(1, 48))
 def test_every_size_is_orthogonal_to_itself_its_blocks_and_all_interactions(k: int) -> None:
     for wave in (1, 2):
         design = screening(tricks(k), wave=wave, seed=7)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from sweep import sweep
 
 from ablate.ranking.designs.design import Factor
 from ablate.ranking.designs.power import design_power
@@ -34,7 +35,7 @@ def row(
     }
 
 
-@pytest.mark.parametrize("looks", range(1, 11))
+@sweep("looks", range(1, 11))
 def test_pocock_levels_spend_five_per_cent(looks: int) -> None:
     """The recursion of Armitage, McPherson & Rowe (J. R. Stat. Soc. A 132, 1969) on a grid."""
     z = float(stats.norm.isf(nominal_level(looks) / 2))

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy import stats
+from sweep import sweep
 
 from ablate.catalogue.registry import registry
 from ablate.ledger.export import write_csv
@@ -80,7 +81,7 @@ def test_two_claims_from_file_to_table(tmp_path: Path) -> None:
     assert "2 claims: 2 supported, 0 contradicted, 0 no evidence here" in claims_page(table)
 
 
-@pytest.mark.parametrize("seed", range(20))
+@sweep("seed", range(20))
 def test_the_interval_is_the_paired_t_interval(seed: int) -> None:
     random = np.random.default_rng(seed)
     one, other = random.normal(size=(2, 8))

@@ -8,6 +8,7 @@ from itertools import product
 import pytest
 import torch
 import torch.nn.functional as F
+from sweep import sweep
 from torch import Tensor, nn
 
 from ablate.surgery.layer_table import layer_table
@@ -70,7 +71,7 @@ def random_layers(seed: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-@pytest.mark.parametrize("seed", range(40))
+@sweep("seed", range(40))
 def test_receptive_fields_are_the_index_sets(seed: int) -> None:
     layers = random_layers(seed)
     x = torch.randn(1, 2, SIDE, SIDE)
