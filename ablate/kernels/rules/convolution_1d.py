@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -27,9 +29,52 @@ def convolution_1d(layer: nn.Conv1d, x: Tensor) -> Tensor:
         layer.padding,
         layer.dilation,
     )
-    padded = F.pad(x.mT, (0, 0, padding, padding))  # [K, B, T, C]
-    steps = (padded.shape[2] - dilation * (size - 1) - 1) // stride + 1
-    starts = range(0, dilation * size, dilation)
-    windows = torch.cat([padded[:, :, at : at + (steps - 1) * stride + 1 : stride] for at in starts], -1)
+    padded = F.pad(x.mT, (0, 0, padding, padding)) if padding else x.mT  # [K, B, T, C]
+    windows: Tensor = _Windows.apply(padded, size, stride, dilation)  # type: ignore[no-untyped-call]
     y = linear_product(windows, weight.transpose(2, 3).flatten(2), bias)
     return y.mT
+
+
+def windows_of(x: Tensor, size: int, stride: int, dilation: int) -> Tensor:
+    """`[K, B, T, C]` -> the windows `[K, B, T', size · C]`."""
+    if dilation == 1:
+        channels = x.shape[-1]
+        return x.contiguous().flatten(2).unfold(2, size * channels, stride * channels).contiguous()
+    steps = (x.shape[2] - dilation * (size - 1) - 1) // stride + 1
+    starts = range(0, dilation * size, dilation)
+    return torch.cat([x[:, :, at : at + (steps - 1) * stride + 1 : stride] for at in starts], -1)
+
+
+def summed_windows(windows: Tensor, length: int, size: int, stride: int, dilation: int) -> Tensor:
+    """The transpose of `windows_of`: windows added where they came from, `[K, B, T, C]` with T = `length`."""
+    x = windows.new_zeros(*windows.shape[:2], length, windows.shape[-1] // size)
+    for number, part in enumerate(windows.chunk(size, -1)):
+        at = number * dilation
+        x[:, :, at : at + (windows.shape[2] - 1) * stride + 1 : stride] += part
+    return x
+
+
+class _Windows(torch.autograd.Function):
+    """`windows_of`. Its gradient is one buffer to which windows are added; autograd would make one for each position in a window."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, *sizes: int) -> Tensor:
+        ctx.sizes = (x.shape[2], *sizes)
+        return windows_of(x, *sizes)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        return _SummedWindows.apply(gradient, *ctx.sizes), None, None, None  # type: ignore[no-untyped-call]
+
+
+class _SummedWindows(torch.autograd.Function):
+    """`summed_windows`, for second gradients too."""
+
+    @staticmethod
+    def forward(ctx: Any, windows: Tensor, *sizes: int) -> Tensor:
+        ctx.sizes = sizes[1:]
+        return summed_windows(windows, *sizes)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        return _Windows.apply(gradient, *ctx.sizes), None, None, None, None  # type: ignore[no-untyped-call]
