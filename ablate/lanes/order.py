@@ -93,4 +93,4 @@ class Order:
 
     def needed(self) -> Tensor | None:
         """The examples that a changed order holds in any lane, ascending int64; None for one that holds all of them."""
-        return self._steps.unique().cpu() if self._changed and self._steps is not None else None
+        return torch.unique(self._steps).cpu() if self._changed and self._steps is not None else None
