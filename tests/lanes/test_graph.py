@@ -6,6 +6,7 @@ The capture itself needs a CUDA device (`test_captured_…`, skipped without one
 from __future__ import annotations
 
 import sys
+from collections import deque
 from types import FrameType
 from typing import Any
 
@@ -25,7 +26,9 @@ WAITS = ("_local_scalar_dense", "nonzero", "equal")
 """Operations that wait for the device, and so cannot stand in a graph."""
 ON_A_CPU = "seams/draws.py"
 """May ask for numbers, because it does so on a CPU alone."""
-UNREACHED = ("remove_norm",)
+RESTS = "critic_steps"
+"""Leaves the generator without a gradient in some steps."""
+UNREACHED = ("remove_norm", RESTS)
 """Leave parameters of the model without a gradient in all lanes: the optimizer is divided in the first step, which no graph can
 hold. Such a group trains eagerly and says why."""
 NO_GRADIENT = "some parameters have no gradient in some steps"
@@ -60,7 +63,7 @@ def test_a_settled_step_is_the_ordinary_step_in_the_same_tensors(name: str, kern
     held.graph = Settled(held)
     if name in UNREACHED:
         with pytest.raises(RuntimeError, match=NO_GRADIENT):
-            held.step()
+            deque((held.step() for _ in range(7)), maxlen=0)
         return
     places = {key: tensor.data_ptr() for key, tensor in held.state().items()}
     for _ in range(7):
@@ -105,7 +108,8 @@ def test_nothing_in_a_step_waits_for_the_device(name: str, kernel: str):
         trainer.train_on(index)
     found = {place for place in watched.found if not place.startswith(ON_A_CPU)}
     if name in UNREACHED:  # nothing but the question which parts of the optimizer have a gradient
-        assert {place.partition(":")[0] for place in found} == {"lanes/optimizer_parts.py"}
+        files = {place.partition(":")[0] for place in found}
+        assert "lanes/optimizer_parts.py" in files if name == RESTS else files == {"lanes/optimizer_parts.py"}
     else:
         assert found == set()
 

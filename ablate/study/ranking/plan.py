@@ -10,7 +10,6 @@ from ablate.records.recipe import Recipe
 from ablate.records.study_rank import DESIGN_NOTES, check_section
 from ablate.records.trick import PLACEBO, Trick
 from ablate.study.ranking.arms import Arms, Estimand, arms_of
-from ablate.study.ranking.array_plan import array_plan
 from ablate.study.ranking.budget import RUNGS, auto_seconds, detectable, divide, race_runs, tuning_runs
 from ablate.study.ranking.known import known_recipe
 from ablate.study.request import Opened, Options
@@ -37,6 +36,10 @@ def rank_plan(
     if design == "tuned":
         found = tuned_plan(opened, options, baseline, candidates, seconds_per_run, workers)
     else:
+        from ablate.study.ranking.array_plan import (
+            array_plan,
+        )  # imports pandas, which a search need not wait for
+
         found = array_plan(opened, options, catalogue, baseline, candidates)
     others = {name: note for name, note in DESIGN_NOTES.items() if name != design}
     return {**found, "answers": DESIGN_NOTES[design], "other_designs": others}
