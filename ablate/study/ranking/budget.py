@@ -42,7 +42,7 @@ PATIENCE, ENOUGH = 540.0, 0.9
 """Where no budget is given, the race goes on to so many seconds of the stage until this share of the arms is decided."""
 LEAST_SECONDS = 45.0
 """Of the rank stage, whatever the duration of the stages before it."""
-FLOOR = 6
+FLOOR = 4
 """Index of the smallest of LEVELS that is chosen where no budget is given."""
 RUNS_PER_TRIAL = 100
 """Runs of the rank stage for each trial of the search, at most, where no budget is given and they are too few for the design at FLOOR."""
