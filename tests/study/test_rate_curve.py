@@ -223,11 +223,15 @@ def test_rates_that_begin_near_each_other_are_tuned_on_the_same_ones(rate: float
     assert even(10 * rate) == pytest.approx(10 * even(rate))
 
 
+def choose(points: list[Point], anchor: Anchor) -> list[Point]:
+    return chosen_among(points, anchor, fit_curve(points, anchor.curve))
+
+
 def test_what_a_reference_may_lose_is_in_the_effects_of_arms_without_a_curve() -> None:
     alone = [Point(BASE, 0.1, (1.0, 1.2))]
-    assert chosen_of(chosen_among(alone, Anchor(rate=0.1, loss=0.3))).loss == 0.3
-    assert chosen_of(chosen_among(alone, Anchor())).loss == 0.0
+    assert chosen_of(choose(alone, Anchor(rate=0.1, loss=0.3))).loss == 0.3
+    assert chosen_of(choose(alone, Anchor())).loss == 0.0
     points = points_of(parabola(0.1), 1.0, 0)
-    own = chosen_of(chosen_among(points, Anchor())).loss
+    own = chosen_of(choose(points, Anchor())).loss
     assert own > 0
-    assert chosen_of(chosen_among(points, Anchor(loss=0.3))).loss == pytest.approx(np.hypot(own, 0.3))
+    assert chosen_of(choose(points, Anchor(loss=0.3))).loss == pytest.approx(np.hypot(own, 0.3))

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 
 from ablate.records.recipe import Catalogue, Recipe
 from ablate.study.ranking.arms import Arm, rate_of
+from ablate.study.ranking.rate_curve import fit_curve
 from ablate.study.ranking.tuning_choice import (
     Anchor,
     chosen_among,
@@ -134,22 +135,29 @@ class _Tuner:
     ) -> dict[str, list[Point]]:
         """All points, one of them chosen, after at least `least` rounds and then until the arm is settled."""
         anchors = {name: anchors.get(name, Anchor()) for name in arms}
-        points = {name: chosen_among(own, anchors[name]) for name, own in tried.items()}
+        curves = {name: fit_curve(own, anchors[name].curve) for name, own in tried.items()}
+        points = {name: chosen_among(own, anchors[name], curves[name]) for name, own in tried.items()}
         unsettled = list(arms)
         for number in range(budget.rounds if budget.repeats else 0):
             start = FIRST + number * budget.repeats
             places = range(start, start + budget.repeats)
             asked = {
-                name: next_points(points[name], anchors[name], self.catalogue, budget) for name in unsettled
+                name: next_points(points[name], anchors[name], curves[name], self.catalogue, budget)
+                for name in unsettled
             }
             runs = self._run(asked, {name: [self.seeds[name][place] for place in places] for name in asked})
             for name, own in asked.items():
                 known = {point.recipe: point for point in points[name]}
                 new = [p.further(places, scores) for p, scores in zip(own, runs[name], strict=True)]
                 merged = list((known | {point.recipe: point for point in new}).values())
-                points[name] = chosen_among(merged, anchors[name])
+                curves[name] = fit_curve(merged, anchors[name].curve)
+                points[name] = chosen_among(merged, anchors[name], curves[name])
             if number + 1 >= least:
-                unsettled = [n for n in unsettled if not is_settled(points[n], anchors[n], self.margin)]
+                unsettled = [
+                    name
+                    for name in unsettled
+                    if not is_settled(points[name], anchors[name], curves[name], self.margin)
+                ]
             if not unsettled:
                 break
         return {name: sorted(own, key=lambda point: not point.final) for name, own in points.items()}

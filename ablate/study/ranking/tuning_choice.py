@@ -45,15 +45,18 @@ class Anchor:
 
 
 def next_points(
-    points: Sequence[Point], anchor: Anchor, catalogue: Catalogue, budget: TuningBudget
+    points: Sequence[Point],
+    anchor: Anchor,
+    curve: RateCurve | None,
+    catalogue: Catalogue,
+    budget: TuningBudget,
 ) -> list[Point]:
     """What the next round is run for: the points where the curve says that the best rate and setting may be.
 
     Without a curve: the best point at the anchor's rate, then the best points.
     """
-    ordered = sorted(points, key=lambda point: -point.mean)
-    curve = fit_curve(points, anchor.curve)
     if curve is None:
+        ordered = sorted(points, key=lambda point: -point.mean)
         wanted = [point for point in ordered if anchor.rate is not None and point.rate == anchor.rate][:1]
         wanted = [*wanted, *(point for point in ordered if point not in wanted)]
     else:
@@ -67,20 +70,20 @@ def next_points(
     return list(unique.values())[: budget.finalists]
 
 
-def is_settled(points: Sequence[Point], anchor: Anchor, margin: float | None) -> bool:
+def is_settled(
+    points: Sequence[Point], anchor: Anchor, curve: RateCurve | None, margin: float | None
+) -> bool:
     """Whether a further round would hardly change an effect. `margin`: the smallest effect worth having; None: MARGIN_IN_SIGMA σ
     of one run. An arm without a curve is settled once it has had a round."""
-    curve = fit_curve(points, anchor.curve)
     if curve is None:
         return True
     share = REFERENCE_SETTLED if anchor.curve is None else SETTLED
     return chosen_of(points).loss <= hypot(share * (margin or MARGIN_IN_SIGMA * curve.sigma), anchor.loss)
 
 
-def chosen_among(points: Sequence[Point], anchor: Anchor) -> list[Point]:
+def chosen_among(points: Sequence[Point], anchor: Anchor, curve: RateCurve | None) -> list[Point]:
     """The same points, one of them marked: the best on the curve, or its setting at the anchor's rate unless that is clearly
     worse. Without a curve: the finalist with the best mean, or that at the anchor's rate."""
-    curve = fit_curve(points, anchor.curve)
     if curve is None:
         choice = _best_mean(points, anchor)
         return _marked(points, choice, anchor.loss)
