@@ -59,23 +59,22 @@ def run_study(
 
         return timed(session, "report", lambda: build(session.ledger.path, folder))
 
+    def report_so_far() -> None:
+        if "report" in stages:
+            with suppress(AblateError):
+                session.progress.say(f"report: {report()}")
+
     try:
         _train(session, stages, force=force, lr_find_budget=lr_find_budget)
     except InputError:
         raise
     except AblateError:
-        # A gate failed, or nothing trained: the report still shows the results so far.
-        if "report" in stages:
-            with suppress(AblateError):
-                session.progress.say(f"report: {report()}")
+        report_so_far()  # a gate failed, or nothing trained
         raise
-    except Exception:
-        raise
-    except BaseException:  # a signal: the page shows what is finished
-        session.executor.cancel()
-        if "report" in stages:
-            with suppress(AblateError):
-                session.progress.say(f"report: {report()}")
+    except BaseException as error:
+        if not isinstance(error, Exception):  # a signal
+            session.executor.cancel()
+            report_so_far()
         raise
     return report() if "report" in stages else None
 
