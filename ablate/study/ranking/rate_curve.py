@@ -5,7 +5,7 @@ rates. It is the posterior mean of a Gaussian process over log₁₀ rate (sciki
 for the settings of an arm and a level for each seed, so that rates tried on different seeds are comparable. Real curves are
 seldom parabolas: a slow rise, a flat top and a cliff are common, so the curve may bend within LENGTH, and a run far
 below the best point counts as FLOOR below it. The posterior also tells which rates are worth further runs, and what the
-chosen one is expected to lose to the unknown best one, which widens the intervals of effects.
+chosen one loses to the unknown best one, which widens the intervals of effects.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Chosen = tuple[Recipe, float]
 LENGTH = 0.4
 """Decades within which a curve bends (the length scale)."""
 AMPLITUDE = 2.0
-"""How far it bends, in σ of one run. With LENGTH: expected losses are those that simulated tuning on two measured tasks has."""
+"""How far it bends, in σ of one run. With LENGTH: likely losses are those that simulated tuning on two measured tasks has."""
 LEVEL, SETTING = 10.0, 3.0
 """Standard deviations of the level of all scores and of the level of a setting, in σ of one run: large, so that they follow the
 data."""

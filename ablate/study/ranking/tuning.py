@@ -4,7 +4,7 @@ it is settled, at most as many as the budget has; on seeds that the race does no
 References are tuned first, and more thoroughly than the arms: an error there would be in every effect. First tries go over rates
 around a recipe's own rate; an arm's over rates around its reference's best one, at which its other settings are tried too. A
 curve through all runs (`rate_curve`) tells where the top may be; the points there are run on fresh seeds, and so on, until
-the best of the points that were tried is expected to lose too little to matter to the unknown best one. Rates beyond those that
+the best of the points that were tried loses too little to matter to the unknown best one. Rates beyond those that
 were tried are candidates too, so that a range is widened where the best rate is at its edge.
 An arm is run at its reference's rate unless the curve says that another is clearly better: arms that differ from
 the reference in nothing are then compared with it at one rate, and a placebo is not called harmful because tuning gave it

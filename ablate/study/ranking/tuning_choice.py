@@ -24,7 +24,7 @@ hardly less certain. A reference's is in all its arms' effects."""
 
 @dataclass(frozen=True)
 class Anchor:
-    """What a reference's tuning tells of its arms. `loss`: what its rate is expected to lose."""
+    """What a reference's tuning tells of its arms. `loss`: what its rate loses, root mean square."""
 
     rate: float | None = None
     optimizer: str | None = None

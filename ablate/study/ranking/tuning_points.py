@@ -62,7 +62,7 @@ class Point:
     """One rate and setting of an arm. `scores`: of first tries, on the first seeds; `final`: of rounds, on the seeds at the places
     `seeds`; more is better.
 
-    `chosen`: what the arm is run with; `loss`: what it is expected to lose to the arm's best rate, together with what its
+    `chosen`: what the arm is run with; `loss`: what it loses to the arm's best rate (root mean square), together with what its
     reference loses: how far an effect is off since neither side is run at its very best rate.
     """
 
