@@ -159,6 +159,17 @@ def test_the_edge_of_what_was_tried_may_be_widened() -> None:
     assert any(rate > RATES[-1] for _, rate in curve.promising(3))
 
 
+def test_runs_that_collapsed_are_no_noise_of_a_run() -> None:
+    """Two of sixteen runs at a rate near the cliff: on digits they made σ five times too large, and every arm undecided."""
+    points = points_of(parabola(0.1), 1.0, 3, repeats=16)
+    place = next(i for i, point in enumerate(points) if point.rate == lattice(0.1, 2))
+    scores = list(points[place].scores)
+    scores[2], scores[9] = -40.0, -15.0
+    points[place] = replace(points[place], scores=tuple(scores))
+    sigma, _, _ = deviations(points)
+    assert sigma == pytest.approx(1.0, rel=0.25)
+
+
 def test_seeds_that_share_no_point_have_no_level_that_is_made_up() -> None:
     """Scores are far from zero, and the rounds' seeds are those of other points than the first tries' seeds."""
     points = [

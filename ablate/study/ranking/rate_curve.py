@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import log, log10, sqrt
+from math import inf, log, log10, sqrt
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -56,6 +56,10 @@ JITTER = 1e-6
 LEAST_RATES = 3
 POOLED_DF = 10
 """Degrees of freedom that a reference's σ counts for in an arm's."""
+COLLAPSED, TRIMS = 5.0, 3
+"""Robust standard deviations below what is expected at which a run has collapsed."""
+MAD = 1.4826
+"""A normal distribution's standard deviation, in median absolute deviations."""
 NEW_SEED = -1
 DRAWS = 400
 """Curves drawn from the posterior."""
@@ -177,23 +181,26 @@ def deviations(
     """(standard deviation of one run on a given seed, that of the levels of seeds, place of a seed -> its level).
 
     Runs of the better half of the points, since at rates near a collapse runs scatter more, are a level of the point plus one of
-    the seed plus noise (least squares). A reference's deviations count besides. NaN where nothing tells them.
+    the seed plus noise (least squares); runs that collapsed are left out. A reference's deviations count besides. NaN where
+    nothing tells them.
     """
     ranked = sorted(points, key=lambda point: -point.mean)[: max(-(-len(points) // 2), 2)]
     runs = [
         (place, seed, score) for place, point in enumerate(ranked) for seed, score in point.by_seed.items()
     ]
-    seeds = sorted({seed for _, seed, _ in runs})
-    design = np.zeros((len(runs), len(ranked) + len(seeds)))
+    places, seeds = len(ranked), sorted({seed for _, seed, _ in runs})
+    design = np.zeros((len(runs), places + len(seeds)))
     for row, (place, seed, _) in enumerate(runs):
-        design[row, place] = design[row, len(ranked) + seeds.index(seed)] = 1.0
+        design[row, place] = design[row, places + seeds.index(seed)] = 1.0
     scores = np.array([score for *_, score in runs])
-    rank = np.linalg.matrix_rank(design)
-    # Seeds that share no point with the others have no level that data could tell: their mean is put at 0.
-    anchors = TINY * np.hstack([np.zeros((len(seeds), len(ranked))), np.eye(len(seeds))])
-    solution, *_ = np.linalg.lstsq(np.vstack([design, anchors]), np.append(scores, np.zeros(len(seeds))))
-    squares, df = float(((scores - design @ solution) ** 2).sum()), len(runs) - int(rank)
-    own, counts = solution[len(ranked) :], design[:, len(ranked) :].sum(axis=0)
+    for _ in range(TRIMS):  # the first fit is bent by the runs that it shall find
+        rest = scores - design @ _levels(design, scores, places)
+        kept = rest > -COLLAPSED * _spread(rest, np.abs(scores).max())
+        design, scores = design[kept], scores[kept]
+    solution = _levels(design, scores, places)
+    squares = float(((scores - design @ solution) ** 2).sum())
+    df = len(scores) - int(np.linalg.matrix_rank(design))
+    own, counts = solution[places:], design[:, places:].sum(axis=0)
     levels = dict(zip(seeds, own.tolist(), strict=True))
     if reference is not None:
         pooled = (squares + POOLED_DF * reference.sigma**2) / (df + POOLED_DF)
@@ -201,8 +208,23 @@ def deviations(
     if df <= 0:
         return float("nan"), float("nan"), levels
     sigma = sqrt(squares / df)
-    between_seeds = float(own.var(ddof=1) - (sigma**2 / counts).mean()) if len(own) > 1 else 0.0
+    between_seeds = float(own.var(ddof=1) - (sigma**2 / counts.clip(1)).mean()) if len(own) > 1 else 0.0
     return sigma, max(sqrt(max(between_seeds, 0.0)), LEAST_SEED * sigma), levels
+
+
+def _levels(design: Array, scores: Array, places: int) -> Array:
+    """Levels of the points and of the seeds, by least squares. Seeds that share no point with the others have no level that data
+    could tell: their mean is put at 0."""
+    seeds = design.shape[1] - places
+    anchors = TINY * np.hstack([np.zeros((seeds, places)), np.eye(seeds)])
+    solution: Array = np.linalg.lstsq(np.vstack([design, anchors]), np.append(scores, np.zeros(seeds)))[0]
+    return solution
+
+
+def _spread(rest: Array, largest: float) -> float:
+    """The robust standard deviation of residuals, those apart that are 0 since nothing is beside them; ∞ where all are."""
+    free = np.abs(rest[np.abs(rest) > 1e-6 * largest])
+    return MAD * float(np.median(free)) if len(free) else inf
 
 
 def setting_of(recipe: Recipe) -> Recipe:
