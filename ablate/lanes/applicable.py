@@ -27,6 +27,7 @@ WORDS = {
     "upsampling": "the model has no nn.Upsample layers",
     "subsampling": "the model has no nn.MaxPool2d layers with a stride",
     "imbalanced classes": "the task has no classes of different sizes",
+    "detection": "the task has no boxes",
     "adversarial": "the task has no generator and critic",
     "classification": "the task is not a classification",
     "regression": "the task is not a regression",

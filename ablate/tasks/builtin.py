@@ -12,6 +12,7 @@ from torch import nn
 
 from ablate.records.errors import InputError, unknown
 from ablate.tasks import sources
+from ablate.tasks.digit_scenes import digit_scenes
 from ablate.tasks.models import convnet, perceptron
 from ablate.tasks.ring import ring
 from ablate.tasks.split import deal, shuffled
@@ -206,6 +207,7 @@ BUILDERS: dict[str, Callable[[TaskCard], Task]] = {
     "adult": _adult,
     "california-housing": _california,
     "ring-gan": ring,
+    "digit-scenes": digit_scenes,
 }
 
 

@@ -73,7 +73,7 @@ def _finite(values: Inputs, where: str, split: Split) -> None:
 
 def _targets(task: Task) -> list[str]:
     y = task.train.y
-    if task.criterion in ("custom", "adversarial"):
+    if task.criterion in ("custom", "adversarial", "detection"):
         return []
     if task.dense:
         classes = torch.unique(y[y >= 0])

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ablate.records.errors import InputError
+from ablate.seams.boxes import LOGITS
 from ablate.surgery.adversarial_pair import SCORES
 from ablate.tasks.task import Task
 from ablate.tasks.user_code import generators
@@ -24,6 +25,13 @@ def check_shape(task: Task, shape: list[int], batch: int) -> None:
             raise InputError(
                 f"the model's output has shape {shape} for {batch} examples", hint="return [batch, …]"
             )
+        return
+    if task.criterion == "detection":
+        classes = 1 + max(int(split.y[..., 0].max()) for split in task.splits.values())
+        if len(shape) != 3 or shape[0] != batch or shape[2] < LOGITS + classes:
+            hint = "return a box, its place, a factor of 1 and a logit for each class for every place (ablate/seams/boxes.py)"
+            expected = f"[{batch}, places, {LOGITS} + {classes} or more]"
+            raise InputError(f"the model's output has shape {shape}, expected {expected}", hint=hint)
         return
     if task.criterion == "adversarial":
         if shape != [batch, SCORES + task.outputs]:

@@ -16,12 +16,13 @@ Criterion = Literal[
     "language_modelling",
     "segmentation",
     "adversarial",
+    "detection",
     "custom",
 ]
 Direction = Literal["higher", "lower"]
 CRITERIA: tuple[Criterion, ...] = (
     "classification", "regression", "multilabel", "token_classification", "language_modelling", "segmentation",
-    "adversarial", "custom",
+    "adversarial", "detection", "custom",
 )  # fmt: skip
 """What the targets are; "custom" is a task whose loss is the user's own function."""
 
@@ -122,12 +123,24 @@ METRICS: dict[Criterion, dict[str, Metric]] = {
             "loss", "lower", f"the losses of discriminator and generator of the standard GAN, added: {PLAIN}"
         ),
     ),
+    "detection": _table(
+        Metric(
+            "map50",
+            "higher",
+            "average precision at an IoU of one half, averaged over classes that occur (COCO's AP50)",
+        ),
+        Metric(
+            "loss",
+            "lower",
+            f"cross-entropy of places and classes and 1 - IoU of the boxes, by places that have an object: {PLAIN}",
+        ),
+    ),
     "custom": _table(Metric("loss", "lower", f"the task's own loss: {PLAIN}")),
 }
 SHARES = frozenset(
     {
         "accuracy", "balanced_accuracy", "worst_class_recall", "robust_accuracy", "ece", "r2", "f1", "auroc",
-        "average_precision", "subset_accuracy", "label_accuracy", "mean_iou",
+        "average_precision", "subset_accuracy", "label_accuracy", "mean_iou", "map50",
     }
 )  # fmt: skip
 """Metrics on a scale from 0 to 1: a hundredth is a percentage point."""
@@ -139,6 +152,7 @@ DEFAULT: dict[Criterion, str] = {
     "language_modelling": "validation/perplexity",
     "segmentation": "validation/mean_iou",
     "adversarial": "validation/sliced_wasserstein",
+    "detection": "validation/map50",
     "custom": "validation/loss",
 }
 

@@ -33,6 +33,9 @@ def lacking(
     elif criterion == "adversarial":
         reasons["classification"] = "two networks train against each other: an example has no class"
         reasons["mixable"] = "a mixture of two real examples is not a real one"
+    elif criterion == "detection":
+        reasons["classification"] = "an example holds several objects or none"
+        reasons["mixable"] = "the targets are boxes, which have no mean"
     elif criterion == "multilabel":
         reasons["classification"] = "an example may have several labels or none"
     elif dense:

@@ -216,9 +216,13 @@ class Task:
     @property
     def accuracy(self) -> str:
         """The metric recorded during training besides the loss; "" if there is none."""
-        return {"regression": "", "custom": "", "adversarial": "", "multilabel": "label_accuracy"}.get(
-            self.criterion, "accuracy"
-        )
+        return {
+            "regression": "",
+            "custom": "",
+            "adversarial": "",
+            "detection": "",
+            "multilabel": "label_accuracy",
+        }.get(self.criterion, "accuracy")
 
     @property
     def outputs(self) -> int:

@@ -63,6 +63,7 @@ _ALL = (
     _table("breast-cancer", "Breast tumours, 30 measurements", "accuracy", "UCI Wisconsin Diagnostic, in scikit-learn"),
     _table("wine", "Wines of three growers, 13 analyses", "accuracy", "UCI Wine, in scikit-learn"),
     _table("diabetes", "Progress of diabetes after a year", "rmse", "Efron et al. 2004, in scikit-learn"),
+    TaskCard("digit-scenes", "Digits on a canvas, found and named", "detection", "image", "validation/map50", UCI_DIGITS),
     TaskCard("ring-gan", "Eight Gaussians on a ring, generated", "adversarial", "other", "validation/sliced_wasserstein", "made on the spot"),
     _image(
         "mnist", "Handwritten digits, 28×28 pixels", "LeCun et al. 1998, CC BY-SA 3.0",

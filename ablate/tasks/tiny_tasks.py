@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
+from ablate.tasks.detector import Predictions
 from ablate.tasks.gan_task import gan_task
 from ablate.tasks.task import Task
 
@@ -31,7 +32,7 @@ class _Residual(nn.Module):
 
 
 def holding_tasks() -> dict[str, Task]:
-    """Tasks whose models hold what some tricks act on: norms, dropout and a skip connection; weight norms; an enlargement; embeddings; two networks."""
+    """Tasks whose models hold what some tricks act on: norms, dropout and a skip connection; weight norms; an enlargement; embeddings; two networks; a detector."""
     tasks = small_tasks()
 
     def task(name: str, model: Callable[[], nn.Module], data: Task) -> Task:
@@ -52,7 +53,15 @@ def holding_tasks() -> dict[str, Task]:
     def bag_of_words() -> nn.Module:
         return nn.Sequential(nn.Embedding(20, 4), nn.Flatten(), nn.Linear(24, 8), nn.ReLU(), nn.Linear(8, 3))
 
+    def perceptron_detector() -> nn.Module:
+        return nn.Sequential(
+            nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 24), nn.Unflatten(1, (6, 2, 2)), Predictions(4)
+        )  # fmt: skip
+
     images = tasks["images"]
+    scenes = torch.randn(60, 1, 8, 8, generator=torch.Generator().manual_seed(6))
+    objects = torch.tensor([[0.0, 0, 0, 5, 5], [1, 3, 2, 8, 7]]).expand(60, 2, 5).clone()
+    objects[::3, 1, 0] = -1
     points = torch.randn(120, 2, generator=torch.Generator().manual_seed(9))
     tokens = torch.randint(0, 20, (120, 6), generator=torch.Generator().manual_seed(8))
     labels = tokens[:, 0] % 3
@@ -63,6 +72,16 @@ def holding_tasks() -> dict[str, Task]:
     return {
         "upsampling": task("upsampling", decoder, images),
         "tokens": text,
+        "detection": Task(
+            perceptron_detector,
+            (scenes[:36], objects[:36]),
+            (scenes[36:48], objects[36:48]),
+            (scenes[48:], objects[48:]),
+            criterion="detection",
+            epochs=4,
+            batch_size=6,
+            name="detection",
+        ),
         "adversarial": gan_task(
             lambda: nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2)),
             lambda: nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 1)),

@@ -26,6 +26,7 @@ SIZES = {
     "breast-cancer": (341, 115, 113),
     "wine": (106, 36, 36),
     "diabetes": (265, 89, 88),
+    "digit-scenes": (512, 128, 128),
     "ring-gan": (1024, 512, 512),
     "mnist": (49998, 10002, 10000),
     "fashion-mnist": (50000, 10000, 10000),
@@ -51,7 +52,9 @@ def test_the_card_tells_the_truth_and_the_task_can_be_trained(name):
     assert tuple(len(split) for split in task.splits.values()) == SIZES[name]
     for note in check(task):
         assert "also stand in" in note
-    if task.criterion == "adversarial":
+    if task.criterion == "detection":
+        assert task.train.y.shape[1:] == (3, 5)
+    elif task.criterion == "adversarial":
         assert (
             task.train.x.shape[1] > task.train.y.shape[1]
         )  # the latent vectors stand beside the real examples

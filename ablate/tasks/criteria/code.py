@@ -11,6 +11,7 @@ from ablate.tasks.criteria import (
     adversarial,
     classification,
     custom,
+    detection,
     multilabel,
     regression,
     segmentation,
@@ -69,6 +70,7 @@ CODE = {
     "language_modelling": tokens.of_language,
     "segmentation": segmentation.code,
     "adversarial": adversarial,
+    "detection": detection,
     "custom": custom,
 }
 

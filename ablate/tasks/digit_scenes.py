@@ -1,0 +1,70 @@
+"""The task `digit-scenes`: scikit-learn's digits pasted on a canvas of 32×32 pixels, to be found and named."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from ablate.tasks import sources
+from ablate.tasks.detector import detector
+from ablate.tasks.split import deal
+from ablate.tasks.task import Task
+from ablate.tasks.task_cards import TaskCard
+
+CANVAS, DIGIT, MOST = 32, 8, 3
+SCALES = (1, 1, 2)
+"""A digit is pasted as it is, or each pixel as a square of four."""
+SIZES = {"T": 512, "V": 128, "S": 128}
+CLASSES = 10
+
+
+def scene(
+    pixels: np.ndarray, labels: np.ndarray, rows: np.ndarray, draws: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """(a canvas `[32, 32]`, its objects `[3, 5]`): one to three digits, which may overlap a little at their edges."""
+    canvas = np.zeros((CANVAS, CANVAS), np.float32)
+    objects = np.zeros((MOST, 5), np.float32)
+    objects[:, 0] = -1
+    taken = np.zeros((CANVAS, CANVAS), bool)
+    for number in range(int(draws.integers(1, MOST + 1))):
+        row, scale = int(draws.choice(rows)), int(draws.choice(SCALES))
+        digit = np.kron(pixels[row], np.ones((scale, scale), np.float32))
+        size = DIGIT * scale
+        x, y = draws.integers(0, CANVAS - size + 1, 2)
+        if taken[y : y + size, x : x + size].mean() > 0.2:
+            continue
+        taken[y : y + size, x : x + size] = True
+        canvas[y : y + size, x : x + size] = np.maximum(canvas[y : y + size, x : x + size], digit)
+        objects[number] = labels[row], x, y, x + size, y + size
+    return canvas, objects
+
+
+def digit_scenes(card: TaskCard) -> Task:
+    """The task `digit-scenes`; digits of a split are in that split's scenes only."""
+    pixels, labels = sources.digits()
+    images = pixels.reshape(-1, DIGIT, DIGIT).astype(np.float32)
+    rows = deal(len(labels), "TVSTT", labels)
+    splits = {}
+    for seed, (letter, count) in enumerate(SIZES.items()):
+        draws = np.random.default_rng(seed)
+        scenes = [scene(images, labels, rows[letter], draws) for _ in range(count)]
+        splits[letter] = (
+            np.stack([one for one, _ in scenes])[:, None] / 16,
+            np.stack([objects for _, objects in scenes]),
+        )
+    return Task(
+        partial(detector, 1, (16, 32, 64, 64), CLASSES),
+        splits["T"],
+        splits["V"],
+        splits["S"],
+        criterion="detection",
+        metric=card.metric,
+        kind="image",
+        name=card.name,
+        title=card.title,
+        source=card.name,
+        epochs=20,
+        batch_size=32,
+        notes=(f"one to {MOST} digits of 8×8 or 16×16 pixels on {CANVAS}×{CANVAS}",),
+    )

@@ -1,0 +1,106 @@
+"""The criterion of detection: mAP against pycocotools, and what it takes as targets."""
+
+import contextlib
+import io
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from ablate import InputError, Task
+from ablate.tasks.check import check
+from ablate.tasks.criteria import detection
+from ablate.tasks.detector import detector
+
+
+def scenes(
+    seed: int, images: int = 12, places: int = 20, classes: int = 3
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Predictions near the objects and elsewhere, with duplicates; objects of some images only."""
+    random = np.random.default_rng(seed)
+    low = random.uniform(0, 20, (images, 4, 2))
+    target = np.concatenate(
+        [random.integers(-1, classes, (images, 4, 1)), low, low + random.uniform(4, 12, low.shape)], 2
+    )
+    near = target[:, random.integers(0, 4, places)]
+    boxes = near[..., 1:] + random.normal(scale=1.2, size=(images, places, 4))
+    logits = random.normal(size=(images, places, classes))
+    given = np.concatenate([boxes, boxes[..., :2], random.uniform(0.2, 1, (images, places, 1)), logits], 2)
+    return torch.tensor(given), torch.tensor(target)
+
+
+def coco_map50(predictions: torch.Tensor, target: torch.Tensor) -> float:
+    coco_module, evaluation = (
+        pytest.importorskip("pycocotools.coco"),
+        pytest.importorskip("pycocotools.cocoeval"),
+    )
+    objects, found = [], []
+    for image, (rows, truth) in enumerate(zip(predictions.tolist(), target.tolist(), strict=True), start=1):
+        for label, x1, y1, x2, y2 in truth:
+            if label >= 0:
+                objects.append({
+                    "id": len(objects) + 1, "image_id": image, "category_id": int(label), "iscrowd": 0,
+                    "bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1),
+                })  # fmt: skip
+        for x1, y1, x2, y2, _, _, factor, *logits in rows:
+            score = factor / (1 + np.exp(-max(logits)))
+            found.append(
+                {
+                    "image_id": image,
+                    "category_id": int(np.argmax(logits)),
+                    "bbox": [x1, y1, x2 - x1, y2 - y1],
+                    "score": score,
+                }
+            )
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = coco_module.COCO()
+        truth.dataset = {
+            "images": [{"id": i + 1} for i in range(len(target))], "annotations": objects,
+            "categories": [{"id": label} for label in range(predictions.shape[-1] - 7)], "info": {},
+        }  # fmt: skip
+        truth.createIndex()
+        judge = evaluation.COCOeval(truth, truth.loadRes(found), "bbox")
+        judge.evaluate()
+        judge.accumulate()
+    precision = judge.eval["precision"][0, :, :, 0, 2]  # IoU 0.5, all sizes, 100 detections
+    return float(precision[precision > -1].mean())
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_map_is_that_of_pycocotools(seed):
+    predictions, target = scenes(seed)
+    found = detection.metrics(
+        torch.stack([predictions, predictions.flip(0)]), torch.stack([target, target.flip(0)])
+    )["map50"]
+    assert float(found[0]) == pytest.approx(coco_map50(predictions, target), abs=1e-12)
+    assert 0.05 < float(found[0]) < 0.95
+    assert float(found[1]) == pytest.approx(float(found[0]), abs=1e-12)
+
+
+def test_perfect_doubled_and_broken_predictions():
+    target = torch.tensor([[[0, 1, 1, 5, 5.0], [-1, 0, 0, 0, 0]], [[1, 2, 2, 9, 9], [-1, 0, 0, 0, 0]]])
+    perfect = torch.tensor([[[1.0, 1, 5, 5, 3, 3, 1, 4, -4]], [[2, 2, 9, 9, 5, 5, 1, -4, 4]]])
+    assert float(detection.metrics(perfect[None], target)["map50"]) == 1.0
+    wrong = perfect.clone()
+    wrong[..., 7:] = wrong[..., 7:].flip(-1)
+    assert float(detection.metrics(wrong[None], target)["map50"]) == 0.0
+    broken = perfect.clone()
+    broken[0, 0, 0] = torch.nan
+    assert detection.metrics(broken[None], target)["map50"].isnan().all()
+
+
+def test_targets_and_outputs_are_checked():
+    x, y = torch.zeros(40, 1, 8, 8), torch.tensor([[[1.0, 1, 1, 5, 5]]]).expand(40, 1, 5)
+    task = Task(
+        partial(detector, 1, (4, 4), 2),
+        (x + torch.arange(40.0)[:, None, None, None], y),
+        criterion="detection",
+    )
+    assert check(task) == ()
+    with pytest.raises(InputError, match="the model's output has shape"):
+        check(task.but(model=partial(detector, 1, (4, 4), 1)))
+    with pytest.raises(InputError, match=r"train y has shape \[40, 5\]"):
+        Task(partial(detector, 1, (4, 4), 2), (x, y[:, 0]), criterion="detection")
+    with pytest.raises(InputError, match="x2 is not above x1"):
+        Task(partial(detector, 1, (4, 4), 2), (x, y.flip(-1)), criterion="detection")
