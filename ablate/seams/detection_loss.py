@@ -37,7 +37,7 @@ def losses(
     lanes = []
     for lane in range(len(predictions)):
         settings = () if gamma is None or alpha is None else (gamma[lane], alpha[lane])
-        lanes.append(_of_lane(predictions[lane], target[lane], *settings))
+        lanes.append(_of_lane(predictions[lane].contiguous(), target[lane], *settings))
     return torch.stack(lanes)
 
 
