@@ -25,8 +25,9 @@ CONVOLUTIONS = frozenset(
 
 POSITION_DEPENDENT = frozenset(
     {
-        "celu", "cos", "elu", "erf", "exp", "exp2", "expm1", "gelu", "hardsigmoid", "hardswish", "log", "log10", "log1p",
-        "log2", "log_sigmoid", "mish", "pow", "rsqrt", "selu", "sigmoid", "silu", "sin", "softplus", "tanh",
+        "acosh", "asinh", "atan2", "atanh", "celu", "cos", "cosh", "elu", "erf", "exp", "exp2", "expm1", "gelu", "hardsigmoid",
+        "hardswish", "log", "log10", "log1p", "log2", "log_sigmoid", "logaddexp", "mish", "pow", "rsqrt", "selu", "sigmoid", "silu",
+        "sin", "sinh", "softplus", "special_expit", "tan", "tanh",
     }
 )  # fmt: skip
 """Pointwise functions that torch vectorises except at the end of a tensor, where they may round differently."""
@@ -154,8 +155,15 @@ class LaneByLane(TorchFunctionMode):
     ) -> Any:
         if func in CONVOLUTIONS and under_vmap(args[0]):
             return self._convolved(func, args, kwargs or {})
-        if getattr(func, "__name__", "") in POSITION_DEPENDENT and _is_vmapped_alone(args):
-            return leave_vmap(lambda _, value, state: func(value, *args[1:], **(kwargs or {})), args[0], [])
+        if getattr(func, "__name__", "") in POSITION_DEPENDENT:
+            tensors = [value for value in args if isinstance(value, Tensor)]
+            if tensors and tensors[0] is args[0] and all(map(under_vmap, tensors)):
+                numbers = args[len(tensors) :]
+                return leave_vmap(
+                    lambda _, x, more: func(*map(without_gaps, (x, *more)), *numbers, **(kwargs or {})),
+                    tensors[0],
+                    tensors[1:],
+                )
         return func(*args, **(kwargs or {}))
 
     def _convolved(self, func: Callable[..., Tensor], args: tuple[Any, ...], rest: dict[str, Any]) -> Tensor:
@@ -169,11 +177,12 @@ class LaneByLane(TorchFunctionMode):
         return leave_vmap(lane, x, [weight] if bias is None else [weight, bias])
 
 
-def _is_vmapped_alone(args: tuple[Any, ...]) -> bool:
-    """Whether the first argument, and no other, is a tensor under vmap."""
-    first, *others = args
-    alone = not any(isinstance(other, Tensor) for other in others)
-    return isinstance(first, Tensor) and under_vmap(first) and alone
+def without_gaps(x: Tensor) -> Tensor:
+    """`x` with its elements next to each other in memory, in the same order.
+
+    torch vectorises over the elements that are next to each other, and the copy that a lane alone is trained with has none in between.
+    """
+    return x if x.is_contiguous() else x.clone()
 
 
 def as_channels_last(x: Tensor) -> Tensor:

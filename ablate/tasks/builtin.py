@@ -14,6 +14,7 @@ from ablate.records.errors import InputError, unknown
 from ablate.tasks import sources
 from ablate.tasks.digit_scenes import digit_scenes
 from ablate.tasks.models import convnet, perceptron
+from ablate.tasks.pixels import moments
 from ablate.tasks.ring import ring
 from ablate.tasks.split import deal, shuffled
 from ablate.tasks.tabular import encode, standardise
@@ -97,26 +98,16 @@ def _images(
         raise InputError(
             f"task '{card.name}': images {pixels.shape} and labels {labels.shape} do not fit together"
         )
-    moments = [_moments(pixels[rows["T"], channel]) for channel in range(pixels.shape[1])]
+    scales = [moments(pixels[rows["T"], channel]) for channel in range(pixels.shape[1])]
     mean, deviation = (
-        torch.tensor(column).float().reshape(1, -1, 1, 1) for column in zip(*moments, strict=True)
+        torch.tensor(column).float().reshape(1, -1, 1, 1) for column in zip(*scales, strict=True)
     )
     x = torch.from_numpy(pixels.astype(np.float32)).sub_(mean).div_(deviation)
-    figures = "; ".join(f"{m:.3f}, {d:.3f}" for m, d in moments)
+    figures = "; ".join(f"{m:.3f}, {d:.3f}" for m, d in scales)
     notes = (*notes, f"pixels are scaled to mean 0 and deviation 1 by training data ({figures})")
     channels, height, width = pixels.shape[1:]
     model = partial(convnet, (channels, height, width), widths, pools, int(labels.max()) + 1, stride=stride)
     return _task(card, model, x, labels, rows, notes=notes, **options)
-
-
-def _moments(pixels: np.ndarray) -> tuple[float, float]:
-    """Mean and standard deviation of integers, summed exactly, a thousand images at a time."""
-    total = squares = 0.0
-    for piece in np.array_split(pixels, len(pixels) // 1000 + 1):
-        piece = piece.astype(np.float64)
-        total, squares = total + piece.sum(), squares + np.square(piece).sum()
-    mean = total / pixels.size
-    return float(mean), float(np.sqrt(squares / pixels.size - mean**2))
 
 
 def _small_table(name: str, card: TaskCard) -> Task:

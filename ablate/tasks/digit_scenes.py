@@ -8,6 +8,7 @@ import numpy as np
 
 from ablate.tasks import sources
 from ablate.tasks.detector import detector
+from ablate.tasks.pixels import moments
 from ablate.tasks.split import deal
 from ablate.tasks.task import Task
 from ablate.tasks.task_cards import TaskCard
@@ -49,15 +50,16 @@ def digit_scenes(card: TaskCard) -> Task:
     for seed, (letter, count) in enumerate(SIZES.items()):
         draws = np.random.default_rng(seed)
         scenes = [scene(images, labels, rows[letter], draws) for _ in range(count)]
-        splits[letter] = (
-            np.stack([one for one, _ in scenes])[:, None] / 16,
-            np.stack([objects for _, objects in scenes]),
-        )
+        splits[letter] = tuple(np.stack(each) for each in zip(*scenes, strict=True))
+    mean, deviation = moments(splits["T"][0])
+    train, validation, test = (
+        (((x - mean) / deviation).astype(np.float32)[:, None], y) for x, y in splits.values()
+    )
     return Task(
         partial(detector, 1, (16, 32, 64, 64), CLASSES),
-        splits["T"],
-        splits["V"],
-        splits["S"],
+        train,
+        validation,
+        test,
         criterion="detection",
         metric=card.metric,
         kind="image",
@@ -66,5 +68,8 @@ def digit_scenes(card: TaskCard) -> Task:
         source=card.name,
         epochs=20,
         batch_size=32,
-        notes=(f"one to {MOST} digits of 8×8 or 16×16 pixels on {CANVAS}×{CANVAS}",),
+        notes=(
+            f"one to {MOST} digits of 8×8 or 16×16 pixels on {CANVAS}×{CANVAS}",
+            f"pixels are scaled to mean 0 and deviation 1 by training data ({mean:.3f}, {deviation:.3f})",
+        ),
     )

@@ -203,18 +203,24 @@ class Called(nn.Module):
 
 @pytest.mark.parametrize(
     "function",
-    [torch.sigmoid, torch.tanh, torch.exp, torch.log1p, F.gelu, F.silu, F.mish, F.softplus, F.elu, Tensor.sigmoid],
+    [
+        torch.sigmoid, torch.tanh, torch.exp, torch.log1p, F.gelu, F.silu, F.mish, F.softplus, F.elu, Tensor.sigmoid, torch.sinh, torch.atanh,
+        lambda x: torch.logaddexp(x, 1 - x),
+        lambda x: F.softplus(x[..., :5]),  # numbers with gaps between them
+        lambda x: torch.cat([torch.sigmoid(x.transpose(0, 1)[..., 2:]), x.transpose(0, 1)], -1),
+    ],
 )  # fmt: skip
 def test_a_function_under_vmap_is_rounded_as_alone(function: Callable[[Tensor], Tensor]):
-    """61 numbers a lane: where a lane ends in the middle of a vector, torch would compute some of them another way."""
-    x = torch.rand(5, 61, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    """84 numbers a lane: where a lane ends in the middle of a vector, torch would compute some of them another way."""
+    x = (0.9 * torch.rand(5, 3, 4, 7, generator=torch.Generator().manual_seed(1))).requires_grad_()
     y = vmapped(Called(function), x)
-    (to_x,) = torch.autograd.grad(y.sum(), x)
+    slope = torch.randn(y.shape[1:], generator=torch.Generator().manual_seed(2))
+    (to_x,) = torch.autograd.grad((y * slope).sum(), x)
     for lane in range(5):
         value = x[lane : lane + 1].detach().requires_grad_()
         alone = vmapped(Called(function), value)
         assert torch.equal(alone[0], y[lane])
-        assert torch.equal(torch.autograd.grad(alone.sum(), value)[0][0], to_x[lane])
+        assert torch.equal(torch.autograd.grad((alone * slope).sum(), value)[0][0], to_x[lane])
 
 
 def test_what_is_covered():
