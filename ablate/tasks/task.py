@@ -216,13 +216,7 @@ class Task:
     @property
     def accuracy(self) -> str:
         """The metric recorded during training besides the loss; "" if there is none."""
-        return {
-            "regression": "",
-            "custom": "",
-            "adversarial": "",
-            "detection": "",
-            "multilabel": "label_accuracy",
-        }.get(self.criterion, "accuracy")
+        return next((name for name in ("accuracy", "label_accuracy") if name in METRICS[self.criterion]), "")
 
     @property
     def outputs(self) -> int:
