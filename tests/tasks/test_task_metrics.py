@@ -191,7 +191,7 @@ def test_names_and_directions():
     better = {name: metric.direction for table in METRICS.values() for name, metric in table.items()}
     assert {name for name, way in better.items() if way == "higher"} == {
         "accuracy", "balanced_accuracy", "worst_class_recall", "f1", "auroc", "r2",
-        "average_precision", "subset_accuracy", "label_accuracy", "mean_iou", "critic_value", "critic_rank_correlation",
+        "average_precision", "subset_accuracy", "label_accuracy", "mean_iou", "critic_value", "critic_rank_correlation", "map50",
     }  # fmt: skip
     assert metric_info("regression", "validation/mae").direction == "lower"
 
