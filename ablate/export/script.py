@@ -145,12 +145,12 @@ def script_of(
         )
         if len(bundle.parts) > done:
             sections.append(_section(f"{name}, {trick.title}{told}", bundle, done))
-    averaged = bool(loop.calls["averaged"] or loop.calls["scored"])
-    statistics = averaged and any(map(is_running, trainer.forward.buffers()))
+    others = any(loop.calls[port] for port in ("averaged", "scored", "ensemble"))
+    statistics = others and any(map(is_running, trainer.forward.buffers()))
     if statistics:
         done = len(bundle.parts)
         names["estimated"] = bundle.add("ablate.seams.running_statistics", "estimated")
-        sections.append(_section("Running statistics of averaged weights", bundle, done))
+        sections.append(_section("Running statistics of weights other than the last", bundle, done))
     init = seeded(run.seed, "init")
     values = {
         **loop.lines(),

@@ -1,12 +1,13 @@
 """Running statistics that belong to the weights that evaluation looks at, lane by lane.
 
-Averages of weights (`ema`, `swa`, the schedule-free optimizers) have other activations than the weights that training saw, to whose batches the running mean and
-variance belong. Before such weights are evaluated, a pass over training examples, in shuffled batches of the run's size and without augmentation, estimates them
+Averages of weights (`ema`, `swa`, the schedule-free optimizers) and earlier ones (`snapshot_ensemble`) have other activations than the weights of training, to whose batches
+the running mean and variance belong. Before such weights are evaluated, a pass over training examples, in shuffled batches of the run's size and without augmentation, estimates them
 again (`seams/running_statistics.py`). Lanes whose own weights are evaluated keep their statistics, bit for bit, and training goes on with those that it had.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -41,15 +42,20 @@ class Trained(Protocol):
 
 MOST = 16384
 """Examples of a lane after which the pass ends: means over more batches hardly differ."""
-_latest: WeakKeyDictionary[Trained, tuple[Tensor, Tensor, dict[str, Tensor]]] = WeakKeyDictionary()
-"""Trainer -> the weights and lanes of its latest pass, and what it found: several splits are evaluated at the same weights."""
+REMEMBERED = 6
+"""Passes whose result is kept: several batches and splits are evaluated at the same weights, in turn with those of other snapshots."""
+_latest: WeakKeyDictionary[Trained, deque[tuple[Tensor, Tensor, dict[str, Tensor]]]] = WeakKeyDictionary()
+"""Trainer -> the weights and lanes of its latest passes, and what each found."""
 
 
 @contextmanager
 def statistics_of(trainer: Trained, weights: LaneTensors, lanes: Tensor, forward: Forward) -> Iterator[None]:
     """Within the context `forward`, of the trainer's `lanes` (int64 `[k]`), has the running statistics of `weights`."""
+    if not any(map(is_running, forward.buffers())):
+        yield
+        return
     differs = (weights.flat != trainer.weights.flat[lanes]).any(dim=1)
-    if not differs.any() or not any(map(is_running, forward.buffers())):
+    if not differs.any():
         yield
         return
     before = {name: buffer.clone() for name, buffer in forward.buffers().items()}
@@ -63,8 +69,8 @@ def statistics_of(trainer: Trained, weights: LaneTensors, lanes: Tensor, forward
 
 @torch.no_grad()
 def _estimated(trainer: Trained, weights: LaneTensors, lanes: Tensor, forward: Forward) -> dict[str, Tensor]:
-    if trainer in _latest:
-        flat, those, found = _latest[trainer]
+    passes = _latest.setdefault(trainer, deque(maxlen=REMEMBERED))
+    for flat, those, found in passes:
         if torch.equal(those, lanes) and torch.equal(flat, weights.flat):
             return found
     named, keys = dict(weights.items()), trainer.seeds[lanes]
@@ -74,7 +80,7 @@ def _estimated(trainer: Trained, weights: LaneTensors, lanes: Tensor, forward: F
         forward.buffers,
         forward.load_buffers,
     )
-    _latest[trainer] = weights.flat.clone(), lanes, new
+    passes.append((weights.flat.clone(), lanes, new))
     return new
 
 

@@ -214,20 +214,20 @@ class Trainer:
         named, keys = self.leaves if attached else dict(weights.items()), self.seeds[chosen]
 
         def run(x: Tensor, others: LaneTensors | None = None) -> Tensor:
-            used = named if others is None else dict(others.items())
-            return self.outputs(used, x, keys, training=False, forward=forward)
+            looked_at, used = (weights, named) if others is None else (others, dict(others.items()))
+            with statistics_of(self, looked_at, chosen, forward):
+                return self.outputs(used, x, keys, training=False, forward=forward)
 
         parts = []
         evaluation = self.context.task.evaluation
-        with statistics_of(self, weights, chosen, forward):
-            for x, y in self.data.examples(split, chosen, evaluation.rows(self.order.batch_size)):
-                outputs = run(x)
-                for active, ensemble in self.group.ports("ensemble") if views else ():
-                    state = {name: tensor[chosen] for name, tensor in self.extra[active.name].items()}
-                    outputs = ensemble(run, state, weights, x, outputs, active.settings.take(chosen))
-                for active, view in self.group.ports("views") if views else ():
-                    outputs = view(run, x, outputs, active.settings.take(chosen))
-                parts.append(outputs if whole else evaluation.collect(outputs, y))
+        for x, y in self.data.examples(split, chosen, evaluation.rows(self.order.batch_size)):
+            outputs = run(x)
+            for active, ensemble in self.group.ports("ensemble") if views else ():
+                state = {name: tensor[chosen] for name, tensor in self.extra[active.name].items()}
+                outputs = ensemble(run, state, weights, x, outputs, active.settings.take(chosen))
+            for active, view in self.group.ports("views") if views else ():
+                outputs = view(run, x, outputs, active.settings.take(chosen))
+            parts.append(outputs if whole else evaluation.collect(outputs, y))
         return torch.cat(parts, dim=1)
 
     def state(self) -> dict[str, Tensor]:

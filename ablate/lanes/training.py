@@ -189,7 +189,8 @@ class Training:
         """As they are scored."""
         if split == robust_accuracy.ROBUST:
             return robust_accuracy.outputs(self.trainer, lanes)
-        if split == "validation" and self.evaluated is not None and not self.trainer.group.ports("views"):
+        apart = self.trainer.group.ports("views") + self.trainer.group.ports("ensemble")
+        if split == "validation" and self.evaluated is not None and not apart:
             return self.evaluated.index_select(0, lanes)
         return self.trainer.predict(split, lanes)
 

@@ -10,6 +10,7 @@ from sweep import sweep
 from ablate.catalogue.evaluation.snapshot_ensemble import average, begin, ensemble, part_ended
 from ablate.catalogue.registry import registry
 from ablate.lanes.trainer import Trainer
+from ablate.lanes.training import Training
 from ablate.records.recipe import Recipe
 from ablate.records.run import Run
 from ablate.seams.facts import Facts
@@ -60,7 +61,8 @@ def test_the_ensemble_is_the_mean_of_the_probabilities_at_the_ends_of_the_parts(
 def test_a_trained_run_is_scored_by_its_snapshots() -> None:
     context = context_of("mlp")
     recipe = Recipe.of(registry(), {"momentum": {"lr": 0.1}, "snapshot_ensemble": {"members": 3}})
-    trainer = Trainer(context, [Run(context.task.name, recipe, seed, 3) for seed in range(2)])
+    runs = [Run(context.task.name, recipe, seed, 3) for seed in range(2)]
+    trainer = Trainer(context, runs)
     weights = []
     for _ in range(trainer.total_steps):
         trainer.step()
@@ -76,3 +78,10 @@ def test_a_trained_run_is_scored_by_its_snapshots() -> None:
     )
     one = trainer.predict("validation", torch.tensor([1]))
     torch.testing.assert_close(one[0], outputs[1])
+    training = Training(context, runs, ("validation",))
+    while not training.done:
+        training.epoch()
+    y = context.splits["validation"].y
+    for lane, run in enumerate(runs):
+        expected = torch.nn.functional.cross_entropy(outputs[lane], y).item()
+        assert training.results[run.identity].metrics["validation/loss"] == pytest.approx(expected, rel=1e-5)

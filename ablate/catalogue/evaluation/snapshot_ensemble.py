@@ -5,7 +5,7 @@
 Shapes: x is `[K, N, …]`, z is `[K, N, classes]`; w_m are the flat `[K, P]` weights at the ends of the M equal parts of the training, the last of which are the final ones.
 The moments are those at which a cyclic schedule is lowest: `cosine_restarts` with a multiplier of 1 and a cycle of epochs / M. Under a schedule that decays once
 the early snapshots are poor. Training does not see the snapshots; M passes in evaluation. Learning curves, and the model that is exported, are of the last weights.
-Running statistics of batch normalisation are those of the last weights: not for models that have it, or with tricks that bring it.
+Each snapshot has running statistics of its own, estimated again in evaluation; those of the last weights are the training's.
 Lineage: Huang et al. 2017, section 3 (all M of M cycles are averaged).
 """
 
@@ -73,7 +73,7 @@ TRICK = Trick(
     ),
     lane=False,
     applies_to=("classification",),
-    conflicts=("batch_norm", "extended_batch_norm", "whitening", "ema", "swa", "early_stopping"),
+    conflicts=("ema", "swa", "early_stopping"),
     claims=(
         Claim(
             metric="accuracy",
