@@ -18,6 +18,7 @@ from ablate.lanes.trace import EpochCallback, Report, Trace, stacked_curves
 from ablate.lanes.trainer import Trainer
 from ablate.lanes.untrained import Untrained
 from ablate.records.run import Outcome, Result, Run
+from ablate.surgery.folding import folded
 
 LOSS = "validation/loss"
 
@@ -55,7 +56,7 @@ class Training:
     that have ended (refill). Which run replaces which, and when, depends on the runs and their results
     alone. Refilling pays if many lanes are cheap together (vmap) but limited by memory.
     `together`: all runs that the group ever had, if more than `runs`: the trainer includes the tricks of each.
-    `keep_weights`: keep the state dict of each run's model at the scored epoch (`Trace.weights`).
+    `keep_weights`: keep the state dict of each run's model, with folded weights, at the scored epoch (`Trace.weights`).
     """
 
     def __init__(
@@ -180,7 +181,7 @@ class Training:
             for row, lane in enumerate(lanes):
                 self.traces[self.trainer.group.runs[lane].identity].outputs[split] = outputs[row]
         for lane in lanes if self.keep_weights else ():
-            state = self.trainer.model(lane).state_dict()
+            state = folded(self.trainer.model(lane)).state_dict()
             self.traces[self.trainer.group.runs[lane].identity].weights = {
                 name: tensor.detach().cpu().clone() for name, tensor in state.items()
             }

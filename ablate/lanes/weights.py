@@ -1,8 +1,8 @@
 """Trained models as files: safetensors under the user's parameter names, and how to load them.
 
-A tensor of the user's model keeps its name, whatever surgery put around its layer. Tensors that tricks added
-follow under separate names, unless recipe and seed determine them. If tricks added nothing,
-`model.load_state_dict(load_file(path), strict=True)` loads the file directly.
+A tensor of the user's model keeps its name, whatever surgery put around its layer. A weight that tricks compute from others is stored as
+computed (`surgery/folding.py`). Tensors that tricks added follow under separate names, unless recipe and seed determine them. If tricks added
+nothing, `model.load_state_dict(load_file(path), strict=True)` loads the file directly.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ from ablate.records.errors import InputError, NotApplicable
 from ablate.records.files import write_bytes
 from ablate.records.recipe import Recipe
 from ablate.records.run import Run
+from ablate.surgery.folding import folded
 from ablate.surgery.layer_proxy import LayerProxy
 from ablate.tasks.load import load as load_task
 from ablate.tasks.packing import users_own
 from ablate.tasks.task import Task
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,13 @@ class Rebuilt:
 
 
 def rebuilt(task: Task, run: Run, catalogue: Registry) -> Rebuilt:
-    """The run's model before training. Raises NotApplicable if a trick of the recipe does not apply."""
+    """The run's model before training, with folded weights. Raises NotApplicable if a trick of the recipe does not apply."""
     surgeries = [name for name in run.recipe if catalogue[name].seam in ("model", "precision")]
     net = build_net(task.model, run, catalogue, task.train.x[:2], surgeries, together=False)
-    names = {name: users_name(net.module, name) for name in net.module.state_dict()}
+    module = folded(net.module)
+    names = {name: users_name(module, name) for name in module.state_dict()}
     users = frozenset(build_module(task.model, run.seed, task.train.x[:2]).state_dict())
-    return Rebuilt(net.module, names, users & frozenset(names.values()))  # a trick may have removed some
+    return Rebuilt(module, names, users & frozenset(names.values()))  # a trick may have removed some
 
 
 def users_name(module: nn.Module, name: str) -> str:

@@ -95,6 +95,20 @@ def test_the_users_own_class_takes_the_weights_that_were_scored(name, tricks, tm
         assert curve[-1] > min(curve) + 1e-3, "otherwise this would hold of the last epoch's weights too"
 
 
+@pytest.mark.parametrize("trick", ["acnet", "weight_standardization", "scaled_ws", "weight_norm", "spectral_norm"])
+def test_a_weight_that_a_trick_computes_is_stored_as_computed(trick, tmp_path):
+    """Folded, the kernel is one of the user's own layer: nothing is added to the file, and outputs are equal to 1e-5."""
+    task = TASKS["convolutional"]
+    done = trained(task, {trick: {}, "ema": {"decay": 0.5}}, tmp_path, lr=0.05)
+    model = task.model()
+    model.load_state_dict(load_file(done.weights), strict=True)
+    assert loss_of(model, task) == pytest.approx(done.result.metrics["validation/loss"], rel=1e-5)
+    rebuilt = load(done.weights, task)
+    assert [name for name, _ in rebuilt.named_parameters()] == [name for name, _ in model.named_parameters()]
+    with torch.no_grad():
+        torch.testing.assert_close(rebuilt(task.validation.x), model(task.validation.x), rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("tricks", [*PLAIN, *STRUCTURAL], ids=lambda tricks: "+".join(tricks) or "none")
 @pytest.mark.parametrize("name", TASKS)
 def test_load_builds_the_module_again(name, tricks, tmp_path):
