@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
 
 from ablate.kernels.lower import lower
-from ablate.kernels.protocol import Forward
+from ablate.kernels.protocol import Forward, Weights
 from ablate.lanes import build
 from ablate.lanes.context import TaskContext
 from ablate.lanes.group import Group, batch_size
@@ -33,8 +34,6 @@ from ablate.seams.draws import Draws, seed_keys, step_keys
 from ablate.seams.tensors import LaneTensors, Layout
 from ablate.surgery.net import without_switches
 from ablate.tasks.user_code import repeatable
-
-Weights = Mapping[str, Tensor]
 
 
 class Trainer:
@@ -202,10 +201,10 @@ class Trainer:
         return weights
 
     @torch.no_grad()
-    def predict(self, split: str, lanes: Tensor | None = None, *, views: bool = True, whole: bool = False) -> Tensor:  # fmt: skip
+    def predict(self, split: str, lanes: Tensor | None = None, *, views: bool = True, whole: bool = False, chunks: int | None = None) -> Tensor:  # fmt: skip
         """Outputs in evaluation mode for a whole split, `[K, N, …]`, as they are collected for metrics, or `whole`.
 
-        `lanes` (int64): only these. `views=False`: without test-time views, as for learning curves.
+        `lanes` (int64): only these. `views=False`: without test-time views, as for learning curves. `chunks`: only the first ones.
         """
         chosen = torch.arange(self.lanes, device=self.context.device) if lanes is None else lanes
         forward = self.forward if lanes is None else self.forward.some(lanes)
@@ -220,7 +219,8 @@ class Trainer:
 
         parts = []
         evaluation = self.context.task.evaluation
-        for x, y in self.data.examples(split, chosen, evaluation.rows(self.order.batch_size)):
+        examples = self.data.examples(split, chosen, evaluation.rows(self.order.batch_size))
+        for x, y in islice(examples, chunks):
             outputs = run(x)
             for active, ensemble in self.group.ports("ensemble") if views else ():
                 state = {name: tensor[chosen] for name, tensor in self.extra[active.name].items()}

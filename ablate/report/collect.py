@@ -173,7 +173,7 @@ def _curves(entries: Sequence[Entry], facts: Mapping[str, Any]) -> list[Document
 def _costs(fact: Any) -> pd.DataFrame | None:
     if not fact:
         return None
-    columns = ["trick", "ms_per_step", "time_ratio", "memory_ratio", "n"]
+    columns = ["trick", "ms_per_step", "time_ratio", "memory_ratio", "inference_ratio", "n"]
     table = pd.DataFrame([{column: row.get(column) for column in columns} for row in fact], columns=columns)
     for column in columns[1:]:
         table[column] = pd.to_numeric(table[column], errors="coerce")

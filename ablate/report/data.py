@@ -31,7 +31,7 @@ class ReportData:
     `diagnostics`: sigma, arms (σ with and without each trick), residuals, rho, rank_intervals,
     interactions, methods (a paragraph), estimand (a sentence).
     `confirm`: arms, seeds, metric, values (arm -> seed -> value), gain and drops (paired differences).
-    `costs`: trick, ms_per_step, time_ratio, memory_ratio, n.
+    `costs`: trick, ms_per_step, time_ratio, memory_ratio, inference_ratio, n.
     `run_rows`: as in `runs.csv`; `labels`: trial, arm, note and budget of the same runs, in the same order.
     `curves`: one dict per run and metric: run, stage, arm, seed, metric, values (one per epoch).
     `external`: the origin of runs of another program (kind, source, counts, importances); see `external.py`.

@@ -171,16 +171,16 @@ def failure_rates(data: ReportData) -> Table | None:
 
 
 def costs(data: ReportData) -> Table | None:
-    """Time and memory of each trick."""
+    """Time, memory and inference time of each trick."""
     if data.costs is None or not len(data.costs):
         return None
     return Table(
-        (("Trick", "text"), ("ms a step", "number"), ("Time", "number"), ("Memory", "number"), ("n", "number")),
+        (("Trick", "text"), ("ms a step", "number"), ("Time", "number"), ("Memory", "number"), ("Inference", "number"), ("n", "number")),
         tuple(
-            (str(row["trick"]), significant(row["ms_per_step"]), ratio(row["time_ratio"]), ratio(row["memory_ratio"]), count(row["n"]))
+            (str(row["trick"]), significant(row["ms_per_step"]), ratio(row["time_ratio"]), ratio(row["memory_ratio"]), ratio(row["inference_ratio"]), count(row["n"]))
             for row in lines(data.costs)
         ),
-        "Cost of each trick alone, relative to the run without it; n repetitions.",
+        "Cost of each trick alone, relative to the run without it: a training step's time and memory, and inference as it is scored; n repetitions.",
     )  # fmt: skip
 
 

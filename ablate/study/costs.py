@@ -7,7 +7,7 @@ trick take steps in turn, one lane each, so that drifts of the machine's speed a
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
 
@@ -22,10 +22,11 @@ from ablate.records.recipe import Recipe
 from ablate.study.session import Session
 
 STEPS, WARM = 12, 3
+"""Repetitions, and how many before them do not count."""
 
 
 def costs(session: Session, baseline: Recipe, tricks: list[str]) -> list[dict[str, Any]]:
-    """For each of `tricks`: ms per step, and time and memory relative to the baseline. Stored as the fact "costs"."""
+    """For each of `tricks`: ms per step, and time, memory and inference relative to the baseline. Stored as the fact "costs"."""
     context = TaskContext.of(session.context.task, session.context.catalogue, session.context.device, "loop")
     known = {row["trick"]: row for row in session.ledger.fact("costs", [])}
     rows = []
@@ -47,12 +48,14 @@ def measured(session: Session, context: TaskContext, baseline: Recipe, name: str
     except (Conflict, NotApplicable):
         return None
     base, with_trick = (median(taken) for taken in interleaved_seconds(pair))
+    inference = [median(taken) for taken in interleaved(pair, predicted)]
     memory = [step_bytes(trainer) for trainer in pair]
     return {
         "trick": name,
         "ms_per_step": 1e3 * with_trick * len(pair[1].order.at(0)[0]),
         "time_ratio": with_trick / base,
         "memory_ratio": memory[1] / memory[0],
+        "inference_ratio": inference[1] / inference[0],
         "n": STEPS,
     }
 
@@ -72,16 +75,35 @@ def compared_costs(
 
 
 def interleaved_seconds(pair: Sequence[Trainer]) -> tuple[list[float], list[float]]:
-    """Seconds an example of `STEPS` steps of each trainer, which take turns; the first `WARM` steps do not count."""
+    """Seconds an example of `STEPS` training steps of each of a pair."""
+    return interleaved(pair, trained)
+
+
+def interleaved(pair: Sequence[Trainer], work: Callable[[Trainer], int]) -> tuple[list[float], list[float]]:
+    """Seconds an example of `work` for each of a pair of trainers, which take turns `STEPS` times after `WARM` that do not count.
+
+    work: does it, and says for how many examples.
+    """
     times: tuple[list[float], list[float]] = ([], [])
-    for step in range(WARM + STEPS):
+    for repetition in range(WARM + STEPS):
         for trainer, taken in zip(pair, times, strict=True):
             started = time.perf_counter()
-            trainer.step()
+            examples = work(trainer)
             wait(trainer.context.device)
-            if step >= WARM:
-                taken.append((time.perf_counter() - started) / len(trainer.order.at(0)[0]))
+            if repetition >= WARM:
+                taken.append((time.perf_counter() - started) / examples)
     return times
+
+
+def trained(trainer: Trainer) -> int:
+    """One training step; the number of examples."""
+    trainer.step()
+    return trainer.order.batch_size
+
+
+def predicted(trainer: Trainer) -> int:
+    """Inference as it is scored: with test-time views, ensembles and averaged weights, whose running statistics are known by then."""
+    return trainer.predict("validation", whole=True, chunks=1).shape[1]
 
 
 def step_bytes(trainer: Trainer) -> int:

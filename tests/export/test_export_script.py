@@ -77,7 +77,11 @@ def test_other_criteria(name, tmp_path):
     check_same(suite().contexts[name].task, {"momentum": {"lr": 0.02}, "cosine": {}, "ema": {}}, tmp_path)
 
 
-@pytest.mark.parametrize("other", [{"ema": {"decay": 0.9}}, {"snapshot_ensemble": {"members": 2}}], ids=lambda tricks: next(iter(tricks)))
+@pytest.mark.parametrize(
+    "other",
+    [{"ema": {"decay": 0.9}}, {"snapshot_ensemble": {"members": 2}}],
+    ids=lambda tricks: next(iter(tricks)),
+)
 def test_weights_other_than_the_last_have_running_statistics_of_their_own(other, tmp_path):
     tricks = {"momentum": {"lr": 0.02}, "batch_norm": {}, **other}
     check_same(suite().contexts["images"].task, tricks, tmp_path)

@@ -95,7 +95,9 @@ def test_the_users_own_class_takes_the_weights_that_were_scored(name, tricks, tm
         assert curve[-1] > min(curve) + 1e-3, "otherwise this would hold of the last epoch's weights too"
 
 
-@pytest.mark.parametrize("trick", ["acnet", "weight_standardization", "scaled_ws", "weight_norm", "spectral_norm"])
+@pytest.mark.parametrize(
+    "trick", ["acnet", "weight_standardization", "scaled_ws", "weight_norm", "spectral_norm"]
+)
 def test_a_weight_that_a_trick_computes_is_stored_as_computed(trick, tmp_path):
     """Folded, the kernel is one of the user's own layer: nothing is added to the file, and outputs are equal to 1e-5."""
     task = TASKS["convolutional"]

@@ -95,7 +95,7 @@ class Synthetic:
         if "costs" in stages:
             self.facts["costs"] = [
                 {"trick": self.called[trick], "ms_per_step": 1.9 + 0.1 * i, "time_ratio": 1 + 0.04 * i * i / 10,
-                 "memory_ratio": 1 + 0.02 * i, "n": 5}
+                 "memory_ratio": 1 + 0.02 * i, "inference_ratio": 1.0, "n": 5}
                 for i, trick in enumerate(TRUE_EFFECTS) if trick != "placebo"
             ]  # fmt: skip
 
