@@ -10,7 +10,7 @@ ROBUST_ACCURACY = "robust_accuracy"
 STEPS_TO_TARGET = "steps_to_target"
 COSTS = ("time", "memory")
 MEASURED_SEPARATELY = {
-    ROBUST_ACCURACY: "accuracy on validation inputs perturbed by the fast gradient sign method, at the end of designed runs "
+    ROBUST_ACCURACY: "accuracy on validation inputs attacked by projected gradient descent, at the end of designed runs "
     "with a trick that claims it (ablate/lanes/robust_accuracy.py)",
     STEPS_TO_TARGET: "steps until the validation metric first reaches the final value of the baseline, computed from the curves "
     "during analysis (ablate/analysis/claims.py)",

@@ -74,7 +74,7 @@ def claims(data: ReportData) -> Table | None:
         (("Trick", "text"), ("Claimed", "text"), ("Measured", "number"), ("95 % interval", "number"), ("Verdict", "text"), ("n", "number")),
         tuple(_claim_cells(row) for row in data.claims),
         f"Every claim of the literature beside the average effect in this study's designed runs, in the claimed metric.{steps} Robust "
-        "accuracy: on validation inputs moved by one step of the fast gradient sign method, 0.1 standard deviations long. "
+        "accuracy: on validation inputs attacked by projected gradient descent within 0.1 standard deviations. "
         "Time and memory: ratios from the stage costs.",
     )  # fmt: skip
 

@@ -21,8 +21,7 @@ def folded(module: nn.Module) -> nn.Module:
     """`module`, in evaluation mode, without weight transforms: in place, but for a `module` that itself is a site with nothing else around its layer."""
     module.eval()
     for site in [one for one in module.modules() if isinstance(one, Site)]:
-        if isinstance(site.layer, AFFINE) and not hasattr(site.layer, "parametrizations"):
-            _fold(site)
+        _fold(site)
     for parent in list(module.modules()):
         for name, child in parent._modules.items():
             if isinstance(child, Site):
@@ -32,6 +31,8 @@ def folded(module: nn.Module) -> nn.Module:
 
 def _fold(site: Site) -> None:
     layer = site.layer
+    if not isinstance(layer, AFFINE) or hasattr(layer, "parametrizations"):
+        return
     weight = layer.weight
     for transform in site.weight_transforms:
         weight = transform(weight)

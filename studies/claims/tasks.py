@@ -5,10 +5,13 @@ All are made from data that scikit-learn brings along, or are drawn; each trains
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from ablate import Task
 
@@ -53,6 +56,41 @@ def scarce_images() -> Task:
     return Task(
         convnet, (x[:150], y[:150]), (x[150:950], y[150:950]), test=False, epochs=30, batch_size=32,
         name="scarce-images", dealt=True,
+    )  # fmt: skip
+
+
+def small_maps() -> Task:
+    """Images of 4 × 4 pixels and feature maps of 2 × 2: two examples are eight numbers for a channel's statistics."""
+    x, y = digits()
+    x = nn.functional.avg_pool2d(x, 2)
+    return Task(
+        lambda: nn.Sequential(
+            nn.Conv2d(1, 16, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 3, padding=1), nn.ReLU(),
+            nn.Conv2d(16, 16, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(64, CLASSES),
+        ),
+        (x[:900], y[:900]), (x[900:], y[900:]), test=False, epochs=2, batch_size=32, name="small-maps", dealt=True,
+    )  # fmt: skip
+
+
+class Slow(Dataset[tuple[Tensor, Tensor]]):
+    """Images that take half a millisecond each to read, with noise of their own each time."""
+
+    def __init__(self, x: Tensor, y: Tensor) -> None:
+        self.x, self.y = x, y
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        time.sleep(5e-4)
+        return self.x[index] + 0.1 * torch.randn(self.x[index].shape), self.y[index]
+
+
+def slow_loader() -> Task:
+    """Images that are read anew each epoch, slowly. An epoch is one batch, so that every step reads."""
+    x, y = digits()
+    return Task(
+        convnet, Slow(x[:64], y[:64]), (x[900:1000], y[900:1000]), test=False, epochs=2, batch_size=64, name="slow-loader",
     )  # fmt: skip
 
 
