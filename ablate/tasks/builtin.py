@@ -20,6 +20,7 @@ from ablate.tasks.split import deal, shuffled
 from ablate.tasks.tabular import encode, standardise
 from ablate.tasks.task import Task
 from ablate.tasks.task_cards import CARDS, TaskCard
+from ablate.tasks.text import text_task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -197,6 +198,10 @@ BUILDERS: dict[str, Callable[[TaskCard], Task]] = {
     "mammography": _mammography,
     "adult": _adult,
     "california-housing": _california,
+    "sst2": text_task,
+    "sst2-transformer": text_task,
+    "trec": text_task,
+    "trec-transformer": text_task,
     "ring-gan": ring,
     "digit-scenes": digit_scenes,
 }

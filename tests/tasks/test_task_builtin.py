@@ -34,6 +34,10 @@ SIZES = {
     "mammography": (6709, 2237, 2237),
     "adult": (26049, 6512, 16281),
     "california-housing": (12384, 4128, 4128),
+    "sst2": (6920, 872, 1821),
+    "sst2-transformer": (6920, 872, 1821),
+    "trec": (4541, 911, 500),
+    "trec-transformer": (4541, 911, 500),
 }
 
 
