@@ -24,9 +24,9 @@ DECIDED = (0.4, 0.2, 0.3, 0.35, 0.4, 0.4, 0.4, 0.4, 0.5)
 LEVELS = (
     (TuningBudget(21, 4, 4, 8), 200),
     (TuningBudget(12, 4, 3, 6), 90),
-    (TuningBudget(9, 3, 2, 8), 60),
-    (TuningBudget(9, 3, 2, 6), 60),
-    (TuningBudget(9, 3, 2, 4), 60),
+    (TuningBudget(9, 4, 2, 8), 60),
+    (TuningBudget(9, 4, 2, 6), 60),
+    (TuningBudget(9, 4, 2, 4), 60),
     (TuningBudget(9, 3, 2, 2), 40),
     (TuningBudget(7, 2, 2, 2), 40),
     (TuningBudget(5, 2, 2, 1), 27),
@@ -42,7 +42,7 @@ PATIENCE, ENOUGH = 540.0, 0.9
 """Where no budget is given, the race goes on to so many seconds of the stage until this share of the arms is decided."""
 LEAST_SECONDS = 45.0
 """Of the rank stage, whatever the duration of the stages before it."""
-FLOOR = 4
+FLOOR = 2
 """Index of the smallest of LEVELS that is chosen where no budget is given."""
 RUNS_PER_TRIAL = 100
 """Runs of the rank stage for each trial of the search, at most, where no budget is given and they are too few for the design at FLOOR."""

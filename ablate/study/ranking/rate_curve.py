@@ -3,13 +3,14 @@
 Means of a few runs at neighbouring rates differ by chance about as much as they differ truly; a curve uses the runs of all
 rates. It is the posterior mean of a Gaussian process over log₁₀ rate (scikit-learn's), in σ of one run, with correlated curves
 for the settings of an arm and a level for each seed, so that rates tried on different seeds are comparable. Real curves are
-seldom parabolas: a slow rise, a flat top and a cliff are common, so the curve may bend within LENGTH, and a run far
-below the best point counts as FLOOR below it. The posterior also tells which rates are worth further runs, and what the
+seldom parabolas: a slow rise, a flat top and a cliff are common, so the curve may bend within LENGTH, as far as its own runs say
+(the amplitude of the largest marginal likelihood), and a run far below the best point counts as FLOOR below it. The posterior also tells which rates are worth further runs, and what the
 chosen one loses to the unknown best one, which widens the intervals of effects.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, log, log10, sqrt
@@ -30,8 +31,9 @@ Chosen = tuple[Recipe, float]
 """A setting and a rate."""
 LENGTH = 0.4
 """Decades within which a curve bends (the length scale)."""
-AMPLITUDE = 2.0
-"""How far it bends, in σ of one run. With LENGTH: likely losses are those that simulated tuning on two measured tasks has."""
+AMPLITUDES = (0.5, 4.0)
+"""Least and largest amplitude of a curve, in σ of one run: how far it bends. With LENGTH: likely losses are those that simulated
+tuning on two measured tasks has."""
 LEVEL, SETTING = 10.0, 3.0
 """Standard deviations of the level of all scores and of the level of a setting, in σ of one run: large, so that they follow the
 data."""
@@ -86,21 +88,16 @@ class RateCurve:
         mean, _ = self._predict(asked)
         return mean
 
-    def gain(self, setting: Recipe, rate: float, over: float) -> tuple[float, float]:
-        """What `rate` gains over another one, and its standard error."""
-        mean, covariance = self._predict([(setting, rate), (setting, over)])
-        variance = covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]
-        return float(mean[0] - mean[1]), float(sqrt(max(variance, 0.0)))
-
     def rates_of(self, setting: Recipe) -> list[float]:
         """The rates of the lattice that may be the setting's best: those between its tried ones, and some beyond."""
         low, high = self.tried[setting]
         return between(lattice(low, -BEYOND), lattice(high, BEYOND))
 
-    def likely_loss(self, chosen: Chosen) -> float:
-        """What a (setting, rate) loses to the setting's best rate: root mean square over the curves that the runs allow."""
-        draws = self._draws([chosen, *((chosen[0], rate) for rate in self.rates_of(chosen[0]))])
-        return float(np.sqrt(((draws.max(axis=1) - draws[:, 0]) ** 2).mean()))
+    def likely_losses(self, setting: Recipe, rates: Sequence[float]) -> list[float]:
+        """What each of `rates` loses to the setting's best rate: root mean square over the curves that the runs allow."""
+        draws = self._draws([(setting, rate) for rate in (*rates, *self.rates_of(setting))])
+        lost = draws.max(axis=1, keepdims=True) - draws[:, : len(rates)]
+        return np.sqrt((lost**2).mean(axis=0)).tolist()
 
     def promising(self, count: int) -> list[Chosen]:
         """The `count` (setting, rate) most worth a run: the top of the curve, then those that are most often the best of
@@ -138,6 +135,7 @@ def fit_curve(points: Sequence[Point], reference: RateCurve | None = None) -> Ra
 
     None where fewer than LEAST_RATES rates were tried or no spread can be told.
     """
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import RBF, ConstantKernel
 
@@ -164,14 +162,17 @@ def fit_curve(points: Sequence[Point], reference: RateCurve | None = None) -> Ra
         for *_, seed, score in runs
     ]
     each, far = len(tried), [FAR] * len(tried)
-    curve = ConstantKernel(AMPLITUDE**2) * RBF([LENGTH, *[sqrt(-1 / log(ALIKE))] * each, FAR])
-    level = ConstantKernel(LEVEL**2) * RBF([FAR, *far, FAR])
-    setting_level = ConstantKernel(SETTING**2) * RBF([FAR, *[1 / FAR] * each, FAR])
-    seed_level = ConstantKernel((seed_sigma / unit) ** 2) * RBF([FAR, *far, 1 / FAR])
+    bounds = AMPLITUDES[0] ** 2, AMPLITUDES[1] ** 2
+    curve = ConstantKernel(1.0, bounds) * RBF([LENGTH, *[sqrt(-1 / log(ALIKE))] * each, FAR], "fixed")
+    level = ConstantKernel(LEVEL**2, "fixed") * RBF([FAR, *far, FAR], "fixed")
+    setting_level = ConstantKernel(SETTING**2, "fixed") * RBF([FAR, *[1 / FAR] * each, FAR], "fixed")
+    seed_level = ConstantKernel((seed_sigma / unit) ** 2, "fixed") * RBF([FAR, *far, 1 / FAR], "fixed")
     process = GaussianProcessRegressor(
-        curve + level + setting_level + seed_level, alpha=max((sigma / unit) ** 2, JITTER), optimizer=None
+        curve + level + setting_level + seed_level, alpha=max((sigma / unit) ** 2, JITTER)
     )
-    process.fit(np.array(inputs), np.array(scores))
+    with warnings.catch_warnings():  # an amplitude at its bounds is what bounds are for
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        process.fit(np.array(inputs), np.array(scores))
     return RateCurve(process, tried, sigma, seed_sigma, unit)
 
 

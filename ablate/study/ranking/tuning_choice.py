@@ -15,8 +15,10 @@ from ablate.study.ranking.arms import Arm, with_rate
 from ablate.study.ranking.rate_curve import RateCurve, fit_curve, setting_of
 from ablate.study.ranking.tuning_points import Point, TuningBudget, chosen_of
 
+NEARLY = 1.35
+"""Likely losses within this factor: the reference's rate is kept."""
 CLEARLY = 1.0
-"""Standard errors by which another rate must beat the reference's."""
+"""Standard errors by which another point must beat that at the reference's rate, where there is no curve."""
 SETTLED, REFERENCE_SETTLED = 0.2, 0.1
 """Likely losses, in margins, at which an arm and a reference get no further round: an effect that is off by them is
 hardly less certain. A reference's is in all its arms' effects."""
@@ -82,21 +84,20 @@ def is_settled(
 
 
 def chosen_among(points: Sequence[Point], anchor: Anchor, curve: RateCurve | None) -> list[Point]:
-    """The same points, one of them marked: the best on the curve, or its setting at the anchor's rate unless that is clearly
-    worse. Without a curve: the finalist with the best mean, or that at the anchor's rate."""
+    """The same points, one of them marked: the setting with the top of the curve, at the rate that probably loses least, or at the
+    anchor's rate where that loses hardly more. Without a curve: the finalist with the best mean, or that at the anchor's rate."""
     if curve is None:
         choice = _best_mean(points, anchor)
         return _marked(points, choice, anchor.loss)
-    asked = [(point, point.rate) for point in points if point.rate is not None and point.runs]
-    heights = curve.heights([(setting_of(point.recipe), rate) for point, rate in asked])
-    choice = asked[int(heights.argmax())][0]
-    setting = setting_of(choice.recipe)
-    same = [point for point, _ in asked if setting_of(point.recipe) == setting]
-    before = next((point for point in same if point.rate == anchor.rate), choice)
-    gain, error = curve.gain(setting, choice.rate or 0.0, before.rate or 0.0)
-    choice = choice if gain > CLEARLY * error else before
-    loss = hypot(curve.likely_loss((setting, choice.rate or 0.0)), anchor.loss)
-    return _marked(points, choice, loss)
+    asked = [(setting_of(point.recipe), point.rate) for point in points if point.rate is not None and point.runs]
+    setting, _ = asked[int(curve.heights(asked).argmax())]
+    rates = [rate for own, rate in asked if own == setting]
+    losses = dict(zip(rates, curve.likely_losses(setting, rates), strict=True))
+    rate = min(rates, key=losses.__getitem__)
+    if anchor.rate in losses and losses[anchor.rate] <= NEARLY * losses[rate]:
+        rate = anchor.rate
+    choice = next(point for point in points if setting_of(point.recipe) == setting and point.rate == rate)
+    return _marked(points, choice, hypot(losses[rate], anchor.loss))
 
 
 def _marked(points: Sequence[Point], choice: Point, loss: float) -> list[Point]:
