@@ -17,6 +17,8 @@ from ablate.ranking.designs.racing import Racing
 Array = NDArray[np.float64]
 HELPS, HURTS, NONE, UNDECIDED = 1, -1, 0, 2
 NEWTON = 40
+HOPE, HOPE_FROM = 2.0, 18
+"""An arm that twice the pairs that are left would not decide, by its present estimate, is run no further from so many pairs on."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +79,9 @@ def replay_many(
     effect, se, df = (np.full(shape, np.nan) for _ in range(3))
     code, look = np.full(shape, UNDECIDED, dtype=np.int8), np.zeros(shape, dtype=np.int64)
     runs = np.zeros(count, dtype=np.int64)
+    stopped = np.zeros(shape, dtype=bool)
     for number, (pairs, level) in enumerate(zip(racing.pairs, racing.levels, strict=True)):
-        open_ = code == UNDECIDED
+        open_ = (code == UNDECIDED) & ~stopped
         racing_on = open_.any(axis=1)
         left = np.maximum(open_.sum(axis=1), 1)
         runs = np.where(racing_on, np.maximum(runs, np.ceil(pairs * np.sqrt(left)).astype(int)), runs)
@@ -89,6 +92,15 @@ def replay_many(
             target[open_] = new[open_]
         now = _verdicts(*found, open_, code, level, margin)
         code = np.where(open_, now, code)
+        if pairs >= HOPE_FROM:
+            more = HOPE * (racing.pairs[-1] - pairs)
+            later = np.sqrt(
+                (found[1] ** 2 - np.square(tuning_se)) * pairs / (pairs + more) + np.square(tuning_se)
+            )
+            at = np.abs(found[0]) / later, np.maximum(found[2] + more, 1)
+            sign = 2 * special.stdtr(at[1], -at[0]) <= racing.levels[-1] / (k + 1)
+            small = special.stdtr(at[1], at[0] - margin / later) <= min(racing.levels[-1], 0.025)
+            stopped |= open_ & ~sign & ~small
     own = np.array(racing.pairs)[look]
     return Outcome(effect, se, df, code, look, own, own.sum(axis=1) + runs)
 
@@ -177,12 +189,12 @@ def _verdicts(
     level: float,
     margin: float,
 ) -> NDArray[np.int8]:
-    """Codes at a look: a step-down test among the open arms and those that were found to have no effect."""
+    """Codes at a look: a step-down test among the open arms, those that were stopped and those that were found to have no effect."""
     df = np.maximum(df, 1)
     p = np.where(open_, 2 * special.stdtr(df, -np.abs(effect) / se), np.inf)
     small = special.stdtr(df, -(margin - np.abs(effect)) / se) <= min(level, 0.025)
     now = np.where(small, NONE, UNDECIDED).astype(np.int8)
-    left = open_.sum(axis=1) + (code == NONE).sum(axis=1)
+    left = open_.sum(axis=1) + ((code == NONE) | ((code == UNDECIDED) & ~open_)).sum(axis=1)
     going = np.ones(len(p), dtype=bool)
     rows = np.arange(len(p))
     for _ in range(p.shape[1]):

@@ -95,7 +95,8 @@ def closed_test(looks: list[dict[str, Effect]], names: list[str], *, memory: boo
     holds it is rejected. A set is, when one of its members that is still tested has p ≤ level / size.
 
     `memory`: a set that was rejected at one look stays so, which is what keeps the error over all looks. Without it only sets
-    that hold a rejected hypothesis do. Hypotheses whose effect is shown to be small are tested no longer.
+    that hold a rejected hypothesis do. Hypotheses whose effect is shown to be small, or that the
+    pairs that are left would not decide, are tested no longer.
     """
     sets = list(chain.from_iterable(combinations(names, size) for size in range(1, len(names) + 1)))
     gone: set[tuple[str, ...]] = set()
@@ -119,7 +120,18 @@ def closed_test(looks: list[dict[str, Effect]], names: list[str], *, memory: boo
         }
         rejected |= new
         stopped |= small - set(new)
+        if RACING.pairs[look] >= 18:
+            stopped |= {name for name in p if not promising(effects[name], RACING.pairs[look], len(names))}
     return rejected
+
+
+def promising(effect: Effect, pairs: int, family: int) -> bool:
+    """Whether twice the pairs that are left would decide an arm whose estimate stayed as it is."""
+    more = 2 * (RACING.pairs[-1] - pairs)
+    se, df = effect.se * np.sqrt(effect.pairs / (effect.pairs + more)), effect.df + more
+    level = RACING.levels[-1]
+    sign = 2 * stats.t.sf(abs(effect.effect) / se, df) <= level / family
+    return bool(sign or stats.t.sf((MARGIN - abs(effect.effect)) / se, df) <= min(level, 0.025))
 
 
 @pytest.mark.parametrize("seed", range(25))

@@ -31,7 +31,7 @@ from ablate.study.ranking.budget import (
 from ablate.study.ranking.lean import rungs_of
 from ablate.study.ranking.scores import floor_of
 from ablate.study.ranking.tuned import TunedStage
-from ablate.study.ranking.tuning import LEAST_ROUNDS, tune
+from ablate.study.ranking.tuning import FURTHER_ROUNDS, LEAST_ROUNDS, seeds_of, tune
 from ablate.study.ranking.tuning_points import Point, TuningBudget, even, lattice, points_of, reference_tuning
 
 CATALOGUE = registry()
@@ -170,7 +170,7 @@ def test_noise_alone_gives_no_arm_another_rate_than_its_reference() -> None:
         found = arms(names=())
         names = {arm.name: "add-one: baseline" for arm in found.arms}
         seeds = {
-            arm.name: list(range(200 * number + 100 * i, 200 * number + 100 * i + 60))
+            arm.name: list(range(200 * number + 100 * i, 200 * number + 100 * i + seeds_of(BUDGET)))
             for i, arm in enumerate(found.arms)
         }
         points = tune(found.arms, names, CATALOGUE, BUDGET, seeds, world)
@@ -366,7 +366,7 @@ def test_arms_have_equal_tuning_fresh_pairs_and_deals_of_their_own(ranked) -> No
     fact = here.fact("rank")
     tuning = Counter(entry.arm for entry in entries if entry.stage == "tune")
     budget = TuningBudget(**fact["budget"]["tuning"])
-    most = budget.runs
+    most = budget.runs + FURTHER_ROUNDS * budget.finalists * budget.repeats
     assert all(
         runs <= most for arm, runs in tuning.items() if arm not in ("add-one: baseline", "toggle: recipe")
     )

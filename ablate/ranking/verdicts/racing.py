@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ablate.ranking.designs.racing import Racing
 from ablate.ranking.estimation.shared_reference import Comparison, compare_to_reference
@@ -24,13 +25,17 @@ from ablate.ranking.verdicts.sequential import (
     two_sided,
 )
 
+Array = NDArray[np.float64]
 CONFIDENCE = 0.95
 LARGE_SHARE = 0.02
 """Two points of a metric that is a share (accuracy, recall, calibration error, R²): nobody calls more of it nothing."""
 LARGE_RELATIVE = 0.05
 """The same of other metrics (a loss, an error), relative to the baseline's value."""
 MOST_PAIRS = 10_000
-NONE = "no measurable effect"
+NONE, UNDECIDED = "no measurable effect", "undecided"
+HOPE, HOPE_FROM = 2.0, 18
+"""An undecided arm is run further while it needs no more than so many times the pairs that are left, by its present estimate; from
+so many pairs on, since fewer tell little of that."""
 
 
 def automatic_margin(sigma: float, baseline: float, *, share: bool) -> float:
@@ -66,12 +71,14 @@ class RaceRow:
 
 @dataclass(frozen=True, slots=True)
 class Race:
-    """The state of a race. `needed`: pairs that each undecided arm needs for the next look, `reference_needed` the same for
-    the reference (both 0 when the race is over)."""
+    """The state of a race. `undecided`: arms without a verdict; `running`: those of them that further pairs may decide. `needed`:
+    pairs that each running arm needs for the next look, `reference_needed` the same for the reference (both 0 when the race
+    is over)."""
 
     rows: Mapping[str, RaceRow]
     comparison: Comparison | None
     undecided: tuple[str, ...]
+    running: tuple[str, ...]
     look: int
     needed: int = 0
     reference_needed: int = 0
@@ -94,36 +101,51 @@ def replay(
     `seeds`: the common list; arms in `own_seeds` (placebos) have seeds of their own. `looks`: at most so many of them.
     `tuning_se`: arm -> standard deviation of what its effect is off since neither side is run at its very best rate.
     """
-    undecided = list(arms)
+    running = list(arms)
     rows: dict[str, RaceRow] = {}
     history: list[int] = []
     comparison: Comparison | None = None
-    reference_needed = 0
+    needed = reference_needed = 0
     for look, pairs in enumerate(racing.pairs):
-        if not undecided or (looks is not None and look >= looks):
-            return Race(rows, comparison, tuple(undecided), look, history=history)
-        reference_needed = min(max(reference_needed, racing.reference_runs(look, len(undecided))), len(seeds))
-        first = {name: list(own_seeds.get(name, seeds))[:pairs] for name in undecided}
-        there = all(seed in arms[name] for name in undecided for seed in first[name])
+        if not running or (looks is not None and look >= looks):
+            break
+        reference_needed = min(max(reference_needed, racing.reference_runs(look, len(running))), len(seeds))
+        first = {name: list(own_seeds.get(name, seeds))[:pairs] for name in running}
+        there = all(seed in arms[name] for name in running for seed in first[name])
         if not there or not all(seed in reference for seed in seeds[:reference_needed]):
-            return Race(rows, comparison, tuple(undecided), look, pairs, reference_needed, history)
-        history.append(len(undecided))
-        values = {name: {seed: arms[name][seed] for seed in first[name]} for name in undecided}
+            needed = pairs
+            break
+        history.append(len(running))
+        values = {name: {seed: arms[name][seed] for seed in first[name]} for name in running}
         known = {
             name: {
                 seed: arms[name][seed] for seed in list(own_seeds.get(name, seeds))[: racing.pairs[row.look]]
             }
             for name, row in rows.items()
-            if name not in undecided
+            if name not in running
         }
         comparison = compare_to_reference(
             {**values, **known},
             {seed: reference[seed] for seed in seeds[:reference_needed]},
             tuple(own_seeds),
         )
-        rows |= _judged(comparison, undecided, rows, racing, look, margin, tuning_se)
-        undecided = [name for name in undecided if rows[name].verdict == "undecided"]
-    return Race(rows, comparison, tuple(undecided), len(racing.pairs), history=history)
+        rows |= _judged(comparison, running, rows, racing, look, margin, tuning_se)
+        running = [name for name in running if _may_be_decided(rows[name], racing, len(arms), margin)]
+    else:
+        look, running = len(racing.pairs), []
+    undecided = tuple(name for name in arms if name not in rows or rows[name].verdict == UNDECIDED)
+    return Race(
+        rows, comparison, undecided, tuple(running), look, needed, reference_needed if needed else 0, history
+    )
+
+
+def _may_be_decided(row: RaceRow, racing: Racing, family: int, margin: float) -> bool:
+    """Whether the pairs that are left may decide an arm."""
+    done = racing.pairs[row.look]
+    if row.verdict != UNDECIDED or done < HOPE_FROM:
+        return row.verdict == UNDECIDED
+    left = np.array([HOPE * (racing.pairs[-1] - done)])
+    return bool(_decided_after(row, left, racing.levels[-1], family, margin)[0])
 
 
 def _judged(
@@ -140,11 +162,15 @@ def _judged(
     An effect's variance is that of the pairs and that of tuning, which is taken for known (Welch & Satterthwaite).
 
     The family is all arms: those found to help or hurt at earlier looks are rejected hypotheses, which Holm's procedure
-    no longer counts; those found to have no effect are never rejected and count at every look. The closure of Bonferroni
-    tests at the levels of the looks (Maurer & Bretz, Stat. Biopharm. Res. 5, 2013).
+    no longer counts; those found to have no effect, or run no further, are never rejected and count at every look. The
+    closure of Bonferroni tests at the levels of the looks (Maurer & Bretz, Stat. Biopharm. Res. 5, 2013).
     """
     effects = [comparison.effects[name] for name in undecided]
-    kept = sum(row.verdict == NONE and not row.same for name, row in before.items() if name not in undecided)
+    kept = sum(
+        row.verdict in (NONE, UNDECIDED) and not row.same
+        for name, row in before.items()
+        if name not in undecided
+    )
     effect, se, df = (
         np.array([getattr(one, name) for one in effects], dtype=float) for name in ("effect", "se", "df")
     )
@@ -182,7 +208,7 @@ def _judged(
 def _word(code: int, effect: float, margin: float) -> str:
     """An effect within the margin is not called "helps" without "a little"."""
     if code == 2:
-        return "undecided"
+        return UNDECIDED
     if code == 0:
         return NONE
     word = "helps" if code > 0 else "hurts"
@@ -194,11 +220,14 @@ def more_pairs(effect: RaceRow, level: float, family: int, margin: float) -> int
     if not (np.isfinite(effect.effect) and effect.se > 0):
         return None
     pairs = np.unique(np.geomspace(effect.pairs + 1, MOST_PAIRS, 200).astype(int))
-    of_pairs = max(effect.se**2 - effect.tuning_se**2, 0.0) * effect.pairs / pairs
-    se = np.sqrt(of_pairs + effect.tuning_se**2)
-    df = effect.df + pairs - effect.pairs
-    estimate = np.full(len(pairs), effect.effect)
-    sign = two_sided(estimate, se, df) <= level / family
-    small = equivalence(estimate, se, df, margin) <= smallness_level(level)
-    enough = np.flatnonzero(sign | small)
+    enough = np.flatnonzero(_decided_after(effect, pairs - float(effect.pairs), level, family, margin))
     return int(pairs[enough[0]] - effect.pairs) if len(enough) else None
+
+
+def _decided_after(row: RaceRow, more: Array, level: float, family: int, margin: float) -> NDArray[np.bool_]:
+    """Whether so many pairs more would decide an arm, if its estimate stayed."""
+    of_pairs = max(row.se**2 - row.tuning_se**2, 0.0) * row.pairs / (row.pairs + more)
+    se = np.sqrt(of_pairs + row.tuning_se**2)
+    estimate, df = np.full(len(more), row.effect), row.df + more
+    sign = two_sided(estimate, se, df) <= level / family
+    return np.asarray(sign | (equivalence(estimate, se, df, margin) <= smallness_level(level)))

@@ -29,7 +29,7 @@ from ablate.study.costs import compared_costs
 from ablate.study.ranking.arms import Arm, rate_of
 from ablate.study.ranking.scores import failed, is_scored_apart, score_of
 from ablate.study.ranking.tuning import seeds_of, tune
-from ablate.study.ranking.tuning_points import LEAST_REFERENCE, TuningBudget, at_edge, chosen_of
+from ablate.study.ranking.tuning_points import TuningBudget, at_edge, chosen_of
 from ablate.study.session import Planned, Session
 from ablate.tasks.chance_level import chance_level
 
@@ -37,7 +37,7 @@ TUNING, PAIRS = 0xC7A1, 0xC1A1
 STAGE = "claim"
 COSTS = "claim/costs"
 """Name of the ledger's fact: the cost of each step without the trick, and with it."""
-QUICK, THOROUGH = TuningBudget(7, 2, 0, 0), LEAST_REFERENCE
+QUICK, THOROUGH = TuningBudget(7, 2, 0, 0), TuningBudget(21, 4, 4, 5)
 WITHOUT, WITH = "without", "with"
 
 

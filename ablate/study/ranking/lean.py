@@ -18,7 +18,8 @@ from ablate.records.recipe import Recipe, conflict
 from ablate.records.study_rank import OPTIMIZER
 from ablate.study.ranking.arms import LR, REFERENCES, Arm, described, rate_of, with_rate
 from ablate.study.ranking.budget import LEAN_PAIRS, RankBudget
-from ablate.study.ranking.tuned import TUNING, Tuned, TunedStage
+from ablate.study.ranking.tune_arms import TUNING
+from ablate.study.ranking.tuned import Tuned, TunedStage
 from ablate.study.ranking.tuning import seeds_of, tune
 from ablate.study.ranking.tuning_points import chosen_of
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,13 +14,16 @@ from ablate.records.recipe import Recipe
 from ablate.study.ranking.arms import REFERENCES, Estimand, described, rate_of
 from ablate.study.ranking.budget import LEAN_PAIRS, RankBudget, Spent, fits
 from ablate.study.ranking.scores import failed
+from ablate.study.ranking.tune_arms import tune_closer
 from ablate.study.ranking.tuned import Tuned, TunedStage
 from ablate.study.ranking.tuning_points import chosen_of
 from ablate.tasks.metric_table import is_share
 
 RACING, PLACEBO_RACING = 0x4ACE, 0x71B
-HOPE = 2.0
-"""The race goes on while an undecided arm needs no more than so many times the pairs that are left, by its present estimate."""
+CLOSER_AFTER, CLOSER = 18, 0.12
+"""After the look of so many pairs, undecided arms that may lose more than this share of the margin are tuned further."""
+CLOSER_ROUNDS = 3
+"""Rounds that such an arm takes, for estimates."""
 Key = tuple[Estimand, bool]
 """A race: its reference, and whether runs count for what is scored at their end (else for their last evaluations)."""
 
@@ -29,13 +32,7 @@ class Races:
     """The races of a stage: the seeds, the values that are there, and where each stands."""
 
     def __init__(self, stage: TunedStage, racing: Racing, tuned: Mapping[str, Tuned]) -> None:
-        self.stage, self.racing, self.tuned = stage, racing, tuned
-        self.members: dict[Key, list[str]] = {}
-        for name, one in tuned.items():
-            reference = self.reference(one.arm.estimand)
-            if name != reference:
-                key = one.arm.estimand, stage.is_final(one.recipe, tuned[reference].recipe)
-                self.members.setdefault(key, []).append(name)
+        self.stage, self.racing = stage, racing
         most = max(racing.reference_runs(look, len(tuned)) for look in range(len(racing.pairs)))
         self.seeds = stage.first_seeds(most, RACING)
         self.own_seeds = {
@@ -44,6 +41,22 @@ class Races:
             if one.arm.is_placebo
         }
         self.entries: dict[tuple[str, int], Entry] = {}
+        self.run(tuned)
+
+    def run(self, tuned: Mapping[str, Tuned]) -> None:
+        """Run the arms as `tuned` says. Runs with another recipe, from before further tuning, no longer count."""
+        self.tuned = tuned
+        self.entries = {
+            (name, seed): entry
+            for (name, seed), entry in self.entries.items()
+            if entry.run.recipe == tuned[name].recipe
+        }
+        self.members: dict[Key, list[str]] = {}
+        for name, one in tuned.items():
+            reference = self.reference(one.arm.estimand)
+            if name != reference:
+                key = one.arm.estimand, self.stage.is_final(one.recipe, tuned[reference].recipe)
+                self.members.setdefault(key, []).append(name)
 
     @staticmethod
     def reference(estimand: Estimand) -> str:
@@ -80,24 +93,26 @@ class Races:
             reference = self.reference(estimand)
             for seed in self.seeds[: race.reference_needed]:
                 rows[reference, seed] = self.tuned[reference].recipe
-            for name in race.undecided if race.needed else ():
+            for name in race.running if race.needed else ():
                 for seed in self.own_seeds.get(name, self.seeds)[: race.needed]:
                     rows[name, seed] = self.tuned[name].recipe
         return [
             (name, recipe, seed) for (name, seed), recipe in rows.items() if (name, seed) not in self.entries
         ]
 
-    def is_open(self, standing: Mapping[Key, Race], margin: float) -> bool:
-        """Whether the pairs that are left may decide another arm: not where tuning leaves too much open."""
-        for key, race in standing.items():
-            for name in race.undecided:
-                row = race.rows.get(name)
-                if row is None:
-                    return True
-                more = _more(row, self, key, margin)
-                if more is not None and more <= HOPE * (self.racing.pairs[-1] - row.pairs):
-                    return True
-        return False
+    def to_tune_further(self, standing: Mapping[Key, Race], margin: float) -> list[str]:
+        """The undecided arms whose tuning leaves more open than CLOSER margins, those with the least left open first."""
+        rows = [race.rows[name] for race in standing.values() for name in race.undecided if name in race.rows]
+        rows.sort(key=lambda row: row.tuning_se)
+        return [row.arm for row in rows if row.tuning_se > CLOSER * margin]
+
+    def decided_share(self, standing: Mapping[Key, Race]) -> float:
+        """Share of the tricks that have a verdict wherever they are compared."""
+        tricks = {
+            one.arm.trick for names in self.members.values() for one in map(self.tuned.__getitem__, names)
+        }
+        undecided = {self.tuned[name].arm.trick for race in standing.values() for name in race.undecided}
+        return 1 - len(undecided) / len(tricks) if tricks else 1.0
 
     def margin(self) -> float:
         """The automatic margin, from the first look's runs of the baseline."""
@@ -111,23 +126,42 @@ class Races:
 
 
 def race_arms(
-    stage: TunedStage, budget: RankBudget, tuned: Mapping[str, Tuned], fact: dict[str, Any]
-) -> None:
-    """Look by look until every arm is decided, the looks are used up, or the budget is; rows go into the fact."""
+    stage: TunedStage, budget: RankBudget, tuned: dict[str, Tuned], fact: dict[str, Any]
+) -> dict[str, Tuned]:
+    """Look by look until every arm is decided, the looks are used up, or the budget is; rows go into the fact.
+
+    Returns the arms as they were run: those that tuning kept from a verdict have been tuned further.
+    """
     races = Races(stage, budget.racing, tuned)
     tuning = Spent(**fact["tuning_spent"])
     later = budget.ladder_runs(pairs=LEAN_PAIRS[0]) if "toggle" in stage.estimands else 0
     margin: float | None = fact["margin"]
-    look = 0
+    workers = stage.session.workers
+    spent, look, closer, reached = tuning, 0, False, 0
     while True:
         standing = races.standing(margin or 1.0)
-        new = races.wanted(standing) if not look or races.is_open(standing, margin or 1.0) else []
-        spent = tuning + Spent.of(races.entries.values())
-        decided = decided_share(standing.values())
-        if not new or (look and not fits(budget, spent, len(new) + later, stage.session.workers, decided)):
+        decided = races.decided_share(standing)
+        if margin and not closer and all(r.needed > CLOSER_AFTER for r in standing.values() if r.running):
+            closer = True
+            names = races.to_tune_further(standing, margin)
+            each = CLOSER_ROUNDS * budget.tuning.finalists * budget.tuning.repeats
+            while names and not fits(
+                budget, spent, (each + CLOSER_AFTER) * len(names) + later, workers, decided
+            ):
+                names.pop()
+            if names and each:
+                tuned, more = tune_closer(stage, budget.tuning, tuned, names, margin, CLOSER, fact)
+                tuning, spent = tuning + more, spent + more
+                reached = max(len(race.history) for race in standing.values())
+                races.run(tuned)
+                continue
+        new = races.wanted(standing)
+        behind = any(race.needed and race.look < max(reached, 1) for race in standing.values())
+        if not new or not (behind or fits(budget, spent, len(new) + later, workers, decided)):
             break
         look += 1
         entries = stage.train(new, "rank", f"rank, look {look}")
+        spent += Spent.of(entries)
         races.entries |= {(name, seed): entry for (name, _, seed), entry in zip(new, entries, strict=True)}
         if margin is None:
             margin = fact["margin"] = races.margin()
@@ -147,14 +181,9 @@ def race_arms(
         }
         for (estimand, final), race in standing.items()
     ]
-    fact["spent"] = {"tuning": tuning.runs, "race": len(races.entries)}
+    fact["spent"] = {"tuning": tuning.runs, "race": spent.runs - tuning.runs}
     stage.session.ledger.put("rank", fact)
-
-
-def decided_share(races: Iterable[Race]) -> float:
-    """Share of all arms that have a verdict."""
-    verdicts = [row.verdict for race in races for row in race.rows.values()]
-    return sum(verdict != "undecided" for verdict in verdicts) / len(verdicts) if verdicts else 0.0
+    return tuned
 
 
 def _rows(races: Races, key: Key, race: Race, margin: float) -> list[dict[str, Any]]:

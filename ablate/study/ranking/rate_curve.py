@@ -97,7 +97,7 @@ class RateCurve:
         """What each of `rates` loses to the setting's best rate: root mean square over the curves that the runs allow."""
         draws = self._draws([(setting, rate) for rate in (*rates, *self.rates_of(setting))])
         lost = draws.max(axis=1, keepdims=True) - draws[:, : len(rates)]
-        return np.sqrt((lost**2).mean(axis=0)).tolist()
+        return [float(loss) for loss in np.sqrt((lost**2).mean(axis=0))]
 
     def promising(self, count: int) -> list[Chosen]:
         """The `count` (setting, rate) most worth a run: the top of the curve, then those that are most often the best of

@@ -20,12 +20,11 @@ from ablate.records.recipe import Recipe
 from ablate.records.run import RESPLIT, Outcome
 from ablate.records.trick import PLACEBO
 from ablate.study.budget import seconds_left
-from ablate.study.ranking.arms import REFERENCES, Arm, Arms, Estimand, arms_of, liked_settings
+from ablate.study.ranking.arms import Arm, Arms, Estimand, arms_of, liked_settings
 from ablate.study.ranking.budget import (
     PATIENCE,
     RankBudget,
     Spent,
-    after_first_tuning,
     after_tuning,
     auto_seconds,
     divide,
@@ -33,15 +32,12 @@ from ablate.study.ranking.budget import (
     seconds_in,
     seconds_of,
 )
-from ablate.study.ranking.scores import floor_of, is_scored_apart, score_of
-from ablate.study.ranking.tuning import seeds_of, tune
-from ablate.study.ranking.tuning_points import Point, at_edge, chosen_of, to_json
+from ablate.study.ranking.scores import is_scored_apart, score_of
+from ablate.study.ranking.tuning_points import Point
 from ablate.study.session import Planned, Session
 from ablate.study.stopwatch import seconds_per_run
 from ablate.tasks.chance_level import chance_level
 
-TUNING, PLACEBO_TUNING = 0x70E, 0x71A
-"""Keys that keep the seeds of the stage's parts apart."""
 TIMED, TIMED_LANES = 8, 16
 """Arms that are timed before the budget is divided, at most, and their lanes: to build a group takes longer than its steps."""
 LEAST_BEST = 4
@@ -112,9 +108,13 @@ class TunedStage:
         """Whether runs of these recipes are compared by what is scored at their end."""
         return any(is_scored_apart(recipe, self.catalogue) for recipe in recipes)
 
-    def tuning_scores(self, rows: Sequence[tuple[str, Recipe, int]]) -> list[float]:
-        """Scores of tuning runs; a run without any metric counts as worse than all others."""
+    def tuning_scores(
+        self, rows: Sequence[tuple[str, Recipe, int]], trained: list[Entry] | None = None
+    ) -> list[float]:
+        """Scores of tuning runs, whose entries are added to `trained`; a run without any metric counts as worse than all others."""
         entries = self.train(rows, "tune", "rank, tuning")
+        if trained is not None:
+            trained += entries
         scores = [self.score(entry, final=self.is_final(entry.run.recipe)) for entry in entries]
         worst = min((score for score in scores if isfinite(score)), default=0.0)
         return [score if isfinite(score) else worst - 1.0 for score in scores]
@@ -146,7 +146,7 @@ def told(budget: RankBudget, arms: int, workers: int) -> str:
     else:
         seconds = max(budget.seconds, budget.runs * (budget.seconds_per_run or 0.0) / workers)
         limit = (
-            f"about {seconds:.0f} s, up to {max(PATIENCE, seconds):.0f} s until nine arms in ten are decided"
+            f"about {seconds:.0f} s, up to {max(PATIENCE, seconds):.0f} s until 95 tricks in 100 are decided"
         )
     return (
         f"rank: {arms} arms, {budget.tuning.first} to {budget.tuning.runs} tuning runs each, then up to {budget.racing.pairs[-1]} paired seeds "
@@ -206,47 +206,6 @@ def declare(stage: TunedStage) -> dict[str, Any]:
     }
     session.ledger.put("rank", fact)
     return fact
-
-
-def tune_arms(stage: TunedStage, budget: RankBudget, fact: dict[str, Any]) -> dict[str, Tuned]:
-    """Every arm with the recipe that tuning chose; the fact's "tuning" tells what was tried."""
-    number = seeds_of(budget.tuning)
-    common = stage.first_seeds(number, TUNING)
-    seeds: dict[str, Sequence[int]] = {arm.name: common for arm in stage.every}
-    for place, arm in enumerate(stage.every):
-        if arm.is_placebo:
-            seeds[arm.name] = stage.first_seeds(number, PLACEBO_TUNING, place)
-    references = {arm.name: f"{arm.estimand}: {REFERENCES[arm.estimand]}" for arm in stage.every}
-    points = tune(
-        stage.every, references, stage.catalogue, budget.tuning, seeds,
-        stage.tuning_scores, fact["margin"],
-    )  # fmt: skip
-    chosen = {name: chosen_of(own) for name, own in points.items()}
-    tuned = {arm.name: Tuned(arm, chosen[arm.name].recipe, points[arm.name]) for arm in stage.every}
-    reference_scores = [chosen[name].middle for name in set(references.values())]
-    collapsed = stage.collapsed if stage.collapsed is None or stage.session.higher else -stage.collapsed
-    stage.floor = floor_of(min(reference_scores), collapsed)
-    fact["tuning"] = {name: to_json(one.points) for name, one in tuned.items()}
-    fact["edges"] = [name for name, one in tuned.items() if at_edge(one.points, chosen[name])]
-    stage.session.ledger.put("rank", fact)
-    return tuned
-
-
-def tune_further(
-    stage: TunedStage, budget: RankBudget, tuned: dict[str, Tuned], fact: dict[str, Any]
-) -> tuple[RankBudget, dict[str, Tuned]]:
-    """More tuning where the first tuning runs took less time than was estimated; decided once, and told in the ledger."""
-    if not {"tuning_first", "tuning_spent"} & fact.keys():
-        seconds = seconds_of(stage.session.ledger.entries("tune", scores=False))
-        arms, workers = len(stage.every), stage.session.workers
-        fact["tuning_first"] = budget.tuning.to_json()
-        budget = after_first_tuning(budget, arms, seconds, workers, references=len(stage.estimands))
-        fact["budget"] = budget.to_json()
-        stage.session.ledger.put("rank", fact)
-        if budget.tuning.to_json() != fact["tuning_first"]:
-            stage.session.progress.say(f"rank: time allows {budget.tuning.runs} tuning runs each")
-            tuned = tune_arms(stage, budget, fact)
-    return budget, tuned
 
 
 def declare_race(stage: TunedStage, budget: RankBudget, fact: dict[str, Any]) -> RankBudget:

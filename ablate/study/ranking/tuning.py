@@ -8,7 +8,8 @@ the best of the points that were tried loses too little to matter to the unknown
 were tried are candidates too, so that a range is widened where the best rate is at its edge.
 An arm is run at its reference's rate unless the curve says that another is clearly better: arms that differ from
 the reference in nothing are then compared with it at one rate, and a placebo is not called harmful because tuning gave it
-another.
+another. Most arms are decided by the first pairs of the race, whatever their tuning leaves open; those that are not get further
+rounds then (`tune_closer`).
 The learning rate is a nuisance parameter (Google's tuning playbook); equal budgets: Choi et al. 2019 (1910.05446). What is
 equal here is the rule to stop, not the number of runs: an arm whose runs leave its best rate open gets more of them.
 """
@@ -22,6 +23,7 @@ from ablate.records.recipe import Catalogue, Recipe
 from ablate.study.ranking.arms import Arm, rate_of
 from ablate.study.ranking.rate_curve import fit_curve
 from ablate.study.ranking.tuning_choice import (
+    SETTLED,
     Anchor,
     chosen_among,
     is_settled,
@@ -41,6 +43,8 @@ from ablate.study.ranking.tuning_points import (
 
 FIRST = 21
 """Seeds kept for first tries; rounds are run on those after them."""
+FURTHER_ROUNDS = 6
+"""Rounds that an arm gets at most beside those of its budget."""
 LEAST_ROUNDS = 2
 """Rounds that a reference gets at least: they tell the scatter of runs and of seeds."""
 Scores = Callable[[Sequence[tuple[str, Recipe, int]]], list[float]]
@@ -84,9 +88,32 @@ def tune(
     return {**tuned, **tuner.settle(rest, tried, budget, seen)}
 
 
+def tune_closer(
+    arms: Sequence[Arm],
+    references: Mapping[str, Arm],
+    points: Mapping[str, Sequence[Point]],
+    catalogue: Catalogue,
+    budget: TuningBudget,
+    seeds: Mapping[str, Sequence[int]],
+    scores: Scores,
+    margin: float,
+    share: float,
+) -> dict[str, list[Point]]:
+    """The points of `arms` after up to FURTHER_ROUNDS more, until an arm loses no more than `share` margins. `points`: of all arms
+    and references, as `tune` left them; `references`: arm -> its reference."""
+    tuner = _Tuner(catalogue, seeds, scores, margin, share)
+    anchors = {arm.name: Anchor.of(arm, points[arm.name], catalogue) for arm in references.values()}
+    seen = {arm.name: anchors[references[arm.name].name].seen_from(arm, catalogue) for arm in arms}
+    more = replace(budget, rounds=FURTHER_ROUNDS)
+    tried = {arm.name: points[arm.name] for arm in arms}
+    place = FIRST + budget.rounds * budget.repeats
+    return tuner.settle({arm.name: arm for arm in arms}, tried, more, seen, first_place=place)
+
+
 def seeds_of(budget: TuningBudget) -> int:
     """Tuning seeds that an arm or reference needs."""
-    return FIRST + max(one.rounds * one.repeats for one in (budget, LEAST_REFERENCE))
+    own = (budget.rounds + FURTHER_ROUNDS) * budget.repeats
+    return FIRST + max(own, LEAST_REFERENCE.rounds * LEAST_REFERENCE.repeats)
 
 
 @dataclass(frozen=True)
@@ -97,6 +124,7 @@ class _Tuner:
     seeds: Mapping[str, Sequence[int]]
     scores: Scores
     margin: float | None
+    share: float = SETTLED
 
     def first(
         self, arms: Mapping[str, Arm], scales: Mapping[str, float], budget: TuningBudget
@@ -132,14 +160,16 @@ class _Tuner:
         budget: TuningBudget,
         anchors: Mapping[str, Anchor],
         least: int = 1,
+        first_place: int = FIRST,
     ) -> dict[str, list[Point]]:
-        """All points, one of them chosen, after at least `least` rounds and then until the arm is settled."""
+        """All points, one of them chosen, after at least `least` rounds and then until the arm is settled. `first_place`: that of the
+        first round's first seed."""
         anchors = {name: anchors.get(name, Anchor()) for name in arms}
         curves = {name: fit_curve(own, anchors[name].curve) for name, own in tried.items()}
         points = {name: chosen_among(own, anchors[name], curves[name]) for name, own in tried.items()}
         unsettled = list(arms)
         for number in range(budget.rounds if budget.repeats else 0):
-            start = FIRST + number * budget.repeats
+            start = first_place + number * budget.repeats
             places = range(start, start + budget.repeats)
             asked = {
                 name: next_points(points[name], anchors[name], curves[name], self.catalogue, budget)
@@ -156,7 +186,7 @@ class _Tuner:
                 unsettled = [
                     name
                     for name in unsettled
-                    if not is_settled(points[name], anchors[name], curves[name], self.margin)
+                    if not is_settled(points[name], anchors[name], curves[name], self.margin, self.share)
                 ]
             if not unsettled:
                 break

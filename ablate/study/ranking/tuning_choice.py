@@ -15,13 +15,13 @@ from ablate.study.ranking.arms import Arm, with_rate
 from ablate.study.ranking.rate_curve import RateCurve, fit_curve, setting_of
 from ablate.study.ranking.tuning_points import Point, TuningBudget, chosen_of
 
-NEARLY = 1.35
+NEARLY = 2.5
 """Likely losses within this factor: the reference's rate is kept."""
 CLEARLY = 1.0
 """Standard errors by which another point must beat that at the reference's rate, where there is no curve."""
-SETTLED, REFERENCE_SETTLED = 0.2, 0.1
-"""Likely losses, in margins, at which an arm and a reference get no further round: an effect that is off by them is
-hardly less certain. A reference's is in all its arms' effects."""
+SETTLED, REFERENCE_SETTLED = 0.3, 0.05
+"""Likely losses, in margins, at which an arm and a reference get no further round before the race. A reference's is in all its
+arms' effects."""
 
 
 @dataclass(frozen=True)
@@ -73,13 +73,17 @@ def next_points(
 
 
 def is_settled(
-    points: Sequence[Point], anchor: Anchor, curve: RateCurve | None, margin: float | None
+    points: Sequence[Point],
+    anchor: Anchor,
+    curve: RateCurve | None,
+    margin: float | None,
+    share: float = SETTLED,
 ) -> bool:
-    """Whether a further round would hardly change an effect. `margin`: the smallest effect worth having; None: MARGIN_IN_SIGMA σ
-    of one run. An arm without a curve is settled once it has had a round."""
+    """Whether a further round would hardly change an effect: an arm loses no more than `share` margins. `margin`: the smallest effect
+    worth having; None: MARGIN_IN_SIGMA σ of one run. An arm without a curve is settled once it has had a round."""
     if curve is None:
         return True
-    share = REFERENCE_SETTLED if anchor.curve is None else SETTLED
+    share = REFERENCE_SETTLED if anchor.curve is None else share
     return chosen_of(points).loss <= hypot(share * (margin or MARGIN_IN_SIGMA * curve.sigma), anchor.loss)
 
 
@@ -89,7 +93,9 @@ def chosen_among(points: Sequence[Point], anchor: Anchor, curve: RateCurve | Non
     if curve is None:
         choice = _best_mean(points, anchor)
         return _marked(points, choice, anchor.loss)
-    asked = [(setting_of(point.recipe), point.rate) for point in points if point.rate is not None and point.runs]
+    asked = [
+        (setting_of(point.recipe), point.rate) for point in points if point.rate is not None and point.runs
+    ]
     setting, _ = asked[int(curve.heights(asked).argmax())]
     rates = [rate for own, rate in asked if own == setting]
     losses = dict(zip(rates, curve.likely_losses(setting, rates), strict=True))

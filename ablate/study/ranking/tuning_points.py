@@ -35,9 +35,9 @@ class TuningBudget:
     `repeats` fresh seeds. An arm that is settled gets no further round."""
 
     first: int = 9
-    finalists: int = 3
+    finalists: int = 4
     repeats: int = 2
-    rounds: int = 4
+    rounds: int = 8
 
     @property
     def runs(self) -> int:
@@ -54,7 +54,9 @@ class TuningBudget:
         return asdict(self)
 
 
-LEAST_REFERENCE = TuningBudget(21, 4, 4, 5)
+LEAST_REFERENCE = TuningBudget(21, 4, 4, 10)
+"""Tuning of a reference, at least: what it loses is in the effects of all its arms. Where arms have fewer than five rounds: five more
+than they."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,8 @@ def _nearest(rate: float, every: int) -> int:
 
 def reference_tuning(budget: TuningBudget) -> TuningBudget:
     """Tuning of a reference: never less than an arm's, and more where that is small, since all arms are compared with it."""
-    least = LEAST_REFERENCE if budget.repeats else TuningBudget(7, 2, 2, 1)
+    rounds = min(budget.rounds + 5, LEAST_REFERENCE.rounds)
+    least = replace(LEAST_REFERENCE, rounds=rounds) if budget.repeats else TuningBudget(7, 2, 2, 1)
     return max(budget, least, key=lambda one: one.runs)
 
 
