@@ -17,7 +17,20 @@ REGRESSION = (
     .replace("nn.Linear(8, 2)", "nn.Linear(8, 1)")
     .replace("train=(x, y)", 'train=(x, y), criterion="regression"')
 )
+DETECTION = """import ablate
+from ablate.tasks.load import load
+
+scenes = load("digit-scenes")
+task = ablate.Task(
+    scenes.model,
+    train=(scenes.train.x[:64], scenes.train.y[:64]),
+    validation=(scenes.validation.x[:32], scenes.validation.y[:32]),
+    criterion="detection",
+    epochs=2,
+)
+"""
 TASKS = {"classification": TABULAR, "regression": REGRESSION}
+OTHERS = {"detection": DETECTION}
 SMALL = (
     STUDY.replace("trials = 6", "trials = 2")
     .replace('design = "screening"', 'design = "add-one"')
@@ -62,6 +75,8 @@ def test_a_metric_that_is_not_the_tasks_own_goes_through_every_stage(tmp_path):
 def test_every_shipped_study_runs_with_its_own_metric(tmp_path, file):
     """With fewer trials and epochs, on a small task of the same criterion."""
     shipped = studies.parse(file.read_text(), str(file), catalogue=registry())
-    here = place(tmp_path, TABULAR, f'metric = "{shipped.metric}"\n' + TUNED)
+    name = shipped.metric.rpartition("/")[2]
+    kinds = (text for criterion, text in {**TASKS, **OTHERS}.items() if name in METRICS[criterion])
+    here = place(tmp_path, next(kinds, TABULAR), f'metric = "{shipped.metric}"\n' + TUNED)
     here.run(("search", "rank", "confirm"))
     measured(here, shipped.metric)
