@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 
+import pytest
 import torch
 import torch.nn.functional as F
 from model_cases import operated
+from torch import nn
 
-from ablate.catalogue.model.acnet import folded
+from ablate.catalogue.model.acnet import drawn, folded, is_square
 
 
 def test_the_folded_kernel_is_the_sum_of_three_convolutions() -> None:
@@ -31,6 +33,42 @@ def test_the_folded_kernel_is_the_sum_of_three_convolutions() -> None:
         slope = torch.randn(one.shape, generator=generator, dtype=torch.float64)
         for a, b in zip(torch.autograd.grad((one * slope).sum(), leaves), torch.autograd.grad((three * slope).sum(), leaves), strict=True):  # fmt: skip
             torch.testing.assert_close(a, b)
+
+
+def test_kernels_are_drawn_as_torch_draws_those_of_a_convolution() -> None:
+    found = drawn((400, 5, 1, 3), torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    reference = nn.Conv2d(5, 400, (1, 3)).weight.detach()
+    assert found.shape == reference.shape
+    for of in (torch.max, torch.min, torch.std):
+        torch.testing.assert_close(of(found), of(reference), rtol=0.02, atol=0)
+    assert found.mean().abs() < 0.02
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_the_gate_decides(on: bool) -> None:
+    for _, site in operated("acnet", "cnn", on=on).sites():
+        for transform in site.weight_transforms:
+            weight = site.layer.weight
+            both = folded(weight, transform.horizontal, transform.vertical)
+            assert torch.equal(transform(weight), both if on else weight)
+            assert torch.equal(both, weight) != on
+
+
+@pytest.mark.parametrize(
+    ("kernel", "expected"),
+    [
+        ((3, 3), True),
+        ((5, 5), True),
+        ((3, 5), False),
+        ((5, 3), False),
+        ((1, 1), False),
+        ((4, 4), False),
+        ((3,), False),
+    ],
+)
+def test_only_square_kernels_of_an_odd_size(kernel: tuple[int, ...], expected: bool) -> None:
+    assert is_square(torch.zeros(4, 2, *kernel)) == expected
 
 
 def test_it_acts_on_square_kernels() -> None:

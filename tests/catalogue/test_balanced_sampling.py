@@ -30,6 +30,11 @@ def test_draws_are_the_inverse_of_the_cumulated_weights(seed: int) -> None:
             assert found[lane, place] == example
 
 
+def test_the_largest_number_is_an_example() -> None:
+    labels = torch.tensor([[0, 1, 2], [0, 0, 1]])
+    assert drawn_examples(labels, torch.zeros(2), torch.ones(2, 1)).tolist() == [[2], [2]]
+
+
 def test_classes_come_up_as_often_as_asked() -> None:
     labels = torch.tensor([0] * 90 + [1] * 10).expand(3, -1)
     uniform = (torch.arange(10000, dtype=torch.float64) + 0.5).expand(3, -1) / 10000

@@ -134,6 +134,7 @@ def test_an_impossible_momentum_is_refused_before_the_model_is_touched() -> None
     with pytest.raises(InputError, match="momentum"):
         registry().code("batch_norm").model(net, SimpleNamespace(on=True, momentum=1.5, eps=1e-5))
     assert list(net.module.modules()) == before
+    registry().code("batch_norm").model(net, SimpleNamespace(on=True, momentum=1.0, eps=1e-5))
 
 
 @pytest.mark.parametrize("kernel", ["loop", "vmap", "batched", "compiled"])

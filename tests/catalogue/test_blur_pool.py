@@ -65,11 +65,16 @@ def test_layers_that_subsample_are_replaced() -> None:
     shape = (2, 3, 8, 8)
     assert is_blurred(nn.MaxPool2d(2), shape, 3)
     assert is_blurred(nn.MaxPool2d(3, (1, 2), dilation=2), shape, 7)
+    assert is_blurred(nn.MaxPool2d(2, padding=1), (2, 3, 3, 3), 7), (
+        "padding makes room: 4 maxima for a border of 3"
+    )
     for layer, given, size in (
         (nn.MaxPool2d(2, 1), shape, 3),
         (nn.MaxPool2d(2, ceil_mode=True), shape, 3),
         (nn.MaxPool2d(2, return_indices=True), shape, 3),
         (nn.MaxPool2d(2), (2, 3, 4, 4), 7),
+        (nn.MaxPool2d(2, padding=1), (2, 3, 2, 2), 7),
+        (nn.MaxPool2d(3, dilation=2), (2, 3, 7, 7), 7),
         (nn.MaxPool2d(2), (3, 8, 8), 3),
     ):
         assert not is_blurred(layer, given, size)

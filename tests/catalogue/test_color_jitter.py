@@ -7,9 +7,9 @@ import pytest
 from image_cases import assert_neutral_lanes_are_untouched, assert_same_images, changed, images, signed
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_every_image_has_its_own_tone(channels: int) -> None:
-    batch, most = images(channels), [0.1, 0.3, 0.5, 0.8]
+@pytest.mark.parametrize(("channels", "height"), [(1, 5), (2, 5), (3, 1)])
+def test_every_image_has_its_own_tone(channels: int, height: int) -> None:
+    batch, most = images(channels, height), [0.1, 0.3, 0.5, 0.8]
     b, c, s = (signed(what, most) for what in ("brightness", "contrast", "saturation"))
 
     def one(image: np.ndarray, b: float, c: float, s: float) -> np.ndarray:

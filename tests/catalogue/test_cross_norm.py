@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from model_cases import assert_lanes_equal_alone, operated, scaled_input
 from sweep import sweep
+from torch import nn
 
-from ablate.catalogue.model.cross_norm import CrossNorm, exchanged
+from ablate.catalogue.model.cross_norm import CrossNorm, exchanged, model
+from ablate.surgery.net import open_net
 
 
 def by_hand(x: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -50,8 +54,19 @@ def test_the_exchange_is_a_permutation_of_the_batch() -> None:
     assert not torch.allclose(means, x.mean(dim=(1, 2, 3)))
 
 
-def test_it_stands_after_each_convolution() -> None:
+def test_it_stands_after_each_convolution_whose_maps_have_more_than_one_place() -> None:
     assert operated("cross_norm", "cnn").touched["cross_norm"] == 2
+    for side, expected in ((3, 0), (4, 1)):
+        module = nn.Sequential(nn.Conv2d(1, 4, (3, 3)), nn.ReLU(), nn.Flatten(), nn.LazyLinear(2))
+        net = open_net(module, torch.zeros(2, 1, 3, side))
+        model(net, SimpleNamespace(on=True, p=0.5))
+        assert net.touched.get("cross_norm", 0) == expected
+    module = nn.Sequential(
+        nn.Unflatten(1, (4, 2)), nn.Linear(2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(12, 2)
+    )
+    net = open_net(module, torch.zeros(2, 8))
+    model(net, SimpleNamespace(on=True, p=0.5))
+    assert not net.touched.get("cross_norm", 0), "no convolution"
 
 
 @pytest.mark.parametrize("kernel", ["batched", "vmap"])

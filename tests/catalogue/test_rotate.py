@@ -15,7 +15,7 @@ from image_cases import (
 
 
 def test_every_image_is_turned_by_its_angle() -> None:
-    batch, most = images(), [5.0, 20.0, 45.0, 180.0]
+    batch, most = images(), [0.5, 20.0, 45.0, 180.0]
     angles = np.deg2rad(signed("angle", most))
     expected = [
         [

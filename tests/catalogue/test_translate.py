@@ -68,6 +68,19 @@ def test_shifts_are_uniform_up_to_the_limit(fraction, side, most):
     assert chi_square < 2 * most + 4 * np.sqrt(4 * most) + 1e-9
 
 
+def test_rows_move_by_one_draw_and_columns_by_another():
+    given = images(1, 6, 2, 8, 5)
+    draws = Draws(seed_keys([5], CPU), "translate/")
+    found = batch(given, draws, settings([0.4])).x[0]
+    dy, dx = (
+        drawn_shift(draws.uniform(name, 6), torch.tensor([[0.4]]), side)[0]
+        for name, side in (("dy", 8), ("dx", 5))
+    )
+    for example in range(6):
+        expected = moved(given.x[0, example].numpy(), int(dy[example]), int(dx[example]))
+        np.testing.assert_array_equal(found[example].numpy(), expected)
+
+
 def test_neutral_lanes_are_untouched_and_lanes_do_not_mix():
     fractions = [0.0, 0.2, None, 0.3]
     given = images(4, 6, 2, 8, 8)

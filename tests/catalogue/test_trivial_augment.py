@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from image_cases import (  # fmt: skip
     EXAMPLES,
     assert_neutral_lanes_are_untouched,
@@ -11,7 +12,9 @@ from image_cases import (  # fmt: skip
     changed,
     draws,
     images,
+    same_bits,
     signed,
+    with_extremes,
 )
 
 from ablate.catalogue.data.trivial_augment import KINDS
@@ -49,6 +52,10 @@ def test_every_image_gets_one_change() -> None:
         for k in range(4)
     ]
     assert_same_images(changed("trivial_augment", [{"strength": m} for m in most], batch).x, expected)
+    batch = with_extremes(batch)
+    found = changed("trivial_augment", [{"strength": m} for m in most], batch).x
+    as_they_are = torch.from_numpy(kinds == 0)
+    assert same_bits(found[as_they_are], batch.x[as_they_are])
 
 
 def test_neutral() -> None:
