@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import sqrt
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,8 @@ from ablate.tasks.metric_table import is_share
 
 RACING, PLACEBO_RACING = 0x4ACE, 0x71B
 CLOSER_AFTER, CLOSER = 18, 0.12
-"""After the look of so many pairs, undecided arms that may lose more than this share of the margin are tuned further."""
+"""From the look of so many pairs on, undecided arms that may lose more than this share of the margin, and whose tuning is more than
+half of their effect's variance, are tuned further."""
 CLOSER_ROUNDS = 3
 """Rounds that such an arm takes, for estimates."""
 Key = tuple[Estimand, bool]
@@ -101,10 +103,10 @@ class Races:
         ]
 
     def to_tune_further(self, standing: Mapping[Key, Race], margin: float) -> list[str]:
-        """The undecided arms whose tuning leaves more open than CLOSER margins, those with the least left open first."""
+        """The undecided arms that tuning keeps from a verdict, rather than pairs: those with the least left open first."""
         rows = [race.rows[name] for race in standing.values() for name in race.undecided if name in race.rows]
         rows.sort(key=lambda row: row.tuning_se)
-        return [row.arm for row in rows if row.tuning_se > CLOSER * margin]
+        return [r.arm for r in rows if r.tuning_se > max(CLOSER * margin, r.se / sqrt(2))]
 
     def decided_share(self, standing: Mapping[Key, Race]) -> float:
         """Share of the tricks that have a verdict wherever they are compared."""
@@ -137,13 +139,12 @@ def race_arms(
     later = budget.ladder_runs(pairs=LEAN_PAIRS[0]) if "toggle" in stage.estimands else 0
     margin: float | None = fact["margin"]
     workers = stage.session.workers
-    spent, look, closer, reached = tuning, 0, False, 0
+    spent, look, reached, closer = tuning, 0, 0, set[str]()
     while True:
         standing = races.standing(margin or 1.0)
         decided = races.decided_share(standing)
-        if margin and not closer and all(r.needed > CLOSER_AFTER for r in standing.values() if r.running):
-            closer = True
-            names = races.to_tune_further(standing, margin)
+        if margin and all(race.needed > CLOSER_AFTER for race in standing.values() if race.running):
+            names = [name for name in races.to_tune_further(standing, margin) if name not in closer]
             each = CLOSER_ROUNDS * budget.tuning.finalists * budget.tuning.repeats
             while names and not fits(
                 budget, spent, (each + CLOSER_AFTER) * len(names) + later, workers, decided
@@ -153,6 +154,7 @@ def race_arms(
                 tuned, more = tune_closer(stage, budget.tuning, tuned, names, margin, CLOSER, fact)
                 tuning, spent = tuning + more, spent + more
                 reached = max(len(race.history) for race in standing.values())
+                closer |= set(names)
                 races.run(tuned)
                 continue
         new = races.wanted(standing)

@@ -11,7 +11,7 @@ chosen one loses to the unknown best one, which widens the intervals of effects.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, log, log10, sqrt
 from typing import TYPE_CHECKING
@@ -168,12 +168,26 @@ def fit_curve(points: Sequence[Point], reference: RateCurve | None = None) -> Ra
     setting_level = ConstantKernel(SETTING**2, "fixed") * RBF([FAR, *[1 / FAR] * each, FAR], "fixed")
     seed_level = ConstantKernel((seed_sigma / unit) ** 2, "fixed") * RBF([FAR, *far, 1 / FAR], "fixed")
     process = GaussianProcessRegressor(
-        curve + level + setting_level + seed_level, alpha=max((sigma / unit) ** 2, JITTER)
+        curve + level + setting_level + seed_level,
+        alpha=max((sigma / unit) ** 2, JITTER),
+        optimizer=_likeliest,
     )
     with warnings.catch_warnings():  # an amplitude at its bounds is what bounds are for
         warnings.simplefilter("ignore", ConvergenceWarning)
         process.fit(np.array(inputs), np.array(scores))
     return RateCurve(process, tried, sigma, seed_sigma, unit)
+
+
+def _likeliest(objective: Callable[..., float], start: Array, bounds: Array) -> tuple[Array, float]:
+    """The amplitude of the largest marginal likelihood: one number, between its bounds, without gradients."""
+    from scipy.optimize import minimize_scalar
+
+    found = minimize_scalar(
+        lambda theta: objective(np.array([theta]), eval_gradient=False),
+        bounds=bounds[0],
+        options={"xatol": 0.1},
+    )
+    return np.array([found.x]), float(found.fun)
 
 
 def deviations(
