@@ -15,7 +15,7 @@ from ablate.study.ranking.arms import Arm, with_rate
 from ablate.study.ranking.rate_curve import RateCurve, fit_curve, setting_of
 from ablate.study.ranking.tuning_points import Point, TuningBudget, chosen_of
 
-NEARLY = 2.5
+NEARLY = 3.0
 """Likely losses within this factor: the reference's rate is kept."""
 CLEARLY = 1.0
 """Standard errors by which another point must beat that at the reference's rate, where there is no curve."""
