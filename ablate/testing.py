@@ -39,6 +39,11 @@ NEIGHBOUR_SEED = 9
 """Seed of the run without the trick that is trained as a lane among those with it."""
 
 
+def steps_of(trick: Trick) -> int:
+    """Steps for which trainings of the trick are compared."""
+    return STEPS if trick.seam in LATE_SEAMS else STEPS_PAST_AN_EPOCH
+
+
 def check_trick(trick: str | Path) -> None:
     """Run the whole conformance suite for a trick: a name in the catalogue, or the path of a file."""
     if isinstance(trick, Path):
@@ -77,13 +82,13 @@ def check_record(checks: Suite, name: str) -> None:
 
 
 def check_neutral_is_baseline(checks: Suite, name: str) -> None:
-    """Neutral settings give the baseline's weights, bit for bit, after 20 steps."""
-    neutral = checks.catalogue[name].neutral
-    if neutral is None or checks.catalogue[name].slot == OPTIMIZER:
+    """Neutral settings give the baseline's weights, bit for bit, in the second epoch."""
+    trick = checks.catalogue[name]
+    if trick.neutral is None or trick.slot == OPTIMIZER:
         return
     for context in checks.where(name):
-        base = advance(context, [checks.run(context, {})])
-        same = advance(context, [checks.run(context, {name: neutral})])
+        base = baseline(context.task.name, context.kernel, steps_of(trick))
+        same = advance(context, [checks.run(context, {name: trick.neutral})], steps_of(trick))
         for parameter, value in lane_state(base, 0).items():
             other = lane_state(same, 0)[parameter]
             assert torch.equal(value, other), (
@@ -108,7 +113,7 @@ def check_default_acts(checks: Suite, name: str) -> None:
 
 def differs(checks: Suite, context: TaskContext, trick: Trick, steps: int) -> bool:
     """Whether the trick at acting settings changes training within `steps` steps."""
-    base = advance(context, [checks.run(context, {})], steps)
+    base = baseline(context.task.name, context.kernel, steps)
     changed = advance(context, [checks.run(context, acting(trick))], steps)
     one, other = lane_state(base, 0), lane_state(changed, 0)
     same = one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
@@ -133,7 +138,7 @@ def with_kernels(checks: Suite, name: str) -> list[TaskContext]:
 def check_lanes_of(checks: Suite, name: str, context: TaskContext) -> None:
     """`check_lanes_equal_alone` for one task and kernel."""
     trick = context.catalogue[name]
-    steps = STEPS if trick.seam in LATE_SEAMS else STEPS_PAST_AN_EPOCH
+    steps = steps_of(trick)
     runs = [checks.run(context, settings, seed) for seed, settings in enumerate(variants(trick))]
     if trick.lane and not any(not parameter.lane for parameter in trick.parameters):
         runs.insert(1, checks.run(context, {}, NEIGHBOUR_SEED))
@@ -141,7 +146,7 @@ def check_lanes_of(checks: Suite, name: str, context: TaskContext) -> None:
     for lane, run in enumerate(runs):
         is_neighbour = run.seed == NEIGHBOUR_SEED
         alone = (
-            neighbour_alone(context.task.name, context.kernel, steps)
+            baseline(context.task.name, context.kernel, steps, NEIGHBOUR_SEED)
             if is_neighbour
             else advance(context, [run], steps)
         )
@@ -151,24 +156,26 @@ def check_lanes_of(checks: Suite, name: str, context: TaskContext) -> None:
 
 
 @cache
-def neighbour_alone(task: str, kernel: str, steps: int) -> Trainer:
-    """The run without the trick, trained alone: the same for every trick."""
+def baseline(task: str, kernel: str, steps: int, seed: int = 0) -> Trainer:
+    """A run without the trick, trained alone: the same for every trick. Not to be trained further."""
     checks = suite()
     context = {**checks.holding, **checks.contexts}[task].with_kernel(kernel)
-    return advance(context, [checks.run(context, {}, NEIGHBOUR_SEED)], steps)
+    return advance(context, [checks.run(context, {}, seed)], steps)
 
 
 def check_resume_is_exact(checks: Suite, name: str) -> None:
-    """Saved in the middle of an epoch and restored into a fresh trainer, training continues as if uninterrupted."""
+    """Saved in the middle of an epoch and restored into a fresh trainer, training continues into the next epoch as uninterrupted."""
+    steps = steps_of(checks.catalogue[name])
+    before = steps // 2 + 1
     for context in checks.where(name):
         settings_of = variants(context.catalogue[name], 2)
         runs = [checks.run(context, settings, seed) for seed, settings in enumerate(settings_of)]
-        whole = advance(context, runs)
-        broken = advance(context, runs, steps=STEPS // 2 + 1)
-        state = trainer_state(broken)
+        whole = advance(context, runs, before)
+        state = trainer_state(whole)
+        advance(context, runs, steps - before, trainer=whole)
         resumed = Trainer(context, runs)
         restore_trainer(resumed, state)
-        advance(context, runs, steps=STEPS - (STEPS // 2 + 1), trainer=resumed)
+        advance(context, runs, steps - before, trainer=resumed)
         for lane in range(len(runs)):
             assert_same_lane(whole, lane, resumed, lane, f"{name} resumed in {context.task.name}")
 

@@ -8,13 +8,12 @@ import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from matplotlib.figure import Figure
+from undrawn import empty_drawing
 
 OWN_CACHE = pytest.StashKey[str]()
 
@@ -47,15 +46,10 @@ def data_folder() -> Path:
     return Path(given)
 
 
-def _empty_drawing(figure: Figure, file: StringIO, **_: Any) -> None:
-    width, height = figure.get_size_inches() * 72
-    file.write(f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"/>')
-
-
 @contextmanager
 def _undrawn() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, "savefig", _empty_drawing)
+        patch.setattr(Figure, "savefig", empty_drawing)
         yield
 
 
@@ -74,3 +68,17 @@ def undrawn_elsewhere(request: pytest.FixtureRequest) -> Iterator[None]:
     else:
         with _undrawn():
             yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_cost_steps(request: pytest.FixtureRequest) -> Iterator[None]:
+    """In tests of whole studies the stage `costs` measures each trick over three steps: no test looks at its times."""
+    if request.path.parent.name not in ("study", "cli", "api", "docs"):
+        yield
+        return
+    from ablate.study import costs
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(costs, "STEPS", 3)
+        patch.setattr(costs, "WARM", 1)
+        yield

@@ -80,9 +80,9 @@ class PipeProgress:
         self.pipe.send(("stage", f"after {name}"))
 
 
-def drive(folder: Path, executor: str, pipe: Connection) -> None:
-    """One driver: opens the study in `folder` and runs it to its end, including the report."""
-    from ablate.study.driver import run_study
+def drive(folder: Path, executor: str, pipe: Connection, *, report: bool) -> None:
+    """One driver: opens the study in `folder` and runs it to its end. `report`: the page, too."""
+    from ablate.study.driver import STAGES, run_study
     from ablate.study.request import Options, find
     from ablate.study.resume import session_of
 
@@ -94,14 +94,14 @@ def drive(folder: Path, executor: str, pipe: Connection) -> None:
     opened = find(str(folder / "chaos.toml"), options)
     with session_of(opened, options, PipeProgress(pipe)) as session:
         pipe.send(("stage", "opened"))
-        run_study(session, options)
+        run_study(session, options, STAGES if report else STAGES[:-1])
 
 
-def start(folder: Path, executor: str) -> tuple[BaseProcess, Connection]:
-    """Start a driver in a separate process, forked from a server that has imported torch."""
+def start(folder: Path, executor: str, *, report: bool) -> tuple[BaseProcess, Connection]:
+    """Start a driver (`drive`) in a separate process, forked from a server that has imported torch."""
     context = multiprocessing.get_context("forkserver")
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=drive, args=(folder, executor, theirs))
+    process = context.Process(target=drive, args=(folder, executor, theirs), kwargs={"report": report})
     process.start()
     theirs.close()
     return process, ours
@@ -231,21 +231,21 @@ def listen(
     return stage
 
 
-def uninterrupted(folder: Path, executor: str) -> tuple[list[Row], float]:
+def uninterrupted(folder: Path, executor: str, *, report: bool) -> tuple[list[Row], float]:
     """The rows of an uninterrupted study, and the seconds until its report."""
     ledger = study_in(folder)
-    seconds = finish(folder, executor, set())
+    seconds = finish(folder, executor, set(), report=report)
     return rows(ledger), seconds
 
 
-def finish(folder: Path, executor: str, acknowledged: set[str]) -> float:
+def finish(folder: Path, executor: str, acknowledged: set[str], *, report: bool) -> float:
     """Run the study in `folder` to its end; the seconds until its report began.
 
     Raises RuntimeError if the driver fails or hangs.
     """
     began = time.monotonic()
     moments: dict[str, float] = {}
-    process, pipe = start(folder, executor)
+    process, pipe = start(folder, executor, report=report)
     listen(pipe, began + PATIENCE, acknowledged, moments)
     process.join(10)
     if process.exitcode != 0:
@@ -255,14 +255,16 @@ def finish(folder: Path, executor: str, acknowledged: set[str]) -> float:
     return moments["report"] - began
 
 
-def chaos(folder: Path, kills: int, executors: tuple[str, ...], seed: int = 0) -> Count:
-    """Kill studies `kills` times, alternating `executors`; returns what the checks found."""
+def chaos(
+    folder: Path, kills: int, executors: tuple[str, ...], seed: int = 0, *, report: bool = True
+) -> Count:
+    """Kill studies `kills` times, alternating `executors`; returns what the checks found. `report`: they build their pages, too."""
     draw = random.Random(seed)
     warm_up()
     reference: list[Row] = []
     spans = {}
     for name in dict.fromkeys(executors):
-        reference, spans[name] = uninterrupted(folder / f"uninterrupted-{name}", name)
+        reference, spans[name] = uninterrupted(folder / f"uninterrupted-{name}", name, report=report)
     expected = timeless(reference)
     count = Count()
     study = 0
@@ -272,24 +274,25 @@ def chaos(folder: Path, kills: int, executors: tuple[str, ...], seed: int = 0) -
         while not over and count.kills < kills:
             executor = executors[count.kills % len(executors)]
             acknowledged: set[str] = set()
-            killed, stage = kill(
-                study_folder, executor, draw.random() * spans[executor] * SHARE, acknowledged, count
-            )
+            after = draw.random() * spans[executor] * SHARE
+            killed, stage = kill(study_folder, executor, after, acknowledged, count, report=report)
             count.kills += killed
             count.moments[stage] += killed
             before = count.check(ledger, before, acknowledged)
             over = not killed or stage == "report"
         acknowledged = set()
-        finish(study_folder, executors[study % len(executors)], acknowledged)
+        finish(study_folder, executors[study % len(executors)], acknowledged, report=report)
         ours = timeless(count.check(ledger, before, acknowledged))
         count.different += sum(ours.get(name) != expected.get(name) for name in ours.keys() | expected.keys())
         study += 1
     return count
 
 
-def kill(folder: Path, executor: str, after: float, acknowledged: set[str], count: Count) -> tuple[bool, str]:
+def kill(
+    folder: Path, executor: str, after: float, acknowledged: set[str], count: Count, *, report: bool
+) -> tuple[bool, str]:
     """Start a driver and kill it `after` seconds; returns whether that was before its end, and its stage."""
-    process, pipe = start(folder, executor)
+    process, pipe = start(folder, executor, report=report)
     stage = listen(pipe, time.monotonic() + after, acknowledged)
     assert process.pid is not None
     below = children(process.pid)

@@ -87,7 +87,7 @@ def test_processes_share_the_time_and_a_failure_is_told(capfd: pytest.CaptureFix
     assert "on purpose" in capfd.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.bench
 @pytest.mark.usefixtures("one_thread_each")
 def test_trials_from_end_to_end(capsys: pytest.CaptureFixture[str]):
     trials.main(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -109,25 +110,27 @@ def inputs(name: str, examples: int, seed: int = 0) -> Tensor:
     return torch.randn(examples, *MODELS[name][1], generator=generator)
 
 
-def context_of(name: str, kernel: str | None = None) -> TaskContext:
-    """A bench for a small classification with the model `name`."""
+@cache
+def context_of(name: str) -> TaskContext:
+    """A small classification with the model `name`."""
     factory, shape = MODELS[name]
     generator = torch.Generator().manual_seed(3)
     y = torch.arange(95) % 3
     x = torch.randn(95, *shape, generator=generator) + y.reshape(-1, *[1] * len(shape)) * 0.5
     task = Task(
-        factory, (x[:57], y[:57]), (x[57:], y[57:]), test=False, epochs=3, batch_size=19, name=f"small-{name}"
+        factory, (x[:57], y[:57]), (x[57:], y[57:]), test=False, epochs=2, batch_size=19, name=f"small-{name}"
     )
-    return TaskContext.of(task, registry(), torch.device("cpu"), kernel)
+    return TaskContext.of(task, registry(), torch.device("cpu"))
 
 
 def assert_lanes_equal_alone(
     name: str, recipes: Sequence[Mapping[str, Any]], kernel: str | None = None
 ) -> None:
     """Runs with the recipes' tricks (on top of momentum) give together what each gives alone, bit for bit."""
-    context = context_of(name, kernel)
+    context = context_of(name)
+    context = context.with_kernel(kernel) if kernel else context
     tricks = [Recipe.of(registry(), {"momentum": {"lr": 0.1}, **recipe}) for recipe in recipes]
-    runs = [Run(context.task.name, recipe, seed, 3) for seed, recipe in enumerate(tricks)]
+    runs = [Run(context.task.name, recipe, seed, 2) for seed, recipe in enumerate(tricks)]
     together = outcomes(context, runs)
     for run, found in zip(runs, together, strict=True):
         (alone,) = outcomes(context, [run])

@@ -20,6 +20,8 @@ from ablate.seams.tensors import LaneTensors, Layout, Spec
 
 STEPS = 60
 SHAPES = {"first.weight": (5, 3), "first.bias": (5,), "head.weight": (2, 17), "head.bias": (2,)}
+CASES = [*((seed, 25, 12) for seed in range(4)), (4, 4, STEPS)]
+"""(seed, lanes, steps) of a sweep: a hundred settings for a few steps, and four for many."""
 LAYOUT = Layout([Spec(name, shape) for name, shape in SHAPES.items()])
 Step = Callable[[dict[str, Tensor], dict[str, Tensor], float], None]
 """One lane's reference: changes the weights in place, given their gradients and the schedule's factor."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import torch
-from optimizer_cases import assert_equal_to, from_torch
+from optimizer_cases import CASES, assert_equal_to, from_torch
 from sweep import sweep
 
 from ablate.catalogue.optimizer.adagrad import adagrad_step
 
 
-@sweep("seed", range(25))
-def test_equals_torch(seed: int) -> None:
-    assert_equal_to("adagrad", from_torch(torch.optim.Adagrad), seed)
+@sweep("seed, lanes, steps", CASES)
+def test_equals_torch(seed: int, lanes: int, steps: int) -> None:
+    assert_equal_to("adagrad", from_torch(torch.optim.Adagrad), seed, lanes, steps)
 
 
 def test_steps_fall_as_one_over_the_root_of_their_number() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from optimizer_cases import Step, assert_equal_to, from_torch
+from optimizer_cases import CASES, Step, assert_equal_to, from_torch
 from sweep import sweep
 from torch import Tensor
 
@@ -53,9 +53,9 @@ def reference(settings: Mapping[str, Any]) -> Step:
     return (torch_adam if settings["bias_correction"] else scalar_adam)(settings)
 
 
-@sweep("seed", range(25))
-def test_equals_references(seed: int) -> None:
-    assert_equal_to("adam", reference, seed)
+@sweep("seed, lanes, steps", CASES)
+def test_equals_references(seed: int, lanes: int, steps: int) -> None:
+    assert_equal_to("adam", reference, seed, lanes, steps)
 
 
 @sweep("seed", range(3))

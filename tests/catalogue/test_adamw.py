@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from optimizer_cases import Problem, Step, assert_equal_to, assert_rounding, from_torch, train_lanes
+from optimizer_cases import CASES, Problem, Step, assert_equal_to, assert_rounding, from_torch, train_lanes
 from sweep import sweep
 
 from ablate.catalogue.registry import registry
@@ -20,9 +20,9 @@ def reference(settings: Mapping[str, Any]) -> Step:
     return from_torch(torch.optim.AdamW)({**named, "weight_decay": settings["decay"]})
 
 
-@sweep("seed", range(25))
-def test_equals_torch(seed: int) -> None:
-    assert_equal_to("adamw", reference, seed)
+@sweep("seed, lanes, steps", CASES)
+def test_equals_torch(seed: int, lanes: int, steps: int) -> None:
+    assert_equal_to("adamw", reference, seed, lanes, steps)
 
 
 def test_without_decay_it_is_adam_and_with_it_adam_decayed_beside_the_rule() -> None:

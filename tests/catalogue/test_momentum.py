@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
-from optimizer_cases import assert_equal_to, from_torch
+from optimizer_cases import CASES, assert_equal_to, from_torch
 from sweep import sweep
 
 from ablate.catalogue.optimizer.momentum import momentum_step
 
 
-@sweep("seed", range(25))
-def test_equals_torch(seed: int) -> None:
-    assert_equal_to("momentum", from_torch(torch.optim.SGD), seed)
+@sweep("seed, lanes, steps", CASES)
+def test_equals_torch(seed: int, lanes: int, steps: int) -> None:
+    assert_equal_to("momentum", from_torch(torch.optim.SGD), seed, lanes, steps)
 
 
 def test_a_constant_gradient_is_stepped_along_ten_times_as_far() -> None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
-from optimizer_cases import assert_equal_to, from_torch
+from optimizer_cases import CASES, assert_equal_to, from_torch
 from sweep import sweep
 
 from ablate.catalogue.optimizer.rmsprop import rmsprop_step
 
 
-@sweep("seed", range(25))
-def test_equals_torch(seed: int) -> None:
-    assert_equal_to("rmsprop", from_torch(torch.optim.RMSprop), seed)
+@sweep("seed, lanes, steps", CASES)
+def test_equals_torch(seed: int, lanes: int, steps: int) -> None:
+    assert_equal_to("rmsprop", from_torch(torch.optim.RMSprop), seed, lanes, steps)
 
 
 def test_a_burst_of_large_gradients_is_forgotten() -> None:

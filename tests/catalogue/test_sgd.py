@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import torch
-from optimizer_cases import SHAPES, Problem, assert_equal_to, from_torch, train_lanes
+from optimizer_cases import CASES, SHAPES, Problem, assert_equal_to, from_torch, train_lanes
 from sweep import sweep
 
 
-@sweep("seed", range(25))
-def test_equals_torch(seed: int) -> None:
-    assert_equal_to("sgd", from_torch(torch.optim.SGD), seed)
+@sweep("seed, lanes, steps", CASES)
+def test_equals_torch(seed: int, lanes: int, steps: int) -> None:
+    assert_equal_to("sgd", from_torch(torch.optim.SGD), seed, lanes, steps)
 
 
 def test_equals_momentum_without_momentum() -> None:

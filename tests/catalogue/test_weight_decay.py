@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from optimizer_cases import (
+    STEPS,
     Problem,
     Step,
     assert_lanes_equal_alone,
@@ -76,14 +77,14 @@ def test_a_group_of_all_kinds_equals_torch_lane_by_lane(seed: int) -> None:
     kinds = [*KINDS, *rng.choices(list(KINDS), k=3)]
     rng.shuffle(kinds)
     recipes = [recipe_of(kind, rng) for kind in kinds]
-    problem = Problem(len(recipes), seed)
-    found = train_lanes(recipes, problem)
+    problem, steps = Problem(len(recipes), seed), STEPS if seed == 0 else 12
+    found = train_lanes(recipes, problem, steps=steps)
     for lane, recipe in enumerate(recipes):
-        for name, expected in train_alone(reference(recipe), problem, lane).items():
+        for name, expected in train_alone(reference(recipe), problem, lane, steps).items():
             assert_rounding(found[name][lane], expected)
 
 
-@sweep("seed", range(4))
+@sweep("seed", range(2))
 def test_lanes_of_a_mixed_group_end_at_the_bits_they_end_at_alone(seed: int) -> None:
     rng = random.Random(seed)
     kinds = [*KINDS, *rng.choices(list(KINDS), k=14)]

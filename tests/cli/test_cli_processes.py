@@ -37,7 +37,7 @@ def processor_seconds(command: list[str], folder: Path) -> float:
 @pytest.mark.parametrize("words", [["--help"], ["tricks"]], ids=["help", "tricks"])
 def test_start_up_is_quick(words, tmp_path):
     ratios = [
-        processor_seconds([*COMMAND, *words], tmp_path) / processor_seconds(BARE, tmp_path) for _ in range(5)
+        processor_seconds([*COMMAND, *words], tmp_path) / processor_seconds(BARE, tmp_path) for _ in range(3)
     ]
     assert median(ratios) <= BOUND, ratios
 
@@ -57,8 +57,8 @@ def test_nothing_heavy_is_imported_for_help_and_tricks():
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "code", "executor"),
-    [(signal.SIGINT, 130, "inline"), (signal.SIGTERM, 143, "inline"), (signal.SIGINT, 130, "processes")],
-    ids=["SIGINT", "SIGTERM", "SIGINT-processes"],
+    [(signal.SIGTERM, 143, "inline"), (signal.SIGINT, 130, "processes")],
+    ids=["SIGTERM", "SIGINT-processes"],
 )
 def test_a_signal_keeps_what_is_finished(tmp_path, number, code, executor):
     (tmp_path / "tiny.py").write_text(SLOW)

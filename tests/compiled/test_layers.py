@@ -36,7 +36,7 @@ def at_both_widths(make) -> list[Sequence[Tensor]]:
     return found[0]
 
 
-@settings(max_examples=12, deadline=None)  # each size is compiled for both widths, forward and backward
+@settings(max_examples=6, deadline=None)  # each size is compiled for both widths, forward and backward
 @example(lanes=3, rows=19, inputs=70, outputs=70, seed=0)
 @example(lanes=2, rows=1, inputs=1, outputs=17, seed=0)
 @example(lanes=1, rows=5, inputs=33, outputs=1, seed=0)
@@ -72,7 +72,7 @@ def test_linear_layers(lanes: int, rows: int, inputs: int, outputs: int, seed: i
         assert error(mine, reference) < 1e-5
 
 
-@settings(max_examples=6, deadline=None)  # each size is compiled for both widths, forward and backward
+@settings(max_examples=4, deadline=None)  # each size is compiled for both widths, forward and backward
 @example(lanes=2, examples=17, channels=17, out=9, height=4, width=3, seed=0)
 @given(
     lanes=st.integers(1, 2), examples=st.integers(1, 35), channels=st.integers(1, 20), out=st.integers(1, 20),
@@ -85,7 +85,7 @@ def test_one_tile(
     check_winograd(winograd, tile, (1, 1), lanes, examples, channels, out, (height, width), seed)
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 @example(lanes=2, examples=3, channels=17, out=9, height=9, width=6, padding=(1, 1), seed=0)
 @given(
     lanes=st.integers(1, 2), examples=st.integers(1, 5), channels=st.integers(1, 20), out=st.integers(1, 20),
@@ -134,7 +134,7 @@ def convolved(
     return (y, *torch.autograd.grad(y, leaves, gradient.double()))
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(
     lanes=st.integers(1, 2), examples=st.integers(1, 5), channels=st.integers(1, 4), out=st.integers(1, 20),
     kernel=st.tuples(*[st.integers(1, 4)] * 2), stride=st.tuples(*[st.integers(1, 3)] * 2),

@@ -67,7 +67,7 @@ def maps(kind: str, shape: tuple[int, ...]) -> Tensor:
     return x
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     lanes=st.integers(1, 3), examples=st.integers(1, 3), channels=st.integers(1, 20) | st.sampled_from([24, 32, 48]),
     window=st.tuples(*[st.integers(1, 4)] * 2), more=st.tuples(*[st.integers(0, 7)] * 2), kind=st.sampled_from(KINDS),
@@ -122,7 +122,7 @@ def test_one_place_of_a_window_gets_its_gradient(numbers: list[float], taken: in
     assert same_bits(back.view(4, channels), expected)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     lanes=st.integers(1, 3), examples=st.integers(1, 4), channels=st.integers(1, 20) | st.sampled_from([24, 32, 48]),
     height=st.integers(1, 9), width=st.integers(1, 9), seed=st.integers(0, 10**6),
@@ -155,7 +155,7 @@ def test_means_are_right_to_float64(
 SIDES = st.integers(1, 40) | st.sampled_from([48, 49, 64])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     lanes=st.integers(1, 3),
     examples=st.integers(1, 3),

@@ -28,8 +28,8 @@ X, Y = digits()
 @pytest.fixture
 def fewer_steps(monkeypatch):
     """Steps 2 and 3 are not what these tests are about."""
-    monkeypatch.setattr(first_steps, "STEPS", 20)
-    monkeypatch.setattr(first_steps, "OVERFIT_STEPS", 10)
+    monkeypatch.setattr(first_steps, "STEPS", 8)
+    monkeypatch.setattr(first_steps, "OVERFIT_STEPS", 5)
 
 
 TRAIN, VALIDATION = (X[:256], Y[:256]), (X[400:600], Y[400:600])

@@ -265,12 +265,11 @@ def test_standard_errors_are_those_of_resampled_examples(metric):
 
     def score(rows):
         truth, guess = y[rows], margin[rows] > 0
-        recalls = [np.mean(guess[truth == label] == label) for label in (0, 1)]
         return {
-            "accuracy": np.mean(guess == truth), "balanced_accuracy": balanced_accuracy_score(truth, guess),
-            "worst_class_recall": recalls[1], "auroc": roc_auc_score(truth, margin[rows]),
-            "f1": f1_score(truth, guess),
-        }[metric]  # fmt: skip
+            "accuracy": lambda: np.mean(guess == truth), "balanced_accuracy": lambda: balanced_accuracy_score(truth, guess),
+            "worst_class_recall": lambda: np.mean(guess[truth == 1]), "auroc": lambda: roc_auc_score(truth, margin[rows]),
+            "f1": lambda: f1_score(truth, guess),
+        }[metric]()  # fmt: skip
 
     draws = [score(rng.integers(0, len(y), len(y))) for _ in range(300)]
     right = (margin > 0) == (y == 1)

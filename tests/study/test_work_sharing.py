@@ -77,10 +77,18 @@ def tokens(monkeypatch: pytest.MonkeyPatch) -> Iterator[Semaphore]:
     return tokens
 
 
-@pytest.mark.parametrize("kernel", ["compiled", "batched", "vmap", "loop"])
-def test_a_group_that_is_divided_twice_ends_as_the_whole(kernel: str) -> None:
-    context = TaskContext.of(load("digits"), CATALOGUE, torch.device("cpu"), kernel)
-    runs = runs_of("digits")
+@pytest.mark.parametrize(
+    ("task", "kernel"),
+    [
+        ("digits", "compiled"),
+        ("breast-cancer", "batched"),
+        ("breast-cancer", "vmap"),
+        ("breast-cancer", "loop"),
+    ],
+)
+def test_a_group_that_is_divided_twice_ends_as_the_whole(task: str, kernel: str) -> None:
+    context = TaskContext.of(load(task), CATALOGUE, torch.device("cpu"), kernel)
+    runs = runs_of(task)
     whole = dict(zip(runs, train(context, runs), strict=True))
     assert whole[runs[2]].outcome is Outcome.DIVERGED
     found: dict[Run, Result] = {}
