@@ -103,12 +103,10 @@ def check_default_acts(checks: Suite, name: str) -> None:
     assert contexts, f"{name}: applies to none of the small tasks of ablate.tasks.tiny_tasks"
     if name == PLACEBO or trick.seam == "precision" or "choose" in ports_of(checks.catalogue.code(name)):
         return  # these promise an equal result, or act on the choice of the epoch
-    for context in contexts:
-        if differs(checks, context, context.catalogue[name], STEPS):
-            return
-    assert any(differs(checks, context, context.catalogue[name], PATIENCE) for context in contexts), (
-        f"{name}: the default changes nothing"
-    )
+    lengths = (STEPS_PAST_AN_EPOCH, STEPS, PATIENCE)
+    assert any(
+        differs(checks, context, context.catalogue[name], steps) for steps in lengths for context in contexts
+    ), f"{name}: the default changes nothing"
 
 
 def differs(checks: Suite, context: TaskContext, trick: Trick, steps: int) -> bool:

@@ -40,7 +40,7 @@ class NormOp:
             return None
         for layer in layers:
             if isinstance(layer, TorchNorm):
-                if not layer.takes(shape):
+                if not layer.supports(shape):
                     return None
             elif layer is not None:
                 layer.check(torch.empty(shape, device="meta"))

@@ -42,7 +42,7 @@ class TorchNorm:
         weight: Tensor = self.layer.weight  # type: ignore[assignment]
         return weight.shape[-1]
 
-    def takes(self, shape: tuple[int, ...]) -> bool:
+    def supports(self, shape: tuple[int, ...]) -> bool:
         """Whether it standardises such activations `[B, …]` of one lane; what it refuses or does by another rule, torch says."""
         if self.per_position:
             return shape[-1] == self.channels

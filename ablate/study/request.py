@@ -83,7 +83,7 @@ def find(given: str, options: Options) -> Opened:
     tricks = own_tricks(studies.named_tricks(text, str(file)), file.parent)
     with using_tricks(tricks):
         study = studies.parse(text, str(file), catalogue=registry())
-    task = checked_task(beside(study.task, file))
+    task = checked_task(relative_to_study(study.task, file))
     return Opened(name, study, task, text, given, tricks=tricks)
 
 
@@ -95,7 +95,7 @@ def checked_task(reference: str) -> Task:
     return task
 
 
-def beside(reference: str, file: Path) -> str:
+def relative_to_study(reference: str, file: Path) -> str:
     """The path of a study's task file: relative to the working directory, else to the study file."""
     path, colon, attribute = reference.rpartition(":")
     if (

@@ -60,7 +60,7 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Diagnosis:
     """A finding that is no note, with the step that it belongs to."""
 
     step: int
@@ -73,7 +73,7 @@ class Told:
 class Answer:
     """What the protocol said. `seconds`: of CPU time of this process."""
 
-    told: tuple[Told, ...]
+    told: tuple[Diagnosis, ...]
     rate: float | None
     seconds: float
 
@@ -89,16 +89,16 @@ def examine(case: Case, seed: int, last: int | None = None) -> Answer:
     try:
         told, rate = _examined(case, seed, last)
     except AblateError as error:
-        told, rate = [Told(0, "fail", REFUSED, str(error))], None
+        told, rate = [Diagnosis(0, "fail", REFUSED, str(error))], None
     return Answer(tuple(told), rate, time.process_time() - started)
 
 
-def _examined(case: Case, seed: int, last: int) -> tuple[list[Told], float | None]:
+def _examined(case: Case, seed: int, last: int) -> tuple[list[Diagnosis], float | None]:
     torch.manual_seed(seed)
     made = case.make(seed)
     if isinstance(made, Module):
         found = lr_find_anywhere(**made.arguments, seed=seed)
-        return told_by(found.steps), found.learning_rate
+        return diagnoses_of(found.steps), found.learning_rate
     check(made)
     catalogue = registry()
     context = TaskContext.of(made, catalogue, torch.device("cpu"))
@@ -109,12 +109,12 @@ def _examined(case: Case, seed: int, last: int) -> tuple[list[Told], float | Non
 
     setup = Setup(context, trained, Baseline(recipe, catalogue), seed, lambda line: None)
     steps, best = run_steps(setup, force=False, budget=Budget(), last=last)
-    return told_by(steps), best.rate if best else None
+    return diagnoses_of(steps), best.rate if best else None
 
 
-def told_by(steps: Sequence[Step]) -> list[Told]:
+def diagnoses_of(steps: Sequence[Step]) -> list[Diagnosis]:
     return [
-        Told(step.number, one.level, one.code, one.message)
+        Diagnosis(step.number, one.level, one.code, one.message)
         for step in steps
         for one in step.by_severity
         if one.level != "note"

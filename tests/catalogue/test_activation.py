@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from model_cases import MODELS, assert_lanes_equal_alone, context_of, inputs, operated
-from sweep import halved
+from sweep import diagonal
 from torch import nn
 
 from ablate.catalogue.model.activation import KINDS, TRICK
@@ -110,7 +110,8 @@ def test_functional_activations_are_not_applicable() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "kernel"), halved(["cnn", "mlp", "own_norm", "shared"], ["loop", "vmap", "batched", "compiled"])
+    ("name", "kernel"),
+    diagonal(["cnn", "mlp", "own_norm", "shared"], ["loop", "vmap", "batched", "compiled"], 0),
 )
 def test_lanes_equal_alone(name: str, kernel: str) -> None:
     kinds = [kind for kind in KINDS if kind != "relu"]

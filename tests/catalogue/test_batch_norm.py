@@ -18,7 +18,7 @@ from model_cases import (
     randomised,
     scaled_input,
 )
-from sweep import halved
+from sweep import diagonal
 from torch import nn
 
 from ablate.catalogue.registry import registry
@@ -152,7 +152,7 @@ def test_every_kernel_refuses_one_value_a_channel(kernel: str, lanes: int) -> No
 
 @pytest.mark.parametrize(
     ("name", "kernel"),
-    halved(["cnn", "mlp", "group_normed", "shared"], ["loop", "vmap", "batched", "compiled"]),
+    diagonal(["cnn", "mlp", "group_normed", "shared"], ["loop", "vmap", "batched", "compiled"], 1),
 )
 def test_lanes_equal_alone(name: str, kernel: str) -> None:
     recipes = [

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from model_cases import MODELS, assert_lanes_equal_alone, context_of, inputs, operated
-from sweep import halved
+from sweep import diagonal
 from torch import nn
 
 from ablate.catalogue.model.dropout import probabilities
@@ -125,7 +125,8 @@ def test_dropping_everything_is_refused_before_the_model_is_touched() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "kernel"), halved(["cnn", "mlp", "own_norm", "shared"], ["loop", "vmap", "batched", "compiled"])
+    ("name", "kernel"),
+    diagonal(["cnn", "mlp", "own_norm", "shared"], ["loop", "vmap", "batched", "compiled"], 2),
 )
 def test_lanes_equal_alone(name: str, kernel: str) -> None:
     recipes = [

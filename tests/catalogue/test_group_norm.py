@@ -16,7 +16,7 @@ from model_cases import (
     randomised,
     scaled_input,
 )
-from sweep import halved
+from sweep import diagonal
 from torch import nn
 
 from ablate.catalogue.model.group_norm import group_count
@@ -79,7 +79,7 @@ def test_every_hidden_layer_is_normalised_and_off_is_the_model() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "kernel"), halved(["cnn", "mlp", "own_norm"], ["loop", "vmap", "batched", "compiled"])
+    ("name", "kernel"), diagonal(["cnn", "mlp", "own_norm"], ["loop", "vmap", "batched", "compiled"], 3)
 )
 def test_lanes_equal_alone(name: str, kernel: str) -> None:
     other = "layer_norm" if name == "own_norm" else "batch_norm"  # it has batch norms already

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from model_cases import MODELS, assert_lanes_equal_alone, context_of, inputs, operated
-from sweep import halved
+from sweep import diagonal
 from torch import Generator, nn
 
 from ablate.catalogue.model.initialization import TRICK, draw
@@ -146,7 +146,8 @@ def test_a_layer_that_surgery_put_in_place_of_one_is_drawn_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "kernel"), halved(["cnn", "mlp", "own_norm", "shared"], ["loop", "vmap", "batched", "compiled"])
+    ("name", "kernel"),
+    diagonal(["cnn", "mlp", "own_norm", "shared"], ["loop", "vmap", "batched", "compiled"], 0),
 )
 def test_lanes_equal_alone(name: str, kernel: str) -> None:
     norm = "group_norm" if name == "own_norm" else "batch_norm"  # it has batch norms already

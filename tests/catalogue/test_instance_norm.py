@@ -17,7 +17,7 @@ from model_cases import (
     randomised,
     scaled_input,
 )
-from sweep import halved
+from sweep import diagonal
 from torch import nn
 
 from ablate.lanes.applicable import applicable
@@ -77,7 +77,7 @@ def test_a_model_without_feature_maps_is_not_applicable() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "kernel"), halved(["cnn", "own_norm"], ["loop", "vmap", "batched", "compiled"])
+    ("name", "kernel"), diagonal(["cnn", "own_norm"], ["loop", "vmap", "batched", "compiled"], 1)
 )
 def test_lanes_equal_alone(name: str, kernel: str) -> None:
     other = "layer_norm" if name == "own_norm" else "batch_norm"  # it has batch norms already

@@ -18,7 +18,7 @@ from model_cases import (
     randomised,
     scaled_input,
 )
-from sweep import halved
+from sweep import diagonal
 from torch import Tensor, nn
 
 from ablate.catalogue.registry import registry
@@ -100,7 +100,7 @@ def test_every_hidden_layer_is_normalised_and_off_is_the_model() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "kernel"), halved(["cnn", "mlp", "own_norm"], ["loop", "vmap", "batched", "compiled"])
+    ("name", "kernel"), diagonal(["cnn", "mlp", "own_norm"], ["loop", "vmap", "batched", "compiled"], 2)
 )
 def test_lanes_equal_alone(name: str, kernel: str) -> None:
     recipes = [{"layer_norm": True}, {}, {"layer_norm": {"eps": 0.5}}, {"group_norm": {"groups": 2}}]

@@ -86,7 +86,7 @@ def forest(
     )
 
 
-def beside(pairs: pd.DataFrame, labels: Sequence[str], units: Units) -> Picture:
+def average_against_drop_one(pairs: pd.DataFrame, labels: Sequence[str], units: Units) -> Picture:
     """Average effect against drop-one effect, one point per trick; off the diagonal the tricks interact.
 
     `pairs`: columns `effect, low, high` and `effect_drop, low_drop, high_drop`.

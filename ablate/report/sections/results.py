@@ -54,7 +54,7 @@ def ranking(data: ReportData) -> Content | None:
         "every_claim": tables.claims(data),
         "forest": forest.forest(by_effect, labels(data, by_effect), data.units, declared, auto=auto),
         "margin": _margin(declared, data.units, auto=auto) if declared else "",
-        "beside": _beside(data, data.ranking),
+        "beside": _average_against_drop_one(data, data.ranking),
         "interactions": tables.interactions(data),
         "others": [
             {
@@ -85,13 +85,13 @@ def _margin(margin: float, units: Units, *, auto: bool) -> str:
     )
 
 
-def _beside(data: ReportData, frame: pd.DataFrame) -> Picture | None:
+def _average_against_drop_one(data: ReportData, frame: pd.DataFrame) -> Picture | None:
     average, drop = frame[frame["estimand"] == "average"], frame[frame["estimand"] == "drop-one"]
     pairs = average.merge(drop, on=["trick", "level"], suffixes=("", "_drop"))
     pairs = pairs[
         np.isfinite(pairs["effect"].astype(float)) & np.isfinite(pairs["effect_drop"].astype(float))
     ]
-    return forest.beside(pairs, labels(data, pairs), data.units) if len(pairs) else None
+    return forest.average_against_drop_one(pairs, labels(data, pairs), data.units) if len(pairs) else None
 
 
 def confirmation(data: ReportData) -> Content | None:

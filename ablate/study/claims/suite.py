@@ -16,7 +16,7 @@ from ablate.records.names import check_name
 from ablate.records.study import StudyFile
 from ablate.study.claims.run import ClaimResult, run_claim
 from ablate.study.progress import Progress
-from ablate.study.request import Opened, Options, beside, checked_task
+from ablate.study.request import Opened, Options, checked_task, relative_to_study
 from ablate.study.resume import session_of
 
 Row = dict[str, str | int | float | None]
@@ -47,7 +47,7 @@ def read_claim(path: Path) -> tuple[ClaimFile, str]:
 def open_claim(path: Path) -> tuple[ClaimFile, Opened]:
     """The claim of a file, and what a session needs of it; the task is loaded and checked. Raises InputError."""
     claim, text = read_claim(path)
-    task = checked_task(beside(claim.task, path))
+    task = checked_task(relative_to_study(claim.task, path))
     if claim.metric not in MEASURED_SEPARATELY:
         task.metric_info(claim.metric)
     study = StudyFile(
