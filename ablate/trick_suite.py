@@ -18,7 +18,6 @@ from ablate.lanes.trainer import Trainer
 from ablate.records.recipe import Recipe
 from ablate.records.run import Run
 from ablate.records.trick import OPTIMIZER, Trick, Value
-from ablate.tasks.task import Task
 from ablate.tasks.tiny_tasks import holding_tasks, small_tasks
 
 STEPS = 20
@@ -56,12 +55,24 @@ class Suite:
 def suite(*files: Path) -> Suite:
     """The small tasks, and the catalogue with the tricks in `files`."""
     catalogue = registry().plus(files) if files else registry()
-    return Suite(catalogue, _contexts(small_tasks(), catalogue), _contexts(holding_tasks(), catalogue))
+    contexts, holding = (
+        {name: _narrowed(context.with_catalogue(catalogue)) for name, context in probed.items()}
+        for probed in _probed()
+    )
+    return Suite(catalogue, contexts, holding)
 
 
-def _contexts(tasks: Mapping[str, Task], catalogue: Registry) -> dict[str, TaskContext]:
-    contexts = {name: TaskContext.of(task, catalogue, torch.device("cpu")) for name, task in tasks.items()}
-    return {name: narrowed(context, scopes(context)) for name, context in contexts.items()}
+@cache
+def _probed() -> list[dict[str, TaskContext]]:
+    """The contexts of the small tasks and of those that hold something; what a probe finds does not depend on the catalogue."""
+    return [
+        {name: TaskContext.of(task, registry(), torch.device("cpu")) for name, task in tasks.items()}
+        for tasks in (small_tasks(), holding_tasks())
+    ]
+
+
+def _narrowed(context: TaskContext) -> TaskContext:
+    return narrowed(context, scopes(context))
 
 
 def acting(trick: Trick) -> dict[str, dict[str, Value]]:

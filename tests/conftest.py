@@ -68,17 +68,3 @@ def undrawn_elsewhere(request: pytest.FixtureRequest) -> Iterator[None]:
     else:
         with _undrawn():
             yield
-
-
-@pytest.fixture(scope="module", autouse=True)
-def few_cost_steps(request: pytest.FixtureRequest) -> Iterator[None]:
-    """In tests of whole studies the stage `costs` measures each trick over three steps: no test looks at its times."""
-    if request.path.parent.name not in ("study", "cli", "api", "docs"):
-        yield
-        return
-    from ablate.study import costs
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(costs, "STEPS", 3)
-        patch.setattr(costs, "WARM", 1)
-        yield

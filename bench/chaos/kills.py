@@ -25,7 +25,7 @@ from bench.chaos.promise import Tally
 
 PRELOADED = ["ablate.study.driver", "ablate.study.resume"]
 WORKERS = 2
-PATIENCE = 120.0
+PATIENCE = 600.0
 """Seconds after which an uninterrupted driver counts as hanging."""
 SHARE = 0.9
 """Drivers are killed within this share of the time that a study takes up to its report."""
@@ -247,7 +247,7 @@ def finish(folder: Path, executor: str, acknowledged: set[str], *, report: bool)
     moments: dict[str, float] = {}
     process, pipe = start(folder, executor, report=report)
     listen(pipe, began + PATIENCE, acknowledged, moments)
-    process.join(10)
+    process.join(120)
     if process.exitcode != 0:
         process.kill()
         log = (folder / "driver.log").read_text().strip().splitlines()
@@ -298,7 +298,7 @@ def kill(
     below = children(process.pid)
     with suppress(ProcessLookupError):
         os.kill(process.pid, signal.SIGKILL)
-    process.join(10)
+    process.join(120)
     listen(pipe, time.monotonic() + 1, acknowledged)  # messages sent before it died
     count.orphans += orphans(below)
     if process.exitcode not in (0, -signal.SIGKILL):
