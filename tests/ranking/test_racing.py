@@ -264,6 +264,21 @@ def test_what_tuning_leaves_open_widens_the_interval_and_more_pairs_do_not_narro
     assert more_pairs(far_off, RACING.levels[-1], 3, MARGIN) is None
 
 
+def test_an_arm_that_no_pairs_would_decide_is_run_no_further() -> None:
+    arms, reference = made({"x": 0.0, "y": 0.4, "z": 0.0})
+    off = {"x": 5.0}
+    first = {name: dict(list(values.items())[:18]) for name, values in arms.items()}
+    race = replay(first, reference, SEEDS, {}, RACING, MARGIN, tuning_se=off)
+    assert race.rows["x"].verdict == "undecided"
+    assert "x" in race.undecided
+    assert "x" not in race.running
+    # Its runs of the next look are not missed by the others.
+    whole = replay({**arms, "x": first["x"]}, reference, SEEDS, {}, RACING, MARGIN, tuning_se=off)
+    assert whole.rows["x"] == race.rows["x"]
+    assert whole.needed == 0
+    assert whole.undecided == ("x",)
+
+
 def test_the_automatic_margin_is_bounded_by_what_a_person_calls_large() -> None:
     assert automatic_margin(0.004, 0.97, share=True) == pytest.approx(0.0038)
     assert automatic_margin(0.05, 0.97, share=True) == 0.02

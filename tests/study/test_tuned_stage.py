@@ -31,8 +31,16 @@ from ablate.study.ranking.budget import (
 from ablate.study.ranking.lean import rungs_of
 from ablate.study.ranking.scores import floor_of
 from ablate.study.ranking.tuned import TunedStage
-from ablate.study.ranking.tuning import FURTHER_ROUNDS, LEAST_ROUNDS, seeds_of, tune
-from ablate.study.ranking.tuning_points import Point, TuningBudget, even, lattice, points_of, reference_tuning
+from ablate.study.ranking.tuning import FURTHER_ROUNDS, LEAST_ROUNDS, seeds_of, tune, tune_closer
+from ablate.study.ranking.tuning_points import (
+    Point,
+    TuningBudget,
+    chosen_of,
+    even,
+    lattice,
+    points_of,
+    reference_tuning,
+)
 
 CATALOGUE = registry()
 BASELINE = Recipe.of(CATALOGUE, {"momentum": {"lr": 0.1}, "cosine": True, "weight_decay": {"decay": 1e-4}})
@@ -160,6 +168,31 @@ def test_each_arm_is_run_at_its_own_best_rate_found_at_equal_budget() -> None:
         assert rates[f"add-one: {same}"] == rates["add-one: baseline"]
         del world.runs[f"add-one: {same}"]
     assert min(world.runs.values()) > BUDGET.first / 2 + BUDGET.finalists * BUDGET.repeats
+
+
+def test_further_tuning_goes_on_where_tuning_stopped_and_leaves_less_to_lose() -> None:
+    world = World({"dropout": 0.5, "momentum": 0.1}, noise=0.01)
+    found = arms(names=("dropout",))
+    reference, names = found.arms[0], {arm.name: "add-one: baseline" for arm in found.arms}
+    seeds = {arm.name: list(range(seeds_of(BUDGET))) for arm in found.arms}
+    budget = TuningBudget(9, 4, 2, 1)
+    points = tune(found.arms, names, CATALOGUE, budget, seeds, world, 0.01)
+    arm = next(arm for arm in found.arms if arm.trick == "dropout")
+    world.runs.clear()
+    closer = tune_closer(
+        [arm], {arm.name: reference}, points, CATALOGUE, budget, seeds, world, 0.01, share=0.05
+    )  # fmt: skip
+    assert set(world.runs) == {arm.name}
+    assert (
+        budget.repeats * budget.finalists
+        <= world.runs[arm.name]
+        <= FURTHER_ROUNDS * budget.repeats * budget.finalists
+    )
+    before, after = points[arm.name], closer[arm.name]
+    assert {point.recipe for point in before} <= {point.recipe for point in after}
+    assert sum(point.runs for point in after) == sum(point.runs for point in before) + world.runs[arm.name]
+    assert all(len(set(point.seeds)) == len(point.seeds) for point in after)  # no run is counted twice
+    assert chosen_of(after).loss < chosen_of(before).loss
 
 
 def test_noise_alone_gives_no_arm_another_rate_than_its_reference() -> None:
