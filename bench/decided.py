@@ -24,9 +24,10 @@ from ablate.ledger.store import Ledger
 from ablate.records.trick import PLACEBO
 from ablate.study.environment import environment
 
+STUDIES = Path(__file__).parents[1] / "studies"
 TASKS = (
-    "digits",
-    "breast-cancer",
+    str(STUDIES / "digits.toml"),
+    str(STUDIES / "breast-cancer.toml"),
     "wine",
     "diabetes",
     "mammography",
