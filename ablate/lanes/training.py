@@ -8,7 +8,7 @@ from functools import partial
 from math import isfinite
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ablate.lanes import robust_accuracy
 from ablate.lanes.context import TaskContext
@@ -87,10 +87,9 @@ class Training:
         self.totals = torch.zeros(3, self.most, device=context.device)
         self.seconds = {run.identity: 0.0 for run in runs}
         self.latest = 0.0  # seconds of the last epoch
+        self.last_model: nn.Module | None = None  # of a run alone, as it was when it ended
         self.keep_weights = keep_weights
-        self.evaluated: Tensor | None = (
-            None  # this epoch's outputs on the validation data, without test-time views
-        )
+        self.evaluated: Tensor | None = None  # this epoch's outputs on the validation data, without views
 
     @property
     def done(self) -> bool:
@@ -243,6 +242,8 @@ class Training:
         for lane, outcome in over.items():
             self._result(runs[lane], outcome)
         if len(keep) < len(runs):
+            if len(self.order) == 1:
+                self.last_model = self.trainer.model(0)
             self._take(keep)
             self._refill()
 

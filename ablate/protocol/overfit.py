@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 
 from ablate.lanes.context import TaskContext
 from ablate.protocol.baseline import round_rate
@@ -62,7 +61,7 @@ def overfit_sample(setup: Setup, steps: int = STEPS) -> Step:
             fits, best, prior, goal, score=score
         )
         return Step(2, figures, (cause,))
-    (no_input,) = fit(setup.on(zero_inputs(context)), [best.rate], goal, steps=best.trace.finite_steps)
+    (no_input,) = fit(setup.on(uninformative_inputs(context)), [best.rate], goal, steps=best.trace.finite_steps)
     figures["loss_without_inputs"] = no_input.loss
     figures["training_steps"] += len(no_input.losses)
     return Step(2, figures, (*leak(no_input.loss, prior), *without_gradient(best)))
@@ -101,10 +100,11 @@ def more_rates(fits: Sequence[Fit]) -> tuple[float, ...]:
     return round_rate(best.rate * 0.3), round_rate(best.rate * 3.0)
 
 
-def zero_inputs(context: TaskContext) -> TaskContext:
-    """The context with all inputs set to zero."""
+def uninformative_inputs(context: TaskContext) -> TaskContext:
+    """The context in which every example has the input of the first: one that the model accepts, as zeros need not be
+    (token ids that are all padding leave attention nothing to attend to)."""
     sample = context.task.train
-    return with_examples(context, replace(sample, x=torch.zeros_like(sample.held)))
+    return with_examples(context, replace(sample, x=sample.held[:1].expand_as(sample.held).clone()))
 
 
 def leak(loss: float, prior: float) -> list[Finding]:

@@ -366,3 +366,23 @@ def test_groups_share_task_budget_and_structure():
     groups = grouped([*runs, *longer], CATALOGUE, most=3)
     assert [len(group) for group in groups] == [3, 2, 2]
     assert groups[0] + groups[1] == runs
+
+
+def test_the_former_name_of_a_context_still_works_and_says_so():
+    from ablate.lanes import bench
+
+    with pytest.warns(DeprecationWarning, match=r"it is ablate\.lanes\.context\.TaskContext"):
+        assert bench.Bench is TaskContext
+    with pytest.raises(AttributeError):
+        bench.Bank  # noqa: B018
+
+
+def test_a_run_alone_leaves_its_model():
+    context = context_of("digits")
+    run = runs_of(context, 1, epochs=1)[0]
+    training = Training(context, [run], ("validation",))
+    training.finish()
+    with torch.no_grad():
+        outputs = training.last_model.eval()(context.task.validation.x)
+    loss = F.cross_entropy(outputs, context.task.validation.y).item()
+    assert loss == pytest.approx(training.results[run.identity].metrics["validation/loss"], rel=1e-5)

@@ -171,6 +171,22 @@ def test_sound_models_learn_a_sample_by_heart():
         assert step.figures["loss_without_inputs"] >= 0.99 * step.figures["prior"]
 
 
+def test_a_model_that_refuses_what_is_all_padding_is_checked_too():
+    class Masked(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed, self.body = nn.Embedding(17, 4, padding_idx=0), mlp(64 * 4)
+
+        def forward(self, x):
+            if bool((x == 0).all(1).any()):
+                raise RuntimeError("at least one constituent tensor should have non-zero numel")
+            return self.body(self.embed(x).flatten(1))
+
+    tokens = (X * 16).long().clamp(0, 16)
+    step = overfit_sample(ground_of(task_of(Masked, x=tokens, kind="text")))
+    assert step.figures["loss_without_inputs"] >= 0.99 * step.figures["prior"]
+
+
 def test_a_detached_layer_is_told():
     class Detached(nn.Module):
         def __init__(self):
