@@ -78,14 +78,19 @@ class Loop:
 
     def _forward(self, lanes: Sequence[Weights], x: Tensor, keys: Tensor, training: bool) -> Tensor:
         """`lanes`: for each, tensors that replace the module's own parameters."""
-        layers = [random_layers(module) if training else {} for module in self.modules]
+        layers = [random_layers(module) for module in self.modules]  # some may draw in evaluation too
         drawn = drawn_keys((stream for streams in layers for stream in streams.values()), keys)
         own_keys = [
             {name: drawn[stream][lane] for name, stream in streams.items()}
             for lane, streams in enumerate(layers)
         ]
         rows = zip(lanes, x.unbind(0), keys.unbind(0), own_keys, strict=True)
-        return torch.stack([self._lane(lane, *row, training) for lane, row in enumerate(rows)])
+        untouched, outputs = x._version, []
+        for lane, (own, row, key, drawn_key) in enumerate(rows):
+            # Autograd counts the writes to all lanes' inputs together: after one, the rest write to copies.
+            given = row if x._version == untouched else row.clone()
+            outputs.append(self._lane(lane, own, given, key, drawn_key, training))
+        return torch.stack(outputs)
 
     def _lane(
         self, lane: int, weights: Weights, x: Tensor, key: Tensor, drawn: dict[str, Tensor], training: bool

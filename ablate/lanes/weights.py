@@ -27,6 +27,7 @@ from ablate.records.recipe import Recipe
 from ablate.records.run import Run
 from ablate.surgery.folding import folded
 from ablate.surgery.layer_proxy import LayerProxy
+from ablate.surgery.layers import Dropout
 from ablate.tasks.load import load as load_task
 from ablate.tasks.packing import users_own
 from ablate.tasks.task import Task
@@ -36,11 +37,13 @@ FORMAT = 2
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """A run's fresh model. `names`: name of each tensor of its state -> name in the file."""
+    """A run's fresh model. `names`: name of each tensor of its state -> name in the file; `users`: those that the user's class
+    has too; `settings`: tensors that are settings of layers in place of the user's dropouts, which a file does not hold."""
 
     module: nn.Module
     names: dict[str, str]
     users: frozenset[str]
+    settings: frozenset[str]
 
 
 def rebuilt(task: Task, run: Run, catalogue: Registry) -> Rebuilt:
@@ -49,8 +52,20 @@ def rebuilt(task: Task, run: Run, catalogue: Registry) -> Rebuilt:
     net = build_net(task.model, run, catalogue, task.train.x[:2], surgeries, together=False)
     module = folded(net.module)
     names = {name: users_name(module, name) for name in module.state_dict()}
-    users = frozenset(build_module(task.model, run.seed, task.train.x[:2]).state_dict())
-    return Rebuilt(module, names, users & frozenset(names.values()))  # a trick may have removed some
+    own = build_module(task.model, run.seed, task.train.x[:2])
+    users = frozenset(own.state_dict()) & frozenset(names.values())  # a trick may have removed some
+    return Rebuilt(module, names, users, _dropout_settings(module, own))
+
+
+def _dropout_settings(module: nn.Module, own: nn.Module) -> frozenset[str]:
+    """Names of the buffers of the counted dropouts that stand for those of the user's model `own`, which may change its p."""
+    dropouts = {path for path, layer in own.named_modules() if isinstance(layer, nn.Dropout)}
+    return frozenset(
+        f"{path}.{name}"
+        for path, layer in module.named_modules()
+        if isinstance(layer, Dropout) and users_name(module, path) in dropouts
+        for name in layer.state_dict()
+    )
 
 
 def users_name(module: nn.Module, name: str) -> str:
@@ -81,7 +96,8 @@ def save(
     tensors = {
         names[name]: tensor.contiguous().clone()
         for name, tensor in weights.items()
-        if names[name] in fresh.users or name not in initial or not torch.equal(tensor, initial[name])
+        if name not in fresh.settings
+        and (names[name] in fresh.users or name not in initial or not torch.equal(tensor, initial[name]))
     }
     note = {
         "format": FORMAT,

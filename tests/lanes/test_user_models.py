@@ -149,6 +149,35 @@ def test_what_forward_does_beside_its_output(
     assert (found.solo, found.writes_input, found.resumable) == (why, writes, resumable)
 
 
+class DrawingInEvaluation(Net):
+    """Its dropout stays on (Monte Carlo dropout)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drop = nn.Dropout(0.5)
+
+    def train(self, mode: bool = True) -> DrawingInEvaluation:
+        super().train(mode)
+        self.drop.train()
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(self.drop(x))
+
+
+@pytest.mark.parametrize("model", [Writing, DrawingInEvaluation])
+def test_two_lanes_of_every_kernel_train_and_predict_alike(model: type[Net]) -> None:
+    context = TaskContext.of(task_of(model), registry(), torch.device("cpu"))
+    recipe = Recipe.of(registry(), {"sgd": {"lr": 0.1}})
+    found = []
+    for kernel in ("loop", "batched", "vmap"):
+        trainer = Trainer(context.with_kernel(kernel), [Run("users", recipe, seed, 1) for seed in (0, 1)])
+        losses = torch.stack([trainer.step()[0] for _ in range(2)])
+        found.append((losses, trainer.predict("validation")))
+    for each in found[1:]:
+        torch.testing.assert_close(each, found[0])
+
+
 class Recomputing(Net):
     """Its dropout is called twice, in a part that the backward pass computes again."""
 

@@ -21,6 +21,7 @@ from ablate.catalogue.registry import registry
 from ablate.lanes.context import TaskContext
 from ablate.lanes.self_check import counted_dropouts
 from ablate.lanes.trainer import Trainer
+from ablate.lanes.weights import users_name
 from ablate.records.recipe import Recipe
 from ablate.records.run import Run
 from ablate.tasks.task import Task
@@ -130,9 +131,7 @@ def found(context: TaskContext, runs: list[Run], lane: int = 0) -> Record:
 def named(record: Record) -> dict[str, Tensor]:
     """Losses, outputs, parameters and buffers, by the names of the user's own model."""
     state = record.model.state_dict()
-    tensors = {
-        name.replace(".otherwise.", ".").replace(".layer.", "."): tensor for name, tensor in state.items()
-    }
+    tensors = {users_name(record.model, name): tensor for name, tensor in state.items()}
     return {"losses": torch.tensor(record.losses), "outputs": torch.stack(record.outputs), **tensors}
 
 

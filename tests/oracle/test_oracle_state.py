@@ -23,7 +23,7 @@ pytestmark = [
 ]
 QUICKLY = (
     "late_buffer", "teacher", "first_step_flag", "batch_norm", "spread_tying", "recomputed_dropout", "frozen_in_train",
-    "weight_norm_parametrised", "top_expert",
+    "weight_norm_parametrised", "top_expert", "dropout_by_epoch", "unregistered_layer",
 )  # fmt: skip
 NOT_RESUMABLE = ("counting", "frozen_late", "own_generator", "array_state", "unfreezing")
 """State outside of parameters and buffers: no checkpoint is kept of them."""
@@ -70,7 +70,8 @@ def test_the_users_class_takes_the_weights_and_computes_the_same(name: str, tmp_
     x = context.task.validation.x
     with torch.no_grad():
         ours = trainer.predict("validation")[0]
-        for module in (loaded, fresh) if name != "late_buffer" else (loaded,):
+        drawn = "is drawn when the model is made" in context.solo  # and of that a state dict holds nothing
+        for module in (loaded,) if drawn or name == "late_buffer" else (loaded, fresh):
             torch.testing.assert_close(ours, module.eval()(x.clone()), rtol=1e-4, atol=1e-5)
 
 
