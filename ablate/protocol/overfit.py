@@ -61,7 +61,9 @@ def overfit_sample(setup: Setup, steps: int = STEPS) -> Step:
             fits, best, prior, goal, score=score
         )
         return Step(2, figures, (cause,))
-    (no_input,) = fit(setup.on(uninformative_inputs(context)), [best.rate], goal, steps=best.trace.finite_steps)
+    (no_input,) = fit(
+        setup.on(uninformative_inputs(context)), [best.rate], goal, steps=best.trace.finite_steps
+    )
     figures["loss_without_inputs"] = no_input.loss
     figures["training_steps"] += len(no_input.losses)
     return Step(2, figures, (*leak(no_input.loss, prior), *without_gradient(best)))
