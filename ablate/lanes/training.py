@@ -242,8 +242,7 @@ class Training:
         for lane, outcome in over.items():
             self._result(runs[lane], outcome)
         if len(keep) < len(runs):
-            if len(self.order) == 1:
-                self.last_model = self.trainer.model(0)
+            self.last_model = self.trainer.model(0) if len(self.order) == 1 else None
             self._take(keep)
             self._refill()
 
