@@ -17,14 +17,17 @@ def inspect(
     name: Annotated[str, typer.Argument(metavar="TASK", help="A task's name, or file.py:name.")],
     target: Target = "",
     tricks: Tricks = None,
+    with_: Annotated[
+        list[str] | None, typer.Option("--with", help="Show the layers with this trick of the model in.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Show a model's layers, its norms and activations, which tricks apply, and its gradients at initialisation; trains nothing.
 
     Field: the extent of the receptive field, up to the input's border. Activation, gradient: root mean squares of a
-    layer's output and of its gradient, on one batch. Dead: share of units that are zero for the whole batch.
+    layer's output and of its gradient, on one batch, without the tricks of --with. Dead: share of units that are zero for the whole batch.
 
-    Examples: ablate inspect digits · ablate inspect my_task.py:task --json · ablate inspect data.csv --target income
+    Examples: ablate inspect digits · ablate inspect digits --with deformable_conv · ablate inspect my_task.py:task --json · ablate inspect data.csv --target income
     """
     import torch
 
@@ -41,7 +44,7 @@ def inspect(
     with one_thread(), using_tricks(own_tricks(tricks or ())):
         task = load(name)
         check(task)
-        report = inspection(TaskContext.of(task, registry(), torch.device("cpu")))
+        report = inspection(TaskContext.of(task, registry(), torch.device("cpu")), with_ or ())
     if json:
         print_json(report)
         return

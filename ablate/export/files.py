@@ -12,6 +12,7 @@ import torch
 from ablate.export.ablation_text import ablation, task_name
 from ablate.export.runs import tracked
 from ablate.export.script import script_of
+from ablate.export.task_text import not_written
 from ablate.export.trackers import to_mlflow, to_parquet, to_tensorboard, to_wandb
 from ablate.export.winner import Winner, winner
 from ablate.ledger.entry import Entry
@@ -76,8 +77,12 @@ def export(
     task = load_task() if NEEDS_TASK & set(kinds) else None
     script = None
     if "script" in kinds and chosen is not None and task is not None:
-        script = script_of(task, chosen.run, about=about(data, chosen), expected=chosen.metrics)
-        done.notes.extend(script.left_out)
+        why = not_written(task)
+        if why and kinds == USUAL:
+            done.notes.append(why)
+        else:
+            script = script_of(task, chosen.run, about=about(data, chosen), expected=chosen.metrics)
+            done.notes.extend(script.left_out)
     text = ablation(data) if "text" in kinds and (kinds != USUAL or is_ranked(data)) else None
     if "text" in kinds and text is None:
         done.notes.append("no paragraph and table: nothing has been ranked yet")

@@ -18,7 +18,7 @@ from ablate.export.layer_text import recorded
 from ablate.export.loop_text import LoopText
 from ablate.export.model_text import Surgery
 from ablate.export.packing_text import unpacking
-from ablate.export.task_text import TaskText
+from ablate.export.task_text import TaskText, not_written
 from ablate.lanes.build import build_module, build_net, seeded
 from ablate.lanes.context import TaskContext
 from ablate.lanes.running_statistics import steps_of_pass
@@ -80,6 +80,10 @@ def script_of(
 
     Raises InputError where something cannot be written out: data that are read anew each epoch, a model without source.
     """
+    if why := not_written(task):
+        raise InputError(
+            why, hint="use recipe.toml and the weights, which `ablate train` takes and ablate.load reads"
+        )
     if task.train.items is not None:
         raise InputError(
             "the training items are drawn anew each epoch by your Dataset, which a script cannot hold",

@@ -23,6 +23,13 @@ EXAMPLE_LOSS = {
 }
 
 
+def not_written(task: Task) -> str:
+    """Why there is no script for the task's criterion; "" where there is one."""
+    if task.loss is not None or task.criterion in EXAMPLE_LOSS:
+        return ""
+    return f"a script of a task of {task.criterion} is not written: its step is the engine's own"
+
+
 class TaskText:
     """What a script says of the task. Everything that it uses is put into `bundle` at once."""
 
@@ -30,11 +37,6 @@ class TaskText:
         self.task, self.bundle = task, bundle
         self.left_out: list[str] = []
         self._unpacked: dict[str, str] = {}
-        if task.loss is None and task.criterion not in EXAMPLE_LOSS:
-            raise InputError(
-                f"a script of a task of {task.criterion} is not written: its step is the engine's own",
-                hint="use recipe.toml and the weights, which `ablate train` takes and ablate.load reads",
-            )
         if task.loss is None:
             self.example_loss = f"{bundle.add(*EXAMPLE_LOSS[task.criterion])}(outputs, target)"
             loss = bundle.add(METRICS, LOSS[task.criterion])

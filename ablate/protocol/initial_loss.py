@@ -136,7 +136,7 @@ def judge(
         return []
     level: Level = "warn" if loss <= ABSURD * prior.start else "fail"
     expected = (
-        f"ln {classes} = {prior.start:.3g}" if classes else f"{prior.start:.3g}, that of outputs of zero,"
+        f"ln {classes} = {prior.start:.3g}" if classes else f"{prior.start:.3g}, that of {prior.start_of},"
     )
     observed = f"the untrained model's loss is {loss:.3g} where {expected} is expected"
     cured = scaled is not None and (

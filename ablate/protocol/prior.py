@@ -18,16 +18,21 @@ class Prior:
 
     `loss`: the lowest one, the entropy of the class frequencies in nats, or the targets' variance averaged
     over outputs. `start`: of outputs of zero, ln C, or the mean square of the targets. An initial
-    loss should lie between the two. Under other criteria both are losses of constant outputs, the best ones and zero.
+    loss should lie between the two. Under other criteria both are losses of constant outputs, the best ones and zero; of a detector both of the best
+    ones, as outputs of zero are no boxes.
     """
 
     loss: float
     start: float
+    start_of: str = "outputs of zero"
 
     @classmethod
     def of(cls, task: Task, split: Split | None = None) -> Prior:
         """Of `split`, by default the training data."""
         y = (task.train if split is None else split).y
+        if task.criterion == "detection":
+            loss = constant_loss(task, y, y)
+            return cls(loss, loss, "the best constant outputs")
         if task.loss is not None or task.criterion not in ("classification", "regression"):
             return cls(constant_loss(task, y, y), zero_loss(task, y))
         if task.classes is None:

@@ -5,11 +5,20 @@ torch vectorises exponentials and logarithms except at the end of a tensor, wher
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 
+def by_lane(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
+    """`function` of each lane's tensors: `[K, …]` -> `[K, …]`."""
+    return torch.stack(
+        [function(*lane) for lane in zip(*(tensor.unbind(0) for tensor in tensors), strict=True)]
+    )
+
+
 def softplus(x: Tensor) -> Tensor:
     """log(1 + exp(x)), `[K, …]` -> `[K, …]`."""
-    return torch.stack([F.softplus(lane) for lane in x.unbind(0)])
+    return by_lane(F.softplus, x)

@@ -7,10 +7,10 @@ several (Tian et al. 2019, FCOS, arXiv 1904.01355, section 3.1); all others are 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ablate.seams.boxes import BOX, LOGITS, PLACE, area, iou
+from ablate.seams.by_lane import by_lane, softplus
 
 
 def assigned(predictions: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -32,26 +32,18 @@ def losses(
     """Loss of each image: `[K, B, A, 7 + C]`, `[K, B, M, 5]` -> `[K, B]`.
 
     Binary cross-entropy of each place and class, plus 1 − IoU of the places that have an object, both summed and divided by the number of those places (Lin et al. 2017, section 4.1).
-    gamma, alpha `[K]`: of the focal loss α_t (1 − p_t)^γ BCE. One lane after the other: exponentials of all lanes at once would round by their number.
+    gamma, alpha `[K]`: of the focal loss α_t (1 − p_t)^γ BCE.
     """
-    lanes = []
-    for lane in range(len(predictions)):
-        settings = () if gamma is None or alpha is None else (gamma[lane], alpha[lane])
-        lanes.append(_of_lane(predictions[lane].contiguous(), target[lane], *settings))
-    return torch.stack(lanes)
-
-
-def _of_lane(predictions: Tensor, target: Tensor, *focal: Tensor) -> Tensor:
     label, box = assigned(predictions.detach(), target)
-    logits = predictions[..., LOGITS:]
+    logits = predictions[..., LOGITS:].contiguous()
     truth = (label[..., None] == torch.arange(logits.shape[-1], device=label.device)).to(logits.dtype)
-    entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
-    if focal:
-        gamma, alpha = focal
-        p = torch.sigmoid(logits)
+    entropy = softplus(logits) - truth * logits
+    if gamma is not None and alpha is not None:
+        p = by_lane(torch.sigmoid, logits)
         wrong = truth * (1 - p) + (1 - truth) * p
-        weight = truth * alpha + (1 - truth) * (1 - alpha)
-        entropy = weight * wrong.clamp(min=torch.finfo(p.dtype).tiny) ** gamma * entropy
+        share = alpha.to(p.dtype).view(-1, 1, 1, 1)
+        weight = truth * share + (1 - truth) * (1 - share)
+        entropy = weight * by_lane(torch.pow, wrong.clamp(min=torch.finfo(p.dtype).tiny), gamma) * entropy
     positive = label >= 0
     apart = torch.where(positive, 1 - iou(predictions[..., BOX], box), 0.0)
-    return (entropy.sum(dim=(-1, -2)) + apart.sum(dim=-1)) / positive.sum(dim=-1).clamp(min=1)
+    return (entropy.flatten(2).sum(dim=-1) + apart.sum(dim=-1)) / positive.sum(dim=-1).clamp(min=1)

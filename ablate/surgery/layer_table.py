@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from ablate.surgery.layers import Site
 from ablate.surgery.receptive_field import receptive_fields
+from ablate.surgery.switch import Switch
 
 ROOT = "Global"
 """The name that torch's FLOP counter gives to the whole model."""
@@ -73,9 +75,9 @@ def layer_table(module: nn.Module, example: Tensor, *, maps: bool) -> LayerTable
     table = [
         LayerRow(
             path,
-            type(rows[path]).__name__,
+            kind_of(rows[path]),
             shape,
-            _new_parameters(rows[path], counted),
+            _new_parameters(in_place(rows[path]), counted),
             _halved(operations.get(f"{name}.{path}" if path else name, {})),
             fields.get(path, ()),
         )
@@ -91,7 +93,10 @@ def rows_of(module: nn.Module) -> dict[str, nn.Module]:
     for path, layer in module.named_modules():
         inside = any(path.startswith(f"{outer}.") for outer in rows if outer)
         if not inside and (
-            not list(layer.children()) or isinstance(layer, nn.MultiheadAttention) or _computed(layer)
+            not list(layer.children())
+            or isinstance(layer, nn.MultiheadAttention | Switch)
+            or (isinstance(layer, Site) and len(layer.weight_transforms) > 0)
+            or _computed(layer)
         ):
             rows[path] = layer
     return rows
@@ -112,6 +117,17 @@ def evaluating(module: nn.Module) -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fused)
         for layer, mode in modes:
             layer.training = mode
+
+
+def in_place(layer: nn.Module) -> nn.Module:
+    """What computes in the place of `layer`: of a `Switch` its branch."""
+    return layer.chosen if isinstance(layer, Switch) else layer
+
+
+def kind_of(layer: nn.Module) -> str:
+    """The type's name; of a layer whose weights a trick computes both names: "Conv2d + AsymmetricKernels"."""
+    parts = [layer.layer, *layer.weight_transforms] if isinstance(layer, Site) else [in_place(layer)]
+    return " + ".join(type(part).__name__ for part in parts)
 
 
 def _computed(layer: nn.Module) -> bool:

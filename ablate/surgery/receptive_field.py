@@ -63,7 +63,8 @@ def receptive_fields(module: nn.Module, example: Tensor) -> dict[str, tuple[int,
 
     def note(path: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(layer: nn.Module, inputs: Any, output: Any) -> None:
-            if isinstance(output, Tensor) and output.ndim == x.ndim and output.requires_grad:
+            of_maps = isinstance(output, Tensor) and output.ndim == x.ndim and len(output) == len(x)
+            if of_maps and output.requires_grad:
                 outputs.setdefault(path, output)
 
         return hook
@@ -102,11 +103,20 @@ def _length(reached: Tensor, dim: int) -> int:
 
 
 def _positive(module: nn.Module) -> nn.Module:
-    """The module in float64 and evaluation mode, with weights under which values neither vanish nor grow from layer to layer."""
+    """The module in float64 and evaluation mode, with weights under which values neither vanish nor grow from layer to layer.
+
+    Parameters that a layer names in `at_rest` are zero: they move what it looks at.
+    """
     draw = torch.Generator().manual_seed(0)
     module.double().eval()
+    at_rest = {
+        id(getattr(layer, name)) for layer in module.modules() for name in getattr(layer, "at_rest", ())
+    }
     with torch.no_grad():
         for parameter in module.parameters():
+            if id(parameter) in at_rest:
+                parameter.zero_()
+                continue
             fan = parameter[0].numel() if parameter.ndim > 1 else 1
             parameter.copy_((torch.rand(parameter.shape, generator=draw, dtype=torch.float64) + 0.5) / fan)
     return module

@@ -13,6 +13,7 @@ from torch import nn
 from ablate.records.errors import InputError, unknown
 from ablate.tasks import sources
 from ablate.tasks.digit_scenes import digit_scenes
+from ablate.tasks.digits_gan import digits_gan
 from ablate.tasks.models import convnet, perceptron
 from ablate.tasks.pixels import moments
 from ablate.tasks.ring import ring
@@ -203,6 +204,7 @@ BUILDERS: dict[str, Callable[[TaskCard], Task]] = {
     "trec": text_task,
     "trec-transformer": text_task,
     "ring-gan": ring,
+    "digits-gan": digits_gan,
     "digit-scenes": digit_scenes,
 }
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
+from ablate.seams.boxes import BOX, FACTOR, PLACE
 from ablate.tasks.evaluation import Evaluation
 from ablate.tasks.task import Task
 
 ROWS = 512
 """Number of targets to which a constant is fitted for a custom loss."""
 STEPS = 50
+FEWER_ROWS = 128
+"""Of targets to which a detector's constant is fitted, which has many outputs."""
 
 
 def constant_outputs(evaluation: Evaluation, y: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -21,14 +26,16 @@ def constant_outputs(evaluation: Evaluation, y: Tensor, shape: tuple[int, ...]) 
     known = evaluation.code.constant(y, shape)
     if evaluation.loss is None:
         return known
+    loss = evaluation.loss
     some = y[:ROWS]
     start = known.float().expand(1, 1, *shape)[0, 0].clone()
+    return fitted(start, lambda outputs: loss.mean(outputs.expand(len(some), *shape), some))[None, None]
+
+
+def fitted(start: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
+    """`start`, or the outputs that L-BFGS finds from there if their loss is lower."""
     constant = start.clone().requires_grad_()
     optimizer = torch.optim.LBFGS([constant], max_iter=STEPS, line_search_fn="strong_wolfe")
-
-    def loss(outputs: Tensor) -> Tensor:
-        assert evaluation.loss is not None
-        return evaluation.loss.mean(outputs.expand(len(some), *shape), some)
 
     def closure() -> Tensor:
         optimizer.zero_grad()
@@ -39,7 +46,25 @@ def constant_outputs(evaluation: Evaluation, y: Tensor, shape: tuple[int, ...]) 
     optimizer.step(closure)  # type: ignore[no-untyped-call]
     with torch.no_grad():
         better = bool(constant.isfinite().all()) and bool(loss(constant) < loss(start))
-    return (constant.detach() if better else start)[None, None]
+    return constant.detach() if better else start
+
+
+def constant_detections(task: Task, y: Tensor) -> Tensor:
+    """The best constant outputs `[1, 1, A, 7 + C]` of a detector for targets `y`, fitted from an untrained model's, which have its places."""
+    some = y[:FEWER_ROWS]
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        start = task.model().eval()(task.train.x[:FEWER_ROWS]).mean(dim=0)
+    places = start[..., PLACE]
+
+    def loss(outputs: Tensor) -> Tensor:
+        placed = torch.cat([outputs[..., BOX], places, outputs[..., FACTOR:]], dim=-1)
+        value: Tensor = task.evaluation.code.plain_loss(placed.expand(len(some), *placed.shape), some)
+        return value
+
+    outputs = fitted(start, loss)
+    outputs[..., PLACE] = places
+    return outputs[None, None]
 
 
 def metric_of_constant(task: Task, constant: Tensor, y: Tensor, metric: str) -> float:
@@ -53,7 +78,11 @@ def metric_of_constant(task: Task, constant: Tensor, y: Tensor, metric: str) -> 
 
 def constant_loss(task: Task, known: Tensor, y: Tensor) -> float:
     """The loss on targets `y` of the best constant outputs for the targets `known`."""
-    constant = constant_outputs(task.evaluation, known, task.output_form.flat)
+    constant = (
+        constant_detections(task, known)
+        if task.criterion == "detection"
+        else constant_outputs(task.evaluation, known, task.output_form.flat)
+    )
     return metric_of_constant(task, constant, y, "loss")
 
 

@@ -18,9 +18,9 @@ from ablate.tasks.models import perceptron
 from ablate.tasks.task import Task
 from ablate.tasks.task_cards import TaskCard
 
-MODES, RADIUS, DEVIATION = 8, 2.0, 0.1
-LATENT, WIDTH = 8, 64
-SIZES = {"train": 1024, "validation": 512, "test": 512}
+MODES, RADIUS, DEVIATION = 8, 1.0, 0.1
+LATENT, WIDTH = 8, 32
+SIZES = {"train": 2048, "validation": 512, "test": 512}
 GOOD_WITHIN = 3 * DEVIATION
 
 
@@ -68,7 +68,7 @@ def ring(card: TaskCard) -> Task:
         title=card.title,
         kind=card.kind,
         source=card.name,
-        epochs=24,
+        epochs=16,
         batch_size=64,
         notes=(f"{MODES} Gaussians of deviation {DEVIATION} on a circle of radius {RADIUS:g}",),
     )

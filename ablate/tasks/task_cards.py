@@ -72,6 +72,7 @@ _ALL = (
     _table("diabetes", "Progress of diabetes after a year", "rmse", "Efron et al. 2004, in scikit-learn"),
     TaskCard("digit-scenes", "Digits on a canvas, found and named", "detection", "image", "validation/map50", UCI_DIGITS),
     TaskCard("ring-gan", "Eight Gaussians on a ring, generated", "adversarial", "other", "validation/sliced_wasserstein", "made on the spot"),
+    TaskCard("digits-gan", "Handwritten digits, generated", "adversarial", "other", "validation/sliced_wasserstein", UCI_DIGITS),
     _image(
         "mnist", "Handwritten digits, 28×28 pixels", "LeCun et al. 1998, CC BY-SA 3.0",
         needs="mnist.npz", openml="mnist_784",

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from ablate import Task
+from ablate.tasks.digits_gan import digits_gan
+from ablate.tasks.task_cards import CARDS
 
 CLASSES = 10
 
@@ -200,3 +202,8 @@ def recurrent() -> Task:
         Recurrent, (x[:900], y[:900]), (x[900:], y[900:]), test=False, epochs=10, batch_size=64, name="recurrent", kind="other",
         dealt=True,
     )  # fmt: skip
+
+
+def perceptron_digits_gan() -> Task:
+    """The task `digits-gan` with a perceptron as generator."""
+    return digits_gan(CARDS["digits-gan"], plain=True)

@@ -13,6 +13,7 @@ from ablate.catalogue.registry import registry
 from ablate.lanes.context import TaskContext
 from ablate.lanes.inspection import inspection
 from ablate.lanes.signal_scales import Scale, problems_of, signal_scales
+from ablate.records.errors import InputError
 from ablate.tasks.task import Task
 
 
@@ -88,3 +89,50 @@ def test_the_document_is_json_with_layers_contents_and_tricks() -> None:
     assert found["tricks"]["layer_norm"]["why_not"] == "the model has 1 LayerNorm already"
     assert found["tricks"]["sgd"]["why_not"] == ""
     assert found["tricks"]["amp"]["why_not"] == ""
+
+
+def convolutions() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Upsample(scale_factor=2), nn.Conv2d(4, 4, 3, padding=1), nn.ReLU(), nn.Flatten(),
+        nn.Linear(4 * 144, 3),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("trick", "path", "kind", "output", "field", "parameters"),
+    [
+        ("depthwise_separable", "3.layer", "DepthwiseSeparable", [4, 12, 12], [4, 4], 4 * 9 + 4 * 4 + 4),
+        (
+            "deformable_conv",
+            "3.layer",
+            "DeformableConv",
+            [4, 12, 12],
+            [4, 4],
+            4 * 4 * 9 + 4 + 18 * 4 * 9 + 18,
+        ),
+        ("transposed_conv", "2", "Upsampling", [4, 12, 12], [4, 4], 4 * 4 * 16 + 4),
+        ("self_attention", "3.after.0", "SelfAttention", [4, 12, 12], [6, 6], None),
+        ("acnet", "3", "Conv2d + AsymmetricKernels", [4, 12, 12], [4, 4], 4 * 4 * 9 + 4 + 2 * 4 * 4 * 3),
+    ],
+)
+def test_layers_of_tricks_have_a_row(
+    trick: str, path: str, kind: str, output: list[int], field: list[int], parameters: int | None
+) -> None:
+    """Fields on a map of 6 by 6 that is doubled: three columns of the doubled map are two of the given one, and the first kernel sees one more on each side."""
+    x, y = torch.randn(12, 1, 6, 6, generator=torch.Generator().manual_seed(1)), torch.arange(12) % 3
+    task = Task(convolutions, (x, y), (x, y), False, name="maps", kind="image", epochs=1, batch_size=6)
+    found = inspection(TaskContext.of(task, registry(), torch.device("cpu")), [trick])
+    row = next(layer for layer in found["layers"] if layer["path"] == path)
+    assert (row["kind"], list(row["output"]), list(row["receptive_field"])) == (kind, output, field)
+    assert parameters is None or row["parameters"] == parameters
+    assert found["with"] == [trick]
+
+
+def test_only_tricks_of_the_model_are_shown() -> None:
+    context = context_of(lambda: nn.Sequential(nn.Linear(12, 8), nn.ReLU(), nn.Linear(8, 3)))
+    with pytest.raises(InputError, match="'cosine' does not change the model"):
+        inspection(context, ["cosine"])
+    with pytest.raises(InputError, match="unknown trick 'acnett'"):
+        inspection(context, ["acnett"])
+    with pytest.raises(InputError, match="'acnet' does not apply"):
+        inspection(context, ["acnet"])

@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from ablate import InputError, Task
+from ablate.protocol.guess import guess_loss
+from ablate.protocol.prior import Prior
 from ablate.tasks.check import check
 from ablate.tasks.criteria import detection
 from ablate.tasks.detector import detector
@@ -104,3 +106,30 @@ def test_targets_and_outputs_are_checked():
         Task(partial(detector, 1, (4, 4), 2), (x, y[:, 0]), criterion="detection")
     with pytest.raises(InputError, match="x2 is not above x1"):
         Task(partial(detector, 1, (4, 4), 2), (x, y.flip(-1)), criterion="detection")
+
+
+def test_the_best_constant_knows_places_but_no_inputs():
+    """Every image has its object at the left or at the right: a constant cannot tell which, and a detector that tells is better."""
+    generator = torch.Generator().manual_seed(3)
+    left = torch.arange(40) % 2 == 0
+    boxes = torch.where(left[:, None], torch.tensor([0.0, 0, 4, 8]), torch.tensor([4.0, 0, 8, 8]))
+    y = torch.cat([torch.zeros(40, 1), boxes], 1)[:, None]
+    task = Task(
+        partial(detector, 1, (4, 4), 1),
+        (torch.randn(40, 1, 8, 8, generator=generator), y),
+        criterion="detection",
+    )
+    prior = Prior.of(task)
+    assert prior.loss == prior.start
+    ln2 = float(np.log(2))
+    assert prior.loss == pytest.approx(
+        4 * ln2 / 2, rel=0.05
+    )  # four places of which two hold the object: each is told by a coin
+    assert guess_loss(task) == pytest.approx(prior.loss, rel=0.1)
+    outputs = task.train.x.new_zeros(1, 40, 4, 8)
+    places = torch.tensor([[2.0, 2], [6, 2], [2, 6], [6, 6]])
+    outputs[..., 4:6], outputs[..., 6] = places, 1
+    outputs[..., :4] = y[:, None, 0, 1:]
+    inside = (places[None] >= y[:, :, 1:3]) & (places[None] < y[:, :, 3:])
+    outputs[..., 7] = torch.where(inside.all(-1), 6.0, -6.0)
+    assert float(detection.plain_loss(outputs[0], y)) < 0.1

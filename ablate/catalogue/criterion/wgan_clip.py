@@ -5,7 +5,7 @@
 Shapes: the outputs are `[K, B, 4 + D]` of an adversarial pair, l is `[K, B]`; v is `[K]`. c̄ is the critic with its weights held constant, so that its term trains the
 generator alone. With the critic near its optimum, its mean score of real examples less that of generated ones is the Wasserstein-1 distance up to a factor.
 The weights that a run begins with are not clipped before the first update. The paper updates the critic five times for each update of the generator (`critic_steps`).
-Lineage: Arjovsky et al. 2017, algorithm 1.
+Lineage: Arjovsky et al. 2017, algorithm 1, there with RMSProp at a rate of 5e-5, v = 0.01 and batches of 64.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ TRICK = Trick(
         Claim(
             metric="sliced_wasserstein",
             direction="down",
-            statement="training is stable without a balance between generator and critic, modes are not dropped, and plain perceptrons suffice",
+            statement="training needs no careful balance of generator and critic, a plain perceptron suffices as generator, and modes are hardly dropped",
             source=Source(
                 "Wasserstein GAN", "Arjovsky, Chintala, Bottou", 2017, "https://arxiv.org/abs/1701.07875"
             ),

@@ -41,6 +41,9 @@ def sampled(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 class DeformableConv(nn.Module):
     """Around `layer`: the same shapes, at first the same function."""
 
+    at_rest = ("offset_weight", "offset_bias")
+    """Parameters that are zero where a receptive field is measured: it is that of the kernel, before offsets are learnt."""
+
     def __init__(self, layer: nn.Conv2d) -> None:
         super().__init__()
         self.layer = layer

@@ -77,5 +77,17 @@ TRICK = Trick(
             ),
             contested="nearest neighbour and a convolution avoid checkerboard patterns (Odena et al. 2016, doi.org/10.23915/distill.00003)",
         ),
+        Claim(
+            metric="sliced_wasserstein",
+            direction="down",
+            statement="a generator learns its own enlargement of feature maps",
+            source=Source(
+                "Unsupervised Representation Learning with Deep Convolutional Generative Adversarial Networks",
+                "Radford, Metz, Chintala",
+                2015,
+                "https://arxiv.org/abs/1511.06434",
+            ),
+            contested="nearest neighbour and a convolution avoid checkerboard patterns (Odena et al. 2016, doi.org/10.23915/distill.00003)",
+        ),
     ),
 )
