@@ -29,8 +29,22 @@ task = ablate.Task(
     epochs=2,
 )
 """
+ADVERSARIAL = """import ablate
+import torch
+from torch import nn
+
+points = torch.randn(96, 2, generator=torch.Generator().manual_seed(1))
+task = ablate.gan_task(
+    lambda: nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2)),
+    lambda: nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 1)),
+    points,
+    latent=3,
+    epochs=2,
+    batch_size=16,
+)
+"""
 TASKS = {"classification": TABULAR, "regression": REGRESSION}
-OTHERS = {"detection": DETECTION}
+OTHERS = {"detection": DETECTION, "adversarial": ADVERSARIAL}
 SMALL = (
     STUDY.replace("trials = 6", "trials = 2")
     .replace('design = "screening"', 'design = "add-one"')

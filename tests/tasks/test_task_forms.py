@@ -212,7 +212,7 @@ FRAME = pd.DataFrame({"age": [1.0, None, 3.0], "town": ["Oslo", "Bonn", "Oslo"]}
         ({"model": nn.Linear(2, 2)}, "model must be a function that makes a module, not a ready Linear; every run "),
         ({"model": 3}, "model must be a function that makes a module, not 3; every run needs fresh weights: model=la"),
         ({"criterion": "clasification"}, "unknown criterion 'clasification'; did you mean 'classification'?"),
-        ({"criterion": "x"}, "unknown criterion 'x'; known: adversarial, classification, custom, language_modelling, multilabel, reg"),
+        ({"criterion": "x"}, "unknown criterion 'x'; known: adversarial, classification, custom, detection, language_modelling, multilabel, reg"),
         ({"metric": "acc"}, "unknown classification metric 'acc'; known: accuracy, auroc, balanced_accuracy, ece, f1, log"),
         ({"kind": "imgae"}, "unknown kind 'imgae'; did you mean 'image'?"),
         ({"epochs": 0}, "epochs must be a whole number of at least 1, not 0"),
