@@ -38,7 +38,7 @@ LEVELS = (
 """Tuning of an arm and its maximum number of pairs, from the desired level to the smallest one."""
 SECONDS = 200.0
 """Of lr-find, search and rank together where no budget is given and the whole design would take longer."""
-PATIENCE, ENOUGH = 540.0, 0.95
+PATIENCE, ENOUGH = 540.0, 0.9
 """Where no budget is given, the race goes on to so many seconds of the stage until this share of the tricks is decided."""
 LEAST_SECONDS = 45.0
 """Of the rank stage, whatever the duration of the stages before it."""
