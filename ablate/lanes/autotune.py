@@ -148,7 +148,7 @@ def timed(context: TaskContext, recipe: Recipe, lanes: int, steps: int = 2) -> T
 
 
 def peak_bytes(trainer: Trainer) -> int:
-    """Peak bytes of one step: what the forward pass saves for the backward pass, the batch and the parameters."""
+    """Peak bytes of one step: what the forward pass saves for the backward pass, if that can be told, the batch and the parameters."""
     flat = trainer.weights.flat
     batch = trainer.context.splits["train"].x[:1].nbytes * trainer.order.batch_size * trainer.lanes
-    return kept_bytes(trainer.step) + batch + STATE * flat.numel() * flat.element_size()
+    return (kept_bytes(trainer.step) or 0) + batch + STATE * flat.numel() * flat.element_size()

@@ -14,8 +14,13 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
-def kept_bytes(step: Callable[[], object]) -> int:
-    """Bytes that the forward passes within `step()` save for the backward pass, each storage counted once."""
+REFUSED = "saved tensor hooks"
+"""Part of the error that torch.func.grad raises where saved tensors are watched."""
+
+
+def kept_bytes(step: Callable[[], object]) -> int | None:
+    """Bytes that the forward passes within `step()` save for the backward pass, each storage counted once; None where the step takes
+    gradients by torch.func, which forbids to watch them."""
     kept: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
@@ -23,6 +28,11 @@ def kept_bytes(step: Callable[[], object]) -> int:
         kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    with saved_tensors_hooks(note, lambda tensor: tensor):
-        step()
+    try:
+        with saved_tensors_hooks(note, lambda tensor: tensor):
+            step()
+    except RuntimeError as error:
+        if REFUSED not in str(error):
+            raise
+        return None
     return sum(kept.values())

@@ -61,7 +61,9 @@ def overfit_sample(setup: Setup, steps: int = STEPS) -> Step:
             fits, best, prior, goal, score=score
         )
         return Step(2, figures, (cause,))
-    if context.task.criterion == "adversarial":  # two networks: real points are what is to be learned, not what tells of it
+    if (
+        context.task.criterion == "adversarial"
+    ):  # two networks: real points are what is to be learned, not what tells of it
         return Step(2, figures, tuple(without_gradient(best)))
     (no_input,) = fit(
         setup.on(uninformative_inputs(context)), [best.rate], goal, steps=best.trace.finite_steps

@@ -49,12 +49,12 @@ def measured(session: Session, context: TaskContext, baseline: Recipe, name: str
         return None
     base, with_trick = (median(taken) for taken in interleaved_seconds(pair))
     inference = [median(taken) for taken in interleaved(pair, predicted)]
-    memory = [step_bytes(trainer) for trainer in pair]
+    memory_of_base, memory = (step_bytes(trainer) for trainer in pair)
     return {
         "trick": name,
         "ms_per_step": 1e3 * with_trick * len(pair[1].order.at(0)[0]),
         "time_ratio": with_trick / base,
-        "memory_ratio": memory[1] / memory[0],
+        "memory_ratio": memory / memory_of_base if memory and memory_of_base else None,
         "inference_ratio": inference[1] / inference[0],
         "n": STEPS,
     }
@@ -70,7 +70,7 @@ def compared_costs(
         pair = [Trainer(context, [session.run(recipe, 0)]) for recipe in (without, with_trick)]
         base, own = interleaved_seconds(pair)
         if metric == "memory":
-            base, own = ([float(step_bytes(trainer))] * 2 for trainer in pair)
+            base, own = ([float(step_bytes(trainer) or "nan")] * 2 for trainer in pair)
     return base, own
 
 
@@ -106,10 +106,10 @@ def predicted(trainer: Trainer) -> int:
     return trainer.predict("validation", whole=True, chunks=1).shape[1]
 
 
-def step_bytes(trainer: Trainer) -> int:
+def step_bytes(trainer: Trainer) -> int | None:
     """Bytes that a step needs: tensors saved for the backward pass, weights, gradients, optimizer and other state.
 
-    On a GPU: the allocator's peak.
+    On a GPU: the allocator's peak. None where it cannot be told (`kept_bytes`).
     """
     device = trainer.context.device
     if device.type == "cuda":
@@ -121,4 +121,4 @@ def step_bytes(trainer: Trainer) -> int:
     states = [t for part in trainer.optimizers.parts for t in part.state.values()]
     states += [t for extra in trainer.extra.values() for t in extra.values()]
     bytes_of_step = 2 * trainer.weights.flat.nbytes + sum(state.nbytes for state in states)
-    return kept + bytes_of_step
+    return None if kept is None else kept + bytes_of_step

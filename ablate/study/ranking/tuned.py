@@ -145,9 +145,7 @@ def told(budget: RankBudget, arms: int, workers: int) -> str:
         limit = f"about {budget.seconds:.0f} s"
     else:
         seconds = max(budget.seconds, budget.runs * (budget.seconds_per_run or 0.0) / workers)
-        limit = (
-            f"about {seconds:.0f} s, up to {max(PATIENCE, seconds):.0f} s until nine tricks in ten are decided"
-        )
+        limit = f"about {seconds:.0f} s, up to {max(PATIENCE, seconds):.0f} s until nine tricks in ten are decided"
     return (
         f"rank: {arms} arms, {budget.tuning.first} to {budget.tuning.runs} tuning runs each, then up to {budget.racing.pairs[-1]} paired seeds "
         f"({where}: {limit})"
