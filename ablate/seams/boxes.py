@@ -63,3 +63,17 @@ def suppressed(boxes: Tensor, labels: Tensor, scores: Tensor, decay: Decay, para
         same = left & (labels == labels[rows, best][:, None])
         factors = torch.where(same, factors * decay(overlap, parameter), factors)
     return factors
+
+
+def rescored(outputs: Tensor, on: Tensor, decay: Decay, parameter: Tensor) -> Tensor:
+    """Outputs `[K, B, A, 7 + C]` of a detector whose scores are suppressed image by image, in the lanes that are `on`.
+
+    on: bool, broadcast against the outputs; parameter `[K]`. The other lanes are as given.
+    """
+    images = outputs.flatten(0, 1)
+    labels, scores = classes_and_scores(images)
+    of_images = parameter.repeat_interleave(outputs.shape[1])[:, None]
+    kept = suppressed(images[..., BOX], labels, scores, decay, of_images).view(outputs.shape[:-1])
+    changed = outputs.clone()
+    changed[..., FACTOR] *= kept
+    return changed.where(on, outputs)

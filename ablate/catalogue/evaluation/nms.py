@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from ablate.records.trick import Claim, Parameter, Source, Trick
-from ablate.seams.boxes import BOX, FACTOR, classes_and_scores, suppressed
+from ablate.seams.boxes import rescored
 from ablate.seams.settings import Settings
 
 
@@ -23,13 +23,7 @@ def dropped(overlap: Tensor, threshold: Tensor) -> Tensor:
 
 
 def views(predict: Any, x: Tensor, outputs: Tensor, p: Settings) -> Tensor:
-    images = outputs.flatten(0, 1)
-    labels, scores = classes_and_scores(images)
-    threshold = p.threshold.repeat_interleave(outputs.shape[1])[:, None]
-    kept = suppressed(images[..., BOX], labels, scores, dropped, threshold).view(outputs.shape[:-1])
-    changed = outputs.clone()
-    changed[..., FACTOR] *= kept
-    return changed.where(p.like("on", outputs), outputs)
+    return rescored(outputs, p.like("on", outputs), dropped, p.threshold)
 
 
 TRICK = Trick(

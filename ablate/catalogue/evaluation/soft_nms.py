@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ablate.records.trick import Claim, Parameter, Source, Trick
-from ablate.seams.boxes import BOX, FACTOR, classes_and_scores, suppressed
+from ablate.seams.boxes import rescored
 from ablate.seams.settings import Settings
 
 
@@ -25,13 +25,7 @@ def decayed(overlap: Tensor, sigma: Tensor) -> Tensor:
 
 
 def views(predict: Any, x: Tensor, outputs: Tensor, p: Settings) -> Tensor:
-    images = outputs.flatten(0, 1)
-    labels, scores = classes_and_scores(images)
-    sigma = p.sigma.repeat_interleave(outputs.shape[1])[:, None]
-    kept = suppressed(images[..., BOX], labels, scores, decayed, sigma).view(outputs.shape[:-1])
-    changed = outputs.clone()
-    changed[..., FACTOR] *= kept
-    return changed.where(p.like("on", outputs), outputs)
+    return rescored(outputs, p.like("on", outputs), decayed, p.sigma)
 
 
 TRICK = Trick(
