@@ -176,12 +176,7 @@ def _task(
         train=split["T"],
         validation=split["V"],
         test=split["S"],
-        criterion=card.criterion,
-        metric=card.metric,
-        name=card.name,
-        title=card.title,
-        kind=card.kind,
-        source=card.name,
+        **card.options,
         dealt=True,
         **options,
     )

@@ -60,12 +60,7 @@ def digit_scenes(card: TaskCard) -> Task:
         train,
         validation,
         test,
-        criterion="detection",
-        metric=card.metric,
-        kind="image",
-        name=card.name,
-        title=card.title,
-        source=card.name,
+        **card.options,
         epochs=8,
         batch_size=32,
         notes=(

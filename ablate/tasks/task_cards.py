@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ablate.tasks.metric_table import Criterion
 
@@ -29,6 +30,14 @@ class TaskCard:
     source: str
     needs: tuple[str, ...] = ()
     openml: str = ""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What of a `Task` the card says, as its keyword arguments."""
+        return {
+            "criterion": self.criterion, "metric": self.metric, "name": self.name, "title": self.title, "kind": self.kind,
+            "source": self.name,
+        }  # fmt: skip
 
     def missing(self, environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
         """The needed files that are not under `$ABLATE_DATA`."""

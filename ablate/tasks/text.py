@@ -50,12 +50,7 @@ def text_task(card: TaskCard) -> Task:
         train=train,
         validation=validation,
         test=test,
-        criterion=card.criterion,
-        metric=card.metric,
-        name=card.name,
-        title=card.title,
-        kind=card.kind,
-        source=card.name,
+        **card.options,
         dealt=len(read) == 2,
         epochs=6,
         notes=(
