@@ -141,9 +141,11 @@ def replay(
 
 def _may_be_decided(row: RaceRow, racing: Racing, family: int, margin: float) -> bool:
     """Whether the pairs that are left may decide an arm."""
+    if row.verdict != UNDECIDED:
+        return False
     done = racing.pairs[row.look]
-    if row.verdict != UNDECIDED or done < HOPE_FROM:
-        return row.verdict == UNDECIDED
+    if done < HOPE_FROM:
+        return True
     left = np.array([HOPE * (racing.pairs[-1] - done)])
     return bool(_decided_after(row, left, racing.levels[-1], family, margin)[0])
 

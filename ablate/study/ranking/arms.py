@@ -14,6 +14,13 @@ from ablate.records.trick import PLACEBO, Parameter, Trick, Value
 
 Estimand = Literal["add-one", "toggle"]
 REFERENCES: Mapping[Estimand, str] = {"add-one": "baseline", "toggle": "recipe"}
+
+
+def reference_of(estimand: Estimand) -> str:
+    """The name of the arm that an estimand's arms are compared with."""
+    return f"{estimand}: {REFERENCES[estimand]}"
+
+
 LR = "lr"
 SHARES = (0.25, 0.75)
 """Points of a parameter's range that are tried besides its default, as fractions of the range (of its logarithm on a log scale)."""

@@ -261,7 +261,7 @@ def after_tuning(
 
 
 def fits(budget: RankBudget, spent: Spent, runs: int, workers: int, decided: float = 1.0) -> bool:
-    """Whether `runs` more fit, with a tenth over, the share `decided` of the arms having a verdict. A budget of time counts by what runs took, not by the clock: resumed, the
+    """Whether `runs` more fit, with a tenth over, the share `decided` of the tricks having a verdict. A budget of time counts by what runs took, not by the clock: resumed, the
     stage ends where it would have ended."""
     if budget.seconds is None:
         return spent.runs + runs <= OVER * budget.runs

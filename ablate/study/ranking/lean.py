@@ -16,7 +16,7 @@ from scipy import stats
 
 from ablate.records.recipe import Recipe, conflict
 from ablate.records.study_rank import OPTIMIZER
-from ablate.study.ranking.arms import LR, REFERENCES, Arm, described, rate_of, with_rate
+from ablate.study.ranking.arms import LR, Arm, described, rate_of, reference_of, with_rate
 from ablate.study.ranking.budget import LEAN_PAIRS, RankBudget
 from ablate.study.ranking.tune_arms import TUNING
 from ablate.study.ranking.tuned import Tuned, TunedStage
@@ -32,13 +32,13 @@ def lean_and_ladder(
     stage: TunedStage, budget: RankBudget, tuned: Mapping[str, Tuned], fact: dict[str, Any]
 ) -> None:
     """Put `lean`, `ladder` and `recommended` into the fact."""
-    baseline = tuned[f"add-one: {REFERENCES['add-one']}"].recipe
+    baseline = tuned[reference_of("add-one")].recipe
     if "toggle" not in stage.estimands:
         fact["lean"], fact["ladder"] = {"recipe": baseline.to_dict(), "removed": []}, None
         fact["recommended"] = {"recipe": baseline.to_dict(), "is_baseline": True}
         stage.session.ledger.put("rank", fact)
         return
-    found = tuned[f"toggle: {REFERENCES['toggle']}"].recipe
+    found = tuned[reference_of("toggle")].recipe
     seeds = stage.first_seeds(_pairs(stage, budget, baseline, found, fact), LEAN)
     removed = _dispensable(stage, found, fact, seeds)
     lean = found.without(*removed)

@@ -12,7 +12,7 @@ from ablate.ledger.entry import Entry
 from ablate.ranking.designs.racing import Racing
 from ablate.ranking.verdicts.racing import Race, RaceRow, automatic_margin, more_pairs, replay
 from ablate.records.recipe import Recipe
-from ablate.study.ranking.arms import REFERENCES, Estimand, described, rate_of
+from ablate.study.ranking.arms import Estimand, described, rate_of, reference_of
 from ablate.study.ranking.budget import LEAN_PAIRS, RankBudget, Spent, fits
 from ablate.study.ranking.scores import failed
 from ablate.study.ranking.tune_arms import tune_closer
@@ -55,15 +55,10 @@ class Races:
         }
         self.members: dict[Key, list[str]] = {}
         for name, one in tuned.items():
-            reference = self.reference(one.arm.estimand)
+            reference = reference_of(one.arm.estimand)
             if name != reference:
                 key = one.arm.estimand, self.stage.is_final(one.recipe, tuned[reference].recipe)
                 self.members.setdefault(key, []).append(name)
-
-    @staticmethod
-    def reference(estimand: Estimand) -> str:
-        """The name of an estimand's reference."""
-        return f"{estimand}: {REFERENCES[estimand]}"
 
     def values(self, name: str, *, final: bool) -> dict[int, float]:
         """Seed -> score of an arm."""
@@ -78,7 +73,7 @@ class Races:
         return {
             (estimand, final): replay(
                 {name: self.values(name, final=final) for name in names},
-                self.values(self.reference(estimand), final=final),
+                self.values(reference_of(estimand), final=final),
                 self.seeds,
                 {name: self.own_seeds[name] for name in names if name in self.own_seeds},
                 self.racing,
@@ -92,7 +87,7 @@ class Races:
         """The missing runs of the next look: (arm, recipe, seed)."""
         rows: dict[tuple[str, int], Recipe] = {}
         for (estimand, _), race in standing.items():
-            reference = self.reference(estimand)
+            reference = reference_of(estimand)
             for seed in self.seeds[: race.reference_needed]:
                 rows[reference, seed] = self.tuned[reference].recipe
             for name in race.running if race.needed else ():
@@ -119,7 +114,7 @@ class Races:
     def margin(self) -> float:
         """The automatic margin, from the first look's runs of the baseline."""
         session = self.stage.session
-        name = self.reference("add-one")
+        name = reference_of("add-one")
         values = list(self.values(name, final=False).values())
         finite = np.array([value for value in values if np.isfinite(value)])
         sigma = float(finite.std(ddof=1)) if len(finite) > 1 else float("nan")
@@ -191,7 +186,7 @@ def race_arms(
 def _rows(races: Races, key: Key, race: Race, margin: float) -> list[dict[str, Any]]:
     """A JSON-ready row of each arm: the effect of *having* the trick, in the metric's units, positive where it helps."""
     estimand, _ = key
-    reference = races.tuned[races.reference(estimand)]
+    reference = races.tuned[reference_of(estimand)]
     rows = []
     for name, row in race.rows.items():
         one = races.tuned[name]

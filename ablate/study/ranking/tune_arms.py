@@ -8,7 +8,7 @@ from typing import Any
 from ablate.ledger.entry import Entry
 from ablate.records.recipe import Recipe
 from ablate.study.ranking import tuning
-from ablate.study.ranking.arms import REFERENCES, Arm
+from ablate.study.ranking.arms import reference_of
 from ablate.study.ranking.budget import RankBudget, Spent, after_first_tuning, seconds_of
 from ablate.study.ranking.scores import floor_of
 from ablate.study.ranking.tuned import Tuned, TunedStage
@@ -20,7 +20,7 @@ TUNING, PLACEBO_TUNING = 0x70E, 0x71A
 
 def tune_arms(stage: TunedStage, budget: RankBudget, fact: dict[str, Any]) -> dict[str, Tuned]:
     """Every arm with the recipe that tuning chose; the fact's "tuning" tells what was tried."""
-    references = {arm.name: _reference(arm) for arm in stage.every}
+    references = {arm.name: reference_of(arm.estimand) for arm in stage.every}
     points = tuning.tune(
         stage.every, references, stage.catalogue, budget.tuning, _seeds(stage, budget.tuning),
         stage.tuning_scores, fact["margin"],
@@ -51,7 +51,7 @@ def tune_closer(
 
     points = tuning.tune_closer(
         [tuned[name].arm for name in names],
-        {name: tuned[_reference(tuned[name].arm)].arm for name in names},
+        {name: tuned[reference_of(tuned[name].arm.estimand)].arm for name in names},
         {name: one.points for name, one in tuned.items()},
         stage.catalogue, budget, _seeds(stage, budget), scores, margin, share,
     )  # fmt: skip
@@ -93,7 +93,3 @@ def tune_further(
             stage.session.progress.say(f"rank: time allows {budget.tuning.runs} tuning runs each")
             tuned = tune_arms(stage, budget, fact)
     return budget, tuned
-
-
-def _reference(arm: Arm) -> str:
-    return f"{arm.estimand}: {REFERENCES[arm.estimand]}"
