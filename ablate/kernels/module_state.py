@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from copy import deepcopy
+from copy import Error, deepcopy
 from typing import Any
 
 import torch
 from torch import nn
 
 from ablate.surgery.readers import tensors_of
+
+UNCOPYABLE = (TypeError, NotImplementedError, Error)
+"""Exceptions of `deepcopy` for objects that exist once."""
 
 
 def set_mode(module: nn.Module, training: bool) -> None:
@@ -62,14 +65,29 @@ def tie(module: nn.Module, groups: Iterable[Sequence[str]]) -> None:
 
 def copied(module: nn.Module) -> nn.Module:
     """A copy that shares no tensor with `module`. Tensors of a graph that its layers hold (activations, the weight that
-    `weight_norm` has computed) are copied as plain ones."""
+    `weight_norm` has computed) are copied as plain ones; what cannot be copied (a generator, a lock, an open file) is shared."""
     memo: dict[int, Any] = {}
     for layer in module.modules():
         for value in vars(layer).values():
             for tensor in tensors_of(value):
                 if not tensor.is_leaf:
                     memo[id(tensor)] = tensor.detach().clone()
-    duplicate = deepcopy(module, memo)
+    try:
+        duplicate = deepcopy(module, dict(memo))
+    except UNCOPYABLE:
+        for layer in module.modules():
+            memo |= {id(value): value for value in vars(layer).values() if not _is_copyable(value, memo)}
+        duplicate = deepcopy(module, memo)
     for layer in duplicate.modules():
         layer.__dict__.pop("_ablate_mode", None)
     return duplicate
+
+
+def _is_copyable(value: Any, memo: dict[int, Any]) -> bool:
+    if isinstance(value, nn.Module | dict):  # the layers themselves, and torch's own tables of a layer
+        return True
+    try:
+        deepcopy(value, dict(memo))
+    except UNCOPYABLE:
+        return False
+    return True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -13,11 +13,14 @@ from torch.overrides import TorchFunctionMode
 
 from ablate.kernels.leave_vmap import as_channels_last
 from ablate.kernels.lower import KERNELS, kernel_unavailable
+from ablate.kernels.module_state import begin
 from ablate.kernels.stacked import is_covered
-from ablate.kernels.support import trace_matches
+from ablate.kernels.support import differing, trace_matches, unchanged
 from ablate.lanes.seed_dependence import seed_dependent
+from ablate.lanes.shared_state import check_nothing_shared
 from ablate.lanes.side_effects import side_effects, uses_global_rng
 from ablate.surgery.net import Net
+from ablate.tasks.user_code import repeatable
 
 CACHED = 2**17
 """Elements that the layers of one lane output in a step (half a MiB). Above it a core's cache holds only one lane, and large groups are no
@@ -40,22 +43,33 @@ def default_kernels(device: torch.device, *, large: bool, traceable: bool) -> tu
 
 
 def supports_channels_last(module: nn.Module, x: Tensor) -> bool:
-    """Whether a model on feature maps can run in channels-last format.
+    """Whether a model on feature maps computes the same in channels-last format.
 
-    A model with a `view` after a convolution cannot; torch's group norm crashes in the backward pass if its weights require a
-    gradient and its input does not.
+    A model with a `view` after a convolution cannot run; one that reads strides, or draws a mask in the order of the memory, computes
+    something else; torch's group norm crashes in the backward pass if its weights require a gradient and its input does not.
     """
     if x.ndim != 4 or not x.is_floating_point():
         return False
-    module.train()
     with _GroupNorms() as norms:
-        module(x.clone())
+        in_training = _output(module, x.clone(), training=True)
+    if norms.crash:
+        return False
     try:
         with torch.no_grad():
-            module(as_channels_last(x.clone()))
+            actual = [_output(module, as_channels_last(x.clone()), training=mode) for mode in (True, False)]
+            expected = (in_training, _output(module, x.clone(), training=False))
     except RuntimeError:
         return False
-    return not norms.crash
+    pairs = zip(actual, expected, strict=True)
+    return not any(differing({"output": one}, {"output": other}) for one, other in pairs)
+
+
+def _output(module: nn.Module, x: Tensor, *, training: bool) -> Tensor:
+    """The module's output, with the same draws at every call."""
+    with unchanged(module), repeatable():
+        begin(module, training)
+        output: Tensor = module(x)
+        return output.detach()
 
 
 class _GroupNorms(TorchFunctionMode):
@@ -96,7 +110,7 @@ class ModelProbe:
     def at(
         cls,
         net: Net,
-        fresh: Sequence[nn.Module],
+        fresh: tuple[nn.Module, nn.Module],
         x: Tensor,
         device: torch.device,
         batch_size: int,
@@ -106,8 +120,10 @@ class ModelProbe:
         afterwards. `kernel` overrides the choice."""
         computed = [info for info in net.layer_infos if not issubclass(info.kind, nn.MaxPool2d)]
         large = sum(prod(info.output[1:]) for info in computed) * batch_size > CACHED
-        drawn = seed_dependent(*fresh)
-        effects = side_effects(fresh[0], x)
+        first, second = fresh
+        drawn = seed_dependent(first, second)
+        effects = side_effects(first, x)
+        check_nothing_shared(first, second, x, effects)
         reseed = uses_global_rng(net.module, x)
         solo = (
             drawn

@@ -86,7 +86,7 @@ class TaskContext:
         alone = left_alone(module, observed.layer_infos)
         layers = inventory(module, observed)
         net = open_net(module, example, observed)
-        fresh = [build_module(task.model, seed, example) for seed in (0, 1)]
+        fresh = build_module(task.model, 0, example), build_module(task.model, 1, example)
         probe = ModelProbe.at(net, fresh, task.train.x[:PROBED], device, task.batch_size, kernel)
         names = tuple(spec.name for spec in net.specs().values())
         return cls(

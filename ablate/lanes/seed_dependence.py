@@ -17,14 +17,41 @@ import torch
 from torch import Tensor, nn
 
 from ablate.lanes.side_effects import OWN
+from ablate.surgery.readers import tensors_of
+
+STATE_DICT_HOOKS = frozenset({
+    "_state_dict_hooks", "_state_dict_pre_hooks", "_load_state_dict_pre_hooks", "_load_state_dict_post_hooks",
+})  # fmt: skip
+"""They run when weights are saved and loaded, not in training; torch numbers them anew in each model."""
 
 
 def seed_dependent(one: nn.Module, other: nn.Module) -> str:
     """Why lanes of a model that two seeds make like this must run one at a time; empty where they need not."""
+    if why := own_parameters_elsewhere(one):
+        return why
     first, second = _described(one), _described(other)
     for name in first.keys() | second.keys():
         if first.get(name) != second.get(name):
             return f"'{name}' is drawn when the model is made"
+    return ""
+
+
+def own_parameters_elsewhere(module: nn.Module) -> str:
+    """Why code that reads the model's tensors would not see a lane's own: they are held a second time or computed from others.
+    Empty if there is nothing of the kind."""
+    held = {id(tensor) for tensor in (*module.parameters(), *module.buffers())}
+    for path, layer in module.named_modules():
+        place = f"{path}." if path else ""
+        if isinstance(getattr(layer, "parametrizations", None), nn.ModuleDict):
+            return f"parameters of '{path or type(layer).__name__}' are computed from others (torch.nn.utils.parametrize)"
+        for name, value in vars(layer).items():
+            if name in OWN:
+                continue
+            for tensor in tensors_of(value):
+                if id(tensor) in held:
+                    return f"'{place}{name}' holds parameters of the model a second time"
+                if tensor.grad_fn is not None:
+                    return f"'{place}{name}' is computed from parameters"
     return ""
 
 
@@ -36,7 +63,7 @@ def _described(module: nn.Module) -> dict[str, Hashable]:
         place = f"{path}." if path else ""
         described[path or type(layer).__name__] = type(layer).__qualname__
         for name, value in vars(layer).items():
-            if name not in OWN:
+            if name not in OWN and name not in STATE_DICT_HOOKS:
                 described[place + name] = _value(value)
                 for number, layer_held in enumerate(_layers_in(value)):
                     if layer_held not in registered:

@@ -149,6 +149,9 @@ def plain(context: TaskContext, seed: int) -> StepResults:
         for dropout in dropouts:  # recomputation in the backward pass draws again
             dropout.begin(key)
         loss.backward()  # type: ignore[no-untyped-call]
+        for parameter in module.parameters():  # torch's decay of weights refuses sparse gradients
+            if parameter.grad is not None and parameter.grad.is_sparse:
+                parameter.grad = parameter.grad.to_dense()
         optimizer.step()
         losses.append(loss.detach())
     module.eval()

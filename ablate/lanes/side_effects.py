@@ -7,8 +7,7 @@ its own module, as in a plain torch loop.
 from __future__ import annotations
 
 import random
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,25 +17,29 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from ablate.kernels.module_state import begin
+from ablate.lanes.python_state import Snapshot, changed, outside, state_of, sums
 from ablate.surgery.torch_layers import HOOKS
 from ablate.tasks.user_code import UsersCode, repeatable
 
 OWN = frozenset({"_parameters", "_buffers", "_modules", "training", *HOOKS})
-CONTAINERS = (list, dict, set, deque)
 
 
 @dataclass(frozen=True)
 class SideEffects:
     """`solo`: why lanes must run one at a time; empty if they need not. `writes_input`: it changes its input batch.
-    `resumable`: all of its state is in parameters and buffers."""
+    `resumable`: all of its state is in parameters and buffers. `outside`: whether it changes what its code refers to outside of it."""
 
     solo: str
     writes_input: bool
     resumable: bool
+    outside: bool = False
 
 
 def side_effects(module: nn.Module, x: Tensor) -> SideEffects:
-    """Run a fresh `module` on `x` `[B, …]`, in training and evaluation mode, and detect what has changed. The module cannot be used afterwards."""
+    """Run a fresh `module` on `x` `[B, …]`, in training and evaluation mode, and detect what has changed. The module cannot be used afterwards.
+
+    What its code refers to outside of it is looked at in second passes: the first may fill a cache.
+    """
     why = hooks_of(module)
     writes = False
     kept: list[str] = []
@@ -57,7 +60,20 @@ def side_effects(module: nn.Module, x: Tensor) -> SideEffects:
             why = why or ("" if modes_of(module) == modes else "forward changes the mode of a layer")
             kept += names
             before = after
-    return SideEffects(why, writes, set(kept) <= {name for name, _ in module.named_buffers()})
+        elsewhere = outside(module)
+        run_both_modes(module, x)
+        around = changed(elsewhere, outside(module))
+        why = why or (f"forward changes {around[0]}" if around else "")
+        kept += around
+    return SideEffects(why, writes, set(kept) <= {name for name, _ in module.named_buffers()}, bool(around))
+
+
+def run_both_modes(module: nn.Module, x: Tensor) -> None:
+    """A pass of `module` on a copy of `x` in training, and one in evaluation."""
+    for training in (True, False):
+        begin(module, training)
+        with torch.set_grad_enabled(training):
+            module(x.clone())
 
 
 def repeated_in_backward(module: nn.Module, x: Tensor) -> frozenset[str]:
@@ -90,11 +106,9 @@ def repeated_in_backward(module: nn.Module, x: Tensor) -> frozenset[str]:
 
 def uses_global_rng(module: nn.Module, x: Tensor) -> bool:
     """Whether a forward pass, in training or evaluation mode, uses a global generator: torch's, Python's or NumPy's."""
-    with repeatable(), torch.no_grad():
+    with repeatable():
         before = generators()
-        for training in (True, False):
-            begin(module, training)
-            module(x.clone())
+        run_both_modes(module, x)
         return generators() != before
 
 
@@ -114,9 +128,6 @@ def modes_of(module: nn.Module) -> list[bool]:
     return [layer.training for layer in module.modules()]
 
 
-Snapshot = dict[str, tuple[Any, ...]]
-
-
 def snapshot(module: nn.Module) -> Snapshot:
     """The contents of the layers by path and name, in a form that detects changes and replacements."""
     contents: Snapshot = {}
@@ -124,67 +135,20 @@ def snapshot(module: nn.Module) -> Snapshot:
         prefix = f"{path}." if path else ""
         for name, value in vars(layer).items():
             if name not in OWN and not name.startswith("_ablate"):
-                contents[prefix + name] = tuple(_state_of(value))
+                contents[prefix + name] = tuple(state_of(value))
+        for hooks in HOOKS:
+            contents[prefix + hooks] = tuple(state_of(dict(getattr(layer, hooks))))[1:]
         for name, parameter in layer._parameters.items():
             if parameter is not None:
                 contents[prefix + name] = (
                     parameter,
                     parameter.requires_grad,
                     parameter._version,
-                    repr(_sums(parameter)),
+                    repr(sums(parameter)),
                 )
         for name, buffer in layer._buffers.items():
             contents[prefix + name] = (buffer,)
     return contents
-
-
-def _sums(parameter: Tensor) -> list[float]:
-    values = parameter.detach()
-    return [values.sum().item(), values.abs().sum().item()]
-
-
-def _state_of(value: Any, depth: int = 3) -> Iterator[Any]:
-    """`value`, and its contents if it is a container or an object with attributes."""
-    yield value
-    if isinstance(value, Tensor):
-        yield value._version
-    elif isinstance(value, np.ndarray):
-        yield value.tobytes()
-    elif isinstance(value, torch.Generator):
-        yield value.get_state().numpy().tobytes()
-    elif isinstance(value, np.random.Generator):
-        yield repr(value.bit_generator.state)
-    elif isinstance(value, random.Random):
-        yield repr(value.getstate())
-    elif depth and isinstance(value, CONTAINERS):
-        inner = [*value, *value.values()] if isinstance(value, dict) else list(value)
-        for one in inner:
-            yield from _state_of(one, depth - 1)
-    elif (
-        depth
-        and hasattr(value, "__dict__")
-        and not isinstance(value, type | nn.Module)
-        and not callable(value)
-    ):
-        for name, one in vars(value).items():
-            yield name
-            yield from _state_of(one, depth - 1)
-
-
-def changed(before: Snapshot, after: Snapshot) -> list[str]:
-    """The names of the entries that differ."""
-    names = []
-    for name in sorted(before.keys() | after.keys()):
-        old, new = before.get(name, ()), after.get(name, ())
-        if len(old) != len(new) or not all(map(_same, old, new)):
-            names.append(name)
-    return names
-
-
-def _same(old: Any, new: Any) -> bool:
-    return old is new or (
-        type(old) is type(new) and isinstance(old, int | float | str | bytes | torch.Size) and old == new
-    )
 
 
 def generators() -> tuple[Any, ...]:

@@ -20,6 +20,7 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
 from ablate.catalogue.registry import Registry, registry
+from ablate.kernels.support import FAILURES
 from ablate.lanes.build import build_module, build_net
 from ablate.records.errors import InputError, NotApplicable
 from ablate.records.files import write_bytes
@@ -78,12 +79,23 @@ def users_name(module: nn.Module, name: str) -> str:
     return ".".join(kept)
 
 
-def check_savable(model: nn.Module) -> None:
-    """Raise InputError if a model's state is not only tensors."""
-    for name, value in model.state_dict().items():
+def check_savable(task: Task, run: Run) -> None:
+    """Raise InputError if the state of a run's model is not only tensors, or the user's hooks of `state_dict` fail beside the
+    recipe's tricks."""
+    own = build_module(task.model, run.seed, task.train.x[:2])
+    for name, value in own.state_dict().items():
         if not isinstance(value, Tensor):
             hint = "keep it in a buffer, which is a tensor"
             raise InputError(f"the model's '{name}' is a {type(value).__name__}, and only tensors are saved", hint=hint)  # fmt: skip
+    if not any(layer._state_dict_hooks or layer._state_dict_pre_hooks for layer in own.modules()):
+        return
+    try:
+        rebuilt(task, run, registry())
+    except FAILURES as error:
+        raise InputError(
+            f"the model's own state_dict() fails beside the recipe's tricks ({type(error).__name__}: {error})",
+            hint="leave the tricks out that act on the layers which its hooks name",
+        ) from error
 
 
 def save(

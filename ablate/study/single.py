@@ -10,7 +10,6 @@ import torch
 
 from ablate.catalogue.registry import registry
 from ablate.lanes import checkpoint
-from ablate.lanes.build import build_module
 from ablate.lanes.context import TaskContext
 from ablate.lanes.self_check import self_checked
 from ablate.lanes.trace import Report
@@ -49,9 +48,9 @@ def train_single(
     The scored weights are written by `lanes.weights.save`. Raises InputError (recipe, folder, a
     checkpoint of other data or another model), AblateError if the recipe does not apply or the run does not complete.
     """
-    check_savable(build_module(task.model, seed, task.train.x[:2]))
-    context = TaskContext.of(task, registry(), device)
     run = Run(task.name, recipe, seed, epochs or task.epochs)
+    check_savable(task, run)
+    context = TaskContext.of(task, registry(), device)
     checkpoint_file = folder / f"train-{run.identity}.pt"
     splits = ("validation",)
 

@@ -222,7 +222,36 @@ def constant(self: nn.Module, x: Tensor) -> Tensor:
     return self.layer(x) + self.plain
 
 
-REFUSED = {f.__name__: f for f in (on_values, counting, in_place, two, constant)}
+class Bounded(torch.autograd.Function):
+    """Its gradient differs from the derivative only where that is large, which no example may show."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        return 2 * x
+
+    @staticmethod
+    def setup_context(ctx: object, inputs: object, output: object) -> None: ...
+
+    @staticmethod
+    def backward(ctx: object, gradient: Tensor) -> Tensor:
+        return 2 * gradient.clamp(-1e3, 1e3)
+
+
+def own_gradient(self: nn.Module, x: Tensor) -> Tensor:
+    return Bounded.apply(self.layer(x))
+
+
+def without_gradient(self: nn.Module, x: Tensor) -> Tensor:
+    with torch.no_grad():
+        y = self.layer(x)
+    return self.layer(y)
+
+
+REFUSED = {
+    f.__name__: f for f in (on_values, counting, in_place, two, constant, own_gradient, without_gradient)
+}
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -8,6 +8,7 @@ from functools import cache
 
 import networks_corner
 import networks_sequence
+import networks_state
 import networks_table
 import networks_tokens
 import networks_transformers
@@ -59,7 +60,8 @@ def networks() -> dict[str, Network]:
         (networks_vision.NETWORKS, images, True), (networks_sequence.TOKENS, tokens, True),
         (networks_sequence.VECTORS, vectors, True), (networks_table.NETWORKS, table, False),
         (networks_unusual.NETWORKS, table, False), (networks_tokens.NETWORKS, table, False),
-        (networks_corner.NETWORKS, table, False), (networks_transformers.TOKENS, tokens, True),
+        (networks_corner.NETWORKS, table, False), (networks_state.NETWORKS, table, False),
+        (networks_state.IMAGES, images, False), (networks_transformers.TOKENS, tokens, True),
         (networks_transformers.IMAGES, images, True),
     )  # fmt: skip
     return {

@@ -1,0 +1,38 @@
+"""What two models of one factory share: a run that trains the one would begin where a run of the other has ended."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from ablate.lanes.python_state import Snapshot, changed, outside
+from ablate.lanes.side_effects import SideEffects, run_both_modes, snapshot
+from ablate.records.errors import InputError
+from ablate.tasks.user_code import repeatable
+
+
+def check_nothing_shared(one: nn.Module, other: nn.Module, x: Tensor, effects: SideEffects) -> None:
+    """Run `one`, not for the first time, on `x` `[B, …]`. `effects`: those of `one`. Raises InputError if the models share what training changes: a
+    parameter to train, or a buffer, an object or a global variable that is another in `other` afterwards.
+
+    Frozen layers (a large pretrained body) may be shared.
+    """
+    parameters = {id(parameter) for parameter in one.parameters()}
+    names = [name for name, own in other.named_parameters() if own.requires_grad and id(own) in parameters]
+    before, around = _state(other), outside(other) if effects.outside else {}
+    with repeatable():
+        run_both_modes(one, x)
+    names += changed(before, _state(other), possibly=False)
+    if names:
+        raise InputError(
+            f"the models that the task makes share '{names[0]}', so that a run would go on where another has ended",
+            hint="make all of the model anew at each call of the factory; frozen layers may be shared",
+        )
+    if effects.outside and (names := changed(around, outside(other), possibly=False)):
+        raise InputError(
+            f"the model's code changes {names[0]}, outside of the model, so that a run would go on where another has ended",
+            hint="keep it in a buffer or an attribute of the model",
+        )
+
+
+def _state(module: nn.Module) -> Snapshot:
+    return snapshot(module) | {name: (buffer._version,) for name, buffer in module.named_buffers()}
