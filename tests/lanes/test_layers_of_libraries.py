@@ -100,14 +100,14 @@ class AlwaysDropout(nn.Dropout):
         return F.dropout(x, self.p, training=True)
 
 
-def maps(norm: nn.Module) -> Make:
+def maps(norm: Make) -> Make:
     return lambda: nn.Sequential(
-        nn.Conv2d(1, 6, 3, padding=1), norm, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 3)
+        nn.Conv2d(1, 6, 3, padding=1), norm(), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 3)
     )
 
 
-@pytest.mark.parametrize("norm", [NormAct(6), ChannelNorm(6)])
-def test_a_norm_with_a_forward_of_its_own_is_not_swapped(norm: nn.Module) -> None:
+@pytest.mark.parametrize("norm", [lambda: NormAct(6), lambda: ChannelNorm(6)])
+def test_a_norm_with_a_forward_of_its_own_is_not_swapped(norm: Make) -> None:
     with pytest.raises(NotApplicable, match="out of reach"):
         trained(maps(norm), (1, 8, 8), group_norm={"groups": 2})
 
