@@ -102,7 +102,12 @@ class AlwaysDropout(nn.Dropout):
 
 def maps(norm: Make) -> Make:
     return lambda: nn.Sequential(
-        nn.Conv2d(1, 6, 3, padding=1), norm(), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 3)
+        nn.Conv2d(1, 6, 3, padding=1),
+        norm(),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(6, 3),
     )
 
 
