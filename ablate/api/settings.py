@@ -16,6 +16,7 @@ from ablate.records import study as studies
 from ablate.records import toml
 from ablate.records.errors import InputError, unknown
 from ablate.records.study import StudyFile
+from ablate.records.study_space import check_pattern
 from ablate.study.request import Options
 
 SECTIONS = ("metric", "baseline", "space", "search", "rank", "confirm")
@@ -60,8 +61,20 @@ class Edits:
     trials: int | None = None
     seed: int | None = None
     epochs: int | None = None
+    metric: str | None = None
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
 
     def __call__(self, study: StudyFile) -> StudyFile:
+        for pattern in (*self.include, *self.exclude):
+            check_pattern(pattern, registry())
+        if self.include:
+            study = replace(study, space=replace(study.space, include=self.include))
+        if self.exclude:
+            exclude = dict.fromkeys((*study.space.exclude, *self.exclude))
+            study = replace(study, space=replace(study.space, exclude=tuple(exclude)))
+        if self.metric is not None:
+            study = replace(study, metric=self.metric)
         if self.trials is not None:
             study = replace(study, search=replace(study.search, trials=self.trials))
         if self.seed is not None:

@@ -16,7 +16,7 @@ from ablate.records.errors import InputError
 from ablate.records.names import check_name
 from ablate.records.study import StudyFile
 from ablate.study.driver import STAGES, bound_of, check_stages, run_study
-from ablate.study.preflight import check_ready
+from ablate.study.preflight import check_ready, context_of
 from ablate.study.request import Opened, Options, find
 from ablate.study.resume import session_of
 
@@ -102,17 +102,21 @@ def _run_stages(
     force: bool,
     quiet: bool,
 ) -> Study:
-    division = None
+    division, looked_at, started = None, None, time.perf_counter()
     if budget:
         from ablate.api.design import check_options
-        from ablate.study.budget import divided, lr_find_budget_of
+        from ablate.study.budget import SHORTEST, divided, lr_find_budget_of
+        from ablate.study.ranking.budget import seconds_in
 
         check_options(opened.study.rank.design, budget, {})
-        division = divided(budget, opened, options, chosen)
-        share = division.rank
+        looked_at = context_of(opened, options)
+        if (seconds_in(budget) or 0.0) >= SHORTEST:
+            with shown_for(opened, quiet=quiet) as progress:
+                progress.say("measuring how long a run takes with each trick, to divide the budget")
+        division = divided(budget, opened, options, chosen, looked_at, started)
         lr_find_budget = lr_find_budget or lr_find_budget_of(budget)
-        opened = changed(opened, lambda study: replace(study, rank=replace(study.rank, budget=share)))
-    context = check_ready(opened, options, chosen)
+        opened, chosen = changed(opened, division.applied), division.stages(chosen)
+    context = check_ready(opened, options, chosen, looked_at)
     with (
         shown_for(opened, quiet=quiet) as progress,
         session_of(opened, options, progress, context) as session,
@@ -120,8 +124,8 @@ def _run_stages(
         started = time.perf_counter()
         if division is not None:
             session.ledger.put("budget", division.to_json())
-            if division.words:
-                progress.say(division.words)
+            for line in division.words.splitlines():
+                progress.say(line)
         session.overlap = Thread(target=import_statistics).start
         page = run_study(session, options, chosen, force=force, lr_find_budget=lr_find_budget)
         wall = time.perf_counter() - started

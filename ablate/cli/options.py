@@ -80,6 +80,25 @@ Tricks = Annotated[
 ]
 
 
+Metric = Annotated[
+    str, typer.Option(help="The metric to decide by: auroc, or validation/auroc (default: the study's).")
+]
+Include = Annotated[
+    str,
+    typer.Option(help="Only these tricks: names, seams, slots or globs, by commas (default: the study's)."),
+]
+Exclude = Annotated[str, typer.Option(help="Without these tricks, by commas.")]
+
+
+@dataclass(frozen=True)
+class ChoiceOptions:
+    """What a study decides, and by which metric."""
+
+    metric: Metric = ""
+    include: Include = ""
+    exclude: Exclude = ""
+
+
 @dataclass(frozen=True)
 class StudyOptions:
     """The study, and changes of its file."""
@@ -95,11 +114,19 @@ class StudyOptions:
         """The study `given`, with the column to predict if it is a table."""
         return with_target(given, self.target)
 
-    def edits(self, trials: int | None = None) -> Edits:
+    def edits(self, trials: int | None = None, choice: ChoiceOptions | None = None) -> Edits:
         """The changes of the study file that the options ask for."""
         from ablate.api.settings import Edits
 
-        return Edits(trials, self.seed, self.epochs)
+        choice = choice or ChoiceOptions()
+        metric = choice.metric if "/" in choice.metric or not choice.metric else f"validation/{choice.metric}"
+        include, exclude = listed(choice.include), listed(choice.exclude)
+        return Edits(trials, self.seed, self.epochs, metric or None, include, exclude)
+
+
+def listed(text: str) -> tuple[str, ...]:
+    """The parts of a list by commas."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import typer
 
 from ablate.cli.options import (
     Around,
+    ChoiceOptions,
     DesignName,
     Given,
     Json,
@@ -35,6 +36,7 @@ def plan(
     around: Around = "",
     *,
     study: StudyOptions,
+    choice: ChoiceOptions,
     machine: MachineOptions,
     json: Json = False,
 ) -> None:
@@ -63,7 +65,7 @@ def plan(
         )
 
     options = options_of(study, machine)
-    opened = open_study(study.of(given), options, study.edits(trials), change)
+    opened = open_study(study.of(given), options, study.edits(trials, choice), change)
     with using_tricks(opened.tricks):
         document = planned(opened, options)
     if json:

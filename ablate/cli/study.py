@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from ablate.cli.options import (
+    ChoiceOptions,
     Given,
     MachineOptions,
     OutputOptions,
@@ -42,12 +43,14 @@ def study(
     force: Annotated[bool, typer.Option(help="Continue if a gate of lr-find fails.")] = False,
     *,
     study: StudyOptions,
+    choice: ChoiceOptions,
     machine: MachineOptions,
     output: OutputOptions,
 ) -> None:
     """Find a learning rate, search, rank every trick, confirm, report. Run it again to resume.
 
-    Examples: ablate study · ablate study --trials 200 --budget 10m · ablate study my_task.py:task --stages search,rank · ablate study data.csv --target income
+    Examples: ablate study · ablate study my_task.py:task --budget 5m · ablate study my_task.py:task --include mixup,dropout,remove_norm --budget 3m
+    · ablate study data.csv --target income --metric auroc
     """
     given = study.of(given)
     preload_workers(given, study.studies, machine)
@@ -58,7 +61,7 @@ def study(
 
     chosen = [stage.strip() for stage in stages.split(",")] if stages else []
     options = replace(options_of(study, machine, output), resume_from=resume_from)
-    opened = open_study(given, options, study.edits(trials))
+    opened = open_study(given, options, study.edits(trials, choice))
     done = run_stages(opened, options, chosen, budget=budget, force=force, quiet=output.silent)
     if output.json:
         print_json(done.document)

@@ -43,15 +43,22 @@ def matches(pattern: str, trick: Trick) -> bool:
     return any(fnmatchcase(name, pattern) for name in (trick.name, trick.seam, trick.slot) if name)
 
 
+def check_pattern(pattern: str, catalogue: Catalogue) -> None:
+    """Raise InputError for a glob that matches no trick, seam or slot."""
+    if not any(matches(pattern, trick) for trick in catalogue.values()):
+        names = {
+            name for trick in catalogue.values() for name in (trick.name, trick.seam, trick.slot) if name
+        }
+        raise unknown("trick, seam or slot", pattern, names)
+
+
 def read_space(table: Table, catalogue: Catalogue) -> SpaceSection:
     """Parse the section. Raises InputError with the line."""
     patterns = {key: table.strings(key, default) for key, default in (("include", ("*",)), ("exclude", ()))}
     for key, globs in patterns.items():
         for i, pattern in enumerate(globs):
-            if not any(matches(pattern, trick) for trick in catalogue.values()):
-                names = {n for t in catalogue.values() for n in (t.name, t.seam, t.slot) if n}
-                with table.at(key, i):
-                    raise unknown("trick, seam or slot", pattern, names)
+            with table.at(key, i):
+                check_pattern(pattern, catalogue)
     overrides = {}
     for name in table.data:
         if name in patterns:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from ablate.analysis.tuned_arms import counts
 from ablate.records.trick import PLACEBO
 from ablate.report.action import undecided
+from ablate.report.again import fitted, for_all, for_some
 from ablate.report.data import ReportData
 from ablate.report.numbers import plural
 from ablate.report.tuned_rows import by_trick
@@ -69,7 +70,10 @@ def doubts(data: ReportData) -> Iterator[str]:
         names = [trick for trick, _ in still]
         rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
         runs = 2 * sum(design.get("spent", {"runs": design["budget"]["runs"]}).values())
-        yield f"undecided: {', '.join(names[:SHOWN])}{rest}{more} (ablate rank {data.asked} --budget {runs}runs)"
+        command = for_some(data, names) if fitted(data) else f"ablate rank {data.asked} --budget {runs}runs"
+        yield f"undecided: {', '.join(names[:SHOWN])}{rest}{more} ({command})"
+    if (out := fitted(data).get("left_out")) and isinstance(out, dict):
+        yield f"{plural(len(out), 'trick')} not ranked, because {design['fit']['asked']} are too short ({for_all(data)})"
     for step in (data.lr_find or {}).get("steps") or []:
         if step.get("verdict") == "fail":
             yield f"lr-find, step {step.get('step')} ({step.get('name')}) failed: the baseline's learning rate rests on it"

@@ -35,6 +35,18 @@ def rungs(epochs: int) -> list[int]:
     return decision_epochs
 
 
+def expected_share(pruner: str, epochs: int) -> float:
+    """The share of its epochs that a trial is expected to train: with successive halving half of those that reach a rung are stopped there,
+    with the median half at the first epoch at which it may stop any."""
+    if pruner == "none":
+        return 1.0
+    stops = rungs(epochs) if pruner == "successive-halving" else rungs(epochs)[:1]
+    alive, trained, before = 1.0, 0.0, 0
+    for stop in stops:
+        trained, alive, before = trained + alive * (stop - before), alive / REDUCTION, stop
+    return (trained + alive * (epochs - before)) / epochs
+
+
 def decide(
     pruner: str, finished: Sequence[Curve], group: Sequence[Curve], *, epochs: int, higher_is_better: bool
 ) -> list[bool]:

@@ -1,17 +1,23 @@
-"""A budget for a whole study: the estimated time of the other stages is reserved, and the rank stage gets the rest."""
+"""A budget for a whole study: it is made to fit (`study.fit`), the estimated time of the other stages is reserved, and the rank stage gets the rest."""
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Any
 
+from ablate.lanes.context import TaskContext
 from ablate.ledger.store import Ledger
 from ablate.records.errors import InputError
+from ablate.records.study import StudyFile
+from ablate.study.fit import CONFIRMED, FITTING, Costs, Fit, fit, named_in, usual
 from ablate.study.plan import plan
-from ablate.study.ranking.budget import check_budget, divide, seconds_in
+from ablate.study.ranking.budget import check_budget, divide, seconds_in, seconds_of
 from ablate.study.request import Opened, Options
+from ablate.study.session import Session
 
 LEAST = 0.1
 """Share of a budget that must be left for the rank stage."""
@@ -24,22 +30,59 @@ SET_ASIDE = {
 """Stage -> its parts in a plan's estimate."""
 RATE_SHARE = 0.1
 """Share of a study's time that lr-find may take."""
+SHORTEST = 5.0
+"""Seconds of a study, at least."""
+PLANNED = (12.0, 0.08)
+"""Seconds, and share of a study's time, after which no further group is timed."""
+FEWEST = 3
+"""Tricks that are ranked, whatever the stages before took."""
 LATER = ("confirm", "report")
 """Stages after the ranking."""
 
 
 @dataclass(frozen=True)
 class Division:
-    """`rank`: the budget of the rank stage, estimated before the first run. `later`: seconds reserved for the stages after it.
-    `words`: the division in words; empty if the ledger already had it."""
+    """`rank`: the budget of the rank stage, estimated before the first run. `later`: seconds reserved for the stages after it, and spent before the
+    first. `fit`: what was left out so that the study fits; None for a budget in runs. `words`: all of it in words; empty if the ledger already
+    had it."""
 
     asked: str
     rank: str
     later: float = 0.0
     words: str = ""
+    fit: Fit | None = None
 
-    def to_json(self) -> dict[str, str | float]:
-        return {"asked": self.asked, "rank": self.rank, "later": self.later}
+    def to_json(self) -> dict[str, Any]:
+        found = {"asked": self.asked, "rank": self.rank, "later": self.later}
+        return found if self.fit is None else found | {"fit": self.fit.to_json()}
+
+    @classmethod
+    def of_json(cls, document: Mapping[str, Any]) -> Division:
+        known = document.get("fit")
+        return cls(
+            document["asked"],
+            document["rank"],
+            document.get("later", 0.0),
+            "",
+            Fit.of_json(known) if known else None,
+        )
+
+    def applied(self, study: StudyFile) -> StudyFile:
+        """The study file that fits: fewer trials or none, and without the tricks that are left out."""
+        study = replace(study, rank=replace(study.rank, budget=self.rank))
+        if self.fit is None:
+            return study
+        if self.fit.left_out:
+            exclude = dict.fromkeys((*study.space.exclude, *self.fit.left_out))
+            study = replace(study, space=replace(study.space, exclude=tuple(exclude)))
+        if self.fit.trials is None:
+            return replace(study, rank=replace(study.rank, around="baseline"))
+        return replace(study, search=replace(study.search, trials=self.fit.trials))
+
+    def stages(self, chosen: Sequence[str]) -> tuple[str, ...]:
+        """`chosen` without the search, if there is no time for one."""
+        without = self.fit is not None and self.fit.trials is None
+        return tuple(stage for stage in chosen if not (without and stage == "search"))
 
 
 def lr_find_budget_of(asked: str) -> str:
@@ -60,49 +103,111 @@ def seconds_left(division: Mapping[str, Any], timings: Mapping[str, float]) -> f
     return max(whole - spent - float(division.get("later", 0.0)), LEAST * whole)
 
 
-def divided(asked: str, opened: Opened, options: Options, stages: Sequence[str]) -> Division:
+def affordable(session: Session, candidates: Sequence[str], references: int) -> list[str]:
+    """Those of `candidates` that the time which is left allows, where the stages before the ranking took longer than planned: the most usual
+    ones, `FEWEST` at least. All of them without a budget of time."""
+    division, ledger = session.ledger.fact("budget", {}), session.ledger
+    left = seconds_left(division, ledger.fact("timings", {}))
+    each = seconds_of(ledger.entries("lr-find", scores=False))
+    ordered = sorted(candidates, key=usual)
+    if left is None or each is None or division.get("rank") != session.study.rank.budget:
+        return ordered
+    costs = Costs({"": each, **dict.fromkeys(candidates, each)}, session.workers, 0.0, 0.0, 0.0, 0.0)
+    fitting = [
+        n for n in range(len(ordered) + 1) if costs.ranking(ordered[:n], FITTING[-1], references) <= left
+    ]
+    count = max([FEWEST, *fitting])
+    if count < len(ordered):
+        names = ", ".join(ordered[count:])
+        session.progress.say(
+            f"the stages before took longer than planned: not ranked, for lack of time: {names}"
+        )
+    return ordered[:count]
+
+
+def divided(
+    asked: str,
+    opened: Opened,
+    options: Options,
+    stages: Sequence[str],
+    looked_at: TaskContext | None = None,
+    started: float | None = None,
+) -> Division:
     """Divide the budget `asked`; a division of the same budget in the ledger is kept. Raises InputError.
 
     A budget in runs is for the rank stage alone. From a time, the estimate of those of `stages` that are still to run is
-    subtracted. A budget too small for any design of the ranking is an error.
+    subtracted; of a study that it is too short for, a part is left out. A budget too small for any ranking is an error.
+    `looked_at`: the context of `opened`, if there already is one. `started`: the `time.perf_counter()` from which time counts.
     """
+    started = time.perf_counter() if started is None else started
     asked = check_budget(asked)
     facts = _facts(opened, options)
     before = facts.get("budget") or {}
     if before.get("asked") == asked:
-        return Division(asked, before["rank"], before.get("later", 0.0))
-    document = plan(_without_budget(opened), options)
-    estimate = document["estimate_seconds"]
+        return Division.of_json(before)
+    seconds = seconds_in(asked)
+    if seconds is not None and seconds < SHORTEST:
+        raise InputError(f"--budget {asked} is too short for a study", hint="give minutes, 3m at least")
+    until = inf if seconds is None else started + max(PLANNED[0], PLANNED[1] * seconds)
+    document = plan(_without_budget(opened), options, looked_at, until)
     done = {
         *(["lr-find"] if (facts.get("lr-find") or {}).get("complete") else []),
         *(["search"] if (facts.get("search") or {}).get("best") else []),
     }
     aside = {
-        stage: sum(estimate[part] for part in parts)
+        stage: sum(document["estimate_seconds"][part] for part in parts)
         for stage, parts in SET_ASIDE.items()
         if stage in stages and stage not in done
     }
-    seconds = seconds_in(asked)
     if seconds is None:
-        rank, words = asked, f"budget: {asked} for the rank stage"
-    else:
-        if "lr-find" in aside:
-            aside["lr-find"] = min(aside["lr-find"], RATE_SHARE * seconds)
-        rest = seconds - sum(aside.values())
-        words = ", ".join(f"{stage} about {value:.0f} s" for stage, value in aside.items())
-        if rest < LEAST * seconds:
-            raise InputError(
-                f"--budget {asked} leaves nothing for the rank stage: {words}",
-                hint="give more, or fewer --trials",
-            )
-        rank = f"{rest:.2f}s"
-        words = f"budget {asked}: {', '.join(part for part in (words, f'rank {rest:.0f} s') if part)}"
-    arms = document["rank"].get("arms") if "rank" in stages else None
-    if arms:
-        divide(
-            rank, sum(arms.values()), document["seconds_per_run"], document["workers"], references=len(arms)
+        words = f"budget: {asked} for the rank stage"
+        arms = document["rank"].get("arms") if "rank" in stages else None
+        if arms:
+            each, workers = document["seconds_per_run"], document["workers"]
+            divide(asked, sum(arms.values()), each, workers, references=len(arms))
+        return Division(asked, asked, sum(aside.get(stage, 0.0) for stage in LATER), words)
+    if "lr-find" in aside:
+        aside["lr-find"] = min(aside["lr-find"], RATE_SHARE * seconds)
+    spent = time.perf_counter() - started
+    fitted = _fit(asked, seconds, opened, document, aside, spent) if "rank" in stages else None
+    if fitted is not None:
+        if fitted.trials is None:
+            aside.pop("search", None)
+            if "confirm" in aside:
+                aside["confirm"] *= CONFIRMED
+        elif "search" in aside:
+            aside["search"] *= fitted.trials / opened.study.search.trials
+    rest = seconds - spent - sum(aside.values())
+    parts = ", ".join(f"{stage} about {value:.0f} s" for stage, value in aside.items())
+    if rest < LEAST * seconds:
+        raise InputError(
+            f"--budget {asked} leaves nothing for the rank stage: {parts}",
+            hint="give more, or fewer --trials",
         )
-    return Division(asked, rank, sum(aside.get(stage, 0.0) for stage in LATER), words)
+    words = f"budget {asked}: {', '.join(part for part in (parts, f'rank {rest:.0f} s') if part)}"
+    if fitted is not None and fitted.words:
+        words += f"\n{fitted.words}"
+    later = sum(aside.get(stage, 0.0) for stage in LATER) + spent
+    return Division(asked, f"{rest:.2f}s", later, words, fitted)
+
+
+def _fit(
+    asked: str,
+    seconds: float,
+    opened: Opened,
+    document: Mapping[str, Any],
+    aside: Mapping[str, float],
+    spent: float,
+) -> Fit | None:
+    """The study made to fit; None for a ranking around a recipe file, or of another design, which has its tricks."""
+    runs, study = document["seconds_by_trick"], opened.study
+    if not runs or study.rank.around not in ("best", "baseline"):
+        return None
+    costs = Costs(
+        runs, document["workers"], aside.get("lr-find", 0.0), aside.get("search", 0.0), aside.get("confirm", 0.0),
+        aside.get("report", 0.0) + spent,
+    )  # fmt: skip
+    return fit(asked, seconds, costs, study.search.trials, named_in(study.space, runs))
 
 
 def _without_budget(opened: Opened) -> Opened:

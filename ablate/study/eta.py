@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ablate.records.recipe import Recipe
+from ablate.search.pruning import expected_share
+from ablate.study.search import FINALISTS, REPEATS
 from ablate.study.session import Session
 
 LIMITS = "--budget 10m limits the whole study"
@@ -31,7 +33,10 @@ def time_left(session: Session, baseline: Recipe, candidates: Sequence[str], sta
     if each is None or ledger.fact("rank") or study.rank.budget:
         return ""
     trials = max(study.search.trials - (ledger.fact("search") or {}).get("done", 0), 0)
-    parts = {"search": trials * each / session.workers} if trials and "search" in stages else {}
+    parts = {}
+    if trials and "search" in stages:
+        runs = trials * expected_share(study.search.pruner, session.epochs) + FINALISTS * REPEATS
+        parts["search"] = runs * each / session.workers
     if "rank" in stages and study.rank.design == "tuned":
         arms = 2 * len(arms_on("add-one", baseline, candidates).arms)
         timings = ledger.fact("timings", {}) | parts

@@ -27,12 +27,20 @@ STAND_IN = 0.05
 BUILT_ON_A_RECIPE = {"rank", "confirm"}
 
 
-def check_ready(opened: Opened, options: Options, stages: Sequence[str]) -> TaskContext | None:
+def context_of(opened: Opened, options: Options) -> TaskContext:
+    """The context of the study: its model is probed."""
+    with one_thread():
+        return TaskContext.of(with_choices(opened), registry(), device_of(options.device))
+
+
+def check_ready(
+    opened: Opened, options: Options, stages: Sequence[str], looked_at: TaskContext | None = None
+) -> TaskContext | None:
     """Raise InputError if `stages` cannot run: device, executor, folders, a missing stage or recipe.
 
-    Returns the context of the study if the model was probed.
+    `looked_at`: the context of the study, if there already is one. Returns it if the model was probed, here or before.
     """
-    device = device_of(options.device)
+    device_of(options.device)
     factory_of(options.executor)
     check_folder(options.studies, "--studies")
     if "report" in stages:
@@ -54,11 +62,10 @@ def check_ready(opened: Opened, options: Options, stages: Sequence[str]) -> Task
                 raise no_best()
         elif around != "baseline":
             read_recipe(Path(around), registry())
-    context = None
+    context = looked_at
     if BUILT_ON_A_RATE & set(stages) and (not facts or "rank" in stages):
-        if not facts.get("applicable"):
-            with one_thread():
-                context = TaskContext.of(with_choices(opened), registry(), device)
+        if context is None and not facts.get("applicable"):
+            context = context_of(opened, options)
         space = check_space(opened, context, facts)
         design, sure = opened.study.rank, "search" not in stages
         # If the recipe is not known yet, only names in the file can be checked.

@@ -69,9 +69,8 @@ def find(given: str, options: Options) -> Opened:
         file, name = named, check_name(given)
     else:
         task = checked_task(given)
-        return Opened(
-            check_name(task.name), studies.default(given), task, studies.default(given).to_toml(), given
-        )
+        study = studies.default(task.source if given.endswith((".py", ".py:")) else given)
+        return Opened(check_name(task.name), study, task, study.to_toml(), given)
     try:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError as error:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from statistics import median
+from math import inf
+from statistics import fmean, median
 
 from ablate.lanes.context import TaskContext
 from ablate.lanes.device import one_thread
@@ -16,24 +17,50 @@ from ablate.records.run import Run
 
 STEPS = 3
 """Timed steps of a group, after one warm-up step."""
+LONG = 0.4
+"""Seconds of a warm-up step from which on it is followed by one timed step: such a step is measured well enough."""
+BATCH, OTHERS_LANES = 8, 4
+"""Recipes that are timed together, and lanes at least of a group other than the first: the first steps of a costly trick take long."""
+Clock = Callable[[], float]
 
 
 def seconds_per_run(context: TaskContext, recipes: Sequence[Recipe], lanes: int, epochs: int) -> float:
-    """Mean seconds of a run of `recipes` in one process of one thread, with up to `lanes` runs together.
+    """Mean seconds of a run of `recipes` in one process of one thread, with up to `lanes` runs together."""
+    taken = seconds_of_each(context, recipes, lanes, epochs)
+    return fmean(taken[recipe] for recipe in recipes)
 
-    One full group of each structure is built, trained for a few steps and evaluated once; a structure counts by its share
-    of `recipes`.
+
+def seconds_of_each(
+    context: TaskContext, recipes: Sequence[Recipe], lanes: int, epochs: int, until: float = inf
+) -> dict[Recipe, float]:
+    """Seconds of a run of each of `recipes` in one process of one thread, with up to `lanes` runs together.
+
+    Groups are built, trained for a few steps and evaluated on a part of the validation data: the first of `recipes` by itself, and the others of
+    its structure `BATCH` at a time, in their order; of any other structure one group. All recipes of a group take the same. On a CPU it is the
+    thread's CPU time, so that other processes do not count. `until`: the `time.perf_counter()` after which no further group is timed:
+    recipes of the first one's structure then take what those take that were timed, others are not in the result.
     """
-    by_structure: dict[str, list[Run]] = {}
-    for recipe in recipes:
-        run = Run(context.task.name, recipe, 0, epochs)
-        by_structure.setdefault(structure(run, context.catalogue), []).append(run)
+    runs = [Run(context.task.name, recipe, 0, epochs) for recipe in recipes]
+    structures = [structure(run, context.catalogue) for run in runs]
+    of_first = [run for run, kind in zip(runs, structures, strict=True) if kind == structures[0]][1:]
+    groups = [[runs[0]], *(of_first[i : i + BATCH] for i in range(0, len(of_first), BATCH))]
+    groups += [
+        [run for run, kind in zip(runs, structures, strict=True) if kind == other]
+        for other in dict.fromkeys(structures)
+        if other != structures[0]
+    ]
     most = 1 if context.solo else lanes
-    seconds = 0.0
+    alike = {run.recipe for run in (runs[0], *of_first)}
+    seconds: dict[Recipe, float] = {}
     with one_thread():
-        for members in by_structure.values():
-            seconds += len(members) * group_seconds(context, filled(members, most)) / most
-    return seconds / len(recipes)
+        for number, members in enumerate(groups):
+            if number and time.perf_counter() > until:
+                break
+            together = most if number == 0 else min(most, max(OTHERS_LANES, len(members)))
+            each = group_seconds(context, filled(members, together)) / together
+            seconds = {run.recipe: each for run in members} | seconds
+    usual = fmean(taken for recipe, taken in seconds.items() if recipe in alike)
+    return dict.fromkeys(alike, usual) | seconds
 
 
 def filled(members: Sequence[Run], lanes: int) -> list[Run]:
@@ -42,17 +69,32 @@ def filled(members: Sequence[Run], lanes: int) -> list[Run]:
 
 
 def group_seconds(context: TaskContext, runs: Sequence[Run]) -> float:
-    """Seconds to build, train and evaluate a group of equal structure, from a few of its steps."""
-    started = time.perf_counter()
+    """Seconds to build, train and evaluate a group of equal structure, from a few of its steps.
+
+    The first step does not count: it compiles code, which is kept for the groups that follow.
+    """
+    clock = clock_of(context)
+    started = clock()
     trainer = Trainer(context, runs)
-    trainer.step()
-    built = time.perf_counter() - started
-    steps = [_timed(trainer.step) for _ in range(STEPS)]
-    evaluation = _timed(lambda: trainer.predict("validation", views=False))
-    return built + median(steps) * trainer.total_steps + evaluation * trainer.epochs
+    built = clock() - started
+    first = _timed(trainer.step, clock)
+    steps = [_timed(trainer.step, clock) for _ in range(1 if first > LONG else STEPS)]
+    rows = context.task.evaluation.rows(trainer.order.batch_size)
+    chunks = -(-len(context.task.validation) // rows)
+    evaluation = min(
+        _timed(lambda: trainer.predict("validation", views=False, chunks=1), clock) for _ in "ab"
+    )
+    return built + median(steps) * trainer.total_steps + evaluation * chunks * trainer.epochs
 
 
-def _timed(call: Callable[[], object]) -> float:
-    started = time.perf_counter()
+def clock_of(context: TaskContext) -> Clock:
+    """The CPU time of this thread, in which a group trains on a CPU; wall time on other devices, and where data are read meanwhile."""
+    if context.device.type != "cpu" or "any order" in context.task.lacking:
+        return time.perf_counter
+    return time.thread_time
+
+
+def _timed(call: Callable[[], object], clock: Clock) -> float:
+    started = clock()
     call()
-    return time.perf_counter() - started
+    return clock() - started

@@ -34,7 +34,7 @@ def of_task(reference: str) -> tuple[str, ...]:
     """The modules of a task's name or `file.py:attribute`. Raises OSError, ValueError or SyntaxError."""
     if reference in CARDS:
         return of_card(CARDS[reference])
-    path = reference.rpartition(":")[0]
+    path = reference if reference.endswith(".py") else reference.rpartition(":")[0]
     if path.lower().endswith(TABLES):
         return (PANDAS, *ENCODING)
     return of_source(Path(path).read_bytes()) if path.endswith(".py") else ()

@@ -22,7 +22,7 @@ from ablate.tasks.user_code import UsersCode, repeatable
 
 
 def load(name: str) -> Task:
-    """The built-in task of that name, the Task that `path/file.py:attribute` holds or returns, one that predicts a column
+    """The built-in task of that name, the Task that `path/file.py:attribute` holds or returns (`path/file.py`: its only one), one that predicts a column
     of a table, `path/file.csv:column`, or one that classifies images by subfolder, `path/images/`.
 
     Only the file that was typed is imported, and `task.source_sha256` is the hash of the bytes that ran. Its
@@ -39,6 +39,7 @@ def load(name: str) -> Task:
     content = read_input(path)
     with repeatable():
         module = _imported(path, content)
+        attribute = attribute or _only_task(module, path)
         task = getattr(module, attribute, None)
         if task is None:
             known = [key for key, value in vars(module).items() if isinstance(value, Task)]
@@ -55,7 +56,7 @@ def load(name: str) -> Task:
     stem = re.sub(r"[^\w.-]+", "-", path.stem)
     return task.called(
         task.name or (stem if attribute == "task" else f"{stem}-{attribute}"),
-        source=name,
+        source=name if name.endswith(f":{attribute}") else f"{path}:{attribute}",
         source_sha256=hashlib.sha256(content).hexdigest(),
     )
 
@@ -67,14 +68,24 @@ def _parted(name: str) -> tuple[Path | None, str]:
     file, colon, attribute = name.rpartition(":")
     if colon and file.endswith(".py") and attribute.isidentifier():
         return Path(file), attribute
-    if name.endswith(".py") or (colon and file.endswith(".py")):
-        path = name if name.endswith(".py") else file
-        raise InputError(f"'{name}' does not say which task in the file", hint=f"write {path}:task")
+    if name.endswith(".py") or (colon and file.endswith(".py") and not attribute):
+        return Path(name.removesuffix(":")), ""
     error = unknown("task", name, CARDS)
     raise InputError(
         error.message,
         hint=f"{error.hint}; your own task is named as my_task.py:task, a table as data.csv:COLUMN",
     )
+
+
+def _only_task(module: ModuleType, path: Path) -> str:
+    """The name of the task of a file that was typed without one: `task`, or the only one. Raises InputError if there are several."""
+    known = [key for key, value in vars(module).items() if isinstance(value, Task)]
+    if "task" in vars(module) or not known:
+        return "task"
+    if len(known) > 1:
+        names = " or ".join(f"{path}:{name}" for name in known)
+        raise InputError(f"'{path}' holds several tasks", hint=f"write {names}")
+    return known[0]
 
 
 def _imported(path: Path, content: bytes) -> ModuleType:

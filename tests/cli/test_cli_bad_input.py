@@ -68,7 +68,7 @@ WORDS = {
     "budget": (("rank", "tiny.py:task", "--budget", "9 moons"), "write minutes or runs"),
     "budget of plan": (("plan", "tiny.py:task", "--budget", "9x"), "write minutes or runs"),
     "budget of study": (("study", "tiny.py:task", "--budget", "-5m"), "write minutes or runs"),
-    "budget too small": (("study", "tiny.py:task", "--trials", "3", "--budget", "0.001s"), "leaves nothing for the rank stage"),
+    "budget too small": (("study", "tiny.py:task", "--trials", "3", "--budget", "0.001s"), "too short for a study"),
     "seeds of confirm": (("confirm", "tiny.toml", "--seeds", "1"), "--seeds"),
     "margin of confirm": (("confirm", "tiny.toml", "--margin", "nan"), "must be above zero"),
     "nothing to confirm": (("confirm", "tiny.toml"), "run the stage search"),
@@ -89,7 +89,9 @@ WORDS = {
     "study file": (("study", "nowhere.toml"), "no study file nowhere.toml"),
     "no such file": (("study", "nowhere.py:task"), "no file nowhere.py"),
     "no such attribute": (("study", "tiny.py:tsak"), "did you mean 'task'?"),
-    "no attribute": (("study", "tiny.py"), "write tiny.py:task"),
+    "metric": (("study", "tiny.py:task", "--metric", "acuracy"), "did you mean 'accuracy'?"),
+    "included trick": (("study", "tiny.py:task", "--include", "dropuot"), "did you mean 'dropout'?"),
+    "excluded trick": (("plan", "tiny.py:task", "--exclude", "mixup,dropuot"), "did you mean 'dropout'?"),
     "empty name": (("study", ""), "unknown task ''"),
 }  # fmt: skip
 

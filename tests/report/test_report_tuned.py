@@ -14,6 +14,7 @@ from ablate.api.ranking_tables import tables_of
 from ablate.catalogue.registry import registry
 from ablate.records.recipe import Recipe
 from ablate.report.action import action, recommended_recipe
+from ablate.report.again import again, for_all, for_some
 from ablate.report.collect import _describe, gather
 from ablate.report.data import ReportData
 from ablate.report.documents import recipe_toml
@@ -172,6 +173,35 @@ def test_failed_runs_and_a_placebo_with_an_effect_are_doubts():
     said = verdict(tuned_data(fact(*rows))).doubts
     assert "placebo" in said[0]
     assert "batch_norm (4 of 12)" in said[1]
+
+
+def fitted(**study: str) -> ReportData:
+    """A study that was made to fit: two tricks are not ranked, one is undecided."""
+    fit = {
+        "trials": None,
+        "left_out": {"sam": "no time", "lamb": "no time"},
+        "words": "",
+        "every": 601.0,
+        "asked": "4m",
+    }
+    data = tuned_data(fact(row("mixup", "add-one", 0.0, "undecided"), fit=fit))
+    data.study.update(study)
+    return data
+
+
+def test_a_study_made_to_fit_names_the_commands_that_go_on():
+    data = fitted(command="ablate study my.py --target 'a b' --budget=4m --include mixup,sam --epochs 3")
+    assert for_all(data) == "ablate study my.py --target 'a b' --epochs 3 --budget 11m"
+    assert for_some(data, ["mixup"]) == (
+        "ablate study my.py --target 'a b' --epochs 3 --include mixup --name digits-undecided --budget 4m"
+    )
+    doubts = "\n".join(verdict(data).doubts)
+    assert f"2 tricks not ranked, because 4m are too short ({for_all(data)})" in doubts
+    assert f"({for_some(data, ['mixup'])})" in doubts
+    assert again(fitted(command="python x.py", given="my.py:task", named="two"), budget="9m") == (
+        "ablate study my.py:task --budget 9m --name two"
+    )
+    assert "not ranked" not in "\n".join(verdict(tuned_data()).doubts)
 
 
 def test_the_terminal_has_one_table_with_both_references():

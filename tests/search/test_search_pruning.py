@@ -1,5 +1,6 @@
 """Pruning by hand-made cases, and against Optuna's own pruners where the two rules coincide."""
 
+import numpy as np
 import optuna
 import pytest
 from hypothesis import given, settings
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 from optuna.trial import TrialState, create_trial
 
 from ablate.records.errors import InputError
-from ablate.search.pruning import REDUCTION, STARTUP, decide, rungs
+from ablate.search.pruning import REDUCTION, STARTUP, decide, expected_share, rungs
 
 NAN = float("nan")
 value = st.floats(0, 1, width=16)
@@ -106,3 +107,19 @@ def test_nothing_ends_at_the_last_epoch_or_off_a_rung(pruner):
 def test_unknown_pruner():
     with pytest.raises(InputError, match="did you mean 'median'"):
         decide("medain", [], [[0.0]], epochs=8, higher_is_better=True)
+
+
+@pytest.mark.parametrize(
+    ("pruner", "epochs"),
+    [("none", 8), ("successive-halving", 8), ("successive-halving", 20), ("successive-halving", 1)],
+)
+def test_a_group_trains_the_share_of_its_epochs_that_is_expected(pruner, epochs):
+    generator = np.random.default_rng(0)
+    lanes, trained = [[] for _ in range(64)], 0
+    for _ in range(epochs):
+        trained += len(lanes)
+        lanes = [[*curve, generator.normal()] for curve in lanes]
+        stops = decide(pruner, [], lanes, epochs=epochs, higher_is_better=True)
+        lanes = [curve for curve, stop in zip(lanes, stops, strict=True) if not stop]
+    assert trained / (64 * epochs) == pytest.approx(expected_share(pruner, epochs))
+    assert expected_share("median", epochs) >= expected_share("successive-halving", epochs)

@@ -28,9 +28,9 @@ from ablate.study.ranking.budget import (
     expected,
     runs_of,
 )
-from ablate.study.ranking.lean import rungs_of
+from ablate.study.ranking.lean import combined, rungs_of
 from ablate.study.ranking.scores import floor_of
-from ablate.study.ranking.tuned import TunedStage
+from ablate.study.ranking.tuned import Tuned, TunedStage
 from ablate.study.ranking.tuning import FURTHER_ROUNDS, LEAST_ROUNDS, seeds_of, tune, tune_closer
 from ablate.study.ranking.tuning_points import (
     Point,
@@ -456,3 +456,34 @@ def test_a_rung_takes_out_what_its_trick_conflicts_with() -> None:
     assert [arm.trick for arm in rungs] == ["schedule_free_adamw", "dropout"]
     assert set(rungs[0].recipes[0]) == {"schedule_free_adamw"}
     assert set(rungs[-1].recipes[0]) == set(lean)
+
+
+def test_after_a_ranking_on_the_baseline_alone_what_helps_it_is_put_together() -> None:
+    tuned = {arm.name: Tuned(arm, with_rate(arm.recipes[0], CATALOGUE, 0.3), ()) for arm in arms().arms}
+    stage = SimpleNamespace(catalogue=CATALOGUE)
+
+    def put_together(**verdicts: str) -> Recipe:
+        effects = {"adamw": 0.3, "dropout": 0.2, "cosine_restarts": 0.1, "cosine": -0.2}
+        rows = [
+            {"trick": name, "effect": effects.get(name, 0.5), "verdict": said}
+            for name, said in verdicts.items()
+        ]
+        return combined(stage, BASELINE, tuned, rows)
+
+    nothing = put_together(
+        dropout="no measurable effect", activation="undecided", placebo="helps", cosine="helps"
+    )
+    assert nothing == BASELINE
+    one = put_together(dropout="helps a little", cosine_restarts="undecided")
+    assert one == tuned["add-one: dropout"].recipe  # at the rate that its arm was tuned to
+    assert rate_of(one, CATALOGUE) == pytest.approx(0.3)
+    both = put_together(dropout="helps", cosine="hurts")
+    assert both == BASELINE.without("cosine").with_trick(
+        CATALOGUE, "dropout", tuned["add-one: dropout"].recipe["dropout"]
+    )
+    replaced = put_together(adamw="helps", dropout="helps", cosine_restarts="helps")
+    assert set(replaced) == {
+        "adamw",
+        "dropout",
+        "cosine_restarts",
+    }  # adamw excludes momentum and weight_decay, the restarts cosine

@@ -94,6 +94,15 @@ def test_only_the_typed_file_and_what_it_imports_is_run(file, tmp_path):
     assert load("my_task.py:task").classes == 2
 
 
+def test_a_file_alone_is_its_only_task_or_the_one_called_task(file):
+    file(GOOD)
+    assert [(load(name).name, load(name).source) for name in ("my_task.py", "my_task.py:")] == [
+        ("my_task", "my_task.py:task")
+    ] * 2
+    file(GOOD.replace("task =", "mine =").replace("named =", "named = None #"), "other.py")
+    assert (load("other.py").name, load("other.py").source) == ("other-mine", "other.py:mine")
+
+
 def test_a_module_left_over_from_a_failure_is_gone(file):
     file("1/0")
     before = set(sys.modules)
@@ -118,8 +127,8 @@ def test_a_module_left_over_from_a_failure_is_gone(file):
         (GOOD, ":broken", "broken() of my_task.py failed at my_task.py:14: IndexError: list index out of range"),
         ("x = 1", ":task", "my_task.py holds no 'task', and no task under another name; write task = ablate.Task("),
         ("\0", ":task", "the task file my_task.py failed"),
-        (GOOD, "", "'my_task.py' does not say which task in the file; write my_task.py:task"),
-        (GOOD, ":", "'my_task.py:' does not say which task in the file; write my_task.py:task"),
+        (GOOD.replace("task =", "mine ="), "", "'my_task.py' holds several tasks; write my_task.py:mine or my_task.py:named"),
+        ("x = 1", ":", "my_task.py holds no 'task', and no task under another name; write task = ablate.Task("),
     ],
 )  # fmt: skip
 def test_what_goes_wrong_in_a_file_is_told_in_one_line(file, text, name, message):

@@ -1,9 +1,9 @@
 """The lean recipe, and the ladder from the baseline to it.
 
 Lean: the recipe found without the tricks that hurt or have no measurable effect in it, as far as it is not worse without
-them together: two tricks may each be dispensable only because the other is there. Ladder: from the baseline to the lean
-recipe a trick at a time, every rung tuned at the budget of an arm, all rungs on the same fresh seeds, so that the steps add
-up to the whole gain.
+them together: two tricks may each be dispensable only because the other is there. After a ranking on the baseline alone, it is the baseline with
+all tricks that help it. Ladder: from the baseline to the lean recipe a trick at a time, every rung tuned at the budget of an arm, all rungs on the
+same fresh seeds, so that the steps add up to the whole gain.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from scipy import stats
 
 from ablate.records.recipe import Recipe, conflict
 from ablate.records.study_rank import OPTIMIZER
+from ablate.records.trick import PLACEBO
 from ablate.study.ranking.arms import LR, Arm, described, rate_of, reference_of, with_rate
 from ablate.study.ranking.budget import LEAN_PAIRS, RankBudget
 from ablate.study.ranking.tune_arms import TUNING
@@ -34,16 +35,19 @@ def lean_and_ladder(
     """Put `lean`, `ladder` and `recommended` into the fact."""
     baseline = tuned[reference_of("add-one")].recipe
     if "toggle" not in stage.estimands:
-        fact["lean"], fact["ladder"] = {"recipe": baseline.to_dict(), "removed": []}, None
-        fact["recommended"] = {"recipe": baseline.to_dict(), "is_baseline": True}
-        stage.session.ledger.put("rank", fact)
-        return
-    found = tuned[reference_of("toggle")].recipe
+        found = combined(stage, baseline, tuned, fact["rows"])
+        if found == baseline:
+            fact["lean"], fact["ladder"] = {"recipe": baseline.to_dict(), "removed": []}, None
+            fact["recommended"] = {"recipe": baseline.to_dict(), "is_baseline": True}
+            stage.session.ledger.put("rank", fact)
+            return
+    else:
+        found = tuned[reference_of("toggle")].recipe
     seeds = stage.first_seeds(_pairs(stage, budget, baseline, found, fact), LEAN)
     removed = _dispensable(stage, found, fact, seeds)
     lean = found.without(*removed)
     rungs = rungs_of(stage, baseline, lean, fact["rows"])
-    own = found if not removed else None
+    own = found if not removed and ("toggle" in stage.estimands or len(rungs) == 1) else None
     recipes = _tuned_rungs(stage, budget, rungs, own, fact["margin"]) if rungs else [baseline]
     seeds = stage.first_seeds(len(seeds), LADDER)
     fact["lean"] = {"removed": removed, "recipe": recipes[-1].to_dict()}
@@ -59,6 +63,33 @@ def lean_and_ladder(
     trained = sum(len(stage.session.ledger.entries(name, scores=False)) for name in stages)
     fact["spent"]["ladder"] = trained - fact["spent"]["tuning"]
     stage.session.ledger.put("rank", fact)
+
+
+def combined(
+    stage: TunedStage, baseline: Recipe, tuned: Mapping[str, Tuned], rows: Sequence[Mapping[str, Any]]
+) -> Recipe:
+    """The baseline with every trick that helps it and without those that hurt, for a ranking on the baseline alone.
+
+    The largest effect goes first; what it excludes is left out. One change keeps the learning rate that its arm was tuned to.
+    """
+    catalogue, recipe = stage.catalogue, baseline
+    changes: list[str] = []
+    for row in sorted(rows, key=lambda row: -abs(float(row["effect"] or 0.0))):
+        name = row["trick"]
+        if name == PLACEBO:
+            continue
+        if name in baseline:
+            if row["verdict"].startswith("hurts"):
+                recipe, changes = recipe.without(name), [*changes, name]
+        elif row["verdict"].startswith("helps"):
+            taken = [other for other in recipe if conflict(catalogue[name], catalogue[other])]
+            if set(taken) <= set(baseline) and not set(taken) & set(changes):
+                settings = tuned[f"add-one: {name}"].recipe[name]
+                recipe = recipe.without(*taken).with_trick(catalogue, name, settings)
+                if catalogue[name].slot != OPTIMIZER:
+                    recipe = with_rate(recipe, catalogue, rate_of(baseline, catalogue))
+                changes.append(name)
+    return tuned[f"add-one: {changes[0]}"].recipe if len(changes) == 1 else recipe
 
 
 def _pairs(

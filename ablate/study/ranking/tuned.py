@@ -16,18 +16,21 @@ from typing import Any
 
 from ablate.ledger.entry import Entry
 from ablate.ranking.designs.design import training_seed
+from ablate.ranking.designs.racing import Racing
 from ablate.records.recipe import Recipe
 from ablate.records.run import RESPLIT, Outcome
 from ablate.records.trick import PLACEBO
 from ablate.study.budget import seconds_left
 from ablate.study.ranking.arms import Arm, Arms, Estimand, arms_of, liked_settings
 from ablate.study.ranking.budget import (
+    LEVELS,
     PATIENCE,
     RankBudget,
     Spent,
     after_tuning,
     auto_seconds,
     divide,
+    expected,
     runs_for_trials,
     seconds_in,
     seconds_of,
@@ -180,17 +183,23 @@ def declare(stage: TunedStage) -> dict[str, Any]:
     division = session.ledger.fact("budget", {})
     left = seconds_left(division, timings) if division.get("rank") == asked.budget else None
     in_runs = bool(asked.budget) and seconds_in(asked.budget) is None
+    each = None if in_runs else stage.seconds_per_run()
+    if left is not None and each is not None:  # where the stages before took too long, the study does
+        least = RankBudget(LEVELS[-1][0], Racing.up_to(LEVELS[-1][1]), 0)
+        left = max(left, expected(least, len(stage.every), len(stage.estimands)) * each / session.workers)
     budget = divide(
         asked.budget if left is None else f"{left:.2f}s",
         len(stage.every),
-        None if in_runs else stage.seconds_per_run(),
+        each,
         session.workers,
         references=len(stage.estimands),
         seconds=auto_seconds(timings),
         trials=trials,
     )
+    fitted = division.get("fit") or {}
     fact = {
         "kind": "tuned",
+        "fit": {**fitted, "asked": division["asked"]} if fitted else {},
         "asked": question,
         "around": stage.winner.to_dict(),
         "baseline": stage.baseline.to_dict(),
@@ -199,7 +208,10 @@ def declare(stage: TunedStage) -> dict[str, Any]:
         "margin_source": "auto" if asked.margin is None else "study file",
         "budget": budget.to_json(),
         "resplit": bool(stage.resplit),
-        "left_out": {estimand: dict(arms.left_out) for estimand, arms in stage.arms.items()},
+        "left_out": {
+            estimand: dict(arms.left_out) | dict(fitted.get("left_out", {}))
+            for estimand, arms in stage.arms.items()
+        },
         "complete": False,
     }
     session.ledger.put("rank", fact)

@@ -1,0 +1,93 @@
+"""A study that its time is too short for: what is left out, and in which order."""
+
+import pytest
+
+from ablate.catalogue.registry import registry
+from ablate.records.errors import InputError
+from ablate.records.study import StudyFile
+from ablate.records.study_space import SpaceSection
+from ablate.study.budget import Division
+from ablate.study.fit import ENOUGH, FITTING, SEARCHED, USUAL, WHOLE, Costs, Fit, fit, in_order, named_in
+from ablate.study.ranking.budget import OVER
+
+NAMES = ("remove_norm", "mixup", "adamw", "lamb", "sm3", "pgd", *(f"trick{i}" for i in range(20)))
+
+
+def costs(seconds: float = 1.0, **changes: float) -> Costs:
+    """Of 26 tricks, with which a run takes `seconds`; pgd takes six times as long."""
+    runs = {"": seconds, "placebo": seconds, **dict.fromkeys(NAMES, seconds), "pgd": 6 * seconds}
+    return Costs(
+        runs, 2, **{"lr_find": 10.0, "search": 50 * seconds, "confirm": 10 * seconds, "rest": 10.0, **changes}
+    )
+
+
+def test_nothing_is_left_out_where_there_is_time():
+    assert fit("10h", 36_000.0, costs(), 100) == Fit(100)
+
+
+def test_a_search_that_takes_most_of_the_time_is_shorter():
+    few = costs(0.1, search=500.0)
+    seconds = few.ranking(NAMES, WHOLE, 2) + 500.0
+    found = fit("x", seconds, few, 100)
+    assert found.trials == int(100 * SEARCHED * seconds / 500.0)
+    assert not found.left_out
+    assert f"{found.trials} trials instead of 100" in found.words
+
+
+@pytest.mark.parametrize("seconds", [60.0, 120.0, 240.0, 480.0])
+def test_what_is_ranked_fits_and_one_more_would_not(seconds):
+    one = costs()
+    found = fit("4m", seconds, one, 100)
+    tricks = in_order(one.runs)
+    ranked = tricks[: len(tricks) - len(found.left_out)]
+    assert found.trials is None
+    assert set(found.left_out) == set(tricks) - set(ranked)
+    left = OVER * seconds - 25.0
+    levels = [level for level in FITTING if one.ranking(ranked, level, 1) <= left]
+    assert levels
+    if found.left_out:
+        more = tricks[: len(ranked) + 1]
+        assert one.ranking(more, levels[0], 1) > left
+        if len(ranked) < ENOUGH:
+            assert levels[0] == FITTING[-1]
+
+
+def test_more_time_ranks_more_until_all_are_ranked():
+    left_out = [len(fit("x", seconds, costs(), 100).left_out) for seconds in (60.0, 120.0, 480.0, 36_000.0)]
+    assert left_out == sorted(left_out, reverse=True)
+    assert left_out[0] > left_out[-1] == 0
+    assert len(NAMES) - left_out[1] >= ENOUGH
+
+
+def test_too_little_for_one_trick_is_one_line():
+    with pytest.raises(InputError, match="too short to rank a single trick") as error:
+        fit("1m", 60.0, costs(60.0), 100)
+    assert "\n" not in str(error.value)
+
+
+def test_named_ones_come_first_then_usual_ones_and_costly_ones_last():
+    order = in_order(costs().runs, named=("sm3",))
+    assert order[:4] == ["sm3", "remove_norm", "adamw", "mixup"]
+    assert order[-1] == "pgd"
+    assert "placebo" not in order
+    assert named_in(SpaceSection(include=("sm3", "opt*")), NAMES) == ["sm3"]
+
+
+def test_the_usual_ones_are_in_the_catalogue_once():
+    assert len(set(USUAL)) == len(USUAL)
+    assert set(USUAL) <= set(registry())
+
+
+def test_a_division_comes_back_from_the_ledger_and_is_applied():
+    division = Division("4m", "170s", 12.5, "said once", Fit(None, {"lamb": "no time"}, "in words"))
+    again = Division.of_json(division.to_json())
+    assert again == Division("4m", "170s", 12.5, "", division.fit)
+    study = again.applied(StudyFile(space=SpaceSection(exclude=("sm3",))))
+    assert (study.rank.around, study.rank.budget, study.space.exclude) == (
+        "baseline",
+        "170s",
+        ("sm3", "lamb"),
+    )
+    assert again.stages(("lr-find", "search", "rank")) == ("lr-find", "rank")
+    fewer = Division("4m", "170s", fit=Fit(30)).applied(StudyFile())
+    assert (fewer.rank.around, fewer.search.trials) == ("best", 30)
