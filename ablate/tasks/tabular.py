@@ -83,14 +83,15 @@ def fit_encoder(table: pd.DataFrame, train: np.ndarray, *, embed: bool = False) 
     from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
     seen = table.iloc[train]
-    numbers = [name for name in table.columns if is_numeric_dtype(table[name])]
+    counters = [name for name in table.columns if _counts_rows(table[name])]
+    numbers = [name for name in table.columns if is_numeric_dtype(table[name]) and name not in counters]
     forms = {
         name: (ISO, "") if is_datetime64_any_dtype(table[name]) else date_form(seen[name])
         for name in table.columns
-        if name not in numbers
+        if name not in {*numbers, *counters}
     }
     dates = {name: form for name, (form, _) in forms.items() if form}
-    words = [name for name in table.columns if name not in {*numbers, *dates}]
+    words = [name for name in forms if name not in dates]
     names = [name for name in words if DISTINCT < seen[name].nunique() > len(seen) / 2]
     wide = [name for name in words if embed and name not in names and seen[name].nunique() > WIDE]
     texts = [name for name in words if name not in {*names, *wide}]
@@ -134,10 +135,18 @@ def fit_encoder(table: pd.DataFrame, train: np.ndarray, *, embed: bool = False) 
     for name in gaps:
         count = int(table[name].isna().sum())
         notes.append(f"{name}: gaps ({count}) are filled by the training median and marked in a column")
+    notes += [f"{name}: left out, because it numbers the rows" for name in counters]
     notes += [f"{name}: left out, because nearly every row has a text of its own" for name in names]
     return TableEncoder(
         tuple(numbers), dates, tuple(texts), tuple(wide), tuple(levels), transformer, ids, tuple(notes)
     )
+
+
+def _counts_rows(column: pd.Series[Any]) -> bool:
+    """Whether a column holds n, n + 1, n + 2, … from row to row: the index of a frame that was saved with it."""
+    from pandas.api.types import is_integer_dtype
+
+    return len(column) > DISTINCT and is_integer_dtype(column) and bool((column.diff().iloc[1:] == 1).all())
 
 
 def _plain(

@@ -177,3 +177,30 @@ def test_frames_with_booleans_and_numbers_are_inputs():
     rows = task.train.rows
     assert task.train.x.dtype is torch.float32
     np.testing.assert_array_equal(task.train.x, frame.to_numpy(dtype=np.float32)[rows])
+
+
+def test_a_column_that_numbers_the_rows_is_left_out(tmp_path):
+    generator = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {"a": generator.normal(size=60), "b": generator.permutation(60), "y": np.arange(60) % 2}
+    )
+    frame.to_csv(tmp_path / "saved.csv")  # with its index
+    task = load(f"{tmp_path}/saved.csv:y")
+    assert task.train.x.shape[1] == 2  # a and b, which has the same values in another order
+    assert "Unnamed: 0: left out, because it numbers the rows" in task.notes
+    np.testing.assert_array_equal(task.encode(pd.read_csv(tmp_path / "saved.csv")), task.encode(frame))
+
+
+def test_a_parquet_file_is_the_frame_that_was_saved(tmp_path):
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    days = pd.Timestamp("2024-01-01") + pd.to_timedelta(np.arange(60) * 7 % 60, unit="D")
+    frame = pd.DataFrame(
+        {"size": np.linspace(0, 1, 60), "sold": days, "kind": ["a", "b", None] * 20, "y": np.arange(60) % 2}
+    )
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    frame.to_parquet(tmp_path / "b.parquet")
+    csv, parquet = load(f"{tmp_path}/a.csv:y"), load(f"{tmp_path}/b.parquet:y")
+    for split in ("train", "validation", "test"):
+        np.testing.assert_array_equal(csv.splits[split].x, parquet.splits[split].x)
+        np.testing.assert_array_equal(csv.splits[split].y, parquet.splits[split].y)
+    assert csv.notes == parquet.notes
