@@ -12,7 +12,9 @@ from typing import Any
 from ablate.lanes.context import TaskContext
 from ablate.ledger.store import Ledger
 from ablate.records.errors import InputError
+from ablate.records.recipe import Recipe
 from ablate.records.study import StudyFile
+from ablate.records.trick import PLACEBO
 from ablate.study.fit import CONFIRMED, FITTING, Costs, Fit, fit, named_in, usual
 from ablate.study.plan import plan
 from ablate.study.ranking.budget import check_budget, divide, seconds_in, seconds_of
@@ -103,26 +105,29 @@ def seconds_left(division: Mapping[str, Any], timings: Mapping[str, float]) -> f
     return max(whole - spent - float(division.get("later", 0.0)), LEAST * whole)
 
 
-def affordable(session: Session, candidates: Sequence[str], references: int) -> list[str]:
+def affordable(session: Session, candidates: Sequence[str], baseline: Recipe, winner: Recipe) -> list[str]:
     """Those of `candidates` that the time which is left allows, where the stages before the ranking took longer than planned: the most usual
-    ones, `FEWEST` at least. All of them without a budget of time."""
+    ones, `FEWEST` at least, and those of the baseline. All of them without a budget of time. The ledger's fact "budget" gets the others as "late".
+    """
     division, ledger = session.ledger.fact("budget", {}), session.ledger
     left = seconds_left(division, ledger.fact("timings", {}))
     each = seconds_of(ledger.entries("lr-find", scores=False))
     ordered = sorted(candidates, key=usual)
     if left is None or each is None or division.get("rank") != session.study.rank.budget:
         return ordered
+    references = 1 if winner.without(PLACEBO) == baseline.without(PLACEBO) else 2
     costs = Costs({"": each, **dict.fromkeys(candidates, each)}, session.workers, 0.0, 0.0, 0.0, 0.0)
     fitting = [
         n for n in range(len(ordered) + 1) if costs.ranking(ordered[:n], FITTING[-1], references) <= left
     ]
-    count = max([FEWEST, *fitting])
-    if count < len(ordered):
-        names = ", ".join(ordered[count:])
+    ranked = ordered[: max([FEWEST, *fitting])]
+    late = [name for name in ordered if name not in (*ranked, *baseline)]
+    if late:
         session.progress.say(
-            f"the stages before took longer than planned: not ranked, for lack of time: {names}"
+            f"the stages before took longer than planned: {', '.join(late)} not ranked, for lack of time"
         )
-    return ordered[:count]
+        ledger.put("budget", {**division, "late": late})
+    return ranked
 
 
 def divided(

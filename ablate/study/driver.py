@@ -19,7 +19,6 @@ from ablate.protocol.plan import Budget
 from ablate.protocol.run import lr_find
 from ablate.records.errors import AblateError, InputError, unknown
 from ablate.records.recipe import Recipe
-from ablate.records.trick import PLACEBO
 from ablate.search.space import Space
 from ablate.study.eta import time_left
 from ablate.study.growth import grow_search
@@ -107,8 +106,7 @@ def _train(session: Session, stages: Sequence[str], *, force: bool, lr_find_budg
             from ablate.study.budget import affordable
             from ablate.study.ranking.stage import rank
 
-            same = winner.without(PLACEBO) == baseline.without(PLACEBO)
-            candidates = affordable(session, list(space.settings), 1 if same else 2)
+            candidates = affordable(session, list(space.settings), baseline, winner)
             timed(session, "rank", lambda: rank(session, winner, baseline, candidates))
         if "confirm" in stages:
             from ablate.study.confirm import confirm

@@ -145,7 +145,7 @@ def told(budget: RankBudget, arms: int, workers: int) -> str:
         if not budget.asked:
             limit += ", as the search is small; --budget 10m allows others"
     elif budget.asked:
-        limit = f"about {budget.seconds:.0f} s"
+        where, limit = "budget", f"about {budget.seconds:.0f} s"
     else:
         seconds = max(budget.seconds, budget.runs * (budget.seconds_per_run or 0.0) / workers)
         limit = f"about {seconds:.0f} s, up to {max(PATIENCE, seconds):.0f} s until nine tricks in ten are decided"
@@ -197,6 +197,7 @@ def declare(stage: TunedStage) -> dict[str, Any]:
         trials=trials,
     )
     fitted = division.get("fit") or {}
+    late = dict.fromkeys(division.get("late", ()), "not ranked: the stages before took longer than planned")
     fact = {
         "kind": "tuned",
         "fit": {**fitted, "asked": division["asked"]} if fitted else {},
@@ -209,7 +210,7 @@ def declare(stage: TunedStage) -> dict[str, Any]:
         "budget": budget.to_json(),
         "resplit": bool(stage.resplit),
         "left_out": {
-            estimand: dict(arms.left_out) | dict(fitted.get("left_out", {}))
+            estimand: dict(arms.left_out) | dict(fitted.get("left_out", {})) | late
             for estimand, arms in stage.arms.items()
         },
         "complete": False,
