@@ -11,7 +11,7 @@ from ablate.analysis.tuned_arms import counts
 from ablate.records.document import Document
 from ablate.records.trick import PLACEBO
 from ablate.report.data import ReportData
-from ablate.report.numbers import Units, missing, plural, significant
+from ablate.report.numbers import Units, missing, plural, setting, significant
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +126,20 @@ def _keep(data: ReportData, folder: Path | None, gain: Document | None) -> Actio
             f"ablate confirm {data.asked} --seeds {seeds}", baseline,
         )  # fmt: skip
     if baseline != data.baseline:
-        headline = "Keep your baseline, with the learning rate in recipe.toml."
+        headline = f"Keep your baseline, with {_changed_rate(baseline, data.baseline)}."
         return Action("open", headline, f"{why} {decided(data)}", _train(data, folder), baseline)
     return Action("open", "Keep your baseline.", f"{why} {decided(data)}", "", baseline)
+
+
+def _changed_rate(baseline: Document, before: Document) -> str:
+    """The learning rate of `baseline` in words, if that is all that differs from `before`."""
+    rates = {settings["lr"] for settings in baseline.values() if "lr" in settings}
+    others = [
+        {name: {**settings, "lr": None} for name, settings in recipe.items()} for recipe in (baseline, before)
+    ]
+    if len(rates) == 1 and others[0] == others[1]:
+        return f"the learning rate {setting(next(iter(rates)))}"
+    return "the learning rate in recipe.toml"
 
 
 def _drop(

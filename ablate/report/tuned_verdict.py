@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ablate.analysis.tuned_arms import counts
 from ablate.records.trick import PLACEBO
@@ -15,7 +15,13 @@ from ablate.report.tuned_rows import by_trick
 SHORT = {"add-one": "baseline", "toggle": "recipe"}
 KINDS = ("helps", "helps a little", "hurts", "hurts a little", "no measurable effect", "undecided")
 SHOWN = 8
-"""Undecided tricks that are named, at most."""
+"""Tricks that a caveat names, at most."""
+
+
+def named(names: Sequence[str]) -> str:
+    """The names, `SHOWN` at most."""
+    rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{', '.join(names[:SHOWN])}{rest}"
 
 
 def groups(data: ReportData) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -62,16 +68,19 @@ def doubts(data: ReportData) -> Iterator[str]:
     if failed:
         yield f"runs failed with {', '.join(failed.values())}; a failed run counts as a constant prediction"
     if design.get("edges"):
-        yield f"the best rate is the last that was tried for {', '.join(design['edges'])}"
+        edges = list(dict.fromkeys(str(arm).partition(": ")[2] for arm in design["edges"]))
+        yield (
+            f"the best learning rate is the last that was tried for {named(edges)}: beyond it there may be a better one; "
+            "a larger --budget tries more"
+        )
     still = undecided(data)
     if still:
         known = [pairs for _, pairs in still if pairs]
         more = f"; ≈ {plural(max(known), 'more pair')} each would decide {'them' if len(known) == len(still) else 'most of them'}" if known else ""  # fmt: skip
         names = [trick for trick, _ in still]
-        rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
         runs = 2 * sum(design.get("spent", {"runs": design["budget"]["runs"]}).values())
         command = for_some(data, names) if fitted(data) else f"ablate rank {data.asked} --budget {runs}runs"
-        yield f"undecided: {', '.join(names[:SHOWN])}{rest}{more} ({command})"
+        yield f"undecided: {named(names)}{more} ({command})"
     if (out := fitted(data).get("left_out")) and isinstance(out, dict):
         yield f"{plural(len(out), 'trick')} not ranked, because {design['fit']['asked']} are too short ({for_all(data)})"
     for step in (data.lr_find or {}).get("steps") or []:

@@ -65,6 +65,21 @@ def test_the_baseline_is_kept_where_it_is_recommended():
     assert recommended_recipe(data) == BASELINE
 
 
+def test_a_baseline_at_another_rate_names_the_rate():
+    at = {**BASELINE, "momentum": {"lr": 0.25}}
+    told = action(tuned_data(fact(better=False, recommended={"recipe": at, "is_baseline": True})))
+    assert told.headline == "Keep your baseline, with the learning rate 0.25."
+    assert told.recipe == at
+
+
+def test_arms_whose_best_rate_is_at_the_edge_are_named_by_their_tricks():
+    edges = [f"{estimand}: trick{i}" for estimand in ("add-one", "toggle") for i in range(10)]
+    (told,) = [one for one in verdict(tuned_data(fact(edges=edges))).doubts if "best learning rate" in one]
+    assert "trick0, trick1," in told
+    assert "trick7 and 2 more" in told
+    assert "add-one" not in told
+
+
 def test_what_hurts_in_the_baseline_is_dropped():
     hurts = row("weight_decay", "add-one", -0.02, "hurts")
     told = action(tuned_data(fact(hurts, better=False)))
