@@ -19,7 +19,7 @@ from torch import Tensor
 from ablate.records.errors import InputError
 from ablate.tasks import memory_limit
 from ablate.tasks.packing import leaves_of, nested
-from ablate.tasks.reading import Path, Reader, Values
+from ablate.tasks.reading import Path, Reader, Values, epoch_aware
 from ablate.tasks.user_code import generators, repeatable
 
 TRIED = 32
@@ -243,11 +243,11 @@ def _name(path: Path) -> str:
 def variation(reader: Reader, first: Read) -> tuple[bool, bool]:
     """(whether items differ from read to read, whether a read repeats under the same seed). `first`: the read of epoch 0.
 
-    Items differ if reading some of them again returns others, draws from a global generator, or if the Dataset has a
-    `set_epoch`, as samplers and datasets do whose order or transforms change with the epoch.
+    Items differ if reading some of them again returns others, draws from a global generator, or if the Dataset or one that it
+    wraps has a `set_epoch`, as samplers and datasets do whose order or transforms change with the epoch.
     """
     rows = spread(len(next(value for _, value in leaves_of(first[1]))), reader)
-    draws = hasattr(reader.dataset, "set_epoch") or _draws(reader, rows)
+    draws = any(True for _ in epoch_aware(reader.dataset)) or _draws(reader, rows)
     again, once_more, other = (stacked(reader, rows, epoch) for epoch in (0, 0, 1))
     exact = _equal(again, once_more)
     held = [part for part in first if not isinstance(part, Survey)]

@@ -30,6 +30,8 @@ LABELS = ("labels", "label")
 """Keys of the target in an item that is a mapping, as in Hugging Face's data sets."""
 SENT = 8
 """Items that a worker sends at once."""
+PARTS = 1000
+"""Most entries of a list that may be Datasets; longer ones are the items."""
 AHEAD = 32
 """Items that are read at once."""
 
@@ -131,9 +133,21 @@ def item_seed(epoch: int, row: int) -> int:
     return (z ^ (z >> 31)) & 0x7FFFFFFF
 
 
+def epoch_aware(dataset: object, depth: int = 4) -> Iterator[Any]:
+    """What takes the epoch by `set_epoch`: `dataset`, or those in its attributes (of a Subset, a ConcatDataset, a wrapper of one's own)."""
+    if callable(getattr(dataset, "set_epoch", None)):
+        yield dataset
+    elif depth and isinstance(dataset, Dataset):
+        for value in vars(dataset).values():
+            several = isinstance(value, Mapping | list | tuple) and len(value) <= PARTS
+            held = value.values() if isinstance(value, Mapping) else value
+            for one in held if several else (value,):
+                yield from epoch_aware(one, depth - 1)
+
+
 def _tell_epoch(dataset: Source, epoch: int) -> None:
-    if callable(set_epoch := getattr(dataset, "set_epoch", None)):
-        set_epoch(epoch)
+    for one in epoch_aware(dataset):
+        one.set_epoch(epoch)
 
 
 def _begin_worker(epoch: int, _: int) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import Dataset, Subset, TensorDataset
+from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
 
 from ablate.catalogue.registry import registry
 from ablate.lanes import checkpoint
@@ -174,8 +174,31 @@ def test_rows_that_are_dealt_anew_are_read_anew_too():
     assert not torch.isclose(x[0], X[torch.from_numpy(rows)]).all()
 
 
-def test_a_transform_that_changes_with_the_epoch_is_told_the_epoch():
-    items = Scheduled(lambda x, items: x * (1 + items.epoch))
+class Wrapped(Dataset):
+    """A wrapper of one's own, as for a transform of a part."""
+
+    def __init__(self, inner: Dataset) -> None:
+        self.parts = {"train": inner}
+
+    def __len__(self) -> int:
+        return len(self.parts["train"])
+
+    def __getitem__(self, row: int) -> object:
+        return self.parts["train"][row]
+
+
+WRAPPERS = {
+    "none": lambda items: items,
+    "Subset": lambda items: Subset(items, range(len(items))),
+    "ConcatDataset": lambda items: ConcatDataset([items]),
+    "its own": Wrapped,
+    "a Subset of it": lambda items: Subset(Wrapped(items), range(len(items))),
+}
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+def test_a_transform_that_changes_with_the_epoch_is_told_the_epoch(wrapper):
+    items = WRAPPERS[wrapper](Scheduled(lambda x, items: x * (1 + items.epoch)))
     trainer = Trainer(TaskContext.of(task_of(items), registry(), CPU), runs(1))
     for epoch in range(3):
         index = trainer.index()
