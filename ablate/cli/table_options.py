@@ -54,6 +54,10 @@ RunColumns = Annotated[
 EpochColumn = Annotated[
     str, typer.Option("--epoch", help="With --table: the column of the step within a run.")
 ]
+Collapse = Annotated[
+    float | None,
+    typer.Option(help="With --table: a metric this bad or worse (a penalty, chance level) is a failed run."),
+]
 OptunaStorage = Annotated[
     str,
     typer.Option(
@@ -84,6 +88,7 @@ class ExternalRequest:
     finished: FinishedWords = ""
     run: RunColumns = ""
     epoch: EpochColumn = ""
+    collapse: Collapse = None
     optuna: OptunaStorage = ""
     optuna_study: OptunaStudy = ""
     encodings: Encodings = ""
@@ -93,6 +98,7 @@ class ExternalRequest:
         of_table = {
             "--factors": self.factors, "--metric": self.metric, "--lower": self.lower, "--seed-column": self.seed_column,
             "--tune": self.tune, "--block": self.block, "--finished": self.finished, "--run": self.run, "--epoch": self.epoch,
+            "--collapse": self.collapse is not None,
         }  # fmt: skip
         if self.table is not None and self.optuna:
             raise InputError("--table and --optuna are two sources of runs", hint="give one of them")

@@ -75,6 +75,7 @@ def _table(request: ExternalRequest, path: Path, name: str, margin: float | None
     options = TableOptions(
         seed=request.seed_column, tune=tuple(columns(request.tune)), block=request.block, finished=parse_finished(request.finished),
         run=request.run, epoch=request.epoch, encodings=parse_encodings(request.encodings), margin=margin,
+        collapse=request.collapse,
     )  # fmt: skip
     frame, notes = read_table(path)
     if request.lower is None and LESS_IS_BETTER & set(re.split(r"[^a-z]+", request.metric.lower())):

@@ -120,7 +120,7 @@ def test_tuned_over_tasks_with_a_name_for_the_report(capsys, here):
 
 
 def test_options_of_a_table_need_a_table(capsys, here):
-    for option in ("--tune", "--block", "--finished", "--run", "--epoch", "--factors"):
-        said = ablate(capsys, "rank", option, "x")
+    for option in ("--tune", "--block", "--finished", "--run", "--epoch", "--factors", "--collapse"):
+        said = ablate(capsys, "rank", option, "0" if option == "--collapse" else "x")
         assert said.code == 2
         assert f"{option} goes with --table" in said.err

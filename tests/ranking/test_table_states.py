@@ -143,6 +143,30 @@ def test_rows_that_repeat_a_run_are_asked_about(change, options: dict[str, str],
         effect(change(history()), **options)
 
 
+def test_names_that_tell_more_than_settings_are_asked_about_and_copies_are_not() -> None:
+    """Epochs that no column counts: five rows of each of sixteen names are not eighty runs."""
+    draw = np.random.default_rng(0)
+    rows = [(f"run{i}", i % 2, draw.normal()) for i in range(16) for _ in range(5)]
+    frame = pd.DataFrame(rows, columns=["name", "aug", "acc"])
+    with pytest.raises(InputError, match=r"share a value of 'name' \(80 rows, 16 values\).*--run"):
+        effect(frame)
+    assert effect(frame, run="name")["runs"] == 16
+    assert effect(frame, run="none")["runs"] == 80
+    last = frame.groupby("name", sort=False).tail(1)
+    assert effect(pd.concat([last, last]))["runs"] == 16
+    assert effect(frame.assign(name=frame["aug"].map({0: "plain", 1: "augmented"})))["runs"] == 80
+
+
+@pytest.mark.parametrize("huge", [np.finfo(float).max, -np.finfo(float).max, 1e39, np.inf])
+def test_a_number_that_stands_for_infinity_is_a_failed_run(huge: float) -> None:
+    frame = pd.DataFrame({"aug": np.arange(24) % 2, "acc": np.random.default_rng(0).normal(size=24)})
+    expected = effect(frame.iloc[:-4])
+    frame.loc[20:, "acc"] = huge
+    found = analyse_runs(frame, ["aug"], "acc", "higher").analysis
+    assert (found.used, found.failed) == (20, 4)
+    assert found.table.iloc[0]["effect"] == pytest.approx(expected["effect"])
+
+
 def test_names_that_several_runs_share_do_not_merge_them() -> None:
     """A configuration's name, beside an id or with epochs at which runs stopped early."""
     frame = last_rows(history(24))

@@ -158,7 +158,7 @@ def warnings_of(
         said.append(
             f"{len(far)} {'run lies' if len(far) == 1 else 'runs lie'} far from the fit ({'lines' if 'run' in frame.columns else 'positions'} "
             f"{', '.join(map(str, named))}): collapses or "
-            "heavy tails, with which no interval holds; set a collapse threshold"
+            "heavy tails, with which no interval holds; set a collapse threshold (of a table: --collapse)"
         )
     missing = [
         term.label for term, value in zip(fitted.terms, fitted.estimate, strict=True) if np.isnan(value)

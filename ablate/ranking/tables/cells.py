@@ -10,6 +10,8 @@ import pandas as pd
 from ablate.ranking.estimation.least_squares import Matrix
 from ablate.records.errors import InputError
 
+HUGE = float(np.finfo(np.float32).max)
+"""A metric of this size or more stands for infinity: `sys.float_info.max` for a run that failed."""
 BLANKS = ("", "nan", "na", "n/a", "#n/a", "<na>", "-", "–")
 NONE_WORDS = ("none", "null")
 CRASH_WORDS = {
@@ -51,9 +53,10 @@ def numbers(column: pd.Series) -> Matrix | None:
 
 
 def metric_values(column: pd.Series, name: str) -> tuple[Matrix, list[str]]:
-    """The metric [n] and notes: NaN for an empty cell and for the word of a crash. Raises InputError at other words."""
+    """The metric [n] and notes: NaN for an empty cell and for the word of a crash, infinity from HUGE on. Raises InputError at
+    other words."""
     if pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype):
-        return column.to_numpy(dtype=float, na_value=np.nan), []
+        return _without_huge(column.to_numpy(dtype=float, na_value=np.nan), name)
     values = np.full(len(column), np.nan)
     crashed: list[str] = []
     for i, (line, value) in enumerate(column.items()):
@@ -71,7 +74,16 @@ def metric_values(column: pd.Series, name: str) -> tuple[Matrix, list[str]]:
     note = (
         f"{len(crashed)} runs have a word for '{name}' ({', '.join(sorted(set(crashed)))}): counted as failed"
     )
-    return values, [note] if crashed else []
+    values, notes = _without_huge(values, name)
+    return values, [note, *notes] if crashed else notes
+
+
+def _without_huge(values: Matrix, name: str) -> tuple[Matrix, list[str]]:
+    huge = np.isfinite(values) & (np.abs(values) >= HUGE)
+    if not huge.any():
+        return values, []
+    note = f"{int(huge.sum())} runs have a '{name}' of {HUGE:.2g} or more: counted as failed"
+    return np.where(huge, np.copysign(np.inf, values), values), [note]
 
 
 def case_variants(name: str, levels: Sequence[str]) -> list[str]:

@@ -64,13 +64,19 @@ def drop_duplicates(frame: pd.DataFrame, seed: str | None) -> tuple[pd.DataFrame
 
     Where none does (no name, no time, no seed), equal rows may be two runs: they stay, with a note.
     """
-    copies = frame.astype({n: str for n in frame.columns if frame[n].dtype == object}).duplicated().to_numpy()
+    copies = _copies(frame)
     if not copies.any():
         return frame, []
     count = f"{int(copies.sum())} of {len(frame)} rows equal an earlier row in every column"
     if seed is not None or {_plain(name) for name in frame.columns} & {*_IDS, *_NAMES, *_TIMES}:
         return frame[~copies], [f"{count}: taken for copies, each run counts once"]
     return frame, [f"{count}: if a run was exported twice its interval is too narrow; add a column that names the run"]  # fmt: skip
+
+
+def _copies(frame: pd.DataFrame) -> NDArray[np.bool_]:
+    """Which rows [n] equal an earlier one in every column."""
+    texts = {name: str for name in frame.columns if frame[name].dtype == object}
+    return np.asarray(frame.astype(texts).duplicated())
 
 
 def _run_columns(frame: pd.DataFrame, whole: Sequence[str], metric: str, counter: str) -> list[str]:
@@ -91,7 +97,10 @@ def _run_columns(frame: pd.DataFrame, whole: Sequence[str], metric: str, counter
     count = counter or _counter(frame, keys, (*fixed, metric, *columns))
     if own and count and (ids or _is_history(frame, keys, count)):
         return columns
-    if ids and (own or count):
+    settings = len(np.unique(_codes(frame, fixed))) if fixed else 1
+    several = len(np.unique(keys)) < len(frame) - int(_copies(frame).sum())
+    finer = own and several and len(np.unique(keys)) > settings  # a name that tells more than settings do
+    if (ids and (own or count)) or finer:
         what = f"rows share a value of '{finest}' ({len(frame)} rows, {frame[finest].nunique()} values)"
     elif count and _is_history(frame, keys, count):
         what = f"'{count}' seems to count within runs ({len(frame)} rows, {len(np.unique(keys))} runs)"

@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ablate.ranking.designs.design import RESERVED
+from ablate.ranking.tables.cells import HUGE
 from ablate.ranking.tables.exploratory import exploratory
 from ablate.ranking.tables.factors import MOST_LEVELS
 from ablate.ranking.tables.prepare import annotated, prepare
@@ -58,7 +59,7 @@ def explore_trials(
     values = np.array([row[metric] for row in rows], dtype=float)
     outcomes = np.array([row["outcome"] for row in rows], dtype=object)
     counts = Counter(str(outcome) for outcome in outcomes)
-    infinite = (outcomes == "complete") & ~np.isfinite(values)
+    infinite = (outcomes == "complete") & ~(np.abs(values) < HUGE)
     outcomes[infinite] = "failed"
     complete = frame[outcomes == "complete"]
     if len(complete) < FEWEST:
