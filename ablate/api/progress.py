@@ -51,7 +51,11 @@ class Shown:
         self.bar.stop()
 
     def stage(self, name: str, lane_epochs: int) -> None:
-        """Begin a stage of `lane_epochs`, or update its size."""
+        """Begin a stage of `lane_epochs`, or add as many to the current one."""
+        if name == self.name and self.task is not None:
+            self.total += lane_epochs
+            self.bar.update(self.task, total=self.total)
+            return
         if self.task is not None:
             self.bar.update(self.task, visible=False)
         self.name, self.total, self.done, self.runs = name, lane_epochs, 0, 0

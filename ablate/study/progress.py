@@ -11,7 +11,7 @@ class Progress(Protocol):
     """Receives stages, lane-epochs trained, results and remarks. Called from several threads."""
 
     def stage(self, name: str, lane_epochs: int) -> None:
-        """A stage begins, or its size has become known: `lane_epochs` are to be trained."""
+        """A stage begins, or the current one has `lane_epochs` more to be trained."""
 
     def trained(self, lane_epochs: int) -> None:
         """`lane_epochs` more have been trained."""

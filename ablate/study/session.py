@@ -143,7 +143,7 @@ class Session:
         planned = list(planned)
         if any(one.stage in DESIGNED for one in planned):
             splits = (*splits, *robust_accuracy.asked(self.context, (one.run.recipe for one in planned)))
-        missing = self.ledger.unfinished(one.run.identity for one in planned) - self._training
+        missing = self.missing(planned)
         wanted = {one.run.identity: one for one in reversed(planned) if one.run.identity in missing}
         runs = distinct_runs(one.run for one in reversed(wanted.values()))
         # groups small enough that every worker has one
@@ -168,6 +168,10 @@ class Session:
                 shared=self.shared, tricks=self.tricks,
             )  # fmt: skip
             self._dispatch([wanted[run.identity] for run in new], job)
+
+    def missing(self, planned: Iterable[Planned]) -> set[str]:
+        """Identities of the runs that are neither finished nor pending."""
+        return self.ledger.unfinished(one.run.identity for one in planned) - self._training
 
     def _dispatch(self, planned: list[Planned], job: Job) -> None:
         self.progress.trained(

@@ -97,6 +97,9 @@ def test_the_size_of_a_stage_is_told_when_something_of_it_begins(capsys: pytest.
         shown.stage("rank, wave 1", 20)
         shown.trained(0)
         shown.trained(5)
+        shown.stage("rank, wave 1", 30)  # more of the same stage
+        shown.trained(30)
+        assert (shown.done, shown.total) == (35, 50)
         shown.finish("rank", 1.0)
     assert capsys.readouterr().err.splitlines() == [
         "search: done in 0.0 s", "rank, wave 1: 20 lane-epochs", "rank: done in 1.0 s",

@@ -20,7 +20,7 @@ from ablate.records.trick import PLACEBO
 from ablate.study.ranking.arms import LR, Arm, described, rate_of, reference_of, with_rate
 from ablate.study.ranking.budget import LEAN_PAIRS, RankBudget
 from ablate.study.ranking.tune_arms import TUNING
-from ablate.study.ranking.tuned import Tuned, TunedStage
+from ablate.study.ranking.tuned import TUNE, Tuned, TunedStage
 from ablate.study.ranking.tuning import seeds_of, tune
 from ablate.study.ranking.tuning_points import chosen_of
 
@@ -59,7 +59,7 @@ def lean_and_ladder(
         "is_baseline": not better,
         "gain": gain,
     }
-    stages = ("tune", "lean", "ladder")
+    stages = (TUNE, "lean", "ladder")
     trained = sum(len(stage.session.ledger.entries(name, scores=False)) for name in stages)
     fact["spent"]["ladder"] = trained - fact["spent"]["tuning"]
     stage.session.ledger.put("rank", fact)
@@ -195,7 +195,7 @@ def _tuned_rungs(
         last = own[-1].name if found is None else ""
         points = tune(
             own, {name: last if name == last else "" for name in names}, stage.catalogue, budget.tuning,
-            dict.fromkeys(names, common), stage.tuning_scores, margin,
+            dict.fromkeys(names, common), stage.tuning_scores, margin, stage.submit_tuning,
         )  # fmt: skip
         recipes = [chosen_of(points[arm.name]).recipe for arm in own]
     return recipes if found is None else [*recipes, found]

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ablate.ledger.entry import Entry
-from ablate.records.recipe import Recipe
 from ablate.study.ranking import tuning
 from ablate.study.ranking.arms import reference_of
 from ablate.study.ranking.budget import RankBudget, Spent, after_first_tuning, seconds_of
+from ablate.study.ranking.rounds import Rows
 from ablate.study.ranking.scores import floor_of
-from ablate.study.ranking.tuned import Tuned, TunedStage
+from ablate.study.ranking.tuned import TUNE, Tuned, TunedStage
 from ablate.study.ranking.tuning_points import TuningBudget, at_edge, chosen_of, to_json
 
 TUNING, PLACEBO_TUNING = 0x70E, 0x71A
@@ -23,7 +23,7 @@ def tune_arms(stage: TunedStage, budget: RankBudget, fact: dict[str, Any]) -> di
     references = {arm.name: reference_of(arm.estimand) for arm in stage.every}
     points = tuning.tune(
         stage.every, references, stage.catalogue, budget.tuning, _seeds(stage, budget.tuning),
-        stage.tuning_scores, fact["margin"],
+        stage.tuning_scores, fact["margin"], stage.submit_tuning,
     )  # fmt: skip
     chosen = {name: chosen_of(own) for name, own in points.items()}
     tuned = {arm.name: Tuned(arm, chosen[arm.name].recipe, points[arm.name]) for arm in stage.every}
@@ -46,14 +46,14 @@ def tune_closer(
     """The arms, those in `names` tuned further until they lose no more than `share` margins; and what that took."""
     entries: list[Entry] = []
 
-    def scores(rows: Sequence[tuple[str, Recipe, int]]) -> list[float]:
+    def scores(rows: Rows) -> list[float]:
         return stage.tuning_scores(rows, entries)
 
     points = tuning.tune_closer(
         [tuned[name].arm for name in names],
         {name: tuned[reference_of(tuned[name].arm.estimand)].arm for name in names},
         {name: one.points for name, one in tuned.items()},
-        stage.catalogue, budget, _seeds(stage, budget), scores, margin, share,
+        stage.catalogue, budget, _seeds(stage, budget), scores, margin, share, stage.submit_tuning,
     )  # fmt: skip
     closer = {name: Tuned(tuned[name].arm, chosen_of(own).recipe, own) for name, own in points.items()}
     together = {**tuned, **closer}
@@ -83,7 +83,7 @@ def tune_further(
 ) -> tuple[RankBudget, dict[str, Tuned]]:
     """More tuning where the first tuning runs took less time than was estimated; decided once, and told in the ledger."""
     if not {"tuning_first", "tuning_spent"} & fact.keys():
-        seconds = seconds_of(stage.session.ledger.entries("tune", scores=False))
+        seconds = seconds_of(stage.session.ledger.entries(TUNE, scores=False))
         arms, workers = len(stage.every), stage.session.workers
         fact["tuning_first"] = budget.tuning.to_json()
         budget = after_first_tuning(budget, arms, seconds, workers, references=len(stage.estimands))

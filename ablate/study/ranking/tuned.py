@@ -35,6 +35,7 @@ from ablate.study.ranking.budget import (
     seconds_in,
     seconds_of,
 )
+from ablate.study.ranking.rounds import Rows
 from ablate.study.ranking.scores import is_scored_apart, score_of
 from ablate.study.ranking.tuning_points import Point
 from ablate.study.session import Planned, Session
@@ -43,6 +44,8 @@ from ablate.tasks.chance_level import chance_level
 
 TIMED, TIMED_LANES = 8, 16
 """Arms that are timed before the budget is divided, at most, and their lanes: to build a group takes longer than its steps."""
+TUNE = "tune"
+"""The stage of tuning runs in the ledger."""
 LEAST_BEST = 4
 """The best 1 / LEAST_BEST of the search's trials say what settings of a trick the search liked."""
 
@@ -94,12 +97,20 @@ class TunedStage:
         """The first `number` seeds of a stream."""
         return list(islice(self.seeds(*key), number))
 
-    def train(self, rows: Sequence[tuple[str, Recipe, int]], stage: str, title: str) -> list[Entry]:
-        """The entries of (arm, recipe, seed), in order."""
-        plan = [Planned(self.session.run(recipe, seed), stage, arm=arm) for arm, recipe, seed in rows]
-        if plan:
-            self.session.progress.stage(title, len(plan) * self.session.epochs)
-        return self.session.train(plan)
+    def train(self, rows: Rows, stage: str, title: str) -> list[Entry]:
+        """The entries of these runs, in order."""
+        self.submit(rows, stage, title)
+        return self.session.collect(self._plan(rows, stage))
+
+    def submit(self, rows: Rows, stage: str, title: str) -> None:
+        """Start those runs that are neither finished nor started."""
+        plan = self._plan(rows, stage)
+        if new := self.session.missing(plan):
+            self.session.progress.stage(title, len(new) * self.session.epochs)
+            self.session.submit(plan)
+
+    def _plan(self, rows: Rows, stage: str) -> list[Planned]:
+        return [Planned(self.session.run(recipe, seed), stage, arm=arm) for arm, recipe, seed in rows]
 
     def score(self, entry: Entry, *, final: bool) -> float:
         """More is better; at least `floor`, which is known once the references are tuned."""
@@ -111,11 +122,13 @@ class TunedStage:
         """Whether runs of these recipes are compared by what is scored at their end."""
         return any(is_scored_apart(recipe, self.catalogue) for recipe in recipes)
 
-    def tuning_scores(
-        self, rows: Sequence[tuple[str, Recipe, int]], trained: list[Entry] | None = None
-    ) -> list[float]:
+    def submit_tuning(self, rows: Rows) -> None:
+        """Start tuning runs."""
+        self.submit(rows, TUNE, "rank, tuning")
+
+    def tuning_scores(self, rows: Rows, trained: list[Entry] | None = None) -> list[float]:
         """Scores of tuning runs, whose entries are added to `trained`; a run without any metric counts as worse than all others."""
-        entries = self.train(rows, "tune", "rank, tuning")
+        entries = self.train(rows, TUNE, "rank, tuning")
         if trained is not None:
             trained += entries
         scores = [self.score(entry, final=self.is_final(entry.run.recipe)) for entry in entries]
@@ -222,7 +235,7 @@ def declare(stage: TunedStage) -> dict[str, Any]:
 def declare_race(stage: TunedStage, budget: RankBudget, fact: dict[str, Any]) -> RankBudget:
     """Fix the looks of the race before its first run, by what the tuning runs took. A declaration in the ledger stays."""
     if "tuning_spent" not in fact:
-        entries = stage.session.ledger.entries("tune", scores=False)
+        entries = stage.session.ledger.entries(TUNE, scores=False)
         budget = after_tuning(
             budget,
             len(stage.every),

@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from ablate.records.recipe import Catalogue, Recipe
 from ablate.study.ranking.arms import Arm, rate_of
 from ablate.study.ranking.rate_curve import fit_curve
+from ablate.study.ranking.rounds import Rounds, Rows, in_turn
 from ablate.study.ranking.tuning_choice import (
     SETTLED,
     Anchor,
@@ -47,8 +48,8 @@ FURTHER_ROUNDS = 6
 """Rounds that an arm gets at most beside those of its budget."""
 LEAST_ROUNDS = 2
 """Rounds that a reference gets at least: they tell the scatter of runs and of seeds."""
-Scores = Callable[[Sequence[tuple[str, Recipe, int]]], list[float]]
-"""(arm, recipe, seed) of many runs -> their scores, more is better; a failed run has the score of a collapsed one."""
+Tuned = dict[str, list[Point]]
+"""Arm -> its points."""
 
 
 def tune(
@@ -57,35 +58,20 @@ def tune(
     catalogue: Catalogue,
     budget: TuningBudget,
     seeds: Mapping[str, Sequence[int]],
-    scores: Scores,
+    scores: Callable[[Rows], list[float]],
     margin: float | None = None,
+    submit: Callable[[Rows], object] = lambda rows: None,
 ) -> dict[str, list[Point]]:
     """Points of every arm, one of them chosen. `references`: names, arm -> its reference (itself for a reference).
 
-    `seeds`: arm -> at least `seeds_of(budget)` tuning seeds (common ones; a placebo's are its own). `margin`: the smallest effect
-    worth having, in scores, if that is known.
+    `seeds`: arm -> at least `seeds_of(budget)` tuning seeds (common ones; a placebo's are its own). `scores`: of runs, more is
+    better; a failed run has the score of a collapsed one. `margin`: the smallest effect worth having, in scores, if that is known.
+    Each reference with its arms is a part of its own; `submit` starts a part's runs while another part is evaluated (`rounds`).
     """
-    tuner = _Tuner(catalogue, seeds, scores, margin)
-    of_reference = reference_tuning(budget)
-    own = {arm.name: arm for arm in arms if references[arm.name] == arm.name}
-    rates = {name: rate_of(arm.recipes[0], catalogue) for name, arm in own.items()}
-    snapped = {name: even(rate) if rate else None for name, rate in rates.items()}
-    tried = tuner.first(own, {name: _ratio(snapped[name], rates[name]) for name in own}, of_reference)
-    tuned = tuner.settle(own, tried, of_reference, {}, LEAST_ROUNDS)
-    tuned = tuner.leading(tuned)
-    anchors = {name: Anchor.of(arm, tuned[name], catalogue) for name, arm in own.items()}
-
-    rest = {arm.name: arm for arm in arms if arm.name not in own}
-    scales = {name: _ratio(anchors[name].rate, rates[name]) for name in own}
-    tried = tuner.first(rest, {name: scales.get(references[name], 1.0) for name in rest}, budget)
-    for name, arm in rest.items():
-        reference = references[name]
-        if not arm.is_placebo and reference in own:
-            tried[name] = other_functions(tried[name], tuned[reference], anchors[reference].rate, catalogue)
-    seen = {
-        name: anchors.get(references[name], Anchor()).seen_from(arm, catalogue) for name, arm in rest.items()
-    }
-    return {**tuned, **tuner.settle(rest, tried, budget, seen)}
+    tuner = _Tuner(catalogue, seeds, margin)
+    own = {name: [arm for arm in arms if references[arm.name] == name] for name in references.values()}
+    parts = [tuner.tuned(name, members, budget) for name, members in own.items()]
+    return {name: points for part in in_turn(parts, scores, submit) for name, points in part.items()}
 
 
 def tune_closer(
@@ -95,19 +81,24 @@ def tune_closer(
     catalogue: Catalogue,
     budget: TuningBudget,
     seeds: Mapping[str, Sequence[int]],
-    scores: Scores,
+    scores: Callable[[Rows], list[float]],
     margin: float,
     share: float,
+    submit: Callable[[Rows], object] = lambda rows: None,
 ) -> dict[str, list[Point]]:
     """The points of `arms` after up to FURTHER_ROUNDS more, until an arm loses no more than `share` margins. `points`: of all arms
     and references, as `tune` left them; `references`: arm -> its reference."""
-    tuner = _Tuner(catalogue, seeds, scores, margin, share)
-    anchors = {arm.name: Anchor.of(arm, points[arm.name], catalogue) for arm in references.values()}
-    seen = {arm.name: anchors[references[arm.name].name].seen_from(arm, catalogue) for arm in arms}
+    tuner = _Tuner(catalogue, seeds, margin, share)
     more = replace(budget, rounds=FURTHER_ROUNDS)
-    tried = {arm.name: points[arm.name] for arm in arms}
     place = FIRST + budget.rounds * budget.repeats
-    return tuner.settle({arm.name: arm for arm in arms}, tried, more, seen, first_place=place)
+    parts = []
+    for reference in {arm.name: arm for arm in references.values()}.values():
+        anchor = Anchor.of(reference, points[reference.name], catalogue)
+        own = {arm.name: arm for arm in arms if references[arm.name].name == reference.name}
+        seen = {name: anchor.seen_from(arm, catalogue) for name, arm in own.items()}
+        tried = {name: list(points[name]) for name in own}
+        parts.append(tuner.settle(own, tried, more, seen, first_place=place))
+    return {name: own for part in in_turn(parts, scores, submit) for name, own in part.items()}
 
 
 def seeds_of(budget: TuningBudget) -> int:
@@ -118,33 +109,56 @@ def seeds_of(budget: TuningBudget) -> int:
 
 @dataclass(frozen=True)
 class _Tuner:
-    """Trains points and notes their scores: first tries on the first FIRST seeds, rounds on those after them."""
+    """Asks for the runs of points and notes their scores: first tries on the first FIRST seeds, rounds on those after them."""
 
     catalogue: Catalogue
     seeds: Mapping[str, Sequence[int]]
-    scores: Scores
     margin: float | None
     share: float = SETTLED
 
-    def first(
-        self, arms: Mapping[str, Arm], scales: Mapping[str, float], budget: TuningBudget
-    ) -> dict[str, list[Point]]:
-        """Each arm's first tries, around its own rate times `scales`."""
-        points = {name: points_of(arm, self.catalogue, budget, scales[name]) for name, arm in arms.items()}
+    def tuned(self, reference: str, members: Sequence[Arm], budget: TuningBudget) -> Rounds[Tuned]:
+        """The points of a reference and of its arms; `members`: both, or arms whose reference is not tuned here."""
+        own = {arm.name: arm for arm in members if arm.name == reference}
+        rest = {arm.name: arm for arm in members if arm.name != reference}
+        tuned: Tuned = {}
+        anchor, scale = Anchor(), 1.0
+        if own:
+            before = rate_of(own[reference].recipes[0], self.catalogue)
+            tuned = yield from self.reference(own, _ratio(even(before) if before else None, before), budget)
+            anchor = Anchor.of(own[reference], tuned[reference], self.catalogue)
+            scale = _ratio(anchor.rate, before)
+        tried = yield from self.first(rest, scale, budget)
+        for name, arm in rest.items():
+            if tuned and not arm.is_placebo:
+                tried[name] = other_functions(tried[name], tuned[reference], anchor.rate, self.catalogue)
+        seen = {name: anchor.seen_from(arm, self.catalogue) for name, arm in rest.items()}
+        settled = yield from self.settle(rest, tried, budget, seen)
+        return {**tuned, **settled}
+
+    def reference(self, own: Mapping[str, Arm], scale: float, budget: TuningBudget) -> Rounds[Tuned]:
+        """The points of a reference, tuned more thoroughly than arms are."""
+        more = reference_tuning(budget)
+        tried = yield from self.first(own, scale, more)
+        tuned = yield from self.settle(own, tried, more, {}, LEAST_ROUNDS)
+        return (yield from self.leading(tuned))
+
+    def first(self, arms: Mapping[str, Arm], scale: float, budget: TuningBudget) -> Rounds[Tuned]:
+        """Each arm's first tries, around its own rate times `scale`."""
+        points = {name: points_of(arm, self.catalogue, budget, scale) for name, arm in arms.items()}
         repeats = {name: repeats_of(points[name], budget) for name in arms}
-        runs = self._run(points, {name: self.seeds[name][: repeats[name]] for name in arms})
+        runs = yield from self._run(points, {name: self.seeds[name][: repeats[name]] for name in arms})
         return {
             name: [replace(point, scores=own) for point, own in zip(points[name], runs[name], strict=True)]
             for name in arms
         }
 
-    def leading(self, tuned: Mapping[str, Sequence[Point]]) -> dict[str, list[Point]]:
+    def leading(self, tuned: Tuned) -> Rounds[Tuned]:
         """References' points with first tries of the chosen one too: arms, whose first tries are around it, are compared with it."""
         missing = {
             name: [chosen_of(points)] for name, points in tuned.items() if not chosen_of(points).scores
         }
         repeats = {name: max(len(point.scores) for point in tuned[name]) for name in missing}
-        runs = self._run(missing, {name: self.seeds[name][: repeats[name]] for name in missing})
+        runs = yield from self._run(missing, {name: self.seeds[name][: repeats[name]] for name in missing})
         return {
             name: [
                 replace(point, scores=runs[name][0]) if point.chosen and name in missing else point
@@ -156,12 +170,12 @@ class _Tuner:
     def settle(
         self,
         arms: Mapping[str, Arm],
-        tried: Mapping[str, Sequence[Point]],
+        tried: Tuned,
         budget: TuningBudget,
         anchors: Mapping[str, Anchor],
         least: int = 1,
         first_place: int = FIRST,
-    ) -> dict[str, list[Point]]:
+    ) -> Rounds[Tuned]:
         """All points, one of them chosen, after at least `least` rounds and then until the arm is settled. `first_place`: that of the
         first round's first seed."""
         anchors = {name: anchors.get(name, Anchor()) for name in arms}
@@ -175,7 +189,9 @@ class _Tuner:
                 name: next_points(points[name], anchors[name], curves[name], self.catalogue, budget)
                 for name in unsettled
             }
-            runs = self._run(asked, {name: [self.seeds[name][place] for place in places] for name in asked})
+            runs = yield from self._run(
+                asked, {name: [self.seeds[name][place] for place in places] for name in asked}
+            )
             for name, own in asked.items():
                 known = {point.recipe: point for point in points[name]}
                 new = [p.further(places, scores) for p, scores in zip(own, runs[name], strict=True)]
@@ -194,7 +210,7 @@ class _Tuner:
 
     def _run(
         self, points: Mapping[str, Sequence[Point]], seeds: Mapping[str, Sequence[int]]
-    ) -> dict[str, list[tuple[float, ...]]]:
+    ) -> Rounds[dict[str, list[tuple[float, ...]]]]:
         """Scores of each arm's points on its seeds."""
         asked = [
             (name, point.recipe, seed)
@@ -202,7 +218,7 @@ class _Tuner:
             for point in own
             for seed in seeds[name]
         ]
-        values = iter(self.scores(asked))
+        values = iter((yield asked) if asked else ())
         return {name: [tuple(next(values) for _ in seeds[name]) for _ in own] for name, own in points.items()}
 
 
