@@ -126,7 +126,7 @@ def _run_stages(
             session.ledger.put("budget", division.to_json())
             for line in division.words.splitlines():
                 progress.say(line)
-        session.overlap = Thread(target=import_statistics).start
+        session.overlap = Thread(target=import_report if "report" in chosen else import_statistics).start
         page = run_study(session, options, chosen, force=force, lr_find_budget=lr_find_budget)
         wall = time.perf_counter() - started
         spent = Spent(dict(session.spent), wall, session.workers) if options.profile else None
@@ -141,6 +141,12 @@ def shown_for(opened: Opened, *, quiet: bool) -> Shown:
     kind = NotebookShown if in_notebook() else Shown
     metric = opened.study.metric or opened.task.metric
     return kind(metric, higher=opened.task.direction == "higher", quiet=quiet)
+
+
+def import_report() -> None:
+    """Import what writes the report as well (matplotlib, seaborn), which takes two seconds more."""
+    import_statistics()
+    import ablate.report.build  # noqa: F401
 
 
 def import_statistics() -> None:

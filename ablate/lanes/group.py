@@ -55,6 +55,13 @@ def batch_size(run: Run, catalogue: Registry, default: int) -> int:
     return default
 
 
+def training_cost(group: Sequence[Run], catalogue: Registry, default_batch: int) -> float:
+    """A relative estimate of a group's training time, for scheduling: small batches mean many steps."""
+    run = group[0]
+    passes = 1 + sum(catalogue[name].seam == "objective" for name in run.recipe)
+    return len(group) * run.epochs * passes / batch_size(run, catalogue, default_batch)
+
+
 @dataclass(frozen=True)
 class Active:
     """A trick that some lane of the group has: its record, its code, its settings."""

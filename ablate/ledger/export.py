@@ -34,8 +34,14 @@ def runs_rows(entries: Iterable[Entry]) -> list[Row]:
     """
     entries = list(entries)
     recipes = [entry.run.recipe for entry in entries]
-    settings = {(name, parameter) for recipe in recipes for name in recipe for parameter in recipe[name]}
-    tricks = sorted({name for recipe in recipes for name in recipe})
+    parameters: dict[str, set[str]] = {}
+    for recipe in set(recipes):
+        for name, settings in recipe.items():
+            parameters.setdefault(name, set()).update(settings)
+    columns = {
+        name: [(parameter, f"{name}.{parameter}") for parameter in sorted(own)]
+        for name, own in sorted(parameters.items())
+    }
     metrics = sorted({metric for entry in entries for metric in entry.result.metrics})
     rows: list[Row] = []
     for entry in entries:
@@ -50,10 +56,11 @@ def runs_rows(entries: Iterable[Entry]) -> list[Row]:
             result.epochs,
         )
         row: Row = dict(zip(RUN_COLUMNS, head, strict=True))
-        for name in tricks:
+        for name, own in columns.items():
             row[f"{name}.on"] = int(name in recipe)
-            for parameter in sorted(parameter for trick, parameter in settings if trick == name):
-                row[f"{name}.{parameter}"] = recipe[name].get(parameter) if name in recipe else None
+            values = recipe.get(name, {})
+            for parameter, column in own:
+                row[column] = values.get(parameter)
         row.update({metric: result.metrics.get(metric) for metric in metrics})
         row["seconds"] = result.seconds
         rows.append(row)

@@ -7,7 +7,7 @@ the page shows it. Escaping is done elsewhere: HTML by Jinja (autoescape), XML b
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -36,6 +36,9 @@ _UNSHOWABLE = re.compile(
 )
 
 
+_PLAIN = (float, int, bool, type(None))
+
+
 def mask_secrets(text: str) -> str:
     """`text` with passwords, tokens and keys in URLs, query strings and assignments replaced by `***`."""
     text = _USER.sub(lambda m: m["scheme"] + _masked_user(m["user"]) + "@", text)
@@ -59,6 +62,14 @@ def clean(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [clean(item) for item in value]
     return value
+
+
+def clean_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """`clean` of rows of a table, most of whose values are numbers."""
+    return [
+        {clean_text(key): value if type(value) in _PLAIN else clean(value) for key, value in row.items()}
+        for row in rows
+    ]
 
 
 def shorten(text: str, length: int) -> str:

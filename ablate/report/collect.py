@@ -22,7 +22,7 @@ from ablate.ranking.verdicts.ranking_table import ranking_table
 from ablate.records.document import Document
 from ablate.records.run import Outcome
 from ablate.records.trick import Trick
-from ablate.report.clean import clean, clean_text
+from ablate.report.clean import clean, clean_rows, clean_text
 from ablate.report.data import ReportData
 
 
@@ -109,7 +109,7 @@ def gather(
         timings={
             name: value for name, value in clean(facts.get("timings") or {}).items() if name != "report"
         },
-        run_rows=clean(runs_rows(entries)),
+        run_rows=clean_rows(runs_rows(entries)),
         labels=[
             {
                 "trial": entry.trial,

@@ -23,7 +23,7 @@ from ablate.executors.remote import WorkerLost
 from ablate.executors.shared_task import SharedTask
 from ablate.lanes import robust_accuracy
 from ablate.lanes.context import TaskContext
-from ablate.lanes.group import batch_size, grouped
+from ablate.lanes.group import grouped, training_cost
 from ablate.lanes.trace import Report
 from ablate.ledger.entry import Entry
 from ablate.ledger.store import Ledger
@@ -153,9 +153,9 @@ class Session:
             # have more runs than lanes: later runs take the lanes of pruned ones (refill).
             runs = distinct_runs(one.run for one in planned)
             most = max(1, len(runs)) if self.context.kernel != "loop" and self.most > 1 else self.most
-        groups = grouped(runs, self.context.catalogue, most)
-        task = self.context.task
-        for group in sorted(groups, key=lambda group: -cost(group, self.context)):
+        catalogue, task = self.context.catalogue, self.context.task
+        groups = grouped(runs, catalogue, most)
+        for group in sorted(groups, key=lambda group: -training_cost(group, catalogue, task.batch_size)):
             new = tuple(run for run in group if run.identity in wanted)
             if not new:
                 continue
@@ -305,10 +305,3 @@ class Session:
                 replace(job, runs=tuple(one.run for one in part), lanes=None, checkpoint=done.checkpoint),
             )
         return finished
-
-
-def cost(group: Sequence[Run], context: TaskContext) -> float:
-    """A relative estimate of a group's training time, for scheduling: small batches mean many steps."""
-    run = group[0]
-    passes = 1 + sum(context.catalogue[name].seam == "objective" for name in run.recipe)
-    return len(group) * run.epochs * passes / batch_size(run, context.catalogue, context.task.batch_size)

@@ -74,7 +74,7 @@ def _sheet(
             log_axis(ax, "x", min(rates), max(rates))
             _window(ax, [value for curve, _, _ in sides for _, value, _ in curve])
             plain_numbers(ax, "y")
-            ax.set_title(shorten(str(row["trick"]), 20), fontsize=11)
+            ax.set_title(shorten(str(row["trick"]), 20), fontsize=11, y=1.0)
             ax.tick_params(labelsize=9.5)
         for ax in axes[len(panels) :]:
             ax.set_visible(False)
@@ -98,15 +98,20 @@ def _sheet(
 
 
 def _draw(ax: Any, curve: Points, colour: str, marker: str, units: Units) -> None:
-    ax.plot([rate for rate, _, _ in curve], [value for _, value, _ in curve], color=colour, linewidth=1.4)
-    for rate, value, chosen in curve:
-        size = (
-            {"markersize": 8, "markerfacecolor": PAPER, "markeredgewidth": 1.8}
-            if chosen
-            else {"markersize": 3}
-        )
-        (point,) = ax.plot(rate, value, marker, color=colour, **size)
-        tell(point, f"rate {rate:g}: {units.value(value / units.factor)}{', chosen' if chosen else ''}")
+    """A curve is one artist (with the values of all its points to hover over) and its chosen point another: an artist for each point
+    would be most of the page's time."""
+    values = [
+        f"rate {rate:g}: {units.value(value / units.factor)}{', chosen' if chosen else ''}"
+        for rate, value, chosen in curve
+    ]
+    (line,) = ax.plot(*zip(*[point[:2] for point in curve], strict=True), f"-{marker}", color=colour, linewidth=1.4, markersize=3)  # fmt: skip
+    tell(line, "\n".join(values))
+    for (rate, value, chosen), text in zip(curve, values, strict=True):
+        if chosen:
+            (point,) = ax.plot(
+                rate, value, marker, color=colour, markersize=8, markerfacecolor=PAPER, markeredgewidth=1.8
+            )
+            tell(point, text)
 
 
 def _window(ax: Any, values: Sequence[float]) -> None:

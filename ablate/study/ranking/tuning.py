@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ablate.records.recipe import Catalogue, Recipe
+from ablate.records.recipe import Catalogue
 from ablate.study.ranking.arms import Arm, rate_of
 from ablate.study.ranking.rate_curve import fit_curve
 from ablate.study.ranking.rounds import Rounds, Rows, in_turn
