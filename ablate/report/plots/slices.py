@@ -83,4 +83,6 @@ def _panel(ax: Axes, panel: Slice, scale: float, view: tuple[float, float]) -> N
     plain_numbers(ax, "y")
     ax.locator_params(axis="y", nbins=5)
     ax.set_title(shorten(panel.name, 24), fontsize=11, y=1.0, color=ORANGE if panel.edge else INK)
-    ax.set_title(f"n = {len(panel.values)}", loc="right", y=1.0, fontsize=9.5, fontweight="normal", color=MUTED)
+    ax.set_title(
+        f"n = {len(panel.values)}", loc="right", y=1.0, fontsize=9.5, fontweight="normal", color=MUTED
+    )
