@@ -13,8 +13,9 @@ from ablate.catalogue.registry import registry
 from ablate.ranking.designs.racing import Racing
 from ablate.records.recipe import Recipe
 from ablate.study.ranking.arms import Arm, rate_of
+from ablate.study.ranking.budget import FLOOR, LEVELS
 from ablate.study.ranking.tuning import seeds_of, tune
-from ablate.study.ranking.tuning_points import TuningBudget, chosen_of
+from ablate.study.ranking.tuning_points import chosen_of
 from bench.statistics.race_worlds import (
     CHANCE,
     CLIFF,
@@ -31,8 +32,8 @@ Array = NDArray[np.float64]
 CATALOGUE = registry()
 RATE = 0.1
 BASELINE = Recipe.of(CATALOGUE, {"momentum": {"lr": RATE}})
-TUNING = TuningBudget(9, 3, 2, 4)
-"""The tuning of a study whose last look has 40 pairs."""
+TUNING = LEVELS[FLOOR][0]
+"""The tuning of a study without a budget."""
 PLACEBO, REFERENCE = "placebo", "reference"
 OFF_LATTICE = 0.16
 """The best rates lie up to so many decades beside the lattice of rates that are tried."""

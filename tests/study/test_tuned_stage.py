@@ -31,7 +31,14 @@ from ablate.study.ranking.budget import (
 from ablate.study.ranking.lean import combined, rungs_of
 from ablate.study.ranking.scores import floor_of
 from ablate.study.ranking.tuned import Tuned, TunedStage
-from ablate.study.ranking.tuning import FURTHER_ROUNDS, LEAST_ROUNDS, seeds_of, tune, tune_closer
+from ablate.study.ranking.tuning import (
+    FURTHER_ROUNDS,
+    FURTHER_TIMES,
+    LEAST_ROUNDS,
+    seeds_of,
+    tune,
+    tune_closer,
+)
 from ablate.study.ranking.tuning_points import (
     Point,
     TuningBudget,
@@ -400,7 +407,7 @@ def test_arms_have_equal_tuning_fresh_pairs_and_deals_of_their_own(ranked) -> No
     fact = here.fact("rank")
     tuning = Counter(entry.arm for entry in entries if entry.stage == "tune")
     budget = TuningBudget(**fact["budget"]["tuning"])
-    most = budget.runs + FURTHER_ROUNDS * budget.finalists * budget.repeats
+    most = budget.runs + FURTHER_TIMES * FURTHER_ROUNDS * budget.finalists * budget.repeats
     assert all(
         runs <= most for arm, runs in tuning.items() if arm not in ("add-one: baseline", "toggle: recipe")
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from math import sqrt
 from typing import Any
@@ -17,6 +18,7 @@ from ablate.study.ranking.budget import LEAN_PAIRS, RankBudget, Spent, fits
 from ablate.study.ranking.scores import failed
 from ablate.study.ranking.tune_arms import tune_closer
 from ablate.study.ranking.tuned import Tuned, TunedStage
+from ablate.study.ranking.tuning import FURTHER_ROUNDS, FURTHER_TIMES
 from ablate.study.ranking.tuning_points import chosen_of
 from ablate.tasks.metric_table import is_share
 
@@ -24,8 +26,6 @@ RACING, PLACEBO_RACING = 0x4ACE, 0x71B
 CLOSER_AFTER, CLOSER = 18, 0.12
 """From the look of so many pairs on, undecided arms that may lose more than this share of the margin, and whose tuning is more than
 half of their effect's variance, are tuned further."""
-CLOSER_ROUNDS = 3
-"""Rounds that such an arm takes, for estimates."""
 Key = tuple[Estimand, bool]
 """A race: its reference, and whether runs count for what is scored at their end (else for their last evaluations)."""
 
@@ -134,22 +134,24 @@ def race_arms(
     later = budget.ladder_runs(pairs=LEAN_PAIRS[0]) if "toggle" in stage.estimands else 0
     margin: float | None = fact["margin"]
     workers = stage.session.workers
-    spent, look, reached, closer = tuning, 0, 0, set[str]()
+    spent, look, reached, closer = tuning, 0, 0, Counter[str]()
     while True:
         standing = races.standing(margin or 1.0)
         decided = races.decided_share(standing)
         if margin and all(race.needed > CLOSER_AFTER for race in standing.values() if race.running):
-            names = [name for name in races.to_tune_further(standing, margin) if name not in closer]
-            each = CLOSER_ROUNDS * budget.tuning.finalists * budget.tuning.repeats
+            names = races.to_tune_further(standing, margin)
+            times = min((closer[name] for name in names), default=FURTHER_TIMES)
+            names = [name for name in names if closer[name] == times < FURTHER_TIMES]
+            each = FURTHER_ROUNDS * budget.tuning.finalists * budget.tuning.repeats
             while names and not fits(
                 budget, spent, (each + CLOSER_AFTER) * len(names) + later, workers, decided
             ):
                 names.pop()
             if names and each:
-                tuned, more = tune_closer(stage, budget.tuning, tuned, names, margin, CLOSER, fact)
+                tuned, more = tune_closer(stage, budget.tuning, tuned, names, margin, CLOSER, times, fact)
                 tuning, spent = tuning + more, spent + more
                 reached = max(len(race.history) for race in standing.values())
-                closer |= set(names)
+                closer.update(names)
                 races.run(tuned)
                 continue
         new = races.wanted(standing)

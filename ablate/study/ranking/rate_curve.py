@@ -43,7 +43,7 @@ FAR = 1e3
 """A length scale over which nothing changes."""
 ALIKE = 0.9
 """Correlation between the curves of two settings of an arm, their levels apart."""
-FLOOR = 6.0
+FLOOR = 4.0
 """Standard deviations of one run below the best point at which worse runs are put."""
 BEYOND = 2
 """Places of the lattice beyond the rates tried of a setting that are candidates too."""
@@ -262,11 +262,9 @@ def _input(setting: Recipe, rate: float | None, settings: Sequence[Recipe], seed
 
 
 def _fall(points: Sequence[Point]) -> float:
-    """From the best to the third best of the rates in first tries; 0 where there are fewer."""
+    """From the best to the third best of the rates that were tried; 0 where there are fewer."""
     by_rate: dict[float | None, float] = {}
     for point in points:
-        if point.scores:
-            score = float(np.mean(point.scores))
-            by_rate[point.rate] = max(score, by_rate.get(point.rate, score))
+        by_rate[point.rate] = max(point.mean, by_rate.get(point.rate, point.mean))
     ordered = sorted(by_rate.values(), reverse=True)
     return ordered[0] - ordered[LEAST_RATES - 1] if len(ordered) >= LEAST_RATES else 0.0

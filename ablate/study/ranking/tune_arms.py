@@ -41,9 +41,11 @@ def tune_closer(
     names: Sequence[str],
     margin: float,
     share: float,
+    times: int,
     fact: dict[str, Any],
 ) -> tuple[dict[str, Tuned], Spent]:
-    """The arms, those in `names` tuned further until they lose no more than `share` margins; and what that took."""
+    """The arms, those in `names` tuned further until they lose no more than `share` margins; and what that took. `times`: how often they
+    have been before."""
     entries: list[Entry] = []
 
     def scores(rows: Rows) -> list[float]:
@@ -53,7 +55,7 @@ def tune_closer(
         [tuned[name].arm for name in names],
         {name: tuned[reference_of(tuned[name].arm.estimand)].arm for name in names},
         {name: one.points for name, one in tuned.items()},
-        stage.catalogue, budget, _seeds(stage, budget), scores, margin, share, stage.submit_tuning,
+        stage.catalogue, budget, _seeds(stage, budget), scores, margin, share, times, stage.submit_tuning,
     )  # fmt: skip
     closer = {name: Tuned(tuned[name].arm, chosen_of(own).recipe, own) for name, own in points.items()}
     together = {**tuned, **closer}

@@ -44,8 +44,8 @@ from ablate.study.ranking.tuning_points import (
 
 FIRST = 21
 """Seeds kept for first tries; rounds are run on those after them."""
-FURTHER_ROUNDS = 6
-"""Rounds that an arm gets at most beside those of its budget."""
+FURTHER_ROUNDS, FURTHER_TIMES = 3, 6
+"""Rounds that an arm gets at most each time that it is tuned further, and how often that may be."""
 LEAST_ROUNDS = 2
 """Rounds that a reference gets at least: they tell the scatter of runs and of seeds."""
 Tuned = dict[str, list[Point]]
@@ -84,13 +84,15 @@ def tune_closer(
     scores: Callable[[Rows], list[float]],
     margin: float,
     share: float,
+    times: int = 0,
     submit: Callable[[Rows], object] = lambda rows: None,
 ) -> dict[str, list[Point]]:
     """The points of `arms` after up to FURTHER_ROUNDS more, until an arm loses no more than `share` margins. `points`: of all arms
-    and references, as `tune` left them; `references`: arm -> its reference."""
+    and references, as `tune` left them; `references`: arm -> its reference. `times`: how often these arms have been tuned further, less
+    than FURTHER_TIMES: each time is on fresh seeds."""
     tuner = _Tuner(catalogue, seeds, margin, share)
     more = replace(budget, rounds=FURTHER_ROUNDS)
-    place = FIRST + budget.rounds * budget.repeats
+    place = FIRST + (budget.rounds + times * FURTHER_ROUNDS) * budget.repeats
     parts = []
     for reference in {arm.name: arm for arm in references.values()}.values():
         anchor = Anchor.of(reference, points[reference.name], catalogue)
@@ -103,7 +105,7 @@ def tune_closer(
 
 def seeds_of(budget: TuningBudget) -> int:
     """Tuning seeds that an arm or reference needs."""
-    own = (budget.rounds + FURTHER_ROUNDS) * budget.repeats
+    own = (budget.rounds + FURTHER_TIMES * FURTHER_ROUNDS) * budget.repeats
     return FIRST + max(own, LEAST_REFERENCE.rounds * LEAST_REFERENCE.repeats)
 
 
