@@ -147,9 +147,7 @@ class Task:
         packing = splits["train"].packing
         whole = criterion == "custom" and output is None
         if not isinstance(model, Adapted) and (
-            packing is not None
-            or output is not None
-            or (whole and returns_several(model, splits["train"].x[:2]))
+            packing is not None or output is not None or returns_several(model, splits["train"].x[:2])
         ):
             model = Adapted(model, packing, output, whole)
         values = {

@@ -146,6 +146,14 @@ def test_outputs_of_a_model_of_one_tensor():
     with pytest.raises(InputError, match=r"of type dict with 'hidden', 'scores', and nothing says which"):
         check(made())
 
+    class Logits(nn.Linear):
+        def forward(self, x):
+            return {"logits": super().forward(x), "depth": 1}
+
+    task = Task(lambda: Logits(4, 2), (x, Y), test=False)  # as docs/tasks.md says, whatever the inputs are
+    assert check(task) == ()
+    assert task.model()(x).shape == (N, 2)
+
 
 def test_the_users_class_takes_the_weights_and_load_gives_it_back(tmp_path):
     task = task_of()
