@@ -103,7 +103,7 @@ def _run_stages(
     quiet: bool,
 ) -> Study:
     division, looked_at, started = None, None, time.perf_counter()
-    if budget:
+    if budget and {"lr-find", "search", "rank", "confirm"} & set(chosen):
         from ablate.api.design import check_options
         from ablate.study.budget import SHORTEST, divided, lr_find_budget_of
         from ablate.study.ranking.budget import seconds_in

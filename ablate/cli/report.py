@@ -28,7 +28,7 @@ def report(
     from ablate.report.build import build
 
     named = given
-    if ".py:" in given or given.endswith((".py", ".toml")):
+    if ":" in given or given.endswith((".py", ".toml", "/")):
         from ablate.study.request import Options, find
 
         named = find(given, Options(studies)).name

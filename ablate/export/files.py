@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from ablate.records.recipe import Recipe
 from ablate.report.collect import gather
 from ablate.report.data import ReportData
 from ablate.report.documents import recipe_toml
+from ablate.tasks.describe import describe
 
 if TYPE_CHECKING:
     from ablate.tasks.task import Task
@@ -75,6 +76,8 @@ def export(
     of_recipe = NEEDS_TASK | {"recipe"}
     chosen = winner(data, entries, recipe=recipe, seed=seed) if of_recipe & set(kinds) else None
     task = load_task() if NEEDS_TASK & set(kinds) else None
+    if task is not None:
+        check_unchanged(task, facts.get("task") or {})
     script = None
     if "script" in kinds and chosen is not None and task is not None:
         why = not_written(task)
@@ -106,6 +109,17 @@ def export(
     for kind in (kind for kind in kinds if kind in TRACKERS):
         files[kind] = [str(TRACKERS[kind](tracked(entries), data.name, folder))]
     return Exported(folder, chosen.run.identity if chosen else "", files, done.notes)
+
+
+def check_unchanged(task: Task, known: Mapping[str, Any]) -> None:
+    """Raise InputError if `task` is not the one of the runs (`known`: the ledger's fact "task"), which then cannot be repeated."""
+    about = describe(task)
+    for what, key in (("the data", "data_sha256"), ("the model, its loss or its metrics", "definition")):
+        if known.get(key, about[key]) != about[key]:
+            raise InputError(
+                f"{what} of '{task.name}' changed since the study was run, so its runs cannot be repeated",
+                hint="go back to what was trained, run the study again, or export what needs no task: --to text,recipe",
+            )
 
 
 def is_ranked(data: ReportData) -> bool:

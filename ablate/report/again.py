@@ -1,46 +1,67 @@
-"""Commands that go on from a study which was made to fit its time: rank all tricks, or decide those that are open."""
+"""Commands that go on from a study: decide what is open, or rank what was left out to fit its time."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
 from math import ceil
+from typing import Any
 
 from ablate.report.data import ReportData
 
-REPLACED = ("--budget", "--include", "--name")
+MORE = 3
+"""Times the budget that decides most of a ranking's tricks, where a few more pairs would not."""
+PER_PAIR = 1.3
+"""Runs of a pair: one of the arm, and a share of the reference's."""
 
 
-def fitted(data: ReportData) -> Mapping[str, object]:
+def fitted(data: ReportData) -> Mapping[str, Any]:
     """What the study left out to fit its time (`study.fit.Fit` as JSON); empty if nothing."""
     fit = (data.design or {}).get("fit") or {}
-    return fit if fit.get("left_out") or (fit and fit.get("trials") is None) else {}
+    return fit if fit and (fit["left_out"] or fit["trials"] is None) else {}
 
 
-def again(data: ReportData, **options: str) -> str:
-    """The command by which the study was run with other `options`; one from its name if that was no command."""
+def again(data: ReportData, **options: str | None) -> str:
+    """The command by which the study was run, with `options` in place of its own (None: without that one); one from its name if that was no
+    command."""
     words = shlex.split(str(data.study.get("command", "")))
     if words[:2] != ["ablate", "study"]:
         words = ["ablate", "study", *shlex.split(data.asked)]
+    replaced = {f"--{name}" for name in options}
     kept: list[str] = []
     skip = False
     for word in words:
-        name = word.partition("=")[0]
-        if skip or name in REPLACED:
-            skip = not skip and name in REPLACED and "=" not in word
-            continue
-        kept.append(word)
-    if (named := data.study.get("named")) and "name" not in options:
-        options["name"] = str(named)
-    return shlex.join(kept + [part for name, value in options.items() for part in (f"--{name}", value)])
+        if skip:
+            skip = False
+        elif word.partition("=")[0] in replaced:
+            skip = "=" not in word
+        else:
+            kept.append(word)
+    added = [part for name, value in options.items() if value is not None for part in (f"--{name}", value)]
+    return shlex.join(kept + added)
 
 
 def for_all(data: ReportData) -> str:
     """The command that ranks the tricks which were left out."""
-    return again(data, budget=f"{max(1, ceil(float(str(fitted(data)['every'])) / 60))}m")
+    return again(data, include=None, budget=f"{max(1, ceil(fitted(data)['every'] / 60))}m")
 
 
-def for_some(data: ReportData, tricks: Sequence[str]) -> str:
-    """The command that spends the same budget on `tricks` alone, as a study beside this one."""
-    budget = str((data.design or {}).get("fit", {}).get("asked") or "10m")
-    return again(data, include=",".join(tricks), name=f"{data.name}-undecided", budget=budget)
+def for_some(data: ReportData, tricks: Sequence[str], pairs: Sequence[int | None]) -> str:
+    """The command that decides the open `tricks`, of which each needs so many more pairs, if that is known.
+
+    A study that was made to fit its time spends it on these alone, as a study beside it; others get more runs.
+    """
+    design = data.design or {}
+    if fit := fitted(data):
+        few = 2 * len(tricks) <= len({row["trick"] for row in design["effects"]})
+        budget = fit["asked"] if few else _times(str(fit["asked"]), MORE)
+        return again(data, include=",".join(tricks), name=f"{data.name}-undecided", budget=budget)
+    spent = sum(design.get("spent", {"runs": design["budget"]["runs"]}).values())
+    runs = max(2 * spent, spent + ceil(PER_PAIR * sum(number or 0 for number in pairs)))
+    return again(data, budget=f"{runs}runs")
+
+
+def _times(budget: str, number: int) -> str:
+    """A budget in the user's notation, so many times as large."""
+    digits = budget.rstrip("abcdefghijklmnopqrstuvwxyz ")
+    return f"{float(digits) * number:g}{budget[len(digits) :].strip()}"

@@ -6,16 +6,20 @@ from collections.abc import Iterator, Sequence
 
 from ablate.analysis.tuned_arms import counts
 from ablate.records.trick import PLACEBO
-from ablate.report.action import undecided
+from ablate.report.action import margin_text, undecided
 from ablate.report.again import fitted, for_all, for_some
 from ablate.report.data import ReportData
-from ablate.report.numbers import plural
+from ablate.report.numbers import plural, significant
 from ablate.report.tuned_rows import by_trick
 
 SHORT = {"add-one": "baseline", "toggle": "recipe"}
 KINDS = ("helps", "helps a little", "hurts", "hurts a little", "no measurable effect", "undecided")
 SHOWN = 8
 """Tricks that a caveat names, at most."""
+
+
+NOISY = 1.5
+"""Times the margin that a run scatters, from which on pairs alone decide little: at 27 pairs, 0.8 σ is found with power 0.9."""
 
 
 def named(names: Sequence[str]) -> str:
@@ -78,11 +82,21 @@ def doubts(data: ReportData) -> Iterator[str]:
         known = [pairs for _, pairs in still if pairs]
         more = f"; ≈ {plural(max(known), 'more pair')} each would decide {'them' if len(known) == len(still) else 'most of them'}" if known else ""  # fmt: skip
         names = [trick for trick, _ in still]
-        runs = 2 * sum(design.get("spent", {"runs": design["budget"]["runs"]}).values())
-        command = for_some(data, names) if fitted(data) else f"ablate rank {data.asked} --budget {runs}runs"
+        command = for_some(data, names, [pairs for _, pairs in still])
         yield f"undecided: {named(names)}{more} ({command})"
     if (out := fitted(data).get("left_out")) and isinstance(out, dict):
         yield f"{plural(len(out), 'trick')} not ranked, because {design['fit']['asked']} are too short ({for_all(data)})"
+    noisy = [
+        race["sigma"]
+        for race in design.get("races") or ()
+        if still and race["sigma"] > NOISY * design["margin"]
+    ]
+    if noisy:
+        sigma = f"{significant(max(noisy) * data.units.factor)}{data.units.difference}"
+        yield (
+            f"the same recipe differs by {sigma} from seed to seed (standard deviation), and what does not matter is {margin_text(design, data.units)}: "
+            "more epochs or more validation examples decide more than more runs do"
+        )
     for step in (data.lr_find or {}).get("steps") or []:
         if step.get("verdict") == "fail":
             yield f"lr-find, step {step.get('step')} ({step.get('name')}) failed: the baseline's learning rate rests on it"

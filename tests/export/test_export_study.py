@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -165,6 +166,27 @@ def test_other_bad_input_is_a_line(here):
         export_study("small.toml", ["scrip"])
     with pytest.raises(InputError, match="there is no ledger"):
         export_study("own.py:task")
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "what"),
+    [
+        ("manual_seed(1)", "manual_seed(2)", "the data of"),
+        ("nn.ReLU()", "nn.GELU()", "the model, its loss or its metrics"),
+    ],
+)
+def test_a_task_that_has_changed_is_not_exported_as_if_it_were_the_one_that_was_trained(
+    here, then, now, what
+):
+    shutil.rmtree(here / "reports/small/export", ignore_errors=True)
+    (here / "own.py").write_text(TASK.replace(then, now))
+    try:
+        with pytest.raises(InputError, match=f"{what}.* changed since the study was run"):
+            export_study("small.toml")
+        assert not (here / "reports/small/export").exists()
+        assert set(export_study("small.toml", ["recipe", "text"]).files) == {"recipe", "text"}
+    finally:
+        (here / "own.py").write_text(TASK)
 
 
 def test_the_dashboard_s_storage_has_the_trials(here):

@@ -207,16 +207,39 @@ def fitted(**study: str) -> ReportData:
 def test_a_study_made_to_fit_names_the_commands_that_go_on():
     data = fitted(command="ablate study my.py --target 'a b' --budget=4m --include mixup,sam --epochs 3")
     assert for_all(data) == "ablate study my.py --target 'a b' --epochs 3 --budget 11m"
-    assert for_some(data, ["mixup"]) == (
-        "ablate study my.py --target 'a b' --epochs 3 --include mixup --name digits-undecided --budget 4m"
-    )
+    few = "ablate study my.py --target 'a b' --epochs 3 --include mixup --name digits-undecided --budget"
+    assert for_some(data, ["mixup"], [9]) == f"{few} 12m"  # all that there was: more time
+    data.design["effects"] += [row(name, "add-one", 0.0, "helps") for name in ("ema", "dropout")]
+    assert for_some(data, ["mixup"], [9]) == f"{few} 4m"
     doubts = "\n".join(verdict(data).doubts)
     assert f"2 tricks not ranked, because 4m are too short ({for_all(data)})" in doubts
-    assert f"({for_some(data, ['mixup'])})" in doubts
+    assert f"({for_some(data, ['mixup'], [9])})" in doubts
     assert again(fitted(command="python x.py", given="my.py:task", named="two"), budget="9m") == (
-        "ablate study my.py:task --budget 9m --name two"
+        "ablate study my.py:task --name two --budget 9m"
     )
     assert "not ranked" not in "\n".join(verdict(tuned_data()).doubts)
+
+
+def test_runs_that_would_decide_are_as_many_as_the_pairs_need():
+    data = tuned_data(fact(row("mixup", "add-one", 0.0, "undecided", more_pairs=840)))
+    data.study["command"] = "ablate study digits --include mixup --budget 2m --trials 4"
+    spent = sum(data.design["spent"].values())
+    assert (
+        for_some(data, ["mixup"], [840])
+        == f"ablate study digits --include mixup --trials 4 --budget {spent + 1092}runs"
+    )
+    assert (
+        for_some(data, ["mixup"], [None])
+        == f"ablate study digits --include mixup --trials 4 --budget {2 * spent}runs"
+    )
+
+
+@pytest.mark.parametrize(("sigma", "told"), [(0.014, False), (0.03, True)])
+def test_runs_that_scatter_too_much_are_told_what_helps(sigma, told):
+    races = [{"estimand": "add-one", "scored": "mean", "family": 4, "sigma": sigma}]
+    doubts = "\n".join(verdict(tuned_data(fact(races=races))).doubts)
+    assert ("more epochs or more validation examples" in doubts) is told
+    assert ("differs by 3.00" in doubts) is told
 
 
 def test_the_terminal_has_one_table_with_both_references():
