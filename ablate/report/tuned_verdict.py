@@ -86,11 +86,8 @@ def doubts(data: ReportData) -> Iterator[str]:
         yield f"undecided: {named(names)}{more} ({command})"
     if (out := fitted(data).get("left_out")) and isinstance(out, dict):
         yield f"{plural(len(out), 'trick')} not ranked, because {design['fit']['asked']} are too short ({for_all(data)})"
-    noisy = [
-        race["sigma"]
-        for race in design.get("races") or ()
-        if still and race["sigma"] > NOISY * design["margin"]
-    ]
+    spreads = [race.get("sigma") or 0.0 for race in design.get("races") or ()]
+    noisy = [sigma for sigma in spreads if still and sigma > NOISY * design["margin"]]
     if noisy:
         sigma = f"{significant(max(noisy) * data.units.factor)}{data.units.difference}"
         yield (

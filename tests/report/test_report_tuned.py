@@ -234,7 +234,7 @@ def test_runs_that_would_decide_are_as_many_as_the_pairs_need():
     )
 
 
-@pytest.mark.parametrize(("sigma", "told"), [(0.014, False), (0.03, True)])
+@pytest.mark.parametrize(("sigma", "told"), [(None, False), (0.014, False), (0.03, True)])
 def test_runs_that_scatter_too_much_are_told_what_helps(sigma, told):
     races = [{"estimand": "add-one", "scored": "mean", "family": 4, "sigma": sigma}]
     doubts = "\n".join(verdict(tuned_data(fact(races=races))).doubts)
