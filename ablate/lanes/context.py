@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ablate.catalogue.registry import Registry
 from ablate.lanes.build import build_module
 from ablate.lanes.capabilities import ModelProbe
 from ablate.lanes.data import DeviceSplit, device_splits
 from ablate.lanes.phase_timer import Clock
+from ablate.lanes.shared_state import check_loss
 from ablate.lanes.side_effects import repeated_in_backward
 from ablate.seams.facts import Facts
 from ablate.surgery.inventory import Inventory, inventory
 from ablate.surgery.net import open_net
 from ablate.surgery.observe import LayerInfo, Observed, left_alone, observe
 from ablate.tasks.task import Task
+from ablate.tasks.user_code import repeatable
 
 PROBED = 8
 """Examples on which a model is tried: enough for the gradient of a batch norm to be more than rounding errors."""
@@ -89,6 +92,16 @@ class TaskContext:
         fresh = build_module(task.model, 0, example), build_module(task.model, 1, example)
         probe = ModelProbe.at(net, fresh, task.train.x[:PROBED], device, task.batch_size, kernel)
         names = tuple(spec.name for spec in net.specs().values())
-        return cls(
-            task, catalogue, device, device_splits(task, device), observed, names, probe, alone, layers
-        )
+        splits = device_splits(task, device)
+        if task.loss is not None:
+            outputs = _outputs(build_module(task.model, 0, example), task.train.x[:PROBED])
+            targets = splits["train"].y[:PROBED].to(outputs.device)
+            check_loss(task.loss, partial(task.evaluation.plain_loss, outputs, targets))
+        return cls(task, catalogue, device, splits, observed, names, probe, alone, layers)
+
+
+@torch.no_grad()
+def _outputs(module: nn.Module, x: Tensor) -> Tensor:
+    with repeatable():
+        outputs: Tensor = module.eval()(x.clone())
+    return outputs.unsqueeze(-1) if outputs.ndim == 1 else outputs

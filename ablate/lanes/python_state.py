@@ -150,6 +150,8 @@ class _Outside:
             for value in vars(layer).values():
                 if isinstance(value, FunctionType | MethodType):
                     self._value("a function", value, (), CALLS)
+                elif callable(value):
+                    self._class(type(value), CALLS)
 
     def _first(self, value: Any) -> bool:
         new = id(value) not in self.seen

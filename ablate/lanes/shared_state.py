@@ -1,6 +1,8 @@
-"""What two models of one factory share: a run that trains the one would begin where a run of the other has ended."""
+"""What runs share: two models of one factory, and the loss. A run would begin where another has ended."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from torch import Tensor, nn
 
@@ -34,5 +36,23 @@ def check_nothing_shared(one: nn.Module, other: nn.Module, x: Tensor, effects: S
         )
 
 
+def check_loss(loss: object, evaluate: Callable[[], object]) -> None:
+    """Raise InputError if a user's `loss` keeps state, as a schedule or a running centre: all runs would share it.
+
+    `evaluate` calls it.
+    """
+    holder = nn.Module()
+    setattr(holder, "loss", loss)  # noqa: B010 - it may be a module, or a function
+    with repeatable():
+        evaluate()  # which may fill a cache
+        before = _state(holder) | outside(holder)
+        evaluate()
+    if names := changed(before, _state(holder) | outside(holder), possibly=False):
+        raise InputError(
+            f"the loss changes {names[0]} at each call, which all runs would share",
+            hint="compute it from outputs and targets alone, and keep what changes in the model",
+        )
+
+
 def _state(module: nn.Module) -> Snapshot:
-    return snapshot(module) | {name: (buffer._version,) for name, buffer in module.named_buffers()}
+    return snapshot(module) | {name: (own, own._version) for name, own in module.named_buffers()}

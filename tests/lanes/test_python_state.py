@@ -214,6 +214,43 @@ def test_models_that_share_what_training_changes_are_refused(
         context_of(model)
 
 
+class Centred(nn.Module):
+    """A loss with a running centre, as self-distillation has it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("centre", torch.zeros(3))
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        losses = nn.functional.cross_entropy(outputs - self.centre, targets)
+        self.centre = 0.9 * self.centre + 0.1 * outputs.detach().mean(0)
+        return losses
+
+
+class Annealed(Schedule):
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        weight = 1.0 if super().__call__() < LATE else 0.1
+        return weight * nn.functional.cross_entropy(outputs, targets)
+
+
+def counted(outputs: Tensor, targets: Tensor) -> Tensor:
+    counted_in_a_function()
+    return nn.functional.cross_entropy(outputs, targets)
+
+
+@pytest.mark.parametrize("loss", [Centred(), Annealed(), counted, partial(Annealed().__call__)])
+def test_a_loss_that_keeps_state_is_refused(loss: Callable[[Tensor, Tensor], Tensor]) -> None:
+    task = Task(lambda: nn.Linear(6, 3), (X, Y), (X, Y), False, "classification", name="loss", loss=loss)
+    with pytest.raises(InputError, match="which all runs would share"):
+        TaskContext.of(task, registry(), torch.device("cpu"))
+
+
+@pytest.mark.parametrize("loss", [nn.CrossEntropyLoss(label_smoothing=0.1), nn.functional.cross_entropy])
+def test_a_loss_without_state_is_not(loss: Callable[[Tensor, Tensor], Tensor]) -> None:
+    task = Task(lambda: nn.Linear(6, 3), (X, Y), (X, Y), False, "classification", name="loss", loss=loss)
+    assert TaskContext.of(task, registry(), torch.device("cpu")).solo == ""
+
+
 def test_models_may_share_a_frozen_body() -> None:
     body = nn.Linear(6, 6).requires_grad_(False)
     assert context_of(lambda: nn.Sequential(body, nn.Linear(6, 3))).solo == ""
