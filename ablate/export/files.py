@@ -150,7 +150,7 @@ def tables(data: ReportData, entries: Sequence[Entry]) -> dict[str, Any]:
 
     ranking = data.ranking if data.ranking is not None else pd.DataFrame(columns=list(RANKING_COLUMNS))
     return {
-        "runs": pd.DataFrame(data.run_rows),
+        "runs": pd.DataFrame(data.run_columns),
         "curves": pd.DataFrame(list(curve_rows(entries)), columns=list(CURVE_COLUMNS)),
         "ranking": ranking,
     }

@@ -1,4 +1,4 @@
-"""Rows of `runs.csv` and `curves.csv`, and a CSV writer that is safe against formula injection.
+"""Columns of `runs.csv`, rows of `curves.csv`, and a CSV writer that is safe against formula injection.
 
 Equal entries give equal bytes: columns are sorted, rows are in the ledger's order, numbers are written as the
 shortest decimal that reads back as the same double (`nan`, `inf`, `-inf` if not finite).
@@ -10,14 +10,15 @@ import csv
 import io
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache, partial
 from typing import Any
 
 from ablate.ledger.entry import Entry
 from ablate.records.files import write_text
+from ablate.records.recipe import Recipe
 
-Row = dict[str, Any]
+Columns = dict[str, list[Any]]
 RUN_COLUMNS = ("run", "stage", "recipe", "seed", "wave", "outcome", "epochs")
 CURVE_COLUMNS = ("run", "metric", "epoch", "value")
 _NUMBER = re.compile(r"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|inf|nan)", re.IGNORECASE | re.ASCII)
@@ -25,54 +26,52 @@ _NUMBER = re.compile(r"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|inf|nan)", re.I
 _FORMULA = ("=", "+", "-", "@", "\t", "\n", "＝", "＋", "－", "＠")
 
 
-def runs_rows(entries: Iterable[Entry]) -> list[Row]:
-    """One row per run: RUN_COLUMNS, one column per trick (`dropout.on`: 0 or 1), per parameter (`dropout.p`)
-    and per metric (`validation/accuracy`), `seconds`.
+def run_columns(entries: Sequence[Entry]) -> Columns:
+    """The columns of `runs.csv`, each with one value per run: RUN_COLUMNS, one per trick (`dropout.on`: 0 or 1), per parameter
+    (`dropout.p`) and per metric (`validation/accuracy`), `seconds`. Empty without runs.
 
-    `run` is the identity, `recipe` the hash, `epochs` the epochs trained. Every row has every column; None
-    if a trick is off or a metric was not measured.
+    `run` is the identity, `recipe` the hash, `epochs` the epochs trained. None if a trick is off or a metric was not measured.
     """
-    entries = list(entries)
-    recipes = [entry.run.recipe for entry in entries]
-    parameters: dict[str, set[str]] = {}
-    for recipe in set(recipes):
-        for name, settings in recipe.items():
-            parameters.setdefault(name, set()).update(settings)
-    columns = {
-        name: [(parameter, f"{name}.{parameter}") for parameter in sorted(own)]
-        for name, own in sorted(parameters.items())
-    }
-    metrics = sorted({metric for entry in entries for metric in entry.result.metrics})
-    rows: list[Row] = []
-    for entry in entries:
-        run, result, recipe = entry.run, entry.result, entry.run.recipe
-        head = (
-            run.identity,
-            entry.stage,
-            recipe.hash,
-            run.seed,
-            entry.wave,
-            str(result.outcome),
-            result.epochs,
-        )
-        row: Row = dict(zip(RUN_COLUMNS, head, strict=True))
-        for name, own in columns.items():
-            row[f"{name}.on"] = int(name in recipe)
-            values = recipe.get(name, {})
-            for parameter, column in own:
-                row[column] = values.get(parameter)
-        row.update({metric: result.metrics.get(metric) for metric in metrics})
-        row["seconds"] = result.seconds
-        rows.append(row)
-    return rows
+    if not entries:
+        return {}
+    recipes = {entry.run.recipe.hash: entry.run.recipe for entry in entries}
+    settings = {(name, parameter) for recipe in recipes.values() for name in recipe for parameter in recipe[name]}  # fmt: skip
+    hashes = [entry.run.recipe.hash for entry in entries]
+    results = [entry.result for entry in entries]
+
+    def by_recipe(value: Callable[[Recipe], Any]) -> list[Any]:
+        values = {name: value(recipe) for name, recipe in recipes.items()}
+        return [values[name] for name in hashes]
+
+    def setting(recipe: Recipe, name: str, parameter: str) -> Any:
+        return recipe[name].get(parameter) if name in recipe else None
+
+    heads = (
+        [entry.identity for entry in entries],
+        [entry.stage for entry in entries],
+        hashes,
+        [entry.run.seed for entry in entries],
+        [entry.wave for entry in entries],
+        [str(result.outcome) for result in results],
+        [result.epochs for result in results],
+    )
+    columns: Columns = dict(zip(RUN_COLUMNS, heads, strict=True))
+    for name in sorted({name for recipe in recipes.values() for name in recipe}):
+        columns[f"{name}.on"] = by_recipe(lambda recipe, name=name: int(name in recipe))  # type: ignore[misc]
+        for parameter in sorted(parameter for trick, parameter in settings if trick == name):
+            columns[f"{name}.{parameter}"] = by_recipe(partial(setting, name=name, parameter=parameter))
+    for metric in sorted({metric for result in results for metric in result.metrics}):
+        columns[metric] = [result.metrics.get(metric) for result in results]
+    return {**columns, "seconds": [result.seconds for result in results]}
 
 
-def curve_rows(entries: Iterable[Entry]) -> Iterator[Row]:
-    """One row per run, metric and epoch (from 1) with CURVE_COLUMNS. Runs in order, metrics sorted."""
+def curve_rows(entries: Iterable[Entry]) -> Iterator[tuple[str, str, int, float]]:
+    """One row per run, metric and epoch (from 1), in the order of CURVE_COLUMNS. Runs in order, metrics sorted."""
     for entry in entries:
+        run = entry.identity
         for metric, curve in sorted(entry.result.curves.items()):
             for epoch, value in enumerate(curve, start=1):
-                yield {"run": entry.identity, "metric": metric, "epoch": epoch, "value": value}
+                yield run, metric, epoch, value
 
 
 def write_csv(
@@ -100,10 +99,25 @@ def write_csv(
 
 def write_columns(path: str | os.PathLike[str], columns: Mapping[str, Sequence[Any]]) -> None:
     """As `write_csv`, for values that stand in columns of equal length (many rows: several times quicker)."""
+    write_table(path, list(columns), zip(*map(_cells, columns.values()), strict=True))
+
+
+def write_curves(
+    path: str | os.PathLike[str], entries: Iterable[Entry], name_of: Callable[[str], str]
+) -> None:
+    """`curves.csv`: `curve_rows`, with the metrics called `name_of(metric)`."""
+    cell = lru_cache(maxsize=None)(lambda metric: _text_cell(name_of(metric)))
+    rows = ((run, cell(metric), epoch, repr(value)) for run, metric, epoch, value in curve_rows(entries))
+    write_table(path, CURVE_COLUMNS, rows)
+
+
+def write_table(path: str | os.PathLike[str], header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write rows of cells that are ready, atomically. `header`: names of the columns. Raises InputError."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([_cell(name) for name in columns])
-    writer.writerows(zip(*map(_cells, columns.values()), strict=True))
+    if header:
+        writer.writerow([_cell(name) for name in header])
+    writer.writerows(rows)
     write_text(path, text.getvalue())
 
 

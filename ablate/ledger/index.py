@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from ablate.ledger.rows import COLUMNS, checksum_matches, digest
 from ablate.ledger.schema import SELECT_RUNS
@@ -17,9 +18,11 @@ from ablate.records.run import Outcome
 _POSITION, _IDENTITY, _STAGE, _OUTCOME = map(COLUMNS.index, ("position", "identity", "stage", "outcome"))
 
 
-@dataclass(frozen=True, slots=True)
-class RowRef:
-    """A row of the table `runs`."""
+_FINISHED = {str(outcome): outcome.finished for outcome in Outcome}
+
+
+class RowRef(NamedTuple):
+    """A row of the table `runs`. A million of them are made in a third of the time of dataclasses."""
 
     position: int
     digest: str
@@ -61,9 +64,17 @@ def read_index(connection: sqlite3.Connection) -> Index:
             raise ValueError("a run's checksum is wrong")
         if position <= index.last_run:  # SQLite walks the B-tree; swapped pages give rows in the wrong order
             raise ValueError("runs are out of order")
-        index.runs[identity] = RowRef(position, checksum, stage, Outcome(row[_OUTCOME]).finished)
+        index.runs[identity] = RowRef(position, checksum, stage, _FINISHED[row[_OUTCOME]])
         index.last_run = position
         index.seal += int(checksum, 16)
+    read_facts(connection, index)
+    if connection.execute("SELECT digest FROM seal").fetchall() != [(index.seal_text,)]:
+        raise ValueError("rows are missing")
+    return index
+
+
+def read_facts(connection: sqlite3.Connection, index: Index) -> None:
+    """Add the facts to `index`, each checked against its digest. Raises ValueError, sqlite3.Error."""
     for position, key, document, checksum in connection.execute(
         "SELECT position, key, document, digest FROM facts ORDER BY position"
     ):
@@ -74,6 +85,3 @@ def read_index(connection: sqlite3.Connection) -> Index:
         index.facts[key] = Fact(position, checksum, document)
         index.last_fact = position
         index.seal += int(checksum, 16)
-    if connection.execute("SELECT digest FROM seal").fetchall() != [(index.seal_text,)]:
-        raise ValueError("rows are missing")
-    return index

@@ -73,21 +73,23 @@ def from_row(row: Row, scores: bytes | None) -> Entry:
     """
     if not checksum_matches(row):
         raise ValueError("a run's checksum is wrong")
-    cells = dict(zip(COLUMNS, row, strict=False))
-    if scores is not None and digest([scores]) != cells["scores_digest"]:
+    (
+        _position, _identity, stage, wave, trial, arm, task, recipe, seed, budget,
+        outcome, epochs, seconds, note, metrics, encoded_curves, scores_digest, _digest,
+    ) = row  # fmt: skip
+    if scores is not None and digest([scores]) != scores_digest:
         raise ValueError("the checksum of a run's scores is wrong")
-    run = Run(cells["task"], _recipe(cells["recipe"]), cells["seed"], cells["budget"])
-    curves: Mapping[str, list[float]] = decode(cells["curves"])
+    curves: Mapping[str, list[float]] = decode(encoded_curves)
     result = Result(
-        outcome=Outcome(cells["outcome"]),
-        metrics=decode(cells["metrics"]),
+        outcome=Outcome(outcome),
+        metrics=decode(metrics),
         curves={name: tuple(curve) for name, curve in curves.items()},
         scores=unpack(scores) if scores else {},
-        epochs=cells["epochs"],
-        seconds=float("nan") if cells["seconds"] is None else cells["seconds"],
-        note=cells["note"],
+        epochs=epochs,
+        seconds=float("nan") if seconds is None else seconds,
+        note=note,
     )
-    return Entry(run, result, cells["stage"], cells["wave"], cells["trial"], cells["arm"])
+    return Entry(Run(task, _recipe(recipe), seed, budget), result, stage, wave, trial, arm)
 
 
 @lru_cache(maxsize=4096)

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 
 from ablate.records.recipe import Recipe
 
@@ -42,7 +43,7 @@ class Run:
     _identity: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        text = json.dumps([self.task, self.recipe.canonical(), self.seed, self.epochs])
+        text = f"{_json_of(self.task, self.recipe.canonical())}, {self.seed:d}, {self.epochs:d}]"
         object.__setattr__(self, "_identity", hashlib.sha256(text.encode()).hexdigest()[:16])
 
     @property
@@ -54,6 +55,12 @@ class Run:
     def identity(self) -> str:
         """16 hexadecimal digits, equal for equal runs on every machine."""
         return self._identity
+
+
+@lru_cache(maxsize=1 << 12)
+def _json_of(task: str, recipe: str) -> str:
+    """The beginning of `json.dumps([task, recipe, seed, epochs])`: a ledger has many seeds of each recipe."""
+    return json.dumps([task, recipe])[:-1]
 
 
 def distinct_runs(runs: Iterable[Run]) -> list[Run]:

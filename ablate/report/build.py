@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from ablate.ledger.entry import Entry
-from ablate.ledger.export import CURVE_COLUMNS, RUN_COLUMNS, curve_rows, write_columns, write_csv
+from ablate.ledger.export import RUN_COLUMNS, write_columns, write_csv, write_curves
 from ablate.ledger.store import Ledger
 from ablate.ranking.estimation.coding import lines
 from ablate.records.errors import InputError
@@ -82,10 +82,8 @@ def _make(folder: Path) -> None:
 def write_data(folder: Path, data: ReportData, entries: Sequence[Entry]) -> None:
     """`ranking.csv`, `runs.csv`, `curves.csv`; with only their header if there are no rows yet."""
     write_csv(folder / "ranking.csv", plain_rows(data.ranking), RANKING_COLUMNS)
-    columns = list(data.run_rows[0]) if data.run_rows else [*RUN_COLUMNS, "seconds"]
-    write_csv(folder / "runs.csv", data.run_rows, columns)
-    curves = [{**row, "metric": clean_text(row["metric"])} for row in curve_rows(entries)]
-    write_csv(folder / "curves.csv", curves, CURVE_COLUMNS)
+    write_columns(folder / "runs.csv", data.run_columns or {name: [] for name in (*RUN_COLUMNS, "seconds")})
+    write_curves(folder / "curves.csv", entries, clean_text)
 
 
 def plain_rows(frame: pd.DataFrame | None) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 MASK = "***"
+NUMBERS = {int, float, bool, type(None)}
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _SECRET = (
     r"pass(?:word|wd|phrase)?|pwd|secret|token|credentials?|authorization|auth|signature|sig"
@@ -34,9 +35,6 @@ _OPTION = re.compile(
 _UNSHOWABLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufdd0-\ufdef\ufeff\ufffe\uffff]"
 )
-
-
-_PLAIN = (float, int, bool, type(None))
 
 
 def mask_secrets(text: str) -> str:
@@ -64,12 +62,14 @@ def clean(value: Any) -> Any:
     return value
 
 
-def clean_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """`clean` of rows of a table, most of whose values are numbers."""
-    return [
-        {clean_text(key): value if type(value) in _PLAIN else clean(value) for key, value in row.items()}
-        for row in rows
-    ]
+def clean_columns(columns: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
+    """`clean` on every name and value of a table's columns. Those of numbers alone stay as they are."""
+    return {
+        clean_text(name): list(values)
+        if set(map(type, values)) <= NUMBERS
+        else [clean(value) for value in values]
+        for name, values in columns.items()
+    }
 
 
 def shorten(text: str, length: int) -> str:

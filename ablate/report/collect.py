@@ -16,13 +16,13 @@ from ablate.analysis.tuned_arms import design_document, is_tuned, tuned_tables
 from ablate.catalogue.own_tricks import recorded
 from ablate.catalogue.registry import registry
 from ablate.ledger.entry import Entry
-from ablate.ledger.export import runs_rows
+from ablate.ledger.export import run_columns
 from ablate.ranking.estimation.coding import lines
 from ablate.ranking.verdicts.ranking_table import ranking_table
 from ablate.records.document import Document
 from ablate.records.run import Outcome
 from ablate.records.trick import Trick
-from ablate.report.clean import clean, clean_rows, clean_text
+from ablate.report.clean import clean, clean_columns, clean_text
 from ablate.report.data import ReportData
 
 
@@ -109,18 +109,20 @@ def gather(
         timings={
             name: value for name, value in clean(facts.get("timings") or {}).items() if name != "report"
         },
-        run_rows=clean_rows(runs_rows(entries)),
-        labels=[
+        run_columns=clean_columns(run_columns(entries)),
+        labels=clean_columns(
             {
-                "trial": entry.trial,
-                "arm": clean_text(entry.arm),
-                "note": clean_text(entry.result.note),
-                "budget": entry.run.epochs,
+                "trial": [entry.trial for entry in entries],
+                "arm": [entry.arm for entry in entries],
+                "note": [entry.result.note for entry in entries],
+                "budget": [entry.run.epochs for entry in entries],
             }
-            for entry in entries
-        ],
+        ),
         curves=clean(_curves(entries, facts)),
-        recipes={entry.run.recipe.hash: clean(entry.run.recipe.to_dict()) for entry in entries},
+        recipes={
+            name: clean(recipe.to_dict())
+            for name, recipe in {entry.run.recipe.hash: entry.run.recipe for entry in entries}.items()
+        },
         claims=clean(claim_lines(facts, entries, records, costs)),
         target=clean(target),
         tricks=clean({name: _describe(trick) for name, trick in records.items()}),

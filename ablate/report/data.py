@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import pandas as pd
 
@@ -32,7 +33,7 @@ class ReportData:
     interactions, methods (a paragraph), estimand (a sentence).
     `confirm`: arms, seeds, metric, values (arm -> seed -> value), gain and drops (paired differences).
     `costs`: trick, ms_per_step, time_ratio, memory_ratio, inference_ratio, n.
-    `run_rows`: as in `runs.csv`; `labels`: trial, arm, note and budget of the same runs, in the same order.
+    `run_columns`: of `runs.csv`, one value per run; `labels`: trial, arm, note and budget of the same runs, in the same order.
     `curves`: one dict per run and metric: run, stage, arm, seed, metric, values (one per epoch).
     `external`: the origin of runs of another program (kind, source, counts, importances); see `external.py`.
     `claims`, `target`: every claim of every ranked trick with the measured effect, and the target of step counts; see
@@ -57,8 +58,8 @@ class ReportData:
     external: Document | None = None
     claims: list[Document] = field(default_factory=list)
     target: Document | None = None
-    run_rows: list[Document] = field(default_factory=list)
-    labels: list[Document] = field(default_factory=list)
+    run_columns: dict[str, list[Any]] = field(default_factory=dict)
+    labels: dict[str, list[Any]] = field(default_factory=dict)
     curves: list[Document] = field(default_factory=list)
     recipes: dict[str, Document] = field(default_factory=dict)
     tricks: dict[str, Document] = field(default_factory=dict)
@@ -91,10 +92,10 @@ class ReportData:
 
     @cached_property
     def runs(self) -> pd.DataFrame:
-        """`run_rows` and `labels` joined, one row per run."""
-        rows = [{**row, **label} for row, label in zip(self.run_rows, self.labels, strict=True)]
+        """`run_columns` and `labels` joined, one row per run."""
         columns = ["run", "stage", "recipe", "seed", "wave", "outcome", "epochs", "seconds", "trial", "arm"]
-        frame = pd.DataFrame(rows) if rows else pd.DataFrame(columns=columns)
+        joined = {**self.run_columns, **self.labels}
+        frame = pd.DataFrame(joined) if self.run_columns else pd.DataFrame(columns=columns)
         if self.metric not in frame:
             frame[self.metric] = float("nan")
         return frame

@@ -73,13 +73,13 @@ def external_data(result: ExternalRuns) -> ReportData:
         design={"margin_source": "auto" if result.analysis is None or result.analysis.declaration.margin is None else "declared"},
         external=clean({"kind": result.kind, "source": result.source, **used, "importances": [dict(row) for row in result.importances],
                         "tables": [name for name in ("blocks", "ranks", "tuning") if getattr(result, name)]}),
-        run_rows=_run_rows(result),
-        labels=[{"trial": -1, "arm": "", "note": "", "budget": 0} for _ in result.runs["run"]],
+        run_columns=_run_columns(result),
+        labels={name: [value] * len(result.runs["run"]) for name, value in (("trial", -1), ("arm", ""), ("note", ""), ("budget", 0))},
     )  # fmt: skip
 
 
-def _run_rows(result: ExternalRuns) -> list[Document]:
-    """One row per run, with the column names of a study's runs."""
+def _run_columns(result: ExternalRuns) -> dict[str, list[Any]]:
+    """One value per run, with the column names of a study's runs."""
     same = {
         "stage": "table" if result.kind == "table" else "search",
         "recipe": "",
@@ -87,10 +87,8 @@ def _run_rows(result: ExternalRuns) -> list[Document]:
         "wave": 0,
         "epochs": 0,
     }
-    return [
-        {**same, "run": clean_text(run), "outcome": clean_text(outcome)}
-        for run, outcome in zip(result.runs["run"], result.runs["outcome"], strict=True)
-    ]
+    own = {name: [clean_text(value) for value in result.runs[name]] for name in ("run", "outcome")}
+    return {**{name: [value] * len(own["run"]) for name, value in same.items()}, **own}
 
 
 def _own(notes: list[str]) -> list[str]:

@@ -17,7 +17,15 @@ from hypothesis import strategies as st
 from ledger_samples import METRICS, sample
 
 from ablate.ledger.entry import Entry
-from ablate.ledger.export import CURVE_COLUMNS, RUN_COLUMNS, curve_rows, runs_rows, write_columns, write_csv
+from ablate.ledger.export import (
+    CURVE_COLUMNS,
+    RUN_COLUMNS,
+    curve_rows,
+    run_columns,
+    write_columns,
+    write_csv,
+    write_curves,
+)
 from ablate.ledger.store import Ledger
 from ablate.records.recipe import Recipe
 from ablate.records.run import Outcome, Result, Run
@@ -42,8 +50,9 @@ OTHER = Entry(
 )
 
 
-def test_runs_rows_by_hand():
-    rows = runs_rows([PLAIN, OTHER])
+def test_run_columns_by_hand():
+    columns = run_columns([PLAIN, OTHER])
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     assert [list(row) for row in rows] == [
         [*RUN_COLUMNS, "dropout.on", "dropout.inplace", "dropout.p", "ema.on", "sgd.on", "sgd.lr",
          "train/loss", "validation/accuracy", "seconds"]
@@ -56,20 +65,19 @@ def test_runs_rows_by_hand():
         OTHER.run.identity, "rank", OTHER.run.recipe.hash, 4, 2, "diverged", 7,
         1, True, 0.2, 1, 0, None, -math.inf, None, 2.0,
     ]  # fmt: skip
-    assert runs_rows([]) == []
+    assert run_columns([]) == {}
 
 
 def test_curve_rows_by_hand():
     rows = list(curve_rows([PLAIN, OTHER]))
-    assert [tuple(row) for row in rows] == [CURVE_COLUMNS] * 3
-    assert [tuple(row.values())[1:3] for row in rows] == [("a", 1), ("a", 2), ("b", 1)]
-    assert [row["value"] for row in rows][::2] == [1.0, 0.25]
+    assert [row[:3] for row in rows] == [(PLAIN.identity, *at) for at in (("a", 1), ("a", 2), ("b", 1))]
+    assert [row[3] for row in rows][::2] == [1.0, 0.25]
 
 
 def test_the_file_reads_back_as_the_same_doubles(tmp_path: Path):
     entries = [sample(number) for number in range(20)]
-    write_csv(tmp_path / "runs.csv", runs_rows(entries))
-    write_csv(tmp_path / "curves.csv", list(curve_rows(entries)))
+    write_columns(tmp_path / "runs.csv", run_columns(entries))
+    write_curves(tmp_path / "curves.csv", entries, str)
     runs = pandas.read_csv(tmp_path / "runs.csv", dtype={"run": str, "recipe": str})
     curves = pandas.read_csv(tmp_path / "curves.csv", dtype={"run": str})
     assert list(runs["run"]) == [entry.identity for entry in entries]
@@ -84,16 +92,13 @@ def test_the_file_reads_back_as_the_same_doubles(tmp_path: Path):
 def test_the_same_ledger_gives_the_same_bytes_in_another_process(tmp_path: Path):
     with Ledger.open(tmp_path / "a.db", write=True) as ledger:
         ledger.record([PLAIN, OTHER, *(sample(number) for number in range(5))])
-        for name, rows in (
-            ("runs", runs_rows(ledger.entries())),
-            ("curves", list(curve_rows(ledger.entries()))),
-        ):
-            write_csv(tmp_path / f"{name}.csv", rows)
+        write_columns(tmp_path / "runs.csv", run_columns(ledger.entries()))
+        write_curves(tmp_path / "curves.csv", ledger.entries(), str)
     code = (
         "import sys; from ablate.ledger.store import Ledger; from ablate.ledger.export import *\n"
         "with Ledger.open(sys.argv[1] + '/a.db', write=False) as ledger: entries = ledger.entries()\n"
-        "write_csv(sys.argv[1] + '/runs2.csv', runs_rows(entries))\n"
-        "write_csv(sys.argv[1] + '/curves2.csv', list(curve_rows(entries)))\n"
+        "write_columns(sys.argv[1] + '/runs2.csv', run_columns(entries))\n"
+        "write_curves(sys.argv[1] + '/curves2.csv', entries, str)\n"
     )
     environment = {**os.environ, "PYTHONHASHSEED": "77", "PYTHONPATH": str(HERE.parent.parent)}
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, env=environment)
@@ -165,6 +170,16 @@ def test_no_rows_and_wrong_rows(tmp_path: Path):
     with pytest.raises(ValueError, match="'b'"):
         write_csv(tmp_path / "wrong.csv", [{"a": 1}, {"a": 1, "b": 2}])
     assert not (tmp_path / "wrong.csv").exists()
+
+
+def test_curves_are_written_as_rows_are(tmp_path: Path):
+    entries = [PLAIN, OTHER, *(sample(number) for number in range(5))]
+    rows = [dict(zip(CURVE_COLUMNS, row, strict=True)) for row in curve_rows(entries)]
+    write_csv(tmp_path / "rows.csv", [{**row, "metric": f"=, {row['metric']}"} for row in rows])
+    write_curves(tmp_path / "curves.csv", entries, lambda metric: f"=, {metric}")
+    assert (tmp_path / "curves.csv").read_bytes() == (tmp_path / "rows.csv").read_bytes()
+    write_curves(tmp_path / "none.csv", [], str)
+    assert (tmp_path / "none.csv").read_text() == "run,metric,epoch,value\n"
 
 
 def test_columns_are_written_as_rows_are(tmp_path):
