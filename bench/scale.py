@@ -2,7 +2,7 @@
 
     workers   n jobs that sleep, on 1 … 64 workers: ideal time ÷ measured time. No training, so two cores suffice.
     driver    finished runs per second that one driver records, when results arrive at once.
-    ledger    a ledger of --runs runs: opened, resumed, one run recorded, its entries read, the report's tables made.
+    ledger    a ledger of --runs runs: its facts read, opened, resumed, one run recorded, the whole report made.
 
 The session, the ledger and its commits are the real ones; workers are threads of this process that sleep. What is left out: training,
 and the transport to other machines.
@@ -11,6 +11,8 @@ and the transport to other machines.
 from __future__ import annotations
 
 import argparse
+import resource
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -114,13 +116,14 @@ def timed(what: str, call: Callable[[], object]) -> None:
 
 def ledger_of(count: int, folder: Path) -> None:
     """Time a ledger of `count` runs."""
-    from ablate.report.collect import collect
+    from ablate.report.build import build
 
     path = folder / "scale.db"
     runs = planned(count)
     with Ledger.open(path, write=True) as ledger:
         ledger.record(Entry(one.run, sample_result(one.run), "rank", arm=one.arm) for one in runs)
     print(f"{count:,} runs, {path.stat().st_size / 1e6:,.0f} MB")
+    timed("the facts alone", lambda: Ledger.facts_of(path))
     opened: list[Ledger] = []
     timed("open (every row is checked)", lambda: opened.append(Ledger.open(path, write=True)))
     with opened[0] as ledger:
@@ -130,8 +133,15 @@ def ledger_of(count: int, folder: Path) -> None:
         )
         extra = replace(runs[0].run, seed=count)
         timed("record one run", lambda: ledger.record([Entry(extra, sample_result(extra), "rank")]))
-        timed("read all entries", lambda: ledger.entries(scores=False))
-        timed("the report's tables (reads them again)", lambda: collect(ledger))
+        thousand = [one.run.identity for one in runs[:: max(1, count // 1000)]]
+        timed("read a thousand of them", lambda: ledger.get_all(thousand))
+    del runs, opened
+    timed("report: page, plots, CSV files (opens it)", lambda: build(path, folder / "report"))
+    written = sum(file.stat().st_size for file in (folder / "report").rglob("*") if file.is_file())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
+        1 << 20 if sys.platform == "linux" else 1 << 30
+    )
+    print(f"  {written / 1e6:,.0f} MB written; peak memory of this process {peak:.1f} GiB")
 
 
 def main() -> None:

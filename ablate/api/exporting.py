@@ -69,8 +69,7 @@ def _opened(given: str, options: Options, *, needed: bool) -> Opened | str:
     if "/" not in given and named.is_file() and not (options.studies / f"{given}.toml").is_file():
         from ablate.ledger.store import Ledger
 
-        with Ledger.open(named, write=False) as ledger:
-            study = ledger.fact("study") or {}
+        study = Ledger.facts_of(named).get("study") or {}
         source = str(study.get("given") or study.get("task") or given)
         if not needed:
             return given

@@ -39,8 +39,7 @@ def check_not_from_python(given: str, options: Options) -> None:
     path = options.studies / f"{given}.db"
     if "/" in given or not path.is_file():
         return
-    with Ledger.open(path, write=False) as ledger:
-        task = (ledger.fact("study") or {}).get("task", "")
+    task = (Ledger.facts_of(path).get("study") or {}).get("task", "")
     if task.startswith(PYTHON):
         raise InputError(
             f"the task of '{given}' is an object of the Python program that studied it",

@@ -74,5 +74,4 @@ def stored(path: Path) -> dict[str, Any]:
     """The protocol's document in a ledger; empty if there is none."""
     from ablate.ledger.store import Ledger
 
-    with Ledger.open(path, write=False) as ledger:
-        return ledger.fact("lr-find") or {}
+    return Ledger.facts_of(path).get("lr-find") or {}

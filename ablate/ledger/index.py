@@ -7,7 +7,10 @@ file, as after a lost page or a half-applied journal.
 
 from __future__ import annotations
 
+import gc
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -58,6 +61,15 @@ class Index:
 def read_index(connection: sqlite3.Connection) -> Index:
     """Read and check the whole ledger except the scores. Call inside a transaction. Raises ValueError, sqlite3.Error."""
     index = Index()
+    with collector_paused():
+        _read_runs(connection, index)
+    read_facts(connection, index)
+    if connection.execute("SELECT digest FROM seal").fetchall() != [(index.seal_text,)]:
+        raise ValueError("rows are missing")
+    return index
+
+
+def _read_runs(connection: sqlite3.Connection, index: Index) -> None:
     for row in connection.execute(SELECT_RUNS + " ORDER BY position"):
         position, identity, stage, checksum = row[_POSITION], row[_IDENTITY], row[_STAGE], row[-1]
         if not checksum_matches(row) or identity in index.runs:
@@ -67,10 +79,18 @@ def read_index(connection: sqlite3.Connection) -> Index:
         index.runs[identity] = RowRef(position, checksum, stage, _FINISHED[row[_OUTCOME]])
         index.last_run = position
         index.seal += int(checksum, 16)
-    read_facts(connection, index)
-    if connection.execute("SELECT digest FROM seal").fetchall() != [(index.seal_text,)]:
-        raise ValueError("rows are missing")
-    return index
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """Context without garbage collection. Of many rows that are read none is garbage, and the collector looks at all of them each time."""
+    paused = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if paused:
+            gc.enable()
 
 
 def read_facts(connection: sqlite3.Connection, index: Index) -> None:

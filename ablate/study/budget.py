@@ -224,5 +224,4 @@ def _facts(opened: Opened, options: Options) -> dict[str, Any]:
     path = options.studies / f"{opened.name}.db"
     if not os.path.lexists(path):
         return {}
-    with Ledger.open(path, write=False) as ledger:
-        return ledger.facts()
+    return Ledger.facts_of(path)

@@ -28,13 +28,14 @@ def keep_apart(path: Path, task: Task) -> Iterator[str]:
     """
     if not path.is_file():
         return
+    about = describe(task)
+    if not _edited(Ledger.facts_of(path), about):
+        return
     with Ledger.open(path, write=True) as ledger:  # locked until it is put aside
-        known: dict[str, Any] = ledger.fact("task") or {}
-        before = known.get("definition")
-        about = describe(task)
-        now = about["definition"]
-        if not before or before == now or known.get("data_sha256") != about["data_sha256"]:
+        facts = ledger.facts()
+        if not _edited(facts, about):
             return
+        before, now = facts["task"]["definition"], about["definition"]
         runs = len(ledger.finished())
         aside, earlier = code_archive(path, before), code_archive(path, now)
         aside.unlink(missing_ok=True)
@@ -47,3 +48,10 @@ def keep_apart(path: Path, task: Task) -> Iterator[str]:
     what = "the structure of the model" if before["structure"] != now["structure"] else "the code of the model, its loss or its metrics"  # fmt: skip
     how = "the study of it as it is now is taken up again" if again else "the study begins again"
     yield f"{what} has changed ({task.source or task.name}): {runs} runs of before are kept apart in {aside.name}; {how}"
+
+
+def _edited(facts: Mapping[str, Any], about: Mapping[str, Any]) -> bool:
+    """Whether a ledger with `facts` has runs of another model or other code than the task that `about` describes."""
+    known = facts.get("task") or {}
+    before = known.get("definition")
+    return bool(before) and before != about["definition"] and known.get("data_sha256") == about["data_sha256"]

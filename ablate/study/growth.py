@@ -48,18 +48,15 @@ def change_epochs(path: Path, epochs: int, essential: str) -> Iterator[str]:
 
     `essential`: of the study that is asked for. Fewer epochs than ever before change nothing here, and are refused later.
     """
-    if not path.is_file():
+    earlier = archive_of(path, epochs)
+    if not path.is_file() or not _moves(Ledger.facts_of(path), epochs, essential, earlier):
         return
     with Ledger.open(path, write=True) as ledger:  # locked until it is put aside
-        facts = ledger.facts()
-        study = facts.get("study") or {}
-        before = int(study.get("epochs", epochs))
-        earlier = archive_of(path, epochs)
-        known = earlier.is_file()
-        if before == epochs or not may_grow(study.get("essential", essential), essential):
+        facts, known = ledger.facts(), earlier.is_file()
+        if not _moves(facts, epochs, essential, earlier):
             return
-        if epochs < before and not known:
-            return
+        study = facts["study"]
+        before = int(study["epochs"])
         entries = ledger.entries()
         kept = [entry for entry in entries if entry.stage == "lr-find"]
         aside = archive_of(path, before)
@@ -77,6 +74,15 @@ def change_epochs(path: Path, epochs: int, essential: str) -> Iterator[str]:
         yield f"the study of {epochs} epochs is taken up again; {runs}"
     else:
         yield f"{epochs} epochs instead of {before}: {runs} and are not compared with longer ones; the learning rate is kept, and the best recipes are tried first"
+
+
+def _moves(facts: Mapping[str, Any], epochs: int, essential: str, earlier: Path) -> bool:
+    """Whether a ledger with `facts` makes room for one of `epochs` epochs. earlier: where such a one was put aside."""
+    study = facts.get("study") or {}
+    before = int(study.get("epochs", epochs))
+    if before == epochs or not may_grow(study.get("essential", essential), essential):
+        return False
+    return epochs > before or earlier.is_file()
 
 
 def _begin(

@@ -127,5 +127,4 @@ def no_best() -> InputError:
 def _facts(ledger: Path) -> dict[str, Any]:
     if not os.path.lexists(ledger):
         return {}
-    with Ledger.open(ledger, write=False) as opened:
-        return opened.facts()
+    return Ledger.facts_of(ledger)

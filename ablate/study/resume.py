@@ -138,9 +138,8 @@ def kernel_begun(path: Path) -> dict[str, Any] | None:
     """The choice of kernel with which the study began, if there is a ledger."""
     if not path.is_file():
         return None
-    with Ledger.open(path, write=False) as ledger:
-        choice: dict[str, Any] | None = ledger.fact("kernel")
-        return choice
+    choice: dict[str, Any] | None = Ledger.facts_of(path).get("kernel")
+    return choice
 
 
 def with_choices(opened: Opened) -> Task:

@@ -210,10 +210,11 @@ class Session:
             while len(done) < MOST_AT_ONCE and not self._done.empty():
                 done.append(self._done.get())
             self._on_done(*done)
+        entries = self.ledger.get_all(one.run.identity for one in planned)
         return [
             replace(entry, stage=one.stage, wave=one.wave, trial=one.trial, arm=one.arm)
             for one in planned
-            if (entry := self.ledger.get(one.run.identity)) is not None
+            if (entry := entries.get(one.run.identity)) is not None
         ]
 
     @contextmanager

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ledger_samples import bits, same, sample
 from ledger_strategies import documents, entries
 
-from ablate.ledger import schema
+from ablate.ledger import schema, store
 from ablate.ledger.codec import decode, encode, pack, unpack
 from ablate.ledger.entry import Entry
 from ablate.ledger.rows import to_row
@@ -262,3 +262,41 @@ def test_tables_of_another_program_are_tolerated_and_named(tmp_path: Path):
         assert ledger.entries() == [sample(1), sample(2)]
         ledger.record([sample(3)])
     assert len(sqlite3.connect(path).execute("SELECT * FROM studies").fetchall()) == 1
+
+
+def test_the_facts_alone_are_read_without_a_look_at_the_runs(tmp_path: Path):
+    """Opening checks every run; who asks for a study's settings first does not wait for that."""
+    path = tmp_path / "study.db"
+    with Ledger.open(path, write=True) as ledger:
+        ledger.record([sample(number) for number in range(3)])
+        ledger.put("study", {"epochs": 3, "rate": math.inf})
+    assert Ledger.facts_of(path) == {"study": {"epochs": 3, "rate": math.inf}}
+    change(path, "UPDATE runs SET epochs = epochs + 1 WHERE position = 2")
+    assert Ledger.facts_of(path) == {"study": {"epochs": 3, "rate": math.inf}}
+    with pytest.raises(InputError, match="damaged"):
+        Ledger.open(path, write=False)
+    change(path, "UPDATE facts SET document = '{}'")
+    with pytest.raises(InputError, match="a fact's checksum is wrong"):
+        Ledger.facts_of(path)
+    with pytest.raises(InputError, match="there is no ledger"):
+        Ledger.facts_of(tmp_path / "none.db")
+
+
+def change(path: Path, statement: str) -> None:
+    connection = sqlite3.connect(path)
+    with connection:
+        connection.execute(statement)
+    connection.close()
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 500])
+def test_many_runs_are_asked_for_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int):
+    monkeypatch.setattr(store, "AT_ONCE", at_once)
+    written = [sample(number) for number in range(8)]
+    with Ledger.open(tmp_path / "study.db", write=True) as ledger:
+        ledger.record(written)
+        asked = [written[number].identity for number in (6, 1, 5, 0, 6)]
+        found = ledger.get_all([*asked, "unknown"])
+        assert list(found) == [written[number].identity for number in (0, 1, 5, 6)]
+        assert all(same(found[name], ledger.get(name)) for name in asked)
+        assert ledger.get_all([]) == {}

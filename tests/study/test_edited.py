@@ -3,10 +3,12 @@
 from study_samples import Heard, place
 from test_study_tasks import SHORT
 
+from ablate.ledger import store
+from ablate.ledger.index import read_index
 from ablate.ledger.store import Ledger
 
 
-def test_runs_of_an_edited_model_are_kept_apart_and_found_again(tmp_path):
+def test_runs_of_an_edited_model_are_kept_apart_and_found_again(tmp_path, monkeypatch):
     here, heard = place(tmp_path, study=SHORT), Heard()
     first = {entry.identity: entry for entry in here.run(("search",))}
     file = tmp_path / "tiny_task.py"
@@ -24,6 +26,11 @@ def test_runs_of_an_edited_model_are_kept_apart_and_found_again(tmp_path):
         assert ledger.finished() == first.keys()
     file.write_text(text)
     again = Heard()
+    checked: list[object] = []
+    monkeypatch.setattr(store, "read_index", lambda connection: checked.append(1) or read_index(connection))
     assert {entry.identity for entry in here.run(("search",), progress=again)} == first.keys()
     assert again.entries == []
     assert any("is taken up again" in line for line in again.said)
+    checked.clear()
+    here.run(("search",))
+    assert len(checked) == 2, "all runs are checked when the study opens, and when this test reads them"
