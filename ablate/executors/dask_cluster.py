@@ -19,7 +19,7 @@ from distributed import Client, KilledWorker, LocalCluster, Variable
 
 from ablate.executors.job import Job, JobResult
 from ablate.executors.progress import Progress
-from ablate.executors.remote import Answer, job_future, work
+from ablate.executors.remote import Answer, SealedJob, job_future, work
 from ablate.executors.shared_task import SharedTask
 from ablate.executors.versions import versions
 from ablate.records.addresses import shown_address
@@ -78,7 +78,12 @@ class DaskCluster:
         saved = Variable(f"{self._topic}-{uuid.uuid4().hex}", client=self._client)
         saved.set({})
         inner: Future[Answer] = self._executor.submit(
-            work, job, dict(versions()), shared, DaskChannel(self._topic, saved.name), key=saved.name
+            work,
+            SealedJob.of(job),
+            dict(versions()),
+            shared,
+            DaskChannel(self._topic, saved.name),
+            key=saved.name,
         )
         self._saved[inner] = saved
         inner.add_done_callback(self._forget)

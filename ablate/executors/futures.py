@@ -7,12 +7,12 @@ from concurrent.futures import Future
 
 from ablate.executors.job import Job, JobResult
 from ablate.executors.progress import Progress
-from ablate.executors.remote import Answer, job_future, work
+from ablate.executors.remote import Answer, SealedJob, job_future, work
 from ablate.executors.versions import versions
 
 
 class Futures:
-    """Submits `work(job, versions)` to `pool`. Progress is told when a job is done.
+    """Submits `work(SealedJob.of(job), versions())` to `pool`. Progress is told when a job is done.
 
     Workers load the task by its reference, so they need the same files at the same paths; a task without one
     travels with each job. `owned`: the pool is shut down with the executor; the caller's own pool is left open.
@@ -25,7 +25,7 @@ class Futures:
         self._unfinished: set[Future[Answer]] = set()
 
     def submit(self, job: Job) -> Future[JobResult]:
-        inner: Future[Answer] = self.pool.submit(work, job, versions())
+        inner: Future[Answer] = self.pool.submit(work, SealedJob.of(job), versions())
         self._unfinished.add(inner)
         inner.add_done_callback(self._unfinished.discard)
         future = job_future(inner)

@@ -102,6 +102,8 @@ def run_job(job: Job, progress: Progress | None = None, save: Save | None = None
 
 
 def _run_job(job: Job, progress: Progress | None, save: Save | None) -> JobResult:
+    if job.shared is not None:
+        job.shared.remember()
     context = context_of(job.reference, job.device, job.kernel, job.metric, job.tricks)
     if job.sha256 and context.task.source_sha256 != job.sha256:
         raise InputError(f"{job.reference} changed while the study ran", hint="run the command again")

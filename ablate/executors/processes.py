@@ -186,6 +186,8 @@ def _initialize_worker(
     import torch
 
     torch.set_num_threads(1)
+    if shared is not None:
+        shared.remember()
     gc.freeze()  # imported objects are never freed: scanning them at every collection takes a tenth of a small step's time
 
 

@@ -18,7 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ablate.executors.job import Job, JobResult
 from ablate.executors.progress import Progress
-from ablate.executors.remote import Answer, Channel, job_future, work
+from ablate.executors.remote import Answer, Channel, SealedJob, job_future, work
 from ablate.executors.shared_task import SharedTask
 from ablate.executors.versions import versions
 from ablate.records.addresses import shown_address
@@ -72,7 +72,7 @@ class RayCluster:
         key = uuid.uuid4().hex
         reference = self._task.options(
             num_cpus=self._num_cpus, num_gpus=gpus, max_retries=RETRIES, retry_exceptions=False
-        ).remote(replace(job, shared=None), dict(versions()), shared, self._relay, key)
+        ).remote(SealedJob.of(replace(job, shared=None)), dict(versions()), shared, self._relay, key)
         inner: Future[Answer] = reference.future()
         self._references[inner] = reference
         inner.add_done_callback(lambda inner: self._forget(inner, key))
@@ -163,7 +163,9 @@ _received: dict[str, SharedTask] = {}
 """In a worker: the task that it has, by the id of its object. Reading it again would decode the data again."""
 
 
-def train_on_worker(job: Job, driver: dict[str, str], shared: list[Any], relay: Any, key: str) -> Answer:
+def train_on_worker(
+    job: SealedJob, driver: dict[str, str], shared: list[Any], relay: Any, key: str
+) -> Answer:
     """The Ray task. `shared`: a reference to the task in the object store, wrapped so that Ray does not resolve it at each call."""
     task = None
     if shared:

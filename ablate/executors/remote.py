@@ -14,13 +14,15 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Protocol
 
+import cloudpickle
+
 from ablate.executors.job import Job, JobResult, run_job
 from ablate.executors.job_error import JobError
 from ablate.executors.processes import retain_freed_memory
 from ablate.executors.shared_task import SharedTask
 from ablate.executors.versions import check_versions, versions, where
 from ablate.lanes.device import one_thread
-from ablate.records.errors import AblateError
+from ablate.records.errors import AblateError, InputError
 from ablate.records.run import Result
 
 Answer = JobResult | JobError | AblateError
@@ -57,8 +59,26 @@ class Silent:
         return None
 
 
+@dataclass(frozen=True)
+class SealedJob:
+    """A job as bytes, opened once versions are compared: other software may not be able to unpickle it."""
+
+    content: bytes
+
+    @classmethod
+    def of(cls, job: Job) -> SealedJob:
+        return cls(cloudpickle.dumps(job))
+
+    def open(self) -> Job:
+        job: Job = cloudpickle.loads(self.content)
+        return job
+
+
 def work(
-    job: Job, driver: Mapping[str, str], shared: SharedTask | None = None, channel: Channel | None = None
+    sealed: SealedJob,
+    driver: Mapping[str, str],
+    shared: SharedTask | None = None,
+    channel: Channel | None = None,
 ) -> Answer:
     """Train a job and return its result, or the error of its training.
 
@@ -71,7 +91,7 @@ def work(
             _prepare_process()
             if shared is not None:
                 shared.remember()
-            return _resumed(job, channel or Silent())
+            return _resumed(sealed.open(), channel or Silent())
     except (AblateError, JobError) as error:
         error.__traceback__ = error.__cause__ = error.__context__ = (
             None  # frames hold tensors; a JobError has the text
@@ -104,6 +124,14 @@ def _resumed(job: Job, channel: Channel) -> JobResult:
     return whole(run_job(continued, channel.trained, lambda part: channel.save(whole(part))))
 
 
+def lacks_ablate(error: BaseException) -> bool:
+    """Whether a worker could not even begin, because it has no ablate or another one: trying again would not help."""
+    text = str(error)
+    return "No module named 'ablate" in text or (
+        isinstance(error, ImportError | AttributeError) and "ablate" in text
+    )
+
+
 def job_future(inner: Future[Answer], given_up: tuple[type[Exception], ...] = ()) -> Future[JobResult]:
     """The future of a job's result from that of `work`: it raises an error of the training, or of the infrastructure.
 
@@ -114,7 +142,14 @@ def job_future(inner: Future[Answer], given_up: tuple[type[Exception], ...] = ()
 
     def done(inner: Future[Answer]) -> None:
         error = CancelledError("the cluster dropped the job") if inner.cancelled() else inner.exception()
-        if error is not None:
+        if error is not None and lacks_ablate(error):
+            outer.set_exception(
+                InputError(
+                    f"a worker cannot import what it is to run: {' '.join(str(error).split())[-200:]}",
+                    hint="install the driver's version of ablate on all machines",
+                )
+            )
+        elif error is not None:
             outer.set_exception(WorkerLost(str(error)) if isinstance(error, given_up) else error)
         elif isinstance(answer := inner.result(), JobResult):
             outer.set_result(answer)

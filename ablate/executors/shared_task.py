@@ -40,11 +40,21 @@ _tasks: OrderedDict[str, Task] = OrderedDict()
 
 
 class SharedTask:
-    """`task` under a reference that `task_of` resolves in every process that has received it."""
+    """A task under a reference that `task_of` resolves in every process that has called `remember`.
 
-    def __init__(self, task: Task, reference: str, payload: bytes = b"") -> None:
-        self.task, self.reference, self.payload = task, reference, payload
-        self.remember()
+    `payload`: the pickled task, which a process that has received it unpickles when it needs it: one with other software, where that may
+    fail, finds out first that it is refused.
+    """
+
+    def __init__(self, reference: str, payload: bytes, task: Task | None = None) -> None:
+        self.reference, self.payload, self._task = reference, payload, task
+
+    @property
+    def task(self) -> Task:
+        """The task itself. The bytes are the driver's and are never read from a file."""
+        if self._task is None:
+            self._task = _tasks.get(self.reference) or cloudpickle.loads(self.payload)
+        return self._task
 
     def remember(self) -> None:
         """Let `task_of` find the task in this process, also if it was forgotten for later ones."""
@@ -57,7 +67,7 @@ class SharedTask:
     def of(cls, task: Task, *, pickled: bool) -> SharedTask:
         """`pickled`: for other processes. Raises InputError with the reason where the task cannot be pickled."""
         if not pickled:
-            return cls(task, f"{PREFIX}{task.name}-{id(task):x}")
+            return cls(f"{PREFIX}{task.name}-{id(task):x}", b"", task)
         try:
             payload = _pickled(task)
         except CANNOT_PICKLE as error:
@@ -66,26 +76,16 @@ class SharedTask:
                 f"the task '{task.name}' cannot be sent to worker processes: {type(error).__name__}: {text}",
                 hint='train in this process with executor="inline", or define what cannot be pickled inside the model',
             ) from error
-        return cls(task, f"{PREFIX}{task.name}-{hashlib.sha256(payload).hexdigest()[:16]}", payload)
+        return cls(f"{PREFIX}{task.name}-{hashlib.sha256(payload).hexdigest()[:16]}", payload, task)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return SharedTask, (_Pickled(self.payload or _pickled(self.task)), self.reference)
+        return SharedTask, (self.reference, self.payload or _pickled(self.task))
 
 
 def _pickled(task: Task) -> bytes:
     with _task_files_by_value():
         payload: bytes = cloudpickle.dumps(task)
     return payload
-
-
-class _Pickled:
-    """Becomes the object in `payload` where it is unpickled. The bytes are never read from a file."""
-
-    def __init__(self, payload: bytes) -> None:
-        self.payload = payload
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return pickle.loads, (self.payload,)
 
 
 def task_of(reference: str) -> Task:

@@ -1,7 +1,7 @@
 """The software that numbers depend on: a worker that has other versions than the driver trains nothing.
 
 Two releases of torch sum in different orders, and the compiled kernel needs llvmlite: a study whose runs come from both would
-compare their rounding. The digest of ablate's own files also tells apart two checkouts of one version.
+compare their rounding. Code that is sent by value needs the same Python. The digest of ablate's own files also tells apart two checkouts of one version.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ DIGITS = 12
 def versions() -> Mapping[str, str]:
     """Name -> version in this process, `none` for a package that is not installed; for ablate with the digest of its files."""
     return {
+        "Python": ".".join(platform.python_version_tuple()[:2]),
         "ablate": f"{ablate.__version__} ({source_digest(Path(ablate.__file__).parent)})",
         **{name: _version(name) for name in PACKAGES},
     }

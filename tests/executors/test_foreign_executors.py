@@ -18,7 +18,8 @@ from ablate.executors.inline import Inline
 from ablate.executors.job import run_job
 from ablate.executors.job_error import JobError
 from ablate.executors.registry import factory_of, is_cluster
-from ablate.executors.remote import WorkerLost, job_future, work
+from ablate.executors.remote import SealedJob, WorkerLost, job_future, work
+from ablate.executors.shared_task import SharedTask
 from ablate.executors.versions import check_versions, source_digest, versions
 from ablate.records.errors import AblateError, InputError
 from ablate.testing import check_executor
@@ -62,13 +63,38 @@ def test_what_is_no_executor_is_refused():
     assert not is_cluster("my_dask:make")
 
 
-@pytest.mark.parametrize("name", ["ablate", "torch", "llvmlite"])
-def test_a_worker_with_other_software_trains_nothing(name):
+@pytest.mark.parametrize("name", ["Python", "ablate", "torch", "numpy", "llvmlite"])
+def test_a_worker_with_other_software_unpickles_and_trains_nothing(name):
     driver = {**versions(), name: "0.0.1"}
-    answer = work(sample_job(0), driver)
+    answer = work(SealedJob(b"of another version"), driver)
     assert isinstance(answer, InputError)
     assert f"has {name} {versions()[name]}, the driver {name} 0.0.1" in answer.message
     assert "\n" not in str(answer)
+
+
+def test_the_task_is_unpickled_where_it_is_needed_and_not_where_it_arrives():
+    shared = SharedTask(sample_job(0).reference + "-elsewhere", b"of another version")
+    there = pickle.loads(pickle.dumps(shared))  # noqa: S301 - made by this test
+    assert there.reference == shared.reference
+    with pytest.raises(pickle.UnpicklingError):
+        there.remember()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ModuleNotFoundError("No module named 'ablate.executors'"),
+        AttributeError("Can't get attribute 'work' on <module 'ablate.executors.remote'>"),
+        RuntimeError("The remote function failed to import on the worker: No module named 'ablate'"),
+    ],
+)
+def test_a_worker_that_lacks_ablate_is_not_tried_again(error):
+    refused = job_future(future_of(error)).exception()
+    assert isinstance(refused, InputError)
+    assert "install the driver's version of ablate" in str(refused)
+    assert isinstance(
+        job_future(future_of(ModuleNotFoundError("No module named 'mine'"))).exception(), ImportError
+    )
 
 
 def test_a_worker_without_a_package_is_refused():
@@ -107,12 +133,12 @@ def test_a_job_continues_from_the_state_that_a_lost_worker_has_saved(monkeypatch
     job = sample_job(0)
     job = replace(job, runs=tuple(replace(run, epochs=4) for run in job.runs))
     whole = Kept()
-    expected = work(job, versions(), channel=whole)
+    expected = work(SealedJob.of(job), versions(), channel=whole)
     assert len(whole.states) == 3
     assert any(result is not None for result in whole.states[-1].results), "the diverged run has ended"
     for done, state in enumerate(whole.states, start=1):
         again = Kept(state)
-        got = work(job, versions(), channel=again)
+        got = work(SealedJob.of(job), versions(), channel=again)
         assert timeless(got.results) == timeless(expected.results)
         assert again.epochs == 2 * (4 - done), "finished epochs are not trained again"
         for later in again.states:
@@ -147,7 +173,7 @@ class Poisoned(ThreadPoolExecutor):
     poison, breaking, final, tries = "", False, False, Counter()
 
     def submit(self, function, job, *args):
-        identities = [run.identity for run in job.runs]
+        identities = [run.identity for run in job.open().runs]
         if not Poisoned.poison:
             Poisoned.poison = identities[0]
         Poisoned.tries.update(identities)
