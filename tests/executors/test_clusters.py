@@ -7,12 +7,15 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from small_study import COLUMNS, Heard, rows, study
 
+from ablate.executor_suite import sample_job
 from ablate.executors.registry import factory_of
+from ablate.records.errors import AblateError, InputError
 from ablate.testing import check_executor
 
 pytestmark = [
@@ -42,9 +45,8 @@ def dask_address():
     clusters = []
 
     def start(**settings):
-        cluster = distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, **settings
-        )
+        plain = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
+        cluster = distributed.LocalCluster(**{**plain, **settings})
         clusters.append(cluster)
         return cluster
 
@@ -109,6 +111,91 @@ def test_ray_loses_no_run_with_a_killed_raylet(tmp_path, expected, ray_cluster):
     heard.on_result = kill
     ledger = study(tmp_path, "ray", heard, trials=TRIALS, seconds=SECONDS)
     assert rows(ledger) == expected[TRIALS]
+
+
+OTHER_TORCH = """Metadata-Version: 2.1
+Name: torch
+Version: 0.0.1
+"""
+NO_LLVMLITE = """
+import importlib.metadata as metadata
+found = metadata.version
+def version(name):
+    if name == "llvmlite":
+        raise metadata.PackageNotFoundError(name)
+    return found(name)
+metadata.version = version
+"""
+NO_ABLATE = "raise ModuleNotFoundError(\"No module named 'ablate'\")"
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("torch-0.0.1.dist-info/METADATA", OTHER_TORCH, "has torch 0.0.1, the driver torch"),
+        ("sitecustomize.py", NO_LLVMLITE, "has llvmlite none, the driver llvmlite"),
+        ("ablate/__init__.py", NO_ABLATE, "No module named 'ablate'"),
+    ],
+    ids=["torch", "llvmlite", "ablate"],
+)
+def test_a_dask_worker_with_other_software_is_refused_by_name(tmp_path, dask_address, file, text, message):
+    """A real worker that finds another torch, no llvmlite or no ablate before the right ones. One line, and no run is recorded."""
+    there = tmp_path / "there" / file
+    there.parent.mkdir(parents=True)
+    there.write_text(text)
+    cluster = dask_address(n_workers=0)
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "distributed.cli.dask_worker", cluster.scheduler_address, "--no-nanny", "--nthreads", "1", "--no-dashboard"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path / "there"), *sys.path])}, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        with pytest.raises(InputError) as refused:
+            study(tmp_path, f"dask:{cluster.scheduler_address}")
+    finally:
+        worker.terminate()
+        worker.wait()
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert rows(tmp_path / "studies" / "small.db") == []
+
+
+@pytest.mark.parametrize("name", ["dask", "ray"])
+def test_a_job_that_kills_its_worker_each_time_is_an_outcome_and_no_loop(tmp_path, name):
+    """Every attempt of a job ends its process: after the engine's attempts the runs are interrupted, and the study says so."""
+    pytest.importorskip({"dask": "distributed", "ray": "ray"}[name], reason=f"needs ablate[{name}]")
+    attempts = tmp_path / "attempts"
+    with pytest.raises(AblateError, match="a worker process was killed"):
+        study(tmp_path / "study", name, trials=2, kills=attempts)
+    ended = rows(tmp_path / "study" / "studies" / "small.db")
+    assert ended
+    assert {row[1] for row in ended} == {"interrupted"}
+    jobs = len(ended)  # at most one job for each run
+    assert 3 <= len(attempts.read_text().splitlines()) <= 4 * jobs, "the engine's attempts and no more"
+
+
+def test_a_job_on_ray_takes_the_gpus_that_it_asks_for(tmp_path, expected):
+    """Ray is told of two GPUs that are not there: it sets CUDA_VISIBLE_DEVICES for each task all the same."""
+    ray = pytest.importorskip("ray", reason="needs ablate[ray]")
+    from ablate.executors.ray_cluster import RayCluster
+
+    ray.init(num_cpus=2, num_gpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    try:
+        taken: list[dict[str, float]] = []
+        for num_gpus, device in ((None, "cuda"), (0.5, "cuda"), (None, "cpu")):
+            cluster = RayCluster(0, None, num_gpus=num_gpus)
+            job = replace(sample_job(0), device=device)
+            future = cluster.submit(job)
+            while not future.done():
+                free = ray.available_resources()
+                taken.append({"asked": num_gpus, "device": device, "gpus": 2 - free.get("GPU", 0.0)})
+                time.sleep(0.02)
+            cluster.shutdown()
+        for num_gpus, device, gpus in ((None, "cuda", 1.0), (0.5, "cuda", 0.5), (None, "cpu", 0.0)):
+            seen = {one["gpus"] for one in taken if (one["asked"], one["device"]) == (num_gpus, device)}
+            assert max(seen) == gpus, (num_gpus, device, seen)
+        assert RayCluster(0, None, num_gpus=0.5).workers == 2
+    finally:
+        ray.shutdown()
 
 
 ENDLESS = """
