@@ -146,7 +146,7 @@ def test_a_dask_worker_with_other_software_is_refused_by_name(tmp_path, dask_add
     cluster = dask_address(n_workers=0)
     worker = subprocess.Popen(
         [sys.executable, "-m", "distributed.cli.dask_worker", cluster.scheduler_address, "--no-nanny", "--nthreads", "1", "--no-dashboard"],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path / "there"), *sys.path])}, stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path / "there"), *sys.path])}, stderr=subprocess.DEVNULL, cwd=tmp_path,
     )  # fmt: skip
     try:
         with pytest.raises(InputError) as refused:

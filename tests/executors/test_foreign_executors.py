@@ -50,6 +50,19 @@ def test_a_pool_of_the_callers_trains_a_study_and_is_left_open(tmp_path):
     assert heard.epochs > 0
 
 
+@pytest.mark.filterwarnings("default")
+def test_a_dask_cluster_in_this_process_gives_the_numbers_of_the_inline_executor(tmp_path):
+    """The quick one: clusters of processes, which are killed, belong to `make chaos`."""
+    distributed = pytest.importorskip("distributed", reason="needs ablate[dask]")
+    heard = Heard()
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None
+    ) as cluster:
+        got = rows(study(tmp_path / "dask", f"dask:{cluster.scheduler_address}", heard))
+    assert got == rows(study(tmp_path / "inline", "inline"))
+    assert heard.results == len(got)
+
+
 def test_what_is_no_executor_is_refused():
     with pytest.raises(InputError, match="is a dict, not a concurrent"):
         factory_of(lambda: {})(2, None)

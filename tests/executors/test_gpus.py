@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
+from pathlib import Path
 
 import executor_calls as calls
 import pytest
 import torch
 
+import ablate
 from ablate.executors.gpus import VARIABLE, gpus_for, visible_gpus
 from ablate.executors.processes import Processes
 from ablate.study.request import Options
@@ -65,3 +68,26 @@ def test_every_worker_sees_a_gpu_of_its_own(tmp_path):
         futures = [pool.call(calls.gpu_when_all_have_come, tmp_path, 2) for _ in range(2)]
         assert {future.result(timeout=120) for future in futures} == {"GPU-a", "5"}
     assert os.environ.get(VARIABLE) not in ("GPU-a", "5")
+
+
+ASKS = re.compile(
+    r"torch\.cuda|device\.type\b|is_cuda|pin_memory|[\"']cuda|device == \"cpu\"|CUDA_VISIBLE_DEVICES"
+)
+"""How code asks what kind of device it is on."""
+
+
+def test_every_branch_for_gpus_is_listed_with_what_must_be_checked():
+    package = Path(ablate.__file__).parent
+    page = (package.parent / "docs" / "gpu.md").read_text()
+    asking = {
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        if ASKS.search(path.read_text(encoding="utf-8"))
+    }
+    assert len(asking) > 20
+    assert {file for file in asking if f"`{file}`" not in page} == set()
+    listed = set(re.findall(r"`([\w/]+\.py)`", page.partition("## Branches")[2]))
+    assert {file for file in listed if "/" in file and not (package / file).is_file()} <= {
+        "tests/lanes/test_cuda_branches.py", "tests/lanes/test_graph.py", "tests/executors/test_gpus.py",
+        "tests/executors/test_clusters.py", "tests/search/test_generation_size.py",
+    }  # fmt: skip

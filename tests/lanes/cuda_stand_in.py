@@ -33,9 +33,9 @@ class OnCuda(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = getattr(func, "__name__", "")
-        if func is Tensor.device.__get__:  # type: ignore[attr-defined]
+        if func == Tensor.device.__get__:  # type: ignore[attr-defined]
             return torch.device("cuda", 0)
-        if func is Tensor.is_cuda.__get__:  # type: ignore[attr-defined]
+        if func == Tensor.is_cuda.__get__:  # type: ignore[attr-defined]
             return True
         if func is torch.device:
             return func(*args, **(kwargs or {}))

@@ -54,6 +54,19 @@ def on_cuda(task: Task) -> TaskContext:
     return TaskContext.of(task, registry(), CUDA)
 
 
+def test_the_stand_in_says_cuda_refuses_to_wait_and_replays(gpu: Gpu):
+    x = torch.arange(3.0, device="cuda")
+    assert (x.device.type, x.is_cuda, x.cpu().tolist()) == ("cuda", True, [0.0, 1.0, 2.0])
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        y = x * 2
+        x += 1
+        with pytest.raises(RuntimeError, match="not permitted"):
+            float(y.sum())
+    graph.replay()
+    assert (x.tolist(), y.tolist()) == ([2.0, 3.0, 4.0], [2.0, 4.0, 6.0])
+
+
 def trainers(name: str, count: int) -> list[Trainer]:
     checks = suite()
     found = checks.where(name)[0]
@@ -159,7 +172,7 @@ def test_streamed_windows_are_pinned_and_copied(gpu: Gpu, monkeypatch):
     task = Task(lambda: nn.Linear(4, 2), train=Rows(), epochs=1, batch_size=10, name="rows")
     context = TaskContext.of(task, registry(), CUDA)
     run = Run(task.name, Recipe.of(registry(), {"momentum": {"lr": 0.1}}), 0, 1)
-    Training(context, [run]).epoch()
+    Training(context, [run], ("validation",)).epoch()
     assert gpu.mode.pinned > 0
 
 
