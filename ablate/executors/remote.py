@@ -19,7 +19,7 @@ import cloudpickle
 from ablate.executors.job import Job, JobResult, run_job
 from ablate.executors.job_error import JobError
 from ablate.executors.processes import retain_freed_memory
-from ablate.executors.shared_task import SharedTask
+from ablate.executors.shared_task import SharedTask, received
 from ablate.executors.versions import check_versions, versions, where
 from ablate.lanes.device import one_thread
 from ablate.records.errors import AblateError, InputError
@@ -70,7 +70,7 @@ class SealedJob:
         return cls(cloudpickle.dumps(job))
 
     def open(self) -> Job:
-        job: Job = cloudpickle.loads(self.content)
+        job: Job = received(self.content)
         return job
 
 

@@ -13,6 +13,7 @@ import sys
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 import cloudpickle
@@ -51,9 +52,9 @@ class SharedTask:
 
     @property
     def task(self) -> Task:
-        """The task itself. The bytes are the driver's and are never read from a file."""
+        """The task itself."""
         if self._task is None:
-            self._task = _tasks.get(self.reference) or cloudpickle.loads(self.payload)
+            self._task = _tasks.get(self.reference) or received(self.payload)
         return self._task
 
     def remember(self) -> None:
@@ -80,6 +81,11 @@ class SharedTask:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return SharedTask, (self.reference, self.payload or _pickled(self.task))
+
+
+def received(content: bytes) -> Any:
+    """The object that the driver pickled and sent to this worker, as the engine would have made it on arrival. Never of a file's bytes."""
+    return ForkingPickler.loads(content)
 
 
 def _pickled(task: Task) -> bytes:
