@@ -56,8 +56,9 @@ def for_some(data: ReportData, tricks: Sequence[str], pairs: Sequence[int | None
         few = 2 * len(tricks) <= len({row["trick"] for row in design["effects"]})
         budget = fit["asked"] if few else _times(str(fit["asked"]), MORE)
         return again(data, include=",".join(tricks), name=f"{data.name}-undecided", budget=budget)
-    spent = sum(design.get("spent", {"runs": design["budget"]["runs"]}).values())
-    runs = max(2 * spent, spent + ceil(PER_PAIR * sum(number or 0 for number in pairs)))
+    allowed = design["budget"]["runs"]
+    spent = sum(design.get("spent", {"runs": allowed}).values())
+    runs = max(2 * max(spent, allowed), spent + ceil(PER_PAIR * sum(number or 0 for number in pairs)))
     return again(data, budget=f"{runs}runs")
 
 
