@@ -216,7 +216,7 @@ def test_a_trick_of_one_s_own(tmp_path):
 
 
 def test_what_cannot_be_written_out_is_told_in_a_line():
-    held = nn.Linear(5, 2)
+    held = nn.Linear(5, 2).requires_grad_(False)  # frozen, which runs may share
 
     def made():
         return nn.Sequential(held, nn.Linear(2, 2))
