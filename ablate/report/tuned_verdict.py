@@ -79,11 +79,9 @@ def doubts(data: ReportData) -> Iterator[str]:
         )
     still = undecided(data)
     if still:
-        known = [pairs for _, pairs in still if pairs]
-        more = f"; ≈ {plural(max(known), 'more pair')} each would decide {'them' if len(known) == len(still) else 'most of them'}" if known else ""  # fmt: skip
         names = [trick for trick, _ in still]
         command = for_some(data, names, [pairs for _, pairs in still])
-        yield f"undecided: {named(names)}{more} ({command})"
+        yield f"undecided: {named(names)}{_more([pairs for _, pairs in still])} ({command})"
     if (out := fitted(data).get("left_out")) and isinstance(out, dict):
         yield f"{plural(len(out), 'trick')} not ranked, because {design['fit']['asked']} are too short ({for_all(data)})"
     spreads = [race.get("sigma") or 0.0 for race in design.get("races") or ()]
@@ -100,3 +98,14 @@ def doubts(data: ReportData) -> Iterator[str]:
     for arm, number in ((data.confirm or {}).get("failed") or {}).items():
         if number:
             yield f"{plural(number, 'run')} of the arm “{arm}” failed in the confirmation and are not in its mean"
+
+
+def _more(pairs: Sequence[int | None]) -> str:
+    """Pairs that would decide half of what is open, or as much of it as pairs do. `pairs`: of each, None where pairs do not decide it."""
+    known = sorted(number for number in pairs if number)
+    if not known:
+        return ""
+    number = known[min(-(-len(pairs) // 2), len(known)) - 1]
+    decided = sum(other <= number for other in known)
+    which = "them" if decided == len(pairs) else f"{decided} of them"
+    return f"; ≈ {plural(number, 'more pair')} each would decide {which}"

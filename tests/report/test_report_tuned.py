@@ -24,6 +24,7 @@ from ablate.report.plots.tuned import waterfall
 from ablate.report.plots.tuning_curves import points_of
 from ablate.report.ranking_rows import claim_beside
 from ablate.report.tuned_rows import applies, left_out, tuned_rows
+from ablate.report.tuned_verdict import _more
 from ablate.report.verdict import verdict
 
 TEST = "test/accuracy"
@@ -283,3 +284,18 @@ def test_a_narrow_page_keeps_the_names_of_the_tricks():
     assert hidden
     assert all("table.ranking:not(.both) th:first-child" in line for line in hidden)
     assert 'class="ranking both"' in html
+
+
+@pytest.mark.parametrize(
+    ("pairs", "words"),
+    [
+        ([None, None], ""),
+        ([7], "; ≈ 7 more pairs each would decide them"),
+        ([1], "; ≈ 1 more pair each would decide them"),
+        ([1808, 7, None, 99, 22], "; ≈ 99 more pairs each would decide 3 of them"),
+        ([None, None, None, 40], "; ≈ 40 more pairs each would decide 1 of them"),
+        ([30, 30, 10], "; ≈ 30 more pairs each would decide them"),
+    ],
+)
+def test_the_pairs_that_are_advised_decide_half_of_what_is_open(pairs, words) -> None:
+    assert _more(pairs) == words
