@@ -151,9 +151,11 @@ def _interval(ax: Any, position: int, row: Document, units: Units, limits: tuple
     )
     ends = [max(low, limits[0]), min(high, limits[1])]
     tell(ax.plot(ends, [position, position], color=colour, linewidth=2.2)[0], label)
-    for beyond, edge, arrow in ((low < limits[0], limits[0], "<"), (high > limits[1], limits[1], ">")):
+    inset = 0.012 * (limits[1] - limits[0])  # clear of the labels
+    outside = (low < limits[0], limits[0] + inset, "<"), (high > limits[1], limits[1] - inset, ">")
+    for beyond, edge, arrow in outside:
         if beyond:
-            ax.plot(edge, position, arrow, color=colour, markersize=7, clip_on=False)
+            ax.plot(edge, position, arrow, color=colour, markersize=7)
     if limits[0] <= middle <= limits[1]:
         point = ax.plot(middle, position, marker, color=colour, markersize=7, markerfacecolor=colour if filled else PAPER,
                         markeredgewidth=1.6)  # fmt: skip
