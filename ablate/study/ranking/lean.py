@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 from ablate.records.recipe import Recipe, conflict
@@ -22,8 +23,9 @@ from ablate.study.ranking.budget import LEAN_PAIRS, RankBudget
 from ablate.study.ranking.tune_arms import TUNING
 from ablate.study.ranking.tuned import TUNE, Tuned, TunedStage
 from ablate.study.ranking.tuning import seeds_of, tune
-from ablate.study.ranking.tuning_points import chosen_of
+from ablate.study.ranking.tuning_points import chosen_of, lattice
 
+Array = NDArray[np.float64]
 LADDER, LEAN = 0x1ADD, 0x1EA7
 BALLAST = ("hurts", "hurts a little", "no measurable effect")
 CONFIDENCE, ONE_SIDED = 0.95, 0.90
@@ -44,8 +46,8 @@ def lean_and_ladder(
     else:
         found = tuned[reference_of("toggle")].recipe
     seeds = stage.first_seeds(_pairs(stage, budget, baseline, found, fact), LEAN)
-    removed = _dispensable(stage, found, fact, seeds)
-    lean = found.without(*removed)
+    removed = _dispensable(stage, found, tuned, fact, seeds)
+    lean = without(stage, found, removed, tuned)
     rungs = rungs_of(stage, baseline, lean, fact["rows"])
     own = found if not removed and ("toggle" in stage.estimands or len(rungs) == 1) else None
     recipes = _tuned_rungs(stage, budget, rungs, own, fact["margin"]) if rungs else [baseline]
@@ -112,27 +114,66 @@ def _ballast(fact: Mapping[str, Any]) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: float(row["effect"]))
 
 
-def _dispensable(stage: TunedStage, found: Recipe, fact: dict[str, Any], seeds: Sequence[int]) -> list[str]:
+def without(stage: TunedStage, found: Recipe, names: Sequence[str], tuned: Mapping[str, Tuned]) -> Recipe:
+    """The recipe found without tricks, the baseline's choice of their slots in their place, at the rate that it probably wants: what each
+    arm's own rate says, all of them together."""
+    catalogue, baseline = stage.catalogue, stage.baseline
+    rate = usual = rate_of(found, catalogue)
+    recipe = found.without(*names)
+    for name in names:
+        slot = catalogue[name].slot
+        back = baseline.slot(catalogue, slot) if slot and recipe.slot(catalogue, slot) is None else None
+        if back is not None and not any(conflict(catalogue[back], catalogue[other]) for other in recipe):
+            recipe = recipe.with_trick(catalogue, back, baseline[back])
+        arm = tuned.get(f"toggle: {back}") or tuned[f"toggle: {name}"]
+        own = rate_of(arm.recipe, catalogue)
+        if rate and usual and own:
+            rate *= own / usual
+    return with_rate(recipe, catalogue, lattice(rate) if rate and rate != usual else usual)
+
+
+def _dispensable(
+    stage: TunedStage,
+    found: Recipe,
+    tuned: Mapping[str, Tuned],
+    fact: dict[str, Any],
+    seeds: Sequence[int],
+) -> list[str]:
     """The tricks that are taken out of the recipe found, the least useful first.
 
     All that hurt or have no measurable effect in it are candidates. Recipes without the first 1, 2, … of them run on the
-    same seeds as the recipe found; the smallest recipe goes on that is not worse by the margin (one-sided 95 % bound).
-    Tricks that hurt are removed in any case.
+    same seeds as the recipe found; the smallest recipe goes on that is not worse by the margin (one-sided 95 % bound). The
+    candidate after it stays, and the others are tried in the same way. Tricks that hurt are removed in any case.
     """
     ballast = _ballast(fact)
-    names = [row["trick"] for row in ballast]
-    recipes = [found, *(found.without(*names[:number]) for number in range(1, len(names) + 1))]
     final = stage.is_final(found)
-    rows = [(f"lean {number}", recipe, seed) for number, recipe in enumerate(recipes) for seed in seeds]
-    entries = stage.train(rows if names else [], "lean", "rank, lean recipe")
-    scores = np.array([stage.score(entry, final=final) for entry in entries]).reshape(-1, len(seeds))
-    fact["lean_tried"] = [
-        {"without": names[:number], **_interval(own - scores[0], ONE_SIDED)}
-        for number, own in enumerate(scores[1:], start=1)
-    ]
-    harmless = [len(step["without"]) for step in fact["lean_tried"] if step["low"] > -fact["margin"]]
+    tried: list[dict[str, Any]] = []
+
+    def scores(number: int, recipes: Sequence[Recipe]) -> Array:
+        """`[recipes, seeds]`."""
+        rows = [(f"lean {number + i}", recipe, seed) for i, recipe in enumerate(recipes) for seed in seeds]
+        entries = stage.train(rows, "lean", "rank, lean recipe")
+        return np.array([stage.score(entry, final=final) for entry in entries]).reshape(-1, len(seeds))
+
+    removed: list[str] = []
+    candidates = [row["trick"] for row in ballast]
+    while candidates:
+        ways = [[*removed, *candidates[:number]] for number in range(1, len(candidates) + 1)]
+        recipes = [found, *(without(stage, found, names, tuned) for names in ways)]
+        whole, *leaner = scores(len(tried), recipes)
+        steps = [
+            {"without": names, **_interval(own - whole, ONE_SIDED)}
+            for names, own in zip(ways, leaner, strict=True)
+        ]
+        tried += steps
+        harmless = max(
+            (n for n, step in enumerate(steps, start=1) if step["low"] > -fact["margin"]), default=0
+        )
+        removed += candidates[:harmless]
+        candidates = candidates[harmless + 1 :]
+    fact["lean_tried"] = tried
     hurting = [row["trick"] for row in ballast if row["verdict"].startswith("hurts")]
-    return list(dict.fromkeys([*names[: max(harmless, default=0)], *hurting]))
+    return list(dict.fromkeys([*removed, *hurting]))
 
 
 def rungs_of(

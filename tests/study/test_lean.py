@@ -1,0 +1,88 @@
+"""The lean recipe: what is taken out, what comes in its place, and at which rate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ablate.catalogue.registry import registry
+from ablate.records.recipe import Recipe
+from ablate.study.ranking.arms import Arm, rate_of, with_rate
+from ablate.study.ranking.lean import _dispensable, without
+from ablate.study.ranking.tuned import Tuned
+
+CATALOGUE = registry()
+BASELINE = Recipe.of(CATALOGUE, {"momentum": {"lr": 0.1}, "cosine": {}})
+FOUND = Recipe.of(
+    CATALOGUE, {"lion": {"lr": 0.01}, "one_cycle": {}, "swa": {}, "adaptive_clip": {}, "label_smoothing": {}}
+)
+
+
+def stage_of(score: Callable[[Recipe], float] = lambda recipe: 0.0) -> Any:
+    """A stage whose runs have made scores, with a level for each seed."""
+    return SimpleNamespace(
+        catalogue=CATALOGUE,
+        baseline=BASELINE,
+        is_final=lambda recipe: False,
+        train=lambda rows, stage, title: [score(recipe) + 0.1 * (seed % 7) for _, recipe, seed in rows],
+        score=lambda entry, final: entry,
+    )
+
+
+def tuned_at(**rates: float) -> dict[str, Tuned]:
+    """Toggle arms, all at the rate of the recipe found but those in `rates`."""
+    arms = {}
+    for name in (*FOUND, "cosine"):
+        recipe = with_rate(FOUND.without(name), CATALOGUE, rates.get(name, 0.01))
+        arms[f"toggle: {name}"] = Tuned(Arm("toggle", name, (recipe,), -1), recipe, ())
+    return arms
+
+
+def fact_of(effects: dict[str, float], verdict: str = "no measurable effect") -> dict[str, Any]:
+    rows = [
+        {"trick": name, "estimand": "toggle", "in_recipe": True, "verdict": verdict, "effect": effect}
+        for name, effect in effects.items()
+    ]
+    return {"rows": rows, "margin": 0.01}
+
+
+def test_the_baseline_s_choice_of_a_slot_comes_back_at_its_own_rate() -> None:
+    recipe = without(stage_of(), FOUND, ["swa", "one_cycle"], tuned_at(cosine=0.02, one_cycle=0.001))
+    assert set(recipe) == {"lion", "cosine", "adaptive_clip", "label_smoothing"}
+    assert rate_of(recipe, CATALOGUE) == 0.02
+
+
+def test_own_rates_of_what_is_taken_out_are_combined() -> None:
+    recipe = without(stage_of(), FOUND, ["swa", "label_smoothing"], tuned_at(swa=0.02, label_smoothing=0.05))
+    assert rate_of(recipe, CATALOGUE) == pytest.approx(0.1)
+    assert without(stage_of(), FOUND, ["swa"], tuned_at()) == FOUND.without("swa")
+
+
+def test_what_the_recipe_needs_stays_and_what_comes_after_it_is_still_tried() -> None:
+    """Without swa, one_cycle and adaptive_clip as good; label smoothing is needed once swa is gone."""
+
+    def score(recipe: Recipe) -> float:
+        return 0.9 if "swa" in recipe or "label_smoothing" in recipe else 0.8
+
+    fact = fact_of({"swa": 0.0, "label_smoothing": 0.001, "one_cycle": 0.002, "adaptive_clip": 0.003})
+    removed = _dispensable(stage_of(score), FOUND, tuned_at(), fact, range(20))
+    assert removed == ["swa", "one_cycle", "adaptive_clip"]
+    bad = [step for step in fact["lean_tried"] if step["low"] < -0.05]
+    assert all("label_smoothing" in step["without"] for step in bad)
+    assert bad
+
+
+def test_what_hurts_is_taken_out_whatever_the_rest_says() -> None:
+    fact = fact_of({"swa": -0.02}, "hurts")
+    removed = _dispensable(
+        stage_of(lambda recipe: float("swa" in recipe)), FOUND, tuned_at(), fact, range(20)
+    )
+    assert removed == ["swa"]
+
+
+def test_a_recipe_without_ballast_is_lean() -> None:
+    fact = fact_of({"swa": 0.03}, "helps")
+    assert _dispensable(stage_of(), FOUND, tuned_at(), fact, range(20)) == []
