@@ -59,14 +59,17 @@ class Observed:
 def observe(module: nn.Module, example: Tensor) -> Observed:
     """Run `example` `[B, …]` through the module once. Leaves its buffers, its modes and the generators untouched.
 
-    Left out are layers with user-defined code (except those that tricks may be put around) and layers whose
-    weights other code reads (`readers.ReadElsewhere`): their replacements would never be called.
+    Left out are layers with user-defined code (except those that tricks may be put around), layers that are called without a
+    batch, and layers whose weights other code reads (`readers.ReadElsewhere`): their replacements would never be called.
     """
     infos: dict[str, LayerInfo] = {}
+    by_example: set[str] = set()  # layers that torch.func calls for one example at a time
     handles = []
 
     def note(path: str, *, custom: bool) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         def hook(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            if isinstance(output, Tensor) and output.ndim < 2 and isinstance(layer, (*AFFINE, *NORMS)):
+                by_example.add(path)
             if path in infos or not (isinstance(output, Tensor) and inputs and isinstance(inputs[0], Tensor)):
                 return
             shapes = tuple(inputs[0].shape), tuple(output.shape)
@@ -95,7 +98,7 @@ def observe(module: nn.Module, example: Tensor) -> Observed:
         for handle in handles:
             handle.remove()
     inside = flow.in_residual()
-    reached_layers = [info for info in infos.values() if info.path not in elsewhere.paths]
+    reached_layers = [info for info in infos.values() if info.path not in elsewhere.paths | by_example]
     reached = {info.path for info in reached_layers}
     missed = Counter(
         (slot_of(type(layer)), type(layer).__name__)

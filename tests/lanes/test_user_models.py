@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ablate.catalogue.registry import registry
 from ablate.kernels.tracing import program_of
+from ablate.lanes.applicable import applicable
 from ablate.lanes.build import build_module
 from ablate.lanes.context import TaskContext
 from ablate.lanes.data import chunk_sizes
@@ -266,6 +267,21 @@ def test_stored_data_stay_as_they_are(model: type[Net]) -> None:
 def test_a_layer_whose_weight_other_code_reads_is_left_alone() -> None:
     assert [place.path for place in observe(Net(), X[:2]).layer_infos] == ["body", "norm", "head"]
     assert [place.path for place in observe(ByHand(), X[:2]).layer_infos] == ["norm", "head"]
+
+
+def test_a_layer_called_for_single_examples_is_left_alone() -> None:
+    """torch.func calls it without a batch, which no norm could take."""
+
+    class Sloped(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            slope = torch.func.vmap(torch.func.grad(lambda row: self.body(row).tanh().sum()))(x)
+            return super().forward(x + slope)
+
+    context = TaskContext.of(task_of(Sloped), registry(), torch.device("cpu"))
+    assert [info.path for info in context.layer_infos] == ["norm", "head"]
+    assert applicable(context, ["weight_norm"])["weight_norm"]
+    recipe = Recipe.of(registry(), {"sgd": {"lr": 0.1}, "batch_norm": {}})
+    assert Trainer(context, [Run("users", recipe, 0, 1)]).step()[0].isfinite().all()
 
 
 def test_whose_forward_it_is() -> None:
