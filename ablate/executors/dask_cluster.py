@@ -19,7 +19,7 @@ from distributed import Client, KilledWorker, LocalCluster, Variable
 
 from ablate.executors.job import Job, JobResult
 from ablate.executors.progress import Progress
-from ablate.executors.remote import Answer, SealedJob, job_future, work
+from ablate.executors.remote import Answer, SealedJob, job_future, lacks_ablate, without_ablate, work
 from ablate.executors.shared_task import SharedTask
 from ablate.executors.versions import versions
 from ablate.records.addresses import shown_address
@@ -94,11 +94,14 @@ class DaskCluster:
         for attempt in range(SEND_ATTEMPTS):
             try:
                 return self._client.scatter(shared, broadcast=True)
-            except (OSError, TimeoutError):
-                if attempt == SEND_ATTEMPTS - 1:
-                    raise
-                time.sleep(1.0)
-                self._client.wait_for_workers(1)
+            except Exception as error:
+                if lacks_ablate(error):
+                    raise without_ablate(error) from error
+                if isinstance(error, OSError | TimeoutError) and attempt < SEND_ATTEMPTS - 1:
+                    time.sleep(1.0)
+                    self._client.wait_for_workers(1)
+                    continue
+                raise
         raise AssertionError
 
     def _forget(self, inner: Future[Answer]) -> None:

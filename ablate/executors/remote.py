@@ -132,6 +132,14 @@ def lacks_ablate(error: BaseException) -> bool:
     )
 
 
+def without_ablate(error: BaseException) -> InputError:
+    """The error of a study whose worker could not begin."""
+    return InputError(
+        f"a worker cannot import what it is to run: {' '.join(str(error).split())[-200:]}",
+        hint="install the driver's version of ablate on all machines",
+    )
+
+
 def job_future(inner: Future[Answer], given_up: tuple[type[Exception], ...] = ()) -> Future[JobResult]:
     """The future of a job's result from that of `work`: it raises an error of the training, or of the infrastructure.
 
@@ -143,12 +151,7 @@ def job_future(inner: Future[Answer], given_up: tuple[type[Exception], ...] = ()
     def done(inner: Future[Answer]) -> None:
         error = CancelledError("the cluster dropped the job") if inner.cancelled() else inner.exception()
         if error is not None and lacks_ablate(error):
-            outer.set_exception(
-                InputError(
-                    f"a worker cannot import what it is to run: {' '.join(str(error).split())[-200:]}",
-                    hint="install the driver's version of ablate on all machines",
-                )
-            )
+            outer.set_exception(without_ablate(error))
         elif error is not None:
             outer.set_exception(WorkerLost(str(error)) if isinstance(error, given_up) else error)
         elif isinstance(answer := inner.result(), JobResult):

@@ -7,13 +7,11 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from small_study import COLUMNS, Heard, rows, study
 
-from ablate.executor_suite import sample_job
 from ablate.executors.registry import factory_of
 from ablate.records.errors import AblateError, InputError
 from ablate.testing import check_executor
@@ -159,43 +157,17 @@ def test_a_dask_worker_with_other_software_is_refused_by_name(tmp_path, dask_add
     assert rows(tmp_path / "studies" / "small.db") == []
 
 
-@pytest.mark.parametrize("name", ["dask", "ray"])
-def test_a_job_that_kills_its_worker_each_time_is_an_outcome_and_no_loop(tmp_path, name):
-    """Every attempt of a job ends its process: after the engine's attempts the runs are interrupted, and the study says so."""
-    pytest.importorskip({"dask": "distributed", "ray": "ray"}[name], reason=f"needs ablate[{name}]")
+def test_a_job_that_kills_its_worker_each_time_is_an_outcome_and_no_loop(tmp_path):
+    """Every attempt of a job ends its process: after Dask's attempts the runs are interrupted, and the study says so."""
+    pytest.importorskip("distributed", reason="needs ablate[dask]")
     attempts = tmp_path / "attempts"
     with pytest.raises(AblateError, match="a worker process was killed"):
-        study(tmp_path / "study", name, trials=2, kills=attempts)
+        study(tmp_path / "study", "dask", trials=2, kills=attempts)
     ended = rows(tmp_path / "study" / "studies" / "small.db")
     assert ended
     assert {row[1] for row in ended} == {"interrupted"}
     jobs = len(ended)  # at most one job for each run
     assert 3 <= len(attempts.read_text().splitlines()) <= 4 * jobs, "the engine's attempts and no more"
-
-
-def test_a_job_on_ray_takes_the_gpus_that_it_asks_for(tmp_path, expected):
-    """Ray is told of two GPUs that are not there: it sets CUDA_VISIBLE_DEVICES for each task all the same."""
-    ray = pytest.importorskip("ray", reason="needs ablate[ray]")
-    from ablate.executors.ray_cluster import RayCluster
-
-    ray.init(num_cpus=2, num_gpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    try:
-        taken: list[dict[str, float]] = []
-        for num_gpus, device in ((None, "cuda"), (0.5, "cuda"), (None, "cpu")):
-            cluster = RayCluster(0, None, num_gpus=num_gpus)
-            job = replace(sample_job(0), device=device)
-            future = cluster.submit(job)
-            while not future.done():
-                free = ray.available_resources()
-                taken.append({"asked": num_gpus, "device": device, "gpus": 2 - free.get("GPU", 0.0)})
-                time.sleep(0.02)
-            cluster.shutdown()
-        for num_gpus, device, gpus in ((None, "cuda", 1.0), (0.5, "cuda", 0.5), (None, "cpu", 0.0)):
-            seen = {one["gpus"] for one in taken if (one["asked"], one["device"]) == (num_gpus, device)}
-            assert max(seen) == gpus, (num_gpus, device, seen)
-        assert RayCluster(0, None, num_gpus=0.5).workers == 2
-    finally:
-        ray.shutdown()
 
 
 ENDLESS = """
