@@ -24,9 +24,9 @@ DECIDED = (0.4, 0.2, 0.3, 0.35, 0.4, 0.4, 0.4, 0.4, 0.5)
 LEVELS = (
     (TuningBudget(21, 4, 4, 8), 200),
     (TuningBudget(12, 4, 3, 6), 90),
-    (TuningBudget(9, 4, 2, 8), 60),
-    (TuningBudget(9, 4, 2, 6), 60),
-    (TuningBudget(9, 4, 2, 4), 60),
+    (TuningBudget(9, 4, 2, 8), 90),
+    (TuningBudget(9, 4, 2, 6), 90),
+    (TuningBudget(9, 4, 2, 4), 90),
     (TuningBudget(9, 3, 2, 2), 40),
     (TuningBudget(7, 2, 2, 2), 40),
     (TuningBudget(5, 2, 2, 1), 27),
