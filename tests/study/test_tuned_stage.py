@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from math import log10
+from math import hypot, log10
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,6 +30,7 @@ from ablate.study.ranking.budget import (
     runs_of,
 )
 from ablate.study.ranking.lean import combined, rungs_of
+from ablate.study.ranking.race import Races
 from ablate.study.ranking.scores import floor_of
 from ablate.study.ranking.tuned import Tuned, TunedStage
 from ablate.study.ranking.tuning import (
@@ -311,8 +313,8 @@ def test_a_budget_that_holds_no_design_is_refused_with_what_it_takes() -> None:
 
 
 def test_without_a_budget_the_design_fits_the_time_unless_runs_are_dear() -> None:
-    quick, slow = (divide("", 40, seconds, 2, seconds=170.0) for seconds in (0.1, 20.0))
-    assert expected(quick, 40, 2) <= quick.runs == 3400
+    quick, slow = (divide("", 40, seconds, 2, seconds=180.0) for seconds in (0.1, 20.0))
+    assert expected(quick, 40, 2) <= quick.runs == 3600
     assert (slow.tuning, slow.racing) == (LEVELS[FLOOR][0], Racing.up_to(LEVELS[FLOOR][1]))
     assert expected(slow, 40, 2) <= slow.runs <= 1.1 * expected(slow, 40, 2)
 
@@ -494,3 +496,26 @@ def test_after_a_ranking_on_the_baseline_alone_what_helps_it_is_put_together() -
         "dropout",
         "cosine_restarts",
     }  # adamw excludes momentum and weight_decay, the restarts cosine
+
+
+def standing_of(row: Any, running: tuple[str, ...]) -> dict[Any, Any]:
+    return {("add-one", False): SimpleNamespace(rows={"arm": row}, undecided=("arm",), running=running)}
+
+
+@pytest.mark.parametrize(
+    ("tuning_se", "of_pairs", "running", "further"),
+    [
+        (0.0023, 0.0030, False, True),  # at the last look pairs leave 0.0030 √(18/60)
+        (0.0023, 0.0030, True, False),  # pairs may decide it first
+        (0.0023, 0.0020, True, True),
+        (0.0011, 0.0005, False, False),  # tuned closely enough
+        (0.0013, 0.0030, False, False),
+    ],
+)
+def test_arms_are_tuned_further_where_tuning_keeps_them_from_a_verdict(
+    tuning_se, of_pairs, running, further
+) -> None:
+    row = SimpleNamespace(arm="arm", tuning_se=tuning_se, se=hypot(tuning_se, of_pairs), pairs=18)
+    races = SimpleNamespace(racing=Racing.up_to(60))
+    standing = standing_of(row, ("arm",) if running else ())
+    assert Races.to_tune_further(races, standing, 0.01) == (["arm"] if further else [])

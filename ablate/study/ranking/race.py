@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from math import sqrt
 from typing import Any
 
 import numpy as np
@@ -24,8 +23,8 @@ from ablate.tasks.metric_table import is_share
 
 RACING, PLACEBO_RACING = 0x4ACE, 0x71B
 CLOSER_AFTER, CLOSER = 18, 0.12
-"""From the look of so many pairs on, undecided arms that may lose more than this share of the margin, and whose tuning is more than
-half of their effect's variance, are tuned further."""
+"""From the look of so many pairs on, undecided arms that may lose more than this share of the margin, and whose tuning is more of
+their effect's variance than pairs are, are tuned further."""
 Key = tuple[Estimand, bool]
 """A race: its reference, and whether runs count for what is scored at their end (else for their last evaluations)."""
 
@@ -98,10 +97,20 @@ class Races:
         ]
 
     def to_tune_further(self, standing: Mapping[Key, Race], margin: float) -> list[str]:
-        """The undecided arms that tuning keeps from a verdict, rather than pairs: those with the least left open first."""
-        rows = [race.rows[name] for race in standing.values() for name in race.undecided if name in race.rows]
-        rows.sort(key=lambda row: row.tuning_se)
-        return [r.arm for r in rows if r.tuning_se > max(CLOSER * margin, r.se / sqrt(2))]
+        """The undecided arms that tuning keeps from a verdict, rather than pairs: those with the least left open first.
+
+        What pairs leave open counts as it is for an arm that is still run, and as it would be at the last look for one that is not.
+        """
+        last = self.racing.pairs[-1]
+        rows = []
+        for race in standing.values():
+            for row in (race.rows[name] for name in race.undecided if name in race.rows):
+                of_pairs = row.se**2 - row.tuning_se**2
+                if row.arm not in race.running:
+                    of_pairs *= row.pairs / last
+                if row.tuning_se > CLOSER * margin and row.tuning_se**2 > of_pairs:
+                    rows.append(row)
+        return [row.arm for row in sorted(rows, key=lambda row: row.tuning_se)]
 
     def decided_share(self, standing: Mapping[Key, Race]) -> float:
         """Share of the tricks that have a verdict wherever they are compared."""

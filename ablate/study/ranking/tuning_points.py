@@ -54,7 +54,7 @@ class TuningBudget:
         return asdict(self)
 
 
-LEAST_REFERENCE = TuningBudget(21, 4, 4, 10)
+LEAST_REFERENCE = TuningBudget(21, 4, 4, 16)
 """Tuning of a reference, at least: what it loses is in the effects of all its arms. Where arms have fewer than five rounds: five more
 than they."""
 
