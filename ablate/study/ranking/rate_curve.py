@@ -43,7 +43,7 @@ FAR = 1e3
 """A length scale over which nothing changes."""
 ALIKE = 0.9
 """Correlation between the curves of two settings of an arm, their levels apart."""
-FLOOR = 4.0
+FLOOR = 5.0
 """Standard deviations of one run below the best point at which worse runs are put."""
 BEYOND = 2
 """Places of the lattice beyond the rates tried of a setting that are candidates too."""
