@@ -16,8 +16,6 @@ SHORT = {"add-one": "baseline", "toggle": "recipe"}
 KINDS = ("helps", "helps a little", "hurts", "hurts a little", "no measurable effect", "undecided")
 SHOWN = 8
 """Tricks that a caveat names, at most."""
-
-
 NOISY = 1.5
 """Times the margin that a run scatters, from which on pairs alone decide little: at 27 pairs, 0.8 σ is found with power 0.9."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,15 +9,15 @@ from math import inf
 from typing import Any
 
 from ablate.lanes.context import TaskContext
-from ablate.ledger.store import Ledger
 from ablate.records.errors import InputError
 from ablate.records.recipe import Recipe
 from ablate.records.study import StudyFile
-from ablate.records.trick import PLACEBO
 from ablate.study.fit import CONFIRMED, FITTING, Costs, Fit, fit, named_in, usual
 from ablate.study.plan import plan
+from ablate.study.ranking.arms import estimands_of
 from ablate.study.ranking.budget import check_budget, divide, seconds_in, seconds_of
 from ablate.study.request import Opened, Options
+from ablate.study.resume import facts_so_far
 from ablate.study.session import Session
 
 LEAST = 0.1
@@ -115,7 +114,7 @@ def affordable(session: Session, candidates: Sequence[str], baseline: Recipe, wi
     ordered = sorted(candidates, key=usual)
     if left is None or each is None or division.get("rank") != session.study.rank.budget:
         return ordered
-    references = 1 if winner.without(PLACEBO) == baseline.without(PLACEBO) else 2
+    references = len(estimands_of(winner, baseline))
     costs = Costs({"": each, **dict.fromkeys(candidates, each)}, session.workers, 0.0, 0.0, 0.0, 0.0)
     fitting = [
         n for n in range(len(ordered) + 1) if costs.ranking(ordered[:n], FITTING[-1], references) <= left
@@ -146,7 +145,7 @@ def divided(
     """
     started = time.perf_counter() if started is None else started
     asked = check_budget(asked)
-    facts = _facts(opened, options)
+    facts = facts_so_far(options.studies / f"{opened.name}.db")
     before = facts.get("budget") or {}
     if before.get("asked") == asked:
         return Division.of_json(before)
@@ -218,10 +217,3 @@ def _fit(
 def _without_budget(opened: Opened) -> Opened:
     study = opened.study
     return replace(opened, study=replace(study, rank=replace(study.rank, budget="")))
-
-
-def _facts(opened: Opened, options: Options) -> dict[str, Any]:
-    path = options.studies / f"{opened.name}.db"
-    if not os.path.lexists(path):
-        return {}
-    return Ledger.facts_of(path)

@@ -12,14 +12,13 @@ from ablate.executors.registry import factory_of
 from ablate.lanes.applicable import applicable
 from ablate.lanes.context import TaskContext
 from ablate.lanes.device import one_thread
-from ablate.ledger.store import Ledger
 from ablate.records.errors import InputError
 from ablate.records.study_rank import check_section
 from ablate.search.space import Space
 from ablate.study.environment import device_of
 from ablate.study.recipes import read_recipe
 from ablate.study.request import Opened, Options
-from ablate.study.resume import with_choices
+from ablate.study.resume import facts_so_far, with_choices
 
 BUILT_ON_A_RATE = {"search", "rank", "confirm"}
 STAND_IN = 0.05
@@ -46,7 +45,7 @@ def check_ready(
     if "report" in stages:
         check_folder(options.reports / opened.name, "--out")
     ledger = options.studies / f"{opened.name}.db"
-    facts = _facts(ledger)
+    facts = facts_so_far(ledger)
     rate = (facts.get("lr-find") or {}).get("learning_rate")
     if (
         opened.study.needs_lr_find
@@ -122,9 +121,3 @@ def no_rate() -> InputError:
 def no_best() -> InputError:
     """The error for a study without a best recipe."""
     return InputError("there is no best recipe yet", hint="run the stage search, or rank --around baseline")
-
-
-def _facts(ledger: Path) -> dict[str, Any]:
-    if not os.path.lexists(ledger):
-        return {}
-    return Ledger.facts_of(ledger)

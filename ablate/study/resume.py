@@ -134,6 +134,11 @@ def shared_task(
         return replace(options, executor=INLINE), SharedTask.of(opened.task, pickled=False)
 
 
+def facts_so_far(path: Path) -> dict[str, Any]:
+    """The facts of the study's ledger at `path`, before it is opened to go on; empty where there is none."""
+    return Ledger.facts_of(path) if os.path.lexists(path) else {}
+
+
 def kernel_begun(path: Path) -> dict[str, Any] | None:
     """The choice of kernel with which the study began, if there is a ledger."""
     if not path.is_file():

@@ -82,7 +82,7 @@ def group_seconds(context: TaskContext, runs: Sequence[Run]) -> float:
     rows = context.task.evaluation.rows(trainer.order.batch_size)
     chunks = -(-len(context.task.validation) // rows)
     evaluation = min(
-        _timed(lambda: trainer.predict("validation", views=False, chunks=1), clock) for _ in "ab"
+        _timed(lambda: trainer.predict("validation", views=False, chunks=1), clock) for _ in range(2)
     )
     return built + median(steps) * trainer.total_steps + evaluation * chunks * trainer.epochs
 

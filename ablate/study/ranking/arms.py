@@ -11,6 +11,7 @@ from ablate.analysis.as_it_is import WITHOUT_IT
 from ablate.records.recipe import Catalogue, Recipe, conflict
 from ablate.records.study_rank import OPTIMIZER
 from ablate.records.trick import PLACEBO, Parameter, Trick, Value
+from ablate.study.ranking.recipes import same_recipe
 
 Estimand = Literal["add-one", "toggle"]
 REFERENCES: Mapping[Estimand, str] = {"add-one": "baseline", "toggle": "recipe"}
@@ -61,6 +62,11 @@ class Arms:
 
     arms: tuple[Arm, ...]
     left_out: Mapping[str, str] = field(default_factory=dict)
+
+
+def estimands_of(winner: Recipe, baseline: Recipe) -> tuple[Estimand, ...]:
+    """What is ranked: on the baseline, and on the recipe found where that is another one."""
+    return ("add-one",) if same_recipe(winner, baseline) else ("add-one", "toggle")
 
 
 def liked_settings(ranked_recipes: Iterable[Recipe]) -> dict[str, list[Settings]]:

@@ -8,8 +8,8 @@ from typing import Any
 from ablate.catalogue.registry import registry
 from ablate.records.recipe import Recipe
 from ablate.records.study_rank import DESIGN_NOTES, check_section
-from ablate.records.trick import PLACEBO, Trick
-from ablate.study.ranking.arms import Arms, Estimand, arms_of
+from ablate.records.trick import Trick
+from ablate.study.ranking.arms import Arms, Estimand, arms_of, estimands_of
 from ablate.study.ranking.budget import RUNGS, auto_seconds, detectable, divide, race_runs, tuning_runs
 from ablate.study.ranking.known import known_recipe
 from ablate.study.request import Opened, Options
@@ -61,7 +61,7 @@ def tuned_plan(
     rungs = RUNGS
     if known.recipe is None:
         counts["toggle"] = counts["add-one"]
-    elif known.recipe.without(PLACEBO) != baseline.without(PLACEBO):
+    elif "toggle" in estimands_of(known.recipe, baseline):
         arms["toggle"] = arms_on("toggle", known.recipe, candidates)
         counts["toggle"] = len(arms["toggle"].arms)
         rungs = sum(known.recipe.get(name) != baseline.get(name) for name in {*known.recipe, *baseline})

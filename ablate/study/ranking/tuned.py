@@ -19,9 +19,8 @@ from ablate.ranking.designs.design import training_seed
 from ablate.ranking.designs.racing import Racing
 from ablate.records.recipe import Recipe
 from ablate.records.run import RESPLIT, Outcome
-from ablate.records.trick import PLACEBO
 from ablate.study.budget import seconds_left
-from ablate.study.ranking.arms import Arm, Arms, Estimand, arms_of, liked_settings
+from ablate.study.ranking.arms import Arm, Arms, Estimand, arms_of, estimands_of, liked_settings
 from ablate.study.ranking.budget import (
     LEVELS,
     PATIENCE,
@@ -69,8 +68,7 @@ class TunedStage:
         self.collapsed = chance_level(task, session.metric)
         self.floor = float("-inf")
         self.resplit = RESPLIT if task.dealt else 0
-        same = winner.without(PLACEBO) == baseline.without(PLACEBO)
-        self.estimands: tuple[Estimand, ...] = ("add-one",) if same else ("add-one", "toggle")
+        self.estimands = estimands_of(winner, baseline)
         liked = liked_settings(self._best_recipes())
         self.arms: dict[Estimand, Arms] = {
             estimand: arms_of(

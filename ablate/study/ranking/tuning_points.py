@@ -55,8 +55,8 @@ class TuningBudget:
 
 
 LEAST_REFERENCE = TuningBudget(21, 4, 4, 16)
-"""Tuning of a reference, at least: what it loses is in the effects of all its arms. Where arms have fewer than five rounds: five more
-than they."""
+"""Tuning of a reference, at least: what it loses is in the effects of all its arms. Its rounds are at most
+five more than theirs."""
 
 
 @dataclass(frozen=True)
