@@ -183,10 +183,11 @@ class Count:
 
 
 def children(process: int) -> list[int]:
-    """Process ids of the children (on Linux; elsewhere none are found)."""
+    """Process ids of the children (on Linux; elsewhere none are found). A process that has ended meanwhile has none."""
     processes: list[int] = []
-    for file in Path(f"/proc/{process}/task").glob("*/children"):
-        processes += [int(child) for child in file.read_text().split()]
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for file in Path(f"/proc/{process}/task").glob("*/children"):
+            processes += [int(child) for child in file.read_text().split()]
     return processes
 
 

@@ -109,7 +109,9 @@ TABLES = {
 @pytest.mark.parametrize("name", TABLES)
 def test_a_table_without_its_target_is_refused_in_one_line(capsys, tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "data.csv").write_text("age,income\n" + "".join(f"{20 + i % 31},{i % 2}\n" for i in range(40)))
+    (tmp_path / "data.csv").write_text(
+        "age,income\n" + "".join(f"{20 + i % 31},{i % 2}\n" for i in range(40))
+    )
     words, message = TABLES[name]
     assert message in refused(capsys, "tasks", *words)
     said = ablate(capsys, "tasks", "data.csv", "--target", "income")
