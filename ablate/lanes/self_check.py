@@ -1,7 +1,7 @@
 """Compares two training steps of a kernel with a plain torch loop, before a study trains anything.
 
-The loop below uses the user's module, torch.optim and the batches. It shares with the engine only the seed of the initial
-weights, the order of examples and the numbers that dropout draws.
+The loop below uses the user's module, torch's update rule and the batches. It shares with the engine only the seed of the
+initial weights, the order of examples and the numbers that dropout draws.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.optim.sgd import sgd
 
 from ablate.kernels.lower import KERNELS, kernel_unavailable
 from ablate.kernels.random_keys import drawn_keys, random_layers
@@ -120,7 +121,7 @@ def plain(context: TaskContext, seed: int) -> StepResults:
     layers = {path: module.get_submodule(path) for path in counted_dropouts(context)}
     dropouts = [_Dropout(layer, path) for path, layer in layers.items() if isinstance(layer, nn.Dropout)]
     before = _state(module)
-    optimizer = torch.optim.SGD(module.parameters(), LR, momentum=MOMENTUM, weight_decay=DECAY)
+    optimizer = _SGD(list(module.parameters()))
     train, seeds = context.splits["train"], seed_keys([seed], device)
     order = Order.of(train, task.batch_size)
     order.shuffle(seeds, torch.zeros_like(seeds, dtype=torch.int64))
@@ -149,9 +150,6 @@ def plain(context: TaskContext, seed: int) -> StepResults:
         for dropout in dropouts:  # recomputation in the backward pass draws again
             dropout.begin(key)
         loss.backward()  # type: ignore[no-untyped-call]
-        for parameter in module.parameters():  # torch's decay of weights refuses sparse gradients
-            if parameter.grad is not None and parameter.grad.is_sparse:
-                parameter.grad = parameter.grad.to_dense()
         optimizer.step()
         losses.append(loss.detach())
     module.eval()
@@ -185,6 +183,34 @@ def _state(module: nn.Module) -> dict[str, Tensor]:
 
 def _columns(outputs: Tensor) -> Tensor:
     return outputs.unsqueeze(-1) if outputs.ndim == 1 else outputs
+
+
+class _SGD:
+    """`torch.optim.SGD` as the function that it calls: constructing an `Optimizer` imports torch.compile, a second or more.
+
+    A parameter without a gradient is skipped. Sparse gradients are made dense, since weight decay refuses them.
+    """
+
+    def __init__(self, parameters: list[nn.Parameter]) -> None:
+        self.parameters = parameters
+        self.velocities: list[Tensor | None] = [None] * len(parameters)
+
+    def zero_grad(self) -> None:
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    @torch.no_grad()
+    def step(self) -> None:
+        for index, parameter in enumerate(self.parameters):
+            if (gradient := parameter.grad) is None:
+                continue
+            dense = gradient.to_dense() if gradient.is_sparse else gradient
+            velocity = [self.velocities[index]]
+            sgd(
+                [parameter], [dense], velocity, foreach=False, lr=LR, momentum=MOMENTUM, weight_decay=DECAY,
+                dampening=0.0, nesterov=False, maximize=False,
+            )  # fmt: skip
+            (self.velocities[index],) = velocity
 
 
 class _Dropout:

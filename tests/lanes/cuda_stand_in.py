@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import pytest
@@ -50,6 +51,10 @@ def here(value: Any) -> Any:
     if isinstance(value, torch.device) and value.type == "cuda":
         return CPU
     return CPU if isinstance(value, str) and value.partition(":")[0] == "cuda" else value
+
+
+def on_cpu(autocast: Any, device_type: str, *args: Any, **kwargs: Any) -> Any:
+    return autocast("cpu" if device_type == "cuda" else device_type, *args, **kwargs)
 
 
 class Graph(TorchDispatchMode):
@@ -129,5 +134,6 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, count: int = 1) -> Iterator[Gpu]:
     monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device=None: gpu.generator.clone())
     monkeypatch.setattr(torch.cuda, "set_rng_state", gpu.set_generator)
     monkeypatch.setattr(torch.cuda, "manual_seed_all", gpu.note("manual_seed_all"))
+    monkeypatch.setattr(torch, "autocast", partial(on_cpu, torch.autocast))
     with gpu.mode:
         yield gpu
