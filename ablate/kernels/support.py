@@ -80,7 +80,7 @@ def differing(actual: Mapping[str, Tensor | None], expected: Mapping[str, Tensor
     """
     largest = max(
         (
-            value.detach().double().abs().max().item()
+            _exact(value).abs().max().item()
             for value in expected.values()
             if value is not None and value.numel()
         ),
@@ -92,12 +92,17 @@ def differing(actual: Mapping[str, Tensor | None], expected: Mapping[str, Tensor
             if value is not other:
                 return name
             continue
-        scale = value.detach().double().abs().max().item() if value.numel() else 0.0
+        scale = _exact(value).abs().max().item() if value.numel() else 0.0
         if value.shape != other.shape or not torch.allclose(
-            other.double(), value.double(), TOLERANCE, TOLERANCE * scale + NOISE * largest, equal_nan=True
+            _exact(other), _exact(value), TOLERANCE, TOLERANCE * scale + NOISE * largest, equal_nan=True
         ):
             return name
     return ""
+
+
+def _exact(tensor: Tensor) -> Tensor:
+    """In double precision, real or complex."""
+    return tensor.detach().to(torch.complex128 if tensor.is_complex() else torch.float64)
 
 
 def _results(module: nn.Module, x: Tensor) -> dict[str, Tensor | None]:

@@ -62,7 +62,9 @@ def _torch_norm(layer: nn.Module) -> TorchNorm | None:
     if layer._parameters.get("weight") is None or layer._parameters.get("bias") is None:
         return None
     if isinstance(layer, BATCH_NORMS):
-        if layer.momentum is None or layer.running_mean is None:
+        if layer.momentum is None or layer.running_mean is None or layer.num_batches_tracked is None:
+            return None
+        if not layer.track_running_stats:  # set afterwards: the buffers are there, and stay as they are
             return None
         return TorchNorm(layer, {"eps": layer.eps, "momentum": layer.momentum}, True, False, 1)
     if isinstance(layer, nn.LayerNorm):

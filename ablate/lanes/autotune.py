@@ -17,7 +17,7 @@ import torch
 from ablate.lanes.context import TaskContext
 from ablate.lanes.cuda_graph import prepare
 from ablate.lanes.device import wait
-from ablate.lanes.memory import is_out_of_memory, kept_bytes
+from ablate.lanes.memory import is_out_of_memory, kept_bytes, peak_bytes_of
 from ablate.lanes.trainer import Trainer
 from ablate.records.recipe import Recipe
 from ablate.records.run import Run
@@ -148,7 +148,13 @@ def timed(context: TaskContext, recipe: Recipe, lanes: int, steps: int = 2) -> T
 
 
 def peak_bytes(trainer: Trainer) -> int:
-    """Peak bytes of one step: what the forward pass saves for the backward pass, if that can be told, the batch and the parameters."""
+    """Peak bytes of one step: what the forward pass saves for the backward pass (all that the step holds, where torch.func forbids to
+    watch what is saved), the batch and the parameters."""
+    kept = kept_bytes(trainer.step)
     flat = trainer.weights.flat
     batch = trainer.context.splits["train"].x[:1].nbytes * trainer.order.batch_size * trainer.lanes
-    return (kept_bytes(trainer.step) or 0) + batch + STATE * flat.numel() * flat.element_size()
+    return (
+        (peak_bytes_of(trainer.step) if kept is None else kept)
+        + batch
+        + STATE * flat.numel() * flat.element_size()
+    )

@@ -17,6 +17,7 @@ from ablate.kernels.module_state import begin
 from ablate.kernels.stacked import is_covered
 from ablate.kernels.support import differing, trace_matches, unchanged
 from ablate.lanes.seed_dependence import seed_dependent
+from ablate.lanes.shared_memory import check_memory, writes_shared_buffer
 from ablate.lanes.shared_state import check_nothing_shared
 from ablate.lanes.side_effects import side_effects, uses_global_rng
 from ablate.surgery.net import Net
@@ -121,6 +122,7 @@ class ModelProbe:
         computed = [info for info in net.layer_infos if not issubclass(info.kind, nn.MaxPool2d)]
         large = sum(prod(info.output[1:]) for info in computed) * batch_size > CACHED
         first, second = fresh
+        check_memory(first)
         drawn = seed_dependent(first, second)
         effects = side_effects(first, x)
         check_nothing_shared(first, second, x, effects)
@@ -128,6 +130,7 @@ class ModelProbe:
         solo = (
             drawn
             or effects.solo
+            or writes_shared_buffer(first, x)
             or ("it draws from a global generator" if reseed else KERNELS["vmap"].unsupported(net.module, x))
         )
         covered = not solo and is_covered(net.module)

@@ -27,12 +27,20 @@ STATE_DICT_HOOKS = frozenset({
 
 def seed_dependent(one: nn.Module, other: nn.Module) -> str:
     """Why lanes of a model that two seeds make like this must run one at a time; empty where they need not."""
-    if why := own_parameters_elsewhere(one):
+    if why := compiled_by_torch(one) or own_parameters_elsewhere(one):
         return why
     first, second = _described(one), _described(other)
     for name in first.keys() | second.keys():
         if first.get(name) != second.get(name):
             return f"'{name}' is drawn when the model is made"
+    return ""
+
+
+def compiled_by_torch(module: nn.Module) -> str:
+    """The first layer that torch.compile has wrapped, as a reason; empty if there is none."""
+    for path, layer in module.named_modules():
+        if type(layer).__name__ == "OptimizedModule":  # its class would import torch.compile
+            return f"{repr(path) if path else 'the model'} is compiled by torch.compile"
     return ""
 
 

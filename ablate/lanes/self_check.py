@@ -171,13 +171,14 @@ def _results(
 
 
 def _state(module: nn.Module) -> dict[str, Tensor]:
-    """Copies of the floating-point tensors of the user's model, without the keys of ablate's layers."""
+    """Copies of the numbers in the user's model, without the keys of ablate's layers."""
+    keys = random_layers(module)
     kinds = {PARAMETER: module.named_parameters(), BUFFER: module.named_buffers()}
     return {
         f"{kind} '{name}'": tensor.detach().clone()
         for kind, tensors in kinds.items()
         for name, tensor in tensors
-        if tensor.is_floating_point()
+        if tensor.dtype is not torch.bool and name not in keys
     }
 
 

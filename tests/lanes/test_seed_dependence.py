@@ -69,6 +69,13 @@ def test_what_two_seeds_share_keeps_lanes_together(name: str):
     assert seed_dependent(*(build_module(made(SAME[name]), seed, X) for seed in (0, 1))) == ""
 
 
+def test_layers_that_torch_compile_wraps_are_named():
+    whole = torch.compile(nn.Linear(6, 3), backend="eager")
+    inner = nn.Sequential(nn.Linear(6, 6), torch.compile(nn.Linear(6, 3), backend="eager"))
+    assert seed_dependent(whole, whole) == "the model is compiled by torch.compile"
+    assert seed_dependent(inner, inner) == "'1' is compiled by torch.compile"
+
+
 class Permuted(nn.Module):
     """Features in a random order, as the layers of a normalising flow have them."""
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 
 import networks_corner
+import networks_memory
+import networks_recipes
 import networks_sequence
 import networks_state
 import networks_table
@@ -62,7 +64,8 @@ def networks() -> dict[str, Network]:
         (networks_unusual.NETWORKS, table, False), (networks_tokens.NETWORKS, table, False),
         (networks_corner.NETWORKS, table, False), (networks_state.NETWORKS, table, False),
         (networks_state.IMAGES, images, False), (networks_transformers.TOKENS, tokens, True),
-        (networks_transformers.IMAGES, images, True),
+        (networks_transformers.IMAGES, images, True), (networks_memory.NETWORKS, table, False),
+        (networks_recipes.NETWORKS, table, False),
     )  # fmt: skip
     return {
         name: Network(name, make, inputs, large)
@@ -140,6 +143,7 @@ def named(record: Record) -> dict[str, Tensor]:
 def assert_equal(mine: Record, theirs: Record, tolerance: float = TOLERANCE) -> None:
     own, other = named(mine), named(theirs)
     for name, tensor in other.items():
-        twin = own[name].detach().double()
-        difference, size = (twin - tensor.double()).norm(), tensor.double().norm()
+        exact = torch.complex128 if tensor.is_complex() else torch.float64
+        twin, tensor = own[name].detach().to(exact), tensor.to(exact)
+        difference, size = (twin - tensor).norm(), tensor.norm()
         assert difference <= tolerance * (size + 1e-3), f"{name}: {float(difference / (size + 1e-12)):.2g}"
