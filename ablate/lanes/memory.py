@@ -44,7 +44,8 @@ def kept_bytes(step: Callable[[], object]) -> int | None:
 
 def peak_bytes_of(step: Callable[[], object]) -> int:
     """The most bytes that tensors made within `step()` hold at one time, whatever they are for."""
-    with _LiveBytes() as live:
+    live = _LiveBytes()
+    with live:
         step()
     return live.peak
 
@@ -63,11 +64,11 @@ def storages(tensor: Tensor) -> Iterator[torch.UntypedStorage]:
         yield from (part.untyped_storage() for part in parts)
 
 
-class _LiveBytes(TorchDispatchMode):
+class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Adds up the storages that operations return, until they are freed."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.alive: dict[int, int] = {}
         self.peak = 0
 
