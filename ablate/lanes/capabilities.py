@@ -17,7 +17,7 @@ from ablate.kernels.module_state import begin
 from ablate.kernels.stacked import is_covered
 from ablate.kernels.support import differing, trace_matches, unchanged
 from ablate.lanes.seed_dependence import seed_dependent
-from ablate.lanes.shared_memory import check_memory, writes_shared_buffer
+from ablate.lanes.shared_memory import check_memory, in_memory_of_parameters, writes_shared_buffer
 from ablate.lanes.shared_state import check_nothing_shared
 from ablate.lanes.side_effects import side_effects, uses_global_rng
 from ablate.surgery.net import Net
@@ -122,9 +122,10 @@ class ModelProbe:
         computed = [info for info in net.layer_infos if not issubclass(info.kind, nn.MaxPool2d)]
         large = sum(prod(info.output[1:]) for info in computed) * batch_size > CACHED
         first, second = fresh
-        check_memory(first)
         drawn = seed_dependent(first, second)
+        shared = in_memory_of_parameters(first)
         effects = side_effects(first, x)
+        check_memory(first, shared)
         check_nothing_shared(first, second, x, effects)
         reseed = uses_global_rng(net.module, x)
         solo = (

@@ -25,22 +25,33 @@ Named = tuple[str, object, np.ndarray]
 """Name, tensor or array, and the memory that it occupies."""
 
 
-def check_memory(module: nn.Module) -> None:
-    """Raises InputError if the memory of a parameter to train is also that of another tensor of `module`, or of several of its elements."""
-    trained = {id(p): name for name, p in module.named_parameters() if p.requires_grad}
+def in_memory_of_parameters(module: nn.Module) -> list[tuple[str, str, object]]:
+    """(name, the parameter's name, tensor or array) of what lies in the memory of a parameter to train."""
+    trained = {id(p) for p in module.parameters() if p.requires_grad}
+    found = []
+    for (name, one, _), (other_name, other, _) in overlapping([*_registered(module), *_attributes(module)]):
+        if id(one) in trained:
+            found.append((other_name, name, other))
+        elif id(other) in trained:
+            found.append((name, other_name, one))
+    return found
+
+
+def check_memory(module: nn.Module, before: list[tuple[str, str, object]]) -> None:
+    """Raises InputError if the memory of a parameter to train is also that of another tensor of `module`, which has been run, or of several
+    of its elements. `before`: those of before it ran, which `forward` may have replaced.
+    """
     for name, parameter in module.named_parameters():
-        if id(parameter) in trained and any(
-            size > 1 and stride == 0 for size, stride in zip(parameter.shape, parameter.stride(), strict=True)
-        ):
+        strides = zip(parameter.shape, parameter.stride(), strict=True)
+        if parameter.requires_grad and any(size > 1 and stride == 0 for size, stride in strides):
             raise InputError(
                 f"several elements of the model's '{name}' lie in the same memory, which torch cannot train",
                 hint="make it of a copy: nn.Parameter(tensor.clone())",
             )
-    for (name, one, _), (other_name, other, _) in overlapping([*_registered(module), *_attributes(module)]):
-        if id(one) in trained or id(other) in trained:
-            first, second = (name, other_name) if id(one) in trained else (other_name, name)
+    for name, parameters_name, tensor in in_memory_of_parameters(module):
+        if any(tensor is kept for _, _, kept in before):
             raise InputError(
-                f"the model's '{second}' lies in the memory of '{first}', which training changes",
+                f"the model's '{name}' lies in the memory of '{parameters_name}', which training changes",
                 hint="compute it from the parameter in forward, or register one parameter under both names",
             )
 
