@@ -34,7 +34,7 @@ trials = {trials}
 # budget = "10m"                # of the ranking
 
 # [confirm]
-# seeds = 5                     # paired fresh seeds on test data
+# seeds = 20                    # paired fresh seeds on test data
 """
 
 TASK = '''"""The task: a model and its data. `{file}:task` is its name for every command."""

@@ -30,6 +30,7 @@ ARRAY_ONLY = ("waves", "must_have", "levels", "conditional", "retune")
 NONE = "none"
 OPTIMIZER = "optimizer"
 RATES, MAX_RATES = 5, 31
+CONFIRM_SEEDS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +58,10 @@ class RankSection:
 
 @dataclass(frozen=True, slots=True)
 class ConfirmSection:
-    """The section [confirm]. `seeds`: paired fresh seeds."""
+    """The section [confirm]. `seeds`: paired fresh seeds; None: as many as each recipe of the ladder
+    had; CONFIRM_SEEDS without a ladder."""
 
-    seeds: int = 5
+    seeds: int | None = None
 
 
 def read_rank(table: Table, catalogue: Catalogue) -> RankSection:
@@ -118,7 +120,7 @@ def check_rates(count: int, where: str) -> int:
 def read_confirm(table: Table) -> ConfirmSection:
     """Parse the section [confirm]. Raises InputError with the line."""
     table.check_keys(ConfirmSection.__slots__)
-    return ConfirmSection(table.integer("seeds", 5, 2, 1000))
+    return ConfirmSection(table.integer("seeds", CONFIRM_SEEDS, 2, 1000) if "seeds" in table.data else None)
 
 
 def _levels(table: Table, catalogue: Catalogue) -> dict[str, tuple[str, ...]]:

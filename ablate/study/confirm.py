@@ -8,8 +8,10 @@ from typing import Any
 from ablate.analysis.designed_runs import Ranked
 from ablate.ranking.designs.design import training_seed
 from ablate.records.recipe import Recipe
+from ablate.records.study_rank import CONFIRM_SEEDS
 from ablate.records.trick import Trick
 from ablate.study.ranking.array_stage import analysed
+from ablate.study.ranking.budget import RankBudget
 from ablate.study.ranking.design_matrix import at_rate
 from ablate.study.ranking.recipes import same_recipe
 from ablate.study.session import Planned, Session
@@ -28,7 +30,7 @@ def confirm(session: Session, winner: Recipe, baseline: Recipe) -> None:
             session.progress.say(
                 "confirm: the baseline itself is recommended, so there is no gain to confirm"
             )
-        _train(session, arms)
+        _train(session, arms, RankBudget.from_json(fact["budget"]).lean_pairs)
         return
     if same_recipe(winner, baseline):
         session.progress.say("confirm: the winner is the baseline itself, so there is no gain to confirm")
@@ -41,7 +43,7 @@ def confirm(session: Session, winner: Recipe, baseline: Recipe) -> None:
         fact = {}
     ranked = analysed(session, fact) if fact else None
     arms = arms_of(session.context.catalogue, winner, baseline, ranked, fact)
-    _train(session, arms)
+    _train(session, arms, CONFIRM_SEEDS)
 
 
 def arms_of_tuned(fact: Mapping[str, Any]) -> dict[str, Recipe]:
@@ -57,8 +59,8 @@ def arms_of_tuned(fact: Mapping[str, Any]) -> dict[str, Recipe]:
     return {name: recipe for name, recipe in arms.items() if name == "winner" or recipe != arms["winner"]}
 
 
-def _train(session: Session, arms: Mapping[str, Recipe]) -> None:
-    count = session.study.confirm.seeds
+def _train(session: Session, arms: Mapping[str, Recipe], default: int) -> None:
+    count = session.study.confirm.seeds or default
     before = session.ledger.fact("confirm") or {"arms": {}, "seeds": []}
     if before["arms"].get("winner") == arms["winner"].to_dict() and len(before["seeds"]) > count:
         count = len(before["seeds"])

@@ -12,6 +12,7 @@ from ablate.lanes.applicable import narrowed, scopes, touched
 from ablate.lanes.context import TaskContext
 from ablate.protocol.baseline import Baseline
 from ablate.protocol.plan import expected
+from ablate.records.study_rank import CONFIRM_SEEDS
 from ablate.search.pruning import expected_share
 from ablate.search.space import Space
 from ablate.study.environment import device_of
@@ -58,7 +59,8 @@ def plan(
     by_trick = {trick: taken.get(recipe, unknown) for trick, recipe in recipes.items()}
     seconds, of_baseline = fmean(taken.values()), taken[recipes[""]]
     ranking = rank_plan(opened, options, catalogue, baseline, list(space.settings), seconds, workers)
-    confirm_runs = study.confirm.seeds * 4
+    confirm_seeds = study.confirm.seeds or ranking.get("confirm_seeds", CONFIRM_SEEDS)
+    confirm_runs = confirm_seeds * 4
     run_steps = epochs * -(-len(context.task.train) // context.task.batch_size)
     rate_search = expected(len(Baseline(baseline, catalogue).other_decays()), epochs, run_steps)
     short = rate_search.steps / run_steps * of_baseline
@@ -86,7 +88,7 @@ def plan(
             "mean_lanes": trials / len(groups),
         },
         "rank": ranking,
-        "confirm": {"runs_about": confirm_runs, "seeds": study.confirm.seeds},
+        "confirm": {"runs_about": confirm_runs, "seeds": confirm_seeds},
         "seconds_per_run": seconds,
         "seconds_by_trick": by_trick if study.rank.design == "tuned" else {}, "estimate_seconds": estimate,
     }  # fmt: skip

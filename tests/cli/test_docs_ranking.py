@@ -26,7 +26,7 @@ def test_a_command_runs_on_a_small_study(capsys, tmp_path, monkeypatch, line):
     (tmp_path / "tiny.py").write_text(TASK)
     (tmp_path / "small.toml").write_text(STUDY.replace('design = "screening"\nwaves = 1\n', ""))
     words = [
-        {"digits": "small.toml", "10m": "20s", "2000runs": "200runs"}.get(word, word)
+        {"digits": "small.toml", "10m": "150runs", "2000runs": "200runs"}.get(word, word)
         for word in line.split()[1:]
     ]
     stages = ["--stages", "search,rank"] if words[0] == "study" else []

@@ -90,7 +90,7 @@ def tuned_plan(
         "left_out": {estimand: dict(found.left_out) for estimand, found in arms.items()},
         "budget": asked.budget, "runs_at_most": budget.runs, "tuning": budget.tuning.to_json(),
         "tuning_runs": budget.tuning.runs, "looks": list(pairs), "runs": runs,
-        "detectable_sigma": detectable(budget.racing),
+        "detectable_sigma": detectable(budget.racing), "confirm_seeds": budget.lean_pairs,
     }  # fmt: skip
 
 
