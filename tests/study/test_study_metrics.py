@@ -23,8 +23,8 @@ from ablate.tasks.load import load
 scenes = load("digit-scenes")
 task = ablate.Task(
     scenes.model,
-    train=(scenes.train.x[:64], scenes.train.y[:64]),
-    validation=(scenes.validation.x[:32], scenes.validation.y[:32]),
+    train=(scenes.train.x[:32], scenes.train.y[:32]),
+    validation=(scenes.validation.x[:16], scenes.validation.y[:16]),
     criterion="detection",
     epochs=2,
 )
@@ -52,7 +52,7 @@ SMALL = (
         'include = ["dropout", "weight_decay", "warmup", "placebo"]', 'include = ["ema", "early_stopping"]'
     )
 )
-TUNED = SMALL.replace('design = "add-one"\nwaves = 1', 'design = "tuned"\nbudget = "200runs"')
+TUNED = SMALL.replace('design = "add-one"\nwaves = 1', 'design = "tuned"\nbudget = "120runs"')
 SHIPPED = sorted((Path(__file__).parents[2] / "studies").glob("*.toml"))
 
 

@@ -37,9 +37,9 @@ from ablate.study.ranking.tuning import (
     FURTHER_ROUNDS,
     FURTHER_TIMES,
     LEAST_ROUNDS,
+    continue_tuning,
     seeds_of,
     tune,
-    tune_closer,
 )
 from ablate.study.ranking.tuning_points import (
     Point,
@@ -188,7 +188,7 @@ def test_further_tuning_goes_on_where_tuning_stopped_and_leaves_less_to_lose() -
     points = tune(found.arms, names, CATALOGUE, budget, seeds, world, 0.01)
     arm = next(arm for arm in found.arms if arm.trick == "dropout")
     world.runs.clear()
-    closer = tune_closer(
+    longer = continue_tuning(
         [arm], {arm.name: reference}, points, CATALOGUE, budget, seeds, world, 0.01, share=0.05
     )  # fmt: skip
     assert set(world.runs) == {arm.name}
@@ -197,7 +197,7 @@ def test_further_tuning_goes_on_where_tuning_stopped_and_leaves_less_to_lose() -
         <= world.runs[arm.name]
         <= FURTHER_ROUNDS * budget.repeats * budget.finalists
     )
-    before, after = points[arm.name], closer[arm.name]
+    before, after = points[arm.name], longer[arm.name]
     assert {point.recipe for point in before} <= {point.recipe for point in after}
     assert sum(point.runs for point in after) == sum(point.runs for point in before) + world.runs[arm.name]
     assert all(len(set(point.seeds)) == len(point.seeds) for point in after)  # no run is counted twice
@@ -333,7 +333,7 @@ def test_the_race_is_fixed_by_what_tuning_took() -> None:
 def test_runs_that_take_less_time_than_estimated_buy_more_tuning() -> None:
     planned = divide("", 40, 0.5, 2)
     same, more, most = (
-        after_first_tuning(planned, 40, seconds, 2, references=2) for seconds in (0.5, 0.1, 0.01)
+        after_first_tuning(planned, 40, seconds, 2, references=2) for seconds in (0.5, 0.08, 0.01)
     )
     assert same == planned
     assert planned.tuning.runs < more.tuning.runs < most.tuning.runs
@@ -518,4 +518,4 @@ def test_arms_are_tuned_further_where_tuning_keeps_them_from_a_verdict(
     row = SimpleNamespace(arm="arm", tuning_se=tuning_se, se=hypot(tuning_se, of_pairs), pairs=18)
     races = SimpleNamespace(racing=Racing.up_to(60))
     standing = standing_of(row, ("arm",) if running else ())
-    assert Races.to_tune_further(races, standing, 0.01) == (["arm"] if further else [])
+    assert Races.held_up_by_tuning(races, standing, 0.01) == (["arm"] if further else [])

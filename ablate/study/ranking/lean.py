@@ -37,20 +37,20 @@ def lean_and_ladder(
     """Put `lean`, `ladder` and `recommended` into the fact."""
     baseline = tuned[reference_of("add-one")].recipe
     if "toggle" not in stage.estimands:
-        found = combined(stage, baseline, tuned, fact["rows"])
-        if found == baseline:
+        recipe_found = combined(stage, baseline, tuned, fact["rows"])
+        if recipe_found == baseline:
             fact["lean"], fact["ladder"] = {"recipe": baseline.to_dict(), "removed": []}, None
             fact["recommended"] = {"recipe": baseline.to_dict(), "is_baseline": True}
             stage.session.ledger.put("rank", fact)
             return
     else:
-        found = tuned[reference_of("toggle")].recipe
-    seeds = stage.first_seeds(_pairs(stage, budget, baseline, found, fact), LEAN)
-    removed = _dispensable(stage, found, tuned, fact, seeds)
-    lean = without(stage, found, removed, tuned)
+        recipe_found = tuned[reference_of("toggle")].recipe
+    seeds = stage.first_seeds(_pairs(stage, budget, baseline, recipe_found, fact), LEAN)
+    removed = _dispensable(stage, recipe_found, tuned, fact, seeds)
+    lean = without(stage, recipe_found, removed, tuned)
     rungs = rungs_of(stage, baseline, lean, fact["rows"])
-    own = found if not removed and ("toggle" in stage.estimands or len(rungs) == 1) else None
-    recipes = _tuned_rungs(stage, budget, rungs, own, fact["margin"]) if rungs else [baseline]
+    tuned_last = recipe_found if not removed and ("toggle" in stage.estimands or len(rungs) == 1) else None
+    recipes = _tuned_rungs(stage, budget, rungs, tuned_last, fact["margin"]) if rungs else [baseline]
     seeds = stage.first_seeds(len(seeds), LADDER)
     fact["lean"] = {"removed": removed, "recipe": recipes[-1].to_dict()}
     fact["ladder"] = _climb(stage, rungs, [baseline, *recipes], seeds) if rungs else None
@@ -95,10 +95,10 @@ def combined(
 
 
 def _pairs(
-    stage: TunedStage, budget: RankBudget, baseline: Recipe, found: Recipe, fact: Mapping[str, Any]
+    stage: TunedStage, budget: RankBudget, baseline: Recipe, recipe_found: Recipe, fact: Mapping[str, Any]
 ) -> int:
     """Seeds of every recipe of the lean stage and the ladder: what the budget leaves, within limits."""
-    rungs = len(rungs_of(stage, baseline, found, fact["rows"]))
+    rungs = len(rungs_of(stage, baseline, recipe_found, fact["rows"]))
     recipes = 2 + rungs + len(_ballast(fact))
     left: int = budget.runs - fact["spent"]["tuning"] - fact["spent"]["race"] - rungs * budget.tuning.runs
     return max(LEAN_PAIRS[0], min(budget.lean_pairs, left // recipes))
@@ -114,27 +114,29 @@ def _ballast(fact: Mapping[str, Any]) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: float(row["effect"]))
 
 
-def without(stage: TunedStage, found: Recipe, names: Sequence[str], tuned: Mapping[str, Tuned]) -> Recipe:
+def without(
+    stage: TunedStage, recipe_found: Recipe, names: Sequence[str], tuned: Mapping[str, Tuned]
+) -> Recipe:
     """The recipe found without tricks, the baseline's choice of their slots in their place, at the rate that it probably wants: what each
     arm's own rate says, all of them together."""
     catalogue, baseline = stage.catalogue, stage.baseline
-    rate = usual = rate_of(found, catalogue)
-    recipe = found.without(*names)
+    rate = usual = rate_of(recipe_found, catalogue)
+    recipe = recipe_found.without(*names)
     for name in names:
         slot = catalogue[name].slot
         back = baseline.slot(catalogue, slot) if slot and recipe.slot(catalogue, slot) is None else None
         if back is not None and not any(conflict(catalogue[back], catalogue[other]) for other in recipe):
             recipe = recipe.with_trick(catalogue, back, baseline[back])
         arm = tuned.get(f"toggle: {back}") or tuned[f"toggle: {name}"]
-        own = rate_of(arm.recipe, catalogue)
-        if rate and usual and own:
-            rate *= own / usual
+        arm_rate = rate_of(arm.recipe, catalogue)
+        if rate and usual and arm_rate:
+            rate *= arm_rate / usual
     return with_rate(recipe, catalogue, lattice(rate) if rate and rate != usual else usual)
 
 
 def _dispensable(
     stage: TunedStage,
-    found: Recipe,
+    recipe_found: Recipe,
     tuned: Mapping[str, Tuned],
     fact: dict[str, Any],
     seeds: Sequence[int],
@@ -146,7 +148,7 @@ def _dispensable(
     candidate after it stays, and the others are tried in the same way. Tricks that hurt are removed in any case.
     """
     ballast = _ballast(fact)
-    final = stage.is_final(found)
+    final = stage.is_final(recipe_found)
     tried: list[dict[str, Any]] = []
 
     def scores(number: int, recipes: Sequence[Recipe]) -> Array:
@@ -159,11 +161,11 @@ def _dispensable(
     candidates = [row["trick"] for row in ballast]
     while candidates:
         ways = [[*removed, *candidates[:number]] for number in range(1, len(candidates) + 1)]
-        recipes = [found, *(without(stage, found, names, tuned) for names in ways)]
+        recipes = [recipe_found, *(without(stage, recipe_found, names, tuned) for names in ways)]
         whole, *leaner = scores(len(tried), recipes)
         steps = [
-            {"without": names, **_interval(own - whole, ONE_SIDED)}
-            for names, own in zip(ways, leaner, strict=True)
+            {"without": names, **_interval(scores_without - whole, ONE_SIDED)}
+            for names, scores_without in zip(ways, leaner, strict=True)
         ]
         tried += steps
         harmless = max(
@@ -221,25 +223,25 @@ def _tuned_rungs(
     stage: TunedStage,
     budget: RankBudget,
     rungs: Sequence[Arm],
-    found: Recipe | None,
+    recipe_found: Recipe | None,
     margin: float,
 ) -> list[Recipe]:
     """Each rung at its best rate, the last one, which may be recommended, as thoroughly as a reference.
 
-    The last one is the recipe `found`, already tuned, where nothing was taken out of it.
+    The last one is the recipe `recipe_found`, already tuned, where nothing was taken out of it.
     """
-    own = list(rungs if found is None else rungs[:-1])
-    names = {arm.name: f"rung {number}: {arm.trick}" for number, arm in enumerate(own)}
+    untuned = list(rungs if recipe_found is None else rungs[:-1])
+    names = {arm.name: f"rung {number}: {arm.trick}" for number, arm in enumerate(untuned)}
     common = stage.first_seeds(seeds_of(budget.tuning), TUNING)
     recipes: list[Recipe] = []
-    if own:
-        last = own[-1].name if found is None else ""
+    if untuned:
+        last = untuned[-1].name if recipe_found is None else ""
         points = tune(
-            own, {name: last if name == last else "" for name in names}, stage.catalogue, budget.tuning,
+            untuned, {name: last if name == last else "" for name in names}, stage.catalogue, budget.tuning,
             dict.fromkeys(names, common), stage.tuning_scores, margin, stage.submit_tuning,
         )  # fmt: skip
-        recipes = [chosen_of(points[arm.name]).recipe for arm in own]
-    return recipes if found is None else [*recipes, found]
+        recipes = [chosen_of(points[arm.name]).recipe for arm in untuned]
+    return recipes if recipe_found is None else [*recipes, recipe_found]
 
 
 def _climb(

@@ -15,14 +15,14 @@ from ablate.records.recipe import Recipe
 from ablate.study.ranking.arms import Estimand, described, rate_of, reference_of
 from ablate.study.ranking.budget import LEAN_PAIRS, RankBudget, Spent, fits
 from ablate.study.ranking.scores import failed
-from ablate.study.ranking.tune_arms import tune_closer
+from ablate.study.ranking.tune_arms import tune_undecided
 from ablate.study.ranking.tuned import Tuned, TunedStage
 from ablate.study.ranking.tuning import FURTHER_ROUNDS, FURTHER_TIMES
 from ablate.study.ranking.tuning_points import chosen_of
 from ablate.tasks.metric_table import is_share
 
 RACING, PLACEBO_RACING = 0x4ACE, 0x71B
-CLOSER_AFTER, CLOSER = 18, 0.12
+TUNED_AFTER, TUNED_TO = 18, 0.12
 """From the look of so many pairs on, undecided arms that may lose more than this share of the margin, and whose tuning is more of
 their effect's variance than pairs are, are tuned further."""
 Key = tuple[Estimand, bool]
@@ -96,7 +96,7 @@ class Races:
             (name, recipe, seed) for (name, seed), recipe in rows.items() if (name, seed) not in self.entries
         ]
 
-    def to_tune_further(self, standing: Mapping[Key, Race], margin: float) -> list[str]:
+    def held_up_by_tuning(self, standing: Mapping[Key, Race], margin: float) -> list[str]:
         """The undecided arms that tuning keeps from a verdict, rather than pairs: those with the least left open first.
 
         What pairs leave open counts as it is for an arm that is still run, and as it would be at the last look for one that is not.
@@ -108,7 +108,7 @@ class Races:
                 of_pairs = row.se**2 - row.tuning_se**2
                 if row.arm not in race.running:
                     of_pairs *= row.pairs / last
-                if row.tuning_se > CLOSER * margin and row.tuning_se**2 > of_pairs:
+                if row.tuning_se > TUNED_TO * margin and row.tuning_se**2 > of_pairs:
                     rows.append(row)
         return [row.arm for row in sorted(rows, key=lambda row: row.tuning_se)]
 
@@ -143,24 +143,26 @@ def race_arms(
     later = budget.ladder_runs(pairs=LEAN_PAIRS[0]) if "toggle" in stage.estimands else 0
     margin: float | None = fact["margin"]
     workers = stage.session.workers
-    spent, look, reached, closer = tuning, 0, 0, Counter[str]()
+    spent, look, reached, tuned_times = tuning, 0, 0, Counter[str]()
     while True:
         standing = races.standing(margin or 1.0)
         decided = races.decided_share(standing)
-        if margin and all(race.needed > CLOSER_AFTER for race in standing.values() if race.running):
-            names = races.to_tune_further(standing, margin)
-            times = min((closer[name] for name in names), default=FURTHER_TIMES)
-            names = [name for name in names if closer[name] == times < FURTHER_TIMES]
+        if margin and all(race.needed > TUNED_AFTER for race in standing.values() if race.running):
+            names = races.held_up_by_tuning(standing, margin)
+            times = min((tuned_times[name] for name in names), default=FURTHER_TIMES)
+            names = [name for name in names if tuned_times[name] == times < FURTHER_TIMES]
             each = FURTHER_ROUNDS * budget.tuning.finalists * budget.tuning.repeats
             while names and not fits(
-                budget, spent, (each + CLOSER_AFTER) * len(names) + later, workers, decided
+                budget, spent, (each + TUNED_AFTER) * len(names) + later, workers, decided
             ):
                 names.pop()
             if names and each:
-                tuned, more = tune_closer(stage, budget.tuning, tuned, names, margin, CLOSER, times, fact)
+                tuned, more = tune_undecided(
+                    stage, budget.tuning, tuned, names, margin, TUNED_TO, times, fact
+                )
                 tuning, spent = tuning + more, spent + more
                 reached = max(len(race.history) for race in standing.values())
-                closer.update(names)
+                tuned_times.update(names)
                 races.run(tuned)
                 continue
         new = races.wanted(standing)

@@ -9,7 +9,7 @@ from ablate.study.ranking.array_stage import rank_array
 from ablate.study.ranking.budget import RankBudget
 from ablate.study.ranking.lean import lean_and_ladder
 from ablate.study.ranking.race import race_arms
-from ablate.study.ranking.tune_arms import tune_arms, tune_further
+from ablate.study.ranking.tune_arms import enlarge_tuning, tune_arms
 from ablate.study.ranking.tuned import TunedStage, declare, declare_race, told
 from ablate.study.session import Session
 
@@ -32,7 +32,7 @@ def rank_tuned(session: Session, winner: Recipe, baseline: Recipe, candidates: l
     budget = RankBudget.from_json(fact["budget"])
     session.progress.say(told(budget, len(stage.every), session.workers))
     tuned = tune_arms(stage, budget, fact)
-    budget, tuned = tune_further(stage, budget, tuned, fact)
+    budget, tuned = enlarge_tuning(stage, budget, tuned, fact)
     budget = declare_race(stage, budget, fact)
     tuned = race_arms(stage, budget, tuned, fact)
     lean_and_ladder(stage, budget, tuned, fact)

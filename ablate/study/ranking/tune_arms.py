@@ -34,7 +34,7 @@ def tune_arms(stage: TunedStage, budget: RankBudget, fact: dict[str, Any]) -> di
     return tuned
 
 
-def tune_closer(
+def tune_undecided(
     stage: TunedStage,
     budget: TuningBudget,
     tuned: Mapping[str, Tuned],
@@ -51,14 +51,14 @@ def tune_closer(
     def scores(rows: Rows) -> list[float]:
         return stage.tuning_scores(rows, entries)
 
-    points = tuning.tune_closer(
+    points = tuning.continue_tuning(
         [tuned[name].arm for name in names],
         {name: tuned[reference_of(tuned[name].arm.estimand)].arm for name in names},
         {name: one.points for name, one in tuned.items()},
         stage.catalogue, budget, _seeds(stage, budget), scores, margin, share, times, stage.submit_tuning,
     )  # fmt: skip
-    closer = {name: Tuned(tuned[name].arm, chosen_of(own).recipe, own) for name, own in points.items()}
-    together = {**tuned, **closer}
+    longer = {name: Tuned(tuned[name].arm, chosen_of(own).recipe, own) for name, own in points.items()}
+    together = {**tuned, **longer}
     _note(stage, together, fact)
     return together, Spent.of(entries)
 
@@ -80,7 +80,7 @@ def _seeds(stage: TunedStage, budget: TuningBudget) -> dict[str, list[int]]:
     }
 
 
-def tune_further(
+def enlarge_tuning(
     stage: TunedStage, budget: RankBudget, tuned: dict[str, Tuned], fact: dict[str, Any]
 ) -> tuple[RankBudget, dict[str, Tuned]]:
     """More tuning where the first tuning runs took less time than was estimated; decided once, and told in the ledger."""

@@ -9,7 +9,7 @@ were tried are candidates too, so that a range is widened where the best rate is
 An arm is run at its reference's rate unless the curve says that another is clearly better: arms that differ from
 the reference in nothing are then compared with it at one rate, and a placebo is not called harmful because tuning gave it
 another. Most arms are decided by the first pairs of the race, whatever their tuning leaves open; those that are not get further
-rounds then (`tune_closer`).
+rounds then (`continue_tuning`).
 The learning rate is a nuisance parameter (Google's tuning playbook); equal budgets: Choi et al. 2019 (1910.05446). What is
 equal here is the rule to stop, not the number of runs: an arm whose runs leave its best rate open gets more of them.
 """
@@ -69,12 +69,12 @@ def tune(
     Each reference with its arms is a part of its own; `submit` starts a part's runs while another part is evaluated (`rounds`).
     """
     tuner = _Tuner(catalogue, seeds, margin)
-    own = {name: [arm for arm in arms if references[arm.name] == name] for name in references.values()}
-    parts = [tuner.tuned(name, members, budget) for name, members in own.items()]
+    members = {name: [arm for arm in arms if references[arm.name] == name] for name in references.values()}
+    parts = [tuner.tuned(name, arms_of_it, budget) for name, arms_of_it in members.items()]
     return {name: points for part in in_turn(parts, scores, submit) for name, points in part.items()}
 
 
-def tune_closer(
+def continue_tuning(
     arms: Sequence[Arm],
     references: Mapping[str, Arm],
     points: Mapping[str, Sequence[Point]],
@@ -96,17 +96,17 @@ def tune_closer(
     parts = []
     for reference in {arm.name: arm for arm in references.values()}.values():
         anchor = Anchor.of(reference, points[reference.name], catalogue)
-        own = {arm.name: arm for arm in arms if references[arm.name].name == reference.name}
-        seen = {name: anchor.seen_from(arm, catalogue) for name, arm in own.items()}
-        tried = {name: list(points[name]) for name in own}
-        parts.append(tuner.settle(own, tried, more, seen, first_place=place))
-    return {name: own for part in in_turn(parts, scores, submit) for name, own in part.items()}
+        members = {arm.name: arm for arm in arms if references[arm.name].name == reference.name}
+        seen = {name: anchor.seen_from(arm, catalogue) for name, arm in members.items()}
+        tried = {name: list(points[name]) for name in members}
+        parts.append(tuner.settle(members, tried, more, seen, first_place=place))
+    return {name: tuned for part in in_turn(parts, scores, submit) for name, tuned in part.items()}
 
 
 def seeds_of(budget: TuningBudget) -> int:
     """Tuning seeds that an arm or reference needs."""
-    own = (budget.rounds + FURTHER_TIMES * FURTHER_ROUNDS) * budget.repeats
-    return FIRST + max(own, LEAST_REFERENCE.rounds * LEAST_REFERENCE.repeats)
+    fresh = (budget.rounds + FURTHER_TIMES * FURTHER_ROUNDS) * budget.repeats
+    return FIRST + max(fresh, LEAST_REFERENCE.rounds * LEAST_REFERENCE.repeats)
 
 
 @dataclass(frozen=True)
@@ -120,14 +120,16 @@ class _Tuner:
 
     def tuned(self, reference: str, members: Sequence[Arm], budget: TuningBudget) -> Rounds[Tuned]:
         """The points of a reference and of its arms; `members`: both, or arms whose reference is not tuned here."""
-        own = {arm.name: arm for arm in members if arm.name == reference}
+        itself = {arm.name: arm for arm in members if arm.name == reference}
         rest = {arm.name: arm for arm in members if arm.name != reference}
         tuned: Tuned = {}
         anchor, scale = Anchor(), 1.0
-        if own:
-            before = rate_of(own[reference].recipes[0], self.catalogue)
-            tuned = yield from self.reference(own, _ratio(even(before) if before else None, before), budget)
-            anchor = Anchor.of(own[reference], tuned[reference], self.catalogue)
+        if itself:
+            before = rate_of(itself[reference].recipes[0], self.catalogue)
+            tuned = yield from self.reference(
+                itself, _ratio(even(before) if before else None, before), budget
+            )
+            anchor = Anchor.of(itself[reference], tuned[reference], self.catalogue)
             scale = _ratio(anchor.rate, before)
         tried = yield from self.first(rest, scale, budget)
         for name, arm in rest.items():
@@ -137,11 +139,11 @@ class _Tuner:
         settled = yield from self.settle(rest, tried, budget, seen)
         return {**tuned, **settled}
 
-    def reference(self, own: Mapping[str, Arm], scale: float, budget: TuningBudget) -> Rounds[Tuned]:
+    def reference(self, reference: Mapping[str, Arm], scale: float, budget: TuningBudget) -> Rounds[Tuned]:
         """The points of a reference, tuned more thoroughly than arms are."""
         more = reference_tuning(budget)
-        tried = yield from self.first(own, scale, more)
-        tuned = yield from self.settle(own, tried, more, {}, LEAST_ROUNDS)
+        tried = yield from self.first(reference, scale, more)
+        tuned = yield from self.settle(reference, tried, more, {}, LEAST_ROUNDS)
         return (yield from self.leading(tuned))
 
     def first(self, arms: Mapping[str, Arm], scale: float, budget: TuningBudget) -> Rounds[Tuned]:
