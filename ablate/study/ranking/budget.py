@@ -36,7 +36,7 @@ LEVELS = (
     (TuningBudget(1, 1, 0, 0), 5),
 )
 """Tuning of an arm and its maximum number of pairs, from the desired level to the smallest one."""
-SECONDS = 180.0
+SECONDS = 165.0
 """Of lr-find, search and rank together where no budget is given and the whole design would take longer."""
 PATIENCE, ENOUGH = 540.0, 0.9
 """Where no budget is given, the race goes on to so many seconds of the stage until this share of the tricks is decided."""
