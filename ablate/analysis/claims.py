@@ -36,33 +36,35 @@ def with_steps(
     there are none, the median end of the designed runs, and `source` says so. Steps are counted in whole
     epochs. A run that completes without reaching the target counts with all its steps: a lower bound.
     """
-    found = _target(entries, facts, metric)
-    if found is None:
+    target_row = _target(entries, facts, metric)
+    if target_row is None:
         return list(entries), None
-    target = found["target"]
+    threshold = target_row["target"]
     marked, never = [], 0
     for entry in entries:
         curve = entry.result.curves.get(metric, ())
         if entry.result.outcome is not Outcome.COMPLETE or not curve:
             marked.append(entry)
             continue
-        reached = next((i for i, v in enumerate(curve, 1) if (v >= target if higher else v <= target)), None)
+        reached = next(
+            (i for i, v in enumerate(curve, 1) if (v >= threshold if higher else v <= threshold)), None
+        )
         never += reached is None and entry.stage == "rank"
         steps = (reached or len(curve)) * _steps_per_epoch(entry.run.recipe, facts)
         result = replace(entry.result, metrics={**entry.result.metrics, STEPS: float(steps)})
         marked.append(replace(entry, result=result))
-    return marked, {**found, "never": never}
+    return marked, {**target_row, "never": never}
 
 
 def first_claims(records: Mapping[str, Trick], entries: Sequence[Entry]) -> dict[str, ClaimMetric]:
     """Trick -> the first of its claims that is made in a metric that runs record on validation data."""
     recorded = {name for entry in entries for name in entry.result.metrics}
-    found = {}
+    claims = {}
     for name, trick in records.items():
         first = next((c for c in map(_on_validation, trick.claims) if c.metric in recorded), None)
         if first is not None:
-            found[name] = first
-    return found
+            claims[name] = first
+    return claims
 
 
 def claim_lines(
@@ -99,8 +101,12 @@ def _measured(
     """(trick, metric, direction) -> effect, interval and verdict; Holm over the claims of one rank among a trick's."""
     if plan.kind not in ARRAYS:
         return {}
-    known = {entry.identity: entry for entry in entries}
-    runs = [(row, known[row["identity"]]) for row in fact.get("rows") or () if row["identity"] in known]
+    by_identity = {entry.identity: entry for entry in entries}
+    runs = [
+        (row, by_identity[row["identity"]])
+        for row in fact.get("rows") or ()
+        if row["identity"] in by_identity
+    ]
     recorded = sorted({name for _, entry in runs for name in entry.result.metrics})
     frame = pd.DataFrame(
         [
@@ -110,7 +116,7 @@ def _measured(
             for row, entry in runs
         ]
     )  # fmt: skip
-    found: dict[tuple[str, str, str], Document] = {}
+    effects: dict[tuple[str, str, str], Document] = {}
     most = max((len(trick.claims) for trick in tricks.values()), default=0)
     looks = int(fact.get("looks") or 3)
     look = min(max(1, int(fact.get("waves") or 1)), looks)
@@ -131,11 +137,11 @@ def _measured(
             sign = -1.0 if claim.direction == "down" else 1.0
             low, high = sorted((sign * row["claim_low"], sign * row["claim_high"]))
             key = (row["trick"], claim.metric.removeprefix("validation/"), claim.direction)
-            found.setdefault(key, {
+            effects.setdefault(key, {
                 "effect": sign * row["claim_effect"], "low": low, "high": high, "verdict": row["claim_verdict"],
                 "n": int(frame[claim.metric].notna().sum()), "why": "",
             })  # fmt: skip
-    return found
+    return effects
 
 
 def _cost(claim: Claim, row: Mapping[str, Any] | None) -> Document:
@@ -156,14 +162,14 @@ def _on_validation(claim: Claim) -> ClaimMetric:
 def _target(entries: Sequence[Entry], facts: Mapping[str, Any], metric: str) -> Document | None:
     epochs = (facts.get("study") or {}).get("epochs")
     plain = facts.get("baseline")
-    own = Recipe(plain).hash if plain else None
+    baseline_hash = Recipe(plain).hash if plain else None
 
     def ends(chosen: Sequence[Entry]) -> list[float]:
         done = [e for e in chosen if e.result.outcome is Outcome.COMPLETE and e.run.epochs == epochs]
         curves = [e.result.curves[metric] for e in done if e.result.curves.get(metric)]
         return [curve[-1] for curve in curves if isfinite(curve[-1])]
 
-    before = ends([e for e in entries if e.stage in BEFORE and e.run.recipe.hash == own])
+    before = ends([e for e in entries if e.stage in BEFORE and e.run.recipe.hash == baseline_hash])
     if before:
         return {"target": median(before), "n": len(before), "source": "the baseline's runs before the ranking"}  # fmt: skip
     ranked = ends([e for e in entries if e.stage == "rank"])

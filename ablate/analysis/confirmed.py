@@ -73,9 +73,9 @@ def in_arms(fact: Mapping[str, Any] | None, entries: Sequence[Entry]) -> list[En
     hashes = {arm: Recipe(plain).hash for arm, plain in arms.items()}
     return [
         replace(entry, arm=arm)
-        for arm, known in hashes.items()
+        for arm, recipe_hash in hashes.items()
         for entry in runs
-        if entry.run.recipe.hash == known and entry.run.seed in seeds
+        if entry.run.recipe.hash == recipe_hash and entry.run.seed in seeds
     ]
 
 

@@ -63,13 +63,13 @@ class Ranked:
     @property
     def rows(self) -> list[dict[str, Any]]:
         """Every row with a verdict, whatever its estimand."""
-        return [row for found in (self.analysis, self.apart) if found for row in lines(found.table)]
+        return [row for analysis in (self.analysis, self.apart) if analysis for row in lines(analysis.table)]
 
     @property
     def decided(self) -> bool:
         """Whether no further wave is needed."""
         return self.analysis is not None and all(
-            decided(found.table) for found in (self.analysis, self.apart) if found
+            decided(analysis.table) for analysis in (self.analysis, self.apart) if analysis
         )
 
 
@@ -94,8 +94,8 @@ def ranked(
     varied = {factor.name for factor in plan.factors} if plan else set()
     promised = {name: claim for name, claim in (claims or {}).items() if name in varied}
     measured = {metric, *(claim.metric for claim in promised.values())}
-    found = {entry.identity: entry for entry in entries}
-    frame = _frame(rows, found, sorted(measured))
+    by_identity = {entry.identity: entry for entry in entries}
+    frame = _frame(rows, by_identity, sorted(measured))
     design: Document = {
         **{key: fact.get(key) for key in _DECLARED},
         "kind": plan.kind if plan else "",
@@ -120,7 +120,7 @@ def ranked(
     except InputError as error:
         # Not one run gave a value (all diverged, say): that is the finding, and the page tells it.
         return Ranked({**design, "problem": str(error)}, plan)
-    aside = _apart(fact, found, metric, look, higher=higher)
+    aside = _apart(fact, by_identity, metric, look, higher=higher)
     waves = [
         Design(plan.kind, plan.factors, tuple(row for row in plan.rows if row.wave == wave), plan.note)
         for wave in sorted({row.wave for row in plan.rows})
@@ -158,14 +158,14 @@ def _analysis(
 
 
 def _apart(
-    fact: Mapping[str, Any], found: Mapping[str, Entry], metric: str, look: int, *, higher: bool
+    fact: Mapping[str, Any], by_identity: Mapping[str, Entry], metric: str, look: int, *, higher: bool
 ) -> Analysis | None:
     """The paired comparison of what the array holds fixed; None where there is nothing, or no value yet."""
-    told = fact.get("apart") or {}
-    if not told.get("design"):
+    comparison = fact.get("apart") or {}
+    if not comparison.get("design"):
         return None
-    plan = Design.from_json(told["design"])
-    frame = _frame(told["rows"], found, [metric])
+    plan = Design.from_json(comparison["design"])
+    frame = _frame(comparison["rows"], by_identity, [metric])
     finished = frame[frame["outcome"] != _MISSING]
     if finished.empty:
         return None
@@ -173,7 +173,7 @@ def _apart(
         analysis = _analysis(
             plan,
             finished,
-            {**fact, "shipped": told["shipped"]},
+            {**fact, "shipped": comparison["shipped"]},
             metric,
             look,
             int((frame["wave"] == 1).sum()),
@@ -216,12 +216,12 @@ def _diagnostics(analysis: Analysis, frame: pd.DataFrame, methods: str) -> Docum
 
 
 def _frame(
-    rows: Sequence[Mapping[str, Any]], found: Mapping[str, Entry], names: Sequence[str]
+    rows: Sequence[Mapping[str, Any]], by_identity: Mapping[str, Entry], names: Sequence[str]
 ) -> pd.DataFrame:
     """One line a planned run: level labels, seed, block, wave, outcome ("missing": not yet trained), metrics."""
     lines = []
     for row in rows:
-        entry = found.get(str(row["identity"]))
+        entry = by_identity.get(str(row["identity"]))
         lines.append(
             {
                 **row["levels"],

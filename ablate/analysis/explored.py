@@ -48,12 +48,12 @@ def explored(
     frame = pd.DataFrame(columns)
     frame["outcome"] = [str(entry.result.outcome) for entry in trials]
     frame[metric] = [entry.result.metrics.get(metric, float("nan")) for entry in trials]
-    known = pd.Series(True, index=frame.index)
+    in_levels = pd.Series(True, index=frame.index)
     for factor in factors:
-        known &= frame[factor.name].isin(factor.levels)
+        in_levels &= frame[factor.name].isin(factor.levels)
     try:
         return exploratory(
-            frame[known].reset_index(drop=True), factors, metric, "higher" if higher else "lower"
+            frame[in_levels].reset_index(drop=True), factors, metric, "higher" if higher else "lower"
         )
     except InputError:
         # Not one finished trial with a value: there is nothing to suggest.

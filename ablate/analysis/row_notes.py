@@ -67,10 +67,10 @@ def besides(fact: Mapping[str, Any]) -> list[str]:
 
 def _rate(trick: str, level: str, retune: Mapping[str, Any]) -> str:
     """What the re-tuning gave this row; the table of arms has the rest."""
-    best = retune.get("best") or {}
-    said = f"rate re-tuned, {retune['runs_per_arm']} runs an arm"
-    own = best.get(f"{trick}={level}")
-    return said if own is None else f"{said}: {own / best['shipped']:.2g} × the recipe's"
+    rates = retune.get("best") or {}
+    note = f"rate re-tuned, {retune['runs_per_arm']} runs an arm"
+    rate = rates.get(f"{trick}={level}")
+    return note if rate is None else f"{note}: {rate / rates['shipped']:.2g} × the recipe's"
 
 
 def _warnings(retune: Mapping[str, Any], pilot: Mapping[str, Any]) -> list[str]:

@@ -24,8 +24,8 @@ def tuned_tables(fact: Mapping[str, Any], metric: str, *, higher: bool) -> dict[
     rows = [_row(row, fact, metric, higher=higher) for row in fact["rows"]]
     table = pd.DataFrame(rows)
     return {
-        str(estimand): own.drop(columns="estimand").reset_index(drop=True)
-        for estimand, own in table.groupby("estimand", sort=False)
+        str(estimand): part.drop(columns="estimand").reset_index(drop=True)
+        for estimand, part in table.groupby("estimand", sort=False)
     }
 
 
