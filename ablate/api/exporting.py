@@ -55,8 +55,8 @@ def export_study(
         assert isinstance(opened, Opened)
         return with_choices(opened)
 
-    own = opened.tricks if isinstance(opened, Opened) else NONE
-    with using_tricks(own):
+    study_tricks = opened.tricks if isinstance(opened, Opened) else NONE
+    with using_tricks(study_tricks):
         return export(
             ledger, reports / called / FOLDER, chosen, load_task=load_task, seed=seed, say=say,
             recipe=read_recipe(recipe, registry()) if recipe else None,

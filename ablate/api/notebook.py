@@ -35,13 +35,13 @@ class NotebookShown(Shown):
 
     def finish(self, name: str, seconds: float) -> None:
         """Show the stage as done."""
-        self._draw(f"{name}: done in {seconds:.1f} s, {self._told()}")
+        self._draw(f"{name}: done in {seconds:.1f} s, {self._counts_text()}")
 
     def _draw(self, last: str = "") -> None:
         if self.quiet or (not last and time.monotonic() - self.drawn < EVERY):
             return
         self.drawn = time.monotonic()
-        text = last or f"{self.name}: {self.done}/{self.total} lane-epochs, {self._told()}"
+        text = last or f"{self.name}: {self.done}/{self.total} lane-epochs, {self._counts_text()}"
         value = self.total if last else self.done
         html = f'<progress value="{value}" max="{max(1, self.total)}"></progress> {escape(text)}'
         data = {"text/html": html, "text/plain": text}

@@ -25,9 +25,9 @@ def plot_ranking(data: ReportData, ax: Axes | None = None, estimand: str = "") -
     if rows is None or data.ranking is None:
         raise InputError("nothing is ranked yet", hint="run the stage rank")
     if estimand:
-        known = sorted(set(data.ranking["estimand"]))
-        if estimand not in known:
-            raise unknown("estimand", estimand, known)
+        estimands = sorted(set(data.ranking["estimand"]))
+        if estimand not in estimands:
+            raise unknown("estimand", estimand, estimands)
         rows = data.ranking[data.ranking["estimand"] == estimand]
     rows = rows.sort_values("effect", ascending=False, kind="stable")
     if ax is None:

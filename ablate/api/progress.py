@@ -30,7 +30,7 @@ class Shown:
         self.live = self.console.is_terminal and not quiet
         self.bar = Progress(
             TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(),
-            TextColumn("lane-epochs"), TimeRemainingColumn(), TextColumn("{task.fields[told]}"),
+            TextColumn("lane-epochs"), TimeRemainingColumn(), TextColumn("{task.fields[counts]}"),
             console=self.console, disable=not self.live,
         )  # fmt: skip
         self.task: TaskID | None = None
@@ -39,7 +39,7 @@ class Shown:
         self.total = self.done = self.runs = 0
         self.counts: dict[str, int] = {}
         self.best: float | None = None
-        self.began = self.told = time.monotonic()
+        self.began = self.last_line = time.monotonic()
 
     def __enter__(self) -> Shown:
         self.bar.start()
@@ -60,8 +60,8 @@ class Shown:
             self.bar.update(self.task, visible=False)
         self.name, self.total, self.done, self.runs = name, lane_epochs, 0, 0
         self.counts, self.best = {}, None
-        self.began = self.told = time.monotonic()
-        self.task = self.bar.add_task(escape(name), total=lane_epochs, told="")
+        self.began = self.last_line = time.monotonic()
+        self.task = self.bar.add_task(escape(name), total=lane_epochs, counts="")
         self.announced = False
 
     def _announce(self) -> None:
@@ -76,9 +76,9 @@ class Shown:
         self.done = min(self.total, self.done + lane_epochs)
         if self.task is not None:
             self.bar.update(self.task, completed=self.done)
-        if time.monotonic() - self.told > EVERY:
-            self.told = time.monotonic()
-            self._line(f"{self.name}: {self.done}/{self.total} lane-epochs, {self._told()}")
+        if time.monotonic() - self.last_line > EVERY:
+            self.last_line = time.monotonic()
+            self._line(f"{self.name}: {self.done}/{self.total} lane-epochs, {self._counts_text()}")
 
     def result(self, entry: Entry) -> None:
         self._announce()
@@ -90,7 +90,7 @@ class Shown:
             better = self.best is None or (value > self.best if self.higher else value < self.best)
             self.best = value if better else self.best
         if self.task is not None:
-            self.bar.update(self.task, told=escape(self._told()))
+            self.bar.update(self.task, counts=escape(self._counts_text()))
 
     def say(self, line: str) -> None:
         """Print a remark, unless quiet."""
@@ -104,7 +104,7 @@ class Shown:
             self.task = None
         self._line(f"{name}: done in {seconds:.1f} s", always=True)
 
-    def _told(self) -> str:
+    def _counts_text(self) -> str:
         minutes = max(time.monotonic() - self.began, 1e-9) / 60
         parts = [f"{self.runs} runs", f"{self.runs / minutes:.0f} runs/min"]
         if self.best is not None:
