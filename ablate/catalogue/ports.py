@@ -40,9 +40,9 @@ def unused_functions(path: Path) -> list[str]:
 
 def ports_of(code: Any) -> set[str]:
     """The names of the functions in a trick's module that are ports of some seam."""
-    known = frozenset().union(*(PORTS[seam] for seam in SEAMS))
+    ports = frozenset().union(*(PORTS[seam] for seam in SEAMS))
     return {
         port
-        for port in known
+        for port in ports
         if inspect.isfunction(getattr(code, port, None)) and getattr(code, port).__module__ == code.__name__
     }

@@ -121,12 +121,12 @@ class _Rule:
     """The class with its state in tensors: `KEY/PARAMETER` for the state of a parameter, `group.KEY` for a counter."""
 
     def __init__(self, path: str, optimizer: type[torch.optim.Optimizer]) -> None:
-        self.path, self.found = path, optimizer
+        self.path, self.optimizer_class = path, optimizer
         self.parameters = trick_of(path).parameters
-        known = inspect.signature(optimizer).parameters
-        self.known = set(known)
+        arguments = inspect.signature(optimizer).parameters
+        self.arguments = set(arguments)
         self.numbers: set[str] = set()
-        self.fixed: dict[str, Any] = {name: False for name in ("foreach", "fused") if name in known}
+        self.fixed: dict[str, Any] = {name: False for name in ("foreach", "fused") if name in arguments}
 
     def state(self, weights: LaneTensors) -> dict[str, Tensor]:
         """Zeros, with the entries that trial steps on zeros create; the class fills them at a lane's first step. Raises InputError."""
@@ -185,14 +185,14 @@ class _Rule:
         views = [tensor.detach().requires_grad_() for tensor in weights.values()]
         for view, slope in zip(views, slopes.values(), strict=True):
             view.grad = slope
-        return self.found(views, **settings, **self.fixed)
+        return self.optimizer_class(views, **settings, **self.fixed)
 
     def _saved(self, optimizer: torch.optim.Optimizer, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         (group,) = optimizer.param_groups
         state = {
             f"group.{key}": torch.tensor(float(value), dtype=torch.float64)
             for key, value in group.items()
-            if key not in self.known and isinstance(value, int | float) and not isinstance(value, bool)
+            if key not in self.arguments and isinstance(value, int | float) and not isinstance(value, bool)
         }
         for name, parameter in zip(weights, group["params"], strict=True):
             for key, value in optimizer.state.get(parameter, {}).items():

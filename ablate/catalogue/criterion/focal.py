@@ -21,8 +21,8 @@ def focal_loss(logits: Tensor, target: Tensor, gamma: Tensor) -> Tensor:
     """`[K, B, C]`, `[K, B, C]`, γ `[K, 1, 1]` -> `[K, B]`."""
     log_p = logits.log_softmax(dim=-1)
     p = log_p.exp()
-    rest = (p.sum(dim=-1, keepdim=True) - p).clamp(min=torch.finfo(p.dtype).tiny)
-    return -(target * ((gamma * rest.log()).exp() * log_p)).sum(dim=-1)
+    others = (p.sum(dim=-1, keepdim=True) - p).clamp(min=torch.finfo(p.dtype).tiny)
+    return -(target * ((gamma * others.log()).exp() * log_p)).sum(dim=-1)
 
 
 def example_loss(outputs: Tensor, target: Tensor, p: Settings) -> Tensor:

@@ -41,13 +41,13 @@ def hidden_activations(net: Net) -> list[LayerInfo]:
         before_head = before_head[: before_head.index(net.head)]
     every = net.of(*ACTIVATIONS)
     hidden = [info for info in every if info.path in before_head]
-    rest = [info for info in hidden if not issubclass(info.kind, nn.Sigmoid)] or hidden
+    replaceable = [info for info in hidden if not issubclass(info.kind, nn.Sigmoid)] or hidden
     for info in every:
-        if info not in rest:
+        if info not in replaceable:
             why = "as gates" if info in hidden else "after the head"
             net.leave("activation", info.kind.__name__, why)
     net.leave_out_of_reach("activation", "activation")
-    return rest
+    return replaceable
 
 
 def model(net: Net, p: Any) -> None:

@@ -17,14 +17,14 @@ from ablate.seams.tensors import LaneTensors
 
 
 def rmsprop_step(
-    w: Tensor, g: Tensor, s: Tensor, lr: Tensor, alpha: Tensor, rest: Tensor, eps: Tensor
+    w: Tensor, g: Tensor, s: Tensor, lr: Tensor, alpha: Tensor, one_minus_alpha: Tensor, eps: Tensor
 ) -> Tensor:
-    """New w; s is changed in place. All `[K, P]`, settings `[K, 1]`; rest is 1 − α."""
-    s.mul_(alpha).add_((g * g).mul_(rest))
+    """New w; s is changed in place. All `[K, P]`, settings `[K, 1]`; one_minus_alpha is 1 − α."""
+    s.mul_(alpha).add_((g * g).mul_(one_minus_alpha))
     return w - (g / s.sqrt().add_(eps)).mul_(lr)
 
 
-def rest(p: Settings) -> Tensor:
+def one_minus_alpha(p: Settings) -> Tensor:
     """1 − α, `[K, 1]`."""
     alpha: Tensor = p.alpha[:, None]
     return 1 - alpha
@@ -39,7 +39,7 @@ def update(
 ) -> Tensor:
     w = weights.flat
     lr, alpha, eps = p.like("lr", w), p.like("alpha", w), p.like("eps", w)
-    return rmsprop_step(w, gradients.flat, state["square"], lr, alpha, p.once(rest), eps)
+    return rmsprop_step(w, gradients.flat, state["square"], lr, alpha, p.once(one_minus_alpha), eps)
 
 
 TRICK = Trick(
