@@ -98,8 +98,8 @@ def plan(
     )
     for line in rank_lines(rank):
         echo(line)
-    found = document["lr_find"]
-    echo(f"lr-find: at most {found['runs']} runs of {found['epochs']} epochs, and short runs")
+    lr_find = document["lr_find"]
+    echo(f"lr-find: at most {lr_find['runs']} runs of {lr_find['epochs']} epochs, and short runs")
     echo(f"confirm: about {document['confirm']['runs_about']} runs")
     for stage, seconds in document["estimate_seconds"].items():
         echo(f"  {stage}: {f'about {seconds:.0f} s' if seconds >= 1 else 'under a second'}")

@@ -15,7 +15,7 @@ def tricks(
     name: Annotated[str, typer.Argument(metavar="[NAME]", help="A trick, for its card.")] = "",
     seam: Annotated[str, typer.Option(help="Only the tricks of a seam.")] = "",
     task: Annotated[str, typer.Option(help="Show what applies to a task (loads torch).")] = "",
-    own: Annotated[
+    trick_paths: Annotated[
         list[str] | None,
         typer.Option(
             "--tricks", "--file", help="A trick of your own: a file, a folder, or torch.optim.NAME."
@@ -33,7 +33,7 @@ def tricks(
     from ablate.records.errors import unknown
     from ablate.records.trick import SEAMS
 
-    catalogue = catalogue_with(own_tricks(own or ()))
+    catalogue = catalogue_with(own_tricks(trick_paths or ()))
     if seam and seam not in SEAMS:
         raise unknown("seam", seam, SEAMS)
     if pages is not None:
