@@ -132,7 +132,7 @@ def _run_job(job: Job, progress: Progress | None, save: Save | None) -> JobResul
     context.clock.waits = job.profile
     context.clock.take()
     results: Sequence[Result | None]
-    rest = b""
+    unfinished = b""
     try:
         results = train(
             context, job.runs, splits=job.splits, watch=after_epoch, lanes=job.lanes,
@@ -140,8 +140,8 @@ def _run_job(job: Job, progress: Progress | None, save: Save | None) -> JobResul
         )  # fmt: skip
     except Paused as paused:
         stopped = _unfinished(job, paused.training)
-        results, rest = stopped.results, stopped.checkpoint
-    return JobResult(results, rest, context.clock.take(), frozenset(context.clock.slow))
+        results, unfinished = stopped.results, stopped.checkpoint
+    return JobResult(results, unfinished, context.clock.take(), frozenset(context.clock.slow))
 
 
 def _unfinished(job: Job, training: Training) -> JobResult:

@@ -110,17 +110,17 @@ def _resumed(job: Job, channel: Channel) -> JobResult:
     saved = channel.saved()
     if saved is None:
         return run_job(job, channel.trained, channel.save)
-    rest = tuple(run for run, result in zip(job.runs, saved.results, strict=True) if result is None)
+    remaining = tuple(run for run, result in zip(job.runs, saved.results, strict=True) if result is None)
 
     def whole(part: JobResult) -> JobResult:
-        found = dict(zip(rest, part.results, strict=True))
+        new_results = dict(zip(remaining, part.results, strict=True))
         results: list[Result | None] = [
-            found[run] if result is None else result
+            new_results[run] if result is None else result
             for run, result in zip(job.runs, saved.results, strict=True)
         ]
         return replace(part, results=results)
 
-    continued = replace(job, runs=rest, lanes=None, checkpoint=saved.checkpoint)
+    continued = replace(job, runs=remaining, lanes=None, checkpoint=saved.checkpoint)
     return whole(run_job(continued, channel.trained, lambda part: channel.save(whole(part))))
 
 
