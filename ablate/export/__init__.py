@@ -1,1 +1,1 @@
-"""What leaves the house: the winner as a script of plain PyTorch, the ablation as text and tables, runs for other trackers."""
+"""Exports: the winner as a script of plain PyTorch, the ablation as text and tables, runs for other trackers."""

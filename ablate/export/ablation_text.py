@@ -106,7 +106,7 @@ def ablation(data: ReportData) -> Ablation:
 
 
 def _paragraph(data: ReportData, tricks: Sequence[str]) -> str:
-    told = verdict(data)
+    summary = verdict(data)
     measured = len({str(name) for name in tricks} - {PLACEBO})
     epochs = data.study.get("epochs")
     methods = str((data.diagnostics or {}).get("methods") or (data.design or {}).get("methods") or "")
@@ -114,9 +114,9 @@ def _paragraph(data: ReportData, tricks: Sequence[str]) -> str:
         f"We measured the effect of {plural(measured, 'training trick')} on {data.metric} of {task_name(data)}"
         f"{f', {epochs} epochs a run' if epochs else ''}, each trick at its own best learning rate against its reference on the same seeds."
     )
-    groups = "; ".join(f"{verdict_}: {', '.join(names)}" for verdict_, names in told.groups)
-    found = f" By verdict: {groups}." if groups else ""
-    return f"{design} {told.headline} {told.detail}{found}"
+    groups = "; ".join(f"{verdict_}: {', '.join(names)}" for verdict_, names in summary.groups)
+    by_verdict = f" By verdict: {groups}." if groups else ""
+    return f"{design} {summary.headline} {summary.detail}{by_verdict}"
 
 
 def _plain(text: str) -> str:

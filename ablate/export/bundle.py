@@ -65,8 +65,10 @@ class Bundle:
         node = source.definitions.get(name)
         if node is None:
             raise InputError(f"'{name}' of {source.path} is no function, class or constant of that file")
-        for own in defined(node):
-            self._names[module, own] = self.free_name(wish if own == name and wish else own, module)
+        for defined_name in defined(node):
+            self._names[module, defined_name] = self.free_name(
+                wish if defined_name == name and wish else defined_name, module
+            )
         text = self.text(source, node)
         self.parts.append(text)
         return self._names[symbol]
@@ -81,18 +83,18 @@ class Bundle:
         node: Definition | ast.expr,
         *,
         header: bool = True,
-        known: Mapping[str, Any] = MappingProxyType({}),
+        literals: Mapping[str, Any] = MappingProxyType({}),
     ) -> str:
         """The text of `node` with the names that it uses as they are in the bundle; they are added first.
 
-        `header`: it is a definition of a module. `known`: plain values that stand for names.
+        `header`: it is a definition of a module. `literals`: plain values to write in place of names.
         """
         lines = source.text(node)
         edits: list[tuple[int, int, int, str]] = []
         if header and isinstance(node, ast.Assign | ast.AnnAssign) and (value := self._value(source, node)):
             return value
         for use in free_names(node):
-            new = repr(known[use.id]) if use.id in known else self._resolved(source, use.id)
+            new = repr(literals[use.id]) if use.id in literals else self._resolved(source, use.id)
             if new != use.id:
                 edits.append((use.lineno, use.col_offset, len(use.id.encode()), new))
         if header:
@@ -128,11 +130,11 @@ class Bundle:
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             return []
         line = source.lines[node.lineno - 1]
-        found = re.compile(rb"\b(?:def|class)\s+(" + node.name.encode() + rb")\b").search(
+        match = re.compile(rb"\b(?:def|class)\s+(" + node.name.encode() + rb")\b").search(
             line, node.col_offset
         )
-        assert found is not None
-        return [(node.lineno, found.start(1), len(node.name.encode()), self._names[source.name, node.name])]
+        assert match is not None
+        return [(node.lineno, match.start(1), len(node.name.encode()), self._names[source.name, node.name])]
 
     def _value(self, source: SourceModule, node: ast.Assign | ast.AnnAssign) -> str:
         """`NAME = 3` where a user's module holds a plain number or text, however it was worked out; "" elsewhere."""
@@ -171,9 +173,9 @@ class Bundle:
                     hint=f"write: from {imported.module} import NAME",
                 )
             return self.add(*symbol)
-        known = self.imports.get(name)
-        if known is not None and known != imported:
-            same = (own for own, other in self.imports.items() if other == imported)
+        earlier = self.imports.get(name)
+        if earlier is not None and earlier != imported:
+            same = (alias for alias, other in self.imports.items() if other == imported)
             name = next(same, "") or self.free_name(name, imported.module)
         self.imports[name] = imported
         self._taken.add(name)
@@ -182,16 +184,16 @@ class Bundle:
     def source(self, module: str) -> SourceModule:
         """The text of `module`. Raises InputError where it has none."""
         if module not in self.modules:
-            found = sys.modules.get(module)
-            path = getattr(found, "__file__", None)
+            loaded = sys.modules.get(module)
+            path = getattr(loaded, "__file__", None)
             if path is None:
                 spec = importlib.util.find_spec(module)
                 path = spec.origin if spec else None
             if path is None or not str(path).endswith(".py"):
                 raise InputError(f"'{module}' has no Python source that could be written out")
             self.modules[module] = SourceModule.read(module, Path(path))
-            if found is not None:
-                self.live[module] = found
+            if loaded is not None:
+                self.live[module] = loaded
         return self.modules[module]
 
     def own_file(self, module: ModuleType, path: Path) -> str:

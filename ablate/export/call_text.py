@@ -59,9 +59,9 @@ def _inner(bundle: Bundle, source: SourceModule, function: types.FunctionType, w
                 hint="define the function at the top level of its file",
             )
     if isinstance(node, ast.Lambda):
-        text = bundle.text(source, node, known=around)
+        text = bundle.text(source, node, literals=around)
         return f"({text})"
-    text = textwrap.dedent(bundle.text(source, node, header=False, known=around))
+    text = textwrap.dedent(bundle.text(source, node, header=False, literals=around))
     name = bundle.free_name(function.__name__, source.name)
     bundle.parts.append(text.replace(f"def {function.__name__}(", f"def {name}(", 1))
     return name
@@ -70,23 +70,23 @@ def _inner(bundle: Bundle, source: SourceModule, function: types.FunctionType, w
 def _node_of(source: SourceModule, function: types.FunctionType, what: str) -> Any:
     code = function.__code__
     kind = ast.Lambda if function.__name__ == "<lambda>" else ast.FunctionDef
-    found = [
+    nodes = [
         node
         for node in ast.walk(source.tree)
         if isinstance(node, kind)
         and _line(node) == code.co_firstlineno
         and (isinstance(node, ast.Lambda) or node.name == function.__name__)
     ]
-    if len(found) > 1 and kind is ast.Lambda:
+    if len(nodes) > 1 and kind is ast.Lambda:
         columns = {column for _, _, column, _ in code.co_positions() if column}
-        found = [
-            node for node in found if any(node.col_offset <= c <= (node.end_col_offset or 0) for c in columns)
+        nodes = [
+            node for node in nodes if any(node.col_offset <= c <= (node.end_col_offset or 0) for c in columns)
         ]
-    if len(found) != 1:
+    if len(nodes) != 1:
         raise InputError(
             f"{what} cannot be found in {source.path}", hint="define it at the top level of its file"
         )
-    return found[0]
+    return nodes[0]
 
 
 def _line(node: ast.Lambda | ast.FunctionDef) -> int:

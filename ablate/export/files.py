@@ -111,11 +111,11 @@ def export(
     return Exported(folder, chosen.run.identity if chosen else "", files, done.notes)
 
 
-def check_unchanged(task: Task, known: Mapping[str, Any]) -> None:
-    """Raise InputError if `task` is not the one of the runs (`known`: the ledger's fact "task"), which then cannot be repeated."""
+def check_unchanged(task: Task, trained: Mapping[str, Any]) -> None:
+    """Raise InputError if `task` is not the one of the runs (`trained`: the ledger's fact "task"), which then cannot be repeated."""
     about = describe(task)
     for what, key in (("the data", "data_sha256"), ("the model, its loss or its metrics", "definition")):
-        if known.get(key, about[key]) != about[key]:
+        if trained.get(key, about[key]) != about[key]:
             raise InputError(
                 f"{what} of '{task.name}' changed since the study was run, so its runs cannot be repeated",
                 hint="go back to what was trained, run the study again, or export what needs no task: --to text,recipe",

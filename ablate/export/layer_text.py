@@ -44,11 +44,11 @@ def recorded() -> Iterator[Calls]:
 
     def init(layer: nn.Module, *given: Any, **named: Any) -> None:
         original(layer, *given, **named)
-        frame, own = sys._getframe(1), None
+        frame, init_frame = sys._getframe(1), None
         while frame is not None and frame.f_code.co_name == "__init__" and _first(frame) is layer:
-            frame, own = frame.f_back, frame  # type: ignore[assignment]
-        if own is not None:
-            calls[id(layer)] = _call(layer, own)
+            frame, init_frame = frame.f_back, frame  # type: ignore[assignment]
+        if init_frame is not None:
+            calls[id(layer)] = _call(layer, init_frame)
 
     nn.Module.__init__ = init  # type: ignore[method-assign, assignment]
     try:
@@ -65,35 +65,35 @@ def _first(frame: FrameType) -> Any:
 
 def _call(layer: nn.Module, frame: FrameType) -> Call:
     """The call of an `__init__` that is running; what has its default value is left out."""
-    found = inspect.getargvalues(frame)
+    values = inspect.getargvalues(frame)
     parameters = list(inspect.signature(type(layer).__init__).parameters.values())[1:]
     arguments: list[Any] = []
-    named: dict[str, Any] = {}
+    keywords: dict[str, Any] = {}
     for parameter in parameters:
         if parameter.kind is parameter.VAR_POSITIONAL:
-            arguments += found.locals[parameter.name]
+            arguments += values.locals[parameter.name]
         elif parameter.kind is parameter.VAR_KEYWORD:
-            named |= found.locals[parameter.name]
+            keywords |= values.locals[parameter.name]
         else:
-            value = found.locals[parameter.name]
+            value = values.locals[parameter.name]
             if parameter.default is inspect.Parameter.empty and parameter.kind is not parameter.KEYWORD_ONLY:
                 arguments.append(value)
             elif parameter.default is inspect.Parameter.empty or value is not parameter.default:
-                named[parameter.name] = value
-    return Call(layer, tuple(arguments), named)
+                keywords[parameter.name] = value
+    return Call(layer, tuple(arguments), keywords)
 
 
 @dataclass(frozen=True)
 class LayerText:
     """`of(layer)` is an expression; what it uses is put into `bundle`.
 
-    `calls`: how layers were made. `known`: the id of a tensor or a layer of the model -> an expression for it. `generators`: seed -> the
+    `calls`: how layers were made. `expressions`: the id of a tensor or a layer of the model -> an expression for it. `generators`: seed -> the
     variable of the generator that was seeded with it.
     """
 
     bundle: Bundle
     calls: Calls
-    known: Mapping[int, str]
+    expressions: Mapping[int, str]
     generators: Mapping[int, str]
 
     def of(self, layer: nn.Module, *, ndim: int = 0) -> str:
@@ -101,8 +101,8 @@ class LayerText:
 
         Raises InputError for a layer that was made from something that no expression gives.
         """
-        if id(layer) in self.known:
-            return self.known[id(layer)]
+        if id(layer) in self.expressions:
+            return self.expressions[id(layer)]
         if isinstance(layer, Switch):
             return self._chosen(layer)
         if isinstance(layer, (*ACTIVATIONS, nn.Identity)) and not list(layer.parameters()):
@@ -124,8 +124,8 @@ class LayerText:
             return repr(value)
         if isinstance(value, torch.Generator) and value.initial_seed() in self.generators:
             return self.generators[value.initial_seed()]
-        if isinstance(value, Tensor) and id(value) in self.known:
-            return self.known[id(value)]
+        if isinstance(value, Tensor) and id(value) in self.expressions:
+            return self.expressions[id(value)]
         if isinstance(value, nn.Module):
             return self.of(value)
         if isinstance(value, type) and value.__module__.startswith("torch.nn.modules."):

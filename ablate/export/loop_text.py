@@ -68,10 +68,10 @@ class LoopText:
     @property
     def optimizer(self) -> str:
         """The trick that fills the slot of the optimizer. Raises InputError."""
-        found = self.run.recipe.slot(self.catalogue, "optimizer")
-        if found is None:
+        optimizer = self.run.recipe.slot(self.catalogue, "optimizer")
+        if optimizer is None:
             raise InputError("the recipe has no optimizer")
-        return found
+        return optimizer
 
     def each(self, port: str, text: Callable[[str, str, str], str]) -> list[str]:
         """`text(function, settings, trick)` for each trick with `port`."""
@@ -133,8 +133,8 @@ class LoopText:
     def _loss(self) -> list[str]:
         lines = self.each("target", lambda f, p, _: f"target = {f}(target, {p})")
         lines += self.each("logits", lambda f, p, _: f"outputs = {f}(outputs, target, {p})")
-        own = self.each("example_loss", lambda f, p, _: f"losses = {f}(outputs, target, {p})")
-        lines += own or [f"losses = {self.judged.example_loss}"]
+        losses = self.each("example_loss", lambda f, p, _: f"losses = {f}(outputs, target, {p})")
+        lines += losses or [f"losses = {self.judged.example_loss}"]
         lines += self.each("example_weight", lambda f, p, _: f"losses = losses * {f}(target, {p})")
         lines.append("mean = losses.mean(dim=1) if losses.ndim > 1 else losses" if self.judged.task.loss else "mean = losses.mean(dim=1)")  # fmt: skip
         lines += self.each("mean_loss", lambda f, p, _: f"mean = {f}(mean, {p})")
@@ -150,13 +150,13 @@ class LoopText:
         settings = self.variables[self.optimizer]
         lines.append(f"rate = {settings}.lr")
         lines += self.each("factor", lambda f, p, _: f"rate = rate * {f}(torch.tensor([step]), total, steps_per_epoch, {p}).float()")  # fmt: skip
-        own = "weights"
+        point = "weights"
         if self.calls["decay"]:
-            own = "own"
+            point = "own"
             lines.append("own = weights")
             lines += self.each("decay", lambda f, p, _: f"own, gradients = {f}(own, gradients, rate, {p})")
         if self.torch_class:
-            if own == "own":
+            if point == "own":
                 lines.append("weights.flat.copy_(own.flat)")
             lines += [
                 'optimizer.param_groups[0]["lr"] = float(rate)',
@@ -168,7 +168,7 @@ class LoopText:
                 raise InputError("loss scaling cannot be written out beside an optimizer class of torch", hint="export a recipe without amp")  # fmt: skip
             return lines
         (called,) = (called for name, called in self.calls["update"] if name == self.optimizer)
-        update = f"{called}({own}, gradients, state, {settings}.at_rate(rate), torch.tensor([step + 1]))"
+        update = f"{called}({point}, gradients, state, {settings}.at_rate(rate), torch.tensor([step + 1]))"
         if not skips:
             return [*lines, f"weights.flat.copy_({update})"]
         return [

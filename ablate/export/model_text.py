@@ -41,8 +41,8 @@ class Surgery:
         """Statements that change the variable `model`; what they use is put into `bundle`. Raises InputError."""
         recipe = self.run.recipe
         if "remove_weight_norm" in recipe:
-            found = bundle.add("ablate.surgery.weight_norms", "weight_norms")
-            yield f"for _, remove in {found}(model):"
+            weight_norms = bundle.add("ablate.surgery.weight_norms", "weight_norms")
+            yield f"for _, remove in {weight_norms}(model):"
             yield "    remove()"
         yield from self._attention()
         names = [name for name in recipe if self.catalogue[name].seam == "model" and name != INIT]
@@ -62,14 +62,14 @@ class Surgery:
 
     def _known(self) -> dict[int, str]:
         """The user's layers and their parameters, by their paths."""
-        known: dict[int, str] = {}
+        expressions: dict[int, str] = {}
         for path, layer in self.users.items():
             expression = f'model.get_submodule("{path}")' if path else "model"
-            known.setdefault(id(layer), expression)
+            expressions.setdefault(id(layer), expression)
             for name, parameter in layer._parameters.items():
                 if parameter is not None:
-                    known[id(parameter)] = f"{expression}.{name}"
-        return known
+                    expressions[id(parameter)] = f"{expression}.{name}"
+        return expressions
 
     def name_in_script(self, name: str) -> str:
         """The script's name of one of the user's parameters; "" for one whose layer is gone. After `lines`."""
@@ -96,9 +96,9 @@ class Surgery:
         net = self.net
         ordered = [info.path for info in net.layer_infos if info.path in net._replaced]
         order = dict.fromkeys([*ordered, *net._replaced])
-        held: dict[int, list[str]] = {}
+        paths: dict[int, list[str]] = {}
         for path, module in net.module.named_modules(remove_duplicate=False):
-            held.setdefault(id(module), []).append(path)
+            paths.setdefault(id(module), []).append(path)
         for path in order:
             module = net._replaced[path]
             if isinstance(module, Site):
@@ -109,14 +109,14 @@ class Surgery:
             else:
                 made = text.of(module)
             if made:
-                yield from _put(held.get(id(module), [path]), made)
+                yield from _put(paths.get(id(module), [path]), made)
 
     def _site(self, text: LayerText, site: Site, layer: str) -> str:
-        own = [text.of(module) for module in site.before]
+        before = [text.of(module) for module in site.before]
         norm = [text.of(site.norm)] if site.norm is not None and site.norm.picked else []
         after = [text.of(module) for module in site.after if not isinstance(module, Switch) or module.picked]
         parts = {
-            "before": own,
+            "before": before,
             "weight": [text.of(module) for module in site.weight_transforms],
             "after": [*norm, *after],
         }
@@ -129,9 +129,9 @@ class Surgery:
             return layer if replaced else ""
         self._sites.add(site.path)
         name = text.bundle.add(PLAIN, "Site")
-        given = [f"{key}=[{', '.join(own)}]" for key, own in parts.items() if own]
-        given += [f"{key}=True" for key, on in (("dead_bias", dead_bias), ("skip", skip)) if on]
-        return f"{name}({layer}, {', '.join(given)})"
+        arguments = [f"{key}=[{', '.join(before)}]" for key, before in parts.items() if before]
+        arguments += [f"{key}=True" for key, on in (("dead_bias", dead_bias), ("skip", skip)) if on]
+        return f"{name}({layer}, {', '.join(arguments)})"
 
     def _initialization(self, bundle: Bundle) -> Iterator[str]:
         code = self.catalogue.code(INIT)

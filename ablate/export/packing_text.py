@@ -10,18 +10,18 @@ from ablate.tasks.packing import Packing, nested
 
 def unpacking(name: str, packing: Packing) -> str:
     """A function `name(x)` that takes packed tensors `[B, F]` apart, as `Packing.unpack` does."""
-    found, start = [], 0
+    leaves, start = [], 0
     for leaf in packing.leaves:
         stop = start + prod(leaf.shape)
         text = f"x[:, {start}:{stop}].reshape({', '.join(map(str, (-1, *leaf.shape)))}).to({leaf.dtype})"
-        found.append((leaf.path, text))
+        leaves.append((leaf.path, text))
         start = stop
-    return f'def {name}(x: Tensor) -> Any:\n    """The columns of `x` `[B, F]` as the nested values that they hold."""\n    return {_literal(nested(found))}'
+    return f'def {name}(x: Tensor) -> Any:\n    """The columns of `x` `[B, F]` as the nested values that they hold."""\n    return {_literal(nested(leaves))}'
 
 
 def _literal(value: Any) -> str:
     if isinstance(value, dict):
-        return f"{{{', '.join(f'{key!r}: {_literal(own)}' for key, own in value.items())}}}"
+        return f"{{{', '.join(f'{key!r}: {_literal(item)}' for key, item in value.items())}}}"
     if isinstance(value, tuple):
         return f"({', '.join(map(_literal, value))},)"
     return str(value)

@@ -227,7 +227,7 @@ def prediction(outputs: Any, output: str | int | None) -> Tensor:
         output = "logits" if isinstance(outputs, str) or not isinstance(outputs, tuple | list) else 0
     if isinstance(outputs, Mapping) or isinstance(output, int):
         only = list(outputs.values()) if isinstance(outputs, Mapping) else list(outputs)
-        found: Tensor = only[0] if len(only) == 1 else outputs[output]
-        return found
+        tensor: Tensor = only[0] if len(only) == 1 else outputs[output]
+        return tensor
     attribute: Tensor = getattr(outputs, output)
     return attribute

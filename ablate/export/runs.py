@@ -49,9 +49,9 @@ def tracked(entries: Iterable[Entry]) -> list[TrackedRun]:
 def _tracked(entry: Entry) -> TrackedRun:
     run, result = entry.run, entry.result
     settings: dict[str, Any] = {"seed": run.seed, "epochs": run.epochs}
-    for trick, own in run.recipe.items():
+    for trick, values in run.recipe.items():
         settings[trick] = True
-        settings |= {f"{trick}.{name}": value for name, value in own.items()}
+        settings |= {f"{trick}.{name}": value for name, value in values.items()}
     what = entry.arm or (f"trial {entry.trial}" if entry.trial >= 0 else run.recipe.hash)
     metrics = {name: float(value) for name, value in result.metrics.items() if isfinite(value)}
     return TrackedRun(

@@ -108,7 +108,7 @@ def script_of(
     factory, wrapping = (task.model, None) if not isinstance(task.model, Adapted) else (task.model.factory, task.model)  # fmt: skip
     made = call_text(bundle, factory, "the model")
     surgeries = [name for name in run.recipe if catalogue[name].seam == "model"]
-    example = task.train.held[:2]
+    example = task.train.in_memory[:2]
     users: dict[str, nn.Module] = {}
 
     def users_model() -> nn.Module:
@@ -142,13 +142,13 @@ def script_of(
         loop.add(name)
         trick = catalogue[name]
         source = trick.claims[0].source if trick.claims else None
-        told = (
+        citation = (
             f": {source.authors} {source.year}, {source.url}".rstrip(", ")
             if source and source.authors
             else ""
         )
         if len(bundle.parts) > done:
-            sections.append(_section(f"{name}, {trick.title}{told}", bundle, done))
+            sections.append(_section(f"{name}, {trick.title}{citation}", bundle, done))
     others = any(loop.calls[port] for port in ("averaged", "scored", "ensemble"))
     statistics = others and any(map(is_running, trainer.forward.buffers()))
     if statistics:
@@ -212,7 +212,7 @@ def _wrapped(bundle: Bundle, wrapping: Adapted | None, task: Task, *, writes: bo
         inputs = bundle.free_name("nested_inputs", "")
         bundle.imported("typing", "Any")
         bundle.parts.append(unpacking(inputs, wrapping.packing))
-        given = wrapping.packing.unpack(task.train.held[:1])
+        given = wrapping.packing.unpack(task.train.in_memory[:1])
         call = (
             "(), inputs" if isinstance(given, dict) else "inputs" if isinstance(given, tuple) else "(inputs,)"
         )
@@ -250,8 +250,8 @@ def _head(head: str | None) -> str:
 def _norms(bundle: Bundle) -> str:
     """The classes whose parameters are those of norms, as far as the script has them."""
     torchs = ("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "LayerNorm", "GroupNorm", "InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d", "RMSNorm")  # fmt: skip
-    own = ("ExtendedBatchNorm", "RootMeanSquareNorm", "SqueezeExcitation")
-    return ", ".join([*(f"nn.{name}" for name in torchs), *(name for name in own if bundle.has(name))])
+    ours = ("ExtendedBatchNorm", "RootMeanSquareNorm", "SqueezeExcitation")
+    return ", ".join([*(f"nn.{name}" for name in torchs), *(name for name in ours if bundle.has(name))])
 
 
 def _needs(bundle: Bundle) -> str:
@@ -271,13 +271,13 @@ def _expected(metrics: Mapping[str, float] | None) -> str:
 
 def _data(trainer: Trainer, task: Task) -> dict[str, Tensor]:
     """The run's own splits: `train_x`, `train_y`, …"""
-    found: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     for name, split in task.splits.items():
         rows = trainer.data.rows.get(name)
         x, y = (
-            (split.held, split.y)
+            (split.in_memory, split.y)
             if rows is None
             else (trainer.data.pool.x[rows[0]], trainer.data.pool.y[rows[0]])
         )
-        found |= {f"{name}_x": x.clone(), f"{name}_y": y.clone()}
-    return found
+        tensors |= {f"{name}_x": x.clone(), f"{name}_y": y.clone()}
+    return tensors

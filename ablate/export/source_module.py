@@ -118,11 +118,11 @@ def _free(node: ast.AST, bound: frozenset[str], around: frozenset[str] | None = 
             yield node
         return
     if isinstance(node, ast.ClassDef):
-        own = bound | _bound_in(node)  # of the class body, which the functions in it do not see
+        class_names = bound | _bound_in(node)  # of the class body, which the functions in it do not see
         for child in ast.iter_child_nodes(node):
             is_function = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)
             inside = child in node.body and not is_function
-            yield from _free(child, own if inside else bound, own if is_function else None)
+            yield from _free(child, class_names if inside else bound, class_names if is_function else None)
         return
     if not isinstance(node, Scoped):
         for child in ast.iter_child_nodes(node):
@@ -150,20 +150,20 @@ def _evaluated_outside(node: ast.AST) -> list[ast.AST]:
 
 def _bound_in(scope: ast.AST) -> frozenset[str]:
     """Names that a function, lambda or comprehension binds: arguments, and what is assigned in it."""
-    found: set[str] = set()
+    names: set[str] = set()
     pending: list[ast.AST] = [scope]
     while pending:
         node = pending.pop()
         if isinstance(node, ast.arg):
-            found.add(node.arg)
+            names.add(node.arg)
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store | ast.Del):
-            found.add(node.id)
+            names.add(node.id)
         elif isinstance(node, ast.ExceptHandler) and node.name:
-            found.add(node.name)
+            names.add(node.name)
         elif isinstance(node, ast.Import | ast.ImportFrom):
-            found |= {alias.asname or alias.name.partition(".")[0] for alias in node.names}
+            names |= {alias.asname or alias.name.partition(".")[0] for alias in node.names}
         if node is not scope and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            found.add(node.name)
+            names.add(node.name)
         if node is scope or not isinstance(node, (*Scoped, ast.ClassDef)):
             pending += ast.iter_child_nodes(node)
-    return frozenset(found)
+    return frozenset(names)

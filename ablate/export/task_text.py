@@ -87,11 +87,11 @@ class TaskText:
     def _metrics(self) -> dict[str, str]:
         """Metric -> an expression of `outputs` and `y`, of a split; the study's first, then the loss."""
         wanted = self.task.metric.rpartition("/")[2]
-        known = FUNCTIONS[self.task.criterion]
-        found = {}
-        for name in dict.fromkeys((wanted, *list(known)[:1])):
-            if name in known:
-                found[name] = f"{self.bundle.add(METRICS, known[name])}(outputs, y)"
+        functions = FUNCTIONS[self.task.criterion]
+        expressions = {}
+        for name in dict.fromkeys((wanted, *list(functions)[:1])):
+            if name in functions:
+                expressions[name] = f"{self.bundle.add(METRICS, functions[name])}(outputs, y)"
             elif name in self.task.metrics:
                 function = self.task.metrics[name].function
                 if is_torchmetric(function):
@@ -104,10 +104,10 @@ class TaskText:
                 except InputError as error:
                     self.left_out.append(f"the metric '{name}' is left out: {error}")
                     continue
-                found[name] = f"float({called}({self._users_form('outputs', 'y')}))"
+                expressions[name] = f"float({called}({self._users_form('outputs', 'y')}))"
             elif name not in ("loss", "log_loss"):
                 self.left_out.append(f"the metric '{name}' is not among those that the script measures")
-        return found
+        return expressions
 
     def lines(self) -> dict[str, Any]:
         """The template's values."""

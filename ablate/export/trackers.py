@@ -38,10 +38,10 @@ def to_mlflow(runs: Sequence[TrackedRun], study: str, folder: Path) -> Path:
     entities = needed("mlflow.entities", "mlflow")
     path = folder / "mlflow.db"
     client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{path.absolute()}")
-    known = client.get_experiment_by_name(study)
+    existing = client.get_experiment_by_name(study)
     artifacts = (folder / "mlflow-artifacts").absolute().as_uri()
     experiment = (
-        known.experiment_id if known else client.create_experiment(study, artifact_location=artifacts)
+        existing.experiment_id if existing else client.create_experiment(study, artifact_location=artifacts)
     )
     there = _in_mlflow(client, experiment)
     for number, run in enumerate(run for run in runs if run.identity not in there):
@@ -62,14 +62,14 @@ def to_mlflow(runs: Sequence[TrackedRun], study: str, folder: Path) -> Path:
 
 
 def _in_mlflow(client: Any, experiment: str) -> set[str]:
-    found: set[str] = set()
+    identities: set[str] = set()
     token = None
     while True:
         page = client.search_runs([experiment], max_results=1000, page_token=token)
-        found |= {run.data.tags.get("ablate.run", "") for run in page}
+        identities |= {run.data.tags.get("ablate.run", "") for run in page}
         token = page.token
         if not token:
-            return found
+            return identities
 
 
 def to_wandb(runs: Sequence[TrackedRun], study: str, folder: Path) -> Path:
@@ -114,10 +114,10 @@ def to_tensorboard(runs: Sequence[TrackedRun], study: str, folder: Path) -> Path
 
     place = folder / "tensorboard"
     for run in runs:
-        own = place / run.stage / run.identity
-        if own.is_dir() and any(own.iterdir()):
+        run_folder = place / run.stage / run.identity
+        if run_folder.is_dir() and any(run_folder.iterdir()):
             continue
-        writer = SummaryWriter(str(own))
+        writer = SummaryWriter(str(run_folder))
         for metric, epoch, value in run.points():
             writer.add_scalar(metric, value, epoch)
         scored = {f"scored/{name}": value for name, value in run.metrics.items()}

@@ -39,24 +39,26 @@ def winner(data: ReportData, entries: Sequence[Entry], *, recipe: Recipe | None 
     Raises InputError before there is a recipe.
     """
     if recipe is None:
-        found = recommended_recipe(data)
-        if found is None:
+        recommended = recommended_recipe(data)
+        if recommended is None:
             raise InputError(
                 f"there is no best recipe of '{data.name}' yet", hint=f"run: ablate study {data.asked}"
             )
-        recipe = Recipe(found)
+        recipe = Recipe(recommended)
     epochs = int(data.study["epochs"])
-    own = [
+    completed = [
         entry
         for entry in entries
         if entry.run.recipe == recipe
         and entry.run.epochs == epochs
         and entry.result.outcome is Outcome.COMPLETE
     ]
-    own.sort(key=lambda entry: STAGES.index(entry.stage) if entry.stage in STAGES else len(STAGES))
+    completed.sort(key=lambda entry: STAGES.index(entry.stage) if entry.stage in STAGES else len(STAGES))
     if seed is not None:
-        own = [entry for entry in own if entry.run.seed == seed]
-    task = own[0].run.task if own else (entries[0].run.task if entries else str(data.study["task"]))
-    if own:
-        return Winner(own[0].run, own[0])
+        completed = [entry for entry in completed if entry.run.seed == seed]
+    task = (
+        completed[0].run.task if completed else (entries[0].run.task if entries else str(data.study["task"]))
+    )
+    if completed:
+        return Winner(completed[0].run, completed[0])
     return Winner(Run(task, recipe, data.study.get("seed", 0) if seed is None else seed, epochs), None)
