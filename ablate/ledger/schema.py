@@ -97,9 +97,11 @@ def connect(path: Path, *, write: bool) -> sqlite3.Connection:
             connection.execute("PRAGMA synchronous = EXTRA")
         else:
             connection.execute("PRAGMA query_only = ON")
-        found = connection.execute("SELECT type, tbl_name, sql FROM sqlite_schema ORDER BY rowid").fetchall()
-        own = tuple(sql for _, table, sql in found if table in TABLES)
-        if own != SCHEMA or not {kind for kind, _, _ in found} <= {"table", "index"}:
+        objects = connection.execute(
+            "SELECT type, tbl_name, sql FROM sqlite_schema ORDER BY rowid"
+        ).fetchall()
+        statements = tuple(sql for _, table, sql in objects if table in TABLES)
+        if statements != SCHEMA or not {kind for kind, _, _ in objects} <= {"table", "index"}:
             raise sqlite3.DatabaseError("the tables are not those of a ledger")
     except BaseException:
         connection.close()
@@ -109,10 +111,10 @@ def connect(path: Path, *, write: bool) -> sqlite3.Connection:
 
 def foreign_tables(connection: sqlite3.Connection) -> tuple[str, ...]:
     """The names of the tables that are not the ledger's, sorted."""
-    found = connection.execute(
+    rows = connection.execute(
         "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
     )
-    return tuple(sorted({str(name) for (name,) in found} - set(TABLES)))
+    return tuple(sorted({str(name) for (name,) in rows} - set(TABLES)))
 
 
 def sqlite_failure(path: Path, error: sqlite3.Error) -> AblateError:

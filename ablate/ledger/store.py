@@ -119,9 +119,9 @@ class Ledger:
             return statements
 
         seen: set[str] = set()
-        known = self._read(lambda index: index.runs)
+        recorded = self._read(lambda index: index.runs)
         for identity in (entry.identity for entry in entries):
-            if identity in seen or (identity in known and known[identity].finished):
+            if identity in seen or (identity in recorded and recorded[identity].finished):
                 raise AblateError(
                     f"the run {identity} is already in {self.path}", hint="a finished run is kept"
                 )
@@ -152,8 +152,8 @@ class Ledger:
         def query(index: Index) -> list[Entry]:
             with collector_paused():
                 read = self._select(wanted + " ORDER BY position", values, scores)
-            known = [name for name, row in index.runs.items() if stage in (None, row.stage)]
-            if [entry.identity for entry in read] != known:
+            expected = [name for name, row in index.runs.items() if stage in (None, row.stage)]
+            if [entry.identity for entry in read] != expected:
                 raise ValueError("runs are missing or have another identity")
             return read
 
