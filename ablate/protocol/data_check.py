@@ -78,8 +78,8 @@ def check_data(setup: Setup) -> Step:
 
 def shared(train: Split, validation: Split) -> float:
     """Share of validation examples whose inputs are, bit for bit, those of a training example."""
-    known = set(train.row_keys())
-    return float(np.mean([key in known for key in validation.row_keys()]))
+    training_keys = set(train.row_keys())
+    return float(np.mean([key in training_keys for key in validation.row_keys()]))
 
 
 def near_duplicates(train: Split, validation: Split) -> float:
@@ -95,9 +95,9 @@ def near_duplicates(train: Split, validation: Split) -> float:
     return float(np.mean(nearest(others, sample) < NEAR * usual)) if usual > 0 else 0.0
 
 
-def nearest(rows: Array, known: Array, *, itself: bool = False) -> Array:
-    """Distance of each of `rows` `[N, D]` to the nearest of `known` `[M, D]`; `itself`: `rows` are the first of `known`."""
-    squares = (rows**2).sum(1)[:, None] + (known**2).sum(1)[None] - 2 * rows @ known.T
+def nearest(rows: Array, references: Array, *, itself: bool = False) -> Array:
+    """Distance of each of `rows` `[N, D]` to the nearest of `references` `[M, D]`; `itself`: `rows` are the first of `references`."""
+    squares = (rows**2).sum(1)[:, None] + (references**2).sum(1)[None] - 2 * rows @ references.T
     if itself:
         squares[np.arange(len(rows)), np.arange(len(rows))] = np.inf
     return np.asarray(np.sqrt(np.maximum(squares, 0).min(1)))

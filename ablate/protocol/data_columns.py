@@ -96,11 +96,11 @@ def shifted_columns(train: Array, validation: Array, ndim: int) -> list[Finding]
     if min(len(train), len(validation)) < FEWEST:
         return []
     deviation = np.sqrt((train.var(0) + validation.var(0)) / 2)
-    known = np.where(deviation > 0, deviation, np.inf)
-    far = np.abs(train.mean(0) - validation.mean(0)) / known
+    scale = np.where(deviation > 0, deviation, np.inf)
+    far = np.abs(train.mean(0) - validation.mean(0)) / scale
     errors = far / np.sqrt(1 / len(train) + 1 / len(validation))
     if ndim == 4:  # pixels of inverted images have the same mean and deviation once they are standardised
-        far = np.maximum(far, np.abs(np.median(train, 0) - np.median(validation, 0)) / known)
+        far = np.maximum(far, np.abs(np.median(train, 0) - np.median(validation, 0)) / scale)
         errors = far / np.sqrt(1 / len(train) + 1 / len(validation))
     moved = (errors > SHIFT_ERRORS) & (far > SHIFT_DEVIATIONS)
     low, high = np.minimum(train.std(0), validation.std(0)), np.maximum(train.std(0), validation.std(0))

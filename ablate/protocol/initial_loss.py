@@ -69,7 +69,7 @@ def initial_loss(setup: Setup) -> Step:
             else ()
         ),
         *(low_loss_findings(starts, prior) if task.criterion != "custom" else ()),
-        *input_findings(sample.held),
+        *input_findings(sample.in_memory),
         *targets,
         *(from_outputs(starts, task) if task.criterion in ("classification", "regression") else ()),
     ]
@@ -81,7 +81,7 @@ def initial_loss(setup: Setup) -> Step:
     figures["ratio"] = loss / prior.start
     figures["by_seed"] = {str(setup.seed + i): start.loss for i, start in enumerate(starts)}
     figures["outputs"] = {"deviation": deviation}
-    figures["inputs"] = input_scale(sample.held)
+    figures["inputs"] = input_scale(sample.in_memory)
     return Step(1, figures, tuple(findings))
 
 
@@ -186,7 +186,7 @@ def from_outputs(starts: list[Start], task: Task) -> list[Finding]:
     findings = [output_findings(start.outputs, task.classes) for start in starts]
     if task.classes is None:
         findings = [
-            known or squashed_numbers(start.outputs, task.train.y)
-            for known, start in zip(findings, starts, strict=True)
+            finding or squashed_numbers(start.outputs, task.train.y)
+            for finding, start in zip(findings, starts, strict=True)
         ]
     return findings[0] if all(findings) else []

@@ -29,7 +29,7 @@ def task_relations(task: Task) -> Relations | None:
     if task.criterion not in ("classification", "regression"):
         return None
     train, validation = (split.sample(shuffled(len(split))[:MOST]) for split in (task.train, task.validation))
-    return relations((train.held, train.y), (validation.held, validation.y))
+    return relations((train.in_memory, train.y), (validation.in_memory, validation.y))
 
 
 def label_cause(relations: Relations | None, examples: int) -> Finding | None:

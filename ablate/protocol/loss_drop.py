@@ -97,10 +97,10 @@ def loss_drop(setup: Setup, *, overfitted: bool, steps: int = STEPS) -> tuple[St
     findings = judge(drops, best, prior, overfitted=overfitted)
     if best is not None:
         seen = trained[drops.index(best)][1]
-        known = task_relations(context.task)
-        reference = None if known is None else known.across.score
+        relations = task_relations(context.task)
+        reference = None if relations is None else relations.across.score
         shown = snapshot_findings(context.task, seen, best.untrained - best.mean, prior, reference)
-        findings += shown or noisy_training_labels(known)
+        findings += shown or noisy_training_labels(relations)
     if any(finding.code in UNLEARNED for finding in findings):
         cause = task_label_cause(context.task)
         if cause is not None and best is not None and cause.level == "fail":

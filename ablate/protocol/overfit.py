@@ -110,7 +110,7 @@ def uninformative_inputs(context: TaskContext) -> TaskContext:
     """The context in which every example has the input of the first: one that the model accepts, as zeros need not be
     (token ids that are all padding leave attention nothing to attend to)."""
     sample = context.task.train
-    return with_examples(context, replace(sample, x=sample.held[:1].expand_as(sample.held).clone()))
+    return with_examples(context, replace(sample, x=sample.in_memory[:1].expand_as(sample.in_memory).clone()))
 
 
 def leak(loss: float, prior: float) -> list[Finding]:

@@ -35,8 +35,8 @@ def trials(sample: Setup) -> Iterator[tuple[Finding, Setup]]:
         yield _decay(baseline), replace(sample, baseline=Baseline(baseline.at(rate, 0.0), baseline.catalogue))
     for name in baseline.briefly(rate):
         if name not in (optimizer, "weight_decay"):
-            rest = Baseline(baseline.recipe.without(name), baseline.catalogue)
-            yield _trick(baseline, name), replace(sample, baseline=rest)
+            without = Baseline(baseline.recipe.without(name), baseline.catalogue)
+            yield _trick(baseline, name), replace(sample, baseline=without)
     if (share := strongest_dropout(context.task.model())) >= STRONG_DROPOUT:
         plain = context.task.but(model=without_dropout(context.task.model))
         yield _dropout(share), sample.on(replace(context, task=plain))

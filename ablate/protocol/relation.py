@@ -139,8 +139,8 @@ def _judged(
     gain = right.astype(float) - usual.astype(float)
     score, chance = float(right.mean()), max(float(usual.mean()), 1 / len(values))
     error = max(float(gain.std()), sqrt(chance * (1 - chance))) / sqrt(len(gain))
-    own = sqrt(score * (1 - score) / len(gain))
-    return Relation(name, score, chance, _tail(score - chance, error), len(new_y), own)
+    score_error = sqrt(score * (1 - score) / len(gain))
+    return Relation(name, score, chance, _tail(score - chance, error), len(new_y), score_error)
 
 
 def _tail(mean: float, error: float) -> float:

@@ -110,15 +110,15 @@ def run_steps(
 
 def explained(step: Step, first: Step) -> Step:
     """Step 2 without its cause, if step 1 has already reported it."""
-    known = [finding.message for finding in first.findings if finding.code in TELL_WHY]
-    if not known:
+    causes = [finding.message for finding in first.findings if finding.code in TELL_WHY]
+    if not causes:
         return step
     advice = "mend what step 1 found first"
     findings = tuple(
         replace(
             one,
             code="does-not-learn",
-            message=f"{one.message}; as step 1 explains: {known[0]}",
+            message=f"{one.message}; as step 1 explains: {causes[0]}",
             advice=advice,
         )
         if one.code in GUESSES

@@ -25,7 +25,7 @@ def within_feature(x: Tensor) -> list[int]:
 
 def standardised(sample: Split) -> Split:
     """The sample with each channel or column scaled to mean 0 and standard deviation 1; constant ones are only centred."""
-    x = sample.held.double()
+    x = sample.in_memory.double()
     over = within_feature(x)
     mean, deviation = x.mean(over, keepdim=True), x.std(over, correction=0, keepdim=True)
     return replace(sample, x=((x - mean) / deviation.where(deviation > 0, 1.0)).to(sample.x.dtype))

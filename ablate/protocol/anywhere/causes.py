@@ -59,9 +59,9 @@ def model_findings(loop: Loop, seed: int) -> list[Finding]:
 def not_optimized(loop: Loop, seed: int) -> list[Finding]:
     """Trainable parameters that the optimizer was not given."""
     optimizer = loop.begin(0.0, seed)
-    known = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    optimized = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
     trained = {name: p for name, p in loop.model.named_parameters() if p.requires_grad}
-    missing = [name for name, parameter in trained.items() if id(parameter) not in known]
+    missing = [name for name, parameter in trained.items() if id(parameter) not in optimized]
     if not missing:
         return []
     shown = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")

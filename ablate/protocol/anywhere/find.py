@@ -154,9 +154,9 @@ def _steps(
 
 def _beyond(loop: Loop, runs: Sequence[PlainRun], seed: int, epochs: int) -> list[PlainRun]:
     """Two half-decades beyond the grid, if its best rate is the outermost."""
-    known = [run for run in runs if isfinite(run.final)]
+    finite = [run for run in runs if isfinite(run.final)]
     lowest, highest = min(run.rate for run in runs), max(run.rate for run in runs)
-    best = min(known, key=lambda run: run.final).rate if known else lowest
+    best = min(finite, key=lambda run: run.final).rate if finite else lowest
     if best not in (lowest, highest):
         return []
     side = -0.5 if best == lowest else 0.5

@@ -93,16 +93,16 @@ def _targets(loop: Loop) -> tuple[Tensor, list[Tensor]] | None:
 
 def constant_of(loop: Loop) -> Tensor | None:
     """The best constant prediction of the training targets, `[1, …]`; None if the model computes its own loss."""
-    known = _targets(loop)
-    return None if known is None else best_constant(*known, loop.loss)
+    sample = _targets(loop)
+    return None if sample is None else best_constant(*sample, loop.loss)
 
 
 def zero_loss(loop: Loop) -> float | None:
     """The loss of outputs of zero; None if the model computes its own loss."""
-    known = _targets(loop)
-    if known is None:
+    sample = _targets(loop)
+    if sample is None:
         return None
-    example, targets = known
+    example, targets = sample
     everything = torch.cat(targets)
     outputs = torch.zeros_like(example).expand(len(everything), *example.shape[1:])
     return float((loop.loss or default_loss)(outputs, everything))
@@ -110,10 +110,10 @@ def zero_loss(loop: Loop) -> float | None:
 
 def loop_classes(loop: Loop) -> int | None:
     """Number of outputs, if the targets are integers; None for regression."""
-    known = _targets(loop)
-    if known is None or known[1][0].is_floating_point():
+    sample = _targets(loop)
+    if sample is None or sample[1][0].is_floating_point():
         return None
-    return int(known[0].shape[1])
+    return int(sample[0].shape[1])
 
 
 def overfit_batch(loop: Loop, rate: float, seed: int) -> Step:

@@ -92,8 +92,8 @@ class LRFindResult:
         import matplotlib.pyplot as plt
 
         axes = plt.subplots()[1] if ax is None else ax
-        known = [trial for trial in self.trials if isfinite(trial.loss)]
-        axes.plot([t.learning_rate for t in known], [t.loss for t in known], "o-", label="validation loss")
+        finite = [trial for trial in self.trials if isfinite(trial.loss)]
+        axes.plot([t.learning_rate for t in finite], [t.loss for t in finite], "o-", label="validation loss")
         if self.guess is not None:
             axes.axhline(self.guess, color="grey", linestyle=":", label="guess without inputs")
         if self.learning_rate is not None:
