@@ -149,11 +149,11 @@ def _paired(
         done: dict[tuple[str, ...], set[str | None]] = {}
         for row in rows_of(table, factors, (), first + number, wave):
             label = tuple(level for name, level in row.levels.items() if name != PLACEBO)
-            known = done.setdefault(label, set())
-            idle = row.levels.get(PLACEBO)
-            if idle not in known:
-                own = training_seed(seed, 0x9A) if known else seed
-                rows.append(Row(row.levels, own, first + number, wave))
-            known.add(idle)
+            placebo_levels = done.setdefault(label, set())
+            placebo = row.levels.get(PLACEBO)
+            if placebo not in placebo_levels:
+                row_seed = training_seed(seed, 0x9A) if placebo_levels else seed
+                rows.append(Row(row.levels, row_seed, first + number, wave))
+            placebo_levels.add(placebo)
     note = f"{kind}, {len(rows)} runs, {len(seeds)} paired seeds"
     return Design(kind, factors, tuple(rows), note)

@@ -177,9 +177,9 @@ def warnings_of(
 def _judge_collapse(table: pd.DataFrame, failures: pd.DataFrame, level: float) -> pd.DataFrame:
     """A trick with which hardly a run survives has no mean to judge; its failures judge it."""
     table = table.copy()
-    known = {(row["trick"], row["level"]): row for row in lines(failures)}
+    by_level = {(row["trick"], row["level"]): row for row in lines(failures)}
     for i, row in zip(table.index, lines(table), strict=True):
-        failure = known.get((row["trick"], row["level"]))
+        failure = by_level.get((row["trick"], row["level"]))
         if failure is None or not failure["note"]:
             continue
         vanished = bool(np.isnan(row["effect"]))

@@ -67,25 +67,25 @@ def analyse_arms(
                 confidence=said.confidence, collapse=said.collapse, pooled=pooled,
             )  # fmt: skip
             parts.append(every[every["trick"].isin([factor.name for factor in chosen])])
-    found = pd.concat(parts, ignore_index=True)
+    effects = pd.concat(parts, ignore_index=True)
     shared = fit_effects(columns[~idle], plain, said.metric, said.direction, collapse=said.collapse)
-    found["sigma"] = shared.sigma  # σ of one run within blocks: the unit of the margin
+    effects["sigma"] = shared.sigma  # σ of one run within blocks: the unit of the margin
     judged = verdicts(
-        found,
+        effects,
         margin=said.margin,
         look=look,
         looks=said.looks,
         wave_runs=said.wave_runs,
         total_runs=len(frame),
     )
-    known = {(row["trick"], row["level"]): row for row in lines(judged)}
+    by_level = {(row["trick"], row["level"]): row for row in lines(judged)}
     failures = {(row["trick"], row["level"]): row for row in lines(whole.failures)}
     rows = []
     for row in lines(whole.table):
         key = (row["trick"], row["level"])
-        own, failure = known.get(key), failures[key]
-        if own is not None and np.isfinite(own["effect"]):
-            row |= {name: own[name] for name in (*_ESTIMATES, *_JUDGED)}
+        effect, failure = by_level.get(key), failures[key]
+        if effect is not None and np.isfinite(effect["effect"]):
+            row |= {name: effect[name] for name in (*_ESTIMATES, *_JUDGED)}
         elif failure["p_adjusted"] <= said.level and failure["difference"] < 0:
             row["verdict"] = "helps"
         rows.append(row)

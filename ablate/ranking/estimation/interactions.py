@@ -40,9 +40,9 @@ def interactions(fitted: Effects, frame: pd.DataFrame, *, confidence: float = 0.
     centred = main - 0.5 * (main.max(axis=0) + main.min(axis=0))
     residuals = fitted.residuals[used]
     gram, norm, against = _products(centred, pairs, base, residuals)
-    known = norm > 1e-9 * len(main)
-    safe = np.where(known, norm, 1.0)
-    effect = np.where(known, against / safe, np.nan)
+    estimable = norm > 1e-9 * len(main)
+    safe = np.where(estimable, norm, 1.0)
+    effect = np.where(estimable, against / safe, np.nan)
     df = fitted.df - 1
     left = np.maximum(np.square(residuals).sum() - np.square(np.nan_to_num(effect)) * norm, 0)
     se = np.sqrt(left / df / safe)
@@ -50,8 +50,8 @@ def interactions(fitted: Effects, frame: pd.DataFrame, *, confidence: float = 0.
         p = 2 * stats.t.sf(np.abs(effect) / np.where(se > 0, se, np.nan), df)
     half = float(stats.t.ppf((1 + confidence) / 2, df)) * se
     adjusted = holm(p)
-    size = np.where(known, np.diag(gram), 1.0)
-    same = (np.abs(gram) > 0.95 * np.sqrt(np.outer(size, size))) & known[:, None] & known[None, :]
+    size = np.where(estimable, np.diag(gram), 1.0)
+    same = (np.abs(gram) > 0.95 * np.sqrt(np.outer(size, size))) & estimable[:, None] & estimable[None, :]
     label = [f"{fitted.terms[i].label} × {fitted.terms[j].label}" for i, j in pairs]
     table = pd.DataFrame(
         {
@@ -104,11 +104,11 @@ def note_interacts(average: pd.DataFrame, single: pd.DataFrame) -> pd.DataFrame:
     two estimates around zero differ in sign half of the time.
     """
     single = single.copy()
-    known = {(row["trick"], row["level"]): row for row in lines(average)}
+    averages = {(row["trick"], row["level"]): row for row in lines(average)}
     notes = []
     for row in lines(single):
         note = str(row["note"])
-        other = known.get((row["trick"], row["level"]))
+        other = averages.get((row["trick"], row["level"]))
         if other is not None and row["effect"] * other["effect"] < 0 and _differs(row, other):
             note = "; ".join(["interacts: the average has the other sign", *([note] if note else [])])
         notes.append(note)

@@ -97,22 +97,22 @@ def _contrasts(
 ) -> list[tuple[Factor, str, dict[str, str], dict[str, str]]]:
     """(factor, level, arm with it, arm without it) for every comparison of the design."""
     by_name = {factor.name: factor for factor in factors}
-    found = []
+    contrasts = []
     if estimand == "drop-one":
         recipe = effective(shipped_levels(factors, shipped), factors)
         for factor in factors:
             if recipe[factor.name] != factor.levels[0]:
                 without = effective({**recipe, factor.name: factor.levels[0]}, factors)
-                found.append((factor, recipe[factor.name], recipe, without))
-        return found
+                contrasts.append((factor, recipe[factor.name], recipe, without))
+        return contrasts
     for factor in factors:
         below = {other.name: other.levels[0] for other in factors}
         parent = factor.parent
         while parent is not None:
             below[parent] = by_name[parent].levels[1]
             parent = by_name[parent].parent
-        found += [(factor, level, {**below, factor.name: level}, below) for level in factor.levels[1:]]
-    return found
+        contrasts += [(factor, level, {**below, factor.name: level}, below) for level in factor.levels[1:]]
+    return contrasts
 
 
 def _arms(frame: pd.DataFrame, factors: Sequence[Factor], runs: Runs) -> dict[tuple[str, ...], Arm]:
@@ -149,7 +149,7 @@ def _two_way(arms: Mapping[tuple[str, ...], Arm]) -> Callable[[tuple[str, ...], 
     # The first seed is the reference, so that arms are estimable one by one.
     columns = np.delete(columns, len(keys), axis=1)
     fit = least_squares(columns, np.array([value for _, _, value in cells]))
-    names = {key: next(i for i, known in enumerate(keys) if arm == arms[known]) for key, arm in arms.items()}
+    names = {key: next(i for i, kept in enumerate(keys) if arm == arms[kept]) for key, arm in arms.items()}
 
     def contrast(one: tuple[str, ...], other: tuple[str, ...]) -> Contrast:
         i, j = names[one], names[other]

@@ -18,16 +18,16 @@ def rank_intervals(fitted: Effects, *, confidence: float = 0.95) -> pd.DataFrame
     Tukey-Kramer separates the two (Mohamad, Goeman & van Zwet 2019, arXiv:1708.02428). Effects that are not
     estimable get no rank and any rank interval.
     """
-    estimate, known = fitted.estimate, np.isfinite(fitted.se)
+    estimate, estimable = fitted.estimate, np.isfinite(fitted.se)
     count = len(estimate)
     ranks = np.full(count, np.nan)
-    ranks[known] = stats.rankdata(-estimate[known])
+    ranks[estimable] = stats.rankdata(-estimate[estimable])
     low, high = np.ones(count, dtype=int), np.full(count, count)
-    if known.sum() >= 2 and fitted.df >= 1:
-        critical = _tukey(confidence, int(known.sum()), fitted.df)
+    if estimable.sum() >= 2 and fitted.df >= 1:
+        critical = _tukey(confidence, int(estimable.sum()), fitted.df)
         variance = np.diag(fitted.covariance)
         spread = np.sqrt(np.maximum(variance[:, None] + variance[None, :] - 2 * fitted.covariance, 0))
-        both = known[:, None] & known[None, :]
+        both = estimable[:, None] & estimable[None, :]
         better = both & (estimate[None, :] - estimate[:, None] > critical * spread)
         low = 1 + better.sum(axis=1)
         high = count - better.sum(axis=0)

@@ -56,11 +56,13 @@ def compare_to_reference(
 ) -> Comparison:
     """Effects of `arms`. Those in `alone` have seeds of their own (a placebo): their means are compared with the
     reference's as independent ones, and they stay out of β and of the prior."""
-    own = np.array([value for value in reference.values() if np.isfinite(value)])
-    spread = float(own.var(ddof=1)) if len(own) > 1 else float("nan")
+    reference_values = np.array([value for value in reference.values() if np.isfinite(value)])
+    spread = float(reference_values.var(ddof=1)) if len(reference_values) > 1 else float("nan")
     paired = {name: _pairs(values, reference) for name, values in arms.items() if name not in alone}
     beta = _slope(list(paired.values()))
-    weights = {name: beta + (1 - beta) * len(r) / max(len(own), 1) for name, (_, r) in paired.items()}
+    weights = {
+        name: beta + (1 - beta) * len(r) / max(len(reference_values), 1) for name, (_, r) in paired.items()
+    }
     rests = {name: a - weights[name] * r for name, (a, r) in paired.items()}
     same = {name: len(a) > 1 and bool(np.array_equal(a, r)) for name, (a, r) in paired.items()}
     names = list(paired)
@@ -78,22 +80,31 @@ def compare_to_reference(
         if not count:
             effects[name] = Effect(float("nan"), float("nan"), 1.0, 0)
             continue
-        estimate, first, second, others = rests[name].mean(), shrunk[number] / count, 0.0, len(own) - count
+        estimate, first, second, others = (
+            rests[name].mean(),
+            shrunk[number] / count,
+            0.0,
+            len(reference_values) - count,
+        )
         if others:
-            rest = 1 - weights[name]
-            estimate -= rest * (own.sum() - paired[name][1].sum()) / others
-            second = rest**2 * spread / others
-        error, error_df = _combined(first, shrunk_df[number], second, len(own) - 1)
+            complement = 1 - weights[name]
+            estimate -= complement * (reference_values.sum() - paired[name][1].sum()) / others
+            second = complement**2 * spread / others
+        error, error_df = _combined(first, shrunk_df[number], second, len(reference_values) - 1)
         effects[name] = Effect(float(estimate), error, error_df, count)
     for name in alone:
         values = np.array([value for value in arms[name].values() if np.isfinite(value)])
-        estimate = float(values.mean() - own.mean()) if len(values) and len(own) else float("nan")
-        first = _variance(values) / max(len(values), 1)
-        second = spread / max(len(own), 1)
-        effects[name] = Effect(
-            estimate, *_combined(first, len(values) - 1, second, len(own) - 1), len(values)
+        estimate = (
+            float(values.mean() - reference_values.mean())
+            if len(values) and len(reference_values)
+            else float("nan")
         )
-    return Comparison(effects, float(np.sqrt(spread)), beta, prior, len(own))
+        first = _variance(values) / max(len(values), 1)
+        second = spread / max(len(reference_values), 1)
+        effects[name] = Effect(
+            estimate, *_combined(first, len(values) - 1, second, len(reference_values) - 1), len(values)
+        )
+    return Comparison(effects, float(np.sqrt(spread)), beta, prior, len(reference_values))
 
 
 def _pairs(values: Values, reference: Values) -> tuple[Vector, Vector]:

@@ -113,13 +113,13 @@ def _overall(effects: pd.DataFrame, said: Declaration, sigma: float) -> pd.DataF
     for (trick, level), several in effects.groupby(["trick", "level"], sort=False):
         values = several["effect"].to_numpy(dtype=float)
         effect, se, df, half = over_blocks(values, said.confidence)
-        known = values[np.isfinite(values)]
-        notes = [f"better in {int((known > 0).sum())} of {len(known)} blocks"]
-        if len(known) > 1:
-            new = half * np.sqrt(len(known) + 1)
+        finite = values[np.isfinite(values)]
+        notes = [f"better in {int((finite > 0).sum())} of {len(finite)} blocks"]
+        if len(finite) > 1:
+            new = half * np.sqrt(len(finite) + 1)
             notes.append(f"in a further block {effect - new:.3g} to {effect + new:.3g}")
         else:
-            notes.append("no interval: in one block only" if len(known) else "not estimable in any block")
+            notes.append("no interval: in one block only" if len(finite) else "not estimable in any block")
         rows.append({
             "trick": trick, "level": level, "metric": said.metric, "direction": said.direction, "effect": effect,
             "low": effect - half, "high": effect + half, "level_of_confidence": said.confidence, "se": se, "df": df,
@@ -137,9 +137,11 @@ def _judged(overall: pd.DataFrame, said: Declaration, runs: int) -> pd.DataFrame
     undecided = (table["verdict"] == "undecided").to_numpy()
     table["note"] = [
         "; ".join(
-            filter(None, (*(["undecided: only more blocks narrow the interval"] if open_ else [judged]), own))
+            filter(
+                None, (*(["undecided: only more blocks narrow the interval"] if open_ else [judged]), note)
+            )
         )
-        for open_, judged, own in zip(undecided, table["note"], notes, strict=True)
+        for open_, judged, note in zip(undecided, table["note"], notes, strict=True)
     ]
     table["more_runs"] = pd.array([None] * len(table), dtype="Int64")
     table["rank"] = table["effect"].rank(ascending=False)
@@ -155,8 +157,10 @@ def _ranks(effects: pd.DataFrame, factors: Sequence[Factor], slopes: Sequence[st
     for factor in factors:
         if factor.name in slopes or factor.parent is not None:
             continue
-        own = effects[effects["trick"] == factor.name]
-        wide = own.pivot(index="block", columns="level", values="effect").reindex(columns=list(factor.levels))
+        rows_of_factor = effects[effects["trick"] == factor.name]
+        wide = rows_of_factor.pivot(index="block", columns="level", values="effect").reindex(
+            columns=list(factor.levels)
+        )
         wide[factor.levels[0]] = 0.0
         wide = wide.dropna()
         ranks = wide.rank(axis=1, ascending=False)
@@ -172,9 +176,9 @@ def _ranks(effects: pd.DataFrame, factors: Sequence[Factor], slopes: Sequence[st
 
 def _pooled_sigma(fits: Sequence[Effects]) -> tuple[float, float]:
     """One run's σ within blocks, pooled over them, and its degrees of freedom."""
-    known = [fit for fit in fits if fit.df > 0 and np.isfinite(fit.sigma)]
-    df = sum(fit.df for fit in known)
-    return (float(np.sqrt(sum(fit.sigma**2 * fit.df for fit in known) / df)) if df else np.nan), float(df)
+    estimated = [fit for fit in fits if fit.df > 0 and np.isfinite(fit.sigma)]
+    df = sum(fit.df for fit in estimated)
+    return (float(np.sqrt(sum(fit.sigma**2 * fit.df for fit in estimated) / df)) if df else np.nan), float(df)
 
 
 def _warnings(

@@ -33,8 +33,8 @@ def labels(column: pd.Series) -> pd.Series:
     texts = [_text(value) for value in values]
     if not pd.api.types.is_numeric_dtype(column.dtype):
         texts = _unified(texts)
-    known = np.array([*texts, np.nan], dtype=object)
-    return pd.Series(known[codes], dtype=object)
+    distinct_labels = np.array([*texts, np.nan], dtype=object)
+    return pd.Series(distinct_labels[codes], dtype=object)
 
 
 def numbers(column: pd.Series) -> Matrix | None:
@@ -46,9 +46,9 @@ def numbers(column: pd.Series) -> Matrix | None:
         return values if (~np.isinf(values)).all() and np.isfinite(values).any() else None
     if _begins_with_a_word(column):
         return None
-    found = labels(column)
-    values = pd.to_numeric(found, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
-    present = found.notna().to_numpy()
+    texts = labels(column)
+    values = pd.to_numeric(texts, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
+    present = texts.notna().to_numpy()
     return values if np.isfinite(values[present]).all() and present.any() else None
 
 
@@ -98,8 +98,8 @@ def case_variants(name: str, levels: Sequence[str]) -> list[str]:
 def _distinct(column: pd.Series) -> tuple[np.ndarray, list[object]]:
     """Codes [n] into the list of distinct values, −1 where missing. 1, 1.0 and True are distinct, as are types."""
     if column.dtype != object:
-        found, distinct = pd.factorize(column)
-        return found, list(distinct)
+        codes, distinct = pd.factorize(column)
+        return codes, list(distinct)
     positions: dict[tuple[type, object], int] = {}
     values: list[object] = []
     codes = np.empty(len(column), dtype=np.intp)

@@ -127,9 +127,9 @@ def _alone(
             freedom[i] = one_line.df[0]
             continue
         column = np.where(fitted.used, columns[:, i], np.nan)
-        top, rest = np.nanmax(column), column
-        with_it = fitted.runs.values[(rest == top) & fitted.used]
-        without = fitted.runs.values[(rest != top) & fitted.used]
+        on, indicator = np.nanmax(column), column
+        with_it = fitted.runs.values[(indicator == on) & fitted.used]
+        without = fitted.runs.values[(indicator != on) & fitted.used]
         if len(with_it) > 1 and len(without) > 1:
             one, other = with_it.var(ddof=1) / len(with_it), without.var(ddof=1) / len(without)
             effect[i] = with_it.mean() - without.mean()

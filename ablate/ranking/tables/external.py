@@ -114,8 +114,8 @@ def analyse_runs(
             used[keep],
             failed[keep],
         )
-    known = {metric, *asked.columns, *asked.encodings}
-    notes += nuisance_warnings(frame, values, used, failed, known, names)
+    declared = {metric, *asked.columns, *asked.encodings}
+    notes += nuisance_warnings(frame, values, used, failed, declared, names)
     ready = prepare(
         frame, factors, metric, values, list(outcomes), seed=asked.seed or None, task=asked.block or None,
         parameters=asked.parameters, encodings=asked.encodings,
@@ -209,9 +209,9 @@ def _analysed(
             covariates=ready.covariates,
             robust=not balanced,
         )
-        found = blocks.analysis
+        analysis = blocks.analysis
     else:
-        found = analyse(
+        analysis = analyse(
             table,
             ready.factors,
             declaration,
@@ -220,10 +220,12 @@ def _analysed(
             slopes=ready.slopes,
         )
         warnings += curvature_notes(table, ready.factors, ready.slopes, metric, direction)
-    if found.used and found.sigma == 0 and np.ptp(table[metric].dropna()) == 0:
+    if analysis.used and analysis.sigma == 0 and np.ptp(table[metric].dropna()) == 0:
         warnings.append(f"'{metric}' is the same in every run: nothing can be told apart")
-    found = replace(found, table=annotated(found.table, ready), warnings=(*warnings, *found.warnings))
-    return found, None if blocks is None else replace(blocks, analysis=found)
+    analysis = replace(
+        analysis, table=annotated(analysis.table, ready), warnings=(*warnings, *analysis.warnings)
+    )
+    return analysis, None if blocks is None else replace(blocks, analysis=analysis)
 
 
 def _used_and_failed(

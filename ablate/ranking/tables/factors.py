@@ -48,7 +48,7 @@ def read_factors(
     first being the reference where no level is called off, false, none … Raises InputError.
     """
     table = pd.DataFrame(index=range(len(frame)))
-    found: list[Factor] = []
+    factors: list[Factor] = []
     slopes: dict[str, Matrix] = {}
     row_notes: dict[str, str] = {}
     notes: list[str] = []
@@ -57,7 +57,7 @@ def read_factors(
         name = item if isinstance(item, str) else item.name
         if isinstance(item, Factor):
             table[name] = labels(frame[name])
-            found.append(item)
+            factors.append(item)
             continue
         values = numbers(frame[name])
         encoding, _, at = (encodings or {}).get(name, "").partition(":")
@@ -79,13 +79,13 @@ def read_factors(
             except InputError as error:
                 raise InputError(f"column '{name}': {error.message}", hint=f"--as {name}=linear") from error
             table[name], slopes[name], row_notes[name] = line.half, line.column, line.note
-            found.append(Factor(name, HALVES))
+            factors.append(Factor(name, HALVES))
             if not encoding:
                 notes.append(f"'{name}' is numeric ({distinct} values): {line.note}; otherwise: --as {name}=levels or split")  # fmt: skip
             continue
         if values is not None and encoding == "split":
             table[name], pair = split(values, _number(at, name) if at else None)
-            found.append(Factor(name, pair))
+            factors.append(Factor(name, pair))
             continue
         column = labels(frame[name])
         counts = column[used].value_counts()
@@ -93,12 +93,12 @@ def read_factors(
         notes += [*case_variants(name, seen), *_many_levels(name, counts)]
         table[name] = column
         order = [level for level in (orders or {}).get(name, ()) if level in counts.index]
-        known = set(order)
-        order += [lv for lv in (sorted(seen, key=float) if values is not None else seen) if lv not in known]
+        ordered = set(order)
+        order += [lv for lv in (sorted(seen, key=float) if values is not None else seen) if lv not in ordered]
         reference = next((lv for word in _REFERENCES for lv in order if lv.lower() == word), order[0])
-        found.append(Factor(name, (reference, *(level for level in order if level != reference))))
-    check_factors(found)
-    return FactorTable(table, tuple(found), slopes, row_notes, tuple(notes))
+        factors.append(Factor(name, (reference, *(level for level in order if level != reference))))
+    check_factors(factors)
+    return FactorTable(table, tuple(factors), slopes, row_notes, tuple(notes))
 
 
 def _many_levels(name: str, counts: pd.Series) -> list[str]:

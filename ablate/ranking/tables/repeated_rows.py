@@ -93,14 +93,16 @@ def _run_columns(frame: pd.DataFrame, whole: Sequence[str], metric: str, counter
     keys = _codes(frame, [*columns, *fixed]) if columns or fixed else np.zeros(len(frame), dtype=np.intp)
     if len(np.unique(keys)) == len(frame):
         return []
-    own = finest is not None and len(np.unique(_codes(frame, columns))) == len(np.unique(keys))
+    identifying = finest is not None and len(np.unique(_codes(frame, columns))) == len(np.unique(keys))
     count = counter or _counter(frame, keys, (*fixed, metric, *columns))
-    if own and count and (ids or _is_history(frame, keys, count)):
+    if identifying and count and (ids or _is_history(frame, keys, count)):
         return columns
     settings = len(np.unique(_codes(frame, fixed))) if fixed else 1
     several = len(np.unique(keys)) < len(frame) - int(_copies(frame).sum())
-    finer = own and several and len(np.unique(keys)) > settings  # a name that tells more than settings do
-    if (ids and (own or count)) or finer:
+    finer = (
+        identifying and several and len(np.unique(keys)) > settings
+    )  # a name that tells more than settings do
+    if (ids and (identifying or count)) or finer:
         what = f"rows share a value of '{finest}' ({len(frame)} rows, {frame[finest].nunique()} values)"
     elif count and _is_history(frame, keys, count):
         what = f"'{count}' seems to count within runs ({len(frame)} rows, {len(np.unique(keys))} runs)"

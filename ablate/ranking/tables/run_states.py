@@ -51,14 +51,14 @@ class Finished:
 def parse_finished(text: str) -> Finished:
     """`1,COMPLETE`, `phase=Succeeded` or `any`. Raises InputError."""
     column, equals, words = text.rpartition("=")
-    found = tuple(word.strip() for word in words.split(",") if word.strip())
-    if (text.strip() or equals) and not found:
+    states = tuple(word.strip() for word in words.split(",") if word.strip())
+    if (text.strip() or equals) and not states:
         raise InputError(
             f"--finished does not understand '{text}'", hint="for example --finished 1,COMPLETE or state=1"
         )
-    if found == (ANY,) and not equals:
+    if states == (ANY,) and not equals:
         return Finished(ignore=True)
-    return Finished(column.strip(), found)
+    return Finished(column.strip(), states)
 
 
 def run_outcomes(
@@ -101,14 +101,14 @@ def _by_state(
 ) -> tuple[NDArray[np.object_], list[str]]:
     """Outcomes [n] by the words of a column, and a note on what counts as what."""
     texts = labels(states)
-    found = [str(word) for word in pd.unique(texts.dropna())]
-    if not finished and found and (numbers(states) is not None or set(found) <= {"True", "False"}):
+    distinct = [str(word) for word in pd.unique(texts.dropna())]
+    if not finished and distinct and (numbers(states) is not None or set(distinct) <= {"True", "False"}):
         raise InputError(
-            f"column '{column}' codes states as {_list(sorted(found))}, and trackers differ in their codes",
-            hint=f"say which are finished runs (for example --finished {sorted(found)[-1]}), or --finished any to ignore the column",
+            f"column '{column}' codes states as {_list(sorted(distinct))}, and trackers differ in their codes",
+            hint=f"say which are finished runs (for example --finished {sorted(distinct)[-1]}), or --finished any to ignore the column",
         )
-    meaning = _meanings(found, finished)
-    for word in found:
+    meaning = _meanings(distinct, finished)
+    for word in distinct:
         if meaning[word] is None:
             line = states.index[np.flatnonzero((texts == word).to_numpy())[0]]
             guess = did_you_mean(word, [*sorted(_FINISHED), *CRASH_WORDS, *sorted(_UNFINISHED)])
@@ -122,10 +122,10 @@ def _by_state(
     counts = texts.value_counts()
     readings = [
         f"{', '.join(f'{word} ({counts[word]})' for word in words)} as {'unfinished' if kind == UNFINISHED else kind}"
-        for kind in dict.fromkeys(meaning[word] for word in found)
+        for kind in dict.fromkeys(meaning[word] for word in distinct)
         if (
             words := [
-                w for w in found if meaning[w] == kind and (kind != COMPLETE or _plain(w) == _RAY_FINISHED)
+                w for w in distinct if meaning[w] == kind and (kind != COMPLETE or _plain(w) == _RAY_FINISHED)
             ]
         )
     ]
@@ -133,15 +133,15 @@ def _by_state(
     return outcomes, [note] if readings else []
 
 
-def _meanings(found: Iterable[str], finished: Sequence[str]) -> Mapping[str, str | None]:
+def _meanings(words: Iterable[str], finished: Sequence[str]) -> Mapping[str, str | None]:
     """The outcome behind each word; None for one that is not known."""
-    found = list(found)
-    plain = {word: _plain(word) for word in found}
+    words = list(words)
+    plain = {word: _plain(word) for word in words}
     if finished:
         wanted = {_code(word) for word in finished}
-        if not wanted & {_code(word) for word in found}:
-            raise InputError(f"no run has a state that --finished names; there are {_list(found)}")
-        return {w: COMPLETE if _code(w) in wanted else _FAILED.get(plain[w], UNFINISHED) for w in found}
+        if not wanted & {_code(word) for word in words}:
+            raise InputError(f"no run has a state that --finished names; there are {_list(words)}")
+        return {w: COMPLETE if _code(w) in wanted else _FAILED.get(plain[w], UNFINISHED) for w in words}
     proper = any(word in _FINISHED for word in plain.values())
 
     def meaning(word: str) -> str | None:
@@ -151,7 +151,7 @@ def _meanings(found: Iterable[str], finished: Sequence[str]) -> Mapping[str, str
             return UNFINISHED if proper else COMPLETE
         return _FAILED.get(word) or (UNFINISHED if word in _UNFINISHED else None)
 
-    return {word: meaning(plain[word]) for word in found}
+    return {word: meaning(plain[word]) for word in words}
 
 
 def _plain(word: str) -> str:
@@ -193,8 +193,8 @@ def _breaks_constraints(frame: pd.DataFrame) -> NDArray[np.bool_]:
     for name in frame.columns:
         if str(name).startswith("system_attrs_constraints"):
             for i, value in enumerate(frame[name].to_numpy()):
-                found = re.findall(r"[+-]?(?:inf|\d+\.?\d*(?:e[+-]?\d+)?|\.\d+)", str(value), re.IGNORECASE)
-                broken[i] |= any(float(number) > 0 for number in found)
+                values = re.findall(r"[+-]?(?:inf|\d+\.?\d*(?:e[+-]?\d+)?|\.\d+)", str(value), re.IGNORECASE)
+                broken[i] |= any(float(number) > 0 for number in values)
     return broken
 
 

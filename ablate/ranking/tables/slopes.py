@@ -81,7 +81,7 @@ def curvature_notes(
     runs = classify(frame, metric, direction)
     _, columns = effect_columns(frame, factors, slopes)
     base = np.concatenate([columns, nuisance_columns(frame)], axis=1)
-    found = []
+    notes = []
     used, y = runs.used, runs.values[runs.used]
     basis = orthonormal(base[used])
     cleared = y - basis @ (basis.T @ y)
@@ -90,20 +90,20 @@ def curvature_notes(
         # The square's coefficient in the whole regression, from what neither it nor the outcome shares with the rest
         # (Frisch and Waugh 1933).
         squares = np.where(column == 0, 0.0, column**2 - 1)[used]
-        own = squares - basis @ (basis.T @ squares)
-        norm = float(own @ own)
+        curvature = squares - basis @ (basis.T @ squares)
+        norm = float(curvature @ curvature)
         if df < 3 or not norm > 1e-12 * float(squares @ squares):
             continue
-        estimate = float(own @ cleared) / norm
-        left = float(np.square(cleared - estimate * own).sum())
+        estimate = float(curvature @ cleared) / norm
+        left = float(np.square(cleared - estimate * curvature).sum())
         error = float(np.sqrt(left / df / norm))
         if not error > 0:
             continue
         p = 2 * stats.t.sf(abs(estimate) / error, df)
         if p <= _BENT / len(slopes):
             shape = "a best value inside its range" if estimate < 0 else "a worst value inside"
-            found.append(
+            notes.append(
                 f"'{name}' does not act along a straight line (p = {p:.1g}; {shape}): its slope is an average, look at "
                 f"--as {name}=split or {name}=levels"
             )
-    return found
+    return notes

@@ -70,11 +70,11 @@ def explore_trials(
     chosen, left_out = _factors(complete, names, choices)
     if not chosen:
         raise InputError(f"no parameter of the study varies over its {len(complete)} complete trials")
-    own = {name: "levels" if name in choices else "log" if log[name] else "linear" for name in chosen}
+    defaults = {name: "levels" if name in choices else "log" if log[name] else "linear" for name in chosen}
     entering = outcomes != "infeasible"
     ready = prepare(
         frame[entering], chosen, metric, values[entering], outcomes[entering], keep=True, fewest=FEWEST_OF_A_LEVEL,
-        encodings={**own, **(encodings or {})}, orders=choices,
+        encodings={**defaults, **(encodings or {})}, orders=choices,
     )  # fmt: skip
     table = exploratory(
         ready.table, ready.factors, metric, direction, slopes=ready.slopes, covariates=ready.covariates

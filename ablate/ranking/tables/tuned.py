@@ -107,12 +107,12 @@ def _settings(
     """Each run's setting [n] as text, NaN if it has none; all of them in order; notes on ranges."""
     columns, notes = [], []
     for name in names:
-        found = numbers(frame[name])
+        values = numbers(frame[name])
         column = labels(frame[name])
-        if found is not None:
+        if values is not None:
             # Ranges only where values do not repeat: a random search, not a grid.
             repeated = column[here].nunique() <= here.sum() / 4
-            grouped = binned(found, np.isfinite(found) & here)
+            grouped = binned(values, np.isfinite(values) & here)
             if grouped is None:
                 raise InputError(f"'{name}' has one value in all runs, so there is nothing to tune")
             if not repeated and grouped[here].nunique() < column[here].nunique():
@@ -120,7 +120,7 @@ def _settings(
                 notes.append(
                     f"'{name}' has hardly a value twice: it is tuned over {column[here].nunique()} ranges of equal counts"
                 )
-            order = pd.Series(found).groupby(column.to_numpy()).min().sort_values()
+            order = pd.Series(values).groupby(column.to_numpy()).min().sort_values()
             column = pd.Series(pd.Categorical(column, categories=list(order.index), ordered=True))
         else:
             column = pd.Series(pd.Categorical(column, ordered=True))
@@ -169,8 +169,8 @@ def _choose(table: pd.DataFrame) -> pd.DataFrame:
 def _alone(table: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
     """The best run of each arm that no other runs could choose for."""
     done = set(zip(chosen["block"], chosen["arm"], strict=True))
-    rest = table[[(b, a) not in done for b, a in zip(table["block"], table["arm"], strict=True)]]
-    return _first_best(rest.rename(columns={"score": "mean"}), ["block", "arm"])
+    remaining = table[[(b, a) not in done for b, a in zip(table["block"], table["arm"], strict=True)]]
+    return _first_best(remaining.rename(columns={"score": "mean"}), ["block", "arm"])
 
 
 def _first_best(cells: pd.DataFrame, by: list[str]) -> pd.DataFrame:
@@ -184,14 +184,14 @@ def _first_best(cells: pd.DataFrame, by: list[str]) -> pd.DataFrame:
 def _choices(table: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
     tried = table.groupby(["block", "arm"])["order"].agg(["nunique", "min", "max"]).reset_index()
     counted = chosen.groupby(["block", "arm", "setting", "order"], as_index=False).agg(folds=("fold", "size"))
-    found = counted.merge(tried, on=["block", "arm"])
-    found["edge"] = (found["nunique"] > 1) & (
-        (found["order"] == found["min"]) | (found["order"] == found["max"])
+    choices = counted.merge(tried, on=["block", "arm"])
+    choices["edge"] = (choices["nunique"] > 1) & (
+        (choices["order"] == choices["min"]) | (choices["order"] == choices["max"])
     )
-    found = found.sort_values(
+    choices = choices.sort_values(
         ["arm", "block", "folds", "order"], ascending=[True, True, False, True], kind="stable"
     )
-    return found.rename(columns={"setting": "value", "nunique": "tried"})[["block", "arm", "value", "folds", "tried", "edge"]].reset_index(drop=True)  # fmt: skip
+    return choices.rename(columns={"setting": "value", "nunique": "tried"})[["block", "arm", "value", "folds", "tried", "edge"]].reset_index(drop=True)  # fmt: skip
 
 
 def _summary(choices: pd.DataFrame, name: str, folds: int, *, blocks: bool) -> list[str]:

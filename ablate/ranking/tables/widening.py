@@ -33,9 +33,9 @@ def widened(analysis: Analysis, ready: PreparedTable, unsettled: NDArray[np.bool
         verdicts(one.assign(note=""), margin=said.margin, looks=said.looks, total_runs=len(runs))
         for one in (analysis.table, table)
     )
-    known = table["effect"].notna()
+    estimated = table["effect"].notna()
     for name in ("p_adjusted", "verdict", "more_runs"):
-        table[name] = after[name].where(known, table[name])
+        table[name] = after[name].where(estimated, table[name])
     table["note"] = [
         "; ".join(
             part for part in (new, *note.split("; ")) if part and (part == new or part not in old.split("; "))

@@ -42,8 +42,8 @@ def automatic_margin(sigma: float, baseline: float, *, share: bool) -> float:
     """The smallest effect worth having where nobody said: 0.95 σ of one run (which P(A > B) = 0.75 is), but never more than a
     person would call large. `baseline`: the metric's mean in the baseline; `share`: it lies between 0 and 1."""
     large = LARGE_SHARE if share else LARGE_RELATIVE * abs(baseline)
-    own = MARGIN_IN_SIGMA * sigma
-    candidates = [value for value in (own, large) if np.isfinite(value) and value > 0]
+    in_sigma = MARGIN_IN_SIGMA * sigma
+    candidates = [value for value in (in_sigma, large) if np.isfinite(value) and value > 0]
     return min(candidates) if candidates else LARGE_SHARE
 
 
@@ -117,7 +117,7 @@ def replay(
             break
         history.append(len(running))
         values = {name: {seed: arms[name][seed] for seed in first[name]} for name in running}
-        known = {
+        decided = {
             name: {
                 seed: arms[name][seed] for seed in list(own_seeds.get(name, seeds))[: racing.pairs[row.look]]
             }
@@ -125,7 +125,7 @@ def replay(
             if name not in running
         }
         comparison = compare_to_reference(
-            {**values, **known},
+            {**values, **decided},
             {seed: reference[seed] for seed in seeds[:reference_needed]},
             tuple(own_seeds),
         )

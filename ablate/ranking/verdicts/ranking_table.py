@@ -109,9 +109,9 @@ def ranking_table(
         return pd.DataFrame(columns=list(COLUMNS))
     rows = [row for part in parts for row in lines(part)]
     measured = {(row["trick"], row["level"]): row for row in lines(claims)} if claims is not None else {}
-    beside = next((name for name in CLAIMS_BESIDE if given[name] is not None), None)
+    claims_estimand = next((name for name in CLAIMS_BESIDE if given[name] is not None), None)
     for row in rows:
-        claim = measured.get((row["trick"], row["level"])) if row["estimand"] == beside else None
+        claim = measured.get((row["trick"], row["level"])) if row["estimand"] == claims_estimand else None
         for name in _CLAIM_COLUMNS:
             text = name in ("claim_metric", "claim_verdict")
             row[name] = claim[name] if claim else ("" if text else np.nan)
