@@ -33,13 +33,13 @@ def shown_address(address: str) -> str:
     if url is None:
         before, at, after = address.rpartition("@")
         return _ASSIGNMENT.sub(rf"\g<key>{MASK}", f"{MASK}@{after}" if at and ":" in before else address)
-    _, at, rest = url["rest"].rpartition("@")
-    rest, fragment, _ = rest.partition("#")
-    rest, question, query = rest.partition("?")
-    rest = _ASSIGNMENT.sub(rf"\g<key>{MASK}", rest)
+    _, at, location = url["rest"].rpartition("@")
+    location, fragment, _ = location.partition("#")
+    location, question, query = location.partition("?")
+    location = _ASSIGNMENT.sub(rf"\g<key>{MASK}", location)
     parts = [_shown_parameter(part) for part in re.split("[&;]", query)] if query else []
     return "".join([
-        url["scheme"], MASK + at if at else "", rest, question, "&".join(parts), f"#{MASK}" if fragment else "",
+        url["scheme"], MASK + at if at else "", location, question, "&".join(parts), f"#{MASK}" if fragment else "",
     ])  # fmt: skip
 
 
@@ -68,8 +68,8 @@ def _secrets(address: str) -> set[str]:
     """The parts of `address` that `shown_address` hides."""
     secrets = {match["value"] for match in _ASSIGNMENT.finditer(address)}
     url = _URL.fullmatch(address)
-    rest = url["rest"] if url else address
-    user, at, host = rest.rpartition("@")
+    location = url["rest"] if url else address
+    user, at, host = location.rpartition("@")
     if at and (url or ":" in user):
         name, colon, password = user.partition(":")
         secrets |= {user, *re.split("[@:/]", password)} if colon else {name}

@@ -49,11 +49,11 @@ class Table:
 
     def check_keys(self, keys: Iterable[str]) -> None:
         """Raise InputError for a key that is not one of `keys`."""
-        known = list(keys)
+        allowed = list(keys)
         for key in self.data:
-            if key not in known:
+            if key not in allowed:
                 with self.at(key):
-                    raise unknown(f"key in {self.name}", key, known)
+                    raise unknown(f"key in {self.name}", key, allowed)
 
     def table(self, key: str) -> Table:
         """The table at `key`; an empty one if the key is missing."""
@@ -72,9 +72,9 @@ class Table:
     def choice(self, key: str, default: str, choices: Iterable[str]) -> str:
         """A string that is one of `choices`."""
         value = self.text(key, default)
-        if value not in (known := list(choices)):
+        if value not in (allowed := list(choices)):
             with self.at(key):
-                raise unknown(key, value, known)
+                raise unknown(key, value, allowed)
         return value
 
     def integer(self, key: str, default: int, low: int, high: int) -> int:
