@@ -189,6 +189,6 @@ def undecided(data: ReportData) -> list[tuple[str, Any]]:
     open_rows: dict[str, Any] = {}
     for row in (data.design or {}).get("effects") or []:
         if row["verdict"] == "undecided" and row["trick"] != PLACEBO:
-            more, known = row.get("more_pairs"), open_rows.get(row["trick"], 0)
-            open_rows[row["trick"]] = None if missing(more) or known is None else max(known, int(more))
+            more, most = row.get("more_pairs"), open_rows.get(row["trick"], 0)
+            open_rows[row["trick"]] = None if missing(more) or most is None else max(most, int(more))
     return list(open_rows.items())

@@ -87,8 +87,8 @@ def _run_columns(result: ExternalRuns) -> dict[str, list[Any]]:
         "wave": 0,
         "epochs": 0,
     }
-    own = {name: [clean_text(value) for value in result.runs[name]] for name in ("run", "outcome")}
-    return {**{name: [value] * len(own["run"]) for name, value in same.items()}, **own}
+    columns = {name: [clean_text(value) for value in result.runs[name]] for name in ("run", "outcome")}
+    return {**{name: [value] * len(columns["run"]) for name, value in same.items()}, **columns}
 
 
 def _own(notes: list[str]) -> list[str]:

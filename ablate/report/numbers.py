@@ -34,8 +34,8 @@ class Units:
         last = metric.rsplit("/", 1)[-1].lower()
         if any(last == name or last.endswith(f"_{name}") for name in _FRACTIONS):
             return cls(100.0, f"{THIN}%", f"{THIN}pp", 2)
-        known = margin is not None and isfinite(margin) and margin > 0
-        return cls(1.0, "", "", max(0, 2 - floor(log10(margin))) if margin and known else None)
+        has_margin = margin is not None and isfinite(margin) and margin > 0
+        return cls(1.0, "", "", max(0, 2 - floor(log10(margin))) if margin and has_margin else None)
 
     def value(self, number: Any) -> str:
         """`97.25 %`, or three significant digits."""
@@ -139,9 +139,9 @@ def duration(seconds: Any) -> str:
     whole = round(seconds)
     if whole < 60:
         return f"{whole}{THIN}s"
-    minutes, rest = divmod(whole, 60)
+    minutes, remainder = divmod(whole, 60)
     if minutes < 60:
-        return f"{minutes}{THIN}min {rest:02d}{THIN}s"
+        return f"{minutes}{THIN}min {remainder:02d}{THIN}s"
     hours, minutes = divmod(minutes, 60)
     return f"{hours}{THIN}h {minutes:02d}{THIN}min"
 

@@ -61,8 +61,8 @@ def slices_of(
             continue
         column = pd.to_numeric(complete[name], errors="coerce")
         score = pd.to_numeric(complete[metric], errors="coerce")
-        known = column.notna() & score.notna() & np.isfinite(column) & np.isfinite(score)
-        if not known.any():
+        finite = column.notna() & score.notna() & np.isfinite(column) & np.isfinite(score)
+        if not finite.any():
             continue
         trick, _, parameter = name.partition(".")
         chosen = (best.get(trick) or {}).get(parameter)
@@ -73,6 +73,8 @@ def slices_of(
         if end == 0 or (end == 1 and not log):
             edge = ""
         slices.append(
-            Slice(name, float(low), float(high), log, tuple(column[known]), tuple(score[known]), chosen, edge)
+            Slice(
+                name, float(low), float(high), log, tuple(column[finite]), tuple(score[finite]), chosen, edge
+            )
         )
     return sorted(slices, key=lambda one: (not one.edge, "lr" not in one.name.split("."), -len(one.values)))

@@ -22,8 +22,8 @@ NOISY = 1.5
 
 def named(names: Sequence[str]) -> str:
     """The names, `SHOWN` at most."""
-    rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"{', '.join(names[:SHOWN])}{rest}"
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{', '.join(names[:SHOWN])}{more}"
 
 
 def groups(data: ReportData) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -100,10 +100,10 @@ def doubts(data: ReportData) -> Iterator[str]:
 
 def _more(pairs: Sequence[int | None]) -> str:
     """Pairs that would decide half of what is open, or as much of it as pairs do. `pairs`: of each, None where pairs do not decide it."""
-    known = sorted(number for number in pairs if number)
-    if not known:
+    needed = sorted(number for number in pairs if number)
+    if not needed:
         return ""
-    number = known[min(-(-len(pairs) // 2), len(known)) - 1]
-    decided = sum(other <= number for other in known)
+    number = needed[min(-(-len(pairs) // 2), len(needed)) - 1]
+    decided = sum(other <= number for other in needed)
     which = "them" if decided == len(pairs) else f"{decided} of them"
     return f"; ≈ {plural(number, 'more pair')} each would decide {which}"

@@ -272,10 +272,10 @@ def recipe_rows(data: ReportData, recipe: Document) -> list[tuple[str, str, str,
     rows = main_rows(data)
     if is_tuned_report(data) and data.ranking is not None and recipe != data.baseline:
         rows = data.ranking[data.ranking["estimand"] == "toggle"]
-    known = {}
+    verdicts = {}
     if rows is not None:
         for row in lines(rows):
-            known[str(row["trick"])] = known[str(row["level"])] = str(row["verdict"])
+            verdicts[str(row["trick"])] = verdicts[str(row["level"])] = str(row["verdict"])
     shown = []
     for name, settings in recipe.items():
         values = ", ".join(f"{key} = {setting(value)}" for key, value in dict(settings or {}).items()) or NONE
@@ -289,7 +289,7 @@ def recipe_rows(data: ReportData, recipe: Document) -> list[tuple[str, str, str,
             origin = "other settings"
         else:
             origin = f"replaces {replaced}" if replaced else "added"
-        shown.append((name, values, known.get(name, ""), origin))
+        shown.append((name, values, verdicts.get(name, ""), origin))
     return shown
 
 

@@ -68,9 +68,9 @@ def smooth(values: ArrayLike, window: int = 0) -> Floats:
     for index in range(len(data)):
         reach = min(half, index, len(data) - 1 - index)
         near = data[index - reach : index + reach + 1]
-        known = near[np.isfinite(near)]
-        if len(known):
-            average[index] = known.mean()
+        finite = near[np.isfinite(near)]
+        if len(finite):
+            average[index] = finite.mean()
     return average
 
 

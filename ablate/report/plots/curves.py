@@ -88,9 +88,11 @@ def _mean(runs: Sequence[Sequence[float]]) -> Floats:
     for row, values in zip(table, runs, strict=True):
         row[: len(values)] = values
     table[~np.isfinite(table)] = np.nan
-    known = np.isfinite(table)
-    total = np.where(known, table, 0).sum(axis=0)
-    mean: Floats = np.divide(total, known.sum(axis=0), out=np.full(longest, np.nan), where=known.any(axis=0))
+    finite = np.isfinite(table)
+    total = np.where(finite, table, 0).sum(axis=0)
+    mean: Floats = np.divide(
+        total, finite.sum(axis=0), out=np.full(longest, np.nan), where=finite.any(axis=0)
+    )
     return mean
 
 

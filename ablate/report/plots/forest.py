@@ -188,8 +188,8 @@ def _runs(rows: pd.DataFrame) -> str:
 
 
 def _percent(levels: pd.Series) -> str:
-    known = finite(levels.to_numpy(dtype=float))
-    return f"{known[0] * 100:g} %" if len(known) else "95 %"
+    confidences = finite(levels.to_numpy(dtype=float))
+    return f"{confidences[0] * 100:g} %" if len(confidences) else "95 %"
 
 
 def _plain(value: float, units: Units) -> str:

@@ -43,18 +43,18 @@ def grid(cells: Any) -> tuple[Callable[[Axes], None], str] | None:
         numbers[score] * (100 if percent else 1),
     )
     values = np.where(np.isfinite(values), values, np.nan)
-    known = np.isfinite(values)
+    finite = np.isfinite(values)
     best = int(np.nanargmax(values) if percent else np.nanargmin(values))
 
     def paint(ax: Axes) -> None:
         log_axis(ax, "x", float(rates.min()), float(rates.max()))
         for colour, decay in zip(_COLOURS, np.unique(decays), strict=False):
-            points = np.flatnonzero((decays == decay) & known)
+            points = np.flatnonzero((decays == decay) & finite)
             points = points[np.argsort(rates[points])]
             label = f"weight decay {setting(float(decay))}"
             ax.plot(rates[points], values[points], "o-", color=colour, markersize=5, label=label)
         worst = float(np.nanmin(values) if percent else np.nanmax(values))
-        ax.plot(rates[~known], np.full(int((~known).sum()), worst), "x", color=ORANGE, markersize=7)
+        ax.plot(rates[~finite], np.full(int((~finite).sum()), worst), "x", color=ORANGE, markersize=7)
         ax.plot(
             rates[best],
             values[best],

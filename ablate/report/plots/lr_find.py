@@ -62,10 +62,10 @@ def _rate_test(figures: Mapping[str, Any]) -> Painted | None:
     if name is None or not _is_series(losses) or len(losses) != len(figures[name]):
         return None
     rates, values = np.asarray(figures[name], dtype=float), np.asarray(losses, dtype=float)
-    known = (rates > 0) & np.isfinite(values)
-    if known.sum() < 2:
+    drawable = (rates > 0) & np.isfinite(values)
+    if drawable.sum() < 2:
         return None
-    rates, values = rates[known], values[known]
+    rates, values = rates[drawable], values[drawable]
     suggestions = {
         str(key): float(value)
         for key, value in dict(figures.get("suggestions") or {}).items()

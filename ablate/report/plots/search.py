@@ -41,10 +41,10 @@ def history(trials: pd.DataFrame, metric: str, units: Units, *, higher: bool) ->
         ):  # an empty line that is not clipped would still reserve the figure's corner in the layout
             edge = np.full(int(lost.sum()), floor)
             ax.plot(number[lost], edge, "x", color=ORANGE, markersize=5.5, clip_on=False)
-        known = np.isfinite(best)
-        ax.step(number[known], best[known], where="post", color=INK, linewidth=1.6)
-        if known.any():
-            ax.annotate(f"best {units.value(best[known][-1] / scale)}", (number[known][-1], best[known][-1]),
+        finite = np.isfinite(best)
+        ax.step(number[finite], best[finite], where="post", color=INK, linewidth=1.6)
+        if finite.any():
+            ax.annotate(f"best {units.value(best[finite][-1] / scale)}", (number[finite][-1], best[finite][-1]),
                         xytext=(0, 7 if higher else -14), textcoords="offset points", ha="right", color=INK)  # fmt: skip
         room = 0.05 * (high - low)
         ax.set_ylim(low - room, high + 2 * room)

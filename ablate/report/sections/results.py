@@ -37,7 +37,7 @@ def ranking(data: ReportData) -> Content | None:
     margin = rows["margin"].dropna()
     declared = float(margin.iloc[0]) if len(margin) else None
     auto = (data.design or {}).get("margin_source") == "auto"
-    rest = [
+    other_estimands = [
         name
         for name in _ESTIMANDS
         if name in set(data.ranking["estimand"]) and name != rows["estimand"].iloc[0]
@@ -63,7 +63,7 @@ def ranking(data: ReportData) -> Content | None:
                 "sentence": _ESTIMANDS[name],
                 "rows": ranking_rows(data, others),
             }
-            for name in rest
+            for name in other_estimands
             if len(others := data.ranking[data.ranking["estimand"] == name])
         ],
         "left_out": list(((data.design or {}).get("left_out") or {}).items()),
