@@ -9,9 +9,9 @@ from ablate.seams.settings import Settings
 from ablate.seams.tensors import LaneTensors
 
 
-def running_mean_(mean: Tensor, new: Tensor, beta: Tensor, rest: Tensor) -> Tensor:
-    """mean ← β · mean + (1 − β) · new, in place; `rest` is 1 − β."""
-    return mean.mul_(beta).add_(rest * new)
+def running_mean_(mean: Tensor, new: Tensor, beta: Tensor, one_minus_beta: Tensor) -> Tensor:
+    """mean ← β · mean + (1 − β) · new, in place."""
+    return mean.mul_(beta).add_(one_minus_beta * new)
 
 
 def betas(p: Settings) -> tuple[Tensor, ...]:
