@@ -156,13 +156,13 @@ class Suggester:
         names = [dim.name for dim in dimensions if dim.constant is None]
         shared = [name for name in names if name in self._structural]
         first = [i for i in having if not shared or i % self.lanes == 0]
-        rest = sorted(set(having).difference(first))
-        for trials, wanted in ((first, names), (rest, [name for name in names if name not in shared])):
+        others = sorted(set(having).difference(first))
+        for trials, wanted in ((first, names), (others, [name for name in names if name not in shared])):
             space = {name: self._converter.distributions[name] for name in wanted}
             if trials and space:
                 for i, params in zip(trials, sampler.draw(space, len(trials)), strict=True):
                     drawn[i] |= params
-        for i in rest:
+        for i in others:
             drawn[i] |= {name: drawn[i - i % self.lanes][name] for name in shared}
 
     def _from_optuna(self, number: int, history: Mapping[int, TrialResult]) -> list[dict[str, Value]]:

@@ -33,21 +33,21 @@ def mirror(path: Path, name: str, trials: Iterable[Trial], space: Sequence[Mappi
 
     `space`: the dimensions as the ledger's fact "search" has them.
     """
-    dimensions = [_dimension(found) for found in space]
+    dimensions = [_dimension(item) for item in space]
     study = optuna.create_study(
         storage=f"sqlite:///{path}", study_name=name, direction="maximize" if higher else "minimize",
         load_if_exists=True,
     )  # fmt: skip
     study.set_user_attr("metric", metric)
-    known = {trial.user_attrs.get(RUN) for trial in study.get_trials(deepcopy=False)}
-    new = [trial for trial in trials if trial[1] not in known]
+    mirrored = {trial.user_attrs.get(RUN) for trial in study.get_trials(deepcopy=False)}
+    new = [trial for trial in trials if trial[1] not in mirrored]
     study.add_trials([_frozen(trial, dimensions, metric) for trial in new])
-    return len(known) + len(new)
+    return len(mirrored) + len(new)
 
 
-def _dimension(found: Mapping[str, Any]) -> Dimension:
-    values: dict[str, Any] = {field.name: found[field.name] for field in fields(Dimension)}
-    return Dimension(**{**values, "choices": tuple(found["choices"])})
+def _dimension(item: Mapping[str, Any]) -> Dimension:
+    values: dict[str, Any] = {field.name: item[field.name] for field in fields(Dimension)}
+    return Dimension(**{**values, "choices": tuple(item["choices"])})
 
 
 def _frozen(trial: Trial, dimensions: Sequence[Dimension], metric: str) -> FrozenTrial:
@@ -86,10 +86,12 @@ def _value(dim: Dimension, recipe: Recipe) -> Value | None:
 
 def _widened(dim: Dimension, value: Value) -> BaseDistribution:
     """The distribution of a dimension; with a range that holds `value`, where a trial is of a wider space."""
-    found = distribution(dim)
+    original = distribution(dim)
     if dim.contains(value) or not isinstance(value, int | float):
-        return found
-    if isinstance(found, IntDistribution):
-        return IntDistribution(min(found.low, int(value)), max(found.high, int(value)), log=found.log)
-    assert isinstance(found, FloatDistribution)
-    return FloatDistribution(min(found.low, value), max(found.high, value), log=found.log)
+        return original
+    if isinstance(original, IntDistribution):
+        return IntDistribution(
+            min(original.low, int(value)), max(original.high, int(value)), log=original.log
+        )
+    assert isinstance(original, FloatDistribution)
+    return FloatDistribution(min(original.low, value), max(original.high, value), log=original.log)

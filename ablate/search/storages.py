@@ -225,11 +225,11 @@ def _journal(path: Path) -> JournalStorage:
 def _row(trial: FrozenTrial, metric: str, labels: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     complete = trial.state is TrialState.COMPLETE
     feasible = not complete or is_feasible(trial)
-    known = complete and feasible and trial.value is not None
+    has_value = complete and feasible and trial.value is not None
     return {
         "trial": trial.number,
         "outcome": OUTCOMES[trial.state] if feasible else INFEASIBLE,
-        metric: trial.value if known else float("nan"),
+        metric: trial.value if has_value else float("nan"),
         **{key: _parameter(trial, key, labels.get(key, ())) for key in trial.params},
     }
 

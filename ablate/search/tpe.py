@@ -45,8 +45,8 @@ class FittedTPE(TPESampler):
         )
         self.study = study
         self.internal = internal
-        known = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
-        self.good, self.bad = _split_trials(study, known, default_gamma(len(known)))
+        observed = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+        self.good, self.bad = _split_trials(study, observed, default_gamma(len(observed)))
 
     def _get_internal_repr(
         self, trials: list[FrozenTrial], search_space: dict[str, BaseDistribution], study: optuna.Study
