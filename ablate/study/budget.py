@@ -54,18 +54,18 @@ class Division:
     fit: Fit | None = None
 
     def to_json(self) -> dict[str, Any]:
-        found = {"asked": self.asked, "rank": self.rank, "later": self.later}
-        return found if self.fit is None else found | {"fit": self.fit.to_json()}
+        document = {"asked": self.asked, "rank": self.rank, "later": self.later}
+        return document if self.fit is None else document | {"fit": self.fit.to_json()}
 
     @classmethod
     def of_json(cls, document: Mapping[str, Any]) -> Division:
-        known = document.get("fit")
+        fit = document.get("fit")
         return cls(
             document["asked"],
             document["rank"],
             document.get("later", 0.0),
             "",
-            Fit.of_json(known) if known else None,
+            Fit.of_json(fit) if fit else None,
         )
 
     def applied(self, study: StudyFile) -> StudyFile:
@@ -181,18 +181,18 @@ def divided(
                 aside["confirm"] *= CONFIRMED
         elif "search" in aside:
             aside["search"] *= fitted.trials / opened.study.search.trials
-    rest = seconds - spent - sum(aside.values())
+    for_rank = seconds - spent - sum(aside.values())
     parts = ", ".join(f"{stage} about {value:.0f} s" for stage, value in aside.items())
-    if rest < LEAST * seconds:
+    if for_rank < LEAST * seconds:
         raise InputError(
             f"--budget {asked} leaves nothing for the rank stage: {parts}",
             hint="give more, or fewer --trials",
         )
-    words = f"budget {asked}: {', '.join(part for part in (parts, f'rank {rest:.0f} s') if part)}"
+    words = f"budget {asked}: {', '.join(part for part in (parts, f'rank {for_rank:.0f} s') if part)}"
     if fitted is not None and fitted.words:
         words += f"\n{fitted.words}"
     later = sum(aside.get(stage, 0.0) for stage in LATER) + spent
-    return Division(asked, f"{rest:.2f}s", later, words, fitted)
+    return Division(asked, f"{for_rank:.2f}s", later, words, fitted)
 
 
 def _fit(

@@ -28,11 +28,11 @@ STEPS, WARM = 12, 3
 def costs(session: Session, baseline: Recipe, tricks: list[str]) -> list[dict[str, Any]]:
     """For each of `tricks`: ms per step, and time, memory and inference relative to the baseline. Stored as the fact "costs"."""
     context = TaskContext.of(session.context.task, session.context.catalogue, session.context.device, "loop")
-    known = {row["trick"]: row for row in session.ledger.fact("costs", [])}
+    measured_before = {row["trick"]: row for row in session.ledger.fact("costs", [])}
     rows = []
     with one_thread():
         for name in tricks:
-            row = known.get(name) or measured(session, context, baseline, name)
+            row = measured_before.get(name) or measured(session, context, baseline, name)
             if row is not None:
                 rows.append(row)
     session.ledger.put("costs", rows)
@@ -68,10 +68,10 @@ def compared_costs(
     context = TaskContext.of(session.context.task, session.context.catalogue, session.context.device, "loop")
     with one_thread():
         pair = [Trainer(context, [session.run(recipe, 0)]) for recipe in (without, with_trick)]
-        base, own = interleaved_seconds(pair)
+        baseline_costs, trick_costs = interleaved_seconds(pair)
         if metric == "memory":
-            base, own = ([float(step_bytes(trainer) or "nan")] * 2 for trainer in pair)
-    return base, own
+            baseline_costs, trick_costs = ([float(step_bytes(trainer) or "nan")] * 2 for trainer in pair)
+    return baseline_costs, trick_costs
 
 
 def interleaved_seconds(pair: Sequence[Trainer]) -> tuple[list[float], list[float]]:

@@ -52,6 +52,8 @@ def keep_apart(path: Path, task: Task) -> Iterator[str]:
 
 def _edited(facts: Mapping[str, Any], about: Mapping[str, Any]) -> bool:
     """Whether a ledger with `facts` has runs of another model or other code than the task that `about` describes."""
-    known = facts.get("task") or {}
-    before = known.get("definition")
-    return bool(before) and before != about["definition"] and known.get("data_sha256") == about["data_sha256"]
+    earlier = facts.get("task") or {}
+    before = earlier.get("definition")
+    return (
+        bool(before) and before != about["definition"] and earlier.get("data_sha256") == about["data_sha256"]
+    )

@@ -46,5 +46,5 @@ def time_left(session: Session, baseline: Recipe, candidates: Sequence[str], sta
         parts["ranking"] = expected(budget, arms, 2) * each / session.workers
     if not parts:
         return ""
-    told = ", ".join(f"{name} about {minutes(seconds)}" for name, seconds in parts.items())
-    return f"to go: {told}, by the time that runs took so far; {LIMITS}"
+    estimates = ", ".join(f"{name} about {minutes(seconds)}" for name, seconds in parts.items())
+    return f"to go: {estimates}, by the time that runs took so far; {LIMITS}"

@@ -60,14 +60,14 @@ class Fit:
 @dataclass(frozen=True)
 class Costs:
     """Seconds of wall time. `runs`: of a run of one worker with each trick, "" for the baseline. `lr_find`, `search`, `confirm`: of the stages of a
-    whole study, 0 where one is not run or done already. `rest`: what else is not for the ranking, planning included."""
+    whole study, 0 where one is not run or done already. `other`: of everything else but the ranking, planning included."""
 
     runs: Mapping[str, float]
     workers: int
     lr_find: float
     search: float
     confirm: float
-    rest: float
+    other: float
 
     def ranking(self, tricks: Sequence[str], level: int, references: int) -> float:
         """Expected seconds of a ranking of `tricks` at a level."""
@@ -87,7 +87,7 @@ def fit(asked: str, seconds: float, costs: Costs, trials: int, named: Iterable[s
     Raises InputError where not even one trick does.
     """
     tricks = in_order(costs.runs, named)
-    both = costs.lr_find + costs.confirm + costs.rest
+    both = costs.lr_find + costs.confirm + costs.other
     searched = min(costs.search, SEARCHED * seconds)
     if both + searched + costs.ranking(tricks, WHOLE, 2) <= OVER * seconds:
         fitting = trials if searched == costs.search else int(trials * searched / costs.search)
@@ -99,7 +99,7 @@ def fit(asked: str, seconds: float, costs: Costs, trials: int, named: Iterable[s
                 {},
                 f"the search has {fitting} trials instead of {trials}, to leave time for the ranking",
             )
-    both = costs.lr_find + CONFIRMED * costs.confirm + costs.rest
+    both = costs.lr_find + CONFIRMED * costs.confirm + costs.other
     left = OVER * seconds - both
     count, level = _most(tricks, left, costs)
     if count == 0:

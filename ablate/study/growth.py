@@ -52,7 +52,7 @@ def change_epochs(path: Path, epochs: int, essential: str) -> Iterator[str]:
     if not path.is_file() or not _moves(Ledger.facts_of(path), epochs, essential, earlier):
         return
     with Ledger.open(path, write=True) as ledger:  # locked until it is put aside
-        facts, known = ledger.facts(), earlier.is_file()
+        facts, reopened = ledger.facts(), earlier.is_file()
         if not _moves(facts, epochs, essential, earlier):
             return
         study = facts["study"]
@@ -60,7 +60,7 @@ def change_epochs(path: Path, epochs: int, essential: str) -> Iterator[str]:
         entries = ledger.entries()
         kept = [entry for entry in entries if entry.stage == "lr-find"]
         aside = archive_of(path, before)
-        if known:
+        if reopened:
             new = earlier
         else:
             new = path.with_name(f"{path.stem}.new.db")
@@ -70,7 +70,7 @@ def change_epochs(path: Path, epochs: int, essential: str) -> Iterator[str]:
         link(path, aside)
         os.replace(new, path)  # at no moment is there no ledger at `path`
     runs = f"{len(entries) - len(kept)} runs of {before} epochs are kept in {aside.name}"
-    if known:
+    if reopened:
         yield f"the study of {epochs} epochs is taken up again; {runs}"
     else:
         yield f"{epochs} epochs instead of {before}: {runs} and are not compared with longer ones; the learning rate is kept, and the best recipes are tried first"
@@ -122,9 +122,9 @@ def best_recipes(
         and metric in entry.result.metrics
     ]
     done.sort(key=lambda pair: pair[0], reverse=higher)
-    found = [Recipe(recipe) for recipe in (recommended, chosen) if recipe]
-    found += [recipe for _, recipe in done]
-    return list(dict.fromkeys(found))[:BEST]
+    recipes = [Recipe(recipe) for recipe in (recommended, chosen) if recipe]
+    recipes += [recipe for _, recipe in done]
+    return list(dict.fromkeys(recipes))[:BEST]
 
 
 def start_from(ledger: Ledger, other: str, studies: Path) -> None:
@@ -162,7 +162,7 @@ def recipes_from(other: str, studies: Path) -> tuple[str, list[Recipe]]:
 def grow_search(session: Session, space: Space) -> None:
     """Note the space of the search; where it was begun in another, the trials that there are are kept and count in this one."""
     fact = session.ledger.fact("search", {})
-    now = json.loads(json.dumps([asdict(found) for found in space.dimensions()]))
+    now = json.loads(json.dumps([asdict(dimension) for dimension in space.dimensions()]))
     then = fact.get("space")
     asked = session.study.search
     sampler = fact.get("sampler", asked.sampler)
@@ -174,8 +174,10 @@ def grow_search(session: Session, space: Space) -> None:
     recipes = (fact.get("first") or {}).get("recipes", ())
     if recipes and "generation" not in fact:
         fits = len(first_trials(fact, space))
-        rest = "" if fits == len(recipes) else f"; {len(recipes) - fits} lie outside this space"
-        session.progress.say(f"search: {fits} recipes of '{fact['first']['source']}' are tried first{rest}")
+        outside_note = "" if fits == len(recipes) else f"; {len(recipes) - fits} lie outside this space"
+        session.progress.say(
+            f"search: {fits} recipes of '{fact['first']['source']}' are tried first{outside_note}"
+        )
     note = {"trials": count, "sampler": asked.sampler, "pruner": asked.pruner, "space": now}
     if "generation" in fact and (then != now or sampler != asked.sampler):
         kept: dict[str, Any] = {
@@ -184,7 +186,7 @@ def grow_search(session: Session, space: Space) -> None:
             if entry.trial >= 0 and entry.result.outcome.finished and entry.run.epochs == session.epochs
         }
         note["kept"] = kept
-        outside = [number for number, found in kept.items() if not params_in(space, Recipe(found["recipe"]))]
+        outside = [number for number, trial in kept.items() if not params_in(space, Recipe(trial["recipe"]))]
         changes = list(space_changes(then or [], now)) or [f"sampler: {sampler} → {asked.sampler}"]
         more = f" and {len(changes) - NAMED} more" if len(changes) > NAMED else ""
         left = f", {len(outside)} of them outside the space and out of the choice" if outside else ""
@@ -196,7 +198,7 @@ def grow_search(session: Session, space: Space) -> None:
 
 def space_changes(then: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """In words, dimension by dimension."""
-    before, after = ({str(found["name"]): found for found in side} for side in (then, now))
+    before, after = ({str(dimension["name"]): dimension for dimension in side} for side in (then, now))
     for name in {**before, **after}:
         if name not in before:
             yield f"{name} is new"
@@ -206,10 +208,10 @@ def space_changes(then: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, 
             yield f"{name}: {_extent(before[name])} → {_extent(after[name])}"
 
 
-def _extent(found: Mapping[str, Any]) -> str:
-    if found["choices"]:
-        return f"{len(found['choices'])} choices"
-    return f"{found['low']:.3g} to {found['high']:.3g}"
+def _extent(dimension: Mapping[str, Any]) -> str:
+    if dimension["choices"]:
+        return f"{len(dimension['choices'])} choices"
+    return f"{dimension['low']:.3g} to {dimension['high']:.3g}"
 
 
 def params_in(space: Space, recipe: Recipe) -> dict[str, Any]:
@@ -223,15 +225,15 @@ def params_in(space: Space, recipe: Recipe) -> dict[str, Any]:
 def kept_trials(fact: Mapping[str, Any], space: Space) -> dict[int, Suggestion]:
     """The trials of an earlier space by their numbers; without `params` where they lie outside this one."""
     return {
-        int(number): Suggestion(int(number), recipe, params_in(space, recipe), int(found["seed"]))
-        for number, found in (fact.get("kept") or {}).items()
-        for recipe in [Recipe(found["recipe"])]
+        int(number): Suggestion(int(number), recipe, params_in(space, recipe), int(trial["seed"]))
+        for number, trial in (fact.get("kept") or {}).items()
+        for recipe in [Recipe(trial["recipe"])]
     }
 
 
 def first_trials(fact: Mapping[str, Any], space: Space) -> list[dict[str, Any]]:
     """The parameters of the recipes that are tried first, of those that lie in the space."""
-    recipes = (Recipe(found) for found in (fact.get("first") or {}).get("recipes", ()))
+    recipes = (Recipe(recipe) for recipe in (fact.get("first") or {}).get("recipes", ()))
     return [params for params in (params_in(space, recipe) for recipe in recipes) if params]
 
 

@@ -95,8 +95,8 @@ def check_ranking(opened: Opened, options: Options, space: Space, *, sure: bool)
     if opened.study.rank.design == "tuned":
         check_budget(opened.study.rank.budget)
         return
-    laid, known, _ = laid_out(opened, options, registry(), space.baseline, list(space.settings))
-    if known and sure:
+    laid, recipe_known, _ = laid_out(opened, options, registry(), space.baseline, list(space.settings))
+    if recipe_known and sure:
         check_kind(opened.study.rank.design, laid.factors)
 
 

@@ -208,13 +208,13 @@ def note_facts(
             )
         fact["created"] = before["created"]
     about = describe(task)
-    known = ledger.fact("task")
-    if known and known.get("data_sha256") != about.get("data_sha256"):
+    recorded = ledger.fact("task")
+    if recorded and recorded.get("data_sha256") != about.get("data_sha256"):
         raise InputError(
             f"the data of '{task.name}' changed since {ledger.path} was begun",
             hint="say the same again, name another folder with --studies, or remove the ledger",
         )
-    if known and known.get("source_sha256") != about.get("source_sha256"):
+    if recorded and recorded.get("source_sha256") != about.get("source_sha256"):
         progress.say(
             f"{task.source} has changed since the study was begun, but nothing that trains; finished runs are kept"
         )

@@ -296,10 +296,10 @@ class Session:
     def _split(self, planned: list[Planned], job: Job, done: JobResult) -> list[Planned]:
         """Continue the unfinished runs of a paused group in one part per idle worker; returns the finished ones."""
         finished = [one for one, result in zip(planned, done.results, strict=True) if result is not None]
-        rest = [one for one, result in zip(planned, done.results, strict=True) if result is None]
-        parts = max(1, min(self.workers - len(self._pending), len(rest) // MIN_LANES))
+        unfinished = [one for one, result in zip(planned, done.results, strict=True) if result is None]
+        parts = max(1, min(self.workers - len(self._pending), len(unfinished) // MIN_LANES))
         for i in range(parts):
-            part = rest[len(rest) * i // parts : len(rest) * (i + 1) // parts]
+            part = unfinished[len(unfinished) * i // parts : len(unfinished) * (i + 1) // parts]
             self._dispatch(
                 part,
                 replace(job, runs=tuple(one.run for one in part), lanes=None, checkpoint=done.checkpoint),

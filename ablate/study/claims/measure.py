@@ -97,14 +97,16 @@ def paired_effect(without: Sequence[float], with_trick: Sequence[float]) -> Effe
     kept = np.isfinite(one) & np.isfinite(other)
     effect, se, df = mean_of((other - one)[kept])
     half = float(half_width(np.array(se), np.array(df), CONFIDENCE)) if se else 0.0
-    base, own = (float(side[kept].mean()) if kept.any() else float("nan") for side in (one, other))
-    return Effect(effect, effect - half, effect + half, base, own, int(kept.sum()))
+    mean_without, mean_with = (
+        float(side[kept].mean()) if kept.any() else float("nan") for side in (one, other)
+    )
+    return Effect(effect, effect - half, effect + half, mean_without, mean_with, int(kept.sum()))
 
 
 def cost_effect(without: Sequence[float], with_trick: Sequence[float]) -> Effect:
     """The effect on seconds or bytes, in logarithms, so that exp(effect) is the ratio; the means are geometric."""
-    found = paired_effect([log(value) for value in without], [log(value) for value in with_trick])
-    return Effect(found.effect, found.low, found.high, fmean(without), fmean(with_trick), found.pairs)
+    in_logs = paired_effect([log(value) for value in without], [log(value) for value in with_trick])
+    return Effect(in_logs.effect, in_logs.low, in_logs.high, fmean(without), fmean(with_trick), in_logs.pairs)
 
 
 def verdict(effect: Effect, direction: Direction, margin: float) -> str:

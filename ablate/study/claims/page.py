@@ -41,7 +41,7 @@ def effect_text(row: Row) -> str:
 def claims_page(rows: Sequence[Row]) -> str:
     """The page: how it was measured, a count of verdicts, and one line a claim."""
     counts = Counter(str(row["verdict"]) for row in rows)
-    told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS)
+    by_verdict = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS)
     pairs = sorted({int(row["pairs"]) for row in rows if row["metric"] not in COSTS})
     spread = f"{pairs[0]}" if len(pairs) == 1 else f"{pairs[0]} to {pairs[-1]}" if pairs else "no"
     return "\n".join(
@@ -54,7 +54,7 @@ def claims_page(rows: Sequence[Row]) -> str:
             "within the margin), *contradicted* where it excludes zero on the other, else *no evidence here*. These are small networks on small data: a",
             "verdict holds for the experiment in `studies/claims/`, not for the paper's. Of twenty tricks without an effect, chance alone would make one seem to have one.",
             "",
-            f"{len(rows)} claims: {told}. {spread} pairs each, {sum(int(row['runs']) for row in rows)} runs.",
+            f"{len(rows)} claims: {by_verdict}. {spread} pairs each, {sum(int(row['runs']) for row in rows)} runs.",
             "Made by `ablate claims --csv bench/results/claims.csv --page docs/claims.md` on a 2-core CPU; one claim: `ablate claims NAME`.",
             "A line is of the last time that its claim was run: it stays as it is when a later version tunes rates in another way. Claims of `studies/claims/` without a line have not been run.",
             "",
@@ -75,10 +75,10 @@ def _line(row: Row) -> str:
         notes.append(f"failed {failed[0]} → {failed[1]}")
     rates = [row["rate_without"], row["rate_with"]]
     if all(rate is not None for rate in rates):
-        told = (
+        rate = (
             f"{float(rates[0]):g}" if rates[0] == rates[1] else f"{float(rates[0]):g} → {float(rates[1]):g}"
         )
-        notes.append(f"rate {told}" + (" (given)" if row["rates"] == "given" else ""))
+        notes.append(f"rate {rate}" + (" (given)" if row["rates"] == "given" else ""))
     sign = {"up": "↑", "down": "↓", "same": "=", "not lower": "≥", "not higher": "≤"}[str(row["direction"])]
     verdict = f"**{row['verdict']}**" if row["verdict"] != "no evidence here" else str(row["verdict"])
     cells = (

@@ -68,8 +68,8 @@ def run_claim(session: Session, claim: ClaimFile, pairs: int, *, thorough: bool 
         rows = [
             (arm, recipe, seed) for arm, recipe in ((WITHOUT, without), (WITH, with_trick)) for seed in seeds
         ]
-        found = _train(session, rows, STAGE, f"{session.name}, {pairs} pairs")
-        entries = [found[:pairs], found[pairs:]]
+        trained = _train(session, rows, STAGE, f"{session.name}, {pairs} pairs")
+        entries = [trained[:pairs], trained[pairs:]]
         effect = paired_effect(*values(session, claim.metric, *entries))
     else:
         costs = session.ledger.fact(COSTS) or compared_costs(session, without, with_trick, claim.metric)

@@ -26,13 +26,13 @@ Shown = Callable[[Opened], AbstractContextManager[Progress]]
 
 def claim_files(folder: Path, names: Sequence[str] = ()) -> list[Path]:
     """The claim files of a folder, all or those of `names`, in alphabetical order. Raises InputError."""
-    found = {path.stem: path for path in sorted(folder.glob("*.toml"))}
-    if not found:
+    paths = {path.stem: path for path in sorted(folder.glob("*.toml"))}
+    if not paths:
         raise InputError(f"there are no claim files in {folder}", hint="name their folder with --claims")
     for name in names:
-        if name not in found:
-            raise unknown("claim", name, found)
-    return [path for name, path in found.items() if not names or name in names]
+        if name not in paths:
+            raise unknown("claim", name, paths)
+    return [path for name, path in paths.items() if not names or name in names]
 
 
 def read_claim(path: Path) -> tuple[ClaimFile, str]:
