@@ -61,8 +61,8 @@ class AdversarialPair(nn.Module):
         of_real = self._scores(self.critic(real))
         of_fake = self._scores(self.critic(fake.detach()))
         if self.training:
-            held = {name: parameter.detach() for name, parameter in self.critic.named_parameters()}
-            for_generator = self._scores(functional_call(self.critic, held, (fake,)))
+            constants = {name: parameter.detach() for name, parameter in self.critic.named_parameters()}
+            for_generator = self._scores(functional_call(self.critic, constants, (fake,)))
         else:
             for_generator = of_fake
         norm = (
@@ -78,8 +78,8 @@ class AdversarialPair(nn.Module):
 
         def score(x: Tensor) -> Tensor:
             # What the pass does to buffers (running statistics) is discarded: no example is a mixture.
-            own = {name: buffer.clone() for name, buffer in self.critic.named_buffers()}
-            total: Tensor = functional_call(self.critic, own, (x,)).sum()
+            buffers = {name: buffer.clone() for name, buffer in self.critic.named_buffers()}
+            total: Tensor = functional_call(self.critic, buffers, (x,)).sum()
             return total
 
         gradient: Tensor = torch.func.grad(score)(share * real + (1 - share) * fake)

@@ -47,8 +47,8 @@ class Observed:
 
     def without(self, paths: Collection[str]) -> Observed:
         """The same without the layers at `paths`, which are then out of reach."""
-        gone = [info for info in self.layer_infos if info.path in paths]
-        missed = Counter((slot_of(info.kind), info.kind.__name__) for info in gone)
+        removed = [info for info in self.layer_infos if info.path in paths]
+        missed = Counter((slot_of(info.kind), info.kind.__name__) for info in removed)
         return replace(
             self,
             layer_infos=tuple(info for info in self.layer_infos if info.path not in paths),
