@@ -66,9 +66,9 @@ def check_record(checks: Suite, name: str) -> None:
     for claim in trick.claims:
         assert claim.statement, f"{name}: a claim needs a statement"
         assert claim.source.title, f"{name}: a claim needs a source"
-    known = {*checks.catalogue, *checks.catalogue.slots()}
+    names = {*checks.catalogue, *checks.catalogue.slots()}
     for other in (*trick.conflicts, *([trick.parent] if trick.parent else [])):
-        assert other in known, f"{name}: '{other}' is not a trick or slot; {did_you_mean(other, known)}"
+        assert other in names, f"{name}: '{other}' is not a trick or slot; {did_you_mean(other, names)}"
     ports = ports_of(code)
     for function in unused_functions(entry.path):
         assert function in ports, (

@@ -181,8 +181,8 @@ def _shared_rows(task: Task) -> list[str]:
     rows = {where: split.row_keys() for where, split in task.splits.items()}
     notes = []
     for one, other in combinations(rows, 2):
-        known = set(rows[one])
-        if shared := sum(row in known for row in rows[other]):
+        keys = set(rows[one])
+        if shared := sum(row in keys for row in rows[other]):
             notes.append(
                 f"{shared} of {len(rows[other])} {other} examples also stand in {one} data, with equal inputs"
             )

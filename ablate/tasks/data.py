@@ -138,15 +138,15 @@ def examples(
     """(inputs, how nested ones are packed, the items where they are read again), of the result of `pair` for `source`."""
     x = first[0]
     head = x.head if isinstance(x, Survey) else x
-    held, packing = pack(head, where, tensor) if is_nested(head) else (inputs(head, where, text), None)
+    in_memory, packing = pack(head, where, tensor) if is_nested(head) else (inputs(head, where, text), None)
     if not isinstance(source, Reader):
-        return held, packing, None
+        return in_memory, packing, None
     varies, exact = variation(source, first)
     prepare = partial(prepared, where=where, labels=labels, convert=convert, text=text)
     items = Items(source, prepare, varies, exact)
     if isinstance(x, Survey):
-        return Streamed(items, np.arange(len(x.keys)), held, x.keys, x.broken), packing, items
-    return held, packing, items if varies else None
+        return Streamed(items, np.arange(len(x.keys)), in_memory, x.keys, x.broken), packing, items
+    return in_memory, packing, items if varies else None
 
 
 def prepared(

@@ -106,16 +106,16 @@ def _names(tree: ast.Module) -> dict[str, list[ast.AST]]:
     names: dict[str, list[ast.AST]] = {}
     for node in tree.body:
         if isinstance(node, ast.ClassDef | ast.FunctionDef):
-            found = [node.name]
+            defined = [node.name]
         elif isinstance(node, ast.Import | ast.ImportFrom):
-            found = [(alias.asname or alias.name).split(".")[0] for alias in node.names]
+            defined = [(alias.asname or alias.name).split(".")[0] for alias in node.names]
         else:
-            found = [
+            defined = [
                 one.id
                 for one in ast.walk(node)
                 if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)
             ]
-        for name in found:
+        for name in defined:
             names.setdefault(name, []).append(node)
     return names
 

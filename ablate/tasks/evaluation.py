@@ -35,7 +35,7 @@ class Evaluation:
     example: Tensor
     batch_size: int
     loss: CustomLoss | None = None
-    own: tuple[CustomMetric, ...] = ()
+    custom_metrics: tuple[CustomMetric, ...] = ()
 
     @property
     def dense(self) -> bool:
@@ -44,7 +44,7 @@ class Evaluation:
     @property
     def whole(self) -> bool:
         """Whether a split's outputs are kept whole."""
-        return not self.dense or self.loss is not None or bool(self.own)
+        return not self.dense or self.loss is not None or bool(self.custom_metrics)
 
     def rows(self, batch_size: int) -> int:
         """Examples of one forward pass in evaluation: as many as in training, or more if outputs are small; independent
@@ -76,7 +76,7 @@ class Evaluation:
         y `[N, …]`, or `[K, N, …]` if each lane has its own.
         """
         metrics = self._of_criterion(collected, y, only)
-        mine = [one for one in self.own if only is None or one.name in only]
+        mine = [one for one in self.custom_metrics if only is None or one.name in only]
         wants_loss = self.loss is not None and (only is None or "loss" in only)
         if not mine and not wants_loss:
             return metrics
@@ -96,7 +96,7 @@ class Evaluation:
         """Names of custom metrics that are NaN although the run's loss is finite."""
         return [
             one.name
-            for one in self.own
+            for one in self.custom_metrics
             if isnan(values.get(one.name, 0.0)) and not isnan(values.get("loss", 0.0))
         ]
 
@@ -105,7 +105,7 @@ class Evaluation:
         return self.code.example_scores(self._reduced(collected, y), y)
 
     def _of_criterion(self, collected: Tensor, y: Tensor, only: Collection[str] | None) -> dict[str, Tensor]:
-        names = None if only is None else set(only) - {one.name for one in self.own}
+        names = None if only is None else set(only) - {one.name for one in self.custom_metrics}
         if names is not None and self.loss is not None:
             names -= {"loss"}
         if names is not None and not names:

@@ -84,29 +84,29 @@ def read(reader: Reader) -> Read:
     """
     count = reader.count()
     columns = Columns(reader.where, count)
-    told: _Told | None = None
+    builder: _SurveyBuilder | None = None
     number = 0
     for number, (row, values) in enumerate(reader.items(), start=1):
-        if told is None or number <= HEAD:
+        if builder is None or number <= HEAD:
             columns.add(row, values)
         else:
             columns.check(row, values)
             columns.add_targets(values)
-        if told is None and (number == 1 or number % CHECKED == 0) and not columns.fits(count or number):
+        if builder is None and (number == 1 or number % CHECKED == 0) and not columns.fits(count or number):
             if count is None:
                 most = f"{memory_limit.memory_bytes() / memory_limit.GIB:.3g} GiB"
                 raise InputError(
                     f"{reader.where} takes more than {most} of memory and has no length",
                     hint="give the IterableDataset a __len__, so that it can be streamed",
                 )
-            told = _Told()
+            builder = _SurveyBuilder()
             columns.hold(HEAD)
-        if told is not None:
-            told.add({path: value for path, value in values.items() if path[0] == "x"})
+        if builder is not None:
+            builder.add({path: value for path, value in values.items() if path[0] == "x"})
     if not number:
         raise InputError(f"{reader.where} is empty", hint="a split needs at least one example")
     x, y = columns.parts()
-    return (x if told is None else told.survey(x)), y
+    return (x if builder is None else builder.build(x)), y
 
 
 def stacked(reader: Reader, rows: Sequence[int], epoch: int = 0) -> tuple[Any, Any]:
@@ -118,8 +118,8 @@ def stacked(reader: Reader, rows: Sequence[int], epoch: int = 0) -> tuple[Any, A
 
 
 @dataclass
-class _Told:
-    """A Survey in the making."""
+class _SurveyBuilder:
+    """Collects a Survey, item by item."""
 
     keys: list[int] = field(default_factory=list)
     broken: list[bool] = field(default_factory=list)
@@ -128,7 +128,7 @@ class _Told:
         self.keys.append(row_key(b"".join(map(_content, x.values()))))
         self.broken.append(not all(map(_finite, x.values())))
 
-    def survey(self, head: Any) -> Survey:
+    def build(self, head: Any) -> Survey:
         return Survey(head, np.array(self.keys, dtype=np.uint64), np.array(self.broken))
 
 
@@ -146,7 +146,7 @@ def row_key(content: bytes) -> int:
 
 
 class Columns:
-    """The tensors of items, in the making; where the count of items is known they are filled in place, and so held once."""
+    """Builds the tensors of items. Where the count of items is known they are allocated once and filled in place."""
 
     def __init__(self, where: str, count: int | None) -> None:
         self.where, self.count = where, count
@@ -250,8 +250,8 @@ def variation(reader: Reader, first: Read) -> tuple[bool, bool]:
     draws = any(True for _ in epoch_aware(reader.dataset)) or _draws(reader, rows)
     again, once_more, other = (stacked(reader, rows, epoch) for epoch in (0, 0, 1))
     exact = _equal(again, once_more)
-    held = [part for part in first if not isinstance(part, Survey)]
-    stored = [nested([(path, value[rows]) for path, value in leaves_of(part)]) for part in held]
+    in_memory = [part for part in first if not isinstance(part, Survey)]
+    stored = [nested([(path, value[rows]) for path, value in leaves_of(part)]) for part in in_memory]
     differ = not _equal(again, other) or not _equal(stored, again[-len(stored) :])
     return draws or not exact or differ, exact
 

@@ -42,11 +42,11 @@ def load(name: str) -> Task:
         attribute = attribute or _only_task(module, path)
         task = getattr(module, attribute, None)
         if task is None:
-            known = [key for key, value in vars(module).items() if isinstance(value, Task)]
-            if not known:
+            tasks = [key for key, value in vars(module).items() if isinstance(value, Task)]
+            if not tasks:
                 hint = f"write {attribute} = ablate.Task(model=…, train=(x, y)) in it"
                 raise InputError(f"{path} holds no '{attribute}', and no task under another name", hint=hint)
-            raise unknown(f"task in {path}", attribute, known)
+            raise unknown(f"task in {path}", attribute, tasks)
         if callable(task) and not isinstance(task, Task | type):
             with UsersCode(f"{attribute}() of {path}", path):
                 task = task()
@@ -79,13 +79,13 @@ def _parted(name: str) -> tuple[Path | None, str]:
 
 def _only_task(module: ModuleType, path: Path) -> str:
     """The name of the task of a file that was typed without one: `task`, or the only one. Raises InputError if there are several."""
-    known = [key for key, value in vars(module).items() if isinstance(value, Task)]
-    if "task" in vars(module) or not known:
+    tasks = [key for key, value in vars(module).items() if isinstance(value, Task)]
+    if "task" in vars(module) or not tasks:
         return "task"
-    if len(known) > 1:
-        names = " or ".join(f"{path}:{name}" for name in known)
+    if len(tasks) > 1:
+        names = " or ".join(f"{path}:{name}" for name in tasks)
         raise InputError(f"'{path}' holds several tasks", hint=f"write {names}")
-    return known[0]
+    return tasks[0]
 
 
 def _imported(path: Path, content: bytes) -> ModuleType:

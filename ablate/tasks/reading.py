@@ -90,10 +90,10 @@ class Reader:
             yield row, tensors(item, self.where, row)
 
     def _streamed(self, rows: Sequence[int] | None, epoch: int) -> Iterator[tuple[int, Values]]:
-        _tell_epoch(self.dataset, epoch)
+        _set_epoch(self.dataset, epoch)
         last, wanted = (None, None) if rows is None else (max(rows), set(rows))
-        told = self.count()
-        most = last + 1 if last is not None else told
+        count = self.count()
+        most = last + 1 if last is not None else count
         source: Any = self.dataset
         if self.workers:
             loader = _loader(self.dataset, 1, worker_init_fn=partial(_begin_worker, epoch))
@@ -103,10 +103,10 @@ class Reader:
             if wanted is None or row in wanted:
                 yield row, tensors(item, self.where, row)
         if most is not None and row + 1 < most:
-            told_too = ", and let len() say how many" if told else ""
+            count_hint = ", and let len() say how many" if count else ""
             raise InputError(
                 f"{self.where} ends after {row + 1} of {most} examples",
-                hint=f"let every pass give as many{told_too}",
+                hint=f"let every pass give as many{count_hint}",
             )
 
 
@@ -115,12 +115,12 @@ class _Drawn(Dataset[Any]):
 
     def __init__(self, dataset: Source, epoch: int) -> None:
         self.dataset, self.epoch = dataset, epoch
-        self.told = False
+        self.epoch_set = False
 
     def __getitem__(self, row: int) -> Any:
-        if not self.told:  # in the process that reads: a worker has a copy of the Dataset
-            _tell_epoch(self.dataset, self.epoch)
-            self.told = True
+        if not self.epoch_set:  # in the process that reads: a worker has a copy of the Dataset
+            _set_epoch(self.dataset, self.epoch)
+            self.epoch_set = True
         seed_generators(item_seed(self.epoch, int(row)))
         return self.dataset[row]
 
@@ -140,12 +140,12 @@ def epoch_aware(dataset: object, depth: int = 4) -> Iterator[Any]:
     elif depth and isinstance(dataset, Dataset):
         for value in vars(dataset).values():
             several = isinstance(value, Mapping | list | tuple) and len(value) <= PARTS
-            held = value.values() if isinstance(value, Mapping) else value
-            for one in held if several else (value,):
+            parts = value.values() if isinstance(value, Mapping) else value
+            for one in parts if several else (value,):
                 yield from epoch_aware(one, depth - 1)
 
 
-def _tell_epoch(dataset: Source, epoch: int) -> None:
+def _set_epoch(dataset: Source, epoch: int) -> None:
     for one in epoch_aware(dataset):
         one.set_epoch(epoch)
 
@@ -170,15 +170,15 @@ def _arrays(value: Any) -> Any:
     if isinstance(value, Tensor):
         return as_value(value).numpy()  # type: ignore[union-attr]
     if isinstance(value, Mapping):
-        return {key: _arrays(own) for key, own in value.items()}
+        return {key: _arrays(part) for key, part in value.items()}
     return tuple(map(_arrays, value)) if isinstance(value, tuple) else value
 
 
 def tensors(item: Any, where: str, row: int) -> Values:
     """The tensors of an item (x, y), by their paths."""
     x, y = _parted(item, where, row)
-    own: Values = {("x", *path): as_value(value) for path, value in leaves_of(x)}
-    return own | {("y", *path): as_value(value) for path, value in leaves_of(y)}
+    inputs: Values = {("x", *path): as_value(value) for path, value in leaves_of(x)}
+    return inputs | {("y", *path): as_value(value) for path, value in leaves_of(y)}
 
 
 def _parted(item: Any, where: str, row: int) -> tuple[Any, Any]:
@@ -195,8 +195,8 @@ def _parted(item: Any, where: str, row: int) -> tuple[Any, Any]:
 def as_value(value: Any) -> Tensor | np.ndarray:
     """A tensor on the CPU; of text an array."""
     if isinstance(value, Tensor):
-        own = value.detach().cpu()
-        return own.float() if own.dtype == torch.bfloat16 else own
+        tensor = value.detach().cpu()
+        return tensor.float() if tensor.dtype == torch.bfloat16 else tensor
     array = np.asarray(value)
     if array.dtype.kind not in "fiubc":
         return array

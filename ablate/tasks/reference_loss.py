@@ -23,12 +23,12 @@ def constant_outputs(evaluation: Evaluation, y: Tensor, shape: tuple[int, ...]) 
 
     For a custom loss by L-BFGS from zero; zeros if that finds nothing better.
     """
-    known = evaluation.code.constant(y, shape)
+    initial = evaluation.code.constant(y, shape)
     if evaluation.loss is None:
-        return known
+        return initial
     loss = evaluation.loss
     some = y[:ROWS]
-    start = known.float().expand(1, 1, *shape)[0, 0].clone()
+    start = initial.float().expand(1, 1, *shape)[0, 0].clone()
     return fitted(start, lambda outputs: loss.mean(outputs.expand(len(some), *shape), some))[None, None]
 
 
@@ -76,12 +76,12 @@ def metric_of_constant(task: Task, constant: Tensor, y: Tensor, metric: str) -> 
     return evaluation.metrics(torch.cat(collected, dim=1), y, [metric])[metric].item()
 
 
-def constant_loss(task: Task, known: Tensor, y: Tensor) -> float:
-    """The loss on targets `y` of the best constant outputs for the targets `known`."""
+def constant_loss(task: Task, training_y: Tensor, y: Tensor) -> float:
+    """The loss on targets `y` of the best constant outputs for the targets `training_y`."""
     constant = (
-        constant_detections(task, known)
+        constant_detections(task, training_y)
         if task.criterion == "detection"
-        else constant_outputs(task.evaluation, known, task.output_form.flat)
+        else constant_outputs(task.evaluation, training_y, task.output_form.flat)
     )
     return metric_of_constant(task, constant, y, "loss")
 

@@ -63,10 +63,10 @@ class Split:
         return self.take(rows)
 
     @property
-    def held(self) -> Tensor:
-        """x of a split that is held. Raises TypeError for one that is streamed."""
+    def in_memory(self) -> Tensor:
+        """x as a tensor. Raises TypeError for a split that is streamed."""
         if isinstance(self.x, Streamed):
-            raise TypeError("examples that are streamed are not held")
+            raise TypeError("streamed examples are not in memory")
         return self.x
 
     def in_epoch(self, epoch: int, needed: Tensor | None = None) -> Split:

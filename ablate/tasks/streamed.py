@@ -80,9 +80,9 @@ class Streamed:
         order = np.argsort(positions, kind="stable")  # a stream is read in its order
         wanted, places = np.unique(positions[order], return_inverse=True)
         x, _ = self.items.at(self.rows[wanted].tolist(), 0)
-        found = torch.empty(len(positions), *x.shape[1:], dtype=x.dtype)
-        found[torch.from_numpy(order)] = x[torch.from_numpy(places)]
-        return found
+        examples = torch.empty(len(positions), *x.shape[1:], dtype=x.dtype)
+        examples[torch.from_numpy(order)] = x[torch.from_numpy(places)]
+        return examples
 
     def take(self, positions: np.ndarray) -> Tensor | Streamed:
         """The examples at `positions` (ascending in a stream), held where they are few enough."""

@@ -29,12 +29,12 @@ def date_form(column: pd.Series) -> tuple[str, str]:
     if all(ISO_DATE.fullmatch(value) for value in values):
         return ISO, ""
     fitting = {order: _fitting(values, forms) for order, forms in {**ORDERS, "": OTHERS}.items()}
-    found = [(order, form) for order, form in fitting.items() if form]
-    if len(found) > 1:
+    forms = [(order, form) for order, form in fitting.items() if form]
+    if len(forms) > 1:
         return "", "looks like dates, but day and month cannot be told apart; taken as text: write 2024-02-29"
-    if not found:
+    if not forms:
         return "", ""
-    order, form = found[0]
+    order, form = forms[0]
     return form, f"dates are read with the {order}" if order else ""
 
 

@@ -81,8 +81,8 @@ def vocabulary_of(sentences: Sentences) -> dict[str, int]:
 
 def ids(sentences: Sequence[Sequence[str]], vocabulary: dict[str, int], length: int) -> Tensor:
     """int64 `[N, length]`: ids of the words, then padding."""
-    found = torch.full((len(sentences), length), PADDING)
+    padded = torch.full((len(sentences), length), PADDING)
     for row, sentence in enumerate(sentences):
-        known = [vocabulary.get(word, UNKNOWN) for word in sentence[:length]]
-        found[row, : len(known)] = torch.tensor(known, dtype=torch.int64)
-    return found
+        row_ids = [vocabulary.get(word, UNKNOWN) for word in sentence[:length]]
+        padded[row, : len(row_ids)] = torch.tensor(row_ids, dtype=torch.int64)
+    return padded

@@ -76,17 +76,17 @@ class Draws:
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
-        self.own: States | None = None
+        self.saved: States | None = None
 
     def __enter__(self) -> None:
         self.before = _states()
-        if self.own is None:
+        if self.saved is None:
             seed_generators(self.seed)
         else:
-            _restore(self.own)
+            _restore(self.saved)
 
     def __exit__(self, *_: object) -> None:
-        self.own = _states()
+        self.saved = _states()
         _restore(self.before)
 
 
@@ -108,10 +108,10 @@ def _states() -> States:
 
 
 def _restore(states: States) -> None:
-    python, numpy, own = states
+    python, numpy, torch_state = states
     random.setstate(python)
     np.random.set_state(numpy)
-    torch.set_rng_state(own)
+    torch.set_rng_state(torch_state)
 
 
 def tried(model: Callable[[], nn.Module], *x: Any) -> Any:
@@ -126,5 +126,5 @@ def tried(model: Callable[[], nn.Module], *x: Any) -> Any:
 
 def generators() -> tuple[Any, ...]:
     """The state of torch's, Python's and NumPy's global generators."""
-    _, words, *rest = np.random.get_state(legacy=True)
-    return torch.get_rng_state().numpy().tobytes(), random.getstate(), np.asarray(words).tobytes(), rest
+    _, words, *scalars = np.random.get_state(legacy=True)
+    return torch.get_rng_state().numpy().tobytes(), random.getstate(), np.asarray(words).tobytes(), scalars

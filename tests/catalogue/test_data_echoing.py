@@ -88,7 +88,7 @@ def test_a_slow_dataset_is_read_less_and_what_is_read_is_right(recipe: dict, sha
     trainer = Trainer(context, [run])
     for epoch in range(3):
         before, seen = items.reads, []
-        whole = task.train.in_epoch(epoch).held
+        whole = task.train.in_epoch(epoch).in_memory
         every, before = items.reads - before, items.reads
         for _ in range(10):
             index = trainer.index()

@@ -21,7 +21,9 @@ def costs(seconds: float = 1.0, **changes: float) -> Costs:
     """Of 26 tricks, with which a run takes `seconds`; pgd takes six times as long."""
     runs = {"": seconds, "placebo": seconds, **dict.fromkeys(NAMES, seconds), "pgd": 6 * seconds}
     return Costs(
-        runs, 2, **{"lr_find": 10.0, "search": 50 * seconds, "confirm": 10 * seconds, "rest": 10.0, **changes}
+        runs,
+        2,
+        **{"lr_find": 10.0, "search": 50 * seconds, "confirm": 10 * seconds, "other": 10.0, **changes},
     )
 
 

@@ -104,13 +104,13 @@ def matched(boxes: Tensor, labels: Tensor, target: Tensor) -> Tensor:
     overlap = torch.where(labels[..., None] == target[:, None, :, 0], overlap, -1.0)
     free = torch.ones_like(target[..., 0], dtype=torch.bool)
     rows = torch.arange(len(boxes), device=boxes.device)
-    found = []
+    hits = []
     for number in range(boxes.shape[1]):
         best, which = torch.where(free, overlap[:, number], -1.0).max(dim=1)
         hit = best >= 0.5
         free[rows, which] &= ~hit
-        found.append(hit)
-    return torch.stack(found, dim=1)
+        hits.append(hit)
+    return torch.stack(hits, dim=1)
 
 
 def average_precision(scores: Tensor, right: Tensor, objects: int) -> Tensor:
