@@ -49,7 +49,7 @@ def with_references(
     """
     parts = held_parts(surgery)
     fact = dict(declared)
-    if fact.get("kind") == "tuned" and fact.get("rows"):  # the first are there after a look
+    if fact.get("kind") == "tuned" and fact.get("rows"):  # the first effects exist after a look
         fact["rows"] = [
             {**row, "against": f"the model {AS_IT_IS}"}
             if row["against"] in ("", WITHOUT_IT) and acts_on_own(records.get(row["trick"]), parts)

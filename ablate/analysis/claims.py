@@ -32,8 +32,8 @@ def with_steps(
 ) -> tuple[list[Entry], Document | None]:
     """`entries` with the metric `validation/steps_to_target` where a run has the curve, and the target.
 
-    The target is the median of what the baseline's own full-length runs ended at before the ranking; where
-    there are none, the median end of the designed runs, and `source` says so. Steps are counted in whole
+    The target is the median final value of the baseline's full-length runs before the ranking; without
+    such runs, that of the designed runs, and `source` says so. Steps are counted in whole
     epochs. A run that completes without reaching the target counts with all its steps: a lower bound.
     """
     target_row = _target(entries, facts, metric)

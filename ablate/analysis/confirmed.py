@@ -81,7 +81,7 @@ def in_arms(fact: Mapping[str, Any] | None, entries: Sequence[Entry]) -> list[En
 
 def alike(runs: pd.DataFrame, metric: str) -> bool:
     """Whether the arms may share one variance: three or more, every run with a value, and no sign of unequal
-    spread (Brown & Forsythe, p > 0.1; with few seeds it sees gross differences only, which are those that harm).
+    spread (Brown & Forsythe, p > 0.1; with few seeds it detects gross differences only, which are those that matter).
     """
     whole = (runs["outcome"] == "complete") & runs[metric].notna()
     groups = [group.to_numpy(dtype=float) for _, group in runs.groupby("arm")[metric]]

@@ -1,4 +1,4 @@
-"""The `rank` stage: its declared design matched to the runs, and what the ranking room makes of them."""
+"""The `rank` stage: its declared design matched to the runs, and the analysis of `ranking`."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def ranked(
 ) -> Ranked | None:
     """The design with its runs, effects and diagnostics; None before anything was declared.
 
-    `trials`: search trials that preceded. `claims`: what each trick promises, where runs record it.
+    `trials`: number of search trials before. `claims`: the claimed metric of each trick, where runs record it.
     Raises InputError where the stored design is damaged.
     """
     if not fact:
@@ -118,7 +118,7 @@ def ranked(
             _analysis(plan, finished, fact, metric, look, int(sizes.iloc[0]), higher=higher), plan, fact
         )
     except InputError as error:
-        # Not one run gave a value (all diverged, say): that is the finding, and the page tells it.
+        # Not one run gave a value (all diverged, say): that is the finding, and the page reports it.
         return Ranked({**design, "problem": str(error)}, plan)
     aside = _apart(fact, by_identity, metric, look, higher=higher)
     waves = [

@@ -66,7 +66,7 @@ def besides(fact: Mapping[str, Any]) -> list[str]:
 
 
 def _rate(trick: str, level: str, retune: Mapping[str, Any]) -> str:
-    """What the re-tuning gave this row; the table of arms has the rest."""
+    """What the re-tuning gave this row; the table of arms has the details."""
     rates = retune.get("best") or {}
     note = f"rate re-tuned, {retune['runs_per_arm']} runs an arm"
     rate = rates.get(f"{trick}={level}")

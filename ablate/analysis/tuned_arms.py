@@ -1,4 +1,4 @@
-"""The ranking by tuned arms as the ledger has it: tables of effects, and what the page and the terminal say of them."""
+"""The ranking by tuned arms as the ledger has it: tables of effects, and their wording on the page and the terminal."""
 
 from __future__ import annotations
 

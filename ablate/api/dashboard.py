@@ -1,4 +1,4 @@
-"""A study in optuna-dashboard: its trials are copied into a storage of Optuna's, again and again while it is looked at."""
+"""A study in optuna-dashboard: its trials are copied into an Optuna storage, repeatedly while it is served."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ablate.records.errors import AblateError, InputError
 from ablate.search.mirror import mirror
 
 EVERY = 10.0
-"""Seconds between two looks at the ledger."""
+"""Seconds between two reads of the ledger."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Export a study that is open: its task is at hand, as a name or as an object."""
+"""Export an open study, whose task is available as a name or an object."""
 
 from __future__ import annotations
 

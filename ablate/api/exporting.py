@@ -1,4 +1,4 @@
-"""Export a study by what a person calls it: its ledger and its task are found as `ablate study` finds them."""
+"""Export a study by its name, file or task: ledger and task are found as `ablate study` finds them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def export_study(
 ) -> Exported:
     """Write `kinds` (`export.files.KINDS`; the usual ones if empty) of a study into `reports/NAME/export`.
 
-    given: the study's name, its file, or a task. recipe: the path of another recipe than the recommended one. seed: of the run.
+    given: the study's name, its file, or a task. recipe: the path of a recipe to export instead of the recommended one. seed: of the run.
     Raises InputError for a study without a ledger, a recipe or a task that can be loaded.
     """
     chosen = check_kinds(kinds)

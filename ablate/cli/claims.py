@@ -1,4 +1,4 @@
-"""`ablate claims`: claims of the literature, each put to the test by a small paired experiment."""
+"""`ablate claims`: claims of the literature, each tested by a small paired experiment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ablate export`: what leaves the house."""
+"""`ablate export`: the winner as files for other programs."""
 
 from __future__ import annotations
 

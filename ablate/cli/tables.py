@@ -43,7 +43,7 @@ LESS_IS_BETTER = {
     "cer",
     "ece",
 }
-"""Words in the name of a column whose direction is asked for."""
+"""Words in a metric's name that suggest that less is better."""
 
 
 def rank_external(request: ExternalRequest, margin: float | None, name: str, output: OutputOptions) -> None:

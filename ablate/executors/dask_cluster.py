@@ -1,6 +1,6 @@
-"""Run jobs on a Dask cluster: a local one, or any that has a scheduler's address (dask-jobqueue starts such on SLURM and PBS).
+"""Run jobs on a Dask cluster: a local one, or any with a scheduler's address (dask-jobqueue starts them on SLURM and PBS).
 
-Dask itself runs a job again whose worker died, up to the scheduler's `allowed-failures` times (3 by default); it then raises
+Dask itself reruns a job whose worker died, up to the scheduler's `allowed-failures` times (3 by default); it then raises
 KilledWorker. Progress comes as events of a topic; a job's saved state is a `Variable` on the scheduler, which outlives workers.
 """
 
@@ -27,13 +27,13 @@ from ablate.records.errors import AblateError, InputError
 from ablate.records.run import Outcome, Result
 
 RETRIES = 2
-"""How often Dask runs a job again whose call failed on a worker, as when its data cannot be deserialised."""
+"""How often Dask reruns a job whose call failed on a worker, for example because its data cannot be deserialised."""
 CONNECT_SECONDS = 30
 SEND_ATTEMPTS = 5
 STOP_SECONDS = 8
-"""Within which workers are restarted when the driver is interrupted."""
+"""Seconds within which workers are restarted when the driver is interrupted."""
 LARGEST_STATE = 32 << 20
-"""Bytes of a saved state that the scheduler is given to keep. A larger job starts again from its beginning."""
+"""Largest saved state, in bytes, that the scheduler keeps. A job with a larger one starts again from the beginning."""
 
 
 class DaskCluster:
@@ -109,7 +109,7 @@ class DaskCluster:
         if saved is not None and self._client.status == "running":
             saved.delete()
         if inner.cancelled():
-            self._shared = None  # its data may have vanished with the worker that held it: it is sent again
+            self._shared = None  # its data may have been lost with the worker that had it: send it again
 
     def set_idle_workers(self, count: int) -> None:
         """A job on a cluster is not split while it runs."""
@@ -129,7 +129,7 @@ class DaskCluster:
             self._close()
 
     def _restart_busy_workers(self) -> None:
-        """A thread that computes cannot be stopped from outside: its process is, by its nanny."""
+        """A computing thread cannot be stopped from outside, so the nanny kills its process."""
         busy = [
             worker for worker, keys in self._client.processing().items()
             if any(str(key).startswith(self._topic) for key in keys)
@@ -140,7 +140,7 @@ class DaskCluster:
                 self._client.restart_workers(busy, timeout=STOP_SECONDS, raise_for_error=False)
         except (ValueError, OSError, TimeoutError) as error:
             raise AblateError(
-                f"{len(busy)} Dask workers cannot be restarted ({error}): their current jobs run on to the end",
+                f"{len(busy)} Dask workers cannot be restarted ({error}): their current jobs run to the end",
                 hint="start workers with a nanny",
             ) from error
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # importing a job imports torch, and a worker process imports
 class Executor(Protocol):
     """Runs jobs. All methods are called from one thread of the driver.
 
-    `workers`: how many jobs can run at a time; the driver cuts its work into at least that many where it can.
+    `workers`: how many jobs can run at a time; the driver splits its work into at least that many if it can.
     """
 
     workers: int

@@ -12,7 +12,7 @@ from ablate.executors.versions import versions
 
 
 class Futures:
-    """Submits `work(SealedJob.of(job), versions())` to `pool`. Progress is told when a job is done.
+    """Submits `work(SealedJob.of(job), versions())` to `pool`. Progress is reported when a job is done.
 
     Workers load the task by its reference, so they need the same files at the same paths; a task without one
     travels with each job. `owned`: the pool is shut down with the executor; the caller's own pool is left open.
@@ -45,7 +45,7 @@ class Futures:
             self.pool.shutdown()
 
     def cancel(self) -> None:
-        """Drop the jobs that have not begun. `concurrent.futures` has no way to end one that runs: the pool is not waited for."""
+        """Drop the jobs that have not begun. `concurrent.futures` cannot stop a running one, so this does not wait for the pool."""
         for future in list(self._unfinished):
             future.cancel()
         if self.owned:

@@ -27,7 +27,7 @@ MIN_LANES = 2
 MIN_SECONDS = 1.0
 """Remaining training time below which splitting a group costs about as much as it saves."""
 SAVE_SECONDS = 30.0
-"""Training time after which a job's state is saved again, where a lost worker would lose it."""
+"""Seconds of training after which a job's state is saved again, if the worker may be lost."""
 Save = Callable[["JobResult"], None]
 """Keeps the results and the checkpoint of a job that is not finished."""
 

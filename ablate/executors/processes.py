@@ -53,7 +53,7 @@ def preload(modules: Iterable[str] = ()) -> None:
     if FORKS:
         multiprocessing.set_forkserver_preload([*PRELOADED, *modules])
         # Both processes inherit the mask: a signal to the whole group, Ctrl-C above all, would end them with a traceback
-        # while they import. They end when their pipe to the driver is closed, whichever way the driver ends.
+        # while they import. They end when their pipe to the driver is closed, however the driver ends.
         with _signals_blocked():
             resource_tracker.ensure_running()  # unblocks some signals
         with _signals_blocked():
@@ -72,7 +72,7 @@ def _signals_blocked() -> Iterator[None]:
 
 
 def _end_server() -> None:
-    """End the server at once: one that is still importing would go on for seconds after the driver's end."""
+    """End the server at once: a server that is still importing would outlive the driver by seconds."""
     process = getattr(getattr(forkserver, "_forkserver", None), "_forkserver_pid", None)
     if process:
         with suppress(ProcessLookupError):
@@ -176,8 +176,8 @@ def _initialize_worker(
     work_sharing.attach(idle)
     sys.stdout = (
         sys.stderr
-    )  # standard output is reserved for the driver's answer, whatever a task file prints
-    for number in GROUP_SIGNALS - {signal.SIGTERM}:  # with which the pool ends its workers
+    )  # standard output is reserved for the driver's output, whatever a task file prints
+    for number in GROUP_SIGNALS - {signal.SIGTERM}:  # the signal with which the pool ends its workers
         signal.signal(number, signal.SIG_IGN)
     if FORKS:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, GROUP_SIGNALS)

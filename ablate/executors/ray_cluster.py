@@ -1,7 +1,7 @@
-"""Run jobs as tasks of a Ray cluster: one that runs (`ray start`), or a local one.
+"""Run jobs as tasks of a Ray cluster: a running one (`ray start`), or a local one.
 
-Ray runs a task again whose worker or node died, `max_retries` times; the error that it then raises is final. Progress and the
-saved states of jobs go through one actor on the driver's node, which no spot node takes with it.
+Ray reruns a task whose worker or node died, `max_retries` times; the error that it then raises is final. Progress and the
+saved states of jobs go through one actor on the driver's node, so that the loss of a spot node does not affect it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ablate.records.addresses import shown_address
 from ablate.records.errors import InputError
 
 RETRIES = 2
-"""How often Ray runs a task again whose worker or node was lost."""
+"""How often Ray reruns a task whose worker or node was lost."""
 LISTEN_SECONDS = 0.3
 STOP_SECONDS = 5.0
 GIVEN_UP = (ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError, ray.exceptions.OutOfMemoryError)
@@ -160,7 +160,7 @@ class RayChannel(Channel):
 
 
 _received: dict[str, SharedTask] = {}
-"""In a worker: the task that it has, by the id of its object. Reading it again would decode the data again."""
+"""In a worker: the task, cached by the id of its object, since reading it again would decode the data again."""
 
 
 def train_on_worker(

@@ -36,7 +36,7 @@ CLUSTERS = {
 }
 """Name -> module, class, parameters. Each is an extra of the same name."""
 Given = str | Executor | concurrent.futures.Executor | Callable[..., Any]
-"""What a caller may name or hand in as the executor."""
+"""What a caller may pass as the executor: a name or an object."""
 
 
 def is_cluster(given: Given) -> bool:
@@ -108,7 +108,7 @@ def _adapted(given: Any, name: str, workers: int, progress: Progress | None, *, 
     if not isinstance(made, concurrent.futures.Executor):
         raise InputError(
             f"the executor {name} is a {type(made).__name__}, not a concurrent.futures.Executor",
-            hint="hand in an object with submit and shutdown of that protocol, or an ablate Executor",
+            hint="pass an object with submit and shutdown of that protocol, or an ablate Executor",
         )
     from ablate.executors.futures import Futures
 

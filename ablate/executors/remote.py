@@ -1,6 +1,6 @@
-"""What runs on a worker that is not a process of ours: a worker of Dask or Ray, or of any `concurrent.futures.Executor`.
+"""What runs on a worker that ablate has not started: a worker of Dask or Ray, or of any `concurrent.futures.Executor`.
 
-What `work` returns is the job's, and that includes the errors of its training. What the worker's future raises instead is
+The return value of `work` is the job's result or the error of its training. An exception of the worker's future is a failure of the
 infrastructure (a killed process, a vanished node): only then is the job submitted again.
 """
 
@@ -30,7 +30,7 @@ _one_job = threading.Lock()
 
 
 class WorkerLost(Exception):
-    """Infrastructure has failed and the cluster has already run the job again as often as it may: it is given up."""
+    """The infrastructure failed, and the cluster has used up its retries of the job."""
 
 
 class Channel(Protocol):
@@ -45,13 +45,13 @@ class Channel(Protocol):
         ...
 
     def saved(self) -> JobResult | None:
-        """What `save` has kept of an earlier attempt at this job."""
+        """What `save` stored in an earlier attempt at this job."""
         ...
 
 
 @dataclass(frozen=True)
 class Silent:
-    """The channel where there is none: the driver hears of a job when it is done."""
+    """No channel: the driver gets no message before the job is done."""
 
     def trained(self, lane_epochs: int) -> None: ...
     def save(self, unfinished: JobResult) -> None: ...
@@ -143,7 +143,7 @@ def without_ablate(error: BaseException) -> InputError:
 def job_future(inner: Future[Answer], given_up: tuple[type[Exception], ...] = ()) -> Future[JobResult]:
     """The future of a job's result from that of `work`: it raises an error of the training, or of the infrastructure.
 
-    given_up: errors with which the cluster says that it has run the job again in vain; they become WorkerLost.
+    given_up: errors by which the cluster reports that its retries of the job failed; they become WorkerLost.
     """
     outer: Future[JobResult] = Future()
     outer.set_running_or_notify_cancel()

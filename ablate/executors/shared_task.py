@@ -43,8 +43,8 @@ _tasks: OrderedDict[str, Task] = OrderedDict()
 class SharedTask:
     """A task under a reference that `task_of` resolves in every process that has called `remember`.
 
-    `payload`: the pickled task, which a process that has received it unpickles when it needs it: one with other software, where that may
-    fail, finds out first that it is refused.
+    `payload`: the pickled task. A process that has received it unpickles it when it is needed, after versions were compared: with other
+    software unpickling may fail.
     """
 
     def __init__(self, reference: str, payload: bytes, task: Task | None = None) -> None:
@@ -58,7 +58,7 @@ class SharedTask:
         return self._task
 
     def remember(self) -> None:
-        """Let `task_of` find the task in this process, also if it was forgotten for later ones."""
+        """Make `task_of` find the task in this process, even if it was evicted by later ones."""
         _tasks[self.reference] = self.task
         _tasks.move_to_end(self.reference)
         while len(_tasks) > MOST:

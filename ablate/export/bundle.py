@@ -1,4 +1,4 @@
-"""Functions and classes of several modules as one flat text: each with what it uses, in an order in which it can be run.
+"""Functions and classes of several modules as one flat text: each with what it uses, in an executable order.
 
 Names that two modules share get the module's name in front. What comes from an installed library stays an import.
 """
@@ -32,10 +32,10 @@ LIBRARIES = tuple(
 
 @dataclass
 class Bundle:
-    """Definitions in the order in which they were asked for, each after what it uses.
+    """Definitions in the order in which they were added, each after what it uses.
 
     `replaced`: a symbol -> the one that stands for it in a script. `modules`: those that are not importable by name, such as
-    a user's task file, by the name that they go by here.
+    a user's task file, by the names that they have here.
     """
 
     replaced: Mapping[Symbol, Symbol] = field(default_factory=dict)
@@ -122,7 +122,7 @@ class Bundle:
         raise InputError(f"'{text}' cannot be read as an expression")
 
     def _header(self, source: SourceModule, node: Definition | ast.expr) -> list[tuple[int, int, int, str]]:
-        """Edits where the definition itself goes by another name here."""
+        """Edits of the definition's own name, if it has another one here."""
         if isinstance(node, ast.Assign | ast.AnnAssign):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             names = [part for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)]
@@ -137,7 +137,7 @@ class Bundle:
         return [(node.lineno, match.start(1), len(node.name.encode()), self._names[source.name, node.name])]
 
     def _value(self, source: SourceModule, node: ast.Assign | ast.AnnAssign) -> str:
-        """`NAME = 3` where a user's module holds a plain number or text, however it was worked out; "" elsewhere."""
+        """`NAME = 3` where a user's module holds a plain number or text, however it was computed; "" elsewhere."""
         names = defined(node)
         module = self.live.get(source.name)
         if module is None or len(names) != 1 or source.name.startswith("ablate."):
@@ -197,7 +197,7 @@ class Bundle:
         return self.modules[module]
 
     def own_file(self, module: ModuleType, path: Path) -> str:
-        """The name by which a user's file, loaded as `module`, goes here."""
+        """The name that a user's file, loaded as `module`, has here."""
         self.modules.setdefault(module.__name__, SourceModule.read(module.__name__, path))
         self.live[module.__name__] = module
         return module.__name__
@@ -216,7 +216,7 @@ class Bundle:
         return name in sys.modules
 
     def free_name(self, name: str, module: str) -> str:
-        """`name`, with the module's in front where it is taken; nothing else gets it."""
+        """`name`, prefixed with the module's if it is taken; it is then reserved."""
         if name in self._taken or name in self.imports:
             name = f"{module.rpartition('.')[2]}_{name}"
         while name in self._taken:

@@ -49,7 +49,7 @@ def call_text(bundle: Bundle, function: Any, what: str) -> str:
 
 
 def _inner(bundle: Bundle, source: SourceModule, function: types.FunctionType, what: str) -> str:
-    """A lambda, or a function defined in another. Values that it has from around it are written as literals."""
+    """A lambda, or a function defined in another. Values that it closes over are written as literals."""
     node = _node_of(source, function, what)
     around = inspect.getclosurevars(function).nonlocals
     for name, value in around.items():

@@ -47,7 +47,7 @@ class Exported:
 
 
 def check_kinds(kinds: Iterable[str]) -> tuple[str, ...]:
-    """The kinds in their order; the usual ones where none is named. Raises InputError for one that is none."""
+    """The kinds in their order; the usual ones if none is named. Raises InputError for an unknown kind."""
     asked = [kind for kind in kinds if kind]
     for kind in asked:
         if kind not in KINDS:
@@ -112,13 +112,13 @@ def export(
 
 
 def check_unchanged(task: Task, trained: Mapping[str, Any]) -> None:
-    """Raise InputError if `task` is not the one of the runs (`trained`: the ledger's fact "task"), which then cannot be repeated."""
+    """Raise InputError if `task` is not the one that the runs trained (`trained`: the ledger's fact "task")."""
     about = describe(task)
     for what, key in (("the data", "data_sha256"), ("the model, its loss or its metrics", "definition")):
         if trained.get(key, about[key]) != about[key]:
             raise InputError(
                 f"{what} of '{task.name}' changed since the study was run, so its runs cannot be repeated",
-                hint="go back to what was trained, run the study again, or export what needs no task: --to text,recipe",
+                hint="undo the change, run the study again, or export what needs no task: --to text,recipe",
             )
 
 

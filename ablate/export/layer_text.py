@@ -112,7 +112,7 @@ class LayerText:
         kind = type(layer)
         call = self.calls.get(id(layer))
         if call is None:
-            raise InputError(f"nothing tells how the recipe made a {kind.__name__} in the model")
+            raise InputError(f"it is unknown how the recipe made a {kind.__name__} in the model")
         given = [self._argument(value, kind) for value in call.arguments]
         given += [f"{name}={self._argument(value, kind)}" for name, value in call.named.items()]
         if kind.__module__.startswith("torch.nn.modules."):

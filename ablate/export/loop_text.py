@@ -1,4 +1,4 @@
-"""The lines of a script's training loop that the recipe's tricks bring: their ports called in the engine's order."""
+"""The lines that the recipe's tricks add to a script's training loop: their ports called in the engine's order."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ablate.records.run import Run
 from ablate.records.trick import Parameter, Value
 
 HARMLESS = {"recompute": "recompute is left out: it saves memory and changes no number"}
-"""Tricks of the precision seam that a script does without, since no number depends on them."""
+"""Tricks of the precision seam that a script leaves out, since they change no number."""
 PORTS = (
     "batch", "sample", "position", "target", "logits", "example_loss", "example_weight", "mean_loss", "penalty", "objective",
     "gradient", "state", "update", "scored", "decay", "factor", "context", "begin", "scale", "unscale", "average", "averaged",

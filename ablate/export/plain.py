@@ -1,4 +1,4 @@
-"""One run's form of what the engine has for many: written into scripts in the place of the engine's own classes.
+"""Single-run versions of the engine's classes for many runs, which scripts use in their place.
 
 Nothing here imports the engine, and the engine imports nothing from here. Tensors keep their first dimension, of size 1.
 """

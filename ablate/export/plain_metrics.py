@@ -1,7 +1,7 @@
 """Metrics of one run's outputs on a whole split, each a few lines of torch: written into scripts.
 
 Outputs `[N, …]` as the model gives them (probabilities' logits, or numbers), y as in the data. The engine's own
-(`tasks.metrics`) are worked out for many runs at once; these give the same numbers to within rounding.
+(`tasks.metrics`) are computed for many runs at once; these give the same numbers to within rounding.
 """
 
 from __future__ import annotations

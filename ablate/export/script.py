@@ -1,4 +1,4 @@
-"""A run as one flat script of plain PyTorch: the model, the tricks' own functions and the loop, with nothing that the run does not use."""
+"""A run as one flat script of plain PyTorch: the model, the tricks' own functions and the loop, and nothing that the run does not use."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ REPLACED = {
     ("ablate.records.errors", "InputError"): (PLAIN, "Refused"),
     ("ablate.records.errors", "NotApplicable"): (PLAIN, "Refused"),
 }
-"""What the engine has for many runs -> what a script has for one."""
+"""The engine's class or function for many runs -> the script's for one."""
 ALWAYS = (
     ("ablate.seams.draws", "seed_keys"),
     ("ablate.seams.draws", "step_keys"),
@@ -61,12 +61,12 @@ LOCALS = (
     "draws", "batch", "index", "leaves", "losses", "found", "gradients", "scored", "outputs", "metrics", "data", "mean", "rate",
     "train", "make_model", "specs_of", "NORMS", "UNTRAINED", "total", "steps_per_epoch", "kept", "SPLITS", "outputs_by_split", "buffers", "best", "stop",
 )  # fmt: skip
-"""Names of the script itself, which nothing that is written into it may have."""
+"""Names that the script itself uses and that are therefore taken."""
 
 
 @dataclass(frozen=True)
 class Script:
-    """`text`: the script. `data`: what it reads beside itself. `left_out`: what of the run it does without, in a line each."""
+    """`text`: the script. `data`: the content of the file next to it. `left_out`: parts of the run that it leaves out, one line each."""
 
     text: str
     data: dict[str, Tensor]

@@ -1,4 +1,4 @@
-"""How a task's outputs are judged, as text: its target, the loss of an example, the metrics of a split."""
+"""How a task's outputs are evaluated, as text: its target, the loss of an example, the metrics of a split."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def not_written(task: Task) -> str:
 
 
 class TaskText:
-    """What a script says of the task. Everything that it uses is put into `bundle` at once."""
+    """The parts of a script that depend on the task. Everything that they use is put into `bundle` at once."""
 
     def __init__(self, task: Task, bundle: Bundle) -> None:
         self.task, self.bundle = task, bundle

@@ -15,7 +15,7 @@ from ablate.export.runs import FINISHED, TrackedRun
 from ablate.records.errors import InputError
 
 LIMIT = 900
-"""Metrics, and parameters, in a batch of MLflow's, which takes 1,000 and 100."""
+"""Metrics and parameters per batch: MLflow's limits are 1,000 and 100."""
 PARAMETERS = 100
 
 

@@ -1,4 +1,4 @@
-"""Which run of a study is exported: the recommended recipe's, with the seed of a run that the ledger has of it."""
+"""Which run of a study is exported: that of the recommended recipe, with the seed of one of its runs in the ledger."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ablate.report.action import recommended_recipe
 from ablate.report.data import ReportData
 
 STAGES = ("confirm", "rank", "select", "search", "compare")
-"""Whose runs stand for a recipe, the first that has any."""
+"""Stages whose runs represent a recipe; the first that has any is used."""
 
 
 @dataclass(frozen=True)

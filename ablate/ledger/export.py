@@ -98,7 +98,7 @@ def write_csv(
 
 
 def write_columns(path: str | os.PathLike[str], columns: Mapping[str, Sequence[Any]]) -> None:
-    """As `write_csv`, for values that stand in columns of equal length (many rows: several times quicker)."""
+    """As `write_csv`, for columns of equal length (several times faster for many rows)."""
     write_table(path, list(columns), zip(*map(_cells, columns.values()), strict=True))
 
 
@@ -122,7 +122,7 @@ def write_table(path: str | os.PathLike[str], header: Sequence[str], rows: Itera
 
 
 def _cells(values: Sequence[Any]) -> Iterable[str]:
-    """The cells of a column; numbers of one type need no look at each."""
+    """The cells of a column; numbers of one type need no check of each."""
     kinds = set(map(type, values))
     return map(repr, values) if kinds <= {float} or kinds <= {int} else map(_cell, values)
 

@@ -25,7 +25,7 @@ _FINISHED = {str(outcome): outcome.finished for outcome in Outcome}
 
 
 class RowRef(NamedTuple):
-    """A row of the table `runs`. A million of them are made in a third of the time of dataclasses."""
+    """A row of the table `runs`. Creating a million takes a third of the time of dataclasses."""
 
     position: int
     digest: str
@@ -83,7 +83,7 @@ def _read_runs(connection: sqlite3.Connection, index: Index) -> None:
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
-    """Context without garbage collection. Of many rows that are read none is garbage, and the collector looks at all of them each time."""
+    """Context without garbage collection: none of the rows that are read is garbage, and each collection would traverse all of them."""
     paused = gc.isenabled()
     gc.disable()
     try:

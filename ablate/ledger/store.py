@@ -85,7 +85,7 @@ class Ledger:
 
     @staticmethod
     def facts_of(path: str | Path) -> dict[str, Any]:
-        """The documents of the ledger at `path`, by key, without a look at its runs: opening it checks each of them, which takes ten
+        """The documents of the ledger at `path`, by key, without reading its runs: opening it checks each run, which takes ten
         seconds for a million. Documents are checked against their digests. Raises InputError, AblateError."""
         path = Path(path)
         schema.check_header(path)
@@ -134,7 +134,7 @@ class Ledger:
         return self._read(lambda index: {name for name, row in index.runs.items() if row.finished})
 
     def unfinished(self, identities: Iterable[str]) -> set[str]:
-        """Those of `identities` that must still be trained. Takes time for these only, however long the ledger is."""
+        """Those of `identities` that must still be trained. Takes time proportional to their number, whatever the size of the ledger."""
         wanted = set(identities)
         return self._read(
             lambda index: {

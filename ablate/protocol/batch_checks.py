@@ -43,7 +43,7 @@ def _restored(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Within, the model is in evaluation mode, draws are its own, and no gradient is worked out."""
+    """Context: evaluation mode, no gradients, and random draws that leave the generators as they were."""
     with _restored(model), torch.random.fork_rng(devices=[]):
         model.eval()
         yield

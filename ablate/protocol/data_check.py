@@ -37,7 +37,7 @@ NEAR = 0.02
 FEW = 5
 """Number of training examples of a class below which it is reported."""
 DOMINATES = 0.97
-"""Share of the training examples above which a class leaves accuracy nothing to tell."""
+"""Share of the training examples above which a class makes accuracy meaningless."""
 OTHER_LABELS = 6.0
 """Standard errors by which a class's share may differ between splits."""
 
@@ -105,10 +105,10 @@ def nearest(rows: Array, references: Array, *, itself: bool = False) -> Array:
 
 def duplicate_findings(equal: float, near: float, examples: int) -> list[Finding]:
     """Findings for the shares of equal and nearly equal examples."""
-    advice = "split again, so that copies of an example are on one side: validation data that were trained on flatter"
+    advice = "split again, so that copies of an example are on one side: validation data that were trained on give optimistic results"
     if equal >= SOME and equal * examples >= SINGLES:
         message = (
-            f"{round(equal * examples)} of {examples} validation examples also stand in the training data"
+            f"{round(equal * examples)} of {examples} validation examples also occur in the training data"
         )
         return [
             Finding("duplicates", "fail" if equal >= MANY else "warn", message, "validation data", advice)
@@ -142,7 +142,7 @@ def class_findings(task: Task) -> list[Finding]:
         )
     largest = int(train.argmax())
     if train[largest] > DOMINATES * train.sum() and task.metric_info().name == "accuracy":
-        message = f"class {largest} has {train[largest] / train.sum():.1%} of the training examples: accuracy hardly sees the others"
+        message = f"class {largest} has {train[largest] / train.sum():.1%} of the training examples: accuracy hardly depends on the others"
         advice = 'metric="balanced_accuracy", with class weights or balanced sampling'
         findings.append(Finding("class-dominates", "warn", message, "training data", advice))
     shares = train / train.sum(), validation / validation.sum()

@@ -74,7 +74,7 @@ def extreme_value(columns: Array, ndim: int) -> list[Finding]:
 
 
 def collinear_columns(columns: Array) -> list[Finding]:
-    """Standardised columns that nearly all say the same: gradient descent is slow in every other direction."""
+    """Standardised columns that are nearly all collinear: gradient descent is slow in every other direction."""
     deviation = columns.std(0)
     kept = columns[:, deviation > 0]
     if kept.shape[1] < 3 or kept.shape[1] > WIDEST or len(kept) < FEWEST:
@@ -83,10 +83,10 @@ def collinear_columns(columns: Array) -> list[Finding]:
     share = float(values[-1] / values.sum())
     if share < COLLINEAR:
         return []
-    message = f"one direction holds {share:.4%} of the variance of the standardised columns: the others are hardly seen"
+    message = f"one direction holds {share:.4%} of the variance of the standardised columns: the others are hardly learned"
     return [
         Finding(
-            "inputs-collinear", "warn", message, "inputs", "take out what the columns share, or whiten them"
+            "inputs-collinear", "warn", message, "inputs", "remove what the columns share, or whiten them"
         )
     ]
 

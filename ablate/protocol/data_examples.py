@@ -1,4 +1,4 @@
-"""Step 0's look at whole examples: too few, the same inputs with other labels, constant or extreme targets, unknown tokens."""
+"""Step 0's checks of whole examples: too few, equal inputs with different labels, constant or extreme targets, unknown tokens."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ablate.tasks.task import Task
 FEW = 30
 """Training examples below which little can be said."""
 CONFLICTS = 0.2
-"""Share of training examples whose inputs also stand there with another label."""
+"""Share of training examples whose inputs also occur with another label."""
 EXTREME = 1e4
 """Distance of a target from the median, in units of the usual one, from which it is extreme."""
 
@@ -41,7 +41,7 @@ def conflicting_labels(task: Task) -> list[Finding]:
     share = sum(len(labels[key]) > 1 for key in keys) / len(keys)
     if share < CONFLICTS:
         return []
-    message = f"{share:.0%} of the training examples also stand there with another label"
+    message = f"{share:.0%} of the training examples also occur with another label"
     return [
         Finding(
             "labels-conflict", "warn", message, "training labels", "find out which of the labels is right"
@@ -50,7 +50,7 @@ def conflicting_labels(task: Task) -> list[Finding]:
 
 
 def target_findings(task: Task) -> list[Finding]:
-    """Targets that are all equal, or of which one rules the loss."""
+    """Targets that are all equal, or of which one dominates the loss."""
     y = task.train.y
     if task.criterion == "classification" and bool((y == y[0]).all()):
         message = f"all training examples have class {int(y[0])}"

@@ -1,4 +1,4 @@
-"""Why is no model better than a guess? Whether labels belong to their inputs, by models that know nothing of the network."""
+"""Why no model is better than a guess: whether inputs predict labels at all, by models that are independent of the network."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def task_relations(task: Task) -> Relations | None:
 def label_cause(relations: Relations | None, examples: int) -> Finding | None:
     """The finding about labels; a note if the labels are sound; None if undecided.
 
-    `found`: of the splits; `examples`: the number of training examples.
+    `relations`: of the splits; `examples`: the number of training examples.
     """
     if relations is None or examples < ENOUGH:
         return None
     if not relations.train.certain:
         return Finding(
             "labels-unrelated", "fail",
-            f"inputs do not tell labels: from one half of the training data {relations.train} of the other half, a guess {relations.train.chance:.0%}",
+            f"inputs do not predict labels: from one half of the training data {relations.train} of the other half, a guess {relations.train.chance:.0%}",
             "training labels", "inputs and labels do not seem to match: shuffled or shifted rows, or random labels",
         )  # fmt: skip
     if relations.across.certain:
@@ -54,25 +54,25 @@ def label_cause(relations: Relations | None, examples: int) -> Finding | None:
             "look at model and optimizer",
         )
     if not relations.half_across.certainly_below(relations.train, ERRORS):
-        return None  # too few validation examples: they tell neither that labels belong to inputs nor that they do not
+        return None  # too few validation examples: they show neither that labels belong to inputs nor that they do not
     return _across(relations)
 
 
 def _across(relations: Relations) -> Finding:
-    message = f"training data do not tell validation labels: {relations.across}, a guess {relations.across.chance:.0%}"
+    message = f"training data do not predict validation labels: {relations.across}, a guess {relations.across.chance:.0%}"
     if relations.validation.certain:
         return Finding(
             "validation-differs", "fail", f"{message}, though within the validation data {relations.validation}", "validation data",
             "labels or inputs of the two splits do not mean the same: prepare both in the same way",
         )  # fmt: skip
     return Finding(
-        "validation-labels-unrelated", "fail", f"{message}; nor do validation inputs tell them", "validation labels",
+        "validation-labels-unrelated", "fail", f"{message}; nor do validation inputs predict them", "validation labels",
         "inputs and labels do not seem to match: shuffled or shifted rows, or random labels",
     )  # fmt: skip
 
 
 def with_label_cause(findings: Sequence[Finding], cause: Finding | None) -> list[Finding]:
-    """`findings` with the labels' fault in place of "labels-unrelated", which is only supposed where no rate works."""
+    """`findings` with the labels' fault in place of "labels-unrelated", which is only assumed where no rate works."""
     if cause is None:
         return list(findings)
     if cause.level == "note":

@@ -124,7 +124,7 @@ def loss_drop(setup: Setup, *, overfitted: bool, steps: int = STEPS) -> tuple[St
 
 
 def traced(trainer: Trainer, steps: int) -> list[tuple[LossTrace, Snapshot]]:
-    """Losses of `steps` steps of every lane, and what the lanes then put out."""
+    """Losses of `steps` steps of every lane, and the lanes' outputs afterwards."""
     return list(zip(train_steps(trainer, steps), snapshots(trainer), strict=True))
 
 

@@ -63,7 +63,7 @@ def overfit_sample(setup: Setup, steps: int = STEPS) -> Step:
         return Step(2, figures, (cause,))
     if (
         context.task.criterion == "adversarial"
-    ):  # two networks: real points are what is to be learned, not what tells of it
+    ):  # two networks: real points are what is to be learned, not its inputs
         return Step(2, figures, tuple(without_gradient(best)))
     (no_input,) = fit(
         setup.on(uninformative_inputs(context)), [best.rate], goal, steps=best.trace.finite_steps

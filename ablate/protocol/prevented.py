@@ -1,4 +1,4 @@
-"""Trials without a part of the set-up: is it weight decay, a trick or dropout that keeps a small sample from being overfitted?"""
+"""Trials without a part of the setup: do weight decay, a trick or dropout prevent a small sample from being overfitted?"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Do inputs tell the labels at all? A linear model and a forest of trees, fitted to one part of the data and judged on another.
+"""Do inputs predict the labels at all? A linear model and extremely randomised trees, fitted to one part of the data and judged on another.
 
-They know nothing of the network and its training, so that they tell labels that do not belong to their inputs from a model or
+They are independent of the network and its training, and so distinguish labels that do not belong to their inputs from a model or
 an optimizer that does not learn.
 """
 
@@ -18,7 +18,7 @@ from ablate.protocol.short_runs import Array
 from ablate.tasks.split import shuffled
 
 MOST, WIDEST, TREES = 1000, 4096, 60
-"""Examples of a split that are used, inputs an example may have, and trees of the forest."""
+"""Most examples of a split that are used, most inputs of an example, and number of trees."""
 FEWEST = 40
 """Examples of a split below which nothing is certain."""
 LINEAR = "linear model"
@@ -69,7 +69,7 @@ class Relations:
 def relations(train: tuple[Tensor, Tensor], validation: tuple[Tensor, Tensor]) -> Relations | None:
     """Of inputs `[N, …]` and targets, `[N]` of classes or `[N]`, `[N, D]` of numbers (the first is looked at).
 
-    None where they are of a kind that the two models do not take, or too few.
+    None if the two models do not accept their kind, or if they are too few.
     """
     (x, y), (new_x, new_y) = (_arrays(*split) for split in (train, validation))
     if min(len(y), len(new_y)) < FEWEST or x.shape[1] > WIDEST or not np.isfinite(x).all():

@@ -28,7 +28,7 @@ TELL_WHY = frozenset({
 })  # fmt: skip
 """Causes of step 1 that explain a sample which is not overfitted."""
 GUESSES = frozenset({"model-too-small", "ignores-inputs", "no-gradient"})
-"""Causes of step 2 that are supposed only where none is known."""
+"""Causes of step 2 that are assumed only if no other is known."""
 LONG = 60
 """Seconds of computing above which the announcement mentions the budget."""
 TIMED = 3
@@ -113,7 +113,7 @@ def explained(step: Step, first: Step) -> Step:
     causes = [finding.message for finding in first.findings if finding.code in TELL_WHY]
     if not causes:
         return step
-    advice = "mend what step 1 found first"
+    advice = "first correct what step 1 found"
     findings = tuple(
         replace(
             one,
@@ -129,7 +129,7 @@ def explained(step: Step, first: Step) -> Step:
 
 
 def announced(setup: Setup, budget: Budget) -> tuple[float, int]:
-    """Say what will be trained at most and how long that takes. Returns the seconds of one step of one run, as timed here, and a
+    """Announce the most that will be trained and how long that takes. Returns the seconds of one step of one run, as timed here, and a
     whole run's steps."""
     task = setup.context.task
     trainer = Trainer(setup.context, [setup.short_run(0.0)])

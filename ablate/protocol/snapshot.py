@@ -1,7 +1,7 @@
 """The outputs of briefly trained lanes in evaluation mode, on training and on validation examples, and what they show.
 
-A hundred steps suffice to see that labels of the splits do not mean the same, that many are wrong, or that evaluation mode
-is not the model that was trained.
+A hundred steps suffice to detect that labels differ in meaning between the splits, that many are wrong, or that the model in evaluation
+mode differs from the one that was trained.
 """
 
 from __future__ import annotations

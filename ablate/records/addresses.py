@@ -1,6 +1,6 @@
 """Addresses of databases and files as they may be shown: without anything that could be a secret.
 
-What is shown of a URL is a list of what is allowed, not of what is forbidden: scheme, host, port, database, and the
+What is shown of a URL is an allow-list: scheme, host, port, database, and the
 values of a few harmless query parameters. User names are left out too, because a token may stand in their place.
 """
 
@@ -26,8 +26,8 @@ _SHORT = 4
 def shown_address(address: str) -> str:
     """`address` without user, password, fragment and the values of query parameters other than HARMLESS.
 
-    The user part ends at the last `@`, because passwords are typed unescaped. A plain path is shown as it is, but for
-    what stands before an `@` after a colon, and for the values of assignments to secrets (`password=…`).
+    The user part ends at the last `@`, because passwords are typed unescaped. A plain path is shown unchanged, except for
+    what precedes an `@` after a colon, and for the values of assignments to secrets (`password=…`).
     """
     url = _URL.fullmatch(address)
     if url is None:

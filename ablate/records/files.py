@@ -34,7 +34,7 @@ def read_input(path: Path) -> bytes:
         return path.read_bytes()
     except FileNotFoundError as error:
         raise InputError(
-            f"there is no file {path}", hint="give its path from the folder you are in"
+            f"there is no file {path}", hint="give its path relative to the current folder"
         ) from error
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror})") from error

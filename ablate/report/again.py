@@ -1,4 +1,4 @@
-"""Commands that go on from a study: decide what is open, or rank what was left out to fit its time."""
+"""Commands that continue a study: decide what is open, or rank what was left out to fit its time."""
 
 from __future__ import annotations
 
@@ -63,6 +63,6 @@ def for_some(data: ReportData, tricks: Sequence[str], pairs: Sequence[int | None
 
 
 def _times(budget: str, number: int) -> str:
-    """A budget in the user's notation, so many times as large."""
+    """A budget in the user's notation, multiplied."""
     digits = budget.rstrip("abcdefghijklmnopqrstuvwxyz ")
     return f"{float(digits) * number:g}{budget[len(digits) :].strip()}"

@@ -98,7 +98,7 @@ def importances(data: ReportData) -> Table | None:
         (("Trick", "text"), ("Its importance", "number"), ("Parameter", "text"), ("Importance", "number")),
         tuple((str(r["trick"]), probability(r["trick_importance"]), str(r["parameter"]), probability(r["importance"])) for r in rows),
         "Optuna's importances (PED-ANOVA over the whole space), shares of 1, summed over what stands before the dot of a "
-        "parameter's name. They have no sign and no interval, and are shown to be compared, not believed.",
+        "parameter's name. They have no sign and no interval, and are shown for comparison only.",
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The first thing on the page: what came out, in a sentence, as strong as the data allow and no stronger."""
+"""The first thing on the page: what came out, in a sentence that claims no more than the data show."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`tone`: good | bad | open. `command`: what to type next, or "". `doubts`: what to know before believing it."""
+    """`tone`: good | bad | open. `command`: what to type next, or "". `doubts`: caveats."""
 
     tone: str
     headline: str

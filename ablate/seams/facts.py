@@ -1,4 +1,4 @@
-"""What a trick may know of the task and the length of the training, besides its settings."""
+"""What a trick may know about the task and the length of the training, besides its settings."""
 
 from __future__ import annotations
 

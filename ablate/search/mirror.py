@@ -1,6 +1,6 @@
-"""The trials of a search in a storage of Optuna's, for its dashboard and its plots. Only Optuna's documented functions are used.
+"""The trials of a search in an Optuna storage, for Optuna's dashboard and plots. Only Optuna's documented functions are used.
 
-The ledger stays the source of truth: the storage is a copy, which may be deleted, and nothing is read back from it.
+The ledger stays the source of truth: the storage is a copy, may be deleted, and is never read back.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Trial = tuple[int, str, Recipe, Result]
 
 
 def mirror(path: Path, name: str, trials: Iterable[Trial], space: Sequence[Mapping[str, Any]], *, metric: str, higher: bool) -> int:  # fmt: skip
-    """Add `trials` that the study `name` of the SQLite storage `path` lacks; it is made if need be. The number of its trials.
+    """Add `trials` that the study `name` of the SQLite storage `path` lacks; it is created if it is missing. Returns the number of its trials.
 
     `space`: the dimensions as the ledger's fact "search" has them.
     """

@@ -204,7 +204,8 @@ def _unreadable(storage: str, error: Exception) -> InputError:
 def _existing(path: Path) -> Path:
     if not path.is_file():
         raise InputError(
-            f"there is no file {shown_address(str(path))}", hint="give its path from the folder you are in"
+            f"there is no file {shown_address(str(path))}",
+            hint="give its path relative to the current folder",
         )
     return path
 

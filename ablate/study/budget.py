@@ -36,7 +36,7 @@ SHORTEST = 5.0
 PLANNED = (12.0, 0.08)
 """Seconds, and share of a study's time, after which no further group is timed."""
 FEWEST = 3
-"""Tricks that are ranked, whatever the stages before took."""
+"""Fewest tricks that are ranked, however long the stages before took."""
 LATER = ("confirm", "report")
 """Stages after the ranking."""
 
@@ -105,7 +105,7 @@ def seconds_left(division: Mapping[str, Any], timings: Mapping[str, float]) -> f
 
 
 def affordable(session: Session, candidates: Sequence[str], baseline: Recipe, winner: Recipe) -> list[str]:
-    """Those of `candidates` that the time which is left allows, where the stages before the ranking took longer than planned: the most usual
+    """Those of `candidates` for which there is time if the stages before the ranking took longer than planned: the most widely used
     ones, `FEWEST` at least, and those of the baseline. All of them without a budget of time. The ledger's fact "budget" gets the others as "late".
     """
     division, ledger = session.ledger.fact("budget", {}), session.ledger
@@ -139,8 +139,8 @@ def divided(
 ) -> Division:
     """Divide the budget `asked`; a division of the same budget in the ledger is kept. Raises InputError.
 
-    A budget in runs is for the rank stage alone. From a time, the estimate of those of `stages` that are still to run is
-    subtracted; of a study that it is too short for, a part is left out. A budget too small for any ranking is an error.
+    A budget in runs is for the rank stage alone. If it is a time, the estimate for those of `stages` that are still to run is
+    subtracted; if it is too short for the study, a part is left out. A budget too small for any ranking is an error.
     `looked_at`: the context of `opened`, if there already is one. `started`: the `time.perf_counter()` from which time counts.
     """
     started = time.perf_counter() if started is None else started

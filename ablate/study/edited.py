@@ -1,6 +1,6 @@
-"""A model or its code that was edited between two sessions of a study: runs of both are kept apart.
+"""A model or its code was edited between two sessions of a study: runs of both are kept apart.
 
-The ledger of the earlier model is put aside under its hash and a new one begins; editing back takes the earlier one up again.
+The ledger of the earlier model is put aside under its hash and a new one begins; undoing the edit uses the earlier one again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def code_archive(path: Path, defined: Mapping[str, str]) -> Path:
 def keep_apart(path: Path, task: Task) -> Iterator[str]:
     """Put the ledger at `path` aside if its runs trained another model or other code of the task. Yields what is said.
 
-    Changed data is left to be refused.
+    Changed data are refused elsewhere.
     """
     if not path.is_file():
         return
@@ -39,15 +39,15 @@ def keep_apart(path: Path, task: Task) -> Iterator[str]:
         runs = len(ledger.finished())
         aside, earlier = code_archive(path, before), code_archive(path, now)
         aside.unlink(missing_ok=True)
-        link(path, aside)  # at no moment is the only name gone
+        link(path, aside)  # the ledger has a name at every moment
         again = earlier.is_file()
         if again:
             os.replace(earlier, path)
         else:
             path.unlink()
     what = "the structure of the model" if before["structure"] != now["structure"] else "the code of the model, its loss or its metrics"  # fmt: skip
-    how = "the study of it as it is now is taken up again" if again else "the study begins again"
-    yield f"{what} has changed ({task.source or task.name}): {runs} runs of before are kept apart in {aside.name}; {how}"
+    how = "the earlier study of this version continues" if again else "the study begins again"
+    yield f"{what} has changed ({task.source or task.name}): {runs} earlier runs are kept in {aside.name}; {how}"
 
 
 def _edited(facts: Mapping[str, Any], about: Mapping[str, Any]) -> bool:

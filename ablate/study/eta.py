@@ -1,4 +1,4 @@
-"""What is left to do after lr-find, in words: its runs tell how long a run takes, before any trick is in."""
+"""The remaining time after lr-find, in words, from the duration of its runs, which have no tricks."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def minutes(seconds: float) -> str:
 
 
 def time_left(session: Session, baseline: Recipe, candidates: Sequence[str], stages: Sequence[str]) -> str:
-    """One line with the time of `stages`, or "" where nothing is known or left of them.
+    """One line with the time of `stages`, or "" if it is unknown or nothing is left.
 
-    candidates: the tricks of the space. A ranking that has begun, and a budget, are told elsewhere.
+    candidates: the tricks of the space. A ranking that has begun, and a budget, are reported elsewhere.
     """
     from ablate.study.ranking.budget import auto_seconds, divide, expected, seconds_of
     from ablate.study.ranking.plan import arms_on
@@ -47,4 +47,4 @@ def time_left(session: Session, baseline: Recipe, candidates: Sequence[str], sta
     if not parts:
         return ""
     estimates = ", ".join(f"{name} about {minutes(seconds)}" for name, seconds in parts.items())
-    return f"to go: {estimates}, by the time that runs took so far; {LIMITS}"
+    return f"to go: {estimates}, estimated from the runs so far; {LIMITS}"

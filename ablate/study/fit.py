@@ -1,7 +1,7 @@
-"""A study made to fit its time: where a budget is too short for all of it, what is left of the search and which tricks are ranked.
+"""Fit a study to its budget of time: how much of the search remains, and which tricks are ranked.
 
 A ranking of all tricks at five pairs each decides none of them. So a short study leaves out the search, ranks on the baseline alone, and as
-many tricks as can be decided: those that the study names, then what the model holds, then the rest as widely as they are used.
+many tricks as can be decided: those that the study names, then what the model contains, then the others, the most widely used first.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ FITTING = (7, 9, 10, 11)
 WHOLE = 9
 """Index of `LEVELS` at which all tricks must be affordable, around baseline and recipe found, for nothing to be left out."""
 ENOUGH = 8
-"""Tricks for which a design is made smaller, in vain attempts to rank more."""
+"""Number of tricks that a ranking should have; for fewer, a smaller design is tried."""
 SEARCHED, LEAST_TRIALS = 0.3, 20
 """Share of the time that a search may take where there is not time for all of its trials, and fewest trials of one."""
 
@@ -41,8 +41,8 @@ SEARCHED, LEAST_TRIALS = 0.3, 20
 @dataclass(frozen=True)
 class Fit:
     """What of a study is run. `trials`: None without a search; then the ranking is around the baseline alone.
-    `left_out`: trick -> why it is not ranked. `words`: what was changed, in words; empty if nothing was. `every`: seconds that ranking all
-    tricks takes."""
+    `left_out`: trick -> why it is not ranked. `words`: what was changed, in words; empty if nothing was. `every`: seconds for ranking all
+    tricks."""
 
     trials: int | None
     left_out: Mapping[str, str] = field(default_factory=dict)

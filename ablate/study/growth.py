@@ -1,7 +1,7 @@
-"""A study that grows: what its ledger keeps where the study file asks for more than before, and what begins again.
+"""Extending a study: what its ledger keeps if the study file asks for more than before, and what starts again.
 
-More trials go on where the search stopped. Another space, sampler or catalogue keeps every trial that is still inside: they count, and
-the sampler learns from them. More epochs are other runs: the ledger is put aside under the name of its budget, a new one
+More trials continue the search. With another space, sampler or catalogue every trial inside the new space is kept: it counts, and
+the sampler learns from it. More epochs are different runs: the ledger is put aside under the name of its budget, a new one
 begins with its learning rate, and its best recipes are tried first. Nothing is ever deleted: an earlier budget opens its ledger again.
 """
 
@@ -39,12 +39,12 @@ def may_grow(then: str, now: str) -> bool:
 
 
 def archive_of(path: Path, epochs: int) -> Path:
-    """Where the ledger of another budget is put."""
+    """The path for the ledger of another budget."""
     return path.with_name(f"{path.stem}.{epochs}-epochs.db")
 
 
 def change_epochs(path: Path, epochs: int, essential: str) -> Iterator[str]:
-    """Make the ledger at `path` one of runs of `epochs` epochs, where it is of fewer, or was put aside before. Yields what is said.
+    """Replace the ledger at `path` by one for runs of `epochs` epochs, if its runs have fewer, or if such a one was put aside before. Yields messages.
 
     `essential`: of the study that is asked for. Fewer epochs than ever before change nothing here, and are refused later.
     """
@@ -71,7 +71,7 @@ def change_epochs(path: Path, epochs: int, essential: str) -> Iterator[str]:
         os.replace(new, path)  # at no moment is there no ledger at `path`
     runs = f"{len(entries) - len(kept)} runs of {before} epochs are kept in {aside.name}"
     if reopened:
-        yield f"the study of {epochs} epochs is taken up again; {runs}"
+        yield f"the study of {epochs} epochs continues; {runs}"
     else:
         yield f"{epochs} epochs instead of {before}: {runs} and are not compared with longer ones; the learning rate is kept, and the best recipes are tried first"
 
@@ -160,7 +160,7 @@ def recipes_from(other: str, studies: Path) -> tuple[str, list[Recipe]]:
 
 
 def grow_search(session: Session, space: Space) -> None:
-    """Note the space of the search; where it was begun in another, the trials that there are are kept and count in this one."""
+    """Record the space of the search. If it was begun in another space, its trials are kept and count in this one."""
     fact = session.ledger.fact("search", {})
     now = json.loads(json.dumps([asdict(dimension) for dimension in space.dimensions()]))
     then = fact.get("space")
@@ -169,7 +169,7 @@ def grow_search(session: Session, space: Space) -> None:
     count = trials_of(session)
     if count > asked.trials:
         session.progress.say(
-            f"search: {count} trials are there already, and are kept; {asked.trials} were asked for"
+            f"search: {count} trials exist already and are kept; {asked.trials} were requested"
         )
     recipes = (fact.get("first") or {}).get("recipes", ())
     if recipes and "generation" not in fact:
@@ -189,7 +189,7 @@ def grow_search(session: Session, space: Space) -> None:
         outside = [number for number, trial in kept.items() if not params_in(space, Recipe(trial["recipe"]))]
         changes = list(space_changes(then or [], now)) or [f"sampler: {sampler} → {asked.sampler}"]
         more = f" and {len(changes) - NAMED} more" if len(changes) > NAMED else ""
-        left = f", {len(outside)} of them outside the space and out of the choice" if outside else ""
+        left = f", {len(outside)} of them outside the space, which cannot be chosen" if outside else ""
         session.progress.say(
             f"the search has changed ({'; '.join(changes[:NAMED])}{more}): {len(kept)} trials are kept{left}"
         )
@@ -203,7 +203,7 @@ def space_changes(then: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, 
         if name not in before:
             yield f"{name} is new"
         elif name not in after:
-            yield f"{name} is gone"
+            yield f"{name} is removed"
         elif before[name] != after[name]:
             yield f"{name}: {_extent(before[name])} → {_extent(after[name])}"
 
@@ -238,7 +238,7 @@ def first_trials(fact: Mapping[str, Any], space: Space) -> list[dict[str, Any]]:
 
 
 def trials_of(session: Session) -> int:
-    """The trials of the search: as many as are asked for, but no fewer than it has come to its end with before."""
+    """The trials of the search: as many as are requested, but no fewer than a search that has already ended had."""
     fact = session.ledger.fact("search", {})
     asked = session.study.search.trials
     done = int(fact.get("done") or (sum(fact.get("outcomes", {}).values()) if fact.get("best") else 0))

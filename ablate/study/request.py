@@ -75,7 +75,7 @@ def find(given: str, options: Options) -> Opened:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise InputError(
-            f"there is no study file {file}", hint="give its path from the folder you are in"
+            f"there is no study file {file}", hint="give its path relative to the current folder"
         ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"the study file {file} cannot be read: {error}") from error

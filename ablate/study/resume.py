@@ -1,4 +1,4 @@
-"""Open the session of a study that was requested: its ledger, facts, task on its device, and workers. Running it again resumes it."""
+"""Open the session of a requested study: its ledger, facts, task on its device, and workers. Running it again resumes it."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ def note_facts(
     if recorded and recorded.get("data_sha256") != about.get("data_sha256"):
         raise InputError(
             f"the data of '{task.name}' changed since {ledger.path} was begun",
-            hint="say the same again, name another folder with --studies, or remove the ledger",
+            hint="undo the change, name another folder with --studies, or remove the ledger",
         )
     if recorded and recorded.get("source_sha256") != about.get("source_sha256"):
         progress.say(

@@ -216,7 +216,7 @@ def _note(session: Session, trial: int, best: Recipe, entries: Sequence[Entry], 
     before = (fact.get("best") or {}).get("recipe")
     if before not in (None, best.to_dict()):
         session.progress.say(
-            f"search: trial {trial} is now the best; what was ranked and confirmed around another recipe is done again where it differs"
+            f"search: trial {trial} is now the best; ranking and confirmation around another recipe are repeated where they differ"
         )
     value = mean if session.higher else -mean
     fact["best"] = {"trial": trial, "recipe": best.to_dict(), "value": value, "seeds": REPEATS}

@@ -91,7 +91,7 @@ class Session:
         self._pending: dict[Future[JobResult], tuple[list[Planned], Job]] = {}
         self._training: set[str] = set()  # identities of the runs in `_pending` and `_suspects`
         self._done: SimpleQueue[Future[JobResult]] = SimpleQueue()
-        self._suspects: list[tuple[list[Planned], Job]] = []  # lost twice, perhaps by another's fault
+        self._suspects: list[tuple[list[Planned], Job]] = []  # lost twice, perhaps because of another run
         self._missing: set[str] = set()  # identities that `collect` waits for
         self._failures = Failures(self.ledger.path.with_suffix(".traceback.txt"))
         self._lost: AblateError | None = None
@@ -275,7 +275,7 @@ class Session:
     def _retry(self, planned: list[Planned], job: Job, error: Exception) -> bool:
         """Submit the runs of a lost job again; false if they were lost too often.
 
-        The last attempt finds the run that is the cause: each is trained alone (but where pruning compares those of the group). A
+        The last attempt finds the run that is the cause: each is trained alone (except where pruning compares the runs of the group). A
         `BrokenExecutor` breaks the jobs of all workers: the suspects then wait until nothing else runs.
         """
         lost = self._failures.attempts_lost(job)

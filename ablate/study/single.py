@@ -71,7 +71,7 @@ def train_single(
             say(why)
         if not context.probe.resumable:
             say(
-                f"an interrupted run begins again: a checkpoint does not hold all of the model's state ({context.solo})"
+                f"an interrupted run starts again: a checkpoint does not hold all of the model's state ({context.solo})"
             )
         training = Training(context, [run], splits, report, keep_weights=True)
     while not training.done:

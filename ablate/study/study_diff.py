@@ -31,7 +31,7 @@ def what_to_type(one: str, other: str) -> str:
         return f"to continue where it stopped, {' and '.join(words)}; {elsewhere}"
     if any(key == "task" for key, _, _ in differences):
         return f"two tasks have the same name: give this one another with --name; {elsewhere}"
-    return "say the same again, name another folder with --studies, or remove the ledger"
+    return "undo the change, name another folder with --studies, or remove the ledger"
 
 
 def changed_settings(one: str, other: str) -> list[tuple[str, Any, Any]]:

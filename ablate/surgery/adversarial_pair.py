@@ -20,7 +20,7 @@ REAL, FAKE, FOR_GENERATOR, NORM = range(4)
 """The output's columns before the generated examples."""
 SCORES = 4
 GENERATOR, CRITIC = "generator.", "critic."
-"""What the names of the networks' parameters begin with."""
+"""Prefixes of the names of the networks' parameters."""
 
 
 class FreshLatent(RandomLayer):

@@ -23,7 +23,7 @@ BATCH = 8
 
 
 def check(task: Task) -> tuple[str, ...]:
-    """Raise InputError for data or a model that cannot be trained; return warnings about what is unusual but can.
+    """Raise InputError for data or a model that cannot be trained; return warnings about what is unusual but valid.
 
     Restores every random generator. Costs two models, one forward pass of 8 examples, and a pass over
     the data.
@@ -177,13 +177,13 @@ def _outputs(task: Task, model: nn.Module) -> Tensor:
 
 
 def _shared_rows(task: Task) -> list[str]:
-    """Examples that occur, bit for bit, in two splits: they make results look better than they are."""
+    """Examples that occur, bit for bit, in two splits: they make results optimistic."""
     rows = {where: split.row_keys() for where, split in task.splits.items()}
     notes = []
     for one, other in combinations(rows, 2):
         keys = set(rows[one])
         if shared := sum(row in keys for row in rows[other]):
             notes.append(
-                f"{shared} of {len(rows[other])} {other} examples also stand in {one} data, with equal inputs"
+                f"{shared} of {len(rows[other])} {other} examples also occur in {one} data, with equal inputs"
             )
     return notes

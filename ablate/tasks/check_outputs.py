@@ -112,7 +112,7 @@ def check_loss(task: Task, output: Tensor) -> list[str]:
         raise InputError(f"the loss returned {losses.dtype}", hint="return floating-point numbers")
     if not losses.requires_grad:
         raise InputError(
-            "the loss has no gradient", hint="work it out from the outputs, without detach, argmax or item"
+            "the loss has no gradient", hint="compute it from the outputs, without detach, argmax or item"
         )
     if not losses.isfinite().all():
         what = "NaN" if losses.isnan().any() else "infinite"

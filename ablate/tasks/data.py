@@ -122,7 +122,7 @@ def targets(ys: Mapping[str, Any], criterion: str) -> tuple[dict[str, Tensor], t
 def _coded(array: np.ndarray, where: str, names: Sequence[str]) -> Tensor:
     number = {label: index for index, label in enumerate(names)}
     if strangers := sorted({str(label) for label in array} - set(number)):
-        raise InputError(f"{where} has the label '{strangers[0]}', which training data never shows")
+        raise InputError(f"{where} has the label '{strangers[0]}', which does not occur in training data")
     return torch.tensor([number[str(label)] for label in array], dtype=torch.int64)
 
 
@@ -209,7 +209,7 @@ def _other_form(array: np.ndarray) -> str:
 
 
 def _plain(values: Any) -> np.ndarray:
-    """As an array; columns of several types, and pandas' nullable numbers, become float64 with NaN for a gap."""
+    """As an array; columns of several types, and pandas' nullable numbers, become float64 with NaN for missing values."""
     if is_frame(values) or is_series(values):
         from pandas.api.types import is_extension_array_dtype, is_numeric_dtype
 

@@ -1,4 +1,4 @@
-"""Facts about a task: what the commands print, and the loss with which lr-find compares the initial loss."""
+"""Facts about a task: the output of the commands, and the loss with which lr-find compares the initial loss."""
 
 from __future__ import annotations
 

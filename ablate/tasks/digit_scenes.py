@@ -15,7 +15,7 @@ from ablate.tasks.task_cards import TaskCard
 
 CANVAS, DIGIT, MOST = 24, 8, 3
 SIDES = (8, 8, 12)
-"""A digit is pasted as it is, or enlarged by half (nearest neighbours)."""
+"""A digit is pasted unchanged, or enlarged by half (nearest neighbours)."""
 SIZES = {"T": 1024, "V": 128, "S": 128}
 CLASSES = 10
 

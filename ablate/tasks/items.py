@@ -1,4 +1,4 @@
-"""The items of a Dataset or a stream as tensors: all of them held, or only what one pass tells of them.
+"""The items of a Dataset or a stream as tensors: all of them in memory, or only a summary from one pass.
 
 Transforms that draw at random, or that change with the epoch, are part of training: such items are read again each
 epoch, and so are items that take more memory than a task may hold.
@@ -25,7 +25,7 @@ from ablate.tasks.user_code import generators, repeatable
 TRIED = 32
 """Number of items that are read again to check whether they are the same."""
 HEAD = 8
-"""Items that are kept of a source that is not held: models are tried on them."""
+"""Items kept of a source that is not in memory: models are tried on them."""
 CHECKED = 64
 """Number of items after which their memory use is checked again."""
 
@@ -61,7 +61,7 @@ class Items:
 
 @dataclass(frozen=True, eq=False)
 class Survey:
-    """What one pass tells of N items that are not held.
+    """Summary, from one pass, of N items that are not in memory.
 
     head: x of the first items. keys: uint64 `[N]`, equal for items of equal x. broken: bool `[N]`, which hold NaN or
     infinity.
@@ -77,7 +77,7 @@ Read = tuple[Any, Any]
 
 
 def read(reader: Reader) -> Read:
-    """All items as in epoch 0: x `[N, ...]` and y `[N, ...]`; x is a Survey where it takes too much memory.
+    """All items as in epoch 0: x `[N, ...]` and y `[N, ...]`; x is a Survey if it takes too much memory.
 
     y may be a dict or a tuple as x. Raises InputError for items that are not a pair (x, y) or of different shapes, for targets
     that take too much memory, and for a stream that does not fit and does not know its length.
@@ -141,7 +141,7 @@ def _content(value: Tensor | np.ndarray) -> bytes:
 
 
 def row_key(content: bytes) -> int:
-    """A number of 64 bits that tells an example's content from others."""
+    """A 64-bit hash of an example's content."""
     return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")
 
 
@@ -193,7 +193,7 @@ class Columns:
         return needed["x"] <= memory_limit.memory_bytes()
 
     def hold(self, count: int) -> None:
-        """Hold the inputs of `count` items instead of all; called after the first item."""
+        """Keep the inputs of `count` items instead of all; called after the first item."""
         for path, column in self.columns.items():
             if path[0] == "x":
                 column.count = min(count, column.count or count)

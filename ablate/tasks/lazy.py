@@ -14,7 +14,7 @@ def materialised(module: nn.Module, example: Tensor) -> nn.Module:
     """`module` with the sizes of its lazy layers set by a forward pass on `example` `[B, …]` in evaluation mode.
 
     Their initial weights are drawn from torch's generator. Every layer keeps its mode. Raises InputError if the forward
-    pass fails or leaves a layer without its size.
+    pass fails or leaves a layer uninitialised.
     """
     if not any(map(is_lazy, module.parameters())):
         return module

@@ -27,7 +27,7 @@ def load(name: str) -> Task:
 
     Only the file that was typed is imported, and `task.source_sha256` is the hash of the bytes that ran. Its
     folder is added to the end of `sys.path`, so that it can import its neighbours. Raises InputError: unknown
-    name, data not there, no such file or attribute, or a file that raises (file, line and exception are named).
+    name, missing data, no such file or attribute, or a file that raises (file, line and exception are named).
     """
     if is_table(name):
         return table_task(name)
@@ -51,7 +51,7 @@ def load(name: str) -> Task:
             with UsersCode(f"{attribute}() of {path}", path):
                 task = task()
     if not isinstance(task, Task):
-        hint = "it must be an ablate.Task, or a function that takes nothing and returns one"
+        hint = "it must be an ablate.Task, or a function without arguments that returns one"
         raise InputError(f"'{attribute}' in {path} is of type {type(task).__name__}", hint=hint)
     stem = re.sub(r"[^\w.-]+", "-", path.stem)
     return task.called(

@@ -11,7 +11,7 @@ SHARE = 4
 """The driver and its workers each hold the data, and training needs memory too."""
 
 HELD = GIB
-"""The same on every machine, since the order in which examples are streamed is another one."""
+"""The same on every machine, since streamed examples have another order."""
 WINDOW = 2**28
 """Bytes of the examples that are streamed at a time; lanes shuffle within them."""
 
@@ -24,7 +24,7 @@ def most_bytes() -> int:
 
 
 def memory_bytes() -> int:
-    """Bytes of the inputs of a Dataset's split up to which they are held; more are streamed."""
+    """Bytes of the inputs of a Dataset's split up to which they are kept in memory; larger ones are streamed."""
     return min(HELD, most_bytes())
 
 

@@ -195,6 +195,6 @@ def selection_metric(
     if split not in ("", "validation"):
         raise InputError(
             f"metric '{metric}' is not measured on validation data",
-            hint=f"write 'validation/{name}': training data flatters, and test data is kept for confirm",
+            hint=f"write 'validation/{name}': training data are optimistic, and test data are kept for confirm",
         )
     return f"validation/{metric_info(criterion, name, custom).name}"

@@ -1,6 +1,6 @@
 """Reading the items of a Dataset or a stream one after the other, in this process or by workers.
 
-Every item of a Dataset is drawn under a seed of its own, a function of the epoch and its row: what it is depends neither on
+Every item of a Dataset is drawn under a seed of its own, a function of the epoch and its row: its value depends neither on
 which items are read with it nor on which process reads it. A stream draws under the epoch's seed, from its beginning.
 """
 
@@ -23,7 +23,7 @@ from ablate.tasks.user_code import Draws, seed_generators
 
 Path = tuple[str | int, ...]
 Values = dict[Path, Tensor | np.ndarray]
-"""An item's tensors (of text arrays), by the path in (x, y): `("x",)`, `("y", "mask")`."""
+"""An item's tensors (arrays for text), by the path in (x, y): `("x",)`, `("y", "mask")`."""
 Source = Dataset[Any]
 """A map-style Dataset, or an IterableDataset: a stream."""
 LABELS = ("labels", "label")
@@ -50,7 +50,7 @@ class Reader:
         return isinstance(self.dataset, IterableDataset)
 
     def count(self) -> int | None:
-        """How many items a pass gives, as far as is known."""
+        """The number of items of a pass, if it is known."""
         try:
             return len(self.dataset)  # type: ignore[arg-type]
         except (TypeError, NotImplementedError):
@@ -64,7 +64,7 @@ class Reader:
         """
         draws = Draws(epoch)
         pairs = self._streamed(rows, epoch) if self.streams else self._indexed(rows, epoch)
-        size = 1  # the first item tells how large all are
+        size = 1  # the first item determines the size of all
         while True:
             with draws:
                 block = list(islice(pairs, size))
@@ -193,7 +193,7 @@ def _parted(item: Any, where: str, row: int) -> tuple[Any, Any]:
 
 
 def as_value(value: Any) -> Tensor | np.ndarray:
-    """A tensor on the CPU; of text an array."""
+    """A tensor on the CPU; an array for text."""
     if isinstance(value, Tensor):
         tensor = value.detach().cpu()
         return tensor.float() if tensor.dtype == torch.bfloat16 else tensor

@@ -19,7 +19,7 @@ from ablate.tasks.streamed import Inputs, Streamed
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Examples and targets, held on the CPU; or examples that are streamed (`Streamed`), of which only targets are held.
+    """Examples and targets in CPU memory; or streamed examples (`Streamed`), of which only targets are in memory.
 
     x: float32 `[N, C, H, W]` (images), `[N, F]` (tables) or any `[N, ...]`; token ids are int64 `[N, T]`.
     y: int64 `[N]` for classification; float32 `[N, D]` for regression (D = 1 for a single target); else `[N, ...]`.
@@ -46,7 +46,7 @@ class Split:
 
     @property
     def streams(self) -> bool:
-        """Whether the examples are not held, but read when they are needed."""
+        """Whether the examples are not in memory, but read when they are needed."""
         return isinstance(self.x, Streamed)
 
     def take(self, rows: np.ndarray) -> Split:
@@ -57,7 +57,7 @@ class Split:
         return replace(self, x=x, y=self.y[index], rows=numbers)
 
     def sample(self, rows: np.ndarray) -> Split:
-        """The examples at `rows`, held; the first of them where they are streamed and would not fit."""
+        """The examples at `rows`, in memory; the first of them if they are streamed and would not fit."""
         if isinstance(self.x, Streamed):
             rows = rows[: max(1, memory_bytes() // self.x.example_bytes)]
         return self.take(rows)
@@ -86,7 +86,7 @@ class Split:
 
     @property
     def places(self) -> np.ndarray:
-        """Where each example stands in the data that the user gave, int64 `[N]`."""
+        """The position of each example in the user's data, int64 `[N]`."""
         return np.arange(len(self)) if self.rows is None else self.rows
 
     def row_keys(self) -> list[int]:

@@ -1,4 +1,4 @@
-"""Inputs that are not held: they are read when they are needed, a window at a time."""
+"""Inputs that are not in memory: they are read when they are needed, a window at a time."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ablate.tasks import memory_limit
 from ablate.tasks.items import Items
 
 SAMPLE = 512
-"""Most examples of a sample that figures about the inputs are worked out from."""
+"""Most examples in a sample from which statistics of the inputs are computed."""
 
 
 @dataclass(frozen=True, eq=False)
 class Streamed:
-    """x of a split, `[N, …]`, whose examples a Dataset gives when they are asked for. Indexed as a tensor is, it reads.
+    """x of a split, `[N, …]`, whose examples a Dataset reads on demand. Indexed like a tensor, it reads them.
 
     rows: int64 `[N]`, where each example stands in the Dataset. head: the first examples (as many as there are, or a few).
     keys: uint64 `[N]`, equal where examples are. broken: bool `[N]`, which hold NaN or infinity.
@@ -57,7 +57,7 @@ class Streamed:
 
     @property
     def nbytes(self) -> int:
-        """Of all examples, if they were held."""
+        """Of all examples, if they were in memory."""
         return len(self) * self.example_bytes
 
     @property
@@ -85,7 +85,7 @@ class Streamed:
         return examples
 
     def take(self, positions: np.ndarray) -> Tensor | Streamed:
-        """The examples at `positions` (ascending in a stream), held where they are few enough."""
+        """The examples at `positions` (ascending in a stream), in memory if they are few enough."""
         if len(positions) * self.example_bytes <= memory_limit.memory_bytes():
             return self[positions]
         return Streamed(
@@ -113,5 +113,5 @@ Inputs = Tensor | Streamed
 
 
 def sample_of(x: Inputs) -> Tensor:
-    """x itself where it is held, else some of it."""
+    """x itself if it is in memory, else some of it."""
     return x.sample if isinstance(x, Streamed) else x

@@ -1,4 +1,4 @@
-"""From a frame with text, dates, gaps and different scales to numbers for a network, by scikit-learn's transformers."""
+"""From a frame with text, dates, missing values and different scales to numbers for a network, by scikit-learn's transformers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class TableEncoder:
     """An encoder fitted on training rows; called with a frame of the same columns it returns float32 `[N, F]`, or, with wide
     categories, `{"numbers": float32 [N, F], "categories": int64 [N, C]}`.
 
-    Numbers and booleans: gaps filled by the training median, with a 0/1 column that says so; then scaled to mean 0 and
+    Numbers and booleans: missing values filled with the training median and marked in a 0/1 column; then scaled to mean 0 and
     deviation 1. Dates: year, month, day, day of the week and hour as numbers. Text: one 0/1 column for each level, a gap being a
     level; a level that training never showed is all zeros. Wide categories: an id for each level, 0 or that of the rare levels for
     one that training never showed; `levels`: the number of ids of each. `dates`: column -> its form. `notes`: what was done, for the user.
@@ -136,7 +136,7 @@ def fit_encoder(table: pd.DataFrame, train: np.ndarray, *, embed: bool = False) 
         count = int(table[name].isna().sum())
         notes.append(f"{name}: gaps ({count}) are filled by the training median and marked in a column")
     notes += [f"{name}: left out, because it numbers the rows" for name in counters]
-    notes += [f"{name}: left out, because nearly every row has a text of its own" for name in names]
+    notes += [f"{name}: left out, because nearly every row has a different text" for name in names]
     return TableEncoder(
         tuple(numbers), dates, tuple(texts), tuple(wide), tuple(levels), transformer, ids, tuple(notes)
     )

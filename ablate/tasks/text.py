@@ -24,9 +24,9 @@ from ablate.tasks.text_models import TextCNN, TinyTransformer
 
 PADDING, UNKNOWN = 0, 1
 LEAST = 2
-"""How often a word must stand in training sentences to have an id of its own."""
+"""How often a word must occur in training sentences to have an id of its own."""
 LENGTHS = {"sst2": 40, "trec": 20}
-"""Words of a sentence; what is longer is cut off."""
+"""Words of a sentence; longer ones are truncated."""
 Sentences = list[list[str]]
 
 
@@ -54,7 +54,7 @@ def text_task(card: TaskCard) -> Task:
         dealt=len(read) == 2,
         epochs=6,
         notes=(
-            f"words that stand {LEAST} times or more in training sentences have an id ({len(vocabulary)}), others share one",
+            f"words that occur {LEAST} times or more in training sentences have an id ({len(vocabulary)}), others share one",
             f"sentences are cut to {length} words",
         ),
     )

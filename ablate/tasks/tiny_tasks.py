@@ -32,7 +32,7 @@ class _Residual(nn.Module):
 
 
 def holding_tasks() -> dict[str, Task]:
-    """Tasks whose models hold what some tricks act on: norms, dropout and a skip connection; weight norms; an enlargement; embeddings; two networks; a detector."""
+    """Tasks whose models contain what some tricks act on: norms, dropout and a skip connection; weight norms; an enlargement; embeddings; two networks; a detector."""
     tasks = small_tasks()
 
     def task(name: str, model: Callable[[], nn.Module], data: Task) -> Task:

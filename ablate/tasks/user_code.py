@@ -70,8 +70,8 @@ def seed_generators(seed: int) -> None:
 class Draws:
     """Context in which the global generators (Python's, NumPy's, torch's on the CPU) are a separate sequence of draws.
 
-    It begins at `seed` when it is first entered, goes on where it was left when it is entered again, and gives the
-    generators back as they were each time.
+    It begins at `seed` when it is first entered, continues where it was left when it is entered again, and restores the
+    generators each time.
     """
 
     def __init__(self, seed: int) -> None:

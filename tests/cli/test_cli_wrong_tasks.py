@@ -40,7 +40,7 @@ WRONG = {
     "no parameters": ("task = T(lambda: nn.Flatten(), (x, y))", "no trainable parameters"),
     "same module": ("m = net()\ntask = T(lambda: m, (x, y))", "build it inside the function"),
     "loss wrong shape": ("task = T(net, (x, y), loss=lambda o, t: o)", "return a number for each example, [batch], or their mean"),
-    "loss detached": ("task = T(net, (x, y), loss=lambda o, t: nn.functional.cross_entropy(o, t).detach())", "work it out from the outputs, without detach, argmax or item"),
+    "loss detached": ("task = T(net, (x, y), loss=lambda o, t: nn.functional.cross_entropy(o, t).detach())", "compute it from the outputs, without detach, argmax or item"),
     "loss item": ("task = T(net, (x, y), loss=lambda o, t: nn.functional.cross_entropy(o, t).item())", "which has no gradient; return a tensor"),
     "loss none": ("def l(o, t): nn.functional.cross_entropy(o, t)\ntask = T(net, (x, y), loss=l)", "which has no gradient; return a tensor"),
     "loss three args": ("task = T(net, (x, y), loss=lambda o, t, w: o.mean())", "it was called with outputs float32 [8, 2] and targets int64 [8]"),

@@ -210,7 +210,7 @@ def test_faults_of_streamed_examples_are_found(monkeypatch):
     with pytest.raises(InputError, match="train x holds NaN in 1 example, first at row 77"):
         check(task_of(Rows(broken)))
     assert check(task_of(Rows(), Rows())) == (
-        "130 of 130 validation examples also stand in train data, with equal inputs",
+        "130 of 130 validation examples also occur in train data, with equal inputs",
     )
     assert task_of(Rows()).data_sha256 != task_of(Rows(lambda x: x + 1)).data_sha256
 

@@ -51,7 +51,7 @@ def test_fewer_trials_change_nothing(begun):
     begun.run(SEARCH, progress=heard)
     assert begun.fact("search")["best"] == best
     assert not heard.entries
-    assert any("6 trials are there already, and are kept; 2 were asked for" in line for line in heard.said)
+    assert any("6 trials exist already and are kept; 2 were requested" in line for line in heard.said)
 
 
 def test_a_wider_space_keeps_every_trial(begun):
@@ -81,7 +81,7 @@ def test_trials_outside_a_narrower_space_are_out_of_the_choice(begun):
     assert len(trials_in(entries)) == 6
     (line,) = (line for line in heard.said if "the search has changed" in line)
     assert f"{len(gone)} of them outside the space" in line
-    assert "dropout is gone" in line
+    assert "dropout is removed" in line
     assert "dropout" not in begun.fact("search")["best"]["recipe"]
     assert all("dropout" not in entry.run.recipe for entry in heard.entries)
 
@@ -112,7 +112,7 @@ def test_more_epochs_begin_with_what_was_best_and_lose_nothing(begun):
     back = Heard()
     assert [entry.identity for entry in begun.run(SEARCH, progress=back)] == [e.identity for e in before]
     assert not back.entries
-    assert any("taken up again" in line for line in back.said)
+    assert any("continues" in line for line in back.said)
     assert archive_of(ledger, 3).is_file()
 
 
@@ -166,7 +166,7 @@ def test_changes_of_a_space_in_words():
 
     then = [dim("p", 0.0, 0.5), dim("q", 0, 0, (False, True)), dim("r", 1, 2)]
     now = [dim("p", 0.0, 0.9), dim("s", 0, 1), dim("r", 1, 2)]
-    assert list(space_changes(then, now)) == ["p: 0 to 0.5 → 0 to 0.9", "q is gone", "s is new"]
+    assert list(space_changes(then, now)) == ["p: 0 to 0.5 → 0 to 0.9", "q is removed", "s is new"]
     assert json.loads(json.dumps(then)) == then
 
 

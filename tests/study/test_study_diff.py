@@ -23,7 +23,7 @@ def toml(**changes) -> str:
         ({"epochs": 7}, {"epochs": 5}, "type --epochs 7"),
         ({"epochs": 7}, {}, "type --epochs 7"),
         ({"seed": 3, "epochs": 2}, {"seed": 4, "epochs": 1}, "type --epochs 2 and type --seed 3"),
-        ({}, {"metric": "validation/loss"}, "say the same again"),
+        ({}, {"metric": "validation/loss"}, "undo the change"),
         ({}, {"task": "wine"}, "--name"),
     ],
 )

@@ -74,7 +74,7 @@ def test_every_kind_of_column_is_encoded_as_by_hand(file):
     for column, town in enumerate(("Basel", "Bern", "missing"), start=9):
         assert torch.equal(x[:, column].bool(), torch.tensor((towns == town).tolist()))
     assert x.shape[1] == 12
-    assert "id: left out, because nearly every row has a text of its own" in task.notes
+    assert "id: left out, because nearly every row has a different text" in task.notes
     assert check(task) == ()
 
 

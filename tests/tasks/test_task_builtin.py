@@ -56,7 +56,7 @@ def test_the_card_tells_the_truth_and_the_task_can_be_trained(name):
     )  # fmt: skip
     assert tuple(len(split) for split in task.splits.values()) == SIZES[name]
     for note in check(task):
-        assert "also stand in" in note
+        assert "also occur in" in note
     if task.criterion == "detection":
         assert task.train.y.shape[1:] == (3, 5)
     elif task.criterion == "adversarial":

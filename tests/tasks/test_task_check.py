@@ -135,9 +135,9 @@ def test_a_sound_task_passes_and_leaves_the_generator_alone():
 def test_what_is_odd_is_noted():
     twice = torch.cat([X, X[:6]])
     overlap = Task(lambda: nn.Linear(3, 2), (X, Y), (twice[30:], Y[:16]), test=False)
-    assert check(overlap) == ("16 of 16 validation examples also stand in train data, with equal inputs",)
+    assert check(overlap) == ("16 of 16 validation examples also occur in train data, with equal inputs",)
     part = Task(lambda: nn.Linear(3, 2), (X, Y), (torch.cat([X[:5], -X]), Y[: 45 - 40].repeat(9)), test=False)
-    assert check(part) == ("5 of 45 validation examples also stand in train data, with equal inputs",)
+    assert check(part) == ("5 of 45 validation examples also occur in train data, with equal inputs",)
     gaps = Task(lambda: nn.Linear(3, 4), (X, Y * 3), (-X, Y * 3), test=False)
     assert check(gaps) == ("2 of 4 classes have no training example: 1, 2",)
 

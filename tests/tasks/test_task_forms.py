@@ -238,7 +238,7 @@ FRAME = pd.DataFrame({"age": [1.0, None, 3.0], "town": ["Oslo", "Bonn", "Oslo"]}
         ({"train": (X, Y - 1)}, "train y holds the label -1; number the classes 0 … classes-1"),
         ({"train": (X, nn.functional.one_hot(Y))}, "train y has shape [20, 2]; classification takes one label for"),
         ({"train": (X, np.array(["a", "b"])[Y]), "validation": (X3, ["c"] * 12), "test": False},
-         "validation has the label 'c', which training data never shows"),
+         "validation has the label 'c', which does not occur in training data"),
         ({"train": (X, Y), "validation": (X3, ["c"] * 12), "test": False}, "validation y holds <U1; labels are whole"),
         ({"train": (X, ["a", None] * 10), "test": False}, "train y has 10 missing labels; drop those examples"),
         ({"train": (X, pd.Series([1, None] * 10)), "test": False}, "train y holds nan, which is no whole number; lab"),

@@ -155,7 +155,7 @@ def test_ctrl_c_in_a_file_is_not_swallowed(file):
         ("fashion_mnist", "unknown task 'fashion_mnist'; did you mean 'fashion-mnist'?; your own"),
         ("zzz", "unknown task 'zzz'; known: adult, breast-cancer,"),
         ("", "unknown task ''; known: adult"),
-        ("nowhere.py:task", "there is no file nowhere.py; give its path from the folder you are in"),
+        ("nowhere.py:task", "there is no file nowhere.py; give its path relative to the current folder"),
         ("folder.py:task", "folder.py cannot be read (Is a directory)"),
     ],
 )

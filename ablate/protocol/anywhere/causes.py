@@ -1,4 +1,4 @@
-"""Causes by trial in `ablate.lr_find`: the same trials as the protocol's own, on the batches of a loader."""
+"""Causes in `ablate.lr_find`, found by the experiments of the protocol on the batches of a loader."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ablate.protocol.signals import equal_head, signal_findings, signals, symmet
 from ablate.protocol.steps import Finding
 
 EXAMPLES = 1000
-"""Examples of each loader with which it is tried whether inputs tell labels."""
+"""Examples of each loader on which it is tested whether inputs predict labels."""
 
 
 def model_findings(loop: Loop, seed: int) -> list[Finding]:

@@ -175,7 +175,7 @@ def warnings_of(
 
 
 def _judge_collapse(table: pd.DataFrame, failures: pd.DataFrame, level: float) -> pd.DataFrame:
-    """A trick with which hardly a run survives has no mean to judge; its failures judge it."""
+    """Judge a trick by its failures if hardly a run with it survives, since it then has no mean."""
     table = table.copy()
     by_level = {(row["trick"], row["level"]): row for row in lines(failures)}
     for i, row in zip(table.index, lines(table), strict=True):

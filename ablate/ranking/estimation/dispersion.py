@@ -43,7 +43,7 @@ def arms(fitted: Effects, frame: pd.DataFrame) -> list[tuple[NDArray[np.bool_], 
 def spread_by_arm(fitted: Effects, frame: pd.DataFrame) -> pd.DataFrame:
     """`trick, level, sigma_with, sigma_without, runs_with, runs_without, p`: run-to-run σ in each arm.
 
-    The fit smears each arm's noise over the other's residuals; solving for the variances whose expected
+    The fit spreads each arm's noise over the other's residuals; solving for the variances whose expected
     squared residuals are those observed undoes that (MINQUE, Rao 1970, JASA 65:161). Zero where the
     solution is negative. p: Brown & Forsythe's test of equal spread, not adjusted.
     """
@@ -55,7 +55,7 @@ def spread_by_arm(fitted: Effects, frame: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for term, (with_it, without) in zip(fitted.terms, arms(fitted, frame), strict=True):
         both = with_it[fitted.used], without[fitted.used]
-        if many:  # what the fit smears is of the order of effects over runs
+        if many:  # what the fit spreads is of the order of effects over runs
             sides = tuple(float(np.sqrt(squares[side].mean())) if side.any() else np.nan for side in both)
         else:
             sides = _sides(basis, squares, *both)

@@ -1,4 +1,4 @@
-"""Failure rate as a separate outcome: a trick may win among surviving runs and still break training."""
+"""Failure rate as a separate outcome: a trick may win among surviving runs and still cause failures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ordinary least squares for one outcome or thousands at once, with an honest answer for what cannot be estimated."""
+"""Ordinary least squares for one outcome or thousands at once; coefficients that cannot be estimated are NaN."""
 
 from __future__ import annotations
 

@@ -21,8 +21,8 @@ class Runs:
     """Row masks [n] of a table of runs.
 
     `used`: complete, with a finite metric. `failed`: a result, counted as such (diverged, failed, out of
-    memory, collapsed, or complete without a finite metric). What is neither (pruned, interrupted) was cut
-    short by us and says nothing about the trick.
+    memory, collapsed, or complete without a finite metric). The others (pruned, interrupted) were stopped
+    from outside and say nothing about the trick.
     """
 
     values: NDArray[np.float64]

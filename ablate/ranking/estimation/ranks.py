@@ -1,4 +1,4 @@
-"""Rank intervals: which ranks a trick may truly have."""
+"""Rank intervals: the ranks that are compatible with the data."""
 
 from __future__ import annotations
 

@@ -199,6 +199,6 @@ def _warnings(
     size = size[size > 0]
     if len(size) > 1 and size.max() > _UNEVEN * size.median():
         said.append(
-            f"effects in '{size.idxmax()}' are {size.max() / size.median():.0f} times those of the median block and rule the mean: look at the ranks"
+            f"effects in '{size.idxmax()}' are {size.max() / size.median():.0f} times those of the median block and dominate the mean: look at the ranks"
         )
     return said

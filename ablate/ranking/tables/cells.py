@@ -25,7 +25,7 @@ def labels(column: pd.Series) -> pd.Series:
     """Level labels [n] as text, NaN where empty; the index is 0 … n − 1.
 
     A whole number loses its ".0", and every spelling of true and false is one. A categorical column's labels are
-    taken as they are: whoever made it has told its levels apart.
+    taken unchanged: its author has already distinguished the levels.
     """
     if isinstance(column.dtype, pd.CategoricalDtype):
         return pd.Series(np.asarray(column, dtype=object), dtype=object)
@@ -87,7 +87,7 @@ def _without_huge(values: Matrix, name: str) -> tuple[Matrix, list[str]]:
 
 
 def case_variants(name: str, levels: Sequence[str]) -> list[str]:
-    """A note for levels that differ in nothing but capitals."""
+    """A note on levels that differ in capitals only."""
     folded: dict[str, list[str]] = {}
     for level in levels:
         folded.setdefault(level.casefold(), []).append(level)
@@ -116,7 +116,7 @@ def _distinct(column: pd.Series) -> tuple[np.ndarray, list[object]]:
 
 
 def _begins_with_a_word(column: pd.Series) -> bool:
-    """Whether the first cell that is not blank holds no number: then the rest need not be looked at."""
+    """Whether the first cell that is not blank holds no number: then the rest need not be checked."""
     first = column.first_valid_index()
     if first is None or not column.index.is_unique:
         return False

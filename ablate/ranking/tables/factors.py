@@ -1,4 +1,4 @@
-"""Which factors a table of finished runs holds: levels, straight lines, and settings that exist only within another."""
+"""The factors of a table of finished runs: levels, straight lines, and settings that exist only within another factor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Columns of numbers that nobody named, at some of whose values runs fail: a grid that was averaged over."""
+"""Unnamed numeric columns with values at which runs fail: a grid that was averaged over."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def nuisance_warnings(
     frame: pd.DataFrame, values: Matrix, used: NDArray[np.bool_], failed: NDArray[np.bool_], roles: Collection[str],
     factors: Collection[str],
 ) -> list[str]:  # fmt: skip
-    """One line for each setting without a role at some of whose values many runs fail, or that rules the metric.
+    """One line for each setting without a role at some of whose values many runs fail, or that determines the metric.
 
     `values` [n]: the metric; `used`, `failed` [n]: see `Runs`; `roles`: columns with another purpose; of `factors` only
-    failures are reported. Means over such a grid are means of the survivors, or of the grid that somebody happened to
-    lay. Columns of words that rule the metric may be tasks.
+    failures are reported. Means over such a grid are means of the survivors, or of an arbitrary
+    grid. Columns of words that determine the metric may be tasks.
     """
     warnings = []
     arms = np.asarray(frame.groupby(list(factors), dropna=False).ngroup(), dtype=np.intp)

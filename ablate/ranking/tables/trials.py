@@ -1,4 +1,4 @@
-"""The trials of somebody's search as a table of finished runs: signed effects, exploratory all of them."""
+"""The trials of a search by another program as a table of finished runs: signed effects, all exploratory."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The verdicts of a race: many arms, one reference, declared looks; a pure function of the values that are there.
+"""The verdicts of a race: many arms, one reference, declared looks; a pure function of the available values.
 
-An arm that is decided at a look keeps the row of that look: no run is trained for it afterwards, and nothing that is learned
-later of other arms changes it.
+An arm that is decided at a look keeps the row of that look: no run is trained for it afterwards, and later results of other arms
+do not change it.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ so many pairs on, since fewer tell little of that."""
 
 
 def automatic_margin(sigma: float, baseline: float, *, share: bool) -> float:
-    """The smallest effect worth having where nobody said: 0.95 σ of one run (which P(A > B) = 0.75 is), but never more than a
-    person would call large. `baseline`: the metric's mean in the baseline; `share`: it lies between 0 and 1."""
+    """The default margin, the smallest effect that matters: 0.95 σ of one run (that is P(A > B) = 0.75), but never more than
+    is commonly called large. `baseline`: the metric's mean in the baseline; `share`: it lies between 0 and 1."""
     large = LARGE_SHARE if share else LARGE_RELATIVE * abs(baseline)
     in_sigma = MARGIN_IN_SIGMA * sigma
     candidates = [value for value in (in_sigma, large) if np.isfinite(value) and value > 0]
@@ -96,10 +96,10 @@ def replay(
     looks: int | None = None,
     tuning_se: Mapping[str, float] = MappingProxyType({}),
 ) -> Race:
-    """Go through the looks with the values (seed -> score, more is better) that are there, as far as they reach.
+    """Go through the looks with the available values (seed -> score, more is better), as far as they reach.
 
     `seeds`: the common list; arms in `own_seeds` (placebos) have seeds of their own. `looks`: at most so many of them.
-    `tuning_se`: arm -> standard deviation of what its effect is off since neither side is run at its very best rate.
+    `tuning_se`: arm -> standard deviation of the error of its effect because neither side is run at its very best rate.
     """
     running = list(arms)
     rows: dict[str, RaceRow] = {}

@@ -1,4 +1,4 @@
-"""`ranking.csv`: one row per trick, level and estimand, in a form that stays."""
+"""`ranking.csv`: one row per trick, level and estimand, in a stable format."""
 
 from __future__ import annotations
 

@@ -173,7 +173,7 @@ def _against_expected(figures: Mapping[str, Any]) -> Painted | None:
         plain_numbers(ax, "x")
 
     shown = "; ".join(f"{name.replace('_', ' ')} {significant(numbers[name], 4)}" for name in names)
-    return paint, f"Measured, and what it is held against: {shown}."
+    return paint, f"Measured and expected values: {shown}."
 
 
 def _series(figures: Mapping[str, Any]) -> dict[str, Sequence[float]]:

@@ -1,4 +1,4 @@
-"""The account: failed runs, costs, the design, and how to reproduce the study."""
+"""The details: failed runs, costs, the design, and how to reproduce the study."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 Both recipes are tuned as the ranking tunes its references (`study/ranking/tuning.py`): seven rates on one lattice, the best on fresh seeds, further rates
 where the best is at an edge, a curve through all runs. The number of pairs is fixed beforehand, so the interval is the plain paired t interval.
-Resumes by being run again.
+Run it again to resume.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ WITHOUT, WITH = "without", "with"
 
 @dataclass(frozen=True, slots=True)
 class ClaimResult:
-    """What came of a claim. Rates are None where the optimizer has none. `at_edge`: a best rate is the last that was tried."""
+    """The result of a claim. Rates are None where the optimizer has none. `at_edge`: a best rate is the last that was tried."""
 
     effect: Effect
     verdict: str

@@ -1,4 +1,4 @@
-"""All claims of a folder: find their files, run them one after the other, and hold the results as rows of a table."""
+"""All claims of a folder: find their files, run them one after the other, and collect the results as rows of a table."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def open_claim(path: Path) -> tuple[ClaimFile, Opened]:
 def run_claims(
     files: Sequence[Path], options: Options, pairs: int, shown: Shown, *, thorough: bool = False
 ) -> Iterator[Row]:
-    """The row of each claim, as soon as it is there. Ledgers are kept in `options.studies`. All files are read and all tasks loaded before the first is run."""
+    """Yields the row of each claim as soon as it is available. Ledgers are kept in `options.studies`. All files are read and all tasks loaded before the first is run."""
     for claim, opened in [open_claim(path) for path in files]:
         with shown(opened) as progress, session_of(opened, options, progress) as session:
             yield row_of(
