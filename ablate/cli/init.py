@@ -40,7 +40,7 @@ def init(
 
     check_name(name)
     if not task:
-        task, criterion = _asked(criterion) if sys.stdin.isatty() and not json else (OWN, criterion)
+        task, criterion = _dialogue(criterion) if sys.stdin.isatty() and not json else (OWN, criterion)
     if criterion not in TARGETS:
         raise unknown("criterion", criterion, TARGETS)
     files = {}
@@ -59,7 +59,7 @@ def init(
     typer.echo(f"see what it would do: ablate plan {written[-1]}; run it: ablate study {written[-1]}")
 
 
-def _asked(criterion: str) -> tuple[str, str]:
+def _dialogue(criterion: str) -> tuple[str, str]:
     """The task and the criterion, from a dialogue."""
     task = typer.prompt(
         "What do you train? own (a model of yours), digits, data.csv:COLUMN, or a folder of images",

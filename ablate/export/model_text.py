@@ -47,7 +47,7 @@ class Surgery:
         yield from self._attention()
         names = [name for name in recipe if self.catalogue[name].seam == "model" and name != INIT]
         seeds = {seeded(self.run.seed, f"surgery {name}"): f"{name}_generator" for name in names}
-        text = LayerText(bundle, self.calls, self._known(), seeds)
+        text = LayerText(bundle, self.calls, self._layer_expressions(), seeds)
         changes = list(self._replaced(text))
         for seed, variable in seeds.items():
             if any(variable in line for line in changes):
@@ -60,7 +60,7 @@ class Surgery:
         if self.net.touched and any(isinstance(m, nn.MultiheadAttention | nn.TransformerEncoderLayer) for m in self.fresh.modules()):  # fmt: skip
             yield "torch.backends.mha.set_fastpath_enabled(False)  # it would read weights past what stands around them"
 
-    def _known(self) -> dict[int, str]:
+    def _layer_expressions(self) -> dict[int, str]:
         """The user's layers and their parameters, by their paths."""
         expressions: dict[int, str] = {}
         for path, layer in self.users.items():

@@ -34,7 +34,7 @@ def as_columns(x: Tensor) -> Array | None:
     )
 
 
-def _named(column: int, ndim: int) -> str:
+def _column_name(column: int, ndim: int) -> str:
     return {2: f"column {column} of the inputs", 4: f"channel {column} of the inputs"}.get(ndim, "inputs")
 
 
@@ -70,7 +70,7 @@ def extreme_value(columns: Array, ndim: int) -> list[Finding]:
         return []
     message = f"{columns[row, column]:.3g} is {ratio[row, column]:.1g} times as far from the median as usual"
     advice = "check that value; clip or transform the column"
-    return [Finding("extreme-value", "warn", message, _named(int(column), ndim), advice)]
+    return [Finding("extreme-value", "warn", message, _column_name(int(column), ndim), advice)]
 
 
 def collinear_columns(columns: Array) -> list[Finding]:
@@ -114,7 +114,7 @@ def shifted_columns(train: Array, validation: Array, ndim: int) -> list[Finding]
         f"{validation[:, column].mean():.3g} and {validation[:, column].std():.3g} in validation data"
     )
     count = int((moved | spread).sum())
-    where = _named(column, ndim) + (f" and {count - 1} others" if count > 1 else "")
+    where = _column_name(column, ndim) + (f" and {count - 1} others" if count > 1 else "")
     return [
         Finding("splits-differ", "warn", message, where, "prepare both in the same way and split at random")
     ]

@@ -112,13 +112,13 @@ def best(
     models = {LINEAR: make_pipeline(StandardScaler(), linear), "forest of trees": trees}
     models = {only: models[only]} if only in models else models
     candidates = [
-        _judged(name, np.asarray(model.fit(x, y).predict(new_x)), y, new_y, classes)
+        _relation(name, np.asarray(model.fit(x, y).predict(new_x)), y, new_y, classes)
         for name, model in models.items()
     ]
     return min(candidates, key=lambda relation: relation.p)
 
 
-def _judged(
+def _relation(
     name: str, predicted: NDArray[Any], y: NDArray[Any], new_y: NDArray[Any], classes: bool
 ) -> Relation:
     if not classes:

@@ -57,7 +57,7 @@ def external_data(result: ExternalRuns) -> ReportData:
     # 93.1 already is a percentage: shown unchanged, under a name that says so
     metric = f"{result.metric} (as given)" if np.nanmax(values.abs(), initial=0.0) > 1 else result.metric
     ranking = result.ranking.assign(metric=metric)
-    ranking["note"] = _own(ranking["note"].to_list())
+    ranking["note"] = _specific_notes(ranking["note"].to_list())
     texts = ["trick", "level", "metric", "note"]
     ranking[texts] = ranking[texts].map(clean)
     used = {name: result.counts[name] for name in ("runs", "used", "failed", "excluded")}
@@ -91,7 +91,7 @@ def _run_columns(result: ExternalRuns) -> dict[str, list[Any]]:
     return {**{name: [value] * len(columns["run"]) for name, value in same.items()}, **columns}
 
 
-def _own(notes: list[str]) -> list[str]:
+def _specific_notes(notes: list[str]) -> list[str]:
     """Each row's notes without those that every row has: those are shown once, above the table."""
     parts = [[part for part in note.split("; ") if part] for note in notes]
     common = set.intersection(*map(set, parts)) if len(parts) > 1 else set()

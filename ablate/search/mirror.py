@@ -58,7 +58,7 @@ def _frozen(trial: Trial, dimensions: Sequence[Dimension], metric: str) -> Froze
         value = _value(dim, recipe)
         if value is None or (dim.choices and not dim.contains(value)):
             continue  # the trick is off, or the choice is of an earlier space
-        params[dim.name], distributions[dim.name] = value, _widened(dim, value)
+        params[dim.name], distributions[dim.name] = value, _distribution_holding(dim, value)
     value = result.metrics.get(metric)
     finite = value is not None and math.isfinite(value)
     state = TrialState.FAIL
@@ -84,7 +84,7 @@ def _value(dim: Dimension, recipe: Recipe) -> Value | None:
     return next((choice for choice in dim.choices if choice in recipe), NONE)
 
 
-def _widened(dim: Dimension, value: Value) -> BaseDistribution:
+def _distribution_holding(dim: Dimension, value: Value) -> BaseDistribution:
     """The distribution of a dimension; with a range that holds `value`, where a trial is of a wider space."""
     original = distribution(dim)
     if dim.contains(value) or not isinstance(value, int | float):

@@ -118,7 +118,7 @@ class Dataflow(LayerCallMode):
         self._note(name, inputs, list(tensors_of(result)))
         return result
 
-    def _known(self, tensor: Tensor) -> int:
+    def _history_of(self, tensor: Tensor) -> int:
         """The history of a tensor: none for the model's parameters and buffers, a new operation for an input seen for the first time."""
         if id(tensor) in self._constants:
             return 0
@@ -131,7 +131,7 @@ class Dataflow(LayerCallMode):
     def _note(self, name: str, inputs: list[Tensor], results: list[Tensor]) -> None:
         history = 0
         for tensor in inputs:
-            history |= self._known(tensor)
+            history |= self._history_of(tensor)
         number = len(self._owners)
         history |= 1 << number
         self._owners.append(tuple(call.path for call in self._running))
@@ -157,7 +157,7 @@ class Dataflow(LayerCallMode):
             return
         call = self._running[-1]
         index, call.added = call.added, call.added + 1
-        histories = [self._known(tensor) for tensor in inputs]
+        histories = [self._history_of(tensor) for tensor in inputs]
         shortcut = self._shortcut(histories)
         if shortcut is None:
             return

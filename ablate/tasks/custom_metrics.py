@@ -71,7 +71,7 @@ def custom_metrics(given: Any, criterion: Criterion) -> dict[str, CustomMetric]:
     if given is None:
         return {}
     checked = {}
-    for name, value in _named(given).items():
+    for name, value in _by_name(given).items():
         if not isinstance(name, str) or not re.fullmatch(r"\w+", name):
             raise InputError(f"metrics: {name!r} cannot name a metric", hint="use letters, digits and '_'")
         if name in METRICS[criterion]:
@@ -89,7 +89,7 @@ def custom_metrics(given: Any, criterion: Criterion) -> dict[str, CustomMetric]:
     return checked
 
 
-def _named(given: Any) -> Mapping[Any, Any]:
+def _by_name(given: Any) -> Mapping[Any, Any]:
     if isinstance(given, Mapping):
         return given
     several = given if isinstance(given, list | tuple) else [given]

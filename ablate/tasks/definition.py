@@ -69,10 +69,10 @@ def _file(root: Any) -> Path | None:
     code = getattr(root, "__code__", None)
     if inspect.isclass(root):
         code = next((f.__code__ for f in vars(root).values() if isinstance(f, FunctionType)), None)
-    return _own(code.co_filename) if code else None
+    return _user_file(code.co_filename) if code else None
 
 
-def _own(name: str | None) -> Path | None:
+def _user_file(name: str | None) -> Path | None:
     file = Path(name or "").resolve()
     return file if file.is_file() and not str(file).startswith(LIBRARIES) else None
 
@@ -142,5 +142,5 @@ def _neighbours(node: ast.AST) -> Iterator[Path]:
     else:
         modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
     for name in modules:
-        if file := _own(getattr(sys.modules.get(name), "__file__", None)):
+        if file := _user_file(getattr(sys.modules.get(name), "__file__", None)):
             yield file

@@ -77,7 +77,7 @@ def analyse_blocks(
     )  # fmt: skip
     sigma, df = _pooled_sigma([fitted for fitted, _ in fits.values()])
     overall = _overall(effects, said, sigma)
-    judged = _judged(overall, said, len(table))
+    judged = _with_verdicts(overall, said, len(table))
     failures = failure_effects(
         table,
         factors,
@@ -130,7 +130,7 @@ def _overall(effects: pd.DataFrame, said: Declaration, sigma: float) -> pd.DataF
     return pd.DataFrame(rows)
 
 
-def _judged(overall: pd.DataFrame, said: Declaration, runs: int) -> pd.DataFrame:
+def _with_verdicts(overall: pd.DataFrame, said: Declaration, runs: int) -> pd.DataFrame:
     """Verdicts; the forecast in runs is left out, since only further blocks narrow the interval."""
     notes = overall["note"].to_list()
     table = verdicts(overall.assign(note=""), margin=said.margin, looks=said.looks, total_runs=runs)

@@ -96,7 +96,7 @@ def tune(
     )
     if block is None and unsettled.any():
         unsure = sorted(set(kept.loc[kept["unsettled"], "arm"]))
-        notes.append(f"the best value is not settled for {_shown(unsure)} (both halves of the runs chose another): intervals are widened")  # fmt: skip
+        notes.append(f"the best value is not settled for {_listed(unsure)} (both halves of the runs chose another): intervals are widened")  # fmt: skip
     summary = _summary(choices, ", ".join(settings), count, blocks=block is not None)
     return Tuning(judged, unsettled, choices, (*summary, *notes))
 
@@ -221,9 +221,9 @@ def _summary(choices: pd.DataFrame, name: str, folds: int, *, blocks: bool) -> l
         )
     edges = main[main["edge"]].groupby("arm").size() / main.groupby("arm").size()
     if len(often := edges[edges >= 0.5]):
-        notes.append(f"the best '{name}' of {_shown(list(often.index))} is the least or greatest that was tried: a better one may lie beyond")  # fmt: skip
+        notes.append(f"the best '{name}' of {_listed(list(often.index))} is the least or greatest that was tried: a better one may lie beyond")  # fmt: skip
     return notes
 
 
-def _shown(names: Sequence[object]) -> str:
+def _listed(names: Sequence[object]) -> str:
     return ", ".join(map(str, names[:_MOST_SHOWN])) + (" …" if len(names) > _MOST_SHOWN else "")

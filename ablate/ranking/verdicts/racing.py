@@ -129,7 +129,7 @@ def replay(
             {seed: reference[seed] for seed in seeds[:reference_needed]},
             tuple(own_seeds),
         )
-        rows |= _judged(comparison, running, rows, racing, look, margin, tuning_se)
+        rows |= _rows_at_look(comparison, running, rows, racing, look, margin, tuning_se)
         running = [name for name in running if _may_be_decided(rows[name], racing, len(arms), margin)]
     else:
         look, running = len(racing.pairs), []
@@ -150,7 +150,7 @@ def _may_be_decided(row: RaceRow, racing: Racing, family: int, margin: float) ->
     return bool(_decided_after(row, left, racing.levels[-1], family, margin)[0])
 
 
-def _judged(
+def _rows_at_look(
     comparison: Comparison,
     undecided: Sequence[str],
     before: Mapping[str, RaceRow],
