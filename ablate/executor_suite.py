@@ -48,7 +48,9 @@ def check_results(factory: Factory) -> None:
         end = time.monotonic() + PROGRESS_SECONDS
         while sum(heard) != trained and time.monotonic() < end:
             time.sleep(0.05)
-        assert sum(heard) == trained, f"progress of {sum(heard)} lane-epochs was told, {trained} were trained"
+        assert sum(heard) == trained, (
+            f"progress of {sum(heard)} lane-epochs was reported, {trained} were trained"
+        )
     finally:
         executor.shutdown()
 

@@ -46,7 +46,7 @@ def mirrored(ledger: Path, path: Path) -> Mirrored:
 
 
 def dashboard_module() -> Any:
-    """The package optuna_dashboard. Raises InputError with the extra that brings it."""
+    """The package optuna_dashboard. Raises InputError that names the extra to install."""
     try:
         return importlib.import_module("optuna_dashboard")
     except ImportError as error:

@@ -64,7 +64,7 @@ def export_study(
 
 
 def _opened(given: str, options: Options, *, needed: bool) -> Opened | str:
-    """The study as it is opened to be run; its name alone where no task is needed and none can be found."""
+    """The opened study; only its name if no task is needed and none can be found."""
     named = options.studies / f"{given}.db"
     if "/" not in given and named.is_file() and not (options.studies / f"{given}.toml").is_file():
         from ablate.ledger.store import Ledger

@@ -23,9 +23,9 @@ def dashboard(
     ] = True,
     json: Json = False,
 ) -> None:
-    """Copy the trials of a search into a storage of Optuna's, NAME.optuna.sqlite beside the ledger, and serve optuna-dashboard.
+    """Copy the trials of a search into an Optuna storage, NAME.optuna.sqlite next to the ledger, and serve optuna-dashboard.
 
-    The ledger stays as it is. While it is served the storage follows a search that is running. With --json it serves nothing.
+    The ledger is not changed. While the dashboard is served, the storage follows a running search. With --json it serves nothing.
     Examples: ablate dashboard digits · ablate dashboard digits --port 9000 · ablate dashboard digits --no-serve
     """
     from ablate.api.dashboard import dashboard_module, mirrored

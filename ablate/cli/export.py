@@ -35,7 +35,7 @@ def export(
 ) -> None:
     """Write the winner as one script that needs torch alone, its recipe and weights, and the ablation as text and table.
 
-    Into the folder export/ of the study's report. Changes nothing in the ledger; running it again writes the files anew.
+    Into the folder export/ of the study's report. Changes nothing in the ledger; running it again overwrites the files.
     Examples: ablate export digits · ablate export digits --to script · ablate export my.toml --to mlflow,parquet
     """
     from ablate.api.exporting import export_study

@@ -29,7 +29,7 @@ KEPT = "what is finished is kept: run the same command to continue"
 
 
 class Stopped(BaseException):
-    """A signal told the process to end. Not a KeyboardInterrupt, which libraries handle in ways of their own."""
+    """A signal told the process to end. Not a KeyboardInterrupt, which libraries handle in their own ways."""
 
 
 class Signals:

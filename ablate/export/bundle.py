@@ -34,7 +34,7 @@ LIBRARIES = tuple(
 class Bundle:
     """Definitions in the order in which they were added, each after what it uses.
 
-    `replaced`: a symbol -> the one that stands for it in a script. `modules`: those that are not importable by name, such as
+    `replaced`: a symbol -> the one that replaces it in a script. `modules`: those that are not importable by name, such as
     a user's task file, by the names that they have here.
     """
 
@@ -53,7 +53,7 @@ class Bundle:
     def add(self, module: str, name: str, wish: str = "") -> str:
         """The name by which the text has `module`'s `name`, which is put into it with what it uses; `wish`: if it is free.
 
-        Raises InputError for what has no source, and for what cannot stand in one file.
+        Raises InputError for what has no source, and for what cannot be part of one file.
         """
         symbol = self.replaced.get((module, name), (module, name))
         if symbol in self._names:

@@ -19,7 +19,7 @@ from ablate.records.errors import InputError
 def call_text(bundle: Bundle, function: Any, what: str) -> str:
     """An expression that stands for `function`: a name, a lambda, a `partial`, or torch's own module with its settings.
 
-    `what`: for errors, "the model". Raises InputError where there is no source, or where it holds values that no literal writes.
+    `what`: for errors, "the model". Raises InputError where there is no source, or where it holds values that have no literal.
     """
     if isinstance(function, functools.partial):
         given = [_literal(value, what) for value in function.args]

@@ -165,7 +165,7 @@ class LoopText:
                 "optimizer.step()",
             ]
             if skips:
-                raise InputError("loss scaling cannot be written out beside an optimizer class of torch", hint="export a recipe without amp")  # fmt: skip
+                raise InputError("loss scaling cannot be written out together with an optimizer class of torch", hint="export a recipe without amp")  # fmt: skip
             return lines
         (called,) = (called for name, called in self.calls["update"] if name == self.optimizer)
         update = f"{called}({point}, gradients, state, {settings}.at_rate(rate), torch.tensor([step + 1]))"

@@ -72,7 +72,7 @@ class Surgery:
         return expressions
 
     def name_in_script(self, name: str) -> str:
-        """The script's name of one of the user's parameters; "" for one whose layer is gone. After `lines`."""
+        """The script's name of one of the user's parameters; "" for one whose layer was removed. Call after `lines`."""
         path, _, parameter = name.rpartition(".")
         for outer in (path, *(path[:end] for end, letter in enumerate(path) if letter == ".")):
             module = self.net._replaced.get(outer)

@@ -43,7 +43,7 @@ class Settings:
         return column.item() if isinstance(column, Tensor) else column[0]
 
     def once(self, make: Callable[..., Any], *arguments: Any) -> Any:
-        """`make(settings, *arguments)`, worked out at the first call."""
+        """`make(settings, *arguments)`, computed at the first call."""
         key = (make, *arguments)
         if key not in self.made:
             self.made[key] = make(self, *arguments)

@@ -14,7 +14,7 @@ Scoped = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ListComp, ast.S
 
 @dataclass(frozen=True)
 class Imported:
-    """What a name of a module stands for: `attribute` of `module`, or the module itself ("")."""
+    """What a name of a module refers to: `attribute` of `module`, or the module itself ("")."""
 
     module: str
     attribute: str = ""

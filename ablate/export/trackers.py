@@ -20,7 +20,7 @@ PARAMETERS = 100
 
 
 def needed(module: str, extra: str) -> Any:
-    """The module, if its package is installed. Raises InputError with the extra that brings it."""
+    """The module, if its package is installed. Raises InputError that names the extra to install."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
@@ -73,7 +73,7 @@ def _in_mlflow(client: Any, experiment: str) -> set[str]:
 
 
 def to_wandb(runs: Sequence[TrackedRun], study: str, folder: Path) -> Path:
-    """Write `folder/wandb/`, a folder of offline runs of the project `study`, to be uploaded by `wandb sync` if you want to.
+    """Write `folder/wandb/`, a folder of offline runs of the project `study`, for upload with `wandb sync`.
 
     Raises InputError without the package.
     """

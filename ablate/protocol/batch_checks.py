@@ -28,7 +28,7 @@ Forward = Callable[[Tensor], Tensor]
 
 @contextmanager
 def _restored(model: nn.Module) -> Iterator[None]:
-    """Modes and buffers are as before at the end; no gradient is worked out."""
+    """Modes and buffers are restored; no gradient is computed."""
     modes = [(module, module.training) for module in model.modules()]
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     try:

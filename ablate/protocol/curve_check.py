@@ -21,7 +21,7 @@ def check_curves(best: Cell, task: Task) -> Step:
     recorded_curves = as_arrays(best.result.curves)
     epochs = len(recorded_curves["train/loss"])
     if task.criterion == "adversarial":
-        message = "losses of two networks that train against each other say nothing of their progress: look at the metric"
+        message = "losses of two networks that train against each other do not show their progress: look at the metric"
         findings = [Finding("losses-of-a-game", "note", message)]
     elif epochs < curves.MIN_EPOCHS:
         findings = [

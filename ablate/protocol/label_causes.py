@@ -25,7 +25,7 @@ def task_label_cause(task: Task) -> Finding | None:
 
 @lru_cache(maxsize=1)
 def task_relations(task: Task) -> Relations | None:
-    """`relations` of the task's splits, worked out once; None for tasks that are neither classification nor regression."""
+    """`relations` of the task's splits, computed once; None for tasks that are neither classification nor regression."""
     if task.criterion not in ("classification", "regression"):
         return None
     train, validation = (split.sample(shuffled(len(split))[:MOST]) for split in (task.train, task.validation))
@@ -111,6 +111,6 @@ def worse_than_reference(relations: Relations | None, accuracy: float, error: fl
     return [
         Finding(
             "worse-than-linear", "warn", f"the network predicts {accuracy:.0%} of the validation labels, where {relations.across}",
-            "model and training", "look at the model, the optimizer and the length of a run: the data tell more",
+            "model and training", "check the model, the optimizer and the length of a run: the data contain more information",
         )
     ]  # fmt: skip

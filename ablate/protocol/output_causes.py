@@ -35,7 +35,7 @@ def output_findings(outputs: Tensor, classes: int | None) -> list[Finding]:
         return [
             Finding(
                 "outputs-are-probabilities", "warn",
-                "the outputs are not negative and sum to one: a softmax stands before the cross-entropy, which applies it again",
+                "the outputs are not negative and sum to one: a softmax precedes the cross-entropy, which applies it again",
                 "the model's last layer", "return logits, without softmax",
             )
         ]  # fmt: skip
@@ -54,7 +54,7 @@ def output_findings(outputs: Tensor, classes: int | None) -> list[Finding]:
     ):
         return [
             Finding(
-                "outputs-squashed", "warn", "all outputs lie between 0 and 1: a sigmoid stands before the cross-entropy",
+                "outputs-squashed", "warn", "all outputs lie between 0 and 1: a sigmoid precedes the cross-entropy",
                 "the model's last layer", "return logits, without an activation",
             )
         ]  # fmt: skip

@@ -67,7 +67,7 @@ class Relations:
 
 
 def relations(train: tuple[Tensor, Tensor], validation: tuple[Tensor, Tensor]) -> Relations | None:
-    """Of inputs `[N, …]` and targets, `[N]` of classes or `[N]`, `[N, D]` of numbers (the first is looked at).
+    """Of inputs `[N, …]` and targets, `[N]` of classes or `[N]`, `[N, D]` of numbers (only the first is used).
 
     None if the two models do not accept their kind, or if they are too few.
     """

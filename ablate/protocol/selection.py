@@ -79,7 +79,7 @@ def next_rate(cells: Sequence[Cell], rate: float) -> list[Cell]:
 
 
 def best_cell(cells: Sequence[Cell], task: Task, among: Sequence[Cell] | None = None) -> Cell | None:
-    """The selected cell; None if none completed. `among`: choose one of these, while `cells` tell which rates break.
+    """The selected cell; None if none completed. `among`: choose one of these, while `cells` show which rates break.
 
     Among the cells that are as good as the best, those without a broken run at the next higher rate are preferred, because
     the rate must also work with other seeds and tricks; of these the one with the lowest validation loss.

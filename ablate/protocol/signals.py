@@ -143,7 +143,7 @@ def _equal_rows(weight: object) -> bool:
 
 
 def equal_head(layers: Sequence[Signal], model: nn.Module) -> list[Finding]:
-    """The rows of the last layer's weights are all equal, and not zero: nothing tells the outputs apart."""
+    """The rows of the last layer's weights are all equal, and not zero: the outputs are identical."""
     names = [layer.name for layer in layers if layer.weighted]
     if not names:
         return []

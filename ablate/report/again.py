@@ -47,9 +47,9 @@ def for_all(data: ReportData) -> str:
 
 
 def for_some(data: ReportData, tricks: Sequence[str], pairs: Sequence[int | None]) -> str:
-    """The command that decides the open `tricks`, of which each needs so many more pairs, if that is known.
+    """The command that decides the open `tricks`, given how many more pairs each needs, if that is known.
 
-    A study that was made to fit its time spends it on these alone, as a study beside it; others get more runs.
+    A study that was made to fit its time spends it on these alone, as a separate study; others get more runs.
     """
     design = data.design or {}
     if fit := fitted(data):

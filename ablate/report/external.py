@@ -120,7 +120,7 @@ def headline(data: ReportData, counted: str) -> tuple[str, str, str]:
     if source["kind"] == "optuna":
         clear = [row for row in lines(rows) if row["low"] > 0 or row["high"] < 0]
         headline = f"The search’s trials suggest {len(clear)} of {plural(len(rows), 'effect')}; no design has shown one."
-        return "open", headline, f"{basis} Trials of a search are chosen by results: what they suggest wants a designed comparison."  # fmt: skip
+        return "open", headline, f"{basis} Trials of a search are chosen by results: what they suggest needs a designed comparison."  # fmt: skip
     return "open", f"Of {plural(len(rows), 'effect')} in the table, {counted}.", f"{basis} Another program trained them; nothing was trained again."  # fmt: skip
 
 

@@ -73,7 +73,7 @@ def claims(data: ReportData) -> Table | None:
     return Table(
         (("Trick", "text"), ("Claimed", "text"), ("Measured", "number"), ("95 % interval", "number"), ("Verdict", "text"), ("n", "number")),
         tuple(_claim_cells(row) for row in data.claims),
-        f"Every claim of the literature beside the average effect in this study's designed runs, in the claimed metric.{steps} Robust "
+        f"Every claim of the literature next to the average effect in this study's designed runs, in the claimed metric.{steps} Robust "
         "accuracy: on validation inputs attacked by projected gradient descent within 0.1 standard deviations. "
         "Time and memory: ratios from the stage costs.",
     )  # fmt: skip
@@ -97,7 +97,7 @@ def importances(data: ReportData) -> Table | None:
     return Table(
         (("Trick", "text"), ("Its importance", "number"), ("Parameter", "text"), ("Importance", "number")),
         tuple((str(r["trick"]), probability(r["trick_importance"]), str(r["parameter"]), probability(r["importance"])) for r in rows),
-        "Optuna's importances (PED-ANOVA over the whole space), shares of 1, summed over what stands before the dot of a "
+        "Optuna's importances (PED-ANOVA over the whole space), shares of 1, summed over the part before the dot of a "
         "parameter's name. They have no sign and no interval, and are shown for comparison only.",
     )  # fmt: skip
 

@@ -109,7 +109,7 @@ def predicted(trainer: Trainer) -> int:
 def step_bytes(trainer: Trainer) -> int | None:
     """Bytes that a step needs: tensors saved for the backward pass, weights, gradients, optimizer and other state.
 
-    On a GPU: the allocator's peak. None where it cannot be told (`kept_bytes`).
+    On a GPU: the allocator's peak. None if it cannot be determined (`kept_bytes`).
     """
     device = trainer.context.device
     if device.type == "cuda":

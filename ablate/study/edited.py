@@ -22,7 +22,7 @@ def code_archive(path: Path, defined: Mapping[str, str]) -> Path:
 
 
 def keep_apart(path: Path, task: Task) -> Iterator[str]:
-    """Put the ledger at `path` aside if its runs trained another model or other code of the task. Yields what is said.
+    """Put the ledger at `path` aside if its runs trained another model or other code of the task. Yields messages.
 
     Changed data are refused elsewhere.
     """

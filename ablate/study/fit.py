@@ -27,7 +27,7 @@ USUAL = (
 )  # fmt: skip
 """Tricks in the order in which a short study ranks them: what a model holds, then what is used most widely."""
 COSTLY = 3.0
-"""A trick with which a run takes so many times as long comes after all others."""
+"""A trick that makes a run longer by this factor comes after all others."""
 FITTING = (7, 9, 10, 11)
 """Indices of `LEVELS`: designs of a study that is made to fit, the best first."""
 WHOLE = 9
@@ -35,7 +35,7 @@ WHOLE = 9
 ENOUGH = 8
 """Number of tricks that a ranking should have; for fewer, a smaller design is tried."""
 SEARCHED, LEAST_TRIALS = 0.3, 20
-"""Share of the time that a search may take where there is not time for all of its trials, and fewest trials of one."""
+"""Share of the time that a search may take if there is not enough for all of its trials, and fewest trials of a search."""
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def archive_of(path: Path, epochs: int) -> Path:
 def change_epochs(path: Path, epochs: int, essential: str) -> Iterator[str]:
     """Replace the ledger at `path` by one for runs of `epochs` epochs, if its runs have fewer, or if such a one was put aside before. Yields messages.
 
-    `essential`: of the study that is asked for. Fewer epochs than ever before change nothing here, and are refused later.
+    `essential`: of the requested study. Fewer epochs than ever before change nothing here, and are refused later.
     """
     earlier = archive_of(path, epochs)
     if not path.is_file() or not _moves(Ledger.facts_of(path), epochs, essential, earlier):

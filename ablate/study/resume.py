@@ -135,7 +135,7 @@ def shared_task(
 
 
 def facts_so_far(path: Path) -> dict[str, Any]:
-    """The facts of the study's ledger at `path`, before it is opened to go on; empty where there is none."""
+    """The facts of the study's ledger at `path`, before it is opened for writing; empty if there is none."""
     return Ledger.facts_of(path) if os.path.lexists(path) else {}
 
 

@@ -38,7 +38,7 @@ DESIGNED = ("rank", "confirm", "compare", "claim")
 """Stages whose runs are compared with the claims, including metrics that cost extra time to measure."""
 
 MOST_AT_ONCE = 64
-"""Jobs whose results are recorded in one transaction, if so many are done."""
+"""Most jobs whose results are recorded in one transaction."""
 
 
 class Pruning(Protocol):

@@ -3,7 +3,7 @@
     Ŵ = T_n(… T_1(W)),   b̂ = b, or 0 where a norm made it superfluous
 
 Shapes: W `[O, I, …]` keeps its own. Afterwards the layer is the user's, with the user's names, and costs what it did; the tensors from which its weight was
-computed are gone (ACNet's asymmetric kernels, the lengths of weight normalisation, the vectors of spectral normalisation).
+computed are removed (ACNet's asymmetric kernels, the lengths of weight normalisation, the vectors of spectral normalisation).
 Lineage: Ding et al. 2019, section 3.3 (branch fusion).
 """
 

@@ -169,7 +169,7 @@ def _outputs(task: Task, model: nn.Module) -> Tensor:
         hint = "look for torch.no_grad(), detach() and requires_grad_(False) in it"
         raise InputError("the model's output depends on no parameter that is trained", hint=hint)
     if not output.isfinite().all():
-        hint = "look at its initialisation, and at the scale of the inputs"
+        hint = "check its initialisation, and the scale of the inputs"
         broken = [name for name, weight in model.named_parameters() if not weight.isfinite().all()]
         whose = f"the fresh model's weight '{broken[0]}'" if broken else "the fresh model's output"
         raise InputError(f"{whose} is not finite (NaN or infinity)", hint=hint)

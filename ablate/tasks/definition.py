@@ -1,7 +1,7 @@
 """What a task trains, as two hashes: the structure of its model, and the code that makes and trains it.
 
 Code is compared as syntax trees, so that comments, docstrings and layout do not count, and only what the model, the loss and the
-metrics reach: functions, classes and values of the same file by name, and modules beside it as wholes.
+metrics reach: functions, classes and values of the same file by name, and modules in the same folder as wholes.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ def gan_task(
         the training data. changes: other arguments of `Task` (`metric`, `metrics`, `epochs`, …); a metric's function gets outputs
         `[N, 4 + D]` (critic's scores in the first four columns, then the generated examples) and the real examples `[N, D]`.
 
-    Latent vectors are drawn anew at each step, and are always the same in evaluation. Raises InputError.
+    Latent vectors are redrawn at each step, and are always the same in evaluation. Raises InputError.
     """
     if latent < 1:
         raise InputError(f"latent is {latent}", hint="give the number of the generator's inputs")

@@ -50,7 +50,7 @@ class Items:
     def blocks(
         self, rows: Sequence[int], epoch: int, sizes: Sequence[int]
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """The same in blocks of so many items, one block in memory at a time. Of a stream: one pass."""
+        """The same in blocks of that many items, one block in memory at a time. Of a stream: one pass."""
         items = self.reader.items(rows, epoch)
         for size in sizes:
             columns = Columns(self.reader.where, size)

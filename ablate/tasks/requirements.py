@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 BALANCED = 1.25
-"""Classes whose largest has less than so many times the training examples of the smallest are balanced."""
+"""Classes are balanced if the largest has less than this multiple of the smallest one's training examples."""
 
 
 def lacking(

@@ -22,7 +22,7 @@ SAMPLE = 512
 class Streamed:
     """x of a split, `[N, …]`, whose examples a Dataset reads on demand. Indexed like a tensor, it reads them.
 
-    rows: int64 `[N]`, where each example stands in the Dataset. head: the first examples (as many as there are, or a few).
+    rows: int64 `[N]`, the position of each example in the Dataset. head: the first examples (as many as there are, or a few).
     keys: uint64 `[N]`, equal where examples are. broken: bool `[N]`, which hold NaN or infinity.
     """
 
@@ -97,7 +97,7 @@ class Streamed:
         )
 
     def blocks(self, sizes: Sequence[int]) -> Iterator[Tensor]:
-        """All examples in their order, as in epoch 0, in blocks of so many."""
+        """All examples in their order, as in epoch 0, in blocks of that many."""
         for x, _ in self.items.blocks(self.rows.tolist(), 0, sizes):
             yield x
 

@@ -34,7 +34,7 @@ DECADES = (4, 2)
 
 
 def initial_loss(loop: Loop, seed: int) -> Step:
-    """Step 1. Raises InputError where there is no batch."""
+    """Step 1. Raises InputError if there is no batch."""
     causes = model_findings(loop, seed)
     if any(cause.code in EXPLAINS for cause in causes):
         return step_of(1, {}, *causes)

@@ -50,7 +50,7 @@ class Declaration:
 @dataclass(frozen=True, slots=True)
 class Analysis:
     """`table`: effects with verdicts, with `rank, rank_low, rank_high, probability, probability_low,
-    probability_high, sigma_with, sigma_without` beside them. `failures`, `interactions`: see there.
+    probability_high, sigma_with, sigma_without` as well. `failures`, `interactions`: see there.
     `residuals`: one row per used run (`position, fitted, residual, leverage`). `sigma`, `df`: one run's
     residual σ. `rho`: correlation of runs of one block. `runs` = used + failed + excluded.
     `warnings`: sentences that must accompany the ranking.
@@ -147,7 +147,7 @@ def warnings_of(
     if failed:
         said.append(
             f"{failed} of {len(frame)} runs failed or collapsed: effects are means of the survivors, and "
-            "their intervals may not hold; read the failure rates beside them"
+            "their intervals may not hold; read the failure rates as well"
         )
     for row in lines(failures[failures["p_adjusted"] <= 0.05]):
         said.append(f"{row['trick']} changes the failure rate: {row['note']}")

@@ -54,7 +54,7 @@ def trigamma_inverse(value: float) -> float:
 
 
 def moderated(variances: Vector, df: Vector, prior: Prior) -> tuple[Vector, Vector]:
-    """(s̃² `[k]`, degrees of freedom `[k]`). A variance that could not be estimated stays as it is."""
+    """(s̃² `[k]`, degrees of freedom `[k]`). A variance that could not be estimated is unchanged."""
     if prior.df == 0:
         return variances, df
     total = np.maximum(np.minimum(prior.df + df, prior.pooled), df)

@@ -191,7 +191,7 @@ def _warnings(
         said.append(f"no run has a value in {', '.join(map(str, left_out))}: left out")
     if failed:
         said.append(
-            f"{failed} of {runs} runs failed or collapsed: effects are means of the survivors, read the failure rates beside them"
+            f"{failed} of {runs} runs failed or collapsed: effects are means of the survivors, read the failure rates as well"
         )
     for row in lines(failures[failures["p_adjusted"] <= 0.05]):
         said.append(f"{row['trick']} changes the failure rate: {row['note']}")

@@ -11,7 +11,7 @@ from ablate.ranking.estimation.least_squares import Matrix
 from ablate.records.errors import InputError
 
 HUGE = float(np.finfo(np.float32).max)
-"""A metric of this size or more stands for infinity: `sys.float_info.max` for a run that failed."""
+"""A metric of this size or more counts as infinite: `sys.float_info.max` for a run that failed."""
 BLANKS = ("", "nan", "na", "n/a", "#n/a", "<na>", "-", "–")
 NONE_WORDS = ("none", "null")
 CRASH_WORDS = {

@@ -101,7 +101,7 @@ def _run_columns(frame: pd.DataFrame, whole: Sequence[str], metric: str, counter
     several = len(np.unique(keys)) < len(frame) - int(_copies(frame).sum())
     finer = (
         identifying and several and len(np.unique(keys)) > settings
-    )  # a name that tells more than settings do
+    )  # a name that distinguishes more runs than settings do
     if (ids and (identifying or count)) or finer:
         what = f"rows share a value of '{finest}' ({len(frame)} rows, {frame[finest].nunique()} values)"
     elif count and _is_history(frame, keys, count):

@@ -28,14 +28,14 @@ from ablate.ranking.verdicts.sequential import (
 Array = NDArray[np.float64]
 CONFIDENCE = 0.95
 LARGE_SHARE = 0.02
-"""Two points of a metric that is a share (accuracy, recall, calibration error, R²): nobody calls more of it nothing."""
+"""Two points of a metric that is a share (accuracy, recall, calibration error, R²): larger effects always matter."""
 LARGE_RELATIVE = 0.05
 """The same of other metrics (a loss, an error), relative to the baseline's value."""
 MOST_PAIRS = 10_000
 NONE, UNDECIDED = "no measurable effect", "undecided"
 HOPE, HOPE_FROM = 2.0, 18
-"""An undecided arm is run further while it needs no more than so many times the pairs that are left, by its present estimate; from
-so many pairs on, since fewer tell little of that."""
+"""An undecided arm is run further while, by its present estimate, it needs no more than this multiple of the pairs that are left; applied from
+this number of pairs on, since fewer give no reliable estimate."""
 
 
 def automatic_margin(sigma: float, baseline: float, *, share: bool) -> float:
@@ -227,7 +227,7 @@ def more_pairs(effect: RaceRow, level: float, family: int, margin: float) -> int
 
 
 def _decided_after(row: RaceRow, more: Array, level: float, family: int, margin: float) -> NDArray[np.bool_]:
-    """Whether so many pairs more would decide an arm, if its estimate stayed."""
+    """Whether that many more pairs would decide an arm, if its estimate stayed."""
     of_pairs = max(row.se**2 - row.tuning_se**2, 0.0) * row.pairs / (row.pairs + more)
     se = np.sqrt(of_pairs + row.tuning_se**2)
     estimate, df = np.full(len(more), row.effect), row.df + more

@@ -94,7 +94,7 @@ def ranking_table(
     """The columns of `ranking.csv`, exactly and in order.
 
     `average`, `drop_one`, `add_one`, `toggle`: tables of `verdicts` or of a race; `exploratory`: of `exploratory`. `claims`: of
-    `claim_effects`, put beside the average (else drop-one, add-one, toggle). `costs`: trick -> (time ratio,
+    `claim_effects`, put in the rows of the average (else drop-one, add-one, toggle). `costs`: trick -> (time ratio,
     memory ratio). A drop-one or add-one effect that contradicts the average is noted as *interacts*.
     Sorted by verdict (helps, undecided, no measurable effect, hurts, exploratory), then effect, then name.
     """

@@ -58,7 +58,7 @@ def history(trials: pd.DataFrame, metric: str, units: Units, *, higher: bool) ->
         "search-history",
         paint,
         height=330,
-        caption=f"{plural(len(trials), 'trial')} in the order in which they were asked for: {int(complete.sum())} complete (blue), "
+        caption=f"{plural(len(trials), 'trial')} in the order of their suggestion: {int(complete.sum())} complete (blue), "
         f"{int(pruned.sum())} pruned early (grey, their last value), {int(lost.sum())} without a value (orange crosses on the edge). "
         "The line is the best so far. The best of many noisy trials is optimistic; what counts is the confirmation on fresh seeds. "
         "Values far worse than those of the complete trials are drawn at the edge.",

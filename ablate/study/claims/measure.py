@@ -38,7 +38,7 @@ class Effect:
 
 
 def measured_by_runs(metric: str) -> bool:
-    """Whether training runs tell the metric; time and memory are measured separately."""
+    """Whether training runs measure the metric; time and memory are measured separately."""
     return metric not in COSTS
 
 

@@ -128,6 +128,6 @@ def _train(session: Session, rows: Sequence[tuple[str, Recipe, int]], stage: str
 
 
 def _seeds(session: Session, claim: ClaimFile, key: int):  # type: ignore[no-untyped-def]
-    """An endless list of seeds; where ablate dealt the split, each deals training and validation anew."""
+    """An endless list of seeds; if ablate made the split, each seed splits training and validation data again."""
     resplit = RESPLIT if session.context.task.dealt else 0
     return (training_seed(claim.seed, key, i) | resplit for i in count())
