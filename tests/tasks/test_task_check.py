@@ -90,7 +90,7 @@ def not_a_module():
         (task(model=lambda: Failing(3, 2)), "the model's forward pass failed: KeyError: 'weights'; its input is fl"),
         (task(model=lambda: Pair(3, 2)), "the model returned an object of type tuple with 0, 1, and nothing says which tensor is the pred"),
         (task(model=lambda: Whole(3, 2)), "the model returned torch.int64; return floating-point logits"),
-        (task(model=lambda: Infinite(3, 2)), "the fresh model's output is not finite (NaN or infinity); look at i"),
+        (task(model=lambda: Infinite(3, 2)), "the fresh model's output is not finite (NaN or infinity); check its i"),
         (task(model=not_a_module), "making the model failed: ZeroDivisionError: division by zero"),
         (task(model=lambda: 3), "model() returned an object of type int, not an nn.Module; model=lambda: MyNet()"),
         (task(model=lambda: nn.Flatten()), "the model has no trainable parameters; there is nothing to train"),
