@@ -11,7 +11,7 @@ import operator
 import random
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping, MutableSequence, MutableSet
 from functools import partial
 from inspect import unwrap
 from itertools import chain
@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ablate.lanes.write_only import write_only
 from ablate.surgery.torch_layers import HOOKS
 
 DEPTH = 3
@@ -69,6 +70,7 @@ def sums(tensor: Tensor) -> list[float]:
     values = tensor.detach()
     if values.layout != torch.strided or values.is_meta or values.is_quantized:
         return []
+    values = values if values.is_complex() else values.double()  # booleans and bytes have no absolute value
     return [float(values.sum().abs()), float(values.abs().sum())]
 
 
@@ -131,15 +133,19 @@ def _position(iterator: Iterator[Any]) -> object:
     return repr(iterator) if type(iterator).__name__ in ("count", "repeat") else UNTOLD
 
 
-def outside(module: nn.Module) -> Snapshot:
-    """What the methods and hooks of the user's layers refer to outside of `module`: globals, closures, attributes of classes."""
-    return _Outside(module).contents
+def outside(module: nn.Module, *, logs: bool = True) -> Snapshot:
+    """What the methods and hooks of the user's layers refer to outside of `module`: globals, closures, attributes of classes.
+
+    `logs`: with containers that a function adds to and never reads.
+    """
+    return _Outside(module, logs).contents
 
 
 class _Outside:
     """The walk of `outside` through the user's classes and functions."""
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, logs: bool) -> None:
+        self.logs = logs
         self.contents: Snapshot = {}
         self.seen: set[int] = {id(layer) for layer in module.modules()}
         for layer in module.modules():
@@ -174,11 +180,12 @@ class _Outside:
         if not depth or not _users(function) or not self._first(function):
             return
         names, place = _names(function.__code__), f" in {function.__qualname__}"
-        for name in names:
-            if name in function.__globals__:
-                self._value(f"'{name}'{place}", function.__globals__[name], names, depth - 1)
-        for name, value in _closure(function):
-            self._value(f"'{name}'{place}", value, names, depth - 1)
+        referred = {name: function.__globals__[name] for name in names if name in function.__globals__}
+        referred |= dict(_closure(function))
+        passed_over = frozenset() if self.logs else write_only(function)
+        for name, value in referred.items():
+            if name not in passed_over or not isinstance(value, MutableSequence | MutableSet | MutableMapping):
+                self._value(f"'{name}'{place}", value, names, depth - 1)
 
     def _value(self, name: str, value: Any, names: tuple[str, ...], depth: int) -> None:
         """`names`: those in the code that refers to `value`."""

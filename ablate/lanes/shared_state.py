@@ -20,7 +20,7 @@ def check_nothing_shared(one: nn.Module, other: nn.Module, x: Tensor, effects: S
     """
     parameters = {id(parameter) for parameter in one.parameters()}
     names = [name for name, own in other.named_parameters() if own.requires_grad and id(own) in parameters]
-    before, around = _state(other), outside(other) if effects.outside else {}
+    before, around = _state(other), outside(other, logs=False) if effects.outside else {}
     with repeatable():
         run_both_modes(one, x)
     names += changed(before, _state(other), possibly=False)
@@ -29,7 +29,7 @@ def check_nothing_shared(one: nn.Module, other: nn.Module, x: Tensor, effects: S
             f"the models that the task makes share '{names[0]}', so that a run would go on where another has ended",
             hint="make all of the model anew at each call of the factory; frozen layers may be shared",
         )
-    if effects.outside and (names := changed(around, outside(other), possibly=False)):
+    if effects.outside and (names := changed(around, outside(other, logs=False), possibly=False)):
         raise InputError(
             f"the model's code changes {names[0]}, outside of the model, so that a run would go on where another has ended",
             hint="keep it in a buffer or an attribute of the model",
@@ -45,9 +45,9 @@ def check_loss(loss: object, evaluate: Callable[[], object]) -> None:
     setattr(holder, "loss", loss)  # noqa: B010 - it may be a module, or a function
     with repeatable():
         evaluate()  # which may fill a cache
-        before = _state(holder) | outside(holder)
+        before = _state(holder) | outside(holder, logs=False)
         evaluate()
-    if names := changed(before, _state(holder) | outside(holder), possibly=False):
+    if names := changed(before, _state(holder) | outside(holder, logs=False), possibly=False):
         raise InputError(
             f"the loss changes {names[0]} at each call, which all runs would share",
             hint="compute it from outputs and targets alone, and keep what changes in the model",

@@ -25,7 +25,7 @@ from ablate.lanes.self_check import self_checked
 from ablate.ledger.store import Ledger
 from ablate.records.errors import InputError
 from ablate.records.study import StudyFile
-from ablate.records.study_rank import ConfirmSection, RankSection
+from ablate.records.study_rank import CONFIRM_SEEDS, ConfirmSection, RankSection
 from ablate.study.edited import keep_apart
 from ablate.study.environment import device_of, environment
 from ablate.study.growth import change_epochs, may_grow, start_from
@@ -229,4 +229,4 @@ def essentials(study: StudyFile) -> str:
     """The settings that must not change under a ledger, as TOML: all but the number of trials and the settings of ranking and
     confirmation (a ranking is declared in the ledger and starts again if it differs)."""
     search = replace(study.search, trials=1)
-    return replace(study, search=search, rank=RankSection(), confirm=ConfirmSection()).to_toml()
+    return replace(study, search=search, rank=RankSection(), confirm=ConfirmSection(CONFIRM_SEEDS)).to_toml()
