@@ -184,7 +184,9 @@ class _Outside:
         referred |= dict(_closure(function))
         passed_over = frozenset() if self.logs else write_only(function)
         for name, value in referred.items():
-            if name not in passed_over or not isinstance(value, MutableSequence | MutableSet | MutableMapping):
+            if name not in passed_over or not isinstance(
+                value, MutableSequence | MutableSet | MutableMapping
+            ):
                 self._value(f"'{name}'{place}", value, names, depth - 1)
 
     def _value(self, name: str, value: Any, names: tuple[str, ...], depth: int) -> None:

@@ -178,6 +178,61 @@ def context_of(model: Callable[[], nn.Module]) -> TaskContext:
     return TaskContext.of(task_of(model), registry(), torch.device("cpu"))
 
 
+MASKS_SEEN: list[Tensor] = []
+LOSSES_SEEN: dict[int, float] = {}
+
+
+class Logs(nn.Linear):
+    """Notes what it computes, as people do to look at it afterwards."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x)
+        MASKS_SEEN.append(y > 0)
+        LOSSES_SEEN[len(x)] = float(y.detach().sum())
+        return y
+
+
+class ReadsItsLog(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        MASKS_SEEN.append(x > 0)
+        return super().forward(x) * (1.0 if len(MASKS_SEEN) < 1000 else 2.0)
+
+
+def test_a_log_that_code_only_adds_to_is_no_state() -> None:
+    """Its lanes run one at a time, so that it holds what each computed."""
+    context = context_of(lambda: Logs(6, 3))
+    assert "MASKS_SEEN" in context.solo
+    MASKS_SEEN.clear()
+    Trainer(context, [Run("states", Recipe.of(registry(), {"sgd": {"lr": 0.1}}), 0, 1)]).step()
+    assert MASKS_SEEN[-1].shape == (8, 3)
+
+
+def test_a_log_that_is_read_is_state() -> None:
+    with pytest.raises(
+        InputError, match=r"changes 'MASKS_SEEN' in ReadsItsLog.forward, outside of the model"
+    ):
+        context_of(lambda: ReadsItsLog(6, 3))
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        torch.bool,
+        torch.uint8,
+        torch.uint16,
+        torch.int64,
+        torch.bfloat16,
+        torch.float8_e4m3fn,
+        torch.complex64,
+    ],
+)
+def test_a_write_to_data_is_seen_in_every_type(dtype: torch.dtype) -> None:
+    tensor = torch.zeros(3).to(dtype)
+    before = {"it": tuple(state_of(tensor))}
+    tensor.data = torch.ones(3).to(dtype)
+    assert changed(before, {"it": tuple(state_of(tensor))}) == ["it"]
+
+
 @pytest.mark.parametrize(
     ("kind", "name"),
     [
