@@ -62,7 +62,7 @@ def test_the_blocks_of_a_how_to_run(page, capsys, here):
 
 @pytest.mark.slow
 def test_the_tutorial_runs(capsys, here):
-    smaller = ["--epochs", "1", "--trials", "2", "--budget", "150runs", *INLINE]
+    smaller = ["--epochs", "1", "--trials", "2", "--budget", "250runs", *INLINE]
     run("tutorial.md", capsys, {"study": [*smaller, "--force"], "plan": INLINE})
     assert list(Path("trained").rglob("*.safetensors"))
 
