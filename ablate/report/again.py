@@ -58,7 +58,8 @@ def for_some(data: ReportData, tricks: Sequence[str], pairs: Sequence[int | None
         return again(data, include=",".join(tricks), name=f"{data.name}-undecided", budget=budget)
     allowed = design["budget"]["runs"]
     spent = sum(design.get("spent", {"runs": allowed}).values())
-    runs = max(2 * max(spent, allowed), spent + ceil(PER_PAIR * sum(number or 0 for number in pairs)))
+    limit = allowed if design["budget"]["asked"] else spent  # without a budget, time ends a ranking
+    runs = max(allowed, 2 * limit, spent + ceil(PER_PAIR * sum(number or 0 for number in pairs)))
     return again(data, budget=f"{runs}runs")
 
 
