@@ -236,6 +236,28 @@ def test_what_computes_the_same_runs_at_the_references_rate() -> None:
         assert rates["add-one: activation"] == rates["add-one: baseline"]
 
 
+def test_a_setting_that_alone_does_something_gets_a_rate_of_its_own() -> None:
+    """Clipping at 1 and 10 changes nothing here; at 0.1 it does, and wants five times the rate. It had been tried at the reference's rate alone."""
+
+    class Clipped(World):
+        def __call__(self, rows):
+            acting = [
+                recipe
+                if recipe.get("clip_norm", {}).get("max_norm", 1.0) < 1.0
+                else recipe.without("clip_norm")
+                for _, recipe, _ in rows
+            ]
+            return super().__call__(
+                [(name, own, seed) for (name, _, seed), own in zip(rows, acting, strict=True)]
+            )
+
+    for number in range(5):
+        best = 0.1 * (1 + number)
+        world = Clipped({"clip_norm": 5 * best, "momentum": best})
+        rates = tuned_rates(world, arms(names=("clip_norm",)))
+        assert 2 <= rates["add-one: clip_norm"] / rates["add-one: baseline"] <= 10
+
+
 def test_a_best_rate_at_the_edge_gets_a_step_outwards() -> None:
     world = World({"dropout": 2.0, "momentum": 0.1}, noise=1e-6)
     assert tuned_rates(world, arms(names=("dropout",)))["add-one: dropout"] == 2.0

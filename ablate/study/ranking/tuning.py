@@ -20,12 +20,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ablate.records.recipe import Catalogue
-from ablate.study.ranking.arms import Arm, rate_of
+from ablate.study.ranking.arms import Arm, rate_of, with_rate
 from ablate.study.ranking.rate_curve import fit_curve
 from ablate.study.ranking.rounds import Rounds, Rows, in_turn
 from ablate.study.ranking.tuning_choice import (
     SETTLED,
     Anchor,
+    at_all_rates,
     chosen_among,
     is_settled,
     next_points,
@@ -132,9 +133,9 @@ class _Tuner:
             anchor = Anchor.of(itself[reference], tuned[reference], self.catalogue)
             scale = _ratio(anchor.rate, before)
         tried = yield from self.first(rest, scale, budget)
-        for name, arm in rest.items():
-            if tuned and not arm.is_placebo:
-                tried[name] = other_functions(tried[name], tuned[reference], anchor.rate, self.catalogue)
+        if tuned:
+            real = {name: tried[name] for name, arm in rest.items() if not arm.is_placebo}
+            tried |= yield from self.without_copies(real, tuned[reference], anchor.rate)
         seen = {name: anchor.seen_from(arm, self.catalogue) for name, arm in rest.items()}
         settled = yield from self.settle(rest, tried, budget, seen)
         return {**tuned, **settled}
@@ -154,6 +155,25 @@ class _Tuner:
         return {
             name: [replace(point, scores=own) for point, own in zip(points[name], runs[name], strict=True)]
             for name in arms
+        }
+
+    def without_copies(self, tried: Tuned, reference: Sequence[Point], rate: float | None) -> Rounds[Tuned]:
+        """First tries without settings that compute what the reference does. What is left may have been tried at one rate alone, and is tried
+        at all rates of the arm; where nothing is, the arm runs at the reference's `rate`: what computes the same has no rate of its own."""
+        kept = {name: other_functions(points, reference) for name, points in tried.items()}
+        missing = {
+            name: at_all_rates(points, tried[name], self.catalogue)
+            for name, points in kept.items()
+            if 0 < len(points) < len(tried[name])
+        }
+        repeats = {name: max(len(point.scores) for point in kept[name]) for name in missing}
+        runs = yield from self._run(missing, {name: self.seeds[name][: repeats[name]] for name in missing})
+        for name, points in missing.items():
+            kept[name] += [replace(point, scores=s) for point, s in zip(points, runs[name], strict=True)]
+        copies = {name: points[0] for name, points in tried.items() if not kept[name]}
+        return kept | {
+            name: [replace(point, recipe=with_rate(point.recipe, self.catalogue, rate), rate=rate)]
+            for name, point in copies.items()
         }
 
     def leading(self, tuned: Tuned) -> Rounds[Tuned]:

@@ -124,11 +124,21 @@ def _best_mean(points: Sequence[Point], anchor: Anchor) -> Point:
     return best if gains.mean() > CLEARLY * deviation / np.sqrt(len(gains)) else before
 
 
-def other_functions(
-    points: Sequence[Point], reference: Sequence[Point], rate: float | None, catalogue: Catalogue
-) -> list[Point]:
-    """The points without settings that compute what the reference does (equal scores at every rate and seed that both
-    tried); where all do, one at the reference's `rate`: what computes the same is not run at another rate."""
+def at_all_rates(kept: Sequence[Point], tried: Sequence[Point], catalogue: Catalogue) -> list[Point]:
+    """The points that are missing for the settings of `kept` to be tried at every rate of `tried`."""
+    recipes = {setting_of(point.recipe): point.recipe for point in kept}
+    rates = sorted({point.rate for point in tried if point.rate is not None})
+    there = {(setting_of(point.recipe), point.rate) for point in kept}
+    return [
+        Point(with_rate(recipe, catalogue, rate), rate)
+        for setting, recipe in recipes.items()
+        for rate in rates
+        if (setting, rate) not in there
+    ]
+
+
+def other_functions(points: Sequence[Point], reference: Sequence[Point]) -> list[Point]:
+    """The points without settings that compute what the reference does: equal scores at every rate and seed that both tried."""
     known = {point.rate: point.scores for point in reference}
     by_setting: dict[Recipe, list[Point]] = {}
     for point in points:
@@ -139,4 +149,4 @@ def other_functions(
         shared = [(a[:n], b[:n]) for a, b in pairs if (n := min(len(a), len(b)))]
         if not shared or any(a != b for a, b in shared):
             other += group
-    return other or [replace(points[0], recipe=with_rate(points[0].recipe, catalogue, rate), rate=rate)]
+    return other
