@@ -17,14 +17,13 @@ def write_only(function: FunctionType) -> frozenset[str]:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     except (OSError, TypeError, SyntaxError):
         return frozenset()
-    written, logs = set(), set()
+    added_to = set()
     for statement in ast.walk(tree):
         if isinstance(statement, ast.Expr) and isinstance(call := statement.value, ast.Call):
             if isinstance(method := call.func, ast.Attribute) and method.attr in ADDING:
-                logs.add(method.value)
+                added_to.add(method.value)
         elif isinstance(statement, ast.Assign):
-            logs |= {target.value for target in statement.targets if isinstance(target, ast.Subscript)}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name):
-            written.add((node.id, node in logs))
-    return frozenset(name for name, log in written if log and (name, False) not in written)
+            added_to |= {target.value for target in statement.targets if isinstance(target, ast.Subscript)}
+    names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
+    read = {node.id for node in names if node not in added_to}
+    return frozenset(node.id for node in names if node in added_to) - read

@@ -150,12 +150,7 @@ class _Tuner:
     def first(self, arms: Mapping[str, Arm], scale: float, budget: TuningBudget) -> Rounds[Tuned]:
         """Each arm's first tries, around its own rate times `scale`."""
         points = {name: points_of(arm, self.catalogue, budget, scale) for name, arm in arms.items()}
-        repeats = {name: repeats_of(points[name], budget) for name in arms}
-        runs = yield from self._run(points, {name: self.seeds[name][: repeats[name]] for name in arms})
-        return {
-            name: [replace(point, scores=own) for point, own in zip(points[name], runs[name], strict=True)]
-            for name in arms
-        }
+        return (yield from self._tried(points, {name: repeats_of(points[name], budget) for name in arms}))
 
     def without_copies(self, tried: Tuned, reference: Sequence[Point], rate: float | None) -> Rounds[Tuned]:
         """First tries without settings that compute what the reference does. What is left may have been tried at one rate alone, and is tried
@@ -167,9 +162,8 @@ class _Tuner:
             if 0 < len(points) < len(tried[name])
         }
         repeats = {name: max(len(point.scores) for point in kept[name]) for name in missing}
-        runs = yield from self._run(missing, {name: self.seeds[name][: repeats[name]] for name in missing})
-        for name, points in missing.items():
-            kept[name] += [replace(point, scores=s) for point, s in zip(points, runs[name], strict=True)]
+        tried_now = yield from self._tried(missing, repeats)
+        kept = {name: [*points, *tried_now.get(name, ())] for name, points in kept.items()}
         copies = {name: points[0] for name, points in tried.items() if not kept[name]}
         return kept | {
             name: [replace(point, recipe=with_rate(point.recipe, self.catalogue, rate), rate=rate)]
@@ -182,12 +176,9 @@ class _Tuner:
             name: [chosen_of(points)] for name, points in tuned.items() if not chosen_of(points).scores
         }
         repeats = {name: max(len(point.scores) for point in tuned[name]) for name in missing}
-        runs = yield from self._run(missing, {name: self.seeds[name][: repeats[name]] for name in missing})
+        tried = yield from self._tried(missing, repeats)
         return {
-            name: [
-                replace(point, scores=runs[name][0]) if point.chosen and name in missing else point
-                for point in points
-            ]
+            name: [tried[name][0] if point.chosen and name in missing else point for point in points]
             for name, points in tuned.items()
         }
 
@@ -231,6 +222,18 @@ class _Tuner:
             if not unsettled:
                 break
         return {name: sorted(own, key=lambda point: not point.final) for name, own in points.items()}
+
+    def _tried(
+        self, points: Mapping[str, Sequence[Point]], repeats: Mapping[str, int]
+    ) -> Rounds[dict[str, list[Point]]]:
+        """First tries: each arm's points with their scores on the first `repeats` of its seeds."""
+        runs = yield from self._run(points, {name: self.seeds[name][: repeats[name]] for name in points})
+        return {
+            name: [
+                replace(point, scores=scores) for point, scores in zip(points_of_arm, runs[name], strict=True)
+            ]
+            for name, points_of_arm in points.items()
+        }
 
     def _run(
         self, points: Mapping[str, Sequence[Point]], seeds: Mapping[str, Sequence[int]]
