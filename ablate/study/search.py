@@ -1,7 +1,8 @@
 """The search stage: generations of trials by Optuna, trained as lanes; then the best few again on fresh seeds.
 
 The best value of a hundred noisy trials is biased (by about 1.8 standard deviations of one run), so
-the five best recipes are trained again on three fresh seeds, and the best mean is chosen.
+the five best recipes are trained again on three fresh seeds, and the best mean is chosen. Tricks that the chosen recipe does
+not need are taken out of it (`simplify`).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from ablate.search.pruning import decide
 from ablate.search.space import Space
 from ablate.study.growth import first_trials, kept_trials, trials_of
 from ablate.study.session import Planned, Session
+from ablate.study.simplify import simplify
 
 FINALISTS, REPEATS = 5, 3
 REMEMBERED = 200
@@ -153,7 +155,8 @@ def search(session: Session, space: Space) -> Recipe:
     fact = session.ledger.fact("search", {})
     counts = {"groups": groups, "mean_lanes": len(trials) / groups, "done": len(trials)}
     session.ledger.put("search", {**fact, **counts})
-    return choose(session, [one for one in trials if suggested[one.trial].params])
+    best = choose(session, [one for one in trials if suggested[one.trial].params])
+    return _simplified(session, best, space.baseline)
 
 
 def trial_seed(session: Session, suggestion: Suggestion, suggester: Suggester) -> int:
@@ -175,8 +178,17 @@ def _result(session: Session, suggestion: Suggestion, entry: Entry) -> TrialResu
     )
 
 
-def choose(session: Session, trials: Sequence[Planned]) -> Recipe:
-    """Train the best few again on fresh seeds; the recipe with the best mean of those."""
+@dataclass(frozen=True)
+class Found:
+    """The trial with the best mean score on fresh seeds."""
+
+    trial: int
+    recipe: Recipe
+    mean: float
+
+
+def choose(session: Session, trials: Sequence[Planned]) -> Found:
+    """Train the best few again on fresh seeds; the trial with the best mean of those."""
     entries = session.collect(trials)
     scored = [(entry, session.score(entry)) for entry in entries]
     complete = [(e, s) for e, s in scored if e.result.outcome is Outcome.COMPLETE and np.isfinite(s)]
@@ -202,8 +214,8 @@ def choose(session: Session, trials: Sequence[Planned]) -> Recipe:
     means = scores.reshape(len(finalists), REPEATS).mean(axis=1)
     best = finalists[int(means.argmax())]
     trial = next(e.trial for e, _ in complete if e.run.recipe == best)
-    _note(session, trial, best, entries, float(means.max()))
-    return best
+    _note(session, entries)
+    return Found(trial, best, float(means.max()))
 
 
 def _finite(score: float) -> float:
@@ -211,16 +223,32 @@ def _finite(score: float) -> float:
     return score if np.isfinite(score) else -1e30
 
 
-def _note(session: Session, trial: int, best: Recipe, entries: Sequence[Entry], mean: float) -> None:
+def _note(session: Session, entries: Sequence[Entry]) -> None:
+    """Record the outcomes of the trials."""
     fact = session.ledger.fact("search", {})
-    before = (fact.get("best") or {}).get("recipe")
-    if before not in (None, best.to_dict()):
-        session.progress.say(
-            f"search: trial {trial} is now the best; ranking and confirmation around another recipe are repeated where they differ"
-        )
-    value = mean if session.higher else -mean
-    fact["best"] = {"trial": trial, "recipe": best.to_dict(), "value": value, "seeds": REPEATS}
-    fact["outcomes"] = {
+    outcomes = {
         str(outcome): sum(entry.result.outcome is outcome for entry in entries) for outcome in Outcome
     }
-    session.ledger.put("search", fact)
+    session.ledger.put("search", {**fact, "outcomes": outcomes})
+
+
+def _simplified(session: Session, found: Found, baseline: Recipe) -> Recipe:
+    """Record the recipe found, without the tricks that it does not need."""
+    fact = session.ledger.fact("search", {})
+    simple = simplify(session, found.recipe, baseline)
+    before = (fact.get("best") or {}).get("recipe")
+    if before not in (None, simple.recipe.to_dict()):
+        session.progress.say(
+            f"search: trial {found.trial} is now the best; ranking and confirmation around another recipe are repeated where they differ"
+        )
+    value, seeds = (found.mean, REPEATS) if simple.value is None else (simple.value, simple.seeds)
+    best = {
+        "trial": found.trial, "recipe": simple.recipe.to_dict(), "value": value if session.higher else -value, "seeds": seeds,
+    }  # fmt: skip
+    if simple.removed:
+        best |= {"removed": list(simple.removed), "whole": found.recipe.to_dict()}
+        session.progress.say(
+            f"search: trial {found.trial} is no worse without {', '.join(simple.removed)} ({simple.seeds} seeds)"
+        )
+    session.ledger.put("search", {**fact, "best": best})
+    return simple.recipe

@@ -72,7 +72,11 @@ def _selection(data: ReportData) -> Picture | None:
     """The finalists, trained again on fresh seeds: the choice among the best, and its noise."""
     values: dict[str, dict[str, float]] = {}
     for run in lines(data.stage("select")):
-        if run["outcome"] == "complete" and not missing(run[data.metric]):
+        if (
+            run["outcome"] == "complete"
+            and str(run["arm"]).startswith("finalist")
+            and not missing(run[data.metric])
+        ):
             values.setdefault(str(run["arm"]), {})[str(run["seed"])] = float(run[data.metric])
     if len(values) < 2:
         return None

@@ -20,6 +20,7 @@ from ablate.records.study_rank import OPTIMIZER
 from ablate.records.trick import PLACEBO
 from ablate.study.ranking.arms import LR, Arm, described, rate_of, reference_of, with_rate
 from ablate.study.ranking.budget import LEAN_PAIRS, RankBudget
+from ablate.study.ranking.recipes import without_tricks
 from ablate.study.ranking.tune_arms import TUNING
 from ablate.study.ranking.tuned import TUNE, Tuned, TunedStage
 from ablate.study.ranking.tuning import seeds_of, tune
@@ -121,12 +122,10 @@ def without(
     arm's own rate says, all of them together."""
     catalogue, baseline = stage.catalogue, stage.baseline
     rate = usual = rate_of(recipe_found, catalogue)
-    recipe = recipe_found.without(*names)
+    recipe = without_tricks(recipe_found, names, baseline, catalogue)
     for name in names:
         slot = catalogue[name].slot
-        back = baseline.slot(catalogue, slot) if slot and recipe.slot(catalogue, slot) is None else None
-        if back is not None and not any(conflict(catalogue[back], catalogue[other]) for other in recipe):
-            recipe = recipe.with_trick(catalogue, back, baseline[back])
+        back = recipe.slot(catalogue, slot) if slot else None
         arm = tuned.get(f"toggle: {back}") or tuned[f"toggle: {name}"]
         arm_rate = rate_of(arm.recipe, catalogue)
         if rate and usual and arm_rate:

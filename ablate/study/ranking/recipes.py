@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
-from ablate.records.recipe import Recipe
+from collections.abc import Iterable
+
+from ablate.records.recipe import Catalogue, Recipe, conflict
 from ablate.records.trick import PLACEBO
 
 
 def same_recipe(winner: Recipe, baseline: Recipe) -> bool:
     """Whether the two differ in nothing but the placebo."""
     return winner.without(PLACEBO) == baseline.without(PLACEBO)
+
+
+def without_tricks(recipe: Recipe, names: Iterable[str], baseline: Recipe, catalogue: Catalogue) -> Recipe:
+    """`recipe` without the tricks `names`; a slot that they leave empty gets the baseline's choice, unless another trick excludes it."""
+    names = list(names)
+    recipe = recipe.without(*names)
+    for name in names:
+        slot = catalogue[name].slot
+        back = baseline.slot(catalogue, slot) if slot and recipe.slot(catalogue, slot) is None else None
+        if back is not None and not any(conflict(catalogue[back], catalogue[other]) for other in recipe):
+            recipe = recipe.with_trick(catalogue, back, baseline[back])
+    return recipe

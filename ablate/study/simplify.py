@@ -1,0 +1,97 @@
+"""The end of the search: the best recipe without the tricks that it does not need.
+
+The best of a hundred random recipes holds a dozen tricks, most of them by chance. They blur what the ranking says of each, and the costly
+ones among them make every run around the recipe long. So each is taken out on a few seeds, which gives an order; then recipes without the first 1, 2, …
+in that order run on further seeds, all recipes on the same ones. The smallest recipe that is within one standard error of the whole one
+goes on (Breiman, Friedman, Olshen, Stone 1984: the one-standard-error rule).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ablate.ranking.designs.design import training_seed
+from ablate.records.recipe import Catalogue, Recipe
+from ablate.records.study_rank import OPTIMIZER
+from ablate.study.ranking.recipes import without_tricks
+from ablate.study.session import Planned, Session
+
+ORDERED, JUDGED = 3, 6
+"""Seeds on which every trick is taken out alone, and on which the smaller recipes are judged."""
+ORDER, JUDGE = 0x0DE5, 0x51E9
+"""Streams of those seeds."""
+Scores = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Simplified:
+    """`removed`: the tricks that were taken out, in their order. `value`: mean score of `recipe` on `seeds` seeds; None where nothing was judged."""
+
+    recipe: Recipe
+    removed: tuple[str, ...] = ()
+    value: float | None = None
+    seeds: int = 0
+
+
+def simplify(session: Session, recipe: Recipe, baseline: Recipe) -> Simplified:
+    """`recipe` without the tricks that it does not need; those of the baseline and its optimizer stay."""
+    catalogue = session.context.catalogue
+    candidates = removable(recipe, baseline, catalogue)
+    if not candidates:
+        return Simplified(recipe)
+
+    def without(names: Sequence[str]) -> Recipe:
+        return without_tricks(recipe, names, baseline, catalogue)
+
+    alone = _scores(
+        session,
+        {"whole": recipe} | {f"without {name}": without([name]) for name in candidates},
+        ORDER,
+        ORDERED,
+    )
+    loss = dict(zip(candidates, alone[0].mean() - alone[1:].mean(axis=1), strict=True))
+    candidates.sort(key=lambda name: float(np.nan_to_num(loss[name], nan=np.inf)))
+    removed: list[str] = []
+    kept: Scores | None = None
+    while candidates:
+        steps = [[*removed, *candidates[:number]] for number in range(1, len(candidates) + 1)]
+        recipes = {"whole": recipe} | {f"without {', '.join(names)}": without(names) for names in steps}
+        whole, *smaller = _scores(session, recipes, JUDGE, JUDGED)
+        kept = whole if kept is None else kept
+        harmless = max(
+            (n for n, scores in enumerate(smaller, 1) if is_within_one_error(scores - whole)), default=0
+        )
+        if harmless:
+            removed, kept = steps[harmless - 1], smaller[harmless - 1]
+        candidates = candidates[harmless + 1 :]
+    return Simplified(
+        without(removed), tuple(removed), None if kept is None else float(np.nanmean(kept)), JUDGED
+    )
+
+
+def removable(recipe: Recipe, baseline: Recipe, catalogue: Catalogue) -> list[str]:
+    """The tricks that the search added to the baseline, without an optimizer."""
+    return [name for name in recipe if name not in baseline and catalogue[name].slot != OPTIMIZER]
+
+
+def is_within_one_error(differences: Scores) -> bool:
+    """Whether the mean of paired differences is no further below 0 than its standard error."""
+    error = differences.std(ddof=1) / np.sqrt(len(differences))
+    return bool(differences.mean() >= -error)
+
+
+def _scores(session: Session, recipes: Mapping[str, Recipe], stream: int, number: int) -> Scores:
+    """`[recipes, seeds]`, more is better; NaN for a run without a score, which counts as harmful."""
+    seeds = [training_seed(session.study.seed, stream, i) for i in range(number)]
+    rows = [
+        Planned(session.run(recipe, seed), "select", 0, -1, arm)
+        for arm, recipe in recipes.items()
+        for seed in seeds
+    ]
+    session.progress.stage("select", len(session.missing(rows)) * session.epochs)
+    scores = np.array([session.score(entry) for entry in session.train(rows)])
+    return np.where(np.isfinite(scores), scores, np.nan).reshape(-1, number)
