@@ -31,7 +31,7 @@ TASKS = (
     "wine",
     "diabetes",
     "mammography",
-    f"{Path(__file__).with_name('mnist_3k.py')}:task",
+    str(Path(__file__).with_name("mnist_3k.toml")),
 )
 ABLATE = ("-c", "from ablate.cli.app import main; main()")
 SHORT = {

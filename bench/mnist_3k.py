@@ -20,7 +20,7 @@ y = torch.from_numpy(labels)
 
 task = Task(
     name="mnist-3k",
-    model=partial(convnet, (1, 28, 28), (16, 16, 16), 2, 10),
+    model=partial(convnet, (1, 28, 28), (16, 16, 16), 2, 10, stride=2),
     train=(x[:2000], y[:2000]),
     validation=(x[2000:2500], y[2000:2500]),
     test=(x[2500:], y[2500:]),

@@ -119,6 +119,8 @@ def rank_lines(rank: dict[str, Any]) -> list[str]:
 
 def tuned_lines(rank: dict[str, Any]) -> list[str]:
     """Arms, tuning, looks, budget and detectable effect of the tuned design."""
+    from ablate.study.eta import minutes
+
     arms = ", ".join(f"{count} {estimand}" for estimand, count in rank["arms"].items())
     looks = ", ".join(map(str, rank["looks"]))
     expected = ", ".join(f"{part} {count}" for part, count in rank["runs"].items() if count)
@@ -131,6 +133,10 @@ def tuned_lines(rank: dict[str, Any]) -> list[str]:
         f"  margin: {'automatic' if margin is None else margin}; "
         f"an effect of {rank['detectable_sigma']:.2f} σ of a run is found with power 0.9",
     ]
+    if rank["seconds"] < rank["seconds_of_all"]:
+        lines.append(
+            f"  all tricks would take about {minutes(rank['seconds_of_all'])}: without --budget the most widely used ones are ranked, in about {minutes(rank['seconds'])}"
+        )
     for estimand, left in rank["left_out"].items():
         lines += [f"  {estimand} has no arm for {name}: {why}" for name, why in left.items()]
     return lines

@@ -10,15 +10,12 @@ from typing import Any
 
 from ablate.lanes.context import TaskContext
 from ablate.records.errors import InputError
-from ablate.records.recipe import Recipe
 from ablate.records.study import StudyFile
-from ablate.study.fit import CONFIRMED, FITTING, Costs, Fit, fit, named_in, usual
+from ablate.study.fit import CONFIRMED, Costs, Fit, fit, named_in
 from ablate.study.plan import plan
-from ablate.study.ranking.arms import estimands_of
-from ablate.study.ranking.budget import check_budget, divide, seconds_in, seconds_of
+from ablate.study.ranking.budget import check_budget, divide, seconds_in
 from ablate.study.request import Opened, Options
 from ablate.study.resume import facts_so_far
-from ablate.study.session import Session
 
 LEAST = 0.1
 """Share of a budget that must be left for the rank stage."""
@@ -35,8 +32,6 @@ SHORTEST = 5.0
 """Seconds of a study, at least."""
 PLANNED = (12.0, 0.08)
 """Seconds, and share of a study's time, after which no further group is timed."""
-FEWEST = 3
-"""Fewest tricks that are ranked, however long the stages before took."""
 LATER = ("confirm", "report")
 """Stages after the ranking."""
 
@@ -102,31 +97,6 @@ def seconds_left(division: Mapping[str, Any], timings: Mapping[str, float]) -> f
         return None
     spent = sum(timings.get(stage, 0.0) for stage in ("lr-find", "search"))
     return max(whole - spent - float(division.get("later", 0.0)), LEAST * whole)
-
-
-def affordable(session: Session, candidates: Sequence[str], baseline: Recipe, winner: Recipe) -> list[str]:
-    """Those of `candidates` for which there is time if the stages before the ranking took longer than planned: the most widely used
-    ones, `FEWEST` at least, and those of the baseline. All of them without a budget of time. The ledger's fact "budget" gets the others as "late".
-    """
-    division, ledger = session.ledger.fact("budget", {}), session.ledger
-    left = seconds_left(division, ledger.fact("timings", {}))
-    each = seconds_of(ledger.entries("lr-find", scores=False))
-    ordered = sorted(candidates, key=usual)
-    if left is None or each is None or division.get("rank") != session.study.rank.budget:
-        return ordered
-    references = len(estimands_of(winner, baseline))
-    costs = Costs({"": each, **dict.fromkeys(candidates, each)}, session.workers, 0.0, 0.0, 0.0, 0.0)
-    fitting = [
-        n for n in range(len(ordered) + 1) if costs.ranking(ordered[:n], FITTING[-1], references) <= left
-    ]
-    ranked = ordered[: max([FEWEST, *fitting])]
-    late = [name for name in ordered if name not in (*ranked, *baseline)]
-    if late:
-        session.progress.say(
-            f"the stages before took longer than planned: {', '.join(late)} not ranked, for lack of time"
-        )
-        ledger.put("budget", {**division, "late": late})
-    return ranked
 
 
 def divided(

@@ -103,7 +103,7 @@ def _train(session: Session, stages: Sequence[str], *, force: bool, lr_find_budg
     if {"rank", "confirm"} & set(stages):
         winner = around(session, baseline)
         if "rank" in stages:
-            from ablate.study.budget import affordable
+            from ablate.study.ranking.affordable import affordable
             from ablate.study.ranking.stage import rank
 
             candidates = affordable(session, list(space.settings), baseline, winner)

@@ -24,7 +24,7 @@ def time_left(session: Session, baseline: Recipe, candidates: Sequence[str], sta
 
     candidates: the tricks of the space. A ranking that has begun, and a budget, are reported elsewhere.
     """
-    from ablate.study.ranking.budget import auto_seconds, divide, expected, seconds_of
+    from ablate.study.ranking.budget import LONGEST, auto_seconds, divide, expected, seconds_of
     from ablate.study.ranking.plan import arms_on
 
     study, ledger = session.study, session.ledger
@@ -43,7 +43,7 @@ def time_left(session: Session, baseline: Recipe, candidates: Sequence[str], sta
         budget = divide(
             "", arms, each, session.workers, seconds=auto_seconds(timings), trials=study.search.trials
         )
-        parts["ranking"] = expected(budget, arms, 2) * each / session.workers
+        parts["ranking"] = min(expected(budget, arms, 2) * each / session.workers, LONGEST)
     if not parts:
         return ""
     estimates = ", ".join(f"{name} about {minutes(seconds)}" for name, seconds in parts.items())

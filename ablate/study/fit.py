@@ -139,14 +139,14 @@ def _most(tricks: Sequence[str], seconds: float, costs: Costs) -> tuple[int, int
     """(number of tricks, level): the best design that ranks `ENOUGH` tricks within `seconds`, or all, and as many as it can; (0, …) if none."""
     count = level = 0
     for level in FITTING:
-        count = _largest(len(tricks), lambda n: costs.ranking(tricks[:n], level, 1) <= seconds)  # noqa: B023
+        count = largest(len(tricks), lambda n: costs.ranking(tricks[:n], level, 1) <= seconds)  # noqa: B023
         if count >= min(ENOUGH, len(tricks)):
             break
     return count, level
 
 
-def _largest(most: int, fits: Callable[[int], bool]) -> int:
-    """The largest number up to `most` that fits."""
+def largest(most: int, fits: Callable[[int], bool]) -> int:
+    """The largest number up to `most` that fits; 0 if none does."""
     return max((n for n in range(1, most + 1) if fits(n)), default=0)
 
 

@@ -64,11 +64,16 @@ def plan(
     run_steps = epochs * -(-len(context.task.train) // context.task.batch_size)
     rate_search = expected(len(Baseline(baseline, catalogue).other_decays()), epochs, run_steps)
     short = rate_search.steps / run_steps * of_baseline
+    share = ranking["seconds"] / ranking["seconds_of_all"] if ranking.get("seconds_of_all") else 1.0
     estimate = {
         "lr-find": short + rate_search.plan.runs * of_baseline / workers,
         "search": trials * expected_share(study.search.pruner, epochs) * seconds / workers,
         "select": FINALISTS * REPEATS * seconds / workers,
-        **{f"rank: {part}": runs * seconds / workers for part, runs in ranking["runs"].items() if runs},
+        **{
+            f"rank: {part}": share * runs * seconds / workers
+            for part, runs in ranking["runs"].items()
+            if runs
+        },
         "confirm": confirm_runs * seconds / workers,
         "costs and report": AFTERWARDS + AFTERWARDS_PER_ARM * sum(ranking.get("arms", {}).values()),
     }

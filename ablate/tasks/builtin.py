@@ -129,7 +129,7 @@ def _mammography(card: TaskCard) -> Task:
         whole = sources.frame(files[0], header=None, quotechar="'")
         table, target = whole.iloc[:, :-1], whole.iloc[:, -1]
     labels = (target.astype(str).to_numpy() == "1").astype(np.int64)
-    return _table(card, table, labels, deal(len(labels), FIFTHS, labels), batch_size=128)
+    return _table(card, table, labels, deal(len(labels), FIFTHS, labels), epochs=5, batch_size=128)
 
 
 def _adult(card: TaskCard) -> Task:

@@ -1,16 +1,12 @@
 """A study that its time is too short for: what is left out, and in which order."""
 
-from types import SimpleNamespace
-
 import pytest
 
 from ablate.catalogue.registry import registry
 from ablate.records.errors import InputError
-from ablate.records.recipe import Recipe
 from ablate.records.study import StudyFile
-from ablate.records.study_rank import RankSection
 from ablate.records.study_space import SpaceSection
-from ablate.study.budget import Division, affordable
+from ablate.study.budget import Division
 from ablate.study.fit import ENOUGH, FITTING, SEARCHED, USUAL, WHOLE, Costs, Fit, fit, in_order, named_in
 from ablate.study.ranking.budget import OVER
 
@@ -97,28 +93,3 @@ def test_a_division_comes_back_from_the_ledger_and_is_applied():
     assert again.stages(("lr-find", "search", "rank")) == ("lr-find", "rank")
     fewer = Division("4m", "170s", fit=Fit(30)).applied(StudyFile())
     assert (fewer.rank.around, fewer.search.trials) == ("best", 30)
-
-
-def test_where_the_stages_before_took_too_long_fewer_tricks_are_ranked():
-    """Down to the most usual three, instead of an error after minutes of training; those of the baseline stay."""
-    names = ["mixup", "sam", "dropout", "lamb", "cosine", "label_smoothing", "ema", "swa"]
-
-    def ranked(spent: float, budget: str = "100s") -> tuple[list[str], dict, list[str]]:
-        facts = {"budget": {"asked": "4m", "rank": "100s", "later": 40.0}, "timings": {"lr-find": spent}}
-        entries = [SimpleNamespace(result=SimpleNamespace(seconds=1.0))]
-        said: list[str] = []
-        session = SimpleNamespace(
-            ledger=SimpleNamespace(fact=lambda name, other=None: facts.get(name, other), entries=lambda *_, **__: entries, put=facts.__setitem__),
-            study=StudyFile(rank=RankSection(budget=budget)),
-            workers=2,
-            progress=SimpleNamespace(say=said.append),
-        )  # fmt: skip
-        baseline = Recipe({"momentum": {"lr": 0.1}, "cosine": {}})
-        return affordable(session, names, baseline, baseline), facts["budget"], said
-
-    assert set(ranked(20.0)[0]) == set(names)
-    few, budget, said = ranked(190.0)
-    assert few == ["cosine", "dropout", "label_smoothing"]
-    assert budget["late"] == ["ema", "mixup", "swa", "sam", "lamb"]
-    assert len(said) == 1
-    assert set(ranked(190.0, budget="200s")[0]) == set(names)

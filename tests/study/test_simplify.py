@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+
 from ablate.catalogue.registry import registry
 from ablate.records.recipe import Recipe
 from ablate.records.study import StudyFile

@@ -50,6 +50,7 @@ def search(data: ReportData) -> Content | None:
         ),
         "history": search_plots.history(trials, data.metric, data.units, higher=data.higher_is_better),
         "selection": _selection(data),
+        "simpler": _simpler(data),
         "common": _common(data, trials),
         "parallel": _parallel(data, trials, panels),
         "edges": [panel.advice for panel in panels if panel.edge],
@@ -66,6 +67,17 @@ def search(data: ReportData) -> Content | None:
         if len(panels) > _FIRST_SLICES
         else None,
     }
+
+
+def _simpler(data: ReportData) -> str:
+    """The tricks that were taken out of the best trial's recipe, in a sentence."""
+    best = (data.search or {}).get("best") or {}
+    if not best.get("removed"):
+        return ""
+    return (
+        f"Trial {best['trial']} was within one standard error without {', '.join(best['removed'])} "
+        f"(n = {best['seeds']} seeds): what follows is about the recipe without them."
+    )
 
 
 def _selection(data: ReportData) -> Picture | None:

@@ -10,7 +10,15 @@ from ablate.records.recipe import Recipe
 from ablate.records.study_rank import DESIGN_NOTES, check_section
 from ablate.records.trick import Trick
 from ablate.study.ranking.arms import Arms, Estimand, arms_of, estimands_of
-from ablate.study.ranking.budget import RUNGS, auto_seconds, detectable, divide, race_runs, tuning_runs
+from ablate.study.ranking.budget import (
+    LONGEST,
+    RUNGS,
+    auto_seconds,
+    detectable,
+    divide,
+    race_runs,
+    tuning_runs,
+)
 from ablate.study.ranking.known import known_recipe
 from ablate.study.request import Opened, Options
 
@@ -84,6 +92,7 @@ def tuned_plan(
         "race": round(race_runs(budget.racing, total, len(counts))),
         "ladder": ladder,
     }
+    seconds = sum(runs.values()) * seconds_per_run / workers
     around = known.words + ("" if known.recipe else ": planned with as many arms as the baseline has")
     return {
         "design": "tuned", "around": around, "margin": asked.margin, "arms": counts,
@@ -91,6 +100,7 @@ def tuned_plan(
         "budget": asked.budget, "runs_at_most": budget.runs, "tuning": budget.tuning.to_json(),
         "tuning_runs": budget.tuning.runs, "looks": list(pairs), "runs": runs,
         "detectable_sigma": detectable(budget.racing), "confirm_seeds": budget.lean_pairs,
+        "seconds": seconds if asked.budget else min(seconds, LONGEST), "seconds_of_all": seconds,
     }  # fmt: skip
 
 

@@ -211,7 +211,7 @@ def declare(stage: TunedStage) -> dict[str, Any]:
     late = dict.fromkeys(division.get("late", ()), "not ranked: the stages before took longer than planned")
     fact = {
         "kind": "tuned",
-        "fit": {**fitted, "asked": division["asked"]} if fitted else {},
+        "fit": {"asked": division["asked"], **fitted} if fitted else {},
         "asked": question,
         "around": stage.winner.to_dict(),
         "baseline": stage.baseline.to_dict(),

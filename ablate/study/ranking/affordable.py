@@ -1,0 +1,145 @@
+"""The tricks for whose ranking there is time: those of the study, or the most widely used of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ablate.ranking.designs.racing import Racing
+from ablate.records.recipe import Recipe
+from ablate.study.budget import PLANNED, seconds_left
+from ablate.study.eta import minutes
+from ablate.study.fit import FITTING, Costs, Fit, in_order, largest, named_in, usual
+from ablate.study.ranking.arms import estimands_of
+from ablate.study.ranking.budget import (
+    FLOOR,
+    LEVELS,
+    LONGEST,
+    RankBudget,
+    expected,
+    runs_for_trials,
+    seconds_of,
+)
+from ablate.study.ranking.plan import arms_on
+from ablate.study.session import Session
+from ablate.study.stopwatch import seconds_of_each
+
+FEWEST = 3
+"""Fewest tricks that are ranked, however long it takes."""
+WITH_TRICK = 1.7
+"""Duration of a run with one of the tricks, as a multiple of one without, before any was timed (the mean of digits' and diabetes' spaces)."""
+
+
+def affordable(session: Session, candidates: Sequence[str], baseline: Recipe, winner: Recipe) -> list[str]:
+    """Those of `candidates` that are ranked; why the others are not is in the ledger's fact "budget".
+
+    With a budget of time: all, unless the stages before the ranking took longer than planned. Without one: as many as can be ranked in `LONGEST`.
+    A budget in runs, and a design that is not the default, rank all.
+    """
+    ordered = sorted(candidates, key=usual)
+    if session.study.rank.design != "tuned":
+        return ordered
+    if session.study.rank.budget:
+        return _in_time_left(session, ordered, baseline, winner)
+    return _in_default_time(session, ordered, baseline, winner)
+
+
+def _in_time_left(session: Session, ordered: list[str], baseline: Recipe, winner: Recipe) -> list[str]:
+    """The most widely used ones, `FEWEST` at least, and those of the baseline. The fact gets the others as "late"."""
+    division, ledger = session.ledger.fact("budget", {}), session.ledger
+    left = seconds_left(division, ledger.fact("timings", {}))
+    each = seconds_of(ledger.entries("lr-find", scores=False))
+    if left is None or each is None or division.get("rank") != session.study.rank.budget:
+        return ordered
+    references = len(estimands_of(winner, baseline))
+    costs = Costs({"": each, **dict.fromkeys(ordered, each)}, session.workers, 0.0, 0.0, 0.0, 0.0)
+    fitting = largest(len(ordered), lambda n: costs.ranking(ordered[:n], FITTING[-1], references) <= left)
+    ranked = ordered[: max(FEWEST, fitting)]
+    late = [name for name in ordered if name not in (*ranked, *baseline)]
+    if late:
+        session.progress.say(
+            f"the stages before took longer than planned: {', '.join(late)} not ranked, for lack of time"
+        )
+        ledger.put("budget", {**division, "late": late})
+    return ranked
+
+
+def _in_default_time(session: Session, ordered: list[str], baseline: Recipe, winner: Recipe) -> list[str]:
+    """Tricks of the recipe found, those that the study names and those of the baseline come first. The fact gets the others as "fit"."""
+    ledger, question = session.ledger, {"tricks": ordered, "around": winner.to_dict()}
+    before = ledger.fact("budget", {})
+    if before.get("of") == question:
+        return [name for name in ordered if name not in before["fit"]["left_out"]]
+    references = len(estimands_of(winner, baseline))
+    if roughly(session, len(ordered), references, winner) <= LONGEST:
+        if "of" in before:
+            ledger.put("budget", {})
+        return ordered
+    session.progress.say(
+        "measuring how long a run takes with each trick: all of them take longer than a ranking has"
+    )
+    costs, share = _measured(session, ordered, baseline, winner)
+    tricks = in_order(costs.runs, {*named_in(session.study.space, ordered), *winner, *baseline})
+
+    def seconds(count: int) -> float:
+        return share * costs.ranking(tricks[:count], FLOOR, references)
+
+    count = max(FEWEST, largest(len(tricks), lambda n: seconds(n) <= LONGEST))
+    others = tricks[count:]
+    if not others:
+        return ordered
+    every = seconds(len(tricks)) + sum(ledger.fact("timings", {}).values())
+    why = f"not ranked: a ranking of all tricks takes about {minutes(every)}; --budget gives it time, --include NAME ranks it"
+    left = Fit(session.study.search.trials, dict.fromkeys(others, why), every=every)
+    ledger.put(
+        "budget",
+        {"asked": "", "rank": "", "of": question, "fit": {**left.to_json(), "asked": minutes_asked(LONGEST)}},
+    )
+    session.progress.say(
+        f"{count} of {len(tricks)} tricks are ranked, the most widely used ones; all of them take about {minutes(every)} (--budget "
+        f"{minutes_asked(every)}), and --include NAME,NAME ranks those that you name"
+    )
+    return [name for name in ordered if name in tricks[:count]]
+
+
+def minutes_asked(seconds: float) -> str:
+    """A time in the notation of a budget, rounded up to minutes."""
+    return f"{-(-seconds // 60):.0f}m"
+
+
+def roughly(session: Session, tricks: int, references: int, winner: Recipe) -> float:
+    """Seconds of a ranking of so many tricks at the usual design, from what runs without further tricks took; 0 if none has been run."""
+    arms = references * (tricks + 2)
+    tuning, pairs = LEVELS[FLOOR]
+    runs = expected(RankBudget(tuning, Racing.up_to(pairs), 0), arms, references)
+    bound = runs_for_trials(session.study.search.trials, arms, references)
+    each = sum(_plain(session, winner, references)) / references
+    return min(runs, bound or runs) * WITH_TRICK * each / session.workers
+
+
+def _plain(session: Session, winner: Recipe, references: int) -> list[float]:
+    """Seconds of a run of each reference."""
+    baseline = seconds_of(session.ledger.entries("lr-find", scores=False)) or 0.0
+    if references == 1:
+        return [baseline]
+    entries = [
+        entry for entry in session.ledger.entries("select", scores=False) if entry.run.recipe == winner
+    ]
+    return [baseline, seconds_of(entries) or baseline]
+
+
+def _measured(
+    session: Session, ordered: Sequence[str], baseline: Recipe, winner: Recipe
+) -> tuple[Costs, float]:
+    """What a run takes on the baseline with each trick, and how much longer runs are on all references."""
+    recipes: Mapping[str, Any] = {
+        arm.trick: arm.recipes[0] for arm in arms_on("add-one", baseline, ordered).arms
+    }
+    until = time.perf_counter() + PLANNED[0]
+    taken = seconds_of_each(session.context, list(recipes.values()), session.most, session.epochs, until)
+    usual_seconds = WITH_TRICK * taken[recipes[""]]
+    runs = {name: taken.get(recipes.get(name), usual_seconds) for name in ("", *ordered)}
+    plain = _plain(session, winner, len(estimands_of(winner, baseline)))
+    share = sum(plain) / len(plain) / plain[0] if plain[0] else 1.0
+    return Costs(runs, session.workers, 0.0, 0.0, 0.0, 0.0), share
