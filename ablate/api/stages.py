@@ -139,7 +139,7 @@ def shown_for(opened: Opened, *, quiet: bool) -> Shown:
     """The progress of a study: a bar on a terminal and in a notebook, plain lines elsewhere."""
     kind = NotebookShown if in_notebook() else Shown
     metric = opened.study.metric or opened.task.metric
-    return kind(metric, higher=opened.task.direction == "higher", quiet=quiet)
+    return kind(metric, higher=opened.task.metric_info(metric).direction == "higher", quiet=quiet)
 
 
 def import_report() -> None:

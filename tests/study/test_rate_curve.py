@@ -8,11 +8,13 @@ from math import log10, sin
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from ablate.catalogue.registry import registry
 from ablate.records.recipe import Recipe
 from ablate.study.ranking.arms import with_rate
 from ablate.study.ranking.rate_curve import RateCurve, between, deviations, fit_curve, setting_of
+from ablate.study.ranking.stage import one_blas_thread
 from ablate.study.ranking.tuning_choice import Anchor, chosen_among
 from ablate.study.ranking.tuning_points import Point, chosen_of, even, lattice
 
@@ -249,3 +251,16 @@ def test_what_a_reference_may_lose_is_in_the_effects_of_arms_without_a_curve() -
     own = chosen_of(choose(points, Anchor())).loss
     assert own > 0
     assert chosen_of(choose(points, Anchor(loss=0.3))).loss == pytest.approx(np.hypot(own, 0.3))
+
+
+def test_the_curves_of_a_stage_are_fitted_in_one_thread():
+    """Two threads of the driver wait for each other while the workers train on every core."""
+
+    def threads() -> set[int]:
+        return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+    with threadpool_limits(2, user_api="blas"):
+        before = threads()
+        with one_blas_thread():
+            assert threads() == {1}
+        assert threads() == before
