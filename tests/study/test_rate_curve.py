@@ -13,10 +13,11 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from ablate.catalogue.registry import registry
 from ablate.records.recipe import Recipe
 from ablate.study.ranking.arms import with_rate
-from ablate.study.ranking.rate_curve import RateCurve, between, deviations, fit_curve, setting_of
+from ablate.study.ranking.rate_curve import RateCurve, between, fit_curve, setting_of
 from ablate.study.ranking.stage import one_blas_thread
 from ablate.study.ranking.tuning_choice import Anchor, chosen_among
 from ablate.study.ranking.tuning_points import Point, chosen_of, even, lattice
+from ablate.study.ranking.tuning_scatter import deviations
 
 CATALOGUE = registry()
 BASE = Recipe.of(CATALOGUE, {"momentum": {"lr": 0.1}})
@@ -187,7 +188,8 @@ def test_seeds_that_share_no_point_have_no_level_that_is_made_up() -> None:
         )
     ]
     reference = fit_curve(points_of(parabola(0.1), 1.0, 0, 20))
-    _, _, levels = deviations(points, reference)
+    assert reference is not None
+    _, _, levels = deviations(points, (reference.sigma, reference.seed_sigma))
     assert all(abs(level) < 1.5 for level in levels.values()), levels
     assert top(fit_curve(points, reference)) > 0.03
 
@@ -264,3 +266,46 @@ def test_the_curves_of_a_stage_are_fitted_in_one_thread():
         with one_blas_thread():
             assert threads() == {1}
         assert threads() == before
+
+
+def split_points(seed: int, seeds: int, hard: float) -> list[Point]:
+    """Runs of a parabola whose best rate is half a decade higher or lower by the split that a seed deals, as far as `hard` goes."""
+    noise, splits = np.random.default_rng(seed), np.random.default_rng(7)
+    shifts = splits.normal(0, hard, seeds)
+    return [
+        Point(
+            with_rate(BASE, CATALOGUE, rate),
+            rate,
+            tuple(-4 * (log10(rate) + 1 - shift) ** 2 + noise.normal(0, 0.3) for shift in shifts),
+        )
+        for rate in RATES
+    ]
+
+
+def test_seeds_with_curves_of_their_own_are_found_and_leave_more_to_lose():
+    """On easy splits higher rates are better. Three of them, each with little noise, do not say what is best on all."""
+    alike, apart = (fit_curve(split_points(1, 12, hard)) for hard in (0.0, 0.5))
+    assert alike is not None
+    assert apart is not None
+    assert alike.interplay < 0.3 * alike.sigma
+    assert apart.interplay > 0.5 * apart.sigma
+    few = split_points(2, 3, 0.5)
+    told, untold = fit_curve(few, apart), fit_curve(few, replace(apart, interplay=0.0))
+    assert told is not None
+    assert untold is not None
+    assert min(told.likely_losses(SETTING, RATES)) > 1.2 * min(untold.likely_losses(SETTING, RATES))
+
+
+def test_a_references_curve_counts_where_the_optimizer_is_the_same():
+    """Few runs say that the rate is ten times as high; the reference's many say where it is."""
+    reference = fit_curve(points_of(parabola(0.1), 0.5, 0, 10))
+    few = points_of(parabola(0.1), 1.5, 5, 1)
+    errors = {
+        alike: np.mean([
+            abs(log10(top(fit_curve(points_of(parabola(0.1), 1.5, seed, 1), reference, alike=alike))) + 1)
+            for seed in range(20)
+        ])
+        for alike in (False, True)
+    }  # fmt: skip
+    assert errors[True] < 0.7 * errors[False], errors
+    assert fit_curve(few, None, alike=True) is None or fit_curve(few, None, alike=True).settings == (SETTING,)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from ablate.ranking.designs.racing import Racing
 from ablate.records.recipe import Recipe
@@ -133,13 +132,14 @@ def _measured(
     session: Session, ordered: Sequence[str], baseline: Recipe, winner: Recipe
 ) -> tuple[Costs, float]:
     """What a run takes on the baseline with each trick, and how much longer runs are on all references."""
-    recipes: Mapping[str, Any] = {
-        arm.trick: arm.recipes[0] for arm in arms_on("add-one", baseline, ordered).arms
-    }
+    recipes = {arm.trick: arm.recipes[0] for arm in arms_on("add-one", baseline, ordered).arms}
     until = time.perf_counter() + PLANNED[0]
     taken = seconds_of_each(session.context, list(recipes.values()), session.most, session.epochs, until)
     usual_seconds = WITH_TRICK * taken[recipes[""]]
-    runs = {name: taken.get(recipes.get(name), usual_seconds) for name in ("", *ordered)}
+    runs = {
+        name: taken.get(recipes[name], usual_seconds) if name in recipes else usual_seconds
+        for name in ("", *ordered)
+    }
     plain = _plain(session, winner, len(estimands_of(winner, baseline)))
     share = sum(plain) / len(plain) / plain[0] if plain[0] else 1.0
     return Costs(runs, session.workers, 0.0, 0.0, 0.0, 0.0), share

@@ -21,7 +21,6 @@ from dataclasses import dataclass, replace
 
 from ablate.records.recipe import Catalogue
 from ablate.study.ranking.arms import Arm, rate_of, with_rate
-from ablate.study.ranking.rate_curve import fit_curve
 from ablate.study.ranking.rounds import Rounds, Rows, in_turn
 from ablate.study.ranking.tuning_choice import (
     SETTLED,
@@ -194,7 +193,7 @@ class _Tuner:
         """All points, one of them chosen, after at least `least` rounds and then until the arm is settled. `first_place`: that of the
         first round's first seed."""
         anchors = {name: anchors.get(name, Anchor()) for name in arms}
-        curves = {name: fit_curve(own, anchors[name].curve) for name, own in tried.items()}
+        curves = {name: anchors[name].curve_of(own) for name, own in tried.items()}
         points = {name: chosen_among(own, anchors[name], curves[name]) for name, own in tried.items()}
         unsettled = list(arms)
         for number in range(budget.rounds if budget.repeats else 0):
@@ -211,7 +210,7 @@ class _Tuner:
                 known = {point.recipe: point for point in points[name]}
                 new = [p.further(places, scores) for p, scores in zip(own, runs[name], strict=True)]
                 merged = list((known | {point.recipe: point for point in new}).values())
-                curves[name] = fit_curve(merged, anchors[name].curve)
+                curves[name] = anchors[name].curve_of(merged)
                 points[name] = chosen_among(merged, anchors[name], curves[name])
             if number + 1 >= least:
                 unsettled = [

@@ -45,6 +45,10 @@ class Anchor:
         same = arm.recipes[0].slot(catalogue, OPTIMIZER) == self.optimizer
         return self if same else replace(self, rate=None)
 
+    def curve_of(self, points: Sequence[Point]) -> RateCurve | None:
+        """The curve through an arm's points: like the reference's where the optimizer is the same."""
+        return fit_curve(points, self.curve, alike=self.rate is not None)
+
 
 def next_points(
     points: Sequence[Point],
