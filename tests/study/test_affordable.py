@@ -12,6 +12,7 @@ from ablate.records.recipe import Recipe
 from ablate.records.study import StudyFile
 from ablate.records.study_rank import RankSection
 from ablate.records.study_space import SpaceSection
+from ablate.study.fit import usual
 from ablate.study.ranking import affordable as module
 from ablate.study.ranking.affordable import affordable
 from ablate.study.ranking.budget import LONGEST
@@ -88,6 +89,20 @@ def test_without_a_budget_as_many_as_fit_are_ranked_and_the_ledger_says_why_the_
     more = affordable(session, [*NAMES, "adamw"], BASELINE, BASELINE)
     assert len(timed) == 2
     assert "adamw" in more
+
+
+def test_where_there_is_not_time_for_both_references_only_the_recipes_own_tricks_are_toggled(timed):
+    winner = Recipe.of(registry(), {"momentum": {"lr": 0.1}, "mixup": {}})
+    facts: dict[str, Any] = {}
+    session, said = session_of(facts, 0.6, StudyFile())
+    ranked = affordable(session, NAMES, BASELINE, winner)
+    assert facts["budget"]["add_one_only"] == [
+        name for name in sorted(NAMES, key=usual) if name not in ("mixup", "cosine")
+    ]
+    assert {"mixup", "cosine"} <= set(ranked)
+    assert "those of the recipe found in it too" in said[-1]
+    alone, _ = session_of({}, 0.6, StudyFile())
+    assert len(affordable(alone, NAMES, BASELINE, BASELINE)) >= len(ranked)
 
 
 def test_a_budget_in_runs_and_another_design_rank_all(timed):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from statistics import fmean
 
 from ablate.ranking.designs.racing import Racing
 from ablate.records.recipe import Recipe
@@ -65,39 +66,51 @@ def _in_time_left(session: Session, ordered: list[str], baseline: Recipe, winner
 
 
 def _in_default_time(session: Session, ordered: list[str], baseline: Recipe, winner: Recipe) -> list[str]:
-    """Tricks of the recipe found, those that the study names and those of the baseline come first. The fact gets the others as "fit"."""
+    """Tricks of the recipe found, those that the study names and those of the baseline come first. The fact gets the others as "fit", and as
+    "add_one_only" those that are ranked on the baseline alone: all that the recipe found does not have."""
     ledger, question = session.ledger, {"tricks": ordered, "around": winner.to_dict()}
     before = ledger.fact("budget", {})
     if before.get("of") == question:
         return [name for name in ordered if name not in before["fit"]["left_out"]]
-    references = len(estimands_of(winner, baseline))
-    if roughly(session, len(ordered), references, winner) <= LONGEST:
+    if roughly(session, len(ordered), winner, baseline) <= LONGEST:
         if "of" in before:
             ledger.put("budget", {})
         return ordered
     session.progress.say(
         "measuring how long a run takes with each trick: all of them take longer than a ranking has"
     )
-    costs, share = _measured(session, ordered, baseline, winner)
+    costs, longer = _measured(session, ordered, baseline, winner)
     tricks = in_order(costs.runs, {*named_in(session.study.space, ordered), *winner, *baseline})
+    changed = [name for name in tricks if name in winner or name in baseline]
 
-    def seconds(count: int) -> float:
-        return share * costs.ranking(tricks[:count], FLOOR, references)
+    def seconds(count: int, toggled: int) -> float:
+        """Of a ranking of the first `count` tricks, the first `toggled` of them in the recipe found too."""
+        of_recipe = longer * costs.ranking(tricks[:toggled], FLOOR, 1) if toggled else 0.0
+        return costs.ranking(tricks[:count], FLOOR, 1) + of_recipe
 
-    count = max(FEWEST, largest(len(tricks), lambda n: seconds(n) <= LONGEST))
-    others = tricks[count:]
-    if not others:
+    both = len(tricks) if len(estimands_of(winner, baseline)) > 1 else 0
+    every = seconds(len(tricks), both)
+    if every <= LONGEST:
         return ordered
-    every = seconds(len(tricks)) + sum(ledger.fact("timings", {}).values())
+    few = min(len(changed), both)
+    count = max(FEWEST, few, largest(len(tricks), lambda n: seconds(n, few) <= LONGEST))
+    whole = every + sum(ledger.fact("timings", {}).values())
     why = f"not ranked: a ranking of all tricks takes about {minutes(every)}; --budget gives it time, --include NAME ranks it"
-    left = Fit(session.study.search.trials, dict.fromkeys(others, why), every=every)
-    ledger.put(
-        "budget",
-        {"asked": "", "rank": "", "of": question, "fit": {**left.to_json(), "asked": minutes_asked(LONGEST)}},
+    left = Fit(session.study.search.trials, dict.fromkeys(tricks[count:], why), every=whole)
+    document = {
+        "asked": "", "rank": "", "of": question, "fit": {**left.to_json(), "asked": minutes_asked(LONGEST)},
+        "add_one_only": [name for name in ordered if name not in changed] if both else [],
+    }  # fmt: skip
+    ledger.put("budget", document)
+    parts = ["on the baseline", *(["those of the recipe found in it too"] if both else [])]
+    which = (
+        "all tricks are"
+        if count == len(tricks)
+        else f"the {count} most widely used of {len(tricks)} tricks are"
     )
     session.progress.say(
-        f"{count} of {len(tricks)} tricks are ranked, the most widely used ones; all of them take about {minutes(every)} (--budget "
-        f"{minutes_asked(every)}), and --include NAME,NAME ranks those that you name"
+        f"{which} ranked {', '.join(parts)}; all of them on both take about {minutes(whole)} (--budget {minutes_asked(whole)})"
+        + ("" if count == len(tricks) else "; --include NAME,NAME ranks those that you name")
     )
     return [name for name in ordered if name in tricks[:count]]
 
@@ -107,31 +120,31 @@ def minutes_asked(seconds: float) -> str:
     return f"{-(-seconds // 60):.0f}m"
 
 
-def roughly(session: Session, tricks: int, references: int, winner: Recipe) -> float:
+def roughly(session: Session, tricks: int, winner: Recipe, baseline: Recipe) -> float:
     """Seconds of a ranking of so many tricks at the usual design, from what runs without further tricks took; 0 if none has been run."""
-    arms = references * (tricks + 2)
+    plain = _plain(session, winner, baseline)
+    arms = len(plain) * (tricks + 2)
     tuning, pairs = LEVELS[FLOOR]
-    runs = expected(RankBudget(tuning, Racing.up_to(pairs), 0), arms, references)
-    bound = runs_for_trials(session.study.search.trials, arms, references)
-    each = sum(_plain(session, winner, references)) / references
-    return min(runs, bound or runs) * WITH_TRICK * each / session.workers
+    runs = expected(RankBudget(tuning, Racing.up_to(pairs), 0), arms, len(plain))
+    bound = runs_for_trials(session.study.search.trials, arms, len(plain))
+    return min(runs, bound or runs) * WITH_TRICK * fmean(plain) / session.workers
 
 
-def _plain(session: Session, winner: Recipe, references: int) -> list[float]:
-    """Seconds of a run of each reference."""
-    baseline = seconds_of(session.ledger.entries("lr-find", scores=False)) or 0.0
-    if references == 1:
-        return [baseline]
+def _plain(session: Session, winner: Recipe, baseline: Recipe) -> list[float]:
+    """Seconds of a run of each reference; 0 where none has been run."""
+    seconds = seconds_of(session.ledger.entries("lr-find", scores=False)) or 0.0
+    if len(estimands_of(winner, baseline)) == 1:
+        return [seconds]
     entries = [
         entry for entry in session.ledger.entries("select", scores=False) if entry.run.recipe == winner
     ]
-    return [baseline, seconds_of(entries) or baseline]
+    return [seconds, seconds_of(entries) or seconds]
 
 
 def _measured(
     session: Session, ordered: Sequence[str], baseline: Recipe, winner: Recipe
 ) -> tuple[Costs, float]:
-    """What a run takes on the baseline with each trick, and how much longer runs are on all references."""
+    """What a run takes on the baseline with each trick, and how many times longer runs are around the recipe found."""
     recipes = {arm.trick: arm.recipes[0] for arm in arms_on("add-one", baseline, ordered).arms}
     until = time.perf_counter() + PLANNED[0]
     taken = seconds_of_each(session.context, list(recipes.values()), session.most, session.epochs, until)
@@ -140,6 +153,5 @@ def _measured(
         name: taken.get(recipes[name], usual_seconds) if name in recipes else usual_seconds
         for name in ("", *ordered)
     }
-    plain = _plain(session, winner, len(estimands_of(winner, baseline)))
-    share = sum(plain) / len(plain) / plain[0] if plain[0] else 1.0
-    return Costs(runs, session.workers, 0.0, 0.0, 0.0, 0.0), share
+    plain = _plain(session, winner, baseline)
+    return Costs(runs, session.workers, 0.0, 0.0, 0.0, 0.0), plain[-1] / plain[0] if plain[0] else 1.0

@@ -239,12 +239,12 @@ def _likeliest(objective: Callable[..., float], start: Array, bounds: Array) -> 
     from scipy.optimize import minimize, minimize_scalar
 
     if len(start) == 1:
-        found = minimize_scalar(
+        best = minimize_scalar(
             lambda theta: objective(np.array([theta]), eval_gradient=False),
             bounds=bounds[0],
             options={"xatol": 0.1},
         )
-        return np.array([found.x]), float(found.fun)
+        return np.array([best.x]), float(best.fun)
 
     def penalised(theta: Array) -> float:
         """Of the amplitudes' logarithms; the interplay's, the last one, has a half-normal prior."""
@@ -253,7 +253,7 @@ def _likeliest(objective: Callable[..., float], start: Array, bounds: Array) -> 
     simplex = np.add(start, [[0, 0], [1, 0], [0, -2]])
     options: Any = {"xatol": 0.1, "fatol": 0.05, "initial_simplex": simplex}
     limits: Any = bounds
-    found = minimize(penalised, start, bounds=limits, method="Nelder-Mead", options=options)
+    found: Any = minimize(penalised, start, bounds=limits, method="Nelder-Mead", options=options)
     return found.x, float(found.fun)
 
 

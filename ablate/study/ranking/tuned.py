@@ -45,6 +45,7 @@ TIMED, TIMED_LANES = 8, 16
 """Arms that are timed before the budget is divided, at most, and their lanes: to build a group takes longer than its steps."""
 TUNE = "tune"
 """The stage of tuning runs in the ledger."""
+ADD_ONE_ONLY = "ranked on the baseline alone, for lack of time"
 LEAST_BEST = 4
 """The best 1 / LEAST_BEST of the search's trials say what settings of a trick the search liked."""
 
@@ -63,18 +64,21 @@ class TunedStage:
 
     def __init__(self, session: Session, winner: Recipe, baseline: Recipe, candidates: Iterable[str]) -> None:
         self.session, self.winner, self.baseline = session, winner, baseline
-        self.catalogue = session.context.catalogue
+        self.catalogue, candidates = session.context.catalogue, list(candidates)
         task = session.context.task
         self.collapsed = chance_level(task, session.metric)
         self.floor = float("-inf")
         self.resplit = RESPLIT if task.dealt else 0
         self.estimands = estimands_of(winner, baseline)
         liked = liked_settings(self._best_recipes())
+        self.add_one_only = frozenset(session.ledger.fact("budget", {}).get("add_one_only", ()))
         self.arms: dict[Estimand, Arms] = {
             estimand: arms_of(
                 estimand,
                 baseline if estimand == "add-one" else winner,
-                candidates,
+                candidates
+                if estimand == "add-one"
+                else [n for n in candidates if n not in self.add_one_only],
                 self.catalogue,
                 liked,
                 most=3,
@@ -221,7 +225,10 @@ def declare(stage: TunedStage) -> dict[str, Any]:
         "budget": budget.to_json(),
         "resplit": bool(stage.resplit),
         "left_out": {
-            estimand: dict(arms.left_out) | dict(fitted.get("left_out", {})) | late
+            estimand: dict(arms.left_out)
+            | dict(fitted.get("left_out", {}))
+            | late
+            | (dict.fromkeys(sorted(stage.add_one_only), ADD_ONE_ONLY) if estimand == "toggle" else {})
             for estimand, arms in stage.arms.items()
         },
         "complete": False,
