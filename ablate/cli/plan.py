@@ -31,7 +31,10 @@ def plan(
     trials: Trials = None,
     design: DesignName = "",
     budget: Annotated[
-        str, typer.Option(help='Of the rank stage: "10m", "90s", "2h" or "2000runs" (default: chosen).')
+        str,
+        typer.Option(
+            help='Of the study ("10m", "90s", "2h") or of the rank stage ("2000runs"); default: chosen.'
+        ),
     ] = "",
     around: Around = "",
     *,
@@ -47,8 +50,8 @@ def plan(
     from ablate.api.design import check_options, checked_design
     from ablate.api.stages import open_study
     from ablate.catalogue.own_tricks import using_tricks
+    from ablate.study.budget import divided_plan
     from ablate.study.eta import LIMITS, minutes
-    from ablate.study.plan import plan as planned
 
     def change(file: StudyFile) -> StudyFile:
         settings = file.rank
@@ -60,14 +63,13 @@ def plan(
                 settings,
                 design=kind,
                 around=around or settings.around,
-                budget=budget.strip() or settings.budget,
             ),
         )
 
     options = options_of(study, machine)
     opened = open_study(study.of(given), options, study.edits(trials, choice), change)
     with using_tricks(opened.tricks):
-        document = planned(opened, options)
+        document = divided_plan(budget.strip(), opened, options)
     if json:
         print_json(document)
         return
@@ -76,6 +78,8 @@ def plan(
     echo(
         f"{document['task']} on {document['device']}: {document['lanes']} lanes ({document['kernel']}), {document['workers']} workers"
     )
+    for line in document["budget"].splitlines():
+        echo(line)
     for row in document["timings"]:
         echo(
             f"  measured: {row['kernel']}, {row['lanes']} lanes: {1e3 * row['seconds']:.2f} ms per step and lane, "
@@ -93,9 +97,10 @@ def plan(
         echo(f"  {name} touches {scope['text']}")
     for name, why in document["not_applicable"].items():
         echo(f"  not applicable: {name} ({why})")
-    echo(
-        f"search: {search['trials']} trials in {search['groups']} groups, {search['mean_lanes']:.1f} lanes on average"
-    )
+    if search["trials"]:
+        echo(
+            f"search: {search['trials']} trials in {search['groups']} groups, {search['mean_lanes']:.1f} lanes on average"
+        )
     for line in rank_lines(rank):
         echo(line)
     lr_find = document["lr_find"]

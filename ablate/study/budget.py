@@ -165,6 +165,26 @@ def divided(
     return Division(asked, f"{for_rank:.2f}s", later, words, fitted)
 
 
+def divided_plan(asked: str, opened: Opened, options: Options) -> dict[str, Any]:
+    """The plan of a study with the budget `asked`, as a JSON-ready document: `budget` says in words how it is divided. A budget in runs is for the rank
+    stage alone; without any it is the plan of the whole study. Raises InputError."""
+    if seconds_in(asked) is None:
+        budget = asked or opened.study.rank.budget
+        opened = replace(opened, study=replace(opened.study, rank=replace(opened.study.rank, budget=budget)))
+        return {**plan(opened, options), "budget": ""}
+    whole = _without_budget(opened)
+    division = divided(asked, whole, options, tuple(SET_ASIDE | {"rank": ()}))
+    document = plan(replace(whole, study=division.applied(whole.study)), options)
+    if division.fit is not None and division.fit.trials is None:
+        document["search"] = {"trials": 0, "generation": 0, "groups": 0, "mean_lanes": 0.0}
+        for part in SET_ASIDE["search"]:
+            document["estimate_seconds"].pop(part)
+    return {
+        **document,
+        "budget": division.words or f"budget {asked}: as the study was begun, rank {division.rank}",
+    }
+
+
 def _fit(
     asked: str,
     seconds: float,

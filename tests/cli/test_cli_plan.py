@@ -63,6 +63,21 @@ def test_a_larger_budget_finds_smaller_effects(capsys, here):
     assert sum(large["runs"].values()) > sum(small["runs"].values())
 
 
+def test_a_time_is_divided_as_the_study_divides_it(capsys, here):
+    """What is left out, and what each stage gets, is said before anything is trained."""
+    long = TUNED.replace('budget = "300runs"\n', "").replace("trials = 3", "trials = 100")
+    (here / "small.toml").write_text(f"epochs = 300\n{long}")
+    whole, divided = planned(capsys), planned(capsys, "--budget", "20s")
+    assert whole["budget"] == ""
+    assert divided["budget"].startswith("budget 20s: ")
+    seconds = [sum(document["estimate_seconds"].values()) for document in (divided, whole)]
+    assert seconds[0] < seconds[1]
+    assert sum(divided["rank"]["runs"].values()) < sum(whole["rank"]["runs"].values())
+    said = ablate(capsys, "plan", "small.toml", "--budget", "20s", *INLINE)
+    assert "budget 20s: " in said.out
+    assert not Path("studies/small.db").exists()
+
+
 @pytest.mark.parametrize("design", DESIGNS)
 def test_every_design_says_what_it_answers_and_names_the_others(capsys, here, design):
     (here / "small.toml").write_text((here / "small.toml").read_text().replace('budget = "300runs"\n', ""))
