@@ -11,16 +11,18 @@ import io
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
+from itertools import chain, islice
 from typing import Any
 
 from ablate.ledger.entry import Entry
-from ablate.records.files import write_text
+from ablate.records.files import write_parts
 from ablate.records.recipe import Recipe
 
 Columns = dict[str, list[Any]]
 RUN_COLUMNS = ("run", "stage", "recipe", "seed", "wave", "outcome", "epochs")
 CURVE_COLUMNS = ("run", "metric", "epoch", "value")
+ROWS_AT_ONCE = 10_000
 _NUMBER = re.compile(r"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|inf|nan)", re.IGNORECASE | re.ASCII)
 # Prefixes that spreadsheets interpret as a formula (OWASP, "CSV injection"), including full-width forms.
 _FORMULA = ("=", "+", "-", "@", "\t", "\n", "＝", "＋", "－", "＠")
@@ -83,18 +85,13 @@ def write_csv(
     inside a cell become `\\n`. Raises InputError if the file cannot be written, ValueError for a row with other columns.
     """
     columns = list(columns if columns is not None else rows[0] if rows else ())
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    if columns:
-        writer.writerow([_cell(column) for column in columns])
     expected = set(columns)
     for row in rows:
         if row.keys() != expected:
             raise ValueError(
                 f"the columns of a row differ from the header: {sorted(row.keys() ^ set(columns))}"
             )
-        writer.writerow([_cell(row[column]) for column in columns])
-    write_text(path, text.getvalue())
+    write_table(path, columns, ([_cell(row[column]) for column in columns] for row in rows))
 
 
 def write_columns(path: str | os.PathLike[str], columns: Mapping[str, Sequence[Any]]) -> None:
@@ -106,25 +103,56 @@ def write_curves(
     path: str | os.PathLike[str], entries: Iterable[Entry], name_of: Callable[[str], str]
 ) -> None:
     """`curves.csv`: `curve_rows`, with the metrics called `name_of(metric)`."""
-    cell = lru_cache(maxsize=None)(lambda metric: _text_cell(name_of(metric)))
-    rows = ((run, cell(metric), epoch, repr(value)) for run, metric, epoch, value in curve_rows(entries))
-    write_table(path, CURVE_COLUMNS, rows)
+
+    @cache
+    def cell(metric: str) -> str:
+        """The name as it stands in the file, quoted where it must be."""
+        return _csv([[_text_cell(name_of(metric)), ""]]).removesuffix(",\n")
+
+    def lines() -> Iterator[str]:
+        yield ",".join(CURVE_COLUMNS) + "\n"
+        for entry in entries:
+            run = entry.identity
+            for metric, curve in sorted(entry.result.curves.items()):
+                name = cell(metric)
+                yield "".join([f"{run},{name},{epoch},{value!r}\n" for epoch, value in enumerate(curve, 1)])
+
+    _write(path, map("".join, _batches(lines())))
 
 
 def write_table(path: str | os.PathLike[str], header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Write rows of cells that are ready, atomically. `header`: names of the columns. Raises InputError."""
+    head = [[_cell(name) for name in header]] if header else []
+    _write(path, map(_csv, _batches(chain(head, rows))))
+
+
+def _csv(rows: Iterable[Sequence[Any]]) -> str:
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    if header:
-        writer.writerow([_cell(name) for name in header])
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def _batches(values: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
+    """`values` in tuples of at most ROWS_AT_ONCE: a table of a million runs is written as it is made."""
+    iterator = iter(values)
+    while some := tuple(islice(iterator, ROWS_AT_ONCE)):
+        yield some
+
+
+def _write(path: str | os.PathLike[str], parts: Iterable[str]) -> None:
+    write_parts(path, (part.encode("utf-8", "backslashreplace") for part in parts))
 
 
 def _cells(values: Sequence[Any]) -> Iterable[str]:
-    """The cells of a column; numbers of one type need no check of each."""
+    """The cells of a column; values of one type need no check of each."""
     kinds = set(map(type, values))
-    return map(repr, values) if kinds <= {float} or kinds <= {int} else map(_cell, values)
+    if kinds <= {float} or kinds <= {int}:
+        return map(repr, values)
+    if kinds <= {str}:
+        return [text if text.isascii() and text.isalnum() else _text_cell(text) for text in values]
+    if kinds <= {float, type(None)}:
+        return ["" if value is None else repr(value) for value in values]
+    return map(_cell, values)
 
 
 def _cell(value: Any) -> str:

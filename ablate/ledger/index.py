@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import gc
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from sys import intern
 from typing import NamedTuple
 
-from ablate.ledger.rows import COLUMNS, checksum_matches, digest
+from ablate.ledger.rows import COLUMNS, Row, checksum_matches, digest
 from ablate.ledger.schema import SELECT_RUNS
 from ablate.records.run import Outcome
 
@@ -58,27 +59,32 @@ class Index:
         return f"{self.seal % 2**128:032x}"
 
 
-def read_index(connection: sqlite3.Connection) -> Index:
-    """Read and check the whole ledger except the scores. Call inside a transaction. Raises ValueError, sqlite3.Error."""
+def read_index(connection: sqlite3.Connection, visit: Callable[[Row], None] | None = None) -> Index:
+    """Read and check the whole ledger except the scores. Call inside a transaction. Raises ValueError, sqlite3.Error.
+
+    visit: called with each row (COLUMNS, `digest`) that matches its checksum; the seal is checked after the last.
+    """
     index = Index()
     with collector_paused():
-        _read_runs(connection, index)
+        _read_runs(connection, index, visit)
     read_facts(connection, index)
     if connection.execute("SELECT digest FROM seal").fetchall() != [(index.seal_text,)]:
         raise ValueError("rows are missing")
     return index
 
 
-def _read_runs(connection: sqlite3.Connection, index: Index) -> None:
+def _read_runs(connection: sqlite3.Connection, index: Index, visit: Callable[[Row], None] | None) -> None:
     for row in connection.execute(SELECT_RUNS + " ORDER BY position"):
-        position, identity, stage, checksum = row[_POSITION], row[_IDENTITY], row[_STAGE], row[-1]
+        position, identity, checksum = row[_POSITION], row[_IDENTITY], row[-1]
         if not checksum_matches(row) or identity in index.runs:
             raise ValueError("a run's checksum is wrong")
         if position <= index.last_run:  # SQLite walks the B-tree; swapped pages give rows in the wrong order
             raise ValueError("runs are out of order")
-        index.runs[identity] = RowRef(position, checksum, stage, _FINISHED[row[_OUTCOME]])
+        index.runs[identity] = RowRef(position, checksum, intern(row[_STAGE]), _FINISHED[row[_OUTCOME]])
         index.last_run = position
         index.seal += int(checksum, 16)
+        if visit is not None:
+            visit(row)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from hashlib import blake2b
+from sys import intern
 from typing import Any
 
 from ablate.ledger.codec import decode, encode, pack, unpack
@@ -24,6 +25,8 @@ COLUMNS = (
     "outcome", "epochs", "seconds", "note", "metrics", "curves", "scores_digest",
 )  # fmt: skip
 Row = tuple[Any, ...]
+_CURVES = COLUMNS.index("curves")
+_OUTCOMES = {str(outcome): outcome for outcome in Outcome}
 
 
 def digest(values: Sequence[Any]) -> str:
@@ -73,23 +76,39 @@ def from_row(row: Row, scores: bytes | None) -> Entry:
     """
     if not checksum_matches(row):
         raise ValueError("a run's checksum is wrong")
+    if scores is not None and digest([scores]) != row[COLUMNS.index("scores_digest")]:
+        raise ValueError("the checksum of a run's scores is wrong")
+    return entry_of(row, curves_of(row[_CURVES]), unpack(scores) if scores else {})
+
+
+def entry_of(
+    row: Row, curves: Mapping[str, tuple[float, ...]], scores: Mapping[str, tuple[float, ...]]
+) -> Entry:
+    """The entry of a row whose checksum was compared. Raises as `from_row` does.
+
+    Words that most rows share (names of metrics, stage, arm, task) are one object in memory.
+    """
     (
         _position, _identity, stage, wave, trial, arm, task, recipe, seed, budget,
-        outcome, epochs, seconds, note, metrics, encoded_curves, scores_digest, _digest,
+        outcome, epochs, seconds, note, metrics, _curves, _scores_digest, _digest,
     ) = row  # fmt: skip
-    if scores is not None and digest([scores]) != scores_digest:
-        raise ValueError("the checksum of a run's scores is wrong")
-    curves: Mapping[str, list[float]] = decode(encoded_curves)
     result = Result(
-        outcome=Outcome(outcome),
-        metrics=decode(metrics),
-        curves={name: tuple(curve) for name, curve in curves.items()},
-        scores=unpack(scores) if scores else {},
+        outcome=_OUTCOMES[outcome],
+        metrics={intern(name): value for name, value in decode(metrics).items()},
+        curves=curves,
+        scores=scores,
         epochs=epochs,
         seconds=float("nan") if seconds is None else seconds,
         note=note,
     )
-    return Entry(Run(task, _recipe(recipe), seed, budget), result, stage, wave, trial, arm)
+    run = Run(intern(task), _recipe(recipe), seed, budget)
+    return Entry(run, result, intern(stage), wave, trial, intern(arm))
+
+
+def curves_of(text: str) -> dict[str, tuple[float, ...]]:
+    """The column `curves`, decoded."""
+    curves: Mapping[str, list[float]] = decode(text)
+    return {name: tuple(curve) for name, curve in curves.items()}
 
 
 @lru_cache(maxsize=4096)

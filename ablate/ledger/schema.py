@@ -9,6 +9,9 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ablate.ledger.rows import COLUMNS
@@ -16,6 +19,8 @@ from ablate.records.errors import AblateError, InputError
 
 APPLICATION_ID = 0x61626C74  # "ablt"
 VERSION = 1
+DECODING_ERRORS = (ValueError, LookupError, TypeError, AttributeError, RecursionError, zlib.error)
+"""Raised where a row's content is not what `rows.to_row` wrote."""
 BUSY_TIMEOUT = 30.0  # seconds to wait for a reader or a commit; both are short
 
 # No index and no UNIQUE constraint: an index is a second copy of the data, which a flipped bit can make inconsistent.
@@ -140,6 +145,17 @@ def damaged(path: Path, what: str) -> InputError:
         f"the ledger {path} is damaged ({what})",
         hint="restore a copy of it, or move it away and run the study again; nothing was changed",
     )
+
+
+@contextmanager
+def translated_errors(path: Path) -> Iterator[None]:
+    """Translate errors of SQLite and of decoding damaged content into one-line errors about `path`."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise sqlite_failure(path, error) from error
+    except DECODING_ERRORS as error:
+        raise damaged(path, str(error)) from error
 
 
 def _first_bytes(path: Path) -> bytes:

@@ -21,9 +21,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import zlib
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Iterable
+from contextlib import closing, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -41,7 +40,6 @@ T = TypeVar("T")
 Statement = tuple[str, tuple[Any, ...]]
 AT_ONCE = 500
 """Rows that one query asks for by their positions."""
-_DECODING_ERRORS = (ValueError, LookupError, TypeError, AttributeError, RecursionError, zlib.error)
 
 
 class Ledger:
@@ -71,7 +69,7 @@ class Ledger:
             if write and not os.path.lexists(path):
                 _create(path)
             schema.check_header(path)
-            with _translated_errors(path):
+            with schema.translated_errors(path):
                 connection = schema.connect(path, write=write)
             try:
                 return cls(path, connection, lock)
@@ -89,7 +87,7 @@ class Ledger:
         seconds for a million. Documents are checked against their digests. Raises InputError, AblateError."""
         path = Path(path)
         schema.check_header(path)
-        with _translated_errors(path), closing(schema.connect(path, write=False)) as connection:
+        with schema.translated_errors(path), closing(schema.connect(path, write=False)) as connection:
             index = Index()
             read_facts(connection, index)
             return {key: decode(fact.document) for key, fact in index.facts.items()}
@@ -234,7 +232,7 @@ class Ledger:
 
     def _read(self, query: Callable[[Index], T]) -> T:
         """The result of `query` on one consistent state of the file, re-checked if another process has written since."""
-        with _translated_errors(self.path):
+        with schema.translated_errors(self.path):
             self._roll_back()  # of a transaction that Ctrl-C left open
             try:
                 self._connection.execute("BEGIN")
@@ -294,14 +292,3 @@ def _create(path: Path) -> None:
         except OSError as error:
             raise cannot_write(path, error) from error
     write_bytes(path, schema.empty())
-
-
-@contextmanager
-def _translated_errors(path: Path) -> Iterator[None]:
-    """Translate errors of SQLite and of decoding damaged content into one-line errors about `path`."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise schema.sqlite_failure(path, error) from error
-    except _DECODING_ERRORS as error:
-        raise schema.damaged(path, str(error)) from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -56,12 +57,17 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
     Raises InputError if the folder is not writable, the disk is full and so on; the previous content of
     `path` is then unchanged and no partial file is left.
     """
+    write_parts(path, [data])
+
+
+def write_parts(path: str | os.PathLike[str], parts: Iterable[bytes]) -> None:
+    """`write_bytes` of `parts` one after another, so that a large file is never in memory as a whole."""
     path = Path(path)
     temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            _write_through(temporary, data)
+            _write_through(temporary, parts)
             os.replace(temporary, path)
         finally:
             with suppress(FileNotFoundError):
@@ -96,15 +102,16 @@ def fsync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _write_through(path: Path, data: bytes) -> None:
-    """A new file with `data`, on disk when this returns. Permissions are 0666 less the umask."""
+def _write_through(path: Path, parts: Iterable[bytes]) -> None:
+    """A new file with `parts`, on disk when this returns. Permissions are 0666 less the umask."""
     with suppress(FileNotFoundError):
         path.unlink()  # left by a killed process with the same process id
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     try:
-        remaining = memoryview(data)
-        while remaining:
-            remaining = remaining[os.write(descriptor, remaining) :]
+        for part in parts:
+            remaining = memoryview(part)
+            while remaining:
+                remaining = remaining[os.write(descriptor, remaining) :]
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -8,9 +8,10 @@ from typing import Any
 
 import pandas as pd
 
+from ablate.ledger.contents import contents
 from ablate.ledger.entry import Entry
 from ablate.ledger.export import RUN_COLUMNS, write_columns, write_csv, write_curves
-from ablate.ledger.store import Ledger
+from ablate.ledger.index import collector_paused
 from ablate.ranking.estimation.coding import lines
 from ablate.records.errors import InputError
 from ablate.records.files import cannot_write, write_text
@@ -29,10 +30,10 @@ def build(ledger_path: Path, folder: Path) -> Path:
     Raises InputError if the ledger cannot be read or the folder cannot be written to. Everything is
     made before the first file is written; the page is written last, so that it never points at old data.
     """
-    with Ledger.open(ledger_path, write=False) as ledger:
-        facts, entries = ledger.facts(), ledger.entries(scores=False)
+    facts, entries = contents(ledger_path)
     _make(folder)
-    data = gather(facts, entries)
+    with collector_paused():  # a million entries are no garbage, and each collection would traverse them
+        data = gather(facts, entries)
     page = render(data)
     texts = {
         **{f"plots/{picture.name}.svg": picture.file for picture in page.pictures},
@@ -40,7 +41,8 @@ def build(ledger_path: Path, folder: Path) -> Path:
         "study.json": json_text(study_document(data)),
         "recipe.toml": recipe_toml(recommended_recipe(data), data.name),
     }
-    write_data(folder, data, entries)
+    with collector_paused():
+        write_data(folder, data, entries)
     for name, text in texts.items():
         write_text(folder / name, text)
     for stale in sorted((folder / "plots").glob("*.svg")):

@@ -64,12 +64,17 @@ def clean(value: Any) -> Any:
 
 def clean_columns(columns: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
     """`clean` on every name and value of a table's columns. Those of numbers alone stay as they are."""
-    return {
-        clean_text(name): list(values)
-        if set(map(type, values)) <= NUMBERS
-        else [clean(value) for value in values]
-        for name, values in columns.items()
-    }
+    return {clean_text(name): _clean_column(values) for name, values in columns.items()}
+
+
+def _clean_column(values: Sequence[Any]) -> list[Any]:
+    kinds = set(map(type, values))
+    if kinds <= NUMBERS:
+        return list(values)
+    if kinds <= {str}:
+        # Every pattern needs another character than ASCII letters and digits: a million hashes take no regular expression.
+        return [text if text.isascii() and text.isalnum() else clean_text(text) for text in values]
+    return [clean(value) for value in values]
 
 
 def shorten(text: str, length: int) -> str:

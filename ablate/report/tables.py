@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -106,7 +107,9 @@ def outcomes(data: ReportData) -> Table | None:
     """Runs by stage and outcome."""
     if not len(data.runs):
         return None
-    pairs = list(zip(data.runs["stage"].astype(str), data.runs["outcome"].astype(str), strict=True))
+    pairs: Counter[tuple[str, str]] = Counter()
+    for stage, group in data.runs.groupby("stage", sort=False):
+        pairs.update({(str(stage), str(end)): int(n) for end, n in group["outcome"].value_counts().items()})
     stages = list(dict.fromkeys(stage for stage, _ in pairs))
     ends = {end for _, end in pairs}
     seen = [name for name in OUTCOMES if name in ends] + sorted(ends - set(OUTCOMES))
@@ -115,8 +118,8 @@ def outcomes(data: ReportData) -> Table | None:
         tuple(
             (
                 stage,
-                *(count(pairs.count((stage, end))) for end in seen),
-                count(sum(one == stage for one, _ in pairs)),
+                *(count(pairs[stage, end]) for end in seen),
+                count(sum(pairs[stage, end] for end in seen)),
             )
             for stage in stages
         ),

@@ -16,6 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from ledger_samples import METRICS, sample
 
+from ablate.ledger import export
 from ablate.ledger.entry import Entry
 from ablate.ledger.export import (
     CURVE_COLUMNS,
@@ -172,7 +173,9 @@ def test_no_rows_and_wrong_rows(tmp_path: Path):
     assert not (tmp_path / "wrong.csv").exists()
 
 
-def test_curves_are_written_as_rows_are(tmp_path: Path):
+@pytest.mark.parametrize("at_once", [1, 7, export.ROWS_AT_ONCE])
+def test_curves_are_written_as_rows_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int):
+    monkeypatch.setattr(export, "ROWS_AT_ONCE", at_once)
     entries = [PLAIN, OTHER, *(sample(number) for number in range(5))]
     rows = [dict(zip(CURVE_COLUMNS, row, strict=True)) for row in curve_rows(entries)]
     write_csv(tmp_path / "rows.csv", [{**row, "metric": f"=, {row['metric']}"} for row in rows])
@@ -182,8 +185,12 @@ def test_curves_are_written_as_rows_are(tmp_path: Path):
     assert (tmp_path / "none.csv").read_text() == "run,metric,epoch,value\n"
 
 
-def test_columns_are_written_as_rows_are(tmp_path):
+@pytest.mark.parametrize("at_once", [1, 2, export.ROWS_AT_ONCE])
+def test_columns_are_written_as_rows_are(tmp_path, monkeypatch, at_once):
+    monkeypatch.setattr(export, "ROWS_AT_ONCE", at_once)
     columns = {
+        "texts": ["ab", "=1", "caf\u00e9, 3"],
+        "gaps": [0.1, None, 2.0],
         "=a": [1, -2, 3],
         "b": [0.1, float("nan"), -1e300],
         "c": ["=1+1", None, True],

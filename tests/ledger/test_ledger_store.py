@@ -6,6 +6,7 @@ import json
 import math
 import os
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ from hypothesis import strategies as st
 from ledger_samples import bits, same, sample
 from ledger_strategies import documents, entries
 
+from ablate.ledger import contents as contents_module
 from ablate.ledger import schema, store
 from ablate.ledger.codec import decode, encode, pack, unpack
+from ablate.ledger.contents import contents
 from ablate.ledger.entry import Entry
-from ablate.ledger.rows import to_row
+from ablate.ledger.rows import curves_of, to_row
 from ablate.ledger.store import Ledger
 from ablate.records.errors import AblateError, InputError
 from ablate.records.recipe import Recipe
@@ -46,6 +49,29 @@ def test_any_entry_and_document_round_trips_bit_for_bit(tmp_path_factory, batch,
             assert same(ledger.get(entry.identity), entry)
         assert bits(ledger.fact("facts")) == bits(facts)
         assert ledger.finished() == {entry.identity for entry in batch if entry.result.outcome.finished}
+    documents, once = contents(path)
+    assert bits(documents) == bits({"facts": facts})
+    plain = [replace(entry, result=replace(entry.result, scores={})) for entry in batch]
+    assert len(once) == len(plain)
+    assert all(same(*pair) for pair in zip(once, plain, strict=True))
+
+
+def test_curves_that_nobody_reads_are_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with Ledger.open(tmp_path / "a.db", write=True) as ledger:
+        ledger.record([sample(number) for number in range(3)])
+    asked: list[str] = []
+    monkeypatch.setattr(contents_module, "curves_of", lambda text: asked.append(text) or curves_of(text))
+    curves = contents(tmp_path / "a.db")[1][1].result.curves
+    assert asked == []
+    assert curves == sample(1).result.curves
+    asked.clear()
+    assert sorted(curves.items()) == sorted(sample(1).result.curves.items())
+    assert len(asked) == 1
+    assert (curves["test/loss"], curves.get("none"), len(curves)) == (
+        sample(1).result.curves["test/loss"],
+        None,
+        6,
+    )
 
 
 @given(documents)

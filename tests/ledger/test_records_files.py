@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ablate.records.errors import InputError
-from ablate.records.files import write_bytes, write_text
+from ablate.records.files import write_bytes, write_parts, write_text
 from ablate.records.names import check_name
 
 CALLS = ("open", "write", "fsync", "replace", "close", "mkdir")
@@ -154,3 +154,18 @@ def test_an_accepted_name_is_one_step_below_its_folder(name: str):
     assert path.stem == name
     assert name.isascii()
     assert name.isprintable()
+
+
+def test_a_file_of_parts_is_whole_or_not_there(tmp_path: Path):
+    path = tmp_path / "a.csv"
+    write_parts(path, (f"{number}\n".encode() for number in range(3)))
+    assert path.read_bytes() == b"0\n1\n2\n"
+
+    def broken():
+        yield b"new"
+        raise ValueError("the rows end here")
+
+    with pytest.raises(ValueError, match="the rows end here"):
+        write_parts(path, broken())
+    assert path.read_bytes() == b"0\n1\n2\n"
+    assert os.listdir(tmp_path) == ["a.csv"]

@@ -12,6 +12,7 @@ from ablate.report.clean import shorten
 from ablate.report.numbers import Units, plural, setting
 from ablate.report.plots.palette import BLUE, INK, MUTED, PALE
 from ablate.report.plots.picture import Picture, picture, tell
+from ablate.report.plots.sampling import drawn, drawn_note
 
 OFF = -0.14
 """Height at which a line crosses an axis whose trick was off in the trial."""
@@ -51,6 +52,7 @@ def parallel(
     """`trials` and `scores`: of complete trials, in one order with the axes' values. The best tenth is highlighted."""
     values = np.asarray(scores, dtype=float)
     order = np.argsort(values if higher else -values, kind="stable")  # the best are drawn last
+    shown = set(drawn(values, higher=higher).tolist())
     best = set(order[-max(3, len(order) // 10) :].tolist())
     low, high = float(values.min()), float(values.max())
     if higher:
@@ -61,7 +63,7 @@ def parallel(
     def paint(figure: Figure) -> None:
         ax = figure.add_subplot()
         positions = range(len(axes) + 1)
-        for trial in order.tolist():
+        for trial in filter(shown.__contains__, order.tolist()):
             heights = [axis.height(axis.values[trial]) for axis in axes]
             at = float(np.clip(values[trial], low, high))
             heights.append((at - low) / (high - low) if high > low else 0.5)
@@ -96,6 +98,6 @@ def parallel(
         height=380,
         caption=f"{plural(len(order), 'complete trial')} as lines over the parameters that most of them had, each axis over its search range; the best "
         f"{len(best)} in blue. A line passes below an axis where the trick was off. "
-        f"The worst {CUT} % are drawn at the metric's end.",
+        f"The worst {CUT} % are drawn at the metric's end." + drawn_note(len(shown), len(order)),
         alt=f"Parallel coordinates of {len(order)} trials over {len(axes)} parameters and {shorten(metric, 40)}.",
     )

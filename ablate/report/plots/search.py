@@ -13,6 +13,7 @@ from ablate.report.numbers import Units, plural
 from ablate.report.plots.axes import dots, finite, plain_numbers, whole_numbers
 from ablate.report.plots.palette import BLUE, GREY, INK, MUTED, ORANGE, PALE
 from ablate.report.plots.picture import Picture, picture
+from ablate.report.plots.sampling import drawn, drawn_note
 
 
 def history(trials: pd.DataFrame, metric: str, units: Units, *, higher: bool) -> Picture:
@@ -29,22 +30,24 @@ def history(trials: pd.DataFrame, metric: str, units: Units, *, higher: bool) ->
     worst = -np.inf if higher else np.inf
     candidates = np.where(complete, values, worst)
     best = (np.maximum if higher else np.minimum).accumulate(candidates) if len(candidates) else candidates
+    shown = np.zeros(len(values), dtype=bool)
+    shown[drawn(np.where(complete, values, np.nan), higher=higher)] = True
+    line = np.isfinite(best) & (shown | np.append(True, best[1:] != best[:-1])[: len(best)])
     low, high = _view(values[complete if complete.sum() > 2 else complete | pruned], higher=higher)
     floor = low if higher else high
 
     def paint(figure: Figure) -> None:
         ax = figure.add_subplot()
-        dots(ax, number[pruned], np.clip(values[pruned], low, high), colour=PALE, size=5, alpha=1)
-        dots(ax, number[complete], np.clip(values[complete], low, high), colour=BLUE, size=6, alpha=0.65)
-        if (
-            lost.any()
-        ):  # an empty line that is not clipped would still reserve the figure's corner in the layout
-            edge = np.full(int(lost.sum()), floor)
-            ax.plot(number[lost], edge, "x", color=ORANGE, markersize=5.5, clip_on=False)
-        finite = np.isfinite(best)
-        ax.step(number[finite], best[finite], where="post", color=INK, linewidth=1.6)
-        if finite.any():
-            ax.annotate(f"best {units.value(best[finite][-1] / scale)}", (number[finite][-1], best[finite][-1]),
+        for kind, colour, size, alpha in ((pruned, PALE, 5, 1.0), (complete, BLUE, 6, 0.65)):
+            these = kind & shown
+            dots(ax, number[these], np.clip(values[these], low, high), colour=colour, size=size, alpha=alpha)
+        crosses = lost & shown
+        if crosses.any():  # an empty line that is not clipped would still reserve the figure's corner
+            edge = np.full(int(crosses.sum()), floor)
+            ax.plot(number[crosses], edge, "x", color=ORANGE, markersize=5.5, clip_on=False)
+        ax.step(number[line], best[line], where="post", color=INK, linewidth=1.6)
+        if line.any():
+            ax.annotate(f"best {units.value(best[line][-1] / scale)}", (number[line][-1], best[line][-1]),
                         xytext=(0, 7 if higher else -14), textcoords="offset points", ha="right", color=INK)  # fmt: skip
         room = 0.05 * (high - low)
         ax.set_ylim(low - room, high + 2 * room)
@@ -61,7 +64,8 @@ def history(trials: pd.DataFrame, metric: str, units: Units, *, higher: bool) ->
         caption=f"{plural(len(trials), 'trial')} in the order of their suggestion: {int(complete.sum())} complete (blue), "
         f"{int(pruned.sum())} pruned early (grey, their last value), {int(lost.sum())} without a value (orange crosses on the edge). "
         "The line is the best so far. The best of many noisy trials is optimistic; what counts is the confirmation on fresh seeds. "
-        "Values far worse than those of the complete trials are drawn at the edge.",
+        "Values far worse than those of the complete trials are drawn at the edge."
+        + drawn_note(int(shown.sum()), len(trials)),
         alt=f"Search history of {len(trials)} trials."
         + (
             f" Best so far ends at {units.value(best[-1] / scale)}."

@@ -13,6 +13,7 @@ from ablate.report.numbers import Units, plural
 from ablate.report.plots.axes import dots, finite, log_axis, note, plain_numbers
 from ablate.report.plots.palette import BLUE, INK, MUTED, ORANGE, PALE
 from ablate.report.plots.picture import Picture, panel_grid, picture
+from ablate.report.plots.sampling import MOST_DRAWN, drawn, drawn_note
 from ablate.report.slices import Slice
 
 COLUMNS = 4
@@ -32,7 +33,7 @@ def slices(
     def paint(figure: Figure) -> None:
         axes = panel_grid(figure, rows, COLUMNS, left=66, gap=18, sharey=True)
         for ax, panel in zip(axes, panels, strict=False):
-            _panel(ax, panel, units.factor, (low, high))
+            _panel(ax, panel, units.factor, (low, high), higher=higher)
             ax.set_ylim(low - room, high + room)
         for ax in axes[len(panels) :]:
             ax.set_visible(False)
@@ -41,6 +42,7 @@ def slices(
         )
 
     edges = [panel.name for panel in panels if panel.edge]
+    most = max(len(panel.values) for panel in panels)
     return picture(
         name,
         paint,
@@ -48,7 +50,8 @@ def slices(
         layout=None,
         caption=f"{plural(len(panels), 'parameter')}, each over its whole search range, against {metric}: one dot a complete trial that had it on "
         "(their number on top right). The vertical line is the best recipe's value, orange at an edge of the range, none where that recipe does without. "
-        f"The {'lowest' if higher else 'highest'} 4 % of trials are drawn at the edge.",
+        f"The {'lowest' if higher else 'highest'} 4 % of trials are drawn at the edge."
+        + drawn_note(min(most, MOST_DRAWN), most),
         alt=f"Slices of {len(panels)} parameters."
         + (
             f" The best value sits at an edge for: {', '.join(edges)}."
@@ -58,16 +61,16 @@ def slices(
     )
 
 
-def _panel(ax: Axes, panel: Slice, scale: float, view: tuple[float, float]) -> None:
+def _panel(ax: Axes, panel: Slice, scale: float, view: tuple[float, float], *, higher: bool) -> None:
     low, high = panel.low, panel.high
     if panel.log:
         log_axis(ax, "x", low, high)
     if not panel.values:
         note(ax, "never on")
         return
-    dots(
-        ax, panel.values, np.clip(np.asarray(panel.scores) * scale, *view), colour=BLUE, size=4.5, alpha=0.55
-    )
+    values, scores = np.asarray(panel.values), np.asarray(panel.scores)
+    shown = drawn(scores, higher=higher)
+    dots(ax, values[shown], np.clip(scores[shown] * scale, *view), colour=BLUE, size=4.5, alpha=0.55)
     for end in (low, high):
         ax.axvline(end, color=PALE, linewidth=1)
     if panel.best is not None:

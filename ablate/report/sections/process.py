@@ -108,13 +108,8 @@ def _common(data: ReportData, trials: pd.DataFrame) -> Picture | None:
         return None
     done = done.sort_values(data.metric, ascending=not data.higher_is_better, kind="stable")
     names = sorted({name for recipe in done["recipe"] for name in data.recipes.get(recipe, {})})
-    table = pd.DataFrame(
-        {
-            index: [int(name in data.recipes.get(recipe, {})) for name in names]
-            for index, recipe in enumerate(done["recipe"])
-        },
-        index=names,
-    )
+    on = [[int(name in data.recipes.get(recipe, {})) for name in names] for recipe in done["recipe"]]
+    table = pd.DataFrame(np.array(on, dtype=int).reshape(len(done), len(names)).T, index=names)
     table = table[(table.mean(axis=1) > 0) & (table.mean(axis=1) < 1)]
     if not len(table):
         return None
