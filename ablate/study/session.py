@@ -13,7 +13,6 @@ from concurrent.futures import BrokenExecutor, Future
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from queue import SimpleQueue
-from typing import Protocol
 
 from ablate.catalogue.own_tricks import NONE, OwnTricks
 from ablate.executors.executor import Executor
@@ -24,7 +23,6 @@ from ablate.executors.shared_task import SharedTask
 from ablate.lanes import robust_accuracy
 from ablate.lanes.context import TaskContext
 from ablate.lanes.group import grouped, training_cost
-from ablate.lanes.trace import Report
 from ablate.ledger.entry import Entry
 from ablate.ledger.store import Ledger
 from ablate.records.errors import AblateError
@@ -32,6 +30,8 @@ from ablate.records.recipe import Recipe
 from ablate.records.run import Outcome, Result, Run, distinct_runs
 from ablate.records.study import StudyFile
 from ablate.study.failures import RETRIES, Failures, worker_lost
+from ablate.study.planned import Planned as Planned  # the public names
+from ablate.study.planned import Pruning as Pruning
 from ablate.study.progress import Progress
 
 DESIGNED = ("rank", "confirm", "compare", "claim")
@@ -39,31 +39,8 @@ DESIGNED = ("rank", "confirm", "compare", "claim")
 
 MOST_AT_ONCE = 64
 """Most jobs whose results are recorded in one transaction."""
-
-
-class Pruning(Protocol):
-    """Decides after each epoch which lanes of a group to stop."""
-
-    def __call__(self, report: Report) -> Sequence[bool]: ...
-    @property
-    def never(self) -> bool:
-        """Whether no lane is ever stopped; a group may then be split while it trains."""
-        ...
-
-    def with_finished(self, results: Sequence[Result]) -> Pruning:
-        """This rule for a group some of whose runs already have results."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """A run that a stage needs, and the columns that the ledger records with it."""
-
-    run: Run
-    stage: str
-    wave: int = 0
-    trial: int = -1
-    arm: str = ""
+COMMIT_SECONDS = 0.1
+"""Jobs that are done while others are submitted are recorded this often: a commit waits for the disk, whatever its size."""
 
 
 @dataclass
@@ -91,6 +68,7 @@ class Session:
         self._pending: dict[Future[JobResult], tuple[list[Planned], Job]] = {}
         self._training: set[str] = set()  # identities of the runs in `_pending` and `_suspects`
         self._done: SimpleQueue[Future[JobResult]] = SimpleQueue()
+        self._recorded = -COMMIT_SECONDS  # when, by `time.monotonic`
         self._suspects: list[tuple[list[Planned], Job]] = []  # lost twice, perhaps because of another run
         self._missing: set[str] = set()  # identities that `collect` waits for
         self._failures = Failures(self.ledger.path.with_suffix(".traceback.txt"))
@@ -139,7 +117,17 @@ class Session:
         prune: Pruning | None = None,
     ) -> None:
         """Submit the runs that are neither finished nor pending, in groups, the longest first."""
-        planned = list(planned)
+        try:
+            for part, job in self._jobs(list(planned), splits, prune):
+                self._dispatch(part, job)
+        except KeyboardInterrupt:
+            self._record_done()
+            raise
+        self._record_done()
+
+    def _jobs(
+        self, planned: list[Planned], splits: Sequence[str], prune: Pruning | None
+    ) -> Iterator[tuple[list[Planned], Job]]:
         if any(one.stage in DESIGNED for one in planned):
             splits = (*splits, *robust_accuracy.asked(self.context, (one.run.recipe for one in planned)))
         missing = self.missing(planned)
@@ -166,7 +154,7 @@ class Session:
                 -(-len(new) // rounds), self.profile, metric=self.metric,
                 shared=self.shared, tricks=self.tricks,
             )  # fmt: skip
-            self._dispatch([wanted[run.identity] for run in new], job)
+            yield [wanted[run.identity] for run in new], job
 
     def missing(self, planned: Iterable[Planned]) -> set[str]:
         """Identities of the runs that are neither finished nor pending."""
@@ -182,10 +170,21 @@ class Session:
             raise worker_lost(error) from error
         self._pending[future] = (planned, job)
         self._training.update(run.identity for run in job.runs)
-        if future.done():  # run inline: recorded at once, so that an interruption costs one group at most
-            self._on_done(future)
-        else:
-            future.add_done_callback(self._done.put)
+        future.add_done_callback(self._done.put)  # at once if the executor has run the job
+        if not self._done.empty() and time.monotonic() - self._recorded >= COMMIT_SECONDS:
+            self._on_done(*self._take())
+
+    def _record_done(self) -> None:
+        """Record the jobs that are done, without waiting for others."""
+        while not self._done.empty():
+            self._on_done(*self._take())
+
+    def _take(self) -> list[Future[JobResult]]:
+        """At most MOST_AT_ONCE jobs that are done; waits for the first."""
+        done = [self._done.get()]
+        while len(done) < MOST_AT_ONCE and not self._done.empty():
+            done.append(self._done.get())
+        return done
 
     def collect(self, planned: Sequence[Planned]) -> list[Entry]:
         """Wait until every run of `planned` is in the ledger, and record every other job that finishes until then.
@@ -205,9 +204,7 @@ class Session:
                 overlap, self.overlap = self.overlap, None
                 overlap()
             with self.timing("waiting"):
-                done = [self._done.get()]
-            while len(done) < MOST_AT_ONCE and not self._done.empty():
-                done.append(self._done.get())
+                done = self._take()
             self._on_done(*done)
         entries = self.ledger.get_all(one.run.identity for one in planned)
         return [
@@ -235,6 +232,7 @@ class Session:
         finally:
             with self.timing("ledger"):
                 self.ledger.record(entries)
+            self._recorded = time.monotonic()
             self._missing -= {entry.identity for entry in entries if entry.result.outcome.finished}
             for entry in entries:
                 self.progress.result(entry)
