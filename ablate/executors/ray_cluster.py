@@ -96,12 +96,16 @@ class RayCluster:
         """A job on a cluster is not split while it runs."""
 
     def shutdown(self) -> None:
+        if self._stop.is_set():
+            return
         if references := list(self._references.values()):
             ray.wait(references, num_returns=len(references))
         self._close()
 
     def cancel(self) -> None:
-        """Kill the workers that train, drop the pending jobs. A second call has no effect."""
+        """Kill the workers that train, drop the pending jobs. A second call has no effect: any call of Ray would begin a new cluster."""
+        if self._stop.is_set():
+            return
         for reference in list(self._references.values()):
             ray.cancel(reference, force=True)
         self._close()
