@@ -36,6 +36,7 @@ from bench.common import hardware
 
 WORKERS = (1, 4, 16, 64)
 EPOCHS = 2
+SCHEDULE = Path("/proc/thread-self/schedstat")
 
 
 class Sleeping:
@@ -96,13 +97,22 @@ def efficiency(workers: int, seconds: float, jobs_each: int, folder: Path) -> fl
         return seconds * jobs_each / (time.perf_counter() - started)
 
 
-def throughput(count: int, lanes: int, folder: Path) -> tuple[float, float]:
-    """Finished runs per second of wall time, and per second of the driver's processor time."""
+def throughput(count: int, lanes: int, folder: Path) -> tuple[float, float, float]:
+    """Finished runs per second of wall time, of wall time in which the driver had a core or waited for something else than
+    one, and of the driver's processor time."""
     with open_session(folder, Sleeping(64, 0.0), lanes) as session:
         runs = planned(count)
-        wall, cpu = time.perf_counter(), time.process_time()
+        wall, cpu, kept = time.perf_counter(), time.process_time(), without_a_core()
         session.train(runs)
-        return count / (time.perf_counter() - wall), count / (time.process_time() - cpu)
+        wall, kept = time.perf_counter() - wall, without_a_core() - kept
+        return count / wall, count / (wall - kept), count / (time.process_time() - cpu)
+
+
+def without_a_core() -> float:
+    """Seconds for which this thread could run and other programs had the cores (Linux; else 0)."""
+    if not SCHEDULE.exists():
+        return 0.0
+    return int(SCHEDULE.read_text().split()[1]) / 1e9
 
 
 def timed(what: str, call: Callable[[], object]) -> None:
@@ -164,9 +174,10 @@ def main() -> None:
         elif given.part == "driver":
             count = given.runs or 20_000
             for lanes in (1, 8, 32):
-                wall, cpu = throughput(count, lanes, Path(name) / str(lanes))
+                wall, own, cpu = throughput(count, lanes, Path(name) / str(lanes))
                 print(
-                    f"{count:,} runs, {lanes} a job: {wall:,.0f} runs/s, {cpu:,.0f} per second of processor time",
+                    f"{count:,} runs, {lanes} a job: {wall:,.0f} runs/s, {own:,.0f} without the time in which others had the cores, "
+                    f"{cpu:,.0f} per second of processor time",
                     flush=True,
                 )
         else:
