@@ -42,7 +42,7 @@ bench: $(VENV)/.ready  ## run the benchmarks against a plain training loop
 	$(BIN)/python -m bench
 
 validate: $(VENV)/.ready  ## every oracle network with every kernel, the statistics by simulation, then on real training with known effects
-	$(BIN)/python -m pytest -m slow_oracle tests/oracle tests/catalogue tests/lanes
+	$(BIN)/python -m pytest -m slow_oracle
 	$(BIN)/python -m bench.statistics
 	$(BIN)/python -m bench.statistics.racing
 	$(BIN)/python -m bench.statistics.gold_studies

@@ -1,4 +1,4 @@
-"""What every test shares: threads, a cache of its own, where the real data is, and reports without finished drawings."""
+"""What every test shares: threads, a cache of its own, where the real data is, reports without finished drawings, and short measurements."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from matplotlib.figure import Figure
 from undrawn import empty_drawing
 
 OWN_CACHE = pytest.StashKey[str]()
+ROOMS_OF_STUDIES = ("api", "cli", "docs", "export", "study")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -68,3 +70,24 @@ def undrawn_elsewhere(request: pytest.FixtureRequest) -> Iterator[None]:
     else:
         with _undrawn():
             yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_measurements(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What a study times is timed once, and its kernel is the default one on every machine.
+
+    A module whose tests are about the timings has a fixture of the same name that does nothing.
+    """
+    if request.path.parent.name not in ROOMS_OF_STUDIES:
+        yield
+        return
+    from ablate.lanes import autotune
+    from ablate.study import costs
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(autotune, "ROUNDS", 1)
+        patch.setattr(autotune, "NEARLY", float("inf"))
+        patch.setattr(autotune, "timed", partial(autotune.timed, steps=1))
+        patch.setattr(costs, "STEPS", 2)
+        patch.setattr(costs, "WARM", 1)
+        yield

@@ -16,6 +16,8 @@ ERRORS, LEAST = 4.0, 0.08
 """Standard errors, and a difference of accuracies, by which two shares must differ."""
 ENOUGH = 100
 """Training examples that are needed to say that labels are unrelated to inputs."""
+UNMATCHED = "inputs and labels do not seem to match: shuffled or shifted rows, or random labels"
+"""The hint where inputs do not predict labels."""
 
 
 def task_label_cause(task: Task) -> Finding | None:
@@ -43,7 +45,7 @@ def label_cause(relations: Relations | None, examples: int) -> Finding | None:
         return Finding(
             "labels-unrelated", "fail",
             f"inputs do not predict labels: from one half of the training data {relations.train} of the other half, a guess {relations.train.chance:.0%}",
-            "training labels", "inputs and labels do not seem to match: shuffled or shifted rows, or random labels",
+            "training labels", UNMATCHED,
         )  # fmt: skip
     if relations.across.certain:
         return Finding(
@@ -67,7 +69,7 @@ def _across(relations: Relations) -> Finding:
         )  # fmt: skip
     return Finding(
         "validation-labels-unrelated", "fail", f"{message}; nor do validation inputs predict them", "validation labels",
-        "inputs and labels do not seem to match: shuffled or shifted rows, or random labels",
+        UNMATCHED,
     )  # fmt: skip
 
 

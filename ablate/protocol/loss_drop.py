@@ -13,6 +13,7 @@ import torch
 
 from ablate.lanes.trainer import Trainer
 from ablate.protocol.label_causes import (
+    UNMATCHED,
     noisy_training_labels,
     task_label_cause,
     task_relations,
@@ -205,6 +206,6 @@ def no_drop(drops: list[Drop], overfitted: bool) -> Finding:
     if overfitted:
         return Finding(
             "labels-unrelated", "fail", f"{message}, though the model can overfit a small sample", "labels",
-            "inputs and labels do not seem to match: shuffled or shifted rows, or random labels",
+            UNMATCHED,
         )  # fmt: skip
     return Finding("does-not-learn", "fail", message, "all data", "fix the findings of step 2 first")

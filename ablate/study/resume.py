@@ -33,7 +33,7 @@ from ablate.study.kernel import choose, left_alone_note, slower_because
 from ablate.study.progress import Progress, Silent
 from ablate.study.request import Opened, Options
 from ablate.study.session import Session
-from ablate.study.study_diff import difference, what_to_type
+from ablate.study.study_diff import UNDO, difference, what_to_type
 from ablate.tasks.describe import describe
 from ablate.tasks.task import Task
 
@@ -212,7 +212,7 @@ def note_facts(
     if recorded and recorded.get("data_sha256") != about.get("data_sha256"):
         raise InputError(
             f"the data of '{task.name}' changed since {ledger.path} was begun",
-            hint="undo the change, name another folder with --studies, or remove the ledger",
+            hint=UNDO,
         )
     if recorded and recorded.get("source_sha256") != about.get("source_sha256"):
         progress.say(

@@ -8,6 +8,8 @@ from typing import Any
 
 OPTIONS = ("epochs", "seed")
 """Settings that the command line can override."""
+UNDO = "undo the change, name another folder with --studies, or remove the ledger"
+"""The hint where a ledger belongs to something else."""
 
 
 def difference(one: str, other: str) -> str:
@@ -31,7 +33,7 @@ def what_to_type(one: str, other: str) -> str:
         return f"to continue where it stopped, {' and '.join(words)}; {elsewhere}"
     if any(key == "task" for key, _, _ in differences):
         return f"two tasks have the same name: give this one another with --name; {elsewhere}"
-    return "undo the change, name another folder with --studies, or remove the ledger"
+    return UNDO
 
 
 def changed_settings(one: str, other: str) -> list[tuple[str, Any, Any]]:

@@ -42,7 +42,7 @@ def load(name: str) -> Task:
         attribute = attribute or _only_task(module, path)
         task = getattr(module, attribute, None)
         if task is None:
-            tasks = [key for key, value in vars(module).items() if isinstance(value, Task)]
+            tasks = _tasks_in(module)
             if not tasks:
                 hint = f"write {attribute} = ablate.Task(model=…, train=(x, y)) in it"
                 raise InputError(f"{path} holds no '{attribute}', and no task under another name", hint=hint)
@@ -77,9 +77,14 @@ def _parted(name: str) -> tuple[Path | None, str]:
     )
 
 
+def _tasks_in(module: ModuleType) -> list[str]:
+    """The names of a module's tasks."""
+    return [name for name, value in vars(module).items() if isinstance(value, Task)]
+
+
 def _only_task(module: ModuleType, path: Path) -> str:
     """The name of the task of a file that was typed without one: `task`, or the only one. Raises InputError if there are several."""
-    tasks = [key for key, value in vars(module).items() if isinstance(value, Task)]
+    tasks = _tasks_in(module)
     if "task" in vars(module) or not tasks:
         return "task"
     if len(tasks) > 1:

@@ -23,14 +23,18 @@ from typing import Any
 
 from bench.chaos.promise import Tally
 
-PRELOADED = ["ablate.study.driver", "ablate.study.resume"]
+PRELOADED = [
+    "ablate.study.driver", "ablate.study.resume", "ablate.study.ranking.stage", "ablate.study.confirm", "ablate.study.costs",
+]  # fmt: skip
+"""Modules that the drivers share: those of all stages but the report, so that a kill meets training rather than imports."""
 WORKERS = 2
 PATIENCE = 600.0
 """Seconds after which an uninterrupted driver counts as hanging."""
 SHARE = 0.9
 """Drivers are killed within this share of the time that a study takes up to its report."""
-ORPHANS = 20.0
-"""Seconds that worker processes have to end after their driver; a server that is still importing notices only afterwards."""
+ORPHANS = 180.0
+"""Seconds that worker processes have to end after their driver; a server that is still importing notices only afterwards, and may have a
+twentieth of a core. What is left behind never ends."""
 FINISHED = {"complete", "pruned", "diverged", "out_of_memory", "failed"}
 TASK = """
 import torch

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -93,35 +94,35 @@ def rank_study(folder: Path, kind: str, seed: int) -> list[dict[str, object]]:
     ]  # fmt: skip
 
 
-def work(folder: Path, kind: str, seeds: list[int]) -> None:
-    """What a worker process does: a line of JSON a study."""
+def work(folder: Path, studies: Sequence[tuple[str, int]]) -> None:
+    """What a worker process does: a line of JSON a study, given by its kind and seed."""
     torch.set_num_threads(1)
-    for seed in seeds:
+    for kind, seed in studies:
         print(json.dumps(rank_study(folder, kind, seed)), flush=True)
         print(f"{kind}: study {seed} done", file=sys.stderr, flush=True)
 
 
-def measure(folder: Path, kind: str, studies: int, workers: int) -> list[dict[str, object]]:
-    """The rows of `studies` studies, seeds 0, 1, …, shared among processes that see the plug-ins installed."""
+def measure(folder: Path, studies: Mapping[str, int], workers: int) -> dict[str, list[dict[str, object]]]:
+    """Kind -> the rows of so many studies, seeds 0, 1, …, shared among processes that see the plug-ins installed."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH", "")]))}  # fmt: skip
-    parts = [list(range(first, studies, workers)) for first in range(min(workers, studies))]
+    wanted = [(kind, seed) for kind, count in studies.items() for seed in range(count)]
+    parts = [wanted[first::workers] for first in range(min(workers, len(wanted)))]
     running = [
         subprocess.Popen(
-            [sys.executable, "-m", "bench.statistics.real", "--folder", str(folder), "--worker", kind,
-             "--seeds", ",".join(map(str, seeds))],
+            [sys.executable, "-m", "bench.statistics.real", "--folder", str(folder), "--worker",
+             ",".join(f"{kind}:{seed}" for kind, seed in part)],
             stdout=subprocess.PIPE, text=True, env=environment, cwd=HERE.parents[1],
         )
-        for seeds in parts
+        for part in parts
     ]  # fmt: skip
-    rows = []
-    for process, seeds in zip(running, parts, strict=True):
+    rows: dict[str, list[dict[str, object]]] = {kind: [] for kind in studies}
+    for process, part in zip(running, parts, strict=True):
         out, _ = process.communicate()
         if process.returncode:
-            raise SystemExit(f"a worker of the {kind} studies ended with code {process.returncode}")
-        found = [json.loads(line) for line in out.splitlines()]
-        assert len(found) == len(seeds)
-        rows += [row for study in found for row in study]
-    return sorted(rows, key=lambda row: (row["seed"], row["trick"]))  # type: ignore[no-any-return]
+            raise SystemExit(f"a worker of the studies {part} ended with code {process.returncode}")
+        for (kind, _), line in zip(part, out.splitlines(), strict=True):
+            rows[kind] += json.loads(line)
+    return {kind: sorted(own, key=lambda row: (row["seed"], row["trick"])) for kind, own in rows.items()}  # type: ignore[arg-type,return-value]
 
 
 def line(figure: Figure) -> str:
@@ -138,16 +139,16 @@ def main() -> int:
     parser.add_argument(
         "--write", action="store_true", help="record the outcome in bench/results/validation.md"
     )
-    parser.add_argument("--worker", choices=sorted(KINDS), help=argparse.SUPPRESS)
-    parser.add_argument("--seeds", default="", help=argparse.SUPPRESS)
+    parser.add_argument("--worker", default="", help=argparse.SUPPRESS)
     options = parser.parse_args()
     folder = options.folder.resolve()
     if options.worker:
-        work(folder, options.worker, [int(seed) for seed in options.seeds.split(",")])
+        studies = [study.partition(":") for study in options.worker.split(",")]
+        work(folder, [(kind, int(seed)) for kind, _, seed in studies])
         return 0
     started = time.monotonic()
     lay_out(folder)
-    rows = {kind: measure(folder, kind, getattr(options, kind), options.processes) for kind in KINDS}
+    rows = measure(folder, {kind: getattr(options, kind) for kind in KINDS}, options.processes)
     figures = [*aa_figures(rows["aa"]), *planted_figures(rows["planted"])]
     head = [
         "| studies | figure | measured | 95 % interval | target | n | |",

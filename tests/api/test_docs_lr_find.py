@@ -68,18 +68,20 @@ def example(heading: str) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
-@pytest.mark.parametrize("library", SETTINGS)
-def test_the_example_runs(tmp_path, library):
-    pytest.importorskip(library, reason=f"{library} is not installed: pip install ablate[dev]")
-    check = "lit.lr" if library == "lightning" else "trainer.args.learning_rate"
-    code = f"{SETTINGS[library]}\n{example(library)}\nassert {check} == found.learning_rate > 0\n"
-    (tmp_path / "example.py").write_text(code)
+def test_the_examples_run(tmp_path):
+    """One after the other in one process, whose imports take most of the time."""
+    checks = {"lightning": "lit.lr", "transformers": "trainer.args.learning_rate"}
+    for library, check in checks.items():
+        pytest.importorskip(library, reason=f"{library} is not installed: pip install ablate[dev]")
+        code = f"{SETTINGS[library]}\n{example(library)}\nassert {check} == found.learning_rate > 0\nprint('{library}')\n"
+        (tmp_path / f"{library}_example.py").write_text(code)
+    run = "import runpy\n" + "".join(f"runpy.run_path('{library}_example.py')\n" for library in checks)
     done = subprocess.run(
-        [sys.executable, "example.py"], cwd=tmp_path, capture_output=True, text=True, check=False,
+        [sys.executable, "-c", run], cwd=tmp_path, capture_output=True, text=True, check=False,
         env={**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    assert [line for line in done.stdout.splitlines() if line in checks] == list(checks)
 
 
 @pytest.mark.parametrize("library", SETTINGS)

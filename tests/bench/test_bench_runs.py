@@ -83,7 +83,7 @@ def fails() -> Callable[[], float]:
 @pytest.mark.slow
 def test_processes_share_the_time_and_a_failure_is_told(capfd: pytest.CaptureFixture[str]):
     assert in_processes(partial(returns, 3.0), 2) == 1.5
-    assert math.isnan(in_processes(fails, 2))
+    assert math.isnan(in_processes(fails, 1))
     assert "on purpose" in capfd.readouterr().err
 
 

@@ -57,15 +57,15 @@ def test_conformance(name: str, check: object):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_lanes_equal_alone(name: str):
-    """Every kernel for tricks in the pass, each in every second task; one kernel a task for the others.
+    """Every kernel for tricks in the pass, each in every third task; one kernel a task for the others.
 
-    The next trick of the catalogue has the pairs of task and kernel that this one leaves out: two of the former cover
+    The next trick of the catalogue has pairs of task and kernel that this one leaves out: three of the former cover
     all, and as many of the latter as there are kernels.
     """
     checks, number = suite(), NAMES.index(name)
     contexts = with_kernels(checks, name)
     kernels = len({context.kernel for context in contexts})
-    share = 2 if registry()[name].seam in IN_THE_PASS else kernels
+    share = 3 if registry()[name].seam in IN_THE_PASS else kernels
     contexts = [own for i, own in enumerate(contexts) if (i + i // kernels + number) % share == 0]
     assert contexts
     for context in contexts:

@@ -7,7 +7,7 @@ from copy import deepcopy
 
 import pytest
 import torch
-from sweep import sweep
+from sweep import diagonal, sweep
 from torch import nn
 from torch.utils.checkpoint import checkpoint_sequential
 
@@ -20,6 +20,7 @@ from ablate.surgery.switch import Switch
 from ablate.testing import advance, suite
 
 CPU = torch.device("cpu")
+OTHERS = ({}, {"fgsm": {}}, {"amp": {"dtype": "float16"}}, {"amp": {"dtype": "bfloat16"}})
 
 
 def network(seed, *, width=6):
@@ -225,10 +226,9 @@ def test_evaluation_keeps_nothing_and_runs_once():
     assert module.get_buffer("1.scale") == 2
 
 
-@pytest.mark.parametrize("kernel", ["loop", "vmap", "batched", "compiled"])
 @pytest.mark.parametrize("name", ["images", "table"])
 @pytest.mark.parametrize(
-    "others", [{}, {"amp": {"dtype": "float16"}}, {"amp": {"dtype": "bfloat16"}}, {"fgsm": {}}], ids=str
+    ("others", "kernel"), diagonal(OTHERS, ("loop", "vmap", "batched", "compiled"), 0), ids=str
 )
 def test_training_is_equal_with_and_without(kernel, name, others):
     checks = suite()

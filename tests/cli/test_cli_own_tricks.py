@@ -1,6 +1,7 @@
 """Tricks of the user's own: by path, in the study file, by class; and the files that `ablate new trick` writes."""
 
 import json
+import runpy
 import subprocess
 import sys
 import tomllib
@@ -26,12 +27,19 @@ def test_what_new_trick_writes_is_formatted_and_passes_its_own_test(here):
     names = ["halved.py", "test_halved.py"]
     for command in (
         ["ruff", "check", "--isolated", "--select", "E,F,W,I,UP,B", *names], ["ruff", "format", "--isolated", "--check", *names],
-        ["pytest", "-q", "-p", "no:cacheprovider", "test_halved.py"],
     ):  # fmt: skip
         done = subprocess.run(
             [sys.executable, "-m", *command], capture_output=True, text=True, check=False, cwd=here
         )
         assert done.returncode == 0, done.stdout + done.stderr
+    written = runpy.run_path("test_halved.py")
+    tests = {name for name in written if name.startswith("test_")}
+    assert tests == {"test_equals_its_formula", "test_conforms"}
+    written["test_equals_its_formula"](3)
+    written["test_conforms"]()
+    (here / "halved.py").write_text((here / "halved.py").read_text().replace("g * scale", "g * scale + 1e-3"))
+    with pytest.raises(AssertionError):
+        written["test_equals_its_formula"](3)
 
 
 def test_new_trick_overwrites_nothing(here, capsys):

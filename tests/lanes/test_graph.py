@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from sweep import diagonal
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -35,18 +36,6 @@ NO_GRADIENT = "some parameters have no gradient in some steps"
 
 
 KERNELS = ("vmap", "batched", "compiled")
-IN_THE_PASS = ("model", "objective", "precision")
-"""Seams whose tricks run within the forward pass, where each kernel has code of its own for them."""
-
-
-def by_kernel() -> list[tuple[str, str]]:
-    """(trick, kernel): all kernels for tricks within the pass, one for each of the others, in turn."""
-    return [
-        (name, kernel)
-        for i, (name, trick) in enumerate(registry().items())
-        for j, kernel in enumerate(KERNELS)
-        if trick.seam in IN_THE_PASS or (i + j) % len(KERNELS) == 0
-    ]
 
 
 def trainers(checks: Suite, name: str, count: int = 2, kernel: str = "vmap") -> list[Trainer]:
@@ -57,7 +46,7 @@ def trainers(checks: Suite, name: str, count: int = 2, kernel: str = "vmap") -> 
     return [Trainer(context, runs) for _ in range(count)]
 
 
-@pytest.mark.parametrize(("name", "kernel"), by_kernel())
+@pytest.mark.parametrize(("name", "kernel"), diagonal(list(registry()), KERNELS, 0))
 def test_a_settled_step_is_the_ordinary_step_in_the_same_tensors(name: str, kernel: str):
     plain, held = trainers(suite(), name, kernel=kernel)
     held.graph = Settled(held)
@@ -99,7 +88,7 @@ class Watched(TorchDispatchMode):
         return "outside"
 
 
-@pytest.mark.parametrize(("name", "kernel"), by_kernel())
+@pytest.mark.parametrize(("name", "kernel"), diagonal(list(registry()), KERNELS, 1))
 def test_nothing_in_a_step_waits_for_the_device(name: str, kernel: str):
     (trainer,) = trainers(suite(), name, 1, kernel)
     trainer.step()

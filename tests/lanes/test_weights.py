@@ -119,7 +119,7 @@ def test_load_builds_the_module_again(name, tricks, tmp_path):
         pytest.skip("an instance norm needs feature maps")
     if name == "convolutional" and "batch_norm" in tricks:
         task = task_of(WithoutNorm, 1, 5, 5)  # A batch norm is not put on a model that has one.
-    done = trained(task, tricks, tmp_path, lr=0.05)
+    done = trained(task.but(epochs=3), tricks, tmp_path, lr=0.05)
     module = load(done.weights, task)
     assert not module.training
     assert loss_of(module, task) == pytest.approx(done.result.metrics["validation/loss"], rel=1e-5)

@@ -32,7 +32,7 @@ from ablate.tasks.task import Task
 TOLERANCE = 1e-5
 CATALOGUE = registry()
 TRAIN, QUICK, BATCH, EPOCHS = 80, 24, 8, 2
-"""Training examples of the full product and of the quick sample of the larger networks; examples a step; epochs."""
+"""Training examples of the full product and of the quick sample; examples a step; epochs."""
 LR, MOMENTUM, DECAY = 0.01, 0.5, 0.05
 
 
@@ -41,8 +41,6 @@ class Network:
     name: str
     make: Callable[[], nn.Module]
     inputs: Callable[[int, torch.Generator], Tensor]
-    large: bool
-    """Takes more than a second of twenty steps: the quick sample trains it for six."""
 
 
 def networks() -> dict[str, Network]:
@@ -59,19 +57,15 @@ def networks() -> dict[str, Network]:
         return torch.randn(count, networks_table.INPUTS, generator=draw)
 
     sources = (
-        (networks_vision.NETWORKS, images, True), (networks_sequence.TOKENS, tokens, True),
-        (networks_sequence.VECTORS, vectors, True), (networks_table.NETWORKS, table, False),
-        (networks_unusual.NETWORKS, table, False), (networks_tokens.NETWORKS, table, False),
-        (networks_corner.NETWORKS, table, False), (networks_state.NETWORKS, table, False),
-        (networks_state.IMAGES, images, False), (networks_transformers.TOKENS, tokens, True),
-        (networks_transformers.IMAGES, images, True), (networks_memory.NETWORKS, table, False),
-        (networks_recipes.NETWORKS, table, False),
+        (networks_vision.NETWORKS, images), (networks_sequence.TOKENS, tokens),
+        (networks_sequence.VECTORS, vectors), (networks_table.NETWORKS, table),
+        (networks_unusual.NETWORKS, table), (networks_tokens.NETWORKS, table),
+        (networks_corner.NETWORKS, table), (networks_state.NETWORKS, table),
+        (networks_state.IMAGES, images), (networks_transformers.TOKENS, tokens),
+        (networks_transformers.IMAGES, images), (networks_memory.NETWORKS, table),
+        (networks_recipes.NETWORKS, table),
     )  # fmt: skip
-    return {
-        name: Network(name, make, inputs, large)
-        for found, inputs, large in sources
-        for name, make in found.items()
-    }
+    return {name: Network(name, make, inputs) for found, inputs in sources for name, make in found.items()}
 
 
 NETWORKS = networks()
@@ -104,7 +98,7 @@ def run_of(context: TaskContext, seed: int = 0, **tricks: dict[str, object]) -> 
 
 @cache
 def expected(name: str, rows: int = TRAIN, *, exactly: bool = False) -> Record:
-    """What a plain loop makes of a network; `exactly`: by SGD alone, in the memory format of the engine."""
+    """What a plain loop makes of a network; `exactly`: by SGD alone, in the memory formats of the engine."""
     context = context_of(name, rows)
 
     def sgd(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
@@ -120,6 +114,7 @@ def expected(name: str, rows: int = TRAIN, *, exactly: bool = False) -> Record:
         counted=counted_dropouts(context),
         draws=probe.reseed,
         channels_last=exactly and probe.channels_last,
+        contiguous=exactly,
     )
 
 

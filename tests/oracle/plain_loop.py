@@ -63,11 +63,16 @@ def trained(
     counted: Sequence[str],
     draws: bool,
     channels_last: bool = False,
+    contiguous: bool = False,
 ) -> Record:
     """Train `run.epochs` epochs. `counted`: the paths of dropout layers that draw by counter. `draws`: the model takes
     numbers from torch's generator, which is seeded at every step. `channels_last`: images are handed over in that memory
-    format."""
+    format. `contiguous`: every parameter lies in memory in the order of its dimensions, as the engine keeps it. A matrix product of
+    a transposed one rounds differently on some processors."""
     model = build_module(task.model, run.seed, task.train.x[:2])
+    if contiguous:
+        for parameter in model.parameters():
+            parameter.data = parameter.data.contiguous()
     dropouts = []
     for path in counted:
         layer = model.get_submodule(path)

@@ -74,7 +74,7 @@ def test_choices_that_look_alike_are_told_apart(tmp_path: Path, choices: tuple) 
     kinds = {"choice": CategoricalDistribution(choices)}
     trials = [
         create_trial(value=0.8 + 0.1 * (i % 3) + 0.01 * draw.normal(), params={"choice": choices[i % 3]}, distributions=kinds)
-        for i in range(60)
+        for i in range(30)
     ]  # fmt: skip
     found, result = explored(store(tmp_path / "x.db", trials))
     assert len(set(found.choices["choice"])) == 3

@@ -16,7 +16,7 @@ from bench.statistics.real_figures import aa_figures, by_trick, planted_figures
 def measured(tmp_path_factory):
     folder = tmp_path_factory.mktemp("validation")
     real.lay_out(folder)
-    return folder, {kind: real.measure(folder, kind, 1, 1) for kind in real.KINDS}
+    return folder, real.measure(folder, dict.fromkeys(real.KINDS, 1), 1)
 
 
 def test_tricks_that_do_nothing_are_called_nothing(measured):
@@ -83,7 +83,7 @@ def test_a_second_run_trains_nothing(measured, monkeypatch):
                 "t.Training.epoch = no\n"
                 "from pathlib import Path\n"
                 "from bench.statistics import real\n"
-                f"real.work(Path({str(folder)!r}), 'aa', [0])"
+                f"real.work(Path({str(folder)!r}), [('aa', 0)])"
             )
             self.inner = real_popen([sys.executable, "-c", code], **kept)
 
@@ -94,6 +94,6 @@ def test_a_second_run_trains_nothing(measured, monkeypatch):
 
     real_popen = real.subprocess.Popen
     monkeypatch.setattr(real.subprocess, "Popen", Reading)
-    again = real.measure(folder, "aa", 1, 1)
+    again = real.measure(folder, {"aa": 1}, 1)
     assert len(seen) == 1
-    assert json.dumps(again) == json.dumps(rows["aa"])
+    assert json.dumps(again["aa"]) == json.dumps(rows["aa"])

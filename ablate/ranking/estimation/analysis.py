@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ablate.ranking.designs.design import Factor
-from ablate.ranking.estimation.coding import lines
+from ablate.ranking.estimation.coding import by_level, lines
 from ablate.ranking.estimation.dispersion import (
     Correlation,
     far_runs,
@@ -177,9 +177,9 @@ def warnings_of(
 def _judge_collapse(table: pd.DataFrame, failures: pd.DataFrame, level: float) -> pd.DataFrame:
     """Judge a trick by its failures if hardly a run with it survives, since it then has no mean."""
     table = table.copy()
-    by_level = {(row["trick"], row["level"]): row for row in lines(failures)}
+    failed = by_level(failures)
     for i, row in zip(table.index, lines(table), strict=True):
-        failure = by_level.get((row["trick"], row["level"]))
+        failure = failed.get((row["trick"], row["level"]))
         if failure is None or not failure["note"]:
             continue
         vanished = bool(np.isnan(row["effect"]))

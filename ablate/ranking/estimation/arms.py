@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ablate.ranking.designs.design import Factor
 from ablate.ranking.designs.factorial import shipped_levels
 from ablate.ranking.estimation.analysis import Analysis, Declaration, analyse
-from ablate.ranking.estimation.coding import lines
+from ablate.ranking.estimation.coding import by_level, lines
 from ablate.ranking.estimation.effects import fit_effects
 from ablate.ranking.estimation.paired import paired
 from ablate.ranking.verdicts.verdicts import verdicts
@@ -78,12 +78,11 @@ def analyse_arms(
         wave_runs=said.wave_runs,
         total_runs=len(frame),
     )
-    by_level = {(row["trick"], row["level"]): row for row in lines(judged)}
-    failures = {(row["trick"], row["level"]): row for row in lines(whole.failures)}
+    judgements, failures = by_level(judged), by_level(whole.failures)
     rows = []
     for row in lines(whole.table):
         key = (row["trick"], row["level"])
-        effect, failure = by_level.get(key), failures[key]
+        effect, failure = judgements.get(key), failures[key]
         if effect is not None and np.isfinite(effect["effect"]):
             row |= {name: effect[name] for name in (*_ESTIMATES, *_JUDGED)}
         elif failure["p_adjusted"] <= said.level and failure["difference"] < 0:

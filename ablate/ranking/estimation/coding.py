@@ -35,6 +35,11 @@ def lines(table: pd.DataFrame) -> list[dict[str, Any]]:
     return cast(list[dict[str, Any]], table.to_dict("records"))
 
 
+def by_level(table: pd.DataFrame) -> dict[tuple[str, str], dict[str, Any]]:
+    """(trick, level) -> its row of an effect table."""
+    return {(row["trick"], row["level"]): row for row in lines(table)}
+
+
 def require(frame: pd.DataFrame, names: Sequence[str], kind: str = "column") -> None:
     """Raise InputError for the first of `names` that is not a column of `frame`."""
     for name in names:

@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from ablate.ranking.designs.design import Factor
-from ablate.ranking.estimation.coding import lines, nuisance_columns
+from ablate.ranking.estimation.coding import by_level, lines, nuisance_columns
 from ablate.ranking.estimation.effects import Effects
 from ablate.ranking.estimation.least_squares import Matrix
 from ablate.ranking.verdicts.sequential import holm
@@ -104,7 +104,7 @@ def note_interacts(average: pd.DataFrame, single: pd.DataFrame) -> pd.DataFrame:
     two estimates around zero differ in sign half of the time.
     """
     single = single.copy()
-    averages = {(row["trick"], row["level"]): row for row in lines(average)}
+    averages = by_level(average)
     notes = []
     for row in lines(single):
         note = str(row["note"])

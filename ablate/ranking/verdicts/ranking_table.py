@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ablate.ranking.designs.design import Factor
-from ablate.ranking.estimation.coding import lines
+from ablate.ranking.estimation.coding import by_level, lines
 from ablate.ranking.estimation.effects import effects
 from ablate.ranking.estimation.interactions import note_interacts
 from ablate.ranking.verdicts.verdicts import verdicts
@@ -108,7 +108,7 @@ def ranking_table(
     if not parts:
         return pd.DataFrame(columns=list(COLUMNS))
     rows = [row for part in parts for row in lines(part)]
-    measured = {(row["trick"], row["level"]): row for row in lines(claims)} if claims is not None else {}
+    measured = by_level(claims) if claims is not None else {}
     claims_estimand = next((name for name in CLAIMS_BESIDE if given[name] is not None), None)
     for row in rows:
         claim = measured.get((row["trick"], row["level"])) if row["estimand"] == claims_estimand else None
