@@ -120,8 +120,9 @@ class Session:
         try:
             for part, job in self._jobs(list(planned), splits, prune):
                 self._dispatch(part, job)
-        except KeyboardInterrupt:
-            self._record_done()
+        except BaseException as error:
+            if not isinstance(error, Exception):  # a signal
+                self._record_done()
             raise
         self._record_done()
 

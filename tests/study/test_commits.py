@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ablate.catalogue.registry import registry
+from ablate.cli.signals import Stopped
 from ablate.executors.job import Job, JobResult
 from ablate.records.recipe import Recipe
 from ablate.records.run import Outcome, Result, Run
@@ -26,13 +27,13 @@ class AtOnce:
 
     workers = 4
 
-    def __init__(self, stop: int = -1) -> None:
-        self.stop, self.submitted = stop, 0
+    def __init__(self, stop: int = -1, signal: type[BaseException] = KeyboardInterrupt) -> None:
+        self.stop, self.signal, self.submitted = stop, signal, 0
 
     def submit(self, job: Job) -> Future[JobResult]:
         self.submitted += 1
         if self.submitted == self.stop:
-            raise KeyboardInterrupt
+            raise self.signal
         future: Future[JobResult] = Future()
         future.set_result(
             JobResult([Result(Outcome.COMPLETE, {"validation/accuracy": 0.9}) for _ in job.runs])
@@ -78,10 +79,11 @@ def test_a_job_that_takes_long_is_recorded_when_it_is_done(tmp_path, monkeypatch
         assert sizes == [1] * RUNS
 
 
+@pytest.mark.parametrize("signal", [KeyboardInterrupt, Stopped])
 @pytest.mark.parametrize("seconds", [0.0, 1e6])
-def test_an_interruption_keeps_what_was_done(tmp_path, monkeypatch, seconds):
+def test_an_interruption_keeps_what_was_done(tmp_path, monkeypatch, seconds, signal):
     monkeypatch.setattr(session_module, "COMMIT_SECONDS", seconds)
-    with commits(tmp_path, AtOnce(stop=100)) as (session, sizes):
-        with pytest.raises(KeyboardInterrupt):
+    with commits(tmp_path, AtOnce(stop=100, signal=signal)) as (session, sizes):
+        with pytest.raises(signal):
             session.train(plan())
         assert sum(sizes) == len(session.ledger.finished()) == 99
