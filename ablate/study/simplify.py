@@ -3,7 +3,8 @@
 The best of a hundred random recipes holds a dozen tricks, most of them by chance. They blur what the ranking says of each, and the costly
 ones among them make every run around the recipe long. So each is taken out on a few seeds, which gives an order; then recipes without the first 1, 2, …
 in that order run on further seeds, all recipes on the same ones. The smallest recipe that is within one standard error of the whole one
-goes on (Breiman, Friedman, Olshen, Stone 1984: the one-standard-error rule).
+goes on (Breiman, Friedman, Olshen, Stone 1984: the one-standard-error rule). The standard error is that of a typical recipe: one that scatters
+more is not allowed to lose more.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from ablate.records.study_rank import OPTIMIZER
 from ablate.study.ranking.recipes import without_tricks
 from ablate.study.session import Planned, Session
 
-ORDERED, JUDGED = 3, 6
+ORDERED, JUDGED = 3, 8
 """Seeds on which every trick is taken out alone, and on which the smaller recipes are judged."""
 ORDER, JUDGE = 0x0DE5, 0x51E9
 """Streams of those seeds."""
@@ -62,9 +63,7 @@ def simplify(session: Session, recipe: Recipe, baseline: Recipe) -> Simplified:
         recipes = {"whole": recipe} | {f"without {', '.join(names)}": without(names) for names in steps}
         whole, *smaller = _scores(session, recipes, JUDGE, JUDGED)
         kept = whole if kept is None else kept
-        harmless = max(
-            (n for n, scores in enumerate(smaller, 1) if is_within_one_error(scores - whole)), default=0
-        )
+        harmless = last_harmless(np.array(smaller) - whole)
         if harmless:
             removed, kept = steps[harmless - 1], smaller[harmless - 1]
         candidates = candidates[harmless + 1 :]
@@ -78,10 +77,18 @@ def removable(recipe: Recipe, baseline: Recipe, catalogue: Catalogue) -> list[st
     return [name for name in recipe if name not in baseline and catalogue[name].slot != OPTIMIZER]
 
 
-def is_within_one_error(differences: Scores) -> bool:
-    """Whether the mean of paired differences is no further below 0 than its standard error."""
-    error = differences.std(ddof=1) / np.sqrt(len(differences))
-    return bool(differences.mean() >= -error)
+def last_harmless(differences: Scores) -> int:
+    """The number of the last recipe (from 1) whose mean difference is no further below 0 than a standard error; 0 if none.
+
+    differences: `[recipes, seeds]`, to the whole recipe on the same seeds; NaN where a run has no score.
+    """
+    means = differences.mean(axis=1)
+    errors = differences.std(axis=1, ddof=1) / np.sqrt(differences.shape[1])
+    known = np.isfinite(means)
+    if not known.any():
+        return 0
+    harmless = known & (means >= -np.median(errors[known]))
+    return int(np.flatnonzero(harmless).max(initial=-1)) + 1
 
 
 def _scores(session: Session, recipes: Mapping[str, Recipe], stream: int, number: int) -> Scores:

@@ -11,7 +11,7 @@ import pytest
 from ablate.catalogue.registry import registry
 from ablate.records.recipe import Recipe
 from ablate.study.ranking.arms import Arm, rate_of, with_rate
-from ablate.study.ranking.lean import _dispensable, without
+from ablate.study.ranking.lean import _dispensable, _with_helpful, without
 from ablate.study.ranking.tuned import Tuned
 
 CATALOGUE = registry()
@@ -26,7 +26,7 @@ def stage_of(score: Callable[[Recipe], float] = lambda recipe: 0.0) -> Any:
     return SimpleNamespace(
         catalogue=CATALOGUE,
         baseline=BASELINE,
-        is_final=lambda recipe: False,
+        is_final=lambda *recipes: False,
         train=lambda rows, stage, title: [score(recipe) + 0.1 * (seed % 7) for _, recipe, seed in rows],
         score=lambda entry, final: entry,
     )
@@ -86,3 +86,47 @@ def test_what_hurts_is_taken_out_whatever_the_rest_says() -> None:
 def test_a_recipe_without_ballast_is_lean() -> None:
     fact = fact_of({"swa": 0.03}, "helps")
     assert _dispensable(stage_of(), FOUND, tuned_at(), fact, range(20)) == []
+
+
+def helpful(**effects: float) -> tuple[dict[str, Any], dict[str, Tuned]]:
+    """Rows of tricks that help in the recipe found, and their arms; all at its rate but mixup's, which is twice that."""
+    rows = [
+        {
+            "trick": name,
+            "estimand": "toggle",
+            "in_recipe": False,
+            "verdict": "helps a little",
+            "effect": effect,
+        }
+        for name, effect in effects.items()
+    ]
+    arms = {"toggle: recipe": Tuned(Arm("toggle", "", (FOUND,)), FOUND, ())}
+    for name in effects:
+        recipe = with_rate(FOUND.with_trick(CATALOGUE, name), CATALOGUE, 0.02 if name == "mixup" else 0.01)
+        arms[f"toggle: {name}"] = Tuned(Arm("toggle", name, (recipe,)), recipe, ())
+    return {"rows": rows, "margin": 0.01}, arms
+
+
+def test_what_helps_is_added_as_far_as_it_is_better() -> None:
+    """Batch norm gives what layer norm gives, in whose slot it is; input noise gives what mixup gives."""
+
+    def score(recipe: Recipe) -> float:
+        return (
+            0.02 * bool({"mixup", "input_noise"} & set(recipe))
+            + 0.01 * ("batch_norm" in recipe)
+            - 0.005 * ("dropout" in recipe)
+        )
+
+    fact, arms = helpful(mixup=0.02, input_noise=0.015, batch_norm=0.012, layer_norm=0.011, dropout=0.01)
+    added, recipe = _with_helpful(stage_of(score), FOUND, arms, fact, range(20))
+    assert added == ["mixup", "input_noise", "batch_norm"]
+    assert set(recipe) == {*FOUND, *added}
+    assert rate_of(recipe, CATALOGUE) == 0.02
+    assert [step["with"][-1] for step in fact["lean_added"]] == ["mixup", "input_noise", "batch_norm", "dropout"]
+
+
+def test_nothing_is_added_that_is_no_better_together() -> None:
+    fact, arms = helpful(mixup=0.02, dropout=0.01)
+    assert _with_helpful(stage_of(), FOUND, arms, fact, range(20)) == ([], FOUND)
+    fact["rows"] = [{**row, "verdict": "no measurable effect"} for row in fact["rows"]]
+    assert _with_helpful(stage_of(lambda recipe: len(recipe)), FOUND, arms, fact, range(20)) == ([], FOUND)

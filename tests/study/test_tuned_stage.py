@@ -29,7 +29,8 @@ from ablate.study.ranking.budget import (
     expected,
     runs_of,
 )
-from ablate.study.ranking.lean import combined, rungs_of
+from ablate.study.ranking.ladder import rungs_of
+from ablate.study.ranking.lean import combined
 from ablate.study.ranking.race import Races
 from ablate.study.ranking.scores import floor_of
 from ablate.study.ranking.tuned import Tuned, TunedStage

@@ -1,9 +1,8 @@
-"""The lean recipe, and the ladder from the baseline to it.
+"""The lean recipe, which is recommended if the ladder to it shows a gain.
 
-Lean: the recipe found without the tricks that hurt or have no measurable effect in it, as far as it is not worse without
-them together: two tricks may each be dispensable only because the other is there. After a ranking on the baseline alone, it is the baseline with
-all tricks that help it. Ladder: from the baseline to the lean recipe a trick at a time, every rung tuned at the budget of an arm, all rungs on the
-same fresh seeds, so that the steps add up to the whole gain.
+It is the recipe found without the tricks that hurt or have no measurable effect in it, as far as it is not worse without them together (two tricks may
+each be dispensable only because the other is there), and with those that help in it, as far as it is better with them. After a ranking on the
+baseline alone, it is the baseline with all tricks that help it.
 """
 
 from __future__ import annotations
@@ -13,23 +12,21 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from ablate.records.recipe import Recipe, conflict
 from ablate.records.study_rank import OPTIMIZER
 from ablate.records.trick import PLACEBO
-from ablate.study.ranking.arms import LR, Arm, described, rate_of, reference_of, with_rate
+from ablate.study.ranking.arms import rate_of, reference_of, with_rate
 from ablate.study.ranking.budget import LEAN_PAIRS, RankBudget
+from ablate.study.ranking.ladder import climb, interval, rungs_of, tuned_rungs
 from ablate.study.ranking.recipes import without_tricks
-from ablate.study.ranking.tune_arms import TUNING
 from ablate.study.ranking.tuned import TUNE, Tuned, TunedStage
-from ablate.study.ranking.tuning import seeds_of, tune
-from ablate.study.ranking.tuning_points import chosen_of, lattice
+from ablate.study.ranking.tuning_points import lattice
 
 Array = NDArray[np.float64]
 LADDER, LEAN = 0x1ADD, 0x1EA7
 BALLAST = ("hurts", "hurts a little", "no measurable effect")
-CONFIDENCE, ONE_SIDED = 0.95, 0.90
+ONE_SIDED = 0.90
 
 
 def lean_and_ladder(
@@ -40,7 +37,7 @@ def lean_and_ladder(
     if "toggle" not in stage.estimands:
         recipe_found = combined(stage, baseline, tuned, fact["rows"])
         if recipe_found == baseline:
-            fact["lean"], fact["ladder"] = {"recipe": baseline.to_dict(), "removed": []}, None
+            fact["lean"], fact["ladder"] = {"recipe": baseline.to_dict(), "removed": [], "added": []}, None
             fact["recommended"] = {"recipe": baseline.to_dict(), "is_baseline": True}
             stage.session.ledger.put("rank", fact)
             return
@@ -49,12 +46,14 @@ def lean_and_ladder(
     seeds = stage.first_seeds(_pairs(stage, budget, baseline, recipe_found, fact), LEAN)
     removed = _dispensable(stage, recipe_found, tuned, fact, seeds)
     lean = without(stage, recipe_found, removed, tuned)
+    added, lean = _with_helpful(stage, lean, tuned, fact, seeds)
     rungs = rungs_of(stage, baseline, lean, fact["rows"])
-    tuned_last = recipe_found if not removed and ("toggle" in stage.estimands or len(rungs) == 1) else None
-    recipes = _tuned_rungs(stage, budget, rungs, tuned_last, fact["margin"]) if rungs else [baseline]
+    unchanged = not removed and not added
+    tuned_last = recipe_found if unchanged and ("toggle" in stage.estimands or len(rungs) == 1) else None
+    recipes = tuned_rungs(stage, budget, rungs, tuned_last, fact["margin"]) if rungs else [baseline]
     seeds = stage.first_seeds(len(seeds), LADDER)
-    fact["lean"] = {"removed": removed, "recipe": recipes[-1].to_dict()}
-    fact["ladder"] = _climb(stage, rungs, [baseline, *recipes], seeds) if rungs else None
+    fact["lean"] = {"removed": removed, "added": added, "recipe": recipes[-1].to_dict()}
+    fact["ladder"] = climb(stage, rungs, [baseline, *recipes], seeds) if rungs else None
     gain = fact["ladder"]["total"] if fact["ladder"] else None
     better = gain is not None and gain["low"] > 0
     fact["recommended"] = {
@@ -99,8 +98,9 @@ def _pairs(
     stage: TunedStage, budget: RankBudget, baseline: Recipe, recipe_found: Recipe, fact: Mapping[str, Any]
 ) -> int:
     """Seeds of every recipe of the lean stage and the ladder: what the budget leaves, within limits."""
-    rungs = len(rungs_of(stage, baseline, recipe_found, fact["rows"]))
-    recipes = 2 + rungs + len(_ballast(fact))
+    helpful = len(_helpful(stage, recipe_found, fact))
+    rungs = len(rungs_of(stage, baseline, recipe_found, fact["rows"])) + helpful
+    recipes = 3 + rungs + len(_ballast(fact)) + helpful
     left: int = budget.runs - fact["spent"]["tuning"] - fact["spent"]["race"] - rungs * budget.tuning.runs
     return max(LEAN_PAIRS[0], min(budget.lean_pairs, left // recipes))
 
@@ -163,7 +163,7 @@ def _dispensable(
         recipes = [recipe_found, *(without(stage, recipe_found, names, tuned) for names in ways)]
         whole, *leaner = scores(len(tried), recipes)
         steps = [
-            {"without": names, **_interval(scores_without - whole, ONE_SIDED)}
+            {"without": names, **interval(scores_without - whole, ONE_SIDED)}
             for names, scores_without in zip(ways, leaner, strict=True)
         ]
         tried += steps
@@ -177,107 +177,56 @@ def _dispensable(
     return list(dict.fromkeys([*removed, *hurting]))
 
 
-def rungs_of(
-    stage: TunedStage, baseline: Recipe, lean: Recipe, rows: Sequence[Mapping[str, Any]]
-) -> list[Arm]:
-    """The steps from the baseline to the lean recipe, the largest effect on the baseline first; one trick each.
-
-    A trick of the baseline that the recipe lacks is a step, and so are other settings of one that both have. What
-    conflicts with a new trick goes in the same step.
-    """
+def _helpful(stage: TunedStage, recipe: Recipe, fact: Mapping[str, Any]) -> list[str]:
+    """Tricks that help where they are put into the recipe found, the largest effect first; of those that exclude each other, the first one."""
     catalogue = stage.catalogue
-    effects = {row["trick"]: row["effect"] for row in rows if row["estimand"] == "add-one"}
-    slots = {catalogue[name].slot: name for name in lean if catalogue[name].slot}
-    changes: dict[str, tuple[str, dict[str, Any] | None]] = {}
-    for name, settings in lean.items():
-        if name not in baseline or _without_rate(settings) != _without_rate(baseline[name]):
-            changes[name] = (name, dict(settings))
-    for name in baseline:
-        if name not in lean and catalogue[name].slot not in slots:
-            changes[name] = (name, None)
-    order = sorted(changes, key=lambda name: -effects.get(name, 0.0) if changes[name][1] is not None else effects.get(name, 0.0))  # fmt: skip
-    recipe, rungs = baseline, []
-    for name in order:
-        new = changes[name][1]
-        before = recipe
-        if new is None:
-            if name not in recipe:  # a trick that conflicts with it replaced it
-                continue
-            recipe = recipe.without(name)
-        else:
-            trick = catalogue[name]
-            recipe = recipe.without(*(other for other in recipe if conflict(trick, catalogue[other])))
-            recipe = recipe.with_trick(catalogue, name, new)
-            if catalogue[name].slot != OPTIMIZER:
-                recipe = with_rate(recipe, catalogue, rate_of(before, catalogue))
-        rungs.append(Arm("toggle", name, (recipe,), 1 if new is not None else -1, "rung"))
-    return rungs
+    names: list[str] = []
+    for row in sorted(fact["rows"], key=lambda row: -float(row["effect"] or 0.0)):
+        name = row["trick"]
+        if row["estimand"] != "toggle" or row["in_recipe"] or name == PLACEBO or name in recipe:
+            continue
+        others = [catalogue[other] for other in (*recipe, *names)]
+        if row["verdict"].startswith("helps") and not any(
+            conflict(catalogue[name], other) for other in others
+        ):
+            names.append(name)
+    return names
 
 
-def _without_rate(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in settings.items() if key != LR}
-
-
-def _tuned_rungs(
+def _with_helpful(
     stage: TunedStage,
-    budget: RankBudget,
-    rungs: Sequence[Arm],
-    recipe_found: Recipe | None,
-    margin: float,
-) -> list[Recipe]:
-    """Each rung at its best rate, the last one, which may be recommended, as thoroughly as a reference.
+    lean: Recipe,
+    tuned: Mapping[str, Tuned],
+    fact: dict[str, Any],
+    seeds: Sequence[int],
+) -> tuple[list[str], Recipe]:
+    """The tricks that are added to the lean recipe, and the recipe with them.
 
-    The last one is the recipe `recipe_found`, already tuned, where nothing was taken out of it.
+    Recipes with the first 1, 2, … of those that help in the recipe found run on the same seeds; the best mean goes on, if it is better than without
+    them (one-sided 95 % bound): two tricks may each help by the same thing.
     """
-    untuned = list(rungs if recipe_found is None else rungs[:-1])
-    names = {arm.name: f"rung {number}: {arm.trick}" for number, arm in enumerate(untuned)}
-    common = stage.first_seeds(seeds_of(budget.tuning), TUNING)
-    recipes: list[Recipe] = []
-    if untuned:
-        last = untuned[-1].name if recipe_found is None else ""
-        points = tune(
-            untuned, {name: last if name == last else "" for name in names}, stage.catalogue, budget.tuning,
-            dict.fromkeys(names, common), stage.tuning_scores, margin, stage.submit_tuning,
-        )  # fmt: skip
-        recipes = [chosen_of(points[arm.name]).recipe for arm in untuned]
-    return recipes if recipe_found is None else [*recipes, recipe_found]
-
-
-def _climb(
-    stage: TunedStage, rungs: Sequence[Arm], recipes: Sequence[Recipe], seeds: Sequence[int]
-) -> dict[str, Any]:
-    """Every recipe on the same seeds: a step is a mean paired difference, and all steps add up to the total."""
+    catalogue, names = stage.catalogue, _helpful(stage, lean, fact)
+    if not names:
+        return [], lean
+    usual, rate = rate_of(tuned[reference_of("toggle")].recipe, catalogue), rate_of(lean, catalogue)
+    recipes, recipe = [lean], lean
+    for name in names:
+        arm = tuned[f"toggle: {name}"].recipe
+        arm_rate = rate_of(arm, catalogue)
+        if rate and usual and arm_rate:
+            rate *= arm_rate / usual
+        recipe = recipe.with_trick(catalogue, name, arm[name])
+        recipe = with_rate(recipe, catalogue, lattice(rate) if rate else None)
+        recipes.append(recipe)
+    rows = [(f"added {number}", one, seed) for number, one in enumerate(recipes) for seed in seeds]
     final = stage.is_final(*recipes)
-    rows = [(f"ladder {number}", recipe, seed) for number, recipe in enumerate(recipes) for seed in seeds]
-    entries = stage.train(rows, "ladder", "rank, ladder")
-    scores = np.array([stage.score(entry, final=final) for entry in entries]).reshape(
-        len(recipes), len(seeds)
-    )
-    steps = [
-        {
-            "trick": arm.trick,
-            "change": "added" if arm.sign > 0 else "taken out",
-            "settings": described(recipe, arm),
-            "rate": rate_of(recipe, stage.catalogue),
-            "recipe": recipe.to_dict(),
-            **_interval(after - before),
-        }
-        for arm, recipe, before, after in zip(rungs, recipes[1:], scores[:-1], scores[1:], strict=True)
+    entries = stage.train(rows, "lean", "rank, lean recipe")
+    scores = np.array([stage.score(entry, final=final) for entry in entries]).reshape(len(recipes), -1)
+    gains = scores[1:] - scores[0]
+    best = int(np.nan_to_num(gains.mean(axis=1), nan=-np.inf).argmax())
+    fact["lean_added"] = [
+        {"with": names[: number + 1], **interval(gain, ONE_SIDED)} for number, gain in enumerate(gains)
     ]
-    return {
-        "seeds": list(seeds),
-        "levels": [float(value) for value in scores.mean(axis=1) * (1 if stage.session.higher else -1)],
-        "steps": steps,
-        "total": _interval(scores[-1] - scores[0]),
-        "baseline": recipes[0].to_dict(),
-    }
-
-
-def _interval(differences: Any, confidence: float = CONFIDENCE) -> dict[str, Any]:
-    """Mean with its t interval."""
-    kept = differences[np.isfinite(differences)]
-    count = len(kept)
-    mean = float(kept.mean()) if count else 0.0
-    error = float(kept.std(ddof=1) / np.sqrt(count)) if count > 1 else 0.0
-    half = float(stats.t.ppf((1 + confidence) / 2, max(count - 1, 1))) * error
-    return {"effect": mean, "low": mean - half, "high": mean + half, "pairs": count}
+    if not fact["lean_added"][best]["low"] > 0:
+        return [], lean
+    return names[: best + 1], recipes[best + 1]

@@ -1,0 +1,127 @@
+"""The ladder from the baseline to the lean recipe: a trick at a time, every rung tuned at the budget of an arm, all rungs on the same fresh seeds, so that the steps
+add up to the whole gain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from ablate.records.recipe import Recipe, conflict
+from ablate.records.study_rank import OPTIMIZER
+from ablate.study.ranking.arms import LR, Arm, described, rate_of, with_rate
+from ablate.study.ranking.budget import RankBudget
+from ablate.study.ranking.tune_arms import TUNING
+from ablate.study.ranking.tuned import TunedStage
+from ablate.study.ranking.tuning import seeds_of, tune
+from ablate.study.ranking.tuning_points import chosen_of
+
+CONFIDENCE = 0.95
+
+
+def rungs_of(
+    stage: TunedStage, baseline: Recipe, lean: Recipe, rows: Sequence[Mapping[str, Any]]
+) -> list[Arm]:
+    """The steps from the baseline to the lean recipe, the largest effect on the baseline first; one trick each.
+
+    A trick of the baseline that the recipe lacks is a step, and so are other settings of one that both have. What
+    conflicts with a new trick goes in the same step.
+    """
+    catalogue = stage.catalogue
+    effects = {row["trick"]: row["effect"] for row in rows if row["estimand"] == "add-one"}
+    slots = {catalogue[name].slot: name for name in lean if catalogue[name].slot}
+    changes: dict[str, tuple[str, dict[str, Any] | None]] = {}
+    for name, settings in lean.items():
+        if name not in baseline or _without_rate(settings) != _without_rate(baseline[name]):
+            changes[name] = (name, dict(settings))
+    for name in baseline:
+        if name not in lean and catalogue[name].slot not in slots:
+            changes[name] = (name, None)
+    order = sorted(changes, key=lambda name: -effects.get(name, 0.0) if changes[name][1] is not None else effects.get(name, 0.0))  # fmt: skip
+    recipe, rungs = baseline, []
+    for name in order:
+        new = changes[name][1]
+        before = recipe
+        if new is None:
+            if name not in recipe:  # a trick that conflicts with it replaced it
+                continue
+            recipe = recipe.without(name)
+        else:
+            trick = catalogue[name]
+            recipe = recipe.without(*(other for other in recipe if conflict(trick, catalogue[other])))
+            recipe = recipe.with_trick(catalogue, name, new)
+            if catalogue[name].slot != OPTIMIZER:
+                recipe = with_rate(recipe, catalogue, rate_of(before, catalogue))
+        rungs.append(Arm("toggle", name, (recipe,), 1 if new is not None else -1, "rung"))
+    return rungs
+
+
+def _without_rate(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if key != LR}
+
+
+def tuned_rungs(
+    stage: TunedStage,
+    budget: RankBudget,
+    rungs: Sequence[Arm],
+    recipe_found: Recipe | None,
+    margin: float,
+) -> list[Recipe]:
+    """Each rung at its best rate, the last one, which may be recommended, as thoroughly as a reference.
+
+    The last one is the recipe `recipe_found`, already tuned, where nothing was taken out of it.
+    """
+    untuned = list(rungs if recipe_found is None else rungs[:-1])
+    names = {arm.name: f"rung {number}: {arm.trick}" for number, arm in enumerate(untuned)}
+    common = stage.first_seeds(seeds_of(budget.tuning), TUNING)
+    recipes: list[Recipe] = []
+    if untuned:
+        last = untuned[-1].name if recipe_found is None else ""
+        points = tune(
+            untuned, {name: last if name == last else "" for name in names}, stage.catalogue, budget.tuning,
+            dict.fromkeys(names, common), stage.tuning_scores, margin, stage.submit_tuning,
+        )  # fmt: skip
+        recipes = [chosen_of(points[arm.name]).recipe for arm in untuned]
+    return recipes if recipe_found is None else [*recipes, recipe_found]
+
+
+def climb(
+    stage: TunedStage, rungs: Sequence[Arm], recipes: Sequence[Recipe], seeds: Sequence[int]
+) -> dict[str, Any]:
+    """Every recipe on the same seeds: a step is a mean paired difference, and all steps add up to the total."""
+    final = stage.is_final(*recipes)
+    rows = [(f"ladder {number}", recipe, seed) for number, recipe in enumerate(recipes) for seed in seeds]
+    entries = stage.train(rows, "ladder", "rank, ladder")
+    scores = np.array([stage.score(entry, final=final) for entry in entries]).reshape(
+        len(recipes), len(seeds)
+    )
+    steps = [
+        {
+            "trick": arm.trick,
+            "change": "added" if arm.sign > 0 else "taken out",
+            "settings": described(recipe, arm),
+            "rate": rate_of(recipe, stage.catalogue),
+            "recipe": recipe.to_dict(),
+            **interval(after - before),
+        }
+        for arm, recipe, before, after in zip(rungs, recipes[1:], scores[:-1], scores[1:], strict=True)
+    ]
+    return {
+        "seeds": list(seeds),
+        "levels": [float(value) for value in scores.mean(axis=1) * (1 if stage.session.higher else -1)],
+        "steps": steps,
+        "total": interval(scores[-1] - scores[0]),
+        "baseline": recipes[0].to_dict(),
+    }
+
+
+def interval(differences: Any, confidence: float = CONFIDENCE) -> dict[str, Any]:
+    """Mean with its t interval."""
+    kept = differences[np.isfinite(differences)]
+    count = len(kept)
+    mean = float(kept.mean()) if count else 0.0
+    error = float(kept.std(ddof=1) / np.sqrt(count)) if count > 1 else 0.0
+    half = float(stats.t.ppf((1 + confidence) / 2, max(count - 1, 1))) * error
+    return {"effect": mean, "low": mean - half, "high": mean + half, "pairs": count}
