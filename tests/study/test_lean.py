@@ -122,7 +122,12 @@ def test_what_helps_is_added_as_far_as_it_is_better() -> None:
     assert added == ["mixup", "input_noise", "batch_norm"]
     assert set(recipe) == {*FOUND, *added}
     assert rate_of(recipe, CATALOGUE) == 0.02
-    assert [step["with"][-1] for step in fact["lean_added"]] == ["mixup", "input_noise", "batch_norm", "dropout"]
+    assert [step["with"][-1] for step in fact["lean_added"]] == [
+        "mixup",
+        "input_noise",
+        "batch_norm",
+        "dropout",
+    ]
 
 
 def test_nothing_is_added_that_is_no_better_together() -> None:

@@ -14,7 +14,7 @@ from study_samples import NO_RATE, STUDY, TABULAR, Heard, duplicates, place, tim
 
 from ablate.ledger.store import Ledger
 from ablate.records.errors import AblateError
-from ablate.study import driver
+from ablate.study import driver, session
 from ablate.study.driver import STAGES
 from ablate.study.session import Session
 
@@ -248,8 +248,9 @@ def test_a_ledger_can_be_read_while_the_study_runs(tmp_path):
     assert all(seen)
 
 
-def test_inline_each_group_is_recorded_when_it_is_trained(tmp_path):
-    """Not a generation later: what an interruption costs is one group."""
+def test_inline_each_group_is_recorded_when_it_is_trained(tmp_path, monkeypatch):
+    """Not a generation later: what an interruption costs is one group, or what trains in COMMIT_SECONDS (`test_commits`)."""
+    monkeypatch.setattr(session, "COMMIT_SECONDS", 0.0)
     here = place(tmp_path, study=STUDY.replace("trials = 6", "trials = 40"))
     bound = []
 
