@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 from ablate.records.recipe import Recipe, conflict
@@ -91,12 +92,8 @@ def climb(
     stage: TunedStage, rungs: Sequence[Arm], recipes: Sequence[Recipe], seeds: Sequence[int]
 ) -> dict[str, Any]:
     """Every recipe on the same seeds: a step is a mean paired difference, and all steps add up to the total."""
-    final = stage.is_final(*recipes)
-    rows = [(f"ladder {number}", recipe, seed) for number, recipe in enumerate(recipes) for seed in seeds]
-    entries = stage.train(rows, "ladder", "rank, ladder")
-    scores = np.array([stage.score(entry, final=final) for entry in entries]).reshape(
-        len(recipes), len(seeds)
-    )
+    arms = {f"ladder {number}": recipe for number, recipe in enumerate(recipes)}
+    scores = scores_of(stage, arms, seeds, "ladder", "rank, ladder", final=stage.is_final(*recipes))
     steps = [
         {
             "trick": arm.trick,
@@ -115,6 +112,15 @@ def climb(
         "total": interval(scores[-1] - scores[0]),
         "baseline": recipes[0].to_dict(),
     }
+
+
+def scores_of(
+    stage: TunedStage, arms: Mapping[str, Recipe], seeds: Sequence[int], kind: str, title: str, *, final: bool
+) -> NDArray[np.float64]:
+    """Scores `[arms, seeds]` of recipes by arm, all on the same seeds. `kind`, `title`: the stage in the ledger and in the progress."""
+    rows = [(arm, recipe, seed) for arm, recipe in arms.items() for seed in seeds]
+    scores = [stage.score(entry, final=final) for entry in stage.train(rows, kind, title)]
+    return np.array(scores).reshape(len(arms), len(seeds))
 
 
 def interval(differences: Any, confidence: float = CONFIDENCE) -> dict[str, Any]:

@@ -11,20 +11,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ablate.records.recipe import Recipe, conflict
 from ablate.records.study_rank import OPTIMIZER
 from ablate.records.trick import PLACEBO
 from ablate.study.ranking.arms import rate_of, reference_of, with_rate
 from ablate.study.ranking.budget import LEAN_PAIRS, RankBudget
-from ablate.study.ranking.ladder import climb, interval, rungs_of, tuned_rungs
+from ablate.study.ranking.ladder import climb, interval, rungs_of, scores_of, tuned_rungs
 from ablate.study.ranking.recipes import without_tricks
 from ablate.study.ranking.tuned import TUNE, Tuned, TunedStage
 from ablate.study.ranking.tuning_points import lattice
 
-Array = NDArray[np.float64]
 LADDER, LEAN = 0x1ADD, 0x1EA7
+LEAN_STAGE = "lean", "rank, lean recipe"
+"""The stage in the ledger and in the progress."""
 BALLAST = ("hurts", "hurts a little", "no measurable effect")
 ONE_SIDED = 0.90
 
@@ -149,19 +149,13 @@ def _dispensable(
     ballast = _ballast(fact)
     final = stage.is_final(recipe_found)
     tried: list[dict[str, Any]] = []
-
-    def scores(number: int, recipes: Sequence[Recipe]) -> Array:
-        """`[recipes, seeds]`."""
-        rows = [(f"lean {number + i}", recipe, seed) for i, recipe in enumerate(recipes) for seed in seeds]
-        entries = stage.train(rows, "lean", "rank, lean recipe")
-        return np.array([stage.score(entry, final=final) for entry in entries]).reshape(-1, len(seeds))
-
     removed: list[str] = []
     candidates = [row["trick"] for row in ballast]
     while candidates:
         ways = [[*removed, *candidates[:number]] for number in range(1, len(candidates) + 1)]
         recipes = [recipe_found, *(without(stage, recipe_found, names, tuned) for names in ways)]
-        whole, *leaner = scores(len(tried), recipes)
+        arms = {f"lean {number}": recipe for number, recipe in enumerate(recipes, len(tried))}
+        whole, *leaner = scores_of(stage, arms, seeds, *LEAN_STAGE, final=final)
         steps = [
             {"without": names, **interval(scores_without - whole, ONE_SIDED)}
             for names, scores_without in zip(ways, leaner, strict=True)
@@ -218,10 +212,8 @@ def _with_helpful(
         recipe = recipe.with_trick(catalogue, name, arm[name])
         recipe = with_rate(recipe, catalogue, lattice(rate) if rate else None)
         recipes.append(recipe)
-    rows = [(f"added {number}", one, seed) for number, one in enumerate(recipes) for seed in seeds]
-    final = stage.is_final(*recipes)
-    entries = stage.train(rows, "lean", "rank, lean recipe")
-    scores = np.array([stage.score(entry, final=final) for entry in entries]).reshape(len(recipes), -1)
+    arms = {f"added {number}": one for number, one in enumerate(recipes)}
+    scores = scores_of(stage, arms, seeds, *LEAN_STAGE, final=stage.is_final(*recipes))
     gains = scores[1:] - scores[0]
     best = int(np.nan_to_num(gains.mean(axis=1), nan=-np.inf).argmax())
     fact["lean_added"] = [
