@@ -127,10 +127,13 @@ def without(
         slot = catalogue[name].slot
         back = recipe.slot(catalogue, slot) if slot else None
         arm = tuned.get(f"toggle: {back}") or tuned[f"toggle: {name}"]
-        arm_rate = rate_of(arm.recipe, catalogue)
-        if rate and usual and arm_rate:
-            rate *= arm_rate / usual
+        rate = _scaled(rate, rate_of(arm.recipe, catalogue), usual)
     return with_rate(recipe, catalogue, lattice(rate) if rate and rate != usual else usual)
+
+
+def _scaled(rate: float | None, own: float | None, usual: float | None) -> float | None:
+    """`rate`, as many times as high as an arm's `own` rate is than the recipe's `usual` one; unchanged where an optimizer has no rate."""
+    return rate * (own / usual) if rate and own and usual else rate
 
 
 def _dispensable(
@@ -206,9 +209,7 @@ def _with_helpful(
     recipes, recipe = [lean], lean
     for name in names:
         arm = tuned[f"toggle: {name}"].recipe
-        arm_rate = rate_of(arm, catalogue)
-        if rate and usual and arm_rate:
-            rate *= arm_rate / usual
+        rate = _scaled(rate, rate_of(arm, catalogue), usual)
         recipe = recipe.with_trick(catalogue, name, arm[name])
         recipe = with_rate(recipe, catalogue, lattice(rate) if rate else None)
         recipes.append(recipe)
