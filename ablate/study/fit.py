@@ -28,12 +28,11 @@ USUAL = (
 """Tricks in the order in which a short study ranks them: what a model holds, then what is used most widely."""
 COSTLY = 3.0
 """A trick that makes a run longer by this factor comes after all others."""
-FITTING = (7, 9, 10, 11)
-"""Indices of `LEVELS`: designs of a study that is made to fit, the best first."""
+FITTING = {7: 8, 9: 3, 10: 2, 11: 1}
+"""Indices of `LEVELS`: designs of a study that is made to fit, the best first -> the tricks for which there must be time. A few tricks
+that are decided answer more than many at five pairs, which are not."""
 WHOLE = 9
 """Index of `LEVELS` at which all tricks must be affordable, around baseline and recipe found, for nothing to be left out."""
-ENOUGH = 8
-"""Number of tricks that a ranking should have; for fewer, a smaller design is tried."""
 SEARCHED, LEAST_TRIALS = 0.3, 20
 """Share of the time that a search may take if there is not enough for all of its trials, and fewest trials of a search."""
 
@@ -103,10 +102,11 @@ def fit(asked: str, seconds: float, costs: Costs, trials: int, named: Iterable[s
     left = OVER * seconds - both
     count, level = _most(tricks, left, costs)
     if count == 0:
-        few = both + costs.ranking(tricks[:ENOUGH], FITTING[1], 1)
+        level, few_tricks = list(FITTING.items())[1]
+        few = both + costs.ranking(tricks[:few_tricks], level, 1)
         raise InputError(
             f"--budget {asked} is too short to rank a single trick: a run of the baseline takes about {minutes(costs.runs[''])}",
-            hint=f"{min(ENOUGH, len(tricks))} tricks take about {minutes(few)}; or give fewer --epochs",
+            hint=f"{min(few_tricks, len(tricks))} tricks take about {minutes(few)}; or give fewer --epochs",
         )
     others = tricks[count:]
     whole = both + costs.confirm + costs.search + costs.ranking(tricks, WHOLE, 2)
@@ -136,11 +136,11 @@ def in_order(runs: Mapping[str, float], named: Iterable[str] = ()) -> list[str]:
 
 
 def _most(tricks: Sequence[str], seconds: float, costs: Costs) -> tuple[int, int]:
-    """(number of tricks, level): the best design that ranks `ENOUGH` tricks within `seconds`, or all, and as many as it can; (0, …) if none."""
+    """(number of tricks, level): the best design for which there is time, and as many tricks as it can rank within `seconds`; (0, …) if none."""
     count = level = 0
-    for level in FITTING:
+    for level, least in FITTING.items():
         count = largest(len(tricks), lambda n: costs.ranking(tricks[:n], level, 1) <= seconds)  # noqa: B023
-        if count >= min(ENOUGH, len(tricks)):
+        if count >= min(least, len(tricks)):
             break
     return count, level
 

@@ -7,7 +7,7 @@ from ablate.records.errors import InputError
 from ablate.records.study import StudyFile
 from ablate.records.study_space import SpaceSection
 from ablate.study.budget import Division
-from ablate.study.fit import ENOUGH, FITTING, SEARCHED, USUAL, WHOLE, Costs, Fit, fit, in_order, named_in
+from ablate.study.fit import FITTING, SEARCHED, USUAL, WHOLE, Costs, Fit, fit, in_order, named_in
 from ablate.study.ranking.budget import OVER
 
 NAMES = ("remove_norm", "mixup", "adamw", "lamb", "sm3", "pgd", *(f"trick{i}" for i in range(20)))
@@ -50,15 +50,24 @@ def test_what_is_ranked_fits_and_one_more_would_not(seconds):
     if found.left_out:
         more = tricks[: len(ranked) + 1]
         assert one.ranking(more, levels[0], 1) > left
-        if len(ranked) < ENOUGH:
-            assert levels[0] == FITTING[-1]
+        assert len(ranked) >= FITTING[levels[0]]
+    for level, least in FITTING.items():
+        if level < levels[0]:
+            assert one.ranking(tricks[:least], level, 1) > left
 
 
 def test_more_time_ranks_more_until_all_are_ranked():
     left_out = [len(fit("x", seconds, costs(), 100).left_out) for seconds in (60.0, 120.0, 480.0, 36_000.0)]
     assert left_out == sorted(left_out, reverse=True)
     assert left_out[0] > left_out[-1] == 0
-    assert len(NAMES) - left_out[1] >= ENOUGH
+    assert len(NAMES) - left_out[1] >= 3
+
+
+def test_a_few_tricks_that_can_be_decided_are_preferred_to_many_that_cannot():
+    one = costs()
+    seconds = 25.0 + one.ranking(in_order(one.runs)[:3], 9, 1)
+    assert one.ranking(in_order(one.runs)[:8], 10, 1) < seconds - 25.0
+    assert len(NAMES) - len(fit("x", seconds, one, 100).left_out) < 8
 
 
 def test_too_little_for_one_trick_is_one_line():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from math import ceil, e, log, sqrt
+from math import ceil, sqrt
 from typing import Any
 
 from ablate.records.errors import InputError
@@ -18,14 +18,6 @@ PAIRS = (8, 12, 18, 27, 40, 60, 90, 135, 200)
 FEWEST = 5
 """Pairs of the first look, at least: fewer say nothing of a variance."""
 ALPHA = 0.05
-
-
-def spent(share: float, alpha: float = ALPHA) -> float:
-    """Error spent once `share` (0 to 1) of the pairs are there, Pocock's kind: α ln(1 + (e − 1) t).
-
-    Lan & DeMets, Biometrika 70 (1983).
-    """
-    return alpha * log(1 + (e - 1) * share)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +39,9 @@ class Racing:
 
     @property
     def levels(self) -> tuple[float, ...]:
-        """The two-sided level of each look: what is spent since the look before. Their sum is `alpha`, so that the
-        family-wise error over all looks is at most `alpha`, however the looks depend on each other."""
-        shares = [spent(n / self.pairs[-1], self.alpha) for n in self.pairs]
-        return tuple(now - before for before, now in zip([0.0, *shares], shares, strict=False))
+        """The two-sided level of each look, equal shares of `alpha`: the family-wise error over all looks is at most `alpha`, however
+        the looks depend on each other. Most arms are decided early; shares by pairs would leave the early looks too little."""
+        return (self.alpha / len(self.pairs),) * len(self.pairs)
 
     def reference_runs(self, look: int, arms: int) -> int:
         """Runs of a reference at `look` (from 0), with so many undecided arms."""

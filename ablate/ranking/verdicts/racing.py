@@ -95,11 +95,13 @@ def replay(
     margin: float,
     looks: int | None = None,
     tuning_se: Mapping[str, float] = MappingProxyType({}),
+    stopped: Mapping[str, int] = MappingProxyType({}),
 ) -> Race:
     """Go through the looks with the available values (seed -> score, more is better), as far as they reach.
 
     `seeds`: the common list; arms in `own_seeds` (placebos) have seeds of their own. `looks`: at most so many of them.
-    `tuning_se`: arm -> standard deviation of the error of its effect because neither side is run at its very best rate.
+    `tuning_se`: arm -> standard deviation of the error of its effect because neither side is run at its very best rate. `stopped`: arm ->
+    looks after which it is run no further.
     """
     running = list(arms)
     rows: dict[str, RaceRow] = {}
@@ -107,6 +109,7 @@ def replay(
     comparison: Comparison | None = None
     needed = reference_needed = 0
     for look, pairs in enumerate(racing.pairs):
+        running = [name for name in running if stopped.get(name, look + 1) > look]
         if not running or (looks is not None and look >= looks):
             break
         reference_needed = min(max(reference_needed, racing.reference_runs(look, len(running))), len(seeds))

@@ -54,7 +54,7 @@ def _in_time_left(session: Session, ordered: list[str], baseline: Recipe, winner
         return ordered
     references = len(estimands_of(winner, baseline))
     costs = Costs({"": each, **dict.fromkeys(ordered, each)}, session.workers, 0.0, 0.0, 0.0, 0.0)
-    fitting = largest(len(ordered), lambda n: costs.ranking(ordered[:n], FITTING[-1], references) <= left)
+    fitting = largest(len(ordered), lambda n: costs.ranking(ordered[:n], max(FITTING), references) <= left)
     ranked = ordered[: max(FEWEST, fitting)]
     late = [name for name in ordered if name not in (*ranked, *baseline)]
     if late:

@@ -23,10 +23,10 @@ DECIDED = (0.4, 0.2, 0.3, 0.35, 0.4, 0.4, 0.4, 0.4, 0.5)
 """Share of the undecided arms that a look decides, for estimates."""
 LEVELS = (
     (TuningBudget(21, 4, 4, 8), 200),
-    (TuningBudget(12, 4, 3, 6), 90),
-    (TuningBudget(9, 4, 2, 8), 90),
-    (TuningBudget(9, 4, 2, 6), 90),
-    (TuningBudget(9, 4, 2, 4), 90),
+    (TuningBudget(12, 4, 3, 6), 200),
+    (TuningBudget(9, 4, 2, 8), 200),
+    (TuningBudget(9, 4, 2, 6), 200),
+    (TuningBudget(9, 4, 2, 4), 200),
     (TuningBudget(9, 3, 2, 2), 40),
     (TuningBudget(7, 2, 2, 2), 40),
     (TuningBudget(5, 2, 2, 1), 27),
@@ -160,7 +160,9 @@ def race_runs(racing: Racing, arms: int, references: int) -> float:
 
 def tuning_runs(tuning: TuningBudget, arms: int, references: int) -> int:
     """Runs to tune so many arms, references among them."""
-    return round((arms - references) * tuning.likely + references * reference_tuning(tuning).likely)
+    return round(
+        (arms - references) * tuning.likely + references * reference_tuning(tuning, arms // references).likely
+    )
 
 
 def expected(budget: RankBudget, arms: int, references: int) -> float:
@@ -262,15 +264,16 @@ def after_tuning(
     return replace(fitting, runs=runs, seconds_per_run=seconds_per_run)
 
 
-def fits(budget: RankBudget, spent: Spent, runs: int, workers: int, decided: float = 1.0) -> bool:
-    """Whether `runs` more fit, with a tenth over, the share `decided` of the tricks having a verdict. A budget of time counts by what runs took, not by the clock: resumed, the
-    stage ends where it would have ended."""
+def fits(
+    budget: RankBudget, spent: Spent, runs: int, seconds: float, workers: int, decided: float = 1.0
+) -> bool:
+    """Whether `runs` more, which take workers `seconds`, fit, with a tenth over, the share `decided` of the tricks having a verdict. A budget of time
+    counts by what runs took, not by the clock: resumed, the stage ends where it would have ended."""
     if budget.seconds is None:
         return spent.runs + runs <= OVER * budget.runs
-    more = runs * spent.seconds / max(spent.runs, 1)
     patient = not budget.asked and decided < ENOUGH
     limit = max(budget.seconds, PATIENCE) if patient else budget.seconds
-    return (spent.seconds + more) / (BUSY * workers) <= OVER * limit
+    return (spent.seconds + seconds) / (BUSY * workers) <= OVER * limit
 
 
 def detectable(racing: Racing, sigma_ratio: float = 1.05) -> float:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from math import inf
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 
 from ablate.ledger.entry import Entry
 from ablate.ranking.designs.racing import Racing
-from ablate.ranking.verdicts.racing import Race, RaceRow, automatic_margin, more_pairs, replay
+from ablate.ranking.verdicts.racing import Race, automatic_margin, more_pairs, replay
 from ablate.records.recipe import Recipe
-from ablate.study.ranking.arms import Estimand, described, rate_of, reference_of
+from ablate.study.ranking.arms import Estimand, reference_of
 from ablate.study.ranking.budget import LEAN_PAIRS, RankBudget, Spent, fits
-from ablate.study.ranking.scores import failed
+from ablate.study.ranking.race_rows import finite, rows_of
+from ablate.study.ranking.rounds import Rows
 from ablate.study.ranking.tune_arms import tune_undecided
 from ablate.study.ranking.tuned import Tuned, TunedStage
 from ablate.study.ranking.tuning import FURTHER_ROUNDS, FURTHER_TIMES
@@ -42,11 +45,16 @@ class Races:
             if one.arm.is_placebo
         }
         self.entries: dict[tuple[str, int], Entry] = {}
+        self.stopped: dict[str, int] = {}
+        """Arm -> looks after which it is run no further, for lack of time."""
         self.run(tuned)
 
     def run(self, tuned: Mapping[str, Tuned]) -> None:
         """Run the arms as `tuned` says. Runs with another recipe, from before further tuning, no longer count."""
-        self.tuned = tuned
+        before, self.tuned = getattr(self, "tuned", tuned), tuned
+        self.stopped = {
+            name: look for name, look in self.stopped.items() if before[name].recipe == tuned[name].recipe
+        }
         self.entries = {
             (name, seed): entry
             for (name, seed), entry in self.entries.items()
@@ -78,6 +86,7 @@ class Races:
                 self.racing,
                 margin,
                 tuning_se={name: chosen_of(self.tuned[name].points).loss for name in names},
+                stopped=self.stopped,
             )
             for (estimand, final), names in self.members.items()
         }
@@ -95,6 +104,38 @@ class Races:
         return [
             (name, recipe, seed) for (name, seed), recipe in rows.items() if (name, seed) not in self.entries
         ]
+
+    def seconds(self, rows: Iterable[tuple[str, Recipe, int]]) -> float:
+        """What these runs will take workers: as long as the arm's runs before."""
+        taken: dict[str, list[float]] = {}
+        for (name, _), entry in self.entries.items():
+            taken.setdefault(name, []).append(entry.result.seconds)
+        every = fmean(seconds for own in taken.values() for seconds in own) if taken else 0.0
+        return sum(fmean(taken.get(name, [every])) for name, _, _ in rows)
+
+    def stop_all_but_the_nearest(self, margin: float, fits: Callable[[Rows], bool]) -> bool:
+        """Stop the arms for whose next look there is no time; those that probably need the least time to a verdict go on. Whether any does."""
+        standing = self.standing(margin)
+        nearest = sorted(
+            (
+                (self._seconds_to_verdict(race, key, name, margin), name)
+                for key, race in standing.items()
+                for name in race.running
+            )
+        )
+        before = self.stopped
+        looks = {name: len(race.history) for race in standing.values() for name in race.running}
+        for count in range(len(nearest) - 1, 0, -1):
+            self.stopped = before | {name: looks[name] for _, name in nearest[count:]}
+            if (new := self.wanted(self.standing(margin))) and fits(new):
+                return True
+        self.stopped = before
+        return False
+
+    def _seconds_to_verdict(self, race: Race, key: Key, name: str, margin: float) -> float:
+        pairs = more_pairs(race.rows[name], self.racing.levels[-1], len(self.members[key]), margin)
+        run = (name, self.tuned[name].recipe, 0)
+        return inf if pairs is None else pairs * self.seconds([run])
 
     def held_up_by_tuning(self, standing: Mapping[Key, Race], margin: float) -> list[str]:
         """The undecided arms that tuning keeps from a verdict, rather than pairs: those with the least left open first.
@@ -144,6 +185,12 @@ def race_arms(
     margin: float | None = fact["margin"]
     workers = stage.session.workers
     spent, look, reached, tuned_times = tuning, 0, 0, Counter[str]()
+
+    def there_is_time(rows: Rows) -> bool:
+        """For these runs and the smallest ladder."""
+        seconds = races.seconds(rows) + later * spent.seconds / max(spent.runs, 1)
+        return fits(budget, spent, len(rows) + later, seconds, workers, decided)
+
     while True:
         standing = races.standing(margin or 1.0)
         decided = races.decided_share(standing)
@@ -152,8 +199,8 @@ def race_arms(
             times = min((tuned_times[name] for name in names), default=FURTHER_TIMES)
             names = [name for name in names if tuned_times[name] == times < FURTHER_TIMES]
             each = FURTHER_ROUNDS * budget.tuning.finalists * budget.tuning.repeats
-            while names and not fits(
-                budget, spent, (each + TUNED_AFTER) * len(names) + later, workers, decided
+            while names and not there_is_time(
+                [(name, tuned[name].recipe, 0) for name in names for _ in range(each + TUNED_AFTER)]
             ):
                 names.pop()
             if names and each:
@@ -167,7 +214,11 @@ def race_arms(
                 continue
         new = races.wanted(standing)
         behind = any(race.needed and race.look < max(reached, 1) for race in standing.values())
-        if not new or not (behind or fits(budget, spent, len(new) + later, workers, decided)):
+        if not new:
+            break
+        if not behind and not there_is_time(new):
+            if margin and races.stop_all_but_the_nearest(margin, there_is_time):
+                continue
             break
         look += 1
         entries = stage.train(new, "rank", f"rank, look {look}")
@@ -176,7 +227,7 @@ def race_arms(
         if margin is None:
             margin = fact["margin"] = races.margin()
     assert margin is not None
-    fact["rows"] = [row for key, race in standing.items() for row in _rows(races, key, race, margin)]
+    fact["rows"] = [row for key, race in standing.items() for row in rows_of(races, key, race, margin)]
     fact["races"] = [
         {
             "estimand": estimand,
@@ -184,7 +235,7 @@ def race_arms(
             "family": len(races.members[estimand, final]),
             "sigma": race.comparison.sigma if race.comparison else None,
             "beta": race.comparison.beta if race.comparison else None,
-            "prior_df": _finite(race.comparison.prior.df) if race.comparison else None,
+            "prior_df": finite(race.comparison.prior.df) if race.comparison else None,
             "reference_runs": race.comparison.reference_runs if race.comparison else 0,
             "looks": len(race.history),
             "undecided": list(race.undecided),
@@ -194,72 +245,3 @@ def race_arms(
     fact["spent"] = {"tuning": tuning.runs, "race": spent.runs - tuning.runs}
     stage.session.ledger.put("rank", fact)
     return tuned
-
-
-def _rows(races: Races, key: Key, race: Race, margin: float) -> list[dict[str, Any]]:
-    """A JSON-ready row of each arm: the effect of *having* the trick, in the metric's units, positive where it helps."""
-    estimand, _ = key
-    reference = races.tuned[reference_of(estimand)]
-    rows = []
-    for name, row in race.rows.items():
-        one = races.tuned[name]
-        seeds = list(races.own_seeds.get(name, races.seeds))[: races.racing.pairs[row.look]]
-        entries = [races.entries[name, seed] for seed in seeds]
-        with_trick, without = (one, reference) if one.arm.sign > 0 else (reference, one)
-        rows.append(
-            {
-                "arm": name,
-                "trick": one.arm.trick,
-                "estimand": estimand,
-                **_signed(row, one.arm.sign),
-                "in_recipe": one.arm.sign < 0,
-                "settings": described(with_trick.recipe, one.arm),
-                "against": one.arm.against,
-                "rate": rate_of(one.recipe, races.stage.catalogue),
-                "reference_rate": rate_of(reference.recipe, races.stage.catalogue),
-                "pairs": row.pairs,
-                "look": row.look + 1,
-                "same": row.same,
-                "runs": len(seeds),
-                "failed": sum(map(failed, entries)),
-                "seconds": float(sum(entry.result.seconds for entry in entries)),
-                "more_pairs": _more(row, races, key, margin),
-                "recipe_with": with_trick.recipe.to_dict(),
-                "recipe_without": without.recipe.to_dict(),
-                "seeds": seeds,
-            }
-        )
-    return rows
-
-
-def _more(row: RaceRow, races: Races, key: Key, margin: float) -> int | None:
-    if row.verdict != "undecided":
-        return None
-    return more_pairs(row, races.racing.levels[-1], len(races.members[key]), margin)
-
-
-def _signed(row: RaceRow, sign: int) -> dict[str, Any]:
-    """Effect, interval and verdict of having the trick."""
-    swapped = {
-        "helps": "hurts",
-        "hurts": "helps",
-        "helps a little": "hurts a little",
-        "hurts a little": "helps a little",
-    }
-    low, high = sorted((sign * row.low, sign * row.high))
-    return {
-        "effect": sign * row.effect + 0.0,
-        "low": low,
-        "high": high,
-        "se": row.se,
-        "tuning_se": row.tuning_se,
-        "df": _finite(row.df),
-        "p": row.p,
-        "p_adjusted": row.p_adjusted,
-        "verdict": row.verdict if sign > 0 else swapped.get(row.verdict, row.verdict),
-    }
-
-
-def _finite(value: float) -> float | None:
-    """JSON knows no infinity."""
-    return float(value) if np.isfinite(value) else None

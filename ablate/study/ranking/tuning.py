@@ -33,6 +33,7 @@ from ablate.study.ranking.tuning_choice import (
 )
 from ablate.study.ranking.tuning_points import (
     LEAST_REFERENCE,
+    MOST_REFERENCE,
     Point,
     TuningBudget,
     chosen_of,
@@ -92,7 +93,7 @@ def continue_tuning(
     than FURTHER_TIMES: each time is on fresh seeds."""
     tuner = _Tuner(catalogue, seeds, margin, share)
     more = replace(budget, rounds=FURTHER_ROUNDS)
-    place = FIRST + (budget.rounds + times * FURTHER_ROUNDS) * budget.repeats
+    place = FIRST + sum(budget.repeats_by_round) + times * FURTHER_ROUNDS * budget.repeats
     parts = []
     for reference in {arm.name: arm for arm in references.values()}.values():
         anchor = Anchor.of(reference, points[reference.name], catalogue)
@@ -105,8 +106,9 @@ def continue_tuning(
 
 def seeds_of(budget: TuningBudget) -> int:
     """Tuning seeds that an arm or reference needs."""
-    fresh = (budget.rounds + FURTHER_TIMES * FURTHER_ROUNDS) * budget.repeats
-    return FIRST + max(fresh, LEAST_REFERENCE.rounds * LEAST_REFERENCE.repeats)
+    fresh = sum(budget.repeats_by_round) + FURTHER_TIMES * FURTHER_ROUNDS * budget.repeats
+    most = replace(LEAST_REFERENCE, rounds=MOST_REFERENCE)
+    return FIRST + max(fresh, sum(most.repeats_by_round))
 
 
 @dataclass(frozen=True)
@@ -126,8 +128,9 @@ class _Tuner:
         anchor, scale = Anchor(), 1.0
         if itself:
             before = rate_of(itself[reference].recipes[0], self.catalogue)
+            thorough = reference_tuning(budget, len(rest))
             tuned = yield from self.reference(
-                itself, _ratio(even(before) if before else None, before), budget
+                itself, _ratio(even(before) if before else None, before), thorough
             )
             anchor = Anchor.of(itself[reference], tuned[reference], self.catalogue)
             scale = _ratio(anchor.rate, before)
@@ -141,9 +144,8 @@ class _Tuner:
 
     def reference(self, reference: Mapping[str, Arm], scale: float, budget: TuningBudget) -> Rounds[Tuned]:
         """The points of a reference, tuned more thoroughly than arms are."""
-        more = reference_tuning(budget)
-        tried = yield from self.first(reference, scale, more)
-        tuned = yield from self.settle(reference, tried, more, {}, LEAST_ROUNDS)
+        tried = yield from self.first(reference, scale, budget)
+        tuned = yield from self.settle(reference, tried, budget, {}, LEAST_ROUNDS)
         return (yield from self.leading(tuned))
 
     def first(self, arms: Mapping[str, Arm], scale: float, budget: TuningBudget) -> Rounds[Tuned]:
@@ -187,18 +189,26 @@ class _Tuner:
         tried: Tuned,
         budget: TuningBudget,
         anchors: Mapping[str, Anchor],
-        least: int = 1,
+        least: int = 0,
         first_place: int = FIRST,
     ) -> Rounds[Tuned]:
-        """All points, one of them chosen, after at least `least` rounds and then until the arm is settled. `first_place`: that of the
-        first round's first seed."""
+        """All points, one of them chosen, after at least `least` rounds and then until the arm is settled; an arm without a curve gets a round. `first_place`:
+        that of the first round's first seed."""
         anchors = {name: anchors.get(name, Anchor()) for name in arms}
         curves = {name: anchors[name].curve_of(own) for name, own in tried.items()}
         points = {name: chosen_among(own, anchors[name], curves[name]) for name, own in tried.items()}
-        unsettled = list(arms)
-        for number in range(budget.rounds if budget.repeats else 0):
-            start = first_place + number * budget.repeats
-            places = range(start, start + budget.repeats)
+        unsettled = [
+            name
+            for name in arms
+            if least
+            or curves[name] is None
+            or not is_settled(points[name], anchors[name], curves[name], self.margin, self.share)
+        ]
+        start = first_place
+        for number, repeats in enumerate(budget.repeats_by_round):
+            if not unsettled:
+                break
+            places, start = range(start, start + repeats), start + repeats
             asked = {
                 name: next_points(points[name], anchors[name], curves[name], self.catalogue, budget)
                 for name in unsettled
@@ -218,8 +228,6 @@ class _Tuner:
                     for name in unsettled
                     if not is_settled(points[name], anchors[name], curves[name], self.margin, self.share)
                 ]
-            if not unsettled:
-                break
         return {name: sorted(own, key=lambda point: not point.final) for name, own in points.items()}
 
     def _tried(

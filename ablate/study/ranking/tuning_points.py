@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from math import floor, log10
+from math import floor, log10, sqrt
 from typing import Any
 
 import numpy as np
@@ -30,10 +30,14 @@ OPEN = (1.0, 0.4, 0.25, 0.2, 0.15, 0.1)
 diabetes (0.6 of 112)."""
 
 
+EARLY = 8
+"""Rounds after which a round is twice as large: each takes a fit of a curve, which grows with the runs."""
+
+
 @dataclass(frozen=True, slots=True)
 class TuningBudget:
     """Runs of an arm: `first` to try rates and settings, then up to `rounds` of the `finalists` most promising points, each on
-    `repeats` fresh seeds. An arm that is settled gets no further round."""
+    `repeats` fresh seeds; rounds after the EARLY first are twice as large. An arm that is settled gets no further round."""
 
     first: int = 9
     finalists: int = 4
@@ -43,21 +47,28 @@ class TuningBudget:
     @property
     def runs(self) -> int:
         """Runs in all, at most."""
-        return self.first + self.rounds * self.finalists * self.repeats
+        return self.first + self.finalists * sum(self.repeats_by_round)
+
+    @property
+    def repeats_by_round(self) -> list[int]:
+        """Fresh seeds of each round."""
+        rounds = self.rounds if self.repeats else 0
+        return [self.repeats if number < EARLY else 2 * self.repeats for number in range(rounds)]
 
     @property
     def likely(self) -> float:
         """Runs that an arm takes on average."""
-        shares = [OPEN[min(number, len(OPEN) - 1)] for number in range(self.rounds)]
-        return self.first + sum(shares) * self.finalists * self.repeats
+        repeats = self.repeats_by_round
+        shares = [OPEN[min(number, len(OPEN) - 1)] for number in range(len(repeats))]
+        return self.first + self.finalists * sum(a * b for a, b in zip(shares, repeats, strict=True))
 
     def to_json(self) -> dict[str, int]:
         return asdict(self)
 
 
-LEAST_REFERENCE = TuningBudget(21, 4, 4, 16)
-"""Tuning of a reference, at least: what it loses is in the effects of all its arms. Its rounds are at most
-five more than theirs."""
+LEAST_REFERENCE, MOST_REFERENCE = TuningBudget(21, 4, 4, 12), 24
+"""Tuning of a reference with few arms, whose rounds are at most five more than theirs, and most rounds of one with many: what it loses is
+in the effects of all its arms."""
 
 
 @dataclass(frozen=True)
@@ -130,11 +141,15 @@ def _nearest(rate: float, every: int) -> int:
     return min((distance, place) for distance, place in around if place % every == 0)[1]
 
 
-def reference_tuning(budget: TuningBudget) -> TuningBudget:
-    """Tuning of a reference: never less than an arm's, and more where that is small, since all arms are compared with it."""
-    rounds = min(budget.rounds + 5, LEAST_REFERENCE.rounds)
-    least = replace(LEAST_REFERENCE, rounds=rounds) if budget.repeats else TuningBudget(7, 2, 2, 1)
-    return max(budget, least, key=lambda one: one.runs)
+def reference_tuning(budget: TuningBudget, arms: int = 1) -> TuningBudget:
+    """Tuning of a reference with so many arms: never less than an arm's, and up to √k times an arm's most runs, since all k arms are compared with
+    it."""
+    if not budget.repeats:
+        return max(budget, TuningBudget(7, 2, 2, 1), key=lambda one: one.runs)
+    least = min(budget.rounds + 5, LEAST_REFERENCE.rounds)
+    sizes = [replace(LEAST_REFERENCE, rounds=rounds) for rounds in range(least, MOST_REFERENCE + 1)]
+    shared = [one for one in sizes if one.runs <= sqrt(arms) * budget.runs]
+    return max(budget, *sizes[:1], *shared, key=lambda one: one.runs)
 
 
 def points_of(arm: Arm, catalogue: Catalogue, budget: TuningBudget, scale: float = 1.0) -> list[Point]:
