@@ -17,10 +17,12 @@ from typing import Any
 from ablate.ledger.entry import Entry
 from ablate.ranking.designs.racing import Racing, expected_runs
 from ablate.records.errors import InputError
-from ablate.study.ranking.tuning_points import TuningBudget, reference_tuning
+from ablate.study.ranking.tuning_points import FEW_ROUNDS, TuningBudget, reference_tuning
 
 DECIDED = (0.4, 0.2, 0.3, 0.35, 0.4, 0.4, 0.4, 0.4, 0.5)
 """Share of the undecided arms that a look decides, for estimates."""
+SLOWLY_DECIDED = (0.2, 0.15, 0.2, 0.25, 0.25, 0.25)
+"""The same after little tuning."""
 LEVELS = (
     (TuningBudget(21, 4, 4, 8), 200),
     (TuningBudget(12, 4, 3, 6), 200),
@@ -29,9 +31,9 @@ LEVELS = (
     (TuningBudget(9, 4, 2, 4), 200),
     (TuningBudget(9, 3, 2, 2), 40),
     (TuningBudget(7, 2, 2, 2), 40),
-    (TuningBudget(5, 2, 2, 1), 27),
-    (TuningBudget(4, 2, 2, 1), 27),
-    (TuningBudget(3, 2, 1, 1), 27),
+    (TuningBudget(5, 2, 2, 1), 60),
+    (TuningBudget(4, 2, 2, 1), 60),
+    (TuningBudget(3, 2, 1, 1), 60),
     (TuningBudget(1, 1, 0, 0), 8),
     (TuningBudget(1, 1, 0, 0), 5),
 )
@@ -48,10 +50,14 @@ FLOOR = 2
 """Index of the smallest of LEVELS that is chosen where no budget is given."""
 RUNS_PER_TRIAL = 100
 """Runs of the rank stage for each trial of the search, at most, where no budget is given and they are too few for the design at FLOOR."""
+LEAST_PAIRS = 40
+"""Pairs of the last look, at least, of a race whose tuning is worth them: where there is no time for all arms, those nearest to a verdict go on."""
 LEAN_PAIRS = (5, 20)
 """Fewest and most seeds of every recipe in the lean stage and of every rung of the ladder."""
 RUNGS = 5
 """Rungs of a ladder, and tricks of the recipe found that may be dispensable, where the recipe is not known yet."""
+FEW_RUNGS = 2
+"""Rungs of a ladder from the baseline to itself with the tricks that help it, before they are known."""
 BUSY = 0.88
 """Share of a stage's wall time in which its workers train; the rest is between rounds."""
 OVER = 1.1
@@ -98,6 +104,11 @@ class RankBudget:
         """Runs of the lean stage and the ladder with so many rungs, as many of the recipe's tricks being dispensable."""
         last = reference_tuning(self.tuning).runs
         return (rungs - 1) * self.tuning.runs + last + (2 * rungs + 2) * (pairs or self.lean_pairs)
+
+    @property
+    def small_ladder_runs(self) -> int:
+        """Runs of the ladder where the recipe found is the baseline."""
+        return self.ladder_runs(FEW_RUNGS, LEAN_PAIRS[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,10 +163,11 @@ def auto_seconds(timings: Mapping[str, float]) -> float:
     return max(LEAST_SECONDS, SECONDS - sum(timings.get(stage, 0.0) for stage in ("lr-find", "search")))
 
 
-def race_runs(racing: Racing, arms: int, references: int) -> float:
+def race_runs(budget: RankBudget, arms: int, references: int) -> float:
     """Runs that the races of so many arms (references among them) will probably take."""
     each = max(arms // references - 1, 1)
-    return references * expected_runs(racing, each, DECIDED)
+    decided = DECIDED if budget.tuning.rounds > FEW_ROUNDS else SLOWLY_DECIDED
+    return references * expected_runs(budget.racing, each, decided)
 
 
 def tuning_runs(tuning: TuningBudget, arms: int, references: int) -> int:
@@ -167,8 +179,8 @@ def tuning_runs(tuning: TuningBudget, arms: int, references: int) -> int:
 
 def expected(budget: RankBudget, arms: int, references: int) -> float:
     """Runs that a design of so many arms (references among them) will probably take."""
-    ladder = budget.ladder_runs() if references > 1 else 0
-    return tuning_runs(budget.tuning, arms, references) + race_runs(budget.racing, arms, references) + ladder
+    ladder = budget.ladder_runs() if references > 1 else budget.small_ladder_runs
+    return tuning_runs(budget.tuning, arms, references) + race_runs(budget, arms, references) + ladder
 
 
 def runs_for_trials(trials: int, arms: int, references: int) -> int | None:
@@ -250,12 +262,12 @@ def after_tuning(
         return budget
     seconds = budget.seconds if budget.asked else max(budget.seconds, PATIENCE)
     runs = int(seconds * workers / seconds_per_run)
-    least = 0 if budget.asked else LEVELS[FLOOR][1]
+    least = LEAST_PAIRS if budget.asked else LEVELS[FLOOR][1]
     most = max(pairs for tuning, pairs in LEVELS if tuning.runs <= budget.tuning.runs)
     choices = [
         replace(budget, racing=Racing.up_to(pairs))
-        for pairs in dict.fromkeys(n for _, n in LEVELS)
-        if least <= pairs <= most
+        for pairs in sorted({n for _, n in LEVELS}, reverse=True)
+        if min(least, most) <= pairs <= most
     ]
     fitting = next((one for one in choices if expected(one, arms, references) <= runs), choices[-1])
     least_runs = expected(fitting, arms, references)

@@ -86,10 +86,10 @@ def tuned_plan(
         trials=opened.study.search.trials,
     )
     pairs = budget.racing.pairs
-    ladder = budget.ladder_runs(rungs) if "toggle" in counts else 0
+    ladder = budget.ladder_runs(rungs) if "toggle" in counts else budget.small_ladder_runs
     runs = {
         "tuning": tuning_runs(budget.tuning, total, len(counts)),
-        "race": round(race_runs(budget.racing, total, len(counts))),
+        "race": round(race_runs(budget, total, len(counts))),
         "ladder": ladder,
     }
     seconds = sum(runs.values()) * seconds_per_run / workers

@@ -15,7 +15,7 @@ from ablate.ranking.designs.racing import Racing
 from ablate.ranking.verdicts.racing import Race, automatic_margin, more_pairs, replay
 from ablate.records.recipe import Recipe
 from ablate.study.ranking.arms import Estimand, reference_of
-from ablate.study.ranking.budget import LEAN_PAIRS, RankBudget, Spent, fits
+from ablate.study.ranking.budget import LEAN_PAIRS, RUNGS, RankBudget, Spent, fits
 from ablate.study.ranking.race_rows import finite, rows_of
 from ablate.study.ranking.rounds import Rows
 from ablate.study.ranking.tune_arms import tune_undecided
@@ -181,13 +181,13 @@ def race_arms(
     """
     races = Races(stage, budget.racing, tuned)
     tuning = Spent(**fact["tuning_spent"])
-    later = budget.ladder_runs(pairs=LEAN_PAIRS[0]) if "toggle" in stage.estimands else 0
     margin: float | None = fact["margin"]
     workers = stage.session.workers
     spent, look, reached, tuned_times = tuning, 0, 0, Counter[str]()
 
     def there_is_time(rows: Rows) -> bool:
         """For these runs and the smallest ladder."""
+        later = _ladder_runs(stage, budget, standing)
         seconds = races.seconds(rows) + later * spent.seconds / max(spent.runs, 1)
         return fits(budget, spent, len(rows) + later, seconds, workers, decided)
 
@@ -245,3 +245,11 @@ def race_arms(
     fact["spent"] = {"tuning": tuning.runs, "race": spent.runs - tuning.runs}
     stage.session.ledger.put("rank", fact)
     return tuned
+
+
+def _ladder_runs(stage: TunedStage, budget: RankBudget, standing: Mapping[Key, Race]) -> int:
+    """Runs of the smallest ladder to the recipe found, or to the baseline with what has been found to help it."""
+    if "toggle" in stage.estimands:
+        return budget.ladder_runs(pairs=LEAN_PAIRS[0])
+    helpful = sum(row.verdict.startswith("helps") for race in standing.values() for row in race.rows.values())
+    return budget.ladder_runs(min(helpful, RUNGS), LEAN_PAIRS[0]) if helpful else 0

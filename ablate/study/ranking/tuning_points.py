@@ -69,6 +69,8 @@ class TuningBudget:
 LEAST_REFERENCE, MOST_REFERENCE = TuningBudget(21, 4, 4, 12), 24
 """Tuning of a reference with few arms, whose rounds are at most five more than theirs, and most rounds of one with many: what it loses is
 in the effects of all its arms."""
+FEW_ROUNDS = 2
+"""Rounds of an arm up to which its budget is a small one, and a reference's too."""
 
 
 @dataclass(frozen=True)
@@ -144,10 +146,11 @@ def _nearest(rate: float, every: int) -> int:
 def reference_tuning(budget: TuningBudget, arms: int = 1) -> TuningBudget:
     """Tuning of a reference with so many arms: never less than an arm's, and up to √k times an arm's most runs, since all k arms are compared with
     it."""
-    if not budget.repeats:
-        return max(budget, TuningBudget(7, 2, 2, 1), key=lambda one: one.runs)
-    least = min(budget.rounds + 5, LEAST_REFERENCE.rounds)
-    sizes = [replace(LEAST_REFERENCE, rounds=rounds) for rounds in range(least, MOST_REFERENCE + 1)]
+    if budget.rounds <= FEW_ROUNDS:
+        least = TuningBudget(9, 4, 2, budget.rounds + 2) if budget.repeats else TuningBudget(7, 2, 2, 1)
+        return max(budget, least, key=lambda one: one.runs)
+    rounds = range(min(budget.rounds + 5, LEAST_REFERENCE.rounds), MOST_REFERENCE + 1)
+    sizes = [replace(LEAST_REFERENCE, rounds=number) for number in rounds]
     shared = [one for one in sizes if one.runs <= sqrt(arms) * budget.runs]
     return max(budget, *sizes[:1], *shared, key=lambda one: one.runs)
 
