@@ -46,7 +46,7 @@ def _ungrouped(groups: Tensor, like: Tensor) -> Tensor:
     """Undo `_grouped`, in the memory format of `like` `[K, B, C, …]`."""
     lanes, examples, channels, *sides = like.shape
     in_lane = channels // groups.shape[2]
-    rows = groups[: lanes * in_lane].unflatten(0, (lanes, in_lane)).transpose(1, 2)
+    rows = groups[: lanes * in_lane].view(lanes, in_lane, *groups.shape[1:]).transpose(1, 2)
     return match_layout(rows.reshape(lanes, examples, *sides, channels).movedim(-1, 2), like)
 
 
@@ -166,10 +166,10 @@ class _Whiten(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, bias, *settings = ctx.saved_tensors
+        x, weight, bias, eps, iterations = ctx.saved_tensors
         if torch.is_grad_enabled():  # double backward
             given = (x, weight, bias)
-            again, _values = _forward(*given, *settings, ctx.size)
+            again, _values = _forward(*given, eps, iterations, ctx.size)
             return (*torch.autograd.grad(again, given, gradient, create_graph=True), None, None, None)
         of: _Values = ctx.values
         m = of.rows.shape[1]
