@@ -9,7 +9,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from ablate.kernels.call_plan import ArgRef, Argument
+from ablate.kernels.call_plan import NULL, ArgRef, Argument
 from ablate.kernels.compiled_op import EmitBackward, EmitContext, Shape
 from ablate.kernels.compiled_ops import LaneValues, Uniform, identity_backward
 from ablate.kernels.stacked_norms import normed_eager, tensors_of
@@ -23,7 +23,7 @@ RUNNING = ("running_mean", "running_var")
 class NormOp:
     """`[B, C, …]` -> the same shape, each lane by its own of `layers` (None: identity).
 
-    `indices[lane]`: by name, which of the op's params are that lane's weight and bias, and which buffers its running statistics.
+    `indices[lane]`: by name, which of the op's params are that lane's weight and bias, if it has one, and which buffers its running statistics.
     """
 
     layers: Sequence[AnyNorm | None] | Uniform[AnyNorm | None]
@@ -55,12 +55,14 @@ class NormOp:
         channels = context.shape[-1 if layer.per_position else 1]
         examples = prod(context.shape[:-1]) if layer.per_position else context.shape[0]
         counts = 1, examples, prod(context.shape) // (examples * channels)
-        values = [layer.settings["eps"], layer.settings.get("momentum", 0.0)]
+        values = [layer.settings["eps"], layer.settings.get("momentum", 0.0), float(layer.unbiased)]
         settings = context.calls.constant(torch.tensor(values, dtype=torch.float32))
         mode = norms.EXAMPLE if not layer.over_examples else norms.BATCH if layer.training else norms.STORED
-        row = mode, layer.group_size, 0, 0
+        centre = {"group": layer.group_size, "channel": 1, "not": 0}[layer.centred]
+        row = mode, layer.group_size, centre, 0, 0
         indices = self.indices[context.lane]
-        weight, bias = (context.params[indices[name]] for name in PARAMETERS)
+        weight = context.params[indices["weight"]]
+        bias = context.params[indices["bias"]] if "bias" in indices else context.calls.zeros(channels)
         running = [context.buffers[indices[name]] if name in indices else 0 for name in RUNNING]
         y, saved = context.output(context.shape, x), context.calls.saved(examples * norms.SAVED * channels)
         function, workspace = norms.forward(channels)
@@ -73,7 +75,10 @@ class NormOp:
                 context.output(context.shape, grad),
                 context.calls.scratch_parts(workspace, channels),
             )
-            grads = (context.grads[indices[name]] or unused[0] for name in PARAMETERS)
+            grads = (
+                (context.grads[indices[name]] if name in indices else NULL) or unused[0]
+                for name in PARAMETERS
+            )
             rows = context.calls.table(*row), context.calls.table(*_part_row(weight, *grads, 0))
             context.call(function, grad, x, saved, grad_x, settings, first, *rows, *counts)
             return grad_x

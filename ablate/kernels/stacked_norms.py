@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from ablate.kernels.broadcasting import by_channel
-from ablate.kernels.standardize import standardized, standardized_eager
+from ablate.kernels.standardize import Statistics, standardized, standardized_eager
 from ablate.kernels.torch_norms import AnyNorm, TorchNorm, constants_of
-from ablate.surgery.norms import BatchNorm, Norm
+from ablate.surgery.norms import Norm
 
 
 def tensors_of(layer: AnyNorm) -> dict[str, Tensor]:
@@ -22,16 +22,17 @@ def tensors_of(layer: AnyNorm) -> dict[str, Tensor]:
 
 def normed(layer: Norm, x: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
     """`x` `[K, B, C, …]` through lanes of `layer`'s type with the stacked `tensors`; updates running statistics."""
-    if not isinstance(layer, BatchNorm):
-        return standardized(x, tensors, over_examples=layer.over_examples)[0]
+    if not layer.over_examples:
+        return standardized(x, tensors, Statistics.of(layer))[0]
     if not layer.training:
         return _by_running(x, tensors)
-    y, seen, spread = standardized(x, tensors, over_examples=True)
-    mean, variance = tensors["running_mean"], tensors["running_var"]
+    y, seen, spread = standardized(x, tensors, Statistics.of(layer))
+    mean, variance = tensors["running_mean"], tensors["running_var"].view(len(x), -1)
     count = x[0].numel() // x.shape[2]
     share = tensors["momentum"][:, None].to(mean.dtype)
     mean.mul_(1 - share).add_(share * seen.flatten(1))
-    variance.mul_(1 - share).add_(share * spread.flatten(1) * (count / (count - 1)))
+    spread = spread.flatten(1)[:, : variance.shape[1]]
+    variance.mul_(1 - share).add_(share * spread * (count / (count - 1) if layer.unbiased else 1.0))
     return y
 
 
@@ -39,11 +40,11 @@ def normed_eager(layer: AnyNorm, x: Tensor, tensors: Mapping[str, Tensor]) -> Te
     """`normed` by differentiable operators, without updating running statistics."""
     if "running_var" in tensors and not layer.training:
         return _by_running(x, tensors)
-    return standardized_eager(x, tensors, over_examples=layer.over_examples)
+    return standardized_eager(x, tensors, Statistics.of(layer))
 
 
 def _by_running(x: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
-    variance = tensors["running_var"]
+    variance = tensors["running_var"].view(len(x), -1)
     scale = tensors["weight"] * (variance + tensors["eps"][:, None].to(variance.dtype)).rsqrt()
     y = x * by_channel(scale, x)
     return y + by_channel(tensors["bias"] - tensors["running_mean"] * scale, x)

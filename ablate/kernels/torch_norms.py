@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,8 @@ class TorchNorm:
     over_examples: bool
     per_position: bool
     group_size: int
+    centred: ClassVar[Literal["group"]] = "group"
+    unbiased: ClassVar[bool] = True
 
     def __deepcopy__(self, memo: dict[int, object]) -> TorchNorm:
         """Of a copied layer: its own."""

@@ -95,6 +95,23 @@ class Dropout(RandomLayer):
         return x * (self.keep(x.shape, self.least) * self.scale if self.training else self.eval_scale)
 
 
+class DropBranch(RandomLayer):
+    """Zeros whole examples with probability p in training and scales the others by 1 / (1 − p). `[B, …]` -> the same shape."""
+
+    least: Tensor
+    scale: Tensor
+
+    def __init__(self, stream: str, p: float) -> None:
+        super().__init__(stream, scale=1 / (1 - p))
+        self.register_buffer("least", torch.tensor(least_kept(p), dtype=torch.int16))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        kept = keep_mask(self.draw_key(), self.least, (len(x),)) * self.scale
+        return x * kept.reshape(-1, *[1] * (x.ndim - 1))
+
+
 class Gate(Hyper):
     """A 0/1 buffer: whether this lane has what is gated."""
 

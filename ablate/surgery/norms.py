@@ -8,7 +8,7 @@ all that a kernel needs to run lanes with different norms together.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -20,13 +20,17 @@ from ablate.records.errors import InputError
 class Norm(nn.Module):
     """Base of the norm layers: `[B, C, …]` -> the same shape.
 
-    `over_examples`: statistics are taken over the examples too, not for each by itself. `per_position`: for each position
-    by itself. `settings`: the hyperparameters as plain numbers (reading a buffer would wait for the device), among them
+    `over_examples`: statistics are taken over the examples too, not for each by itself, and evaluation uses running ones. `per_position`: for
+    each position by itself. `centred`: μ is the mean of what σ² is of, or of each channel, or 0. `unbiased`: the running variance is that of
+    the examples' source. `shifted`: whether there is a β. `settings`: the hyperparameters as plain numbers (reading a buffer would wait for the device), among them
     "channels_per_group" where neighbouring channels are standardised together; float64 buffers of the same names hold them too,
     so that lanes can be stacked.
     """
 
     over_examples: ClassVar[bool] = False
+    centred: ClassVar[Literal["group", "channel", "not"]] = "group"
+    unbiased: ClassVar[bool] = True
+    shifted: ClassVar[bool] = True
     per_position = False
     weight: Tensor
     bias: Tensor
@@ -35,7 +39,8 @@ class Norm(nn.Module):
     def __init__(self, channels: int, **settings: float) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
+        if self.shifted:
+            self.bias = nn.Parameter(torch.zeros(channels))
         self.settings = settings
         for name, value in settings.items():
             self.register_buffer(name, torch.tensor(value, dtype=torch.float64), persistent=False)
@@ -126,3 +131,49 @@ class InstanceNorm(Norm):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.instance_norm(x, weight=self.weight, bias=self.bias, eps=self.settings["eps"])
+
+
+class ExtendedBatchNorm(Norm):
+    """Each channel less its mean, divided by one deviation of all channels, over examples and positions; in evaluation by running statistics,
+    which training updates."""
+
+    over_examples = True
+    centred = "channel"
+    unbiased = False
+    running_mean: Tensor
+    running_var: Tensor
+    momentum: Tensor
+
+    def __init__(self, channels: int, momentum: float, eps: float) -> None:
+        super().__init__(channels, eps=eps, momentum=momentum, channels_per_group=channels)
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        channel = (-1, *[1] * (x.ndim - 2))
+        mean, variance = self.running_mean, self.running_var
+        if self.training:
+            mean = x.mean((0, *range(2, x.ndim)))
+            variance = (x - mean.reshape(channel)).square().mean()
+            with torch.no_grad():
+                momentum = self.settings["momentum"]
+                self.running_mean.lerp_(mean.to(self.running_mean.dtype), momentum)
+                self.running_var.lerp_(variance.to(self.running_var.dtype), momentum)
+        normal = (x - mean.reshape(channel)) * (variance + self.settings["eps"]).rsqrt()
+        return normal * self.weight.reshape(channel) + self.bias.reshape(channel)
+
+
+class RootMeanSquareNorm(Norm):
+    """All channels and positions of an example, without a mean or a shift; with `tokens`, the channels of each position by itself."""
+
+    centred = "not"
+    shifted = False
+
+    def __init__(self, channels: int, eps: float, *, tokens: bool = False) -> None:
+        super().__init__(channels, eps=eps, channels_per_group=channels)
+        self.per_position = tokens
+
+    def forward(self, x: Tensor) -> Tensor:
+        dims = (1,) if self.per_position else tuple(range(1, x.ndim))
+        scale = (x.square().mean(dims, keepdim=True) + self.settings["eps"]).rsqrt()
+        return x * scale * self.weight.reshape(-1, *[1] * (x.ndim - 2))

@@ -7,7 +7,7 @@ import torch
 from model_cases import assert_same_function, operated, random_shape, randomised, scaled_input
 from torch import nn
 
-from ablate.catalogue.model.extended_batch_norm import ExtendedBatchNorm
+from ablate.surgery.norms import ExtendedBatchNorm
 
 
 def test_equal_to_the_formula() -> None:

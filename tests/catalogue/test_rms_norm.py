@@ -6,7 +6,7 @@ import torch
 from model_cases import MODELS, assert_same_function, inputs, operated, random_shape, randomised, scaled_input
 from torch import Tensor, nn
 
-from ablate.catalogue.model.rms_norm import RootMeanSquareNorm
+from ablate.surgery.norms import RootMeanSquareNorm
 
 
 class Reference(nn.Module):

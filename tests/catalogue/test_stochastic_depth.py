@@ -6,9 +6,8 @@ import pytest
 import torch
 from model_cases import MODELS, inputs, operated
 
-from ablate.catalogue.model.stochastic_depth import DropBranch
 from ablate.records.errors import InputError
-from ablate.surgery.layers import Residual
+from ablate.surgery.layers import DropBranch, Residual
 
 
 @pytest.mark.parametrize("p", [0.1, 0.3, 0.5, 0.8])

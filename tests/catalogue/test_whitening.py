@@ -8,8 +8,9 @@ import torch
 from model_cases import operated, random_shape, scaled_input
 from sweep import sweep
 
-from ablate.catalogue.model.whitening import IterNorm, group_size, whitening_matrix
+from ablate.catalogue.model.whitening import group_size
 from ablate.records.errors import InputError
+from ablate.surgery.whitening import IterNorm, whitening_matrix
 
 
 def by_hand(x: np.ndarray, size: int, iterations: int, eps: float) -> np.ndarray:

@@ -12,7 +12,15 @@ from torch import Tensor, nn
 from ablate.kernels.compiled_norms import PARAMETERS, RUNNING, NormOp
 from ablate.kernels.fused import FusedOp
 from ablate.kernels.memory_format import to_channels_last
-from ablate.surgery.norms import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, Norm
+from ablate.surgery.norms import (
+    BatchNorm,
+    ExtendedBatchNorm,
+    GroupNorm,
+    InstanceNorm,
+    LayerNorm,
+    Norm,
+    RootMeanSquareNorm,
+)
 
 SHAPES = ((6, 12), (33, 64), (5, 12, 3, 3), (3, 8, 4, 5), (2, 48, 7, 1), (40, 16, 4, 4))
 
@@ -32,6 +40,8 @@ class Several:
             [BatchNorm(channels, rng.uniform(0.05, 0.5), eps()) for _ in range(2)],
             [GroupNorm(channels, rng.choice(groups), eps()) for _ in range(3)],
             [LayerNorm(channels, eps())],
+            [ExtendedBatchNorm(channels, rng.uniform(0.05, 0.5), eps()) for _ in range(2)],
+            [RootMeanSquareNorm(channels, eps()) for _ in range(2)],
             [None],
         ]
         if len(shape) > 2:
@@ -43,8 +53,8 @@ class Several:
             self.x, self.gradient = to_channels_last(self.x), to_channels_last(self.gradient)
         for layer in self.layers:
             if layer is not None:
-                nn.init.normal_(layer.weight)
-                nn.init.normal_(layer.bias)
+                for parameter in layer.parameters():
+                    nn.init.normal_(parameter)
 
     def told(self, layers: list[Norm | None]) -> tuple[NormOp, list[Tensor], list[Tensor]]:
         """The op of these lanes, the weights and biases of every kind of norm among them, and the running statistics."""
@@ -65,6 +75,8 @@ class Several:
                         len(layers), self.x.shape[2] + 3
                     )  # as in a group: rows lie apart in memory
                     inside = wide[:, : self.x.shape[2]]
+                    if getattr(layers[own[0]], name).ndim == 0:
+                        inside = wide[:, 0]
                     for lane in own:
                         inside[lane] = getattr(layers[lane], name).detach()
                         places[lane][name] = len(into)
@@ -106,13 +118,11 @@ def test_lanes_of_every_kind_are_torchs_modules_in_float64(
         own, places = several.x[lane].double().requires_grad_(), op.indices[lane]
         layer.double()
         right = layer(own)
-        expected = torch.autograd.grad(
-            right, (own, layer.weight, layer.bias), several.gradient[lane].double()
-        )
+        expected = torch.autograd.grad(right, (own, *layer.parameters()), several.gradient[lane].double())
         torch.testing.assert_close(y[lane].double(), right, rtol=1e-4, atol=1e-4)
         scale = float(expected[0].abs().max())
         torch.testing.assert_close(to_x[lane].double(), expected[0], rtol=1e-3, atol=2e-4 * max(scale, 1))
-        for name, reference in zip(PARAMETERS, expected[1:], strict=True):
+        for (name, _), reference in zip(layer.named_parameters(), expected[1:], strict=True):
             found = to[places[name]][lane].double()
             torch.testing.assert_close(found, reference, rtol=1e-4, atol=1e-3)
         for name in RUNNING:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Literal
 
 import pytest
 import torch
@@ -12,8 +13,16 @@ from ablate.kernels.memory_format import to_channels_last
 from ablate.kernels.rules import norms
 from ablate.kernels.stacked import stacked
 from ablate.kernels.stacked_norms import normed, tensors_of
-from ablate.kernels.standardize import standardized
-from ablate.surgery.norms import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, Norm
+from ablate.kernels.standardize import Statistics, standardized
+from ablate.surgery.norms import (
+    BatchNorm,
+    ExtendedBatchNorm,
+    GroupNorm,
+    InstanceNorm,
+    LayerNorm,
+    Norm,
+    RootMeanSquareNorm,
+)
 
 SHAPES = ((6, 12), (128, 64), (5, 12, 3, 3), (3, 8, 4, 5), (2, 4, 7, 1))
 
@@ -31,12 +40,17 @@ def layers(shape: tuple[int, ...], lanes: int) -> list[list[Norm]]:
         [BatchNorm(channels, rng.uniform(0.05, 0.5), 10 ** rng.uniform(-6, -2)) for _ in range(lanes)],
         [GroupNorm(channels, rng.choice(groups), 10 ** rng.uniform(-6, -2)) for _ in range(lanes)],
         [LayerNorm(channels, 10 ** rng.uniform(-6, -2)) for _ in range(lanes)],
+        [
+            ExtendedBatchNorm(channels, rng.uniform(0.05, 0.5), 10 ** rng.uniform(-6, -2))
+            for _ in range(lanes)
+        ],
+        [RootMeanSquareNorm(channels, 10 ** rng.uniform(-6, -2)) for _ in range(lanes)],
     ]
     if len(shape) > 2:
         kinds.append([InstanceNorm(channels, 10 ** rng.uniform(-6, -2)) for _ in range(lanes)])
     for layer in (one for kind in kinds for one in kind):
-        nn.init.normal_(layer.weight)
-        nn.init.normal_(layer.bias)
+        for parameter in layer.parameters():
+            nn.init.normal_(parameter)
     return kinds
 
 
@@ -50,6 +64,11 @@ def bound(own: list[Norm]) -> tuple[Norm, dict[str, Tensor]]:
         for name in held[0]
     }
     return own[0], stacks
+
+
+def learned(stacks: dict[str, Tensor]) -> list[Tensor]:
+    """The weights and, if there are any, the biases."""
+    return [stacks[name] for name in ("weight", "bias") if name in stacks]
 
 
 @pytest.mark.parametrize("channels_innermost", [False, True])
@@ -66,14 +85,14 @@ def test_every_lane_is_as_it_is_alone(shape: tuple[int, ...], channels_innermost
         for training in (True, False):
             layer.train(training)
             y = normed(layer, x, stacks)
-            found = torch.autograd.grad(y, (x, stacks["weight"], stacks["bias"]), gradient)
+            found = torch.autograd.grad(y, (x, *learned(stacks)), gradient)
             for lane, one in enumerate(kind):
                 one.train(training)
                 own = x.detach()[lane].requires_grad_()
                 held = {name: tensor[None] for name, tensor in tensors_of(one).items()}
                 alone = normed(one, own[None], held)[0]
                 assert torch.equal(alone, y[lane]), type(one).__name__
-                expected = torch.autograd.grad(alone, (own, one.weight, one.bias), gradient[lane])
+                expected = torch.autograd.grad(alone, (own, *one.parameters()), gradient[lane])
                 # In evaluation only inputs are ever asked about.
                 for mine, reference in zip(found, expected[: 3 if training else 1], strict=False):
                     assert torch.equal(mine[lane], reference), type(one).__name__
@@ -89,12 +108,12 @@ def test_lanes_of_different_groups_are_torchs_modules_in_float64(shape: tuple[in
         x = (torch.randn(4, *shape, dtype=torch.float64) * 2 - 5).requires_grad_()
         y = normed(layer, x, stacks)
         gradient = torch.randn_like(y)
-        found = torch.autograd.grad(y, (x, stacks["weight"], stacks["bias"]), gradient)
+        found = torch.autograd.grad(y, (x, *learned(stacks)), gradient)
         for lane, one in enumerate(kind):
             own = x.detach()[lane].requires_grad_()
             reference = one(own)
             torch.testing.assert_close(y[lane], reference, rtol=1e-9, atol=1e-9)
-            expected = torch.autograd.grad(reference, (own, one.weight, one.bias), gradient[lane])
+            expected = torch.autograd.grad(reference, (own, *one.parameters()), gradient[lane])
             for mine, theirs in zip(found, expected, strict=True):
                 torch.testing.assert_close(mine[lane], theirs, rtol=1e-8, atol=1e-8)
             for name in ("running_mean", "running_var"):
@@ -102,21 +121,23 @@ def test_lanes_of_different_groups_are_torchs_modules_in_float64(shape: tuple[in
                     torch.testing.assert_close(stacks[name][lane], one.get_buffer(name), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("centred", ["group", "channel", "not"])
 @pytest.mark.parametrize("examples", [False, True])
-def test_first_and_second_derivatives(examples: bool) -> None:
+def test_first_and_second_derivatives(
+    examples: bool, centred: Literal["group", "channel", "not"], bias: bool
+) -> None:
     torch.manual_seed(2)
-    sizes = torch.tensor([2.0, 4.0], dtype=torch.float64)
-    own = {"eps": torch.full((2,), 1e-3, dtype=torch.float64)} | (
-        {} if examples else {"channels_per_group": sizes}
-    )
+    own = {"eps": torch.full((2,), 1e-3, dtype=torch.float64)}
+    if centred != "group" or not examples:
+        own["channels_per_group"] = torch.tensor([2.0, 4.0], dtype=torch.float64)
 
-    def call(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        return standardized(x, own | {"weight": weight, "bias": bias}, over_examples=examples)[0]
+    def call(x: Tensor, *parameters: Tensor) -> Tensor:
+        named = dict(zip(("weight", "bias"), parameters, strict=False))
+        return standardized(x, own | named, Statistics(examples, centred))[0]
 
-    given = [
-        torch.randn(size, dtype=torch.float64, requires_grad=True)
-        for size in ((2, 3, 4, 2, 1), (2, 4), (2, 4))
-    ]
+    sizes = ((2, 3, 4, 2, 1), (2, 4), (2, 4))[: 2 + bias]
+    given = [torch.randn(size, dtype=torch.float64, requires_grad=True) for size in sizes]
     assert torch.autograd.gradcheck(call, given)
     assert torch.autograd.gradgradcheck(call, given)
 

@@ -14,39 +14,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-
 from ablate.records.errors import InputError
 from ablate.records.trick import Claim, Parameter, Source, Trick
 from ablate.surgery.layer_types import NORMS
 from ablate.surgery.net import Net
-
-
-class ExtendedBatchNorm(nn.Module):
-    """`[B, C, …]` -> the same shape."""
-
-    running_mean: Tensor
-    running_var: Tensor
-
-    def __init__(self, channels: int, momentum: float, eps: float) -> None:
-        super().__init__()
-        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
-        self.momentum, self.eps = momentum, eps
-        self.register_buffer("running_mean", torch.zeros(channels))
-        self.register_buffer("running_var", torch.ones(()))
-
-    def forward(self, x: Tensor) -> Tensor:
-        channel = (-1, *[1] * (x.ndim - 2))
-        mean, variance = self.running_mean, self.running_var
-        if self.training:
-            mean = x.mean((0, *range(2, x.ndim)))
-            variance = (x - mean.reshape(channel)).square().mean()
-            with torch.no_grad():
-                self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
-                self.running_var.lerp_(variance.to(self.running_var.dtype), self.momentum)
-        normal = (x - mean.reshape(channel)) * (variance + self.eps).rsqrt()
-        return normal * self.weight.reshape(channel) + self.bias.reshape(channel)
+from ablate.surgery.norms import ExtendedBatchNorm
 
 
 def model(net: Net, p: Any) -> None:

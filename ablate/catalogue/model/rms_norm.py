@@ -12,25 +12,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ablate.records.trick import Claim, Parameter, Source, Trick
 from ablate.surgery.net import Net
-
-
-class RootMeanSquareNorm(nn.Module):
-    """`[B, C, …]` -> the same shape; `tokens`: each position separately."""
-
-    def __init__(self, channels: int, eps: float, *, tokens: bool = False) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.eps, self.tokens = eps, tokens
-
-    def forward(self, x: Tensor) -> Tensor:
-        dims = (1,) if self.tokens else tuple(range(1, x.ndim))
-        scale = (x.square().mean(dims, keepdim=True) + self.eps).rsqrt()
-        return x * scale * self.weight.reshape(-1, *[1] * (x.ndim - 2))
+from ablate.surgery.norms import RootMeanSquareNorm
 
 
 def model(net: Net, p: Any) -> None:

@@ -12,31 +12,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from ablate.records.errors import InputError
 from ablate.records.trick import Claim, Parameter, Source, Trick
-from ablate.seams.draws import keep_mask, least_kept
-from ablate.surgery.layers import Gate, RandomLayer, Residual
+from ablate.surgery.layers import DropBranch, Gate, Residual
 from ablate.surgery.net import Net
-
-
-class DropBranch(RandomLayer):
-    """`[B, …]`: whole examples are zero with probability p and scaled by 1 / (1 − p) else; the input itself in evaluation."""
-
-    least: Tensor
-    scale: Tensor
-
-    def __init__(self, stream: str, p: float) -> None:
-        super().__init__(stream, scale=1 / (1 - p))
-        self.register_buffer("least", torch.tensor(least_kept(p), dtype=torch.int16))
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training:
-            return x
-        kept = keep_mask(self.draw_key(), self.least, (len(x),)) * self.scale
-        return x * kept.reshape(-1, *[1] * (x.ndim - 1))
 
 
 def model(net: Net, p: Any) -> None:

@@ -16,59 +16,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-
 from ablate.records.errors import InputError
 from ablate.records.trick import Claim, Parameter, Source, Trick
 from ablate.surgery.layer_types import NORMS
 from ablate.surgery.net import Net
-
-
-def whitening_matrix(x: Tensor, iterations: int, eps: float) -> Tensor:
-    """About Σ^(−1/2) of groups `[G, d, m]` without means -> `[G, d, d]`."""
-    d, m = x.shape[1:]
-    identity = torch.eye(d, dtype=x.dtype, device=x.device)
-    sigma = x @ x.transpose(1, 2) / m + eps * identity
-    trace = sigma.diagonal(dim1=1, dim2=2).sum(dim=1)[:, None, None]
-    scaled = sigma / trace
-    root, p = scaled, identity.expand_as(sigma)  # root = p Σ_N: iterated with p, rounding errors do not grow
-    for _ in range(iterations):
-        step = (3 * identity - p @ root) / 2
-        root, p = root @ step, step @ p
-    return p / trace.sqrt()
-
-
-class IterNorm(nn.Module):
-    """`[B, C, …]` -> the same shape. Raises InputError in training where a channel has one value only."""
-
-    running_mean: Tensor
-    running_whitening: Tensor
-
-    def __init__(self, channels: int, size: int, iterations: int, momentum: float, eps: float) -> None:
-        super().__init__()
-        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
-        self.size, self.iterations, self.momentum, self.eps = size, iterations, momentum, eps
-        self.register_buffer("running_mean", torch.zeros(channels))
-        self.register_buffer("running_whitening", torch.eye(size).repeat(channels // size, 1, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        rows = x.transpose(0, 1).reshape(x.shape[1], -1)
-        mean, whitening = self.running_mean, self.running_whitening
-        if self.training:
-            if rows.shape[1] == 1:
-                raise InputError(
-                    "whitening cannot train on one value per channel", hint="use batch_size 2 or more"
-                )
-            mean = rows.mean(dim=1)
-        groups = (rows - mean[:, None]).reshape(-1, self.size, rows.shape[1])
-        if self.training:
-            whitening = whitening_matrix(groups, self.iterations, self.eps)
-            with torch.no_grad():
-                self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
-                self.running_whitening.lerp_(whitening.to(self.running_whitening.dtype), self.momentum)
-        white = (whitening @ groups).reshape(rows.shape) * self.weight[:, None] + self.bias[:, None]
-        return white.reshape(x.shape[1], x.shape[0], *x.shape[2:]).transpose(0, 1)
+from ablate.surgery.whitening import IterNorm
 
 
 def group_size(channels: int, most: int) -> int:

@@ -1,9 +1,9 @@
-"""Batch, group, layer and instance norm of K lanes, each lane with its own norm.
+"""Batch, group, layer, instance and root mean square norm of K lanes, each lane with its own norm.
 
     y = γ_c (x − μ) / √(σ² + ε) + β_c
 
-Activations are `[K, B, P, C]`, contiguous: P positions, C channels. A lane's norm is its row of `lanes`, int64 `[K, 4]` (`LANE`), and of
-`numbers`, float32 `[K, 2]`: ε and the momentum of running statistics. `part` is the index of a row of `parts`, int64 `[…, 8]`, with
+Activations are `[K, B, P, C]`, contiguous: P positions, C channels. A lane's norm is its row of `lanes`, int64 `[K, 5]` (`LANE`), and of
+`numbers`, float32 `[K, 3]`: ε, the momentum of running statistics, and 1 where the running variance is the unbiased one, else 0. `part` is the index of a row of `parts`, int64 `[…, 8]`, with
 addresses and row strides in bytes of tensors `[K', C]` (`FORWARD`, `BACKWARD`); `row` is the lane's row in these.
 Sums are pairwise: over chunks of `CHUNK` rows, then over chunks, so that rounding errors hardly grow with length.
 """
@@ -13,18 +13,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ablate.kernels.compiled.code_cache import disk_cached
-from ablate.kernels.compiled.ir_builder import I64, FunctionBuilder, Value, vector_width
+from ablate.kernels.compiled.ir_builder import I64, Count, FunctionBuilder, Value, vector_width
 from ablate.kernels.compiled.jit import Function
 
-LANE = ("mode", "members", "part", "row")
-"""`mode`: one of the constants below; `members`: channels of a group."""
+LANE = ("mode", "members", "centre", "part", "row")
+"""`mode`: one of the constants below; `members`: channels of a group, which share σ²; `centre`: channels that share μ (0: there is none)."""
+NUMBERS = 3
 EXAMPLE, BATCH, STORED = range(3)
 """Statistics of each example; of the batch, which update running statistics; running statistics."""
 FORWARD = ("weight", "bias", "running_mean", "running_var")
 BACKWARD = ("weight", "grad_weight", "grad_bias", "none")
 CHUNK = 16
 SAVED = 2
-"""Saved per lane and example (batch statistics: in the row of the first example): μ and 1 / √(σ² + ε), by channel."""
+"""Saved per lane and example (batch statistics: in the row of the first example): μ and 1 / √(σ² + ε), by channel. A running variance of all
+channels together is one number."""
 
 
 class NormPass:
@@ -53,10 +55,10 @@ class NormPass:
         at = builder.gep(self.args[table], [self.code.isum(row, column)], source_etype=I64)
         return builder.load(at, typ=I64, align=8)
 
-    def number(self, lane: Value, column: int) -> Value:
-        return self.code.load_broadcast(
-            self.args["numbers"], self.code.isum(self.code.imul(lane, 2), column), self.width
-        )
+    def number(self, lane: Value, column: int, width: int = 0) -> Value:
+        """An entry of the lane's row of `numbers`, in a vector of `width` elements (0: of the channels' width)."""
+        offset = self.code.isum(self.code.imul(lane, NUMBERS), column)
+        return self.code.load_broadcast(self.args["numbers"], offset, width or self.width)
 
     def is_mode(self, lane: Value, mode: int) -> Value:
         """Whether the lane's norm has this mode."""
@@ -73,21 +75,34 @@ class NormPass:
         code, args = self.code, self.args
         return code.imul(code.imul(args["examples"], args["positions"]), self.channels)
 
-    def each(self, lane: Value, do: Callable[[Value, Value, Value, Value], None]) -> None:
-        """`do(at, rows, share, saved)` for each set of rows that share statistics: the offset of its elements, its number of rows,
-        1 / (elements of a channel group), the offset of its saved statistics."""
+    def share(self, rows: Value, members: Value) -> Value:
+        """1 / (elements of `rows` rows and `members` channels)."""
+        count = self.code.int_to_float(self.code.imul(rows, self.code.imax(members, 1)), self.width)
+        return self.code.builder.fdiv(self.code.constant(1, self.width), count)
+
+    def is_pooled(self, lane: Value) -> Value:
+        """Whether all channels share σ²."""
+        return self.code.builder.icmp_signed(
+            "==", self.column(lane, "members"), self.code.isum(self.channels)
+        )
+
+    def is_centred(self, lane: Value) -> Value:
+        """Whether there is a μ."""
+        return self.code.builder.icmp_signed(">", self.column(lane, "centre"), self.code.isum(0))
+
+    def each(self, lane: Value, do: Callable[[Value, Value, Value], None]) -> None:
+        """`do(at, rows, saved)` for each set of rows that share statistics: the offset of its elements, its number of rows, the offset of
+        its saved statistics."""
         code, args = self.code, self.args
         together = code.builder.icmp_signed(">=", self.column(lane, "mode"), code.isum(BATCH))
         sets = code.builder.select(together, code.isum(1), args["examples"])
         rows = code.builder.select(
             together, code.imul(args["examples"], args["positions"]), args["positions"]
         )
-        count = code.int_to_float(code.imul(rows, self.column(lane, "members")), self.width)
-        share = code.builder.fdiv(code.constant(1, self.width), count)
         with code.loop(sets) as i:
             at = code.isum(code.imul(lane, self.numbers), code.imul(i, code.imul(rows, self.channels)))
             example = code.isum(code.imul(lane, args["examples"]), i)
-            do(at, rows, share, code.imul(example, SAVED * self.channels))
+            do(at, rows, code.imul(example, SAVED * self.channels))
 
     def chunked_sums(
         self, rows: Value, count: int, terms: Callable[[Value, Sequence[Value]], list[Value]]
@@ -105,7 +120,7 @@ class NormPass:
         return code.reduce([zero] * count, chunks, chunk)
 
     def sum_groups(self, workspace: int, members: Value) -> None:
-        """Replace each of C floats of the workspace by the sum over its channel group."""
+        """Replace each of C floats of the workspace by the sum over its channel group, of `members` channels, at least one."""
         code, pointer = self.code, self.args["workspace"]
         builder, width = code.builder, self.width
         whole = code.imax(members, width)  # groups, or vectors if these are wider
@@ -145,8 +160,7 @@ def forward(channels: int) -> tuple[Function, int]:
     code, args, width, workspace = layer.code, layer.args, layer.width, layer.args["workspace"]
     builder, spread = code.builder, channels  # offset of the variance in the workspace
 
-    def standardise(lane: Value, at: Value, rows: Value, share: Value, saved: Value) -> None:
-        members = layer.column(lane, "members")
+    def standardise(lane: Value, at: Value, rows: Value, saved: Value) -> None:
 
         def x(row: Value, c: Value) -> Value:
             return code.load(args["x"], code.isum(at, code.imul(row, channels), c), width)
@@ -155,8 +169,9 @@ def forward(channels: int) -> tuple[Function, int]:
             with code.loop(channels, step=width) as c:
                 code.store(do(c), to, code.isum(offset, c))
 
-        def mean_of(do: Callable[[Value, Value], Value], to: Value, offset: Value) -> None:
-            """The means of do(row, c)."""
+        def mean_of(do: Callable[[Value, Value], Value], members: Value, to: Value, offset: Value) -> None:
+            """The means of do(row, c) over `members` channels."""
+            share = layer.share(rows, members)
             each(
                 lambda c: layer.chunked_sums(rows, 1, lambda row, sums: [code.fadd(sums[0], do(row, c))])[0],
                 workspace, code.isum(0),
@@ -172,10 +187,18 @@ def forward(channels: int) -> tuple[Function, int]:
             with stored:
                 mean, variance = (layer.address(lane, name) for name in ("running_mean", "running_var"))
                 each(lambda c: code.load(mean, c, width), args["saved"], saved)
-                each(lambda c: code.load(variance, c, width), workspace, code.isum(spread))
+                with builder.if_else(layer.is_pooled(lane)) as (one, several):
+                    with one:
+                        each(lambda c: code.load_broadcast(variance, 0, width), workspace, code.isum(spread))
+                    with several:
+                        each(lambda c: code.load(variance, c, width), workspace, code.isum(spread))
             with fresh:
-                mean_of(x, args["saved"], saved)
-                mean_of(squared, workspace, code.isum(spread))
+                with builder.if_else(layer.is_centred(lane)) as (centred, not_centred):
+                    with centred:
+                        mean_of(x, layer.column(lane, "centre"), args["saved"], saved)
+                    with not_centred:
+                        each(lambda c: code.constant(0, width), args["saved"], saved)
+                mean_of(squared, layer.column(lane, "members"), workspace, code.isum(spread))
         with builder.if_then(layer.is_mode(lane, BATCH)):
             _update_running(layer, lane, rows, saved, spread)
 
@@ -200,19 +223,29 @@ def forward(channels: int) -> tuple[Function, int]:
 
 
 def _update_running(layer: NormPass, lane: Value, rows: Value, saved: Value, spread: int) -> None:
-    """running ← (1 − momentum) · running + momentum · batch, with the unbiased variance."""
-    code, args, width, builder = layer.code, layer.args, layer.width, layer.code.builder
-    share = layer.number(lane, 1)
-    rest = builder.fsub(code.constant(1, width), share)
-    less = code.int_to_float(builder.sub(rows, code.isum(1)), width)
-    unbiased = builder.fdiv(code.int_to_float(rows, width), less)
+    """running ← (1 − momentum) · running + momentum · batch."""
+    code, args, builder = layer.code, layer.args, layer.code.builder
     mean, variance = (layer.address(lane, name) for name in ("running_mean", "running_var"))
-    with code.loop(layer.channels, step=width) as c:
-        mean_of_batch = code.load(args["saved"], code.isum(saved, c), width)
-        wide = builder.fmul(code.load(args["workspace"], code.isum(spread, c), width), unbiased)
-        for running, value in ((mean, mean_of_batch), (variance, wide)):
-            before = builder.fmul(code.load(running, c, width), rest)
-            code.store(code.fma(value, share, before), running, c)
+
+    def update(running: Value, offset: Count, width: int, value: Value) -> None:
+        share = layer.number(lane, 1, width)
+        rest = builder.fsub(code.constant(1, width), share)
+        before = builder.fmul(code.load(running, offset, width), rest)
+        code.store(code.fma(value, share, before), running, offset)
+
+    def update_variance(offset: Count, width: int) -> None:
+        count = code.int_to_float(rows, width)
+        unbiased = builder.fdiv(count, builder.fsub(count, layer.number(lane, 2, width)))
+        of_batch = code.load(args["workspace"], code.isum(spread, offset), width)
+        update(variance, offset, width, builder.fmul(of_batch, unbiased))
+
+    with code.loop(layer.channels, step=layer.width) as c:
+        update(mean, c, layer.width, code.load(args["saved"], code.isum(saved, c), layer.width))
+    with builder.if_else(layer.is_pooled(lane)) as (one, several):
+        with one:
+            update_variance(0, 1)
+        with several, code.loop(layer.channels, step=layer.width) as c:
+            update_variance(c, layer.width)
 
 
 @disk_cached
@@ -225,8 +258,9 @@ def backward(channels: int) -> tuple[Function, int]:
     code, args, width, workspace = layer.code, layer.args, layer.width, layer.args["workspace"]
     builder = code.builder
 
-    def back(lane: Value, at: Value, rows: Value, share: Value, saved: Value) -> None:
-        members = layer.column(lane, "members")
+    def back(lane: Value, at: Value, rows: Value, saved: Value) -> None:
+        members, centre = layer.column(lane, "members"), layer.column(lane, "centre")
+        shares = [layer.share(rows, size) for size in (centre, members)]
         weight, to_weight, to_bias = (layer.address(lane, name) for name in BACKWARD[:3])
         fresh = builder.select(layer.is_mode(lane, STORED), code.isum(0), code.isum(1))
 
@@ -252,13 +286,17 @@ def backward(channels: int) -> tuple[Function, int]:
             for into, offset, total in zip((to_bias, to_weight), (0, channels), sums, strict=True):
                 code.store(code.fadd(code.load(into, c, width), total), into, c)
                 code.store(builder.fmul(total, scale), workspace, code.isum(offset, c))
-        layer.sum_groups(0, members)
+        with builder.if_else(layer.is_centred(lane)) as (centred, not_centred):
+            with centred:
+                layer.sum_groups(0, centre)
+            with not_centred:
+                code.fill(0, workspace, code.isum(0), channels)
         layer.sum_groups(channels, members)
         with code.loop(channels, step=width) as c:
             statistics, scale = seen(c), code.load(weight, c, width)
             shift, slope = (
                 builder.fmul(code.load(workspace, code.isum(offset, c), width), share)
-                for offset in (0, channels)
+                for offset, share in zip((0, channels), shares, strict=True)
             )
             with code.loop(rows) as row:
                 apart = builder.fsub(builder.fmul(gradient(row, c), scale), shift)

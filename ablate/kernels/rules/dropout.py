@@ -1,4 +1,4 @@
-"""`Dropout`: the masks of all lanes at once."""
+"""`Dropout` and `DropBranch`: the masks of all lanes at once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ablate.kernels.compiled_ops import KEEP_ALL, DropoutOp
 from ablate.kernels.registry import Eager, register_compiled, register_stacked
 from ablate.seams.draws import keep_masks
 from ablate.surgery.layer_types import DROPOUTS
-from ablate.surgery.layers import Dropout
+from ablate.surgery.layers import DropBranch, Dropout
 
 
 @register_stacked(Dropout)
@@ -32,6 +32,15 @@ def compiled_dropout(layer: Dropout, eager: Eager) -> list[LayerOp]:
     if not any(active):
         return []
     return [LayerOp(eager, DropoutOp(active), buffers=lambda: (layer.draw_key(), least, scale))]
+
+
+@register_stacked(DropBranch)
+def drop_branch(layer: DropBranch, x: Tensor) -> Tensor:
+    """Stacked rule of `DropBranch`."""
+    if not layer.training:
+        return x
+    kept = keep_masks(layer.draw_key(), layer.least, (x.shape[1],)) * layer.scale[:, None]
+    return x * kept.reshape(*kept.shape, *[1] * (x.ndim - 2))
 
 
 @register_stacked(*DROPOUTS)

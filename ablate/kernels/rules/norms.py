@@ -9,9 +9,17 @@ from torch import Tensor
 
 from ablate.kernels.registry import register_stacked
 from ablate.kernels.stacked_norms import normed, tensors_of
-from ablate.surgery.norms import BatchNorm, GroupNorm, InstanceNorm, LayerNorm, Norm
+from ablate.surgery.norms import (
+    BatchNorm,
+    ExtendedBatchNorm,
+    GroupNorm,
+    InstanceNorm,
+    LayerNorm,
+    Norm,
+    RootMeanSquareNorm,
+)
 
-NORM_LAYERS = (BatchNorm, GroupNorm, InstanceNorm, LayerNorm)
+NORM_LAYERS = (BatchNorm, ExtendedBatchNorm, GroupNorm, InstanceNorm, LayerNorm, RootMeanSquareNorm)
 SMALL = 2**14
 """Elements of one lane's activations up to which lanes share calls; above it, the overhead of a call matters little."""
 CHANNELS = 256
