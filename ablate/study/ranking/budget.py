@@ -15,7 +15,7 @@ from statistics import fmean
 from typing import Any
 
 from ablate.ledger.entry import Entry
-from ablate.ranking.designs.racing import Racing, expected_runs
+from ablate.ranking.designs.racing import PAIRS, Racing, expected_runs
 from ablate.records.errors import InputError
 from ablate.study.ranking.tuning_points import FEW_ROUNDS, TuningBudget, reference_tuning
 
@@ -266,7 +266,7 @@ def after_tuning(
     most = max(pairs for tuning, pairs in LEVELS if tuning.runs <= budget.tuning.runs)
     choices = [
         replace(budget, racing=Racing.up_to(pairs))
-        for pairs in sorted({n for _, n in LEVELS}, reverse=True)
+        for pairs in sorted({*PAIRS, most}, reverse=True)
         if min(least, most) <= pairs <= most
     ]
     fitting = next((one for one in choices if expected(one, arms, references) <= runs), choices[-1])
