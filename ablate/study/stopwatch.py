@@ -15,12 +15,12 @@ from ablate.lanes.trainer import Trainer
 from ablate.records.recipe import Recipe
 from ablate.records.run import Run
 
-STEPS = 3
-"""Timed steps of a group, after one warm-up step."""
+STEPS, SHORT = (3, 10), 0.02
+"""Fewest and most timed steps of a group, after one warm-up step; the most where a step takes fewer seconds than this."""
 LONG = 0.4
 """Seconds of a warm-up step from which on it is followed by one timed step: such a step is measured well enough."""
-BATCH, OTHERS_LANES = 8, 4
-"""Recipes that are timed together, and lanes at least of a group other than the first: the first steps of a costly trick take long."""
+BATCH, OTHERS_LANES = 8, 24
+"""Recipes that are timed together, and lanes of a group other than the first, at most: a run of a small group takes twice as long."""
 Clock = Callable[[], float]
 
 
@@ -56,7 +56,7 @@ def seconds_of_each(
         for number, members in enumerate(groups):
             if number and time.perf_counter() > until:
                 break
-            together = most if number == 0 else min(most, max(OTHERS_LANES, len(members)))
+            together = most if number == 0 else min(most, OTHERS_LANES)
             each = group_seconds(context, filled(members, together)) / together
             seconds = {run.recipe: each for run in members} | seconds
     usual = fmean(taken for recipe, taken in seconds.items() if recipe in alike)
@@ -78,7 +78,10 @@ def group_seconds(context: TaskContext, runs: Sequence[Run]) -> float:
     trainer = Trainer(context, runs)
     built = clock() - started
     first = _timed(trainer.step, clock)
-    steps = [_timed(trainer.step, clock) for _ in range(1 if first > LONG else STEPS)]
+    count = 1 if first > LONG else STEPS[0]
+    steps = [_timed(trainer.step, clock) for _ in range(count)]
+    if max(steps) < SHORT:
+        steps += [_timed(trainer.step, clock) for _ in range(STEPS[1] - count)]
     rows = context.task.evaluation.rows(trainer.order.batch_size)
     chunks = -(-len(context.task.validation) // rows)
     evaluation = min(

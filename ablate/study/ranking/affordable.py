@@ -147,11 +147,11 @@ def _measured(
     """What a run takes on the baseline with each trick, and how many times longer runs are around the recipe found."""
     recipes = {arm.trick: arm.recipes[0] for arm in arms_on("add-one", baseline, ordered).arms}
     until = time.perf_counter() + PLANNED[0]
-    taken = seconds_of_each(session.context, list(recipes.values()), session.most, session.epochs, until)
+    plain, *others = recipes.values()
+    taken = seconds_of_each(session.context, [plain, winner, *others], session.most, session.epochs, until)
     usual_seconds = WITH_TRICK * taken[recipes[""]]
     runs = {
         name: taken.get(recipes[name], usual_seconds) if name in recipes else usual_seconds
         for name in ("", *ordered)
     }
-    plain = _plain(session, winner, baseline)
-    return Costs(runs, session.workers, 0.0, 0.0, 0.0, 0.0), plain[-1] / plain[0] if plain[0] else 1.0
+    return Costs(runs, session.workers, 0.0, 0.0, 0.0, 0.0), taken.get(winner, taken[plain]) / taken[plain]

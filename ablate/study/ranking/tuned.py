@@ -41,7 +41,7 @@ from ablate.study.session import Planned, Session
 from ablate.study.stopwatch import seconds_per_run
 from ablate.tasks.chance_level import chance_level
 
-TIMED, TIMED_LANES = 8, 16
+TIMED, TIMED_LANES = 24, 24
 """Arms that are timed before the budget is divided, at most, and their lanes: to build a group takes longer than its steps."""
 TUNE = "tune"
 """The stage of tuning runs in the ledger."""
