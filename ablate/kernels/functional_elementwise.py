@@ -24,6 +24,8 @@ def elementwise(function: Callable[..., Tensor]) -> Function:
 
     def aligned(*values: Any, **options: Any) -> Any:
         tensors = [value for value in (*values, *options.values()) if isinstance(value, Tensor)]
+        if len(tensors) == 1:
+            return function(*values, **options)
         if _promotes_otherwise(tensors):
             return NotImplemented
         most = max(tensor.ndim for tensor in tensors)

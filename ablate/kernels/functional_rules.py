@@ -7,7 +7,7 @@ all lanes at once, other functions lane by lane.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -27,8 +27,8 @@ from ablate.kernels.memory_format import is_channels_last, match_grad_layout, st
 def apply_stacked(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], lanes: int) -> Any:
     """Call a function, or a method of the first argument, on stacked values and plain numbers. A tensor that it makes of numbers only
     is the same in all `lanes`."""
-    stacks = [value for value in _flat([args, kwargs]) if isinstance(value, Tensor)]
-    if not stacks:
+    first = _first_tensor((*args, *kwargs.values()))
+    if first is None:
         result = (
             getattr(args[0], target)(*args[1:], **kwargs)
             if isinstance(target, str)
@@ -38,8 +38,8 @@ def apply_stacked(target: Any, args: tuple[Any, ...], kwargs: dict[str, Any], la
     rule = FUNCTIONS.get(target)
     result = NotImplemented if rule is None else rule(*args, **kwargs)
     if result is NotImplemented:
-        return apply_by_lane(target, args, kwargs, stacks[0])
-    maps = isinstance(result, Tensor) and result.ndim == 5 and is_channels_last(stacks[0])
+        return apply_by_lane(target, args, kwargs, first)
+    maps = isinstance(result, Tensor) and result.ndim == 5 and is_channels_last(first)
     return to_channels_last(result) if maps and not is_channels_last(result) else result
 
 
@@ -67,10 +67,16 @@ def _lanes(value: Any, count: int) -> list[Any]:
     return [value] * count
 
 
-def _flat(value: Any) -> list[Any]:
-    if isinstance(value, dict):
-        value = list(value.values())
-    return [one for item in value for one in _flat(item)] if isinstance(value, (tuple, list)) else [value]
+def _first_tensor(values: Iterable[Any]) -> Tensor | None:
+    """The first tensor in nested tuples, lists and dictionaries."""
+    for value in values:
+        if isinstance(value, Tensor):
+            return value
+        if isinstance(value, (tuple, list, dict)):
+            inside = _first_tensor(value.values() if isinstance(value, dict) else value)
+            if inside is not None:
+                return inside
+    return None
 
 
 def _stacked_dim(dim: int) -> int:

@@ -12,7 +12,7 @@ from sweep import sweep
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from ablate.catalogue.model.spectral_norm import SpectralNorm
+from ablate.surgery.spectral_norm import SpectralNorm
 
 
 def both(seed: int) -> tuple[SpectralNorm, nn.Linear, torch.Tensor]:

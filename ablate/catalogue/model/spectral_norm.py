@@ -13,64 +13,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from ablate.records.trick import Claim, Source, Trick
 from ablate.surgery.adversarial_pair import CRITIC, pair_of
-from ablate.surgery.layers import Gate
 from ablate.surgery.net import Net
-
-WARM = 15
-TINY = 1e-12
-
-
-def times(matrix: Tensor, vector: Tensor) -> Tensor:
-    """`[O, n]`, `[n]` -> `[O]`."""
-    return (matrix * vector).sum(dim=1)
-
-
-def unit(vector: Tensor) -> Tensor:
-    """A vector `[n]` of length one."""
-    length = vector.square()[None].sum(dim=1).sqrt()
-    return vector / length.clamp(min=TINY)
-
-
-def power_iteration(matrix: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-    """(u, v) after one more iteration on `[O, n]` from u `[O]`."""
-    v = unit(times(matrix.t().contiguous(), u))
-    return unit(times(matrix, v)), v
-
-
-def normalised(weight: Tensor, u: Tensor, v: Tensor) -> Tensor:
-    """W / (uᵀ W v), of the shape of `weight`."""
-    sigma = (u * times(weight.flatten(1), v))[None].sum(dim=1, keepdim=True)
-    return (weight.reshape(1, -1) / sigma.clamp(min=TINY)).view(weight.shape)
-
-
-class SpectralNorm(Gate):
-    """Divides a weight by its largest singular value, where the gate is on."""
-
-    u: Tensor
-    v: Tensor
-
-    def __init__(self, on: bool, weight: Tensor, generator: Generator) -> None:
-        super().__init__(on)
-        matrix = weight.detach().flatten(1)
-        u = unit(torch.randn(len(matrix), generator=generator))
-        v = torch.zeros(matrix.shape[1])
-        for _ in range(WARM):
-            u, v = power_iteration(matrix, u)
-        self.register_buffer("u", u)
-        self.register_buffer("v", v)
-
-    def forward(self, weight: Tensor) -> Tensor:
-        if self.training:
-            with torch.no_grad():
-                u, v = power_iteration(weight.detach().flatten(1), self.u)
-                self.u.copy_(u)
-                self.v.copy_(v)
-        return torch.where(self.on > 0, normalised(weight, self.u.clone(), self.v.clone()), weight)
+from ablate.surgery.spectral_norm import SpectralNorm
 
 
 def model(net: Net, p: Any) -> None:

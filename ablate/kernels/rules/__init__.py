@@ -16,10 +16,11 @@ from ablate.kernels.rules import (
     site,
     switch,
     torch_layers,
+    weight_transforms,
     whitening,
 )
 
 __all__ = [
     "activations", "attention", "convolution", "convolution_1d", "dropout", "embedding", "linear", "norms", "pooling", "recompute", "residual",
-    "shapes", "site", "switch", "torch_layers", "whitening",
+    "shapes", "site", "switch", "torch_layers", "weight_transforms", "whitening",
 ]  # fmt: skip
