@@ -27,6 +27,7 @@ from ablate.records.errors import InputError
 from ablate.records.run import Run
 from ablate.seams.running_statistics import is_running
 from ablate.surgery.layers import RandomLayer
+from ablate.surgery.norms import Norm
 from ablate.tasks.packing import Adapted
 from ablate.tasks.task import Task
 
@@ -250,7 +251,7 @@ def _head(head: str | None) -> str:
 def _norms(bundle: Bundle) -> str:
     """The classes whose parameters are those of norms, as far as the script has them."""
     torchs = ("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "LayerNorm", "GroupNorm", "InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d", "RMSNorm")  # fmt: skip
-    ours = ("ExtendedBatchNorm", "RootMeanSquareNorm", "SqueezeExcitation")
+    ours = sorted({*(kind.__name__ for kind in _subclasses(Norm)), "SqueezeExcitation"})
     return ", ".join([*(f"nn.{name}" for name in torchs), *(name for name in ours if bundle.has(name))])
 
 
@@ -281,3 +282,8 @@ def _data(trainer: Trainer, task: Task) -> dict[str, Tensor]:
         )
         tensors |= {f"{name}_x": x.clone(), f"{name}_y": y.clone()}
     return tensors
+
+
+def _subclasses(kind: type) -> set[type]:
+    """All of them, at any depth."""
+    return {own for direct in kind.__subclasses__() for own in (direct, *_subclasses(direct))}
