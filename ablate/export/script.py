@@ -284,6 +284,6 @@ def _data(trainer: Trainer, task: Task) -> dict[str, Tensor]:
     return tensors
 
 
-def _subclasses(kind: type) -> set[type]:
+def _subclasses(kind: type[Norm]) -> set[type[Norm]]:
     """All of them, at any depth."""
     return {own for direct in kind.__subclasses__() for own in (direct, *_subclasses(direct))}
