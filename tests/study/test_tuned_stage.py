@@ -548,3 +548,55 @@ def test_arms_are_tuned_further_where_tuning_keeps_them_from_a_verdict(
     races = SimpleNamespace(racing=Racing.up_to(60))
     standing = standing_of(row, ("arm",) if running else ())
     assert Races.held_up_by_tuning(races, standing, 0.01) == (["arm"] if further else [])
+
+
+def test_where_time_ends_the_arms_nearest_to_a_verdict_go_on() -> None:
+    """Three arms of which one is far from a verdict and one is slow; there is time for the next look of one, or of none."""
+    looks = Racing((8, 12, 40))
+    noise, of_reference = np.random.default_rng(4).normal(0, 0.9, (2, 40))
+    names = ("add-one: baseline", "add-one: near", "add-one: far", "add-one: slow")
+    effects = dict(zip(names, (0.0, 0.0, 0.5, 0.0), strict=True))
+    stage = SimpleNamespace(
+        first_seeds=lambda number, *key: list(range(number)),
+        is_final=lambda *recipes: False,
+        score=lambda entry, final: entry.score,
+    )
+    tuned = {
+        name: Tuned(
+            SimpleNamespace(name=name, estimand="add-one", is_placebo=False, trick=name), BASELINE,
+            [Point(BASELINE, 0.1, (1.0,), chosen=True)],
+        )
+        for name in names
+    }  # fmt: skip
+    races = Races(stage, looks, tuned)  # type: ignore[arg-type]
+    for name in names:
+        for seed in range(8 if name != names[0] else 40):
+            seconds = 10.0 if name.endswith("slow") else 1.0
+            entry = SimpleNamespace(
+                score=of_reference[seed] if name == names[0] else effects[name] + noise[seed],
+                run=SimpleNamespace(recipe=BASELINE),
+                result=SimpleNamespace(seconds=seconds),
+            )
+            races.entries[name, seed] = entry  # type: ignore[assignment]
+    margin = 0.6
+    (race,) = races.standing(margin).values()
+    assert set(race.running) == set(names[1:])
+    asked = races.wanted(races.standing(margin))
+    assert races.seconds(asked) == pytest.approx(
+        sum(4 * (10 if "slow" in name else 1) for name in race.running)
+    )
+    assert not races.stop_all_but_the_nearest(margin, lambda rows: False)
+    assert not races.stopped
+    assert races.stop_all_but_the_nearest(margin, lambda rows: len(rows) <= 4)
+    (race,) = races.standing(margin).values()
+    assert race.running == ("add-one: near",)
+    assert set(races.stopped) == {"add-one: far", "add-one: slow"}
+    assert {name for name, _, _ in races.wanted(races.standing(margin))} == {"add-one: near"}
+    other = {
+        **tuned,
+        "add-one: far": Tuned(
+            tuned["add-one: far"].arm, BASELINE.without("cosine"), tuned["add-one: far"].points
+        ),
+    }
+    races.run(other)  # tuned further: its runs begin anew
+    assert set(races.stopped) == {"add-one: slow"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from math import inf
@@ -36,7 +37,7 @@ class Races:
     """The races of a stage: the seeds, the values that are there, and where each stands."""
 
     def __init__(self, stage: TunedStage, racing: Racing, tuned: Mapping[str, Tuned]) -> None:
-        self.stage, self.racing = stage, racing
+        self.stage, self.racing, self.tuned = stage, racing, tuned
         most = max(racing.reference_runs(look, len(tuned)) for look in range(len(racing.pairs)))
         self.seeds = stage.first_seeds(most, RACING)
         self.own_seeds = {
@@ -51,10 +52,10 @@ class Races:
 
     def run(self, tuned: Mapping[str, Tuned]) -> None:
         """Run the arms as `tuned` says. Runs with another recipe, from before further tuning, no longer count."""
-        before, self.tuned = getattr(self, "tuned", tuned), tuned
         self.stopped = {
-            name: look for name, look in self.stopped.items() if before[name].recipe == tuned[name].recipe
+            name: look for name, look in self.stopped.items() if self.tuned[name].recipe == tuned[name].recipe
         }
+        self.tuned = tuned
         self.entries = {
             (name, seed): entry
             for (name, seed), entry in self.entries.items()
@@ -125,12 +126,16 @@ class Races:
         )
         before = self.stopped
         looks = {name: len(race.history) for race in standing.values() for name in race.running}
-        for count in range(len(nearest) - 1, 0, -1):
+
+        def is_too_long(count: int) -> bool:
+            """Whether the next look of the first `count` alone takes too long."""
             self.stopped = before | {name: looks[name] for _, name in nearest[count:]}
-            if (new := self.wanted(self.standing(margin))) and fits(new):
-                return True
-        self.stopped = before
-        return False
+            new = self.wanted(self.standing(margin))
+            return bool(new) and not fits(new)
+
+        count = bisect_left(range(1, len(nearest)), True, key=is_too_long)
+        self.stopped = before | {name: looks[name] for _, name in nearest[count:]} if count else before
+        return count > 0
 
     def _seconds_to_verdict(self, race: Race, key: Key, name: str, margin: float) -> float:
         pairs = more_pairs(race.rows[name], self.racing.levels[-1], len(self.members[key]), margin)
