@@ -79,13 +79,13 @@ def _in_default_time(session: Session, ordered: list[str], baseline: Recipe, win
     session.progress.say(
         "measuring how long a run takes with each trick: all of them take longer than a ranking has"
     )
-    costs, longer = _measured(session, ordered, baseline, winner)
+    costs, of_toggles = _measured(session, ordered, baseline, winner)
     tricks = in_order(costs.runs, {*named_in(session.study.space, ordered), *winner, *baseline})
     changed = [name for name in tricks if name in winner or name in baseline]
 
     def seconds(count: int, toggled: int) -> float:
         """Of a ranking of the first `count` tricks, the first `toggled` of them in the recipe found too."""
-        of_recipe = longer * costs.ranking(tricks[:toggled], FLOOR, 1) if toggled else 0.0
+        of_recipe = of_toggles.ranking(tricks[:toggled], FLOOR, 1) if toggled else 0.0
         return costs.ranking(tricks[:count], FLOOR, 1) + of_recipe
 
     both = len(tricks) if len(estimands_of(winner, baseline)) > 1 else 0
@@ -143,8 +143,8 @@ def _plain(session: Session, winner: Recipe, baseline: Recipe) -> list[float]:
 
 def _measured(
     session: Session, ordered: Sequence[str], baseline: Recipe, winner: Recipe
-) -> tuple[Costs, float]:
-    """What a run takes on the baseline with each trick, and how many times longer runs are around the recipe found."""
+) -> tuple[Costs, Costs]:
+    """What a run takes on the baseline with each trick, and around the recipe found: there a trick makes it longer by as much."""
     recipes = {arm.trick: arm.recipes[0] for arm in arms_on("add-one", baseline, ordered).arms}
     until = time.perf_counter() + PLANNED[0]
     plain, *others = recipes.values()
@@ -154,4 +154,7 @@ def _measured(
         name: taken.get(recipes[name], usual_seconds) if name in recipes else usual_seconds
         for name in ("", *ordered)
     }
-    return Costs(runs, session.workers, 0.0, 0.0, 0.0, 0.0), taken.get(winner, taken[plain]) / taken[plain]
+    longer = max(taken.get(winner, taken[plain]) - taken[plain], 0.0)
+    around = {name: seconds + longer for name, seconds in runs.items()}
+    on_baseline, on_recipe = (Costs(each, session.workers, 0.0, 0.0, 0.0, 0.0) for each in (runs, around))
+    return on_baseline, on_recipe
