@@ -38,6 +38,9 @@ LEVELS = (
     (TuningBudget(1, 1, 0, 0), 5),
 )
 """Tuning of an arm and its maximum number of pairs, from the desired level to the smallest one."""
+TUNED, FIRST_LOOK = 9, 0.6
+"""Index of the smallest of LEVELS that tunes. It is chosen where tuning and first look take no more than this share of a budget, even if the race will end before all
+arms are decided: without tuning hardly any is."""
 SECONDS = 165.0
 """Of lr-find, search and rank together where no budget is given and the whole design would take longer."""
 PATIENCE, ENOUGH = 540.0, 0.9
@@ -177,6 +180,13 @@ def tuning_runs(tuning: TuningBudget, arms: int, references: int) -> int:
     )
 
 
+def first_look_runs(budget: RankBudget, arms: int, references: int) -> float:
+    """Runs of the tuning and of the first look of so many arms (references among them)."""
+    each = max(arms // references - 1, 1)
+    look = Racing(budget.racing.pairs[:1])
+    return tuning_runs(budget.tuning, arms, references) + references * expected_runs(look, each, ())
+
+
 def expected(budget: RankBudget, arms: int, references: int) -> float:
     """Runs that a design of so many arms (references among them) will probably take."""
     ladder = budget.ladder_runs() if references > 1 else budget.small_ladder_runs
@@ -229,6 +239,8 @@ def divide(
         )
     smallest = len(levels) - 1 if asked else FLOOR
     level = next((i for i, cost in enumerate(costs[:smallest]) if cost <= runs), smallest)
+    if level > TUNED and first_look_runs(levels[TUNED], arms, references) <= FIRST_LOOK * runs:
+        level = TUNED
     if not asked and costs[level] > runs:
         runs = int(OVER * costs[level])
     return replace(levels[level], runs=runs, seconds=wall, seconds_per_run=seconds_per_run)
