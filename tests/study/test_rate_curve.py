@@ -255,6 +255,16 @@ def test_what_a_reference_may_lose_is_in_the_effects_of_arms_without_a_curve() -
     assert chosen_of(choose(points, Anchor(loss=0.3))).loss == pytest.approx(np.hypot(own, 0.3))
 
 
+def test_points_of_different_numbers_of_runs_are_compared_on_the_seeds_that_both_have() -> None:
+    usual = Point(BASE, 0.1, (1.0,), (1.0, 1.1), (21, 22))
+    better = Point(with_rate(BASE, registry(), 0.2), 0.2, (1.3,), (1.3, 1.4, 1.5), (21, 22, 23))
+    assert chosen_of(choose([usual, better], Anchor(rate=0.1))).rate == 0.2
+    lucky = Point(with_rate(BASE, registry(), 0.2), 0.2, (0.5,), (0.9, 1.1, 9.0), (21, 22, 23))
+    assert chosen_of(choose([usual, lucky], Anchor(rate=0.1))).rate == 0.1
+    apart = Point(with_rate(BASE, registry(), 0.2), 0.2, (), (1.2,), (23,))
+    assert chosen_of(choose([replace(usual, scores=()), apart], Anchor(rate=0.1))).rate == 0.2
+
+
 def test_the_curves_of_a_stage_are_fitted_in_one_thread():
     """Two threads of the driver wait for each other while the workers train on every core."""
 

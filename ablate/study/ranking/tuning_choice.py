@@ -120,7 +120,10 @@ def _best_mean(points: Sequence[Point], anchor: Anchor) -> Point:
     finals = [point for point in points if point.final] or points[:1]
     best = max(finals, key=lambda point: point.score)
     before = next((point for point in finals if point.rate == anchor.rate), best)
-    gains = np.subtract(best.final or best.scores, before.final or before.scores)
+    common = sorted(best.by_seed.keys() & before.by_seed.keys())
+    gains = np.array(
+        [best.by_seed[seed] - before.by_seed[seed] for seed in common] or [best.score - before.score]
+    )
     if anchor.curve is not None:
         deviation = sqrt(2) * anchor.curve.sigma
     else:
