@@ -95,7 +95,7 @@ def run_job(job: Job, progress: Progress | None = None, save: Save | None = None
     try:
         with using_tricks(job.tricks):
             return _run_job(job, progress, save)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a model that calls sys.exit must not end the driver
         if not isinstance(error, AblateError):
             raise JobError.of(error) from error
         raise

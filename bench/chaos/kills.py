@@ -35,6 +35,8 @@ SHARE = 0.9
 ORPHANS = 180.0
 """Seconds that worker processes have to end after their driver; a server that is still importing notices only afterwards, and may have a
 twentieth of a core. What is left behind never ends."""
+AT_ONCE = 50
+"""Kills that are compared with one uninterrupted study."""
 FINISHED = {"complete", "pruned", "diverged", "out_of_memory", "failed"}
 TASK = """
 import torch
@@ -311,7 +313,11 @@ def kill(
     return process.exitcode != 0, stage
 
 
-def check(folder: Path, count: int) -> Tally:
-    """`count` kills."""
-    found = chaos(folder, count, ("inline", "inline", "processes"), seed=count)
-    return Tally(found.kills, [] if found.clean else [found.line()])
+def check(folder: Path, count: int, seed: int, tally: Tally) -> None:
+    """`count` kills, a few studies at a time."""
+    while count and not tally.late:
+        kills = min(count, AT_ONCE)
+        found = chaos(folder / str(count), kills, ("inline", "inline", "processes"), seed=1000 * seed + count)
+        tally.count += found.kills
+        tally.failed += [] if found.clean else [found.line()]
+        count -= kills

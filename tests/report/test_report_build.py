@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -68,6 +69,19 @@ def test_the_same_ledger_gives_the_same_bytes_in_another_process(ledger, report,
         cwd=tmp_path,
     )
     assert content(tmp_path / "again") == content(report)
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("seed", range(2))
+def test_whoever_finished_first_the_bytes_are_the_same(tmp_path, seed):
+    study = Synthetic(trials=30, epochs=3)
+    written = content(build(study.write(tmp_path / "a" / "digits.db"), tmp_path / "first").parent)
+    random.Random(seed).shuffle(study.entries)
+    again = content(build(study.write(tmp_path / "b" / "digits.db"), tmp_path / "second").parent)
+    assert [name for name in written if written[name] != again[name]] == []
+    assert written.keys() == again.keys()
+    rows = read(tmp_path / "second" / "runs.csv")
+    assert list(dict.fromkeys(row["stage"] for row in rows)) == ["lr-find", "search", "rank", "confirm"]
 
 
 @pytest.mark.usefixtures("undrawn")
