@@ -82,8 +82,8 @@ def _assert_equal(first: dict[str, Tensor], second: dict[str, Tensor], what: str
     for name, tensor in first.items():
         same = (
             torch.equal(tensor, second[name])
-            or torch.equal(tensor.nan_to_num(), second[name].nan_to_num())
-            and torch.equal(tensor.isnan(), second[name].isnan())
+            or (torch.equal(tensor.nan_to_num(), second[name].nan_to_num())
+            and torch.equal(tensor.isnan(), second[name].isnan()))
         )
         assert same, f"{what}: {name} differs"
 

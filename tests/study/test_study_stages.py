@@ -14,6 +14,7 @@ from study_samples import NO_RATE, STUDY, TABULAR, Heard, duplicates, place, tim
 
 from ablate.ledger.store import Ledger
 from ablate.records.errors import AblateError
+from ablate.report.build import build
 from ablate.study import driver, session
 from ablate.study.driver import STAGES
 from ablate.study.session import Session
@@ -77,6 +78,27 @@ def test_processes_give_the_numbers_of_one_process(whole, tmp_path):
     assert timeless(apart.run(STAGES[:-1], "processes", heard)) == timeless(here.entries())
     for fact in ("lr-find", "search", "rank", "confirm", "baseline"):
         assert apart.fact(fact) == here.fact(fact)
+    build(apart.ledger, apart.report)
+    one, other = (table(study.report / "runs.csv") for study in (here, apart))
+    assert [{**row, "seconds": ""} for row in one] == [{**row, "seconds": ""} for row in other]
+    assert (here.report / "curves.csv").read_bytes() == (apart.report / "curves.csv").read_bytes()
+
+
+class Falling(Heard):
+    """Raises KeyboardInterrupt at the third result."""
+
+    def result(self, entry):
+        super().result(entry)
+        if len(self.entries) == 3:
+            raise KeyboardInterrupt
+
+
+def test_an_interrupted_study_leaves_its_page(tmp_path):
+    here = place(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        here.run(("search", "report"), progress=Falling())
+    assert (here.report / "index.html").is_file()
+    assert len(table(here.report / "runs.csv")) == len(here.entries()) >= 3
 
 
 @pytest.mark.parametrize("stage", ["lr-find", "search", "select", "retune", "rank", "confirm"])
