@@ -80,10 +80,9 @@ def tensors_of(training: Training) -> dict[str, Tensor]:
 def _assert_equal(first: dict[str, Tensor], second: dict[str, Tensor], what: str) -> None:
     assert first.keys() == second.keys(), f"{what}: {sorted(first.keys() ^ second.keys())} is in one only"
     for name, tensor in first.items():
-        same = (
-            torch.equal(tensor, second[name])
-            or (torch.equal(tensor.nan_to_num(), second[name].nan_to_num())
-            and torch.equal(tensor.isnan(), second[name].isnan()))
+        same = torch.equal(tensor, second[name]) or (
+            torch.equal(tensor.nan_to_num(), second[name].nan_to_num())
+            and torch.equal(tensor.isnan(), second[name].isnan())
         )
         assert same, f"{what}: {name} differs"
 
