@@ -20,11 +20,13 @@ from report_synthetic import TRUE_EFFECTS, Synthetic
 from scipy import stats
 
 from ablate.analysis.confirmed import confirmed
+from ablate.export.winner import winner
 from ablate.ledger.entry import Entry
 from ablate.records.errors import InputError
 from ablate.records.recipe import Recipe
 from ablate.records.run import Outcome, Result, Run
 from ablate.report.build import build
+from ablate.report.collect import gather
 from ablate.report.data import RANKING_COLUMNS
 from ablate.report.documents import json_text, recipe_toml
 
@@ -82,6 +84,14 @@ def test_whoever_finished_first_the_bytes_are_the_same(tmp_path, seed):
     assert written.keys() == again.keys()
     rows = read(tmp_path / "second" / "runs.csv")
     assert list(dict.fromkeys(row["stage"] for row in rows)) == ["lr-find", "search", "rank", "confirm"]
+
+
+def test_whoever_finished_first_the_same_run_is_exported():
+    study = Synthetic(trials=30, epochs=3, stages=("search", "confirm"))
+    recipe = next(entry.run.recipe for entry in study.entries if entry.arm == "winner")
+    data = gather(study.facts, study.entries)
+    there = {winner(data, entries, recipe=recipe).run for entries in (study.entries, study.entries[::-1])}
+    assert len(there) == 1
 
 
 @pytest.mark.usefixtures("undrawn")
