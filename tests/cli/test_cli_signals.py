@@ -33,7 +33,9 @@ CASES = [
     (signal.SIGTERM, 1, "waiting for threads"),
     (signal.SIGINT, 1, "exit"),
     (signal.SIGUSR1, 2, "exit"),
+    (signal.SIGHUP, 0, "imports of torch"),
 ]
+"""0: once, to every process of the group."""
 
 
 @pytest.mark.parametrize(
@@ -44,7 +46,7 @@ def test_a_signal_is_answered_by_one_line(tmp_path: Path, number: signal.Signals
     when, *words = MOMENTS[moment]
     done = subprocess.run(
         [sys.executable, "-m", "bench.chaos.moments", str(int(number)), str(times), when, *words],
-        cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False,
+        cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False, start_new_session=True,
     )  # fmt: skip
     what, code = ("interrupted", 130) if number == signal.SIGINT else ("terminated", 143)
     assert done.stderr == f"ablate: {what}; what is finished is kept: run the same command to continue\n"

@@ -9,7 +9,7 @@ import pytest
 from ablate.catalogue.registry import registry
 from ablate.executors.job import Job, context_of, run_job
 from ablate.executors.job_error import JobError
-from ablate.lanes.trainer import Trainer
+from ablate.lanes import trainer
 from ablate.records.recipe import Recipe
 from ablate.records.run import Run
 
@@ -39,9 +39,15 @@ LINE = TASK[: TASK.index("shift =")].count("\n") + 1
 KERNELS = ("compiled", "batched", "vmap", "loop")
 
 
-def job_of(folder: Path, kernel: str) -> Job:
+EXITING = TASK.replace(
+    "        shift =",
+    "        if bool((x[:, 0] > 5).any()):\n            raise SystemExit(0)\n        shift =",
+)
+
+
+def job_of(folder: Path, kernel: str, text: str = TASK) -> Job:
     file = folder / "indexed.py"
-    file.write_text(TASK)
+    file.write_text(text)
     recipe = Recipe.of(registry(), {"momentum": {"lr": 0.01}})
     context_of.cache_clear()
     runs = tuple(Run("indexed", recipe, seed, 2) for seed in range(2))
@@ -57,15 +63,19 @@ def test_an_index_out_of_bounds_is_the_line_of_the_model(kernel: str, tmp_path: 
     assert caught.value.message.startswith("IndexError")
 
 
-def test_an_error_of_a_kernel_stays_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    def step(own: Trainer) -> None:
-        if own.forward.kernel != "loop":
-            raise KeyError("planted")
-
-    job = job_of(tmp_path, "compiled")
-    monkeypatch.setattr(Trainer, "step", step)
-    monkeypatch.setattr("ablate.executors.whose_error.train", lambda *arguments, **named: [])
+@pytest.mark.parametrize("kernel", ["compiled", "loop"])
+def test_an_error_of_ablate_s_own_stays_ours(kernel: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    job = job_of(tmp_path, kernel)
+    monkeypatch.setattr(trainer, "share_right", len)
     with pytest.raises(JobError) as caught:
         run_job(job)
     assert caught.value.is_internal
-    assert caught.value.message == "KeyError: 'planted'"
+    assert caught.value.location.startswith("ablate/lanes/trainer.py:")
+
+
+def test_a_model_that_exits_has_failed(tmp_path: Path):
+    """Its exit code must not become the study's."""
+    with pytest.raises(JobError) as caught:
+        run_job(job_of(tmp_path, "loop", EXITING))
+    assert caught.value.message == "SystemExit: 0"
+    assert caught.value.location == f"indexed.py:{LINE + 1}"

@@ -119,18 +119,6 @@ def test_an_error_of_ablates_own_stops_at_once(tmp_path, executor, monkeypatch):
         assert part in report
 
 
-EXITING = BROKEN.replace('return {}["absent"]', "raise SystemExit(0)")
-
-
-def test_a_model_that_exits_has_failed(tmp_path, executor):
-    """Its exit code must not become the study's."""
-    here = place(tmp_path, EXITING)
-    with pytest.raises(
-        AblateError, match=rf"failed alike in your code: SystemExit: 0 \(tiny_task.py:{LINE}\)"
-    ):
-        here.run(("search",), executor, Raising(tmp_path))
-
-
 MUTE = BROKEN.replace('return {}["absent"]', "raise Mute").replace(
     "class Net(", "class Mute(Exception):\n    def __str__(self):\n        raise ValueError\n\n\nclass Net("
 )

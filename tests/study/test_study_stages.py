@@ -12,6 +12,7 @@ import pytest
 import torch
 from study_samples import NO_RATE, STUDY, TABULAR, Heard, duplicates, place, timeless
 
+from ablate.ledger.entry import in_order
 from ablate.ledger.store import Ledger
 from ablate.records.errors import AblateError
 from ablate.report.build import build
@@ -154,7 +155,7 @@ def test_the_report_holds_the_files_that_were_promised(whole):
 
 def test_runs_and_curves_are_those_of_the_ledger(whole):
     here, _ = whole
-    runs, entries = table(here.report / "runs.csv"), here.entries()
+    runs, entries = table(here.report / "runs.csv"), in_order(here.entries())
     assert list(runs[0])[:7] == ["run", "stage", "recipe", "seed", "wave", "outcome", "epochs"]
     assert list(runs[0])[-1] == "seconds"
     assert [row["run"] for row in runs] == [e.identity for e in entries]
