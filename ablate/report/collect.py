@@ -121,7 +121,7 @@ def gather(
         ),
         curves=clean(_curves(entries, facts)),
         recipes={
-            name: clean(recipe.to_dict())
+            name: tuple(map(clean_text, recipe))
             for name, recipe in {entry.run.recipe.hash: entry.run.recipe for entry in entries}.items()
         },
         claims=clean(claim_lines(facts, entries, records, costs)),
