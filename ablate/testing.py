@@ -21,12 +21,14 @@ from ablate.covering import compatible_pairs, covering_rows
 from ablate.executor_suite import check_executor as check_executor  # the public name
 from ablate.kernels.lower import available_kernels
 from ablate.lanes.applicable import applicable
-from ablate.lanes.checkpoint import restore_trainer, trainer_state
 from ablate.lanes.context import TaskContext
 from ablate.lanes.group import grouped
 from ablate.lanes.trainer import Trainer
 from ablate.records.errors import did_you_mean
+from ablate.records.recipe import conflict
+from ablate.records.run import Run
 from ablate.records.trick import OPTIMIZER, PLACEBO, Trick
+from ablate.resume_suite import check_resume_of
 from ablate.trick_suite import STEPS, Suite, acting, advance, assert_same_lane, lane_state, suite, variants
 
 STEPS_PAST_AN_EPOCH = 8
@@ -35,6 +37,8 @@ LATE_SEAMS = ("evaluation", "schedule")
 """Seams of tricks that begin to act after several epochs."""
 PATIENCE = 200
 """Steps after which a trick that waits for a low loss must have acted."""
+AMP = "amp"
+"""The trick that trains in mixed precision."""
 NEIGHBOUR_SEED = 9
 """Seed of the run without the trick that is trained as a lane among those with it."""
 
@@ -162,20 +166,22 @@ def baseline(task: str, kernel: str, steps: int, seed: int = 0) -> Trainer:
 
 
 def check_resume_is_exact(checks: Suite, name: str) -> None:
-    """Saved in the middle of an epoch and restored into a fresh trainer, training continues into the next epoch as uninterrupted."""
-    steps = steps_of(checks.catalogue[name])
-    before = steps // 2 + 1
-    for context in checks.where(name):
-        settings_of = variants(context.catalogue[name], 2)
-        runs = [checks.run(context, settings, seed) for seed, settings in enumerate(settings_of)]
-        whole = advance(context, runs, before)
-        state = trainer_state(whole)
-        advance(context, runs, steps - before, trainer=whole)
-        resumed = Trainer(context, runs)
-        restore_trainer(resumed, state)
-        advance(context, runs, steps - before, trainer=resumed)
-        for lane in range(len(runs)):
-            assert_same_lane(whole, lane, resumed, lane, f"{name} resumed in {context.task.name}")
+    """A training that is killed at five steps is the uninterrupted one, bit for bit, in every kernel."""
+    for context in with_kernels(checks, name):
+        check_resume_of(
+            context, resumed_runs(checks, context, name), f"{name} in {context.task.name}, {context.kernel}"
+        )
+
+
+def resumed_runs(checks: Suite, context: TaskContext, name: str, *, mixed: bool = False) -> list[Run]:
+    """Two runs with the trick. `mixed`: in mixed precision too, where the trick and the task allow it; else none."""
+    trick, other = context.catalogue[name], context.catalogue[AMP]
+    if mixed and (name == AMP or conflict(trick, other) or applicable(context, [AMP])[AMP]):
+        return []
+    more = {AMP: other.defaults} if mixed else {}
+    return [
+        checks.run(context, {**settings, **more}, seed) for seed, settings in enumerate(variants(trick, 2))
+    ]
 
 
 def check_works_with_others(checks: Suite, name: str) -> None:

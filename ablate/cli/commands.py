@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from tempfile import NamedTemporaryFile
@@ -88,11 +89,11 @@ def _options(
     del version, debug
 
 
-def unexpected(error: Exception, words: Sequence[str]) -> str:
+def unexpected(error: BaseException, words: Sequence[str]) -> str:
     """One line about an exception that is not an AblateError: whose code raised it, and the file with its
     traceback, versions and study file, to attach to a report."""
-    from ablate.cli.bug_report import bug_report
     from ablate.executors.job_error import JobError
+    from ablate.records.bug_report import bug_report
 
     job_error = JobError.of(error)
     with NamedTemporaryFile(
@@ -112,10 +113,17 @@ def unexpected(error: Exception, words: Sequence[str]) -> str:
     return f"{whose}: {job_error}; traceback: {file.name}, or use --debug"
 
 
+def _is_own(error: BaseException) -> bool:
+    """Whether the exception comes from ablate or a library, not from the user's code."""
+    from ablate.executors.job_error import error_location
+
+    return error_location(error)[1]
+
+
 def run(words: Sequence[str]) -> tuple[int, str]:
     """Run a command. Returns its exit code (0 done, 1 failed, 2 bad input) and a line for standard error, "" for none.
 
-    With --debug, an error is raised instead.
+    With --debug, the traceback is printed instead of the line.
     """
     debug = "--debug" in words
     try:
@@ -131,9 +139,14 @@ def run(words: Sequence[str]) -> tuple[int, str]:
         return error.exit_code, f"{message}; see: {where} --help"
     except AblateError as error:
         if debug:
-            raise
-        return error.exit_code, str(error)
-    except Exception as error:
-        if not debug:
-            return 1, unexpected(error, words)
-        raise
+            traceback.print_exception(error)
+        return error.exit_code, "" if debug else str(error)
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # a model that calls sys.exit must not end the command in silence
+        if isinstance(error, SystemExit) and _is_own(error):
+            raise  # Typer's, of a shell's completion
+        if debug:
+            traceback.print_exception(error)
+        return 1, "" if debug else unexpected(error, words)

@@ -13,6 +13,7 @@ from ablate.catalogue.own_tricks import NONE, OwnTricks, catalogue_with, using_t
 from ablate.executors.job_error import JobError
 from ablate.executors.progress import Progress
 from ablate.executors.shared_task import SharedTask, task_of
+from ablate.executors.whose_error import job_error
 from ablate.executors.work_sharing import claim_idle_worker
 from ablate.lanes import checkpoint
 from ablate.lanes.context import TaskContext
@@ -95,8 +96,8 @@ def run_job(job: Job, progress: Progress | None = None, save: Save | None = None
     try:
         with using_tricks(job.tricks):
             return _run_job(job, progress, save)
-    except Exception as error:
-        if not isinstance(error, AblateError):
+    except (Exception, SystemExit) as error:  # a model that calls sys.exit must not end the driver
+        if not isinstance(error, AblateError | JobError):
             raise JobError.of(error) from error
         raise
 
@@ -132,7 +133,7 @@ def _run_job(job: Job, progress: Progress | None, save: Save | None) -> JobResul
     context.clock.waits = job.profile
     context.clock.take()
     results: Sequence[Result | None]
-    unfinished = b""
+    unfinished, started = b"", time.monotonic()
     try:
         results = train(
             context, job.runs, splits=job.splits, watch=after_epoch, lanes=job.lanes,
@@ -141,6 +142,10 @@ def _run_job(job: Job, progress: Progress | None, save: Save | None) -> JobResul
     except Paused as paused:
         stopped = _unfinished(job, paused.training)
         results, unfinished = stopped.results, stopped.checkpoint
+    except Exception as error:
+        if isinstance(error, AblateError):
+            raise
+        raise job_error(error, context, job.runs, job.splits, time.monotonic() - started) from error
     return JobResult(results, unfinished, context.clock.take(), frozenset(context.clock.slow))
 
 

@@ -29,11 +29,19 @@ class JobError(Exception):
         return f"{self.message} ({self.location})"
 
     @classmethod
-    def of(cls, error: Exception) -> JobError:
-        text = " ".join(str(error).split())[:200]
+    def of(cls, error: BaseException) -> JobError:
+        text = " ".join(_text(error).split())[:200]
         message = f"{type(error).__name__}: {text}" if text else type(error).__name__
         location, is_internal = error_location(error)
         return cls(message, location, is_internal, "".join(traceback.format_exception(error)))
+
+
+def _text(error: BaseException) -> str:
+    """What the error says; an exception class of the user's may fail to say anything."""
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - the error that is told is the one that was raised first
+        return ""
 
 
 def error_location(error: BaseException) -> tuple[str, bool]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ablate.ledger.entry import Entry
+from ablate.ledger.entry import Entry, in_order
 from ablate.records.errors import InputError
 from ablate.records.recipe import Recipe
 from ablate.records.run import Outcome, Run
@@ -34,7 +34,7 @@ class Winner:
 
 
 def winner(data: ReportData, entries: Sequence[Entry], *, recipe: Recipe | None = None, seed: int | None = None) -> Winner:  # fmt: skip
-    """The run of `recipe` (the recommended one) that the ledger has, or has to be trained. `seed`: of the run, by default the first.
+    """The run of `recipe` (the recommended one) that the ledger has, or has to be trained. `seed`: of the run, by default the first in the order of a report.
 
     Raises InputError before there is a recipe.
     """
@@ -48,7 +48,7 @@ def winner(data: ReportData, entries: Sequence[Entry], *, recipe: Recipe | None 
     epochs = int(data.study["epochs"])
     completed = [
         entry
-        for entry in entries
+        for entry in in_order(entries)
         if entry.run.recipe == recipe
         and entry.run.epochs == epochs
         and entry.result.outcome is Outcome.COMPLETE

@@ -32,9 +32,8 @@ def train(
     if context.solo and len(runs) > 1:
         return [result for run in runs for result in train(context, [run], splits=splits, watch=watch)]
     try:
-        training = begun() if begun is not None else Training(context, runs, splits, watch, lanes)
-        training.finish(pause)
-        return [training.results[run.identity] for run in runs]
+        # In a function of its own, which keeps nothing of a group that did not fit.
+        return _finished(lambda: begun() if begun is not None else Training(context, runs, splits, watch, lanes), runs, pause)  # fmt: skip
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
@@ -47,3 +46,11 @@ def train(
         for part in (runs[:half], runs[half:])
         for result in train(context, part, splits=splits, watch=watch, lanes=min(lanes or half, half))
     ]
+
+
+def _finished(
+    make: Callable[[], Training], runs: Sequence[Run], pause: Callable[[Training], bool] | None
+) -> list[Result]:
+    training = make()
+    training.finish(pause)
+    return [training.results[run.identity] for run in runs]

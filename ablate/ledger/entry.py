@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ablate.records.run import Result, Run
+
+STAGES = (
+    "lr-find", "search", "select", "pilot", "retune", "tune", "rank", "lean", "ladder", "confirm", "compare", "claim",
+)  # fmt: skip
+"""The stages of runs in the order in which a report shows them; others follow by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,3 +31,15 @@ class Entry:
     @property
     def identity(self) -> str:
         return self.run.identity
+
+
+def in_order(entries: Iterable[Entry]) -> list[Entry]:
+    """The entries by stage, wave, trial, arm and seed: the same whichever worker finished first."""
+    place = {stage: number for number, stage in enumerate(STAGES)}
+
+    def key(entry: Entry) -> tuple[object, ...]:
+        run, stage = entry.run, entry.stage
+        where = place.get(stage, len(STAGES))
+        return where, stage, entry.wave, entry.trial, entry.arm, run.seed, run.epochs, entry.identity
+
+    return sorted(entries, key=key)

@@ -1,6 +1,6 @@
 """Columns of `runs.csv`, rows of `curves.csv`, and a CSV writer that is safe against formula injection.
 
-Equal entries give equal bytes: columns are sorted, rows are in the ledger's order, numbers are written as the
+Equal entries give equal bytes: columns are sorted, rows are in the order that was given, numbers are written as the
 shortest decimal that reads back as the same double (`nan`, `inf`, `-inf` if not finite).
 """
 

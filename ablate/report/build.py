@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from ablate.ledger.contents import contents
-from ablate.ledger.entry import Entry
+from ablate.ledger.entry import Entry, in_order
 from ablate.ledger.export import RUN_COLUMNS, write_columns, write_csv, write_curves
 from ablate.ledger.index import collector_paused
 from ablate.ranking.estimation.coding import lines
@@ -30,7 +30,8 @@ def build(ledger_path: Path, folder: Path) -> Path:
     Raises InputError if the ledger cannot be read or the folder cannot be written to. Everything is
     made before the first file is written; the page is written last, so that it never points at old data.
     """
-    facts, entries = contents(ledger_path)
+    facts, recorded = contents(ledger_path)
+    entries = in_order(recorded)
     _make(folder)
     with collector_paused():  # a million entries are no garbage, and each collection would traverse them
         data = gather(facts, entries)

@@ -15,7 +15,7 @@ from ablate.analysis.explored import explored
 from ablate.analysis.tuned_arms import design_document, is_tuned, tuned_tables
 from ablate.catalogue.own_tricks import recorded
 from ablate.catalogue.registry import registry
-from ablate.ledger.entry import Entry
+from ablate.ledger.entry import Entry, in_order
 from ablate.ledger.export import run_columns
 from ablate.ranking.estimation.coding import lines
 from ablate.ranking.verdicts.ranking_table import ranking_table
@@ -50,7 +50,8 @@ def collect(ledger: Source, catalogue: Mapping[str, Trick] | None = None) -> Rep
 def gather(
     facts: Mapping[str, Any], entries: Sequence[Entry], catalogue: Mapping[str, Trick] | None = None
 ) -> ReportData:
-    """`collect` from data already read."""
+    """`collect` from data already read. The order of `entries` decides nothing."""
+    entries = in_order(entries)
     study = dict(facts.get("study") or {})
     study.setdefault("metric", next(iter(_metrics(entries)), "validation/loss"))
     metric = str(study["metric"])
@@ -120,7 +121,7 @@ def gather(
         ),
         curves=clean(_curves(entries, facts)),
         recipes={
-            name: clean(recipe.to_dict())
+            name: tuple(map(clean_text, recipe))
             for name, recipe in {entry.run.recipe.hash: entry.run.recipe for entry in entries}.items()
         },
         claims=clean(claim_lines(facts, entries, records, costs)),

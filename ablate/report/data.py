@@ -38,7 +38,7 @@ class ReportData:
     `external`: the origin of runs of another program (kind, source, counts, importances); see `external.py`.
     `claims`, `target`: every claim of every ranked trick with the measured effect, and the target of step counts; see
     `claims.py`.
-    `recipes`: recipe hash -> recipe. `tricks`: name -> title, statement, source, url, seam of its record.
+    `recipes`: recipe hash -> its tricks. `tricks`: name -> title, statement, source, url, seam of its record.
     """
 
     study: Document
@@ -61,7 +61,7 @@ class ReportData:
     run_columns: dict[str, list[Any]] = field(default_factory=dict)
     labels: dict[str, list[Any]] = field(default_factory=dict)
     curves: list[Document] = field(default_factory=list)
-    recipes: dict[str, Document] = field(default_factory=dict)
+    recipes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     tricks: dict[str, Document] = field(default_factory=dict)
 
     @property

@@ -141,7 +141,7 @@ def failures(data: ReportData) -> Table | None:
                 str(row["outcome"]).replace("_", " "),
                 plural(int(row["epochs"]), "epoch"),
                 str(row["seed"]),
-                ", ".join(data.recipes.get(str(row["recipe"]), {})),
+                ", ".join(data.recipes.get(str(row["recipe"]), ())),
                 str(row.get("note") or ""),
             )
             for row in lines(lost.head(_MOST_FAILURES))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from ablate.executors.job import Job
 from ablate.executors.job_error import JobError
+from ablate.records.bug_report import study_bug_report
 from ablate.records.errors import AblateError
 from ablate.records.files import write_bytes
 from ablate.records.run import Outcome, Result
@@ -18,26 +21,32 @@ RETRIES = 2
 
 
 class Failures:
-    """Counts failures, and writes the latest traceback to `file` for the user."""
+    """Counts failures, and writes the latest traceback to `file` for the user.
 
-    def __init__(self, file: Path) -> None:
-        self.file = file
+    `about`: the study's fact in the ledger, for the report of an error of ablate's own.
+    """
+
+    def __init__(self, file: Path, about: Callable[[], Mapping[str, Any]]) -> None:
+        self.file, self.about = file, about
         self.alike: Counter[tuple[str, str]] = Counter()
         self.lost: Counter[str] = Counter()
 
     def result(self, error: JobError) -> Result:
         """The result of the run that raised `error`. Raises AblateError if the study cannot usefully continue:
         the exception is ablate's own, or the third of its kind in the user's code."""
-        write_bytes(self.file, error.trace.encode())
         where = f"traceback: {self.file}, or run it with --debug"
         if error.is_internal:
+            study = self.about()
+            report = study_bug_report(error.trace, str(study.get("command", "")), str(study.get("file", "")))
+            write_bytes(self.file, report.encode("utf-8", "backslashreplace"))
             raise _with_trace(
                 AblateError(
                     f"training stopped by an error in ablate itself: {error}",
-                    hint=f"finished runs are kept; please report it ({where})",
+                    hint=f"finished runs are kept; please report it with the file named here ({where})",
                 ),
                 error,
             )
+        write_bytes(self.file, error.trace.encode("utf-8", "backslashreplace"))
         self.alike[error.message, error.location] += 1
         if self.alike[error.message, error.location] >= ALIKE:
             raise _with_trace(

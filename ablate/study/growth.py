@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ablate.ledger.entry import Entry
+from ablate.ledger.entry import Entry, in_order
 from ablate.ledger.store import Ledger
 from ablate.records.errors import InputError
 from ablate.records.recipe import Recipe
@@ -116,7 +116,7 @@ def best_recipes(
     chosen = ((facts.get("search") or {}).get("best") or {}).get("recipe")
     done = [
         (entry.result.metrics[metric], entry.run.recipe)
-        for entry in entries
+        for entry in in_order(entries)
         if entry.stage == "search"
         and entry.result.outcome is Outcome.COMPLETE
         and metric in entry.result.metrics

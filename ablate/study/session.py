@@ -71,7 +71,8 @@ class Session:
         self._recorded = -COMMIT_SECONDS  # when, by `time.monotonic`
         self._suspects: list[tuple[list[Planned], Job]] = []  # lost twice, perhaps because of another run
         self._missing: set[str] = set()  # identities that `collect` waits for
-        self._failures = Failures(self.ledger.path.with_suffix(".traceback.txt"))
+        trace = self.ledger.path.with_suffix(".traceback.txt")
+        self._failures = Failures(trace, lambda: self.ledger.fact("study", {}))
         self._lost: AblateError | None = None
         self._warned: set[str] = set()
         self.spent: Counter[str] = Counter()

@@ -1,6 +1,7 @@
-"""`python -m bench.chaos [--only R4,S1] [--count 100]`: the promises of docs/reliability.md, checked in full.
+"""`python -m bench.chaos [--only R4,S1] [--count 100] [--minutes 10] [--seed 1]`: the promises of docs/reliability.md, checked in full.
 
 Prints a table: promise, checks made, checks failed. Ends with 1 if any failed. Without `--count` each has its own, hours in all.
+`--minutes` ends each promise early, with the count that it reached; another `--seed` adds other checks.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ import argparse
 import sys
 import tempfile
 import time
+from math import inf
 from pathlib import Path
 
+from bench.chaos.promise import Tally
 from bench.chaos.promises import PROMISES
 
 
@@ -20,6 +23,10 @@ def main() -> int:
     )
     parser.add_argument("--only", default="", help="names of promises, separated by commas")
     parser.add_argument("--count", type=int, default=0, help="checks of each promise")
+    parser.add_argument(
+        "--minutes", type=float, default=inf, help="begin no check of a promise after this time"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of bits, moments and signals")
     args = parser.parse_args()
     only = [name for name in args.only.split(",") if name]
     if unknown := sorted(set(only) - {promise.name for promise in PROMISES}):
@@ -33,7 +40,8 @@ def main() -> int:
             continue
         started = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
-            tally = promise.check(Path(folder), args.count or promise.full)
+            tally = Tally(ends=time.monotonic() + 60 * args.minutes)
+            promise.check(Path(folder), args.count or promise.full, args.seed, tally)
         seconds = time.perf_counter() - started
         print(
             f"{promise.name:6}{promise.text:58}{tally.count:7}{len(tally.failed):8}{seconds:9.0f}", flush=True

@@ -49,16 +49,18 @@ def seen(path: Path, entries: list[Entry], facts: dict[str, Any]) -> str:
     return "" if same else "other numbers"
 
 
-def check(folder: Path, count: int, seed: int = 0) -> Tally:
+def check(folder: Path, count: int, seed: int, tally: Tally) -> None:
     """`count` flipped bits, and as many truncations of the last pages (every length, where `count` suffices)."""
     entries, facts = recorded(), {"design": {"rows": [1, 2.5]}}
     path = folder / "good.db"
     with Ledger.open(path, write=True) as ledger:
         ledger.record(entries)
         ledger.put("design", facts["design"])
-    good, draw, tally = path.read_bytes(), random.Random(seed), Tally()
+    good, draw = path.read_bytes(), random.Random(seed)
     damaged = folder / "damaged.db"
     for _ in range(count):
+        if tally.late:
+            return
         place = draw.randrange(len(good) * 8)
         flipped = bytearray(good)
         flipped[place // 8] ^= 1 << place % 8
@@ -67,7 +69,8 @@ def check(folder: Path, count: int, seed: int = 0) -> Tally:
         tally.add(told and f"bit {place}: {told}")
     every = max(1, 8192 // count)
     for length in range(len(good) - 8192, len(good), every):
+        if tally.late:
+            return
         damaged.write_bytes(good[:length])
         told = seen(damaged, entries, facts)
         tally.add(told and f"cut at {length}: {told}")
-    return tally

@@ -28,13 +28,15 @@ PRELOADED = [
 ]  # fmt: skip
 """Modules that the drivers share: those of all stages but the report, so that a kill meets training rather than imports."""
 WORKERS = 2
-PATIENCE = 600.0
+PATIENCE = 3600.0
 """Seconds after which an uninterrupted driver counts as hanging."""
 SHARE = 0.9
 """Drivers are killed within this share of the time that a study takes up to its report."""
-ORPHANS = 180.0
+ORPHANS = 900.0
 """Seconds that worker processes have to end after their driver; a server that is still importing notices only afterwards, and may have a
-twentieth of a core. What is left behind never ends."""
+hundredth of a core. What is left behind never ends."""
+AT_ONCE = 20
+"""Kills that are compared with one uninterrupted study."""
 FINISHED = {"complete", "pruned", "diverged", "out_of_memory", "failed"}
 TASK = """
 import torch
@@ -252,7 +254,7 @@ def finish(folder: Path, executor: str, acknowledged: set[str], *, report: bool)
     moments: dict[str, float] = {}
     process, pipe = start(folder, executor, report=report)
     listen(pipe, began + PATIENCE, acknowledged, moments)
-    process.join(120)
+    process.join(1200)
     if process.exitcode != 0:
         process.kill()
         log = (folder / "driver.log").read_text().strip().splitlines()
@@ -303,7 +305,7 @@ def kill(
     below = children(process.pid)
     with suppress(ProcessLookupError):
         os.kill(process.pid, signal.SIGKILL)
-    process.join(120)
+    process.join(1200)
     listen(pipe, time.monotonic() + 1, acknowledged)  # messages sent before it died
     count.orphans += orphans(below)
     if process.exitcode not in (0, -signal.SIGKILL):
@@ -311,7 +313,11 @@ def kill(
     return process.exitcode != 0, stage
 
 
-def check(folder: Path, count: int) -> Tally:
-    """`count` kills."""
-    found = chaos(folder, count, ("inline", "inline", "processes"), seed=count)
-    return Tally(found.kills, [] if found.clean else [found.line()])
+def check(folder: Path, count: int, seed: int, tally: Tally) -> None:
+    """`count` kills, a few studies at a time."""
+    while count and not tally.late:
+        kills = min(count, AT_ONCE)
+        found = chaos(folder / str(count), kills, ("inline", "inline", "processes"), seed=1000 * seed + count)
+        tally.count += found.kills
+        tally.failed += [] if found.clean else [found.line()]
+        count -= kills

@@ -1,5 +1,6 @@
 """`python -m bench.chaos.moments SIGNAL TIMES MOMENT WORDS…`: `ablate WORDS`, which sends itself a signal at one exact moment.
 
+TIMES: 1 or 2; 0 for once to every process of its group, as a terminal or a batch system does.
 MOMENT: `import:N`, when the N-th module is looked for; `call:N`, at the N-th call of a Python function; `shutdown`, when the
 interpreter waits for its threads; `exit`, among its exit functions. A moment in time would depend on the machine.
 """
@@ -19,6 +20,8 @@ from ablate.cli.app import main
 
 
 def send(number: int, times: int) -> None:
+    if not times:
+        os.killpg(0, number)
     for _ in range(times):
         os.kill(os.getpid(), number)
 

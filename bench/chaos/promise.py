@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
@@ -17,6 +19,8 @@ class Tally:
 
     count: int = 0
     failed: list[str] = field(default_factory=list)
+    ends: float = inf
+    """When to make no further check, by `time.monotonic`."""
 
     def add(self, told: str) -> None:
         """One more check: "" if the promise was kept, else what was seen."""
@@ -24,32 +28,39 @@ class Tally:
         if told:
             self.failed.append(told)
 
+    @property
+    def late(self) -> bool:
+        return time.monotonic() >= self.ends
+
+
+Check = Callable[[Path, int, int, Tally], None]
+"""`check(folder, count, seed, tally)` adds `count` checks to the tally, in an empty folder, or fewer if it is late. Another seed
+makes others. Tests of the suite ignore both."""
+
 
 @dataclass(frozen=True)
 class Promise:
-    """`check(folder, count)` makes `count` checks in an empty folder; one that does not count, such as tests, ignores it."""
+    """`full`: how many checks `make chaos` makes."""
 
     name: str
     text: str
     full: int
-    check: Callable[[Path, int], Tally]
+    check: Check
 
 
-def tests(*files: str) -> Callable[[Path, int], Tally]:
+def tests(*files: str) -> Check:
     """A check by tests of the suite, each of which counts as one."""
 
-    def check(folder: Path, count: int) -> Tally:
+    def check(folder: Path, count: int, seed: int, tally: Tally) -> None:
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rA", "--basetemp", str(folder / "t"), *files],
             cwd=ROOT, capture_output=True, text=True, check=False,
         )  # fmt: skip
-        tally = Tally()
         for line in done.stdout.splitlines():
             word, _, rest = line.partition(" ")
             if word in ("PASSED", "FAILED", "ERROR"):
                 tally.add("" if word == "PASSED" else rest)
         if done.returncode not in (0, 1) or not tally.count:
             tally.add(f"pytest ended with {done.returncode}: {done.stdout[-300:]}")
-        return tally
 
     return check

@@ -25,7 +25,8 @@ COMMANDS = {
 NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 CALLS = 3_000_000
 """Up to which call of a Python function signals are sent; a command that ends before must have ended well."""
-PATIENCE = 300
+PATIENCE = 3600
+"""Seconds of wall time after which a command counts as hanging: it may have a fiftieth of a core."""
 
 
 def moments(draw: random.Random) -> Iterator[str]:
@@ -55,11 +56,15 @@ def environment() -> dict[str, str]:
 
 
 def seen(folder: Path, number: signal.Signals, times: int, moment: str, words: list[str]) -> str:
-    """What was seen instead of what is promised; "" where it was kept."""
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.chaos.moments", str(int(number)), str(times), moment, *words],
-        cwd=folder, env=environment(), capture_output=True, text=True, check=False, timeout=PATIENCE,
-    )  # fmt: skip
+    """What was seen instead of what is promised; "" where it was kept. `times`: see `bench.chaos.moments`."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "bench.chaos.moments", str(int(number)), str(times), moment, *words],
+            cwd=folder, env=environment(), capture_output=True, text=True, check=False, timeout=PATIENCE,
+            start_new_session=True,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return f"{number.name} x{times} at {moment} of {words[0]}: no end within {PATIENCE} s"
     what, code = ("interrupted", 130) if number == signal.SIGINT else ("terminated", 143)
     told = [line for line in done.stderr.splitlines() if line.startswith("ablate: ")]
     kept = done.returncode == code and told == [f"ablate: {what}; {KEPT}"]
@@ -70,14 +75,16 @@ def seen(folder: Path, number: signal.Signals, times: int, moment: str, words: l
     return f"{number.name} x{times} at {moment} of {words[0]}: exit {done.returncode}, {end}"
 
 
-def check(folder: Path, count: int, seed: int = 0) -> Tally:
+def check(folder: Path, count: int, seed: int, tally: Tally) -> None:
     """`count` signals over all commands, numbers and moments."""
-    draw, tally = random.Random(seed), Tally()
+    draw = random.Random(seed)
     begun(folder / "begun")
     at = moments(draw)
     for turn in range(count):
+        if tally.late:
+            return
         place = folder / f"turn-{turn}"
         shutil.copytree(folder / "begun", place)
         words = list(COMMANDS.values())[turn % len(COMMANDS)]
-        tally.add(seen(place, draw.choice(NUMBERS), draw.choice((1, 2)), next(at), words))
-    return tally
+        tally.add(seen(place, draw.choice(NUMBERS), draw.choice((0, 1, 2)), next(at), words))
+        shutil.rmtree(place)

@@ -8,12 +8,15 @@ from ablate.catalogue import literal
 from ablate.catalogue.registry import registry
 from ablate.records.errors import InputError
 from ablate.records.trick import SEAMS
+from ablate.resume_suite import check_resume_of
 from ablate.testing import (
     CHECKS,
     check_lanes_equal_alone,
     check_lanes_of,
+    check_resume_is_exact,
     check_trick,
     check_works_with_others,
+    resumed_runs,
     suite,
     with_kernels,
 )
@@ -45,8 +48,9 @@ TRICK = Trick(
 NAMES = list(registry())
 IN_THE_PASS = ("model", "objective", "precision")
 """Seams whose tricks run within the forward pass, where each kernel has code of its own for them."""
-EACH = [check for check in CHECKS if check not in (check_works_with_others, check_lanes_equal_alone)]
-"""Pairs of tricks are tested all at once, in test_pairs.py."""
+APART = (check_works_with_others, check_lanes_equal_alone, check_resume_is_exact)
+EACH = [check for check in CHECKS if check not in APART]
+"""Pairs of tricks are tested all at once, in test_pairs.py; kernels in turn, below."""
 
 
 @pytest.mark.parametrize("check", EACH, ids=lambda check: check.__name__.removeprefix("check_"))
@@ -76,6 +80,31 @@ def test_lanes_equal_alone(name: str):
 @pytest.mark.parametrize("name", NAMES)
 def test_lanes_equal_alone_in_every_task_by_every_kernel(name: str):
     check_lanes_equal_alone(suite(), name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_training_killed_at_five_steps_is_the_training(name: str):
+    """One kernel a task, the next one for the next trick; every second trick in mixed precision where it can be."""
+    checks, number = suite(), NAMES.index(name)
+    contexts = with_kernels(checks, name)
+    kernels = len({context.kernel for context in contexts})
+    for i, context in enumerate(contexts):
+        if (i + i // kernels + number) % kernels == 0:
+            mixed = resumed_runs(checks, context, name, mixed=True) if number // kernels % 2 else []
+            runs = mixed or resumed_runs(checks, context, name)
+            check_resume_of(context, runs, f"{name} in {context.task.name}, {context.kernel}")
+
+
+@pytest.mark.slow_oracle
+@pytest.mark.parametrize("mixed", [False, True], ids=["", "mixed"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_training_killed_at_five_steps_is_the_training_in_every_task_by_every_kernel(
+    name: str, mixed: bool
+):
+    checks = suite()
+    for context in with_kernels(checks, name):
+        if runs := resumed_runs(checks, context, name, mixed=mixed):
+            check_resume_of(context, runs, f"{name} in {context.task.name}, {context.kernel}")
 
 
 def test_a_trick_of_ones_own_passes_by_its_path(tmp_path: Path):

@@ -235,6 +235,21 @@ def test_a_ledger_of_another_version_and_of_another_study(capsys, here):
     assert "upgrade ablate" in refused(capsys, here, "study", "tiny.toml", *FEW)
 
 
-def test_debug_shows_the_traceback(capsys, here):
-    with pytest.raises(Exception, match="unknown task"):
-        ablate(capsys, "--debug", "study", "nope")
+def test_debug_shows_the_traceback_and_keeps_the_exit_code(capsys, here):
+    said = ablate(capsys, "--debug", "study", "nope")
+    assert said.code == 2
+    assert said.err.startswith("Traceback")
+    assert "InputError" in said.err
+
+
+EXITS = TASK.replace("def model():", "def model():\n    import sys\n\n    sys.exit(0)\n")
+
+
+def test_a_model_that_exits_is_an_error_of_the_users_code(capsys, here):
+    assert "sys.exit(0)" in EXITS
+    (here / "tiny.py").write_text(EXITS)
+    line = 1 + EXITS[: EXITS.index("sys.exit(0)")].count("\n")
+    said = ablate(capsys, "train", "tiny.py:task", "--lr", "0.1")
+    assert said.code in (1, 2)
+    assert said.out == ""
+    assert f"tiny.py:{line}" in said.err

@@ -5,11 +5,17 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from cli_samples import TASK
 from test_cli_processes import ENVIRONMENT
+
+from ablate.cli.signals import GRACE
+
+SLACK = 60.0
+"""Seconds that a busy machine may keep a process waiting."""
 
 MOMENTS = {
     "imports": ("import:60", "tricks"),
@@ -27,7 +33,9 @@ CASES = [
     (signal.SIGTERM, 1, "waiting for threads"),
     (signal.SIGINT, 1, "exit"),
     (signal.SIGUSR1, 2, "exit"),
+    (signal.SIGHUP, 0, "imports of torch"),
 ]
+"""0: once, to every process of the group."""
 
 
 @pytest.mark.parametrize(
@@ -38,7 +46,7 @@ def test_a_signal_is_answered_by_one_line(tmp_path: Path, number: signal.Signals
     when, *words = MOMENTS[moment]
     done = subprocess.run(
         [sys.executable, "-m", "bench.chaos.moments", str(int(number)), str(times), when, *words],
-        cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False,
+        cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False, start_new_session=True,
     )  # fmt: skip
     what, code = ("interrupted", 130) if number == signal.SIGINT else ("terminated", 143)
     assert done.stderr == f"ablate: {what}; what is finished is kept: run the same command to continue\n"
@@ -58,3 +66,31 @@ def test_a_signal_that_was_ignored_stays_ignored(tmp_path: Path):
         [sys.executable, "-c", script], env=ENVIRONMENT, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+STUCK = """
+import ctypes, os, threading, time
+from pathlib import Path
+
+def stop():
+    Path("sent").write_text(str(time.time()))
+    os.kill(os.getpid(), 15)
+
+threading.Timer(0.1, stop).start()
+libc, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(256)
+for _ in range(2):
+    libc.pthread_mutex_lock(mutex)
+"""
+"""Locks one mutex twice: a call that never returns, and that no signal interrupts."""
+
+
+def test_a_process_that_cannot_be_interrupted_ends_within_ten_seconds(tmp_path: Path):
+    (tmp_path / "stuck.py").write_text(STUCK)
+    done = subprocess.run(
+        [sys.executable, "-m", "ablate.cli.app", "tasks", "stuck.py:task"],
+        cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    took = time.time() - float((tmp_path / "sent").read_text())
+    assert done.returncode == 143
+    assert done.stderr == "ablate: terminated; what is finished is kept: run the same command to continue\n"
+    assert GRACE <= took < GRACE + 2 + SLACK

@@ -59,7 +59,13 @@ def together() -> Synthetic:
     return Synthetic(trials=12, epochs=3, seeds=3, rename=lambda _: " ".join(PAYLOADS) + f" {next(number)}")
 
 
-@pytest.fixture(scope="session", params=[0, 41, "together"])
+EACH = [
+    pytest.param(shift, marks=pytest.mark.chaos) for shift in range(len(PAYLOADS)) if shift not in (0, 41)
+]
+"""With these, every payload is in every slot by itself."""
+
+
+@pytest.fixture(scope="session", params=[0, 41, "together", *EACH])
 def hostile_report(request, tmp_path_factory) -> Path:
     study = together() if request.param == "together" else hostile(request.param)
     folder = tmp_path_factory.mktemp("hostile")

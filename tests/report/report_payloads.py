@@ -1,5 +1,26 @@
 """Strings that break out of careless pages: markup, attributes, styles, templates, mathtext, formulas, odd Unicode."""
 
+_WAYS_OUT = (
+    "",
+    '">',
+    "'>",
+    "</td></table>",
+    "</text></svg>",
+    "</title>",
+    "</style>",
+    "</script>",
+    "-->",
+    "]]>",
+    "`}",
+    "\\",
+)
+"""What ends the place that a string stands in: an attribute, a cell, a drawing, a style, a script, a comment, a section."""
+_MARKUP = (
+    "<script src=//evil.invalid/1.js></script>", "<img/src=//evil.invalid/2.png onerror=alert(2)>", "<svg/onload=alert(3)>",
+    "<svg><animate onbegin=alert(4) attributeName=x dur=1s>", "<svg><use href='data:image/svg+xml,<svg onload=alert(5)>'/></svg>",
+    "<iframe srcdoc='<script>alert(6)</script>'></iframe>", "<input autofocus onfocus=alert(7)>", "<embed src=//evil.invalid/8>",
+    "<style>*{background:url(//evil.invalid/9)}</style>", "<ScRiPt>alert(10)</sCrIpT>", "<a href='data:text/html,<script>alert(11)</script>'>x</a>",
+)  # fmt: skip
 PAYLOADS = (
     "<script>alert(1)</script>", "</script><script>alert(1)</script>", "<img src=x onerror=alert(1)>",
     '"><img src=http://evil.invalid/a.png>', "'><svg onload=alert(1)>", "<svg><script href='//evil.invalid/x.js'/></svg>",
@@ -18,4 +39,5 @@ PAYLOADS = (
     "a\nb", "a\r\nb", "tab\there", "nul\x00byte", "bell\x07", "esc\x1b[31mred", "\u202egnp.exe", "\u2066x\u2069", "\ufeffbom", "\u2028line",
     "zalgo z̸̢͝", "emoji 🧪👩‍🔬", "日本語", "עברית", "العربية", "ﷺ" * 8, "x" * 400, "very " * 80, " ", "..", "../../etc/passwd", "C:\\nul",
     "http://user:hunter2hunter2@evil.invalid/", "postgres://u:hunter2hunter2@h/db?password=hunter2hunter2", "NaN", "null", "None", "-0", "1e309",
+    *(way + markup for way in _WAYS_OUT for markup in _MARKUP),
 )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -19,11 +20,13 @@ from report_synthetic import TRUE_EFFECTS, Synthetic
 from scipy import stats
 
 from ablate.analysis.confirmed import confirmed
-from ablate.ledger.entry import Entry
+from ablate.export.winner import winner
+from ablate.ledger.entry import STAGES, Entry, in_order
 from ablate.records.errors import InputError
 from ablate.records.recipe import Recipe
 from ablate.records.run import Outcome, Result, Run
 from ablate.report.build import build
+from ablate.report.collect import gather
 from ablate.report.data import RANKING_COLUMNS
 from ablate.report.documents import json_text, recipe_toml
 
@@ -71,6 +74,28 @@ def test_the_same_ledger_gives_the_same_bytes_in_another_process(ledger, report,
 
 
 @pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("seed", range(2))
+def test_whoever_finished_first_the_bytes_are_the_same(tmp_path, seed):
+    study = Synthetic(trials=30, epochs=3)
+    written = content(build(study.write(tmp_path / "a" / "digits.db"), tmp_path / "first").parent)
+    random.Random(seed).shuffle(study.entries)
+    again = content(build(study.write(tmp_path / "b" / "digits.db"), tmp_path / "second").parent)
+    assert [name for name in written if written[name] != again[name]] == []
+    assert written.keys() == again.keys()
+    rows = read(tmp_path / "second" / "runs.csv")
+    stages = list(dict.fromkeys(row["stage"] for row in rows))
+    assert stages == [stage for stage in STAGES if stage in stages]
+
+
+def test_whoever_finished_first_the_same_run_is_exported():
+    study = Synthetic(trials=30, epochs=3, stages=("search", "confirm"))
+    recipe = next(entry.run.recipe for entry in study.entries if entry.arm == "winner")
+    data = gather(study.facts, study.entries)
+    there = {winner(data, entries, recipe=recipe).run for entries in (study.entries, study.entries[::-1])}
+    assert len(there) == 1
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_building_again_replaces_and_leaves_no_stale_plot(ledger, report, tmp_path):
     shutil.copytree(report, tmp_path, dirs_exist_ok=True)
     (tmp_path / "plots" / "old.svg").write_text("<svg/>")
@@ -98,11 +123,12 @@ def test_ranking_has_exactly_the_columns_of_the_specification(report):
 
 def test_runs_and_curves_hold_every_run(report, study):
     runs, curves = read(report / "runs.csv"), read(report / "curves.csv")
-    assert [row["run"] for row in runs] == [entry.identity for entry in study.entries]
+    entries = in_order(study.entries)
+    assert [row["run"] for row in runs] == [entry.identity for entry in entries]
     assert list(runs[0])[:7] == ["run", "stage", "recipe", "seed", "wave", "outcome", "epochs"]
     assert list(runs[0])[-1] == "seconds"
     assert len(curves) == sum(len(curve) for entry in study.entries for curve in entry.result.curves.values())
-    entry = study.entries[17]
+    entry = entries[17]
     row = runs[17]
     for metric, value in entry.result.metrics.items():
         assert float(row[metric]) == value

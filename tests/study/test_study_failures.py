@@ -108,6 +108,26 @@ def test_an_error_of_ablates_own_stops_at_once(tmp_path, executor, monkeypatch):
     )
     assert "tiny.traceback.txt" in told
     assert here.entries() == []
+    report = (here.folder / "studies" / "tiny.traceback.txt").read_text()
+    for part in (
+        "torch ",
+        "command: ablate study",
+        'pruner = "median"',
+        "Traceback",
+        "KeyError: 'validation/nowhere'",
+    ):
+        assert part in report
+
+
+MUTE = BROKEN.replace('return {}["absent"]', "raise Mute").replace(
+    "class Net(", "class Mute(Exception):\n    def __str__(self):\n        raise ValueError\n\n\nclass Net("
+)
+
+
+def test_an_exception_that_cannot_be_told_is_named(tmp_path):
+    here = place(tmp_path, MUTE)
+    with pytest.raises(AblateError, match=r"failed alike in your code: Mute \(tiny_task.py:"):
+        here.run(("search",), "inline", Raising(tmp_path))
 
 
 class Losing(Inline):

@@ -12,8 +12,10 @@ import pytest
 import torch
 from study_samples import NO_RATE, STUDY, TABULAR, Heard, duplicates, place, timeless
 
+from ablate.ledger.entry import in_order
 from ablate.ledger.store import Ledger
 from ablate.records.errors import AblateError
+from ablate.report.build import build
 from ablate.study import driver, session
 from ablate.study.driver import STAGES
 from ablate.study.session import Session
@@ -77,6 +79,27 @@ def test_processes_give_the_numbers_of_one_process(whole, tmp_path):
     assert timeless(apart.run(STAGES[:-1], "processes", heard)) == timeless(here.entries())
     for fact in ("lr-find", "search", "rank", "confirm", "baseline"):
         assert apart.fact(fact) == here.fact(fact)
+    build(apart.ledger, apart.report)
+    one, other = (table(study.report / "runs.csv") for study in (here, apart))
+    assert [{**row, "seconds": ""} for row in one] == [{**row, "seconds": ""} for row in other]
+    assert (here.report / "curves.csv").read_bytes() == (apart.report / "curves.csv").read_bytes()
+
+
+class Falling(Heard):
+    """Raises KeyboardInterrupt at the third result."""
+
+    def result(self, entry):
+        super().result(entry)
+        if len(self.entries) == 3:
+            raise KeyboardInterrupt
+
+
+def test_an_interrupted_study_leaves_its_page(tmp_path):
+    here = place(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        here.run(("search", "report"), progress=Falling())
+    assert (here.report / "index.html").is_file()
+    assert len(table(here.report / "runs.csv")) == len(here.entries()) >= 3
 
 
 @pytest.mark.parametrize("stage", ["lr-find", "search", "select", "retune", "rank", "confirm"])
@@ -132,7 +155,7 @@ def test_the_report_holds_the_files_that_were_promised(whole):
 
 def test_runs_and_curves_are_those_of_the_ledger(whole):
     here, _ = whole
-    runs, entries = table(here.report / "runs.csv"), here.entries()
+    runs, entries = table(here.report / "runs.csv"), in_order(here.entries())
     assert list(runs[0])[:7] == ["run", "stage", "recipe", "seed", "wave", "outcome", "epochs"]
     assert list(runs[0])[-1] == "seconds"
     assert [row["run"] for row in runs] == [e.identity for e in entries]

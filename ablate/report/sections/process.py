@@ -107,9 +107,10 @@ def _common(data: ReportData, trials: pd.DataFrame) -> Picture | None:
     if len(done) < _FIRST_SLICES:
         return None
     done = done.sort_values(data.metric, ascending=not data.higher_is_better, kind="stable")
-    names = sorted({name for recipe in done["recipe"] for name in data.recipes.get(recipe, {})})
-    on = [[int(name in data.recipes.get(recipe, {})) for name in names] for recipe in done["recipe"]]
-    table = pd.DataFrame(np.array(on, dtype=int).reshape(len(done), len(names)).T, index=names)
+    recipes = [data.recipes.get(recipe, ()) for recipe in done["recipe"]]
+    names = sorted({name for recipe in recipes for name in recipe})
+    on = [[name in recipe for recipe in recipes] for name in names]
+    table = pd.DataFrame(np.array(on, dtype=int).reshape(len(names), len(done)), index=names)
     table = table[(table.mean(axis=1) > 0) & (table.mean(axis=1) < 1)]
     if not len(table):
         return None

@@ -30,7 +30,7 @@ def best_seen(entries: Sequence[Entry], score: Callable[[Entry], float]) -> Seen
     trials = [entry for entry in trials if entry.result.outcome is Outcome.COMPLETE]
     if len(trials) < FEWEST:
         return {}
-    trials.sort(key=lambda entry: -score(entry))
+    trials.sort(key=lambda entry: (-score(entry), entry.trial))
     best = trials[: -(-len(trials) // BEST)]
     had = Counter(name for entry in best for name in entry.run.recipe)
     found: dict[str, tuple[int, Mapping[str, Value]]] = {}

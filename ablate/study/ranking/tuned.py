@@ -148,7 +148,7 @@ class TunedStage:
         score = self.session.score
         trials = [entry for entry in self.session.ledger.entries(scores=False) if entry.trial >= 0]
         trials = [e for e in trials if e.result.outcome is Outcome.COMPLETE and isfinite(score(e))]
-        trials.sort(key=lambda entry: -score(entry))
+        trials.sort(key=lambda entry: (-score(entry), entry.trial))
         return [entry.run.recipe for entry in trials[: -(-len(trials) // LEAST_BEST)]]
 
 

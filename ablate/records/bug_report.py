@@ -18,18 +18,23 @@ MOST = 100_000
 
 def bug_report(trace: str, words: Sequence[str]) -> str:
     """The report as text. `words`: of the command line; study files among them (`*.toml`) are quoted."""
-    parts = [
-        f"ablate {__version__}, Python {platform.python_version()}, {platform.platform()}",
-        ", ".join(f"{name} {_version(name)}" for name in PACKAGES),
-        f"command: {shlex.join(['ablate', *words])}",
-    ]
-    parts += [f"study file {word}:\n{_text(Path(word))}" for word in words if word.endswith(".toml")]
-    text = "\n\n".join([*parts, trace])
+    files = [f"study file {word}:\n{_text(Path(word))}" for word in words if word.endswith(".toml")]
+    text = "\n\n".join([_versions(), f"command: {shlex.join(['ablate', *words])}", *files, trace])
     for word in words:
         for address in {word, word.partition("=")[2]}:
             if "://" in address:
                 text = without_secrets(text, address)
     return text
+
+
+def study_bug_report(trace: str, command: str, study: str) -> str:
+    """The report of an error in a study, whose file has the text `study`."""
+    return "\n\n".join([_versions(), f"command: {command}", f"study file:\n{study[:MOST]}", trace])
+
+
+def _versions() -> str:
+    packages = ", ".join(f"{name} {_version(name)}" for name in PACKAGES)
+    return f"ablate {__version__}, Python {platform.python_version()}, {platform.platform()}\n\n{packages}"
 
 
 def _version(package: str) -> str:

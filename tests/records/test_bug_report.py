@@ -3,8 +3,8 @@
 from importlib.metadata import version
 from pathlib import Path
 
-from ablate.cli.bug_report import bug_report
 from ablate.cli.commands import unexpected
+from ablate.records.bug_report import bug_report
 
 
 def test_versions_command_study_file_and_traceback_but_no_password(tmp_path: Path):

@@ -1,0 +1,71 @@
+"""R2: a worker is stopped (SIGSTOP) in the middle of a study and goes on later: each run has one result, that of an undisturbed study."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from bench.chaos.kills import (
+    PATIENCE,
+    Count,
+    children,
+    listen,
+    start,
+    study_in,
+    timeless,
+    uninterrupted,
+    warm_up,
+)
+from bench.chaos.promise import Tally
+
+LONGEST = 10.0
+"""Seconds of a pause: longer than any time-out of a driver that waits for a worker."""
+
+
+def workers_of(driver: int) -> list[int]:
+    """The worker processes: children of the server of forks, which is a child of the driver."""
+    return [worker for child in children(driver) for worker in children(child)]
+
+
+def paused(
+    folder: Path, after: float, draw: random.Random, acknowledged: set[str]
+) -> tuple[bool, int | None]:
+    """Run the study in `folder` with one pause of a worker; (whether one was there to be paused, the driver's exit code)."""
+    process, pipe = start(folder, "processes", report=False)
+    listen(pipe, time.monotonic() + after, acknowledged)
+    assert process.pid is not None
+    found = workers_of(process.pid)
+    if found:
+        chosen = draw.choice(found)
+        with suppress(ProcessLookupError):
+            os.kill(chosen, signal.SIGSTOP)
+            listen(pipe, time.monotonic() + draw.uniform(0.5, LONGEST), acknowledged)
+            os.kill(chosen, signal.SIGCONT)
+    listen(pipe, time.monotonic() + PATIENCE, acknowledged)
+    process.join(120)
+    process.kill()
+    return bool(found), process.exitcode
+
+
+def check(folder: Path, count: int, seed: int, tally: Tally) -> None:
+    """`count` studies, each with one pause."""
+    draw = random.Random(seed)
+    warm_up()
+    reference, span = uninterrupted(folder / "uninterrupted", "processes", report=False)
+    expected = timeless(reference)
+    for turn in range(2 * count):
+        if tally.late or tally.count >= count:
+            return
+        place, acknowledged = folder / f"study-{turn}", set[str]()
+        ledger = study_in(place)
+        there, code = paused(place, draw.random() * span, draw, acknowledged)
+        seen = Count()
+        ours = timeless(seen.check(ledger, [], acknowledged))
+        if code != 0 or not seen.clean or ours != expected:
+            tally.add(f"pause {turn}: exit {code}, {seen.line()}, the study's runs: {ours == expected}")
+        elif there:
+            tally.add("")
