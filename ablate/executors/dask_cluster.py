@@ -19,7 +19,15 @@ from distributed import Client, KilledWorker, LocalCluster, Variable
 
 from ablate.executors.job import Job, JobResult
 from ablate.executors.progress import Progress
-from ablate.executors.remote import Answer, SealedJob, job_future, lacks_ablate, without_ablate, work
+from ablate.executors.remote import (
+    Answer,
+    SealedJob,
+    job_future,
+    keep_random_apart,
+    lacks_ablate,
+    without_ablate,
+    work,
+)
 from ablate.executors.shared_task import SharedTask
 from ablate.executors.versions import versions
 from ablate.records.addresses import shown_address
@@ -78,7 +86,7 @@ class DaskCluster:
         saved = Variable(f"{self._topic}-{uuid.uuid4().hex}", client=self._client)
         saved.set({})
         inner: Future[Answer] = self._executor.submit(
-            work,
+            work_on_dask,
             SealedJob.of(job),
             dict(versions()),
             shared,
@@ -169,6 +177,14 @@ class DaskChannel:
 
     def _variable(self) -> Variable:
         return Variable(self.name, client=distributed.get_client())
+
+
+def work_on_dask(
+    job: SealedJob, driver: Mapping[str, str], shared: SharedTask | None, channel: DaskChannel
+) -> Answer:
+    """The Dask task."""
+    keep_random_apart(("dask", "distributed", "tornado"))
+    return work(job, driver, shared, channel)
 
 
 def _local_cluster(workers: int) -> LocalCluster:
