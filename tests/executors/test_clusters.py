@@ -14,6 +14,7 @@ from small_study import COLUMNS, Heard, rows, study
 
 from ablate.executors.job import Job
 from ablate.executors.registry import factory_of
+from ablate.executors.shared_task import SharedTask
 from ablate.records.errors import AblateError, InputError
 from ablate.testing import check_executor
 
@@ -59,11 +60,15 @@ PACKAGES = {"processes": "multiprocessing", "dask": "distributed", "ray": "ray"}
 
 
 @pytest.mark.parametrize("name", PACKAGES)
-def test_the_numbers_are_those_of_the_inline_executor(tmp_path, expected, name):
-    """Bit for bit, and each lane-epoch is told once."""
-    pytest.importorskip(PACKAGES[name], reason=f"needs ablate[{name}]")
-    heard = Heard()
+def test_the_numbers_are_those_of_the_inline_executor(tmp_path, expected, name, monkeypatch):
+    """Bit for bit, and each lane-epoch is told once. Ray's object store gets the task once."""
+    engine = pytest.importorskip(PACKAGES[name], reason=f"needs ablate[{name}]")
+    heard, sent = Heard(), []
+    if name == "ray":
+        put = engine.put
+        monkeypatch.setattr(engine, "put", lambda value: sent.append(value) or put(value))
     ledger = study(tmp_path, name, heard)
+    assert [type(one) for one in sent] == [SharedTask] * (name == "ray")
     assert rows(ledger) == expected[6]
     assert heard.epochs == sum(row[COLUMNS.split(", ").index("epochs")] for row in rows(ledger))
 

@@ -54,16 +54,19 @@ def test_a_pool_of_the_callers_trains_a_study_and_is_left_open(tmp_path):
 
 
 @pytest.mark.filterwarnings("default")
-def test_a_dask_cluster_in_this_process_gives_the_numbers_of_the_inline_executor(tmp_path):
-    """The quick one: clusters of processes, which are killed, belong to `make chaos`."""
+def test_a_dask_cluster_in_this_process_gives_the_numbers_of_the_inline_executor(tmp_path, monkeypatch):
+    """The quick one: clusters of processes, which are killed, belong to `make chaos`. The task is sent once."""
     distributed = pytest.importorskip("distributed", reason="needs ablate[dask]")
-    heard = Heard()
+    heard, sent = Heard(), []
+    scatter = distributed.Client.scatter
+    monkeypatch.setattr(distributed.Client, "scatter", lambda *args, **more: sent.append(args[1]) or scatter(*args, **more))  # fmt: skip
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None
     ) as cluster:
         got = rows(study(tmp_path / "dask", f"dask:{cluster.scheduler_address}", heard))
     assert got == rows(study(tmp_path / "inline", "inline"))
     assert heard.results == len(got)
+    assert [type(one) for one in sent] == [SharedTask]
     import dask.sizeof
 
     state = random.getstate()
@@ -182,6 +185,36 @@ def test_a_job_continues_from_the_state_that_a_lost_worker_has_saved(monkeypatch
         assert again.epochs == sum(max(0, epochs - done) for epochs in trained), "no epoch is trained twice"
         for later in again.states:
             assert len(later.results) == len(job.runs)
+
+
+def keep_and_fetch(channel, state):
+    channel.save(state)
+    return channel.saved()
+
+
+@pytest.mark.filterwarnings("default")
+def test_the_state_that_dask_keeps_is_the_one_that_was_saved(monkeypatch):
+    distributed = pytest.importorskip("distributed", reason="needs ablate[dask]")
+    from ablate.executors.dask_cluster import DaskChannel
+
+    monkeypatch.setattr(job_module, "SAVE_SECONDS", 0.0)
+    whole = Kept()
+    work(SealedJob.of(pruned_job("none")), versions(), channel=whole)
+    state = whole.states[0]
+    assert None in state.results
+    with (
+        distributed.LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+    ):
+        kept = distributed.Variable("job", client=client)
+        kept.set({})
+        channel = DaskChannel("topic", "job")
+        assert client.submit(channel.saved).result() is None
+        got = client.submit(keep_and_fetch, channel, state).result()
+        kept.delete()
+    assert got.checkpoint == state.checkpoint
+    assert timeless(got.results) == timeless(state.results)
+    assert [one is None for one in got.results] == [one is None for one in state.results]
 
 
 class Unreachable(Kept):

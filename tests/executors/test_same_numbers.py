@@ -8,7 +8,9 @@ import time
 from collections import Counter
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 
+import numpy as np
 import pytest
+import torch
 from small_study import Heard, rows, study
 
 from ablate.executors.job_error import JobError
@@ -100,20 +102,23 @@ def test_the_drivers_probe_of_the_model_counts(tmp_path, expected, monkeypatch):
         assert rows(study(tmp_path, pool, trials=TRIALS)) == expected
 
 
-def test_only_what_a_call_draws_itself_counts():
+@pytest.mark.parametrize("draw", [random.random, np.random.rand])
+def test_only_what_a_call_draws_itself_counts(draw):
     """Another thread draws during the first call, as an event loop does now and then."""
     calls = []
 
     def call() -> None:
         calls.append(None)
         if len(calls) == 1:
-            other = threading.Thread(target=random.random)
+            other = threading.Thread(target=draw)
             other.start()
             other.join()
 
     assert not user_code.draws(call)
-    assert user_code.draws(random.random)
     assert len(calls) == 2
+    assert user_code.draws(draw)
+    assert user_code.draws(lambda: torch.rand(()))
+    assert not user_code.draws(int)
 
 
 class Raising(ThreadPoolExecutor):
