@@ -89,8 +89,10 @@ class Guarded:
 def _lost_channel() -> Iterator[None]:
     try:
         yield
-    except Exception as error:
-        raise ChannelLost(f"{type(error).__name__}: {error}") from error
+    except BaseException as error:
+        if isinstance(error, Exception):
+            raise ChannelLost(f"{type(error).__name__}: {error}") from error
+        raise
 
 
 @dataclass(frozen=True)

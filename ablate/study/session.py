@@ -16,8 +16,7 @@ from queue import SimpleQueue
 
 from ablate.catalogue.own_tricks import NONE, OwnTricks
 from ablate.executors.executor import Executor
-from ablate.executors.job import MIN_LANES, Job, JobResult
-from ablate.executors.job import Pruning as Pruning
+from ablate.executors.job import MIN_LANES, Job, JobResult, Pruning
 from ablate.executors.job_error import JobError
 from ablate.executors.remote import WorkerLost
 from ablate.executors.shared_task import SharedTask
@@ -270,14 +269,11 @@ class Session:
         examined = error is None and self._culprits.is_examined(planned)
         for together, group in self._culprits.judge(planned, raised=error is not None):
             self._dispatch(together, replace(group, lanes=lanes_at_a_time(len(together), self.most)))
-        return (
-            []
-            if examined
-            else [
-                Entry(one.run, result, one.stage, one.wave, one.trial, one.arm)
-                for one, result in zip(planned, results, strict=True)
-            ]
-        )
+        return [
+            Entry(one.run, result, one.stage, one.wave, one.trial, one.arm)
+            for one, result in zip(planned, results, strict=True)
+            if not examined
+        ]
 
     def _retry(self, planned: list[Planned], job: Job, error: Exception) -> bool:
         """Submit the runs of a lost job again; false if they were lost too often.

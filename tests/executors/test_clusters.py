@@ -91,10 +91,17 @@ def test_dask_loses_no_run_with_a_killed_worker(tmp_path, expected, dask_address
 
 
 def test_dask_workers_with_a_lifetime(tmp_path, expected, dask_address):
-    """As those of dask-jobqueue, which leave before the queue's walltime ends; the nanny starts others."""
-    cluster = dask_address(lifetime="15 seconds", lifetime_stagger="5 seconds", lifetime_restart=True)
-    ledger = study(tmp_path, f"dask:{cluster.scheduler_address}", trials=TRIALS, seconds=4 * SECONDS)
+    """As those of dask-jobqueue, which leave before the queue's walltime ends; the nanny starts others. They live several times
+    as long as they take to start, on a busy machine too, and the study lasts longer."""
+    began = time.monotonic()
+    dask_address(n_workers=1).close()
+    lifetime = 15 + 3 * (time.monotonic() - began)
+    cluster = dask_address(lifetime=lifetime, lifetime_stagger=lifetime / 3, lifetime_restart=True)
+    seen: set[str] = set()
+    heard = Heard(lambda results: seen.update(cluster.scheduler_info["workers"]))
+    ledger = study(tmp_path, f"dask:{cluster.scheduler_address}", heard, trials=TRIALS, seconds=4 * SECONDS * lifetime / 15)  # fmt: skip
     assert rows(ledger) == expected[TRIALS]
+    assert len(seen) > 2, "a worker has left, and another has come"
 
 
 @pytest.fixture
