@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -40,6 +41,8 @@ CONNECT_SECONDS = 30
 SEND_ATTEMPTS = 5
 STOP_SECONDS = 8
 """Seconds within which workers are restarted when the driver is interrupted."""
+CLOSE_SECONDS = 60
+"""Seconds within which a local cluster ends after a study."""
 LARGEST_STATE = 32 << 20
 """Largest saved state, in bytes, that the scheduler keeps. A job with a larger one starts again from the beginning."""
 
@@ -124,7 +127,7 @@ class DaskCluster:
 
     def shutdown(self) -> None:
         self._executor.shutdown()
-        self._close()
+        self._close(CLOSE_SECONDS)
 
     def cancel(self) -> None:
         """A second call has no effect."""
@@ -134,7 +137,7 @@ class DaskCluster:
             if self._local is None:
                 self._restart_busy_workers()
         finally:
-            self._close()
+            self._close(STOP_SECONDS)
 
     def _restart_busy_workers(self) -> None:
         """A computing thread cannot be stopped from outside, so the nanny kills its process."""
@@ -152,10 +155,14 @@ class DaskCluster:
                 hint="start workers with a nanny",
             ) from error
 
-    def _close(self) -> None:
-        self._client.close(timeout=STOP_SECONDS)
+    def _close(self, seconds: float) -> None:
+        with suppress(
+            TimeoutError
+        ):  # all jobs have ended: on a busy machine the processes of a local cluster end a little later
+            self._client.close(timeout=seconds)
         if self._local is not None:
-            self._local.close(timeout=STOP_SECONDS)
+            with suppress(TimeoutError):
+                self._local.close(timeout=seconds)
 
 
 class DaskChannel:

@@ -193,6 +193,25 @@ def keep_and_fetch(channel, state):
 
 
 @pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("end", ["shutdown", "cancel"])
+def test_a_dask_cluster_that_is_slow_to_end_is_no_error_of_the_study(monkeypatch, end):
+    distributed = pytest.importorskip("distributed", reason="needs ablate[dask]")
+    from ablate.executors import dask_cluster
+
+    cluster = distributed.LocalCluster(n_workers=1, processes=False, dashboard_address=None)
+    monkeypatch.setattr(dask_cluster, "_local_cluster", lambda workers: cluster)
+    executor = dask_cluster.DaskCluster(1, None)
+
+    def close(timeout):
+        raise TimeoutError(f"timed out after {timeout} s.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cluster, "close", close)
+        getattr(executor, end)()
+    cluster.close()
+
+
+@pytest.mark.filterwarnings("default")
 def test_the_state_that_dask_keeps_is_the_one_that_was_saved(monkeypatch):
     distributed = pytest.importorskip("distributed", reason="needs ablate[dask]")
     from ablate.executors.dask_cluster import DaskChannel
