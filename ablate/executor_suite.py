@@ -20,6 +20,8 @@ WORKERS = 2
 EPOCHS = 2
 RATES = (0.1, 0.01, 1e30)
 """The last diverges: that is a result."""
+PENDING = 3 * WORKERS
+"""Jobs that are cancelled: more than can run at a time."""
 PROGRESS_SECONDS = 10.0
 """Within which the progress of a finished job must have arrived."""
 
@@ -68,14 +70,22 @@ def check_errors(factory: Factory) -> None:
 
 
 def check_end(factory: Factory) -> None:
-    """`shutdown` waits for jobs; `cancel` may be called without any, and twice."""
+    """`shutdown` waits for jobs; `cancel` may be called without any, with running and pending ones, and twice. The next executor then trains."""
     executor: Executor = factory(WORKERS, None)
     future = executor.submit(sample_job(0))
     executor.shutdown()
     assert future.done(), "shutdown returned before the job's future was done"
-    idle = factory(WORKERS, None)
-    idle.cancel()
-    idle.cancel()
+    for jobs in (0, PENDING):
+        cancelled = factory(WORKERS, None)
+        for seed in range(jobs):
+            cancelled.submit(sample_job(seed))
+        cancelled.cancel()
+        cancelled.cancel()
+    after = factory(WORKERS, None)
+    try:
+        assert after.submit(sample_job(0)).exception() is None, "no job trains after others were cancelled"
+    finally:
+        after.shutdown()
 
 
 def sample_job(seed: int) -> Job:

@@ -11,6 +11,7 @@ and the transport to other machines.
 from __future__ import annotations
 
 import argparse
+import gc
 import resource
 import sys
 import tempfile
@@ -36,6 +37,8 @@ from bench.common import hardware
 
 WORKERS = (1, 4, 16, 64)
 EPOCHS = 2
+AT_ONCE = 10_000
+"""Runs that are written in one transaction when a ledger is made."""
 SCHEDULE = Path("/proc/thread-self/schedstat")
 
 
@@ -71,11 +74,12 @@ def sample_result(run: Run) -> Result:
     return Result(Outcome.COMPLETE, metrics, curves, epochs=EPOCHS, seconds=1.0)
 
 
-def planned(count: int) -> list[Planned]:
-    """`count` runs of ten recipes."""
+def planned(count: int, start: int = 0) -> list[Planned]:
+    """The runs from `start` to `count`, of ten recipes."""
     recipes = [Recipe.of(registry(), {"momentum": {"lr": 0.1}, "dropout": {"p": i / 20}}) for i in range(10)]
     return [
-        Planned(Run("wine", recipes[i % 10], i // 10, EPOCHS), "rank", arm=str(i % 10)) for i in range(count)
+        Planned(Run("wine", recipes[i % 10], i // 10, EPOCHS), "rank", arm=str(i % 10))
+        for i in range(start, count)
     ]
 
 
@@ -124,18 +128,33 @@ def timed(what: str, call: Callable[[], object]) -> None:
     )
 
 
-def ledger_of(count: int, folder: Path) -> None:
+def write_ledger(count: int, path: Path) -> None:
+    """A ledger of `count` runs at `path`, written AT_ONCE at a time."""
+    with Ledger.open(path, write=True) as ledger:
+        for start in range(0, count, AT_ONCE):
+            some = planned(min(count, start + AT_ONCE), start)
+            ledger.record(Entry(one.run, sample_result(one.run), "rank", arm=one.arm) for one in some)
+
+
+def memory() -> float:
+    """MiB that this process holds now (Linux)."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
+
+
+def ledger_of(count: int, folder: Path, report: bool) -> None:
     """Time a ledger of `count` runs."""
     from ablate.report.build import build
 
     path = folder / "scale.db"
-    runs = planned(count)
-    with Ledger.open(path, write=True) as ledger:
-        ledger.record(Entry(one.run, sample_result(one.run), "rank", arm=one.arm) for one in runs)
+    write_ledger(count, path)
     print(f"{count:,} runs, {path.stat().st_size / 1e6:,.0f} MB")
     timed("the facts alone", lambda: Ledger.facts_of(path))
+    gc.collect()
+    before = memory()
     opened: list[Ledger] = []
     timed("open (every row is checked)", lambda: opened.append(Ledger.open(path, write=True)))
+    print(f"  {'memory that the open ledger takes':<42} {memory() - before:8.0f} MiB")
+    runs = planned(count)
     with opened[0] as ledger:
         timed(
             "resume: which of all runs are not finished",
@@ -147,6 +166,8 @@ def ledger_of(count: int, folder: Path) -> None:
         timed("read a thousand of them", lambda: ledger.get_all(thousand))
     runs.clear()  # not a part of the report's memory
     opened.clear()
+    if not report:
+        return
     timed("report: page, plots, CSV files (opens it)", lambda: build(path, folder / "report"))
     written = sum(file.stat().st_size for file in (folder / "report").rglob("*") if file.is_file())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
@@ -161,6 +182,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.0, help="of a job (workers)")
     parser.add_argument("--jobs", type=int, default=10, help="of each worker (workers)")
     parser.add_argument("--runs", type=int, default=0, help="driver: 20,000; ledger: 1,000,000")
+    parser.add_argument("--no-report", dest="report", action="store_false", help="ledger: leave it out")
     given = parser.parse_args()
     print(hardware(torch.device("cpu")))
     with tempfile.TemporaryDirectory() as name:
@@ -181,7 +203,7 @@ def main() -> None:
                     flush=True,
                 )
         else:
-            ledger_of(given.runs or 1_000_000, Path(name))
+            ledger_of(given.runs or 1_000_000, Path(name), given.report)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -19,7 +20,15 @@ from distributed import Client, KilledWorker, LocalCluster, Variable
 
 from ablate.executors.job import Job, JobResult
 from ablate.executors.progress import Progress
-from ablate.executors.remote import Answer, SealedJob, job_future, lacks_ablate, without_ablate, work
+from ablate.executors.remote import (
+    Answer,
+    SealedJob,
+    job_future,
+    keep_random_apart,
+    lacks_ablate,
+    without_ablate,
+    work,
+)
 from ablate.executors.shared_task import SharedTask
 from ablate.executors.versions import versions
 from ablate.records.addresses import shown_address
@@ -32,6 +41,8 @@ CONNECT_SECONDS = 30
 SEND_ATTEMPTS = 5
 STOP_SECONDS = 8
 """Seconds within which workers are restarted when the driver is interrupted."""
+CLOSE_SECONDS = 60
+"""Seconds within which a local cluster ends after a study."""
 LARGEST_STATE = 32 << 20
 """Largest saved state, in bytes, that the scheduler keeps. A job with a larger one starts again from the beginning."""
 
@@ -78,7 +89,7 @@ class DaskCluster:
         saved = Variable(f"{self._topic}-{uuid.uuid4().hex}", client=self._client)
         saved.set({})
         inner: Future[Answer] = self._executor.submit(
-            work,
+            work_on_dask,
             SealedJob.of(job),
             dict(versions()),
             shared,
@@ -116,7 +127,7 @@ class DaskCluster:
 
     def shutdown(self) -> None:
         self._executor.shutdown()
-        self._close()
+        self._close(CLOSE_SECONDS)
 
     def cancel(self) -> None:
         """A second call has no effect."""
@@ -126,7 +137,7 @@ class DaskCluster:
             if self._local is None:
                 self._restart_busy_workers()
         finally:
-            self._close()
+            self._close(STOP_SECONDS)
 
     def _restart_busy_workers(self) -> None:
         """A computing thread cannot be stopped from outside, so the nanny kills its process."""
@@ -144,10 +155,14 @@ class DaskCluster:
                 hint="start workers with a nanny",
             ) from error
 
-    def _close(self) -> None:
-        self._client.close(timeout=STOP_SECONDS)
+    def _close(self, seconds: float) -> None:
+        with suppress(
+            TimeoutError
+        ):  # all jobs have ended: on a busy machine the processes of a local cluster end a little later
+            self._client.close(timeout=seconds)
         if self._local is not None:
-            self._local.close(timeout=STOP_SECONDS)
+            with suppress(TimeoutError):
+                self._local.close(timeout=seconds)
 
 
 class DaskChannel:
@@ -169,6 +184,14 @@ class DaskChannel:
 
     def _variable(self) -> Variable:
         return Variable(self.name, client=distributed.get_client())
+
+
+def work_on_dask(
+    job: SealedJob, driver: Mapping[str, str], shared: SharedTask | None, channel: DaskChannel
+) -> Answer:
+    """The Dask task."""
+    keep_random_apart(("dask", "distributed", "tornado"))
+    return work(job, driver, shared, channel)
 
 
 def _local_cluster(workers: int) -> LocalCluster:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Protocol
 
 import torch
 
@@ -16,6 +17,7 @@ from ablate.executors.shared_task import SharedTask, task_of
 from ablate.executors.whose_error import job_error
 from ablate.executors.work_sharing import claim_idle_worker
 from ablate.lanes import checkpoint
+from ablate.lanes.capabilities import ModelProbe
 from ablate.lanes.context import TaskContext
 from ablate.lanes.trace import Report
 from ablate.lanes.train import train
@@ -33,6 +35,20 @@ Save = Callable[["JobResult"], None]
 """Keeps the results and the checkpoint of a job that is not finished."""
 
 
+class Pruning(Protocol):
+    """Decides after each epoch which lanes of a group to stop."""
+
+    def __call__(self, report: Report, /) -> Sequence[bool] | None: ...
+    @property
+    def never(self) -> bool:
+        """Whether no lane is ever stopped; a group may then be split while it trains."""
+        ...
+
+    def with_finished(self, results: Sequence[Result], /) -> Pruning:
+        """This rule for a group some of whose runs already have results."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """A group of runs of one structure, and where and how to train it.
@@ -46,6 +62,8 @@ class Job:
     `metric`: the study's metric, as in `Task.metric`; empty for the task's own.
     `shared`: the task itself where workers cannot load it. An executor that has sent it to its workers may send jobs without it.
     `tricks`: the study's own tricks, as files and optimizer classes.
+    `probe`: what the driver found out about the model. All workers train by it, since a probe can turn out otherwise in another process:
+    threads of an engine draw random numbers, and lanes that train alone are not compared by a pruner.
     """
 
     reference: str
@@ -54,13 +72,14 @@ class Job:
     device: str = "cpu"
     kernel: str | None = None
     sha256: str = ""
-    prune: Callable[[Report], Sequence[bool] | None] | None = None
+    prune: Pruning | None = None
     lanes: int | None = None
     profile: bool = False
     checkpoint: bytes = b""
     metric: str = ""
     shared: SharedTask | None = None
     tricks: OwnTricks = NONE
+    probe: ModelProbe | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +100,21 @@ class JobResult:
 
 @lru_cache(maxsize=4)
 def context_of(
-    reference: str, device: str, kernel: str | None = None, metric: str = "", tricks: OwnTricks = NONE
+    reference: str,
+    device: str,
+    kernel: str | None = None,
+    metric: str = "",
+    tricks: OwnTricks = NONE,
+    probe: ModelProbe | None = None,
 ) -> TaskContext:
     """The context of a task, cached for the life of the process."""
     task = task_of(reference)
     return TaskContext.of(
-        task.but(metric=metric) if metric else task, catalogue_with(tricks), torch.device(device), kernel
+        task.but(metric=metric) if metric else task,
+        catalogue_with(tricks),
+        torch.device(device),
+        kernel,
+        probe,
     )
 
 
@@ -105,7 +133,7 @@ def run_job(job: Job, progress: Progress | None = None, save: Save | None = None
 def _run_job(job: Job, progress: Progress | None, save: Save | None) -> JobResult:
     if job.shared is not None:
         job.shared.remember()
-    context = context_of(job.reference, job.device, job.kernel, job.metric, job.tricks)
+    context = context_of(job.reference, job.device, job.kernel, job.metric, job.tricks, job.probe)
     if job.sha256 and context.task.source_sha256 != job.sha256:
         raise InputError(f"{job.reference} changed while the study ran", hint="run the command again")
 
@@ -128,7 +156,7 @@ def _run_job(job: Job, progress: Progress | None, save: Save | None) -> JobResul
         if save is not None and not training.waiting and time.monotonic() - saved >= SAVE_SECONDS:
             save(_unfinished(job, training))
             saved = time.monotonic()
-        return should_split(training)
+        return job.prune is None and should_split(training)  # pruning compares the runs of the whole group
 
     context.clock.waits = job.profile
     context.clock.take()
@@ -137,7 +165,7 @@ def _run_job(job: Job, progress: Progress | None, save: Save | None) -> JobResul
     try:
         results = train(
             context, job.runs, splits=job.splits, watch=after_epoch, lanes=job.lanes,
-            pause=None if job.prune else pause, begun=resume if job.checkpoint else None,
+            pause=pause, begun=resume if job.checkpoint else None,
         )  # fmt: skip
     except Paused as paused:
         stopped = _unfinished(job, paused.training)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import site
+import sys
 import sysconfig
 import traceback
 from pathlib import Path
@@ -9,9 +11,7 @@ from pathlib import Path
 import ablate
 
 PACKAGE = Path(ablate.__file__).parent
-LIBRARIES = tuple(
-    {str(Path(sysconfig.get_path(kind)).resolve()) for kind in ("stdlib", "platstdlib", "purelib", "platlib")}
-)
+PACKAGE_FOLDERS = ("site-packages", "dist-packages")
 
 
 class JobError(Exception):
@@ -44,14 +44,23 @@ def _text(error: BaseException) -> str:
         return ""
 
 
+def library_folders() -> tuple[str, ...]:
+    """Folders of Python and of installed packages: this environment's, the user's, and those of other environments on the path."""
+    installed = [sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")]
+    installed.append(site.getusersitepackages())
+    installed += [path for path in sys.path if Path(path).name in PACKAGE_FOLDERS]
+    return tuple({str(Path(path).resolve()) for path in installed})
+
+
 def error_location(error: BaseException) -> tuple[str, bool]:
     """(`file:line`, whether the file is ablate's) of the innermost frame outside of libraries."""
+    libraries = library_folders()
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         file = Path(frame.filename)
         if not file.is_file():
             continue  # code that was generated, by torch.fx for example
         if file.resolve().is_relative_to(PACKAGE):
             return f"ablate/{file.resolve().relative_to(PACKAGE).as_posix()}:{frame.lineno}", True
-        if not str(file.resolve()).startswith(LIBRARIES):
+        if not str(file.resolve()).startswith(libraries):
             return f"{file.name}:{frame.lineno}", False
     return "ablate", True

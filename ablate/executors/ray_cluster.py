@@ -18,7 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ablate.executors.job import Job, JobResult
 from ablate.executors.progress import Progress
-from ablate.executors.remote import Answer, Channel, SealedJob, job_future, work
+from ablate.executors.remote import Answer, Channel, SealedJob, job_future, keep_random_apart, work
 from ablate.executors.shared_task import SharedTask
 from ablate.executors.versions import versions
 from ablate.records.addresses import shown_address
@@ -171,6 +171,7 @@ def train_on_worker(
     job: SealedJob, driver: dict[str, str], shared: list[Any], relay: Any, key: str
 ) -> Answer:
     """The Ray task. `shared`: a reference to the task in the object store, wrapped so that Ray does not resolve it at each call."""
+    keep_random_apart(("ray",))
     task = None
     if shared:
         name = shared[0].hex()

@@ -7,9 +7,12 @@ infrastructure (a killed process, a vanished node): only then is the job submitt
 from __future__ import annotations
 
 import gc
+import random
+import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import CancelledError, Future
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Protocol
@@ -31,6 +34,10 @@ _one_job = threading.Lock()
 
 class WorkerLost(Exception):
     """The infrastructure failed, and the cluster has used up its retries of the job."""
+
+
+class ChannelLost(BaseException):
+    """A message of a job to its driver failed. No `Exception`: the training must not take it for its own error."""
 
 
 class Channel(Protocol):
@@ -57,6 +64,35 @@ class Silent:
     def save(self, unfinished: JobResult) -> None: ...
     def saved(self) -> JobResult | None:
         return None
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """`channel`, whose errors are ChannelLost: training calls it, but they are the infrastructure's."""
+
+    channel: Channel
+
+    def trained(self, lane_epochs: int) -> None:
+        with _lost_channel():
+            self.channel.trained(lane_epochs)
+
+    def save(self, unfinished: JobResult) -> None:
+        with _lost_channel():
+            self.channel.save(unfinished)
+
+    def saved(self) -> JobResult | None:
+        with _lost_channel():
+            return self.channel.saved()
+
+
+@contextmanager
+def _lost_channel() -> Iterator[None]:
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, Exception):
+            raise ChannelLost(f"{type(error).__name__}: {error}") from error
+        raise
 
 
 @dataclass(frozen=True)
@@ -91,7 +127,9 @@ def work(
             _prepare_process()
             if shared is not None:
                 shared.remember()
-            return _resumed(sealed.open(), channel or Silent())
+            return _resumed(sealed.open(), Guarded(channel or Silent()))
+    except ChannelLost as error:
+        raise ConnectionError(f"the job cannot reach its driver ({error})") from error
     except (AblateError, JobError) as error:
         error.__traceback__ = error.__cause__ = error.__context__ = (
             None  # frames hold tensors; a JobError has the text
@@ -103,6 +141,23 @@ def work(
 def _prepare_process() -> None:
     retain_freed_memory()
     gc.freeze()
+
+
+class _OwnRandom(random.Random):
+    """A generator with the names of the module `random`."""
+
+    Random, SystemRandom = random.Random, random.SystemRandom
+
+
+def keep_random_apart(packages: Collection[str]) -> None:
+    """Give the modules of `packages` a generator of their own in place of Python's global one.
+
+    An engine's threads draw from the global generator while a job trains (Dask when it estimates sizes): a model that draws from it too
+    would get other numbers.
+    """
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] in packages and getattr(module, "random", None) is random:
+            module.random = _OwnRandom()  # type: ignore[attr-defined]
 
 
 def _resumed(job: Job, channel: Channel) -> JobResult:
@@ -120,7 +175,9 @@ def _resumed(job: Job, channel: Channel) -> JobResult:
         ]
         return replace(part, results=results)
 
-    continued = replace(job, runs=remaining, lanes=None, checkpoint=saved.checkpoint)
+    ended = [result for result in saved.results if result is not None]
+    prune = None if job.prune is None else job.prune.with_finished(ended)
+    continued = replace(job, runs=remaining, lanes=None, checkpoint=saved.checkpoint, prune=prune)
     return whole(run_job(continued, channel.trained, lambda part: channel.save(whole(part))))
 
 

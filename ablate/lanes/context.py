@@ -79,9 +79,14 @@ class TaskContext:
 
     @classmethod
     def of(
-        cls, task: Task, catalogue: Registry, device: torch.device, kernel: str | None = None
+        cls,
+        task: Task,
+        catalogue: Registry,
+        device: torch.device,
+        kernel: str | None = None,
+        probe: ModelProbe | None = None,
     ) -> TaskContext:
-        """Probe the model once. `kernel` overrides the choice."""
+        """Probe the model once. `kernel` overrides the choice; `probe`: what another process found, in place of a probe here."""
         example = task.train.x[:2]
         module = build_module(task.model, 0, example)
         again = repeated_in_backward(build_module(task.model, 0, example), task.train.x[:PROBED])
@@ -89,8 +94,11 @@ class TaskContext:
         alone = left_alone(module, observed.layer_infos)
         layers = inventory(module, observed)
         net = open_net(module, example, observed)
-        fresh = build_module(task.model, 0, example), build_module(task.model, 1, example)
-        probe = ModelProbe.at(net, fresh, task.train.x[:PROBED], device, task.batch_size, kernel)
+        if probe is None:
+            fresh = build_module(task.model, 0, example), build_module(task.model, 1, example)
+            probe = ModelProbe.at(net, fresh, task.train.x[:PROBED], device, task.batch_size, kernel)
+        elif kernel is not None:
+            probe = replace(probe, kernel=kernel)
         names = tuple(spec.name for spec in net.specs().values())
         splits = device_splits(task, device)
         if task.loss is not None:

@@ -46,6 +46,12 @@ def grouped(runs: Iterable[Run], catalogue: Registry, most: int) -> list[list[Ru
     return groups
 
 
+def lanes_at_a_time(runs: int, most: int) -> int:
+    """How many of a group of `runs` train at a time, at most `most`: in rounds of equal length, otherwise the last run would train alone."""
+    rounds = -(-runs // most)
+    return -(-runs // rounds)
+
+
 def batch_size(run: Run, catalogue: Registry, default: int) -> int:
     """Examples in a batch of the run: a trick's, or the task's `default`."""
     for name, settings in run.recipe.items():

@@ -6,12 +6,10 @@ its own module, as in a plain torch loop.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
@@ -19,7 +17,7 @@ from torch.utils._pytree import tree_leaves
 from ablate.kernels.module_state import begin
 from ablate.lanes.python_state import Snapshot, changed, outside, state_of, sums
 from ablate.surgery.torch_layers import HOOKS
-from ablate.tasks.user_code import UsersCode, repeatable
+from ablate.tasks.user_code import UsersCode, draws, repeatable
 
 OWN = frozenset({"_parameters", "_buffers", "_modules", "training", *HOOKS})
 
@@ -106,10 +104,7 @@ def repeated_in_backward(module: nn.Module, x: Tensor) -> frozenset[str]:
 
 def uses_global_rng(module: nn.Module, x: Tensor) -> bool:
     """Whether a forward pass, in training or evaluation mode, uses a global generator: torch's, Python's or NumPy's."""
-    with repeatable():
-        before = generators()
-        run_both_modes(module, x)
-        return generators() != before
+    return draws(lambda: run_both_modes(module, x))
 
 
 def hooks_of(module: nn.Module) -> str:
@@ -149,9 +144,3 @@ def snapshot(module: nn.Module) -> Snapshot:
         for name, buffer in layer._buffers.items():
             contents[prefix + name] = (buffer,)
     return contents
-
-
-def generators() -> tuple[Any, ...]:
-    """The states of the global generators."""
-    _, words, *rest = np.random.get_state(legacy=True)
-    return torch.get_rng_state().numpy().tobytes(), random.getstate(), np.asarray(words).tobytes(), rest

@@ -26,7 +26,7 @@ from optuna.trial import Trial
 from ablate.records.recipe import Recipe
 from ablate.records.trick import Value
 from ablate.search.dimension import Dimension
-from ablate.search.observations import TrialConverter, TrialResult, select_history
+from ablate.search.observations import History, TrialConverter, TrialResult
 from ablate.search.samplers import check_sampler, optuna_sampler
 from ablate.search.space import Params, Space
 from ablate.search.tpe import FittedTPE
@@ -75,6 +75,9 @@ class Suggester:
         self.kept = kept
         self._structural = {dim.name for dim in space.dimensions() if dim.structural}
         self._converter = TrialConverter(space, higher_is_better=higher_is_better)
+        self._selection = History(higher_is_better=higher_is_better)
+        self._source: Mapping[int, TrialResult] | None = None
+        self._added = 0  # trials of `_source` in the selection
 
     def generation(self, number: int, finished: Mapping[int, TrialResult]) -> list[Suggestion]:
         """Generation `number` (from 0). Trial 0 is the baseline itself; the first two generations are random.
@@ -86,8 +89,7 @@ class Suggester:
         if number < LAG or self.sampler in ("random", "qmc"):
             drawn = self._from_cube(start)
         else:
-            past = self._past(number, finished)
-            history = select_history(past, higher_is_better=self.direction == "maximize")
+            history = self._history(number, finished)
             drawn = (
                 self._from_tpe(number, history)
                 if self.sampler == "tpe"
@@ -200,12 +202,20 @@ class Suggester:
                     params[dim.name] = _suggest(trial, dim)
         return params
 
-    def _past(self, number: int, finished: Mapping[int, TrialResult]) -> dict[int, TrialResult]:
-        needed = range((number - LAG + 1) * self.size)
-        outside = {trial for trial, suggestion in self.kept.items() if not suggestion.params}
-        if missing := [trial for trial in needed if trial not in finished and trial not in outside]:
-            raise ValueError(f"generation {number} needs the result of trial {missing[0]}")
-        return {trial: finished[trial] for trial in needed if trial not in outside}
+    def _history(self, number: int, finished: Mapping[int, TrialResult]) -> dict[int, TrialResult]:
+        """What the sampler learns from. Trials that the previous call has added, of the same mapping, are not looked at again."""
+        needed = (number - LAG + 1) * self.size
+        if finished is not self._source or needed < self._added:
+            self._selection = History(higher_is_better=self.direction == "maximize")
+            self._source, self._added = finished, 0
+        for trial in range(self._added, needed):
+            kept = self.kept.get(trial)
+            if kept is None or kept.params:
+                if trial not in finished:
+                    raise ValueError(f"generation {number} needs the result of trial {trial}")
+                self._selection.add(trial, finished[trial])
+            self._added = trial + 1
+        return self._selection.selected()
 
 
 def _suggest(trial: Trial, dim: Dimension) -> Value:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from bisect import insort
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from heapq import nsmallest
 from typing import TypeGuard
 
 from optuna.distributions import BaseDistribution
@@ -32,15 +33,29 @@ class TrialResult:
     intermediate: Mapping[int, float] = field(default_factory=dict)
 
 
-def select_history(past: Mapping[int, TrialResult], *, higher_is_better: bool) -> dict[int, TrialResult]:
-    """The best and the latest trials of `past`, at most `MAX_HISTORY`."""
-    sign = -1 if higher_is_better else 1
-    values = (
-        (sign * r.value, n) for n, r in past.items() if _finite(r.value) and r.outcome is Outcome.COMPLETE
-    )
-    best = {n for _, n in nsmallest(MAX_HISTORY // 2, values)}
-    latest = nsmallest(MAX_HISTORY - len(best), (-n for n in past if n not in best))
-    return {n: past[n] for n in sorted({*best, *(-n for n in latest)})}
+class History:
+    """The best and the latest trials of those added, at most `MAX_HISTORY`, in constant time and memory a trial."""
+
+    def __init__(self, *, higher_is_better: bool) -> None:
+        self._sign = -1 if higher_is_better else 1
+        self._best: list[tuple[float, int, TrialResult]] = []
+        self._latest: deque[tuple[int, TrialResult]] = deque(maxlen=MAX_HISTORY)
+
+    def add(self, number: int, result: TrialResult) -> None:
+        """Add a trial; its number is higher than those before."""
+        self._latest.append((number, result))
+        if _finite(result.value) and result.outcome is Outcome.COMPLETE:
+            insort(self._best, (self._sign * result.value, number, result), key=lambda one: one[:2])
+            del self._best[MAX_HISTORY // 2 :]
+
+    def selected(self) -> dict[int, TrialResult]:
+        """The trials selected, by number: half of MAX_HISTORY are the best, the others the latest of the rest."""
+        chosen = {number: result for _, number, result in self._best}
+        for number, result in reversed(self._latest):
+            if len(chosen) == MAX_HISTORY:
+                break
+            chosen.setdefault(number, result)
+        return dict(sorted(chosen.items()))
 
 
 class TrialConverter:

@@ -7,6 +7,7 @@ not need are taken out of it (`simplify`).
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -125,6 +126,7 @@ def search(session: Session, space: Space) -> Recipe:
     session.ledger.put("search", {**fact, "generation": suggester.size, "lanes": suggester.lanes})
     plans: list[list[Planned]] = []
     results: dict[int, TrialResult] = {}
+    curves: deque[tuple[float, ...]] = deque(maxlen=REMEMBERED)
     suggested: dict[int, Suggestion] = {}
     count = trials_of(session)
     session.progress.stage("search", count * session.epochs)
@@ -132,7 +134,9 @@ def search(session: Session, space: Space) -> Recipe:
         if number >= LAG:
             for entry in session.collect(plans[number - LAG]):
                 if suggested[entry.trial].params:
-                    results[entry.trial] = _result(session, suggested[entry.trial], entry)
+                    result = _result(session, suggested[entry.trial], entry)
+                    results[entry.trial] = result
+                    curves.append(tuple(result.intermediate.values()))
         with session.timing("search"):
             suggestions = suggester.generation(number, results)
         suggested |= {suggestion.number: suggestion for suggestion in suggestions}
@@ -143,12 +147,10 @@ def search(session: Session, space: Space) -> Recipe:
                 if s.number < count
             ]
         )
-        latest = list(results.values())[-REMEMBERED:]
-        curves = tuple(tuple(result.intermediate.values()) for result in latest)
         groups += len(grouped((one.run for one in plans[-1]), session.context.catalogue, session.most))
         session.submit(
             plans[-1],
-            prune=Prune(settings.pruner, session.metric, curves, session.epochs, session.higher),
+            prune=Prune(settings.pruner, session.metric, tuple(curves), session.epochs, session.higher),
         )
     trials = [one for plan in plans for one in plan]
     session.collect(trials)
@@ -202,7 +204,8 @@ def choose(session: Session, trials: Sequence[Planned]) -> Found:
     for entry, _ in complete:
         if entry.run.recipe not in finalists:
             finalists.append(entry.run.recipe)
-    finalists = finalists[:FINALISTS]
+        if len(finalists) == FINALISTS:
+            break
     seeds = [training_seed(session.study.seed, 0x5E1EC7, i) for i in range(REPEATS)]
     again = [
         Planned(session.run(recipe, seed), "select", 0, -1, f"finalist {number + 1}")

@@ -16,22 +16,22 @@ from queue import SimpleQueue
 
 from ablate.catalogue.own_tricks import NONE, OwnTricks
 from ablate.executors.executor import Executor
-from ablate.executors.job import MIN_LANES, Job, JobResult
+from ablate.executors.job import MIN_LANES, Job, JobResult, Pruning
 from ablate.executors.job_error import JobError
 from ablate.executors.remote import WorkerLost
 from ablate.executors.shared_task import SharedTask
 from ablate.lanes import robust_accuracy
 from ablate.lanes.context import TaskContext
-from ablate.lanes.group import grouped, training_cost
+from ablate.lanes.group import grouped, lanes_at_a_time, training_cost
 from ablate.ledger.entry import Entry
 from ablate.ledger.store import Ledger
 from ablate.records.errors import AblateError
 from ablate.records.recipe import Recipe
 from ablate.records.run import Outcome, Result, Run, distinct_runs
 from ablate.records.study import StudyFile
+from ablate.study.culprits import Culprits
 from ablate.study.failures import RETRIES, Failures, worker_lost
-from ablate.study.planned import Planned as Planned  # the public names
-from ablate.study.planned import Pruning as Pruning
+from ablate.study.planned import Planned as Planned  # the public name
 from ablate.study.progress import Progress
 
 DESIGNED = ("rank", "confirm", "compare", "claim")
@@ -71,6 +71,7 @@ class Session:
         self._recorded = -COMMIT_SECONDS  # when, by `time.monotonic`
         self._suspects: list[tuple[list[Planned], Job]] = []  # lost twice, perhaps because of another run
         self._missing: set[str] = set()  # identities that `collect` waits for
+        self._culprits = Culprits()
         trace = self.ledger.path.with_suffix(".traceback.txt")
         self._failures = Failures(trace, lambda: self.ledger.fact("study", {}))
         self._lost: AblateError | None = None
@@ -149,18 +150,18 @@ class Session:
             if not new:
                 continue
             finished = [self.ledger.get(run.identity) for run in group if run.identity not in wanted]
-            rounds = -(-len(new) // self.most)  # of equal length: otherwise the last run would train alone
             job = Job(
                 self.shared.reference if self.shared else task.source or task.name, new, tuple(splits), str(self.context.device), self.context.kernel,
                 task.source_sha256, None if prune is None or prune.never else prune.with_finished([e.result for e in finished if e]),
-                -(-len(new) // rounds), self.profile, metric=self.metric,
-                shared=self.shared, tricks=self.tricks,
+                lanes_at_a_time(len(new), self.most), self.profile, metric=self.metric,
+                shared=self.shared, tricks=self.tricks, probe=self.context.probe,
             )  # fmt: skip
             yield [wanted[run.identity] for run in new], job
 
     def missing(self, planned: Iterable[Planned]) -> set[str]:
         """Identities of the runs that are neither finished nor pending."""
-        return self.ledger.unfinished(one.run.identity for one in planned) - self._training
+        unfinished = self.ledger.unfinished(one.run.identity for one in planned)
+        return unfinished.difference(self._training, self._culprits.waiting)
 
     def _dispatch(self, planned: list[Planned], job: Job) -> None:
         self.progress.trained(
@@ -248,9 +249,8 @@ class Session:
             raise error
         if isinstance(error, JobError):
             if len(planned) > 1 and not error.is_internal:
-                # One run of the group may be the cause: each is trained alone.
-                for one in planned:
-                    self._dispatch([one], replace(job, runs=(one.run,), checkpoint=b""))
+                for part in self._culprits.parts(planned, job):  # one run of the group may be the cause
+                    self._dispatch(*part)
                 return []
             done = JobResult([self._failures.result(error)])
         elif error is not None:
@@ -267,9 +267,13 @@ class Session:
             self.progress.say(line)
         self._warned |= done.warnings
         results = [result for result in done.results if result is not None]
+        examined = error is None and self._culprits.is_examined(planned)
+        for together, group in self._culprits.judge(planned, raised=error is not None):
+            self._dispatch(together, replace(group, lanes=lanes_at_a_time(len(together), self.most)))
         return [
             Entry(one.run, result, one.stage, one.wave, one.trial, one.arm)
             for one, result in zip(planned, results, strict=True)
+            if not examined
         ]
 
     def _retry(self, planned: list[Planned], job: Job, error: Exception) -> bool:

@@ -12,7 +12,7 @@ from ablate.records.errors import InputError
 from ablate.seams.boxes import LOGITS
 from ablate.surgery.adversarial_pair import SCORES
 from ablate.tasks.task import Task
-from ablate.tasks.user_code import generators
+from ablate.tasks.user_code import draws
 
 METRIC_ROWS = 256
 """Validation examples on which the user's metrics are tried."""
@@ -102,9 +102,8 @@ def check_loss(task: Task, output: Tensor) -> list[str]:
     loss = task.evaluation.loss
     assert loss is not None
     y = task.train.y[: len(output)]
-    before = generators()
     losses = loss(output.detach().clone().requires_grad_(), y)
-    if generators() != before:
+    if draws(lambda: loss(output.detach().clone().requires_grad_(), y)):
         raise InputError(
             "the loss draws random numbers", hint="draw them in the model's forward, where they are seeded"
         )

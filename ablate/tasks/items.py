@@ -20,7 +20,7 @@ from ablate.records.errors import InputError
 from ablate.tasks import memory_limit
 from ablate.tasks.packing import leaves_of, nested
 from ablate.tasks.reading import Path, Reader, Values, epoch_aware
-from ablate.tasks.user_code import generators, repeatable
+from ablate.tasks.user_code import draws
 
 TRIED = 32
 """Number of items that are read again to check whether they are the same."""
@@ -264,15 +264,16 @@ def spread(size: int, reader: Reader) -> list[int]:
 
 def _draws(reader: Reader, rows: Sequence[int]) -> bool:
     """Whether reading the rows draws from a global generator of this process."""
-    with repeatable():
-        before = generators()
+
+    def read() -> None:
         if reader.streams:
             for _ in islice(cast("Iterable[Any]", reader.dataset), len(rows)):
                 pass
         else:
             for row in rows:
                 reader.dataset[row]
-        return generators() != before
+
+    return draws(read)
 
 
 def _equal(one: Sequence[Any], other: Sequence[Any]) -> bool:

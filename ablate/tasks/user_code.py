@@ -20,6 +20,10 @@ FAILED = object()
 """Returned instead of the result if the user's code failed."""
 
 
+ATTEMPTS = 3
+"""Calls each of which must have changed a global generator of Python or NumPy."""
+
+
 class UsersCode:
     """Context in which the user's code runs: any exception becomes an InputError.
 
@@ -122,6 +126,24 @@ def tried(model: Callable[[], nn.Module], *x: Any) -> Any:
             return module(*x) if x else module
     except Exception:  # noqa: BLE001 - a question to the user's code; check runs it again and says what is wrong with it
         return FAILED
+
+
+def draws(call: Callable[[], object]) -> bool:
+    """Whether `call`, which may be made several times, draws from a global generator: torch's, NumPy's or Python's.
+
+    Other threads of the process (the event loop of Dask or of a notebook) draw from Python's and NumPy's now and then: these count if
+    they change each time.
+    """
+    for _ in range(ATTEMPTS):
+        with repeatable():
+            before = generators()
+            call()
+            after = generators()
+        if after == before:
+            return False
+        if after[0] != before[0]:  # torch's
+            return True
+    return True
 
 
 def generators() -> tuple[Any, ...]:

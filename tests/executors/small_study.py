@@ -49,6 +49,11 @@ include = ["dropout", "weight_decay", "warmup", "placebo"]
 [search]
 sampler = "random"
 trials = TRIALS
+[rank]
+design = "screening"
+waves = 1
+[confirm]
+seeds = 2
 """
 COLUMNS = "identity, outcome, stage, wave, trial, arm, recipe, seed, budget, epochs, note, metrics, curves, scores_digest"
 
@@ -87,6 +92,8 @@ def study(
     epochs: int = 2,
     seconds: float = 0.0,
     kills: Path | None = None,
+    lanes: int = 2,
+    stages: tuple[str, ...] = ("search",),
 ) -> Path:
     """Search `trials` recipes with `executor`; the path of the ledger. kills: each worker ends itself in its first step, and adds a line here."""
     context_of.cache_clear()
@@ -99,11 +106,11 @@ def study(
         f'task = "{file.as_posix()}:task"\n' + STUDY.replace("TRIALS", str(trials))
     )
     options = Options(
-        folder / "studies", folder / "reports", "cpu", 2, 2, executor, "loop", command="ablate study"
+        folder / "studies", folder / "reports", "cpu", lanes, 2, executor, "loop", command="ablate study"
     )
     opened = find(str(folder / "small.toml"), options)
     with session_of(opened, options, progress) as session:
-        run_study(session, options, ("search",))
+        run_study(session, options, stages)
     return folder / "studies" / "small.db"
 
 

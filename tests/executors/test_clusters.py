@@ -14,6 +14,7 @@ from small_study import COLUMNS, Heard, rows, study
 
 from ablate.executors.job import Job
 from ablate.executors.registry import factory_of
+from ablate.executors.shared_task import SharedTask
 from ablate.records.errors import AblateError, InputError
 from ablate.testing import check_executor
 
@@ -59,11 +60,15 @@ PACKAGES = {"processes": "multiprocessing", "dask": "distributed", "ray": "ray"}
 
 
 @pytest.mark.parametrize("name", PACKAGES)
-def test_the_numbers_are_those_of_the_inline_executor(tmp_path, expected, name):
-    """Bit for bit, and each lane-epoch is told once."""
-    pytest.importorskip(PACKAGES[name], reason=f"needs ablate[{name}]")
-    heard = Heard()
+def test_the_numbers_are_those_of_the_inline_executor(tmp_path, expected, name, monkeypatch):
+    """Bit for bit, and each lane-epoch is told once. Ray's object store gets the task once."""
+    engine = pytest.importorskip(PACKAGES[name], reason=f"needs ablate[{name}]")
+    heard, sent = Heard(), []
+    if name == "ray":
+        put = engine.put
+        monkeypatch.setattr(engine, "put", lambda value: sent.append(value) or put(value))
     ledger = study(tmp_path, name, heard)
+    assert [type(one) for one in sent] == [SharedTask] * (name == "ray")
     assert rows(ledger) == expected[6]
     assert heard.epochs == sum(row[COLUMNS.split(", ").index("epochs")] for row in rows(ledger))
 
@@ -86,10 +91,17 @@ def test_dask_loses_no_run_with_a_killed_worker(tmp_path, expected, dask_address
 
 
 def test_dask_workers_with_a_lifetime(tmp_path, expected, dask_address):
-    """As those of dask-jobqueue, which leave before the queue's walltime ends; the nanny starts others."""
-    cluster = dask_address(lifetime="15 seconds", lifetime_stagger="5 seconds", lifetime_restart=True)
-    ledger = study(tmp_path, f"dask:{cluster.scheduler_address}", trials=TRIALS, seconds=4 * SECONDS)
+    """As those of dask-jobqueue, which leave before the queue's walltime ends; the nanny starts others. They live several times
+    as long as they take to start, on a busy machine too, and the study lasts longer."""
+    began = time.monotonic()
+    dask_address(n_workers=1).close()
+    lifetime = 15 + 3 * (time.monotonic() - began)
+    cluster = dask_address(lifetime=lifetime, lifetime_stagger=lifetime / 3, lifetime_restart=True)
+    seen: set[str] = set()
+    heard = Heard(lambda results: seen.update(cluster.scheduler_info["workers"]))
+    ledger = study(tmp_path, f"dask:{cluster.scheduler_address}", heard, trials=TRIALS, seconds=4 * SECONDS * lifetime / 15)  # fmt: skip
     assert rows(ledger) == expected[TRIALS]
+    assert len(seen) > 2, "a worker has left, and another has come"
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 from ablate.catalogue.registry import registry
 from ablate.executors.inline import Inline
 from ablate.executors.job import Job, context_of
+from ablate.executors.job_error import error_location
 from ablate.executors.processes import Processes
 from ablate.lanes.phase_timer import PHASES
 from ablate.records.errors import InputError
@@ -47,6 +49,20 @@ def job(tmp_path):
     recipes = [Recipe.of(registry(), {"momentum": {"lr": lr}}) for lr in (0.1, 0.01)]
     runs = tuple(Run("small_task", recipe, seed, 2) for seed, recipe in enumerate(recipes))
     return Job(f"{tmp_path}/small_task.py:task", runs)
+
+
+def test_a_package_of_another_environment_is_a_library_and_not_the_users_code(tmp_path, monkeypatch):
+    """One on PYTHONPATH, or on the path of an environment that extends another. Else an error of torch's would be taken for the user's."""
+    packages = tmp_path / "other" / "site-packages"
+    (packages / "installed").mkdir(parents=True)
+    (packages / "installed" / "__init__.py").write_text("def fails():\n    raise ValueError\n")
+    (tmp_path / "users.py").write_text("from installed import fails\ndef calls():\n    fails()\n")
+    monkeypatch.syspath_prepend(packages)
+    monkeypatch.syspath_prepend(tmp_path)
+    users = importlib.import_module("users")
+    with pytest.raises(ValueError) as caught:
+        users.calls()
+    assert error_location(caught.value) == ("users.py:3", False)
 
 
 def wait_until(said, seconds=200.0):

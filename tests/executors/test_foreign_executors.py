@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import random
 from collections import Counter
 from concurrent.futures import BrokenExecutor, CancelledError, Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -22,6 +23,8 @@ from ablate.executors.remote import SealedJob, WorkerLost, job_future, work
 from ablate.executors.shared_task import SharedTask
 from ablate.executors.versions import check_versions, source_digest, versions
 from ablate.records.errors import AblateError, InputError
+from ablate.records.run import Outcome
+from ablate.study.search import Prune
 from ablate.testing import check_executor
 
 OUTCOME = 1
@@ -51,16 +54,24 @@ def test_a_pool_of_the_callers_trains_a_study_and_is_left_open(tmp_path):
 
 
 @pytest.mark.filterwarnings("default")
-def test_a_dask_cluster_in_this_process_gives_the_numbers_of_the_inline_executor(tmp_path):
-    """The quick one: clusters of processes, which are killed, belong to `make chaos`."""
+def test_a_dask_cluster_in_this_process_gives_the_numbers_of_the_inline_executor(tmp_path, monkeypatch):
+    """The quick one: clusters of processes, which are killed, belong to `make chaos`. The task is sent once."""
     distributed = pytest.importorskip("distributed", reason="needs ablate[dask]")
-    heard = Heard()
+    heard, sent = Heard(), []
+    scatter = distributed.Client.scatter
+    monkeypatch.setattr(distributed.Client, "scatter", lambda *args, **more: sent.append(args[1]) or scatter(*args, **more))  # fmt: skip
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None
     ) as cluster:
         got = rows(study(tmp_path / "dask", f"dask:{cluster.scheduler_address}", heard))
     assert got == rows(study(tmp_path / "inline", "inline"))
     assert heard.results == len(got)
+    assert [type(one) for one in sent] == [SharedTask]
+    import dask.sizeof
+
+    state = random.getstate()
+    dask.sizeof.sizeof(list(range(1000)))  # as workers do on threads of their own, while jobs train
+    assert random.getstate() == state, "Dask draws from a generator of its own"
 
 
 def test_what_is_no_executor_is_refused():
@@ -141,21 +152,111 @@ class Kept:
         return self.state
 
 
-def test_a_job_continues_from_the_state_that_a_lost_worker_has_saved(monkeypatch):
-    monkeypatch.setattr(job_module, "SAVE_SECONDS", 0.0)
+def pruned_job(pruner):
+    """Of four epochs and two rungs; a run diverges in the first. Without a pruner, it saves three times."""
     job = sample_job(0)
     job = replace(job, runs=tuple(replace(run, epochs=4) for run in job.runs))
+    if pruner == "none":
+        return job
+    metric = job.shared.task.metric
+    curves = [r.curves[metric] for r in run_job(job).results if r.outcome is Outcome.COMPLETE]
+    between = tuple(sum(values) / len(values) for values in zip(*curves, strict=True))
+    return replace(job, prune=Prune(pruner, metric, (between,) * 5 if pruner == "median" else (), 4, job.shared.task.direction == "higher"))  # fmt: skip
+
+
+@pytest.mark.parametrize("pruner", ["none", "median", "successive-halving"])
+def test_a_job_continues_from_the_state_that_a_lost_worker_has_saved(monkeypatch, pruner):
+    """The runs that had ended compete in the pruning all the same."""
+    monkeypatch.setattr(job_module, "SAVE_SECONDS", 0.0)
+    job = pruned_job(pruner)
     whole = Kept()
     expected = work(SealedJob.of(job), versions(), channel=whole)
-    assert len(whole.states) == 3
+    assert whole.states
+    trained = [result.epochs for result in expected.results if result.outcome is not Outcome.DIVERGED]
+    if pruner == "none":
+        assert len(whole.states) == 3
+    else:
+        assert any(result.outcome is Outcome.PRUNED for result in expected.results)
     assert any(result is not None for result in whole.states[-1].results), "the diverged run has ended"
     for done, state in enumerate(whole.states, start=1):
         again = Kept(state)
         got = work(SealedJob.of(job), versions(), channel=again)
         assert timeless(got.results) == timeless(expected.results)
-        assert again.epochs == 2 * (4 - done), "finished epochs are not trained again"
+        assert again.epochs == sum(max(0, epochs - done) for epochs in trained), "no epoch is trained twice"
         for later in again.states:
             assert len(later.results) == len(job.runs)
+
+
+def keep_and_fetch(channel, state):
+    channel.save(state)
+    return channel.saved()
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("end", ["shutdown", "cancel"])
+def test_a_dask_cluster_that_is_slow_to_end_is_no_error_of_the_study(monkeypatch, end):
+    distributed = pytest.importorskip("distributed", reason="needs ablate[dask]")
+    from ablate.executors import dask_cluster
+
+    cluster = distributed.LocalCluster(n_workers=1, processes=False, dashboard_address=None)
+    monkeypatch.setattr(dask_cluster, "_local_cluster", lambda workers: cluster)
+    executor = dask_cluster.DaskCluster(1, None)
+
+    def close(timeout):
+        raise TimeoutError(f"timed out after {timeout} s.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cluster, "close", close)
+        getattr(executor, end)()
+    cluster.close()
+
+
+@pytest.mark.filterwarnings("default")
+def test_the_state_that_dask_keeps_is_the_one_that_was_saved(monkeypatch):
+    distributed = pytest.importorskip("distributed", reason="needs ablate[dask]")
+    from ablate.executors.dask_cluster import DaskChannel
+
+    monkeypatch.setattr(job_module, "SAVE_SECONDS", 0.0)
+    whole = Kept()
+    work(SealedJob.of(pruned_job("none")), versions(), channel=whole)
+    state = whole.states[0]
+    assert None in state.results
+    with (
+        distributed.LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+    ):
+        kept = distributed.Variable("job", client=client)
+        kept.set({})
+        channel = DaskChannel("topic", "job")
+        assert client.submit(channel.saved).result() is None
+        got = client.submit(keep_and_fetch, channel, state).result()
+        kept.delete()
+    assert got.checkpoint == state.checkpoint
+    assert timeless(got.results) == timeless(state.results)
+    assert [one is None for one in got.results] == [one is None for one in state.results]
+
+
+class Unreachable(Kept):
+    """A channel to a driver that is gone."""
+
+    def __init__(self, what):
+        super().__init__()
+        self.what = what
+
+    def __getattribute__(self, name):
+        if name == object.__getattribute__(self, "what"):
+            raise OSError("the scheduler is gone")
+        return object.__getattribute__(self, name)
+
+
+@pytest.mark.parametrize("what", ["trained", "save", "saved"])
+def test_a_message_that_does_not_arrive_is_the_infrastructures_error(monkeypatch, what):
+    """The future raises it, so that the job is submitted again; as an error of the training it would end the study."""
+    monkeypatch.setattr(job_module, "SAVE_SECONDS", 0.0)
+    with pytest.raises(ConnectionError, match="the scheduler is gone"):
+        work(SealedJob.of(sample_job(0)), versions(), channel=Unreachable(what))
+    assert remote._one_job.acquire(blocking=False)
+    remote._one_job.release()
 
 
 def future_of(outcome):

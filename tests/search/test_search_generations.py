@@ -164,6 +164,25 @@ def test_how_outcomes_are_told():
     assert lost[0].state is TrialState.FAIL
 
 
+class Read(dict):
+    """Results that count how often one is read."""
+
+    reads = 0
+
+    def __getitem__(self, number):
+        self.reads += 1
+        return super().__getitem__(number)
+
+
+def test_a_result_is_read_once_however_many_generations_follow():
+    """A resumed search asks for every generation: reading all results each time takes time with the square of the trials."""
+    results = Read(searched(suggester(), 6))
+    ask = suggester()
+    suggested = [ask.generation(g, results) for g in range(7)]
+    assert results.reads == 6 * 8 - 8, "all but those of the generation that is still training"
+    assert suggested[6] == suggester().generation(6, results)
+
+
 def test_the_worst_value_follows_the_direction():
     ask = Suggester(SPACE, seed=0, higher_is_better=False)
     params = SPACE.to_params(BASELINE)

@@ -5,7 +5,7 @@ import pytest
 from search_fakes import BASELINE, CATALOGUE, space, trick
 
 from ablate.records.run import Outcome
-from ablate.search.observations import MAX_HISTORY, TrialResult, select_history
+from ablate.search.observations import MAX_HISTORY, History, TrialResult
 from ablate.search.unit_cube import DEPARTURES, params_at, random_points, sobol_points
 
 WIDE = space({**CATALOGUE, **{f"t{i}": trick(f"t{i}") for i in range(22)}})
@@ -47,9 +47,35 @@ def test_only_the_best_and_the_latest_are_told():
     params = space().to_params(BASELINE)
     past = {n: TrialResult(float(n % 500), Outcome.COMPLETE, params) for n in range(1000)}
     past[999] = TrialResult(None, Outcome.DIVERGED, params)
-    kept = select_history(past, higher_is_better=False)
+    kept = selected(past)
     assert len(kept) == MAX_HISTORY
     assert set(range(50)) | set(range(500, 550)) <= set(kept), "the lowest, as lower is better"
     assert set(range(900, 1000)) <= set(kept)
     few = {n: past[n] for n in range(30)}
-    assert select_history(few, higher_is_better=False) == few
+    assert selected(few) == few
+
+
+def selected(past, *, higher_is_better=False):
+    history = History(higher_is_better=higher_is_better)
+    for number, result in past.items():
+        history.add(number, result)
+    return history.selected()
+
+
+@pytest.mark.parametrize("higher", [False, True])
+def test_trials_are_selected_one_by_one_as_from_all_at_once(higher):
+    """With ties, trials without a value, and numbers that are left out."""
+    random = np.random.default_rng(0)
+    values = random.integers(0, 40, 700) / 10
+    outcomes = random.choice(["complete", "complete", "pruned", "diverged"], 700)
+    past = {
+        n: TrialResult(None if outcome == "diverged" else float(value), Outcome(str(outcome)), {})
+        for n, (value, outcome) in enumerate(zip(values, outcomes, strict=True))
+        if n % 7
+    }
+    for count in (50, 150, 250, 600):
+        some = dict(list(past.items())[:count])
+        complete = [n for n, r in some.items() if r.outcome is Outcome.COMPLETE]
+        best = sorted(complete, key=lambda n: ((-1 if higher else 1) * some[n].value, n))[: MAX_HISTORY // 2]
+        rest = sorted(set(some) - set(best))[-(MAX_HISTORY - len(best)) :]
+        assert list(selected(some, higher_is_better=higher)) == sorted({*best, *rest})
