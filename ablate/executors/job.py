@@ -171,9 +171,9 @@ def _run_job(job: Job, progress: Progress | None, save: Save | None) -> JobResul
         stopped = _unfinished(job, paused.training)
         results, unfinished = stopped.results, stopped.checkpoint
     except Exception as error:
-        if isinstance(error, AblateError):
-            raise
-        raise job_error(error, context, job.runs, job.splits, time.monotonic() - started) from error
+        if not isinstance(error, AblateError):
+            raise job_error(error, context, job.runs, job.splits, time.monotonic() - started) from error
+        raise
     return JobResult(results, unfinished, context.clock.take(), frozenset(context.clock.slow))
 
 

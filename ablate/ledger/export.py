@@ -37,13 +37,15 @@ def run_columns(entries: Sequence[Entry]) -> Columns:
     if not entries:
         return {}
     recipes = {entry.run.recipe.hash: entry.run.recipe for entry in entries}
+    numbers = {name: number for number, name in enumerate(recipes)}
     settings = {(name, parameter) for recipe in recipes.values() for name in recipe for parameter in recipe[name]}  # fmt: skip
     hashes = [entry.run.recipe.hash for entry in entries]
+    places = [numbers[name] for name in hashes]
     results = [entry.result for entry in entries]
 
     def by_recipe(value: Callable[[Recipe], Any]) -> list[Any]:
-        values = {name: value(recipe) for name, recipe in recipes.items()}
-        return [values[name] for name in hashes]
+        values = [value(recipe) for recipe in recipes.values()]
+        return values if len(values) == len(hashes) else [values[place] for place in places]
 
     def setting(recipe: Recipe, name: str, parameter: str) -> Any:
         return recipe[name].get(parameter) if name in recipe else None

@@ -136,6 +136,9 @@ class Recipe(Mapping[str, Settings]):
     def __getitem__(self, name: str) -> Settings:
         return self._tricks[name]
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._tricks  # Mapping's own raises and catches a KeyError, which is slow
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._tricks)
 

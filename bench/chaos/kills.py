@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.chaos.promise import Tally
+from bench.chaos.tiny_study import study_in
 
 PRELOADED = [
     "ablate.study.driver", "ablate.study.resume", "ablate.study.ranking.stage", "ablate.study.confirm", "ablate.study.costs",
@@ -38,31 +39,6 @@ hundredth of a core. What is left behind never ends."""
 AT_ONCE = 20
 """Kills that are compared with one uninterrupted study."""
 FINISHED = {"complete", "pruned", "diverged", "out_of_memory", "failed"}
-TASK = """
-import torch
-from torch import nn
-from ablate.tasks.task import Task
-
-generator = torch.Generator().manual_seed(1)
-x = torch.randn(100, 4, generator=generator)
-y = (x[:, 0] + 0.5 * x[:, 1] > 0).long()
-task = Task(
-    model=lambda: nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)),
-    train=(x, y), epochs=2, batch_size=16, name="chaos",
-)
-"""
-STUDY = """
-task = "{task}:task"
-[space]
-include = ["dropout", "weight_decay", "warmup", "placebo"]
-[search]
-trials = 8
-[rank]
-design = "screening"
-waves = 1
-[confirm]
-seeds = 2
-"""
 Row = tuple[Any, ...]
 
 
@@ -120,14 +96,6 @@ def warm_up() -> None:
     process = context.Process(target=os.getpid)
     process.start()
     process.join()
-
-
-def study_in(folder: Path) -> Path:
-    """Write a new study; returns the path that its ledger will have."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "chaos_task.py").write_text(TASK)
-    (folder / "chaos.toml").write_text(STUDY.format(task=(folder / "chaos_task.py").as_posix()))
-    return folder / "studies" / "chaos.db"
 
 
 def rows(ledger: Path) -> list[Row]:

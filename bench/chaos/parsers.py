@@ -19,8 +19,8 @@ from ablate.records import claim_file
 from ablate.records import study as studies
 from ablate.records.errors import AblateError
 from ablate.study.recipes import read_recipe
-from bench.chaos.kills import STUDY
 from bench.chaos.promise import ROOT, Tally
+from bench.chaos.tiny_study import STUDY
 
 PIECES = st.sampled_from(
     [b"[", b"]", b"{", b"}", b'"', b"'", b"=", b",", b"\n", b"#", b"nan", b"inf", b"-1", b"1e999", b"9" * 30, b"true",

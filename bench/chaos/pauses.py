@@ -15,12 +15,12 @@ from bench.chaos.kills import (
     children,
     listen,
     start,
-    study_in,
     timeless,
     uninterrupted,
     warm_up,
 )
 from bench.chaos.promise import Tally
+from bench.chaos.tiny_study import study_in
 
 LONGEST = 10.0
 """Seconds of a pause: longer than any time-out of a driver that waits for a worker."""

@@ -11,8 +11,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.chaos.kills import study_in
 from bench.chaos.promise import ROOT, Tally
+from bench.chaos.tiny_study import study_in
 
 KEPT = "what is finished is kept: run the same command to continue"
 COMMANDS = {
