@@ -29,11 +29,11 @@ PRELOADED = [
 ]  # fmt: skip
 """Modules that the drivers share: those of all stages but the report, so that a kill meets training rather than imports."""
 WORKERS = 2
-PATIENCE = 3600.0
+PATIENCE = 600.0
 """Seconds after which an uninterrupted driver counts as hanging."""
 SHARE = 0.9
 """Drivers are killed within this share of the time that a study takes up to its report."""
-ORPHANS = 900.0
+ORPHANS = 180.0
 """Seconds that worker processes have to end after their driver; a server that is still importing notices only afterwards, and may have a
 hundredth of a core. What is left behind never ends."""
 AT_ONCE = 20
@@ -222,7 +222,7 @@ def finish(folder: Path, executor: str, acknowledged: set[str], *, report: bool)
     moments: dict[str, float] = {}
     process, pipe = start(folder, executor, report=report)
     listen(pipe, began + PATIENCE, acknowledged, moments)
-    process.join(1200)
+    process.join(120)
     if process.exitcode != 0:
         process.kill()
         log = (folder / "driver.log").read_text().strip().splitlines()
@@ -273,7 +273,7 @@ def kill(
     below = children(process.pid)
     with suppress(ProcessLookupError):
         os.kill(process.pid, signal.SIGKILL)
-    process.join(1200)
+    process.join(120)
     listen(pipe, time.monotonic() + 1, acknowledged)  # messages sent before it died
     count.orphans += orphans(below)
     if process.exitcode not in (0, -signal.SIGKILL):

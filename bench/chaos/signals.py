@@ -25,7 +25,7 @@ COMMANDS = {
 NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 CALLS = 3_000_000
 """Up to which call of a Python function signals are sent; a command that ends before must have ended well."""
-PATIENCE = 3600
+PATIENCE = 300
 """Seconds of wall time after which a command counts as hanging: it may have a fiftieth of a core."""
 
 
