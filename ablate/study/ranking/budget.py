@@ -45,7 +45,7 @@ SECONDS = 165.0
 """Of lr-find, search and rank together where no budget is given and the whole design would take longer."""
 PATIENCE, ENOUGH = 540.0, 0.9
 """Where no budget is given, the race goes on to so many seconds of the stage until this share of the tricks is decided."""
-LONGEST = 600.0
+LONGEST = 900.0
 """Seconds of a ranking where no budget is given: fewer tricks are ranked where all of them take longer."""
 LEAST_SECONDS = 45.0
 """Of the rank stage, whatever the duration of the stages before it."""
