@@ -122,12 +122,25 @@ def test_what_helps_is_added_as_far_as_it_is_better() -> None:
     assert added == ["mixup", "input_noise", "batch_norm"]
     assert set(recipe) == {*FOUND, *added}
     assert rate_of(recipe, CATALOGUE) == 0.02
-    assert [step["with"][-1] for step in fact["lean_added"]] == [
-        "mixup",
-        "input_noise",
-        "batch_norm",
-        "dropout",
-    ]
+    steps = ["mixup", "input_noise", "batch_norm", "dropout"]
+    assert list(dict.fromkeys(step["with"][-1] for step in fact["lean_added"])) == steps
+
+
+def test_two_tricks_that_both_ask_for_a_higher_rate_are_added_at_a_rate_that_one_asks_for() -> None:
+    """At twice the rate both help; at four times the rate, which both say together, nothing does."""
+
+    def score(recipe: Recipe) -> float:
+        rate = rate_of(recipe, CATALOGUE)
+        assert rate is not None
+        helped = 0.01 * sum(name in recipe for name in ("mixup", "batch_norm"))
+        return helped if rate < 0.03 else -0.05
+
+    fact, arms = helpful(mixup=0.02, batch_norm=0.012)
+    twice = with_rate(arms["toggle: batch_norm"].recipe, CATALOGUE, 0.02)
+    arms["toggle: batch_norm"] = Tuned(Arm("toggle", "batch_norm", (twice,)), twice, ())
+    added, recipe = _with_helpful(stage_of(score), FOUND, arms, fact, range(20))
+    assert added == ["mixup", "batch_norm"]
+    assert rate_of(recipe, CATALOGUE) == 0.02
 
 
 def test_nothing_is_added_that_is_no_better_together() -> None:

@@ -199,27 +199,34 @@ def _with_helpful(
 ) -> tuple[list[str], Recipe]:
     """The tricks that are added to the lean recipe, and the recipe with them.
 
-    Recipes with the first 1, 2, … of those that help in the recipe found run on the same seeds; the best mean goes on, if it is better than without
-    them (one-sided 95 % bound): two tricks may each help by the same thing.
+    Recipes with the first 1, 2, … of those that help in the recipe found run on the same seeds, at the rate that their arms' rates say together and at
+    that which the last one's says alone; the best mean goes on, if it is better than without them (one-sided 95 % bound): two tricks may each help
+    by the same thing, or both ask for a higher rate.
     """
     catalogue, names = stage.catalogue, _helpful(stage, lean, fact)
     if not names:
         return [], lean
-    usual, rate = rate_of(tuned[reference_of("toggle")].recipe, catalogue), rate_of(lean, catalogue)
-    recipes, recipe = [lean], lean
-    for name in names:
+    usual, before = rate_of(tuned[reference_of("toggle")].recipe, catalogue), rate_of(lean, catalogue)
+    together, recipe = before, lean
+    recipes: list[tuple[int, Recipe]] = []
+    for number, name in enumerate(names, start=1):
         arm = tuned[f"toggle: {name}"].recipe
-        rate = _scaled(rate, rate_of(arm, catalogue), usual)
+        own = rate_of(arm, catalogue)
+        together = _scaled(together, own, usual)
         recipe = recipe.with_trick(catalogue, name, arm[name])
-        recipe = with_rate(recipe, catalogue, lattice(rate) if rate else None)
-        recipes.append(recipe)
-    arms = {f"added {number}": one for number, one in enumerate(recipes)}
-    scores = scores_of(stage, arms, seeds, *LEAN_STAGE, final=stage.is_final(*recipes))
+        rates = dict.fromkeys(
+            lattice(rate) if rate else None for rate in (together, _scaled(before, own, usual))
+        )
+        recipes += [(number, with_rate(recipe, catalogue, rate)) for rate in rates]
+    arms = {"added 0": lean} | {f"added {place}": one for place, (_, one) in enumerate(recipes, start=1)}
+    scores = scores_of(stage, arms, seeds, *LEAN_STAGE, final=stage.is_final(*arms.values()))
     gains = scores[1:] - scores[0]
     best = int(np.nan_to_num(gains.mean(axis=1), nan=-np.inf).argmax())
     fact["lean_added"] = [
-        {"with": names[: number + 1], **interval(gain, ONE_SIDED)} for number, gain in enumerate(gains)
+        {"with": names[:number], "rate": rate_of(one, catalogue), **interval(gain, ONE_SIDED)}
+        for (number, one), gain in zip(recipes, gains, strict=True)
     ]
     if not fact["lean_added"][best]["low"] > 0:
         return [], lean
-    return names[: best + 1], recipes[best + 1]
+    number, chosen = recipes[best]
+    return names[:number], chosen
