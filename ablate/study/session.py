@@ -37,10 +37,9 @@ from ablate.study.progress import Progress
 DESIGNED = ("rank", "confirm", "compare", "claim")
 """Stages whose runs are compared with the claims, including metrics that cost extra time to measure."""
 
-MOST_AT_ONCE = 64
-"""Most jobs whose results are recorded in one transaction."""
-COMMIT_SECONDS = 0.1
-"""Jobs that are done while others are submitted are recorded this often: a commit waits for the disk, whatever its size."""
+MOST_AT_ONCE, COMMIT_SECONDS = 64, 0.1
+"""Most jobs whose results are recorded in one transaction, and how often jobs are that end while others are submitted: a commit waits for
+the disk, whatever its size."""
 
 
 @dataclass

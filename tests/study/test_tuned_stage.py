@@ -34,7 +34,7 @@ from ablate.study.ranking.budget import (
 )
 from ablate.study.ranking.ladder import rungs_of
 from ablate.study.ranking.lean import combined
-from ablate.study.ranking.race import Races
+from ablate.study.ranking.races import Races
 from ablate.study.ranking.scores import floor_of
 from ablate.study.ranking.tuned import Tuned, TunedStage
 from ablate.study.ranking.tuning import (

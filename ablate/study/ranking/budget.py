@@ -189,7 +189,8 @@ def first_look_runs(budget: RankBudget, arms: int, references: int) -> float:
 
 def expected(budget: RankBudget, arms: int, references: int) -> float:
     """Runs that a design of so many arms (references among them) will probably take."""
-    ladder = budget.ladder_runs() if references > 1 else budget.small_ladder_runs
+    small = budget.small_ladder_runs if budget.tuning.rounds else 0
+    ladder = budget.ladder_runs() if references > 1 else small
     return tuning_runs(budget.tuning, arms, references) + race_runs(budget, arms, references) + ladder
 
 
@@ -239,7 +240,11 @@ def divide(
         )
     smallest = len(levels) - 1 if asked else FLOOR
     level = next((i for i, cost in enumerate(costs[:smallest]) if cost <= runs), smallest)
-    if level > TUNED and first_look_runs(levels[TUNED], arms, references) <= FIRST_LOOK * runs:
+    if (
+        wall is not None
+        and level > TUNED
+        and first_look_runs(levels[TUNED], arms, references) <= FIRST_LOOK * runs
+    ):
         level = TUNED
     if not asked and costs[level] > runs:
         runs = int(OVER * costs[level])

@@ -2,179 +2,18 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from math import inf
-from statistics import fmean
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
-from ablate.ledger.entry import Entry
-from ablate.ranking.designs.racing import Racing
-from ablate.ranking.verdicts.racing import Race, automatic_margin, more_pairs, replay
-from ablate.records.recipe import Recipe
-from ablate.study.ranking.arms import Estimand, reference_of
+from ablate.ranking.verdicts.racing import Race
 from ablate.study.ranking.budget import LEAN_PAIRS, RUNGS, RankBudget, Spent, fits
 from ablate.study.ranking.race_rows import finite, rows_of
+from ablate.study.ranking.races import TUNED_AFTER, TUNED_TO, Key, Races
 from ablate.study.ranking.rounds import Rows
 from ablate.study.ranking.tune_arms import tune_undecided
 from ablate.study.ranking.tuned import Tuned, TunedStage
 from ablate.study.ranking.tuning import FURTHER_ROUNDS, FURTHER_TIMES
-from ablate.study.ranking.tuning_points import chosen_of
-from ablate.tasks.metric_table import is_share
-
-RACING, PLACEBO_RACING = 0x4ACE, 0x71B
-TUNED_AFTER, TUNED_TO = 18, 0.12
-"""From the look of so many pairs on, undecided arms that may lose more than this share of the margin, and whose tuning is more of
-their effect's variance than pairs are, are tuned further."""
-Key = tuple[Estimand, bool]
-"""A race: its reference, and whether runs count for what is scored at their end (else for their last evaluations)."""
-
-
-class Races:
-    """The races of a stage: the seeds, the values that are there, and where each stands."""
-
-    def __init__(self, stage: TunedStage, racing: Racing, tuned: Mapping[str, Tuned]) -> None:
-        self.stage, self.racing, self.tuned = stage, racing, tuned
-        most = max(racing.reference_runs(look, len(tuned)) for look in range(len(racing.pairs)))
-        self.seeds = stage.first_seeds(most, RACING)
-        self.own_seeds = {
-            name: stage.first_seeds(racing.pairs[-1], PLACEBO_RACING, place)
-            for place, (name, one) in enumerate(tuned.items())
-            if one.arm.is_placebo
-        }
-        self.entries: dict[tuple[str, int], Entry] = {}
-        self.stopped: dict[str, int] = {}
-        """Arm -> looks after which it is run no further, for lack of time."""
-        self.run(tuned)
-
-    def run(self, tuned: Mapping[str, Tuned]) -> None:
-        """Run the arms as `tuned` says. Runs with another recipe, from before further tuning, no longer count."""
-        self.stopped = {
-            name: look for name, look in self.stopped.items() if self.tuned[name].recipe == tuned[name].recipe
-        }
-        self.tuned = tuned
-        self.entries = {
-            (name, seed): entry
-            for (name, seed), entry in self.entries.items()
-            if entry.run.recipe == tuned[name].recipe
-        }
-        self.members: dict[Key, list[str]] = {}
-        for name, one in tuned.items():
-            reference = reference_of(one.arm.estimand)
-            if name != reference:
-                key = one.arm.estimand, self.stage.is_final(one.recipe, tuned[reference].recipe)
-                self.members.setdefault(key, []).append(name)
-
-    def values(self, name: str, *, final: bool) -> dict[int, float]:
-        """Seed -> score of an arm."""
-        return {
-            seed: self.stage.score(entry, final=final)
-            for (arm, seed), entry in self.entries.items()
-            if arm == name
-        }
-
-    def standing(self, margin: float) -> dict[Key, Race]:
-        """The state of each race, replayed from the recorded runs."""
-        return {
-            (estimand, final): replay(
-                {name: self.values(name, final=final) for name in names},
-                self.values(reference_of(estimand), final=final),
-                self.seeds,
-                {name: self.own_seeds[name] for name in names if name in self.own_seeds},
-                self.racing,
-                margin,
-                tuning_se={name: chosen_of(self.tuned[name].points).loss for name in names},
-                stopped=self.stopped,
-            )
-            for (estimand, final), names in self.members.items()
-        }
-
-    def wanted(self, standing: Mapping[Key, Race]) -> list[tuple[str, Recipe, int]]:
-        """The missing runs of the next look: (arm, recipe, seed)."""
-        rows: dict[tuple[str, int], Recipe] = {}
-        for (estimand, _), race in standing.items():
-            reference = reference_of(estimand)
-            for seed in self.seeds[: race.reference_needed]:
-                rows[reference, seed] = self.tuned[reference].recipe
-            for name in race.running if race.needed else ():
-                for seed in self.own_seeds.get(name, self.seeds)[: race.needed]:
-                    rows[name, seed] = self.tuned[name].recipe
-        return [
-            (name, recipe, seed) for (name, seed), recipe in rows.items() if (name, seed) not in self.entries
-        ]
-
-    def seconds(self, rows: Iterable[tuple[str, Recipe, int]]) -> float:
-        """What these runs will take workers: as long as the arm's runs before."""
-        taken: dict[str, list[float]] = {}
-        for (name, _), entry in self.entries.items():
-            taken.setdefault(name, []).append(entry.result.seconds)
-        every = fmean(seconds for own in taken.values() for seconds in own) if taken else 0.0
-        return sum(fmean(taken.get(name, [every])) for name, _, _ in rows)
-
-    def stop_all_but_the_nearest(self, margin: float, fits: Callable[[Rows], bool]) -> bool:
-        """Stop the arms for whose next look there is no time; those that probably need the least time to a verdict go on. Whether any does."""
-        standing = self.standing(margin)
-        nearest = sorted(
-            (
-                (self._seconds_to_verdict(race, key, name, margin), name)
-                for key, race in standing.items()
-                for name in race.running
-            )
-        )
-        before = self.stopped
-        looks = {name: len(race.history) for race in standing.values() for name in race.running}
-
-        def is_too_long(count: int) -> bool:
-            """Whether the next look of the first `count` alone takes too long."""
-            self.stopped = before | {name: looks[name] for _, name in nearest[count:]}
-            new = self.wanted(self.standing(margin))
-            return bool(new) and not fits(new)
-
-        count = bisect_left(range(1, len(nearest)), True, key=is_too_long)
-        self.stopped = before | {name: looks[name] for _, name in nearest[count:]} if count else before
-        return count > 0
-
-    def _seconds_to_verdict(self, race: Race, key: Key, name: str, margin: float) -> float:
-        pairs = more_pairs(race.rows[name], self.racing.levels[-1], len(self.members[key]), margin)
-        run = (name, self.tuned[name].recipe, 0)
-        return inf if pairs is None else pairs * self.seconds([run])
-
-    def held_up_by_tuning(self, standing: Mapping[Key, Race], margin: float) -> list[str]:
-        """The undecided arms that tuning keeps from a verdict, rather than pairs: those with the least left open first.
-
-        What pairs leave open counts as it is for an arm that is still run, and as it would be at the last look for one that is not.
-        """
-        last = self.racing.pairs[-1]
-        rows = []
-        for race in standing.values():
-            for row in (race.rows[name] for name in race.undecided if name in race.rows):
-                of_pairs = row.se**2 - row.tuning_se**2
-                if row.arm not in race.running:
-                    of_pairs *= row.pairs / last
-                if row.tuning_se > TUNED_TO * margin and row.tuning_se**2 > of_pairs:
-                    rows.append(row)
-        return [row.arm for row in sorted(rows, key=lambda row: row.tuning_se)]
-
-    def decided_share(self, standing: Mapping[Key, Race]) -> float:
-        """Share of the tricks that have a verdict wherever they are compared."""
-        tricks = {
-            one.arm.trick for names in self.members.values() for one in map(self.tuned.__getitem__, names)
-        }
-        undecided = {self.tuned[name].arm.trick for race in standing.values() for name in race.undecided}
-        return 1 - len(undecided) / len(tricks) if tricks else 1.0
-
-    def margin(self) -> float:
-        """The automatic margin, from the first look's runs of the baseline."""
-        session = self.stage.session
-        name = reference_of("add-one")
-        values = list(self.values(name, final=False).values())
-        finite = np.array([value for value in values if np.isfinite(value)])
-        sigma = float(finite.std(ddof=1)) if len(finite) > 1 else float("nan")
-        share = is_share(session.metric)
-        return automatic_margin(sigma, float(finite.mean()) if len(finite) else float("nan"), share=share)
 
 
 def race_arms(

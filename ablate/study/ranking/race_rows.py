@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ablate.ranking.verdicts.racing import Race, RaceRow, more_pairs
 from ablate.study.ranking.arms import described, rate_of, reference_of
+from ablate.study.ranking.races import Key, Races
 from ablate.study.ranking.scores import failed
-
-if TYPE_CHECKING:
-    from ablate.study.ranking.race import Key, Races
 
 
 def rows_of(races: Races, key: Key, race: Race, margin: float) -> list[dict[str, Any]]:
