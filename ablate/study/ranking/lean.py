@@ -199,8 +199,8 @@ def _with_helpful(
 ) -> tuple[list[str], Recipe]:
     """The tricks that are added to the lean recipe, and the recipe with them.
 
-    Recipes with the first 1, 2, … of those that help in the recipe found run on the same seeds, at the rate that their arms' rates say together and at
-    that which the last one's says alone; the best mean goes on, if it is better than without them (one-sided 95 % bound): two tricks may each help
+    Recipes with the first 1, 2, … of those that help in the recipe found run on the same seeds, at the rate that their arms' rates say together, at the
+    last one's own and at the lean recipe's; the best mean goes on, if it is better than without them (one-sided 95 % bound): two tricks may each help
     by the same thing, or both ask for a higher rate.
     """
     catalogue, names = stage.catalogue, _helpful(stage, lean, fact)
@@ -214,9 +214,7 @@ def _with_helpful(
         own = rate_of(arm, catalogue)
         together = _scaled(together, own, usual)
         recipe = recipe.with_trick(catalogue, name, arm[name])
-        rates = dict.fromkeys(
-            lattice(rate) if rate else None for rate in (together, _scaled(before, own, usual))
-        )
+        rates = dict.fromkeys(lattice(rate) if rate else None for rate in (together, own, before))
         recipes += [(number, with_rate(recipe, catalogue, rate)) for rate in rates]
     arms = {"added 0": lean} | {f"added {place}": one for place, (_, one) in enumerate(recipes, start=1)}
     scores = scores_of(stage, arms, seeds, *LEAN_STAGE, final=stage.is_final(*arms.values()))
