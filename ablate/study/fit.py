@@ -63,10 +63,10 @@ class Costs:
 
     runs: Mapping[str, float]
     workers: int
-    lr_find: float
-    search: float
-    confirm: float
-    other: float
+    lr_find: float = 0.0
+    search: float = 0.0
+    confirm: float = 0.0
+    other: float = 0.0
 
     def ranking(self, tricks: Sequence[str], level: int, references: int) -> float:
         """Expected seconds of a ranking of `tricks` at a level."""

@@ -53,7 +53,7 @@ def _in_time_left(session: Session, ordered: list[str], baseline: Recipe, winner
     if left is None or each is None or division.get("rank") != session.study.rank.budget:
         return ordered
     references = len(estimands_of(winner, baseline))
-    costs = Costs({"": each, **dict.fromkeys(ordered, each)}, session.workers, 0.0, 0.0, 0.0, 0.0)
+    costs = Costs({"": each, **dict.fromkeys(ordered, each)}, session.workers)
     fitting = largest(len(ordered), lambda n: costs.ranking(ordered[:n], max(FITTING), references) <= left)
     ranked = ordered[: max(FEWEST, fitting)]
     late = [name for name in ordered if name not in (*ranked, *baseline)]
@@ -156,5 +156,4 @@ def _measured(
     }
     longer = max(taken.get(winner, taken[plain]) - taken[plain], 0.0)
     around = {name: seconds + longer for name, seconds in runs.items()}
-    on_baseline, on_recipe = (Costs(each, session.workers, 0.0, 0.0, 0.0, 0.0) for each in (runs, around))
-    return on_baseline, on_recipe
+    return Costs(runs, session.workers), Costs(around, session.workers)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from math import inf
 from statistics import fmean
 
@@ -100,23 +100,26 @@ class Races:
             (name, recipe, seed) for (name, seed), recipe in rows.items() if (name, seed) not in self.entries
         ]
 
-    def seconds(self, rows: Iterable[tuple[str, Recipe, int]]) -> float:
-        """What these runs will take workers: as long as the arm's runs before."""
+    def seconds(self, rows: Rows) -> float:
+        """What these runs will take workers."""
+        each = self._seconds_of_a_run()
+        return sum(each[name] for name, _, _ in rows)
+
+    def _seconds_of_a_run(self) -> dict[str, float]:
+        """What a run of each arm takes a worker: as long as the arm's runs before, or those of all arms."""
         taken: dict[str, list[float]] = {}
         for (name, _), entry in self.entries.items():
             taken.setdefault(name, []).append(entry.result.seconds)
         every = fmean(seconds for own in taken.values() for seconds in own) if taken else 0.0
-        return sum(fmean(taken.get(name, [every])) for name, _, _ in rows)
+        return {name: fmean(taken.get(name, [every])) for name in self.tuned}
 
     def stop_all_but_the_nearest(self, margin: float, fits: Callable[[Rows], bool]) -> bool:
         """Stop the arms for whose next look there is no time; those that probably need the least time to a verdict go on. Whether any does."""
-        standing = self.standing(margin)
+        standing, each = self.standing(margin), self._seconds_of_a_run()
         nearest = sorted(
-            (
-                (self._seconds_to_verdict(race, key, name, margin), name)
-                for key, race in standing.items()
-                for name in race.running
-            )
+            (self._seconds_to_verdict(race, key, name, margin, each[name]), name)
+            for key, race in standing.items()
+            for name in race.running
         )
         before = self.stopped
         looks = {name: len(race.history) for race in standing.values() for name in race.running}
@@ -131,10 +134,10 @@ class Races:
         self.stopped = before | {name: looks[name] for _, name in nearest[count:]} if count else before
         return count > 0
 
-    def _seconds_to_verdict(self, race: Race, key: Key, name: str, margin: float) -> float:
+    def _seconds_to_verdict(self, race: Race, key: Key, name: str, margin: float, each: float) -> float:
+        """What the pairs that would decide an arm take, if its estimate stayed; infinite if none would. `each`: seconds of a run."""
         pairs = more_pairs(race.rows[name], self.racing.levels[-1], len(self.members[key]), margin)
-        run = (name, self.tuned[name].recipe, 0)
-        return inf if pairs is None else pairs * self.seconds([run])
+        return inf if pairs is None else pairs * each
 
     def held_up_by_tuning(self, standing: Mapping[Key, Race], margin: float) -> list[str]:
         """The undecided arms that tuning keeps from a verdict, rather than pairs: those with the least left open first.
