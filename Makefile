@@ -56,7 +56,7 @@ mutate: $(VENV)/.ready  ## change the catalogue's mathematics in one place at a 
 
 chaos: $(VENV)/.ready  ## kill a running study hundreds of times and check the ledger, and workers of Dask and Ray clusters
 	$(BIN)/python -m bench.chaos
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[compiled,dev,dask,ray]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[compiled,dev,dask,ray]" executorlib parsl
 	$(BIN)/python -m pytest -m chaos tests/executors
 
 clean:  ## remove generated files

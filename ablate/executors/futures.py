@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 from concurrent.futures import Future
+from contextlib import suppress
 
 from ablate.executors.job import Job, JobResult
 from ablate.executors.progress import Progress
@@ -47,6 +48,7 @@ class Futures:
     def cancel(self) -> None:
         """Drop the jobs that have not begun. `concurrent.futures` cannot stop a running one, so this does not wait for the pool."""
         for future in list(self._unfinished):
-            future.cancel()
+            with suppress(NotImplementedError):  # parsl's futures cannot be cancelled
+                future.cancel()
         if self.owned:
             self.pool.shutdown(wait=False, cancel_futures=True)

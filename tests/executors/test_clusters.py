@@ -79,6 +79,30 @@ def test_conformance(name):
     check_executor(factory_of(name))
 
 
+def parsl_pool(max_workers: int, run_dir: str):
+    """Workers of parsl on this machine."""
+    from parsl.concurrent import ParslPoolExecutor
+    from parsl.config import Config
+    from parsl.executors import HighThroughputExecutor
+
+    workers = HighThroughputExecutor(max_workers_per_node=max_workers, address="127.0.0.1", encrypted=False)
+    return ParslPoolExecutor(Config(executors=[workers], run_dir=run_dir))
+
+
+def test_conformance_of_parsl(tmp_path):
+    pytest.importorskip("parsl", reason="needs parsl")
+
+    def pool(max_workers: int):
+        return parsl_pool(max_workers, str(tmp_path))
+
+    check_executor(factory_of(pool))
+
+
+def test_conformance_of_executorlib():
+    pytest.importorskip("executorlib", reason="needs executorlib")
+    check_executor(factory_of("executorlib:SingleNodeExecutor"))
+
+
 def test_dask_loses_no_run_with_a_killed_worker(tmp_path, expected, dask_address):
     cluster = dask_address()
 
