@@ -51,20 +51,21 @@ class NormOp:
         if layer is None:
             return x, identity_backward
         from ablate.kernels.compiled import norms
+        from ablate.kernels.compiled.norm_pass import BATCH, EXAMPLE, SAVED, STORED
 
         channels = context.shape[-1 if layer.per_position else 1]
         examples = prod(context.shape[:-1]) if layer.per_position else context.shape[0]
         counts = 1, examples, prod(context.shape) // (examples * channels)
         values = [layer.settings["eps"], layer.settings.get("momentum", 0.0), float(layer.unbiased)]
         settings = context.calls.constant(torch.tensor(values, dtype=torch.float32))
-        mode = norms.EXAMPLE if not layer.over_examples else norms.BATCH if layer.training else norms.STORED
+        mode = EXAMPLE if not layer.over_examples else BATCH if layer.training else STORED
         centre = {"group": layer.group_size, "channel": 1, "not": 0}[layer.centred]
         row = mode, layer.group_size, centre, 0, 0
         indices = self.indices[context.lane]
         weight = context.params[indices["weight"]]
         bias = context.params[indices["bias"]] if "bias" in indices else context.calls.zeros(channels)
         running = [context.buffers[indices[name]] if name in indices else 0 for name in RUNNING]
-        y, saved = context.output(context.shape, x), context.calls.saved(examples * norms.SAVED * channels)
+        y, saved = context.output(context.shape, x), context.calls.saved(examples * SAVED * channels)
         function, workspace = norms.forward(channels)
         rows = context.calls.table(*row), context.calls.table(*_part_row(weight, bias, *running))
         context.call(function, x, y, saved, settings, context.calls.scratch(workspace), *rows, *counts)
@@ -107,5 +108,5 @@ class NormOp:
 
 
 def _part_row(*tensors: Argument) -> list[Argument]:
-    """A row of the `parts` table of `compiled.norms`: addresses, each with its lane stride in bytes, here 0: there is one lane."""
+    """A row of the `parts` table of `compiled.norm_pass`: addresses, each with its lane stride in bytes, here 0: there is one lane."""
     return [number for tensor in tensors for number in (tensor, 0)]

@@ -11,7 +11,8 @@ from ablate.lanes.context import TaskContext
 from ablate.records.recipe import Recipe
 from ablate.records.run import Run
 from ablate.records.trick import Trick, Value
-from ablate.surgery.net import Net, listed, provides
+from ablate.surgery.net import Net, listed
+from ablate.surgery.provides import provides
 
 WORDS = {
     "convolution": "the model has no convolution",

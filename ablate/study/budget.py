@@ -13,7 +13,8 @@ from ablate.records.errors import InputError
 from ablate.records.study import StudyFile
 from ablate.study.fit import CONFIRMED, Costs, Fit, fit, named_in
 from ablate.study.plan import plan
-from ablate.study.ranking.budget import check_budget, divide, seconds_in
+from ablate.study.ranking.budget import check_budget, seconds_in
+from ablate.study.ranking.divide import divide
 from ablate.study.request import Opened, Options
 from ablate.study.resume import facts_so_far
 

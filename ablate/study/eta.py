@@ -24,7 +24,9 @@ def time_left(session: Session, baseline: Recipe, candidates: Sequence[str], sta
 
     candidates: the tricks of the space. A ranking that has begun, and a budget, are reported elsewhere.
     """
-    from ablate.study.ranking.budget import LONGEST, auto_seconds, divide, expected, seconds_of
+    from ablate.study.ranking.budget import seconds_of
+    from ablate.study.ranking.divide import LONGEST, auto_seconds, divide
+    from ablate.study.ranking.estimates import expected
     from ablate.study.ranking.plan import arms_on
 
     study, ledger = session.study, session.ledger

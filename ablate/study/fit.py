@@ -16,7 +16,8 @@ from ablate.records.errors import InputError
 from ablate.records.study_space import SpaceSection
 from ablate.records.trick import PLACEBO
 from ablate.study.eta import minutes
-from ablate.study.ranking.budget import LEVELS, OVER, RankBudget, expected
+from ablate.study.ranking.budget import OVER, RankBudget
+from ablate.study.ranking.estimates import LEVELS, expected
 
 USUAL = (
     "remove_norm", "remove_skip", "remove_dropout", "remove_weight_norm", "cosine", "adamw", "weight_decay", "dropout", "batch_norm",

@@ -13,7 +13,7 @@ from ablate.catalogue.registry import registry
 from ablate.ranking.designs.racing import Racing
 from ablate.records.recipe import Recipe
 from ablate.study.ranking.arms import Arm, rate_of
-from ablate.study.ranking.budget import FLOOR, LEVELS
+from ablate.study.ranking.estimates import FLOOR, LEVELS
 from ablate.study.ranking.tuning import seeds_of, tune
 from ablate.study.ranking.tuning_points import chosen_of
 from bench.statistics.race_worlds import (

@@ -15,7 +15,7 @@ from ablate.records.study_space import SpaceSection
 from ablate.study.fit import usual
 from ablate.study.ranking import affordable as module
 from ablate.study.ranking.affordable import affordable
-from ablate.study.ranking.budget import LONGEST
+from ablate.study.ranking.divide import LONGEST
 
 BASELINE = Recipe.of(registry(), {"momentum": {"lr": 0.1}, "cosine": {}})
 NAMES = ["mixup", "sam", "dropout", "lamb", "cosine", "label_smoothing", "ema", "swa"]

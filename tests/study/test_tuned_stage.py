@@ -19,19 +19,9 @@ from ablate.records.recipe import Recipe
 from ablate.records.run import Outcome
 from ablate.records.trick import PLACEBO
 from ablate.study.ranking.arms import Arm, arms_of, rate_of, with_rate
-from ablate.study.ranking.budget import (
-    FIRST_LOOK,
-    FLOOR,
-    LEVELS,
-    TUNED,
-    after_first_tuning,
-    after_tuning,
-    check_budget,
-    divide,
-    expected,
-    first_look_runs,
-    runs_of,
-)
+from ablate.study.ranking.budget import check_budget, runs_of
+from ablate.study.ranking.divide import FIRST_LOOK, TUNED, after_first_tuning, after_tuning, divide
+from ablate.study.ranking.estimates import FLOOR, LEVELS, expected, first_look_runs
 from ablate.study.ranking.ladder import rungs_of
 from ablate.study.ranking.lean import combined
 from ablate.study.ranking.races import Races

@@ -12,15 +12,9 @@ from ablate.study.budget import PLANNED, seconds_left
 from ablate.study.eta import minutes
 from ablate.study.fit import FITTING, Costs, Fit, in_order, largest, named_in, usual
 from ablate.study.ranking.arms import estimands_of
-from ablate.study.ranking.budget import (
-    FLOOR,
-    LEVELS,
-    LONGEST,
-    RankBudget,
-    expected,
-    runs_for_trials,
-    seconds_of,
-)
+from ablate.study.ranking.budget import RankBudget, seconds_of
+from ablate.study.ranking.divide import LONGEST
+from ablate.study.ranking.estimates import FLOOR, LEVELS, expected, runs_for_trials
 from ablate.study.ranking.plan import arms_on
 from ablate.study.session import Session
 from ablate.study.stopwatch import seconds_of_each

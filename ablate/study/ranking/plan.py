@@ -10,15 +10,9 @@ from ablate.records.recipe import Recipe
 from ablate.records.study_rank import DESIGN_NOTES, check_section
 from ablate.records.trick import Trick
 from ablate.study.ranking.arms import Arms, Estimand, arms_of, estimands_of
-from ablate.study.ranking.budget import (
-    LONGEST,
-    RUNGS,
-    auto_seconds,
-    detectable,
-    divide,
-    race_runs,
-    tuning_runs,
-)
+from ablate.study.ranking.budget import RUNGS
+from ablate.study.ranking.divide import LONGEST, auto_seconds, divide
+from ablate.study.ranking.estimates import detectable, race_runs, tuning_runs
 from ablate.study.ranking.known import known_recipe
 from ablate.study.request import Opened, Options
 

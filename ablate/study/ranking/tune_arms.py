@@ -8,7 +8,8 @@ from typing import Any
 from ablate.ledger.entry import Entry
 from ablate.study.ranking import tuning
 from ablate.study.ranking.arms import reference_of
-from ablate.study.ranking.budget import RankBudget, Spent, after_first_tuning, seconds_of
+from ablate.study.ranking.budget import RankBudget, Spent, seconds_of
+from ablate.study.ranking.divide import after_first_tuning
 from ablate.study.ranking.rounds import Rows
 from ablate.study.ranking.scores import floor_of
 from ablate.study.ranking.tuned import TUNE, Tuned, TunedStage

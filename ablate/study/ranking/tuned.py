@@ -21,19 +21,9 @@ from ablate.records.recipe import Recipe
 from ablate.records.run import RESPLIT, Outcome
 from ablate.study.budget import seconds_left
 from ablate.study.ranking.arms import Arm, Arms, Estimand, arms_of, estimands_of, liked_settings
-from ablate.study.ranking.budget import (
-    LEVELS,
-    PATIENCE,
-    RankBudget,
-    Spent,
-    after_tuning,
-    auto_seconds,
-    divide,
-    expected,
-    runs_for_trials,
-    seconds_in,
-    seconds_of,
-)
+from ablate.study.ranking.budget import PATIENCE, RankBudget, Spent, seconds_in, seconds_of
+from ablate.study.ranking.divide import after_tuning, auto_seconds, divide
+from ablate.study.ranking.estimates import LEVELS, expected, runs_for_trials
 from ablate.study.ranking.rounds import Rows
 from ablate.study.ranking.scores import is_scored_apart, score_of
 from ablate.study.ranking.tuning_points import Point

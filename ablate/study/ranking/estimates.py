@@ -1,0 +1,76 @@
+"""Runs that a ranking by tuned arms will probably take, at each level of tuning and number of pairs."""
+
+from __future__ import annotations
+
+from math import ceil, sqrt
+
+from ablate.ranking.designs.racing import Racing, expected_runs
+from ablate.study.ranking.budget import RankBudget
+from ablate.study.ranking.tuning_points import FEW_ROUNDS, TuningBudget, reference_tuning
+
+DECIDED = (0.45, 0.25, 0.35, 0.4, 0.4, 0.4, 0.4, 0.4, 0.5)
+"""Share of the undecided arms that a look decides, for estimates: between those of digits (0.58, 0.29, 0.45 of 76 arms) and of mammography (0.44, 0.31, 0.3 of 121)."""
+SLOWLY_DECIDED = (0.2, 0.15, 0.2, 0.25, 0.25, 0.25)
+"""The same after little tuning."""
+LEVELS = (
+    (TuningBudget(21, 4, 4, 8), 200),
+    (TuningBudget(12, 4, 3, 6), 200),
+    (TuningBudget(9, 4, 2, 8), 200),
+    (TuningBudget(9, 4, 2, 6), 200),
+    (TuningBudget(9, 4, 2, 4), 200),
+    (TuningBudget(9, 3, 2, 2), 60),
+    (TuningBudget(7, 2, 2, 2), 60),
+    (TuningBudget(5, 2, 2, 1), 60),
+    (TuningBudget(4, 2, 2, 1), 60),
+    (TuningBudget(3, 2, 1, 1), 60),
+    (TuningBudget(1, 1, 0, 0), 8),
+    (TuningBudget(1, 1, 0, 0), 5),
+)
+"""Tuning of an arm and its maximum number of pairs, from the desired level to the smallest one."""
+FLOOR = 2
+"""Index of the smallest of LEVELS that is chosen where no budget is given."""
+RUNS_PER_TRIAL = 100
+"""Runs of the rank stage for each trial of the search, at most, where no budget is given and they are too few for the design at FLOOR."""
+
+
+def race_runs(budget: RankBudget, arms: int, references: int) -> float:
+    """Runs that the races of so many arms (references among them) will probably take."""
+    each = max(arms // references - 1, 1)
+    decided = DECIDED if budget.tuning.rounds > FEW_ROUNDS else SLOWLY_DECIDED
+    return references * expected_runs(budget.racing, each, decided)
+
+
+def tuning_runs(tuning: TuningBudget, arms: int, references: int) -> int:
+    """Runs to tune so many arms, references among them."""
+    return round(
+        (arms - references) * tuning.likely + references * reference_tuning(tuning, arms // references).likely
+    )
+
+
+def first_look_runs(budget: RankBudget, arms: int, references: int) -> float:
+    """Runs of the tuning and of the first look of so many arms (references among them)."""
+    each = max(arms // references - 1, 1)
+    look = Racing(budget.racing.pairs[:1])
+    return tuning_runs(budget.tuning, arms, references) + references * expected_runs(look, each, ())
+
+
+def expected(budget: RankBudget, arms: int, references: int) -> float:
+    """Runs that a design of so many arms (references among them) will probably take."""
+    small = budget.small_ladder_runs if budget.tuning.rounds else 0
+    ladder = budget.ladder_runs() if references > 1 else small
+    return tuning_runs(budget.tuning, arms, references) + race_runs(budget, arms, references) + ladder
+
+
+def runs_for_trials(trials: int, arms: int, references: int) -> int | None:
+    """Runs of the rank stage that a small search bounds it to where no budget is given, at least those of the smallest design; None
+    where the design at FLOOR takes no more than RUNS_PER_TRIAL for each trial: then time bounds it."""
+    floor, smallest = (
+        expected(RankBudget(tuning, Racing.up_to(pairs), 0), arms, references)
+        for tuning, pairs in (LEVELS[FLOOR], LEVELS[-1])
+    )
+    return None if floor <= RUNS_PER_TRIAL * trials else max(RUNS_PER_TRIAL * trials, ceil(smallest))
+
+
+def detectable(racing: Racing, sigma_ratio: float = 1.05) -> float:
+    """The smallest effect, in σ of a run, that the last look finds nearly always (power about 0.9, ten arms in the family)."""
+    return (2.81 + 1.28) * sqrt(sigma_ratio / racing.pairs[-1])
