@@ -48,7 +48,7 @@ def factory_of(given: Given) -> Factory:
     """The factory behind a name or an object. Raises InputError for an unknown name, a `module:factory` that cannot be imported, or
     a cluster whose package is missing."""
     if not isinstance(given, str):
-        return partial(_adapted, given, repr(given), owned=False)
+        return partial(_adapted, given, repr(given))
     if given == AUTO:
         return _auto
     if given in EXECUTORS:
@@ -66,7 +66,7 @@ def factory_of(given: Given) -> Factory:
         ) from error
     if not callable(factory):
         raise InputError(f"the executor '{given}' is not a function", hint="give module:factory")
-    return partial(_adapted, factory, given, owned=True)
+    return partial(_adapted, factory, given)
 
 
 def _auto(workers: int, progress: Progress | None) -> Executor:
@@ -96,8 +96,8 @@ def _cluster(name: str, address: str) -> Factory:
     return factory
 
 
-def _adapted(given: Any, name: str, workers: int, progress: Progress | None, *, owned: bool) -> Executor:
-    """What `given` is or makes, as an executor. A factory with two parameters gets (workers, progress), as `Factory` says; one with
+def _adapted(given: Any, name: str, workers: int, progress: Progress | None) -> Executor:
+    """What `given` is or makes, as an executor. A pool that it makes is shut down with the executor; one that it is belongs to the caller. A factory with two parameters gets (workers, progress), as `Factory` says; one with
     `max_workers` gets their number, like the pools of `concurrent.futures`; any other is called without arguments."""
     made = given
     if isinstance(given, type) or not hasattr(given, "submit"):
@@ -112,7 +112,7 @@ def _adapted(given: Any, name: str, workers: int, progress: Progress | None, *, 
         )
     from ablate.executors.futures import Futures
 
-    return Futures(made, getattr(made, "_max_workers", None) or workers, progress, owned=owned)
+    return Futures(made, getattr(made, "_max_workers", None) or workers, progress, owned=made is not given)
 
 
 def _call(factory: Callable[..., Any], workers: int, progress: Progress | None) -> Any:

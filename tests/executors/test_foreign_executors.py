@@ -74,6 +74,19 @@ def test_a_dask_cluster_in_this_process_gives_the_numbers_of_the_inline_executor
     assert random.getstate() == state, "Dask draws from a generator of its own"
 
 
+@pytest.mark.parametrize("handed_in", [False, True])
+def test_a_pool_that_a_factory_made_is_shut_down(handed_in):
+    pools = [ThreadPoolExecutor(1)]
+    executor = factory_of(pools[0] if handed_in else lambda: pools[0])(1, None)
+    executor.shutdown()
+    if handed_in:
+        assert pools[0].submit(int, "3").result() == 3
+    else:
+        with pytest.raises(RuntimeError, match="after shutdown"):
+            pools[0].submit(int, "3")
+    pools[0].shutdown()
+
+
 def test_what_is_no_executor_is_refused():
     with pytest.raises(InputError, match="is a dict, not a concurrent"):
         factory_of(lambda: {})(2, None)

@@ -13,7 +13,7 @@ from ablate.ranking.designs.racing import Racing
 from ablate.records.errors import InputError
 from ablate.study.ranking.tuning_points import TuningBudget, reference_tuning
 
-PATIENCE, ENOUGH = 540.0, 0.9
+PATIENCE, ENOUGH = 1500.0, 0.9
 """Where no budget is given, the race goes on to so many seconds of the stage until this share of the tricks is decided."""
 LEAN_PAIRS = (5, 20)
 """Fewest and most seeds of every recipe in the lean stage and of every rung of the ladder."""
