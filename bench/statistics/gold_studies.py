@@ -23,7 +23,6 @@ from bench.statistics.replay_many import Outcome, replay_many
 from bench.statistics.sections import put
 
 FOLDER = Path(tempfile.gettempdir()) / "ablate-gold"
-BUDGET = "900runs"
 STUDIES = {"seed 1": (1, 1.0), "seed 2": (2, 1.0), "half the rate": (3, 0.5), "twice the rate": (4, 2.0)}
 """Name -> seed, and the factor of the baseline's rate."""
 COVERED, AGREED, FALSE = 0.93, 0.85, 0.06
@@ -37,7 +36,7 @@ ABOUT = """## Against the gold standard: real training
 on 16 more, the best one on 200 fresh seeds that all arms share, each of which deals training and validation anew; every run
 is in gold-TASK.csv, every point of the grid in gold-TASK-rates.csv. “Races on gold runs” draw seeds from these 200 with
 replacement, so that the gold value is their truth; they judge looks, intervals and verdicts on real scores, not tuning. Scores are
-negated where less is better: a positive effect helps."""
+negated where less is better: a positive effect helps. Studies have their default budget."""
 
 
 def gold_of(task: str) -> pd.DataFrame:
@@ -114,8 +113,8 @@ def train(gold: GoldTask, folder: Path) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for name, (seed, factor) in STUDIES.items():
         file = folder / f"study-{gold.task}-{seed}.toml"
-        file.write_text(study_text(gold, seed=seed, rate=gold.rate * factor, budget=BUDGET), encoding="utf-8")
-        options = Options(folder / "studies", folder / "reports", device="cpu", executor="inline")
+        file.write_text(study_text(gold, seed=seed, rate=gold.rate * factor, budget=""), encoding="utf-8")
+        options = Options(folder / "studies", folder / "reports", device="cpu")
         with session_of(find(str(file), options), options) as session:
             run_study(session, options, ("rank",))
             fact = session.ledger.fact("rank")

@@ -86,7 +86,7 @@ def parsl_pool(max_workers: int, run_dir: str):
     from parsl.executors import HighThroughputExecutor
 
     workers = HighThroughputExecutor(max_workers_per_node=max_workers, address="127.0.0.1", encrypted=False)
-    return ParslPoolExecutor(Config(executors=[workers], run_dir=run_dir))
+    return ParslPoolExecutor(Config(executors=[workers], run_dir=run_dir, initialize_logging=False))
 
 
 def test_conformance_of_parsl(tmp_path):
