@@ -30,9 +30,7 @@ def lacking(
     """  # fmt: skip
     reasons: dict[str, str] = {}
     if discrete:
-        reasons["continuous"] = (
-            f"{discrete} not real numbers (token ids and masks cannot be mixed or perturbed)"
-        )
+        reasons["continuous"] = discrete
     if streams:
         reasons["any order"] = "the training examples are streamed, in the order in which they are read"
     if custom_loss:
