@@ -222,7 +222,9 @@ def test_a_study_made_to_fit_names_the_commands_that_go_on():
 
 
 def test_tricks_for_which_no_time_was_left_are_named_with_the_command_that_ranks_them():
-    data = tuned_data(fact(row("mixup", "add-one", 0.0, "helps"), late={"asked": "3m", "tricks": ["sam", "lamb"]}))
+    data = tuned_data(
+        fact(row("mixup", "add-one", 0.0, "helps"), late={"asked": "3m", "tricks": ["sam", "lamb"]})
+    )
     data.study["command"] = "ablate study my.py --budget 3m"
     said = "2 tricks not ranked, because the stages before the ranking took longer than planned (ablate study my.py --budget 9m)"
     assert said in verdict(data).doubts
