@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from ablate.ranking.estimation.coding import lines
 from ablate.records.errors import InputError, unknown
 from ablate.report.data import ReportData
+from ablate.report.main_rows import label, main_rows
 from ablate.report.plots.palette import BAND, BLUE, GREY, ORANGE, PURPLE
-from ablate.report.verdict import label, main_rows
 
 COLOURS = {
     "helps": BLUE,

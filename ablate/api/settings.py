@@ -28,6 +28,7 @@ class Settings(TypedDict, total=False):
     tricks: the user's own: paths of files, modules, or classes like `torch.optim.NAdam`.
     metric, epochs, seed: as in the study file. baseline, space, search, rank, confirm: its sections, as dictionaries:
         `space={"exclude": ["fgsm"], "dropout": {"p": {"high": 0.3}}}`.
+    include, exclude: names, seams or globs of tricks, as the options `--include` and `--exclude`.
     name: of the ledger and the report. studies, out: folders of ledgers and of reports.
     device, lanes, workers, executor, kernel, memory: where and how runs are trained; executor may also be an object: a
         `concurrent.futures.Executor` of the caller, which is left open, or an ablate `Executor`. quiet: no progress.
@@ -39,6 +40,8 @@ class Settings(TypedDict, total=False):
     seed: int
     baseline: Mapping[str, Any]
     space: Mapping[str, Any]
+    include: str | Sequence[str]
+    exclude: str | Sequence[str]
     search: Mapping[str, Any]
     rank: Mapping[str, Any]
     confirm: Mapping[str, Any]
@@ -111,13 +114,27 @@ def sections_change(
     """
     given = {name: settings[name] for name in SECTIONS if name in settings}
     text = _as_file(given)
-    edits = Edits(trials, whole("seed", settings, 0), whole("epochs", settings, 1))
+    edits = Edits(
+        trials,
+        whole("seed", settings, 0),
+        whole("epochs", settings, 1),
+        include=_patterns("include", settings),
+        exclude=_patterns("exclude", settings),
+    )
 
     def change(study: StudyFile) -> StudyFile:
         parsed = studies.parse(text, "arguments", catalogue=registry())
         return edits(replace(study, **{name: getattr(parsed, name) for name in given}))
 
     return change
+
+
+def _patterns(name: str, settings: Mapping[str, Any]) -> tuple[str, ...]:
+    given = settings.get(name, ())
+    patterns = tuple(given.split(",")) if isinstance(given, str) and given else given or ()
+    if not isinstance(patterns, Sequence) or not all(isinstance(one, str) for one in patterns):
+        raise InputError(f"{name} must be a list of names of tricks, not {given!r}")
+    return tuple(one.strip() for one in patterns)
 
 
 def _as_file(sections: Mapping[str, Any]) -> str:

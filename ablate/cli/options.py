@@ -117,9 +117,10 @@ class StudyOptions:
     def edits(self, trials: int | None = None, choice: ChoiceOptions | None = None) -> Edits:
         """The changes of the study file that the options ask for."""
         from ablate.api.settings import Edits
+        from ablate.records.study import measured_on_validation
 
         choice = choice or ChoiceOptions()
-        metric = choice.metric if "/" in choice.metric or not choice.metric else f"validation/{choice.metric}"
+        metric = measured_on_validation(choice.metric)
         include, exclude = listed(choice.include), listed(choice.exclude)
         return Edits(trials, self.seed, self.epochs, metric or None, include, exclude)
 

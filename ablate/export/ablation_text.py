@@ -9,8 +9,9 @@ from ablate.ranking.estimation.coding import lines
 from ablate.records.errors import InputError
 from ablate.records.trick import PLACEBO
 from ablate.report.data import ReportData
+from ablate.report.main_rows import label, main_rows
 from ablate.report.numbers import missing, plural
-from ablate.report.verdict import label, main_rows, verdict
+from ablate.report.verdict import verdict
 
 ESTIMANDS = {
     "average": "averaged over the other tricks",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -176,7 +176,7 @@ def script_of(
         "factory": made,
         "surgery": surgery,
         "n": names,
-        "head": _head(net.head),
+        "head": _head(net.heads),
         "norms": _norms(bundle),
         "untrained": loop.untrained,
         "random_layers": random_layers,
@@ -244,8 +244,9 @@ def _is_lazy(task: Task, run: Run) -> bool:
         return any(map(is_lazy, task.model().parameters()))
 
 
-def _head(head: str | None) -> str:
-    return "False" if head is None else "True" if not head else f'name.startswith("{head}.")'
+def _head(heads: Iterable[str]) -> str:
+    prefixes = ", ".join(f'"{head}."' if head else '""' for head in sorted(heads))
+    return f"name.startswith(({prefixes},))" if "," in prefixes else f"name.startswith({prefixes or '()'})"
 
 
 def _norms(bundle: Bundle) -> str:

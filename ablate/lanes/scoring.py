@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-import torch
 from torch import Tensor
 
 from ablate.lanes import robust_accuracy
@@ -51,10 +50,3 @@ def note_of(outcome: Outcome, best: int, epochs: int) -> str:
     if outcome is Outcome.DIVERGED:
         return f"not finite in epoch {epochs}"
     return "" if best == epochs else f"scored at epoch {best}"
-
-
-def padded(histories: Sequence[Sequence[float]], device: torch.device) -> Tensor:
-    """K histories as `[K, E]` float64; shorter ones are padded at the left with infinity."""
-    longest = max(map(len, histories))
-    rows = [[float("inf")] * (longest - len(row)) + list(row) for row in histories]
-    return torch.tensor(rows, dtype=torch.float64, device=device)

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from ablate.lanes import robust_accuracy
 from ablate.lanes.context import TaskContext
 from ablate.lanes.cuda_graph import prepare
-from ablate.lanes.scoring import note_of, padded, scored
+from ablate.lanes.scored_epochs import scored_epochs, stopped
+from ablate.lanes.scoring import note_of, scored
 from ablate.lanes.trace import EpochCallback, Report, Trace, stacked_curves
 from ablate.lanes.trainer import Trainer
 from ablate.lanes.untrained import Untrained
@@ -161,7 +162,8 @@ class Training:
             self.traces[run.identity].add({name: column[lane] for name, column in columns.items()})
         keep: list[int] = []
         choosing = [active.settings.on.tolist() for active, _ in trainer.group.ports("choose")]
-        for lane, (run, best) in enumerate(zip(trainer.group.runs, self._scored_epochs(), strict=True)):
+        epochs = scored_epochs(trainer.group, self._losses(), self.context.device)
+        for lane, (run, best) in enumerate(zip(trainer.group.runs, epochs, strict=True)):
             trace = self.traces[run.identity]
             if best == len(trace.curves[LOSS]):
                 trace.best, trace.outputs, trace.weights = best, {}, {}
@@ -194,42 +196,22 @@ class Training:
             return self.evaluated.index_select(0, lanes)
         return self.trainer.predict(split, lanes)
 
-    def _histories(self) -> Tensor:
-        """Validation losses so far, `[K, E]`, padded at the left with infinity for younger lanes."""
-        rows = [self.traces[run.identity].curves[LOSS] for run in self.trainer.group.runs]
-        return padded(rows, self.context.device)
-
-    def _scored_epochs(self) -> list[int]:
-        """The epoch (the first is 1) whose weights are scored, for each lane: the last, unless a trick chooses another."""
-        history = self._histories()
-        ages = [len(self.traces[run.identity].curves[LOSS]) for run in self.trainer.group.runs]
-        scored = list(ages)
-        for active, choose in self.trainer.group.ports("choose"):
-            best, _ = choose(history, active.settings)
-            for lane, on in enumerate(active.settings.on.tolist()):
-                if on:
-                    scored[lane] = int(best[lane]) + 1 - (history.shape[1] - ages[lane])
-        return scored
-
-    def _stops(self) -> list[bool]:
-        """Lanes that a trick ends before their budget."""
-        stop = torch.zeros(self.trainer.lanes, dtype=torch.bool)
-        for active, choose in self.trainer.group.ports("choose"):
-            stop |= choose(self._histories(), active.settings)[1].cpu() & active.settings.on.cpu()
-        return stop.tolist()
+    def _losses(self) -> list[list[float]]:
+        """Each lane's validation losses so far."""
+        return [self.traces[run.identity].curves[LOSS] for run in self.trainer.group.runs]
 
     def _end(self) -> None:
         """Turn the finished lanes into results, and compact the rest."""
         runs = self.trainer.group.runs
-        ages = [len(self.traces[run.identity].curves[LOSS]) for run in runs]
-        stops = self._stops()
+        losses = self._losses()
+        ages = [len(curve) for curve in losses]
+        stops = stopped(self.trainer.group, losses, self.context.device)
         alive = self.trainer.alive.tolist()
         pruned = self._pruned(ages)
         self.untrained.update(runs, self.trainer.weights)
         keep, over = [], {}
         for lane, run in enumerate(runs):
-            finite = isfinite(self.traces[run.identity].curves[LOSS][-1])
-            if not alive[lane] or not finite:
+            if not alive[lane] or not isfinite(losses[lane][-1]):
                 over[lane] = Outcome.DIVERGED
             elif ages[lane] >= run.epochs or stops[lane]:
                 over[lane] = Outcome.FAILED if run in self.untrained else Outcome.COMPLETE

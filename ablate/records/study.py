@@ -115,7 +115,7 @@ def parse(text: str, source: str, *, catalogue: Catalogue) -> StudyFile:
     epochs = top.integer("epochs", 1, 1, 1_000_000) if "epochs" in top.data else None
     return StudyFile(
         task=top.text("task", "digits"),
-        metric=top.text("metric", ""),
+        metric=measured_on_validation(top.text("metric", "")),
         epochs=epochs,
         seed=top.integer("seed", 0, 0, 2**31 - 1),
         baseline=_baseline(top.table("baseline"), catalogue),
@@ -129,6 +129,11 @@ def parse(text: str, source: str, *, catalogue: Catalogue) -> StudyFile:
         confirm=read_confirm(top.table("confirm")),
         tricks=top.strings("tricks", ()),
     )
+
+
+def measured_on_validation(metric: str) -> str:
+    """A metric as it is recorded: `f1` is `validation/f1`. Empty for the task's own."""
+    return metric if "/" in metric or not metric else f"validation/{metric}"
 
 
 def named_tricks(text: str, source: str) -> tuple[str, ...]:

@@ -46,6 +46,11 @@ def for_all(data: ReportData) -> str:
     return again(data, include=None, budget=f"{max(1, ceil(fitted(data)['every'] / 60))}m")
 
 
+def for_late(data: ReportData) -> str:
+    """The command that ranks the tricks for which the stages before the ranking left no time."""
+    return again(data, budget=_times(str((data.design or {})["late"]["asked"]), MORE))
+
+
 def for_some(data: ReportData, tricks: Sequence[str], pairs: Sequence[int | None]) -> str:
     """The command that decides the open `tricks`, given how many more pairs each needs, if that is known.
 

@@ -11,10 +11,10 @@ from ablate.ranking.estimation.coding import lines
 from ablate.records.trick import PLACEBO
 from ablate.report.clean import short_source
 from ablate.report.data import ReportData
+from ablate.report.main_rows import label
 from ablate.report.numbers import Units, count, missing, probability, ratio
 from ablate.report.tables import rank_interval
 from ablate.report.tuned_rows import applies
-from ablate.report.verdict import label
 
 
 @dataclass(frozen=True, slots=True)

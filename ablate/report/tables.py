@@ -10,6 +10,7 @@ from typing import Any
 from ablate.analysis.as_it_is import level_name
 from ablate.ranking.estimation.coding import lines
 from ablate.report.data import ReportData
+from ablate.report.main_rows import label
 from ablate.report.numbers import (
     NONE,
     Units,
@@ -20,7 +21,6 @@ from ablate.report.numbers import (
     ratio,
     significant,
 )
-from ablate.report.verdict import label
 
 OUTCOMES = ("complete", "pruned", "diverged", "out_of_memory", "failed", "interrupted")
 _MOST_FAILURES = 60

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from ablate.analysis.tuned_arms import counts
 from ablate.records.trick import PLACEBO
 from ablate.report.action import margin_text, undecided
-from ablate.report.again import fitted, for_all, for_some
+from ablate.report.again import fitted, for_all, for_late, for_some
 from ablate.report.data import ReportData
 from ablate.report.numbers import plural, significant
 from ablate.report.tuned_rows import by_trick
@@ -82,6 +82,8 @@ def doubts(data: ReportData) -> Iterator[str]:
         yield f"undecided: {named(names)}{_more([pairs for _, pairs in still])} ({command})"
     if (out := fitted(data).get("left_out")) and isinstance(out, dict):
         yield f"{plural(len(out), 'trick')} not ranked, because {design['fit']['asked']} are too short ({for_all(data)})"
+    if late := design.get("late"):
+        yield f"{plural(len(late['tricks']), 'trick')} not ranked, because the stages before the ranking took longer than planned ({for_late(data)})"
     spreads = [race.get("sigma") or 0.0 for race in design.get("races") or ()]
     noisy = [sigma for sigma in spreads if still and sigma > NOISY * design["margin"]]
     if noisy:

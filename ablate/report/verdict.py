@@ -6,16 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
-from ablate.analysis.designed_runs import ESTIMANDS
-from ablate.ranking.estimation.coding import lines
 from ablate.records.document import Document
 from ablate.records.trick import PLACEBO
 from ablate.report import external
 from ablate.report.action import action, is_tuned_report
 from ablate.report.data import ReportData
-from ablate.report.numbers import NONE, Units, count, duration, plural, setting
+from ablate.report.main_rows import labels, main_rows
+from ablate.report.numbers import Units, count, duration, plural
 from ablate.report.slices import Slice, slices_of
 from ablate.report.tuned_verdict import doubts, groups, tiles
 
@@ -28,7 +25,6 @@ ORDER = (
     "undecided",
     "exploratory",
 )
-_ESTIMANDS = ("average", "drop-one", "add-one", "toggle", "exploratory")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,38 +65,10 @@ def _any_complete(data: ReportData) -> bool:
     return not len(data.runs) or bool((data.runs["outcome"] == "complete").any())
 
 
-def main_rows(data: ReportData) -> pd.DataFrame | None:
-    """The rows of the ranking's leading estimand: that of its design, else the first that there is.
-
-    A confirmation's rows, on the test split, lead only where there is no other row.
-    """
-    if data.ranking is None:
-        return None
-    designed = ESTIMANDS.get(str((data.design or {}).get("kind")))
-    first = None
-    for estimand in dict.fromkeys([*([designed] if designed else []), *_ESTIMANDS]):
-        rows = data.ranking[data.ranking["estimand"] == estimand]
-        rows_of_metric = rows[rows["metric"] == data.metric]
-        if len(rows_of_metric):
-            return rows_of_metric
-        first = rows if first is None and len(rows) else first
-    return first
-
-
 def is_baseline(data: ReportData) -> bool:
     """Whether the recipe that is recommended differs from the baseline in nothing but the placebo."""
     winner = {name: dict(settings) for name, settings in (data.winner or {}).items() if name != PLACEBO}
     return bool(winner) and winner == {n: dict(s) for n, s in data.baseline.items() if n != PLACEBO}
-
-
-def label(data: ReportData, trick: str, level: str) -> str:
-    """How a row of the ranking is called: `batch_norm`, or `optimizer: adam` for a level of a slot."""
-    return trick if level in ("on", "", "nan", "None", "True", "true") else f"{trick}: {level}"
-
-
-def labels(data: ReportData, rows: pd.DataFrame) -> list[str]:
-    """The labels of `rows`."""
-    return [label(data, str(row["trick"]), str(row["level"])) for row in lines(rows)]
 
 
 def _sentence(data: ReportData) -> tuple[str, str, str]:
@@ -265,32 +233,6 @@ def search_slices(data: ReportData) -> list[Slice]:
         return []
     best = (data.search.get("best") or {}).get("recipe") or {}
     return slices_of(data.stage("search"), data.search["space"], best, data.metric)
-
-
-def recipe_rows(data: ReportData, recipe: Document) -> list[tuple[str, str, str, str]]:
-    """Trick, its settings, its verdict in the ranking, and where it comes from (baseline or added)."""
-    rows = main_rows(data)
-    if is_tuned_report(data) and data.ranking is not None and recipe != data.baseline:
-        rows = data.ranking[data.ranking["estimand"] == "toggle"]
-    verdicts = {}
-    if rows is not None:
-        for row in lines(rows):
-            verdicts[str(row["trick"])] = verdicts[str(row["level"])] = str(row["verdict"])
-    shown = []
-    for name, settings in recipe.items():
-        values = ", ".join(f"{key} = {setting(value)}" for key, value in dict(settings or {}).items()) or NONE
-        slot = data.tricks.get(name, {}).get("slot")
-        replaced = next(
-            (one for one in data.baseline if slot and data.tricks.get(one, {}).get("slot") == slot), ""
-        )
-        if data.baseline.get(name) == settings:
-            origin = "as in the baseline"
-        elif name in data.baseline:
-            origin = "other settings"
-        else:
-            origin = f"replaces {replaced}" if replaced else "added"
-        shown.append((name, values, verdicts.get(name, ""), origin))
-    return shown
 
 
 def _verb(kind: str, number: int) -> str:

@@ -28,11 +28,16 @@ from ablate.search.generations import LAG, Suggester, Suggestion
 from ablate.search.observations import TrialResult
 from ablate.search.pruning import decide
 from ablate.search.space import Space
+from ablate.study.fresh_seeds import scores_on_fresh_seeds
 from ablate.study.growth import first_trials, kept_trials, trials_of
 from ablate.study.session import Planned, Session
 from ablate.study.simplify import simplify
 
 FINALISTS, REPEATS = 5, 3
+FINAL = 0x5E1EC7
+"""Stream of the finalists' seeds."""
+DIVERGED = -1e30
+"""Score of a finalist's run without one: a recipe that diverges on a fresh seed is not chosen."""
 REMEMBERED = 200
 """Number of finished curves, the latest ones, that a pruner compares with; they are sent with every group."""
 
@@ -206,24 +211,13 @@ def choose(session: Session, trials: Sequence[Planned]) -> Found:
             finalists.append(entry.run.recipe)
         if len(finalists) == FINALISTS:
             break
-    seeds = [training_seed(session.study.seed, 0x5E1EC7, i) for i in range(REPEATS)]
-    again = [
-        Planned(session.run(recipe, seed), "select", 0, -1, f"finalist {number + 1}")
-        for number, recipe in enumerate(finalists)
-        for seed in seeds
-    ]
-    session.progress.stage("select", len(again) * session.epochs)
-    scores = np.array([_finite(session.score(entry)) for entry in session.train(again)])
-    means = scores.reshape(len(finalists), REPEATS).mean(axis=1)
+    arms = {f"finalist {number}": recipe for number, recipe in enumerate(finalists, start=1)}
+    scores = scores_on_fresh_seeds(session, arms, FINAL, REPEATS)
+    means = np.nan_to_num(scores, nan=DIVERGED).mean(axis=1)
     best = finalists[int(means.argmax())]
     trial = next(e.trial for e, _ in complete if e.run.recipe == best)
     _note(session, entries)
     return Found(trial, best, float(means.max()))
-
-
-def _finite(score: float) -> float:
-    """The score of a finalist; one that diverges on a fresh seed is not chosen."""
-    return score if np.isfinite(score) else -1e30
 
 
 def _note(session: Session, entries: Sequence[Entry]) -> None:

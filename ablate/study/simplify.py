@@ -9,17 +9,16 @@ more is not allowed to lose more.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ablate.ranking.designs.design import training_seed
 from ablate.records.recipe import Catalogue, Recipe
 from ablate.records.study_rank import OPTIMIZER
+from ablate.study.fresh_seeds import Scores, scores_on_fresh_seeds
 from ablate.study.ranking.recipes import without_tricks
-from ablate.study.session import Planned, Session
+from ablate.study.session import Session
 
 ORDERED, JUDGED = 3, 8
 """Seeds on which every trick is taken out alone, and on which the smaller recipes are judged."""
@@ -27,7 +26,6 @@ THIRDS, PASSES = 3, 3
 """Recipes that are judged at a time, and how often the search goes on behind a trick that has to stay."""
 ORDER, JUDGE = 0x0DE5, 0x51E9
 """Streams of those seeds."""
-Scores = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ def simplify(session: Session, recipe: Recipe, baseline: Recipe) -> Simplified:
     def without(names: Sequence[str]) -> Recipe:
         return without_tricks(recipe, names, baseline, catalogue)
 
-    alone = _scores(
+    alone = scores_on_fresh_seeds(
         session,
         {"whole": recipe} | {f"without {name}": without([name]) for name in candidates},
         ORDER,
@@ -71,7 +69,7 @@ def simplify(session: Session, recipe: Recipe, baseline: Recipe) -> Simplified:
                 judged
             )
             recipes = {f"without {', '.join(steps[n - 1])}": without(steps[n - 1]) for n in sorted(new)}
-            whole, *smaller = _scores(session, {"whole": recipe} | recipes, JUDGE, JUDGED)
+            whole, *smaller = scores_on_fresh_seeds(session, {"whole": recipe} | recipes, JUDGE, JUDGED)
             judged |= dict(zip(sorted(new), smaller, strict=True))
             numbers = sorted(judged)
             last = last_harmless(np.array([judged[n] for n in numbers]) - whole)
@@ -103,16 +101,3 @@ def last_harmless(differences: Scores) -> int:
         return 0
     harmless = known & (means >= -np.median(errors[known]))
     return int(np.flatnonzero(harmless).max(initial=-1)) + 1
-
-
-def _scores(session: Session, recipes: Mapping[str, Recipe], stream: int, number: int) -> Scores:
-    """`[recipes, seeds]`, more is better; NaN for a run without a score, which counts as harmful."""
-    seeds = [training_seed(session.study.seed, stream, i) for i in range(number)]
-    rows = [
-        Planned(session.run(recipe, seed), "select", 0, -1, arm)
-        for arm, recipe in recipes.items()
-        for seed in seeds
-    ]
-    session.progress.stage("select", len(session.missing(rows)) * session.epochs)
-    scores = np.array([session.score(entry) for entry in session.train(rows)])
-    return np.where(np.isfinite(scores), scores, np.nan).reshape(-1, number)

@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ablate.surgery.layer_calls import LayerCallMode
-from ablate.surgery.layer_types import ACTIVATIONS, CONVOLUTIONS, DROPOUTS, NORMS
+from ablate.surgery.layer_types import ACTIVATIONS, AFFINE, CONVOLUTIONS, DROPOUTS, NORMS
 from ablate.surgery.readers import COMPUTING, tensors_of
 
 ADDITIONS = frozenset({"add", "add_", "__add__", "__radd__", "__iadd__"})
@@ -25,6 +25,8 @@ WEIGHTED = COMPUTING - {"layer_norm", "batch_norm", "group_norm", "instance_norm
     "gru",
 }
 """Functions that a layer with a weight matrix or kernel calls."""
+PRODUCTS = frozenset({"matmul", "__matmul__", "__rmatmul__", "mm", "bmm", "addmm", "einsum"})
+"""Those that multiply two activations as well, which no layer does."""
 FUNCTIONS = {
     **dict.fromkeys(
         ("relu", "relu_", "gelu", "silu", "elu", "leaky_relu", "selu", "mish", "hardswish", "relu6", "softplus", "celu"),
@@ -76,6 +78,7 @@ class Dataflow(LayerCallMode):
         self._weighted = 0
         self._narrow = 0
         self._inside = 0
+        self._read = 0
         self._additions: dict[Addition, None] = {}
         self._functional: Counter[tuple[str, str]] = Counter()
         self.ran: dict[str, nn.Module] = {}
@@ -90,6 +93,18 @@ class Dataflow(LayerCallMode):
         bits = self._inside
         return frozenset(
             path for number, paths in enumerate(self._owners) if bits >> number & 1 for path in paths
+        )
+
+    def ends(self, outputs: Any) -> frozenset[str]:
+        """Paths of the affine and activation layers on the way to the model's `outputs` whose results no layer with weights reads."""
+        bits = 0
+        for tensor in tensors_of(outputs):
+            bits |= self._history_of(tensor)
+        bits &= ~self._read
+        return frozenset(
+            paths[-1]
+            for number, paths in enumerate(self._owners)
+            if bits >> number & 1 and paths and isinstance(self.ran[paths[-1]], (*AFFINE, *ACTIVATIONS))
         )
 
     def functional(self) -> Counter[tuple[str, str]]:
@@ -137,6 +152,8 @@ class Dataflow(LayerCallMode):
         self._owners.append(tuple(call.path for call in self._running))
         if name in WEIGHTED:
             self._weighted |= 1 << number
+            if name not in PRODUCTS or any(id(tensor) in self._constants for tensor in inputs):
+                self._read |= history ^ 1 << number
             layer = self._running[-1].layer if self._running else None
             if isinstance(layer, nn.Linear) or (
                 isinstance(layer, CONVOLUTIONS) and set(layer.kernel_size) == {1}
@@ -148,7 +165,7 @@ class Dataflow(LayerCallMode):
             by_hand = self._by_hand.pop(call.path, None) if FUNCTIONS[name] == "norm" else None
             what = class_name if by_hand else f"F.{name.removesuffix('_')} in {class_name}"
             self._functional[FUNCTIONS[name], what] += 1
-        for tensor in results:
+        for tensor in results or inputs[: name == "__setitem__"]:
             self._kept.append(tensor)
             self._history[id(tensor)] = history
 

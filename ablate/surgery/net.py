@@ -72,14 +72,9 @@ class Net:
         self.redundant.setdefault(trick, {}).setdefault(parameter, []).append(value)
 
     @property
-    def head(self) -> str | None:
-        """Path of the last affine layer: the head, which surgery leaves alone."""
-        return next((info.path for info in reversed(self.layer_infos) if issubclass(info.kind, AFFINE)), None)
-
-    @property
     def heads(self) -> frozenset[str]:
-        """Paths of the head and, of an adversarial pair, of the generator's last affine layer too."""
-        ends = {self.head} if self.head is not None else set()
+        """Paths of the affine layers that make the outputs, which surgery leaves alone; of an adversarial pair, the generator's last too."""
+        ends = set(self.observed.heads)
         if pair_of(self.module) is not None:
             generator = [info.path for info in self.of(*AFFINE) if info.path.split(".")[0] == "generator"]
             ends.update(generator[-1:])
@@ -90,7 +85,7 @@ class Net:
         return [info for info in self.layer_infos if issubclass(info.kind, kinds)]
 
     def hidden(self) -> list[LayerInfo]:
-        """Affine layers, without the head (of an adversarial pair: the heads)."""
+        """Affine layers, without the heads."""
         heads = self.heads
         return [info for info in self.of(*AFFINE) if info.path not in heads]
 
@@ -104,7 +99,7 @@ class Net:
         return replacement
 
     def sites(self) -> Iterator[tuple[LayerInfo, Site]]:
-        """(info, Site) of every affine layer but the head."""
+        """(info, Site) of every affine layer but the heads."""
         for info in self.hidden():
             yield info, self.site(info)
 

@@ -38,12 +38,20 @@ class Observed:
     """`layer_infos`: the layers that tricks can change, in order of first execution. `additions`: residual ones.
 
     `out_of_reach`: (slot, what) -> how many norms, activations and dropouts run that no trick can change: calls such as
-    `F.relu`, hand-written norm modules, subclasses with their own `forward`.
+    `F.relu`, hand-written norm modules, subclasses with their own `forward`. `ends`: paths of the affine and activation
+    layers whose results no layer with weights reads, as of the heads of a model with several outputs.
     """
 
     layer_infos: tuple[LayerInfo, ...]
     additions: tuple[Addition, ...]
     out_of_reach: dict[tuple[str, str], int]
+    ends: frozenset[str] = frozenset()
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """Paths of the affine layers that make the outputs; of the last one that runs if the outputs do not tell."""
+        affine = [info.path for info in self.layer_infos if issubclass(info.kind, AFFINE)]
+        return tuple(path for path in affine if path in self.ends) or tuple(affine[-1:])
 
     def without(self, paths: Collection[str]) -> Observed:
         """The same without the layers at `paths`, which are then out of reach."""
@@ -91,7 +99,8 @@ def observe(module: nn.Module, example: Tensor) -> Observed:
             ReadElsewhere(module) as elsewhere,
             Dataflow(module) as flow,
         ):
-            module(example)
+            outputs = module(example)
+            ends = flow.ends(outputs)
     finally:
         for layer, mode in modes:
             layer.training = mode
@@ -112,6 +121,7 @@ def observe(module: nn.Module, example: Tensor) -> Observed:
         ),
         flow.additions(),
         dict(flow.functional() + missed),
+        ends,
     )
 
 

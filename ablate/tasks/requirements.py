@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
+
+from ablate.tasks.split import Split
+from ablate.tasks.streamed import Streamed
 
 BALANCED = 1.25
 """Classes are balanced if the largest has less than this multiple of the smallest one's training examples."""
@@ -12,6 +16,7 @@ def lacking(
     criterion: str,
     kind: str,
     target_dims: int,
+    discrete: str,
     *,
     custom_loss: bool,
     dense: bool,
@@ -20,10 +25,12 @@ def lacking(
 ) -> dict[str, str]:
     """Words of `records.trick.REQUIREMENTS` that a task does not provide -> the reason.
 
-    target_dims: dimensions of the targets y, batch included. dense: the targets are classes of tokens or pixels. streams: the training
+    target_dims: dimensions of the targets y, batch included. discrete: the answer of `discrete_inputs`. dense: the targets are classes of tokens or pixels. streams: the training
     examples are read when they are needed. counts: training examples of each class of a classification.
     """  # fmt: skip
     reasons: dict[str, str] = {}
+    if discrete:
+        reasons["continuous"] = discrete
     if streams:
         reasons["any order"] = "the training examples are streamed, in the order in which they are read"
     if custom_loss:
@@ -59,3 +66,19 @@ def balanced(counts: Sequence[int]) -> str:
         if most < BALANCED * least
         else ""
     )
+
+
+def discrete_inputs(split: Split) -> str:
+    """Why inputs cannot be mixed or perturbed: integers, booleans or (one of several inputs) only 0 and 1; empty if they can."""
+    if split.packing is None:
+        return (
+            ""
+            if split.x.is_floating_point()
+            else "the inputs are not real numbers (token ids cannot be mixed or perturbed)"
+        )
+    x, start, names = split.x.head if isinstance(split.x, Streamed) else split.x[:1000], 0, []
+    for leaf in split.packing.leaves:
+        column = x[:, start : (start := start + prod(leaf.shape))]
+        if not leaf.dtype.is_floating_point or bool(((column == 0) | (column == 1)).all()):
+            names.append(leaf.title)
+    return f"{' and '.join(names)}: token ids and masks cannot be mixed or perturbed" if names else ""

@@ -29,7 +29,7 @@ from ablate.tasks.metric_table import (
     selection_metric,
 )
 from ablate.tasks.packing import Adapted, OutputForm, output_form, returns_several
-from ablate.tasks.requirements import lacking
+from ablate.tasks.requirements import discrete_inputs, lacking
 from ablate.tasks.split import Split, data_sha256
 from ablate.tasks.user_code import repeatable
 
@@ -255,15 +255,14 @@ class Task:
     @property
     def provides(self) -> frozenset[str]:
         """Words of `records.trick.REQUIREMENTS` that the data provide; the model's words come from surgery."""
-        continuous = self.train.x.is_floating_point() and self.train.packing is None
-        words = {self.criterion, self.kind, "mixable", "any order", "imbalanced classes", *(["continuous"] if continuous else [])}  # fmt: skip
+        words = {self.criterion, self.kind, "mixable", "any order", "imbalanced classes", "continuous"}
         return frozenset(words & set(REQUIREMENTS)) - self.lacking.keys()
 
     @property
     def lacking(self) -> dict[str, str]:
         """Words of `REQUIREMENTS` that the task's loss or targets rule out -> the reason."""
         return lacking(
-            self.criterion, self.kind, self.train.y.ndim, custom_loss=self.loss is not None, dense=self.dense,
+            self.criterion, self.kind, self.train.y.ndim, discrete_inputs(self.train), custom_loss=self.loss is not None, dense=self.dense,
             streams=self.train.streams, counts=self.train.y.bincount().tolist() if self.criterion == "classification" else (),
         )  # fmt: skip
 

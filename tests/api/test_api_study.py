@@ -146,6 +146,10 @@ def test_lr_find_gives_a_rate_or_says_that_a_step_failed(tmp_path):
         ({"task": "digitz"}, "digits"),
         ({"task": "digits", "trails": 3}, "unknown argument 'trails'"),
         ({"task": "digits", "space": {"dropuot": {}}}, "dropout"),
+        ({"task": "digits", "include": ["mixupp"]}, "mixup"),
+        ({"task": "digits", "include": 3}, "include must be a list of names of tricks"),
+        ({"task": "digits", "metric": "f2"}, "f2"),
+        ({"task": "digits", "metric": "test/f1"}, "validation/f1"),
         ({"task": "digits", "epochs": 0}, "epochs must be a whole number"),
         ({"task": "digits", "stages": ["serach"]}, "search"),
         ({"model": Net(), "data": (1, 2)}, "model must be a function that makes a module"),
@@ -157,6 +161,17 @@ def test_bad_input_is_an_exception_of_one_line(tmp_path, given, told):
         ablate.study(**given, studies=tmp_path / "none")
     assert "\n" not in str(error.value)
     assert not (tmp_path / "none").exists()
+
+
+def test_a_metric_and_tricks_are_named_as_on_the_command_line(tmp_path):
+    study = ablate.study(
+        model=Net, data=pairs(), epochs=2, trials=3, stages=["search"], metric="f1", include="weight_decay, dropout",
+        exclude=["dropout"], search={"pruner": "median"}, baseline={"momentum": {"lr": 0.1}}, executor="inline",
+        device="cpu", studies=tmp_path / "s", out=tmp_path / "r", quiet=True, name="named",
+    )  # fmt: skip
+    assert study.trials["validation/f1"].notna().any()
+    tricks = {name.split(".")[0] for name in study.trials.columns if "." in name}
+    assert "weight_decay" in tricks and "dropout" not in tricks
 
 
 def test_floating_point_targets_mean_regression():

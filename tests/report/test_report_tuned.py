@@ -221,6 +221,15 @@ def test_a_study_made_to_fit_names_the_commands_that_go_on():
     assert "not ranked" not in "\n".join(verdict(tuned_data()).doubts)
 
 
+def test_tricks_for_which_no_time_was_left_are_named_with_the_command_that_ranks_them():
+    data = tuned_data(
+        fact(row("mixup", "add-one", 0.0, "helps"), late={"asked": "3m", "tricks": ["sam", "lamb"]})
+    )
+    data.study["command"] = "ablate study my.py --budget 3m"
+    said = "2 tricks not ranked, because the stages before the ranking took longer than planned (ablate study my.py --budget 9m)"
+    assert said in verdict(data).doubts
+
+
 def test_runs_that_would_decide_are_as_many_as_the_pairs_need():
     data = tuned_data(fact(row("mixup", "add-one", 0.0, "undecided", more_pairs=840)))
     data.study["command"] = "ablate study digits --include mixup --budget 2m --trials 4"

@@ -10,7 +10,8 @@ from ablate.ledger.store import Ledger
 from ablate.records.errors import InputError
 from ablate.records.recipe import Recipe
 from ablate.report.collect import collect
-from ablate.report.verdict import main_rows, verdict
+from ablate.report.main_rows import main_rows
+from ablate.report.verdict import verdict
 from ablate.study.session import Session
 
 TASK = TABULAR.replace("randn(100, 4", "randn(160, 4").replace("epochs=2", "epochs=3")

@@ -68,7 +68,7 @@ def assert_lanes_are_alone(build: Callable[[int], Net], lanes: int, x: Tensor) -
 
 def test_a_layer_is_replaced_under_every_name_it_has() -> None:
     net = open_net(Shared(), torch.zeros(2, 4))
-    assert net.head == "parts.head"
+    assert net.heads == {"parts.head"}
     sites = dict(net.sites())
     assert [place.path for place in sites] == ["first", "middle"]
     assert net.module.again is net.module.middle is net.module.blocks[0] is net.module.blocks[2]

@@ -36,9 +36,9 @@ KINDS: Mapping[str, Callable[[], nn.Module]] = {
 
 def hidden_activations(net: Net) -> list[LayerInfo]:
     """The activation modules between the model's layers: no output activation, no gates."""
-    before_head = [info.path for info in net.layer_infos]
-    if net.head is not None:
-        before_head = before_head[: before_head.index(net.head)]
+    paths = [info.path for info in net.layer_infos]
+    last = max((paths.index(head) for head in net.observed.heads), default=len(paths))
+    before_head = [path for path in paths[:last] if path not in net.observed.ends]
     every = net.of(*ACTIVATIONS)
     hidden = [info for info in every if info.path in before_head]
     replaceable = [info for info in hidden if not issubclass(info.kind, nn.Sigmoid)] or hidden

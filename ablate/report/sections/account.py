@@ -10,11 +10,11 @@ from ablate.records.trick import PLACEBO
 from ablate.report import tables, tuning
 from ablate.report.action import is_tuned_report
 from ablate.report.data import ReportData
+from ablate.report.main_rows import label, recipe_rows
 from ablate.report.numbers import NONE, Units, count, duration, missing, plural, significant
 from ablate.report.plots import costs as cost_plots
 from ablate.report.plots import diagnostics as diagnostic_plots
 from ablate.report.sections import Content, tuned
-from ablate.report.verdict import label, recipe_rows
 
 
 def header(data: ReportData) -> list[tuple[str, str]]:

@@ -9,12 +9,12 @@ from ablate.ranking.estimation.coding import lines
 from ablate.report import external, tables
 from ablate.report.action import is_tuned_report, recommended_recipe
 from ablate.report.data import ReportData
+from ablate.report.main_rows import label, labels, main_rows, recipe_rows
 from ablate.report.numbers import Units, missing, plural, significant
 from ablate.report.plots import confirm, forest
 from ablate.report.plots.picture import Picture
 from ablate.report.ranking_rows import ranking_rows
 from ablate.report.sections import Content, tuned
-from ablate.report.verdict import label, labels, main_rows, recipe_rows
 
 _ESTIMANDS = {
     "average": "Average effect: the mean difference a trick makes over all combinations of the others in the designed array "

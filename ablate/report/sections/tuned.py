@@ -9,13 +9,13 @@ from ablate.records.trick import PLACEBO
 from ablate.report import tables
 from ablate.report.action import margin_text, recommended_recipe
 from ablate.report.data import ReportData
+from ablate.report.main_rows import recipe_rows
 from ablate.report.numbers import count, plural, significant
 from ablate.report.plots import tuned as plots
 from ablate.report.plots.tuning_curves import tuning_curves
 from ablate.report.sections import Content
 from ablate.report.tables import Table
 from ablate.report.tuned_rows import REFERENCES, by_trick, left_out, references, tuned_rows
-from ablate.report.verdict import recipe_rows
 
 
 def ranking(data: ReportData) -> Content:

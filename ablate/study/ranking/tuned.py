@@ -206,6 +206,7 @@ def declare(stage: TunedStage) -> dict[str, Any]:
     fact = {
         "kind": "tuned",
         "fit": {"asked": division["asked"], **fitted} if fitted else {},
+        "late": {"asked": division["asked"], "tricks": list(late)} if late else {},
         "asked": question,
         "around": stage.winner.to_dict(),
         "baseline": stage.baseline.to_dict(),
