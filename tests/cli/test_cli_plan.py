@@ -65,6 +65,15 @@ def test_a_larger_budget_finds_smaller_effects(capsys, here):
     assert sum(large["runs"].values()) > sum(small["runs"].values())
 
 
+def test_a_ladder_from_the_baseline_is_counted_after_tuning_only(capsys, here):
+    small, large = (
+        planned(capsys, "--around", "baseline", "--budget", f"{runs}runs")["rank"] for runs in (80, 2000)
+    )
+    assert small["tuning"]["rounds"] == small["runs"]["ladder"] == 0
+    assert large["tuning"]["rounds"] > 0
+    assert large["runs"]["ladder"] > 0
+
+
 def test_a_time_is_divided_as_the_study_divides_it(capsys, here):
     """What is left out, and what each stage gets, is said before anything is trained."""
     long = TUNED.replace('budget = "300runs"\n', "").replace("trials = 3", "trials = 100")

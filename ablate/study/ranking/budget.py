@@ -19,8 +19,6 @@ LEAN_PAIRS = (5, 20)
 """Fewest and most seeds of every recipe in the lean stage and of every rung of the ladder."""
 RUNGS = 5
 """Rungs of a ladder, and tricks of the recipe found that may be dispensable, where the recipe is not known yet."""
-FEW_RUNGS = 2
-"""Rungs of a ladder from the baseline to itself with the tricks that help it, before they are known."""
 BUSY = 0.88
 """Share of a stage's wall time in which its workers train; the rest is between rounds."""
 OVER = 1.1
@@ -67,11 +65,6 @@ class RankBudget:
         """Runs that the lean stage and the ladder with so many rungs, as many of the recipe's tricks being dispensable, will probably take."""
         last = reference_tuning(self.tuning).likely
         return round((rungs - 1) * self.tuning.likely + last + (2 * rungs + 2) * (pairs or self.lean_pairs))
-
-    @property
-    def small_ladder_runs(self) -> int:
-        """Runs of the ladder where the recipe found is the baseline."""
-        return self.ladder_runs(FEW_RUNGS, LEAN_PAIRS[0])
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import ceil, sqrt
 
 from ablate.ranking.designs.racing import Racing, expected_runs
-from ablate.study.ranking.budget import RankBudget
+from ablate.study.ranking.budget import LEAN_PAIRS, RUNGS, RankBudget
 from ablate.study.ranking.tuning_points import FEW_ROUNDS, TuningBudget, reference_tuning
 
 DECIDED = (0.45, 0.25, 0.35, 0.4, 0.4, 0.4, 0.4, 0.4, 0.5)
@@ -27,6 +27,8 @@ LEVELS = (
     (TuningBudget(1, 1, 0, 0), 5),
 )
 """Tuning of an arm and its maximum number of pairs, from the desired level to the smallest one."""
+FEW_RUNGS = 2
+"""Rungs of a ladder from the baseline to itself with the tricks that help it, before they are known."""
 FLOOR = 2
 """Index of the smallest of LEVELS that is chosen where no budget is given."""
 RUNS_PER_TRIAL = 100
@@ -54,11 +56,18 @@ def first_look_runs(budget: RankBudget, arms: int, references: int) -> float:
     return tuning_runs(budget.tuning, arms, references) + references * expected_runs(look, each, ())
 
 
+def ladder_runs(budget: RankBudget, references: int, rungs: int = RUNGS) -> int:
+    """Runs of the lean stage and the ladder to a recipe found with so many rungs. Around the baseline alone: of a small ladder after tuning,
+    of none without."""
+    if references > 1:
+        return budget.ladder_runs(rungs)
+    return budget.ladder_runs(FEW_RUNGS, LEAN_PAIRS[0]) if budget.tuning.rounds else 0
+
+
 def expected(budget: RankBudget, arms: int, references: int) -> float:
     """Runs that a design of so many arms (references among them) will probably take."""
-    small = budget.small_ladder_runs if budget.tuning.rounds else 0
-    ladder = budget.ladder_runs() if references > 1 else small
-    return tuning_runs(budget.tuning, arms, references) + race_runs(budget, arms, references) + ladder
+    tuning, race = tuning_runs(budget.tuning, arms, references), race_runs(budget, arms, references)
+    return tuning + race + ladder_runs(budget, references)
 
 
 def runs_for_trials(trials: int, arms: int, references: int) -> int | None:

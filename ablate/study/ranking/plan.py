@@ -12,7 +12,7 @@ from ablate.records.trick import Trick
 from ablate.study.ranking.arms import Arms, Estimand, arms_of, estimands_of
 from ablate.study.ranking.budget import RUNGS
 from ablate.study.ranking.divide import LONGEST, auto_seconds, divide
-from ablate.study.ranking.estimates import detectable, race_runs, tuning_runs
+from ablate.study.ranking.estimates import detectable, ladder_runs, race_runs, tuning_runs
 from ablate.study.ranking.known import known_recipe
 from ablate.study.request import Opened, Options
 
@@ -80,11 +80,10 @@ def tuned_plan(
         trials=opened.study.search.trials,
     )
     pairs = budget.racing.pairs
-    ladder = budget.ladder_runs(rungs) if "toggle" in counts else budget.small_ladder_runs
     runs = {
         "tuning": tuning_runs(budget.tuning, total, len(counts)),
         "race": round(race_runs(budget, total, len(counts))),
-        "ladder": ladder,
+        "ladder": ladder_runs(budget, len(counts), rungs),
     }
     seconds = sum(runs.values()) * seconds_per_run / workers
     around = known.words + ("" if known.recipe else ": planned with as many arms as the baseline has")
