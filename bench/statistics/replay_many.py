@@ -17,7 +17,7 @@ from ablate.ranking.designs.racing import Racing
 Array = NDArray[np.float64]
 HELPS, HURTS, NONE, UNDECIDED = 1, -1, 0, 2
 NEWTON = 40
-HOPE, HOPE_FROM = 2.0, 18
+MOVED, HOPE_FROM = 1.0, 18
 """An arm that twice the pairs that are left would not decide, by its present estimate, is run no further from so many pairs on."""
 
 
@@ -93,14 +93,16 @@ def replay_many(
         now = _verdicts(*found, open_, code, level, margin)
         code = np.where(open_, now, code)
         if pairs >= HOPE_FROM:
-            more = HOPE * (racing.pairs[-1] - pairs)
-            later = np.sqrt(
-                (found[1] ** 2 - np.square(tuning_se)) * pairs / (pairs + more) + np.square(tuning_se)
-            )
-            at = np.abs(found[0]) / later, np.maximum(found[2] + more, 1)
-            sign = 2 * special.stdtr(at[1], -at[0]) <= racing.levels[-1] / (k + 1)
-            small = special.stdtr(at[1], at[0] - margin / later) <= min(racing.levels[-1], 0.025)
-            stopped |= open_ & ~sign & ~small
+            more, extra = racing.pairs[-1] - pairs, np.square(tuning_se)
+            of_pairs = np.maximum(found[1] ** 2 - extra, 0.0) * pairs / racing.pairs[-1]
+            later, df_later = np.sqrt(of_pairs + extra), np.maximum(found[2] + more, 1)
+            hopeful = np.zeros(shape, dtype=bool)
+            for moved in (-MOVED, 0.0, MOVED):
+                size = np.abs(found[0] + moved * np.sqrt(of_pairs * more / pairs))
+                sign = 2 * special.stdtr(df_later, -size / later) <= racing.levels[-1] / (k + 1)
+                small = special.stdtr(df_later, (size - margin) / later) <= min(racing.levels[-1], 0.025)
+                hopeful |= sign | small
+            stopped |= open_ & ~hopeful
     own = np.array(racing.pairs)[look]
     return Outcome(effect, se, df, code, look, own, own.sum(axis=1) + runs)
 

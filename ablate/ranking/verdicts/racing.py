@@ -33,9 +33,9 @@ LARGE_RELATIVE = 0.05
 """The same of other metrics (a loss, an error), relative to the baseline's value."""
 MOST_PAIRS = 10_000
 NONE, UNDECIDED = "no measurable effect", "undecided"
-HOPE, HOPE_FROM = 2.0, 18
-"""An undecided arm is run further while, by its present estimate, it needs no more than this multiple of the pairs that are left; applied from
-this number of pairs on, since fewer give no reliable estimate."""
+MOVED, HOPE_FROM = 1.0, 18
+"""An undecided arm is run further if the last look would decide it when its estimate moves until then by at most so many standard deviations of
+that movement (a predictive probability of a verdict of about a sixth); applied from this number of pairs on, since fewer give no reliable estimate."""
 
 
 def automatic_margin(sigma: float, baseline: float, *, share: bool) -> float:
@@ -149,8 +149,10 @@ def _may_be_decided(row: RaceRow, racing: Racing, family: int, margin: float) ->
     done = racing.pairs[row.look]
     if done < HOPE_FROM:
         return True
-    left = np.array([HOPE * (racing.pairs[-1] - done)])
-    return bool(_decided_after(row, left, racing.levels[-1], family, margin)[0])
+    left = np.full(3, float(racing.pairs[-1] - done))
+    movement = np.sqrt(_variance_of_pairs(row, left) * left / row.pairs)
+    estimates = row.effect + MOVED * np.array([-1.0, 0.0, 1.0]) * movement
+    return bool(_decided_after(row, estimates, left, racing.levels[-1], family, margin).any())
 
 
 def _rows_at_look(
@@ -225,14 +227,24 @@ def more_pairs(effect: RaceRow, level: float, family: int, margin: float) -> int
     if not (np.isfinite(effect.effect) and effect.se > 0):
         return None
     pairs = np.unique(np.geomspace(effect.pairs + 1, MOST_PAIRS, 200).astype(int))
-    enough = np.flatnonzero(_decided_after(effect, pairs - float(effect.pairs), level, family, margin))
+    estimate = np.full(len(pairs), effect.effect)
+    enough = np.flatnonzero(
+        _decided_after(effect, estimate, pairs - float(effect.pairs), level, family, margin)
+    )
     return int(pairs[enough[0]] - effect.pairs) if len(enough) else None
 
 
-def _decided_after(row: RaceRow, more: Array, level: float, family: int, margin: float) -> NDArray[np.bool_]:
-    """Whether that many more pairs would decide an arm, if its estimate stayed."""
-    of_pairs = max(row.se**2 - row.tuning_se**2, 0.0) * row.pairs / (row.pairs + more)
-    se = np.sqrt(of_pairs + row.tuning_se**2)
-    estimate, df = np.full(len(more), row.effect), row.df + more
+def _variance_of_pairs(row: RaceRow, more: Array | float) -> Array:
+    """The part of an effect's variance that pairs reduce, after so many more."""
+    now = max(row.se**2 - row.tuning_se**2, 0.0)
+    return np.asarray(now * row.pairs / (row.pairs + more))
+
+
+def _decided_after(
+    row: RaceRow, estimate: Array, more: Array, level: float, family: int, margin: float
+) -> NDArray[np.bool_]:
+    """Whether that many more pairs would decide an arm, if the estimate was then this one."""
+    se = np.sqrt(_variance_of_pairs(row, more) + row.tuning_se**2)
+    df = row.df + more
     sign = two_sided(estimate, se, df) <= level / family
     return np.asarray(sign | (equivalence(estimate, se, df, margin) <= smallness_level(level)))

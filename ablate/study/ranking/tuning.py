@@ -45,7 +45,7 @@ from ablate.study.ranking.tuning_points import (
 
 FIRST = 21
 """Seeds kept for first tries; rounds are run on those after them."""
-FURTHER_ROUNDS, FURTHER_TIMES = 3, 6
+FURTHER_ROUNDS, FURTHER_TIMES = 3, 12
 """Rounds that an arm gets at most each time that it is tuned further, and how often that may be."""
 LEAST_ROUNDS = 2
 """Rounds that a reference gets at least: they tell the scatter of runs and of seeds."""
