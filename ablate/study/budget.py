@@ -12,7 +12,7 @@ from ablate.lanes.context import TaskContext
 from ablate.records.errors import InputError
 from ablate.records.study import StudyFile
 from ablate.study.fit import CONFIRMED, Costs, Fit, fit, named_in
-from ablate.study.plan import plan
+from ablate.study.plan import Measurements, measure, plan
 from ablate.study.ranking.budget import check_budget, seconds_in
 from ablate.study.ranking.divide import divide
 from ablate.study.request import Opened, Options
@@ -40,14 +40,15 @@ LATER = ("confirm", "report")
 @dataclass(frozen=True)
 class Division:
     """`rank`: the budget of the rank stage, estimated before the first run. `later`: seconds reserved for the stages after it, and spent before the
-    first. `fit`: what was left out so that the study fits; None for a budget in runs. `words`: all of it in words; empty if the ledger already
-    had it."""
+    first. `fit`: what was left out so that the study fits; None for a budget in runs. `words`: all of it in words, and `measurements`: of the whole
+    study, what it was worked out from; empty if the ledger already had it."""
 
     asked: str
     rank: str
     later: float = 0.0
     words: str = ""
     fit: Fit | None = None
+    measurements: Measurements | None = None
 
     def to_json(self) -> dict[str, Any]:
         document = {"asked": self.asked, "rank": self.rank, "later": self.later}
@@ -124,7 +125,9 @@ def divided(
     if seconds is not None and seconds < SHORTEST:
         raise InputError(f"--budget {asked} is too short for a study", hint="give minutes, 3m at least")
     until = inf if seconds is None else started + max(PLANNED[0], PLANNED[1] * seconds)
-    document = plan(_without_budget(opened), options, looked_at, until)
+    whole = _without_budget(opened)
+    measurements = measure(whole, options, looked_at, until)
+    document = plan(whole, options, measurements)
     done = {
         *(["lr-find"] if (facts.get("lr-find") or {}).get("complete") else []),
         *(["search"] if (facts.get("search") or {}).get("best") else []),
@@ -140,7 +143,8 @@ def divided(
         if arms:
             each, workers = document["seconds_per_run"], document["workers"]
             divide(asked, sum(arms.values()), each, workers, references=len(arms))
-        return Division(asked, asked, sum(aside.get(stage, 0.0) for stage in LATER), words)
+        later = sum(aside.get(stage, 0.0) for stage in LATER)
+        return Division(asked, asked, later, words, None, measurements)
     if "lr-find" in aside:
         aside["lr-find"] = min(aside["lr-find"], RATE_SHARE * seconds)
     spent = time.perf_counter() - started
@@ -163,7 +167,7 @@ def divided(
     if fitted is not None and fitted.words:
         words += f"\n{fitted.words}"
     later = sum(aside.get(stage, 0.0) for stage in LATER) + spent
-    return Division(asked, f"{for_rank:.2f}s", later, words, fitted)
+    return Division(asked, f"{for_rank:.2f}s", later, words, fitted, measurements)
 
 
 def divided_plan(asked: str, opened: Opened, options: Options) -> dict[str, Any]:
@@ -175,7 +179,7 @@ def divided_plan(asked: str, opened: Opened, options: Options) -> dict[str, Any]
         return {**plan(opened, options), "budget": ""}
     whole = _without_budget(opened)
     division = divided(asked, whole, options, tuple(SET_ASIDE | {"rank": ()}))
-    document = plan(replace(whole, study=division.applied(whole.study)), options)
+    document = plan(replace(whole, study=division.applied(whole.study)), options, division.measurements)
     if division.fit is not None and division.fit.trials is None:
         document["search"] = {"trials": 0, "generation": 0, "groups": 0, "mean_lanes": 0.0}
         for part in SET_ASIDE["search"]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from math import inf
 from statistics import fmean
 from typing import Any
 
 from ablate.catalogue.registry import registry
-from ablate.lanes.applicable import narrowed, scopes, touched
+from ablate.lanes.applicable import Scope, narrowed, scopes, touched
+from ablate.lanes.autotune import Choice
 from ablate.lanes.context import TaskContext
 from ablate.protocol.baseline import Baseline
 from ablate.protocol.plan import expected
+from ablate.records.recipe import Recipe
+from ablate.records.study import StudyFile
 from ablate.records.study_rank import CONFIRM_SEEDS
 from ablate.search.pruning import expected_share
 from ablate.search.space import Space
@@ -29,35 +33,68 @@ AFTERWARDS, AFTERWARDS_PER_ARM = 5.0, 0.1
 wine, diabetes and digits, two cores)."""
 
 
-def plan(
+@dataclass(frozen=True)
+class Measurements:
+    """What a plan rests on. `context`: of the catalogue that applies, with the kernel of `choice`. `seconds`: recipe -> of a run of one worker,
+    of the baseline and of those with a trick each that were timed."""
+
+    context: TaskContext
+    choice: Choice
+    scopes: Mapping[str, Scope]
+    seconds: Mapping[Recipe, float]
+
+
+def measure(
     opened: Opened, options: Options, looked_at: TaskContext | None = None, until: float = inf
-) -> dict[str, Any]:
-    """The plan as a JSON-ready document. `looked_at`: the context of `opened`, if there already is one. `until`: as in `seconds_of_each`; a trick
-    that is not timed counts as costly."""
+) -> Measurements:
+    """Choose the kernel and time the tricks of a study. `looked_at`: the context of `opened`, if there already is one. `until`: as in
+    `seconds_of_each`."""
     device = device_of(options.device)
     context = looked_at or TaskContext.of(with_choices(opened), registry(), device)
-    study, catalogue = opened.study, registry()
+    baseline = opened.study.baseline_recipe(registry(), 0.05)
+    context, choice = choose(
+        context, baseline, kernel=options.kernel, lanes=options.lanes, memory=options.memory,
+        workers=worker_count(options, device),
+    )  # fmt: skip
+    scopes_by_trick = scopes(context)
+    context = narrowed(context, scopes_by_trick)
+    recipes = recipes_by_trick(baseline, space_of(opened.study, context, scopes_by_trick))
+    epochs = opened.study.epochs or context.task.epochs
+    seconds = seconds_of_each(context, list(recipes.values()), choice.lanes, epochs, until)
+    return Measurements(context, choice, scopes_by_trick, seconds)
+
+
+def space_of(study: StudyFile, context: TaskContext, scopes: Mapping[str, Scope]) -> Space:
+    """The search space of a study before its learning rate is known."""
+    possible = {name: scope.why_not for name, scope in scopes.items()}
+    baseline = study.baseline_recipe(registry(), 0.05)
+    return Space.of(context.catalogue, study, possible, baseline, lr_center=0.05)
+
+
+def recipes_by_trick(baseline: Recipe, space: Space) -> dict[str, Recipe]:
+    """Trick -> the baseline with it, "" -> the baseline; the most widely used first."""
+    arms = arms_on("add-one", baseline, list(space.settings)).arms
+    return {arm.trick: arm.recipes[0] for arm in sorted(arms, key=lambda arm: usual(arm.trick))}
+
+
+def plan(opened: Opened, options: Options, measurements: Measurements | None = None) -> dict[str, Any]:
+    """The plan as a JSON-ready document. `measurements`: of `opened` or of a study with more tricks, if there are any; a trick that was
+    not timed counts as costly."""
+    measured = measurements or measure(opened, options)
+    study, context, choice = opened.study, measured.context, measured.choice
+    device, catalogue, lanes = context.device, context.catalogue, choice.lanes
     workers = worker_count(options, device)
     epochs = study.epochs or context.task.epochs
-    baseline = study.baseline_recipe(catalogue, 0.05)
-    context, choice = choose(
-        context, baseline, kernel=options.kernel, lanes=options.lanes, memory=options.memory, workers=workers
-    )
-    lanes = choice.lanes
-    scopes_by_trick = scopes(context)
-    possible = {name: scope.why_not for name, scope in scopes_by_trick.items()}
-    context = narrowed(context, scopes_by_trick)
-    catalogue = context.catalogue
-    space = Space.of(catalogue, study, possible, baseline, lr_center=0.05)
-    sizes = sizes_of(context, study.search.trials, lanes)
-    groups = likely_groups(context, study, space, epochs, lanes)
+    baseline = study.baseline_recipe(registry(), 0.05)
+    space = space_of(study, context, measured.scopes)
     trials = study.search.trials
-    arms = arms_on("add-one", baseline, list(space.settings)).arms
-    recipes = {arm.trick: arm.recipes[0] for arm in sorted(arms, key=lambda arm: usual(arm.trick))}
-    taken = seconds_of_each(context, list(recipes.values()), lanes, epochs, until)
-    unknown = 2 * COSTLY * taken[recipes[""]]
-    by_trick = {trick: taken.get(recipe, unknown) for trick, recipe in recipes.items()}
-    seconds, of_baseline = fmean(taken.values()), taken[recipes[""]]
+    sizes = sizes_of(context, trials, lanes)
+    groups = likely_groups(context, study, space, epochs, lanes)
+    recipes = recipes_by_trick(baseline, space)
+    timed = {one: measured.seconds[one] for one in recipes.values() if one in measured.seconds}
+    unknown = 2 * COSTLY * timed[recipes[""]]
+    by_trick = {trick: timed.get(recipe, unknown) for trick, recipe in recipes.items()}
+    seconds, of_baseline = fmean(timed.values()), timed[recipes[""]]
     ranking = rank_plan(opened, options, catalogue, baseline, list(space.settings), seconds, workers)
     confirm_seeds = study.confirm.seeds or ranking.get("confirm_seeds", CONFIRM_SEEDS)
     confirm_runs = confirm_seeds * 4
@@ -85,8 +122,8 @@ def plan(
             "dimensions": space.size().dimensions, "tricks": list(space.settings),
             "log10_combinations": space.size().log10_combinations,
         },
-        "not_applicable": {name: why for name, why in possible.items() if why},
-        "surgery": {"held": context.held.to_json(), "tricks": touched(scopes_by_trick)},
+        "not_applicable": {name: scope.why_not for name, scope in measured.scopes.items() if scope.why_not},
+        "surgery": {"held": context.held.to_json(), "tricks": touched(measured.scopes)},
         "lr_find": {"runs": rate_search.plan.runs, "epochs": epochs, "short_steps": rate_search.steps},
         "search": {
             "trials": trials, "generation": sizes.generation, "groups": len(groups),

@@ -8,6 +8,7 @@ from cli_samples import INLINE, STUDY, TASK, ablate
 
 from ablate.ledger.store import Ledger
 from ablate.records.study_rank import DESIGNS
+from ablate.study import plan, stopwatch
 from ablate.study.budget import lr_find_budget_of
 
 TUNED = STUDY.replace('design = "screening"\nwaves = 1', 'budget = "300runs"')
@@ -87,6 +88,19 @@ def test_a_time_is_divided_as_the_study_divides_it(capsys, here):
     said = ablate(capsys, "plan", "small.toml", "--budget", "20s", *INLINE)
     assert "budget 20s: " in said.out
     assert not Path("studies/small.db").exists()
+
+
+def test_the_tricks_of_a_divided_plan_are_timed_once(capsys, here, monkeypatch):
+    timed = []
+
+    def seconds_of_each(context, recipes, *arguments):
+        timed.append(len(recipes))
+        return stopwatch.seconds_of_each(context, recipes, *arguments)
+
+    monkeypatch.setattr(plan, "seconds_of_each", seconds_of_each)
+    document = planned(capsys, "--budget", "10m")
+    assert len(timed) == 1
+    assert document["seconds_by_trick"].keys() == {"", "placebo", *document["space"]["tricks"]}
 
 
 @pytest.mark.parametrize("design", DESIGNS)
