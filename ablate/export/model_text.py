@@ -15,6 +15,7 @@ from ablate.export.bundle import Bundle
 from ablate.export.layer_text import Calls, LayerText
 from ablate.lanes.build import seeded
 from ablate.records.run import Run
+from ablate.surgery.attention_dropout import CountedAttention
 from ablate.surgery.layers import Site
 from ablate.surgery.net import Net
 from ablate.surgery.residual_gates import by_block
@@ -44,7 +45,7 @@ class Surgery:
             weight_norms = bundle.add("ablate.surgery.weight_norms", "weight_norms")
             yield f"for _, remove in {weight_norms}(model):"
             yield "    remove()"
-        yield from self._attention()
+        yield from self._attention(bundle)
         names = [name for name in recipe if self.catalogue[name].seam == "model" and name != INIT]
         seeds = {seeded(self.run.seed, f"surgery {name}"): f"{name}_generator" for name in names}
         text = LayerText(bundle, self.calls, self._layer_expressions(), seeds)
@@ -85,11 +86,16 @@ class Surgery:
                 return ""
         return f"{path}.layer.{parameter}" if path in self._sites else name
 
-    def _attention(self) -> Iterator[str]:
+    def _attention(self, bundle: Bundle) -> Iterator[str]:
         changed = dict(self.net.module.named_modules())
         for path, layer in self.fresh.named_modules():
             now = changed.get(path)
-            if isinstance(layer, nn.MultiheadAttention) and isinstance(now, nn.MultiheadAttention) and now.dropout != layer.dropout:  # fmt: skip
+            if not (isinstance(layer, nn.MultiheadAttention) and isinstance(now, nn.MultiheadAttention)):
+                continue
+            if isinstance(now, CountedAttention) and now.dropout > 0:
+                count = bundle.add("ablate.surgery.attention_dropout", "count_draws")
+                yield f'{count}(model.get_submodule("{path}"), {now.dropout!r}, "model/{path}")'
+            elif now.dropout != layer.dropout:
                 yield f'model.get_submodule("{path}").dropout = {now.dropout!r}'
 
     def _replaced(self, text: LayerText) -> Iterator[str]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ablate.records.trick import Value
 from ablate.seams.tensors import Role, Spec
 from ablate.surgery.adversarial_pair import pair_of
+from ablate.surgery.attention_dropout import counted
 from ablate.surgery.layer_types import ACTIVATIONS, AFFINE, EXACT, NORMS
 from ablate.surgery.layers import Dropout, Site
 from ablate.surgery.observe import LayerInfo, Observed, observe
@@ -227,7 +228,7 @@ def open_net(
 ) -> Net:
     """Prepare a model for surgery. `example` `[B, …]` is run through it once to record the order and the shapes.
 
-    `observed`: of an equal model, which saves this pass. Dropout layers become counter-based ones. `together`: the model
+    `observed`: of an equal model, which saves this pass. Dropout, of attention too, becomes counter-based. `together`: the model
     will run with other lanes on stacked tensors, so layers whose rounding would depend on other lanes go into a Switch.
     """
     net = Net(module, observe(module, example) if observed is None else observed)
@@ -235,6 +236,7 @@ def open_net(
         layer = net.layer(info.path)
         assert isinstance(layer, nn.Dropout)
         net.replace(info.path, Dropout(layer.p, f"model/{info.path}"))
+    counted(net.module)
     for info in net.of(*NORMS, *ACTIVATIONS) if together else ():
         if not issubclass(info.kind, EXACT):
             net.switch(info)

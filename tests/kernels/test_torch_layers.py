@@ -15,6 +15,7 @@ from ablate.kernels.compiled import unavailable_reason, use_compiled
 from ablate.kernels.parameter_binding import binding_of
 from ablate.kernels.stacked import is_covered, stacked
 from ablate.kernels.support import trace_matches
+from ablate.surgery.attention_dropout import count_draws
 
 LANES, EXAMPLES = 4, 6
 
@@ -68,6 +69,16 @@ def encoder(**settings: object) -> nn.Module:
     return nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
 
 
+def counted_encoder() -> nn.Module:
+    """Lanes that differ in p and in what they draw; one of four drops nothing."""
+    module = encoder(norm_first=True)
+    key = int(torch.randint(2**30, ()))
+    for number, layer in enumerate(module.layers):
+        count_draws(layer.self_attn, 0.2 * (key % 4), f"model/{number}")
+        layer.self_attn.weight_dropout.key.fill_(key + number)
+    return module
+
+
 CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "attention": (
         lambda: Forward(
@@ -81,6 +92,7 @@ CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "product": (lambda: Forward(product, weight=nn.Parameter(torch.randn(6, 6))), (4, 6)),
     "encoder": (encoder, (5, 8)),
     "encoder, norms first, gelu": (lambda: encoder(norm_first=True, activation="gelu"), (5, 8)),
+    "encoder, dropout of attention": (counted_encoder, (5, 8)),
     "encoder, tokens first": (
         lambda: nn.TransformerEncoderLayer(8, 4, 12, dropout=0.0, activation=nn.SiLU()), (5, 8),
     ),

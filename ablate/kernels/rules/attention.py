@@ -13,12 +13,13 @@ from ablate.kernels.compiled import op_cache
 from ablate.kernels.compiled_attention import AttentionOp
 from ablate.kernels.compiled_op import LayerOp
 from ablate.kernels.compiled_ops import LinearOp
-from ablate.kernels.functional_math import attention
+from ablate.kernels.functional_math import attention, matmul, softmax
 from ablate.kernels.functional_rules import linear_product
 from ablate.kernels.fused import LayerOps
 from ablate.kernels.registry import register_stacked
 from ablate.kernels.rules.linear import weights_of
 from ablate.kernels.stacked import is_covered, run_in_turn, stacked
+from ablate.surgery.attention_dropout import CountedAttention
 from ablate.surgery.torch_layers import is_hooked
 
 ACTIVATIONS: dict[Callable[..., Tensor], nn.Module] = {
@@ -30,14 +31,15 @@ ACTIVATIONS: dict[Callable[..., Tensor], nn.Module] = {
 
 
 def is_self_attention(layer: nn.Module) -> bool:
-    """Whether `self_attention` runs it: projections of one width, without what torch adds to keys, without dropout."""
+    """Whether `self_attention` runs it: projections of one width, without what torch adds to keys, without torch's own dropout."""
+    counted = type(layer) is CountedAttention
     return (
-        type(layer) is nn.MultiheadAttention
+        (counted or type(layer) is nn.MultiheadAttention)
         and layer._qkv_same_embed_dim
         and layer.bias_k is None
         and layer.bias_v is None
         and not layer.add_zero_attn
-        and (layer.dropout == 0 or not layer.training)
+        and (counted or layer.dropout == 0 or not layer.training)
         and type(layer.out_proj) is nn.modules.linear.NonDynamicallyQuantizableLinear
         and not is_hooked(layer)
         and not is_hooked(layer.out_proj)
@@ -66,8 +68,15 @@ def attention_ops(layer: nn.MultiheadAttention) -> list[LayerOp]:
         query, key, value = (
             part.reshape(*part.shape[:-1], *heads).transpose(2, 3) for part in joint.chunk(3, -1)
         )
-        out: Tensor = attention(query, key, value)
+        out: Tensor = dropped(query, key, value) if drops else attention(query, key, value)
         return out.transpose(2, 3).flatten(3)
+
+    def dropped(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        scores = matmul(query, key.mT) / layer.head_dim**0.5
+        weights = softmax(scores, -1)
+        kept = stacked(layer.weight_dropout, weights.flatten(1, 2)).view_as(weights)
+        out: Tensor = matmul(kept, value)
+        return out
 
     def before() -> list[Tensor]:
         return [tensor for tensor in (layer.in_proj_weight, layer.in_proj_bias) if tensor is not None]
@@ -75,10 +84,11 @@ def attention_ops(layer: nn.MultiheadAttention) -> list[LayerOp]:
     def behind() -> list[Tensor]:
         return weights_of(layer.out_proj)
 
+    drops = type(layer) is CountedAttention and layer.training
     biased, width = layer.in_proj_bias is not None, layer.embed_dim
     return [
         LayerOp(lambda x: linear_product(x, *before()), LinearOp(width, 3 * width, biased), before),
-        LayerOp(attended, AttentionOp(layer.num_heads)),
+        LayerOp(attended) if drops else LayerOp(attended, AttentionOp(layer.num_heads)),
         LayerOp(lambda x: linear_product(x, *behind()), LinearOp(width, width, biased), behind),
     ]
 
