@@ -73,6 +73,7 @@ class Trained:
 
     @property
     def metrics(self) -> dict[str, float]:
+        """`split/metric` -> value, at the scored epoch."""
         return dict(self.result.metrics)
 
     @property

@@ -54,7 +54,7 @@ class Binding:
         finally:
             self.put(before)
 
-    def held(self) -> dict[str, Tensor]:
+    def tensors(self) -> dict[str, Tensor]:
         """The tensors that the slots hold now."""
         firsts = {slot: slots[0] for slot, slots in self.slots.items()}
         return {slot: cast(Tensor, table[name]) for slot, (table, name) in firsts.items()}

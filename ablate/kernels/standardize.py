@@ -40,14 +40,14 @@ def standardized(
 
     `tensors`: "weight" and, if there is one, "bias" `[K, C]`, "eps" `[K]`, and "channels_per_group" `[K]` if channels form groups.
     """
-    given = (
+    inputs = (
         tensors["weight"],
         tensors.get("bias"),
         tensors["eps"],
         tensors.get("channels_per_group"),
         statistics,
     )
-    result: tuple[Tensor, Tensor, Tensor] = _Standardize.apply(x, *given)  # type: ignore[no-untyped-call]
+    result: tuple[Tensor, Tensor, Tensor] = _Standardize.apply(x, *inputs)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -126,10 +126,10 @@ class _Standardize(torch.autograd.Function):
         x, weight, bias, eps, normal, inverse = ctx.saved_tensors
         means: _Means = ctx.means
         if torch.is_grad_enabled():  # double backward
-            given = [tensor for tensor in (x, weight, bias) if tensor is not None]
-            again = _standardized_eager(x, weight, bias, eps, means)
-            found = torch.autograd.grad(again, given, gradient, create_graph=True)
-            return (*found, *[None] * (6 - len(found)))
+            inputs = [tensor for tensor in (x, weight, bias) if tensor is not None]
+            output = _standardized_eager(x, weight, bias, eps, means)
+            gradients = torch.autograd.grad(output, inputs, gradient, create_graph=True)
+            return (*gradients, *[None] * (6 - len(gradients)))
         gradient = match_layout(gradient.to(normal.dtype), normal)
         scale = by_channel(weight, x)
         along = gradient * normal

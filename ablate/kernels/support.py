@@ -117,7 +117,7 @@ def _results(module: nn.Module, x: Tensor) -> dict[str, Tensor | None]:
 def _stacked_results(module: nn.Module, x: Tensor, lanes: Lanes) -> dict[str, Tensor | None]:
     """Results of two equal lanes, stacked."""
     binding = binding_of(module)
-    pairs = {name: torch.stack([tensor.detach()] * 2) for name, tensor in binding.held().items()}
+    pairs = {name: torch.stack([tensor.detach()] * 2) for name, tensor in binding.tensors().items()}
     named = dict(module.named_parameters())
     parameters = {
         name: pairs[name].requires_grad_() for name, original in named.items() if original.requires_grad

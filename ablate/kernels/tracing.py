@@ -172,7 +172,7 @@ def _trace(module: nn.Module) -> Program | None:
     before = dict(vars(module))
     binding = Binding(module)  # not cached: surgery may still change the module
     parameters = {name for name, _ in module.named_parameters(remove_duplicate=False)}
-    copies = {name: _copy(tensor, name in parameters) for name, tensor in binding.held().items()}
+    copies = {name: _copy(tensor, name in parameters) for name, tensor in binding.tensors().items()}
     versions = [copy._version for copy in copies.values()]
     graph: fx.Graph | None
     calls = count_calls(None)  # a trace is not a forward pass: its draws do not count

@@ -22,7 +22,7 @@ def vmapped(module: nn.Module, *inputs: Tensor, channels_last: bool | None = Non
     `channels_last`: the memory format of feature maps in convolutions; None: that of the first input.
     """
     binding = binding_of(module)
-    state = binding.held()
+    state = binding.tensors()
     channels_last = is_channels_last(inputs[0]) if channels_last is None else channels_last
 
     def one(lane_tensors: dict[str, Tensor], *values: Tensor) -> Tensor:

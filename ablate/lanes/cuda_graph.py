@@ -24,7 +24,7 @@ class Settled:
 
     def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
-        self.held = trainer.state()
+        self.state = trainer.state()
         self.index = trainer.index().clone()
 
     def step(self, index: Tensor) -> tuple[Tensor, Tensor]:
@@ -34,9 +34,9 @@ class Settled:
     def run(self) -> tuple[Tensor, Tensor]:
         """Train one step and settle the state."""
         outputs = self.trainer.train_on(self.index)
-        if self.trainer.state().keys() != self.held.keys():
+        if self.trainer.state().keys() != self.state.keys():
             raise RuntimeError("some parameters have no gradient in some steps")
-        self.trainer.settle(self.held)
+        self.trainer.settle(self.state)
         return outputs
 
 
@@ -45,15 +45,15 @@ class Captured(Settled):
 
     def __init__(self, trainer: Trainer) -> None:
         super().__init__(trainer)
-        before = {name: tensor.clone() for name, tensor in self.held.items()}
+        before = {name: tensor.clone() for name, tensor in self.state.items()}
         self.graph = torch.cuda.CUDAGraph()
         try:
-            aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-            aside.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(aside):
+            side_stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            side_stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(side_stream):
                 for _ in range(WARM):
                     self.run()
-            torch.cuda.current_stream().wait_stream(aside)
+            torch.cuda.current_stream().wait_stream(side_stream)
             with torch.cuda.graph(self.graph):
                 self.outputs = self.run()
         except (RuntimeError, NotImplementedError):
@@ -61,9 +61,9 @@ class Captured(Settled):
             raise
         finally:
             torch.cuda.synchronize()
-            trainer.settle(self.held)
+            trainer.settle(self.state)
             for name, tensor in before.items():
-                self.held[name].copy_(tensor)
+                self.state[name].copy_(tensor)
 
     def step(self, index: Tensor) -> tuple[Tensor, Tensor]:
         self.index.copy_(index)

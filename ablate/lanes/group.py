@@ -86,6 +86,7 @@ class Active:
         return getattr(self.code, name, None)
 
     def take(self, lanes: Tensor) -> Active:
+        """The trick with the settings of the lanes at the positions `lanes` (int64), in that order."""
         return Active(self.trick, self.code, self.settings.take(lanes))
 
 
@@ -124,6 +125,7 @@ class Group:
         return [active for active in self.active if active.trick.seam == seam]
 
     def take(self, lanes: Tensor) -> None:
+        """Keep the runs at the positions `lanes` (int64), in that order."""
         self.runs = tuple(self.runs[i] for i in lanes.tolist())
         self.active = [active.take(lanes) for active in self.active]
         self._ports = {}

@@ -75,9 +75,9 @@ class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        before = {s._cdata for s in self.found((args, kwargs))}
+        before = {s._cdata for s in self.storages_in((args, kwargs))}
         out = func(*args, **(kwargs or {}))
-        for storage in self.found(out):
+        for storage in self.storages_in(out):
             key = storage._cdata
             if key not in before and key not in self.alive:
                 self.alive[key] = storage.nbytes()
@@ -86,7 +86,7 @@ class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
     @staticmethod
-    def found(values: Any) -> Iterator[torch.UntypedStorage]:
+    def storages_in(values: Any) -> Iterator[torch.UntypedStorage]:
         for leaf in tree_leaves(values):
             if isinstance(leaf, Tensor):
                 yield from storages(leaf)

@@ -60,7 +60,7 @@ def state_of(value: Any, depth: int = DEPTH) -> Iterator[Any]:
     elif isinstance(value, Iterator) and not hasattr(value, "__dict__"):
         yield None if isinstance(value, io.IOBase) else _position(value)
     elif depth and not isinstance(value, type | nn.Module | ModuleType | BuiltinFunctionType):
-        for name, one in _held(value):
+        for name, one in _parts(value):
             yield name
             yield from state_of(one, depth - 1)
 
@@ -90,7 +90,7 @@ def _same(old: Any, new: Any) -> bool:
     return old is new or (type(old) is type(new) and isinstance(old, plain) and old == new)
 
 
-def _held(value: Any) -> Iterator[tuple[str, Any]]:
+def _parts(value: Any) -> Iterator[tuple[str, Any]]:
     """The parts of a container, a function or an object, by name."""
     if isinstance(value, dict):
         for number, (key, one) in enumerate(value.items()):
@@ -205,8 +205,8 @@ class _Outside:
                         self._value(f"'{own}' of {name}", vars(value)[own], names, depth)
         elif isinstance(value, nn.Module):
             if self._first(value):
-                held = {**dict(value.named_parameters()), **dict(value.named_buffers())}
-                self.contents[name] = tuple(state_of(held, 1))[1:]  # but for the mapping itself
+                tensors = {**dict(value.named_parameters()), **dict(value.named_buffers())}
+                self.contents[name] = tuple(state_of(tensors, 1))[1:]  # but for the mapping itself
         elif not _is_elsewhere(value):
             self.contents[name] = tuple(state_of(value))
             self._class(type(value), depth)

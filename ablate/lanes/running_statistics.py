@@ -70,9 +70,9 @@ def statistics_of(trainer: Trained, weights: LaneTensors, lanes: Tensor, forward
 @torch.no_grad()
 def _estimated(trainer: Trained, weights: LaneTensors, lanes: Tensor, forward: Forward) -> dict[str, Tensor]:
     passes = _latest.setdefault(trainer, deque(maxlen=REMEMBERED))
-    for flat, those, found in passes:
-        if torch.equal(those, lanes) and torch.equal(flat, weights.flat):
-            return found
+    for flat, lanes_of_pass, statistics in passes:
+        if torch.equal(lanes_of_pass, lanes) and torch.equal(flat, weights.flat):
+            return statistics
     named, keys = dict(weights.items()), trainer.seeds[lanes]
     new = estimated(
         batches(trainer, lanes),

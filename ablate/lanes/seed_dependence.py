@@ -47,7 +47,7 @@ def compiled_by_torch(module: nn.Module) -> str:
 def own_parameters_elsewhere(module: nn.Module) -> str:
     """Why code that reads the model's tensors would not see a lane's own: they are held a second time or computed from others.
     Empty if there is nothing of the kind."""
-    held = {id(tensor) for tensor in (*module.parameters(), *module.buffers())}
+    registered_ids = {id(tensor) for tensor in (*module.parameters(), *module.buffers())}
     for path, layer in module.named_modules():
         place = f"{path}." if path else ""
         if isinstance(getattr(layer, "parametrizations", None), nn.ModuleDict):
@@ -56,7 +56,7 @@ def own_parameters_elsewhere(module: nn.Module) -> str:
             if name in OWN:
                 continue
             for tensor in tensors_of(value):
-                if id(tensor) in held:
+                if id(tensor) in registered_ids:
                     return f"'{place}{name}' holds parameters of the model a second time"
                 if tensor.grad_fn is not None:
                     return f"'{place}{name}' is computed from parameters"

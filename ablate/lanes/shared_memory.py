@@ -28,13 +28,13 @@ Named = tuple[str, object, np.ndarray]
 def in_memory_of_parameters(module: nn.Module) -> list[tuple[str, str, object]]:
     """(name, the parameter's name, tensor or array) of what lies in the memory of a parameter to train."""
     trained = {id(p) for p in module.parameters() if p.requires_grad}
-    found = []
+    overlaps = []
     for (name, one, _), (other_name, other, _) in overlapping([*_registered(module), *_attributes(module)]):
         if id(one) in trained:
-            found.append((other_name, name, other))
+            overlaps.append((other_name, name, other))
         elif id(other) in trained:
-            found.append((name, other_name, one))
-    return found
+            overlaps.append((name, other_name, one))
+    return overlaps
 
 
 def check_memory(module: nn.Module, before: list[tuple[str, str, object]]) -> None:
@@ -49,7 +49,7 @@ def check_memory(module: nn.Module, before: list[tuple[str, str, object]]) -> No
                 hint="make it of a copy: nn.Parameter(tensor.clone())",
             )
     for name, parameters_name, tensor in in_memory_of_parameters(module):
-        if any(tensor is kept for _, _, kept in before):
+        if any(tensor is earlier for _, _, earlier in before):
             raise InputError(
                 f"the model's '{name}' lies in the memory of '{parameters_name}', which training changes",
                 hint="compute it from the parameter in forward, or register one parameter under both names",
@@ -113,6 +113,6 @@ def _memory(name: str, value: object) -> Iterator[Named]:
     if isinstance(value, np.ndarray) and value.size:
         yield name, value, value
     elif isinstance(value, Tensor) and type(value) in (Tensor, nn.Parameter, nn.Buffer) and value.numel():
-        known = SAME_SIZE.get(value.element_size())
-        if known and value.layout is torch.strided and value.device.type == "cpu" and not value.is_conj():
-            yield name, value, value.detach().view(known).numpy()
+        dtype = SAME_SIZE.get(value.element_size())
+        if dtype and value.layout is torch.strided and value.device.type == "cpu" and not value.is_conj():
+            yield name, value, value.detach().view(dtype).numpy()

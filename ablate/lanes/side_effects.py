@@ -40,30 +40,32 @@ def side_effects(module: nn.Module, x: Tensor) -> SideEffects:
     """
     why = hooks_of(module)
     writes = False
-    kept: list[str] = []
+    changed_names: list[str] = []
     with repeatable():
         before = snapshot(module)
         for training in (True, False):
             begin(module, training)
             names = changed(before, snapshot(module))
             why = why or (f"{'train' if training else 'eval'}() changes '{names[0]}'" if names else "")
-            kept += names
-            before, modes, given = snapshot(module), modes_of(module), x.clone()
+            changed_names += names
+            before, modes, inputs = snapshot(module), modes_of(module), x.clone()
             with torch.set_grad_enabled(training):
-                module(given)
-            writes = writes or not torch.equal(given, x)
+                module(inputs)
+            writes = writes or not torch.equal(inputs, x)
             after = snapshot(module)
             names = changed(before, after)
             why = why or (f"forward changes '{names[0]}'" if names else "")
             why = why or ("" if modes_of(module) == modes else "forward changes the mode of a layer")
-            kept += names
+            changed_names += names
             before = after
         elsewhere = outside(module)
         run_both_modes(module, x)
         around = changed(elsewhere, outside(module))
         why = why or (f"forward changes {around[0]}" if around else "")
-        kept += around
-    return SideEffects(why, writes, set(kept) <= {name for name, _ in module.named_buffers()}, bool(around))
+        changed_names += around
+    return SideEffects(
+        why, writes, set(changed_names) <= {name for name, _ in module.named_buffers()}, bool(around)
+    )
 
 
 def run_both_modes(module: nn.Module, x: Tensor) -> None:
@@ -87,7 +89,7 @@ def repeated_in_backward(module: nn.Module, x: Tensor) -> frozenset[str]:
         return frozenset()
 
     def count(path: str) -> Callable[[nn.Module, Any], None]:
-        def hook(layer: nn.Module, given: Any) -> None:
+        def hook(layer: nn.Module, inputs: Any) -> None:
             calls[path] += 1
 
         return hook

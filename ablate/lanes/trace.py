@@ -41,6 +41,7 @@ class Trace:
     weights: dict[str, Tensor] = field(default_factory=dict)
 
     def add(self, values: dict[str, float]) -> None:
+        """Append an epoch's metrics to the curves."""
         for name, value in values.items():
             self.curves.setdefault(name, []).append(value)
 

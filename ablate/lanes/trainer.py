@@ -108,6 +108,7 @@ class Trainer:
         return keys, schedule_factor(self.group, steps, self.total_steps, self.order.steps_per_epoch)
 
     def batch(self, index: Tensor, draws: Draws) -> Batch:
+        """The batch of the examples `index`, int64 `[K, B]`, as the data tricks change it."""
         batch = Batch(*self.data.batch(index), index, draws)
         for active, change in self.group.ports("batch"):
             batch = change(batch, draws.within(active.name), active.settings)

@@ -139,6 +139,7 @@ class Training:
         clock.lap("evaluation")
 
     def step(self) -> None:
+        """Train one step, and add its losses and shares of right examples to the epoch's totals."""
         loss, right = self.trainer.step()
         self.totals += torch.stack([loss, right, torch.ones_like(loss)])
 
@@ -191,8 +192,8 @@ class Training:
         """As they are scored."""
         if split == robust_accuracy.ROBUST:
             return robust_accuracy.outputs(self.trainer, lanes)
-        apart = self.trainer.group.ports("views") + self.trainer.group.ports("ensemble")
-        if split == "validation" and self.evaluated is not None and not apart:
+        ports = self.trainer.group.ports("views") + self.trainer.group.ports("ensemble")
+        if split == "validation" and self.evaluated is not None and not ports:
             return self.evaluated.index_select(0, lanes)
         return self.trainer.predict(split, lanes)
 
@@ -209,19 +210,19 @@ class Training:
         alive = self.trainer.alive.tolist()
         pruned = self._pruned(ages)
         self.untrained.update(runs, self.trainer.weights)
-        keep, over = [], {}
+        keep, outcomes = [], {}
         for lane, run in enumerate(runs):
             if not alive[lane] or not isfinite(losses[lane][-1]):
-                over[lane] = Outcome.DIVERGED
+                outcomes[lane] = Outcome.DIVERGED
             elif ages[lane] >= run.epochs or stops[lane]:
-                over[lane] = Outcome.FAILED if run in self.untrained else Outcome.COMPLETE
+                outcomes[lane] = Outcome.FAILED if run in self.untrained else Outcome.COMPLETE
             elif pruned[lane]:
-                over[lane] = Outcome.PRUNED
+                outcomes[lane] = Outcome.PRUNED
             else:
                 keep.append(lane)
-        self._keep_scored([lane for lane in over if not self.traces[runs[lane].identity].outputs])
+        self._keep_scored([lane for lane in outcomes if not self.traces[runs[lane].identity].outputs])
         self.evaluated = None
-        for lane, outcome in over.items():
+        for lane, outcome in outcomes.items():
             self._result(runs[lane], outcome)
         if len(keep) < len(runs):
             self.last_model = self.trainer.model(0) if len(self.order) == 1 else None
@@ -245,8 +246,8 @@ class Training:
             cohort = tuple(runs[lane] for lane in lanes)
             others = [run for run in self.runs if run not in cohort]
             report = Report(cohort, self._curves(cohort), self._curves(others))
-            for lane, over in zip(lanes, self.watch(report) or [False] * len(lanes), strict=True):
-                pruned[lane] = over
+            for lane, ends in zip(lanes, self.watch(report) or [False] * len(lanes), strict=True):
+                pruned[lane] = ends
         return pruned
 
     def _curves(self, runs: Sequence[Run]) -> dict[str, tuple[tuple[float, ...], ...]]:
@@ -257,15 +258,15 @@ class Training:
         free = self.most - self.trainer.lanes
         if not self.waiting or 2 * free < self.most:
             return
-        come, self.waiting = self.waiting[:free], self.waiting[free:]
-        trainer = trainer_of(self.context, come, self.together)
+        incoming, self.waiting = self.waiting[:free], self.waiting[free:]
+        trainer = trainer_of(self.context, incoming, self.together)
         self.untrained.begin(trainer.group.runs, trainer.weights)
         if self.trainer.lanes:
             self.trainer.extend(trainer)
         else:
             self.trainer = trainer
         self.trainer.arrange()
-        self.totals = torch.cat([self.totals, self.totals.new_zeros(3, len(come))], dim=1)
+        self.totals = torch.cat([self.totals, self.totals.new_zeros(3, len(incoming))], dim=1)
 
     def _result(self, run: Run, outcome: Outcome) -> None:
         trace = self.traces[run.identity]

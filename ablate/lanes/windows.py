@@ -21,7 +21,7 @@ class EpochWindows:
         self.examples = order.in_epoch(epoch, torch.device("cpu"))
         self.places = torch.full((len(x),), -1, dtype=torch.int64)
         self.next = 0
-        self.held: DeviceSplit | None = None
+        self.window: DeviceSplit | None = None
         self._reads: Iterator[tuple[Tensor, Tensor]] | None = None
 
     def show(self, number: int) -> None:
@@ -31,7 +31,7 @@ class EpochWindows:
                 # A stream is passed through from its beginning; elsewhere a resumed epoch begins where it stood.
                 self.next = 0 if self.x.items.reader.streams else number
                 self._reads = self._read(self.next)
-            self.held = None  # one window at a time, also while the next is read
+            self.window = None  # one window at a time, also while the next is read
             x, y = next(self._reads)
             own = self.examples[list(self.order.windows[self.next])]
             self.next += 1
@@ -40,7 +40,7 @@ class EpochWindows:
             if self.device.type == "cuda":
                 x = x.pin_memory()
             y = y.to(self.device)
-            self.held = DeviceSplit(x.to(self.device, non_blocking=True), y, self.task.encoded(y))
+            self.window = DeviceSplit(x.to(self.device, non_blocking=True), y, self.task.encoded(y))
             self.places.fill_(-1)
             self.places[own] = torch.arange(len(own))
 
@@ -51,10 +51,10 @@ class EpochWindows:
 
     def at(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """(`x` `[K, B, …]`, `target` `[K, B, …]`) of the examples `index`, int64 `[K, B]`, of the window that is held."""
-        assert self.held is not None
+        assert self.window is not None
         places = self.places[index.cpu()]
         assert int(places.min()) >= 0, "an example of another window"
-        return self.held.at(places.to(self.device))
+        return self.window.at(places.to(self.device))
 
 
 class Windows:

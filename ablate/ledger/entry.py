@@ -30,6 +30,7 @@ class Entry:
 
     @property
     def identity(self) -> str:
+        """The run's identity."""
         return self.run.identity
 
 

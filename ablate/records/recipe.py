@@ -102,6 +102,7 @@ class Recipe(Mapping[str, Settings]):
         return self._canonical
 
     def to_dict(self) -> dict[str, dict[str, Value]]:
+        """Trick -> its settings; a copy."""
         return {name: dict(settings) for name, settings in self._tricks.items()}
 
     @property

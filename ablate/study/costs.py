@@ -47,8 +47,8 @@ def measured(session: Session, context: TaskContext, baseline: Recipe, name: str
         pair = [Trainer(context, [session.run(r, 0)]) for r in (baseline, recipe)]
     except (Conflict, NotApplicable):
         return None
-    base, with_trick = (median(taken) for taken in interleaved_seconds(pair))
-    inference = [median(taken) for taken in interleaved(pair, predicted)]
+    base, with_trick = (median(seconds) for seconds in interleaved_seconds(pair))
+    inference = [median(seconds) for seconds in interleaved(pair, predicted)]
     memory_of_base, memory = (step_bytes(trainer) for trainer in pair)
     return {
         "trick": name,
@@ -86,12 +86,12 @@ def interleaved(pair: Sequence[Trainer], work: Callable[[Trainer], int]) -> tupl
     """
     times: tuple[list[float], list[float]] = ([], [])
     for repetition in range(WARM + STEPS):
-        for trainer, taken in zip(pair, times, strict=True):
+        for trainer, seconds in zip(pair, times, strict=True):
             started = time.perf_counter()
             examples = work(trainer)
             wait(trainer.context.device)
             if repetition >= WARM:
-                taken.append((time.perf_counter() - started) / examples)
+                seconds.append((time.perf_counter() - started) / examples)
     return times
 
 

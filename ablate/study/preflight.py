@@ -88,16 +88,18 @@ def check_ranking(opened: Opened, options: Options, space: Space, *, sure: bool)
     """Raise InputError if [rank] names tricks that the study does not have, or a design that cannot
     contain the tricks. `sure`: the recipe to be ranked is final."""
     from ablate.ranking.designs.waves import check_kind  # imports pandas: only needed for a ranking
-    from ablate.study.ranking.array_plan import laid_out
+    from ablate.study.ranking.array_plan import array_mapping
     from ablate.study.ranking.budget import check_budget
 
     check_section(opened.study.rank)
     if opened.study.rank.design == "tuned":
         check_budget(opened.study.rank.budget)
         return
-    laid, recipe_known, _ = laid_out(opened, options, registry(), space.baseline, list(space.settings))
+    mapping, recipe_known, _ = array_mapping(
+        opened, options, registry(), space.baseline, list(space.settings)
+    )
     if recipe_known and sure:
-        check_kind(opened.study.rank.design, laid.factors)
+        check_kind(opened.study.rank.design, mapping.factors)
 
 
 def check_folder(folder: Path, option: str) -> None:

@@ -57,6 +57,7 @@ class Prune:
 
     @property
     def never(self) -> bool:
+        """Whether no lane is ever stopped."""
         return self.pruner == "none"
 
     def with_finished(self, results: Sequence[Result]) -> Prune:

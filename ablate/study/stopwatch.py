@@ -26,8 +26,8 @@ Clock = Callable[[], float]
 
 def seconds_per_run(context: TaskContext, recipes: Sequence[Recipe], lanes: int, epochs: int) -> float:
     """Mean seconds of a run of `recipes` in one process of one thread, with up to `lanes` runs together."""
-    taken = seconds_of_each(context, recipes, lanes, epochs)
-    return fmean(taken[recipe] for recipe in recipes)
+    seconds = seconds_of_each(context, recipes, lanes, epochs)
+    return fmean(seconds[recipe] for recipe in recipes)
 
 
 def seconds_of_each(
@@ -59,7 +59,7 @@ def seconds_of_each(
             together = most if number == 0 else min(most, OTHERS_LANES)
             each = group_seconds(context, filled(members, together)) / together
             seconds = {run.recipe: each for run in members} | seconds
-    usual = fmean(taken for recipe, taken in seconds.items() if recipe in alike)
+    usual = fmean(each for recipe, each in seconds.items() if recipe in alike)
     return dict.fromkeys(alike, usual) | seconds
 
 

@@ -17,7 +17,7 @@ def run(several: list[nn.Module], x: Tensor, seed: int) -> list[Tensor]:
     """The output on stacked tensors, and the gradients of a random function of it in x and all parameters."""
     module = several[0]
     state = {
-        own: torch.stack([binding_of(one).held()[own].detach() for one in several])
+        own: torch.stack([binding_of(one).tensors()[own].detach() for one in several])
         for own in binding_of(module).slots
     }
     weights = [state[own].requires_grad_() for own, _ in module.named_parameters()]

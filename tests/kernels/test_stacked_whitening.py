@@ -50,7 +50,7 @@ def values(shape: tuple[int, ...], count: int, *, channels_last: bool = False) -
 
 def run(layers: list[IterNorm], x: Tensor, gradient: Tensor) -> list[Tensor]:
     """y, the gradients of x, weights and biases, and the buffers afterwards."""
-    held = [binding_of(layer).held() for layer in layers]
+    held = [binding_of(layer).tensors() for layer in layers]
     stacks = {name: torch.stack([one[name].detach() for one in held]) for name in held[0]}
     for name in ("weight", "bias"):  # as in a group: rows lie apart in memory
         stacks[name] = torch.cat([stacks[name], stacks[name]], dim=1)[:, : x.shape[2]].requires_grad_()
@@ -91,14 +91,14 @@ def test_lanes_of_different_settings_are_the_layer_in_float64(shape: tuple[int, 
         expected = torch.autograd.grad(reference, (own, layer.weight, layer.bias), gradient[lane])
         for mine, theirs in zip((y, to_x, to_weight, to_bias), (reference, *expected), strict=True):
             torch.testing.assert_close(mine[lane], theirs, rtol=1e-8, atol=1e-8)
-        for mine, held in zip(buffers, binding_of(layer).held().values(), strict=True):
+        for mine, held in zip(buffers, binding_of(layer).tensors().values(), strict=True):
             torch.testing.assert_close(mine[lane], held, rtol=1e-9, atol=1e-9)
 
 
 def test_first_and_second_derivatives() -> None:
     torch.manual_seed(2)
     layers = [IterNorm(4, 2, iterations, 0.1, 1e-2).double() for iterations in (1, 3)]
-    held = [binding_of(layer).held() for layer in layers]
+    held = [binding_of(layer).tensors() for layer in layers]
     stacks = {name: torch.stack([one[name].detach() for one in held]) for name in held[0]}
 
     def call(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

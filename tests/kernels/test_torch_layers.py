@@ -150,7 +150,7 @@ def test_a_lane_is_the_same_alone_and_among_others(name: str, kernel: None):
 def test_running_statistics_follow(name: str, training: bool, kernel: None):
     several, x = [module.train(training) for module in modules(name)], inputs(name)
     binding = binding_of(several[0])
-    state = {own: torch.stack([binding_of(one).held()[own].detach().clone() for one in several]) for own in binding.slots}  # fmt: skip
+    state = {own: torch.stack([binding_of(one).tensors()[own].detach().clone() for one in several]) for own in binding.slots}  # fmt: skip
     for _ in range(2):
         with binding.bound(state), torch.no_grad():
             y = stacked(several[0], x)

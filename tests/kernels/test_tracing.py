@@ -189,7 +189,7 @@ def test_maps_keep_their_channels_innermost():
     seen = []
     module.head.register_forward_pre_hook(lambda *_: None)  # a hook makes the head a leaf that is vmapped
     inner = module.blocks
-    state = {own: torch.stack([t, t]) for own, t in binding_of(inner).held().items()}
+    state = {own: torch.stack([t, t]) for own, t in binding_of(inner).tensors().items()}
     before = binding_of(inner).put(state)
     try:
         x = torch.randn(2, 3, 6, 6, 8).permute(0, 1, 4, 2, 3)

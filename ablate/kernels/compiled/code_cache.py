@@ -33,7 +33,7 @@ def disk_cached(make: Callable[P, Made]) -> Callable[P, Made]:
 
     @cache
     @wraps(make)
-    def found(*arguments: P.args, **named: P.kwargs) -> Made:
+    def cached(*arguments: P.args, **named: P.kwargs) -> Made:
         name = _name(make, arguments, named)
         before = _read(name)
         if before is not None:
@@ -43,7 +43,7 @@ def disk_cached(make: Callable[P, Made]) -> Callable[P, Made]:
         _write(name, made)
         return made
 
-    return cast(Callable[P, Made], found)
+    return cast(Callable[P, Made], cached)
 
 
 def _name(make: Callable[..., Any], arguments: tuple[Any, ...], named: dict[str, Any]) -> str:

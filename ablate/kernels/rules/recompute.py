@@ -37,7 +37,7 @@ def recomputing(module: Recomputing, x: Tensor) -> Tensor:
 def _stacked_segment(owner: Recomputing, names: Sequence[str], x: Tensor) -> Tensor:
     """`x` through the modules `names` of `owner`, which hold the stacked tensors of several lanes."""
     binding = binding_of(owner)
-    bound = {path: tensor for path, tensor in binding.held().items() if path.split(".")[0] in names}
+    bound = {path: tensor for path, tensor in binding.tensors().items() if path.split(".")[0] in names}
     weights = {path: tensor for path, tensor in bound.items() if tensor.requires_grad}
     buffers = {path: tensor for path, tensor in bound.items() if path not in weights}
     compiled, switches = op_cache(), active_switches()

@@ -19,7 +19,7 @@ from ablate.kernels.torch_norms import BATCH_NORMS, TORCH_NORMS, count_batch, to
 def by_lane(layer: nn.Module, x: Tensor) -> Tensor:
     """Stacked rule of layers that torch runs lane by lane."""
     binding = binding_of(layer)
-    held = binding.held()
+    held = binding.tensors()
     outputs = []
     for lane, value in enumerate(match_grad_layout(x).unbind(0)):
         with binding.bound({name: tensor[lane] for name, tensor in held.items()}):

@@ -142,12 +142,12 @@ def _measured(
     recipes = {arm.trick: arm.recipes[0] for arm in arms_on("add-one", baseline, ordered).arms}
     until = time.perf_counter() + PLANNED[0]
     plain, *others = recipes.values()
-    taken = seconds_of_each(session.context, [plain, winner, *others], session.most, session.epochs, until)
-    usual_seconds = WITH_TRICK * taken[recipes[""]]
+    timed = seconds_of_each(session.context, [plain, winner, *others], session.most, session.epochs, until)
+    usual_seconds = WITH_TRICK * timed[recipes[""]]
     runs = {
-        name: taken.get(recipes[name], usual_seconds) if name in recipes else usual_seconds
+        name: timed.get(recipes[name], usual_seconds) if name in recipes else usual_seconds
         for name in ("", *ordered)
     }
-    longer = max(taken.get(winner, taken[plain]) - taken[plain], 0.0)
+    longer = max(timed.get(winner, timed[plain]) - timed[plain], 0.0)
     around = {name: seconds + longer for name, seconds in runs.items()}
     return Costs(runs, session.workers), Costs(around, session.workers)

@@ -36,25 +36,25 @@ def array_plan(
     """Design, runs, power. Around the recipe that would be ranked, where it is known already; else around the
     baseline, as if every trick were a contender. Raises InputError if the design is impossible."""
     asked, seed = opened.study.rank, opened.study.seed
-    laid, _, around = laid_out(opened, options, catalogue, baseline, candidates)
-    check_kind(asked.design, laid.factors)
-    told = {
-        "design": asked.design, "around": around, "factors": [factor.name for factor in laid.factors],
-        "levels": {f.name: list(f.levels) for f in tricks(laid) if len(f.levels) > 2},
-        "fixed": [factor.name for factor in laid.fixed], "waves_at_most": asked.waves, "looks": asked.waves,
-        "margin": asked.margin, "left_out": dict(laid.left_out),
+    mapping, _, around = array_mapping(opened, options, catalogue, baseline, candidates)
+    check_kind(asked.design, mapping.factors)
+    summary = {
+        "design": asked.design, "around": around, "factors": [factor.name for factor in mapping.factors],
+        "levels": {f.name: list(f.levels) for f in tricks(mapping) if len(f.levels) > 2},
+        "fixed": [factor.name for factor in mapping.fixed], "waves_at_most": asked.waves, "looks": asked.waves,
+        "margin": asked.margin, "left_out": dict(mapping.left_out),
     }  # fmt: skip
-    if not tricks(laid):
-        return {**told, "note": "nothing to rank", "runs": {}, "runs_per_wave": 0, "power_of_one_wave": {}, "power_of_all_waves": {}}  # fmt: skip
+    if not tricks(mapping):
+        return {**summary, "note": "nothing to rank", "runs": {}, "runs_per_wave": 0, "power_of_one_wave": {}, "power_of_all_waves": {}}  # fmt: skip
     design = wave_of(
-        asked.design, main_factors(asked.design, laid), wave=1, seed=seed, shipped=for_drops(laid)
+        asked.design, main_factors(asked.design, mapping), wave=1, seed=seed, shipped=for_drops(mapping)
     )
-    aside = apart(laid.fixed, laid.shipped, design, wave=1, seed=seed)
-    rates = declaration(laid, asked.retune)
+    design_apart = apart(mapping.fixed, mapping.shipped, design, wave=1, seed=seed)
+    rates = declaration(mapping, asked.retune)
     runs = {
         "rates": len(rates["arms"]) * rates["runs_per_arm"] if rates else 0,
         "pilot": PILOT if pays(asked.design, len(design.rows)) else 0,
-        "each wave": len(design.rows) + (len(aside.rows) if aside else 0),
+        "each wave": len(design.rows) + (len(design_apart.rows) if design_apart else 0),
     }
 
     def power(waves: int) -> dict[str, float]:
@@ -64,14 +64,14 @@ def array_plan(
         }
 
     return {
-        **told, "note": design.note + (" (few tricks)" if asked.design == "screening" and is_factorial(design.factors) else ""),
+        **summary, "note": design.note + (" (few tricks)" if asked.design == "screening" and is_factorial(design.factors) else ""),
         "retune": rates, "runs": runs, "runs_per_wave": runs["each wave"],
         "runs_at_most": runs["rates"] + runs["pilot"] + asked.waves * runs["each wave"],
         "power_of_one_wave": power(1), "power_of_all_waves": power(asked.waves),
     }  # fmt: skip
 
 
-def laid_out(
+def array_mapping(
     opened: Opened,
     options: Options,
     catalogue: Mapping[str, Trick],

@@ -57,43 +57,45 @@ def rank_array(session: Session, winner: Recipe, baseline: Recipe, candidates: l
         session.progress.say(f"rank: {len(tricks(whole))} tricks are few enough for the full factorial")
     whole, fact["retune"] = retune(session, whole)
     kind = cast(Kind, asked.design)
-    laid = whole
-    first = wave_of(kind, main_factors(kind, laid), wave=1, seed=session.study.seed, shipped=for_drops(laid))
+    mapping = whole
+    first = wave_of(
+        kind, main_factors(kind, mapping), wave=1, seed=session.study.seed, shipped=for_drops(mapping)
+    )
     if pays(kind, len(first.rows)):
-        laid, fact["pilot"] = pilot(session, whole, fact["collapse"])
+        mapping, fact["pilot"] = pilot(session, whole, fact["collapse"])
         if not fact["pilot"]["array"]:
-            kind, laid = instead(whole)
+            kind, mapping = instead(whole)
             session.progress.say(f"rank: {kind} is run instead of the array")
-    fact["left_out"] = dict(laid.left_out)
+    fact["left_out"] = dict(mapping.left_out)
     keep(session, fact)
-    found: Ranked | None = None
+    ranking: Ranked | None = None
     for wave in range(1, asked.waves + 1):
-        plan = planned(session, fact, kind, laid, whole, wave)
+        plan = planned(session, fact, kind, mapping, whole, wave)
         session.progress.stage(f"rank, wave {wave}", len(plan) * session.epochs)
         session.train(plan)
-        found = analysed(session, fact)
-        if found.decided:
+        ranking = analysed(session, fact)
+        if ranking.decided:
             break
-    return found
+    return ranking
 
 
-def tricks(laid: FactorMapping) -> list[Factor]:
+def tricks(mapping: FactorMapping) -> list[Factor]:
     """The factors without the placebo."""
-    return [factor for factor in laid.factors if factor.name != PLACEBO]
+    return [factor for factor in mapping.factors if factor.name != PLACEBO]
 
 
-def for_kind(laid: FactorMapping, kind: Kind) -> FactorMapping:
+def for_kind(mapping: FactorMapping, kind: Kind) -> FactorMapping:
     """The array as `kind` has it. drop-one: only what the recipe has, must_haves like the rest. add-one: the
     baseline is the recipe that tricks are added to."""
     if kind == "drop-one":
-        reference = [f.name for f in tricks(laid) if laid.shipped[f.name] == f.levels[0]]
-        laid = laid.without(dict.fromkeys(reference, NOTHING_TO_DROP))
-        plain = (Factor(f.name, f.levels) if f.role == "must_have" else f for f in laid.factors)
-        return replace(laid, factors=tuple(plain))
+        reference = [f.name for f in tricks(mapping) if mapping.shipped[f.name] == f.levels[0]]
+        mapping = mapping.without(dict.fromkeys(reference, NOTHING_TO_DROP))
+        plain = (Factor(f.name, f.levels) if f.role == "must_have" else f for f in mapping.factors)
+        return replace(mapping, factors=tuple(plain))
     if kind == "add-one":
-        start = {f.name: f.levels[f.role == "must_have"] for f in laid.factors}
-        return replace(laid, shipped=start)
-    return laid
+        start = {f.name: f.levels[f.role == "must_have"] for f in mapping.factors}
+        return replace(mapping, shipped=start)
+    return mapping
 
 
 def instead(whole: FactorMapping) -> tuple[Kind, FactorMapping]:
@@ -102,21 +104,21 @@ def instead(whole: FactorMapping) -> tuple[Kind, FactorMapping]:
     return ("drop-one", dropping) if tricks(dropping) else ("add-one", for_kind(whole, "add-one"))
 
 
-def for_drops(laid: FactorMapping) -> dict[str, str]:
+def for_drops(mapping: FactorMapping) -> dict[str, str]:
     """The shipped levels with the placebo: dropping it compares two runs of one recipe."""
-    return {**laid.shipped, PLACEBO: "on"}
+    return {**mapping.shipped, PLACEBO: "on"}
 
 
-def declared(session: Session, laid: FactorMapping, winner: Recipe) -> dict[str, Any]:
+def declared(session: Session, mapping: FactorMapping, winner: Recipe) -> dict[str, Any]:
     """The ledger's fact; a new one if another ranking was declared before."""
     asked, study = session.study.rank, session.study
     waves = [
         wave_of(
             asked.design,
-            main_factors(asked.design, laid),
+            main_factors(asked.design, mapping),
             wave=wave,
             seed=study.seed,
-            shipped=for_drops(laid),
+            shipped=for_drops(mapping),
         )
         for wave in range(1, asked.waves + 1)
     ]
@@ -124,11 +126,11 @@ def declared(session: Session, laid: FactorMapping, winner: Recipe) -> dict[str,
         "asked": {
             "design": asked.design,
             "around": winner.to_dict(),
-            "meaning": laid.to_dict(),
+            "meaning": mapping.to_dict(),
             "factors": waves[0].to_json()["factors"],
-            "shipped": dict(laid.shipped),
-            "fixed": [factor.name for factor in laid.fixed],
-            "retune": rates_declared(laid, asked.retune),
+            "shipped": dict(mapping.shipped),
+            "fixed": [factor.name for factor in mapping.fixed],
+            "retune": rates_declared(mapping, asked.retune),
         },
         "around": winner.to_dict(),
         "margin": asked.margin,
@@ -138,9 +140,9 @@ def declared(session: Session, laid: FactorMapping, winner: Recipe) -> dict[str,
         "seeds": [list(dict.fromkeys(row.seed for row in wave.rows)) for wave in waves],
         "waves": 0,
         "collapse": collapse_level(session.context.task, session.metric),
-        "left_out": dict(laid.left_out),
-        "meaning": laid.to_dict(),
-        "retune": rates_declared(laid, asked.retune),
+        "left_out": dict(mapping.left_out),
+        "meaning": mapping.to_dict(),
+        "retune": rates_declared(mapping, asked.retune),
         "pilot": None,
         "rows": [],
         "apart": {"rows": []},
@@ -168,49 +170,54 @@ def keep(session: Session, fact: Mapping[str, Any]) -> None:
         session.ledger.put("rank", fact)
 
 
-def main_factors(kind: Kind, laid: FactorMapping) -> tuple[Factor, ...]:
+def main_factors(kind: Kind, mapping: FactorMapping) -> tuple[Factor, ...]:
     """What the design itself varies or fixes: add-one leaves the must_haves to the test apart."""
-    return tuple(f for f in laid.factors if kind != "add-one" or f.role != "must_have")
+    return tuple(f for f in mapping.factors if kind != "add-one" or f.role != "must_have")
 
 
 def planned(
-    session: Session, fact: dict[str, Any], kind: Kind, laid: FactorMapping, whole: FactorMapping, wave: int
+    session: Session,
+    fact: dict[str, Any],
+    kind: Kind,
+    mapping: FactorMapping,
+    whole: FactorMapping,
+    wave: int,
 ) -> list[Planned]:
     """The runs of a wave, in the ledger's fact before any of them is trained."""
     catalogue, seed = session.context.catalogue, session.study.seed
-    design = wave_of(kind, main_factors(kind, laid), wave=wave, seed=seed, shipped=for_drops(laid))
+    design = wave_of(kind, main_factors(kind, mapping), wave=wave, seed=seed, shipped=for_drops(mapping))
     plan = [
-        (row, Planned(session.run(laid.recipe(catalogue, row.levels), row.seed), "rank", wave))
+        (row, Planned(session.run(mapping.recipe(catalogue, row.levels), row.seed), "rank", wave))
         for row in design.rows
     ]
-    start = {**whole.shipped, **{f.name: laid.shipped[f.name] for f in laid.fixed}}
-    aside = apart(set_apart(laid, whole), start, design, wave=wave, seed=seed)
-    beside = [
+    start = {**whole.shipped, **{f.name: mapping.shipped[f.name] for f in mapping.fixed}}
+    design_apart = apart(set_apart(mapping, whole), start, design, wave=wave, seed=seed)
+    plan_apart = [
         (row, Planned(session.run(whole.recipe(catalogue, row.levels), row.seed), "rank", wave, arm="apart"))
-        for row in (aside.rows if aside else ())
+        for row in (design_apart.rows if design_apart else ())
     ]
     if fact["waves"] < wave:
         fact["waves"] = wave
-        _declare_rows(fact, design, plan, for_drops(laid))
-        if aside:
-            _declare_rows(fact["apart"], aside, beside, start)
+        _declare_rows(fact, design, plan, for_drops(mapping))
+        if design_apart:
+            _declare_rows(fact["apart"], design_apart, plan_apart, start)
         keep(session, fact)
-    return [one for _, one in [*plan, *beside]]
+    return [one for _, one in [*plan, *plan_apart]]
 
 
-def set_apart(laid: FactorMapping, whole: FactorMapping) -> list[Factor]:
+def set_apart(mapping: FactorMapping, whole: FactorMapping) -> list[Factor]:
     """What the array holds fixed: must_haves, and what the pilot took out of it though the recipe has it."""
-    there = {factor.name for factor in laid.factors}
-    gone = [f for f in whole.factors if f.name not in there and whole.shipped[f.name] != f.levels[0]]
-    return [*laid.fixed, *gone]
+    there = {factor.name for factor in mapping.factors}
+    removed = [f for f in whole.factors if f.name not in there and whole.shipped[f.name] != f.levels[0]]
+    return [*mapping.fixed, *removed]
 
 
 def analysed(session: Session, fact: Mapping[str, Any]) -> Ranked:
     """The ledger's designed runs with their effects and verdicts."""
     entries = session.ledger.entries(scores=False)  # a run may have been wanted by another stage first
-    found = ranked(fact, entries, session.metric, higher=session.higher)
-    assert found is not None
-    return found
+    ranking = ranked(fact, entries, session.metric, higher=session.higher)
+    assert ranking is not None
+    return ranking
 
 
 def _declare_rows(

@@ -32,13 +32,13 @@ def best_seen(entries: Sequence[Entry], score: Callable[[Entry], float]) -> Seen
         return {}
     trials.sort(key=lambda entry: (-score(entry), entry.trial))
     best = trials[: -(-len(trials) // BEST)]
-    had = Counter(name for entry in best for name in entry.run.recipe)
-    found: dict[str, tuple[int, Mapping[str, Value]]] = {}
+    counts = Counter(name for entry in best for name in entry.run.recipe)
+    contenders: dict[str, tuple[int, Mapping[str, Value]]] = {}
     for place, entry in enumerate(best):
         for name, settings in entry.run.recipe.items():
-            if had[name] * OFTEN >= len(best):
-                found.setdefault(name, (place, settings))
-    return found
+            if counts[name] * OFTEN >= len(best):
+                contenders.setdefault(name, (place, settings))
+    return contenders
 
 
 def doubt(trick: Trick, winner: Recipe, seen: Seen, *, retuned: bool) -> str:
@@ -58,5 +58,5 @@ def doubt(trick: Trick, winner: Recipe, seen: Seen, *, retuned: bool) -> str:
 def clash(names: Iterable[str], chosen: Iterable[str], catalogue: Mapping[str, Trick]) -> str:
     """Why one of `names` conflicts with one of `chosen` in another slot; empty if none does."""
     pairs = ((catalogue[name], catalogue[other]) for name in names for other in chosen if name != other)
-    apart = ((one, other) for one, other in pairs if not one.slot or one.slot != other.slot)
-    return next((why for one, other in apart if (why := conflict(one, other))), "")
+    across_slots = ((one, other) for one, other in pairs if not one.slot or one.slot != other.slot)
+    return next((why for one, other in across_slots if (why := conflict(one, other))), "")

@@ -30,15 +30,15 @@ class Sources:
         """As in the winner, else the best trial that had the trick, else the baseline, else its defaults.
 
         A rate that nobody tuned is the default's, scaled as the baseline's optimizer was."""
-        for known in (self.winner, {n: s for n, (_, s) in self.seen.items()}, self.baseline):
-            if name in known:
-                return dict(known[name])
-        found = self.catalogue[name].defaults
+        for settings in (self.winner, {n: s for n, (_, s) in self.seen.items()}, self.baseline):
+            if name in settings:
+                return dict(settings[name])
+        defaults = self.catalogue[name].defaults
         own = self.baseline.slot(self.catalogue, OPTIMIZER)
-        if self.catalogue[name].slot == OPTIMIZER and own and "lr" in found and "lr" in self.baseline[own]:
+        if self.catalogue[name].slot == OPTIMIZER and own and "lr" in defaults and "lr" in self.baseline[own]:
             scale = float(self.baseline[own]["lr"]) / float(self.catalogue[own].parameter("lr").default)
-            found["lr"] = float(found["lr"]) * scale
-        return found
+            defaults["lr"] = float(defaults["lr"]) * scale
+        return defaults
 
     def level(self, name: str) -> Level:
         """The settings of a level; none for the empty slot."""
@@ -62,8 +62,8 @@ def array(
     the slot, its levels by their tricks. A trick that conflicts with one that is in already is left out, with
     the reason. Raises InputError if `asked` names tricks that are unavailable.
     """
-    known = Sources(catalogue, winner, baseline, asked, seen)
-    _check(known, candidates)
+    sources = Sources(catalogue, winner, baseline, asked, seen)
+    _check(sources, candidates)
     rest = sorted((n for n in candidates if n not in winner), key=lambda n: seen.get(n, (len(seen), {}))[0])
     wanted = [n for names in asked.levels.values() for n in names if n != NONE]
     homes: dict[str, list[str]] = {}
@@ -76,7 +76,7 @@ def array(
     shipped: dict[str, str] = {}
     factors: list[Factor] = []
     for home, members in homes.items():
-        levels, reasons = _levels(known, home, members)
+        levels, reasons = _levels(sources, home, members)
         for name, what in list(levels.items())[1:]:
             if why := clash(what, chosen, catalogue):
                 reasons[name] = why
@@ -87,12 +87,12 @@ def array(
         left_out |= reasons
         if len(levels) < 2:
             continue
-        factor, shipped_as = _factor(known, home, levels)
+        factor, shipped_as = _factor(sources, home, levels)
         factors.append(factor)
         meaning[factor.name] = dict(zip(factor.levels, levels.values(), strict=True))
         shipped[factor.name] = shipped_as
         chosen += [n for what in levels.values() for n in what if n not in chosen]
-    factors, orphans = _with_roles(known, factors, meaning)
+    factors, orphans = _with_roles(sources, factors, meaning)
     left_out |= orphans
     factors = [factor for factor in factors if factor.name not in orphans]
     meaning = {f.name: meaning[f.name] for f in factors} | {PLACEBO: {OFF: {}, ON: {PLACEBO: {}}}}
@@ -104,70 +104,77 @@ def array(
     )  # fmt: skip
 
 
-def _levels(known: Sources, home: str, members: Sequence[str]) -> tuple[dict[str, Level], dict[str, str]]:
+def _levels(sources: Sources, home: str, members: Sequence[str]) -> tuple[dict[str, Level], dict[str, str]]:
     """The levels of one home, the reference first, and why other members stay out. Fewer than two: no factor."""
-    catalogue, winner, baseline, seen = known.catalogue, known.winner, known.baseline, known.seen
+    catalogue, winner, baseline, seen = sources.catalogue, sources.winner, sources.baseline, sources.seen
     slotted = catalogue[members[0]].slot is not None
-    stood, filled = (
+    in_baseline, in_winner = (
         (recipe.slot(catalogue, home) if slotted else (home if home in recipe else None)) or NONE
         for recipe in (baseline, winner)
     )
-    must = next((name for name in members if name in known.asked.must_have), None)
-    retuned = known.asked.retune > 0
+    must = next((name for name in members if name in sources.asked.must_have), None)
+    retuned = sources.asked.retune > 0
     if must is not None:
-        reference = stood if stood not in (NONE, must) else NONE
+        reference = in_baseline if in_baseline not in (NONE, must) else NONE
         if home == OPTIMIZER and reference == NONE:
             return {}, {must: "stands in every recipe, so there is nothing to compare it with"}
-        if filled not in (NONE, must, reference):
+        if in_winner not in (NONE, must, reference):
             raise InputError(
-                f"must_have of [rank] names '{must}', and the recipe that is ranked has '{filled}' in its slot",
+                f"must_have of [rank] names '{must}', and the recipe that is ranked has '{in_winner}' in its slot",
                 hint="name another, or rank --around a recipe that has it",
             )
-        return {reference: _reference(known, reference), must: known.level(must)}, {}
-    if home in known.asked.levels:
-        listed = known.asked.levels[home]
-        reference = stood if stood in listed else listed[0]
-        return _named(known, dict.fromkeys([reference, *listed, filled]), stood, filled), {}
+        return {reference: _reference(sources, reference), must: sources.level(must)}, {}
+    if home in sources.asked.levels:
+        listed = sources.asked.levels[home]
+        reference = in_baseline if in_baseline in listed else listed[0]
+        return _named(sources, dict.fromkeys([reference, *listed, in_winner]), in_baseline, in_winner), {}
     reasons = {n: why for n in members if (why := doubt(catalogue[n], winner, seen, retuned=retuned))}
-    others = [n for n in members if n not in (stood, filled, *reasons)]
+    others = [n for n in members if n not in (in_baseline, in_winner, *reasons)]
     if slotted and not seen:
-        keep = [] if filled not in (stood, NONE) else others[:1]
+        keep = [] if in_winner not in (in_baseline, NONE) else others[:1]
         reasons |= {n: ONLY_ONE for n in others if n not in keep}
         others = keep
-    reference = NONE if filled == NONE else stood
-    names = list(dict.fromkeys([reference, filled, *([stood] if stood not in reasons else []), *others]))
-    if names == [stood] and stood != NONE and dict(baseline[stood]) != dict(winner[stood]):
-        levels = {OFF: _reference(known, stood), stood: known.level(stood)}  # one trick, two settings
+    reference = NONE if in_winner == NONE else in_baseline
+    names = list(
+        dict.fromkeys([reference, in_winner, *([in_baseline] if in_baseline not in reasons else []), *others])
+    )
+    if (
+        names == [in_baseline]
+        and in_baseline != NONE
+        and dict(baseline[in_baseline]) != dict(winner[in_baseline])
+    ):
+        # one trick, two settings
+        levels = {OFF: _reference(sources, in_baseline), in_baseline: sources.level(in_baseline)}
     else:
-        levels = _named(known, names, stood, filled)
+        levels = _named(sources, names, in_baseline, in_winner)
     return levels, {name: why for name, why in reasons.items() if name not in levels}
 
 
-def _named(known: Sources, names: Iterable[str], stood: str, filled: str) -> dict[str, Level]:
+def _named(sources: Sources, names: Iterable[str], in_baseline: str, in_winner: str) -> dict[str, Level]:
     """The levels called `names`; what the baseline has and the winner has not is as in the baseline. So is what
     both have where tricks are added to the baseline."""
-    own = stood != filled or known.asked.design == "add-one"
-    return {n: _reference(known, n) if own and n == stood else known.level(n) for n in names}
+    own = in_baseline != in_winner or sources.asked.design == "add-one"
+    return {n: _reference(sources, n) if own and n == in_baseline else sources.level(n) for n in names}
 
 
-def _reference(known: Sources, name: str) -> Level:
-    return {} if name == NONE else {name: dict(known.baseline[name])}
+def _reference(sources: Sources, name: str) -> Level:
+    return {} if name == NONE else {name: dict(sources.baseline[name])}
 
 
-def _factor(known: Sources, home: str, levels: Mapping[str, Level]) -> tuple[Factor, str]:
+def _factor(sources: Sources, home: str, levels: Mapping[str, Level]) -> tuple[Factor, str]:
     """The factor of these levels, and its level in the winner."""
     names = list(levels)
     stands = next(
         (
             name
             for name, what in levels.items()
-            if what and all(known.winner.get(n) == s for n, s in what.items())
+            if what and all(sources.winner.get(n) == s for n, s in what.items())
         ),
         None,
     )
     if stands is None:
-        stands = next((name for name, what in levels.items() if set(what) & set(known.winner)), names[0])
-    role: Role = "must_have" if set(names) & set(known.asked.must_have) else "ordinary"
+        stands = next((name for name, what in levels.items() if set(what) & set(sources.winner)), names[0])
+    role: Role = "must_have" if set(names) & set(sources.asked.must_have) else "ordinary"
     if role == "must_have":
         stands = names[1]
     if len(names) == 2:
@@ -176,37 +183,37 @@ def _factor(known: Sources, home: str, levels: Mapping[str, Level]) -> tuple[Fac
 
 
 def _with_roles(
-    known: Sources, factors: Sequence[Factor], meaning: Mapping[str, Mapping[str, Level]]
+    sources: Sources, factors: Sequence[Factor], meaning: Mapping[str, Mapping[str, Level]]
 ) -> tuple[list[Factor], dict[str, str]]:
     """The factors with their roles, and the conditional ones whose parent never acts."""
     homes = {n: f.name for f in factors for level in list(meaning[f.name].values())[1:] for n in level}
-    homes |= {known.catalogue[n].slot or n: home for n, home in homes.items()}
-    found, orphans = [], {}
+    homes |= {sources.catalogue[n].slot or n: home for n, home in homes.items()}
+    with_roles, orphans = [], {}
     for factor in factors:
         role: Role = factor.role
-        parent = _parent(known, factor, meaning[factor.name].values())
+        parent = _parent(sources, factor, meaning[factor.name].values())
         above = homes.get(parent or "")
         if parent is not None and role != "must_have":
             if above is not None and above != factor.name:
-                found.append(Factor(factor.name, factor.levels, "conditional", above))
+                with_roles.append(Factor(factor.name, factor.levels, "conditional", above))
                 continue
-            always = parent in known.winner or known.winner.slot(known.catalogue, parent) is not None
+            always = parent in sources.winner or sources.winner.slot(sources.catalogue, parent) is not None
             if not always:
                 orphans[factor.name] = f"acts only with {parent}, which is not in the array"
                 continue
-        shifts = _shifts(meaning[factor.name].values(), known.catalogue)
-        if role == "ordinary" and shifts and not known.asked.retune:
+        shifts = _shifts(meaning[factor.name].values(), sources.catalogue)
+        if role == "ordinary" and shifts and not sources.asked.retune:
             role = "needs_retune"
-        found.append(replace(factor, role=role))
-    return found, orphans
+        with_roles.append(replace(factor, role=role))
+    return with_roles, orphans
 
 
-def _parent(known: Sources, factor: Factor, levels: Iterable[Level]) -> str | None:
+def _parent(sources: Sources, factor: Factor, levels: Iterable[Level]) -> str | None:
     """The trick or slot without which this factor does nothing: as the study file or the record says."""
     for name in [n for level in levels for n in level]:
-        if name in known.asked.conditional:
-            return known.asked.conditional[name]
-        if parent := known.catalogue[name].parent:
+        if name in sources.asked.conditional:
+            return sources.asked.conditional[name]
+        if parent := sources.catalogue[name].parent:
             return parent
     return None
 
@@ -219,9 +226,9 @@ def _shifts(levels: Iterable[Level], catalogue: Mapping[str, Trick]) -> bool:
     return any(catalogue[n].slot == OPTIMIZER or "needs_retune" in catalogue[n].roles for n in different)
 
 
-def _check(known: Sources, candidates: Sequence[str]) -> None:
+def _check(sources: Sources, candidates: Sequence[str]) -> None:
     """Raise InputError where the study file asks for tricks that this study cannot have."""
-    asked, there = known.asked, {*candidates, *known.winner, *known.baseline, NONE}
+    asked, there = sources.asked, {*candidates, *sources.winner, *sources.baseline, NONE}
     named = [("must_have", name) for name in asked.must_have]
     named += [(f"levels.{slot}", name) for slot, names in asked.levels.items() for name in names]
     named += [("conditional", name) for name in asked.conditional]
@@ -232,7 +239,7 @@ def _check(known: Sources, candidates: Sequence[str]) -> None:
                 hint="it does not apply to the model, or [space] leaves it out: ablate plan tells",
             )
     for name in asked.must_have:
-        slot = known.catalogue[name].slot
+        slot = sources.catalogue[name].slot
         if slot is not None and slot in asked.levels:
             raise InputError(
                 f"'{name}' is a must_have of [rank], and its slot '{slot}' has levels",

@@ -36,65 +36,67 @@ def pays(kind: str, runs: int) -> bool:
 
 
 def pilot(
-    session: Session, laid: FactorMapping, collapse: float | None
+    session: Session, mapping: FactorMapping, collapse: float | None
 ) -> tuple[FactorMapping, dict[str, Any]]:
     """The array that is to be run, and the pilot as a document: `array` false: no array.
 
     The document has σ with its interval, failures on both sides, warnings, and `rescued`: side -> the tricks
     that, flipped alone, let training survive.
     """
-    factors = laid.factors
+    factors = mapping.factors
     design = pilot_design(factors, seed=session.study.seed)
     session.progress.stage("rank, pilot", len(design.rows) * session.epochs)
     rows = [(row.levels, row.seed) for row in design.rows]
-    found = read_pilot(
-        table(session, laid, rows), factors, session.metric, _direction(session), collapse=collapse
+    result = read_pilot(
+        table(session, mapping, rows), factors, session.metric, _direction(session), collapse=collapse
     )
-    said: dict[str, Any] = {**_plain(found), "seeds": list(dict.fromkeys(row.seed for row in design.rows)), "array": True, "rescued": {}}  # fmt: skip
+    document: dict[str, Any] = {**_plain(result), "seeds": list(dict.fromkeys(row.seed for row in design.rows)), "array": True, "rescued": {}}  # fmt: skip
     for side in (1, 0):
-        total, failed = (found.runs_on, found.failed_on) if side else (found.runs_off, found.failed_off)
+        total, failed = (result.runs_on, result.failed_on) if side else (result.runs_off, result.failed_off)
         if not total or failed < total:
             continue
-        names = rescuers(session, laid, side, said["seeds"][0], collapse)
-        said["rescued"][SIDES[side]] = names
+        names = rescuers(session, mapping, side, document["seeds"][0], collapse)
+        document["rescued"][SIDES[side]] = names
         if not names:
-            said["array"] = False
+            document["array"] = False
             session.progress.say(
                 f"pilot: with all tricks {SIDES[side]} every run failed, and no single trick is to blame: "
                 "an array would be wasted"
             )
-            return laid, said
+            return mapping, document
         session.progress.say(
             f"pilot: with all tricks {SIDES[side]} every run failed, but not "
             f"{'without' if side else 'with'} {_either(names)}"
         )
-        laid = _without_culprits(laid, names) if side else _with_must_have(laid, names[0])
-    if not any(f for f in laid.factors if f.role != "must_have" and f.name != PLACEBO):
-        said["array"] = False
-    return laid, said
+        mapping = _without_culprits(mapping, names) if side else _with_must_have(mapping, names[0])
+    if not any(f for f in mapping.factors if f.role != "must_have" and f.name != PLACEBO):
+        document["array"] = False
+    return mapping, document
 
 
 def rescuers(
-    session: Session, laid: FactorMapping, side: int, seed: int, collapse: float | None
+    session: Session, mapping: FactorMapping, side: int, seed: int, collapse: float | None
 ) -> list[str]:
     """The factors that, flipped alone from all-on (`side` 1) or all-off (0), let training survive; best first."""
-    turned = [f for f in laid.factors if f.role != "must_have" and f.name != PLACEBO]
-    turned = [f for f in turned if side or f.parent is None]
-    start = all_at(laid.factors, side)
-    rows = [(effective({**start, f.name: f.levels[1 - side]}, laid.factors), seed) for f in turned]
+    flipped = [f for f in mapping.factors if f.role != "must_have" and f.name != PLACEBO]
+    flipped = [f for f in flipped if side or f.parent is None]
+    start = all_at(mapping.factors, side)
+    rows = [(effective({**start, f.name: f.levels[1 - side]}, mapping.factors), seed) for f in flipped]
     session.progress.stage(f"rank, all {SIDES[side]} collapses: which trick?", len(rows) * session.epochs)
-    runs = classify(table(session, laid, rows), session.metric, _direction(session), collapse=collapse)
-    alive = [(value, f.name) for f, used, value in zip(turned, runs.used, runs.values, strict=True) if used]
+    runs = classify(table(session, mapping, rows), session.metric, _direction(session), collapse=collapse)
+    alive = [(value, f.name) for f, used, value in zip(flipped, runs.used, runs.values, strict=True) if used]
     return [name for _, name in sorted(alive, reverse=True)]
 
 
 def table(
-    session: Session, laid: FactorMapping, rows: Sequence[tuple[Mapping[str, str], int]]
+    session: Session, mapping: FactorMapping, rows: Sequence[tuple[Mapping[str, str], int]]
 ) -> pd.DataFrame:
     """Train these levels under these seeds; one line a run: levels, outcome, metric."""
     catalogue = session.context.catalogue
     plan = [
-        Planned(session.run(laid.recipe(catalogue, levels), seed), "pilot", arm=_arm(levels, laid.factors))
+        Planned(
+            session.run(mapping.recipe(catalogue, levels), seed), "pilot", arm=_arm(levels, mapping.factors)
+        )
         for levels, seed in rows
     ]
     return pd.DataFrame(
@@ -105,16 +107,16 @@ def table(
     )
 
 
-def _without_culprits(laid: FactorMapping, names: Sequence[str]) -> FactorMapping:
+def _without_culprits(mapping: FactorMapping, names: Sequence[str]) -> FactorMapping:
     """With all tricks on, training survives only without these: the array leaves them out."""
     why = "with all tricks on every run of the pilot failed, and without it not: it stays at its reference"
-    return laid.without(dict.fromkeys(names, why))
+    return mapping.without(dict.fromkeys(names, why))
 
 
-def _with_must_have(laid: FactorMapping, name: str) -> FactorMapping:
+def _with_must_have(mapping: FactorMapping, name: str) -> FactorMapping:
     """With all tricks off, training survives only with this one: it is fixed on and tested separately."""
-    own = next(f for f in laid.factors if f.name == name)
-    reference, level = own.levels[0], laid.shipped[name]
+    own = next(f for f in mapping.factors if f.name == name)
+    reference, level = own.levels[0], mapping.shipped[name]
     level = own.levels[1] if level == reference else level
 
     def changed(factor: Factor) -> Factor:
@@ -122,7 +124,9 @@ def _with_must_have(laid: FactorMapping, name: str) -> FactorMapping:
             return Factor(name, (reference, level), "must_have")
         return Factor(factor.name, factor.levels) if factor.parent == name else factor
 
-    return replace(laid, factors=tuple(map(changed, laid.factors)), shipped={**laid.shipped, name: level})
+    return replace(
+        mapping, factors=tuple(map(changed, mapping.factors)), shipped={**mapping.shipped, name: level}
+    )
 
 
 def _value(session: Session, entry: Entry) -> float:
@@ -141,11 +145,11 @@ def _arm(levels: Mapping[str, str], factors: Sequence[Factor]) -> str:
     return f"{what} {', '.join(short)}" if short else what.removesuffix(" but")
 
 
-def _plain(found: Pilot) -> dict[str, Any]:
+def _plain(result: Pilot) -> dict[str, Any]:
     """JSON knows no NaN."""
     return {
         key: (None if isinstance(value, float) and not isfinite(value) else list(value) if isinstance(value, tuple) else value)
-        for key, value in asdict(found).items()
+        for key, value in asdict(result).items()
     }  # fmt: skip
 
 

@@ -36,15 +36,15 @@ def rank_plan(
     design = opened.study.rank.design
     check_section(opened.study.rank)
     if design == "tuned":
-        found = tuned_plan(opened, options, baseline, candidates, seconds_per_run, workers)
+        document = tuned_plan(opened, options, baseline, candidates, seconds_per_run, workers)
     else:
         from ablate.study.ranking.array_plan import (
             array_plan,
         )  # imports pandas, which a search need not wait for
 
-        found = array_plan(opened, options, catalogue, baseline, candidates)
+        document = array_plan(opened, options, catalogue, baseline, candidates)
     others = {name: note for name, note in DESIGN_NOTES.items() if name != design}
-    return {**found, "answers": DESIGN_NOTES[design], "other_designs": others}
+    return {**document, "answers": DESIGN_NOTES[design], "other_designs": others}
 
 
 def tuned_plan(
@@ -89,7 +89,7 @@ def tuned_plan(
     around = known.words + ("" if known.recipe else ": planned with as many arms as the baseline has")
     return {
         "design": "tuned", "around": around, "margin": asked.margin, "arms": counts,
-        "left_out": {estimand: dict(found.left_out) for estimand, found in arms.items()},
+        "left_out": {estimand: dict(one.left_out) for estimand, one in arms.items()},
         "budget": asked.budget, "runs_at_most": budget.runs, "tuning": budget.tuning.to_json(),
         "tuning_runs": budget.tuning.runs, "looks": list(pairs), "runs": runs,
         "detectable_sigma": detectable(budget.racing), "confirm_seeds": budget.lean_pairs,

@@ -36,48 +36,48 @@ def grid(count: int) -> list[float]:
     return [10 ** (reach * i / half) for i in range(-half, half + 1)]
 
 
-def arms(laid: FactorMapping) -> dict[str, dict[str, str]]:
+def arms(mapping: FactorMapping) -> dict[str, dict[str, str]]:
     """Arm -> the levels in which it differs from the shipped recipe; the shipped recipe first."""
-    found: dict[str, dict[str, str]] = {SHIPPED: {}}
-    parents = {factor.name: factor.parent for factor in laid.factors}
-    for factor in laid.factors:
-        if factor.name not in laid.shifting:
+    levels_by_arm: dict[str, dict[str, str]] = {SHIPPED: {}}
+    parents = {factor.name: factor.parent for factor in mapping.factors}
+    for factor in mapping.factors:
+        if factor.name not in mapping.shifting:
             continue
         on: dict[str, str] = {}
         above = parents[factor.name]
         while above is not None:  # a child acts only where its parent is on
-            parent = next(f for f in laid.factors if f.name == above)
-            if laid.shipped[above] == parent.levels[0]:
+            parent = next(f for f in mapping.factors if f.name == above)
+            if mapping.shipped[above] == parent.levels[0]:
                 on[above] = parent.levels[1]
             above = parents[above]
         for level in factor.levels:
-            if level != laid.shipped[factor.name]:
-                found[f"{factor.name}={level}"] = {**on, factor.name: level}
-    return found
+            if level != mapping.shipped[factor.name]:
+                levels_by_arm[f"{factor.name}={level}"] = {**on, factor.name: level}
+    return levels_by_arm
 
 
-def declaration(laid: FactorMapping, count: int) -> dict[str, Any] | None:
+def declaration(mapping: FactorMapping, count: int) -> dict[str, Any] | None:
     """What is fixed before the first run; None where nothing is re-tuned."""
-    if not count or not laid.shifting:
+    if not count or not mapping.shifting:
         return None
     return {
         "rates": grid(count),
         "runs_per_arm": count,
-        "arms": list(arms(laid)),
-        "factors": list(laid.shifting),
+        "arms": list(arms(mapping)),
+        "factors": list(mapping.shifting),
     }
 
 
-def retune(session: Session, laid: FactorMapping) -> tuple[FactorMapping, dict[str, Any] | None]:
+def retune(session: Session, mapping: FactorMapping) -> tuple[FactorMapping, dict[str, Any] | None]:
     """The array with its rates, and what was found: arm -> best factor, whether it is at the grid's edge."""
-    declared = declaration(laid, session.study.rank.retune)
+    declared = declaration(mapping, session.study.rank.retune)
     if declared is None:
-        return laid, None
+        return mapping, None
     catalogue = session.context.catalogue
     seed = training_seed(session.study.seed, 0x12E7)
-    recipes = {arm: laid.recipe(catalogue, levels) for arm, levels in arms(laid).items()}
+    recipes = {arm: mapping.recipe(catalogue, levels) for arm, levels in arms(mapping).items()}
     if not any(_has_rate(recipe, catalogue) for recipe in recipes.values()):
-        return laid, None
+        return mapping, None
     plan = {
         arm: [
             Planned(session.run(at_rate(recipe, catalogue, factor), seed), "retune", arm=arm)
@@ -105,9 +105,9 @@ def retune(session: Session, laid: FactorMapping) -> tuple[FactorMapping, dict[s
         )
     for arm in lost:
         session.progress.say(f"rates: '{arm}' trains at none of the rates tried")
-    rates = rates_of(laid, best)
-    found = {**declared, "best": best, "edge": edge, "lost": lost, "seed": seed}
-    return replace(laid, rates=rates, rate=best[SHIPPED]), found
+    rates = rates_of(mapping, best)
+    document = {**declared, "best": best, "edge": edge, "lost": lost, "seed": seed}
+    return replace(mapping, rates=rates, rate=best[SHIPPED]), document
 
 
 def choose(scores: Sequence[float]) -> int:
@@ -119,15 +119,15 @@ def choose(scores: Sequence[float]) -> int:
     return min((i for i, score in enumerate(scores) if score == top), key=lambda i: abs(i - middle))
 
 
-def rates_of(laid: FactorMapping, best: Mapping[str, float]) -> dict[str, dict[str, float]]:
+def rates_of(mapping: FactorMapping, best: Mapping[str, float]) -> dict[str, dict[str, float]]:
     """Factor -> level -> its best rate as a multiple of the shipped recipe's best."""
     return {
         name: {
             level: best[f"{name}={level}"] / best[SHIPPED]
-            for level in laid.meaning[name]
+            for level in mapping.meaning[name]
             if f"{name}={level}" in best
         }
-        for name in laid.shifting
+        for name in mapping.shifting
     }
 
 

@@ -12,7 +12,7 @@ from ablate.study.ranking.budget import RankBudget
 from ablate.study.ranking.lean import lean_and_ladder
 from ablate.study.ranking.race import race_arms
 from ablate.study.ranking.tune_arms import enlarge_tuning, tune_arms
-from ablate.study.ranking.tuned import TunedStage, declare, declare_race, told
+from ablate.study.ranking.tuned import TunedStage, declare, declare_race, design_line
 from ablate.study.session import Session
 
 
@@ -43,7 +43,7 @@ def rank_tuned(session: Session, winner: Recipe, baseline: Recipe, candidates: l
     stage = TunedStage(session, winner, baseline, candidates)
     fact = declare(stage)
     budget = RankBudget.from_json(fact["budget"])
-    session.progress.say(told(budget, len(stage.every), session.workers))
+    session.progress.say(design_line(budget, len(stage.every), session.workers))
     with one_blas_thread():
         tuned = tune_arms(stage, budget, fact)
         budget, tuned = enlarge_tuning(stage, budget, tuned, fact)

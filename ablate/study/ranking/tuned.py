@@ -142,7 +142,7 @@ class TunedStage:
         return [entry.run.recipe for entry in trials[: -(-len(trials) // LEAST_BEST)]]
 
 
-def told(budget: RankBudget, arms: int, workers: int) -> str:
+def design_line(budget: RankBudget, arms: int, workers: int) -> str:
     """The design in one line, before its first run."""
     where = f"budget {budget.asked}" if budget.asked else "budget chosen"
     if budget.seconds is None:

@@ -93,6 +93,7 @@ class Point:
 
     @property
     def runs(self) -> int:
+        """Number of runs, first tries and rounds."""
         return len(self.scores) + len(self.final)
 
     @property
