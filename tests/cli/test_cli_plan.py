@@ -78,15 +78,15 @@ def test_a_ladder_from_the_baseline_is_counted_after_tuning_only(capsys, here):
 def test_a_time_is_divided_as_the_study_divides_it(capsys, here):
     """What is left out, and what each stage gets, is said before anything is trained."""
     long = TUNED.replace('budget = "300runs"\n', "").replace("trials = 3", "trials = 100")
-    (here / "small.toml").write_text(f"epochs = 300\n{long}")
-    whole, divided = planned(capsys), planned(capsys, "--budget", "20s")
+    (here / "small.toml").write_text(f"epochs = 1500\n{long}")
+    whole, divided = planned(capsys), planned(capsys, "--budget", "100s")
     assert whole["budget"] == ""
-    assert divided["budget"].startswith("budget 20s: ")
+    assert divided["budget"].startswith("budget 100s: ")
     seconds = [sum(document["estimate_seconds"].values()) for document in (divided, whole)]
     assert seconds[0] < seconds[1]
     assert sum(divided["rank"]["runs"].values()) < sum(whole["rank"]["runs"].values())
-    said = ablate(capsys, "plan", "small.toml", "--budget", "20s", *INLINE)
-    assert "budget 20s: " in said.out
+    said = ablate(capsys, "plan", "small.toml", "--budget", "100s", *INLINE)
+    assert "budget 100s: " in said.out
     assert not Path("studies/small.db").exists()
 
 
