@@ -180,13 +180,9 @@ def low_loss_findings(starts: list[Start], prior: Prior) -> list[Finding]:
 
 
 def from_outputs(starts: list[Start], task: Task) -> list[Finding]:
-    """The findings on the outputs, if those of every seed have some."""
+    """The findings on the outputs of all untrained models together: one rectified unit may be zero for all examples, or for none."""
     if starts[0].outputs.ndim != 2:
         return []
-    findings = [output_findings(start.outputs, task.classes) for start in starts]
-    if task.classes is None:
-        findings = [
-            finding or squashed_numbers(start.outputs, task.train.y)
-            for finding, start in zip(findings, starts, strict=True)
-        ]
-    return findings[0] if all(findings) else []
+    outputs = torch.cat([start.outputs for start in starts])
+    findings = output_findings(outputs, task.classes)
+    return findings or ([] if task.classes is not None else squashed_numbers(outputs, task.train.y))
