@@ -12,12 +12,11 @@ from ablate.records.trick import Value
 from ablate.seams.tensors import Role, Spec
 from ablate.surgery.adversarial_pair import pair_of
 from ablate.surgery.attention_dropout import counted
-from ablate.surgery.layer_types import ACTIVATIONS, AFFINE, CONVOLUTIONS, DROPOUTS, EXACT, NORMS
-from ablate.surgery.layers import Dropout, Site
+from ablate.surgery.layer_types import ACTIVATIONS, AFFINE, EXACT, NORMS
+from ablate.surgery.layers import DropBranch, Dropout, Site
 from ablate.surgery.observe import LayerInfo, Observed, observe
-from ablate.surgery.residual_gates import by_block, gated
+from ablate.surgery.residual_gates import by_block, gated, with_drops
 from ablate.surgery.switch import Switch
-from ablate.surgery.weight_norms import has_weight_norm
 
 ALREADY, OUT_OF_REACH = "already", "out of reach"
 """Why a trick leaves a layer unchanged: it is already of the trick's kind, or surgery cannot reach it."""
@@ -183,9 +182,27 @@ class Net:
             number = gated(block, additions, on=on)
             if number:
                 self.count(trick, number)
-            self.leave(
-                trick, f"residual additions in {type(block).__name__}", OUT_OF_REACH, len(additions) - number
-            )
+            self._leave_additions(trick, block, len(additions) - number)
+
+    def drop_branches(self, trick: str, p: float) -> int:
+        """Drop the branches of the model's residual additions in training, the i-th of n with probability p · i / n. Counts them, and
+        those out of reach; returns the number of those that are dropped."""
+        every, dropped = self.observed.additions, 0
+        for path, additions in by_block(every).items():
+            block = self.layer(path)
+            drops = [
+                DropBranch(f"{trick}/{path}/{one.index}", p * (every.index(one) + 1) / len(every))
+                for one in additions
+            ]
+            number = with_drops(block, additions, drops)
+            if number:
+                self.count(trick, number)
+            self._leave_additions(trick, block, len(additions) - number)
+            dropped += number
+        return dropped
+
+    def _leave_additions(self, trick: str, block: nn.Module, number: int) -> None:
+        self.leave(trick, f"residual additions in {type(block).__name__}", OUT_OF_REACH, number)
 
     def common_name(self, name: str) -> str:
         """The name of a parameter or buffer in the user's model, without the prefixes that surgery added."""
@@ -264,41 +281,3 @@ def without_switches(module: nn.Module) -> nn.Module:
             if isinstance(child, Switch) and not child.branches:
                 parent._modules[name] = child.otherwise
     return module.otherwise if isinstance(module, Switch) and not module.branches else module
-
-
-def provides(net: Net) -> frozenset[str]:
-    """The words of `records.trick.REQUIREMENTS` that the model provides."""
-    words = set()
-    hidden = net.hidden()
-    if any(issubclass(info.kind, CONVOLUTIONS) for info in net.layer_infos):
-        words.add("convolution")
-    if hidden or net.of(*NORMS):
-        words.add("normalisable")
-    if net.of(*ACTIVATIONS):
-        words.add("activation")
-    if net.of(*NORMS):
-        words.add("norm layer")
-    if net.attention_dropouts() or any(
-        getattr(net.layer(info.path), "p", 0) > 0 for info in net.of(*DROPOUTS)
-    ):
-        words.add("dropout layer")
-    if net.observed.additions:
-        words.add("residual addition")
-    if has_weight_norm(net.module):
-        words.add("weight normalisation")
-    if net.of(nn.Upsample):
-        words.add("upsampling")
-    if any(_subsamples(net.layer(info.path)) for info in net.of(nn.MaxPool2d)):
-        words.add("subsampling")
-    if net.of(nn.Embedding):
-        words.add("embedding")
-    if any(info.input == info.output and not info.in_residual for info in hidden):
-        words.add("shape-preserving block")
-    if any(len(info.output) == 4 for info in hidden):
-        words.add("spatial model")
-    return frozenset(words)
-
-
-def _subsamples(layer: nn.Module) -> bool:
-    stride = getattr(layer, "stride", 1)
-    return stride > 1 if isinstance(stride, int) else max(stride) > 1
