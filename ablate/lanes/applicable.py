@@ -20,6 +20,7 @@ WORDS = {
     "activation": "the model has no activation modules (functional activations cannot be swapped)",
     "embedding": "the model has no embedding layer",
     "shape-preserving block": "no hidden layer outside residual blocks keeps the shape of its input",
+    "block to pass over": "the model has no residual addition, and no hidden layer keeps the shape of its input",
     "spatial model": "the model has no feature maps",
     "norm layer": "the model has no norm layers",
     "dropout layer": "the model has no dropout layers that drop anything",

@@ -31,7 +31,7 @@ REQUIREMENTS = (
     "classification", "regression", "image", "tabular", "text", "convolution", "normalisable", "activation",
     "embedding", "shape-preserving block", "spatial model", "continuous", "mixable", "any order", "norm layer", "dropout layer",
     "residual addition", "weight normalisation", "upsampling", "subsampling",
-    "imbalanced classes", "adversarial", "detection",
+    "imbalanced classes", "adversarial", "detection", "block to pass over",
 )  # fmt: skip
 
 _CONDITIONAL = re.compile(r"conditional\((\w+)\)")

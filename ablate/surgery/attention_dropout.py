@@ -3,7 +3,7 @@
     y = (softmax(q kᵀ / √D + mask) · m / (1 − p)) v,   m is 0 with probability p and 1 otherwise
 
 What torch's layer computes in training, its masks and shapes included, is written out here, since its dropout is inside one function of
-torch's; evaluation is torch's own.
+torch's. Evaluation is torch's own, except under vmap, for which torch's attention with a mask has no rule.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class CountedAttention(nn.MultiheadAttention):
     weight_dropout: Dropout
 
     @property
-    def dropout(self) -> float:  # type: ignore[override]
+    def dropout(self) -> float:
         """The probability to drop a weight. A model may set it while it trains."""
         return self.weight_dropout.p
 
@@ -41,7 +41,7 @@ class CountedAttention(nn.MultiheadAttention):
         average_attn_weights: bool = True,
         is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        if not self.training:
+        if not (self.training or torch._C._functorch.is_batchedtensor(query)):
             return super().forward(
                 query, key, value, key_padding_mask, need_weights, attn_mask, average_attn_weights, is_causal
             )
@@ -50,10 +50,7 @@ class CountedAttention(nn.MultiheadAttention):
         batched = query.ndim == 3
         moved = 1 if batched and not self.batch_first else 0
         parts = [part if batched else part[None] for part in self._projected(query, key, value)]
-        q, k, v = (
-            part.transpose(0, moved).unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)
-            for part in parts
-        )
+        q, k, v = (self._by_head(part.transpose(0, moved)) for part in parts)
         scores = q @ k.mT / self.head_dim**0.5
         if attn_mask is not None:  # [T, S], or [B · H, T, S]
             scores = _masked(
@@ -74,6 +71,10 @@ class CountedAttention(nn.MultiheadAttention):
             return (y if batched else y[0]), None
         shown = weights.mean(1) if average_attn_weights else weights
         return (y, shown) if batched else (y[0], shown[0])
+
+    def _by_head(self, part: Tensor) -> Tensor:
+        """`[B, T, C]` -> `[B, H, T, D]`."""
+        return part.reshape(*part.shape[:2], self.num_heads, self.head_dim).transpose(1, 2)
 
     def _projected(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, ...]:
         """Queries, keys and values `[…, C]`."""

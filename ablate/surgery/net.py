@@ -13,9 +13,9 @@ from ablate.seams.tensors import Role, Spec
 from ablate.surgery.adversarial_pair import pair_of
 from ablate.surgery.attention_dropout import counted
 from ablate.surgery.layer_types import ACTIVATIONS, AFFINE, EXACT, NORMS
-from ablate.surgery.layers import Dropout, Site
+from ablate.surgery.layers import DropBranch, Dropout, Site
 from ablate.surgery.observe import LayerInfo, Observed, observe
-from ablate.surgery.residual_gates import by_block, gated
+from ablate.surgery.residual_gates import by_block, gated, with_drops
 from ablate.surgery.switch import Switch
 
 ALREADY, OUT_OF_REACH = "already", "out of reach"
@@ -182,9 +182,27 @@ class Net:
             number = gated(block, additions, on=on)
             if number:
                 self.count(trick, number)
-            self.leave(
-                trick, f"residual additions in {type(block).__name__}", OUT_OF_REACH, len(additions) - number
-            )
+            self._leave_additions(trick, block, len(additions) - number)
+
+    def drop_branches(self, trick: str, p: float) -> int:
+        """Drop the branches of the model's residual additions in training, the i-th of n with probability p · i / n. Counts them, and
+        those out of reach; returns the number of those that are dropped."""
+        every, dropped = self.observed.additions, 0
+        for path, additions in by_block(every).items():
+            block = self.layer(path)
+            drops = [
+                DropBranch(f"{trick}/{path}/{one.index}", p * (every.index(one) + 1) / len(every))
+                for one in additions
+            ]
+            number = with_drops(block, additions, drops)
+            if number:
+                self.count(trick, number)
+            self._leave_additions(trick, block, len(additions) - number)
+            dropped += number
+        return dropped
+
+    def _leave_additions(self, trick: str, block: nn.Module, number: int) -> None:
+        self.leave(trick, f"residual additions in {type(block).__name__}", OUT_OF_REACH, number)
 
     def common_name(self, name: str) -> str:
         """The name of a parameter or buffer in the user's model, without the prefixes that surgery added."""

@@ -26,7 +26,7 @@ def provides(net: Net) -> frozenset[str]:
     ):
         words.add("dropout layer")
     if net.observed.additions:
-        words.add("residual addition")
+        words.update(("residual addition", "block to pass over"))
     if has_weight_norm(net.module):
         words.add("weight normalisation")
     if net.of(nn.Upsample):
@@ -36,7 +36,7 @@ def provides(net: Net) -> frozenset[str]:
     if net.of(nn.Embedding):
         words.add("embedding")
     if any(info.input == info.output and not info.in_residual for info in hidden):
-        words.add("shape-preserving block")
+        words.update(("shape-preserving block", "block to pass over"))
     if any(len(info.output) == 4 for info in hidden):
         words.add("spatial model")
     return frozenset(words)

@@ -68,7 +68,7 @@ def test_what_a_model_holds_is_taken_out_and_replaced(name, tmp_path):
         one for one in ("remove_norm", "remove_skip", "remove_dropout", "remove_weight_norm") if one in tricks
     ]
     check_same(context.task, {**base, **{one: {} for one in out}}, folder_in(tmp_path, "taken out"))
-    others = [one for one in ("group_norm", "dropout", "activation") if one in tricks]
+    others = [one for one in ("group_norm", "dropout", "activation", "stochastic_depth") if one in tricks]
     check_same(context.task, {**base, **{one: {} for one in others}}, folder_in(tmp_path, "replaced"))
 
 

@@ -149,3 +149,17 @@ def test_the_hint_that_a_mask_is_causal_needs_the_mask() -> None:
     y, weights = layer(x, x, x, attn_mask=causal, is_causal=True)
     assert y.shape == (T, C)
     assert not (weights.triu(1) > 0).any()
+
+
+def test_lanes_evaluate_with_a_mask_under_vmap_without_torchs_fallback() -> None:
+    """torch warns where it has no batching rule, and warnings are errors here."""
+    layer = nn.MultiheadAttention(C, HEADS, dropout=0.5, batch_first=True)
+    count_draws(layer, 0.5, "model/attention")
+    layer.eval()
+    x, padded = torch.randn(4, B, T, C), torch.arange(T) >= torch.tensor([[5], [3], [1]])
+    alone = [layer(one, one, one, key_padding_mask=padded, need_weights=False)[0] for one in x]
+    with torch.no_grad():
+        lanes = torch.func.vmap(
+            lambda one: layer(one, one, one, key_padding_mask=padded, need_weights=False)[0]
+        )(x)
+    torch.testing.assert_close(lanes, torch.stack(alone))

@@ -30,7 +30,7 @@ ACTIVATIONS: dict[Callable[..., Tensor], nn.Module] = {
 """The activations of encoder layers that are functions -> a layer that computes the same."""
 
 
-def is_self_attention(layer: nn.Module) -> bool:
+def is_self_attention(layer: nn.MultiheadAttention) -> bool:
     """Whether `self_attention` runs it: projections of one width, without what torch adds to keys, without torch's own dropout."""
     counted = type(layer) is CountedAttention
     return (
@@ -74,6 +74,7 @@ def attention_ops(layer: nn.MultiheadAttention) -> list[LayerOp]:
     def dropped(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         scores = matmul(query, key.mT) / layer.head_dim**0.5
         weights = softmax(scores, -1)
+        assert isinstance(layer, CountedAttention)
         kept = stacked(layer.weight_dropout, weights.flatten(1, 2)).view_as(weights)
         out: Tensor = matmul(kept, value)
         return out
@@ -84,7 +85,7 @@ def attention_ops(layer: nn.MultiheadAttention) -> list[LayerOp]:
     def behind() -> list[Tensor]:
         return weights_of(layer.out_proj)
 
-    drops = type(layer) is CountedAttention and layer.training
+    drops = isinstance(layer, CountedAttention) and layer.training
     biased, width = layer.in_proj_bias is not None, layer.embed_dim
     return [
         LayerOp(lambda x: linear_product(x, *before()), LinearOp(width, 3 * width, biased), before),
