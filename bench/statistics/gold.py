@@ -67,16 +67,15 @@ include = [{names}]
 [rank]
 around = "baseline"
 margin = {margin}
-budget = "{budget}"
 """
 
 
-def study_text(gold: GoldTask, *, seed: int, rate: float | None = None, budget: str = "2000runs") -> str:
-    """A study of the task's ten tricks, as a person would write it."""
+def study_text(gold: GoldTask, *, seed: int, rate: float | None = None) -> str:
+    """A study of the task's ten tricks, as a person would write it, with the default budget."""
     names = ", ".join(f'"{name}"' for name in gold.tricks)
     return STUDY.format(
         task=gold.task, metric=gold.metric, seed=seed, rate=rate or gold.rate, names=names,
-        margin=gold.margin, budget=budget,
+        margin=gold.margin,
     )  # fmt: skip
 
 

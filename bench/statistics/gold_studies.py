@@ -113,7 +113,7 @@ def train(gold: GoldTask, folder: Path) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for name, (seed, factor) in STUDIES.items():
         file = folder / f"study-{gold.task}-{seed}.toml"
-        file.write_text(study_text(gold, seed=seed, rate=gold.rate * factor, budget=""), encoding="utf-8")
+        file.write_text(study_text(gold, seed=seed, rate=gold.rate * factor), encoding="utf-8")
         options = Options(folder / "studies", folder / "reports", device="cpu")
         with session_of(find(str(file), options), options) as session:
             run_study(session, options, ("rank",))
