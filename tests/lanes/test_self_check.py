@@ -13,7 +13,13 @@ from ablate.catalogue.registry import registry
 from ablate.kernels import stacked_lanes
 from ablate.kernels.loop import Loop
 from ablate.lanes.context import TaskContext
-from ablate.lanes.self_check import self_checked
+from ablate.lanes.self_check import (
+    beyond_rounding,
+    changed_by_rounding,
+    first_difference,
+    plain,
+    self_checked,
+)
 from ablate.records.errors import AblateError, InputError
 from ablate.tasks.load import load
 from ablate.tasks.task import Task
@@ -77,3 +83,24 @@ def test_sparse_gradients_train_as_dense_ones_do() -> None:
     x, y = torch.randint(0, 9, (40, 5), generator=draw), torch.randint(0, 2, (40,), generator=draw)
     context = TaskContext.of(Task(model, (x, y), (x, y), False, kind="text", name="bags", batch_size=8), registry(), CPU)  # fmt: skip
     assert self_checked(context)[0].kernel == "loop"
+
+
+def test_a_result_is_no_farther_off_than_rounding_moves_it() -> None:
+    """A rectifier that rounding switches changes a gradient by much more than rounding."""
+    name = "change of parameter 'weight'"
+    expected = {name: torch.tensor([1.0, 2.0]), "loss": torch.tensor([0.5])}
+    nudged = [{**expected, name: torch.tensor([1.0, 2.0 + far])} for far in (0.0, 0.01)]
+    near = {**expected, name: torch.tensor([1.03, 2.0])}
+    assert first_difference(near, expected)
+    assert not first_difference(beyond_rounding(near, expected, nudged), expected)
+    far = {**expected, name: torch.tensor([1.05, 2.0])}
+    assert first_difference(beyond_rounding(far, expected, nudged), expected) == name
+    lost = {**expected, name: None}
+    assert first_difference(beyond_rounding(lost, expected, nudged), expected) == name
+
+
+def test_weights_that_differ_by_rounding_train_alike(context: TaskContext) -> None:
+    expected = plain(context, 0)
+    for nudged in changed_by_rounding(context, [0], [expected])[0]:
+        assert any(not torch.equal(nudged[name], expected[name]) for name in expected)
+        assert not first_difference(nudged, expected)
