@@ -23,6 +23,8 @@ from ablate.records.errors import AblateError, InputError
 from ablate.records.recipe import Recipe
 from ablate.records.run import Run
 from ablate.seams.draws import keep_mask, least_kept, seed_keys, step_keys, stream_keys, stream_number
+from ablate.surgery.layer_types import CHANNEL_DROPOUTS
+from ablate.surgery.net import counted_dropout
 from ablate.tasks.user_code import repeatable
 
 STEPS = 2
@@ -152,7 +154,7 @@ def plain(context: TaskContext, seed: int, nudged: int = 0) -> StepResults:
     if nudged:
         _nudge(module, nudged)
     layers = {path: module.get_submodule(path) for path in counted_dropouts(context)}
-    dropouts = [_Dropout(layer, path) for path, layer in layers.items() if isinstance(layer, nn.Dropout)]
+    dropouts = [_Dropout(layer, path) for path, layer in layers.items()]
     before = _state(module)
     optimizer = _SGD(list(module.parameters()))
     train, seeds = context.splits["train"], seed_keys([seed], device)
@@ -203,7 +205,7 @@ def _nudge(module: nn.Module, seed: int) -> None:
 
 def counted_dropouts(context: TaskContext) -> list[str]:
     """Paths of the user's dropout layers that draw by counter in the engine; others draw from torch's generator."""
-    return [info.path for info in context.layer_infos if info.kind is nn.Dropout]
+    return [info.path for info in context.layer_infos if counted_dropout(info) is not None]
 
 
 def _results(
@@ -258,24 +260,28 @@ class _SGD:
 
 
 class _Dropout:
-    """`forward` of one of the model's `nn.Dropout`s, with masks determined by the step's key, the layer's path and the
+    """`forward` of one of the model's dropout layers, with masks determined by the step's key, the layer's path and the
     index of the call."""
 
-    def __init__(self, layer: nn.Dropout, path: str) -> None:
+    def __init__(self, layer: nn.Module, path: str) -> None:
         self.layer, self.stream, self.calls = layer, stream_number(f"model/{path}"), 0
         self.key = torch.zeros((), dtype=torch.int32)
-        layer.forward = partial(self.apply)  # type: ignore[method-assign]
+        layer.forward = partial(self.apply)
 
     def begin(self, key: Tensor) -> None:
         self.key, self.calls = stream_keys(key, self.stream), 0
 
     def apply(self, x: Tensor) -> Tensor:
-        p = self.layer.p
+        p: float = self.layer.p  # type: ignore[assignment]
         if not self.layer.training:
             return x
         key = stream_keys(self.key, stream_number(f"call {self.calls}")) if self.calls else self.key
         self.calls += 1
         least = torch.tensor(least_kept(p), dtype=torch.int16, device=x.device)
+        scale = 1 / (1 - p) if p < 1 else 0.0
+        if isinstance(self.layer, tuple(CHANNEL_DROPOUTS)):
+            channels = keep_mask(key, least, tuple(x.shape[:2]))
+            return x * (channels * scale).reshape(*x.shape[:2], *[1] * (x.ndim - 2))
         maps = x.ndim == 4  # whose elements are numbered with the channels innermost
         mask = keep_mask(key, least, tuple(x.movedim(1, -1).shape if maps else x.shape))
-        return x * ((mask.movedim(-1, 1) if maps else mask) * (1 / (1 - p) if p < 1 else 0.0))
+        return x * ((mask.movedim(-1, 1) if maps else mask) * scale)

@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_leaves
 
 from ablate.kernels.module_state import begin
 from ablate.lanes.python_state import Snapshot, changed, outside, state_of, sums
+from ablate.surgery.layer_types import CHANNEL_DROPOUTS
 from ablate.surgery.torch_layers import HOOKS
 from ablate.tasks.user_code import UsersCode, draws, repeatable
 
@@ -83,7 +84,11 @@ def repeated_in_backward(module: nn.Module, x: Tensor) -> frozenset[str]:
     Such a layer must draw from torch's generator, whose state `torch.utils.checkpoint` restores: the index of a call
     does not tell which one is being repeated.
     """
-    dropouts = {path: layer for path, layer in module.named_modules() if type(layer) is nn.Dropout}
+    dropouts = {
+        path: layer
+        for path, layer in module.named_modules()
+        if type(layer) in (nn.Dropout, *CHANNEL_DROPOUTS)
+    }
     calls = dict.fromkeys(dropouts, 0)
     if not dropouts:
         return frozenset()

@@ -1,7 +1,6 @@
 """K lanes and one training step.
 
-A Trainer has all state that training changes, always with lanes as the first dimension, so that removing
-and adding lanes, saving and restoring are the same few lines for all of it.
+A Trainer has all state that training changes, lanes first, so that removing and adding lanes, saving and restoring take the same few lines.
 """
 
 from __future__ import annotations

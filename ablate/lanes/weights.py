@@ -28,6 +28,7 @@ from ablate.records.recipe import Recipe
 from ablate.records.run import Run
 from ablate.surgery.folding import folded
 from ablate.surgery.layer_proxy import LayerProxy
+from ablate.surgery.layer_types import CHANNEL_DROPOUTS
 from ablate.surgery.layers import Dropout
 from ablate.tasks.load import load as load_task
 from ablate.tasks.packing import users_own
@@ -60,7 +61,9 @@ def rebuilt(task: Task, run: Run, catalogue: Registry) -> Rebuilt:
 
 def _dropout_settings(module: nn.Module, own: nn.Module) -> frozenset[str]:
     """Names of the buffers of the counted dropouts that stand for those of the user's model `own`, which may change its p."""
-    dropouts = {path for path, layer in own.named_modules() if isinstance(layer, nn.Dropout)}
+    dropouts = {
+        path for path, layer in own.named_modules() if isinstance(layer, (nn.Dropout, *CHANNEL_DROPOUTS))
+    }
     return frozenset(
         f"{path}.{name}"
         for path, layer in module.named_modules()

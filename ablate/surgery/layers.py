@@ -95,6 +95,16 @@ class Dropout(RandomLayer):
         return x * (self.keep(x.shape, self.least) * self.scale if self.training else self.eval_scale)
 
 
+class ChannelDropout(Dropout):
+    """`Dropout` of whole channels: `[B, C, …]` -> the same shape, one draw for each example and channel."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        kept = keep_mask(self.draw_key(), self.least, tuple(x.shape[:2])) * self.scale
+        return x * kept.reshape(*x.shape[:2], *[1] * (x.ndim - 2))
+
+
 class DropBranch(RandomLayer):
     """Zeros whole examples with probability p in training and scales the others by 1 / (1 − p). `[B, …]` -> the same shape."""
 

@@ -12,8 +12,8 @@ from ablate.records.trick import Value
 from ablate.seams.tensors import Role, Spec
 from ablate.surgery.adversarial_pair import pair_of
 from ablate.surgery.attention_dropout import counted
-from ablate.surgery.layer_types import ACTIVATIONS, AFFINE, EXACT, NORMS
-from ablate.surgery.layers import DropBranch, Dropout, Site
+from ablate.surgery.layer_types import ACTIVATIONS, AFFINE, CHANNEL_DROPOUTS, EXACT, NORMS
+from ablate.surgery.layers import ChannelDropout, DropBranch, Dropout, Site
 from ablate.surgery.observe import LayerInfo, Observed, observe
 from ablate.surgery.residual_gates import by_block, gated, with_drops
 from ablate.surgery.switch import Switch
@@ -250,15 +250,23 @@ def open_net(
     will run with other lanes on stacked tensors, so layers whose rounding would depend on other lanes go into a Switch.
     """
     net = Net(module, observe(module, example) if observed is None else observed)
-    for info in net.of(nn.Dropout):
-        layer = net.layer(info.path)
-        assert isinstance(layer, nn.Dropout)
-        net.replace(info.path, Dropout(layer.p, f"model/{info.path}"))
+    for info in net.of(nn.Dropout, *CHANNEL_DROPOUTS):
+        counted_kind = counted_dropout(info)
+        if counted_kind is not None:
+            net.replace(info.path, counted_kind(net.layer(info.path).p, f"model/{info.path}"))  # type: ignore[arg-type]
     counted(net.module)
     for info in net.of(*NORMS, *ACTIVATIONS) if together else ():
         if not issubclass(info.kind, EXACT):
             net.switch(info)
     return net
+
+
+def counted_dropout(info: LayerInfo) -> type[Dropout] | None:
+    """The layer that draws by counter in place of one of torch's dropouts; None for one that keeps drawing from torch's generator."""
+    if issubclass(info.kind, nn.Dropout):
+        return Dropout
+    batched = CHANNEL_DROPOUTS.get(info.kind) == len(info.input)
+    return ChannelDropout if batched else None
 
 
 def _switch(info: LayerInfo, layer: nn.Module, *, otherwise: nn.Module | None = None) -> Switch:

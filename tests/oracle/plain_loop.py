@@ -25,9 +25,10 @@ MakeOptimizer = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
 
 
 class CountedDropout:
-    """`forward` of an `nn.Dropout` with masks from the step's key: another one for each call of a forward pass."""
+    """`forward` of an `nn.Dropout`, or of one of whole channels, with masks from the step's key: another one for each call of a forward pass."""
 
-    def __init__(self, layer: nn.Dropout, path: str) -> None:
+    def __init__(self, layer: nn.Module, path: str) -> None:
+        self.whole = type(layer) is not nn.Dropout
         self.layer, self.stream = layer, stream_number(f"model/{path}")
         self.key, self.calls = torch.zeros((), dtype=torch.int32), 0
 
@@ -41,9 +42,14 @@ class CountedDropout:
         key = stream_keys(self.key, stream_number(f"call {self.calls}")) if self.calls else self.key
         self.calls += 1
         least, inside = torch.tensor(least_kept(p), dtype=torch.int16), x.ndim == 4
+        scale = torch.tensor(1 / (1 - p) if p < 1 else 0.0)
+        if self.whole:
+            return x * (keep_mask(key, least, tuple(x.shape[:2])) * scale).view(
+                *x.shape[:2], *[1] * (x.ndim - 2)
+            )
         shape = x.movedim(1, -1).shape if inside else x.shape
         mask = keep_mask(key, least, tuple(shape))
-        return x * ((mask.movedim(-1, 1) if inside else mask) * torch.tensor(1 / (1 - p) if p < 1 else 0.0))
+        return x * ((mask.movedim(-1, 1) if inside else mask) * scale)
 
 
 @dataclass
@@ -76,7 +82,7 @@ def trained(
     dropouts = []
     for path in counted:
         layer = model.get_submodule(path)
-        assert type(layer) is nn.Dropout
+        assert type(layer) in (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
         dropouts.append(CountedDropout(layer, path))
         layer.forward = dropouts[-1]  # type: ignore[method-assign]
     optimizer = make(list(model.parameters()))

@@ -11,7 +11,7 @@ from ablate.kernels.compiled_ops import KEEP_ALL, DropoutOp
 from ablate.kernels.registry import Eager, register_compiled, register_stacked
 from ablate.seams.draws import keep_masks
 from ablate.surgery.layer_types import DROPOUTS
-from ablate.surgery.layers import DropBranch, Dropout
+from ablate.surgery.layers import ChannelDropout, DropBranch, Dropout
 
 
 @register_stacked(Dropout)
@@ -32,6 +32,21 @@ def compiled_dropout(layer: Dropout, eager: Eager) -> list[LayerOp]:
     if not any(active):
         return []
     return [LayerOp(eager, DropoutOp(active), buffers=lambda: (layer.draw_key(), least, scale))]
+
+
+@register_stacked(ChannelDropout)
+def channel_dropout(layer: ChannelDropout, x: Tensor) -> Tensor:
+    """Stacked rule of dropout of whole channels."""
+    if not layer.training:
+        return x
+    kept = keep_masks(layer.draw_key(), layer.least, tuple(x.shape[1:3])) * layer.scale[:, None, None]
+    return x * kept.reshape(*x.shape[:3], *[1] * (x.ndim - 3))
+
+
+@register_compiled(ChannelDropout)
+def compiled_channel_dropout(layer: ChannelDropout, eager: Eager) -> list[LayerOp]:
+    """By torch's operators, where a lane drops anything."""
+    return [LayerOp(eager)] if layer.training and bool((layer.least > KEEP_ALL).any()) else []
 
 
 @register_stacked(DropBranch)
