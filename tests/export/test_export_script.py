@@ -160,8 +160,16 @@ SIMPLE = {"adamw": {"lr": 0.01}, "clip_norm": {}}
         lambda: Block(7),
         functools.partial(Block, width=9),
         lambda: nn.Sequential(nn.Linear(5, WIDTH), nn.ReLU(), nn.LazyLinear(2)),
+        lambda: nn.Sequential(
+            nn.Unflatten(1, (1, 5)),
+            nn.Conv1d(1, 6, 3),
+            nn.ReLU(),
+            nn.Dropout1d(0.3),
+            nn.Flatten(),
+            nn.Linear(18, 2),
+        ),
     ],
-    ids=["class", "lambda", "partial", "lazy"],
+    ids=["class", "lambda", "partial", "lazy", "channel dropout"],
 )
 def test_a_model_of_one_s_own(model, tmp_path):
     script = check_same(task(model), {**SIMPLE, "weight_norm": {}, "l1": {}}, tmp_path)
