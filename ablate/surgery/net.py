@@ -254,7 +254,7 @@ def open_net(
         layer = net.layer(info.path)
         assert isinstance(layer, nn.Dropout)
         net.replace(info.path, Dropout(layer.p, f"model/{info.path}"))
-    counted(net.module)
+    counted(net.module, net.observed.removed)
     for info in net.of(*NORMS, *ACTIVATIONS) if together else ():
         if not issubclass(info.kind, EXACT):
             net.switch(info)
