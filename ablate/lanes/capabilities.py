@@ -16,6 +16,7 @@ from ablate.kernels.lower import KERNELS, kernel_unavailable
 from ablate.kernels.module_state import begin
 from ablate.kernels.stacked import is_covered
 from ablate.kernels.support import differing, trace_matches, unchanged
+from ablate.lanes.random_draws import drawing
 from ablate.lanes.seed_dependence import seed_dependent
 from ablate.lanes.shared_memory import check_memory, in_memory_of_parameters, writes_shared_buffer
 from ablate.lanes.shared_state import check_nothing_shared
@@ -132,7 +133,7 @@ class ModelProbe:
             drawn
             or effects.solo
             or writes_shared_buffer(first, x)
-            or ("it draws from a global generator" if reseed else KERNELS["vmap"].unsupported(net.module, x))
+            or (_drawn(net.module, x) if reseed else KERNELS["vmap"].unsupported(net.module, x))
         )
         covered = not solo and is_covered(net.module)
         traceable = covered and (is_covered(net.module, traced=False) or trace_matches(net.module, x))
@@ -152,3 +153,9 @@ class ModelProbe:
             effects.writes_input,
             effects.resumable,
         )
+
+
+def _drawn(module: nn.Module, x: Tensor) -> str:
+    """Why lanes of a model that draws from a global generator run one at a time."""
+    found = drawing(module, x)
+    return f"it draws from a global generator{f' ({found})' if found else ''}"

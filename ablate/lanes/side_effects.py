@@ -78,17 +78,14 @@ def run_both_modes(module: nn.Module, x: Tensor) -> None:
 
 
 def repeated_in_backward(module: nn.Module, x: Tensor) -> frozenset[str]:
-    """Paths of the dropout layers that a fresh `module`, trained on `x` `[B, …]`, calls several times in a forward pass and
+    """Paths of the dropout and attention layers that a fresh `module`, trained on `x` `[B, …]`, calls several times in a forward pass and
     again in the backward pass (activation checkpointing). The module cannot be used afterwards.
 
     Such a layer must draw from torch's generator, whose state `torch.utils.checkpoint` restores: the index of a call
     does not tell which one is being repeated.
     """
-    dropouts = {
-        path: layer
-        for path, layer in module.named_modules()
-        if type(layer) in (nn.Dropout, *CHANNEL_DROPOUTS)
-    }
+    kinds = (nn.Dropout, *CHANNEL_DROPOUTS, nn.MultiheadAttention)
+    dropouts = {path: layer for path, layer in module.named_modules() if type(layer) in kinds}
     calls = dict.fromkeys(dropouts, 0)
     if not dropouts:
         return frozenset()

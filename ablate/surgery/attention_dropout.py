@@ -8,6 +8,8 @@ torch's. Evaluation is torch's own, except under vmap, for which torch's attenti
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -93,12 +95,13 @@ def _masked(scores: Tensor, mask: Tensor) -> Tensor:
     return scores + mask
 
 
-def counted(module: nn.Module) -> None:
-    """Let torch's attention layers in `module` that drop weights draw by counter. Those of other classes and those that add keys stay."""
+def counted(module: nn.Module, but: Collection[str] = ()) -> None:
+    """Let torch's attention layers in `module` that drop weights draw by counter. Those at the paths `but`, of other classes, and those that
+    add keys stay."""
     for path, layer in module.named_modules():
         if type(layer) is not nn.MultiheadAttention or layer.dropout == 0 or is_hooked(layer):
             continue
-        if layer.bias_k is None and not layer.add_zero_attn:
+        if layer.bias_k is None and not layer.add_zero_attn and path not in but:
             count_draws(layer, layer.dropout, f"model/{path}")
 
 

@@ -254,7 +254,7 @@ def open_net(
         counted_kind = counted_dropout(info)
         if counted_kind is not None:
             net.replace(info.path, counted_kind(net.layer(info.path).p, f"model/{info.path}"))  # type: ignore[arg-type]
-    counted(net.module)
+    counted(net.module, net.observed.removed)
     for info in net.of(*NORMS, *ACTIVATIONS) if together else ():
         if not issubclass(info.kind, EXACT):
             net.switch(info)

@@ -39,13 +39,15 @@ class Observed:
 
     `out_of_reach`: (slot, what) -> how many norms, activations and dropouts run that no trick can change: calls such as
     `F.relu`, hand-written norm modules, subclasses with their own `forward`. `ends`: paths of the affine and activation
-    layers whose results no layer with weights reads, as of the heads of a model with several outputs.
+    layers whose results no layer with weights reads, as of the heads of a model with several outputs. `removed`: paths of
+    layers that were left out afterwards (`without`).
     """
 
     layer_infos: tuple[LayerInfo, ...]
     additions: tuple[Addition, ...]
     out_of_reach: dict[tuple[str, str], int]
     ends: frozenset[str] = frozenset()
+    removed: frozenset[str] = frozenset()
 
     @property
     def heads(self) -> tuple[str, ...]:
@@ -61,6 +63,7 @@ class Observed:
             self,
             layer_infos=tuple(info for info in self.layer_infos if info.path not in paths),
             out_of_reach=dict(Counter(self.out_of_reach) + missed),
+            removed=self.removed | frozenset(paths),
         )
 
 
