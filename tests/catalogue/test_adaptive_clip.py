@@ -26,6 +26,7 @@ SPECS = [
     Spec("scale", (), "other"),
     Spec("head.weight", (3, 6), "weight", head=True),
     Spec("head.bias", (3,), "bias", head=True),
+    Spec("two_outputs.weight", (2, 9), "weight"),
 ]
 LAYOUT = Layout(SPECS)
 CPU = torch.device("cpu")
@@ -80,6 +81,17 @@ def test_equals_the_authors_rule(seed: int) -> None:
             np.testing.assert_allclose(found[spec.name][lane].numpy(), expected, rtol=1e-13, atol=0)
             changed += not np.array_equal(expected, g)
     assert changed > 4
+
+
+@pytest.mark.parametrize("length", [5e-7, 1.5e-6, 1e-3])
+def test_gradients_of_units_of_zeros_are_held_against_eps(length: float) -> None:
+    """The limit is 10⁻³ · 10⁻⁴; a gradient is divided by its length, but by no less than 10⁻⁶."""
+    given = LaneTensors(LAYOUT, torch.zeros(1, LAYOUT.width, dtype=torch.float64))
+    weights = given.like(given.flat.clone())
+    given["linear.weight"][0, :, 0] = length
+    found = gradient(given, weights, settings((1e-3, 1e-4)))["linear.weight"][0, :, 0]
+    expected = torch.full((6,), length * 1e-7 / max(length, 1e-6), dtype=torch.float64)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
 
 
 def test_no_unit_is_longer_than_its_share_and_the_head_is_left_alone() -> None:

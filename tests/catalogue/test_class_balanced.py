@@ -37,3 +37,11 @@ def test_without_the_trick_every_weight_is_one() -> None:
 def test_a_class_without_examples_has_a_finite_weight() -> None:
     p = settings_of_lanes("class_balanced", [{"beta": 0.9}], [10, 0])
     assert example_weight(torch.eye(2, dtype=torch.float64)[None], p).isfinite().all()
+
+
+def test_a_class_without_examples_weighs_as_one_with_one() -> None:
+    p = settings_of_lanes("class_balanced", [{"beta": 0.9}, {"beta": 0.99}], [10, 0, 1])
+    found = example_weight(torch.eye(3, dtype=torch.float64).expand(2, 3, 3), p)
+    for lane, beta in enumerate((0.9, 0.99)):
+        expected = torch.tensor(by_hand(beta, [10, 1, 1]), dtype=torch.float64)
+        torch.testing.assert_close(found[lane], expected)

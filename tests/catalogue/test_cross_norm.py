@@ -56,9 +56,9 @@ def test_the_exchange_is_a_permutation_of_the_batch() -> None:
 
 def test_it_stands_after_each_convolution_whose_maps_have_more_than_one_place() -> None:
     assert operated("cross_norm", "cnn").touched["cross_norm"] == 2
-    for side, expected in ((3, 0), (4, 1)):
+    for height, width, expected in ((3, 3, 0), (3, 4, 1), (4, 3, 1)):
         module = nn.Sequential(nn.Conv2d(1, 4, (3, 3)), nn.ReLU(), nn.Flatten(), nn.LazyLinear(2))
-        net = open_net(module, torch.zeros(2, 1, 3, side))
+        net = open_net(module, torch.zeros(2, 1, height, width))
         model(net, SimpleNamespace(on=True, p=0.5))
         assert net.touched.get("cross_norm", 0) == expected
     module = nn.Sequential(

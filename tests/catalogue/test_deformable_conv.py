@@ -54,11 +54,16 @@ def test_equal_to_loops(seed: int) -> None:
         assert torch.autograd.gradcheck(lambda value, *rest: layer(value), inputs, eps=1e-7, atol=1e-5)
 
 
-@pytest.mark.parametrize("padding", ["same", "valid"])
-def test_named_paddings(padding: str) -> None:
-    plain = nn.Conv2d(2, 3, 3, padding=padding, dilation=2)
-    x = torch.randn(2, 2, 6, 7)
-    torch.testing.assert_close(DeformableConv(plain)(x), plain(x))
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")
+@pytest.mark.parametrize("padding", ["same", "valid", (1, 2), (2, 0)])
+@pytest.mark.parametrize(("kernel", "dilation"), [(3, 2), ((4, 2), 1), ((2, 3), (1, 2))])
+def test_paddings_by_name_and_in_either_direction(
+    padding: str | tuple[int, int], kernel: int | tuple[int, int], dilation: int | tuple[int, int]
+) -> None:
+    """Before the offsets are learnt, with one output; an even kernel has more padding on one side."""
+    plain = nn.Conv2d(2, 1, kernel, padding=padding, dilation=dilation).double()
+    x = torch.randn(2, 2, 6, 7, dtype=torch.float64)
+    torch.testing.assert_close(DeformableConv(plain).double()(x), plain(x))
 
 
 def test_it_takes_the_weights_over() -> None:
@@ -66,5 +71,9 @@ def test_it_takes_the_weights_over() -> None:
     assert net.touched["deformable_conv"] == 2
     roles = {spec.shape: spec.role for spec in net.specs().values()}
     assert roles[6, 1, 3, 3] == "weight"
+    for channels, kernel in ((1, 3), (2, (1, 2))):
+        assert is_deformable(nn.Conv2d(2, channels, kernel))
     assert not is_deformable(nn.Conv2d(2, 2, 1))
+    assert not is_deformable(nn.Conv2d(2, 2, 3, groups=2))
+    assert not is_deformable(nn.Linear(2, 2))
     assert not is_deformable(nn.Conv2d(2, 2, 3, padding_mode="circular"))

@@ -52,6 +52,7 @@ def test_the_full_weights_are_gone() -> None:
 
 
 def test_what_has_nothing_to_separate_is_left() -> None:
-    assert is_separable(nn.Conv1d(2, 3, 3))
+    for layer in (nn.Conv1d(2, 3, 3), nn.Conv1d(2, 3, 2), nn.Conv2d(2, 3, (1, 2))):
+        assert is_separable(layer)
     for layer in (nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 3, groups=2), nn.Linear(4, 4)):
         assert not is_separable(layer)

@@ -7,9 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from model_cases import MODELS, assert_lanes_equal_alone, context_of, inputs, operated
 from sweep import diagonal
-from torch import nn
+from torch import Tensor, nn
 
 from ablate.catalogue.model.dropout import probabilities
 from ablate.catalogue.registry import registry
@@ -19,7 +20,7 @@ from ablate.records.recipe import Recipe
 from ablate.records.run import Run
 from ablate.seams.draws import stream_keys
 from ablate.surgery.layers import Dropout
-from ablate.surgery.net import open_net
+from ablate.surgery.net import Net, open_net
 
 
 def keyed(layer: Dropout, step: int) -> Dropout:
@@ -102,6 +103,81 @@ def test_neutral_and_evaluation_are_the_model_bit_for_bit(name: str) -> None:
     assert torch.equal(operated("dropout", name, p=0.0).module.eval()(x), plain(x))
     assert torch.equal(operated("dropout", name, p=0.7).module.eval()(x), plain(x))
     assert torch.equal(operated("dropout", name, p=0.0).module.train()(x), plain.train()(x))
+
+
+def test_evaluation_scaling_multiplies_hidden_units_by_one_minus_p() -> None:
+    """Srivastava et al. 2014, figure 2: at test time the weights that go out of a unit are multiplied by its probability to stay."""
+    torch.manual_seed(0)
+    plain, x = MODELS["mlp"][0](), inputs("mlp", 6)
+    y = plain[0](x)
+    for layer in (plain[2], plain[4], plain[6]):
+        y = layer(0.6 * y.relu())
+    scaled = operated("dropout", "mlp", p=0.4, scaling="evaluation").module.eval()
+    torch.testing.assert_close(scaled(x), y)
+    off = operated("dropout", "mlp", on=False, p=0.4, scaling="evaluation").module
+    assert torch.equal(off.train()(x), plain(x))
+    assert torch.equal(off.eval()(x), plain(x))
+
+
+class Dropping(nn.Module):
+    """Two dropouts of its own, and attention that drops, or none of it: dropout that surgery cannot reach, or of another kind."""
+
+    def __init__(self, one: float = 0.2, two: float = 0.2, attention: float = 0.0, other: str = "") -> None:
+        super().__init__()
+        self.first, self.second, self.head = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 3)
+        self.attention = nn.MultiheadAttention(8, 2, dropout=attention, batch_first=True)
+        self.one, self.two = (nn.Identity(), nn.Identity()) if other else (nn.Dropout(one), nn.Dropout(two))
+        self.third = nn.AlphaDropout(0.1) if other == "kind" else nn.Identity()
+        self.functional = other == "function"
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.two(self.second(self.one(self.first(x).relu())).relu())
+        x = F.dropout(x, 0.1, self.training) if self.functional else self.third(x)
+        return self.head(self.attention(x, x, x)[0])
+
+
+def dropping(module: nn.Module, p: float, scaling: str = "training") -> Net:
+    net = open_net(module, torch.zeros(2, 4, 8))
+    settings = SimpleNamespace(on=True, p=p, profile="flat", scaling=scaling)
+    registry().code("dropout").model(net, settings)
+    assert not any(".before." in path for path, _ in net.module.named_modules()), "no further masks"
+    return net
+
+
+def test_the_models_own_dropouts_change_their_probability() -> None:
+    for scaling in ("training", "evaluation"):
+        net = dropping(Dropping(), 0.4, scaling)
+        layers = [layer for layer in net.module.modules() if isinstance(layer, Dropout)]
+        assert [(layer.p, layer.inverted) for layer in layers] == [(0.4, scaling == "training")] * 2
+        assert net.touched == {"dropout": 2}
+        assert "dropout" not in net.left
+    assert dropping(Dropping(), 0.4).redundant == {"dropout": {"p": [0.2]}}
+    assert dropping(Dropping(0.2, 0.3), 0.4).redundant == {}, "no one probability is the model's"
+    single = nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Dropout(0.3), nn.Linear(6, 2))
+    assert dropping(single, 0.4).redundant == {"dropout": {"p": [0.3]}}
+
+
+def test_dropouts_that_have_the_probability_are_left_unless_they_are_scaled_otherwise() -> None:
+    net = dropping(Dropping(0.2, 0.3), 0.2)
+    assert net.touched == {"dropout": 1}
+    assert net.left["dropout"] == {("Dropout", "with p = 0.2 already"): 1}
+    assert dropping(Dropping(), 0.2, "evaluation").touched == {"dropout": 2}
+
+
+def test_attention_that_drops_gets_the_probability_too() -> None:
+    net = dropping(Dropping(attention=0.1), 0.4)
+    assert net.touched == {"dropout": 3}
+    assert net.module.attention.dropout == 0.4
+    net = dropping(Dropping(attention=0.4), 0.4)
+    assert net.touched == {"dropout": 2}
+    assert net.left["dropout"] == {("MultiheadAttention", "with p = 0.4 already"): 1}
+
+
+@pytest.mark.parametrize("other", ["function", "kind"])
+def test_other_dropout_is_left_and_no_mask_is_added_to_it(other: str) -> None:
+    net = dropping(Dropping(other=other), 0.4)
+    assert net.touched == {}
+    assert sum(net.left["dropout"].values()) == 1
 
 
 def test_a_model_without_hidden_layers_is_not_applicable() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from model_cases import assert_same_function, operated, random_shape, randomised, scaled_input
 from torch import nn
 
+from ablate.records.errors import InputError
 from ablate.surgery.norms import ExtendedBatchNorm
 
 
@@ -46,3 +48,17 @@ def test_evaluation_uses_the_running_statistics() -> None:
     mine.running_var.fill_(4.0)
     assert mine(torch.tensor([[5.0, 4.0, 3.0]], dtype=torch.float64)).tolist() == [[2.0, 1.0, 0.0]]
     assert operated("extended_batch_norm", "cnn").touched["extended_batch_norm"] == 3
+
+
+def test_a_momentum_above_one_is_refused() -> None:
+    """The running statistics would be weighed negatively; with one they are the last batch's."""
+    with pytest.raises(InputError, match="momentum"):
+        operated("extended_batch_norm", "cnn", momentum=1.5)
+    assert operated("extended_batch_norm", "cnn", momentum=1.0).touched["extended_batch_norm"] == 3
+
+
+def test_the_biases_go_where_norms_come_and_stay_where_norms_are_replaced() -> None:
+    for name, gone in (("cnn", True), ("group_normed", False)):
+        net = operated("extended_batch_norm", name)
+        assert all((site.bias_gate is not None) is gone for _, site in net.sites())
+        assert not gone or all(site.bias_gate.on == 0 for _, site in net.sites())

@@ -77,6 +77,21 @@ def test_perturbed_inputs_lie_on_the_corners_of_the_ball():
     torch.testing.assert_close((seen[1] - seen[0]).abs(), size.expand_as(batch.x).double(), rtol=1e-6, atol=0)
 
 
+def test_an_input_on_which_the_loss_does_not_depend_is_not_perturbed():
+    generator = torch.Generator().manual_seed(0)
+    batch = Batch(torch.randn(1, 6, 3, generator=generator).double(), torch.ones(1, 6, 1), torch.zeros(1, 6))
+    seen = []
+
+    def loss(weights, batch):
+        seen.append(batch.x.detach())
+        return logistic(weights, batch)
+
+    weights = {"w": torch.tensor([[1.0, 0.0, -2.0]], dtype=torch.float64, requires_grad=True)}
+    assert objective(loss, weights, batch, settings([0.3])).isfinite().all()
+    assert ((seen[1] != seen[0]).all(dim=1)).tolist() == [[True, False, True]]
+    assert torch.equal(seen[1][..., 1], seen[0][..., 1])
+
+
 def test_an_input_that_never_varies_is_not_perturbed():
     x = torch.randn(1, 6, 3, generator=torch.Generator().manual_seed(0))
     x[..., 1] = 7

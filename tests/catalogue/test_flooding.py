@@ -38,6 +38,13 @@ def test_above_the_level_not_a_bit_changes():
     assert torch.equal(mean_loss(losses, settings([0.3] * 1000, torch.float32)), losses)
 
 
+def test_at_the_level_the_loss_descends() -> None:
+    losses = torch.tensor([0.25], dtype=torch.float64, requires_grad=True)
+    flooded = mean_loss(losses, settings([0.25]))
+    assert flooded.item() == 0.25
+    assert torch.autograd.grad(flooded.sum(), losses)[0].item() == 1.0
+
+
 @pytest.mark.parametrize("loss", [0.0, 1e-30, 0.7, -0.4])
 @pytest.mark.parametrize("level", [0.0, None])
 def test_neutral_is_the_identity_and_so_is_its_gradient(loss, level):

@@ -67,6 +67,12 @@ def test_the_largest_divisor_with_two_values_in_a_group(
     assert group_count(channels, positions, groups) == expected
 
 
+def test_groups_of_dense_layers_have_two_units_at_least() -> None:
+    """Seven, seven and four units: eight groups are asked for."""
+    layers = [m for m in operated("group_norm", "mlp", groups=8).module.modules() if isinstance(m, GroupNorm)]
+    assert [layer.groups for layer in layers] == [1, 1, 2]
+
+
 def test_every_hidden_layer_is_normalised_and_off_is_the_model() -> None:
     for name, count in (("cnn", 3), ("mlp", 3), ("functional", 1), ("own_norm", 2), ("shared", 2)):
         net = operated("group_norm", name)

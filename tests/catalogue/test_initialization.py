@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -88,6 +89,15 @@ def test_gain_multiplies_and_the_generator_decides() -> None:
     before = torch.random.get_rng_state()
     drawn("orthogonal", (6, 5), 1.0, 4)
     assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_runs_of_different_seeds_have_different_weights() -> None:
+    net, first = open_net(MODELS["functional"][0](), inputs("functional", 2)), set()
+    for seed in range(100):
+        p = SimpleNamespace(on=True, scheme="normal", gain=1.0, generator=Generator().manual_seed(seed))
+        registry().code("initialization").model(net, p)
+        first.add(net.module.first.weight[0, 0].item())
+    assert len(first) == 100
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))

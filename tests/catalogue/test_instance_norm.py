@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -20,7 +21,9 @@ from model_cases import (
 from sweep import diagonal
 from torch import nn
 
+from ablate.catalogue.registry import registry
 from ablate.lanes.applicable import applicable
+from ablate.surgery.net import open_net
 from ablate.surgery.norms import InstanceNorm
 
 TORCH = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
@@ -68,6 +71,15 @@ def test_dense_layers_are_left_alone() -> None:
         plain, x = MODELS[name][0](), inputs(name, 6)
         assert torch.equal(operated("instance_norm", name, on=False).module(x), plain(x))
         assert not torch.allclose(operated("instance_norm", name).module(x), plain(x))
+
+
+@pytest.mark.parametrize(("width", "touched"), [(3, {}), (4, {"instance_norm": 1})])
+def test_two_positions_are_enough(width: int, touched: dict[str, int]) -> None:
+    """Images of 3 × `width` become maps of 1 × (width − 2)."""
+    module = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * (width - 2), 2))
+    net = open_net(module, torch.zeros(2, 1, 3, width))
+    registry().code("instance_norm").model(net, SimpleNamespace(on=True, eps=1e-5))
+    assert net.touched == touched
 
 
 def test_a_model_without_feature_maps_is_not_applicable() -> None:

@@ -71,6 +71,16 @@ def test_tokens_are_normalised_one_by_one_over_the_last_dimension() -> None:
     torch.testing.assert_close(net.module(x), expected)
 
 
+@pytest.mark.parametrize(("units", "touched"), [(1, {}), (2, {"layer_norm": 1})])
+def test_a_single_unit_would_always_be_the_shift_and_two_are_enough(
+    units: int, touched: dict[str, int]
+) -> None:
+    module = nn.Sequential(nn.Linear(3, units), nn.Tanh(), nn.Linear(units, 2))
+    net = open_net(module, torch.zeros(2, 3))
+    registry().code("layer_norm").model(net, SimpleNamespace(on=True, eps=1e-5))
+    assert net.touched == touched
+
+
 def test_equal_to_the_formula_in_loops() -> None:
     for case in range(100):
         batch, channels, length = shape = random_shape(case, 1)

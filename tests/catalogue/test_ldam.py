@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from criterion_cases import random_logits, settings_of_lanes
 from sweep import sweep
@@ -31,3 +32,11 @@ def test_loss_and_gradient_follow_the_paper(seed: int) -> None:
 def test_neutral_is_the_identity() -> None:
     z, t, counts = random_logits(1, lanes=2)
     assert torch.equal(logits(z, t, settings_of_lanes("ldam", [{"margin": 0.0}, None], counts)), z)
+
+
+@pytest.mark.parametrize("counts", [[1, 16, 81], [0, 16, 81]])
+def test_the_rarest_class_has_the_whole_margin_also_where_it_has_no_examples(counts: list[int]) -> None:
+    p = settings_of_lanes("ldam", [{"margin": 6.0}], counts)
+    z = torch.zeros(1, 3, 3, dtype=torch.float64)
+    found = -logits(z, torch.eye(3, dtype=torch.float64)[None], p)[0].diagonal()
+    assert found.tolist() == pytest.approx([6.0, 6.0 / 2, 6.0 / 3])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import pytest
 import torch
 from criterion_cases import random_logits, settings_of_lanes
 from sweep import sweep
@@ -28,3 +31,9 @@ def test_neutral_is_the_identity_and_absent_classes_are_finite() -> None:
     assert torch.equal(logits(z, t, settings_of_lanes("logit_adjustment", [{"tau": 0.0}, None], counts)), z)
     p = settings_of_lanes("logit_adjustment", [{"tau": 1.0}], [10, 0])
     assert logits(torch.zeros(1, 1, 2, dtype=torch.float64), torch.zeros(1, 1, 2), p).isfinite().all()
+
+
+def test_an_absent_class_counts_as_one_with_a_single_example() -> None:
+    p = settings_of_lanes("logit_adjustment", [{"tau": 2.0}], [1, 98, 0, 1])
+    found = logits(torch.zeros(1, 1, 4, dtype=torch.float64), torch.zeros(1, 1, 4), p)
+    assert found.flatten().tolist() == pytest.approx([2 * math.log(n / 100) for n in (1, 98, 1, 1)])

@@ -49,6 +49,14 @@ def test_equals_the_reference(seed: int) -> None:
     assert_equal_to("muon", reference, seed, lanes=25, steps=12)
 
 
+@pytest.mark.parametrize("scale", [1.0, 1e-6, 1e-8])
+def test_a_matrix_below_the_guard_of_the_norm_is_not_blown_up(scale: float) -> None:
+    """Only a norm above 10⁻⁷ is divided by."""
+    matrix = scale * torch.randn(3, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found = orthogonalised(matrix[None])[0]
+    torch.testing.assert_close(found, torch.from_numpy(polynomial(matrix.numpy())))
+
+
 def test_singular_values_end_near_one() -> None:
     generator = torch.Generator().manual_seed(0)
     for shape in ((3, 8, 8), (3, 5, 20), (3, 20, 5)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from copy import deepcopy
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,10 +12,12 @@ from sweep import diagonal, sweep
 from torch import nn
 from torch.utils.checkpoint import checkpoint_sequential
 
+from ablate.catalogue.precision.recompute import model
 from ablate.kernels.parameter_binding import binding_of
 from ablate.kernels.vmapped import vmapped
 from ablate.lanes.context import TaskContext
 from ablate.surgery.layers import Dropout
+from ablate.surgery.net import open_net
 from ablate.surgery.recompute import Recomputing, cut
 from ablate.surgery.switch import Switch
 from ablate.testing import advance, suite
@@ -238,3 +241,12 @@ def test_training_is_equal_with_and_without(kernel, name, others):
     again = advance(context, [checks.run(context, recipe, seed) for seed in range(2)], steps=8)
     assert torch.equal(plain.weights.flat, again.weights.flat)
     assert torch.equal(plain.predict("validation"), again.predict("validation"))
+
+
+@pytest.mark.parametrize(("on", "touched"), [(True, {"recompute": 3}), (False, {})])
+def test_lanes_that_have_it_are_cut_and_others_are_not(on, touched):
+    layers = [layer for _ in range(3) for layer in (nn.Linear(4, 4), nn.Tanh())]
+    net = open_net(nn.Sequential(*layers), torch.zeros(2, 4))
+    model(net, SimpleNamespace(on=on, modules=2))
+    assert net.touched == touched
+    assert any(isinstance(module, Recomputing) for module in net.module.modules()) is on

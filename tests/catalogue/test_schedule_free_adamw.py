@@ -11,7 +11,7 @@ from optimizer_cases import Step, assert_equal_to
 from sweep import sweep
 from torch import Tensor
 
-from ablate.catalogue.optimizer.schedule_free_adamw import averaged_point
+from ablate.catalogue.optimizer.schedule_free_adamw import averaged_point, share_of_last
 from ablate.lanes.trainer import Trainer
 from ablate.testing import suite
 
@@ -55,6 +55,16 @@ def test_the_average_follows_from_both_other_points(seed: int) -> None:
     x, z = torch.randn(2, 4, 16, generator=generator, dtype=torch.float64)
     beta1 = torch.rand(4, 1, generator=generator, dtype=torch.float64) + 0.1
     torch.testing.assert_close(averaged_point((1 - beta1) * z + beta1 * x, z, beta1), x)
+
+
+def test_points_are_weighed_by_the_square_of_the_largest_rate_so_far() -> None:
+    """A rate of zero, as before a warmup, puts no weight on its point."""
+    state = {name: torch.zeros(1, 1, dtype=torch.float64) for name in ("largest", "total")}
+    shares = [
+        share_of_last(state, torch.tensor([[rate]], dtype=torch.float64)).item()
+        for rate in (0.0, 0.0, 0.1, 0.2, 0.1)
+    ]
+    np.testing.assert_allclose(shares, [0, 0, 1, 4 / 5, 4 / 9])
 
 
 def test_the_average_is_scored_and_other_lanes_are_not_touched() -> None:

@@ -42,7 +42,10 @@ def test_equals_the_paper(seed: int) -> None:
 
 
 def test_a_weight_keeps_a_number_for_each_index_of_each_dimension() -> None:
-    layout = Layout([Spec("conv", (32, 16, 3, 3)), Spec("bias", (32,))])
+    layout = Layout([Spec("conv", (32, 16, 3, 3)), Spec("matrix", (32, 16)), Spec("bias", (32,))])
     kept = state(LaneTensors(layout, torch.zeros(2, layout.width)))
     of_conv = [tensor for name, tensor in kept.items() if name.endswith("/conv")]
     assert sum(int(np.prod(tensor.shape[1:])) for tensor in of_conv) == 32 + 16 + 3 + 3
+    for name, numbers in (("matrix", 32 + 16), ("bias", 1 + 32)):
+        own = [tensor for key, tensor in kept.items() if key.endswith(f"/{name}")]
+        assert sum(int(np.prod(tensor.shape[1:])) for tensor in own) == numbers

@@ -5,6 +5,8 @@ torch begins a power iteration with u ← W v, the paper with v ← Wᵀu: the p
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from model_cases import MODELS, inputs, operated
@@ -12,6 +14,9 @@ from sweep import sweep
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from ablate.catalogue.model.spectral_norm import model
+from ablate.surgery.adversarial_pair import AdversarialPair
+from ablate.surgery.net import Net, open_net
 from ablate.surgery.spectral_norm import SpectralNorm
 
 
@@ -61,3 +66,35 @@ def test_switched_off_it_is_the_model() -> None:
     plain, x = MODELS["cnn"][0](), inputs("cnn", 4)
     assert torch.equal(operated("spectral_norm", "cnn", on=False).module(x), plain(x))
     assert operated("spectral_norm", "cnn").touched["spectral_norm"] == 3
+
+
+class Doubled(nn.Linear):
+    """A layer with a `forward` of the user's own, which knows what its weights mean."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 2 * super().forward(x)
+
+
+class OfRows(AdversarialPair):
+    """An adversarial pair whose example is one tensor: two columns of data, three of the latent vector."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        return super().forward(x[:, :2], x[:, 2:])
+
+
+def acted_on(net: Net) -> list[str]:
+    model(net, SimpleNamespace(on=True, generator=torch.Generator().manual_seed(0)))
+    return [info.path for info, site in net.sites() if len(site.weight_transforms)]
+
+
+def test_layers_of_the_users_own_are_left() -> None:
+    module = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), Doubled(5, 5), nn.ReLU(), nn.Linear(5, 2))
+    net = open_net(module, torch.zeros(2, 4))
+    assert [info.path for info in net.hidden()] == ["0", "2"]
+    assert acted_on(net) == ["0"]
+
+
+def test_in_an_adversarial_pair_it_bounds_the_critic_only() -> None:
+    generator = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 2))
+    critic = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 1))
+    assert acted_on(open_net(OfRows(generator, critic), torch.randn(2, 5))) == ["critic.0", "critic.2"]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+import pytest
 import torch
 from model_cases import MODELS, assert_same_function, inputs, operated, random_shape, randomised, scaled_input
 from torch import Generator, Tensor, nn
 
-from ablate.catalogue.model.squeeze_excitation import SqueezeExcitation
+from ablate.catalogue.model.squeeze_excitation import SqueezeExcitation, model
+from ablate.surgery.net import open_net
 
 
 class Reference(nn.Module):
@@ -37,3 +41,20 @@ def test_every_channel_is_halved_at_first_and_off_is_the_model() -> None:
     plain, x = MODELS["cnn"][0](), inputs("cnn", 4)
     assert torch.equal(operated("squeeze_excitation", "cnn", on=False).module(x), plain(x))
     assert operated("squeeze_excitation", "cnn").touched["squeeze_excitation"] == 2
+
+
+def test_the_first_layer_is_drawn_as_torch_draws_linear_layers() -> None:
+    weight = SqueezeExcitation(64, 64, Generator().manual_seed(0)).squeeze  # uniform on ±1 / √64
+    assert weight.abs().max().item() == pytest.approx(1 / 8, rel=0.01)
+    assert weight.std().item() == pytest.approx(1 / 8 / 3**0.5, rel=0.03)
+    assert abs(weight.mean().item()) < 0.005
+
+
+@pytest.mark.parametrize(("reduction", "hidden"), [(2, 4), (3, 2), (8, 1), (16, 1)])
+def test_eight_channels_are_squeezed_by_the_reduction(reduction: int, hidden: int) -> None:
+    module = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 4 * 2, 2))
+    net = open_net(module, torch.zeros(2, 1, 6, 4))
+    model(net, SimpleNamespace(on=True, reduction=reduction, generator=Generator().manual_seed(0)))
+    (branch,) = (m for m in net.module.modules() if isinstance(m, SqueezeExcitation))
+    assert branch.squeeze.shape == (hidden, 8)
+    assert branch.excite.shape == (8, hidden)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from model_cases import MODELS, inputs, operated
+from torch import nn
 
+from ablate.catalogue.model.stochastic_depth import model
 from ablate.records.errors import InputError
 from ablate.surgery.layers import DropBranch, Residual
+from ablate.surgery.net import open_net
 
 
 @pytest.mark.parametrize("p", [0.1, 0.3, 0.5, 0.8])
@@ -37,6 +42,35 @@ def test_probability_rises_with_depth_and_brings_the_skip_connection() -> None:
     x = inputs("mlp", 5)
     skipping = operated("skip_connection", "mlp").module.eval()
     torch.testing.assert_close(net.module.eval()(x), skipping(x))
+
+
+def test_the_ith_of_n_layers_is_dropped_with_probability_p_i_over_n() -> None:
+    """Equation 4 of the paper: layer l of L survives with probability 1 − l / L · (1 − p_L), p_L that of the last layer."""
+    hidden = [layer for _ in range(4) for layer in (nn.Linear(5, 5), nn.ReLU())]
+    net = open_net(nn.Sequential(*hidden, nn.Linear(5, 2)), torch.zeros(2, 5))
+    model(net, SimpleNamespace(on=True, p=0.6))
+    kept = [1 / float(layer.scale) for layer in net.module.modules() if isinstance(layer, DropBranch)]
+    assert kept == pytest.approx([1 - number / 4 * 0.6 for number in (1, 2, 3, 4)])
+    assert "stochastic_depth" not in net.left
+
+
+class Block(nn.Module):
+    """A layer with a skip connection, and two layers of which one keeps its shape."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside, self.first, self.second, self.head = (nn.Linear(*s) for s in ((5, 5), (5, 5), (5, 4), (4, 2)))  # fmt: skip
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x + self.inside(x).relu()
+        return self.head(self.second(self.first(x).relu()).relu())
+
+
+def test_layers_that_a_skip_connection_is_around_already_are_left() -> None:
+    net = open_net(Block(), torch.zeros(2, 5))
+    model(net, SimpleNamespace(on=True, p=0.5))
+    assert net.touched == {"stochastic_depth": 1}
+    assert net.left["stochastic_depth"] == {("layers", "in residual blocks"): 1}
 
 
 @pytest.mark.parametrize("settings", [{"on": False}, {"p": 0.0}])

@@ -49,6 +49,7 @@ def test_it_begins_as_bilinear_interpolation(scale: int) -> None:
 
 def test_layers_that_enlarge_by_a_whole_number_are_replaced() -> None:
     assert [scale_of((1, 2, 3, 4), (1, 2, *to)) for to in ((6, 8), (6, 12), (3, 4), (7, 9))] == [2, 0, 0, 0]
+    assert [scale_of((1, 2, 2, 4), (1, 2, *to)) for to in ((4, 8), (6, 12), (4, 4), (2, 8))] == [2, 3, 0, 0]
     module = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Upsample(scale_factor=2), nn.Flatten(), nn.Linear(128, 2))
     net = open_net(module, torch.zeros(2, 1, 6, 6))
     from types import SimpleNamespace

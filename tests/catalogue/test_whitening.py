@@ -84,3 +84,10 @@ def test_groups_divide_the_channels_and_the_bias_goes() -> None:
     net = operated("whitening", "cnn")
     assert net.touched["whitening"] == 3
     assert all(site.bias_gate is not None and site.bias_gate.on == 0 for _, site in net.sites())
+
+
+def test_a_momentum_above_one_is_refused() -> None:
+    """The running statistics would be weighed negatively; with one they are the last batch's."""
+    with pytest.raises(InputError, match="momentum"):
+        operated("whitening", "cnn", momentum=1.5)
+    assert operated("whitening", "cnn", momentum=1.0).touched["whitening"] == 3
