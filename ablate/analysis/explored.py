@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -11,7 +12,6 @@ from ablate.ranking.designs.design import RESERVED, Factor
 from ablate.ranking.tables.exploratory import exploratory
 from ablate.records.document import Document
 from ablate.records.errors import InputError
-from ablate.records.recipe import Recipe
 from ablate.records.trick import PLACEBO, Trick
 
 _FEWEST = 3
@@ -28,24 +28,26 @@ def explored(
     if len(trials) < 2 * _FEWEST:
         return None
     slots = {name: trick.slot for name, trick in records.items() if trick.slot}
-    names = sorted({name for entry in trials for name in entry.run.recipe} - {PLACEBO, *RESERVED})
-    columns: dict[str, list[str]] = {}
+    recipes = [entry.run.recipe.tricks for entry in trials]
+    names = sorted(set().union(*recipes) - {PLACEBO, *RESERVED})
+    labels: dict[str, dict[str, str]] = {}  # factor -> its tricks -> their levels
+    for name in names:
+        labels.setdefault(slots.get(name) or name, {})[name] = name
+    for name, by_member in labels.items():
+        if list(by_member) == [name]:
+            by_member[name] = "on"
+    columns = _columns(recipes, labels)
     factors = []
-    for name in dict.fromkeys(slots.get(name) or name for name in names):
-        members = [other for other in names if (slots.get(other) or other) == name]
-        single = members == [name]
-        labels = ["on" if single else level for level in members]
-        by_member = dict(zip(members, labels, strict=True))
-        column = [_level(entry.run.recipe, by_member) for entry in trials]
-        common = [level for level in ["off", *labels] if column.count(level) >= _FEWEST]
+    for name, by_member in labels.items():
+        column = columns[name]
+        common = [level for level in ["off", *by_member.values()] if column.count(level) >= _FEWEST]
         reference = next((by_member[one] for one in baseline if one in by_member), "off")
         levels = sorted(common, key=lambda level: (level != reference, common.index(level)))
         if len(levels) >= 2:
             factors.append(Factor(name, tuple(levels)))
-            columns[name] = column
     if not factors:
         return None
-    frame = pd.DataFrame(columns)
+    frame = pd.DataFrame({factor.name: columns[factor.name] for factor in factors})
     frame["outcome"] = [str(entry.result.outcome) for entry in trials]
     frame[metric] = [entry.result.metrics.get(metric, float("nan")) for entry in trials]
     in_levels = pd.Series(True, index=frame.index)
@@ -60,5 +62,15 @@ def explored(
         return None
 
 
-def _level(recipe: Recipe, by_member: Mapping[str, str]) -> str:
-    return next((label for name, label in by_member.items() if name in recipe), "off")
+def _columns(
+    recipes: Sequence[Mapping[str, Any]], labels: Mapping[str, Mapping[str, str]]
+) -> dict[str, list[str]]:
+    """Factor -> each recipe's level of it: the label of the first of its tricks in the recipe, or "off"."""
+    columns = {factor: ["off"] * len(recipes) for factor in labels}
+    places = {name: (columns[factor], label) for factor in labels for name, label in labels[factor].items()}
+    for number, recipe in enumerate(recipes):
+        for name in sorted(recipe, reverse=True):
+            if name in places:
+                column, label = places[name]
+                column[number] = label
+    return columns

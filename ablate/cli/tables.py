@@ -25,7 +25,6 @@ from ablate.records.errors import InputError
 from ablate.records.names import MAX_LENGTH, check_name
 from ablate.report.build import build_external, plain_rows
 from ablate.report.external import ExternalRuns
-from ablate.search.storages import read_trials
 
 LESS_IS_BETTER = {
     "loss",
@@ -95,6 +94,8 @@ def _table(request: ExternalRequest, path: Path, name: str, margin: float | None
 
 
 def _optuna(request: ExternalRequest, name: str) -> ExternalRuns:
+    from ablate.search.storages import read_trials  # Optuna, which a table does not need
+
     trials = read_trials(request.optuna, request.optuna_study)
     result = explore_trials(
         trials.rows, trials.metric, trials.direction, choices=trials.choices, log=trials.log,

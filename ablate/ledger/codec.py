@@ -22,6 +22,8 @@ from math import isfinite
 from typing import Any
 
 _TAG = "$float"
+ESCAPE = '"$'
+"""Stands in a document that has escaped keys or tagged values, perhaps in others, too."""
 _DOUBLE = 8
 
 
@@ -35,7 +37,10 @@ def encode(document: Any) -> str:
 
 def decode(text: str) -> Any:
     """The inverse of `encode`. Raises ValueError."""
-    return (_DECODER if '"$' in text else _PLAIN_DECODER).decode(text)
+    document, end = (_DECODER if ESCAPE in text else _PLAIN_DECODER).raw_decode(text)
+    if end != len(text):
+        raise ValueError("the text goes on after the document")
+    return document
 
 
 def pack(scores: Mapping[str, Sequence[float]]) -> bytes:

@@ -13,7 +13,7 @@ from hashlib import blake2b
 from sys import intern
 from typing import Any
 
-from ablate.ledger.codec import decode, encode, pack, unpack
+from ablate.ledger.codec import ESCAPE, decode, encode, pack, unpack
 from ablate.ledger.entry import Entry
 from ablate.records.errors import InputError
 from ablate.records.recipe import Recipe
@@ -114,7 +114,8 @@ def curves_of(text: str) -> dict[str, tuple[float, ...]]:
 @lru_cache(maxsize=4096)
 def _recipe(text: str) -> Recipe:
     """A study trains each recipe on several seeds, one after another."""
-    return Recipe(decode(text))
+    # Without escaped keys the text is the canonical one: `encode` writes what `Recipe` has sorted.
+    return Recipe(decode(text)) if ESCAPE in text else Recipe.from_canonical(text, decode(text))
 
 
 def _utf8(text: str) -> str:

@@ -14,7 +14,6 @@ from ablate.records.trick import Trick, Value
 Settings = Mapping[str, Value]
 Catalogue = Mapping[str, Trick]
 
-
 TORCH = "torch"
 """The key under which settings name an optimizer class by its dotted path."""
 
@@ -22,6 +21,9 @@ TORCH = "torch"
 def torch_name(path: str) -> str:
     """The name of an optimizer class as a trick: `torch.optim.NAdam` → `torch_nadam`."""
     return f"{path.split('.')[0]}_{path.rpartition('.')[2].lower()}"
+
+
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 
 class Recipe(Mapping[str, Settings]):
@@ -34,11 +36,23 @@ class Recipe(Mapping[str, Settings]):
     __slots__ = ("_canonical", "_hash", "_tricks")
 
     def __init__(self, tricks: Mapping[str, Settings]) -> None:
-        self._tricks = MappingProxyType(
-            {name: MappingProxyType(dict(sorted(tricks[name].items()))) for name in sorted(tricks)}
-        )
-        self._canonical = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), allow_nan=True)
-        self._hash = hashlib.sha256(self._canonical.encode()).hexdigest()[:12]
+        plain = {name: dict(sorted(tricks[name].items())) for name in sorted(tricks)}
+        self._set(plain, _ENCODER.encode(plain))
+
+    def _set(self, plain: dict[str, dict[str, Value]], canonical: str) -> None:
+        self._tricks = MappingProxyType({name: MappingProxyType(plain[name]) for name in plain})
+        self._canonical = canonical
+        self._hash = hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+    @classmethod
+    def from_canonical(cls, canonical: str, tricks: dict[str, dict[str, Value]]) -> Recipe:
+        """The recipe whose `canonical()` is known, and `tricks` what that text says: a ledger of a hundred thousand recipes need not
+        write each of them anew. Where keys are not sorted, the text is not the canonical one and is not used."""
+        if list(tricks) != sorted(tricks) or any(list(each) != sorted(each) for each in tricks.values()):
+            return cls(tricks)
+        recipe = cls.__new__(cls)
+        recipe._set(tricks, canonical)
+        return recipe
 
     @classmethod
     def of(cls, catalogue: Catalogue, tricks: Mapping[str, Any]) -> Recipe:
@@ -100,6 +114,11 @@ class Recipe(Mapping[str, Settings]):
     def canonical(self) -> str:
         """The canonical JSON."""
         return self._canonical
+
+    @property
+    def tricks(self) -> Mapping[str, Settings]:
+        """The mapping itself: looking up a trick in it calls no Python function, which counts with 100,000 recipes."""
+        return self._tricks
 
     def to_dict(self) -> dict[str, dict[str, Value]]:
         """Trick -> its settings; a copy."""

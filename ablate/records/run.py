@@ -60,7 +60,7 @@ class Run:
 @lru_cache(maxsize=1 << 12)
 def _json_of(task: str, recipe: str) -> str:
     """The beginning of `json.dumps([task, recipe, seed, epochs])`: a ledger has many seeds of each recipe."""
-    return json.dumps([task, recipe])[:-1]
+    return f"[{json.dumps(task)}, {json.dumps(recipe)}"
 
 
 def distinct_runs(runs: Iterable[Run]) -> list[Run]:

@@ -30,11 +30,15 @@ def build(ledger_path: Path, folder: Path) -> Path:
     Raises InputError if the ledger cannot be read or the folder cannot be written to. Everything is
     made before the first file is written; the page is written last, so that it never points at old data.
     """
+    with collector_paused():  # a million entries are no garbage, and each collection would traverse them
+        return _build(ledger_path, folder)
+
+
+def _build(ledger_path: Path, folder: Path) -> Path:
     facts, recorded = contents(ledger_path)
     entries = in_order(recorded)
     _make(folder)
-    with collector_paused():  # a million entries are no garbage, and each collection would traverse them
-        data = gather(facts, entries)
+    data = gather(facts, entries)
     page = render(data)
     texts = {
         **{f"plots/{picture.name}.svg": picture.file for picture in page.pictures},
@@ -42,8 +46,7 @@ def build(ledger_path: Path, folder: Path) -> Path:
         "study.json": json_text(study_document(data)),
         "recipe.toml": recipe_toml(recommended_recipe(data), data.name),
     }
-    with collector_paused():
-        write_data(folder, data, entries)
+    write_data(folder, data, entries)
     for name, text in texts.items():
         write_text(folder / name, text)
     for stale in sorted((folder / "plots").glob("*.svg")):

@@ -14,7 +14,7 @@ import pandas as pd
 from ablate.ranking.estimation.analysis import Analysis
 from ablate.ranking.estimation.coding import lines
 from ablate.records.document import Document
-from ablate.report.clean import clean, clean_text
+from ablate.report.clean import clean, clean_columns
 from ablate.report.data import ReportData
 from ablate.report.numbers import count, plural, significant
 
@@ -87,7 +87,7 @@ def _run_columns(result: ExternalRuns) -> dict[str, list[Any]]:
         "wave": 0,
         "epochs": 0,
     }
-    columns = {name: [clean_text(value) for value in result.runs[name]] for name in ("run", "outcome")}
+    columns = clean_columns({name: result.runs[name] for name in ("run", "outcome")})
     return {**{name: [value] * len(columns["run"]) for name, value in same.items()}, **columns}
 
 

@@ -80,6 +80,8 @@ def test_documents_are_strict_json_for_other_readers(document):
     assert text.isascii()
     json.loads(text, parse_constant=refuse)
     assert bits(decode(text)) == bits(document)
+    with pytest.raises(ValueError):
+        decode(text + "]")
 
 
 def test_not_a_number_is_tagged_and_readable_by_sql(tmp_path: Path):

@@ -1,5 +1,8 @@
 """Runs: repetitions are removed by identity."""
 
+import json
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,3 +20,24 @@ def test_distinct_runs_keep_the_order_of_first_occurrence(planned):
         if run not in expected:
             expected.append(Run(run.task, run.recipe, run.seed, run.epochs))
     assert distinct_runs(iter(planned)) == expected
+
+
+SETTINGS = st.dictionaries(
+    st.text(), st.one_of(st.floats(allow_nan=False), st.integers(), st.booleans(), st.text())
+)
+
+
+@given(st.dictionaries(st.text(), SETTINGS))
+def test_a_recipe_read_from_its_canonical_text_is_the_recipe(tricks):
+    recipe = Recipe(tricks)
+    read = Recipe.from_canonical(recipe.canonical(), recipe.to_dict())
+    assert (read, read.hash, read.to_dict(), read.canonical()) == (
+        recipe, recipe.hash, recipe.to_dict(), recipe.canonical()
+    )  # fmt: skip
+    assert Run("digits", read, 1, 2).identity == Run("digits", recipe, 1, 2).identity
+
+
+@pytest.mark.parametrize("text", ['{"b":{},"a":{}}', '{"a":{"y":1,"x":2}}'], ids=["tricks", "settings"])
+def test_a_text_that_is_not_sorted_is_not_taken_for_canonical(text):
+    read = Recipe.from_canonical(text, json.loads(text))
+    assert read.canonical() == Recipe(json.loads(text)).canonical() != text

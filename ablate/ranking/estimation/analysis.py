@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ablate.ranking.designs.design import Factor
-from ablate.ranking.estimation.coding import by_level, lines
+from ablate.ranking.estimation.coding import by_level, coded, lines
 from ablate.ranking.estimation.dispersion import (
     Correlation,
     far_runs,
@@ -88,7 +88,7 @@ def analyse(
     waves are in. `sigma`: σ of the pilot for an automatic margin. `slopes`: see `effect_columns`; failures and
     spread compare the two halves. Raises InputError.
     """
-    frame = frame.reset_index(drop=True)
+    frame = coded(frame.reset_index(drop=True), factors)
     said = declaration
     fitted = fit_effects(
         frame, factors, said.metric, said.direction,

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import optimize, stats
 
-from ablate.ranking.estimation.coding import is_active, nuisance_columns
+from ablate.ranking.estimation.coding import at_level, is_active, nuisance_columns
 from ablate.ranking.estimation.effects import Effects
 from ablate.ranking.estimation.least_squares import Matrix, least_squares
 
@@ -35,8 +35,10 @@ def arms(fitted: Effects, frame: pd.DataFrame) -> list[tuple[NDArray[np.bool_], 
     for term in fitted.terms:
         factor = by_name[term.factor]
         active = is_active(frame, factor, fitted.factors) & fitted.used
-        values = frame[term.factor].to_numpy()
-        masks.append((active & (values == term.level), active & (values == factor.levels[0])))
+        levels = term.level, factor.levels[0]
+        masks.append(
+            (active & at_level(frame, factor, levels[0]), active & at_level(frame, factor, levels[1]))
+        )
     return masks
 
 
@@ -118,21 +120,25 @@ def seed_correlation(fitted: Effects, frame: pd.DataFrame, *, confidence: float 
         return nothing
     y = fitted.runs.values[used][None, :]
     columns = fitted.columns[used]
-    full = least_squares(np.concatenate([columns, nuisance_columns(frame)[used]], axis=1), y)
+    if fitted.adjusted:
+        full = least_squares(np.concatenate([columns, nuisance_columns(frame)[used]], axis=1), y)
+        residuals, sigma, df = full.residuals[0], float(full.sigma[0]), float(full.df[0])
+    else:  # which has been fitted
+        residuals, sigma, df = fitted.residuals[used], fitted.sigma, fitted.df
     plain = least_squares(np.concatenate([columns, np.ones((len(blocks), 1))], axis=1), y)
-    between = float(np.square(plain.residuals).sum() - np.square(full.residuals).sum())
-    freedom = float(plain.df[0] - full.df[0])
-    if freedom < 1 or not full.sigma[0] > 0:
+    between = float(np.square(plain.residuals).sum() - np.square(residuals).sum())
+    freedom = float(plain.df[0]) - df
+    if freedom < 1 or not sigma > 0:
         return nothing
-    ratio = between / freedom / float(full.sigma[0]) ** 2
+    ratio = between / freedom / sigma**2
     size = (len(blocks) - np.square(sizes).sum() / len(blocks)) / (len(labels) - 1)
 
     def share(f: float) -> float:
         return float((f - 1) / (f - 1 + size))
 
     tail = (1 - confidence) / 2
-    low = share(ratio / float(stats.f.ppf(1 - tail, freedom, full.df[0])))
-    high = share(ratio / float(stats.f.ppf(tail, freedom, full.df[0])))
+    low = share(ratio / float(stats.f.ppf(1 - tail, freedom, df)))
+    high = share(ratio / float(stats.f.ppf(tail, freedom, df)))
     return Correlation(share(ratio), low, high, len(labels))
 
 
@@ -160,7 +166,7 @@ def mann_whitney(one: Matrix, other: Matrix, *, confidence: float = 0.95) -> tup
     if n == 0 or m == 0 or not (np.isfinite(one).all() and np.isfinite(other).all()):
         return np.nan, np.nan, np.nan
     tie = 1e-12 * max(float(np.abs(one).max()), float(np.abs(other).max()), 1e-300)
-    ordered = np.sort(other)
+    one, ordered = np.sort(one), np.sort(other)  # sorted needles are found several times faster
     beaten = np.searchsorted(ordered, one - tie, side="left")
     not_above = np.searchsorted(ordered, one + tie, side="right")
     estimate = float(beaten.sum() + not_above.sum()) / (2 * n * m)

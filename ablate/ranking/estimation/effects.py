@@ -10,7 +10,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ablate.ranking.designs.design import Factor
-from ablate.ranking.estimation.coding import Term, check_levels, effect_columns, is_active, nuisance_columns
+from ablate.ranking.estimation.coding import (
+    Term,
+    at_level,
+    check_levels,
+    effect_columns,
+    is_active,
+    nuisance_columns,
+)
 from ablate.ranking.estimation.least_squares import Fit, Matrix, least_squares
 from ablate.ranking.estimation.outcomes import Runs, classify
 from ablate.ranking.verdicts.sequential import half_width, two_sided
@@ -23,7 +30,7 @@ class Effects:
 
     `estimate`, `se` [p] and `covariance` [p, p] in the metric's units; `sigma` the pooled residual standard
     deviation of one run, `df` its degrees of freedom; `used` [n] the runs that entered; `residuals`,
-    `leverage` and `columns` [n, p] over all runs (NaN where a run did not enter).
+    `leverage` and `columns` [n, p] over all runs (NaN where a run did not enter); `adjusted`: whether covariates entered.
     """
 
     factors: tuple[Factor, ...]
@@ -39,6 +46,7 @@ class Effects:
     residuals: Matrix
     leverage: Matrix
     columns: Matrix
+    adjusted: bool = False
 
     @property
     def used(self) -> NDArray[np.bool_]:
@@ -79,6 +87,7 @@ def fit_effects(
         tuple(factors), tuple(terms), metric, direction,
         fit.coefficients[0, :width], fit.standard_errors[0, :width], fit.covariance[0, :width, :width],
         float(fit.sigma[0]), float(fit.df[0]), runs, fit.residuals[0], fit.leverage[0], columns,
+        covariates is not None,
     )  # fmt: skip
 
 
@@ -111,8 +120,8 @@ def effects_table(fitted: Effects, frame: pd.DataFrame, *, confidence: float = 0
     for i, term in enumerate(fitted.terms):
         factor = by_name[term.factor]
         active = is_active(frame, factor, fitted.factors)
-        values = frame[term.factor].to_numpy()
-        concerned = active & np.isin(values, [factor.levels[0], term.level])
+        with_it = active & at_level(frame, factor, term.level)
+        concerned = with_it | (active & at_level(frame, factor, factor.levels[0]))
         rows.append(
             {
                 "trick": term.factor,
@@ -129,7 +138,7 @@ def effects_table(fitted: Effects, frame: pd.DataFrame, *, confidence: float = 0
                 "sigma": fitted.sigma,
                 "runs": int((fitted.used & concerned).sum()),
                 "runs_failed": int((fitted.runs.failed & concerned).sum()),
-                "runs_with": int((fitted.used & active & (values == term.level)).sum()),
+                "runs_with": int((fitted.used & with_it).sum()),
                 "note": _note(factor, fitted, i),
             }
         )

@@ -9,7 +9,7 @@ import pandas as pd
 from scipy import stats
 
 from ablate.ranking.designs.design import Factor
-from ablate.ranking.estimation.coding import check_levels, is_active, lines
+from ablate.ranking.estimation.coding import at_level, check_levels, is_active, lines
 from ablate.ranking.estimation.outcomes import classify
 from ablate.ranking.verdicts.sequential import holm
 
@@ -62,10 +62,9 @@ def failure_effects(
     rows = []
     for factor in factors:
         active = is_active(frame, factor, factors) & counted
-        values = frame[factor.name].to_numpy()
-        without = active & (values == factor.levels[0])
+        without = active & at_level(frame, factor, factor.levels[0])
         for level in factor.levels[1:]:
-            with_it = active & (values == level)
+            with_it = active & at_level(frame, factor, level)
             n, m = int(with_it.sum()), int(without.sum())
             a, b = int((with_it & runs.failed).sum()), int((without & runs.failed).sum())
             low, high = newcombe(a, n, b, m, confidence)

@@ -51,10 +51,11 @@ def least_squares(columns: Matrix, outcomes: Matrix, *, robust: bool = False) ->
         np.full((count, runs), np.nan),
         np.full((count, runs), np.nan),
     )
-    patterns, which = np.unique(np.isfinite(outcomes), axis=0, return_inverse=True)
-    which = which.reshape(-1)
-    for number, present in enumerate(patterns):
-        rows = np.flatnonzero(which == number)
+    patterns: dict[bytes, list[int]] = {}  # np.unique would make each run a field of a record
+    for number, present in enumerate(np.isfinite(outcomes)):
+        patterns.setdefault(present.tobytes(), []).append(number)
+    for pattern, numbers in patterns.items():
+        rows, present = np.array(numbers), np.frombuffer(pattern, dtype=bool)
         if present.any():
             _fit_pattern(fit, columns[present], outcomes[np.ix_(rows, present)], rows, present, robust)
     return fit

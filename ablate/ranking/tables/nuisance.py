@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -37,7 +38,11 @@ def nuisance_warnings(
     grid. Columns of words that determine the metric may be tasks.
     """
     warnings = []
-    arms = np.asarray(frame.groupby(list(factors), dropna=False).ngroup(), dtype=np.intp)
+
+    @cache
+    def arms() -> NDArray[np.intp]:
+        return np.asarray(frame.groupby(list(factors), dropna=False).ngroup(), dtype=np.intp)
+
     for name in frame.columns:
         if name in roles or _MEASURED.search(str(name)):
             continue
@@ -72,14 +77,18 @@ def nuisance_warnings(
 
 
 def _task_warning(
-    name: str, column: pd.Series, arms: NDArray[np.intp], values: Matrix, used: NDArray[np.bool_]
+    name: str,
+    column: pd.Series,
+    arms: Callable[[], NDArray[np.intp]],
+    values: Matrix,
+    used: NDArray[np.bool_],
 ) -> list[str]:
-    """A line for a column of words that explains much of the variance: it may name tasks, unless it names `arms` [n]."""
+    """A line for a column of words that explains much of the variance: it may name tasks, unless it names the arms [n] that `arms` returns."""
     codes, levels = pd.factorize(column)
     if not 1 < len(levels) <= used.sum() / _FEWEST:
         return []
     share = _explained(values, codes, (codes >= 0) & used)
-    if share < _EXPLAINED or pd.Series(arms).groupby(codes).nunique().max() < 2:
+    if share < _EXPLAINED or pd.Series(arms()).groupby(codes).nunique().max() < 2:
         return []
     return [
         f"'{name}' is no factor and explains {share:.0%} of the variance: if it names tasks, --block {name} gives an effect in "

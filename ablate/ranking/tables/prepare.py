@@ -167,7 +167,7 @@ def _rows_kept(read: FactorTable, used: Mask, needed: Sequence[str], fewest: int
 
 def _with_levels(factor: Factor, table: pd.DataFrame) -> Factor:
     """The factor with the levels that are left."""
-    seen = set(table[factor.name].dropna())
+    seen = set(table[factor.name].unique())
     return replace(factor, levels=tuple(level for level in factor.levels if level in seen))
 
 

@@ -108,9 +108,12 @@ def _common(data: ReportData, trials: pd.DataFrame) -> Picture | None:
         return None
     done = done.sort_values(data.metric, ascending=not data.higher_is_better, kind="stable")
     recipes = [data.recipes.get(recipe, ()) for recipe in done["recipe"]]
-    names = sorted({name for recipe in recipes for name in recipe})
-    on = [[name in recipe for recipe in recipes] for name in names]
-    table = pd.DataFrame(np.array(on, dtype=int).reshape(len(names), len(done)), index=names)
+    names = sorted(set().union(*recipes))
+    row = {name: number for number, name in enumerate(names)}
+    on = np.zeros((len(names), len(done)), dtype=int)
+    which = np.fromiter((row[name] for recipe in recipes for name in recipe), dtype=int)
+    on[which, np.repeat(np.arange(len(recipes)), list(map(len, recipes)))] = 1
+    table = pd.DataFrame(on, index=names)
     table = table[(table.mean(axis=1) > 0) & (table.mean(axis=1) < 1)]
     if not len(table):
         return None
