@@ -23,6 +23,7 @@ from ablate.records.errors import AblateError, InputError
 from ablate.records.recipe import Recipe
 from ablate.records.run import Run
 from ablate.seams.draws import keep_mask, least_kept, seed_keys, step_keys, stream_keys, stream_number
+from ablate.surgery.attention_dropout import CountedAttention, counted
 from ablate.surgery.layer_types import CHANNEL_DROPOUTS
 from ablate.surgery.net import counted_dropout
 from ablate.tasks.user_code import repeatable
@@ -155,6 +156,12 @@ def plain(context: TaskContext, seed: int, nudged: int = 0) -> StepResults:
         _nudge(module, nudged)
     layers = {path: module.get_submodule(path) for path in counted_dropouts(context)}
     dropouts = [_Dropout(layer, path) for path, layer in layers.items()]
+    counted(module, context.observed.removed)
+    dropouts += [
+        _Dropout(layer.weight_dropout, path)
+        for path, layer in module.named_modules()
+        if isinstance(layer, CountedAttention)
+    ]
     before = _state(module)
     optimizer = _SGD(list(module.parameters()))
     train, seeds = context.splits["train"], seed_keys([seed], device)
@@ -260,8 +267,8 @@ class _SGD:
 
 
 class _Dropout:
-    """`forward` of one of the model's dropout layers, with masks determined by the step's key, the layer's path and the
-    index of the call."""
+    """`forward` of one of the model's dropout layers, or of the weights of one of its attentions, with masks determined by the step's key, the
+    layer's path and the index of the call."""
 
     def __init__(self, layer: nn.Module, path: str) -> None:
         self.layer, self.stream, self.calls = layer, stream_number(f"model/{path}"), 0

@@ -61,8 +61,10 @@ def rebuilt(task: Task, run: Run, catalogue: Registry) -> Rebuilt:
 
 def _dropout_settings(module: nn.Module, own: nn.Module) -> frozenset[str]:
     """Names of the buffers of the counted dropouts that stand for those of the user's model `own`, which may change its p."""
-    dropouts = {
-        path for path, layer in own.named_modules() if isinstance(layer, (nn.Dropout, *CHANNEL_DROPOUTS))
+    layers = dict(own.named_modules())
+    dropouts = {path for path, layer in layers.items() if isinstance(layer, (nn.Dropout, *CHANNEL_DROPOUTS))}
+    dropouts |= {
+        f"{path}.weight_dropout" for path, layer in layers.items() if isinstance(layer, nn.MultiheadAttention)
     }
     return frozenset(
         f"{path}.{name}"

@@ -8,6 +8,7 @@ torch's. Evaluation is torch's own, except under vmap, for which torch's attenti
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 
 import torch
@@ -49,50 +50,82 @@ class CountedAttention(nn.MultiheadAttention):
             )
         if is_causal and attn_mask is None:
             raise RuntimeError("Need attn_mask if specifying the is_causal hint.")
-        batched = query.ndim == 3
-        moved = 1 if batched and not self.batch_first else 0
-        parts = [part if batched else part[None] for part in self._projected(query, key, value)]
-        q, k, v = (self._by_head(part.transpose(0, moved)) for part in parts)
-        scores = q @ k.mT / self.head_dim**0.5
-        if attn_mask is not None:  # [T, S], or [B · H, T, S]
-            scores = _masked(
-                scores, attn_mask.view(-1, *scores.shape[1:]) if attn_mask.ndim == 3 else attn_mask
+        batched, same, alike = query.ndim == 3, query is key, key is value
+        if not batched:
+            key_padding_mask = None if key_padding_mask is None else key_padding_mask[None]
+        query, key, value = (self._tokens_first(part, batched) for part in (query, key, value))
+        key = query if same else key
+        value = key if alike else value
+        q, k, v = self._projected(query, key, value)
+        (tokens, examples), keys = query.shape[:2], key.shape[0]
+        split = (examples * self.num_heads, self.head_dim)
+        q, k, v = (part.reshape(-1, *split).transpose(0, 1) for part in (q, k, v))
+        mask = self._mask(attn_mask, key_padding_mask, q.dtype, examples, keys)
+        if need_weights:
+            q, k = q * math.sqrt(1.0 / self.head_dim), k.transpose(-2, -1)
+            scores = torch.bmm(q, k) if mask is None else torch.baddbmm(mask, q, k)
+            weights = self.weight_dropout(scores.softmax(-1))
+            y = torch.bmm(weights, v).transpose(0, 1).reshape(-1, self.embed_dim)
+        else:
+            heads = (examples, self.num_heads)
+            q, k, v = (part.reshape(*heads, *part.shape[1:]) for part in (q, k, v))
+            y = self._attended(
+                q, k, v, None if mask is None else mask.view(*_of(mask, heads), *mask.shape[1:])
             )
-        if key_padding_mask is not None:  # [B, S]
-            scores = _masked(scores, key_padding_mask.view(-1, 1, 1, scores.shape[-1]))
-        if not need_weights and (attn_mask is not None or key_padding_mask is not None):
-            # A token that may attend to none gets zeros, as from torch's kernel.
+            y = y.permute(2, 0, 1, 3).reshape(-1, self.embed_dim)
+        y = F.linear(y, self.out_proj.weight, self.out_proj.bias).view(tokens, examples, -1)
+        y = (y.transpose(0, 1) if self.batch_first else y) if batched else y[:, 0]
+        if not need_weights:
+            return y, None
+        weights = weights.view(examples, self.num_heads, tokens, keys)
+        weights = weights.mean(1) if average_attn_weights else weights
+        return y, weights if batched else weights[0]
+
+    def _tokens_first(self, x: Tensor, batched: bool) -> Tensor:
+        """`[T, B, C]`, as torch's layer computes."""
+        return (x.transpose(1, 0) if self.batch_first else x) if batched else x.unsqueeze(1)
+
+    def _projected(self, query: Tensor, key: Tensor, value: Tensor) -> list[Tensor]:
+        """Queries, keys and values `[T, B, C]`."""
+        if self._qkv_same_embed_dim:
+            return F._in_projection_packed(query, key, value, self.in_proj_weight, self.in_proj_bias)  # type: ignore[no-any-return, attr-defined]
+        weights = (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)
+        biases = (None,) * 3 if self.in_proj_bias is None else self.in_proj_bias.chunk(3)
+        return F._in_projection(query, key, value, *weights, *biases)  # type: ignore[no-any-return, attr-defined]
+
+    def _mask(
+        self, mask: Tensor | None, padding: Tensor | None, dtype: torch.dtype, examples: int, keys: int
+    ) -> Tensor | None:
+        """What is added to the scores: `[B · H or 1, T or 1, S]`."""
+        mask = None if mask is None else _added(mask, dtype)
+        mask = mask[None] if mask is not None and mask.ndim == 2 else mask
+        if padding is None:
+            return mask
+        padding = _added(padding, dtype).view(examples, 1, 1, keys)
+        padding = padding.expand(-1, self.num_heads, -1, -1).reshape(-1, 1, keys)
+        return padding if mask is None else mask + padding
+
+    def _attended(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+        """`F.scaled_dot_product_attention` on `[B, H, T, D]`: a token that may attend to none gets zeros."""
+        scores = q @ k.mT / self.head_dim**0.5
+        if mask is None:
+            weights = scores.softmax(-1)
+        else:
+            scores = scores + mask
             nothing = (scores == -torch.inf).all(-1, keepdim=True)
             weights = scores.masked_fill(nothing, 0.0).softmax(-1).masked_fill(nothing, 0.0)
-        else:
-            weights = scores.softmax(-1)
-        weights = self.weight_dropout(weights.flatten(0, 1)).view_as(weights)
-        y = (weights @ v).transpose(1, 2).flatten(2)
-        y = F.linear(y, self.out_proj.weight, self.out_proj.bias).transpose(0, moved)
-        if not need_weights:
-            return (y if batched else y[0]), None
-        shown = weights.mean(1) if average_attn_weights else weights
-        return (y, shown) if batched else (y[0], shown[0])
-
-    def _by_head(self, part: Tensor) -> Tensor:
-        """`[B, T, C]` -> `[B, H, T, D]`."""
-        return part.reshape(*part.shape[:2], self.num_heads, self.head_dim).transpose(1, 2)
-
-    def _projected(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, ...]:
-        """Queries, keys and values `[…, C]`."""
-        if self._qkv_same_embed_dim and query is key and key is value:
-            return F.linear(query, self.in_proj_weight, self.in_proj_bias).chunk(3, -1)
-        joint = (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)
-        weights = self.in_proj_weight.chunk(3) if self._qkv_same_embed_dim else joint
-        biases = (None,) * 3 if self.in_proj_bias is None else self.in_proj_bias.chunk(3)
-        return tuple(map(F.linear, (query, key, value), weights, biases))
+        kept: Tensor = self.weight_dropout(weights.flatten(0, 1)).view_as(weights)
+        return kept @ v
 
 
-def _masked(scores: Tensor, mask: Tensor) -> Tensor:
-    """A mask of booleans says where not to attend; one of numbers is added."""
-    if mask.dtype == torch.bool:
-        mask = torch.zeros_like(mask, dtype=scores.dtype).masked_fill(mask, -torch.inf)
-    return scores + mask
+def _added(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """A mask of booleans, which says where not to attend, as numbers to add."""
+    return torch.zeros_like(mask, dtype=dtype).masked_fill(mask, -torch.inf) if mask.dtype == torch.bool else mask  # fmt: skip
+
+
+def _of(mask: Tensor, heads: tuple[int, int]) -> tuple[int, int]:
+    """The leading dimensions of a mask beside those of examples and heads."""
+    return (1, 1) if len(mask) == 1 else heads
 
 
 def counted(module: nn.Module, but: Collection[str] = ()) -> None:

@@ -66,11 +66,14 @@ class Block(nn.Module):
         return self.head(self.second(self.first(x).relu()).relu())
 
 
-def test_layers_that_a_skip_connection_is_around_already_are_left() -> None:
+def test_a_model_with_residual_additions_has_their_branches_dropped_and_no_others() -> None:
     net = open_net(Block(), torch.zeros(2, 5))
     model(net, SimpleNamespace(on=True, p=0.5))
     assert net.touched == {"stochastic_depth": 1}
-    assert net.left["stochastic_depth"] == {("layers", "in residual blocks"): 1}
+    assert [
+        1 / float(layer.scale) for layer in net.module.modules() if isinstance(layer, DropBranch)
+    ] == pytest.approx([0.5])
+    assert "stochastic_depth" not in net.left
 
 
 @pytest.mark.parametrize("settings", [{"on": False}, {"p": 0.0}])

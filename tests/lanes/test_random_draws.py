@@ -77,7 +77,7 @@ def context_of(make) -> TaskContext:
     [
         (Attention, "scaled_dot_product_attention in Attention"),
         (Functional, "dropout in Functional"),
-        (lambda: nn.Dropout1d(0.2), "Dropout1d"),
+        (lambda: nn.AlphaDropout(0.2), "AlphaDropout"),
         (nn.Identity, ""),
     ],
 )

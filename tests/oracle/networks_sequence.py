@@ -184,9 +184,9 @@ class Swin(nn.Module):
 class Encoder(nn.Module):
     """torch's own encoder, with its fused path in evaluation."""
 
-    def __init__(self, **settings: object) -> None:
+    def __init__(self, dropout: float = 0.0, **settings: object) -> None:
         super().__init__()
-        layer = nn.TransformerEncoderLayer(WIDTH, 2, 16, dropout=0.0, batch_first=True, **settings)  # type: ignore[arg-type]
+        layer = nn.TransformerEncoderLayer(WIDTH, 2, 16, dropout, batch_first=True, **settings)  # type: ignore[arg-type]
         self.encoder, self.head = (
             nn.TransformerEncoder(layer, 2, enable_nested_tensor=False),
             nn.Linear(WIDTH, CLASSES),
@@ -197,14 +197,24 @@ class Encoder(nn.Module):
 
 
 class MultiHead(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, dropout: float = 0.0) -> None:
         super().__init__()
-        self.attention = nn.MultiheadAttention(WIDTH, 2, batch_first=True)
+        self.attention = nn.MultiheadAttention(WIDTH, 2, dropout, batch_first=True)
         self.norm, self.head = nn.LayerNorm(WIDTH), nn.Linear(WIDTH, CLASSES)
 
     def forward(self, x: Tensor) -> Tensor:
         y, _ = self.attention(x, x, x, need_weights=False)
         return self.head(self.norm(x + y)[:, 0])
+
+
+class Padded(MultiHead):
+    """Called twice with a padding mask, the second time for other queries."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        padded = (x[..., 0] > 1).cumsum(1) > 1
+        y, _ = self.attention(x, x, x, key_padding_mask=padded, need_weights=False)
+        z, _ = self.attention(self.norm(x + y), x, x, key_padding_mask=padded, need_weights=False)
+        return self.head(z[:, 0])
 
 
 class TextCnn(nn.Module):
@@ -248,4 +258,7 @@ VECTORS: dict[str, Callable[[], nn.Module]] = {
     "encoder": Encoder,
     "encoder_norm_first": lambda: Encoder(norm_first=True, activation="gelu"),
     "multi_head": MultiHead,
+    "encoder_dropout": lambda: Encoder(0.2),
+    "multi_head_dropout": lambda: MultiHead(0.3),
+    "multi_head_padded": lambda: Padded(0.2),
 }

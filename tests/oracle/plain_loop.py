@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from unittest import mock
 
 import torch
 import torch.nn.functional as F
@@ -35,8 +36,12 @@ class CountedDropout:
     def begin(self, step_key: Tensor) -> None:
         self.key, self.calls = stream_keys(step_key, self.stream), 0
 
+    @property
+    def p(self) -> float:
+        return self.layer.p  # type: ignore[return-value]
+
     def __call__(self, x: Tensor) -> Tensor:
-        p = self.layer.p
+        p = self.p
         if not self.layer.training:
             return x
         key = stream_keys(self.key, stream_number(f"call {self.calls}")) if self.calls else self.key
@@ -50,6 +55,38 @@ class CountedDropout:
         shape = x.movedim(1, -1).shape if inside else x.shape
         mask = keep_mask(key, least, tuple(shape))
         return x * ((mask.movedim(-1, 1) if inside else mask) * scale)
+
+
+class CountedWeights(CountedDropout):
+    """`forward` of an `nn.MultiheadAttention` by torch's own code, but for two functions within it, which get masks as above."""
+
+    def __init__(self, layer: nn.MultiheadAttention, path: str) -> None:
+        super().__init__(layer, path)
+        self.whole = False
+        self.torchs = layer.forward
+
+    @property
+    def p(self) -> float:
+        return self.layer.dropout  # type: ignore[attr-defined, no-any-return]
+
+    def attended(
+        self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, p: float, causal: bool
+    ) -> Tensor:
+        scores = q @ k.mT / q.shape[-1] ** 0.5
+        weights = (scores if mask is None else scores + mask).softmax(-1)
+        return self.dropped(weights.flatten(0, 1), p).view_as(weights) @ v
+
+    def dropped(self, weights: Tensor, p: float) -> Tensor:
+        return super().__call__(weights)
+
+    def __call__(self, *args, **named):
+        if not self.layer.training:
+            return self.torchs(*args, **named)
+        with (
+            mock.patch.object(F, "scaled_dot_product_attention", self.attended),
+            mock.patch.object(F, "dropout", self.dropped),
+        ):
+            return self.torchs(*args, **named)
 
 
 @dataclass
@@ -85,6 +122,11 @@ def trained(
         assert type(layer) in (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
         dropouts.append(CountedDropout(layer, path))
         layer.forward = dropouts[-1]  # type: ignore[method-assign]
+    if not draws:
+        for path, layer in model.named_modules():
+            if isinstance(layer, nn.MultiheadAttention) and layer.dropout > 0:
+                dropouts.append(CountedWeights(layer, path))
+                layer.forward = dropouts[-1]  # type: ignore[method-assign]
     optimizer = make(list(model.parameters()))
     order, seeds = Order(len(task.train), task.batch_size), seed_keys([run.seed], CPU)
     record = Record(model)

@@ -212,7 +212,7 @@ unit = st.floats(0.01, 0.7, allow_subnormal=False)
 studies = st.builds(
     StudyFile,
     task=words.filter(str.strip),
-    metric=st.just("") | words.filter(str.strip),
+    metric=st.just("") | words.filter(str.strip).map("validation/{}".format),
     epochs=st.none() | st.integers(1, 1000),
     seed=st.integers(0, 2**31 - 1),
     baseline=st.builds(
