@@ -91,3 +91,12 @@ def short_measurements(request: pytest.FixtureRequest) -> Iterator[None]:
         patch.setattr(costs, "STEPS", 2)
         patch.setattr(costs, "WARM", 1)
         yield
+
+
+@pytest.fixture(autouse=True)
+def no_forward_pass_is_left_open() -> Iterator[None]:
+    """A forward pass that a test left half-way would change what the layers of later tests draw."""
+    yield
+    from ablate.seams.draws import count_calls
+
+    assert count_calls(None) is None, "the test ends within a forward pass"

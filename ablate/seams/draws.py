@@ -12,6 +12,7 @@ All arithmetic is int32 with wrap-around, which is the same on every device: CPU
 from __future__ import annotations
 
 import hashlib
+import threading
 from functools import lru_cache
 from math import pi, prod
 
@@ -67,26 +68,31 @@ Calls = dict[int, int]
 """Stream -> how often it has been drawn from in a forward pass."""
 
 
-class _Counting:
+class _Counting(threading.local):
+    """The counts of the forward pass that this thread is in: a pool may train in a thread while the driver runs a model."""
+
     calls: Calls | None = None
+
+
+_COUNTING = _Counting()
 
 
 def count_calls(calls: Calls | None) -> Calls | None:
     """Start to count the draws of a forward pass at `calls` (`{}` for a new pass; None stops). Returns the previous
     counts, to be restored."""
-    before, _Counting.calls = _Counting.calls, calls
+    before, _COUNTING.calls = _COUNTING.calls, calls
     return before
 
 
 def calls_so_far() -> Calls | None:
     """A copy of the counts, for a part of the forward pass that will run again; None outside of a counted pass."""
-    return None if _Counting.calls is None else dict(_Counting.calls)
+    return None if _COUNTING.calls is None else dict(_COUNTING.calls)
 
 
 def call_key(key: Tensor, stream: int) -> Tensor:
     """The key for the next draw of `stream` in this forward pass: `key` itself for the first, other ones for a layer that is
     called again. Outside of a counted pass always `key`."""
-    calls = _Counting.calls
+    calls = _COUNTING.calls
     if calls is None:
         return key
     number = calls.get(stream, 0)

@@ -1,6 +1,7 @@
 """Counter-based draws: an independent reference in plain integers, and what is asked of a generator."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -9,6 +10,9 @@ from scipy import stats
 from ablate.seams.draws import (
     Draws,
     bits,
+    call_key,
+    calls_so_far,
+    count_calls,
     keep_mask,
     keep_masks,
     least_kept,
@@ -156,3 +160,17 @@ def test_permutations_are_permutations_and_differ_between_epochs():
     first, second = draws_of(1, 0).permutation("order", 97), draws_of(1, 1).permutation("order", 97)
     assert sorted(first[0].tolist()) == list(range(97))
     assert not torch.equal(first, second)
+
+
+def test_draws_are_counted_thread_by_thread() -> None:
+    """A pool may train in one thread while the driver runs a model in another."""
+    key = torch.tensor(1, dtype=torch.int32)
+    before = count_calls({})
+    try:
+        call_key(key, 7)
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(calls_so_far).result() is None
+            assert pool.submit(count_calls, {}).result() is None
+        assert calls_so_far() == {7: 1}
+    finally:
+        count_calls(before)
