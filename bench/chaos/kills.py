@@ -1,6 +1,7 @@
 """R1: a running study is killed (SIGKILL) again and again, and its ledger checked.
 
-The driver of a tiny study is killed at random moments of every stage, inline and with two worker processes, and restarted.
+The driver of a tiny study is killed at random moments of every stage, inline and with two worker processes, and restarted. Inline these are
+moments of its processor time, so that kills meet the same stages on a busy machine; a driver of workers waits most of the time.
 After each kill the ledger is read with plain `sqlite3` and compared with its contents before the kill, with the runs that the driver
 had acknowledged, and at the end with an uninterrupted study.
 """
@@ -21,6 +22,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from bench.chaos.process import Clock, children, orphans
 from bench.chaos.promise import Tally
 from bench.chaos.tiny_study import study_in
 
@@ -33,10 +35,11 @@ PATIENCE = 600.0
 """Seconds after which an uninterrupted driver counts as hanging."""
 SHARE = 0.9
 """Drivers are killed within this share of the time that a study takes up to its report."""
-ORPHANS = 180.0
-"""Seconds that worker processes have to end after their driver; a server that is still importing notices only afterwards, and may have a
-hundredth of a core. What is left behind never ends."""
-AT_ONCE = 20
+KILLS_OF_A_STUDY = 4
+"""After so many a study is left to end, and compared."""
+OPENING, FLOOR = 0.2, 0.4
+"""Shares of a study's time: what opening it again takes, and the least from which the moment of a kill is drawn."""
+AT_ONCE = 50
 """Kills that are compared with one uninterrupted study."""
 FINISHED = {"complete", "pruned", "diverged", "out_of_memory", "failed"}
 Row = tuple[Any, ...]
@@ -156,41 +159,28 @@ class Count:
         return now
 
 
-def children(process: int) -> list[int]:
-    """Process ids of the children (on Linux; elsewhere none are found). A process that has ended meanwhile has none."""
-    processes: list[int] = []
-    with suppress(FileNotFoundError, ProcessLookupError):
-        for file in Path(f"/proc/{process}/task").glob("*/children"):
-            processes += [int(child) for child in file.read_text().split()]
-    return processes
-
-
-def alive(process: int) -> bool:
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def orphans(processes: list[int]) -> int:
-    """How many of `processes` still live after the time that they have to end."""
-    end = time.monotonic() + ORPHANS
-    while time.monotonic() < end and any(map(alive, processes)):
-        time.sleep(0.05)
-    return sum(map(alive, processes))
-
-
 def listen(
-    pipe: Connection, until: float, acknowledged: set[str], moments: dict[str, float] | None = None
+    pipe: Connection,
+    clock: Clock,
+    until: float,
+    acknowledged: set[str],
+    moments: dict[str, float] | None = None,
 ) -> str:
-    """Read the driver's messages until the time `until` or its end; returns its stage.
+    """Read the driver's messages until the clock shows `until`, its end, or for `PATIENCE`; returns its stage.
 
     moments: receives when each stage began.
     """
     moments = {} if moments is None else moments
-    stage = "opening"
+    stage, end = "opening", time.monotonic() + PATIENCE
     try:
-        while pipe.poll(max(0.0, until - time.monotonic())):
+        while True:
+            left = end - time.monotonic()
+            if until < float("inf"):
+                left = min(left, until - clock.seconds())
+            if not pipe.poll(max(0.0, left)):
+                if left <= 0:
+                    break
+                continue  # its processor time goes on more slowly than the time
             what, name = pipe.recv()
             if what == "recorded":
                 acknowledged.add(name)
@@ -200,7 +190,7 @@ def listen(
                 if name == "after costs"
                 else name.removeprefix("after ").partition(",")[0].replace("opened", "lr-find")
             )
-            moments.setdefault(stage, time.monotonic())
+            moments.setdefault(stage, clock.seconds())
     except EOFError:
         pass
     return stage
@@ -214,20 +204,24 @@ def uninterrupted(folder: Path, executor: str, *, report: bool) -> tuple[list[Ro
 
 
 def finish(folder: Path, executor: str, acknowledged: set[str], *, report: bool) -> float:
-    """Run the study in `folder` to its end; the seconds until its report began.
+    """Run the study in `folder` to its end; the seconds of its `Clock` until its report began.
 
     Raises RuntimeError if the driver fails or hangs.
     """
-    began = time.monotonic()
     moments: dict[str, float] = {}
     process, pipe = start(folder, executor, report=report)
-    listen(pipe, began + PATIENCE, acknowledged, moments)
+    listen(pipe, clock_of(process, executor), float("inf"), acknowledged, moments)
     process.join(120)
     if process.exitcode != 0:
         process.kill()
         log = (folder / "driver.log").read_text().strip().splitlines()
         raise RuntimeError(f"the driver ended with {process.exitcode}: {log[-1] if log else 'silently'}")
-    return moments["report"] - began
+    return moments["report"]
+
+
+def clock_of(process: BaseProcess, executor: str) -> Clock:
+    assert process.pid is not None
+    return Clock(process.pid, wall=executor != "inline")
 
 
 def chaos(
@@ -246,15 +240,19 @@ def chaos(
     while count.kills < kills:
         study_folder = folder / f"study-{study}"
         ledger, before, over = study_in(study_folder), list[Row](), False
+        left, here = 1.0, 0  # the share of a study that is to come, about; kills of this one
         while not over and count.kills < kills:
             executor = executors[count.kills % len(executors)]
             acknowledged: set[str] = set()
-            after = draw.random() * spans[executor] * SHARE
-            killed, stage = kill(study_folder, executor, after, acknowledged, count, report=report)
+            share = draw.random() * left * SHARE
+            killed, stage = kill(
+                study_folder, executor, share * spans[executor], acknowledged, count, report=report
+            )
+            left, here = max(left - share + OPENING, FLOOR), here + 1
             count.kills += killed
             count.moments[stage] += killed
             before = count.check(ledger, before, acknowledged)
-            over = not killed or stage == "report"
+            over = not killed or stage == "report" or here == KILLS_OF_A_STUDY
         acknowledged = set()
         finish(study_folder, executors[study % len(executors)], acknowledged, report=report)
         ours = timeless(count.check(ledger, before, acknowledged))
@@ -266,15 +264,16 @@ def chaos(
 def kill(
     folder: Path, executor: str, after: float, acknowledged: set[str], count: Count, *, report: bool
 ) -> tuple[bool, str]:
-    """Start a driver and kill it `after` seconds; returns whether that was before its end, and its stage."""
+    """Start a driver and kill it after `after` seconds of its `Clock`; returns whether that was before its end, and its stage."""
     process, pipe = start(folder, executor, report=report)
-    stage = listen(pipe, time.monotonic() + after, acknowledged)
+    clock = clock_of(process, executor)
+    stage = listen(pipe, clock, after, acknowledged)
     assert process.pid is not None
     below = children(process.pid)
     with suppress(ProcessLookupError):
         os.kill(process.pid, signal.SIGKILL)
     process.join(120)
-    listen(pipe, time.monotonic() + 1, acknowledged)  # messages sent before it died
+    listen(pipe, clock, float("inf"), acknowledged)  # messages sent before it died
     count.orphans += orphans(below)
     if process.exitcode not in (0, -signal.SIGKILL):
         raise RuntimeError(f"the driver ended with {process.exitcode}: {(folder / 'driver.log').read_text()}")

@@ -5,20 +5,18 @@ from __future__ import annotations
 import os
 import random
 import signal
-import time
 from contextlib import suppress
 from pathlib import Path
 
 from bench.chaos.kills import (
-    PATIENCE,
     Count,
-    children,
     listen,
     start,
     timeless,
     uninterrupted,
     warm_up,
 )
+from bench.chaos.process import Clock, children
 from bench.chaos.promise import Tally
 from bench.chaos.tiny_study import study_in
 
@@ -36,16 +34,17 @@ def paused(
 ) -> tuple[bool, int | None]:
     """Run the study in `folder` with one pause of a worker; (whether one was there to be paused, the driver's exit code)."""
     process, pipe = start(folder, "processes", report=False)
-    listen(pipe, time.monotonic() + after, acknowledged)
     assert process.pid is not None
+    clock = Clock(process.pid, wall=True)
+    listen(pipe, clock, after, acknowledged)
     found = workers_of(process.pid)
     if found:
         chosen = draw.choice(found)
         with suppress(ProcessLookupError):
             os.kill(chosen, signal.SIGSTOP)
-            listen(pipe, time.monotonic() + draw.uniform(0.5, LONGEST), acknowledged)
+            listen(pipe, clock, clock.seconds() + draw.uniform(0.5, LONGEST), acknowledged)
             os.kill(chosen, signal.SIGCONT)
-    listen(pipe, time.monotonic() + PATIENCE, acknowledged)
+    listen(pipe, clock, float("inf"), acknowledged)
     process.join(120)
     process.kill()
     return bool(found), process.exitcode

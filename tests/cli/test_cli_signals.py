@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from cli_samples import TASK
 from test_cli_processes import ENVIRONMENT
 
 from ablate.cli.signals import GRACE
+from bench.chaos.signals import NUMBERS
 
 SLACK = 60.0
 """Seconds that a busy machine may keep a process waiting."""
@@ -44,13 +46,41 @@ CASES = [
 def test_a_signal_is_answered_by_one_line(tmp_path: Path, number: signal.Signals, times: int, moment: str):
     (tmp_path / "tiny.py").write_text(TASK)
     when, *words = MOMENTS[moment]
+    check_answer(tmp_path, number, times, when, words)
+
+
+def random_moments(seed: int) -> list[tuple[signal.Signals, int, str, list[str]]]:
+    """Ten signals: nine at an import, a call or the end of a command that needs no torch (0.15 s of processor time each), one while torch is imported.
+
+    Before about the thousandth call no line of ablate has run, and Python's own handlers apply."""
+    draw = random.Random(seed)
+    kinds = [f"import:{draw.randrange(1, 170)}" for _ in range(4)]
+    kinds += [f"call:{int(10 ** draw.uniform(3.3, 5))}" for _ in range(4)]
+    moments = [(kind, ["tricks"]) for kind in [*kinds, draw.choice(["shutdown", "exit"])]]
+    moments.append((f"import:{draw.randrange(200, 900)}", ["study", "tiny.py:task", "--workers", "2"]))
+    return [(draw.choice(NUMBERS), draw.choice((0, 1, 2)), when, words) for when, words in moments]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4))
+def test_ten_signals_at_random_moments(tmp_path: Path, seed: int):
+    (tmp_path / "tiny.py").write_text(TASK)
+    for number, times, when, words in random_moments(seed):
+        check_answer(tmp_path, number, times, when, words)
+
+
+def check_answer(folder: Path, number: signal.Signals, times: int, when: str, words: list[str]) -> None:
+    """Let `ablate WORDS` send itself a signal, see `bench.chaos.moments`: one line, and the exit code of the signal."""
     done = subprocess.run(
         [sys.executable, "-m", "bench.chaos.moments", str(int(number)), str(times), when, *words],
-        cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False, start_new_session=True,
+        cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, check=False, start_new_session=True,
     )  # fmt: skip
     what, code = ("interrupted", 130) if number == signal.SIGINT else ("terminated", 143)
-    assert done.stderr == f"ablate: {what}; what is finished is kept: run the same command to continue\n"
-    assert done.returncode == code
+    case = f"{number.name} x{times} at {when} of {words}"
+    assert done.stderr == f"ablate: {what}; what is finished is kept: run the same command to continue\n", (
+        case
+    )
+    assert done.returncode == code, case
 
 
 def test_a_signal_that_was_ignored_stays_ignored(tmp_path: Path):
