@@ -55,9 +55,9 @@ class Surgery:
                 yield f"{variable} = torch.Generator().manual_seed({seed})"
         yield from changes
         if "remove_skip" in recipe:
-            yield from self._rewritten(bundle, "residual_", text)
+            yield from self._rewritten(bundle, text, without_skips=True)
         elif "stochastic_depth" in recipe:
-            yield from self._rewritten(bundle, "dropped_branch_", text)
+            yield from self._rewritten(bundle, text, without_skips=False)
         if INIT in recipe:
             yield from self._initialization(bundle)
         if self.net.touched and any(isinstance(m, nn.MultiheadAttention | nn.TransformerEncoderLayer) for m in self.fresh.modules()):  # fmt: skip
@@ -160,10 +160,9 @@ class Surgery:
         yield "    if layer.bias is not None:"
         yield "        nn.init.zeros_(layer.bias)"
 
-    def _rewritten(self, bundle: Bundle, added: str, text: LayerText) -> Iterator[str]:
-        """Blocks whose `forward` surgery has rewritten: without its residual additions, or with layers that drop its branches. `added`: how
-        the names of the layers begin that it put there."""
-        without = added == "residual_"
+    def _rewritten(self, bundle: Bundle, text: LayerText, *, without_skips: bool) -> Iterator[str]:
+        """Blocks whose `forward` surgery has rewritten: without its residual additions, or with layers that drop its branches."""
+        added = "residual_" if without_skips else "dropped_branch_"
         blocks: dict[str, list[str]] = {}
         layers: list[str] = []
         for path in by_block(self.net.observed.additions):
@@ -171,12 +170,12 @@ class Surgery:
             written = vars(type(block)).get("forward")
             names = [name for name in block._modules if name.startswith(added)]
             if written is not None and names:
-                blocks.setdefault(_written(written, without), []).append(path)
-                if not without:
+                blocks.setdefault(_written(written, without_skips), []).append(path)
+                if not without_skips:
                     layers += [f'model.get_submodule("{path}").{name} = {text.of(getattr(block, name))}' for name in names]  # fmt: skip
         yield from layers
         for number, (body, paths) in enumerate(blocks.items(), 1):
-            name = f"forward_without_skip_{number}" if without else f"forward_with_drops_{number}"
+            name = f"forward_without_skip_{number}" if without_skips else f"forward_with_drops_{number}"
             bundle.reserve(name)
             bundle.parts.append(body.replace("def forward(", f"def {name}(", 1))
             yield from _wrapped("for name in (", [f'"{path}"' for path in paths], "):")

@@ -24,14 +24,7 @@ def drawing(module: nn.Module, x: Tensor) -> str:
 class _Drawing(LayerCallMode):
     def __init__(self, module: nn.Module) -> None:
         super().__init__(module)
-        self._running: list[nn.Module] = []
         self.found: Counter[str] = Counter()
-
-    def on_call(self, path: str, layer: nn.Module) -> None:
-        self._running.append(layer)
-
-    def on_return(self) -> None:
-        self._running.pop()
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -39,7 +32,7 @@ class _Drawing(LayerCallMode):
         before = torch.get_rng_state()
         result = func(*args, **(kwargs or {}))
         if not torch.equal(before, torch.get_rng_state()):
-            kind = type(self._running[-1]) if self._running else nn.Module
+            kind = type(self.running[-1]) if self.running else nn.Module
             name = getattr(func, "__name__", str(func)).removesuffix("_")
             own = kind.__module__.startswith("torch.nn.")
             self.found[kind.__name__ if own else f"{name} in {kind.__name__}"] += 1

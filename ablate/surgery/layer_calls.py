@@ -13,21 +13,21 @@ from torch.utils.hooks import RemovableHandle
 class LayerCallMode(TorchFunctionMode):
     """While it is entered, every call of a layer of `module` (itself included) is reported to `on_call` and `on_return`.
 
-    `on_return` is also called where the layer raises, so calls nest properly. The hooks are removed on exit.
+    `on_return` is also called where the layer raises, so calls nest properly. `running`: the layers that have been called and have not returned,
+    the innermost last. The hooks are removed on exit.
     """
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self._module = module
+        self.running: list[nn.Module] = []
         self._handles: list[RemovableHandle] = []
 
     def on_call(self, path: str, layer: nn.Module) -> None:
         """`layer`, at `path` in the model, is about to run."""
-        raise NotImplementedError
 
     def on_return(self) -> None:
         """The layer that was called last and has not returned yet has returned or raised."""
-        raise NotImplementedError
 
     def __enter__(self) -> Self:
         for path, layer in self._module.named_modules():
@@ -42,7 +42,9 @@ class LayerCallMode(TorchFunctionMode):
             handle.remove()
 
     def _before(self, path: str, layer: nn.Module, inputs: Any) -> None:
+        self.running.append(layer)
         self.on_call(path, layer)
 
     def _after(self, layer: nn.Module, inputs: Any, output: Any) -> None:
         self.on_return()
+        self.running.pop()

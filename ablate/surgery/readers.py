@@ -31,17 +31,10 @@ class ReadElsewhere(LayerCallMode):
         super().__init__(module)
         self.paths: set[str] = set()
         self._owners: dict[int, list[tuple[str, nn.Module]]] = {}
-        self._running: list[nn.Module] = []
         for path, layer in module.named_modules():
             for parameter in layer._parameters.values():
                 if parameter is not None:
                     self._owners.setdefault(id(parameter), []).append((path, layer))
-
-    def on_call(self, path: str, layer: nn.Module) -> None:
-        self._running.append(layer)
-
-    def on_return(self) -> None:
-        self._running.pop()
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -49,7 +42,7 @@ class ReadElsewhere(LayerCallMode):
         if getattr(func, "__name__", "") in COMPUTING:
             for tensor in tensors_of([args, kwargs or {}]):
                 owners = self._owners.get(id(tensor), ())
-                if not any(layer is running for _, layer in owners for running in self._running[-1:]):
+                if not any(layer is running for _, layer in owners for running in self.running[-1:]):
                     self.paths.update(path for path, _ in owners)
         return func(*args, **(kwargs or {}))
 

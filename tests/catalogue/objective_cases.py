@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,3 +40,14 @@ def loss_and_slope(w: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[float, 
     margin = y * (x @ w)
     pull = -y / (1 + np.exp(margin)) / len(x)
     return float(np.log1p(np.exp(-margin)).mean()), pull @ x, pull[:, None] * w
+
+
+def recorded(loss: Callable[[Any, Batch], Tensor]) -> tuple[Callable[[Any, Batch], Tensor], list[Tensor]]:
+    """(`loss`, the inputs of each of its calls so far)."""
+    seen: list[Tensor] = []
+
+    def recording(weights: Any, batch: Batch) -> Tensor:
+        seen.append(batch.x.detach())
+        return loss(weights, batch)
+
+    return recording, seen

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from objective_cases import recorded
 from sweep import sweep
 
 from ablate.catalogue.objective.fgsm import TRICK, deviation, objective
@@ -63,12 +64,7 @@ def test_loss_and_gradient_of_logistic_regression(seed):
 def test_perturbed_inputs_lie_on_the_corners_of_the_ball():
     generator = torch.Generator().manual_seed(0)
     batch = Batch(torch.randn(2, 6, 5, generator=generator).double(), torch.ones(2, 6, 1), torch.zeros(2, 6))
-    seen = []
-
-    def loss(weights, batch):
-        seen.append(batch.x.detach())
-        return logistic(weights, batch)
-
+    loss, seen = recorded(logistic)
     weights = {"w": torch.randn(2, 5, generator=generator).double().requires_grad_()}
     objective(loss, weights, batch, settings([0.1, 0.4]))
     assert len(seen) == 2
@@ -80,12 +76,7 @@ def test_perturbed_inputs_lie_on_the_corners_of_the_ball():
 def test_an_input_on_which_the_loss_does_not_depend_is_not_perturbed():
     generator = torch.Generator().manual_seed(0)
     batch = Batch(torch.randn(1, 6, 3, generator=generator).double(), torch.ones(1, 6, 1), torch.zeros(1, 6))
-    seen = []
-
-    def loss(weights, batch):
-        seen.append(batch.x.detach())
-        return logistic(weights, batch)
-
+    loss, seen = recorded(logistic)
     weights = {"w": torch.tensor([[1.0, 0.0, -2.0]], dtype=torch.float64, requires_grad=True)}
     assert objective(loss, weights, batch, settings([0.3])).isfinite().all()
     assert ((seen[1] != seen[0]).all(dim=1)).tolist() == [[True, False, True]]

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import pytest
 import torch
-from objective_cases import logistic, loss_and_slope, problem, settings
-from torch import Tensor
+from objective_cases import logistic, loss_and_slope, problem, recorded, settings
 
 from ablate.catalogue.objective.i_fgsm import objective
-from ablate.seams.batch import Batch
 
 
 @pytest.mark.parametrize("steps", [2, 3, 5, 7, 10])
@@ -37,12 +33,7 @@ def test_loss_and_gradient_are_those_of_both_points(steps: int) -> None:
 def test_every_pass_is_a_step_further_and_the_last_one_is_trained_on(steps: int) -> None:
     """Of logistic regression, whose slope has the same sign everywhere."""
     w, batch = problem(steps)
-    seen = []
-
-    def loss(weights: Mapping[str, Tensor], batch: Batch) -> Tensor:
-        seen.append(batch.x.detach())
-        return logistic(weights, batch)
-
+    loss, seen = recorded(logistic)
     objective(loss, {"w": w}, batch, settings("i_fgsm", [{"eps": 0.1, "steps": steps}] * len(w)))
     radius = 0.1 * batch.x.std(dim=1, correction=0, keepdim=True).expand(batch.x.shape)
     for number, x in enumerate(seen):

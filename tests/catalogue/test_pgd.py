@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import pytest
 import torch
-from objective_cases import logistic, loss_and_slope, problem, settings
-from torch import Tensor
+from objective_cases import logistic, loss_and_slope, problem, recorded, settings
 
 from ablate.catalogue.objective.pgd import objective
-from ablate.seams.batch import Batch
 from ablate.seams.draws import Draws, seed_keys
 
 
@@ -46,12 +42,7 @@ def test_without_draws_it_begins_at_the_example() -> None:
 def test_every_pass_is_a_step_further_and_the_last_one_is_trained_on(steps: int) -> None:
     """Of logistic regression, whose slope has the same sign everywhere; a quarter of the radius at each step."""
     w, batch = problem(steps)
-    seen = []
-
-    def loss(weights: Mapping[str, Tensor], batch: Batch) -> Tensor:
-        seen.append(batch.x.detach())
-        return logistic(weights, batch)
-
+    loss, seen = recorded(logistic)
     lane = {"eps": 0.1, "step": 0.25, "steps": steps}
     objective(loss, {"w": w}, batch, settings("pgd", [lane] * len(w)))
     radius = 0.1 * batch.x.std(dim=1, correction=0, keepdim=True).expand(batch.x.shape)
