@@ -31,9 +31,13 @@ def confirmed(
     higher: bool,
     margin: float | None = None,
     factors: Sequence[Factor] = (),
+    current: bool = True,
 ) -> tuple[Document | None, pd.DataFrame | None]:
     """The fact with `metric`, `values` (arm -> seed -> value), `failed` (arm -> runs) and `gain` (winner −
-    baseline); and the drop-one table with verdicts. Signed so that positive helps. None: not run."""
+    baseline); and the drop-one table with verdicts. Signed so that positive helps. None: not run. `current`: whether the runs are of
+    what the ranking recommends; otherwise nothing is confirmed."""
+    if not current:
+        return None, None
     runs = in_arms(fact, entries)
     if not fact and not runs:
         return None, None

@@ -60,6 +60,29 @@ def counts(fact: Mapping[str, Any]) -> tuple[int, int]:
     return sum("undecided" not in verdicts for verdicts in by_trick.values()), len(by_trick)
 
 
+def arms_to_confirm(fact: Mapping[str, Any]) -> dict[str, Document]:
+    """Arm -> the recipe that a confirmation of this complete ranking trains, without duplicates: the recipe that it recommends
+    ("winner"), the baseline and the recipe found ("as found"), each as tuned."""
+    tuned = {
+        name: next(p["recipe"] for p in points if p["chosen"]) for name, points in fact["tuning"].items()
+    }
+    winner = dict(fact["recommended"]["recipe"])
+    others = {
+        "baseline": dict(tuned["add-one: baseline"]),
+        "as found": dict(tuned.get("toggle: recipe", tuned["add-one: baseline"])),
+    }
+    return {"winner": winner} | {name: recipe for name, recipe in others.items() if recipe != winner}
+
+
+def confirms(confirmation: Mapping[str, Any], fact: Mapping[str, Any]) -> bool:
+    """Whether the ledger's fact "confirm" compares the recipe that the tuned ranking `fact` recommends with its baseline. A later ranking
+    may recommend another recipe: the gain that was confirmed is not the gain of that one."""
+    if fact.get("kind") != "tuned" or not fact.get("recommended"):
+        return True
+    arms, needed = confirmation.get("arms") or {}, arms_to_confirm(fact)
+    return all(arms.get(name) == needed.get(name) for name in ("winner", "baseline"))
+
+
 def _row(row: Mapping[str, Any], fact: Mapping[str, Any], metric: str, *, higher: bool) -> Document:
     notes = [compared(row)]
     if row["same"]:

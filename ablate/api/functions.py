@@ -90,11 +90,19 @@ def rank(
     return run_stages(opened, options, ["rank", "report"], quiet=bool(settings.get("quiet", False)))
 
 
-def confirm(task: Any = None, *, seeds: int | None = None, **settings: Unpack[Settings]) -> Study:
-    """Train winner and baseline on fresh paired seeds and score them on the test split, which nothing else uses."""
+def confirm(
+    task: Any = None, *, seeds: int | None = None, around: Any = "", **settings: Unpack[Settings]
+) -> Study:
+    """Train winner and baseline on fresh paired seeds and score them on the test split, which nothing else uses.
+
+    around: the winner: "best", "baseline", or the path of a recipe; by default what was ranked last.
+    """
 
     def change(file: StudyFile) -> StudyFile:
-        return replace(file, confirm=replace(file.confirm, seeds=seeds or file.confirm.seeds))
+        section = file.confirm
+        return replace(
+            file, confirm=replace(section, seeds=seeds or section.seeds, around=str(around) or section.around)
+        )
 
     opened, options = opened_for(task, settings, change=change)
     return run_stages(opened, options, ["confirm", "report"], quiet=bool(settings.get("quiet", False)))

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @grouped
 def confirm(
     given: Given = "digits",
-    around: Annotated[str, typer.Option(help="The winner: best, baseline, or a recipe file.")] = "",
+    around: Annotated[str, typer.Option(help="The winner: best, baseline, or a recipe file (default: what was ranked last).")] = "",
     seeds: Annotated[int | None, typer.Option(help="Paired fresh seeds.", min=2, max=1000)] = None,
     margin: Margin = None,
     *,
@@ -37,8 +37,8 @@ def confirm(
 ) -> None:
     """Train the winner, the baseline, and the winner without each trick that helps, on paired fresh seeds.
 
-    The test split is used only here. Tricks that help are taken from the ranking, if it is of
-    this recipe. More seeds later keep those that are done. Run it again to resume.
+    The test split is used only here. The winner is the recipe that the last ranking recommends; after an
+    array, the recipe that was ranked. More seeds later keep those that are done. Run it again to resume.
     Examples: ablate confirm digits · ablate confirm my.toml --seeds 10
     """
     given = study.of(given)
@@ -52,12 +52,10 @@ def confirm(
         settings = file.rank
         return replace(
             file,
-            rank=replace(
-                settings,
-                around=around or settings.around,
-                margin=settings.margin if margin is None else margin,
+            rank=replace(settings, margin=settings.margin if margin is None else margin),
+            confirm=replace(
+                file.confirm, seeds=seeds or file.confirm.seeds, around=around or file.confirm.around
             ),
-            confirm=replace(file.confirm, seeds=seeds or file.confirm.seeds),
         )
 
     options = options_of(study, machine, output)

@@ -90,7 +90,7 @@ class StudyFile:
                 **{name: getattr(self.rank, name) for name in RankSection.__slots__},
                 "budget": self.rank.budget or None,
             },
-            "confirm": {"seeds": self.confirm.seeds},
+            "confirm": {"seeds": self.confirm.seeds, "around": self.confirm.around or None},
         }
         parts = [_pairs({**top, "seed": self.seed})]
         parts += [f"[{name}]\n{_pairs(pairs)}" for name, pairs in sections.items()]

@@ -59,9 +59,10 @@ class RankSection:
 @dataclass(frozen=True, slots=True)
 class ConfirmSection:
     """The section [confirm]. `seeds`: paired fresh seeds; None: as many as each recipe of the ladder
-    had; CONFIRM_SEEDS without a ladder."""
+    had; CONFIRM_SEEDS without a ladder. `around`: the winner: best, baseline or a recipe file; "": what was ranked last."""
 
     seeds: int | None = None
+    around: str = ""
 
 
 def read_rank(table: Table, catalogue: Catalogue) -> RankSection:
@@ -120,7 +121,8 @@ def check_rates(count: int, where: str) -> int:
 def read_confirm(table: Table) -> ConfirmSection:
     """Parse the section [confirm]. Raises InputError with the line."""
     table.check_keys(ConfirmSection.__slots__)
-    return ConfirmSection(table.integer("seeds", CONFIRM_SEEDS, 2, 1000) if "seeds" in table.data else None)
+    seeds = table.integer("seeds", CONFIRM_SEEDS, 2, 1000) if "seeds" in table.data else None
+    return ConfirmSection(seeds, table.text("around", ""))
 
 
 def _levels(table: Table, catalogue: Catalogue) -> dict[str, tuple[str, ...]]:

@@ -94,6 +94,8 @@ def _use(data: ReportData, folder: Path | None, recipe: Document, gain: Document
             if ladder
             else ""
         )
+        if data.confirmed_another:
+            detail += " The recipe that was confirmed before is another one."
         detail += f" For the gain on test data: ablate confirm {data.asked}."
     return Action(
         "good", f"Use this recipe: {' + '.join(recipe) or 'no trick'}.", f"{detail.strip()} {decided(data)}",

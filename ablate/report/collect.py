@@ -12,7 +12,7 @@ from ablate.analysis.claims import claim_lines, first_claims, with_steps
 from ablate.analysis.confirmed import confirmed, in_arms
 from ablate.analysis.designed_runs import ranked
 from ablate.analysis.explored import explored
-from ablate.analysis.tuned_arms import design_document, is_tuned, tuned_tables
+from ablate.analysis.tuned_arms import confirms, design_document, is_tuned, tuned_tables
 from ablate.catalogue.own_tricks import recorded
 from ablate.catalogue.registry import registry
 from ablate.ledger.entry import Entry, in_order
@@ -52,6 +52,9 @@ def gather(
 ) -> ReportData:
     """`collect` from data already read. The order of `entries` decides nothing."""
     entries = in_order(entries)
+    of_another = not confirms(facts.get("confirm") or {}, facts.get("rank") or {}) and "confirm" in facts
+    if of_another:
+        facts = {key: value for key, value in facts.items() if key != "confirm"}
     study = dict(facts.get("study") or {})
     study.setdefault("metric", next(iter(_metrics(entries)), "validation/loss"))
     metric = str(study["metric"])
@@ -80,6 +83,7 @@ def gather(
         higher=higher,
         margin=(facts.get("rank") or {}).get("margin"),
         factors=plan.factors if plan else (),
+        current=not of_another,
     )
     dropped = [table for table in (rank.table("drop-one") if rank else None, drops) if table is not None]
     costs = _costs(facts.get("costs"))
@@ -105,6 +109,7 @@ def gather(
         ranking=_clean_frame(_with_claims(ranking, records)) if len(ranking) else None,
         diagnostics=clean(rank.diagnostics if rank else None),
         confirm=clean(confirm),
+        confirmed_another=of_another,
         costs=_clean_frame(costs),
         # The report's own duration is recorded after the report; including it would make every report differ.
         timings={
@@ -119,7 +124,7 @@ def gather(
                 "budget": [entry.run.epochs for entry in entries],
             }
         ),
-        curves=clean(_curves(entries, facts)),
+        curves=clean(_curves([] if of_another else in_arms(facts.get("confirm"), entries), entries, facts)),
         recipes={
             name: tuple(map(clean_text, recipe))
             for name, recipe in {entry.run.recipe.hash: entry.run.recipe for entry in entries}.items()
@@ -152,10 +157,11 @@ def _search(fact: Any, entries: Sequence[Entry], metric: str, *, higher: bool) -
     return document
 
 
-def _curves(entries: Sequence[Entry], facts: Mapping[str, Any]) -> list[Document]:
-    """Learning curves of winner and baseline from `confirm`; before that, of the best five trials."""
-    runs = in_arms(facts.get("confirm"), entries)
-    chosen = [entry for entry in runs if entry.arm in ("winner", "baseline")]
+def _curves(
+    confirmation: Sequence[Entry], entries: Sequence[Entry], facts: Mapping[str, Any]
+) -> list[Document]:
+    """Learning curves of winner and baseline from `confirmation`; before that, of the best trial."""
+    chosen = [entry for entry in confirmation if entry.arm in ("winner", "baseline")]
     if not chosen:
         best = ((facts.get("search") or {}).get("best") or {}).get("trial", -1)
         chosen = [e for e in entries if e.stage == "search" and e.trial == best and best >= 0]

@@ -32,6 +32,7 @@ class ReportData:
     `diagnostics`: sigma, arms (σ with and without each trick), residuals, rho, rank_intervals,
     interactions, methods (a paragraph), estimand (a sentence).
     `confirm`: arms, seeds, metric, values (arm -> seed -> value), gain and drops (paired differences).
+    `confirmed_another`: the ledger's confirmation is of another recipe than the ranking recommends, so that `confirm` is None.
     `costs`: trick, ms_per_step, time_ratio, memory_ratio, inference_ratio, n.
     `run_columns`: of `runs.csv`, one value per run; `labels`: trial, arm, note and budget of the same runs, in the same order.
     `curves`: one dict per run and metric: run, stage, arm, seed, metric, values (one per epoch).
@@ -53,6 +54,7 @@ class ReportData:
     ranking: pd.DataFrame | None = None
     diagnostics: Document | None = None
     confirm: Document | None = None
+    confirmed_another: bool = False
     costs: pd.DataFrame | None = None
     timings: Document = field(default_factory=dict)
     external: Document | None = None

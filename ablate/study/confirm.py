@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ablate.analysis.designed_runs import Ranked
+from ablate.analysis.tuned_arms import arms_to_confirm
 from ablate.ranking.designs.design import training_seed
 from ablate.records.recipe import Recipe
 from ablate.records.study_rank import CONFIRM_SEEDS
@@ -25,7 +26,7 @@ def confirm(session: Session, winner: Recipe, baseline: Recipe) -> None:
     """
     fact = session.ledger.fact("rank") or {}
     if fact.get("kind") == "tuned" and fact.get("complete") and fact["around"] == winner.to_dict():
-        arms = arms_of_tuned(fact)
+        arms = {name: Recipe(recipe) for name, recipe in arms_to_confirm(fact).items()}
         if len(arms) == 1:
             session.progress.say(
                 "confirm: the baseline itself is recommended, so there is no gain to confirm"
@@ -44,19 +45,6 @@ def confirm(session: Session, winner: Recipe, baseline: Recipe) -> None:
     ranked = analysed(session, fact) if fact else None
     arms = arms_of(session.context.catalogue, winner, baseline, ranked, fact)
     _train(session, arms, CONFIRM_SEEDS)
-
-
-def arms_of_tuned(fact: Mapping[str, Any]) -> dict[str, Recipe]:
-    """The arms of a ranking by tuned arms that are to be confirmed, without duplicates."""
-    tuned = {
-        name: next(p["recipe"] for p in points if p["chosen"]) for name, points in fact["tuning"].items()
-    }
-    arms = {
-        "winner": Recipe(fact["recommended"]["recipe"]),
-        "baseline": Recipe(tuned["add-one: baseline"]),
-        "as found": Recipe(tuned.get("toggle: recipe", tuned["add-one: baseline"])),
-    }
-    return {name: recipe for name, recipe in arms.items() if name == "winner" or recipe != arms["winner"]}
 
 
 def _train(session: Session, arms: Mapping[str, Recipe], default: int) -> None:

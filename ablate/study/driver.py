@@ -100,18 +100,18 @@ def _train(session: Session, stages: Sequence[str], *, force: bool, lr_find_budg
     if "search" in stages:
         grow_search(session, space)
         timed(session, "search", lambda: search(session, space))
-    if {"rank", "confirm"} & set(stages):
-        winner = around(session, baseline)
-        if "rank" in stages:
-            from ablate.study.ranking.affordable import affordable
-            from ablate.study.ranking.stage import rank
+    if "rank" in stages:
+        from ablate.study.ranking.affordable import affordable
+        from ablate.study.ranking.stage import rank
 
-            candidates = affordable(session, list(space.settings), baseline, winner)
-            timed(session, "rank", lambda: rank(session, winner, baseline, candidates))
-        if "confirm" in stages:
-            from ablate.study.confirm import confirm
+        ranked = around(session, baseline, session.study.rank.around)
+        candidates = affordable(session, list(space.settings), baseline, ranked)
+        timed(session, "rank", lambda: rank(session, ranked, baseline, candidates))
+    if "confirm" in stages:
+        from ablate.study.confirm import confirm
 
-            timed(session, "confirm", lambda: confirm(session, winner, baseline))
+        winner = to_confirm(session, baseline)
+        timed(session, "confirm", lambda: confirm(session, winner, baseline))
     if "costs" in stages:
         from ablate.study.costs import costs
 
@@ -202,9 +202,8 @@ def space_of(session: Session, baseline: Recipe, possible: dict[str, str]) -> Sp
     )
 
 
-def around(session: Session, baseline: Recipe) -> Recipe:
-    """The recipe that is ranked and confirmed: the search's best, the baseline, or a file's."""
-    choice = session.study.rank.around
+def around(session: Session, baseline: Recipe, choice: str) -> Recipe:
+    """The recipe that `choice` names: "best" of the search, "baseline", or a file's."""
     if choice == "baseline":
         return baseline
     best = (session.ledger.fact("search") or {}).get("best")
@@ -215,3 +214,11 @@ def around(session: Session, baseline: Recipe) -> Recipe:
     from ablate.study.recipes import read_recipe
 
     return read_recipe(Path(choice), session.context.catalogue)
+
+
+def to_confirm(session: Session, baseline: Recipe) -> Recipe:
+    """The recipe that is confirmed: the one that [confirm] names, else what was ranked last, else what would be ranked."""
+    ranked = (session.ledger.fact("rank") or {}).get("around")
+    if ranked and not session.study.confirm.around:
+        return Recipe(ranked)
+    return around(session, baseline, session.study.confirm.around or session.study.rank.around)

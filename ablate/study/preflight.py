@@ -23,7 +23,6 @@ from ablate.study.resume import facts_so_far, with_choices
 BUILT_ON_A_RATE = {"search", "rank", "confirm"}
 STAND_IN = 0.05
 """A placeholder for the rate that lr-find has not found yet."""
-BUILT_ON_A_RECIPE = {"rank", "confirm"}
 
 
 def context_of(opened: Opened, options: Options) -> TaskContext:
@@ -54,8 +53,7 @@ def check_ready(
         and BUILT_ON_A_RATE & set(stages)
     ):
         raise no_rate()
-    if BUILT_ON_A_RECIPE & set(stages):
-        around = opened.study.rank.around
+    for around in recipes_needed(opened, stages, facts):
         if around == "best":
             if "search" not in stages and not (facts.get("search") or {}).get("best"):
                 raise no_best()
@@ -72,6 +70,15 @@ def check_ready(
         if "rank" in stages and (sure or named or design.design == "tuned" or design.budget):
             check_ranking(opened, options, space, sure=sure)
     return context
+
+
+def recipes_needed(opened: Opened, stages: Sequence[str], facts: Mapping[str, Any]) -> set[str]:
+    """What the stages are built on: "best", "baseline" or the path of a recipe. A confirmation of what was ranked needs nothing else."""
+    ranking, confirmation = opened.study.rank.around, opened.study.confirm.around
+    needed = {ranking} if "rank" in stages else set()
+    if "confirm" in stages and (confirmation or not (needed or facts.get("rank"))):
+        needed.add(confirmation or ranking)
+    return needed
 
 
 def check_space(opened: Opened, context: TaskContext | None, facts: Mapping[str, Any]) -> Space:
@@ -122,4 +129,4 @@ def no_rate() -> InputError:
 
 def no_best() -> InputError:
     """The error for a study without a best recipe."""
-    return InputError("there is no best recipe yet", hint="run the stage search, or rank --around baseline")
+    return InputError("there is no best recipe yet", hint="run the stage search, or use --around baseline")
