@@ -29,7 +29,7 @@ def tuned_table(data: ReportData) -> Table:
     table = Table(box=None, pad_edge=False, title=escape(title), title_justify="left")
     rows = tuned_rows(data)
     levels = any(row.against for row in rows)
-    table.add_column("trick")
+    table.add_column("trick", no_wrap=True, min_width=max((len(row.name) for row in rows), default=0))
     if levels:
         table.add_column("against")
     for name in references(data):

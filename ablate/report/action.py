@@ -123,8 +123,9 @@ def _keep(data: ReportData, folder: Path | None, gain: Document | None) -> Actio
         return _drop(data, folder, rows, baseline, why)
     if gain is not None and gain["high"] > 0:
         seeds = min(1000, 4 * int(gain["n"]))
+        rate = f", with {_changed_rate(baseline, data.baseline)}," if baseline != data.baseline else ""
         return Action(
-            "open", "Keep your baseline until more seeds decide.", f"{why} {decided(data)}",
+            "open", f"Keep your baseline{rate} until more seeds decide.", f"{why} {decided(data)}",
             f"ablate confirm {data.asked} --seeds {seeds}", baseline,
         )  # fmt: skip
     if baseline != data.baseline:

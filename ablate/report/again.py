@@ -11,6 +11,8 @@ from ablate.report.data import ReportData
 
 MORE = 3
 """Times the budget that decides most of a ranking's tricks, where a few more pairs would not."""
+OF_ONE_RUN = {"--json", "--quiet", "-q", "--force", "--no-force", "--profile"}
+"""Options without a value that say how a command printed or was let through once; `--stages` too is of one run of it."""
 PER_PAIR = 1.3
 """Runs of a pair: one of the arm, and a share of the reference's."""
 
@@ -22,12 +24,12 @@ def fitted(data: ReportData) -> Mapping[str, Any]:
 
 
 def again(data: ReportData, **options: str | None) -> str:
-    """The command by which the study was run, with `options` in place of its own (None: without that one); one from its name if that was no
-    command."""
+    """The command by which the study was run, all stages of it, with `options` in place of its own (None: without that one); one from its
+    name if that was no command."""
     words = shlex.split(str(data.study.get("command", "")))
     if words[:2] != ["ablate", "study"]:
         words = ["ablate", "study", *shlex.split(data.asked)]
-    replaced = {f"--{name}" for name in options}
+    replaced = {"--stages", *(f"--{name}" for name in options)}
     kept: list[str] = []
     skip = False
     for word in words:
@@ -35,7 +37,7 @@ def again(data: ReportData, **options: str | None) -> str:
             skip = False
         elif word.partition("=")[0] in replaced:
             skip = "=" not in word
-        else:
+        elif word not in OF_ONE_RUN:
             kept.append(word)
     added = [part for name, value in options.items() if value is not None for part in (f"--{name}", value)]
     return shlex.join(kept + added)
@@ -43,7 +45,7 @@ def again(data: ReportData, **options: str | None) -> str:
 
 def for_all(data: ReportData) -> str:
     """The command that ranks the tricks which were left out."""
-    return again(data, include=None, budget=f"{max(1, ceil(fitted(data)['every'] / 60))}m")
+    return again(data, budget=f"{max(1, ceil(fitted(data)['every'] / 60))}m")
 
 
 def for_late(data: ReportData) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ablate.analysis.tuned_arms import counts
+from ablate.records.document import Document
 from ablate.records.trick import PLACEBO
 from ablate.report.action import margin_text, undecided
 from ablate.report.again import fitted, for_all, for_late, for_some
@@ -14,6 +15,8 @@ from ablate.report.tuned_rows import by_trick
 
 SHORT = {"add-one": "baseline", "toggle": "recipe"}
 KINDS = ("helps", "helps a little", "hurts", "hurts a little", "no measurable effect", "undecided")
+REMOVE = "remove_"
+"""How the names of tricks begin that take out what the model holds."""
 SHOWN = 8
 """Tricks that a caveat names, at most."""
 NOISY = 1.5
@@ -39,6 +42,29 @@ def groups(data: ReportData) -> Iterator[tuple[str, tuple[str, ...]]]:
     for kind in KINDS:
         if kind in labels:
             yield kind, tuple(label for _, label in sorted(labels[kind]))
+
+
+def own_parts(data: ReportData) -> str:
+    """What the rows of `remove_…` say of the parts that the model holds, without their double negation: "The model's dropout costs 4.23 pp"."""
+    return " ".join(
+        sentence
+        for trick, by_reference in by_trick(data).items()
+        if trick.startswith(REMOVE) and (sentence := _of_part(data, trick, next(iter(by_reference.values()))))
+    )
+
+
+def _of_part(data: ReportData, trick: str, row: Document) -> str:
+    part = data.title(trick).removesuffix(" removed")
+    size = f"{data.units.effect(abs(row['effect'])).lstrip('+')}{data.units.difference} ± {data.units.effect((row['high'] - row['low']) / 2).lstrip('+')}"
+    pairs = f"({plural(int(row['pairs']), 'pair')})"
+    verdict = str(row["verdict"])
+    if verdict == "hurts":
+        return f"{part} earns its place: without it {size} worse {pairs}."
+    if verdict == "hurts a little":
+        return f"{part} helps a little: without it {size} worse {pairs}."
+    if verdict.startswith("helps"):
+        return f"{part} costs {size} {pairs}."
+    return ""
 
 
 def tiles(data: ReportData) -> Iterator[tuple[str, str, str, str]]:
@@ -80,10 +106,11 @@ def doubts(data: ReportData) -> Iterator[str]:
         names = [trick for trick, _ in still]
         command = for_some(data, names, [pairs for _, pairs in still])
         yield f"undecided: {named(names)}{_more([pairs for _, pairs in still])} ({command})"
-    if (out := fitted(data).get("left_out")) and isinstance(out, dict):
-        yield f"{plural(len(out), 'trick')} not ranked, because {design['fit']['asked']} are too short ({for_all(data)})"
-    if late := design.get("late"):
-        yield f"{plural(len(late['tricks']), 'trick')} not ranked, because the stages before the ranking took longer than planned ({for_late(data)})"
+    ranked = by_trick(data)
+    if out := [name for name in fitted(data).get("left_out") or () if name not in ranked]:
+        yield f"{_not_ranked(out)}, because {design['fit']['asked']} are too short ({for_all(data)})"
+    if late := [name for name in (design.get("late") or {}).get("tricks", ()) if name not in ranked]:
+        yield f"{_not_ranked(late)}, because the stages before the ranking took longer than planned ({for_late(data)})"
     spreads = [race.get("sigma") or 0.0 for race in design.get("races") or ()]
     noisy = [sigma for sigma in spreads if still and sigma > NOISY * design["margin"]]
     if noisy:
@@ -98,6 +125,10 @@ def doubts(data: ReportData) -> Iterator[str]:
     for arm, number in ((data.confirm or {}).get("failed") or {}).items():
         if number:
             yield f"{plural(number, 'run')} of the arm “{arm}” failed in the confirmation and are not in its mean"
+
+
+def _not_ranked(tricks: Sequence[str]) -> str:
+    return f"{plural(len(tricks), 'trick')} not ranked: {named(tricks)}"
 
 
 def _more(pairs: Sequence[int | None]) -> str:

@@ -14,7 +14,7 @@ from ablate.report.data import ReportData
 from ablate.report.main_rows import labels, main_rows
 from ablate.report.numbers import Units, count, duration, plural
 from ablate.report.slices import Slice, slices_of
-from ablate.report.tuned_verdict import doubts, groups, tiles
+from ablate.report.tuned_verdict import doubts, groups, own_parts, tiles
 
 ORDER = (
     "helps",
@@ -56,6 +56,8 @@ def verdict(data: ReportData, folder: Path | None = None) -> Verdict:
     tone, headline, detail = (
         (chosen.tone, chosen.headline, chosen.detail) if chosen is not None else _sentence(data)
     )
+    if chosen is not None and (parts := own_parts(data)):
+        detail = f"{detail} {parts}"
     return Verdict(
         tone, headline, detail, tuple(_tiles(data)), tuple(_groups(data)), tuple(_doubts(data)), chosen.command if chosen else "",
     )  # fmt: skip
@@ -163,7 +165,8 @@ def _tiles(data: ReportData) -> Iterator[Tile]:
         for arm in ("winner", "baseline"):
             scores = list((values.get(arm) or {}).values())
             if scores:
-                yield Tile(units.value(sum(scores) / len(scores)), "", f"{arm}, {confirm['metric']}",
+                name = "recipe found" if arm == "winner" else arm
+                yield Tile(units.value(sum(scores) / len(scores)), "", f"{name}, {confirm['metric']}",
                            f"{units.value(min(scores))} to {units.value(max(scores))}, n = {len(scores)} seeds")  # fmt: skip
     elif not is_tuned_report(data) and data.search and data.search.get("best"):
         yield Tile(data.units.value(data.search["best"].get("value")), "", f"best trial, {data.metric}",

@@ -123,7 +123,10 @@ def divided(
         return Division.of_json(before)
     seconds = seconds_in(asked)
     if seconds is not None and seconds < SHORTEST:
-        raise InputError(f"--budget {asked} is too short for a study", hint="give minutes, 3m at least")
+        raise InputError(
+            f"--budget {asked} is too short for a study",
+            hint=f"give at least {SHORTEST:g}s; minutes decide more",
+        )
     until = inf if seconds is None else started + max(PLANNED[0], PLANNED[1] * seconds)
     whole = _without_budget(opened)
     measurements = measure(whole, options, looked_at, until)
@@ -206,7 +209,7 @@ def _fit(
         runs, document["workers"], aside.get("lr-find", 0.0), aside.get("search", 0.0), aside.get("confirm", 0.0),
         aside.get("report", 0.0) + spent,
     )  # fmt: skip
-    return fit(asked, seconds, costs, study.search.trials, named_in(study.space, runs))
+    return fit(asked, seconds, costs, study.search.trials, named_in(study.space, runs), study.baseline)
 
 
 def _without_budget(opened: Opened) -> Opened:

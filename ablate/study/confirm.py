@@ -29,12 +29,14 @@ def confirm(session: Session, winner: Recipe, baseline: Recipe) -> None:
         arms = {name: Recipe(recipe) for name, recipe in arms_to_confirm(fact).items()}
         if len(arms) == 1:
             session.progress.say(
-                "confirm: the baseline itself is recommended, so there is no gain to confirm"
+                "confirm: the baseline itself is recommended: it is scored on fresh seeds, without a comparison"
             )
         _train(session, arms, RankBudget.from_json(fact["budget"]).lean_pairs)
         return
     if same_recipe(winner, baseline):
-        session.progress.say("confirm: the winner is the baseline itself, so there is no gain to confirm")
+        session.progress.say(
+            "confirm: the winner is the baseline itself: it is scored on fresh seeds, without a comparison"
+        )
     if fact.get("kind") == "tuned":
         fact = {}
     if fact and fact["around"] != winner.to_dict():

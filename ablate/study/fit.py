@@ -16,7 +16,7 @@ from ablate.records.errors import InputError
 from ablate.records.study_space import SpaceSection
 from ablate.records.trick import PLACEBO
 from ablate.study.eta import minutes
-from ablate.study.ranking.budget import OVER, RankBudget
+from ablate.study.ranking.budget import OVER, SEARCHED, RankBudget
 from ablate.study.ranking.estimates import LEVELS, expected
 
 USUAL = (
@@ -34,8 +34,8 @@ FITTING = {7: 8, 9: 3, 10: 2, 11: 1}
 that are decided answer more than many at five pairs, which are not."""
 WHOLE = 9
 """Index of `LEVELS` at which all tricks must be affordable, around baseline and recipe found, for nothing to be left out."""
-SEARCHED, LEAST_TRIALS = 0.3, 20
-"""Share of the time that a search may take if there is not enough for all of its trials, and fewest trials of a search."""
+LEAST_TRIALS = 20
+"""Fewest trials of a search."""
 
 
 @dataclass(frozen=True)
@@ -81,12 +81,21 @@ CONFIRMED = 0.5
 """Share of a confirmation of winner, recipe found and baseline that one of winner and baseline takes."""
 
 
-def fit(asked: str, seconds: float, costs: Costs, trials: int, named: Iterable[str] = ()) -> Fit:
+def fit(
+    asked: str,
+    seconds: float,
+    costs: Costs,
+    trials: int,
+    named: Iterable[str] = (),
+    baseline: Iterable[str] = (),
+) -> Fit:
     """What of a study of `trials` trials and the tricks of `costs.runs` fits into `seconds`. `named`: tricks that the study names one by one.
+    `baseline`: those that the baseline has, which are ranked in any case and come first.
 
     Raises InputError where not even one trick does.
     """
-    tricks = in_order(costs.runs, named)
+    fixed = [name for name in in_order(costs.runs) if name in set(baseline)]
+    tricks = [*fixed, *(name for name in in_order(costs.runs, named) if name not in fixed)]
     both = costs.lr_find + costs.confirm + costs.other
     searched = min(costs.search, SEARCHED * seconds)
     if both + searched + costs.ranking(tricks, WHOLE, 2) <= OVER * seconds:
@@ -109,6 +118,7 @@ def fit(asked: str, seconds: float, costs: Costs, trials: int, named: Iterable[s
             f"--budget {asked} is too short to rank a single trick: a run of the baseline takes about {minutes(costs.runs[''])}",
             hint=f"{min(few_tricks, len(tricks))} tricks take about {minutes(few)}; or give fewer --epochs",
         )
+    count = max(count, len(fixed))
     others = tricks[count:]
     whole = both + costs.confirm + costs.search + costs.ranking(tricks, WHOLE, 2)
     every = both + costs.ranking(tricks, level, 1)

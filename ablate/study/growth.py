@@ -238,8 +238,12 @@ def first_trials(fact: Mapping[str, Any], space: Space) -> list[dict[str, Any]]:
 
 
 def trials_of(session: Session) -> int:
-    """The trials of the search: as many as are requested, but no fewer than a search that has already ended had."""
+    """The trials of the search: as many as are requested, but no fewer than a search that has already ended had, and no more than its
+    budget had time for (`search.stopped`)."""
     fact = session.ledger.fact("search", {})
     asked = session.study.search.trials
+    stopped = fact.get("stopped")
+    if stopped and stopped["budget"] == session.study.rank.budget:
+        asked = min(asked, stopped["trials"])
     done = int(fact.get("done") or (sum(fact.get("outcomes", {}).values()) if fact.get("best") else 0))
     return max(done, asked)

@@ -7,9 +7,11 @@ not need are taken out of it (`simplify`).
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -30,6 +32,7 @@ from ablate.search.pruning import decide
 from ablate.search.space import Space
 from ablate.study.fresh_seeds import scores_on_fresh_seeds
 from ablate.study.growth import first_trials, kept_trials, trials_of
+from ablate.study.ranking.budget import search_seconds
 from ablate.study.session import Planned, Session
 from ablate.study.simplify import simplify
 
@@ -135,8 +138,12 @@ def search(session: Session, space: Space) -> Recipe:
     curves: deque[tuple[float, ...]] = deque(maxlen=REMEMBERED)
     suggested: dict[int, Suggestion] = {}
     count = trials_of(session)
+    until = _until(session)
     session.progress.stage("search", count * session.epochs)
     for number in range(-(-count // suggester.size)):
+        if number >= LAG and time.monotonic() > until:
+            count = _stop(session, number * suggester.size, count)
+            break
         if number >= LAG:
             for entry in session.collect(plans[number - LAG]):
                 if suggested[entry.trial].params:
@@ -165,6 +172,24 @@ def search(session: Session, space: Space) -> Recipe:
     session.ledger.put("search", {**fact, **counts})
     best = choose(session, [one for one in trials if suggested[one.trial].params])
     return _simplified(session, best, space.baseline)
+
+
+def _until(session: Session) -> float:
+    """The moment (`time.monotonic`) at which a search in a budget of time begins no further trials: after its share of the study's time."""
+    division, timings = session.ledger.fact("budget", {}), session.ledger.fact("timings", {})
+    seconds = search_seconds(division) if division.get("rank") == session.study.rank.budget else inf
+    return time.monotonic() + seconds - timings.get("search", 0.0)
+
+
+def _stop(session: Session, begun: int, asked: int) -> int:
+    """End the search after the trials that have begun; in the ledger, so that a resumed study has as many."""
+    fact = session.ledger.fact("search", {})
+    stopped = {"trials": begun, "budget": session.study.rank.budget}
+    session.ledger.put("search", {**fact, "stopped": stopped})
+    session.progress.say(
+        f"search: {begun} of {asked} trials, as runs take longer than planned; the rest of the time is for the ranking"
+    )
+    return begun
 
 
 def trial_seed(session: Session, suggestion: Suggestion, suggester: Suggester) -> int:

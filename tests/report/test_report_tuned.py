@@ -23,6 +23,8 @@ from ablate.report.page import render
 from ablate.report.plots.tuned import waterfall
 from ablate.report.plots.tuning_curves import points_of
 from ablate.report.ranking_rows import claim_beside
+from ablate.report.sections.account import reproduce
+from ablate.report.sections.tuned import design
 from ablate.report.tuned_rows import applies, left_out, tuned_rows
 from ablate.report.tuned_verdict import _more
 from ablate.report.verdict import verdict
@@ -207,13 +209,13 @@ def fitted(**study: str) -> ReportData:
 
 def test_a_study_made_to_fit_names_the_commands_that_go_on():
     data = fitted(command="ablate study my.py --target 'a b' --budget=4m --include mixup,sam --epochs 3")
-    assert for_all(data) == "ablate study my.py --target 'a b' --epochs 3 --budget 11m"
+    assert for_all(data) == "ablate study my.py --target 'a b' --include mixup,sam --epochs 3 --budget 11m"
     few = "ablate study my.py --target 'a b' --epochs 3 --include mixup --name digits-undecided --budget"
     assert for_some(data, ["mixup"], [9]) == f"{few} 12m"  # all that there was: more time
     data.design["effects"] += [row(name, "add-one", 0.0, "helps") for name in ("ema", "dropout")]
     assert for_some(data, ["mixup"], [9]) == f"{few} 4m"
     doubts = "\n".join(verdict(data).doubts)
-    assert f"2 tricks not ranked, because 4m are too short ({for_all(data)})" in doubts
+    assert f"2 tricks not ranked: sam, lamb, because 4m are too short ({for_all(data)})" in doubts
     assert f"({for_some(data, ['mixup'], [9])})" in doubts
     assert again(fitted(command="python x.py", given="my.py:task", named="two"), budget="9m") == (
         "ablate study my.py:task --name two --budget 9m"
@@ -221,12 +223,53 @@ def test_a_study_made_to_fit_names_the_commands_that_go_on():
     assert "not ranked" not in "\n".join(verdict(tuned_data()).doubts)
 
 
+def test_a_command_that_goes_on_runs_all_stages_and_prints_for_people():
+    data = fitted(command="ablate study my.py --json --stages report --quiet --include mixup --budget 5m")
+    assert again(data, budget="9m") == "ablate study my.py --include mixup --budget 9m"
+    assert "--json" not in "\n".join(verdict(data).doubts)
+
+
+def test_what_is_ranked_is_not_said_to_be_left_out():
+    fit = {"trials": None, "left_out": {"mixup": "no time"}, "words": "", "every": 601.0, "asked": "4m"}
+    data = tuned_data(fact(row("mixup", "add-one", 0.0, "helps"), fit=fit))
+    assert "not ranked" not in "\n".join(verdict(data).doubts)
+
+
+def test_a_design_without_rounds_is_told_in_words():
+    data = tuned_data(fact(fit={"trials": None, "left_out": {}, "words": "", "every": 1.0, "asked": "5m"}))
+    data.design["budget"]["asked"] = "30.03s"
+    facts = dict(design(data)["facts"])
+    assert facts["Tuning of an arm"] == "3 runs"
+    assert facts["Budget"] == "30\N{NARROW NO-BREAK SPACE}s for the ranking, of 5m for the study"
+    data.design["budget"]["asked"] = "300runs"
+    assert dict(design(data)["facts"])["Budget"] == "300 runs (asked)"
+
+
+@pytest.mark.parametrize(
+    ("effect", "kind", "said"),
+    [
+        (0.04, "helps", "The model's dropout costs 4.00\N{NARROW NO-BREAK SPACE}pp ± 0.40 (12 pairs)."),
+        (
+            -0.04,
+            "hurts",
+            "The model's dropout earns its place: without it 4.00\N{NARROW NO-BREAK SPACE}pp ± 0.40 worse",
+        ),
+        (0.0, "no measurable effect", ""),
+    ],
+)
+def test_a_part_of_the_model_is_told_without_double_negation(effect, kind, said):
+    tricks = {"remove_dropout": {"title": "The model's dropout removed"}}
+    told = verdict(tuned_data(fact(row("remove_dropout", "add-one", effect, kind)), tricks=tricks))
+    assert said in told.detail
+    assert ("The model's dropout" in told.detail) is bool(said)
+
+
 def test_tricks_for_which_no_time_was_left_are_named_with_the_command_that_ranks_them():
     data = tuned_data(
         fact(row("mixup", "add-one", 0.0, "helps"), late={"asked": "3m", "tricks": ["sam", "lamb"]})
     )
     data.study["command"] = "ablate study my.py --budget 3m"
-    said = "2 tricks not ranked, because the stages before the ranking took longer than planned (ablate study my.py --budget 9m)"
+    said = "2 tricks not ranked: sam, lamb, because the stages before the ranking took longer than planned (ablate study my.py --budget 9m)"
     assert said in verdict(data).doubts
 
 
@@ -308,3 +351,11 @@ def test_a_narrow_page_keeps_the_names_of_the_tricks():
 )
 def test_the_pairs_that_are_advised_decide_half_of_what_is_open(pairs, words) -> None:
     assert _more(pairs) == words
+
+
+def test_the_tuned_rate_of_the_baseline_is_told_beside_the_one_of_lr_find():
+    assert "tuned its learning rate to 0.05." in reproduce(tuned_data())["baseline_tuned"]
+    data = tuned_data()
+    data.baseline["momentum"] = {"lr": 0.05}
+    assert reproduce(data)["baseline_tuned"] == ""
+    data.baseline["momentum"] = {"lr": 0.1}

@@ -7,8 +7,8 @@ from ablate.records.errors import InputError
 from ablate.records.study import StudyFile
 from ablate.records.study_space import SpaceSection
 from ablate.study.budget import Division
-from ablate.study.fit import FITTING, SEARCHED, USUAL, WHOLE, Costs, Fit, fit, in_order, named_in
-from ablate.study.ranking.budget import OVER
+from ablate.study.fit import FITTING, USUAL, WHOLE, Costs, Fit, fit, in_order, named_in
+from ablate.study.ranking.budget import OVER, SEARCHED
 
 NAMES = ("remove_norm", "mixup", "adamw", "lamb", "sm3", "pgd", *(f"trick{i}" for i in range(20)))
 
@@ -49,6 +49,13 @@ def test_what_is_ranked_fits_and_one_more_would_not(seconds):
     assert one.ranking(ranked, level, 1) <= left
     if found.left_out:
         assert one.ranking(tricks[: len(ranked) + 1], level, 1) > left
+
+
+def test_tricks_of_the_baseline_are_ranked_in_any_case():
+    found = fit("4m", 60.0, costs(), 100, baseline=("trick19", "momentum"))
+    assert found.left_out
+    assert "trick19" not in found.left_out
+    assert "trick19" in fit("4m", 60.0, costs(), 100).left_out
 
 
 def test_more_time_ranks_more_until_all_are_ranked():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from study_samples import STUDY, Heard, Place, place
+from study_samples import STUDY, Heard, Place, place, timeless
 
 from ablate.ledger.store import Ledger
 from ablate.records.errors import InputError
@@ -177,3 +177,27 @@ def test_the_best_recipes_are_the_recommended_one_then_the_search_s():
     }
     found = best_recipes(facts, [], {"metric": "validation/accuracy", "direction": "higher"})
     assert [recipe["sgd"]["lr"] for recipe in found] == [0.1, 0.2]
+
+
+def test_a_search_in_a_budget_of_time_ends_after_its_share_and_stays_ended(tmp_path):
+    study = STUDY.replace("trials = 6", "trials = 40").replace(
+        'design = "screening"', 'design = "screening"\nbudget = "9s"'
+    )
+    here = place(tmp_path, study=study.replace('design = "screening"\n', "").replace("waves = 1\n", ""))
+    heard = Heard()
+    here.run(("lr-find",))
+    with Ledger.open(here.ledger, write=True) as ledger:
+        ledger.put("budget", {"asked": "0.01s", "rank": "9s"})
+    here.run(SEARCH, progress=heard)
+    trials = here.fact("search")["done"]
+    assert 0 < trials < 40
+    assert [line for line in heard.said if line.startswith(f"search: {trials} of 40 trials")]
+    assert here.fact("search")["best"]
+    before = timeless(here.entries())
+    here.run(SEARCH)
+    assert timeless(here.entries()) == before
+    with Ledger.open(here.ledger, write=True) as ledger:  # more time was given
+        ledger.put("budget", {"asked": "10h", "rank": "9s"})
+        ledger.put("search", {**ledger.fact("search"), "stopped": {"trials": trials, "budget": "8s"}})
+    here.run(SEARCH)
+    assert here.fact("search")["done"] == 40

@@ -57,9 +57,10 @@ def both(effects: Sequence[Document], tricks: Sequence[str], units: Units, margi
         "forest-both",
         paint,
         height=round(120 + 24 * len(tricks)),
-        caption=f"Effect of each trick with its 95 % interval, on the baseline and in the recipe found; right of zero helps. "
-        f"The shaded band is the margin, {size}. A trick that helps on the left alone is redundant in the recipe. "
-        "The placebos do nothing: what they show is noise.",
+        caption=f"Effect of each trick with its 95 % interval, {' and '.join(PANELS[name] for name in panels)}; right of zero helps. "
+        f"The shaded band is the margin, {size}. "
+        + ("A trick that helps on the left alone is redundant in the recipe. " if len(panels) > 1 else "")
+        + f"{'The placebos do' if len(panels) > 1 else 'The placebo does'} nothing: what {'they show' if len(panels) > 1 else 'it shows'} is noise.",
         alt=f"Forest plot of {len(effects)} effects in {len(panels)} panels. "
         + "; ".join(
             f"{shorten(row['trick'], 40)}, {PANELS[row['estimand']]}: {units.effect(row['effect'])}{units.difference}, {row['verdict']}"

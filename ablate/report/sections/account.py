@@ -9,9 +9,10 @@ from ablate.analysis.as_it_is import surgery_facts
 from ablate.records.trick import PLACEBO
 from ablate.report import tables, tuning
 from ablate.report.action import is_tuned_report
+from ablate.report.again import again
 from ablate.report.data import ReportData
 from ablate.report.main_rows import label, recipe_rows
-from ablate.report.numbers import NONE, Units, count, duration, missing, plural, significant
+from ablate.report.numbers import NONE, Units, count, duration, missing, plural, setting, significant
 from ablate.report.plots import costs as cost_plots
 from ablate.report.plots import diagnostics as diagnostic_plots
 from ablate.report.sections import Content, tuned
@@ -115,7 +116,7 @@ def reproduce(data: ReportData) -> Content:
     """The section on how to reproduce the study."""
     shown = {key: value for key, value in data.environment.items() if value not in (None, "")}
     return {
-        "command": str(data.study.get("command") or f"ablate study {data.asked}"),
+        "command": again(data),
         "facts": tables.facts(
             [
                 ("Study file, SHA-256", data.study.get("sha256")),
@@ -137,8 +138,17 @@ def reproduce(data: ReportData) -> Content:
         ],
         "file": str(data.study.get("file") or ""),
         "baseline": recipe_rows(data, data.baseline),
+        "baseline_tuned": _tuned_rate(data),
         "notes": [str(note) for note in data.task.get("notes") or []],
     }
+
+
+def _tuned_rate(data: ReportData) -> str:
+    """The rate at which a tuned ranking ran the baseline, where that is not lr-find's."""
+    points = ((data.design or {}).get("tuning") or {}).get("add-one: baseline") or []
+    rate = next((point["rate"] for point in points if point["chosen"]), None)
+    before = next((settings["lr"] for settings in data.baseline.values() if "lr" in settings), None)
+    return "" if rate in (None, before) else f" The ranking tuned its learning rate to {setting(rate)}."
 
 
 def _test_status(data: ReportData) -> str:

@@ -10,7 +10,7 @@ from ablate.report import tables
 from ablate.report.action import margin_text, recommended_recipe
 from ablate.report.data import ReportData
 from ablate.report.main_rows import recipe_rows
-from ablate.report.numbers import count, plural, significant
+from ablate.report.numbers import count, duration, plural, significant
 from ablate.report.plots import tuned as plots
 from ablate.report.plots.tuning_curves import tuning_curves
 from ablate.report.sections import Content
@@ -63,7 +63,7 @@ def design(data: ReportData) -> Content:
             [
                 ("Design", document.get("note")),
                 ("Runs", ", ".join(f"{count(number)} {name}" for name, number in spent.items())),
-                ("Budget", f"{count(budget['runs'])} runs" + (f" (asked: {budget['asked']})" if budget.get("asked") else "")),
+                ("Budget", _budget(data)),
                 ("Margin", f"{margin_text(document, data.units)} ({document['margin_source']})"),
                 ("Looks", f"after {', '.join(map(str, racing['pairs']))} pairs, at levels {', '.join(f'{level:.3g}' for level in racing['levels'])}"),
                 ("Tuning of an arm", _tuning(tuning)),
@@ -101,8 +101,22 @@ def methods(data: ReportData) -> str:
 
 def _tuning(budget: Mapping[str, int]) -> str:
     """The runs of an arm, for people."""
-    rounds = plural(budget.get("rounds", 1), "round")
-    return f"{plural(budget['first'], 'run')}, then at most {rounds} of {budget['finalists'] * budget['repeats']} until it is settled"
+    first, rounds = plural(budget["first"], "run"), budget.get("rounds", 1)
+    if not rounds:
+        return first
+    return f"{first}, then at most {plural(rounds, 'round')} of {budget['finalists'] * budget['repeats']} until it is settled"
+
+
+def _budget(data: ReportData) -> str:
+    """What was asked for: of a time, what the other stages left for the ranking."""
+    design = data.design or {}
+    asked, whole = str(design["budget"].get("asked") or ""), str((design.get("fit") or {}).get("asked") or "")
+    if not asked or asked.endswith("runs"):
+        return f"{count(design['budget']['runs'])} runs" + (" (asked)" if asked else "")
+    left = (
+        duration(float(asked[:-1])) if asked.endswith("s") else asked
+    )  # a study divides its time into seconds
+    return f"{left} for the ranking" + (f", of {whole} for the study" if whole else "")
 
 
 def _words(data: ReportData) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import inf
 from statistics import fmean
 from typing import Any
 
@@ -19,6 +20,8 @@ LEAN_PAIRS = (5, 20)
 """Fewest and most seeds of every recipe in the lean stage and of every rung of the ladder."""
 RUNGS = 5
 """Rungs of a ladder, and tricks of the recipe found that may be dispensable, where the recipe is not known yet."""
+SEARCHED = 0.3
+"""Share of a study's time that a search may take, if there is not enough for all of its trials."""
 BUSY = 0.88
 """Share of a stage's wall time in which its workers train; the rest is between rounds."""
 OVER = 1.1
@@ -95,6 +98,13 @@ def seconds_in(text: str) -> float | None:
     """Seconds that `text` asks for; None where it is empty or counts runs."""
     match = PATTERN.fullmatch(check_budget(text))
     return None if match is None or match[2].startswith("run") else float(match[1]) * UNITS[match[2]]
+
+
+def search_seconds(division: Mapping[str, Any]) -> float:
+    """Seconds that a search may take before it begins no further trials; infinite unless the budget is a time. `division`: the ledger's
+    fact "budget"."""
+    whole = seconds_in(division.get("asked", ""))
+    return inf if whole is None else SEARCHED * whole
 
 
 def runs_of(text: str, seconds_per_run: float | None, workers: int) -> int | None:

@@ -154,10 +154,9 @@ def design_line(budget: RankBudget, arms: int, workers: int) -> str:
     else:
         seconds = max(budget.seconds, budget.runs * (budget.seconds_per_run or 0.0) / workers)
         limit = f"about {seconds:.0f} s, up to {max(PATIENCE, seconds):.0f} s until nine tricks in ten are decided"
-    return (
-        f"rank: {arms} arms, {budget.tuning.first} to {budget.tuning.runs} tuning runs each, then up to {budget.racing.pairs[-1]} paired seeds "
-        f"({where}: {limit})"
-    )
+    first, most = budget.tuning.first, budget.tuning.runs
+    tuning = f"{first} to {most} tuning runs" if first < most else f"{most} tuning run{'s' * (most > 1)}"
+    return f"rank: {arms} arms, {tuning} each, then up to {budget.racing.pairs[-1]} paired seeds ({where}: {limit})"
 
 
 def declare(stage: TunedStage) -> dict[str, Any]:
@@ -239,6 +238,8 @@ def declare_race(stage: TunedStage, budget: RankBudget, fact: dict[str, Any]) ->
             stage.session.workers,
             references=len(stage.estimands),
         )
+        if budget.racing.pairs[-1] != fact["budget"]["racing"]["pairs"][-1]:
+            stage.session.progress.say(f"rank: time is left for up to {budget.racing.pairs[-1]} paired seeds")
         fact |= {"budget": budget.to_json(), "tuning_spent": asdict(Spent.of(entries))}
         stage.session.ledger.put("rank", fact)
     return budget
