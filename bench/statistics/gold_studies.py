@@ -33,16 +33,23 @@ ABOUT = """## Against the gold standard: real training
 
 `{command}`; gold runs by `python -m bench.statistics.gold TASK`, studies by `python -m bench.statistics.gold_studies --train TASK`, on a
 2-core x86-64 CPU beside other work. Gold: every trick and setting on a grid of 13 rates or more (3 seeds), the best six points of each
-on 16 more, the best one on 200 fresh seeds that all arms share, each of which deals training and validation anew; every run
-is in gold-TASK.csv, every point of the grid in gold-TASK-rates.csv. “Races on gold runs” draw seeds from these 200 with
+on 16 more, the best three of those on 200 fresh seeds that all arms share, each of which deals training and validation anew; a half of these seeds
+chooses the point that the other half scores. Every run is in gold-TASK.csv, every point of the grid in gold-TASK-rates.csv. “Races on gold runs” draw seeds from these 200 with
 replacement, so that the gold value is their truth; they judge looks, intervals and verdicts on real scores, not tuning. Scores are
 negated where less is better: a positive effect helps. Studies have their default budget."""
 
 
 def gold_of(task: str) -> pd.DataFrame:
-    """Scores of the gold runs: a row a seed, a column an arm. The effect of *having* a trick has the sign of `signs_of`."""
-    runs = pd.read_csv(RESULTS / f"gold-{task}.csv")
-    return runs.pivot(index="seed", columns="arm", values="score")
+    """Scores of the gold runs: a row a seed, a column an arm, each at the arm's best point, which is chosen on the seeds of the other half.
+    The effect of *having* a trick has the sign of `signs_of`."""
+    runs = pd.read_csv(RESULTS / f"gold-{task}.csv").fillna({"setting": "", "rate": 0.0})
+    columns = {}
+    for arm, own in runs.groupby("arm"):
+        scores = own.pivot_table(index="seed", columns=["setting", "rate"], values="score")
+        even = scores.index % 2 == 0
+        best = {half: scores[even == half].mean().idxmax() for half in (True, False)}
+        columns[str(arm)] = pd.concat([scores.loc[even == half, best[not half]] for half in (True, False)])
+    return pd.DataFrame(columns).sort_index()
 
 
 def signs_of(task: str) -> pd.Series:
@@ -206,7 +213,9 @@ def effects_table() -> list[str]:
     for task in TASKS:
         if not (RESULTS / f"gold-{task}.csv").is_file():
             continue
-        points = pd.read_csv(RESULTS / f"gold-{task}.csv").fillna("").groupby("arm").first()
+        means = pd.read_csv(RESULTS / f"gold-{task}.csv").fillna({"setting": "", "rate": 0.0})
+        means = means.groupby(["arm", "setting", "rate"], as_index=False)["score"].mean()
+        points = means.loc[means.groupby("arm")["score"].idxmax()].set_index("arm")
         for name, row in gold_effects(task).sort_values("effect", ascending=False).iterrows():
             own, half = points.loc[name], 1.96 * row["se"]
             effect = f"{row['effect']:+.5f} ({row['effect'] - half:+.5f} to {row['effect'] + half:+.5f})"
