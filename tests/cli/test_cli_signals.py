@@ -13,7 +13,7 @@ import pytest
 from cli_samples import TASK
 from test_cli_processes import ENVIRONMENT
 
-from ablate.cli.signals import GRACE
+from ablate.cli.signals import GRACE, Signals, Stopped
 from bench.chaos.signals import NUMBERS
 
 SLACK = 60.0
@@ -124,3 +124,11 @@ def test_a_process_that_cannot_be_interrupted_ends_within_ten_seconds(tmp_path: 
     assert done.returncode == 143
     assert done.stderr == "ablate: terminated; what is finished is kept: run the same command to continue\n"
     assert GRACE <= took < GRACE + 2 + SLACK
+
+
+def test_a_second_signal_does_not_interrupt_what_the_first_one_cleans_up():
+    signals = Signals()
+    with pytest.raises(Stopped):
+        signals._stop(signal.SIGTERM, None)
+    signals._stop(signal.SIGINT, None)  # ends the process by the thread that waits for it, and raises nothing here
+    assert signals.number == signal.SIGTERM
