@@ -29,19 +29,19 @@ CACHED = 2**17
 faster than small ones."""
 
 
-def default_kernels(device: torch.device, *, large: bool, traceable: bool) -> tuple[str, str]:
+def default_kernels(device: torch.device, *, large: bool, covered: bool) -> tuple[str, str]:
     """The kernel that is probably the fastest for a model that vmap supports, and the one to compare it with.
 
-    On a CPU this is compiled code, if available and every layer has a rule; vmap is faster on GPUs only (`docs/kernels.md` has
-    the measurements). `large`: one lane fills a core's cache, so that lanes share little.
+    On a CPU this is compiled code, if available and every layer has a rule; where one has none, which it has to vmap, it is compared with a
+    plain loop. The vmap of a whole model is faster on GPUs only (`docs/kernels.md` has the measurements). `large`: one lane fills a core's
+    cache, so that lanes share little.
     """
     if device.type != "cpu":
-        return "vmap", "batched" if traceable else "loop"
-    if not traceable:
-        return "loop", "vmap"
-    if not kernel_unavailable("compiled", device):
-        return "compiled", "loop"
-    return ("loop", "batched") if large else ("batched", "loop")
+        return "vmap", "batched" if covered else "loop"
+    by_layer = "batched" if kernel_unavailable("compiled", device) else "compiled"
+    if not covered or (large and by_layer == "batched"):
+        return "loop", by_layer
+    return by_layer, "loop"
 
 
 def supports_channels_last(module: nn.Module, x: Tensor) -> bool:
@@ -135,11 +135,11 @@ class ModelProbe:
             or writes_shared_buffer(first, x)
             or (_drawn(net.module, x) if reseed else KERNELS["vmap"].unsupported(net.module, x))
         )
-        covered = not solo and is_covered(net.module)
-        traceable = covered and (is_covered(net.module, traced=False) or trace_matches(net.module, x))
+        traceable = not solo and (is_covered(net.module, traced=False) or trace_matches(net.module, x))
         usual, other = "loop", "loop"
         if not solo:
-            usual, other = default_kernels(device, large=large, traceable=traceable)
+            covered = traceable and is_covered(net.module)
+            usual, other = default_kernels(device, large=large, covered=covered)
         kernel = usual if kernel is None or solo else kernel
         channels_last = device.type == "cpu" and supports_channels_last(net.module, x)
         return cls(
