@@ -37,6 +37,12 @@ def plan(
         ),
     ] = "",
     around: Around = "",
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose", "-v", help="Also the kernels' timings, the layers of each trick, and what does not apply."
+        ),
+    ] = False,
     *,
     study: StudyOptions,
     choice: ChoiceOptions,
@@ -51,7 +57,6 @@ def plan(
     from ablate.api.stages import open_study
     from ablate.catalogue.own_tricks import using_tricks
     from ablate.study.budget import divided_plan
-    from ablate.study.eta import LIMITS, minutes
 
     def change(file: StudyFile) -> StudyFile:
         settings = file.rank
@@ -73,42 +78,56 @@ def plan(
     if json:
         print_json(document)
         return
-    space, search, rank = document["space"], document["search"], document["rank"]
-    echo = typer.echo
-    echo(
-        f"{document['task']} on {document['device']}: {document['lanes']} lanes ({document['kernel']}), {document['workers']} workers"
-    )
-    for line in document["budget"].splitlines():
-        echo(line)
-    for row in document["timings"]:
-        echo(
-            f"  measured: {row['kernel']}, {row['lanes']} lanes: {1e3 * row['seconds']:.2f} ms per step and lane, "
+    for line in plan_lines(document, verbose=verbose):
+        typer.echo(line)
+
+
+def plan_lines(document: dict[str, Any], *, verbose: bool) -> list[str]:
+    """The plan for people. `verbose`: with the kernels' timings, the layers that tricks touch, and why others do not apply."""
+    from ablate.study.eta import LIMITS, minutes
+
+    space, refused = document["space"], document["not_applicable"]
+    lines = [
+        f"{document['task']} on {document['device']}: {document['lanes']} lanes ({document['kernel']}), {document['workers']} workers",
+        *document["budget"].splitlines(),
+    ]
+    if verbose:
+        lines += [
+            f"  measured: {row['kernel']}, {row['lanes']} lane{'s' * (row['lanes'] > 1)}: {1e3 * row['seconds']:.2f} ms per step and lane, "
             f"{row['bytes'] / 2**20:.1f} MiB a lane"
-        )
+            for row in document["timings"]
+        ]
     if document["slower_because"]:
-        echo(f"layers are not compiled, and train slower: {document['slower_because']}")
+        lines.append(f"layers are not compiled, and train slower: {document['slower_because']}")
     if document["alone_because"]:
-        echo(f"lanes run one at a time: {document['alone_because']}")
-    echo(
+        lines.append(f"lanes run one at a time: {document['alone_because']}")
+    lines.append(f"the model has {document['surgery']['held']['text']}")
+    if verbose:
+        lines += [f"  {name} touches {scope['text']}" for name, scope in document["surgery"]["tricks"].items()]
+    lines.append(
         f"space: {len(space['tricks'])} tricks, {space['dimensions']} dimensions, 10^{space['log10_combinations']:.0f} combinations"
+        + (f"; {len(refused)} tricks do not apply (--verbose says why)" if refused and not verbose else "")
     )
-    echo(f"the model has {document['surgery']['held']['text']}")
-    for name, scope in document["surgery"]["tricks"].items():
-        echo(f"  {name} touches {scope['text']}")
-    for name, why in document["not_applicable"].items():
-        echo(f"  not applicable: {name} ({why})")
-    if search["trials"]:
-        echo(
-            f"search: {search['trials']} trials in {search['groups']} groups, {search['mean_lanes']:.1f} lanes on average"
-        )
-    for line in rank_lines(rank):
-        echo(line)
-    lr_find = document["lr_find"]
-    echo(f"lr-find: at most {lr_find['runs']} runs of {lr_find['epochs']} epochs, and short runs")
-    echo(f"confirm: about {document['confirm']['runs_about']} runs")
-    for stage, seconds in document["estimate_seconds"].items():
-        echo(f"  {stage}: {f'about {seconds:.0f} s' if seconds >= 1 else 'under a second'}")
-    echo(f"in all about {minutes(sum(document['estimate_seconds'].values()))}; {LIMITS}")
+    if verbose:
+        lines += [f"  not applicable: {name} ({why})" for name, why in refused.items()]
+    lines += [*rank_lines(document["rank"]), *_stage_lines(document)]
+    total = sum(document["estimate_seconds"].values())
+    return [*lines, f"in all about {minutes(total)}; {LIMITS}"]
+
+
+def _stage_lines(document: dict[str, Any]) -> list[str]:
+    """One line a stage: its time, and its runs."""
+    lr_find, search = document["lr_find"], document["search"]
+    runs = {
+        "lr-find": f"at most {lr_find['runs']} runs of {lr_find['epochs']} epochs, and short runs",
+        "search": f"{search['trials']} trials in {search['groups']} groups, {search['mean_lanes']:.1f} lanes on average",
+        "confirm": f"about {document['confirm']['runs_about']} runs",
+        **{f"rank: {part}": f"about {count} runs" for part, count in document["rank"]["runs"].items()},
+    }
+    return [
+        f"  {f'{stage}:':18}{f'about {seconds:.0f} s' if seconds >= 1 else 'under a second':16}{runs.get(stage, '')}".rstrip()
+        for stage, seconds in document["estimate_seconds"].items()
+    ]
 
 
 def rank_lines(rank: dict[str, Any]) -> list[str]:

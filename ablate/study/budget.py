@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from typing import Any
@@ -135,11 +135,7 @@ def divided(
         *(["lr-find"] if (facts.get("lr-find") or {}).get("complete") else []),
         *(["search"] if (facts.get("search") or {}).get("best") else []),
     }
-    aside = {
-        stage: sum(document["estimate_seconds"][part] for part in parts)
-        for stage, parts in SET_ASIDE.items()
-        if stage in stages and stage not in done
-    }
+    aside = _set_aside(document, stages, done)
     if seconds is None:
         words = f"budget: {asked} for the rank stage"
         arms = document["rank"].get("arms") if "rank" in stages else None
@@ -148,17 +144,19 @@ def divided(
             divide(asked, sum(arms.values()), each, workers, references=len(arms))
         later = sum(aside.get(stage, 0.0) for stage in LATER)
         return Division(asked, asked, later, words, None, measurements)
+    spent = time.perf_counter() - started
     if "lr-find" in aside:
         aside["lr-find"] = min(aside["lr-find"], RATE_SHARE * seconds)
-    spent = time.perf_counter() - started
     fitted = _fit(asked, seconds, opened, document, aside, spent) if "rank" in stages else None
     if fitted is not None:
+        smaller = replace(whole, study=Division(asked, "", fit=fitted).applied(whole.study))
+        aside = _set_aside(plan(smaller, options, measurements), stages, done)
+        if "lr-find" in aside:
+            aside["lr-find"] = min(aside["lr-find"], RATE_SHARE * seconds)
         if fitted.trials is None:
             aside.pop("search", None)
             if "confirm" in aside:
                 aside["confirm"] *= CONFIRMED
-        elif "search" in aside:
-            aside["search"] *= fitted.trials / opened.study.search.trials
     for_rank = seconds - spent - sum(aside.values())
     parts = ", ".join(f"{stage} about {value:.0f} s" for stage, value in aside.items())
     if for_rank < LEAST * seconds:
@@ -171,6 +169,16 @@ def divided(
         words += f"\n{fitted.words}"
     later = sum(aside.get(stage, 0.0) for stage in LATER) + spent
     return Division(asked, f"{for_rank:.2f}s", later, words, fitted, measurements)
+
+
+def _set_aside(document: Mapping[str, Any], stages: Sequence[str], done: Collection[str]) -> dict[str, float]:
+    """Stage -> seconds that its parts take, of those stages beside the ranking that are still to run. `document`: a plan."""
+    estimate = document["estimate_seconds"]
+    return {
+        stage: sum(estimate[part] for part in parts)
+        for stage, parts in SET_ASIDE.items()
+        if stage in stages and stage not in done
+    }
 
 
 def divided_plan(asked: str, opened: Opened, options: Options) -> dict[str, Any]:
@@ -187,6 +195,8 @@ def divided_plan(asked: str, opened: Opened, options: Options) -> dict[str, Any]
         document["search"] = {"trials": 0, "generation": 0, "groups": 0, "mean_lanes": 0.0}
         for part in SET_ASIDE["search"]:
             document["estimate_seconds"].pop(part)
+        document["estimate_seconds"]["confirm"] *= CONFIRMED
+        document["confirm"] |= {"runs_about": round(CONFIRMED * document["confirm"]["runs_about"])}
     return {
         **document,
         "budget": division.words or f"budget {asked}: as the study was begun, rank {division.rank}",
