@@ -40,7 +40,9 @@ def plan(
     verbose: Annotated[
         bool,
         typer.Option(
-            "--verbose", "-v", help="Also the kernels' timings, the layers of each trick, and what does not apply."
+            "--verbose",
+            "-v",
+            help="Also the kernels' timings, the layers of each trick, and what does not apply.",
         ),
     ] = False,
     *,
@@ -103,7 +105,9 @@ def plan_lines(document: dict[str, Any], *, verbose: bool) -> list[str]:
         lines.append(f"lanes run one at a time: {document['alone_because']}")
     lines.append(f"the model has {document['surgery']['held']['text']}")
     if verbose:
-        lines += [f"  {name} touches {scope['text']}" for name, scope in document["surgery"]["tricks"].items()]
+        lines += [
+            f"  {name} touches {scope['text']}" for name, scope in document["surgery"]["tricks"].items()
+        ]
     lines.append(
         f"space: {len(space['tricks'])} tricks, {space['dimensions']} dimensions, 10^{space['log10_combinations']:.0f} combinations"
         + (f"; {len(refused)} tricks do not apply (--verbose says why)" if refused and not verbose else "")

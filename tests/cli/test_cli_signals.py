@@ -130,5 +130,7 @@ def test_a_second_signal_does_not_interrupt_what_the_first_one_cleans_up():
     signals = Signals()
     with pytest.raises(Stopped):
         signals._stop(signal.SIGTERM, None)
-    signals._stop(signal.SIGINT, None)  # ends the process by the thread that waits for it, and raises nothing here
+    signals._stop(
+        signal.SIGINT, None
+    )  # ends the process by the thread that waits for it, and raises nothing here
     assert signals.number == signal.SIGTERM
