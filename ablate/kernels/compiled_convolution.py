@@ -1,4 +1,5 @@
-"""Convolutions as compiled ops: `compiled.direct_convolution`, `compiled.winograd` and `compiled.tiled_winograd`, by size."""
+"""Convolutions as compiled ops: in two dimensions `compiled.direct_convolution`, `compiled.winograd` and `compiled.tiled_winograd`, by size; along
+one axis `compiled.convolution_1d`."""
 
 from __future__ import annotations
 
@@ -10,9 +11,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ablate.kernels.batched_matmul import product
 from ablate.kernels.call_plan import NULL, ArgRef
 from ablate.kernels.compiled_op import EmitBackward, EmitContext, Shape
-from ablate.kernels.compiled_ops import masked_bias
+from ablate.kernels.compiled_ops import MAX_LINEAR_WEIGHTS, masked_bias
 
 if TYPE_CHECKING:
     from ablate.kernels.compiled.jit import Function
@@ -134,3 +136,56 @@ class ConvolutionOp:
         biases = masked_bias(params[1], self.without_bias) if self.has_bias else [None] * len(x)
         lanes = zip(x, weight, biases, strict=True)
         return torch.stack([torch.conv2d(*lane, self.stride, self.padding) for lane in lanes])
+
+
+@dataclass(frozen=True)
+class Convolution1dOp:
+    """`nn.Conv1d` with stride 1 and no padding on `[B, T, C]`: with `[O, C, S]`, `[O]` -> `[B, T − S + 1, O]`."""
+
+    channels: int
+    outputs: int
+    size: int
+    has_bias: bool
+
+    num_buffers = 0
+
+    @property
+    def num_params(self) -> int:
+        return 1 + self.has_bias
+
+    def output_shape(self, shape: Shape, *, channels_last: bool) -> Shape | None:
+        if (
+            len(shape) != 3
+            or shape[1] < self.size
+            or self.channels * self.size * self.outputs > MAX_LINEAR_WEIGHTS
+        ):
+            return None
+        return (shape[0], shape[1] - self.size + 1, self.outputs)
+
+    def emit(self, context: EmitContext, x: ArgRef) -> tuple[ArgRef, EmitBackward]:
+        from ablate.kernels.compiled import convolution_1d
+
+        sizes, (examples, steps, _) = (self.channels, self.outputs, self.size), context.shape
+        bias = context.params[1] if self.has_bias else context.calls.zeros(self.outputs)
+        y = context.output((examples, steps - self.size + 1, self.outputs), x)
+        function, numbers = convolution_1d.forward(*sizes)
+        context.call(
+            function, x, context.params[0], bias, y, context.calls.scratch(numbers), 1, examples, steps
+        )
+
+        def backward(context: EmitContext, grad: ArgRef, wanted: bool) -> ArgRef:
+            function, numbers = convolution_1d.backward(*sizes)
+            numbers += convolution_1d.padded_elements(self.outputs, self.size, steps)
+            grad_x = context.output_if(wanted, context.shape, grad)
+            grads = context.grads[0], context.grads[1] if self.has_bias else 0
+            scratch = context.calls.scratch(numbers)
+            context.call(function, grad, x, context.params[0], grad_x, *grads, scratch, 1, examples, steps)
+            return grad_x
+
+        return y, backward
+
+    def eager(self, x: Tensor, params: Sequence[Tensor], buffers: Sequence[Tensor]) -> Tensor:
+        weight = params[0].transpose(2, 3).flatten(2).mT
+        wide = x.flatten(2).unfold(2, self.size * self.channels, self.channels)
+        y = product(wide.flatten(1, 2), weight).view(*x.shape[:2], -1, self.outputs)
+        return y + params[1][:, None, None] if self.has_bias else y

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ablate.kernels.compiled import (
     activations,
+    convolution_1d,
     direct_convolution,
     dropout,
     flatten,
@@ -54,7 +55,7 @@ def run(function: Callable[..., None], tensors: Sequence[Tensor | None], counts:
 
 
 FUNCTIONS = (
-    linear.forward, linear.backward, activations.activation, direct_convolution.forward, direct_convolution.backward, direct_convolution.backward_to_x, dropout.dropout, norms.forward, norms.backward,
+    convolution_1d.forward, convolution_1d.backward, linear.forward, linear.backward, activations.activation, direct_convolution.forward, direct_convolution.backward, direct_convolution.backward_to_x, dropout.dropout, norms.forward, norms.backward,
     pooling.max_pool, pooling.global_mean, relu.leaky_relu, flatten.transposed, tiled_winograd.forward, tiled_winograd.backward, winograd.forward, winograd.backward,
 )  # fmt: skip
 
@@ -63,7 +64,17 @@ FUNCTIONS = (
 def vectors_of(width: int) -> Iterator[None]:
     """Functions are written for vectors of `width` numbers, whatever the processor has."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (jit, ir_builder, linear, activations, direct_convolution, dropout, relu, flatten):
+        for module in (
+            jit,
+            ir_builder,
+            convolution_1d,
+            linear,
+            activations,
+            direct_convolution,
+            dropout,
+            relu,
+            flatten,
+        ):
             patch.setattr(module, "simd_width", lambda: width)
         for function in FUNCTIONS:
             function.cache_clear()

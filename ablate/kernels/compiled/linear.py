@@ -21,7 +21,8 @@ Place = tuple[Value, Value]
 
 @dataclass(frozen=True)
 class MatMul:
-    """out(row, column) = first(column) + Σₖ left(row, k) · right(k, column), k below `inner`. `first` None: 0."""
+    """out(row, column) = first(column) + Σₖ left(row, k) · right(k, column), k below `inner`. `first` None: 0, or what `out` holds already
+    (`accumulates`)."""
 
     code: FunctionBuilder
     inner: Count
@@ -30,6 +31,7 @@ class MatMul:
     right: Callable[[Value, Count], Place]
     out: Callable[[Value, Count], Place]
     first: Callable[[Count], Place] | None = None
+    accumulates: bool = False
 
     def write(self, rows: Count) -> None:
         """Compute and write the first `rows` rows of the result."""
@@ -64,7 +66,13 @@ class MatMul:
             left = [code.load_broadcast(*self.left(code.isum(row, i), k), width) for i in range(rows)]
             return [code.fma(a, b, total) for (a, b), total in zip(product(left, right), sums, strict=True)]
 
-        sums = code.reduce(first * rows, self.inner, step)
+        before = first * rows
+        if self.accumulates:
+            before = [
+                code.load_masked(*self.out(code.isum(row, i), v), count)
+                for i, (v, count) in product(range(rows), vectors)
+            ]
+        sums = code.reduce(before, self.inner, step)
         for (i, (v, count)), total in zip(product(range(rows), vectors), sums, strict=True):
             code.store_prefix(total, *self.out(code.isum(row, i), v), count)
 

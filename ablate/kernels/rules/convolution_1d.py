@@ -1,4 +1,4 @@
-"""`nn.Conv1d`: small ones as a product of windows and weights, large ones lane by lane."""
+"""`nn.Conv1d`: small ones compiled or as a product of windows and weights, large ones lane by lane."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ablate.kernels.compiled import op_cache
+from ablate.kernels.compiled_convolution import Convolution1dOp
 from ablate.kernels.functional_rules import linear_product
+from ablate.kernels.fused import FusedOp, compilable_prefix, is_compilable
 from ablate.kernels.registry import register_stacked
 from ablate.kernels.rules.torch_layers import by_lane
 
@@ -30,6 +33,12 @@ def convolution_1d(layer: nn.Conv1d, x: Tensor) -> Tensor:
         layer.dilation,
     )
     padded = F.pad(x.mT, (0, 0, padding, padding)) if padding else x.mT  # [K, B, T, C]
+    if stride == dilation == 1:
+        op = Convolution1dOp(layer.in_channels, layer.out_channels, size, bias is not None)
+        if (cache := op_cache()) is not None and is_compilable(padded) and compilable_prefix([op], padded):
+            fused = cache.setdefault(op, FusedOp([op]))
+            convolved: Tensor = fused(padded, [weight] if bias is None else [weight, bias])
+            return convolved.mT
     windows: Tensor = _Windows.apply(padded, size, stride, dilation)  # type: ignore[no-untyped-call]
     y = linear_product(windows, weight.transpose(2, 3).flatten(2), bias)
     return y.mT
