@@ -178,7 +178,7 @@ def _until(session: Session) -> float:
     """The moment (`time.monotonic`) at which a search in a budget of time begins no further trials: after its share of the study's time."""
     division, timings = session.ledger.fact("budget", {}), session.ledger.fact("timings", {})
     seconds = search_seconds(division) if division.get("rank") == session.study.rank.budget else inf
-    return time.monotonic() + seconds - timings.get("search", 0.0)
+    return time.monotonic() + seconds - float(timings.get("search", 0.0))
 
 
 def _stop(session: Session, begun: int, asked: int) -> int:
