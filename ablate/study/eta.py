@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ablate.records.recipe import Recipe
-from ablate.search.pruning import expected_share
 from ablate.study.search import FINALISTS, REPEATS
 from ablate.study.session import Session
+from ablate.study.simplify import USUAL_RUNS
 
+OF_A_TRIAL = 1.6
+"""Duration of a trial, pruned or not, as a multiple of a run without tricks: the median of nine searches (0.8 to 8.5)."""
 LIMITS = "--budget 10m limits the whole study"
 
 
@@ -37,7 +39,7 @@ def time_left(session: Session, baseline: Recipe, candidates: Sequence[str], sta
     trials = max(study.search.trials - (ledger.fact("search") or {}).get("done", 0), 0)
     parts = {}
     if trials and "search" in stages:
-        runs = trials * expected_share(study.search.pruner, session.epochs) + FINALISTS * REPEATS
+        runs = OF_A_TRIAL * trials + FINALISTS * REPEATS + USUAL_RUNS
         parts["search"] = runs * each / session.workers
     if "rank" in stages and study.rank.design == "tuned":
         arms = 2 * len(arms_on("add-one", baseline, candidates).arms)

@@ -26,6 +26,7 @@ from ablate.study.ranking.plan import arms_on, rank_plan
 from ablate.study.request import Opened, Options
 from ablate.study.resume import with_choices, worker_count
 from ablate.study.search import FINALISTS, REPEATS, likely_groups, sizes_of
+from ablate.study.simplify import USUAL_RUNS
 from ablate.study.stopwatch import seconds_of_each
 
 AFTERWARDS, AFTERWARDS_PER_ARM = 5.0, 0.1
@@ -105,7 +106,7 @@ def plan(opened: Opened, options: Options, measurements: Measurements | None = N
     estimate = {
         "lr-find": short + rate_search.plan.runs * of_baseline / workers,
         "search": trials * expected_share(study.search.pruner, epochs) * seconds / workers,
-        "select": FINALISTS * REPEATS * seconds / workers,
+        "select": (FINALISTS * REPEATS + USUAL_RUNS) * seconds / workers,
         **{
             f"rank: {part}": share * runs * seconds / workers
             for part, runs in ranking["runs"].items()
