@@ -68,10 +68,10 @@ class Signals:
         return INTERRUPTED if self.number == signal.SIGINT else TERMINATED
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        first, self.number = not self.number, self.number or number
-        if self._finished and first:
+        self.number = self.number or number
+        if self._finished:  # also where the other thread knows of the signal: while it prints, the interpreter would end with 0
             os._exit(self.say())
-        if not self._finished and not self._raised:
+        if not self._raised:
             self._raised = True
             raise Stopped
 

@@ -13,7 +13,7 @@ import pytest
 from cli_samples import TASK
 from test_cli_processes import ENVIRONMENT
 
-from ablate.cli.signals import GRACE, Signals, Stopped
+from ablate.cli.signals import GRACE, TERMINATED, Signals, Stopped
 from bench.chaos.signals import NUMBERS
 
 SLACK = 60.0
@@ -134,3 +134,13 @@ def test_a_second_signal_does_not_interrupt_what_the_first_one_cleans_up():
         signal.SIGINT, None
     )  # ends the process by the thread that waits for it, and raises nothing here
     assert signals.number == signal.SIGTERM
+
+
+def test_a_signal_behind_the_command_ends_the_process_whichever_thread_hears_of_it_first(monkeypatch):
+    monkeypatch.setattr("os._exit", sys.exit)
+    signals = Signals()
+    signals.finish()
+    signals.number, signals._said = signal.SIGHUP, True  # the thread that waits for signals is printing the line
+    with pytest.raises(SystemExit) as ended:
+        signals._stop(signal.SIGHUP, None)
+    assert ended.value.code == TERMINATED
