@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import cast
+from typing import Any, cast
 
 from torch import Tensor, nn
 
 from ablate.kernels.cache import cached
 
-TensorSlot = tuple[dict[str, Tensor | None], str]
-"""A module's dictionary of parameters or buffers, and a name in it."""
+TensorSlot = tuple[Any, Any]
+"""A module's dictionary of parameters or buffers and a name in it; or the list of weights of a recurrent layer, and an index."""
+REPEATED = ("_flat_weights", "_flat_weight_refs")
+"""Attributes in which torch's recurrent layers hold their parameters a second time."""
 
 
 class Binding:
@@ -33,6 +35,10 @@ class Binding:
                     if tensor is not None:
                         first_name = first.setdefault(id(tensor), f"{path}.{name}" if path else name)
                         self.slots.setdefault(first_name, []).append((table, name))
+            if isinstance(layer, nn.RNNBase):  # their `forward` reads these
+                for index, tensor in enumerate(layer._flat_weights):
+                    if tensor is not None and id(tensor) in first:
+                        self.slots[first[id(tensor)]].append((layer._flat_weights, index))
 
     def put(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Write `tensors` to their slots; returns the previous tensors, to be restored."""

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ablate.kernels.parameter_binding import REPEATED
 from ablate.lanes.side_effects import OWN
 from ablate.surgery.readers import tensors_of
 
@@ -53,7 +54,7 @@ def own_parameters_elsewhere(module: nn.Module) -> str:
         if isinstance(getattr(layer, "parametrizations", None), nn.ModuleDict):
             return f"parameters of '{path or type(layer).__name__}' are computed from others (torch.nn.utils.parametrize)"
         for name, value in vars(layer).items():
-            if name in OWN:
+            if name in OWN or _is_bound(layer, name):
                 continue
             for tensor in tensors_of(value):
                 if id(tensor) in registered_ids:
@@ -61,6 +62,11 @@ def own_parameters_elsewhere(module: nn.Module) -> str:
                 if tensor.grad_fn is not None:
                     return f"'{place}{name}' is computed from parameters"
     return ""
+
+
+def _is_bound(layer: nn.Module, name: str) -> bool:
+    """Whether the attribute repeats parameters, and gets each lane's own with them."""
+    return isinstance(layer, nn.RNNBase) and name in REPEATED
 
 
 def _described(module: nn.Module) -> dict[str, Hashable]:
@@ -71,7 +77,7 @@ def _described(module: nn.Module) -> dict[str, Hashable]:
         place = f"{path}." if path else ""
         described[path or type(layer).__name__] = type(layer).__qualname__
         for name, value in vars(layer).items():
-            if name not in OWN and name not in STATE_DICT_HOOKS:
+            if name not in OWN and name not in STATE_DICT_HOOKS and not _is_bound(layer, name):
                 described[place + name] = _value(value)
                 for number, layer_held in enumerate(_layers_in(value)):
                     if layer_held not in registered:

@@ -140,7 +140,10 @@ def test_a_signal_behind_the_command_ends_the_process_whichever_thread_hears_of_
     monkeypatch.setattr("os._exit", sys.exit)
     signals = Signals()
     signals.finish()
-    signals.number, signals._said = signal.SIGHUP, True  # the thread that waits for signals is printing the line
+    signals.number, signals._said = (
+        signal.SIGHUP,
+        True,
+    )  # the thread that waits for signals is printing the line
     with pytest.raises(SystemExit) as ended:
         signals._stop(signal.SIGHUP, None)
     assert ended.value.code == TERMINATED

@@ -11,6 +11,7 @@ from ablate.kernels.rules import (
     norms,
     pooling,
     recompute,
+    recurrent,
     residual,
     shapes,
     site,
@@ -21,6 +22,6 @@ from ablate.kernels.rules import (
 )
 
 __all__ = [
-    "activations", "attention", "convolution", "convolution_1d", "dropout", "embedding", "linear", "norms", "pooling", "recompute", "residual",
+    "activations", "attention", "convolution", "convolution_1d", "dropout", "embedding", "linear", "norms", "pooling", "recompute", "recurrent", "residual",
     "shapes", "site", "switch", "torch_layers", "weight_transforms", "whitening",
 ]  # fmt: skip
