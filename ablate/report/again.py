@@ -26,7 +26,7 @@ def fitted(data: ReportData) -> Mapping[str, Any]:
 def again(data: ReportData, **options: str | None) -> str:
     """The command by which the study was run, all stages of it, with `options` in place of its own (None: without that one); one from its
     name if that was no command."""
-    words = shlex.split(str(data.study.get("command", "")))
+    words = _words(str(data.study.get("command", "")))
     if words[:2] != ["ablate", "study"]:
         words = ["ablate", "study", *shlex.split(data.asked)]
     replaced = {"--stages", *(f"--{name}" for name in options)}
@@ -41,6 +41,14 @@ def again(data: ReportData, **options: str | None) -> str:
             kept.append(word)
     added = [part for name, value in options.items() if value is not None for part in (f"--{name}", value)]
     return shlex.join(kept + added)
+
+
+def _words(command: str) -> list[str]:
+    """A shell command's words; none of a text that is no command (a ledger may have been written by anyone)."""
+    try:
+        return shlex.split(command)
+    except ValueError:
+        return []
 
 
 def for_all(data: ReportData) -> str:

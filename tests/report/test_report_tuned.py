@@ -229,6 +229,11 @@ def test_a_command_that_goes_on_runs_all_stages_and_prints_for_people():
     assert "--json" not in "\n".join(verdict(data).doubts)
 
 
+@pytest.mark.parametrize("command", ['ablate study "', "it's", "", "ablate"])
+def test_what_is_no_command_is_replaced_by_one(command):
+    assert again(fitted(command=command), budget="9m") == "ablate study digits --budget 9m"
+
+
 def test_what_is_ranked_is_not_said_to_be_left_out():
     fit = {"trials": None, "left_out": {"mixup": "no time"}, "words": "", "every": 601.0, "asked": "4m"}
     data = tuned_data(fact(row("mixup", "add-one", 0.0, "helps"), fit=fit))
