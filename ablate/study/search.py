@@ -138,11 +138,12 @@ def search(session: Session, space: Space) -> Recipe:
     curves: deque[tuple[float, ...]] = deque(maxlen=REMEMBERED)
     suggested: dict[int, Suggestion] = {}
     count = trials_of(session)
-    until = _until(session)
+    until, recorded = _until(session), _recorded(session)
     session.progress.stage("search", count * session.epochs)
     for number in range(-(-count // suggester.size)):
-        if number >= LAG and time.monotonic() > until:
-            count = _stop(session, number * suggester.size, count)
+        begun = number * suggester.size
+        if number >= LAG and begun >= recorded and time.monotonic() > until:
+            count = _stop(session, begun, count)
             break
         if number >= LAG:
             for entry in session.collect(plans[number - LAG]):
@@ -176,9 +177,17 @@ def search(session: Session, space: Space) -> Recipe:
 
 def _until(session: Session) -> float:
     """The moment (`time.monotonic`) at which a search in a budget of time begins no further trials: after its share of the study's time."""
+    stopped = (session.ledger.fact("search") or {}).get("stopped")
+    if stopped and stopped["budget"] == session.study.rank.budget:
+        return inf  # it has ended: `trials_of` knows where
     division, timings = session.ledger.fact("budget", {}), session.ledger.fact("timings", {})
     seconds = search_seconds(division) if division.get("rank") == session.study.rank.budget else inf
     return time.monotonic() + seconds - float(timings.get("search", 0.0))
+
+
+def _recorded(session: Session) -> int:
+    """The trials of an interrupted search: they count, however long they took."""
+    return 1 + max((entry.trial for entry in session.ledger.entries("search", scores=False)), default=-1)
 
 
 def _stop(session: Session, begun: int, asked: int) -> int:

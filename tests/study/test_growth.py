@@ -196,6 +196,11 @@ def test_a_search_in_a_budget_of_time_ends_after_its_share_and_stays_ended(tmp_p
     before = timeless(here.entries())
     here.run(SEARCH)
     assert timeless(here.entries()) == before
+    assert here.fact("search")["done"] == trials
+    with Ledger.open(here.ledger, write=True) as ledger:  # as after Ctrl-C in the last trials: they count
+        ledger.put("search", {k: v for k, v in ledger.fact("search").items() if k not in ("stopped", "done")})
+    here.run(SEARCH)
+    assert here.fact("search")["done"] == trials
     with Ledger.open(here.ledger, write=True) as ledger:  # more time was given
         ledger.put("budget", {"asked": "10h", "rank": "9s"})
         ledger.put("search", {**ledger.fact("search"), "stopped": {"trials": trials, "budget": "8s"}})
