@@ -14,7 +14,7 @@ from typing import Any, TypedDict
 from ablate.catalogue.registry import registry
 from ablate.records import study as studies
 from ablate.records import toml
-from ablate.records.errors import InputError, unknown
+from ablate.records.errors import InputError
 from ablate.records.study import StudyFile
 from ablate.records.study_space import check_pattern
 from ablate.study.request import Options
@@ -85,18 +85,13 @@ class Edits:
         return study if self.epochs is None else replace(study, epochs=self.epochs)
 
 
-def check_settings(settings: Mapping[str, Any]) -> None:
-    """Raise InputError, with a suggestion, for an unknown keyword."""
-    for name in settings:
-        if name not in Settings.__annotations__:
-            raise unknown("argument", name, Settings.__annotations__)
-
-
 def options_from(settings: Mapping[str, Any], before: Options | None = None) -> Options:
     """The options in `settings`; those of `before`, or the defaults, for the others."""
     given = {field.name: settings[field.name] for field in fields(Options) if field.name in settings}
     if "out" in settings:
         given["reports"] = Path(settings["out"])
+    if "device" in given:
+        given["device"] = str(given["device"])  # a torch.device too
     if "studies" in given:
         given["studies"] = Path(given["studies"])
     given["tricks"] = trick_references(settings)
@@ -153,7 +148,7 @@ def trick_references(settings: Mapping[str, Any]) -> tuple[str, ...]:
     A trick is the path of its file, the module that was imported from it, or an optimizer class. Raises InputError.
     """
     given = settings.get("tricks", ())
-    listed = [given] if isinstance(given, str | os.PathLike) else given
+    listed = given if isinstance(given, Sequence) and not isinstance(given, str) else [given]
     text = _as_file({name: settings[name] for name in SECTIONS if name in settings})
     return (*map(_reference, listed), *studies.named_tricks(text, "arguments"))
 

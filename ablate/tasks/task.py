@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from ablate.records.arguments import known_arguments, parameters_of
 from ablate.records.errors import InputError, unknown
 from ablate.records.trick import REQUIREMENTS
 from ablate.tasks.criteria.code import code_of
@@ -100,6 +101,7 @@ class Task:
     metrics: Mapping[str, CustomMetric]
     workers: int | None
 
+    @known_arguments()
     def __init__(
         self,
         model: Callable[[], nn.Module],
@@ -178,6 +180,7 @@ class Task:
             object.__setattr__(self, field, value)
 
     @classmethod
+    @known_arguments(parameters_of(__init__))
     def from_table(
         cls, table: pd.DataFrame, target: str, model: Callable[..., nn.Module] | None = None, *, embed: bool | None = None,
         **changes: Any,

@@ -166,6 +166,9 @@ def test_records_are_read_without_running_the_file(tmp_path: Path):
     file.write_text("TRICK = 1\n\nTRICK = Trick(name=open('/etc/passwd').read())\n", encoding="utf-8")
     with pytest.raises(InputError, match="must be a literal"):
         literal.read(file)
+    file.write_text("\nTRICK = Trick(titel='x', name='x')\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"evil.py: unknown argument 'titel'; did you mean 'title'\?"):
+        literal.read(file)
 
 
 def test_every_seam_has_a_trick_and_every_kind_of_parameter_is_there():
