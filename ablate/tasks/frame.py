@@ -14,6 +14,7 @@ from ablate.records.errors import InputError, unknown
 from ablate.tasks.metric_table import Criterion
 from ablate.tasks.models import EmbeddedPerceptron, perceptron
 from ablate.tasks.split import deal
+from ablate.tasks.table_cells import FEW, cells_text, form_of_dates, stray_cells
 from ablate.tasks.tabular import fit_encoder, standardise
 
 if TYPE_CHECKING:
@@ -49,9 +50,13 @@ def frame_arguments(
     notes = []
     if gaps := int(table[column].isna().sum()):
         notes.append(f"{gaps} rows without a value of '{column}' are left out")
-    table = table[table[column].notna()].reset_index(drop=True)
+    table = table.reset_index(drop=True)[
+        table[column].notna().to_numpy()
+    ]  # the index stays: it has the numbers of the user's rows
     target = table.pop(column)
     criterion, y, labels = _target(target, column)
+    if criterion == "classification" and (cells := stray_cells(target)) is not None:
+        notes.append(f"{column}: {cells_text(target, cells, 'numbers')}; counted as a class: leave such cells empty if the value is missing")  # fmt: skip
     rows = deal(len(y), FIFTHS, y if criterion == "classification" else None)
     if len(rows) < 3 or not all(map(len, rows.values())):
         raise InputError(f"{where} has {len(y)} rows with a target, too few to split", hint="give more rows")
@@ -88,8 +93,11 @@ def _rows_of(x: Any, rows: np.ndarray) -> Any:
 
 
 def _target(target: pd.Series, column: str) -> tuple[Criterion, np.ndarray, tuple[str, ...]]:
-    """What is predicted: (criterion, int64 classes or float64 numbers, the classes' names)."""
-    from pandas.api.types import is_bool_dtype, is_numeric_dtype
+    """What is predicted: (criterion, int64 classes or float64 numbers, the classes' names).
+
+    Raises InputError for dates, for numbers among which a few cells are something else, and for too many classes.
+    """
+    from pandas.api.types import is_bool_dtype, is_datetime64_any_dtype, is_numeric_dtype
 
     if is_numeric_dtype(target) and not is_bool_dtype(target):
         values = target.to_numpy(dtype=np.float64)
@@ -98,7 +106,15 @@ def _target(target: pd.Series, column: str) -> tuple[Criterion, np.ndarray, tupl
         if (values != np.round(values)).any() or len(np.unique(values)) > CLASSES:
             return "regression", values, ()
         target = target.astype(np.int64)
-    else:
+    elif target.nunique() > CLASSES:
+        if is_datetime64_any_dtype(target) or any(form_of_dates(target)):
+            hint = "predict a number that is made from it, such as the days since the first one"
+            raise InputError(f"column '{column}' holds dates, and a date is neither a class nor a number", hint=hint)  # fmt: skip
+        many = target.nunique() > len(target) / 2
+        if (cells := stray_cells(target, most=0.5 if many else FEW)) is not None:
+            hint = "correct them, or leave them empty: rows without a value are left out"
+            raise InputError(f"column '{column}' is numeric but for some cells: {cells_text(target, cells, 'numbers')}", hint=hint)  # fmt: skip
+    if not is_numeric_dtype(target) or is_bool_dtype(target):
         target = target.astype(str)
     names, codes = np.unique(target.to_numpy(), return_inverse=True)
     if len(names) > len(target) / 2:
