@@ -15,7 +15,7 @@ from ablate.tasks.metric_table import Criterion
 from ablate.tasks.models import EmbeddedPerceptron, perceptron
 from ablate.tasks.split import deal
 from ablate.tasks.table_cells import FEW, cells_text, form_of_dates, stray_cells
-from ablate.tasks.tabular import fit_encoder, standardise
+from ablate.tasks.tabular import fit_encoder, standardise, standardised_note
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,10 +61,10 @@ def frame_arguments(
     if len(rows) < 3 or not all(map(len, rows.values())):
         raise InputError(f"{where} has {len(y)} rows with a target, too few to split", hint="give more rows")
     encoder = fit_encoder(table, rows["T"], embed=model is None if embed is None else embed)
-    outputs = len(labels)
+    outputs, deviation = len(labels), None
     if criterion == "regression":
         y, mean, deviation = standardise(y, rows["T"])
-        notes.append(f"the target is standardised by training data: its mean {mean:.6g} is 0, its deviation {deviation:.6g} is 1")  # fmt: skip
+        notes.append(standardised_note(mean, deviation))
         outputs = 1
     x = encoder(table)
     train, validation, test = ((_rows_of(x, rows[part]), y[rows[part]]) for part in "TVS")
@@ -81,7 +81,7 @@ def frame_arguments(
     return {
         "model": factory, "train": train, "validation": validation, "test": test, "criterion": criterion,
         "kind": "tabular", "title": column, "labels": labels, "dealt": True, "batch_size": 256 if len(y) > LARGE else 64,
-        "notes": (*encoder.notes, *notes), "encode": encoder,
+        "notes": (*encoder.notes, *notes), "encode": encoder, "target_deviation": deviation,
     }  # fmt: skip
 
 

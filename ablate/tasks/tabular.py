@@ -221,3 +221,11 @@ def standardise(values: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, floa
     """
     mean, deviation = float(values[train].mean()), float(values[train].std())
     return (values - mean) / (deviation or 1.0), mean, deviation
+
+
+def standardised_note(mean: float, deviation: float) -> str:
+    """What `standardise` did to a target, for the user."""
+    return (
+        f"the target is standardised by training data: its mean {mean:.6g} is 0, its deviation {deviation:.6g} is 1; "
+        "rmse and mae are in such deviations (SD)"
+    )

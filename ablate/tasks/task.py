@@ -74,6 +74,7 @@ class Task:
     workers: processes that read the items of a Dataset, where they are read in training; 0, or a DataLoader's own number.
     encode: encodes new rows of the user's table like x.
     flips: whether an image mirrored left to right keeps its label.
+    target_deviation: the standard deviation by which the targets of a regression were divided; errors are then shown as standard deviations (SD).
 
     Raises InputError. Only what does not require running the model is checked here; `check` does the rest.
     """
@@ -100,6 +101,7 @@ class Task:
     loss: Callable[[Any, Any], Any] | None
     metrics: Mapping[str, CustomMetric]
     workers: int | None
+    target_deviation: float | None
 
     @known_arguments()
     def __init__(
@@ -126,6 +128,7 @@ class Task:
         loss: Callable[[Any, Any], Any] | None = None,
         metrics: Any = None,
         workers: int | None = None,
+        target_deviation: float | None = None,
     ) -> None:
         if isinstance(model, nn.Module) or not callable(model):
             what = f"a ready {type(model).__name__}" if isinstance(model, nn.Module) else repr(model)
@@ -169,6 +172,7 @@ class Task:
             "loss": loss,
             "metrics": custom,
             "workers": workers,
+            "target_deviation": target_deviation,
             "flips": bool(flips),
             "labels": tuple(labels) or names,
             "notes": (*notes, *stand_ins),

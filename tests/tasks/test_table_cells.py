@@ -6,8 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ablate.api.given import open_task
+from ablate.api.stages import shown_for
 from ablate.records.errors import InputError
+from ablate.study.request import Options
+from ablate.tasks.describe import describe
 from ablate.tasks.load import load
+from ablate.tasks.metric_table import unit_of
 from ablate.tasks.table_cells import stray_cells
 from ablate.tasks.tabular import fit_encoder
 from ablate.tasks.task import Task
@@ -98,6 +103,20 @@ def test_a_target_that_cannot_be_predicted_is_told_with_its_cell_and_the_way_out
     with pytest.raises(InputError) as error:
         Task.from_table(pd.DataFrame({"x": AGES, "y": target}), "y")
     assert told in str(error.value)
+
+
+def test_a_target_of_numbers_is_told_to_be_standardised():
+    frame = pd.DataFrame({"x": AGES, "y": 3 * AGES + 1})
+    task = Task.from_table(frame, "y")
+    assert task.target_deviation == pytest.approx(30, rel=0.1)
+    facts = describe(task)
+    assert facts["target_deviation"] == task.target_deviation
+    assert "rmse and mae are in such deviations (SD)" in " ".join(facts["notes"])
+    assert load("diabetes").target_deviation == pytest.approx(77, rel=0.1)
+    shown = shown_for(open_task(task.but(name="houses"), Options()), quiet=True)
+    shown.best = 0.5
+    assert shown._counts_text().endswith("best validation/rmse 0.5000 SD")
+    assert unit_of("validation/r2", task.target_deviation) == unit_of("validation/rmse", None) == ""
 
 
 def test_few_classes_that_are_numbers_and_dates_are_classes():
