@@ -23,13 +23,13 @@ def stray_cells(column: pd.Series, most: float = FEW) -> pd.Series | None:
 
     if not (is_object_dtype(column) or is_string_dtype(column)):
         return None
-    filled = column[column.notna()]
-    stray = to_numeric(filled, errors="coerce").isna()
-    if not 0 < stray.sum() <= most * len(filled):
+    filled = column.notna()
+    stray = to_numeric(column, errors="coerce").isna() & filled
+    if not 0 < stray.sum() <= most * filled.sum():
         return None
-    if any(isinstance(value, bool) or CODE.match(str(value)) for value in filled[~stray]):
+    if any(isinstance(value, bool) or CODE.match(str(value)) for value in column[filled & ~stray]):
         return None
-    return stray.reindex(column.index, fill_value=False)
+    return stray
 
 
 def form_of_dates(column: pd.Series) -> tuple[str, str]:
@@ -48,7 +48,7 @@ def no_dates(column: pd.Series, form: str) -> pd.Series:
 
 def cells_text(column: pd.Series, stray: pd.Series, what: str) -> str:
     """ "2 of 1,500 cells are no numbers ('unknown' at row 17, the first is 0)". `what`: "numbers". The index has the row numbers."""
-    row = stray.idxmax()
+    first = int(stray.to_numpy().argmax())
     count, filled = int(stray.sum()), int(column.notna().sum())
     verb = f"is no {what.removesuffix('s')}" if count == 1 else f"are no {what}"
-    return f"{count:,} of {filled:,} cells {verb} ({column[row]!r} at row {row}, the first is 0)"
+    return f"{count:,} of {filled:,} cells {verb} ({column.iloc[first]!r} at row {column.index[first]}, the first is 0)"
