@@ -6,20 +6,25 @@ called again. Bad input raises `ablate.InputError`, one line that says what to d
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
+from ablate.api.arguments import checked
 from ablate.api.given import opened_for
 from ablate.api.result import Study
 from ablate.api.settings import Settings
 from ablate.api.stages import run_stages
+from ablate.records.arguments import known_arguments
+from ablate.records.errors import InputError
 from ablate.records.names import check_name
 from ablate.records.study import StudyFile
 from ablate.study.request import Options
 
 
+@checked
 def study(
     task: Any = None,
     *,
@@ -28,9 +33,9 @@ def study(
     criterion: str = "",
     trials: int | None = None,
     budget: str = "",
-    stages: Sequence[str] = (),
+    stages: str | Sequence[str] = (),
     force: bool = False,
-    resume_from: str | Study = "",
+    resume_from: str | os.PathLike[str] | Study = "",
     **settings: Unpack[Settings],
 ) -> Study:
     """Find a learning rate, search, rank every trick, confirm, report. Call it again to resume.
@@ -42,7 +47,8 @@ def study(
         `ablate.Task`. Or `model`, a function that makes a fresh module, and `data`: a pair (x, y) or a Dataset for
         training, or a dictionary of those by split (train, validation, test).
     criterion: "classification" or "regression"; by default from the type of the targets.
-    budget: of the whole study, "90s", "10m" or "2h". stages: of lr-find, search, rank, confirm, costs, report; all if empty.
+    budget: of the whole study, "90s", "10m" or "2h"; "2000runs" limits the ranking alone. stages: of lr-find, search, rank, confirm,
+        costs, report; all if empty.
     force: continue if a step of lr-find fails. resume_from: another study, whose best recipes a new search tries first: its name,
         the path of its ledger, or the object that this function returned. settings: see `Settings`.
 
@@ -51,12 +57,20 @@ def study(
     """
     opened, options = opened_for(task, settings, model, data, criterion, trials=trials)
     other = resume_from.name if isinstance(resume_from, Study) else resume_from
-    options = replace(options, resume_from=other)
+    if not isinstance(other, str | os.PathLike):
+        raise InputError(
+            f"resume_from cannot be {other!r}",
+            hint="give a study's name, the path of its ledger, or the Study",
+        )
+    options = replace(options, resume_from=os.fspath(other))
+    if isinstance(stages, str):
+        stages = [stage.strip() for stage in stages.split(",") if stage.strip()]
     return run_stages(
         opened, options, stages, budget=budget, force=force, quiet=bool(settings.get("quiet", False))
     )
 
 
+@checked
 def rank(
     task: Any = None,
     *,
@@ -90,6 +104,7 @@ def rank(
     return run_stages(opened, options, ["rank", "report"], quiet=bool(settings.get("quiet", False)))
 
 
+@checked
 def confirm(
     task: Any = None, *, seeds: int | None = None, around: Any = "", **settings: Unpack[Settings]
 ) -> Study:
@@ -108,6 +123,7 @@ def confirm(
     return run_stages(opened, options, ["confirm", "report"], quiet=bool(settings.get("quiet", False)))
 
 
+@known_arguments()
 def load_study(name: str, *, studies: str | Path = "studies", out: str | Path = "reports") -> Study:
     """The results of a study from its ledger, `studies/NAME.db` (or the path of a ledger). Trains nothing. Raises InputError."""
     from ablate.ledger.store import Ledger

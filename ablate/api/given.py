@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from ablate.api.result import Study
-from ablate.api.settings import Settings, check_settings, options_from, sections_change
+from ablate.api.settings import Settings, options_from, sections_change
 from ablate.api.stages import PYTHON, Change, changed, open_study, with_tricks
 from ablate.records import study as studies
 from ablate.records.errors import InputError
@@ -40,7 +40,6 @@ def opened_for(
     change: Change | None = None,
 ) -> tuple[Opened, Options]:
     """The study to run and its options: the first step of every function of the API. Raises InputError."""
-    check_settings(settings)
     changes = [sections_change(settings, trials), *([change] if change else [])]
     if not isinstance(task, Study):
         options = options_from(settings)

@@ -23,8 +23,8 @@ def in_notebook() -> bool:
 class NotebookShown(Shown):
     """`Shown` with the bar as a cell's output, and remarks as lines on standard error."""
 
-    def __init__(self, metric: str, *, higher: bool, quiet: bool = False) -> None:
-        super().__init__(metric, higher=higher, quiet=quiet)
+    def __init__(self, metric: str, *, higher: bool, quiet: bool = False, unit: str = "") -> None:
+        super().__init__(metric, higher=higher, quiet=quiet, unit=unit)
         self.handle: Any = None
         self.drawn = 0.0
 

@@ -21,12 +21,12 @@ EVERY = 10.0
 class Shown:
     """Displays the driver's `Progress`. Use as a context manager.
 
-    `metric`: that of "best so far"; `higher`: whether higher is better.
+    `metric`: that of "best so far", in `unit`; `higher`: whether higher is better.
     """
 
-    def __init__(self, metric: str, *, higher: bool, quiet: bool = False) -> None:
+    def __init__(self, metric: str, *, higher: bool, quiet: bool = False, unit: str = "") -> None:
         self.console = Console(stderr=True, highlight=False)
-        self.metric, self.higher, self.quiet = metric, higher, quiet
+        self.metric, self.higher, self.quiet, self.unit = metric, higher, quiet, unit
         self.live = self.console.is_terminal and not quiet
         self.bar = Progress(
             TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(),
@@ -108,7 +108,7 @@ class Shown:
         minutes = max(time.monotonic() - self.began, 1e-9) / 60
         parts = [f"{self.runs} runs", f"{self.runs / minutes:.0f} runs/min"]
         if self.best is not None:
-            parts.append(f"best {self.metric} {self.best:.4f}")
+            parts.append(f"best {self.metric} {self.best:.4f} {self.unit}".rstrip())
         parts += [f"{count} {outcome}" for outcome, count in self.counts.items() if outcome != "complete"]
         return ", ".join(parts)
 

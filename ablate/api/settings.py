@@ -11,10 +11,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypedDict
 
+from ablate.catalogue.own_tricks import is_class_path
 from ablate.catalogue.registry import registry
 from ablate.records import study as studies
 from ablate.records import toml
-from ablate.records.errors import InputError, unknown
+from ablate.records.errors import InputError
+from ablate.records.recipe import torch_name
 from ablate.records.study import StudyFile
 from ablate.records.study_space import check_pattern
 from ablate.study.request import Options
@@ -28,6 +30,7 @@ class Settings(TypedDict, total=False):
     tricks: the user's own: paths of files, modules, or classes like `torch.optim.NAdam`.
     metric, epochs, seed: as in the study file. baseline, space, search, rank, confirm: its sections, as dictionaries:
         `space={"exclude": ["fgsm"], "dropout": {"p": {"high": 0.3}}}`.
+    optimizer: the baseline's, as the option `--optimizer`: a name ("adamw") or a class of `torch.optim`.
     include, exclude: names, seams or globs of tricks, as the options `--include` and `--exclude`.
     name: of the ledger and the report. studies, out: folders of ledgers and of reports.
     device, lanes, workers, executor, kernel, memory: where and how runs are trained; executor may also be an object: a
@@ -40,6 +43,7 @@ class Settings(TypedDict, total=False):
     seed: int
     baseline: Mapping[str, Any]
     space: Mapping[str, Any]
+    optimizer: str | type
     include: str | Sequence[str]
     exclude: str | Sequence[str]
     search: Mapping[str, Any]
@@ -67,8 +71,11 @@ class Edits:
     metric: str | None = None
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    optimizer: str = ""
 
     def __call__(self, study: StudyFile) -> StudyFile:
+        if self.optimizer:
+            study = study.with_optimizer(optimizer_name(self.optimizer), registry())
         for pattern in (*self.include, *self.exclude):
             check_pattern(pattern, registry())
         if self.include:
@@ -85,11 +92,9 @@ class Edits:
         return study if self.epochs is None else replace(study, epochs=self.epochs)
 
 
-def check_settings(settings: Mapping[str, Any]) -> None:
-    """Raise InputError, with a suggestion, for an unknown keyword."""
-    for name in settings:
-        if name not in Settings.__annotations__:
-            raise unknown("argument", name, Settings.__annotations__)
+def optimizer_name(given: str) -> str:
+    """The name of an optimizer as a trick: "adamw", or that of the class "torch.optim.AdamW"."""
+    return torch_name(given) if is_class_path(given) else given
 
 
 def options_from(settings: Mapping[str, Any], before: Options | None = None) -> Options:
@@ -97,6 +102,8 @@ def options_from(settings: Mapping[str, Any], before: Options | None = None) -> 
     given = {field.name: settings[field.name] for field in fields(Options) if field.name in settings}
     if "out" in settings:
         given["reports"] = Path(settings["out"])
+    if "device" in given:
+        given["device"] = str(given["device"])  # a torch.device too
     if "studies" in given:
         given["studies"] = Path(given["studies"])
     given["tricks"] = trick_references(settings)
@@ -120,6 +127,7 @@ def sections_change(
         whole("epochs", settings, 1),
         include=_patterns("include", settings),
         exclude=_patterns("exclude", settings),
+        optimizer=_optimizer(settings),
     )
 
     def change(study: StudyFile) -> StudyFile:
@@ -127,6 +135,13 @@ def sections_change(
         return edits(replace(study, **{name: getattr(parsed, name) for name in given}))
 
     return change
+
+
+def _optimizer(settings: Mapping[str, Any]) -> str:
+    given = settings.get("optimizer", "")
+    if not isinstance(given, str | type):
+        raise InputError(f"optimizer cannot be {given!r}", hint='write optimizer="adamw", or give a class')
+    return given if isinstance(given, str) else _reference(given)
 
 
 def _patterns(name: str, settings: Mapping[str, Any]) -> tuple[str, ...]:
@@ -153,9 +168,11 @@ def trick_references(settings: Mapping[str, Any]) -> tuple[str, ...]:
     A trick is the path of its file, the module that was imported from it, or an optimizer class. Raises InputError.
     """
     given = settings.get("tricks", ())
-    listed = [given] if isinstance(given, str | os.PathLike) else given
+    listed = given if isinstance(given, Sequence) and not isinstance(given, str) else [given]
     text = _as_file({name: settings[name] for name in SECTIONS if name in settings})
-    return (*map(_reference, listed), *studies.named_tricks(text, "arguments"))
+    optimizer = _optimizer(settings)
+    classes = [optimizer] if is_class_path(optimizer) else []
+    return (*map(_reference, listed), *classes, *studies.named_tricks(text, "arguments"))
 
 
 def _reference(trick: Any) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Unpack, cast
 import pandas as pd
 from torch import nn
 
+from ablate.api.arguments import check_arguments, checked
 from ablate.api.given import opened_for
 from ablate.api.result import Study
 from ablate.api.settings import Settings, whole
@@ -18,6 +19,7 @@ from ablate.catalogue.own_tricks import using_tricks
 from ablate.catalogue.registry import registry
 from ablate.ledger.store import Ledger
 from ablate.ranking.estimation.compare import Comparison
+from ablate.records.arguments import parameters_of
 from ablate.records.errors import AblateError, InputError
 from ablate.records.recipe import Recipe
 from ablate.records.run import Result, Run
@@ -97,24 +99,29 @@ def lr_find(
     model: Callable[[], nn.Module] | None = None,
     data: Any = None,
     criterion: str = "",
+    budget: Any = None,
     force: bool = False,
     **settings: Any,
 ) -> LearningRate | LRFindResult:
     """Find a sound learning rate and weight decay in six steps. Task, model and data: as for `study`.
 
-    A step that fails ends the protocol unless `force`; the result then has `passed` False and says what to try.
+    budget: of the steps, "2m", "90s" or "8runs". A step that fails ends the protocol unless `force`; the result then has `passed`
+    False and says what to try.
     With a ready module and loaders, `lr_find(module, train_loader, validation_loader, optimizer=torch.optim.AdamW, loss=…)`,
     no task is needed: see `ablate.protocol.anywhere.find.lr_find`, which takes the `settings`.
     """
     if isinstance(task, nn.Module):
         from ablate.protocol.anywhere.find import lr_find as of_module
 
-        return of_module(task, train_loader, validation_loader, **settings)
+        return of_module(task, train_loader, validation_loader, budget=budget, **settings)
+    names = [*parameters_of(lr_find), *Settings.__annotations__]
+    check_arguments({"budget": budget, "criterion": criterion, **settings}, names)
     opened, options = opened_for(task, cast(Settings, settings), model, data, criterion)
     try:
         done = run_stages(
-            opened, options, ["lr-find", "report"], force=force, quiet=bool(settings.get("quiet", False))
-        )
+            opened, options, ["lr-find", "report"], lr_find_budget=budget or "", force=force,
+            quiet=bool(settings.get("quiet", False)),
+        )  # fmt: skip
         document = done.data.lr_find or {}
     except InputError:
         raise
@@ -147,6 +154,7 @@ def recipe_of(given: Any, lr: float | None = None) -> Recipe:
     )
 
 
+@checked
 def train(
     task: Any = None,
     recipe: Any = None,
@@ -180,6 +188,7 @@ def train(
         return Trained(done.run, done.result, done.weights, load(done.weights, task=opened.task))
 
 
+@checked
 def compare(
     a: Any,
     b: Any,
@@ -198,8 +207,6 @@ def compare(
     from ablate.study.compare import compare_recipes
     from ablate.study.resume import session_of
 
-    if margin is not None and not margin > 0:
-        raise InputError(f"margin must be above zero, not {margin}", hint="leave it out for an automatic one")
     opened, options = opened_for(task, settings, model, data, criterion)
     with using_tricks(opened.tricks):
         one, other = recipe_of(a), recipe_of(b)

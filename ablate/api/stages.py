@@ -19,6 +19,7 @@ from ablate.study.driver import STAGES, bound_of, check_stages, run_study
 from ablate.study.preflight import check_ready, context_of
 from ablate.study.request import Opened, Options, find
 from ablate.study.resume import session_of
+from ablate.tasks.metric_table import unit_of
 
 PYTHON = "python:"
 """Prefix of the ledger's record of a task that was an object."""
@@ -139,7 +140,8 @@ def shown_for(opened: Opened, *, quiet: bool) -> Shown:
     """The progress of a study: a bar on a terminal and in a notebook, plain lines elsewhere."""
     kind = NotebookShown if in_notebook() else Shown
     metric = opened.study.metric or opened.task.metric
-    return kind(metric, higher=opened.task.metric_info(metric).direction == "higher", quiet=quiet)
+    higher = opened.task.metric_info(metric).direction == "higher"
+    return kind(metric, higher=higher, quiet=quiet, unit=unit_of(metric, opened.task.target_deviation))
 
 
 def import_report() -> None:

@@ -7,10 +7,12 @@ well under a millisecond and imports nothing, so that `ablate tricks` need not w
 from __future__ import annotations
 
 import ast
+from dataclasses import fields
 from math import inf
 from pathlib import Path
 from typing import Any
 
+from ablate.records.arguments import check_names
 from ablate.records.errors import InputError
 from ablate.records.trick import Claim, Parameter, Source, Trick
 
@@ -39,6 +41,8 @@ def parse(source: str, path: Path) -> Trick:
     assert isinstance(statement, ast.Assign)
     try:
         record = _value(statement.value)
+    except InputError as error:
+        raise InputError(f"{path}: {error.message}", hint=error.hint) from error
     except (ValueError, TypeError) as error:
         raise InputError(f"{path}: the record must be a literal Trick(...): {error}") from error
     if not isinstance(record, Trick):
@@ -56,6 +60,7 @@ def _value(node: ast.expr) -> Any:
     match node:
         case ast.Call(func=ast.Name(id=name), args=args, keywords=keywords) if name in RECORDS:
             named = {keyword.arg: _value(keyword.value) for keyword in keywords if keyword.arg}
+            check_names(named, [field.name for field in fields(RECORDS[name])])
             return RECORDS[name](*[_value(arg) for arg in args], **named)
         case ast.Tuple(elts=items) | ast.List(elts=items):
             return tuple(_value(item) for item in items)

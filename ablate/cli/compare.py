@@ -56,6 +56,7 @@ def compare(
     from ablate.study.compare import compare_recipes, document
     from ablate.study.recipes import read_recipe
     from ablate.study.resume import session_of
+    from ablate.tasks.metric_table import unit_of
 
     check_margin(margin)
     wanted = StudyOptions(seed, epochs, studies, tricks=tricks)
@@ -75,11 +76,12 @@ def compare(
         session_of(opened, options, progress) as session,
     ):
         comparison = compare_recipes(session, one, other, margin)
+    unit = unit_of(metric, opened.task.target_deviation)
     if json:
         print_json(document(comparison, metric, one, other))
         return
     typer.echo(
-        f"{a} against {b}, {metric}, {comparison.pairs} pairs: {_conclusion(comparison, str(a), str(b))} "
+        f"{a} against {b}, {metric}{unit and f' in {unit}'}, {comparison.pairs} pairs: {_conclusion(comparison, str(a), str(b))} "
         f"(difference, positive where {a} is better: {comparison.effect:+.4f} [{comparison.low:+.4f}, {comparison.high:+.4f}], {comparison.level:.0%})"
     )
     if comparison.note:

@@ -80,6 +80,12 @@ Tricks = Annotated[
 ]
 
 
+Optimizer = Annotated[
+    str,
+    typer.Option(
+        help="The baseline's optimizer, at the rate that lr-find finds: adamw, or torch.optim.NAME (default: the study's, else momentum)."
+    ),
+]
 Metric = Annotated[
     str, typer.Option(help="The metric to decide by: auroc, or validation/auroc (default: the study's).")
 ]
@@ -109,10 +115,16 @@ class StudyOptions:
     name: Name = ""
     target: Target = ""
     tricks: Tricks = None
+    optimizer: Optimizer = ""
 
     def of(self, given: str) -> str:
         """The study `given`, with the column to predict if it is a table."""
         return with_target(given, self.target)
+
+    @property
+    def own_tricks(self) -> tuple[str, ...]:
+        """The user's own tricks, among them an optimizer that is named as a class."""
+        return (*(self.tricks or ()), *([self.optimizer] if "." in self.optimizer else []))
 
     def edits(self, trials: int | None = None, choice: ChoiceOptions | None = None) -> Edits:
         """The changes of the study file that the options ask for."""
@@ -122,7 +134,7 @@ class StudyOptions:
         choice = choice or ChoiceOptions()
         metric = measured_on_validation(choice.metric)
         include, exclude = listed(choice.include), listed(choice.exclude)
-        return Edits(trials, self.seed, self.epochs, metric or None, include, exclude)
+        return Edits(trials, self.seed, self.epochs, metric or None, include, exclude, self.optimizer)
 
 
 def listed(text: str) -> tuple[str, ...]:
@@ -164,7 +176,7 @@ def options_of(study: StudyOptions, machine: MachineOptions, output: OutputOptio
     output = output or OutputOptions()
     return Options(
         studies=study.studies, reports=output.out, profile=output.profile, name=study.name,
-        tricks=tuple(study.tricks or ()),
+        tricks=study.own_tricks,
         **{field.name: getattr(machine, field.name) for field in fields(machine)},
     )  # fmt: skip
 

@@ -6,13 +6,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from torch import nn
+
 from ablate.lanes.build import build_net, nothing_to_act_on
 from ablate.lanes.context import TaskContext
 from ablate.records.recipe import Recipe
 from ablate.records.run import Run
 from ablate.records.trick import Trick, Value
-from ablate.surgery.net import Net, listed
+from ablate.surgery.net import Net
 from ablate.surgery.provides import provides
+from ablate.surgery.untouched import advised, listed
 
 WORDS = {
     "convolution": "the model has no convolution",
@@ -40,6 +43,8 @@ WORDS = {
     "any order": "the training examples come in an order of their own",
     "continuous": "the inputs are not real numbers (token ids cannot be mixed or perturbed)",
 }
+SLOTS = {"activation": "activation", "norm layer": "norm", "dropout layer": "dropout"}
+"""Word of `REQUIREMENTS` -> the slot of the layers (and functions) that it means."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,7 @@ def scopes(context: TaskContext, tricks: Iterable[str] | None = None) -> dict[st
     catalogue = context.catalogue
     net = _built(context, Recipe({}), ())
     words = context.task.provides | provides(net)
-    return {name: scope_of(context, catalogue[name], words) for name in tricks or catalogue}
+    return {name: scope_of(context, catalogue[name], words, net) for name in tricks or catalogue}
 
 
 def applicable(context: TaskContext, tricks: Iterable[str] | None = None) -> dict[str, str]:
@@ -83,11 +88,11 @@ def applicable(context: TaskContext, tricks: Iterable[str] | None = None) -> dic
     return {name: scope.why_not for name, scope in scopes(context, tricks).items()}
 
 
-def scope_of(context: TaskContext, trick: Trick, words: frozenset[str]) -> Scope:
-    """What `trick` changes where the task and model provide `words`."""
+def scope_of(context: TaskContext, trick: Trick, words: frozenset[str], net: Net) -> Scope:
+    """What `trick` changes where the task and the model `net`, without tricks, provide `words`."""
     missing = [need for need in trick.applies_to if need not in words]
     if missing:
-        return Scope(context.task.lacking.get(missing[0], WORDS[missing[0]]))
+        return Scope(context.task.lacking.get(missing[0], "") or _lacking(net, missing[0]))
     name = trick.name
     if not hasattr(context.catalogue.code(name), "model"):
         return Scope()
@@ -99,6 +104,21 @@ def scope_of(context: TaskContext, trick: Trick, words: frozenset[str]) -> Scope
         net = _built(context, Recipe({name: settings}), (name,))
         touched = net.touched.get(name, 0)
     return Scope("" if touched else nothing_to_act_on(net, name), touched, net.left.get(name, {}), redundant)
+
+
+def _lacking(net: Net, word: str) -> str:
+    """Why the model does not provide `word` of `REQUIREMENTS`: it has nothing of the kind, or none that surgery reaches."""
+    beyond = net.observed.out_of_reach_of(SLOTS.get(word, ""))
+    if beyond:
+        return f"the model has {advised(beyond)}"
+    recurrent = {
+        type(layer).__name__
+        for layer in net.module.modules()
+        if isinstance(layer, nn.RNNBase) and layer.dropout > 0
+    }
+    if word == "dropout layer" and recurrent:
+        return f"the model's dropout is inside {' and '.join(sorted(recurrent))}, where no trick changes it"
+    return WORDS[word]
 
 
 def _built(context: TaskContext, recipe: Recipe, names: tuple[str, ...]) -> Net:

@@ -14,8 +14,9 @@ from ablate.records.run import Run
 from ablate.records.trick import Value
 from ablate.seams.draws import stream_number
 from ablate.seams.tensors import LaneTensors, Layout, Spec
-from ablate.surgery.net import Net, listed, open_net
+from ablate.surgery.net import Net, open_net
 from ablate.surgery.observe import Observed
+from ablate.surgery.untouched import advised
 from ablate.tasks.lazy import materialised
 from ablate.tasks.user_code import repeatable
 
@@ -102,7 +103,7 @@ def _has_already(net: Net, trick: str, values: Mapping[str, Value]) -> bool:
 def nothing_to_act_on(net: Net, trick: str) -> str:
     """Why the trick changed nothing in the model."""
     left = net.left.get(trick)
-    return f"the model has {listed(left)}" if left else "the model has nothing that it acts on"
+    return f"the model has {advised(left)}" if left else "the model has nothing that it acts on"
 
 
 def layout_of(nets: Sequence[Net], own_order: Sequence[str]) -> tuple[Layout, list[dict[str, str]]]:

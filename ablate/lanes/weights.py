@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from ablate.catalogue.registry import Registry, registry
 from ablate.kernels.support import FAILURES
 from ablate.lanes.build import build_module, build_net
+from ablate.records.arguments import known_arguments
 from ablate.records.errors import InputError, NotApplicable
 from ablate.records.files import write_bytes
 from ablate.records.recipe import Recipe
@@ -129,6 +130,7 @@ def save(
     write_bytes(path, to_safetensors(tensors, {"format": "pt", "ablate": json.dumps(note, sort_keys=True)}))
 
 
+@known_arguments()
 def load(path: str | Path, task: Task | None = None) -> nn.Module:
     """The trained model that `ablate train` wrote to `path`, in evaluation mode.
 

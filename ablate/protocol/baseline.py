@@ -45,15 +45,21 @@ class Baseline:
     @property
     def decay(self) -> float:
         """The baseline's weight decay: its optimizer's own parameter, or that of the trick `weight_decay`; else 0."""
-        decay = self.recipe[self.optimizer.name].get("decay")
-        return float(self.recipe.get("weight_decay", {}).get("decay", 0.0) if decay is None else decay)
+        own = self.recipe[self.optimizer.name] if self.decays_itself else self.recipe.get("weight_decay", {})
+        return float(own.get("decay", 0.0))
+
+    @property
+    def decays_itself(self) -> bool:
+        """Whether the optimizer has a weight decay of its own, and so excludes the trick `weight_decay`. (Adafactor's `decay` is of averages.)"""
+        optimizer, trick = self.optimizer, self.catalogue.get("weight_decay")
+        return "decay" in self.recipe[optimizer.name] and (trick is None or bool(conflict(trick, optimizer)))
 
     def at(self, rate: float, decay: float | None = None) -> Recipe:
         """The recipe with this rate and weight decay (None: the baseline's own)."""
         tricks = self.recipe.to_dict()
         settings = tricks[self.optimizer.name]
         settings["lr"] = rate
-        if decay is not None and "decay" in settings:
+        if decay is not None and self.decays_itself:
             settings["decay"] = decay
         elif decay is not None and decay > 0:
             tricks["weight_decay"] = {**tricks.get("weight_decay", {}), "decay": decay}
@@ -78,7 +84,7 @@ class Baseline:
     def other_decays(self) -> Sequence[float]:
         """Weight decays to try besides the baseline's own; none if the recipe sets the trick or excludes it."""
         optimizer = self.optimizer
-        if "decay" in self.recipe[optimizer.name]:
+        if self.decays_itself:
             most = optimizer.parameter("decay").high or 1.0
             return [d for factor in OWN_DECAY_FACTORS if 0 < (d := self.decay * factor) <= most]
         if "weight_decay" in self.recipe or "weight_decay" not in self.catalogue:

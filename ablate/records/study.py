@@ -6,11 +6,11 @@ Only syntax and names are checked here; `search` builds the space from it and `t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, cast, get_args
 
 from ablate.records import toml
-from ablate.records.errors import InputError
+from ablate.records.errors import Conflict, InputError
 from ablate.records.recipe import TORCH, Catalogue, Recipe
 from ablate.records.study_rank import ConfirmSection, RankSection, read_confirm, read_rank
 from ablate.records.study_space import SpaceSection, overrides_to_dict, read_space
@@ -72,6 +72,21 @@ class StudyFile:
         if recipe.slot(catalogue, "optimizer") is None:
             raise InputError("the baseline has no optimizer", hint='write optimizer = "momentum"')
         return recipe
+
+    def with_optimizer(self, name: str, catalogue: Catalogue) -> StudyFile:
+        """This study with another optimizer in its baseline, at its default settings and the rate that lr-find finds.
+
+        The baseline's other tricks stay. Raises InputError for an unknown optimizer, and for one that excludes a trick of the baseline.
+        """
+        optimizers = [trick.name for trick in catalogue.values() if trick.slot == "optimizer"]
+        others = {key: value for key, value in self.baseline.items() if key not in ("optimizer", *optimizers)}
+        study = replace(self, baseline={"optimizer": {"name": name, "lr": LR_FIND}, **others})
+        try:
+            study.baseline_recipe(catalogue, 1.0)
+        except Conflict as error:
+            hint = "write a baseline without it in a study file: ablate init"
+            raise InputError(f"optimizer {name}: {error.message}", hint=hint) from error
+        return study
 
     def to_toml(self) -> str:
         """The study file with every setting written out, so that it keeps its meaning if defaults change."""

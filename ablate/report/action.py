@@ -86,7 +86,7 @@ def _use(data: ReportData, folder: Path | None, recipe: Document, gain: Document
     if out:
         detail = f"{', '.join(out)} hurt{'s' * (len(out) == 1)} in it and {'is' if len(out) == 1 else 'are'} left out."
     elif gain:
-        detail = f"On fresh seeds it beats the baseline by {_gain(gain, Units.of(str((data.confirm or {}).get('metric', data.metric))))}, {(data.confirm or {}).get('metric', data.metric)}."
+        detail = f"On fresh seeds it beats the baseline by {_gain(gain, data.units_of(str((data.confirm or {}).get('metric', data.metric))))}, {(data.confirm or {}).get('metric', data.metric)}."
     else:
         ladder = (design.get("recommended") or {}).get("gain")
         detail = (
@@ -114,7 +114,7 @@ def _keep(data: ReportData, folder: Path | None, gain: Document | None) -> Actio
     metric = str((data.confirm or {}).get("metric", data.metric)) if gain else data.metric
     reason = gain or recommended.get("gain")
     why = (
-        f"The recipe found is not shown to be better: {_gain(reason, Units.of(metric, design['margin']))} on fresh seeds, {metric}."
+        f"The recipe found is not shown to be better: {_gain(reason, data.units_of(metric, design['margin']))} on fresh seeds, {metric}."
         if reason
         else "No other recipe was shown to be better."
     )

@@ -90,7 +90,11 @@ class ReportData:
     @property
     def units(self) -> Units:
         """The format of the metric's values."""
-        return Units.of(self.metric, (self.design or {}).get("margin"))
+        return self.units_of(self.metric, (self.design or {}).get("margin"))
+
+    def units_of(self, metric: str, margin: float | None = None) -> Units:
+        """The format of the values of any metric of the task."""
+        return Units.of(metric, margin, standardised=bool(self.task.get("target_deviation")))
 
     @cached_property
     def runs(self) -> pd.DataFrame:

@@ -26,8 +26,9 @@ class Units:
     digits: int | None
 
     @classmethod
-    def of(cls, metric: str, margin: float | None = None) -> Units:
-        """Fractions (accuracy, error, recall, ECE …) are shown as per cent and percentage points.
+    def of(cls, metric: str, margin: float | None = None, *, standardised: bool = False) -> Units:
+        """Fractions (accuracy, error, recall, ECE …) are shown as per cent and percentage points, errors of `standardised` targets as their
+        standard deviations (SD).
 
         Others have three significant digits, or, with a `margin`, all the same decimals: two digits below the margin's first.
         """
@@ -35,7 +36,18 @@ class Units:
         if any(last == name or last.endswith(f"_{name}") for name in _FRACTIONS):
             return cls(100.0, f"{THIN}%", f"{THIN}pp", 2)
         has_margin = margin is not None and isfinite(margin) and margin > 0
-        return cls(1.0, "", "", max(0, 2 - floor(log10(margin))) if margin and has_margin else None)
+        unit = f"{THIN}SD" if standardised and last in ("rmse", "mae") else ""
+        return cls(1.0, unit, unit, max(0, 2 - floor(log10(margin))) if margin and has_margin else None)
+
+    @property
+    def label(self) -> str:
+        """The unit of values behind a name: ` (%)`, ` (SD)`, or nothing."""
+        return f" ({self.unit.strip()})" if self.unit else ""
+
+    @property
+    def label_of_difference(self) -> str:
+        """The unit of differences behind a name: ` (pp)`, ` (SD)`, or nothing."""
+        return f" ({self.difference.strip()})" if self.difference else ""
 
     def value(self, number: Any) -> str:
         """`97.25 %`, or three significant digits."""

@@ -42,7 +42,7 @@ def interactions(data: ReportData) -> Table | None:
         return None
     units = data.units
     return Table(
-        (("Pair", "text"), (f"Difference of differences{_in(units)}", "number"), ("95 % interval", "number"), ("p, Holm", "number"), ("Reading", "text")),
+        (("Pair", "text"), (f"Difference of differences{units.label_of_difference}", "number"), ("95 % interval", "number"), ("p, Holm", "number"), ("Reading", "text")),
         tuple(
             (
                 f"{row['one']} × {row['other']}",
@@ -206,7 +206,7 @@ def scatter(data: ReportData) -> Table | None:
             )
             for row in rows
         ),
-        f"Rank intervals hold together at 95 %; P is the chance that one run with the trick beats one without; σ{_in(units)} is run to run.",
+        f"Rank intervals hold together at 95 %; P is the chance that one run with the trick beats one without; σ{units.label_of_difference} is run to run.",
     )  # fmt: skip
 
 
@@ -261,7 +261,3 @@ def rank_interval(row: dict[str, Any]) -> str:
 
 def _first(text: str, length: int = 80) -> str:
     return text if len(text) <= length else text[:length].rsplit(",", 1)[0] + ", …"
-
-
-def _in(units: Units) -> str:
-    return f" ({units.difference.strip()})" if units.difference.strip() else ""

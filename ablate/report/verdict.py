@@ -12,7 +12,7 @@ from ablate.report import external
 from ablate.report.action import action, is_tuned_report
 from ablate.report.data import ReportData
 from ablate.report.main_rows import labels, main_rows
-from ablate.report.numbers import Units, count, duration, plural
+from ablate.report.numbers import count, duration, plural
 from ablate.report.slices import Slice, slices_of
 from ablate.report.tuned_verdict import doubts, groups, own_parts, tiles
 
@@ -126,7 +126,7 @@ def _sentence(data: ReportData) -> tuple[str, str, str]:
 def _confirmed(data: ReportData, gain: Document) -> tuple[str, str, str]:
     confirm = data.confirm or {}
     metric = str(confirm.get("metric", data.metric))
-    units = Units.of(metric)
+    units = data.units_of(metric)
     if is_baseline(data):
         return (
             "open",
@@ -158,7 +158,7 @@ def _tiles(data: ReportData) -> Iterator[Tile]:
     confirm = data.confirm or {}
     gain, values = confirm.get("gain"), confirm.get("values") or {}
     if gain:
-        units = Units.of(str(confirm["metric"]))
+        units = data.units_of(str(confirm["metric"]))
         if not is_baseline(data):
             yield Tile(units.effect(gain["effect"]), units.difference, "gain over the baseline",
                        f"{units.interval(gain['low'], gain['high'])}, n = {gain['n']} pairs")  # fmt: skip

@@ -19,6 +19,9 @@ from ablate.records.trick import Trick, Value
 from ablate.search.dimension import LR, Dimension, dimension, lr_range, widen_to
 
 NONE = "none"
+EXCLUDED, BY_RECORD = "excluded by the study file", "its record excludes it from the search"
+NAMED = 3
+"""Reasons in an error, and tricks for each, at most."""
 OPTIMIZER = "optimizer"
 Params = Mapping[str, Value]
 
@@ -63,7 +66,7 @@ class Space:
         `lr_center`: the rate that lr-find found for the baseline's optimizer; None for the baseline's rate.
         Raises InputError if nothing is left to search or the baseline lies outside a range set by the user.
         """
-        left_out = _left_out(catalogue, study, applicable, baseline)
+        left_out = left_out_of(catalogue, study, applicable, baseline)
         searched = [trick for name, trick in catalogue.items() if name not in left_out]
         switches = [_toggle(trick) for trick in searched if not trick.slot]
         for slot in dict.fromkeys(trick.slot for trick in searched if trick.slot):
@@ -81,7 +84,7 @@ class Space:
         always = tuple(name for name in baseline if name not in names)
         space = cls(catalogue, baseline, tuple(switches), settings, always, left_out)
         if space.size().dimensions == 0:
-            raise InputError("nothing is left to search", hint="extend include in [space], or exclude less")
+            raise _nothing_left(left_out)
         return space
 
     def dimensions(self) -> Iterator[Dimension]:
@@ -187,15 +190,16 @@ def _trick_of(switch: Dimension, chosen: Value) -> str:
     return str(chosen)
 
 
-def _left_out(
+def left_out_of(
     catalogue: Catalogue, study: StudyFile, applicable: Mapping[str, str], baseline: Recipe
 ) -> dict[str, str]:
+    """Trick -> why it is not searched. `applicable`, `baseline`: as in `Space.of`."""
     left_out = {}
     for name, trick in catalogue.items():
         if not study.space.includes(trick):
-            left_out[name] = "excluded by the study file"
+            left_out[name] = EXCLUDED
         elif not trick.searched:
-            left_out[name] = "excluded from the search by its record"
+            left_out[name] = BY_RECORD
         elif reason := applicable.get(name, ""):
             left_out[name] = reason
     fixed = [name for name in baseline if name in left_out]
@@ -206,6 +210,26 @@ def _left_out(
         if name not in left_out and (clash := next(filter(None, (conflict(trick, o) for o in others)), "")):
             left_out[name] = f"{clash}, which the baseline has"
     return left_out
+
+
+def missed(study: StudyFile, left_out: Mapping[str, str]) -> dict[str, str]:
+    """The tricks that the study includes by their names and that are not searched all the same -> why."""
+    reasons = {name: left_out.get(name, EXCLUDED) for name in study.space.include}
+    return {name: why for name, why in reasons.items() if why not in (EXCLUDED, BY_RECORD)}
+
+
+def _nothing_left(left_out: Mapping[str, str]) -> InputError:
+    """The error for an empty space: the tricks that the study includes, and why they are left out."""
+    names: dict[str, list[str]] = {}
+    for name, why in left_out.items():
+        if why != EXCLUDED:
+            names.setdefault(why, []).append(name)
+    reasons = [
+        f"{', '.join(some[:NAMED])}{', …' if len(some) > NAMED else ''}: {why}" for why, some in names.items()
+    ]
+    detail = f" ({'; '.join(reasons[:NAMED])})" if reasons else ""
+    hint = "include other tricks (--include, or include in [space]), or exclude less"
+    return InputError(f"nothing is left to search{detail}", hint=hint)
 
 
 def _structural(trick: Trick) -> bool:

@@ -19,10 +19,10 @@ from ablate.protocol.plan import Budget
 from ablate.protocol.run import lr_find
 from ablate.records.errors import AblateError, InputError, unknown
 from ablate.records.recipe import Recipe
-from ablate.search.space import Space
+from ablate.search.space import Space, left_out_of, missed
 from ablate.study.eta import time_left
 from ablate.study.growth import grow_search
-from ablate.study.preflight import STAND_IN, no_best, no_rate
+from ablate.study.preflight import BUILT_ON_A_RATE, STAND_IN, no_best, no_rate
 from ablate.study.request import Options
 from ablate.study.resume import make_folder
 from ablate.study.search import search
@@ -87,6 +87,8 @@ def _train(session: Session, stages: Sequence[str], *, force: bool, lr_find_budg
     surgery = {"held": session.context.held.to_json(), "tricks": touched(scopes_by_trick)}
     session.ledger.put("surgery", surgery)
     session.progress.say(surgery_line(surgery))
+    if set(stages) & BUILT_ON_A_RATE:
+        _say_missed(session, possible)
     session.context = narrowed(session.context, scopes_by_trick)
     if "lr-find" in stages:
         timed(session, "lr-find", lambda: find_rate(session, force=force, budget=lr_find_budget))
@@ -122,6 +124,14 @@ def _train(session: Session, stages: Sequence[str], *, force: bool, lr_find_budg
             if not possible[t.name] and selection.includes(t)
         ]
         timed(session, "costs", lambda: costs(session, baseline, tricks))
+
+
+def _say_missed(session: Session, possible: dict[str, str]) -> None:
+    """Name the tricks that the study includes by name and does not search. `possible`: trick -> why it does not apply, or ""."""
+    study, catalogue = session.study, session.context.catalogue
+    left_out = left_out_of(catalogue, study, possible, study.baseline_recipe(catalogue, STAND_IN))
+    for name, why in missed(study, left_out).items():
+        session.progress.say(f"{name} is left out: {why}")
 
 
 def timed(session: Session, stage: str, call: Callable[[], T]) -> T:

@@ -23,10 +23,8 @@ from ablate.records.run import Outcome
 from ablate.search.generations import Suggestion
 from ablate.search.space import Space
 from ablate.study.session import Session
-from ablate.study.study_diff import changed_settings
+from ablate.study.study_diff import GROWS, changed_settings
 
-GROWS = ("epochs", "space", "tricks", "search")
-"""Settings of a study file that may change under a ledger; `search` is the sampler and the pruner."""
 BEST = 5
 """Recipes of another study that are tried first."""
 NAMED = 3

@@ -37,6 +37,8 @@ from ablate.study.study_diff import UNDO, difference, what_to_type
 from ablate.tasks.describe import describe
 from ablate.tasks.task import Task
 
+NOTES = 12
+
 
 @contextmanager
 def session_of(
@@ -55,6 +57,8 @@ def session_of(
     torch.set_num_threads(1)
     task = with_choices(opened)
     context = looked_at or TaskContext.of(task, registry(), device)
+    for note in notes_of_table(task):
+        progress.say(note)
     if context.solo:
         progress.say(f"the model cannot be vmapped ({context.solo}): lanes run one at a time (K = 1)")
     if context.left_alone:
@@ -132,6 +136,17 @@ def shared_task(
             raise
         progress.say(f"{error.message}; all runs train in this process")
         return replace(options, executor=INLINE), SharedTask.of(opened.task, pickled=False)
+
+
+def notes_of_table(task: Task) -> list[str]:
+    """What became of the columns of a table, at most `NOTES` lines; empty for other tasks."""
+    if task.encode is None:
+        return []
+    more = len(task.notes) - NOTES
+    rest = (
+        [f"and {more} more notes on the table: ablate tasks {task.source or task.name}"] if more > 0 else []
+    )
+    return [*task.notes[:NOTES], *rest]
 
 
 def facts_so_far(path: Path) -> dict[str, Any]:

@@ -6,15 +6,22 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ablate.records.recipe import torch_name
+
+GROWS = ("epochs", "space", "tricks", "search")
+"""Settings of a study file that may change under a ledger; `search` is the sampler and the pruner."""
 OPTIONS = ("epochs", "seed")
 """Settings that the command line can override."""
+OPTIMIZER = ("baseline.optimizer.name", "baseline.optimizer.momentum")
+"""Settings in which the default baseline differs from one with `--optimizer`."""
 UNDO = "undo the change, name another folder with --studies, or remove the ledger"
 """The hint where a ledger belongs to something else."""
 
 
 def difference(one: str, other: str) -> str:
-    """The first setting in which two study files differ."""
-    for key, then, now in changed_settings(one, other):
+    """The first setting in which two study files differ, of those that must not change if one of these does."""
+    changes = changed_settings(one, other)
+    for key, then, now in sorted(changes, key=lambda change: change[0].partition(".")[0] in GROWS):
         return " and ".join(
             f"{key} {when} {'not set' if value is None else repr(value)}"
             for when, value in (("was", then), ("is now", now))
@@ -31,6 +38,11 @@ def what_to_type(one: str, other: str) -> str:
             f"leave out --{key}" if then is None else f"type --{key} {then}" for key, then, _ in differences
         ]
         return f"to continue where it stopped, {' and '.join(words)}; {elsewhere}"
+    then = {key: value for key, value, _ in differences}
+    if OPTIMIZER[0] in then and then.keys() <= {*OPTIMIZER, "tricks"}:
+        name = str(then[OPTIMIZER[0]])
+        classes = [reference for reference in then.get("tricks") or () if torch_name(reference) == name]
+        return f"to continue where it stopped, type --optimizer {(*classes, name)[0]}; {elsewhere}"
     if any(key == "task" for key, _, _ in differences):
         return f"two tasks have the same name: give this one another with --name; {elsewhere}"
     return UNDO

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from torch import Tensor, nn
@@ -17,14 +17,7 @@ from ablate.surgery.layers import ChannelDropout, DropBranch, Dropout, Site
 from ablate.surgery.observe import LayerInfo, Observed, observe
 from ablate.surgery.residual_gates import by_block, gated, with_drops
 from ablate.surgery.switch import Switch
-
-ALREADY, OUT_OF_REACH = "already", "out of reach"
-"""Why a trick leaves a layer unchanged: it is already of the trick's kind, or surgery cannot reach it."""
-
-
-def listed(left: Mapping[tuple[str, str], int]) -> str:
-    """ "9 BatchNorm2d already, 1 Sigmoid as gates": (what, why) -> how many."""
-    return ", ".join(f"{number} {what} {why}" for (what, why), number in left.items())
+from ablate.surgery.untouched import ALREADY, OUT_OF_REACH
 
 
 @dataclass
@@ -63,9 +56,9 @@ class Net:
 
     def leave_out_of_reach(self, trick: str, slot: str) -> int:
         """Record the norms, activations or dropouts that no trick can change; returns their number."""
-        counts = {what: number for (kind, what), number in self.observed.out_of_reach.items() if kind == slot}
-        for what, number in counts.items():
-            self.leave(trick, what, OUT_OF_REACH, number)
+        counts = self.observed.out_of_reach_of(slot)
+        for (what, why), number in counts.items():
+            self.leave(trick, what, why, number)
         return sum(counts.values())
 
     def leaves_unchanged(self, trick: str, parameter: str, value: Value) -> None:
@@ -202,7 +195,7 @@ class Net:
         return dropped
 
     def _leave_additions(self, trick: str, block: nn.Module, number: int) -> None:
-        self.leave(trick, f"residual additions in {type(block).__name__}", OUT_OF_REACH, number)
+        self.leave(trick, f"residual addition in {type(block).__name__}", OUT_OF_REACH, number)
 
     def common_name(self, name: str) -> str:
         """The name of a parameter or buffer in the user's model, without the prefixes that surgery added."""

@@ -13,6 +13,7 @@ from ablate.surgery.dataflow import LAYERS, Addition, Dataflow
 from ablate.surgery.layer_types import ACTIVATIONS, AFFINE, DROPOUTS, NORMS, slot_of
 from ablate.surgery.readers import ReadElsewhere
 from ablate.surgery.torch_layers import is_torchs
+from ablate.surgery.untouched import OUT_OF_REACH
 
 LEAVES = (*AFFINE, *ACTIVATIONS, *NORMS, *DROPOUTS, nn.Embedding, nn.Upsample, nn.MaxPool2d)
 
@@ -54,6 +55,12 @@ class Observed:
         """Paths of the affine layers that make the outputs; of the last one that runs if the outputs do not tell."""
         affine = [info.path for info in self.layer_infos if issubclass(info.kind, AFFINE)]
         return tuple(path for path in affine if path in self.ends) or tuple(affine[-1:])
+
+    def out_of_reach_of(self, slot: str) -> dict[tuple[str, str], int]:
+        """The norms, activations or dropouts that no trick can change: (what, why) -> how many."""
+        return {
+            (what, OUT_OF_REACH): number for (kind, what), number in self.out_of_reach.items() if kind == slot
+        }
 
     def without(self, paths: Collection[str]) -> Observed:
         """The same without the layers at `paths`, which are then out of reach."""

@@ -18,7 +18,7 @@ from ablate.tasks.models import convnet, perceptron
 from ablate.tasks.pixels import moments
 from ablate.tasks.ring import ring
 from ablate.tasks.split import deal, shuffled
-from ablate.tasks.tabular import encode, standardise
+from ablate.tasks.tabular import encode, standardise, standardised_note
 from ablate.tasks.task import Task
 from ablate.tasks.task_cards import CARDS, TaskCard
 from ablate.tasks.text import text_task
@@ -157,9 +157,8 @@ def _table(card: TaskCard, table: pd.DataFrame, target: np.ndarray, rows: Rows, 
     )
     if card.criterion == "regression":
         target, mean, deviation = standardise(target, rows["T"])
-        notes += (
-            f"the target is standardised by training data: its mean {mean:.6g} is 0, its deviation {deviation:.6g} is 1",
-        )
+        notes += (standardised_note(mean, deviation),)
+        options["target_deviation"] = deviation
         outputs = 1
     else:
         outputs = int(target.max()) + 1

@@ -39,6 +39,7 @@ def describe(task: Task) -> dict[str, Any]:
         "flips": task.flips,
         "parameters": parameters,
         "prior_loss": prior_loss(task),
+        "target_deviation": task.target_deviation,
         "notes": list(task.notes),
     }
     if task.classes is not None:

@@ -14,7 +14,8 @@ from ablate.records.errors import InputError, unknown
 from ablate.tasks.metric_table import Criterion
 from ablate.tasks.models import EmbeddedPerceptron, perceptron
 from ablate.tasks.split import deal
-from ablate.tasks.tabular import fit_encoder, standardise
+from ablate.tasks.table_cells import FEW, cells_text, form_of_dates, stray_cells
+from ablate.tasks.tabular import fit_encoder, standardise, standardised_note
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,17 +50,21 @@ def frame_arguments(
     notes = []
     if gaps := int(table[column].isna().sum()):
         notes.append(f"{gaps} rows without a value of '{column}' are left out")
-    table = table[table[column].notna()].reset_index(drop=True)
+    table = table.reset_index(drop=True)[
+        table[column].notna().to_numpy()
+    ]  # the index stays: it has the numbers of the user's rows
     target = table.pop(column)
     criterion, y, labels = _target(target, column)
+    if criterion == "classification" and (cells := stray_cells(target)) is not None:
+        notes.append(f"{column}: {cells_text(target, cells, 'numbers')}; counted as a class: leave such cells empty if the value is missing")  # fmt: skip
     rows = deal(len(y), FIFTHS, y if criterion == "classification" else None)
     if len(rows) < 3 or not all(map(len, rows.values())):
         raise InputError(f"{where} has {len(y)} rows with a target, too few to split", hint="give more rows")
     encoder = fit_encoder(table, rows["T"], embed=model is None if embed is None else embed)
-    outputs = len(labels)
+    outputs, deviation = len(labels), None
     if criterion == "regression":
         y, mean, deviation = standardise(y, rows["T"])
-        notes.append(f"the target is standardised by training data: its mean {mean:.6g} is 0, its deviation {deviation:.6g} is 1")  # fmt: skip
+        notes.append(standardised_note(mean, deviation))
         outputs = 1
     x = encoder(table)
     train, validation, test = ((_rows_of(x, rows[part]), y[rows[part]]) for part in "TVS")
@@ -76,7 +81,7 @@ def frame_arguments(
     return {
         "model": factory, "train": train, "validation": validation, "test": test, "criterion": criterion,
         "kind": "tabular", "title": column, "labels": labels, "dealt": True, "batch_size": 256 if len(y) > LARGE else 64,
-        "notes": (*encoder.notes, *notes), "encode": encoder,
+        "notes": (*encoder.notes, *notes), "encode": encoder, "target_deviation": deviation,
     }  # fmt: skip
 
 
@@ -88,8 +93,11 @@ def _rows_of(x: Any, rows: np.ndarray) -> Any:
 
 
 def _target(target: pd.Series, column: str) -> tuple[Criterion, np.ndarray, tuple[str, ...]]:
-    """What is predicted: (criterion, int64 classes or float64 numbers, the classes' names)."""
-    from pandas.api.types import is_bool_dtype, is_numeric_dtype
+    """What is predicted: (criterion, int64 classes or float64 numbers, the classes' names).
+
+    Raises InputError for dates, for numbers among which a few cells are something else, and for too many classes.
+    """
+    from pandas.api.types import is_bool_dtype, is_datetime64_any_dtype, is_numeric_dtype
 
     if is_numeric_dtype(target) and not is_bool_dtype(target):
         values = target.to_numpy(dtype=np.float64)
@@ -98,7 +106,15 @@ def _target(target: pd.Series, column: str) -> tuple[Criterion, np.ndarray, tupl
         if (values != np.round(values)).any() or len(np.unique(values)) > CLASSES:
             return "regression", values, ()
         target = target.astype(np.int64)
-    else:
+    elif target.nunique() > CLASSES:
+        if is_datetime64_any_dtype(target) or any(form_of_dates(target)):
+            hint = "predict a number that is made from it, such as the days since the first one"
+            raise InputError(f"column '{column}' holds dates, and a date is neither a class nor a number", hint=hint)  # fmt: skip
+        many = target.nunique() > len(target) / 2
+        if (cells := stray_cells(target, most=0.5 if many else FEW)) is not None:
+            hint = "correct them, or leave them empty: rows without a value are left out"
+            raise InputError(f"column '{column}' is numeric but for some cells: {cells_text(target, cells, 'numbers')}", hint=hint)  # fmt: skip
+    if not is_numeric_dtype(target) or is_bool_dtype(target):
         target = target.astype(str)
     names, codes = np.unique(target.to_numpy(), return_inverse=True)
     if len(names) > len(target) / 2:

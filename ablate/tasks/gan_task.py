@@ -8,14 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ablate.records.errors import InputError
+from ablate.records.arguments import known_arguments, parameters_of
 from ablate.surgery.adversarial_pair import AdversarialPair
 from ablate.tasks import data
+from ablate.tasks.given import positive
 from ablate.tasks.task import Task
 
 LATENT_SEED = {"train": 1, "validation": 2, "test": 3}
 
 
+@known_arguments(parameters_of(Task))
 def gan_task(
     generator: Callable[[], nn.Module],
     critic: Callable[[], nn.Module],
@@ -35,8 +37,7 @@ def gan_task(
 
     Latent vectors are redrawn at each step, and are always the same in evaluation. Raises InputError.
     """
-    if latent < 1:
-        raise InputError(f"latent is {latent}", hint="give the number of the generator's inputs")
+    positive("latent", latent)  # the number of the generator's inputs
     given = {"train": train, "validation": validation, "test": test}
     splits: dict[str, Any] = {
         where: split

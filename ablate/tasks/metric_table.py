@@ -36,6 +36,12 @@ class Metric:
     meaning: str
 
 
+def unit_of(metric: str, target_deviation: float | None) -> str:
+    """The unit of a regression's metric (`validation/rmse`) as a person reads it: "SD" for errors of targets that were divided by
+    `target_deviation`, else ""."""
+    return "SD" if target_deviation and metric.rpartition("/")[2] in ("rmse", "mae") else ""
+
+
 def _table(*metrics: Metric) -> dict[str, Metric]:
     return {metric.name: metric for metric in metrics}
 

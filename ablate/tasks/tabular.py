@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ablate.records.errors import InputError
-from ablate.tasks.table_dates import ISO, date_form
+from ablate.tasks.table_cells import cells_text, form_of_dates, no_dates, stray_cells
+from ablate.tasks.table_dates import ISO
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +37,8 @@ class TableEncoder:
     Numbers and booleans: missing values filled with the training median and marked in a 0/1 column; then scaled to mean 0 and
     deviation 1. Dates: year, month, day, day of the week and hour as numbers. Text: one 0/1 column for each level, a gap being a
     level; a level that training never showed is all zeros. Wide categories: an id for each level, 0 or that of the rare levels for
-    one that training never showed; `levels`: the number of ids of each. `dates`: column -> its form. `notes`: what was done, for the user.
+    one that training never showed; `levels`: the number of ids of each. `dates`: column -> its form. `strays`: columns of numbers in which
+    other cells are taken as missing. `notes`: what was done, for the user.
     """
 
     numbers: tuple[str, ...]
@@ -47,6 +49,7 @@ class TableEncoder:
     transformer: ColumnTransformer
     ids: OrdinalEncoder
     notes: tuple[str, ...]
+    strays: tuple[str, ...] = ()
 
     def __call__(self, table: pd.DataFrame) -> Any:
         for name in (*self.numbers, *self.dates, *self.texts, *self.wide):
@@ -54,7 +57,7 @@ class TableEncoder:
                 raise InputError(
                     f"the table has no column '{name}'", hint="give the columns of the training data"
                 )
-        plain = _plain(table, self.numbers, self.dates, (*self.texts, *self.wide))
+        plain = _plain(table, self.numbers, self.dates, (*self.texts, *self.wide), self.strays)
         encoded = self.transformer.transform(plain).astype(np.float32)
         if not self.wide:
             return encoded
@@ -72,7 +75,8 @@ class TableEncoder:
 
 
 def fit_encoder(table: pd.DataFrame, train: np.ndarray, *, embed: bool = False) -> TableEncoder:
-    """Learn the encoding of `table` from its rows `train` (indices). Raises InputError if no column can be used.
+    """Learn the encoding of `table` from its rows `train` (indices). Raises InputError if no column can be used. The index of `table`
+    is told as numbers of rows.
 
     embed: text columns of more than `WIDE` levels become ids for an embedding instead of columns of 0 and 1.
     """
@@ -84,9 +88,14 @@ def fit_encoder(table: pd.DataFrame, train: np.ndarray, *, embed: bool = False) 
 
     seen = table.iloc[train]
     counters = [name for name in table.columns if _counts_rows(table[name])]
-    numbers = [name for name in table.columns if is_numeric_dtype(table[name]) and name not in counters]
+    strays = {name: cells for name in table.columns if (cells := stray_cells(table[name])) is not None}
+    numbers = [
+        name
+        for name in table.columns
+        if (is_numeric_dtype(table[name]) or name in strays) and name not in counters
+    ]
     forms = {
-        name: (ISO, "") if is_datetime64_any_dtype(table[name]) else date_form(seen[name])
+        name: (ISO, "") if is_datetime64_any_dtype(table[name]) else form_of_dates(seen[name])
         for name in table.columns
         if name not in {*numbers, *counters}
     }
@@ -99,7 +108,7 @@ def fit_encoder(table: pd.DataFrame, train: np.ndarray, *, embed: bool = False) 
         raise InputError(
             "no column of the table can be used as an input", hint="give numbers, dates or categories"
         )
-    plain = _plain(seen, numbers, dates, (*texts, *wide))
+    plain = _plain(seen, numbers, dates, (*texts, *wide), tuple(strays))
     scaled = [name for name in plain.columns if name not in {*texts, *wide}]
     gaps = [name for name in numbers if plain[name].isna().any()]
     transformer = ColumnTransformer(
@@ -132,14 +141,21 @@ def fit_encoder(table: pd.DataFrame, train: np.ndarray, *, embed: bool = False) 
         for name, count in zip(wide, levels, strict=True)
     ]
     notes += [f"{name}: {remark}" for name, (_, remark) in forms.items() if remark]
+    undated = {name: no_dates(table[name], form) for name, form in dates.items()}
+    for what, found in (("numbers", strays), ("dates", undated)):
+        notes += [
+            f"{name}: {cells_text(table[name], cells, what)}; taken as missing"
+            for name, cells in found.items()
+            if cells.any()
+        ]
     for name in gaps:
-        count = int(table[name].isna().sum())
+        count = int(table[name].isna().sum()) + int(strays[name].sum() if name in strays else 0)
         notes.append(f"{name}: gaps ({count}) are filled by the training median and marked in a column")
     notes += [f"{name}: left out, because it numbers the rows" for name in counters]
     notes += [f"{name}: left out, because nearly every row has a different text" for name in names]
     return TableEncoder(
-        tuple(numbers), dates, tuple(texts), tuple(wide), tuple(levels), transformer, ids, tuple(notes)
-    )
+        tuple(numbers), dates, tuple(texts), tuple(wide), tuple(levels), transformer, ids, tuple(notes), tuple(strays)
+    )  # fmt: skip
 
 
 def _counts_rows(column: pd.Series[Any]) -> bool:
@@ -150,14 +166,18 @@ def _counts_rows(column: pd.Series[Any]) -> bool:
 
 
 def _plain(
-    table: pd.DataFrame, numbers: Sequence[str], dates: Mapping[str, str], texts: Sequence[str]
+    table: pd.DataFrame,
+    numbers: Sequence[str],
+    dates: Mapping[str, str],
+    texts: Sequence[str],
+    strays: Sequence[str],
 ) -> pd.DataFrame:
     """The table with numbers as float64, dates as columns of numbers, and text with its gaps named."""
     from pandas import DataFrame, to_datetime
 
     columns: dict[str, Any] = {}
     for name in numbers:
-        columns[name] = table[name].to_numpy(dtype=np.float64, na_value=np.nan)
+        columns[name] = _numbers(table[name], strict=name not in strays)
         if np.isinf(columns[name]).any():
             raise InputError(f"column '{name}' holds infinity", hint="give a number, or leave it empty")
     for name, form in dates.items():
@@ -168,6 +188,23 @@ def _plain(
         column = table[name]
         columns[name] = column.astype(object).where(column.notna(), GAP).astype(str).to_numpy(dtype=object)
     return DataFrame(columns)
+
+
+def _numbers(column: pd.Series[Any], *, strict: bool) -> np.ndarray:
+    """A column as float64 `[N]`, NaN where it has a gap, and, unless `strict`, where a cell is no number. Raises InputError."""
+    from pandas import to_numeric
+    from pandas.api.types import is_numeric_dtype
+
+    if is_numeric_dtype(column):
+        return column.to_numpy(dtype=np.float64, na_value=np.nan)
+    numbers = to_numeric(column, errors="coerce")
+    stray = numbers.isna() & column.notna()
+    if strict and stray.any():
+        raise InputError(
+            f"column '{column.name}': {cells_text(column, stray, 'numbers')}",
+            hint="correct them, or leave them empty",
+        )
+    return numbers.to_numpy(dtype=np.float64, na_value=np.nan)
 
 
 def encode(table: pd.DataFrame, train: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -184,3 +221,11 @@ def standardise(values: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, floa
     """
     mean, deviation = float(values[train].mean()), float(values[train].std())
     return (values - mean) / (deviation or 1.0), mean, deviation
+
+
+def standardised_note(mean: float, deviation: float) -> str:
+    """What `standardise` did to a target, for the user."""
+    return (
+        f"the target is standardised by training data: its mean {mean:.6g} is 0, its deviation {deviation:.6g} is 1; "
+        "rmse and mae are in such deviations (SD)"
+    )

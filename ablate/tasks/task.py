@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from ablate.records.arguments import known_arguments, parameters_of
 from ablate.records.errors import InputError, unknown
 from ablate.records.trick import REQUIREMENTS
 from ablate.tasks.criteria.code import code_of
@@ -73,6 +74,7 @@ class Task:
     workers: processes that read the items of a Dataset, where they are read in training; 0, or a DataLoader's own number.
     encode: encodes new rows of the user's table like x.
     flips: whether an image mirrored left to right keeps its label.
+    target_deviation: the standard deviation by which the targets of a regression were divided; errors are then shown as standard deviations (SD).
 
     Raises InputError. Only what does not require running the model is checked here; `check` does the rest.
     """
@@ -99,7 +101,9 @@ class Task:
     loss: Callable[[Any, Any], Any] | None
     metrics: Mapping[str, CustomMetric]
     workers: int | None
+    target_deviation: float | None
 
+    @known_arguments()
     def __init__(
         self,
         model: Callable[[], nn.Module],
@@ -124,6 +128,7 @@ class Task:
         loss: Callable[[Any, Any], Any] | None = None,
         metrics: Any = None,
         workers: int | None = None,
+        target_deviation: float | None = None,
     ) -> None:
         if isinstance(model, nn.Module) or not callable(model):
             what = f"a ready {type(model).__name__}" if isinstance(model, nn.Module) else repr(model)
@@ -167,6 +172,7 @@ class Task:
             "loss": loss,
             "metrics": custom,
             "workers": workers,
+            "target_deviation": target_deviation,
             "flips": bool(flips),
             "labels": tuple(labels) or names,
             "notes": (*notes, *stand_ins),
@@ -178,6 +184,7 @@ class Task:
             object.__setattr__(self, field, value)
 
     @classmethod
+    @known_arguments(parameters_of(__init__))
     def from_table(
         cls, table: pd.DataFrame, target: str, model: Callable[..., nn.Module] | None = None, *, embed: bool | None = None,
         **changes: Any,

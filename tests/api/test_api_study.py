@@ -278,3 +278,69 @@ def test_tricks_of_the_users_own_are_paths_or_classes(tmp_path):
     assert run.metrics["validation/accuracy"] > 0
     with pytest.raises(ablate.InputError, match="a trick cannot be a int"):
         ablate.study(model=Net, data=pairs(), tricks=[3])
+
+
+X, Y = torch.zeros(20, 4), torch.arange(20) % 2
+ASKED = {
+    "budget as a number": (lambda: ablate.study("digits", budget=5), 'budget must be text, not 5; write "10m"'),
+    "budget of rank": (lambda: ablate.rank("digits", budget=300), 'or "2000runs"'),
+    "budget of lr_find": (lambda: ablate.lr_find("digits", budget=300), "budget must be text, not 300"),
+    "budget of a module": (lambda: ablate.lr_find(nn.Linear(4, 2), (X, Y), (X, Y), budget="2m"), "budget is a number of seconds"),
+    "trials": (lambda: ablate.study("digits", trials="100"), "trials must be a whole number of at least 1, not '100'"),
+    "lanes": (lambda: ablate.study("digits", lanes=-1), "lanes must be a whole number of at least 0"),
+    "memory": (lambda: ablate.study("digits", memory="2"), "memory must be a number at least zero"),
+    "margin": (lambda: ablate.rank("digits", margin=-1), "margin must be a number above zero, not -1"),
+    "margin of compare": (lambda: ablate.compare({}, {}, "digits", margin="3"), "margin must be a number"),
+    "seeds": (lambda: ablate.confirm("digits", seeds=1), "seeds must be a whole number of at least 2"),
+    "out": (lambda: ablate.study("digits", out=3), "out must be the path of a folder"),
+    "tricks": (lambda: ablate.study("digits", tricks=3), "a trick cannot be a int"),
+    "resume_from": (lambda: ablate.study("digits", resume_from=3), "resume_from cannot be 3"),
+    "latent": (lambda: ablate.gan_task(Net, Net, X, latent="3"), "latent must be a whole number"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "told"), ASKED.values(), ids=ASKED)
+def test_a_value_of_a_wrong_type_is_told_at_once(tmp_path, monkeypatch, call, told):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ablate.InputError) as error:
+        call()
+    assert told in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+MEANT = {
+    "study": (lambda: ablate.study("digits", buget="5m"), "buget", "budget"),
+    "a shared one": (lambda: ablate.study("digits", exlude="mixup"), "exlude", "exclude"),
+    "rank": (lambda: ablate.rank("digits", arond="best"), "arond", "around"),
+    "confirm": (lambda: ablate.confirm("digits", sedes=3), "sedes", "seeds"),
+    "compare": (lambda: ablate.compare({}, {}, "digits", margn=1), "margn", "margin"),
+    "lr_find": (lambda: ablate.lr_find("digits", forc=True), "forc", "force"),
+    "lr_find of a module": (lambda: ablate.lr_find(nn.Linear(4, 2), (X, Y), (X, Y), optimiser=1), "optimiser", "optimizer"),
+    "train": (lambda: ablate.train("digits", recip={}), "recip", "recipe"),
+    "load_study": (lambda: ablate.load_study("digits", studes="x"), "studes", "studies"),
+    "load": (lambda: ablate.load("x.pt", tsak=1), "tsak", "task"),
+    "Task": (lambda: ablate.Task(Net, (X, Y), batchsize=32), "batchsize", "batch_size"),
+    "but": (lambda: ablate.Task(Net, (X, Y)).but(epcohs=2), "epcohs", "epochs"),
+    "from_table": (lambda: ablate.Task.from_table(pd.DataFrame(), "y", emebd=True), "emebd", "embed"),
+    "from_table of Task": (lambda: ablate.Task.from_table(pd.DataFrame(), "y", epocs=3), "epocs", "epochs"),
+    "gan_task": (lambda: ablate.gan_task(Net, Net, X, latnet=3), "latnet", "latent"),
+    "gan_task of Task": (lambda: ablate.gan_task(Net, Net, X, latent=3, validaton=X), "validaton", "validation"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "word", "meant"), MEANT.values(), ids=MEANT)
+def test_every_argument_of_a_function_is_suggested(call, word, meant):
+    with pytest.raises(ablate.InputError) as error:
+        call()
+    assert str(error.value) == f"unknown argument '{word}'; did you mean '{meant}'?"
+
+
+def test_none_means_the_default_and_stages_are_listed_as_on_the_command_line(tmp_path):
+    place = {"studies": tmp_path / "s", "out": tmp_path / "r"}
+    for device in (torch.device("cpu"), None):
+        study = ablate.study(
+            model=Net, data=pairs(), budget=None, device=device, stages="report, report", **place, quiet=True
+        )
+        assert study.stages == ("report",)
+        assert study.options is not None
+        assert study.options.device in ("cpu", "auto")

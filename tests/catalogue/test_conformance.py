@@ -1,10 +1,12 @@
 """The conformance suite over the whole catalogue, and over a trick that is somebody's own."""
 
+from inspect import signature
 from pathlib import Path
 
 import pytest
 
 from ablate.catalogue import literal
+from ablate.catalogue.ports import ports_of
 from ablate.catalogue.registry import registry
 from ablate.records.errors import InputError
 from ablate.records.trick import SEAMS
@@ -166,6 +168,21 @@ def test_records_are_read_without_running_the_file(tmp_path: Path):
     file.write_text("TRICK = 1\n\nTRICK = Trick(name=open('/etc/passwd').read())\n", encoding="utf-8")
     with pytest.raises(InputError, match="must be a literal"):
         literal.read(file)
+    file.write_text("\nTRICK = Trick(titel='x', name='x')\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"evil.py: unknown argument 'titel'; did you mean 'title'\?"):
+        literal.read(file)
+
+
+def test_only_ports_of_the_seam_data_have_draws():
+    """As docs/architecture.md and the file of `ablate new trick` say; an objective has those of its batch."""
+    catalogue = registry()
+    drawing = {
+        catalogue[name].seam
+        for name in catalogue
+        for port in ports_of(catalogue.code(name))
+        if "draws" in signature(getattr(catalogue.code(name), port)).parameters
+    }
+    assert drawing == {"data"}
 
 
 def test_every_seam_has_a_trick_and_every_kind_of_parameter_is_there():

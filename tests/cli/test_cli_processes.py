@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import runpy
 import signal
 import subprocess
 import sys
@@ -52,6 +53,16 @@ def test_nothing_heavy_is_imported_for_help_and_tricks():
         [sys.executable, "-c", script], env=ENVIRONMENT, capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_package_runs_as_a_module(tmp_path):
+    module = [sys.executable, "-m", "ablate"]
+    refused = subprocess.run(
+        [*module, "tricks", "dropuot"], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True
+    )
+    assert refused.returncode == 2
+    assert refused.stderr == "ablate: unknown trick 'dropuot'; did you mean 'dropout'?\n"
+    runpy.run_module("ablate", run_name="__mp_main__")  # as a worker process imports it: no command runs
 
 
 @pytest.mark.slow

@@ -104,3 +104,23 @@ def test_the_size_of_a_stage_is_told_when_something_of_it_begins(capsys: pytest.
     assert capsys.readouterr().err.splitlines() == [
         "search: done in 0.0 s", "rank, wave 1: 20 lane-epochs", "rank: done in 1.0 s",
     ]  # fmt: skip
+
+
+def test_what_became_of_a_tables_columns_is_told_before_training(capsys, here):
+    rows = [f"{i if i != 7 else 'unknown'},{i % 3},{i % 2}" for i in range(100)]
+    (here / "people.csv").write_text("age,town,y\n" + "\n".join(rows))
+    said = ablate(capsys, "study", "people.csv", "--target", "y", "--stages", "report", *INLINE)
+    assert said.code == 0, said.err
+    assert (
+        "age: 1 of 100 cells is no number ('unknown' at row 7, the first is 0); taken as missing\n"
+        in said.err
+    )
+    wide = ",".join(f"c{i}" for i in range(20))
+    cells = [",".join("" if i == j else str(i + j) for j in range(20)) for i in range(100)]
+    (here / "wide.csv").write_text(f"{wide},y\n" + "\n".join(f"{row},{i % 2}" for i, row in enumerate(cells)))
+    said = ablate(capsys, "study", "wide.csv", "--target", "y", "--stages", "report", *INLINE)
+    more = [line for line in said.err.splitlines() if line.startswith("and ")]
+    assert len(more) == 1
+    assert more[0].endswith("more notes on the table: ablate tasks wide.csv:y")
+    notes = ablate(capsys, "tasks", "wide.csv:y").out
+    assert "c19: gaps" in notes

@@ -8,7 +8,9 @@ import torch
 from protocol_cases import ground_of, mlp, regression, task_of
 from sklearn.metrics import balanced_accuracy_score, f1_score, roc_auc_score
 
+from ablate.catalogue.registry import registry
 from ablate.protocol import selection
+from ablate.protocol.baseline import Baseline
 from ablate.protocol.cells import LOSS, Cell
 from ablate.protocol.chosen import choose_cell, metric_at_chance, with_decay
 from ablate.protocol.guess import against_guess, guess_losses, one_sided
@@ -17,6 +19,7 @@ from ablate.protocol.plan import Plan
 from ablate.protocol.rate_grid import nearest, rate_grid, rates_worth_trying
 from ablate.protocol.short_runs import LossTrace
 from ablate.protocol.standard_error import standard_error
+from ablate.records.recipe import Recipe
 from ablate.records.run import Outcome, Result
 
 TASK = task_of()
@@ -177,6 +180,17 @@ def test_where_all_diverge_lower_rates_are_tried():
     assert step.verdict == "fail"
     assert step.by_severity[0].code == "no-run-completed"
     assert {row["outcome"] for row in step.to_dict()["figures"]["cells"]} == {"diverged"}
+
+
+def test_a_weight_decay_is_the_optimizers_own_where_it_excludes_the_trick():
+    def baseline(optimizer: str) -> Baseline:
+        return Baseline(Recipe.of(registry(), {optimizer: {"lr": 0.1}}), registry())
+
+    assert (baseline("adamw").decay, baseline("adamw").at(0.2, 0.5)["adamw"]["decay"]) == (0.01, 0.5)
+    averages = baseline("adafactor")  # its `decay` is that of running averages
+    assert averages.decay == 0.0
+    assert averages.at(0.2, 0.001)["adafactor"]["decay"] == averages.recipe["adafactor"]["decay"]
+    assert averages.at(0.2, 0.001)["weight_decay"]["decay"] == 0.001
 
 
 def test_the_best_rates_get_more_seeds_and_the_winner_decays():

@@ -76,6 +76,15 @@ def test_fractions_are_shown_in_per_cent_and_losses_as_they_are():
     assert loss.effect(float("nan")) == "–"
 
 
+def test_errors_of_a_standardised_target_are_in_its_deviations():
+    error = Units.of("validation/rmse", 0.01, standardised=True)
+    assert error.value(0.5234).replace("\u202f", " ") == "0.5234 SD"
+    assert (error.label, error.label_of_difference) == (" (SD)", " (SD)")
+    for metric, label in (("validation/r2", ""), ("validation/loss", ""), ("validation/accuracy", " (%)")):
+        assert Units.of(metric, standardised=True).label == label
+    assert Units.of("validation/rmse").label == ""
+
+
 @pytest.mark.parametrize(
     ("number", "shown"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tomllib
+from dataclasses import replace
 
 import pytest
 from report_payloads import PAYLOADS
@@ -43,6 +44,21 @@ def test_a_better_recipe_is_recommended_with_its_command():
     assert told.command == "ablate train digits --recipe reports/digits/recipe.toml"
     assert "2 of 3 tricks decided" in told.detail
     assert "±1.00\N{NARROW NO-BREAK SPACE}pp" in told.detail
+
+
+def test_effects_on_a_standardised_target_are_in_its_deviations():
+    study = {"name": "houses", "task": "houses", "metric": "validation/rmse", "direction": "minimize"}
+    plain = replace(tuned_data(confirm={**confirmed(0.01, 0.03), "metric": "test/rmse"}), study=study)
+    data = replace(plain, task={"target_deviation": 77.1})
+    unit = "\N{NARROW NO-BREAK SPACE}SD"
+    assert f"+0.0200{unit} (" in action(data).detail
+    assert unit not in action(plain).detail
+    page = render(data).html
+    assert "in standard deviations (SD) of the target, by validation/rmse." in page
+    console = Console(file=io.StringIO(), width=200)
+    for table in tables_of(data):
+        console.print(table)
+    assert "effect on validation/rmse, SD; less than ±0.0100" in console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_a_confirmed_gain_replaces_the_one_of_the_ladder():

@@ -16,6 +16,9 @@ def toml(**changes) -> str:
     return replace(default("digits"), **changes).to_toml()
 
 
+ADAMW = {"baseline": {"optimizer": {"name": "adamw", "lr": "lr-find"}, "cosine": True}}
+
+
 @pytest.mark.parametrize(
     ("then", "now", "says"),
     [
@@ -24,6 +27,9 @@ def toml(**changes) -> str:
         ({"epochs": 7}, {}, "type --epochs 7"),
         ({"seed": 3, "epochs": 2}, {"seed": 4, "epochs": 1}, "type --epochs 2 and type --seed 3"),
         ({}, {"metric": "validation/loss"}, "undo the change"),
+        (ADAMW, {}, "type --optimizer adamw"),
+        ({}, ADAMW, "type --optimizer momentum"),
+        ({}, {**ADAMW, "seed": 3}, "undo the change"),
         ({}, {"task": "wine"}, "--name"),
     ],
 )

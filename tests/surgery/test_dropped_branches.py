@@ -93,4 +93,4 @@ def test_without_drops_it_is_the_model_bit_for_bit(make, shape, settings) -> Non
 
 def test_blocks_that_cannot_be_traced_are_told() -> None:
     net = operate(net_of(Encoder, TOKENS), "stochastic_depth")
-    assert ("residual additions in TransformerEncoderLayer", "out of reach") in net.left["stochastic_depth"]
+    assert ("residual addition in TransformerEncoderLayer", "out of reach") in net.left["stochastic_depth"]

@@ -20,6 +20,7 @@ from ablate.lanes.context import TaskContext
 from ablate.surgery.inventory import Inventory, inventory
 from ablate.surgery.net import Net, open_net
 from ablate.surgery.observe import observe
+from ablate.surgery.untouched import listed, modules_for
 from ablate.tasks.task import Task
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated:FutureWarning")
@@ -299,8 +300,51 @@ def test_tricks_say_what_they_touch_and_why_they_do_not_apply() -> None:
     assert found["remove_weight_norm"].why_not == "the model has no weight_norm or spectral_norm"
     found = scopes(context_of(Functional, ROWS))
     assert found["batch_norm"].why_not == "the model has 1 HandNorm out of reach"
-    assert found["dropout"].why_not == "the model has 1 F.dropout in Functional out of reach"
-    assert found["activation"].why_not.startswith("the model has no activation modules")
+    functions = {"dropout": "dropout", "remove_dropout": "dropout", "activation": "relu"}
+    for trick, function in functions.items():
+        module = "nn.ReLU" if function == "relu" else "nn.Dropout"
+        told = f"the model has 1 F.{function} in Functional out of reach: use {module} instead of a function"
+        assert found[trick].why_not == told
+    assert found["remove_norm"].why_not == "the model has 1 HandNorm out of reach"
+
+
+class Recurrent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.cells, self.head = nn.LSTM(8, 4, 2, batch_first=True, dropout=0.1), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.tanh(self.cells(x)[0][:, -1]))
+
+
+def test_what_a_model_drops_or_activates_elsewhere_is_not_denied() -> None:
+    found = scopes(context_of(Recurrent, TOKENS), ("remove_dropout", "activation"))
+    assert found["remove_dropout"].why_not == "the model's dropout is inside LSTM, where no trick changes it"
+    assert "no activation modules (functional" in found["activation"].why_not
+    assert scopes(context_of(mlp, ROWS))["remove_dropout"].why_not == "the model has no dropout layers that drop anything"  # fmt: skip
+
+
+def test_what_is_left_is_counted_in_the_singular_and_the_plural() -> None:
+    left = {
+        ("residual addition in Block", "out of reach"): 1,
+        ("layer", "in residual blocks"): 2,
+        ("GELU", "already"): 2,
+    }
+    assert listed(left) == "1 residual addition in Block out of reach, 2 layers in residual blocks, 2 GELU already"  # fmt: skip
+    assert listed({("residual addition in Block", "out of reach"): 3}) == "3 residual additions in Block out of reach"  # fmt: skip
+
+
+def test_functions_have_their_modules_and_layers_of_the_user_have_none() -> None:
+    calls = [
+        "F.batch_norm in Net",
+        "F.leaky_relu in Net",
+        "F.relu6 in Net",
+        "F.dropout2d in A",
+        "F.rms_norm in A",
+    ]
+    batch_norms = "nn.BatchNorm1d or nn.BatchNorm2d or nn.BatchNorm3d"
+    assert modules_for(calls) == f"{batch_norms} or nn.LeakyReLU or nn.ReLU6 or nn.Dropout2d or nn.RMSNorm"
+    assert modules_for(["HandNorm", "F.celu in Net"]) == ""
 
 
 def test_settings_that_are_the_models_own_leave_the_search_space() -> None:

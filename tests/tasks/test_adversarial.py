@@ -68,5 +68,5 @@ def test_a_task_of_two_networks():
     assert task.metric == "validation/sliced_wasserstein"
     with pytest.raises(InputError, match="the pair's output has shape"):
         check(gan_task(lambda: nn.Linear(3, 4), lambda: nn.AdaptiveAvgPool1d(1), POINTS, latent=3))
-    with pytest.raises(InputError, match="latent is 0"):
+    with pytest.raises(InputError, match="latent must be a whole number of at least 1, not 0"):
         gan_task(lambda: nn.Linear(3, 2), lambda: nn.Linear(2, 1), POINTS, latent=0)

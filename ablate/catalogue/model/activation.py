@@ -21,8 +21,9 @@ from torch import nn
 
 from ablate.records.trick import Claim, Parameter, Source, Trick
 from ablate.surgery.layer_types import ACTIVATIONS
-from ablate.surgery.net import ALREADY, Net
+from ablate.surgery.net import Net
 from ablate.surgery.observe import LayerInfo
+from ablate.surgery.untouched import ALREADY
 
 KINDS: Mapping[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,

@@ -27,7 +27,8 @@ from ablate.records.errors import InputError
 from ablate.records.trick import Claim, Parameter, Source, Trick
 from ablate.surgery.layer_types import AFFINE, DROPOUTS
 from ablate.surgery.layers import Dropout
-from ablate.surgery.net import ALREADY, Net
+from ablate.surgery.net import Net
+from ablate.surgery.untouched import ALREADY
 
 
 def probabilities(p: float, layers: int, profile: str) -> list[float]:

@@ -28,7 +28,7 @@ def model(net: Net, p: Any) -> None:
             switch.add("instance_norm", InstanceNorm(channels, p.eps), p.on)
             net.count("instance_norm")
         else:
-            net.leave("instance_norm", "norm places", "with a single position")
+            net.leave("instance_norm", "norm place", "with a single position")
 
 
 TRICK = Trick(

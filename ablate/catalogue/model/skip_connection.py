@@ -24,7 +24,7 @@ def model(net: Net, p: Any) -> None:
         if info.in_residual:
             net.leave("skip_connection", info.kind.__name__, "in residual blocks")
         elif info.input != info.output:
-            net.leave("skip_connection", info.kind.__name__, "that change the shape")
+            net.leave("skip_connection", info.kind.__name__, "with another output shape")
         else:
             net.site(info).residual = Residual(p.on)
             net.count("skip_connection")

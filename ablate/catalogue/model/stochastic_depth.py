@@ -27,7 +27,7 @@ def model(net: Net, p: Any) -> None:
         return
     same = [info for info in net.hidden() if info.input == info.output]
     branches = [info for info in same if not info.in_residual]
-    net.leave("stochastic_depth", "layers", "in residual blocks", len(same) - len(branches))
+    net.leave("stochastic_depth", "layer", "in residual blocks", len(same) - len(branches))
     for number, info in enumerate(branches, 1):
         site = net.site(info)
         if site.residual is None:

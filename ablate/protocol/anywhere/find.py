@@ -33,6 +33,7 @@ from ablate.protocol.label_causes import with_label_cause
 from ablate.protocol.plan import BEST, SEEDS, Budget, plan
 from ablate.protocol.rate_grid import BEYOND, nearest, rates_worth_trying
 from ablate.protocol.steps import Finding, Step
+from ablate.records.arguments import known_arguments
 from ablate.records.errors import InputError
 
 BATCH = 64
@@ -40,6 +41,7 @@ USUAL = {"SGD": 0.05, "ASGD": 0.05}
 """Centres of the grid for optimizers whose default rate in torch is not a usual one."""
 
 
+@known_arguments()
 def lr_find(
     model: nn.Module,
     train_loader: Any,
@@ -67,6 +69,8 @@ def lr_find(
 
     Raises InputError for what cannot be trained. The result is deterministic if the model is and no budget is given.
     """
+    if isinstance(budget, str):
+        raise InputError(f"budget is a number of seconds, not {budget!r}", hint="write budget=120")
     train, validation = (_loader(data, batch_size) for data in (train_loader, validation_loader))
     _check(model, epochs)
     device = next(model.parameters()).device

@@ -51,7 +51,7 @@ def arms(
         ax.spines["left"].set_visible(False)
         ax.tick_params(axis="y", length=0)
         plain_numbers(ax, "x")
-        ax.set_xlabel(f"{shorten(metric, 40)}{units.unit and ' (%)'}")
+        ax.set_xlabel(f"{shorten(metric, 40)}{units.label}")
         ax.set_ylabel("")
 
     sizes = sorted({len(values[name]) for name in names})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,8 @@ _POINTS = 300
 _RAW = 12
 
 
-def curves(records: Sequence[dict[str, Any]], first: str) -> Picture:
-    """At most four metrics, `first` before the others. `records`: arm, seed, metric, values."""
+def curves(records: Sequence[dict[str, Any]], first: str, units_of: Callable[[str], Units]) -> Picture:
+    """At most four metrics, `first` before the others. `records`: arm, seed, metric, values. `units_of`: the format of a metric."""
     names = list(dict.fromkeys([first, *sorted({record["metric"] for record in records}, key=_order)]))
     names = [name for name in names if any(record["metric"] == name for record in records)][:_PANELS]
     arms = sorted({record["arm"] for record in records}, key=lambda arm: (arm != "winner", arm))[
@@ -33,7 +33,7 @@ def curves(records: Sequence[dict[str, Any]], first: str) -> Picture:
         columns = len(names) if len(names) <= 3 else 2
         axes = figure.subplots(-(-len(names) // columns), columns, squeeze=False).ravel()
         for ax, metric in zip(axes, names, strict=False):
-            units = Units.of(metric)
+            units = units_of(metric)
             for arm, (colour, style) in zip(arms, _STYLES, strict=False):
                 lines = [
                     r["values"] for r in records if r["arm"] == arm and r["metric"] == metric and r["values"]
@@ -61,9 +61,9 @@ def curves(records: Sequence[dict[str, Any]], first: str) -> Picture:
             seen = finite(
                 np.concatenate([r["values"] for r in records if r["metric"] == metric and r["arm"] in arms])
             )
-            if len(seen) and len(names) and not units.unit:
+            if len(seen) and len(names) and units.factor == 1.0:
                 ax.set_ylim(top=min(ax.get_ylim()[1], float(np.percentile(seen, 98)) * 1.15 + 1e-9))
-            ax.set_title(shorten(metric, 36) + (" (%)" if units.unit else ""))
+            ax.set_title(shorten(metric, 36) + units.label)
             ax.set_xlabel("epoch")
             whole_numbers(ax)
             plain_numbers(ax, "y")

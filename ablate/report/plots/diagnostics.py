@@ -26,8 +26,8 @@ def residuals(rows: Sequence[Mapping[str, Any]], metric: str, units: Units) -> P
         plain, normal = figure.subplots(1, 2)
         zero_line(plain, vertical=False)
         dots(plain, fitted, left, colour=BLUE, size=5.5, alpha=0.75)
-        plain.set_xlabel(f"fitted {shorten(metric, 30)}{units.unit and ' (%)'}")
-        plain.set_ylabel(f"residual{units.difference and ' (pp)'}")
+        plain.set_xlabel(f"fitted {shorten(metric, 30)}{units.label}")
+        plain.set_ylabel(f"residual{units.label_of_difference}")
         normal.axline((0, 0), slope=1, color=PALE, linewidth=1.2)
         dots(normal, quantiles, ordered, colour=BLUE, size=5.5, alpha=0.75)
         normal.set_xlabel("expected if normal")
@@ -72,7 +72,7 @@ def spread(rows: Sequence[Mapping[str, Any]], labels: Sequence[str], sigma: floa
         ax.spines["left"].set_visible(False)
         ax.tick_params(axis="y", length=0)
         plain_numbers(ax, "x")
-        ax.set_xlabel(f"σ of one run{units.difference and ' (pp)'}: with it (dot), without it (ring)")
+        ax.set_xlabel(f"σ of one run{units.label_of_difference}: with it (dot), without it (ring)")
 
     return picture(
         "sigma-by-arm",

@@ -59,7 +59,7 @@ def forest(
         ax.spines["left"].set_visible(False)
         ax.tick_params(axis="y", length=0)
         plain_numbers(ax, "x")
-        ax.set_xlabel(f"effect{_in(units)}   (hurts ←  → helps)")
+        ax.set_xlabel(f"effect{units.label_of_difference}   (hurts ←  → helps)")
         kinds = [kind for kind in MARKS if kind in set(rows["verdict"])]
         ax.legend(handles=[_handle(kind) for kind in kinds], loc="lower center", ncols=len(kinds),
                   bbox_to_anchor=(0.5, 1.0), handletextpad=0.3, columnspacing=1.6)  # fmt: skip
@@ -127,8 +127,8 @@ def average_against_drop_one(pairs: pd.DataFrame, labels: Sequence[str], units: 
         ax.set_xlim(low - room, high + 3 * room)
         ax.set_ylim(low - room, high + room)
         plain_numbers(ax)
-        ax.set_xlabel(f"average effect over the array{_in(units)}")
-        ax.set_ylabel(f"drop-one effect at the winner{_in(units)}")
+        ax.set_xlabel(f"average effect over the array{units.label_of_difference}")
+        ax.set_ylabel(f"drop-one effect at the winner{units.label_of_difference}")
 
     return picture(
         "average-beside-drop-one",
@@ -194,7 +194,3 @@ def _percent(levels: pd.Series) -> str:
 
 def _plain(value: float, units: Units) -> str:
     return minus(f"{value * units.factor:.3g}") + units.difference
-
-
-def _in(units: Units) -> str:
-    return f" ({units.difference.strip()})" if units.difference.strip() else ""

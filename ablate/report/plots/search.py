@@ -55,7 +55,7 @@ def history(trials: pd.DataFrame, metric: str, units: Units, *, higher: bool) ->
         whole_numbers(ax)
         plain_numbers(ax, "y")
         ax.set_xlabel("trial")
-        ax.set_ylabel(f"{shorten(metric, 40)}{units.unit and ' (%)'}")
+        ax.set_ylabel(f"{shorten(metric, 40)}{units.label}")
 
     return picture(
         "search-history",

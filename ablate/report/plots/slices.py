@@ -38,7 +38,7 @@ def slices(
         for ax in axes[len(panels) :]:
             ax.set_visible(False)
         figure.supylabel(
-            f"{shorten(metric, 40)}{units.unit and ' (%)'}", fontsize=11.5, color=MUTED, x=0.004, ha="left"
+            f"{shorten(metric, 40)}{units.label}", fontsize=11.5, color=MUTED, x=0.004, ha="left"
         )
 
     edges = [panel.name for panel in panels if panel.edge]

@@ -48,7 +48,9 @@ def both(effects: Sequence[Document], tricks: Sequence[str], units: Units, margi
         for tick, trick in zip(axes[0].get_yticklabels(), tricks, strict=True):
             tick.set_color(MUTED if trick == PLACEBO else INK)
             tick.set_fontstyle("italic" if trick == PLACEBO else "normal")
-        figure.supxlabel(f"effect{_in(units)}   (hurts ←  → helps)", color=MUTED, fontsize=11.5)
+        figure.supxlabel(
+            f"effect{units.label_of_difference}   (hurts ←  → helps)", color=MUTED, fontsize=11.5
+        )
         figure.legend(handles=[_handle(kind) for kind in kinds], loc="outside upper center", ncols=len(kinds),
                       handletextpad=0.3, columnspacing=1.4)  # fmt: skip
 
@@ -122,7 +124,7 @@ def waterfall(ladder: Document, units: Units, *, higher: bool) -> Picture | None
         ax.set_ylim(bottom, float(seen.max()) + room)
         ax.grid(False, axis="x")
         plain_numbers(ax, "y")
-        ax.set_ylabel(f"metric{f' ({units.unit.strip()})' if units.unit.strip() else ''}")
+        ax.set_ylabel(f"metric{units.label}")
 
     total = ladder["total"]
     return picture(
@@ -176,7 +178,3 @@ def _handle(kind: str) -> Line2D:
     colour, marker, filled = MARKS[kind]
     return Line2D([], [], color=colour, marker=marker, markersize=7, linewidth=2,
                   markerfacecolor=colour if filled else PAPER, label=kind)  # fmt: skip
-
-
-def _in(units: Units) -> str:
-    return f" ({units.difference.strip()})" if units.difference.strip() else ""

@@ -89,7 +89,7 @@ def _sheet(
         width=880 if columns == COLUMNS else 230 * columns,
         height=70 + 150 * lines,
         layout=None,
-        caption=f"Tuning on {where}: the metric{f' ({units.unit.strip()})' if units.unit.strip() else ''} over the learning rate, with the "
+        caption=f"Tuning on {where}: the metric{units.label} over the learning rate, with the "
         "trick (blue, round) and without it (grey, square); the large points are the rates that were chosen and compared. "
         "An optimizer's rates are its own: its curve lies elsewhere. Values far from the "
         "rest are cut.",

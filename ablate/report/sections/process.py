@@ -183,4 +183,4 @@ def lr_find(data: ReportData) -> Content | None:
 def learning_curves(data: ReportData) -> Content | None:
     """The section with learning curves."""
     records = [record for record in data.curves if record["values"]]
-    return {"picture": curves.curves(records, data.metric)} if records else None
+    return {"picture": curves.curves(records, data.metric, data.units_of)} if records else None

@@ -100,7 +100,7 @@ def confirmation(data: ReportData) -> Content | None:
         return None
     values = data.confirm.get("values") or {}
     metric = str(data.confirm.get("metric", data.metric))
-    units = Units.of(metric)
+    units = data.units_of(metric)
     gain = data.confirm.get("gain")
     rows = [{"label": "winner − baseline", **gain}] if gain else []
     drops = (

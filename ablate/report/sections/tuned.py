@@ -141,6 +141,6 @@ def _ladder(data: ReportData) -> Table:
     total = ladder["total"]
     rows.append(("all steps", "", "", "", units.effect(total["effect"]), units.interval(total["low"], total["high"]), str(total["pairs"])))  # fmt: skip
     return Table(
-        (("Step", "text"), ("", "text"), ("Settings", "text"), ("Rate", "number"), (f"Effect{f' ({units.difference.strip()})' if units.difference.strip() else ''}", "number"), ("95 % interval", "number"), ("Pairs", "number")),
+        (("Step", "text"), ("", "text"), ("Settings", "text"), ("Rate", "number"), (f"Effect{units.label_of_difference}", "number"), ("95 % interval", "number"), ("Pairs", "number")),
         tuple(rows),
     )  # fmt: skip
