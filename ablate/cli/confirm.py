@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 @grouped
 def confirm(
     given: Given = "digits",
-    around: Annotated[str, typer.Option(help="The winner: best, baseline, or a recipe file (default: what was ranked last).")] = "",
+    around: Annotated[
+        str,
+        typer.Option(help="The winner: best, baseline, or a recipe file (default: what was ranked last)."),
+    ] = "",
     seeds: Annotated[int | None, typer.Option(help="Paired fresh seeds.", min=2, max=1000)] = None,
     margin: Margin = None,
     *,

@@ -51,7 +51,9 @@ class Growing:
 
 @pytest.fixture(scope="module")
 def growing(tmp_path_factory: pytest.TempPathFactory) -> Growing:
-    growing = Growing(place(tmp_path_factory.mktemp("confirm"), TABULAR, STUDY.format(around="best", confirm="")))
+    growing = Growing(
+        place(tmp_path_factory.mktemp("confirm"), TABULAR, STUDY.format(around="best", confirm=""))
+    )
     growing.run("search", "rank", "confirm")
     return growing
 
@@ -60,9 +62,14 @@ def test_only_the_confirmation_of_the_recommended_recipe_counts(growing: Growing
     before = growing.run("rank", "confirm")
     assert before.confirm is not None
     assert not before.confirmed_another
-    with Ledger.open(growing.at.ledger, write=True) as ledger:  # what another ranking of this ledger would have left
+    with Ledger.open(
+        growing.at.ledger, write=True
+    ) as ledger:  # what another ranking of this ledger would have left
         other = dict(ledger.fact("rank"))
-        other["recommended"] = {"recipe": {"momentum": {"lr": 0.3}, "dropout": {"p": 0.1}}, "is_baseline": False}
+        other["recommended"] = {
+            "recipe": {"momentum": {"lr": 0.3}, "dropout": {"p": 0.1}},
+            "is_baseline": False,
+        }
         ledger.put("rank", other)
     with Ledger.open(growing.at.ledger, write=False) as ledger:
         data = collect(ledger)
