@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -44,7 +44,8 @@ def lr_find(
     preload_workers(given, study.studies, machine)
     from ablate.api.stages import open_study, run_stages
     from ablate.cli.steps import show_steps
-    from ablate.records.errors import AblateError, InputError
+    from ablate.ledger.store import Ledger
+    from ablate.records.errors import GateFailed
 
     page: Path | None = None
     options = options_of(study, machine, output)
@@ -54,12 +55,8 @@ def lr_find(
             opened, options, ["lr-find", "report"], force=force, quiet=output.silent, lr_find_budget=budget
         )
         document, page = done.data.lr_find or {}, done.page
-    except InputError:
-        raise
-    except AblateError:
-        document = stored(study.studies / f"{opened.name}.db")
-        if not document:
-            raise
+    except GateFailed:  # the steps say why; any other failure is its own message
+        document = Ledger.facts_of(study.studies / f"{opened.name}.db")["lr-find"]
     if output.json:
         print_json(document)
     else:
@@ -68,10 +65,3 @@ def lr_find(
             typer.echo(f"report: {page}")
     if any(step["verdict"] == "fail" for step in document["steps"]):
         raise typer.Exit(1)
-
-
-def stored(path: Path) -> dict[str, Any]:
-    """The protocol's document in a ledger; empty if there is none."""
-    from ablate.ledger.store import Ledger
-
-    return Ledger.facts_of(path).get("lr-find") or {}

@@ -21,8 +21,9 @@ def show_steps(document: dict[str, Any]) -> None:
     for step in document["steps"]:
         console.print(f"{step['step']} {escape(step['name'])}: {MARKS[step['verdict']]}")
         for finding in step["findings"]:
+            where = f" ({finding['where']})" if finding.get("where") else ""
             advice = f" → {finding['advice']}" if finding.get("advice") else ""
-            console.print(escape(f"    {finding['message']}{advice}"))
+            console.print(escape(f"    {finding['message']}{where}{advice}"))
     if document.get("learning_rate") is not None:
         console.print(
             f"learning rate {document['learning_rate']:.3g}, weight decay {document['weight_decay']:.3g}"

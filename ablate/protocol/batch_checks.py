@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ablate.protocol.steps import Finding
+from ablate.records.words import noun, verb
 
 SAME = 1e-4
 """Fraction of the outputs' size below which two passes give the same."""
@@ -185,7 +186,7 @@ def frozen_findings(first: nn.Module, second: nn.Module) -> list[Finding]:
     shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
     return [
         Finding(
-            "parameters-frozen", "warn", f"{len(names)} of {len(others)} parameter tensors are random and frozen", shown,
+            "parameters-frozen", "warn", f"{len(names)} of {len(others)} parameter {noun(len(others), 'tensor')} {verb(len(names), 'are', 'is')} random and frozen", shown,
             "set requires_grad, or load trained weights for them",
         )
     ]  # fmt: skip

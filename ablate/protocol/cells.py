@@ -88,8 +88,9 @@ def none_completed(cells: Sequence[Cell]) -> Finding:
     outcomes = ", ".join(sorted({str(cell.result.outcome) for cell in cells}))
     note = next((f": {cell.result.note}" for cell in cells if cell.result.note), "")
     rates = [cell.rate for cell in cells]
+    none = "the only run did not complete" if len(cells) == 1 else f"none of {len(cells)} runs completed"
     return Finding(
-        "no-run-completed", "fail", f"none of {len(cells)} runs completed ({outcomes}{note})",
+        "no-run-completed", "fail", f"{none} ({outcomes}{note})",
         f"rates {min(rates):g} to {max(rates):g}",
         "the loss drops at first and then diverges: clip gradients or use warmup",
     )  # fmt: skip

@@ -18,6 +18,7 @@ from ablate.protocol.standard_error import standard_error
 from ablate.protocol.steps import Finding, Setup, Step
 from ablate.records.recipe import conflict
 from ablate.records.run import Outcome, Run
+from ablate.records.words import noun
 from ablate.tasks.chance_level import chance_level
 from ablate.tasks.task import Task
 
@@ -120,7 +121,7 @@ def verdict(test: PairedTest) -> list[Finding]:
         return [
             Finding(
                 "too-few-to-judge", "warn",
-                f"{test.examples} validation examples cannot show that the model is better than a guess: {compared}",
+                f"{test.examples} validation {noun(test.examples, 'example')} cannot show that the model is better than a guess: {compared}",
                 "validation data", "use more validation examples, or cross-validate",
             )
         ]  # fmt: skip
@@ -152,7 +153,7 @@ def metric_at_chance(cell: Cell, task: Task) -> list[Finding]:
     return [
         Finding(
             "metric-at-chance", "fail" if name in BALANCED else "warn",
-            f"{name} is {value:.3g}, chance gives {chance:.3g}; the rarest class has {rare} validation examples",
+            f"{name} is {value:.3g}, chance gives {chance:.3g}; the rarest class has {rare} validation {noun(rare, 'example')}",
             "validation data", "weigh classes or sample them evenly, or use a metric that fits the task",
         )
     ]  # fmt: skip

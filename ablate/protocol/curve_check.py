@@ -11,6 +11,7 @@ from ablate.protocol.cells import Cell
 from ablate.protocol.prior import Prior
 from ablate.protocol.short_runs import Array
 from ablate.protocol.steps import Finding, Step
+from ablate.records.words import noun, verb
 from ablate.tasks.task import Task
 
 SHOWN = ("train/loss", "validation/loss", "train/accuracy", "validation/accuracy")
@@ -26,7 +27,11 @@ def check_curves(best: Cell, task: Task) -> Step:
     elif epochs < curves.MIN_EPOCHS:
         findings = [
             Finding(
-                "too-short", "note", f"{epochs} epochs are too few to diagnose curves", "", "train longer"
+                "too-short",
+                "note",
+                f"{epochs} {noun(epochs, 'epoch')} {verb(epochs, 'are', 'is')} too few to diagnose curves",
+                "",
+                "train longer",
             )
         ]
     else:

@@ -11,6 +11,7 @@ import numpy as np
 
 from ablate.protocol.short_runs import Array, moving_average
 from ablate.protocol.steps import Finding, Level
+from ablate.records.words import noun
 
 MIN_EPOCHS = 5
 """Fewest epochs for a diagnosis."""
@@ -167,6 +168,6 @@ def spikes(train_loss: Array) -> Finding | None:
         return None
     which = ", ".join(str(epoch) for epoch in spike_epochs[:5]) + (", …" if len(spike_epochs) > 5 else "")
     return Finding(
-        "spikes", "warn", f"the training loss has short spikes, {len(spike_epochs)} time{'s' * (len(spike_epochs) > 1)}",
-        f"epoch{'s' * (len(spike_epochs) > 1)} {which}", "clip gradients, use warmup, or lower the rate",
+        "spikes", "warn", f"the training loss has short spikes, {len(spike_epochs)} {noun(len(spike_epochs), 'time')}",
+        f"{noun(len(spike_epochs), 'epoch')} {which}", "clip gradients, use warmup, or lower the rate",
     )  # fmt: skip

@@ -22,6 +22,7 @@ from ablate.protocol.data_examples import conflicting_labels, few_examples, out_
 from ablate.protocol.short_runs import Array
 from ablate.protocol.standard_error import is_plain
 from ablate.protocol.steps import Finding, Setup, Step
+from ablate.records.words import noun
 from ablate.tasks.split import Split, shuffled
 from ablate.tasks.streamed import sample_of
 from ablate.tasks.task import Task
@@ -128,7 +129,7 @@ def class_findings(task: Task) -> list[Finding]:
     absent = np.flatnonzero((train == 0) & (validation > 0))
     if len(absent):
         names = ", ".join(str(label) for label in absent[:5])
-        message = f"classes with validation examples but no training example: {names}"
+        message = f"{noun(len(absent), 'class', 'classes')} with validation examples but no training example: {names}"
         return [
             Finding("class-missing", "fail", message, "training data", "add examples, or leave the class out")
         ]
@@ -136,7 +137,7 @@ def class_findings(task: Task) -> list[Finding]:
     small = np.flatnonzero((train > 0) & (train < FEW))
     if len(small):
         count = int(train[small[0]])
-        message = f"class {small[0]} has {count} training example{'s' * (count != 1)}"
+        message = f"class {small[0]} has {count} training {noun(count, 'example')}"
         findings.append(
             Finding("class-rare", "warn", message, "training data", "add examples or merge classes")
         )

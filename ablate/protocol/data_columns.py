@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ablate.protocol.short_runs import Array
 from ablate.protocol.steps import Finding
+from ablate.records.words import noun, verb
 from ablate.tasks.task import Task
 
 Labels = NDArray[np.int64]
@@ -51,7 +52,8 @@ def constant_columns(columns: Array) -> list[Finding]:
     if not constant.any():
         return []
     which = ", ".join(str(column) for column in np.flatnonzero(constant)[:5])
-    message = f"{int(constant.sum())} of {len(constant)} columns are constant: {which}"
+    count = int(constant.sum())
+    message = f"{count} of {len(constant)} columns {verb(count, 'are', 'is')} constant: {which}"
     return [Finding("columns-constant", "note", message, "inputs", "leave them out")]
 
 
@@ -114,7 +116,7 @@ def shifted_columns(train: Array, validation: Array, ndim: int) -> list[Finding]
         f"{validation[:, column].mean():.3g} and {validation[:, column].std():.3g} in validation data"
     )
     count = int((moved | spread).sum())
-    where = _column_name(column, ndim) + (f" and {count - 1} others" if count > 1 else "")
+    where = _column_name(column, ndim) + (f" and {count - 1} {noun(count - 1, 'other')}" if count > 1 else "")
     return [
         Finding("splits-differ", "warn", message, where, "prepare both in the same way and split at random")
     ]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ablate.lanes.build import build_module
 from ablate.protocol.batch_checks import evaluating
 from ablate.protocol.steps import Finding
+from ablate.records.words import noun, verb
 from ablate.tasks.streamed import sample_of
 from ablate.tasks.task import Task
 
@@ -26,7 +27,8 @@ def few_examples(task: Task) -> list[Finding]:
     """Fewer than `FEW` training examples."""
     if len(task.train) >= FEW:
         return []
-    message = f"{len(task.train)} training examples are too few to tell a good rate from a bad one"
+    count = len(task.train)
+    message = f"{count} training {noun(count, 'example')} {verb(count, 'are', 'is')} too few to tell a good rate from a bad one"
     return [Finding("few-examples", "warn", message, "training data", "add examples, or cross-validate")]
 
 
@@ -113,7 +115,9 @@ def out_of_vocabulary(task: Task) -> list[Finding]:
         high, low = int(ids.max()), int(ids.min())
         if sizes and not 0 <= low <= high < min(sizes):
             wrong = high if high >= min(sizes) else low
-            message = f"token {wrong} is not in the model's vocabulary of {min(sizes)} ids"
+            message = (
+                f"token {wrong} is not in the model's vocabulary of {min(sizes)} {noun(min(sizes), 'id')}"
+            )
             return [
                 Finding(
                     "token-out-of-vocabulary",

@@ -20,6 +20,7 @@ from ablate.protocol.prevented import prevented
 from ablate.protocol.prior import Prior
 from ablate.protocol.short_runs import few_examples, with_examples
 from ablate.protocol.steps import Finding, Setup, Step
+from ablate.records.words import noun
 
 EXAMPLES = 40
 DECADES = (3, 1)
@@ -134,7 +135,7 @@ def without_gradient(best: Fit) -> list[Finding]:
     return [
         Finding(
             "parameters-without-gradient", "warn",
-            f"{len(best.unmoved)} of {best.tensors} parameter tensors never changed", names,
+            f"{len(best.unmoved)} of {best.tensors} parameter {noun(best.tensors, 'tensor')} never changed", names,
             "check for layers that forward does not use, a detach, or units that are dead at initialisation",
         )
     ]  # fmt: skip

@@ -9,6 +9,7 @@ import numpy as np
 from ablate.protocol.fit import Fit
 from ablate.protocol.short_runs import Array
 from ablate.protocol.steps import Finding
+from ablate.records.words import noun
 
 BEATEN = 0.97
 """A loss below this fraction of the prior uses the inputs."""
@@ -29,7 +30,7 @@ def likely_cause(fits: Sequence[Fit], best: Fit, prior: float, goal: float, *, s
     if equal and (2 * equal >= tensors or not below):
         return Finding(
             "symmetric-initialisation", "fail",
-            f"in {equal} of {tensors} weight tensors all rows are equal at initialisation, so that all units of a layer learn the same; {reached}",
+            f"in {equal} of {tensors} weight {noun(tensors, 'tensor')} all rows are equal at initialisation, so that all units of a layer learn the same; {reached}",
             "initialisation", "use a random initialisation (He, Glorot); zeros are for biases only",
         )  # fmt: skip
     if not below:
@@ -59,7 +60,7 @@ def _not_finite(fits: Sequence[Fit]) -> Finding:
     lowest = min(fits, key=lambda one: one.rate)
     return Finding(
         "diverges-at-every-rate", "fail",
-        f"every rate diverges; {lowest.rate:g} after {lowest.trace.finite_steps} steps", "initialisation",
+        f"every rate diverges; {lowest.rate:g} after {lowest.trace.finite_steps} {noun(lowest.trace.finite_steps, 'step')}", "initialisation",
         "make the initial weights smaller, normalise the inputs and the targets, or clip gradients",
     )  # fmt: skip
 
@@ -74,7 +75,7 @@ def _nothing(fits: Sequence[Fit], best: Fit, reached: str) -> Finding:
     if 2 * len(best.unmoved) >= best.tensors:
         return Finding(
             "no-gradient", "fail",
-            f"{len(best.unmoved)} of {best.tensors} parameter tensors never changed; {reached}",
+            f"{len(best.unmoved)} of {best.tensors} parameter {noun(best.tensors, 'tensor')} never changed; {reached}",
             ", ".join(best.unmoved[:3]), "check for a detach, an argmax, or units that are dead at initialisation",
         )  # fmt: skip
     return Finding(

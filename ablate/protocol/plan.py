@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from ablate.protocol.baseline import RATES
+from ablate.records.words import noun
 
 SEEDS, BEST = 3, 3
 """The `BEST` rates of the grid are trained with `SEEDS` seeds, if they are close."""
@@ -52,8 +53,9 @@ class Plan:
 
     def __str__(self) -> str:
         return (
-            f"{self.rates} rates, {self.repeats} repeats of the best and {self.decays} weight decays: "
-            f"{self.runs} runs of {self.epochs} epoch{'s' * (self.epochs != 1)}"
+            f"{self.rates} {noun(self.rates, 'rate')}, {self.repeats} {noun(self.repeats, 'repeat')} of the best and "
+            f"{self.decays} weight {noun(self.decays, 'decay')}: "
+            f"{self.runs} {noun(self.runs, 'run')} of {self.epochs} {noun(self.epochs, 'epoch')}"
         )
 
 

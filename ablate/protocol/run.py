@@ -19,7 +19,7 @@ from ablate.protocol.loss_drop import Drop, lane_steps, loss_drop
 from ablate.protocol.overfit import overfit_sample
 from ablate.protocol.plan import Budget, Plan, expected, most_runs, plan, short_runs, too_short
 from ablate.protocol.rate_grid import nearest, rate_grid, rates_that_last, rates_worth_trying
-from ablate.protocol.steps import NAMES, Finding, Level, Setup, Step, Train, skipped
+from ablate.protocol.steps import NAMES, Finding, Level, Setup, Step, Train, in_a_line, skipped
 
 TELL_WHY = frozenset({
     "outputs-are-probabilities", "outputs-rectified", "outputs-squashed", "outputs-tiny", "vanishing", "dead-units", "exploding",
@@ -189,6 +189,6 @@ def _skip_reason(steps: Sequence[Step]) -> str:
 
 
 def _report(setup: Setup, step: Step) -> None:
-    worst = step.by_severity[0].message if step.verdict in ("fail", "warn") else ""
-    message = f": {worst}" if worst else ""
+    worst = step.by_severity[0] if step.verdict in ("fail", "warn") else None
+    message = f": {in_a_line(worst.message, worst.where)}" if worst else ""
     setup.say(f"lr-find {step.number}/{len(NAMES) - 1}, {step.name}: {step.verdict}{message}")

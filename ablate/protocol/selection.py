@@ -10,6 +10,7 @@ from ablate.protocol.guess import guess_loss
 from ablate.protocol.standard_error import standard_error
 from ablate.protocol.steps import Finding, Level
 from ablate.records.run import Outcome
+from ablate.records.words import noun, verb
 from ablate.tasks.task import Task
 
 EQUAL = 0.5
@@ -108,12 +109,14 @@ def cliff(cells: Sequence[Cell], best: Cell, task: Task, level: Level) -> list[F
     if not lost:
         return []
     diverged = sum(cell.result.outcome is Outcome.DIVERGED for cell in lost)
-    ends = [f"{diverged} diverge"] * (diverged > 0)
-    ends += [f"{len(lost) - diverged} learn nothing"] * (len(lost) > diverged)
+    fates = [(diverged, "diverge", "diverges"), (len(lost) - diverged, "learn nothing", "learns nothing")]
+    ends = [f"{count} of {len(neighbours)} runs {verb(count, *words)}" for count, *words in fates if count]
+    if len(neighbours) == 1:
+        ends = [f"the only run {third}" for count, _, third in fates if count]
     return [
         Finding(
             "unsound-neighbour", level,
-            f"at {neighbours[0].rate:g}, next to the best rate {best.rate:g}, {' and '.join(ends)} of {len(neighbours)} runs",
+            f"at {neighbours[0].rate:g}, next to the best rate {best.rate:g}, {' and '.join(ends)}",
             f"rate {neighbours[0].rate:g}",
             "a lower rate is safer for other seeds or tricks; warmup or clipping allow higher rates",
         )
@@ -129,7 +132,7 @@ def no_better_than_a_guess(cells: Sequence[Cell], task: Task) -> Finding | None:
     steps = task.epochs * -(-len(task.train) // task.batch_size)
     advice = "check that labels and inputs match, and that both splits were prepared in the same way"
     if steps < FEW_STEPS:
-        advice = f"a run of {task.epochs} epochs has {steps} steps only, which may be too few to learn anything: train longer (--epochs); then {advice}"
+        advice = f"a run of {task.epochs} {noun(task.epochs, 'epoch')} has {steps} {noun(steps, 'step')} only, which may be too few to learn anything: train longer (--epochs); then {advice}"
     return Finding(
         "no-better-than-a-guess", "fail",
         f"no run predicts validation data better than a guess without inputs: the lowest loss of any epoch is {lowest:.4g}, "

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ablate.protocol.steps import Finding, Level
+from ablate.records.words import noun
 
 WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 VANISHED = 1e-4
@@ -129,7 +130,7 @@ def symmetric_layers(layers: Sequence[Signal], model: nn.Module) -> list[Finding
         return []
     return [
         Finding(
-            "symmetric-initialisation", "fail", f"in {len(equal)} of {len(names)} layers all units have the same weights, so that they learn the same",
+            "symmetric-initialisation", "fail", f"in {len(equal)} of {len(names)} {noun(len(names), 'layer')} all units have the same weights, so that they learn the same",
             ", ".join(equal[:3]), "use a random initialisation (He, Glorot); zeros are for biases only",
         )
     ]  # fmt: skip

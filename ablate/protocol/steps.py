@@ -63,8 +63,18 @@ class Finding:
     where: str = ""
     advice: str = ""
 
+    @property
+    def line(self) -> str:
+        """The finding in a line of text: what, where, and what to do."""
+        return in_a_line(self.message, self.where, self.advice)
+
     def to_dict(self) -> dict[str, str]:
         return {"code": self.code, "message": self.message, "where": self.where, "advice": self.advice}
+
+
+def in_a_line(message: str, where: str, advice: str = "") -> str:
+    """`message (where) → advice`, of a finding; `where` and `advice` may be empty."""
+    return message + (f" ({where})" if where else "") + (f" → {advice}" if advice else "")
 
 
 @dataclass(frozen=True, slots=True)

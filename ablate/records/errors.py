@@ -27,6 +27,10 @@ class NotApplicable(AblateError):
     """A trick has nothing to act on in this model or task. Raised rather than training the baseline silently."""
 
 
+class GateFailed(AblateError):
+    """A step of lr-find failed. The ledger has the steps."""
+
+
 class Conflict(InputError):
     """Two tricks that cannot be combined."""
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from math import floor, isfinite, log10
 from typing import Any
 
+from ablate.records.words import noun
+
 NONE = "–"
 MINUS = "\N{MINUS SIGN}"
 THIN = "\N{NARROW NO-BREAK SPACE}"
@@ -160,4 +162,4 @@ def duration(seconds: Any) -> str:
 
 def plural(number: int, word: str, words: str = "") -> str:
     """`1 run`, `2 runs`."""
-    return f"{count(number)} {word if number == 1 else words or word + 's'}"
+    return f"{count(number)} {noun(number, word, words)}"

@@ -17,7 +17,8 @@ from ablate.lanes.applicable import narrowed, scopes, touched
 from ablate.protocol.baseline import Baseline
 from ablate.protocol.plan import Budget
 from ablate.protocol.run import lr_find
-from ablate.records.errors import AblateError, InputError, unknown
+from ablate.protocol.steps import in_a_line
+from ablate.records.errors import AblateError, GateFailed, InputError, unknown
 from ablate.records.recipe import Recipe
 from ablate.search.space import Space, left_out_of, missed
 from ablate.study.eta import time_left
@@ -152,7 +153,7 @@ def timed(session: Session, stage: str, call: Callable[[], T]) -> T:
 
 
 def find_rate(session: Session, *, force: bool = False, budget: str = "") -> dict[str, Any]:
-    """The protocol, if the ledger does not have it yet for this optimizer. Raises AblateError if a gate fails."""
+    """The protocol, if the ledger does not have it yet for this optimizer. Raises GateFailed."""
     document: dict[str, Any] | None = session.ledger.fact("lr-find")
     baseline = Baseline(
         session.study.baseline_recipe(session.context.catalogue, STAND_IN), session.context.catalogue
@@ -173,9 +174,9 @@ def find_rate(session: Session, *, force: bool = False, budget: str = "") -> dic
     failed = [step for step in document["steps"] if step["verdict"] == "fail"]
     if failed and not force:
         first = failed[0]
-        finding = first["findings"][0] if first["findings"] else {"message": "", "advice": ""}
-        raise AblateError(
-            f"lr-find step {first['step']} ({first['name']}) failed: {finding['message']}",
+        finding = first["findings"][0] if first["findings"] else {"message": "", "where": "", "advice": ""}
+        raise GateFailed(
+            f"lr-find step {first['step']} ({first['name']}) failed: {in_a_line(finding['message'], finding['where'])}",
             hint=finding["advice"] or "look at: ablate lr-find, or continue with --force",
         )
     return document

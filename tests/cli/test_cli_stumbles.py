@@ -7,6 +7,8 @@ import pytest
 from cli_samples import INLINE, STUDY, TASK, ablate
 
 from ablate.api.progress import Shown
+from ablate.records.errors import AblateError
+from ablate.study import driver, resume
 
 
 @pytest.fixture
@@ -43,6 +45,24 @@ def test_lr_find_alone_writes_its_report(capsys, here):
     said = ablate(capsys, "lr-find", "tiny.py:task", *INLINE)
     assert said.out.splitlines()[-1] == "report: reports/tiny/index.html"
     assert (here / "reports" / "tiny" / "lr-find.json").is_file()
+
+
+def test_lr_find_tells_why_a_model_is_refused(capsys, here, monkeypatch):
+    """Not that there is no ledger, nor the steps of an earlier model."""
+
+    def refuse(*_):
+        raise AblateError("ablate does not train this model as torch would (loss)", hint="this is a bug")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(resume, "self_checked", refuse)
+        said = ablate(capsys, "lr-find", "tiny.py:task", *INLINE)
+        assert (said.code, said.out) == (1, "")
+        assert "ablate: ablate does not train this model as torch would (loss); this is a bug" in said.err
+    assert ablate(capsys, "lr-find", "tiny.py:task", *INLINE).code == 0
+    monkeypatch.setattr(driver, "scopes", refuse)
+    said = ablate(capsys, "lr-find", "tiny.py:task", *INLINE)
+    assert (said.code, said.out) == (1, "")
+    assert "does not train this model as torch would" in said.err
 
 
 def test_other_epochs_begin_a_search_anew_and_the_earlier_are_taken_up_again(capsys, here):

@@ -5,14 +5,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from protocol_cases import ground_of, mlp, regression, task_of
+from protocol_cases import changed, ground_of, mlp, regression, task_of
 from sklearn.metrics import balanced_accuracy_score, f1_score, roc_auc_score
 
 from ablate.catalogue.registry import registry
 from ablate.protocol import selection
+<<<<<<< HEAD
 from ablate.protocol.baseline import Baseline
 from ablate.protocol.cells import LOSS, Cell
+=======
+from ablate.protocol.batch_checks import frozen_findings
+from ablate.protocol.cells import LOSS, Cell, none_completed
+>>>>>>> rate
 from ablate.protocol.chosen import choose_cell, metric_at_chance, with_decay
+from ablate.protocol.data_columns import constant_columns
 from ablate.protocol.guess import against_guess, guess_losses, one_sided
 from ablate.protocol.loss_drop import drop_of
 from ablate.protocol.plan import Plan
@@ -79,6 +85,25 @@ def test_a_rate_beside_a_broken_one_is_left_if_another_is_as_good():
     assert found.code == "unsound-neighbour"
     assert "0.2" in found.message
     assert selection.cliff(clearly, clearly[0], TASK, "warn") == []
+
+
+def test_messages_are_in_the_number_of_their_nouns():
+    """One run diverges, two diverge."""
+    one = [cell(0.1), cell(0.2, **DIVERGED)]
+    (found,) = selection.cliff(one, one[0], TASK, "warn")
+    assert "best rate 0.1, the only run diverges" in found.message
+    three = [*one, cell(0.2, **COLLAPSED), cell(0.2, **COLLAPSED)]
+    (found,) = selection.cliff(three, three[0], TASK, "warn")
+    assert "1 of 3 runs diverges and 2 of 3 runs learn nothing" in found.message
+    assert "the only run did not complete (diverged)" in none_completed([cell(0.1, **DIVERGED)]).message
+    assert "none of 2 runs completed" in none_completed([cell(0.1, **DIVERGED)] * 2).message
+    assert str(Plan(3, 1, 0, 1)) == "3 rates, 1 repeat of the best and 0 weight decays: 4 runs of 1 epoch"
+    (constant,) = constant_columns(np.array([[1.0, 2.0], [1.0, 3.0]]))
+    assert constant.message == "1 of 2 columns is constant: 0"
+    other = mlp()
+    other[0].bias.requires_grad_(False)
+    (frozen,) = frozen_findings(other, changed(lambda module: module[0].bias.fill_(1))())
+    assert frozen.message == "1 of 6 parameter tensors is random and frozen"
 
 
 def test_what_did_not_complete_is_never_taken():

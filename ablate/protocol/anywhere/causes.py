@@ -16,6 +16,7 @@ from ablate.protocol.loss_causes import loss_findings
 from ablate.protocol.relation import relations
 from ablate.protocol.signals import equal_head, signal_findings, signals, symmetric_layers
 from ablate.protocol.steps import Finding
+from ablate.records.words import noun, verb
 
 EXAMPLES = 1000
 """Examples of each loader on which it is tested whether inputs predict labels."""
@@ -67,7 +68,7 @@ def not_optimized(loop: Loop, seed: int) -> list[Finding]:
     shown = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
     return [
         Finding(
-            "parameters-not-in-optimizer", "warn", f"{len(missing)} of {len(trained)} parameter tensors are not in the optimizer", shown,
+            "parameters-not-in-optimizer", "warn", f"{len(missing)} of {len(trained)} parameter {noun(len(trained), 'tensor')} {verb(len(missing), 'are', 'is')} not in the optimizer", shown,
             "give it model.parameters(), or freeze what is not to be trained",
         )
     ]  # fmt: skip

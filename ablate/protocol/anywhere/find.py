@@ -172,7 +172,7 @@ def _none_finished(runs: Sequence[PlainRun]) -> Finding | None:
         return None
     rates = [run.rate for run in runs]
     return Finding(
-        "no-run-completed", "fail", f"all of {len(runs)} runs diverged", f"rates {min(rates):g} to {max(rates):g}",
+        "no-run-completed", "fail", "the only run diverged" if len(runs) == 1 else f"all of {len(runs)} runs diverged", f"rates {min(rates):g} to {max(rates):g}",
         "the loss drops at first and then diverges: clip gradients or use warmup",
     )  # fmt: skip
 

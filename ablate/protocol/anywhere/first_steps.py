@@ -22,6 +22,7 @@ from ablate.protocol.output_causes import output_findings
 from ablate.protocol.plan import FEWEST_STEPS
 from ablate.protocol.steps import Finding, Step
 from ablate.records.errors import InputError
+from ablate.records.words import noun
 
 BATCHES, TARGETS = 8, 5000
 """Batches whose untrained loss is measured, and targets that the constant prediction is fitted to."""
@@ -156,7 +157,7 @@ def _still(unmoved: set[str], tensors: int) -> Finding | None:
         return None
     names = ", ".join(sorted(unmoved)[:3]) + (", …" if len(unmoved) > 3 else "")
     return Finding(
-        "parameters-without-gradient", "warn", f"{len(unmoved)} of {tensors} parameter tensors never changed", names,
+        "parameters-without-gradient", "warn", f"{len(unmoved)} of {tensors} parameter {noun(tensors, 'tensor')} never changed", names,
         "check for layers that forward does not use, a detach, or units that are dead at initialisation",
     )  # fmt: skip
 

@@ -82,9 +82,7 @@ class LRFindResult:
         for trial in self.trials:
             style = "bold" if trial.learning_rate == self.learning_rate else ""
             table.add_row(*_row(trial), style=style)
-        lines = [
-            escape(f"{f.level}: {f.message}" + (f" → {f.advice}" if f.advice else "")) for f in self.findings
-        ]
+        lines = [escape(f"{finding.level}: {finding.line}") for finding in self.findings]
         return Group(table, *lines)
 
     def plot(self, ax: Axes | None = None) -> Axes:
