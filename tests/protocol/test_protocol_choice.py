@@ -10,13 +10,9 @@ from sklearn.metrics import balanced_accuracy_score, f1_score, roc_auc_score
 
 from ablate.catalogue.registry import registry
 from ablate.protocol import selection
-<<<<<<< HEAD
 from ablate.protocol.baseline import Baseline
-from ablate.protocol.cells import LOSS, Cell
-=======
 from ablate.protocol.batch_checks import frozen_findings
 from ablate.protocol.cells import LOSS, Cell, none_completed
->>>>>>> rate
 from ablate.protocol.chosen import choose_cell, metric_at_chance, with_decay
 from ablate.protocol.data_columns import constant_columns
 from ablate.protocol.guess import against_guess, guess_losses, one_sided

@@ -117,7 +117,9 @@ def reproduce(data: ReportData) -> Content:
     shown = {key: value for key, value in data.environment.items() if value not in (None, "")}
     command = str(data.study.get("command") or "")
     return {
-        "command": again(data) if command.startswith("ablate study ") else command or f"ablate study {data.asked}",
+        "command": again(data)
+        if command.startswith("ablate study ")
+        else command or f"ablate study {data.asked}",
         "facts": tables.facts(
             [
                 ("Study file, SHA-256", data.study.get("sha256")),
