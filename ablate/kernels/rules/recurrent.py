@@ -93,7 +93,7 @@ def _direction(
 
     into, within = getattr(layer, f"weight_ih_{suffix}"), getattr(layer, f"weight_hh_{suffix}")
     bias, projection, linear = own("bias_hh"), own("weight_hr"), functions.linear
-    inputs = linear(x.flatten(-3, -2), into, own("bias_ih")).unflatten(-2, x.shape[-3:-1])
+    inputs = torch.unflatten(linear(x.flatten(-3, -2), into, own("bias_ih")), -2, x.shape[-3:-1])
     if state is None:
         examples = x[..., 0, :1]
         widths = [(projection if projection is not None else within.mT).shape[-2], layer.hidden_size]
