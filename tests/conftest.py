@@ -17,6 +17,8 @@ from matplotlib.figure import Figure
 from undrawn import empty_drawing
 
 OWN_CACHE = pytest.StashKey[str]()
+LONGEST = ("test_study_kill.py", "test_lint.py")
+"""Files with a test of a minute, which begin first: at the end, the other worker would have nothing to do meanwhile."""
 ROOMS_OF_STUDIES = ("api", "cli", "docs", "export", "study")
 
 
@@ -29,6 +31,10 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if "ABLATE_CACHE" not in os.environ:  # measurements of the tests' models are not for the user's own cache
         config.stash[OWN_CACHE] = os.environ["ABLATE_CACHE"] = tempfile.mkdtemp(prefix="ablate-tests-")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -223,7 +223,7 @@ def test_a_ledger_of_another_version_and_of_another_study(capsys, here):
         err = refused(capsys, here, "study", "tiny.toml", *FEW)
         assert "was made from another study: " in err
         assert " was " in err.partition("another study: ")[2]
-        assert "name another folder with --studies" in err
+        assert "another folder with --studies" in err
     (here / "tiny.toml").write_text(STUDY)
     assert "seed was 0 and is now 5" in refused(capsys, here, "study", "tiny.toml", *FEW, "--seed", "5")
     (here / "tiny.toml").write_text(STUDY.replace("waves = 1", "waves = 2"))

@@ -37,6 +37,7 @@ class Layer:
         return self.args[name], self.code.isum(self.y, self.code.imul(step, self.out), column)
 
     def in_workspace(self, start: Count, row: Count, wide: int, column: Count) -> Place:
+        """A matrix in the workspace, `wide` columns from element `start` on."""
         return self.workspace, self.code.isum(start, self.code.imul(row, wide), column)
 
 
