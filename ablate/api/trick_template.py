@@ -26,8 +26,8 @@ def scaled(g: Tensor, scale: Tensor) -> Tensor:
 def gradient(gradients: LaneTensors, weights: LaneTensors, p: Settings) -> LaneTensors:
     """The port of the seam "gradient": called between backward and update.
 
-    Other seams have other ports: see docs/architecture.md. There are no draws here: tricks that need random numbers
-    belong to the seams data, objective or model.
+    Other seams have other ports: see docs/architecture.md. There are no draws here:
+    tricks that need random numbers belong to the seams data, objective or model.
     """
     return gradients.like(scaled(gradients.flat, p.like("scale", gradients.flat)))
 
