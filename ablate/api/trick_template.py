@@ -27,7 +27,7 @@ def gradient(gradients: LaneTensors, weights: LaneTensors, p: Settings) -> LaneT
     """The port of the seam "gradient": called between backward and update.
 
     Other seams have other ports: see docs/architecture.md. There are no draws here:
-    tricks that draw random numbers belong to the seams data, objective or model.
+    tricks that need random numbers belong to the seams data, objective or model.
     """
     return gradients.like(scaled(gradients.flat, p.like("scale", gradients.flat)))
 

@@ -80,7 +80,9 @@ class StudyFile:
         """
         optimizers = [trick.name for trick in catalogue.values() if trick.slot == "optimizer"]
         others = {key: value for key, value in self.baseline.items() if key not in ("optimizer", *optimizers)}
-        study = replace(self, baseline={"optimizer": {"name": name, "lr": LR_FIND}, **others})
+        default = DEFAULT_BASELINE["optimizer"]
+        optimizer = default if name == default["name"] else {"name": name, "lr": LR_FIND}
+        study = replace(self, baseline={"optimizer": optimizer, **others})
         try:
             study.baseline_recipe(catalogue, 1.0)
         except Conflict as error:

@@ -19,7 +19,7 @@ from ablate.records.trick import Trick, Value
 from ablate.search.dimension import LR, Dimension, dimension, lr_range, widen_to
 
 NONE = "none"
-EXCLUDED, BY_RECORD = "excluded by the study file", "its record excludes it from the search"
+EXCLUDED, BY_RECORD = "excluded by the study file", "excluded from the search by its record"
 NAMED = 3
 """Reasons in an error, and tricks for each, at most."""
 OPTIMIZER = "optimizer"

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ablate.records.recipe import torch_name
+from ablate.records.study import LR_FIND
 
 GROWS = ("epochs", "space", "tricks", "search")
 """Settings of a study file that may change under a ledger; `search` is the sampler and the pruner."""
@@ -39,7 +40,8 @@ def what_to_type(one: str, other: str) -> str:
         ]
         return f"to continue where it stopped, {' and '.join(words)}; {elsewhere}"
     then = {key: value for key, value, _ in differences}
-    if OPTIMIZER[0] in then and then.keys() <= {*OPTIMIZER, "tricks"}:
+    rate = tomllib.loads(one).get("baseline", {}).get("optimizer", {}).get("lr")
+    if OPTIMIZER[0] in then and then.keys() <= {*OPTIMIZER, "tricks"} and rate == LR_FIND:
         name = str(then[OPTIMIZER[0]])
         classes = [reference for reference in then.get("tricks") or () if torch_name(reference) == name]
         return f"to continue where it stopped, type --optimizer {(*classes, name)[0]}; {elsewhere}"

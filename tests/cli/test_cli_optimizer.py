@@ -29,6 +29,9 @@ def test_the_baseline_has_the_optimizer_that_is_named(capsys, here, given, name)
     assert other.code == 2
     assert f"baseline.optimizer.name was '{name}' and is now 'momentum'; " in other.err
     assert f"to continue where it stopped, type --optimizer {given}; " in other.err
+    for first, then in ((), ("--optimizer", "momentum")), (("--optimizer", "momentum"), ()):
+        for more in (first, then):
+            assert ablate(capsys, *words, "--name", f"n{len(first)}", *more, *INLINE).code == 0
 
 
 def test_an_unknown_optimizer_and_one_that_excludes_the_schedule_are_refused(capsys, here):

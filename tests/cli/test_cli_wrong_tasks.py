@@ -91,7 +91,7 @@ WRONG = {
     "syntax": ("task = T(net, (x, y)", "SyntaxError"),
     "import": ("import torchvison\ntask = T(net, (x, y))", "No module named 'torchvison'"),
     "kind": ("task = T(net, (x, y), kind='img')", "did you mean 'image'?"),
-    "unknown arg": ("task = T(net, (x, y), lr=0.1)", "unknown argument 'lr'"),
+    "unknown arg": ("task = T(net, (x, y), lr=0.1)", "unknown argument 'lr'; known: batch_size"),
     "frame strings": ("import pandas as pd\ntask = T(net, (pd.DataFrame({'a': ['u'] * 120, 'b': range(120)}), y))", "encode it first"),
     "a dict for a pair": ("task = T(net, {'x': x, 'y': y})", "not a dict"),
     "list of pairs": ("task = T(net, [(x[i], int(y[i])) for i in range(120)])", "not a list of 120"),

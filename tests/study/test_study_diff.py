@@ -17,6 +17,7 @@ def toml(**changes) -> str:
 
 
 ADAMW = {"baseline": {"optimizer": {"name": "adamw", "lr": "lr-find"}, "cosine": True}}
+AT_A_RATE = {"baseline": {"optimizer": {"name": "adamw", "lr": 0.1}}}
 
 
 @pytest.mark.parametrize(
@@ -30,6 +31,7 @@ ADAMW = {"baseline": {"optimizer": {"name": "adamw", "lr": "lr-find"}, "cosine":
         (ADAMW, {}, "type --optimizer adamw"),
         ({}, ADAMW, "type --optimizer momentum"),
         ({}, {**ADAMW, "seed": 3}, "undo the change"),
+        (AT_A_RATE, {"baseline": {"optimizer": {"name": "sgd", "lr": 0.1}}}, "undo the change"),
         ({}, {"task": "wine"}, "--name"),
     ],
 )
