@@ -22,7 +22,7 @@ from ablate.protocol.output_causes import output_findings, squashed_numbers
 from ablate.protocol.prior import Prior
 from ablate.protocol.scales import input_findings, input_scale, standardised, target_findings
 from ablate.protocol.short_runs import map_lanes, with_examples
-from ablate.protocol.steps import Finding, Level, Setup, Step
+from ablate.protocol.steps import Finding, Level, Setup, Step, certain_first
 from ablate.tasks.split import Split, shuffled
 from ablate.tasks.task import Task
 
@@ -30,10 +30,14 @@ SEEDS = 5
 EXAMPLES = 512
 HIGH, HIGH_SQUARES = 1.25, 1.6
 """An initial loss above this multiple of the expected one is reported; squared errors are those of outputs of any scale."""
+HEAVY = 2.0
+"""A head that starts this far above is a note: the sums of a sound residual network have several times a layer's variance."""
 ABSURD = 3.0
 """Above this multiple the first epochs are spent on unlearning the initial outputs."""
-EXPLAIN_LOSS = ("exploding", "loss-summed", "loss-negative", "target-not-standardised")
+EXPLAIN_LOSS = ("softmax-over-batch", "exploding", "loss-summed", "loss-negative", "target-not-standardised")
 """Findings after which no other cause of a high loss is looked for."""
+MIXED = ("softmax-over-batch", "examples-mixed")
+"""Findings after which the outputs are not those of one example, and no fault of the last layer is read off them."""
 LOW = 0.9
 
 
@@ -60,6 +64,8 @@ def initial_loss(setup: Setup) -> Step:
     if not loss <= high_of(task.classes) * prior.start and sample.x.is_floating_point():
         scaled = medians(measure(setup, standardised(sample)))[0]
     targets = target_findings(task)
+    mixed = any(one.code in MIXED for one in causes)
+    readable = task.criterion in ("classification", "regression") and not mixed
     findings = [
         *causes,
         # The expected initial value of a custom loss is unknown.
@@ -71,10 +77,8 @@ def initial_loss(setup: Setup) -> Step:
         *(low_loss_findings(starts, prior) if task.criterion != "custom" else ()),
         *input_findings(sample.in_memory),
         *targets,
-        *(from_outputs(starts, task) if task.criterion in ("classification", "regression") else ()),
+        *(from_outputs(starts, task) if readable else ()),
     ]
-    codes = [finding.code for finding in findings]
-    findings = [finding for i, finding in enumerate(findings) if finding.code not in codes[:i]]
     figures: dict[str, Any] = {"initial_loss": loss, "expected": prior.start}
     if prior.loss < 0.99 * prior.start:
         figures["prior"] = prior.loss
@@ -82,7 +86,7 @@ def initial_loss(setup: Setup) -> Step:
     figures["by_seed"] = {str(setup.seed + i): start.loss for i, start in enumerate(starts)}
     figures["outputs"] = {"deviation": deviation}
     figures["inputs"] = input_scale(sample.in_memory)
-    return Step(1, figures, tuple(findings))
+    return Step(1, figures, tuple(certain_first(findings)))
 
 
 def measure(setup: Setup, sample: Split) -> list[Start]:
@@ -135,6 +139,7 @@ def judge(
     if loss <= high * prior.start:
         return []
     level: Level = "warn" if loss <= ABSURD * prior.start else "fail"
+    head: Level = "note" if loss <= HEAVY * prior.start else level
     expected = (
         f"ln {classes} = {prior.start:.3g}" if classes else f"{prior.start:.3g}, that of {prior.start_of},"
     )
@@ -159,7 +164,7 @@ def judge(
         ]  # fmt: skip
     return [
         Finding(
-            "head-scale", level, f"{observed}; the outputs' deviation is {deviation:.3g}", "the model's last layer",
+            "head-scale", head, f"{observed}; the outputs' deviation is {deviation:.3g}", "the model's last layer",
             "make the last layer's initial weights smaller (or zero), or normalise before it",
         )
     ]  # fmt: skip

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import lru_cache
 from math import sqrt
 
-from ablate.protocol.relation import MOST, Relations, relations
+from ablate.protocol.relation import MOST, SURE, Relations, relations
 from ablate.protocol.steps import Finding
 from ablate.tasks.split import shuffled
 from ablate.tasks.task import Task
@@ -96,8 +96,28 @@ def noisy_training_labels(relations: Relations | None) -> list[Finding]:
     return [
         Finding(
             "labels-noisy", "warn",
-            f"from half of the training data {new} of the validation labels, but only {training.score:.0%} of the other training labels",
+            f"about {1 - training.score / new.score:.0%} of the training labels seem wrong: from half of the training data {new} of the validation "
+            f"labels, but only {training.score:.0%} of the other training labels",
             "training labels", "look at examples whose label is predicted to be another: many are wrong",
+        )
+    ]  # fmt: skip
+
+
+def labels_wrong_where_sure(relations: Relations | None) -> list[Finding]:
+    """A forest of trees is wrong as often where it is sure as elsewhere (`Surest.labels_wrong`).
+
+    Predictions are of examples that it was not fitted to, as in confident learning (Northcutt et al. 2021, arXiv 1911.00068).
+    """
+    seen = None if relations is None else relations.surest
+    if seen is None or seen.count < ENOUGH or not seen.labels_wrong:
+        return []
+    share = seen.wrong_when_sure
+    return [
+        Finding(
+            "labels-noisy", "warn",
+            f"about {share:.0%} of the labels seem wrong: of the {SURE:.0%} that a forest of trees, fitted to other examples, predicts most surely "
+            f"{share:.0%} differ from it, of all {seen.wrong:.0%}",
+            "labels", "look at examples whose label is predicted to be another: many are wrong",
         )
     ]  # fmt: skip
 

@@ -14,6 +14,7 @@ import torch
 from ablate.lanes.trainer import Trainer
 from ablate.protocol.label_causes import (
     UNMATCHED,
+    labels_wrong_where_sure,
     noisy_training_labels,
     task_label_cause,
     task_relations,
@@ -22,7 +23,7 @@ from ablate.protocol.label_causes import (
 from ablate.protocol.prior import Prior
 from ablate.protocol.range_test import disagreement, exponential, suggestions, usable
 from ablate.protocol.short_runs import Array, LossTrace, map_lanes, train_steps
-from ablate.protocol.snapshot import Snapshot, snapshot_findings, snapshots, with_samples
+from ablate.protocol.snapshot import Snapshot, loss_of, snapshot_findings, snapshots, with_samples
 from ablate.protocol.steps import Finding, Setup, Step
 
 DECADES = (4, 2)
@@ -38,6 +39,8 @@ TEST_DECADES = (5, 2)
 """The range test: decades below and above the optimizer's default rate."""
 UNLEARNED = ("labels-unrelated", "hardly-below-the-prior", "falls-slowly", "does-not-learn")
 """Findings after which it is tried whether the labels belong to their inputs."""
+SLOW = ("hardly-below-the-prior", "falls-slowly")
+"""Findings that are notes where the model overfits a small sample and the labels are sound: whole runs decide."""
 MAX_DISAGREEMENT = 30.0
 """Suggestions that differ by more than this factor are unreliable."""
 
@@ -95,18 +98,21 @@ def loss_drop(setup: Setup, *, overfitted: bool, steps: int = STEPS) -> tuple[St
     }
     if context.task.criterion == "adversarial":
         return Step(3, figures, (of_a_game(drops),)), drops
-    findings = judge(drops, best, prior, overfitted=overfitted)
-    if best is not None:
-        seen = trained[drops.index(best)][1]
+    seen = None if best is None else trained[drops.index(best)][1]
+    evaluated = None if seen is None else loss_of(context.task, seen)
+    findings = judge(drops, best, prior, overfitted=overfitted, evaluated=evaluated)
+    if seen is not None:
         relations = task_relations(context.task)
         reference = None if relations is None else relations.across.score
-        shown = snapshot_findings(context.task, seen, best.untrained - best.mean, prior, reference)
-        findings += shown or noisy_training_labels(relations)
+        shown = snapshot_findings(context.task, seen, prior, reference)
+        findings += shown or noisy_training_labels(relations) or labels_wrong_where_sure(relations)
     if any(finding.code in UNLEARNED for finding in findings):
         cause = task_label_cause(context.task)
         if cause is not None and best is not None and cause.level == "fail":
             cause = replace(cause, level="warn")  # a rate's loss falls: the grid decides
         findings = with_label_cause(findings, cause)
+        if overfitted and cause is not None and cause.code == "labels-sound":
+            findings = [replace(one, level="note") if one.code in SLOW else one for one in findings]
     if (ratio := disagreement(suggested)) > 1:
         named = ", ".join(
             f"{name} {rate:.2g}" for name, rate in sorted(suggested.items(), key=lambda kv: kv[1])
@@ -151,12 +157,18 @@ def range_test(setup: Setup, untrained: Array) -> tuple[Array, Array]:
     return rates[:end], losses[:end]
 
 
-def judge(drops: list[Drop], best: Drop | None, prior: float, *, overfitted: bool) -> list[Finding]:
-    """The findings of the step. `best`: the rate with the largest drop; `prior`: the loss without inputs."""
+def judge(
+    drops: list[Drop], best: Drop | None, prior: float, *, overfitted: bool, evaluated: float | None = None
+) -> list[Finding]:
+    """The findings of the step. `best`: the rate with the largest drop; `prior`: the loss without inputs; `evaluated`: the best rate's loss
+    in evaluation mode, if it is known: dropout raises that in training mode."""
     if best is None:
         return [no_drop(drops, overfitted)]
     findings = []
     end = best.untrained - best.mean
+    if evaluated is not None and evaluated < end:
+        end = evaluated
+    share = (best.untrained - end) / best.untrained
     if end > PRIOR_SHARE * prior:
         findings.append(
             Finding(
@@ -166,10 +178,10 @@ def judge(drops: list[Drop], best: Drop | None, prior: float, *, overfitted: boo
                 "if more training does not help, check that labels and inputs match",
             )
         )  # fmt: skip
-    elif best.share < SLOW_DROP:
+    elif share < SLOW_DROP:
         findings.append(
             Finding(
-                "falls-slowly", "warn", f"the loss falls by {best.share:.1%} in {len(best.trace.losses)} steps",
+                "falls-slowly", "warn", f"the loss falls by {share:.1%} in {len(best.trace.losses)} steps",
                 f"rate {best.rate:g}", "check the initialisation, the scale of the inputs, and that labels and inputs match",
             )
         )  # fmt: skip

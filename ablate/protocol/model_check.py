@@ -12,9 +12,9 @@ from ablate.protocol.batch_checks import (
     dropout_findings,
     evaluation_findings,
     frozen_findings,
-    norm_findings,
 )
 from ablate.protocol.loss_causes import loss_findings
+from ablate.protocol.norm_checks import norm_findings
 from ablate.protocol.short_runs import map_lanes
 from ablate.protocol.signals import equal_head, signal_findings, signals, symmetric_layers
 from ablate.protocol.steps import Finding, Setup
@@ -40,7 +40,8 @@ def model_findings(setup: Setup) -> list[Finding]:
         outputs: Tensor = model(inputs)
         return outputs
 
-    findings = norm_findings(model, lambda: forward(x[: max(task.batch_size, 1)]))
+    steps = task.epochs * max(1, len(task.train) // task.batch_size)
+    findings = norm_findings(model, lambda: forward(x[: max(task.batch_size, 1)]), steps)
     if any(one.level == "fail" for one in findings):
         return findings
     layers = signals(model.train(), lambda: apart(forward))

@@ -31,7 +31,7 @@ def output_findings(outputs: Tensor, classes: int | None) -> list[Finding]:
         ]  # fmt: skip
     if not values.isfinite().all() or bool((values < 0).any()) or not bool((values > 0).any()):
         return []
-    if classes is not None and classes > 1 and bool(((values.sum(1) - 1).abs() < TOLERANCE).all()):
+    if classes is not None and are_probabilities(values):
         return [
             Finding(
                 "outputs-are-probabilities", "warn",
@@ -59,6 +59,26 @@ def output_findings(outputs: Tensor, classes: int | None) -> list[Finding]:
             )
         ]  # fmt: skip
     return []
+
+
+def are_probabilities(outputs: Tensor) -> bool:
+    """Whether `outputs` `[N, C]` of several classes are not negative and sum to one."""
+    if outputs.ndim != 2 or outputs.shape[1] < 2 or bool((outputs < 0).any()):
+        return False
+    return bool(((outputs.double().sum(1) - 1).abs() < TOLERANCE).all())
+
+
+def softmax_over_batch(outputs: Tensor) -> bool:
+    """Whether every column of `outputs` `[N, C]`, or of their exponentials, sums to one over the examples, and the rows do not."""
+    if outputs.ndim != 2 or len(outputs) < 2 or not bool(outputs.isfinite().all()):
+        return False
+    values = outputs.detach().double()
+    shares = [values.exp(), values] if not bool((values < 0).any()) else [values.exp()]
+    return any(
+        bool(((share.sum(0) - 1).abs() < TOLERANCE).all())
+        and not bool(((share.sum(1) - 1).abs() < TOLERANCE).all())
+        for share in shares
+    )
 
 
 def squashed_numbers(outputs: Tensor, targets: Tensor) -> list[Finding]:

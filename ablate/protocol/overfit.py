@@ -15,10 +15,12 @@ import numpy as np
 from ablate.lanes.context import TaskContext
 from ablate.protocol.baseline import round_rate
 from ablate.protocol.fit import STEPS, Fit, fit
-from ablate.protocol.overfit_causes import likely_cause
+from ablate.protocol.model_check import one_model
+from ablate.protocol.norm_checks import cancelled
+from ablate.protocol.overfit_causes import learns, likely_cause
 from ablate.protocol.prevented import prevented
 from ablate.protocol.prior import Prior
-from ablate.protocol.short_runs import few_examples, with_examples
+from ablate.protocol.short_runs import few_examples, map_lanes, with_examples
 from ablate.protocol.steps import Finding, Setup, Step
 from ablate.records.words import noun
 
@@ -57,21 +59,22 @@ def overfit_sample(setup: Setup, steps: int = STEPS) -> Step:
         "prior": prior,
         "training_steps": sum(len(one.losses) for one in fits),
     }
+    causes: list[Finding] = []
     if not reaches(fits, goal):
-        cause = prevented(sample, goal, len(best.losses)) or likely_cause(
-            fits, best, prior, goal, score=score
-        )
-        return Step(2, figures, (cause,))
+        prevents = prevented(sample, goal, len(best.losses), learns=learns(best, prior))
+        causes = [prevents or likely_cause(fits, best, prior, goal, score=score)]
+        if causes[0].level != "note":
+            return Step(2, figures, tuple(causes))
     if (
         context.task.criterion == "adversarial"
     ):  # two networks: real points are what is to be learned, not its inputs
-        return Step(2, figures, tuple(without_gradient(best)))
+        return Step(2, figures, (*causes, *without_gradient(best, sample)))
     (no_input,) = fit(
         setup.on(uninformative_inputs(context)), [best.rate], goal, steps=best.trace.finite_steps
     )
     figures["loss_without_inputs"] = no_input.loss
     figures["training_steps"] += len(no_input.losses)
-    return Step(2, figures, (*leak(no_input.loss, prior), *without_gradient(best)))
+    return Step(2, figures, (*causes, *leak(no_input.loss, prior), *without_gradient(best, sample)))
 
 
 def goal_of(score: str, prior: float) -> float:
@@ -127,15 +130,20 @@ def leak(loss: float, prior: float) -> list[Finding]:
     ]  # fmt: skip
 
 
-def without_gradient(best: Fit) -> list[Finding]:
-    """A finding if parameters never changed."""
-    if not best.unmoved:
+def without_gradient(best: Fit, sample: Setup) -> list[Finding]:
+    """A finding if parameters never changed, but for those that a batch norm makes ineffective, which is usual and harmless."""
+    unmoved = list(best.unmoved)
+    if unmoved:
+        x = sample.context.task.train.in_memory.to(sample.context.device)
+        (model,) = map_lanes(sample.context, [sample.short_run(0.0)], one_model)
+        unmoved = [name for name in unmoved if name not in cancelled(model, unmoved, lambda: model(x))]
+    if not unmoved:
         return []
-    names = ", ".join(best.unmoved[:3]) + (", …" if len(best.unmoved) > 3 else "")
+    names = ", ".join(unmoved[:3]) + (", …" if len(unmoved) > 3 else "")
     return [
         Finding(
             "parameters-without-gradient", "warn",
-            f"{len(best.unmoved)} of {best.tensors} parameter {noun(best.tensors, 'tensor')} never changed", names,
+            f"{len(unmoved)} of {best.tensors} parameter {noun(best.tensors, 'tensor')} never changed", names,
             "check for layers that forward does not use, a detach, or units that are dead at initialisation",
         )
     ]  # fmt: skip

@@ -8,6 +8,7 @@ import numpy as np
 
 from ablate.protocol.fit import Fit
 from ablate.protocol.short_runs import Array
+from ablate.protocol.snapshot import MODES_DIFFER, differs_in_evaluation
 from ablate.protocol.steps import Finding
 from ablate.records.words import noun
 
@@ -16,6 +17,8 @@ BEATEN = 0.97
 FALLING = 0.1
 """Fraction by which the loss must fall in the last quarter of the steps to count as still falling."""
 NEARLY = 0.95
+LAST = 10
+"""Last steps whose mean is the loss in training mode."""
 
 
 def likely_cause(fits: Sequence[Fit], best: Fit, prior: float, goal: float, *, score: str) -> Finding:
@@ -26,12 +29,19 @@ def likely_cause(fits: Sequence[Fit], best: Fit, prior: float, goal: float, *, s
     if not any(one.alive for one in fits):
         return _not_finite(fits)
     equal, tensors = best.symmetric
-    below = best.loss < prior - (1 - BEATEN) * abs(prior)
+    below = learns(best, prior)
     if equal and (2 * equal >= tensors or not below):
         return Finding(
             "symmetric-initialisation", "fail",
             f"in {equal} of {tensors} weight {noun(tensors, 'tensor')} all rows are equal at initialisation, so that all units of a layer learn the same; {reached}",
             "initialisation", "use a random initialisation (He, Glorot); zeros are for biases only",
+        )  # fmt: skip
+    training = float(np.mean(best.losses[-LAST:]))
+    if score != "loss" and differs_in_evaluation(best.loss, training, prior):
+        return Finding(
+            "evaluation-differs", "warn" if below else "fail",
+            f"the loss of the sample is {training:.3g} in training mode and {best.loss:.3g} in evaluation mode; {reached}",
+            "layers that differ between modes", MODES_DIFFER,
         )  # fmt: skip
     if not below:
         return _nothing(fits, best, reached)
@@ -49,6 +59,11 @@ def likely_cause(fits: Sequence[Fit], best: Fit, prior: float, goal: float, *, s
         "model-too-small", "fail", f"the loss falls below the prior and then stagnates: {reached}", "model",
         "add units or layers, or remove a bottleneck or a saturating activation",
     )  # fmt: skip
+
+
+def learns(best: Fit, prior: float) -> bool:
+    """Whether the loss is below what a model reaches without its inputs."""
+    return best.alive and best.loss < prior - (1 - BEATEN) * abs(prior)
 
 
 def _not_finite(fits: Sequence[Fit]) -> Finding:

@@ -24,11 +24,13 @@ from ablate.protocol.steps import NAMES, Finding, Level, Setup, Step, Train, in_
 TELL_WHY = frozenset({
     "outputs-are-probabilities", "outputs-rectified", "outputs-squashed", "outputs-tiny", "vanishing", "dead-units", "exploding",
     "examples-mixed", "batch-norm-frozen", "batch-norm-momentum", "noise-in-evaluation", "inputs-not-normalised",
-    "symmetric-initialisation", "parameters-frozen", "dropout-too-strong", "target-not-standardised",
+    "symmetric-initialisation", "parameters-frozen", "dropout-too-strong", "target-not-standardised", "softmax-over-batch",
 })  # fmt: skip
-"""Causes of step 1 that explain a sample which is not overfitted."""
+"""Causes of step 1 that explain a model which does not learn."""
 GUESSES = frozenset({"model-too-small", "ignores-inputs", "no-gradient"})
 """Causes of step 2 that are assumed only if no other is known."""
+UNEXPLAINED = frozenset({"does-not-learn", "slow-to-overfit", "hardly-below-the-prior", "falls-slowly"})
+"""Findings of steps 2 and 3 that give no cause."""
 LONG = 60
 """Seconds of computing above which the announcement mentions the budget."""
 TIMED = 3
@@ -92,9 +94,9 @@ def run_steps(
     if not done(explained(overfit_sample(setup, lengths.overfit), steps[1])):
         return stop(), None
     started = time.perf_counter()
-    step, drops = loss_drop(setup, overfitted=steps[2].verdict != "fail", steps=lengths.drop)
+    step, drops = loss_drop(setup, overfitted=steps[2].verdict == "pass", steps=lengths.drop)
     lane_step = (time.perf_counter() - started) / lane_steps(lengths.drop)
-    if not done(step):
+    if not done(explained(step, steps[1])):
         return stop(), None
     spent = sum(one.figures["training_steps"] for one in steps[2:]) / run_steps
     planned, rates, short = planned_runs(setup, drops, budget, spent, lane_step, run_steps)
@@ -109,19 +111,18 @@ def run_steps(
 
 
 def explained(step: Step, first: Step) -> Step:
-    """Step 2 without its cause, if step 1 has already reported it."""
+    """Step 2 or 3 with the cause that step 1 has already reported, in place of a guess."""
     causes = [finding.message for finding in first.findings if finding.code in TELL_WHY]
     if not causes:
         return step
-    advice = "first correct what step 1 found"
     findings = tuple(
         replace(
             one,
-            code="does-not-learn",
+            code="does-not-learn" if one.code in GUESSES else one.code,
             message=f"{one.message}; as step 1 explains: {causes[0]}",
-            advice=advice,
+            advice="first correct what step 1 found",
         )
-        if one.code in GUESSES
+        if one.code in GUESSES | UNEXPLAINED
         else one
         for one in step.findings
     )

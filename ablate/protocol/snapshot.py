@@ -9,11 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ablate.lanes.context import TaskContext
 from ablate.lanes.data import DeviceSplit
 from ablate.lanes.trainer import Trainer
+from ablate.protocol.relation import SURE, Surest
+from ablate.protocol.standard_error import is_plain
 from ablate.protocol.steps import Finding
 from ablate.tasks.split import Split, shuffled
 from ablate.tasks.task import Task
@@ -27,8 +30,6 @@ ALIKE, LEARNED = 0.8, 0.4
 """The accuracy after the exchange, as a fraction of the training accuracy, which must be this much at least."""
 ERRORS = 4.0
 """Standard errors by which accuracies must differ."""
-SURE, STILL_WRONG, AS_OFTEN = 0.3, 0.1, 0.5
-"""The surest share of predictions; labels are noisy if more than this share of those is wrong, and this fraction of the usual."""
 CONTRADICTED = 0.8
 """Fraction of the errors that another model makes at least, if labels are wrong."""
 MEMORISED = 0.25
@@ -37,14 +38,23 @@ EVALUATION_LOSS = 1.5
 """The loss in evaluation mode, as a multiple of that in training mode, above which it is reported."""
 
 
+MODES_DIFFER = "check the statistics and momentum of batch norms, and the scale of dropout"
+SETTLED = 50
+"""Batches after which running statistics are those of the present weights: of a momentum of 0.1 a share of 0.9^50 = 0.5 % is older."""
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A lane's outputs in evaluation mode, `[N, C or D]`, and the targets `[N]`, `[N, D]`."""
+    """A lane's outputs in evaluation mode, `[N, C or D]`, and the targets `[N]`, `[N, D]`.
+
+    `training`: outputs of the first training examples in training mode, `[M, C or D]`, M ≤ N.
+    """
 
     train: Tensor
     y: Tensor
     validation: Tensor
     truth: Tensor
+    training: Tensor
 
 
 def with_samples(context: TaskContext) -> TaskContext:
@@ -60,38 +70,75 @@ def _some(split: Split) -> Split:
 
 
 def snapshots(trainer: Trainer) -> list[Snapshot]:
-    """Of every lane; the trainer's context is one of `with_samples`."""
+    """Of every lane, whose running statistics become those of its weights; the trainer's context is one of `with_samples`."""
+    training = in_training_mode(trainer).cpu()
     train, validation = (trainer.predict(name, whole=True, views=False).cpu() for name in (SAMPLE, HELD_OUT))
     y, truth = (trainer.context.splits[name].y.cpu() for name in (SAMPLE, HELD_OUT))
-    return [Snapshot(train[lane], y, validation[lane], truth) for lane in range(trainer.lanes)]
+    return [
+        Snapshot(train[lane], y, validation[lane], truth, training[lane]) for lane in range(trainer.lanes)
+    ]
+
+
+@torch.no_grad()
+def in_training_mode(trainer: Trainer) -> Tensor:
+    """Outputs `[K, M, …]` of the first training examples of the sample, in whole batches.
+
+    The weights stay as they are. Where a pass changes buffers, `SETTLED` batches are run first: while weights move fast, running
+    statistics lag behind them, which is no fault.
+    """
+    size, keys = trainer.order.batch_size, trainer.seeds
+    blocks = list(trainer.context.splits[SAMPLE].blocks(size))
+    blocks = [block for block in blocks if len(block) >= size] or blocks
+    weights = dict(trainer.weights.items())
+
+    def run() -> Tensor:
+        lanes = (block.expand(trainer.lanes, *block.shape) for block in blocks)
+        return torch.cat([trainer.outputs(weights, x, keys, training=True) for x in lanes], dim=1)
+
+    before = {name: buffer.clone() for name, buffer in trainer.forward.buffers().items()}
+    outputs = run()
+    if any(not torch.equal(buffer, before[name]) for name, buffer in trainer.forward.buffers().items()):
+        for _ in range(SETTLED // len(blocks)):
+            outputs = run()
+    return outputs
 
 
 def snapshot_findings(
-    task: Task, seen: Snapshot, training_loss: float, prior: float, reference: float | None = None
+    task: Task, seen: Snapshot, prior: float, reference: float | None = None
 ) -> list[Finding]:
-    """`training_loss`: of the last steps, in training mode; `prior`: the loss of the best constant prediction;
-    `reference`: the accuracy of another model on validation examples, if it is known."""
-    if task.loss is not None or task.criterion not in ("classification", "regression"):
+    """`prior`: the loss of the best constant prediction; `reference`: the accuracy of another model on validation examples, if it is known."""
+    if not is_plain(task):
         return []
-    findings = evaluation_differs(task, seen, training_loss, prior)
+    findings = evaluation_differs(task, seen, prior)
     if task.classes is None or findings:
         return findings
     return exchanged_classes(seen) or noisy_labels(seen, reference)
 
 
-def evaluation_differs(task: Task, seen: Snapshot, training_loss: float, prior: float) -> list[Finding]:
-    """The loss of training examples is much higher in evaluation mode than it was in training mode."""
-    evaluation = task.evaluation
-    loss = float(evaluation.plain_loss(seen.train, seen.y))
-    if loss <= EVALUATION_LOSS * max(training_loss, 0.2 * prior) or not training_loss < 0.9 * prior:
+def loss_of(task: Task, seen: Snapshot) -> float | None:
+    """The loss of the training examples in evaluation mode; None where it is not the criterion's own."""
+    return float(task.evaluation.plain_loss(seen.train, seen.y)) if is_plain(task) else None
+
+
+def evaluation_differs(task: Task, seen: Snapshot, prior: float) -> list[Finding]:
+    """The loss of the same training examples under the same weights is much higher in evaluation mode than in training mode."""
+    plain_loss, y = task.evaluation.plain_loss, seen.y[: len(seen.training)]
+    training_loss = float(plain_loss(seen.training, y))
+    loss = float(plain_loss(seen.train[: len(y)], y))
+    if not differs_in_evaluation(loss, training_loss, prior):
         return []
     return [
         Finding(
             "evaluation-differs", "warn",
-            f"the loss of training examples is {training_loss:.3g} in training mode and {loss:.3g} in evaluation mode",
-            "layers that differ between modes", "check the statistics and momentum of batch norms, and the scale of dropout",
+            f"the loss of the same training examples is {training_loss:.3g} in training mode and {loss:.3g} in evaluation mode",
+            "layers that differ between modes", MODES_DIFFER,
         )
     ]  # fmt: skip
+
+
+def differs_in_evaluation(evaluation_loss: float, training_loss: float, prior: float) -> bool:
+    """Whether a loss in evaluation mode is much higher than that of the same examples in training mode, in which something was learned."""
+    return evaluation_loss > EVALUATION_LOSS * max(training_loss, 0.2 * prior) and training_loss < 0.9 * prior
 
 
 def exchanged_classes(seen: Snapshot) -> list[Finding]:
@@ -105,6 +152,9 @@ def exchanged_classes(seen: Snapshot) -> list[Finding]:
     gained = counts[rows, columns].sum() - counts.trace()
     if gained < max(MOVED * len(truth), LEAST_MOVED):
         return []
+    renamed = torch.from_numpy(columns)[seen.train.argmax(1)]
+    if float((renamed == seen.y).double().mean()) > accuracy(seen.train, seen.y):
+        return []  # of the training examples too: the model confuses these classes
     moved = [(a, b) for a, b in zip(rows, columns, strict=True) if a != b and counts[a, b] > counts[a, a]]
     exchanged = counts[rows, columns].sum() / len(truth)
     if not exchanged >= ALIKE * accuracy(seen.train, seen.y) >= ALIKE * LEARNED:
@@ -125,17 +175,24 @@ def noisy_labels(seen: Snapshot, reference: float | None = None) -> list[Finding
     error = np.sqrt(sum(_variance(a, n) for a, n in ((train, len(seen.y)), (validation, len(seen.truth)))))
     advice = "look at examples whose label is predicted to be another: many are wrong"
     if validation - train > max(ERRORS * float(error), 0.05):
-        message = f"training labels are predicted worse ({train:.1%}) than validation labels ({validation:.1%}), in the same mode"
+        message = (
+            f"about {1 - train / validation:.0%} of the training labels seem wrong: they are predicted worse ({train:.1%}) than validation labels "
+            f"({validation:.1%}), in the same mode"
+        )
         return [Finding("labels-noisy", "warn", message, "training labels", advice)]
     wrong_when_sure, wrong = sure_errors(seen.validation, seen.truth)
     most = float(seen.truth.bincount().max()) / len(seen.truth)
     learned = 1 - wrong > most + ERRORS * np.sqrt(_variance(most, len(seen.truth)))
     memorised = train - validation > MEMORISED
-    if memorised or not learned or wrong_when_sure < max(STILL_WRONG, AS_OFTEN * wrong):
+    seen_wrong = Surest(wrong_when_sure, wrong, 1 - most, len(seen.truth)).labels_wrong
+    if memorised or not learned or not seen_wrong:
         return []
     if reference is not None and reference > 1 - CONTRADICTED * wrong_when_sure:
         return []  # another model predicts labels that are said to be wrong
-    message = f"of the {SURE:.0%} of validation labels that are predicted most surely {wrong_when_sure:.0%} are wrong, of all {wrong:.0%}"
+    message = (
+        f"about {wrong_when_sure:.0%} of the labels seem wrong: of the {SURE:.0%} of validation labels that the network predicts most surely "
+        f"{wrong_when_sure:.0%} differ from it, of all {wrong:.0%}"
+    )
     return [Finding("labels-noisy", "warn", message, "labels", advice)]
 
 

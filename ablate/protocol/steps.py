@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite
 from typing import Any, Literal
@@ -23,6 +23,11 @@ NAMES = (
     "seeds and weight decay",
     "look at the curves",
 )
+CERTAIN = (
+    "softmax-over-batch", "outputs-are-probabilities", "loss-summed", "loss-negative", "noise-in-evaluation", "examples-mixed",
+    "batch-norm-frozen", "symmetric-initialisation", "parameters-frozen",
+)  # fmt: skip
+"""Causes that are seen as they are, in the order in which they are named; others are judged by how large something is, and are named later."""
 DIGITS = 6
 """Significant digits of the figures."""
 ZERO_BELOW = 1e-12
@@ -70,6 +75,15 @@ class Finding:
 
     def to_dict(self) -> dict[str, str]:
         return {"code": self.code, "message": self.message, "where": self.where, "advice": self.advice}
+
+
+def certain_first(findings: Iterable[Finding]) -> list[Finding]:
+    """`findings`, those of `CERTAIN` first, in its order; only the first of each code."""
+    first: dict[str, Finding] = {}
+    for finding in findings:
+        first.setdefault(finding.code, finding)
+    order = {code: place for place, code in enumerate(CERTAIN)}
+    return sorted(first.values(), key=lambda finding: order.get(finding.code, len(order)))
 
 
 def in_a_line(message: str, where: str, advice: str = "") -> str:

@@ -12,6 +12,7 @@ from bench.faults import data
 from bench.faults.case import REFUSED, Case
 from bench.faults.data import Data, digits, generator, images, made, numbers, table, tokens
 from bench.faults.healthy import bag, convolutional
+from bench.faults.residual import many, residual
 
 
 def changed(
@@ -115,6 +116,11 @@ def noisy(y: Tensor, share: float, classes: int = 10) -> Tensor:
     return torch.where(hit, torch.randint(classes, y.shape, generator=draw), y)
 
 
+def redrawn(base: Callable[[int], Data], share: float, **options) -> Callable[[int], Task]:
+    """A share of the labels of both splits is drawn anew."""
+    return replaced(lambda x, y, new, own: (x, noisy(y, share), new, noisy(own, share)), base, **options)
+
+
 def conflicting(x: Tensor, y: Tensor, new: Tensor, own: Tensor) -> Data:
     """Every training example stands there twice, half of the copies with another label."""
     other = torch.where(torch.arange(len(y)) % 2 == 0, (y + 1) % 3, y)
@@ -172,5 +178,8 @@ DATA_FAULTS = (
     Case("30 % of the labels wrong", replaced(lambda x, y, new, own: (x, noisy(y, 0.33), new, noisy(own, 0.33)), digits), ("labels-noisy",), (3, 4, 5)),
     Case("30 % of the training labels wrong", replaced(lambda x, y, new, own: (x, noisy(y, 0.33), new, own), digits), ("labels-noisy",), (3, 4, 5)),
     Case("half of the training labels wrong", replaced(lambda x, y, new, own: (x, noisy(y, 0.55), new, own), digits), ("labels-noisy",), (3, 4, 5)),
+    Case("40 % of the labels redrawn", redrawn(digits, 0.4), ("labels-noisy",), (3, 4, 5)),
+    Case("40 % of the labels redrawn, convolutions", redrawn(images, 0.4, model=convolutional), ("labels-noisy",), (3, 4, 5)),
+    Case("40 % of the labels redrawn, residual network", redrawn(many, 0.4, model=residual, epochs=20), ("labels-noisy",), (3, 4, 5)),
     Case("validation from another task", replaced(lambda x, y, new, own: (x, y, new.flip(1), own), digits), ("validation-labels-unrelated", "splits-differ"), (0, 3, 5)),
 )  # fmt: skip

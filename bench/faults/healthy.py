@@ -12,6 +12,7 @@ from ablate.tasks.task import Task
 from bench.faults import data
 from bench.faults.case import Case, Module
 from bench.faults.data import digits, images, made, numbers, perceptron, sequences, standard, table, tokens
+from bench.faults.residual import Block, enlarged, illegible, many, residual, residual_perceptron
 
 
 class Recurrent(nn.Module):
@@ -109,6 +110,13 @@ HEALTHY = (
     Case("digits, layer norm and dropout", lambda seed: made(digits(seed), normalised(nn.LayerNorm, 0.3))),
     Case("images, convolutions", lambda seed: made(images(seed), convolutional)),
     Case("images, convolutions and batch norm", lambda seed: made(images(seed), lambda: convolutional(lambda: nn.BatchNorm2d(8)))),
+    Case("images, residual network, dropout of channels", lambda seed: made(many(seed), residual, epochs=20)),
+    Case("images, residual network, dropout", lambda seed: made(many(seed), lambda: residual(drop=nn.Dropout), epochs=20), baseline={"adamw": {}}),
+    Case("images, residual network, rectified sums", lambda seed: made(many(seed), lambda: residual(block=Block), epochs=30)),
+    Case("images, residual network, flat head", lambda seed: made(many(seed), lambda: residual(block=Block, stride=2, positions=16), epochs=20)),
+    Case("images of 16 x 16, residual network", lambda seed: made(enlarged(seed), lambda: residual(stride=2), epochs=20)),
+    Case("digits, residual perceptron", lambda seed: made(digits(seed), residual_perceptron, epochs=20)),
+    Case("images, hardly legible", lambda seed: made(illegible(seed), lambda: convolutional(lambda: nn.BatchNorm2d(8)))),
     Case("sequences, GRU", lambda seed: made(sequences(seed), Recurrent)),
     Case("sequences, LSTM, adam", lambda seed: made(sequences(seed), lambda: Recurrent(nn.LSTM)), baseline={"adam": {}}),
     Case("sequences, plain recurrent", lambda seed: made(sequences(seed), lambda: Recurrent(nn.RNN))),

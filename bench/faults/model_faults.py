@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
-from bench.faults import models
+from bench.faults import models, residual
 from bench.faults.case import REFUSED, Case
 from bench.faults.data import Data, digits, made, numbers, perceptron, sequences, table
 from bench.faults.models import altered, deep, wrapped
@@ -25,8 +26,22 @@ def few(given: Data, count: int) -> Data:
 VANISHING, EXPLODING = ("vanishing",), ("exploding",)
 SYMMETRIC = ("symmetric-initialisation",)
 MIXED = ("examples-mixed",)
+OVER_BATCH = ("softmax-over-batch",)
 MODEL_FAULTS = (
     on_digits("softmax before cross-entropy", lambda: perceptron(64, 10, nn.Softmax(1)), ("outputs-are-probabilities",), 1),
+    Case("softmax, batch norm and dropout", lambda seed: made(residual.many(seed), lambda: residual.residual(nn.Softmax(1))), ("outputs-are-probabilities",), (1, 2)),
+    Case(
+        "softmax, batch norm and dropout, rectified sums",
+        lambda seed: made(residual.many(seed), lambda: residual.residual(nn.Softmax(1), block=residual.Block)),
+        ("outputs-are-probabilities",), (1, 2),
+    ),
+    on_digits("softmax over the batch before cross-entropy", lambda: perceptron(64, 10, nn.Softmax(0)), OVER_BATCH, 1),
+    on_digits("log-softmax over the batch", lambda: perceptron(64, 10, nn.LogSoftmax(0)), OVER_BATCH, 1),
+    Case(
+        "log-softmax over the batch, residual network",
+        lambda seed: made(residual.many(seed), lambda: residual.OverBatch(residual.residual(), lambda y: F.log_softmax(y, dim=0))),
+        OVER_BATCH, (1,),
+    ),
     on_digits("sigmoid before cross-entropy", lambda: perceptron(64, 10, nn.Sigmoid()), ("outputs-squashed",), 1),
     on_digits("rectified logits", lambda: perceptron(64, 10, nn.ReLU()), ("outputs-rectified",), 1),
     Case("rectified regression", lambda seed: made(numbers(seed), lambda: perceptron(8, 1, nn.ReLU()), criterion="regression"), ("outputs-rectified",), (1,)),
@@ -67,9 +82,13 @@ MODEL_FAULTS = (
     on_digits("batch norm in evaluation mode", models.Frozen, ("batch-norm-frozen",), 1),
     on_digits("batch norm with momentum 1", models.batch_normalised(1.0), ("batch-norm-momentum",), 1),
     on_digits("batch norm with momentum 0", models.batch_normalised(0.0), ("batch-norm-momentum",), 1),
+    on_digits("batch norm with momentum 0.001", models.batch_normalised(0.001), ("batch-norm-momentum",), 1),
+    on_digits("batch norm whose statistics are not written", residual.stuck, ("evaluation-differs",), 2, 3),
+    on_digits("batch norm that evaluation does not reach", residual.always_training, ("examples-mixed",), 1),
     on_digits("batch norm with batches of one", models.batch_normalised(0.1), (REFUSED, "batch-norm-of-one"), 0, 1, batch_size=1, says="one example"),
     on_digits("dropout 0.95", models.dropped(0.95), ("dropout-too-strong",), 1, 2),
     on_digits("dropout 0.9 behind two layers", models.dropped(0.9, 2), ("dropout-too-strong",), 1, 2),
+    Case("dropout 0.95 in a residual network", lambda seed: made(residual.many(seed), lambda: residual.residual(rate=0.95)), ("dropout-too-strong",), (1, 2)),
     on_digits("dropout in evaluation too", lambda: models.Noisy(0.5), ("noise-in-evaluation",), 1),
     on_digits("noise in evaluation too", wrapped(lambda body, x, extra: body(x + torch.randn_like(x))), ("noise-in-evaluation",), 1),
     on_digits("one hidden unit", lambda: nn.Sequential(nn.Linear(64, 1), nn.Tanh(), nn.Linear(1, 10)), ("model-too-small",), 2),

@@ -12,6 +12,8 @@ QUICK = (
     "one rectified unit",
     "module: a layer detached",
     "validation labels shifted by one",
+    "40 % of the labels redrawn",
+    "batch norm whose statistics are not written",
 )
 """Cases that train."""
 EARLY = [case for case in FAULTS if max(case.steps) <= 1][::3]

@@ -12,12 +12,17 @@ from ablate.protocol.batch_checks import (
     dropout_findings,
     evaluation_findings,
     frozen_findings,
-    norm_findings,
     without_dropout,
 )
-from ablate.protocol.label_causes import label_cause, noisy_training_labels, worse_than_reference
+from ablate.protocol.label_causes import (
+    label_cause,
+    labels_wrong_where_sure,
+    noisy_training_labels,
+    worse_than_reference,
+)
 from ablate.protocol.loss_causes import loss_findings
-from ablate.protocol.output_causes import output_findings, squashed_numbers
+from ablate.protocol.norm_checks import cancelled, norm_findings
+from ablate.protocol.output_causes import output_findings, softmax_over_batch, squashed_numbers
 from ablate.protocol.plan import SHORT_STEPS, Budget, ShortRuns, expected, short_runs
 from ablate.protocol.relation import relations
 from ablate.protocol.signals import equal_head, signal_findings, signals, symmetric_layers
@@ -92,13 +97,43 @@ def test_modes_draws_and_buffers_stay_as_they_are():
     model[2].eval()
     before, state = [module.training for module in model.modules()], torch.get_rng_state()
     buffers = [buffer.clone() for buffer in model.buffers()]
-    assert norm_findings(model, lambda: model(X[:32])) == []
+    assert norm_findings(model, lambda: model(X[:32]), 100) == []
+    assert cancelled(model, ["0.bias", "0.weight", "1.bias", "3.bias"], lambda: model(X[:32])) == {"0.bias"}
     assert evaluation_findings(model, X[:32], model) == []
     assert codes(dropout_findings(model, X[:32], model)) == ["dropout-too-strong"]
     assert [module.training for module in model.modules()] == before
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(*pair) for pair in zip(buffers, model.buffers(), strict=True))
     assert all(layer.p == 0 for layer in without_dropout(lambda: model)() if isinstance(layer, nn.Dropout))
+
+
+def test_a_softmax_over_the_batch_is_seen_as_it_is():
+    logits = torch.randn(64, 5, generator=torch.Generator().manual_seed(0))
+    for over_batch in (logits.softmax(0), logits.log_softmax(0), torch.zeros(64, 5).log_softmax(0)):
+        assert softmax_over_batch(over_batch)
+    square = torch.zeros(5, 5)
+    for sound in (logits, logits.softmax(1), logits.log_softmax(1), square.softmax(1), square.log_softmax(1)):
+        assert not softmax_over_batch(sound)
+    model = mlp()
+    for call in (F.softmax, F.log_softmax):
+        found = evaluation_findings(model, X[:32], lambda x, call=call: call(model(x), dim=0))
+        assert codes(found) == ["softmax-over-batch"]
+        assert evaluation_findings(model, X[:32], lambda x, call=call: call(model(x), dim=1)) == []
+
+
+def test_the_statistics_of_a_batch_norm_must_reach_the_weights_within_a_run():
+    def found(momentum: float | None, steps: int, *, trained: bool = False) -> list[str]:
+        model = nn.Sequential(nn.Linear(64, 8), nn.BatchNorm1d(8, momentum=momentum))
+        if trained:
+            model(X[:32])
+        return [finding.message for finding in norm_findings(model, lambda: model(X[:32]), steps)]
+
+    assert found(0.1, 100) == found(None, 100) == found(0.001, 10_000) == []
+    (message,) = found(0.001, 100)
+    assert "after a run of 100 steps 90% of its statistics are those of the initialisation" in message
+    assert found(0.001, 100, trained=True) == []  # those of a pre-trained model are sound
+    assert "of the initialisation" in found(0.0, 100)[0]
+    assert "of the last batch alone" in found(1.0, 100, trained=True)[0]
 
 
 def test_batch_norm_mixes_examples_in_training_only():
@@ -151,6 +186,32 @@ def test_relations_tell_which_labels_do_not_belong_to_their_inputs():
     assert codes(noisy_training_labels(relations((X[:300], half), new))) == ["labels-noisy"]
 
 
+def redrawn(y: torch.Tensor, share: float) -> torch.Tensor:
+    draw = torch.Generator().manual_seed(3)
+    hit = torch.rand(len(y), generator=draw) < share
+    return torch.where(hit, torch.randint(10, y.shape, generator=draw), y)
+
+
+def test_labels_that_are_redrawn_are_estimated_and_hard_ones_are_not_accused():
+    """Noise on the inputs makes a forest as wrong as redrawn labels do, and less so where it is sure."""
+    noisy = redrawn(Y, 0.4)
+    (found,) = labels_wrong_where_sure(relations((X[:300], noisy[:300]), (X[300:], noisy[300:])))
+    assert found.code == "labels-noisy"
+    share = int(found.message.removeprefix("about ").partition("%")[0])
+    assert share == pytest.approx(100 * float((noisy != Y).double().mean()), abs=8)
+    hard = X + 1.5 * torch.randn(X.shape, generator=torch.Generator().manual_seed(1))
+    told = relations((hard[:300], Y[:300]), (hard[300:], Y[300:]))
+    assert told.surest.wrong > 0.3
+    for sound in (told, relations((X[:300], Y[:300]), (X[300:], Y[300:])), None):
+        assert labels_wrong_where_sure(sound) == []
+    other = relations((X[:300], Y[:300]), (X[300:], Y[300:].roll(1)))
+    assert (
+        labels_wrong_where_sure(other) == []
+    )  # one split's labels belong to other inputs: that has a name of its own
+    unrelated = relations((X[:300], Y[:300].roll(1)), (X[300:], Y[300:].roll(1)))
+    assert labels_wrong_where_sure(unrelated) == []  # a forest that is no better than a guess says nothing
+
+
 def logits_of(y: torch.Tensor) -> torch.Tensor:
     draw = torch.Generator().manual_seed(1)
     return 6.0 * F.one_hot(y, 10) + torch.randn(len(y), 10, generator=draw)
@@ -158,12 +219,21 @@ def logits_of(y: torch.Tensor) -> torch.Tensor:
 
 def test_exchanged_classes_and_noise_are_seen_in_outputs():
     def seen(y, own):
-        return Snapshot(logits_of(Y[:300]), y, logits_of(Y[300:]), own)
+        return Snapshot(logits_of(Y[:300]), y, logits_of(Y[300:]), own, logits_of(Y[:300]))
 
     assert exchanged_classes(seen(Y[:300], Y[300:])) == noisy_labels(seen(Y[:300], Y[300:])) == []
     assert codes(exchanged_classes(seen(Y[:300], (Y[300:] + 3) % 10))) == ["labels-permuted"]
+    turned = torch.where(Y < 5, (Y + 1) % 5, Y)
+    confused = Snapshot(
+        logits_of(turned[:300]), Y[:300], logits_of(turned[300:]), Y[300:], logits_of(turned[:300])
+    )
+    assert exchanged_classes(confused) == [], "the model confuses classes of both splits"
     shuffled = Y[300:][torch.randperm(300, generator=torch.Generator().manual_seed(0))]
     assert exchanged_classes(seen(Y[:300], shuffled)) == []
+    draw = torch.Generator().manual_seed(2)
+    weak = [F.one_hot(y, 10) + 0.8 * torch.randn(len(y), 10, generator=draw) for y in (Y[:300], Y[300:])]
+    assert 0.3 < float((weak[1].argmax(1) != Y[300:]).double().mean()) < 0.7
+    assert noisy_labels(Snapshot(weak[0], Y[:300], weak[1], Y[300:], weak[0])) == [], "little is learned"
     third = torch.arange(300) % 3 == 0
     wrong, wrong_too = torch.where(third, shuffled, Y[:300]), torch.where(third, shuffled, Y[300:])
     assert codes(noisy_labels(seen(wrong, wrong_too))) == ["labels-noisy"]

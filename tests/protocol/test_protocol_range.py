@@ -122,6 +122,14 @@ def test_judgement_of_a_drop(fall, prior, codes):
     assert [one.code for one in judge([drop], drop, prior, overfitted=True)] == codes
 
 
+def test_the_loss_in_evaluation_mode_decides_where_dropout_raises_the_other():
+    still = np.full(100, 2.3)
+    drop = drop_of(0.1, LossTrace(still - 0.05), still)
+    told = {loss: judge([drop], drop, 2.3, overfitted=True, evaluated=loss) for loss in (1.5, 2.15, 4.0)}
+    codes = {loss: [one.code for one in findings] for loss, findings in told.items()}
+    assert codes == {1.5: [], 2.15: ["falls-slowly"], 4.0: ["hardly-below-the-prior"]}
+
+
 def test_a_rate_at_the_end_of_the_decades_is_told():
     still = np.full(100, 2.3)
     drop = drop_of(10.0, LossTrace(still - 1), still)

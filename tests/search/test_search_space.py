@@ -38,7 +38,7 @@ def test_dimensions_are_slots_switches_and_parameters():
     assert found["momentum.nesterov"].choices == (False, True)
     assert (found["group_norm.groups"].low, found["group_norm.groups"].integer) == (2, True)
     assert "amp" not in found
-    assert SPACE.left_out == {"amp": "its record excludes it from the search"}
+    assert SPACE.left_out == {"amp": "excluded from the search by its record"}
 
 
 def test_structure_is_what_a_group_shares():

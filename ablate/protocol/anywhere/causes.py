@@ -10,9 +10,10 @@ from torch import Tensor
 from ablate.protocol.anywhere.loop import Loop
 from ablate.protocol.anywhere.objective import default_loss, evaluate_batch, split_batch
 from ablate.protocol.anywhere.restoring import to_device
-from ablate.protocol.batch_checks import apart, dropout_findings, evaluation_findings, norm_findings
+from ablate.protocol.batch_checks import apart, dropout_findings, evaluation_findings
 from ablate.protocol.label_causes import label_cause
 from ablate.protocol.loss_causes import loss_findings
+from ablate.protocol.norm_checks import norm_findings
 from ablate.protocol.relation import relations
 from ablate.protocol.signals import equal_head, signal_findings, signals, symmetric_layers
 from ablate.protocol.steps import Finding
@@ -22,8 +23,8 @@ EXAMPLES = 1000
 """Examples of each loader on which it is tested whether inputs predict labels."""
 
 
-def model_findings(loop: Loop, seed: int) -> list[Finding]:
-    """What trials with one training batch show: layers, modes, mixed examples, the loss function."""
+def model_findings(loop: Loop, seed: int, steps: int) -> list[Finding]:
+    """`steps`: of a whole run. What trials with one training batch show: layers, modes, mixed examples, the loss function."""
     loop.begin(0.0, seed)
     batch = next(loop.batches(seed, 1), None)
     if batch is None:
@@ -32,7 +33,7 @@ def model_findings(loop: Loop, seed: int) -> list[Finding]:
     def whole() -> Tensor | None:
         return evaluate_batch(loop.model, batch, loop.loss)[1]
 
-    findings = norm_findings(loop.model, whole)
+    findings = norm_findings(loop.model, whole, steps)
     if any(one.level == "fail" for one in findings):
         return findings
     loop.begin(0.0, seed)

@@ -104,12 +104,12 @@ def _steps(
     say: Callable[[str], None],
 ) -> Iterator[Step]:
     """The steps in order, which fill in `answer`; the protocol ends after one that fails."""
-    step = first_steps.initial_loss(loop, seed)
+    length = epochs * sum(1 for _ in loop.train)
+    step = first_steps.initial_loss(loop, seed, length)
     yield step
     if step.verdict == "fail":
         return
     center = default_rate(loop.optimizer, name)
-    length = epochs * sum(1 for _ in loop.train)
     began = time.perf_counter()
     third, drops, done = first_steps.loss_drop(loop, center, seed, length)
     seconds = (time.perf_counter() - began) / max(done, 1)

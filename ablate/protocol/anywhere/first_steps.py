@@ -16,11 +16,12 @@ from ablate.protocol.anywhere.objective import best_constant, default_loss, eval
 from ablate.protocol.anywhere.record import step_of
 from ablate.protocol.anywhere.restoring import to_device
 from ablate.protocol.baseline import round_rate
-from ablate.protocol.initial_loss import ABSURD, HIGH
+from ablate.protocol.initial_loss import ABSURD, HEAVY, HIGH, MIXED
 from ablate.protocol.loss_drop import STEPS, Drop, drop_of, no_drop
+from ablate.protocol.norm_checks import cancelled
 from ablate.protocol.output_causes import output_findings
 from ablate.protocol.plan import FEWEST_STEPS
-from ablate.protocol.steps import Finding, Step
+from ablate.protocol.steps import Finding, Step, certain_first
 from ablate.records.errors import InputError
 from ablate.records.words import noun
 
@@ -34,9 +35,9 @@ OVERFITTED = 0.5
 DECADES = (4, 2)
 
 
-def initial_loss(loop: Loop, seed: int) -> Step:
-    """Step 1. Raises InputError if there is no batch."""
-    causes = model_findings(loop, seed)
+def initial_loss(loop: Loop, seed: int, run_steps: int) -> Step:
+    """Step 1; `run_steps`: of a whole run. Raises InputError if there is no batch."""
+    causes = model_findings(loop, seed, run_steps)
     if any(cause.code in EXPLAINS for cause in causes):
         return step_of(1, {}, *causes)
     loop.begin(0.0, seed)
@@ -51,25 +52,30 @@ def initial_loss(loop: Loop, seed: int) -> Step:
         raise InputError("the training loader gave no batch", hint="give at least one")
     loss, start = fmean(losses), zero_loss(loop)
     figures: dict[str, Any] = {"initial_loss": loss, "expected": start}
-    result = (
-        [] if not outputs or outputs[0].ndim != 2 else output_findings(torch.cat(outputs), loop_classes(loop))
-    )
-    return step_of(1, figures, *causes, _judge(loss, start), *result)
+    mixed = any(cause.code in MIXED for cause in causes)
+    found = _judge(loss, start) if not mixed or not isfinite(loss) else []
+    if outputs and outputs[0].ndim == 2 and not mixed:
+        found += output_findings(torch.cat(outputs), loop_classes(loop))
+    return step_of(1, figures, *certain_first([*causes, *found]))
 
 
-def _judge(loss: float, start: float | None) -> Finding | None:
+def _judge(loss: float, start: float | None) -> list[Finding]:
     if not isfinite(loss):
-        return Finding(
-            "initial-loss-not-finite", "fail", "the untrained model's loss is not a finite number", "model and inputs",
-            "check the data for NaN, and the forward pass for log, sqrt or a division",
-        )  # fmt: skip
+        return [
+            Finding(
+                "initial-loss-not-finite", "fail", "the untrained model's loss is not a finite number", "model and inputs",
+                "check the data for NaN, and the forward pass for log, sqrt or a division",
+            )
+        ]  # fmt: skip
     if start is None or loss <= HIGH * start:
-        return None
-    return Finding(
-        "head-scale", "warn" if loss <= ABSURD * start else "fail",
-        f"the untrained model's loss is {loss:.3g} where outputs of zero have {start:.3g}", "inputs or last layer",
-        "scale the inputs to mean 0 and deviation 1, or make the last layer's initial weights smaller",
-    )  # fmt: skip
+        return []
+    return [
+        Finding(
+            "head-scale", "note" if loss <= HEAVY * start else "warn" if loss <= ABSURD * start else "fail",
+            f"the untrained model's loss is {loss:.3g} where outputs of zero have {start:.3g}", "inputs or last layer",
+            "scale the inputs to mean 0 and deviation 1, or make the last layer's initial weights smaller",
+        )
+    ]  # fmt: skip
 
 
 def _targets(loop: Loop) -> tuple[Tensor, list[Tensor]] | None:
@@ -133,6 +139,9 @@ def overfit_batch(loop: Loop, rate: float, seed: int) -> Step:
     figures = {"curves": {f"rate {r:g}": t.losses[: t.finite_steps].tolist() for r, t in traces.items()}}
     ends = None if best is None else (float(best.losses[0]), float(best.losses[-1]))
     missing = not_optimized(loop, seed)
+    if unmoved and not missing:
+        loop.begin(0.0, seed)
+        unmoved -= cancelled(loop.model, unmoved, lambda: evaluate_batch(loop.model, batch, loop.loss)[1])
     still = None if missing else _still(unmoved, len(before))
     return step_of(2, figures, *missing, still, _overfitted(ends))
 
