@@ -225,8 +225,8 @@ def test_labels_without_relation_are_found_on_all_data():
     setup = ground_of(task_of(y=Y[mixed]))
     assert overfit_sample(setup).verdict == "pass"
     step, drops = loss_drop(setup, overfitted=True)
+    # In evaluation mode the loss of labels that are memorised may fall: then the grid, on held-out labels, is what tells.
     assert set(codes(step)) <= {"hardly-below-the-prior", "falls-slowly", "labels-unrelated"}
-    assert codes(step)
     assert all("labels" in one.advice + one.where for one in step.findings if one.level != "note")
     rates = rates_worth_trying(setup.baseline.rates(), drops, 60)
     step, cells = rate_grid(setup, rates, 6)
