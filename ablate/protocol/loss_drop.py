@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from ablate.lanes.trainer import Trainer
@@ -70,9 +71,10 @@ class Drop:
 
 def drop_of(rate: float, trace: LossTrace, untrained: Array) -> Drop:
     """`untrained`: the losses `[S]` of a lane with rate zero on the same batches."""
-    below = (untrained - trace.losses)[-LAST:]
     level = float(untrained[-LAST:].mean())
-    return Drop(rate, trace, level, float(below.mean()), float(below.std(ddof=1) / len(below) ** 0.5))
+    with np.errstate(invalid="ignore"):  # infinite losses: NaN
+        below = (untrained - trace.losses)[-LAST:]
+        return Drop(rate, trace, level, float(below.mean()), float(below.std(ddof=1) / len(below) ** 0.5))
 
 
 def loss_drop(setup: Setup, *, overfitted: bool, steps: int = STEPS) -> tuple[Step, list[Drop]]:
