@@ -105,6 +105,11 @@ def bits(key: Tensor, shape: tuple[int, ...]) -> Tensor:
     return _mix_(elements(prod(shape), key.device) ^ key).reshape(shape)
 
 
+def lane_bits(keys: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """`bits` for K lanes: int32 `[K, *shape]`, from `keys` int32 `[K]`."""
+    return _mix_(elements(prod(shape), keys.device) ^ keys[:, None]).reshape(-1, *shape)
+
+
 def to_uniform(random: Tensor) -> Tensor:
     """Uniform on [0, 1) with 24 bits, float32."""
     return ((random >> 8) & 0xFFFFFF).to(torch.float32) * 2.0**-24
@@ -210,8 +215,7 @@ class Draws:
 
     def bits(self, stream: str, *shape: int) -> Tensor:
         """int32 `[K, *shape]`: 32 random bits per element."""
-        lanes = stream_keys(self.keys, stream_number(self.prefix + stream))
-        return _mix_(elements(prod(shape), self.keys.device) ^ lanes[:, None]).reshape(-1, *shape)
+        return lane_bits(stream_keys(self.keys, stream_number(self.prefix + stream)), shape)
 
     def uniform(self, stream: str, *shape: int) -> Tensor:
         """float32 `[K, *shape]` in [0, 1)."""
