@@ -73,6 +73,8 @@ class AdversarialPair(nn.Module):
 
     penalised = False
     """Whether the gradient norm of the critic is computed, which takes a second backward pass; else the column is 1."""
+    critic_alone = False
+    """Whether only the critic has a gradient: c̄(x̃) is then 0."""
 
     def __init__(self, generator: nn.Module, critic: nn.Module) -> None:
         super().__init__()
@@ -86,7 +88,10 @@ class AdversarialPair(nn.Module):
         fake: Tensor = self.generator(self.fresh_latent(latent))
         of_real = self._scores(self.critic(real))
         of_fake = self._scores(self.critic(fake.detach()))
-        for_generator = self._scores(self.constant_critic(fake)) if self.training else of_fake
+        if self.critic_alone:
+            for_generator = torch.zeros_like(of_fake)
+        else:
+            for_generator = self._scores(self.constant_critic(fake)) if self.training else of_fake
         norm = (
             self._gradient_norm(real, fake.detach())
             if self.penalised and self.training
