@@ -165,7 +165,7 @@ def _tiles(data: ReportData) -> Iterator[Tile]:
         for arm in ("winner", "baseline"):
             scores = list((values.get(arm) or {}).values())
             if scores:
-                name = "recipe found" if arm == "winner" else arm
+                name = "recommended recipe" if arm == "winner" else arm
                 yield Tile(units.value(sum(scores) / len(scores)), "", f"{name}, {confirm['metric']}",
                            f"{units.value(min(scores))} to {units.value(max(scores))}, n = {len(scores)} seeds")  # fmt: skip
     elif not is_tuned_report(data) and data.search and data.search.get("best"):
