@@ -380,6 +380,19 @@ def test_runs_that_scatter_too_much_are_told_what_helps(sigma, told):
     assert ("differs by 3.00" in doubts) is told
 
 
+def test_a_narrow_terminal_has_a_table_for_each_reference_and_a_line_for_each_trick():
+    out = io.StringIO()
+    console = Console(file=out, width=80)
+    for table in tables_of(tuned_data(), 80):
+        console.print(table)
+    lines = out.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert sum(line.startswith("batch_norm") for line in lines) == 2
+    (of_recipe,) = [line for line in lines if line.startswith("batch_norm*")]
+    assert "+2.00" in of_recipe
+    assert "in the recipe found, * has it" in out.getvalue()
+
+
 def test_the_terminal_has_one_table_with_both_references():
     out = io.StringIO()
     (table,) = tables_of(tuned_data())
