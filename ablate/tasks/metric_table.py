@@ -136,6 +136,11 @@ METRICS: dict[Criterion, dict[str, Metric]] = {
             "average precision at an IoU of one half, averaged over classes that occur (COCO's AP50)",
         ),
         Metric(
+            "duplicates",
+            "lower",
+            "detections of an object that was found already, with a score of 0.05 or more, for each object",
+        ),
+        Metric(
             "loss",
             "lower",
             f"cross-entropy of places and classes and 1 - IoU of the boxes, by places that have an object: {PLAIN}",

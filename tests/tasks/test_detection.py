@@ -11,6 +11,7 @@ import torch
 from ablate import InputError, Task
 from ablate.protocol.guess import guess_loss
 from ablate.protocol.prior import Prior
+from ablate.seams.boxes import BOX, classes_and_scores
 from ablate.tasks.check import check
 from ablate.tasks.criteria import detection
 from ablate.tasks.detector import detector
@@ -78,6 +79,40 @@ def test_map_is_that_of_pycocotools(seed):
     assert float(found[0]) == pytest.approx(coco_map50(predictions, target), abs=1e-12)
     assert 0.05 < float(found[0]) < 0.95
     assert float(found[1]) == pytest.approx(float(found[0]), abs=1e-12)
+
+
+def duplicates_one_by_one(predictions: torch.Tensor, target: torch.Tensor) -> float:
+    """Detections that find nothing since others found it, in Python's floats."""
+    labels, scores = classes_and_scores(predictions.double())
+    again = objects = 0
+    for image in range(len(predictions)):
+        real = [row for row in target[image].tolist() if row[0] >= 0]
+        objects += len(real)
+        found = set()
+        for place in sorted(range(len(scores[image])), key=lambda i: -float(scores[image, i]))[:100]:
+            box, label = predictions[image, place, BOX].double().tolist(), int(labels[image, place])
+            near = []
+            for number, (kind, *other) in enumerate(real):
+                width = min(box[2], other[2]) - max(box[0], other[0])
+                height = min(box[3], other[3]) - max(box[1], other[1])
+                common = max(0.0, width) * max(0.0, height)
+                areas = [max(0.0, b[2] - b[0]) * max(0.0, b[3] - b[1]) for b in (box, other)]
+                if kind == label and common >= 0.5 * (sum(areas) - common) > 0:
+                    near.append((common / (sum(areas) - common), number))
+            free = [one for one in near if one[1] not in found]
+            if free:
+                found.add(max(free)[1])
+            elif near and float(scores[image, place]) >= 0.05:
+                again += 1
+    return again / objects
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_duplicates_are_those_of_one_detection_after_the_other(seed):
+    predictions, target = scenes(seed)
+    (found,) = detection.metrics(predictions[None], target, ["duplicates"])["duplicates"].tolist()
+    assert found > 0
+    assert found == pytest.approx(duplicates_one_by_one(predictions, target), rel=1e-12)
 
 
 def test_perfect_doubled_and_broken_predictions():

@@ -46,9 +46,20 @@ TRICK = Trick(
     applies_to=("detection",),
     claims=(
         Claim(
+            metric="duplicates",
+            direction="down",
+            statement="duplicates of a detection are removed",
+            source=Source(
+                "Rich Feature Hierarchies for Accurate Object Detection and Semantic Segmentation",
+                "Girshick, Donahue, Darrell, Malik",
+                2014,
+                "https://arxiv.org/abs/1311.2524",
+            ),
+        ),
+        Claim(
             metric="map50",
             direction="up",
-            statement="duplicates of a detection, which count as false ones, are removed",
+            statement="without duplicates, which count as false detections, precision is higher",
             source=Source(
                 "Rich Feature Hierarchies for Accurate Object Detection and Semantic Segmentation",
                 "Girshick, Donahue, Darrell, Malik",

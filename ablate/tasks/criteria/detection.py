@@ -5,7 +5,7 @@ y holds (class, x1, y1, x2, y2) of up to M objects in pixels, class −1 where a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import torch
@@ -20,6 +20,8 @@ from ablate.tasks.metrics import float64, tree_sum
 SCORE = "loss"
 MOST = 100
 """Detections of an image that count, as in COCO."""
+SCORED = 0.05
+"""The lowest score of a detection that counts as a duplicate: fainter ones would not be shown."""
 RECALLS = 101
 """Recalls at which precision is interpolated, as in COCO."""
 
@@ -62,19 +64,39 @@ def summary(outputs: Tensor, y: Tensor) -> Tensor:
 def metrics(outputs: Tensor, y: Tensor, only: Collection[str] | None = None) -> dict[str, Tensor]:
     """Metrics of `METRICS["detection"]`: outputs `[K, N, A, 7 + C]`, y `[N, M, 5]` or `[K, N, M, 5]`; each value `[K]` float64."""
     targets = y.expand(len(outputs), *y.shape[-3:])
-    names = ("map50", "loss") if only is None else only
-    rows: dict[str, list[Tensor]] = {name: [] for name in names}
+    rows: dict[str, list[Tensor]] = {name: [] for name in (FUNCTIONS if only is None else only)}
     for lane, target in zip(outputs, targets, strict=True):
         lane, target = float64(lane), float64(target).to(lane.device)
         sound = bool(lane.isfinite().all())
         for name, values in rows.items():
-            value = (
-                _mean_average_precision(lane, target)
-                if name == "map50"
-                else tree_sum(losses(lane[None], target[None])[0]) / len(lane)
-            )
-            values.append(value.cpu() if sound else torch.tensor(torch.nan, dtype=torch.float64))
+            value = FUNCTIONS[name](lane, target).cpu()
+            values.append(value if sound else torch.tensor(torch.nan, dtype=torch.float64))
     return {name: torch.stack(values).double() for name, values in rows.items()}
+
+
+def _loss(predictions: Tensor, target: Tensor) -> Tensor:
+    return tree_sum(losses(predictions[None], target[None])[0]) / len(predictions)
+
+
+def _detections(predictions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Boxes `[N, D, 4]`, classes and scores `[N, D]` of the MOST detections of each image, in order of scores."""
+    labels, scores = classes_and_scores(predictions)
+    scores, order = scores.sort(dim=1, descending=True, stable=True)
+    scores, order = scores[:, :MOST], order[:, :MOST]
+    return (
+        predictions[..., BOX].gather(1, order[..., None].expand(-1, -1, 4)),
+        labels.gather(1, order),
+        scores,
+    )
+
+
+def _duplicates(predictions: Tensor, target: Tensor) -> Tensor:
+    """Detections, for each object, that overlap one of their class by 1/2 or more and do not find any, since others with higher scores found it: `[N, A,
+    7 + C]`, `[N, M, 5]` -> a scalar; NaN where there are no objects."""
+    boxes, labels, scores = _detections(predictions)
+    near = (_overlaps(boxes, labels, target) >= 0.5).any(dim=2)
+    again = near & ~matched(boxes, labels, target) & (scores >= SCORED)
+    return again.sum().double() / (target[..., 0] >= 0).sum()
 
 
 def _mean_average_precision(predictions: Tensor, target: Tensor) -> Tensor:
@@ -83,11 +105,7 @@ def _mean_average_precision(predictions: Tensor, target: Tensor) -> Tensor:
     As pycocotools evaluates it: in order of scores a detection matches the object of its class in its image that it overlaps most among those not yet matched, if by at least
     1/2; precision is interpolated at 101 recalls and averaged over them and over the classes that occur.
     """
-    labels, scores = classes_and_scores(predictions)
-    scores, order = scores.sort(dim=1, descending=True, stable=True)
-    scores, order = scores[:, :MOST], order[:, :MOST]
-    labels = labels.gather(1, order)
-    boxes = predictions[..., BOX].gather(1, order[..., None].expand(-1, -1, 4))
+    boxes, labels, scores = _detections(predictions)
     right = matched(boxes, labels, target)
     of_class = []
     for label in range(predictions.shape[-1] - LOGITS):
@@ -100,8 +118,7 @@ def _mean_average_precision(predictions: Tensor, target: Tensor) -> Tensor:
 
 def matched(boxes: Tensor, labels: Tensor, target: Tensor) -> Tensor:
     """Whether each detection, `[N, D, 4]` and `[N, D]` in order of scores, finds an object of `target` `[N, M, 5]`: bool `[N, D]`."""
-    overlap = iou(boxes[:, :, None], target[:, None, :, 1:])
-    overlap = torch.where(labels[..., None] == target[:, None, :, 0], overlap, -1.0)
+    overlap = _overlaps(boxes, labels, target)
     free = torch.ones_like(target[..., 0], dtype=torch.bool)
     rows = torch.arange(len(boxes), device=boxes.device)
     hits = []
@@ -111,6 +128,12 @@ def matched(boxes: Tensor, labels: Tensor, target: Tensor) -> Tensor:
         free[rows, which] &= ~hit
         hits.append(hit)
     return torch.stack(hits, dim=1)
+
+
+def _overlaps(boxes: Tensor, labels: Tensor, target: Tensor) -> Tensor:
+    """IoU of each detection with each object of its class, −1 with others: `[N, D, M]`."""
+    overlap = iou(boxes[:, :, None], target[:, None, :, 1:])
+    return torch.where(labels[..., None] == target[:, None, :, 0], overlap, -1.0)
 
 
 def average_precision(scores: Tensor, right: Tensor, objects: int) -> Tensor:
@@ -124,6 +147,14 @@ def average_precision(scores: Tensor, right: Tensor, objects: int) -> Tensor:
     recalls = torch.arange(RECALLS, dtype=torch.float64) * 0.01  # rounded as NumPy's linspace
     at = torch.searchsorted((true / objects).contiguous(), recalls)
     return torch.where(at < len(true), envelope[at.clamp(max=len(true) - 1)], 0.0).mean()
+
+
+FUNCTIONS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "map50": _mean_average_precision,
+    "duplicates": _duplicates,
+    "loss": _loss,
+}
+"""Metrics of `METRICS["detection"]` for one lane: outputs `[N, A, 7 + C]` and y `[N, M, 5]`, both float64, to a scalar."""
 
 
 def example_scores(outputs: Tensor, y: Tensor) -> Tensor:
