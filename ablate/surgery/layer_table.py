@@ -12,12 +12,17 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from ablate.surgery.adversarial_pair import pair_of
 from ablate.surgery.layers import Site
 from ablate.surgery.receptive_field import receptive_fields
 from ablate.surgery.switch import Switch
 
 ROOT = "Global"
 """The name that torch's FLOP counter gives to the whole model."""
+
+
+NETWORKS = ("generator", "critic")
+"""Of an adversarial pair."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,7 @@ class LayerTable:
 def layer_table(module: nn.Module, example: Tensor, *, maps: bool) -> LayerTable:
     """Run one example `[1, …]` through the module in evaluation mode, which leaves buffers and modes as they were.
 
-    `maps`: whether the input has spatial dimensions behind its channels, so that there are receptive fields.
+    `maps`: whether the input has spatial dimensions behind its channels, so that there are receptive fields. Those of a generator are in its first feature maps.
     """
     rows = rows_of(module)
     shapes: dict[str, tuple[int, ...]] = {}
@@ -61,6 +66,17 @@ def layer_table(module: nn.Module, example: Tensor, *, maps: bool) -> LayerTable
         return hook
 
     handles = [layer.register_forward_hook(note(path)) for path, layer in rows.items()]
+    networks: dict[str, Tensor] = {}  # the inputs of a pair's networks
+
+    def note_input(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        def hook(network: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            networks.setdefault(name, inputs[0].detach())
+
+        return hook
+
+    pair = pair_of(module)
+    if pair is not None:
+        handles += [getattr(pair, name).register_forward_pre_hook(note_input(name)) for name in NETWORKS]
     counter = FlopCounterMode(display=False)
     try:
         with evaluating(module), counter:
@@ -70,6 +86,9 @@ def layer_table(module: nn.Module, example: Tensor, *, maps: bool) -> LayerTable
             handle.remove()
     operations = counter.get_flop_counts()
     fields = receptive_fields(module, example) if maps else {}
+    for name, given in networks.items():
+        found = receptive_fields(module.get_submodule(name), given)
+        fields |= {f"{name}.{path}": extent for path, extent in found.items() if path}
     counted: set[int] = set()
     name = type(module).__name__
     table = [

@@ -50,21 +50,26 @@ class _Linear(TorchFunctionMode):
 def receptive_fields(module: nn.Module, example: Tensor) -> dict[str, tuple[int, ...]]:
     """Path of each module that outputs feature maps -> the extent of its receptive field in every spatial dimension.
 
-    `example`: inputs `[B, C, L]`, `[B, C, H, W]` or `[B, C, D, H, W]` of floats; others give an empty mapping. Fields end
-    at the input's border, and the largest of `PROBES` neighbouring pixels in the middle is reported.
+    `example`: inputs `[B, C, L]`, `[B, C, H, W]` or `[B, C, D, H, W]` of floats, in which fields are measured; or vectors `[B, F]`, of which a
+    generator makes its first feature maps, in which those of the later ones are. Others give an empty mapping. Fields end at the border, and
+    the largest of `PROBES` neighbouring pixels in the middle is reported.
     """
-    if example.ndim not in (3, 4, 5) or not example.is_floating_point():
+    if example.ndim not in (2, 3, 4, 5) or not example.is_floating_point():
         return {}
     copy = _positive(deepcopy(module))
     draw = torch.Generator().manual_seed(0)
     x = torch.rand(PROBES, *example.shape[1:], generator=draw, dtype=torch.float64) + 0.5
     x.requires_grad_()
     outputs: dict[str, Tensor] = {}
+    origin = [x] if example.ndim > 2 else []
 
     def note(path: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(layer: nn.Module, inputs: Any, output: Any) -> None:
-            of_maps = isinstance(output, Tensor) and output.ndim == x.ndim and len(output) == len(x)
-            if of_maps and output.requires_grad:
+            if not isinstance(output, Tensor) or len(output) != len(x) or not output.requires_grad:
+                return
+            if not origin and output.ndim in (4, 5):
+                origin.append(output)
+            if origin and output.ndim == origin[0].ndim:
                 outputs.setdefault(path, output)
 
         return hook
@@ -76,7 +81,7 @@ def receptive_fields(module: nn.Module, example: Tensor) -> dict[str, tuple[int,
     finally:
         for handle in handles:
             handle.remove()
-    return {path: _extent(output, x) for path, output in outputs.items()}
+    return {path: _extent(output, origin[0]) for path, output in outputs.items()}
 
 
 def _extent(output: Tensor, x: Tensor) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ablate.surgery.adversarial_pair import AdversarialPair
+from ablate.surgery.layer_table import layer_table
 from ablate.surgery.net import open_net
 from ablate.tasks.criteria import adversarial
 
@@ -84,3 +85,24 @@ def _unpacked(both: AdversarialPair) -> AdversarialPair:
 
     both.__class__ = OfColumns
     return both
+
+
+def test_fields_of_the_critic_are_in_the_image_and_those_of_the_generator_in_its_first_maps():
+    generator = nn.Sequential(
+        nn.Linear(4, 32), nn.Unflatten(1, (2, 4, 4)), nn.ConvTranspose2d(2, 2, 2, stride=2), nn.ReLU(), nn.Conv2d(2, 1, 3, padding=1)
+    )  # fmt: skip
+    critic = nn.Sequential(
+        nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Conv2d(2, 2, 3, stride=2), nn.Flatten(), nn.Linear(8, 1)
+    )
+
+    class OfImages(AdversarialPair):
+        def forward(self, x):
+            return super().forward(x[:, :64].reshape(-1, 1, 8, 8), x[:, 64:])
+
+    pair = OfImages(generator, critic)
+    table = layer_table(pair, torch.randn(1, 68), maps=False)
+    fields = {row.path: row.receptive_field for row in table.rows if row.receptive_field}
+    assert fields == {
+        "generator.1": (1, 1), "generator.2": (1, 1), "generator.3": (1, 1), "generator.4": (2, 2),
+        "critic.0": (3, 3), "critic.1": (3, 3), "critic.2": (5, 5),
+    }  # fmt: skip
