@@ -136,7 +136,7 @@ def convolved(
 
 @settings(max_examples=6, deadline=None)
 @given(
-    lanes=st.integers(1, 2), examples=st.integers(1, 5), channels=st.integers(1, 4), out=st.integers(1, 20),
+    lanes=st.integers(1, 2), examples=st.integers(1, 5), channels=st.integers(1, 8), out=st.integers(1, 20),
     kernel=st.tuples(*[st.integers(1, 4)] * 2), stride=st.tuples(*[st.integers(1, 3)] * 2),
     padding=st.tuples(*[st.integers(0, 2)] * 2), more=st.tuples(*[st.integers(0, 9)] * 2), seed=st.integers(0, 10**6),
     innermost=st.booleans(),

@@ -198,6 +198,11 @@ FUSED = {
     "convolution": (
         [ConvolutionOp((8, 5), (3, 3), (1, 1), (1, 1), True), MaxPoolOp((2, 2)), FlattenOp()], (3, 5, 4, 4), [(8, 5, 3, 3), (8,)],
     ),
+    "positions": (
+        [ConvolutionOp((12, 8), (1, 1), (1, 1), (0, 0), True, frozenset({1})), ConvolutionOp((5, 12), (1, 1), (1, 1), (0, 0), False)],
+        (3, 8, 4, 3), [(12, 8, 1, 1), (12,), (5, 12, 1, 1)],
+    ),
+    "strides": ([ConvolutionOp((8, 7), (3, 3), (2, 2), (1, 1), True)], (3, 7, 9, 6), [(8, 7, 3, 3), (8,)]),
     "means": ([ConvolutionOp((8, 8), (3, 3), (1, 1), (1, 1), False), GlobalMeanOp(), FlattenOp(), LinearOp(8, 2, True)], (3, 8, 4, 4),
               [(8, 8, 3, 3), (2, 8), (2,)]),
 }  # fmt: skip
@@ -278,6 +283,11 @@ def test_weights_of_another_type_are_refused() -> None:
         (ConvolutionOp((16, 16), (3, 3), (2, 2), (1, 1), True), (64, 16, 28, 28), False),
         (ConvolutionOp((256, 256), (3, 3), (1, 1), (1, 1), True), (64, 256, 8, 8), False),
         (ConvolutionOp((16, 16), (3, 3), (1, 1), (1, 1), True), (64, 16, 112, 112), False),
+        (ConvolutionOp((14, 32), (1, 1), (1, 1), (0, 0), True), (32, 32, 6, 6), True),
+        (ConvolutionOp((14, 32), (1, 1), (2, 2), (0, 0), True), (32, 32, 6, 6), False),
+        (ConvolutionOp((128, 64), (1, 1), (1, 1), (0, 0), True), (128, 64, 14, 14), False),
+        (ConvolutionOp((16, 8), (3, 3), (2, 2), (1, 1), True), (32, 8, 12, 12), True),
+        (ConvolutionOp((16, 9), (3, 3), (2, 2), (1, 1), True), (32, 9, 12, 12), False),
         (LinearOp(128, 128, True), (64, 128), True),
         (LinearOp(784, 128, True), (64, 784), False),
         (LinearOp(8, 8, True), (4, 3, 8, 8), False),  # along the last side of maps

@@ -92,14 +92,18 @@ def test_every_step_of_a_study(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("task", "tricks"), [("pair", ["wgan_clip", "layer_norm"]), ("boxed", ["nms", "ema"])])
+@pytest.mark.parametrize(
+    ("task", "tricks"), [("pair", ["wgan_clip", "layer_norm"]), ("boxed", ["nms", "ema"])]
+)
 def test_tuned_arms_end_in_an_action(
     task: str, tricks: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The default design: an effect for every trick that applies, and a recipe that was compared on fresh seeds."""
     (tmp_path / "own.py").write_text(TASK)
     names = ", ".join(f'"{trick}"' for trick in tricks)
-    text = STUDY.format(task=task, tricks=names).replace('design = "screening"\nwaves = 1', 'budget = "200runs"')
+    text = STUDY.format(task=task, tricks=names).replace(
+        'design = "screening"\nwaves = 1', 'budget = "200runs"'
+    )
     (tmp_path / "small.toml").write_text(text)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
