@@ -1,6 +1,7 @@
 """R1: a running study is killed (SIGKILL) again and again, and its ledger checked.
 
-The driver of a tiny study is killed at random moments of every stage, inline and with two worker processes, and restarted. Inline these are
+The driver of a tiny study is killed at random moments of every stage, inline and with two worker processes, and restarted; or one of its
+workers is, and then perhaps another: the study goes on, or ends with a line that says so. Inline these are
 moments of its processor time, so that kills meet the same stages on a busy machine; a driver of workers waits most of the time.
 After each kill the ledger is read with plain `sqlite3` and compared with its contents before the kill, with the runs that the driver
 had acknowledged, and at the end with an uninterrupted study.
@@ -22,7 +23,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from bench.chaos.process import Clock, children, orphans
+from bench.chaos.process import Clock, children, orphans, workers_of
 from bench.chaos.promise import Tally
 from bench.chaos.tiny_study import study_in
 
@@ -42,6 +43,8 @@ OPENING, FLOOR = 0.2, 0.4
 AT_ONCE = 50
 """Kills that are compared with one uninterrupted study."""
 FINISHED = {"complete", "pruned", "diverged", "out_of_memory", "failed"}
+KILLED = "a worker process was killed"
+"""In the line of a driver that gives up a run whose workers were killed again and again."""
 Row = tuple[Any, ...]
 
 
@@ -123,9 +126,10 @@ def timeless(rows_found: list[Row]) -> dict[str, Row]:
 
 @dataclass
 class Count:
-    """What the checks found. All but `kills` and `moments` must stay zero."""
+    """What the checks found. All but `kills`, `workers` (of the kills, those of workers) and `moments` must stay zero."""
 
     kills: int = 0
+    workers: int = 0
     lost: int = 0
     duplicated: int = 0
     changed: int = 0
@@ -143,7 +147,7 @@ class Count:
     def line(self) -> str:
         where = ", ".join(f"{moment} {n}" for moment, n in sorted(self.moments.items()))
         return (
-            f"{self.kills} kills: {self.lost} runs lost, {self.duplicated} duplicated, {self.changed} changed, "
+            f"{self.kills} kills, {self.workers} of workers: {self.lost} runs lost, {self.duplicated} duplicated, {self.changed} changed, "
             f"{self.running} left running, {self.different} different from an uninterrupted study, "
             f"{self.orphans} orphaned processes ({where})"
         )
@@ -245,14 +249,17 @@ def chaos(
             executor = executors[count.kills % len(executors)]
             acknowledged: set[str] = set()
             share = draw.random() * left * SHARE
-            killed, stage = kill(
-                study_folder, executor, share * spans[executor], acknowledged, count, report=report
+            of_worker = executor == "processes" and draw.random() < 0.5
+            strike = kill_workers if of_worker else kill
+            killed, stage = strike(
+                study_folder, executor, share * spans[executor], acknowledged, count, draw, report=report
             )
             left, here = max(left - share + OPENING, FLOOR), here + 1
             count.kills += killed
+            count.workers += killed if of_worker else 0
             count.moments[stage] += killed
             before = count.check(ledger, before, acknowledged)
-            over = not killed or stage == "report" or here == KILLS_OF_A_STUDY
+            over = not killed or of_worker or stage == "report" or here == KILLS_OF_A_STUDY
         acknowledged = set()
         finish(study_folder, executors[study % len(executors)], acknowledged, report=report)
         ours = timeless(count.check(ledger, before, acknowledged))
@@ -262,9 +269,16 @@ def chaos(
 
 
 def kill(
-    folder: Path, executor: str, after: float, acknowledged: set[str], count: Count, *, report: bool
-) -> tuple[bool, str]:
-    """Start a driver and kill it after `after` seconds of its `Clock`; returns whether that was before its end, and its stage."""
+    folder: Path,
+    executor: str,
+    after: float,
+    acknowledged: set[str],
+    count: Count,
+    draw: random.Random,
+    *,
+    report: bool,
+) -> tuple[int, str]:
+    """Start a driver and kill it after `after` seconds of its `Clock`; returns 1 if that was before its end, else 0, and its stage."""
     process, pipe = start(folder, executor, report=report)
     clock = clock_of(process, executor)
     stage = listen(pipe, clock, after, acknowledged)
@@ -277,7 +291,47 @@ def kill(
     count.orphans += orphans(below)
     if process.exitcode not in (0, -signal.SIGKILL):
         raise RuntimeError(f"the driver ended with {process.exitcode}: {(folder / 'driver.log').read_text()}")
-    return process.exitcode != 0, stage
+    return int(process.exitcode != 0), stage
+
+
+def kill_workers(
+    folder: Path,
+    executor: str,
+    after: float,
+    acknowledged: set[str],
+    count: Count,
+    draw: random.Random,
+    *,
+    report: bool,
+) -> tuple[int, str]:
+    """Start a driver, kill one of its workers after `after` seconds, perhaps others later, and let it go on to its end; returns how many were
+    killed, and its stage at the first.
+
+    Raises RuntimeError unless it ends well or with the line that a worker was killed.
+    """
+    process, pipe = start(folder, executor, report=report)
+    clock, killed, first = clock_of(process, executor), 0, ""
+    assert process.pid is not None
+    until = after
+    while True:
+        stage = listen(pipe, clock, until, acknowledged)
+        workers = workers_of(process.pid)
+        below = [*workers, *children(process.pid)]
+        if workers:
+            with suppress(ProcessLookupError):
+                os.kill(draw.choice(workers), signal.SIGKILL)
+                killed, first = killed + 1, first or f"{stage} (worker)"
+        if not process.is_alive() or (killed and draw.random() < 0.5):
+            break
+        until = clock.seconds() + draw.uniform(0.1, 1.0)
+    listen(pipe, clock, float("inf"), acknowledged)
+    process.join(120)
+    count.orphans += orphans(below)
+    log = (folder / "driver.log").read_text()
+    if process.exitcode != 0 and not (process.exitcode == 1 and KILLED in log.strip().splitlines()[-1]):
+        process.kill()
+        raise RuntimeError(f"the driver ended with {process.exitcode}: {log}")
+    return killed, first or stage
 
 
 def check(folder: Path, count: int, seed: int, tally: Tally) -> None:
