@@ -80,7 +80,7 @@ def session_of(
     if reason := slower_because(context):
         progress.say(f"layers are not compiled, and train slower: {reason}")
     make_folder(options.studies)
-    with Ledger.open(path, write=True) as ledger:
+    with Ledger.open(path, write=True, waiting=progress.say) as ledger:
         if ledger.foreign:
             progress.say(
                 f"{path} also has tables of another program, which are left alone: {', '.join(ledger.foreign)}"
