@@ -169,15 +169,19 @@ def listen(
     until: float,
     acknowledged: set[str],
     moments: dict[str, float] | None = None,
+    *,
+    recorded: int | None = None,
+    stage: str = "opening",
 ) -> str:
-    """Read the driver's messages until the clock shows `until`, its end, or for `PATIENCE`; returns its stage.
+    """Read the driver's messages until the clock shows `until`, it has `recorded` so many runs and is open, its end, or for `PATIENCE`; returns its
+    stage, which was `stage`.
 
     moments: receives when each stage began.
     """
     moments = {} if moments is None else moments
-    stage, end = "opening", time.monotonic() + PATIENCE
+    end = time.monotonic() + PATIENCE
     try:
-        while True:
+        while recorded is None or stage == "opening" or len(acknowledged) < recorded:
             left = end - time.monotonic()
             if until < float("inf"):
                 left = min(left, until - clock.seconds())
@@ -250,10 +254,14 @@ def chaos(
             acknowledged: set[str] = set()
             share = draw.random() * left * SHARE
             of_worker = executor == "processes" and draw.random() < 0.5
-            strike = kill_workers if of_worker else kill
-            killed, stage = strike(
-                study_folder, executor, share * spans[executor], acknowledged, count, draw, report=report
-            )
+            if of_worker:
+                left_runs = len(expected) - len(before)
+                killed, stage = kill_workers(
+                    study_folder, left_runs, acknowledged, count, draw, report=report
+                )
+            else:
+                after = share * spans[executor]
+                killed, stage = kill(study_folder, executor, after, acknowledged, count, report=report)
             left, here = max(left - share + OPENING, FLOOR), here + 1
             count.kills += killed
             count.workers += killed if of_worker else 0
@@ -274,7 +282,6 @@ def kill(
     after: float,
     acknowledged: set[str],
     count: Count,
-    draw: random.Random,
     *,
     report: bool,
 ) -> tuple[int, str]:
@@ -295,35 +302,27 @@ def kill(
 
 
 def kill_workers(
-    folder: Path,
-    executor: str,
-    after: float,
-    acknowledged: set[str],
-    count: Count,
-    draw: random.Random,
-    *,
-    report: bool,
+    folder: Path, runs: int, acknowledged: set[str], count: Count, draw: random.Random, *, report: bool
 ) -> tuple[int, str]:
-    """Start a driver, kill one of its workers after `after` seconds, perhaps others later, and let it go on to its end; returns how many were
-    killed, and its stage at the first.
+    """Start a driver of which `runs` runs are missing, kill one of its workers at one of them, perhaps others later, and let it go on to its
+    end; returns how many were killed, and its stage at the first. (A moment in time would mostly meet workers that are importing.)
 
     Raises RuntimeError unless it ends well or with the line that a worker was killed.
     """
-    process, pipe = start(folder, executor, report=report)
-    clock, killed, first = clock_of(process, executor), 0, ""
+    process, pipe = start(folder, "processes", report=report)
+    clock, killed, first, below = clock_of(process, "processes"), 0, "", list[int]()
     assert process.pid is not None
-    until = after
-    while True:
-        stage = listen(pipe, clock, until, acknowledged)
+    recorded, stage = 0, "opening"
+    while process.is_alive() and (not killed or draw.random() < 0.5):
+        recorded = draw.randrange(recorded, max(recorded, runs) + 1)
+        stage = listen(pipe, clock, float("inf"), acknowledged, recorded=recorded, stage=stage)
+        stage = listen(pipe, clock, clock.seconds() + draw.uniform(0, 0.1), acknowledged, stage=stage)
         workers = workers_of(process.pid)
-        below = [*workers, *children(process.pid)]
+        below = [*below, *workers, *children(process.pid)]
         if workers:
             with suppress(ProcessLookupError):
                 os.kill(draw.choice(workers), signal.SIGKILL)
                 killed, first = killed + 1, first or f"{stage} (worker)"
-        if not process.is_alive() or (killed and draw.random() < 0.5):
-            break
-        until = clock.seconds() + draw.uniform(0.1, 1.0)
     listen(pipe, clock, float("inf"), acknowledged)
     process.join(120)
     count.orphans += orphans(below)
