@@ -52,8 +52,9 @@ def keep_apart(path: Path, task: Task, essential: str, tricks: Mapping[str, str]
         then = version_of(facts)
         if then is None or not _leaves(path, then, wanted):
             return
-        edited, entries = then.differs(wanted), ledger.entries()
-        kept = [entry for entry in entries if entry.stage == "lr-find" and not edited]
+        edited = then.differs(wanted)
+        kept = [] if edited else ledger.entries("lr-find")
+        runs = len(ledger.finished()) - sum(entry.result.outcome.finished for entry in kept)
         aside, earlier = free_name(path, then), archive_of(path, wanted)
         new = earlier or path.with_name(f".{path.stem}.new")
         if earlier is None:
@@ -64,9 +65,8 @@ def keep_apart(path: Path, task: Task, essential: str, tricks: Mapping[str, str]
                 begun.put("task", about)
                 begun.put("trick_code", dict(tricks))
                 if not edited:
-                    begin_with_best_of(begun, facts, entries, aside.name)
+                    begin_with_best_of(begun, facts, ledger.entries(scores=False), aside.name)
         put_aside(path, aside, new)
-    runs = len(entries) - len(kept)
     if edited:
         how = "the earlier study of this version continues" if earlier else "the study begins again"
         yield f"{_what(edited)} has changed ({task.source or task.name}): {runs} earlier runs are kept in {aside.name}; {how}"

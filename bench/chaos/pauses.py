@@ -8,11 +8,10 @@ import signal
 from contextlib import suppress
 from pathlib import Path
 
+from bench.chaos.count import Count, timeless
 from bench.chaos.kills import (
-    Count,
     listen,
     start,
-    timeless,
     uninterrupted,
     warm_up,
 )

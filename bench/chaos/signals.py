@@ -17,9 +17,10 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from ablate.ledger.store import Ledger
-from bench.chaos.kills import Row, rows
+from bench.chaos.count import Row, rows
 from bench.chaos.moments import RANGE, SENT
 from bench.chaos.promise import ROOT, Tally
 from bench.chaos.tiny_study import study_in
@@ -106,11 +107,17 @@ def seen(folder: Path, number: signal.Signals, times: int, moment: str, words: l
     if done.returncode != code or told != [f"ablate: {what}; {KEPT}"] or "Traceback" in done.stderr:
         return end
     sent = json.loads(mark.read_text())
-    limit = min(SECONDS * max(1.0, sent["wall"] / max(sent["processor"], 0.01)), MOST)
-    if ended - sent["at"] > limit:
-        return f"{case}: {ended - sent['at']:.0f} s until the end, {limit:.0f} are allowed"
+    if late := too_late(sent, ended):
+        return f"{case}: {late}"
     found = lost(folder / "studies", before, set(sent["finished"]))
     return f"{case}: {found}" if found else ""
+
+
+def too_late(sent: Mapping[str, Any], ended: float) -> str:
+    """What is to be said of a command that ended at `ended`, seconds since 1970; "" if that was soon enough. sent: the content of `SENT`."""
+    took = ended - sent["at"]
+    limit = min(SECONDS * max(1.0, sent["wall"] / max(sent["processor"], 0.01)), MOST)
+    return f"{took:.0f} s until the end, {limit:.0f} are allowed" if took > limit else ""
 
 
 def lost(studies: Path, before: Mapping[str, list[Row]], finished: set[str]) -> str:

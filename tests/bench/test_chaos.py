@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.chaos import damage, parsers, signals
+from bench.chaos import damage, parsers, promise, signals
 from bench.chaos.__main__ import line_of, reasons
 from bench.chaos.moments import SENT
-from bench.chaos.promise import Check, Tally, tests
+from bench.chaos.promise import Check, Tally
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_skipped_checks_are_told_and_nothing_but_skips_is_a_failure(
     for output, failed in answers.items():
         monkeypatch.setattr(subprocess, "run", lambda *args, output=output, **more: Done(0, stdout=output))
         tally = Tally()
-        tests("a.py")(tmp_path, 1, 0, tally)
+        promise.tests("a.py")(tmp_path, 1, 0, tally)
         assert (tally.count, len(tally.failed)) == (1, failed)
         assert len(tally.skipped) == 2 * bool(output)
         assert reasons(tally) == (["skipped 2 x tests/test_a.py:5: no browser"] if output else [])

@@ -13,14 +13,14 @@ from study_samples import Heard, place
 from test_study_tasks import SHORT
 from torch import nn
 
-from ablate.catalogue.own_tricks import own_tricks, using_tricks
+from ablate.catalogue.own_tricks import catalogue_with, own_tricks, using_tricks
 from ablate.ledger import store
 from ablate.ledger.entry import Entry
 from ablate.ledger.index import read_index
 from ablate.ledger.store import Ledger
 from ablate.records.recipe import Recipe
 from ablate.records.run import Outcome, Result, Run
-from ablate.study.edited import keep_apart
+from ablate.study.edited import keep_apart, trick_code
 from ablate.tasks.describe import describe
 from ablate.tasks.task import Task
 
@@ -80,6 +80,36 @@ def session(path: Path, version: str, tricks: Mapping[str, str] = {}) -> tuple[s
             run = Run("t", Recipe({"sgd": {"lr": 0.1}}), next(numbers), task.epochs)
             ledger.record([Entry(run, Result(Outcome.COMPLETE, {}, {}, {}, epochs=task.epochs), "search")])
         return ledger.finished(), said
+
+
+def test_the_rate_of_another_model_is_not_kept(tmp_path):
+    """Where the model is edited and more epochs are asked for at once; with more epochs alone it is."""
+    for version, kept in (("B4", 0), ("A4", 1)):
+        path = tmp_path / version / "tiny.db"
+        session(path, "A2")
+        with Ledger.open(path, write=True) as ledger:
+            run = Run("t", Recipe({"sgd": {"lr": 0.2}}), 0, 2)
+            ledger.record([Entry(run, Result(Outcome.COMPLETE, {}, {}, {}, epochs=2), "lr-find")])
+            ledger.put("lr-find", {"learning_rate": 0.2})
+        (line,) = keep_apart(path, task_of(version), ESSENTIAL, {})
+        assert f"{2 - kept} runs" in line or f"{2 - kept} earlier runs" in line
+        with Ledger.open(path, write=False) as ledger:
+            assert [entry.stage for entry in ledger.entries()] == ["lr-find"] * kept
+            assert ("lr-find" in ledger.facts()) == bool(kept)
+
+
+def test_an_edited_optimizer_class_of_the_user_s_counts_and_torch_s_does_not(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    file = tmp_path / "optimizer_of_mine.py"
+    text = "import torch\n\n\nclass Mine(torch.optim.SGD):\n    factor = 2\n"
+    file.write_text(text)
+    mine = catalogue_with(own_tricks(["optimizer_of_mine.Mine", "torch.optim.Adamax"]))
+    (before,) = trick_code(mine).items()
+    file.write_text(text + "    # as it was\n")
+    assert trick_code(mine) == dict([before])
+    file.write_text(text.replace("2", "3"))
+    ((name, code),) = trick_code(mine).items()
+    assert (name == before[0], code == before[1]) == (True, False)
 
 
 def all_runs(folder: Path) -> set[str]:

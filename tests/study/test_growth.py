@@ -120,6 +120,15 @@ def test_more_epochs_begin_with_what_was_best_and_lose_nothing(begun):
     assert Ledger.facts_of(aside)["study"]["epochs"] == 3
 
 
+def test_other_data_are_refused_with_more_epochs_too(begun):
+    file = begun.folder / "tiny_task.py"
+    file.write_text(file.read_text().replace("manual_seed(1)", "manual_seed(2)"))
+    rewritten(begun, STUDY, "epochs = 3\n")
+    with pytest.raises(InputError, match="the data of 'tiny_task' changed"):
+        begun.run(SEARCH)
+    assert not archives(begun.ledger)
+
+
 def test_fewer_epochs_than_ever_are_refused(begun):
     rewritten(begun, STUDY, "epochs = 1\n")
     with pytest.raises(InputError, match="epochs"):
