@@ -13,7 +13,7 @@ import site
 import sys
 import sysconfig
 from collections.abc import Iterable, Iterator
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -64,7 +64,7 @@ def code_of_files(files: Iterable[Path]) -> list[str]:
         if file not in seen:
             seen.add(file)
             waiting += _imported(_tree(file), file)
-    return sorted({ast.dump(_tree(file), annotate_fields=False) for file in seen})
+    return sorted({_dumped(_tree(file)) for file in seen})
 
 
 def user_file(name: str | Path | None) -> Path | None:
@@ -98,12 +98,20 @@ def _tree(file: Path) -> ast.Module:
     """The file's syntax tree without docstrings. One object for one content."""
     content = file.read_bytes()
     if (file, content) not in _trees:
-        tree = ast.parse(content)
+        try:
+            tree = ast.parse(content)
+        except (SyntaxError, ValueError):  # never run, or not by this Python: compared as it stands
+            tree = ast.Module([ast.Expr(ast.Constant(content))], [])
         for node in ast.walk(tree):
             if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, False) is not None:  # fmt: skip
                 node.body = node.body[1:] or [ast.Pass()]
         _trees[file, content] = tree
     return _trees[file, content]
+
+
+@cache
+def _dumped(tree: ast.Module) -> str:
+    return ast.dump(tree, annotate_fields=False)
 
 
 def _nodes(root: Any, tree: ast.Module) -> list[ast.AST]:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.chaos.count import Count, Row, rows, timeless
-from bench.chaos.process import Clock, children, orphans, workers_of
+from bench.chaos.process import Clock, alive, children, orphans, workers_of
 from bench.chaos.promise import Tally
 from bench.chaos.tiny_study import study_in
 
@@ -194,11 +194,11 @@ def chaos(
             executor = executor_of(kind)
             acknowledged: set[str] = set()
             share = draw.random() * left * SHARE
-            of_worker = executor == "processes" and draw.random() < 0.5
+            of_worker = kind == "workers" or (kind == "processes" and draw.random() < 0.5)
             if of_worker:
-                left_runs = len(expected) - len(before)
+                missing, most = len(expected) - len(before), kills - count.kills
                 killed, stage = kill_workers(
-                    study_folder, left_runs, acknowledged, count, draw, report=report
+                    study_folder, missing, most, acknowledged, count, draw, report=report
                 )
             else:
                 after = share * spans[executor]
@@ -206,7 +206,8 @@ def chaos(
             left, here = max(left - share + OPENING, FLOOR), here + 1
             count.kills += killed
             count.workers += killed if of_worker else 0
-            count.moments[stage] += killed
+            if killed and not of_worker:
+                count.moments[stage] += killed
             before = count.check(ledger, before, acknowledged)
             over = not killed or of_worker or stage == "report" or here == KILLS_OF_A_STUDY
         acknowledged = set()
@@ -258,24 +259,25 @@ def kill_workers(
     report: bool,
 ) -> tuple[int, str]:
     """Start a driver of which `runs` runs are missing, kill one of its workers at one of them, perhaps others later (`most` in all), and let it
-    go on to its end; returns how many were killed, and its stage at the first. (A moment in time would mostly meet workers that are importing.)
+    go on to its end; returns how many were killed, and its stage at the last. (A moment in time would mostly meet workers that are importing.)
 
     Raises RuntimeError unless it ends well or with the line that a worker was killed.
     """
     process, pipe = start(folder, "processes", report=report)
-    clock, killed, first, below = clock_of(process, "processes"), 0, "", list[int]()
+    clock, killed, below = clock_of(process, "processes"), 0, list[int]()
     assert process.pid is not None
     recorded, stage = 0, "opening"
     while process.is_alive() and killed < most and (not killed or draw.random() < 0.5):
         recorded = draw.randrange(recorded, max(recorded, runs) + 1)
         stage = listen(pipe, clock, float("inf"), acknowledged, recorded=recorded, stage=stage)
         stage = listen(pipe, clock, clock.seconds() + draw.uniform(0, 0.1), acknowledged, stage=stage)
-        workers = workers_of(process.pid)
+        workers = [worker for worker in workers_of(process.pid) if alive(worker)]
         below = [*below, *workers, *children(process.pid)]
         if workers:
             with suppress(ProcessLookupError):
                 os.kill(draw.choice(workers), signal.SIGKILL)
-                killed, first = killed + 1, first or f"{stage} (worker)"
+                killed += 1
+                count.moments[f"{stage} (worker)"] += 1
     listen(pipe, clock, float("inf"), acknowledged)
     process.join(120)
     count.orphans += orphans(below)
@@ -283,7 +285,7 @@ def kill_workers(
     if process.exitcode != 0 and not (process.exitcode == 1 and KILLED in log.strip().splitlines()[-1]):
         process.kill()
         raise RuntimeError(f"the driver ended with {process.exitcode}: {log}")
-    return killed, first or stage
+    return killed, stage
 
 
 def check(folder: Path, count: int, seed: int, tally: Tally) -> None:

@@ -129,3 +129,17 @@ def test_what_a_helper_is_built_of_counts(tmp_path, monkeypatch, before, after):
     one = defined(file)
     file.write_text(text.replace(*after))
     assert defined(file)["code"] != one["code"]
+
+
+def test_a_module_that_python_cannot_read_is_compared_as_it_stands(tmp_path, monkeypatch):
+    """It may be imported where it is never reached."""
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "beside_definition", raising=False)
+    (tmp_path / "beside_definition.py").write_text(BESIDE + "def never():\n    import broken_definition\n")
+    broken, file = tmp_path / "broken_definition.py", tmp_path / "net_file.py"
+    broken.write_text("def f(:\n")
+    file.write_text(FILE)
+    one = defined(file)
+    assert defined(file) == one
+    broken.write_text("def g(:\n")
+    assert defined(file)["code"] != one["code"]
