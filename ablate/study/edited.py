@@ -7,6 +7,7 @@ deleted: whoever goes back to an earlier version goes on with its ledger.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -61,7 +62,12 @@ def keep_apart(path: Path, task: Task, essential: str, tricks: Mapping[str, str]
             new.unlink(missing_ok=True)  # of a process that was killed
             with Ledger.open(new, write=True) as begun:
                 begun.record(kept)
-                begun.put("study", {**facts["study"], "epochs": wanted.epochs, "essential": essential})
+                now = {
+                    "epochs": wanted.epochs,
+                    "essential": essential,
+                    "created": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+                }
+                begun.put("study", {**facts["study"], **now})
                 begun.put("task", about)
                 begun.put("trick_code", dict(tricks))
                 if not edited:
