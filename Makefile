@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help study test lint docs coverage bench chaos validate claims mutate clean
+.PHONY: help study test lint docs coverage bench scale chaos validate claims mutate clean
 
 help:  ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -40,6 +40,11 @@ docs: $(VENV)/.ready  ## build the documentation into site/: links are checked, 
 bench: $(VENV)/.ready  ## run the benchmarks against a plain training loop
 	$(BIN)/python -m pytest -m bench
 	$(BIN)/python -m bench
+
+scale: $(VENV)/.ready  ## 1 to 64 workers, one driver's runs a second, a ledger of a million runs with its report
+	$(BIN)/python -m bench.scale workers --jobs 15
+	$(BIN)/python -m bench.scale driver --runs 5000
+	$(BIN)/python -m bench.scale ledger
 
 validate: $(VENV)/.ready  ## every oracle network with every kernel, the statistics by simulation, then on real training with known effects
 	$(BIN)/python -m pytest -m slow_oracle

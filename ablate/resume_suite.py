@@ -37,15 +37,14 @@ def check_resume_of(
         _assert_equal(tensors_of(whole), tensors_of(killed), f"{what}, restored at {now}")
     for training in (whole, killed):
         training.finish()
+    for training in (whole, killed):
+        missing = {run.identity for run in runs} - training.results.keys() & training.traces.keys()
+        assert not missing, f"{what}: {len(missing)} of {len(runs)} runs ended without results"
     for run in runs:
-        one, other = whole.results.get(run.identity), killed.results.get(run.identity)
-        if other is not None:
-            assert one is not None
-            assert _timeless(one) == _timeless(other), f"{what}: the results differ"
-            first, second = (training.traces[run.identity] for training in (whole, killed))
-            _assert_equal(
-                first.weights | first.outputs, second.weights | second.outputs, f"{what}, in the end"
-            )
+        one, other = (training.results[run.identity] for training in (whole, killed))
+        assert _timeless(one) == _timeless(other), f"{what}: the results differ"
+        first, second = (training.traces[run.identity] for training in (whole, killed))
+        _assert_equal(first.weights | first.outputs, second.weights | second.outputs, f"{what}, in the end")
 
 
 def _restored(training: Training) -> Training:

@@ -16,12 +16,15 @@ from pathlib import Path
 
 from ablate.ledger.rows import COLUMNS
 from ablate.records.errors import AblateError, InputError
+from ablate.records.files import cannot_write, write_bytes
 
 APPLICATION_ID = 0x61626C74  # "ablt"
 VERSION = 1
 DECODING_ERRORS = (ValueError, LookupError, TypeError, AttributeError, RecursionError, zlib.error)
 """Raised where a row's content is not what `rows.to_row` wrote."""
 BUSY_TIMEOUT = 30.0  # seconds to wait for a reader or a commit; both are short
+TELL_AFTER = 5.0
+"""Seconds after which a writer that waits for a reader without limit says so."""
 
 # No index and no UNIQUE constraint: an index is a second copy of the data, which a flipped bit can make inconsistent.
 # Opening a ledger reads and checks every row anyway and builds the index in memory.
@@ -53,6 +56,16 @@ def empty() -> bytes:
         return connection.serialize()
     finally:
         connection.close()
+
+
+def create(path: Path) -> None:
+    """Create an empty ledger atomically. Call under its lock."""
+    for suffix in ("-journal", "-wal"):  # left by a removed ledger: would be applied to the new one
+        try:
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        except OSError as error:
+            raise cannot_write(path, error) from error
+    write_bytes(path, empty())
 
 
 def check_header(path: Path) -> None:
@@ -122,10 +135,15 @@ def foreign_tables(connection: sqlite3.Connection) -> tuple[str, ...]:
     return tuple(sorted({str(name) for (name,) in rows} - set(TABLES)))
 
 
+def is_busy(error: sqlite3.Error) -> bool:
+    """Whether another program has the file at the moment."""
+    return getattr(error, "sqlite_errorname", "").startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
+
+
 def sqlite_failure(path: Path, error: sqlite3.Error) -> AblateError:
     """The error for an SQLite error on `path`: busy, full or unwritable disk, or a damaged file."""
     name = getattr(error, "sqlite_errorname", "")
-    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+    if is_busy(error):
         return AblateError(
             f"{path} was in use by another program for {BUSY_TIMEOUT:.0f} s",
             hint="close it and run the command again",

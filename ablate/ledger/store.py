@@ -7,7 +7,7 @@ acknowledged runs, and readers would need to write shared memory beside the ledg
 the middle of a commit leaves the journal behind, and the next process that opens the ledger rolls back to the state
 before that `record`, which had not returned. A copy of the `.db` file taken at that moment is inconsistent; the
 checks below detect it. Readers hold SQLite's shared lock for the milliseconds of a query; the writer waits
-for them, and they for it.
+for them, and they for it. While one is paused (Ctrl-Z) the writer waits on, and says so.
 
 *Integrity.* Opening reads every row and checks it against its digest, and all rows against the seal
 (`index`): a damaged file raises an error; it never gives a wrong number or fewer runs than were recorded.
@@ -34,10 +34,10 @@ from ablate.ledger.index import Fact, Index, RowRef, collector_paused, read_fact
 from ablate.ledger.lock import Lock
 from ablate.ledger.rows import digest, from_row, to_row
 from ablate.records.errors import AblateError
-from ablate.records.files import cannot_write, write_bytes
 
 T = TypeVar("T")
 Statement = tuple[str, tuple[Any, ...]]
+Waiting = Callable[[str], None]
 AT_ONCE = 500
 """Rows that one query asks for by their positions."""
 
@@ -45,10 +45,11 @@ AT_ONCE = 500
 class Ledger:
     """An open ledger, a context manager: `with Ledger.open(path, write=True)`. Not thread-safe."""
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, lock: Lock | None) -> None:
+    def __init__(
+        self, path: Path, connection: sqlite3.Connection, lock: Lock | None, waiting: Waiting | None = None
+    ) -> None:
         self.path = path
-        self._connection = connection
-        self._lock = lock
+        self._connection, self._lock, self._waiting = connection, lock, waiting
         self._index: Index | None = None
         self._version = -1
         self._seal = ""
@@ -57,9 +58,10 @@ class Ledger:
         self._read(lambda index: None)
 
     @classmethod
-    def open(cls, path: str | Path, *, write: bool) -> Ledger:
+    def open(cls, path: str | Path, *, write: bool, waiting: Waiting | None = None) -> Ledger:
         """Open the ledger at `path`; with `write`, create it if it is missing and lock it.
 
+        waiting: told when a write waits for a reader, as long as it takes. Without it, such a write ends with an error after a while.
         Raises InputError (missing, not a ledger, of another version, damaged, unwritable), AblateError (locked by
         another process, which the message names).
         """
@@ -67,12 +69,12 @@ class Ledger:
         lock = Lock(path) if write else None
         try:
             if write and not os.path.lexists(path):
-                _create(path)
+                schema.create(path)
             schema.check_header(path)
             with schema.translated_errors(path):
                 connection = schema.connect(path, write=write)
             try:
-                return cls(path, connection, lock)
+                return cls(path, connection, lock, waiting)
             except BaseException:
                 connection.close()
                 raise
@@ -256,19 +258,32 @@ class Ledger:
         # If anything fails from here on, the index is read from the file again: copying it would cost more than the commit.
         self._index = None
         statements = change(index)
+        told = False
+        while not self._committed(statements, index.seal_text):
+            if self._waiting is not None and not told:
+                self._waiting(f"{self.path} is being read by another program, perhaps a paused one: waiting")
+                told = True
+        self._index, self._seal = index, index.seal_text
+
+    def _committed(self, statements: list[Statement], seal: str) -> bool:
+        """Commit `statements`; false if another program has the file, and that is to be waited for."""
         try:
+            if self._waiting is not None:
+                self._connection.execute(f"PRAGMA busy_timeout = {1000 * schema.TELL_AFTER:.0f}")
             self._connection.execute("BEGIN IMMEDIATE")
             if self._connection.execute("SELECT digest FROM seal").fetchall() != [(self._seal,)]:
                 raise self._foreign_commit()
             for statement, values in statements:
                 self._connection.execute(statement, values)
-            self._connection.execute("UPDATE seal SET digest = ?", (index.seal_text,))
+            self._connection.execute("UPDATE seal SET digest = ?", (seal,))
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
+            if self._waiting is not None and schema.is_busy(error):
+                return False
             raise schema.sqlite_failure(self.path, error) from error
         finally:
             self._roll_back()
-        self._index, self._seal = index, index.seal_text
+        return True
 
     def _data_version(self) -> int:
         """A number that changes when another connection has committed."""
@@ -282,13 +297,3 @@ class Ledger:
         if self._connection.in_transaction:
             with suppress(sqlite3.Error):  # the original error is more informative
                 self._connection.execute("ROLLBACK")
-
-
-def _create(path: Path) -> None:
-    """Create an empty ledger atomically. Called under the lock."""
-    for suffix in ("-journal", "-wal"):  # left by a removed ledger: would be applied to the new one
-        try:
-            path.with_name(path.name + suffix).unlink(missing_ok=True)
-        except OSError as error:
-            raise cannot_write(path, error) from error
-    write_bytes(path, schema.empty())

@@ -1,59 +1,105 @@
-"""A model or its code was edited between two sessions of a study: runs of both are kept apart.
+"""More epochs, or a model, its code or an own trick that was edited: runs of the earlier version are kept apart.
 
-The ledger of the earlier model is put aside under its hash and a new one begins; undoing the edit uses the earlier one again.
+The ledger is put aside (`study/aside.py`), and another takes its place: the one that was put aside earlier for this version, or a
+new one. A new one of more epochs begins with the learning rate, and the best recipes are tried first. Nothing is ever
+deleted: whoever goes back to an earlier version goes on with its ledger.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+from ablate.catalogue.own_tricks import OptimizerEntry
+from ablate.catalogue.registry import Registry
+from ablate.catalogue.torch_optimizer import optimizer_class
 from ablate.ledger.store import Ledger
-from ablate.study.growth import link
+from ablate.study.aside import Version, archive_of, free_name, put_aside, version_of
+from ablate.study.growth import begin_with_best_of
+from ablate.study.study_diff import may_grow
 from ablate.tasks.describe import describe
+from ablate.tasks.syntax import code_of, code_of_files, sha256, user_file
 from ablate.tasks.task import Task
 
 
-def code_archive(path: Path, defined: Mapping[str, str]) -> Path:
-    """Where the ledger of another model, or of other code, is put."""
-    return path.with_name(f"{path.stem}.model-{defined['structure'][:6]}-{defined['code'][:6]}.db")
+def trick_code(catalogue: Registry) -> dict[str, str]:
+    """Name → SHA-256 of the code of the user's own tricks, as syntax trees, with the modules that they import."""
+    hashes = {}
+    for name in catalogue:
+        entry = catalogue.entry(name)
+        if isinstance(entry, OptimizerEntry):
+            code = code_of([optimizer_class(entry.module)])
+        else:
+            code = code_of_files([entry.path]) if user_file(entry.path) else []
+        if code:
+            hashes[name] = sha256(code)
+    return hashes
 
 
-def keep_apart(path: Path, task: Task) -> Iterator[str]:
-    """Put the ledger at `path` aside if its runs trained another model or other code of the task. Yields messages.
+def keep_apart(path: Path, task: Task, essential: str, tricks: Mapping[str, str]) -> Iterator[str]:
+    """Put the ledger at `path` aside if its runs are of another version than `task`, with its epochs, and `tricks`. Yields messages.
 
-    Changed data are refused elsewhere.
+    Other data are refused elsewhere, and so are fewer epochs than ever before. essential: of the requested study.
     """
     if not path.is_file():
         return
     about = describe(task)
-    if not _edited(Ledger.facts_of(path), about):
+    wanted = Version(task.epochs, essential, str(about["data_sha256"]), **about["definition"], tricks=tricks)
+    if not _leaves(path, version_of(Ledger.facts_of(path)), wanted):
         return
     with Ledger.open(path, write=True) as ledger:  # locked until it is put aside
         facts = ledger.facts()
-        if not _edited(facts, about):
+        then = version_of(facts)
+        if then is None or not _leaves(path, then, wanted):
             return
-        before, now = facts["task"]["definition"], about["definition"]
-        runs = len(ledger.finished())
-        aside, earlier = code_archive(path, before), code_archive(path, now)
-        aside.unlink(missing_ok=True)
-        link(path, aside)  # the ledger has a name at every moment
-        again = earlier.is_file()
-        if again:
-            os.replace(earlier, path)
-        else:
-            path.unlink()
-    what = "the structure of the model" if before["structure"] != now["structure"] else "the code of the model, its loss or its metrics"  # fmt: skip
-    how = "the earlier study of this version continues" if again else "the study begins again"
-    yield f"{what} has changed ({task.source or task.name}): {runs} earlier runs are kept in {aside.name}; {how}"
+        edited = then.differs(wanted)
+        kept = [] if edited else ledger.entries("lr-find")
+        runs = len(ledger.finished()) - sum(entry.result.outcome.finished for entry in kept)
+        aside, earlier = free_name(path, then), archive_of(path, wanted)
+        new = earlier or path.with_name(f".{path.stem}.new")
+        if earlier is None:
+            new.unlink(missing_ok=True)  # of a process that was killed
+            with Ledger.open(new, write=True) as begun:
+                begun.record(kept)
+                now = {
+                    "epochs": wanted.epochs,
+                    "essential": essential,
+                    "created": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+                }
+                begun.put("study", {**facts["study"], **now})
+                begun.put("task", about)
+                begun.put("trick_code", dict(tricks))
+                if not edited:
+                    begin_with_best_of(begun, facts, ledger.entries(scores=False), aside.name)
+        put_aside(path, aside, new)
+    if edited:
+        how = "the earlier study of this version continues" if earlier else "the study begins again"
+        yield f"{_what(edited)} has changed ({task.source or task.name}): {runs} earlier runs are kept in {aside.name}; {how}"
+    elif earlier:
+        yield f"the study of {wanted.epochs} epochs continues; {runs} runs of {then.epochs} epochs are kept in {aside.name}"
+    else:
+        yield (
+            f"{wanted.epochs} epochs instead of {then.epochs}: {runs} runs of {then.epochs} epochs are kept in {aside.name} and are not compared "
+            "with longer ones; the learning rate is kept, and the best recipes are tried first"
+        )
 
 
-def _edited(facts: Mapping[str, Any], about: Mapping[str, Any]) -> bool:
-    """Whether a ledger with `facts` has runs of another model or other code than the task that `about` describes."""
-    earlier = facts.get("task") or {}
-    before = earlier.get("definition")
-    return (
-        bool(before) and before != about["definition"] and earlier.get("data_sha256") == about["data_sha256"]
-    )
+def _leaves(path: Path, then: Version | None, wanted: Version) -> bool:
+    """Whether the ledger at `path`, with runs of `then`, makes room for one of the version `wanted`."""
+    if then is None or then.data != wanted.data:
+        return False
+    if then.differs(wanted):
+        return True
+    if then.epochs == wanted.epochs or not may_grow(then.essential, wanted.essential):
+        return False
+    return wanted.epochs > then.epochs or archive_of(path, wanted) is not None
+
+
+def _what(edited: Sequence[str]) -> str:
+    """The first of `Version.differs` in words."""
+    told = {
+        "structure": "the structure of the model",
+        "code": "the code of the model, its loss or its metrics",
+    }
+    return told.get(edited[0], f"the code of the trick {edited[0]}")

@@ -1,15 +1,12 @@
 """Extending a study: what its ledger keeps if the study file asks for more than before, and what starts again.
 
 More trials continue the search. With another space, sampler or catalogue every trial inside the new space is kept: it counts, and
-the sampler learns from it. More epochs are different runs: the ledger is put aside under the name of its budget, a new one
-begins with its learning rate, and its best recipes are tried first. Nothing is ever deleted: an earlier budget opens its ledger again.
+the sampler learns from it. More epochs are different runs, in another ledger (`study/edited.py`), in which the best recipes are tried first.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -23,7 +20,6 @@ from ablate.records.run import Outcome
 from ablate.search.generations import Suggestion
 from ablate.search.space import Space
 from ablate.study.session import Session
-from ablate.study.study_diff import GROWS, changed_settings
 
 BEST = 5
 """Recipes of another study that are tried first."""
@@ -31,77 +27,15 @@ NAMED = 3
 """Changes that a line names."""
 
 
-def may_grow(then: str, now: str) -> bool:
-    """Whether the study file `now` may go on with a ledger of the study file `then` (both without what never matters)."""
-    return all(key.partition(".")[0] in GROWS for key, _, _ in changed_settings(then, now))
-
-
-def archive_of(path: Path, epochs: int) -> Path:
-    """The path for the ledger of another budget."""
-    return path.with_name(f"{path.stem}.{epochs}-epochs.db")
-
-
-def change_epochs(path: Path, epochs: int, essential: str) -> Iterator[str]:
-    """Replace the ledger at `path` by one for runs of `epochs` epochs, if its runs have fewer, or if such a one was put aside before. Yields messages.
-
-    `essential`: of the requested study. Fewer epochs than ever before change nothing here, and are refused later.
-    """
-    earlier = archive_of(path, epochs)
-    if not path.is_file() or not _moves(Ledger.facts_of(path), epochs, essential, earlier):
-        return
-    with Ledger.open(path, write=True) as ledger:  # locked until it is put aside
-        facts, reopened = ledger.facts(), earlier.is_file()
-        if not _moves(facts, epochs, essential, earlier):
-            return
-        study = facts["study"]
-        before = int(study["epochs"])
-        entries = ledger.entries()
-        kept = [entry for entry in entries if entry.stage == "lr-find"]
-        aside = archive_of(path, before)
-        if reopened:
-            new = earlier
-        else:
-            new = path.with_name(f"{path.stem}.new.db")
-            new.unlink(missing_ok=True)
-            _begin(new, facts, kept, best_recipes(facts, entries, study), aside.name)
-        aside.unlink(missing_ok=True)
-        link(path, aside)
-        os.replace(new, path)  # at no moment is there no ledger at `path`
-    runs = f"{len(entries) - len(kept)} runs of {before} epochs are kept in {aside.name}"
-    if reopened:
-        yield f"the study of {epochs} epochs continues; {runs}"
-    else:
-        yield f"{epochs} epochs instead of {before}: {runs} and are not compared with longer ones; the learning rate is kept, and the best recipes are tried first"
-
-
-def _moves(facts: Mapping[str, Any], epochs: int, essential: str, earlier: Path) -> bool:
-    """Whether a ledger with `facts` makes room for one of `epochs` epochs. earlier: where such a one was put aside."""
-    study = facts.get("study") or {}
-    before = int(study.get("epochs", epochs))
-    if before == epochs or not may_grow(study.get("essential", essential), essential):
-        return False
-    return epochs > before or earlier.is_file()
-
-
-def _begin(
-    path: Path, facts: Mapping[str, Any], kept: Sequence[Entry], recipes: Sequence[Recipe], source: str
+def begin_with_best_of(
+    ledger: Ledger, facts: Mapping[str, Any], entries: Sequence[Entry], source: str
 ) -> None:
-    """A ledger at `path` with the learning rate of another, and its best recipes to be tried first."""
-    with Ledger.open(path, write=True) as ledger:
-        ledger.record(kept)
-        for name in ("lr-find", "kernel"):
-            if name in facts:
-                ledger.put(name, facts[name])
-        if recipes:
-            ledger.put("search", {"first": {"source": source, "recipes": [r.to_dict() for r in recipes]}})
-
-
-def link(path: Path, other: Path) -> None:
-    """The same file under another name; a copy where the file system has no links."""
-    try:
-        os.link(path, other)
-    except OSError:
-        shutil.copy2(path, other)
+    """Have the best recipes of another ledger (its facts, its entries, its name) tried first in `ledger`, with what was measured once."""
+    for name in ("lr-find", "kernel"):
+        if name in facts:
+            ledger.put(name, facts[name])
+    if recipes := best_recipes(facts, entries, facts["study"]):
+        ledger.put("search", {"first": {"source": source, "recipes": [r.to_dict() for r in recipes]}})
 
 
 def best_recipes(

@@ -26,14 +26,14 @@ from ablate.ledger.store import Ledger
 from ablate.records.errors import InputError
 from ablate.records.study import StudyFile
 from ablate.records.study_rank import CONFIRM_SEEDS, ConfirmSection, RankSection
-from ablate.study.edited import keep_apart
+from ablate.study.edited import keep_apart, trick_code
 from ablate.study.environment import device_of, environment
-from ablate.study.growth import change_epochs, may_grow, start_from
+from ablate.study.growth import start_from
 from ablate.study.kernel import choose, left_alone_note, slower_because
 from ablate.study.progress import Progress, Silent
 from ablate.study.request import Opened, Options
 from ablate.study.session import Session
-from ablate.study.study_diff import UNDO, difference, what_to_type
+from ablate.study.study_diff import UNDO, difference, may_grow, what_to_type
 from ablate.tasks.describe import describe
 from ablate.tasks.task import Task
 
@@ -64,9 +64,7 @@ def session_of(
     if context.left_alone:
         progress.say(left_alone_note(context.left_alone))
     path = options.studies / f"{opened.name}.db"
-    for line in change_epochs(path, opened.study.epochs or task.epochs, essentials(opened.study)):
-        progress.say(line)
-    for line in keep_apart(path, task):
+    for line in keep_apart(path, task, essentials(opened.study), trick_code(registry())):
         progress.say(line)
     workers = worker_count(options, device)
     begun = kernel_begun(path)
@@ -82,7 +80,7 @@ def session_of(
     if reason := slower_because(context):
         progress.say(f"layers are not compiled, and train slower: {reason}")
     make_folder(options.studies)
-    with Ledger.open(path, write=True) as ledger:
+    with Ledger.open(path, write=True, waiting=progress.say) as ledger:
         if ledger.foreign:
             progress.say(
                 f"{path} also has tables of another program, which are left alone: {', '.join(ledger.foreign)}"
@@ -213,22 +211,20 @@ def note_facts(
         "command": options.command,
         "created": time.strftime("%Y-%m-%d %H:%M:%S %z"),
     }
-    before = ledger.fact("study")
+    before, recorded, about = ledger.fact("study"), ledger.fact("task"), describe(task)
+    grows = not before or may_grow(before["essential"], essential)
+    if grows and recorded and recorded.get("data_sha256") != about.get("data_sha256"):
+        raise InputError(
+            f"the data of '{task.name}' changed since {ledger.path} was begun",
+            hint=UNDO,
+        )
     if before:
-        epochs = {int(before["epochs"]), int(fact["epochs"])}
-        if len(epochs) > 1 or not may_grow(before["essential"], essential):
+        if not grows or int(before["epochs"]) != fact["epochs"]:
             raise InputError(
                 f"{ledger.path} was made from another study: {difference(before['essential'], essential)}",
                 hint=what_to_type(before["essential"], essential),
             )
         fact["created"] = before["created"]
-    about = describe(task)
-    recorded = ledger.fact("task")
-    if recorded and recorded.get("data_sha256") != about.get("data_sha256"):
-        raise InputError(
-            f"the data of '{task.name}' changed since {ledger.path} was begun",
-            hint=UNDO,
-        )
     if recorded and recorded.get("source_sha256") != about.get("source_sha256"):
         progress.say(
             f"{task.source} has changed since the study was begun, but nothing that trains; finished runs are kept"
@@ -236,6 +232,7 @@ def note_facts(
     ledger.put("study", fact)
     ledger.put("task", about)
     ledger.put("environment", environment(device))
+    ledger.put("trick_code", {**ledger.fact("trick_code", {}), **trick_code(registry())})
     if opened.tricks != NONE:
         ledger.put("tricks", opened.tricks.facts())
 

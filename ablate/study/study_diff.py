@@ -19,6 +19,11 @@ UNDO = "undo the change, name another folder with --studies, or remove the ledge
 """The hint where a ledger belongs to something else."""
 
 
+def may_grow(then: str, now: str) -> bool:
+    """Whether the study file `now` may go on with a ledger of the study file `then` (both without what never matters)."""
+    return all(key.partition(".")[0] in GROWS for key, _, _ in changed_settings(then, now))
+
+
 def difference(one: str, other: str) -> str:
     """The first setting in which two study files differ, of those that must not change if one of these does."""
     changes = changed_settings(one, other)

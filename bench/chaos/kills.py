@@ -1,6 +1,7 @@
 """R1: a running study is killed (SIGKILL) again and again, and its ledger checked.
 
-The driver of a tiny study is killed at random moments of every stage, inline and with two worker processes, and restarted. Inline these are
+The driver of a tiny study is killed at random moments of every stage, inline and with two worker processes, and restarted; or one of its
+workers is, and then perhaps another: the study goes on, or ends with a line that says so. Inline these are
 moments of its processor time, so that kills meet the same stages on a busy machine; a driver of workers waits most of the time.
 After each kill the ledger is read with plain `sqlite3` and compared with its contents before the kill, with the runs that the driver
 had acknowledged, and at the end with an uninterrupted study.
@@ -12,17 +13,15 @@ import multiprocessing
 import os
 import random
 import signal
-import sqlite3
 import time
-from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from bench.chaos.process import Clock, children, orphans
+from bench.chaos.count import Count, Row, rows, timeless
+from bench.chaos.process import Clock, alive, children, orphans, workers_of
 from bench.chaos.promise import Tally
 from bench.chaos.tiny_study import study_in
 
@@ -41,8 +40,8 @@ OPENING, FLOOR = 0.2, 0.4
 """Shares of a study's time: what opening it again takes, and the least from which the moment of a kill is drawn."""
 AT_ONCE = 50
 """Kills that are compared with one uninterrupted study."""
-FINISHED = {"complete", "pruned", "diverged", "out_of_memory", "failed"}
-Row = tuple[Any, ...]
+KILLED = "a worker process was killed"
+"""In the line of a driver that gives up a run whose workers were killed again and again."""
 
 
 class PipeProgress:
@@ -101,79 +100,25 @@ def warm_up() -> None:
     process.join()
 
 
-def rows(ledger: Path) -> list[Row]:
-    """The ledger's runs: identity and every other column but the position."""
-    if not ledger.exists():
-        return []
-    connection = sqlite3.connect(f"{ledger.as_uri()}?mode=rw", uri=True)
-    try:
-        rows_found = connection.execute(
-            "SELECT identity, outcome, stage, wave, trial, arm, task, recipe, seed, budget, epochs, seconds, note,"
-            " metrics, curves, scores FROM runs ORDER BY position"
-        )
-        return rows_found.fetchall()
-    finally:
-        connection.close()
-
-
-def timeless(rows_found: list[Row]) -> dict[str, Row]:
-    """Identity -> row without `seconds`, the only column that may differ between two studies."""
-    return {row[0]: (*row[1:11], *row[12:]) for row in rows_found}
-
-
-@dataclass
-class Count:
-    """What the checks found. All but `kills` and `moments` must stay zero."""
-
-    kills: int = 0
-    lost: int = 0
-    duplicated: int = 0
-    changed: int = 0
-    running: int = 0
-    different: int = 0
-    orphans: int = 0
-    moments: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def clean(self) -> bool:
-        return not (
-            self.lost or self.duplicated or self.changed or self.running or self.different or self.orphans
-        )
-
-    def line(self) -> str:
-        where = ", ".join(f"{moment} {n}" for moment, n in sorted(self.moments.items()))
-        return (
-            f"{self.kills} kills: {self.lost} runs lost, {self.duplicated} duplicated, {self.changed} changed, "
-            f"{self.running} left running, {self.different} different from an uninterrupted study, "
-            f"{self.orphans} orphaned processes ({where})"
-        )
-
-    def check(self, ledger: Path, before: list[Row], acknowledged: set[str]) -> list[Row]:
-        """Compare the ledger with its contents before and the runs acknowledged since."""
-        now = rows(ledger)
-        known = {row[0]: row for row in now}
-        self.lost += len((acknowledged | {row[0] for row in before}) - known.keys())
-        self.duplicated += len(now) - len(known)
-        self.changed += sum(known.get(row[0], row) != row for row in before)
-        self.running += sum(row[1] not in FINISHED for row in now)
-        return now
-
-
 def listen(
     pipe: Connection,
     clock: Clock,
     until: float,
     acknowledged: set[str],
     moments: dict[str, float] | None = None,
+    *,
+    recorded: int | None = None,
+    stage: str = "opening",
 ) -> str:
-    """Read the driver's messages until the clock shows `until`, its end, or for `PATIENCE`; returns its stage.
+    """Read the driver's messages until the clock shows `until`, it has `recorded` so many runs and is open, its end, or for `PATIENCE`; returns its
+    stage, which was `stage`.
 
     moments: receives when each stage began.
     """
     moments = {} if moments is None else moments
-    stage, end = "opening", time.monotonic() + PATIENCE
+    end = time.monotonic() + PATIENCE
     try:
-        while True:
+        while recorded is None or stage == "opening" or len(acknowledged) < recorded:
             left = end - time.monotonic()
             if until < float("inf"):
                 left = min(left, until - clock.seconds())
@@ -227,12 +172,15 @@ def clock_of(process: BaseProcess, executor: str) -> Clock:
 def chaos(
     folder: Path, kills: int, executors: tuple[str, ...], seed: int = 0, *, report: bool = True
 ) -> Count:
-    """Kill studies `kills` times, alternating `executors`; returns what the checks found. `report`: they build their pages, too."""
+    """Kill studies `kills` times, alternating `executors`; returns what the checks found. `report`: they build their pages, too.
+
+    executors: "inline"; "processes", of which the driver or a worker is killed, at random; "workers", of which a worker is.
+    """
     draw = random.Random(seed)
     warm_up()
     reference: list[Row] = []
     spans = {}
-    for name in dict.fromkeys(executors):
+    for name in dict.fromkeys(map(executor_of, executors)):
         reference, spans[name] = uninterrupted(folder / f"uninterrupted-{name}", name, report=report)
     expected = timeless(reference)
     count = Count()
@@ -242,29 +190,49 @@ def chaos(
         ledger, before, over = study_in(study_folder), list[Row](), False
         left, here = 1.0, 0  # the share of a study that is to come, about; kills of this one
         while not over and count.kills < kills:
-            executor = executors[count.kills % len(executors)]
+            kind = executors[count.kills % len(executors)]
+            executor = executor_of(kind)
             acknowledged: set[str] = set()
             share = draw.random() * left * SHARE
-            killed, stage = kill(
-                study_folder, executor, share * spans[executor], acknowledged, count, report=report
-            )
+            of_worker = kind == "workers" or (kind == "processes" and draw.random() < 0.5)
+            if of_worker:
+                missing, most = len(expected) - len(before), kills - count.kills
+                killed, stage = kill_workers(
+                    study_folder, missing, most, acknowledged, count, draw, report=report
+                )
+            else:
+                after = share * spans[executor]
+                killed, stage = kill(study_folder, executor, after, acknowledged, count, report=report)
             left, here = max(left - share + OPENING, FLOOR), here + 1
             count.kills += killed
-            count.moments[stage] += killed
+            count.workers += killed if of_worker else 0
+            if killed and not of_worker:
+                count.moments[stage] += killed
             before = count.check(ledger, before, acknowledged)
-            over = not killed or stage == "report" or here == KILLS_OF_A_STUDY
+            over = not killed or of_worker or stage == "report" or here == KILLS_OF_A_STUDY
         acknowledged = set()
-        finish(study_folder, executors[study % len(executors)], acknowledged, report=report)
+        finish(study_folder, executor_of(executors[study % len(executors)]), acknowledged, report=report)
         ours = timeless(count.check(ledger, before, acknowledged))
         count.different += sum(ours.get(name) != expected.get(name) for name in ours.keys() | expected.keys())
         study += 1
     return count
 
 
+def executor_of(kind: str) -> str:
+    """The executor of the drivers of which "inline", "processes" or "workers" are killed."""
+    return "inline" if kind == "inline" else "processes"
+
+
 def kill(
-    folder: Path, executor: str, after: float, acknowledged: set[str], count: Count, *, report: bool
-) -> tuple[bool, str]:
-    """Start a driver and kill it after `after` seconds of its `Clock`; returns whether that was before its end, and its stage."""
+    folder: Path,
+    executor: str,
+    after: float,
+    acknowledged: set[str],
+    count: Count,
+    *,
+    report: bool,
+) -> tuple[int, str]:
+    """Start a driver and kill it after `after` seconds of its `Clock`; returns 1 if that was before its end, else 0, and its stage."""
     process, pipe = start(folder, executor, report=report)
     clock = clock_of(process, executor)
     stage = listen(pipe, clock, after, acknowledged)
@@ -277,7 +245,47 @@ def kill(
     count.orphans += orphans(below)
     if process.exitcode not in (0, -signal.SIGKILL):
         raise RuntimeError(f"the driver ended with {process.exitcode}: {(folder / 'driver.log').read_text()}")
-    return process.exitcode != 0, stage
+    return int(process.exitcode != 0), stage
+
+
+def kill_workers(
+    folder: Path,
+    runs: int,
+    most: int,
+    acknowledged: set[str],
+    count: Count,
+    draw: random.Random,
+    *,
+    report: bool,
+) -> tuple[int, str]:
+    """Start a driver of which `runs` runs are missing, kill one of its workers at one of them, perhaps others later (`most` in all), and let it
+    go on to its end; returns how many were killed, and its stage at the last. (A moment in time would mostly meet workers that are importing.)
+
+    Raises RuntimeError unless it ends well or with the line that a worker was killed.
+    """
+    process, pipe = start(folder, "processes", report=report)
+    clock, killed, below = clock_of(process, "processes"), 0, list[int]()
+    assert process.pid is not None
+    recorded, stage = 0, "opening"
+    while process.is_alive() and killed < most and (not killed or draw.random() < 0.5):
+        recorded = draw.randrange(recorded, max(recorded, runs) + 1)
+        stage = listen(pipe, clock, float("inf"), acknowledged, recorded=recorded, stage=stage)
+        stage = listen(pipe, clock, clock.seconds() + draw.uniform(0, 0.1), acknowledged, stage=stage)
+        workers = [worker for worker in workers_of(process.pid) if alive(worker)]
+        below = [*below, *workers, *children(process.pid)]
+        if workers:
+            with suppress(ProcessLookupError):
+                os.kill(draw.choice(workers), signal.SIGKILL)
+                killed += 1
+                count.moments[f"{stage} (worker)"] += 1
+    listen(pipe, clock, float("inf"), acknowledged)
+    process.join(120)
+    count.orphans += orphans(below)
+    log = (folder / "driver.log").read_text()
+    if process.exitcode != 0 and not (process.exitcode == 1 and KILLED in log.strip().splitlines()[-1]):
+        process.kill()
+        raise RuntimeError(f"the driver ended with {process.exitcode}: {log}")
+    return killed, stage
 
 
 def check(folder: Path, count: int, seed: int, tally: Tally) -> None:

@@ -8,25 +8,19 @@ import signal
 from contextlib import suppress
 from pathlib import Path
 
+from bench.chaos.count import Count, timeless
 from bench.chaos.kills import (
-    Count,
     listen,
     start,
-    timeless,
     uninterrupted,
     warm_up,
 )
-from bench.chaos.process import Clock, children
+from bench.chaos.process import Clock, workers_of
 from bench.chaos.promise import Tally
 from bench.chaos.tiny_study import study_in
 
 LONGEST = 10.0
 """Seconds of a pause: longer than any time-out of a driver that waits for a worker."""
-
-
-def workers_of(driver: int) -> list[int]:
-    """The worker processes: children of the server of forks, which is a child of the driver."""
-    return [worker for child in children(driver) for worker in children(child)]
 
 
 def paused(

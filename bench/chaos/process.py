@@ -21,6 +21,11 @@ def children(process: int) -> list[int]:
     return processes
 
 
+def workers_of(driver: int) -> list[int]:
+    """The worker processes: children of the server of forks, which is a child of the driver."""
+    return [worker for child in children(driver) for worker in children(child)]
+
+
 def alive(process: int) -> bool:
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
@@ -11,14 +12,17 @@ from math import inf
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
+SKIPPED = re.compile(r"SKIPPED \[(\d+)\] (.*)")
+"""A line of pytest's summary: how many tests, and where and why."""
 
 
 @dataclass
 class Tally:
-    """`count` checks were made; `failed` says of each that failed what was seen."""
+    """`count` checks were made; `failed` says of each that failed what was seen, `skipped` of each that was not made why."""
 
     count: int = 0
     failed: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
     ends: float = inf
     """When to make no further check, by `time.monotonic`."""
 
@@ -49,7 +53,7 @@ class Promise:
 
 
 def tests(*files: str) -> Check:
-    """A check by tests of the suite, each of which counts as one."""
+    """A check by tests of the suite, each of which counts as one. If all of them are skipped, nothing was checked, and that has failed."""
 
     def check(folder: Path, count: int, seed: int, tally: Tally) -> None:
         done = subprocess.run(
@@ -60,7 +64,12 @@ def tests(*files: str) -> Check:
             word, _, rest = line.partition(" ")
             if word in ("PASSED", "FAILED", "ERROR"):
                 tally.add("" if word == "PASSED" else rest)
-        if done.returncode not in (0, 1) or not tally.count:
+            elif found := SKIPPED.match(line):
+                tally.skipped += [found[2]] * int(found[1])
+        if done.returncode not in (0, 1):
             tally.add(f"pytest ended with {done.returncode}: {done.stdout[-300:]}")
+        elif not tally.count:
+            why = f"all {len(tally.skipped)} were skipped: {tally.skipped[0]}" if tally.skipped else "there are no tests"  # fmt: skip
+            tally.add(f"nothing was checked: {why}")
 
     return check

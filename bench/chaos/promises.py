@@ -7,9 +7,9 @@ from bench.chaos.promise import Promise, tests
 
 PROMISES = (
     Promise("R1", "kill -9 loses nothing", 1000, kills.check),
-    Promise("R1w", "nor at any named point of the write path", 1, tests("tests/ledger/test_ledger_kill.py")),
+    Promise("R1w", "nor at any named point of the write path", 1, tests("tests/ledger/test_ledger_kill.py", "tests/study/test_edited.py")),
     Promise("R2", "a paused or late driver or worker does no harm", 1,
-            tests("tests/ledger/test_ledger_lock.py", "tests/study/test_study_failures.py")),
+            tests("tests/ledger/test_ledger_lock.py", "tests/study/test_study_failures.py", "tests/executors/test_executors.py")),
     Promise("R2w", "a stopped worker does no harm either", 50, pauses.check),
     Promise("R3", "torn or corrupt files give no other numbers", 10_000, damage.check),
     Promise("R3t", "nor do exchanged pages, journals and forged rows", 1, tests("tests/ledger/test_ledger_damage.py")),
@@ -24,7 +24,8 @@ PROMISES = (
                   "tests/report/test_report_page.py")),
     Promise("R8", "out of memory halves the group", 1,
             tests("tests/lanes/test_injected.py", "tests/lanes/test_engine.py", "-k", "memory")),
-    Promise("R9", "of sixteen starts one works", 1, tests("tests/ledger/test_ledger_lock.py")),
+    Promise("R9", "of sixteen starts one works", 1,
+            tests("tests/ledger/test_ledger_lock.py", "tests/cli/test_cli_simultaneous.py", "-m", "chaos or not chaos")),
     Promise("R10", "the same ledger gives the same bytes", 1,
             tests("tests/ledger/test_ledger_export.py", "tests/report/test_report_build.py")),
     Promise("S1", "bad input is one line with a hint", 1, tests(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from ablate import resume_suite
 from ablate.catalogue import literal
 from ablate.catalogue.ports import ports_of
 from ablate.catalogue.registry import registry
@@ -194,3 +195,24 @@ def test_every_seam_has_a_trick_and_every_kind_of_parameter_is_there():
     assert any(p.log for p in parameters)
     assert any(isinstance(p.default, bool) for p in parameters)
     assert any(not p.lane for p in parameters)
+
+
+def test_a_restored_training_that_ends_without_results_is_noticed(monkeypatch):
+    restored = resume_suite._restored
+
+    def lossy(training):
+        again = restored(training)
+        finish = again.finish
+
+        def finished():
+            finish()
+            again.results.clear()
+
+        again.finish = finished
+        return again
+
+    monkeypatch.setattr(resume_suite, "_restored", lossy)
+    tests = suite()
+    context = with_kernels(tests, "ema")[0]
+    with pytest.raises(AssertionError, match="ended without results"):
+        check_resume_of(context, resumed_runs(tests, context, "ema"), "ema", ((0, 1),))

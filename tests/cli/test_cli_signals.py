@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import signal
 import subprocess
@@ -14,7 +15,8 @@ from cli_samples import TASK
 from test_cli_processes import ENVIRONMENT
 
 from ablate.cli.signals import GRACE, TERMINATED, Signals, Stopped
-from bench.chaos.signals import NUMBERS
+from bench.chaos.moments import SENT
+from bench.chaos.signals import NUMBERS, too_late
 
 SLACK = 60.0
 """Seconds that a busy machine may keep a process waiting."""
@@ -75,12 +77,14 @@ def check_answer(folder: Path, number: signal.Signals, times: int, when: str, wo
         [sys.executable, "-m", "bench.chaos.moments", str(int(number)), str(times), when, *words],
         cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, check=False, start_new_session=True,
     )  # fmt: skip
+    ended = time.time()
     what, code = ("interrupted", 130) if number == signal.SIGINT else ("terminated", 143)
     case = f"{number.name} x{times} at {when} of {words}"
     assert done.stderr == f"ablate: {what}; what is finished is kept: run the same command to continue\n", (
         case
     )
     assert done.returncode == code, case
+    assert not too_late(json.loads((folder / SENT).read_text()), ended), case
 
 
 def test_a_signal_that_was_ignored_stays_ignored(tmp_path: Path):

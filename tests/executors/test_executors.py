@@ -91,6 +91,25 @@ def test_results_and_progress_are_equal(pool, job):
     assert wait_until(lambda: pool.heard == [2, 2])
 
 
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
+def test_a_worker_that_is_stopped_for_a_while_gives_one_result(pool, job):
+    """In the middle of a job, as by Ctrl-Z of one process; `make chaos` stops workers of whole studies (R2w)."""
+    expected = timeless(Inline().submit(job).result().results)
+    pool.call(calls.sleeps, 0).result()
+    workers = list(pool._pool._processes)
+    for delay in (0.0, 0.02):
+        future = pool.submit(job)
+        time.sleep(delay)
+        for worker in workers:
+            os.kill(worker, signal.SIGSTOP)
+        time.sleep(0.3)
+        for worker in workers:
+            assert alive(worker)
+            os.kill(worker, signal.SIGCONT)
+        assert timeless(future.result(timeout=300).results) == expected
+    assert list(pool._pool._processes) == workers
+
+
 def test_a_task_file_that_changed_is_refused(pool, job):
     changed = Job(job.reference, job.runs, sha256="0" * 64)
     for executor in (Inline(), pool):

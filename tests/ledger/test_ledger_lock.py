@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -197,3 +198,46 @@ def test_a_lock_file_removed_between_open_and_lock_is_not_mistaken(
     with pytest.raises(AblateError, match="is in use"):
         Lock(tmp_path / "study.db")
     lock.release()
+
+
+# Stops itself (Ctrl-Z) within a query.
+READER = """
+import os, signal, sys
+from ablate.ledger.store import Ledger
+with Ledger.open(sys.argv[1], write=False) as ledger:
+    ledger._read(lambda index: os.kill(os.getpid(), signal.SIGSTOP))
+    print(len(ledger.finished()))
+"""
+
+
+def test_a_driver_waits_for_a_paused_reader_and_says_so_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("ablate.ledger.schema.TELL_AFTER", 0.05)
+    path, told = tmp_path / "study.db", list[str]()
+    with Ledger.open(path, write=True, waiting=told.append) as ledger:
+        ledger.record([sample(0)])
+        environment = {**os.environ, "PYTHONPATH": str(HERE.parent.parent)}
+        reader = subprocess.Popen(
+            [sys.executable, "-c", READER, str(path)], stdout=subprocess.PIPE, text=True, env=environment
+        )
+        os.waitid(os.P_PID, reader.pid, os.WSTOPPED)
+        threading.Timer(0.3, reader.send_signal, [signal.SIGCONT]).start()
+        ledger.record([sample(1)])
+        output, _ = reader.communicate()
+        ledger.record([sample(2)])
+    assert told == [f"{path} is being read by another program, perhaps a paused one: waiting"]
+    assert output.strip() in ("1", "2")
+    with Ledger.open(path, write=False) as ledger:
+        assert ledger.entries() == [sample(0), sample(1), sample(2)]
+
+
+def test_without_anybody_to_be_told_a_writer_gives_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("ablate.ledger.schema.BUSY_TIMEOUT", 0.05)
+    with Ledger.open(tmp_path / "study.db", write=True) as ledger:
+        reader = Ledger.open(tmp_path / "study.db", write=False)
+        reader._connection.execute("BEGIN")
+        reader._connection.execute("SELECT digest FROM seal").fetchone()
+        with pytest.raises(AblateError, match="was in use by another program"):
+            ledger.record([sample(0)])
+        reader.close()
+        ledger.record([sample(0)])
+        assert ledger.entries() == [sample(0)]

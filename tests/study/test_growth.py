@@ -9,7 +9,9 @@ from study_samples import STUDY, Heard, Place, place, timeless
 
 from ablate.ledger.store import Ledger
 from ablate.records.errors import InputError
-from ablate.study.growth import archive_of, best_recipes, may_grow, space_changes
+from ablate.study.aside import archives
+from ablate.study.growth import best_recipes, space_changes
+from ablate.study.study_diff import may_grow
 
 SEARCH = ("search",)
 WIDE = STUDY + "[space.dropout]\np = { low = 0.05, high = 0.9 }\n"
@@ -106,14 +108,25 @@ def test_more_epochs_begin_with_what_was_best_and_lose_nothing(begun):
         entry.run.recipe.to_dict() for entry in after if entry.stage == "search" and 1 <= entry.trial <= 5
     ]
     assert best in tried
-    with Ledger.open(archive_of(ledger, 2), write=False) as old:
+    (aside,) = archives(ledger)
+    with Ledger.open(aside, write=False) as old:
         assert [entry.identity for entry in old.entries()] == [entry.identity for entry in before]
     rewritten(begun, STUDY)
     back = Heard()
     assert [entry.identity for entry in begun.run(SEARCH, progress=back)] == [e.identity for e in before]
     assert not back.entries
     assert any("continues" in line for line in back.said)
-    assert archive_of(ledger, 3).is_file()
+    (aside,) = archives(ledger)
+    assert Ledger.facts_of(aside)["study"]["epochs"] == 3
+
+
+def test_other_data_are_refused_with_more_epochs_too(begun):
+    file = begun.folder / "tiny_task.py"
+    file.write_text(file.read_text().replace("manual_seed(1)", "manual_seed(2)"))
+    rewritten(begun, STUDY, "epochs = 3\n")
+    with pytest.raises(InputError, match="the data of 'tiny_task' changed"):
+        begun.run(SEARCH)
+    assert not archives(begun.ledger)
 
 
 def test_fewer_epochs_than_ever_are_refused(begun):
