@@ -114,8 +114,22 @@ def test_the_winner_as_a_script_that_needs_torch_alone(here):
         assert tomllib.load(file) == entry.run.recipe.to_dict()
     with safe_open(here / "reports/small/export/weights.safetensors", "pt") as weights:
         assert {name for name in weights.keys() if name.endswith("weight")}  # noqa: SIM118 - it is no mapping
-    restored = ablate.load("reports/small/export/weights.safetensors")
+    restored = ablate.load("reports/small/export/weights.safetensors", task="own.py:task")
     assert restored is not None
+
+
+def test_a_ledger_s_word_loads_no_task_file(here, monkeypatch):
+    """`ablate export small` names a ledger; what that one names was not typed."""
+    (here / "small.toml").rename(here / "aside.toml")
+    monkeypatch.setattr("ablate.study.request.load", lambda name: pytest.fail(f"{name} was loaded"))
+    try:
+        with pytest.raises(
+            InputError, match=r"it is of small\.toml.*; name it: ablate export small\.toml --name small"
+        ):
+            export_study("small", ["script"])
+        assert set(export_study("small", ["recipe"]).files) == {"recipe"}
+    finally:
+        (here / "aside.toml").rename(here / "small.toml")
 
 
 def test_the_ablation_as_a_paragraph_and_two_tables(here):
