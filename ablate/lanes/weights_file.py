@@ -56,7 +56,7 @@ def digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
     heads = [[name, str(tensors[name].dtype), list(tensors[name].shape)] for name in sorted(tensors)]
     whole = sha256(json.dumps([dict(metadata), heads], sort_keys=True).encode())
     for name in sorted(tensors):
-        whole.update(memoryview(tensors[name].detach().cpu().reshape(-1).view(torch.uint8).numpy()))
+        whole.update(tensors[name].detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
     return whole.hexdigest()
 
 

@@ -215,6 +215,13 @@ def note_facts(
     }
     before = ledger.fact("study")
     if before:
+        if missing := next(
+            (key for key in ("epochs", "essential", "created") if before.get(key) is None), ""
+        ):
+            raise InputError(
+                f"{ledger.path} does not say which study it is of: its {missing} is missing",
+                hint="begin again under another --name",
+            )
         epochs = {int(before["epochs"]), int(fact["epochs"])}
         if len(epochs) > 1 or not may_grow(before["essential"], essential):
             raise InputError(
