@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 from ablate.ledger.entry import Entry, in_order
 from ablate.ledger.store import Ledger
 from ablate.records.errors import InputError
+from ablate.records.files import copy_file
 from ablate.records.recipe import Recipe
 from ablate.records.run import Outcome
 from ablate.search.generations import Suggestion
@@ -101,7 +101,7 @@ def link(path: Path, other: Path) -> None:
     try:
         os.link(path, other)
     except OSError:
-        shutil.copy2(path, other)
+        copy_file(path, other)
 
 
 def best_recipes(

@@ -242,3 +242,23 @@ def test_a_task_that_was_an_object_goes_by_its_own_name():
     assert task_name(named) == "houses"
     assert task_name(SimpleNamespace(study={"task": "my.py:task"}, name="other")) == "my.py:task"
     assert task_name(SimpleNamespace(study={}, name="other")) == "other"
+
+
+@pytest.mark.parametrize("file", ["train.py", "data.pt", "recipe.toml"])
+def test_a_full_disk_leaves_no_part_of_a_file(here, file, monkeypatch):
+    from ablate.records import files
+
+    real = files._write_through
+
+    def full(path, parts):
+        if file in path.name:
+            path.write_bytes(b"the first part")
+            raise OSError(28, "No space left on device")
+        real(path, parts)
+
+    folder = here / "reports/small/export"
+    shutil.rmtree(folder, ignore_errors=True)
+    monkeypatch.setattr(files, "_write_through", full)
+    with pytest.raises(InputError, match=f"cannot write .*{file}: No space left"):
+        export_study("small.toml", ["script", "recipe"])
+    assert not [path.name for path in folder.iterdir() if file in path.name]

@@ -262,3 +262,21 @@ def test_a_built_in_task_need_not_be_named(tmp_path):
     noted(file, lambda note: {**note, "source_sha256": "an object of that name"})
     with pytest.raises(InputError, match="trained on digits, which is no built-in task"):
         load(file)
+
+
+def test_weights_that_cannot_be_written_leave_the_checkpoint(tmp_path, monkeypatch):
+    """A full disk at the end of a training costs no epoch of it: the same command goes on from the checkpoint."""
+    task = TASKS["perceptron"].but(epochs=3)
+
+    def full(*_):
+        raise InputError("cannot write it: No space left on device")
+
+    monkeypatch.setattr("ablate.study.single.save", full)
+    with pytest.raises(InputError, match="No space left"):
+        trained(task, {}, tmp_path)
+    (left,) = tmp_path.iterdir()
+    assert left.suffix == ".pt"
+    monkeypatch.undo()
+    done = trained(task, {}, tmp_path)
+    assert done.resumed == 2
+    assert list(tmp_path.iterdir()) == [done.weights]
