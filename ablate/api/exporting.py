@@ -80,7 +80,7 @@ def _opened(given: str, options: Options, *, needed: bool) -> Opened | str:
         if source not in CARDS:
             called = "" if options.name else f" --name {given}"
             raise InputError(
-                f"{named} says that it is of {source}, and a ledger's word loads no file of yours",
+                f"{named} says that it is of {source}, and ablate loads no file that a ledger names",
                 hint=f"name it: ablate export {shlex.quote(source)}{called}",
             )
         return replace(find(source, options), name=given)

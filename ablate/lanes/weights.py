@@ -173,11 +173,11 @@ def _is_empty_buffer(module: nn.Module, name: str) -> bool:
 
 
 def _task_of(note: Note, path: str) -> Task:
-    """The built-in task that a file names. A task of the user's own is code (or data), which no word in a file may have loaded."""
+    """The built-in task that a file names. A task of the user's own is code, or reads a path: only the caller may name it."""
     name = note.task
     if name not in CARDS or note.source_sha256:
         raise InputError(
-            f"{path} was trained on {name}, which is no built-in task, and a file's word loads none of yours",
+            f"{path} was trained on {name}, which is not built in, and ablate imports no task that a file names",
             hint='name it: ablate.load(path, task="my_task.py:task"), or give the Task',
         )
     return builtin(name)

@@ -20,13 +20,19 @@ from torch import Tensor
 
 from ablate.records.errors import InputError
 from ablate.records.files import write_bytes
+from ablate.records.forms import Each, mismatch
 
 FORMAT = 3
 WITHOUT_DIGEST = 2
 """The earlier format, which is read with a warning."""
 NOTE, DIGEST = "ablate", "sha256"
-MOST = 2**63 - 1
-"""Seeds that torch takes."""
+FIELDS: dict[str, Any] = {
+    "task": str,
+    "source_sha256": str,
+    "recipe": Each(object),
+    "seed": int,
+    "epochs": int,
+}
 
 
 @dataclass(frozen=True)
@@ -81,9 +87,6 @@ def read(path: Path) -> tuple[dict[str, Tensor], Note]:
     return tensors, Note(*(note[name] for name in FIELDS))
 
 
-FIELDS: dict[str, type] = {"task": str, "source_sha256": str, "recipe": dict, "seed": int, "epochs": int}
-
-
 def _note(text: str | None, path: Path) -> dict[str, Any]:
     """The note, with the fields of `Note` in their types. Raises InputError."""
     hint = "give a file that `ablate train` wrote"
@@ -91,22 +94,13 @@ def _note(text: str | None, path: Path) -> dict[str, Any]:
         note = json.loads(text or "")
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} does not say what it is of", hint=hint) from error
-    if not isinstance(note, dict) or "format" not in note:
-        raise InputError(f"{path} does not say what it is of", hint=hint)
-    if note["format"] not in (FORMAT, WITHOUT_DIGEST):
+    if isinstance(note, dict) and note.get("format", FORMAT) not in (FORMAT, WITHOUT_DIGEST):
         raise InputError(f"{path} is of format {str(note['format'])[:40]}, this is {FORMAT}")
-    for name, kind in FIELDS.items():
-        if type(note.get(name)) is not kind:
-            raise InputError(
-                f"{path} does not say what it is of: its {name} is {_kind(note.get(name))}", hint=hint
-            )
-    if not (0 <= note["seed"] <= MOST and 1 <= note["epochs"] <= MOST):
+    if what := mismatch(note, {"format": int, **FIELDS}, "its note"):
+        raise InputError(f"{path} does not say what it is of: {what}", hint=hint)
+    if note["seed"] < 0 or note["epochs"] < 1:
         raise InputError(f"{path} does not say what it is of: no run has its seed or epochs", hint=hint)
-    return note
-
-
-def _kind(value: Any) -> str:
-    return "missing" if value is None else f"a {type(value).__name__}"
+    return dict(note)
 
 
 def _without_digest(note: Mapping[str, Any], path: Path) -> None:

@@ -118,7 +118,7 @@ def test_the_winner_as_a_script_that_needs_torch_alone(here):
     assert restored is not None
 
 
-def test_a_ledger_s_word_loads_no_task_file(here, monkeypatch):
+def test_a_name_in_a_ledger_loads_no_task_file(here, monkeypatch):
     """`ablate export small` names a ledger; what that one names was not typed."""
     (here / "small.toml").rename(here / "aside.toml")
     monkeypatch.setattr("ablate.study.request.load", lambda name: pytest.fail(f"{name} was loaded"))

@@ -238,7 +238,7 @@ def noted(path, change):
 
 
 @pytest.mark.parametrize("sha256", ["", "as it is"])
-def test_a_file_s_word_imports_no_task(tmp_path, sha256):
+def test_a_name_in_a_file_imports_no_task(tmp_path, sha256):
     """S5: whatever a weights file says it was trained on, only a task that the caller names is loaded."""
     (tmp_path / "mine.py").write_text(TASK_FILE)
     name = f"{tmp_path / 'mine.py'}:task"
@@ -246,7 +246,7 @@ def test_a_file_s_word_imports_no_task(tmp_path, sha256):
     if not sha256:
         noted(file, lambda note: {**note, "source_sha256": ""})
     (tmp_path / "ran").unlink()
-    with pytest.raises(InputError, match=r"is no built-in task.*; name it: ablate\.load\(path, task="):
+    with pytest.raises(InputError, match=r"is not built in.*; name it: ablate\.load\(path, task="):
         load(file)
     assert not (tmp_path / "ran").exists()
     if sha256:
@@ -260,7 +260,7 @@ def test_a_built_in_task_need_not_be_named(tmp_path):
     file = weights_of(tmp_path, builtin("digits"))
     assert isinstance(load(file), nn.Module)
     noted(file, lambda note: {**note, "source_sha256": "an object of that name"})
-    with pytest.raises(InputError, match="trained on digits, which is no built-in task"):
+    with pytest.raises(InputError, match="trained on digits, which is not built in"):
         load(file)
 
 
