@@ -110,10 +110,11 @@ def load(path: Path, context: TaskContext) -> Training:
 
 
 def loads(whole: bytes, context: TaskContext, path: str = "this", *, check: bool = False) -> Training:
-    """The inverse of `dumps`. `path`: for error messages. `check`: compare the fingerprints. Raises InputError."""
+    """The inverse of `dumps`. `path`: for error messages. `check`: compare the fingerprints, and the recipes with the catalogue.
+    Raises InputError."""
     about, tensors = parts(whole, path)
     runs, together = ([_run(row) for row in about[name]] for name in ("runs", "together"))
-    for run in (*runs, *together):
+    for run in (*runs, *together) if check else ():  # those of a job have just been trained
         _check_recipe(run.recipe, context.catalogue, path)
     if check and about["fingerprint"] is None:
         raise _unreadable(path, "it does not say of which data and model it is")
