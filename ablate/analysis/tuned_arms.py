@@ -9,6 +9,7 @@ import pandas as pd
 
 from ablate.analysis.as_it_is import WITHOUT_IT
 from ablate.records.document import Document
+from ablate.records.errors import InputError
 from ablate.records.trick import PLACEBO
 
 CONFIDENCE = 0.95
@@ -64,8 +65,13 @@ def arms_to_confirm(fact: Mapping[str, Any]) -> dict[str, Document]:
     """Arm -> the recipe that a confirmation of this complete ranking trains, without duplicates: the recipe that it recommends
     ("winner"), the baseline and the recipe found ("as found"), each as tuned."""
     tuned = {
-        name: next(p["recipe"] for p in points if p["chosen"]) for name, points in fact["tuning"].items()
+        name: point["recipe"]
+        for name, points in (fact.get("tuning") or {}).items()
+        for point in points
+        if point["chosen"]
     }
+    if "add-one: baseline" not in tuned:
+        raise InputError("the ranking in the ledger does not say how its baseline was tuned")
     winner = dict(fact["recommended"]["recipe"])
     others = {
         "baseline": dict(tuned["add-one: baseline"]),

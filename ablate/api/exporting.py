@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ablate.api.export_opened import FOLDER
-from ablate.api.stages import with_tricks
+from ablate.api.stages import check_not_from_python, with_tricks
 from ablate.catalogue.own_tricks import NONE, using_tricks
 from ablate.catalogue.registry import registry
 from ablate.export.files import NEEDS_TASK, Exported, check_kinds, export
@@ -17,6 +18,7 @@ from ablate.records.names import check_name
 from ablate.study.recipes import read_recipe
 from ablate.study.request import Opened, Options, find
 from ablate.study.resume import with_choices
+from ablate.tasks.task_cards import CARDS
 
 if TYPE_CHECKING:
     from ablate.tasks.task import Task
@@ -64,15 +66,22 @@ def export_study(
 
 
 def _opened(given: str, options: Options, *, needed: bool) -> Opened | str:
-    """The opened study; only its name if no task is needed and none can be found."""
+    """The opened study; only its name if no task is needed. Of a study that is named by its ledger, the task is loaded if it is built
+    in: a path in a ledger is never loaded, since the ledger may be somebody else's."""
     named = options.studies / f"{given}.db"
     if "/" not in given and named.is_file() and not (options.studies / f"{given}.toml").is_file():
         from ablate.ledger.store import Ledger
 
-        study = Ledger.facts_of(named).get("study") or {}
-        source = str(study.get("given") or study.get("task") or given)
         if not needed:
             return given
-        opened = find(source, options)
-        return replace(opened, name=given)
+        check_not_from_python(given, options)
+        study = Ledger.facts_of(named).get("study") or {}
+        source = str(study.get("given") or study.get("task") or given)
+        if source not in CARDS:
+            called = "" if options.name else f" --name {given}"
+            raise InputError(
+                f"{named} says that it is of {source}, and ablate loads no file that a ledger names",
+                hint=f"name it: ablate export {shlex.quote(source)}{called}",
+            )
+        return replace(find(source, options), name=given)
     return find(given, options)

@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from ablate.catalogue import literal
+from ablate.catalogue.optimizer_record import optimizer_record
 from ablate.catalogue.registry import Entry, Registry, shipped, using
 from ablate.records.errors import InputError
 from ablate.records.trick import Trick
@@ -100,11 +101,12 @@ def own_tricks(references: Iterable[str], folder: Path = Path()) -> OwnTricks:
 
 
 def recorded(facts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Name -> record of a ledger's own tricks, from the sources that it stores. Runs nothing. Raises InputError."""
+    """Name -> record of a ledger's own tricks, from the sources and the dotted paths that it stores. Runs nothing and imports
+    nothing: a name in a stored file is only a name. Raises InputError."""
     tricks = {}
     for fact in facts:
         if "optimizer" in fact:
-            trick = _record_of(fact["optimizer"])
+            trick = optimizer_record(fact["optimizer"])
         else:
             trick = literal.parse(fact["source"], Path(fact["path"]))
         tricks[trick.name] = trick

@@ -20,15 +20,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ablate.catalogue.optimizer_record import LR, optimizer_record, rate_parameter
 from ablate.records.errors import InputError
 from ablate.records.recipe import torch_name
-from ablate.records.trick import NEEDS_RETUNE, OPTIMIZER, Claim, Parameter, Source, Trick
+from ablate.records.trick import Parameter, Trick
 from ablate.seams.settings import Settings
 from ablate.seams.tensors import LaneTensors
 
-LR = 1e-3
-"""Default rate of a class whose `lr` has none."""
-REACH = 30.0
 IMPLEMENTATION = frozenset({"foreach", "fused", "capturable", "differentiable", "maximize"})
 """Arguments that select an implementation or a direction and are not hyperparameters."""
 BEGUN = "begun"
@@ -63,23 +61,7 @@ def trick_of(path: str) -> Trick:
         raise InputError(
             f"'{path}' needs a closure in each step", hint="use an optimizer that steps without one"
         )
-    parameters = [_parameter(argument) for argument in arguments if _is_setting(argument)]
-    return Trick(
-        name=torch_name(path),
-        title=f"{optimizer.__name__} ({path})",
-        seam="optimizer",
-        slot=OPTIMIZER,
-        parameters=tuple(parameters),
-        roles=(NEEDS_RETUNE,),
-        claims=(
-            Claim(
-                "accuracy",
-                "up",
-                f"{optimizer.__name__} as implemented in {path.split('.')[0]}",
-                Source(path, "", 0),
-            ),
-        ),
-    )
+    return optimizer_record(path, [_parameter(argument) for argument in arguments if _is_setting(argument)])
 
 
 def _is_setting(argument: inspect.Parameter) -> bool:
@@ -91,7 +73,7 @@ def _parameter(argument: inspect.Parameter) -> Parameter:
     default = argument.default
     if argument.name == "lr":
         rate = float(default) if isinstance(default, int | float) and default else LR
-        return Parameter("lr", rate, rate / REACH, rate * REACH, log=True, meaning="learning rate")
+        return rate_parameter(rate)
     if isinstance(default, bool):
         return Parameter(argument.name, default)
     if argument.annotation in (int, "int"):

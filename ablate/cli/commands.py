@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from tempfile import NamedTemporaryFile
 from typing import Annotated, Any
 
@@ -33,6 +34,7 @@ from ablate.cli import (
 from ablate.cli.output import only_the_answer
 from ablate.cli.signals import INTERRUPTED, KEPT
 from ablate.records.errors import AblateError
+from ablate.records.secrets import mask_secrets
 
 UsageError: Any = typer.BadParameter.__base__
 """Typer's exception for wrong arguments; its module differs between versions of Typer."""
@@ -96,21 +98,41 @@ def unexpected(error: BaseException, words: Sequence[str]) -> str:
     from ablate.records.bug_report import bug_report
 
     job_error = JobError.of(error)
-    with NamedTemporaryFile(
-        "w",
-        prefix="ablate-",
-        suffix=".traceback.txt",
-        delete=False,
-        encoding="utf-8",
-        errors="backslashreplace",
-    ) as file:
-        file.write(bug_report(job_error.trace, words))
+    written = _written(bug_report(job_error.trace, words))
+    file = "with the file named here" if written else "with the traceback that --debug prints"
     whose = (
-        "stopped by an error in ablate itself: please report it with the file named here"
+        f"stopped by an error in ablate itself: please report it {file}"
         if job_error.is_internal
         else "stopped by an error in your code"
     )
-    return f"{whose}: {job_error}; traceback: {file.name}, or use --debug"
+    where = (
+        f"traceback: {written}, or use --debug"
+        if written
+        else "no folder for temporary files can be written: use --debug"
+    )
+    return f"{whose}: {mask_secrets(str(job_error))}; {where}"
+
+
+def _written(text: str) -> str:
+    """The path of a new temporary file with `text`, for this user alone; "" where none can be written."""
+    path = ""
+    try:
+        with NamedTemporaryFile(
+            "w", prefix="ablate-", suffix=".traceback.txt", delete=False, encoding="utf-8", errors="backslashreplace",
+        ) as file:  # fmt: skip
+            path = file.name
+            file.write(text)
+    except OSError:
+        with suppress(OSError):
+            if path:
+                os.unlink(path)
+        return ""
+    return path
+
+
+def _print_traceback(error: BaseException) -> None:
+    """The traceback on standard error, without passwords."""
+    typer.echo(mask_secrets("".join(traceback.format_exception(error))), err=True, nl=False)
 
 
 def _is_own(error: BaseException) -> bool:
@@ -139,7 +161,7 @@ def run(words: Sequence[str]) -> tuple[int, str]:
         return error.exit_code, f"{message}; see: {where} --help"
     except AblateError as error:
         if debug:
-            traceback.print_exception(error)
+            _print_traceback(error)
         return error.exit_code, "" if debug else str(error)
     except (
         Exception,
@@ -148,5 +170,5 @@ def run(words: Sequence[str]) -> tuple[int, str]:
         if isinstance(error, SystemExit) and _is_own(error):
             raise  # Typer's, of a shell's completion
         if debug:
-            traceback.print_exception(error)
+            _print_traceback(error)
         return 1, "" if debug else unexpected(error, words)

@@ -57,14 +57,14 @@ def tricks(
 def _write(folder: Path, catalogue: Any) -> str:
     """Write the pages of the catalogue; pages of tricks that no longer exist are removed."""
     from ablate.catalogue.cards import pages
+    from ablate.records.files import write_text
 
     written = pages(catalogue)
-    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in written.items():
+        write_text(folder / name, text)
     for old in folder.glob("*.md"):
         if old.name not in written:
             old.unlink()
-    for name, text in written.items():
-        (folder / name).write_text(text, encoding="utf-8")
     return f"{len(written)} pages in {folder}"
 
 

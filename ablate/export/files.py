@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ from ablate.ledger.entry import Entry
 from ablate.ledger.export import curve_rows
 from ablate.ledger.store import Ledger
 from ablate.records.errors import InputError, unknown
-from ablate.records.files import write_text
+from ablate.records.files import write_bytes, write_text
 from ablate.records.recipe import Recipe
 from ablate.report.collect import gather
 from ablate.report.data import ReportData
@@ -93,7 +94,7 @@ def export(
     files = done.files
     if script is not None:
         write_text(folder / "train.py", script.text)
-        torch.save(script.data, folder / "data.pt")
+        write_bytes(folder / "data.pt", _archive(script.data))
         files["script"] = [str(folder / "train.py"), str(folder / "data.pt")]
     if "recipe" in kinds and chosen is not None:
         write_text(folder / "recipe.toml", recipe_toml(chosen.run.recipe.to_dict(), data.name))
@@ -109,6 +110,13 @@ def export(
     for kind in (kind for kind in kinds if kind in TRACKERS):
         files[kind] = [str(TRACKERS[kind](tracked(entries), data.name, folder))]
     return Exported(folder, chosen.run.identity if chosen else "", files, done.notes)
+
+
+def _archive(data: Mapping[str, Any]) -> bytes:
+    """`data` as torch saves it. As a whole in memory, as the task's data are: torch does not write atomically."""
+    buffer = io.BytesIO()
+    torch.save(data, buffer)
+    return buffer.getvalue()
 
 
 def check_unchanged(task: Task, trained: Mapping[str, Any]) -> None:

@@ -6,13 +6,13 @@ Each needs its package, an extra of ablate's: `pip install ablate[mlflow]`. Noth
 from __future__ import annotations
 
 import importlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ablate.export.runs import FINISHED, TrackedRun
 from ablate.records.errors import InputError
+from ablate.records.files import write_bytes
 
 LIMIT = 900
 """Metrics and parameters per batch: MLflow's limits are 1,000 and 100."""
@@ -136,12 +136,9 @@ def _plain(value: Any) -> bool | float | str:
 def to_parquet(tables: dict[str, Any], folder: Path) -> list[Path]:
     """Write each pandas frame of `tables` as `folder/NAME.parquet`. Raises InputError without pyarrow."""
     needed("pyarrow", "parquet")
-    folder.mkdir(parents=True, exist_ok=True)
     written = []
     for name, frame in tables.items():
         path = folder / f"{name}.parquet"
-        temporary = path.with_suffix(".part")
-        frame.to_parquet(temporary, engine="pyarrow", index=False)
-        os.replace(temporary, path)
+        write_bytes(path, frame.to_parquet(None, engine="pyarrow", index=False))
         written.append(path)
     return written

@@ -64,9 +64,11 @@ class Choice:
 
     @classmethod
     def of_json(cls, document: dict[str, Any], source: Source) -> Choice:
-        """Raises KeyError or TypeError for any other document."""
-        rows = tuple(Timing(**row) for row in document["timings"])
-        return cls(str(document["kernel"]), int(document["lanes"]), source, rows)
+        """The inverse of `to_json`, of a document in that form."""
+        rows = (
+            Timing(row["kernel"], row["lanes"], row["seconds"], row["bytes"]) for row in document["timings"]
+        )
+        return cls(document["kernel"], document["lanes"], source, tuple(rows))
 
 
 def measured(context: TaskContext, recipe: Recipe, budget: float) -> Choice:

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ablate.catalogue.registry import Registry
 from ablate.lanes.context import TaskContext
 from ablate.lanes.fingerprint import difference, fingerprint
 from ablate.lanes.optimizer_parts import loaded
@@ -26,6 +27,7 @@ from ablate.lanes.trainer import Trainer
 from ablate.lanes.training import Training
 from ablate.records.errors import InputError
 from ablate.records.files import write_bytes
+from ablate.records.forms import RECIPE, Each, maybe, mismatch
 from ablate.records.recipe import Recipe
 from ablate.records.run import Run
 
@@ -108,18 +110,14 @@ def load(path: Path, context: TaskContext) -> Training:
 
 
 def loads(whole: bytes, context: TaskContext, path: str = "this", *, check: bool = False) -> Training:
-    """The inverse of `dumps`. `path`: for error messages. `check`: compare the fingerprints."""
-    try:
-        digest, payload = whole[:32], whole[32:]
-        if hashlib.sha256(payload).digest() != digest:
-            raise ValueError("damaged")
-        saved = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
-        about, tensors = json.loads(saved["about"]), saved["tensors"]
-        if about["format"] != FORMAT:
-            raise InputError(f"{path} is a checkpoint of format {about['format']}, this is {FORMAT}")
-        runs, together = ([_run(row) for row in about[name]] for name in ("runs", "together"))
-    except (RuntimeError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
-        raise InputError(f"{path} is not a readable checkpoint", hint="train again") from error
+    """The inverse of `dumps`. `path`: for error messages. `check`: compare the fingerprints, and the recipes with the catalogue.
+    Raises InputError."""
+    about, tensors = parts(whole, path)
+    runs, together = ([_run(row) for row in about[name]] for name in ("runs", "together"))
+    for run in (*runs, *together) if check else ():  # those of a job have just been trained
+        _check_recipe(run.recipe, context.catalogue, path)
+    if check and about["fingerprint"] is None:
+        raise _unreadable(path, "it does not say of which data and model it is")
     if check and (changed := difference(about["fingerprint"], fingerprint(context))):
         raise InputError(
             f"the {changed} of '{context.task.name}' changed since {path} was saved",
@@ -127,8 +125,11 @@ def loads(whole: bytes, context: TaskContext, path: str = "this", *, check: bool
         )
     training = Training(context, runs, about["splits"], together=together, keep_weights=about["keep_weights"])
     training.keep(runs)  # in the order of the checkpoint's lanes
-    restore_trainer(training.trainer, _with_prefix(tensors, "trainer/"))
-    training.totals = tensors["totals"].to(context.device)
+    try:
+        restore_trainer(training.trainer, _with_prefix(tensors, "trainer/"))
+        training.totals = tensors["totals"].to(context.device)
+    except (RuntimeError, LookupError, ValueError, TypeError) as error:  # the digest is right: it was made so
+        raise _unreadable(path, "its tensors are not those of its runs") from error
     for lane, (run, row) in enumerate(zip(runs, about["traces"], strict=True)):
         training.traces[run.identity] = Trace(
             row["curves"],
@@ -138,3 +139,61 @@ def loads(whole: bytes, context: TaskContext, path: str = "this", *, check: bool
         )
         training.seconds[run.identity] = about["seconds"][lane]
     return training
+
+
+RUNS = [{"task": str, "recipe": RECIPE, "seed": int, "epochs": int}]
+ABOUT = {
+    "format": int, "fingerprint": maybe({"data": str, "outputs": [float], "tensors": str, "training": object}), "keep_weights": bool,
+    "runs": RUNS, "together": RUNS, "splits": [str], "traces": [{"curves": Each([float]), "best": int}], "seconds": [float],
+}  # fmt: skip
+
+
+def parts(whole: bytes, path: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What a checkpoint says of its runs, in the form of `ABOUT`, and its tensors. Raises InputError."""
+    digest, payload = whole[:32], whole[32:]
+    if hashlib.sha256(payload).digest() != digest:
+        raise _unreadable(path, "its content does not match its SHA-256")
+    try:
+        saved = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+        about, tensors = json.loads(saved["about"]), saved["tensors"]
+    except UNREADABLE as error:
+        raise _unreadable(path, "it does not say what it is of") from error
+    if isinstance(about, dict) and about.get("format", FORMAT) != FORMAT:
+        raise InputError(f"{path} is a checkpoint of format {str(about['format'])[:40]}, this is {FORMAT}")
+    if what := mismatch(about, ABOUT, "about"):
+        raise _unreadable(path, what)
+    if not (isinstance(tensors, dict) and all(isinstance(tensor, Tensor) for tensor in tensors.values())):
+        raise _unreadable(path, "its tensors are none")
+    counts = {name: len(about[name]) for name in ("runs", "traces", "seconds")}
+    seeds = [row["seed"] for row in (*about["runs"], *about["together"])]
+    epochs = [row["epochs"] for row in (*about["runs"], *about["together"])]
+    if len(set(counts.values())) > 1 or not counts["runs"]:
+        raise _unreadable(path, "its runs, traces and seconds are not as many")
+    if not all(
+        0 <= trace["best"] <= max(map(len, trace["curves"].values()), default=0) for trace in about["traces"]
+    ):
+        raise _unreadable(path, "its best epoch is none")
+    if not all(0 <= seed < 2**63 for seed in seeds) or not all(0 < count < 2**31 for count in epochs):
+        raise _unreadable(path, "no run has its seed or epochs")
+    return about, tensors
+
+
+UNREADABLE = (
+    RuntimeError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError, AssertionError, OSError, EOFError, MemoryError,
+    pickle.UnpicklingError,
+)  # fmt: skip
+"""What torch's reader raises at bytes that are no archive of tensors (RecursionError is a RuntimeError)."""
+
+
+def _check_recipe(recipe: Recipe, catalogue: Registry, path: str) -> None:
+    """Raise InputError for a trick or a setting that there is not."""
+    for name, settings in recipe.items():
+        trick = catalogue.find(name).trick
+        if set(settings) != set(trick.defaults):
+            raise _unreadable(path, f"its recipe has other settings of '{name}'")
+        for parameter in trick.parameters:
+            parameter.check(settings[parameter.name], f"{path}: {name}.{parameter.name}")
+
+
+def _unreadable(path: str, why: str) -> InputError:
+    return InputError(f"{path} is not a readable checkpoint: {why}", hint="train again")

@@ -37,7 +37,7 @@ def scored(
         values |= {f"{split}/{name}": value for name, value in metrics.items()}
         for name in evaluation.undefined(metrics):
             context.clock.slow.add(
-                f"the metric '{name}' is NaN on {split} data of a run with a finite loss: it does not count"
+                f"the metric '{name}' is not finite on {split} data of a run whose loss is: it does not count"
             )
         scores[split] = tuple(evaluation.example_scores(output, y)[0].tolist())
     return values, scores

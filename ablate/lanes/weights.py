@@ -7,35 +7,32 @@ nothing, `model.load_state_dict(load_file(path), strict=True)` loads the file di
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
 from ablate.catalogue.registry import Registry, registry
 from ablate.kernels.support import FAILURES
+from ablate.lanes import weights_file
 from ablate.lanes.build import build_module, build_net
+from ablate.lanes.weights_file import Note
 from ablate.records.arguments import known_arguments
 from ablate.records.errors import InputError, NotApplicable
-from ablate.records.files import write_bytes
 from ablate.records.recipe import Recipe
 from ablate.records.run import Run
 from ablate.surgery.folding import folded
 from ablate.surgery.layer_proxy import LayerProxy
 from ablate.surgery.layer_types import CHANNEL_DROPOUTS
 from ablate.surgery.layers import Dropout
+from ablate.tasks.builtin import builtin
 from ablate.tasks.load import load as load_task
 from ablate.tasks.packing import users_own
 from ablate.tasks.task import Task
-
-FORMAT = 2
+from ablate.tasks.task_cards import CARDS
 
 
 @dataclass(frozen=True)
@@ -118,7 +115,6 @@ def save(
         and (names[name] in fresh.users or name not in initial or not torch.equal(tensor, initial[name]))
     }
     note = {
-        "format": FORMAT,
         "task": task.source or task.name,
         "source_sha256": task.source_sha256,
         "name": task.name,
@@ -127,21 +123,30 @@ def save(
         "epochs": run.epochs,
         **(about or {}),
     }
-    write_bytes(path, to_safetensors(tensors, {"format": "pt", "ablate": json.dumps(note, sort_keys=True)}))
+    weights_file.write(path, tensors, note)
 
 
 @known_arguments()
-def load(path: str | Path, task: Task | None = None) -> nn.Module:
+def load(path: str | Path, task: Task | str | None = None) -> nn.Module:
     """The trained model that `ablate train` wrote to `path`, in evaluation mode.
 
-    task: the task it was trained on; by default the one that the file names, if its source is unchanged. Raises
-    InputError: no such file, not written by ablate, or another model.
+    task: the task it was trained on, or its name as on the command line ("my_task.py:task"), whose source must be unchanged;
+    only a built-in one need not be given, because a name in a file imports no code. Raises InputError: no such file, not
+    written by ablate, damaged, another model, or a task that must be given.
     """
-    tensors, note = _read(Path(path))
-    named_task = task or _task_of(note, str(path))
-    run = Run(named_task.name, Recipe(note["recipe"]), note["seed"], note["epochs"])
+    tensors, note = weights_file.read(Path(path))
+    if task is None:
+        named_task = _task_of(note, str(path))
+    else:
+        named_task = _named(task, note, str(path)) if isinstance(task, str) else task
     try:
-        fresh = rebuilt(named_task, run, registry())
+        recipe = Recipe.of(registry(), note.recipe)
+    except InputError as error:
+        raise InputError(
+            f"{path} has a recipe that cannot be used: {error.message}", hint=error.hint
+        ) from error
+    try:
+        fresh = rebuilt(named_task, Run(named_task.name, recipe, note.seed, note.epochs), registry())
     except NotApplicable as error:
         raise InputError(f"{path} is of another model: {error.message}") from error
     late = {name for name in tensors if _is_empty_buffer(fresh.module, name)}
@@ -167,30 +172,23 @@ def _is_empty_buffer(module: nn.Module, name: str) -> bool:
     return layer is not None and buffer in layer._buffers and layer._buffers[buffer] is None
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{path} cannot be read as safetensors ({error})") from error
-    try:
-        note = json.loads(metadata["ablate"])
-        if note["format"] != FORMAT:
-            raise InputError(f"{path} is of format {note['format']}, this is {FORMAT}")
-    except (KeyError, ValueError, TypeError) as error:
-        raise InputError(f"{path} does not say what it is of", hint="give a file that `ablate train` wrote") from error  # fmt: skip
-    return tensors, note
+def _task_of(note: Note, path: str) -> Task:
+    """The built-in task that a file names. A task of the user's own is code, or reads a path: only the caller may name it."""
+    name = note.task
+    if name not in CARDS or note.source_sha256:
+        raise InputError(
+            f"{path} was trained on {name}, which is not built in, and ablate imports no task that a file names",
+            hint='name it: ablate.load(path, task="my_task.py:task"), or give the Task',
+        )
+    return builtin(name)
 
 
-def _task_of(note: Mapping[str, Any], path: str) -> Task:
-    """The task that a file names. Its source code must be unchanged since training, because the file does not contain it."""
-    hint = "give it: ablate.load(path, task=task)"
-    name = str(note["task"])
-    file = Path(name.rpartition(":")[0])
-    if note["source_sha256"]:
-        if not file.is_file():
-            raise InputError(f"{path} was trained on {name}, which is not here", hint=hint)
-        if sha256(file.read_bytes()).hexdigest() != note["source_sha256"]:
-            raise InputError(f"{file} has changed since {path} was written", hint=hint)
-    return load_task(name)
+def _named(reference: str, note: Note, path: str) -> Task:
+    """The task that the caller names. Its source must be unchanged since training, because the file does not contain it."""
+    task = load_task(reference)
+    if task.source_sha256 != note.source_sha256:
+        raise InputError(
+            f"{reference} has changed since {path} was written, or is another task",
+            hint="undo the change, or give the Task itself: ablate.load(path, task=task)",
+        )
+    return task

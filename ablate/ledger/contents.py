@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ablate.ledger import schema
-from ablate.ledger.codec import decode
 from ablate.ledger.entry import Entry
+from ablate.ledger.facts import documents
 from ablate.ledger.index import read_index
 from ablate.ledger.rows import COLUMNS, Row, curves_of, entry_of
 
@@ -40,7 +40,7 @@ def contents(path: str | Path) -> tuple[dict[str, Any], list[Entry]]:
     with schema.translated_errors(path), closing(schema.connect(path, write=False)) as connection:
         connection.execute("BEGIN")
         index = read_index(connection, visit)
-        return {key: decode(fact.document) for key, fact in index.facts.items()}, entries
+        return documents(path, index.facts), entries
 
 
 class EncodedCurves(Mapping[str, tuple[float, ...]]):

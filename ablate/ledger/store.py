@@ -28,8 +28,9 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from ablate.ledger import schema
-from ablate.ledger.codec import decode, encode
+from ablate.ledger.codec import encode
 from ablate.ledger.entry import Entry
+from ablate.ledger.facts import document, documents
 from ablate.ledger.index import Fact, Index, RowRef, collector_paused, read_facts, read_index
 from ablate.ledger.lock import Lock
 from ablate.ledger.rows import digest, from_row, to_row
@@ -92,7 +93,7 @@ class Ledger:
         with schema.translated_errors(path), closing(schema.connect(path, write=False)) as connection:
             index = Index()
             read_facts(connection, index)
-            return {key: decode(fact.document) for key, fact in index.facts.items()}
+            return documents(path, index.facts)
 
     def record(self, entries: Iterable[Entry]) -> None:
         """Write `entries` in one transaction; when this returns, they are on disk.
@@ -206,11 +207,13 @@ class Ledger:
 
     def fact(self, key: str, default: Any = None) -> Any:
         """A copy of the document under `key`, or `default`."""
-        return self._read(lambda index: decode(index.facts[key].document) if key in index.facts else default)
+        return self._read(
+            lambda index: document(self.path, key, index.facts[key]) if key in index.facts else default
+        )
 
     def facts(self) -> dict[str, Any]:
         """All documents by key, in the order in which the keys were first used."""
-        return self._read(lambda index: {key: decode(fact.document) for key, fact in index.facts.items()})
+        return self._read(lambda index: documents(self.path, index.facts))
 
     def close(self) -> None:
         """Close the file and release the lock. A second call has no effect."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import platform
-import shlex
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from ablate import __version__
 from ablate.records.addresses import without_secrets
+from ablate.records.secrets import mask_secrets, masked_command
 
 PACKAGES = ("torch", "numpy", "optuna", "pandas", "scipy", "typer")
 MOST = 100_000
@@ -19,17 +19,19 @@ MOST = 100_000
 def bug_report(trace: str, words: Sequence[str]) -> str:
     """The report as text. `words`: of the command line; study files among them (`*.toml`) are quoted."""
     files = [f"study file {word}:\n{_text(Path(word))}" for word in words if word.endswith(".toml")]
-    text = "\n\n".join([_versions(), f"command: {shlex.join(['ablate', *words])}", *files, trace])
+    text = "\n\n".join([_versions(), f"command: {masked_command(words)}", *files, trace])
     for word in words:
         for address in {word, word.partition("=")[2]}:
             if "://" in address:
                 text = without_secrets(text, address)
-    return text
+    return mask_secrets(text)
 
 
 def study_bug_report(trace: str, command: str, study: str) -> str:
     """The report of an error in a study, whose file has the text `study`."""
-    return "\n\n".join([_versions(), f"command: {command}", f"study file:\n{study[:MOST]}", trace])
+    return mask_secrets(
+        "\n\n".join([_versions(), f"command: {command}", f"study file:\n{study[:MOST]}", trace])
+    )
 
 
 def _versions() -> str:

@@ -15,6 +15,8 @@ from pathlib import Path
 
 from ablate.records.errors import InputError
 
+COPIED = 1 << 24
+"""Bytes that are copied at once."""
 _HINTS = {
     errno.ENOSPC: "free some space or choose another folder",
     errno.EDQUOT: "free some space or choose another folder",
@@ -75,6 +77,12 @@ def write_parts(path: str | os.PathLike[str], parts: Iterable[bytes]) -> None:
         fsync_folder(path.parent)
     except OSError as error:
         raise cannot_write(path, error) from error
+
+
+def copy_file(path: Path, other: Path) -> None:
+    """`write_bytes` to `other` of what `path` holds. Raises InputError, OSError if `path` cannot be read."""
+    with path.open("rb") as file:
+        write_parts(other, iter(lambda: file.read(COPIED), b""))
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

@@ -11,38 +11,15 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-MASK = "***"
+from ablate.records.secrets import mask_secrets
+
 NUMBERS = {int, float, bool, type(None)}
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-_SECRET = (
-    r"pass(?:word|wd|phrase)?|pwd|secret|token|credentials?|authorization|auth|signature|sig"
-    r"|(?:api|access|private|account|secret|shared|session)[_-]?(?:access[_-]?)?(?:key|token|secret)(?:[_-]?id)?|key"
-)
-# The user part of a URL may hold "@" itself (a password typed unescaped): greedy up to the last "@" of it.
-_USER = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)(?P<user>[^\s/?#\"'<>]*)@", re.IGNORECASE)
-_QUERY = re.compile(
-    rf"(?P<key>[?&;]\s*(?:[\w.-]*[_.-])?(?:{_SECRET})=)(?P<value>[^&;#\s\"'<>]+)", re.IGNORECASE
-)
-_FLAG = re.compile(
-    rf"(?P<key>(?:^|[\s\"'{{,])-{{0,2}}(?:[\w-]*[_-])?(?:{_SECRET})\"?\s*(?:=|:)\s*[\"']?)(?P<value>[^\s\"',}}]+)",
-    re.IGNORECASE,
-)
-_OPTION = re.compile(
-    rf"(?P<key>--(?:[\w-]*-)?(?:{_SECRET})\s+[\"']?)(?P<value>[^\s\"'-][^\s\"']*)", re.IGNORECASE
-)
 # Invisible characters with an effect: control characters except newline, overrides of the reading
 # direction, lone surrogates and noncharacters (both invalid in XML).
 _UNSHOWABLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufdd0-\ufdef\ufeff\ufffe\uffff]"
 )
-
-
-def mask_secrets(text: str) -> str:
-    """`text` with passwords, tokens and keys in URLs, query strings and assignments replaced by `***`."""
-    text = _USER.sub(lambda m: m["scheme"] + _masked_user(m["user"]) + "@", text)
-    for pattern in (_QUERY, _FLAG, _OPTION):
-        text = pattern.sub(lambda m: m["key"] + MASK, text)
-    return text
 
 
 @lru_cache(maxsize=1 << 16)
@@ -84,14 +61,6 @@ def shorten(text: str, length: int) -> str:
         return line
     head = (length - 1) * 2 // 3
     return f"{line[:head]}…{line[-(length - 1 - head) :]}"
-
-
-def _masked_user(user: str) -> str:
-    """`name:password` -> `name:***`; a lone user part may be a token, so a long one is masked whole."""
-    name, colon, _ = user.partition(":")
-    if colon:
-        return f"{name}:{MASK}"
-    return MASK if len(name) > 20 else name
 
 
 def short_source(source: str) -> str:

@@ -9,14 +9,13 @@ import hashlib
 import json
 import os
 import re
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ablate.ledger.store import Ledger
-from ablate.records.files import fsync_folder
+from ablate.records.files import copy_file, fsync_folder
 from ablate.study.study_diff import may_grow
 
 ARCHIVE = re.compile(r"\.(\d+-epochs|model-[0-9a-f]).*\.db")
@@ -87,7 +86,7 @@ def put_aside(path: Path, aside: Path, new: Path) -> None:
     At no moment is there no ledger at `path`, and none is without a name.
     """
     if not aside.exists():  # else it is this ledger: a process was killed here
-        _link(path, aside)
+        link(path, aside)
     os.replace(new, path)
     fsync_folder(path.parent)
 
@@ -105,13 +104,11 @@ def free_name(path: Path, version: Version) -> Path:
         number += 1
 
 
-def _link(path: Path, other: Path) -> None:
+def link(path: Path, other: Path) -> None:
     """The same file under another name; a copy where the file system has no links."""
     try:
         os.link(path, other)
     except FileExistsError:
         raise
     except OSError:
-        part = other.with_name(f".{other.name}.{os.getpid()}.tmp")
-        shutil.copy2(path, part)
-        os.replace(part, other)
+        copy_file(path, other)

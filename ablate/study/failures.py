@@ -10,9 +10,10 @@ from typing import Any
 from ablate.executors.job import Job
 from ablate.executors.job_error import JobError
 from ablate.records.bug_report import study_bug_report
-from ablate.records.errors import AblateError
-from ablate.records.files import write_bytes
+from ablate.records.errors import AblateError, InputError
+from ablate.records.files import write_text
 from ablate.records.run import Outcome, Result
+from ablate.records.secrets import mask_secrets
 
 ALIKE = 3
 """The study stops after this many runs that failed with the same exception of the user's code."""
@@ -34,29 +35,36 @@ class Failures:
     def result(self, error: JobError) -> Result:
         """The result of the run that raised `error`. Raises AblateError if the study cannot usefully continue:
         the exception is ablate's own, or the third of its kind in the user's code."""
-        where = f"traceback: {self.file}, or run it with --debug"
         if error.is_internal:
             study = self.about()
             report = study_bug_report(error.trace, str(study.get("command", "")), str(study.get("file", "")))
-            write_bytes(self.file, report.encode("utf-8", "backslashreplace"))
+            where = self._written(report)
             raise _with_trace(
                 AblateError(
-                    f"training stopped by an error in ablate itself: {error}",
-                    hint=f"finished runs are kept; please report it with the file named here ({where})",
+                    f"training stopped by an error in ablate itself: {mask_secrets(str(error))}",
+                    hint=f"finished runs are kept; please report it with its traceback ({where})",
                 ),
                 error,
             )
-        write_bytes(self.file, error.trace.encode("utf-8", "backslashreplace"))
+        where = self._written(mask_secrets(error.trace))
         self.alike[error.message, error.location] += 1
         if self.alike[error.message, error.location] >= ALIKE:
             raise _with_trace(
                 AblateError(
-                    f"{ALIKE} runs failed alike in your code: {error}",
+                    f"{ALIKE} runs failed alike in your code: {mask_secrets(str(error))}",
                     hint=f"correct it and run the same command again ({where})",
                 ),
                 error,
             )
-        return Result(Outcome.FAILED, note=str(error))
+        return Result(Outcome.FAILED, note=mask_secrets(str(error)))
+
+    def _written(self, text: str) -> str:
+        """Where the traceback `text` is. A folder that cannot be written to must not hide the error itself."""
+        try:
+            write_text(self.file, text)
+        except InputError as unwritten:
+            return f"{unwritten.message}: run it with --debug"
+        return f"traceback: {self.file}, or run it with --debug"
 
     def attempts_lost(self, job: Job) -> int:
         """Counts a loss of the job's worker; the most losses of any of its runs."""
@@ -66,7 +74,7 @@ class Failures:
 
 def _with_trace(failure: AblateError, error: JobError) -> AblateError:
     """`failure`, with the traceback of the worker as a note, for --debug."""
-    failure.add_note(error.trace)
+    failure.add_note(mask_secrets(error.trace))
     return failure
 
 

@@ -21,10 +21,17 @@ from ablate.lanes.context import TaskContext
 from ablate.lanes.device import one_thread
 from ablate.records.errors import InputError, unknown
 from ablate.records.files import cache_folder, write_text
+from ablate.records.forms import mismatch
 from ablate.records.recipe import Recipe
 from ablate.study.environment import cpu_name
 
 KERNELS = ("auto", *lower.KERNELS)
+CHOICE = {
+    "kernel": str,
+    "lanes": int,
+    "timings": [{"kernel": str, "lanes": int, "seconds": float, "bytes": float}],
+}
+"""A cached choice."""
 GIB = 1 << 30
 SHARE = 0.6
 """Share of the free memory that is used if no budget is given."""
@@ -143,11 +150,16 @@ def cache_file() -> Path:
 
 
 def remembered(key: str) -> Choice | None:
-    """A cached measurement, or None. An unreadable file counts as missing."""
-    try:
-        return Choice.of_json(_all()[key], "cached")
-    except (KeyError, TypeError, ValueError):
+    """A cached measurement, or None. An unreadable file counts as missing, and so does one of another form."""
+    document = _all().get(key)
+    if (
+        document is None
+        or mismatch(document, CHOICE)
+        or document["kernel"] not in KERNELS
+        or document["lanes"] < 1
+    ):
         return None
+    return Choice.of_json(document, "cached")
 
 
 def remember(key: str, choice: Choice) -> None:
@@ -161,6 +173,6 @@ def remember(key: str, choice: Choice) -> None:
 def _all() -> dict[str, Any]:
     try:
         choices = json.loads(cache_file().read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return choices if isinstance(choices, dict) else {}

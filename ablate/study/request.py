@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from ablate.lanes.device import one_thread
 from ablate.records import study as studies
 from ablate.records.errors import InputError
 from ablate.records.names import check_name
+from ablate.records.secrets import masked_command
 from ablate.records.study import StudyFile
 from ablate.tasks.check import check
 from ablate.tasks.load import load
@@ -38,7 +38,7 @@ class Options:
     name: str = ""
     tricks: tuple[str, ...] = ()
     resume_from: str = ""
-    command: str = field(default_factory=lambda: shlex.join(["ablate", *sys.argv[1:]]))
+    command: str = field(default_factory=lambda: masked_command(sys.argv[1:]))
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,13 @@ def find(given: str, options: Options) -> Opened:
         task = checked_task(given)
         study = studies.default(task.source if given.endswith((".py", ".py:")) else given)
         return Opened(check_name(task.name), study, task, study.to_toml(), given)
+    study, tricks, text = read_study(file)
+    task = checked_task(relative_to_study(study.task, file))
+    return Opened(name, study, task, text, given, tricks=tricks)
+
+
+def read_study(file: Path) -> tuple[StudyFile, OwnTricks, str]:
+    """A study file, the tricks of your own that it names, and its text. Its task is not loaded. Raises InputError."""
     try:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError as error:
@@ -81,9 +88,7 @@ def find(given: str, options: Options) -> Opened:
         raise InputError(f"the study file {file} cannot be read: {error}") from error
     tricks = own_tricks(studies.named_tricks(text, str(file)), file.parent)
     with using_tricks(tricks):
-        study = studies.parse(text, str(file), catalogue=registry())
-    task = checked_task(relative_to_study(study.task, file))
-    return Opened(name, study, task, text, given, tricks=tricks)
+        return studies.parse(text, str(file), catalogue=registry()), tricks, text
 
 
 def checked_task(reference: str) -> Task:

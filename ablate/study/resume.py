@@ -212,6 +212,12 @@ def note_facts(
         "created": time.strftime("%Y-%m-%d %H:%M:%S %z"),
     }
     before, recorded, about = ledger.fact("study"), ledger.fact("task"), describe(task)
+    missing = [key for key in ("epochs", "essential", "created") if before and before.get(key) is None]
+    if missing:
+        raise InputError(
+            f"{ledger.path} does not say which study it is of: its {missing[0]} is missing",
+            hint="begin again under another --name",
+        )
     grows = not before or may_grow(before["essential"], essential)
     if grows and recorded and recorded.get("data_sha256") != about.get("data_sha256"):
         raise InputError(

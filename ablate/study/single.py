@@ -79,10 +79,13 @@ def train_single(
         if not training.done and context.probe.resumable:
             checkpoint.save(checkpoint_file, training)
     result = training.results[run.identity]
-    checkpoint_file.unlink(missing_ok=True)
     if result.outcome is not Outcome.COMPLETE:
+        checkpoint_file.unlink(missing_ok=True)
         raise AblateError(f"the run ended {result.outcome}: {result.note}", hint="lower the learning rate")
     trace = training.traces[run.identity]
     file = folder / f"{task.name}-{recipe.hash}-seed{seed}.safetensors"
     save(file, task, run, trace.weights, {"epoch": trace.best, "metrics": dict(result.metrics)})
+    checkpoint_file.unlink(
+        missing_ok=True
+    )  # last: where the weights cannot be written, the same command tries again
     return Single(run, result, file, resumed)

@@ -132,7 +132,7 @@ def check_loss(task: Task, output: Tensor) -> list[str]:
 
 def check_metrics(task: Task) -> Iterator[str]:
     """Raise InputError if one of the task's custom metrics raises or returns no number, or if the selection metric is
-    NaN for random outputs too; yield warnings about others that are NaN."""
+    not finite for random outputs too; yield warnings about others that are not."""
     if not task.metrics:
         return
     split = task.validation
@@ -142,7 +142,9 @@ def check_metrics(task: Task) -> Iterator[str]:
     for name, value in task.evaluation.metrics(outputs[None], y, list(task.metrics)).items():
         if not isnan(value.item()):
             continue
-        message = f"the metric '{name}' is NaN for the fresh model's outputs on {len(y)} validation examples"
+        message = (
+            f"the metric '{name}' is not finite for the fresh model's outputs on {len(y)} validation examples"
+        )
         if task.metric == f"validation/{name}":
             again = task.evaluation.metrics(torch.randn_like(outputs)[None], y, [name])[name]
             if isnan(again.item()):

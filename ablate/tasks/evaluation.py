@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
-from math import isnan
+from math import isfinite
 
 import torch
 from torch import Tensor
@@ -71,7 +71,8 @@ class Evaluation:
         return outputs if self.whole else self.code.summary(outputs, y)
 
     def metrics(self, collected: Tensor, y: Tensor, only: Collection[str] | None = None) -> dict[str, Tensor]:
-        """The metrics of K lanes, each `[K]` float64; `only` names some. NaN where a lane's outputs are not finite.
+        """The metrics of K lanes, each `[K]` float64; `only` names some. NaN where a lane's outputs are not finite, and where a metric
+        of the user's is not: an infinite one would be the best of all, or the worst, to whatever compares runs.
 
         y `[N, …]`, or `[K, N, …]` if each lane has its own.
         """
@@ -89,15 +90,15 @@ class Evaluation:
                 one(*self._users_form(outputs, target)) if sound else torch.nan
                 for outputs, target, sound in zip(collected, targets, finite, strict=True)
             ]
-            metrics[one.name] = self._values(values, finite)
+            metrics[one.name] = self._values(values, [sound and isfinite(v) for v, sound in zip(values, finite, strict=True)])  # fmt: skip
         return metrics
 
     def undefined(self, values: dict[str, float]) -> list[str]:
-        """Names of custom metrics that are NaN although the run's loss is finite."""
+        """Names of custom metrics that are no finite number (NaN) although the run's loss is one."""
         return [
             one.name
             for one in self.custom_metrics
-            if isnan(values.get(one.name, 0.0)) and not isnan(values.get("loss", 0.0))
+            if not isfinite(values.get(one.name, 0.0)) and isfinite(values.get("loss", 0.0))
         ]
 
     def example_scores(self, collected: Tensor, y: Tensor) -> Tensor:

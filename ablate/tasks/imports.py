@@ -26,7 +26,7 @@ def imports(given: str, studies: Path) -> tuple[str, ...]:
     or `file.py:attribute`. None if that cannot be read; the error is reported when it is opened."""
     try:
         return of_task(_task(given, studies))
-    except (OSError, ValueError, SyntaxError):
+    except (OSError, ValueError, SyntaxError, RecursionError, MemoryError):
         return ()
 
 

@@ -34,6 +34,7 @@ LIBRARIES = _library_folders()
 
 
 def sha256(parts: Iterable[str]) -> str:
+    """The SHA-256 of the parts, one a line."""
     return hashlib.sha256("\n".join(parts).encode("utf-8", "backslashreplace")).hexdigest()
 
 

@@ -1,54 +1,64 @@
 """S1, by fuzzing: whatever a parser of files reads, it answers with its result or with one line, never with another exception.
 
-Starts from valid inputs that hypothesis mutates: bytes are cut, repeated, replaced and joined.
+Starts from valid inputs. Bytes are cut, repeated, replaced and joined; of a document (JSON) within a file, values are removed and replaced
+by others, and the digest around it is made anew, as a forger would.
 """
 
 from __future__ import annotations
 
+import copy
+import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
-from ablate.catalogue.own_tricks import own_tricks
-from ablate.catalogue.registry import registry
-from ablate.ranking.tables.csv_reader import read_table
-from ablate.records import claim_file
-from ablate.records import study as studies
 from ablate.records.errors import AblateError
-from ablate.study.recipes import read_recipe
-from bench.chaos.promise import ROOT, Tally
-from bench.chaos.tiny_study import STUDY
+from bench.chaos.files import known_files
+from bench.chaos.promise import Tally
 
 PIECES = st.sampled_from(
     [b"[", b"]", b"{", b"}", b'"', b"'", b"=", b",", b"\n", b"#", b"nan", b"inf", b"-1", b"1e999", b"9" * 30, b"true",
      b"[[", b"\x00", b"\xff\xfe", "\u00e9\u2028".encode(), b"..", b"/", b"\\", b"task", b"lr", b"optimizer", b"$(x)"]
 )  # fmt: skip
+VALUES = st.sampled_from(
+    [
+        None,
+        True,
+        0,
+        -1,
+        1.5,
+        float("nan"),
+        float("inf"),
+        10**30,
+        "",
+        "x",
+        "../x",
+        [],
+        {},
+        [1],
+        ["x"],
+        [[]],
+        [{}],
+        {"a": 1},
+        {"a": {"b": 1}},
+    ]
+)
 Parser = Callable[[Path], object]
+Known = dict[str, tuple[Any, Parser]]
 AT_ONCE = 2000
 """Files of one kind before the next kind has its turn."""
-FILES = {"trick": "file.py", "table of runs": "file.csv"}
+SUFFIXES = {"trick": "py", "table of runs": "csv", "task table": "csv", "task parquet": "parquet"}
+SLOW = frozenset({"task table", "task parquet", "ledger's facts", "checkpoint", "forged checkpoint"})
+"""Parsers that take more than a millisecond: a tenth of the files."""
 
 
-def _text(parse: Callable[[str], object]) -> Parser:
-    """A parser of text, for the bytes of a file that are UTF-8; others are refused before it."""
-    return lambda path: parse(path.read_bytes().decode("utf-8", "replace"))
-
-
-def parsers() -> dict[str, tuple[bytes, Parser]]:
-    """Name -> (a valid file, its parser)."""
-    known = registry()
-    claim = next(iter(sorted((ROOT / "studies" / "claims").glob("*.toml"))))
-    trick = next(iter(sorted((ROOT / "ablate" / "catalogue" / "data").glob("[a-z]*.py"))))
-    return {
-        "study file": (STUDY.encode(), _text(lambda text: studies.parse(text, "x.toml", catalogue=known))),
-        "claim file": (claim.read_bytes(), _text(lambda text: claim_file.parse(text, "x.toml", catalogue=known))),
-        "recipe": (b"[momentum]\nlr = 0.1\n[dropout]\np = 0.2\n", lambda path: read_recipe(path, known)),
-        "table of runs": (b"lr,dropout.on,accuracy\n0.1,1,0.9\n0.2,0,0.8\n0.1,0,0.7\n", read_table),
-        "trick": (trick.read_bytes(), lambda path: own_tricks([str(path)])),
-    }  # fmt: skip
+def parsers() -> Known:
+    """Name -> (a valid file or document, its parser)."""
+    return known_files()
 
 
 @st.composite
@@ -61,6 +71,39 @@ def mutated(draw: st.DrawFn, valid: bytes) -> bytes:
         piece = draw(PIECES | st.binary(max_size=3) | st.just(content[start:end] * 3))
         content = content[:start] + piece + content[end:]
     return content
+
+
+def places(document: Any, at: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """The paths of all values in a document; of a long list of the first three."""
+    yield at
+    inner = (
+        document.items()
+        if isinstance(document, dict)
+        else enumerate(document[:3])
+        if isinstance(document, list)
+        else ()
+    )
+    for key, value in inner:
+        yield from places(value, (*at, key))
+
+
+@st.composite
+def forged(draw: st.DrawFn, valid: Any) -> bytes:
+    """The JSON of `valid` after one or two of its values were removed or replaced."""
+    document = json.loads(json.dumps(valid))
+    for _ in range(draw(st.integers(1, 2))):
+        place = draw(st.sampled_from(list(places(document))))
+        value = copy.deepcopy(draw(VALUES))
+        if not place:
+            return json.dumps(value).encode()
+        holder = document
+        for key in place[:-1]:
+            holder = holder[key]
+        if draw(st.booleans()) and draw(st.booleans()):
+            del holder[place[-1]]
+        else:
+            holder[place[-1]] = value
+    return json.dumps(document).encode()
 
 
 def seen(content: bytes, file: Path, parser: Parser) -> str:
@@ -77,12 +120,12 @@ def seen(content: bytes, file: Path, parser: Parser) -> str:
     return ""
 
 
-def fuzz(name: str, valid: bytes, parser: Parser, file: Path, count: int, draws: int, tally: Tally) -> None:
+def fuzz(name: str, valid: Any, parser: Parser, file: Path, count: int, draws: int, tally: Tally) -> None:
     """`count` mutations of one kind of file. `draws`: the seed."""
 
     @seed(draws)
     @settings(max_examples=count, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-    @given(mutated(valid))
+    @given(mutated(valid) if isinstance(valid, bytes) else forged(valid))
     def read(content: bytes) -> None:
         told = seen(content, file, parser)
         tally.add(told and f"{name}: {told[:150]!r} from {content[:80]!r}")
@@ -91,11 +134,14 @@ def fuzz(name: str, valid: bytes, parser: Parser, file: Path, count: int, draws:
 
 
 def check(folder: Path, count: int, draws: int, tally: Tally) -> None:
-    """`count` mutated files of each kind, in turn, a part at a time."""
+    """`count` mutated files of each kind, in turn, a part at a time; a tenth of that where a file takes long."""
     known = parsers()
     for part in range(-(-count // AT_ONCE)):
         for name, (valid, parser) in known.items():
             if tally.late:
                 return
             few = min(AT_ONCE, count - part * AT_ONCE)
-            fuzz(name, valid, parser, folder / FILES.get(name, "file.toml"), few, draws + 1000 * part, tally)
+            file = folder / f"file.{SUFFIXES.get(name, 'toml')}"
+            fuzz(
+                name, valid, parser, file, -(-few // 10) if name in SLOW else few, draws + 1000 * part, tally
+            )

@@ -20,7 +20,7 @@ from bench.chaos.promise import Check, Tally
 
 
 @pytest.mark.parametrize(
-    ("check", "count", "least"), [(damage.check, 1000, 2000), (parsers.check, 200, 1000)]
+    ("check", "count", "least"), [(damage.check, 1000, 2000), (parsers.check, 200, 1500)]
 )
 def test_a_fraction_of_the_checks(check: Check, count: int, least: int, tmp_path: Path):
     tally = Tally()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
+
 import pytest
 import torch
 from optimizer_cases import Problem, assert_rounding, from_torch, train_alone, train_lanes
 
-from ablate.catalogue.own_tricks import OwnTricks, catalogue_with, own_tricks, using_tricks
+from ablate.catalogue.own_tricks import OwnTricks, catalogue_with, own_tricks, recorded, using_tricks
 from ablate.catalogue.torch_optimizer import trick_of
 from ablate.lanes.context import TaskContext
 from ablate.records.errors import InputError
@@ -60,3 +63,17 @@ def test_what_is_no_optimizer_is_refused(path: str, told: str) -> None:
 def test_arguments_that_are_no_hyperparameters_are_left_out() -> None:
     names = {parameter.name for parameter in trick_of("torch.optim.AdamW").parameters}
     assert names == {"lr", "eps", "weight_decay", "amsgrad"}
+
+
+@pytest.mark.parametrize("path", ["torch.optim.Adamax", "torch.optim.NAdam", "torch.optim.RMSprop"])
+def test_a_report_s_record_is_the_trick_s_without_its_parameters(path: str) -> None:
+    (record,) = recorded([{"optimizer": path}]).values()
+    assert record == replace(trick_of(path), parameters=record.parameters)
+
+
+def test_a_dotted_path_in_a_ledger_imports_nothing(tmp_path, monkeypatch) -> None:
+    """S5: the report of somebody else's ledger runs nothing of what its optimizers are called."""
+    (tmp_path / "planted_module.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert list(recorded([{"optimizer": "planted_module.Opt"}])) == ["planted_module_opt"]
+    assert "planted_module" not in sys.modules

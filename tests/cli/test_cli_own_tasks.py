@@ -50,7 +50,7 @@ TASKS = {
     "loss that is NaN": ("Task(linear, (x, y), loss=lambda o, t: (o.mean() * 0).log() * 0)", "the loss is NaN for the fresh"),
     "loss of a type": ("Task(linear, (x, y), loss=nn.CrossEntropyLoss)", "give an object: loss=CrossEntropyLoss()"),
     "loss of other targets": ("Task(linear, (x, y), loss=nn.MSELoss())", "targets int64 [8]"),
-    "metric that is NaN": ('Task(linear, (x, y), metrics={"own": (nan, "maximize")}, metric="own")', "the metric 'own' is NaN for the fresh"),
+    "metric that is NaN": ('Task(linear, (x, y), metrics={"own": (nan, "maximize")}, metric="own")', "the metric 'own' is not finite for the fresh"),
     "metric without direction": ('Task(linear, (x, y), metrics={"own": nan})', "nothing says whether a high 'own' is good"),
     "metric of several numbers": ('Task(linear, (x, y), metrics={"own": (lambda o, t: o, "maximize")})', "the metric 'own' returned a Tensor"),
     "loader that ends early": ("Task(linear, DataLoader(Short(), 8))", "train ends after 7 of 40 examples; let every pass give as"),

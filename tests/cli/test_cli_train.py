@@ -19,14 +19,16 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_trained_weights_are_loaded_by_the_task_that_the_file_names(capsys, here):
+def test_trained_weights_are_loaded_by_the_task_that_the_caller_names(capsys, here):
     document = json.loads(ablate(capsys, "train", "tiny.py:task", "--json").out)
-    model = load_model(here / document["weights"])
+    model = load_model(here / document["weights"], task="tiny.py:task")
     task = load_task("tiny.py:task")
     right = (model(task.validation.x).argmax(1) == task.validation.y).float().mean()
     assert right.item() == pytest.approx(document["metrics"]["validation/accuracy"])
     (here / "tiny.py").write_text(TASK + "\n")
-    with pytest.raises(InputError, match=r"tiny\.py has changed since"):
+    with pytest.raises(InputError, match=r"tiny\.py:task has changed since"):
+        load_model(here / document["weights"], task="tiny.py:task")
+    with pytest.raises(InputError, match=r"trained on tiny\.py:task, which is not built in"):
         load_model(here / document["weights"])
 
 

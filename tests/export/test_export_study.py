@@ -114,8 +114,22 @@ def test_the_winner_as_a_script_that_needs_torch_alone(here):
         assert tomllib.load(file) == entry.run.recipe.to_dict()
     with safe_open(here / "reports/small/export/weights.safetensors", "pt") as weights:
         assert {name for name in weights.keys() if name.endswith("weight")}  # noqa: SIM118 - it is no mapping
-    restored = ablate.load("reports/small/export/weights.safetensors")
+    restored = ablate.load("reports/small/export/weights.safetensors", task="own.py:task")
     assert restored is not None
+
+
+def test_a_name_in_a_ledger_loads_no_task_file(here, monkeypatch):
+    """`ablate export small` names a ledger; what that one names was not typed."""
+    (here / "small.toml").rename(here / "aside.toml")
+    monkeypatch.setattr("ablate.study.request.load", lambda name: pytest.fail(f"{name} was loaded"))
+    try:
+        with pytest.raises(
+            InputError, match=r"it is of small\.toml.*; name it: ablate export small\.toml --name small"
+        ):
+            export_study("small", ["script"])
+        assert set(export_study("small", ["recipe"]).files) == {"recipe"}
+    finally:
+        (here / "aside.toml").rename(here / "small.toml")
 
 
 def test_the_ablation_as_a_paragraph_and_two_tables(here):
@@ -228,3 +242,23 @@ def test_a_task_that_was_an_object_goes_by_its_own_name():
     assert task_name(named) == "houses"
     assert task_name(SimpleNamespace(study={"task": "my.py:task"}, name="other")) == "my.py:task"
     assert task_name(SimpleNamespace(study={}, name="other")) == "other"
+
+
+@pytest.mark.parametrize("file", ["train.py", "data.pt", "recipe.toml"])
+def test_a_full_disk_leaves_no_part_of_a_file(here, file, monkeypatch):
+    from ablate.records import files
+
+    real = files._write_through
+
+    def full(path, parts):
+        if file in path.name:
+            path.write_bytes(b"the first part")
+            raise OSError(28, "No space left on device")
+        real(path, parts)
+
+    folder = here / "reports/small/export"
+    shutil.rmtree(folder, ignore_errors=True)
+    monkeypatch.setattr(files, "_write_through", full)
+    with pytest.raises(InputError, match=f"cannot write .*{file}: No space left"):
+        export_study("small.toml", ["script", "recipe"])
+    assert not [path.name for path in folder.iterdir() if file in path.name]

@@ -112,6 +112,28 @@ def test_a_damaged_cache_is_as_good_as_none(
     assert choose(context, recipe)[1].source == "cached"
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"kernel": "lop"},
+        {"kernel": 3},
+        {"lanes": 0},
+        {"lanes": 1e999},
+        {"timings": [3]},
+        {"timings": [{"x": 1}]},
+    ],
+    ids=str,
+)
+def test_a_cached_choice_of_another_form_is_as_good_as_none(cache: Path, change: dict[str, object]):
+    found = Choice("loop", 7, "measured", (Timing("loop", 7, 0.1, 10),)).to_json()
+    cache.parent.mkdir()
+    cache.write_text(json.dumps({"right": found, "forged": {**found, **change}}))
+    assert kernels.remembered("right") is not None
+    assert kernels.remembered("forged") is None
+    cache.write_text("[" * 100_000)
+    assert kernels.remembered("right") is None
+
+
 def test_what_is_given_is_kept_and_nothing_is_measured(context: TaskContext, recipe: Recipe, cache: Path):
     own, choice = choose(context, recipe, kernel="loop", lanes=3)
     assert (own.kernel, choice.lanes, choice.source) == ("loop", 3, "given")

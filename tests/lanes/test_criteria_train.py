@@ -184,5 +184,5 @@ def test_a_metric_that_is_nan_is_told_once(contexts):
     result, _ = Training(context, runs(context), ("validation",)).finish()
     assert result.metrics["validation/own"] != result.metrics["validation/own"]
     assert context.clock.slow == {
-        "the metric 'own' is NaN on validation data of a run with a finite loss: it does not count"
+        "the metric 'own' is not finite on validation data of a run whose loss is: it does not count"
     }

@@ -7,7 +7,7 @@ import itertools
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
-from math import inf, nan
+from math import inf, isfinite, isnan, nan
 
 import pytest
 import torch
@@ -154,6 +154,34 @@ def test_a_metric_that_is_not_finite_is_no_score(value: float, monkeypatch: pyte
     results = train(context, runs)
     assert [result.outcome is Outcome.DIVERGED for result in results] == [False, True, False]
     assert timeless([results[0], results[2]]) == timeless(expected)
+
+
+@pytest.mark.parametrize("value", VALUES)
+def test_a_metric_of_the_users_that_is_not_finite_does_not_count(value: float):
+    """Its lane ends as it would have, since its loss is finite; the value is none, and a line says so."""
+    calls: list[float] = []
+
+    def own(outputs: torch.Tensor, targets: torch.Tensor) -> float:
+        calls.append(value if len(calls) % 3 == LANE else 0.5)  # lane by lane
+        return calls[-1]
+
+    plain = context_of("loop")
+    task = plain.task.but(metrics={"own": (own, "maximize")}, metric="own")
+    context = TaskContext.of(task, plain.catalogue, torch.device("cpu"), "loop")
+    calls.clear()
+    training = Training(context, runs_of(context), ("validation",))
+    training.epoch()
+    curves = [training.traces[run.identity].curves["validation/own"][0] for run in runs_of(context)]
+    assert [number == 0.5 for number in curves] == [True, False, True]
+    assert isnan(curves[LANE])
+    always = task.but(metrics={"own": (lambda outputs, targets: value, "maximize")}, metric="loss")
+    context = TaskContext.of(always, plain.catalogue, torch.device("cpu"), "loop")
+    results = train(context, runs_of(context))
+    assert {result.outcome for result in results} == {Outcome.COMPLETE}
+    assert all(isnan(result.metrics["validation/own"]) for result in results)
+    assert all(isfinite(result.metrics["validation/loss"]) for result in results)
+    told = "the metric 'own' is not finite on validation data of a run whose loss is: it does not count"
+    assert told in context.clock.slow
 
 
 def _failing(

@@ -1,11 +1,13 @@
 """The weights that are kept are those that the metrics are of, under the user's own names."""
 
 import copy
+import json
 from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
 
@@ -14,10 +16,13 @@ from ablate.lanes import checkpoint
 from ablate.lanes.context import TaskContext
 from ablate.lanes.training import Training
 from ablate.lanes.weights import load, save
+from ablate.lanes.weights_file import sealed
 from ablate.records.errors import InputError
 from ablate.records.recipe import Recipe
 from ablate.records.run import Run
 from ablate.study.single import train_single
+from ablate.tasks.builtin import builtin
+from ablate.tasks.load import load as load_task
 from ablate.tasks.task import Task
 
 CPU = torch.device("cpu")
@@ -204,3 +209,74 @@ def test_what_cannot_be_saved_or_read_is_one_line(tmp_path):
     save(tmp_path / "w.safetensors", task, run, perceptron().state_dict())
     with pytest.raises(InputError, match="is of another model: only one of them has"):
         load(tmp_path / "w.safetensors", task.but(model=lambda: nn.Linear(8, 3)))
+
+
+TASK_FILE = """
+import torch
+from pathlib import Path
+from torch import nn
+from ablate.tasks.task import Task
+
+Path(__file__).with_name("ran").touch()
+task = Task(model=lambda: nn.Linear(4, 2), train=(torch.randn(40, 4), torch.arange(40) % 2), epochs=2)
+"""
+
+
+def weights_of(folder, task):
+    run = Run(task.name, Recipe.of(registry(), {"momentum": {"lr": 0.1}}), 3, 2)
+    save(folder / "w.safetensors", task, run, task.model().state_dict())
+    return folder / "w.safetensors"
+
+
+def noted(path, change):
+    """The file at `path` with `change` made to its note; the digest is made anew, as a forger would."""
+    tensors, metadata = load_file(path), {}
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    note = change(json.loads(metadata["ablate"]))
+    path.write_bytes(sealed(tensors, note if isinstance(note, str) else json.dumps(note, sort_keys=True)))
+
+
+@pytest.mark.parametrize("sha256", ["", "as it is"])
+def test_a_name_in_a_file_imports_no_task(tmp_path, sha256):
+    """S5: whatever a weights file says it was trained on, only a task that the caller names is loaded."""
+    (tmp_path / "mine.py").write_text(TASK_FILE)
+    name = f"{tmp_path / 'mine.py'}:task"
+    file = weights_of(tmp_path, load_task(name))
+    if not sha256:
+        noted(file, lambda note: {**note, "source_sha256": ""})
+    (tmp_path / "ran").unlink()
+    with pytest.raises(InputError, match=r"is not built in.*; name it: ablate\.load\(path, task="):
+        load(file)
+    assert not (tmp_path / "ran").exists()
+    if sha256:
+        assert isinstance(load(file, task=name), nn.Linear)
+        (tmp_path / "mine.py").write_text(TASK_FILE + "# edited")
+        with pytest.raises(InputError, match="has changed since"):
+            load(file, task=name)
+
+
+def test_a_built_in_task_need_not_be_named(tmp_path):
+    file = weights_of(tmp_path, builtin("digits"))
+    assert isinstance(load(file), nn.Module)
+    noted(file, lambda note: {**note, "source_sha256": "an object of that name"})
+    with pytest.raises(InputError, match="trained on digits, which is not built in"):
+        load(file)
+
+
+def test_weights_that_cannot_be_written_leave_the_checkpoint(tmp_path, monkeypatch):
+    """A full disk at the end of a training costs no epoch of it: the same command goes on from the checkpoint."""
+    task = TASKS["perceptron"].but(epochs=3)
+
+    def full(*_):
+        raise InputError("cannot write it: No space left on device")
+
+    monkeypatch.setattr("ablate.study.single.save", full)
+    with pytest.raises(InputError, match="No space left"):
+        trained(task, {}, tmp_path)
+    (left,) = tmp_path.iterdir()
+    assert left.suffix == ".pt"
+    monkeypatch.undo()
+    done = trained(task, {}, tmp_path)
+    assert done.resumed == 2
+    assert list(tmp_path.iterdir()) == [done.weights]

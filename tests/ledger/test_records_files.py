@@ -169,3 +169,22 @@ def test_a_file_of_parts_is_whole_or_not_there(tmp_path: Path):
         write_parts(path, broken())
     assert path.read_bytes() == b"0\n1\n2\n"
     assert os.listdir(tmp_path) == ["a.csv"]
+
+
+def test_where_there_are_no_links_a_ledger_is_copied_whole_or_not_at_all(tmp_path, monkeypatch):
+    from ablate.records import files
+    from ablate.study.aside import link
+
+    def no_links(*_: Any) -> None:
+        raise OSError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(os, "link", no_links)
+    monkeypatch.setattr(files, "COPIED", 100)
+    (tmp_path / "a.db").write_bytes(bytes(range(256)) * 3)
+    link(tmp_path / "a.db", tmp_path / "b.db")
+    assert (tmp_path / "b.db").read_bytes() == (tmp_path / "a.db").read_bytes()
+    with pytest.MonkeyPatch.context() as patch:
+        FailAt(patch, 6, errno.ENOSPC)  # a write in the middle
+        with pytest.raises(InputError, match=r"cannot write .*c\.db"):
+            link(tmp_path / "a.db", tmp_path / "c.db")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.db", "b.db"]

@@ -213,6 +213,7 @@ def test_metrics_of_token_tasks_see_whole_outputs():
 
 def test_a_metric_that_is_nan_is_told():
     made = task(metrics={"own": (lambda o, y: float("nan"), "maximize")})
-    assert "the metric 'own' is NaN for the fresh model's outputs on" in check(made)[0]
+    assert "the metric 'own' is not finite for the fresh model's outputs on" in check(made)[0]
     assert made.evaluation.undefined({"own": float("nan"), "loss": 1.0}) == ["own"]
     assert made.evaluation.undefined({"own": float("nan"), "loss": float("nan")}) == []
+    assert made.evaluation.undefined({"own": float("-inf"), "loss": 1.0}) == ["own"]

@@ -51,7 +51,9 @@ class RankBudget:
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> RankBudget:
         return cls(
-            TuningBudget(**document["tuning"]),
+            TuningBudget(
+                **{name: document["tuning"][name] for name in ("first", "finalists", "repeats", "rounds")}
+            ),
             Racing.from_json(document["racing"]),
             int(document["runs"]),
             str(document["asked"]),
