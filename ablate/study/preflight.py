@@ -13,6 +13,7 @@ from ablate.lanes.applicable import applicable
 from ablate.lanes.context import TaskContext
 from ablate.lanes.device import one_thread
 from ablate.records.errors import InputError
+from ablate.records.recipe import Catalogue, Recipe
 from ablate.records.study_rank import check_section
 from ablate.search.space import Space
 from ablate.study.environment import device_of
@@ -54,10 +55,12 @@ def check_ready(
     ):
         raise no_rate()
     for around in recipes_needed(opened, stages, facts):
-        if around == "best":
-            if "search" not in stages and not (facts.get("search") or {}).get("best"):
+        if around == "best" and "search" not in stages:
+            best = (facts.get("search") or {}).get("best")
+            if not best:
                 raise no_best()
-        elif around != "baseline":
+            check_known(Recipe(best["recipe"]), registry())
+        elif around not in ("best", "baseline"):
             read_recipe(Path(around), registry())
     context = looked_at
     if BUILT_ON_A_RATE & set(stages) and (not facts or "rank" in stages):
@@ -125,6 +128,15 @@ def check_folder(folder: Path, option: str) -> None:
 def no_rate() -> InputError:
     """The error for a baseline without a learning rate."""
     return InputError("the baseline's lr is left to lr-find", hint="run the stage lr-find, or give a number")
+
+
+def check_known(recipe: Recipe, catalogue: Catalogue) -> None:
+    """Raise InputError if a recipe of the ledger has tricks that the study no longer has."""
+    if lost := recipe.missing(catalogue):
+        raise InputError(
+            f"the recipe that the earlier search found has {', '.join(lost)}, which this study no longer has",
+            hint="name its file again with --tricks, or run the stage search again",
+        )
 
 
 def no_best() -> InputError:
