@@ -177,7 +177,7 @@ def find_rate(session: Session, *, force: bool = False, budget: str = "") -> dic
         finding = first["findings"][0] if first["findings"] else {"message": "", "where": "", "advice": ""}
         raise GateFailed(
             f"lr-find step {first['step']} ({first['name']}) failed: {in_a_line(finding['message'], finding['where'])}",
-            hint=finding["advice"] or "look at: ablate lr-find, or continue with --force",
+            hint=f"{finding['advice'] or 'look at: ablate lr-find'}; --force goes on in any case",
         )
     return document
 
@@ -198,7 +198,7 @@ def baseline_of(session: Session) -> Recipe:
     study, catalogue = session.study, session.context.catalogue
     rate = document.get("learning_rate")
     if study.needs_lr_find and rate is None:
-        raise no_rate()
+        raise no_rate(document)
     baseline = study.baseline_recipe(catalogue, rate)
     if not study.needs_lr_find or rate is None:
         return baseline

@@ -53,7 +53,7 @@ def check_ready(
         and "lr-find" not in stages
         and BUILT_ON_A_RATE & set(stages)
     ):
-        raise no_rate()
+        raise no_rate(facts.get("lr-find") or {})
     for around in recipes_needed(opened, stages, facts):
         if around == "best" and "search" not in stages:
             best = (facts.get("search") or {}).get("best")
@@ -125,9 +125,17 @@ def check_folder(folder: Path, option: str) -> None:
         raise InputError(f"the folder {folder} cannot be made: its name is too long", hint=hint)
 
 
-def no_rate() -> InputError:
-    """The error for a baseline without a learning rate."""
-    return InputError("the baseline's lr is left to lr-find", hint="run the stage lr-find, or give a number")
+def no_rate(document: Mapping[str, Any]) -> InputError:
+    """The error for a baseline without a learning rate. `document`: of lr-find, empty if it has not been run."""
+    failed = [step for step in document.get("steps", ()) if step["verdict"] == "fail"]
+    if not failed:
+        return InputError(
+            "the baseline's lr is left to lr-find", hint="run the stage lr-find, or give a number"
+        )
+    return InputError(
+        f"lr-find found no learning rate: step {failed[-1]['step']} ({failed[-1]['name']}) failed",
+        hint='correct what it found (ablate lr-find), or give a rate in a study file: [baseline] optimizer = { name = "momentum", lr = 0.05 }',
+    )
 
 
 def check_known(recipe: Recipe, catalogue: Catalogue) -> None:
