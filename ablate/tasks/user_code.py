@@ -36,7 +36,8 @@ class UsersCode:
     def __init__(self, doing: str, file: Path | None = None, hint: str = "") -> None:
         self.doing, self.file, self.hint = doing, file, hint
 
-    def __enter__(self) -> None: ...
+    def __enter__(self) -> UsersCode:
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
