@@ -18,7 +18,7 @@ from ablate.tasks.split import Split
 from ablate.tasks.streamed import Inputs, Streamed
 from ablate.tasks.task import Task
 from ablate.tasks.token_ids import EMBEDDINGS
-from ablate.tasks.user_code import UsersCode, repeatable
+from ablate.tasks.user_code import UsersCode, repeatable, without_nested_notice
 
 BATCH = 8
 
@@ -29,6 +29,7 @@ def check(task: Task) -> tuple[str, ...]:
     Restores every random generator. Costs two models, one forward pass of 8 examples, and a pass over
     the data.
     """
+    without_nested_notice()
     _shapes(task)
     for where, split in task.splits.items():
         _finite(split.x, f"{where} x", split)
