@@ -1,4 +1,4 @@
-"""Notices that torch gives once a process: in a process of its own, where every warning is an error."""
+"""Notices that torch gives once a process: in a process of its own."""
 
 from __future__ import annotations
 
@@ -33,8 +33,6 @@ with torch.no_grad():
 
 
 def test_the_notice_on_nested_tensors_is_not_given() -> None:
-    done = subprocess.run(
-        [sys.executable, "-W", "error:The PyTorch API of nested tensors", "-c", MASKED], capture_output=True, text=True, check=False
-    )  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", MASKED], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "nested" not in done.stderr
