@@ -29,7 +29,8 @@ def needed(module: str, extra: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise InputError(
-            f"this export needs the package {PACKAGES.get(extra, extra)}", hint=f"pip install 'ablate[{extra}]'"
+            f"this export needs the package {PACKAGES.get(extra, extra)}",
+            hint=f"pip install 'ablate[{extra}]'",
         ) from error
 
 
