@@ -86,6 +86,14 @@ def test_a_trick_that_is_taken_out_again_leaves_its_trials_out_of_the_choice(her
     said = ablate(capsys, *study, "--stages", "rank", *INLINE)
     assert said.code == 2
     assert f"has {trick}, which this study no longer has; name its file again with --tricks" in said.err
+    said = ablate(capsys, "export", "own.toml", "--to", "script")
+    assert (
+        said.code,
+        f"ablate: the trick '{trick}' of a recipe is not among the study's tricks" in said.err,
+    ) == (
+        2,
+        True,
+    )
     said = ablate(capsys, *study, *SEARCH)
     assert said.code == 0, said.err
     assert f"8 trials are kept, {len(held)} of them outside the space" in said.err
