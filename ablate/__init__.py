@@ -4,7 +4,7 @@
     study = ablate.study(model=MyNet, data=(x, y), trials=100, budget="10m")
     study.ranking
 
-The public API, imported lazily: `study`, `lr_find`, `rank`, `confirm`, `compare` and `train` do what the commands of the same
+The public API, imported lazily: `inspect`, `plan`, `study`, `lr_find`, `rank`, `confirm`, `compare` and `train` do what the commands of the same
 name do; `ablate.Task` describes a model and its data; the records describe tricks, recipes and runs. `import ablate` itself
 imports nothing heavy. docs/python.md is a tutorial.
 """
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ablate.api.functions import confirm, load_study, rank, study
+    from ablate.api.preview import Inspection, Plan, inspect, plan
     from ablate.api.result import Study
     from ablate.api.single import LearningRate, Trained, compare, lr_find, train
     from ablate.lanes.weights import load
@@ -38,10 +39,14 @@ _HOMES = {
     "rank": "ablate.api.functions",
     "confirm": "ablate.api.functions",
     "load_study": "ablate.api.functions",
+    "inspect": "ablate.api.preview",
+    "plan": "ablate.api.preview",
     "lr_find": "ablate.api.single",
     "train": "ablate.api.single",
     "compare": "ablate.api.single",
     "Study": "ablate.api.result",
+    "Inspection": "ablate.api.preview",
+    "Plan": "ablate.api.preview",
     "LearningRate": "ablate.api.single",
     "Trained": "ablate.api.single",
     "Task": "ablate.tasks.task",
@@ -62,9 +67,11 @@ __all__ = [
     "AblateError",
     "Claim",
     "InputError",
+    "Inspection",
     "LearningRate",
     "Outcome",
     "Parameter",
+    "Plan",
     "Recipe",
     "Result",
     "Run",
@@ -76,9 +83,11 @@ __all__ = [
     "compare",
     "confirm",
     "gan_task",
+    "inspect",
     "load",
     "load_study",
     "lr_find",
+    "plan",
     "rank",
     "study",
     "train",

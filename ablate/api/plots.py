@@ -1,6 +1,9 @@
-"""Plots as matplotlib axes, for notebooks and papers. The report draws its own."""
+"""Plots as matplotlib axes, for notebooks and papers."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 from matplotlib.axes import Axes
 
@@ -8,7 +11,11 @@ from ablate.ranking.estimation.coding import lines
 from ablate.records.errors import InputError, unknown
 from ablate.report.data import ReportData
 from ablate.report.main_rows import label, main_rows
+from ablate.report.plots.curves import curves
+from ablate.report.plots.lr_find import panel
 from ablate.report.plots.palette import BAND, BLUE, GREY, ORANGE, PURPLE
+from ablate.report.plots.picture import Picture
+from ablate.report.plots.search import history
 
 COLOURS = {
     "helps": BLUE,
@@ -30,10 +37,7 @@ def plot_ranking(data: ReportData, ax: Axes | None = None, estimand: str = "") -
             raise unknown("estimand", estimand, estimands)
         rows = data.ranking[data.ranking["estimand"] == estimand]
     rows = rows.sort_values("effect", ascending=False, kind="stable")
-    if ax is None:
-        import matplotlib.pyplot as plt
-
-        _, ax = plt.subplots(figsize=(6.4, 0.8 + 0.3 * len(rows)), layout="constrained")
+    ax = ax or _new_axes(0.8 + 0.3 * len(rows))
     scale, unit = data.units.factor, data.units.difference.strip()
     margin = rows["margin"].iloc[0]
     if margin == margin and margin:
@@ -50,3 +54,50 @@ def plot_ranking(data: ReportData, ax: Axes | None = None, estimand: str = "") -
     kind = str(rows["estimand"].iloc[0])
     ax.set_xlabel(f"effect on {data.metric}{f', {unit}' if unit else ''} ({kind}; right of zero helps)")
     return ax
+
+
+def plot_search(data: ReportData, ax: Axes | None = None) -> Axes:
+    """The value of every trial in the order of the search, and the best so far, as on the page. Raises InputError."""
+    trials = data.stage("search")
+    if trials.empty or data.metric not in trials:
+        raise InputError("nothing was searched yet", hint="run the stage search")
+    trials = trials.sort_values("trial", kind="stable")
+    return _drawn(history(trials, data.metric, data.units, higher=data.higher_is_better), ax)
+
+
+def plot_curves(data: ReportData, ax: Axes | None = None, metric: str = "") -> Axes:
+    """Learning curves of the winner and the baseline (before a confirmation: of the best trial) in one metric, as on the page. Raises InputError."""
+    metrics = list(dict.fromkeys(str(record["metric"]) for record in data.curves if record["values"]))
+    if not metrics:
+        raise InputError("there are no learning curves yet", hint="run the stage search or confirm")
+    if metric and metric not in metrics:
+        raise unknown("curve", metric, metrics)
+    first = metric or (data.metric if data.metric in metrics else metrics[0])
+    records = [record for record in data.curves if record["metric"] == first]
+    return _drawn(curves(records, first, data.units_of), ax)
+
+
+def plot_lr_find(document: Mapping[str, Any] | None, ax: Axes | None = None, step: int = 4) -> Axes:
+    """The figures of a step of lr-find, by default the grid of learning rates, as on the page. Raises InputError."""
+    steps = {int(one["step"]): one for one in (document or {}).get("steps", ())}
+    drawing = panel(steps[step]) if step in steps else None
+    if drawing is None:
+        shown = ", ".join(str(number) for number, one in steps.items() if panel(one) is not None)
+        raise InputError(
+            f"step {step} of lr-find has nothing to draw",
+            hint=f"steps that have: {shown}" if shown else "run the stage lr-find",
+        )
+    return _drawn(drawing, ax)
+
+
+def _drawn(drawing: Picture, ax: Axes | None) -> Axes:
+    assert drawing.axes is not None
+    ax = ax or _new_axes(3.8)
+    drawing.axes(ax)
+    return ax
+
+
+def _new_axes(height: float) -> Axes:
+    import matplotlib.pyplot as plt
+
+    return plt.subplots(figsize=(6.4, height), layout="constrained")[1]

@@ -1,4 +1,4 @@
-"""The results of a study: tables, recipes, the report and a plot."""
+"""The results of a study: tables, recipes, the report and plots."""
 
 from __future__ import annotations
 
@@ -128,6 +128,24 @@ class Study:
         from ablate.api.plots import plot_ranking
 
         return plot_ranking(self.data, ax, estimand)
+
+    def plot_search(self, ax: Axes | None = None) -> Axes:
+        """Draw the value of every trial and the best so far. Raises InputError if nothing was searched."""
+        from ablate.api.plots import plot_search
+
+        return plot_search(self.data, ax)
+
+    def plot_curves(self, ax: Axes | None = None, metric: str = "") -> Axes:
+        """Draw learning curves of the winner and the baseline in `metric`, by default the study's. Raises InputError if there are none."""
+        from ablate.api.plots import plot_curves
+
+        return plot_curves(self.data, ax, metric)
+
+    def plot_lr_find(self, ax: Axes | None = None, step: int = 4) -> Axes:
+        """Draw the figures of a step of lr-find, by default the grid of rates. Raises InputError if it has none."""
+        from ablate.api.plots import plot_lr_find
+
+        return plot_lr_find(self.data.lr_find, ax, step)
 
     @property
     def document(self) -> dict[str, Any]:

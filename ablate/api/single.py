@@ -26,6 +26,8 @@ from ablate.records.run import Result, Run
 from ablate.study.recipes import read_recipe
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from ablate.protocol.anywhere.record import LRFindResult
 
 
@@ -52,6 +54,12 @@ class LearningRate:
                 for step in self.document["steps"]
             ]
         )
+
+    def plot_lr_find(self, ax: Axes | None = None, step: int = 4) -> Axes:
+        """Draw the figures of a step, by default the grid of rates (matplotlib). Raises InputError if it has none."""
+        from ablate.api.plots import plot_lr_find
+
+        return plot_lr_find(self.document, ax, step)
 
     def __repr__(self) -> str:
         rate = f"{self.learning_rate:.3g}" if self.learning_rate is not None else "none"

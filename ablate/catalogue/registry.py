@@ -42,6 +42,13 @@ class Entry:
         return literal.description(self.path)
 
 
+class UnknownTrick(InputError, KeyError):
+    """A recipe's trick that the catalogue lacks: one of the user's own, or of a plug-in, that was there before."""
+
+    def __str__(self) -> str:
+        return Exception.__str__(self)  # a KeyError's own quotes it
+
+
 class Registry(Mapping[str, Trick]):
     """Name -> record, with the code behind each name. Duplicate names are an error."""
 
@@ -72,9 +79,12 @@ class Registry(Mapping[str, Trick]):
         return len(self._entries)
 
     def entry(self, name: str) -> Entry:
-        """The entry of `name`. Raises KeyError."""
+        """The entry of `name`. Raises UnknownTrick, a KeyError."""
         if name not in self._entries:
-            raise KeyError(name)
+            raise UnknownTrick(
+                f"the trick '{name}' of a recipe is not among the study's tricks",
+                hint="name its file or class again with --tricks",
+            )
         return self._entries[name]
 
     def find(self, name: str) -> Entry:
@@ -84,7 +94,7 @@ class Registry(Mapping[str, Trick]):
         return self._entries[name]
 
     def code(self, name: str) -> ModuleType:
-        """The trick's module (imports torch). Raises KeyError."""
+        """The trick's module (imports torch). Raises UnknownTrick."""
         return self.entry(name).load()
 
     def of_seam(self, seam: str) -> list[Trick]:

@@ -26,6 +26,7 @@ def inspect(
 
     Field: the extent of the receptive field, up to the input's border. Activation, gradient: root mean squares of a
     layer's output and of its gradient, on one batch, without the tricks of --with. Dead: share of units that are zero for the whole batch.
+    Gradients vanish or explode where their norms, over all of a layer's outputs, differ a thousandfold between the first and the last weighted layer.
 
     Examples: ablate inspect digits · ablate inspect digits --with deformable_conv · ablate inspect my_task.py:task --json · ablate inspect data.csv --target income
     """

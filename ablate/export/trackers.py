@@ -19,13 +19,18 @@ LIMIT = 900
 PARAMETERS = 100
 
 
+PACKAGES = {"parquet": "pyarrow", "mlflow": "mlflow-skinny"}
+"""An extra -> the package that it installs, where that has another name."""
+
+
 def needed(module: str, extra: str) -> Any:
-    """The module, if its package is installed. Raises InputError that names the extra to install."""
+    """The module, if its package is installed. Raises InputError that names the package and the extra to install."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
         raise InputError(
-            f"this export needs the package {extra}", hint=f"pip install 'ablate[{extra}]'"
+            f"this export needs the package {PACKAGES.get(extra, extra)}",
+            hint=f"pip install 'ablate[{extra}]'",
         ) from error
 
 

@@ -20,7 +20,7 @@ from ablate.surgery.inventory import Inventory, inventory
 from ablate.surgery.net import open_net
 from ablate.surgery.observe import LayerInfo, Observed, left_alone, observe
 from ablate.tasks.task import Task
-from ablate.tasks.user_code import repeatable
+from ablate.tasks.user_code import repeatable, without_nested_notice
 
 PROBED = 8
 """Examples on which a model is tried: enough for the gradient of a batch norm to be more than rounding errors."""
@@ -87,6 +87,7 @@ class TaskContext:
         probe: ModelProbe | None = None,
     ) -> TaskContext:
         """Probe the model once. `kernel` overrides the choice; `probe`: what another process found, in place of a probe here."""
+        without_nested_notice()
         example = task.train.x[:2]
         module = build_module(task.model, 0, example)
         again = repeated_in_backward(build_module(task.model, 0, example), task.train.x[:PROBED])

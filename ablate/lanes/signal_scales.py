@@ -18,7 +18,9 @@ from ablate.surgery.layer_table import rows_of
 from ablate.surgery.layer_types import ACTIVATIONS, AFFINE
 
 VANISHING, EXPLODING = 1e-3, 1e3
-"""Limits of the ratio of root mean squares, first to last weighted layer: gradients of outputs."""
+"""Limits of a ratio of the first and the last weighted layer: of the norms of their outputs' gradients (He et al. 2015, 1502.01852, section 2.2: what
+keeps its scale from layer to layer is the sum over a layer's outputs; single elements have less, the more of them a map has), and of the root mean
+squares of their outputs."""
 DEAD_SHARE = 0.5
 """Of an activation's units; fewer are usual at a ReLU's initialisation with few examples."""
 RATE = 1e-6
@@ -28,7 +30,7 @@ RATE = 1e-6
 @dataclass
 class Scale:
     """Statistics of a layer's output in training: root mean square of the values and of the loss's gradient with respect to them (0 where
-    there is none), and the share of units (channels) that are zero for all examples and positions; None for other layers
+    there is none), the Euclidean norm of that gradient, and the share of units (channels) that are zero for all examples and positions; None for other layers
     than activations."""
 
     path: str
@@ -36,6 +38,7 @@ class Scale:
     activation: float = 0.0
     gradient: float = 0.0
     dead: float | None = None
+    gradient_norm: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ def problems_of(scales: Sequence[Scale]) -> list[str]:
     weighted = [scale for scale in scales if scale.weighted and scale.gradient > 0]
     if len(weighted) > 1:
         first, last = weighted[0], weighted[-1]
-        ratio = first.gradient / last.gradient
+        ratio = first.gradient_norm / last.gradient_norm
         if ratio < VANISHING:
             problems.append(f"vanishing gradients: {ratio:.1g} of the last layer's at '{first.path}'")
         elif ratio > EXPLODING:
@@ -114,6 +117,7 @@ def _noting(path: str, scales: dict[str, Scale]) -> Callable[[nn.Module, Any, An
 
 def _note_gradient(scale: Scale, gradient: Tensor) -> None:
     scale.gradient = _rms(gradient)
+    scale.gradient_norm = scale.gradient * gradient.numel() ** 0.5
 
 
 def _rms(x: Tensor) -> float:

@@ -26,8 +26,8 @@ REPEATS, DECAYS, AT_BEST = "seeds", "decays", "best epoch"
 STOPPING = "early_stopping"
 
 
-def choose_cell(setup: Setup, cells: Sequence[Cell], plan: Plan) -> tuple[Step, Cell | None]:
-    """The step, and the chosen cell: the result of the protocol (None if it is not better than a guess)."""
+def choose_cell(setup: Setup, cells: Sequence[Cell], plan: Plan) -> tuple[Step, Cell]:
+    """The step, and the chosen cell: the result of the protocol, unless the step fails because it is no better than a guess."""
     task = setup.context.task
     repeated = repeat(setup, close(ranked(cells, task, BEST), task), plan, len(cells))
     best = best_cell(cells, task, among=repeated) or best_cell(cells, task)
@@ -47,7 +47,7 @@ def choose_cell(setup: Setup, cells: Sequence[Cell], plan: Plan) -> tuple[Step, 
         )
     failed = any(finding.level == "fail" for finding in findings)
     findings += [] if failed else cliff(cells, chosen, task, "warn")
-    return Step(5, figures, (*findings, *flat(repeated, task))), None if failed else chosen
+    return Step(5, figures, (*findings, *flat(repeated, task))), chosen
 
 
 def repeat(setup: Setup, best: Sequence[Cell], plan: Plan, trained: int) -> list[Cell]:

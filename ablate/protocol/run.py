@@ -52,7 +52,7 @@ def lr_find(
 
     `context`: of the baseline's task. `train(runs, arm)`: trains whole runs and returns results in order (steps 4 and
     5). `baseline`: the recipe whose rate is searched. `force`: continue after a failed step instead of skipping the
-    rest. `budget`: a bound on steps 4 and 5. `say`: called with a line per step, and with the plan before it is trained.
+    rest, with the best rate of the grid where step 5 fails. `budget`: a bound on steps 4 and 5. `say`: called with a line per step, and with the plan before it is trained.
     All values are plain JSON; a figure that is not finite is null. `complete`: no step was skipped.
     The result is deterministic, unless the budget is a time.
     """
@@ -104,8 +104,11 @@ def run_steps(
     if not done(_with(step, short)) or not cells:
         return stop(), None
     step, best = choose_cell(setup, cells, planned)
-    if not done(step) or best is None:
+    forced = step.verdict == "fail"
+    if not done(_with(step, [_forced(best)] if forced and force else [])):
         return stop(), None
+    if forced:
+        setup.say(in_a_line(_forced(best).message, ""))
     done(check_curves(best, setup.context.task))
     return steps, best
 
@@ -180,6 +183,12 @@ def planned_runs(
 
 def _with(step: Step, findings: Sequence[Finding]) -> Step:
     return replace(step, findings=(*step.findings, *findings))
+
+
+def _forced(best: Cell) -> Finding:
+    return Finding(
+        "forced", "note", f"--force: goes on with the rate {best.rate:g}, the best of the grid, which is not shown to be better than a guess"
+    )  # fmt: skip
 
 
 def _skip_reason(steps: Sequence[Step]) -> str:

@@ -35,6 +35,10 @@ class Conflict(InputError):
     """Two tricks that cannot be combined."""
 
 
+LONGEST = 400
+"""Characters of a list of names in an error."""
+
+
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """`did you mean 'x'?` for the closest of `choices`; an empty string if none is close."""
     names = list(choices)
@@ -44,7 +48,15 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
 
 
 def unknown(kind: str, word: str, choices: Iterable[str]) -> InputError:
-    """The error for an unknown name: the kind of name and the closest choice, or the list of choices."""
+    """The error for an unknown name: the kind of name and the closest choice, or the list of choices; of very many, the closest three."""
     names = sorted(choices)
     hint = did_you_mean(word, names) or f"known: {', '.join(names)}"
+    if len(hint) > LONGEST:
+        close = get_close_matches(word.lower(), names, n=3, cutoff=0.4)
+        some = (
+            f"the closest of {len(names)} are {', '.join(close)}"
+            if close
+            else f"none of {len(names)} is close"
+        )
+        hint = f"{some}; ablate tricks lists all" if "trick" in kind else some
     return InputError(f"unknown {kind} '{word}'", hint=hint)

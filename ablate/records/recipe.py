@@ -111,6 +111,10 @@ class Recipe(Mapping[str, Settings]):
                 if clash := conflict(catalogue[name], catalogue[other]):
                     raise Conflict(clash, hint="turn one of them off")
 
+    def missing(self, catalogue: Catalogue) -> list[str]:
+        """The tricks that `catalogue` lacks: a study's own ones that have been taken out of it."""
+        return [name for name in self if name not in catalogue]
+
     def canonical(self) -> str:
         """The canonical JSON."""
         return self._canonical

@@ -23,7 +23,7 @@ from ablate.records.recipe import Recipe
 from ablate.search.space import Space, left_out_of, missed
 from ablate.study.eta import time_left
 from ablate.study.growth import grow_search
-from ablate.study.preflight import BUILT_ON_A_RATE, STAND_IN, no_best, no_rate
+from ablate.study.preflight import BUILT_ON_A_RATE, STAND_IN, check_known, no_best, no_rate
 from ablate.study.request import Options
 from ablate.study.resume import make_folder
 from ablate.study.search import search
@@ -177,7 +177,7 @@ def find_rate(session: Session, *, force: bool = False, budget: str = "") -> dic
         finding = first["findings"][0] if first["findings"] else {"message": "", "where": "", "advice": ""}
         raise GateFailed(
             f"lr-find step {first['step']} ({first['name']}) failed: {in_a_line(finding['message'], finding['where'])}",
-            hint=finding["advice"] or "look at: ablate lr-find, or continue with --force",
+            hint=f"{finding['advice'] or 'look at: ablate lr-find'}; --force goes on in any case",
         )
     return document
 
@@ -198,7 +198,7 @@ def baseline_of(session: Session) -> Recipe:
     study, catalogue = session.study, session.context.catalogue
     rate = document.get("learning_rate")
     if study.needs_lr_find and rate is None:
-        raise no_rate()
+        raise no_rate(document)
     baseline = study.baseline_recipe(catalogue, rate)
     if not study.needs_lr_find or rate is None:
         return baseline
@@ -221,7 +221,8 @@ def around(session: Session, baseline: Recipe, choice: str) -> Recipe:
     if choice == "best":
         if not best:
             raise no_best()
-        return Recipe(best["recipe"])
+        check_known(found := Recipe(best["recipe"]), session.context.catalogue)
+        return found
     from ablate.study.recipes import read_recipe
 
     return read_recipe(Path(choice), session.context.catalogue)
@@ -231,5 +232,6 @@ def to_confirm(session: Session, baseline: Recipe) -> Recipe:
     """The recipe that is confirmed: the one that [confirm] names, else what was ranked last, else what would be ranked."""
     ranked = (session.ledger.fact("rank") or {}).get("around")
     if ranked and not session.study.confirm.around:
-        return Recipe(ranked)
+        check_known(recipe := Recipe(ranked), session.context.catalogue)
+        return recipe
     return around(session, baseline, session.study.confirm.around or session.study.rank.around)

@@ -13,6 +13,7 @@ from ablate.lanes.applicable import applicable
 from ablate.lanes.context import TaskContext
 from ablate.lanes.device import one_thread
 from ablate.records.errors import InputError
+from ablate.records.recipe import Catalogue, Recipe
 from ablate.records.study_rank import check_section
 from ablate.search.space import Space
 from ablate.study.environment import device_of
@@ -52,12 +53,14 @@ def check_ready(
         and "lr-find" not in stages
         and BUILT_ON_A_RATE & set(stages)
     ):
-        raise no_rate()
+        raise no_rate(facts.get("lr-find") or {})
     for around in recipes_needed(opened, stages, facts):
-        if around == "best":
-            if "search" not in stages and not (facts.get("search") or {}).get("best"):
+        if around == "best" and "search" not in stages:
+            best = (facts.get("search") or {}).get("best")
+            if not best:
                 raise no_best()
-        elif around != "baseline":
+            check_known(Recipe(best["recipe"]), registry())
+        elif around not in ("best", "baseline"):
             read_recipe(Path(around), registry())
     context = looked_at
     if BUILT_ON_A_RATE & set(stages) and (not facts or "rank" in stages):
@@ -122,9 +125,26 @@ def check_folder(folder: Path, option: str) -> None:
         raise InputError(f"the folder {folder} cannot be made: its name is too long", hint=hint)
 
 
-def no_rate() -> InputError:
-    """The error for a baseline without a learning rate."""
-    return InputError("the baseline's lr is left to lr-find", hint="run the stage lr-find, or give a number")
+def no_rate(document: Mapping[str, Any]) -> InputError:
+    """The error for a baseline without a learning rate. `document`: of lr-find, empty if it has not been run."""
+    failed = [step for step in document.get("steps", ()) if step["verdict"] == "fail"]
+    if not failed:
+        return InputError(
+            "the baseline's lr is left to lr-find", hint="run the stage lr-find, or give a number"
+        )
+    return InputError(
+        f"lr-find found no learning rate: step {failed[-1]['step']} ({failed[-1]['name']}) failed",
+        hint='correct what it found (ablate lr-find), or give a rate in a study file: [baseline] optimizer = { name = "momentum", lr = 0.05 }',
+    )
+
+
+def check_known(recipe: Recipe, catalogue: Catalogue) -> None:
+    """Raise InputError if a recipe of the ledger has tricks that the study no longer has."""
+    if lost := recipe.missing(catalogue):
+        raise InputError(
+            f"the recipe that the earlier search found has {', '.join(lost)}, which this study no longer has",
+            hint="name its file again with --tricks, or run the stage search again",
+        )
 
 
 def no_best() -> InputError:

@@ -128,7 +128,7 @@ def likely_groups(
 
 def search(session: Session, space: Space) -> Recipe:
     """Search, then choose. Returns the recipe that is ranked and confirmed."""
-    settings = session.study.search
+    settings, catalogue = session.study.search, session.context.catalogue
     suggester = suggester_of(session, space)
     groups = 0
     fact = session.ledger.fact("search", {})
@@ -159,9 +159,10 @@ def search(session: Session, space: Space) -> Recipe:
                 Planned(session.run(s.recipe, trial_seed(session, s, suggester)), "search", number, s.number)
                 for s in suggestions
                 if s.number < count
+                and not s.recipe.missing(catalogue)  # kept trials of a trick that was taken out
             ]
         )
-        groups += len(grouped((one.run for one in plans[-1]), session.context.catalogue, session.most))
+        groups += len(grouped((one.run for one in plans[-1]), catalogue, session.most))
         session.submit(
             plans[-1],
             prune=Prune(settings.pruner, session.metric, tuple(curves), session.epochs, session.higher),
@@ -169,7 +170,7 @@ def search(session: Session, space: Space) -> Recipe:
     trials = [one for plan in plans for one in plan]
     session.collect(trials)
     fact = session.ledger.fact("search", {})
-    counts = {"groups": groups, "mean_lanes": len(trials) / groups, "done": len(trials)}
+    counts = {"groups": groups, "mean_lanes": len(trials) / max(groups, 1), "done": count}
     session.ledger.put("search", {**fact, **counts})
     best = choose(session, [one for one in trials if suggested[one.trial].params])
     return _simplified(session, best, space.baseline)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import combinations
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from ablate.tasks.split import Split
 from ablate.tasks.streamed import Inputs, Streamed
 from ablate.tasks.task import Task
 from ablate.tasks.token_ids import EMBEDDINGS
-from ablate.tasks.user_code import UsersCode, repeatable
+from ablate.tasks.user_code import UsersCode, repeatable, without_nested_notice
 
 BATCH = 8
 
@@ -28,6 +29,7 @@ def check(task: Task) -> tuple[str, ...]:
     Restores every random generator. Costs two models, one forward pass of 8 examples, and a pass over
     the data.
     """
+    without_nested_notice()
     _shapes(task)
     for where, split in task.splits.items():
         _finite(split.x, f"{where} x", split)
@@ -78,8 +80,7 @@ def _targets(task: Task) -> list[str]:
     if task.dense:
         classes = torch.unique(y[y >= 0])
         if len(classes) == 1:
-            hint = "give examples of at least two classes"
-            raise InputError(f"train y holds one class only, {int(classes[0])}", hint=hint)
+            raise _one_class(task, int(classes[0]))
         return []
     if task.criterion == "multilabel":
         alike = int((y == y[0]).all(0).sum())
@@ -94,13 +95,17 @@ def _targets(task: Task) -> list[str]:
         return []
     counts = y.bincount(minlength=task.classes)
     if int((counts > 0).sum()) == 1:
-        hint = "give examples of at least two classes"
-        raise InputError(f"train y holds one class only, {int(y[0])}", hint=hint)
+        raise _one_class(task, int(y[0]))
     absent = (counts == 0).nonzero().flatten().tolist()
     if not absent:
         return []
     names = ", ".join(str(label) for label in absent[:5]) + (", …" if len(absent) > 5 else "")
     return [f"{len(absent)} of {task.classes} classes have no training example: {names}"]
+
+
+def _one_class(task: Task, label: int) -> InputError:
+    name = f"{label} ('{task.labels[label]}')" if label < len(task.labels) else str(label)
+    return InputError(f"train y holds one class only, {name}", hint="give examples of at least two classes")
 
 
 def _users_file(task: Task) -> Path | None:
@@ -110,9 +115,12 @@ def _users_file(task: Task) -> Path | None:
 
 def _fresh_model(task: Task) -> nn.Module:
     hint = "give a function without arguments: model=lambda: MyNet(…)" if isinstance(task.model, type) else ""
-    with UsersCode("making the model", _users_file(task), hint):
+    with UsersCode("making the model", _users_file(task), hint) as running:
         try:
             model, other = task.model(), task.model()
+        except TypeError as error:
+            running.hint = _arguments_missing(str(error)) or hint
+            raise
         except AttributeError as error:
             if "before Module.__init__() call" not in str(error):
                 raise
@@ -131,6 +139,17 @@ def _fresh_model(task: Task) -> nn.Module:
         hint = "build it inside the function: model=lambda: MyNet()"
         raise InputError("model() gives the same module, or the same weights, at each call", hint=hint)
     return model
+
+
+def _arguments_missing(error: str) -> str:
+    """What to do about the TypeError of a call that misses arguments; "" for another one."""
+    found = re.match(r"([\w.<>]+)\(\) missing \d+ required [\w-]+ arguments?: (.*)", error)
+    if found is None:
+        return ""
+    called = found[1].removesuffix(".__init__").rpartition(".")[2]
+    arguments = ", ".join(f"{name}=…" for name in re.findall(r"'(\w+)'", found[2]))
+    name = "build" if called == "<lambda>" else called
+    return f"the model is made by a call without arguments: give them in a function, model=lambda: {name}({arguments})"
 
 
 def _outputs(task: Task, model: nn.Module) -> Tensor:

@@ -66,7 +66,8 @@ def _check_dense(task: Task, shape: list[int], batch: int) -> None:
     if classes < task.outputs:
         raise InputError(
             f"y holds the class {task.outputs - 1}, but the model has {classes} outputs",
-            hint=f"number the classes 0 … {classes - 1}, or give the model {task.outputs} outputs",
+            hint=f"number the classes 0 … {classes - 1}, with -100 at {'tokens' if len(positions) == 1 else 'pixels'} that do not count, "
+            f"or give the model {task.outputs} outputs",
         )
 
 
@@ -83,6 +84,11 @@ def _wrong_shape(task: Task, shape: list[int], wanted: list[int]) -> InputError:
             message, hint=f"regression on {task.outputs} target(s) takes [batch, {task.outputs}]"
         )
     if len(shape) == 2 and shape[0] == wanted[0] and shape[1] < wanted[1]:
+        if shape[1] == 1 and wanted[1] == 2:
+            return InputError(
+                "y holds the labels 0 and 1, and the model has one output",
+                hint='give the model 2 outputs; or, to keep one logit, give y as [N, 1], y[:, None], with criterion="multilabel"',
+            )
         where, label = max(
             ((where, int(s.y.max())) for where, s in task.splits.items()), key=lambda pair: pair[1]
         )

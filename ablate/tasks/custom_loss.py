@@ -6,6 +6,7 @@ or the batch's mean. Lanes run together under `torch.vmap` if that gives the sam
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -38,7 +39,23 @@ def checked_loss(loss: Any) -> Callable[[Any, Any], Any] | None:
             f"loss is a {type(loss).__name__} with trainable parameters, which nothing would train",
             hint="make it a part of the model, which then returns what it computes",
         )
+    if (wanted := _arguments(loss)) > 2:
+        raise InputError(
+            f"loss takes {wanted} arguments, and is called with (outputs, targets)",
+            hint='give what it needs of the inputs with the targets, y={"targets": y, "inputs": x}, and take both from its second argument',
+        )
     return loss  # type: ignore[no-any-return]
+
+
+def _arguments(function: Any) -> int:
+    """Number of arguments that a call must give by position; 0 where Python does not know."""
+    called = function.forward if isinstance(function, nn.Module) else function
+    try:
+        parameters = inspect.signature(called).parameters.values()
+    except (TypeError, ValueError):
+        return 0
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(one.default is one.empty and one.kind in positional for one in parameters)
 
 
 def criterion_of(given: str | None, loss: Callable[[Any, Any], Any] | None) -> Criterion:

@@ -54,6 +54,9 @@ def frame_arguments(
         table[column].notna().to_numpy()
     ]  # the index stays: it has the numbers of the user's rows
     target = table.pop(column)
+    if target.nunique() == 1:
+        hint = "predict another column, or give rows with other values of it"
+        raise InputError(f"column '{column}' of {where} holds one value only, '{target.iloc[0]}'", hint=hint)
     criterion, y, labels = _target(target, column)
     if criterion == "classification" and (cells := stray_cells(target)) is not None:
         notes.append(f"{column}: {cells_text(target, cells, 'numbers')}; counted as a class: leave such cells empty if the value is missing")  # fmt: skip

@@ -180,7 +180,7 @@ class Columns:
                 name = "" if path == ("x",) else _name(path)
                 raise InputError(
                     f"{this} has shape {list(value.shape)}, {that} has {list(shape)}{f', in {name}' if name else ''}",
-                    hint="bring all examples to one shape (resize, pad) in the Dataset",
+                    hint=_one_shape(value),
                 )
 
     def fits(self, count: int) -> bool:
@@ -238,6 +238,13 @@ class _Column:
 def _name(path: Path) -> str:
     """`x['mask']`."""
     return f"{path[0]}" + "".join(f"[{key!r}]" for key in path[1:])
+
+
+def _one_shape(value: Tensor | np.ndarray) -> str:
+    """What to do about examples of different shapes."""
+    if isinstance(value, Tensor) and value.ndim == 1 and not value.is_floating_point():
+        return 'pad token ids in the tokenizer, padding="max_length", or give items their attention_mask'
+    return "bring all examples to one shape (resize, pad) in the Dataset"
 
 
 def variation(reader: Reader, first: Read) -> tuple[bool, bool]:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, RandomSampler, SequentialSampler, default_collate
 
 from ablate.records.errors import InputError
+from ablate.tasks.padding import padded, pads_only
 from ablate.tasks.reading import Reader
 
 
@@ -23,10 +24,12 @@ def unwrapped(given: dict[str, Any], workers: int | None = None) -> tuple[dict[s
     workers: processes that read; None: a DataLoader's own, else none.
     """
     datasets: dict[str, Any] = {}
-    notes = []
+    notes: list[str] = []
+    collator = None
     for where, source in given.items():
         if isinstance(source, DataLoader):
             notes.append(_note(where, source))
+            collator = source.collate_fn if where == "train" and pads_only(source.collate_fn) else collator
             data = source.dataset if isinstance(source.dataset, Dataset) else Indexed(source.dataset)
             datasets[where] = Reader(data, where, source.num_workers if workers is None else workers)
         elif isinstance(source, Dataset) or is_indexed(source):
@@ -34,7 +37,8 @@ def unwrapped(given: dict[str, Any], workers: int | None = None) -> tuple[dict[s
             datasets[where] = Reader(data, where, workers or 0)
         else:
             datasets[where] = source
-    return datasets, notes
+    datasets, padding_note = padded(datasets, collator)
+    return datasets, [*notes, *padding_note]
 
 
 class Indexed(Dataset[Any]):
@@ -59,7 +63,8 @@ def is_indexed(source: Any) -> bool:
 
 
 def _note(where: str, loader: DataLoader[Any]) -> str:
-    if loader.collate_fn is not default_collate and loader.batch_size is not None:
+    usual = loader.collate_fn is default_collate or pads_only(loader.collate_fn)
+    if not usual and loader.batch_size is not None:
         name = getattr(loader.collate_fn, "__name__", type(loader.collate_fn).__name__)
         raise InputError(
             f"{where} is a DataLoader with a collate function of its own, '{name}'",

@@ -6,7 +6,7 @@ which items are read with it nor on which process reads it. A stream draws under
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -39,11 +39,12 @@ AHEAD = 32
 @dataclass(frozen=True)
 class Reader:
     """Where items come from. `where`: the split's name, for messages. `workers`: processes that read ahead (a stream is
-    read by one at most, since its items have one order)."""
+    read by one at most, since its items have one order). `padding`: brings an item's token ids to one length (`padding.Padding`)."""
 
     dataset: Source
     where: str
     workers: int = 0
+    padding: Callable[[Values], Values] | None = None
 
     @property
     def streams(self) -> bool:
@@ -70,7 +71,9 @@ class Reader:
                 block = list(islice(pairs, size))
             if not block:
                 return
-            yield from block
+            yield from (
+                block if self.padding is None else ((row, self.padding(values)) for row, values in block)
+            )
             size = AHEAD
 
     def _indexed(self, rows: Sequence[int] | None, epoch: int) -> Iterator[tuple[int, Values]]:

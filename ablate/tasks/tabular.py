@@ -21,7 +21,7 @@ GAP = "missing"
 LEVELS = 64
 """Maximum number of 0/1 columns of a text column: the levels that are rarest in training share the last one."""
 DISTINCT = 20
-"""A text column with more levels, most of which occur once, is an identifier and not a category."""
+"""A text column with more levels is an identifier and not a category if more than half of the rows hold one that occurs once."""
 WIDE = 40
 """A text column with more levels gets an embedding, where there is a model for it. (skrub's threshold for a wide category.)"""
 FEWEST = 2
@@ -101,7 +101,7 @@ def fit_encoder(table: pd.DataFrame, train: np.ndarray, *, embed: bool = False) 
     }
     dates = {name: form for name, (form, _) in forms.items() if form}
     words = [name for name in forms if name not in dates]
-    names = [name for name in words if DISTINCT < seen[name].nunique() > len(seen) / 2]
+    names = [name for name in words if _is_identifier(seen[name])]
     wide = [name for name in words if embed and name not in names and seen[name].nunique() > WIDE]
     texts = [name for name in words if name not in {*names, *wide}]
     if not numbers and not dates and not texts and not wide:
@@ -163,6 +163,12 @@ def _counts_rows(column: pd.Series[Any]) -> bool:
     from pandas.api.types import is_integer_dtype
 
     return len(column) > DISTINCT and is_integer_dtype(column) and bool((column.diff().iloc[1:] == 1).all())
+
+
+def _is_identifier(column: pd.Series[Any]) -> bool:
+    """Whether a text column tells rows apart, instead of grouping them: names, free text."""
+    counts = column.value_counts()
+    return len(counts) > DISTINCT and int((counts == 1).sum()) > len(column) / 2
 
 
 def _plain(

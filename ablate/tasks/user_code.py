@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -36,7 +38,8 @@ class UsersCode:
     def __init__(self, doing: str, file: Path | None = None, hint: str = "") -> None:
         self.doing, self.file, self.hint = doing, file, hint
 
-    def __enter__(self) -> None: ...
+    def __enter__(self) -> UsersCode:
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -104,6 +107,15 @@ def repeatable(seed: int = 0) -> Iterator[None]:
         yield
 
 
+@cache
+def without_nested_notice() -> None:
+    """Have torch give its notice on nested tensors here, unheard: it gives it once a process, where a `TransformerEncoder` with a padding mask is
+    evaluated first, and nobody who uses ablate can do anything about it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The PyTorch API of nested tensors", UserWarning)
+        torch.nested.nested_tensor([torch.zeros(1)])
+
+
 States = tuple[Any, Any, Tensor]
 
 
@@ -120,6 +132,7 @@ def _restore(states: States) -> None:
 
 def tried(model: Callable[[], nn.Module], *x: Any) -> Any:
     """The output of a fresh model in evaluation mode for `x`, or without one the model; FAILED if it raises: `check` runs it again and reports why."""
+    without_nested_notice()
     try:
         with repeatable(), torch.no_grad():
             module = model().eval()

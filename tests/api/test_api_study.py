@@ -81,6 +81,54 @@ def test_the_ranking_is_drawn_on_axes_that_are_given(done):
         done.plot_ranking(ax, "averge")
 
 
+def test_the_search_and_learning_curves_are_drawn_on_axes(done):
+    from matplotlib.figure import Figure
+
+    ax = Figure().add_subplot()
+    assert done.plot_search(ax) is ax
+    dots = max((line.get_xdata() for line in ax.lines), key=len)
+    assert sorted(dots) == [0, 1, 2, 3], "a dot for every trial"
+    ax = Figure().add_subplot()
+    assert done.plot_curves(ax, "train/loss") is ax
+    curve = next(one["values"] for one in done.data.curves if one["metric"] == "train/loss")
+    assert list(ax.lines[0].get_ydata()) == curve
+    with pytest.raises(ablate.InputError, match="unknown curve 'train/los'; did you mean"):
+        done.plot_curves(ax, "train/los")
+    with pytest.raises(
+        ablate.InputError, match="step 4 of lr-find has nothing to draw; run the stage lr-find"
+    ):
+        done.plot_lr_find(ax)
+
+
+def test_steps_of_lr_find_are_drawn_on_axes():
+    from matplotlib.figure import Figure
+
+    cells = [
+        {
+            "learning_rate": rate,
+            "weight_decay": 0.0,
+            "validation/loss": loss,
+            "outcome": "complete",
+            "seeds": 1,
+        }
+        for rate, loss in ((0.01, 1.0), (0.03, 0.5), (0.1, 0.7))
+    ]
+    step = {
+        "step": 4,
+        "name": "a grid of learning rates",
+        "verdict": "pass",
+        "figures": {"cells": cells},
+        "findings": [],
+    }
+    found = ablate.LearningRate(0.03, 0.0, True, {"steps": [{**step, "step": 0, "figures": {}}, step]})
+    ax = Figure().add_subplot()
+    assert found.plot_lr_find(ax) is ax
+    assert ax.get_xscale() == "log"
+    assert ax.lines or ax.collections
+    with pytest.raises(ablate.InputError, match="step 0 of lr-find has nothing to draw; steps that have: 4"):
+        found.plot_lr_find(ax, step=0)
+
+
 def test_called_again_it_trains_nothing_and_a_loaded_study_is_the_same(done, tmp_path):
     again = ablate.study(
         model=Net, data=pairs(), trials=4, stages=["search", "rank"], executor="inline",

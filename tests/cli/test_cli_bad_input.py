@@ -48,6 +48,7 @@ WORDS = {
     "stage": (("study", "tiny.toml", "--stages", "serch"), "did you mean 'search'?"),
     "no stage": (("study", "tiny.toml", "--stages", ","), "unknown stage ''"),
     "endless": (("train", "tiny.py:task", "--epochs", "9" * 20), "--epochs"),
+    "no such trick": (("study", "tiny.toml", "--include", "nosuchtrick"), "ablate tricks lists all"),
     "executor": (("study", "tiny.toml", "--executor", "nonsense"), "known: auto, dask, inline, processes, ray"),
     "kernel": (("study", "tiny.toml", "--kernel", "lop"), "did you mean 'loop'?"),
     "memory": (("study", "tiny.toml", "--memory", "-1"), "--memory"),

@@ -69,6 +69,39 @@ def test_a_trick_by_path_is_searched_and_its_hash_and_source_are_in_the_ledger(h
     assert ablate(capsys, "report", "small").code == 0, "the report needs no file but the ledger"
 
 
+@pytest.mark.parametrize(("trick", "path"), [("halved", "halved.py"), ("torch_adamax", "torch.optim.Adamax")])
+def test_a_trick_that_is_taken_out_again_leaves_its_trials_out_of_the_choice(here, capsys, trick, path):
+    (here / "own.toml").write_text(STUDY)
+    study = ("study", "own.toml", "--trials", "8")
+    own = ("--include", f"dropout,weight_decay,placebo,{trick}", "--tricks", path)
+    assert ablate(capsys, *study, *own, "--stages", "search", *INLINE).code == 0
+    with Ledger.open(here / "studies" / "own.db", write=True) as ledger:
+        held = {entry.trial for entry in ledger.entries("search") if trick in entry.run.recipe}
+        assert held, "the sample has no trial with the trick: this test would show nothing"
+        found = ledger.fact("search")
+        found["best"]["recipe"] |= {
+            trick: next(e.run.recipe[trick] for e in ledger.entries() if trick in e.run.recipe)
+        }
+        ledger.put("search", found)
+    said = ablate(capsys, *study, "--stages", "rank", *INLINE)
+    assert said.code == 2
+    assert f"has {trick}, which this study no longer has; name its file again with --tricks" in said.err
+    said = ablate(capsys, "export", "own.toml", "--to", "script")
+    assert (
+        said.code,
+        f"ablate: the trick '{trick}' of a recipe is not among the study's tricks" in said.err,
+    ) == (
+        2,
+        True,
+    )
+    said = ablate(capsys, *study, *SEARCH)
+    assert said.code == 0, said.err
+    assert f"8 trials are kept, {len(held)} of them outside the space" in said.err
+    with Ledger.open(here / "studies" / "own.db", write=False) as ledger:
+        assert trick not in ledger.fact("search")["best"]["recipe"]
+        assert ledger.fact("search")["done"] == 8
+
+
 def test_an_optimizer_class_is_one_line_of_the_study_file(here, capsys):
     text = STUDY.replace('"momentum", lr = 0.1', '"x"').replace(
         'name = "x"', 'torch = "torch.optim.Adamax", lr = 0.01'

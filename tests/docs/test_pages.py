@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 from cli_samples import INLINE, ablate
-from pages import DOCS, blocks
+from pages import DOCS, STUBBED, blocks
 from PIL import Image
 
 HOWTOS = sorted(f"howto/{path.name}" for path in (DOCS / "howto").glob("*.md"))
@@ -58,6 +58,19 @@ def run(page, capsys, more):
 @pytest.mark.parametrize("page", HOWTOS)
 def test_the_blocks_of_a_how_to_run(page, capsys, here):
     run(page, capsys, {"study": PREPARED, "plan": INLINE})
+
+
+@pytest.mark.parametrize("page", [*HOWTOS, "tutorial.md"])
+def test_what_a_page_writes_to_a_file_is_run(page):
+    """By a later command or block of the page, or with stubs."""
+    whole = blocks(page)
+    idle = [
+        block.title
+        for number, block in enumerate(whole)
+        if block.title.endswith((".py", ".sh"))
+        and not any(Path(block.title).stem in later.text for later in whole[number + 1 :])
+    ]
+    assert bool(idle) == (page in STUBBED), idle
 
 
 @pytest.mark.slow

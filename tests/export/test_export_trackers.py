@@ -44,6 +44,8 @@ def test_runs_have_settings_finite_metrics_and_curves(runs):
 def test_a_missing_package_is_told_with_the_extra():
     with pytest.raises(InputError, match=r"needs the package nothing; pip install 'ablate\[nothing\]'"):
         needed("ablate_no_such_package", "nothing")
+    with pytest.raises(InputError, match=r"needs the package pyarrow; pip install 'ablate\[parquet\]'"):
+        needed("ablate_no_such_package", "parquet")
 
 
 @pytest.mark.filterwarnings("ignore")  # MLflow's own: what it uses of SQLAlchemy is deprecated

@@ -14,6 +14,7 @@ from ablate.lanes.context import TaskContext
 from ablate.lanes.inspection import inspection
 from ablate.lanes.signal_scales import Scale, problems_of, signal_scales
 from ablate.records.errors import InputError
+from ablate.tasks.models import convnet
 from ablate.tasks.task import Task
 
 
@@ -61,6 +62,42 @@ def test_scales_are_those_of_a_plain_backward_pass() -> None:
 )
 def test_planted_faults_are_named(make: Callable[[], nn.Module], what: str) -> None:
     assert what in signal_scales(context_of(make)).verdict
+
+
+def of_images(make: Callable[[], nn.Module]) -> TaskContext:
+    """36 images of 64 × 64."""
+    x, y = torch.randn(36, 3, 64, 64, generator=torch.Generator().manual_seed(1)), torch.arange(36) % 2
+    task = Task(make, (x, y), (x, y), False, name="images", epochs=1, batch_size=36)
+    return TaskContext.of(task, registry(), torch.device("cpu"))
+
+
+def pyramid(activation: Callable[[], nn.Module], gain: float) -> Callable[[], nn.Module]:
+    """Nine convolutions in three stages, each half the size of the one before, initialised as by He et al. times `gain`."""
+
+    def make() -> nn.Module:
+        layers: list[nn.Module] = []
+        for before, width in ((3, 8), (8, 16), (16, 32)):
+            for inputs in (before, width, width):
+                convolution = nn.Conv2d(inputs, width, 3, padding=1)
+                nn.init.normal_(convolution.weight, std=gain * (2 / (inputs * 9)) ** 0.5)
+                layers += [convolution, activation()]
+            layers.append(nn.MaxPool2d(2))
+        return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 2))
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("make", "verdict"),
+    [
+        (lambda: convnet((3, 64, 64), (16, 32, 32), 2, 2), "healthy"),
+        (pyramid(nn.ReLU, 1.0), "healthy"),
+        (pyramid(nn.Sigmoid, 1.0), "vanishing gradients"),
+        (pyramid(nn.ReLU, 6.0), "exploding gradients"),
+    ],
+)
+def test_the_size_of_a_map_is_no_vanishing_gradient(make: Callable[[], nn.Module], verdict: str) -> None:
+    assert signal_scales(of_images(make)).verdict.startswith(verdict)
 
 
 class Shifted(nn.Linear):

@@ -219,7 +219,6 @@ def test_the_best_rates_get_more_seeds_and_the_winner_decays():
     setup = replace(ground_of(TASK), train=simulated(0.1, seen))
     _, cells = rate_grid(setup, RATES, 3)
     step, best = choose_cell(setup, cells, Plan(5, 6, 2, 3))
-    assert best is not None
     assert (best.rate, best.decay, len(best.results)) == (0.1, 0.0, 3)
     assert seen == ["rates", "seeds", "decays"]
     rows = step.figures["cells"]
@@ -248,7 +247,7 @@ def test_no_rate_is_given_whose_loss_exceeds_the_guess():
     setup = replace(ground_of(TASK), train=simulated(0.1, seen, floor=2.5))
     cells = [cell(0.1, 0.9, 2.5), cell(0.32, 0.8, 2.6)]
     step, best = choose_cell(setup, cells, Plan(2, 0, 0, 3))
-    assert best is None
+    assert (step.verdict, best.rate) == ("fail", 0.1)
     assert seen == ["best epoch"]
     assert [one.code for one in step.findings if one.level == "fail"] == ["no-better-than-a-guess"]
 

@@ -14,7 +14,9 @@ from study_samples import NO_RATE, STUDY, TABULAR, Heard, duplicates, place, tim
 
 from ablate.ledger.entry import in_order
 from ablate.ledger.store import Ledger
-from ablate.records.errors import AblateError
+from ablate.protocol import chosen
+from ablate.protocol.steps import Finding
+from ablate.records.errors import AblateError, InputError
 from ablate.report.build import build
 from ablate.study import driver, session
 from ablate.study.driver import STAGES
@@ -238,6 +240,25 @@ def test_a_failed_gate_stops_the_study_unless_forced(tmp_path):
     verdicts = [step["verdict"] for step in here.fact("lr-find")["steps"]]
     assert verdicts[2] == "fail"
     assert set(verdicts[3:]) == {"skipped"}
+
+
+def test_force_goes_on_with_the_best_rate_of_the_grid_where_no_rate_beats_a_guess(tmp_path, monkeypatch):
+    refuted = Finding("no-better-than-a-guess", "fail", "not better than a guess", advice="check the labels")
+    monkeypatch.setattr(chosen, "verdict", lambda test: [refuted])
+    here, heard = place(tmp_path, study=WITH_RATE), Heard()
+    with pytest.raises(AblateError, match="step 5") as caught:
+        here.run(("lr-find",))
+    assert caught.value.hint == "check the labels; --force goes on in any case"
+    with pytest.raises(InputError, match=r"found no learning rate: step 5 \(seeds and weight decay\) failed"):
+        here.run(("search",))
+    here.run(("lr-find", "search"), progress=heard, force=True)
+    document = here.fact("lr-find")
+    rate = document["learning_rate"]
+    assert rate == document["steps"][5]["figures"]["learning_rate"]
+    assert here.fact("baseline")["momentum"]["lr"] == rate
+    (line,) = (line for line in heard.said if "--force" in line)
+    assert line.startswith(f"--force: goes on with the rate {rate:g}")
+    assert document["steps"][5]["findings"][-1]["message"] == line
 
 
 def test_a_trial_that_lr_find_has_trained_already_is_not_trained_twice(tmp_path):

@@ -124,6 +124,20 @@ def test_nested_targets_reach_the_loss_as_they_were_given():
     assert seen[0] == {"class": (torch.int64, ()), "numbers": (torch.float32, (3,))}
 
 
+def test_a_loss_gets_inputs_as_a_part_of_the_targets():
+    """The way that the error of a loss with three arguments names."""
+
+    def loss(outputs, both):
+        return (outputs - both["inputs"][:, :3]).square().mean(1) + both["targets"]
+
+    made = task(y={"targets": Y, "inputs": X}, loss=loss)
+    assert check(made) == ()
+    outputs = torch.randn(2, 8, 3, generator=G)
+    found = made.evaluation.example_losses(outputs, made.train.y[:8].expand(2, 8, -1))
+    x, y = made.train.x[:8], Y[made.train.rows[:8]]
+    assert torch.equal(found, (outputs - x[:, :3]).square().mean(2) + y)
+
+
 def test_a_model_that_returns_one_number_for_each_example_keeps_its_shape():
     made = task(
         model=lambda: nn.Sequential(nn.Linear(5, 1), nn.Flatten(0)),
@@ -150,6 +164,8 @@ BAD = [
     ({"loss": lambda o, y: o.detach().mean()}, "the loss has no gradient"),
     ({"loss": lambda o, y: o.mean() * float("nan")}, "the loss is NaN for the fresh model's outputs"),
     ({"loss": lambda o: o.mean()}, "the loss failed: TypeError"),
+    ({"loss": lambda o, y, x: (o - x).mean()}, 'loss takes 3 arguments, and is called with (outputs, targets); give what it needs of the inputs with the targets, y={"targets": y, "inputs": x}'),
+    ({"loss": nn.GaussianNLLLoss()}, "loss takes 3 arguments"),
     ({"loss": draws}, "the loss draws random numbers; draw them in the model's forward"),
     ({"loss": nn.BCEWithLogitsLoss()}, "it was called with outputs float32 [8, 3] and targets int64 [8]"),
     ({"model": lambda: Autoencoder(lambda x, m: (x, 3)), "loss": elbo}, "the model's output[1] is no tensor of real numbers"),

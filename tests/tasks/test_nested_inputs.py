@@ -254,7 +254,7 @@ def test_bad_nested_inputs_are_told_in_one_line():
             return {**item, "input_ids": item["input_ids"][: 3 + i % 2]}
 
     with pytest.raises(
-        InputError, match=r"item 1 has shape \[4\], item 0 has \[3\], in x\['input_ids'\]; bring all"
+        InputError, match=r"item 1 has shape \[4\], item 0 has \[3\], in x\['input_ids'\]; pad token ids"
     ):
         Task(Encoder, Ragged())
 

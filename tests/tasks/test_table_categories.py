@@ -70,6 +70,15 @@ def test_the_default_model_embeds_and_ones_own_does_where_it_is_asked():
     assert len(seen[0][2]) == 1
 
 
+@pytest.mark.parametrize(("rows", "kept"), [(150, True), (100, True), (70, False), (60, False)])
+def test_a_category_is_left_out_only_where_most_rows_have_a_level_of_their_own(rows, kept):
+    """60 levels in turn: in 100 rows 20 of them occur once, in 70 rows 50 do."""
+    table = pd.DataFrame({"town": [f"town {i % 60}" for i in range(rows)], "size": np.arange(rows) % 7 * 1.0})
+    encode = fit_encoder(table, np.arange(rows), embed=True)
+    assert encode.wide == ("town",) * kept
+    assert any("left out, because nearly every row" in note for note in encode.notes) != kept
+
+
 def test_the_unknown_level_adds_nothing_and_widths_are_fastais():
     model = EmbeddedPerceptron(2, (91, 10), (4,), 1)
     assert [layer.embedding_dim for layer in model.embeddings] == [20, 6]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from math import isfinite
 from typing import Any
 
@@ -49,10 +50,11 @@ def panel(step: Mapping[str, Any], metric: str = "", *, higher: bool = True) -> 
     def paint(figure: Figure) -> None:
         paint_axes(figure.add_subplot())
 
-    return picture(
+    drawing = picture(
         f"lr-find-{int(number)}", paint, width=420, height=250, caption=caption,
         alt=f"Step {number}, {title}: {caption}",
     )  # fmt: skip
+    return replace(drawing, axes=paint_axes)
 
 
 def _rate_test(figures: Mapping[str, Any]) -> Painted | None:

@@ -20,6 +20,7 @@ from xml.etree import ElementTree
 import matplotlib as mpl
 import seaborn as sns
 from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
@@ -38,7 +39,8 @@ _VARIABLES = {colour: f"var(--{role})" for role, colour in {**LIGHT, "paper": PA
 class Picture:
     """A drawing with its texts. `caption`: what is shown; `alt`: the description for screen readers.
 
-    `svg` is for the page (CSS variables, no ground); `file` for `plots/NAME.svg`. `width` is in pixels.
+    `svg` is for the page (CSS variables, no ground); `file` for `plots/NAME.svg`. `width` is in pixels. `axes` draws the same on axes of
+    matplotlib, where the drawing has a form for one pair of axes.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Picture:
     width: int
     caption: str
     alt: str
+    axes: Callable[[Axes], None] | None = None
 
 
 def picture(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ablate.report.clean import shorten
@@ -36,8 +38,7 @@ def history(trials: pd.DataFrame, metric: str, units: Units, *, higher: bool) ->
     low, high = _view(values[complete if complete.sum() > 2 else complete | pruned], higher=higher)
     floor = low if higher else high
 
-    def paint(figure: Figure) -> None:
-        ax = figure.add_subplot()
+    def paint(ax: Axes) -> None:
         for kind, colour, size, alpha in ((pruned, PALE, 5, 1.0), (complete, BLUE, 6, 0.65)):
             these = kind & shown
             dots(ax, number[these], np.clip(values[these], low, high), colour=colour, size=size, alpha=alpha)
@@ -57,9 +58,9 @@ def history(trials: pd.DataFrame, metric: str, units: Units, *, higher: bool) ->
         ax.set_xlabel("trial")
         ax.set_ylabel(f"{shorten(metric, 40)}{units.label}")
 
-    return picture(
+    drawing = picture(
         "search-history",
-        paint,
+        lambda figure: paint(figure.add_subplot()),
         height=330,
         caption=f"{plural(len(trials), 'trial')} in the order of their suggestion: {int(complete.sum())} complete (blue), "
         f"{int(pruned.sum())} pruned early (grey, their last value), {int(lost.sum())} without a value (orange crosses on the edge). "
@@ -73,6 +74,7 @@ def history(trials: pd.DataFrame, metric: str, units: Units, *, higher: bool) ->
             else ""
         ),
     )
+    return replace(drawing, axes=paint)
 
 
 def common(best: pd.DataFrame, labels: Sequence[str], shares: Sequence[float], top: int) -> Picture:

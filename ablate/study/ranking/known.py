@@ -41,8 +41,6 @@ def known_recipe(opened: Opened, options: Options, baseline: Recipe) -> Known:
     with Ledger.open(path, write=False) as ledger:
         best = (ledger.fact("search") or {}).get("best")
         entries, timings = ledger.entries(scores=False), ledger.fact("timings", {})
-    if not best:
+    if not best or (recipe := Recipe(best["recipe"])).missing(registry()):
         return Known(None, UNKNOWN, entries, timings)
-    return Known(
-        Recipe(best["recipe"]), f"the search's best recipe (trial {best['trial']})", entries, timings
-    )
+    return Known(recipe, f"the search's best recipe (trial {best['trial']})", entries, timings)
