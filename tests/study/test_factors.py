@@ -15,7 +15,7 @@ from ablate.records.trick import PLACEBO
 from ablate.study.ranking.array_stage import for_kind
 from ablate.study.ranking.candidates import HARDLY
 from ablate.study.ranking.factors import ONLY_ONE, array
-from ablate.study.ranking.retune import arms, choose, grid
+from ablate.study.ranking.retune import SHIPPED, arms, choose, grid, rates_of
 
 CATALOGUE = registry()
 CANDIDATES = (
@@ -216,3 +216,21 @@ def test_the_grid_of_rates_is_even_in_the_logarithm_with_the_recipes_own_in_the_
 )
 def test_the_best_rate_and_the_nearest_of_equal_ones(scores, place):
     assert choose(scores) == place
+
+
+def test_the_rate_of_a_level_is_its_best_one_over_the_recipes():
+    mapping = laid(contenders=("warmup", "group_norm"))
+    best = {arm: 10.0 ** (i / 4) for i, arm in enumerate(arms(mapping))}
+    best[SHIPPED] = 0.5
+    rates = rates_of(mapping, best)
+    assert {f"{name}={level}" for name, levels in rates.items() for level in levels} == best.keys() - {
+        SHIPPED
+    }
+    assert len(best) > 3
+    found = replace(mapping, rates=rates, rate=best[SHIPPED])
+    for name, levels in rates.items():
+        for level in levels:
+            recipe = found.recipe(CATALOGUE, {name: level})
+            optimizer = recipe.slot(CATALOGUE, "optimizer")
+            plain = mapping.recipe(CATALOGUE, {name: level})[optimizer]["lr"]
+            assert recipe[optimizer]["lr"] == pytest.approx(plain * best[f"{name}={level}"]), (name, level)
