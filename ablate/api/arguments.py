@@ -10,14 +10,16 @@ from typing import Any, ParamSpec, TypeVar
 
 from ablate.api.settings import Settings, whole
 from ablate.records.arguments import check_names, parameters_of
+from ablate.records.designs import DESIGN_NAMES
 from ablate.records.errors import InputError
+from ablate.records.words import alternatives
 
 P = ParamSpec("P")
 R = TypeVar("R")
 TEXTS = {
     "budget": 'write "10m", "90s", "2h" or "2000runs"',
     "criterion": 'write "classification" or "regression"',
-    "design": 'write "tuned", "screening", "factorial", "drop-one" or "add-one"',
+    "design": "write " + alternatives([f'"{name}"' for name in DESIGN_NAMES]),
     "name": 'write name="mine"',
     "kernel": 'write "auto", "compiled", "batched", "vmap" or "loop"',
 }

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 from rich.table import Table
 
+from ablate.ranking.estimands import ESTIMANDS
+from ablate.records.designs import EXPLORATORY
+
 if TYPE_CHECKING:
     from ablate.report.data import ReportData
 
@@ -22,7 +25,7 @@ def tables_of(data: ReportData) -> list[Table]:
 def tuned_table(data: ReportData) -> Table:
     """One line per trick: its effect with the interval, and the verdict, on the baseline and in the recipe found."""
     from ablate.report.action import margin_text
-    from ablate.report.tuned_rows import REFERENCES, references, tuned_rows
+    from ablate.report.tuned_rows import references, tuned_rows
 
     unit = data.units.difference.strip()
     title = f"effect on {data.metric}{f', {unit}' if unit else ''}; less than {margin_text(data.design or {}, data.units)} does not matter"
@@ -33,7 +36,7 @@ def tuned_table(data: ReportData) -> Table:
     if levels:
         table.add_column("against")
     for name in references(data):
-        table.add_column(REFERENCES[name], justify="right")
+        table.add_column(ESTIMANDS[name].where, justify="right")
         table.add_column("verdict")
     for row in rows:
         cells = [row.against or "off"] if levels else []
@@ -46,7 +49,7 @@ def tuned_table(data: ReportData) -> Table:
 
 def ranking_tables(ranking: Any) -> list[Table]:
     """The effects with a verdict as Rich tables, one for each estimand and metric, the largest first."""
-    rows = ranking[ranking["estimand"] != "exploratory"]
+    rows = ranking[ranking["estimand"] != EXPLORATORY]
     kinds = Counter(zip(rows["estimand"], rows["metric"], strict=True))
     tables = []
     for (kind, metric), _ in kinds.most_common():

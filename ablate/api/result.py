@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ablate.records.designs import EXPLORATORY
 from ablate.records.recipe import Recipe
 
 # Training starts before pandas and SciPy are imported: nothing here may import them earlier.
@@ -180,4 +181,4 @@ class Study:
 
     def _shown_rows(self) -> pd.DataFrame:
         rows = self.ranking
-        return rows[rows["estimand"] != "exploratory"].reindex(columns=list(SHOWN))
+        return rows[rows["estimand"] != EXPLORATORY].reindex(columns=list(SHOWN))

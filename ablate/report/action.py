@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ablate.analysis.tuned_arms import counts
+from ablate.records.designs import ADD_ONE, TOGGLE, TUNED
 from ablate.records.document import Document
 from ablate.records.trick import PLACEBO
 from ablate.report.data import ReportData
@@ -27,7 +28,7 @@ class Action:
 
 def is_tuned_report(data: ReportData) -> bool:
     """Whether the ranking is of the tuned design, with effects."""
-    return bool(data.design) and (data.design or {}).get("kind") == "tuned"
+    return bool(data.design) and (data.design or {}).get("kind") == TUNED
 
 
 def recommended_recipe(data: ReportData) -> Document | None:
@@ -81,7 +82,7 @@ def hurting(design: Document, estimand: str, recipe: Document) -> list[Document]
 
 def _use(data: ReportData, folder: Path | None, recipe: Document, gain: Document | None) -> Action:
     design = data.design or {}
-    out = [row["trick"] for row in hurting(design, "toggle", recipe)]
+    out = [row["trick"] for row in hurting(design, TOGGLE, recipe)]
     recipe = {name: settings for name, settings in recipe.items() if name not in out}
     if out:
         detail = f"{', '.join(out)} hurt{'s' * (len(out) == 1)} in it and {'is' if len(out) == 1 else 'are'} left out."
@@ -118,7 +119,7 @@ def _keep(data: ReportData, folder: Path | None, gain: Document | None) -> Actio
         if reason
         else "No other recipe was shown to be better."
     )
-    rows = hurting(design, "add-one", baseline)
+    rows = hurting(design, ADD_ONE, baseline)
     if rows:
         return _drop(data, folder, rows, baseline, why)
     if gain is not None and gain["high"] > 0:

@@ -19,6 +19,7 @@ from ablate.ledger.entry import Entry, in_order
 from ablate.ledger.export import run_columns
 from ablate.ranking.estimation.coding import lines
 from ablate.ranking.verdicts.ranking_table import ranking_table
+from ablate.records.designs import ADD_ONE, DROP_ONE, TOGGLE, TUNED
 from ablate.records.document import Document
 from ablate.records.run import Outcome
 from ablate.records.trick import Trick
@@ -68,7 +69,7 @@ def gather(
     declared = with_references(facts.get("rank") or {}, surgery, records)
     tuned = tuned_tables(declared, metric, higher=higher) if is_tuned(declared) else {}
     rank = ranked(
-        None if declared.get("kind") == "tuned" else declared,
+        None if declared.get("kind") == TUNED else declared,
         entries,
         metric,
         higher=higher,
@@ -85,13 +86,13 @@ def gather(
         factors=plan.factors if plan else (),
         current=not of_another,
     )
-    dropped = [table for table in (rank.table("drop-one") if rank else None, drops) if table is not None]
+    dropped = [table for table in (rank.table(DROP_ONE) if rank else None, drops) if table is not None]
     costs = _costs(facts.get("costs"))
     ranking = ranking_table(
         average=rank.average if rank else None,
         drop_one=pd.concat(dropped, ignore_index=True) if dropped else None,
-        add_one=rank.table("add-one") if rank else tuned.get("add-one"),
-        toggle=tuned.get("toggle"),
+        add_one=rank.table(ADD_ONE) if rank else tuned.get(ADD_ONE),
+        toggle=tuned.get(TOGGLE),
         exploratory=explored(entries, baseline, records, metric, higher=higher),
         claims=rank.claims if rank else None,
         costs=_ratios(costs),

@@ -8,13 +8,13 @@ from typing import Any
 
 from ablate.analysis.as_it_is import AS_IT_IS
 from ablate.analysis.tuned_arms import compared
+from ablate.ranking.designs.registry import DESIGNS
+from ablate.records.designs import TUNED, Estimand
 from ablate.records.document import Document
 from ablate.records.trick import PLACEBO
 from ablate.report.clean import short_source
 from ablate.report.data import ReportData
 from ablate.report.numbers import Units, missing, plural, ratio
-
-REFERENCES = {"add-one": "on the baseline", "toggle": "in the recipe found"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class TunedRow:
-    """One line of the table. `cells`: one for each of REFERENCES that was ranked; `claims`: statement and source; `against`: "as it is"
+    """One line of the table. `cells`: one for each estimand that was ranked; `claims`: statement and source; `against`: "as it is"
     for a trick that replaces or removes what the model holds, else ""."""
 
     name: str
@@ -44,21 +44,24 @@ class TunedRow:
     against: str = ""
 
 
-def references(data: ReportData) -> list[str]:
-    """The estimands that were ranked, in the order of REFERENCES."""
+def references(data: ReportData) -> list[Estimand]:
+    """The estimands that were ranked, in the order of the design."""
     seen = {row["estimand"] for row in (data.design or {})["effects"]}
-    return [name for name in REFERENCES if name in seen]
+    return [name for name in DESIGNS[TUNED].estimands if name in seen]
 
 
-def by_trick(data: ReportData) -> dict[str, dict[str, Document]]:
+def by_trick(data: ReportData) -> dict[str, dict[Estimand, Document]]:
     """Trick -> estimand -> its effect; the largest effect (on the baseline, else in the recipe) first."""
-    rows: dict[str, dict[str, Document]] = {}
+    rows: dict[str, dict[Estimand, Document]] = {}
     for row in (data.design or {})["effects"]:
-        rows.setdefault(str(row["trick"]), {})[str(row["estimand"])] = row
+        rows.setdefault(str(row["trick"]), {})[row["estimand"]] = row
 
     def size(trick: str) -> float:
         by_reference = rows[trick]
-        effect = next(iter(by_reference[name]["effect"] for name in REFERENCES if name in by_reference), None)
+        effect = next(
+            iter(by_reference[name]["effect"] for name in DESIGNS[TUNED].estimands if name in by_reference),
+            None,
+        )
         return float("inf") if effect is None or missing(effect) else -float(effect)
 
     return {trick: rows[trick] for trick in sorted(rows, key=size)}
@@ -134,7 +137,7 @@ def _cell(row: Document, design: Document, units: Units) -> Cell:
 
 
 def _claims(
-    record: Document, trick: str, by_reference: Mapping[str, Document]
+    record: Document, trick: str, by_reference: Mapping[Estimand, Document]
 ) -> tuple[tuple[str, str], ...]:
     """Statement and source of the claims that are about the settings of some arm of the trick."""
     settings = [dict((row.get("recipe_with") or {}).get(trick) or {}) for row in by_reference.values()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ablate.analysis.tuned_arms import counts
+from ablate.ranking.estimands import ESTIMANDS
 from ablate.records.document import Document
 from ablate.records.trick import PLACEBO
 from ablate.report.action import margin_text, undecided
@@ -13,7 +14,6 @@ from ablate.report.data import ReportData
 from ablate.report.numbers import plural, significant
 from ablate.report.tuned_rows import by_trick
 
-SHORT = {"add-one": "baseline", "toggle": "recipe"}
 KINDS = ("helps", "helps a little", "hurts", "hurts a little", "no measurable effect", "undecided")
 REMOVE = "remove_"
 """How the names of tricks begin that take out what the model holds."""
@@ -37,7 +37,7 @@ def groups(data: ReportData) -> Iterator[tuple[str, tuple[str, ...]]]:
             continue
         agree = len({row["verdict"] for row in by_reference.values()}) == 1
         for name, row in list(by_reference.items())[: 1 if agree else None]:
-            label = trick if agree else f"{trick} ({SHORT[name]})"
+            label = trick if agree else f"{trick} ({ESTIMANDS[name].reference})"
             labels.setdefault(str(row["verdict"]), []).append((-abs(row["effect"]), label))
     for kind in KINDS:
         if kind in labels:

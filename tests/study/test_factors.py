@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from ablate.catalogue.registry import registry
-from ablate.ranking.designs.waves import wave_of
+from ablate.ranking.designs.registry import wave_of
 from ablate.records.errors import InputError
 from ablate.records.recipe import Recipe, conflict
 from ablate.records.study_rank import RankSection

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -16,6 +15,7 @@ from ablate.ranking.estimation.dispersion import Correlation
 from ablate.ranking.estimation.least_squares import Matrix, least_squares
 from ablate.ranking.estimation.outcomes import Runs, classify
 from ablate.ranking.verdicts.sequential import half_width, two_sided
+from ablate.records.designs import DROP_ONE, PairedEstimand
 from ablate.records.errors import InputError
 
 Arm = dict[int, float]
@@ -28,7 +28,7 @@ def paired(
     metric: str,
     direction: str,
     *,
-    estimand: Literal["drop-one", "add-one"] = "drop-one",
+    estimand: PairedEstimand = DROP_ONE,
     shipped: Mapping[str, str] | None = None,
     confidence: float = 0.95,
     collapse: float | None = None,
@@ -98,7 +98,7 @@ def _contrasts(
     """(factor, level, arm with it, arm without it) for every comparison of the design."""
     by_name = {factor.name: factor for factor in factors}
     contrasts = []
-    if estimand == "drop-one":
+    if estimand == DROP_ONE:
         recipe = effective(shipped_levels(factors, shipped), factors)
         for factor in factors:
             if recipe[factor.name] != factor.levels[0]:

@@ -17,6 +17,7 @@ from ablate.ranking.verdicts.sequential import (
     smallness_level,
     two_sided,
 )
+from ablate.records.designs import AVERAGE
 from ablate.records.errors import InputError
 from ablate.records.trick import PLACEBO
 
@@ -95,7 +96,7 @@ def decided(table: pd.DataFrame) -> bool:
     """
     rows = table[table["trick"] != PLACEBO]
     if "estimand" in rows.columns:
-        rows = rows[rows["estimand"] == "average"]
+        rows = rows[rows["estimand"] == AVERAGE]
     return not bool((rows["verdict"] == "undecided").any())
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ablate.analysis.as_it_is import surgery_facts
+from ablate.ranking.estimands import ESTIMANDS
+from ablate.records.designs import ADD_ONE, TOGGLE
 from ablate.records.trick import PLACEBO
 from ablate.report import tables
 from ablate.report.action import margin_text, recommended_recipe
@@ -15,7 +17,7 @@ from ablate.report.plots import tuned as plots
 from ablate.report.plots.tuning_curves import tuning_curves
 from ablate.report.sections import Content
 from ablate.report.tables import Table
-from ablate.report.tuned_rows import REFERENCES, by_trick, left_out, references, tuned_rows
+from ablate.report.tuned_rows import by_trick, left_out, references, tuned_rows
 
 
 def ranking(data: ReportData) -> Content:
@@ -35,7 +37,7 @@ def ranking(data: ReportData) -> Content:
     return {
         "tuned": True,
         "unit": data.units.difference.strip(),
-        "references": [REFERENCES[name] for name in references(data)],
+        "references": [ESTIMANDS[name].where for name in references(data)],
         "rows": tuned_rows(data),
         "forest": plots.both(effects, list(by_trick(data)), data.units, float(design["margin"])),
         "words": _words(data),
@@ -55,7 +57,7 @@ def design(data: ReportData) -> Content:
     spent, budget = document.get("spent") or {}, document["budget"]
     tuning, racing = budget["tuning"], budget["racing"]
     scatter = [
-        f"{significant(race['sigma'] * data.units.factor)}{data.units.difference} ({REFERENCES.get(race['estimand'], race['estimand'])}, {race['scored']})"
+        f"{significant(race['sigma'] * data.units.factor)}{data.units.difference} ({ESTIMANDS[race['estimand']].where}, {race['scored']})"
         for race in document.get("races") or []
     ]
     return {
@@ -83,11 +85,11 @@ def methods(data: ReportData) -> str:
     """The design as a paragraph for a paper."""
     document = data.design or {}
     tuning, racing = document["budget"]["tuning"], document["budget"]["racing"]
-    families = ", ".join(f"{race['family']} ({REFERENCES.get(race['estimand'], race['estimand'])}, scored by the {race['scored']})"
+    families = ", ".join(f"{race['family']} ({ESTIMANDS[race['estimand']].where}, scored by the {race['scored']})"
                          for race in document.get("races") or [])  # fmt: skip
     looks = len(racing["pairs"])
     return (
-        f"Each trick was added to (or taken out of) {' and '.join({'add-one': 'the baseline', 'toggle': 'the recipe that a search had found'}[name] for name in references(data))}. "
+        f"Each trick was added to (or taken out of) {' and '.join({ADD_ONE: 'the baseline', TOGGLE: 'the recipe that a search had found'}[name] for name in references(data))}. "
         f"Every arm, reference and placebo was tuned over learning rate and strength by the same rule ({_tuning(tuning)}), and was then "
         "compared with its reference on fresh paired training seeds"
         f"{', the data split into training and validation parts anew for each seed' if document.get('resplit') else ''}. Racing: "

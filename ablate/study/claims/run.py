@@ -15,6 +15,7 @@ from math import isfinite
 from ablate.ledger.entry import Entry
 from ablate.ranking.designs.design import training_seed
 from ablate.records.claim_file import ClaimFile
+from ablate.records.designs import ADD_ONE
 from ablate.records.recipe import Recipe
 from ablate.records.run import RESPLIT
 from ablate.study.claims.measure import (
@@ -89,8 +90,8 @@ def run_claim(session: Session, claim: ClaimFile, pairs: int, *, thorough: bool 
 def tuned(session: Session, claim: ClaimFile, budget: TuningBudget) -> tuple[tuple[Recipe, Recipe], bool]:
     """Both recipes at their own best learning rates, tuned with the same number of runs; and whether a best rate is at an edge."""
     arms = [
-        Arm("add-one", "", (claim.without,)),
-        Arm("add-one", claim.trick, (claim.with_trick,)),
+        Arm(ADD_ONE, "", (claim.without,)),
+        Arm(ADD_ONE, claim.trick, (claim.with_trick,)),
     ]
     seeds = list(islice(_seeds(session, claim, TUNING), seeds_of(budget)))
     points = tune(

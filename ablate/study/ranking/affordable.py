@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from ablate.ranking.designs.racing import Racing
+from ablate.records.designs import ADD_ONE, TUNED
 from ablate.records.recipe import Recipe
 from ablate.study.budget import PLANNED, seconds_left
 from ablate.study.eta import minutes
@@ -32,7 +33,7 @@ def affordable(session: Session, candidates: Sequence[str], baseline: Recipe, wi
     A budget in runs, and a design that is not the default, rank all.
     """
     ordered = sorted(candidates, key=usual)
-    if session.study.rank.design != "tuned":
+    if session.study.rank.design != TUNED:
         return ordered
     if session.study.rank.budget:
         return _in_time_left(session, ordered, baseline, winner)
@@ -139,7 +140,7 @@ def _measured(
     session: Session, ordered: Sequence[str], baseline: Recipe, winner: Recipe
 ) -> tuple[Costs, Costs]:
     """What a run takes on the baseline with each trick, and around the recipe found: there a trick makes it longer by as much."""
-    recipes = {arm.trick: arm.recipes[0] for arm in arms_on("add-one", baseline, ordered).arms}
+    recipes = {arm.trick: arm.recipes[0] for arm in arms_on(ADD_ONE, baseline, ordered).arms}
     until = time.perf_counter() + PLANNED[0]
     plain, *others = recipes.values()
     timed = seconds_of_each(session.context, [plain, winner, *others], session.most, session.epochs, until)

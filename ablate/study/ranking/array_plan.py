@@ -9,8 +9,10 @@ from typing import Any
 
 from ablate.ledger.entry import Entry
 from ablate.ranking.designs.power import design_power
+from ablate.ranking.designs.registry import check_kind, wave_of
 from ablate.ranking.designs.screening import is_factorial
-from ablate.ranking.designs.waves import apart, check_kind, wave_of
+from ablate.ranking.designs.waves import apart
+from ablate.records.designs import DROP_ONE, SCREENING
 from ablate.records.recipe import Recipe
 from ablate.records.trick import PLACEBO, Trick
 from ablate.study.ranking.array_stage import for_drops, for_kind, main_factors, tricks
@@ -64,7 +66,7 @@ def array_plan(
         }
 
     return {
-        **summary, "note": design.note + (" (few tricks)" if asked.design == "screening" and is_factorial(design.factors) else ""),
+        **summary, "note": design.note + (" (few tricks)" if asked.design == SCREENING and is_factorial(design.factors) else ""),
         "retune": rates, "runs": runs, "runs_per_wave": runs["each wave"],
         "runs_at_most": runs["rates"] + runs["pilot"] + asked.waves * runs["each wave"],
         "power_of_one_wave": power(1), "power_of_all_waves": power(asked.waves),
@@ -84,7 +86,7 @@ def array_mapping(
     known = known_recipe(opened, options, baseline)
     winner = known.recipe
     whole = array(catalogue, winner or baseline, baseline, candidates, asked, _seen(known, opened))
-    if winner is None and asked.design == "drop-one":
+    if winner is None and asked.design == DROP_ONE:
         whole = replace(whole, shipped={f.name: f.levels[-1] for f in tricks(whole)} | {PLACEBO: "off"})
     around = known.words + ("" if winner else ": planned on the baseline, every trick a contender")
     return for_kind(whole, asked.design), winner is not None, around

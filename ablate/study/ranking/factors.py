@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ablate.ranking.designs.design import Factor, Role, with_placebo
+from ablate.ranking.designs.registry import array_design
 from ablate.records.errors import InputError
 from ablate.records.recipe import Recipe
 from ablate.records.study_rank import NONE, OPTIMIZER, RankSection
@@ -153,7 +154,7 @@ def _levels(sources: Sources, home: str, members: Sequence[str]) -> tuple[dict[s
 def _named(sources: Sources, names: Iterable[str], in_baseline: str, in_winner: str) -> dict[str, Level]:
     """The levels called `names`; what the baseline has and the winner has not is as in the baseline. So is what
     both have where tricks are added to the baseline."""
-    own = in_baseline != in_winner or sources.asked.design == "add-one"
+    own = in_baseline != in_winner or array_design(sources.asked.design).reference == "baseline"
     return {n: _reference(sources, n) if own and n == in_baseline else sources.level(n) for n in names}
 
 

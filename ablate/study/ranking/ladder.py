@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from ablate.records.designs import ADD_ONE, TOGGLE
 from ablate.records.recipe import Recipe, conflict
 from ablate.records.study_rank import OPTIMIZER
 from ablate.study.ranking.arms import LR, Arm, described, rate_of, with_rate
@@ -31,7 +32,7 @@ def rungs_of(
     conflicts with a new trick goes in the same step.
     """
     catalogue = stage.catalogue
-    effects = {row["trick"]: row["effect"] for row in rows if row["estimand"] == "add-one"}
+    effects = {row["trick"]: row["effect"] for row in rows if row["estimand"] == ADD_ONE}
     slots = {catalogue[name].slot: name for name in lean if catalogue[name].slot}
     changes: dict[str, tuple[str, dict[str, Any] | None]] = {}
     for name, settings in lean.items():
@@ -55,7 +56,7 @@ def rungs_of(
             recipe = recipe.with_trick(catalogue, name, new)
             if catalogue[name].slot != OPTIMIZER:
                 recipe = with_rate(recipe, catalogue, rate_of(before, catalogue))
-        rungs.append(Arm("toggle", name, (recipe,), 1 if new is not None else -1, "rung"))
+        rungs.append(Arm(TOGGLE, name, (recipe,), 1 if new is not None else -1, "rung"))
     return rungs
 
 

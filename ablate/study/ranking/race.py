@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ablate.ranking.verdicts.racing import Race
+from ablate.records.designs import TOGGLE
 from ablate.study.ranking.budget import LEAN_PAIRS, RUNGS, RankBudget, Spent, fits
 from ablate.study.ranking.race_rows import finite, rows_of
 from ablate.study.ranking.races import TUNED_AFTER, TUNED_TO, Key, Races
@@ -93,7 +94,7 @@ def race_arms(
 
 def _ladder_runs(stage: TunedStage, budget: RankBudget, standing: Mapping[Key, Race]) -> int:
     """Runs of the smallest ladder to the recipe found, or to the baseline with what has been found to help it."""
-    if "toggle" in stage.estimands:
+    if TOGGLE in stage.estimands:
         return budget.ladder_runs(pairs=LEAN_PAIRS[0])
     helpful = sum(row.verdict.startswith("helps") for race in standing.values() for row in race.rows.values())
     return budget.ladder_runs(min(helpful, RUNGS), LEAN_PAIRS[0]) if helpful else 0

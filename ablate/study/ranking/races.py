@@ -11,9 +11,10 @@ import numpy as np
 
 from ablate.ledger.entry import Entry
 from ablate.ranking.designs.racing import Racing
+from ablate.ranking.estimands import reference_of
 from ablate.ranking.verdicts.racing import Race, automatic_margin, more_pairs, replay
+from ablate.records.designs import ADD_ONE, TunedEstimand
 from ablate.records.recipe import Recipe
-from ablate.study.ranking.arms import Estimand, reference_of
 from ablate.study.ranking.rounds import Rows
 from ablate.study.ranking.tuned import Tuned, TunedStage
 from ablate.study.ranking.tuning_points import chosen_of
@@ -23,7 +24,7 @@ RACING, PLACEBO_RACING = 0x4ACE, 0x71B
 TUNED_AFTER, TUNED_TO = 18, 0.12
 """From the look of so many pairs on, undecided arms that may lose more than this share of the margin, and whose tuning is more of
 their effect's variance than pairs are, are tuned further."""
-Key = tuple[Estimand, bool]
+Key = tuple[TunedEstimand, bool]
 """A race: its reference, and whether runs count for what is scored at their end (else for their last evaluations)."""
 
 
@@ -166,7 +167,7 @@ class Races:
     def margin(self) -> float:
         """The automatic margin, from the first look's runs of the baseline."""
         session = self.stage.session
-        name = reference_of("add-one")
+        name = reference_of(ADD_ONE)
         values = list(self.values(name, final=False).values())
         finite = np.array([value for value in values if np.isfinite(value)])
         sigma = float(finite.std(ddof=1)) if len(finite) > 1 else float("nan")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from ablate.records.designs import TUNED
 from ablate.records.recipe import Recipe
 from ablate.study.ranking.array_stage import rank_array
 from ablate.study.ranking.budget import RankBudget
@@ -18,7 +19,7 @@ from ablate.study.session import Session
 
 def rank(session: Session, winner: Recipe, baseline: Recipe, candidates: list[str]) -> None:
     """Rank `candidates` around `winner` by the study's design; the result is in the ledger."""
-    if session.study.rank.design == "tuned":
+    if session.study.rank.design == TUNED:
         rank_tuned(session, winner, baseline, candidates)
     else:
         rank_array(session, winner, baseline, candidates)
