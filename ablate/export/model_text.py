@@ -61,7 +61,7 @@ class Surgery:
         if INIT in recipe:
             yield from self._initialization(bundle)
         if self.net.touched and any(isinstance(m, nn.MultiheadAttention | nn.TransformerEncoderLayer) for m in self.fresh.modules()):  # fmt: skip
-            yield "torch.backends.mha.set_fastpath_enabled(False)  # it would read weights past what stands around them"
+            yield "torch.backends.mha.set_fastpath_enabled(False)  # the fast path would bypass the wrappers around these weights"
 
     def _layer_expressions(self) -> dict[int, str]:
         """The user's layers and their parameters, by their paths."""

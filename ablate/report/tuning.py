@@ -66,5 +66,5 @@ def _pilot(pilot: Document, units: Units) -> str:
     if sigma is not None and not missing(sigma):
         text += f"; σ̂ {significant(sigma * units.factor)}{units.difference}"
     for side, names in (pilot.get("rescued") or {}).items():
-        text += f"; with all {side}, training lives only when one of these is turned round: {', '.join(names) or 'none'}"
+        text += f"; with all {side}, training succeeds only if one of these is flipped: {', '.join(names) or 'none'}"
     return text if pilot.get("array", True) else f"{text}; no array was run"

@@ -219,7 +219,7 @@ def test_a_pilot_that_collapses_names_the_trick_and_the_array_does_without_it(tm
     assert len(aside) == 1, "the recipe has it, so it is tested apart"
     assert aside["verdict"].item() in ("hurts", "undecided")
     assert (
-        "training lives only when one of these is turned round: flooding"
+        "training succeeds only if one of these is flipped: flooding"
         in (here.report / "index.html").read_text()
     )
 

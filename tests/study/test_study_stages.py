@@ -205,7 +205,7 @@ def test_a_longer_search_with_another_winner_is_ranked_and_confirmed_anew(tmp_pa
     heard = Heard()
     entries = here.run(progress=heard)
     assert here.fact("rank")["around"] != first["around"]
-    assert any("takes that one's place" in line for line in heard.said)
+    assert any("differs from the one in the ledger and replaces it" in line for line in heard.said)
     ranked = {row["identity"] for row in here.fact("rank")["rows"]}
     assert ranked <= {e.identity for e in entries}
     document = json.loads((here.report / "study.json").read_text())

@@ -79,7 +79,7 @@ def _in_default_time(session: Session, ordered: list[str], baseline: Recipe, win
     changed = [name for name in tricks if name in winner or name in baseline]
 
     def seconds(count: int, toggled: int) -> float:
-        """Of a ranking of the first `count` tricks, the first `toggled` of them in the recipe found too."""
+        """Seconds to rank the first `count` tricks, including the first `toggled` within the recipe."""
         of_recipe = of_toggles.ranking(tricks[:toggled], FLOOR, 1) if toggled else 0.0
         return costs.ranking(tricks[:count], FLOOR, 1) + of_recipe
 
@@ -97,14 +97,13 @@ def _in_default_time(session: Session, ordered: list[str], baseline: Recipe, win
         "add_one_only": [name for name in ordered if name not in changed] if both else [],
     }  # fmt: skip
     ledger.put("budget", document)
-    parts = ["on the baseline", *(["those of the recipe found in it too"] if both else [])]
-    which = (
-        "all tricks are"
-        if count == len(tricks)
-        else f"the {count} most widely used of {len(tricks)} tricks are"
+    which = "all tricks" if count == len(tricks) else f"the {count} most widely used of {len(tricks)} tricks"
+    within, everywhere = (
+        (" and the recipe's own tricks within the recipe", "on both") if both else ("", "on the baseline")
     )
     session.progress.say(
-        f"{which} ranked {', '.join(parts)}; all of them on both take about {minutes(whole)} (--budget {minutes_asked(whole)})"
+        f"ranking {which} on the baseline{within}; "
+        f"ranking all tricks {everywhere} would take about {minutes(whole)} (--budget {minutes_asked(whole)})"
         + ("" if count == len(tricks) else "; --include NAME,NAME ranks those that you name")
     )
     return [name for name in ordered if name in tricks[:count]]

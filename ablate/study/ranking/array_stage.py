@@ -153,8 +153,8 @@ def declared(session: Session, mapping: FactorMapping, winner: Recipe) -> dict[s
     fact = session.ledger.fact("rank") or new
     if fact.get("asked") != new["asked"]:
         session.progress.say(
-            "another ranking is asked for than was declared before: it takes that one's place in the report "
-            "(its runs are kept: asked for again, it comes back; a study under another --name keeps both)"
+            "this ranking differs from the one in the ledger and replaces it in the report (its runs are kept and reused if you "
+            "request it again; a study under another --name keeps both)"
         )
         fact = new
     if any(fact[key] != new[key] for key in ("margin", "looks")):

@@ -14,7 +14,7 @@ from ablate.records.trick import Trick, Value
 Seen = Mapping[str, tuple[int, Mapping[str, Value]]]
 """Trick -> the place of the best trial that had it, and its settings there."""
 FEWEST, BEST, OFTEN = 20, 4, 5
-"""Of FEWEST complete trials or more: a contender stands in one of OFTEN, or more, of the best 1 / BEST of the trials."""
+"""With at least FEWEST complete trials, a candidate occurs in at least 1/OFTEN of the best 1/BEST of them."""
 HARDLY = "hardly one of the search's best trials had it: see its exploratory effect"
 OWN_RATE = "needs a learning rate of its own, and the winner does without it"
 ASK = "ask for it in levels of [rank]"

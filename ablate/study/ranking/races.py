@@ -143,7 +143,7 @@ class Races:
     def held_up_by_tuning(self, standing: Mapping[Key, Race], margin: float) -> list[str]:
         """The undecided arms that tuning keeps from a verdict, rather than pairs: those with the least left open first.
 
-        What pairs leave open counts as it is for an arm that is still run, and as it would be at the last look for one that is not.
+        The variance from pairs is the current one for running arms, and the one projected to the last look for stopped arms.
         """
         last = self.racing.pairs[-1]
         rows = []

@@ -125,7 +125,7 @@ class RateCurve:
         return found
 
     def shape(self) -> list[tuple[float, float, float]]:
-        """Of the setting with the highest top, SPARSE places of the lattice apart: rate, height (0 at the top), and the height's error."""
+        """Curve of the setting with the highest peak, sampled every SPARSE lattice points: (rate, height, standard error). The peak has height 0."""
         setting = max(
             self.tried, key=lambda own: self.heights([(own, rate) for rate in self.rates_of(own)]).max()
         )
