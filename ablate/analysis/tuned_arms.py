@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from ablate.analysis.as_it_is import WITHOUT_IT
+from ablate.analysis.model_parts import WITHOUT_IT
 from ablate.records.designs import TUNED
 from ablate.records.document import Document
 from ablate.records.trick import PLACEBO

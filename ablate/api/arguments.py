@@ -8,7 +8,7 @@ from functools import wraps
 from math import isfinite
 from typing import Any, ParamSpec, TypeVar
 
-from ablate.api.settings import Settings, whole
+from ablate.api.settings import StudySettings, whole
 from ablate.records.arguments import check_names, parameters_of
 from ablate.records.designs import DESIGN_NAMES
 from ablate.records.errors import InputError
@@ -34,7 +34,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
 
     None stands for the default of every argument.
     """
-    names = [*parameters_of(function), *Settings.__annotations__]
+    names = [*parameters_of(function), *StudySettings.__annotations__]
 
     @wraps(function)
     def call(*args: P.args, **keywords: P.kwargs) -> R:

@@ -29,7 +29,7 @@ SHOWN = ("trick", "level", "estimand", "effect", "low", "high", "verdict", "runs
 
 
 @dataclass(frozen=True)
-class Spent:
+class TimeSpent:
     """Where the time went: `seconds` by phase (of all workers together, and of this process), `wall` seconds in all."""
 
     seconds: dict[str, float]
@@ -48,7 +48,7 @@ class Study:
     stages: tuple[str, ...]
     data: ReportData
     page: Path | None
-    spent: Spent | None = None
+    spent: TimeSpent | None = None
     opened: Opened | None = field(default=None, compare=False)
     options: Options | None = field(default=None, compare=False)
 

@@ -57,7 +57,7 @@ class Channel(Protocol):
 
 
 @dataclass(frozen=True)
-class Silent:
+class NoChannel:
     """No channel: the driver gets no message before the job is done."""
 
     def trained(self, lane_epochs: int) -> None: ...
@@ -127,7 +127,7 @@ def work(
             _prepare_process()
             if shared is not None:
                 shared.remember()
-            return _resumed(sealed.open(), Guarded(channel or Silent()))
+            return _resumed(sealed.open(), Guarded(channel or NoChannel()))
     except ChannelLost as error:
         raise ConnectionError(f"the job cannot reach its driver ({error})") from error
     except (AblateError, JobError) as error:

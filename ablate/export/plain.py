@@ -212,7 +212,7 @@ class ChannelsFirst(nn.Module):
         return moved
 
 
-class Refused(ValueError):
+class PlainInputError(ValueError):
     """What a trick cannot work with."""
 
     def __init__(self, message: str, hint: str = "") -> None:

@@ -21,7 +21,7 @@ from torch import Tensor
 from ablate.lanes.context import TaskContext
 from ablate.lanes.fingerprint import difference, fingerprint
 from ablate.lanes.optimizer_parts import loaded
-from ablate.lanes.trace import Trace
+from ablate.lanes.trace import RunRecord
 from ablate.lanes.trainer import Trainer
 from ablate.lanes.training import Training
 from ablate.records.errors import InputError
@@ -130,7 +130,7 @@ def loads(whole: bytes, context: TaskContext, path: str = "this", *, check: bool
     restore_trainer(training.trainer, _with_prefix(tensors, "trainer/"))
     training.totals = tensors["totals"].to(context.device)
     for lane, (run, row) in enumerate(zip(runs, about["traces"], strict=True)):
-        training.traces[run.identity] = Trace(
+        training.traces[run.identity] = RunRecord(
             row["curves"],
             row["best"],
             _with_prefix(tensors, f"outputs/{lane}/"),

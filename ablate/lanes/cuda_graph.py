@@ -19,7 +19,7 @@ WARM = 3
 """Warm-up steps before the capture, in which libraries choose their kernels; the state is restored after them."""
 
 
-class Settled:
+class StaticStep:
     """A trainer's step with all its state in the same tensors before and after, as capturing requires."""
 
     def __init__(self, trainer: Trainer) -> None:
@@ -40,7 +40,7 @@ class Settled:
         return outputs
 
 
-class Captured(Settled):
+class Captured(StaticStep):
     """A step as a CUDA graph, captured once and replayed."""
 
     def __init__(self, trainer: Trainer) -> None:

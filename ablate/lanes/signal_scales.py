@@ -39,7 +39,7 @@ class Scale:
 
 
 @dataclass(frozen=True)
-class Signal:
+class LayerScales:
     """`verdict`: "healthy", or what is wrong in one line each (`problems`)."""
 
     scales: Mapping[str, Scale] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class Signal:
         return "; ".join(self.problems) or "healthy"
 
 
-def signal_scales(context: TaskContext, seed: int = 0) -> Signal:
+def signal_scales(context: TaskContext, seed: int = 0) -> LayerScales:
     """One forward and backward pass of the task's loss on its first batch, by the loop kernel with stochastic gradient descent."""
     recipe = Recipe.of(context.catalogue, {"sgd": {"lr": RATE}})
     loop = context.with_kernel("loop")
@@ -64,7 +64,7 @@ def signal_scales(context: TaskContext, seed: int = 0) -> Signal:
     finally:
         for handle in handles:
             handle.remove()
-    return Signal(scales, problems_of(list(scales.values())), trainer.order.batch_size)
+    return LayerScales(scales, problems_of(list(scales.values())), trainer.order.batch_size)
 
 
 def problems_of(scales: Sequence[Scale]) -> list[str]:

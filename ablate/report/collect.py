@@ -7,11 +7,11 @@ from typing import Any, Protocol
 
 import pandas as pd
 
-from ablate.analysis.as_it_is import with_references
 from ablate.analysis.claims import claim_lines, first_claims, with_steps
 from ablate.analysis.confirmed import confirmed, in_arms
 from ablate.analysis.designed_runs import ranked
-from ablate.analysis.explored import explored
+from ablate.analysis.model_parts import with_references
+from ablate.analysis.search_effects import explored
 from ablate.analysis.tuned_arms import confirms, design_document, is_tuned, tuned_tables
 from ablate.catalogue.own_tricks import recorded
 from ablate.catalogue.registry import registry
@@ -27,7 +27,7 @@ from ablate.report.clean import clean, clean_columns, clean_text
 from ablate.report.data import ReportData
 
 
-class Source(Protocol):
+class LedgerReader(Protocol):
     """The part of `Ledger` that is used here."""
 
     def entries(self, stage: str | None = None, *, scores: bool = True) -> list[Entry]:
@@ -39,7 +39,7 @@ class Source(Protocol):
         ...
 
 
-def collect(ledger: Source, catalogue: Mapping[str, Trick] | None = None) -> ReportData:
+def collect(ledger: LedgerReader, catalogue: Mapping[str, Trick] | None = None) -> ReportData:
     """Everything that the page shows, cleaned of secrets and unprintable characters.
 
     `catalogue`: trick records for titles and claims (default: all installed). Raises InputError where

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ablate.analysis.as_it_is import AS_IT_IS
+from ablate.analysis.model_parts import AS_IT_IS
 from ablate.analysis.tuned_arms import compared
 from ablate.ranking.designs.registry import DESIGNS
 from ablate.records.designs import TUNED, Estimand
@@ -18,7 +18,7 @@ from ablate.report.numbers import Units, missing, plural, ratio
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class EffectCell:
     """The effect of a trick on one reference, ready to print; `why`: why it has none; the other fields then are ""."""
 
     effect: str = ""
@@ -38,7 +38,7 @@ class TunedRow:
     name: str
     title: str
     placebo: bool
-    cells: tuple[Cell, ...]
+    cells: tuple[EffectCell, ...]
     claims: tuple[tuple[str, str], ...]
     cost: str
     against: str = ""
@@ -84,7 +84,7 @@ def tuned_rows(data: ReportData) -> list[TunedRow]:
                 cells=tuple(
                     _cell(by_reference[name], design, data.units)
                     if name in by_reference
-                    else Cell(why=str((left.get(name) or {}).get(trick) or "not in this ranking"))
+                    else EffectCell(why=str((left.get(name) or {}).get(trick) or "not in this ranking"))
                     for name in shown
                 ),
                 claims=_claims(record, trick, by_reference),
@@ -113,7 +113,7 @@ def applies(claim: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
     return all(settings.get(name) == value for name, value in claim.get("settings") or ())
 
 
-def _cell(row: Document, design: Document, units: Units) -> Cell:
+def _cell(row: Document, design: Document, units: Units) -> EffectCell:
     notes = []
     if row["same"]:
         notes.append("computes the same as without it")
@@ -130,7 +130,7 @@ def _cell(row: Document, design: Document, units: Units) -> Cell:
             if more is None or missing(more)
             else f"≈ {plural(int(more), 'more pair')} would decide it"
         )
-    return Cell(
+    return EffectCell(
         units.effect(row["effect"]), units.interval(row["low"], row["high"]), str(row["verdict"]), compared(row),
         plural(int(row["pairs"]), "pair"), tuple(notes),
     )  # fmt: skip

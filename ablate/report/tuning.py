@@ -5,17 +5,17 @@ from __future__ import annotations
 from ablate.records.document import Document
 from ablate.report.data import ReportData
 from ablate.report.numbers import Units, missing, plural, significant
-from ablate.report.tables import Table
+from ablate.report.tables import ReportTable
 
 
-def tuning(data: ReportData) -> Table | None:
+def tuning(data: ReportData) -> ReportTable | None:
     """One line per arm: its tuning budget and the chosen rate. None if no rate was re-tuned."""
     retune = (data.design or {}).get("retune") or {}
     best = retune.get("best") or {}
     if not best:
         return None
     edge, lost = set(retune.get("edge") or ()), set(retune.get("lost") or ())
-    return Table(
+    return ReportTable(
         (("Arm", "text"), ("Runs", "number"), ("Best rate, × the recipe's", "number"), ("", "text")),
         tuple(
             (

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from ablate.records.errors import InputError
+from ablate.tasks.item_reader import Reader
 from ablate.tasks.items import Items, Survey, read, variation
 from ablate.tasks.memory_limit import check_bytes
 from ablate.tasks.packing import Packing, is_nested, pack
-from ablate.tasks.reading import Reader
 from ablate.tasks.split import Split
 from ablate.tasks.streamed import Inputs, Streamed
 

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from ablate.records.errors import InputError
 from ablate.tasks import memory_limit
+from ablate.tasks.item_reader import Path, Reader, Values, epoch_aware
 from ablate.tasks.packing import leaves_of, nested
-from ablate.tasks.reading import Path, Reader, Values, epoch_aware
 from ablate.tasks.user_code import draws
 
 TRIED = 32

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, RandomSampler, SequentialSampler, default_collate
 
 from ablate.records.errors import InputError
-from ablate.tasks.reading import Reader
+from ablate.tasks.item_reader import Reader
 
 
 def batch_size_of(source: Any) -> int | None:

@@ -19,7 +19,6 @@ from ablate.tasks.criteria.dense import Dense
 from ablate.tasks.custom_loss import CustomLoss, checked_loss, criterion_of
 from ablate.tasks.custom_metrics import CustomMetric, custom_metrics
 from ablate.tasks.evaluation import Evaluation
-from ablate.tasks.given import KINDS, Kind, kind_of, positive, splits_of
 from ablate.tasks.loaders import batch_size_of
 from ablate.tasks.metric_table import (
     METRICS,
@@ -33,6 +32,7 @@ from ablate.tasks.packing import Adapted, OutputForm, output_form, returns_sever
 from ablate.tasks.requirements import discrete_inputs, lacking
 from ablate.tasks.split import Split, data_sha256
 from ablate.tasks.user_code import repeatable
+from ablate.tasks.user_splits import KINDS, Kind, kind_of, positive, splits_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,7 +67,7 @@ class Task:
     epochs, batch_size: the budget of a run, and the baseline's batch size (64, or a DataLoader's own).
     kind: "image" (x is `[N, C, H, W]`), "tabular", "text" (token ids) or "other"; by default inferred from
         x's shape and from the model.
-    dealt: whether training and validation examples are a random split of the same data, which a run may then split
+    random_split: whether training and validation examples are a random split of the same data, which a run may then split
         anew by its seed; always true without validation data.
     output: which output of the model is its prediction, if it returns several: a key, an attribute or a position. By
         default "logits" of a dict or of transformers' ModelOutput; without one, a custom loss gets all of them.
@@ -95,7 +95,7 @@ class Task:
     notes: tuple[str, ...]
     source: str
     source_sha256: str
-    dealt: bool
+    random_split: bool
     output: str | int | None
     encode: Callable[[Any], Any] | None
     loss: Callable[[Any, Any], Any] | None
@@ -122,7 +122,7 @@ class Task:
         notes: tuple[str, ...] = (),
         source: str = "",
         source_sha256: str = "",
-        dealt: bool = False,
+        random_split: bool = False,
         output: str | int | None = None,
         encode: Callable[[Any], Any] | None = None,
         loss: Callable[[Any, Any], Any] | None = None,
@@ -178,7 +178,7 @@ class Task:
             "notes": (*notes, *stand_ins),
             "source": source,
             "source_sha256": source_sha256,
-            "dealt": (dealt or validation is None) and not splits["train"].streams,
+            "random_split": (random_split or validation is None) and not splits["train"].streams,
         }
         for field, value in values.items():
             object.__setattr__(self, field, value)

@@ -74,7 +74,7 @@ def wait_until(said, seconds=200.0):
     return False
 
 
-def timeless(results):
+def without_durations(results):
     return [(r.outcome, dict(r.metrics), dict(r.curves), dict(r.scores), r.epochs) for r in results]
 
 
@@ -83,7 +83,7 @@ def test_results_and_progress_are_equal(pool, job):
     here = Inline(heard.append).submit(job).result()
     pool.heard.clear()
     there = pool.submit(job).result()
-    assert timeless(here.results) == timeless(there.results)
+    assert without_durations(here.results) == without_durations(there.results)
     for done in (here, there):
         assert set(done.seconds) == set(PHASES)
         assert all(seconds > 0 for seconds in done.seconds.values())

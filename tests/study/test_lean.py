@@ -11,7 +11,7 @@ import pytest
 from ablate.catalogue.registry import registry
 from ablate.records.recipe import Recipe
 from ablate.study.ranking.arms import Arm, rate_of, with_rate
-from ablate.study.ranking.lean import _dispensable, _with_helpful, without
+from ablate.study.ranking.lean_recipe import _dispensable, _with_helpful, without
 from ablate.study.ranking.tuned import Tuned
 
 CATALOGUE = registry()

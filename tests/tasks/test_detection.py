@@ -10,7 +10,7 @@ import torch
 
 from ablate import InputError, Task
 from ablate.protocol.guess import guess_loss
-from ablate.protocol.prior import Prior
+from ablate.protocol.prior import PriorLosses
 from ablate.tasks.check import check
 from ablate.tasks.criteria import detection
 from ablate.tasks.detector import detector
@@ -119,7 +119,7 @@ def test_the_best_constant_knows_places_but_no_inputs():
         (torch.randn(40, 1, 8, 8, generator=generator), y),
         criterion="detection",
     )
-    prior = Prior.of(task)
+    prior = PriorLosses.of(task)
     assert prior.loss == prior.start
     ln2 = float(np.log(2))
     assert prior.loss == pytest.approx(

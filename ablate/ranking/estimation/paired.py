@@ -13,7 +13,7 @@ from ablate.ranking.designs.factorial import shipped_levels
 from ablate.ranking.estimation.coding import check_levels, require
 from ablate.ranking.estimation.dispersion import Correlation
 from ablate.ranking.estimation.least_squares import Matrix, least_squares
-from ablate.ranking.estimation.outcomes import Runs, classify
+from ablate.ranking.estimation.outcomes import RunMasks, classify
 from ablate.ranking.verdicts.sequential import half_width, two_sided
 from ablate.records.designs import DROP_ONE, PairedEstimand
 from ablate.records.errors import InputError
@@ -115,7 +115,7 @@ def _contrasts(
     return contrasts
 
 
-def _arms(frame: pd.DataFrame, factors: Sequence[Factor], runs: Runs) -> dict[tuple[str, ...], Arm]:
+def _arms(frame: pd.DataFrame, factors: Sequence[Factor], runs: RunMasks) -> dict[tuple[str, ...], Arm]:
     """Levels -> seed -> metric (NaN where the run failed; excluded runs are absent)."""
     names = [factor.name for factor in factors]
     arms: dict[tuple[str, ...], Arm] = {}

@@ -43,7 +43,7 @@ def tune(
 ) -> Tuning:  # fmt: skip
     """Choose each arm's best `settings` by cross-fitting.
 
-    `values` [n]: the metric, signed so that higher is better; `used`, `failed` [n]: see `Runs`. An arm is a combination
+    `values` [n]: the metric, signed so that higher is better; `used`, `failed` [n]: see `RunMasks`. An arm is a combination
     of the levels of `factors`, within a `block` (a task, tuned separately). Runs are divided into `folds` (default: up to ten
     within blocks, where the scatter between blocks includes that of the choice; else two, see WIDENED): by `seed`
     if there is one, else by their number among the repetitions of a setting. In each fold an arm is judged by its runs

@@ -19,7 +19,7 @@ from ablate.report.numbers import Units, significant
 from ablate.report.plots.axes import finite, plain_numbers, zero_line
 from ablate.report.plots.forest import MARKS
 from ablate.report.plots.palette import BAND, BLUE, GREY, INK, MUTED, ORANGE, PALE, PAPER
-from ablate.report.plots.picture import Picture, picture, tell
+from ablate.report.plots.picture import Picture, picture, set_tooltip
 
 _LABEL = 34
 
@@ -105,7 +105,7 @@ def waterfall(ladder: Document, units: Units, *, higher: bool) -> Picture | None
             before, after = levels[position - 1], levels[position]
             colour = BLUE if step["low"] > 0 else ORANGE if step["high"] < 0 else GREY
             (bar,) = ax.bar(position, after - before, bottom=before, width=0.62, color=colour)
-            tell(
+            set_tooltip(
                 bar,
                 f"{shorten(step['trick'], 40)} {step['change']}: {units.effect(step['effect'])}{units.difference} "
                 f"({units.interval(step['low'], step['high'])})",
@@ -155,7 +155,7 @@ def _interval(ax: Any, position: int, row: Document, units: Units, limits: tuple
         f"({units.interval(row['low'], row['high'])}), {row['pairs']} pairs, {row['verdict']}"
     )
     ends = [max(low, limits[0]), min(high, limits[1])]
-    tell(ax.plot(ends, [position, position], color=colour, linewidth=2.2)[0], label)
+    set_tooltip(ax.plot(ends, [position, position], color=colour, linewidth=2.2)[0], label)
     inset = 0.012 * (limits[1] - limits[0])  # clear of the labels
     outside = (low < limits[0], limits[0] + inset, "<"), (high > limits[1], limits[1] - inset, ">")
     for beyond, edge, arrow in outside:
@@ -164,7 +164,7 @@ def _interval(ax: Any, position: int, row: Document, units: Units, limits: tuple
     if limits[0] <= middle <= limits[1]:
         point = ax.plot(middle, position, marker, color=colour, markersize=7, markerfacecolor=colour if filled else PAPER,
                         markeredgewidth=1.6)  # fmt: skip
-        tell(point[0], label)
+        set_tooltip(point[0], label)
 
 
 def _limits(effects: Sequence[Document], margin: float, scale: float) -> tuple[float, float]:

@@ -17,7 +17,7 @@ from ablate.report.clean import shorten
 from ablate.report.numbers import Units
 from ablate.report.plots.axes import finite, log_axis, plain_numbers
 from ablate.report.plots.palette import BLUE, GREY, INK, PAPER
-from ablate.report.plots.picture import Picture, panel_grid, picture, tell
+from ablate.report.plots.picture import Picture, panel_grid, picture, set_tooltip
 
 COLUMNS, ROWS = 4, 6
 Points = list[tuple[float, float, bool]]
@@ -115,13 +115,13 @@ def _draw(ax: Any, curve: Points, colour: str, marker: str, units: Units) -> Non
         for rate, value, chosen in curve
     ]
     (line,) = ax.plot(*zip(*[point[:2] for point in curve], strict=True), f"-{marker}", color=colour, linewidth=1.4, markersize=3)  # fmt: skip
-    tell(line, "\n".join(values))
+    set_tooltip(line, "\n".join(values))
     for (rate, value, chosen), text in zip(curve, values, strict=True):
         if chosen:
             (point,) = ax.plot(
                 rate, value, marker, color=colour, markersize=8, markerfacecolor=PAPER, markeredgewidth=1.8
             )
-            tell(point, text)
+            set_tooltip(point, text)
 
 
 def _window(ax: Any, values: Sequence[float]) -> None:

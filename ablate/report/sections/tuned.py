@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ablate.analysis.as_it_is import surgery_facts
+from ablate.analysis.model_parts import surgery_facts
 from ablate.ranking.estimands import ESTIMANDS
 from ablate.records.designs import ADD_ONE, TOGGLE
 from ablate.records.trick import PLACEBO
@@ -16,7 +16,7 @@ from ablate.report.numbers import count, duration, plural, significant
 from ablate.report.plots import tuned as plots
 from ablate.report.plots.tuning_curves import tuning_curves
 from ablate.report.sections import Content
-from ablate.report.tables import Table
+from ablate.report.tables import ReportTable
 from ablate.report.tuned_rows import by_trick, left_out, references, tuned_rows
 
 
@@ -131,7 +131,7 @@ def _words(data: ReportData) -> str:
     )
 
 
-def _ladder(data: ReportData) -> Table:
+def _ladder(data: ReportData) -> ReportTable:
     ladder, units = (data.design or {})["ladder"], data.units
     rows = [
         (
@@ -142,7 +142,7 @@ def _ladder(data: ReportData) -> Table:
     ]  # fmt: skip
     total = ladder["total"]
     rows.append(("all steps", "", "", "", units.effect(total["effect"]), units.interval(total["low"], total["high"]), str(total["pairs"])))  # fmt: skip
-    return Table(
+    return ReportTable(
         (("Step", "text"), ("", "text"), ("Settings", "text"), ("Rate", "number"), (f"Effect{units.label_of_difference}", "number"), ("95 % interval", "number"), ("Pairs", "number")),
         tuple(rows),
     )  # fmt: skip

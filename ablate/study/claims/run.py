@@ -19,7 +19,7 @@ from ablate.records.designs import ADD_ONE
 from ablate.records.recipe import Recipe
 from ablate.records.run import RESPLIT
 from ablate.study.claims.measure import (
-    Effect,
+    ClaimEffect,
     cost_effect,
     measured_by_runs,
     paired_effect,
@@ -46,7 +46,7 @@ WITHOUT, WITH = "without", "with"
 class ClaimResult:
     """The result of a claim. Rates are None where the optimizer has none. `at_edge`: a best rate is the last that was tried."""
 
-    effect: Effect
+    effect: ClaimEffect
     verdict: str
     rate_without: float | None
     rate_with: float | None
@@ -130,5 +130,5 @@ def _train(session: Session, rows: Sequence[tuple[str, Recipe, int]], stage: str
 
 def _seeds(session: Session, claim: ClaimFile, key: int):  # type: ignore[no-untyped-def]
     """An endless list of seeds; if ablate made the split, each seed splits training and validation data again."""
-    resplit = RESPLIT if session.context.task.dealt else 0
+    resplit = RESPLIT if session.context.task.random_split else 0
     return (training_seed(claim.seed, key, i) | resplit for i in count())

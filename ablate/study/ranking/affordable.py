@@ -10,13 +10,13 @@ from ablate.ranking.designs.racing import Racing
 from ablate.records.designs import ADD_ONE, TUNED
 from ablate.records.recipe import Recipe
 from ablate.study.budget import PLANNED, seconds_left
-from ablate.study.eta import minutes
-from ablate.study.fit import FITTING, Costs, Fit, in_order, largest, named_in, usual
+from ablate.study.fit import FITTING, Costs, StudyFit, in_order, largest, named_in, usual
 from ablate.study.ranking.arms import estimands_of
 from ablate.study.ranking.budget import RankBudget, seconds_of
 from ablate.study.ranking.divide import LONGEST
 from ablate.study.ranking.estimates import FLOOR, LEVELS, expected, runs_for_trials
 from ablate.study.ranking.plan import arms_on
+from ablate.study.remaining_time import minutes
 from ablate.study.session import Session
 from ablate.study.stopwatch import seconds_of_each
 
@@ -91,7 +91,7 @@ def _in_default_time(session: Session, ordered: list[str], baseline: Recipe, win
     count = max(FEWEST, few, largest(len(tricks), lambda n: seconds(n, few) <= LONGEST))
     whole = every + sum(ledger.fact("timings", {}).values())
     why = f"not ranked: a ranking of all tricks takes about {minutes(every)}; --budget gives it time, --include NAME ranks it"
-    left = Fit(session.study.search.trials, dict.fromkeys(tricks[count:], why), every=whole)
+    left = StudyFit(session.study.search.trials, dict.fromkeys(tricks[count:], why), every=whole)
     document = {
         "asked": "", "rank": "", "of": question, "fit": {**left.to_json(), "asked": minutes_asked(LONGEST)},
         "add_one_only": [name for name in ordered if name not in changed] if both else [],

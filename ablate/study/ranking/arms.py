@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
 
-from ablate.analysis.as_it_is import WITHOUT_IT
+from ablate.analysis.model_parts import WITHOUT_IT
 from ablate.ranking.estimands import ESTIMANDS
 from ablate.records.designs import ADD_ONE, TOGGLE, TunedEstimand
 from ablate.records.recipe import Catalogue, Recipe, conflict
@@ -61,7 +61,7 @@ def estimands_of(winner: Recipe, baseline: Recipe) -> tuple[TunedEstimand, ...]:
     return (ADD_ONE,) if same_recipe(winner, baseline) else (ADD_ONE, TOGGLE)
 
 
-def liked_settings(ranked_recipes: Iterable[Recipe]) -> dict[str, list[Settings]]:
+def settings_of_best_trials(ranked_recipes: Iterable[Recipe]) -> dict[str, list[Settings]]:
     """Settings of each trick in the search's best recipes, in their order."""
     liked: dict[str, list[Settings]] = {}
     for recipe in ranked_recipes:

@@ -19,7 +19,7 @@ from ablate.study.ranking.array_stage import for_drops, for_kind, main_factors, 
 from ablate.study.ranking.candidates import Seen, best_seen
 from ablate.study.ranking.design_matrix import FactorMapping
 from ablate.study.ranking.factors import array
-from ablate.study.ranking.known import Known, known_recipe
+from ablate.study.ranking.known_recipe import KnownRecipe, known_recipe
 from ablate.study.ranking.pilot import pays
 from ablate.study.ranking.retune import declaration
 from ablate.study.request import Opened, Options
@@ -36,7 +36,7 @@ def array_plan(
     candidates: Sequence[str],
 ) -> dict[str, Any]:
     """Design, runs, power. Around the recipe that would be ranked, where it is known already; else around the
-    baseline, as if every trick were a contender. Raises InputError if the design is impossible."""
+    baseline, as if every trick were a candidate. Raises InputError if the design is impossible."""
     asked, seed = opened.study.rank, opened.study.seed
     mapping, _, around = array_mapping(opened, options, catalogue, baseline, candidates)
     check_kind(asked.design, mapping.factors)
@@ -88,12 +88,12 @@ def array_mapping(
     whole = array(catalogue, winner or baseline, baseline, candidates, asked, _seen(known, opened))
     if winner is None and asked.design == DROP_ONE:
         whole = replace(whole, shipped={f.name: f.levels[-1] for f in tricks(whole)} | {PLACEBO: "off"})
-    around = known.words + ("" if winner else ": planned on the baseline, every trick a contender")
+    around = known.words + ("" if winner else ": planned on the baseline, every trick a candidate")
     return for_kind(whole, asked.design), winner is not None, around
 
 
-def _seen(known: Known, opened: Opened) -> Seen:
-    """The search's contenders."""
+def _seen(known: KnownRecipe, opened: Opened) -> Seen:
+    """The search's candidates."""
     sign = 1.0 if opened.task.direction == "higher" else -1.0
     metric = opened.study.metric or opened.task.metric
 

@@ -38,7 +38,7 @@ def rank_array(session: Session, winner: Recipe, baseline: Recipe, candidates: l
     asked = session.study.rank
     if same_recipe(winner, baseline):
         session.progress.say(
-            "the recipe that is ranked is the baseline itself: its contenders are ranked on it"
+            "the recipe that is ranked is the baseline itself: the candidates are ranked on it"
         )
     seen = best_seen(session.ledger.entries(scores=False), session.score)
     whole = for_kind(

@@ -23,7 +23,7 @@ ASK = "ask for it in levels of [rank]"
 def best_seen(entries: Sequence[Entry], score: Callable[[Entry], float]) -> Seen:
     """The tricks that the best quarter of the trials had, a fifth of them at least.
 
-    Empty (every trick is a contender) where too few trials were completed to call one hopeless.
+    Empty (every trick is a candidate) where too few trials were completed to call one hopeless.
     `score`: an entry's metric, more is better.
     """
     trials = [e for e in entries if e.trial >= 0 and isfinite(score(e))]
@@ -33,12 +33,12 @@ def best_seen(entries: Sequence[Entry], score: Callable[[Entry], float]) -> Seen
     trials.sort(key=lambda entry: (-score(entry), entry.trial))
     best = trials[: -(-len(trials) // BEST)]
     counts = Counter(name for entry in best for name in entry.run.recipe)
-    contenders: dict[str, tuple[int, Mapping[str, Value]]] = {}
+    candidates: dict[str, tuple[int, Mapping[str, Value]]] = {}
     for place, entry in enumerate(best):
         for name, settings in entry.run.recipe.items():
             if counts[name] * OFTEN >= len(best):
-                contenders.setdefault(name, (place, settings))
-    return contenders
+                candidates.setdefault(name, (place, settings))
+    return candidates
 
 
 def doubt(trick: Trick, winner: Recipe, seen: Seen, *, retuned: bool) -> str:

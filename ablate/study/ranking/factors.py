@@ -1,4 +1,4 @@
-"""From a recipe, the search's contenders and what the study file asks for to the factors of a ranking."""
+"""From a recipe, the search's candidates and what the study file asks for to the factors of a ranking."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ def array(
     asked: RankSection,
     seen: Seen,
 ) -> FactorMapping:
-    """What is varied: the winner's tricks and the search's other contenders (`seen`; every candidate where
+    """What is varied: the winner's tricks and those that the search's best trials often had (`seen`; every candidate where
     nothing was searched). Tricks that the search found hopeless stay out: in a recipe that half of them ruin,
     nothing else shows.
 
     A slot is one factor: what the baseline has there (its reference), what the winner has, and the slot's
-    other contenders. A factor of two levels is called by its trick and is off or on; one of more is called by
+    others. A factor of two levels is called by its trick and is off or on; one of more is called by
     the slot, its levels by their tricks. A trick that conflicts with one that is in already is left out, with
     the reason. Raises InputError if `asked` names tricks that are unavailable.
     """

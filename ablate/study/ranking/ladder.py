@@ -89,7 +89,7 @@ def tuned_rungs(
     return recipes if recipe_found is None else [*recipes, recipe_found]
 
 
-def climb(
+def train_ladder(
     stage: TunedStage, rungs: Sequence[Arm], recipes: Sequence[Recipe], seeds: Sequence[int]
 ) -> dict[str, Any]:
     """Every recipe on the same seeds: a step is a mean paired difference, and all steps add up to the total."""

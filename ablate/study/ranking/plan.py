@@ -14,7 +14,7 @@ from ablate.study.ranking.arms import Arms, arms_of, estimands_of
 from ablate.study.ranking.budget import RUNGS
 from ablate.study.ranking.divide import LONGEST, auto_seconds, divide
 from ablate.study.ranking.estimates import detectable, ladder_runs, race_runs, tuning_runs
-from ablate.study.ranking.known import known_recipe
+from ablate.study.ranking.known_recipe import known_recipe
 from ablate.study.request import Opened, Options
 
 SETTINGS = 3

@@ -30,7 +30,7 @@ def race_arms(
     workers = stage.session.workers
     spent, look, reached, tuned_times = tuning, 0, 0, Counter[str]()
 
-    def there_is_time(rows: Rows) -> bool:
+    def has_time(rows: Rows) -> bool:
         """For these runs and the smallest ladder."""
         later = _ladder_runs(stage, budget, standing)
         seconds = races.seconds(rows) + later * spent.seconds / max(spent.runs, 1)
@@ -40,11 +40,11 @@ def race_arms(
         standing = races.standing(margin or 1.0)
         decided = races.decided_share(standing)
         if margin and all(race.needed > TUNED_AFTER for race in standing.values() if race.running):
-            names = races.held_up_by_tuning(standing, margin)
+            names = races.limited_by_tuning(standing, margin)
             times = min((tuned_times[name] for name in names), default=FURTHER_TIMES)
             names = [name for name in names if tuned_times[name] == times < FURTHER_TIMES]
             each = FURTHER_ROUNDS * budget.tuning.finalists * budget.tuning.repeats
-            while names and not there_is_time(
+            while names and not has_time(
                 [(name, tuned[name].recipe, 0) for name in names for _ in range(each + TUNED_AFTER)]
             ):
                 names.pop()
@@ -61,8 +61,8 @@ def race_arms(
         behind = any(race.needed and race.look < max(reached, 1) for race in standing.values())
         if not new:
             break
-        if not behind and not there_is_time(new):
-            if margin and races.stop_all_but_the_nearest(margin, there_is_time):
+        if not behind and not has_time(new):
+            if margin and races.keep_nearest_to_verdict(margin, has_time):
                 continue
             break
         look += 1

@@ -114,7 +114,7 @@ class Races:
         every = fmean(seconds for own in taken.values() for seconds in own) if taken else 0.0
         return {name: fmean(taken.get(name, [every])) for name in self.tuned}
 
-    def stop_all_but_the_nearest(self, margin: float, fits: Callable[[Rows], bool]) -> bool:
+    def keep_nearest_to_verdict(self, margin: float, fits: Callable[[Rows], bool]) -> bool:
         """Stop the arms for whose next look there is no time; those that probably need the least time to a verdict go on. Whether any does."""
         standing, each = self.standing(margin), self._seconds_of_a_run()
         nearest = sorted(
@@ -140,7 +140,7 @@ class Races:
         pairs = more_pairs(race.rows[name], self.racing.levels[-1], len(self.members[key]), margin)
         return inf if pairs is None else pairs * each
 
-    def held_up_by_tuning(self, standing: Mapping[Key, Race], margin: float) -> list[str]:
+    def limited_by_tuning(self, standing: Mapping[Key, Race], margin: float) -> list[str]:
         """The undecided arms that tuning keeps from a verdict, rather than pairs: those with the least left open first.
 
         The variance from pairs is the current one for running arms, and the one projected to the last look for stopped arms.

@@ -10,7 +10,7 @@ from ablate.records.designs import TUNED
 from ablate.records.recipe import Recipe
 from ablate.study.ranking.array_stage import rank_array
 from ablate.study.ranking.budget import RankBudget
-from ablate.study.ranking.lean import lean_and_ladder
+from ablate.study.ranking.lean_recipe import lean_and_ladder
 from ablate.study.ranking.race import race_arms
 from ablate.study.ranking.tune_arms import enlarge_tuning, tune_arms
 from ablate.study.ranking.tuned import TunedStage, declare, declare_race, design_line

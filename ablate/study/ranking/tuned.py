@@ -21,7 +21,7 @@ from ablate.records.designs import ADD_ONE, TOGGLE, TUNED, TunedEstimand
 from ablate.records.recipe import Recipe
 from ablate.records.run import RESPLIT, Outcome
 from ablate.study.budget import seconds_left
-from ablate.study.ranking.arms import Arm, Arms, arms_of, estimands_of, liked_settings
+from ablate.study.ranking.arms import Arm, Arms, arms_of, estimands_of, settings_of_best_trials
 from ablate.study.ranking.budget import PATIENCE, RankBudget, Spent, seconds_in, seconds_of
 from ablate.study.ranking.divide import after_tuning, auto_seconds, divide
 from ablate.study.ranking.estimates import LEVELS, expected, runs_for_trials
@@ -59,9 +59,9 @@ class TunedStage:
         task = session.context.task
         self.collapsed = chance_level(task, session.metric)
         self.floor = float("-inf")
-        self.resplit = RESPLIT if task.dealt else 0
+        self.resplit = RESPLIT if task.random_split else 0
         self.estimands = estimands_of(winner, baseline)
-        liked = liked_settings(self._best_recipes())
+        liked = settings_of_best_trials(self._best_recipes())
         self.add_one_only = frozenset(session.ledger.fact("budget", {}).get("add_one_only", ()))
         self.arms: dict[TunedEstimand, Arms] = {
             estimand: arms_of(

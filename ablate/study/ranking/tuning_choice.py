@@ -40,7 +40,7 @@ class Anchor:
         chosen = chosen_of(points)
         return cls(chosen.rate, optimizer, fit_curve(points), chosen.loss)
 
-    def seen_from(self, arm: Arm, catalogue: Catalogue) -> Anchor:
+    def for_arm(self, arm: Arm, catalogue: Catalogue) -> Anchor:
         """This anchor for `arm`; its rate is dropped if the arm uses a different optimizer, whose rates are not comparable."""
         same = arm.recipes[0].slot(catalogue, OPTIMIZER) == self.optimizer
         return self if same else replace(self, rate=None)

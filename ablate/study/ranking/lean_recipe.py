@@ -19,7 +19,7 @@ from ablate.records.study_rank import OPTIMIZER
 from ablate.records.trick import PLACEBO
 from ablate.study.ranking.arms import rate_of, with_rate
 from ablate.study.ranking.budget import LEAN_PAIRS, RankBudget
-from ablate.study.ranking.ladder import climb, interval, rungs_of, scores_of, tuned_rungs
+from ablate.study.ranking.ladder import interval, rungs_of, scores_of, train_ladder, tuned_rungs
 from ablate.study.ranking.recipes import without_tricks
 from ablate.study.ranking.tuned import TUNE, Tuned, TunedStage
 from ablate.study.ranking.tuning_points import lattice
@@ -55,7 +55,7 @@ def lean_and_ladder(
     recipes = tuned_rungs(stage, budget, rungs, tuned_last, fact["margin"]) if rungs else [baseline]
     seeds = stage.first_seeds(len(seeds), LADDER)
     fact["lean"] = {"removed": removed, "added": added, "recipe": recipes[-1].to_dict()}
-    fact["ladder"] = climb(stage, rungs, [baseline, *recipes], seeds) if rungs else None
+    fact["ladder"] = train_ladder(stage, rungs, [baseline, *recipes], seeds) if rungs else None
     gain = fact["ladder"]["total"] if fact["ladder"] else None
     better = gain is not None and gain["low"] > 0
     fact["recommended"] = {
