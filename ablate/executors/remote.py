@@ -103,9 +103,11 @@ class SealedJob:
 
     @classmethod
     def of(cls, job: Job) -> SealedJob:
+        """The job, serialised."""
         return cls(cloudpickle.dumps(job))
 
     def open(self) -> Job:
+        """The job. Raises what `received` raises."""
         job: Job = received(self.content)
         return job
 

@@ -72,7 +72,7 @@ class Tensors(Mapping[str, Tensor]):
 
     @classmethod
     def of(cls, specs: dict[str, Spec], tensors: Mapping[str, Tensor]) -> Tensors:
-        """From tensors `[1, *shape]` by name; zeros where one is missing."""
+        """The tensors `[1, *shape]` by name, put together; zeros where one is missing."""
         parts = [
             tensors[name].reshape(1, -1) if name in tensors else torch.zeros(1, spec.size)
             for name, spec in specs.items()

@@ -28,6 +28,7 @@ class StaticStep:
         self.index = trainer.index().clone()
 
     def step(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Train one step on the examples `index` `[K, B]`; returns its losses and accuracies."""
         self.index.copy_(index)
         return self.run()
 

@@ -20,7 +20,7 @@ from ablate.surgery.layer_types import ACTIVATIONS, AFFINE
 VANISHING, EXPLODING = 1e-3, 1e3
 """Limits of the ratio of root mean squares, first to last weighted layer: gradients of outputs."""
 DEAD_SHARE = 0.5
-"""Of an activation's units; fewer are usual at a ReLU's initialisation with few examples."""
+"""Share of an activation's units; fewer dead ones are usual at a ReLU's initialisation with few examples."""
 RATE = 1e-6
 """The learning rate of the one step; the weights are discarded."""
 
@@ -48,6 +48,7 @@ class LayerScales:
 
     @property
     def verdict(self) -> str:
+        """ "healthy", or the problems in one line."""
         return "; ".join(self.problems) or "healthy"
 
 

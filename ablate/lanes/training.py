@@ -189,7 +189,7 @@ class Training:
             }
 
     def _outputs(self, split: str, lanes: Tensor) -> Tensor:
-        """As they are scored."""
+        """The lanes' outputs on a split, as they are scored."""
         if split == robust_accuracy.ROBUST:
             return robust_accuracy.outputs(self.trainer, lanes)
         ports = self.trainer.group.ports("views") + self.trainer.group.ports("ensemble")

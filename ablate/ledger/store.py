@@ -132,7 +132,7 @@ class Ledger:
         return self._read(lambda index: {name for name, row in index.runs.items() if row.finished})
 
     def unfinished(self, identities: Iterable[str]) -> set[str]:
-        """Those of `identities` that must still be trained. Takes time proportional to their number, whatever the size of the ledger."""
+        """The identities that must still be trained. Takes time proportional to their number, whatever the size of the ledger."""
         wanted = set(identities)
         return self._read(
             lambda index: {

@@ -28,7 +28,7 @@ class PriorLosses:
 
     @classmethod
     def of(cls, task: Task, split: Split | None = None) -> PriorLosses:
-        """Of `split`, by default the training data."""
+        """The losses on `split`, by default the training data."""
         y = (task.train if split is None else split).y
         if task.criterion == "detection":
             loss = constant_loss(task, y, y)

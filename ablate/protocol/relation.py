@@ -99,7 +99,7 @@ class Relations:
 
 
 def relations(train: tuple[Tensor, Tensor], validation: tuple[Tensor, Tensor]) -> Relations | None:
-    """Of inputs `[N, …]` and targets, `[N]` of classes or `[N]`, `[N, D]` of numbers (only the first is used).
+    """Relations of inputs `[N, …]` to targets, `[N]` of classes or `[N]`, `[N, D]` of numbers (only the first is used).
 
     None if the two models do not accept their kind, or if they are too few.
     """
@@ -137,7 +137,7 @@ class Fitted:
     classes: bool
 
     def with_model(self, name: str) -> Fitted:
-        """With the model of this name, if there is one."""
+        """These targets with the model of this name alone, if there is one."""
         return replace(self, models={name: self.models[name]} if name in self.models else self.models)
 
     def best(self, new_x: Array, new_y: NDArray[Any]) -> Relation:
@@ -168,7 +168,7 @@ def fitted(x: Array, y: NDArray[Any], *, classes: bool) -> Fitted:
 
 
 def surest(x: Array, y: NDArray[Any]) -> ConfidentErrors:
-    """Of classes `y` `[N]`, each predicted from `x` `[N, D]` by a forest that was fitted to the other folds."""
+    """Errors on classes `y` `[N]`, each predicted from `x` `[N, D]` by a forest that was fitted to the other folds."""
     from sklearn.ensemble import ExtraTreesClassifier
     from sklearn.model_selection import KFold
 

@@ -70,7 +70,7 @@ def _some(split: Split) -> Split:
 
 
 def snapshots(trainer: Trainer) -> list[Snapshot]:
-    """Of every lane, whose running statistics become those of its weights; the trainer's context is one of `with_samples`."""
+    """Snapshots of every lane, whose running statistics become those of its weights; the trainer's context is one of `with_samples`."""
     training = in_training_mode(trainer).cpu()
     train, validation = (trainer.predict(name, whole=True, views=False).cpu() for name in (SAMPLE, HELD_OUT))
     y, truth = (trainer.context.splits[name].y.cpu() for name in (SAMPLE, HELD_OUT))

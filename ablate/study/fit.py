@@ -162,5 +162,5 @@ def largest(most: int, fits: Callable[[int], bool]) -> int:
 
 
 def named_in(space: SpaceSection, tricks: Iterable[str]) -> list[str]:
-    """Those of `tricks` that a study names one by one."""
+    """The tricks that a study names one by one."""
     return [name for name in tricks if name in space.include]

@@ -182,7 +182,7 @@ class Session:
             self._on_done(*self._take())
 
     def _take(self) -> list[Future[JobResult]]:
-        """At most MOST_AT_ONCE jobs that are done; waits for the first."""
+        """The jobs that are done, MOST_AT_ONCE at most; waits for the first."""
         done = [self._done.get()]
         while len(done) < MOST_AT_ONCE and not self._done.empty():
             done.append(self._done.get())

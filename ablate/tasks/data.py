@@ -209,7 +209,7 @@ def _other_form(array: np.ndarray) -> str:
 
 
 def _plain(values: Any) -> np.ndarray:
-    """As an array; columns of several types, and pandas' nullable numbers, become float64 with NaN for missing values."""
+    """The values as an array; columns of several types, and pandas' nullable numbers, become float64 with NaN for missing values."""
     if is_frame(values) or is_series(values):
         from pandas.api.types import is_extension_array_dtype, is_numeric_dtype
 

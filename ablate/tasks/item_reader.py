@@ -47,6 +47,7 @@ class Reader:
 
     @property
     def streams(self) -> bool:
+        """Whether the items come as a stream, without a length or positions."""
         return isinstance(self.dataset, IterableDataset)
 
     def count(self) -> int | None:

@@ -169,6 +169,7 @@ class Columns:
                 column.put(values[path])
 
     def check(self, row: int, values: Values) -> None:
+        """Raise InputError where an item's entries, shapes or types are not those of the first item."""
         this, that = f"{self.where}: item {row}", self.first
         if values.keys() != self.columns.keys():
             name = _name(min(values.keys() ^ self.columns.keys(), key=str))

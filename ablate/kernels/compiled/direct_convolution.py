@@ -32,11 +32,13 @@ class Sizes:
 
     @property
     def padded(self) -> tuple[int, int]:
+        """Height and width of a padded input map."""
         (height, width), (up, left) = self.input_size, self.padding
         return height + 2 * up, width + 2 * left
 
     @property
     def outputs(self) -> tuple[int, int]:
+        """Height and width of an output map."""
         each = zip(self.padded, self.kernel, self.stride, strict=True)
         height, width = ((side - kernel) // step + 1 for side, kernel, step in each)
         return height, width
@@ -52,7 +54,7 @@ class Sizes:
         return self.channels * self.padded[0] * self.padded[1]
 
     def offsets(self) -> Iterator[int]:
-        """For each weight, the offset of its input in a padded map, relative to the first weight's."""
+        """Offset of each weight's input in a padded map, relative to the first weight's."""
         height, width = self.padded
         for channel in range(self.channels):
             for row in range(self.kernel[0]):

@@ -145,7 +145,7 @@ class TiledLayer(WinogradLayer):
 
 @disk_cached
 def forward(grid: Grid, channels: int, out: int) -> tuple[Function, int]:
-    """As `winograd.forward`."""
+    """The function of `winograd.forward`, for a map of several tiles."""
     layer = TiledLayer(grid, channels, out, ("x", "weight", "bias", "y"))
     code, args, tile = layer.code, layer.args, grid.tile
     points = layer.reserve(POINTS * channels * out)
@@ -180,7 +180,7 @@ def forward(grid: Grid, channels: int, out: int) -> tuple[Function, int]:
 
 @disk_cached
 def backward(grid: Grid, channels: int, out: int) -> tuple[Function, int]:
-    """As `winograd.backward`."""
+    """The function of `winograd.backward`, for a map of several tiles."""
     layer = TiledLayer(grid, channels, out, ("grad_y", "x", "weight", "grad_x", "grad_weight", "grad_bias"))
     code, args, tile = layer.code, layer.args, grid.tile
     points = layer.reserve(POINTS * channels * out)

@@ -115,7 +115,7 @@ class WinogradLayer:
                     code.store(value if before is None else code.fadd(value, before), maps, offset)
 
     def multiply_points(self, a: int, b: int, into: int, inner: int, columns: int) -> None:
-        """At each point: `[BLOCK, inner]` · `[inner, columns]` -> `[BLOCK, columns]`, unused rows of the block included."""
+        """Multiply at each point `[BLOCK, inner]` · `[inner, columns]` -> `[BLOCK, columns]`, unused rows of the block included."""
         code, width = self.code, vector_width(columns)
         with code.loop(POINTS) as point, code.loop(BLOCK, step=ROWS) as row, code.loop(columns, step=width) as column:  # fmt: skip
             left = code.isum(a, code.imul(point, BLOCK * inner), code.imul(row, inner))
@@ -131,7 +131,7 @@ class WinogradLayer:
                 code.store(value, self.workspace, code.isum(at, i * columns))
 
     def accumulate_weight_grad(self, a: int, b: int, into: int, examples: Value) -> None:
-        """At each point: `[examples, O]`ᵀ · `[examples, C]`, added to `[O, C]`."""
+        """Multiply at each point `[examples, O]`ᵀ · `[examples, C]`, added to `[O, C]`."""
         code, width = self.code, vector_width(self.channels)
         rows = next(rows for rows in (ROWS, 4, 2, 1) if self.out % rows == 0)
         with code.loop(POINTS) as point, code.loop(self.out, step=rows) as row, code.loop(self.channels, step=width) as column:  # fmt: skip

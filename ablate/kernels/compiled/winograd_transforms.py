@@ -40,7 +40,7 @@ class TileTransform:
 
 @cache
 def tile_of(height: int, width: int, padding: tuple[int, int]) -> TileTransform:
-    """For a map of that size, at most 6 with its padding: columns of Bᵀ that meet padding and rows of Aᵀ beyond the output are left out."""
+    """The transforms for a map of that size, at most 6 with its padding: columns of Bᵀ that meet padding and rows of Aᵀ beyond the output are left out."""
     input_transform, kernel, output_transform = toom_cook()
     axes = list(zip((height, width), padding, strict=True))
     inputs = [tuple(row[pad : pad + side] for row in input_transform) for side, pad in axes]

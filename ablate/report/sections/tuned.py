@@ -110,7 +110,7 @@ def _tuning(budget: Mapping[str, int]) -> str:
 
 
 def _budget(data: ReportData) -> str:
-    """What was asked for: of a time, what the other stages left for the ranking."""
+    """The budget that was asked for; if it was a time, what the other stages left for the ranking."""
     design = data.design or {}
     asked, whole = str(design["budget"].get("asked") or ""), str((design.get("fit") or {}).get("asked") or "")
     if not asked or asked.endswith("runs"):

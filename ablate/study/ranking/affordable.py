@@ -27,7 +27,7 @@ WITH_TRICK = 1.7
 
 
 def affordable(session: Session, candidates: Sequence[str], baseline: Recipe, winner: Recipe) -> list[str]:
-    """Those of `candidates` that are ranked; why the others are not is in the ledger's fact "budget".
+    """The candidates that are ranked; why the others are not is in the ledger's fact "budget".
 
     With a budget of time: all, unless the stages before the ranking took longer than planned. Without one: as many as can be ranked in `LONGEST`.
     A budget in runs, and a design that is not the default, rank all.

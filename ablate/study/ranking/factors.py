@@ -28,7 +28,7 @@ class Sources:
     seen: Seen
 
     def settings(self, name: str) -> dict[str, Value]:
-        """As in the winner, else the best trial that had the trick, else the baseline, else its defaults.
+        """The settings of the winner, else of the best trial that had the trick, else the baseline, else its defaults.
 
         A rate that nobody tuned is the default's, scaled as the baseline's optimizer was."""
         for settings in (self.winner, {n: s for n, (_, s) in self.seen.items()}, self.baseline):

@@ -31,7 +31,7 @@ def race_arms(
     spent, look, reached, tuned_times = tuning, 0, 0, Counter[str]()
 
     def has_time(rows: Rows) -> bool:
-        """For these runs and the smallest ladder."""
+        """Whether time remains for these runs and the smallest ladder."""
         later = _ladder_runs(stage, budget, standing)
         seconds = races.seconds(rows) + later * spent.seconds / max(spent.runs, 1)
         return fits(budget, spent, len(rows) + later, seconds, workers, decided)

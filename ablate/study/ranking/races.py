@@ -22,8 +22,8 @@ from ablate.tasks.metric_table import is_share
 
 RACING, PLACEBO_RACING = 0x4ACE, 0x71B
 TUNED_AFTER, TUNED_TO = 18, 0.12
-"""From the look of so many pairs on, undecided arms that may lose more than this share of the margin, and whose tuning is more of
-their effect's variance than pairs are, are tuned further."""
+"""Undecided arms are tuned further from the look of TUNED_AFTER pairs on, if they may lose more than TUNED_TO margins and tuning
+contributes more variance to their effect than pairs do."""
 Key = tuple[TunedEstimand, bool]
 """A race: its reference, and whether runs count for what is scored at their end (else for their last evaluations)."""
 
