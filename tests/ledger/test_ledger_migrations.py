@@ -92,13 +92,18 @@ def test_tables_that_are_not_those_of_the_new_format_are_refused(
     assert old.read_bytes() == before
 
 
-def test_a_trigger_in_an_old_file_does_not_run(old: Path, next_format: None) -> None:
+def test_no_step_runs_on_a_file_with_triggers(
+    old: Path, next_format: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run: list[sqlite3.Connection] = []
+    monkeypatch.setitem(migrations.MIGRATIONS, 1, run.append)
     with closing(sqlite3.connect(old)) as connection:
         connection.execute("CREATE TRIGGER t AFTER UPDATE ON facts BEGIN DELETE FROM runs; END")
     before = old.read_bytes()
     with pytest.raises(InputError, match="damaged"):
         Ledger.open(old, write=True)
     assert old.read_bytes() == before
+    assert not run
 
 
 def test_without_all_steps_the_ledger_is_refused(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
