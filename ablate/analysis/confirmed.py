@@ -20,7 +20,7 @@ from ablate.records.document import Document
 from ablate.records.errors import InputError
 from ablate.records.recipe import Recipe
 
-WINNER, BASELINE, WITHOUT = "winner", "baseline", "without "
+WINNER, BASELINE, FOUND, WITHOUT = "winner", "baseline", "as found", "without "
 
 
 def confirmed(
@@ -33,8 +33,8 @@ def confirmed(
     factors: Sequence[Factor] = (),
     current: bool = True,
 ) -> tuple[Document | None, pd.DataFrame | None]:
-    """The fact with `metric`, `values` (arm -> seed -> value), `failed` (arm -> runs) and `gain` (winner −
-    baseline); and the drop-one table with verdicts. Signed so that positive helps. None: not run. `current`: whether the runs are of
+    """The fact with `metric`, `values` (arm -> seed -> value), `failed` (arm -> runs), `gain` (winner −
+    baseline) and `over_found` (winner − recipe as found); and the drop-one table with verdicts. Signed so that positive helps. None: not run. `current`: whether the runs are of
     what the ranking recommends; otherwise nothing is confirmed."""
     if not current:
         return None, None
@@ -61,7 +61,13 @@ def confirmed(
         else:
             failed[arm] += 1
     direction = "higher" if higher else "lower"
-    document.update(metric=scored, values=values, failed=failed, gain=_gain(frame, scored, direction))
+    document.update(
+        metric=scored,
+        values=values,
+        failed=failed,
+        gain=_difference(frame, scored, direction, BASELINE),
+        over_found=_difference(frame, scored, direction, FOUND),
+    )
     return document, _drops(frame, arms, scored, direction, margin, factors)
 
 
@@ -97,13 +103,11 @@ def alike(runs: pd.DataFrame, metric: str) -> bool:
     return bool(stats.levene(*groups, center="median").pvalue > 0.1)
 
 
-def _gain(frame: pd.DataFrame, metric: str, direction: str) -> Document | None:
-    """Winner against baseline: effect, low, high, level, n (pairs), wins, rho, better (P(A > B))."""
-    both = (
-        frame[frame["arm"].isin([WINNER, BASELINE])].rename(columns={"arm": "recipe"}).reset_index(drop=True)
-    )
+def _difference(frame: pd.DataFrame, metric: str, direction: str, other: str) -> Document | None:
+    """Winner against the arm `other`: effect, low, high, level, n (pairs), wins, rho, better (P(A > B))."""
+    both = frame[frame["arm"].isin([WINNER, other])].rename(columns={"arm": "recipe"}).reset_index(drop=True)
     try:
-        row = paired(both, [Factor("recipe", (BASELINE, WINNER))], metric, direction).iloc[0]
+        row = paired(both, [Factor("recipe", (other, WINNER))], metric, direction).iloc[0]
     except InputError:
         return None
     if not isfinite(row["low"]):
@@ -111,12 +115,12 @@ def _gain(frame: pd.DataFrame, metric: str, direction: str) -> Document | None:
     sign = 1.0 if direction == "higher" else -1.0
     whole = both[(both["outcome"] == "complete") & both[metric].notna()]
     table = whole.pivot_table(index="seed", columns="recipe", values=metric).dropna() * sign
-    chance = mann_whitney(table[WINNER].to_numpy(), table[BASELINE].to_numpy())
+    chance = mann_whitney(table[WINNER].to_numpy(), table[other].to_numpy())
     return {
         **{key: float(row[key]) for key in ("effect", "low", "high", "rho")},
         "level": float(row["level_of_confidence"]),
         "n": int(row["runs_with"]),
-        "wins": int((table[WINNER] > table[BASELINE]).sum()),
+        "wins": int((table[WINNER] > table[other]).sum()),
         "better": dict(zip(("estimate", "low", "high"), chance, strict=True)),
     }
 

@@ -17,7 +17,7 @@ from ablate.ranking.estimation.analysis import Analysis, Declaration
 from ablate.ranking.estimation.coding import lines
 from ablate.ranking.verdicts.methods import methods_paragraph
 from ablate.ranking.verdicts.ranking_table import ClaimMetric, claim_effects
-from ablate.ranking.verdicts.verdicts import decided
+from ablate.ranking.verdicts.verdicts import decided, largest_margin
 from ablate.records.designs import AVERAGE, DROP_ONE, Estimand
 from ablate.records.document import Document
 from ablate.records.errors import InputError
@@ -147,6 +147,7 @@ def _analysis(
         looks=int(fact.get("looks") or 3),
         wave_runs=wave_runs,
         collapse=fact.get("collapse"),
+        large=largest_margin(finished[metric], "higher" if higher else "lower"),
     )
     return array_design(plan.kind).analyse(
         finished, plan.factors, said, look=look, shipped=fact.get("shipped")

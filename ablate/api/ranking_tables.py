@@ -9,41 +9,82 @@ from rich.markup import escape
 from rich.table import Table
 
 from ablate.ranking.estimands import ESTIMANDS
-from ablate.records.designs import EXPLORATORY
+from ablate.records.designs import EXPLORATORY, Estimand
 
 if TYPE_CHECKING:
     from ablate.report.data import ReportData
 
 
-def tables_of(data: ReportData) -> list[Table]:
-    """The ranking as Rich tables: one with both references side by side, or one for each estimand of an array."""
-    from ablate.report.action import is_tuned_report
+WIDE = 150
+"""Characters of a terminal that holds both references side by side."""
 
-    return [tuned_table(data)] if is_tuned_report(data) else ranking_tables(data.ranking)
+
+def tables_of(data: ReportData, width: int = WIDE) -> list[Table]:
+    """The ranking as Rich tables: one with both references side by side, where `width` (of the terminal, in characters) is enough, else one for
+    each; or one for each estimand of an array."""
+    from ablate.report.action import is_tuned_report
+    from ablate.report.tuned_rows import references
+
+    if not is_tuned_report(data):
+        return ranking_tables(data.ranking)
+    if width >= WIDE or len(references(data)) < 2:
+        return [tuned_table(data)]
+    return [_narrow_table(data, name) for name in references(data)]
+
+
+def _title(data: ReportData) -> str:
+    from ablate.report.action import margin_text
+
+    unit = data.units.difference.strip()
+    return f"effect on {data.metric}{f', {unit}' if unit else ''}; less than {margin_text(data.design or {}, data.units)} does not matter"
 
 
 def tuned_table(data: ReportData) -> Table:
     """One line per trick: its effect with the interval, and the verdict, on the baseline and in the recipe found."""
-    from ablate.report.action import margin_text
     from ablate.report.tuned_rows import references, tuned_rows
 
-    unit = data.units.difference.strip()
-    title = f"effect on {data.metric}{f', {unit}' if unit else ''}; less than {margin_text(data.design or {}, data.units)} does not matter"
-    table = Table(box=None, pad_edge=False, title=escape(title), title_justify="left")
+    table = Table(box=None, pad_edge=False, title=escape(_title(data)), title_justify="left")
     rows = tuned_rows(data)
-    levels = any(row.against for row in rows)
-    table.add_column("trick", no_wrap=True, min_width=max((len(row.name) for row in rows), default=0))
-    if levels:
-        table.add_column("against")
+    levels, held = any(row.against for row in rows), any(row.part_of for row in rows)
+    table.add_column("trick", no_wrap=True)
+    for name, wanted in (("against", levels), ("part of", held)):
+        if wanted:
+            table.add_column(name)
     for name in references(data):
         table.add_column(ESTIMANDS[name].where, justify="right")
         table.add_column("verdict")
     for row in rows:
-        cells = [row.against or "off"] if levels else []
+        cells = [escape(row.against or "off")] * levels + [row.part_of] * held
         for cell in row.cells:
             shown = f"{cell.effect} [{cell.interval}]" if not cell.why else "–"
             cells += [escape(shown), escape(cell.verdict or "no arm")]
         table.add_row(escape(row.name), *cells)
+    return table
+
+
+def _narrow_table(data: ReportData, estimand: Estimand) -> Table:
+    """The same on one reference; a star marks what the reference has."""
+    from ablate.report.tuned_rows import references, tuned_rows
+
+    place, shown = references(data).index(estimand), ESTIMANDS[estimand].where
+    rows = tuned_rows(data)
+    held = [ESTIMANDS[estimand].reference in row.part_of.split(", ") for row in rows]
+    title = f"{_title(data)}\n{shown}" if place == 0 else f"\n{shown}"
+    table = Table(
+        box=None,
+        pad_edge=False,
+        title=escape(title + (", * has it" if any(held) else "")),
+        title_justify="left",
+    )
+    levels = any(row.against for row in rows)
+    for name, justify in (("trick", "left"), ("against", "left"), ("effect", "right"), ("interval", "right"), ("verdict", "left")):  # fmt: skip
+        if name != "against" or levels:
+            table.add_column(name, justify=justify, no_wrap=name in ("trick", "effect"))  # type: ignore[arg-type]
+    for row, star in zip(rows, held, strict=True):
+        cell = row.cells[place]
+        numbers = ("–", "", "no arm") if cell.why else (cell.effect, cell.interval, cell.verdict)
+        cells = [escape(cell.against or "off")] * levels + [escape(text) for text in numbers]
+        table.add_row(escape(row.name) + "*" * star, *cells)
     return table
 
 

@@ -174,7 +174,7 @@ class Study:
 
         verdict = self.verdict
         if len(self._shown_rows()):
-            yield from tables_of(self.data)
+            yield from tables_of(self.data, options.max_width)
         yield verdict.headline
         if verdict.detail:
             yield verdict.detail

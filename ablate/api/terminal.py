@@ -19,7 +19,7 @@ def show(study: Study) -> None:
     console = Console(highlight=False)
     ranking = study.data.ranking
     if ranking is not None and {"rank", "confirm"} & set(study.stages):
-        for table in tables_of(study.data):
+        for table in tables_of(study.data, console.width):
             console.print(table)
     from ablate.report.verdict import verdict
 

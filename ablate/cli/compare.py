@@ -90,7 +90,7 @@ def compare(
 
 def _conclusion(comparison: Comparison, a: str, b: str) -> str:
     """Which recipe is better and by how much, in words. `comparison.effect` > 0: A is better, whatever the metric's direction."""
-    if comparison.verdict in ("helps", "hurts"):
+    if comparison.verdict.startswith(("helps", "hurts")):
         better, other = (a, b) if comparison.effect > 0 else (b, a)
         return f"{better} is better than {other} by {abs(comparison.effect):.4g}"
     if comparison.verdict == "no measurable effect":

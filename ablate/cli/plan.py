@@ -157,7 +157,7 @@ def tuned_lines(rank: dict[str, Any]) -> list[str]:
         f"  arms: {arms} (a reference and a placebo each among them)",
         f"  tuning: {rank['tuning_runs']} runs for every arm; looks after {looks} paired seeds",
         f"  expected: {sum(rank['runs'].values())} runs ({expected}); "
-        f"budget {rank['budget'] or 'chosen'}: {rank['runs_at_most']} for tuning and race",
+        f"budget {rank['budget'] or 'chosen'}: {rank['runs_at_most']} runs",
         f"  margin: {'automatic' if margin is None else margin}; "
         f"an effect of {rank['detectable_sigma']:.2f} σ of a run is found with power 0.9",
     ]

@@ -56,7 +56,7 @@ def rank(
     Needs a learning rate (stage lr-find) and, for --around best, a search; missing stages are named.
     With --table it ranks the runs of any CSV, balanced or not; failed runs are counted (docs/tables.md). With
     --optuna it shows exploratory effects from the trials of an Optuna study, next to Optuna's importances.
-    The default tunes every trick at equal budget, on the baseline and in the recipe, and races it against its reference
+    The default tunes every trick by the same rule, on the baseline and in the recipe, and races it against its reference
     on paired seeds; ablate plan shows what it will run, and when another design is better.
     Examples: ablate rank digits --around baseline · ablate rank my.toml --budget 10m --margin 0.005
     · ablate rank --table runs.csv --factors dropout,mixup --metric accuracy · ablate rank --optuna sqlite:///x.db

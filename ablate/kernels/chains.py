@@ -5,43 +5,18 @@ The compiled kernel runs a chain as neighbouring layers (`fused`), as it would i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-import torch
-import torch.nn.functional as F
-from torch import fx, nn
+from torch import fx
 
-ACTIVATIONS: dict[Any, Callable[[], nn.Module]] = {
-    **dict.fromkeys((F.relu, torch.relu, "relu"), nn.ReLU),
-    **dict.fromkeys((F.tanh, torch.tanh, "tanh"), nn.Tanh),
-    **dict.fromkeys((F.sigmoid, torch.sigmoid, "sigmoid"), nn.Sigmoid),
-    F.leaky_relu: nn.LeakyReLU,
-    F.gelu: nn.GELU,
-    F.silu: nn.SiLU,
-}
-"""Function, or name of a method -> the layer that computes the same with the same keyword arguments."""
-
-
-def activation_of(node: fx.Node) -> nn.Module | None:
-    """The activation layer that computes what a call of a function does; None where there is none."""
-    if (
-        node.op not in ("call_function", "call_method")
-        or node.target not in ACTIVATIONS
-        or len(node.args) != 1
-    ):
-        return None
-    settings = {name: value for name, value in node.kwargs.items() if name != "inplace"}
-    if any(isinstance(value, fx.Node) for value in settings.values()):
-        return None
-    return ACTIVATIONS[node.target](**settings)
+from ablate.surgery.functional_activations import layer_of
 
 
 def is_link(node: fx.Node) -> bool:
     """Whether a node works on one value only."""
     if node.op == "call_module":
         return len(node.args) == 1 and isinstance(node.args[0], fx.Node) and not node.kwargs
-    return activation_of(node) is not None and isinstance(node.args[0], fx.Node)
+    return layer_of(node) is not None and isinstance(node.args[0], fx.Node)
 
 
 def chains_of(graph: fx.Graph) -> Mapping[fx.Node, Sequence[fx.Node]]:

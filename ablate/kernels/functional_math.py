@@ -29,6 +29,14 @@ def vectorises_alike(x: Tensor) -> bool:
     return x[0].numel() % VECTOR_BLOCK == 0 and x.is_contiguous() and torch.get_num_threads() == 1
 
 
+def by_vector_blocks(function: Callable[..., Tensor], *values: Tensor) -> Tensor:
+    """An elementwise function of tensors `[K, …]` of one shape, for all lanes at once where a lane's bits do not depend on its position."""
+    values = tuple(value.contiguous() for value in values)
+    if all(map(vectorises_alike, values)):
+        return function(*values)
+    return torch.stack([function(*lane) for lane in zip(*values, strict=True)])
+
+
 def pointwise(function: Callable[..., Tensor]) -> Callable[..., Any]:
     """A rule for functions of one tensor that torch vectorises."""
 

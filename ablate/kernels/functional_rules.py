@@ -134,6 +134,13 @@ def _getitem(x: Any, index: Any) -> Any:
     return x[index] if not isinstance(x, Tensor) else x[(slice(None), *indices)]
 
 
+def _to(x: Tensor, *args: Any, **kwargs: Any) -> Any:
+    """Another dtype."""
+    return (
+        x.to(*args) if len(args) == 1 and isinstance(args[0], torch.dtype) and not kwargs else NotImplemented
+    )
+
+
 def over_examples(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """A rule for functions that treat examples independently: the examples of all lanes become one batch."""
 
@@ -174,6 +181,10 @@ FUNCTIONS: dict[Any, Callable[..., Any]] = {
     "size": _size,
     "dim": lambda x: x.ndim - 1,
     "contiguous": lambda x: x.contiguous(),
+    "detach": lambda x: x.detach(),
+    "to": _to,
+    torch.ones_like: torch.ones_like,
+    torch.zeros_like: torch.zeros_like,
     getattr: _getattr,
     operator.getitem: _getitem,
     F.linear: linear_product,

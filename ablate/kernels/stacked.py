@@ -11,13 +11,13 @@ from functools import partial
 
 from torch import Tensor, fx, nn
 
-from ablate.kernels.chains import activation_of
 from ablate.kernels.compiled import op_cache
 from ablate.kernels.compiled_op import LayerOp
 from ablate.kernels.fused import LayerOps
 from ablate.kernels.registry import COMPILED, stacked_rule
 from ablate.kernels.tracing import program_of
 from ablate.kernels.vmapped import vmapped
+from ablate.surgery.functional_activations import layer_of
 from ablate.surgery.torch_layers import is_hooked
 
 
@@ -53,7 +53,7 @@ def run_eager(module: nn.Module, *inputs: Tensor) -> Tensor:
 
 def _compiled_chain(module: nn.Module, chain: Sequence[fx.Node], x: Tensor) -> Tensor:
     """A chain of `module`'s program."""
-    layers = (activation_of(node) or module.get_submodule(str(node.target)) for node in chain)
+    layers = (layer_of(node) or module.get_submodule(str(node.target)) for node in chain)
     return run_in_turn((module, chain[0]), layers, x)
 
 

@@ -14,6 +14,7 @@ from ablate.records.run import Run
 from ablate.records.trick import Value
 from ablate.seams.draws import stream_number
 from ablate.seams.tensors import LaneTensors, Layout, Spec
+from ablate.surgery.encoder_layers import with_activation_layers
 from ablate.surgery.net import Net, open_net
 from ablate.surgery.observe import Observed
 from ablate.surgery.untouched import advised
@@ -48,6 +49,7 @@ def build_module(factory: Callable[[], nn.Module], seed: int, example: Tensor) -
             raise InputError(
                 f"the model's parameters() leaves out '{name}'", hint="freeze it with requires_grad_(False)"
             )
+    with_activation_layers(module)
     return module
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import inf
 from typing import Any
 
 import numpy as np
 
 from ablate.lanes.context import TaskContext
 from ablate.protocol.baseline import round_rate
-from ablate.protocol.fit import STEPS, SampleFit, fit
+from ablate.protocol.fit import CHUNK, STEPS, SampleFit, fit
 from ablate.protocol.model_check import one_model
 from ablate.protocol.norm_checks import cancelled
 from ablate.protocol.overfit_causes import learns, likely_cause
@@ -23,6 +24,7 @@ from ablate.protocol.prior import PriorLosses
 from ablate.protocol.short_runs import few_examples, map_lanes, with_examples
 from ablate.protocol.steps import Finding, Setup, Step
 from ablate.records.words import noun
+from ablate.tasks.gan_task import critic_alone, is_generator
 
 EXAMPLES = 40
 DECADES = (3, 1)
@@ -45,10 +47,12 @@ def overfit_sample(setup: Setup, steps: int = STEPS) -> Step:
     prior = PriorLosses.of(context.task).loss
     score = context.task.evaluation.code.SCORE
     goal = goal_of(score, prior)
-    sample = setup.on(context)
+    adversarial = context.task.criterion == "adversarial"
+    sample = setup.on(replace(context, task=critic_alone(context.task)) if adversarial else context)
     fits = fit(sample, setup.baseline.decades(*DECADES), goal, steps=steps)
     if not reaches(fits, goal):
         fits = [*fits, *fit(sample, more_rates(fits), goal, steps=steps)]
+    fits = [of_critic(one) for one in fits] if adversarial else fits
     best = best_fit(fits)
     figures: dict[str, Any] = {
         "curves": plotted_curves(fits, best),
@@ -65,16 +69,23 @@ def overfit_sample(setup: Setup, steps: int = STEPS) -> Step:
         causes = [prevents or likely_cause(fits, best, prior, goal, score=score)]
         if causes[0].level != "note":
             return Step(2, figures, tuple(causes))
-    if (
-        context.task.criterion == "adversarial"
-    ):  # two networks: real points are what is to be learned, not its inputs
-        return Step(2, figures, (*causes, *without_gradient(best, sample)))
+    if adversarial:  # no run without inputs: real points are what is to be learned
+        (both,) = fit(setup.on(context), [best.rate], inf, steps=CHUNK)
+        figures["training_steps"] += len(both.losses)
+        return Step(2, figures, (*causes, *without_gradient(both, setup.on(context))))
     (no_input,) = fit(
         setup.on(uninformative_inputs(context)), [best.rate], goal, steps=best.trace.finite_steps
     )
     figures["loss_without_inputs"] = no_input.loss
     figures["training_steps"] += len(no_input.losses)
     return Step(2, figures, (*causes, *leak(no_input.loss, prior), *without_gradient(best, sample)))
+
+
+def of_critic(of_both: SampleFit) -> SampleFit:
+    """A fit without the generator's parameters, which had no gradient to move by."""
+    of_generator = [name for name in of_both.unmoved if is_generator(name)]
+    unmoved = tuple(name for name in of_both.unmoved if name not in of_generator)
+    return replace(of_both, unmoved=unmoved, tensors=of_both.tensors - len(of_generator))
 
 
 def goal_of(score: str, prior: float) -> float:

@@ -40,8 +40,7 @@ def recommended_recipe(data: ReportData) -> Document | None:
 def action(data: ReportData, folder: Path | None = None) -> Action | None:
     """The recommendation; None unless the ranking is of the tuned design. `folder`: that of the report, for the command.
 
-    The recipe never has a trick that hurts in it: such a trick is removed from the recipe found (its effect in the
-    recipe) or of the baseline (its effect there).
+    No recipe with a trick that hurts in it is recommended; one of the baseline that hurts there is dropped.
     """
     if not is_tuned_report(data):
         return None
@@ -56,6 +55,13 @@ def action(data: ReportData, folder: Path | None = None) -> Action | None:
     gain = (data.confirm or {}).get("gain")
     if recommended["is_baseline"]:
         return _keep(data, folder, None)
+    if hurts := [row["trick"] for row in hurting(design, TOGGLE, recommended["recipe"])]:
+        return _keep(
+            data,
+            folder,
+            None,
+            f"{' and '.join(hurts)} hurt{'s' * (len(hurts) == 1)} in the recipe that was compared.",
+        )
     if gain is not None and not gain["low"] > 0:
         return _keep(data, folder, gain)
     return _use(data, folder, dict(recommended["recipe"]), gain)
@@ -82,12 +88,9 @@ def hurting(design: Document, estimand: str, recipe: Document) -> list[Document]
 
 def _use(data: ReportData, folder: Path | None, recipe: Document, gain: Document | None) -> Action:
     design = data.design or {}
-    out = [row["trick"] for row in hurting(design, TOGGLE, recipe)]
-    recipe = {name: settings for name, settings in recipe.items() if name not in out}
-    if out:
-        detail = f"{', '.join(out)} hurt{'s' * (len(out) == 1)} in it and {'is' if len(out) == 1 else 'are'} left out."
-    elif gain:
+    if gain:
         detail = f"On fresh seeds it beats the baseline by {_gain(gain, data.units_of(str((data.confirm or {}).get('metric', data.metric))))}, {(data.confirm or {}).get('metric', data.metric)}."
+        detail += _over_found(data)
     else:
         ladder = (design.get("recommended") or {}).get("gain")
         detail = (
@@ -104,8 +107,9 @@ def _use(data: ReportData, folder: Path | None, recipe: Document, gain: Document
     )  # fmt: skip
 
 
-def _keep(data: ReportData, folder: Path | None, gain: Document | None) -> Action:
-    """The baseline at its best rate, without tricks that hurt in it. `gain`: a confirmed one that does not exclude zero."""
+def _keep(data: ReportData, folder: Path | None, gain: Document | None, why: str = "") -> Action:
+    """The baseline at its best rate, without tricks that hurt in it. `gain`: a confirmed one that does not exclude zero. `why`: another
+    reason."""
     design = data.design or {}
     recommended = design["recommended"]
     arms = (data.confirm or {}).get("arms") or {}
@@ -114,11 +118,12 @@ def _keep(data: ReportData, folder: Path | None, gain: Document | None) -> Actio
     )
     metric = str((data.confirm or {}).get("metric", data.metric)) if gain else data.metric
     reason = gain or recommended.get("gain")
-    why = (
-        f"The recipe found is not shown to be better: {_gain(reason, data.units_of(metric, design['margin']))} on fresh seeds, {metric}."
+    why = why or (
+        f"{_candidate(design)} is not shown to be better: {_gain(reason, data.units_of(metric, design['margin']))} on fresh seeds, {metric}."
         if reason
         else "No other recipe was shown to be better."
     )
+    why += _over_found(data) if gain is None else ""
     rows = hurting(design, ADD_ONE, baseline)
     if rows:
         return _drop(data, folder, rows, baseline, why)
@@ -133,6 +138,30 @@ def _keep(data: ReportData, folder: Path | None, gain: Document | None) -> Actio
         headline = f"Keep your baseline, with {_changed_rate(baseline, data.baseline)}."
         return Action("open", headline, f"{why} {decided(data)}", _train(data, folder), baseline)
     return Action("open", "Keep your baseline.", f"{why} {decided(data)}", "", baseline)
+
+
+def _over_found(data: ReportData) -> str:
+    """The recommended recipe against the one that the search found, on the same seeds: a sentence; "" where they are the same."""
+    confirm = data.confirm or {}
+    if not (found := confirm.get("over_found")):
+        return ""
+    design = data.design or {}
+    units, margin = data.units_of(str(confirm["metric"]), design["margin"]), float(design["margin"])
+    size = _gain(found, units)
+    if found["low"] > -margin:
+        return f" Against the recipe that the search found: {size}, within {margin_text(design, units)}."
+    return f" Against the recipe that the search found: {size}; that one may be better by more than {margin_text(design, units)}."
+
+
+def _candidate(design: Document) -> str:
+    """What was compared with the baseline, by name."""
+    lean = design.get("lean") or {}
+    removed, added = lean.get("removed") or [], lean.get("added") or []
+    changes = [
+        *([f"without {', '.join(removed)}"] if removed else []),
+        *([f"with {', '.join(added)}"] if added else []),
+    ]
+    return " ".join(["The recipe found", *(" and ".join(changes),) * bool(changes)])
 
 
 def _changed_rate(baseline: Document, before: Document) -> str:

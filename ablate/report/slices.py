@@ -32,7 +32,7 @@ class Slice:
     def advice(self) -> str:
         """What to change if the best value is at an edge."""
         where, end = ("lower", self.low) if self.edge == "low" else ("upper", self.high)
-        return f"the best {self.name} ({setting(float(self.best or 0.0))}) sits at the {where} edge of its range ({setting(end)}): widen it"
+        return f"the best {self.name} ({setting(float(self.best or 0.0))}) sits at the {where} edge of its range ({setting(end)}): a wider one in [space] may hold a better one"
 
 
 def at_edge(best: float, low: float, high: float, log: bool) -> str:

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ablate.analysis.model_parts import AS_IT_IS
+from ablate.analysis.model_parts import AS_IT_IS, WITHOUT_IT
 from ablate.analysis.tuned_arms import compared
 from ablate.ranking.designs.registry import DESIGNS
+from ablate.ranking.estimands import ESTIMANDS
 from ablate.records.designs import TUNED, Estimand
 from ablate.records.document import Document
 from ablate.records.trick import PLACEBO
@@ -16,10 +17,13 @@ from ablate.report.clean import short_source
 from ablate.report.data import ReportData
 from ablate.report.numbers import Units, missing, plural, ratio
 
+OFF = "off"
+
 
 @dataclass(frozen=True, slots=True)
 class EffectCell:
-    """The effect of a trick on one reference, ready to print; `why`: why it has none; the other fields then are ""."""
+    """The effect of a trick on one reference, ready to print; `why`: why it has none; the other fields then are "". `against`: what stands in its
+    place without it, "off" for nothing."""
 
     effect: str = ""
     interval: str = ""
@@ -28,12 +32,13 @@ class EffectCell:
     pairs: str = ""
     notes: tuple[str, ...] = ()
     why: str = ""
+    against: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class TunedRow:
-    """One line of the table. `cells`: one for each estimand that was ranked; `claims`: statement and source; `against`: "as it is"
-    for a trick that replaces or removes what the model holds, else ""."""
+    """One line of the table. `cells`: one for each estimand that was ranked; `claims`: statement and source; `against`: what stands in the trick's
+    place without it ("as it is" for a trick that replaces or removes what the model holds), "" for nothing; `part_of`: "baseline", "recipe" or both."""
 
     name: str
     title: str
@@ -42,6 +47,7 @@ class TunedRow:
     claims: tuple[tuple[str, str], ...]
     cost: str
     against: str = ""
+    part_of: str = ""
 
 
 def references(data: ReportData) -> list[Estimand]:
@@ -89,12 +95,24 @@ def tuned_rows(data: ReportData) -> list[TunedRow]:
                 ),
                 claims=_claims(record, trick, by_reference),
                 cost=costs.get(trick, ""),
-                against=AS_IT_IS
-                if any(AS_IT_IS in str(row["against"]) for row in by_reference.values())
-                else "",
+                against=_against(by_reference),
+                part_of=", ".join(
+                    ESTIMANDS[name].reference for name in shown if by_reference.get(name, {}).get("in_recipe")
+                ),
             )
         )
     return rows
+
+
+def _against(by_reference: Mapping[Estimand, Document]) -> str:
+    """What a trick was compared with, where that is not its absence on every reference."""
+    words = list(dict.fromkeys(_place(row) for row in by_reference.values()))
+    return "" if words == [OFF] else " or ".join(words)
+
+
+def _place(row: Document) -> str:
+    against = str(row["against"] or "")
+    return AS_IT_IS if AS_IT_IS in against else against.replace(WITHOUT_IT, "") or OFF
 
 
 def left_out(data: ReportData) -> list[tuple[str, str]]:
@@ -132,7 +150,7 @@ def _cell(row: Document, design: Document, units: Units) -> EffectCell:
         )
     return EffectCell(
         units.effect(row["effect"]), units.interval(row["low"], row["high"]), str(row["verdict"]), compared(row),
-        plural(int(row["pairs"]), "pair"), tuple(notes),
+        plural(int(row["pairs"]), "pair"), tuple(notes), against=_place(row),
     )  # fmt: skip
 
 

@@ -166,7 +166,7 @@ def _tiles(data: ReportData) -> Iterator[Tile]:
         for arm in ("winner", "baseline"):
             scores = list((values.get(arm) or {}).values())
             if scores:
-                name = "recipe found" if arm == "winner" else arm
+                name = "recommended recipe" if arm == "winner" else arm
                 yield Tile(units.value(sum(scores) / len(scores)), "", f"{name}, {confirm['metric']}",
                            f"{units.value(min(scores))} to {units.value(max(scores))}, n = {len(scores)} seeds")  # fmt: skip
     elif not is_tuned_report(data) and data.search and data.search.get("best"):
@@ -205,7 +205,7 @@ def _doubts(data: ReportData) -> Iterator[str]:
     diagnostics = data.diagnostics or {}
     rows = main_rows(data)
     if rows is not None:
-        nothing = rows[(rows["trick"] == PLACEBO) & rows["verdict"].isin(["helps", "hurts"])]
+        nothing = rows[(rows["trick"] == PLACEBO) & rows["verdict"].str.startswith(("helps", "hurts"))]
         if len(nothing):
             yield "the placebo, which does nothing, was found to have an effect: the model of the noise is wrong, trust no verdict here"
         elif len(rows[(rows["trick"] == PLACEBO) & (rows["low"] * rows["high"] > 0)]):

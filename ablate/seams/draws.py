@@ -18,6 +18,7 @@ from math import pi, prod
 
 import torch
 from torch import Tensor
+from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 
 _MULTIPLIER_1 = 0x7FEB352D
 _MULTIPLIER_2 = 0x846CA68B - (1 << 32)  # as a signed 32-bit number
@@ -39,7 +40,8 @@ def _mix_(x: Tensor) -> Tensor:
 @lru_cache(maxsize=256)
 def elements(count: int, device: torch.device) -> Tensor:
     """The mixed numbers 0 … count − 1, int32 `[count]`. Cached: every draw of that size starts from them."""
-    return mix(torch.arange(count, dtype=torch.int32, device=device))
+    with temporarily_clear_interpreter_stack():  # what is cached must not be of a transform
+        return mix(torch.arange(count, dtype=torch.int32, device=device))
 
 
 @lru_cache(maxsize=4096)
@@ -105,6 +107,11 @@ def bits(key: Tensor, shape: tuple[int, ...]) -> Tensor:
     return _mix_(elements(prod(shape), key.device) ^ key).reshape(shape)
 
 
+def lane_bits(keys: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """`bits` for K lanes: int32 `[K, *shape]`, from `keys` int32 `[K]`."""
+    return _mix_(elements(prod(shape), keys.device) ^ keys[:, None]).reshape(-1, *shape)
+
+
 def to_uniform(random: Tensor) -> Tensor:
     """Uniform on [0, 1) with 24 bits, float32."""
     return ((random >> 8) & 0xFFFFFF).to(torch.float32) * 2.0**-24
@@ -120,15 +127,17 @@ STARTS = 1 << 16
 def windows(count: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Two tables of random 16-bit numbers, as views of all their windows of `count` numbers: int16 `[STARTS, count]`."""
     tables = _tables(max(0, count - 1).bit_length(), device)
-    return tables[0].as_strided((STARTS, count), (1, 1)), tables[1].as_strided((STARTS, count), (1, 1))
+    with temporarily_clear_interpreter_stack():
+        return tables[0].as_strided((STARTS, count), (1, 1)), tables[1].as_strided((STARTS, count), (1, 1))
 
 
 @lru_cache(maxsize=16)
 def _tables(doublings: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Two tables, int16 `[STARTS + 2^doublings]`. A longer table begins with the shorter one."""
-    numbers = torch.arange(STARTS + (1 << doublings), dtype=torch.int32, device=device)
-    first, second = (mix(numbers ^ stream_number(f"keep/{name}")) >> 16 for name in ("first", "second"))
-    return first.to(torch.int16), second.to(torch.int16)
+    with temporarily_clear_interpreter_stack():  # what is cached must not be of a transform
+        numbers = torch.arange(STARTS + (1 << doublings), dtype=torch.int32, device=device)
+        first, second = (mix(numbers ^ stream_number(f"keep/{name}")) >> 16 for name in ("first", "second"))
+        return first.to(torch.int16), second.to(torch.int16)
 
 
 def least_kept(p: float) -> int:
@@ -148,9 +157,8 @@ def keep_mask(key: Tensor, least: Tensor, shape: tuple[int, ...]) -> Tensor:
     one of 65,536 pairs of masks the overlapping part of one is a shifted copy of the other. The result is float because
     boolean comparisons, and products with booleans, take several times as long on a CPU.
     """
-    if torch._C._functorch.is_batchedtensor(key):
-        mask: Tensor = _Keep.apply(key, least, shape)  # type: ignore[no-untyped-call]
-        return mask
+    if torch._C._functorch.is_functorch_wrapped_tensor(key):
+        return _masks_under_transforms(key, least, shape)
     if key.device.type != "cpu":
         return keep_masks(key[None], least[None], shape)[0]
     # Python integers: for a small layer, scalar tensors would take most of the time.
@@ -173,24 +181,19 @@ def keep_masks(keys: Tensor, least: Tensor, shape: tuple[int, ...]) -> Tensor:
     return masks
 
 
-class _Keep(torch.autograd.Function):
-    """The masks of all lanes at once, under vmap."""
-
-    generate_vmap_rule = False
-
-    @staticmethod
-    def forward(key: Tensor, least: Tensor, shape: tuple[int, ...]) -> Tensor:
-        raise RuntimeError("only called under vmap")
-
-    @staticmethod
-    def setup_context(ctx: object, inputs: tuple[object, ...], output: object) -> None:
-        raise RuntimeError("only called under vmap")
-
-    @staticmethod
-    def vmap(info, in_dims, key, least, shape):  # type: ignore[no-untyped-def]
-        keys = key if in_dims[0] is not None else key.expand(info.batch_size)
-        least = least if in_dims[1] is not None else least.expand(info.batch_size)
-        return keep_masks(keys, least, shape), 0
+def _masks_under_transforms(key: Tensor, least: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """`keep_mask` under vmap, of all lanes at once, and under `torch.func.grad`, by which integers have no gradient."""
+    functorch = torch._C._functorch
+    if functorch.is_gradtrackingtensor(key):
+        return keep_mask(functorch.get_unwrapped(key), least, shape)
+    if functorch.is_gradtrackingtensor(least):
+        return keep_mask(key, functorch.get_unwrapped(least), shape)
+    keys = functorch.get_unwrapped(key)
+    leasts = functorch.get_unwrapped(least) if functorch.is_batchedtensor(least) else least.expand(len(keys))
+    with temporarily_clear_interpreter_stack():
+        masks = keep_masks(keys, leasts, shape)
+    batched: Tensor = functorch._add_batch_dim(masks, 0, functorch.maybe_get_level(key))
+    return batched
 
 
 class Draws:
@@ -210,8 +213,7 @@ class Draws:
 
     def bits(self, stream: str, *shape: int) -> Tensor:
         """int32 `[K, *shape]`: 32 random bits per element."""
-        lanes = stream_keys(self.keys, stream_number(self.prefix + stream))
-        return _mix_(elements(prod(shape), self.keys.device) ^ lanes[:, None]).reshape(-1, *shape)
+        return lane_bits(stream_keys(self.keys, stream_number(self.prefix + stream)), shape)
 
     def uniform(self, stream: str, *shape: int) -> Tensor:
         """float32 `[K, *shape]` in [0, 1)."""

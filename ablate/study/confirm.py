@@ -91,7 +91,7 @@ def arms_of(
     for row in ranked.rows:
         factor, level = row["trick"], row["level"]
         tricks = set(meaning[factor][level])
-        if row["verdict"] != "helps" or not tricks <= set(winner):
+        if not row["verdict"].startswith("helps") or not tricks <= set(winner):
             continue
         reference, what = next(iter(meaning[factor].items()))
         children = [

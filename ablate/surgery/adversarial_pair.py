@@ -29,8 +29,12 @@ class FreshLatent(RandomLayer):
     def forward(self, latent: Tensor) -> Tensor:
         if not self.training:
             return latent
-        one, other = self.uniform((2, *latent.shape)).unbind(0)
-        return (-2 * (1 - one).log()).sqrt() * (2 * pi * other).cos()  # Box & Muller 1958
+        return normal(*self.uniform((2, *latent.shape)).unbind(0))
+
+
+def normal(one: Tensor, other: Tensor) -> Tensor:
+    """A standard normal draw from two uniform ones on [0, 1) (Box & Muller 1958). Shape `[…]` of all three."""
+    return (-2 * (1 - one).log()).sqrt() * (2 * pi * other).cos()
 
 
 class MixingShare(RandomLayer):
@@ -38,6 +42,27 @@ class MixingShare(RandomLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.uniform((len(x), *[1] * (x.ndim - 1)))
+
+
+class ConstantCritic(nn.Module):
+    """c̄: the critic that a pair holds at present, with constant weights."""
+
+    def __init__(self, pair: AdversarialPair) -> None:
+        super().__init__()
+        self.__dict__["_modules_of_pair"] = (
+            pair._modules
+        )  # as an attribute, the critic would be a second child with the same layers
+
+    @property
+    def critic(self) -> nn.Module:
+        """The critic, with weights that train."""
+        critic: nn.Module = self.__dict__["_modules_of_pair"]["critic"]
+        return critic
+
+    def forward(self, x: Tensor) -> Tensor:
+        constants = {name: parameter.detach() for name, parameter in self.critic.named_parameters()}
+        scores: Tensor = functional_call(self.critic, constants, (x,))
+        return scores
 
 
 class AdversarialPair(nn.Module):
@@ -48,6 +73,8 @@ class AdversarialPair(nn.Module):
 
     penalised = False
     """Whether the gradient norm of the critic is computed, which takes a second backward pass; else the column is 1."""
+    critic_alone = False
+    """Whether only the critic has a gradient: c̄(x̃) is then 0."""
 
     def __init__(self, generator: nn.Module, critic: nn.Module) -> None:
         super().__init__()
@@ -55,16 +82,16 @@ class AdversarialPair(nn.Module):
         self.critic = critic
         self.fresh_latent = FreshLatent("adversarial/latent")
         self.mixing_share = MixingShare("adversarial/mixing")
+        self.constant_critic = ConstantCritic(self)
 
     def forward(self, real: Tensor, latent: Tensor) -> Tensor:
         fake: Tensor = self.generator(self.fresh_latent(latent))
         of_real = self._scores(self.critic(real))
         of_fake = self._scores(self.critic(fake.detach()))
-        if self.training:
-            constants = {name: parameter.detach() for name, parameter in self.critic.named_parameters()}
-            for_generator = self._scores(functional_call(self.critic, constants, (fake,)))
+        if self.critic_alone:
+            for_generator = torch.zeros_like(of_fake)
         else:
-            for_generator = of_fake
+            for_generator = self._scores(self.constant_critic(fake)) if self.training else of_fake
         norm = (
             self._gradient_norm(real, fake.detach())
             if self.penalised and self.training
@@ -89,7 +116,7 @@ class AdversarialPair(nn.Module):
 
     @staticmethod
     def _scores(scores: Tensor) -> Tensor:
-        return scores.reshape(len(scores), 1)
+        return scores.reshape(-1, 1)
 
 
 def pair_of(module: nn.Module) -> AdversarialPair | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from ablate.surgery.functional_activations import hidden_functions
 from ablate.surgery.layer_types import slot_of
 from ablate.surgery.observe import Observed
 from ablate.surgery.weight_norms import weight_norms
@@ -51,9 +52,11 @@ class Inventory:
 def inventory(module: nn.Module, observed: Observed) -> Inventory:
     """The inventory of a module before any surgery. `observed`: of one forward pass."""
     layers = Counter((slot_of(info.kind), info.kind.__name__) for info in observed.layer_infos)
+    functions = hidden_functions(module, observed, observed.heads)
+    called = Counter({("activation", what): number for what, number in functions.items()})
     return Inventory(
-        _by_slot(layers),
-        _by_slot(observed.out_of_reach),
+        _by_slot(layers + called),
+        _by_slot(Counter(observed.out_of_reach) - called),
         len(observed.additions),
         Counter(kind for kind, _ in weight_norms(module)),
     )

@@ -12,6 +12,7 @@ from ablate.records.trick import Value
 from ablate.seams.tensors import Role, Spec
 from ablate.surgery.adversarial_pair import pair_of
 from ablate.surgery.attention_dropout import counted
+from ablate.surgery.functional_activations import replace_calls
 from ablate.surgery.layer_types import ACTIVATIONS, AFFINE, CHANNEL_DROPOUTS, EXACT, NORMS
 from ablate.surgery.layers import ChannelDropout, DropBranch, Dropout, Site
 from ablate.surgery.observe import LayerInfo, Observed, observe
@@ -35,6 +36,7 @@ class Net:
     left: dict[str, Counter[tuple[str, str]]] = field(default_factory=dict)
     redundant: dict[str, dict[str, list[Value]]] = field(default_factory=dict)
     _replaced: dict[str, nn.Module] = field(default_factory=dict)
+    _function_switches: list[tuple[str, Switch]] | None = None
 
     @property
     def layer_infos(self) -> tuple[LayerInfo, ...]:
@@ -110,6 +112,18 @@ class Net:
         replacement = self._replaced[info.path]
         assert isinstance(replacement, Switch)
         return replacement
+
+    def function_switches(self, trick: str) -> list[Switch]:
+        """A Switch in place of each activation function that the model's own code calls between its layers; created at the first call.
+
+        Records for `trick` those that are out of reach.
+        """
+        if self._function_switches is None:
+            self._function_switches = replace_calls(self.module, self.observed, self.heads)
+        reached = Counter(what for what, _ in self._function_switches)
+        for (what, why), number in self.observed.out_of_reach_of("activation").items():
+            self.leave(trick, what, why, max(0, number - reached[what]))
+        return [switch for _, switch in self._function_switches]
 
     def _is_shared(self, layer: nn.Module) -> bool:
         """Whether `layer` shares a parameter with another layer."""

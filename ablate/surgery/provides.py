@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from ablate.surgery.functional_activations import hidden_functions
 from ablate.surgery.layer_types import ACTIVATIONS, CONVOLUTIONS, DROPOUTS, NORMS
 from ablate.surgery.net import Net
 from ablate.surgery.weight_norms import has_weight_norm
@@ -17,7 +18,7 @@ def provides(net: Net) -> frozenset[str]:
         words.add("convolution")
     if hidden or net.of(*NORMS):
         words.add("normalisable")
-    if net.of(*ACTIVATIONS):
+    if net.of(*ACTIVATIONS) or hidden_functions(net.module, net.observed, net.heads):
         words.add("activation")
     if net.of(*NORMS):
         words.add("norm layer")

@@ -15,22 +15,18 @@ import torch
 from torch import fx, nn
 
 from ablate.surgery.dataflow import Addition
+from ablate.surgery.encoder_layers import DroppingEncoderLayer, GatedEncoderLayer, add_layers
 from ablate.surgery.layers import KeptSum
-from ablate.surgery.torch_layers import is_hooked
+from ablate.surgery.rewrite import graph_of, set_forward
 
 ADDS = (operator.add, operator.iadd, torch.add)
 ADD_METHODS = ("add",)
-UNTRACEABLE = (ArithmeticError, AssertionError, AttributeError, LookupError, NameError, RuntimeError, TypeError, ValueError)  # fmt: skip
-"""What a `forward` may raise when it is called with an fx proxy: fx's TraceError is a ValueError."""
-
-
-class _Tracer(fx.Tracer):
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return True
 
 
 def gated(block: nn.Module, additions: Sequence[Addition], *, on: bool) -> int:
     """Put gates, open where `on`, on the residual `additions` of `block`, in place. Returns their number; 0 if the block cannot be traced."""
+    if add_layers(block, {f"residual_{one.index}": KeptSum(on) for one in additions}, GatedEncoderLayer):
+        return len(additions)
     found = _found(block, additions)
     if found is None:
         return 0
@@ -42,12 +38,15 @@ def gated(block: nn.Module, additions: Sequence[Addition], *, on: bool) -> int:
             gate = graph.call_module(name, (node, node.args[1 - addition.shortcut]))
         node.replace_all_uses_with(gate, delete_user_cb=partial(operator.is_not, gate))
         gates[name] = KeptSum(on)
-    _set_forward(block, graph, gates)
+    set_forward(block, graph, gates)
     return len(gates)
 
 
 def with_drops(block: nn.Module, additions: Sequence[Addition], drops: Sequence[nn.Module]) -> int:
     """Pass the branch of each of the residual `additions` of `block` through one of `drops`, in place. Returns their number, as `gated`."""
+    branches = {f"dropped_branch_{one.index}": drop for one, drop in zip(additions, drops, strict=True)}
+    if add_layers(block, branches, DroppingEncoderLayer):
+        return len(branches)
     found = _found(block, additions)
     if found is None:
         return 0
@@ -58,13 +57,13 @@ def with_drops(block: nn.Module, additions: Sequence[Addition], drops: Sequence[
         with graph.inserting_before(node):
             node.update_arg(place, graph.call_module(name, (node.args[place],)))
         layers[name] = drop
-    _set_forward(block, graph, layers)
+    set_forward(block, graph, layers)
     return len(layers)
 
 
 def _found(block: nn.Module, additions: Sequence[Addition]) -> tuple[fx.Graph, list[fx.Node]] | None:
     """What `block` does, and the nodes of its residual `additions`; None where it cannot be traced, or a layer at one would change another value."""
-    graph = _graph_of(block)
+    graph = graph_of(block)
     if graph is None:
         return None
     nodes = [node for node in graph.nodes if _is_addition(node)]
@@ -85,42 +84,9 @@ def by_block(additions: Iterable[Addition]) -> Mapping[str, list[Addition]]:
     return by_path
 
 
-def _graph_of(block: nn.Module) -> fx.Graph | None:
-    """What `forward` does, the same in training and evaluation. None if tracing fails or changes the block."""
-    if type(block).__module__.startswith("torch.") or is_hooked(block):
-        return None
-    before, mode = dict(vars(block)), block.training
-    codes, graph = set(), None
-    try:
-        for training in (True, False):
-            block.training = training
-            graph = _Tracer().trace(block)
-            codes.add(graph.python_code("self").src)
-    except UNTRACEABLE:
-        return None
-    finally:
-        block.training = mode
-        after = dict(vars(block))
-        changed = before.keys() != after.keys() or any(
-            after[name] is not attribute for name, attribute in before.items()
-        )
-        vars(block).clear()
-        vars(block).update(before)
-    return None if changed or len(codes) != 1 else graph
-
-
 def _is_addition(node: fx.Node) -> bool:
     if len(node.args) != 2 or node.kwargs or not all(isinstance(arg, fx.Node) for arg in node.args):
         return False
     return node.target in (
         ADDS if node.op == "call_function" else ADD_METHODS if node.op == "call_method" else ()
     )
-
-
-def _set_forward(block: nn.Module, graph: fx.Graph, gates: Mapping[str, nn.Module]) -> None:
-    """Add the layers `gates` to `block` and replace its `forward` by `graph`."""
-    holder = nn.Module()
-    holder.__dict__.update({**vars(block), "_modules": {**block._modules, **gates}})
-    written = type(fx.GraphModule(holder, graph)).forward
-    block._modules.update(gates)
-    block.__class__ = type(type(block).__name__, (type(block),), {"forward": written})

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ablate.records.arguments import known_arguments, parameters_of
-from ablate.surgery.adversarial_pair import AdversarialPair
+from ablate.surgery.adversarial_pair import GENERATOR, AdversarialPair, pair_of
 from ablate.tasks import data
+from ablate.tasks.packing import Adapted
 from ablate.tasks.task import Task
 from ablate.tasks.user_splits import positive
 
@@ -57,3 +59,32 @@ def _with_latent(real: Tensor, latent: int, where: str) -> tuple[tuple[Tensor, T
     draws = torch.Generator().manual_seed(LATENT_SEED[where])
     real = real.to(torch.float32)
     return (real, torch.randn(len(real), latent, generator=draws)), real
+
+
+@dataclass(frozen=True)
+class CriticAlone:
+    """A factory of pairs in which only the critic trains."""
+
+    factory: Callable[[], nn.Module]
+
+    def __call__(self) -> nn.Module:
+        module = self.factory()
+        pair = pair_of(module)
+        assert pair is not None
+        pair.critic_alone = True
+        return module
+
+
+def critic_alone(task: Task) -> Task:
+    """The task of telling the real examples from those of the generator as it was initialised; the generator's loss is a constant.
+
+    Two networks that train against each other may end at the loss that they started from, so that only a critic that trains alone can be seen to learn.
+    """
+    model = task.model
+    assert isinstance(model, Adapted)  # a pair takes two inputs
+    return task.but(model=replace(model, factory=CriticAlone(model.factory)))
+
+
+def is_generator(parameter: str) -> bool:
+    """Whether a pair's parameter of this name is the generator's."""
+    return parameter.startswith(GENERATOR)

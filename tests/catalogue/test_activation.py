@@ -8,16 +8,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from model_cases import MODELS, assert_lanes_equal_alone, context_of, inputs, operated
+import torch.nn.functional as F
+from model_cases import MODELS, assert_lanes_equal_alone, inputs, operated
 from sweep import diagonal
 from torch import nn
 
 from ablate.catalogue.model.activation import KINDS, TRICK
 from ablate.catalogue.registry import registry
-from ablate.lanes.trainer import Trainer
-from ablate.records.errors import NotApplicable
-from ablate.records.recipe import Recipe
-from ablate.records.run import Run
 from ablate.surgery.net import open_net
 from ablate.surgery.switch import Switch
 
@@ -61,7 +58,7 @@ def test_the_record_names_what_there_is() -> None:
 
 @pytest.mark.parametrize("kind", sorted(FORMULAS))
 def test_the_models_activations_are_replaced(kind: str) -> None:
-    for name, count in (("cnn", 3), ("mlp", 3), ("own_norm", 1), ("shared", 1)):
+    for name, count in (("cnn", 3), ("mlp", 3), ("own_norm", 2), ("shared", 1), ("functional", 1)):
         net = operated("activation", name, kind=kind)
         assert net.touched.get("activation", 0) == (0 if kind == "relu" else count), "they are ReLUs already"
         assert net.redundant == {"activation": {"kind": ["relu"]}}
@@ -102,16 +99,24 @@ def test_output_activations_and_gates_are_left_alone() -> None:
     assert isinstance(old[1].chosen, nn.ReLU), "a model of sigmoids only has no gates"
 
 
-def test_functional_activations_are_not_applicable() -> None:
-    context = context_of("functional")
-    recipe = Recipe.of(registry(), {"momentum": True, "activation": {"kind": "tanh"}})
-    with pytest.raises(NotApplicable, match="activation"):
-        Trainer(context, [Run(context.task.name, recipe, 0, 1)])
+def test_a_function_in_a_forward_that_cannot_be_traced_is_not_applicable() -> None:
+    class Dropping(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.head = nn.Linear(5, 6), nn.Linear(6, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(F.dropout(F.relu(self.first(x)), 0.5, self.training))
+
+    net = open_net(Dropping(), torch.zeros(2, 5))
+    registry().code("activation").model(net, SimpleNamespace(on=True, kind="gelu"))
+    assert "activation" not in net.touched
+    assert net.left["activation"] == {("F.relu in Dropping", "out of reach"): 1}
 
 
 @pytest.mark.parametrize(
     ("name", "kernel"),
-    diagonal(["cnn", "mlp", "own_norm", "shared"], ["loop", "vmap", "batched", "compiled"], 0),
+    diagonal(["cnn", "mlp", "own_norm", "shared", "functional"], ["loop", "vmap", "batched", "compiled"], 0),
 )
 def test_lanes_equal_alone(name: str, kernel: str) -> None:
     kinds = [kind for kind in KINDS if kind != "relu"]

@@ -7,9 +7,13 @@ import pytest
 from cli_samples import INLINE, STUDY, TASK, ablate
 
 from ablate.ledger.store import Ledger
+from ablate.ranking.designs.racing import Racing
 from ablate.records.designs import DESIGN_NAMES
 from ablate.study import plan, stopwatch
 from ablate.study.budget import lr_find_budget_of
+from ablate.study.ranking.budget import LEAN_PAIRS, RankBudget
+from ablate.study.ranking.plan import _within
+from ablate.study.ranking.tuning_points import TuningBudget
 
 TUNED = STUDY.replace('design = "screening"\nwaves = 1', 'budget = "300runs"')
 
@@ -147,3 +151,18 @@ def test_the_command_at_the_end_names_the_folder_that_was_asked_for(capsys, here
     assert Path("else where/small/recipe.toml").is_file()
     commands = [line for line in lines if line.startswith("  ablate train")]
     assert all("--recipe 'else where/small/recipe.toml'" in line for line in commands)
+
+
+def test_a_budget_bounds_the_parts_of_a_plan() -> None:
+    budget = RankBudget(TuningBudget(9, 4, 2, 8), Racing(), runs=600)
+    within = {"tuning": 100, "race": 200, "ladder": 150}
+    assert _within(within, budget, 5) == within
+    cut = _within({"tuning": 150, "race": 700, "ladder": 230}, budget, 5)
+    assert sum(cut.values()) <= 600
+    assert cut["tuning"] == 150
+    assert cut["ladder"] == min(230, budget.ladder_runs(5, LEAN_PAIRS[0]))
+    assert _within({"tuning": 900, "race": 700, "ladder": 0}, budget, 0) == {
+        "tuning": 900,
+        "race": 0,
+        "ladder": 0,
+    }

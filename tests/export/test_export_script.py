@@ -132,6 +132,18 @@ class Encoder(nn.Module):
         return {"logits": self.head((h * keep[..., None]).sum(1)), "hidden": h}
 
 
+class Functional(nn.Module):
+    """Functions and a residual addition in `forward`."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.middle, self.head = nn.Linear(5, 8), nn.Linear(8, 8), nn.Linear(8, 2)
+
+    def forward(self, x):
+        h = torch.nn.functional.relu(self.first(x))
+        return self.head(h + self.middle(h).relu())
+
+
 def squared_hinge(outputs, targets):
     sign = 2.0 * targets - 1
     return (1 - sign * (outputs[:, 1] - outputs[:, 0])).clamp(min=0) ** 2
@@ -189,6 +201,18 @@ def test_a_loss_and_a_metric_of_one_s_own(tmp_path):
 def test_nested_inputs_attention_and_several_outputs(tmp_path):
     x = {"ids": TOKENS, "keep": TOKENS >= 0}
     check_same(task(Encoder, x), {**SIMPLE, "label_smoothing": {}, "dropout": {"p": 0.3}}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "tricks",
+    [{"activation": {"kind": "gelu"}}, {"remove_skip": {}, "activation": {"kind": "silu"}}, {"stochastic_depth": {"p": 0.4}, "activation": {"kind": "gelu"}}],
+    ids=lambda tricks: " ".join(tricks),
+)  # fmt: skip
+@pytest.mark.parametrize("model", [Encoder, Functional])
+def test_what_a_forward_does_itself_is_replaced(model, tricks, tmp_path):
+    x = {"ids": TOKENS, "keep": TOKENS >= 0} if model is Encoder else NOISE
+    script = check_same(task(model, x), {"adamw": {"lr": 0.01}, **tricks}, tmp_path)
+    assert "def rewritten_forward_1(" in script.text or (model is Encoder and list(tricks) == ["activation"])
 
 
 def test_tokens_with_some_that_do_not_count(tmp_path):

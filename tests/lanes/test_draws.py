@@ -174,3 +174,17 @@ def test_draws_are_counted_thread_by_thread() -> None:
         assert calls_so_far() == {7: 1}
     finally:
         count_calls(before)
+
+
+def test_masks_within_a_gradient_are_those_outside():
+    """A gradient penalty runs the critic, with its dropout, under `torch.func.grad`."""
+    keys, least = (
+        torch.tensor([5, 77, -3], dtype=torch.int32),
+        torch.full((3,), least_kept(0.4), dtype=torch.int16),
+    )
+
+    def slope(key, least):
+        return torch.func.grad(lambda x: (x * keep_mask(key, least, (6, 4))).sum())(torch.ones(6, 4))
+
+    assert torch.equal(torch.func.vmap(slope)(keys, least), keep_masks(keys, least, (6, 4)))
+    assert torch.equal(slope(keys[1], least[1]), keep_masks(keys, least, (6, 4))[1])

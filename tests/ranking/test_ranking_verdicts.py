@@ -16,7 +16,7 @@ from ablate.ranking.designs.design import Factor
 from ablate.ranking.designs.power import design_power
 from ablate.ranking.designs.screening import screening
 from ablate.ranking.verdicts.sequential import POCOCK, decide, equivalence, holm, nominal_level, two_sided
-from ablate.ranking.verdicts.verdicts import decided, verdicts
+from ablate.ranking.verdicts.verdicts import decided, largest_margin, verdicts
 from ablate.records.errors import InputError
 
 
@@ -119,7 +119,7 @@ def test_every_word() -> None:
     table = pd.DataFrame([row(2.0, trick="a"), row(-2.0, trick="b"), row(0.01, trick="c"), row(0.3, 0.4, trick="d"), row(np.nan, np.nan, trick="e"), row(0.45, trick="f"), row(0.0, 0.0, trick="placebo")])  # fmt: skip
     found = verdicts(table, wave_runs=32, total_runs=64, look=2).set_index("trick")
     assert found["verdict"].to_dict() == {
-        "a": "helps", "b": "hurts", "c": "no measurable effect", "d": "undecided", "e": "undecided", "f": "helps",
+        "a": "helps", "b": "hurts", "c": "no measurable effect", "d": "undecided", "e": "undecided", "f": "helps a little",
         "placebo": "no measurable effect",
     }  # fmt: skip
     assert found.loc["a", "note"] == found.loc["b", "note"] == "by at least the margin"
@@ -132,6 +132,21 @@ def test_every_word() -> None:
     assert decided(found.drop(index=["d", "e"]).reset_index())
     only_placebo = verdicts(pd.DataFrame([row(2.0, trick="a"), row(0.5, 0.4, trick="placebo")]))
     assert decided(only_placebo)
+
+
+def test_an_automatic_margin_is_no_more_than_what_is_called_large() -> None:
+    noisy = verdicts(pd.DataFrame([row(0.3)]), sigma=3.0, large=0.02)
+    assert noisy["margin"].tolist() == [0.02]
+    assert noisy["margin_auto"].all()
+    assert verdicts(pd.DataFrame([row(0.3)]), sigma=3.0, large=9.0)["margin"].tolist() == [
+        pytest.approx(2.85)
+    ]
+    assert verdicts(pd.DataFrame([row(0.3)]), margin=2.0, large=0.02)["margin"].tolist() == [2.0]
+    accuracy, loss = pd.Series([0.5, 0.9, np.nan]), pd.Series([2.0, 2.2, 1e30])
+    assert largest_margin(accuracy, "higher") == 0.02
+    assert largest_margin(loss, "lower") == pytest.approx(0.05 * 2.2), "one that diverged does not count"
+    assert largest_margin(100 * accuracy, "higher") == pytest.approx(3.5)
+    assert largest_margin(pd.Series([0.0, 0.0]), "lower") is None
 
 
 def test_a_margin_in_the_metrics_units_is_kept() -> None:

@@ -224,3 +224,25 @@ def test_what_many_runs_cost_is_computed_as_for_few(monkeypatch: pytest.MonkeyPa
     coefficient = np.linalg.lstsq(base, frame["acc"], rcond=None)[0][4]
     row = few.interactions.query("one == 'a' and other == 'b'").iloc[0]
     assert row["effect"] == pytest.approx(coefficient)
+
+
+@pytest.mark.parametrize("diverged", [1e30, 1e300, 3e19])
+def test_losses_of_diverged_runs_leave_nothing_but_themselves(diverged) -> None:
+    """Each rate that is too high diverges, on some seeds to a number beside which all others vanish."""
+    frame = optimizers()
+    lost = frame["acc"].isna()
+    sizes = np.where(np.arange(len(frame)) % 4 == 0, diverged, 50.0)
+    numbers = frame.assign(loss=(1 - frame["acc"]).where(~lost, sizes))
+    blank = frame.assign(loss=1 - frame["acc"])
+    told, expected = (analyse_runs(one, ["optimizer"], "loss", "lower", TUNED) for one in (numbers, blank))
+    chosen, wanted = (
+        found.tuning.choices.drop_duplicates(["block", "arm"])["value"] for found in (told, expected)
+    )
+    assert list(chosen) == list(wanted)
+    names = ["level", "effect", "low", "high", "verdict", "margin"]
+    rows, others = (found.analysis.table[names].to_dict("records") for found in (told, expected))
+    for row, other in zip(rows, others, strict=True):
+        words = [(one.pop("level"), one.pop("verdict")) for one in (row, other)]
+        assert words[0] == words[1]
+        assert row == pytest.approx(other, rel=1e-6, nan_ok=True)
+    assert told.analysis.table["margin"].max() < 0.05

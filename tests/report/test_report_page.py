@@ -250,7 +250,7 @@ def test_a_best_value_at_the_edge_of_its_range_is_said(data):
     said = [doubt for doubt in verdict(moved).doubts if "momentum.lr" in doubt]
     assert len(said) == 1
     assert "upper edge" in said[0]
-    assert "widen" in said[0]
+    assert "a wider one" in said[0]
     assert "upper edge" in render(moved).html
     inside = replace(data, search={**data.search, "best": {**best, "recipe": {"momentum": {"lr": 0.1}}}})
     assert not [doubt for doubt in verdict(inside).doubts if "momentum.lr" in doubt]

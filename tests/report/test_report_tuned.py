@@ -111,7 +111,70 @@ def test_no_recipe_with_a_trick_that_hurts_is_recommended():
     told = action(tuned_data(fact(row("mixup", "toggle", -0.02, "hurts"))))
     assert "mixup" not in told.recipe
     assert "mixup" not in told.headline
-    assert "mixup hurts in it" in told.detail
+    assert "mixup hurts in the recipe that was compared" in told.detail
+    assert "mixup" in verdict(tuned_data()).headline, "it is recommended where it does not hurt"
+
+
+def found(low: float, high: float, **confirm) -> dict:
+    return {
+        **confirm,
+        "metric": TEST,
+        "over_found": {
+            "effect": (low + high) / 2,
+            "low": low,
+            "high": high,
+            "n": 20,
+            "wins": 9,
+            "level": 0.95,
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "told"),
+    [
+        (-0.009, 0.001, "(-0.90 to +0.10, 20 pairs), within ±1.00"),
+        (-0.03, -0.02, "that one may be better by more than ±1.00"),
+    ],
+)
+def test_the_recommended_recipe_is_told_against_the_one_that_was_found(low, high, told):
+    detail = action(tuned_data(confirm=found(low, high, **confirmed(0.01, 0.03)))).detail
+    assert "Against the recipe that the search found" in detail
+    assert told in detail.replace("\N{MINUS SIGN}", "-")
+    kept = action(tuned_data(fact(better=False), confirm=found(low, high)))
+    assert kept.headline == "Keep your baseline."
+    assert told in kept.detail.replace("\N{MINUS SIGN}", "-")
+
+
+def test_a_rung_that_is_better_than_the_whole_ladder_is_named():
+    document = fact()
+    whole = document["ladder"]
+    ladder = {**whole, "steps": [*whole["steps"], whole["steps"][-1]], "levels": [*whole["levels"], 0.9]}
+    number = len(ladder["steps"])
+    page = render(
+        tuned_data({**document, "ladder": ladder, "recommended": {**document["recommended"], "steps": 1}})
+    ).html
+    assert "Recommended is the recipe of the first step" in page
+    page = render(
+        tuned_data(
+            {**document, "ladder": ladder, "recommended": {**document["recommended"], "steps": number}}
+        )
+    ).html
+    assert "Recommended is the recipe of" not in page
+
+
+def test_what_was_taken_out_is_told_with_its_number():
+    document = fact()
+    step = {
+        "without": document["lean"]["removed"],
+        "effect": -0.004,
+        "low": -0.008,
+        "high": 0.001,
+        "pairs": 20,
+    }
+    page = render(tuned_data({**document, "lean_tried": [step]})).html.replace("\N{MINUS SIGN}", "-")
+    assert "Taken out of the recipe that the search found: ema. Without it -0.40" in page
+    assert "90 % interval, 20 pairs), where ±1.00" in page
 
 
 def test_an_unfinished_ranking_names_its_command():
@@ -318,6 +381,19 @@ def test_runs_that_scatter_too_much_are_told_what_helps(sigma, told):
     doubts = "\n".join(verdict(tuned_data(fact(races=races))).doubts)
     assert ("more epochs or more validation examples" in doubts) is told
     assert ("differs by 3.00" in doubts) is told
+
+
+def test_a_narrow_terminal_has_a_table_for_each_reference_and_a_line_for_each_trick():
+    out = io.StringIO()
+    console = Console(file=out, width=80)
+    for table in tables_of(tuned_data(), 80):
+        console.print(table)
+    lines = out.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert sum(line.startswith("batch_norm") for line in lines) == 2
+    (of_recipe,) = [line for line in lines if line.startswith("batch_norm*")]
+    assert "+2.00" in of_recipe
+    assert "in the recipe found, * has it" in out.getvalue()
 
 
 def test_the_terminal_has_one_table_with_both_references():

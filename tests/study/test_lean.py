@@ -6,11 +6,13 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ablate.catalogue.registry import registry
 from ablate.records.recipe import Recipe
 from ablate.study.ranking.arms import Arm, rate_of, with_rate
+from ablate.study.ranking.ladder import recommended_rung
 from ablate.study.ranking.lean_recipe import _dispensable, _with_helpful, without
 from ablate.study.ranking.tuned import Tuned
 
@@ -55,6 +57,13 @@ def test_the_baseline_s_choice_of_a_slot_comes_back_at_its_own_rate() -> None:
     assert rate_of(recipe, CATALOGUE) == 0.02
 
 
+def test_what_baseline_and_recipe_share_is_taken_out_of_both() -> None:
+    found = FOUND.without("one_cycle").with_trick(CATALOGUE, "cosine")
+    recipe = without(stage_of(), found, ["cosine"], tuned_at())
+    assert "cosine" not in recipe
+    assert recipe.slot(CATALOGUE, CATALOGUE["cosine"].slot) is None
+
+
 def test_own_rates_of_what_is_taken_out_are_combined() -> None:
     recipe = without(stage_of(), FOUND, ["swa", "label_smoothing"], tuned_at(swa=0.02, label_smoothing=0.05))
     assert rate_of(recipe, CATALOGUE) == pytest.approx(0.1)
@@ -81,6 +90,15 @@ def test_what_hurts_is_taken_out_whatever_the_rest_says() -> None:
         stage_of(lambda recipe: float("swa" in recipe)), FOUND, tuned_at(), fact, range(20)
     )
     assert removed == ["swa"]
+
+
+def test_a_trick_that_the_baseline_has_is_ballast_only_where_it_hurts() -> None:
+    shared = FOUND.without("one_cycle").with_trick(CATALOGUE, "cosine")
+    for verdict, removed in (("no measurable effect", []), ("hurts a little", ["cosine"])):
+        assert (
+            _dispensable(stage_of(), shared, tuned_at(), fact_of({"cosine": -0.001}, verdict), range(20))
+            == removed
+        )
 
 
 def test_a_recipe_without_ballast_is_lean() -> None:
@@ -124,6 +142,35 @@ def test_what_helps_is_added_as_far_as_it_is_better() -> None:
     assert rate_of(recipe, CATALOGUE) == 0.02
     steps = ["mixup", "input_noise", "batch_norm", "dropout"]
     assert list(dict.fromkeys(step["with"][-1] for step in fact["lean_added"])) == steps
+
+
+def test_what_helps_in_place_of_another_comes_in_its_place() -> None:
+    """One cycle and cosine are of one slot; the arm of cosine is the recipe found with it in place of one cycle."""
+    fact, arms = helpful(cosine=0.02)
+    recipe = FOUND.without("one_cycle").with_trick(CATALOGUE, "cosine")
+    arms["toggle: cosine"] = Tuned(Arm("toggle", "cosine", (recipe,)), recipe, ())
+    added, chosen = _with_helpful(
+        stage_of(lambda one: 0.02 * ("cosine" in one)), FOUND, arms, fact, range(20)
+    )
+    assert added == ["cosine"]
+    assert set(chosen) == {*FOUND, "cosine"} - {"one_cycle"}
+
+
+@pytest.mark.parametrize(
+    ("levels", "allowed", "rung"),
+    [
+        ((0.0, 1.0, 2.0), (True, True, True), 2),  # the lean recipe
+        ((0.0, 2.0, 1.0), (True, True, True), 1),  # a rung that is better than the lean recipe
+        ((0.0, 2.0, 1.99), (True, True, True), 2),  # not worse: the whole way
+        ((0.0, 2.0, -1.0), (True, True, True), 1),  # the lean recipe is worse than the baseline
+        ((0.0, 0.01, 0.0), (True, True, True), 0),  # nothing is better
+        ((0.0, 2.0, 1.0), (True, False, True), 2),  # the better one has a trick that hurts
+        ((0.0, -1.0), (True, True), 0),
+    ],
+)
+def test_the_rung_that_is_recommended(levels, allowed, rung) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, (len(levels), 20))
+    assert recommended_rung(np.array(levels)[:, None] + noise, allowed) == rung
 
 
 def test_two_tricks_that_both_ask_for_a_higher_rate_are_added_at_a_rate_that_one_asks_for() -> None:

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from test_inventory import IMAGES, TOKENS, Encoder, PreNorm, ResNet, net_of, operate
+from test_inventory import IMAGES, TOKENS, PreNorm, ResNet, net_of, operate
 from torch import Tensor, nn
 
 from ablate.catalogue.registry import registry
@@ -92,5 +92,11 @@ def test_without_drops_it_is_the_model_bit_for_bit(make, shape, settings) -> Non
 
 
 def test_blocks_that_cannot_be_traced_are_told() -> None:
-    net = operate(net_of(Encoder, TOKENS), "stochastic_depth")
-    assert ("residual addition in TransformerEncoderLayer", "out of reach") in net.left["stochastic_depth"]
+    class Training(ResNet):
+        def forward(self, x: Tensor) -> Tensor:
+            h = self.stem(x)
+            h = h + self.blocks[0].conv2(h) * (2 if self.training else 1)
+            return self.head(h.mean(dim=(2, 3)).repeat(1, 2))
+
+    net = operate(net_of(Training, IMAGES), "stochastic_depth")
+    assert ("residual addition in Training", "out of reach") in net.left["stochastic_depth"]

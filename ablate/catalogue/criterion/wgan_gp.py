@@ -4,7 +4,7 @@
 
 Shapes: the outputs are `[K, B, 4 + D]` of an adversarial pair, l is `[K, B]`; λ is `[K]`. The norm is over all of an example's elements. c̄ is the critic with its weights
 held constant. The penalty takes a second backward pass through the critic, so lanes with it form groups of their own. It is about one example at a time:
-batch norm in the critic mixes examples, and the paper takes layer norm there. The paper updates the critic five times for each update of the generator (`critic_steps`).
+norms over examples in the critic mix them, and the paper takes layer norm there. The paper updates the critic five times for each update of the generator (`critic_steps`).
 Lineage: Gulrajani et al. 2017, algorithm 1, with λ = 10.
 """
 
@@ -47,7 +47,7 @@ TRICK = Trick(
         Parameter("penalty", 10.0, low=0.1, high=100.0, log=True, least=0.0, meaning="weight of the penalty"),
     ),
     applies_to=("adversarial",),
-    conflicts=("batch_norm", "recompute"),
+    conflicts=("batch_norm", "extended_batch_norm", "whitening", "recompute"),
     roles=("needs_retune",),
     claims=(
         Claim(

@@ -5,9 +5,9 @@
     tanh        (eˣ − e⁻ˣ) / (eˣ + e⁻ˣ)         sigmoid  1 / (1 + exp(−x))
 
 Elementwise on one lane's activations `[B, …]`; kinds may differ between lanes.
-It replaces activation *modules* (`nn.ReLU()`), anywhere before the head; a function that the
-model calls (`F.relu`) cannot be replaced. Left alone are what follows the head, which belongs to
-the task, a sigmoid in a model that has other activations, which is taken for a gate, and what is of the kind already.
+It replaces activation modules (`nn.ReLU()`) anywhere before the head, and functions that the model calls (`F.relu`) in a `forward`
+that torch.fx can trace. Left alone are what follows the head, which belongs to the task, sigmoids in a model that has other
+activations, which are taken for gates, as are the functions sigmoid and tanh, and what is of the kind already.
 Lineage: Nair & Hinton 2010 (relu); Maas et al. 2013 (leaky_relu); Hendrycks & Gimpel 2016 (gelu, silu);
 Ramachandran et al. 2017 (silu as "Swish").
 """
@@ -47,14 +47,12 @@ def hidden_activations(net: Net) -> list[LayerInfo]:
         if info not in replaceable:
             why = "as gates" if info in hidden else "after the head"
             net.leave("activation", info.kind.__name__, why)
-    net.leave_out_of_reach("activation", "activation")
     return replaceable
 
 
 def model(net: Net, p: Any) -> None:
-    infos = hidden_activations(net)
-    for info in infos:
-        switch = net.switch(info)
+    switches = [net.switch(info) for info in hidden_activations(net)] + net.function_switches("activation")
+    for switch in switches:
         original = switch.otherwise
         for kind, make in KINDS.items():
             if repr(make()) != repr(original):
@@ -62,9 +60,9 @@ def model(net: Net, p: Any) -> None:
         if p.kind in switch.branches:
             net.count("activation")
         else:
-            net.leave("activation", info.kind.__name__, ALREADY)
+            net.leave("activation", type(original).__name__, ALREADY)
     for kind in KINDS:
-        if infos and not any(kind in net.switch(info).branches for info in infos):
+        if switches and not any(kind in switch.branches for switch in switches):
             net.leaves_unchanged("activation", "kind", kind)
 
 

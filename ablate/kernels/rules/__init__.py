@@ -2,6 +2,7 @@
 
 from ablate.kernels.rules import (
     activations,
+    adversarial,
     attention,
     convolution,
     convolution_1d,
@@ -22,6 +23,6 @@ from ablate.kernels.rules import (
 )
 
 __all__ = [
-    "activations", "attention", "convolution", "convolution_1d", "dropout", "embedding", "linear", "norms", "pooling", "recompute", "recurrent", "residual",
+    "activations", "adversarial", "attention", "convolution", "convolution_1d", "dropout", "embedding", "linear", "norms", "pooling", "recompute", "recurrent", "residual",
     "shapes", "site", "switch", "torch_layers", "weight_transforms", "whitening",
 ]  # fmt: skip

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ablate.kernels.functional_math import vectorises_alike
+from ablate.kernels.functional_math import by_vector_blocks
 from ablate.kernels.functional_rules import linear_product
 from ablate.kernels.registry import register_stacked, register_vmapped
 
@@ -32,13 +32,7 @@ class Functions:
     smooth: Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]
 
 
-def _by_blocks(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """For all lanes at once where a lane's bits do not depend on its position."""
-    x = x.contiguous()
-    return function(x) if vectorises_alike(x) else torch.stack([function(lane) for lane in x])
-
-
-STACKED = Functions(linear_product, _by_blocks)
+STACKED = Functions(linear_product, by_vector_blocks)
 OF_ONE = Functions(F.linear, lambda function, x: function(x))
 
 

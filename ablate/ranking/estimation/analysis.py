@@ -28,7 +28,7 @@ from ablate.ranking.verdicts.verdicts import verdicts
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """What is fixed before the first run: margin (None: 0.95 σ̂), looks, wave size, collapse threshold.
+    """What is fixed before the first run: margin (None: 0.95 σ̂, but no more than `large`), looks, wave size, collapse threshold.
 
     `collapse`: a metric this bad or worse (chance level) counts as a failed run. `level`: of each look.
     """
@@ -40,6 +40,7 @@ class Declaration:
     wave_runs: int | None = None
     collapse: float | None = None
     confidence: float = 0.95
+    large: float | None = None
 
     @property
     def level(self) -> float:
@@ -96,7 +97,7 @@ def analyse(
     )  # fmt: skip
     table = effects_table(fitted, frame, confidence=said.confidence)
     table = verdicts(
-        table, margin=said.margin, sigma=sigma, look=look, looks=said.looks,
+        table, margin=said.margin, large=said.large, sigma=sigma, look=look, looks=said.looks,
         wave_runs=said.wave_runs, total_runs=len(frame),
     )  # fmt: skip
     failures = failure_effects(

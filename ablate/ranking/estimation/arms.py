@@ -73,6 +73,7 @@ def analyse_arms(
     judged = verdicts(
         effects,
         margin=said.margin,
+        large=said.large,
         look=look,
         looks=said.looks,
         wave_runs=said.wave_runs,

@@ -111,7 +111,7 @@ def _judge(
         notes.append(
             f"{failed[0]} runs of A and {failed[1]} of B failed: the mean is of pairs that both finished"
         )
-    verdict = word(int(code[0]))
+    verdict = word(int(code[0]), effect, bound)
     last = look == len(sizes)
     half = float(half_width(np.array(se), np.array(df), 0.95))
     return Comparison(

@@ -133,7 +133,9 @@ def _overall(effects: pd.DataFrame, said: Declaration, sigma: float) -> pd.DataF
 def _with_verdicts(overall: pd.DataFrame, said: Declaration, runs: int) -> pd.DataFrame:
     """Verdicts; the forecast in runs is left out, since only further blocks narrow the interval."""
     notes = overall["note"].to_list()
-    table = verdicts(overall.assign(note=""), margin=said.margin, looks=said.looks, total_runs=runs)
+    table = verdicts(
+        overall.assign(note=""), margin=said.margin, large=said.large, looks=said.looks, total_runs=runs
+    )
     undecided = (table["verdict"] == "undecided").to_numpy()
     table["note"] = [
         "; ".join(

@@ -24,6 +24,7 @@ from ablate.ranking.tables.run_states import COMPLETE, Finished, run_outcomes
 from ablate.ranking.tables.slopes import curvature_notes
 from ablate.ranking.tables.tuned import Tuning, tune
 from ablate.ranking.tables.widening import widened
+from ablate.ranking.verdicts.verdicts import largest_margin
 from ablate.records.errors import InputError
 
 
@@ -198,7 +199,14 @@ def _analysed(
             "the table is not balanced: effects are adjusted for the other tricks"
             + ("" if asked.block else ", intervals are HC3")
         )
-    declaration = Declaration(metric, direction, asked.margin, looks=1, collapse=asked.collapse)
+    declaration = Declaration(
+        metric,
+        direction,
+        asked.margin,
+        looks=1,
+        collapse=asked.collapse,
+        large=largest_margin(table[metric], direction),
+    )
     blocks = None
     if asked.block:
         blocks = analyse_blocks(

@@ -105,7 +105,7 @@ def _by_state(
     if not finished and distinct and (numbers(states) is not None or set(distinct) <= {"True", "False"}):
         raise InputError(
             f"column '{column}' codes states as {_list(sorted(distinct))}, and trackers differ in their codes",
-            hint=f"say which are finished runs (for example --finished {sorted(distinct)[-1]}), or --finished any to ignore the column",
+            hint=f"say which are finished runs (for example --finished {texts.value_counts().idxmax()}), or --finished any to ignore the column",
         )
     meaning = _meanings(distinct, finished)
     for word in distinct:

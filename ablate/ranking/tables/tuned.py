@@ -159,11 +159,18 @@ def _choose(table: pd.DataFrame) -> pd.DataFrame:
     inside = table.groupby([*keys, "fold"], as_index=False).agg(
         total=("score", "sum"), runs=("score", "size")
     )
-    whole = table.groupby(keys, as_index=False).agg(all_total=("score", "sum"), all_runs=("score", "size"))
-    cells = inside.merge(whole, on=keys)
-    cells = cells[cells["all_runs"] > cells["runs"]]
-    cells["mean"] = (cells["all_total"] - cells["total"]) / (cells["all_runs"] - cells["runs"])
+    others = _of_other_folds(inside, keys, "runs")
+    cells = inside.assign(mean=_of_other_folds(inside, keys, "total") / others.where(others > 0))[others > 0]
     return _first_best(cells, ["block", "arm", "fold"])
+
+
+def _of_other_folds(cells: pd.DataFrame, keys: list[str], name: str) -> pd.Series:
+    """Sums of a column over the other folds of a cell. The fold's own value is not subtracted from a total: of a diverged run only rounding would be left."""
+    parts = []
+    for ordered in (cells, cells[::-1]):
+        before = ordered.groupby(keys, sort=False)[name].cumsum()
+        parts.append(before.groupby([ordered[key] for key in keys], sort=False).shift(1, fill_value=0))
+    return parts[0] + parts[1].reindex(cells.index)
 
 
 def _alone(table: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:

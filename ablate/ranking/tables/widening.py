@@ -30,7 +30,9 @@ def widened(analysis: Analysis, ready: PreparedTable, unsettled: NDArray[np.bool
     table["low"], table["high"] = table["effect"] - half, table["effect"] + half
     table["p"] = two_sided(*(table[name].to_numpy(dtype=float) for name in ("effect", "se", "df")))
     before, after = (
-        verdicts(one.assign(note=""), margin=said.margin, looks=said.looks, total_runs=len(runs))
+        verdicts(
+            one.assign(note=""), margin=said.margin, large=said.large, looks=said.looks, total_runs=len(runs)
+        )
         for one in (analysis.table, table)
     )
     estimated = table["effect"].notna()

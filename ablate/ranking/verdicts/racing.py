@@ -16,21 +16,19 @@ from numpy.typing import NDArray
 from ablate.ranking.designs.racing import Racing
 from ablate.ranking.estimation.shared_reference import SharedComparison, compare_to_reference
 from ablate.ranking.verdicts.sequential import (
+    LARGE_SHARE,
     MARGIN_IN_SIGMA,
     codes,
     equivalence,
     half_width,
     holm,
+    large_effect,
     smallness_level,
     two_sided,
 )
 
 Array = NDArray[np.float64]
 CONFIDENCE = 0.95
-LARGE_SHARE = 0.02
-"""Two points of a metric that is a share (accuracy, recall, calibration error, R²): larger effects always matter."""
-LARGE_RELATIVE = 0.05
-"""The same of other metrics (a loss, an error), relative to the baseline's value."""
 MOST_PAIRS = 10_000
 NONE, UNDECIDED = "no measurable effect", "undecided"
 MOVED, HOPE_FROM = 1.0, 18
@@ -41,7 +39,7 @@ that movement (a predictive probability of a verdict of about a sixth); applied 
 def automatic_margin(sigma: float, baseline: float, *, share: bool) -> float:
     """The default margin, the smallest effect that matters: 0.95 σ of one run (that is P(A > B) = 0.75), but never more than
     is commonly called large. `baseline`: the metric's mean in the baseline; `share`: it lies between 0 and 1."""
-    large = LARGE_SHARE if share else LARGE_RELATIVE * abs(baseline)
+    large = large_effect(baseline, share=share)
     in_sigma = MARGIN_IN_SIGMA * sigma
     candidates = [value for value in (in_sigma, large) if np.isfinite(value) and value > 0]
     return min(candidates) if candidates else LARGE_SHARE

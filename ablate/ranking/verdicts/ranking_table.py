@@ -72,7 +72,8 @@ def claim_effects(
             same = {"no measurable effect": "as claimed", "undecided": "undecided"}
             word.append(same.get(row["verdict"], "contrary to the claim"))
         else:
-            word.append(_CLAIM_WORDS.get(row["verdict"], row["verdict"]))
+            said = str(row["verdict"]).removesuffix(" a little")
+            word.append(_CLAIM_WORDS.get(said, said))
     return pd.DataFrame(
         {
             "trick": table["trick"], "level": table["level"], "claim_metric": table["metric"],

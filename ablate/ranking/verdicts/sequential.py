@@ -13,6 +13,15 @@ Array = NDArray[np.float64]
 # the tests recompute each from the multivariate normal distribution.
 POCOCK = (0.05, 0.0294, 0.0221, 0.0182, 0.0158, 0.0142, 0.0130, 0.0120, 0.0112, 0.0106)
 MARGIN_IN_SIGMA = 0.95  # P(A > B) = 0.75 for two normal runs that differ by 0.954 σ
+LARGE_SHARE = 0.02
+"""Two points of a metric that is a share (accuracy, recall, calibration error, R²): larger effects always matter."""
+LARGE_RELATIVE = 0.05
+"""The same of other metrics (a loss, an error), relative to the baseline's value."""
+
+
+def large_effect(baseline: float, *, share: bool) -> float:
+    """What is commonly called large: an effect of this size matters however much runs scatter. `baseline`, `share`: as for `automatic_margin`."""
+    return LARGE_SHARE if share else LARGE_RELATIVE * abs(baseline)
 
 
 def nominal_level(looks: int) -> float:

@@ -13,6 +13,7 @@ from ablate.ranking.verdicts.sequential import (
     decide,
     equivalence,
     half_width,
+    large_effect,
     nominal_level,
     smallness_level,
     two_sided,
@@ -21,8 +22,11 @@ from ablate.records.designs import AVERAGE
 from ablate.records.errors import InputError
 from ablate.records.trick import PLACEBO
 
-Verdict = Literal["helps", "hurts", "no measurable effect", "undecided", "exploratory"]
+Verdict = Literal[
+    "helps", "helps a little", "hurts", "hurts a little", "no measurable effect", "undecided", "exploratory"
+]
 _WORDS: dict[int, Verdict] = {1: "helps", -1: "hurts", 0: "no measurable effect", 2: "undecided"}
+_LITTLE: dict[int, Verdict] = {1: "helps a little", -1: "hurts a little"}
 NOT_DECIDABLE = "not decidable within budget"
 _FURTHEST = 1000  # waves (or pairs) that the forecast looks ahead
 
@@ -31,6 +35,7 @@ def verdicts(
     table: pd.DataFrame,
     *,
     margin: float | None = None,
+    large: float | None = None,
     sigma: float | None = None,
     look: int = 1,
     looks: int = 3,
@@ -41,7 +46,7 @@ def verdicts(
 
     Holm over the rows; every look at Pocock's level for `looks` looks (0.0221 for three). `margin`: the
     smallest effect worth having, in the metric's units; None: 0.95 `sigma` (default: the table's own
-    residual σ), marked `margin_auto`. `wave_runs`: runs of one wave, by which "≈ N more runs" is counted
+    residual σ), but no more than `large`, marked `margin_auto`. `wave_runs`: runs of one wave, by which "≈ N more runs" is counted
     (default: pairs of runs); `total_runs`: runs so far (default: the largest `runs`, for pairs each row's
     own). `more_runs` is missing where the verdict stands, and where no feasible number of runs would
     decide; the forecast takes the present estimate for the truth. Raises InputError for a margin that is not positive or a look beyond the plan.
@@ -54,7 +59,10 @@ def verdicts(
     table = table.copy()
     effect, se, df = (table[name].to_numpy(dtype=float) for name in ("effect", "se", "df"))
     scale = table["sigma"].to_numpy(dtype=float) if sigma is None else np.full(len(table), sigma)
-    margins = np.full(len(table), margin) if margin is not None else MARGIN_IN_SIGMA * scale
+    if margin is not None:
+        margins = np.full(len(table), margin)
+    else:
+        margins = np.fmin(MARGIN_IN_SIGMA * scale, large or np.inf)
     code, adjusted = decide(effect, se, df, margins, level)
     # Nothing varied and nothing differed (a placebo on equal seeds): zero, exactly.
     exact = (effect == 0) & (se == 0)
@@ -76,7 +84,9 @@ def verdicts(
         more.append(needed)
         notes.append("; ".join(text for text in (note, row.get("note", "")) if text))
     table["p_adjusted"] = np.where(exact, 1.0, adjusted)
-    table["verdict"] = [_WORDS[int(value)] for value in code]
+    table["verdict"] = [
+        word(int(value), size, least) for value, size, least in zip(code, effect, margins, strict=True)
+    ]
     table["margin"] = margins
     table["margin_auto"] = margin is None
     table["more_runs"] = pd.array(more, dtype="Int64")
@@ -84,9 +94,21 @@ def verdicts(
     return table
 
 
-def word(code: int) -> Verdict:
-    """The word for a code of `decide`."""
-    return _WORDS[code]
+def largest_margin(values: pd.Series, direction: str) -> float | None:
+    """What is commonly called large among `values` of a metric, which an automatic margin does not exceed; None where it is zero or there are none.
+
+    More is better and all lie between 0 and 1: they are taken for shares.
+    """
+    finite = pd.to_numeric(values, errors="coerce").replace([np.inf, -np.inf], np.nan).dropna()
+    if finite.empty:
+        return None
+    share = direction == "higher" and bool(finite.between(0, 1).all())
+    return large_effect(float(finite.median()), share=share) or None
+
+
+def word(code: int, effect: float, margin: float) -> Verdict:
+    """The word for a code of `decide`: an effect within the margin is not called "helps" without "a little"."""
+    return _LITTLE[code] if code in _LITTLE and abs(effect) < margin else _WORDS[code]
 
 
 def decided(table: pd.DataFrame) -> bool:

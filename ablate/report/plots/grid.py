@@ -17,15 +17,18 @@ _SCORES = ("validation/accuracy", "validation/loss", "accuracy", "loss")
 _COLOURS = (BLUE, GREEN, PURPLE, GREY)
 
 
-def grid(cells: Any) -> tuple[Callable[[Axes], None], str] | None:
-    """The score by learning rate, a line and a colour per weight decay; the best cell is circled, crosses mark diverged runs."""
+def grid(cells: Any, metric: str = "", *, higher: bool = True) -> tuple[Callable[[Axes], None], str] | None:
+    """The score by learning rate, a line and a colour per weight decay; the best cell is circled, crosses mark diverged runs.
+
+    `metric`: of the study, by which the rate was chosen, and whether a higher one is better; accuracy or loss where the cells do not have it.
+    """
     if not isinstance(cells, Sequence) or not cells:
         return None
     frame = pd.DataFrame([dict(cell) for cell in cells])
     score = next(
         (
             name
-            for name in _SCORES
+            for name in (metric, *_SCORES)
             if name in frame and pd.to_numeric(frame[name], errors="coerce").notna().any()
         ),
         None,
@@ -44,7 +47,8 @@ def grid(cells: Any) -> tuple[Callable[[Axes], None], str] | None:
     )
     values = np.where(np.isfinite(values), values, np.nan)
     finite = np.isfinite(values)
-    best = int(np.nanargmax(values) if percent else np.nanargmin(values))
+    more = higher if score == metric else percent
+    best = int(np.nanargmax(values) if more else np.nanargmin(values))
 
     def paint(ax: Axes) -> None:
         log_axis(ax, "x", float(rates.min()), float(rates.max()))
@@ -53,7 +57,7 @@ def grid(cells: Any) -> tuple[Callable[[Axes], None], str] | None:
             points = points[np.argsort(rates[points])]
             label = f"weight decay {setting(float(decay))}"
             ax.plot(rates[points], values[points], "o-", color=colour, markersize=5, label=label)
-        worst = float(np.nanmin(values) if percent else np.nanmax(values))
+        worst = float(np.nanmin(values) if more else np.nanmax(values))
         ax.plot(rates[~finite], np.full(int((~finite).sum()), worst), "x", color=ORANGE, markersize=7)
         ax.plot(
             rates[best],

@@ -30,13 +30,13 @@ _LINES = 5
 Painted = tuple[Callable[[Axes], None], str]
 
 
-def panel(step: Mapping[str, Any]) -> Picture | None:
-    """The picture of one step of `lr-find.json`; None if its figures have nothing to draw, as the check of the data."""
+def panel(step: Mapping[str, Any], metric: str = "", *, higher: bool = True) -> Picture | None:
+    """The picture of one step of `lr-find.json`, of a grid by the study's `metric`; None if its figures have nothing to draw, as the check of the data."""
     if step.get("step") == 0:
         return None
     figures = dict(step.get("figures") or {})
     painted = (
-        grid(figures.get("cells"))
+        grid(figures.get("cells"), metric, higher=higher)
         or _rate_test(figures)
         or _lines(_series(figures), "step" if int(step.get("step", 0)) in (1, 2, 3) else "epoch")
         or _against_expected(figures)

@@ -155,7 +155,7 @@ def lr_find(data: ReportData) -> Content | None:
             if isinstance(value, int | float | str)
             and not missing(value if isinstance(value, int | float) else 0)
         ]
-        picture = lr_find_plots.panel(step)
+        picture = lr_find_plots.panel(step, data.metric, higher=data.higher_is_better)
         # the points of the panel are described in its caption
         drawn = {name for name, _ in plain if picture and f"{name} " in picture.caption}
         steps.append(

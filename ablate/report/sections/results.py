@@ -95,7 +95,9 @@ def confirmation(data: ReportData) -> Content | None:
     metric = str(data.confirm.get("metric", data.metric))
     units = data.units_of(metric)
     gain = data.confirm.get("gain")
+    found = data.confirm.get("over_found")
     rows = [{"label": "winner − baseline", **gain}] if gain else []
+    rows += [{"label": "winner − as found", **found}] if found else []
     drops = data.ranking[data.ranking["estimand"] == DROP_ONE] if data.ranking is not None else pd.DataFrame()
     rows += [
         {
@@ -110,7 +112,14 @@ def confirmation(data: ReportData) -> Content | None:
     return {
         "metric": metric,
         "gain": gain,
-        "sentence": _paired_sentence(gain, units) if gain else "",
+        "sentence": " ".join(
+            _paired_sentence(f"Winner − {arm}", other, difference, units)
+            for arm, other, difference in (
+                ("baseline", "the baseline", gain),
+                ("as found", "the recipe found", found),
+            )
+            if difference
+        ),
         "differences": confirm.differences(rows, units) if rows else None,
         "arms": confirm.arms(seen, metric, units) if seen else None,
         "on_test": metric.startswith("test/"),
@@ -119,7 +128,7 @@ def confirmation(data: ReportData) -> Content | None:
     }
 
 
-def _paired_sentence(gain: Content, units: Units) -> str:
+def _paired_sentence(name: str, other: str, gain: Content, units: Units) -> str:
     better = gain.get("better") or {}
     rho = (
         ""
@@ -127,8 +136,8 @@ def _paired_sentence(gain: Content, units: Units) -> str:
         else f" Over seeds the two correlate with ρ̂ = {significant(gain['rho'], 2)}."
     )
     return (
-        f"Winner − baseline: {units.effect(gain['effect'])}{units.difference}, {100 * gain['level']:g} % interval "
+        f"{name}: {units.effect(gain['effect'])}{units.difference}, {100 * gain['level']:g} % interval "
         f"{units.interval(gain['low'], gain['high'])}, n = {gain['n']} paired seeds. The chance that one run of the winner beats one of "
-        f"the baseline is {significant(better.get('estimate'), 2)} ({significant(better.get('low'), 2)} to "
+        f"{other} is {significant(better.get('estimate'), 2)} ({significant(better.get('low'), 2)} to "
         f"{significant(better.get('high'), 2)}).{rho}"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from ablate.analysis.model_parts import surgery_facts
 from ablate.ranking.estimands import ESTIMANDS
@@ -43,7 +44,8 @@ def ranking(data: ReportData) -> Content:
         "words": _words(data),
         "waterfall": plots.waterfall(ladder, data.units, higher=higher) if ladder else None,
         "ladder": _ladder(data) if ladder else None,
-        "removed": ", ".join((design.get("lean") or {}).get("removed") or []),
+        "removed": _removed(data),
+        "steps": _steps(design),
         "curves": curves,
         "recipe": recipe_rows(data, recommended_recipe(data) or {}) if not data.confirm else [],
         "left_out": left_out(data),
@@ -85,7 +87,7 @@ def methods(data: ReportData) -> str:
     """The design as a paragraph for a paper."""
     document = data.design or {}
     tuning, racing = document["budget"]["tuning"], document["budget"]["racing"]
-    families = ", ".join(f"{race['family']} ({ESTIMANDS[race['estimand']].where}, scored by the {race['scored']})"
+    families = ", ".join(f"{race['family']} ({ESTIMANDS[race['estimand']].where}, scored by {_scored(race['scored'])})"
                          for race in document.get("races") or [])  # fmt: skip
     looks = len(racing["pairs"])
     return (
@@ -99,6 +101,10 @@ def methods(data: ReportData) -> str:
         f"within families of {families}. “No measurable effect” means shown to lie within {margin_text(document, data.units)} (two one-sided tests; "
         f"margin: {document['margin_source']}). Runs that failed count as a constant prediction."
     )
+
+
+def _scored(what: str) -> str:
+    return "the value at the end" if what == "at the end" else f"the {what}"
 
 
 def _tuning(budget: Mapping[str, int]) -> str:
@@ -129,6 +135,28 @@ def _words(data: ReportData) -> str:
         f"n = {number} pairs an effect. Helps, hurts: the sign is certain. “A little”: certain, but not beyond the margin of {size}. No measurable effect: shown to lie "
         "within the margin. Undecided: neither. Verdicts account for all tricks and looks; intervals hold for each trick by itself."
     )
+
+
+def _removed(data: ReportData) -> str:
+    """What was taken out of the recipe found, and how it trains without all of that; "" for nothing."""
+    design, units = data.design or {}, data.units
+    removed = (design.get("lean") or {}).get("removed") or []
+    tried = [step for step in design.get("lean_tried") or [] if set(step["without"]) == set(removed)]
+    if not (removed and tried):
+        return ", ".join(removed)
+    step = tried[-1]
+    return (
+        f"{', '.join(removed)}. Without {'it' if len(removed) == 1 else 'them'} {units.effect(step['effect'])}{units.difference} "
+        f"({units.interval(step['low'], step['high'])}, 90 % interval, {plural(int(step['pairs']), 'pair')}), where {margin_text(design, units)} does not matter"
+    )
+
+
+def _steps(design: Mapping[str, Any]) -> str:
+    """The steps of the ladder that the recommended recipe has, where these are not all."""
+    number, ladder = (design.get("recommended") or {}).get("steps"), design.get("ladder")
+    if not number or not ladder or number == len(ladder["steps"]):
+        return ""
+    return f"the first {plural(number, 'step')}" if number > 1 else "the first step"
 
 
 def _ladder(data: ReportData) -> ReportTable:

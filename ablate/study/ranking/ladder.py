@@ -3,7 +3,7 @@ add up to the whole gain."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,8 @@ from ablate.study.ranking.tuning import seeds_of, tune
 from ablate.study.ranking.tuning_points import chosen_of
 
 CONFIDENCE = 0.95
+ONE_SIDED = 0.90
+"""Confidence of a two-sided interval whose ends are one-sided 95 % bounds."""
 
 
 def rungs_of(
@@ -90,18 +92,26 @@ def tuned_rungs(
 
 
 def train_ladder(
-    stage: TunedStage, rungs: Sequence[Arm], recipes: Sequence[Recipe], seeds: Sequence[int]
+    stage: TunedStage,
+    rungs: Sequence[Arm],
+    recipes: Sequence[Recipe],
+    seeds: Sequence[int],
+    hurting: Collection[str] = (),
 ) -> dict[str, Any]:
-    """Every recipe on the same seeds: a step is a mean paired difference, and all steps add up to the total."""
+    """Every recipe on the same seeds: a step is a mean paired difference, and all steps add up to the total. `gain` of a step: all steps up to it.
+
+    `recommended`: number of steps of `recommended_rung`. `hurting`: tricks without which a recipe may be recommended.
+    """
     arms = {f"ladder {number}": recipe for number, recipe in enumerate(recipes)}
     scores = scores_of(stage, arms, seeds, "ladder", "rank, ladder", final=stage.is_final(*recipes))
     steps = [
         {
             "trick": arm.trick,
-            "change": "added" if arm.sign > 0 else "taken out",
+            "change": _change(arm, recipes[0]),
             "settings": described(recipe, arm),
             "rate": rate_of(recipe, stage.catalogue),
             "recipe": recipe.to_dict(),
+            "gain": interval(after - scores[0]),
             **interval(after - before),
         }
         for arm, recipe, before, after in zip(rungs, recipes[1:], scores[:-1], scores[1:], strict=True)
@@ -112,7 +122,28 @@ def train_ladder(
         "steps": steps,
         "total": interval(scores[-1] - scores[0]),
         "baseline": recipes[0].to_dict(),
+        "recommended": recommended_rung(scores, [not set(hurting) & set(recipe) for recipe in recipes]),
     }
+
+
+def _change(arm: Arm, baseline: Recipe) -> str:
+    """What a step does with its trick."""
+    if arm.sign < 0:
+        return "taken out"
+    return "other settings" if arm.trick in baseline else "added"
+
+
+def recommended_rung(scores: NDArray[np.float64], allowed: Sequence[bool]) -> int:
+    """The rung that is recommended, 0 for the baseline. `scores` `[rungs, seeds]`, the baseline's first; `allowed`: which rungs may be.
+
+    It is the last one, if it is better than the baseline (two-sided 95 % interval) and no other such rung is better than it (one-sided 95 %
+    bound); else the best of those that are better than the baseline.
+    """
+    last = len(scores) - 1
+    better = [n for n in range(1, last + 1) if allowed[n] and interval(scores[n] - scores[0])["low"] > 0]
+    best = max(better, key=lambda n: float(np.nanmean(scores[n])), default=0)
+    worse = interval(scores[last] - scores[best], ONE_SIDED)["high"] < 0
+    return last if last in better and not worse else best
 
 
 def scores_of(

@@ -1,8 +1,9 @@
 """The lean recipe, which is recommended if the ladder to it shows a gain.
 
-It is the recipe found without the tricks that hurt or have no measurable effect in it, as far as it is not worse without them together (two tricks may
-each be dispensable only because the other is there), and with those that help in it, as far as it is better with them. After a ranking on the
-baseline alone, it is the baseline with all tricks that help it.
+It is the recipe found without the tricks that hurt in it, without those that the baseline lacks and that have no measurable effect, as far as it is not
+worse without them together (two tricks may each be dispensable only because the other is there), and with those that help in it, as far as it is
+better with them. After a ranking on the baseline alone, it is the baseline with all tricks that help it. Where a rung of the ladder is better than
+the lean recipe, that rung is recommended.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from ablate.records.study_rank import OPTIMIZER
 from ablate.records.trick import PLACEBO
 from ablate.study.ranking.arms import rate_of, with_rate
 from ablate.study.ranking.budget import LEAN_PAIRS, RankBudget
-from ablate.study.ranking.ladder import interval, rungs_of, scores_of, train_ladder, tuned_rungs
+from ablate.study.ranking.ladder import ONE_SIDED, interval, rungs_of, scores_of, train_ladder, tuned_rungs
 from ablate.study.ranking.recipes import without_tricks
 from ablate.study.ranking.tuned import TUNE, Tuned, TunedStage
 from ablate.study.ranking.tuning_points import lattice
@@ -28,7 +29,6 @@ LADDER, LEAN = 0x1ADD, 0x1EA7
 LEAN_STAGE = "lean", "rank, lean recipe"
 """The stage in the ledger and in the progress."""
 BALLAST = ("hurts", "hurts a little", "no measurable effect")
-ONE_SIDED = 0.90
 
 
 def lean_and_ladder(
@@ -55,14 +55,18 @@ def lean_and_ladder(
     recipes = tuned_rungs(stage, budget, rungs, tuned_last, fact["margin"]) if rungs else [baseline]
     seeds = stage.first_seeds(len(seeds), LADDER)
     fact["lean"] = {"removed": removed, "added": added, "recipe": recipes[-1].to_dict()}
-    fact["ladder"] = train_ladder(stage, rungs, [baseline, *recipes], seeds) if rungs else None
-    gain = fact["ladder"]["total"] if fact["ladder"] else None
-    better = gain is not None and gain["low"] > 0
+    fact["ladder"] = (
+        train_ladder(stage, rungs, [baseline, *recipes], seeds, _hurting(fact)) if rungs else None
+    )
+    steps = fact["ladder"]["recommended"] if fact["ladder"] else 0
+    gain = fact["ladder"]["steps"][(steps or len(rungs)) - 1]["gain"] if fact["ladder"] else None
     fact["recommended"] = {
-        "recipe": (recipes[-1] if better else baseline).to_dict(),
-        "is_baseline": not better,
+        "recipe": [baseline, *recipes][steps].to_dict(),
+        "is_baseline": not steps,
         "gain": gain,
+        "steps": steps,
     }
+    assert not steps or not _hurting(fact) & set(fact["recommended"]["recipe"])
     stages = (TUNE, "lean", "ladder")
     trained = sum(len(stage.session.ledger.entries(name, scores=False)) for name in stages)
     fact["spent"]["ladder"] = trained - fact["spent"]["tuning"]
@@ -102,19 +106,31 @@ def _pairs(
     """Seeds of every recipe of the lean stage and the ladder: what the budget leaves, within limits."""
     helpful = len(_helpful(stage, recipe_found, fact))
     rungs = len(rungs_of(stage, baseline, recipe_found, fact["rows"])) + helpful
-    recipes = 3 + rungs + len(_ballast(fact)) + helpful
+    recipes = 3 + rungs + len(_ballast(fact, baseline)) + helpful
     left: int = budget.runs - fact["spent"]["tuning"] - fact["spent"]["race"] - rungs * budget.tuning.runs
     return max(LEAN_PAIRS[0], min(budget.lean_pairs, left // recipes))
 
 
-def _ballast(fact: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Rows of the tricks of the recipe found that hurt or have no measurable effect in it, the least useful first."""
+def _ballast(fact: Mapping[str, Any], baseline: Recipe) -> list[dict[str, Any]]:
+    """Rows of the tricks of the recipe found that hurt in it, or that the baseline lacks and that have no measurable effect, the least useful first."""
     rows = [
         row
         for row in fact["rows"]
-        if row["in_recipe"] and row["estimand"] == TOGGLE and row["verdict"] in BALLAST
+        if row["in_recipe"]
+        and row["estimand"] == TOGGLE
+        and row["verdict"] in BALLAST
+        and (row["verdict"].startswith("hurts") or row["trick"] not in baseline)
     ]
     return sorted(rows, key=lambda row: float(row["effect"]))
+
+
+def _hurting(fact: Mapping[str, Any]) -> set[str]:
+    """The tricks that hurt in the recipe found."""
+    return {
+        row["trick"]
+        for row in fact["rows"]
+        if row["in_recipe"] and row["estimand"] == TOGGLE and row["verdict"].startswith("hurts")
+    }
 
 
 def without(
@@ -147,11 +163,11 @@ def _dispensable(
 ) -> list[str]:
     """The tricks that are taken out of the recipe found, the least useful first.
 
-    All that hurt or have no measurable effect in it are candidates. Recipes without the first 1, 2, … of them run on the
+    All that hurt in it, or that the baseline lacks and that have no measurable effect, are candidates. Recipes without the first 1, 2, … of them run on the
     same seeds as the recipe found; the smallest recipe goes on that is not worse by the margin (one-sided 95 % bound). The
     candidate after it stays, and the others are tried in the same way. Tricks that hurt are removed in any case.
     """
-    ballast = _ballast(fact)
+    ballast = _ballast(fact, stage.baseline)
     final = stage.is_final(recipe_found)
     tried: list[dict[str, Any]] = []
     removed: list[str] = []
@@ -172,22 +188,21 @@ def _dispensable(
         removed += candidates[:harmless]
         candidates = candidates[harmless + 1 :]
     fact["lean_tried"] = tried
-    hurting = [row["trick"] for row in ballast if row["verdict"].startswith("hurts")]
-    return list(dict.fromkeys([*removed, *hurting]))
+    hurting = _hurting(fact)
+    return list(dict.fromkeys([*removed, *(row["trick"] for row in ballast if row["trick"] in hurting)]))
 
 
 def _helpful(stage: TunedStage, recipe: Recipe, fact: Mapping[str, Any]) -> list[str]:
-    """Tricks that help where they are put into the recipe found, the largest effect first; of those that exclude each other, the first one."""
+    """Tricks that help where they are put into the recipe found, in place of what they exclude, the largest effect first; of those that exclude each
+    other, the first one."""
     catalogue = stage.catalogue
     names: list[str] = []
     for row in sorted(fact["rows"], key=lambda row: -float(row["effect"] or 0.0)):
         name = row["trick"]
         if row["estimand"] != TOGGLE or row["in_recipe"] or name == PLACEBO or name in recipe:
             continue
-        others = [catalogue[other] for other in (*recipe, *names)]
-        if row["verdict"].startswith("helps") and not any(
-            conflict(catalogue[name], other) for other in others
-        ):
+        excluded = any(conflict(catalogue[name], catalogue[other]) for other in names)
+        if row["verdict"].startswith("helps") and not excluded:
             names.append(name)
     return names
 
@@ -215,6 +230,7 @@ def _with_helpful(
         arm = tuned[f"toggle: {name}"].recipe
         own = rate_of(arm, catalogue)
         together = _scaled(together, own, usual)
+        recipe = recipe.without(*(other for other in recipe if conflict(catalogue[name], catalogue[other])))
         recipe = recipe.with_trick(catalogue, name, arm[name])
         rates = dict.fromkeys(lattice(rate) if rate else None for rate in (together, own, before))
         recipes += [(number, with_rate(recipe, catalogue, rate)) for rate in rates]

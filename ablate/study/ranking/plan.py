@@ -11,7 +11,7 @@ from ablate.records.recipe import Recipe
 from ablate.records.study_rank import check_section
 from ablate.records.trick import Trick
 from ablate.study.ranking.arms import Arms, arms_of, estimands_of
-from ablate.study.ranking.budget import RUNGS
+from ablate.study.ranking.budget import LEAN_PAIRS, RUNGS, RankBudget
 from ablate.study.ranking.divide import LONGEST, auto_seconds, divide
 from ablate.study.ranking.estimates import detectable, ladder_runs, race_runs, tuning_runs
 from ablate.study.ranking.known_recipe import known_recipe
@@ -86,6 +86,8 @@ def tuned_plan(
         "race": round(race_runs(budget, total, len(counts))),
         "ladder": ladder_runs(budget, len(counts), rungs),
     }
+    if asked.budget:
+        runs = _within(runs, budget, rungs if len(counts) > 1 else 0)
     seconds = sum(runs.values()) * seconds_per_run / workers
     around = known.words + ("" if known.recipe else ": planned with as many arms as the baseline has")
     return {
@@ -96,6 +98,15 @@ def tuned_plan(
         "detectable_sigma": detectable(budget.racing), "confirm_seeds": budget.lean_pairs,
         "seconds": seconds if asked.budget else min(seconds, LONGEST), "seconds_of_all": seconds,
     }  # fmt: skip
+
+
+def _within(runs: Mapping[str, int], budget: RankBudget, rungs: int) -> dict[str, int]:
+    """What a budget leaves of the expected `runs`: the race ends before all arms are decided, and the ladder has the fewest seeds."""
+    if sum(runs.values()) <= budget.runs:
+        return dict(runs)
+    ladder = min(runs["ladder"], budget.ladder_runs(rungs, LEAN_PAIRS[0]) if rungs else runs["ladder"])
+    race = min(runs["race"], max(0, budget.runs - runs["tuning"] - ladder))
+    return {**runs, "race": race, "ladder": ladder}
 
 
 def arms_on(estimand: TunedEstimand, reference: Recipe, candidates: Sequence[str]) -> Arms:

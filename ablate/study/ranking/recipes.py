@@ -14,12 +14,17 @@ def same_recipe(winner: Recipe, baseline: Recipe) -> bool:
 
 
 def without_tricks(recipe: Recipe, names: Iterable[str], baseline: Recipe, catalogue: Catalogue) -> Recipe:
-    """`recipe` without the tricks `names`; a slot that they leave empty gets the baseline's choice, unless another trick excludes it."""
+    """`recipe` without the tricks `names`; a slot that they leave empty gets the baseline's choice, unless that is one of them or another trick
+    excludes it."""
     names = list(names)
     recipe = recipe.without(*names)
     for name in names:
         slot = catalogue[name].slot
         back = baseline.slot(catalogue, slot) if slot and recipe.slot(catalogue, slot) is None else None
-        if back is not None and not any(conflict(catalogue[back], catalogue[other]) for other in recipe):
+        if (
+            back is not None
+            and back not in names
+            and not any(conflict(catalogue[back], catalogue[other]) for other in recipe)
+        ):
             recipe = recipe.with_trick(catalogue, back, baseline[back])
     return recipe
